@@ -1,0 +1,129 @@
+"""What an actor needs of a language model: the ``Engine`` protocol and the values that cross it.
+
+The engines themselves live in ``runtime/engines``; nothing here imports one. Values are
+frozen dataclasses of plain data so that they cross Ray processes cheaply.
+"""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Literal, NamedTuple, Protocol
+
+FinishReason = Literal["stop", "length"]
+
+
+class Message(NamedTuple):
+    """One chat message. ``role`` is ``system``, ``user`` or ``assistant``."""
+
+    role: str
+    content: str
+
+
+Prompt = tuple[Message, ...] | str | tuple[int, ...]
+"""Chat messages (rendered with the base's chat template), raw text, or token ids."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How to sample a reply.
+
+    ``temperature`` 0 is greedy. ``top_k`` 0 means no limit. ``max_tokens`` None means up to the
+    end of the context. ``logprobs`` None returns none, 0 only the chosen token's, k also the k
+    most likely alternatives. A stop string ends the reply and is not part of it.
+    """
+
+    max_tokens: int | None = None
+    temperature: float = 1.0
+    top_p: float = 1.0
+    top_k: int = 0
+    seed: int | None = None
+    stop: tuple[str, ...] = ()
+    logprobs: int | None = None
+    frequency_penalty: float = 0.0
+    presence_penalty: float = 0.0
+    ignore_eos: bool = False
+
+
+class AdapterRef(NamedTuple):
+    """An immutable adapter revision: its content digest and the PEFT directory that holds it.
+
+    The digest alone is the identity; a directory is never rewritten under the same digest.
+    """
+
+    digest: str
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class GenerateRequest:
+    """One reply to generate. ``adapter`` None asks the base model."""
+
+    request_id: str
+    prompt: Prompt
+    sampling: Sampling
+    adapter: AdapterRef | None = None
+
+
+class TokenLogprob(NamedTuple):
+    """A chosen token with its natural-log probability and the most likely alternatives."""
+
+    token_id: int
+    text: str
+    logprob: float
+    top: tuple[tuple[int, str, float], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Delta:
+    """What one engine step added to a reply.
+
+    ``text`` may be empty while a multi-byte character or a possible stop string is incomplete.
+    The last delta, and only it, has a ``finish_reason``. ``prompt_tokens`` is the same in each.
+    """
+
+    text: str
+    token_ids: tuple[int, ...]
+    prompt_tokens: int
+    logprobs: tuple[TokenLogprob, ...] = ()
+    finish_reason: FinishReason | None = None
+
+
+class BaseInfo(NamedTuple):
+    """The frozen base model that an engine serves."""
+
+    name: str
+    fingerprint: str
+    context_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class EngineStatistics:
+    """A snapshot of one engine. ``adapters_hot`` counts adapters that hold an engine slot."""
+
+    running: int
+    waiting: int
+    adapters_hot: int
+    adapter_slots: int
+
+
+class Engine(Protocol):
+    """Generates replies from the base, with or without an adapter.
+
+    ``generate`` raises ``PromptTooLong``, ``AdapterInvalid`` or ``EngineOverloaded`` before its
+    first delta. Closing the iterator (or cancelling the task that reads it) frees the engine's
+    slot at once. Replies of one engine may interleave; each request sees its own order.
+    """
+
+    @property
+    def base(self) -> BaseInfo: ...
+
+    def generate(self, request: GenerateRequest) -> AsyncIterator[Delta]: ...
+
+    def statistics(self) -> EngineStatistics: ...
+
+    def check_integrity(self) -> None:
+        """Raise ``AssertionError`` if the engine's books do not balance."""
+        ...
+
+    async def close(self) -> None:
+        """Stop the engine and end what is in flight with ``EngineUnavailable``. Safe to call twice."""
+        ...

@@ -1,0 +1,180 @@
+"""The errors of the actors floor; ``storage/errors.py`` holds the root and the storage branch.
+
+::
+
+    PopulaceError
+    ├── InvalidRequest             the caller's input is wrong; says which part
+    │   ├── InvalidName            a tenant or model name with forbidden characters
+    │   ├── PromptTooLong          prompt and reply do not fit the context
+    │   └── AdapterInvalid         not a usable LoRA adapter
+    │       └── AdapterMismatch    an adapter of another base
+    ├── Unauthorized               no key, or one that is not known
+    ├── Refused                    bounded resource is full; retry after ``retry_after_s``
+    │   ├── MailboxFull            too many turns wait for this model
+    │   ├── HostOverloaded         every active model is busy and the byte budget is spent
+    │   └── EngineOverloaded       the engine's queue is full
+    ├── TurnExpired                the turn's deadline passed, or it was given up
+    ├── HostUnavailable            the host is restarting; retry
+    ├── EngineUnavailable          the replica died or is starting; retry
+    └── ClusterNotFound            no running Populace at this address
+"""
+
+from populace.storage.errors import PopulaceError
+
+
+class InvalidRequest(PopulaceError):
+    """The caller's input is wrong. ``parameter`` names the offending part, if there is one."""
+
+    code = "invalid_request"
+
+    def __init__(self, message: str, parameter: str | None = None) -> None:
+        super().__init__(message, parameter)
+        self.message = message
+        self.parameter = parameter
+
+    def __str__(self) -> str:
+        return self.message
+
+
+class InvalidName(InvalidRequest):
+    """A tenant, model or alias name holds forbidden characters."""
+
+    code = "invalid_name"
+
+    def __init__(self, name: str, rule: str) -> None:
+        super().__init__(f"The name {name[:80]!r} is not allowed: {rule}.", "name")
+        self.args = (name, rule)
+
+
+class PromptTooLong(InvalidRequest):
+    """The prompt and the requested reply do not fit the base model's context. Counts are tokens."""
+
+    code = "context_length_exceeded"
+
+    def __init__(self, prompt_tokens: int, max_tokens: int, context_tokens: int) -> None:
+        super().__init__(
+            f"This model's context holds {context_tokens} tokens, but the request needs "
+            f"{prompt_tokens + max_tokens} ({prompt_tokens} in the prompt, {max_tokens} for the reply). "
+            "Shorten the prompt or lower max_tokens.",
+            "messages",
+        )
+        self.args = (prompt_tokens, max_tokens, context_tokens)
+        self.prompt_tokens = prompt_tokens
+        self.max_tokens = max_tokens
+        self.context_tokens = context_tokens
+
+
+class AdapterInvalid(InvalidRequest):
+    """The files are not a LoRA adapter that Populace can serve."""
+
+    code = "adapter_invalid"
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"The adapter cannot be used: {reason}.", "adapter")
+        self.args = (reason,)
+        self.reason = reason
+
+
+class AdapterMismatch(AdapterInvalid):
+    """The adapter was made for another base model."""
+
+    code = "adapter_mismatch"
+
+
+class Unauthorized(PopulaceError):
+    """The request carries no API key, or one that is not known."""
+
+    code = "invalid_api_key"
+
+    def __init__(self, message: str = "Incorrect API key provided.") -> None:
+        super().__init__(message)
+
+
+class Refused(PopulaceError):
+    """A bounded resource is full. Nothing was started; try again after ``retry_after_s`` seconds."""
+
+    code = "overloaded"
+
+    def __init__(self, message: str, retry_after_s: float = 1.0) -> None:
+        super().__init__(message, retry_after_s)
+        self.message = message
+        self.retry_after_s = retry_after_s
+
+    def __str__(self) -> str:
+        return self.message
+
+
+class MailboxFull(Refused):
+    """Too many turns wait for this personal model."""
+
+    code = "mailbox_full"
+
+
+class HostOverloaded(Refused):
+    """Every active model of the host is busy and the byte budget is spent."""
+
+    code = "host_overloaded"
+
+
+class EngineOverloaded(Refused):
+    """The engine's request queue is full."""
+
+    code = "engine_overloaded"
+
+
+class TurnExpired(PopulaceError):
+    """The turn's deadline passed, or its caller gave it up, before it was committed."""
+
+    code = "turn_expired"
+    retry_after_s = 0.0
+
+    def __init__(self, model: str, reason: str) -> None:
+        super().__init__(model, reason)
+        self.model = model
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"The turn of `{self.model}` ended before it was committed: {self.reason}. Nothing was recorded."
+
+
+class HostUnavailable(PopulaceError):
+    """The host of this model is restarting or unreachable."""
+
+    code = "host_unavailable"
+    retry_after_s = 1.0
+
+    def __init__(self, host: str, reason: str) -> None:
+        super().__init__(host, reason)
+        self.host = host
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"The host {self.host} is not available: {self.reason}. Retry with the same operation id."
+
+
+class EngineUnavailable(PopulaceError):
+    """The serving replica died or is not ready yet."""
+
+    code = "engine_unavailable"
+    retry_after_s = 2.0
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"The serving engine is not available: {self.reason}."
+
+
+class ClusterNotFound(PopulaceError):
+    """No running Populace was found at the address."""
+
+    code = "cluster_not_found"
+
+    def __init__(self, address: str, hint: str) -> None:
+        super().__init__(address, hint)
+        self.address = address
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"No running Populace found at {self.address}. {self.hint}"

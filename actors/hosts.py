@@ -1,0 +1,158 @@
+"""What callers ask of the hosts: one protocol, served in one process or by Ray actors alike.
+
+``ModelHost`` answers it for the shards it owns; ``runtime/directory.py`` answers it for the whole
+population by sending each call to the host of the model's shard.
+"""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from populace.actors.engine import Message, Sampling
+from populace.actors.turn import Interaction, ModelId, Reply, TurnGrant, TurnRequest
+
+
+@dataclass(frozen=True, slots=True)
+class Revision:
+    """An immutable adapter version, as callers see it. ``rank`` is the largest over its modules."""
+
+    digest: str
+    base: str
+    method: str
+    parent: str | None
+    rank: int
+    adapter_bytes: int
+    created_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class ModelView:
+    """A personal model as callers see it. ``aliases`` maps alias to revision digest."""
+
+    model: ModelId
+    base: str
+    created_ms: int
+    log_position: int
+    cursor: int
+    memory_version: int
+    aliases: dict[str, str]
+    active: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ModelPage:
+    """Names in ascending order; ``after`` is the argument for the next page, None at the end."""
+
+    models: tuple[ModelView, ...]
+    after: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class ApiKey:
+    """An API key without its secret; ``secret_sha256`` is what is compared."""
+
+    key_id: str
+    tenant: str
+    label: str
+    secret_sha256: bytes
+    created_ms: int
+    revoked_ms: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class HostStatistics:
+    """A snapshot of one host. ``resident_bytes`` is the estimate that the budget is held against."""
+
+    host: str
+    shards: tuple[int, ...]
+    active: int
+    busy: int
+    waiting: int
+    resident_bytes: int
+    resident_bytes_max: int
+    turns: int
+    activations: int
+    passivations: int
+    refusals: int
+    commits: int
+    commit_batches: int
+
+
+@dataclass(frozen=True, slots=True)
+class ChatRequest:
+    """A whole turn, prompt and sampling included, for callers that do not stream."""
+
+    turn: TurnRequest
+    messages: tuple[Message, ...]
+    sampling: Sampling
+
+
+class Hosts(Protocol):
+    """The population's operations.
+
+    Every method raises ``PopulaceError`` subclasses only. A call that names a model raises
+    ``ModelNotFound`` if the tenant has none of that name, and may raise ``HostUnavailable`` while
+    a host restarts; retrying with the same operation id is always safe.
+    """
+
+    async def begin_turn(self, request: TurnRequest) -> TurnGrant | Interaction:
+        """Wait for the model's turn; answer the recorded interaction if the operation took effect.
+
+        Turns of one model are granted in the order of arrival. Raises ``MailboxFull``,
+        ``HostOverloaded``, ``OperationConflict``, ``RevisionNotFound`` (unknown alias).
+        """
+        ...
+
+    async def finish_turn(self, grant: TurnGrant, reply: Reply) -> Interaction:
+        """Commit the turn durably, then return it. The next turn is granted afterwards.
+
+        Works after a host restart too, if no other turn was committed since the grant.
+        Raises ``TurnExpired``, ``PositionConflict``, ``UnknownOutcome``.
+        """
+        ...
+
+    async def abandon_turn(self, grant: TurnGrant, reason: str) -> None:
+        """Give the turn up; nothing is recorded and the next one is granted."""
+        ...
+
+    async def chat(self, request: ChatRequest) -> Interaction:
+        """Run a whole turn on the host: grant, generate, commit."""
+        ...
+
+    async def create_model(self, model: ModelId, revision: Revision | None = None) -> ModelView:
+        """Create a personal model, with ``latest`` on ``revision`` if one is given.
+
+        Raises ``InvalidName`` and ``ModelExists``.
+        """
+        ...
+
+    async def show_model(self, model: ModelId) -> ModelView: ...
+
+    async def list_models(self, tenant: str, *, after: str | None = None, limit: int = 100) -> ModelPage:
+        """List a tenant's models by name, ascending, strictly after the name ``after``."""
+        ...
+
+    async def delete_model(self, model: ModelId) -> None:
+        """Delete the model and everything it owns, after its running turn."""
+        ...
+
+    async def read_log(self, model: ModelId, *, start: int = 0, limit: int = 100) -> tuple[Interaction, ...]:
+        """Read interactions at positions ``[start, start + limit)``, oldest first."""
+        ...
+
+    async def publish_revision(self, model: ModelId, revision: Revision, alias: str = "latest") -> ModelView:
+        """Record a revision and move ``alias`` to it. Turns in flight keep the revision they began with."""
+        ...
+
+    async def list_revisions(self, model: ModelId) -> tuple[Revision, ...]: ...
+
+    async def create_key(self, key: ApiKey) -> None: ...
+
+    async def find_key(self, key_id: str) -> ApiKey | None: ...
+
+    async def list_keys(self, tenant: str | None = None) -> tuple[ApiKey, ...]: ...
+
+    async def revoke_key(self, key_id: str) -> ApiKey | None:
+        """Revoke a key; answers it, or None if there is none of that id."""
+        ...
+
+    async def statistics(self) -> tuple[HostStatistics, ...]: ...

@@ -1,0 +1,90 @@
+"""The values of one turn, in the order in which they come to be.
+
+``TurnRequest`` (what is asked) → ``TurnGrant`` (the model is yours until the deadline) →
+``Reply`` (what the engine made) → ``Interaction`` (what is in the log). All of them are plain
+data and cross processes; a grant and a reply together are enough to commit the turn, so a
+host that restarted in between can still record it.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from populace.actors.engine import AdapterRef, FinishReason, Message
+
+
+class ModelId(NamedTuple):
+    """A personal model's identity. The tenant comes from the API key, never from the request."""
+
+    tenant: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class TurnRequest:
+    """Ask for the next turn of a personal model.
+
+    ``operation`` is the caller's idempotency key, ``body_hash`` a digest of everything that
+    shapes the reply. ``history_of`` names a conversation whose earlier turns the grant shall
+    carry; None for none. The turn ends by itself ``turn_seconds_max`` after it was granted.
+    """
+
+    model: ModelId
+    operation: str
+    body_hash: bytes
+    alias: str = "latest"
+    history_of: str | None = None
+    turn_seconds_max: float = 120.0
+
+
+@dataclass(frozen=True, slots=True)
+class TurnGrant:
+    """The right to make the next turn, and what to make it with.
+
+    ``adapter`` None means the model has no revision yet and answers with the base alone;
+    ``revision`` is then ``base``. ``position`` is the log position that the turn will get.
+    """
+
+    model: ModelId
+    operation: str
+    body_hash: bytes
+    ticket: str
+    position: int
+    revision: str
+    adapter: AdapterRef | None
+    base: str
+    memory_version: int
+    history: tuple[Message, ...]
+    history_of: str | None
+    deadline_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A complete reply, ready to be committed. ``messages`` are the prompt as the model saw it."""
+
+    messages: tuple[Message, ...]
+    text: str
+    finish_reason: FinishReason
+    prompt_tokens: int
+    completion_tokens: int
+    completion_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Interaction:
+    """An acknowledged turn, as the log holds it. ``replayed`` is true if an earlier call made it."""
+
+    model: ModelId
+    position: int
+    operation: str
+    completion_id: str
+    messages: tuple[Message, ...]
+    reply: str
+    finish_reason: FinishReason
+    prompt_tokens: int
+    completion_tokens: int
+    revision: str
+    base: str
+    memory_version: int
+    created_ms: int
+    replayed: bool = False

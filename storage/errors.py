@@ -1,0 +1,230 @@
+"""The root of Populace's error tree and the errors of the storage floor.
+
+::
+
+    PopulaceError
+    ├── StorageError
+    │   ├── ModelNotFound          no such personal model for this tenant
+    │   ├── ModelExists            the name is taken
+    │   ├── RevisionNotFound       no such revision or alias
+    │   ├── OperationConflict      same operation id, another body
+    │   ├── PositionConflict       the log moved on since the turn began
+    │   ├── Fenced                 another host owns the shard now; stop
+    │   ├── UnknownOutcome         a commit failed after it began; retry with the same operation id
+    │   ├── ShardStopped           the shard refuses work until it is reopened
+    │   ├── StoreVersionMismatch   written by a newer release
+    │   ├── StoreInvalid           not a store, or its header is damaged
+    │   ├── StoreInUse             another process serves this directory
+    │   └── RecordInvalid          bytes on disk do not match the record schema
+    └── (actors/errors.py continues the tree)
+
+The root lives here because this is the lowest floor that raises. Every class passes
+all its arguments to ``Exception.__init__`` so that errors survive pickling between
+Ray processes with their numbers intact.
+"""
+
+from typing import ClassVar
+
+
+class PopulaceError(Exception):
+    """Any error that Populace raises on purpose.
+
+    ``code`` is stable and machine readable; ``retry_after_s`` is set where the same call
+    may succeed later.
+    """
+
+    code: ClassVar[str] = "internal_error"
+    retry_after_s: float | None = None
+
+
+class StorageError(PopulaceError):
+    """The store could not do what was asked."""
+
+
+class ModelNotFound(StorageError):
+    """The tenant has no personal model of this name.
+
+    A model of another tenant raises the same error, so that names cannot be probed.
+    """
+
+    code = "model_not_found"
+
+    def __init__(self, model: str) -> None:
+        super().__init__(model)
+        self.model = model
+
+    def __str__(self) -> str:
+        return f"The model `{self.model}` does not exist. Create it with POST /v1/personal-models."
+
+
+class ModelExists(StorageError):
+    """The tenant already has a personal model of this name."""
+
+    code = "model_exists"
+
+    def __init__(self, model: str) -> None:
+        super().__init__(model)
+        self.model = model
+
+    def __str__(self) -> str:
+        return f"The model `{self.model}` exists already."
+
+
+class RevisionNotFound(StorageError):
+    """The personal model has no revision under this digest or alias."""
+
+    code = "revision_not_found"
+
+    def __init__(self, model: str, name: str) -> None:
+        super().__init__(model, name)
+        self.model = model
+        self.name = name
+
+    def __str__(self) -> str:
+        return f"The model `{self.model}` has no revision or alias `{self.name}`."
+
+
+class OperationConflict(StorageError):
+    """The operation id was used before with another body."""
+
+    code = "operation_conflict"
+
+    def __init__(self, operation: str) -> None:
+        super().__init__(operation)
+        self.operation = operation
+
+    def __str__(self) -> str:
+        return (
+            f"The operation id `{self.operation}` was used before with a different body. "
+            "Use a new id for a new request."
+        )
+
+
+class PositionConflict(StorageError):
+    """The log position that the turn was granted at is no longer the head."""
+
+    code = "turn_conflict"
+    retry_after_s = 0.0
+
+    def __init__(self, model: str, expected: int, stored: int) -> None:
+        super().__init__(model, expected, stored)
+        self.model = model
+        self.expected = expected
+        self.stored = stored
+
+    def __str__(self) -> str:
+        return (
+            f"Another turn of `{self.model}` was committed meanwhile "
+            f"(granted at position {self.expected}, log is at {self.stored}). Send the turn again."
+        )
+
+
+class Fenced(StorageError):
+    """This owner's epoch is older than the one in the store: it must stop writing."""
+
+    code = "fenced"
+    retry_after_s = 1.0
+
+    def __init__(self, shard: int, held: int, stored: int) -> None:
+        super().__init__(shard, held, stored)
+        self.shard = shard
+        self.held = held
+        self.stored = stored
+
+    def __str__(self) -> str:
+        return f"Shard {self.shard} moved to another host (held epoch {self.held}, stored epoch {self.stored})."
+
+
+class UnknownOutcome(StorageError):
+    """A commit failed after it began: it may or may not be durable."""
+
+    code = "unknown_outcome"
+    retry_after_s = 1.0
+
+    def __init__(self, shard: int, cause: str) -> None:
+        super().__init__(shard, cause)
+        self.shard = shard
+        self.cause = cause
+
+    def __str__(self) -> str:
+        return (
+            f"A commit on shard {self.shard} failed after it began ({self.cause}); whether it took effect is unknown. "
+            "Retry with the same operation id: it takes effect at most once."
+        )
+
+
+class ShardStopped(StorageError):
+    """The shard is closed, or stopped after a failed commit, and refuses work until reopened."""
+
+    code = "shard_stopped"
+    retry_after_s = 1.0
+
+    def __init__(self, shard: int, reason: str) -> None:
+        super().__init__(shard, reason)
+        self.shard = shard
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"Shard {self.shard} is stopped: {self.reason}."
+
+
+class StoreVersionMismatch(StorageError):
+    """The store was written by a newer release than this one."""
+
+    code = "store_version_mismatch"
+
+    def __init__(self, path: str, stored: int, supported: int) -> None:
+        super().__init__(path, stored, supported)
+        self.path = path
+        self.stored = stored
+        self.supported = supported
+
+    def __str__(self) -> str:
+        return (
+            f"The store at {self.path} has schema {self.stored}, this release reads up to {self.supported}. "
+            "Install a newer Populace."
+        )
+
+
+class StoreInvalid(StorageError):
+    """The directory is not a Populace store, or its header is damaged."""
+
+    code = "store_invalid"
+
+    def __init__(self, path: str, reason: str) -> None:
+        super().__init__(path, reason)
+        self.path = path
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"The store at {self.path} cannot be opened: {self.reason}."
+
+
+class StoreInUse(StorageError):
+    """Another process serves this data directory."""
+
+    code = "store_in_use"
+
+    def __init__(self, path: str, owner: str) -> None:
+        super().__init__(path, owner)
+        self.path = path
+        self.owner = owner
+
+    def __str__(self) -> str:
+        return (
+            f"The data directory {self.path} is in use by {self.owner}. Stop it first, or choose another with --data."
+        )
+
+
+class RecordInvalid(StorageError):
+    """Bytes read from disk do not match the schema of the record kind."""
+
+    code = "record_invalid"
+
+    def __init__(self, kind: str, reason: str) -> None:
+        super().__init__(kind, reason)
+        self.kind = kind
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"A stored {self.kind} record is damaged: {self.reason}."

@@ -1,0 +1,142 @@
+"""The records that are kept in LMDB: frozen, versioned, msgpack on disk.
+
+On disk a record is the msgpack array ``[version, fields]`` with ``fields`` a map by name.
+New fields need a default; a field is never retyped or renamed. A reader meets a newer
+version than its own only if the store header was forced, and refuses it.
+"""
+
+from typing import Any, ClassVar, Self
+
+import msgpack
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from populace.storage.errors import RecordInvalid
+
+RECORD_BYTES_MAX = 16 * 1024 * 1024
+"""No record may be larger: a longer one is a damaged length field, not data."""
+
+
+class Record(BaseModel):
+    """A stored value. Subclasses set ``KIND`` (for messages) and ``VERSION``."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    KIND: ClassVar[str]
+    VERSION: ClassVar[int] = 1
+
+    def pack(self) -> bytes:
+        return msgpack.packb([self.VERSION, self.model_dump()], use_bin_type=True)
+
+    @classmethod
+    def unpack(cls, data: bytes | memoryview) -> Self:
+        """Decode and validate; raises ``RecordInvalid`` on anything unexpected."""
+        try:
+            decoded: Any = msgpack.unpackb(
+                data, use_list=False, strict_map_key=True, max_buffer_size=RECORD_BYTES_MAX
+            )
+            version, fields = decoded
+            if version > cls.VERSION:
+                raise RecordInvalid(cls.KIND, f"version {version} is newer than {cls.VERSION}")
+            return cls.model_validate(fields)
+        except (ValueError, TypeError, msgpack.UnpackException, ValidationError) as error:
+            raise RecordInvalid(cls.KIND, str(error)) from error
+
+
+class IdentityRecord(Record):
+    """A personal model exists from the commit of this record until it is deleted."""
+
+    KIND = "identity"
+
+    tenant: str
+    name: str
+    base: str
+    created_ms: int
+
+
+class HeadRecord(Record):
+    """Where a personal model stands. Written in every turn's transaction.
+
+    ``log_position`` counts the interactions in the log; positions are ``[0, log_position)``.
+    ``cursor`` is how far the model has been trained: ``[0, cursor)`` went into its weights.
+    ``chain`` is the digest of the newest interaction, which names its predecessor's.
+    """
+
+    KIND = "head"
+
+    log_position: int = 0
+    cursor: int = 0
+    chain: bytes = b""
+    memory_version: int = 0
+
+
+class RevisionRecord(Record):
+    """An immutable adapter version with its lineage."""
+
+    KIND = "revision"
+
+    digest: str
+    base: str
+    method: str
+    parent: str | None
+    rank: int
+    adapter_bytes: int
+    created_ms: int
+    log_range: tuple[int, int] | None = None
+    scores: dict[str, float] = {}
+
+
+class InteractionRecord(Record):
+    """One acknowledged turn: what came in, what went out, and what it was served with.
+
+    ``messages`` are the (role, content) pairs of the request as the model saw them. ``previous``
+    is the chain digest of the interaction before this one, empty for the first.
+    """
+
+    KIND = "interaction"
+
+    position: int
+    operation: str
+    completion_id: str
+    messages: tuple[tuple[str, str], ...]
+    reply: str
+    finish_reason: str
+    prompt_tokens: int
+    completion_tokens: int
+    revision: str
+    base: str
+    memory_version: int
+    created_ms: int
+    conversation: str | None = None
+    previous: bytes = b""
+
+
+class OperationRecord(Record):
+    """That an operation id took effect, with which body, at which log position."""
+
+    KIND = "operation"
+
+    body_hash: bytes
+    position: int
+    expires_ms: int
+
+
+class MemoryRecord(Record):
+    """The memory state of a personal model after ``version`` interactions."""
+
+    KIND = "memory"
+
+    version: int
+    payload: bytes
+
+
+class ApiKeyRecord(Record):
+    """An API key; only the SHA-256 of its secret is kept."""
+
+    KIND = "api_key"
+
+    key_id: str
+    tenant: str
+    label: str
+    secret_sha256: bytes
+    created_ms: int
+    revoked_ms: int | None = None
