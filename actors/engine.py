@@ -4,7 +4,7 @@ The engines themselves live in ``runtime/engines``; nothing here imports one. Va
 frozen dataclasses of plain data so that they cross Ray processes cheaply.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, Protocol
 
@@ -55,12 +55,16 @@ class AdapterRef(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class GenerateRequest:
-    """One reply to generate. ``adapter`` None asks the base model."""
+    """One reply to generate. ``adapter`` None asks the base model.
+
+    ``stream`` False allows the engine to answer with a single delta.
+    """
 
     request_id: str
     prompt: Prompt
     sampling: Sampling
     adapter: AdapterRef | None = None
+    stream: bool = True
 
 
 class TokenLogprob(NamedTuple):
@@ -109,14 +113,18 @@ class Engine(Protocol):
     """Generates replies from the base, with or without an adapter.
 
     ``generate`` raises ``PromptTooLong``, ``AdapterInvalid`` or ``EngineOverloaded`` before its
-    first delta. Closing the iterator (or cancelling the task that reads it) frees the engine's
+    first delta. Closing the generator (or cancelling the task that reads it) frees the engine's
     slot at once. Replies of one engine may interleave; each request sees its own order.
     """
 
     @property
     def base(self) -> BaseInfo: ...
 
-    def generate(self, request: GenerateRequest) -> AsyncIterator[Delta]: ...
+    def generate(self, request: GenerateRequest) -> AsyncGenerator[Delta, None]: ...
+
+
+class OwnedEngine(Engine, Protocol):
+    """An engine as the process that runs it sees it."""
 
     def statistics(self) -> EngineStatistics: ...
 

@@ -5,6 +5,7 @@
     PopulaceError
     ├── InvalidRequest             the caller's input is wrong; says which part
     │   ├── InvalidName            a tenant or model name with forbidden characters
+    │   ├── RequestTooLarge        the body is larger than the gateway accepts
     │   ├── PromptTooLong          prompt and reply do not fit the context
     │   └── AdapterInvalid         not a usable LoRA adapter
     │       └── AdapterMismatch    an adapter of another base
@@ -44,6 +45,16 @@ class InvalidName(InvalidRequest):
     def __init__(self, name: str, rule: str) -> None:
         super().__init__(f"The name {name[:80]!r} is not allowed: {rule}.", "name")
         self.args = (name, rule)
+
+
+class RequestTooLarge(InvalidRequest):
+    """The request body is larger than the gateway accepts."""
+
+    code = "request_too_large"
+
+    def __init__(self, bytes_max: int) -> None:
+        super().__init__(f"The request body is larger than {bytes_max} bytes.")
+        self.args = (bytes_max,)
 
 
 class PromptTooLong(InvalidRequest):
@@ -134,7 +145,9 @@ class TurnExpired(PopulaceError):
         self.reason = reason
 
     def __str__(self) -> str:
-        return f"The turn of `{self.model}` ended before it was committed: {self.reason}. Nothing was recorded."
+        return (
+            f"The turn of `{self.model}` ended before it was committed: {self.reason}. Nothing was recorded."
+        )
 
 
 class HostUnavailable(PopulaceError):

@@ -79,11 +79,16 @@ class HostStatistics:
 
 @dataclass(frozen=True, slots=True)
 class ChatRequest:
-    """A whole turn, prompt and sampling included, for callers that do not stream."""
+    """A whole turn, prompt and sampling included.
+
+    With ``raw_prompt`` the model reads that text as it is, without the chat template and history;
+    the log then holds it as a message of the role ``text``.
+    """
 
     turn: TurnRequest
     messages: tuple[Message, ...]
     sampling: Sampling
+    raw_prompt: str | None = None
 
 
 class Hosts(Protocol):

@@ -42,6 +42,7 @@ class TurnGrant:
 
     ``adapter`` None means the model has no revision yet and answers with the base alone;
     ``revision`` is then ``base``. ``position`` is the log position that the turn will get.
+    ``history`` holds earlier turns of the conversation, oldest first, each with its reply.
     """
 
     model: ModelId
@@ -53,14 +54,18 @@ class TurnGrant:
     adapter: AdapterRef | None
     base: str
     memory_version: int
-    history: tuple[Message, ...]
+    history: tuple[tuple[Message, ...], ...]
     history_of: str | None
-    deadline_s: float
+    turn_seconds_max: float
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """A complete reply, ready to be committed. ``messages`` are the prompt as the model saw it."""
+    """A complete reply, ready to be committed.
+
+    ``messages`` are the request's own; the model saw them after the ``history_turns`` newest turns
+    of the grant's history.
+    """
 
     messages: tuple[Message, ...]
     text: str
@@ -68,6 +73,7 @@ class Reply:
     prompt_tokens: int
     completion_tokens: int
     completion_id: str
+    history_turns: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,4 +93,9 @@ class Interaction:
     base: str
     memory_version: int
     created_ms: int
+    conversation: str | None = None
+    history_turns: int = 0
     replayed: bool = False
+
+    def __str__(self) -> str:
+        return self.reply

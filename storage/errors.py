@@ -12,6 +12,7 @@
     │   ├── Fenced                 another host owns the shard now; stop
     │   ├── UnknownOutcome         a commit failed after it began; retry with the same operation id
     │   ├── ShardStopped           the shard refuses work until it is reopened
+    │   ├── WriteQueueFull         too many writes wait for this shard; retry
     │   ├── StoreVersionMismatch   written by a newer release
     │   ├── StoreInvalid           not a store, or its header is damaged
     │   ├── StoreInUse             another process serves this directory
@@ -132,7 +133,9 @@ class Fenced(StorageError):
         self.stored = stored
 
     def __str__(self) -> str:
-        return f"Shard {self.shard} moved to another host (held epoch {self.held}, stored epoch {self.stored})."
+        return (
+            f"Shard {self.shard} moved to another host (held epoch {self.held}, stored epoch {self.stored})."
+        )
 
 
 class UnknownOutcome(StorageError):
@@ -148,7 +151,8 @@ class UnknownOutcome(StorageError):
 
     def __str__(self) -> str:
         return (
-            f"A commit on shard {self.shard} failed after it began ({self.cause}); whether it took effect is unknown. "
+            f"A commit on shard {self.shard} failed after it began ({self.cause}); "
+            "whether it took effect is unknown. "
             "Retry with the same operation id: it takes effect at most once."
         )
 
@@ -166,6 +170,21 @@ class ShardStopped(StorageError):
 
     def __str__(self) -> str:
         return f"Shard {self.shard} is stopped: {self.reason}."
+
+
+class WriteQueueFull(StorageError):
+    """As many writes as the shard's queue holds wait already; this one took no effect."""
+
+    code = "overloaded"
+    retry_after_s = 1.0
+
+    def __init__(self, shard: int, waiting: int) -> None:
+        super().__init__(shard, waiting)
+        self.shard = shard
+        self.waiting = waiting
+
+    def __str__(self) -> str:
+        return f"Shard {self.shard} has {self.waiting} writes waiting, which is its limit."
 
 
 class StoreVersionMismatch(StorageError):
@@ -212,7 +231,8 @@ class StoreInUse(StorageError):
 
     def __str__(self) -> str:
         return (
-            f"The data directory {self.path} is in use by {self.owner}. Stop it first, or choose another with --data."
+            f"The data directory {self.path} is in use by {self.owner}. "
+            "Stop it first, or choose another with --data."
         )
 
 

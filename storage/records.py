@@ -16,6 +16,9 @@ RECORD_BYTES_MAX = 16 * 1024 * 1024
 """No record may be larger: a longer one is a damaged length field, not data."""
 
 
+_msgpack: Any = msgpack  # it ships no types
+
+
 class Record(BaseModel):
     """A stored value. Subclasses set ``KIND`` (for messages) and ``VERSION``."""
 
@@ -25,21 +28,30 @@ class Record(BaseModel):
     VERSION: ClassVar[int] = 1
 
     def pack(self) -> bytes:
-        return msgpack.packb([self.VERSION, self.model_dump()], use_bin_type=True)
+        """Encode; raises ``RecordInvalid`` for what ``unpack`` would refuse to read back."""
+        data: bytes = _msgpack.packb([self.VERSION, self.model_dump()], use_bin_type=True)
+        if len(data) > RECORD_BYTES_MAX:
+            raise RecordInvalid(self.KIND, f"{len(data)} bytes are more than {RECORD_BYTES_MAX}")
+        return data
 
     @classmethod
     def unpack(cls, data: bytes | memoryview) -> Self:
         """Decode and validate; raises ``RecordInvalid`` on anything unexpected."""
+        if len(data) > RECORD_BYTES_MAX:
+            raise RecordInvalid(cls.KIND, f"{len(data)} bytes are more than {RECORD_BYTES_MAX}")
         try:
-            decoded: Any = msgpack.unpackb(
-                data, use_list=False, strict_map_key=True, max_buffer_size=RECORD_BYTES_MAX
-            )
+            decoded: Any = _msgpack.unpackb(data, use_list=False, strict_map_key=True)
             version, fields = decoded
-            if version > cls.VERSION:
-                raise RecordInvalid(cls.KIND, f"version {version} is newer than {cls.VERSION}")
+            if type(version) is not int or not 1 <= version <= cls.VERSION:
+                raise RecordInvalid(cls.KIND, f"version {version!r} is not in 1 to {cls.VERSION}")
             return cls.model_validate(fields)
-        except (ValueError, TypeError, msgpack.UnpackException, ValidationError) as error:
-            raise RecordInvalid(cls.KIND, str(error)) from error
+        except ValidationError as error:
+            # Pydantic's own text quotes the input, and that is somebody's conversation.
+            problems = error.errors(include_input=False, include_url=False, include_context=False)
+            reason = "; ".join(f"{'.'.join(map(str, p['loc']))}: {p['msg']}" for p in problems)
+            raise RecordInvalid(cls.KIND, reason) from None
+        except (ValueError, TypeError, msgpack.UnpackException) as error:
+            raise RecordInvalid(cls.KIND, f"{type(error).__name__} {error}".strip()) from error
 
 
 class IdentityRecord(Record):
@@ -88,8 +100,9 @@ class RevisionRecord(Record):
 class InteractionRecord(Record):
     """One acknowledged turn: what came in, what went out, and what it was served with.
 
-    ``messages`` are the (role, content) pairs of the request as the model saw them. ``previous``
-    is the chain digest of the interaction before this one, empty for the first.
+    ``messages`` are the request's own (role, content) pairs; the model saw them after the
+    ``history_turns`` newest earlier turns of the same ``conversation``. ``previous`` is the chain
+    digest of the interaction before this one, empty for the first.
     """
 
     KIND = "interaction"
@@ -107,6 +120,7 @@ class InteractionRecord(Record):
     memory_version: int
     created_ms: int
     conversation: str | None = None
+    history_turns: int = 0
     previous: bytes = b""
 
 

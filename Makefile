@@ -1,0 +1,43 @@
+# Everything a newcomer needs: `make serve` and `make test`. Both install first; a second time that is instant.
+# PYTHON=/path/to/python chooses the interpreter, ARGS="..." goes to `populace serve` or pytest.
+
+.DEFAULT_GOAL := help
+.PHONY: help install develop serve test lint clean
+
+# Nothing phones home, and no model hub is asked for anything.
+export RAY_USAGE_STATS_ENABLED := 0
+export VLLM_NO_USAGE_STATS := 1
+export DO_NOT_TRACK := 1
+export HF_HUB_OFFLINE := 1
+export PYTHON
+
+BIN := .venv/bin
+# A command of the right name may be a version manager's stub, so each is run before it is believed.
+FIND_PYTHON = for python in $(or $(PYTHON),python3.11 python3.12 python3.13 python3.14 python3); do \
+	"$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && break; python=; done; \
+	if [ -z "$$python" ]; then \
+	echo "Populace needs Python 3.11 or newer: install it, or set PYTHON=/path/to/python" >&2; exit 1; fi
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+install: ## make .venv with the built wheel, an engine and the test tools
+	@$(FIND_PYTHON); "$$python" scripts/install.py
+
+develop: ## the same, linked to the sources; again after adding a file
+	@$(FIND_PYTHON); "$$python" scripts/install.py --editable
+
+serve: install ## start everything and print how to talk to it
+	@$(BIN)/populace serve $(ARGS)
+
+lint: install ## ruff and pyright
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+
+test: lint ## lint, types and all tests but the slow ones
+	$(BIN)/pytest $(ARGS)
+
+clean: ## remove .venv and everything built (not your data, not the base model)
+	rm -rf .venv build dist populace.egg-info .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,202 @@
+"""What exists, apart from turns: models, revisions, aliases, logs and API keys of a host's shards."""
+
+import heapq
+
+from populace.actors.clock import Clock
+from populace.actors.engine import Message
+from populace.actors.errors import InvalidName
+from populace.actors.hosts import ApiKey, ModelView, Revision
+from populace.actors.owned_shards import OwnedShards
+from populace.actors.turn import Interaction, ModelId
+from populace.policies.placement import shard_of
+from populace.storage import ledger
+from populace.storage.errors import ModelNotFound
+from populace.storage.keys import alias_problem, name_problem
+from populace.storage.ledger import StoredModel
+from populace.storage.records import ApiKeyRecord, IdentityRecord, InteractionRecord, RevisionRecord
+
+RESERVED_NAMES = frozenset({"base", "population"})
+"""Model names with a meaning of their own in the `model` field of a request."""
+
+KEY_SHARD_TENANT = "\x00keys"
+"""API keys live in the shard of this pseudo tenant and their key id; no tenant name can equal it."""
+
+
+class Catalogue:
+    """Creates, reads, lists and deletes; each call is one read or one group-committed write."""
+
+    def __init__(self, shards: OwnedShards, *, shard_count: int, base: str, clock: Clock) -> None:
+        self._shards = shards
+        self._shard_count = shard_count
+        self._base = base
+        self._clock = clock
+
+    def shard(self, model: ModelId) -> int:
+        return shard_of(model.tenant, model.name, self._shard_count)
+
+    def load(self, model: ModelId) -> StoredModel:
+        """Read a model's durable state; absent raises ``ModelNotFound``, never a default."""
+        with self._shards.read(self.shard(model)) as transaction:
+            stored = ledger.read_model(transaction, model.tenant, model.name)
+        if stored is None:
+            raise ModelNotFound(model.name)
+        return stored
+
+    async def create(self, model: ModelId, revision: Revision | None) -> StoredModel:
+        check_model_name(model)
+        identity = IdentityRecord(
+            tenant=model.tenant, name=model.name, base=self._base, created_ms=self._clock.epoch_ms()
+        )
+        record = None if revision is None else revision_record(revision)
+        return await self._shards.write(
+            self.shard(model), lambda txn: ledger.create_model(txn, identity, record)
+        )
+
+    async def delete(self, model: ModelId) -> None:
+        await self._shards.write(
+            self.shard(model), lambda txn: ledger.delete_model(txn, model.tenant, model.name)
+        )
+
+    async def publish(self, model: ModelId, revision: Revision, alias: str) -> StoredModel:
+        problem = alias_problem(alias)
+        if problem is not None:
+            raise InvalidName(alias, problem)
+        record = revision_record(revision)
+        return await self._shards.write(
+            self.shard(model),
+            lambda txn: ledger.publish_revision(txn, model.tenant, model.name, record, alias),
+        )
+
+    def revisions(self, model: ModelId) -> tuple[Revision, ...]:
+        with self._shards.read(self.shard(model)) as transaction:
+            records = ledger.list_revisions(transaction, model.tenant, model.name)
+        return tuple(revision_view(record) for record in records)
+
+    def log(self, model: ModelId, start: int, limit: int) -> tuple[Interaction, ...]:
+        with self._shards.read(self.shard(model)) as transaction:
+            records = ledger.read_log(transaction, model.tenant, model.name, start=start, limit=limit)
+        return tuple(interaction_view(model, record) for record in records)
+
+    def list(self, tenant: str, after: str | None, limit: int) -> tuple[StoredModel, ...]:
+        """List this host's models of a tenant, merged over its shards in name order."""
+        pages: list[list[StoredModel]] = []
+        for number in self._shards.numbers:
+            with self._shards.read(number) as transaction:
+                pages.append(list(ledger.list_models(transaction, tenant, after=after, limit=limit)))
+        merged = heapq.merge(*pages, key=lambda stored: stored.identity.name)
+        return tuple(stored for stored, _ in zip(merged, range(limit), strict=False))
+
+    async def create_key(self, key: ApiKey) -> None:
+        problem = name_problem(key.tenant)
+        if problem is not None:
+            raise InvalidName(key.tenant, problem)
+        record = ApiKeyRecord(
+            key_id=key.key_id,
+            tenant=key.tenant,
+            label=key.label,
+            secret_sha256=key.secret_sha256,
+            created_ms=key.created_ms,
+            revoked_ms=key.revoked_ms,
+        )
+        await self._shards.write(self.key_shard(key.key_id), lambda txn: ledger.put_key(txn, record))
+
+    def find_key(self, key_id: str) -> ApiKey | None:
+        with self._shards.read(self.key_shard(key_id)) as transaction:
+            record = ledger.find_key(transaction, key_id)
+        return None if record is None else key_view(record)
+
+    def keys(self, tenant: str | None) -> tuple[ApiKey, ...]:
+        found: list[ApiKey] = []
+        for number in self._shards.numbers:
+            with self._shards.read(number) as transaction:
+                found.extend(key_view(record) for record in ledger.list_keys(transaction, tenant))
+        return tuple(found)
+
+    async def revoke_key(self, key_id: str) -> ApiKey | None:
+        now_ms = self._clock.epoch_ms()
+        record = await self._shards.write(
+            self.key_shard(key_id), lambda txn: ledger.revoke_key(txn, key_id, now_ms=now_ms)
+        )
+        return None if record is None else key_view(record)
+
+    def key_shard(self, key_id: str) -> int:
+        return shard_of(KEY_SHARD_TENANT, key_id, self._shard_count)
+
+
+def check_model_name(model: ModelId) -> None:
+    """Raise ``InvalidName`` unless tenant and name are allowed."""
+    problem = name_problem(model.tenant)
+    if problem is not None:
+        raise InvalidName(model.tenant, problem)
+    problem = name_problem(model.name, reserved=RESERVED_NAMES)
+    if problem is not None:
+        raise InvalidName(model.name, problem)
+
+
+def revision_record(revision: Revision) -> RevisionRecord:
+    return RevisionRecord(
+        digest=revision.digest,
+        base=revision.base,
+        method=revision.method,
+        parent=revision.parent,
+        rank=revision.rank,
+        adapter_bytes=revision.adapter_bytes,
+        created_ms=revision.created_ms,
+    )
+
+
+def revision_view(record: RevisionRecord) -> Revision:
+    return Revision(
+        digest=record.digest,
+        base=record.base,
+        method=record.method,
+        parent=record.parent,
+        rank=record.rank,
+        adapter_bytes=record.adapter_bytes,
+        created_ms=record.created_ms,
+    )
+
+
+def model_view(stored: StoredModel, *, active: bool) -> ModelView:
+    return ModelView(
+        model=ModelId(stored.identity.tenant, stored.identity.name),
+        base=stored.identity.base,
+        created_ms=stored.identity.created_ms,
+        log_position=stored.head.log_position,
+        cursor=stored.head.cursor,
+        memory_version=stored.head.memory_version,
+        aliases=dict(stored.aliases),
+        active=active,
+    )
+
+
+def interaction_view(model: ModelId, record: InteractionRecord, *, replayed: bool = False) -> Interaction:
+    return Interaction(
+        model=model,
+        position=record.position,
+        operation=record.operation,
+        completion_id=record.completion_id,
+        messages=tuple(Message(role, content) for role, content in record.messages),
+        reply=record.reply,
+        finish_reason="length" if record.finish_reason == "length" else "stop",
+        prompt_tokens=record.prompt_tokens,
+        completion_tokens=record.completion_tokens,
+        revision=record.revision,
+        base=record.base,
+        memory_version=record.memory_version,
+        created_ms=record.created_ms,
+        conversation=record.conversation,
+        history_turns=record.history_turns,
+        replayed=replayed,
+    )
+
+
+def key_view(record: ApiKeyRecord) -> ApiKey:
+    return ApiKey(
+        key_id=record.key_id,
+        tenant=record.tenant,
+        label=record.label,
+        secret_sha256=record.secret_sha256,
+        created_ms=record.created_ms,
+        revoked_ms=record.revoked_ms,
+    )

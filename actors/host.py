@@ -1,0 +1,376 @@
+"""A host: thousands of personal models on one event loop, over the shards that it owns.
+
+Activation reads a model's durable state on its first message; passivation drops the object, as
+everything worth keeping was committed turn by turn. The host grants turns and commits them; who
+generates in between (this process, or a gateway that streams) does not matter to it.
+"""
+
+import asyncio
+import secrets
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from populace.actors.catalogue import Catalogue, interaction_view, model_view
+from populace.actors.clock import Clock
+from populace.actors.engine import AdapterRef, Engine, Message
+from populace.actors.errors import EngineUnavailable, HostOverloaded, HostUnavailable, TurnExpired
+from populace.actors.hosts import ApiKey, ChatRequest, HostStatistics, ModelPage, ModelView, Revision
+from populace.actors.owned_shards import OwnedShards
+from populace.actors.personal_model import PersonalModel
+from populace.actors.turn import Interaction, ModelId, Reply, TurnGrant, TurnRequest
+from populace.actors.turn_director import direct_turn
+from populace.policies.passivation import IdleQueue
+from populace.storage import ledger
+from populace.storage.errors import ModelNotFound, OperationConflict, PositionConflict
+from populace.storage.ledger import StoredModel
+from populace.storage.records import InteractionRecord
+from populace.storage.store import Store
+from populace.storage.transaction import WriteTransaction
+
+HISTORY_TURNS_MAX = 64
+"""Earlier turns that a grant carries at most; the prompt takes as many of them as fit."""
+
+
+@dataclass(frozen=True, slots=True)
+class HostLimits:
+    """The bounds of one host. Bytes are the host's own estimate of what activations hold."""
+
+    resident_bytes_max: int = 256 * 1024 * 1024
+    idle_seconds_max: float = 300.0
+    mailbox_max: int = 16
+    operation_seconds_kept: float = 24 * 3600.0
+
+
+class ModelHost:
+    """Serves ``Hosts`` for the models of its shards."""
+
+    def __init__(
+        self,
+        name: str,
+        store: Store,
+        shards: Iterable[int],
+        *,
+        base: str,
+        clock: Clock,
+        engine: Engine | None = None,
+        limits: HostLimits | None = None,
+    ) -> None:
+        self.name = name
+        self._store = store
+        self._clock = clock
+        self._engine = engine
+        self._limits = limits or HostLimits()
+        self._incarnation = secrets.token_hex(8)
+        self._owned = OwnedShards(
+            store, shards, owner=f"{name}/{self._incarnation}", on_lost=self._forget_shard
+        )
+        self._catalogue = Catalogue(self._owned, shard_count=store.shards, base=base, clock=clock)
+        self._active: dict[ModelId, PersonalModel] = {}
+        self._idle: IdleQueue[ModelId] = IdleQueue()
+        self._deleting: set[ModelId] = set()
+        self._resident_bytes = 0
+        self._turns = 0
+        self._activations = 0
+        self._passivations = 0
+        self._refusals = 0
+
+    async def begin_turn(self, request: TurnRequest) -> TurnGrant | Interaction:
+        replay = self._find_operation(request)
+        if replay is not None:
+            return replay
+        model = self._activate(request.model)
+        self._idle.discard(request.model)
+        try:
+            letter = model.request_turn(request)
+        except Exception:
+            self._note_idle(model)
+            raise
+        try:
+            grant = await letter.granted
+        except asyncio.CancelledError:
+            model.withdraw(letter)
+            raise
+        # A duplicate that waited behind the first finds it committed now.
+        replay = self._find_operation(request)
+        if replay is not None:
+            model.release(grant)
+            return replay
+        return replace(grant, history=self._history(grant)) if request.history_of is not None else grant
+
+    async def finish_turn(self, grant: TurnGrant, reply: Reply) -> Interaction:
+        if not grant.ticket.startswith(self._incarnation):
+            return await self._adopt(grant, reply)
+        model = self._active.get(grant.model)
+        if model is None or not model.is_running(grant):
+            replay = self._find_operation(_request_of(grant))
+            if replay is not None:
+                return replay
+            raise TurnExpired(grant.model.name, "its deadline passed or its caller gave it up")
+        model.claim(grant)
+        return await asyncio.shield(self._commit(model, grant, reply))
+
+    async def abandon_turn(self, grant: TurnGrant, reason: str) -> None:
+        del reason
+        model = self._active.get(grant.model)
+        if model is not None:
+            model.release(grant)
+
+    async def chat(self, request: ChatRequest) -> Interaction:
+        if self._engine is None:
+            raise EngineUnavailable("this host was started without one")
+        async for event in direct_turn(self, self._engine, request):
+            if isinstance(event, Interaction):
+                return event
+        raise AssertionError("a directed turn ends with its interaction or an error")
+
+    async def create_model(self, model: ModelId, revision: Revision | None = None) -> ModelView:
+        return model_view(await self._catalogue.create(model, revision), active=False)
+
+    async def show_model(self, model: ModelId) -> ModelView:
+        return model_view(self._catalogue.load(model), active=model in self._active)
+
+    async def list_models(self, tenant: str, *, after: str | None = None, limit: int = 100) -> ModelPage:
+        stored = self._catalogue.list(tenant, after, limit)
+        views = tuple(
+            model_view(one, active=ModelId(tenant, one.identity.name) in self._active) for one in stored
+        )
+        return ModelPage(views, views[-1].model.name if len(views) == limit else None)
+
+    async def delete_model(self, model: ModelId) -> None:
+        self._catalogue.load(model)
+        if model in self._deleting:
+            raise ModelNotFound(model.name)
+        self._deleting.add(model)
+        try:
+            active = self._active.get(model)
+            if active is not None:
+                await active.drain()
+                self._drop(active, ModelNotFound(model.name))
+            await self._catalogue.delete(model)
+        finally:
+            self._deleting.discard(model)
+
+    async def read_log(self, model: ModelId, *, start: int = 0, limit: int = 100) -> tuple[Interaction, ...]:
+        return self._catalogue.log(model, start, limit)
+
+    async def publish_revision(self, model: ModelId, revision: Revision, alias: str = "latest") -> ModelView:
+        stored = await self._catalogue.publish(model, revision, alias)
+        active = self._active.get(model)
+        if active is not None:
+            active.replace_aliases(stored.aliases)
+        return model_view(stored, active=active is not None)
+
+    async def list_revisions(self, model: ModelId) -> tuple[Revision, ...]:
+        return self._catalogue.revisions(model)
+
+    async def create_key(self, key: ApiKey) -> None:
+        await self._catalogue.create_key(key)
+
+    async def find_key(self, key_id: str) -> ApiKey | None:
+        return self._catalogue.find_key(key_id)
+
+    async def list_keys(self, tenant: str | None = None) -> tuple[ApiKey, ...]:
+        return self._catalogue.keys(tenant)
+
+    async def revoke_key(self, key_id: str) -> ApiKey | None:
+        return await self._catalogue.revoke_key(key_id)
+
+    async def statistics(self) -> tuple[HostStatistics, ...]:
+        commits, batches = self._owned.commit_statistics()
+        return (
+            HostStatistics(
+                host=self.name,
+                shards=self._owned.numbers,
+                active=len(self._active),
+                busy=len(self._active) - len(self._idle),
+                waiting=sum(m.waiting for m in self._active.values() if m.is_busy),
+                resident_bytes=self._resident_bytes,
+                resident_bytes_max=self._limits.resident_bytes_max,
+                turns=self._turns,
+                activations=self._activations,
+                passivations=self._passivations,
+                refusals=self._refusals,
+                commits=commits,
+                commit_batches=batches,
+            ),
+        )
+
+    def passivate_idle(self) -> int:
+        """Passivate what has been idle for too long; answers how many. Called by the runtime's clock."""
+        count = 0
+        for model_id in self._idle.idle_longer_than(self._limits.idle_seconds_max, self._clock.monotonic()):
+            self._passivate(model_id)
+            count += 1
+        return count
+
+    def passivate(self, model: ModelId) -> bool:
+        """Passivate one model now if it is idle; answers whether it was active and idle."""
+        if model not in self._idle:
+            return False
+        self._passivate(model)
+        return True
+
+    def check_integrity(self) -> None:
+        """Raise ``AssertionError`` unless idle + busy = active and the bytes add up."""
+        for model_id, model in self._active.items():
+            model.check_integrity()
+            assert model.is_busy != (model_id in self._idle), f"{model_id} is both or neither"
+        assert all(model_id in self._active for model_id in self._idle_ids())
+        assert self._resident_bytes == sum(model.resident_bytes for model in self._active.values())
+        assert self._resident_bytes <= self._limits.resident_bytes_max
+
+    def close(self) -> None:
+        """Answer everybody who waits, commit what is queued, and release the shards."""
+        for model in list(self._active.values()):
+            self._drop(model, HostUnavailable(self.name, "it is shutting down"))
+        self._owned.close()
+
+    def _activate(self, model_id: ModelId) -> PersonalModel:
+        if model_id in self._deleting:
+            raise ModelNotFound(model_id.name)
+        model = self._active.get(model_id)
+        if model is not None:
+            return model
+        model = PersonalModel(
+            self._catalogue.load(model_id),
+            incarnation=self._incarnation,
+            clock=self._clock,
+            mailbox_max=self._limits.mailbox_max,
+            adapter_of=self._adapter_of,
+            on_idle=self._note_idle,
+        )
+        self._make_room(model.resident_bytes)
+        self._active[model_id] = model
+        self._resident_bytes += model.resident_bytes
+        self._activations += 1
+        return model
+
+    def _make_room(self, bytes_needed: int) -> None:
+        while self._resident_bytes + bytes_needed > self._limits.resident_bytes_max:
+            victim = self._idle.longest_idle()
+            if victim is None:
+                self._refusals += 1
+                raise HostOverloaded(f"All {len(self._active)} active models of {self.name} are busy.")
+            self._passivate(victim)
+
+    def _passivate(self, model_id: ModelId) -> None:
+        model = self._active[model_id]
+        assert not model.is_busy, "a busy model is never passivated"
+        self._passivations += 1
+        self._drop(model, HostUnavailable(self.name, "the model was passivated"))
+
+    def _drop(self, model: PersonalModel, error: Exception) -> None:
+        self._idle.discard(model.id)
+        if self._active.get(model.id) is model:
+            del self._active[model.id]
+            self._resident_bytes -= model.resident_bytes
+        model.die(error)
+
+    def _forget_shard(self, number: int, error: Exception) -> None:
+        """Drop the activations of a lost shard: they may be ahead of what is durable."""
+        lost = [
+            model for model_id, model in self._active.items() if self._catalogue.shard(model_id) == number
+        ]
+        for model in lost:
+            self._drop(model, error)
+
+    def _note_idle(self, model: PersonalModel) -> None:
+        if self._active.get(model.id) is model and not model.is_busy:
+            self._idle.add(model.id, self._clock.monotonic())
+
+    def _idle_ids(self) -> Iterable[ModelId]:
+        return (model_id for model_id in self._active if model_id in self._idle)
+
+    def _find_operation(self, request: TurnRequest) -> Interaction | None:
+        tenant, name = request.model
+        with self._owned.read(self._catalogue.shard(request.model)) as transaction:
+            found = ledger.find_operation(
+                transaction, tenant, name, request.operation, now_ms=self._clock.epoch_ms()
+            )
+        if found is None:
+            return None
+        operation, interaction = found
+        if operation.body_hash != request.body_hash:
+            raise OperationConflict(request.operation)
+        return interaction_view(request.model, interaction, replayed=True)
+
+    async def _adopt(self, grant: TurnGrant, reply: Reply) -> Interaction:
+        """Commit a turn that a former incarnation granted, if the log has not moved since."""
+        turn = await self.begin_turn(_request_of(grant))
+        if isinstance(turn, Interaction):
+            return turn
+        if turn.position != grant.position:
+            await self.abandon_turn(turn, "the log moved on")
+            raise PositionConflict(grant.model.name, grant.position, turn.position)
+        return await self.finish_turn(replace(grant, ticket=turn.ticket), reply)
+
+    async def _commit(self, model: PersonalModel, grant: TurnGrant, reply: Reply) -> Interaction:
+        now_ms = self._clock.epoch_ms()
+        record = _interaction_record(grant, reply, now_ms)
+        expires_ms = now_ms + int(self._limits.operation_seconds_kept * 1000)
+        tenant, name = grant.model
+
+        def commit(txn: WriteTransaction) -> tuple[InteractionRecord, StoredModel]:
+            interaction = ledger.commit_turn(
+                txn,
+                tenant,
+                name,
+                record,
+                body_hash=grant.body_hash,
+                expected_position=grant.position,
+                expires_ms=expires_ms,
+                now_ms=now_ms,
+            )
+            stored = ledger.read_model(txn, tenant, name)
+            assert stored is not None, "a model that a turn was committed for exists"
+            return interaction, stored
+
+        try:
+            interaction, stored = await self._owned.write(self._catalogue.shard(grant.model), commit)
+        except BaseException:
+            model.release(grant)
+            raise
+        if model.is_running(grant):
+            model.advance(grant, stored)
+        self._turns += 1
+        return interaction_view(grant.model, interaction)
+
+    def _history(self, grant: TurnGrant) -> tuple[tuple[Message, ...], ...]:
+        start = max(0, grant.position - HISTORY_TURNS_MAX)
+        log = self._catalogue.log(grant.model, start, grant.position - start)
+        return tuple(
+            (*turn.messages, Message("assistant", turn.reply))
+            for turn in log
+            if turn.conversation == grant.history_of
+        )
+
+    def _adapter_of(self, digest: str) -> AdapterRef:
+        return AdapterRef(digest, str(self._store.revisions.path(digest)))
+
+
+def _request_of(grant: TurnGrant) -> TurnRequest:
+    return TurnRequest(
+        model=grant.model,
+        operation=grant.operation,
+        body_hash=grant.body_hash,
+        turn_seconds_max=grant.turn_seconds_max,
+    )
+
+
+def _interaction_record(grant: TurnGrant, reply: Reply, now_ms: int) -> InteractionRecord:
+    return InteractionRecord(
+        position=grant.position,
+        operation=grant.operation,
+        completion_id=reply.completion_id,
+        messages=tuple((message.role, message.content) for message in reply.messages),
+        reply=reply.text,
+        finish_reason=reply.finish_reason,
+        prompt_tokens=reply.prompt_tokens,
+        completion_tokens=reply.completion_tokens,
+        revision=grant.revision,
+        base=grant.base,
+        memory_version=grant.memory_version,
+        created_ms=now_ms,
+        conversation=grant.history_of,
+        history_turns=reply.history_turns,
+    )

@@ -1,0 +1,242 @@
+"""One activation of a personal model: a mailbox and at most one running turn.
+
+A plain object on a host's event loop. It decides whose turn it is; it neither generates nor
+stores. What it knows of the store is the snapshot that it was activated with, moved forward by
+every commit of its own.
+"""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from populace.actors.clock import Clock, Timer
+from populace.actors.engine import AdapterRef
+from populace.actors.errors import MailboxFull, TurnExpired
+from populace.actors.lifecycle import Lifecycle, Phase
+from populace.actors.mailbox import Letter, Mailbox
+from populace.actors.turn import ModelId, TurnGrant, TurnRequest
+from populace.policies.admission import retry_after_s
+from populace.storage.errors import ModelNotFound, RevisionNotFound
+from populace.storage.ledger import StoredModel
+
+BASE_REVISION = "base"
+"""The revision of a model that has no adapter: it answers with the base alone."""
+
+ACTIVATION_BYTES = 4096
+"""What an activation costs besides its memory state: object, mailbox, records (measured: 2.9 KiB)."""
+
+LETTER_BYTES = 1024
+"""What a waiting turn costs (request, future, strings)."""
+
+TURN_SECONDS_EXPECTED = 2.0
+"""The first estimate of a turn's length, before any was seen."""
+
+
+@dataclass(slots=True)
+class RunningTurn:
+    """The turn that has the model now. ``committing`` keeps the deadline from ending it."""
+
+    grant: TurnGrant
+    started_s: float
+    deadline: Timer
+    committing: bool = False
+
+
+class PersonalModel:
+    """Grants turns one at a time, in the order of arrival, each with a deadline."""
+
+    def __init__(
+        self,
+        stored: StoredModel,
+        *,
+        incarnation: str,
+        clock: Clock,
+        mailbox_max: int,
+        adapter_of: Callable[[str], AdapterRef],
+        on_idle: Callable[["PersonalModel"], None],
+    ) -> None:
+        self.id = ModelId(stored.identity.tenant, stored.identity.name)
+        self.stored = stored
+        self._incarnation = incarnation
+        self._clock = clock
+        self._adapter_of = adapter_of
+        self._on_idle = on_idle
+        self._lifecycle = Lifecycle()
+        self._mailbox = Mailbox(mailbox_max)
+        self._running: RunningTurn | None = None
+        self._tickets = 0
+        self._turn_s_mean = TURN_SECONDS_EXPECTED
+        self._drained: asyncio.Event = asyncio.Event()
+
+    def request_turn(self, request: TurnRequest) -> Letter:
+        """Queue for a turn; ``letter.granted`` resolves when it has come.
+
+        Raises ``MailboxFull``, ``RevisionNotFound`` for an unknown alias, and ``ModelNotFound``
+        while the model is being deleted.
+        """
+        if self._lifecycle.phase is not Phase.ACTIVE:
+            raise ModelNotFound(self.id.name)
+        self._revision_of(request.alias)
+        if self._mailbox.is_full:
+            raise MailboxFull(
+                f"{len(self._mailbox)} turns wait for `{self.id.name}` already.",
+                retry_after_s(len(self._mailbox), self._turn_s_mean),
+            )
+        letter = Letter(request, asyncio.get_running_loop().create_future())
+        self._mailbox.put(letter)
+        self._grant_next()
+        return letter
+
+    def withdraw(self, letter: Letter) -> None:
+        """Take back a request whose sender stopped waiting, granted already or not."""
+        self._mailbox.discard(letter)
+        if letter.granted.done() and not letter.granted.cancelled() and letter.granted.exception() is None:
+            self.release(letter.granted.result())
+        letter.granted.cancel()
+        self._settle()
+
+    def claim(self, grant: TurnGrant) -> None:
+        """Hold the running turn for its commit: from here on the deadline cannot end it.
+
+        Raises ``TurnExpired`` if ``grant`` is no longer the running turn.
+        """
+        if not self.is_running(grant):
+            raise TurnExpired(self.id.name, "its deadline passed or its caller gave it up")
+        running = self._running
+        assert running is not None, "is_running says so"
+        if running.committing:
+            raise TurnExpired(self.id.name, "it is being committed by another call")
+        running.committing = True
+        running.deadline.cancel()
+
+    def advance(self, grant: TurnGrant, stored: StoredModel) -> None:
+        """Take over what was committed and grant the next turn."""
+        running = self._running
+        assert running is not None
+        assert running.grant.ticket == grant.ticket
+        assert stored.head.log_position > self.stored.head.log_position
+        self.stored = stored
+        took_s = self._clock.monotonic() - running.started_s
+        self._turn_s_mean += 0.2 * (took_s - self._turn_s_mean)
+        self._end_running()
+
+    def release(self, grant: TurnGrant) -> None:
+        """End the turn without a record, if it is still running, and grant the next."""
+        if self.is_running(grant):
+            self._end_running()
+
+    def replace_aliases(self, aliases: dict[str, str]) -> None:
+        """Take over moved aliases. The running turn keeps the revision it began with."""
+        self.stored = self.stored._replace(aliases=aliases)
+
+    async def drain(self) -> None:
+        """Refuse new turns, answer the waiting ones, and wait for the running turn to end."""
+        if self._lifecycle.phase is Phase.ACTIVE:
+            self._lifecycle.move(Phase.DRAINING)
+            self._mailbox.fail(ModelNotFound(self.id.name))
+            self._settle()
+        await self._drained.wait()
+
+    def die(self, error: Exception) -> None:
+        """Leave memory at once; whoever waits is answered with ``error``."""
+        if self._lifecycle.phase is Phase.GONE:
+            return
+        self._lifecycle.move(Phase.GONE)
+        self._mailbox.fail(error)
+        if self._running is not None:
+            self._running.deadline.cancel()
+            self._running = None
+        self._drained.set()
+
+    def is_running(self, grant: TurnGrant) -> bool:
+        return self._running is not None and self._running.grant.ticket == grant.ticket
+
+    @property
+    def is_busy(self) -> bool:
+        return self._running is not None or len(self._mailbox) > 0
+
+    @property
+    def is_active(self) -> bool:
+        return self._lifecycle.phase is Phase.ACTIVE
+
+    @property
+    def waiting(self) -> int:
+        return len(self._mailbox)
+
+    @property
+    def resident_bytes(self) -> int:
+        memory = self.stored.memory
+        return ACTIVATION_BYTES + (len(memory.payload) if memory else 0)
+
+    def check_integrity(self) -> None:
+        """Raise ``AssertionError`` unless turns and mail are where the phase allows them."""
+        if self._lifecycle.phase is Phase.GONE:
+            assert self._running is None, "a gone model runs nothing"
+            assert len(self._mailbox) == 0, "a gone model has no mail"
+        if len(self._mailbox) > 0:
+            assert self._running is not None, "mail waits although no turn runs"
+        if self._running is not None:
+            assert self._running.grant.position == self.stored.head.log_position
+
+    def _revision_of(self, alias: str) -> str:
+        aliases = self.stored.aliases
+        if alias in aliases:
+            return aliases[alias]
+        if alias == "latest":
+            return BASE_REVISION
+        raise RevisionNotFound(self.id.name, alias)
+
+    def _grant_next(self) -> None:
+        if self._running is not None:
+            return
+        letter = self._mailbox.take()
+        if letter is None:
+            return
+        request = letter.request
+        try:
+            grant = self._grant_for(request)
+        except (RevisionNotFound, ModelNotFound) as error:
+            letter.granted.set_exception(error)
+            self._grant_next()
+            return
+        deadline = self._clock.call_later(request.turn_seconds_max, lambda: self._expire(grant))
+        self._running = RunningTurn(grant, self._clock.monotonic(), deadline)
+        letter.granted.set_result(grant)
+
+    def _grant_for(self, request: TurnRequest) -> TurnGrant:
+        revision = self._revision_of(request.alias)
+        self._tickets += 1
+        return TurnGrant(
+            model=self.id,
+            operation=request.operation,
+            body_hash=request.body_hash,
+            ticket=f"{self._incarnation}:{self._tickets}",
+            position=self.stored.head.log_position,
+            revision=revision,
+            adapter=None if revision == BASE_REVISION else self._adapter_of(revision),
+            base=self.stored.identity.base,
+            memory_version=self.stored.head.memory_version,
+            history=(),
+            history_of=request.history_of,
+            turn_seconds_max=request.turn_seconds_max,
+        )
+
+    def _expire(self, grant: TurnGrant) -> None:
+        if self.is_running(grant):
+            self._end_running()
+
+    def _end_running(self) -> None:
+        assert self._running is not None
+        self._running.deadline.cancel()
+        self._running = None
+        self._grant_next()
+        self._settle()
+
+    def _settle(self) -> None:
+        """Tell whoever cares that the model has nothing to do."""
+        if self.is_busy:
+            return
+        if self._lifecycle.phase is Phase.DRAINING:
+            self._drained.set()
+        elif self._lifecycle.phase is Phase.ACTIVE:
+            self._on_idle(self)

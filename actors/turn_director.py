@@ -1,0 +1,153 @@
+"""One turn from grant to log, for whoever runs it: a gateway that streams, or a host that does not.
+
+The last delta is held back until the turn is committed, so that nobody sees a finished reply that
+a crash could take away.
+"""
+
+import asyncio
+import hashlib
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import Protocol
+
+from populace.actors.engine import Delta, Engine, GenerateRequest, Message
+from populace.actors.errors import PromptTooLong, TurnExpired
+from populace.actors.hosts import ChatRequest
+from populace.actors.turn import Interaction, Reply, TurnGrant, TurnRequest
+from populace.policies.history import turns_that_fit
+
+COMMIT_SECONDS_MARGIN = 5.0
+"""Generation stops this long before the turn's deadline, so that the commit still finds it running."""
+
+
+class TurnHost(Protocol):
+    """The part of ``Hosts`` that a turn needs."""
+
+    async def begin_turn(self, request: TurnRequest) -> TurnGrant | Interaction: ...
+
+    async def finish_turn(self, grant: TurnGrant, reply: Reply) -> Interaction: ...
+
+    async def abandon_turn(self, grant: TurnGrant, reason: str) -> None: ...
+
+
+def completion_id(grant: TurnGrant) -> str:
+    """Derive the completion id from the operation: the same operation has the same id, also after a crash."""
+    parts = (grant.model.tenant, grant.model.name, grant.operation)
+    digest = hashlib.blake2b(digest_size=16)
+    for part in parts:
+        encoded = part.encode()
+        digest.update(len(encoded).to_bytes(4, "big") + encoded)
+    return f"chatcmpl-{digest.hexdigest()}"
+
+
+async def direct_turn(
+    hosts: TurnHost, engine: Engine, request: ChatRequest, *, stream: bool = False
+) -> AsyncGenerator[TurnGrant | Delta | Interaction, None]:
+    """Run one turn; yield the grant, the deltas (if ``stream``), and at last the interaction.
+
+    An operation that took effect before yields its interaction only. Closing the generator, or
+    an error, frees the engine's slot and gives the turn back with nothing recorded.
+    """
+    turn = await hosts.begin_turn(request.turn)
+    if isinstance(turn, Interaction):
+        yield turn
+        return
+    settled = False
+    try:
+        yield turn
+        last: Delta | None = None
+        reply = ReplyBuilder(request.messages, completion_id(turn))
+        async with aclosing(_generate(engine, request, turn, reply, stream=stream)) as deltas:
+            async for delta in deltas:
+                if delta.finish_reason is not None:
+                    last = delta
+                elif stream:
+                    yield delta
+        assert last is not None, "an engine ends a reply with a finish reason"
+        interaction = await hosts.finish_turn(turn, reply.finish())
+        settled = True
+        if stream:
+            yield last
+        yield interaction
+    finally:
+        if not settled:
+            # Shielded: the caller may be cancelled, and the model must not stay taken until the deadline.
+            await asyncio.shield(hosts.abandon_turn(turn, "the turn did not finish"))
+
+
+class ReplyBuilder:
+    """Collects deltas into the reply that is committed."""
+
+    def __init__(self, messages: tuple[Message, ...], completion_id: str) -> None:
+        self._messages = messages
+        self._completion_id = completion_id
+        self._texts: list[str] = []
+        self._tokens = 0
+        self._last: Delta | None = None
+        self.history_turns = 0
+
+    def add(self, delta: Delta) -> None:
+        self._texts.append(delta.text)
+        self._tokens += len(delta.token_ids)
+        self._last = delta
+
+    def finish(self) -> Reply:
+        last = self._last
+        assert last is not None
+        assert last.finish_reason is not None
+        return Reply(
+            messages=self._messages,
+            text="".join(self._texts),
+            finish_reason=last.finish_reason,
+            prompt_tokens=last.prompt_tokens,
+            completion_tokens=self._tokens,
+            completion_id=self._completion_id,
+            history_turns=self.history_turns,
+        )
+
+
+async def _generate(
+    engine: Engine, request: ChatRequest, grant: TurnGrant, reply: ReplyBuilder, *, stream: bool
+) -> AsyncGenerator[Delta, None]:
+    """Generate with as much history as fits, until shortly before the deadline."""
+    seconds_max = max(grant.turn_seconds_max - COMMIT_SECONDS_MARGIN, grant.turn_seconds_max / 2)
+    history = grant.history
+    lengths = [sum(len(message.content) for message in turn) for turn in history]
+    kept = turns_that_fit(lengths, engine.base.context_tokens // 2)
+    deadline = asyncio.get_running_loop().time() + seconds_max
+    while True:
+        reply.history_turns = kept
+        earlier = tuple(message for turn in history[len(history) - kept :] for message in turn)
+        generate = GenerateRequest(
+            # A second try is another request to the engine.
+            request_id=f"{grant.ticket}:{kept}",
+            prompt=request.raw_prompt if request.raw_prompt is not None else earlier + request.messages,
+            sampling=request.sampling,
+            adapter=grant.adapter,
+            stream=stream,
+        )
+        try:
+            async with aclosing(engine.generate(generate)) as deltas:
+                async for delta in _until(deltas, deadline, grant):
+                    reply.add(delta)
+                    yield delta
+            return
+        except PromptTooLong:
+            if kept == 0:
+                raise
+            kept //= 2
+
+
+async def _until(
+    deltas: AsyncGenerator[Delta, None], deadline: float, grant: TurnGrant
+) -> AsyncGenerator[Delta, None]:
+    """Pass deltas on; raise ``TurnExpired`` when the event loop's time is past ``deadline``."""
+    while True:
+        try:
+            async with asyncio.timeout_at(deadline):
+                delta = await anext(deltas)
+        except TimeoutError:
+            raise TurnExpired(grant.model.name, f"it took over {grant.turn_seconds_max:g} s") from None
+        except StopAsyncIteration:
+            return
+        yield delta

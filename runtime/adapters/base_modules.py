@@ -1,0 +1,46 @@
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+# transformers' configurations and from_config are untyped.
+"""Which linear layers a base model has: what an adapter's tensors are checked against."""
+
+import functools
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple, cast
+
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
+
+
+class LinearShape(NamedTuple):
+    """A linear layer maps ``inputs`` features to ``outputs``; its weight is [outputs, inputs]."""
+
+    outputs: int
+    inputs: int
+
+
+@dataclass(frozen=True, slots=True)
+class BaseModules:
+    """A base's linear layers by their dotted name, without the output head."""
+
+    linears: dict[str, LinearShape]
+    fingerprint: str | None = None
+
+
+def read_base_modules(base_directory: Path, fingerprint: str | None = None) -> BaseModules:
+    """Build the base without memory (on torch's meta device) and list its linear layers."""
+    return BaseModules(_linears(base_directory.resolve()), fingerprint)
+
+
+@functools.lru_cache(maxsize=4)
+def _linears(base_directory: Path) -> dict[str, LinearShape]:
+    config = AutoConfig.from_pretrained(str(base_directory), local_files_only=True)
+    with torch.device("meta"):
+        model = cast("PreTrainedModel", AutoModelForCausalLM.from_config(config))
+    head = model.get_output_embeddings()
+    modules = cast("Iterable[tuple[str, torch.nn.Module]]", model.named_modules())
+    return {
+        name: LinearShape(module.out_features, module.in_features)
+        for name, module in modules
+        if isinstance(module, torch.nn.Linear) and module is not head
+    }

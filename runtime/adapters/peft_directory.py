@@ -1,0 +1,160 @@
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+# safetensors' safe_open is a Rust class without annotations.
+"""Reading a PEFT LoRA directory from outside: checked in full before a model sees a byte of it.
+
+Nothing is unpickled: weights come from ``adapter_model.safetensors`` or not at all.
+"""
+
+import json
+import re
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+import torch
+from safetensors import SafetensorError, safe_open
+
+from populace.actors.errors import AdapterInvalid, AdapterMismatch
+from populace.adapters.base_modules import BaseModules, LinearShape
+from populace.adapters.peft_config import CONFIG_BYTES_MAX, LoraConfig, parse_peft_config
+
+CONFIG_FILE = "adapter_config.json"
+TENSOR_FILE = "adapter_model.safetensors"
+FINGERPRINT_KEY = "populace_base_fingerprint"
+HEADER_BYTES_MAX = 16 * 1024 * 1024
+TENSOR_FILE_BYTES_MAX = 2 * 1024**3
+_TENSOR_NAME = re.compile(r"base_model\.model\.(?P<module>.+)\.lora_(?P<side>[AB])\.weight")
+_DTYPES = ("F32", "F16", "BF16")
+
+
+@dataclass(frozen=True, slots=True)
+class PeftAdapter:
+    """A checked adapter. ``modules`` are the adapted layers' dotted names in the base, sorted."""
+
+    config_bytes: bytes
+    config: LoraConfig
+    tensor_file: Path
+    modules: tuple[str, ...]
+
+    @property
+    def rank(self) -> int:
+        return self.config.rank_highest
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        return self.config.targets
+
+
+def read_peft_directory(path: Path, base: BaseModules, *, rank_max: int) -> PeftAdapter:
+    """Check that the directory holds a LoRA adapter of this base. Blocks: it reads every tensor.
+
+    Raises:
+        AdapterInvalid: a file is missing, oversized, malformed, or uses a method not served.
+        AdapterMismatch: the adapter is sound but was made for another base.
+    """
+    config_bytes = _read_config(path)
+    config = parse_peft_config(config_bytes, rank_max=rank_max)
+    tensor_file = path / TENSOR_FILE
+    header = _read_header(tensor_file)
+    _check_fingerprint(header.pop("__metadata__", {}), base)
+    modules = _check_names(header, config, base)
+    for module in modules:
+        _check_shapes(module, header, config.rank_of(module), base.linears[module])
+    _check_values(tensor_file)
+    return PeftAdapter(config_bytes, config, tensor_file, modules)
+
+
+def tensor_name(module: str, side: str) -> str:
+    """The name PEFT gives to a module's A or B matrix."""
+    return f"base_model.model.{module}.lora_{side}.weight"
+
+
+def _read_config(path: Path) -> bytes:
+    try:
+        with (path / CONFIG_FILE).open("rb") as file:
+            return file.read(CONFIG_BYTES_MAX + 1)
+    except OSError as error:
+        raise AdapterInvalid(f"{CONFIG_FILE} cannot be read ({error.strerror})") from error
+
+
+def _read_header(tensor_file: Path) -> dict[str, dict[str, object]]:
+    """Read the safetensors header alone: 8 bytes of length, then JSON by tensor name."""
+    try:
+        size = tensor_file.stat().st_size
+        with tensor_file.open("rb") as file:
+            prefix = file.read(8)
+            length = struct.unpack("<Q", prefix)[0] if len(prefix) == 8 else 0
+            if not 0 < length <= min(HEADER_BYTES_MAX, size - 8) or size > TENSOR_FILE_BYTES_MAX:
+                raise AdapterInvalid(f"{TENSOR_FILE} is truncated or oversized ({size} bytes)")
+            header: object = json.loads(file.read(length))
+    except OSError as error:
+        raise AdapterInvalid(f"{TENSOR_FILE} cannot be read ({error.strerror})") from error
+    except (ValueError, RecursionError) as error:
+        raise AdapterInvalid(f"the header of {TENSOR_FILE} is not JSON ({error})") from error
+    if not isinstance(header, dict) or not all(
+        isinstance(entry, dict) for entry in cast("dict[str, object]", header).values()
+    ):
+        raise AdapterInvalid(f"the header of {TENSOR_FILE} is not a map of tensors")
+    return cast("dict[str, dict[str, object]]", header)
+
+
+def _check_fingerprint(metadata: Mapping[str, object], base: BaseModules) -> None:
+    made_for = metadata.get(FINGERPRINT_KEY)
+    if made_for is not None and base.fingerprint is not None and made_for != base.fingerprint:
+        raise AdapterMismatch(
+            f"it was made for the base {str(made_for)[:80]}, this engine serves {base.fingerprint}"
+        )
+
+
+def _check_names(header: Mapping[str, object], config: LoraConfig, base: BaseModules) -> tuple[str, ...]:
+    """Every tensor belongs to a targeted layer, every layer has A and B, every target is met."""
+    sides: dict[str, set[str]] = {}
+    for name in header:
+        match = _TENSOR_NAME.fullmatch(name)
+        if match is None:
+            raise AdapterInvalid(f"the tensor {name[:200]} is not a LoRA A or B matrix")
+        if match["module"] not in base.linears:
+            raise AdapterMismatch(
+                f"it was made for another base: this one has no layer {match['module'][:200]}"
+            )
+        if config.target_of(match["module"]) is None:
+            raise AdapterInvalid(f"the layer {match['module']} is not among its target_modules")
+        sides.setdefault(match["module"], set()).add(match["side"])
+    for module, found in sides.items():
+        if found != {"A", "B"}:
+            missing = ({"A", "B"} - found).pop()
+            raise AdapterInvalid(f"the tensor {tensor_name(module, missing)} is missing")
+    met = {config.target_of(module) for module in sides}
+    for target in config.targets:
+        if target not in met:
+            raise AdapterInvalid(f"no tensor belongs to the target module {target}")
+    return tuple(sorted(sides))
+
+
+def _check_shapes(
+    module: str, header: Mapping[str, Mapping[str, object]], rank: int, linear: LinearShape
+) -> None:
+    for side, expected in (("A", [rank, linear.inputs]), ("B", [linear.outputs, rank])):
+        name = tensor_name(module, side)
+        entry = header[name]
+        if entry.get("dtype") not in _DTYPES:
+            raise AdapterInvalid(
+                f"the tensor {name} has the type {str(entry.get('dtype'))[:20]}, not a float"
+            )
+        if entry.get("shape") != expected:
+            raise AdapterMismatch(
+                f"it was made for another base: {name} should be {expected} and is {entry.get('shape')}"
+            )
+
+
+def _check_values(tensor_file: Path) -> None:
+    try:
+        with safe_open(str(tensor_file), framework="pt") as tensors:
+            for name in tensors.keys():  # noqa: SIM118 - safe_open is not iterable
+                tensor = cast("torch.Tensor", tensors.get_tensor(name))
+                if not bool(torch.isfinite(tensor).all()):
+                    raise AdapterInvalid(f"the tensor {name} holds NaN or infinity")
+    except SafetensorError as error:
+        raise AdapterInvalid(f"{TENSOR_FILE} is damaged ({error})") from error

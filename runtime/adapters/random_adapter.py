@@ -1,0 +1,69 @@
+# pyright: reportUnknownVariableType=false
+# safetensors' save_file is untyped.
+"""Adapters with random weights, for tests, examples and measurements."""
+
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+
+from populace.adapters.base_modules import LinearShape, read_base_modules
+from populace.adapters.peft_directory import CONFIG_FILE, FINGERPRINT_KEY, TENSOR_FILE, tensor_name
+
+ATTENTION = ("q_proj", "k_proj", "v_proj", "o_proj")
+
+
+def write_random_adapter(
+    directory: Path,
+    base_directory: Path,
+    *,
+    seed: int,
+    rank: int = 8,
+    alpha: float = 16.0,
+    targets: Sequence[str] = ATTENTION,
+    scale: float = 0.1,
+    fingerprint: str | None = None,
+) -> Path:
+    """Write a valid PEFT directory whose weights follow from ``seed`` alone, and return it.
+
+    A is uniform as in a fresh adapter. B is not zero but normal with deviation ``scale``: at
+    the default the greedy replies of SmolLM2-135M differ from the base's and stay language.
+    """
+    linears = {
+        name: shape
+        for name, shape in read_base_modules(base_directory).linears.items()
+        if name.rsplit(".", 1)[-1] in targets
+    }
+    directory.mkdir(parents=True, exist_ok=True)
+    metadata = {"format": "pt"} | ({} if fingerprint is None else {FINGERPRINT_KEY: fingerprint})
+    save_file(_random_tensors(linears, seed, rank, scale), directory / TENSOR_FILE, metadata)
+    config = {
+        "peft_type": "LORA",
+        "task_type": "CAUSAL_LM",
+        "base_model_name_or_path": None,
+        "inference_mode": True,
+        "r": rank,
+        "lora_alpha": alpha,
+        "lora_dropout": 0.0,
+        "bias": "none",
+        "target_modules": sorted(targets),
+    }
+    (directory / CONFIG_FILE).write_text(json.dumps(config, indent=2) + "\n")
+    return directory
+
+
+def _random_tensors(
+    linears: dict[str, LinearShape], seed: int, rank: int, scale: float
+) -> dict[str, torch.Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    tensors: dict[str, torch.Tensor] = {}
+    for name, shape in linears.items():
+        bound = 1 / math.sqrt(shape.inputs)
+        a = torch.rand(rank, shape.inputs, generator=generator) * 2 * bound - bound
+        b = torch.randn(shape.outputs, rank, generator=generator) * scale
+        tensors[tensor_name(name, "A")] = a
+        tensors[tensor_name(name, "B")] = b
+    return tensors

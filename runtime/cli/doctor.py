@@ -1,0 +1,65 @@
+"""``populace doctor``: check this machine, and say what to do for each failure."""
+
+import json
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from populace.doctor import Check
+
+MARKS = {"ok": "[green]✓[/]", "warn": "[yellow]![/]", "fail": "[red]✗[/]"}
+
+
+def doctor(
+    deep: Annotated[bool, typer.Option("--deep", help="Also import vLLM (10 to 20 s).")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Check Python, engines, base model, port, disks and memory; exit 1 if anything fails."""
+    from populace.config import Settings, SettingsError
+    from populace.doctor import Check, run_checks
+
+    checks: list[Check] = []
+    try:
+        settings = Settings.from_environment()
+    except SettingsError as error:
+        checks = [Check("settings", "fail", str(error), f"unset {error.variable}, or correct it")]
+    else:
+        checks = _collect(run_checks(settings, deep=deep), quiet=as_json)
+    if as_json:
+        passed = all(check.status != "fail" for check in checks)
+        typer.echo(json.dumps({"passed": passed, "checks": [check._asdict() for check in checks]}, indent=2))
+    else:
+        _print_table(checks)
+    if any(check.status == "fail" for check in checks):
+        raise typer.Exit(1)
+
+
+def _collect(checks: "Iterator[Check]", *, quiet: bool) -> "list[Check]":
+    """Run the checks; each of a few takes seconds, so the name of the last one done is shown."""
+    from rich.console import Console
+
+    collected: list[Check] = []
+    with Console(stderr=True, quiet=quiet).status("checking") as status:
+        for check in checks:
+            collected.append(check)
+            status.update(f"checking (done: {check.name})")
+    return collected
+
+
+def _print_table(checks: "list[Check]") -> None:
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(box=None, show_header=False, padding=(0, 1))
+    for check in checks:
+        table.add_row(MARKS[check.status], check.name, escape(check.detail))
+        if check.remedy and check.status != "ok":
+            table.add_row("", "", f"[bold]→ {escape(check.remedy)}[/]")
+    console = Console()
+    console.print(table)
+    failed = sum(check.status == "fail" for check in checks)
+    warned = sum(check.status == "warn" for check in checks)
+    console.print(f"{len(checks)} checks, {failed} failed, {warned} warned")

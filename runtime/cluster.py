@@ -1,0 +1,92 @@
+"""Starts a Populace on Ray and stops it: hosts, engine replicas, gateway.
+
+A start that fails, or a Ctrl-C at any point of it, leaves no process behind.
+"""
+
+import contextlib
+import logging
+import os
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from typing import NamedTuple
+
+from populace.base import BaseModelFiles, Progress, prepare_base
+from populace.config import Settings, SettingsError, enter_quiet_environment
+from populace.credentials import Credentials
+from populace.running import Running, remove_running, write_running
+from populace.storage.store import DirectoryLock, Store
+
+logger = logging.getLogger(__name__)
+
+Report = Callable[[str], None]
+
+
+class Started(NamedTuple):
+    """What a caller needs to know of a running Populace."""
+
+    running: Running
+    api_key: str
+    base: BaseModelFiles
+    engine: str
+
+
+@contextmanager
+def run_cluster(
+    settings: Settings, *, report: Report = logger.info, base_progress: Progress | None = None
+) -> Iterator[Started]:
+    """Run a Populace for the time of the block.
+
+    ``report`` is told each step, ``base_progress`` how far the base model is. Raises ``SettingsError`` (port in use, no such engine),
+    ``StoreInUse``, ``StoreVersionMismatch``, ``StoreInvalid`` and ``BaseInvalid`` before anything
+    is started.
+    """
+    enter_quiet_environment()
+    check_port(settings.host, settings.port)
+    engine = choose_engine(settings)
+    settings.data.mkdir(parents=True, exist_ok=True)
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(DirectoryLock(settings.data, f"populace serve (process {os.getpid()})"))
+        store = Store.create_or_open(settings.data, shards=settings.shards)
+        base = prepare_base(
+            settings.base, settings.cache, progress=base_progress, allow_hub=settings.base is not None
+        )
+        # Heavy imports: only from here on, when the cheap checks have passed.
+        from populace.ray_cluster import ensure_key, run_population, run_ray
+
+        report("Starting Ray")
+        ray_address = stack.enter_context(run_ray(settings))
+        directory = stack.enter_context(run_population(settings, store, base, engine, report))
+        running = Running(ray_address, http_url(settings), os.getpid(), store.store_id)
+        api_key = ensure_key(directory, Credentials(settings.config), store.store_id)
+        write_running(settings.data, running)
+        stack.callback(remove_running, settings.data)
+        yield Started(running, api_key, base, engine)
+
+
+def choose_engine(settings: Settings) -> str:
+    """Decide ``vllm`` or ``torch``; raises ``SettingsError`` if vLLM was asked for and is missing."""
+    has_vllm = find_spec("vllm") is not None
+    if settings.engine == "vllm" and not has_vllm:
+        raise SettingsError("POPULACE_ENGINE", "vllm", "vLLM is not installed; run `make install`, or use torch")
+    if settings.engine == "auto":
+        return "vllm" if has_vllm else "torch"
+    return settings.engine
+
+
+def check_port(host: str, port: int) -> None:
+    """Raise ``SettingsError`` if the port cannot be listened on."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            allowed = f"{error.strerror.lower()}; stop the program that uses it or choose another with --port"
+            raise SettingsError("POPULACE_PORT", str(port), allowed) from None
+
+
+def http_url(settings: Settings) -> str:
+    host = "127.0.0.1" if settings.host in ("0.0.0.0", "::") else settings.host  # noqa: S104
+    return f"http://[{host}]:{settings.port}" if ":" in host else f"http://{host}:{settings.port}"

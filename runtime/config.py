@@ -1,0 +1,208 @@
+"""Settings: the one place that reads environment variables.
+
+Every setting has a variable ``POPULACE_<NAME>`` (the data and cache directories are
+``POPULACE_DATA`` and ``POPULACE_CACHE``). A variable that is set to the empty string counts as
+not set. A value that does not fit, or a variable that looks like a misspelt setting, is an
+error: a typo must not quietly become the default.
+"""
+
+import difflib
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import platformdirs
+import psutil
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from populace.storage.errors import PopulaceError
+
+EngineChoice = Literal["auto", "vllm", "torch"]
+LogLevel = Literal["debug", "info", "warning", "error"]
+
+PREFIX = "POPULACE_"
+MIB = 2**20
+GIB = 2**30
+SMALL_MACHINE_BYTES = 32 * GIB
+HOUR_SECONDS = 3600.0
+
+Positive = Annotated[int, Field(ge=1)]
+Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+class SettingsError(PopulaceError):
+    """A setting has a value that is not allowed, or a name that does not exist."""
+
+    code = "settings_invalid"
+
+    def __init__(self, variable: str, value: str, allowed: str) -> None:
+        super().__init__(variable, value, allowed)
+        self.variable = variable
+        self.value = value
+        self.allowed = allowed
+
+    def __str__(self) -> str:
+        return f"The setting {self.variable} is {self.value!r}, which is not allowed: {self.allowed}."
+
+
+class Settings(BaseModel):
+    """What one Populace runs with. Frozen, picklable, and free of heavy imports."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+    data: Path = Field(default_factory=lambda: platformdirs.user_data_path("populace"))
+    """The store. One process owns it at a time; it must be on a local disk."""
+    cache: Path = Field(default_factory=lambda: platformdirs.user_cache_path("populace"))
+    """What can be made again: converted base models and fingerprints."""
+    config: Path = Field(default_factory=lambda: platformdirs.user_config_path("populace"))
+    """This user's API keys."""
+    api_key: str | None = None
+    """The key that the command line sends; None takes the one that ``populace serve`` left in ``config``."""
+
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=1, le=65535)] = 8000
+    ray_address: str | None = None
+    """None starts a Ray of our own on this machine; ``auto`` or an address joins a running one."""
+    log_level: LogLevel = "info"
+
+    shards: Annotated[int, Field(ge=1, le=4096)] = 8
+    """Written into the store's header when it is created; later values are ignored."""
+    hosts: Positive = Field(default_factory=lambda: hosts_default(os.cpu_count() or 1))
+    replicas: Positive = 1
+    threads: Positive = Field(default_factory=lambda: physical_cores())
+    """Compute threads of one replica. More than the physical cores makes them spin against each other."""
+
+    base: str | None = None
+    """A local directory or a hub id; None is the default base model."""
+    engine: EngineChoice = "auto"
+    context_tokens: Annotated[int, Field(ge=16)] = 2048
+    sequences_max: Positive = 16
+    adapter_slots: Positive = 8
+    rank_max: Annotated[int, Field(ge=1, le=512)] = 16
+    kv_cache_gib: Annotated[float, Field(gt=0, allow_inf_nan=False)] = Field(
+        default_factory=lambda: 1.0 if psutil.virtual_memory().total < SMALL_MACHINE_BYTES else 4.0
+    )
+
+    turn_seconds_max: Seconds = 120.0
+    idle_seconds_max: Seconds = 300.0
+    resident_bytes_max: Annotated[int, Field(ge=MIB)] = 256 * MIB
+    """Active personal models of one host."""
+    mailbox_max: Positive = 16
+    """Turns that may wait for one personal model."""
+    waiting_max: Positive = 64
+    """Requests that may wait for one engine beyond ``sequences_max``."""
+    body_bytes_max: Annotated[int, Field(ge=1024)] = 8 * MIB
+    operation_seconds_max: Seconds = 24 * HOUR_SECONDS
+    """How long the result of an operation id is kept for a caller that retries."""
+
+    @field_validator("data", "cache", "config")
+    @classmethod
+    def _absolute(cls, path: Path) -> Path:
+        return path.expanduser().absolute()
+
+    @classmethod
+    def from_environment(cls, **overrides: object) -> Self:
+        """Read the environment; an override that is not None wins over its variable.
+
+        Raises:
+            SettingsError: a value is not allowed, or a variable is a near miss of a setting's name.
+        """
+        _refuse_misspelt(os.environ, cls.model_fields)
+        given = {name: value for name, value in overrides.items() if value is not None}
+        read = {name: value for name in cls.model_fields if (value := os.environ.get(variable_of(name)))}
+        try:
+            return cls.model_validate({**read, **given})
+        except ValidationError as error:
+            raise _settings_error(error, given) from None
+
+
+def variable_of(field: str) -> str:
+    """Name the environment variable of a setting."""
+    return PREFIX + field.upper()
+
+
+def hosts_default(cores: int) -> int:
+    """One host process up to four cores, then one for every four: a host needs little beside an engine."""
+    return max(1, cores // 4)
+
+
+def physical_cores() -> int:
+    """Count the physical cores this process may run on, hyperthreads of one core counted once."""
+    if not hasattr(os, "sched_getaffinity"):
+        return psutil.cpu_count(logical=False) or os.cpu_count() or 1
+    allowed = os.sched_getaffinity(0)
+    return len({_siblings(cpu) for cpu in allowed}) or 1
+
+
+def quiet_environment(*, allow_hub: bool = False) -> dict[str, str]:
+    """Name the variables that stop Ray, vLLM and the model hub from phoning home.
+
+    They act only if set before the libraries are imported, and have to be passed to Ray's workers too.
+    """
+    return {
+        "DO_NOT_TRACK": "1",
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+        "HF_HUB_OFFLINE": "0" if allow_hub else "1",
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "VLLM_NO_USAGE_STATS": "1",
+    }
+
+
+def ask_for_ray_token() -> bool:
+    """Have Ray present this user's token, unless the environment chose; answers whether it changed."""
+    if "RAY_AUTH_MODE" in os.environ:
+        return False
+    os.environ["RAY_AUTH_MODE"] = "token"
+    return True
+
+
+def enter_quiet_environment() -> None:
+    """Set the variables of ``quiet_environment`` for this process and its children."""
+    os.environ.update(quiet_environment())
+
+
+def process_environment(**changes: str) -> dict[str, str]:
+    """Copy this process's environment, with changes, for a child process."""
+    return {**os.environ, **changes}
+
+
+def in_ci() -> bool:
+    """Tell whether this run is the project's continuous integration."""
+    return os.environ.get("CI", "").lower() in {"1", "true"}
+
+
+def loud_variables() -> list[str]:
+    """List the variables of ``quiet_environment`` that this process has set to something else."""
+    return sorted(name for name, value in quiet_environment().items() if os.environ.get(name, value) != value)
+
+
+def _siblings(cpu: int) -> str:
+    path = Path(f"/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list")
+    try:
+        return path.read_text().strip()
+    except OSError:
+        return str(cpu)
+
+
+def _refuse_misspelt(environment: Mapping[str, str], fields: Mapping[str, object]) -> None:
+    known = [variable_of(name) for name in fields]
+    for variable, meant in _near_misses(environment, known):
+        hint = f"there is no such setting, did you mean {meant}"
+        raise SettingsError(variable, environment[variable], hint)
+
+
+def _near_misses(environment: Mapping[str, str], known: list[str]) -> Iterator[tuple[str, str]]:
+    for variable in sorted(environment):
+        if not variable.startswith(PREFIX) or variable in known:
+            continue
+        # 0.85 catches one wrong, missing or swapped letter and leaves other tools' variables alone.
+        for meant in difflib.get_close_matches(variable, known, n=1, cutoff=0.85):
+            yield variable, meant
+
+
+def _settings_error(error: ValidationError, given: Mapping[str, Any]) -> SettingsError:
+    first = error.errors(include_url=False)[0]
+    name = str(first["loc"][0]) if first["loc"] else "settings"
+    allowed = first["msg"].rstrip(".")
+    return SettingsError(name if name in given else variable_of(name), str(first["input"]), allowed)

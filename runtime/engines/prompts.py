@@ -1,0 +1,89 @@
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+# transformers' tokenizer methods have untyped keyword arguments.
+"""From a prompt to token ids, and from a token id to its text: the same for every engine."""
+
+import asyncio
+import functools
+import json
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import cast
+
+from tokenizers import Tokenizer
+from transformers import AutoTokenizer, PreTrainedTokenizerFast
+
+from populace.actors.engine import Message, Prompt
+from populace.actors.errors import InvalidRequest
+
+
+class BaseTokenizer:
+    """The base model's tokenizer, chat template and end-of-sequence ids."""
+
+    def __init__(self, base_directory: Path) -> None:
+        loaded = AutoTokenizer.from_pretrained(str(base_directory), local_files_only=True)
+        self._tokenizer = cast("PreTrainedTokenizerFast", loaded)
+        self._vocabulary_size = len(self._tokenizer)
+        self.eos_ids = _eos_ids(base_directory, cast("int | None", self._tokenizer.eos_token_id))
+        self._text = functools.lru_cache(maxsize=65536)(self._decode)
+        # One thread: it keeps a long prompt (about 1 ms per 1,000 tokens) off the event loop,
+        # and Hugging Face's fast tokenizers must not be entered by two threads at once.
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="tokenizer")
+
+    @property
+    def backend(self) -> Tokenizer:
+        return self._tokenizer.backend_tokenizer
+
+    async def token_ids(self, prompt: Prompt) -> list[int]:
+        """Render and tokenise off the event loop; see ``token_ids_of``."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, self.token_ids_of, prompt)
+
+    def token_ids_of(self, prompt: Prompt) -> list[int]:
+        """Chat messages through the chat template, text with the tokenizer's own markers, ids as they are.
+
+        Raises:
+            InvalidRequest: the prompt is empty, the template refuses it, or an id is not in the vocabulary.
+        """
+        if isinstance(prompt, str):
+            ids = self._tokenizer.encode(prompt)
+        elif prompt and isinstance(prompt[0], Message):
+            ids = self._render(cast("tuple[Message, ...]", prompt))
+        else:
+            ids = list(cast("tuple[int, ...]", prompt))
+            if any(not 0 <= token_id < self._vocabulary_size for token_id in ids):
+                raise InvalidRequest(f"Token ids must be from 0 to {self._vocabulary_size - 1}.", "prompt")
+        if not ids:
+            raise InvalidRequest("The prompt is empty.", "prompt")
+        return ids
+
+    def token_text(self, token_id: int) -> str:
+        """The text of one token alone; a part of a multi-byte character reads as U+FFFD."""
+        return self._text(token_id)
+
+    def close(self) -> None:
+        self._thread.shutdown(wait=False)
+
+    def _render(self, messages: tuple[Message, ...]) -> list[int]:
+        conversation = [{"role": message.role, "content": message.content} for message in messages]
+        try:
+            rendered = self._tokenizer.apply_chat_template(
+                conversation, tokenize=True, add_generation_prompt=True, return_dict=False
+            )
+        except Exception as error:  # templates raise jinja2 errors, ValueError, TypeError at will
+            raise InvalidRequest(
+                f"The base model's chat template refused the messages: {error}", "messages"
+            ) from error
+        return cast("list[int]", rendered)
+
+    def _decode(self, token_id: int) -> str:
+        return cast("str", self._tokenizer.decode([token_id]))
+
+
+def _eos_ids(base_directory: Path, tokenizer_eos: int | None) -> frozenset[int]:
+    """Every id that ends a reply. Models name them in up to three places, and they differ."""
+    ids = set[int]() if tokenizer_eos is None else {tokenizer_eos}
+    for name in ("config.json", "generation_config.json"):
+        path = base_directory / name
+        if path.exists():
+            named = cast("int | list[int] | None", json.loads(path.read_text()).get("eos_token_id"))
+            ids.update([named] if isinstance(named, int) else named or [])
+    return frozenset(ids)

@@ -1,0 +1,127 @@
+"""The Serve deployment that owns one engine."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+from ray import serve
+
+from populace.actors.engine import Delta, EngineStatistics, GenerateRequest, OwnedEngine
+from populace.actors.errors import EngineUnavailable
+from populace.engines.channel import StreamTarget, TokenSender
+from populace.engines.client import APPLICATION, DEPLOYMENT
+
+
+class ReplicaOptions(NamedTuple):
+    """How to start an engine. ``kind`` is ``vllm`` or ``torch``; counts are requests, adapters, ranks."""
+
+    kind: str
+    base_directory: str
+    name: str
+    fingerprint: str
+    context_tokens: int
+    sequences_max: int
+    waiting_max: int
+    adapter_slots: int
+    rank_max: int
+    gpus: int
+    threads: int
+    kv_cache_gib: float
+
+
+class EngineReplica:
+    """Answers ``ReplicaEngine``. The engine starts with the replica and ends with it."""
+
+    async def __init__(self, options: ReplicaOptions) -> None:  # type: ignore[misc]
+        self._sender = TokenSender()
+        self._engine = await start_engine(options)
+
+    async def generate(self, request: GenerateRequest, target: StreamTarget) -> int:
+        """Send the deltas to ``target``; answer how many there were when all have left."""
+        sequence = 0
+        async for delta in self._engine.generate(request):
+            self._sender.add(target, sequence, delta)
+            sequence += 1
+        return sequence
+
+    async def generate_whole(self, request: GenerateRequest) -> Delta:
+        """Generate the whole reply and answer it as one delta."""
+        deltas = [delta async for delta in self._engine.generate(request)]
+        if not deltas:
+            raise EngineUnavailable("the engine ended a reply without a finish reason")
+        return Delta(
+            text="".join(delta.text for delta in deltas),
+            token_ids=tuple(token for delta in deltas for token in delta.token_ids),
+            prompt_tokens=deltas[-1].prompt_tokens,
+            logprobs=tuple(row for delta in deltas for row in delta.logprobs),
+            finish_reason=deltas[-1].finish_reason,
+        )
+
+    async def statistics(self) -> EngineStatistics:
+        return self._engine.statistics()
+
+    async def check_health(self) -> None:
+        """Raise if the engine is dead: Serve then replaces this replica."""
+        self._engine.check_integrity()
+
+    async def __del__(self) -> None:
+        # Ray Serve's documented hook for graceful shutdown; there is no other one.
+        await self._engine.close()
+        self._sender.close()
+
+
+async def start_engine(options: ReplicaOptions) -> OwnedEngine:
+    """Start the engine of this kind in this process."""
+    directory = Path(options.base_directory)
+    if options.kind == "vllm":
+        from populace.engines.vllm_engine import VllmEngine
+
+        return await VllmEngine.start(
+            directory,
+            options.fingerprint,
+            name=options.name,
+            context_tokens=options.context_tokens,
+            sequences_max=options.sequences_max,
+            adapter_slots=options.adapter_slots,
+            rank_max=options.rank_max,
+            waiting_max=options.waiting_max,
+            threads=options.threads,
+            kv_gib=max(1, round(options.kv_cache_gib)),
+        )
+    from populace.engines.torch_engine import TorchEngine
+
+    return await TorchEngine.start(
+        directory,
+        options.fingerprint,
+        name=options.name,
+        context_tokens=options.context_tokens,
+        sequences_max=options.sequences_max,
+        adapter_slots=options.adapter_slots,
+        rank_max=options.rank_max,
+        waiting_max=options.waiting_max,
+        threads=options.threads,
+    )
+
+
+def engine_application(
+    options: ReplicaOptions, *, replicas: int, environment: dict[str, str]
+) -> serve.Application:
+    """Describe the deployment; the environment must be there before the engine's libraries load."""
+    deployment = serve.deployment(
+        EngineReplica,
+        name=DEPLOYMENT,
+        num_replicas=replicas,
+        # The engine refuses by itself when its queue is full; Serve must not queue in front of it.
+        max_ongoing_requests=options.sequences_max * 64,
+        health_check_period_s=10,
+        health_check_timeout_s=60,
+        graceful_shutdown_timeout_s=5,
+        ray_actor_options={
+            "num_cpus": 0,
+            "num_gpus": options.gpus,
+            "runtime_env": {"env_vars": environment},
+        },
+    )
+    return deployment.bind(options)
+
+
+__all__ = ["APPLICATION", "EngineReplica", "ReplicaOptions", "engine_application", "start_engine"]

@@ -1,0 +1,56 @@
+"""The limits of one request, the same for every engine. Pure: no torch, no vLLM."""
+
+import math
+
+from populace.actors.engine import Sampling
+from populace.actors.errors import InvalidRequest, PromptTooLong
+
+LOGPROBS_MAX = 20
+STOP_STRINGS_MAX = 16
+STOP_CHARACTERS_MAX = 256
+
+
+def check_sampling(sampling: Sampling) -> None:
+    """Raise ``InvalidRequest``, naming the parameter, if a value is out of its range."""
+    _check(sampling.max_tokens is None or sampling.max_tokens >= 1, "max_tokens", "at least 1")
+    _check(_within(sampling.temperature, 0.0, 1e6), "temperature", "a number from 0")
+    _check(_within(sampling.top_p, 0.0, 1.0) and sampling.top_p > 0, "top_p", "above 0 and at most 1")
+    _check(sampling.top_k >= 0, "top_k", "0 (no limit) or more")
+    _check(
+        sampling.logprobs is None or 0 <= sampling.logprobs <= LOGPROBS_MAX,
+        "logprobs",
+        f"from 0 to {LOGPROBS_MAX}",
+    )
+    _check(_within(sampling.frequency_penalty, -2.0, 2.0), "frequency_penalty", "from -2 to 2")
+    _check(_within(sampling.presence_penalty, -2.0, 2.0), "presence_penalty", "from -2 to 2")
+    _check(
+        len(sampling.stop) <= STOP_STRINGS_MAX
+        and all(0 < len(stop) <= STOP_CHARACTERS_MAX for stop in sampling.stop),
+        "stop",
+        f"at most {STOP_STRINGS_MAX} strings of 1 to {STOP_CHARACTERS_MAX} characters",
+    )
+
+
+def reply_tokens_max(prompt_tokens: int, sampling: Sampling, context_tokens: int) -> int:
+    """How many tokens the reply may have; ``PromptTooLong`` if they do not fit the context."""
+    asked = sampling.max_tokens
+    if prompt_tokens + (asked or 1) > context_tokens:
+        raise PromptTooLong(prompt_tokens, asked or 1, context_tokens)
+    return context_tokens - prompt_tokens if asked is None else asked
+
+
+def generator_seed(seed: int) -> int:
+    """Fold any integer into the range that both engines' generators take as they are.
+
+    vLLM reads -1 as "no seed", torch refuses values beyond 64 bits.
+    """
+    return seed % 2**63
+
+
+def _within(value: float, low: float, high: float) -> bool:
+    return math.isfinite(value) and low <= value <= high
+
+
+def _check(holds: bool, parameter: str, rule: str) -> None:
+    if not holds:
+        raise InvalidRequest(f"{parameter} must be {rule}.", parameter)

@@ -1,0 +1,148 @@
+# ruff: noqa: N803, N806 - tensor names end in their shape
+"""A running batch of replies in torch: rows join after their prompt and leave when they end.
+
+Shape suffixes: B = rows, H = key-value heads, T = cached tokens, D = head width, V = vocabulary.
+"""
+
+from collections.abc import Callable
+from typing import cast
+
+import torch
+from transformers import DynamicCache
+from transformers.cache_utils import DynamicLayer
+
+from populace.actors.engine import AdapterRef, Delta, FinishReason, GenerateRequest
+from populace.engines.prompts import BaseTokenizer
+from populace.engines.reply_text import ReplyText
+from populace.engines.token_choice import TokenChooser
+from populace.engines.torch_adapters import AdaptedModel
+
+KeysValues = tuple[torch.Tensor, torch.Tensor]
+
+
+class Row:
+    """One reply in the making. ``deliver`` is called in the worker thread.
+
+    ``cancelled`` is the only field that another thread sets; the row leaves at the next step.
+    """
+
+    def __init__(
+        self,
+        request: GenerateRequest,
+        prompt_ids: list[int],
+        tokens_max: int,
+        tokenizer: BaseTokenizer,
+        deliver: Callable[[Delta | Exception], None],
+    ) -> None:
+        self.prompt_ids = prompt_ids
+        self.adapter: AdapterRef | None = request.adapter
+        self.deliver = deliver
+        self.cancelled = False
+        self.finished = False
+        self.last_id = -1
+        self._tokens_left = tokens_max
+        self._eos_ids = frozenset[int]() if request.sampling.ignore_eos else tokenizer.eos_ids
+        self._chooser = TokenChooser(request.sampling, tokenizer.token_text)
+        self._text = ReplyText(tokenizer.backend, request.sampling.stop)
+
+    def advance(self, logits_V: torch.Tensor) -> None:
+        """Choose the next token, deliver it, and note whether it was the last."""
+        self.last_id, logprob = self._chooser.choose(logits_V)
+        self._tokens_left -= 1
+        text, stopped = self._text.push(self.last_id)
+        reason: FinishReason | None = None
+        if stopped or self.last_id in self._eos_ids:
+            reason = "stop"
+        elif self._tokens_left == 0:
+            reason = "length"
+        if reason is not None and not stopped:
+            text += self._text.flush()
+        self.finished = reason is not None
+        logprobs = () if logprob is None else (logprob,)
+        self.deliver(Delta(text, (self.last_id,), len(self.prompt_ids), logprobs, reason))
+
+
+class RunningBatch:
+    """Rows with a common key-value cache, padded on the left where they are shorter.
+
+    A prompt is read alone and unpadded, then its cache joins the others': so no position is
+    ever computed from padding, and a row's numbers do not depend on who is beside it (up to
+    the rounding of matrix products of another size).
+    """
+
+    def __init__(self, model: AdaptedModel) -> None:
+        self._model = model
+        self.rows: list[Row] = []
+        self._cache: list[KeysValues] = []
+        self._mask_BT = torch.zeros(0, 0, dtype=torch.long)
+
+    def join(self, row: Row) -> None:
+        """Read the prompt and choose the first token; the row stays unless that ended it."""
+        cache = DynamicCache()
+        ids_1T = torch.tensor([row.prompt_ids])
+        row.advance(self._model.forward(ids_1T, cache=cache, adapters=[row.adapter])[0])
+        if row.finished:
+            return
+        tokens = max(self._mask_BT.shape[1], ids_1T.shape[1])
+        added = _layers(cache)
+        if self.rows:
+            self._cache = [
+                (_stack(keys, new_keys, tokens), _stack(values, new_values, tokens))
+                for (keys, values), (new_keys, new_values) in zip(self._cache, added, strict=True)
+            ]
+            self._mask_BT = torch.cat(
+                [_padded(self._mask_BT, tokens), _padded(torch.ones_like(ids_1T), tokens)]
+            )
+        else:
+            self._cache, self._mask_BT = added, torch.ones_like(ids_1T)
+        self.rows.append(row)
+
+    def step(self) -> None:
+        """Add one token to every row."""
+        last_B1 = torch.tensor([[row.last_id] for row in self.rows])
+        self._mask_BT = torch.cat([self._mask_BT, torch.ones_like(last_B1)], dim=1)
+        cache = DynamicCache(self._cache)
+        logits_BV = self._model.forward(
+            last_B1,
+            cache=cache,
+            adapters=[row.adapter for row in self.rows],
+            mask_BT=self._mask_BT,
+            positions_BT=self._mask_BT.sum(dim=1, keepdim=True) - 1,
+        )
+        self._cache = _layers(cache)
+        for row, logits_V in zip(self.rows, logits_BV, strict=True):
+            row.advance(logits_V)
+
+    def drop_ended(self) -> None:
+        """Free the rows that are finished or cancelled, and the padding only they needed."""
+        stay = [index for index, row in enumerate(self.rows) if not (row.finished or row.cancelled)]
+        if len(stay) == len(self.rows):
+            return
+        self.rows = [self.rows[index] for index in stay]
+        if not stay:
+            self.clear()
+            return
+        self._mask_BT = self._mask_BT[stay]
+        start = self._mask_BT.shape[1] - int(self._mask_BT.sum(dim=1).max())
+        self._mask_BT = self._mask_BT[:, start:]
+        self._cache = [(keys[stay][:, :, start:], values[stay][:, :, start:]) for keys, values in self._cache]
+
+    def clear(self) -> None:
+        self.rows, self._cache = [], []
+        self._mask_BT = torch.zeros(0, 0, dtype=torch.long)
+
+
+def _layers(cache: DynamicCache) -> list[KeysValues]:
+    layers = cast("list[DynamicLayer]", cache.layers)
+    return [(cast("torch.Tensor", layer.keys), cast("torch.Tensor", layer.values)) for layer in layers]
+
+
+def _stack(old_BHTD: torch.Tensor, new_1HTD: torch.Tensor, tokens: int) -> torch.Tensor:
+    def widen(part: torch.Tensor) -> torch.Tensor:
+        return torch.nn.functional.pad(part, (0, 0, tokens - part.shape[2], 0))
+
+    return torch.cat([widen(old_BHTD), widen(new_1HTD)])
+
+
+def _padded(mask_BT: torch.Tensor, tokens: int) -> torch.Tensor:
+    return torch.nn.functional.pad(mask_BT, (tokens - mask_BT.shape[1], 0))

@@ -1,0 +1,117 @@
+"""The reference engine: transformers and PEFT, on any machine.
+
+Every result of another engine is checked against this one, so it does the plain thing. It
+batches: rows with different adapters, or none, share each step and join and leave between steps.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from pathlib import Path
+from typing import Self
+
+import torch
+
+from populace.actors.engine import BaseInfo, Delta, EngineStatistics, GenerateRequest
+from populace.adapters.base_modules import BaseModules, read_base_modules
+from populace.engines.prompts import BaseTokenizer
+from populace.engines.sampling import check_sampling, reply_tokens_max
+from populace.engines.slots import AdmissionGate, AdmissionQueue
+from populace.engines.torch_adapters import AdaptedModel
+from populace.engines.torch_batch import Row
+from populace.engines.torch_worker import TorchWorker
+
+
+class TorchEngine:
+    """An ``Engine`` in this process, with one worker thread. Use it from one event loop."""
+
+    def __init__(
+        self, base: BaseInfo, tokenizer: BaseTokenizer, worker: TorchWorker, gate: AdmissionGate
+    ) -> None:
+        self._base = base
+        self._tokenizer = tokenizer
+        self._worker = worker
+        self._gate = gate
+        self._rows: set[Row] = set()
+        self._closing: asyncio.Task[None] | None = None
+
+    @classmethod
+    async def start(
+        cls,
+        base_directory: Path,
+        fingerprint: str,
+        *,
+        context_tokens: int,
+        sequences_max: int = 8,
+        adapter_slots: int = 8,
+        rank_max: int = 16,
+        waiting_max: int = 256,
+        dtype: torch.dtype = torch.bfloat16,
+        threads: int | None = None,
+        name: str = "base",
+    ) -> Self:
+        """Load the base and start the worker thread.
+
+        bfloat16 is the default because it is faster where it matters: on 2 cores with AVX-512
+        bf16, 241 tokens/s against 141 in float32 at 8 rows (33 against 35 at one). float32 is
+        for comparisons that must be exact to the token.
+        """
+        modules: BaseModules = await asyncio.to_thread(read_base_modules, base_directory, fingerprint)
+        worker = TorchWorker(
+            lambda: AdaptedModel(
+                base_directory, modules, dtype=dtype, loaded_max=adapter_slots, rank_max=rank_max
+            ),
+            threads,
+        )
+        tokenizer = await asyncio.to_thread(BaseTokenizer, base_directory)
+        await asyncio.to_thread(worker.start)
+        gate = AdmissionGate(
+            AdmissionQueue(places=sequences_max, slots=adapter_slots), waiting_max=waiting_max
+        )
+        return cls(BaseInfo(name, fingerprint, context_tokens), tokenizer, worker, gate)
+
+    @property
+    def base(self) -> BaseInfo:
+        return self._base
+
+    async def generate(self, request: GenerateRequest) -> AsyncGenerator[Delta, None]:
+        self._gate.check_open()
+        check_sampling(request.sampling)
+        prompt_ids = await self._tokenizer.token_ids(request.prompt)
+        tokens_max = reply_tokens_max(len(prompt_ids), request.sampling, self._base.context_tokens)
+        ticket = await self._gate.enter(None if request.adapter is None else request.adapter.digest)
+        deltas: asyncio.Queue[Delta | Exception] = asyncio.Queue()
+        loop = asyncio.get_running_loop()
+
+        def deliver(item: Delta | Exception) -> None:
+            if not row.cancelled:
+                loop.call_soon_threadsafe(deltas.put_nowait, item)
+
+        row = Row(request, prompt_ids, tokens_max, self._tokenizer, deliver)
+        self._rows.add(row)
+        try:
+            self._worker.submit(row)
+            while True:
+                item = await deltas.get()
+                if isinstance(item, Exception):
+                    raise item
+                yield item
+                if item.finish_reason is not None:
+                    return
+        finally:
+            row.cancelled = True
+            self._rows.discard(row)
+            self._gate.leave(ticket)
+
+    def statistics(self) -> EngineStatistics:
+        return self._gate.statistics()
+
+    def check_integrity(self) -> None:
+        self._gate.check_integrity()
+        assert len(self._rows) == self.statistics().running
+
+    async def close(self) -> None:
+        if self._closing is None:
+            self._gate.close("it was closed")
+            self._closing = asyncio.create_task(asyncio.to_thread(self._worker.close))
+            self._closing.add_done_callback(lambda _: self._tokenizer.close())
+        await asyncio.shield(self._closing)

@@ -1,0 +1,43 @@
+"""The environment that vLLM needs, which must be set before it starts. Imports nothing of it."""
+
+import os
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
+
+
+def vllm_environment(threads: int, *, kv_gib: int = 1, hub_allowed: bool = False) -> dict[str, str]:
+    """The variables for a vLLM engine with ``threads`` cores of a machine without a GPU.
+
+    Measured on 2 cores with SmolLM2-135M: 282 to 294 tokens/s at 16 streams and 35 at one,
+    against 262 and 27 with vLLM's defaults. Hand it to a Ray actor as its runtime environment.
+    Where its wheel brings a tcmalloc, vLLM preloads that into the engine process by itself.
+    """
+    environment = {
+        # Off, the model runs inside the engine process: one process and one spinning queue less.
+        "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
+        "VLLM_CPU_OMP_THREADS_BIND": "nobind",
+        "OMP_NUM_THREADS": str(threads),
+        # GNU OpenMP's threads otherwise spin for seconds on cores that others need.
+        "GOMP_SPINCOUNT": "20000",
+        "VLLM_CPU_KVCACHE_SPACE": str(kv_gib),
+        "VLLM_LOGGING_LEVEL": "WARNING",
+        "VLLM_NO_USAGE_STATS": "1",
+        "DO_NOT_TRACK": "1",
+    }
+    return environment if hub_allowed else environment | {"HF_HUB_OFFLINE": "1"}
+
+
+@contextmanager
+def applied(environment: Mapping[str, str]) -> Generator[None]:
+    """Set the variables for a while, then restore the whole environment.
+
+    vLLM adds to ``os.environ`` while it starts (LD_PRELOAD among others); its engine process
+    shall inherit that, the caller's later children shall not.
+    """
+    before = dict(os.environ)
+    os.environ.update(environment)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)

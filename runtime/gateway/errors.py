@@ -1,0 +1,82 @@
+"""Errors on the wire: each ``PopulaceError`` has one HTTP status and an OpenAI error body."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from fastapi.responses import JSONResponse
+
+from populace.actors import errors as actors
+from populace.base import BaseInvalid
+from populace.config import SettingsError
+from populace.storage import errors as storage
+from populace.storage.errors import PopulaceError
+
+STATUS: Mapping[type[PopulaceError], int] = {
+    PopulaceError: 500,
+    storage.StorageError: 500,
+    storage.ModelNotFound: 404,
+    storage.ModelExists: 409,
+    storage.RevisionNotFound: 404,
+    storage.OperationConflict: 409,
+    storage.PositionConflict: 409,
+    storage.Fenced: 503,
+    storage.UnknownOutcome: 503,
+    storage.ShardStopped: 503,
+    storage.WriteQueueFull: 503,
+    storage.StoreVersionMismatch: 500,
+    storage.StoreInvalid: 500,
+    storage.StoreInUse: 503,
+    storage.RecordInvalid: 500,
+    actors.InvalidRequest: 400,
+    actors.InvalidName: 400,
+    actors.PromptTooLong: 400,
+    actors.AdapterInvalid: 400,
+    actors.AdapterMismatch: 400,
+    actors.RequestTooLarge: 413,
+    actors.Unauthorized: 401,
+    actors.Refused: 429,
+    actors.MailboxFull: 429,
+    actors.HostOverloaded: 503,
+    actors.EngineOverloaded: 503,
+    actors.TurnExpired: 408,
+    actors.HostUnavailable: 503,
+    actors.EngineUnavailable: 503,
+    actors.ClusterNotFound: 503,
+    SettingsError: 500,
+    BaseInvalid: 500,
+}
+
+TYPES: Mapping[int, str] = {
+    400: "invalid_request_error",
+    401: "authentication_error",
+    404: "invalid_request_error",
+    405: "invalid_request_error",
+    408: "timeout_error",
+    409: "conflict_error",
+    413: "invalid_request_error",
+    429: "rate_limit_error",
+}
+
+
+def status_of(error_type: type[PopulaceError]) -> int:
+    """Answer the HTTP status of an error class; ``KeyError`` if nobody decided it."""
+    return STATUS[error_type]
+
+
+def error_body(message: str, *, status: int, code: str, parameter: str | None = None) -> dict[str, Any]:
+    """Build the body that OpenAI clients parse."""
+    kind = TYPES.get(status, "server_error")
+    return {"error": {"message": message, "type": kind, "param": parameter, "code": code}}
+
+
+def error_response(error: PopulaceError) -> JSONResponse:
+    status = status_of(type(error))
+    parameter = error.parameter if isinstance(error, actors.InvalidRequest) else None
+    headers: dict[str, str] = {}
+    if error.retry_after_s is not None:
+        headers["Retry-After"] = str(max(1, math.ceil(error.retry_after_s)))
+    if status == 401:
+        headers["WWW-Authenticate"] = "Bearer"
+    body = error_body(str(error), status=status, code=error.code, parameter=parameter)
+    return JSONResponse(body, status_code=status, headers=headers)

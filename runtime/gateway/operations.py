@@ -1,0 +1,64 @@
+"""Health, readiness and metrics. They need no key and name no tenant or model."""
+
+import asyncio
+
+from fastapi import APIRouter, Request
+from fastapi.responses import JSONResponse, Response
+
+from populace.actors.engine import EngineStatistics
+from populace.actors.hosts import HostStatistics
+from populace.engines.client import ReplicaEngine
+from populace.gateway.context import Gateway, gateway_of
+from populace.storage.errors import PopulaceError
+
+router = APIRouter()
+
+PROBE_SECONDS_MAX = 5.0
+
+
+@router.get("/healthz")
+async def healthz() -> Response:
+    """This process answers."""
+    return JSONResponse({"status": "ok"})
+
+
+@router.get("/readyz")
+async def readyz(request: Request) -> Response:
+    """Hosts and engine answer too; 503 names the one that does not."""
+    gateway = gateway_of(request)
+    hosts, engine = await asyncio.gather(_probe_hosts(gateway), _probe_engine(gateway))
+    checks = {
+        "hosts": "ok" if hosts else "unavailable",
+        "engine": "ok" if engine is not None else "unavailable",
+    }
+    ready = all(state == "ok" for state in checks.values())
+    return JSONResponse(
+        {"status": "ready" if ready else "not_ready", **checks}, status_code=200 if ready else 503
+    )
+
+
+@router.get("/metrics")
+async def metrics(request: Request) -> Response:
+    gateway = gateway_of(request)
+    hosts, engine = await asyncio.gather(_probe_hosts(gateway), _probe_engine(gateway))
+    body = gateway.metrics.render(hosts, engine)
+    return Response(body, media_type="text/plain; version=0.0.4; charset=utf-8")
+
+
+async def _probe_hosts(gateway: Gateway) -> tuple[HostStatistics, ...]:
+    try:
+        async with asyncio.timeout(PROBE_SECONDS_MAX):
+            return await gateway.hosts.statistics()
+    except (PopulaceError, TimeoutError):
+        return ()
+
+
+async def _probe_engine(gateway: Gateway) -> EngineStatistics | None:
+    engine = gateway.engine
+    try:
+        async with asyncio.timeout(PROBE_SECONDS_MAX):
+            if isinstance(engine, ReplicaEngine):
+                return await engine.replica_statistics()
+            return getattr(engine, "statistics", lambda: None)()
+    except (PopulaceError, TimeoutError):
+        return None

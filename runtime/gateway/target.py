@@ -1,0 +1,41 @@
+"""What the ``model`` field of a request means: ``name``, ``name@alias`` or ``base``."""
+
+from typing import NamedTuple
+
+from populace.actors.catalogue import RESERVED_NAMES
+from populace.actors.turn import ModelId
+from populace.storage.errors import ModelNotFound, RevisionNotFound
+from populace.storage.keys import alias_problem, name_problem
+
+BASE_MODEL = "base"
+
+
+class Target(NamedTuple):
+    """A personal model and the alias to answer with; ``model`` None is the base itself."""
+
+    model: ModelId | None
+    alias: str
+
+
+def parse_target(tenant: str, text: str) -> Target:
+    """Resolve a ``model`` field for a tenant.
+
+    A name that no model can have is not found, as any other name without a model. Raises
+    ``ModelNotFound`` and ``RevisionNotFound``.
+    """
+    if text == BASE_MODEL:
+        return Target(None, "latest")
+    name, at, alias = text.partition("@")
+    if name_problem(name, reserved=RESERVED_NAMES) is not None:
+        raise ModelNotFound(text[:128])
+    if at and alias_problem(alias) is not None:
+        raise RevisionNotFound(name, alias[:128])
+    return Target(ModelId(tenant, name), alias if at else "latest")
+
+
+def named_model(tenant: str, name: str) -> ModelId:
+    """Resolve the name in a path; raises ``ModelNotFound`` for one that no model can have."""
+    target = parse_target(tenant, name)
+    if target.model is None or "@" in name:
+        raise ModelNotFound(name[:128])
+    return target.model

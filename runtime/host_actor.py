@@ -1,0 +1,258 @@
+"""A host as a Ray actor, and the client that reaches it.
+
+A message carries many calls. Those that finish within ``PROMPT_SECONDS`` are answered together;
+one that waits (for a turn, say) is answered by a message of its own, so that it holds up nobody.
+"""
+
+import asyncio
+import itertools
+import logging
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import ray
+from ray.exceptions import RayActorError, RayError, RayTaskError
+
+from populace.actors.engine import BaseInfo
+from populace.actors.errors import HostUnavailable
+from populace.actors.host import HostLimits, ModelHost
+from populace.clock import SystemClock
+from populace.engines.client import ReplicaEngine
+from populace.policies.placement import shards_of
+from populace.storage.errors import PopulaceError
+from populace.storage.store import Store
+
+logger = logging.getLogger(__name__)
+
+NAMESPACE = "populace"
+PROMPT_SECONDS = 0.02
+"""A turn's grant and its commit both fit in here on an idle machine (1 to 5 ms measured)."""
+PASSIVATION_SWEEP_SECONDS = 5.0
+CALLS_PER_MESSAGE_MAX = 1024
+MESSAGES_IN_FLIGHT_MAX = 4
+HOST_CONCURRENCY_MAX = 10_000
+"""Concurrent messages that one host accepts. A queued turn holds one; its mailbox bounds it earlier."""
+
+
+class HostOptions(NamedTuple):
+    """Everything a host needs to start, and to start again after a crash."""
+
+    index: int
+    hosts: int
+    data_directory: str
+    base: BaseInfo
+    base_directory: str
+    rank_max: int
+    limits: HostLimits
+    has_engine: bool
+
+
+class PopulationInfo(NamedTuple):
+    """What a client needs to route by itself, and to publish revisions."""
+
+    hosts: int
+    shards: int
+    base: BaseInfo
+    base_directory: str
+    rank_max: int
+    data_directory: str
+
+
+class Waiting(NamedTuple):
+    """Stands for the result of a call that is not finished; ``collect`` waits for it."""
+
+    token: int
+
+
+class Failed(NamedTuple):
+    """Carries an error beside the results of its neighbours."""
+
+    error: Exception
+
+
+def host_name(index: int) -> str:
+    return f"populace-host-{index}"
+
+
+class HostActor:
+    """Runs one ``ModelHost``. Ray restarts it after a crash; the store's epoch fences the old one."""
+
+    def __init__(self, options: HostOptions) -> None:
+        self._options = options
+        self._tokens = itertools.count()
+        self._waiting: dict[int, asyncio.Task[Any]] = {}
+        self._sweeper: asyncio.Task[None] | None = None
+        store = Store.open(Path(options.data_directory))
+        engine = ReplicaEngine(options.base) if options.has_engine else None
+        self._host = ModelHost(
+            host_name(options.index),
+            store,
+            shards_of(options.index, store.shards, options.hosts),
+            base=options.base.fingerprint,
+            clock=SystemClock(),
+            engine=engine,
+            limits=options.limits,
+        )
+        self._shard_count = store.shards
+
+    async def describe(self) -> PopulationInfo:
+        if self._sweeper is None:
+            self._sweeper = asyncio.create_task(self._sweep())
+        options = self._options
+        return PopulationInfo(
+            hosts=options.hosts,
+            shards=self._shard_count,
+            base=options.base,
+            base_directory=options.base_directory,
+            rank_max=options.rank_max,
+            data_directory=options.data_directory,
+        )
+
+    async def call(self, name: str, *args: Any, **options: Any) -> Any:
+        """Run one call; used where the caller wants an ObjectRef of its own."""
+        return await getattr(self._host, name)(*args, **options)
+
+    async def call_many(self, calls: list[tuple[str, tuple[Any, ...], dict[str, Any]]]) -> list[Any]:
+        tasks = [asyncio.ensure_future(self.call(name, *args, **options)) for name, args, options in calls]
+        await asyncio.wait(tasks, timeout=PROMPT_SECONDS)
+        return [self._outcome(task) if task.done() else self._keep(task) for task in tasks]
+
+    async def collect(self, token: int) -> Any:
+        task = self._waiting[token]
+        try:
+            await asyncio.wait([task])
+            return self._outcome(task)
+        finally:
+            # Also when Ray cancels this message, as it does when its caller gives up.
+            self._waiting.pop(token, None)
+            if not task.done():
+                task.cancel()
+
+    async def forget(self, token: int) -> None:
+        """Cancel a waiting call whose caller gave up."""
+        task = self._waiting.pop(token, None)
+        if task is not None:
+            task.cancel()
+
+    async def check_integrity(self) -> None:
+        self._host.check_integrity()
+
+    async def close(self) -> None:
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+        self._host.close()
+
+    def _keep(self, task: "asyncio.Task[Any]") -> Waiting:
+        token = next(self._tokens)
+        self._waiting[token] = task
+        return Waiting(token)
+
+    def _outcome(self, task: "asyncio.Task[Any]") -> Any:
+        if task.cancelled():
+            return Failed(HostUnavailable(host_name(self._options.index), "the call was cancelled"))
+        error = task.exception()
+        if error is None:
+            return task.result()
+        if not isinstance(error, PopulaceError):
+            logger.error("A call failed unexpectedly", exc_info=error)
+        return Failed(error if isinstance(error, Exception) else RuntimeError(repr(error)))
+
+    async def _sweep(self) -> None:
+        while True:
+            await asyncio.sleep(PASSIVATION_SWEEP_SECONDS)
+            count = self._host.passivate_idle()
+            if count:
+                logger.info("Passivated %d idle models", count)
+
+
+def start_hosts(options: list[HostOptions], *, environment: dict[str, str]) -> list[Any]:
+    """Create the host actors, or find them if they run already; returns their handles when they answer."""
+    remote = ray.remote(HostActor)
+    handles = [
+        remote.options(  # pyright: ignore[reportUnknownMemberType]
+            name=host_name(one.index),
+            namespace=NAMESPACE,
+            lifetime="detached",
+            get_if_exists=True,
+            max_restarts=-1,
+            max_concurrency=HOST_CONCURRENCY_MAX,
+            num_cpus=0,
+            runtime_env={"env_vars": environment},
+        ).remote(one)
+        for one in options
+    ]
+    ray.get([handle.describe.remote() for handle in handles])
+    return handles
+
+
+class RayHostClient:
+    """Sends calls to a host actor, gathering those of one event-loop turn into one message."""
+
+    def __init__(self, handle: Any, name: str) -> None:
+        self.handle = handle
+        self._name = name
+        self._queue: list[tuple[tuple[str, tuple[Any, ...], dict[str, Any]], asyncio.Future[Any]]] = []
+        self._in_flight = 0
+        self._scheduled = False
+
+    async def call(self, name: str, *args: Any, **options: Any) -> Any:
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[Any] = loop.create_future()
+        self._queue.append(((name, args, options), answer))
+        self._schedule(loop)
+        result = await answer
+        if isinstance(result, Waiting):
+            result = await self._collect(result)
+        if isinstance(result, Failed):
+            raise result.error
+        return result
+
+    def _schedule(self, loop: asyncio.AbstractEventLoop) -> None:
+        if not self._scheduled and self._in_flight < MESSAGES_IN_FLIGHT_MAX and self._queue:
+            self._scheduled = True
+            loop.call_soon(self._send, loop)
+
+    def _send(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._scheduled = False
+        batch, self._queue = self._queue[:CALLS_PER_MESSAGE_MAX], self._queue[CALLS_PER_MESSAGE_MAX:]
+        batch = [(call, answer) for call, answer in batch if not answer.done()]
+        if not batch:
+            return
+        self._in_flight += 1
+        loop.create_task(self._exchange(batch, loop))  # the futures keep it alive
+
+    async def _exchange(self, batch: list[Any], loop: asyncio.AbstractEventLoop) -> None:
+        try:
+            results = await self.handle.call_many.remote([call for call, _ in batch])
+        except RayError as error:
+            results = [Failed(self._unavailable(error))] * len(batch)
+        finally:
+            self._in_flight -= 1
+            self._schedule(loop)
+        for (_, answer), result in zip(batch, results, strict=True):
+            if not answer.done():
+                answer.set_result(result)
+            elif isinstance(result, Waiting):
+                self.handle.forget.remote(result.token)
+
+    async def _collect(self, waiting: Waiting) -> Any:
+        try:
+            return await self.handle.collect.remote(waiting.token)
+        except asyncio.CancelledError:
+            self.handle.forget.remote(waiting.token)
+            raise
+        except RayError as error:
+            return Failed(self._unavailable(error))
+
+    def _unavailable(self, error: RayError) -> Exception:
+        return host_error(self._name, error)
+
+
+def host_error(name: str, error: RayError) -> Exception:
+    """Translate what Ray raises into the error that the host raised, or ``HostUnavailable``."""
+    if isinstance(error, RayTaskError):
+        cause: object = error.cause  # pyright: ignore[reportUnknownMemberType]
+        if isinstance(cause, PopulaceError):
+            return cause
+    reason = "it is restarting" if isinstance(error, RayActorError) else str(error).split("\n", 1)[0]
+    return HostUnavailable(name, reason)

@@ -1,0 +1,270 @@
+"""The Python face: a population, and models in it that are used like Ray actor handles."""
+
+import asyncio
+import hashlib
+import json
+import secrets
+import threading
+import time
+from collections.abc import Coroutine, Iterator, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+import ray
+from ray._raylet import Config
+
+from populace.actors.engine import Message, Sampling
+from populace.actors.errors import ClusterNotFound, InvalidRequest
+from populace.actors.hosts import ChatRequest, HostStatistics, ModelView, Revision
+from populace.actors.turn import Interaction, ModelId, TurnRequest
+from populace.config import Settings, ask_for_ray_token, enter_quiet_environment
+from populace.directory import Directory
+from populace.host_actor import NAMESPACE, PopulationInfo, RayHostClient, host_error, host_name
+from populace.running import find_running
+
+T = TypeVar("T")
+
+DEFAULT_TENANT = "local"
+DEFAULT_CONVERSATION = "main"
+REPLY_TOKENS_DEFAULT = 256
+"""``chat`` answers are for reading; ask for more with ``max_tokens``."""
+
+PAGE = 1000
+
+MessageLike = Message | Mapping[str, str]
+
+
+class Population:
+    """All personal models of one tenant. Thread safe; close it, or use it as a context manager."""
+
+    def __init__(self, info: PopulationInfo, handles: Sequence[Any], *, tenant: str) -> None:
+        """Use ``populace.connect``."""
+        self.tenant = tenant
+        self.base = info.base
+        self._info = info
+        clients = [RayHostClient(handle, host_name(index)) for index, handle in enumerate(handles)]
+        self._directory = Directory(clients, shard_count=info.shards)
+        # Calls share messages per host, which needs one event loop for all threads.
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="populace", daemon=True)
+        self._thread.start()
+
+    def model(self, name: str) -> "ModelHandle":
+        """Get a handle; the model need not exist yet, the first call on it says whether it does."""
+        return ModelHandle(self, ModelId(self.tenant, name))
+
+    def create(self, name: str, *, adapter: str | Path | None = None) -> "ModelHandle":
+        """Create a personal model, with ``adapter`` (a PEFT LoRA directory) as its first revision.
+
+        Raises ``InvalidName``, ``ModelExists``, ``AdapterInvalid``, ``AdapterMismatch``; nothing is
+        created then.
+        """
+        revision = None if adapter is None else self._import(adapter)
+        self._run(self._directory.create_model(ModelId(self.tenant, name), revision))
+        return self.model(name)
+
+    def models(self) -> Iterator[ModelView]:
+        """Walk all models by name, a page at a time."""
+        after: str | None = None
+        while True:
+            page = self._run(self._directory.list_models(self.tenant, after=after, limit=PAGE))
+            yield from page.models
+            if page.after is None:
+                return
+            after = page.after
+
+    def delete(self, name: str) -> None:
+        """Delete the model with its log, after its running turn. Raises ``ModelNotFound``."""
+        self._run(self._directory.delete_model(ModelId(self.tenant, name)))
+
+    def statistics(self) -> tuple[HostStatistics, ...]:
+        return self._run(self._directory.statistics())
+
+    def close(self) -> None:
+        """Let go of the connection; the population goes on. Safe to call twice."""
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._thread.join()
+            self._loop.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _import(self, adapter: str | Path) -> Revision:
+        # Torch and transformers load here, for those who bring an adapter.
+        from populace.adapters.publishing import import_adapter
+
+        return import_adapter(
+            Path(adapter),
+            Path(self._info.data_directory),
+            Path(self._info.base_directory),
+            self.base.fingerprint,
+            rank_max=self._info.rank_max,
+            now_ms=time.time_ns() // 1_000_000,
+        )
+
+    def _run(self, call: Coroutine[Any, Any, T]) -> T:
+        return asyncio.run_coroutine_threadsafe(call, self._loop).result()
+
+
+class ModelHandle:
+    """One personal model. ``ada.chat("hi")`` blocks, ``ada.chat.remote("hi")`` gives an ObjectRef."""
+
+    def __init__(self, population: Population, model: ModelId) -> None:
+        self._population = population
+        self.id = model
+        self.chat = ChatMethod(population, model)
+
+    @property
+    def name(self) -> str:
+        return self.id.name
+
+    def show(self) -> ModelView:
+        """Read what the model is and where it stands. Raises ``ModelNotFound``."""
+        return self._population._run(self._population._directory.show_model(self.id))
+
+    def log(self, *, start: int = 0, limit: int = 100) -> tuple[Interaction, ...]:
+        """Read interactions at positions ``[start, start + limit)``, oldest first."""
+        call = self._population._directory.read_log(self.id, start=start, limit=limit)
+        return self._population._run(call)
+
+    def publish(self, adapter: str | Path, *, alias: str = "latest") -> Revision:
+        """Import a PEFT LoRA directory as a revision and move ``alias`` to it.
+
+        Turns in flight finish on the revision they began with. Raises ``AdapterInvalid``,
+        ``AdapterMismatch`` and ``ModelNotFound``; the alias has not moved then.
+        """
+        revision = self._population._import(adapter)
+        self._population._run(self._population._directory.publish_revision(self.id, revision, alias))
+        return revision
+
+    def revisions(self) -> tuple[Revision, ...]:
+        """List the revisions, oldest first."""
+        return self._population._run(self._population._directory.list_revisions(self.id))
+
+    def delete(self) -> None:
+        """Delete the model with its log. Raises ``ModelNotFound``."""
+        self._population.delete(self.name)
+
+    def __repr__(self) -> str:
+        return f"<personal model {self.id.tenant}/{self.id.name}>"
+
+
+class ChatMethod:
+    """``chat`` of a handle, called plainly or through ``remote`` as on a Ray actor."""
+
+    def __init__(self, population: Population, model: ModelId) -> None:
+        self._population = population
+        self._model = model
+
+    def __call__(self, message: str | Sequence[MessageLike], **options: Any) -> Interaction:
+        """Make one turn and return it when it is durably in the log; ``str()`` of it is the reply.
+
+        A text continues the ``conversation`` (default ``main``; None begins with nothing before
+        it) from the model's own log. A sequence of messages is read exactly as it is.
+
+        Options: ``conversation``, ``alias``, ``operation`` (an idempotency key: the same key gives
+        the same turn), ``turn_seconds_max``, and those of ``Sampling`` (``max_tokens``,
+        ``temperature``, ``top_p``, ``top_k``, ``seed``, ``stop``, ...).
+
+        Raises ``ModelNotFound``, ``MailboxFull``, ``PromptTooLong``, ``OperationConflict``,
+        ``TurnExpired``, ``HostUnavailable``. A host that restarts meanwhile is waited for.
+        """
+        request = chat_request(self._model, message, **options)
+        return self._population._run(self._population._directory.chat(request))
+
+    def remote(self, message: str | Sequence[MessageLike], **options: Any) -> "ray.ObjectRef[Interaction]":
+        """Start a turn; ``ray.get`` or ``await`` the result. Not retried if the host restarts."""
+        request = chat_request(self._model, message, **options)
+        client = self._population._directory.client_of(self._model)
+        assert isinstance(client, RayHostClient)
+        return client.handle.call.remote("chat", request)
+
+
+def chat_request(
+    model: ModelId,
+    message: str | Sequence[MessageLike],
+    *,
+    conversation: str | None = DEFAULT_CONVERSATION,
+    alias: str = "latest",
+    operation: str | None = None,
+    turn_seconds_max: float = 120.0,
+    max_tokens: int | None = REPLY_TOKENS_DEFAULT,
+    **sampling: Any,
+) -> ChatRequest:
+    """Build the request of one turn. Raises ``InvalidRequest`` for input of the wrong shape."""
+    if isinstance(message, str):
+        messages: tuple[Message, ...] = (Message("user", message),)
+    else:
+        messages = tuple(_message(one) for one in message)
+        conversation = None
+    if not messages or not any(one.content for one in messages):
+        raise InvalidRequest("There is nothing to answer: the message is empty.", "message")
+    if operation is not None and not operation.strip():
+        raise InvalidRequest("An operation id must not be empty.", "operation")
+    try:
+        chosen = Sampling(max_tokens=max_tokens, **sampling)
+    except TypeError as error:
+        raise InvalidRequest(f"Unknown option: {error}", None) from None
+    shaping = json.dumps([messages, conversation, alias, repr(chosen)]).encode()
+    turn = TurnRequest(
+        model=model,
+        operation=f"auto-{secrets.token_hex(16)}" if operation is None else f"key-{operation}",
+        body_hash=hashlib.sha256(shaping).digest(),
+        alias=alias,
+        history_of=conversation,
+        turn_seconds_max=turn_seconds_max,
+    )
+    return ChatRequest(turn, messages, chosen)
+
+
+def connect(address: str | None = None, *, tenant: str = DEFAULT_TENANT) -> Population:
+    """Connect to a running Populace.
+
+    ``address`` is a Ray address; None takes the Populace that serves the default data directory on
+    this machine. Connecting is inside the cluster's trust boundary: it needs no API key, and
+    ``tenant`` says whose models are meant. Raises ``ClusterNotFound``.
+    """
+    enter_quiet_environment()
+    if address is None:
+        # A Ray that `populace serve` starts asks for its user's token, which lies in their home.
+        if ask_for_ray_token():
+            # Ray read the variable when it was imported; it does the same for a cluster of its own.
+            Config.initialize("")
+    target = address or find_running(Settings.from_environment().data).ray_address
+    if not ray.is_initialized():
+        try:
+            ray.init(address=target, namespace=NAMESPACE, logging_level="ERROR", log_to_driver=False)
+        except (ConnectionError, RuntimeError, ValueError) as error:
+            raise ClusterNotFound(target, str(error).split("\n", 1)[0]) from error
+    info: PopulationInfo = _described(_host(target, 0))
+    return Population(info, [_host(target, index) for index in range(info.hosts)], tenant=tenant)
+
+
+def _host(address: str, index: int) -> Any:
+    try:
+        return ray.get_actor(host_name(index), namespace=NAMESPACE)
+    except ValueError:
+        raise ClusterNotFound(address, "Ray runs there, but no Populace. Start it with `populace serve`.") from None
+
+
+def _described(handle: Any) -> PopulationInfo:
+    try:
+        return ray.get(handle.describe.remote())
+    except ray.exceptions.RayError as error:
+        raise host_error(host_name(0), error) from error
+
+
+def _message(one: MessageLike) -> Message:
+    if isinstance(one, Message):
+        return one
+    try:
+        return Message(one["role"], one["content"])
+    except (KeyError, TypeError):
+        raise InvalidRequest("A message needs a `role` and a `content`.", "messages") from None

@@ -1,0 +1,181 @@
+"""The parts of a running Populace that are Ray's: cluster, host actors, Serve deployments."""
+
+import asyncio
+import contextlib
+import logging
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import ray
+from ray import serve
+
+from populace.actors.engine import BaseInfo
+from populace.actors.host import HostLimits
+from populace.base import BaseModelFiles
+from populace.config import Settings, quiet_environment
+from populace.credentials import Credentials
+from populace.directory import Directory
+from populace.engines import client, replica
+from populace.engines.vllm_environment import vllm_environment
+from populace.gateway import deployment
+from populace.gateway.access import KEY_PATTERN, new_key
+from populace.host_actor import NAMESPACE, HostOptions, RayHostClient, host_name, start_hosts
+from populace.storage.store import Store
+
+LOCAL_TENANT = "local"
+"""The tenant of the person who runs ``populace serve`` on their own machine."""
+
+OBJECT_STORE_BYTES = 128 * 1024 * 1024
+"""Ray's shared memory. Messages here are small; Ray's default takes a third of the machine."""
+
+ONE_THREAD = {"OMP_NUM_THREADS": "1"}
+"""For processes that do not compute: the cores belong to the engine."""
+
+CLOSE_SECONDS_MAX = 10.0
+
+
+@contextmanager
+def run_ray(settings: Settings) -> Iterator[str]:
+    """Start a Ray of our own, or join the one that the settings name; yields its address."""
+    is_verbose = settings.log_level == "debug"
+    if settings.ray_address is None:
+        context = ray.init(
+            address="local",
+            namespace=NAMESPACE,
+            include_dashboard=False,
+            object_store_memory=OBJECT_STORE_BYTES,
+            logging_level=logging.INFO if is_verbose else logging.ERROR,
+            log_to_driver=is_verbose,
+        )
+    else:
+        context = ray.init(address=settings.ray_address, namespace=NAMESPACE, log_to_driver=is_verbose)
+    try:
+        yield str(context.address_info["gcs_address"])
+    finally:
+        ray.shutdown()
+
+
+@contextmanager
+def run_population(
+    settings: Settings, store: Store, base: BaseModelFiles, engine: str, report: Callable[[str], None]
+) -> Iterator[Directory]:
+    """Start hosts, engine replicas and gateway; stop them at the end of the block."""
+    context_tokens = min(settings.context_tokens, base.context_tokens)
+    info = BaseInfo(base.name, base.fingerprint, context_tokens)
+    handles: list[object] = []
+    try:
+        report("Starting the hosts")
+        handles += start_hosts(_host_options(settings, info, base), environment=quiet_environment() | ONE_THREAD)
+        serve.start(proxy_location="Disabled", logging_config={"log_level": "WARNING"})
+        report(f"Starting the {engine} engine (about half a minute on a small machine)")
+        serve.run(
+            replica.engine_application(
+                _replica_options(settings, base, engine, context_tokens),
+                replicas=settings.replicas,
+                environment=_engine_environment(settings, engine),
+            ),
+            name=client.APPLICATION,
+            route_prefix=None,
+        )
+        report("Starting the gateway")
+        serve.run(
+            deployment.gateway_application(
+                _gateway_options(settings, store, info), environment=quiet_environment() | ONE_THREAD
+            ),
+            name=deployment.APPLICATION,
+            route_prefix=None,
+        )
+        clients = [RayHostClient(handle, host_name(index)) for index, handle in enumerate(handles)]
+        yield Directory(clients, shard_count=store.shards)
+    finally:
+        with contextlib.suppress(Exception):
+            serve.shutdown()
+        for handle in handles:
+            _stop_host(handle)
+
+
+def ensure_key(directory: Directory, credentials: Credentials, store_id: str) -> str:
+    """Answer an API key of the local tenant: the one of earlier runs if it is still valid, else a new one."""
+    return asyncio.run(_ensure_key(directory, credentials, store_id))
+
+
+async def _ensure_key(directory: Directory, credentials: Credentials, store_id: str) -> str:
+    kept = credentials.find(store_id)
+    match = KEY_PATTERN.fullmatch(kept) if kept else None
+    if kept is not None and match is not None:
+        known = await directory.find_key(match.group(1))
+        if known is not None and known.revoked_ms is None:
+            return kept
+    text, key = new_key(LOCAL_TENANT, "local user", now_ms=time.time_ns() // 1_000_000)
+    await directory.create_key(key)
+    credentials.keep(store_id, text)
+    return text
+
+
+def _stop_host(handle: object) -> None:
+    """Let a host finish its commits, then end it; a host that is dead already is fine."""
+    with contextlib.suppress(Exception):
+        ray.get(handle.close.remote(), timeout=CLOSE_SECONDS_MAX)  # type: ignore[attr-defined]
+    with contextlib.suppress(Exception):
+        ray.kill(handle)  # type: ignore[arg-type]
+
+
+def _host_options(settings: Settings, info: BaseInfo, base: BaseModelFiles) -> list[HostOptions]:
+    limits = HostLimits(
+        resident_bytes_max=settings.resident_bytes_max,
+        idle_seconds_max=settings.idle_seconds_max,
+        mailbox_max=settings.mailbox_max,
+        operation_seconds_kept=settings.operation_seconds_max,
+    )
+    return [
+        HostOptions(
+            index=index,
+            hosts=settings.hosts,
+            data_directory=str(settings.data),
+            base=info,
+            base_directory=str(base.directory),
+            rank_max=settings.rank_max,
+            limits=limits,
+            has_engine=True,
+        )
+        for index in range(settings.hosts)
+    ]
+
+
+def _replica_options(
+    settings: Settings, base: BaseModelFiles, engine: str, context_tokens: int
+) -> replica.ReplicaOptions:
+    return replica.ReplicaOptions(
+        kind=engine,
+        base_directory=str(base.directory),
+        name=base.name,
+        fingerprint=base.fingerprint,
+        context_tokens=context_tokens,
+        sequences_max=settings.sequences_max,
+        waiting_max=settings.waiting_max,
+        adapter_slots=settings.adapter_slots,
+        rank_max=settings.rank_max,
+        gpus=1 if engine == "vllm" and shutil.which("nvidia-smi") else 0,
+        threads=settings.threads,
+        kv_cache_gib=settings.kv_cache_gib,
+    )
+
+
+def _engine_environment(settings: Settings, engine: str) -> dict[str, str]:
+    if engine == "vllm":
+        return quiet_environment() | vllm_environment(settings.threads, kv_gib=round(settings.kv_cache_gib))
+    return quiet_environment() | {"OMP_NUM_THREADS": str(settings.threads)}
+
+
+def _gateway_options(settings: Settings, store: Store, info: BaseInfo) -> deployment.GatewayOptions:
+    return deployment.GatewayOptions(
+        host=settings.host,
+        port=settings.port,
+        hosts=settings.hosts,
+        shards=store.shards,
+        base=info,
+        turn_seconds_max=settings.turn_seconds_max,
+        body_bytes_max=settings.body_bytes_max,
+    )

@@ -1,0 +1,50 @@
+"""The note that a running Populace leaves in its data directory, so that clients find it."""
+
+import json
+import os
+from pathlib import Path
+from typing import NamedTuple
+
+import psutil
+
+from populace.actors.errors import ClusterNotFound
+
+FILE_NAME = "running.json"
+
+
+class Running(NamedTuple):
+    """Where a running Populace is: its Ray address, its HTTP address, and the process that serves."""
+
+    ray_address: str
+    url: str
+    pid: int
+    store_id: str
+
+
+def write_running(data: Path, running: Running) -> None:
+    path = data / FILE_NAME
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(json.dumps(running._asdict(), indent=2))
+    temporary.replace(path)
+
+
+def remove_running(data: Path) -> None:
+    """Remove the note, if this process wrote it."""
+    path = data / FILE_NAME
+    try:
+        if json.loads(path.read_text()).get("pid") == os.getpid():
+            path.unlink()
+    except (OSError, ValueError):
+        return
+
+
+def find_running(data: Path) -> Running:
+    """Read the note of a process that still runs; raises ``ClusterNotFound``."""
+    hint = "Start it with `make serve` or `populace serve`, or name another data directory (POPULACE_DATA)."
+    try:
+        running = Running(**json.loads((data / FILE_NAME).read_text()))
+    except (OSError, ValueError, TypeError):
+        raise ClusterNotFound(str(data), hint) from None
+    if not psutil.pid_exists(running.pid):
+        raise ClusterNotFound(str(data), f"The process {running.pid} that served it is gone. {hint}")
+    return running

@@ -1,0 +1,189 @@
+"""Group commit: one thread per shard turns many small writes into few durable transactions.
+
+An fsync costs 0.3 to 1 ms, whatever it makes durable, so writes that arrive while one is under
+way share the next one. The thread also keeps LMDB's rule that a write transaction stays on
+one OS thread.
+"""
+
+import asyncio
+import copy
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Any, NamedTuple, TypeVar
+
+from populace.storage.errors import ShardStopped, StorageError, WriteQueueFull
+from populace.storage.shard import Shard
+from populace.storage.transaction import WriteTransaction
+
+T = TypeVar("T")
+
+logger = logging.getLogger(__name__)
+
+BATCH_MAX = 512
+LINGER_SECONDS = 0.001
+QUEUE_MAX = 8192
+
+
+class CommitterStatistics(NamedTuple):
+    """``commits`` operations took effect in ``batches`` transactions; ``waiting`` are not begun."""
+
+    commits: int
+    batches: int
+    waiting: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Waiting:
+    """One write and who waits for it: a thread's future, or a task's on ``loop``."""
+
+    operation: Callable[[WriteTransaction], object]
+    future: Future[Any] | asyncio.Future[Any]
+    loop: asyncio.AbstractEventLoop | None
+
+
+class Committer:
+    """The write queue of one shard.
+
+    Writes take effect in the order in which they were submitted. ``linger_s`` is how long a
+    batch waits for more company once there is some; a lone writer never waits. When the
+    shard stops, everything queued is answered with its error; after ``Shard.reopen`` the same
+    committer goes on.
+    """
+
+    def __init__(
+        self,
+        shard: Shard,
+        *,
+        batch_max: int = BATCH_MAX,
+        linger_s: float = LINGER_SECONDS,
+        queue_max: int = QUEUE_MAX,
+    ) -> None:
+        self._shard = shard
+        self._batch_max = batch_max
+        self._linger_s = linger_s
+        self._queue_max = queue_max
+        self._queue: deque[_Waiting] = deque()
+        self._changed = threading.Condition()
+        self._closing = False
+        self._commits = 0
+        self._batches = 0
+        self._thread = threading.Thread(target=self._run, name=f"populace-commit-{shard.number}", daemon=True)
+        self._thread.start()
+
+    def submit(self, operation: Callable[[WriteTransaction], T]) -> Future[T]:
+        """Queue a write; the future has its outcome once that is durable.
+
+        See ``Shard.write`` for what an operation may do. Cancelling the future has an effect only
+        while the write has not begun. Raises ``WriteQueueFull``, and ``ShardStopped`` after ``close``.
+        """
+        future: Future[T] = Future()
+        self._enqueue(_Waiting(operation, future, None))
+        return future
+
+    async def commit(self, operation: Callable[[WriteTransaction], T]) -> T:
+        """Queue a write and wait until it is durable: ``submit`` for tasks.
+
+        Prefer it to wrapping ``submit``: a batch wakes the event loop once instead of once for
+        each write. A cancelled wait does not say whether the write took effect.
+        """
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[T] = loop.create_future()
+        self._enqueue(_Waiting(operation, future, loop))
+        return await future
+
+    def close(self) -> None:
+        """Refuse new writes, finish the queued ones and end the thread. Safe to call twice.
+
+        The shard stays open.
+        """
+        with self._changed:
+            self._closing = True
+            self._changed.notify()
+        self._thread.join()
+
+    def statistics(self) -> CommitterStatistics:
+        with self._changed:
+            return CommitterStatistics(self._commits, self._batches, len(self._queue))
+
+    def _enqueue(self, waiting: _Waiting) -> None:
+        with self._changed:
+            if self._closing:
+                raise ShardStopped(self._shard.number, "its committer is closed")
+            if len(self._queue) >= self._queue_max:
+                raise WriteQueueFull(self._shard.number, len(self._queue))
+            self._queue.append(waiting)
+            # The thread sleeps only on an empty queue or for a full batch.
+            if len(self._queue) in (1, self._batch_max):
+                self._changed.notify()
+
+    def _run(self) -> None:
+        company = False
+        while batch := self._wait_batch(linger=company):
+            company = len(batch) > 1
+            begun = [waiting for waiting in batch if _begin(waiting)]
+            if begun:
+                _deliver(begun, self._commit(begun))
+
+    def _wait_batch(self, *, linger: bool) -> list[_Waiting]:
+        """Take the next batch; empty when closed and drained."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._queue or self._closing)
+            if linger and self._linger_s > 0:
+                self._changed.wait_for(
+                    lambda: len(self._queue) >= self._batch_max or self._closing, timeout=self._linger_s
+                )
+            return [self._queue.popleft() for _ in range(min(len(self._queue), self._batch_max))]
+
+    def _commit(self, batch: Sequence[_Waiting]) -> list[object]:
+        try:
+            outcomes = self._shard.write([waiting.operation for waiting in batch])
+        except StorageError as error:
+            # One exception raised in many tasks would collect the tracebacks of all of them.
+            return [copy.copy(error) for _ in batch]
+        except BaseException as error:  # a bug; the thread must live on, or every later write would hang
+            logger.exception("a batch on shard %d failed", self._shard.number)
+            return [error for _ in batch]
+        with self._changed:
+            self._commits += sum(1 for outcome in outcomes if not isinstance(outcome, Exception))
+            self._batches += 1
+        return list(outcomes)
+
+
+def _begin(waiting: _Waiting) -> bool:
+    """Whether somebody still waits; afterwards a thread's future cannot be cancelled."""
+    if isinstance(waiting.future, asyncio.Future):
+        return not waiting.future.cancelled()
+    return waiting.future.set_running_or_notify_cancel()
+
+
+def _deliver(batch: Sequence[_Waiting], outcomes: Sequence[object]) -> None:
+    by_loop: dict[asyncio.AbstractEventLoop, list[tuple[Future[Any] | asyncio.Future[Any], object]]] = {}
+    for waiting, outcome in zip(batch, outcomes, strict=True):
+        if waiting.loop is None:
+            _settle([(waiting.future, outcome)])
+        else:
+            by_loop.setdefault(waiting.loop, []).append((waiting.future, outcome))
+    for loop, settled in by_loop.items():
+        try:
+            # Each call writes to the loop's wake-up socket and may lose the GIL to the loop for a
+            # whole switch interval (5 ms), so there is one for the batch and not one for each write.
+            loop.call_soon_threadsafe(_settle, settled)
+        except RuntimeError:
+            logger.warning("a loop closed before %d of its writes were answered", len(settled))
+
+
+def _settle(settled: Sequence[tuple[Future[Any] | asyncio.Future[Any], object]]) -> None:
+    for future, outcome in settled:
+        if future.done():
+            continue
+        if isinstance(outcome, StopIteration):
+            # Futures refuse it, and the batch's other waiters would wait for ever.
+            outcome = RuntimeError("a write raised StopIteration")
+        if isinstance(outcome, BaseException):
+            future.set_exception(outcome)
+        else:
+            future.set_result(outcome)

@@ -1,0 +1,67 @@
+"""The laws that the rows of a shard keep among themselves, checked row by row.
+
+Every violation is an ``AssertionError``: only a bug of ours or a damaged file can cause one.
+"""
+
+from populace.storage import keys, ledger
+from populace.storage.records import (
+    HeadRecord,
+    IdentityRecord,
+    InteractionRecord,
+    MemoryRecord,
+    OperationRecord,
+    RevisionRecord,
+)
+from populace.storage.transaction import ReadTransaction
+
+
+def check(txn: ReadTransaction) -> None:
+    """Check every model in the shard, and that no row belongs to a model that does not exist."""
+    rows = 0
+    for key, data in txn.scan(keys.all_identities()):
+        identity = IdentityRecord.unpack(data)
+        assert key == keys.identity(identity.tenant, identity.name), key
+        check_model(txn, identity.tenant, identity.name)
+        prefixes = keys.model_prefixes(identity.tenant, identity.name)
+        rows += sum(1 for prefix in prefixes for _ in txn.scan(prefix))
+    rows += sum(1 for _ in txn.scan(keys.api_keys()))
+    rows += sum(1 for key in (keys.EPOCH_KEY, keys.SHARD_KEY) if txn.get(key) is not None)
+    total = sum(1 for _ in txn.scan(b""))
+    assert rows == total, f"{total - rows} rows belong to no model"
+
+
+def check_model(txn: ReadTransaction, tenant: str, name: str) -> None:
+    """Check one model: its log is gapless and chained, and whatever is pointed at exists."""
+    data = txn.get(keys.head(tenant, name))
+    assert data is not None, f"{tenant}/{name} has no head"
+    head = HeadRecord.unpack(data)
+    assert 0 <= head.cursor <= head.log_position, head
+    _check_log(txn, tenant, name, head)
+
+    for key, value in txn.scan(keys.revisions(tenant, name)):
+        revision = RevisionRecord.unpack(value)
+        assert key == keys.revision(tenant, name, revision.digest), revision.digest
+    for key, target in txn.scan(keys.aliases(tenant, name)):
+        assert txn.get(keys.revision(tenant, name, target.decode())) is not None, key
+    for key, value in txn.scan(keys.operations(tenant, name)):
+        position = OperationRecord.unpack(value).position
+        made = txn.get(keys.interaction(tenant, name, position))
+        assert made is not None, f"an operation of {tenant}/{name} names position {position}"
+        assert key == keys.operation(tenant, name, InteractionRecord.unpack(made).operation), position
+
+    memory = txn.get(keys.memory(tenant, name))
+    version = 0 if memory is None else MemoryRecord.unpack(memory).version
+    assert version == head.memory_version, (version, head.memory_version)
+
+
+def _check_log(txn: ReadTransaction, tenant: str, name: str, head: HeadRecord) -> None:
+    count, chain = 0, b""
+    for key, data in txn.scan(keys.interactions(tenant, name)):
+        interaction = InteractionRecord.unpack(data)
+        assert key == keys.interaction(tenant, name, count), f"{tenant}/{name} has a gap at {count}"
+        assert interaction.position == count, (interaction.position, count)
+        assert interaction.previous == chain, f"the chain of {tenant}/{name} breaks at {count}"
+        chain = ledger.chain_digest(data)
+        count += 1
+    assert count == head.log_position, (count, head.log_position)
+    assert chain == head.chain, f"the head of {tenant}/{name} names another newest interaction"

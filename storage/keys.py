@@ -1,0 +1,160 @@
+"""The keys of a shard: one sorted key space, laid out so that a scan of a prefix is a question.
+
+On disk (schema 1), every integer big-endian, every name ASCII without NUL::
+
+    !epoch                                    -> u64 epoch, owner (UTF-8)
+    !shard                                    -> u32 schema, u32 shard, u32 shard count
+    i tenant NUL name NUL                     -> IdentityRecord
+    h tenant NUL name NUL                     -> HeadRecord
+    a tenant NUL name NUL alias               -> revision digest, 64 ASCII hex digits
+    r tenant NUL name NUL digest (32 bytes)   -> RevisionRecord
+    l tenant NUL name NUL position (u64)      -> InteractionRecord
+    o tenant NUL name NUL BLAKE2b-128(op id)  -> OperationRecord
+    m tenant NUL name NUL                     -> MemoryRecord
+    k BLAKE2b-128(key id)                     -> ApiKeyRecord
+
+The kind comes first so that a listing of a tenant's models touches identities only. Names
+end in NUL so that no name is a prefix of another. Operation ids and key ids come from
+outside and may have any length; hashed, they fit LMDB's 511-byte keys. The longest key has
+1 + 65 + 65 + 64 bytes.
+"""
+
+import re
+from collections.abc import Collection
+from hashlib import blake2b
+
+SCHEMA = 1
+"""The newest layout that this release reads and the one that it writes."""
+
+NAME_PATTERN = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
+RESERVED_MODEL_NAMES = frozenset({"base", "population"})
+"""Names that the APIs give a meaning of their own; no personal model may take one."""
+
+EPOCH_KEY = b"!epoch"
+SHARD_KEY = b"!shard"
+
+_IDENTITY = b"i"
+_HEAD = b"h"
+_ALIAS = b"a"
+_REVISION = b"r"
+_INTERACTION = b"l"
+_OPERATION = b"o"
+_MEMORY = b"m"
+_API_KEY = b"k"
+
+_DIGEST_PATTERN = re.compile(r"[0-9a-f]{64}")
+_HASH_BYTES = 16
+
+
+def name_problem(name: str, *, reserved: Collection[str] = ()) -> str | None:
+    """Say which rule the name breaks, or None if it is allowed."""
+    if NAME_PATTERN.fullmatch(name) is None:
+        return "1 to 64 characters of a-z, 0-9, _ and -, and the first is a letter or digit"
+    if name in reserved:
+        return f"{' and '.join(sorted(reserved))} are reserved"
+    return None
+
+
+def alias_problem(alias: str) -> str | None:
+    """Say which rule the alias breaks, or None if it is allowed."""
+    if is_digest(alias):
+        return "it reads as a revision digest"
+    return name_problem(alias)
+
+
+def is_digest(text: str) -> bool:
+    """Whether the text is a revision digest: 64 lower-case hex digits."""
+    return _DIGEST_PATTERN.fullmatch(text) is not None
+
+
+def identity(tenant: str, name: str) -> bytes:
+    return _IDENTITY + model_part(tenant, name)
+
+
+def identities(tenant: str) -> bytes:
+    """The prefix of the tenant's identities, which sort by name."""
+    return _IDENTITY + _name(tenant)
+
+
+def all_identities() -> bytes:
+    """The prefix of every identity in the shard."""
+    return _IDENTITY
+
+
+def head(tenant: str, name: str) -> bytes:
+    return _HEAD + model_part(tenant, name)
+
+
+def alias(tenant: str, name: str, alias: str) -> bytes:
+    assert alias_problem(alias) is None, alias
+    return aliases(tenant, name) + alias.encode()
+
+
+def aliases(tenant: str, name: str) -> bytes:
+    """The prefix of the model's aliases; the rest of each key is the alias."""
+    return _ALIAS + model_part(tenant, name)
+
+
+def revision(tenant: str, name: str, digest: str) -> bytes:
+    assert is_digest(digest), digest
+    return revisions(tenant, name) + bytes.fromhex(digest)
+
+
+def revisions(tenant: str, name: str) -> bytes:
+    """The prefix of the model's revisions."""
+    return _REVISION + model_part(tenant, name)
+
+
+def interaction(tenant: str, name: str, position: int) -> bytes:
+    """Interactions sort by position, so that the log is one scan."""
+    return interactions(tenant, name) + position.to_bytes(8, "big")
+
+
+def interactions(tenant: str, name: str) -> bytes:
+    """The prefix of the model's log."""
+    return _INTERACTION + model_part(tenant, name)
+
+
+def operation(tenant: str, name: str, operation: str) -> bytes:
+    return operations(tenant, name) + _hash(operation)
+
+
+def operations(tenant: str, name: str) -> bytes:
+    """The prefix of the model's operation rows."""
+    return _OPERATION + model_part(tenant, name)
+
+
+def memory(tenant: str, name: str) -> bytes:
+    return _MEMORY + model_part(tenant, name)
+
+
+def api_key(key_id: str) -> bytes:
+    return _API_KEY + _hash(key_id)
+
+
+def api_keys() -> bytes:
+    """The prefix of every API key in the shard."""
+    return _API_KEY
+
+
+def model_prefixes(tenant: str, name: str) -> tuple[bytes, ...]:
+    """The prefixes that together cover every row of the model and of no other."""
+    part = model_part(tenant, name)
+    kinds = (_IDENTITY, _HEAD, _ALIAS, _REVISION, _INTERACTION, _OPERATION, _MEMORY)
+    return tuple(kind + part for kind in kinds)
+
+
+def model_part(tenant: str, name: str) -> bytes:
+    """What follows the kind in every key of the model: it does not start another model's."""
+    return _name(tenant) + _name(name)
+
+
+def _name(name: str) -> bytes:
+    # Callers answer a bad name with an error; one that comes this far would tear the key space.
+    assert NAME_PATTERN.fullmatch(name) is not None, name
+    return name.encode() + b"\0"
+
+
+def _hash(text: str) -> bytes:
+    # An id may hold a lone surrogate from a JSON body, which strict UTF-8 refuses to encode.
+    return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=_HASH_BYTES).digest()

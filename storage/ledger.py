@@ -1,0 +1,268 @@
+"""What the store knows of personal models: its verbs, as pure functions of a transaction.
+
+Every verb checks first and writes last, so that one that raises has changed nothing. Tenants,
+aliases and the names of new models must have passed ``keys.name_problem``; any other text is
+the name of a model that does not exist. An absent row is always ``None`` or an error and never a
+default: a model that cannot be found must not answer as a fresh one.
+"""
+
+from hashlib import blake2b
+from typing import NamedTuple
+
+from populace.storage import keys
+from populace.storage.errors import (
+    ModelExists,
+    ModelNotFound,
+    OperationConflict,
+    PositionConflict,
+    RecordInvalid,
+    RevisionNotFound,
+)
+from populace.storage.records import (
+    ApiKeyRecord,
+    HeadRecord,
+    IdentityRecord,
+    InteractionRecord,
+    MemoryRecord,
+    OperationRecord,
+    RevisionRecord,
+)
+from populace.storage.transaction import ReadTransaction, WriteTransaction
+
+FIRST_ALIAS = "latest"
+"""The alias that a model created with a revision gets."""
+
+
+class StoredModel(NamedTuple):
+    """All of a model but its log and revisions. ``aliases`` maps alias to revision digest."""
+
+    identity: IdentityRecord
+    head: HeadRecord
+    aliases: dict[str, str]
+    memory: MemoryRecord | None
+
+
+def create_model(
+    txn: WriteTransaction, identity: IdentityRecord, revision: RevisionRecord | None = None
+) -> StoredModel:
+    """Create the model, with ``latest`` on ``revision`` if one is given. Raises ``ModelExists``."""
+    tenant, name = identity.tenant, identity.name
+    if txn.get(keys.identity(tenant, name)) is not None:
+        raise ModelExists(name)
+    model = StoredModel(identity, HeadRecord(), {}, None)
+    rows = {
+        keys.identity(tenant, name): identity.pack(),
+        keys.head(tenant, name): model.head.pack(),
+    }
+    if revision is not None:
+        model.aliases[FIRST_ALIAS] = revision.digest
+        rows[keys.revision(tenant, name, revision.digest)] = revision.pack()
+        rows[keys.alias(tenant, name, FIRST_ALIAS)] = revision.digest.encode()
+    _put_all(txn, rows)
+    return model
+
+
+def commit_turn(
+    txn: WriteTransaction,
+    tenant: str,
+    name: str,
+    interaction: InteractionRecord,
+    *,
+    body_hash: bytes,
+    expected_position: int,
+    expires_ms: int,
+    now_ms: int,
+    memory: MemoryRecord | None = None,
+) -> InteractionRecord:
+    """Append the interaction, move the head, keep the operation id and the memory: all or nothing.
+
+    If the operation id took effect before and has not expired, answer the interaction that it
+    made and change nothing. The record's ``previous`` is filled in here. Raises
+    ``ModelNotFound``, ``OperationConflict`` (same id, other body) and ``PositionConflict``.
+    """
+    assert interaction.position == expected_position
+    head = _head(txn, tenant, name)
+    found = find_operation(txn, tenant, name, interaction.operation, now_ms=now_ms)
+    if found is not None:
+        operation, recorded = found
+        if operation.body_hash != body_hash:
+            raise OperationConflict(interaction.operation)
+        return recorded
+    if head.log_position != expected_position:
+        raise PositionConflict(name, expected_position, head.log_position)
+
+    appended = interaction.model_copy(update={"previous": head.chain})
+    data = appended.pack()
+    moved = head.model_copy(
+        update={
+            "log_position": expected_position + 1,
+            "chain": chain_digest(data),
+            "memory_version": head.memory_version if memory is None else memory.version,
+        }
+    )
+    operation = OperationRecord(body_hash=body_hash, position=expected_position, expires_ms=expires_ms)
+    rows = {
+        keys.interaction(tenant, name, expected_position): data,
+        keys.head(tenant, name): moved.pack(),
+        keys.operation(tenant, name, interaction.operation): operation.pack(),
+    }
+    if memory is not None:
+        rows[keys.memory(tenant, name)] = memory.pack()
+    _put_all(txn, rows)
+    return appended
+
+
+def publish_revision(
+    txn: WriteTransaction, tenant: str, name: str, revision: RevisionRecord, alias: str = FIRST_ALIAS
+) -> StoredModel:
+    """Record the revision and move ``alias`` to it; answers the model as it is then.
+
+    A digest that is recorded already keeps its first record: revisions are immutable.
+    Raises ``ModelNotFound``.
+    """
+    model = read_model(txn, tenant, name)
+    if model is None:
+        raise ModelNotFound(name)
+    key = keys.revision(tenant, name, revision.digest)
+    rows = {keys.alias(tenant, name, alias): revision.digest.encode()}
+    if txn.get(key) is None:
+        rows[key] = revision.pack()
+    _put_all(txn, rows)
+    return model._replace(aliases=dict(sorted({**model.aliases, alias: revision.digest}.items())))
+
+
+def delete_model(txn: WriteTransaction, tenant: str, name: str) -> None:
+    """Remove every row of the model. Raises ``ModelNotFound``.
+
+    The bytes stay in free pages of the file until they are reused or the file is compacted.
+    """
+    # The identity and not the head: a damaged model can still be deleted.
+    if keys.name_problem(name) or txn.get(keys.identity(tenant, name)) is None:
+        raise ModelNotFound(name)
+    for prefix in keys.model_prefixes(tenant, name):
+        txn.delete_prefix(prefix)
+
+
+def read_model(txn: ReadTransaction, tenant: str, name: str) -> StoredModel | None:
+    """Return the model, or None if the tenant has none of that name."""
+    data = None if keys.name_problem(name) else txn.get(keys.identity(tenant, name))
+    return None if data is None else _model(txn, IdentityRecord.unpack(data))
+
+
+def list_models(
+    txn: ReadTransaction, tenant: str, *, after: str | None = None, limit: int = 100
+) -> list[StoredModel]:
+    """Return up to ``limit`` of the tenant's models by name, strictly after the name ``after``."""
+    # ``after`` may be any text, also one that is too long for a key of LMDB.
+    start = None if after is None else keys.identities(tenant) + after.encode(errors="replace")[:256] + b"\0"
+    found = txn.scan(keys.identities(tenant), after=start, limit=limit)
+    return [_model(txn, IdentityRecord.unpack(data)) for _, data in found]
+
+
+def find_operation(
+    txn: ReadTransaction, tenant: str, name: str, operation: str, *, now_ms: int
+) -> tuple[OperationRecord, InteractionRecord] | None:
+    """Return the operation's row and the interaction that it made; None if unknown or expired.
+
+    The caller compares the body hash.
+    """
+    data = None if keys.name_problem(name) else txn.get(keys.operation(tenant, name, operation))
+    if data is None:
+        return None
+    record = OperationRecord.unpack(data)
+    if record.expires_ms <= now_ms:
+        return None
+    made = txn.get(keys.interaction(tenant, name, record.position))
+    if made is None:
+        raise RecordInvalid("operation", f"it names position {record.position}, which is not in the log")
+    return record, InteractionRecord.unpack(made)
+
+
+def read_log(
+    txn: ReadTransaction, tenant: str, name: str, *, start: int = 0, limit: int = 100
+) -> list[InteractionRecord]:
+    """Return the interactions at positions ``[start, start + limit)``. Raises ``ModelNotFound``."""
+    _head(txn, tenant, name)
+    before = None if start <= 0 else keys.interaction(tenant, name, start - 1)
+    found = txn.scan(keys.interactions(tenant, name), after=before, limit=limit)
+    return [InteractionRecord.unpack(data) for _, data in found]
+
+
+def read_revision(txn: ReadTransaction, tenant: str, name: str, reference: str) -> RevisionRecord:
+    """Return the revision under a digest or alias. Raises ``ModelNotFound`` and ``RevisionNotFound``."""
+    _head(txn, tenant, name)
+    digest: str | None = reference if keys.is_digest(reference) else None
+    if keys.alias_problem(reference) is None:
+        target = txn.get(keys.alias(tenant, name, reference))
+        digest = None if target is None else target.decode()
+    data = None if digest is None else txn.get(keys.revision(tenant, name, digest))
+    if data is None:
+        raise RevisionNotFound(name, reference)
+    return RevisionRecord.unpack(data)
+
+
+def list_revisions(txn: ReadTransaction, tenant: str, name: str) -> list[RevisionRecord]:
+    """Return the model's revisions, oldest first. Raises ``ModelNotFound``."""
+    _head(txn, tenant, name)
+    found = [RevisionRecord.unpack(data) for _, data in txn.scan(keys.revisions(tenant, name))]
+    return sorted(found, key=lambda revision: (revision.created_ms, revision.digest))
+
+
+def put_key(txn: WriteTransaction, record: ApiKeyRecord) -> None:
+    """Store an API key. Its id must be new, or the record the same as before."""
+    key, data = keys.api_key(record.key_id), record.pack()
+    stored = txn.get(key)
+    assert stored is None or stored == data, record.key_id
+    txn.put(key, data)
+
+
+def find_key(txn: ReadTransaction, key_id: str) -> ApiKeyRecord | None:
+    data = txn.get(keys.api_key(key_id))
+    return None if data is None else ApiKeyRecord.unpack(data)
+
+
+def list_keys(txn: ReadTransaction, tenant: str | None = None) -> list[ApiKeyRecord]:
+    """Return the keys of the tenant, or of all tenants for None, oldest first, revoked ones too."""
+    found = [ApiKeyRecord.unpack(data) for _, data in txn.scan(keys.api_keys())]
+    chosen = [record for record in found if tenant is None or record.tenant == tenant]
+    return sorted(chosen, key=lambda record: (record.created_ms, record.key_id))
+
+
+def revoke_key(txn: WriteTransaction, key_id: str, *, now_ms: int) -> ApiKeyRecord | None:
+    """Revoke the key and answer it, None if there is none. The first revocation's time stays."""
+    record = find_key(txn, key_id)
+    if record is None or record.revoked_ms is not None:
+        return record
+    revoked = record.model_copy(update={"revoked_ms": now_ms})
+    txn.put(keys.api_key(key_id), revoked.pack())
+    return revoked
+
+
+def chain_digest(data: bytes) -> bytes:
+    """Digest a stored interaction, which names its predecessor's digest: BLAKE2b-128 of its bytes on disk."""
+    return blake2b(data, digest_size=16).digest()
+
+
+def _head(txn: ReadTransaction, tenant: str, name: str) -> HeadRecord:
+    data = None if keys.name_problem(name) else txn.get(keys.head(tenant, name))
+    if data is None:
+        raise ModelNotFound(name)
+    return HeadRecord.unpack(data)
+
+
+def _model(txn: ReadTransaction, identity: IdentityRecord) -> StoredModel:
+    tenant, name = identity.tenant, identity.name
+    head = txn.get(keys.head(tenant, name))
+    if head is None:
+        raise RecordInvalid("head", f"it is missing for the model `{name}`")
+    prefix = keys.aliases(tenant, name)
+    aliases = {key[len(prefix) :].decode(): target.decode() for key, target in txn.scan(prefix)}
+    memory = txn.get(keys.memory(tenant, name))
+    return StoredModel(
+        identity, HeadRecord.unpack(head), aliases, None if memory is None else MemoryRecord.unpack(memory)
+    )
+
+
+def _put_all(txn: WriteTransaction, rows: dict[bytes, bytes]) -> None:
+    for key, value in rows.items():
+        txn.put(key, value)

@@ -1,0 +1,50 @@
+"""Who may write a shard: the epoch and the shard header, as rows of the shard itself.
+
+The rows' layout is in ``storage/keys.py``. Only the place of the schema number and of the
+epoch is fixed for all releases, so that an older release can refuse a newer shard and a newer
+owner can fence an older one.
+"""
+
+import struct
+
+from populace.storage import keys
+from populace.storage.errors import StoreInvalid, StoreVersionMismatch
+from populace.storage.transaction import ReadTransaction, WriteTransaction
+
+_EPOCH = struct.Struct(">Q")
+_SHARD = struct.Struct(">III")
+
+
+def take_ownership(txn: WriteTransaction, path: str, number: int, shard_count: int, owner: str) -> int:
+    """Write the next epoch and answer it; a new environment gets its header first.
+
+    Raises ``StoreVersionMismatch`` for a newer schema and ``StoreInvalid`` for another shard's
+    environment or one that is not ours.
+    """
+    header = txn.get(keys.SHARD_KEY)
+    if header is None:
+        if next(txn.scan(b"", limit=1), None) is not None:
+            raise StoreInvalid(path, "it holds data but no shard header")
+    else:
+        schema = int.from_bytes(header[:4], "big")
+        if schema > keys.SCHEMA:
+            raise StoreVersionMismatch(path, schema, keys.SCHEMA)
+        if header != _SHARD.pack(schema, number, shard_count):
+            raise StoreInvalid(path, f"it is not shard {number} of {shard_count}")
+    epoch = stored_epoch(txn) + 1
+    if header is None:
+        txn.put(keys.SHARD_KEY, _SHARD.pack(keys.SCHEMA, number, shard_count))
+    txn.put(keys.EPOCH_KEY, _EPOCH.pack(epoch) + owner.encode())
+    return epoch
+
+
+def stored_epoch(txn: ReadTransaction) -> int:
+    """Return the epoch of the newest owner, 0 before the first."""
+    stored = txn.get(keys.EPOCH_KEY)
+    return 0 if stored is None else int.from_bytes(stored[: _EPOCH.size], "big")
+
+
+def stored_owner(txn: ReadTransaction) -> str | None:
+    """Return what the newest owner calls itself, None before the first."""
+    stored = txn.get(keys.EPOCH_KEY)
+    return None if stored is None else stored[_EPOCH.size :].decode()

@@ -1,0 +1,184 @@
+"""The data directory: a header, one LMDB environment for each shard, and the adapters.
+
+On disk::
+
+    store.json          {"format": "populace-store", "schema": 1, "shards": S, "store_id": hex}
+    LOCK                held with flock by the serving process; its text says who that is
+    shards/0000/        the LMDB environment of shard 0, and so on up to S - 1
+    revisions/<digest>/ adapters, see ``storage/revisions.py``
+
+S is fixed when the directory is made, because it decides which shard holds a model.
+"""
+
+import contextlib
+import fcntl
+import os
+import secrets
+from collections.abc import Generator
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from populace.storage import keys
+from populace.storage.errors import StoreInUse, StoreInvalid, StoreVersionMismatch
+from populace.storage.files import sync_directory, write_durably
+from populace.storage.revisions import RevisionFiles
+from populace.storage.shard import MAP_BYTES, Shard
+
+FORMAT = "populace-store"
+HEADER_FILE = "store.json"
+LOCK_FILE = "LOCK"
+SHARDS_DEFAULT = 8
+SHARDS_MAX = 4096
+
+_OUR_NAMES_BEFORE_THE_HEADER = frozenset({LOCK_FILE, f".{HEADER_FILE}.tmp"})
+
+
+class Store:
+    """An existing data directory. Holds nothing open."""
+
+    def __init__(self, path: Path, shards: int, store_id: str) -> None:
+        """Use ``Store.create_or_open``."""
+        self.path = path
+        self.shards = shards
+        self.store_id = store_id
+        self.revisions = RevisionFiles(path / "revisions")
+
+    @classmethod
+    def create_or_open(cls, path: Path, shards: int | None = None) -> Self:
+        """Open the store, or make one with ``shards`` shards (8 if None) in an empty or new directory.
+
+        Processes that do this at once agree on one store. Raises ``StoreInvalid`` (another
+        shard count than ``shards``, a damaged header, a directory of something else) and
+        ``StoreVersionMismatch``.
+        """
+        assert shards is None or 1 <= shards <= SHARDS_MAX, shards
+        _make_directory(path)
+        with _making(path):
+            if not (path / HEADER_FILE).exists():
+                foreign = sorted({entry.name for entry in path.iterdir()} - _OUR_NAMES_BEFORE_THE_HEADER)
+                if foreign:
+                    raise StoreInvalid(str(path), f"it holds other files, such as {foreign[0]!r}")
+                _write_header(path, _Header(shards=shards or SHARDS_DEFAULT, store_id=secrets.token_hex(16)))
+        store = cls.open(path)
+        if shards is not None and shards != store.shards:
+            raise StoreInvalid(str(path), f"it has {store.shards} shards and not {shards}")
+        return store
+
+    @classmethod
+    def open(cls, path: Path) -> Self:
+        """Open a store that exists: what a host does, which must not start over in an empty directory.
+
+        Raises ``StoreInvalid`` and ``StoreVersionMismatch``.
+        """
+        header = _read_header(path)
+        return cls(path, header.shards, header.store_id)
+
+    def shard_path(self, number: int) -> Path:
+        assert 0 <= number < self.shards, number
+        return self.path / "shards" / f"{number:04d}"
+
+    def open_shard(self, number: int, owner: str, *, map_bytes: int = MAP_BYTES) -> Shard:
+        """Open the shard and fence every earlier owner. See ``Shard.open``."""
+        return Shard.open(self.shard_path(number), number, self.shards, owner, map_bytes=map_bytes)
+
+    def lock(self, owner: str) -> "DirectoryLock":
+        """Take the directory for one serving process. Raises ``StoreInUse``."""
+        return DirectoryLock(self.path, owner)
+
+
+class DirectoryLock:
+    """The right to serve a data directory, until ``release`` or the end of the process.
+
+    It tells people early that they started a second server. It is not what keeps the data
+    safe: the shards' epochs are.
+    """
+
+    def __init__(self, path: Path, owner: str) -> None:
+        """Take the lock at once. Raises ``StoreInUse`` with the holder's text."""
+        self.path = path
+        self._descriptor = os.open(path / LOCK_FILE, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = os.pread(self._descriptor, 4096, 0).decode(errors="replace").strip()
+            self.release()
+            raise StoreInUse(str(path), holder or "another process") from None
+        os.ftruncate(self._descriptor, 0)
+        os.pwrite(self._descriptor, f"{owner} (process {os.getpid()})\n".encode(), 0)
+
+    def release(self) -> None:
+        """Give the directory up. Safe to call twice."""
+        # The file stays: unlinking it would let two processes lock two files of one name.
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.release()
+
+
+class _Header(BaseModel):
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
+
+    format: str = FORMAT
+    schema_version: int = Field(default=keys.SCHEMA, alias="schema", ge=1)
+    shards: int = Field(ge=1, le=SHARDS_MAX)
+    store_id: str = Field(pattern="^[0-9a-f]{32}$")
+
+
+class _AnyHeader(BaseModel):
+    """What every release's header has: enough to refuse a newer one by its number."""
+
+    model_config = ConfigDict(strict=True, extra="ignore")
+
+    format: str
+    schema_version: int = Field(alias="schema")
+
+
+def _write_header(path: Path, header: _Header) -> None:
+    write_durably(path / HEADER_FILE, header.model_dump_json(by_alias=True).encode() + b"\n")
+
+
+def _read_header(path: Path) -> _Header:
+    try:
+        data = (path / HEADER_FILE).read_bytes()
+    except OSError as error:
+        raise StoreInvalid(str(path), f"{HEADER_FILE} cannot be read: {error.strerror}") from error
+    try:
+        common = _AnyHeader.model_validate_json(data)
+        if common.format != FORMAT:
+            raise StoreInvalid(str(path), f"{HEADER_FILE} has the format {common.format[:80]!r}")
+        if common.schema_version > keys.SCHEMA:
+            raise StoreVersionMismatch(str(path), common.schema_version, keys.SCHEMA)
+        return _Header.model_validate_json(data)
+    except ValidationError as error:
+        raise StoreInvalid(str(path), f"{HEADER_FILE} is damaged: {error.errors()[0]['msg']}") from error
+
+
+def _make_directory(path: Path) -> None:
+    if path.is_dir():
+        return
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StoreInvalid(str(path), str(error)) from error
+    sync_directory(path.parent)
+
+
+@contextlib.contextmanager
+def _making(path: Path) -> Generator[None]:
+    """Let one process at a time look for the header and write it."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,87 @@
+"""Every error can cross a process, be told apart by a program, and be answered over HTTP."""
+
+import ast
+import importlib
+import inspect
+import pickle
+import types
+import typing
+
+import pytest
+
+from populace.gateway.errors import status_of
+from populace.storage.errors import PopulaceError
+from tests.house.source_tree import modules
+
+SAMPLES: dict[type, object] = {str: "a text", int: 3, float: 1.5, bool: True}
+
+
+def error_modules() -> list[str]:
+    """Find the modules that define an error of ours, by following base class names to the root.
+
+    Read from the syntax trees, since importing every module would load Ray, torch and vLLM.
+    """
+    classes = [
+        (node.name, [ast.unparse(base).rsplit(".", 1)[-1] for base in node.bases], module.name)
+        for module in modules()
+        for node in ast.walk(module.tree)
+        if isinstance(node, ast.ClassDef)
+    ]
+    errors = {"PopulaceError"}
+    while found := {name for name, bases, _ in classes if errors.intersection(bases)} - errors:
+        errors |= found
+    return sorted({module for name, _, module in classes if name in errors})
+
+
+def errors_below(error: type[PopulaceError]) -> list[type[PopulaceError]]:
+    """List an error class and all its subclasses."""
+    below = [found for child in error.__subclasses__() for found in errors_below(child)]
+    return [error, *below]
+
+
+for name in error_modules():
+    importlib.import_module(name)
+ERRORS = sorted(set(errors_below(PopulaceError)), key=lambda error: error.__qualname__)
+LEAVES = [error for error in ERRORS if not error.__subclasses__()]
+
+
+def sample(error: type[PopulaceError]) -> PopulaceError:
+    """Make an instance, with a sample for each parameter of its constructor."""
+    if error.__init__ is PopulaceError.__init__:
+        return error("a text")
+    hints = typing.get_type_hints(error.__init__)
+    parameters = list(inspect.signature(error).parameters)
+    return error(*(sample_of(hints[name]) for name in parameters))
+
+
+def sample_of(hint: object) -> object:
+    """Make a value of a type that an error may carry."""
+    if isinstance(hint, types.UnionType):
+        return sample_of(next(part for part in typing.get_args(hint) if part is not type(None)))
+    assert isinstance(hint, type), f"an error carries plain values, not {hint}"
+    return SAMPLES[hint]
+
+
+@pytest.mark.parametrize("error", ERRORS)
+def test_an_error_survives_pickling_with_its_numbers(error: type[PopulaceError]) -> None:
+    raised = sample(error)
+
+    received = pickle.loads(pickle.dumps(raised))
+
+    assert type(received) is error
+    assert received.args == raised.args
+    assert str(received) == str(raised)
+    assert vars(received) == vars(raised)
+
+
+@pytest.mark.parametrize("error", LEAVES)
+def test_an_error_has_a_code_of_its_own(error: type[PopulaceError]) -> None:
+    sharing = [other for other in LEAVES if other.code == error.code]
+
+    assert error.code != PopulaceError.code
+    assert sharing == [error]
+
+
+@pytest.mark.parametrize("error", ERRORS)
+def test_an_error_has_an_http_status(error: type[PopulaceError]) -> None:
+    assert 400 <= status_of(error) < 600

@@ -1,0 +1,130 @@
+"""Settings come from the environment in one place, and a bad one is refused by name."""
+
+import pickle
+from pathlib import Path
+
+import pytest
+
+from populace.config import (
+    PREFIX,
+    Settings,
+    SettingsError,
+    hosts_default,
+    loud_variables,
+    physical_cores,
+    quiet_environment,
+    variable_of,
+)
+
+
+@pytest.fixture(autouse=True)
+def bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in Settings.model_fields:
+        monkeypatch.delenv(variable_of(name), raising=False)
+
+
+def test_without_variables_every_setting_has_a_default() -> None:
+    settings = Settings.from_environment()
+
+    assert (settings.host, settings.port, settings.engine) == ("127.0.0.1", 8000, "auto")
+    assert settings.data.is_absolute()
+    assert settings.cache.is_absolute()
+    assert 1 <= settings.threads == physical_cores()
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "value"),
+    [
+        ("port", "9000", 9000),
+        ("engine", "torch", "torch"),
+        ("base", "org/name", "org/name"),
+        ("turn_seconds_max", "2.5", 2.5),
+        ("data", "/srv/people", Path("/srv/people")),
+    ],
+)
+def test_a_variable_sets_its_setting(
+    monkeypatch: pytest.MonkeyPatch, name: str, text: str, value: object
+) -> None:
+    monkeypatch.setenv(variable_of(name), text)
+
+    assert getattr(Settings.from_environment(), name) == value
+
+
+def test_an_override_wins_over_its_variable_unless_it_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("POPULACE_PORT", "9000")
+
+    assert Settings.from_environment(port=9001).port == 9001
+    assert Settings.from_environment(port=None).port == 9000
+
+
+def test_an_empty_variable_counts_as_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("POPULACE_PORT", "")
+
+    assert Settings.from_environment().port == 8000
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "allowed"),
+    [
+        ("port", "0", "greater than or equal to 1"),
+        ("port", "eighty", "valid integer"),
+        ("engine", "tensorflow", "'auto', 'vllm' or 'torch'"),
+        ("turn_seconds_max", "inf", "finite"),
+        ("idle_seconds_max", "-1", "greater than 0"),
+        ("resident_bytes_max", "1", "1048576"),
+    ],
+)
+def test_a_bad_value_names_the_variable_the_value_and_what_is_allowed(
+    monkeypatch: pytest.MonkeyPatch, name: str, text: str, allowed: str
+) -> None:
+    monkeypatch.setenv(variable_of(name), text)
+
+    with pytest.raises(SettingsError) as refused:
+        Settings.from_environment()
+
+    assert (refused.value.variable, refused.value.value) == (variable_of(name), text)
+    assert allowed in str(refused.value)
+
+
+def test_a_misspelt_variable_is_refused_and_the_right_one_suggested(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("POPULACE_PROT", "9000")
+
+    with pytest.raises(SettingsError, match="did you mean POPULACE_PORT"):
+        Settings.from_environment()
+
+
+def test_a_variable_of_another_tool_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(f"{PREFIX}CUSTOMER_NUMBER", "7")
+
+    assert Settings.from_environment().port == 8000
+
+
+def test_no_setting_is_a_near_miss_of_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, field in Settings.model_fields.items():
+        default = field.get_default(call_default_factory=True, validated_data={})
+        monkeypatch.setenv(variable_of(name), "" if default is None else str(default))
+
+    Settings.from_environment()
+
+
+def test_settings_are_frozen_and_survive_pickling() -> None:
+    settings = Settings.from_environment()
+
+    with pytest.raises(ValueError, match="frozen"):
+        settings.port = 1
+
+    assert pickle.loads(pickle.dumps(settings)) == settings
+
+
+@pytest.mark.parametrize(("cores", "hosts"), [(1, 1), (2, 1), (4, 1), (7, 1), (8, 2), (64, 16)])
+def test_there_is_one_host_up_to_four_cores_and_one_for_every_four_beyond(cores: int, hosts: int) -> None:
+    assert hosts_default(cores) == hosts
+
+
+def test_the_quiet_environment_keeps_the_hub_offline_unless_it_is_allowed() -> None:
+    assert quiet_environment()["HF_HUB_OFFLINE"] == "1"
+    assert quiet_environment(allow_hub=True)["HF_HUB_OFFLINE"] == "0"
+
+
+def test_the_tests_themselves_run_quietly() -> None:
+    assert loud_variables() == []

@@ -1,0 +1,25 @@
+"""A shard for each test, whose books must balance when the test ends."""
+
+from collections.abc import Generator
+from pathlib import Path
+
+import pytest
+
+from populace.storage.shard import Shard
+
+MAP_BYTES = 1 << 26
+
+
+@pytest.fixture
+def shard_path(tmp_path: Path) -> Path:
+    return tmp_path / "shard"
+
+
+@pytest.fixture
+def shard(shard_path: Path) -> Generator[Shard]:
+    opened = Shard.open(shard_path, 0, 1, "the test", map_bytes=MAP_BYTES)
+    yield opened
+    # Again from disk, and also after the test stopped it.
+    opened.reopen()
+    opened.check_integrity()
+    opened.close()

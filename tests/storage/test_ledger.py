@@ -1,0 +1,289 @@
+"""The laws of the ledger's verbs, each on a real shard."""
+
+from collections.abc import Callable
+from typing import TypeVar
+
+import pytest
+
+from populace.storage import keys, ledger
+from populace.storage.errors import (
+    ModelExists,
+    ModelNotFound,
+    OperationConflict,
+    PositionConflict,
+    RecordInvalid,
+    RevisionNotFound,
+    StorageError,
+)
+from populace.storage.records import RECORD_BYTES_MAX, MemoryRecord
+from populace.storage.shard import Shard
+from populace.storage.transaction import WriteTransaction
+from tests.storage.samples import (
+    TENANT,
+    api_key,
+    commit,
+    digest,
+    identity,
+    interaction,
+    revision,
+)
+
+T = TypeVar("T")
+
+
+def run(shard: Shard, operation: Callable[[WriteTransaction], T]) -> T:
+    [outcome] = shard.write([operation])
+    if isinstance(outcome, Exception):
+        raise outcome
+    return outcome
+
+
+@pytest.fixture
+def ada(shard: Shard) -> Shard:
+    run(shard, lambda txn: ledger.create_model(txn, identity()))
+    return shard
+
+
+def test_a_created_model_is_there_with_an_empty_log_and_no_alias(ada: Shard) -> None:
+    with ada.read() as txn:
+        model = ledger.read_model(txn, TENANT, "ada")
+
+    assert model is not None
+    assert model.identity == identity()
+    assert (model.head.log_position, model.aliases, model.memory) == (0, {}, None)
+
+
+def test_a_model_created_with_a_revision_has_it_as_latest(shard: Shard) -> None:
+    created = run(shard, lambda txn: ledger.create_model(txn, identity(), revision()))
+
+    with shard.read() as txn:
+        assert ledger.read_model(txn, TENANT, "ada") == created
+        assert ledger.read_revision(txn, TENANT, "ada", "latest") == revision()
+    assert created.aliases == {"latest": revision().digest}
+
+
+def test_a_name_is_taken_once(ada: Shard) -> None:
+    with pytest.raises(ModelExists):
+        run(ada, lambda txn: ledger.create_model(txn, identity()))
+
+
+def test_an_absent_model_is_none_or_an_error_and_never_a_fresh_one(shard: Shard) -> None:
+    with shard.read() as txn:
+        assert ledger.read_model(txn, TENANT, "ada") is None
+        with pytest.raises(ModelNotFound):
+            ledger.read_log(txn, TENANT, "ada")
+        with pytest.raises(ModelNotFound):
+            ledger.list_revisions(txn, TENANT, "ada")
+        with pytest.raises(ModelNotFound):
+            ledger.read_revision(txn, TENANT, "ada", "latest")
+    with pytest.raises(ModelNotFound):
+        run(shard, lambda txn: commit(txn, 0, "op"))
+    with pytest.raises(ModelNotFound):
+        run(shard, lambda txn: ledger.publish_revision(txn, TENANT, "ada", revision()))
+    with pytest.raises(ModelNotFound):
+        run(shard, lambda txn: ledger.delete_model(txn, TENANT, "ada"))
+
+
+@pytest.mark.parametrize("name", ["", "Ada", "ada\0", "ada\0x", "../ada", "a" * 5000, "\ud800"])
+def test_a_name_that_no_model_can_have_is_one_that_no_model_has(ada: Shard, name: str) -> None:
+    with ada.read() as txn:
+        assert ledger.read_model(txn, TENANT, name) is None
+        assert ledger.find_operation(txn, TENANT, name, "op", now_ms=0) is None
+        assert len(ledger.list_models(txn, TENANT, after=name)) <= 1
+        with pytest.raises(ModelNotFound):
+            ledger.read_log(txn, TENANT, name)
+    with pytest.raises(ModelNotFound):
+        run(ada, lambda txn: ledger.delete_model(txn, TENANT, name))
+
+
+def test_a_model_whose_head_is_missing_is_damaged_and_not_fresh(ada: Shard) -> None:
+    head = run(ada, lambda txn: txn.get(keys.head(TENANT, "ada")))
+    assert head is not None
+    run(ada, lambda txn: txn.delete(keys.head(TENANT, "ada")))
+
+    with ada.read() as txn, pytest.raises(RecordInvalid):
+        ledger.read_model(txn, TENANT, "ada")
+    with pytest.raises(AssertionError):
+        ada.check_integrity()
+
+    run(ada, lambda txn: txn.put(keys.head(TENANT, "ada"), head))
+
+
+def test_a_turn_is_appended_and_names_its_predecessor(ada: Shard) -> None:
+    first = run(ada, lambda txn: commit(txn, 0, "op-0"))
+    second = run(ada, lambda txn: commit(txn, 1, "op-1"))
+
+    with ada.read() as txn:
+        assert ledger.read_log(txn, TENANT, "ada") == [first, second]
+        assert ledger.read_log(txn, TENANT, "ada", start=1) == [second]
+        assert ledger.read_log(txn, TENANT, "ada", limit=1) == [first]
+        assert ledger.read_log(txn, TENANT, "ada", start=2) == []
+    assert first.previous == b""
+    assert second.previous == ledger.chain_digest(first.pack())
+
+
+def test_the_same_operation_and_body_answer_the_first_interaction_and_change_nothing(ada: Shard) -> None:
+    first = run(ada, lambda txn: commit(txn, 0, "op"))
+    run(ada, lambda txn: commit(txn, 1, "other"))
+
+    again = run(ada, lambda txn: commit(txn, 2, "op"))
+
+    assert again == first
+    with ada.read() as txn:
+        assert len(ledger.read_log(txn, TENANT, "ada")) == 2
+
+
+def test_the_same_operation_with_another_body_is_a_conflict(ada: Shard) -> None:
+    run(ada, lambda txn: commit(txn, 0, "op"))
+
+    with pytest.raises(OperationConflict):
+        run(ada, lambda txn: commit(txn, 1, "op", body=b"another"))
+
+
+def test_an_operation_id_is_free_again_at_its_expiry(ada: Shard) -> None:
+    run(ada, lambda txn: commit(txn, 0, "op", expires_ms=100))
+    with ada.read() as txn:
+        assert ledger.find_operation(txn, TENANT, "ada", "op", now_ms=99) is not None
+        assert ledger.find_operation(txn, TENANT, "ada", "op", now_ms=100) is None
+
+    second = run(ada, lambda txn: commit(txn, 1, "op", body=b"another", now_ms=100))
+
+    assert second.position == 1
+
+
+def test_an_operation_id_of_any_length_fits(ada: Shard) -> None:
+    run(ada, lambda txn: commit(txn, 0, "x" * 10_000))
+
+    with ada.read() as txn:
+        found = ledger.find_operation(txn, TENANT, "ada", "x" * 10_000, now_ms=0)
+    assert found is not None
+    assert found[1].position == 0
+
+
+def test_a_turn_at_an_old_position_is_refused_with_both_numbers(ada: Shard) -> None:
+    run(ada, lambda txn: commit(txn, 0, "op-0"))
+
+    with pytest.raises(PositionConflict) as caught:
+        run(ada, lambda txn: commit(txn, 0, "op-1"))
+
+    assert (caught.value.expected, caught.value.stored) == (0, 1)
+
+
+def test_memory_is_committed_with_its_turn(ada: Shard) -> None:
+    memory = MemoryRecord(version=1, payload=b"\x00state")
+
+    run(
+        ada,
+        lambda txn: ledger.commit_turn(
+            txn,
+            TENANT,
+            "ada",
+            interaction(0, "op"),
+            body_hash=b"",
+            expected_position=0,
+            expires_ms=1,
+            now_ms=0,
+            memory=memory,
+        ),
+    )
+
+    with ada.read() as txn:
+        model = ledger.read_model(txn, TENANT, "ada")
+    assert model is not None
+    assert (model.memory, model.head.memory_version) == (memory, 1)
+
+
+def test_a_record_too_long_to_be_read_back_is_not_written(ada: Shard) -> None:
+    memory = MemoryRecord(version=1, payload=bytes(RECORD_BYTES_MAX))
+
+    with pytest.raises(RecordInvalid):
+        run(
+            ada,
+            lambda txn: ledger.commit_turn(
+                txn,
+                TENANT,
+                "ada",
+                interaction(0, "op"),
+                body_hash=b"",
+                expected_position=0,
+                expires_ms=1,
+                now_ms=0,
+                memory=memory,
+            ),
+        )
+
+    with ada.read() as txn:
+        assert ledger.read_log(txn, TENANT, "ada") == []
+
+
+def test_publishing_moves_the_alias_and_keeps_every_revision(ada: Shard) -> None:
+    run(ada, lambda txn: ledger.publish_revision(txn, TENANT, "ada", revision("one", 1)))
+    run(ada, lambda txn: ledger.publish_revision(txn, TENANT, "ada", revision("two", 2), "canary"))
+    answered = run(ada, lambda txn: ledger.publish_revision(txn, TENANT, "ada", revision("two", 9)))
+
+    with ada.read() as txn:
+        assert ledger.read_model(txn, TENANT, "ada") == answered
+        assert ledger.list_revisions(txn, TENANT, "ada") == [revision("one", 1), revision("two", 2)]
+        assert ledger.read_revision(txn, TENANT, "ada", digest("one")) == revision("one", 1)
+    assert answered.aliases == {"canary": digest("two"), "latest": digest("two")}
+
+
+@pytest.mark.parametrize("reference", ["canary", digest("two"), "Not A Name", ""])
+def test_an_unknown_revision_is_an_error_and_not_the_base(ada: Shard, reference: str) -> None:
+    with ada.read() as txn, pytest.raises(RevisionNotFound):
+        ledger.read_revision(txn, TENANT, "ada", reference)
+
+
+def test_deleting_removes_every_row_of_the_model_and_of_no_other(ada: Shard) -> None:
+    run(ada, lambda txn: ledger.create_model(txn, identity("ada-2"), revision()))
+    run(ada, lambda txn: commit(txn, 0, "kept", name="ada-2"))
+    with ada.read() as txn:
+        before = [key for key, _ in txn.scan(b"") if b"\0ada\0" not in key]
+    for position in range(3):
+        run(ada, lambda txn, position=position: commit(txn, position, f"op-{position}"))
+    run(ada, lambda txn: ledger.publish_revision(txn, TENANT, "ada", revision()))
+
+    run(ada, lambda txn: ledger.delete_model(txn, TENANT, "ada"))
+
+    with ada.read() as txn:
+        assert [key for key, _ in txn.scan(b"")] == before
+
+
+def test_models_are_listed_by_name_after_a_name_and_of_one_tenant(shard: Shard) -> None:
+    for name in ("c", "a", "b-1", "b"):
+        run(shard, lambda txn, name=name: ledger.create_model(txn, identity(name)))
+    run(shard, lambda txn: ledger.create_model(txn, identity("a", tenant="acme2")))
+
+    with shard.read() as txn:
+        everything = ledger.list_models(txn, TENANT)
+        page = ledger.list_models(txn, TENANT, after="a", limit=2)
+        between = ledger.list_models(txn, TENANT, after="b-0")
+
+    assert [model.identity.name for model in everything] == ["a", "b", "b-1", "c"]
+    assert [model.identity.name for model in page] == ["b", "b-1"]
+    assert [model.identity.name for model in between] == ["b-1", "c"]
+
+
+def test_keys_are_found_listed_and_revoked_once(shard: Shard) -> None:
+    first, second = api_key("k1", created_ms=1), api_key("k2", tenant="other", created_ms=2)
+    for record in (second, first, first):
+        run(shard, lambda txn, record=record: ledger.put_key(txn, record))
+
+    revoked = run(shard, lambda txn: ledger.revoke_key(txn, "k1", now_ms=50))
+    again = run(shard, lambda txn: ledger.revoke_key(txn, "k1", now_ms=60))
+    absent = run(shard, lambda txn: ledger.revoke_key(txn, "\ud800" * 9000, now_ms=60))
+
+    assert revoked == again
+    assert revoked is not None
+    assert revoked.revoked_ms == 50
+    assert absent is None
+    with shard.read() as txn:
+        assert ledger.find_key(txn, "k1") == revoked
+        assert ledger.find_key(txn, "k3") is None
+        assert ledger.list_keys(txn) == [revoked, second]
+        assert ledger.list_keys(txn, TENANT) == [revoked]
+
+
+def test_every_refusal_is_a_storage_error() -> None:
+    for error in (ModelNotFound, ModelExists, OperationConflict, PositionConflict, RevisionNotFound):
+        assert issubclass(error, StorageError)

@@ -1,0 +1,143 @@
+"""The ledger against a dict, in every order that hypothesis can think of, with reopening."""
+
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+
+from populace.storage import ledger
+from populace.storage.errors import (
+    ModelExists,
+    ModelNotFound,
+    OperationConflict,
+    PositionConflict,
+    StorageError,
+)
+from populace.storage.shard import Shard
+from populace.storage.transaction import WriteTransaction
+from tests.storage.samples import TENANT, commit, identity, revision
+
+T = TypeVar("T")
+
+names = st.sampled_from(["a", "a-b", "b"])
+operations = st.sampled_from(["op-1", "op-2", "op-3", "op-4"])
+bodies = st.sampled_from([b"one", b"two"])
+
+
+@dataclass
+class Expected:
+    """A model as the dict knows it; ``taken`` maps an operation to its body, position and expiry."""
+
+    log: list[str] = field(default_factory=list[str])
+    taken: dict[str, tuple[bytes, int, int]] = field(default_factory=dict[str, tuple[bytes, int, int]])
+    aliases: dict[str, str] = field(default_factory=dict[str, str])
+    revisions: set[str] = field(default_factory=set[str])
+
+
+class LedgerMachine(RuleBasedStateMachine):
+    def __init__(self) -> None:
+        super().__init__()
+        self.directory = tempfile.TemporaryDirectory()
+        self.shard = Shard.open(Path(self.directory.name), 0, 1, "the machine", map_bytes=1 << 24)
+        self.models: dict[str, Expected] = {}
+        self.now_ms = 0
+
+    def teardown(self) -> None:
+        self.shard.check_integrity()
+        self.shard.close()
+        self.directory.cleanup()
+
+    def run(self, operation: Callable[[WriteTransaction], T]) -> T | Exception:
+        [outcome] = self.shard.write([operation])
+        return outcome
+
+    @rule(name=names)
+    def create(self, name: str) -> None:
+        outcome = self.run(lambda txn: ledger.create_model(txn, identity(name)))
+
+        assert isinstance(outcome, ModelExists) == (name in self.models)
+        self.models.setdefault(name, Expected())
+
+    @rule(name=names, operation=operations, body=bodies, stale=st.booleans(), kept_ms=st.integers(1, 5))
+    def commit(self, name: str, operation: str, body: bytes, stale: bool, kept_ms: int) -> None:
+        expected = self.models.get(name, Expected())
+        position = max(len(expected.log) - stale, 0)
+        before = expected.taken.get(operation)
+
+        outcome = self.run(
+            lambda txn: commit(
+                txn,
+                position,
+                operation,
+                name=name,
+                body=body,
+                now_ms=self.now_ms,
+                expires_ms=self.now_ms + kept_ms,
+            )
+        )
+
+        if name not in self.models:
+            assert isinstance(outcome, ModelNotFound)
+        elif before is not None and before[2] > self.now_ms:
+            if before[0] != body:
+                assert isinstance(outcome, OperationConflict)
+            else:
+                assert not isinstance(outcome, Exception)
+                assert outcome.position == before[1]
+        elif position != len(expected.log):
+            assert isinstance(outcome, PositionConflict)
+        else:
+            assert not isinstance(outcome, Exception)
+            expected.log.append(operation)
+            expected.taken[operation] = (body, position, self.now_ms + kept_ms)
+
+    @rule(name=names, seed=st.sampled_from(["one", "two"]), alias=st.sampled_from(["latest", "canary"]))
+    def publish(self, name: str, seed: str, alias: str) -> None:
+        outcome = self.run(lambda txn: ledger.publish_revision(txn, TENANT, name, revision(seed), alias))
+
+        assert isinstance(outcome, ModelNotFound) == (name not in self.models)
+        if name in self.models:
+            self.models[name].aliases[alias] = revision(seed).digest
+            self.models[name].revisions.add(revision(seed).digest)
+
+    @rule(name=names)
+    def delete(self, name: str) -> None:
+        outcome = self.run(lambda txn: ledger.delete_model(txn, TENANT, name))
+
+        assert isinstance(outcome, StorageError) == (name not in self.models)
+        self.models.pop(name, None)
+
+    @rule()
+    def reopen(self) -> None:
+        epoch = self.shard.epoch
+        self.shard.reopen()
+
+        assert self.shard.epoch == epoch + 1
+
+    @rule(milliseconds=st.integers(1, 5))
+    def wait(self, milliseconds: int) -> None:
+        self.now_ms += milliseconds
+
+    @invariant()
+    def the_store_says_what_the_dict_says(self) -> None:
+        with self.shard.read() as txn:
+            listed = ledger.list_models(txn, TENANT)
+            assert [model.identity.name for model in listed] == sorted(self.models)
+            for model in listed:
+                name = model.identity.name
+                expected = self.models[name]
+                log = ledger.read_log(txn, TENANT, name)
+                assert [interaction.operation for interaction in log] == expected.log
+                assert model.head.log_position == len(expected.log)
+                assert model.aliases == expected.aliases
+                found = ledger.list_revisions(txn, TENANT, name)
+                assert {stored.digest for stored in found} == expected.revisions
+
+
+TestLedger = LedgerMachine.TestCase
+TestLedger.settings = settings(max_examples=25, stateful_step_count=30, deadline=None)
