@@ -17,6 +17,7 @@
     ├── TurnExpired                the turn's deadline passed, or it was given up
     ├── HostUnavailable            the host is restarting; retry
     ├── EngineUnavailable          the replica died or is starting; retry
+    ├── StartFailed                a part of the population did not start
     └── ClusterNotFound            no running Populace at this address
 """
 
@@ -191,3 +192,17 @@ class ClusterNotFound(PopulaceError):
 
     def __str__(self) -> str:
         return f"No running Populace found at {self.address}. {self.hint}"
+
+
+class StartFailed(PopulaceError):
+    """A part of the population did not become healthy when it was started; ``reason`` is its own error."""
+
+    code = "start_failed"
+
+    def __init__(self, part: str, reason: str) -> None:
+        super().__init__(part, reason)
+        self.part = part
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"{self.part} did not start: {self.reason}"

@@ -8,6 +8,7 @@ generates in between (this process, or a gateway that streams) does not matter t
 import asyncio
 import secrets
 from collections.abc import Iterable
+from contextlib import aclosing
 from dataclasses import dataclass, replace
 
 from populace.actors.catalogue import Catalogue, interaction_view, model_view
@@ -68,6 +69,7 @@ class ModelHost:
         self._active: dict[ModelId, PersonalModel] = {}
         self._idle: IdleQueue[ModelId] = IdleQueue()
         self._deleting: set[ModelId] = set()
+        self._commits: dict[str, asyncio.Task[Interaction]] = {}
         self._resident_bytes = 0
         self._turns = 0
         self._activations = 0
@@ -90,16 +92,23 @@ class ModelHost:
         except asyncio.CancelledError:
             model.withdraw(letter)
             raise
-        # A duplicate that waited behind the first finds it committed now.
-        replay = self._find_operation(request)
+        try:
+            # A duplicate that waited behind the first finds it committed now.
+            replay = self._find_operation(request)
+            history = self._history(grant) if replay is None else ()
+        except Exception:
+            model.release(grant)
+            raise
         if replay is not None:
             model.release(grant)
             return replay
-        return replace(grant, history=self._history(grant)) if request.history_of is not None else grant
+        return replace(grant, history=history)
 
     async def finish_turn(self, grant: TurnGrant, reply: Reply) -> Interaction:
         if not grant.ticket.startswith(self._incarnation):
             return await self._adopt(grant, reply)
+        if grant.ticket in self._commits:
+            return await asyncio.shield(self._commits[grant.ticket])
         model = self._active.get(grant.model)
         if model is None or not model.is_running(grant):
             replay = self._find_operation(_request_of(grant))
@@ -107,20 +116,23 @@ class ModelHost:
                 return replay
             raise TurnExpired(grant.model.name, "its deadline passed or its caller gave it up")
         model.claim(grant)
-        return await asyncio.shield(self._commit(model, grant, reply))
+        commit = self._commits[grant.ticket] = asyncio.create_task(self._commit(model, grant, reply))
+        commit.add_done_callback(lambda _: self._commits.pop(grant.ticket))
+        return await asyncio.shield(commit)
 
     async def abandon_turn(self, grant: TurnGrant, reason: str) -> None:
         del reason
         model = self._active.get(grant.model)
         if model is not None:
-            model.release(grant)
+            model.abandon(grant)
 
     async def chat(self, request: ChatRequest) -> Interaction:
         if self._engine is None:
             raise EngineUnavailable("this host was started without one")
-        async for event in direct_turn(self, self._engine, request):
-            if isinstance(event, Interaction):
-                return event
+        async with aclosing(direct_turn(self, self._engine, request)) as events:
+            async for event in events:
+                if isinstance(event, Interaction):
+                    return event
         raise AssertionError("a directed turn ends with its interaction or an error")
 
     async def create_model(self, model: ModelId, revision: Revision | None = None) -> ModelView:
@@ -134,21 +146,15 @@ class ModelHost:
         views = tuple(
             model_view(one, active=ModelId(tenant, one.identity.name) in self._active) for one in stored
         )
-        return ModelPage(views, views[-1].model.name if len(views) == limit else None)
+        return ModelPage(views, views[-1].model.name if views and len(views) == limit else None)
 
     async def delete_model(self, model: ModelId) -> None:
         self._catalogue.load(model)
         if model in self._deleting:
             raise ModelNotFound(model.name)
         self._deleting.add(model)
-        try:
-            active = self._active.get(model)
-            if active is not None:
-                await active.drain()
-                self._drop(active, ModelNotFound(model.name))
-            await self._catalogue.delete(model)
-        finally:
-            self._deleting.discard(model)
+        # Shielded: a model that drains for a caller who left would refuse every turn from then on.
+        await asyncio.shield(self._delete(model))
 
     async def read_log(self, model: ModelId, *, start: int = 0, limit: int = 100) -> tuple[Interaction, ...]:
         return self._catalogue.log(model, start, limit)
@@ -233,7 +239,8 @@ class ModelHost:
             return model
         model = PersonalModel(
             self._catalogue.load(model_id),
-            incarnation=self._incarnation,
+            # The number keeps a ticket of an earlier activation from passing for one of this.
+            incarnation=f"{self._incarnation}:{self._activations}",
             clock=self._clock,
             mailbox_max=self._limits.mailbox_max,
             adapter_of=self._adapter_of,
@@ -304,6 +311,16 @@ class ModelHost:
             raise PositionConflict(grant.model.name, grant.position, turn.position)
         return await self.finish_turn(replace(grant, ticket=turn.ticket), reply)
 
+    async def _delete(self, model: ModelId) -> None:
+        try:
+            active = self._active.get(model)
+            if active is not None:
+                await active.drain()
+                self._drop(active, ModelNotFound(model.name))
+            await self._catalogue.delete(model)
+        finally:
+            self._deleting.discard(model)
+
     async def _commit(self, model: PersonalModel, grant: TurnGrant, reply: Reply) -> Interaction:
         now_ms = self._clock.epoch_ms()
         record = _interaction_record(grant, reply, now_ms)
@@ -336,6 +353,8 @@ class ModelHost:
         return interaction_view(grant.model, interaction)
 
     def _history(self, grant: TurnGrant) -> tuple[tuple[Message, ...], ...]:
+        if grant.history_of is None:
+            return ()
         start = max(0, grant.position - HISTORY_TURNS_MAX)
         log = self._catalogue.log(grant.model, start, grant.position - start)
         return tuple(

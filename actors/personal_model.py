@@ -22,11 +22,12 @@ from populace.storage.ledger import StoredModel
 BASE_REVISION = "base"
 """The revision of a model that has no adapter: it answers with the base alone."""
 
-ACTIVATION_BYTES = 4096
-"""What an activation costs besides its memory state: object, mailbox, records (measured: 2.9 KiB)."""
+ACTIVATION_BYTES = 5 * 1024
+"""What an activation costs besides its memory state: object, mailbox, records, its place in the host.
 
-LETTER_BYTES = 1024
-"""What a waiting turn costs (request, future, strings)."""
+Measured over 20,000 idle ones: 4.3 kB of private memory each (4.0 kB of it Python objects). Its
+waiting turns, 1.3 kB each, are bounded by the mailbox and not counted.
+"""
 
 TURN_SECONDS_EXPECTED = 2.0
 """The first estimate of a turn's length, before any was seen."""
@@ -119,6 +120,11 @@ class PersonalModel:
         took_s = self._clock.monotonic() - running.started_s
         self._turn_s_mean += 0.2 * (took_s - self._turn_s_mean)
         self._end_running()
+
+    def abandon(self, grant: TurnGrant) -> None:
+        """Give the turn up, unless it has ended or is being committed: a commit cannot be taken back."""
+        if self._running is not None and self.is_running(grant) and not self._running.committing:
+            self._end_running()
 
     def release(self, grant: TurnGrant) -> None:
         """End the turn without a record, if it is still running, and grant the next."""

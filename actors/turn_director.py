@@ -6,6 +6,7 @@ a crash could take away.
 
 import asyncio
 import hashlib
+import logging
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Protocol
@@ -15,6 +16,9 @@ from populace.actors.errors import PromptTooLong, TurnExpired
 from populace.actors.hosts import ChatRequest
 from populace.actors.turn import Interaction, Reply, TurnGrant, TurnRequest
 from populace.policies.history import turns_that_fit
+from populace.storage.errors import PopulaceError
+
+logger = logging.getLogger(__name__)
 
 COMMIT_SECONDS_MARGIN = 5.0
 """Generation stops this long before the turn's deadline, so that the commit still finds it running."""
@@ -35,7 +39,7 @@ def completion_id(grant: TurnGrant) -> str:
     parts = (grant.model.tenant, grant.model.name, grant.operation)
     digest = hashlib.blake2b(digest_size=16)
     for part in parts:
-        encoded = part.encode()
+        encoded = part.encode("utf-8", "surrogatepass")
         digest.update(len(encoded).to_bytes(4, "big") + encoded)
     return f"chatcmpl-{digest.hexdigest()}"
 
@@ -72,7 +76,7 @@ async def direct_turn(
     finally:
         if not settled:
             # Shielded: the caller may be cancelled, and the model must not stay taken until the deadline.
-            await asyncio.shield(hosts.abandon_turn(turn, "the turn did not finish"))
+            await asyncio.shield(_abandon(hosts, turn))
 
 
 class ReplyBuilder:
@@ -113,7 +117,7 @@ async def _generate(
     seconds_max = max(grant.turn_seconds_max - COMMIT_SECONDS_MARGIN, grant.turn_seconds_max / 2)
     history = grant.history
     lengths = [sum(len(message.content) for message in turn) for turn in history]
-    kept = turns_that_fit(lengths, engine.base.context_tokens // 2)
+    kept = 0 if request.raw_prompt is not None else turns_that_fit(lengths, engine.base.context_tokens // 2)
     deadline = asyncio.get_running_loop().time() + seconds_max
     while True:
         reply.history_turns = kept
@@ -136,6 +140,14 @@ async def _generate(
             if kept == 0:
                 raise
             kept //= 2
+
+
+async def _abandon(hosts: TurnHost, grant: TurnGrant) -> None:
+    try:
+        await hosts.abandon_turn(grant, "the turn did not finish")
+    except PopulaceError as error:
+        # The caller learns why the turn failed, not this; the deadline ends the turn.
+        logger.warning("A turn of %s could not be given back: %s", grant.model.name, error)
 
 
 async def _until(

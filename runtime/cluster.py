@@ -7,7 +7,7 @@ import contextlib
 import logging
 import os
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from typing import NamedTuple
@@ -35,12 +35,12 @@ class Started(NamedTuple):
 @contextmanager
 def run_cluster(
     settings: Settings, *, report: Report = logger.info, base_progress: Progress | None = None
-) -> Iterator[Started]:
+) -> Generator[Started]:
     """Run a Populace for the time of the block.
 
-    ``report`` is told each step, ``base_progress`` how far the base model is. Raises ``SettingsError`` (port in use, no such engine),
-    ``StoreInUse``, ``StoreVersionMismatch``, ``StoreInvalid`` and ``BaseInvalid`` before anything
-    is started.
+    ``report`` is told each step, ``base_progress`` how far the base model is. Raises
+    ``SettingsError`` (port in use, no such engine), ``StoreInUse``, ``StoreVersionMismatch``,
+    ``StoreInvalid`` and ``BaseInvalid`` before anything is started, and ``StartFailed``.
     """
     enter_quiet_environment()
     check_port(settings.host, settings.port)
@@ -69,7 +69,9 @@ def choose_engine(settings: Settings) -> str:
     """Decide ``vllm`` or ``torch``; raises ``SettingsError`` if vLLM was asked for and is missing."""
     has_vllm = find_spec("vllm") is not None
     if settings.engine == "vllm" and not has_vllm:
-        raise SettingsError("POPULACE_ENGINE", "vllm", "vLLM is not installed; run `make install`, or use torch")
+        raise SettingsError(
+            "POPULACE_ENGINE", "vllm", "vLLM is not installed; run `make install`, or use torch"
+        )
     if settings.engine == "auto":
         return "vllm" if has_vllm else "torch"
     return settings.engine
@@ -83,7 +85,8 @@ def check_port(host: str, port: int) -> None:
         try:
             probe.bind((host, port))
         except OSError as error:
-            allowed = f"{error.strerror.lower()}; stop the program that uses it or choose another with --port"
+            reason = (error.strerror or str(error)).lower()
+            allowed = f"{reason}; stop the program that uses it or choose another with --port"
             raise SettingsError("POPULACE_PORT", str(port), allowed) from None
 
 

@@ -36,7 +36,7 @@ class HostClient(Protocol):
     """Sends a call to one host: ``name`` is a method of ``Hosts``."""
 
     async def call(self, name: str, *args: Any, **options: Any) -> Any:
-        """Answer the method's result or raise its error; ``HostUnavailable`` if the host cannot be reached."""
+        """Answer the method's result or raise its error; ``HostUnavailable`` if no host answers."""
         ...
 
 
@@ -70,7 +70,7 @@ class Directory:
         pages: list[ModelPage] = await self._everywhere("list_models", tenant, after=after, limit=limit)
         merged = heapq.merge(*(page.models for page in pages), key=lambda view: view.model.name)
         views = tuple(view for view, _ in zip(merged, range(limit), strict=False))
-        return ModelPage(views, views[-1].model.name if len(views) == limit else None)
+        return ModelPage(views, views[-1].model.name if views and len(views) == limit else None)
 
     async def delete_model(self, model: ModelId) -> None:
         await self._of(model).call("delete_model", model)

@@ -1,3 +1,5 @@
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+# Ray's API is partly untyped.
 """A host as a Ray actor, and the client that reaches it.
 
 A message carries many calls. Those that finish within ``PROMPT_SECONDS`` are answered together;
@@ -7,6 +9,8 @@ one that waits (for a turn, say) is answered by a message of its own, so that it
 import asyncio
 import itertools
 import logging
+import os
+import secrets
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,6 +20,7 @@ from ray.exceptions import RayActorError, RayError, RayTaskError
 from populace.actors.engine import BaseInfo
 from populace.actors.errors import HostUnavailable
 from populace.actors.host import HostLimits, ModelHost
+from populace.actors.turn import TurnGrant
 from populace.clock import SystemClock
 from populace.engines.client import ReplicaEngine
 from populace.policies.placement import shards_of
@@ -37,7 +42,7 @@ HOST_CONCURRENCY_MAX = 10_000
 class HostOptions(NamedTuple):
     """Everything a host needs to start, and to start again after a crash."""
 
-    index: int
+    number: int
     hosts: int
     data_directory: str
     base: BaseInfo
@@ -79,15 +84,16 @@ class HostActor:
 
     def __init__(self, options: HostOptions) -> None:
         self._options = options
-        self._tokens = itertools.count()
+        # A token of the process before this one must not name a call of this one.
+        self._tokens = itertools.count(secrets.randbits(62))
         self._waiting: dict[int, asyncio.Task[Any]] = {}
         self._sweeper: asyncio.Task[None] | None = None
         store = Store.open(Path(options.data_directory))
         engine = ReplicaEngine(options.base) if options.has_engine else None
         self._host = ModelHost(
-            host_name(options.index),
+            host_name(options.number),
             store,
-            shards_of(options.index, store.shards, options.hosts),
+            shards_of(options.number, store.shards, options.hosts),
             base=options.base.fingerprint,
             clock=SystemClock(),
             engine=engine,
@@ -96,8 +102,7 @@ class HostActor:
         self._shard_count = store.shards
 
     async def describe(self) -> PopulationInfo:
-        if self._sweeper is None:
-            self._sweeper = asyncio.create_task(self._sweep())
+        self._start_sweep()
         options = self._options
         return PopulationInfo(
             hosts=options.hosts,
@@ -108,11 +113,15 @@ class HostActor:
             data_directory=options.data_directory,
         )
 
+    async def process_id(self) -> int:
+        return os.getpid()
+
     async def call(self, name: str, *args: Any, **options: Any) -> Any:
         """Run one call; used where the caller wants an ObjectRef of its own."""
         return await getattr(self._host, name)(*args, **options)
 
     async def call_many(self, calls: list[tuple[str, tuple[Any, ...], dict[str, Any]]]) -> list[Any]:
+        self._start_sweep()
         tasks = [asyncio.ensure_future(self.call(name, *args, **options)) for name, args, options in calls]
         await asyncio.wait(tasks, timeout=PROMPT_SECONDS)
         return [self._outcome(task) if task.done() else self._keep(task) for task in tasks]
@@ -129,10 +138,12 @@ class HostActor:
                 task.cancel()
 
     async def forget(self, token: int) -> None:
-        """Cancel a waiting call whose caller gave up."""
+        """Cancel a waiting call whose caller gave up, or give back the turn that it got meanwhile."""
         task = self._waiting.pop(token, None)
-        if task is not None:
-            task.cancel()
+        if task is None or task.cancel() or task.cancelled() or task.exception() is not None:
+            return
+        if isinstance(task.result(), TurnGrant):
+            await self._host.abandon_turn(task.result(), "its caller left")
 
     async def check_integrity(self) -> None:
         self._host.check_integrity()
@@ -142,6 +153,11 @@ class HostActor:
             self._sweeper.cancel()
         self._host.close()
 
+    def _start_sweep(self) -> None:
+        """Sweep from the first message on: nobody describes a host that Ray restarted."""
+        if self._sweeper is None:
+            self._sweeper = asyncio.create_task(self._sweep())
+
     def _keep(self, task: "asyncio.Task[Any]") -> Waiting:
         token = next(self._tokens)
         self._waiting[token] = task
@@ -149,7 +165,7 @@ class HostActor:
 
     def _outcome(self, task: "asyncio.Task[Any]") -> Any:
         if task.cancelled():
-            return Failed(HostUnavailable(host_name(self._options.index), "the call was cancelled"))
+            return Failed(HostUnavailable(host_name(self._options.number), "the call was cancelled"))
         error = task.exception()
         if error is None:
             return task.result()
@@ -167,10 +183,11 @@ class HostActor:
 
 def start_hosts(options: list[HostOptions], *, environment: dict[str, str]) -> list[Any]:
     """Create the host actors, or find them if they run already; returns their handles when they answer."""
-    remote = ray.remote(HostActor)
+    # Any: Ray's types know a remote class only where the decorator is written on the class.
+    remote: Any = ray.remote(HostActor)
     handles = [
-        remote.options(  # pyright: ignore[reportUnknownMemberType]
-            name=host_name(one.index),
+        remote.options(
+            name=host_name(one.number),
             namespace=NAMESPACE,
             lifetime="detached",
             get_if_exists=True,
@@ -200,7 +217,12 @@ class RayHostClient:
         answer: asyncio.Future[Any] = loop.create_future()
         self._queue.append(((name, args, options), answer))
         self._schedule(loop)
-        result = await answer
+        try:
+            result = await answer
+        except asyncio.CancelledError:
+            if not answer.cancelled():
+                self._give_back(answer.result())
+            raise
         if isinstance(result, Waiting):
             result = await self._collect(result)
         if isinstance(result, Failed):
@@ -216,33 +238,48 @@ class RayHostClient:
         self._scheduled = False
         batch, self._queue = self._queue[:CALLS_PER_MESSAGE_MAX], self._queue[CALLS_PER_MESSAGE_MAX:]
         batch = [(call, answer) for call, answer in batch if not answer.done()]
-        if not batch:
-            return
-        self._in_flight += 1
-        loop.create_task(self._exchange(batch, loop))  # the futures keep it alive
+        if batch:
+            self._in_flight += 1
+            loop.create_task(self._exchange(batch, loop))  # the futures keep it alive
+        self._schedule(loop)
 
     async def _exchange(self, batch: list[Any], loop: asyncio.AbstractEventLoop) -> None:
         try:
             results = await self.handle.call_many.remote([call for call, _ in batch])
         except RayError as error:
             results = [Failed(self._unavailable(error))] * len(batch)
+        except Exception as error:  # arguments that do not pickle, say: nobody may wait for ever
+            results = [Failed(error)] * len(batch)
         finally:
             self._in_flight -= 1
             self._schedule(loop)
         for (_, answer), result in zip(batch, results, strict=True):
             if not answer.done():
                 answer.set_result(result)
-            elif isinstance(result, Waiting):
-                self.handle.forget.remote(result.token)
+            else:
+                self._give_back(result)
 
     async def _collect(self, waiting: Waiting) -> Any:
+        collected: asyncio.Future[Any] = asyncio.ensure_future(self.handle.collect.remote(waiting.token))
         try:
-            return await self.handle.collect.remote(waiting.token)
+            return await asyncio.shield(collected)
         except asyncio.CancelledError:
-            self.handle.forget.remote(waiting.token)
+            self._give_back(waiting)
+            collected.add_done_callback(self._give_back_collected)
             raise
         except RayError as error:
             return Failed(self._unavailable(error))
+
+    def _give_back(self, result: object) -> None:
+        """End what a caller who left would have got: a call that waits, or the turn granted to it."""
+        if isinstance(result, Waiting):
+            self.handle.forget.remote(result.token)
+        elif isinstance(result, TurnGrant):
+            self.handle.call.remote("abandon_turn", result, "its caller left")
+
+    def _give_back_collected(self, collected: "asyncio.Future[Any]") -> None:
+        if not collected.cancelled() and collected.exception() is None:
+            self._give_back(collected.result())
 
     def _unavailable(self, error: RayError) -> Exception:
         return host_error(self._name, error)
@@ -251,7 +288,7 @@ class RayHostClient:
 def host_error(name: str, error: RayError) -> Exception:
     """Translate what Ray raises into the error that the host raised, or ``HostUnavailable``."""
     if isinstance(error, RayTaskError):
-        cause: object = error.cause  # pyright: ignore[reportUnknownMemberType]
+        cause: object = error.cause
         if isinstance(cause, PopulaceError):
             return cause
     reason = "it is restarting" if isinstance(error, RayActorError) else str(error).split("\n", 1)[0]

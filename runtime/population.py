@@ -1,8 +1,11 @@
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+# Ray's API is partly untyped.
 """The Python face: a population, and models in it that are used like Ray actor handles."""
 
 import asyncio
 import hashlib
 import json
+import logging
 import secrets
 import threading
 import time
@@ -12,7 +15,8 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 import ray
-from ray._raylet import Config
+from ray._raylet import Config  # type: ignore[attr-defined]  # a compiled module
+from ray.exceptions import RayError
 
 from populace.actors.engine import Message, Sampling
 from populace.actors.errors import ClusterNotFound, InvalidRequest
@@ -44,7 +48,7 @@ class Population:
         self.base = info.base
         self._info = info
         clients = [RayHostClient(handle, host_name(index)) for index, handle in enumerate(handles)]
-        self._directory = Directory(clients, shard_count=info.shards)
+        self.directory = Directory(clients, shard_count=info.shards)
         # Calls share messages per host, which needs one event loop for all threads.
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="populace", daemon=True)
@@ -61,14 +65,14 @@ class Population:
         created then.
         """
         revision = None if adapter is None else self._import(adapter)
-        self._run(self._directory.create_model(ModelId(self.tenant, name), revision))
+        self.run(self.directory.create_model(ModelId(self.tenant, name), revision))
         return self.model(name)
 
     def models(self) -> Iterator[ModelView]:
         """Walk all models by name, a page at a time."""
         after: str | None = None
         while True:
-            page = self._run(self._directory.list_models(self.tenant, after=after, limit=PAGE))
+            page = self.run(self.directory.list_models(self.tenant, after=after, limit=PAGE))
             yield from page.models
             if page.after is None:
                 return
@@ -76,10 +80,10 @@ class Population:
 
     def delete(self, name: str) -> None:
         """Delete the model with its log, after its running turn. Raises ``ModelNotFound``."""
-        self._run(self._directory.delete_model(ModelId(self.tenant, name)))
+        self.run(self.directory.delete_model(ModelId(self.tenant, name)))
 
     def statistics(self) -> tuple[HostStatistics, ...]:
-        return self._run(self._directory.statistics())
+        return self.run(self.directory.statistics())
 
     def close(self) -> None:
         """Let go of the connection; the population goes on. Safe to call twice."""
@@ -109,7 +113,7 @@ class Population:
             now_ms=time.time_ns() // 1_000_000,
         )
 
-    def _run(self, call: Coroutine[Any, Any, T]) -> T:
+    def run(self, call: Coroutine[Any, Any, T]) -> T:
         return asyncio.run_coroutine_threadsafe(call, self._loop).result()
 
 
@@ -127,12 +131,12 @@ class ModelHandle:
 
     def show(self) -> ModelView:
         """Read what the model is and where it stands. Raises ``ModelNotFound``."""
-        return self._population._run(self._population._directory.show_model(self.id))
+        return self._population.run(self._population.directory.show_model(self.id))
 
     def log(self, *, start: int = 0, limit: int = 100) -> tuple[Interaction, ...]:
         """Read interactions at positions ``[start, start + limit)``, oldest first."""
-        call = self._population._directory.read_log(self.id, start=start, limit=limit)
-        return self._population._run(call)
+        call = self._population.directory.read_log(self.id, start=start, limit=limit)
+        return self._population.run(call)
 
     def publish(self, adapter: str | Path, *, alias: str = "latest") -> Revision:
         """Import a PEFT LoRA directory as a revision and move ``alias`` to it.
@@ -141,12 +145,12 @@ class ModelHandle:
         ``AdapterMismatch`` and ``ModelNotFound``; the alias has not moved then.
         """
         revision = self._population._import(adapter)
-        self._population._run(self._population._directory.publish_revision(self.id, revision, alias))
+        self._population.run(self._population.directory.publish_revision(self.id, revision, alias))
         return revision
 
     def revisions(self) -> tuple[Revision, ...]:
         """List the revisions, oldest first."""
-        return self._population._run(self._population._directory.list_revisions(self.id))
+        return self._population.run(self._population.directory.list_revisions(self.id))
 
     def delete(self) -> None:
         """Delete the model with its log. Raises ``ModelNotFound``."""
@@ -177,12 +181,12 @@ class ChatMethod:
         ``TurnExpired``, ``HostUnavailable``. A host that restarts meanwhile is waited for.
         """
         request = chat_request(self._model, message, **options)
-        return self._population._run(self._population._directory.chat(request))
+        return self._population.run(self._population.directory.chat(request))
 
     def remote(self, message: str | Sequence[MessageLike], **options: Any) -> "ray.ObjectRef[Interaction]":
         """Start a turn; ``ray.get`` or ``await`` the result. Not retried if the host restarts."""
         request = chat_request(self._model, message, **options)
-        client = self._population._directory.client_of(self._model)
+        client = self._population.directory.client_of(self._model)
         assert isinstance(client, RayHostClient)
         return client.handle.call.remote("chat", request)
 
@@ -232,15 +236,14 @@ def connect(address: str | None = None, *, tenant: str = DEFAULT_TENANT) -> Popu
     ``tenant`` says whose models are meant. Raises ``ClusterNotFound``.
     """
     enter_quiet_environment()
-    if address is None:
-        # A Ray that `populace serve` starts asks for its user's token, which lies in their home.
-        if ask_for_ray_token():
-            # Ray read the variable when it was imported; it does the same for a cluster of its own.
-            Config.initialize("")
+    # A Ray that `populace serve` started asks for its user's token, which lies in their home. Ray
+    # read the variable when it was imported; it does the same for a cluster of its own.
+    if address is None and ask_for_ray_token():
+        Config.initialize("")
     target = address or find_running(Settings.from_environment().data).ray_address
     if not ray.is_initialized():
         try:
-            ray.init(address=target, namespace=NAMESPACE, logging_level="ERROR", log_to_driver=False)
+            ray.init(address=target, namespace=NAMESPACE, logging_level=logging.ERROR, log_to_driver=False)
         except (ConnectionError, RuntimeError, ValueError) as error:
             raise ClusterNotFound(target, str(error).split("\n", 1)[0]) from error
     info: PopulationInfo = _described(_host(target, 0))
@@ -251,13 +254,15 @@ def _host(address: str, index: int) -> Any:
     try:
         return ray.get_actor(host_name(index), namespace=NAMESPACE)
     except ValueError:
-        raise ClusterNotFound(address, "Ray runs there, but no Populace. Start it with `populace serve`.") from None
+        raise ClusterNotFound(
+            address, "Ray runs there, but no Populace. Start it with `populace serve`."
+        ) from None
 
 
 def _described(handle: Any) -> PopulationInfo:
     try:
         return ray.get(handle.describe.remote())
-    except ray.exceptions.RayError as error:
+    except RayError as error:
         raise host_error(host_name(0), error) from error
 
 

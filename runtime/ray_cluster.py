@@ -1,3 +1,5 @@
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+# Ray's API is partly untyped.
 """The parts of a running Populace that are Ray's: cluster, host actors, Serve deployments."""
 
 import asyncio
@@ -5,13 +7,14 @@ import contextlib
 import logging
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 
 import ray
 from ray import serve
 
 from populace.actors.engine import BaseInfo
+from populace.actors.errors import StartFailed
 from populace.actors.host import HostLimits
 from populace.base import BaseModelFiles
 from populace.config import Settings, quiet_environment
@@ -37,11 +40,11 @@ CLOSE_SECONDS_MAX = 10.0
 
 
 @contextmanager
-def run_ray(settings: Settings) -> Iterator[str]:
+def run_ray(settings: Settings) -> Generator[str]:
     """Start a Ray of our own, or join the one that the settings name; yields its address."""
     is_verbose = settings.log_level == "debug"
     if settings.ray_address is None:
-        context = ray.init(
+        ray.init(
             address="local",
             namespace=NAMESPACE,
             include_dashboard=False,
@@ -50,9 +53,9 @@ def run_ray(settings: Settings) -> Iterator[str]:
             log_to_driver=is_verbose,
         )
     else:
-        context = ray.init(address=settings.ray_address, namespace=NAMESPACE, log_to_driver=is_verbose)
+        ray.init(address=settings.ray_address, namespace=NAMESPACE, log_to_driver=is_verbose)
     try:
-        yield str(context.address_info["gcs_address"])
+        yield ray.get_runtime_context().gcs_address
     finally:
         ray.shutdown()
 
@@ -60,32 +63,32 @@ def run_ray(settings: Settings) -> Iterator[str]:
 @contextmanager
 def run_population(
     settings: Settings, store: Store, base: BaseModelFiles, engine: str, report: Callable[[str], None]
-) -> Iterator[Directory]:
+) -> Generator[Directory]:
     """Start hosts, engine replicas and gateway; stop them at the end of the block."""
     context_tokens = min(settings.context_tokens, base.context_tokens)
     info = BaseInfo(base.name, base.fingerprint, context_tokens)
     handles: list[object] = []
     try:
         report("Starting the hosts")
-        handles += start_hosts(_host_options(settings, info, base), environment=quiet_environment() | ONE_THREAD)
+        handles += start_hosts(
+            _host_options(settings, info, base), environment=quiet_environment() | ONE_THREAD
+        )
         serve.start(proxy_location="Disabled", logging_config={"log_level": "WARNING"})
         report(f"Starting the {engine} engine (about half a minute on a small machine)")
-        serve.run(
+        _deploy(
             replica.engine_application(
                 _replica_options(settings, base, engine, context_tokens),
                 replicas=settings.replicas,
                 environment=_engine_environment(settings, engine),
             ),
-            name=client.APPLICATION,
-            route_prefix=None,
+            client.APPLICATION,
         )
         report("Starting the gateway")
-        serve.run(
+        _deploy(
             deployment.gateway_application(
                 _gateway_options(settings, store, info), environment=quiet_environment() | ONE_THREAD
             ),
-            name=deployment.APPLICATION,
-            route_prefix=None,
+            deployment.APPLICATION,
         )
         clients = [RayHostClient(handle, host_name(index)) for index, handle in enumerate(handles)]
         yield Directory(clients, shard_count=store.shards)
@@ -114,6 +117,17 @@ async def _ensure_key(directory: Directory, credentials: Credentials, store_id: 
     return text
 
 
+def _deploy(application: serve.Application, name: str) -> None:
+    """Run an application and wait until it is healthy; raises ``StartFailed`` with the replica's error."""
+    try:
+        serve.run(application, name=name, route_prefix=None)
+    except RuntimeError as error:
+        status = serve.status().applications.get(name)
+        deployments = [] if status is None else list(status.deployments.values())
+        reason = "\n".join(one.message for one in deployments if one.message) or str(error)
+        raise StartFailed(name, reason) from error
+
+
 def _stop_host(handle: object) -> None:
     """Let a host finish its commits, then end it; a host that is dead already is fine."""
     with contextlib.suppress(Exception):
@@ -131,7 +145,7 @@ def _host_options(settings: Settings, info: BaseInfo, base: BaseModelFiles) -> l
     )
     return [
         HostOptions(
-            index=index,
+            number=index,
             hosts=settings.hosts,
             data_directory=str(settings.data),
             base=info,

@@ -15,9 +15,7 @@ def import_adapter(
 
     Raises ``AdapterInvalid`` and ``AdapterMismatch``; nothing is stored then.
     """
-    checked = read_peft_directory(
-        adapter, read_base_modules(base_directory, fingerprint), rank_max=rank_max
-    )
+    checked = read_peft_directory(adapter, read_base_modules(base_directory, fingerprint), rank_max=rank_max)
     digest, size = Store.open(store_path).revisions.add(checked.config_bytes, checked.tensor_file)
     return Revision(
         digest=digest,

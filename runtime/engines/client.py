@@ -1,3 +1,5 @@
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+# Ray's API is partly untyped.
 """The engine as other processes see it: the ``Engine`` protocol over the Serve deployment."""
 
 import asyncio
@@ -90,7 +92,7 @@ async def _outcome(response: Any) -> Any:
     try:
         return await response
     except RayTaskError as error:
-        cause: object = error.cause  # pyright: ignore[reportUnknownMemberType]
+        cause: object = error.cause
         if isinstance(cause, PopulaceError):
             raise cause from None
         raise EngineUnavailable(f"the replica failed: {cause!r}") from error

@@ -1,14 +1,16 @@
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+# Ray's API is partly untyped.
 """The Serve deployment that owns one engine."""
 
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ray import serve
 
 from populace.actors.engine import Delta, EngineStatistics, GenerateRequest, OwnedEngine
 from populace.actors.errors import EngineUnavailable
 from populace.engines.channel import StreamTarget, TokenSender
-from populace.engines.client import APPLICATION, DEPLOYMENT
+from populace.engines.client import DEPLOYMENT
 
 
 class ReplicaOptions(NamedTuple):
@@ -31,7 +33,7 @@ class ReplicaOptions(NamedTuple):
 class EngineReplica:
     """Answers ``ReplicaEngine``. The engine starts with the replica and ends with it."""
 
-    async def __init__(self, options: ReplicaOptions) -> None:  # type: ignore[misc]
+    async def __init__(self, options: ReplicaOptions) -> None:
         self._sender = TokenSender()
         self._engine = await start_engine(options)
 
@@ -106,7 +108,8 @@ def engine_application(
     options: ReplicaOptions, *, replicas: int, environment: dict[str, str]
 ) -> serve.Application:
     """Describe the deployment; the environment must be there before the engine's libraries load."""
-    deployment = serve.deployment(
+    # Any: Serve's types know a deployment only where the decorator is written on the class.
+    deployment: Any = serve.deployment(
         EngineReplica,
         name=DEPLOYMENT,
         num_replicas=replicas,
@@ -122,6 +125,3 @@ def engine_application(
         },
     )
     return deployment.bind(options)
-
-
-__all__ = ["APPLICATION", "EngineReplica", "ReplicaOptions", "engine_application", "start_engine"]

@@ -1,4 +1,3 @@
-# ruff: noqa: N803, N806 - tensor names end in their shape
 """Choosing the next token of one reply, in torch.
 
 Shape suffix: V = vocabulary.

@@ -1,4 +1,3 @@
-# ruff: noqa: N803 - tensor names end in their shape
 # pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false
 # PEFT's and transformers' forward and loading functions are untyped.
 """The base model in torch with the adapters that are loaded into it through PEFT."""

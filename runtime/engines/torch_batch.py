@@ -1,4 +1,3 @@
-# ruff: noqa: N803, N806 - tensor names end in their shape
 """A running batch of replies in torch: rows join after their prompt and leave when they end.
 
 Shape suffixes: B = rows, H = key-value heads, T = cached tokens, D = head width, V = vocabulary.

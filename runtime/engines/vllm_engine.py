@@ -252,6 +252,8 @@ class VllmEngine:
         # Before the process goes: its death alone would leave the readers waiting for ever.
         llm.output_processor.propagate_error(EngineDeadError())
         self._shelf.close()
+        if llm.output_handler is not None:  # it would log the end of the process as an error
+            llm.output_handler.cancel()
         await asyncio.to_thread(llm.shutdown)
         self._tokenizer.close()
 

@@ -10,6 +10,7 @@ import re
 import secrets
 import time
 from collections import OrderedDict
+from collections.abc import Callable
 
 from fastapi import Request
 
@@ -42,8 +43,9 @@ def new_key(tenant: str, label: str, *, now_ms: int) -> tuple[str, ApiKey]:
 class Access:
     """Resolves a request to its tenant, remembering valid keys for a few seconds."""
 
-    def __init__(self, hosts: Hosts) -> None:
+    def __init__(self, hosts: Hosts, *, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._hosts = hosts
+        self._monotonic = monotonic
         self._known: OrderedDict[str, tuple[ApiKey, float]] = OrderedDict()
 
     async def tenant(self, request: Request) -> str:
@@ -63,7 +65,7 @@ class Access:
         return key.tenant
 
     async def _find(self, key_id: str) -> ApiKey | None:
-        now = time.monotonic()
+        now = self._monotonic()
         known = self._known.get(key_id)
         if known is not None and known[1] > now:
             return known[0]

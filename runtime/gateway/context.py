@@ -1,13 +1,19 @@
 """What every route of the gateway works with."""
 
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
+from typing import Annotated, Any
 
-from fastapi import Request
+from fastapi import Depends, Request
+from fastapi.responses import Response
+from fastapi.routing import APIRoute
 
-from populace.actors.engine import Engine
+from populace.actors.engine import Engine, EngineStatistics
 from populace.actors.hosts import Hosts
 from populace.gateway.access import Access
 from populace.gateway.metrics import GatewayMetrics
+
+EngineProbe = Callable[[], Awaitable[EngineStatistics]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,6 +22,7 @@ class Gateway:
 
     hosts: Hosts
     engine: Engine
+    probe_engine: EngineProbe
     access: Access
     metrics: GatewayMetrics
     turn_seconds_max: float
@@ -25,3 +32,26 @@ def gateway_of(request: Request) -> Gateway:
     gateway = request.app.state.gateway
     assert isinstance(gateway, Gateway)
     return gateway
+
+
+class KeyedRoute(APIRoute):
+    """A route that asks for the API key first: nobody without one makes this process parse a body."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        handle = super().get_route_handler()
+
+        async def keyed(request: Request) -> Response:
+            request.state.tenant = await gateway_of(request).access.tenant(request)
+            return await handle(request)
+
+        return keyed
+
+
+def _caller(request: Request) -> str:
+    tenant = request.state.tenant
+    assert isinstance(tenant, str)
+    return tenant
+
+
+Caller = Annotated[str, Depends(_caller)]
+"""The tenant of the request's API key, in routes of ``KeyedRoute``."""

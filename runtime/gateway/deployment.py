@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import ray
 import uvicorn
+from fastapi import FastAPI
 from ray import serve
 
 from populace.actors.engine import BaseInfo
@@ -53,14 +54,15 @@ class GatewayReplica:
     async def __init__(self, options: GatewayOptions) -> None:  # type: ignore[misc]
         listener = bind(options.host, options.port)
         clients = [connect_host(index) for index in range(options.hosts)]
+        engine = ReplicaEngine(options.base)
         app = create_app(
             Directory(clients, shard_count=options.shards),
-            ReplicaEngine(options.base),
+            engine,
+            probe_engine=engine.replica_statistics,
             turn_seconds_max=options.turn_seconds_max,
             body_bytes_max=options.body_bytes_max,
         )
-        config = uvicorn.Config(app, log_level="warning", access_log=False, lifespan="off", backlog=BACKLOG)
-        self._server = Server(config)
+        self._server = Server(server_config(app))
         self._serving = asyncio.create_task(self._server.serve(sockets=[listener]))
 
     async def check_health(self) -> None:
@@ -73,6 +75,12 @@ class GatewayReplica:
         self._server.should_exit = True
         with contextlib.suppress(asyncio.TimeoutError, asyncio.CancelledError):
             await asyncio.wait_for(self._serving, timeout=5)
+
+
+def server_config(app: FastAPI) -> uvicorn.Config:
+    return uvicorn.Config(
+        app, log_level="warning", access_log=False, lifespan="off", ws="none", backlog=BACKLOG
+    )
 
 
 def bind(host: str, port: int) -> socket.socket:

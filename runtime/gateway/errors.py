@@ -39,9 +39,10 @@ STATUS: Mapping[type[PopulaceError], int] = {
     actors.MailboxFull: 429,
     actors.HostOverloaded: 503,
     actors.EngineOverloaded: 503,
-    actors.TurnExpired: 408,
+    actors.TurnExpired: 504,
     actors.HostUnavailable: 503,
     actors.EngineUnavailable: 503,
+    actors.StartFailed: 503,
     actors.ClusterNotFound: 503,
     SettingsError: 500,
     BaseInvalid: 500,
@@ -52,11 +53,14 @@ TYPES: Mapping[int, str] = {
     401: "authentication_error",
     404: "invalid_request_error",
     405: "invalid_request_error",
-    408: "timeout_error",
     409: "conflict_error",
     413: "invalid_request_error",
     429: "rate_limit_error",
 }
+
+
+TEXT_LENGTH_MAX = 1000
+"""Messages quote the caller, who may have sent megabytes."""
 
 
 def status_of(error_type: type[PopulaceError]) -> int:
@@ -66,8 +70,20 @@ def status_of(error_type: type[PopulaceError]) -> int:
 
 def error_body(message: str, *, status: int, code: str, parameter: str | None = None) -> dict[str, Any]:
     """Build the body that OpenAI clients parse."""
-    kind = TYPES.get(status, "server_error")
-    return {"error": {"message": message, "type": kind, "param": parameter, "code": code}}
+    return {
+        "error": {
+            "message": _presentable(message),
+            "type": TYPES.get(status, "server_error"),
+            "param": None if parameter is None else _presentable(parameter),
+            "code": code,
+        }
+    }
+
+
+def internal_error_body() -> dict[str, Any]:
+    """Build the body for an unforeseen error: its details are for the log, not for the caller."""
+    message = "Populace failed unexpectedly. The log has the details; please report it."
+    return error_body(message, status=500, code=PopulaceError.code)
 
 
 def error_response(error: PopulaceError) -> JSONResponse:
@@ -76,7 +92,16 @@ def error_response(error: PopulaceError) -> JSONResponse:
     headers: dict[str, str] = {}
     if error.retry_after_s is not None:
         headers["Retry-After"] = str(max(1, math.ceil(error.retry_after_s)))
+    else:
+        # OpenAI's clients repeat every 409 and 5xx otherwise, though the answer cannot change.
+        headers["x-should-retry"] = "false"
     if status == 401:
         headers["WWW-Authenticate"] = "Bearer"
     body = error_body(str(error), status=status, code=error.code, parameter=parameter)
     return JSONResponse(body, status_code=status, headers=headers)
+
+
+def _presentable(text: str) -> str:
+    """Cut a text to a readable length, and escape lone surrogates, which no response can carry."""
+    cut = text if len(text) <= TEXT_LENGTH_MAX else text[:TEXT_LENGTH_MAX] + "…"
+    return cut.encode("utf-8", "backslashreplace").decode()

@@ -1,8 +1,11 @@
 """Prometheus metrics of one gateway, with a bounded number of series: no label names a model or tenant."""
 
 import time
+from collections.abc import Iterator
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
 
 from populace.actors.engine import EngineStatistics
 from populace.actors.hosts import HostStatistics
@@ -15,7 +18,7 @@ ENGINE_GAUGES = ("running", "waiting", "adapters_hot", "adapter_slots")
 
 
 class GatewayMetrics:
-    """Counts what passes through, and mirrors what hosts and engine report when it is scraped."""
+    """Counts what passes through, and shows what hosts and engine report when it is scraped."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
@@ -27,7 +30,8 @@ class GatewayMetrics:
             "populace_first_token_seconds", "Request to first streamed token"
         )
         self._reply_s = self._histogram("populace_reply_seconds", "Request to the end of the reply")
-        self._mirrored: dict[str, Gauge] = {}
+        self._reported = ReportedStatistics()
+        self.registry.register(self._reported)
 
     def started(self) -> float:
         return time.perf_counter()
@@ -45,19 +49,34 @@ class GatewayMetrics:
 
     def render(self, hosts: tuple[HostStatistics, ...], engine: EngineStatistics | None) -> bytes:
         """Render everything in Prometheus' text format."""
-        for host in hosts:
-            for name in (*HOST_GAUGES, *HOST_COUNTERS):
-                self._mirror(f"populace_host_{name}", "host").labels(host.host).set(getattr(host, name))
-        if engine is not None:
-            for name in ENGINE_GAUGES:
-                self._mirror(f"populace_engine_{name}", "engine").labels("engine").set(getattr(engine, name))
+        self._reported.hosts = hosts
+        self._reported.engine = engine
         return generate_latest(self.registry)
-
-    def _mirror(self, name: str, label: str) -> Gauge:
-        if name not in self._mirrored:
-            help_text = f"As reported by the {label}: {name.rsplit('_', 1)[-1]}"
-            self._mirrored[name] = Gauge(name, help_text, [label], registry=self.registry)
-        return self._mirrored[name]
 
     def _histogram(self, name: str, help_text: str) -> Histogram:
         return Histogram(name, help_text, buckets=LATENCY_BUCKETS_S, registry=self.registry)
+
+
+class ReportedStatistics(Collector):
+    """Shows what hosts and engine reported just now; one that cannot be reached has no samples."""
+
+    def __init__(self) -> None:
+        self.hosts: tuple[HostStatistics, ...] = ()
+        self.engine: EngineStatistics | None = None
+
+    def collect(self) -> Iterator[Metric]:
+        for name in HOST_COUNTERS:
+            counter = CounterMetricFamily(f"populace_host_{name}", f"The host's {name}", labels=["host"])
+            yield self._filled(counter, name)
+        for name in HOST_GAUGES:
+            gauge = GaugeMetricFamily(f"populace_host_{name}", f"The host's {name}", labels=["host"])
+            yield self._filled(gauge, name)
+        if self.engine is not None:
+            for name in ENGINE_GAUGES:
+                value = getattr(self.engine, name)
+                yield GaugeMetricFamily(f"populace_engine_{name}", f"The engine's {name}", value=value)
+
+    def _filled(self, family: CounterMetricFamily | GaugeMetricFamily, name: str) -> Metric:
+        for host in self.hosts:
+            family.add_metric([host.host], getattr(host, name))
+        return family

@@ -7,7 +7,6 @@ from fastapi.responses import JSONResponse, Response
 
 from populace.actors.engine import EngineStatistics
 from populace.actors.hosts import HostStatistics
-from populace.engines.client import ReplicaEngine
 from populace.gateway.context import Gateway, gateway_of
 from populace.storage.errors import PopulaceError
 
@@ -54,11 +53,8 @@ async def _probe_hosts(gateway: Gateway) -> tuple[HostStatistics, ...]:
 
 
 async def _probe_engine(gateway: Gateway) -> EngineStatistics | None:
-    engine = gateway.engine
     try:
         async with asyncio.timeout(PROBE_SECONDS_MAX):
-            if isinstance(engine, ReplicaEngine):
-                return await engine.replica_statistics()
-            return getattr(engine, "statistics", lambda: None)()
+            return await gateway.probe_engine()
     except (PopulaceError, TimeoutError):
         return None

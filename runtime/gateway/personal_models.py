@@ -7,21 +7,23 @@ from fastapi.responses import JSONResponse, Response
 
 from populace.actors.hosts import ModelView
 from populace.actors.turn import Interaction, ModelId
-from populace.gateway.context import gateway_of
+from populace.gateway.context import Caller, KeyedRoute, gateway_of
 from populace.gateway.schema import NewModelBody
-from populace.gateway.target import BASE_MODEL, named_model, parse_target
+from populace.gateway.target import BASE_MODEL, LATEST, named_model, parse_target
+from populace.storage.errors import RevisionNotFound
 
-router = APIRouter()
+router = APIRouter(route_class=KeyedRoute)
 
 Limit = Annotated[int, Query(ge=1, le=1000)]
-Start = Annotated[int, Query(ge=0)]
+Start = Annotated[int, Query(ge=0, lt=2**63)]
 
 
 @router.get("/v1/models")
-async def list_openai_models(request: Request, after: str | None = None, limit: Limit = 1000) -> Response:
+async def list_openai_models(
+    request: Request, tenant: Caller, after: str | None = None, limit: Limit = 1000
+) -> Response:
     """List the base and the caller's personal models, by name; ``after`` and ``limit`` page."""
     gateway = gateway_of(request)
-    tenant = await gateway.access.tenant(request)
     page = await gateway.hosts.list_models(tenant, after=after, limit=limit)
     base = [_openai_model(BASE_MODEL, 0, "populace")] if after is None else []
     models = [_openai_model(view.model.name, view.created_ms // 1000, tenant) for view in page.models]
@@ -29,54 +31,54 @@ async def list_openai_models(request: Request, after: str | None = None, limit: 
 
 
 @router.get("/v1/models/{name}")
-async def show_openai_model(request: Request, name: str) -> Response:
+async def show_openai_model(request: Request, tenant: Caller, name: str) -> Response:
     gateway = gateway_of(request)
-    tenant = await gateway.access.tenant(request)
     target = parse_target(tenant, name)
     if target.model is None:
         return JSONResponse(_openai_model(BASE_MODEL, 0, "populace"))
     view = await gateway.hosts.show_model(target.model)
+    if target.alias not in view.aliases and target.alias != LATEST:
+        raise RevisionNotFound(target.model.name, target.alias)
     return JSONResponse(_openai_model(name, view.created_ms // 1000, tenant))
 
 
 @router.post("/v1/personal-models", status_code=201)
-async def create_model(request: Request, body: NewModelBody) -> Response:
+async def create_model(request: Request, tenant: Caller, body: NewModelBody) -> Response:
     """Create a personal model. It answers from the base until it has a revision of its own."""
     gateway = gateway_of(request)
-    tenant = await gateway.access.tenant(request)
     view = await gateway.hosts.create_model(ModelId(tenant, body.name))
     return JSONResponse(model_body(view), status_code=201)
 
 
 @router.get("/v1/personal-models")
-async def list_models(request: Request, after: str | None = None, limit: Limit = 100) -> Response:
+async def list_models(
+    request: Request, tenant: Caller, after: str | None = None, limit: Limit = 100
+) -> Response:
     gateway = gateway_of(request)
-    tenant = await gateway.access.tenant(request)
     page = await gateway.hosts.list_models(tenant, after=after, limit=limit)
     return JSONResponse(_page([model_body(view) for view in page.models], page.after))
 
 
 @router.get("/v1/personal-models/{name}")
-async def show_model(request: Request, name: str) -> Response:
+async def show_model(request: Request, tenant: Caller, name: str) -> Response:
     gateway = gateway_of(request)
-    tenant = await gateway.access.tenant(request)
     return JSONResponse(model_body(await gateway.hosts.show_model(named_model(tenant, name))))
 
 
 @router.delete("/v1/personal-models/{name}")
-async def delete_model(request: Request, name: str) -> Response:
+async def delete_model(request: Request, tenant: Caller, name: str) -> Response:
     """Delete the model with its log, after its running turn."""
     gateway = gateway_of(request)
-    tenant = await gateway.access.tenant(request)
     await gateway.hosts.delete_model(named_model(tenant, name))
     return JSONResponse({"id": name, "object": "personal_model.deleted", "deleted": True})
 
 
 @router.get("/v1/personal-models/{name}/interactions")
-async def read_log(request: Request, name: str, start: Start = 0, limit: Limit = 100) -> Response:
+async def read_log(
+    request: Request, tenant: Caller, name: str, start: Start = 0, limit: Limit = 100
+) -> Response:
     """Read the model's log from position ``start``, oldest first."""
     gateway = gateway_of(request)
-    tenant = await gateway.access.tenant(request)
     model = named_model(tenant, name)
     log = await gateway.hosts.read_log(model, start=start, limit=limit)
     following = str(log[-1].position + 1) if len(log) == limit else None

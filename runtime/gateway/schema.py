@@ -1,13 +1,30 @@
 """The bodies that the gateway accepts. Unknown parameters are refused by name, never ignored."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    ValidationInfo,
+    field_validator,
+)
 
 from populace.actors.engine import Message, Sampling
 
+T = TypeVar("T")
+
 STOP_STRINGS_MAX = 16
 MESSAGES_MAX = 2048
+TOKENS_MAX = 2**31 - 1
+"""The largest count that is asked about: the engines hold counts in 32 bits."""
+
+TEXT_BRANCH, LIST_BRANCH = "<text>", "<list>"
+UNION_BRANCHES = frozenset({TEXT_BRANCH, LIST_BRANCH})
+"""How the branches of a union show up in pydantic's locations; no parameter has such a name."""
 
 
 def _encodable(text: str) -> str:
@@ -18,11 +35,32 @@ def _encodable(text: str) -> str:
     return text
 
 
+def _branch(value: object) -> str | None:
+    """Choose by the value's own type, so that an error is about what the caller meant."""
+    if isinstance(value, str):
+        return TEXT_BRANCH
+    return LIST_BRANCH if isinstance(value, list) else None
+
+
 Text = Annotated[str, AfterValidator(_encodable)]
 
 
+def _with(switch: str, value: T, info: ValidationInfo) -> T:
+    """Refuse a parameter that would do nothing because ``switch`` is off."""
+    if value is not None and not info.data.get(switch):
+        raise ValueError(f"it needs `{switch}: true`")
+    return value
+
+
+StopText = Annotated[Text, Field(min_length=1)]
+Branch = Discriminator(
+    _branch, custom_error_type="text_or_list", custom_error_message="Input should be a text or a list"
+)
+TokenCount = Annotated[int, Field(ge=1, le=TOKENS_MAX)]
+
+
 class Body(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True)
+    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
 
 class TextPart(Body):
@@ -32,7 +70,10 @@ class TextPart(Body):
 
 class ChatMessage(Body):
     role: Literal["system", "developer", "user", "assistant"]
-    content: Text | Annotated[list[TextPart], Field(min_length=1)]
+    content: Annotated[
+        Annotated[Text, Tag(TEXT_BRANCH)] | Annotated[list[TextPart], Field(min_length=1), Tag(LIST_BRANCH)],
+        Branch,
+    ]
     name: Text | None = None
 
     def message(self) -> Message:
@@ -50,12 +91,19 @@ class SamplingBody(Body):
     model: Annotated[Text, Field(min_length=1, max_length=512)]
     stream: bool | None = False
     stream_options: StreamOptions | None = None
-    max_tokens: Annotated[int, Field(ge=1)] | None = None
+    max_tokens: TokenCount | None = None
     temperature: Annotated[float, Field(ge=0, le=2)] | None = 1.0
     top_p: Annotated[float, Field(gt=0, le=1)] | None = 1.0
-    top_k: Annotated[int, Field(ge=0)] | None = 0
+    top_k: Annotated[int, Field(ge=0, le=TOKENS_MAX)] | None = 0
     seed: Annotated[int, Field(ge=-(2**63), lt=2**63)] | None = None
-    stop: Text | Annotated[list[Text], Field(max_length=STOP_STRINGS_MAX)] | None = None
+    stop: (
+        Annotated[
+            Annotated[StopText, Tag(TEXT_BRANCH)]
+            | Annotated[list[StopText], Field(max_length=STOP_STRINGS_MAX), Tag(LIST_BRANCH)],
+            Branch,
+        ]
+        | None
+    ) = None
     frequency_penalty: Annotated[float, Field(ge=-2, le=2)] | None = 0.0
     presence_penalty: Annotated[float, Field(ge=-2, le=2)] | None = 0.0
     ignore_eos: bool = False
@@ -63,11 +111,10 @@ class SamplingBody(Body):
     user: Text | None = None
     metadata: dict[str, Any] | None = None
 
-    @model_validator(mode="after")
-    def _stop_strings_are_not_empty(self) -> "SamplingBody":
-        if any(not text for text in self.stop_strings):
-            raise ValueError("stop: a stop string must not be empty")
-        return self
+    @field_validator("stream_options")
+    @classmethod
+    def _needs_stream(cls, options: StreamOptions | None, info: ValidationInfo) -> StreamOptions | None:
+        return _with("stream", options, info)
 
     @property
     def stop_strings(self) -> tuple[str, ...]:
@@ -99,9 +146,14 @@ class ChatBody(SamplingBody):
     """``POST /v1/chat/completions``."""
 
     messages: Annotated[list[ChatMessage], Field(min_length=1, max_length=MESSAGES_MAX)]
-    max_completion_tokens: Annotated[int, Field(ge=1)] | None = None
+    max_completion_tokens: TokenCount | None = None
     logprobs: bool | None = False
     top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
+
+    @field_validator("top_logprobs")
+    @classmethod
+    def _needs_logprobs(cls, count: int | None, info: ValidationInfo) -> int | None:
+        return _with("logprobs", count, info)
 
     def to_sampling(self) -> Sampling:
         return self.sampling(

@@ -9,6 +9,9 @@ from populace.storage.keys import alias_problem, name_problem
 
 BASE_MODEL = "base"
 
+LATEST = "latest"
+"""The alias that every model has: the base itself until a revision is published."""
+
 
 class Target(NamedTuple):
     """A personal model and the alias to answer with; ``model`` None is the base itself."""
@@ -24,13 +27,13 @@ def parse_target(tenant: str, text: str) -> Target:
     ``ModelNotFound`` and ``RevisionNotFound``.
     """
     if text == BASE_MODEL:
-        return Target(None, "latest")
+        return Target(None, LATEST)
     name, at, alias = text.partition("@")
     if name_problem(name, reserved=RESERVED_NAMES) is not None:
         raise ModelNotFound(text[:128])
     if at and alias_problem(alias) is not None:
         raise RevisionNotFound(name, alias[:128])
-    return Target(ModelId(tenant, name), alias if at else "latest")
+    return Target(ModelId(tenant, name), alias if at else LATEST)
 
 
 def named_model(tenant: str, name: str) -> ModelId:

@@ -1,13 +1,15 @@
 """OpenAI's response shapes, for chat and text completions, whole and streamed."""
 
 import json
-import time
 from typing import Any, NamedTuple
 
-from populace.actors.engine import BaseInfo, Delta, TokenLogprob
+from populace.actors.engine import BaseInfo, Delta, FinishReason, TokenLogprob
 from populace.actors.turn import Interaction, TurnGrant
 
 DONE = b"data: [DONE]\n\n"
+
+# Streams are ASCII: clients that split lines as Unicode has them would cut a reply at U+2028.
+_encode = json.JSONEncoder(separators=(",", ":")).encode
 
 
 class Provenance(NamedTuple):
@@ -52,58 +54,76 @@ class Envelope(NamedTuple):
     created: int
     is_chat: bool
 
-    @classmethod
-    def new(cls, completion_id: str, model: str, *, is_chat: bool) -> "Envelope":
-        return cls(completion_id, model, int(time.time()), is_chat)
-
-    def whole(
-        self, text: str, finish_reason: str, usage: dict[str, int], provenance: Provenance, logprobs: Any
-    ) -> dict[str, Any]:
-        choice: dict[str, Any] = {"index": 0, "finish_reason": finish_reason, "logprobs": logprobs}
+    def whole(self, reply: Delta, completion_tokens: int, provenance: Provenance) -> dict[str, Any]:
+        """Render a complete reply."""
+        choice: dict[str, Any] = {"index": 0, "finish_reason": reply.finish_reason}
+        choice["logprobs"] = logprobs_of(reply.logprobs, is_chat=self.is_chat)
         if self.is_chat:
-            choice["message"] = {"role": "assistant", "content": text, "refusal": None}
+            choice["message"] = {"role": "assistant", "content": reply.text, "refusal": None}
         else:
-            choice["text"] = text
-        body = self._body("chat.completion" if self.is_chat else "text_completion", [choice])
-        return {**body, "usage": usage, "populace": provenance._asdict()}
+            choice["text"] = reply.text
+        return {
+            **self.head("chat.completion" if self.is_chat else "text_completion"),
+            "choices": [choice],
+            "usage": usage_of(reply.prompt_tokens, completion_tokens),
+            "populace": provenance._asdict(),
+        }
 
-    def chunk(self, text: str, *, is_first: bool, logprobs: Any) -> bytes:
-        choice: dict[str, Any] = {"index": 0, "finish_reason": None, "logprobs": logprobs}
-        self._fill(choice, text, is_first=is_first)
-        return event(self._chunk_body([choice]))
-
-    def last_chunk(
-        self, text: str, finish_reason: str, provenance: Provenance, *, is_first: bool, logprobs: Any
-    ) -> bytes:
-        choice: dict[str, Any] = {"index": 0, "finish_reason": finish_reason, "logprobs": logprobs}
-        self._fill(choice, text, is_first=is_first)
-        return event({**self._chunk_body([choice]), "populace": provenance._asdict()})
-
-    def usage_chunk(self, usage: dict[str, int]) -> bytes:
-        return event({**self._chunk_body([]), "usage": usage})
-
-    def _fill(self, choice: dict[str, Any], text: str, *, is_first: bool) -> None:
-        if self.is_chat:
-            choice["delta"] = {"role": "assistant", "content": text} if is_first else {"content": text}
-        else:
-            choice["text"] = text
-
-    def _chunk_body(self, choices: list[dict[str, Any]]) -> dict[str, Any]:
-        return self._body("chat.completion.chunk" if self.is_chat else "text_completion", choices)
-
-    def _body(self, kind: str, choices: list[dict[str, Any]]) -> dict[str, Any]:
+    def head(self, kind: str) -> dict[str, Any]:
         return {
             "id": self.completion_id,
             "object": kind,
             "created": self.created,
             "model": self.model,
-            "choices": choices,
         }
+
+
+class ChunkWriter:
+    """Writes the events of one stream, in order.
+
+    A token's event is three pieces joined, of which only the middle is encoded: it runs once a
+    token and stream, on the processors that the engine needs.
+    """
+
+    def __init__(self, envelope: Envelope) -> None:
+        self._is_chat = envelope.is_chat
+        kind = "chat.completion.chunk" if envelope.is_chat else "text_completion"
+        self._head = b"data: " + _encode(envelope.head(kind)).encode()[:-1] + b',"choices":['
+        text = b'"delta":{"content":' if envelope.is_chat else b'"text":'
+        role = b'"delta":{"role":"assistant","content":' if envelope.is_chat else b'"text":'
+        self._following = self._head + b'{"index":0,' + text
+        self._before = self._head + b'{"index":0,' + role
+        self._close = b"}" if envelope.is_chat else b""
+        self._after = self._close + b',"finish_reason":null,"logprobs":null}]}\n\n'
+        self._text_length = 0
+
+    def token(self, delta: Delta) -> bytes:
+        """Write what one engine step added."""
+        before, self._before = self._before, self._following
+        if not delta.logprobs:
+            self._text_length += len(delta.text)
+            return before + _encode(delta.text).encode() + self._after
+        return before + self._rest(delta, None) + b"]}\n\n"
+
+    def last(self, delta: Delta, provenance: Provenance) -> bytes:
+        """Write the end of the reply, with what it was made with."""
+        made_with = _encode(provenance._asdict()).encode()
+        rest = self._rest(delta, delta.finish_reason)
+        return self._before + rest + b'],"populace":' + made_with + b"}\n\n"
+
+    def usage(self, usage: dict[str, int]) -> bytes:
+        return self._head + b'],"usage":' + _encode(usage).encode() + b"}\n\n"
+
+    def _rest(self, delta: Delta, finish_reason: FinishReason | None) -> bytes:
+        rows = logprobs_of(delta.logprobs, is_chat=self._is_chat, offset=self._text_length)
+        self._text_length += len(delta.text)
+        ending = {"finish_reason": finish_reason, "logprobs": rows}
+        return _encode(delta.text).encode() + self._close + b"," + _encode(ending).encode()[1:]
 
 
 def event(body: dict[str, Any]) -> bytes:
     """Encode one server-sent event."""
-    return b"data: " + json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode() + b"\n\n"
+    return b"data: " + _encode(body).encode() + b"\n\n"
 
 
 def usage_of(prompt_tokens: int, completion_tokens: int) -> dict[str, int]:
@@ -114,17 +134,24 @@ def usage_of(prompt_tokens: int, completion_tokens: int) -> dict[str, int]:
     }
 
 
-def logprobs_of(rows: tuple[TokenLogprob, ...], *, is_chat: bool) -> dict[str, Any] | None:
-    """Render log probabilities; None if none were asked for."""
+def logprobs_of(rows: tuple[TokenLogprob, ...], *, is_chat: bool, offset: int = 0) -> dict[str, Any] | None:
+    """Render log probabilities; None if none were asked for.
+
+    ``offset`` counts the characters of the reply before the first row's token.
+    """
     if not rows:
         return None
     if is_chat:
         return {"content": [_chat_logprob(row) for row in rows], "refusal": None}
+    offsets: list[int] = []
+    for row in rows:
+        offsets.append(offset)
+        offset += len(row.text)
     return {
         "tokens": [row.text for row in rows],
         "token_logprobs": [row.logprob for row in rows],
         "top_logprobs": [{text: logprob for _, text, logprob in row.top} for row in rows],
-        "text_offset": [],
+        "text_offset": offsets,
     }
 
 
@@ -138,7 +165,7 @@ def _logprob_entry(text: str, logprob: float) -> dict[str, Any]:
     return {"token": text, "logprob": logprob, "bytes": list(text.encode())}
 
 
-def final_of(deltas: list[Delta]) -> Delta:
+def joined(deltas: list[Delta]) -> Delta:
     """Join the deltas of a complete reply."""
     return Delta(
         text="".join(delta.text for delta in deltas),

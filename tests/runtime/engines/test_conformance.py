@@ -1,9 +1,9 @@
 """One suite for every engine: what the ``Engine`` protocol promises, on the real base model.
 
-Both engines run in float32. There the greedy tokens are equal, because the two sum the same
-products in another order and differ by about 1e-5 in a logit, while the two best tokens of the
-prompts used here are at least 4e-3 apart. In bfloat16 (8 bits of mantissa) they part after
-20 to 30 tokens, each engine also from itself in a batch of another size.
+Both engines run in float32. There the greedy tokens are equal: the two sum the same products in
+another order, which moves a log probability by at most 4e-5 here, while the two best tokens are
+never closer than 1.8e-2. In bfloat16 log probabilities move by up to 0.14, and greedy replies
+part after 10 to 28 tokens; vLLM's also from its own in a batch of another size.
 """
 
 import asyncio
@@ -26,7 +26,6 @@ from populace.actors.engine import (
     Sampling,
 )
 from populace.actors.errors import AdapterInvalid, EngineUnavailable, InvalidRequest, PromptTooLong
-from populace.adapters.random_adapter import ATTENTION, write_random_adapter
 from populace.engines.torch_engine import TorchEngine
 
 pytestmark = [pytest.mark.engine, pytest.mark.asyncio(loop_scope="module")]
@@ -34,11 +33,10 @@ pytestmark = [pytest.mark.engine, pytest.mark.asyncio(loop_scope="module")]
 CONTEXT_TOKENS = 512
 ADAPTER_SLOTS = 3
 ENGINES = ("torch", "vllm")
-FEED_FORWARD = ("gate_proj", "up_proj", "down_proj")
 FRANCE = (Message("user", "What is the capital of France? Tell me about it."),)
 GREEDY = Sampling(max_tokens=24, temperature=0.0, logprobs=3)
-# Measured: at most 6e-5 between the engines over 4 askers of 24 tokens; one tenfold margin.
-LOGPROB_TOLERANCE = 1e-3
+# Five times the largest difference measured over 6 askers of 24 tokens with 3 alternatives each.
+LOGPROB_TOLERANCE = 2e-4
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,33 +66,6 @@ async def ask(
     deltas = [delta async for delta in engine.generate(request)]
     token_ids = tuple(token_id for delta in deltas for token_id in delta.token_ids)
     return Answer("".join(delta.text for delta in deltas), token_ids, tuple(deltas))
-
-
-def write_cut_copy(source: Path, target: Path) -> Path:
-    target.mkdir()
-    for file in source.iterdir():
-        (target / file.name).write_bytes(file.read_bytes()[:1000])
-    return target
-
-
-@pytest.fixture(scope="module")
-def adapters(base_directory: Path, tmp_path_factory: pytest.TempPathFactory) -> list[AdapterRef]:
-    """Five adapters of different shapes: two more than there are slots."""
-    root = tmp_path_factory.mktemp("adapters")
-    shapes = [
-        (8, ATTENTION, 0.1),
-        (8, ATTENTION, 0.1),
-        (16, (*ATTENTION, *FEED_FORWARD), 0.1),
-        (4, ATTENTION[:1], 0.5),
-        (8, FEED_FORWARD, 0.1),
-    ]
-    paths = [
-        write_random_adapter(
-            root / str(seed), base_directory, seed=seed, rank=rank, targets=targets, scale=scale
-        )
-        for seed, (rank, targets, scale) in enumerate(shapes)
-    ]
-    return [AdapterRef(f"digest-{seed}", str(path)) for seed, path in enumerate(paths)]
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -165,8 +136,8 @@ async def test_log_probabilities_agree_between_the_engines(
 
 
 async def test_every_adapter_answers_otherwise_than_the_base(alone: dict[str, list[Answer]]) -> None:
-    for answers in alone.values():
-        assert len({answer.token_ids for answer in answers}) == len(answers)
+    for base, *others in alone.values():
+        assert base.token_ids not in [other.token_ids for other in others]
 
 
 async def test_a_mixed_batch_gives_each_request_what_it_gets_alone(
@@ -317,14 +288,12 @@ async def test_without_max_tokens_the_reply_ends_with_the_context(engine: OwnedE
 
 
 async def test_an_adapter_that_cannot_be_used_is_refused_and_the_engine_serves_on(
-    engine: OwnedEngine, adapters: list[AdapterRef], tmp_path: Path
+    engine: OwnedEngine, adapters: list[AdapterRef], broken_adapter: AdapterRef, tmp_path: Path
 ) -> None:
-    broken = write_cut_copy(Path(adapters[0].path), tmp_path / "broken")
-
     with pytest.raises(AdapterInvalid):
         await ask(engine, GREEDY, AdapterRef("nowhere", str(tmp_path / "nowhere")))
     with pytest.raises(AdapterInvalid):
-        await ask(engine, GREEDY, AdapterRef("broken", str(broken)))
+        await ask(engine, GREEDY, broken_adapter)
 
     assert (await ask(engine, replace(GREEDY, max_tokens=2), adapters[0])).finish_reason == "length"
 

@@ -1,0 +1,48 @@
+"""The bare engine beside the servers: the same requests, with no process in between."""
+
+import asyncio
+import time
+from collections.abc import Sequence
+
+from populace.actors.engine import AdapterRef, Engine, GenerateRequest, Message, Sampling
+from populace.bench.load import Load, Sample, messages_of
+
+
+async def run_bare(
+    engine: Engine, adapters: Sequence[AdapterRef | None], load: Load, *, round_number: int
+) -> tuple[list[Sample], float]:
+    """Run the load; answer the samples and the wall time in seconds."""
+    started = time.perf_counter()
+    streams = (
+        _stream(engine, adapters[index % len(adapters)], load, index, round_number)
+        for index in range(load.streams)
+    )
+    samples = [sample for stream in await asyncio.gather(*streams) for sample in stream]
+    return samples, time.perf_counter() - started
+
+
+async def _stream(
+    engine: Engine, adapter: AdapterRef | None, load: Load, index: int, round_number: int
+) -> list[Sample]:
+    samples: list[Sample] = []
+    for request in range(load.requests):
+        messages = messages_of(load, index, request, round_number)
+        generate = GenerateRequest(
+            request_id=f"{round_number}-{load.streams}-{index}-{request}",
+            prompt=tuple(Message(one["role"], one["content"]) for one in messages),
+            sampling=Sampling(max_tokens=load.reply_tokens, temperature=0.0, ignore_eos=True),
+            adapter=adapter,
+        )
+        samples.append(await _ask(engine, generate))
+    return samples
+
+
+async def _ask(engine: Engine, request: GenerateRequest) -> Sample:
+    started = time.perf_counter()
+    first: float | None = None
+    tokens = 0
+    async for delta in engine.generate(request):
+        tokens += len(delta.token_ids)
+        if first is None and delta.text:
+            first = time.perf_counter()
+    return Sample((first or time.perf_counter()) - started, time.perf_counter() - started, tokens)

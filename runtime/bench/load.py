@@ -1,0 +1,109 @@
+"""A closed loop of streaming clients over an OpenAI-compatible endpoint, the same for every server."""
+
+import asyncio
+import json
+import time
+from dataclasses import dataclass
+
+import httpx
+
+from populace.bench.processes import BenchFailed
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """``streams`` clients, each sending ``requests`` one after the other; lengths in tokens."""
+
+    streams: int
+    requests: int
+    reply_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One request: seconds to the first token and to the end, tokens received."""
+
+    first_token_s: float
+    total_s: float
+    tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """Where to send requests; stream ``i`` asks for ``models[i % len(models)]``."""
+
+    url: str
+    api_key: str
+    models: tuple[str, ...]
+
+
+PROMPT = (
+    "You are helping me plan my week. On Monday I have a dentist appointment at nine and lunch with my "
+    "sister. On Tuesday I work from home and want to repair the kitchen tap. On Wednesday the children have "
+    "football until six, and on Thursday evening there is choir. Number {number}: what should I do on "
+    "Friday, and why?"
+)
+
+
+def messages_of(load: Load, index: int, request: int, round_number: int) -> list[dict[str, str]]:
+    """Write a prompt that differs from its beginning on: no server gains from a prefix it has seen."""
+    number = f"{round_number}-{load.streams}-{index}-{request}"
+    return [
+        {"role": "system", "content": f"Case {number}."},
+        {"role": "user", "content": PROMPT.format(number=number)},
+    ]
+
+
+async def run_load(endpoint: Endpoint, load: Load, *, round_number: int) -> tuple[list[Sample], float]:
+    """Run the load; answer the samples and the wall time in seconds."""
+    limits = httpx.Limits(max_connections=load.streams + 4)
+    headers = {"Authorization": f"Bearer {endpoint.api_key}"}
+    async with httpx.AsyncClient(
+        base_url=endpoint.url, headers=headers, timeout=600, limits=limits, trust_env=False
+    ) as client:
+        started = time.perf_counter()
+        streams = (_stream(client, endpoint, load, index, round_number) for index in range(load.streams))
+        samples = [sample for stream in await asyncio.gather(*streams) for sample in stream]
+        return samples, time.perf_counter() - started
+
+
+async def _stream(
+    client: httpx.AsyncClient, endpoint: Endpoint, load: Load, index: int, round_number: int
+) -> list[Sample]:
+    model = endpoint.models[index % len(endpoint.models)]
+    samples: list[Sample] = []
+    for request in range(load.requests):
+        messages = messages_of(load, index, request, round_number)
+        samples.append(await _ask(client, model, messages, load.reply_tokens))
+    return samples
+
+
+async def _ask(
+    client: httpx.AsyncClient, model: str, messages: list[dict[str, str]], reply_tokens: int
+) -> Sample:
+    body = {
+        "model": model,
+        "messages": messages,
+        "max_tokens": reply_tokens,
+        "temperature": 0,
+        "ignore_eos": True,
+        "stream": True,
+        "stream_options": {"include_usage": True},
+    }
+    started = time.perf_counter()
+    first: float | None = None
+    tokens = 0
+    async with client.stream("POST", "/v1/chat/completions", json=body) as response:
+        if response.is_error:
+            raise BenchFailed(f"{response.status_code}: {(await response.aread()).decode()[:500]}")
+        async for line in response.aiter_lines():
+            if not line.startswith("data: {"):
+                continue
+            chunk = json.loads(line[6:])
+            if first is None and any(choice["delta"].get("content") for choice in chunk["choices"]):
+                first = time.perf_counter()
+            if chunk.get("usage"):
+                tokens = chunk["usage"]["completion_tokens"]
+    if first is None or tokens != reply_tokens:
+        raise BenchFailed(f"asked {model} for {reply_tokens} tokens and got {tokens}")
+    return Sample(first - started, time.perf_counter() - started, tokens)

@@ -1,0 +1,100 @@
+"""Servers as child processes: started, awaited, accounted for, and ended with all their children."""
+
+import subprocess
+import time
+from collections import defaultdict
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import psutil
+
+STOP_SECONDS_MAX = 30.0
+
+
+class BenchFailed(Exception):
+    """A server did not do what the bench needs; the message has the end of its log."""
+
+
+@contextmanager
+def child(
+    command: list[str], environment: Mapping[str, str], log: Path
+) -> Generator[subprocess.Popen[bytes]]:
+    """Run a command for the time of the block; its output goes to ``log``."""
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            command, env=dict(environment), stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT
+        )
+    family: list[psutil.Process] = []
+    try:
+        yield process
+    finally:
+        family = _family(process.pid)
+        process.terminate()
+        try:
+            process.wait(STOP_SECONDS_MAX)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        for orphan in family:
+            if orphan.is_running() and orphan.pid != process.pid:
+                orphan.kill()
+
+
+def wait_until_ready(
+    url: str, process: subprocess.Popen[bytes], log: Path, *, seconds_max: float = 300.0
+) -> None:
+    """Wait until ``url`` answers 200; raises ``BenchFailed`` with the log's end if that does not happen."""
+    give_up = time.monotonic() + seconds_max
+    while time.monotonic() < give_up:
+        if process.poll() is not None:
+            break
+        try:
+            if httpx.get(url, timeout=5, trust_env=False).status_code == 200:
+                return
+        except httpx.HTTPError:
+            pass
+        time.sleep(0.5)
+    tail = log.read_text(errors="replace")[-2000:]
+    raise BenchFailed(f"{subprocess.list2cmdline(command_of(process))} did not become ready:\n{tail}")
+
+
+def command_of(process: subprocess.Popen[bytes]) -> list[str]:
+    arguments = process.args
+    return [str(part) for part in arguments] if isinstance(arguments, list) else [str(arguments)]
+
+
+class CpuMeter:
+    """Processor seconds of a family of processes, summed by the part that ``part_of`` names."""
+
+    def __init__(self, pid: int, part_of: Callable[[psutil.Process], str]) -> None:
+        self._pid = pid
+        self._part_of = part_of
+        self._before: dict[int, float] = {}
+
+    def start(self) -> None:
+        self._before = {process.pid: _cpu_seconds(process) for process in _family(self._pid)}
+
+    def stop(self) -> dict[str, float]:
+        used: defaultdict[str, float] = defaultdict(float)
+        for process in _family(self._pid):
+            seconds = _cpu_seconds(process) - self._before.get(process.pid, 0.0)
+            used[self._part_of(process)] += seconds
+        return used
+
+
+def _family(pid: int) -> list[psutil.Process]:
+    try:
+        parent = psutil.Process(pid)
+        return [parent, *parent.children(recursive=True)]
+    except psutil.NoSuchProcess:
+        return []
+
+
+def _cpu_seconds(process: psutil.Process) -> float:
+    try:
+        times = process.cpu_times()
+    except psutil.Error:
+        return 0.0
+    return times.user + times.system

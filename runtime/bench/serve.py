@@ -1,0 +1,283 @@
+"""``populace bench serve``: the gateway with personal models against ``vllm serve``, in one run.
+
+Every server is up before the first round, and each round visits all of them, so that what else
+the machine does hits them alike. Medians over the rounds are reported.
+"""
+
+import asyncio
+import statistics
+import sys
+import tempfile
+from collections import defaultdict
+from collections.abc import Callable, Generator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import psutil
+
+from populace.actors.engine import AdapterRef
+from populace.adapters.random_adapter import write_random_adapter
+from populace.base import BaseModelFiles, prepare_base
+from populace.bench.bare_engine import run_bare
+from populace.bench.load import Endpoint, Load, Sample, run_load
+from populace.bench.ports import free_port
+from populace.bench.processes import CpuMeter, child, wait_until_ready
+from populace.bench.report import Aim, BenchReport, Row, percentile
+from populace.config import Settings, process_environment
+from populace.engines.vllm_environment import vllm_environment
+
+THROUGHPUT_AIM = 0.95
+FIRST_TOKEN_AIM = 1.10
+TUNED = "vllm serve"
+DEFAULTS = "vllm serve, its own threads"
+POPULACE = "populace"
+BARE = "bare engine"
+
+Report = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class ServeBench:
+    """What to measure. ``adapters`` 0 asks the base; else stream i uses adapter i modulo that many."""
+
+    streams: tuple[int, ...] = (1, 4, 16)
+    rounds: int = 3
+    requests: int = 2
+    reply_tokens: int = 48
+    adapters: int = 4
+
+
+class Server(NamedTuple):
+    """A running server: where it listens, and whose processor time it uses."""
+
+    endpoint: Endpoint
+    meter: CpuMeter
+
+
+Measured = dict[tuple[str, int], list[tuple[list[Sample], float, dict[str, float]]]]
+
+
+def bench_serve(bench: ServeBench, settings: Settings, *, report: Report) -> BenchReport:
+    """Start every server, run all rounds, and compare."""
+    base = prepare_base(settings.base, settings.cache)
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
+        work = Path(folder)
+        adapters = [
+            write_random_adapter(work / f"adapter-{index}", base.directory, seed=index)
+            for index in range(bench.adapters)
+        ]
+        servers: dict[str, Server] = {}
+        report("Starting vllm serve with this engine's settings")
+        servers[TUNED] = stack.enter_context(_vllm_serve(settings, base, adapters, work, tuned=True))
+        report("Starting vllm serve with its own thread settings")
+        servers[DEFAULTS] = stack.enter_context(_vllm_serve(settings, base, adapters, work, tuned=False))
+        report("Starting populace serve")
+        servers[POPULACE] = stack.enter_context(_populace_serve(settings, bench, adapters, work))
+        measured = _measure(bench, servers, report)
+        servers.clear()
+    report("Measuring the bare engine")
+    measured |= asyncio.run(_measure_bare(bench, settings, base))
+    return _compare(bench, measured)
+
+
+def _measure(bench: ServeBench, servers: dict[str, Server], report: Report) -> Measured:
+    measured: Measured = defaultdict(list)
+    for round_number in range(-1, bench.rounds):
+        for streams in bench.streams:
+            for name, server in servers.items():
+                report(f"Round {max(round_number, 0) + 1} of {bench.rounds}: {name}, {streams} streams")
+                load = Load(streams, bench.requests, bench.reply_tokens)
+                server.meter.start()
+                samples, wall = asyncio.run(run_load(server.endpoint, load, round_number=round_number))
+                if round_number >= 0:  # the first round warms up
+                    measured[name, streams].append((samples, wall, server.meter.stop()))
+    return measured
+
+
+def _compare(bench: ServeBench, measured: Measured) -> BenchReport:
+    result = BenchReport("serve")
+    throughput: dict[tuple[str, int], float] = {}
+    first_token: dict[tuple[str, int], float] = {}
+    for streams in bench.streams:
+        for name in (TUNED, DEFAULTS, POPULACE, BARE):
+            runs = measured[name, streams]
+            speed = statistics.median(sum(s.tokens for s in samples) / wall for samples, wall, _ in runs)
+            firsts = [statistics.median(s.first_token_s for s in samples) for samples, _, _ in runs]
+            throughput[name, streams] = speed
+            first_token[name, streams] = statistics.median(firsts)
+            result.rows.append(
+                _row(name, streams, speed, first_token[name, streams], runs, throughput, first_token)
+            )
+    for streams in bench.streams:
+        ratio = throughput[POPULACE, streams] / throughput[TUNED, streams]
+        result.aims.append(
+            Aim(f"throughput ratio, {streams} streams", round(ratio, 3), THROUGHPUT_AIM, "×", at_most=False)
+        )
+    for streams in bench.streams:
+        ratio = first_token[POPULACE, streams] / first_token[TUNED, streams]
+        result.aims.append(
+            Aim(f"TTFT ratio, {streams} streams", round(ratio, 3), FIRST_TOKEN_AIM, "×", at_most=True)
+        )
+    kind = f"{bench.adapters} LoRA adapters" if bench.adapters else "the base alone"
+    result.notes.append(
+        f"medians of {bench.rounds} rounds; {bench.requests} requests a stream, "
+        f"{bench.reply_tokens} tokens a reply, {kind}; "
+        f"ratios are against `{TUNED}`, which has the same engine and thread settings as Populace"
+    )
+    return result
+
+
+def _row(
+    name: str,
+    streams: int,
+    speed: float,
+    first: float,
+    runs: list[tuple[list[Sample], float, dict[str, float]]],
+    throughput: dict[tuple[str, int], float],
+    first_token: dict[tuple[str, int], float],
+) -> Row:
+    all_samples = [sample for samples, _, _ in runs for sample in samples]
+    tokens = sum(sample.tokens for sample in all_samples)
+    used: defaultdict[str, float] = defaultdict(float)
+    for _, _, cpu in runs:
+        for part, seconds in cpu.items():
+            used[part] += seconds
+    parts = ", ".join(
+        f"{part} {seconds * 1000 / tokens:.2f}"
+        for part, seconds in sorted(used.items(), key=lambda item: -item[1])
+        if seconds > 0
+    )
+    return {
+        "streams": streams,
+        "system": name,
+        "tokens/s": round(speed, 1),
+        "ratio": round(speed / throughput[TUNED, streams], 3),
+        "TTFT p50 ms": round(first * 1000, 1),
+        "TTFT p95 ms": round(percentile([s.first_token_s for s in all_samples], 95) * 1000, 1),
+        "TTFT ratio": round(first / first_token[TUNED, streams], 3),
+        "processor s / 1,000 tokens": parts,
+    }
+
+
+@contextmanager
+def _vllm_serve(
+    settings: Settings, base: BaseModelFiles, adapters: list[Path], work: Path, *, tuned: bool
+) -> Generator[Server]:
+    port = free_port()
+    environment = vllm_environment(settings.threads, kv_gib=max(1, round(settings.kv_cache_gib)))
+    if not tuned:
+        keep = ("VLLM_CPU_KVCACHE_SPACE", "VLLM_NO_USAGE_STATS", "DO_NOT_TRACK", "HF_HUB_OFFLINE")
+        environment = {name: environment[name] for name in keep}
+    command = [
+        # What the `vllm serve` command runs; the command itself looks for a distribution named
+        # `vllm`, which the CPU build is not.
+        *(sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", str(base.directory)),
+        *("--served-model-name", "base", "--port", str(port), "--host", "127.0.0.1"),
+        *("--max-model-len", str(settings.context_tokens), "--max-num-seqs", str(settings.sequences_max)),
+        *("--enforce-eager", "--disable-log-stats", "--disable-uvicorn-access-log"),
+        *(
+            "--enable-lora",
+            "--max-loras",
+            str(settings.adapter_slots),
+            "--max-lora-rank",
+            str(settings.rank_max),
+        ),
+    ]
+    if adapters:
+        command += ["--lora-modules", *(f"adapter-{i}={path}" for i, path in enumerate(adapters))]
+    log = work / f"vllm-{port}.log"
+    with child(command, process_environment(**environment), log) as process:
+        url = f"http://127.0.0.1:{port}"
+        wait_until_ready(f"{url}/health", process, log)
+        models = tuple(f"adapter-{i}" for i in range(len(adapters))) or ("base",)
+        yield Server(Endpoint(url, "none", models), CpuMeter(process.pid, _vllm_part))
+
+
+@contextmanager
+def _populace_serve(
+    settings: Settings, bench: ServeBench, adapters: list[Path], work: Path
+) -> Generator[Server]:
+    import populace
+    from populace.credentials import Credentials
+    from populace.running import find_running
+
+    port = free_port()
+    data, config, log = work / "data", work / "config", work / "populace.log"
+    command = [sys.executable, "-m", "populace", "serve", "--port", str(port), "--data", str(data)]
+    environment = process_environment(POPULACE_CONFIG=str(config))
+    with child(command, environment, log) as process:
+        url = f"http://127.0.0.1:{port}"
+        wait_until_ready(f"{url}/readyz", process, log)
+        running = find_running(data)
+        names: list[str] = []
+        with populace.connect(running.ray_address) as population:
+            for index in range(max(bench.streams)):
+                adapter = adapters[index % len(adapters)] if adapters else None
+                names.append(population.create(f"person-{index}", adapter=adapter).name)
+        key = Credentials(config).find(running.store_id)
+        assert key is not None, "populace serve keeps a key for its user"
+        yield Server(Endpoint(url, key, tuple(names)), CpuMeter(process.pid, _populace_part))
+
+
+async def _measure_bare(bench: ServeBench, settings: Settings, base: BaseModelFiles) -> Measured:
+    """The same requests straight into the engine, with no server around it."""
+    from populace.engines.vllm_engine import VllmEngine
+
+    measured: Measured = defaultdict(list)
+    with tempfile.TemporaryDirectory() as folder:
+        adapters: list[AdapterRef | None] = [
+            AdapterRef(
+                f"{index:064x}",
+                str(write_random_adapter(Path(folder) / str(index), base.directory, seed=index)),
+            )
+            for index in range(bench.adapters)
+        ]
+        engine = await VllmEngine.start(
+            base.directory,
+            base.fingerprint,
+            context_tokens=settings.context_tokens,
+            sequences_max=settings.sequences_max,
+            adapter_slots=settings.adapter_slots,
+            rank_max=settings.rank_max,
+            threads=settings.threads,
+            kv_gib=max(1, round(settings.kv_cache_gib)),
+        )
+        meter = CpuMeter(psutil.Process().pid, _vllm_part)
+        try:
+            for round_number in range(-1, bench.rounds):
+                for streams in bench.streams:
+                    meter.start()
+                    load = Load(streams, bench.requests, bench.reply_tokens)
+                    samples, wall = await run_bare(
+                        engine, adapters or [None], load, round_number=round_number
+                    )
+                    if round_number >= 0:
+                        measured[BARE, streams].append((samples, wall, meter.stop()))
+        finally:
+            await engine.close()
+    return measured
+
+
+def _vllm_part(process: psutil.Process) -> str:
+    return "engine" if _title(process).startswith("VLLM::") else "server"
+
+
+def _populace_part(process: psutil.Process) -> str:
+    title = _title(process)
+    parts = {
+        "VLLM::": "engine",
+        "ray::ServeReplica:populace-engine": "replica",
+        "ray::ServeReplica:populace-gateway": "gateway",
+        "ray::HostActor": "host",
+    }
+    return next((part for start, part in parts.items() if title.startswith(start)), "Ray")
+
+
+def _title(process: psutil.Process) -> str:
+    try:
+        command = process.cmdline()
+    except psutil.Error:
+        return ""
+    return command[0] if command else ""

@@ -1,0 +1,88 @@
+"""``populace bench``: measure, in one run against the other side, and say which aims are met."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from populace.cli.console import CommandFailed, err, named_errors, out, print_json
+from populace.config import Settings
+
+if TYPE_CHECKING:
+    from populace.bench.report import BenchReport
+
+app = typer.Typer(help="Measure this machine against the aims.", no_args_is_help=True)
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+
+
+@app.command()
+def serve(
+    streams: Annotated[str, typer.Option(help="Concurrent clients, comma separated.")] = "1,4,16",
+    rounds: Annotated[int, typer.Option(min=1, help="Measured rounds; medians are reported.")] = 3,
+    requests: Annotated[int, typer.Option(min=1, help="Requests of each client in a round.")] = 2,
+    reply_tokens: Annotated[int, typer.Option(min=2, help="Tokens of a reply.")] = 48,
+    adapters: Annotated[int, typer.Option(min=0, help="Different LoRA adapters; 0 for the base alone.")] = 4,
+    as_json: AsJson = False,
+) -> None:
+    """The gateway with personal models against `vllm serve`.
+
+    Example: `populace bench serve --streams 1,4,16 --json`. Takes about five minutes on two cores.
+    """
+    with named_errors():
+        counts = _numbers(streams, "--streams")
+        from populace.config import enter_quiet_environment
+
+        enter_quiet_environment()
+        from populace.bench.processes import BenchFailed
+        from populace.bench.serve import ServeBench, bench_serve
+
+        bench = ServeBench(counts, rounds, requests, reply_tokens, adapters)
+        try:
+            with err.status("Starting") as status:
+                report = bench_serve(bench, Settings.from_environment(), report=status.update)
+        except BenchFailed as error:
+            raise CommandFailed(str(error)) from error
+        _show(report, as_json=as_json)
+
+
+@app.command()
+def identities(
+    n: Annotated[int, typer.Option("--n", min=100, help="Personal models to create.")] = 100_000,
+    as_json: AsJson = False,
+) -> None:
+    """A host with many identities: create, look up, activate, passivate, restart.
+
+    Example: `populace bench identities --n 1000000`. A million takes about ten minutes on two cores.
+    """
+    with named_errors():
+        from populace.config import enter_quiet_environment
+
+        enter_quiet_environment()
+        from populace.bench.identities import bench_identities
+        from populace.cli.console import progress
+
+        with progress() as display:
+            task = display.add_task("Starting", total=1.0)
+
+            def report(step: str, fraction: float) -> None:
+                display.update(task, description=step, completed=fraction)
+
+            result = bench_identities(n, report=report)
+        _show(result, as_json=as_json)
+
+
+def _show(report: "BenchReport", *, as_json: bool) -> None:
+    if as_json:
+        print_json(report.body())
+    else:
+        report.print(out)
+
+
+def _numbers(text: str, option: str) -> tuple[int, ...]:
+    try:
+        numbers = tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise typer.BadParameter(f"{option} takes whole numbers, comma separated: {text!r}") from None
+    if min(numbers) < 1:
+        raise typer.BadParameter(f"{option} takes numbers of at least 1: {text!r}")
+    return numbers

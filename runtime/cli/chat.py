@@ -1,0 +1,151 @@
+"""``populace chat``: talk to a personal model; the conversation goes on where it ended."""
+
+import sys
+from typing import Annotated, Any
+
+import typer
+
+from populace.cli.console import err, fail, named_errors, out, print_json
+from populace.cli.gateway_client import GatewayClient, GatewayError, model_path
+from populace.config import Settings
+
+TURNS_RESUMED = 8
+HELP = "/new starts afresh, /log shows the log, /quit or Ctrl-D leaves."
+
+
+def chat(
+    name: Annotated[str, typer.Argument(help="The personal model; `name@alias` for another revision.")],
+    message: Annotated[str | None, typer.Option("--message", "-m", help="Ask once and exit.")] = None,
+    create: Annotated[bool, typer.Option("--create", help="Create the model if it does not exist.")] = False,
+    new: Annotated[bool, typer.Option("--new", help="Do not go on with the earlier conversation.")] = False,
+    max_tokens: Annotated[int, typer.Option(help="The longest reply, in tokens.", min=1)] = 256,
+    temperature: Annotated[float, typer.Option(help="0 is greedy.", min=0, max=2)] = 0.7,
+    as_json: Annotated[bool, typer.Option("--json", help="With -m: print the completion as JSON.")] = False,
+) -> None:
+    """Talk to a personal model.
+
+    Examples: `populace chat ada`, `populace chat ada -m "What is the capital of France?"`.
+    """
+    with named_errors(), GatewayClient.of_settings(Settings.from_environment()) as client:
+        bare = name.partition("@")[0]
+        _ensure_model(client, bare, create=create, may_ask=message is None and sys.stdin.isatty())
+        session = ChatSession(client, name, max_tokens=max_tokens, temperature=temperature)
+        if not new:
+            session.resume(bare)
+        if message is not None:
+            session.ask_once(message, as_json=as_json)
+        else:
+            session.converse()
+
+
+class ChatSession:
+    """The messages that the model is shown, and the loop around them."""
+
+    def __init__(self, client: GatewayClient, name: str, *, max_tokens: int, temperature: float) -> None:
+        self._client = client
+        self._name = name
+        self._options = {"model": name, "max_tokens": max_tokens, "temperature": temperature}
+        self._messages: list[dict[str, str]] = []
+
+    def resume(self, bare: str) -> None:
+        """Take the newest turns of the log as the conversation so far."""
+        head = self._client.request("GET", model_path(bare))["log_position"]
+        start = max(0, head - TURNS_RESUMED)
+        page = self._client.request(
+            "GET", model_path(bare, "/interactions"), params={"start": start, "limit": TURNS_RESUMED}
+        )
+        for turn in page["data"]:
+            spoken = [one for one in turn["messages"] if one["role"] == "user"]
+            self._messages += [*spoken[-1:], {"role": "assistant", "content": turn["reply"]}]
+
+    def ask_once(self, message: str, *, as_json: bool) -> None:
+        self._messages.append({"role": "user", "content": message})
+        if as_json:
+            print_json(self._fitting(self._whole))
+        else:
+            self._reply()
+
+    def converse(self) -> None:
+        """Read lines until the end; a failed turn leaves the conversation as it was."""
+        turns = len(self._messages) // 2
+        out.print(
+            f"[dim]Talking to {self._name}"
+            + (f", after {turns} earlier turns." if turns else ".")
+            + f" {HELP}[/]"
+        )
+        while True:
+            try:
+                line = out.input("[bold cyan]you[/] ").strip()
+            except (EOFError, KeyboardInterrupt):
+                out.print()
+                return
+            if line in ("/quit", "/exit"):
+                return
+            if line == "/new":
+                self._messages.clear()
+                continue
+            if line == "/log":
+                self._show_log()
+                continue
+            if line:
+                self._turn(line)
+
+    def _turn(self, line: str) -> None:
+        before = list(self._messages)
+        self._messages.append({"role": "user", "content": line})
+        try:
+            self._reply()
+        except GatewayError as error:
+            self._messages = before
+            err.print(f"[red]{error}[/]")
+        except KeyboardInterrupt:
+            self._messages = before
+            out.print("\n[dim](given up; nothing was recorded)[/]")
+
+    def _reply(self) -> None:
+        out.print(f"[bold green]{self._name}[/] ", end="")
+        text = self._fitting(self._stream)
+        out.print()
+        self._messages.append({"role": "assistant", "content": text})
+
+    def _whole(self, body: dict[str, Any]) -> dict[str, Any]:
+        return self._client.request("POST", "/v1/chat/completions", json=body)
+
+    def _stream(self, body: dict[str, Any]) -> str:
+        pieces: list[str] = []
+        for chunk in self._client.stream_chat(body):
+            for choice in chunk["choices"]:
+                piece = choice["delta"].get("content", "")
+                pieces.append(piece)
+                out.print(piece, end="", highlight=False, markup=False, soft_wrap=True)
+        return "".join(pieces)
+
+    def _fitting(self, send: Any) -> Any:
+        """Send; while the conversation is longer than the context, leave out its older half."""
+        while True:
+            try:
+                return send({**self._options, "messages": self._messages})
+            except GatewayError as error:
+                if error.code != "context_length_exceeded" or len(self._messages) < 3:
+                    raise
+                # An odd count keeps the user's message first.
+                del self._messages[: (len(self._messages) // 4) * 2 or 2]
+
+    def _show_log(self) -> None:
+        bare = self._name.partition("@")[0]
+        for turn in self._client.request("GET", model_path(bare, "/interactions"))["data"]:
+            asked = turn["messages"][-1]["content"]
+            out.print(f"[dim]{turn['position']:>5}[/] {asked!r} → {turn['reply']!r}", highlight=False)
+
+
+def _ensure_model(client: GatewayClient, name: str, *, create: bool, may_ask: bool) -> None:
+    try:
+        client.request("GET", model_path(name))
+        return
+    except GatewayError as error:
+        if error.status != 404:
+            raise
+    question = f"There is no model `{name}` yet. Create it?"
+    if not create and not (may_ask and typer.confirm(question, default=True)):
+        fail(f"The model `{name}` does not exist. Create it with `populace model create {name}`.")
+    client.request("POST", "/v1/personal-models", json={"name": name})

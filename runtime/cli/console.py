@@ -1,0 +1,55 @@
+"""How the command line talks: one console for results, one for progress and errors."""
+
+import contextlib
+import json
+import sys
+from collections.abc import Generator
+from typing import Any, NoReturn
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from populace.storage.errors import PopulaceError
+
+out = Console()
+err = Console(stderr=True)
+
+
+class CommandFailed(Exception):
+    """What a command could not do, as a sentence for the person who typed it."""
+
+
+def print_json(value: Any) -> None:
+    """Print one JSON value for a script to read."""
+    sys.stdout.write(json.dumps(value, ensure_ascii=False) + "\n")
+
+
+def fail(message: str) -> NoReturn:
+    """Say what went wrong and exit with status 1."""
+    err.print(f"[bold red]Error:[/] {message}", highlight=False, markup=True)
+    raise typer.Exit(1)
+
+
+@contextlib.contextmanager
+def named_errors() -> Generator[None]:
+    """Turn the errors that Populace raises on purpose into a line for a person and status 1."""
+    try:
+        yield
+    except (PopulaceError, CommandFailed) as error:
+        err.print("[bold red]Error:[/]", end=" ")
+        err.print(str(error), highlight=False, markup=False)
+        raise typer.Exit(1) from error
+
+
+def progress() -> Progress:
+    """A progress display for what takes longer than a second; it goes to standard error."""
+    return Progress(
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=30),
+        TextColumn("{task.percentage:>3.0f}%"),
+        TimeElapsedColumn(),
+        console=err,
+        transient=True,
+    )

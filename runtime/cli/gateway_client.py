@@ -1,0 +1,106 @@
+"""The command line's HTTP client: finds the gateway and the key, raises errors as sentences."""
+
+import json
+from collections.abc import Iterator
+from types import TracebackType
+from typing import Any, Self
+from urllib.parse import quote
+
+import httpx
+
+from populace.actors.errors import ClusterNotFound
+from populace.cli.console import CommandFailed
+from populace.config import Settings
+from populace.credentials import Credentials
+from populace.running import find_running
+
+CONNECT_SECONDS_MAX = 5.0
+
+
+class GatewayError(CommandFailed):
+    """The gateway answered with an error body: its message, HTTP status and code."""
+
+    def __init__(self, message: str, status: int, code: str) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+
+
+class GatewayClient:
+    """Calls the gateway of a running Populace. A context manager."""
+
+    def __init__(self, url: str, api_key: str, *, reply_seconds_max: float = 600.0) -> None:
+        timeout = httpx.Timeout(reply_seconds_max, connect=CONNECT_SECONDS_MAX)
+        self._url = url
+        self._client = httpx.Client(
+            base_url=url, headers={"Authorization": f"Bearer {api_key}"}, timeout=timeout, trust_env=False
+        )
+
+    @classmethod
+    def of_settings(cls, settings: Settings) -> Self:
+        """Use the Populace that serves the settings' data directory. Raises ``ClusterNotFound``."""
+        running = find_running(settings.data)
+        key = settings.api_key or Credentials(settings.config).find(running.store_id)
+        if key is None:
+            hint = "There is no API key for it on this account; set POPULACE_API_KEY."
+            raise ClusterNotFound(running.url, hint)
+        return cls(running.url, key)
+
+    def request(self, method: str, path: str, **options: Any) -> Any:
+        """Call and answer the JSON body. Raises ``GatewayError`` and ``ClusterNotFound``."""
+        try:
+            response = self._client.request(method, path, **options)
+        except httpx.ConnectError as error:
+            raise ClusterNotFound(self._url, "Is `populace serve` still running?") from error
+        if response.is_error:
+            raise _error(response)
+        return response.json()
+
+    def pages(self, path: str, *, page: int = 1000) -> Iterator[dict[str, Any]]:
+        """Walk the items of a paged listing."""
+        after: str | None = None
+        while True:
+            query = {"limit": page} | ({} if after is None else {"after": after})
+            body = self.request("GET", path, params=query)
+            yield from body["data"]
+            after = body["after"]
+            if after is None:
+                return
+
+    def stream_chat(self, body: dict[str, Any]) -> Iterator[dict[str, Any]]:
+        """Stream a chat completion; yields its chunks."""
+        request = {**body, "stream": True}
+        with self._client.stream("POST", "/v1/chat/completions", json=request) as response:
+            if response.is_error:
+                response.read()
+                raise _error(response)
+            for line in response.iter_lines():
+                if not line.startswith("data: ") or line == "data: [DONE]":
+                    continue
+                chunk = json.loads(line.removeprefix("data: "))
+                if "error" in chunk:
+                    raise GatewayError(chunk["error"]["message"], 200, chunk["error"]["code"])
+                yield chunk
+
+    def close(self) -> None:
+        self._client.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def model_path(name: str, rest: str = "") -> str:
+    return f"/v1/personal-models/{quote(name, safe='')}{rest}"
+
+
+def _error(response: httpx.Response) -> GatewayError:
+    try:
+        error = response.json()["error"]
+        return GatewayError(error["message"], response.status_code, error["code"])
+    except (ValueError, KeyError, TypeError):
+        return GatewayError(f"The gateway answered {response.status_code}.", response.status_code, "unknown")

@@ -1,0 +1,45 @@
+"""The ``populace`` command. Each command's module loads what it needs when it runs."""
+
+from typing import Annotated
+
+import typer
+
+from populace import __version__
+from populace.cli.bench import app as bench_app
+from populace.cli.chat import chat
+from populace.cli.doctor import doctor
+from populace.cli.keys import app as key_app
+from populace.cli.models import app as model_app
+from populace.cli.serve import serve
+
+app = typer.Typer(
+    help="Personal models over one shared base model: serve them, talk to them, look after them.",
+    epilog="Start with `populace serve`, then `populace chat ada` in another terminal.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"populace {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def main(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=_print_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Personal models over one shared base model."""
+    del version
+
+
+app.command()(serve)
+app.command()(chat)
+app.add_typer(model_app, name="model")
+app.add_typer(key_app, name="key")
+app.command()(doctor)
+app.add_typer(bench_app, name="bench")

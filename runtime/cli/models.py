@@ -1,0 +1,114 @@
+"""``populace model``: create, list, show and delete personal models."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from populace.cli.console import err, named_errors, out, print_json
+from populace.cli.gateway_client import GatewayClient, model_path
+from populace.config import Settings
+
+app = typer.Typer(help="Create, list, show and delete personal models.", no_args_is_help=True)
+
+Name = Annotated[str, typer.Argument(help="The model's name: a-z, 0-9, _ and -.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+@app.command()
+def create(
+    name: Name,
+    adapter: Annotated[
+        Path | None,
+        typer.Option(help="A PEFT LoRA directory, its first revision.", exists=True, file_okay=False),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Create a personal model.
+
+    Examples: `populace model create ada`, `populace model create ada --adapter ./my-lora`.
+    """
+    with named_errors():
+        if adapter is not None:
+            _create_with_adapter(name, adapter)
+        with GatewayClient.of_settings(Settings.from_environment()) as client:
+            if adapter is None:
+                client.request("POST", "/v1/personal-models", json={"name": name})
+            body = client.request("GET", model_path(name))
+        print_json(body) if as_json else out.print(f"Created [bold]{name}[/].")
+
+
+@app.command("list")
+def list_models(as_json: AsJson = False) -> None:
+    """List the models by name."""
+    with named_errors(), GatewayClient.of_settings(Settings.from_environment()) as client:
+        models = client.pages("/v1/personal-models")
+        if as_json:
+            print_json(list(models))
+            return
+        table = Table("name", "turns", "latest revision", "created", "active")
+        for model in models:
+            latest = model["aliases"].get("latest", "base")
+            created = _when(model["created"])
+            table.add_row(
+                model["id"],
+                str(model["log_position"]),
+                latest[:12],
+                created,
+                "yes" if model["active"] else "",
+            )
+        out.print(table)
+
+
+@app.command()
+def show(name: Name, as_json: AsJson = False) -> None:
+    """Show one model and its newest turns."""
+    with named_errors(), GatewayClient.of_settings(Settings.from_environment()) as client:
+        body = client.request("GET", model_path(name))
+        if as_json:
+            print_json(body)
+            return
+        _print_model(body)
+        start = max(0, body["log_position"] - 5)
+        log = client.request("GET", model_path(name, "/interactions"), params={"start": start})["data"]
+        for turn in log:
+            asked = turn["messages"][-1]["content"]
+            out.print(f"[dim]{turn['position']:>5}[/] {asked!r} → {turn['reply']!r}", highlight=False)
+
+
+@app.command()
+def delete(
+    name: Name,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+) -> None:
+    """Delete a model with its log."""
+    with named_errors(), GatewayClient.of_settings(Settings.from_environment()) as client:
+        turns = client.request("GET", model_path(name))["log_position"]
+        if not yes and not typer.confirm(f"Delete `{name}` and its {turns} turns for good?"):
+            raise typer.Exit(1)
+        client.request("DELETE", model_path(name))
+        out.print(f"Deleted [bold]{name}[/].")
+
+
+def _create_with_adapter(name: str, adapter: Path) -> None:
+    import populace
+
+    with err.status("Checking the adapter"), populace.connect() as population:
+        population.create(name, adapter=adapter)
+
+
+def _print_model(body: dict[str, Any]) -> None:
+    table = Table(show_header=False, box=None)
+    table.add_row("name", body["id"])
+    table.add_row("created", _when(body["created"]))
+    table.add_row("turns", str(body["log_position"]))
+    table.add_row("base", body["base"][:12])
+    for alias, digest in body["aliases"].items():
+        table.add_row(f"@{alias}", digest[:12])
+    out.print(table)
+
+
+def _when(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).astimezone().strftime("%Y-%m-%d %H:%M")

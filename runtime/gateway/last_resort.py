@@ -1,0 +1,38 @@
+"""Answers what no handler foresaw, so that a bug costs one request and shows nothing of the inside."""
+
+import logging
+
+from fastapi.responses import JSONResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from populace.gateway.errors import internal_error_body
+
+logger = logging.getLogger(__name__)
+
+
+class LastResort:
+    """ASGI middleware: an unexpected error is logged once and answered with 500.
+
+    If the answer has begun already, the error goes on to the server, which cuts the connection:
+    half an answer must not look whole. Starlette's own catch-all sits outside of all middleware,
+    where nothing counts its answers, and raises again after it answered.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        started = False
+
+        async def noted(message: Message) -> None:
+            nonlocal started
+            started = True
+            await send(message)
+
+        try:
+            await self._app(scope, receive, noted)
+        except Exception:
+            if started or scope["type"] != "http":
+                raise
+            logger.exception("%s %s failed", scope["method"], scope["path"])
+            await JSONResponse(internal_error_body(), status_code=500)(scope, receive, send)
