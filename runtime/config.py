@@ -149,6 +149,15 @@ def quiet_environment(*, allow_hub: bool = False) -> dict[str, str]:
     }
 
 
+def enter_own_ray_environment() -> None:
+    """Set what a Ray that we start ourselves reads when it starts.
+
+    By default Ray runs its workers at niceness 15, so that anything else on the machine starves
+    the engine and the gateway.
+    """
+    os.environ.setdefault("RAY_worker_niceness", "0")
+
+
 def ask_for_ray_token() -> bool:
     """Have Ray present this user's token, unless the environment chose; answers whether it changed."""
     if "RAY_AUTH_MODE" in os.environ:

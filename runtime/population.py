@@ -42,8 +42,11 @@ MessageLike = Message | Mapping[str, str]
 class Population:
     """All personal models of one tenant. Thread safe; close it, or use it as a context manager."""
 
-    def __init__(self, info: PopulationInfo, handles: Sequence[Any], *, tenant: str) -> None:
+    def __init__(
+        self, info: PopulationInfo, handles: Sequence[Any], *, tenant: str, owns_ray: bool = False
+    ) -> None:
         """Use ``populace.connect``."""
+        self._owns_ray = owns_ray
         self.tenant = tenant
         self.base = info.base
         self._info = info
@@ -53,6 +56,11 @@ class Population:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="populace", daemon=True)
         self._thread.start()
+
+    @property
+    def base_directory(self) -> Path:
+        """Where the base model's files are on the machine that serves it."""
+        return Path(self._info.base_directory)
 
     def model(self, name: str) -> "ModelHandle":
         """Get a handle; the model need not exist yet, the first call on it says whether it does."""
@@ -86,11 +94,17 @@ class Population:
         return self.run(self.directory.statistics())
 
     def close(self) -> None:
-        """Let go of the connection; the population goes on. Safe to call twice."""
-        if not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self._loop.stop)
-            self._thread.join()
-            self._loop.close()
+        """Let go of the connection; the population goes on. Safe to call twice.
+
+        Ray is left too, if ``connect`` joined it: a process that stays in a Ray that ends is ended by it.
+        """
+        if self._loop.is_closed():
+            return
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+        if self._owns_ray:
+            ray.shutdown()
 
     def __enter__(self) -> Self:
         return self
@@ -228,11 +242,13 @@ def chat_request(
     return ChatRequest(turn, messages, chosen)
 
 
-def connect(address: str | None = None, *, tenant: str = DEFAULT_TENANT) -> Population:
+def connect(
+    address: str | None = None, *, tenant: str = DEFAULT_TENANT, data: str | Path | None = None
+) -> Population:
     """Connect to a running Populace.
 
-    ``address`` is a Ray address; None takes the Populace that serves the default data directory on
-    this machine. Connecting is inside the cluster's trust boundary: it needs no API key, and
+    ``address`` is a Ray address; None takes the Populace of this user that serves the data
+    directory ``data`` (default: POPULACE_DATA) on this machine. Connecting is inside the cluster's trust boundary: it needs no API key, and
     ``tenant`` says whose models are meant. Raises ``ClusterNotFound``.
     """
     enter_quiet_environment()
@@ -240,14 +256,16 @@ def connect(address: str | None = None, *, tenant: str = DEFAULT_TENANT) -> Popu
     # read the variable when it was imported; it does the same for a cluster of its own.
     if address is None and ask_for_ray_token():
         Config.initialize("")
-    target = address or find_running(Settings.from_environment().data).ray_address
-    if not ray.is_initialized():
+    target = address or find_running(Settings.from_environment(data=data).data).ray_address
+    joins_ray = not ray.is_initialized()
+    if joins_ray:
         try:
             ray.init(address=target, namespace=NAMESPACE, logging_level=logging.ERROR, log_to_driver=False)
         except (ConnectionError, RuntimeError, ValueError) as error:
             raise ClusterNotFound(target, str(error).split("\n", 1)[0]) from error
     info: PopulationInfo = _described(_host(target, 0))
-    return Population(info, [_host(target, index) for index in range(info.hosts)], tenant=tenant)
+    handles = [_host(target, index) for index in range(info.hosts)]
+    return Population(info, handles, tenant=tenant, owns_ray=joins_ray)
 
 
 def _host(address: str, index: int) -> Any:

@@ -17,7 +17,7 @@ from populace.actors.engine import BaseInfo
 from populace.actors.errors import StartFailed
 from populace.actors.host import HostLimits
 from populace.base import BaseModelFiles
-from populace.config import Settings, quiet_environment
+from populace.config import Settings, enter_own_ray_environment, quiet_environment
 from populace.credentials import Credentials
 from populace.directory import Directory
 from populace.engines import client, replica
@@ -44,6 +44,7 @@ def run_ray(settings: Settings) -> Generator[str]:
     """Start a Ray of our own, or join the one that the settings name; yields its address."""
     is_verbose = settings.log_level == "debug"
     if settings.ray_address is None:
+        enter_own_ray_environment()
         ray.init(
             address="local",
             namespace=NAMESPACE,

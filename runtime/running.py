@@ -2,6 +2,7 @@
 
 import json
 import os
+import time
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,6 +11,7 @@ import psutil
 from populace.actors.errors import ClusterNotFound
 
 FILE_NAME = "running.json"
+POLL_SECONDS = 0.1
 
 
 class Running(NamedTuple):
@@ -48,3 +50,18 @@ def find_running(data: Path) -> Running:
     if not psutil.pid_exists(running.pid):
         raise ClusterNotFound(str(data), f"The process {running.pid} that served it is gone. {hint}")
     return running
+
+
+def wait_for_running(data: Path, *, seconds_max: float) -> Running:
+    """Wait for the note of a Populace that is starting; raises ``ClusterNotFound`` after ``seconds_max``.
+
+    The note is the last step of a start: whoever has read it can use everything.
+    """
+    give_up = time.monotonic() + seconds_max
+    while True:
+        try:
+            return find_running(data)
+        except ClusterNotFound:
+            if time.monotonic() > give_up:
+                raise
+        time.sleep(POLL_SECONDS)

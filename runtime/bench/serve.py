@@ -201,7 +201,7 @@ def _populace_serve(
 ) -> Generator[Server]:
     import populace
     from populace.credentials import Credentials
-    from populace.running import find_running
+    from populace.running import wait_for_running
 
     port = free_port()
     data, config, log = work / "data", work / "config", work / "populace.log"
@@ -210,9 +210,9 @@ def _populace_serve(
     with child(command, environment, log) as process:
         url = f"http://127.0.0.1:{port}"
         wait_until_ready(f"{url}/readyz", process, log)
-        running = find_running(data)
+        running = wait_for_running(data, seconds_max=60)
         names: list[str] = []
-        with populace.connect(running.ray_address) as population:
+        with populace.connect(data=data) as population:
             for index in range(max(bench.streams)):
                 adapter = adapters[index % len(adapters)] if adapters else None
                 names.append(population.create(f"person-{index}", adapter=adapter).name)

@@ -1,0 +1,139 @@
+"""A real ``populace serve`` as a child process, as a newcomer would start it."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+from openai import OpenAI
+
+from populace.bench.ports import free_port
+from populace.config import process_environment
+from populace.credentials import Credentials
+from populace.running import find_running, wait_for_running
+
+START_SECONDS_MAX = 240.0
+STOP_SECONDS_MAX = 60.0
+
+
+@dataclass(frozen=True)
+class Served:
+    """A running Populace and how to reach it."""
+
+    process: subprocess.Popen[bytes]
+    data: Path
+    config: Path
+    url: str
+    log: Path
+
+    @property
+    def key(self) -> str:
+        key = Credentials(self.config).find(find_running(self.data).store_id)
+        assert key is not None
+        return key
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What a command line or an example needs to find this Populace."""
+        return process_environment(
+            POPULACE_DATA=str(self.data),
+            POPULACE_CONFIG=str(self.config),
+            OPENAI_BASE_URL=f"{self.url}/v1",
+            OPENAI_API_KEY=self.key,
+        )
+
+    def openai(self) -> OpenAI:
+        return OpenAI(base_url=f"{self.url}/v1", api_key=self.key, max_retries=0, timeout=120)
+
+    def call(self, method: str, path: str, **options: Any) -> httpx.Response:
+        headers = {"Authorization": f"Bearer {self.key}", **options.pop("headers", {})}
+        return httpx.request(method, self.url + path, headers=headers, timeout=120, **options)
+
+    def create(self, name: str) -> str:
+        assert self.call("POST", "/v1/personal-models", json={"name": name}).status_code == 201
+        return name
+
+    def log_of(self, name: str) -> list[dict[str, Any]]:
+        path = f"/v1/personal-models/{name}/interactions"
+        return self.call("GET", path, params={"limit": 1000}).json()["data"]
+
+    def run(self, *command: str) -> subprocess.CompletedProcess[str]:
+        """Run a program beside this Populace and answer what it printed."""
+        return subprocess.run(
+            [sys.executable, *command], env=self.environment, capture_output=True, text=True, timeout=240
+        )
+
+    def family(self) -> list[psutil.Process]:
+        parent = psutil.Process(self.process.pid)
+        return [parent, *parent.children(recursive=True)]
+
+    def host_process(self) -> psutil.Process:
+        return next(one for one in self.family() if one.cmdline()[:1] == ["ray::HostActor"])
+
+
+@contextmanager
+def serve(folder: Path, *, engine: str, data: Path | None = None) -> Generator[Served]:
+    """Start, wait until it is ready, and stop as Ctrl-C does; kill whatever is left."""
+    data = data or folder / "data"
+    config, log, port = folder / "config", folder / "serve.log", free_port()
+    command = [sys.executable, "-m", "populace", "serve", "--port", str(port), "--data", str(data)]
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [*command, "--engine", engine],
+            env=process_environment(POPULACE_CONFIG=str(config)),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+    served = Served(process, data, config, f"http://127.0.0.1:{port}", log)
+    try:
+        wait_until_ready(served)
+        yield served
+    finally:
+        stop(served)
+
+
+def wait_until_ready(served: Served) -> None:
+    give_up = time.monotonic() + START_SECONDS_MAX
+    while time.monotonic() < give_up and served.process.poll() is None:
+        try:
+            ready = httpx.get(f"{served.url}/readyz", timeout=5).status_code == 200
+        except httpx.HTTPError:
+            ready = False
+        if ready:
+            wait_for_running(served.data, seconds_max=60)
+            return
+        time.sleep(0.2)
+    raise AssertionError(f"populace serve did not become ready:\n{served.log.read_text()[-3000:]}")
+
+
+def stop(served: Served) -> list[psutil.Process]:
+    """Interrupt it and wait; answers (and kills) the processes that it left behind."""
+    if served.process.poll() is not None:
+        return []
+    family = served.family()
+    served.process.send_signal(signal.SIGINT)
+    try:
+        served.process.wait(STOP_SECONDS_MAX)
+    finally:
+        _, alive = psutil.wait_procs(family, timeout=10)
+        for one in alive:
+            one.kill()
+    return alive
+
+
+def kill_everything(served: Served) -> None:
+    """Kill -9 every process of the Populace, as a power cut would end them."""
+    family = served.family()
+    for one in family:
+        os.kill(one.pid, signal.SIGKILL)
+    served.process.wait(30)
+    psutil.wait_procs(family[1:], timeout=30)
