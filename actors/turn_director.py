@@ -39,7 +39,7 @@ def completion_id(grant: TurnGrant) -> str:
     parts = (grant.model.tenant, grant.model.name, grant.operation)
     digest = hashlib.blake2b(digest_size=16)
     for part in parts:
-        encoded = part.encode("utf-8", "surrogatepass")
+        encoded = part.encode()
         digest.update(len(encoded).to_bytes(4, "big") + encoded)
     return f"chatcmpl-{digest.hexdigest()}"
 

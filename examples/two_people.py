@@ -17,7 +17,7 @@ QUESTION = "Tell me about the sea in one sentence."
 
 def main() -> None:
     with populace.connect() as population, tempfile.TemporaryDirectory() as folder:
-        people = {}
+        people: dict[str, populace.ModelHandle] = {}
         for seed, name in enumerate(("ada-two", "grace-two")):
             adapter = write_random_adapter(Path(folder) / name, population.base_directory, seed=seed)
             people[name] = population.create(name, adapter=adapter)

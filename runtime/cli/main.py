@@ -10,6 +10,7 @@ from populace.cli.chat import chat
 from populace.cli.doctor import doctor
 from populace.cli.keys import app as key_app
 from populace.cli.models import app as model_app
+from populace.cli.serve import EXAMPLES as SERVE_EXAMPLES
 from populace.cli.serve import serve
 
 app = typer.Typer(
@@ -37,7 +38,7 @@ def main(
     del version
 
 
-app.command()(serve)
+app.command(epilog=SERVE_EXAMPLES)(serve)
 app.command()(chat)
 app.add_typer(model_app, name="model")
 app.add_typer(key_app, name="key")

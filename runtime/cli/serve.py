@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from populace.base import Stage
     from populace.cluster import Started
 
-EPILOG = """Examples:
+QUESTION = "What is the capital of France?"
+
+EXAMPLES = """Examples:
 
 populace serve
 
@@ -57,15 +59,15 @@ def serve(
             ray_address=ray_address,
             log_level=log_level,
         )
-        stop = threading.Event()
-        signal.signal(signal.SIGTERM, _interrupt)
+        signal.signal(signal.SIGINT, _interrupt_once)
+        signal.signal(signal.SIGTERM, _interrupt_once)
         try:
-            _serve(settings, stop)
+            _serve(settings)
         except KeyboardInterrupt:
             err.print("Stopped.")
 
 
-def _serve(settings: Settings, stop: threading.Event) -> None:
+def _serve(settings: Settings) -> None:
     from populace.cluster import run_cluster
 
     with progress() as display:
@@ -81,19 +83,31 @@ def _serve(settings: Settings, stop: threading.Event) -> None:
         cluster = run_cluster(settings, report=report, base_progress=base_progress)
         started = cluster.__enter__()
     try:
-        _greet(started)
-        stop.wait()
+        _greet(started, _first_reply(started))
+        threading.Event().wait()
     except KeyboardInterrupt:
-        _ignore_further_interrupts()
-        err.print("Stopping: finishing commits, then Ray.")
+        err.print("Stopping: commits first, then Ray.")
     finally:
         cluster.__exit__(None, None, None)
 
 
-def _greet(started: "Started") -> None:
+def _first_reply(started: "Started") -> str:
+    """Have the base say something through the gateway: what is ready should have been seen to work."""
+    from populace.cli.gateway_client import GatewayClient
+
+    ask = {"model": "base", "messages": [{"role": "user", "content": QUESTION}], "temperature": 0}
+    gateway = GatewayClient(started.running.url, started.api_key)
+    with err.status("Asking for a first reply"), gateway as client:
+        body = client.request("POST", "/v1/chat/completions", json={**ask, "max_tokens": 16})
+    return body["choices"][0]["message"]["content"]
+
+
+def _greet(started: "Started", reply: str) -> None:
     url, key = started.running.url, started.api_key
     engine = {"vllm": "vLLM", "torch": "torch"}[started.engine]
     out.print(f"\n[bold green]Populace is ready[/] with {started.base.name} on the {engine} engine.\n")
+    out.print(f"  {QUESTION}", highlight=False, markup=False)
+    out.print(f"  {reply}\n", highlight=False, markup=False)
     out.print(f"  Address  {url}", highlight=False)
     out.print(f"  API key  {key}\n", highlight=False)
     out.print("Create a model and talk to it:\n")
@@ -104,18 +118,16 @@ def _greet(started: "Started") -> None:
 
 def _curl_lines(url: str, key: str) -> list[str]:
     head = f"-H 'Authorization: Bearer {key}' -H 'Content-Type: application/json'"
-    ask = '{"model": "ada", "messages": [{"role": "user", "content": "What is the capital of France?"}]}'
+    ask = f'{{"model": "ada", "messages": [{{"role": "user", "content": "{QUESTION}"}}]}}'
     return [
         f"""  curl {url}/v1/personal-models {head} -d '{{"name": "ada"}}'""",
         f"""  curl {url}/v1/chat/completions {head} -d '{ask}'""",
     ]
 
 
-def _interrupt(signal_number: int, frame: FrameType | None) -> None:
+def _interrupt_once(signal_number: int, frame: FrameType | None) -> None:
+    """Stop at the first signal; a second one must not break the stopping."""
     del signal_number, frame
-    raise KeyboardInterrupt
-
-
-def _ignore_further_interrupts() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    raise KeyboardInterrupt

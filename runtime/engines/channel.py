@@ -13,7 +13,7 @@ import asyncio
 import logging
 import secrets
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -25,6 +25,8 @@ from populace.actors.engine import Delta, TokenLogprob
 from populace.actors.errors import EngineUnavailable
 
 logger = logging.getLogger(__name__)
+
+_msgpack: Any = msgpack  # it ships no types
 
 READERS_MAX = 64
 """Reader sockets that a replica keeps open; the one used longest ago is closed first."""
@@ -44,8 +46,8 @@ class TokenReader:
     """The reader's end: one socket for all streams of this process."""
 
     def __init__(self, interface: str) -> None:
-        self._context = zmq.asyncio.Context.instance()
-        self._socket = self._context.socket(zmq.PULL)
+        context: Any = zmq.asyncio.Context.instance()
+        self._socket: Any = context.socket(zmq.PULL)
         self._socket.setsockopt(zmq.RCVHWM, MESSAGES_QUEUED_MAX)
         port = self._socket.bind_to_random_port(f"tcp://{interface}")
         self.address = f"tcp://{interface}:{port}"
@@ -53,7 +55,7 @@ class TokenReader:
         self._task = asyncio.get_running_loop().create_task(self._receive())
 
     @contextmanager
-    def stream(self) -> Iterator[tuple[StreamTarget, "asyncio.Queue[Delta | Exception]"]]:
+    def stream(self) -> Generator[tuple[StreamTarget, "asyncio.Queue[Delta | Exception]"]]:
         """Open a stream; its queue yields deltas in order, or the error that ended it."""
         stream_id = secrets.token_bytes(16)
         queue: asyncio.Queue[Delta | Exception] = asyncio.Queue()
@@ -61,33 +63,49 @@ class TokenReader:
         try:
             yield StreamTarget(self.address, stream_id), queue
         finally:
-            del self._streams[stream_id]
+            self._streams.pop(stream_id, None)
 
     def close(self) -> None:
+        """Stop reading; open streams end with ``EngineUnavailable``, so that nobody waits for ever."""
         self._task.cancel()
         self._socket.close(linger=0)
+        for stream_id in list(self._streams):
+            self._end(stream_id, "the reader of its tokens was closed")
 
     async def _receive(self) -> None:
         while True:
             message = await self._socket.recv()
-            for stream_id, sequence, *fields in msgpack.unpackb(message, use_list=False):
-                opened = self._streams.get(stream_id)
-                if opened is None:
-                    continue
-                queue, expected = opened
-                if sequence != expected[0]:
-                    queue.put_nowait(EngineUnavailable("tokens were lost on the way from the replica"))
-                    continue
-                expected[0] += 1
-                queue.put_nowait(_delta(fields))
+            try:
+                rows = _msgpack.unpackb(message, use_list=False)
+                for stream_id, sequence, *fields in rows:
+                    self._accept(stream_id, sequence, fields)
+            except (ValueError, TypeError, msgpack.UnpackException) as error:
+                # Whoever reaches the port may write to it; one bad message must not end all streams.
+                logger.warning("A message that is no tokens was dropped: %r", error)
+
+    def _accept(self, stream_id: bytes, sequence: int, fields: list[Any]) -> None:
+        opened = self._streams.get(stream_id)
+        if opened is None:
+            return
+        queue, expected = opened
+        if sequence != expected[0]:
+            self._end(stream_id, "tokens were lost on the way from the replica")
+            return
+        expected[0] += 1
+        queue.put_nowait(_delta(fields))
+
+    def _end(self, stream_id: bytes, reason: str) -> None:
+        queue, _ = self._streams.pop(stream_id)
+        queue.put_nowait(EngineUnavailable(reason))
 
 
 class TokenSender:
     """The replica's end. Used on one event loop; everything added in one of its turns leaves together."""
 
     def __init__(self) -> None:
-        self._context = zmq.Context.instance()
-        self._sockets: OrderedDict[str, zmq.Socket[bytes]] = OrderedDict()
+        # ZeroMQ's stubs leave the type of its sockets open.
+        self._context: Any = zmq.Context.instance()
+        self._sockets: OrderedDict[str, Any] = OrderedDict()
         self._pending: dict[str, list[Any]] = {}
 
     def add(self, target: StreamTarget, sequence: int, delta: Delta) -> None:
@@ -105,18 +123,21 @@ class TokenSender:
         pending, self._pending = self._pending, {}
         for address, rows in pending.items():
             try:
-                self._socket(address).send(msgpack.packb(rows), zmq.NOBLOCK)
+                self._socket(address).send(_msgpack.packb(rows), zmq.NOBLOCK)
             except zmq.Again:
                 logger.warning("The reader at %s does not keep up; its streams will end", address)
+            except zmq.ZMQError as error:
+                self._sockets.pop(address).close(linger=0)
+                # The other readers' tokens of this step still have to leave.
+                logger.warning("The reader at %s cannot be reached: %s", address, error)
 
-    def _socket(self, address: str) -> "zmq.Socket[bytes]":
+    def _socket(self, address: str) -> Any:
         socket = self._sockets.get(address)
         if socket is None:
-            socket = self._context.socket(zmq.PUSH)
+            socket = self._sockets[address] = self._context.socket(zmq.PUSH)
             socket.setsockopt(zmq.SNDHWM, MESSAGES_QUEUED_MAX)
             socket.setsockopt(zmq.LINGER, 0)
             socket.connect(address)
-            self._sockets[address] = socket
             if len(self._sockets) > READERS_MAX:
                 self._sockets.popitem(last=False)[1].close(linger=0)
         self._sockets.move_to_end(address)

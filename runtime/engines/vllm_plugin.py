@@ -13,7 +13,14 @@ logger = logging.getLogger(__name__)
 
 def register() -> None:
     """Called by vLLM in each of its processes before a model is loaded."""
-    if plugin_is_wanted():
+    if not plugin_is_wanted():
+        return
+    from vllm.platforms import current_platform
+
+    if current_platform.is_cpu():
+        from populace.engines import vllm_cpu_lora
+
+        vllm_cpu_lora.install()
         _avoid_amx_attention()
 
 
@@ -25,10 +32,6 @@ def _avoid_amx_attention() -> None:
     kernel, in float32, and in transformers it says "Paris". It is no faster there either (16
     streams: 331 against 315 tokens/s, within noise). ``tests/end_to_end`` asks that question.
     """
-    from vllm.platforms import current_platform
-
-    if not current_platform.is_cpu():
-        return
     from vllm.v1.attention.backends import cpu_attn
 
     choose = cpu_attn._get_attn_isa

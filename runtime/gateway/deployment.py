@@ -7,25 +7,24 @@ share the port (SO_REUSEPORT).
 
 import asyncio
 import contextlib
-import socket
-from collections.abc import Generator
 from typing import Any, NamedTuple
 
 import ray
-import uvicorn
-from fastapi import FastAPI
 from ray import serve
 
 from populace.actors.engine import BaseInfo
 from populace.directory import Directory
 from populace.engines.client import ReplicaEngine
 from populace.gateway.app import create_app
+from populace.gateway.server import Server, bind
 from populace.host_actor import NAMESPACE, RayHostClient, host_name
+
+# Their types are open: parameters and results unknown to a strict checker.
+_ray: Any = ray
+_serve: Any = serve
 
 APPLICATION = "populace-gateway"
 DEPLOYMENT = "gateway"
-
-BACKLOG = 2048
 
 
 class GatewayOptions(NamedTuple):
@@ -38,14 +37,6 @@ class GatewayOptions(NamedTuple):
     base: BaseInfo
     turn_seconds_max: float
     body_bytes_max: int
-
-
-class Server(uvicorn.Server):
-    """Uvicorn inside a replica: signals are Ray's business."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Generator[None, None, None]:
-        yield
 
 
 class GatewayReplica:
@@ -62,7 +53,7 @@ class GatewayReplica:
             turn_seconds_max=options.turn_seconds_max,
             body_bytes_max=options.body_bytes_max,
         )
-        self._server = Server(server_config(app))
+        self._server = Server(app)
         self._serving = asyncio.create_task(self._server.serve(sockets=[listener]))
 
     async def check_health(self) -> None:
@@ -77,32 +68,15 @@ class GatewayReplica:
             await asyncio.wait_for(self._serving, timeout=5)
 
 
-def server_config(app: FastAPI) -> uvicorn.Config:
-    return uvicorn.Config(
-        app, log_level="warning", access_log=False, lifespan="off", ws="none", backlog=BACKLOG
-    )
-
-
-def bind(host: str, port: int) -> socket.socket:
-    """Listen on the port; raises ``OSError`` if somebody else has it."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-    listener.bind((host, port))
-    listener.setblocking(False)
-    return listener
-
-
 def connect_host(index: int) -> RayHostClient:
     """Find a running host; raises ``ValueError`` if there is none of that index."""
     name = host_name(index)
-    handle: Any = ray.get_actor(name, namespace=NAMESPACE)
+    handle = _ray.get_actor(name, namespace=NAMESPACE)
     return RayHostClient(handle, name)
 
 
 def gateway_application(options: GatewayOptions, *, environment: dict[str, str]) -> serve.Application:
-    deployment = serve.deployment(
+    deployment = _serve.deployment(
         GatewayReplica,
         name=DEPLOYMENT,
         health_check_period_s=10,

@@ -11,7 +11,7 @@ T = TypeVar("T")
 
 
 async def while_connected(request: Request, work: Coroutine[Any, Any, T]) -> T:
-    """Await ``work``; if the client leaves first, cancel it, wait for its end, and raise ``ClientDisconnect``.
+    """Await ``work``; if the client leaves first, cancel it, await its end, raise ``ClientDisconnect``.
 
     The request's body must have been read.
     """

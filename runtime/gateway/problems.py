@@ -27,6 +27,8 @@ def describe_problem(problem: Mapping[str, Any], content_type: str | None) -> tu
 def _describe_body_problem(kind: str, content_type: str | None) -> str:
     if kind == "missing":
         return "The body is empty: send a JSON object."
+    if kind == "string_unicode":
+        return "The body has a parameter whose name is not valid Unicode: it holds a lone surrogate."
     if content_type is None or "json" not in content_type.lower():
         sent = "no Content-Type" if content_type is None else f"Content-Type {content_type}"
         return f"The body came with {sent}: send it with `Content-Type: application/json`."

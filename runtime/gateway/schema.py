@@ -31,7 +31,7 @@ def _encodable(text: str) -> str:
     try:
         text.encode()
     except UnicodeEncodeError:
-        raise ValueError("must be valid Unicode: it holds a lone surrogate") from None
+        raise ValueError("it must be valid Unicode, but holds a lone surrogate") from None
     return text
 
 
@@ -42,9 +42,6 @@ def _branch(value: object) -> str | None:
     return LIST_BRANCH if isinstance(value, list) else None
 
 
-Text = Annotated[str, AfterValidator(_encodable)]
-
-
 def _with(switch: str, value: T, info: ValidationInfo) -> T:
     """Refuse a parameter that would do nothing because ``switch`` is off."""
     if value is not None and not info.data.get(switch):
@@ -52,7 +49,9 @@ def _with(switch: str, value: T, info: ValidationInfo) -> T:
     return value
 
 
-StopText = Annotated[Text, Field(min_length=1)]
+Text = Annotated[str, AfterValidator(_encodable)]
+# The length comes first: after a validator of ours pydantic would count "items".
+NonEmptyText = Annotated[str, Field(min_length=1), AfterValidator(_encodable)]
 Branch = Discriminator(
     _branch, custom_error_type="text_or_list", custom_error_message="Input should be a text or a list"
 )
@@ -88,7 +87,7 @@ class StreamOptions(Body):
 class SamplingBody(Body):
     """What chat and text completions share."""
 
-    model: Annotated[Text, Field(min_length=1, max_length=512)]
+    model: Annotated[str, Field(min_length=1, max_length=512), AfterValidator(_encodable)]
     stream: bool | None = False
     stream_options: StreamOptions | None = None
     max_tokens: TokenCount | None = None
@@ -98,8 +97,8 @@ class SamplingBody(Body):
     seed: Annotated[int, Field(ge=-(2**63), lt=2**63)] | None = None
     stop: (
         Annotated[
-            Annotated[StopText, Tag(TEXT_BRANCH)]
-            | Annotated[list[StopText], Field(max_length=STOP_STRINGS_MAX), Tag(LIST_BRANCH)],
+            Annotated[NonEmptyText, Tag(TEXT_BRANCH)]
+            | Annotated[list[NonEmptyText], Field(max_length=STOP_STRINGS_MAX), Tag(LIST_BRANCH)],
             Branch,
         ]
         | None
@@ -165,7 +164,7 @@ class ChatBody(SamplingBody):
 class CompletionBody(SamplingBody):
     """``POST /v1/completions``: the prompt is read as it is, without the chat template."""
 
-    prompt: Annotated[Text, Field(min_length=1)]
+    prompt: NonEmptyText
     logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
     echo: Literal[False] | None = False
 

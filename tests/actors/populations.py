@@ -1,0 +1,91 @@
+# pyright: reportUnknownMemberType=false
+# Ray's API is partly untyped.
+"""The two runtimes that serve ``Hosts``: two hosts in this process, and two Ray actors."""
+
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import ray
+
+from populace.actors.clock import Clock
+from populace.actors.host import HostLimits, ModelHost
+from populace.config import quiet_environment
+from populace.directory import Directory, LocalHostClient
+from populace.host_actor import NAMESPACE, HostOptions, RayHostClient, host_name, start_hosts
+from populace.policies.placement import shards_of
+from populace.storage.store import Store
+from tests.actors.fakes import BASE
+
+HOSTS = 2
+SHARDS = 4
+LIMITS = HostLimits(mailbox_max=3)
+
+
+def local_hosts(store: Store, clock: Clock) -> list[ModelHost]:
+    return [
+        ModelHost(
+            host_name(number),
+            store,
+            shards_of(number, store.shards, HOSTS),
+            base=BASE.fingerprint,
+            clock=clock,
+            limits=LIMITS,
+        )
+        for number in range(HOSTS)
+    ]
+
+
+def local_directory(hosts: list[ModelHost], store: Store) -> Directory:
+    return Directory([LocalHostClient(host) for host in hosts], shard_count=store.shards)
+
+
+def host_options(store: Store, number: int = 0, hosts: int = 1, limits: HostLimits = LIMITS) -> HostOptions:
+    return HostOptions(
+        number=number,
+        hosts=hosts,
+        data_directory=str(store.path),
+        base=BASE,
+        base_directory="",
+        rank_max=16,
+        limits=limits,
+        has_engine=False,
+    )
+
+
+def ray_directory(handles: list[Any], store: Store) -> Directory:
+    """A directory of its own for each event loop."""
+    clients = [RayHostClient(handle, host_name(number)) for number, handle in enumerate(handles)]
+    return Directory(clients, shard_count=store.shards)
+
+
+@contextmanager
+def ray_running() -> Generator[None]:
+    """A Ray of our own. Not for the whole session: other modules start Populace, and with it Ray."""
+    ray.init(
+        address="local",
+        namespace=NAMESPACE,
+        include_dashboard=False,
+        num_cpus=2,
+        object_store_memory=100 * 2**20,
+        log_to_driver=False,
+    )
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+@contextmanager
+def ray_hosts(path: Path, hosts: int = HOSTS) -> Generator[tuple[Store, list[Any]]]:
+    """Host actors over a new store."""
+    store = Store.create_or_open(path, SHARDS)
+    options = [host_options(store, number, hosts) for number in range(hosts)]
+    handles = start_hosts(options, environment=quiet_environment() | {"OMP_NUM_THREADS": "1"})
+    try:
+        yield store, handles
+    finally:
+        ray.get([handle.close.remote() for handle in handles])
+        for handle in handles:
+            ray.kill(handle)

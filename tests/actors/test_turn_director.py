@@ -1,0 +1,255 @@
+"""One turn from grant to log: what the reader sees when, and what is left when it breaks off."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+
+import pytest
+
+from populace.actors.engine import Delta, GenerateRequest, Message, Sampling
+from populace.actors.errors import EngineUnavailable, HostUnavailable, PromptTooLong, TurnExpired
+from populace.actors.host import ModelHost
+from populace.actors.hosts import ChatRequest
+from populace.actors.turn import Interaction, ModelId, TurnGrant, TurnRequest
+from populace.actors.turn_director import completion_id, direct_turn
+from populace.directory import Directory, LocalHostClient
+from tests.actors.fakes import Dictation, FailingClient, ScriptedEngine, delta, spoken
+from tests.actors.turns import grant_of, reply, take_turn, turn_of
+
+ADA = ModelId("acme", "ada")
+ASKED = (Message("user", "Hi."),)
+
+
+@pytest.fixture
+async def ada(host: ModelHost) -> ModelId:
+    return (await host.create_model(ADA)).model
+
+
+def chat(turn: TurnRequest, raw_prompt: str | None = None) -> ChatRequest:
+    return ChatRequest(turn, ASKED, Sampling(max_tokens=8), raw_prompt)
+
+
+def room_for(messages_max: int) -> ScriptedEngine:
+    """An engine whose context holds so many messages."""
+
+    async def script(request: GenerateRequest) -> AsyncGenerator[Delta, None]:
+        if len(request.prompt) > messages_max:
+            raise PromptTooLong(len(request.prompt), 1, messages_max)
+        yield delta("Hello.", "stop")
+
+    return ScriptedEngine(script)
+
+
+async def converse(host: ModelHost, turns: int) -> None:
+    for number in range(turns):
+        await take_turn(host, turn_of(ADA, f"earlier-{number}", history_of="main"))
+
+
+async def test_a_reader_sees_the_grant_the_deltas_and_the_interaction(host: ModelHost, ada: ModelId) -> None:
+    engine = ScriptedEngine(spoken("Hel", "lo", "."))
+
+    events = [event async for event in direct_turn(host, engine, chat(turn_of(ada)), stream=True)]
+
+    assert isinstance(events[0], TurnGrant)
+    assert [event.text for event in events if isinstance(event, Delta)] == ["Hel", "lo", "."]
+    assert events[-1] == (await host.read_log(ada))[0]
+    assert [(one.prompt, one.adapter, one.stream) for one in engine.requests] == [(ASKED, None, True)]
+
+
+async def test_without_streaming_a_reader_sees_no_deltas(host: ModelHost, ada: ModelId) -> None:
+    engine = ScriptedEngine(spoken("Hel", "lo."))
+
+    events = [type(event) async for event in direct_turn(host, engine, chat(turn_of(ada)))]
+
+    assert events == [TurnGrant, Interaction]
+    assert [one.reply for one in await host.read_log(ada)] == ["Hello."]
+
+
+async def test_the_last_delta_is_held_back_until_the_turn_is_in_the_log(
+    host: ModelHost, ada: ModelId
+) -> None:
+    engine = ScriptedEngine(spoken("Hel", "lo."))
+
+    seen = [
+        (event.text, len(await host.read_log(ada)))
+        async for event in direct_turn(host, engine, chat(turn_of(ada)), stream=True)
+        if isinstance(event, Delta)
+    ]
+
+    assert seen == [("Hel", 0), ("lo.", 1)]
+
+
+async def test_an_operation_that_took_effect_asks_the_engine_nothing(host: ModelHost, ada: ModelId) -> None:
+    engine = ScriptedEngine(spoken("Hello."))
+    made = await take_turn(host, turn_of(ada))
+
+    events = [event async for event in direct_turn(host, engine, chat(turn_of(ada)), stream=True)]
+
+    assert [isinstance(event, Interaction) and event.position for event in events] == [made.position]
+    assert engine.requests == []
+
+
+async def test_an_operation_that_is_tried_again_keeps_its_completion_id(
+    host: ModelHost, ada: ModelId
+) -> None:
+    first = await grant_of(host, turn_of(ada, "op-1"))
+    await host.abandon_turn(first, "its reader left")
+
+    again = await grant_of(host, turn_of(ada, "op-1"))
+    await host.abandon_turn(again, "its reader left")
+    other = await grant_of(host, turn_of(ada, "op-2"))
+    await host.abandon_turn(other, "its reader left")
+
+    assert len({first.ticket, again.ticket, other.ticket}) == 3
+    assert completion_id(first) == completion_id(again) != completion_id(other)
+
+
+async def test_a_reader_that_closes_early_gives_up_the_turn_and_the_engines_slot(
+    host: ModelHost, ada: ModelId
+) -> None:
+    dictation = Dictation()
+    dictation.say(delta("Hel"))
+    engine = ScriptedEngine(dictation)
+
+    async with aclosing(direct_turn(host, engine, chat(turn_of(ada)), stream=True)) as events:
+        async for event in events:
+            if isinstance(event, Delta):
+                break
+
+    assert engine.slots_held == 0
+    assert await host.read_log(ada) == ()
+    assert (await take_turn(host, turn_of(ada))).position == 0
+
+
+async def test_a_cancelled_reader_gives_up_the_turn_and_the_engines_slot(
+    host: ModelHost, ada: ModelId
+) -> None:
+    dictation = Dictation()
+    engine = ScriptedEngine(dictation)
+
+    reader = asyncio.ensure_future(host_chat(host, engine, turn_of(ada)))
+    await dictation.started.wait()
+    reader.cancel()
+    await asyncio.wait([reader])
+
+    assert engine.slots_held == 0
+    assert (await take_turn(host, turn_of(ada, "op-2"))).position == 0
+
+
+async def test_a_reader_that_is_cancelled_during_the_commit_leaves_a_committed_turn(
+    host: ModelHost, ada: ModelId
+) -> None:
+    ended = asyncio.Event()
+
+    async def script(request: GenerateRequest) -> AsyncGenerator[Delta, None]:
+        yield delta("Hello.", "stop")
+        ended.set()
+
+    reader = asyncio.ensure_future(host_chat(host, ScriptedEngine(script), turn_of(ada)))
+    await ended.wait()
+    reader.cancel()
+    await asyncio.wait([reader])
+    again = await host.begin_turn(turn_of(ada))
+
+    assert reader.cancelled()
+    assert isinstance(again, Interaction)
+    assert (again.position, again.reply) == (0, "Hello.")
+    assert (await take_turn(host, turn_of(ada, "op-2"))).position == 1
+
+
+async def test_an_engines_error_reaches_the_reader_and_gives_up_the_turn(
+    host: ModelHost, ada: ModelId
+) -> None:
+    dictation = Dictation()
+    dictation.say(delta("Hel"), EngineUnavailable("it died"))
+    engine = ScriptedEngine(dictation)
+
+    with pytest.raises(EngineUnavailable):
+        await host_chat(host, engine, turn_of(ada))
+
+    assert engine.slots_held == 0
+    assert await host.read_log(ada) == ()
+    assert (await take_turn(host, turn_of(ada))).position == 0
+
+
+async def test_the_reader_learns_why_its_turn_failed_also_when_the_host_is_away(
+    host: ModelHost, ada: ModelId
+) -> None:
+    dictation = Dictation()
+    dictation.say(EngineUnavailable("it died"))
+    client = FailingClient(LocalHostClient(host), {"abandon_turn": [HostUnavailable("host-0", "it died")]})
+    directory = Directory([client], shard_count=4)
+
+    with pytest.raises(EngineUnavailable):
+        await host_chat(directory, ScriptedEngine(dictation), turn_of(ada))
+
+    assert client.calls == ["begin_turn", "abandon_turn"]
+
+
+async def test_a_prompt_that_is_too_long_is_tried_with_half_of_the_history(
+    host: ModelHost, ada: ModelId
+) -> None:
+    await converse(host, 5)
+    engine = room_for(messages_max=5)
+
+    made = await host_chat(host, engine, turn_of(ada, history_of="main"))
+
+    assert [len(request.prompt) for request in engine.requests] == [11, 5]
+    assert engine.requests[1].prompt == (Message("user", "Hi."), Message("assistant", "Hello.")) * 2 + ASKED
+    assert len({request.request_id for request in engine.requests}) == 2
+    assert (made.history_turns, made.messages) == (2, ASKED)
+
+
+async def test_a_prompt_that_is_too_long_without_history_is_refused(host: ModelHost, ada: ModelId) -> None:
+    await converse(host, 2)
+    engine = room_for(messages_max=0)
+
+    with pytest.raises(PromptTooLong):
+        await host_chat(host, engine, turn_of(ada, "op-1", history_of="main"))
+
+    assert [len(request.prompt) for request in engine.requests] == [5, 3, 1]
+    assert len(await host.read_log(ada)) == 2
+    assert (await take_turn(host, turn_of(ada, "op-1"))).position == 2
+
+
+async def test_a_history_over_half_of_the_context_is_not_tried(host: ModelHost, ada: ModelId) -> None:
+    await take_turn(host, turn_of(ada, "long", history_of="main"), "long " * 1000)
+    await converse(host, 1)
+    engine = ScriptedEngine(spoken("Hello."))
+
+    made = await host_chat(host, engine, turn_of(ada, history_of="main"))
+
+    assert [len(request.prompt) for request in engine.requests] == [3]
+    assert made.history_turns == 1
+
+
+async def test_a_raw_prompt_is_read_as_it_is(host: ModelHost, ada: ModelId) -> None:
+    await converse(host, 2)
+    engine = ScriptedEngine(spoken("Hello."))
+
+    made = await host_chat(host, engine, turn_of(ada, history_of="main"), raw_prompt="Once upon")
+
+    assert [request.prompt for request in engine.requests] == ["Once upon"]
+    assert made.history_turns == 0
+
+
+async def test_generation_stops_before_the_deadline(host: ModelHost, ada: ModelId) -> None:
+    engine = ScriptedEngine(Dictation())
+
+    with pytest.raises(TurnExpired):
+        await host_chat(host, engine, turn_of(ada, turn_seconds_max=0.02))
+
+    assert engine.slots_held == 0
+    assert await host.read_log(ada) == ()
+    assert (await take_turn(host, turn_of(ada), reply().text)).position == 0
+
+
+async def host_chat(
+    host: ModelHost | Directory, engine: ScriptedEngine, turn: TurnRequest, raw_prompt: str | None = None
+) -> Interaction:
+    """Read a directed turn to its end."""
+    async with aclosing(direct_turn(host, engine, chat(turn, raw_prompt), stream=True)) as events:
+        async for event in events:
+            if isinstance(event, Interaction):
+                return event
+    raise AssertionError("a directed turn ends with its interaction")

@@ -1,0 +1,26 @@
+"""As much of the newest history as fits, and never a turn without the ones after it."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from populace.policies.history import CHARACTERS_PER_TOKEN, turns_that_fit
+
+lengths = st.lists(st.integers(0, 500), max_size=30)
+tokens = st.integers(0, 500)
+
+
+def test_the_newest_turns_are_kept() -> None:
+    assert turns_that_fit([300, 3000, 150, 150], tokens_max=100) == 2
+
+
+def test_a_turn_that_does_not_fit_ends_the_history() -> None:
+    assert turns_that_fit([1, 301], tokens_max=100) == 0
+
+
+@given(lengths, tokens)
+def test_what_is_kept_fits_and_one_more_would_not(lengths: list[int], tokens_max: int) -> None:
+    kept = turns_that_fit(lengths, tokens_max)
+
+    budget = tokens_max * CHARACTERS_PER_TOKEN
+    assert sum(lengths[len(lengths) - kept :]) <= budget
+    assert kept == len(lengths) or sum(lengths[len(lengths) - kept - 1 :]) > budget

@@ -1,0 +1,110 @@
+"""A whole population in one process: the real application, directory, hosts and store."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, Self
+
+import httpx
+from fastapi import FastAPI
+
+from populace.actors.host import HostLimits, ModelHost
+from populace.actors.turn import Interaction, ModelId
+from populace.clock import SystemClock
+from populace.directory import Directory, LocalHostClient
+from populace.gateway.access import new_key
+from populace.gateway.app import create_app
+from populace.policies.placement import shards_of
+from populace.storage.store import Store
+from tests.runtime.gateway.scripted_engine import BASE, ScriptedEngine
+
+SHARDS = 2
+HOSTS = 2
+MAILBOX_MAX = 2
+BODY_BYTES_MAX = 100_000
+
+
+class Population:
+    """``app`` over two hosts; ``keys`` holds an API key of each tenant, acme and globex."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.engine = ScriptedEngine()
+        self.keys: dict[str, str] = {}
+        self.turn_seconds_max = 60.0
+        self._open()
+
+    @classmethod
+    async def start(cls, path: Path) -> Self:
+        population = cls(path)
+        for tenant in ("acme", "globex"):
+            population.keys[tenant], record = new_key(tenant, "test", now_ms=0)
+            await population.directory.create_key(record)
+        return population
+
+    def restart(self) -> None:
+        """Stop the hosts and the gateway, and start new ones on the same store."""
+        self._close_hosts()
+        self._open()
+
+    def close(self) -> None:
+        assert self.engine.running == set(), "every reply gave its slot back"
+        for host in self.hosts:
+            host.check_integrity()
+        self._close_hosts()
+
+    def make_app(self) -> FastAPI:
+        return create_app(
+            self.directory,
+            self.engine,
+            probe_engine=self.engine.probe,
+            turn_seconds_max=self.turn_seconds_max,
+            body_bytes_max=BODY_BYTES_MAX,
+        )
+
+    @asynccontextmanager
+    async def client(self, tenant: str | None = "acme") -> AsyncGenerator[httpx.AsyncClient, None]:
+        """Talk to the application without a socket, as a tenant or without a key."""
+        headers = {} if tenant is None else {"Authorization": f"Bearer {self.keys[tenant]}"}
+        transport = httpx.ASGITransport(self.app)
+        async with httpx.AsyncClient(
+            transport=transport, base_url="http://populace", headers=headers
+        ) as client:
+            yield client
+
+    async def create(self, name: str, tenant: str = "acme") -> None:
+        await self.directory.create_model(ModelId(tenant, name))
+
+    async def log(self, name: str, tenant: str = "acme") -> tuple[Interaction, ...]:
+        return await self.directory.read_log(ModelId(tenant, name))
+
+    async def wait_waiting(self, count: int) -> None:
+        """Wait until so many turns wait for a model: other connections cause it, so it is polled."""
+        async with asyncio.timeout(10):
+            while sum([host.waiting for host in await self.directory.statistics()]) != count:  # noqa: ASYNC110
+                await asyncio.sleep(0.002)
+
+    def _open(self) -> None:
+        store = Store.create_or_open(self._path, SHARDS)
+        self.hosts = [
+            ModelHost(
+                f"host-{index}",
+                store,
+                shards_of(index, SHARDS, HOSTS),
+                base=BASE.fingerprint,
+                clock=SystemClock(),
+                limits=HostLimits(mailbox_max=MAILBOX_MAX),
+            )
+            for index in range(HOSTS)
+        ]
+        self.directory = Directory([LocalHostClient(host) for host in self.hosts], shard_count=SHARDS)
+        self.app = self.make_app()
+
+    def _close_hosts(self) -> None:
+        for host in self.hosts:
+            host.close()
+
+
+def chat_body(text: str = "hello", model: str = "ada", **options: Any) -> dict[str, Any]:
+    return {"model": model, "messages": [{"role": "user", "content": text}], **options}

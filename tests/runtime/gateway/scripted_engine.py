@@ -1,0 +1,73 @@
+"""An engine whose replies a test writes, and can hold before any of their tokens."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+
+from populace.actors.engine import BaseInfo, Delta, EngineStatistics, GenerateRequest, TokenLogprob
+from populace.actors.errors import PromptTooLong
+
+BASE = BaseInfo("scripted", "f" * 64, 1000)
+
+
+class ScriptedEngine:
+    """Answers ``reply <n>`` and ``ending``, where n counts the requests, a token at a time.
+
+    ``hold_before`` names the token that waits for ``gate``; ``held`` is set when a reply waits
+    there. ``failure`` is raised instead of token ``fail_before``.
+    """
+
+    def __init__(self) -> None:
+        self.ending: tuple[str, ...] = (" to", " you")
+        self.requests: list[GenerateRequest] = []
+        self.running: set[str] = set()
+        self.hold_before: int | None = None
+        self.held = asyncio.Event()
+        self.gate = asyncio.Event()
+        self.freed = asyncio.Event()
+        self.fail_before = 0
+        self.failure: Exception | None = None
+
+    @property
+    def base(self) -> BaseInfo:
+        return BASE
+
+    async def generate(self, request: GenerateRequest) -> AsyncGenerator[Delta, None]:
+        self.requests.append(request)
+        tokens = (f"reply {len(self.requests)}", *self.ending)
+        prompt_tokens = prompt_length(request)
+        if prompt_tokens + len(tokens) > BASE.context_tokens:
+            raise PromptTooLong(prompt_tokens, len(tokens), BASE.context_tokens)
+        self.running.add(request.request_id)
+        try:
+            for index, text in enumerate(tokens):
+                if self.failure is not None and index == self.fail_before:
+                    raise self.failure
+                if index == self.hold_before:
+                    self.held.set()
+                    await self.gate.wait()
+                row = TokenLogprob(index, text, -0.5, ((index, text, -0.5), (99, "other", -1.5)))
+                yield Delta(
+                    text=text,
+                    token_ids=(index,),
+                    prompt_tokens=prompt_tokens,
+                    logprobs=() if request.sampling.logprobs is None else (row,),
+                    finish_reason="stop" if index == len(tokens) - 1 else None,
+                )
+        finally:
+            self.running.discard(request.request_id)
+            self.freed.set()
+
+    async def wait_freed(self) -> None:
+        """Wait until a reply has given its slot back."""
+        async with asyncio.timeout(10):
+            await self.freed.wait()
+
+    async def probe(self) -> EngineStatistics:
+        return EngineStatistics(running=len(self.running), waiting=0, adapters_hot=0, adapter_slots=4)
+
+
+def prompt_length(request: GenerateRequest) -> int:
+    """Count words, which are this engine's tokens."""
+    if isinstance(request.prompt, str):
+        return len(request.prompt.split())
+    return sum(len(str(part).split()) for part in request.prompt)

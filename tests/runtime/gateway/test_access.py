@@ -1,0 +1,157 @@
+"""Who is calling comes from the API key alone, and without one nothing is looked at."""
+
+import hmac
+import time
+from dataclasses import replace
+
+import httpx
+import pytest
+
+from populace.gateway.access import CACHE_SECONDS, Access, new_key
+from tests.runtime.gateway.population import Population, chat_body
+
+CHAT = "/v1/chat/completions"
+
+
+def altered(key: str) -> str:
+    """Change the last character of a key's secret."""
+    return key[:-1] + ("A" if key[-1] != "A" else "B")
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        None,
+        "",
+        "Bearer",
+        "Bearer ",
+        "Basic dTpw",
+        "Bearer nonsense",
+        "Bearer populace_0000000000000000_" + "A" * 43,
+        "Bearer populace_0000000000000000_" + "A" * 44,
+        "Bearer populace_000000000000000G_" + "A" * 43,
+        "Bearer \xff",
+        "Bearer " + "x" * 10_000,
+    ],
+)
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("POST", CHAT),
+        ("POST", "/v1/completions"),
+        ("GET", "/v1/models"),
+        ("GET", "/v1/models/ada"),
+        ("POST", "/v1/personal-models"),
+        ("GET", "/v1/personal-models"),
+        ("GET", "/v1/personal-models/ada"),
+        ("DELETE", "/v1/personal-models/ada"),
+        ("GET", "/v1/personal-models/ada/interactions"),
+    ],
+)
+async def test_without_a_known_key_every_route_is_401(
+    population: Population, method: str, path: str, header: str | None
+) -> None:
+    headers = {} if header is None else {"Authorization": header.encode("latin-1")}
+    async with population.client(None) as client:
+        reply = await client.request(method, path, headers=headers, content=b"{")  # type: ignore[arg-type]
+
+    assert reply.status_code == 401
+    assert reply.headers["www-authenticate"] == "Bearer"
+    assert reply.json()["error"]["type"] == "authentication_error"
+    assert reply.json()["error"]["code"] == "invalid_api_key"
+
+
+async def test_a_wrong_secret_is_answered_like_an_unknown_key(population: Population) -> None:
+    wrong, unknown = altered(population.keys["acme"]), new_key("acme", "lost", now_ms=0)[0]
+    async with population.client(None) as client:
+        replies = [
+            await client.get("/v1/models", headers={"Authorization": f"Bearer {key}"})
+            for key in (wrong, unknown)
+        ]
+
+    assert [reply.status_code for reply in replies] == [401, 401]
+    assert replies[0].content == replies[1].content
+
+
+async def test_secrets_are_compared_in_constant_time_also_where_there_is_no_key(
+    population: Population, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compared: list[bool] = []
+    compare = hmac.compare_digest
+
+    def spy(first: bytes, second: bytes) -> bool:
+        compared.append(compare(first, second))
+        return compared[-1]
+
+    monkeypatch.setattr("populace.gateway.access.hmac.compare_digest", spy)
+    keys = (population.keys["acme"], altered(population.keys["acme"]), new_key("acme", "lost", now_ms=0)[0])
+    async with population.client(None) as client:
+        for key in keys:
+            await client.get("/v1/models", headers={"Authorization": f"Bearer {key}"})
+
+    assert compared == [True, False, False]
+
+
+async def test_the_tenant_comes_from_the_key_and_from_nothing_else(population: Population) -> None:
+    await population.create("ada", tenant="globex")
+    async with population.client("globex") as client:
+        reply = await client.post(
+            CHAT,
+            json=chat_body(user="acme", metadata={"tenant": "acme"}),
+            headers={"X-Tenant": "acme", "OpenAI-Organization": "acme"},
+        )
+
+    assert reply.status_code == 200
+    assert len(await population.log("ada", tenant="globex")) == 1
+    assert await population.log("ada") == ()
+
+
+async def test_only_the_hash_of_a_secret_is_kept() -> None:
+    key, record = new_key("acme", "laptop", now_ms=5)
+
+    secret = key.rsplit("_", 1)[1]
+
+    assert secret not in repr(record)
+    assert len(record.secret_sha256) == 32
+
+
+async def test_a_revoked_key_is_refused_within_the_cache_time(population: Population) -> None:
+    now = time.monotonic()
+    key = population.keys["acme"]
+    access = Access(population.directory, monotonic=lambda: now)
+    state = population.app.state
+    state.gateway = replace(state.gateway, access=access)
+    headers = {"Authorization": f"Bearer {key}"}
+    async with population.client(None) as client:
+        before = await client.get("/v1/models", headers=headers)
+        await population.directory.revoke_key(key.split("_")[1])
+        cached = await client.get("/v1/models", headers=headers)
+        now += CACHE_SECONDS + 0.001
+        after = await client.get("/v1/models", headers=headers)
+
+    assert [reply.status_code for reply in (before, cached, after)] == [200, 200, 401]
+
+
+async def test_a_wrong_secret_is_refused_while_the_right_one_is_remembered(population: Population) -> None:
+    key = population.keys["acme"]
+    async with population.client(None) as client:
+        statuses = [
+            (await client.get("/v1/models", headers={"Authorization": f"Bearer {one}"})).status_code
+            for one in (key, altered(key), key)
+        ]
+
+    assert statuses == [200, 401, 200]
+
+
+async def test_a_key_created_later_is_accepted_at_once(
+    client: httpx.AsyncClient, population: Population
+) -> None:
+    key, record = new_key("acme", "second", now_ms=0)
+    headers = {"Authorization": f"Bearer {key}"}
+    before = await client.get("/v1/models", headers=headers)
+    await population.directory.create_key(record)
+
+    after = await client.get("/v1/models", headers=headers)
+
+    assert (before.status_code, after.status_code) == (401, 200)
+    assert await population.directory.find_key(record.key_id) == record

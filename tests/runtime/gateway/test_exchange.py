@@ -1,0 +1,142 @@
+"""What an answer makes of the parts of a turn, where no population would bring them about."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+
+import pytest
+from fastapi.responses import Response
+from starlette.types import Message as AsgiMessage
+
+from populace.actors.engine import Delta, Message
+from populace.actors.turn import Interaction, ModelId, TurnGrant
+from populace.gateway.errors import TEXT_LENGTH_MAX, error_body
+from populace.gateway.event_stream import EventStream
+from populace.gateway.exchange import Exchange, Part
+from populace.gateway.metrics import GatewayMetrics
+from tests.runtime.gateway.scripted_engine import BASE
+
+ADA = ModelId("acme", "ada")
+GRANT = TurnGrant(
+    model=ADA,
+    operation="key-k",
+    body_hash=b"",
+    ticket="1",
+    position=4,
+    revision="base",
+    adapter=None,
+    base=BASE.fingerprint,
+    memory_version=0,
+    history=(),
+    history_of=None,
+    turn_seconds_max=60.0,
+)
+DELTAS = (Delta("good ", (1,), 2), Delta("day", (2,), 2, (), "stop"))
+
+
+def recorded(reply: str) -> Interaction:
+    """The turn of ``GRANT`` as an earlier call committed it."""
+    return Interaction(
+        model=ADA,
+        position=4,
+        operation="key-k",
+        completion_id="chatcmpl-1",
+        messages=(Message("user", "hello"),),
+        reply=reply,
+        finish_reason="stop",
+        prompt_tokens=2,
+        completion_tokens=2,
+        revision="base",
+        base=BASE.fingerprint,
+        memory_version=0,
+        created_ms=5000,
+        replayed=True,
+    )
+
+
+async def turn_of(*parts: Part) -> AsyncGenerator[Part, None]:
+    for part in parts:
+        yield part
+
+
+async def body_of(response: Response) -> str:
+    """Run a response for a client that stays to its end."""
+    ended = asyncio.Event()
+    chunks: list[bytes] = []
+
+    async def receive() -> AsgiMessage:
+        await ended.wait()
+        return {"type": "http.disconnect"}
+
+    async def send(message: AsgiMessage) -> None:
+        chunks.append(message.get("body", b""))
+
+    await response({"type": "http"}, receive, send)
+    return b"".join(chunks).decode()
+
+
+@pytest.fixture
+def exchange() -> Exchange:
+    metrics = GatewayMetrics()
+    return Exchange(metrics, BASE, "ada", is_chat=True, wants_usage=False, started=metrics.started())
+
+
+async def test_a_stream_that_another_call_overtook_does_not_end_as_if_it_were_recorded(
+    exchange: Exchange,
+) -> None:
+    response = await exchange.streamed(turn_of(GRANT, *DELTAS, recorded("another reply")))
+
+    body = await body_of(response)
+
+    assert '"code":"turn_expired"' in body
+    assert "[DONE]" not in body
+
+
+async def test_a_stream_whose_commit_took_effect_at_an_earlier_try_ends_well(exchange: Exchange) -> None:
+    response = await exchange.streamed(turn_of(GRANT, *DELTAS, recorded("good day")))
+
+    body = await body_of(response)
+
+    assert '"replayed":true' in body
+    assert body.endswith("data: [DONE]\n\n")
+
+
+async def test_a_whole_answer_is_what_the_log_holds(exchange: Exchange) -> None:
+    response = await exchange.whole(turn_of(GRANT, *DELTAS, recorded("another reply")))
+
+    assert '"content":"another reply"' in await body_of(response)
+
+
+async def test_a_client_that_is_gone_before_the_first_event_leaves_nothing_open() -> None:
+    closed: list[str] = []
+
+    async def source() -> AsyncGenerator[int, None]:
+        try:
+            yield 1
+            yield 2
+        finally:
+            closed.append("source")
+
+    async def events() -> AsyncGenerator[bytes, None]:
+        yield b"never sent"
+
+    async def receive() -> AsgiMessage:
+        return {"type": "http.disconnect"}
+
+    async def send(message: AsgiMessage) -> None:
+        del message
+        await asyncio.Event().wait()
+
+    turn = source()
+    await anext(turn)
+    response = EventStream(events(), turn, {})
+
+    await response({"type": "http"}, receive, send)
+
+    assert closed == ["source"]
+
+
+def test_an_error_quotes_its_caller_readably() -> None:
+    body = error_body("\ud800" + "x" * 5000, status=400, code="c", parameter="\udfff")
+
+    assert body["error"]["message"] == "\\ud800" + "x" * (TEXT_LENGTH_MAX - 1) + "…"
+    assert body["error"]["param"] == "\\udfff"

@@ -1,0 +1,140 @@
+"""Health, readiness and metrics: for machines, without a key, and without anybody's name."""
+
+from typing import Any
+
+import httpx
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from populace.actors.engine import EngineStatistics
+from populace.actors.errors import EngineUnavailable, HostUnavailable
+from populace.directory import Directory
+from populace.gateway.app import create_app
+from tests.runtime.gateway.population import Population, chat_body
+
+
+def samples_of(text: str) -> dict[tuple[str, tuple[str, ...]], float]:
+    """Parse the metrics; each series is told apart by its name and label values."""
+    return {
+        (sample.name, tuple(sample.labels.values())): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+        if not sample.name.endswith("_created")
+    }
+
+
+async def engine_is_down() -> EngineStatistics:
+    raise EngineUnavailable("no replica")
+
+
+class UnreachableHost:
+    """A host whose process is gone."""
+
+    async def call(self, name: str, *args: Any, **options: Any) -> Any:
+        raise HostUnavailable("host-0", "it restarts")
+
+
+async def test_a_process_that_answers_is_healthy(population: Population) -> None:
+    async with population.client(None) as client:
+        reply = await client.get("/healthz")
+
+    assert (reply.status_code, reply.json()) == (200, {"status": "ok"})
+
+
+async def test_a_population_that_answers_is_ready(population: Population) -> None:
+    async with population.client(None) as client:
+        reply = await client.get("/readyz")
+
+    assert (reply.status_code, reply.json()) == (200, {"status": "ready", "hosts": "ok", "engine": "ok"})
+
+
+async def test_readiness_names_the_engine_that_is_down(population: Population) -> None:
+    app = create_app(population.directory, population.engine, probe_engine=engine_is_down)
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://populace") as client:
+        reply = await client.get("/readyz")
+
+    assert reply.status_code == 503
+    assert reply.json() == {"status": "not_ready", "hosts": "ok", "engine": "unavailable"}
+
+
+async def test_readiness_names_the_hosts_that_are_down(
+    population: Population, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("populace.gateway.operations.PROBE_SECONDS_MAX", 0.05)
+    directory = Directory([UnreachableHost()], shard_count=1)
+    app = create_app(directory, population.engine, probe_engine=population.engine.probe)
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://populace") as client:
+        reply = await client.get("/readyz")
+
+    assert reply.status_code == 503
+    assert reply.json() == {"status": "not_ready", "hosts": "unavailable", "engine": "ok"}
+
+
+async def test_metrics_count_answers_tokens_and_turns(client: httpx.AsyncClient) -> None:
+    first = await client.post("/v1/chat/completions", json=chat_body())
+    await client.post("/v1/chat/completions", json=chat_body(stream=True))
+    await client.post("/v1/chat/completions", json=chat_body(model="nobody"))
+
+    reply = await client.get("/metrics")
+
+    samples = samples_of(reply.text)
+    assert reply.headers["content-type"].startswith("text/plain; version=")
+    assert samples["populace_http_requests_total", ("/v1/chat/completions", "200")] == 2
+    assert samples["populace_http_requests_total", ("/v1/chat/completions", "404")] == 1
+    assert samples["populace_tokens_total", ("completion",)] == 6
+    assert samples["populace_tokens_total", ("prompt",)] == 2 * first.json()["usage"]["prompt_tokens"]
+    assert samples["populace_first_token_seconds_count", ()] == 1
+    assert samples["populace_reply_seconds_count", ()] == 2
+    turns = [value for (name, _), value in samples.items() if name == "populace_host_turns_total"]
+    assert sum(turns) == 2
+    assert samples["populace_engine_adapter_slots", ()] == 4
+
+
+async def test_an_unexpected_failure_is_counted_as_500(
+    client: httpx.AsyncClient, population: Population
+) -> None:
+    population.engine.failure = ZeroDivisionError()
+    await client.post("/v1/chat/completions", json=chat_body())
+
+    samples = samples_of((await client.get("/metrics")).text)
+
+    assert samples["populace_http_requests_total", ("/v1/chat/completions", "500")] == 1
+
+
+async def test_series_stay_bounded_and_name_nobody(client: httpx.AsyncClient, population: Population) -> None:
+    async def round_of_requests(name: str) -> set[tuple[str, tuple[str, ...]]]:
+        await client.get(f"/random/{name}")
+        await client.request("BREW", f"/v1/models/{name}")
+        await client.get(f"/v1/models/{name}")
+        await client.get(f"/v1/personal-models/{name}")
+        await client.post("/v1/chat/completions", json=chat_body(model=name))
+        return set(samples_of((await client.get("/metrics")).text))
+
+    await round_of_requests("first")
+    before = await round_of_requests("second")
+
+    for number in range(200):
+        await round_of_requests(f"model-{number}")
+
+    assert await round_of_requests("last") == before
+    text = (await client.get("/metrics")).text
+    assert not any(name in text for name in ("acme", "globex", '"ada"', "model-7", "random"))
+
+
+async def test_what_cannot_be_reached_has_no_samples(population: Population) -> None:
+    app = create_app(population.directory, population.engine, probe_engine=engine_is_down)
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://populace") as client:
+        reply = await client.get("/metrics")
+
+    names = {name for name, _ in samples_of(reply.text)}
+    assert "populace_host_active" in names
+    assert "populace_engine_running" not in names
+
+
+async def test_the_api_describes_itself_without_pages_from_elsewhere(population: Population) -> None:
+    async with population.client(None) as client:
+        description = await client.get("/openapi.json")
+        pages = [await client.get(path) for path in ("/docs", "/redoc")]
+
+    assert "/v1/chat/completions" in description.json()["paths"]
+    assert [page.status_code for page in pages] == [404, 404]

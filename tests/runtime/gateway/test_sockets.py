@@ -1,0 +1,219 @@
+"""What only a socket shows: clients that leave, bytes that are not HTTP, bodies without end."""
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator
+
+import httpx
+import pytest
+
+from tests.runtime.gateway.population import BODY_BYTES_MAX, Population, chat_body
+
+CHAT = "/v1/chat/completions"
+WAIT_SECONDS_MAX = 10.0
+
+
+def request_bytes(population: Population, body: dict[str, object], *headers: str) -> bytes:
+    """Write a chat request as it crosses the wire."""
+    content = json.dumps(body).encode()
+    lines = (
+        f"POST {CHAT} HTTP/1.1",
+        "Host: populace",
+        f"Authorization: Bearer {population.keys['acme']}",
+        "Content-Type: application/json",
+        f"Content-Length: {len(content)}",
+        *headers,
+        "\r\n",
+    )
+    return "\r\n".join(lines).encode() + content
+
+
+async def answer_to(address: tuple[str, int], content: bytes) -> bytes:
+    """Send bytes on a connection of their own and read until the server closes it."""
+    reader, writer = await asyncio.open_connection(*address)
+    writer.write(content)
+    async with asyncio.timeout(WAIT_SECONDS_MAX):
+        answer = await reader.read()
+    writer.close()
+    return answer
+
+
+async def check_serves(population: Population, url: str) -> None:
+    """Another person's turn works."""
+    population.engine.hold_before = None
+    headers = {"Authorization": f"Bearer {population.keys['acme']}"}
+    async with httpx.AsyncClient(base_url=url, headers=headers) as client:
+        reply = await client.post(CHAT, json=chat_body("still there?"))
+    assert reply.status_code == 200
+
+
+async def leave_when_held(
+    population: Population, address: tuple[str, int], body: dict[str, object], *headers: str
+) -> None:
+    """Send a request and close the connection as soon as the engine waits at the gate."""
+    _, writer = await asyncio.open_connection(*address)
+    writer.write(request_bytes(population, body, *headers))
+    async with asyncio.timeout(WAIT_SECONDS_MAX):
+        await population.engine.held.wait()
+    writer.close()
+
+
+@pytest.mark.parametrize("held_before", [0, 1])
+@pytest.mark.parametrize("model", ["ada", "base"])
+@pytest.mark.parametrize("header", ["Accept: */*", "Idempotency-Key: k"])
+async def test_a_client_that_leaves_its_stream_frees_engine_and_model(
+    population: Population, address: tuple[str, int], url: str, held_before: int, model: str, header: str
+) -> None:
+    population.engine.hold_before = held_before
+    await leave_when_held(population, address, chat_body(model=model, stream=True), header)
+
+    await population.engine.wait_freed()
+
+    assert population.engine.running == set()
+    await check_serves(population, url)
+    assert [turn.messages[0].content for turn in await population.log("ada")] == ["still there?"]
+
+
+@pytest.mark.parametrize("model", ["ada", "base"])
+async def test_a_client_that_leaves_without_a_key_gives_up_its_turn(
+    population: Population, address: tuple[str, int], url: str, model: str
+) -> None:
+    population.engine.hold_before = 1
+    await leave_when_held(population, address, chat_body(model=model))
+
+    await population.engine.wait_freed()
+
+    await check_serves(population, url)
+    assert [turn.messages[0].content for turn in await population.log("ada")] == ["still there?"]
+
+
+async def test_a_client_that_leaves_with_a_key_finds_its_answer_later(
+    population: Population, address: tuple[str, int], url: str
+) -> None:
+    population.engine.hold_before = 1
+    await leave_when_held(population, address, chat_body(), "Idempotency-Key: k")
+    await check_gone(address, population)
+    population.engine.gate.set()
+    await population.engine.wait_freed()
+
+    headers = {"Authorization": f"Bearer {population.keys['acme']}", "Idempotency-Key": "k"}
+    async with httpx.AsyncClient(base_url=url, headers=headers) as client:
+        reply = await client.post(CHAT, json=chat_body())
+
+    (turn,) = await population.log("ada")
+    assert reply.json()["id"] == turn.completion_id
+    assert reply.json()["choices"][0]["message"]["content"] == "reply 1 to you"
+    assert len(population.engine.requests) == 1
+
+
+async def check_gone(address: tuple[str, int], population: Population) -> None:
+    """Make sure that the server has seen what came before: a later connection was answered."""
+    answer = await answer_to(address, b"GET /healthz HTTP/1.1\r\nHost: p\r\nConnection: close\r\n\r\n")
+    assert answer.startswith(b"HTTP/1.1 200")
+    assert len(population.engine.running) == 1
+
+
+async def test_a_client_that_leaves_the_queue_gives_up_its_place(
+    population: Population, address: tuple[str, int], url: str
+) -> None:
+    population.engine.hold_before = 1
+    first = asyncio.create_task(
+        answer_to(address, request_bytes(population, chat_body("one"), "Connection: close"))
+    )
+    await population.engine.held.wait()
+    _, writer = await asyncio.open_connection(*address)
+    writer.write(request_bytes(population, chat_body("two", stream=True)))
+    await population.wait_waiting(1)
+    writer.close()
+
+    await population.wait_waiting(0)
+
+    population.engine.gate.set()
+    assert (await first).startswith(b"HTTP/1.1 200")
+    await check_serves(population, url)
+    assert [turn.messages[0].content for turn in await population.log("ada")] == ["one", "still there?"]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(200),
+        b"HELLO\r\n\r\n",
+        b"GET / HTTP/1.1\r\nContent-Length: x\r\n\r\n",
+        b"POST / HTTP/1.1\r\nContent-Length: " + b"9" * 5000 + b"\r\n\r\n",
+        b"GET /\x00 HTTP/1.1\r\n\r\n",
+    ],
+    ids=["tls", "words", "length-is-no-number", "length-is-huge", "nul-in-path"],
+)
+async def test_bytes_that_are_not_http_are_refused(
+    population: Population, address: tuple[str, int], url: str, content: bytes
+) -> None:
+    answer = await answer_to(address, content)
+
+    assert answer.startswith(b"HTTP/1.1 400")
+    await check_serves(population, url)
+
+
+async def test_a_large_body_is_413_and_the_connection_still_answers_it(
+    population: Population, url: str
+) -> None:
+    headers = {"Authorization": f"Bearer {population.keys['acme']}", "Content-Type": "application/json"}
+    async with httpx.AsyncClient(base_url=url, headers=headers) as client:
+        reply = await client.post(CHAT, content=b"x" * 10_000_000)
+
+    assert reply.status_code == 413
+    assert reply.json()["error"]["code"] == "request_too_large"
+    await check_serves(population, url)
+
+
+@pytest.mark.parametrize("path", [CHAT, "/v1/completions", "/v1/personal-models"])
+async def test_a_chunked_body_over_the_limit_is_413(population: Population, url: str, path: str) -> None:
+    async def chunks() -> AsyncGenerator[bytes, None]:
+        for _ in range(BODY_BYTES_MAX // 10_000 + 2):
+            yield b" " * 10_000
+
+    headers = {"Authorization": f"Bearer {population.keys['acme']}", "Content-Type": "application/json"}
+    async with httpx.AsyncClient(base_url=url, headers=headers) as client:
+        reply = await client.post(path, content=chunks())
+
+    assert reply.status_code == 413
+    assert reply.json()["error"]["code"] == "request_too_large"
+    await check_serves(population, url)
+
+
+async def test_invalid_utf8_is_400(population: Population, url: str) -> None:
+    headers = {"Authorization": f"Bearer {population.keys['acme']}", "Content-Type": "application/json"}
+    async with httpx.AsyncClient(base_url=url, headers=headers) as client:
+        reply = await client.post(CHAT, content=b'{"model": "\xc3\x28"}')
+
+    assert reply.status_code == 400
+    assert "UTF-8" in reply.json()["error"]["message"]
+
+
+async def test_a_client_that_leaves_in_its_body_does_no_harm(
+    population: Population, address: tuple[str, int], url: str
+) -> None:
+    _, writer = await asyncio.open_connection(*address)
+    writer.write(request_bytes(population, chat_body("x" * 1000))[:-500])
+    await writer.drain()
+    writer.close()
+
+    await check_serves(population, url)
+
+    assert len(await population.log("ada")) == 1
+
+
+async def test_half_an_answer_never_looks_whole(
+    population: Population, address: tuple[str, int], url: str
+) -> None:
+    population.engine.fail_before = 1
+    population.engine.failure = ZeroDivisionError("secret detail")
+
+    answer = await answer_to(address, request_bytes(population, chat_body(stream=True), "Connection: close"))
+
+    population.engine.failure = None
+    assert answer.startswith(b"HTTP/1.1 200")
+    assert b'"code":"internal_error"' in answer
+    assert b"[DONE]" not in answer
+    assert b"secret" not in answer
+    await check_serves(population, url)

@@ -1,0 +1,309 @@
+"""Messages between clients and a host actor, and what is left after the actor's process was killed."""
+
+import asyncio
+import os
+import signal
+from collections import Counter
+from collections.abc import AsyncGenerator, Generator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ray.exceptions import ActorUnavailableError
+
+from populace import host_actor
+from populace.actors.errors import HostUnavailable, TurnExpired
+from populace.actors.host import HostLimits
+from populace.actors.turn import Interaction, ModelId, TurnGrant
+from populace.directory import Directory
+from populace.host_actor import CALLS_PER_MESSAGE_MAX, HostActor, RayHostClient, Waiting
+from populace.storage.errors import ModelNotFound, PositionConflict
+from populace.storage.store import Store
+from tests.actors.populations import SHARDS, host_options, ray_directory, ray_hosts, ray_running
+from tests.actors.turns import grant_of, queue_turn, reply, take_turn, turn_of, wait_until
+
+ADA, BEN = ModelId("acme", "ada"), ModelId("acme", "ben")
+CLIENTS = 20
+TURNS_OF_A_CLIENT = 8
+ACKNOWLEDGED_BEFORE_THE_KILL = 40
+
+
+class Method:
+    """One method of a Ray handle: counts its messages, holds their answers while the gate is closed."""
+
+    def __init__(self, handle: "ActorHandle", name: str) -> None:
+        self._handle = handle
+        self._name = name
+
+    def remote(self, *args: Any) -> "asyncio.Task[Any]":
+        self._handle.messages[self._name] += 1
+        return asyncio.create_task(self._answer(args))
+
+    async def _answer(self, args: tuple[Any, ...]) -> Any:
+        if self._handle.failure is not None:
+            raise self._handle.failure
+        result = await getattr(self._handle.actor, self._name)(*args)
+        self._handle.answered.set()
+        await self._handle.gate.wait()
+        return result
+
+
+class ActorHandle:
+    """A handle on an actor in this process, in place of Ray's."""
+
+    def __init__(self, actor: HostActor) -> None:
+        self.actor = actor
+        self.messages: Counter[str] = Counter()
+        self.answered = asyncio.Event()
+        self.gate = asyncio.Event()
+        self.gate.set()
+        self.failure: Exception | None = None
+
+    def __getattr__(self, name: str) -> Method:
+        return Method(self, name)
+
+
+@pytest.fixture
+async def handle(tmp_path: Path) -> AsyncGenerator[ActorHandle]:
+    actor = HostActor(host_options(Store.create_or_open(tmp_path / "store", SHARDS)))
+    yield ActorHandle(actor)
+    await actor.check_integrity()
+    await actor.close()
+
+
+@pytest.fixture
+async def directory(handle: ActorHandle) -> Directory:
+    directory = ray_directory([handle], Store.open(Path((await handle.actor.describe()).data_directory)))
+    for model in (ADA, BEN):
+        await directory.create_model(model)
+    handle.messages.clear()
+    return directory
+
+
+def tasks_of(directory: Directory, count: int) -> list["asyncio.Task[Any]"]:
+    return [asyncio.ensure_future(directory.show_model(ADA)) for _ in range(count)]
+
+
+async def test_calls_of_one_turn_of_the_event_loop_share_a_message(
+    handle: ActorHandle, directory: Directory
+) -> None:
+    views = await asyncio.gather(*tasks_of(directory, 300), directory.show_model(BEN))
+
+    assert {view.model for view in views} == {ADA, BEN}
+    assert handle.messages == {"call_many": 1}
+
+
+async def test_more_calls_than_a_message_carries_take_another(
+    handle: ActorHandle, directory: Directory
+) -> None:
+    await asyncio.gather(*tasks_of(directory, 2 * CALLS_PER_MESSAGE_MAX + 1))
+
+    assert handle.messages == {"call_many": 3}
+
+
+async def test_an_error_reaches_its_own_caller_only(directory: Directory) -> None:
+    found, missing = await asyncio.gather(
+        directory.show_model(ADA), directory.show_model(ModelId("acme", "nobody")), return_exceptions=True
+    )
+
+    assert not isinstance(found, BaseException)
+    assert isinstance(missing, ModelNotFound)
+
+
+async def test_a_call_that_waits_does_not_hold_up_its_neighbours(
+    handle: ActorHandle, directory: Directory
+) -> None:
+    running = await grant_of(directory, turn_of(ADA, "op-1"))
+
+    waiting = asyncio.ensure_future(directory.begin_turn(turn_of(ADA, "op-2")))
+    neighbour = await directory.show_model(BEN)
+    assert not waiting.done()
+    await directory.abandon_turn(running, "its reader left")
+    granted = await waiting
+
+    assert neighbour.model == BEN
+    assert isinstance(granted, TurnGrant)
+    assert handle.messages == {"call_many": 3, "collect": 1}
+    await directory.abandon_turn(granted, "the test ends")
+
+
+async def test_callers_who_left_do_not_strand_those_who_wait_behind_them(
+    handle: ActorHandle, directory: Directory
+) -> None:
+    leaving, staying = tasks_of(directory, CALLS_PER_MESSAGE_MAX), tasks_of(directory, 1)
+
+    await asyncio.sleep(0)
+    for task in leaving:
+        task.cancel()
+
+    assert (await staying[0]).model == ADA
+    assert handle.messages == {"call_many": 1}
+
+
+async def test_a_turn_granted_to_a_caller_who_left_is_given_back(
+    handle: ActorHandle, directory: Directory
+) -> None:
+    handle.answered.clear()
+    handle.gate.clear()
+    leaving = asyncio.ensure_future(directory.begin_turn(turn_of(ADA, "op-1")))
+    await handle.answered.wait()
+
+    leaving.cancel()
+    handle.gate.set()
+
+    assert (await take_turn(directory, turn_of(ADA, "op-2"))).position == 0
+    assert leaving.cancelled()
+
+
+async def test_a_turn_collected_for_a_caller_who_left_is_given_back(
+    handle: ActorHandle, directory: Directory
+) -> None:
+    running = await grant_of(directory, turn_of(ADA, "op-1"))
+    leaving = await queue_turn(directory, turn_of(ADA, "op-2"))
+    abandoning = asyncio.ensure_future(directory.abandon_turn(running, "its reader left"))
+    handle.answered.clear()
+    handle.gate.clear()
+    await handle.answered.wait()
+
+    leaving.cancel()
+    handle.gate.set()
+    await abandoning
+
+    assert (await take_turn(directory, turn_of(ADA, "op-3"))).position == 0
+
+
+async def test_a_waiting_turn_that_came_before_its_caller_was_told_so_is_given_back(
+    handle: ActorHandle, directory: Directory
+) -> None:
+    running = await grant_of(directory, turn_of(ADA, "op-1"))
+    (waiting,) = await handle.actor.call_many([("begin_turn", (turn_of(ADA, "op-2"),), {})])
+    await directory.abandon_turn(running, "its reader left")
+
+    await handle.actor.forget(waiting.token)
+
+    assert (await take_turn(directory, turn_of(ADA, "op-3"))).position == 0
+
+
+async def test_a_message_that_cannot_be_sent_fails_its_callers(
+    handle: ActorHandle, directory: Directory
+) -> None:
+    handle.failure = TypeError("cannot pickle")
+
+    outcomes = await asyncio.gather(*tasks_of(directory, 3), return_exceptions=True)
+
+    assert [type(outcome) for outcome in outcomes] == [TypeError] * 3
+
+
+async def test_an_actor_that_cannot_be_reached_is_an_unavailable_host(handle: ActorHandle) -> None:
+    handle.failure = ActorUnavailableError("gone", None)
+    client = RayHostClient(handle, "populace-host-0")
+
+    with pytest.raises(HostUnavailable):
+        await client.call("show_model", ADA)
+
+
+async def test_a_token_of_the_process_before_does_not_name_a_call_of_this_one(
+    handle: ActorHandle, directory: Directory, tmp_path: Path
+) -> None:
+    former = HostActor(host_options(Store.create_or_open(tmp_path / "former", SHARDS)))
+    call: tuple[str, tuple[Any, ...], dict[str, Any]] = ("begin_turn", (turn_of(ADA, "op-2"),), {})
+    await former.call("create_model", ADA)
+    await former.call("begin_turn", turn_of(ADA, "op-1"))
+    (stale,) = await former.call_many([call])
+    running = await grant_of(directory, turn_of(ADA, "op-1"))
+
+    (fresh,) = await handle.actor.call_many([call])
+
+    assert isinstance(stale, Waiting)
+    with pytest.raises(KeyError):
+        await handle.actor.collect(stale.token)
+    for actor, waiting in ((handle.actor, fresh), (former, stale)):
+        await actor.forget(waiting.token)
+    await directory.abandon_turn(running, "the test ends")
+    await former.close()
+
+
+async def test_a_host_passivates_from_its_first_message_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(host_actor, "PASSIVATION_SWEEP_SECONDS", 0.001)
+    store = Store.create_or_open(tmp_path / "store", SHARDS)
+    actor = HostActor(host_options(store, limits=HostLimits(idle_seconds_max=0)))
+    directory = ray_directory([ActorHandle(actor)], store)
+    await directory.create_model(ADA)
+    await take_turn(directory, turn_of(ADA))
+
+    async def is_passive() -> bool:
+        return not (await directory.show_model(ADA)).active
+
+    await wait_until(is_passive)
+    assert [one.passivations for one in await directory.statistics()] == [1]
+    await actor.close()
+
+
+class Conversation:
+    """A client that takes turns on one model until all are acknowledged, whatever happens to the host."""
+
+    def __init__(self, directory: Directory, number: int, acknowledged: list[Interaction]) -> None:
+        self._directory = directory
+        self._number = number
+        self._acknowledged = acknowledged
+        self._model = model_of(number)
+
+    async def talk(self) -> None:
+        for turn in range(TURNS_OF_A_CLIENT):
+            self._acknowledged.append(await self._say(f"client-{self._number}-turn-{turn}"))
+
+    async def _say(self, operation: str) -> Interaction:
+        while True:
+            granted = await self._directory.begin_turn(turn_of(self._model, operation))
+            if isinstance(granted, Interaction):
+                return granted
+            try:
+                return await self._directory.finish_turn(granted, reply(f"to {operation}"))
+            except (PositionConflict, TurnExpired):
+                continue
+
+
+def model_of(number: int) -> ModelId:
+    return ModelId("acme", f"model-{number % 8}")
+
+
+@pytest.fixture
+def one_ray_host(tmp_path: Path) -> Generator[tuple[Store, list[Any]]]:
+    with ray_running(), ray_hosts(tmp_path / "store", hosts=1) as hosts:
+        yield hosts
+
+
+@pytest.mark.ray
+async def test_every_acknowledged_turn_survives_the_kill_of_its_host_once(
+    one_ray_host: tuple[Store, list[Any]],
+) -> None:
+    store, handles = one_ray_host
+    directory = ray_directory(handles, store)
+    models = [model_of(number) for number in range(8)]
+    await asyncio.gather(*(directory.create_model(model) for model in models))
+    process: int = await handles[0].process_id.remote()
+    acknowledged: list[Interaction] = []
+    talking = [
+        asyncio.ensure_future(Conversation(directory, number, acknowledged).talk())
+        for number in range(CLIENTS)
+    ]
+
+    while len(acknowledged) < ACKNOWLEDGED_BEFORE_THE_KILL:
+        await asyncio.wait(talking, timeout=0.001)
+    os.kill(process, signal.SIGKILL)
+    at_the_kill = len(acknowledged)
+    await asyncio.gather(*talking)
+
+    assert at_the_kill < len(acknowledged) == CLIENTS * TURNS_OF_A_CLIENT
+    assert await handles[0].process_id.remote() != process
+    for model in models:
+        log = await directory.read_log(model, limit=1000)
+        mine = [one for one in acknowledged if one.model == model]
+        assert [one.position for one in log] == list(range(len(mine)))
+        assert {one.operation: (one.position, one.reply) for one in mine} == {
+            one.operation: (one.position, one.reply) for one in log
+        }
+        assert (await take_turn(directory, turn_of(model, "afterwards"))).position == len(log)
+    await handles[0].check_integrity.remote()
