@@ -14,9 +14,8 @@ def main() -> None:
             print("ada:", ada.chat("And what language do they speak there?", temperature=0))
 
             for turn in ada.log():
-                print(
-                    f"log {turn.position}: {turn.messages[-1].content!r} → {turn.reply!r} (by {turn.revision})"
-                )
+                asked = turn.messages[-1].content
+                print(f"log {turn.position}: {asked!r} → {turn.reply!r} (by {turn.revision})")
         finally:
             ada.delete()
 

@@ -18,6 +18,7 @@ import ray
 from ray._raylet import Config  # type: ignore[attr-defined]  # a compiled module
 from ray.exceptions import RayError
 
+from populace.actors.catalogue import check_model_name
 from populace.actors.engine import Message, Sampling
 from populace.actors.errors import ClusterNotFound, InvalidRequest
 from populace.actors.hosts import ChatRequest, HostStatistics, ModelView, Revision
@@ -63,8 +64,13 @@ class Population:
         return Path(self._info.base_directory)
 
     def model(self, name: str) -> "ModelHandle":
-        """Get a handle; the model need not exist yet, the first call on it says whether it does."""
-        return ModelHandle(self, ModelId(self.tenant, name))
+        """Get a handle; the model need not exist yet, the first call on it says whether it does.
+
+        Raises ``InvalidName`` for a name that no model can have.
+        """
+        model = ModelId(self.tenant, name)
+        check_model_name(model)
+        return ModelHandle(self, model)
 
     def create(self, name: str, *, adapter: str | Path | None = None) -> "ModelHandle":
         """Create a personal model, with ``adapter`` (a PEFT LoRA directory) as its first revision.
@@ -72,9 +78,10 @@ class Population:
         Raises ``InvalidName``, ``ModelExists``, ``AdapterInvalid``, ``AdapterMismatch``; nothing is
         created then.
         """
+        handle = self.model(name)
         revision = None if adapter is None else self._import(adapter)
-        self.run(self.directory.create_model(ModelId(self.tenant, name), revision))
-        return self.model(name)
+        self.run(self.directory.create_model(handle.id, revision))
+        return handle
 
     def models(self) -> Iterator[ModelView]:
         """Walk all models by name, a page at a time."""
@@ -88,7 +95,7 @@ class Population:
 
     def delete(self, name: str) -> None:
         """Delete the model with its log, after its running turn. Raises ``ModelNotFound``."""
-        self.run(self.directory.delete_model(ModelId(self.tenant, name)))
+        self.run(self.directory.delete_model(self.model(name).id))
 
     def statistics(self) -> tuple[HostStatistics, ...]:
         return self.run(self.directory.statistics())
@@ -226,6 +233,7 @@ def chat_request(
         raise InvalidRequest("There is nothing to answer: the message is empty.", "message")
     if operation is not None and not operation.strip():
         raise InvalidRequest("An operation id must not be empty.", "operation")
+    _check_unicode([operation or "", conversation or "", *(part for one in messages for part in one)])
     try:
         chosen = Sampling(max_tokens=max_tokens, **sampling)
     except TypeError as error:
@@ -248,8 +256,9 @@ def connect(
     """Connect to a running Populace.
 
     ``address`` is a Ray address; None takes the Populace of this user that serves the data
-    directory ``data`` (default: POPULACE_DATA) on this machine. Connecting is inside the cluster's trust boundary: it needs no API key, and
-    ``tenant`` says whose models are meant. Raises ``ClusterNotFound``.
+    directory ``data`` (default: POPULACE_DATA) on this machine. Connecting is inside the cluster's
+    trust boundary: it needs no API key, and ``tenant`` says whose models are meant. Raises
+    ``ClusterNotFound``.
     """
     enter_quiet_environment()
     # A Ray that `populace serve` started asks for its user's token, which lies in their home. Ray
@@ -282,6 +291,13 @@ def _described(handle: Any) -> PopulationInfo:
         return ray.get(handle.describe.remote())
     except RayError as error:
         raise host_error(host_name(0), error) from error
+
+
+def _check_unicode(texts: Sequence[str]) -> None:
+    try:
+        "".join(texts).encode()
+    except UnicodeEncodeError as error:
+        raise InvalidRequest(f"The text is not valid Unicode: {error.reason}.", "message") from None
 
 
 def _message(one: MessageLike) -> Message:

@@ -197,7 +197,7 @@ def _add_sizes(
     result.notes += [
         f"store {files / 2**20:,.0f} MiB, {files / population.n:,.0f} bytes an identity",
         f"{CONCURRENCY} calls in flight; latencies include the wait for the group commit and for each other",
-        f"start to first answer: {start_small_s:.2f} s at {SMALL:,}, {start_large_s:.2f} s at {population.n:,}",
+        f"start to answer: {start_small_s:.2f} s at {SMALL:,}, {start_large_s:.2f} s at {population.n:,}",
     ]
     result.aims += [
         Aim(

@@ -1,0 +1,49 @@
+"""What the Python face refuses before anything is sent."""
+
+from typing import Any
+
+import pytest
+
+from populace.actors.engine import Message, Sampling
+from populace.actors.errors import InvalidRequest
+from populace.actors.turn import ModelId
+from populace.population import chat_request
+
+ADA = ModelId("local", "ada")
+
+
+def test_a_text_continues_the_main_conversation_and_messages_are_read_as_they_are() -> None:
+    text = chat_request(ADA, "hi", temperature=0)
+    messages = chat_request(ADA, [{"role": "user", "content": "hi"}])
+
+    assert text.messages == messages.messages == (Message("user", "hi"),)
+    assert text.turn.history_of == "main"
+    assert messages.turn.history_of is None
+    assert text.sampling == Sampling(max_tokens=256, temperature=0)
+
+
+def test_the_same_operation_with_other_options_has_another_body() -> None:
+    first = chat_request(ADA, "hi", operation="op", temperature=0)
+    same = chat_request(ADA, "hi", operation="op", temperature=0)
+    other = chat_request(ADA, "hi", operation="op", temperature=1)
+
+    assert first.turn.operation == same.turn.operation == other.turn.operation == "key-op"
+    assert first.turn.body_hash == same.turn.body_hash
+    assert first.turn.body_hash != other.turn.body_hash
+
+
+@pytest.mark.parametrize(
+    ("message", "options"),
+    [
+        ("", {}),
+        ([], {}),
+        ([{"role": "user"}], {}),
+        ("\ud800", {}),
+        ("hi", {"operation": " "}),
+        ("hi", {"operation": "\ud800"}),
+        ("hi", {"tempurature": 0}),
+    ],
+)
+def test_input_of_the_wrong_shape_is_refused_by_name(message: Any, options: dict[str, Any]) -> None:
+    with pytest.raises(InvalidRequest):
+        chat_request(ADA, message, **options)
