@@ -74,6 +74,9 @@ def run_population(
         handles += start_hosts(
             _host_options(settings, info, base), environment=quiet_environment() | ONE_THREAD
         )
+        if settings.log_level != "debug":
+            # Serve's own progress; ours is reported.
+            logging.getLogger("ray.serve").setLevel(logging.WARNING)
         serve.start(proxy_location="Disabled", logging_config={"log_level": "WARNING"})
         report(f"Starting the {engine} engine (about half a minute on a small machine)")
         _deploy(

@@ -31,7 +31,7 @@ from populace.engines.vllm_environment import vllm_environment
 THROUGHPUT_AIM = 0.95
 FIRST_TOKEN_AIM = 1.10
 TUNED = "vllm serve"
-DEFAULTS = "vllm serve, its own threads"
+DEFAULTS = "vllm serve, as it comes"
 POPULACE = "populace"
 BARE = "bare engine"
 
@@ -71,7 +71,7 @@ def bench_serve(bench: ServeBench, settings: Settings, *, report: Report) -> Ben
         servers: dict[str, Server] = {}
         report("Starting vllm serve with this engine's settings")
         servers[TUNED] = stack.enter_context(_vllm_serve(settings, base, adapters, work, tuned=True))
-        report("Starting vllm serve with its own thread settings")
+        report("Starting vllm serve as it comes")
         servers[DEFAULTS] = stack.enter_context(_vllm_serve(settings, base, adapters, work, tuned=False))
         report("Starting populace serve")
         servers[POPULACE] = stack.enter_context(_populace_serve(settings, bench, adapters, work))
@@ -124,7 +124,7 @@ def _compare(bench: ServeBench, measured: Measured) -> BenchReport:
     result.notes.append(
         f"medians of {bench.rounds} rounds; {bench.requests} requests a stream, "
         f"{bench.reply_tokens} tokens a reply, {kind}; "
-        f"ratios are against `{TUNED}`, which has the same engine and thread settings as Populace"
+        f"ratios are against `{TUNED}`, which has the engine settings, threads and plugin of Populace"
     )
     return result
 

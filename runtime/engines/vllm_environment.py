@@ -28,6 +28,8 @@ def vllm_environment(threads: int, *, kv_gib: int = 1, hub_allowed: bool = False
         "GOMP_SPINCOUNT": "20000",
         "VLLM_CPU_KVCACHE_SPACE": str(kv_gib),
         "VLLM_LOGGING_LEVEL": "WARNING",
+        # Standard output belongs to the command that runs the engine.
+        "VLLM_LOGGING_STREAM": "ext://sys.stderr",
         "VLLM_NO_USAGE_STATS": "1",
         "DO_NOT_TRACK": "1",
         _PLUGIN_VARIABLE: "1",
