@@ -157,6 +157,9 @@ OWN_RAY_ENVIRONMENT = {
     "RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0",
     "RAY_SERVE_RUN_ROUTER_IN_SEPARATE_LOOP": "0",
     "RAY_SERVE_CONTROL_LOOP_INTERVAL_S": "1",
+    # After 10 s without a request Serve asks each replica for its queue first, two requests at a
+    # time: 16 at once then waited 1.1 s for their first token instead of 0.65 s.
+    "RAY_SERVE_QUEUE_LENGTH_CACHE_TIMEOUT_S": "3600",
 }
 """What a Ray that we start ourselves reads when it starts. A variable that is set already wins."""
 
