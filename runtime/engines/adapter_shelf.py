@@ -2,7 +2,8 @@
 
 An adapter that turns out unreadable inside a step kills the whole vLLM process. So its
 directory is checked once per digest, and it is loaded by a call of its own, whose failure is
-one request's alone, each time it takes a slot. That costs one step of waiting at most.
+one request's alone. That costs one step of waiting at most, and only if the adapter is not among
+the last ones used: as many as there are slots stay loaded, and vLLM evicts in the same order.
 """
 
 import asyncio
@@ -21,7 +22,7 @@ LOAD_SECONDS_MAX = 60.0
 
 
 class AdapterShelf:
-    """One number per digest, given once the adapter is checked, and one load per slot taken.
+    """One number per digest, given once the adapter is checked, and one load while it stays in use.
 
     The numbers are how vLLM tells adapters apart; none is ever given to a second digest.
     """
@@ -39,10 +40,10 @@ class AdapterShelf:
         self._check_adapter = check_adapter
         self._numbers = itertools.count(first_number)
         self._known: OrderedDict[str, int] = OrderedDict()
-        self._loads: dict[str, asyncio.Task[int]] = {}
+        self._loads: OrderedDict[str, asyncio.Task[int]] = OrderedDict()
 
     async def ready(self, adapter: AdapterRef) -> int:
-        """Load the adapter unless it is in flight already; its requests share the call.
+        """Load the adapter unless it is loaded already; its requests share the call.
 
         Raises:
             AdapterInvalid: the directory is not an adapter of this base, or vLLM refused it.
@@ -53,6 +54,7 @@ class AdapterShelf:
             load = asyncio.create_task(self._load(adapter))
             load.add_done_callback(_retrieve)
             self._loads[adapter.digest] = load
+        self.touch(adapter.digest)
         # Not cancelled with its first asker: others may wait for it, and vLLM finishes it anyway.
         await asyncio.wait([load])
         if load.cancelled():
@@ -60,6 +62,11 @@ class AdapterShelf:
         if load.exception() is not None and self._loads.get(adapter.digest) is load:
             del self._loads[adapter.digest]  # the next request tries again: it may have been the disk
         return load.result()
+
+    def touch(self, digest: str) -> None:
+        """Note that the adapter was used just now: vLLM does so in every step of its requests."""
+        if digest in self._loads:
+            self._loads.move_to_end(digest)
 
     def close(self) -> None:
         """End the loads under way; who waits for one gets ``EngineUnavailable``."""
@@ -84,8 +91,10 @@ class AdapterShelf:
         return number
 
     def _forget_idle(self, wanted: str) -> None:
-        """Drop the loads of adapters that lost their slot, and the oldest entries beyond the bound."""
-        for digest in [d for d in self._loads if d != wanted and not self._gate.in_flight(d)]:
+        """Drop the loads that vLLM gives up for the wanted one, and the oldest entries beyond the bound."""
+        others = [digest for digest in self._loads if digest != wanted]
+        surplus = len(others) + 1 - self._gate.statistics().adapter_slots
+        for digest in [digest for digest in others if not self._gate.in_flight(digest)][: max(0, surplus)]:
             del self._loads[digest]
         idle = [digest for digest in self._known if not self._gate.in_flight(digest)]
         for digest in idle[: max(0, len(self._known) - KNOWN_ADAPTERS_MAX)]:

@@ -161,6 +161,8 @@ class VllmEngine:
         finally:
             self._generating -= 1
             self._gate.leave(ticket)
+            if request.adapter is not None:
+                self._shelf.touch(request.adapter.digest)
 
     async def _ready(self, adapter: AdapterRef) -> LoRARequest:
         number = await self._shelf.ready(adapter)
