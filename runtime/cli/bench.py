@@ -1,5 +1,7 @@
 """``populace bench``: measure, in one run against the other side, and say which aims are met."""
 
+import contextlib
+import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -38,7 +40,7 @@ def serve(
 
         bench = ServeBench(counts, rounds, requests, reply_tokens, adapters)
         try:
-            with err.status("Starting") as status:
+            with err.status("Starting") as status, contextlib.redirect_stdout(sys.stderr):
                 report = bench_serve(bench, Settings.from_environment(), report=status.update)
         except BenchFailed as error:
             raise CommandFailed(str(error)) from error
@@ -61,7 +63,8 @@ def identities(
         from populace.bench.identities import bench_identities
         from populace.cli.console import progress
 
-        with progress() as display:
+        # Ray prints what its workers say, and that one was killed, to standard output.
+        with progress() as display, contextlib.redirect_stdout(sys.stderr):
             task = display.add_task("Starting", total=1.0)
 
             def report(step: str, fraction: float) -> None:
