@@ -19,7 +19,7 @@ def chat(
     create: Annotated[bool, typer.Option("--create", help="Create the model if it does not exist.")] = False,
     new: Annotated[bool, typer.Option("--new", help="Do not go on with the earlier conversation.")] = False,
     max_tokens: Annotated[int, typer.Option(help="The longest reply, in tokens.", min=1)] = 256,
-    temperature: Annotated[float, typer.Option(help="0 is greedy.", min=0, max=2)] = 0.7,
+    temperature: Annotated[float, typer.Option(help="0 is greedy.", min=0, max=2)] = 0.2,
     as_json: Annotated[bool, typer.Option("--json", help="With -m: print the completion as JSON.")] = False,
 ) -> None:
     """Talk to a personal model.
