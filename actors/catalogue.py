@@ -11,12 +11,9 @@ from populace.actors.turn import Interaction, ModelId
 from populace.policies.placement import shard_of
 from populace.storage import ledger
 from populace.storage.errors import ModelNotFound
-from populace.storage.keys import alias_problem, name_problem
+from populace.storage.keys import RESERVED_MODEL_NAMES, alias_problem, name_problem
 from populace.storage.ledger import StoredModel
 from populace.storage.records import ApiKeyRecord, IdentityRecord, InteractionRecord, RevisionRecord
-
-RESERVED_NAMES = frozenset({"base", "population"})
-"""Model names with a meaning of their own in the `model` field of a request."""
 
 KEY_SHARD_TENANT = "\x00keys"
 """API keys live in the shard of this pseudo tenant and their key id; no tenant name can equal it."""
@@ -128,7 +125,7 @@ def check_model_name(model: ModelId) -> None:
     problem = name_problem(model.tenant)
     if problem is not None:
         raise InvalidName(model.tenant, problem)
-    problem = name_problem(model.name, reserved=RESERVED_NAMES)
+    problem = name_problem(model.name, reserved=RESERVED_MODEL_NAMES)
     if problem is not None:
         raise InvalidName(model.name, problem)
 

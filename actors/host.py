@@ -221,7 +221,7 @@ class ModelHost:
         for model_id, model in self._active.items():
             model.check_integrity()
             assert model.is_busy != (model_id in self._idle), f"{model_id} is both or neither"
-        assert all(model_id in self._active for model_id in self._idle_ids())
+        assert len(self._idle) == sum(model_id in self._idle for model_id in self._active)
         assert self._resident_bytes == sum(model.resident_bytes for model in self._active.values())
         assert self._resident_bytes <= self._limits.resident_bytes_max
 
@@ -284,9 +284,6 @@ class ModelHost:
     def _note_idle(self, model: PersonalModel) -> None:
         if self._active.get(model.id) is model and not model.is_busy:
             self._idle.add(model.id, self._clock.monotonic())
-
-    def _idle_ids(self) -> Iterable[ModelId]:
-        return (model_id for model_id in self._active if model_id in self._idle)
 
     def _find_operation(self, request: TurnRequest) -> Interaction | None:
         tenant, name = request.model

@@ -162,10 +162,6 @@ class PersonalModel:
         return self._running is not None or len(self._mailbox) > 0
 
     @property
-    def is_active(self) -> bool:
-        return self._lifecycle.phase is Phase.ACTIVE
-
-    @property
     def waiting(self) -> int:
         return len(self._mailbox)
 

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from populace.cli.console import err, fail, named_errors, out, print_json
+from populace.cli.console import err, fail, named_errors, out, print_json, print_turn
 from populace.cli.gateway_client import GatewayClient, GatewayError, model_path
 from populace.config import Settings
 
@@ -134,8 +134,7 @@ class ChatSession:
     def _show_log(self) -> None:
         bare = self._name.partition("@")[0]
         for turn in self._client.request("GET", model_path(bare, "/interactions"))["data"]:
-            asked = turn["messages"][-1]["content"]
-            out.print(f"[dim]{turn['position']:>5}[/] {asked!r} → {turn['reply']!r}", highlight=False)
+            print_turn(turn)
 
 
 def _ensure_model(client: GatewayClient, name: str, *, create: bool, may_ask: bool) -> None:

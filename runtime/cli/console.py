@@ -8,6 +8,7 @@ from typing import Any, NoReturn
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from populace.storage.errors import PopulaceError
@@ -23,6 +24,13 @@ class CommandFailed(Exception):
 def print_json(value: Any) -> None:
     """Print one JSON value for a script to read."""
     sys.stdout.write(json.dumps(value, ensure_ascii=False) + "\n")
+
+
+def print_turn(turn: dict[str, Any]) -> None:
+    """Print one interaction of a log in a line. What people wrote is text, never markup."""
+    asked = turn["messages"][-1]["content"]
+    said = escape(f"{asked!r} → {turn['reply']!r}")
+    out.print(f"[dim]{turn['position']:>5}[/] {said}", highlight=False)
 
 
 def fail(message: str) -> NoReturn:

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from populace.cli.console import err, named_errors, out, print_json
+from populace.cli.console import err, named_errors, out, print_json, print_turn
 from populace.cli.gateway_client import GatewayClient, model_path
 from populace.config import Settings
 
@@ -74,8 +74,7 @@ def show(name: Name, as_json: AsJson = False) -> None:
         start = max(0, body["log_position"] - 5)
         log = client.request("GET", model_path(name, "/interactions"), params={"start": start})["data"]
         for turn in log:
-            asked = turn["messages"][-1]["content"]
-            out.print(f"[dim]{turn['position']:>5}[/] {asked!r} → {turn['reply']!r}", highlight=False)
+            print_turn(turn)
 
 
 @app.command()

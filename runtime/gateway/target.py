@@ -2,10 +2,9 @@
 
 from typing import NamedTuple
 
-from populace.actors.catalogue import RESERVED_NAMES
 from populace.actors.turn import ModelId
 from populace.storage.errors import ModelNotFound, RevisionNotFound
-from populace.storage.keys import alias_problem, name_problem
+from populace.storage.keys import RESERVED_MODEL_NAMES, alias_problem, name_problem
 
 BASE_MODEL = "base"
 
@@ -29,7 +28,7 @@ def parse_target(tenant: str, text: str) -> Target:
     if text == BASE_MODEL:
         return Target(None, LATEST)
     name, at, alias = text.partition("@")
-    if name_problem(name, reserved=RESERVED_NAMES) is not None:
+    if name_problem(name, reserved=RESERVED_MODEL_NAMES) is not None:
         raise ModelNotFound(text[:128])
     if at and alias_problem(alias) is not None:
         raise RevisionNotFound(name, alias[:128])
