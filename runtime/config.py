@@ -160,6 +160,16 @@ OWN_RAY_ENVIRONMENT = {
     # After 10 s without a request Serve asks each replica for its queue first, two requests at a
     # time: 16 at once then waited 1.1 s for their first token instead of 0.65 s.
     "RAY_SERVE_QUEUE_LENGTH_CACHE_TIMEOUT_S": "3600",
+    # Nobody reads what these collect: no dashboard runs, and /metrics is the gateway's own. Idle,
+    # Ray and Serve took 73 ms of processor time a second with them and take 52 ms without.
+    "RAY_event_stats": "0",
+    "RAY_enable_metrics_collection": "0",
+    "RAY_task_events_report_interval_ms": "0",
+    "RAY_SERVE_METRICS_EXPORT_INTERVAL_MS": "10000",
+    "RAY_SERVE_EVENT_LOOP_MONITORING_INTERVAL_S": "60",
+    # Idle worker processes for tasks, of which there are none here: everything is an actor.
+    "RAY_prestart_worker_first_driver": "0",
+    "RAY_enable_worker_prestart": "0",
 }
 """What a Ray that we start ourselves reads when it starts. A variable that is set already wins."""
 
