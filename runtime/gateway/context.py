@@ -47,7 +47,7 @@ class KeyedRoute(APIRoute):
         return keyed
 
 
-def _caller(request: Request) -> str:
+async def _caller(request: Request) -> str:  # not a plain function: FastAPI calls those in a thread
     tenant = request.state.tenant
     assert isinstance(tenant, str)
     return tenant

@@ -1,0 +1,60 @@
+"""Prompts become the same ids wherever they are tokenised, and a long one does not hold up the loop."""
+
+import asyncio
+from collections.abc import Generator
+from pathlib import Path
+
+import pytest
+
+from populace.actors.engine import Message
+from populace.actors.errors import InvalidRequest
+from populace.engines.prompts import INLINE_CHARACTERS_MAX, BaseTokenizer
+
+SHORT = (Message("user", "What is the capital of France?"),)
+LONG = (Message("user", "one two three " * INLINE_CHARACTERS_MAX),)
+
+
+@pytest.fixture(scope="module")
+def tokenizer(base_directory: Path) -> Generator[BaseTokenizer, None, None]:
+    tokenizer = BaseTokenizer(base_directory)
+    yield tokenizer
+    tokenizer.close()
+
+
+async def test_short_and_long_prompts_give_the_ids_of_the_plain_call(tokenizer: BaseTokenizer) -> None:
+    for prompt in (SHORT, LONG, "plain text", (1, 2, 3)):
+        assert await tokenizer.token_ids(prompt) == tokenizer.token_ids_of(prompt)
+
+
+async def test_the_loop_runs_on_while_a_long_prompt_is_tokenised(tokenizer: BaseTokenizer) -> None:
+    working = asyncio.create_task(tokenizer.token_ids(LONG))
+    turns = 0
+    while not working.done():
+        await asyncio.sleep(0)
+        turns += 1
+
+    assert turns > 10  # inline it would have been one
+
+
+async def test_short_prompts_beside_a_long_one_stay_in_order_and_right(tokenizer: BaseTokenizer) -> None:
+    expected = [tokenizer.token_ids_of(prompt) for prompt in (LONG, SHORT, LONG, SHORT)]
+
+    answers = await asyncio.gather(*(tokenizer.token_ids(prompt) for prompt in (LONG, SHORT, LONG, SHORT)))
+
+    assert answers == expected
+
+
+async def test_a_cancelled_long_prompt_still_keeps_the_next_off_the_loop(tokenizer: BaseTokenizer) -> None:
+    """The thread is not interrupted, and the tokenizer must not be entered twice."""
+    first, second = (asyncio.create_task(tokenizer.token_ids(LONG)) for _ in range(2))
+    await asyncio.sleep(0)
+    first.cancel()
+    second.cancel()
+
+    assert await tokenizer.token_ids(SHORT) == tokenizer.token_ids_of(SHORT)
+
+
+@pytest.mark.parametrize("prompt", ["", (), (-1,), (10**9,)])
+async def test_a_prompt_without_a_meaning_is_refused(tokenizer: BaseTokenizer, prompt: object) -> None:
+    with pytest.raises(InvalidRequest):
+        await tokenizer.token_ids(prompt)  # type: ignore[arg-type]
