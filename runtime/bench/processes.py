@@ -3,7 +3,7 @@
 import subprocess
 import time
 from collections import defaultdict
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -11,6 +11,10 @@ import httpx
 import psutil
 
 STOP_SECONDS_MAX = 30.0
+
+IDLE_WINDOW_SECONDS = 1.0
+IDLE_SHARE_MAX = 0.25
+"""Two idle vLLM servers and an idle Populace use about 0.12 of a core."""
 
 
 class BenchFailed(Exception):
@@ -58,6 +62,22 @@ def wait_until_ready(
         time.sleep(0.5)
     tail = log.read_text(errors="replace")[-2000:]
     raise BenchFailed(f"{subprocess.list2cmdline(command_of(process))} did not become ready:\n{tail}")
+
+
+def wait_until_idle(meters: Iterable["CpuMeter"], *, seconds_max: float = 20.0) -> None:
+    """Wait until the families together use less than ``IDLE_SHARE_MAX`` of one core, or time is up.
+
+    A server may compute on after its last reply (a vLLM with its own thread settings spins for
+    seconds), and whoever is measured next would pay for it.
+    """
+    watched = list(meters)
+    give_up = time.monotonic() + seconds_max
+    while time.monotonic() < give_up:
+        for meter in watched:
+            meter.start()
+        time.sleep(IDLE_WINDOW_SECONDS)
+        if sum(sum(meter.stop().values()) for meter in watched) < IDLE_SHARE_MAX * IDLE_WINDOW_SECONDS:
+            return
 
 
 def command_of(process: subprocess.Popen[bytes]) -> list[str]:

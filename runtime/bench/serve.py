@@ -1,7 +1,8 @@
 """``populace bench serve``: the gateway with personal models against ``vllm serve``, in one run.
 
-Every server is up before the first round, and each round visits all of them, so that what else
-the machine does hits them alike. Medians over the rounds are reported.
+Every server is up before the first round, and each round visits all of them, in another order
+and each when the others have come to rest, so that what else the machine does hits them alike.
+Medians over the rounds are reported.
 """
 
 import asyncio
@@ -23,7 +24,7 @@ from populace.base import BaseModelFiles, prepare_base
 from populace.bench.bare_engine import run_bare
 from populace.bench.load import Endpoint, Load, Sample, run_load
 from populace.bench.ports import free_port
-from populace.bench.processes import CpuMeter, child, wait_until_ready
+from populace.bench.processes import CpuMeter, child, wait_until_idle, wait_until_ready
 from populace.bench.report import Aim, BenchReport, Row, percentile
 from populace.config import Settings, process_environment
 from populace.engines.vllm_environment import vllm_environment
@@ -43,7 +44,7 @@ class ServeBench:
     """What to measure. ``adapters`` 0 asks the base; else stream i uses adapter i modulo that many."""
 
     streams: tuple[int, ...] = (1, 4, 16)
-    rounds: int = 3
+    rounds: int = 5
     requests: int = 2
     reply_tokens: int = 48
     adapters: int = 4
@@ -86,7 +87,8 @@ def _measure(bench: ServeBench, servers: dict[str, Server], report: Report) -> M
     measured: Measured = defaultdict(list)
     for round_number in range(-1, bench.rounds):
         for streams in bench.streams:
-            for name, server in servers.items():
+            for name, server in _rotated(servers, round_number):
+                wait_until_idle(server.meter for server in servers.values())
                 report(f"Round {max(round_number, 0) + 1} of {bench.rounds}: {name}, {streams} streams")
                 load = Load(streams, bench.requests, bench.reply_tokens)
                 server.meter.start()
@@ -94,6 +96,13 @@ def _measure(bench: ServeBench, servers: dict[str, Server], report: Report) -> M
                 if round_number >= 0:  # the first round warms up
                     measured[name, streams].append((samples, wall, server.meter.stop()))
     return measured
+
+
+def _rotated(servers: dict[str, Server], round_number: int) -> list[tuple[str, Server]]:
+    """Start each round with another server, so that none always follows the same one."""
+    items = list(servers.items())
+    first = round_number % len(items)
+    return items[first:] + items[:first]
 
 
 def _compare(bench: ServeBench, measured: Measured) -> BenchReport:

@@ -20,7 +20,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 @app.command()
 def serve(
     streams: Annotated[str, typer.Option(help="Concurrent clients, comma separated.")] = "1,4,16",
-    rounds: Annotated[int, typer.Option(min=1, help="Measured rounds; medians are reported.")] = 3,
+    rounds: Annotated[int, typer.Option(min=1, help="Measured rounds; medians are reported.")] = 5,
     requests: Annotated[int, typer.Option(min=1, help="Requests of each client in a round.")] = 2,
     reply_tokens: Annotated[int, typer.Option(min=2, help="Tokens of a reply.")] = 48,
     adapters: Annotated[int, typer.Option(min=0, help="Different LoRA adapters; 0 for the base alone.")] = 4,
@@ -28,7 +28,7 @@ def serve(
 ) -> None:
     """The gateway with personal models against `vllm serve`.
 
-    Example: `populace bench serve --streams 1,4,16 --json`. Takes about five minutes on two cores.
+    Example: `populace bench serve --streams 1,4,16 --json`. Takes about 13 minutes on two cores.
     """
     with named_errors():
         counts = _numbers(streams, "--streams")

@@ -1,0 +1,70 @@
+"""Servers under a bench end with all their children, and the next is measured when they are at rest."""
+
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from populace.bench.processes import BenchFailed, CpuMeter, child, wait_until_idle, wait_until_ready
+from populace.config import process_environment
+
+SPIN = "while True: pass"
+SLEEP = "import time; time.sleep(600)"
+
+
+def python(code: str) -> list[str]:
+    return [sys.executable, "-c", code]
+
+
+def test_a_block_ends_the_command_and_its_children(tmp_path: Path) -> None:
+    code = (
+        f"import subprocess, sys, time; subprocess.Popen([sys.executable, '-c', {SLEEP!r}]); time.sleep(600)"
+    )
+    with child(python(code), process_environment(), tmp_path / "log") as process:
+        parent = psutil.Process(process.pid)
+        while not parent.children():
+            time.sleep(0.05)
+        family = [parent, *parent.children()]
+
+    _, alive = psutil.wait_procs(family, timeout=10)
+    assert alive == []
+
+
+def test_a_server_that_ends_at_once_is_named_with_the_end_of_its_log(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    with (
+        child(python("raise SystemExit('no port left')"), process_environment(), log) as process,
+        pytest.raises(BenchFailed, match="no port left"),
+    ):
+        wait_until_ready("http://127.0.0.1:9/healthz", process, log)
+
+
+def test_the_meter_sums_processor_seconds_by_part(tmp_path: Path) -> None:
+    with child(python(SPIN), process_environment(), tmp_path / "log") as process:
+        meter = CpuMeter(process.pid, lambda _: "spinner")
+        meter.start()
+        spun = psutil.Process(process.pid)
+        while sum(spun.cpu_times()[:2]) < 0.5:
+            time.sleep(0.05)
+
+        assert meter.stop()["spinner"] > 0.2
+
+
+def test_waiting_for_rest_ends_when_the_others_stop_computing(tmp_path: Path) -> None:
+    code = (
+        "import time\nend = time.process_time() + 1.5\nwhile time.process_time() < end: pass\ntime.sleep(600)"
+    )
+    with child(python(code), process_environment(), tmp_path / "log") as process:
+        wait_until_idle([CpuMeter(process.pid, lambda _: "all")], seconds_max=60)
+        spun = sum(psutil.Process(process.pid).cpu_times()[:2])
+
+    assert spun >= 1.5
+
+
+def test_waiting_for_rest_gives_up_in_time(tmp_path: Path) -> None:
+    with child(python(SPIN), process_environment(), tmp_path / "log") as process:
+        wait_until_idle([CpuMeter(process.pid, lambda _: "all")], seconds_max=2)
+
+        assert process.poll() is None
