@@ -1,22 +1,29 @@
 """The shards that one host owns: opened with a new epoch, read directly, written in groups.
 
-A shard whose commit failed is not trusted again: it is closed and, on the next use, reopened
-under a new epoch. A shard that another owner fenced stays lost.
+A shard whose disk failed is not trusted again: it is closed at once, opened under a new epoch, and read
+whole on a thread before it serves. Meanwhile it refuses: reads are made on the event loop and cannot
+wait, and callers wait with bounds of their own. A shard that is damaged, or that another owner
+fenced, stays lost.
 """
 
 import asyncio
+import logging
 from collections.abc import Callable, Generator, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TypeVar
 
+from populace.policies.compaction import worth_compacting
 from populace.storage.committer import Committer
-from populace.storage.errors import Fenced, ShardStopped, UnknownOutcome
+from populace.storage.errors import DiskFull, DiskRefused, Fenced, ShardStopped, StorageError, UnknownOutcome
 from populace.storage.shard import Shard
 from populace.storage.store import Store
 from populace.storage.transaction import ReadTransaction, WriteTransaction
 
 T = TypeVar("T")
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +49,10 @@ class OwnedShards:
         self._on_lost = on_lost
         self._numbers = tuple(numbers)
         self._open: dict[int, OwnedShard] = {}
-        self._fenced: dict[int, Fenced] = {}
+        self._lost: dict[int, StorageError] = {}
+        self._recovering: dict[int, Future[Shard]] = {}
+        # One at a time: a disk that failed, and takes all shards with it, is read by one thread.
+        self._recoverer = ThreadPoolExecutor(1, thread_name_prefix="populace-recover")
         self._closed = False
         for number in self._numbers:
             self._open[number] = self._take(number)
@@ -53,14 +63,21 @@ class OwnedShards:
 
     @contextmanager
     def read(self, number: int) -> Generator[ReadTransaction]:
-        with self._shard(number).shard.read() as transaction:
-            yield transaction
+        """Read a snapshot. Raises ``Fenced``, ``ShardStopped`` and ``StoreDamaged``."""
+        owned = self._shard(number)
+        try:
+            with owned.shard.read() as transaction:
+                yield transaction
+        except ShardStopped as error:
+            if owned.shard.is_stopped:
+                self._lose(number, owned, error)
+            raise
 
     async def write(self, number: int, operation: Callable[[WriteTransaction], T]) -> T:
         """Run ``operation`` in the shard's next group commit; return when it is durable.
 
-        Raises what the operation raised, or ``UnknownOutcome``, ``Fenced``, ``ShardStopped``.
-        A cancelled caller does not stop the commit.
+        Raises what the operation raised, or ``UnknownOutcome``, ``Fenced``, ``ShardStopped``,
+        ``StoreDamaged``. A cancelled caller does not stop the commit.
         """
         owned = self._shard(number)
         try:
@@ -68,6 +85,29 @@ class OwnedShards:
         except (UnknownOutcome, Fenced, ShardStopped) as error:
             self._lose(number, owned, error)
             raise
+
+    async def compact(self, *, free_bytes_min: int) -> int:
+        """Compact the shards whose files are worth it, one at a time on a thread; answers how many.
+
+        A shard's writes wait meanwhile, and its reads do not. One that has no room on the disk goes
+        on as it is, and the log says so.
+        """
+        count = 0
+        for number, owned in list(self._open.items()):
+            try:
+                size = owned.shard.statistics()
+                if not worth_compacting(size.bytes_used, size.bytes_free, free_bytes_min=free_bytes_min):
+                    continue
+                await asyncio.to_thread(owned.shard.compact)
+            except (DiskFull, DiskRefused) as error:
+                logger.warning("%s", error)
+            except (Fenced, ShardStopped) as error:
+                # Also while the shard was being closed, or read by a reader that lasted.
+                if owned.shard.is_stopped:
+                    self._lose(number, owned, error)
+            else:
+                count += 1
+        return count
 
     def commit_statistics(self) -> tuple[int, int]:
         """Count commits and the transactions that carried them."""
@@ -79,19 +119,25 @@ class OwnedShards:
             owned.shard.check_integrity()
 
     def close(self) -> None:
+        """Release the shards, after a recovery that is under way."""
         self._closed = True
         for owned in self._open.values():
             owned.close()
         self._open.clear()
+        self._recoverer.shutdown(cancel_futures=True)
+        for recovering in self._recovering.values():
+            if not recovering.cancelled() and recovering.exception() is None:
+                recovering.result().close()
+        self._recovering.clear()
 
     def _shard(self, number: int) -> OwnedShard:
-        if number in self._fenced:
-            raise self._fenced[number]
+        if number in self._lost:
+            raise self._lost[number]
         owned = self._open.get(number)
         if owned is None:
             if self._closed or number not in self._numbers:
                 raise ShardStopped(number, "this host does not hold it")
-            owned = self._open[number] = self._take(number)
+            owned = self._open[number] = self._recovered(number)
         return owned
 
     def _take(self, number: int) -> OwnedShard:
@@ -102,7 +148,28 @@ class OwnedShards:
         if self._open.get(number) is not owned:
             return
         del self._open[number]
-        if isinstance(error, Fenced):
-            self._fenced[number] = error
         owned.close()
+        if isinstance(error, Fenced):
+            self._lost[number] = error
+        else:
+            self._recover(number)
         self._on_lost(number, error)
+
+    def _recover(self, number: int) -> Future[Shard]:
+        recovering = self._recoverer.submit(self._store.recover_shard, number, self._owner)
+        self._recovering[number] = recovering
+        return recovering
+
+    def _recovered(self, number: int) -> OwnedShard:
+        """Take the shard that was recovered; raise ``ShardStopped`` while it is not."""
+        recovering = self._recovering.get(number) or self._recover(number)
+        if not recovering.done():
+            raise ShardStopped(number, "its disk failed, and it is checked before it serves again")
+        del self._recovering[number]
+        try:
+            shard = recovering.result()
+        except StorageError as error:
+            if error.retry_after_s is None:
+                self._lost[number] = error
+            raise
+        return OwnedShard(shard, Committer(shard))

@@ -58,6 +58,16 @@ class TurnGrant:
     history_of: str | None
     turn_seconds_max: float
 
+    @property
+    def request(self) -> TurnRequest:
+        """The request for this turn again, without the history that the grant carries already."""
+        return TurnRequest(
+            model=self.model,
+            operation=self.operation,
+            body_hash=self.body_hash,
+            turn_seconds_max=self.turn_seconds_max,
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Reply:

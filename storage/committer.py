@@ -12,7 +12,6 @@ import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeVar
 
 from populace.storage.errors import ShardStopped, StorageError, WriteQueueFull
@@ -24,7 +23,6 @@ T = TypeVar("T")
 logger = logging.getLogger(__name__)
 
 BATCH_MAX = 512
-LINGER_SECONDS = 0.001
 QUEUE_MAX = 8192
 
 
@@ -36,8 +34,7 @@ class CommitterStatistics(NamedTuple):
     waiting: int
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Waiting:
+class _Waiting(NamedTuple):
     """One write and who waits for it: a thread's future, or a task's on ``loop``."""
 
     operation: Callable[[WriteTransaction], object]
@@ -48,10 +45,11 @@ class _Waiting:
 class Committer:
     """The write queue of one shard.
 
-    Writes take effect in the order in which they were submitted. ``linger_s`` is how long a
-    batch waits for more company once there is some; a lone writer never waits. When the
-    shard stops, everything queued is answered with its error; after ``Shard.reopen`` the same
-    committer goes on.
+    Writes take effect in the order in which they were submitted; a batch is what came while the
+    one before it was written. It never waits for more: of 16 tasks that are answered together all
+    are back before the thread gets the interpreter, and a wait of 1 ms only halved their turns.
+    When the shard stops, everything queued is answered with its error; after ``Shard.reopen`` the
+    same committer goes on.
     """
 
     def __init__(
@@ -59,12 +57,10 @@ class Committer:
         shard: Shard,
         *,
         batch_max: int = BATCH_MAX,
-        linger_s: float = LINGER_SECONDS,
         queue_max: int = QUEUE_MAX,
     ) -> None:
         self._shard = shard
         self._batch_max = batch_max
-        self._linger_s = linger_s
         self._queue_max = queue_max
         self._queue: deque[_Waiting] = deque()
         self._changed = threading.Condition()
@@ -116,26 +112,20 @@ class Committer:
             if len(self._queue) >= self._queue_max:
                 raise WriteQueueFull(self._shard.number, len(self._queue))
             self._queue.append(waiting)
-            # The thread sleeps only on an empty queue or for a full batch.
-            if len(self._queue) in (1, self._batch_max):
+            # The thread sleeps only on an empty queue.
+            if len(self._queue) == 1:
                 self._changed.notify()
 
     def _run(self) -> None:
-        company = False
-        while batch := self._wait_batch(linger=company):
-            company = len(batch) > 1
+        while batch := self._wait_batch():
             begun = [waiting for waiting in batch if _begin(waiting)]
             if begun:
                 _deliver(begun, self._commit(begun))
 
-    def _wait_batch(self, *, linger: bool) -> list[_Waiting]:
+    def _wait_batch(self) -> list[_Waiting]:
         """Take the next batch; empty when closed and drained."""
         with self._changed:
             self._changed.wait_for(lambda: self._queue or self._closing)
-            if linger and self._linger_s > 0:
-                self._changed.wait_for(
-                    lambda: len(self._queue) >= self._batch_max or self._closing, timeout=self._linger_s
-                )
             return [self._queue.popleft() for _ in range(min(len(self._queue), self._batch_max))]
 
     def _commit(self, batch: Sequence[_Waiting]) -> list[object]:

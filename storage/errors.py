@@ -12,9 +12,12 @@
     │   ├── Fenced                 another host owns the shard now; stop
     │   ├── UnknownOutcome         a commit failed after it began; retry with the same operation id
     │   ├── ShardStopped           the shard refuses work until it is reopened
+    │   ├── DiskFull               no room for a compact copy; the shard goes on as it is
+    │   ├── DiskRefused            the disk is full, read-only or failing; mend that and try again
     │   ├── WriteQueueFull         too many writes wait for this shard; retry
     │   ├── StoreVersionMismatch   written by a newer release
     │   ├── StoreInvalid           not a store, or its header is damaged
+    │   ├── StoreDamaged           a shard's rows contradict each other; restore a backup
     │   ├── StoreInUse             another process serves this directory
     │   └── RecordInvalid          bytes on disk do not match the record schema
     └── (actors/errors.py continues the tree)
@@ -172,6 +175,43 @@ class ShardStopped(StorageError):
         return f"Shard {self.shard} is stopped: {self.reason}."
 
 
+class DiskFull(StorageError):
+    """There is no room for a compact copy of the shard; it goes on with the file that it has."""
+
+    code = "disk_full"
+    retry_after_s = 60.0
+
+    def __init__(self, shard: int, bytes_needed: int, bytes_free: int) -> None:
+        super().__init__(shard, bytes_needed, bytes_free)
+        self.shard = shard
+        self.bytes_needed = bytes_needed
+        self.bytes_free = bytes_free
+
+    def __str__(self) -> str:
+        return (
+            f"Compacting shard {self.shard} takes {self.bytes_needed} bytes of disk, "
+            f"and {self.bytes_free} are free."
+        )
+
+
+class DiskRefused(StorageError):
+    """The disk did not let a file be made or opened; what was acknowledged is as it was."""
+
+    code = "disk_refused"
+    retry_after_s = 60.0
+
+    def __init__(self, path: str, reason: str) -> None:
+        super().__init__(path, reason)
+        self.path = path
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return (
+            f"The disk of {self.path} refused: {self.reason}. "
+            "Make room there, or make it writable for this user, and try again."
+        )
+
+
 class WriteQueueFull(StorageError):
     """As many writes as the shard's queue holds wait already; this one took no effect."""
 
@@ -217,6 +257,23 @@ class StoreInvalid(StorageError):
 
     def __str__(self) -> str:
         return f"The store at {self.path} cannot be opened: {self.reason}."
+
+
+class StoreDamaged(StorageError):
+    """A shard was read whole after its disk failed, and its rows contradict each other."""
+
+    code = "store_damaged"
+
+    def __init__(self, path: str, found: str) -> None:
+        super().__init__(path, found)
+        self.path = path
+        self.found = found
+
+    def __str__(self) -> str:
+        return (
+            f"The shard at {self.path} is damaged and is not served: {self.found}. "
+            "Check the disk, then restore the data directory from a backup."
+        )
 
 
 class StoreInUse(StorageError):

@@ -1,12 +1,34 @@
 """Files that survive power loss: what is needed beside ``write`` and ``rename``."""
 
+import contextlib
 import os
+from collections.abc import Generator
 from pathlib import Path
+
+from populace.storage.errors import DiskRefused
+
+
+@contextlib.contextmanager
+def disk_named(path: Path) -> Generator[None]:
+    """Raise ``DiskRefused`` for whatever the operating system refuses meanwhile."""
+    try:
+        yield
+    except OSError as error:
+        raise DiskRefused(str(path), error.strerror or str(error)) from error
 
 
 def sync_directory(path: Path) -> None:
     """Make the directory's entries durable: a rename is not before its parent is synced."""
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sync_file(path: Path) -> None:
+    """Make the file's content durable, whoever wrote it."""
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:
@@ -22,3 +44,12 @@ def write_durably(path: Path, data: bytes) -> None:
         os.fsync(file.fileno())
     temporary.replace(path)
     sync_directory(path.parent)
+
+
+def forget_cached(path: Path) -> None:
+    """Let the next read come from the disk, where what a failed sync left in memory may not be."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+    finally:
+        os.close(descriptor)

@@ -15,25 +15,28 @@ _EPOCH = struct.Struct(">Q")
 _SHARD = struct.Struct(">III")
 
 
+def write_header(txn: WriteTransaction, number: int, shard_count: int) -> None:
+    """Say which shard this is: what every environment has before its first owner."""
+    txn.put(keys.SHARD_KEY, _SHARD.pack(keys.SCHEMA, number, shard_count))
+
+
 def take_ownership(txn: WriteTransaction, path: str, number: int, shard_count: int, owner: str) -> int:
-    """Write the next epoch and answer it; a new environment gets its header first.
+    """Write the next epoch and answer it; an older schema's shard gets this release's number.
 
     Raises ``StoreVersionMismatch`` for a newer schema and ``StoreInvalid`` for another shard's
     environment or one that is not ours.
     """
     header = txn.get(keys.SHARD_KEY)
     if header is None:
-        if next(txn.scan(b"", limit=1), None) is not None:
-            raise StoreInvalid(path, "it holds data but no shard header")
-    else:
-        schema = int.from_bytes(header[:4], "big")
-        if schema > keys.SCHEMA:
-            raise StoreVersionMismatch(path, schema, keys.SCHEMA)
-        if header != _SHARD.pack(schema, number, shard_count):
-            raise StoreInvalid(path, f"it is not shard {number} of {shard_count}")
+        raise StoreInvalid(path, "it has no shard header")
+    schema = int.from_bytes(header[:4], "big")
+    if schema > keys.SCHEMA:
+        raise StoreVersionMismatch(path, schema, keys.SCHEMA)
+    if header != _SHARD.pack(schema, number, shard_count):
+        raise StoreInvalid(path, f"it is not shard {number} of {shard_count}")
     epoch = stored_epoch(txn) + 1
-    if header is None:
-        txn.put(keys.SHARD_KEY, _SHARD.pack(keys.SCHEMA, number, shard_count))
+    if schema < keys.SCHEMA:
+        write_header(txn, number, shard_count)
     txn.put(keys.EPOCH_KEY, _EPOCH.pack(epoch) + owner.encode())
     return epoch
 

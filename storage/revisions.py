@@ -47,6 +47,9 @@ class RevisionFiles:
             digest, size = _digest(incoming)
             if not self.has(digest):
                 self._publish(incoming, digest)
+            # Also for content that was here: its writer may not have come so far, or never will.
+            sync_directory(self.root)
+            sync_directory(self.root.parent)
         finally:
             shutil.rmtree(incoming, ignore_errors=True)
         return digest, size
@@ -86,7 +89,6 @@ class RevisionFiles:
             # Another writer of the same content was first; a directory is never replaced.
             if not self.has(digest):
                 raise
-        sync_directory(self.root)
 
 
 def _digest(directory: Path) -> tuple[str, int]:

@@ -1,4 +1,4 @@
-"""One shard: one LMDB environment with one writing owner. The only file that imports ``lmdb``.
+"""One shard: one LMDB environment at a time with one writing owner. The only file that imports ``lmdb``.
 
 Ownership is an epoch in the environment itself. Opening takes the next one, and each write
 transaction compares the stored epoch with the held one before it changes anything, so an
@@ -9,49 +9,58 @@ Durability is LMDB's default (``sync``, ``metasync``, no ``writemap``): of 400 s
 losses each, it is the only mode that lost nothing. After a failed commit the environment is
 never used again, because a second fsync may report success for pages that the first one lost.
 
+A compaction makes another environment the shard, under the writer lock of the one before. A takeover
+writes its epoch under that lock too, so a former owner finds a newer epoch than its own in whichever
+environment it still has open.
+
 LMDB must not be used across ``fork``, on a network file system, or twice in one process.
 """
 
 import contextlib
 import logging
 import threading
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
-from typing import NamedTuple, NoReturn, TypeVar
+from typing import Any, TypeVar
 
 import lmdb
+from lmdb import verify
 
-from populace.storage import integrity
+from populace.storage import generations, integrity
+from populace.storage.compaction import write_copy
 from populace.storage.errors import (
+    DiskRefused,
     Fenced,
     ShardStopped,
-    StorageError,
+    StoreDamaged,
     StoreInUse,
     StoreInvalid,
     UnknownOutcome,
 )
-from populace.storage.ownership import stored_epoch, take_ownership
+from populace.storage.opening import Claim, take_over
+from populace.storage.ownership import stored_epoch, write_header
+from populace.storage.reads import READ_SECONDS_MAX, ReadsInProgress
+from populace.storage.refusal import Refusal
+from populace.storage.rows import Poisoned, Reader, Writer, run_operations
+from populace.storage.shard_statistics import MAP_SHARE_MAX, ShardStatistics, map_share, measure
 from populace.storage.transaction import ReadTransaction, WriteTransaction
 
 T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
 
+_verifier: Any = verify  # it has no types
+
 MAP_BYTES = 64 * 2**30
 """An address reservation, not disk or memory: the file grows as it is written."""
 
 READERS_MAX = 1024
 
-_BROKEN = (lmdb.CorruptedError, lmdb.PageNotFoundError, lmdb.PanicError, lmdb.DiskError)
+_DAMAGED = (lmdb.CorruptedError, lmdb.PageNotFoundError)
+"""What a page says that is not what was written."""
+
+_BROKEN = (*_DAMAGED, lmdb.PanicError, lmdb.DiskError)
 """What a read can meet that reading again will not cure."""
-
-
-class ShardStatistics(NamedTuple):
-    """``bytes_used`` of ``bytes_map`` pages have been in use; beyond ``bytes_map`` the map is doubled."""
-
-    entries: int
-    bytes_used: int
-    bytes_map: int
 
 
 class Shard:
@@ -67,24 +76,65 @@ class Shard:
         self.number = number
         self.shard_count = shard_count
         self.owner = owner
-        self.epoch = 0
         self._map_bytes = map_bytes
         self._writing = threading.Lock()
-        self._refusal: StorageError | None = None
-        self._environment = self._open_environment()
+        self._reads = ReadsInProgress()
+        self._refusal = Refusal(number)
+        self._environment, self._place, self.epoch = self._open()
 
     @classmethod
     def open(
-        cls, path: Path, number: int, shard_count: int, owner: str, *, map_bytes: int = MAP_BYTES
+        cls,
+        path: Path,
+        number: int,
+        shard_count: int,
+        owner: str,
+        *,
+        map_bytes: int = MAP_BYTES,
+        create: bool = True,
     ) -> "Shard":
-        """Open or create the environment and take ownership of it: every earlier owner is fenced.
+        """Open the shard and take ownership of it: every earlier owner is fenced.
 
-        ``owner`` says for humans who that is. Raises ``StoreVersionMismatch``, ``StoreInvalid``
-        (not LMDB, or another shard's), and ``StoreInUse`` if this process has it open already.
+        With ``create``, an absent or empty directory becomes a fresh shard. A shard of an older
+        schema is migrated. ``owner`` says for humans who that is. Raises ``StoreVersionMismatch``,
+        ``StoreInvalid`` (absent, not whole, not LMDB, or another shard's), ``DiskFull``, and
+        ``StoreInUse`` if this process has it open already, or another one keeps the writer lock. A
+        process that is stopped and keeps it is killed, see ``storage/takeover.py``.
         """
+        if create:
+            cls.create(path, number, shard_count)
         shard = cls(path, number, shard_count, owner, map_bytes=map_bytes)
-        shard._take_ownership()
+        shard._migrate()
         return shard
+
+    @classmethod
+    def create(cls, path: Path, number: int, shard_count: int) -> None:
+        """Make a fresh shard, durably, if the directory is absent or empty. It has no owner yet.
+
+        Raises ``DiskRefused``.
+        """
+
+        def fill(generation: Path) -> None:
+            # Whoever makes a generation current syncs it first.
+            with lmdb.open(str(generation), sync=False) as environment, environment.begin(write=True) as txn:
+                write_header(Writer(txn), number, shard_count)
+
+        if generations.locate(path) is None:
+            try:
+                generations.create(path, fill)
+            except (lmdb.Error, OSError) as error:
+                raise DiskRefused(str(path), str(error)) from error
+
+    @staticmethod
+    def check_pages(path: Path) -> None:
+        """Raise ``StoreDamaged`` if the pages of the shard contradict each other; about 7 s for each GB.
+
+        LMDB itself may end the process at such a page. Nobody may write to the shard meanwhile.
+        """
+        place = generations.locate(path)
+        found: list[str] = [] if place is None else _verifier.verify(str(place))
+        if found:
+            raise StoreDamaged(str(path), str(found[0]))
 
     def write(self, operations: Sequence[Callable[[WriteTransaction], T]]) -> list[T | Exception]:
         """Run the operations in one durable transaction and answer each one's outcome, in order.
@@ -100,118 +150,166 @@ class Shard:
         with self._writing:
             failed: dict[int, Exception] = {}
             grown = False
+            self._refusal.check()
+            self._look_ahead()
             while True:
-                self._raise_refusal()
                 try:
                     return self._write_once(operations, failed)
-                except _Poisoned as poisoned:
+                except Poisoned as poisoned:
                     failed[poisoned.index] = poisoned.error
                 except lmdb.MapFullError as error:
                     if grown:
-                        self._stop(ShardStopped(self.number, str(error)), error)
+                        self._refusal.stop(ShardStopped(self.number, str(error)), error)
                     grown = True
                     self._grow()
+                except lmdb.Error as error:
+                    self._refusal.stop(ShardStopped(self.number, str(error)), error)
 
     @contextlib.contextmanager
     def read(self) -> Generator[ReadTransaction]:
         """Read one consistent snapshot; keep it short, for it pins every page freed meanwhile.
 
-        Raises ``ShardStopped`` if the shard is stopped, closed, or has to grow its map meanwhile.
+        Raises ``ShardStopped`` if the shard is stopped or closed, and if its map has to grow or a
+        compaction ends meanwhile and does not get by without; reading again helps then.
         """
-        self._raise_refusal()
+        self._refusal.check()
+        read = self._reads.begin()
         try:
             with self._begin_read() as transaction:
-                yield _Reader(transaction)
+                yield Reader(transaction)
         except _BROKEN as error:
-            self._stop(ShardStopped(self.number, str(error)), error)
+            advice = "check the disk, and restore a backup if the file is damaged"
+            self._refusal.stop(ShardStopped(self.number, f"{error}; {advice}"), error)
         except lmdb.Error as error:
-            self._raise_refusal()
+            self._refusal.check()
             raise ShardStopped(self.number, str(error)) from error
+        finally:
+            self._reads.end(read)
+
+    def compact(self) -> None:
+        """Go on, at the same epoch, with a file that has the live rows and no bytes of deleted ones.
+
+        Writes wait meanwhile (about 1 s for 1 GB of rows), reads do not; one that lasts longer than
+        ``READ_SECONDS_MAX`` after the swap gets ``ShardStopped``. A crash leaves the former file or
+        the new one. Raises ``DiskFull``, after which the shard goes on as it was, and ``Fenced`` and
+        ``ShardStopped`` as ``write`` does.
+        """
+        with self._writing:
+            self._refusal.check()
+            former, former_place = self._environment, self._place
+            size, open_copy = self.statistics(), self._open_environment
+            try:
+                environment, place = write_copy(former, self.path, self.number, size, open_copy=open_copy)
+            except (lmdb.Error, OSError, StoreInvalid) as error:
+                self._refusal.stop(ShardStopped(self.number, str(error)), error)
+            self._swap(environment, place)
+            self._environment, self._place = environment, place
+            reads = self._reads.now()
+        # Reads that begin from here on see the new file.
+        self._reads.wait_ended(reads, READ_SECONDS_MAX)
+        former.close()
+        generations.retire(self.path, former_place)
 
     def reopen(self) -> None:
         """Close, open again and take ownership anew. Do not answer ``Fenced`` with this."""
         self.close()
         with self._writing:
-            self._environment = self._open_environment()
-            self._refusal = None
-        self._take_ownership()
+            self._environment, self._place, self.epoch = self._open()
+            self._refusal.lift()
+        self._migrate()
 
     def close(self) -> None:
         """Close after the running write; reads in progress get ``ShardStopped``. Safe to call twice."""
         with self._writing:
-            self._refusal = self._refusal or ShardStopped(self.number, "it is closed")
+            self._refusal.close()
             self._environment.close()
 
     def statistics(self) -> ShardStatistics:
-        self._raise_refusal()
-        information, page = self._environment.info(), self._environment.stat()
-        return ShardStatistics(
-            entries=page["entries"],
-            bytes_used=(information["last_pgno"] + 1) * page["psize"],
-            bytes_map=information["map_size"],
-        )
+        self._refusal.check()
+        read = self._reads.begin()  # so that no compaction closes what is measured
+        try:
+            return measure(self._environment, long_reads=self._reads.longer_than(READ_SECONDS_MAX))
+        except lmdb.Error as error:
+            raise ShardStopped(self.number, str(error)) from error
+        finally:
+            self._reads.end(read)
 
     def check_integrity(self) -> None:
         """Raise ``AssertionError`` if the books of any model in the shard do not balance."""
         with self.read() as transaction:
             integrity.check(transaction)
 
-    def _open_environment(self) -> lmdb.Environment:
-        self.path.mkdir(parents=True, exist_ok=True)
+    @property
+    def is_stopped(self) -> bool:
+        """Whether it refuses all work until it is opened again."""
+        return self._refusal.is_on
+
+    def _open(self) -> tuple[lmdb.Environment, Path, int]:
+        claim = Claim(self.path, self.number, self.shard_count, self.owner)
+        try:
+            taken = take_over(claim, self._open_environment, _begin_whole, fatal=lmdb.Error)
+        except ShardStopped as error:
+            if isinstance(error.__cause__, _DAMAGED):
+                raise StoreDamaged(str(self.path), str(error.__cause__)) from error
+            raise
+        logger.info("shard %d is owned by %s at epoch %d", self.number, self.owner, taken[2])
+        return taken
+
+    def _open_environment(self, place: Path) -> lmdb.Environment:
         try:
             environment = lmdb.open(
-                str(self.path),
+                str(place),
                 map_size=self._map_bytes,
                 max_readers=READERS_MAX,
                 max_spare_txns=16,
                 readahead=False,
+                create=False,
             )
             # A process that was killed while reading pins pages until its slot is cleared.
             environment.reader_check()
         except (lmdb.InvalidError, lmdb.VersionMismatchError, lmdb.CorruptedError) as error:
-            raise StoreInvalid(str(self.path), str(error)) from error
+            raise StoreInvalid(str(place), f"{error}; restore the data directory from a backup") from error
         except lmdb.Error as error:
             if "already open in this process" in str(error):
                 raise StoreInUse(str(self.path), "this process") from error
-            raise ShardStopped(self.number, str(error)) from error
+            raise DiskRefused(str(place), str(error)) from error
         return environment
 
-    def _take_ownership(self) -> None:
-        with self._writing:
+    def _migrate(self) -> None:
+        """Move a shard of schema 1 into a generation; its epoch keeps the older release out already."""
+        if self._place == self.path:
             try:
-                with self._begin_write() as transaction:
-                    self.epoch = take_ownership(
-                        _Writer(transaction), str(self.path), self.number, self.shard_count, self.owner
-                    )
-            except StorageError:
-                self._environment.close()
+                self.compact()
+            except BaseException:
+                self.close()
                 raise
-            except lmdb.Error as error:
-                self._environment.close()
-                raise ShardStopped(self.number, str(error)) from error
-        logger.info("shard %d is owned by %s at epoch %d", self.number, self.owner, self.epoch)
+
+    def _swap(self, environment: lmdb.Environment, place: Path) -> None:
+        """Make the copy the shard, unless another owner came meanwhile."""
+        try:
+            with _begin_write(self._environment) as transaction, environment.begin() as copied:
+                stored = stored_epoch(Reader(transaction))
+                if stored == stored_epoch(Reader(copied)) == self.epoch:
+                    generations.point(self.path, place)
+                    return
+        except (lmdb.Error, OSError) as error:
+            # ``current`` may name either now, so both stay until the shard is opened again.
+            environment.close()
+            self._refusal.stop(ShardStopped(self.number, str(error)), error)
+        environment.close()
+        generations.discard(place)
+        self._refusal.stop(Fenced(self.number, self.epoch, stored))
 
     def _write_once(
         self, operations: Sequence[Callable[[WriteTransaction], T]], failed: dict[int, Exception]
     ) -> list[T | Exception]:
         """Try the batch without the operations in ``failed``, which are answered with their errors."""
+        transaction = _begin_write(self._environment)
         try:
-            transaction = self._begin_write()
-        except lmdb.Error as error:
-            self._stop(ShardStopped(self.number, str(error)), error)
-        try:
-            stored = stored_epoch(_Reader(transaction))
+            stored = stored_epoch(Reader(transaction))
             if stored != self.epoch:
-                self._stop(Fenced(self.number, self.epoch, stored))
-            outcomes: list[T | Exception] = []
-            for index, operation in enumerate(operations):
-                outcomes.append(failed[index] if index in failed else _run(index, operation, transaction))
-        except lmdb.MapFullError:
-            transaction.abort()
-            raise
-        except lmdb.Error as error:
-            transaction.abort()
-            self._stop(ShardStopped(self.number, str(error)), error)
+                self._refusal.stop(Fenced(self.number, self.epoch, stored))
+            outcomes = run_operations(operations, failed, transaction, fatal=lmdb.Error)
         except BaseException:
             transaction.abort()
             raise
@@ -225,22 +323,23 @@ class Shard:
             # The free list did not fit; LMDB finds out before it writes a page.
             raise
         except BaseException as error:
-            self._stop(UnknownOutcome(self.number, str(error)), error)
-
-    def _begin_write(self) -> "lmdb.Transaction[bytes]":
-        try:
-            return self._environment.begin(write=True)
-        except lmdb.MapResizedError:
-            # The next owner grew the map; adopt its size, then see that it is the owner.
-            self._environment.set_mapsize(0)
-            return self._environment.begin(write=True)
+            self._refusal.stop(UnknownOutcome(self.number, str(error)), error)
 
     def _begin_read(self) -> "lmdb.Transaction[bytes]":
+        environment = self._environment
         try:
-            return self._environment.begin()
+            return environment.begin()
         except lmdb.ReadersFullError:
-            self._environment.reader_check()
-            return self._environment.begin()
+            environment.reader_check()
+            return environment.begin()
+
+    def _look_ahead(self) -> None:
+        """Grow the map before it is full, at a moment without reads, and name those that last."""
+        self._reads.report_longer_than(READ_SECONDS_MAX, self.number)
+        if map_share(self._environment) > MAP_SHARE_MAX:
+            with self._reads.none_begins() as is_quiet:
+                if is_quiet:
+                    self._grow()
 
     def _grow(self) -> None:
         """Double the map. LMDB ends the reads in progress, which get ``ShardStopped`` and may retry."""
@@ -248,92 +347,38 @@ class Shard:
         try:
             self._environment.set_mapsize(size)
         except lmdb.Error as error:
-            self._stop(ShardStopped(self.number, str(error)), error)
+            self._refusal.stop(ShardStopped(self.number, str(error)), error)
         self._map_bytes = size
         logger.warning("shard %d outgrew its map, which is %d bytes now", self.number, size)
 
-    def _stop(self, refusal: StorageError, cause: BaseException | None = None) -> NoReturn:
-        """Refuse all further work, then raise ``refusal``."""
-        if self._refusal is None:
-            logger.error("shard %d stops: %s", self.number, refusal)
-            # A later call's outcome is known: it is not even begun.
-            later = (
-                ShardStopped(self.number, refusal.cause) if isinstance(refusal, UnknownOutcome) else refusal
-            )
-            self._refusal = later
-        raise refusal from cause
 
-    def _raise_refusal(self) -> None:
-        if self._refusal is not None:
-            raise type(self._refusal)(*self._refusal.args)
-
-
-class _Poisoned(Exception):
-    """An operation failed after it had written: the transaction must start again without it."""
-
-    def __init__(self, index: int, error: Exception) -> None:
-        super().__init__(index, error)
-        self.index = index
-        self.error = error
-
-
-class _Reader:
-    def __init__(self, transaction: "lmdb.Transaction[bytes]") -> None:
-        self._transaction = transaction
-
-    def get(self, key: bytes) -> bytes | None:
-        return self._transaction.get(key)
-
-    def scan(
-        self, prefix: bytes, *, after: bytes | None = None, limit: int | None = None
-    ) -> Iterator[tuple[bytes, bytes]]:
-        with self._transaction.cursor() as cursor:
-            # ``after`` + NUL is the smallest key that is larger than ``after``.
-            start = prefix if after is None else max(prefix, after + b"\0")
-            found = cursor.set_range(start)
-            while found and limit != 0:
-                key, value = cursor.item()
-                if not key.startswith(prefix):
-                    return
-                yield key, value
-                limit = None if limit is None else limit - 1
-                found = cursor.next()
-
-
-class _Writer(_Reader):
-    def __init__(self, transaction: "lmdb.Transaction[bytes]") -> None:
-        super().__init__(transaction)
-        self.writes = 0
-
-    def put(self, key: bytes, value: bytes) -> None:
-        self.writes += 1
-        self._transaction.put(key, value)
-
-    def delete(self, key: bytes) -> bool:
-        self.writes += 1
-        return self._transaction.delete(key)
-
-    def delete_prefix(self, prefix: bytes) -> int:
-        self.writes += 1
-        count = 0
-        with self._transaction.cursor() as cursor:
-            # LMDB's delete leaves the cursor on the successor.
-            found = cursor.set_range(prefix)
-            while found and cursor.key().startswith(prefix):
-                found = cursor.delete() and bool(cursor.key())
-                count += 1
-        return count
-
-
-def _run(
-    index: int, operation: Callable[[WriteTransaction], T], transaction: "lmdb.Transaction[bytes]"
-) -> T | Exception:
-    writer = _Writer(transaction)
+def _begin_whole(environment: lmdb.Environment) -> "lmdb.Transaction[bytes]":
+    transaction = _begin_write(environment)
     try:
-        return operation(writer)
-    except lmdb.Error:
+        _raise_if_cut(environment)
+    except BaseException:
+        transaction.abort()
         raise
-    except Exception as error:
-        if writer.writes == 0:
-            return error
-        raise _Poisoned(index, error) from error
+    return transaction
+
+
+def _raise_if_cut(environment: lmdb.Environment) -> None:
+    """Refuse a file that lost its end: reading beyond it would kill the process (SIGBUS)."""
+    pages = environment.info()["last_pgno"] + 1
+    file = Path(environment.path()) / generations.DATA_FILE
+    if file.stat().st_size >= pages * environment.stat()["psize"]:
+        return
+    # Pages that were freed by the transaction that made them were never written. A walk over all
+    # pages tells that from a loss, while the writer lock keeps them as they are.
+    found: list[str] = _verifier.verify(environment.path())
+    if found:
+        raise StoreDamaged(environment.path(), f"the file lost its end ({found[0]})")
+
+
+def _begin_write(environment: lmdb.Environment) -> "lmdb.Transaction[bytes]":
+    try:
+        return environment.begin(write=True)
+    except lmdb.MapResizedError:
+        # The next owner grew the map; adopt its size, then see that it is the owner.
+        environment.set_mapsize(0)
+        return environment.begin(write=True)

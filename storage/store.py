@@ -2,16 +2,22 @@
 
 On disk::
 
-    store.json          {"format": "populace-store", "schema": 1, "shards": S, "store_id": hex}
+    store.json          {"format": "populace-store", "schema": 2, "shards": S, "store_id": hex,
+                         "whole": true}
     LOCK                held with flock by the serving process; its text says who that is
-    shards/0000/        the LMDB environment of shard 0, and so on up to S - 1
+    shards/0000/        shard 0, see ``storage/generations.py``, and so on up to S - 1
     revisions/<digest>/ adapters, see ``storage/revisions.py``
 
-S is fixed when the directory is made, because it decides which shard holds a model.
+S is fixed when the directory is made, because it decides which shard holds a model. The header is
+written first, then the shards, then ``whole``: from then on a shard that is absent was lost.
+Schema 1 had no ``whole``, made a shard when it was first opened, and had its environment in
+``shards/0000`` itself. Its number is raised before its shards are moved, so that the release
+that wrote it cannot make a fresh shard where one was moved away.
 """
 
 import contextlib
 import fcntl
+import logging
 import os
 import secrets
 from collections.abc import Generator
@@ -21,11 +27,21 @@ from typing import Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from populace.storage import keys
-from populace.storage.errors import StoreInUse, StoreInvalid, StoreVersionMismatch
-from populace.storage.files import sync_directory, write_durably
+from populace.storage import generations, keys
+from populace.storage.errors import (
+    RecordInvalid,
+    ShardStopped,
+    StoreDamaged,
+    StoreInUse,
+    StoreInvalid,
+    StoreVersionMismatch,
+)
+from populace.storage.files import disk_named, forget_cached, sync_directory, write_durably
+from populace.storage.generations import DATA_FILE
 from populace.storage.revisions import RevisionFiles
 from populace.storage.shard import MAP_BYTES, Shard
+
+logger = logging.getLogger(__name__)
 
 FORMAT = "populace-store"
 HEADER_FILE = "store.json"
@@ -50,39 +66,86 @@ class Store:
     def create_or_open(cls, path: Path, shards: int | None = None) -> Self:
         """Open the store, or make one with ``shards`` shards (8 if None) in an empty or new directory.
 
-        Processes that do this at once agree on one store. Raises ``StoreInvalid`` (another
-        shard count than ``shards``, a damaged header, a directory of something else) and
-        ``StoreVersionMismatch``.
+        A store of an older schema is migrated first, which fences whoever serves it and takes about
+        a second for each GB. Processes that do this at once agree on one store. Raises
+        ``StoreInvalid`` (another shard count than ``shards``, a damaged header, a shard that was
+        lost, a directory of something else), ``StoreVersionMismatch``, ``DiskRefused`` and ``DiskFull``.
         """
         assert shards is None or 1 <= shards <= SHARDS_MAX, shards
-        _make_directory(path)
-        with _making(path):
+        with disk_named(path):
+            _make_directory(path)
+        with disk_named(path), _making(path):
             if not (path / HEADER_FILE).exists():
                 foreign = sorted({entry.name for entry in path.iterdir()} - _OUR_NAMES_BEFORE_THE_HEADER)
                 if foreign:
                     raise StoreInvalid(str(path), f"it holds other files, such as {foreign[0]!r}")
                 _write_header(path, _Header(shards=shards or SHARDS_DEFAULT, store_id=secrets.token_hex(16)))
-        store = cls.open(path)
-        if shards is not None and shards != store.shards:
-            raise StoreInvalid(str(path), f"it has {store.shards} shards and not {shards}")
-        return store
+            header = _read_header(path)
+            if shards is not None and shards != header.shards:
+                raise StoreInvalid(str(path), f"it has {header.shards} shards and not {shards}")
+            if not header.whole:
+                _make_whole(path, header)
+        return cls.open(path)
 
     @classmethod
     def open(cls, path: Path) -> Self:
         """Open a store that exists: what a host does, which must not start over in an empty directory.
 
-        Raises ``StoreInvalid`` and ``StoreVersionMismatch``.
+        Raises ``StoreInvalid``, also for a store that was not made or migrated to its end, and
+        ``StoreVersionMismatch``.
         """
         header = _read_header(path)
+        if not header.whole:
+            raise StoreInvalid(
+                str(path),
+                f"it was not made or migrated to schema {keys.SCHEMA} to its end; serve it to do that",
+            )
         return cls(path, header.shards, header.store_id)
 
     def shard_path(self, number: int) -> Path:
         assert 0 <= number < self.shards, number
-        return self.path / "shards" / f"{number:04d}"
+        return _shard_path(self.path, number)
 
     def open_shard(self, number: int, owner: str, *, map_bytes: int = MAP_BYTES) -> Shard:
         """Open the shard and fence every earlier owner. See ``Shard.open``."""
-        return Shard.open(self.shard_path(number), number, self.shards, owner, map_bytes=map_bytes)
+        shard = Shard.open(
+            self.shard_path(number), number, self.shards, owner, map_bytes=map_bytes, create=False
+        )
+        try:
+            # Also for one that was here: whoever made it may have been killed before it synced the
+            # names, and a commit makes a file's content durable but not that it has a name.
+            for directory in (shard.path, shard.path.parent, self.path):
+                sync_directory(directory)
+        except OSError as error:
+            shard.close()
+            raise ShardStopped(number, str(error)) from error
+        return shard
+
+    def recover_shard(self, number: int, owner: str) -> Shard:
+        """Open the shard after its disk failed: read from there and not from memory, and checked whole.
+
+        Nobody may have it open in this process. Takes about 7 s for each GB, and 45 us for each
+        interaction. Raises ``StoreDamaged``, and ``ShardStopped`` if the disk still fails; see also
+        ``Shard.open``.
+        """
+        path = self.shard_path(number)
+        try:
+            for data in path.rglob(DATA_FILE):
+                forget_cached(data)
+            Shard.check_pages(path)
+        except OSError as error:
+            raise ShardStopped(number, str(error)) from error
+        shard = self.open_shard(number, owner)
+        try:
+            shard.check_integrity()
+        except (AssertionError, RecordInvalid, ValueError) as error:
+            shard.close()
+            raise StoreDamaged(str(path), f"{type(error).__name__}: {error}") from error
+        except BaseException:
+            shard.close()
+            raise
+        logger.info("shard %d is whole and serves again", number)
+        return shard
 
     def lock(self, owner: str) -> "DirectoryLock":
         """Take the directory for one serving process. Raises ``StoreInUse``."""
@@ -97,9 +160,10 @@ class DirectoryLock:
     """
 
     def __init__(self, path: Path, owner: str) -> None:
-        """Take the lock at once. Raises ``StoreInUse`` with the holder's text."""
+        """Take the lock at once. Raises ``StoreInUse`` with the holder's text, and ``DiskRefused``."""
         self.path = path
-        self._descriptor = os.open(path / LOCK_FILE, os.O_RDWR | os.O_CREAT, 0o644)
+        with disk_named(path):
+            self._descriptor = os.open(path / LOCK_FILE, os.O_RDWR | os.O_CREAT, 0o644)
         try:
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -132,6 +196,7 @@ class _Header(BaseModel):
     schema_version: int = Field(default=keys.SCHEMA, alias="schema", ge=1)
     shards: int = Field(ge=1, le=SHARDS_MAX)
     store_id: str = Field(pattern="^[0-9a-f]{32}$")
+    whole: bool = False
 
 
 class _AnyHeader(BaseModel):
@@ -163,12 +228,34 @@ def _read_header(path: Path) -> _Header:
         raise StoreInvalid(str(path), f"{HEADER_FILE} is damaged: {error.errors()[0]['msg']}") from error
 
 
+def _make_whole(path: Path, header: _Header) -> None:
+    """Make the shards that are absent and migrate those of an older schema; goes on after a crash."""
+    header = header.model_copy(update={"schema_version": keys.SCHEMA})
+    _write_header(path, header)
+    shards = path / "shards"
+    shards.mkdir(exist_ok=True)
+    sync_directory(path)
+    generations.sweep_unmade(shards)
+    for number in range(header.shards):
+        shard_path = _shard_path(path, number)
+        if generations.locate(shard_path) == shard_path:
+            logger.info("migrating shard %d of %s to schema %d", number, path, keys.SCHEMA)
+            Shard.open(shard_path, number, header.shards, f"the migration to schema {keys.SCHEMA}").close()
+        else:
+            Shard.create(shard_path, number, header.shards)
+    _write_header(path, header.model_copy(update={"whole": True}))
+
+
+def _shard_path(path: Path, number: int) -> Path:
+    return path / "shards" / f"{number:04d}"
+
+
 def _make_directory(path: Path) -> None:
     if path.is_dir():
         return
     try:
         path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
+    except (FileExistsError, NotADirectoryError) as error:
         raise StoreInvalid(str(path), str(error)) from error
     sync_directory(path.parent)
 

@@ -1,4 +1,4 @@
-"""A killed process loses nothing that it acknowledged. (Power loss needs a replay of recorded writes.)"""
+"""A killed process loses nothing that it acknowledged. Power loss: ``test_power_loss.py``."""
 
 import signal
 import subprocess

@@ -47,6 +47,7 @@ def test_every_key_is_unique_covered_and_fits_lmdb(
         keys.interaction(tenant, name, position),
         keys.operation(tenant, name, operation),
         keys.memory(tenant, name),
+        keys.snapshot(tenant, name),
     ]
 
     prefixes = keys.model_prefixes(tenant, name)

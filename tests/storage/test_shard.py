@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from populace.storage import keys, ledger
+from populace.storage import generations, keys, ledger
 from populace.storage.errors import (
     Fenced,
     ModelExists,
@@ -250,7 +250,7 @@ def test_a_newer_shard_is_refused_with_both_numbers_and_left_as_it_is(shard: Sha
         shard.reopen()
     rewrite = "import lmdb, sys; e = lmdb.open(sys.argv[1]); t = e.begin(write=True); "
     rewrite += "t.put(b'!shard', bytes.fromhex(sys.argv[2])); t.commit()"
-    run_python(rewrite, shard_path, ours.hex())
+    run_python(rewrite, generations.locate(shard_path), ours.hex())
     shard.reopen()
     assert shard.epoch == epoch + 1
 

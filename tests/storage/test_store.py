@@ -35,9 +35,10 @@ def test_a_made_store_opens_again_as_the_same_one(tmp_path: Path) -> None:
     assert Store.create_or_open(tmp_path / "other").shards == 8
     assert json.loads((tmp_path / "data" / "store.json").read_bytes()) == {
         "format": "populace-store",
-        "schema": 1,
+        "schema": 2,
         "shards": 3,
         "store_id": made.store_id,
+        "whole": True,
     }
 
 
@@ -67,12 +68,12 @@ def test_makers_that_race_agree_on_one_store(tmp_path: Path) -> None:
 
 def test_a_newer_store_is_refused_with_both_numbers(tmp_path: Path) -> None:
     Store.create_or_open(tmp_path)
-    rewrite(tmp_path, schema=2, invented_later={"a": 1})
+    rewrite(tmp_path, schema=3, invented_later={"a": 1})
 
     with pytest.raises(StoreVersionMismatch) as caught:
         Store.create_or_open(tmp_path)
 
-    assert (caught.value.stored, caught.value.supported) == (2, 1)
+    assert (caught.value.stored, caught.value.supported) == (3, 2)
 
 
 @pytest.mark.parametrize(

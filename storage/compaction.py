@@ -1,0 +1,51 @@
+"""The compact copy of a shard: written and durable, but not the shard yet."""
+
+import errno
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol, TypeVar
+
+from populace.storage import generations
+from populace.storage.errors import DiskFull
+from populace.storage.files import disk_named
+from populace.storage.shard_statistics import ShardStatistics
+
+Environment = TypeVar("Environment")
+
+
+class LmdbSource(Protocol):
+    """What is asked of LMDB, written down so that this file does not import it."""
+
+    def copy(self, path: str, compact: bool = ..., /) -> None: ...
+
+
+def write_copy(
+    source: LmdbSource,
+    path: Path,
+    number: int,
+    size: ShardStatistics,
+    *,
+    open_copy: Callable[[Path], Environment],
+) -> tuple[Environment, Path]:
+    """Write the rows of one snapshot durably to a new generation; answers it open, and its directory.
+
+    Raises ``DiskFull``, before anything is written if the space can be told to be short, and
+    ``DiskRefused``. Whatever it raises, what it wrote is removed.
+    """
+    bytes_needed = size.bytes_used - size.bytes_free
+    bytes_free = shutil.disk_usage(path).free
+    if bytes_needed > bytes_free:
+        raise DiskFull(number, bytes_needed, bytes_free)
+    with disk_named(path):
+        place = generations.add(path)
+    try:
+        source.copy(str(place), True)
+        generations.sync_generation(place)
+        return open_copy(place), place
+    except Exception as error:
+        generations.discard(place)
+        # An OSError's, or LMDB's name for it.
+        if errno.ENOSPC in (getattr(error, "errno", None), getattr(error, "code", None)):
+            raise DiskFull(number, bytes_needed, shutil.disk_usage(path).free) from error
+        raise

@@ -1,0 +1,103 @@
+"""Taking over a shard: find its environment, get its writer lock, look again, and write the next epoch.
+
+A compaction may make another generation the shard between the first look and the lock. Whoever
+has the lock of the one that ``current`` names keeps it that way, and is alone in doing so.
+"""
+
+import functools
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import NamedTuple, Protocol, TypeVar
+
+from populace.storage import generations
+from populace.storage.errors import ShardStopped, StorageError, StoreInvalid
+from populace.storage.ownership import take_ownership, write_header
+from populace.storage.rows import LmdbTransaction, Writer
+from populace.storage.takeover import open_watched
+
+
+class Closable(Protocol):
+    def close(self) -> None: ...
+
+
+Environment = TypeVar("Environment", bound=Closable)
+"""LMDB's; a type variable, so that ``storage/shard.py`` stays the one file that imports it."""
+
+
+class Claim(NamedTuple):
+    """Who opens which shard."""
+
+    path: Path
+    number: int
+    shard_count: int
+    owner: str
+
+
+def take_over(
+    claim: Claim,
+    open_environment: Callable[[Path], Environment],
+    begin_write: Callable[[Environment], AbstractContextManager[LmdbTransaction]],
+    *,
+    fatal: type[Exception],
+) -> tuple[Environment, Path, int]:
+    """Answer the shard's open environment, its directory and the epoch that is held now.
+
+    A stopped process that is in the way is killed. What crashes and compactions left is removed.
+    Raises ``StoreInvalid`` and ``StoreVersionMismatch``, what ``open_environment`` raises, and
+    ``ShardStopped`` for what is ``fatal``.
+    """
+    while True:
+        place = generations.locate(claim.path)
+        if place is None:
+            raise StoreInvalid(str(claim.path), "there is no shard")
+        try:
+            environment, epoch = open_watched(
+                place, functools.partial(_take, claim, place, open_environment, begin_write, fatal)
+            )
+        except _Moved:
+            continue
+        return environment, place, epoch
+
+
+class _Moved(Exception):
+    """A compaction made another generation the shard meanwhile."""
+
+
+def _take(
+    claim: Claim,
+    place: Path,
+    open_environment: Callable[[Path], Environment],
+    begin_write: Callable[[Environment], AbstractContextManager[LmdbTransaction]],
+    fatal: type[Exception],
+    begin: Callable[[], None],
+) -> tuple[Environment, int]:
+    """Write the next epoch and answer it, unless ``begin`` raises because nobody waits any more."""
+    try:
+        environment = open_environment(place)
+    except StorageError:
+        _raise_if_moved(claim.path, place)
+        raise
+    try:
+        with begin_write(environment) as transaction:
+            _raise_if_moved(claim.path, place)
+            begin()
+            writer = Writer(transaction)
+            if place == claim.path and next(writer.scan(b"", limit=1), None) is None:
+                # Schema 1 made the environment first, and its header together with the first epoch.
+                write_header(writer, claim.number, claim.shard_count)
+            epoch = take_ownership(writer, str(claim.path), claim.number, claim.shard_count, claim.owner)
+            generations.sweep(claim.path, place)
+        return environment, epoch
+    except BaseException as error:
+        environment.close()
+        # What is wrong with a file that was compacted away is of no interest.
+        _raise_if_moved(claim.path, place)
+        if isinstance(error, (fatal, OSError)):
+            raise ShardStopped(claim.number, str(error)) from error
+        raise
+
+
+def _raise_if_moved(path: Path, place: Path) -> None:
+    if generations.locate(path) != place:
+        raise _Moved

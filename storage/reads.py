@@ -1,0 +1,87 @@
+"""The reads in progress on a shard, so that nobody takes its map away under them unawares.
+
+LMDB knows its readers' process and thread, not their age, and ends them when the map is resized
+or closed. A read that lasts pins every page that is freed meanwhile: 0.2 MiB of rows became 83 MiB
+of file in 400 commits.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Collection, Generator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+logger = logging.getLogger(__name__)
+
+READ_SECONDS_MAX = 1.0
+"""A longer read is named in the log and the statistics, and does not outlive a compaction."""
+
+
+@dataclass(slots=True, eq=False)
+class Read:
+    """One read, known by the thread that began it."""
+
+    thread_id: int
+    began_s: float
+    is_reported: bool = False
+
+    @property
+    def thread(self) -> str:
+        names = [thread.name for thread in threading.enumerate() if thread.ident == self.thread_id]
+        return names[0] if names else str(self.thread_id)
+
+    @property
+    def seconds(self) -> float:
+        return time.monotonic() - self.began_s
+
+
+class ReadsInProgress:
+    """Safe from many threads at once."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._ended = threading.Condition(self._lock)
+        self._waiting = 0
+        self._reads: set[Read] = set()
+
+    def begin(self) -> Read:
+        read = Read(threading.get_ident(), time.monotonic())
+        with self._lock:
+            self._reads.add(read)
+        return read
+
+    def end(self, read: Read) -> None:
+        with self._lock:
+            self._reads.discard(read)
+            if self._waiting:
+                self._ended.notify_all()
+
+    def now(self) -> tuple[Read, ...]:
+        with self._lock:
+            return tuple(self._reads)
+
+    def longer_than(self, seconds: float) -> tuple[Read, ...]:
+        return tuple(read for read in self.now() if read.seconds > seconds)
+
+    def report_longer_than(self, seconds: float, shard: int) -> None:
+        """Name each of these in the log, once."""
+        for read in self.longer_than(seconds):
+            if not read.is_reported:
+                read.is_reported = True
+                logger.warning("a read of shard %d on thread %s lasts and pins its pages", shard, read.thread)
+
+    @contextmanager
+    def none_begins(self) -> Generator[bool]:
+        """Hold up new reads for the time of the block, which must be short; tells if there are none."""
+        with self._lock:
+            yield not self._reads
+
+    def wait_ended(self, reads: Collection[Read], timeout_s: float) -> bool:
+        """Wait until these have ended; answers whether they have."""
+        with self._ended:
+            self._waiting += 1
+            try:
+                return self._ended.wait_for(lambda: self._reads.isdisjoint(reads), timeout_s)
+            finally:
+                self._waiting -= 1

@@ -1,0 +1,133 @@
+"""An LMDB transaction as rows with keys, in the words of ``storage/transaction.py``.
+
+What is asked of LMDB is written down as protocols, so that ``storage/shard.py`` stays the one
+file that imports it.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Protocol, TypeVar
+
+from populace.storage.transaction import WriteTransaction
+
+T = TypeVar("T")
+
+
+class LmdbCursor(Protocol):
+    def __enter__(self) -> "LmdbCursor": ...
+
+    def __exit__(self, *args: object) -> None: ...
+
+    def set_range(self, key: bytes, /) -> bool: ...
+
+    def next(self) -> bool: ...
+
+    def key(self) -> bytes: ...
+
+    def item(self) -> tuple[bytes, bytes]: ...
+
+    def delete(self) -> bool: ...
+
+
+class LmdbTransaction(Protocol):
+    def get(self, key: bytes, /) -> bytes | None: ...
+
+    def put(self, key: bytes, value: bytes, /) -> bool: ...
+
+    def delete(self, key: bytes, /) -> bool: ...
+
+    def cursor(self) -> LmdbCursor: ...
+
+
+class Reader:
+    """Answers ``ReadTransaction``."""
+
+    def __init__(self, transaction: LmdbTransaction) -> None:
+        self._transaction = transaction
+
+    def get(self, key: bytes) -> bytes | None:
+        return self._transaction.get(key)
+
+    def scan(
+        self, prefix: bytes, *, after: bytes | None = None, limit: int | None = None
+    ) -> Iterator[tuple[bytes, bytes]]:
+        with self._transaction.cursor() as cursor:
+            # ``after`` + NUL is the smallest key that is larger than ``after``.
+            start = prefix if after is None else max(prefix, after + b"\0")
+            found = cursor.set_range(start)
+            while found and limit != 0:
+                key, value = cursor.item()
+                if not key.startswith(prefix):
+                    return
+                yield key, value
+                limit = None if limit is None else limit - 1
+                found = cursor.next()
+
+
+class Writer(Reader):
+    """Answers ``WriteTransaction``, and knows whether it was written to."""
+
+    def __init__(self, transaction: LmdbTransaction) -> None:
+        super().__init__(transaction)
+        self.writes = 0
+
+    def put(self, key: bytes, value: bytes) -> None:
+        self.writes += 1
+        self._transaction.put(key, value)
+
+    def delete(self, key: bytes) -> bool:
+        self.writes += 1
+        return self._transaction.delete(key)
+
+    def delete_prefix(self, prefix: bytes) -> int:
+        self.writes += 1
+        count = 0
+        with self._transaction.cursor() as cursor:
+            # LMDB's delete leaves the cursor on the successor.
+            found = cursor.set_range(prefix)
+            while found and cursor.key().startswith(prefix):
+                found = cursor.delete() and bool(cursor.key())
+                count += 1
+        return count
+
+
+class Poisoned(Exception):
+    """An operation failed after it had written: the transaction must start again without it."""
+
+    def __init__(self, index: int, error: Exception) -> None:
+        super().__init__(index, error)
+        self.index = index
+        self.error = error
+
+
+def run_operations(
+    operations: Sequence[Callable[[WriteTransaction], T]],
+    failed: Mapping[int, Exception],
+    transaction: LmdbTransaction,
+    *,
+    fatal: type[Exception],
+) -> list[T | Exception]:
+    """Answer each operation's outcome: a result, the error of one that wrote nothing, or that in ``failed``.
+
+    Raises ``Poisoned``, and what is ``fatal`` for the whole transaction.
+    """
+    return [
+        failed[index] if index in failed else _run(index, operation, transaction, fatal)
+        for index, operation in enumerate(operations)
+    ]
+
+
+def _run(
+    index: int,
+    operation: Callable[[WriteTransaction], T],
+    transaction: LmdbTransaction,
+    fatal: type[Exception],
+) -> T | Exception:
+    writer = Writer(transaction)
+    try:
+        return operation(writer)
+    except fatal:
+        raise
+    except Exception as error:
+        if writer.writes == 0:
+            return error
+        raise Poisoned(index, error) from error

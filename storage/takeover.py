@@ -1,0 +1,158 @@
+"""Opening a shard whose former owner was stopped while it held one of LMDB's locks.
+
+A process that is stopped inside a write transaction (SIGSTOP, a debugger) keeps the writer lock,
+and LMDB waits for that lock inside C, without a limit. So an opening runs on a thread of its own
+and is watched. Whoever is in its way and stands still is killed: LMDB's locks are robust, so the
+next one in the queue gets them, and a dead process's unfinished transaction never happened. A
+process that runs is never killed; after a limit the opening gives up and says who that is.
+
+Who has the environment open is asked of the kernel and not of a record: as long as it does, a
+process holds a POSIX lock on ``lock.mdb``, which ``/proc`` shows. A process id from a record could
+be used again by a stranger, and be another process's in another container. A holder in another
+container, of another user or on another machine is not shown: it is named as unseen, and lives.
+"""
+
+import contextlib
+import logging
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, InvalidStateError, wait
+from pathlib import Path
+from typing import TypeVar
+
+import psutil
+
+from populace.storage.errors import StoreInUse
+
+T = TypeVar("T")
+
+logger = logging.getLogger(__name__)
+
+LOOK_SECONDS = 1.0
+"""How often a slow opening asks who is in its way. One that stands still for so long is stopped."""
+
+WAIT_SECONDS_MAX = 30.0
+"""A running owner holds the lock for one commit; what takes longer than this is not one."""
+
+_LOCK_FILE = "lock.mdb"
+_UNSEEN = "a process that cannot be seen from here (in another container, of another user or machine)"
+_MOVED = -1
+"""In place of a count of moves: the process runs, or nothing can be told of it."""
+
+
+def open_watched(path: Path, opening: Callable[[Callable[[], None]], T]) -> T:
+    """Run ``opening`` on a thread and answer its result; kill a stopped process that is in its way.
+
+    ``opening`` gets a function to call once it has the writer lock and before it writes. That
+    raises if nobody waits any more, and ``opening`` must undo what it did. Raises what ``opening``
+    raised, and ``StoreInUse`` if it does not get the lock in time; it goes on waiting then on its
+    thread, which ends with the process or when the lock is free.
+    """
+    outcome: Future[T] = Future()
+    threading.Thread(
+        target=_run, args=(path, opening, outcome), name=f"populace-open-{path.name}", daemon=True
+    ).start()
+    give_up = time.monotonic() + WAIT_SECONDS_MAX
+    moves: dict[int, int] = {}
+    while not wait([outcome], timeout=LOOK_SECONDS).done:
+        if outcome.running():
+            break
+        holders = _holders(path)
+        moves = {pid: _kill_if_still(pid, path, moves.get(pid)) for pid in holders}
+        if time.monotonic() >= give_up and outcome.cancel():
+            raise StoreInUse(str(path), " or ".join(map(_describe, holders)) or _UNSEEN)
+    return outcome.result()
+
+
+def _run(path: Path, opening: Callable[[Callable[[], None]], T], outcome: Future[T]) -> None:
+    def begin() -> None:
+        if not outcome.set_running_or_notify_cancel():
+            raise StoreInUse(str(path), "another process, and its opening was given up")
+
+    try:
+        result = opening(begin)
+    except BaseException as error:
+        # Who gave up before the opening failed does not ask why.
+        with contextlib.suppress(InvalidStateError):
+            outcome.set_exception(error)
+        return
+    with contextlib.suppress(InvalidStateError):
+        outcome.set_result(result)
+
+
+def _holders(path: Path) -> list[int]:
+    """Find the other processes that have the environment open.
+
+    Nobody can tell which of them has the writer lock, so a stopped one may be killed for a
+    running one's long commit: it was about to be fenced in any case.
+    """
+    try:
+        wanted = (path / _LOCK_FILE).stat()
+    except OSError:
+        return []
+    return [pid for pid in psutil.pids() if pid != os.getpid() and _holds(pid, wanted)]
+
+
+def _holds(pid: int, wanted: os.stat_result) -> bool:
+    """Whether the process holds a lock on the file; a fork of the holder has it open, but no lock."""
+    try:
+        for descriptor in Path(f"/proc/{pid}/fd").iterdir():
+            with contextlib.suppress(FileNotFoundError):
+                if os.path.samestat(descriptor.stat(), wanted):
+                    return "POSIX" in Path(f"/proc/{pid}/fdinfo/{descriptor.name}").read_text()
+    except OSError:  # it ended meanwhile, or is another user's
+        return False
+    return False
+
+
+def _kill_if_still(pid: int, path: Path, moves_before: int | None) -> int:
+    """Kill the process if it was stopped at the last look, is now, and has not moved in between.
+
+    Answers what to pass at the next look. One look is not enough: under a tracer every process
+    is stopped for a moment at each system call.
+    """
+    try:
+        process = os.pidfd_open(pid)
+    except OSError:
+        return _MOVED
+    try:
+        # From here on ``process`` stays the same one, whoever gets the number.
+        moves = _moves_if_stopped(pid)
+        wanted = (path / _LOCK_FILE).stat()
+        if moves == _MOVED or moves != moves_before or not _holds(pid, wanted):
+            return moves
+        logger.warning("%s is stopped and holds the lock of %s: it is killed", _describe(pid), path)
+        signal.pidfd_send_signal(process, signal.SIGKILL)
+        return _MOVED
+    except (OSError, KeyError):  # it ended meanwhile, or this kernel does not count
+        return _MOVED
+    finally:
+        os.close(process)
+
+
+def _moves_if_stopped(pid: int) -> int:
+    """Count how often the process's threads gave up a CPU, or answer ``_MOVED`` if one is not stopped."""
+    moves = 0
+    for thread in Path(f"/proc/{pid}/task").iterdir():
+        fields = dict(_fields(thread / "status"))
+        if fields["State"][0] not in "Tt":
+            return _MOVED
+        moves += int(fields["voluntary_ctxt_switches"]) + int(fields["nonvoluntary_ctxt_switches"])
+    return moves
+
+
+def _fields(status: Path) -> Iterator[tuple[str, str]]:
+    for line in status.read_text(errors="replace").splitlines():
+        name, _, value = line.partition(":")
+        yield name, value.strip()
+
+
+def _describe(pid: int) -> str:
+    with contextlib.suppress(psutil.Error):
+        process = psutil.Process(pid)
+        title = " ".join(" ".join(process.cmdline()).split())[:80] or process.name()
+        return f"process {pid} ({title})"
+    return f"process {pid}"

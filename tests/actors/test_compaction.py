@@ -1,0 +1,82 @@
+"""A host gives freed disk back while it serves, and loses a shard that it may not compact any more."""
+
+from dataclasses import replace
+
+import pytest
+
+from populace.actors.host import HostLimits, ModelHost
+from populace.actors.turn import ModelId
+from populace.policies.placement import shard_of
+from populace.storage.errors import Fenced
+from populace.storage.store import Store
+from tests.actors.conftest import MakeHost
+from tests.actors.populations import SHARDS
+from tests.actors.test_succession import replace_owner
+from tests.actors.turns import take_turn, turn_of
+from tests.storage.test_compaction import leave_free
+
+BEN = ModelId("acme", "ben")
+ADA = next(
+    ModelId("acme", f"ada-{number}")
+    for number in range(1000)
+    if shard_of("acme", f"ada-{number}", SHARDS) == shard_of(*BEN, SHARDS)
+)
+"""In Ben's shard."""
+
+
+def bytes_of(store: Store) -> int:
+    return sum(file.stat().st_size for file in store.path.rglob("data.mdb"))
+
+
+@pytest.fixture
+async def eager(make_host: MakeHost) -> ModelHost:
+    """A host that finds every free page worth it, with free pages."""
+    host = make_host(limits=replace(HostLimits(), shard_free_bytes_min=1))
+    for model in (ADA, BEN):
+        await host.create_model(model)
+    await take_turn(host, turn_of(ADA, "op-1"), text="kept")
+    for number in range(4):
+        await take_turn(host, turn_of(BEN, f"op-{number}"), text="deleted" * 20_000)
+    await host.delete_model(BEN)
+    return host
+
+
+async def test_a_host_compacts_what_is_mostly_free_and_goes_on(eager: ModelHost, store: Store) -> None:
+    before = bytes_of(store)
+
+    assert await eager.compact_shards() >= 1
+
+    assert bytes_of(store) < before / 2
+    assert [made.reply for made in await eager.read_log(ADA)] == ["kept"]
+    assert (await take_turn(eager, turn_of(ADA, "op-2"))).position == 1
+    assert [host.active for host in await eager.statistics()] == [1]
+
+
+async def test_a_host_leaves_a_file_alone_that_is_not_worth_it(host: ModelHost, store: Store) -> None:
+    await host.create_model(ADA)
+    files = set(store.path.rglob("data.mdb"))
+
+    assert await host.compact_shards() == 0
+
+    assert set(store.path.rglob("data.mdb")) == files
+
+
+async def test_a_host_on_a_full_disk_goes_on_with_the_file_that_it_has(
+    eager: ModelHost, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    leave_free(monkeypatch, 0)
+
+    assert await eager.compact_shards() == 0
+
+    assert "0 are free" in caplog.text
+    assert (await take_turn(eager, turn_of(ADA, "op-2"))).position == 1
+
+
+async def test_a_fenced_host_compacts_nothing_and_loses_the_shard(eager: ModelHost, store: Store) -> None:
+    replace_owner(store)
+
+    assert await eager.compact_shards() == 0
+
+    assert [host.active for host in await eager.statistics()] == [0]
+    with pytest.raises(Fenced):
+        await eager.begin_turn(turn_of(ADA, "op-2"))

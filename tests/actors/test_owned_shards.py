@@ -1,0 +1,215 @@
+"""After its disk failed, a shard is opened anew and checked, and serves whole or not at all."""
+
+import asyncio
+import resource
+import struct
+import threading
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from populace.actors.owned_shards import OwnedShards
+from populace.storage import keys, ledger
+from populace.storage.errors import ShardStopped, StorageError, StoreDamaged, UnknownOutcome
+from populace.storage.ownership import stored_epoch
+from populace.storage.shard import Shard
+from populace.storage.store import Store
+from populace.storage.transaction import WriteTransaction
+from tests.actors.turns import SECONDS_MAX
+from tests.storage.disk_recording import Write, record
+from tests.storage.samples import TENANT, commit, identity
+
+
+class GatedStore(Store):
+    """A store whose recoveries wait until they are let go."""
+
+    def __init__(self, path: Path, shards: int, store_id: str) -> None:
+        super().__init__(path, shards, store_id)
+        self.gate = threading.Event()
+        self.recovered: list[Shard] = []
+
+    def recover_shard(self, number: int, owner: str) -> Shard:
+        assert self.gate.wait(SECONDS_MAX)
+        self.recovered.append(super().recover_shard(number, owner))
+        return self.recovered[-1]
+
+
+@pytest.fixture
+def gated(tmp_path: Path) -> Generator[GatedStore]:
+    store = GatedStore.create_or_open(tmp_path / "gated", 1)
+    yield store
+    store.gate.set()
+
+
+@pytest.fixture
+def losses() -> list[type[Exception]]:
+    return []
+
+
+@pytest.fixture
+async def owned(gated: GatedStore, losses: list[type[Exception]]) -> OwnedShards:
+    owned = OwnedShards(gated, [0], owner="the test", on_lost=lambda _, error: losses.append(type(error)))
+    await owned.write(0, lambda txn: ledger.create_model(txn, identity()))
+    await owned.write(0, lambda txn: commit(txn, 0, "op-0"))
+    return owned
+
+
+@contextmanager
+def disk_full() -> Generator[None]:
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 16, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def put_large(txn: WriteTransaction) -> None:
+    txn.put(b"large", bytes(1 << 20))
+
+
+def lose_a_turn(txn: WriteTransaction) -> None:
+    txn.delete(keys.interaction(TENANT, "ada", 0))
+
+
+def garble_a_record(txn: WriteTransaction) -> None:
+    txn.put(keys.head(TENANT, "ada"), b"\x93")
+
+
+def leave_a_stray_row(txn: WriteTransaction) -> None:
+    txn.put(b"l?", b"")
+
+
+def misled(page: bytes) -> bytes:
+    """Let the offsets in a leaf of interactions point far beyond it; what opening reads is left alone."""
+    flags, lower = struct.unpack_from("<HH", page, 10)
+    if flags != 2 or keys.EPOCH_KEY in page or keys.interactions(TENANT, "ada") not in page:
+        return page
+    return page[:16] + b"\xf0\xff" * ((lower - 16) // 2) + page[lower:]
+
+
+async def fail(owned: OwnedShards) -> None:
+    with disk_full(), pytest.raises(UnknownOutcome):
+        await owned.write(0, put_large)
+
+
+async def epoch_or_loss(owned: OwnedShards) -> int | StorageError:
+    """Wait out the recovery; answer the epoch of the shard that serves, or why none does."""
+    async with asyncio.timeout(SECONDS_MAX):
+        while True:
+            try:
+                with owned.read(0) as txn:
+                    return stored_epoch(txn)
+            except ShardStopped:
+                await asyncio.sleep(0.001)
+            except StorageError as error:
+                return error
+
+
+def test_after_a_sync_error_nothing_is_retried_on_the_handle_and_the_turn_takes_effect_once(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "root").mkdir()
+    recording = record(
+        "tests.actors.failing_disk_host",
+        tmp_path / "root",
+        tmp_path / "trace",
+        inject=["fdatasync:error=EIO:when=3"],
+    )
+
+    assert [line.text for line in recording.lines] == [
+        "unknown",
+        "log op-1",
+        "made 1 1 True",
+        "log op-1 op-2",
+    ]
+    [failed] = [sync for sync in recording.syncs if sync.failed]
+    writes = [change for change in recording.changes if isinstance(change, Write)]
+    after = [
+        one for one in (*writes, *recording.syncs) if one.inode is failed.inode and one.begun > failed.done
+    ]
+    assert after
+    assert all(one.opened > failed.done for one in after)
+    # What the kernel has in memory of a file that it failed to write is not what the disk has.
+    assert any(failed.done < one.begun < after[0].begun for one in recording.forgettings)
+
+
+async def test_a_shard_whose_disk_failed_refuses_until_it_is_checked_and_then_serves(
+    owned: OwnedShards, gated: GatedStore, losses: list[type[Exception]]
+) -> None:
+    await fail(owned)
+
+    with pytest.raises(ShardStopped) as refused, owned.read(0):
+        pass
+    assert refused.value.retry_after_s is not None
+    with pytest.raises(ShardStopped):
+        await owned.write(0, lambda txn: commit(txn, 1, "op-1"))
+    gated.gate.set()
+    assert await epoch_or_loss(owned) == 2
+    assert (await owned.write(0, lambda txn: commit(txn, 1, "op-1"))).position == 1
+    with owned.read(0) as txn:
+        assert txn.get(b"large") is None
+        assert [one.operation for one in ledger.read_log(txn, TENANT, "ada")] == ["op-0", "op-1"]
+    assert losses == [UnknownOutcome]
+    owned.check_integrity()
+    owned.close()
+
+
+@pytest.mark.parametrize("damage", [lose_a_turn, garble_a_record, leave_a_stray_row])
+async def test_a_shard_whose_disk_failed_and_that_is_damaged_never_serves_again(
+    owned: OwnedShards, gated: GatedStore, damage: Callable[[WriteTransaction], object]
+) -> None:
+    await owned.write(0, damage)
+    await fail(owned)
+    gated.gate.set()
+
+    for _ in range(2):
+        found = await epoch_or_loss(owned)
+        assert isinstance(found, StoreDamaged)
+        assert found.retry_after_s is None
+        with pytest.raises(StoreDamaged):
+            await owned.write(0, lambda txn: None)
+    owned.close()
+
+
+async def test_pages_that_are_not_what_was_written_do_not_end_the_host(
+    owned: OwnedShards, gated: GatedStore
+) -> None:
+    for number in range(1, 200):
+        await owned.write(0, lambda txn, number=number: commit(txn, number, f"op-{number}"))
+    await fail(owned)
+    [data] = gated.shard_path(0).rglob("data.mdb")
+    pages = data.read_bytes()
+    data.write_bytes(b"".join(misled(pages[at : at + 4096]) for at in range(0, len(pages), 4096)))
+    gated.gate.set()
+
+    assert isinstance(await epoch_or_loss(owned), StoreDamaged)
+    owned.close()
+
+
+async def test_a_reader_that_meets_a_stopped_shard_has_it_recovered_too(
+    owned: OwnedShards, gated: GatedStore, losses: list[type[Exception]]
+) -> None:
+    with disk_full(), pytest.raises(UnknownOutcome):
+        owned._open[0].shard.write([put_large])
+    gated.gate.set()
+
+    assert await epoch_or_loss(owned) == 2
+    assert losses == [ShardStopped]
+    owned.close()
+
+
+async def test_closing_ends_a_recovery_and_leaves_nothing_open(owned: OwnedShards, gated: GatedStore) -> None:
+    await fail(owned)
+    gated.gate.set()
+
+    owned.close()
+
+    with pytest.raises(ShardStopped), owned.read(0):
+        pass
+    assert [shard.is_stopped for shard in gated.recovered] == [True]
+    shard = gated.open_shard(0, "the next")
+    shard.check_integrity()
+    shard.close()

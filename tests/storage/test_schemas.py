@@ -1,0 +1,154 @@
+"""A store of every earlier release opens with what it held, and one of a later release is refused.
+
+``stores/schema-<n>`` was written by a release of that schema: two shards with the models ``ada``
+and ``ben``, and ``cleo``, of three turns each; a revision of ``ada`` with its alias; an API key; and
+free pages with the turns of a model ``gone`` that was deleted.
+"""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from populace.storage import generations, keys, ledger
+from populace.storage.errors import StoreInvalid, StoreVersionMismatch
+from populace.storage.ownership import write_header
+from populace.storage.shard import Shard
+from populace.storage.store import Store
+from populace.storage.transaction import WriteTransaction
+from tests.storage.samples import TENANT, commit, digest
+from tests.storage.test_compaction import copies_of, data_files, kill_at_each_call
+
+STORES = Path(__file__).with_name("stores")
+SCHEMAS = range(1, keys.SCHEMA + 1)
+MODELS = (("ada", "ben"), ("cleo",))
+STORE_IDS = {"86a10e9bb9ad830606942055c87ea118", "87bfe05abcd79718db8d767a8425e405"}
+
+
+@pytest.fixture
+def path(tmp_path: Path, schema: int) -> Path:
+    return shutil.copytree(STORES / f"schema-{schema}", tmp_path / "store")
+
+
+def check_content(store: Store, *, map_bytes: int = 1 << 26) -> None:
+    assert store.store_id in STORE_IDS
+    assert store.shards == len(MODELS)
+    for number, names in enumerate(MODELS):
+        shard = store.open_shard(number, "the test", map_bytes=map_bytes)
+        shard.check_integrity()
+        with shard.read() as txn:
+            models = ledger.list_models(txn, TENANT)
+            assert tuple(model.identity.name for model in models) == names
+            for name in names:
+                log = ledger.read_log(txn, TENANT, name)
+                assert [(turn.operation, turn.reply) for turn in log] == [
+                    (f"{name}-{at}", "Hello.") for at in range(3)
+                ]
+            if number == 0:
+                assert models[0].aliases == {"latest": digest("one")}
+                assert ledger.read_revision(txn, TENANT, "ada", "latest").scores == {"loss": 1.5}
+                [key] = ledger.list_keys(txn)
+                assert (key.key_id, key.tenant, key.secret_sha256) == ("key-1", TENANT, b"\x01" * 32)
+        shard.close()
+
+
+@pytest.mark.parametrize("schema", SCHEMAS)
+@pytest.mark.parametrize("map_bytes", [1 << 20, 1 << 36])
+def test_a_store_of_every_schema_opens_with_what_it_held_and_goes_on(path: Path, map_bytes: int) -> None:
+    store = Store.create_or_open(path)
+
+    check_content(store, map_bytes=map_bytes)
+
+    shard = store.open_shard(1, "the test", map_bytes=map_bytes)
+    shard.write([lambda txn: commit(txn, 3, "cleo-3", name="cleo")])
+    shard.check_integrity()
+    shard.close()
+    assert json.loads((path / "store.json").read_bytes())["schema"] == keys.SCHEMA
+    assert Store.create_or_open(path).open_shard(1, "the test").epoch > shard.epoch
+
+
+@pytest.mark.parametrize("schema", [1])
+def test_a_migration_moves_each_shard_and_leaves_nothing_of_what_was_deleted(path: Path) -> None:
+    assert copies_of(b"gone-7", path) > 0
+
+    store = Store.create_or_open(path)
+
+    assert copies_of(b"gone-7", path) == 0
+    for number in range(store.shards):
+        assert generations.locate(store.shard_path(number)) != store.shard_path(number)
+        assert len(data_files(store.shard_path(number))) == 1
+
+
+@pytest.mark.parametrize("schema", [1])
+def test_a_store_is_not_opened_before_its_migration_has_ended(path: Path) -> None:
+    with pytest.raises(StoreInvalid, match="migrated"):
+        Store.open(path)
+
+
+@pytest.mark.parametrize("schema", [1])
+def test_a_migration_that_is_killed_at_any_step_is_taken_up_again(path: Path, tmp_path: Path) -> None:
+    (tmp_path / "killed").mkdir()
+
+    killed = kill_at_each_call(path, tmp_path / "killed", "migrate")
+
+    for copy in killed:
+        check_content(Store.create_or_open(copy))
+        assert len(data_files(copy)) == len(MODELS)
+    assert len(killed) > 20
+
+
+@pytest.mark.parametrize("schema", SCHEMAS)
+def test_a_newer_store_is_refused_with_both_numbers_and_left_as_it_is(path: Path) -> None:
+    header = json.loads((path / "store.json").read_bytes())
+    newer = json.dumps({**header, "schema": keys.SCHEMA + 1, "invented_later": 1})
+    (path / "store.json").write_text(newer)
+    before = {file: file.read_bytes() for file in path.rglob("*") if file.is_file()}
+
+    for opening in (Store.create_or_open, Store.open):
+        with pytest.raises(StoreVersionMismatch) as caught:
+            opening(path)
+        assert (caught.value.stored, caught.value.supported) == (keys.SCHEMA + 1, keys.SCHEMA)
+
+    assert {file: file.read_bytes() for file in path.rglob("*") if file.is_file()} == before
+
+
+@pytest.mark.parametrize("schema", SCHEMAS)
+def test_a_shard_of_a_newer_release_is_refused_with_both_numbers(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = Store.create_or_open(path)
+    shard = store.open_shard(0, "the test")
+    supported = keys.SCHEMA
+
+    def as_a_newer_release(txn: WriteTransaction) -> None:
+        with monkeypatch.context() as newer:
+            newer.setattr(keys, "SCHEMA", supported + 1)
+            write_header(txn, 0, 2)
+
+    shard.write([as_a_newer_release])
+    shard.close()
+
+    with pytest.raises(StoreVersionMismatch) as caught:
+        store.open_shard(0, "the test")
+    assert (caught.value.stored, caught.value.supported) == (supported + 1, supported)
+
+
+def test_a_shard_of_schema_1_carries_the_new_number_before_its_file_is_moved(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = shutil.copytree(STORES / "schema-1" / "shards" / "0000", tmp_path / "shard")
+
+    def crash(shard: Shard) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as crashing:
+        crashing.setattr(Shard, "compact", crash)
+        with pytest.raises(KeyboardInterrupt):
+            Shard.open(path, 0, 2, "the migration")
+
+    assert generations.locate(path) == path
+    monkeypatch.setattr(keys, "SCHEMA", 1)
+    with pytest.raises(StoreVersionMismatch) as caught:
+        Shard.open(path, 0, 2, "the older release")
+    assert (caught.value.stored, caught.value.supported) == (2, 1)
