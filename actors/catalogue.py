@@ -159,6 +159,7 @@ def model_view(stored: StoredModel, *, active: bool) -> ModelView:
         model=ModelId(stored.identity.tenant, stored.identity.name),
         base=stored.identity.base,
         created_ms=stored.identity.created_ms,
+        log_start=stored.head.log_start,
         log_position=stored.head.log_position,
         cursor=stored.head.cursor,
         memory_version=stored.head.memory_version,

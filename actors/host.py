@@ -9,17 +9,20 @@ import asyncio
 import secrets
 from collections.abc import Iterable
 from contextlib import aclosing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from populace.actors.catalogue import Catalogue, interaction_view, model_view
 from populace.actors.clock import Clock
 from populace.actors.engine import AdapterRef, Engine, Message
 from populace.actors.errors import EngineUnavailable, HostOverloaded, HostUnavailable, TurnExpired
 from populace.actors.hosts import ApiKey, ChatRequest, HostStatistics, ModelPage, ModelView, Revision
+from populace.actors.log_compactor import LogCompactor
 from populace.actors.owned_shards import OwnedShards
 from populace.actors.personal_model import PersonalModel
 from populace.actors.turn import Interaction, ModelId, Reply, TurnGrant, TurnRequest
 from populace.actors.turn_director import direct_turn
+from populace.policies.compaction import FREE_BYTES_MIN
+from populace.policies.log_retention import LogLimits
 from populace.policies.passivation import IdleQueue
 from populace.storage import ledger
 from populace.storage.errors import ModelNotFound, OperationConflict, PositionConflict
@@ -40,6 +43,8 @@ class HostLimits:
     idle_seconds_max: float = 300.0
     mailbox_max: int = 16
     operation_seconds_kept: float = 24 * 3600.0
+    shard_free_bytes_min: int = FREE_BYTES_MIN
+    log: LogLimits = field(default_factory=lambda: LogLimits(interactions_min=HISTORY_TURNS_MAX))
 
 
 class ModelHost:
@@ -66,6 +71,7 @@ class ModelHost:
             store, shards, owner=f"{name}/{self._incarnation}", on_lost=self._forget_shard
         )
         self._catalogue = Catalogue(self._owned, shard_count=store.shards, base=base, clock=clock)
+        self._logs = LogCompactor(self._owned, self._catalogue.shard, clock=clock, limits=self._limits.log)
         self._active: dict[ModelId, PersonalModel] = {}
         self._idle: IdleQueue[ModelId] = IdleQueue()
         self._deleting: set[ModelId] = set()
@@ -111,7 +117,7 @@ class ModelHost:
             return await asyncio.shield(self._commits[grant.ticket])
         model = self._active.get(grant.model)
         if model is None or not model.is_running(grant):
-            replay = self._find_operation(_request_of(grant))
+            replay = self._find_operation(grant.request)
             if replay is not None:
                 return replay
             raise TurnExpired(grant.model.name, "its deadline passed or its caller gave it up")
@@ -209,6 +215,10 @@ class ModelHost:
             count += 1
         return count
 
+    async def compact_shards(self) -> int:
+        """Compact the shards whose files are mostly free; answers how many. Called by the runtime's clock."""
+        return await self._owned.compact(free_bytes_min=self._limits.shard_free_bytes_min)
+
     def passivate(self, model: ModelId) -> bool:
         """Passivate one model now if it is idle; answers whether it was active and idle."""
         if model not in self._idle:
@@ -229,6 +239,7 @@ class ModelHost:
         """Answer everybody who waits, commit what is queued, and release the shards."""
         for model in list(self._active.values()):
             self._drop(model, HostUnavailable(self.name, "it is shutting down"))
+        self._logs.close()
         self._owned.close()
 
     def _activate(self, model_id: ModelId) -> PersonalModel:
@@ -265,6 +276,7 @@ class ModelHost:
         assert not model.is_busy, "a busy model is never passivated"
         self._passivations += 1
         self._drop(model, HostUnavailable(self.name, "the model was passivated"))
+        self._logs.note_passivated(model.stored)
 
     def _drop(self, model: PersonalModel, error: Exception) -> None:
         self._idle.discard(model.id)
@@ -300,7 +312,7 @@ class ModelHost:
 
     async def _adopt(self, grant: TurnGrant, reply: Reply) -> Interaction:
         """Commit a turn that a former incarnation granted, if the log has not moved since."""
-        turn = await self.begin_turn(_request_of(grant))
+        turn = await self.begin_turn(grant.request)
         if isinstance(turn, Interaction):
             return turn
         if turn.position != grant.position:
@@ -347,6 +359,7 @@ class ModelHost:
         if model.is_running(grant):
             model.advance(grant, stored)
         self._turns += 1
+        self._logs.note_turn(stored)
         return interaction_view(grant.model, interaction)
 
     def _history(self, grant: TurnGrant) -> tuple[tuple[Message, ...], ...]:
@@ -362,15 +375,6 @@ class ModelHost:
 
     def _adapter_of(self, digest: str) -> AdapterRef:
         return AdapterRef(digest, str(self._store.revisions.path(digest)))
-
-
-def _request_of(grant: TurnGrant) -> TurnRequest:
-    return TurnRequest(
-        model=grant.model,
-        operation=grant.operation,
-        body_hash=grant.body_hash,
-        turn_seconds_max=grant.turn_seconds_max,
-    )
 
 
 def _interaction_record(grant: TurnGrant, reply: Reply, now_ms: int) -> InteractionRecord:

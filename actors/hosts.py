@@ -26,11 +26,15 @@ class Revision:
 
 @dataclass(frozen=True, slots=True)
 class ModelView:
-    """A personal model as callers see it. ``aliases`` maps alias to revision digest."""
+    """A personal model as callers see it. ``aliases`` maps alias to revision digest.
+
+    Its log is kept at positions ``[log_start, log_position)``; what came before was compacted.
+    """
 
     model: ModelId
     base: str
     created_ms: int
+    log_start: int
     log_position: int
     cursor: int
     memory_version: int
@@ -141,7 +145,11 @@ class Hosts(Protocol):
         ...
 
     async def read_log(self, model: ModelId, *, start: int = 0, limit: int = 100) -> tuple[Interaction, ...]:
-        """Read interactions at positions ``[start, start + limit)``, oldest first."""
+        """Read up to ``limit`` interactions, oldest first, at and after ``start``.
+
+        A log whose beginning was compacted is read from the oldest kept interaction on; each one's
+        ``position`` says where that is.
+        """
         ...
 
     async def publish_revision(self, model: ModelId, revision: Revision, alias: str = "latest") -> ModelView:

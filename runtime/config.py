@@ -26,6 +26,7 @@ MIB = 2**20
 GIB = 2**30
 SMALL_MACHINE_BYTES = 32 * GIB
 HOUR_SECONDS = 3600.0
+DAY_SECONDS = 24 * HOUR_SECONDS
 
 Positive = Annotated[int, Field(ge=1)]
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -95,6 +96,12 @@ class Settings(BaseModel):
     body_bytes_max: Annotated[int, Field(ge=1024)] = 8 * MIB
     operation_seconds_max: Seconds = 24 * HOUR_SECONDS
     """How long the result of an operation id is kept for a caller that retries."""
+    log_seconds_max: Seconds = 30 * DAY_SECONDS
+    """How long a model's interactions are kept; the newest and those not yet trained on, for longer."""
+    log_interactions_max: Annotated[int, Field(ge=64)] = 10_000
+    """Interactions kept of one model, all in all. One whose operation id is still kept always stays."""
+    log_bytes_max: Annotated[int, Field(ge=16 * MIB)] = 64 * MIB
+    """Bytes kept of one model's interactions, all in all."""
 
     @field_validator("data", "cache", "config")
     @classmethod

@@ -155,7 +155,10 @@ class ModelHandle:
         return self._population.run(self._population.directory.show_model(self.id))
 
     def log(self, *, start: int = 0, limit: int = 100) -> tuple[Interaction, ...]:
-        """Read interactions at positions ``[start, start + limit)``, oldest first."""
+        """Read up to ``limit`` interactions, oldest first, at and after ``start``.
+
+        A log whose beginning was compacted is read from ``show().log_start`` on.
+        """
         call = self._population.directory.read_log(self.id, start=start, limit=limit)
         return self._population.run(call)
 

@@ -15,7 +15,7 @@ from ray import serve
 
 from populace.actors.engine import BaseInfo
 from populace.actors.errors import StartFailed
-from populace.actors.host import HostLimits
+from populace.actors.host import HISTORY_TURNS_MAX, HostLimits
 from populace.base import BaseModelFiles
 from populace.config import Settings, enter_own_ray_environment, quiet_environment
 from populace.credentials import Credentials
@@ -25,6 +25,7 @@ from populace.engines.vllm_environment import vllm_environment
 from populace.gateway import deployment
 from populace.gateway.access import KEY_PATTERN, new_key
 from populace.host_actor import NAMESPACE, HostOptions, RayHostClient, host_name, start_hosts
+from populace.policies.log_retention import LogLimits
 from populace.storage.store import Store
 
 LOCAL_TENANT = "local"
@@ -146,6 +147,12 @@ def _host_options(settings: Settings, info: BaseInfo, base: BaseModelFiles) -> l
         idle_seconds_max=settings.idle_seconds_max,
         mailbox_max=settings.mailbox_max,
         operation_seconds_kept=settings.operation_seconds_max,
+        log=LogLimits(
+            interactions_min=HISTORY_TURNS_MAX,
+            seconds_kept=settings.log_seconds_max,
+            interactions_max=settings.log_interactions_max,
+            bytes_max=settings.log_bytes_max,
+        ),
     )
     return [
         HostOptions(

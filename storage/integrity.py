@@ -11,6 +11,7 @@ from populace.storage.records import (
     MemoryRecord,
     OperationRecord,
     RevisionRecord,
+    SnapshotRecord,
 )
 from populace.storage.transaction import ReadTransaction
 
@@ -31,12 +32,14 @@ def check(txn: ReadTransaction) -> None:
 
 
 def check_model(txn: ReadTransaction, tenant: str, name: str) -> None:
-    """Check one model: its log is gapless and chained, and whatever is pointed at exists."""
+    """Check one model: what is kept of its log is gapless and chained, and what is pointed at exists."""
     data = txn.get(keys.head(tenant, name))
     assert data is not None, f"{tenant}/{name} has no head"
     head = HeadRecord.unpack(data)
     assert 0 <= head.cursor <= head.log_position, head
+    assert 0 <= head.log_start <= head.operations_start <= head.log_position, head
     _check_log(txn, tenant, name, head)
+    _check_snapshot(txn, tenant, name, head)
 
     for key, value in txn.scan(keys.revisions(tenant, name)):
         revision = RevisionRecord.unpack(value)
@@ -45,6 +48,7 @@ def check_model(txn: ReadTransaction, tenant: str, name: str) -> None:
         assert txn.get(keys.revision(tenant, name, target.decode())) is not None, key
     for key, value in txn.scan(keys.operations(tenant, name)):
         position = OperationRecord.unpack(value).position
+        assert position >= head.operations_start, (position, head.operations_start)
         made = txn.get(keys.interaction(tenant, name, position))
         assert made is not None, f"an operation of {tenant}/{name} names position {position}"
         assert key == keys.operation(tenant, name, InteractionRecord.unpack(made).operation), position
@@ -55,13 +59,29 @@ def check_model(txn: ReadTransaction, tenant: str, name: str) -> None:
 
 
 def _check_log(txn: ReadTransaction, tenant: str, name: str, head: HeadRecord) -> None:
-    count, chain = 0, b""
+    count, chain, log_bytes = head.log_start, head.start_chain, 0
     for key, data in txn.scan(keys.interactions(tenant, name)):
         interaction = InteractionRecord.unpack(data)
         assert key == keys.interaction(tenant, name, count), f"{tenant}/{name} has a gap at {count}"
         assert interaction.position == count, (interaction.position, count)
         assert interaction.previous == chain, f"the chain of {tenant}/{name} breaks at {count}"
         chain = ledger.chain_digest(data)
+        log_bytes += len(data)
         count += 1
     assert count == head.log_position, (count, head.log_position)
     assert chain == head.chain, f"the head of {tenant}/{name} names another newest interaction"
+    assert head.log_bytes in (None, log_bytes), (head.log_bytes, log_bytes)
+
+
+def _check_snapshot(txn: ReadTransaction, tenant: str, name: str, head: HeadRecord) -> None:
+    data = txn.get(keys.snapshot(tenant, name))
+    assert (data is None) == (head.log_start == 0), f"{tenant}/{name} starts at {head.log_start}"
+    if data is None:
+        assert head.start_chain == b"", f"{tenant}/{name} has a chain before its first interaction"
+        return
+    snapshot = SnapshotRecord.unpack(data)
+    assert (snapshot.position, snapshot.chain) == (head.log_start, head.start_chain), snapshot.position
+    assert (snapshot.memory is None) == (snapshot.memory_version == 0), snapshot.memory_version
+    first = txn.get(keys.interaction(tenant, name, head.log_start))
+    version = head.memory_version if first is None else InteractionRecord.unpack(first).memory_version
+    assert snapshot.memory_version == version, (snapshot.memory_version, version)

@@ -49,7 +49,7 @@ def create_model(
     tenant, name = identity.tenant, identity.name
     if txn.get(keys.identity(tenant, name)) is not None:
         raise ModelExists(name)
-    model = StoredModel(identity, HeadRecord(), {}, None)
+    model = StoredModel(identity, HeadRecord(log_bytes=0), {}, None)
     rows = {
         keys.identity(tenant, name): identity.pack(),
         keys.head(tenant, name): model.head.pack(),
@@ -81,7 +81,7 @@ def commit_turn(
     ``ModelNotFound``, ``OperationConflict`` (same id, other body) and ``PositionConflict``.
     """
     assert interaction.position == expected_position
-    head = _head(txn, tenant, name)
+    head = read_head(txn, tenant, name)
     found = find_operation(txn, tenant, name, interaction.operation, now_ms=now_ms)
     if found is not None:
         operation, recorded = found
@@ -96,6 +96,7 @@ def commit_turn(
     moved = head.model_copy(
         update={
             "log_position": expected_position + 1,
+            "log_bytes": None if head.log_bytes is None else head.log_bytes + len(data),
             "chain": chain_digest(data),
             "memory_version": head.memory_version if memory is None else memory.version,
         }
@@ -181,8 +182,11 @@ def find_operation(
 def read_log(
     txn: ReadTransaction, tenant: str, name: str, *, start: int = 0, limit: int = 100
 ) -> list[InteractionRecord]:
-    """Return the interactions at positions ``[start, start + limit)``. Raises ``ModelNotFound``."""
-    _head(txn, tenant, name)
+    """Return up to ``limit`` interactions at and after ``start``, or the oldest kept one if it is later.
+
+    Raises ``ModelNotFound``.
+    """
+    read_head(txn, tenant, name)
     before = None if start <= 0 else keys.interaction(tenant, name, start - 1)
     found = txn.scan(keys.interactions(tenant, name), after=before, limit=limit)
     return [InteractionRecord.unpack(data) for _, data in found]
@@ -190,7 +194,7 @@ def read_log(
 
 def read_revision(txn: ReadTransaction, tenant: str, name: str, reference: str) -> RevisionRecord:
     """Return the revision under a digest or alias. Raises ``ModelNotFound`` and ``RevisionNotFound``."""
-    _head(txn, tenant, name)
+    read_head(txn, tenant, name)
     digest: str | None = reference if keys.is_digest(reference) else None
     if keys.alias_problem(reference) is None:
         target = txn.get(keys.alias(tenant, name, reference))
@@ -203,7 +207,7 @@ def read_revision(txn: ReadTransaction, tenant: str, name: str, reference: str) 
 
 def list_revisions(txn: ReadTransaction, tenant: str, name: str) -> list[RevisionRecord]:
     """Return the model's revisions, oldest first. Raises ``ModelNotFound``."""
-    _head(txn, tenant, name)
+    read_head(txn, tenant, name)
     found = [RevisionRecord.unpack(data) for _, data in txn.scan(keys.revisions(tenant, name))]
     return sorted(found, key=lambda revision: (revision.created_ms, revision.digest))
 
@@ -243,7 +247,8 @@ def chain_digest(data: bytes) -> bytes:
     return blake2b(data, digest_size=16).digest()
 
 
-def _head(txn: ReadTransaction, tenant: str, name: str) -> HeadRecord:
+def read_head(txn: ReadTransaction, tenant: str, name: str) -> HeadRecord:
+    """Return where the model stands. Raises ``ModelNotFound``."""
     data = None if keys.name_problem(name) else txn.get(keys.head(tenant, name))
     if data is None:
         raise ModelNotFound(name)

@@ -29,7 +29,8 @@ class Record(BaseModel):
 
     def pack(self) -> bytes:
         """Encode; raises ``RecordInvalid`` for what ``unpack`` would refuse to read back."""
-        data: bytes = _msgpack.packb([self.VERSION, self.model_dump()], use_bin_type=True)
+        # A record's fields are what msgpack knows, so that ``model_dump`` would only copy them.
+        data: bytes = _msgpack.packb([self.VERSION, self.__dict__], use_bin_type=True)
         if len(data) > RECORD_BYTES_MAX:
             raise RecordInvalid(self.KIND, f"{len(data)} bytes are more than {RECORD_BYTES_MAX}")
         return data
@@ -68,9 +69,11 @@ class IdentityRecord(Record):
 class HeadRecord(Record):
     """Where a personal model stands. Written in every turn's transaction.
 
-    ``log_position`` counts the interactions in the log; positions are ``[0, log_position)``.
-    ``cursor`` is how far the model has been trained: ``[0, cursor)`` went into its weights.
-    ``chain`` is the digest of the newest interaction, which names its predecessor's.
+    ``log_position`` counts the interactions ever made; those at ``[log_start, log_position)`` are
+    kept, in ``log_bytes`` (None: an older release did not count them). ``cursor`` is how far the
+    model has been trained: ``[0, cursor)`` went into its weights. ``chain`` is the digest of the
+    newest interaction, which names its predecessor's, and ``start_chain`` that of the newest dropped
+    one. Operation ids are kept for interactions from ``operations_start`` on.
     """
 
     KIND = "head"
@@ -79,6 +82,10 @@ class HeadRecord(Record):
     cursor: int = 0
     chain: bytes = b""
     memory_version: int = 0
+    log_start: int = 0
+    log_bytes: int | None = None
+    start_chain: bytes = b""
+    operations_start: int = 0
 
 
 class RevisionRecord(Record):
@@ -141,6 +148,21 @@ class MemoryRecord(Record):
 
     version: int
     payload: bytes
+
+
+class SnapshotRecord(Record):
+    """What the interactions at ``[0, position)``, which are dropped, added up to.
+
+    ``chain`` is the digest of the newest of them, ``memory`` the memory state that they left behind,
+    None for a model without one.
+    """
+
+    KIND = "snapshot"
+
+    position: int
+    chain: bytes
+    memory_version: int
+    memory: bytes | None
 
 
 class ApiKeyRecord(Record):

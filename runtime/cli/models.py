@@ -103,6 +103,8 @@ def _print_model(body: dict[str, Any]) -> None:
     table.add_row("name", body["id"])
     table.add_row("created", _when(body["created"]))
     table.add_row("turns", str(body["log_position"]))
+    if body["log_start"] > 0:
+        table.add_row("log", f"from turn {body['log_start']} on; earlier ones were compacted")
     table.add_row("base", body["base"][:12])
     for alias, digest in body["aliases"].items():
         table.add_row(f"@{alias}", digest[:12])

@@ -77,7 +77,7 @@ async def delete_model(request: Request, tenant: Caller, name: str) -> Response:
 async def read_log(
     request: Request, tenant: Caller, name: str, start: Start = 0, limit: Limit = 100
 ) -> Response:
-    """Read the model's log from position ``start``, oldest first."""
+    """Read the model's log from position ``start``, or from its ``log_start`` if that is later."""
     gateway = gateway_of(request)
     model = named_model(tenant, name)
     log = await gateway.hosts.read_log(model, start=start, limit=limit)
@@ -91,6 +91,7 @@ def model_body(view: ModelView) -> dict[str, Any]:
         "object": "personal_model",
         "created": view.created_ms // 1000,
         "base": view.base,
+        "log_start": view.log_start,
         "log_position": view.log_position,
         "cursor": view.cursor,
         "memory_version": view.memory_version,

@@ -72,6 +72,7 @@ def test_an_empty_variable_counts_as_not_set(monkeypatch: pytest.MonkeyPatch) ->
         ("turn_seconds_max", "inf", "finite"),
         ("idle_seconds_max", "-1", "greater than 0"),
         ("resident_bytes_max", "1", "1048576"),
+        ("log_interactions_max", "63", "greater than or equal to 64"),
     ],
 )
 def test_a_bad_value_names_the_variable_the_value_and_what_is_allowed(

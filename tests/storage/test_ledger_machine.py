@@ -8,9 +8,9 @@ from typing import TypeVar
 
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from populace.storage import ledger
+from populace.storage import ledger, log
 from populace.storage.errors import (
     ModelExists,
     ModelNotFound,
@@ -31,12 +31,22 @@ bodies = st.sampled_from([b"one", b"two"])
 
 @dataclass
 class Expected:
-    """A model as the dict knows it; ``taken`` maps an operation to its body, position and expiry."""
+    """A model as the dict knows it; ``taken`` maps an operation to its body, position and expiry.
+
+    Interactions are kept from ``start`` on, and operation ids from ``operations_start`` on.
+    """
 
     log: list[str] = field(default_factory=list[str])
     taken: dict[str, tuple[bytes, int, int]] = field(default_factory=dict[str, tuple[bytes, int, int]])
     aliases: dict[str, str] = field(default_factory=dict[str, str])
     revisions: set[str] = field(default_factory=set[str])
+    start: int = 0
+    operations_start: int = 0
+
+    def holds(self, position: int, now_ms: int) -> bool:
+        """Whether the operation id of this position was not used again and has not expired."""
+        _, at, expires_ms = self.taken[self.log[position]]
+        return at == position and expires_ms > now_ms
 
 
 class LedgerMachine(RuleBasedStateMachine):
@@ -55,6 +65,10 @@ class LedgerMachine(RuleBasedStateMachine):
     def run(self, operation: Callable[[WriteTransaction], T]) -> T | Exception:
         [outcome] = self.shard.write([operation])
         return outcome
+
+    @initialize()
+    def begin(self) -> None:
+        self.create("a")
 
     @rule(name=names)
     def create(self, name: str) -> None:
@@ -96,6 +110,44 @@ class LedgerMachine(RuleBasedStateMachine):
             expected.log.append(operation)
             expected.taken[operation] = (body, position, self.now_ms + kept_ms)
 
+    @rule(name=names, count=st.integers(2, 6), kept_ms=st.integers(1, 5))
+    def take_turns(self, name: str, count: int, kept_ms: int) -> None:
+        for _ in range(count):
+            operation = f"turn-{len(self.models.get(name, Expected()).log)}"
+            self.commit(name, operation, b"one", False, kept_ms)
+
+    @rule(name=names, limit=st.none() | st.integers(0, 3))
+    def prune(self, name: str, limit: int | None) -> None:
+        outcome = self.run(
+            lambda txn: log.prune_operations(txn, TENANT, name, now_ms=self.now_ms, limit=limit)
+        )
+
+        assert isinstance(outcome, ModelNotFound) == (name not in self.models)
+        if name in self.models:
+            expected = self.models[name]
+            end = len(expected.log) if limit is None else expected.operations_start + limit
+            while expected.operations_start < min(end, len(expected.log)) and not expected.holds(
+                expected.operations_start, self.now_ms
+            ):
+                expected.operations_start += 1
+
+    @rule(name=names, pruned=st.booleans(), beyond=st.integers(-3, 1))
+    def compact(self, name: str, pruned: bool, beyond: int) -> None:
+        if pruned:
+            self.prune(name, None)
+        expected = self.models.get(name, Expected())
+        keep_from = expected.operations_start + beyond
+
+        outcome = self.run(lambda txn: log.compact_log(txn, TENANT, name, keep_from, memory=None))
+
+        if name not in self.models:
+            assert isinstance(outcome, ModelNotFound)
+        elif not expected.start <= keep_from <= expected.operations_start:
+            assert isinstance(outcome, AssertionError)
+        else:
+            assert not isinstance(outcome, Exception)
+            expected.start = keep_from
+
     @rule(name=names, seed=st.sampled_from(["one", "two"]), alias=st.sampled_from(["latest", "canary"]))
     def publish(self, name: str, seed: str, alias: str) -> None:
         outcome = self.run(lambda txn: ledger.publish_revision(txn, TENANT, name, revision(seed), alias))
@@ -131,13 +183,21 @@ class LedgerMachine(RuleBasedStateMachine):
             for model in listed:
                 name = model.identity.name
                 expected = self.models[name]
-                log = ledger.read_log(txn, TENANT, name)
-                assert [interaction.operation for interaction in log] == expected.log
+                kept = ledger.read_log(txn, TENANT, name)
+                assert [interaction.operation for interaction in kept] == expected.log[expected.start :]
+                assert [interaction.position for interaction in kept] == list(
+                    range(expected.start, len(expected.log))
+                )
                 assert model.head.log_position == len(expected.log)
+                assert model.head.operations_start == expected.operations_start
+                for operation, (_, position, expires_ms) in expected.taken.items():
+                    answer = ledger.find_operation(txn, TENANT, name, operation, now_ms=self.now_ms)
+                    assert (answer is not None) == (expires_ms > self.now_ms)
+                    assert answer is None or answer[1].position == position
                 assert model.aliases == expected.aliases
                 found = ledger.list_revisions(txn, TENANT, name)
                 assert {stored.digest for stored in found} == expected.revisions
 
 
 TestLedger = LedgerMachine.TestCase
-TestLedger.settings = settings(max_examples=25, stateful_step_count=30, deadline=None)
+TestLedger.settings = settings(max_examples=40, stateful_step_count=30, deadline=None)

@@ -17,6 +17,7 @@ from populace.storage.records import (
     MemoryRecord,
     OperationRecord,
     Record,
+    SnapshotRecord,
 )
 from tests.storage.samples import api_key, identity, interaction, revision
 
@@ -28,6 +29,8 @@ RECORDS: list[Record] = [
     interaction(3, "op"),
     OperationRecord(body_hash=b"h", position=0, expires_ms=2**60),
     MemoryRecord(version=2, payload=b"\x00\x01"),
+    SnapshotRecord(position=4, chain=b"\xff", memory_version=0, memory=None),
+    SnapshotRecord(position=4, chain=b"\xff", memory_version=4, memory=b"\x00state"),
     api_key("k"),
 ]
 
@@ -83,6 +86,15 @@ def test_only_known_versions_are_read(version: object) -> None:
 
     with pytest.raises(RecordInvalid):
         MemoryRecord.unpack(data)
+
+
+def test_a_head_of_a_release_that_kept_every_interaction_is_read() -> None:
+    fields = {"log_position": 5, "cursor": 2, "chain": b"c", "memory_version": 0}
+    data: bytes = msgpack.packb([1, fields])  # pyright: ignore
+
+    head = HeadRecord.unpack(data)
+
+    assert (head.log_start, head.log_bytes, head.start_chain, head.operations_start) == (0, None, b"", 0)
 
 
 def test_a_record_that_would_not_be_read_back_is_not_packed() -> None:

@@ -38,6 +38,7 @@ async def test_a_new_model_is_shown_listed_and_answers(client: httpx.AsyncClient
         "object": "personal_model",
         "created": created.json()["created"],
         "base": BASE.fingerprint,
+        "log_start": 0,
         "log_position": 0,
         "cursor": 0,
         "memory_version": 0,

@@ -1,0 +1,112 @@
+"""Keeps the logs of a host's models bounded, behind their turns: nobody waits for it.
+
+A look at a log forgets expired operation ids and drops what ``policies/log_retention.py`` lets go.
+It is a write like a turn's and takes its place in the same queue, so it never runs inside one.
+What a failed look left undone, the next one does: each begins with what the store says.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from itertools import islice
+
+from populace.actors.clock import Clock
+from populace.actors.owned_shards import OwnedShards
+from populace.actors.turn import ModelId
+from populace.policies.log_retention import InteractionSize, LogExtent, LogLimits, keep_from
+from populace.storage import ledger, log
+from populace.storage.errors import ModelNotFound, PopulaceError
+from populace.storage.ledger import StoredModel
+from populace.storage.records import HeadRecord
+from populace.storage.transaction import ReadTransaction, WriteTransaction
+
+logger = logging.getLogger(__name__)
+
+TURNS_BETWEEN_LOOKS = 64
+STEP_MAX = 256
+"""Interactions that one transaction drops at most, so that a long backlog holds up no turn for long."""
+
+
+class LogCompactor:
+    """At most one look at a time for each model."""
+
+    def __init__(
+        self, shards: OwnedShards, shard_of: Callable[[ModelId], int], *, clock: Clock, limits: LogLimits
+    ) -> None:
+        self._shards = shards
+        self._shard_of = shard_of
+        self._clock = clock
+        self._limits = limits
+        self._looks: dict[ModelId, asyncio.Task[None]] = {}
+
+    def note_turn(self, stored: StoredModel) -> None:
+        """Look at the log if the turn that was just committed makes it time to."""
+        if stored.head.log_position % TURNS_BETWEEN_LOOKS == 0:
+            self._look_soon(stored)
+
+    def note_passivated(self, stored: StoredModel) -> None:
+        """Look at the log of a model that leaves memory, unless it is too short to be worth a write."""
+        if stored.head.log_position - stored.head.log_start >= TURNS_BETWEEN_LOOKS:
+            self._look_soon(stored)
+
+    def close(self) -> None:
+        """Wait for no look any more. One that is queued already may still take effect."""
+        for look in self._looks.values():
+            look.cancel()
+
+    def _look_soon(self, stored: StoredModel) -> None:
+        model = ModelId(stored.identity.tenant, stored.identity.name)
+        if model not in self._looks:
+            look = self._looks[model] = asyncio.create_task(self._look(model))
+            look.add_done_callback(lambda _: self._looks.pop(model))
+
+    async def _look(self, model: ModelId) -> None:
+        try:
+            while not await self._step(model):
+                pass
+        except ModelNotFound:
+            logger.debug("%s was deleted before its log was compacted", model)
+        except PopulaceError as error:
+            logger.warning("the log of %s was not compacted: %s", model, error)
+        except Exception:
+            logger.exception("the log of %s was not compacted", model)
+
+    async def _step(self, model: ModelId) -> bool:
+        now_ms = self._clock.epoch_ms()
+        return await self._shards.write(
+            self._shard_of(model), lambda txn: compact(txn, model, self._limits, now_ms)
+        )
+
+
+def compact(txn: WriteTransaction, model: ModelId, limits: LogLimits, now_ms: int) -> bool:
+    """Take one step: prune and drop up to ``STEP_MAX`` interactions; answers whether that was all.
+
+    A model whose memory state is not stored where its log would be cut is cut before.
+    """
+    before = ledger.read_head(txn, *model)
+    head = log.prune_operations(txn, *model, now_ms=now_ms, limit=STEP_MAX)
+    wanted = _keep_from(txn, model, head, limits, now_ms)
+    if wanted > head.log_start:
+        stored = ledger.read_model(txn, *model)
+        assert stored is not None, "its head was read"
+        position, memory = log.stored_memory(txn, stored, wanted)
+        head = log.compact_log(txn, *model, position, memory=memory)
+    moved = max(head.operations_start - before.operations_start, head.log_start - before.log_start)
+    return moved < STEP_MAX
+
+
+def _keep_from(txn: ReadTransaction, model: ModelId, head: HeadRecord, limits: LogLimits, now_ms: int) -> int:
+    assert head.log_bytes is not None, "pruning counts them"
+    extent = LogExtent(
+        start=head.log_start,
+        position=head.log_position,
+        bytes_kept=head.log_bytes,
+        # A model that was never trained may never be; from its first training on it waits for the next.
+        untrained_from=head.cursor if head.cursor > 0 else None,
+    )
+    free = min(head.operations_start - head.log_start, STEP_MAX)
+    oldest = (
+        InteractionSize(record.created_ms, len(data))
+        for record, data in islice(log.walk_log(txn, *model, head.log_start), free)
+    )
+    return keep_from(extent, oldest, limits, now_ms)
