@@ -4,6 +4,9 @@
 
 A message carries many calls. Those that finish within ``PROMPT_SECONDS`` are answered together;
 one that waits (for a turn, say) is answered by a message of its own, so that it holds up nobody.
+
+Ray runs a message at most once and does not say whether a lost one ran. So a client sends it again
+under the same id, and the actor answers a message that it knows without running it again.
 """
 
 import asyncio
@@ -15,7 +18,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import ray
-from ray.exceptions import RayActorError, RayError, RayTaskError
+from ray.exceptions import ActorUnavailableError, RayActorError, RayError, RayTaskError
 
 from populace.actors.engine import BaseInfo
 from populace.actors.errors import HostUnavailable
@@ -33,8 +36,15 @@ NAMESPACE = "populace"
 PROMPT_SECONDS = 0.02
 """A turn's grant and its commit both fit in here on an idle machine (1 to 5 ms measured)."""
 PASSIVATION_SWEEP_SECONDS = 5.0
+COMPACTION_SWEEPS = 12
+"""Each minute, also after a disk that was too full for it."""
 CALLS_PER_MESSAGE_MAX = 1024
 MESSAGES_IN_FLIGHT_MAX = 4
+SENDS_MAX = 6
+RESEND_SECONDS = 0.05
+"""Before the second try; each further one waits twice as long: 1.5 s in all."""
+MESSAGE_SECONDS_KEPT = 10.0
+"""For which the actor remembers a message and its answers: longer than a client repeats it."""
 HOST_CONCURRENCY_MAX = 10_000
 """Concurrent messages that one host accepts. A queued turn holds one; its mailbox bounds it earlier."""
 
@@ -69,6 +79,13 @@ class Waiting(NamedTuple):
     token: int
 
 
+class Answers(NamedTuple):
+    """The results of a message's calls, in order, and which process of the actor gave them."""
+
+    incarnation: str
+    results: list[Any]
+
+
 class Failed(NamedTuple):
     """Carries an error beside the results of its neighbours."""
 
@@ -79,6 +96,11 @@ def host_name(index: int) -> str:
     return f"populace-host-{index}"
 
 
+# Any: Ray's types would make the method one that only a handle can call.
+_sent_again: Any = ray.method(max_task_retries=SENDS_MAX)
+"""Marks a method that may run twice: Ray itself repeats a call whose message was lost."""
+
+
 class HostActor:
     """Runs one ``ModelHost``. Ray restarts it after a crash; the store's epoch fences the old one."""
 
@@ -87,6 +109,9 @@ class HostActor:
         # A token of the process before this one must not name a call of this one.
         self._tokens = itertools.count(secrets.randbits(62))
         self._waiting: dict[int, asyncio.Task[Any]] = {}
+        self._tokens_of: dict[asyncio.Task[Any], int] = {}
+        self._incarnation = secrets.token_hex(8)
+        self._messages: dict[str, list[asyncio.Task[Any]]] = {}
         self._sweeper: asyncio.Task[None] | None = None
         store = Store.open(Path(options.data_directory))
         engine = ReplicaEngine(options.base) if options.has_engine else None
@@ -101,6 +126,7 @@ class HostActor:
         )
         self._shard_count = store.shards
 
+    @_sent_again
     async def describe(self) -> PopulationInfo:
         self._start_sweep()
         options = self._options
@@ -120,26 +146,44 @@ class HostActor:
         """Run one call; used where the caller wants an ObjectRef of its own."""
         return await getattr(self._host, name)(*args, **options)
 
-    async def call_many(self, calls: list[tuple[str, tuple[Any, ...], dict[str, Any]]]) -> list[Any]:
+    async def call_many(
+        self, calls: list[tuple[str, tuple[Any, ...], dict[str, Any]]], message: str, again_for: str | None
+    ) -> Answers:
+        """Run the calls, or answer again for a message that came before.
+
+        ``again_for`` names, when a message is sent again, the process that may have run it: its
+        successor does not know and must not run it a second time.
+        """
         self._start_sweep()
-        tasks = [asyncio.ensure_future(self.call(name, *args, **options)) for name, args, options in calls]
+        tasks = self._messages.get(message)
+        if tasks is None:
+            if again_for not in (None, self._incarnation):
+                restarted = HostUnavailable(host_name(self._options.number), "it restarted meanwhile")
+                return Answers(self._incarnation, [Failed(restarted)] * len(calls))
+            tasks = [
+                asyncio.ensure_future(self.call(name, *args, **options)) for name, args, options in calls
+            ]
+            self._messages[message] = tasks
+            asyncio.get_running_loop().call_later(MESSAGE_SECONDS_KEPT, self._messages.pop, message)
         await asyncio.wait(tasks, timeout=PROMPT_SECONDS)
-        return [self._outcome(task) if task.done() else self._keep(task) for task in tasks]
+        results = [self._outcome(task) if task.done() else self._keep(task) for task in tasks]
+        return Answers(self._incarnation, results)
 
     async def collect(self, token: int) -> Any:
+        """Wait for a call that was answered with ``Waiting``; may be asked again if the answer is lost."""
         task = self._waiting[token]
         try:
             await asyncio.wait([task])
             return self._outcome(task)
         finally:
             # Also when Ray cancels this message, as it does when its caller gives up.
-            self._waiting.pop(token, None)
             if not task.done():
                 task.cancel()
+            asyncio.get_running_loop().call_later(MESSAGE_SECONDS_KEPT, self._drop, token)
 
     async def forget(self, token: int) -> None:
         """Cancel a waiting call whose caller gave up, or give back the turn that it got meanwhile."""
-        task = self._waiting.pop(token, None)
+        task = self._drop(token)
         if task is None or task.cancel() or task.cancelled() or task.exception() is not None:
             return
         if isinstance(task.result(), TurnGrant):
@@ -159,9 +203,16 @@ class HostActor:
             self._sweeper = asyncio.create_task(self._sweep())
 
     def _keep(self, task: "asyncio.Task[Any]") -> Waiting:
-        token = next(self._tokens)
-        self._waiting[token] = task
-        return Waiting(token)
+        if task not in self._tokens_of:
+            token = self._tokens_of[task] = next(self._tokens)
+            self._waiting[token] = task
+        return Waiting(self._tokens_of[task])
+
+    def _drop(self, token: int) -> "asyncio.Task[Any] | None":
+        task = self._waiting.pop(token, None)
+        if task is not None:
+            del self._tokens_of[task]
+        return task
 
     def _outcome(self, task: "asyncio.Task[Any]") -> Any:
         if task.cancelled():
@@ -174,11 +225,13 @@ class HostActor:
         return Failed(error if isinstance(error, Exception) else RuntimeError(repr(error)))
 
     async def _sweep(self) -> None:
-        while True:
+        for sweep in itertools.count(1):
             await asyncio.sleep(PASSIVATION_SWEEP_SECONDS)
             count = self._host.passivate_idle()
             if count:
                 logger.info("Passivated %d idle models", count)
+            if sweep % COMPACTION_SWEEPS == 0 and (count := await self._host.compact_shards()):
+                logger.info("Compacted %d shards", count)
 
 
 def start_hosts(options: list[HostOptions], *, environment: dict[str, str]) -> list[Any]:
@@ -211,6 +264,7 @@ class RayHostClient:
         self._queue: list[tuple[tuple[str, tuple[Any, ...], dict[str, Any]], asyncio.Future[Any]]] = []
         self._in_flight = 0
         self._scheduled = False
+        self._incarnation: str | None = None
 
     async def call(self, name: str, *args: Any, **options: Any) -> Any:
         loop = asyncio.get_running_loop()
@@ -245,7 +299,7 @@ class RayHostClient:
 
     async def _exchange(self, batch: list[Any], loop: asyncio.AbstractEventLoop) -> None:
         try:
-            results = await self.handle.call_many.remote([call for call, _ in batch])
+            results = await self._send_until_answered([call for call, _ in batch])
         except RayError as error:
             results = [Failed(self._unavailable(error))] * len(batch)
         except Exception as error:  # arguments that do not pickle, say: nobody may wait for ever
@@ -259,8 +313,34 @@ class RayHostClient:
             else:
                 self._give_back(result)
 
+    async def _send_until_answered(self, calls: list[Any]) -> list[Any]:
+        message = secrets.token_hex(16)
+        again_for: str | None = None
+        for attempt in itertools.count(1):
+            try:
+                answers = await self.handle.call_many.remote(calls, message, again_for)
+            except ActorUnavailableError:
+                if attempt == SENDS_MAX:
+                    raise
+                again_for = self._incarnation
+                await asyncio.sleep(RESEND_SECONDS * 2 ** (attempt - 1))
+            else:
+                self._incarnation = answers.incarnation
+                return answers.results
+        raise AssertionError("the loop ends with an answer or an error")
+
+    async def _collect_until_answered(self, token: int) -> Any:
+        for attempt in itertools.count(1):
+            try:
+                return await self.handle.collect.remote(token)
+            except ActorUnavailableError:
+                if attempt == SENDS_MAX:
+                    raise
+                await asyncio.sleep(RESEND_SECONDS * 2 ** (attempt - 1))
+        raise AssertionError("the loop ends with an answer or an error")
+
     async def _collect(self, waiting: Waiting) -> Any:
-        collected: asyncio.Future[Any] = asyncio.ensure_future(self.handle.collect.remote(waiting.token))
+        collected: asyncio.Future[Any] = asyncio.ensure_future(self._collect_until_answered(waiting.token))
         try:
             return await asyncio.shield(collected)
         except asyncio.CancelledError:

@@ -17,7 +17,7 @@ from populace.actors.host import HostLimits
 from populace.actors.turn import Interaction, ModelId, TurnGrant
 from populace.directory import Directory
 from populace.host_actor import CALLS_PER_MESSAGE_MAX, HostActor, RayHostClient, Waiting
-from populace.storage.errors import ModelNotFound, PositionConflict
+from populace.storage.errors import ModelExists, ModelNotFound, PositionConflict
 from populace.storage.store import Store
 from tests.actors.populations import SHARDS, host_options, ray_directory, ray_hosts, ray_running
 from tests.actors.turns import grant_of, queue_turn, reply, take_turn, turn_of, wait_until
@@ -26,6 +26,9 @@ ADA, BEN = ModelId("acme", "ada"), ModelId("acme", "ben")
 CLIENTS = 20
 TURNS_OF_A_CLIENT = 8
 ACKNOWLEDGED_BEFORE_THE_KILL = 40
+
+
+Call = tuple[str, tuple[Any, ...], dict[str, Any]]
 
 
 class Method:
@@ -42,14 +45,23 @@ class Method:
     async def _answer(self, args: tuple[Any, ...]) -> Any:
         if self._handle.failure is not None:
             raise self._handle.failure
+        lost = self._handle.losses.pop(0) if self._handle.losses else None
+        if lost == "request":
+            raise ActorUnavailableError("its request was lost", None)
         result = await getattr(self._handle.actor, self._name)(*args)
+        if lost == "answer":
+            raise ActorUnavailableError("its answer was lost", None)
         self._handle.answered.set()
         await self._handle.gate.wait()
         return result
 
 
 class ActorHandle:
-    """A handle on an actor in this process, in place of Ray's."""
+    """A handle on an actor in this process, in place of Ray's.
+
+    ``losses`` says of each message to come whether its ``request`` or its ``answer`` is lost, as
+    Ray loses them when a connection breaks.
+    """
 
     def __init__(self, actor: HostActor) -> None:
         self.actor = actor
@@ -58,6 +70,7 @@ class ActorHandle:
         self.gate = asyncio.Event()
         self.gate.set()
         self.failure: Exception | None = None
+        self.losses: list[str | None] = []
 
     def __getattr__(self, name: str) -> Method:
         return Method(self, name)
@@ -176,7 +189,8 @@ async def test_a_waiting_turn_that_came_before_its_caller_was_told_so_is_given_b
     handle: ActorHandle, directory: Directory
 ) -> None:
     running = await grant_of(directory, turn_of(ADA, "op-1"))
-    (waiting,) = await handle.actor.call_many([("begin_turn", (turn_of(ADA, "op-2"),), {})])
+    call: Call = ("begin_turn", (turn_of(ADA, "op-2"),), {})
+    (waiting,) = (await handle.actor.call_many([call], "message", None)).results
     await directory.abandon_turn(running, "its reader left")
 
     await handle.actor.forget(waiting.token)
@@ -194,7 +208,67 @@ async def test_a_message_that_cannot_be_sent_fails_its_callers(
     assert [type(outcome) for outcome in outcomes] == [TypeError] * 3
 
 
-async def test_an_actor_that_cannot_be_reached_is_an_unavailable_host(handle: ActorHandle) -> None:
+@pytest.mark.parametrize("lost", ["request", "answer"])
+async def test_a_call_whose_message_is_lost_takes_effect_once(
+    handle: ActorHandle, directory: Directory, lost: str
+) -> None:
+    cleo = ModelId("acme", "cleo")
+    handle.losses = [lost, lost]
+
+    created = await directory.create_model(cleo)
+
+    assert created.model == cleo
+    assert handle.messages == {"call_many": 3}
+    with pytest.raises(ModelExists):
+        await directory.create_model(cleo)
+
+
+async def test_a_grant_whose_answer_is_lost_is_answered_again_and_holds_the_model_once(
+    handle: ActorHandle, directory: Directory
+) -> None:
+    handle.losses = ["answer"]
+    grant = await grant_of(directory, turn_of(ADA, "op-1"))
+    handle.losses = ["answer"]
+    made = await directory.finish_turn(grant, reply())
+
+    assert made.position == 0
+    assert (await take_turn(directory, turn_of(ADA, "op-2"))).position == 1
+
+
+async def test_a_collected_grant_whose_answer_is_lost_is_collected_again(
+    handle: ActorHandle, directory: Directory
+) -> None:
+    running = await grant_of(directory, turn_of(ADA, "op-1"))
+    handle.losses = [None, "answer"]
+    waiting = asyncio.ensure_future(directory.begin_turn(turn_of(ADA, "op-2")))
+
+    async def is_collected() -> bool:
+        return handle.messages["collect"] > 0
+
+    await wait_until(is_collected)
+    await directory.abandon_turn(running, "its reader left")
+
+    granted = await waiting
+
+    assert isinstance(granted, TurnGrant)
+    assert handle.messages["collect"] == 2
+    await directory.abandon_turn(granted, "the test ends")
+
+
+async def test_a_message_sent_again_does_not_run_in_the_successor_of_the_process_that_got_it(
+    handle: ActorHandle,
+) -> None:
+    call: Call = ("show_model", (ADA,), {})
+
+    (refused,) = (await handle.actor.call_many([call], "message", "the process before")).results
+
+    assert isinstance(refused.error, HostUnavailable)
+
+
+async def test_an_actor_that_cannot_be_reached_is_an_unavailable_host(
+    handle: ActorHandle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(host_actor, "RESEND_SECONDS", 0.001)
     handle.failure = ActorUnavailableError("gone", None)
     client = RayHostClient(handle, "populace-host-0")
 
@@ -206,13 +280,13 @@ async def test_a_token_of_the_process_before_does_not_name_a_call_of_this_one(
     handle: ActorHandle, directory: Directory, tmp_path: Path
 ) -> None:
     former = HostActor(host_options(Store.create_or_open(tmp_path / "former", SHARDS)))
-    call: tuple[str, tuple[Any, ...], dict[str, Any]] = ("begin_turn", (turn_of(ADA, "op-2"),), {})
+    call: Call = ("begin_turn", (turn_of(ADA, "op-2"),), {})
     await former.call("create_model", ADA)
     await former.call("begin_turn", turn_of(ADA, "op-1"))
-    (stale,) = await former.call_many([call])
+    (stale,) = (await former.call_many([call], "message", None)).results
     running = await grant_of(directory, turn_of(ADA, "op-1"))
 
-    (fresh,) = await handle.actor.call_many([call])
+    (fresh,) = (await handle.actor.call_many([call], "message", None)).results
 
     assert isinstance(stale, Waiting)
     with pytest.raises(KeyError):
