@@ -2,6 +2,7 @@
 
 import contextlib
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -72,6 +73,48 @@ def identities(
 
             result = bench_identities(n, report=report)
         _show(result, as_json=as_json)
+
+
+@app.command()
+def store(
+    models: Annotated[str, typer.Option(help="Models that commit at once, comma separated.")] = "1,16,64,256",
+    rounds: Annotated[int, typer.Option(min=1, help="Rounds of each side; medians are reported.")] = 5,
+    seconds: Annotated[float, typer.Option(min=0.01, help="Length of a round.")] = 1.0,
+    data: Annotated[
+        Path | None, typer.Option(help="A directory on the disk to measure, else that of the data.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """A shard with many models: durable turns in groups and one by one, reads, activation.
+
+    Example: `populace bench store --models 16,256 --json`. Takes a minute and leaves nothing behind.
+    """
+    with named_errors():
+        counts = _numbers(models, "--models")
+        from populace.bench.store import MEMORY_FILESYSTEMS, StoreBench, bench_store, filesystem_of
+        from populace.cli.console import progress
+
+        directory = _existing(data or Settings.from_environment().data)
+        filesystem = filesystem_of(directory)
+        if filesystem in MEMORY_FILESYSTEMS:
+            raise CommandFailed(
+                f"{directory} is in memory ({filesystem}), where fsync costs nothing. "
+                "Name a directory on a disk with --data."
+            )
+        with progress() as display:
+            task = display.add_task("Starting", total=1.0)
+
+            def report(step: str, fraction: float) -> None:
+                display.update(task, description=step, completed=fraction)
+
+            result = bench_store(StoreBench(counts, rounds, seconds), directory, report=report)
+        _show(result, as_json=as_json)
+
+
+def _existing(directory: Path) -> Path:
+    """Return the directory, or the nearest one above it that exists."""
+    directory = directory.absolute()
+    return next(one for one in (directory, *directory.parents) if one.is_dir())
 
 
 def _show(report: "BenchReport", *, as_json: bool) -> None:
