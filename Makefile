@@ -2,7 +2,7 @@
 # PYTHON=/path/to/python chooses the interpreter, ARGS="..." goes to `populace serve` or pytest.
 
 .DEFAULT_GOAL := help
-.PHONY: help install develop serve test lint clean
+.PHONY: help install develop serve test lint mutants clean
 
 # Nothing phones home, and no model hub is asked for anything.
 export RAY_USAGE_STATS_ENABLED := 0
@@ -37,6 +37,9 @@ lint: install ## ruff and pyright
 
 test: lint ## lint, types and all tests but the slow ones
 	$(BIN)/pytest $(ARGS)
+
+mutants: install ## plant the faults that the promises forbid; each must turn a test red
+	@$(BIN)/python scripts/mutants.py $(ARGS)
 
 clean: ## remove .venv and everything built (not your data, not the base model)
 	rm -rf .venv build dist populace.egg-info .pytest_cache .ruff_cache .hypothesis

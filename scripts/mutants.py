@@ -1,0 +1,307 @@
+"""Plant each of the faults that the promises forbid, and see that the tests notice.
+
+    python scripts/mutants.py [NAME ...] [--json]
+
+Every mutant changes a copy of the checkout. Its tests run there twice: as the code is, where they
+must pass, and with the fault, where they must fail. Exits with 1 if a fault goes unnoticed.
+"""
+
+import argparse
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import NamedTuple
+
+from rich.console import Console
+from rich.table import Table
+
+ROOT = Path(__file__).resolve().parent.parent
+ROOMS = ("runtime", "actors", "storage", "policies")
+FAILED = re.compile(r"^(?:FAILED|ERROR) (\S+)", re.MULTILINE)
+SECONDS_MAX = 600.0
+
+
+class Edit(NamedTuple):
+    """One change of the source; ``old`` stands in the file exactly once."""
+
+    file: str
+    old: str
+    new: str
+
+
+class Mutant(NamedTuple):
+    """A fault, the promise that it breaks, and the tests that shall notice it."""
+
+    name: str
+    promise: str
+    edits: tuple[Edit, ...]
+    tests: tuple[str, ...]
+
+
+class Verdict(NamedTuple):
+    """``noticed_by`` names the first test that failed with the fault, None if all passed."""
+
+    mutant: str
+    promise: str
+    noticed_by: str | None
+
+
+MUTANTS = (
+    Mutant(
+        "sync=False",
+        "P1",
+        (Edit("storage/shard.py", "readahead=False,\n", "readahead=False,\n                sync=False,\n"),),
+        ("tests/storage/test_power_loss.py",),
+    ),
+    Mutant(
+        "the names of new files are not synced",
+        "P1",
+        (
+            Edit(
+                "storage/files.py",
+                "os.O_DIRECTORY)\n    try:\n        os.fsync(descriptor)\n",
+                "os.O_DIRECTORY)\n    try:\n        pass\n",
+            ),
+        ),
+        ("tests/storage/test_power_loss.py",),
+    ),
+    Mutant(
+        "a shard serves on after a failed commit",
+        "P1",
+        (
+            Edit(
+                "storage/shard.py",
+                "self._refusal.stop(UnknownOutcome(self.number, str(error)), error)",
+                "raise UnknownOutcome(self.number, str(error)) from error",
+            ),
+        ),
+        ("tests/storage/test_shard.py", "tests/actors/test_owned_shards.py"),
+    ),
+    Mutant(
+        "reply before commit",
+        "P1",
+        (
+            Edit(
+                "actors/turn_director.py",
+                "        interaction = await hosts.finish_turn(turn, reply.finish())\n"
+                "        settled = True\n"
+                "        if stream:\n"
+                "            yield last\n",
+                "        if stream:\n"
+                "            yield last\n"
+                "        interaction = await hosts.finish_turn(turn, reply.finish())\n"
+                "        settled = True\n",
+            ),
+        ),
+        ("tests/actors/test_turn_director.py",),
+    ),
+    Mutant(
+        "log append outside the transaction",
+        "P1",
+        (
+            Edit(
+                "storage/ledger.py",
+                "    rows = {\n        keys.interaction(tenant, name, expected_position): data,\n",
+                "    rows = {\n",
+            ),
+            Edit(
+                "actors/host.py",
+                "        except BaseException:\n            model.release(grant)\n",
+                "            key = keys.interaction(tenant, name, interaction.position)\n"
+                "            data = interaction.pack()\n"
+                "            await self._owned.write(\n"
+                "                self._catalogue.shard(grant.model), lambda txn: txn.put(key, data)\n"
+                "            )\n"
+                "        except BaseException:\n            model.release(grant)\n",
+            ),
+            Edit(
+                "actors/host.py",
+                "from populace.storage import ledger\n",
+                "from populace.storage import keys, ledger\n",
+            ),
+        ),
+        ("tests/storage/test_ledger.py", "tests/storage/test_ledger_machine.py"),
+    ),
+    Mutant(
+        "dedupe removed",
+        "P2",
+        (
+            Edit(
+                "storage/ledger.py",
+                "    if found is not None:\n        operation, recorded = found\n",
+                "    if found is not None and False:\n        operation, recorded = found\n",
+            ),
+        ),
+        ("tests/storage/test_ledger.py", "tests/storage/test_ledger_machine.py"),
+    ),
+    Mutant(
+        "a message that is sent again runs again",
+        "P2",
+        (Edit("runtime/host_actor.py", "tasks = self._messages.get(message)", "tasks = None"),),
+        ("tests/runtime/test_host_actor.py",),
+    ),
+    Mutant(
+        "no epoch check",
+        "P3",
+        (Edit("storage/shard.py", "            if stored != self.epoch:\n", "            if False:\n"),),
+        ("tests/storage/test_shard.py", "tests/storage/test_takeover.py"),
+    ),
+    Mutant(
+        "a compaction does not look at the epoch",
+        "P3",
+        (
+            Edit(
+                "storage/shard.py",
+                "if stored == stored_epoch(Reader(copied)) == self.epoch:",
+                "if True:",
+            ),
+        ),
+        ("tests/storage/test_compaction.py",),
+    ),
+    Mutant(
+        "default on missing",
+        "P4",
+        (
+            Edit(
+                "storage/ledger.py",
+                "    if data is None:\n        raise ModelNotFound(name)\n    return HeadRecord.unpack(data)",
+                "    if data is None:\n        return HeadRecord()\n    return HeadRecord.unpack(data)",
+            ),
+        ),
+        ("tests/storage/test_ledger.py",),
+    ),
+    Mutant(
+        "a lost shard is made anew",
+        "P4",
+        (Edit("storage/store.py", "map_bytes=map_bytes, create=False", "map_bytes=map_bytes, create=True"),),
+        ("tests/storage/test_store.py", "tests/storage/test_schemas.py", "tests/storage/test_compaction.py"),
+    ),
+    Mutant(
+        "evict while busy",
+        "P5",
+        (
+            Edit(
+                "actors/host.py",
+                "victim = self._idle.longest_idle()",
+                "victim = next(iter(self._active), None)",
+            ),
+            Edit(
+                "actors/host.py",
+                '        assert not model.is_busy, "a busy model is never passivated"\n',
+                "",
+            ),
+        ),
+        ("tests/actors/test_host.py",),
+    ),
+    Mutant(
+        "log compaction drops what a retry needs",
+        "P2",
+        (
+            Edit(
+                "storage/log.py",
+                "            if operation.expires_ms > now_ms:\n                break\n",
+                "",
+            ),
+        ),
+        ("tests/storage/test_log.py", "tests/actors/test_log_compactor.py"),
+    ),
+)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("names", nargs="*", help="mutants to plant; all of them by default")
+    parser.add_argument("--json", action="store_true", help="print one JSON array")
+    arguments = parser.parse_args()
+    unknown = set(arguments.names) - {mutant.name for mutant in MUTANTS}
+    if unknown:
+        parser.error(f"no such mutant: {', '.join(sorted(unknown))}")
+    chosen = [mutant for mutant in MUTANTS if not arguments.names or mutant.name in arguments.names]
+
+    progress = Console(stderr=True)
+    verdicts: list[Verdict] = []
+    with tempfile.TemporaryDirectory(prefix="populace-mutants-") as folder:
+        copy = Path(folder)
+        with progress.status("Copying") as status:
+            copy_checkout(copy)
+            status.update("Running the tests as the code is")
+            tests = sorted({test for mutant in chosen for test in mutant.tests})
+            broken = first_failure(copy, tests)
+            if broken is not None:
+                progress.print(f"Without any fault, {broken} fails: mend that first.")
+                return 1
+            for number, mutant in enumerate(chosen, 1):
+                status.update(f"{number} of {len(chosen)}: {mutant.name}")
+                verdicts.append(judge(copy, mutant))
+
+    if arguments.json:
+        print(json.dumps([verdict._asdict() for verdict in verdicts], indent=1))
+    else:
+        show(verdicts)
+    return 0 if all(verdict.noticed_by for verdict in verdicts) else 1
+
+
+def copy_checkout(copy: Path) -> None:
+    """Copy the sources into the layout of the package, which then shadows the installed one."""
+    shutil.copytree(ROOT / "runtime", copy / "populace")
+    for room in ROOMS[1:]:
+        shutil.copytree(ROOT / room, copy / "populace" / room)
+    shutil.copytree(ROOT / "tests", copy / "tests")
+    shutil.copy(ROOT / "pyproject.toml", copy)
+
+
+def judge(copy: Path, mutant: Mutant) -> Verdict:
+    """Plant the fault, run its tests, and take it out again."""
+    before = {edit.file: place(copy, edit.file).read_text() for edit in mutant.edits}
+    try:
+        for edit in mutant.edits:
+            file = place(copy, edit.file)
+            text = file.read_text()
+            if text.count(edit.old) != 1:
+                raise SystemExit(f"{mutant.name}: {edit.file} has changed, and the mutant must too")
+            file.write_text(text.replace(edit.old, edit.new))
+        return Verdict(mutant.name, mutant.promise, first_failure(copy, mutant.tests))
+    finally:
+        for name, text in before.items():
+            place(copy, name).write_text(text)
+
+
+def place(copy: Path, file: str) -> Path:
+    """Find a file of the checkout in the copy."""
+    room, _, rest = file.partition("/")
+    return copy / "populace" / rest if room == "runtime" else copy / "populace" / room / rest
+
+
+def first_failure(copy: Path, tests: list[str] | tuple[str, ...]) -> str | None:
+    """Run tests in the copy until one fails; answer its name, None if all pass."""
+    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *tests]
+    environment = {**os.environ, "PYTHONPATH": str(copy), "PYTHONDONTWRITEBYTECODE": "1"}
+    try:
+        done = subprocess.run(
+            command, cwd=copy, env=environment, capture_output=True, text=True, timeout=SECONDS_MAX
+        )
+    except subprocess.TimeoutExpired:
+        return "the tests, which never ended"
+    if done.returncode == 0:
+        return None
+    failed = FAILED.search(done.stdout)
+    if done.returncode != 1 or failed is None:
+        raise SystemExit(f"pytest did not run:\n{done.stdout[-3000:]}\n{done.stderr[-1000:]}")
+    return failed.group(1)
+
+
+def show(verdicts: list[Verdict]) -> None:
+    table = Table("promise", "mutant", "noticed by")
+    for verdict in verdicts:
+        noticed = verdict.noticed_by or "[red]nobody[/]"
+        table.add_row(verdict.promise, verdict.mutant, noticed)
+    Console(width=160).print(table)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
