@@ -11,7 +11,8 @@ from collections.abc import Iterable
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 
-from populace.actors.catalogue import Catalogue, interaction_view, model_view
+from populace.actors.adapter_sweeper import AdapterSweeper
+from populace.actors.catalogue import Catalogue, interaction_record, interaction_view, model_view
 from populace.actors.clock import Clock
 from populace.actors.engine import AdapterRef, Engine, Message
 from populace.actors.errors import EngineUnavailable, HostOverloaded, HostUnavailable, TurnExpired
@@ -70,11 +71,12 @@ class ModelHost:
         self._owned = OwnedShards(
             store, shards, owner=f"{name}/{self._incarnation}", on_lost=self._forget_shard
         )
-        self._catalogue = Catalogue(self._owned, shard_count=store.shards, base=base, clock=clock)
+        self._catalogue = Catalogue(self._owned, store, base=base, clock=clock)
+        self._adapters = AdapterSweeper(store, self._owned)
         self._logs = LogCompactor(self._owned, self._catalogue.shard, clock=clock, limits=self._limits.log)
         self._active: dict[ModelId, PersonalModel] = {}
         self._idle: IdleQueue[ModelId] = IdleQueue()
-        self._deleting: set[ModelId] = set()
+        self._erasing: set[ModelId] = set()
         self._commits: dict[str, asyncio.Task[Interaction]] = {}
         self._resident_bytes = 0
         self._turns = 0
@@ -154,13 +156,13 @@ class ModelHost:
         )
         return ModelPage(views, views[-1].model.name if views and len(views) == limit else None)
 
-    async def delete_model(self, model: ModelId) -> None:
+    async def erase_model(self, model: ModelId) -> None:
         self._catalogue.load(model)
-        if model in self._deleting:
+        if model in self._erasing:
             raise ModelNotFound(model.name)
-        self._deleting.add(model)
+        self._erasing.add(model)
         # Shielded: a model that drains for a caller who left would refuse every turn from then on.
-        await asyncio.shield(self._delete(model))
+        await asyncio.shield(self._erase(model))
 
     async def read_log(self, model: ModelId, *, start: int = 0, limit: int = 100) -> tuple[Interaction, ...]:
         return self._catalogue.log(model, start, limit)
@@ -216,8 +218,17 @@ class ModelHost:
         return count
 
     async def compact_shards(self) -> int:
-        """Compact the shards whose files are mostly free; answers how many. Called by the runtime's clock."""
-        return await self._owned.compact(free_bytes_min=self._limits.shard_free_bytes_min)
+        """Compact the shards whose files are mostly free or hold traces of who was erased.
+
+        Answers how many. Called by the runtime's clock.
+        """
+        return await self._owned.compact(
+            free_bytes_min=self._limits.shard_free_bytes_min, now_ms=self._clock.epoch_ms()
+        )
+
+    async def sweep_adapters(self) -> int:
+        """Remove adapters of erased models; answers how many. Called by the runtime's clock."""
+        return await self._adapters.sweep()
 
     def passivate(self, model: ModelId) -> bool:
         """Passivate one model now if it is idle; answers whether it was active and idle."""
@@ -243,7 +254,7 @@ class ModelHost:
         self._owned.close()
 
     def _activate(self, model_id: ModelId) -> PersonalModel:
-        if model_id in self._deleting:
+        if model_id in self._erasing:
             raise ModelNotFound(model_id.name)
         model = self._active.get(model_id)
         if model is not None:
@@ -320,19 +331,19 @@ class ModelHost:
             raise PositionConflict(grant.model.name, grant.position, turn.position)
         return await self.finish_turn(replace(grant, ticket=turn.ticket), reply)
 
-    async def _delete(self, model: ModelId) -> None:
+    async def _erase(self, model: ModelId) -> None:
         try:
             active = self._active.get(model)
             if active is not None:
                 await active.drain()
                 self._drop(active, ModelNotFound(model.name))
-            await self._catalogue.delete(model)
+            await self._catalogue.erase(model)
         finally:
-            self._deleting.discard(model)
+            self._erasing.discard(model)
 
     async def _commit(self, model: PersonalModel, grant: TurnGrant, reply: Reply) -> Interaction:
         now_ms = self._clock.epoch_ms()
-        record = _interaction_record(grant, reply, now_ms)
+        record = interaction_record(grant, reply, now_ms)
         expires_ms = now_ms + int(self._limits.operation_seconds_kept * 1000)
         tenant, name = grant.model
 
@@ -375,22 +386,3 @@ class ModelHost:
 
     def _adapter_of(self, digest: str) -> AdapterRef:
         return AdapterRef(digest, str(self._store.revisions.path(digest)))
-
-
-def _interaction_record(grant: TurnGrant, reply: Reply, now_ms: int) -> InteractionRecord:
-    return InteractionRecord(
-        position=grant.position,
-        operation=grant.operation,
-        completion_id=reply.completion_id,
-        messages=tuple((message.role, message.content) for message in reply.messages),
-        reply=reply.text,
-        finish_reason=reply.finish_reason,
-        prompt_tokens=reply.prompt_tokens,
-        completion_tokens=reply.completion_tokens,
-        revision=grant.revision,
-        base=grant.base,
-        memory_version=grant.memory_version,
-        created_ms=now_ms,
-        conversation=grant.history_of,
-        history_turns=reply.history_turns,
-    )

@@ -140,8 +140,8 @@ class Hosts(Protocol):
         """List a tenant's models by name, ascending, strictly after the name ``after``."""
         ...
 
-    async def delete_model(self, model: ModelId) -> None:
-        """Delete the model and everything it owns, after its running turn."""
+    async def erase_model(self, model: ModelId) -> None:
+        """Erase the model, its data key and everything it owns, after its running turn."""
         ...
 
     async def read_log(self, model: ModelId, *, start: int = 0, limit: int = 100) -> tuple[Interaction, ...]:

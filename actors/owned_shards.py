@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TypeVar
 
-from populace.policies.compaction import worth_compacting
+from populace.policies.compaction import erasure_due, worth_compacting
 from populace.storage.committer import Committer
 from populace.storage.errors import DiskFull, DiskRefused, Fenced, ShardStopped, StorageError, UnknownOutcome
 from populace.storage.shard import Shard
@@ -86,7 +86,7 @@ class OwnedShards:
             self._lose(number, owned, error)
             raise
 
-    async def compact(self, *, free_bytes_min: int) -> int:
+    async def compact(self, *, free_bytes_min: int, now_ms: int) -> int:
         """Compact the shards whose files are worth it, one at a time on a thread; answers how many.
 
         A shard's writes wait meanwhile, and its reads do not. One that has no room on the disk goes
@@ -96,7 +96,12 @@ class OwnedShards:
         for number, owned in list(self._open.items()):
             try:
                 size = owned.shard.statistics()
-                if not worth_compacting(size.bytes_used, size.bytes_free, free_bytes_min=free_bytes_min):
+                is_due = size.erased is not None and erasure_due(
+                    size.bytes_used, (now_ms - size.erased.first_ms) / 1000
+                )
+                if not is_due and not worth_compacting(
+                    size.bytes_used, size.bytes_free, free_bytes_min=free_bytes_min
+                ):
                     continue
                 await asyncio.to_thread(owned.shard.compact)
             except (DiskFull, DiskRefused) as error:
@@ -108,6 +113,11 @@ class OwnedShards:
             else:
                 count += 1
         return count
+
+    def shard(self, number: int) -> Shard | None:
+        """Return the shard for reading on other threads; None if this host does not serve it now."""
+        owned = self._open.get(number)
+        return None if owned is None else owned.shard
 
     def commit_statistics(self) -> tuple[int, int]:
         """Count commits and the transactions that carried them."""

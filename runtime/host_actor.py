@@ -60,6 +60,7 @@ class HostOptions(NamedTuple):
     rank_max: int
     limits: HostLimits
     has_engine: bool
+    master_key: str | None = None
 
 
 class PopulationInfo(NamedTuple):
@@ -113,7 +114,8 @@ class HostActor:
         self._incarnation = secrets.token_hex(8)
         self._messages: dict[str, list[asyncio.Task[Any]]] = {}
         self._sweeper: asyncio.Task[None] | None = None
-        store = Store.open(Path(options.data_directory))
+        key = None if options.master_key is None else Path(options.master_key)
+        store = Store.open(Path(options.data_directory), master_key=key)
         engine = ReplicaEngine(options.base) if options.has_engine else None
         self._host = ModelHost(
             host_name(options.number),
@@ -230,8 +232,12 @@ class HostActor:
             count = self._host.passivate_idle()
             if count:
                 logger.info("Passivated %d idle models", count)
-            if sweep % COMPACTION_SWEEPS == 0 and (count := await self._host.compact_shards()):
+            if sweep % COMPACTION_SWEEPS != 0:
+                continue
+            if count := await self._host.compact_shards():
                 logger.info("Compacted %d shards", count)
+            if count := await self._host.sweep_adapters():
+                logger.info("Removed %d adapters of erased models", count)
 
 
 def start_hosts(options: list[HostOptions], *, environment: dict[str, str]) -> list[Any]:

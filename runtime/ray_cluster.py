@@ -164,6 +164,7 @@ def _host_options(settings: Settings, info: BaseInfo, base: BaseModelFiles) -> l
             rank_max=settings.rank_max,
             limits=limits,
             has_engine=True,
+            master_key=None if settings.master_key is None else str(settings.master_key),
         )
         for index in range(settings.hosts)
     ]

@@ -3,6 +3,7 @@
 from collections.abc import Collection
 from typing import NamedTuple, Protocol, TypedDict
 
+from populace.storage.erasures import Erased
 from populace.storage.reads import Read
 
 MAP_SHARE_MAX = 0.8
@@ -16,6 +17,7 @@ class ShardStatistics(NamedTuple):
 
     ``reader_slots`` of all processes are taken; the oldest snapshot is ``reader_lag`` transactions
     old. ``long_reads`` names the threads of this process whose reads are older than the bound.
+    ``erased`` are the erasures that wait for a compaction, None without any.
     """
 
     entries: int
@@ -25,6 +27,7 @@ class ShardStatistics(NamedTuple):
     reader_slots: int
     reader_lag: int
     long_reads: tuple[str, ...]
+    erased: Erased | None
 
 
 class _Information(TypedDict):
@@ -51,7 +54,10 @@ class LmdbEnvironment(Protocol):
     def readers(self) -> str: ...
 
 
-def measure(environment: LmdbEnvironment, *, long_reads: Collection[Read]) -> ShardStatistics:
+def measure(
+    environment: LmdbEnvironment, *, erased: bytes | None, long_reads: Collection[Read]
+) -> ShardStatistics:
+    """Measure the environment. ``erased`` is the value of its row ``keys.ERASED_KEY``."""
     slots, oldest = _snapshots(environment.readers())
     information, tree = environment.info(), environment.stat()
     # Each page is a meta page, one of the tree's, or free; the list of the free ones counts as free.
@@ -66,6 +72,7 @@ def measure(environment: LmdbEnvironment, *, long_reads: Collection[Read]) -> Sh
         reader_slots=slots,
         reader_lag=0 if oldest is None else max(0, information["last_txnid"] - oldest),
         long_reads=tuple(read.thread for read in long_reads),
+        erased=None if erased is None else Erased.unpack(erased),
     )
 
 

@@ -37,7 +37,7 @@ async def eager(make_host: MakeHost) -> ModelHost:
     await take_turn(host, turn_of(ADA, "op-1"), text="kept")
     for number in range(4):
         await take_turn(host, turn_of(BEN, f"op-{number}"), text="deleted" * 20_000)
-    await host.delete_model(BEN)
+    await host.erase_model(BEN)
     return host
 
 

@@ -131,7 +131,7 @@ async def test_a_fenced_host_creates_and_deletes_nothing(
     with pytest.raises(Fenced):
         await host.create_model(BEN)
     with pytest.raises(Fenced):
-        await host.delete_model(ADA)
+        await host.erase_model(ADA)
 
     host.close()
     page = await make_host().list_models("acme")

@@ -17,7 +17,7 @@ from populace.storage.ownership import write_header
 from populace.storage.shard import Shard
 from populace.storage.store import Store
 from populace.storage.transaction import WriteTransaction
-from tests.storage.samples import TENANT, commit, digest
+from tests.storage.samples import TENANT, commit, digest, open_shard
 from tests.storage.test_compaction import copies_of, data_files, kill_at_each_call
 
 STORES = Path(__file__).with_name("stores")
@@ -145,10 +145,10 @@ def test_a_shard_of_schema_1_carries_the_new_number_before_its_file_is_moved(
     with monkeypatch.context() as crashing:
         crashing.setattr(Shard, "compact", crash)
         with pytest.raises(KeyboardInterrupt):
-            Shard.open(path, 0, 2, "the migration")
+            open_shard(path, 0, 2, "the migration")
 
     assert generations.locate(path) == path
     monkeypatch.setattr(keys, "SCHEMA", 1)
     with pytest.raises(StoreVersionMismatch) as caught:
-        Shard.open(path, 0, 2, "the older release")
+        open_shard(path, 0, 2, "the older release")
     assert (caught.value.stored, caught.value.supported) == (2, 1)
