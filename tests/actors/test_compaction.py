@@ -10,10 +10,11 @@ from populace.policies.placement import shard_of
 from populace.storage.errors import Fenced
 from populace.storage.store import Store
 from tests.actors.conftest import MakeHost
+from tests.actors.fakes import FakeClock
 from tests.actors.populations import SHARDS
 from tests.actors.test_succession import replace_owner
 from tests.actors.turns import take_turn, turn_of
-from tests.storage.test_compaction import leave_free
+from tests.storage.test_compaction import copies_of, leave_free
 
 BEN = ModelId("acme", "ben")
 ADA = next(
@@ -80,3 +81,23 @@ async def test_a_fenced_host_compacts_nothing_and_loses_the_shard(eager: ModelHo
     assert [host.active for host in await eager.statistics()] == [0]
     with pytest.raises(Fenced):
         await eager.begin_turn(turn_of(ADA, "op-2"))
+
+
+async def test_a_shard_is_compacted_for_whom_it_erased_however_small_it_is(
+    host: ModelHost, store: Store, clock: FakeClock
+) -> None:
+    for model in (ADA, BEN):
+        await host.create_model(model)
+        await take_turn(host, turn_of(model, "op"), text="said")
+    name = b"ben\0"
+    assert copies_of(name, store.path) > 0
+    await host.erase_model(BEN)
+    assert copies_of(name, store.path) > 0
+
+    # At least as long as such a small shard gathers erasures.
+    clock.advance(1)
+    assert await host.compact_shards() == 1
+
+    assert copies_of(name, store.path) == 0
+    assert [made.reply for made in await host.read_log(ADA)] == ["said"]
+    assert await host.compact_shards() == 0
