@@ -25,7 +25,7 @@ from populace.storage.records import DataKeyRecord
 
 KEY_ID_BYTES = 16
 CIPHERS_KEPT = 4096
-"""About a kilobyte each. Unwrapping a key takes some 10 µs."""
+"""About a kilobyte each. Unwrapping a key takes some 4 µs, sealing a turn 1 µs."""
 
 _SEALED = b"\x01"
 _BODY_AT = 1 + NONCE_BYTES

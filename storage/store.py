@@ -94,7 +94,7 @@ class Store:
                 foreign = sorted({entry.name for entry in path.iterdir()} - _OUR_NAMES_BEFORE_THE_HEADER)
                 if foreign:
                     raise StoreInvalid(str(path), f"it holds other files, such as {foreign[0]!r}")
-                key = MasterKey.load_or_create(master_key or path / MASTER_KEY_FILE)
+                key = MasterKey.load_or_create(cls.master_key_path(path, master_key))
                 header = _Header(
                     shards=shards or SHARDS_DEFAULT, store_id=secrets.token_hex(16), master_key=key.key_id
                 )
@@ -103,7 +103,7 @@ class Store:
             if shards is not None and shards != header.shards:
                 raise StoreInvalid(str(path), f"it has {header.shards} shards and not {shards}")
             if not (header.whole and header.sealed):
-                _make_whole(path, header, master_key or path / MASTER_KEY_FILE)
+                _make_whole(path, header, cls.master_key_path(path, master_key))
         return cls.open(path, master_key=master_key)
 
     @classmethod
@@ -119,8 +119,13 @@ class Store:
                 str(path),
                 f"it was not made or migrated to schema {keys.SCHEMA} to its end; serve it to do that",
             )
-        key = _load_key(master_key or path / MASTER_KEY_FILE, header)
+        key = _load_key(cls.master_key_path(path, master_key), header)
         return cls(path, header.shards, header.store_id, Sealing(key))
+
+    @staticmethod
+    def master_key_path(path: Path, master_key: Path | None) -> Path:
+        """Return where the master key of a store is: ``master_key``, or in the directory if None."""
+        return master_key or path / MASTER_KEY_FILE
 
     @staticmethod
     def adapters(path: Path) -> RevisionFiles:
