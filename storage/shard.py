@@ -37,6 +37,7 @@ from populace.storage.errors import (
     StoreInvalid,
     UnknownOutcome,
 )
+from populace.storage.files import disk_named
 from populace.storage.opening import Claim, take_over
 from populace.storage.ownership import stored_epoch, write_header
 from populace.storage.reads import READ_SECONDS_MAX, ReadsInProgress
@@ -116,6 +117,7 @@ class Shard:
 
         def fill(generation: Path) -> None:
             # Whoever makes a generation current syncs it first.
+            generations.reserve_lock(generation, READERS_MAX)
             with lmdb.open(str(generation), sync=False) as environment, environment.begin(write=True) as txn:
                 write_header(Writer(txn), number, shard_count)
 
@@ -259,6 +261,8 @@ class Shard:
         try:
             environment = lmdb.open(
                 str(place),
+        with disk_named(place):
+            generations.reserve_lock(place, READERS_MAX)
                 map_size=self._map_bytes,
                 max_readers=READERS_MAX,
                 max_spare_txns=16,
