@@ -203,6 +203,7 @@ class ModelHost:
                 passivations=self._passivations,
                 refusals=self._refusals,
                 commits=commits,
+                store=self._owned.statistics(),
                 commit_batches=batches,
             ),
         )

@@ -81,6 +81,7 @@ class Shard:
         self._writing = threading.Lock()
         self._reads = ReadsInProgress()
         self._refusal = Refusal(number)
+        self._full_maps = 0
         self._environment, self._place, self.epoch = self._open()
 
     @classmethod
@@ -116,8 +117,8 @@ class Shard:
         """
 
         def fill(generation: Path) -> None:
-            # Whoever makes a generation current syncs it first.
             generations.reserve_lock(generation, READERS_MAX)
+            # Whoever makes a generation current syncs it first.
             with lmdb.open(str(generation), sync=False) as environment, environment.begin(write=True) as txn:
                 write_header(Writer(txn), number, shard_count)
 
@@ -163,6 +164,7 @@ class Shard:
                     if grown:
                         self._refusal.stop(ShardStopped(self.number, str(error)), error)
                     grown = True
+                    self._full_maps += 1
                     self._grow()
                 except lmdb.Error as error:
                     self._refusal.stop(ShardStopped(self.number, str(error)), error)
@@ -230,7 +232,8 @@ class Shard:
         self._refusal.check()
         read = self._reads.begin()  # so that no compaction closes what is measured
         try:
-            return measure(self._environment, long_reads=self._reads.longer_than(READ_SECONDS_MAX))
+            long_reads = self._reads.longer_than(READ_SECONDS_MAX)
+            return measure(self._environment, long_reads=long_reads, full_maps=self._full_maps)
         except lmdb.Error as error:
             raise ShardStopped(self.number, str(error)) from error
         finally:
@@ -258,11 +261,11 @@ class Shard:
         return taken
 
     def _open_environment(self, place: Path) -> lmdb.Environment:
+        with disk_named(place):
+            generations.reserve_lock(place, READERS_MAX)
         try:
             environment = lmdb.open(
                 str(place),
-        with disk_named(place):
-            generations.reserve_lock(place, READERS_MAX)
                 map_size=self._map_bytes,
                 max_readers=READERS_MAX,
                 max_spare_txns=16,
