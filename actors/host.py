@@ -6,7 +6,6 @@ generates in between (this process, or a gateway that streams) does not matter t
 """
 
 import asyncio
-import secrets
 from collections.abc import Iterable
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
@@ -20,6 +19,7 @@ from populace.actors.hosts import ApiKey, ChatRequest, HostStatistics, ModelPage
 from populace.actors.log_compactor import LogCompactor
 from populace.actors.owned_shards import OwnedShards
 from populace.actors.personal_model import PersonalModel
+from populace.actors.tickets import Tickets
 from populace.actors.turn import Interaction, ModelId, Reply, TurnGrant, TurnRequest
 from populace.actors.turn_director import direct_turn
 from populace.policies.compaction import FREE_BYTES_MIN
@@ -67,9 +67,9 @@ class ModelHost:
         self._clock = clock
         self._engine = engine
         self._limits = limits or HostLimits()
-        self._incarnation = secrets.token_hex(8)
+        self._tickets = Tickets()
         self._owned = OwnedShards(
-            store, shards, owner=f"{name}/{self._incarnation}", on_lost=self._forget_shard
+            store, shards, owner=f"{name}/{self._tickets.incarnation}", on_lost=self._forget_shard
         )
         self._catalogue = Catalogue(self._owned, store, base=base, clock=clock)
         self._adapters = AdapterSweeper(store, self._owned)
@@ -80,7 +80,6 @@ class ModelHost:
         self._commits: dict[str, asyncio.Task[Interaction]] = {}
         self._resident_bytes = 0
         self._turns = 0
-        self._activations = 0
         self._passivations = 0
         self._refusals = 0
 
@@ -113,10 +112,10 @@ class ModelHost:
         return replace(grant, history=history)
 
     async def finish_turn(self, grant: TurnGrant, reply: Reply) -> Interaction:
-        if not grant.ticket.startswith(self._incarnation):
-            return await self._adopt(grant, reply)
         if grant.ticket in self._commits:
             return await asyncio.shield(self._commits[grant.ticket])
+        if not self._tickets.is_ours(grant.ticket, self._catalogue.shard(grant.model)):
+            return await self._adopt(grant, reply)
         model = self._active.get(grant.model)
         if model is None or not model.is_running(grant):
             replay = self._find_operation(grant.request)
@@ -201,11 +200,12 @@ class ModelHost:
                 resident_bytes=self._resident_bytes,
                 resident_bytes_max=self._limits.resident_bytes_max,
                 turns=self._turns,
-                activations=self._activations,
+                activations=self._tickets.activations,
                 passivations=self._passivations,
                 refusals=self._refusals,
                 commits=commits,
                 commit_batches=batches,
+                store=self._owned.statistics(),
             ),
         )
 
@@ -262,7 +262,7 @@ class ModelHost:
         model = PersonalModel(
             self._catalogue.load(model_id),
             # The number keeps a ticket of an earlier activation from passing for one of this.
-            incarnation=f"{self._incarnation}:{self._activations}",
+            incarnation=self._tickets.next_activation,
             clock=self._clock,
             mailbox_max=self._limits.mailbox_max,
             adapter_of=self._adapter_of,
@@ -271,7 +271,7 @@ class ModelHost:
         self._make_room(model.resident_bytes)
         self._active[model_id] = model
         self._resident_bytes += model.resident_bytes
-        self._activations += 1
+        self._tickets.activations += 1
         return model
 
     def _make_room(self, bytes_needed: int) -> None:
@@ -298,6 +298,7 @@ class ModelHost:
 
     def _forget_shard(self, number: int, error: Exception) -> None:
         """Drop the activations of a lost shard: they may be ahead of what is durable."""
+        self._tickets.lose(number)
         lost = [
             model for model_id, model in self._active.items() if self._catalogue.shard(model_id) == number
         ]
@@ -322,7 +323,7 @@ class ModelHost:
         return interaction_view(request.model, interaction, replayed=True)
 
     async def _adopt(self, grant: TurnGrant, reply: Reply) -> Interaction:
-        """Commit a turn that a former incarnation granted, if the log has not moved since."""
+        """Commit a turn whose activation was lost with its host or shard, if the log has not moved since."""
         turn = await self.begin_turn(grant.request)
         if isinstance(turn, Interaction):
             return turn

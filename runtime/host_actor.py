@@ -26,6 +26,7 @@ from populace.actors.host import HostLimits, ModelHost
 from populace.actors.turn import TurnGrant
 from populace.clock import SystemClock
 from populace.engines.client import ReplicaEngine
+from populace.host_sweep import sweep
 from populace.policies.placement import shards_of
 from populace.storage.errors import PopulaceError
 from populace.storage.store import Store
@@ -36,8 +37,7 @@ NAMESPACE = "populace"
 PROMPT_SECONDS = 0.02
 """A turn's grant and its commit both fit in here on an idle machine (1 to 5 ms measured)."""
 PASSIVATION_SWEEP_SECONDS = 5.0
-COMPACTION_SWEEPS = 12
-"""Each minute, also after a disk that was too full for it."""
+"""A compaction comes with each twelfth, so each minute."""
 CALLS_PER_MESSAGE_MAX = 1024
 MESSAGES_IN_FLIGHT_MAX = 4
 SENDS_MAX = 6
@@ -202,7 +202,7 @@ class HostActor:
     def _start_sweep(self) -> None:
         """Sweep from the first message on: nobody describes a host that Ray restarted."""
         if self._sweeper is None:
-            self._sweeper = asyncio.create_task(self._sweep())
+            self._sweeper = asyncio.create_task(sweep(self._host, seconds=PASSIVATION_SWEEP_SECONDS))
 
     def _keep(self, task: "asyncio.Task[Any]") -> Waiting:
         if task not in self._tokens_of:
@@ -225,19 +225,6 @@ class HostActor:
         if not isinstance(error, PopulaceError):
             logger.error("A call failed unexpectedly", exc_info=error)
         return Failed(error if isinstance(error, Exception) else RuntimeError(repr(error)))
-
-    async def _sweep(self) -> None:
-        for sweep in itertools.count(1):
-            await asyncio.sleep(PASSIVATION_SWEEP_SECONDS)
-            count = self._host.passivate_idle()
-            if count:
-                logger.info("Passivated %d idle models", count)
-            if sweep % COMPACTION_SWEEPS != 0:
-                continue
-            if count := await self._host.compact_shards():
-                logger.info("Compacted %d shards", count)
-            if count := await self._host.sweep_adapters():
-                logger.info("Removed %d adapters of erased models", count)
 
 
 def start_hosts(options: list[HostOptions], *, environment: dict[str, str]) -> list[Any]:

@@ -36,6 +36,7 @@ from populace.storage.errors import (
     StoreInvalid,
     UnknownOutcome,
 )
+from populace.storage.files import disk_named
 from populace.storage.opening import Claim, take_over
 from populace.storage.ownership import stored_epoch, write_header
 from populace.storage.pages import damage_of
@@ -83,6 +84,7 @@ class Shard:
         self._writing = threading.Lock()
         self._reads = ReadsInProgress()
         self._refusal = Refusal(number)
+        self._full_maps = 0
         self._environment, self._place, self.epoch = self._open()
 
     @classmethod
@@ -120,6 +122,7 @@ class Shard:
         """
 
         def fill(generation: Path) -> None:
+            generations.reserve_lock(generation, READERS_MAX)
             # Whoever makes a generation current syncs it first.
             with lmdb.open(str(generation), sync=False) as environment, environment.begin(write=True) as txn:
                 write_header(Writer(txn), number, shard_count)
@@ -155,6 +158,7 @@ class Shard:
                     if grown:
                         self._refusal.stop(ShardStopped(self.number, str(error)), error)
                     grown = True
+                    self._full_maps += 1
                     self._grow()
                 except lmdb.Error as error:
                     self._refusal.stop(ShardStopped(self.number, str(error)), error)
@@ -227,9 +231,8 @@ class Shard:
         try:
             with self._begin_read() as transaction:
                 erased = transaction.get(keys.ERASED_KEY)
-            return measure(
-                self._environment, erased=erased, long_reads=self._reads.longer_than(READ_SECONDS_MAX)
-            )
+            long_reads = self._reads.longer_than(READ_SECONDS_MAX)
+            return measure(self._environment, erased=erased, long_reads=long_reads, full_maps=self._full_maps)
         except lmdb.Error as error:
             raise ShardStopped(self.number, str(error)) from error
         finally:
@@ -257,6 +260,8 @@ class Shard:
         return taken
 
     def _open_environment(self, place: Path) -> lmdb.Environment:
+        with disk_named(place):
+            generations.reserve_lock(place, READERS_MAX)
         try:
             environment = lmdb.open(
                 str(place),

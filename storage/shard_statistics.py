@@ -18,6 +18,7 @@ class ShardStatistics(NamedTuple):
     ``reader_slots`` of all processes are taken; the oldest snapshot is ``reader_lag`` transactions
     old. ``long_reads`` names the threads of this process whose reads are older than the bound.
     ``erased`` are the erasures that wait for a compaction, None without any.
+    ``full_maps`` counts the times that a write of this owner met a full map and had to begin anew.
     """
 
     entries: int
@@ -28,6 +29,7 @@ class ShardStatistics(NamedTuple):
     reader_lag: int
     long_reads: tuple[str, ...]
     erased: Erased | None
+    full_maps: int
 
 
 class _Information(TypedDict):
@@ -55,7 +57,7 @@ class LmdbEnvironment(Protocol):
 
 
 def measure(
-    environment: LmdbEnvironment, *, erased: bytes | None, long_reads: Collection[Read]
+    environment: LmdbEnvironment, *, erased: bytes | None, long_reads: Collection[Read], full_maps: int
 ) -> ShardStatistics:
     """Measure the environment. ``erased`` is the value of its row ``keys.ERASED_KEY``."""
     slots, oldest = _snapshots(environment.readers())
@@ -73,6 +75,7 @@ def measure(
         reader_lag=0 if oldest is None else max(0, information["last_txnid"] - oldest),
         long_reads=tuple(read.thread for read in long_reads),
         erased=None if erased is None else Erased.unpack(erased),
+        full_maps=full_maps,
     )
 
 

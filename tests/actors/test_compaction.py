@@ -8,6 +8,7 @@ from populace.actors.host import HostLimits, ModelHost
 from populace.actors.turn import ModelId
 from populace.policies.placement import shard_of
 from populace.storage.errors import Fenced
+from populace.storage.shard import MAP_BYTES
 from populace.storage.store import Store
 from tests.actors.conftest import MakeHost
 from tests.actors.fakes import FakeClock
@@ -101,3 +102,20 @@ async def test_a_shard_is_compacted_for_whom_it_erased_however_small_it_is(
     assert copies_of(name, store.path) == 0
     assert [made.reply for made in await host.read_log(ADA)] == ["said"]
     assert await host.compact_shards() == 0
+
+
+async def test_statistics_show_what_a_compaction_gives_back(eager: ModelHost, store: Store) -> None:
+    (before,) = await eager.statistics()
+    await eager.compact_shards()
+    (after,) = await eager.statistics()
+
+    assert before.store.free_bytes > before.store.file_bytes / 2
+    assert after.store.free_bytes < before.store.free_bytes / 10
+    live = [one.store.file_bytes - one.store.free_bytes for one in (before, after)]
+    assert live[0] == live[1]
+    assert after.store.file_bytes == bytes_of(store)
+    assert after.store.map_bytes == SHARDS * MAP_BYTES
+    assert 0 < after.store.map_share < 1
+    assert after.store.reader_slots >= 1
+    assert (after.store.long_reads, after.store.full_maps) == (0, 0)
+    assert after.store.disk_free_bytes > 0

@@ -412,6 +412,7 @@ def test_a_map_grows_before_it_is_full_at_a_moment_without_reads(tmp_path: Path)
     shard.write([put({b"q": b"small"})])
 
     assert shard.statistics().bytes_map == 1 << 21
+    assert shard.statistics().full_maps == 0
     shard.close()
 
 

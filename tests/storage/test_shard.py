@@ -201,6 +201,7 @@ def test_a_reader_that_meets_a_growing_map_may_read_again(tmp_path: Path) -> Non
 
     with shard.read() as txn:
         assert txn.get(b"k") == bytes(3 << 18)
+    assert shard.statistics().full_maps == 1
     shard.close()
 
 
