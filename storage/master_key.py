@@ -17,7 +17,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from populace.storage.errors import MasterKeyRefused, RecordInvalid
-from populace.storage.files import disk_named, write_durably
+from populace.storage.files import disk_named, sync_directory, sync_file, write_durably
 
 MASTER_KEY_FILE = "master.key"
 KEY_BYTES = 32
@@ -69,7 +69,13 @@ class MasterKey:
         """
         if not path.exists():
             cls.generate().save(path)
-        return cls.load(path)
+        key = cls.load(path)
+        with disk_named(path):
+            # Also one that was here: who made it may have been killed before it was durable, and
+            # what is written next relies on it.
+            sync_file(path)
+            sync_directory(path.parent)
+        return key
 
     def save(self, path: Path) -> None:
         """Write the file durably, for its owner's eyes only. Raises ``DiskRefused``."""
