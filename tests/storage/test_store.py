@@ -35,10 +35,12 @@ def test_a_made_store_opens_again_as_the_same_one(tmp_path: Path) -> None:
     assert Store.create_or_open(tmp_path / "other").shards == 8
     assert json.loads((tmp_path / "data" / "store.json").read_bytes()) == {
         "format": "populace-store",
-        "schema": 2,
+        "schema": 3,
         "shards": 3,
         "store_id": made.store_id,
+        "master_key": made.sealing.master_key.key_id,
         "whole": True,
+        "sealed": True,
     }
 
 
@@ -68,12 +70,12 @@ def test_makers_that_race_agree_on_one_store(tmp_path: Path) -> None:
 
 def test_a_newer_store_is_refused_with_both_numbers(tmp_path: Path) -> None:
     Store.create_or_open(tmp_path)
-    rewrite(tmp_path, schema=3, invented_later={"a": 1})
+    rewrite(tmp_path, schema=4, invented_later={"a": 1})
 
     with pytest.raises(StoreVersionMismatch) as caught:
         Store.create_or_open(tmp_path)
 
-    assert (caught.value.stored, caught.value.supported) == (3, 2)
+    assert (caught.value.stored, caught.value.supported) == (4, 3)
 
 
 @pytest.mark.parametrize(
