@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 
-from populace.actors.catalogue import Catalogue, interaction_view, model_view
+from populace.actors.catalogue import Catalogue, interaction_record, interaction_view, model_view
 from populace.actors.clock import Clock
 from populace.actors.engine import AdapterRef, Engine, Message
 from populace.actors.errors import EngineUnavailable, HostOverloaded, HostUnavailable, TurnExpired
@@ -68,10 +68,10 @@ class ModelHost:
         self._limits = limits or HostLimits()
         self._incarnation = secrets.token_hex(8)
         self._owned = OwnedShards(
-            store, shards, owner=f"{name}/{self._incarnation}", on_lost=self._forget_shard
+            store, shards, owner=f"{name}/{self._incarnation}", clock=clock, on_lost=self._forget_shard
         )
         self._catalogue = Catalogue(self._owned, shard_count=store.shards, base=base, clock=clock)
-        self._logs = LogCompactor(self._owned, self._catalogue.shard, clock=clock, limits=self._limits.log)
+        self._logs = LogCompactor(self._owned, self._catalogue.shard, limits=self._limits.log)
         self._active: dict[ModelId, PersonalModel] = {}
         self._idle: IdleQueue[ModelId] = IdleQueue()
         self._deleting: set[ModelId] = set()
@@ -219,6 +219,10 @@ class ModelHost:
         """Compact the shards whose files are mostly free; answers how many. Called by the runtime's clock."""
         return await self._owned.compact(free_bytes_min=self._limits.shard_free_bytes_min)
 
+    async def record_time(self) -> None:
+        """Remember how long the shards were served; see ``policies/served_time.py``."""
+        await self._owned.record_time()
+
     def passivate(self, model: ModelId) -> bool:
         """Passivate one model now if it is idle; answers whether it was active and idle."""
         if model not in self._idle:
@@ -299,10 +303,10 @@ class ModelHost:
 
     def _find_operation(self, request: TurnRequest) -> Interaction | None:
         tenant, name = request.model
-        with self._owned.read(self._catalogue.shard(request.model)) as transaction:
-            found = ledger.find_operation(
-                transaction, tenant, name, request.operation, now_ms=self._clock.epoch_ms()
-            )
+        shard = self._catalogue.shard(request.model)
+        now_ms = self._owned.served_ms(shard)
+        with self._owned.read(shard) as transaction:
+            found = ledger.find_operation(transaction, tenant, name, request.operation, now_ms=now_ms)
         if found is None:
             return None
         operation, interaction = found
@@ -331,12 +335,25 @@ class ModelHost:
             self._deleting.discard(model)
 
     async def _commit(self, model: PersonalModel, grant: TurnGrant, reply: Reply) -> Interaction:
-        now_ms = self._clock.epoch_ms()
-        record = _interaction_record(grant, reply, now_ms)
+        try:
+            interaction, stored = await self._append(grant, reply)
+        except BaseException:
+            model.release(grant)
+            raise
+        if model.is_running(grant):
+            model.advance(grant, stored)
+        self._turns += 1
+        self._logs.note_turn(stored)
+        return interaction_view(grant.model, interaction)
+
+    async def _append(self, grant: TurnGrant, reply: Reply) -> tuple[InteractionRecord, StoredModel]:
+        shard = self._catalogue.shard(grant.model)
+        now_ms = self._owned.served_ms(shard)
+        record = interaction_record(grant, reply, created_ms=self._clock.epoch_ms(), served_ms=now_ms)
         expires_ms = now_ms + int(self._limits.operation_seconds_kept * 1000)
         tenant, name = grant.model
 
-        def commit(txn: WriteTransaction) -> tuple[InteractionRecord, StoredModel]:
+        def append(txn: WriteTransaction) -> tuple[InteractionRecord, StoredModel]:
             interaction = ledger.commit_turn(
                 txn,
                 tenant,
@@ -351,16 +368,7 @@ class ModelHost:
             assert stored is not None, "a model that a turn was committed for exists"
             return interaction, stored
 
-        try:
-            interaction, stored = await self._owned.write(self._catalogue.shard(grant.model), commit)
-        except BaseException:
-            model.release(grant)
-            raise
-        if model.is_running(grant):
-            model.advance(grant, stored)
-        self._turns += 1
-        self._logs.note_turn(stored)
-        return interaction_view(grant.model, interaction)
+        return await self._owned.write(shard, append)
 
     def _history(self, grant: TurnGrant) -> tuple[tuple[Message, ...], ...]:
         if grant.history_of is None:
@@ -375,22 +383,3 @@ class ModelHost:
 
     def _adapter_of(self, digest: str) -> AdapterRef:
         return AdapterRef(digest, str(self._store.revisions.path(digest)))
-
-
-def _interaction_record(grant: TurnGrant, reply: Reply, now_ms: int) -> InteractionRecord:
-    return InteractionRecord(
-        position=grant.position,
-        operation=grant.operation,
-        completion_id=reply.completion_id,
-        messages=tuple((message.role, message.content) for message in reply.messages),
-        reply=reply.text,
-        finish_reason=reply.finish_reason,
-        prompt_tokens=reply.prompt_tokens,
-        completion_tokens=reply.completion_tokens,
-        revision=grant.revision,
-        base=grant.base,
-        memory_version=grant.memory_version,
-        created_ms=now_ms,
-        conversation=grant.history_of,
-        history_turns=reply.history_turns,
-    )

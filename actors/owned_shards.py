@@ -14,9 +14,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TypeVar
 
+from populace.actors.clock import Clock
 from populace.policies.compaction import worth_compacting
+from populace.policies.served_time import SECONDS_FORGOTTEN_MAX, SECONDS_UNRECORDED, ServedTime
 from populace.storage.committer import Committer
 from populace.storage.errors import DiskFull, DiskRefused, Fenced, ShardStopped, StorageError, UnknownOutcome
+from populace.storage.ownership import store_served_ms, stored_served_ms
 from populace.storage.shard import Shard
 from populace.storage.store import Store
 from populace.storage.transaction import ReadTransaction, WriteTransaction
@@ -28,10 +31,11 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class OwnedShard:
-    """An open environment and the one thread that writes to it."""
+    """An open environment, the one thread that writes to it, and its time."""
 
     shard: Shard
     committer: Committer
+    served: ServedTime
 
     def close(self) -> None:
         self.committer.close()
@@ -42,9 +46,16 @@ class OwnedShards:
     """Reads and writes by shard number; ``on_lost`` is told when a shard's activations are stale."""
 
     def __init__(
-        self, store: Store, numbers: Iterable[int], *, owner: str, on_lost: Callable[[int, Exception], None]
+        self,
+        store: Store,
+        numbers: Iterable[int],
+        *,
+        owner: str,
+        clock: Clock,
+        on_lost: Callable[[int, Exception], None],
     ) -> None:
         self._store = store
+        self._clock = clock
         self._owner = owner
         self._on_lost = on_lost
         self._numbers = tuple(numbers)
@@ -55,7 +66,7 @@ class OwnedShards:
         self._recoverer = ThreadPoolExecutor(1, thread_name_prefix="populace-recover")
         self._closed = False
         for number in self._numbers:
-            self._open[number] = self._take(number)
+            self._open[number] = self._own(store.open_shard(number, owner))
 
     @property
     def numbers(self) -> tuple[int, ...]:
@@ -80,11 +91,36 @@ class OwnedShards:
         ``StoreDamaged``. A cancelled caller does not stop the commit.
         """
         owned = self._shard(number)
+        now_ms = self.served_ms(number)
+        is_recorded = owned.served.is_unrecorded(now_ms, SECONDS_UNRECORDED)
+
+        def timed(txn: WriteTransaction) -> T:
+            outcome = operation(txn)
+            store_served_ms(txn, now_ms)
+            return outcome
+
         try:
-            return await asyncio.shield(owned.committer.commit(operation))
+            outcome = await asyncio.shield(owned.committer.commit(timed if is_recorded else operation))
+            if is_recorded:
+                owned.served.note_recorded(now_ms)
+            return outcome
         except (UnknownOutcome, Fenced, ShardStopped) as error:
             self._lose(number, owned, error)
             raise
+
+    def served_ms(self, number: int) -> int:
+        """The shard's time, by which what it holds grows old. Raises as ``read`` does."""
+        return self._shard(number).served.now_ms(self._clock.monotonic())
+
+    async def record_time(self) -> None:
+        """Let the shards that nobody wrote to for long know that they were served meanwhile."""
+        for number, owned in list(self._open.items()):
+            now_ms = owned.served.now_ms(self._clock.monotonic())
+            if owned.served.is_unrecorded(now_ms, SECONDS_FORGOTTEN_MAX):
+                try:
+                    await self.write(number, lambda txn: None)
+                except StorageError as error:
+                    logger.warning("the time of shard %d was not recorded: %s", number, error)
 
     async def compact(self, *, free_bytes_min: int) -> int:
         """Compact the shards whose files are worth it, one at a time on a thread; answers how many.
@@ -140,9 +176,12 @@ class OwnedShards:
             owned = self._open[number] = self._recovered(number)
         return owned
 
-    def _take(self, number: int) -> OwnedShard:
-        shard = self._store.open_shard(number, self._owner)
-        return OwnedShard(shard, Committer(shard))
+    def _own(self, shard: Shard) -> OwnedShard:
+        with shard.read() as transaction:
+            stored_ms = stored_served_ms(transaction)
+        wall_ms, monotonic_s = self._clock.epoch_ms(), self._clock.monotonic()
+        served = ServedTime(stored_ms, wall_ms=wall_ms, monotonic_s=monotonic_s)
+        return OwnedShard(shard, Committer(shard), served)
 
     def _lose(self, number: int, owned: OwnedShard, error: Exception) -> None:
         if self._open.get(number) is not owned:
@@ -172,4 +211,4 @@ class OwnedShards:
             if error.retry_after_s is None:
                 self._lost[number] = error
             raise
-        return OwnedShard(shard, Committer(shard))
+        return self._own(shard)

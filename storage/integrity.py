@@ -26,7 +26,7 @@ def check(txn: ReadTransaction) -> None:
         prefixes = keys.model_prefixes(identity.tenant, identity.name)
         rows += sum(1 for prefix in prefixes for _ in txn.scan(prefix))
     rows += sum(1 for _ in txn.scan(keys.api_keys()))
-    rows += sum(1 for key in (keys.EPOCH_KEY, keys.SHARD_KEY) if txn.get(key) is not None)
+    rows += sum(1 for key in (keys.EPOCH_KEY, keys.SHARD_KEY, keys.SERVED_KEY) if txn.get(key) is not None)
     total = sum(1 for _ in txn.scan(b""))
     assert rows == total, f"{total - rows} rows belong to no model"
 

@@ -4,6 +4,7 @@ On disk (schema 2), every integer big-endian, every name ASCII without NUL::
 
     !epoch                                    -> u64 epoch, owner (UTF-8)
     !shard                                    -> u32 schema, u32 shard, u32 shard count
+    !served                                   -> i64 ms, until when the shard was served
     i tenant NUL name NUL                     -> IdentityRecord
     h tenant NUL name NUL                     -> HeadRecord
     a tenant NUL name NUL alias               -> revision digest, 64 ASCII hex digits
@@ -34,6 +35,7 @@ RESERVED_MODEL_NAMES = frozenset({"base", "population"})
 
 EPOCH_KEY = b"!epoch"
 SHARD_KEY = b"!shard"
+SERVED_KEY = b"!served"
 
 _IDENTITY = b"i"
 _HEAD = b"h"

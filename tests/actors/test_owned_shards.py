@@ -17,6 +17,7 @@ from populace.storage.ownership import stored_epoch
 from populace.storage.shard import Shard
 from populace.storage.store import Store
 from populace.storage.transaction import WriteTransaction
+from tests.actors.fakes import FakeClock
 from tests.actors.turns import SECONDS_MAX
 from tests.storage.disk_recording import Write, record
 from tests.storage.samples import TENANT, commit, identity
@@ -50,7 +51,13 @@ def losses() -> list[type[Exception]]:
 
 @pytest.fixture
 async def owned(gated: GatedStore, losses: list[type[Exception]]) -> OwnedShards:
-    owned = OwnedShards(gated, [0], owner="the test", on_lost=lambda _, error: losses.append(type(error)))
+    owned = OwnedShards(
+        gated,
+        [0],
+        owner="the test",
+        clock=FakeClock(),
+        on_lost=lambda _, error: losses.append(type(error)),
+    )
     await owned.write(0, lambda txn: ledger.create_model(txn, identity()))
     await owned.write(0, lambda txn: commit(txn, 0, "op-0"))
     return owned
