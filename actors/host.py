@@ -231,13 +231,21 @@ class ModelHost:
         return True
 
     def check_integrity(self) -> None:
-        """Raise ``AssertionError`` unless idle + busy = active and the bytes add up."""
+        """Raise ``AssertionError`` unless idle + busy = active, each on a held shard, and bytes add up.
+
+        Reads no row and waits for nothing: cheap enough for a host that serves.
+        """
+        self._owned.check_integrity()
+        self._idle.check_integrity()
         for model_id, model in self._active.items():
             model.check_integrity()
+            assert model.id == model_id
+            assert self._owned.is_held(self._catalogue.shard(model_id)), f"{model_id} has lost its shard"
             assert model.is_busy != (model_id in self._idle), f"{model_id} is both or neither"
         assert len(self._idle) == sum(model_id in self._idle for model_id in self._active)
         assert self._resident_bytes == sum(model.resident_bytes for model in self._active.values())
         assert self._resident_bytes <= self._limits.resident_bytes_max
+        assert self._activations >= self._passivations + len(self._active)
 
     def close(self) -> None:
         """Answer everybody who waits, commit what is queued, and release the shards."""

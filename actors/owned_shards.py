@@ -150,7 +150,23 @@ class OwnedShards:
         statistics = [owned.committer.statistics() for owned in self._open.values()]
         return sum(one.commits for one in statistics), sum(one.batches for one in statistics)
 
+    def is_held(self, number: int) -> bool:
+        return number in self._open
+
     def check_integrity(self) -> None:
+        """Raise ``AssertionError`` unless each shard is in one state and its queue adds up. Reads no row."""
+        open_, lost, recovering = set(self._open), set(self._lost), set(self._recovering)
+        assert open_ | lost | recovering <= set(self._numbers), "a shard is held that is not this host's"
+        assert not open_ & lost, "a lost shard is open"
+        assert not recovering & (open_ | lost), "a shard is recovered that is open or lost"
+        assert not (self._closed and (open_ or recovering)), "a shard outlives the host's end"
+        for owned in self._open.values():
+            owned.committer.check_integrity()
+            owned.shard.check_reads()
+            owned.served.check_integrity(self._clock.monotonic())
+
+    def check_rows(self) -> None:
+        """Raise ``AssertionError`` if a row breaks a law. Reads every row of every shard."""
         for owned in self._open.values():
             owned.shard.check_integrity()
 

@@ -176,7 +176,7 @@ async def test_a_model_that_is_deleted_before_its_look_is_no_failure(
 
 def check_shards(host: ModelHost) -> None:
     """Check every row of the host's shards: what is kept is gapless, chained and counted."""
-    host._owned.check_integrity()
+    host._owned.check_rows()
 
 
 async def wait_logged(caplog: pytest.LogCaptureFixture, text: str) -> None:

@@ -161,6 +161,7 @@ async def test_a_shard_whose_disk_failed_refuses_until_it_is_checked_and_then_se
         assert [one.operation for one in ledger.read_log(txn, TENANT, "ada")] == ["op-0", "op-1"]
     assert losses == [UnknownOutcome]
     owned.check_integrity()
+    owned.check_rows()
     owned.close()
 
 
