@@ -327,6 +327,9 @@ class ModelHost:
         turn = await self.begin_turn(grant.request)
         if isinstance(turn, Interaction):
             return turn
+        if turn.created_ms != grant.created_ms:
+            await self.abandon_turn(turn, "it is a namesake's")
+            raise ModelNotFound(grant.model.name)
         if turn.position != grant.position:
             await self.abandon_turn(turn, "the log moved on")
             raise PositionConflict(grant.model.name, grant.position, turn.position)

@@ -215,6 +215,7 @@ class PersonalModel:
         self._tickets += 1
         return TurnGrant(
             model=self.id,
+            created_ms=self.stored.identity.created_ms,
             operation=request.operation,
             body_hash=request.body_hash,
             ticket=f"{self._incarnation}:{self._tickets}",
