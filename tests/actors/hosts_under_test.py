@@ -61,6 +61,13 @@ async def kill(host: ModelHost) -> None:
     await asyncio.gather(*left, return_exceptions=True)
 
 
+class Left(NamedTuple):
+    """A grant of a host that is gone, and the model that it was for, which may be deleted since."""
+
+    grant: TurnGrant
+    model: ExpectedModel
+
+
 class HostsUnderTest(RuleBasedStateMachine):
     """``left`` are grants of hosts that are gone; their callers may still bring the replies."""
 
@@ -74,7 +81,7 @@ class HostsUnderTest(RuleBasedStateMachine):
         self.clock = FakeClock()
         self.models: dict[str, ExpectedModel] = {}
         self.held: dict[str, Held] = {}
-        self.left: dict[str, TurnGrant] = {}
+        self.left: dict[str, Left] = {}
         self.numbers = itertools.count()
         self.moves = 0
         self.hosts: list[ModelHost] = []
@@ -118,7 +125,7 @@ class HostsUnderTest(RuleBasedStateMachine):
     async def leave(self, *errors: type[BaseException]) -> None:
         """The hosts are gone: those who waited got one of ``errors``, and who held a turn keeps its grant."""
         for name, held in self.held.items():
-            self.left[name] = held.grant
+            self.left[name] = Left(held.grant, self.models[name])
             for _, task in held.waiting:
                 assert type(await outcome_of(task)) in errors
         self.held = {}
@@ -184,6 +191,8 @@ class HostsUnderTest(RuleBasedStateMachine):
                     assert stored_epoch(txn) == owned.shard.epoch
                     assert (stored_owner(txn) or "").startswith(host.name)
                 assert number == (self.hosts.index(host) + self.moves) % SHARDS
+        for name in self.held:
+            assert not self.host(name).passivate(self.model(name)), "a busy model is never passivated"
         for name in NAMES:
             await self.check_model(name)
         waiting = [one.waiting for host in self.hosts for one in await host.statistics()]
