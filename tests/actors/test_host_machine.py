@@ -15,7 +15,7 @@ from populace.storage.errors import Fenced, ModelExists, ModelNotFound, Operatio
 from tests.actors.expected_model import LIMITS, ExpectedModel
 from tests.actors.hosts_under_test import NAMES, Held, HostsUnderTest, Left, Waiting, kill, outcome_of, settle
 from tests.actors.rival_host import Rival
-from tests.actors.turns import grant_of, reply, revision, turn_of
+from tests.actors.turns import grant_of, reply, revision, turn_of, wait_until
 
 FOREVER_S = 1e12
 MOMENT_S = 2**-9
@@ -188,33 +188,42 @@ class HostMachine(HostsUnderTest):
 
         self.run(leave())
 
-    @rule(name=names, spins=st.integers(0, 6))
-    def crash(self, name: str, spins: int) -> None:
-        """Kill the hosts, in the middle of a commit if the model has a running turn."""
+    @rule()
+    def crash(self) -> None:
+        self.run(self.die())
+
+    async def die(self) -> None:
+        for host in self.hosts:
+            await kill(host)
+        await self.leave(asyncio.CancelledError)
+        self.open_hosts()
+
+    @rule(name=names, operation=operations, moment=st.sampled_from(["asked", "begun", "begun", "answered"]))
+    def crash_in_a_commit(self, name: str, operation: str, moment: str) -> None:
+        """What was not acknowledged may be durable all the same, once and as it was sent."""
+        self.hold(name, operation)
+        if name not in self.held:
+            return
 
         async def die() -> None:
-            held = self.held.pop(name, None)
-            commit = None
-            if held is not None:
-                commit = asyncio.ensure_future(self.host(name).finish_turn(held.grant, reply("in flight")))
-                for _ in range(spins):
-                    await asyncio.sleep(0)
-            acknowledged = commit.result() if commit is not None and commit.done() else None
-            for host in self.hosts:
-                await kill(host)
-            await self.leave(asyncio.CancelledError)
-            self.open_hosts()
-            if held is None:
-                return
-            # What was not acknowledged may be durable all the same, once and as it was sent.
-            made = await self.host(name).read_log(self.model(name), start=held.grant.position)
+            host, held = self.host(name), self.held.pop(name)
+            committer = host._owned._open[host._catalogue.shard(held.grant.model)].committer
+            commit = asyncio.ensure_future(host.finish_turn(held.grant, reply("in flight")))
+            acknowledged = await commit if moment == "answered" else None
+
+            async def is_begun() -> bool:
+                return committer._in_hand > 0 or commit.done()
+
+            if moment == "begun":
+                await wait_until(is_begun)
+            await self.die()
+            made = await self.host(name).read_log(held.grant.model, start=held.grant.position)
             assert acknowledged is None or made == (acknowledged,)
-            assert [(one.operation, one.reply) for one in made] in (
-                [],
-                [(held.grant.operation, "in flight")],
-            )
             for one in made:
+                assert (one.operation, one.reply) == (held.grant.operation, "in flight")
                 self.models[name].append(one, held.grant.body_hash, self.now_s)
+            for _, task in held.waiting:
+                assert isinstance(await outcome_of(task), (TurnGrant, Interaction, asyncio.CancelledError))
             self.left[name] = Left(held.grant, self.models[name])
 
         self.run(die())
