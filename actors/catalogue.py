@@ -7,24 +7,26 @@ from populace.actors.engine import Message
 from populace.actors.errors import InvalidName
 from populace.actors.hosts import ApiKey, ModelView, Revision
 from populace.actors.owned_shards import OwnedShards
-from populace.actors.turn import Interaction, ModelId, Reply, TurnGrant
+from populace.actors.turn import Interaction, ModelId
 from populace.policies.placement import shard_of
-from populace.storage import ledger
+from populace.storage import erasures, ledger
 from populace.storage.errors import ModelNotFound
 from populace.storage.keys import RESERVED_MODEL_NAMES, alias_problem, name_problem
 from populace.storage.ledger import StoredModel
 from populace.storage.records import ApiKeyRecord, IdentityRecord, InteractionRecord, RevisionRecord
+from populace.storage.store import Store
 
 KEY_SHARD_TENANT = "\x00keys"
 """API keys live in the shard of this pseudo tenant and their key id; no tenant name can equal it."""
 
 
 class Catalogue:
-    """Creates, reads, lists and deletes; each call is one read or one group-committed write."""
+    """Creates, reads, lists and erases; each call is one read or one group-committed write."""
 
-    def __init__(self, shards: OwnedShards, *, shard_count: int, base: str, clock: Clock) -> None:
+    def __init__(self, shards: OwnedShards, store: Store, *, base: str, clock: Clock) -> None:
         self._shards = shards
-        self._shard_count = shard_count
+        self._sealing = store.sealing
+        self._shard_count = store.shards
         self._base = base
         self._clock = clock
 
@@ -45,13 +47,16 @@ class Catalogue:
             tenant=model.tenant, name=model.name, base=self._base, created_ms=self._clock.epoch_ms()
         )
         record = None if revision is None else revision_record(revision)
+        data_key = self._sealing.new_data_key()
         return await self._shards.write(
-            self.shard(model), lambda txn: ledger.create_model(txn, identity, record)
+            self.shard(model), lambda txn: ledger.create_model(txn, identity, data_key, record)
         )
 
-    async def delete(self, model: ModelId) -> None:
+    async def erase(self, model: ModelId) -> None:
+        now_ms = self._clock.epoch_ms()
         await self._shards.write(
-            self.shard(model), lambda txn: ledger.delete_model(txn, model.tenant, model.name)
+            self.shard(model),
+            lambda txn: erasures.erase_model(txn, model.tenant, model.name, now_ms=now_ms),
         )
 
     async def publish(self, model: ModelId, revision: Revision, alias: str) -> StoredModel:
@@ -165,28 +170,6 @@ def model_view(stored: StoredModel, *, active: bool) -> ModelView:
         memory_version=stored.head.memory_version,
         aliases=dict(stored.aliases),
         active=active,
-    )
-
-
-def interaction_record(
-    grant: TurnGrant, reply: Reply, *, created_ms: int, served_ms: int
-) -> InteractionRecord:
-    return InteractionRecord(
-        position=grant.position,
-        operation=grant.operation,
-        completion_id=reply.completion_id,
-        messages=tuple((message.role, message.content) for message in reply.messages),
-        reply=reply.text,
-        finish_reason=reply.finish_reason,
-        prompt_tokens=reply.prompt_tokens,
-        completion_tokens=reply.completion_tokens,
-        revision=grant.revision,
-        base=grant.base,
-        memory_version=grant.memory_version,
-        created_ms=created_ms,
-        served_ms=served_ms,
-        conversation=grant.history_of,
-        history_turns=reply.history_turns,
     )
 
 

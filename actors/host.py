@@ -6,33 +6,28 @@ generates in between (this process, or a gateway that streams) does not matter t
 """
 
 import asyncio
-import secrets
 from collections.abc import Iterable
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 
-from populace.actors.catalogue import Catalogue, interaction_record, interaction_view, model_view
+from populace.actors.adapter_sweeper import AdapterSweeper
+from populace.actors.catalogue import Catalogue, interaction_view, model_view
 from populace.actors.clock import Clock
-from populace.actors.engine import AdapterRef, Engine, Message
+from populace.actors.engine import AdapterRef, Engine
 from populace.actors.errors import EngineUnavailable, HostOverloaded, HostUnavailable, TurnExpired
 from populace.actors.hosts import ApiKey, ChatRequest, HostStatistics, ModelPage, ModelView, Revision
 from populace.actors.log_compactor import LogCompactor
 from populace.actors.owned_shards import OwnedShards
 from populace.actors.personal_model import PersonalModel
+from populace.actors.tickets import Tickets
 from populace.actors.turn import Interaction, ModelId, Reply, TurnGrant, TurnRequest
 from populace.actors.turn_director import direct_turn
+from populace.actors.turn_log import HISTORY_TURNS_MAX, TurnLog
 from populace.policies.compaction import FREE_BYTES_MIN
 from populace.policies.log_retention import LogLimits
 from populace.policies.passivation import IdleQueue
-from populace.storage import ledger
-from populace.storage.errors import ModelNotFound, OperationConflict, PositionConflict
-from populace.storage.ledger import StoredModel
-from populace.storage.records import InteractionRecord
+from populace.storage.errors import ModelNotFound, PositionConflict
 from populace.storage.store import Store
-from populace.storage.transaction import WriteTransaction
-
-HISTORY_TURNS_MAX = 64
-"""Earlier turns that a grant carries at most; the prompt takes as many of them as fit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,24 +61,34 @@ class ModelHost:
         self._clock = clock
         self._engine = engine
         self._limits = limits or HostLimits()
-        self._incarnation = secrets.token_hex(8)
+        self._tickets = Tickets()
         self._owned = OwnedShards(
-            store, shards, owner=f"{name}/{self._incarnation}", clock=clock, on_lost=self._forget_shard
+            store,
+            shards,
+            owner=f"{name}/{self._tickets.incarnation}",
+            clock=clock,
+            on_lost=self._forget_shard,
         )
-        self._catalogue = Catalogue(self._owned, shard_count=store.shards, base=base, clock=clock)
+        self._catalogue = Catalogue(self._owned, store, base=base, clock=clock)
+        self._adapters = AdapterSweeper(store, self._owned)
+        self._turn_log = TurnLog(
+            self._owned,
+            self._catalogue.shard,
+            clock=clock,
+            operation_seconds_kept=self._limits.operation_seconds_kept,
+        )
         self._logs = LogCompactor(self._owned, self._catalogue.shard, limits=self._limits.log)
         self._active: dict[ModelId, PersonalModel] = {}
         self._idle: IdleQueue[ModelId] = IdleQueue()
-        self._deleting: set[ModelId] = set()
+        self._erasing: set[ModelId] = set()
         self._commits: dict[str, asyncio.Task[Interaction]] = {}
         self._resident_bytes = 0
         self._turns = 0
-        self._activations = 0
         self._passivations = 0
         self._refusals = 0
 
     async def begin_turn(self, request: TurnRequest) -> TurnGrant | Interaction:
-        replay = self._find_operation(request)
+        replay = self._turn_log.find(request)
         if replay is not None:
             return replay
         model = self._activate(request.model)
@@ -100,8 +105,8 @@ class ModelHost:
             raise
         try:
             # A duplicate that waited behind the first finds it committed now.
-            replay = self._find_operation(request)
-            history = self._history(grant) if replay is None else ()
+            replay = self._turn_log.find(request)
+            history = self._turn_log.history(grant) if replay is None else ()
         except Exception:
             model.release(grant)
             raise
@@ -111,13 +116,13 @@ class ModelHost:
         return replace(grant, history=history)
 
     async def finish_turn(self, grant: TurnGrant, reply: Reply) -> Interaction:
-        if not grant.ticket.startswith(self._incarnation):
-            return await self._adopt(grant, reply)
         if grant.ticket in self._commits:
             return await asyncio.shield(self._commits[grant.ticket])
+        if not self._tickets.is_ours(grant.ticket, self._catalogue.shard(grant.model)):
+            return await self._adopt(grant, reply)
         model = self._active.get(grant.model)
         if model is None or not model.is_running(grant):
-            replay = self._find_operation(grant.request)
+            replay = self._turn_log.find(grant.request)
             if replay is not None:
                 return replay
             raise TurnExpired(grant.model.name, "its deadline passed or its caller gave it up")
@@ -154,13 +159,13 @@ class ModelHost:
         )
         return ModelPage(views, views[-1].model.name if views and len(views) == limit else None)
 
-    async def delete_model(self, model: ModelId) -> None:
+    async def erase_model(self, model: ModelId) -> None:
         self._catalogue.load(model)
-        if model in self._deleting:
+        if model in self._erasing:
             raise ModelNotFound(model.name)
-        self._deleting.add(model)
+        self._erasing.add(model)
         # Shielded: a model that drains for a caller who left would refuse every turn from then on.
-        await asyncio.shield(self._delete(model))
+        await asyncio.shield(self._erase(model))
 
     async def read_log(self, model: ModelId, *, start: int = 0, limit: int = 100) -> tuple[Interaction, ...]:
         return self._catalogue.log(model, start, limit)
@@ -199,11 +204,12 @@ class ModelHost:
                 resident_bytes=self._resident_bytes,
                 resident_bytes_max=self._limits.resident_bytes_max,
                 turns=self._turns,
-                activations=self._activations,
+                activations=self._tickets.activations,
                 passivations=self._passivations,
                 refusals=self._refusals,
                 commits=commits,
                 commit_batches=batches,
+                store=self._owned.statistics(),
             ),
         )
 
@@ -216,8 +222,17 @@ class ModelHost:
         return count
 
     async def compact_shards(self) -> int:
-        """Compact the shards whose files are mostly free; answers how many. Called by the runtime's clock."""
-        return await self._owned.compact(free_bytes_min=self._limits.shard_free_bytes_min)
+        """Compact the shards whose files are mostly free or hold traces of who was erased.
+
+        Answers how many. Called by the runtime's clock.
+        """
+        return await self._owned.compact(
+            free_bytes_min=self._limits.shard_free_bytes_min, now_ms=self._clock.epoch_ms()
+        )
+
+    async def sweep_adapters(self) -> int:
+        """Remove adapters of erased models; answers how many. Called by the runtime's clock."""
+        return await self._adapters.sweep()
 
     async def record_time(self) -> None:
         """Remember how long the shards were served; see ``policies/served_time.py``."""
@@ -245,7 +260,7 @@ class ModelHost:
         assert len(self._idle) == sum(model_id in self._idle for model_id in self._active)
         assert self._resident_bytes == sum(model.resident_bytes for model in self._active.values())
         assert self._resident_bytes <= self._limits.resident_bytes_max
-        assert self._activations >= self._passivations + len(self._active)
+        assert self._tickets.activations >= self._passivations + len(self._active)
 
     def close(self) -> None:
         """Answer everybody who waits, commit what is queued, and release the shards."""
@@ -255,7 +270,7 @@ class ModelHost:
         self._owned.close()
 
     def _activate(self, model_id: ModelId) -> PersonalModel:
-        if model_id in self._deleting:
+        if model_id in self._erasing:
             raise ModelNotFound(model_id.name)
         model = self._active.get(model_id)
         if model is not None:
@@ -263,7 +278,7 @@ class ModelHost:
         model = PersonalModel(
             self._catalogue.load(model_id),
             # The number keeps a ticket of an earlier activation from passing for one of this.
-            incarnation=f"{self._incarnation}:{self._activations}",
+            incarnation=self._tickets.next_activation,
             clock=self._clock,
             mailbox_max=self._limits.mailbox_max,
             adapter_of=self._adapter_of,
@@ -272,7 +287,7 @@ class ModelHost:
         self._make_room(model.resident_bytes)
         self._active[model_id] = model
         self._resident_bytes += model.resident_bytes
-        self._activations += 1
+        self._tickets.activations += 1
         return model
 
     def _make_room(self, bytes_needed: int) -> None:
@@ -299,6 +314,7 @@ class ModelHost:
 
     def _forget_shard(self, number: int, error: Exception) -> None:
         """Drop the activations of a lost shard: they may be ahead of what is durable."""
+        self._tickets.lose(number)
         lost = [
             model for model_id, model in self._active.items() if self._catalogue.shard(model_id) == number
         ]
@@ -309,21 +325,8 @@ class ModelHost:
         if self._active.get(model.id) is model and not model.is_busy:
             self._idle.add(model.id, self._clock.monotonic())
 
-    def _find_operation(self, request: TurnRequest) -> Interaction | None:
-        tenant, name = request.model
-        shard = self._catalogue.shard(request.model)
-        now_ms = self._owned.served_ms(shard)
-        with self._owned.read(shard) as transaction:
-            found = ledger.find_operation(transaction, tenant, name, request.operation, now_ms=now_ms)
-        if found is None:
-            return None
-        operation, interaction = found
-        if operation.body_hash != request.body_hash:
-            raise OperationConflict(request.operation)
-        return interaction_view(request.model, interaction, replayed=True)
-
     async def _adopt(self, grant: TurnGrant, reply: Reply) -> Interaction:
-        """Commit a turn that a former incarnation granted, if the log has not moved since."""
+        """Commit a turn whose activation was lost with its host or shard, if the log has not moved since."""
         turn = await self.begin_turn(grant.request)
         if isinstance(turn, Interaction):
             return turn
@@ -335,19 +338,19 @@ class ModelHost:
             raise PositionConflict(grant.model.name, grant.position, turn.position)
         return await self.finish_turn(replace(grant, ticket=turn.ticket), reply)
 
-    async def _delete(self, model: ModelId) -> None:
+    async def _erase(self, model: ModelId) -> None:
         try:
             active = self._active.get(model)
             if active is not None:
                 await active.drain()
                 self._drop(active, ModelNotFound(model.name))
-            await self._catalogue.delete(model)
+            await self._catalogue.erase(model)
         finally:
-            self._deleting.discard(model)
+            self._erasing.discard(model)
 
     async def _commit(self, model: PersonalModel, grant: TurnGrant, reply: Reply) -> Interaction:
         try:
-            interaction, stored = await self._append(grant, reply)
+            interaction, stored = await self._turn_log.append(grant, reply)
         except BaseException:
             model.release(grant)
             raise
@@ -356,41 +359,6 @@ class ModelHost:
         self._turns += 1
         self._logs.note_turn(stored)
         return interaction_view(grant.model, interaction)
-
-    async def _append(self, grant: TurnGrant, reply: Reply) -> tuple[InteractionRecord, StoredModel]:
-        shard = self._catalogue.shard(grant.model)
-        now_ms = self._owned.served_ms(shard)
-        record = interaction_record(grant, reply, created_ms=self._clock.epoch_ms(), served_ms=now_ms)
-        expires_ms = now_ms + int(self._limits.operation_seconds_kept * 1000)
-        tenant, name = grant.model
-
-        def append(txn: WriteTransaction) -> tuple[InteractionRecord, StoredModel]:
-            interaction = ledger.commit_turn(
-                txn,
-                tenant,
-                name,
-                record,
-                body_hash=grant.body_hash,
-                expected_position=grant.position,
-                expires_ms=expires_ms,
-                now_ms=now_ms,
-            )
-            stored = ledger.read_model(txn, tenant, name)
-            assert stored is not None, "a model that a turn was committed for exists"
-            return interaction, stored
-
-        return await self._owned.write(shard, append)
-
-    def _history(self, grant: TurnGrant) -> tuple[tuple[Message, ...], ...]:
-        if grant.history_of is None:
-            return ()
-        start = max(0, grant.position - HISTORY_TURNS_MAX)
-        log = self._catalogue.log(grant.model, start, grant.position - start)
-        return tuple(
-            (*turn.messages, Message("assistant", turn.reply))
-            for turn in log
-            if turn.conversation == grant.history_of
-        )
 
     def _adapter_of(self, digest: str) -> AdapterRef:
         return AdapterRef(digest, str(self._store.revisions.path(digest)))

@@ -63,6 +63,29 @@ class ApiKey:
 
 
 @dataclass(frozen=True, slots=True)
+class StoreStatistics:
+    """A snapshot of the shards that a host has open; the others are lost or being checked.
+
+    Of the ``file_bytes``, ``free_bytes`` hold no row. The two figures that bound a shard are those of
+    its worst one: ``map_share`` (at 1.0 a map is full) and ``reader_slots`` (of 1024). ``reader_lag``
+    is the age in transactions of the oldest snapshot that is read, ``long_reads`` how many reads last
+    longer than they may, ``full_maps`` how often a write met a full map since the host opened it.
+    ``disk_free_bytes`` is what the file system has left.
+    """
+
+    shards_open: int
+    file_bytes: int
+    free_bytes: int
+    map_bytes: int
+    map_share: float
+    reader_slots: int
+    reader_lag: int
+    long_reads: int
+    full_maps: int
+    disk_free_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
 class HostStatistics:
     """A snapshot of one host. ``resident_bytes`` is the estimate that the budget is held against."""
 
@@ -79,6 +102,7 @@ class HostStatistics:
     refusals: int
     commits: int
     commit_batches: int
+    store: StoreStatistics
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,8 +164,8 @@ class Hosts(Protocol):
         """List a tenant's models by name, ascending, strictly after the name ``after``."""
         ...
 
-    async def delete_model(self, model: ModelId) -> None:
-        """Delete the model and everything it owns, after its running turn."""
+    async def erase_model(self, model: ModelId) -> None:
+        """Erase the model, its data key and everything it owns, after its running turn."""
         ...
 
     async def read_log(self, model: ModelId, *, start: int = 0, limit: int = 100) -> tuple[Interaction, ...]:

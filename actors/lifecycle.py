@@ -1,6 +1,6 @@
 """The life of one activation of a personal model, on one screen.
 
-The identity is not here: it exists from create to delete, whether active or not.
+The identity is not here: it exists from create to erase, whether active or not.
 """
 
 from enum import Enum
@@ -16,7 +16,7 @@ class Phase(Enum):
     """No new turn is accepted; the running one may still commit."""
 
     GONE = "gone"
-    """Passivated, deleted or lost with its shard. Every call raises; a new activation may exist."""
+    """Passivated, erased or lost with its shard. Every call raises; a new activation may exist."""
 
 
 TRANSITIONS: dict[Phase, frozenset[Phase]] = {

@@ -61,7 +61,7 @@ class LogCompactor:
             while not await self._step(model):
                 pass
         except ModelNotFound:
-            logger.debug("%s was deleted before its log was compacted", model)
+            logger.debug("%s was erased before its log was compacted", model)
         except PopulaceError as error:
             logger.warning("the log of %s was not compacted: %s", model, error)
         except Exception:

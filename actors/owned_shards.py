@@ -7,20 +7,24 @@ fenced, stays lost.
 """
 
 import asyncio
+import contextlib
 import logging
+import shutil
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TypeVar
 
 from populace.actors.clock import Clock
-from populace.policies.compaction import worth_compacting
+from populace.actors.hosts import StoreStatistics
+from populace.policies.compaction import erasure_due, worth_compacting
 from populace.policies.served_time import SECONDS_FORGOTTEN_MAX, SECONDS_UNRECORDED, ServedTime
 from populace.storage.committer import Committer
 from populace.storage.errors import DiskFull, DiskRefused, Fenced, ShardStopped, StorageError, UnknownOutcome
+from populace.storage.files import disk_named
 from populace.storage.ownership import store_served_ms, stored_served_ms
 from populace.storage.shard import Shard
+from populace.storage.shard_statistics import ShardStatistics
 from populace.storage.store import Store
 from populace.storage.transaction import ReadTransaction, WriteTransaction
 
@@ -72,7 +76,7 @@ class OwnedShards:
     def numbers(self) -> tuple[int, ...]:
         return self._numbers
 
-    @contextmanager
+    @contextlib.contextmanager
     def read(self, number: int) -> Generator[ReadTransaction]:
         """Read a snapshot. Raises ``Fenced``, ``ShardStopped`` and ``StoreDamaged``."""
         owned = self._shard(number)
@@ -122,7 +126,7 @@ class OwnedShards:
                 except StorageError as error:
                     logger.warning("the time of shard %d was not recorded: %s", number, error)
 
-    async def compact(self, *, free_bytes_min: int) -> int:
+    async def compact(self, *, free_bytes_min: int, now_ms: int) -> int:
         """Compact the shards whose files are worth it, one at a time on a thread; answers how many.
 
         A shard's writes wait meanwhile, and its reads do not. One that has no room on the disk goes
@@ -132,7 +136,12 @@ class OwnedShards:
         for number, owned in list(self._open.items()):
             try:
                 size = owned.shard.statistics()
-                if not worth_compacting(size.bytes_used, size.bytes_free, free_bytes_min=free_bytes_min):
+                is_due = size.erased is not None and erasure_due(
+                    size.bytes_used, (now_ms - size.erased.first_ms) / 1000
+                )
+                if not is_due and not worth_compacting(
+                    size.bytes_used, size.bytes_free, free_bytes_min=free_bytes_min
+                ):
                     continue
                 await asyncio.to_thread(owned.shard.compact)
             except (DiskFull, DiskRefused) as error:
@@ -144,6 +153,35 @@ class OwnedShards:
             else:
                 count += 1
         return count
+
+    def shard(self, number: int) -> Shard | None:
+        """Return the shard for reading on other threads; None if this host does not serve it now."""
+        owned = self._open.get(number)
+        return None if owned is None else owned.shard
+
+    def statistics(self) -> StoreStatistics:
+        """Measure the open shards; one that stopped counts as not open, whoever finds out first.
+
+        Raises ``DiskRefused`` if the data directory is gone.
+        """
+        with disk_named(self._store.path):
+            disk_free_bytes = shutil.disk_usage(self._store.path).free
+        sizes: list[ShardStatistics] = []
+        for owned in self._open.values():
+            with contextlib.suppress(StorageError):
+                sizes.append(owned.shard.statistics())
+        return StoreStatistics(
+            shards_open=len(sizes),
+            file_bytes=sum(size.bytes_used for size in sizes),
+            free_bytes=sum(size.bytes_free for size in sizes),
+            map_bytes=sum(size.bytes_map for size in sizes),
+            map_share=max((size.bytes_used / size.bytes_map for size in sizes), default=0.0),
+            reader_slots=max((size.reader_slots for size in sizes), default=0),
+            reader_lag=max((size.reader_lag for size in sizes), default=0),
+            long_reads=sum(len(size.long_reads) for size in sizes),
+            full_maps=sum(size.full_maps for size in sizes),
+            disk_free_bytes=disk_free_bytes,
+        )
 
     def commit_statistics(self) -> tuple[int, int]:
         """Count commits and the transactions that carried them."""

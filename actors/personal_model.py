@@ -73,7 +73,7 @@ class PersonalModel:
         """Queue for a turn; ``letter.granted`` resolves when it has come.
 
         Raises ``MailboxFull``, ``RevisionNotFound`` for an unknown alias, and ``ModelNotFound``
-        while the model is being deleted.
+        while the model is being erased.
         """
         if self._lifecycle.phase is not Phase.ACTIVE:
             raise ModelNotFound(self.id.name)

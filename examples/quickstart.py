@@ -17,7 +17,7 @@ def main() -> None:
                 asked = turn.messages[-1].content
                 print(f"log {turn.position}: {asked!r} → {turn.reply!r} (by {turn.revision})")
         finally:
-            ada.delete()
+            ada.erase()
 
 
 if __name__ == "__main__":

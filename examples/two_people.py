@@ -31,7 +31,7 @@ def main() -> None:
                 print(f"{name} (revision {turn.revision[:12]}, log position {turn.position}): {turn}")
         finally:
             for model in people.values():
-                model.delete()
+                model.erase()
 
 
 if __name__ == "__main__":

@@ -3,10 +3,17 @@
 A compaction costs a copy of the live bytes while writes wait. With both bounds a file stays below
 ``max(live / (1 - FREE_SHARE_MIN), live + FREE_BYTES_MIN)``, and each byte copied gives back at least
 one: the copies cost no more than the writes that freed the pages.
+
+An erasure always asks for one, as the names and the wrapped key of whom it erased stay readable
+until then. How long it may wait grows with the shard, so that many erasures share a copy.
 """
 
 FREE_SHARE_MIN = 0.5
 FREE_BYTES_MIN = 64 * 2**20
+
+ERASED_SECONDS_PER_GIB = 60.0
+"""A copy takes some 1 s for each GB, so erasures alone hold up writes for 2 % of the time at most."""
+ERASED_SECONDS_MAX = 3600.0
 
 
 def worth_compacting(
@@ -18,3 +25,8 @@ def worth_compacting(
 ) -> bool:
     """Whether enough of the file's ``bytes_used`` is free: both the share and the bytes count."""
     return bytes_free >= free_bytes_min and bytes_free >= free_share_min * bytes_used
+
+
+def erasure_due(bytes_used: int, erased_seconds: float) -> bool:
+    """Whether a shard whose first uncompacted erasure was ``erased_seconds`` ago is to be compacted now."""
+    return erased_seconds >= min(ERASED_SECONDS_MAX, bytes_used / 2**30 * ERASED_SECONDS_PER_GIB)

@@ -40,7 +40,8 @@ def run_cluster(
 
     ``report`` is told each step, ``base_progress`` how far the base model is. Raises
     ``SettingsError`` (port in use, no such engine), ``StoreInUse``, ``StoreVersionMismatch``,
-    ``StoreInvalid`` and ``BaseInvalid`` before anything is started, and ``StartFailed``.
+    ``StoreInvalid``, ``MasterKeyRefused`` and ``BaseInvalid`` before anything is started, and then
+    ``StartFailed``.
     """
     enter_quiet_environment()
     check_port(settings.host, settings.port)
@@ -48,7 +49,7 @@ def run_cluster(
     settings.data.mkdir(parents=True, exist_ok=True)
     with contextlib.ExitStack() as stack:
         stack.enter_context(DirectoryLock(settings.data, f"populace serve (process {os.getpid()})"))
-        store = Store.create_or_open(settings.data, shards=settings.shards)
+        store = Store.create_or_open(settings.data, shards=settings.shards, master_key=settings.master_key)
         base = prepare_base(
             settings.base, settings.cache, progress=base_progress, allow_hub=settings.base is not None
         )

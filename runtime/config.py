@@ -58,6 +58,8 @@ class Settings(BaseModel):
     """What can be made again: converted base models and fingerprints."""
     config: Path = Field(default_factory=lambda: platformdirs.user_config_path("populace"))
     """This user's API keys."""
+    master_key: Path | None = None
+    """The file of the key that people's data keys are wrapped with; None is ``master.key`` in ``data``."""
     api_key: str | None = None
     """The key that the command line sends; None takes the one that ``populace serve`` left in ``config``."""
 
@@ -103,10 +105,10 @@ class Settings(BaseModel):
     log_bytes_max: Annotated[int, Field(ge=16 * MIB)] = 64 * MIB
     """Bytes kept of one model's interactions, all in all."""
 
-    @field_validator("data", "cache", "config")
+    @field_validator("data", "cache", "config", "master_key")
     @classmethod
-    def _absolute(cls, path: Path) -> Path:
-        return path.expanduser().absolute()
+    def _absolute(cls, path: Path | None) -> Path | None:
+        return None if path is None else path.expanduser().absolute()
 
     @classmethod
     def from_environment(cls, **overrides: object) -> Self:

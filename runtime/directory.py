@@ -72,8 +72,8 @@ class Directory:
         views = tuple(view for view, _ in zip(merged, range(limit), strict=False))
         return ModelPage(views, views[-1].model.name if views and len(views) == limit else None)
 
-    async def delete_model(self, model: ModelId) -> None:
-        await self._of(model).call("delete_model", model)
+    async def erase_model(self, model: ModelId) -> None:
+        await self._of(model).call("erase_model", model)
 
     async def read_log(self, model: ModelId, *, start: int = 0, limit: int = 100) -> tuple[Interaction, ...]:
         return await self._retry(model, "read_log", model, start=start, limit=limit)

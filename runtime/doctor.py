@@ -22,6 +22,8 @@ import psutil
 
 from populace.base import BaseInvalid, is_base_prepared, prepare_base
 from populace.config import GIB, MIB, Settings, loud_variables, physical_cores, process_environment
+from populace.storage.errors import MasterKeyRefused, StorageError
+from populace.storage.store import HEADER_FILE, Store
 
 Status = Literal["ok", "warn", "fail"]
 
@@ -64,6 +66,7 @@ def run_checks(settings: Settings, *, deep: bool = False) -> Iterator[Check]:
     yield check_free_space("data directory", settings.data)
     yield check_free_space("cache directory", settings.cache)
     yield check_data_directory(settings)
+    yield check_master_key(settings)
     yield check_shared_memory()
     yield check_memory()
     yield check_cores(settings)
@@ -183,6 +186,22 @@ def check_data_directory(settings: Settings) -> Check:
     if filesystem in NETWORK_FILESYSTEMS:
         return Check(name, "fail", f"{place} is on {filesystem}", "choose a local disk with POPULACE_DATA")
     return Check(name, "ok", f"writable, on {filesystem or 'an unknown filesystem'}")
+
+
+def check_master_key(settings: Settings) -> Check:
+    """The key that reads this store is there, is the store's, and is nobody else's to read."""
+    name, path = "master key", Store.master_key_path(settings.data, settings.master_key)
+    if not (settings.data / HEADER_FILE).exists():
+        return Check(name, "ok", f"{path} will be made with the store")
+    try:
+        Store.open(settings.data, master_key=settings.master_key)
+    except MasterKeyRefused as error:
+        return Check(name, "fail", str(error), "put it back, or say where it is with POPULACE_MASTER_KEY")
+    except StorageError as error:
+        return Check(name, "warn", str(error), "populace serve")
+    if path.stat().st_mode & 0o077:
+        return Check(name, "warn", f"{path} can be read by others", f"chmod 600 {path}")
+    return Check(name, "ok", f"{path}, readable by you alone")
 
 
 def check_shared_memory() -> Check:

@@ -26,6 +26,7 @@ from populace.actors.host import HostLimits, ModelHost
 from populace.actors.turn import TurnGrant
 from populace.clock import SystemClock
 from populace.engines.client import ReplicaEngine
+from populace.host_sweep import sweep
 from populace.policies.placement import shards_of
 from populace.storage.errors import PopulaceError
 from populace.storage.store import Store
@@ -36,8 +37,7 @@ NAMESPACE = "populace"
 PROMPT_SECONDS = 0.02
 """A turn's grant and its commit both fit in here on an idle machine (1 to 5 ms measured)."""
 PASSIVATION_SWEEP_SECONDS = 5.0
-SWEEPS_A_MINUTE = 12
-"""The books are checked and the shards compacted that often, also after a disk that was too full for it."""
+"""A compaction comes with each twelfth, so each minute."""
 CALLS_PER_MESSAGE_MAX = 1024
 MESSAGES_IN_FLIGHT_MAX = 4
 SENDS_MAX = 6
@@ -60,6 +60,7 @@ class HostOptions(NamedTuple):
     rank_max: int
     limits: HostLimits
     has_engine: bool
+    master_key: str | None = None
 
 
 class PopulationInfo(NamedTuple):
@@ -113,7 +114,8 @@ class HostActor:
         self._incarnation = secrets.token_hex(8)
         self._messages: dict[str, list[asyncio.Task[Any]]] = {}
         self._sweeper: asyncio.Task[None] | None = None
-        store = Store.open(Path(options.data_directory))
+        key = None if options.master_key is None else Path(options.master_key)
+        store = Store.open(Path(options.data_directory), master_key=key)
         engine = ReplicaEngine(options.base) if options.has_engine else None
         self._host = ModelHost(
             host_name(options.number),
@@ -202,7 +204,7 @@ class HostActor:
     def _start_sweep(self) -> None:
         """Sweep from the first message on: nobody describes a host that Ray restarted."""
         if self._sweeper is None:
-            self._sweeper = asyncio.create_task(self._sweep())
+            self._sweeper = asyncio.create_task(sweep(self._host, seconds=PASSIVATION_SWEEP_SECONDS))
 
     def _keep(self, task: "asyncio.Task[Any]") -> Waiting:
         if task not in self._tokens_of:
@@ -225,25 +227,6 @@ class HostActor:
         if not isinstance(error, PopulaceError):
             logger.error("A call failed unexpectedly", exc_info=error)
         return Failed(error if isinstance(error, Exception) else RuntimeError(repr(error)))
-
-    async def _sweep(self) -> None:
-        for sweep in itertools.count(1):
-            await asyncio.sleep(PASSIVATION_SWEEP_SECONDS)
-            count = self._host.passivate_idle()
-            if count:
-                logger.info("Passivated %d idle models", count)
-            if sweep % SWEEPS_A_MINUTE == 0:
-                await self._look_after_shards()
-
-    async def _look_after_shards(self) -> None:
-        try:
-            await self.check_integrity()
-        except AssertionError:
-            # A bug of ours; whoever is served well goes on to be.
-            logger.exception("The books of %s do not balance", host_name(self._options.number))
-        await self._host.record_time()
-        if count := await self._host.compact_shards():
-            logger.info("Compacted %d shards", count)
 
 
 def start_hosts(options: list[HostOptions], *, environment: dict[str, str]) -> list[Any]:

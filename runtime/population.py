@@ -10,6 +10,7 @@ import secrets
 import threading
 import time
 from collections.abc import Coroutine, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -79,8 +80,11 @@ class Population:
         created then.
         """
         handle = self.model(name)
-        revision = None if adapter is None else self._import(adapter)
-        self.run(self.directory.create_model(handle.id, revision))
+        if adapter is None:
+            self.run(self.directory.create_model(handle.id))
+        else:
+            with self._imported(adapter) as revision:
+                self.run(self.directory.create_model(handle.id, revision))
         return handle
 
     def models(self) -> Iterator[ModelView]:
@@ -93,9 +97,12 @@ class Population:
                 return
             after = page.after
 
-    def delete(self, name: str) -> None:
-        """Delete the model with its log, after its running turn. Raises ``ModelNotFound``."""
-        self.run(self.directory.delete_model(self.model(name).id))
+    def erase(self, name: str) -> None:
+        """Erase the model after its running turn, with all that its person said. Raises ``ModelNotFound``.
+
+        Its data key is destroyed, so no copy of the store that was made before can be read either.
+        """
+        self.run(self.directory.erase_model(self.model(name).id))
 
     def statistics(self) -> tuple[HostStatistics, ...]:
         return self.run(self.directory.statistics())
@@ -121,11 +128,11 @@ class Population:
     ) -> None:
         self.close()
 
-    def _import(self, adapter: str | Path) -> Revision:
+    def _imported(self, adapter: str | Path) -> AbstractContextManager[Revision]:
         # Torch and transformers load here, for those who bring an adapter.
-        from populace.adapters.publishing import import_adapter
+        from populace.adapters.publishing import imported_adapter
 
-        return import_adapter(
+        return imported_adapter(
             Path(adapter),
             Path(self._info.data_directory),
             Path(self._info.base_directory),
@@ -168,17 +175,17 @@ class ModelHandle:
         Turns in flight finish on the revision they began with. Raises ``AdapterInvalid``,
         ``AdapterMismatch`` and ``ModelNotFound``; the alias has not moved then.
         """
-        revision = self._population._import(adapter)
-        self._population.run(self._population.directory.publish_revision(self.id, revision, alias))
+        with self._population._imported(adapter) as revision:
+            self._population.run(self._population.directory.publish_revision(self.id, revision, alias))
         return revision
 
     def revisions(self) -> tuple[Revision, ...]:
         """List the revisions, oldest first."""
         return self._population.run(self._population.directory.list_revisions(self.id))
 
-    def delete(self) -> None:
-        """Delete the model with its log. Raises ``ModelNotFound``."""
-        self._population.delete(self.name)
+    def erase(self) -> None:
+        """Erase the model, see ``Population.erase``. Raises ``ModelNotFound``."""
+        self._population.erase(self.name)
 
     def __repr__(self) -> str:
         return f"<personal model {self.id.tenant}/{self.id.name}>"

@@ -4,8 +4,10 @@
 
 import asyncio
 import contextlib
+import io
 import logging
 import shutil
+import sys
 import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
@@ -98,10 +100,18 @@ def run_population(
         clients = [RayHostClient(handle, host_name(index)) for index, handle in enumerate(handles)]
         yield Directory(clients, shard_count=store.shards)
     finally:
-        with contextlib.suppress(Exception):
-            serve.shutdown()
-        for handle in handles:
-            _stop_host(handle)
+        with _without_rays_prints(settings):
+            with contextlib.suppress(Exception):
+                serve.shutdown()
+            for handle in handles:
+                _stop_host(handle)
+
+
+@contextmanager
+def _without_rays_prints(settings: Settings) -> Generator[None]:
+    """Keep off the terminal what Ray prints, on threads of its own, of the actors that are being stopped."""
+    with contextlib.redirect_stdout(sys.stdout if settings.log_level == "debug" else io.StringIO()):
+        yield
 
 
 def ensure_key(directory: Directory, credentials: Credentials, store_id: str) -> str:
@@ -164,6 +174,7 @@ def _host_options(settings: Settings, info: BaseInfo, base: BaseModelFiles) -> l
             rank_max=settings.rank_max,
             limits=limits,
             has_engine=True,
+            master_key=None if settings.master_key is None else str(settings.master_key),
         )
         for index in range(settings.hosts)
     ]

@@ -121,8 +121,9 @@ MUTANTS = (
             ),
             Edit(
                 "actors/host.py",
-                "from populace.storage import ledger\n",
-                "from populace.storage import keys, ledger\n",
+                "from populace.storage.errors import ModelNotFound, PositionConflict\n",
+                "from populace.storage import keys\n"
+                "from populace.storage.errors import ModelNotFound, PositionConflict\n",
             ),
         ),
         ("tests/storage/test_ledger.py", "tests/storage/test_ledger_machine.py"),

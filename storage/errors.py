@@ -19,6 +19,7 @@
     │   ├── StoreInvalid           not a store, or its header is damaged
     │   ├── StoreDamaged           a shard's rows contradict each other; restore a backup
     │   ├── StoreInUse             another process serves this directory
+    │   ├── MasterKeyRefused       the store's master key is missing or another one's
     │   └── RecordInvalid          bytes on disk do not match the record schema
     └── (actors/errors.py continues the tree)
 
@@ -290,6 +291,23 @@ class StoreInUse(StorageError):
         return (
             f"The data directory {self.path} is in use by {self.owner}. "
             "Stop it first, or choose another with --data."
+        )
+
+
+class MasterKeyRefused(StorageError):
+    """The file of the master key is missing, damaged or another store's: nothing can be read with it."""
+
+    code = "master_key_refused"
+
+    def __init__(self, path: str, reason: str) -> None:
+        super().__init__(path, reason)
+        self.path = path
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return (
+            f"The master key {self.path} cannot be used: {self.reason}. "
+            "Put back the one that the store was made with; no other reads it."
         )
 
 

@@ -29,6 +29,7 @@ CURRENT_FILE = "current"
 DATA_FILE = "data.mdb"
 
 _LOCK_FILE = "lock.mdb"
+_READER_BYTES = 64
 _NAME_PATTERN = re.compile(r"[0-9a-f]{16}")
 
 
@@ -89,6 +90,27 @@ def add(path: Path) -> Path:
     return generation
 
 
+def reserve_lock(generation: Path, readers_max: int) -> None:
+    """Give LMDB's lock file its blocks before it is made.
+
+    LMDB writes to it as to memory, and a write to memory that finds no room on the disk ends the
+    process (SIGBUS). One that exists has its blocks, and may be open: closing a file gives up the
+    locks that the process holds on it.
+    """
+    path = generation / _LOCK_FILE
+    if path.exists():
+        return
+    try:
+        with path.open("xb") as file:
+            # LMDB's header comes on top: a file that is longer than LMDB's own would mean more readers.
+            file.write(bytes((readers_max - 1) * _READER_BYTES))
+    except FileExistsError:  # another process was faster
+        return
+    except OSError:
+        path.unlink(missing_ok=True)
+        raise
+
+
 def sync_generation(generation: Path) -> None:
     """Make a copy durable: ``point`` may name it from then on."""
     sync_file(generation / DATA_FILE)
@@ -116,7 +138,13 @@ def sweep(path: Path, current: Path) -> None:
         return
     if current != path:
         # A swap may have been cut short: its name is visible, but perhaps not on disk yet.
-        point(path, current)
+        try:
+            point(path, current)
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            # What is left may be what fills the disk. The name has its content, or it would not be seen.
+            sync_directory(path)
     for entry in left:
         discard(entry)
 

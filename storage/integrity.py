@@ -5,6 +5,7 @@ Every violation is an ``AssertionError``: only a bug of ours or a damaged file c
 
 from populace.storage import keys, ledger
 from populace.storage.records import (
+    DataKeyRecord,
     HeadRecord,
     IdentityRecord,
     InteractionRecord,
@@ -25,14 +26,20 @@ def check(txn: ReadTransaction) -> None:
         check_model(txn, identity.tenant, identity.name)
         prefixes = keys.model_prefixes(identity.tenant, identity.name)
         rows += sum(1 for prefix in prefixes for _ in txn.scan(prefix))
-    rows += sum(1 for _ in txn.scan(keys.api_keys()))
-    rows += sum(1 for key in (keys.EPOCH_KEY, keys.SHARD_KEY, keys.SERVED_KEY) if txn.get(key) is not None)
+    for prefix in (keys.api_keys(), keys.erasures(), keys.orphans()):
+        rows += sum(1 for _ in txn.scan(prefix))
+    headers = (keys.EPOCH_KEY, keys.ERASED_KEY, keys.SHARD_KEY, keys.SERVED_KEY)
+    rows += sum(1 for key in headers if txn.get(key) is not None)
     total = sum(1 for _ in txn.scan(b""))
     assert rows == total, f"{total - rows} rows belong to no model"
 
 
 def check_model(txn: ReadTransaction, tenant: str, name: str) -> None:
     """Check one model: what is kept of its log is gapless and chained, and what is pointed at exists."""
+    data_key = txn.get(keys.data_key(tenant, name))
+    assert data_key is not None, f"{tenant}/{name} has no data key"
+    erased = txn.get(keys.erasure(DataKeyRecord.unpack(data_key).key_id))
+    assert erased is None, f"{tenant}/{name} was erased"
     data = txn.get(keys.head(tenant, name))
     assert data is not None, f"{tenant}/{name} has no head"
     head = HeadRecord.unpack(data)

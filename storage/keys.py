@@ -1,19 +1,26 @@
 """The keys of a shard: one sorted key space, laid out so that a scan of a prefix is a question.
 
-On disk (schema 2), every integer big-endian, every name ASCII without NUL::
+On disk (schema 3), every integer big-endian, every name ASCII without NUL::
 
     !epoch                                    -> u64 epoch, owner (UTF-8)
+    !erased                                   -> u64 ms, u64 count: the erasures since the last compaction
     !shard                                    -> u32 schema, u32 shard, u32 shard count
     !served                                   -> i64 ms, until when the shard was served
+    d tenant NUL name NUL                     -> DataKeyRecord
     i tenant NUL name NUL                     -> IdentityRecord
     h tenant NUL name NUL                     -> HeadRecord
     a tenant NUL name NUL alias               -> revision digest, 64 ASCII hex digits
     r tenant NUL name NUL digest (32 bytes)   -> RevisionRecord
-    l tenant NUL name NUL position (u64)      -> InteractionRecord
-    o tenant NUL name NUL BLAKE2b-128(op id)  -> OperationRecord
-    m tenant NUL name NUL                     -> MemoryRecord
-    s tenant NUL name NUL                     -> SnapshotRecord
+    l tenant NUL name NUL position (u64)      -> InteractionRecord, sealed
+    o tenant NUL name NUL BLAKE2b-128(op id)  -> OperationRecord, sealed
+    m tenant NUL name NUL                     -> MemoryRecord, sealed
+    s tenant NUL name NUL                     -> SnapshotRecord, sealed
+    e data key id (16 bytes)                  -> ErasureRecord
+    x digest (32 bytes)                       -> nothing; an adapter that an erased model had
     k BLAKE2b-128(key id)                     -> ApiKeyRecord
+
+Sealed values are encrypted with the model's data key, see ``storage/sealing.py``; in schema 2 they
+were plain, and there were no ``d``, ``e`` and ``x``.
 
 The kind comes first so that a listing of a tenant's models touches identities only. Names
 end in NUL so that no name is a prefix of another. Operation ids and key ids come from
@@ -26,7 +33,7 @@ from collections.abc import Collection
 from functools import lru_cache
 from hashlib import blake2b
 
-SCHEMA = 2
+SCHEMA = 3
 """The newest layout that this release reads and the one that it writes."""
 
 NAME_PATTERN = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
@@ -34,9 +41,11 @@ RESERVED_MODEL_NAMES = frozenset({"base", "population"})
 """Names that the APIs give a meaning of their own; no personal model may take one."""
 
 EPOCH_KEY = b"!epoch"
+ERASED_KEY = b"!erased"
 SHARD_KEY = b"!shard"
 SERVED_KEY = b"!served"
 
+_DATA_KEY = b"d"
 _IDENTITY = b"i"
 _HEAD = b"h"
 _ALIAS = b"a"
@@ -45,7 +54,17 @@ _INTERACTION = b"l"
 _OPERATION = b"o"
 _MEMORY = b"m"
 _SNAPSHOT = b"s"
+_ERASURE = b"e"
+_ORPHAN = b"x"
 _API_KEY = b"k"
+
+_SEALED = frozenset(_INTERACTION + _OPERATION + _MEMORY + _SNAPSHOT)
+_KINDS = {
+    _INTERACTION[0]: "interaction",
+    _OPERATION[0]: "operation",
+    _MEMORY[0]: "memory",
+    _SNAPSHOT[0]: "snapshot",
+}
 
 _DIGEST_PATTERN = re.compile(r"[0-9a-f]{64}")
 _HASH_BYTES = 16
@@ -112,6 +131,11 @@ def revisions(tenant: str, name: str) -> bytes:
     return _REVISION + model_part(tenant, name)
 
 
+def all_revisions() -> bytes:
+    """The prefix of every model's revisions in the shard; each key ends in the digest."""
+    return _REVISION
+
+
 def interaction(tenant: str, name: str, position: int) -> bytes:
     """Interactions sort by position, so that the log is one scan."""
     return interactions(tenant, name) + position.to_bytes(8, "big")
@@ -139,6 +163,49 @@ def snapshot(tenant: str, name: str) -> bytes:
     return _SNAPSHOT + model_part(tenant, name)
 
 
+def data_key(tenant: str, name: str) -> bytes:
+    return _DATA_KEY + model_part(tenant, name)
+
+
+def is_sealed(key: bytes) -> bool:
+    """Whether the row's value is sealed on disk."""
+    return key[0] in _SEALED
+
+
+def kind_of(key: bytes) -> str:
+    """Name the record of a sealed row, for messages."""
+    return _KINDS[key[0]]
+
+
+def data_key_of(key: bytes) -> bytes:
+    """Return the key of the data key with which a row of a model is sealed."""
+    return _DATA_KEY + key[1 : key.index(0, key.index(0) + 1) + 1]
+
+
+def sealed_prefixes(tenant: str, name: str) -> tuple[bytes, ...]:
+    """The prefixes of the model's sealed rows."""
+    part = model_part(tenant, name)
+    return tuple(bytes((kind,)) + part for kind in sorted(_SEALED))
+
+
+def erasure(key_id: bytes) -> bytes:
+    return _ERASURE + key_id
+
+
+def erasures() -> bytes:
+    """The prefix of every erasure in the shard; the rest of each key is the data key's id."""
+    return _ERASURE
+
+
+def orphan(digest: bytes) -> bytes:
+    return _ORPHAN + digest
+
+
+def orphans() -> bytes:
+    """The prefix of the adapters that erased models had; the rest of each key is the digest."""
+    return _ORPHAN
+
+
 def api_key(key_id: str) -> bytes:
     return _API_KEY + _hash(key_id)
 
@@ -151,7 +218,7 @@ def api_keys() -> bytes:
 def model_prefixes(tenant: str, name: str) -> tuple[bytes, ...]:
     """The prefixes that together cover every row of the model and of no other."""
     part = model_part(tenant, name)
-    kinds = (_IDENTITY, _HEAD, _ALIAS, _REVISION, _INTERACTION, _OPERATION, _MEMORY, _SNAPSHOT)
+    kinds = (_DATA_KEY, _IDENTITY, _HEAD, _ALIAS, _REVISION, _INTERACTION, _OPERATION, _MEMORY, _SNAPSHOT)
     return tuple(kind + part for kind in kinds)
 
 

@@ -20,6 +20,7 @@ from populace.storage.errors import (
 )
 from populace.storage.records import (
     ApiKeyRecord,
+    DataKeyRecord,
     HeadRecord,
     IdentityRecord,
     InteractionRecord,
@@ -43,14 +44,21 @@ class StoredModel(NamedTuple):
 
 
 def create_model(
-    txn: WriteTransaction, identity: IdentityRecord, revision: RevisionRecord | None = None
+    txn: WriteTransaction,
+    identity: IdentityRecord,
+    data_key: DataKeyRecord,
+    revision: RevisionRecord | None = None,
 ) -> StoredModel:
-    """Create the model, with ``latest`` on ``revision`` if one is given. Raises ``ModelExists``."""
+    """Create the model, with ``latest`` on ``revision`` if one is given. Raises ``ModelExists``.
+
+    ``data_key`` must be new: it seals this model's rows and no other's.
+    """
     tenant, name = identity.tenant, identity.name
     if txn.get(keys.identity(tenant, name)) is not None:
         raise ModelExists(name)
     model = StoredModel(identity, HeadRecord(log_bytes=0), {}, None)
     rows = {
+        keys.data_key(tenant, name): data_key.pack(),
         keys.identity(tenant, name): identity.pack(),
         keys.head(tenant, name): model.head.pack(),
     }
@@ -130,18 +138,6 @@ def publish_revision(
         rows[key] = revision.pack()
     _put_all(txn, rows)
     return model._replace(aliases=dict(sorted({**model.aliases, alias: revision.digest}.items())))
-
-
-def delete_model(txn: WriteTransaction, tenant: str, name: str) -> None:
-    """Remove every row of the model. Raises ``ModelNotFound``.
-
-    The bytes stay in free pages of the file until they are reused or the file is compacted.
-    """
-    # The identity and not the head: a damaged model can still be deleted.
-    if keys.name_problem(name) or txn.get(keys.identity(tenant, name)) is None:
-        raise ModelNotFound(name)
-    for prefix in keys.model_prefixes(tenant, name):
-        txn.delete_prefix(prefix)
 
 
 def read_model(txn: ReadTransaction, tenant: str, name: str) -> StoredModel | None:

@@ -66,6 +66,23 @@ class IdentityRecord(Record):
     created_ms: int
 
 
+class DataKeyRecord(Record):
+    """The key that seals a model's rows, wrapped by the master key. ``key_id`` is random and no secret."""
+
+    KIND = "data_key"
+
+    key_id: bytes
+    wrapped: bytes
+
+
+class ErasureRecord(Record):
+    """That the model whose data key had a certain id was erased. It says nothing of whose it was."""
+
+    KIND = "erasure"
+
+    erased_ms: int
+
+
 class HeadRecord(Record):
     """Where a personal model stands. Written in every turn's transaction.
 

@@ -3,12 +3,18 @@
 The digest is SHA-256 over a tag and the SHA-256 of each of the two files, so equal content has
 one directory and a directory never changes. A directory appears by ``rename`` after its files
 are on disk; ``.incoming-*`` are what a crash left of unfinished ones.
+
+Whoever adds an adapter keeps ``.lock`` shared until a model has it, and whoever removes those that
+no model has keeps it alone, so that none is removed under who is just about to use it.
 """
 
+import contextlib
+import fcntl
 import hashlib
 import os
 import shutil
 import tempfile
+from collections.abc import Generator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -54,6 +60,38 @@ class RevisionFiles:
             shutil.rmtree(incoming, ignore_errors=True)
         return digest, size
 
+    @contextlib.contextmanager
+    def adding(self) -> Generator[None]:
+        """Keep every adapter where it is for the time of the block, in which a model gets what is added."""
+        with self._locked(fcntl.LOCK_SH):
+            yield
+
+    @contextlib.contextmanager
+    def alone(self) -> Generator[bool]:
+        """Keep everybody from adding for the time of the block; tells whether nobody is adding just now."""
+        try:
+            with self._locked(fcntl.LOCK_EX | fcntl.LOCK_NB):
+                yield True
+        except BlockingIOError:
+            yield False
+
+    def remove(self, digest: str) -> None:
+        """Remove the adapter durably if it is there. Only ``alone``, and if no model has it."""
+        path = self.path(digest)
+        if path.is_dir():
+            # Whole or not at all, for who reads meanwhile and after a crash.
+            doomed = Path(tempfile.mkdtemp(prefix=".incoming-", dir=self.root))
+            path.rename(doomed / digest)
+            sync_directory(self.root)
+            shutil.rmtree(doomed)
+
+    def sweep(self) -> int:
+        """Remove what crashes left of unfinished adapters; answers how many. Only ``alone``."""
+        left = list(self.root.glob(".incoming-*"))
+        for directory in left:
+            shutil.rmtree(directory, ignore_errors=True)
+        return len(left)
+
     def path(self, digest: str) -> Path:
         """Return the directory of the digest, whether or not it exists.
 
@@ -75,6 +113,16 @@ class RevisionFiles:
             raise StoreInvalid(str(path), f"the adapter cannot be read: {error}") from error
         if found != digest:
             raise StoreInvalid(str(path), f"the adapter is damaged: its digest is {found}")
+
+    @contextlib.contextmanager
+    def _locked(self, how: int) -> Generator[None]:
+        self.root.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(self.root / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            fcntl.flock(descriptor, how)
+            yield
+        finally:
+            os.close(descriptor)
 
     def _publish(self, incoming: Path, digest: str) -> None:
         # mkdtemp makes the directory private to this user; the engines may run as another.

@@ -1,7 +1,7 @@
 """An LMDB transaction as rows with keys, in the words of ``storage/transaction.py``.
 
-What is asked of LMDB is written down as protocols, so that ``storage/shard.py`` stays the one
-file that imports it.
+Values are as on disk; ``storage/sealed_rows.py`` opens those that are sealed. What is asked of LMDB
+is written down as protocols, so that ``storage/shard.py`` stays the one file that imports it.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -102,27 +102,24 @@ class Poisoned(Exception):
 def run_operations(
     operations: Sequence[Callable[[WriteTransaction], T]],
     failed: Mapping[int, Exception],
-    transaction: LmdbTransaction,
+    begin: Callable[[], Writer],
     *,
     fatal: type[Exception],
 ) -> list[T | Exception]:
-    """Answer each operation's outcome: a result, the error of one that wrote nothing, or that in ``failed``.
+    """Give each operation a ``Writer`` of one transaction, and answer each one's outcome.
 
-    Raises ``Poisoned``, and what is ``fatal`` for the whole transaction.
+    That is a result, the error of one that wrote nothing, or the error in ``failed``. Raises
+    ``Poisoned``, and what is ``fatal`` for the whole transaction.
     """
     return [
-        failed[index] if index in failed else _run(index, operation, transaction, fatal)
+        failed[index] if index in failed else _run(index, operation, begin(), fatal)
         for index, operation in enumerate(operations)
     ]
 
 
 def _run(
-    index: int,
-    operation: Callable[[WriteTransaction], T],
-    transaction: LmdbTransaction,
-    fatal: type[Exception],
+    index: int, operation: Callable[[WriteTransaction], T], writer: Writer, fatal: type[Exception]
 ) -> T | Exception:
-    writer = Writer(transaction)
     try:
         return operation(writer)
     except fatal:

@@ -1,4 +1,4 @@
-"""One shard: one LMDB environment at a time with one writing owner. The only file that imports ``lmdb``.
+"""One shard: one LMDB environment at a time with one writing owner. The only file that writes with ``lmdb``.
 
 Ownership is an epoch in the environment itself. Opening takes the next one, and each write
 transaction compares the stored epoch with the held one before it changes anything, so an
@@ -21,12 +21,11 @@ import logging
 import threading
 from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import lmdb
-from lmdb import verify
 
-from populace.storage import generations, integrity
+from populace.storage import erasures, generations, integrity, keys
 from populace.storage.compaction import write_copy
 from populace.storage.errors import (
     DiskRefused,
@@ -37,19 +36,21 @@ from populace.storage.errors import (
     StoreInvalid,
     UnknownOutcome,
 )
+from populace.storage.files import disk_named
 from populace.storage.opening import Claim, take_over
 from populace.storage.ownership import stored_epoch, write_header
+from populace.storage.pages import damage_of
 from populace.storage.reads import READ_SECONDS_MAX, ReadsInProgress
 from populace.storage.refusal import Refusal
 from populace.storage.rows import Poisoned, Reader, Writer, run_operations
+from populace.storage.sealed_rows import SealedReader, SealedWriter
+from populace.storage.sealing import Sealing
 from populace.storage.shard_statistics import MAP_SHARE_MAX, ShardStatistics, map_share, measure
 from populace.storage.transaction import ReadTransaction, WriteTransaction
 
 T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
-
-_verifier: Any = verify  # it has no types
 
 MAP_BYTES = 64 * 2**30
 """An address reservation, not disk or memory: the file grows as it is written."""
@@ -70,16 +71,20 @@ class Shard:
     thread that called ``write``: an LMDB write transaction is bound to its OS thread.
     """
 
-    def __init__(self, path: Path, number: int, shard_count: int, owner: str, *, map_bytes: int) -> None:
+    def __init__(
+        self, path: Path, number: int, shard_count: int, owner: str, *, sealing: Sealing, map_bytes: int
+    ) -> None:
         """Use ``Shard.open``."""
         self.path = path
         self.number = number
         self.shard_count = shard_count
         self.owner = owner
+        self._sealing = sealing
         self._map_bytes = map_bytes
         self._writing = threading.Lock()
         self._reads = ReadsInProgress()
         self._refusal = Refusal(number)
+        self._full_maps = 0
         self._environment, self._place, self.epoch = self._open()
 
     @classmethod
@@ -90,20 +95,22 @@ class Shard:
         shard_count: int,
         owner: str,
         *,
+        sealing: Sealing,
         map_bytes: int = MAP_BYTES,
         create: bool = True,
     ) -> "Shard":
         """Open the shard and take ownership of it: every earlier owner is fenced.
 
-        With ``create``, an absent or empty directory becomes a fresh shard. A shard of an older
-        schema is migrated. ``owner`` says for humans who that is. Raises ``StoreVersionMismatch``,
+        With ``create``, an absent or empty directory becomes a fresh shard. The file of a shard of
+        schema 1 is moved; for its rows, see ``storage/migration.py``. ``owner`` says for humans who
+        that is, and ``sealing`` opens the sealed rows. Raises ``StoreVersionMismatch``,
         ``StoreInvalid`` (absent, not whole, not LMDB, or another shard's), ``DiskFull``, and
         ``StoreInUse`` if this process has it open already, or another one keeps the writer lock. A
         process that is stopped and keeps it is killed, see ``storage/takeover.py``.
         """
         if create:
             cls.create(path, number, shard_count)
-        shard = cls(path, number, shard_count, owner, map_bytes=map_bytes)
+        shard = cls(path, number, shard_count, owner, sealing=sealing, map_bytes=map_bytes)
         shard._migrate()
         return shard
 
@@ -115,6 +122,7 @@ class Shard:
         """
 
         def fill(generation: Path) -> None:
+            generations.reserve_lock(generation, READERS_MAX)
             # Whoever makes a generation current syncs it first.
             with lmdb.open(str(generation), sync=False) as environment, environment.begin(write=True) as txn:
                 write_header(Writer(txn), number, shard_count)
@@ -124,17 +132,6 @@ class Shard:
                 generations.create(path, fill)
             except (lmdb.Error, OSError) as error:
                 raise DiskRefused(str(path), str(error)) from error
-
-    @staticmethod
-    def check_pages(path: Path) -> None:
-        """Raise ``StoreDamaged`` if the pages of the shard contradict each other; about 7 s for each GB.
-
-        LMDB itself may end the process at such a page. Nobody may write to the shard meanwhile.
-        """
-        place = generations.locate(path)
-        found: list[str] = [] if place is None else _verifier.verify(str(place))
-        if found:
-            raise StoreDamaged(str(path), str(found[0]))
 
     def write(self, operations: Sequence[Callable[[WriteTransaction], T]]) -> list[T | Exception]:
         """Run the operations in one durable transaction and answer each one's outcome, in order.
@@ -161,6 +158,7 @@ class Shard:
                     if grown:
                         self._refusal.stop(ShardStopped(self.number, str(error)), error)
                     grown = True
+                    self._full_maps += 1
                     self._grow()
                 except lmdb.Error as error:
                     self._refusal.stop(ShardStopped(self.number, str(error)), error)
@@ -176,7 +174,7 @@ class Shard:
         read = self._reads.begin()
         try:
             with self._begin_read() as transaction:
-                yield Reader(transaction)
+                yield SealedReader(transaction, self._sealing)
         except _BROKEN as error:
             advice = "check the disk, and restore a backup if the file is damaged"
             self._refusal.stop(ShardStopped(self.number, f"{error}; {advice}"), error)
@@ -209,6 +207,9 @@ class Shard:
         self._reads.wait_ended(reads, READ_SECONDS_MAX)
         former.close()
         generations.retire(self.path, former_place)
+        if size.erased is not None:
+            # A crash before this costs another compaction.
+            self.write([lambda txn: erasures.settle(txn, size.erased)])
 
     def reopen(self) -> None:
         """Close, open again and take ownership anew. Do not answer ``Fenced`` with this."""
@@ -228,7 +229,10 @@ class Shard:
         self._refusal.check()
         read = self._reads.begin()  # so that no compaction closes what is measured
         try:
-            return measure(self._environment, long_reads=self._reads.longer_than(READ_SECONDS_MAX))
+            with self._begin_read() as transaction:
+                erased = transaction.get(keys.ERASED_KEY)
+            long_reads = self._reads.longer_than(READ_SECONDS_MAX)
+            return measure(self._environment, erased=erased, long_reads=long_reads, full_maps=self._full_maps)
         except lmdb.Error as error:
             raise ShardStopped(self.number, str(error)) from error
         finally:
@@ -260,6 +264,8 @@ class Shard:
         return taken
 
     def _open_environment(self, place: Path) -> lmdb.Environment:
+        with disk_named(place):
+            generations.reserve_lock(place, READERS_MAX)
         try:
             environment = lmdb.open(
                 str(place),
@@ -313,7 +319,9 @@ class Shard:
             stored = stored_epoch(Reader(transaction))
             if stored != self.epoch:
                 self._refusal.stop(Fenced(self.number, self.epoch, stored))
-            outcomes = run_operations(operations, failed, transaction, fatal=lmdb.Error)
+            outcomes = run_operations(
+                operations, failed, lambda: SealedWriter(transaction, self._sealing), fatal=lmdb.Error
+            )
         except BaseException:
             transaction.abort()
             raise
@@ -374,9 +382,9 @@ def _raise_if_cut(environment: lmdb.Environment) -> None:
         return
     # Pages that were freed by the transaction that made them were never written. A walk over all
     # pages tells that from a loss, while the writer lock keeps them as they are.
-    found: list[str] = _verifier.verify(environment.path())
-    if found:
-        raise StoreDamaged(environment.path(), f"the file lost its end ({found[0]})")
+    found = damage_of(Path(environment.path()))
+    if found is not None:
+        raise StoreDamaged(environment.path(), f"the file lost its end ({found})")
 
 
 def _begin_write(environment: lmdb.Environment) -> "lmdb.Transaction[bytes]":

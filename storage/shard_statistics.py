@@ -3,6 +3,7 @@
 from collections.abc import Collection
 from typing import NamedTuple, Protocol, TypedDict
 
+from populace.storage.erasures import Erased
 from populace.storage.reads import Read
 
 MAP_SHARE_MAX = 0.8
@@ -16,6 +17,8 @@ class ShardStatistics(NamedTuple):
 
     ``reader_slots`` of all processes are taken; the oldest snapshot is ``reader_lag`` transactions
     old. ``long_reads`` names the threads of this process whose reads are older than the bound.
+    ``erased`` are the erasures that wait for a compaction, None without any.
+    ``full_maps`` counts the times that a write of this owner met a full map and had to begin anew.
     """
 
     entries: int
@@ -25,6 +28,8 @@ class ShardStatistics(NamedTuple):
     reader_slots: int
     reader_lag: int
     long_reads: tuple[str, ...]
+    erased: Erased | None
+    full_maps: int
 
 
 class _Information(TypedDict):
@@ -51,7 +56,10 @@ class LmdbEnvironment(Protocol):
     def readers(self) -> str: ...
 
 
-def measure(environment: LmdbEnvironment, *, long_reads: Collection[Read]) -> ShardStatistics:
+def measure(
+    environment: LmdbEnvironment, *, erased: bytes | None, long_reads: Collection[Read], full_maps: int
+) -> ShardStatistics:
+    """Measure the environment. ``erased`` is the value of its row ``keys.ERASED_KEY``."""
     slots, oldest = _snapshots(environment.readers())
     information, tree = environment.info(), environment.stat()
     # Each page is a meta page, one of the tree's, or free; the list of the free ones counts as free.
@@ -66,6 +74,8 @@ def measure(environment: LmdbEnvironment, *, long_reads: Collection[Read]) -> Sh
         reader_slots=slots,
         reader_lag=0 if oldest is None else max(0, information["last_txnid"] - oldest),
         long_reads=tuple(read.thread for read in long_reads),
+        erased=None if erased is None else Erased.unpack(erased),
+        full_maps=full_maps,
     )
 
 

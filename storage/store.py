@@ -2,17 +2,21 @@
 
 On disk::
 
-    store.json          {"format": "populace-store", "schema": 2, "shards": S, "store_id": hex,
-                         "whole": true}
+    store.json          {"format": "populace-store", "schema": 3, "shards": S, "store_id": hex,
+                         "master_key": hex, "whole": true, "sealed": true}
+    master.key          the key of the data keys, see ``storage/master_key.py``; may lie elsewhere
     LOCK                held with flock by the serving process; its text says who that is
     shards/0000/        shard 0, see ``storage/generations.py``, and so on up to S - 1
     revisions/<digest>/ adapters, see ``storage/revisions.py``
 
 S is fixed when the directory is made, because it decides which shard holds a model. The header is
-written first, then the shards, then ``whole``: from then on a shard that is absent was lost.
+written first, then the shards, then ``whole``: from then on a shard that is absent was lost. It
+names the master key, so that another one is refused before anything is read with it.
+
+Schema 2 had no keys; ``sealed`` says that its rows were migrated, see ``storage/migration.py``.
 Schema 1 had no ``whole``, made a shard when it was first opened, and had its environment in
-``shards/0000`` itself. Its number is raised before its shards are moved, so that the release
-that wrote it cannot make a fresh shard where one was moved away.
+``shards/0000`` itself. The schema's number is raised before the shards are changed, so that the
+release that wrote them cannot make a fresh shard where one was moved away.
 """
 
 import contextlib
@@ -29,6 +33,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from populace.storage import generations, keys
 from populace.storage.errors import (
+    MasterKeyRefused,
     RecordInvalid,
     ShardStopped,
     StoreDamaged,
@@ -38,7 +43,11 @@ from populace.storage.errors import (
 )
 from populace.storage.files import disk_named, forget_cached, sync_directory, write_durably
 from populace.storage.generations import DATA_FILE
+from populace.storage.master_key import MASTER_KEY_FILE, MasterKey
+from populace.storage.migration import migrate_shard
+from populace.storage.pages import check_pages
 from populace.storage.revisions import RevisionFiles
+from populace.storage.sealing import Sealing
 from populace.storage.shard import MAP_BYTES, Shard
 
 logger = logging.getLogger(__name__)
@@ -46,30 +55,36 @@ logger = logging.getLogger(__name__)
 FORMAT = "populace-store"
 HEADER_FILE = "store.json"
 LOCK_FILE = "LOCK"
+REVISIONS_DIRECTORY = "revisions"
 SHARDS_DEFAULT = 8
 SHARDS_MAX = 4096
 
-_OUR_NAMES_BEFORE_THE_HEADER = frozenset({LOCK_FILE, f".{HEADER_FILE}.tmp"})
+_OUR_NAMES_BEFORE_THE_HEADER = frozenset(
+    {LOCK_FILE, MASTER_KEY_FILE, f".{HEADER_FILE}.tmp", f".{MASTER_KEY_FILE}.tmp"}
+)
 
 
 class Store:
     """An existing data directory. Holds nothing open."""
 
-    def __init__(self, path: Path, shards: int, store_id: str) -> None:
+    def __init__(self, path: Path, shards: int, store_id: str, sealing: Sealing) -> None:
         """Use ``Store.create_or_open``."""
         self.path = path
         self.shards = shards
         self.store_id = store_id
-        self.revisions = RevisionFiles(path / "revisions")
+        self.sealing = sealing
+        self.revisions = RevisionFiles(path / REVISIONS_DIRECTORY)
 
     @classmethod
-    def create_or_open(cls, path: Path, shards: int | None = None) -> Self:
+    def create_or_open(cls, path: Path, shards: int | None = None, *, master_key: Path | None = None) -> Self:
         """Open the store, or make one with ``shards`` shards (8 if None) in an empty or new directory.
 
-        A store of an older schema is migrated first, which fences whoever serves it and takes about
-        a second for each GB. Processes that do this at once agree on one store. Raises
-        ``StoreInvalid`` (another shard count than ``shards``, a damaged header, a shard that was
-        lost, a directory of something else), ``StoreVersionMismatch``, ``DiskRefused`` and ``DiskFull``.
+        ``master_key`` is the file of the master key, in the directory itself if None; it is made
+        together with the store. A store of an older schema is migrated first, which fences whoever
+        serves it and takes some seconds for each GB. Processes that do this at once agree on one
+        store. Raises ``StoreInvalid`` (another shard count than ``shards``, a damaged header, a
+        shard that was lost, a directory of something else), ``MasterKeyRefused``,
+        ``StoreVersionMismatch``, ``DiskRefused`` and ``DiskFull``.
         """
         assert shards is None or 1 <= shards <= SHARDS_MAX, shards
         with disk_named(path):
@@ -79,28 +94,47 @@ class Store:
                 foreign = sorted({entry.name for entry in path.iterdir()} - _OUR_NAMES_BEFORE_THE_HEADER)
                 if foreign:
                     raise StoreInvalid(str(path), f"it holds other files, such as {foreign[0]!r}")
-                _write_header(path, _Header(shards=shards or SHARDS_DEFAULT, store_id=secrets.token_hex(16)))
+                key = MasterKey.load_or_create(cls.master_key_path(path, master_key))
+                header = _Header(
+                    shards=shards or SHARDS_DEFAULT, store_id=secrets.token_hex(16), master_key=key.key_id
+                )
+                _write_header(path, header)
             header = _read_header(path)
             if shards is not None and shards != header.shards:
                 raise StoreInvalid(str(path), f"it has {header.shards} shards and not {shards}")
-            if not header.whole:
-                _make_whole(path, header)
-        return cls.open(path)
+            if not (header.whole and header.sealed):
+                _make_whole(path, header, cls.master_key_path(path, master_key))
+        return cls.open(path, master_key=master_key)
 
     @classmethod
-    def open(cls, path: Path) -> Self:
+    def open(cls, path: Path, *, master_key: Path | None = None) -> Self:
         """Open a store that exists: what a host does, which must not start over in an empty directory.
 
-        Raises ``StoreInvalid``, also for a store that was not made or migrated to its end, and
-        ``StoreVersionMismatch``.
+        Raises ``StoreInvalid``, also for a store that was not made or migrated to its end,
+        ``MasterKeyRefused`` and ``StoreVersionMismatch``.
         """
         header = _read_header(path)
-        if not header.whole:
+        if not (header.whole and header.sealed):
             raise StoreInvalid(
                 str(path),
                 f"it was not made or migrated to schema {keys.SCHEMA} to its end; serve it to do that",
             )
-        return cls(path, header.shards, header.store_id)
+        key = _load_key(cls.master_key_path(path, master_key), header)
+        return cls(path, header.shards, header.store_id, Sealing(key))
+
+    @staticmethod
+    def master_key_path(path: Path, master_key: Path | None) -> Path:
+        """Return where the master key of a store is: ``master_key``, or in the directory if None."""
+        return master_key or path / MASTER_KEY_FILE
+
+    @staticmethod
+    def adapters(path: Path) -> RevisionFiles:
+        """Return the adapters of a store, for who needs nothing else of it and has no master key.
+
+        Raises ``StoreInvalid`` and ``StoreVersionMismatch``.
+        """
+        _read_header(path)
+        return RevisionFiles(path / REVISIONS_DIRECTORY)
 
     def shard_path(self, number: int) -> Path:
         assert 0 <= number < self.shards, number
@@ -109,7 +143,13 @@ class Store:
     def open_shard(self, number: int, owner: str, *, map_bytes: int = MAP_BYTES) -> Shard:
         """Open the shard and fence every earlier owner. See ``Shard.open``."""
         shard = Shard.open(
-            self.shard_path(number), number, self.shards, owner, map_bytes=map_bytes, create=False
+            self.shard_path(number),
+            number,
+            self.shards,
+            owner,
+            sealing=self.sealing,
+            map_bytes=map_bytes,
+            create=False,
         )
         try:
             # Also for one that was here: whoever made it may have been killed before it synced the
@@ -132,7 +172,7 @@ class Store:
         try:
             for data in path.rglob(DATA_FILE):
                 forget_cached(data)
-            Shard.check_pages(path)
+            check_pages(path)
         except OSError as error:
             raise ShardStopped(number, str(error)) from error
         shard = self.open_shard(number, owner)
@@ -196,7 +236,9 @@ class _Header(BaseModel):
     schema_version: int = Field(default=keys.SCHEMA, alias="schema", ge=1)
     shards: int = Field(ge=1, le=SHARDS_MAX)
     store_id: str = Field(pattern="^[0-9a-f]{32}$")
+    master_key: str | None = Field(default=None, pattern="^[0-9a-f]{32}$")
     whole: bool = False
+    sealed: bool = False
 
 
 class _AnyHeader(BaseModel):
@@ -228,22 +270,33 @@ def _read_header(path: Path) -> _Header:
         raise StoreInvalid(str(path), f"{HEADER_FILE} is damaged: {error.errors()[0]['msg']}") from error
 
 
-def _make_whole(path: Path, header: _Header) -> None:
+def _load_key(path: Path, header: _Header) -> MasterKey:
+    key = MasterKey.load(path)
+    if key.key_id != header.master_key:
+        raise MasterKeyRefused(str(path), "it is that of another store")
+    return key
+
+
+def _make_whole(path: Path, header: _Header, master_key: Path) -> None:
     """Make the shards that are absent and migrate those of an older schema; goes on after a crash."""
+    if header.master_key is None:
+        # Before the header says that there is one.
+        key_id = MasterKey.load_or_create(master_key).key_id
+        header = header.model_copy(update={"master_key": key_id})
     header = header.model_copy(update={"schema_version": keys.SCHEMA})
     _write_header(path, header)
+    sealing = Sealing(_load_key(master_key, header), opens_plain=True)
     shards = path / "shards"
     shards.mkdir(exist_ok=True)
     sync_directory(path)
     generations.sweep_unmade(shards)
     for number in range(header.shards):
         shard_path = _shard_path(path, number)
-        if generations.locate(shard_path) == shard_path:
-            logger.info("migrating shard %d of %s to schema %d", number, path, keys.SCHEMA)
-            Shard.open(shard_path, number, header.shards, f"the migration to schema {keys.SCHEMA}").close()
-        else:
+        if not header.whole and generations.locate(shard_path) is None:
             Shard.create(shard_path, number, header.shards)
-    _write_header(path, header.model_copy(update={"whole": True}))
+        else:
+            migrate_shard(shard_path, number, header.shards, sealing)
+    _write_header(path, header.model_copy(update={"whole": True, "sealed": True}))
 
 
 def _shard_path(path: Path, number: int) -> Path:

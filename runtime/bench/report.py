@@ -34,12 +34,13 @@ class Aim:
 
 @dataclass(slots=True)
 class BenchReport:
-    """Rows and aims of one run."""
+    """Rows and aims of one run. A table of more ``columns`` than these would not fit; none shows all."""
 
     bench: str
     rows: list[Row] = field(default_factory=list[Row])
     aims: list[Aim] = field(default_factory=list[Aim])
     notes: list[str] = field(default_factory=list[str])
+    columns: tuple[str, ...] = ()
 
     def body(self) -> dict[str, Any]:
         return {
@@ -52,7 +53,7 @@ class BenchReport:
 
     def print(self, console: Console) -> None:
         console.print(f"[bold]{self.bench}[/] on {machine()}", highlight=False)
-        columns = list(dict.fromkeys(name for row in self.rows for name in row))
+        columns = self.columns or tuple(dict.fromkeys(name for row in self.rows for name in row))
         table = Table(*columns)
         for row in self.rows:
             table.add_row(*(_cell(row.get(name, "")) for name in columns))

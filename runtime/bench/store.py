@@ -29,7 +29,14 @@ from populace.bench.report import Aim, BenchReport, Row, percentile
 from populace.clock import SystemClock
 from populace.storage import keys, ledger
 from populace.storage.committer import Committer
-from populace.storage.records import HeadRecord, IdentityRecord, InteractionRecord, OperationRecord
+from populace.storage.records import (
+    DataKeyRecord,
+    HeadRecord,
+    IdentityRecord,
+    InteractionRecord,
+    OperationRecord,
+)
+from populace.storage.sealing import Sealing
 from populace.storage.shard import Shard
 from populace.storage.store import Store
 from populace.storage.transaction import WriteTransaction
@@ -80,7 +87,7 @@ def bench_store(bench: StoreBench, directory: Path, *, report: Report) -> BenchR
     with tempfile.TemporaryDirectory(prefix="populace-bench-", dir=directory) as folder:
         store = Store.create_or_open(Path(folder) / "commits", shards=2)
         with closing(store.open_shard(0, "the bench")) as shard:
-            population = _Population(shard, max(bench.models))
+            population = _Population(shard, store.sealing, max(bench.models))
             ratio = _measure_commits(bench, population, result, report)
             _measure_reads(bench, population, result, report)
             report("Checking that every turn is in the log", 0.95)
@@ -119,10 +126,11 @@ def filesystem_of(path: Path) -> str:
 class _Population:
     """The models of the bench and how many turns each of them has."""
 
-    def __init__(self, shard: Shard, count: int) -> None:
+    def __init__(self, shard: Shard, sealing: Sealing, count: int) -> None:
         self.shard = shard
         self.positions = dict.fromkeys((f"person-{index}" for index in range(count)), 0)
-        for outcome in shard.write([partial(_create, name=name) for name in self.positions]):
+        creations = [partial(_create, name=name, data_key=sealing.new_data_key()) for name in self.positions]
+        for outcome in shard.write(creations):
             if isinstance(outcome, Exception):
                 raise outcome
 
@@ -145,8 +153,8 @@ class _Population:
                 assert model.head.log_position == position, (name, model.head.log_position, position)
 
 
-def _create(txn: WriteTransaction, *, name: str) -> None:
-    ledger.create_model(txn, IdentityRecord(tenant=TENANT, name=name, base=BASE, created_ms=1))
+def _create(txn: WriteTransaction, *, name: str, data_key: DataKeyRecord) -> None:
+    ledger.create_model(txn, IdentityRecord(tenant=TENANT, name=name, base=BASE, created_ms=1), data_key)
 
 
 def _commit(txn: WriteTransaction, *, name: str, interaction: InteractionRecord) -> None:

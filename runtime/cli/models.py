@@ -1,4 +1,4 @@
-"""``populace model``: create, list, show and delete personal models."""
+"""``populace model``: create, list, show and erase personal models."""
 
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,7 +11,7 @@ from populace.cli.console import err, named_errors, out, print_json, print_turn
 from populace.cli.gateway_client import GatewayClient, model_path
 from populace.config import Settings
 
-app = typer.Typer(help="Create, list, show and delete personal models.", no_args_is_help=True)
+app = typer.Typer(help="Create, list, show and erase personal models.", no_args_is_help=True)
 
 Name = Annotated[str, typer.Argument(help="The model's name: a-z, 0-9, _ and -.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -78,17 +78,17 @@ def show(name: Name, as_json: AsJson = False) -> None:
 
 
 @app.command()
-def delete(
+def erase(
     name: Name,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
 ) -> None:
-    """Delete a model with its log."""
+    """Erase a model with all that its person said, also from backups."""
     with named_errors(), GatewayClient.of_settings(Settings.from_environment()) as client:
         turns = client.request("GET", model_path(name))["log_position"]
-        if not yes and not typer.confirm(f"Delete `{name}` and its {turns} turns for good?"):
+        if not yes and not typer.confirm(f"Erase `{name}` and its {turns} turns for good?"):
             raise typer.Exit(1)
         client.request("DELETE", model_path(name))
-        out.print(f"Deleted [bold]{name}[/].")
+        out.print(f"Erased [bold]{name}[/].")
 
 
 def _create_with_adapter(name: str, adapter: Path) -> None:

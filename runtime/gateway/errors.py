@@ -30,6 +30,7 @@ STATUS: Mapping[type[PopulaceError], int] = {
     storage.StoreInvalid: 500,
     storage.StoreDamaged: 500,
     storage.StoreInUse: 503,
+    storage.MasterKeyRefused: 500,
     storage.RecordInvalid: 500,
     actors.InvalidRequest: 400,
     actors.InvalidName: 400,

@@ -1,7 +1,8 @@
 """Prometheus metrics of one gateway, with a bounded number of series: no label names a model or tenant."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from operator import attrgetter
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -14,6 +15,18 @@ LATENCY_BUCKETS_S = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.
 
 HOST_GAUGES = ("active", "busy", "waiting", "resident_bytes", "resident_bytes_max")
 HOST_COUNTERS = ("turns", "activations", "passivations", "refusals", "commits", "commit_batches")
+STORE_GAUGES = {
+    "shards_open": "Shards that serve; fewer than shards: some are lost or being checked",
+    "file_bytes": "Bytes of the shards' files",
+    "free_bytes": "Bytes of the files that hold no row; a compaction gives them back",
+    "map_bytes": "Bytes that the files may grow to before their maps are resized",
+    "map_share": "Used share of the fullest map",
+    "reader_slots": "Reader slots taken in the shard that has most",
+    "reader_lag": "Transactions since the oldest snapshot that is read",
+    "long_reads": "Reads that last longer than they may and pin freed pages",
+    "disk_free_bytes": "Bytes that the file system of the store has left",
+}
+STORE_COUNTERS = {"full_maps": "Writes that met a full map and had to begin anew"}
 ENGINE_GAUGES = ("running", "waiting", "adapters_hot", "adapter_slots")
 
 
@@ -67,16 +80,28 @@ class ReportedStatistics(Collector):
     def collect(self) -> Iterator[Metric]:
         for name in HOST_COUNTERS:
             counter = CounterMetricFamily(f"populace_host_{name}", f"The host's {name}", labels=["host"])
-            yield self._filled(counter, name)
+            yield self._by_host(counter, attrgetter(name))
         for name in HOST_GAUGES:
             gauge = GaugeMetricFamily(f"populace_host_{name}", f"The host's {name}", labels=["host"])
-            yield self._filled(gauge, name)
+            yield self._by_host(gauge, attrgetter(name))
+        yield self._by_host(
+            GaugeMetricFamily("populace_host_shards", "Shards that the host owns", labels=["host"]),
+            lambda host: len(host.shards),
+        )
+        for name, text in STORE_COUNTERS.items():
+            counter = CounterMetricFamily(f"populace_store_{name}", text, labels=["host"])
+            yield self._by_host(counter, attrgetter(f"store.{name}"))
+        for name, text in STORE_GAUGES.items():
+            gauge = GaugeMetricFamily(f"populace_store_{name}", text, labels=["host"])
+            yield self._by_host(gauge, attrgetter(f"store.{name}"))
         if self.engine is not None:
             for name in ENGINE_GAUGES:
                 value = getattr(self.engine, name)
                 yield GaugeMetricFamily(f"populace_engine_{name}", f"The engine's {name}", value=value)
 
-    def _filled(self, family: CounterMetricFamily | GaugeMetricFamily, name: str) -> Metric:
+    def _by_host(
+        self, family: CounterMetricFamily | GaugeMetricFamily, value_of: Callable[[HostStatistics], float]
+    ) -> Metric:
         for host in self.hosts:
-            family.add_metric([host.host], getattr(host, name))
+            family.add_metric([host.host], value_of(host))
         return family

@@ -1,4 +1,4 @@
-"""``/v1/models`` as OpenAI clients know it, and ``/v1/personal-models`` to create, show and delete."""
+"""``/v1/models`` as OpenAI clients know it, and ``/v1/personal-models`` to create, show and erase."""
 
 from typing import Annotated, Any
 
@@ -66,10 +66,10 @@ async def show_model(request: Request, tenant: Caller, name: str) -> Response:
 
 
 @router.delete("/v1/personal-models/{name}")
-async def delete_model(request: Request, tenant: Caller, name: str) -> Response:
-    """Delete the model with its log, after its running turn."""
+async def erase_model(request: Request, tenant: Caller, name: str) -> Response:
+    """Erase the model and all that its person said, after its running turn."""
     gateway = gateway_of(request)
-    await gateway.hosts.delete_model(named_model(tenant, name))
+    await gateway.hosts.erase_model(named_model(tenant, name))
     return JSONResponse({"id": name, "object": "personal_model.deleted", "deleted": True})
 
 

@@ -68,7 +68,7 @@ async def test_a_forbidden_name_creates_nothing_and_finds_nothing(
     with pytest.raises(ModelNotFound):
         await hosts.begin_turn(turn_of(model))
     with pytest.raises(ModelNotFound):
-        await hosts.delete_model(model)
+        await hosts.erase_model(model)
     assert (await hosts.list_models(tenant)).models == ()
 
 
@@ -76,7 +76,7 @@ async def test_a_deleted_model_is_gone_and_its_name_is_free(hosts: Hosts, ada: M
     await hosts.publish_revision(ada, revision())
     await take_turn(hosts, turn_of(ada))
 
-    await hosts.delete_model(ada)
+    await hosts.erase_model(ada)
 
     for call in (
         hosts.show_model(ada),
@@ -84,7 +84,7 @@ async def test_a_deleted_model_is_gone_and_its_name_is_free(hosts: Hosts, ada: M
         hosts.list_revisions(ada),
         hosts.publish_revision(ada, revision()),
         hosts.begin_turn(turn_of(ada)),
-        hosts.delete_model(ada),
+        hosts.erase_model(ada),
     ):
         with pytest.raises(ModelNotFound):
             await call

@@ -8,12 +8,14 @@ from populace.actors.host import HostLimits, ModelHost
 from populace.actors.turn import ModelId
 from populace.policies.placement import shard_of
 from populace.storage.errors import Fenced
+from populace.storage.shard import MAP_BYTES
 from populace.storage.store import Store
 from tests.actors.conftest import MakeHost
+from tests.actors.fakes import FakeClock
 from tests.actors.populations import SHARDS
 from tests.actors.test_succession import replace_owner
 from tests.actors.turns import take_turn, turn_of
-from tests.storage.test_compaction import leave_free
+from tests.storage.test_compaction import copies_of, leave_free
 
 BEN = ModelId("acme", "ben")
 ADA = next(
@@ -37,7 +39,7 @@ async def eager(make_host: MakeHost) -> ModelHost:
     await take_turn(host, turn_of(ADA, "op-1"), text="kept")
     for number in range(4):
         await take_turn(host, turn_of(BEN, f"op-{number}"), text="deleted" * 20_000)
-    await host.delete_model(BEN)
+    await host.erase_model(BEN)
     return host
 
 
@@ -80,3 +82,40 @@ async def test_a_fenced_host_compacts_nothing_and_loses_the_shard(eager: ModelHo
     assert [host.active for host in await eager.statistics()] == [0]
     with pytest.raises(Fenced):
         await eager.begin_turn(turn_of(ADA, "op-2"))
+
+
+async def test_a_shard_is_compacted_for_whom_it_erased_however_small_it_is(
+    host: ModelHost, store: Store, clock: FakeClock
+) -> None:
+    for model in (ADA, BEN):
+        await host.create_model(model)
+        await take_turn(host, turn_of(model, "op"), text="said")
+    name = b"ben\0"
+    assert copies_of(name, store.path) > 0
+    await host.erase_model(BEN)
+    assert copies_of(name, store.path) > 0
+
+    # At least as long as such a small shard gathers erasures.
+    clock.advance(1)
+    assert await host.compact_shards() == 1
+
+    assert copies_of(name, store.path) == 0
+    assert [made.reply for made in await host.read_log(ADA)] == ["said"]
+    assert await host.compact_shards() == 0
+
+
+async def test_statistics_show_what_a_compaction_gives_back(eager: ModelHost, store: Store) -> None:
+    (before,) = await eager.statistics()
+    await eager.compact_shards()
+    (after,) = await eager.statistics()
+
+    assert before.store.free_bytes > before.store.file_bytes / 2
+    assert after.store.free_bytes < before.store.free_bytes / 10
+    live = [one.store.file_bytes - one.store.free_bytes for one in (before, after)]
+    assert live[0] == live[1]
+    assert after.store.file_bytes == bytes_of(store)
+    assert after.store.map_bytes == SHARDS * MAP_BYTES
+    assert 0 < after.store.map_share < 1
+    assert after.store.reader_slots >= 1
+    assert (after.store.long_reads, after.store.full_maps) == (0, 0)
+    assert after.store.disk_free_bytes > 0

@@ -202,13 +202,13 @@ async def test_a_deletion_goes_on_without_the_caller_that_asked_for_it(host: Mod
     await host.create_model(ADA)
     grant = await grant_of(host, turn_of(ADA, "op-1"))
 
-    leaving = asyncio.ensure_future(host.delete_model(ADA))
+    leaving = asyncio.ensure_future(host.erase_model(ADA))
     await asyncio.sleep(0)
     leaving.cancel()
     with pytest.raises(ModelNotFound):
         await host.begin_turn(turn_of(ADA, "op-2"))
     with pytest.raises(ModelNotFound):
-        await host.delete_model(ADA)
+        await host.erase_model(ADA)
     await host.finish_turn(grant, reply())
 
     async def is_gone() -> bool:
@@ -221,7 +221,7 @@ async def test_closing_answers_a_deletion_that_waits_for_the_running_turn(host: 
     await host.create_model(ADA)
     grant = await grant_of(host, turn_of(ADA, "op-1"))
     waiting = await queue_turn(host, turn_of(ADA, "op-2"), waiting=1)
-    deletion = asyncio.ensure_future(host.delete_model(ADA))
+    deletion = asyncio.ensure_future(host.erase_model(ADA))
     with pytest.raises(ModelNotFound):
         await waiting
 

@@ -276,7 +276,7 @@ class HostMachine(HostsUnderTest):
     @rule(name=names, committed=st.booleans())
     def delete(self, name: str, committed: bool) -> None:
         async def remove() -> None:
-            deletion = asyncio.ensure_future(self.host(name).delete_model(self.model(name)))
+            deletion = asyncio.ensure_future(self.host(name).erase_model(self.model(name)))
             await settle()
             held = self.held.pop(name, None)
             if held is not None:

@@ -156,7 +156,7 @@ async def test_a_look_that_fails_is_said_and_the_next_one_does_its_work(
     await wait_log_start(heir, 67)
 
 
-async def test_a_model_that_is_deleted_before_its_look_is_no_failure(
+async def test_a_model_that_is_erased_before_its_look_is_no_failure(
     make_host: MakeHost, clock: FakeClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     host = make_host(limits=HostLimits(operation_seconds_kept=10, log=SMALL))
@@ -165,12 +165,12 @@ async def test_a_model_that_is_deleted_before_its_look_is_no_failure(
     grant = await grant_of(host, turn_of(ADA, "last"))
     caplog.set_level(logging.DEBUG, "populace.actors.log_compactor")
 
-    deletion = asyncio.ensure_future(host.delete_model(ADA))
+    erasure = asyncio.ensure_future(host.erase_model(ADA))
     await asyncio.sleep(0)
     await host.finish_turn(grant, reply())
-    await deletion
+    await erasure
 
-    await wait_logged(caplog, "was deleted before its log was compacted")
+    await wait_logged(caplog, "was erased before its log was compacted")
     assert [one for one in caplog.records if one.levelno >= logging.WARNING] == []
 
 

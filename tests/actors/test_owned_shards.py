@@ -14,20 +14,21 @@ from populace.actors.owned_shards import OwnedShards
 from populace.storage import keys, ledger
 from populace.storage.errors import ShardStopped, StorageError, StoreDamaged, UnknownOutcome
 from populace.storage.ownership import stored_epoch
+from populace.storage.sealing import Sealing
 from populace.storage.shard import Shard
 from populace.storage.store import Store
 from populace.storage.transaction import WriteTransaction
 from tests.actors.fakes import FakeClock
 from tests.actors.turns import SECONDS_MAX
 from tests.storage.disk_recording import Write, record
-from tests.storage.samples import TENANT, commit, identity
+from tests.storage.samples import TENANT, commit, create_model, identity
 
 
 class GatedStore(Store):
     """A store whose recoveries wait until they are let go."""
 
-    def __init__(self, path: Path, shards: int, store_id: str) -> None:
-        super().__init__(path, shards, store_id)
+    def __init__(self, path: Path, shards: int, store_id: str, sealing: Sealing) -> None:
+        super().__init__(path, shards, store_id, sealing)
         self.gate = threading.Event()
         self.recovered: list[Shard] = []
 
@@ -58,7 +59,7 @@ async def owned(gated: GatedStore, losses: list[type[Exception]]) -> OwnedShards
         clock=FakeClock(),
         on_lost=lambda _, error: losses.append(type(error)),
     )
-    await owned.write(0, lambda txn: ledger.create_model(txn, identity()))
+    await owned.write(0, lambda txn: create_model(txn, identity(), sealing=gated.sealing))
     await owned.write(0, lambda txn: commit(txn, 0, "op-0"))
     return owned
 
@@ -74,7 +75,7 @@ def disk_full() -> Generator[None]:
 
 
 def put_large(txn: WriteTransaction) -> None:
-    txn.put(b"large", bytes(1 << 20))
+    txn.put(b"big", bytes(1 << 20))
 
 
 def lose_a_turn(txn: WriteTransaction) -> None:
@@ -86,7 +87,7 @@ def garble_a_record(txn: WriteTransaction) -> None:
 
 
 def leave_a_stray_row(txn: WriteTransaction) -> None:
-    txn.put(b"l?", b"")
+    txn.put(b"?", b"")
 
 
 def misled(page: bytes) -> bytes:
@@ -157,7 +158,7 @@ async def test_a_shard_whose_disk_failed_refuses_until_it_is_checked_and_then_se
     assert await epoch_or_loss(owned) == 2
     assert (await owned.write(0, lambda txn: commit(txn, 1, "op-1"))).position == 1
     with owned.read(0) as txn:
-        assert txn.get(b"large") is None
+        assert txn.get(b"big") is None
         assert [one.operation for one in ledger.read_log(txn, TENANT, "ada")] == ["op-0", "op-1"]
     assert losses == [UnknownOutcome]
     owned.check_integrity()

@@ -86,7 +86,7 @@ async def test_a_successor_keeps_a_deleted_models_turn_out_of_its_namesakes_log(
     grant = await grant_of(host, turn_of(ADA))
     host.close()
     successor = make_host()
-    await successor.delete_model(ADA)
+    await successor.erase_model(ADA)
     clock.advance(1)
     await successor.create_model(ADA)
 
@@ -150,7 +150,7 @@ async def test_a_fenced_host_creates_and_deletes_nothing(
     with pytest.raises(Fenced):
         await host.create_model(BEN)
     with pytest.raises(Fenced):
-        await host.delete_model(ADA)
+        await host.erase_model(ADA)
 
     host.close()
     page = await make_host().list_models("acme")

@@ -280,7 +280,7 @@ async def test_a_model_is_deleted_after_its_running_turn_and_before_those_who_wa
     grant = await grant_of(hosts, turn_of(ada, "op-1"))
     waiting = await queue_turn(hosts, turn_of(ada, "op-2"))
 
-    deletion = asyncio.ensure_future(hosts.delete_model(ada))
+    deletion = asyncio.ensure_future(hosts.erase_model(ada))
     with pytest.raises(ModelNotFound):
         await waiting
     with pytest.raises(ModelNotFound):

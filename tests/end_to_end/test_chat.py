@@ -113,19 +113,19 @@ def test_the_examples_run(served: Served, name: str) -> None:
     assert done.stdout.strip()
 
 
-def test_the_command_line_creates_shows_chats_lists_and_deletes(served: Served) -> None:
+def test_the_command_line_creates_shows_chats_lists_and_erases(served: Served) -> None:
     created = served.run("-m", "populace", "model", "create", "cli-ada", "--json")
     asked = served.run("-m", "populace", "chat", "cli-ada", "-m", "What is the capital of France?", "--json")
     shown = served.run("-m", "populace", "model", "show", "cli-ada", "--json")
     listed = served.run("-m", "populace", "model", "list", "--json")
-    deleted = served.run("-m", "populace", "model", "delete", "cli-ada", "--yes")
+    erased = served.run("-m", "populace", "model", "erase", "cli-ada", "--yes")
     missing = served.run("-m", "populace", "model", "show", "cli-ada")
 
     assert json.loads(created.stdout)["id"] == "cli-ada"
     assert json.loads(asked.stdout)["choices"][0]["message"]["content"]
     assert json.loads(shown.stdout)["log_position"] == 1
     assert "cli-ada" in [model["id"] for model in json.loads(listed.stdout)]
-    assert deleted.returncode == 0
+    assert erased.returncode == 0
     assert missing.returncode == 1
     assert "does not exist" in missing.stderr
 

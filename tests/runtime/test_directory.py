@@ -100,7 +100,7 @@ async def test_a_restarting_host_is_waited_for_where_a_second_effect_is_harmless
 async def test_creating_deleting_and_giving_up_are_not_tried_again(
     hosts: list[ModelHost], store: Store
 ) -> None:
-    names = ("create_model", "delete_model", "abandon_turn")
+    names = ("create_model", "erase_model", "abandon_turn")
     directory, clients = failing(hosts, store, **{name: [AWAY] for name in names})
     await local_directory(hosts, store).create_model(ADA)
     grant = await grant_of(directory, turn_of(ADA))
@@ -108,13 +108,13 @@ async def test_creating_deleting_and_giving_up_are_not_tried_again(
     for call in (
         directory.create_model(ADA),
         directory.abandon_turn(grant, "its reader left"),
-        directory.delete_model(ADA),
+        directory.erase_model(ADA),
     ):
         with pytest.raises(HostUnavailable):
             await call
 
     calls = [call for client in clients for call in client.calls]
-    assert calls == ["begin_turn", "create_model", "abandon_turn", "delete_model"]
+    assert calls == ["begin_turn", "create_model", "abandon_turn", "erase_model"]
     await directory.abandon_turn(grant, "the test ends")
 
 

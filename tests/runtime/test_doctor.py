@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 from populace import doctor
 from populace.cli.doctor import doctor as doctor_command
 from populace.config import Settings, physical_cores
+from populace.storage.store import Store
 
 
 @pytest.fixture
@@ -40,6 +41,21 @@ def test_a_sound_machine_has_no_failure_and_nothing_is_created_by_looking(settin
     assert len({check.name for check in checks}) == len(checks)
     assert not settings.data.exists()
     assert not settings.cache.exists()
+
+
+def test_a_master_key_that_is_lost_or_that_others_may_read_is_named(settings: Settings) -> None:
+    Store.create_or_open(settings.data, 1)
+    key = settings.data / "master.key"
+    assert doctor.check_master_key(settings).status == "ok"
+
+    key.chmod(0o644)
+    open_to_all = doctor.check_master_key(settings)
+    key.unlink()
+    lost = doctor.check_master_key(settings)
+
+    assert (open_to_all.status, open_to_all.remedy) == ("warn", f"chmod 600 {key}")
+    assert lost.status == "fail"
+    assert "POPULACE_MASTER_KEY" in lost.remedy
 
 
 def test_a_port_in_use_by_another_program_fails(settings: Settings, busy_port: int) -> None:

@@ -18,7 +18,6 @@ from populace.actors.turn import Interaction, ModelId, TurnGrant
 from populace.directory import Directory
 from populace.host_actor import CALLS_PER_MESSAGE_MAX, HostActor, RayHostClient, Waiting
 from populace.storage.errors import ModelExists, ModelNotFound, PositionConflict
-from populace.storage.ownership import stored_served_ms
 from populace.storage.store import Store
 from tests.actors.populations import SHARDS, host_options, ray_directory, ray_hosts, ray_running
 from tests.actors.turns import grant_of, queue_turn, reply, take_turn, turn_of, wait_until
@@ -314,37 +313,6 @@ async def test_a_host_passivates_from_its_first_message_on(
     await wait_until(is_passive)
     assert [one.passivations for one in await directory.statistics()] == [1]
     await actor.close()
-
-
-async def test_a_sweep_says_if_the_books_do_not_balance_and_goes_on(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    monkeypatch.setattr(host_actor, "PASSIVATION_SWEEP_SECONDS", 0.001)
-    monkeypatch.setattr(host_actor, "SWEEPS_A_MINUTE", 1)
-    store = Store.create_or_open(tmp_path / "store", SHARDS)
-    actor = HostActor(host_options(store))
-    await actor.describe()
-
-    async def times_said() -> int:
-        return caplog.text.count("The books of populace-host-0 do not balance")
-
-    async def is_said_twice() -> bool:
-        return await times_said() >= 2
-
-    async def is_recorded() -> bool:
-        return all([await served_ms(actor, number) for number in range(SHARDS)])
-
-    await wait_until(is_recorded)
-    assert await times_said() == 0
-    actor._host._resident_bytes += 1
-    await wait_until(is_said_twice)
-    actor._host._resident_bytes -= 1
-    await actor.close()
-
-
-async def served_ms(actor: HostActor, number: int) -> int | None:
-    with actor._host._owned.read(number) as transaction:
-        return stored_served_ms(transaction)
 
 
 class Conversation:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from populace.storage.shard import Shard
+from tests.storage.samples import open_shard
 
 MAP_BYTES = 1 << 26
 
@@ -17,7 +18,7 @@ def shard_path(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def shard(shard_path: Path) -> Generator[Shard]:
-    opened = Shard.open(shard_path, 0, 1, "the test", map_bytes=MAP_BYTES)
+    opened = open_shard(shard_path, 0, 1, "the test", map_bytes=MAP_BYTES)
     yield opened
     # Again from disk, and also after the test stopped it.
     opened.reopen()

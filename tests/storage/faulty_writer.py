@@ -12,7 +12,7 @@ from populace.storage.errors import ModelExists
 from populace.storage.shard import Shard
 from populace.storage.store import Store
 from populace.storage.transaction import WriteTransaction
-from tests.storage.samples import FOREVER_MS, TENANT, identity, interaction
+from tests.storage.samples import FOREVER_MS, TENANT, create_model, identity, interaction
 
 OPERATIONS = tuple(f"op-{number}" for number in range(4))
 
@@ -29,13 +29,14 @@ class Writer:
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._store: Store | None = None
         self._shard: Shard | None = None
 
     def work(self) -> Report:
         acknowledged: list[str] = []
         try:
             shard = self._open()
-            shard.write([_create])
+            shard.write([self._create])
             for position, operation in enumerate(OPERATIONS):
                 [outcome] = shard.write([lambda txn, p=position, o=operation: _turn(txn, p, o)])
                 assert not isinstance(outcome, Exception), outcome
@@ -64,8 +65,16 @@ class Writer:
 
     def _open(self) -> Shard:
         if self._shard is None:
-            self._shard = Store.create_or_open(self._path, 1).open_shard(0, "the writer")
+            self._store = Store.create_or_open(self._path, 1)
+            self._shard = self._store.open_shard(0, "the writer")
         return self._shard
+
+    def _create(self, txn: WriteTransaction) -> None:
+        assert self._store is not None
+        try:
+            create_model(txn, identity(), sealing=self._store.sealing)
+        except ModelExists:
+            return
 
 
 def serve(path: Path, parent: Connection) -> None:
@@ -85,13 +94,6 @@ def _send(parent: Connection, message: object) -> None:
     except OSError:
         # The fault waited for a write(2) that the work never made, and this was it.
         parent.send(message)
-
-
-def _create(txn: WriteTransaction) -> None:
-    try:
-        ledger.create_model(txn, identity())
-    except ModelExists:
-        return
 
 
 def _turn(txn: WriteTransaction, position: int, operation: str) -> None:

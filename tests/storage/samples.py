@@ -1,13 +1,43 @@
 """Records to store: valid, small, and different where the arguments are."""
 
 from hashlib import sha256
+from pathlib import Path
 
 from populace.storage import ledger
+from populace.storage.ledger import StoredModel
+from populace.storage.master_key import MasterKey
 from populace.storage.records import ApiKeyRecord, IdentityRecord, InteractionRecord, RevisionRecord
+from populace.storage.sealing import Sealing
+from populace.storage.shard import MAP_BYTES, Shard
 from populace.storage.transaction import WriteTransaction
 
 TENANT = "acme"
 FOREVER_MS = 2**60
+SEALING = Sealing(MasterKey(bytes(range(32))))
+
+
+def open_shard(
+    path: Path,
+    number: int = 0,
+    shard_count: int = 1,
+    owner: str = "the test",
+    *,
+    map_bytes: int = MAP_BYTES,
+    create: bool = True,
+) -> Shard:
+    """Open a shard whose rows are sealed under the tests' own master key."""
+    return Shard.open(path, number, shard_count, owner, sealing=SEALING, map_bytes=map_bytes, create=create)
+
+
+def create_model(
+    txn: WriteTransaction,
+    identity: IdentityRecord,
+    revision: RevisionRecord | None = None,
+    *,
+    sealing: Sealing = SEALING,
+) -> StoredModel:
+    """Create a model; ``sealing`` is that of the shard."""
+    return ledger.create_model(txn, identity, sealing.new_data_key(), revision)
 
 
 def identity(name: str = "ada", tenant: str = TENANT) -> IdentityRecord:

@@ -13,7 +13,7 @@ from populace.storage.errors import ModelExists, PositionConflict, ShardStopped,
 from populace.storage.records import InteractionRecord
 from populace.storage.shard import Shard
 from populace.storage.transaction import WriteTransaction
-from tests.storage.samples import TENANT, commit, identity
+from tests.storage.samples import TENANT, commit, create_model, identity
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ class Gate:
 
 
 def create(name: str) -> Callable[[WriteTransaction], ledger.StoredModel]:
-    return lambda txn: ledger.create_model(txn, identity(name))
+    return lambda txn: create_model(txn, identity(name))
 
 
 def test_many_threads_share_few_transactions(committer: Committer, shard: Shard) -> None:

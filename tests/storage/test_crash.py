@@ -8,21 +8,19 @@ from pathlib import Path
 import pytest
 
 from populace.storage import ledger
-from populace.storage.shard import Shard
-from tests.storage.samples import TENANT
+from tests.storage.samples import TENANT, open_shard
 
 WRITER = """
 import os, sys, threading
 from pathlib import Path
 from populace.storage import ledger
 from populace.storage.committer import Committer
-from populace.storage.shard import Shard
-from tests.storage.samples import commit, identity
+from tests.storage.samples import commit, create_model, identity, open_shard
 
-committer = Committer(Shard.open(Path(sys.argv[1]), 0, 1, "the victim"))
+committer = Committer(open_shard(Path(sys.argv[1]), 0, 1, "the victim"))
 
 def work(name):
-    committer.submit(lambda txn: ledger.create_model(txn, identity(name))).result()
+    committer.submit(lambda txn: create_model(txn, identity(name))).result()
     position = 0
     while True:
         operation = f"{name}-{position}"
@@ -47,7 +45,7 @@ def test_every_acknowledged_turn_is_there_after_kill_9(tmp_path: Path, acknowled
     acknowledged = {tuple(line.split()) for line in lines}
     assert len(acknowledged) >= acknowledged_min
 
-    shard = Shard.open(tmp_path, 0, 1, "the heir")
+    shard = open_shard(tmp_path, 0, 1, "the heir")
     shard.check_integrity()
     with shard.read() as txn:
         for name, position in acknowledged:

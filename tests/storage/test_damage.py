@@ -14,7 +14,7 @@ from populace.storage.shard import READERS_MAX, Shard
 from populace.storage.store import Store
 from populace.storage.transaction import WriteTransaction
 from tests.storage.processes import running
-from tests.storage.samples import FOREVER_MS, TENANT, identity, interaction
+from tests.storage.samples import FOREVER_MS, TENANT, create_model, identity, interaction, open_shard
 
 PAGE = 4096
 TURNS = 20
@@ -30,8 +30,7 @@ from tests.storage.samples import TENANT
 
 for path in sys.argv[1:]:
     try:
-        shard = Store.create_or_open(Path(path)).open_shard(0, "the reader")
-        shard.verify()
+        shard = Store.create_or_open(Path(path)).recover_shard(0, "the reader")
         with shard.read() as txn:
             print("whole", len(ledger.read_log(txn, TENANT, "ada")))
         shard.close()
@@ -70,9 +69,9 @@ SMALL_SPACE = """
 import resource, sys
 from pathlib import Path
 from populace.storage.errors import ShardStopped
-from populace.storage.shard import Shard
+from tests.storage.samples import open_shard
 
-shard = Shard.open(Path(sys.argv[1]), 0, 1, "no room", map_bytes=1 << 28)
+shard = open_shard(Path(sys.argv[1]), 0, 1, "no room", map_bytes=1 << 28)
 shard.write([lambda txn: txn.put(b"before", b"value")])
 used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
 _, hard = resource.getrlimit(resource.RLIMIT_AS)
@@ -95,8 +94,9 @@ shard.check_integrity()
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A store with one model and a log; tests damage copies of it."""
     path = tmp_path_factory.mktemp("damage") / "whole"
-    shard = Store.create_or_open(path, 1).open_shard(0, "the test")
-    shard.write([lambda txn: ledger.create_model(txn, identity())])
+    store = Store.create_or_open(path, 1)
+    shard = store.open_shard(0, "the test")
+    shard.write([lambda txn: create_model(txn, identity(), sealing=store.sealing)])
     for position in range(TURNS):
         shard.write([lambda txn, position=position: take_turn(txn, position)])
     shard.check_integrity()
@@ -192,7 +192,7 @@ def test_any_page_that_was_overwritten_is_found_or_was_free(tmp_path: Path, whol
 
 
 def test_a_file_whose_last_pages_were_never_written_is_whole(tmp_path: Path) -> None:
-    shard = Shard.open(tmp_path / "shard", 0, 1, "the test")
+    shard = open_shard(tmp_path / "shard", 0, 1, "the test")
     for _ in range(4):
         shard.write([lambda txn: txn.put(b"x", bytes(50_000))])
         shard.write([lambda txn: txn.delete(b"x")])
@@ -247,7 +247,7 @@ def test_more_readers_than_slots_are_refused_and_hurt_nobody(shard: Shard) -> No
             readers.enter_context(shard.read())
         with pytest.raises(ShardStopped, match="READERS_FULL"), shard.read():
             pass
-        shard.write([lambda txn: ledger.create_model(txn, identity())])
+        shard.write([lambda txn: create_model(txn, identity())])
 
     with shard.read() as txn:
         assert ledger.read_model(txn, TENANT, "ada") is not None

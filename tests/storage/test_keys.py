@@ -40,6 +40,7 @@ def test_every_key_is_unique_covered_and_fits_lmdb(
 ) -> None:
     assume(keys.alias_problem(alias) is None)
     made = [
+        keys.data_key(tenant, name),
         keys.identity(tenant, name),
         keys.head(tenant, name),
         keys.alias(tenant, name, alias),

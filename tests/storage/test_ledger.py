@@ -5,7 +5,7 @@ from typing import TypeVar
 
 import pytest
 
-from populace.storage import keys, ledger
+from populace.storage import erasures, keys, ledger
 from populace.storage.errors import (
     ModelExists,
     ModelNotFound,
@@ -22,6 +22,7 @@ from tests.storage.samples import (
     TENANT,
     api_key,
     commit,
+    create_model,
     digest,
     identity,
     interaction,
@@ -40,7 +41,7 @@ def run(shard: Shard, operation: Callable[[WriteTransaction], T]) -> T:
 
 @pytest.fixture
 def ada(shard: Shard) -> Shard:
-    run(shard, lambda txn: ledger.create_model(txn, identity()))
+    run(shard, lambda txn: create_model(txn, identity()))
     return shard
 
 
@@ -54,7 +55,7 @@ def test_a_created_model_is_there_with_an_empty_log_and_no_alias(ada: Shard) -> 
 
 
 def test_a_model_created_with_a_revision_has_it_as_latest(shard: Shard) -> None:
-    created = run(shard, lambda txn: ledger.create_model(txn, identity(), revision()))
+    created = run(shard, lambda txn: create_model(txn, identity(), revision()))
 
     with shard.read() as txn:
         assert ledger.read_model(txn, TENANT, "ada") == created
@@ -64,7 +65,7 @@ def test_a_model_created_with_a_revision_has_it_as_latest(shard: Shard) -> None:
 
 def test_a_name_is_taken_once(ada: Shard) -> None:
     with pytest.raises(ModelExists):
-        run(ada, lambda txn: ledger.create_model(txn, identity()))
+        run(ada, lambda txn: create_model(txn, identity()))
 
 
 def test_an_absent_model_is_none_or_an_error_and_never_a_fresh_one(shard: Shard) -> None:
@@ -81,7 +82,7 @@ def test_an_absent_model_is_none_or_an_error_and_never_a_fresh_one(shard: Shard)
     with pytest.raises(ModelNotFound):
         run(shard, lambda txn: ledger.publish_revision(txn, TENANT, "ada", revision()))
     with pytest.raises(ModelNotFound):
-        run(shard, lambda txn: ledger.delete_model(txn, TENANT, "ada"))
+        run(shard, lambda txn: erasures.erase_model(txn, TENANT, "ada", now_ms=0))
 
 
 @pytest.mark.parametrize("name", ["", "Ada", "ada\0", "ada\0x", "../ada", "a" * 5000, "\ud800"])
@@ -93,7 +94,7 @@ def test_a_name_that_no_model_can_have_is_one_that_no_model_has(ada: Shard, name
         with pytest.raises(ModelNotFound):
             ledger.read_log(txn, TENANT, name)
     with pytest.raises(ModelNotFound):
-        run(ada, lambda txn: ledger.delete_model(txn, TENANT, name))
+        run(ada, lambda txn: erasures.erase_model(txn, TENANT, name, now_ms=0))
 
 
 def test_a_model_whose_head_is_missing_is_damaged_and_not_fresh(ada: Shard) -> None:
@@ -234,8 +235,8 @@ def test_an_unknown_revision_is_an_error_and_not_the_base(ada: Shard, reference:
         ledger.read_revision(txn, TENANT, "ada", reference)
 
 
-def test_deleting_removes_every_row_of_the_model_and_of_no_other(ada: Shard) -> None:
-    run(ada, lambda txn: ledger.create_model(txn, identity("ada-2"), revision()))
+def test_erasing_removes_every_row_of_the_model_and_of_no_other(ada: Shard) -> None:
+    run(ada, lambda txn: create_model(txn, identity("ada-2"), revision()))
     run(ada, lambda txn: commit(txn, 0, "kept", name="ada-2"))
     with ada.read() as txn:
         before = [key for key, _ in txn.scan(b"") if b"\0ada\0" not in key]
@@ -243,16 +244,19 @@ def test_deleting_removes_every_row_of_the_model_and_of_no_other(ada: Shard) -> 
         run(ada, lambda txn, position=position: commit(txn, position, f"op-{position}"))
     run(ada, lambda txn: ledger.publish_revision(txn, TENANT, "ada", revision()))
 
-    run(ada, lambda txn: ledger.delete_model(txn, TENANT, "ada"))
+    run(ada, lambda txn: erasures.erase_model(txn, TENANT, "ada", now_ms=0))
 
     with ada.read() as txn:
-        assert [key for key, _ in txn.scan(b"")] == before
+        traces = {keys.ERASED_KEY[:1], keys.erasures(), keys.orphans()}
+        assert [key for key, _ in txn.scan(b"") if key[:1] not in traces] == before[2:]
+        assert erasures.read_orphans(txn) == [revision().digest]
+        assert erasures.read_waiting(txn) == (0, 1)
 
 
 def test_models_are_listed_by_name_after_a_name_and_of_one_tenant(shard: Shard) -> None:
     for name in ("c", "a", "b-1", "b"):
-        run(shard, lambda txn, name=name: ledger.create_model(txn, identity(name)))
-    run(shard, lambda txn: ledger.create_model(txn, identity("a", tenant="acme2")))
+        run(shard, lambda txn, name=name: create_model(txn, identity(name)))
+    run(shard, lambda txn: create_model(txn, identity("a", tenant="acme2")))
 
     with shard.read() as txn:
         everything = ledger.list_models(txn, TENANT)

@@ -10,7 +10,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from populace.storage import ledger, log
+from populace.storage import erasures, ledger, log
 from populace.storage.errors import (
     ModelExists,
     ModelNotFound,
@@ -18,9 +18,8 @@ from populace.storage.errors import (
     PositionConflict,
     StorageError,
 )
-from populace.storage.shard import Shard
 from populace.storage.transaction import WriteTransaction
-from tests.storage.samples import TENANT, commit, identity, revision
+from tests.storage.samples import TENANT, commit, create_model, identity, open_shard, revision
 
 T = TypeVar("T")
 
@@ -53,7 +52,7 @@ class LedgerMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.directory = tempfile.TemporaryDirectory()
-        self.shard = Shard.open(Path(self.directory.name), 0, 1, "the machine", map_bytes=1 << 24)
+        self.shard = open_shard(Path(self.directory.name), 0, 1, "the machine", map_bytes=1 << 24)
         self.models: dict[str, Expected] = {}
         self.now_ms = 0
 
@@ -72,7 +71,7 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @rule(name=names)
     def create(self, name: str) -> None:
-        outcome = self.run(lambda txn: ledger.create_model(txn, identity(name)))
+        outcome = self.run(lambda txn: create_model(txn, identity(name)))
 
         assert isinstance(outcome, ModelExists) == (name in self.models)
         self.models.setdefault(name, Expected())
@@ -159,7 +158,7 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @rule(name=names)
     def delete(self, name: str) -> None:
-        outcome = self.run(lambda txn: ledger.delete_model(txn, TENANT, name))
+        outcome = self.run(lambda txn: erasures.erase_model(txn, TENANT, name, now_ms=0))
 
         assert isinstance(outcome, StorageError) == (name not in self.models)
         self.models.pop(name, None)

@@ -17,13 +17,17 @@ from populace.storage.ownership import write_header
 from populace.storage.shard import Shard
 from populace.storage.store import Store
 from populace.storage.transaction import WriteTransaction
-from tests.storage.samples import TENANT, commit, digest
+from tests.storage.samples import TENANT, commit, digest, open_shard
 from tests.storage.test_compaction import copies_of, data_files, kill_at_each_call
 
 STORES = Path(__file__).with_name("stores")
 SCHEMAS = range(1, keys.SCHEMA + 1)
 MODELS = (("ada", "ben"), ("cleo",))
-STORE_IDS = {"86a10e9bb9ad830606942055c87ea118", "87bfe05abcd79718db8d767a8425e405"}
+STORE_IDS = {
+    "86a10e9bb9ad830606942055c87ea118",
+    "87bfe05abcd79718db8d767a8425e405",
+    "ee64d088a0d1c232c6e9ef0d6cd0e447",
+}
 
 
 @pytest.fixture
@@ -68,6 +72,17 @@ def test_a_store_of_every_schema_opens_with_what_it_held_and_goes_on(path: Path,
     assert Store.create_or_open(path).open_shard(1, "the test").epoch > shard.epoch
 
 
+@pytest.mark.parametrize("schema", [1, 2])
+def test_a_migration_seals_what_was_said_and_leaves_no_plain_copy(path: Path) -> None:
+    assert copies_of(b"Hello.", path) > 0
+
+    Store.create_or_open(path)
+
+    assert copies_of(b"Hello.", path) == 0
+    assert copies_of(b"turn 1", path) == 0
+    check_content(Store.open(path))
+
+
 @pytest.mark.parametrize("schema", [1])
 def test_a_migration_moves_each_shard_and_leaves_nothing_of_what_was_deleted(path: Path) -> None:
     assert copies_of(b"gone-7", path) > 0
@@ -80,13 +95,13 @@ def test_a_migration_moves_each_shard_and_leaves_nothing_of_what_was_deleted(pat
         assert len(data_files(store.shard_path(number))) == 1
 
 
-@pytest.mark.parametrize("schema", [1])
+@pytest.mark.parametrize("schema", [1, 2])
 def test_a_store_is_not_opened_before_its_migration_has_ended(path: Path) -> None:
     with pytest.raises(StoreInvalid, match="migrated"):
         Store.open(path)
 
 
-@pytest.mark.parametrize("schema", [1])
+@pytest.mark.parametrize("schema", [1, 2])
 def test_a_migration_that_is_killed_at_any_step_is_taken_up_again(path: Path, tmp_path: Path) -> None:
     (tmp_path / "killed").mkdir()
 
@@ -94,6 +109,7 @@ def test_a_migration_that_is_killed_at_any_step_is_taken_up_again(path: Path, tm
 
     for copy in killed:
         check_content(Store.create_or_open(copy))
+        assert copies_of(b"Hello.", copy) == 0
         assert len(data_files(copy)) == len(MODELS)
     assert len(killed) > 20
 
@@ -145,10 +161,11 @@ def test_a_shard_of_schema_1_carries_the_new_number_before_its_file_is_moved(
     with monkeypatch.context() as crashing:
         crashing.setattr(Shard, "compact", crash)
         with pytest.raises(KeyboardInterrupt):
-            Shard.open(path, 0, 2, "the migration")
+            open_shard(path, 0, 2, "the migration")
 
     assert generations.locate(path) == path
+    supported = keys.SCHEMA
     monkeypatch.setattr(keys, "SCHEMA", 1)
     with pytest.raises(StoreVersionMismatch) as caught:
-        Shard.open(path, 0, 2, "the older release")
-    assert (caught.value.stored, caught.value.supported) == (2, 1)
+        open_shard(path, 0, 2, "the older release")
+    assert (caught.value.stored, caught.value.supported) == (supported, 1)

@@ -21,14 +21,14 @@ from populace.storage.errors import (
 from populace.storage.ownership import stored_owner
 from populace.storage.shard import Shard
 from populace.storage.transaction import WriteTransaction
-from tests.storage.samples import TENANT, identity
+from tests.storage.samples import TENANT, create_model, identity, open_shard
 
 SUCCESSOR = """
 import sys
 from pathlib import Path
-from populace.storage.shard import Shard
+from tests.storage.samples import open_shard
 
-shard = Shard.open(Path(sys.argv[1]), 0, 1, "the successor", map_bytes=1 << 26)
+shard = open_shard(Path(sys.argv[1]), 0, 1, "the successor", map_bytes=1 << 26)
 shard.write([lambda txn, i=i: txn.put(b"k%d" % i, bytes(65536)) for i in range(int(sys.argv[2]))])
 shard.write([lambda txn, i=i: txn.delete(b"k%d" % i) for i in range(int(sys.argv[2]))])
 print(shard.epoch)
@@ -39,9 +39,9 @@ FAILING_DISK = """
 import resource, sys
 from pathlib import Path
 from populace.storage.errors import ShardStopped, UnknownOutcome
-from populace.storage.shard import Shard
+from tests.storage.samples import open_shard
 
-shard = Shard.open(Path(sys.argv[1]), 0, 1, "a full disk", map_bytes=1 << 26)
+shard = open_shard(Path(sys.argv[1]), 0, 1, "a full disk", map_bytes=1 << 26)
 shard.write([lambda txn: txn.put(b"k1", b"before")])
 _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
 resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 16, hard))
@@ -89,7 +89,7 @@ def test_outcomes_come_in_the_order_of_the_operations(shard: Shard) -> None:
 
 def test_a_refused_operation_does_not_hurt_its_neighbours(shard: Shard) -> None:
     outcomes = shard.write(
-        [lambda txn, name=name: ledger.create_model(txn, identity(name)) for name in ("a", "a", "b")]
+        [lambda txn, name=name: create_model(txn, identity(name)) for name in ("a", "a", "b")]
     )
 
     assert [type(outcome) for outcome in outcomes] == [ledger.StoredModel, ModelExists, ledger.StoredModel]
@@ -143,24 +143,24 @@ def test_a_replaced_owner_is_fenced_and_stays_fenced(shard: Shard, shard_path: P
 
     for _ in range(2):
         with pytest.raises(Fenced) as caught:
-            shard.write([put(b"lost")])
+            shard.write([put(b"gone")])
         assert (caught.value.shard, caught.value.held, caught.value.stored) == (0, 1, 2)
     with pytest.raises(Fenced), shard.read():
         pass
     shard.reopen()
     with shard.read() as txn:
-        assert txn.get(b"lost") is None
+        assert txn.get(b"gone") is None
         assert stored_owner(txn) == "the test"
     assert shard.epoch == 3
 
 
 def test_an_owner_is_fenced_also_when_its_successor_grew_the_map(tmp_path: Path) -> None:
-    shard = Shard.open(tmp_path / "small", 0, 1, "the test", map_bytes=1 << 20)
+    shard = open_shard(tmp_path / "small", 0, 1, "the test", map_bytes=1 << 20)
 
     run_python(SUCCESSOR, tmp_path / "small", 100)
 
     with pytest.raises(Fenced):
-        shard.write([put(b"lost")])
+        shard.write([put(b"gone")])
     shard.close()
 
 
@@ -171,7 +171,7 @@ def test_a_failed_commit_is_an_unknown_outcome_and_stops_the_shard(tmp_path: Pat
 
 
 def test_a_full_map_grows_and_the_batch_takes_effect_once(tmp_path: Path) -> None:
-    shard = Shard.open(tmp_path / "small", 0, 1, "the test", map_bytes=1 << 20)
+    shard = open_shard(tmp_path / "small", 0, 1, "the test", map_bytes=1 << 20)
     count = [0]
 
     def increment(txn: WriteTransaction) -> int:
@@ -189,11 +189,11 @@ def test_a_full_map_grows_and_the_batch_takes_effect_once(tmp_path: Path) -> Non
 
 
 def test_a_reader_that_meets_a_growing_map_may_read_again(tmp_path: Path) -> None:
-    shard = Shard.open(tmp_path / "small", 0, 1, "the test", map_bytes=1 << 20)
+    shard = open_shard(tmp_path / "small", 0, 1, "the test", map_bytes=1 << 20)
 
     def read_while_it_grows() -> None:
         with shard.read() as txn:
-            shard.write([put(b"k", bytes(3 << 18)), put(b"l", bytes(3 << 18))])
+            shard.write([put(b"k", bytes(3 << 18)), put(b"n", bytes(3 << 18))])
             txn.get(b"k")
 
     with pytest.raises(ShardStopped):
@@ -201,11 +201,12 @@ def test_a_reader_that_meets_a_growing_map_may_read_again(tmp_path: Path) -> Non
 
     with shard.read() as txn:
         assert txn.get(b"k") == bytes(3 << 18)
+    assert shard.statistics().full_maps == 1
     shard.close()
 
 
 def test_a_batch_larger_than_the_doubled_map_takes_no_effect_and_stops_the_shard(tmp_path: Path) -> None:
-    shard = Shard.open(tmp_path / "small", 0, 1, "the test", map_bytes=1 << 20)
+    shard = open_shard(tmp_path / "small", 0, 1, "the test", map_bytes=1 << 20)
 
     with pytest.raises(ShardStopped):
         shard.write([put(b"k", bytes(1 << 22))])
@@ -217,7 +218,7 @@ def test_a_batch_larger_than_the_doubled_map_takes_no_effect_and_stops_the_shard
 
 
 def test_a_closed_shard_refuses_and_closes_twice(tmp_path: Path) -> None:
-    shard = Shard.open(tmp_path / "s", 0, 1, "the test")
+    shard = open_shard(tmp_path / "s", 0, 1, "the test")
     shard.close()
     shard.close()
 
@@ -231,7 +232,7 @@ def test_a_closed_shard_refuses_and_closes_twice(tmp_path: Path) -> None:
 
 def test_a_shard_is_not_opened_twice_in_one_process(shard: Shard, shard_path: Path) -> None:
     with pytest.raises(StoreInUse):
-        Shard.open(shard_path, 0, 1, "again")
+        open_shard(shard_path, 0, 1, "again")
 
 
 def test_a_newer_shard_is_refused_with_both_numbers_and_left_as_it_is(shard: Shard, shard_path: Path) -> None:
@@ -243,7 +244,7 @@ def test_a_newer_shard_is_refused_with_both_numbers_and_left_as_it_is(shard: Sha
     shard.close()
 
     with pytest.raises(StoreVersionMismatch) as caught:
-        Shard.open(shard_path, 0, 1, "an older release")
+        open_shard(shard_path, 0, 1, "an older release")
 
     assert (caught.value.stored, caught.value.supported) == (keys.SCHEMA + 1, keys.SCHEMA)
     with pytest.raises(StorageError):
@@ -259,11 +260,11 @@ def test_another_shards_environment_is_refused(shard: Shard, shard_path: Path) -
     shard.close()
 
     with pytest.raises(StoreInvalid):
-        Shard.open(shard_path, 1, 2, "the wrong shard")
+        open_shard(shard_path, 1, 2, "the wrong shard")
 
 
 def test_a_file_that_is_not_lmdb_is_refused(tmp_path: Path) -> None:
     (tmp_path / "data.mdb").write_bytes(b"garbage" * 4000)
 
     with pytest.raises(StoreInvalid):
-        Shard.open(tmp_path, 0, 1, "the test")
+        open_shard(tmp_path, 0, 1, "the test")

@@ -13,7 +13,7 @@ from populace.storage import ledger, takeover
 from populace.storage.errors import StoreInUse
 from populace.storage.shard import Shard
 from tests.storage.processes import line_of, running, say, wait_stopped
-from tests.storage.samples import TENANT, commit
+from tests.storage.samples import TENANT, commit, open_shard
 
 ROUNDS = 20
 MODELS = 4
@@ -26,13 +26,12 @@ from pathlib import Path
 from populace.storage import ledger
 from populace.storage.committer import Committer
 from populace.storage.errors import Fenced
-from populace.storage.shard import Shard
-from tests.storage.samples import commit, identity
+from tests.storage.samples import commit, create_model, identity, open_shard
 
-committer = Committer(Shard.open(Path(sys.argv[1]), 0, 1, "the zombie"))
+committer = Committer(open_shard(Path(sys.argv[1]), 0, 1, "the zombie"))
 
 def work(name):
-    committer.submit(lambda txn: ledger.create_model(txn, identity(name))).result()
+    committer.submit(lambda txn: create_model(txn, identity(name))).result()
     position = 0
     while True:
         operation = f"zombie-{name}-{position}"
@@ -52,7 +51,7 @@ for number in range(int(sys.argv[2])):
 HOLDER = """
 import os, signal, sys, time
 from pathlib import Path
-from populace.storage.shard import Shard
+from tests.storage.samples import open_shard
 
 def hold(txn):
     txn.put(b"half", b"done")
@@ -64,7 +63,7 @@ def hold(txn):
     sys.stdin.readline()
     txn.delete(b"half")
 
-shard = Shard.open(Path(sys.argv[1]), 0, 1, "the holder")
+shard = open_shard(Path(sys.argv[1]), 0, 1, "the holder")
 while True:
     shard.write([hold])
     print("committed", flush=True)
@@ -89,7 +88,7 @@ def test_a_stopped_owner_that_comes_back_changes_nothing(
         zombie.send_signal(signal.SIGSTOP)
         wait_stopped(zombie)
 
-        heir = Shard.open(tmp_path, 0, 1, "the heir")
+        heir = open_shard(tmp_path, 0, 1, "the heir")
         before = {name: operations_of(heir, name) for name in names}
         for turn in range(HEIR_TURNS):
             heir.write(
@@ -126,7 +125,7 @@ def test_an_owner_that_was_stopped_between_transactions_lives_and_is_fenced(tmp_
         zombie.send_signal(signal.SIGSTOP)
         wait_stopped(zombie)
 
-        heir = Shard.open(tmp_path, 0, 1, "the heir")
+        heir = open_shard(tmp_path, 0, 1, "the heir")
         zombie.send_signal(signal.SIGCONT)
         said, _ = zombie.communicate(b"\n", timeout=60)
 
@@ -142,7 +141,7 @@ def test_an_owner_that_is_stopped_inside_a_transaction_is_killed_and_named(
         assert line_of(holder) == "held"
         wait_stopped(holder)
 
-        heir = Shard.open(tmp_path, 0, 1, "the heir")
+        heir = open_shard(tmp_path, 0, 1, "the heir")
 
         assert holder.wait(60) == -signal.SIGKILL
     assert heir.epoch == 2
@@ -161,7 +160,7 @@ def test_an_owner_that_runs_is_named_left_alone_and_not_fenced(
         assert line_of(holder) == "held"
 
         with pytest.raises(StoreInUse, match=rf"process {holder.pid} \(.*Stop it first"):
-            Shard.open(tmp_path, 0, 1, "the heir")
+            open_shard(tmp_path, 0, 1, "the heir")
 
         [waiting] = [thread for thread in threading.enumerate() if thread.name.startswith("populace-open")]
         say(holder, "commit")
@@ -172,7 +171,7 @@ def test_an_owner_that_runs_is_named_left_alone_and_not_fenced(
         say(holder, "commit")
         assert line_of(holder) == "committed"
 
-    heir = Shard.open(tmp_path, 0, 1, "the heir")
+    heir = open_shard(tmp_path, 0, 1, "the heir")
     assert heir.epoch == 2
     heir.close()
 
@@ -196,7 +195,7 @@ def test_a_traced_owner_that_gets_on_is_not_taken_for_a_stopped_one(
         assert line_of(traced) == "held"
 
         with pytest.raises(StoreInUse, match=r"in use by process "):
-            Shard.open(tmp_path, 0, 1, "the heir")
+            open_shard(tmp_path, 0, 1, "the heir")
 
         [holder] = psutil.Process(traced.pid).children()
         assert holder.is_running()

@@ -1,5 +1,6 @@
 """Health, readiness and metrics: for machines, without a key, and without anybody's name."""
 
+from dataclasses import asdict
 from typing import Any
 
 import httpx
@@ -88,6 +89,23 @@ async def test_metrics_count_answers_tokens_and_turns(client: httpx.AsyncClient)
     turns = [value for (name, _), value in samples.items() if name == "populace_host_turns_total"]
     assert sum(turns) == 2
     assert samples["populace_engine_adapter_slots", ()] == 4
+
+
+async def test_metrics_show_the_store_of_each_host(client: httpx.AsyncClient, population: Population) -> None:
+    samples = samples_of((await client.get("/metrics")).text)
+
+    for statistics in await population.directory.statistics():
+        of_host = {
+            name.removeprefix("populace_store_"): value
+            for (name, labels), value in samples.items()
+            if name.startswith("populace_store_") and labels == (statistics.host,)
+        }
+        expected = {**asdict(statistics.store), "full_maps_total": statistics.store.full_maps}
+        del expected["full_maps"], expected["disk_free_bytes"]
+        assert of_host.pop("disk_free_bytes") > 0
+        assert of_host == expected
+        assert samples["populace_host_shards", (statistics.host,)] == 1
+        assert of_host["file_bytes"] > 0
 
 
 async def test_an_unexpected_failure_is_counted_as_500(

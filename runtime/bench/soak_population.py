@@ -1,0 +1,252 @@
+"""The population of a soak: real hosts over a real store, on one event loop, and what is done with them."""
+
+import asyncio
+import random
+import time
+from array import array
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from hashlib import sha256
+from itertools import accumulate
+from pathlib import Path
+from typing import NamedTuple
+
+from populace.actors.engine import Message
+from populace.actors.errors import Refused
+from populace.actors.host import HostLimits, ModelHost
+from populace.actors.hosts import HostStatistics
+from populace.actors.turn import ModelId, Reply, TurnGrant, TurnRequest
+from populace.bench.store import ANSWERED, ASKED, BASE
+from populace.clock import SystemClock
+from populace.host_sweep import sweep
+from populace.policies.log_retention import LogLimits
+from populace.policies.placement import host_of, shard_of, shards_of
+from populace.storage.shard import MAP_BYTES, Shard
+from populace.storage.store import Store
+
+HOSTS = 2
+ZIPF_EXPONENT = 1.0
+TENANTS = 10
+TENANTS_LEAVING = 6
+MESSAGES = (Message("user", ASKED),)
+
+
+@dataclass(frozen=True, slots=True)
+class SoakBench:
+    """What to run. The limits are small, so that a run of a minute reaches each of them many times.
+
+    ``active_share`` of the identities talk, by Zipf's law, for ``seconds`` or until ``turns`` were
+    taken. Afterwards ``TENANTS_LEAVING`` of the tenants are deleted with all that they have.
+    """
+
+    identities: int = 1_000_000
+    active_share: float = 0.01
+    seconds: float = 60.0
+    turns: int | None = None
+    seed: int = 1
+    shards: int = 8
+    map_bytes: int = 16 * 2**20
+    resident_bytes_max: int = 16 * 2**20
+    free_bytes_min: int = 2**20
+    creates_at_once: int = 2048
+    talks_at_once: int = 64
+    sweep_seconds: float = 1.0
+
+    @classmethod
+    def sized(
+        cls, identities: int, active_share: float, seconds: float, turns: int | None, seed: int
+    ) -> "SoakBench":
+        """A run whose shards outgrow their maps several times, but never in one group commit."""
+        return cls(
+            identities,
+            active_share,
+            seconds,
+            turns,
+            seed,
+            map_bytes=max(1, identities // 62_500) * 2**20,
+            creates_at_once=min(2048, max(64, identities // 500)),
+        )
+
+    @property
+    def active(self) -> int:
+        return max(1, round(self.identities * self.active_share))
+
+    @property
+    def leaving(self) -> int:
+        return sum(1 for index in range(self.identities) if is_leaving(index))
+
+    @property
+    def limits(self) -> HostLimits:
+        """The limits of one of the hosts; an operation id is forgotten soon, for it pins its interaction."""
+        return HostLimits(
+            resident_bytes_max=self.resident_bytes_max // HOSTS,
+            idle_seconds_max=5 * self.sweep_seconds,
+            operation_seconds_kept=self.sweep_seconds,
+            shard_free_bytes_min=self.free_bytes_min,
+            log=LogLimits(interactions_min=8, interactions_max=128, bytes_max=2**20),
+        )
+
+
+class LogsFound(NamedTuple):
+    """``wrong`` logs have not exactly the acknowledged turns; how much of the longest one is kept."""
+
+    wrong: int
+    longest: int
+    longest_kept: int
+
+
+class SmallMapStore(Store):
+    """A store whose shards begin with a small map, as no release does, to see it grow."""
+
+    map_bytes_max = MAP_BYTES
+
+    def open_shard(self, number: int, owner: str, *, map_bytes: int = MAP_BYTES) -> Shard:
+        return super().open_shard(number, owner, map_bytes=min(map_bytes, self.map_bytes_max))
+
+
+class SoakPopulation:
+    """``turns`` counts the acknowledged turns of each active model, ``times`` what each took."""
+
+    def __init__(self, bench: SoakBench, store: Store) -> None:
+        self._bench = bench
+        self._store = store
+        self._chance = random.Random(bench.seed)  # noqa: S311
+        self._active = self._chance.sample(range(bench.identities), bench.active)
+        weights = ((rank + 1) ** -ZIPF_EXPONENT for rank in range(bench.active))
+        self._weights = array("d", accumulate(weights))
+        self._ranks = range(bench.active)
+        self.turns = array("q", bytes(8 * bench.active))
+        self.times = array("d")
+        self.identities = 0
+        self.refusals = 0
+        self._hosts = [
+            ModelHost(
+                f"soak-{number}",
+                store,
+                shards_of(number, store.shards, HOSTS),
+                base=BASE,
+                clock=SystemClock(),
+                limits=bench.limits,
+            )
+            for number in range(HOSTS)
+        ]
+
+    @classmethod
+    @asynccontextmanager
+    async def running(cls, bench: SoakBench, path: Path) -> "AsyncGenerator[SoakPopulation]":
+        """Open a new store, and sweep its hosts until the block ends, however it does."""
+        store = SmallMapStore.create_or_open(path, bench.shards)
+        store.map_bytes_max = bench.map_bytes
+        population = cls(bench, store)
+        sweeps = [asyncio.create_task(sweep(host, seconds=bench.sweep_seconds)) for host in population._hosts]
+        try:
+            yield population
+        finally:
+            for one in sweeps:
+                one.cancel()
+            await asyncio.gather(*sweeps, return_exceptions=True)
+            for host in population._hosts:
+                host.close()
+
+    async def create(self, until: int) -> None:
+        """Create identities until there are so many; those under way share the group commits."""
+
+        async def create(index: int) -> None:
+            model = model_of(index)
+            await self._host(model).create_model(model)
+            self.identities += 1
+
+        await _many(range(self.identities, until), create, self._bench.creates_at_once)
+
+    async def talk(self) -> None:
+        """Take turns of the active models until the time or the turns are over."""
+        until = time.monotonic() + self._bench.seconds
+        turns = self._bench.turns
+
+        def numbers() -> Iterable[int]:
+            number = 0
+            while time.monotonic() < until and (turns is None or number < turns):
+                yield number
+                number += 1
+
+        await _many(numbers(), self._talk_once, self._bench.talks_at_once)
+
+    async def leave(self) -> None:
+        """Delete the models of the tenants that leave: whole ranges of keys, and so whole pages."""
+        leaving = filter(is_leaving, range(self._bench.identities))
+
+        async def delete(index: int) -> None:
+            model = model_of(index)
+            await self._host(model).erase_model(model)
+            self.identities -= 1
+
+        await _many(leaving, delete, self._bench.creates_at_once)
+
+    async def compact(self) -> None:
+        """Compact what is worth it now, without waiting for a sweep."""
+        for host in self._hosts:
+            await host.compact_shards()
+
+    async def check_logs(self) -> "LogsFound":
+        """Compare the log of each active model with the turns that were acknowledged."""
+        wrong, busiest = 0, max(self._ranks, key=lambda rank: self.turns[rank])
+        kept = 0
+        for rank, turns in enumerate(self.turns):
+            model = model_of(self._active[rank])
+            view = await self._host(model).show_model(model)
+            wrong += view.log_position != turns
+            if rank == busiest:
+                kept = view.log_position - view.log_start
+        return LogsFound(wrong, self.turns[busiest], kept)
+
+    async def statistics(self) -> list[HostStatistics]:
+        """Ask each host, whose books must balance."""
+        for host in self._hosts:
+            host.check_integrity()
+        return [one for host in self._hosts for one in await host.statistics()]
+
+    async def _talk_once(self, number: int) -> None:
+        [rank] = self._chance.choices(self._ranks, cum_weights=self._weights)
+        model = model_of(self._active[rank])
+        operation = f"turn-{number}"
+        request = TurnRequest(model, operation, sha256(operation.encode()).digest())
+        begun = time.perf_counter()
+        try:
+            grant = await self._host(model).begin_turn(request)
+        except Refused:
+            self.refusals += 1
+            await asyncio.sleep(0)  # a refusal does not wait for anything: let the others get on
+            return
+        assert isinstance(grant, TurnGrant), "no operation id is used twice"
+        reply = Reply(MESSAGES, ANSWERED, "stop", 90, 120, f"chatcmpl-{number}")
+        await self._host(model).finish_turn(grant, reply)
+        self.turns[rank] += 1
+        self.times.append(time.perf_counter() - begun)
+
+    def _host(self, model: ModelId) -> ModelHost:
+        return self._hosts[host_of(shard_of(*model, self._store.shards), HOSTS)]
+
+
+def model_of(index: int) -> ModelId:
+    return ModelId(f"tenant-{index % TENANTS}", f"person-{index}")
+
+
+def is_leaving(index: int) -> bool:
+    return index % TENANTS < TENANTS_LEAVING
+
+
+async def _many(numbers: Iterable[int], call: Callable[[int], Awaitable[None]], at_once: int) -> None:
+    """Make a call for each number, so many at once; the first that fails ends them all."""
+    remaining = iter(numbers)
+
+    async def work() -> None:
+        for number in remaining:
+            await call(number)
+
+    try:
+        async with asyncio.TaskGroup() as group:
+            for _ in range(at_once):
+                group.create_task(work())
+    except ExceptionGroup as failed:
+        raise failed.exceptions[0] from None

@@ -1,0 +1,42 @@
+"""What a host does from time to time: passivate, check its books, compact, remove erased adapters."""
+
+import asyncio
+import itertools
+import logging
+from typing import NoReturn
+
+from populace.actors.host import ModelHost
+
+logger = logging.getLogger(__name__)
+
+COMPACTION_SWEEPS = 12
+"""Checks and compaction come with each of so many sweeps, also after a disk that was too full."""
+
+
+async def sweep(host: ModelHost, *, seconds: float) -> NoReturn:
+    """Sweep every ``seconds`` until cancelled. A sweep that fails is logged, and the next one tries again."""
+    for number in itertools.count(1):
+        await asyncio.sleep(seconds)
+        try:
+            await _sweep_once(host, compacts=number % COMPACTION_SWEEPS == 0)
+        except Exception:
+            logger.exception("a sweep of %s failed", host.name)
+    raise AssertionError("nobody counts to the end")
+
+
+async def _sweep_once(host: ModelHost, *, compacts: bool) -> None:
+    count = host.passivate_idle()
+    if count:
+        logger.info("Passivated %d idle models", count)
+    if not compacts:
+        return
+    try:
+        host.check_integrity()
+    except AssertionError:
+        # A bug of ours; whoever is served well goes on to be.
+        logger.exception("the books of %s do not balance", host.name)
+    await host.record_time()
+    if count := await host.compact_shards():
+        logger.info("Compacted %d shards", count)
+    if count := await host.sweep_adapters():
+        logger.info("Removed %d adapters of erased models", count)

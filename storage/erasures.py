@@ -1,0 +1,84 @@
+"""Erasing a personal model: its rows, its data key, and in time every trace of it.
+
+At once, the rows and the data key go; what was sealed by it is lost with it, also in free pages, in
+files that were compacted away and in backups. What an erasure leaves is the random id of the
+data key, so that a backup from before does not bring the model back. A compaction then removes
+the names and the wrapped key from the free pages, and the adapters go when no model has them.
+"""
+
+import struct
+from collections.abc import Collection
+from typing import NamedTuple, Self
+
+from populace.storage import keys
+from populace.storage.errors import ModelNotFound, RecordInvalid
+from populace.storage.records import DataKeyRecord, ErasureRecord
+from populace.storage.transaction import ReadTransaction, WriteTransaction
+
+_ERASED = struct.Struct(">QQ")
+
+
+class Erased(NamedTuple):
+    """Erasures that wait for a compaction: when the first one was, and how many there are."""
+
+    first_ms: int
+    models: int
+
+    def pack(self) -> bytes:
+        return _ERASED.pack(*self)
+
+    @classmethod
+    def unpack(cls, data: bytes) -> Self:
+        return cls(*_ERASED.unpack(data))
+
+
+def erase_model(txn: WriteTransaction, tenant: str, name: str, *, now_ms: int) -> None:
+    """Remove every row of the model and its data key: all or nothing. Raises ``ModelNotFound``."""
+    # The identity and not the head: a damaged model can still be erased.
+    if keys.name_problem(name) or txn.get(keys.identity(tenant, name)) is None:
+        raise ModelNotFound(name)
+    key_id = _key_id(txn, tenant, name)
+    revisions = keys.revisions(tenant, name)
+    digests = [key[len(revisions) :] for key, _ in txn.scan(revisions)]
+    waiting = read_waiting(txn) or Erased(now_ms, 0)
+
+    for prefix in keys.model_prefixes(tenant, name):
+        txn.delete_prefix(prefix)
+    if key_id is not None:
+        txn.put(keys.erasure(key_id), ErasureRecord(erased_ms=now_ms).pack())
+    for digest in digests:
+        txn.put(keys.orphan(digest), b"")
+    txn.put(keys.ERASED_KEY, waiting._replace(models=waiting.models + 1).pack())
+
+
+def read_waiting(txn: ReadTransaction) -> Erased | None:
+    """Return the erasures that wait for a compaction."""
+    data = txn.get(keys.ERASED_KEY)
+    return None if data is None else Erased.unpack(data)
+
+
+def settle(txn: WriteTransaction, compacted: Erased | None) -> None:
+    """Note that a compaction took these, unless others came meanwhile."""
+    if compacted is not None and read_waiting(txn) == compacted:
+        txn.delete(keys.ERASED_KEY)
+
+
+def read_orphans(txn: ReadTransaction) -> list[str]:
+    """Return the digests of the adapters that erased models had."""
+    prefix = keys.orphans()
+    return [key[len(prefix) :].hex() for key, _ in txn.scan(prefix)]
+
+
+def forget_orphans(txn: WriteTransaction, digests: Collection[str]) -> None:
+    """Note that these adapters were removed, or that other models have them."""
+    for digest in digests:
+        txn.delete(keys.orphan(bytes.fromhex(digest)))
+
+
+def _key_id(txn: ReadTransaction, tenant: str, name: str) -> bytes | None:
+    """Return the id of the model's data key, None if that row is lost or damaged."""
+    data = txn.get(keys.data_key(tenant, name))
+    try:
+        return None if data is None else DataKeyRecord.unpack(data).key_id
+    except RecordInvalid:
+        return None

@@ -1,0 +1,75 @@
+"""A shard's file as somebody sees it who does not own it: whole or not, and one snapshot of its rows."""
+
+import contextlib
+from collections.abc import Generator
+from pathlib import Path
+from typing import Any
+
+import lmdb
+from lmdb import verify
+
+from populace.storage import generations
+from populace.storage.errors import DiskRefused, StoreDamaged, StoreInUse, StoreInvalid
+from populace.storage.rows import Reader
+from populace.storage.transaction import ReadTransaction
+
+_verifier: Any = verify  # it has no types
+
+
+def check_pages(path: Path) -> None:
+    """Raise ``StoreDamaged`` if the pages of the shard contradict each other; about 7 s for each GB.
+
+    LMDB itself may end the process at such a page. Nobody may write to the shard meanwhile. A file
+    that is no environment raises ``StoreInvalid``.
+    """
+    place = generations.locate(path)
+    found = None if place is None else damage_of(place)
+    if found is not None:
+        raise StoreDamaged(str(path), found)
+
+
+def damage_of(place: Path) -> str | None:
+    """Walk over all pages of an environment; return the first contradiction. Raises ``StoreInvalid``."""
+    data = place / generations.DATA_FILE
+    size = data.stat().st_size
+    try:
+        with data.open("rb") as file:
+            walk = _verifier._Verifier(file, size)  # ``verify.verify`` does not give the walk itself
+            found: list[str] = walk.verify()
+    except _verifier.VerifyError as error:
+        raise StoreInvalid(str(place), f"{error}; restore the data directory from a backup") from error
+    # It looks at the first page of a long value only, so a file may have lost the others.
+    if not found and any(walk.live[size // walk.psize :]):
+        return "a page that is in use lies beyond the end of the file"
+    return str(found[0]) if found else None
+
+
+@contextlib.contextmanager
+def read_snapshot(path: Path) -> Generator[ReadTransaction]:
+    """Read one consistent snapshot of a shard, also of one that another process is writing to.
+
+    Sealed values are answered as they are. The snapshot pins the pages that are freed meanwhile.
+    Raises ``StoreInvalid``, ``DiskRefused``, and ``StoreInUse`` if this process has the shard open.
+    """
+    try:
+        with _open(path) as environment, environment.begin() as transaction:
+            yield Reader(transaction)
+    except (lmdb.InvalidError, lmdb.VersionMismatchError, lmdb.CorruptedError) as error:
+        raise StoreInvalid(str(path), f"{error}; restore the data directory from a backup") from error
+    except lmdb.Error as error:
+        if "already open in this process" in str(error):
+            raise StoreInUse(str(path), "this process") from error
+        raise DiskRefused(str(path), str(error)) from error
+
+
+def _open(path: Path) -> lmdb.Environment:
+    while True:
+        place = generations.locate(path)
+        if place is None:
+            raise StoreInvalid(str(path), "there is no shard")
+        try:
+            return lmdb.open(str(place), readonly=True, create=False, readahead=False, max_spare_txns=0)
+        except lmdb.Error:
+            # A compaction may have made another generation the shard meanwhile.
+            if generations.locate(path) == place:
+                raise

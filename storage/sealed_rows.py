@@ -1,0 +1,56 @@
+"""Rows whose sealed values are decrypted on their way out and encrypted on their way in."""
+
+from collections.abc import Iterator
+
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from populace.storage import keys
+from populace.storage.errors import RecordInvalid
+from populace.storage.rows import LmdbTransaction, Reader, Writer
+from populace.storage.sealing import Sealing
+
+
+class SealedReader(Reader):
+    """Answers ``ReadTransaction``. A row that was not sealed as it must be raises ``RecordInvalid``."""
+
+    def __init__(self, transaction: LmdbTransaction, sealing: Sealing) -> None:
+        super().__init__(transaction)
+        self._sealing = sealing
+        self._ciphers: dict[bytes, AESGCM] = {}
+
+    def get(self, key: bytes) -> bytes | None:
+        value = super().get(key)
+        return value if value is None or not keys.is_sealed(key) else self._opened(key, value)
+
+    def scan(
+        self, prefix: bytes, *, after: bytes | None = None, limit: int | None = None
+    ) -> Iterator[tuple[bytes, bytes]]:
+        for key, value in super().scan(prefix, after=after, limit=limit):
+            yield key, self._opened(key, value) if keys.is_sealed(key) else value
+
+    def _opened(self, key: bytes, value: bytes) -> bytes:
+        if self._sealing.leaves_plain(value):
+            return value
+        return self._sealing.open(self._cipher(key), key, value)
+
+    def _cipher(self, key: bytes) -> AESGCM:
+        """Return the cipher of the model that the row belongs to."""
+        data_key = keys.data_key_of(key)
+        cipher = self._ciphers.get(data_key)
+        if cipher is None:
+            stored = super().get(data_key)
+            if stored is None:
+                raise RecordInvalid("data_key", f"it is missing for a sealed {keys.kind_of(key)}")
+            cipher = self._ciphers[data_key] = self._sealing.cipher(stored)
+        return cipher
+
+
+class SealedWriter(SealedReader, Writer):
+    """Answers ``WriteTransaction``. A model's data key is put before its first sealed row."""
+
+    def put(self, key: bytes, value: bytes) -> None:
+        # Sealed first: a row that cannot be sealed must fail before anything counts as written.
+        super().put(key, self._sealed(key, value))
+
+    def _sealed(self, key: bytes, value: bytes) -> bytes:
+        return self._sealing.seal(self._cipher(key), key, value) if keys.is_sealed(key) else value
