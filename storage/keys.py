@@ -3,7 +3,7 @@
 On disk (schema 3), every integer big-endian, every name ASCII without NUL::
 
     !epoch                                    -> u64 epoch, owner (UTF-8)
-    !erased                                   -> u64 ms, u64 count: the erasures since the last compaction
+    !erased                                   -> i64 ms, u64 count: the erasures since the last compaction
     !shard                                    -> u32 schema, u32 shard, u32 shard count
     !served                                   -> i64 ms, until when the shard was served
     d tenant NUL name NUL                     -> DataKeyRecord
