@@ -7,7 +7,7 @@ from populace.actors.engine import Message
 from populace.actors.errors import InvalidName
 from populace.actors.hosts import ApiKey, ModelView, Revision
 from populace.actors.owned_shards import OwnedShards
-from populace.actors.turn import Interaction, ModelId, Reply, TurnGrant
+from populace.actors.turn import Interaction, ModelId
 from populace.policies.placement import shard_of
 from populace.storage import erasures, ledger
 from populace.storage.errors import ModelNotFound
@@ -170,25 +170,6 @@ def model_view(stored: StoredModel, *, active: bool) -> ModelView:
         memory_version=stored.head.memory_version,
         aliases=dict(stored.aliases),
         active=active,
-    )
-
-
-def interaction_record(grant: TurnGrant, reply: Reply, now_ms: int) -> InteractionRecord:
-    return InteractionRecord(
-        position=grant.position,
-        operation=grant.operation,
-        completion_id=reply.completion_id,
-        messages=tuple((message.role, message.content) for message in reply.messages),
-        reply=reply.text,
-        finish_reason=reply.finish_reason,
-        prompt_tokens=reply.prompt_tokens,
-        completion_tokens=reply.completion_tokens,
-        revision=grant.revision,
-        base=grant.base,
-        memory_version=grant.memory_version,
-        created_ms=now_ms,
-        conversation=grant.history_of,
-        history_turns=reply.history_turns,
     )
 
 

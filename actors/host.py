@@ -11,9 +11,9 @@ from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 
 from populace.actors.adapter_sweeper import AdapterSweeper
-from populace.actors.catalogue import Catalogue, interaction_record, interaction_view, model_view
+from populace.actors.catalogue import Catalogue, interaction_view, model_view
 from populace.actors.clock import Clock
-from populace.actors.engine import AdapterRef, Engine, Message
+from populace.actors.engine import AdapterRef, Engine
 from populace.actors.errors import EngineUnavailable, HostOverloaded, HostUnavailable, TurnExpired
 from populace.actors.hosts import ApiKey, ChatRequest, HostStatistics, ModelPage, ModelView, Revision
 from populace.actors.log_compactor import LogCompactor
@@ -22,18 +22,12 @@ from populace.actors.personal_model import PersonalModel
 from populace.actors.tickets import Tickets
 from populace.actors.turn import Interaction, ModelId, Reply, TurnGrant, TurnRequest
 from populace.actors.turn_director import direct_turn
+from populace.actors.turn_log import HISTORY_TURNS_MAX, TurnLog
 from populace.policies.compaction import FREE_BYTES_MIN
 from populace.policies.log_retention import LogLimits
 from populace.policies.passivation import IdleQueue
-from populace.storage import ledger
-from populace.storage.errors import ModelNotFound, OperationConflict, PositionConflict
-from populace.storage.ledger import StoredModel
-from populace.storage.records import InteractionRecord
+from populace.storage.errors import ModelNotFound, PositionConflict
 from populace.storage.store import Store
-from populace.storage.transaction import WriteTransaction
-
-HISTORY_TURNS_MAX = 64
-"""Earlier turns that a grant carries at most; the prompt takes as many of them as fit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,11 +63,21 @@ class ModelHost:
         self._limits = limits or HostLimits()
         self._tickets = Tickets()
         self._owned = OwnedShards(
-            store, shards, owner=f"{name}/{self._tickets.incarnation}", on_lost=self._forget_shard
+            store,
+            shards,
+            owner=f"{name}/{self._tickets.incarnation}",
+            clock=clock,
+            on_lost=self._forget_shard,
         )
         self._catalogue = Catalogue(self._owned, store, base=base, clock=clock)
         self._adapters = AdapterSweeper(store, self._owned)
-        self._logs = LogCompactor(self._owned, self._catalogue.shard, clock=clock, limits=self._limits.log)
+        self._turn_log = TurnLog(
+            self._owned,
+            self._catalogue.shard,
+            clock=clock,
+            operation_seconds_kept=self._limits.operation_seconds_kept,
+        )
+        self._logs = LogCompactor(self._owned, self._catalogue.shard, limits=self._limits.log)
         self._active: dict[ModelId, PersonalModel] = {}
         self._idle: IdleQueue[ModelId] = IdleQueue()
         self._erasing: set[ModelId] = set()
@@ -84,7 +88,7 @@ class ModelHost:
         self._refusals = 0
 
     async def begin_turn(self, request: TurnRequest) -> TurnGrant | Interaction:
-        replay = self._find_operation(request)
+        replay = self._turn_log.find(request)
         if replay is not None:
             return replay
         model = self._activate(request.model)
@@ -101,8 +105,8 @@ class ModelHost:
             raise
         try:
             # A duplicate that waited behind the first finds it committed now.
-            replay = self._find_operation(request)
-            history = self._history(grant) if replay is None else ()
+            replay = self._turn_log.find(request)
+            history = self._turn_log.history(grant) if replay is None else ()
         except Exception:
             model.release(grant)
             raise
@@ -118,7 +122,7 @@ class ModelHost:
             return await self._adopt(grant, reply)
         model = self._active.get(grant.model)
         if model is None or not model.is_running(grant):
-            replay = self._find_operation(grant.request)
+            replay = self._turn_log.find(grant.request)
             if replay is not None:
                 return replay
             raise TurnExpired(grant.model.name, "its deadline passed or its caller gave it up")
@@ -230,6 +234,10 @@ class ModelHost:
         """Remove adapters of erased models; answers how many. Called by the runtime's clock."""
         return await self._adapters.sweep()
 
+    async def record_time(self) -> None:
+        """Remember how long the shards were served; see ``policies/served_time.py``."""
+        await self._owned.record_time()
+
     def passivate(self, model: ModelId) -> bool:
         """Passivate one model now if it is idle; answers whether it was active and idle."""
         if model not in self._idle:
@@ -238,13 +246,21 @@ class ModelHost:
         return True
 
     def check_integrity(self) -> None:
-        """Raise ``AssertionError`` unless idle + busy = active and the bytes add up."""
+        """Raise ``AssertionError`` unless idle + busy = active, each on a held shard, and bytes add up.
+
+        Reads no row and waits for nothing: cheap enough for a host that serves.
+        """
+        self._owned.check_integrity()
+        self._idle.check_integrity()
         for model_id, model in self._active.items():
             model.check_integrity()
+            assert model.id == model_id
+            assert self._owned.is_held(self._catalogue.shard(model_id)), f"{model_id} has lost its shard"
             assert model.is_busy != (model_id in self._idle), f"{model_id} is both or neither"
         assert len(self._idle) == sum(model_id in self._idle for model_id in self._active)
         assert self._resident_bytes == sum(model.resident_bytes for model in self._active.values())
         assert self._resident_bytes <= self._limits.resident_bytes_max
+        assert self._tickets.activations >= self._passivations + len(self._active)
 
     def close(self) -> None:
         """Answer everybody who waits, commit what is queued, and release the shards."""
@@ -309,24 +325,14 @@ class ModelHost:
         if self._active.get(model.id) is model and not model.is_busy:
             self._idle.add(model.id, self._clock.monotonic())
 
-    def _find_operation(self, request: TurnRequest) -> Interaction | None:
-        tenant, name = request.model
-        with self._owned.read(self._catalogue.shard(request.model)) as transaction:
-            found = ledger.find_operation(
-                transaction, tenant, name, request.operation, now_ms=self._clock.epoch_ms()
-            )
-        if found is None:
-            return None
-        operation, interaction = found
-        if operation.body_hash != request.body_hash:
-            raise OperationConflict(request.operation)
-        return interaction_view(request.model, interaction, replayed=True)
-
     async def _adopt(self, grant: TurnGrant, reply: Reply) -> Interaction:
         """Commit a turn whose activation was lost with its host or shard, if the log has not moved since."""
         turn = await self.begin_turn(grant.request)
         if isinstance(turn, Interaction):
             return turn
+        if turn.created_ms != grant.created_ms:
+            await self.abandon_turn(turn, "it is a namesake's")
+            raise ModelNotFound(grant.model.name)
         if turn.position != grant.position:
             await self.abandon_turn(turn, "the log moved on")
             raise PositionConflict(grant.model.name, grant.position, turn.position)
@@ -343,28 +349,8 @@ class ModelHost:
             self._erasing.discard(model)
 
     async def _commit(self, model: PersonalModel, grant: TurnGrant, reply: Reply) -> Interaction:
-        now_ms = self._clock.epoch_ms()
-        record = interaction_record(grant, reply, now_ms)
-        expires_ms = now_ms + int(self._limits.operation_seconds_kept * 1000)
-        tenant, name = grant.model
-
-        def commit(txn: WriteTransaction) -> tuple[InteractionRecord, StoredModel]:
-            interaction = ledger.commit_turn(
-                txn,
-                tenant,
-                name,
-                record,
-                body_hash=grant.body_hash,
-                expected_position=grant.position,
-                expires_ms=expires_ms,
-                now_ms=now_ms,
-            )
-            stored = ledger.read_model(txn, tenant, name)
-            assert stored is not None, "a model that a turn was committed for exists"
-            return interaction, stored
-
         try:
-            interaction, stored = await self._owned.write(self._catalogue.shard(grant.model), commit)
+            interaction, stored = await self._turn_log.append(grant, reply)
         except BaseException:
             model.release(grant)
             raise
@@ -373,17 +359,6 @@ class ModelHost:
         self._turns += 1
         self._logs.note_turn(stored)
         return interaction_view(grant.model, interaction)
-
-    def _history(self, grant: TurnGrant) -> tuple[tuple[Message, ...], ...]:
-        if grant.history_of is None:
-            return ()
-        start = max(0, grant.position - HISTORY_TURNS_MAX)
-        log = self._catalogue.log(grant.model, start, grant.position - start)
-        return tuple(
-            (*turn.messages, Message("assistant", turn.reply))
-            for turn in log
-            if turn.conversation == grant.history_of
-        )
 
     def _adapter_of(self, digest: str) -> AdapterRef:
         return AdapterRef(digest, str(self._store.revisions.path(digest)))

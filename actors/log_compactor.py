@@ -10,7 +10,6 @@ import logging
 from collections.abc import Callable
 from itertools import islice
 
-from populace.actors.clock import Clock
 from populace.actors.owned_shards import OwnedShards
 from populace.actors.turn import ModelId
 from populace.policies.log_retention import InteractionSize, LogExtent, LogLimits, keep_from
@@ -30,12 +29,9 @@ STEP_MAX = 256
 class LogCompactor:
     """At most one look at a time for each model."""
 
-    def __init__(
-        self, shards: OwnedShards, shard_of: Callable[[ModelId], int], *, clock: Clock, limits: LogLimits
-    ) -> None:
+    def __init__(self, shards: OwnedShards, shard_of: Callable[[ModelId], int], *, limits: LogLimits) -> None:
         self._shards = shards
         self._shard_of = shard_of
-        self._clock = clock
         self._limits = limits
         self._looks: dict[ModelId, asyncio.Task[None]] = {}
 
@@ -72,10 +68,9 @@ class LogCompactor:
             logger.exception("the log of %s was not compacted", model)
 
     async def _step(self, model: ModelId) -> bool:
-        now_ms = self._clock.epoch_ms()
-        return await self._shards.write(
-            self._shard_of(model), lambda txn: compact(txn, model, self._limits, now_ms)
-        )
+        number = self._shard_of(model)
+        now_ms = self._shards.served_ms(number)
+        return await self._shards.write(number, lambda txn: compact(txn, model, self._limits, now_ms))
 
 
 def compact(txn: WriteTransaction, model: ModelId, limits: LogLimits, now_ms: int) -> bool:
@@ -106,7 +101,7 @@ def _keep_from(txn: ReadTransaction, model: ModelId, head: HeadRecord, limits: L
     )
     free = min(head.operations_start - head.log_start, STEP_MAX)
     oldest = (
-        InteractionSize(record.created_ms, len(data))
+        InteractionSize(record.created_ms if record.served_ms is None else record.served_ms, len(data))
         for record, data in islice(log.walk_log(txn, *model, head.log_start), free)
     )
     return keep_from(extent, oldest, limits, now_ms)

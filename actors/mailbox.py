@@ -46,6 +46,12 @@ class Mailbox:
         if letter in self._letters:
             self._letters.remove(letter)
 
+    def check_integrity(self) -> None:
+        """Raise ``AssertionError`` if a letter is here that was answered, or more than there is room for."""
+        assert len(self._letters) <= self._capacity, "there are more letters than there is room for"
+        for letter in self._letters:
+            assert not letter.granted.done() or letter.granted.cancelled(), "an answered letter still waits"
+
     def fail(self, error: Exception) -> None:
         """Answer every waiting letter with ``error``, so that nobody hangs."""
         while (letter := self.take()) is not None:

@@ -15,11 +15,14 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TypeVar
 
+from populace.actors.clock import Clock
 from populace.actors.hosts import StoreStatistics
 from populace.policies.compaction import erasure_due, worth_compacting
+from populace.policies.served_time import SECONDS_FORGOTTEN_MAX, SECONDS_UNRECORDED, ServedTime
 from populace.storage.committer import Committer
 from populace.storage.errors import DiskFull, DiskRefused, Fenced, ShardStopped, StorageError, UnknownOutcome
 from populace.storage.files import disk_named
+from populace.storage.ownership import store_served_ms, stored_served_ms
 from populace.storage.shard import Shard
 from populace.storage.shard_statistics import ShardStatistics
 from populace.storage.store import Store
@@ -32,10 +35,11 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class OwnedShard:
-    """An open environment and the one thread that writes to it."""
+    """An open environment, the one thread that writes to it, and its time."""
 
     shard: Shard
     committer: Committer
+    served: ServedTime
 
     def close(self) -> None:
         self.committer.close()
@@ -46,9 +50,16 @@ class OwnedShards:
     """Reads and writes by shard number; ``on_lost`` is told when a shard's activations are stale."""
 
     def __init__(
-        self, store: Store, numbers: Iterable[int], *, owner: str, on_lost: Callable[[int, Exception], None]
+        self,
+        store: Store,
+        numbers: Iterable[int],
+        *,
+        owner: str,
+        clock: Clock,
+        on_lost: Callable[[int, Exception], None],
     ) -> None:
         self._store = store
+        self._clock = clock
         self._owner = owner
         self._on_lost = on_lost
         self._numbers = tuple(numbers)
@@ -59,7 +70,7 @@ class OwnedShards:
         self._recoverer = ThreadPoolExecutor(1, thread_name_prefix="populace-recover")
         self._closed = False
         for number in self._numbers:
-            self._open[number] = self._take(number)
+            self._open[number] = self._own(store.open_shard(number, owner))
 
     @property
     def numbers(self) -> tuple[int, ...]:
@@ -84,11 +95,36 @@ class OwnedShards:
         ``StoreDamaged``. A cancelled caller does not stop the commit.
         """
         owned = self._shard(number)
+        now_ms = self.served_ms(number)
+        is_recorded = owned.served.is_unrecorded(now_ms, SECONDS_UNRECORDED)
+
+        def timed(txn: WriteTransaction) -> T:
+            outcome = operation(txn)
+            store_served_ms(txn, now_ms)
+            return outcome
+
         try:
-            return await asyncio.shield(owned.committer.commit(operation))
+            outcome = await asyncio.shield(owned.committer.commit(timed if is_recorded else operation))
+            if is_recorded:
+                owned.served.note_recorded(now_ms)
+            return outcome
         except (UnknownOutcome, Fenced, ShardStopped) as error:
             self._lose(number, owned, error)
             raise
+
+    def served_ms(self, number: int) -> int:
+        """The shard's time, by which what it holds grows old. Raises as ``read`` does."""
+        return self._shard(number).served.now_ms(self._clock.monotonic())
+
+    async def record_time(self) -> None:
+        """Let the shards that nobody wrote to for long know that they were served meanwhile."""
+        for number, owned in list(self._open.items()):
+            now_ms = owned.served.now_ms(self._clock.monotonic())
+            if owned.served.is_unrecorded(now_ms, SECONDS_FORGOTTEN_MAX):
+                try:
+                    await self.write(number, lambda txn: None)
+                except StorageError as error:
+                    logger.warning("the time of shard %d was not recorded: %s", number, error)
 
     async def compact(self, *, free_bytes_min: int, now_ms: int) -> int:
         """Compact the shards whose files are worth it, one at a time on a thread; answers how many.
@@ -152,7 +188,23 @@ class OwnedShards:
         statistics = [owned.committer.statistics() for owned in self._open.values()]
         return sum(one.commits for one in statistics), sum(one.batches for one in statistics)
 
+    def is_held(self, number: int) -> bool:
+        return number in self._open
+
     def check_integrity(self) -> None:
+        """Raise ``AssertionError`` unless each shard is in one state and its queue adds up. Reads no row."""
+        open_, lost, recovering = set(self._open), set(self._lost), set(self._recovering)
+        assert open_ | lost | recovering <= set(self._numbers), "a shard is held that is not this host's"
+        assert not open_ & lost, "a lost shard is open"
+        assert not recovering & (open_ | lost), "a shard is recovered that is open or lost"
+        assert not (self._closed and (open_ or recovering)), "a shard outlives the host's end"
+        for owned in self._open.values():
+            owned.committer.check_integrity()
+            owned.shard.check_reads()
+            owned.served.check_integrity(self._clock.monotonic())
+
+    def check_rows(self) -> None:
+        """Raise ``AssertionError`` if a row breaks a law. Reads every row of every shard."""
         for owned in self._open.values():
             owned.shard.check_integrity()
 
@@ -178,9 +230,12 @@ class OwnedShards:
             owned = self._open[number] = self._recovered(number)
         return owned
 
-    def _take(self, number: int) -> OwnedShard:
-        shard = self._store.open_shard(number, self._owner)
-        return OwnedShard(shard, Committer(shard))
+    def _own(self, shard: Shard) -> OwnedShard:
+        with shard.read() as transaction:
+            stored_ms = stored_served_ms(transaction)
+        wall_ms, monotonic_s = self._clock.epoch_ms(), self._clock.monotonic()
+        served = ServedTime(stored_ms, wall_ms=wall_ms, monotonic_s=monotonic_s)
+        return OwnedShard(shard, Committer(shard), served)
 
     def _lose(self, number: int, owned: OwnedShard, error: Exception) -> None:
         if self._open.get(number) is not owned:
@@ -210,4 +265,4 @@ class OwnedShards:
             if error.retry_after_s is None:
                 self._lost[number] = error
             raise
-        return OwnedShard(shard, Committer(shard))
+        return self._own(shard)

@@ -172,13 +172,18 @@ class PersonalModel:
 
     def check_integrity(self) -> None:
         """Raise ``AssertionError`` unless turns and mail are where the phase allows them."""
-        if self._lifecycle.phase is Phase.GONE:
-            assert self._running is None, "a gone model runs nothing"
-            assert len(self._mailbox) == 0, "a gone model has no mail"
+        phase, running = self._lifecycle.phase, self._running
+        self._mailbox.check_integrity()
+        if phase is Phase.GONE:
+            assert running is None, "a gone model runs nothing"
+        if phase is not Phase.ACTIVE:
+            assert len(self._mailbox) == 0, "a model that leaves has no mail"
+            assert self._drained.is_set() == (running is None), "it is drained once its last turn has ended"
         if len(self._mailbox) > 0:
-            assert self._running is not None, "mail waits although no turn runs"
-        if self._running is not None:
-            assert self._running.grant.position == self.stored.head.log_position
+            assert running is not None, "mail waits although no turn runs"
+        if running is not None:
+            assert running.grant.model == self.id
+            assert running.grant.position == self.stored.head.log_position
 
     def _revision_of(self, alias: str) -> str:
         aliases = self.stored.aliases
@@ -210,6 +215,7 @@ class PersonalModel:
         self._tickets += 1
         return TurnGrant(
             model=self.id,
+            created_ms=self.stored.identity.created_ms,
             operation=request.operation,
             body_hash=request.body_hash,
             ticket=f"{self._incarnation}:{self._tickets}",

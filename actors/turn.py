@@ -43,9 +43,11 @@ class TurnGrant:
     ``adapter`` None means the model has no revision yet and answers with the base alone;
     ``revision`` is then ``base``. ``position`` is the log position that the turn will get.
     ``history`` holds earlier turns of the conversation, oldest first, each with its reply.
+    ``created_ms`` tells the model from a namesake that was created after it was deleted.
     """
 
     model: ModelId
+    created_ms: int
     operation: str
     body_hash: bytes
     ticket: str

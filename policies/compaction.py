@@ -28,5 +28,9 @@ def worth_compacting(
 
 
 def erasure_due(bytes_used: int, erased_seconds: float) -> bool:
-    """Whether a shard whose first uncompacted erasure was ``erased_seconds`` ago is to be compacted now."""
-    return erased_seconds >= min(ERASED_SECONDS_MAX, bytes_used / 2**30 * ERASED_SECONDS_PER_GIB)
+    """Whether a shard whose first uncompacted erasure was ``erased_seconds`` ago is to be compacted now.
+
+    One that is to come, by a wall clock that was set back, is not waited for.
+    """
+    wait_s = min(ERASED_SECONDS_MAX, bytes_used / 2**30 * ERASED_SECONDS_PER_GIB)
+    return not 0 <= erased_seconds < wait_s

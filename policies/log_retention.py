@@ -19,8 +19,9 @@ from typing import NamedTuple
 class LogLimits:
     """The bounds of one model's log.
 
-    Interactions are kept for ``seconds_kept``, and the ``interactions_min`` newest for longer. More
-    than ``interactions_max`` of them or more than ``bytes_max`` are never kept.
+    Interactions are kept for ``seconds_kept`` of served time, see ``policies/served_time.py``, and the
+    ``interactions_min`` newest for longer. More than ``interactions_max`` of them or more than
+    ``bytes_max`` are never kept.
     """
 
     interactions_min: int = 64
@@ -42,9 +43,9 @@ class LogExtent(NamedTuple):
 
 
 class InteractionSize(NamedTuple):
-    """What the policy knows of one interaction: when it was made and its bytes on disk."""
+    """What the policy knows of one interaction: when it was made, in served time, and its bytes on disk."""
 
-    created_ms: int
+    made_ms: int
     bytes_kept: int
 
 
@@ -60,7 +61,7 @@ def keep_from(log: LogExtent, oldest: Iterable[InteractionSize], limits: LogLimi
     position, bytes_kept = log.start, log.bytes_kept
     for interaction in oldest:
         is_over = log.position - position > limits.interactions_max or bytes_kept > limits.bytes_max
-        is_old = interaction.created_ms <= old_ms and position < droppable_until
+        is_old = interaction.made_ms <= old_ms and position < droppable_until
         if not is_over and not is_old:
             break
         position += 1

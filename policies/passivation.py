@@ -31,6 +31,11 @@ class IdleQueue(Generic[Key]):
     def discard(self, key: Key) -> None:
         self._idle_since.pop(key, None)
 
+    def check_integrity(self) -> None:
+        """Raise ``AssertionError`` unless those who became idle earlier come first."""
+        times = list(self._idle_since.values())
+        assert times == sorted(times), "the idle queue is out of order"
+
     def longest_idle(self) -> Key | None:
         return next(iter(self._idle_since), None)
 

@@ -92,7 +92,9 @@ class Directory:
 
     async def list_keys(self, tenant: str | None = None) -> tuple[ApiKey, ...]:
         pages: list[tuple[ApiKey, ...]] = await self._everywhere("list_keys", tenant)
-        return tuple(sorted((key for page in pages for key in page), key=lambda key: key.created_ms))
+        return tuple(
+            sorted((key for page in pages for key in page), key=lambda key: (key.created_ms, key.key_id))
+        )
 
     async def revoke_key(self, key_id: str) -> ApiKey | None:
         return await self._retry(ModelId(KEY_SHARD_TENANT, key_id), "revoke_key", key_id)

@@ -192,7 +192,9 @@ class HostActor:
             await self._host.abandon_turn(task.result(), "its caller left")
 
     async def check_integrity(self) -> None:
+        """Raise ``AssertionError`` unless the host's books balance and each waiting call has one token."""
         self._host.check_integrity()
+        assert {task: token for token, task in self._waiting.items()} == self._tokens_of
 
     async def close(self) -> None:
         if self._sweeper is not None:

@@ -1,4 +1,4 @@
-"""What a host does from time to time: passivate idle models, write files anew, remove erased adapters."""
+"""What a host does from time to time: passivate, check its books, compact, remove erased adapters."""
 
 import asyncio
 import itertools
@@ -10,7 +10,7 @@ from populace.actors.host import ModelHost
 logger = logging.getLogger(__name__)
 
 COMPACTION_SWEEPS = 12
-"""Compaction comes with each of so many sweeps, also after a disk that was too full for it."""
+"""Checks and compaction come with each of so many sweeps, also after a disk that was too full."""
 
 
 async def sweep(host: ModelHost, *, seconds: float) -> NoReturn:
@@ -30,6 +30,12 @@ async def _sweep_once(host: ModelHost, *, compacts: bool) -> None:
         logger.info("Passivated %d idle models", count)
     if not compacts:
         return
+    try:
+        host.check_integrity()
+    except AssertionError:
+        # A bug of ours; whoever is served well goes on to be.
+        logger.exception("the books of %s do not balance", host.name)
+    await host.record_time()
     if count := await host.compact_shards():
         logger.info("Compacted %d shards", count)
     if count := await host.sweep_adapters():

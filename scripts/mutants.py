@@ -112,7 +112,7 @@ MUTANTS = (
             Edit(
                 "actors/host.py",
                 "        except BaseException:\n            model.release(grant)\n",
-                "            key = keys.interaction(tenant, name, interaction.position)\n"
+                "            key = keys.interaction(*grant.model, interaction.position)\n"
                 "            data = interaction.pack()\n"
                 "            await self._owned.write(\n"
                 "                self._catalogue.shard(grant.model), lambda txn: txn.put(key, data)\n"
@@ -121,8 +121,9 @@ MUTANTS = (
             ),
             Edit(
                 "actors/host.py",
-                "from populace.storage import ledger\n",
-                "from populace.storage import keys, ledger\n",
+                "from populace.storage.errors import ModelNotFound, PositionConflict\n",
+                "from populace.storage import keys\n"
+                "from populace.storage.errors import ModelNotFound, PositionConflict\n",
             ),
         ),
         ("tests/storage/test_ledger.py", "tests/storage/test_ledger_machine.py"),

@@ -67,6 +67,9 @@ class Committer:
         self._closing = False
         self._commits = 0
         self._batches = 0
+        self._submitted = 0
+        self._answered = 0
+        self._in_hand = 0
         self._thread = threading.Thread(target=self._run, name=f"populace-commit-{shard.number}", daemon=True)
         self._thread.start()
 
@@ -105,6 +108,14 @@ class Committer:
         with self._changed:
             return CommitterStatistics(self._commits, self._batches, len(self._queue))
 
+    def check_integrity(self) -> None:
+        """Raise ``AssertionError`` unless every write was answered, is being written, or waits in bounds."""
+        with self._changed:
+            assert self._submitted == self._answered + self._in_hand + len(self._queue), "a write is missing"
+            assert len(self._queue) <= self._queue_max, "the queue is over its bound"
+            assert self._in_hand <= self._batch_max, "the batch is over its bound"
+            assert self._closing or self._thread.is_alive(), "nobody writes any more"
+
     def _enqueue(self, waiting: _Waiting) -> None:
         with self._changed:
             if self._closing:
@@ -112,6 +123,7 @@ class Committer:
             if len(self._queue) >= self._queue_max:
                 raise WriteQueueFull(self._shard.number, len(self._queue))
             self._queue.append(waiting)
+            self._submitted += 1
             # The thread sleeps only on an empty queue.
             if len(self._queue) == 1:
                 self._changed.notify()
@@ -121,12 +133,16 @@ class Committer:
             begun = [waiting for waiting in batch if _begin(waiting)]
             if begun:
                 _deliver(begun, self._commit(begun))
+            with self._changed:
+                self._answered += len(batch)
+                self._in_hand = 0
 
     def _wait_batch(self) -> list[_Waiting]:
         """Take the next batch; empty when closed and drained."""
         with self._changed:
             self._changed.wait_for(lambda: self._queue or self._closing)
-            return [self._queue.popleft() for _ in range(min(len(self._queue), self._batch_max))]
+            self._in_hand = min(len(self._queue), self._batch_max)
+            return [self._queue.popleft() for _ in range(self._in_hand)]
 
     def _commit(self, batch: Sequence[_Waiting]) -> list[object]:
         try:

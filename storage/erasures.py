@@ -15,7 +15,7 @@ from populace.storage.errors import ModelNotFound, RecordInvalid
 from populace.storage.records import DataKeyRecord, ErasureRecord
 from populace.storage.transaction import ReadTransaction, WriteTransaction
 
-_ERASED = struct.Struct(">QQ")
+_ERASED = struct.Struct(">qQ")
 
 
 class Erased(NamedTuple):

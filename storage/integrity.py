@@ -28,7 +28,7 @@ def check(txn: ReadTransaction) -> None:
         rows += sum(1 for prefix in prefixes for _ in txn.scan(prefix))
     for prefix in (keys.api_keys(), keys.erasures(), keys.orphans()):
         rows += sum(1 for _ in txn.scan(prefix))
-    headers = (keys.EPOCH_KEY, keys.ERASED_KEY, keys.SHARD_KEY)
+    headers = (keys.EPOCH_KEY, keys.ERASED_KEY, keys.SHARD_KEY, keys.SERVED_KEY)
     rows += sum(1 for key in headers if txn.get(key) is not None)
     total = sum(1 for _ in txn.scan(b""))
     assert rows == total, f"{total - rows} rows belong to no model"

@@ -3,8 +3,9 @@
 On disk (schema 3), every integer big-endian, every name ASCII without NUL::
 
     !epoch                                    -> u64 epoch, owner (UTF-8)
-    !erased                                   -> u64 ms, u64 count: the erasures since the last compaction
+    !erased                                   -> i64 ms, u64 count: the erasures since the last compaction
     !shard                                    -> u32 schema, u32 shard, u32 shard count
+    !served                                   -> i64 ms, until when the shard was served
     d tenant NUL name NUL                     -> DataKeyRecord
     i tenant NUL name NUL                     -> IdentityRecord
     h tenant NUL name NUL                     -> HeadRecord
@@ -42,6 +43,7 @@ RESERVED_MODEL_NAMES = frozenset({"base", "population"})
 EPOCH_KEY = b"!epoch"
 ERASED_KEY = b"!erased"
 SHARD_KEY = b"!shard"
+SERVED_KEY = b"!served"
 
 _DATA_KEY = b"d"
 _IDENTITY = b"i"

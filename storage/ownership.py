@@ -1,4 +1,4 @@
-"""Who may write a shard: the epoch and the shard header, as rows of the shard itself.
+"""Who may write a shard, and for how long it was served, as rows of the shard itself.
 
 The rows' layout is in ``storage/keys.py``. Only the place of the schema number and of the
 epoch is fixed for all releases, so that an older release can refuse a newer shard and a newer
@@ -13,6 +13,7 @@ from populace.storage.transaction import ReadTransaction, WriteTransaction
 
 _EPOCH = struct.Struct(">Q")
 _SHARD = struct.Struct(">III")
+_SERVED = struct.Struct(">q")
 
 
 def write_header(txn: WriteTransaction, number: int, shard_count: int) -> None:
@@ -51,3 +52,13 @@ def stored_owner(txn: ReadTransaction) -> str | None:
     """Return what the newest owner calls itself, None before the first."""
     stored = txn.get(keys.EPOCH_KEY)
     return None if stored is None else stored[_EPOCH.size :].decode()
+
+
+def stored_served_ms(txn: ReadTransaction) -> int | None:
+    """Return until when the shard was served, in the time that retention counts; None before a write."""
+    stored = txn.get(keys.SERVED_KEY)
+    return None if stored is None else _SERVED.unpack(stored)[0]
+
+
+def store_served_ms(txn: WriteTransaction, now_ms: int) -> None:
+    txn.put(keys.SERVED_KEY, _SERVED.pack(now_ms))

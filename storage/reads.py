@@ -71,6 +71,12 @@ class ReadsInProgress:
                 read.is_reported = True
                 logger.warning("a read of shard %d on thread %s lasts and pins its pages", shard, read.thread)
 
+    def check_integrity(self) -> None:
+        """Raise ``AssertionError`` if a read outlived its thread: nobody will end it."""
+        alive = {thread.ident for thread in threading.enumerate()}
+        left = [read.thread_id for read in self.now() if read.thread_id not in alive]
+        assert not left, f"reads of the ended threads {left} are still in progress"
+
     @contextmanager
     def none_begins(self) -> Generator[bool]:
         """Hold up new reads for the time of the block, which must be short; tells if there are none."""

@@ -126,7 +126,8 @@ class InteractionRecord(Record):
 
     ``messages`` are the request's own (role, content) pairs; the model saw them after the
     ``history_turns`` newest earlier turns of the same ``conversation``. ``previous`` is the chain
-    digest of the interaction before this one, empty for the first.
+    digest of the interaction before this one, empty for the first. ``created_ms`` is what the wall clock
+    said and ``served_ms`` the time that retention counts; None: an older release did not tell them apart.
     """
 
     KIND = "interaction"
@@ -146,6 +147,7 @@ class InteractionRecord(Record):
     conversation: str | None = None
     history_turns: int = 0
     previous: bytes = b""
+    served_ms: int | None = None
 
 
 class OperationRecord(Record):

@@ -243,6 +243,10 @@ class Shard:
         with self.read() as transaction:
             integrity.check(transaction)
 
+    def check_reads(self) -> None:
+        """Raise ``AssertionError`` if a read was never ended, as it would pin its pages for good."""
+        self._reads.check_integrity()
+
     @property
     def is_stopped(self) -> bool:
         """Whether it refuses all work until it is opened again."""

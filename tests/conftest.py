@@ -11,9 +11,12 @@ import pytest
 
 from populace.base import prepare_base
 from populace.config import Settings, enter_quiet_environment, in_ci
+from tests import balanced_books
 
 # Before any test module imports Ray, vLLM or the hub: they read these variables once.
 enter_quiet_environment()
+
+balanced_books.watch()
 
 MUST_RUN_MARKERS = ("engine", "ray")
 
@@ -28,6 +31,23 @@ def pytest_configure() -> None:
     """Print every thread's stack if a native library crashes."""
     if not faulthandler.is_enabled():
         faulthandler.enable()
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_teardown(item: pytest.Item) -> Generator[None]:
+    """Check the books of everything that is alive when a test ends, before its fixtures close it.
+
+    A measurement's shards are too large to be read once more.
+    """
+    unbalanced: AssertionError | None = None
+    if item.get_closest_marker("slow") is None:
+        try:
+            balanced_books.check()
+        except AssertionError as error:
+            unbalanced = error
+    yield
+    if unbalanced is not None:
+        raise unbalanced
 
 
 @pytest.hookimpl(wrapper=True)

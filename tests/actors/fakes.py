@@ -31,6 +31,7 @@ class FakeClock:
 
     def __init__(self) -> None:
         self._now_s = 1000.0
+        self._wall_ahead_s = 0.0
         self._numbers = itertools.count()
         self._timers: list[tuple[float, int, FakeTimer]] = []
 
@@ -38,7 +39,7 @@ class FakeClock:
         return self._now_s
 
     def epoch_ms(self) -> int:
-        return int(self._now_s * 1000)
+        return int((self._now_s + self._wall_ahead_s) * 1000)
 
     def call_later(self, delay_s: float, callback: Callable[[], None]) -> FakeTimer:
         timer = FakeTimer(callback)
@@ -52,6 +53,10 @@ class FakeClock:
             if not timer.is_cancelled:
                 timer.callback()
         self._now_s = until
+
+    def jump(self, seconds: float) -> None:
+        """Set the wall clock forward, or back, while no time passes."""
+        self._wall_ahead_s += seconds
 
     @property
     def timers(self) -> int:

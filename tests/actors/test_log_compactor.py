@@ -121,8 +121,9 @@ async def test_a_long_backlog_is_dropped_in_steps(make_host: MakeHost, clock: Fa
     former = make_host()
     await former.create_model(ADA)
     await take_turns(former, clock, 0, turns)
-    former.close()
     clock.advance(30 * 24 * 3600)
+    await former.record_time()
+    former.close()
     host = make_host(limits=HostLimits(log=SMALL))
 
     await take_turn(host, turn_of(ADA, "next"))
@@ -150,6 +151,7 @@ async def test_a_look_that_fails_is_said_and_the_next_one_does_its_work(
     heir = make_host(limits=HostLimits(operation_seconds_kept=10, log=BRIEF))
     assert (await heir.show_model(ADA)).log_start == 0
     await take_turn(heir, turn_of(ADA, "next"))
+    clock.advance(1000)
     assert heir.passivate(ADA)
     await wait_log_start(heir, 67)
 
@@ -174,7 +176,7 @@ async def test_a_model_that_is_erased_before_its_look_is_no_failure(
 
 def check_shards(host: ModelHost) -> None:
     """Check every row of the host's shards: what is kept is gapless, chained and counted."""
-    host._owned.check_integrity()
+    host._owned.check_rows()
 
 
 async def wait_logged(caplog: pytest.LogCaptureFixture, text: str) -> None:

@@ -18,6 +18,7 @@ from populace.storage.sealing import Sealing
 from populace.storage.shard import Shard
 from populace.storage.store import Store
 from populace.storage.transaction import WriteTransaction
+from tests.actors.fakes import FakeClock
 from tests.actors.turns import SECONDS_MAX
 from tests.storage.disk_recording import Write, record
 from tests.storage.samples import TENANT, commit, create_model, identity
@@ -51,7 +52,13 @@ def losses() -> list[type[Exception]]:
 
 @pytest.fixture
 async def owned(gated: GatedStore, losses: list[type[Exception]]) -> OwnedShards:
-    owned = OwnedShards(gated, [0], owner="the test", on_lost=lambda _, error: losses.append(type(error)))
+    owned = OwnedShards(
+        gated,
+        [0],
+        owner="the test",
+        clock=FakeClock(),
+        on_lost=lambda _, error: losses.append(type(error)),
+    )
     await owned.write(0, lambda txn: create_model(txn, identity(), sealing=gated.sealing))
     await owned.write(0, lambda txn: commit(txn, 0, "op-0"))
     return owned
@@ -155,6 +162,7 @@ async def test_a_shard_whose_disk_failed_refuses_until_it_is_checked_and_then_se
         assert [one.operation for one in ledger.read_log(txn, TENANT, "ada")] == ["op-0", "op-1"]
     assert losses == [UnknownOutcome]
     owned.check_integrity()
+    owned.check_rows()
     owned.close()
 
 

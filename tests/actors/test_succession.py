@@ -7,9 +7,10 @@ import pytest
 
 from populace.actors.host import ModelHost
 from populace.actors.turn import ModelId
-from populace.storage.errors import Fenced, OperationConflict, PositionConflict
+from populace.storage.errors import Fenced, ModelNotFound, OperationConflict, PositionConflict
 from populace.storage.store import Store
 from tests.actors.conftest import MakeHost
+from tests.actors.fakes import FakeClock
 from tests.actors.turns import grant_of, queue_turn, reply, take_turn, turn_of
 
 ADA, BEN = ModelId("acme", "ada"), ModelId("acme", "ben")
@@ -76,6 +77,24 @@ async def test_a_successor_refuses_a_turn_whose_log_has_moved_on(
     assert (conflict.value.expected, conflict.value.stored) == (0, 1)
     assert await successor.read_log(ADA) == (made,)
     assert (await take_turn(successor, turn_of(ADA, "op-1"))).position == 1
+
+
+async def test_a_successor_keeps_a_deleted_models_turn_out_of_its_namesakes_log(
+    host: ModelHost, make_host: MakeHost, clock: FakeClock
+) -> None:
+    await host.create_model(ADA)
+    grant = await grant_of(host, turn_of(ADA))
+    host.close()
+    successor = make_host()
+    await successor.erase_model(ADA)
+    clock.advance(1)
+    await successor.create_model(ADA)
+
+    with pytest.raises(ModelNotFound):
+        await successor.finish_turn(grant, reply())
+
+    assert await successor.read_log(ADA) == ()
+    assert (await take_turn(successor, turn_of(ADA))).position == 0
 
 
 async def test_a_successor_holds_operation_ids_to_their_bodies(host: ModelHost, make_host: MakeHost) -> None:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from populace.policies.compaction import FREE_BYTES_MIN, FREE_SHARE_MIN, worth_compacting
+from populace.policies.compaction import FREE_BYTES_MIN, FREE_SHARE_MIN, erasure_due, worth_compacting
 
 MIB = 2**20
 SIZES = st.integers(0, 2**44)
@@ -36,3 +36,8 @@ def test_a_compaction_gives_back_what_it_copies_and_is_not_worth_it_again(live: 
     if worth_compacting(live + free, free):
         assert free >= live
     assert not worth_compacting(live, 0)
+
+
+def test_a_clock_that_was_set_back_does_not_put_off_what_erasures_left() -> None:
+    assert not erasure_due(2**30, 0.0)
+    assert erasure_due(2**30, -1.0)

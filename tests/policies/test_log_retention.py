@@ -81,6 +81,6 @@ def test_what_is_kept_is_in_bounds_and_nothing_is_dropped_without_a_reason(
             sum(one.bytes_kept for one in [last, *kept]) <= limits.bytes_max
         )
         if was_in_bounds:
-            assert last.created_ms <= NOW_MS - limits.seconds_kept * 1000
+            assert last.made_ms <= NOW_MS - limits.seconds_kept * 1000
             assert len(kept) >= limits.interactions_min
             assert untrained_from is None or position <= untrained_from

@@ -7,12 +7,15 @@ from dataclasses import replace
 
 import pytest
 
+from populace import host_sweep
 from populace.actors.host import HostLimits, ModelHost
 from populace.host_sweep import sweep
+from populace.storage.ownership import stored_served_ms
 from populace.storage.store import Store
 from tests.actors.conftest import MakeHost, clock, make_host, store
+from tests.actors.populations import SHARDS
 from tests.actors.test_compaction import ADA, BEN, bytes_of
-from tests.actors.turns import SECONDS_MAX, take_turn, turn_of
+from tests.actors.turns import SECONDS_MAX, take_turn, turn_of, wait_until
 
 __all__ = ["clock", "make_host", "store"]  # fixtures
 
@@ -46,3 +49,34 @@ async def test_a_sweep_that_fails_is_logged_and_the_next_one_tries_again(
         await sweeping
 
     assert caplog.text.count("a sweep of") == 1
+
+
+async def test_a_sweep_says_if_the_books_do_not_balance_and_goes_on(
+    make_host: MakeHost, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(host_sweep, "COMPACTION_SWEEPS", 1)
+    host = make_host()
+    sweeping = asyncio.create_task(sweep(host, seconds=0.001))
+
+    def said() -> int:
+        return caplog.text.count("the books of host-0 do not balance")
+
+    async def is_time_recorded() -> bool:
+        return all(served_ms(host, number) is not None for number in range(SHARDS))
+
+    async def is_said_twice() -> bool:
+        return said() >= 2
+
+    await wait_until(is_time_recorded)
+    assert said() == 0
+    host._resident_bytes += 1
+    await wait_until(is_said_twice)
+    host._resident_bytes -= 1
+    sweeping.cancel()
+    with suppress(asyncio.CancelledError):
+        await sweeping
+
+
+def served_ms(host: ModelHost, number: int) -> int | None:
+    with host._owned.read(number) as transaction:
+        return stored_served_ms(transaction)

@@ -18,6 +18,7 @@ from tests.runtime.gateway.scripted_engine import BASE
 ADA = ModelId("acme", "ada")
 GRANT = TurnGrant(
     model=ADA,
+    created_ms=0,
     operation="key-k",
     body_hash=b"",
     ticket="1",

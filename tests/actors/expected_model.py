@@ -1,0 +1,68 @@
+"""A personal model as a dict would keep it: what was acknowledged, and what that promises."""
+
+from dataclasses import dataclass, field, replace
+
+from populace.actors.host import HostLimits
+from populace.actors.hosts import ModelView
+from populace.actors.turn import Interaction, TurnRequest
+from populace.policies.log_retention import LogLimits
+
+LIMITS = HostLimits(
+    idle_seconds_max=50,
+    mailbox_max=3,
+    operation_seconds_kept=200,
+    shard_free_bytes_min=1,
+    log=LogLimits(interactions_min=2, seconds_kept=500, interactions_max=12),
+)
+
+
+@dataclass
+class Taken:
+    """What took effect under an operation id, and when: in seconds that passed, whatever clocks say."""
+
+    body: bytes
+    position: int
+    at_s: float
+
+    def is_kept(self, now_s: float) -> bool:
+        return now_s - self.at_s < LIMITS.operation_seconds_kept
+
+
+@dataclass
+class ExpectedModel:
+    """``start`` is the oldest position that was seen to be kept; ``made_s`` says when each turn was made."""
+
+    log: list[Interaction] = field(default_factory=list[Interaction])
+    made_s: list[float] = field(default_factory=list[float])
+    taken: dict[str, Taken] = field(default_factory=dict[str, Taken])
+    aliases: dict[str, str] = field(default_factory=dict[str, str])
+    start: int = 0
+
+    def append(self, made: Interaction, body: bytes, now_s: float) -> None:
+        """Add a turn that was just acknowledged; its id must not be one that still names another."""
+        before = self.taken.get(made.operation)
+        assert before is None or not before.is_kept(now_s), f"{made.operation} took effect twice"
+        assert made.position == len(self.log)
+        self.log.append(replace(made, replayed=False))
+        self.made_s.append(now_s)
+        self.taken[made.operation] = Taken(body, made.position, now_s)
+
+    def check_replay(self, request: TurnRequest, answer: Interaction) -> None:
+        """Check the answer to a request whose operation took effect before."""
+        taken = self.taken[request.operation]
+        assert taken.body == request.body_hash
+        assert answer == replace(self.log[taken.position], replayed=True)
+
+    def check_kept(self, view: ModelView, kept: tuple[Interaction, ...], now_s: float) -> None:
+        """Check what the store has of the model; what it dropped since, it had a reason to."""
+        assert view.log_position == len(self.log)
+        assert view.aliases == self.aliases
+        assert view.log_start >= self.start
+        for position in range(self.start, view.log_start):
+            is_over = len(self.log) - position > LIMITS.log.interactions_max
+            is_old = now_s - self.made_s[position] >= LIMITS.log.seconds_kept
+            assert is_over or (is_old and position < len(self.log) - LIMITS.log.interactions_min)
+        pinned = [one.position for one in self.taken.values() if one.is_kept(now_s)]
+        assert view.log_start <= min(pinned, default=len(self.log))
+        assert list(kept) == self.log[view.log_start :]
+        self.start = view.log_start
