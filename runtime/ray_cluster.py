@@ -17,7 +17,8 @@ from ray import serve
 
 from populace.actors.engine import BaseInfo
 from populace.actors.errors import StartFailed
-from populace.actors.host import HISTORY_TURNS_MAX, HostLimits
+from populace.actors.host import HostLimits
+from populace.actors.turn_log import HISTORY_TURNS_MAX
 from populace.base import BaseModelFiles
 from populace.config import Settings, enter_own_ray_environment, quiet_environment
 from populace.credentials import Credentials

@@ -147,6 +147,25 @@ MUTANTS = (
         ("tests/runtime/test_host_actor.py",),
     ),
     Mutant(
+        "a request that Ray brings again is generated again",
+        "P2",
+        (Edit("runtime/engines/runs.py", "run = self._runs.get(target.stream_id)", "run = None"),),
+        ("tests/runtime/engines/test_runs.py", "tests/runtime/engines/test_client.py"),
+    ),
+    Mutant(
+        "a request that Ray lost is not sent again",
+        "P8",
+        (
+            Edit(
+                "runtime/engines/client.py",
+                "        if isinstance(error, _CallLost):\n            self.send()\n",
+                "        if isinstance(error, _CallLost):\n            pass\n",
+            ),
+            Edit("runtime/engines/client.py", "SILENT_LOOKS_RESEND = (3, 6, 9)", "SILENT_LOOKS_RESEND = ()"),
+        ),
+        ("tests/runtime/engines/test_client.py",),
+    ),
+    Mutant(
         "no epoch check",
         "P3",
         (Edit("storage/shard.py", "            if stored != self.epoch:\n", "            if False:\n"),),

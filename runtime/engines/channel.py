@@ -4,9 +4,14 @@ Ray carries the request, its errors and its cancellation. The tokens take this w
 streamed Ray result costs a process hop per token and request, while here all tokens that one
 engine step made for one reader leave in a single message (measured: ``docs/measurements``).
 
-A message is the msgpack array of ``[stream id, sequence number, delta fields]``. Stream ids are
-128 random bits that only the reader and the replica know; unknown ones are dropped. A gap in
+A message is the msgpack array of ``[stream id, run, sequence number, delta fields]``. Stream ids
+are 128 random bits that only the reader and the replica know; unknown ones are dropped. A gap in
 the sequence numbers means a lost message: the reader ends the stream with an error.
+
+A row without delta fields says that the replica works on it, and which sequence number is next.
+Replicas send one a second for all that they run, so that a stream tells a reply that takes long
+from one that never comes. Ray may bring one request to two replicas: each draws a random run, and
+the first that is heard is the one that counts.
 """
 
 import asyncio
@@ -35,11 +40,40 @@ MESSAGES_QUEUED_MAX = 10_000
 """Per socket. A reader that falls this far behind loses its streams, not the replica's memory."""
 
 
+LOOK_SECONDS = 1.0
+"""How often a reader looks which of its streams were silent."""
+
+
 class StreamTarget(NamedTuple):
-    """Where a replica sends the deltas of one stream."""
+    """Where a replica sends the deltas of one stream; ``run`` is the replica's own."""
 
     address: str
     stream_id: bytes
+    run: int = 0
+
+
+class Silence(NamedTuple):
+    """Nothing came for this stream at so many looks in a row. ``accepted``: something came before."""
+
+    looks: int
+    accepted: bool
+
+
+Item = Delta | Silence | Exception
+"""What a stream's queue yields. After an exception nothing follows."""
+
+
+class _Stream:
+    """An open stream: what is expected next, and whether it was heard since the last look."""
+
+    __slots__ = ("expected", "heard", "queue", "run", "silent_looks")
+
+    def __init__(self) -> None:
+        self.queue: asyncio.Queue[Item] = asyncio.Queue()
+        self.run: int | None = None
+        self.expected = 0
+        self.heard = False
+        self.silent_looks = 0
 
 
 class TokenReader:
@@ -51,23 +85,24 @@ class TokenReader:
         self._socket.setsockopt(zmq.RCVHWM, MESSAGES_QUEUED_MAX)
         port = self._socket.bind_to_random_port(f"tcp://{interface}")
         self.address = f"tcp://{interface}:{port}"
-        self._streams: dict[bytes, tuple[asyncio.Queue[Delta | Exception], list[int]]] = {}
-        self._task = asyncio.get_running_loop().create_task(self._receive())
+        self._streams: dict[bytes, _Stream] = {}
+        loop = asyncio.get_running_loop()
+        self._tasks = (loop.create_task(self._receive()), loop.create_task(self._listen()))
 
     @contextmanager
-    def stream(self) -> Generator[tuple[StreamTarget, "asyncio.Queue[Delta | Exception]"]]:
-        """Open a stream; its queue yields deltas in order, or the error that ended it."""
+    def stream(self) -> Generator[tuple[StreamTarget, "asyncio.Queue[Item]"]]:
+        """Open a stream; its queue yields deltas in order, silences, or the error that ended it."""
         stream_id = secrets.token_bytes(16)
-        queue: asyncio.Queue[Delta | Exception] = asyncio.Queue()
-        self._streams[stream_id] = (queue, [0])
+        stream = self._streams[stream_id] = _Stream()
         try:
-            yield StreamTarget(self.address, stream_id), queue
+            yield StreamTarget(self.address, stream_id), stream.queue
         finally:
             self._streams.pop(stream_id, None)
 
     def close(self) -> None:
         """Stop reading; open streams end with ``EngineUnavailable``, so that nobody waits for ever."""
-        self._task.cancel()
+        for task in self._tasks:
+            task.cancel()
         self._socket.close(linger=0)
         for stream_id in list(self._streams):
             self._end(stream_id, "the reader of its tokens was closed")
@@ -77,26 +112,38 @@ class TokenReader:
             message = await self._socket.recv()
             try:
                 rows = _msgpack.unpackb(message, use_list=False)
-                for stream_id, sequence, *fields in rows:
-                    self._accept(stream_id, sequence, fields)
+                for stream_id, run, sequence, *fields in rows:
+                    self._accept(stream_id, run, sequence, fields)
             except (ValueError, TypeError, msgpack.UnpackException) as error:
                 # Whoever reaches the port may write to it; one bad message must not end all streams.
                 logger.warning("A message that is no tokens was dropped: %r", error)
 
-    def _accept(self, stream_id: bytes, sequence: int, fields: list[Any]) -> None:
-        opened = self._streams.get(stream_id)
-        if opened is None:
+    async def _listen(self) -> None:
+        while True:
+            await asyncio.sleep(LOOK_SECONDS)
+            for stream in self._streams.values():
+                stream.silent_looks = 0 if stream.heard else stream.silent_looks + 1
+                stream.heard = False
+                if stream.silent_looks:
+                    stream.queue.put_nowait(Silence(stream.silent_looks, stream.run is not None))
+
+    def _accept(self, stream_id: bytes, run: int, sequence: int, fields: list[Any]) -> None:
+        stream = self._streams.get(stream_id)
+        if stream is None:
             return
-        queue, expected = opened
-        if sequence != expected[0]:
+        if stream.run is None:
+            stream.run = run
+        elif run != stream.run:
+            return
+        stream.heard = True
+        if sequence != stream.expected:
             self._end(stream_id, "tokens were lost on the way from the replica")
-            return
-        expected[0] += 1
-        queue.put_nowait(_delta(fields))
+        elif fields:
+            stream.queue.put_nowait(_delta(fields))
+            stream.expected += 1
 
     def _end(self, stream_id: bytes, reason: str) -> None:
-        queue, _ = self._streams.pop(stream_id)
-        queue.put_nowait(EngineUnavailable(reason))
+        self._streams.pop(stream_id).queue.put_nowait(EngineUnavailable(reason))
 
 
 class TokenSender:
@@ -109,15 +156,21 @@ class TokenSender:
         self._pending: dict[str, list[Any]] = {}
 
     def add(self, target: StreamTarget, sequence: int, delta: Delta) -> None:
-        if not self._pending:
-            asyncio.get_running_loop().call_soon(self._flush)
-        row = (target.stream_id, sequence, *_fields(delta))
-        self._pending.setdefault(target.address, []).append(row)
+        self._append(target.address, (target.stream_id, target.run, sequence, *_fields(delta)))
+
+    def add_sign(self, target: StreamTarget, sequence: int) -> None:
+        """Say that the stream is being worked on and that ``sequence`` is its next number."""
+        self._append(target.address, (target.stream_id, target.run, sequence))
 
     def close(self) -> None:
         for socket in self._sockets.values():
             socket.close(linger=0)
         self._sockets.clear()
+
+    def _append(self, address: str, row: tuple[Any, ...]) -> None:
+        if not self._pending:
+            asyncio.get_running_loop().call_soon(self._flush)
+        self._pending.setdefault(address, []).append(row)
 
     def _flush(self) -> None:
         pending, self._pending = self._pending, {}

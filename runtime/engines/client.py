@@ -7,13 +7,19 @@ from collections.abc import AsyncGenerator
 from typing import Any
 
 from ray import serve
-from ray.exceptions import RayError, RayTaskError, TaskCancelledError
+from ray.exceptions import (
+    ActorUnavailableError,
+    ObjectRefStreamEndOfStreamError,
+    RayError,
+    RayTaskError,
+    TaskCancelledError,
+)
 from ray.serve.exceptions import RayServeException
 from ray.util import get_node_ip_address
 
 from populace.actors.engine import BaseInfo, Delta, EngineStatistics, GenerateRequest
 from populace.actors.errors import EngineUnavailable
-from populace.engines.channel import TokenReader
+from populace.engines.channel import LOOK_SECONDS, Item, Silence, StreamTarget, TokenReader
 from populace.storage.errors import PopulaceError
 
 APPLICATION = "populace-engine"
@@ -22,9 +28,26 @@ DEPLOYMENT = "engine"
 LAST_TOKENS_SECONDS = 5.0
 """How long a finished request's last tokens may still be on their way before they count as lost."""
 
+SENDS_MAX = 6
+"""How often one request is sent, all in all."""
+
+SILENT_LOOKS_RESEND = (3, 6, 9)
+"""A replica gives a sign each second: one that was not heard by then may not have got the request."""
+
+SILENT_LOOKS_MAX = 15
+"""A stream that is silent for so long has ended. A busy machine holds a replica up for some seconds."""
+
+
+class _CallLost(Exception):
+    """Ray lost the call or its answer: the replica may run the request, or not know of it."""
+
 
 class ReplicaEngine:
-    """Sends requests to a replica; Ray Serve chooses which. Use it on one event loop."""
+    """Sends requests to a replica; Ray Serve chooses which. Use it on one event loop.
+
+    A request that seems to be lost is sent again. Its replica knows it and runs it once; should
+    another replica get it, what the reader heard first counts.
+    """
 
     def __init__(self, base: BaseInfo) -> None:
         self._base = base
@@ -36,47 +59,42 @@ class ReplicaEngine:
         return self._base
 
     async def generate(self, request: GenerateRequest) -> AsyncGenerator[Delta, None]:
-        """Yield the replica's deltas; ``EngineUnavailable`` if it dies or cannot be reached.
+        """Yield the replica's deltas; ``EngineUnavailable`` if it dies, is silent or cannot be reached.
 
         Closing the generator cancels the request in the replica.
         """
-        if not request.stream:
-            yield await self._whole(request)
-            return
         if self._reader is None:
             self._reader = TokenReader(get_node_ip_address())
         with self._reader.stream() as (target, queue):
-            response = self._remote().generate.remote(request, target)
-            outcome = asyncio.ensure_future(_outcome(response))
-            outcome.add_done_callback(lambda done: _report(done, queue))
+            calls = _Calls(self._remote(), request, target, queue)
+            calls.send()
             try:
                 while True:
-                    delta = await queue.get()
-                    if isinstance(delta, Exception):
-                        raise delta
-                    yield delta
-                    if delta.finish_reason is not None:
-                        return
+                    item = await queue.get()
+                    if isinstance(item, Delta):
+                        if item.finish_reason is not None:
+                            calls.finish()
+                            yield item
+                            return
+                        yield item
+                    elif isinstance(item, Silence):
+                        calls.notice(item)
+                    else:
+                        raise item
             finally:
-                if not outcome.done():
-                    response.cancel()
+                calls.cancel()
 
     async def replica_statistics(self) -> EngineStatistics:
         """Ask a replica for its statistics."""
-        return await _outcome(self._remote().statistics.remote())
+        try:
+            return await _outcome(self._remote().statistics.remote())
+        except _CallLost as error:
+            raise EngineUnavailable(str(error)) from error
 
     def close(self) -> None:
         if self._reader is not None:
             self._reader.close()
             self._reader = None
-
-    async def _whole(self, request: GenerateRequest) -> Delta:
-        response = self._remote().generate_whole.remote(request)
-        try:
-            return await _outcome(response)
-        except asyncio.CancelledError:
-            response.cancel()
-            raise
 
     def _remote(self) -> Any:
         if self._handle is None:
@@ -85,6 +103,60 @@ class ReplicaEngine:
             except RayServeException as error:
                 raise EngineUnavailable(str(error)) from error
         return self._handle
+
+
+class _Calls:
+    """The Serve calls that carry one request: the first, and those that repeat it."""
+
+    def __init__(
+        self, handle: Any, request: GenerateRequest, target: StreamTarget, queue: "asyncio.Queue[Item]"
+    ) -> None:
+        self._handle = handle
+        self._request = request
+        self._target = target
+        self._queue = queue
+        self._sent = 0
+        self._open: dict[asyncio.Future[int], Any] = {}
+
+    def send(self) -> None:
+        """Send the request, again if it was sent before; after ``SENDS_MAX`` times do nothing."""
+        if self._sent == SENDS_MAX:
+            return
+        self._sent += 1
+        response = self._handle.generate.remote(self._request, self._target)
+        outcome = asyncio.ensure_future(_outcome(response))
+        self._open[outcome] = response
+        outcome.add_done_callback(self._ended)
+
+    def notice(self, silence: Silence) -> None:
+        """Send the request again if nobody has taken it; raise ``EngineUnavailable`` in the end."""
+        if silence.looks >= SILENT_LOOKS_MAX:
+            what = "its tokens stopped coming" if silence.accepted else "no replica took the request"
+            raise EngineUnavailable(f"{what} for {silence.looks * LOOK_SECONDS:g} s")
+        if not silence.accepted and silence.looks in SILENT_LOOKS_RESEND:
+            self.send()
+
+    def finish(self) -> None:
+        """Let the calls end by themselves: the reply is whole, and what they bring of no interest."""
+        self._open = {}
+
+    def cancel(self) -> None:
+        """End the request in the replica, if it runs."""
+        calls, self._open = self._open, {}
+        for response in calls.values():
+            response.cancel()
+
+    def _ended(self, outcome: "asyncio.Future[int]") -> None:
+        error = None if outcome.cancelled() else outcome.exception()
+        if self._open.pop(outcome, None) is None or outcome.cancelled():
+            return
+        if isinstance(error, _CallLost):
+            self.send()
+        elif isinstance(error, Exception):
+            self._queue.put_nowait(error)
+        else:
+            lost = EngineUnavailable("the last tokens of the reply were lost on the way from the replica")
+            asyncio.get_running_loop().call_later(LAST_TOKENS_SECONDS, self._queue.put_nowait, lost)
 
 
 async def _outcome(response: Any) -> Any:
@@ -98,19 +170,7 @@ async def _outcome(response: Any) -> Any:
         raise EngineUnavailable(f"the replica failed: {cause!r}") from error
     except TaskCancelledError as error:
         raise EngineUnavailable("the request was cancelled") from error
+    except (ActorUnavailableError, ObjectRefStreamEndOfStreamError) as error:
+        raise _CallLost(str(error).split("\n", 1)[0]) from error
     except (RayError, RayServeException) as error:
         raise EngineUnavailable(str(error).split("\n", 1)[0]) from error
-
-
-def _report(outcome: "asyncio.Future[Any]", queue: "asyncio.Queue[Delta | Exception]") -> None:
-    if outcome.cancelled():
-        return
-    error = outcome.exception()
-    if isinstance(error, Exception):
-        queue.put_nowait(error)
-        return
-    asyncio.get_running_loop().call_later(
-        LAST_TOKENS_SECONDS,
-        queue.put_nowait,
-        EngineUnavailable("the last tokens of the reply were lost on the way from the replica"),
-    )

@@ -7,10 +7,10 @@ from typing import Any, NamedTuple
 
 from ray import serve
 
-from populace.actors.engine import Delta, EngineStatistics, GenerateRequest, OwnedEngine
-from populace.actors.errors import EngineUnavailable
+from populace.actors.engine import EngineStatistics, GenerateRequest, OwnedEngine
 from populace.engines.channel import StreamTarget, TokenSender
 from populace.engines.client import DEPLOYMENT
+from populace.engines.runs import Runs
 
 
 class ReplicaOptions(NamedTuple):
@@ -36,27 +36,14 @@ class EngineReplica:
     async def __init__(self, options: ReplicaOptions) -> None:
         self._sender = TokenSender()
         self._engine = await start_engine(options)
+        self._runs = Runs(self._engine, self._sender)
 
     async def generate(self, request: GenerateRequest, target: StreamTarget) -> int:
-        """Send the deltas to ``target``; answer how many there were when all have left."""
-        sequence = 0
-        async for delta in self._engine.generate(request):
-            self._sender.add(target, sequence, delta)
-            sequence += 1
-        return sequence
+        """Send the deltas to ``target``; answer how many there were when all have left.
 
-    async def generate_whole(self, request: GenerateRequest) -> Delta:
-        """Generate the whole reply and answer it as one delta."""
-        deltas = [delta async for delta in self._engine.generate(request)]
-        if not deltas:
-            raise EngineUnavailable("the engine ended a reply without a finish reason")
-        return Delta(
-            text="".join(delta.text for delta in deltas),
-            token_ids=tuple(token for delta in deltas for token in delta.token_ids),
-            prompt_tokens=deltas[-1].prompt_tokens,
-            logprobs=tuple(row for delta in deltas for row in delta.logprobs),
-            finish_reason=deltas[-1].finish_reason,
-        )
+        May be called again for the same target: the request runs once.
+        """
+        return await self._runs.run(request, target)
 
     async def statistics(self) -> EngineStatistics:
         return self._engine.statistics()
@@ -67,6 +54,7 @@ class EngineReplica:
 
     async def __del__(self) -> None:
         # Ray Serve's documented hook for graceful shutdown; there is no other one.
+        self._runs.close()
         await self._engine.close()
         self._sender.close()
 

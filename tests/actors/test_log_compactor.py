@@ -7,9 +7,10 @@ from collections.abc import AsyncGenerator
 import pytest
 
 from populace.actors.engine import Message
-from populace.actors.host import HISTORY_TURNS_MAX, HostLimits, ModelHost
+from populace.actors.host import HostLimits, ModelHost
 from populace.actors.log_compactor import STEP_MAX, TURNS_BETWEEN_LOOKS
 from populace.actors.turn import ModelId, TurnGrant
+from populace.actors.turn_log import HISTORY_TURNS_MAX
 from populace.policies.log_retention import LogLimits
 from populace.storage.store import Store
 from tests.actors.conftest import MakeHost

@@ -80,11 +80,16 @@ class Served:
 
 
 @contextmanager
-def serve(folder: Path, *, engine: str, data: Path | None = None) -> Generator[Served]:
-    """Start, wait until it is ready, and stop as Ctrl-C does; kill whatever is left."""
+def serve(
+    folder: Path, *, engine: str, data: Path | None = None, module: str = "populace"
+) -> Generator[Served]:
+    """Start, wait until it is ready, and stop as Ctrl-C does; kill whatever is left.
+
+    ``module`` is run as the program ``populace``.
+    """
     data = data or folder / "data"
     config, log, port = folder / "config", folder / "serve.log", free_port()
-    command = [sys.executable, "-m", "populace", "serve", "--port", str(port), "--data", str(data)]
+    command = [sys.executable, "-m", module, "serve", "--port", str(port), "--data", str(data)]
     with log.open("wb") as output:
         process = subprocess.Popen(
             [*command, "--engine", engine],

@@ -1,10 +1,8 @@
-"""Messages between clients and a host actor, and what is left after the actor's process was killed."""
+"""Messages between clients and a host actor."""
 
 import asyncio
-import os
-import signal
 from collections import Counter
-from collections.abc import AsyncGenerator, Generator
+from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import Any
 
@@ -12,21 +10,17 @@ import pytest
 from ray.exceptions import ActorUnavailableError
 
 from populace import host_actor
-from populace.actors.errors import HostUnavailable, TurnExpired
+from populace.actors.errors import HostUnavailable
 from populace.actors.host import HostLimits
-from populace.actors.turn import Interaction, ModelId, TurnGrant
+from populace.actors.turn import ModelId, TurnGrant
 from populace.directory import Directory
 from populace.host_actor import CALLS_PER_MESSAGE_MAX, HostActor, RayHostClient, Waiting
-from populace.storage.errors import ModelExists, ModelNotFound, PositionConflict
+from populace.storage.errors import ModelExists, ModelNotFound
 from populace.storage.store import Store
-from tests.actors.populations import SHARDS, host_options, ray_directory, ray_hosts, ray_running
+from tests.actors.populations import SHARDS, host_options, ray_directory
 from tests.actors.turns import grant_of, queue_turn, reply, take_turn, turn_of, wait_until
 
 ADA, BEN = ModelId("acme", "ada"), ModelId("acme", "ben")
-CLIENTS = 20
-TURNS_OF_A_CLIENT = 8
-ACKNOWLEDGED_BEFORE_THE_KILL = 40
-
 
 Call = tuple[str, tuple[Any, ...], dict[str, Any]]
 
@@ -313,71 +307,3 @@ async def test_a_host_passivates_from_its_first_message_on(
     await wait_until(is_passive)
     assert [one.passivations for one in await directory.statistics()] == [1]
     await actor.close()
-
-
-class Conversation:
-    """A client that takes turns on one model until all are acknowledged, whatever happens to the host."""
-
-    def __init__(self, directory: Directory, number: int, acknowledged: list[Interaction]) -> None:
-        self._directory = directory
-        self._number = number
-        self._acknowledged = acknowledged
-        self._model = model_of(number)
-
-    async def talk(self) -> None:
-        for turn in range(TURNS_OF_A_CLIENT):
-            self._acknowledged.append(await self._say(f"client-{self._number}-turn-{turn}"))
-
-    async def _say(self, operation: str) -> Interaction:
-        while True:
-            granted = await self._directory.begin_turn(turn_of(self._model, operation))
-            if isinstance(granted, Interaction):
-                return granted
-            try:
-                return await self._directory.finish_turn(granted, reply(f"to {operation}"))
-            except (PositionConflict, TurnExpired):
-                continue
-
-
-def model_of(number: int) -> ModelId:
-    return ModelId("acme", f"model-{number % 8}")
-
-
-@pytest.fixture
-def one_ray_host(tmp_path: Path) -> Generator[tuple[Store, list[Any]]]:
-    with ray_running(), ray_hosts(tmp_path / "store", hosts=1) as hosts:
-        yield hosts
-
-
-@pytest.mark.ray
-async def test_every_acknowledged_turn_survives_the_kill_of_its_host_once(
-    one_ray_host: tuple[Store, list[Any]],
-) -> None:
-    store, handles = one_ray_host
-    directory = ray_directory(handles, store)
-    models = [model_of(number) for number in range(8)]
-    await asyncio.gather(*(directory.create_model(model) for model in models))
-    process: int = await handles[0].process_id.remote()
-    acknowledged: list[Interaction] = []
-    talking = [
-        asyncio.ensure_future(Conversation(directory, number, acknowledged).talk())
-        for number in range(CLIENTS)
-    ]
-
-    while len(acknowledged) < ACKNOWLEDGED_BEFORE_THE_KILL:
-        await asyncio.wait(talking, timeout=0.001)
-    os.kill(process, signal.SIGKILL)
-    at_the_kill = len(acknowledged)
-    await asyncio.gather(*talking)
-
-    assert at_the_kill < len(acknowledged) == CLIENTS * TURNS_OF_A_CLIENT
-    assert await handles[0].process_id.remote() != process
-    for model in models:
-        log = await directory.read_log(model, limit=1000)
-        mine = [one for one in acknowledged if one.model == model]
-        assert [one.position for one in log] == list(range(len(mine)))
-        assert {one.operation: (one.position, one.reply) for one in mine} == {
-            one.operation: (one.position, one.reply) for one in log
-        }
-        assert (await take_turn(directory, turn_of(model, "afterwards"))).position == len(log)
-    await handles[0].check_integrity.remote()

@@ -13,21 +13,15 @@ from populace.actors.engine import Delta, TokenLogprob
 from populace.actors.errors import EngineUnavailable
 from populace.engines import channel
 from populace.engines.channel import StreamTarget, TokenReader, TokenSender
+from tests.runtime.engines.receiving import WAIT_SECONDS_MAX, take
 
 _msgpack: Any = msgpack  # it ships no types
 
 LOOPBACK = "127.0.0.1"
-WAIT_SECONDS_MAX = 10.0
 
 
 def delta(number: int) -> Delta:
     return Delta(text=f"token {number}", token_ids=(number,), prompt_tokens=3)
-
-
-async def take(queue: "asyncio.Queue[Delta | Exception]", count: int) -> list[Delta | Exception]:
-    """Receive that many items, or fail."""
-    async with asyncio.timeout(WAIT_SECONDS_MAX):
-        return [await queue.get() for _ in range(count)]
 
 
 @pytest.fixture
@@ -174,7 +168,7 @@ async def test_a_message_that_is_no_tokens_is_dropped(
         sender.add(target, 0, delta(0))
         await take(queue, 1)
         await stranger.send(noise)
-        await stranger.send(_msgpack.packb([[target.stream_id, 1, "after", [], 3, None, None]]))
+        await stranger.send(_msgpack.packb([[target.stream_id, 0, 1, "after", [], 3, None, None]]))
 
         received = await take(queue, 1)
 

@@ -1,0 +1,109 @@
+"""The replies that a replica makes: each request once, however often Ray brings it.
+
+Ray loses a message without saying whether it arrived, and Serve and the client send it again. All
+that carry the same stream id ask for the same reply: the first runs, and the others get its outcome.
+"""
+
+import asyncio
+import secrets
+from contextlib import aclosing
+from typing import Protocol
+
+from populace.actors.engine import Delta, Engine, GenerateRequest
+from populace.actors.errors import EngineUnavailable
+from populace.engines.channel import StreamTarget
+
+SIGN_SECONDS = 1.0
+"""How often a replica says what it works on: soon enough that a client need not send again."""
+
+RUN_SECONDS_KEPT = 60.0
+"""For which an ended run is remembered: longer than a client sends its request again."""
+
+
+class Sender(Protocol):
+    """Where the tokens go."""
+
+    def add(self, target: StreamTarget, sequence: int, delta: Delta) -> None: ...
+
+    def add_sign(self, target: StreamTarget, sequence: int) -> None: ...
+
+
+class _Run:
+    """One reply in the making, or made."""
+
+    def __init__(
+        self, engine: Engine, sender: Sender, request: GenerateRequest, target: StreamTarget
+    ) -> None:
+        self._sender = sender
+        self._target = target._replace(run=secrets.randbits(32))
+        self._sequence = 0
+        self.task = asyncio.create_task(self._stream(engine, request))
+
+    async def _stream(self, engine: Engine, request: GenerateRequest) -> int:
+        async with aclosing(engine.generate(request)) as deltas:
+            if request.stream:
+                async for delta in deltas:
+                    self._send(delta)
+            else:
+                self._send(joined([delta async for delta in deltas]))
+        return self._sequence
+
+    def give_sign(self) -> None:
+        self._sender.add_sign(self._target, self._sequence)
+
+    def _send(self, delta: Delta) -> None:
+        self._sender.add(self._target, self._sequence, delta)
+        self._sequence += 1
+
+
+class Runs:
+    """Makes replies and sends them; used on one event loop."""
+
+    def __init__(self, engine: Engine, sender: Sender) -> None:
+        self._engine = engine
+        self._sender = sender
+        self._runs: dict[bytes, _Run] = {}
+        self._signing = asyncio.create_task(self._sign())
+
+    async def run(self, request: GenerateRequest, target: StreamTarget) -> int:
+        """Send the reply to ``target``; answer how many deltas it was in, or raise what ended it.
+
+        A request that came before is not run again: it waits for the first, or is answered as that
+        was. Whoever is cancelled has a reader who left, and ends the run.
+        """
+        run = self._runs.get(target.stream_id)
+        if run is None:
+            run = self._runs[target.stream_id] = _Run(self._engine, self._sender, request, target)
+            run.task.add_done_callback(lambda _: self._forget_later(target.stream_id))
+        try:
+            return await asyncio.shield(run.task)
+        except asyncio.CancelledError:
+            run.task.cancel()
+            raise
+
+    def close(self) -> None:
+        """Stop giving signs: the readers of what still runs notice."""
+        self._signing.cancel()
+
+    async def _sign(self) -> None:
+        while True:
+            await asyncio.sleep(SIGN_SECONDS)
+            for run in self._runs.values():
+                if not run.task.done():
+                    run.give_sign()
+
+    def _forget_later(self, stream_id: bytes) -> None:
+        asyncio.get_running_loop().call_later(RUN_SECONDS_KEPT, self._runs.pop, stream_id)
+
+
+def joined(deltas: list[Delta]) -> Delta:
+    """Make one delta of a whole reply."""
+    if not deltas:
+        raise EngineUnavailable("the engine ended a reply without a finish reason")
+    return Delta(
+        text="".join(delta.text for delta in deltas),
+        token_ids=tuple(token for delta in deltas for token in delta.token_ids),
+        prompt_tokens=deltas[-1].prompt_tokens,
+        logprobs=tuple(row for delta in deltas for row in delta.logprobs),
+        finish_reason=deltas[-1].finish_reason,
+    )

@@ -1,0 +1,103 @@
+# pyright: reportUnknownMemberType=false
+# Ray's API is partly untyped.
+"""Hosts on a Ray of three nodes, all on this machine: what is left when a host or a whole node is killed."""
+
+import asyncio
+import os
+import signal
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import ray
+from ray.cluster_utils import Cluster
+
+from populace.actors.errors import HostUnavailable
+from populace.host_actor import NAMESPACE
+from tests.actors.conversations import Conversations
+from tests.actors.populations import ray_directory, ray_hosts
+
+pytestmark = pytest.mark.ray
+
+NODES = 3
+CLIENTS = 20
+MODELS = 8
+ACKNOWLEDGED_BEFORE_THE_KILL = 40
+ACKNOWLEDGED_AFTERWARDS = 40
+MOVES_MAX = 20
+"""A host starts on the driver's node once in three times, and is moved away by a restart."""
+
+QUICK_DEATHS = {
+    "health_check_initial_delay_ms": 500,
+    "health_check_period_ms": 500,
+    "health_check_failure_threshold": 3,
+}
+"""Ray's own defaults take 15 s to see that a node is gone; a slow one gets its 10 s all the same."""
+
+
+@contextmanager
+def ray_of_nodes() -> Generator[int]:
+    """A Ray of several nodes; this process is on the first, whose raylet is answered."""
+    cluster: Any = Cluster(
+        initialize_head=True,
+        head_node_args={"num_cpus": 1, "include_dashboard": False, "_system_config": QUICK_DEATHS},
+    )
+    try:
+        for _ in range(NODES - 1):
+            cluster.add_node(num_cpus=1)
+        ray.init(address=cluster.address, namespace=NAMESPACE, log_to_driver=False)
+        yield cluster.head_node.all_processes["raylet"][0].process.pid
+    finally:
+        ray.shutdown()
+        cluster.shutdown()
+
+
+async def process_of(handle: Any) -> psutil.Process:
+    """The host's process; waits for one that restarts."""
+    return psutil.Process(await handle.process_id.options(max_task_retries=-1).remote())
+
+
+async def process_off(raylet: int, handle: Any) -> psutil.Process:
+    """The host's process on another node than this raylet's; Ray chose the node, so it may have to move."""
+    for _ in range(MOVES_MAX):
+        process = await process_of(handle)
+        if process.ppid() != raylet:
+            return process
+        process.kill()
+        process.wait()
+    raise AssertionError("the host always starts on the driver's node")
+
+
+async def successor_of(lost: psutil.Process, handle: Any) -> psutil.Process:
+    """The process in which Ray restarted the host. A host whose raylet is dead may serve on for seconds."""
+    while (process := await process_of(handle)).pid == lost.pid:
+        pass
+    return process
+
+
+@pytest.mark.parametrize("victim", ["host", "node"])
+async def test_every_acknowledged_turn_survives_the_loss_of_a_host_or_of_its_node_once(
+    tmp_path: Path, victim: str
+) -> None:
+    with ray_of_nodes() as drivers_raylet, ray_hosts(tmp_path / "store") as (store, handles):
+        talk = Conversations(ray_directory(handles, store), clients=CLIENTS, models=MODELS)
+        lost = await process_off(drivers_raylet, handles[0])
+        node = lost.ppid()
+
+        await talk.begin()
+        await talk.wait_acknowledged(ACKNOWLEDGED_BEFORE_THE_KILL)
+        os.kill(lost.pid if victim == "host" else node, signal.SIGKILL)
+        successor = await successor_of(lost, handles[0])
+        await talk.wait_acknowledged(len(talk.acknowledged) + ACKNOWLEDGED_AFTERWARDS)
+        await talk.finish()
+
+        if victim == "node":
+            assert successor.ppid() != node
+        else:
+            # Ray restarts a host sooner than the directory gives up waiting for it.
+            assert not [error for error in talk.errors if isinstance(error, HostUnavailable)]
+        await talk.check_logs()
+        await asyncio.gather(*(handle.check_integrity.remote() for handle in handles))
