@@ -230,6 +230,30 @@ MUTANTS = (
         ),
         ("tests/storage/test_log.py", "tests/actors/test_log_compactor.py"),
     ),
+    Mutant(
+        "erase without key destruction",
+        "P10",
+        (
+            Edit(
+                "storage/erasures.py",
+                "    for prefix in keys.model_prefixes(tenant, name):\n",
+                "    for prefix in keys.model_prefixes(tenant, name)[1:]:\n",
+            ),
+        ),
+        ("tests/actors/test_erased_backups.py",),
+    ),
+    Mutant(
+        "a backup keeps adapters plain",
+        "P10",
+        (
+            Edit(
+                "storage/backup_adapters.py",
+                "write_sealed(writer, _part_key(grant, self._salt, part), _pieces(directory / part))",
+                "[writer.write('last', piece) for piece in _pieces(directory / part)]",
+            ),
+        ),
+        ("tests/actors/test_erased_backups.py",),
+    ),
 )
 
 

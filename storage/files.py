@@ -48,6 +48,14 @@ def write_durably(path: Path, data: bytes, *, mode: int = 0o644) -> None:
     sync_directory(path.parent)
 
 
+def is_at(path: Path, descriptor: int) -> bool:
+    """Whether the path still names what the descriptor was opened as."""
+    try:
+        return os.path.samestat(path.stat(), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False
+
+
 def forget_cached(path: Path) -> None:
     """Let the next read come from the disk, where what a failed sync left in memory may not be."""
     descriptor = os.open(path, os.O_RDONLY)

@@ -1,8 +1,8 @@
 """The master key: what the data keys of all personal models are wrapped with.
 
 On disk: one line of the tag, a space and 32 bytes in base64, readable by the owner only. It lies
-beside the shards unless the operator keeps it elsewhere, and is in no backup of them. Without it
-nothing that people said can be read again.
+beside the shards unless the operator keeps it elsewhere. No backup holds it, but the key file of the
+backups does. Without it nothing that people said can be read again.
 """
 
 import base64
@@ -15,6 +15,8 @@ from typing import Self
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from populace.storage.errors import MasterKeyRefused, RecordInvalid
 from populace.storage.files import disk_named, sync_directory, sync_file, write_durably
@@ -86,6 +88,10 @@ class MasterKey:
     def encode(self) -> bytes:
         return _TAG + b" " + base64.b64encode(self._key) + b"\n"
 
+    def derive(self, salt: bytes, purpose: bytes) -> bytes:
+        """Make a key for another purpose, which tells nothing of this one."""
+        return derive_key(self._key, salt, purpose)
+
     def wrap(self, data_key: bytes, name: bytes) -> bytes:
         """Encrypt a data key for storage, bound to its public ``name``."""
         nonce = os.urandom(NONCE_BYTES)
@@ -97,3 +103,8 @@ class MasterKey:
             return self._cipher.decrypt(wrapped[:NONCE_BYTES], wrapped[NONCE_BYTES:], name)
         except (InvalidTag, ValueError) as error:
             raise RecordInvalid("data_key", "it is damaged, or of another master key") from error
+
+
+def derive_key(secret: bytes, salt: bytes, purpose: bytes) -> bytes:
+    """Make a key of a secret one, for one purpose: HKDF-SHA256 (RFC 5869)."""
+    return HKDF(SHA256(), KEY_BYTES, salt, purpose).derive(secret)

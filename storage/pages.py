@@ -52,7 +52,7 @@ def read_snapshot(path: Path) -> Generator[ReadTransaction]:
     Raises ``StoreInvalid``, ``DiskRefused``, and ``StoreInUse`` if this process has the shard open.
     """
     try:
-        with _open(path) as environment, environment.begin() as transaction:
+        with _open(path) as environment, _begin(environment) as transaction:
             yield Reader(transaction)
     except (lmdb.InvalidError, lmdb.VersionMismatchError, lmdb.CorruptedError) as error:
         raise StoreInvalid(str(path), f"{error}; restore the data directory from a backup") from error
@@ -60,6 +60,15 @@ def read_snapshot(path: Path) -> Generator[ReadTransaction]:
         if "already open in this process" in str(error):
             raise StoreInUse(str(path), "this process") from error
         raise DiskRefused(str(path), str(error)) from error
+
+
+def _begin(environment: lmdb.Environment) -> "lmdb.Transaction[bytes]":
+    try:
+        return environment.begin()
+    except lmdb.MapResizedError:
+        # The owner wrote beyond the end that the file had when it was opened here.
+        environment.set_mapsize(0)
+        return environment.begin()
 
 
 def _open(path: Path) -> lmdb.Environment:

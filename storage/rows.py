@@ -4,12 +4,16 @@ Values are as on disk; ``storage/sealed_rows.py`` opens those that are sealed. W
 is written down as protocols, so that ``storage/shard.py`` stays the one file that imports it.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Protocol, TypeVar
 
 from populace.storage.transaction import WriteTransaction
 
 T = TypeVar("T")
+
+VERBATIM_BYTES_A_COMMIT = 16 * 2**20
+"""LMDB keeps what a transaction changed in memory."""
 
 
 class LmdbCursor(Protocol):
@@ -88,6 +92,27 @@ class Writer(Reader):
                 found = cursor.delete() and bool(cursor.key())
                 count += 1
         return count
+
+
+def put_verbatim(
+    rows: Iterable[tuple[bytes, bytes]], begin: Callable[[], AbstractContextManager[LmdbTransaction]]
+) -> None:
+    """Put rows as they are on disk, in as many transactions as it takes to keep each one small.
+
+    For an environment that nobody knows of yet: a failure leaves a part of the rows there.
+    """
+    remaining = iter(rows)
+    ended = False
+    while not ended:
+        with begin() as transaction:
+            put_bytes = 0
+            ended = True
+            for key, value in remaining:
+                transaction.put(key, value)
+                put_bytes += len(key) + len(value)
+                if put_bytes >= VERBATIM_BYTES_A_COMMIT:
+                    ended = False
+                    break
 
 
 class Poisoned(Exception):

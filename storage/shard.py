@@ -19,7 +19,7 @@ LMDB must not be used across ``fork``, on a network file system, or twice in one
 import contextlib
 import logging
 import threading
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -42,7 +42,7 @@ from populace.storage.ownership import stored_epoch, write_header
 from populace.storage.pages import damage_of
 from populace.storage.reads import READ_SECONDS_MAX, ReadsInProgress
 from populace.storage.refusal import Refusal
-from populace.storage.rows import Poisoned, Reader, Writer, run_operations
+from populace.storage.rows import Poisoned, Reader, Writer, put_verbatim, run_operations
 from populace.storage.sealed_rows import SealedReader, SealedWriter
 from populace.storage.sealing import Sealing
 from populace.storage.shard_statistics import MAP_SHARE_MAX, ShardStatistics, map_share, measure
@@ -115,17 +115,22 @@ class Shard:
         return shard
 
     @classmethod
-    def create(cls, path: Path, number: int, shard_count: int) -> None:
-        """Make a fresh shard, durably, if the directory is absent or empty. It has no owner yet.
+    def create(
+        cls, path: Path, number: int, shard_count: int, rows: Iterable[tuple[bytes, bytes]] = ()
+    ) -> None:
+        """Make a shard, durably, if the directory is absent or empty. It has no owner yet.
 
-        Raises ``DiskRefused``.
+        ``rows`` are put as they are: those of models sealed. Raises ``DiskRefused``, and what
+        iterating over ``rows`` raises; there is no shard then.
         """
 
         def fill(generation: Path) -> None:
             generations.reserve_lock(generation, READERS_MAX)
             # Whoever makes a generation current syncs it first.
-            with lmdb.open(str(generation), sync=False) as environment, environment.begin(write=True) as txn:
-                write_header(Writer(txn), number, shard_count)
+            with lmdb.open(str(generation), map_size=MAP_BYTES, sync=False) as environment:
+                with environment.begin(write=True) as txn:
+                    write_header(Writer(txn), number, shard_count)
+                put_verbatim(rows, lambda: environment.begin(write=True))
 
         if generations.locate(path) is None:
             try:

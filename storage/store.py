@@ -122,6 +122,31 @@ class Store:
         key = _load_key(cls.master_key_path(path, master_key), header)
         return cls(path, header.shards, header.store_id, Sealing(key))
 
+    @classmethod
+    def lay_out(cls, path: Path, shards: int, store_id: str, master_key: MasterKey) -> Self:
+        """Begin a store in a directory that nobody sees yet: its shards and key file are made next.
+
+        Raises ``DiskRefused``.
+        """
+        with disk_named(path):
+            (path / "shards").mkdir()
+            header = _Header(
+                shards=shards, store_id=store_id, master_key=master_key.key_id, whole=True, sealed=True
+            )
+            _write_header(path, header)
+        return cls(path, shards, store_id, Sealing(master_key))
+
+    @staticmethod
+    def shard_paths(path: Path, store_id: str) -> list[Path]:
+        """Return where the shards of this very store are, for who has no master key to read them with.
+
+        Raises ``StoreInvalid``, also for another store, and ``StoreVersionMismatch``.
+        """
+        header = _read_header(path)
+        if header.store_id != store_id:
+            raise StoreInvalid(str(path), "it is another store")
+        return [_shard_path(path, number) for number in range(header.shards)]
+
     @staticmethod
     def master_key_path(path: Path, master_key: Path | None) -> Path:
         """Return where the master key of a store is: ``master_key``, or in the directory if None."""

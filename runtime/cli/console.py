@@ -3,7 +3,7 @@
 import contextlib
 import json
 import sys
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from typing import Any, NoReturn
 
 import typer
@@ -61,3 +61,15 @@ def progress() -> Progress:
         console=err,
         transient=True,
     )
+
+
+@contextlib.contextmanager
+def reporting() -> Generator[Callable[[str, float], None]]:
+    """Show a progress display and give what moves it: the step, and which share of it is done."""
+    with progress() as display:
+        task = display.add_task("Starting", total=1.0)
+
+        def report(step: str, fraction: float) -> None:
+            display.update(task, description=step, completed=fraction)
+
+        yield report

@@ -5,11 +5,15 @@ from typing import Annotated
 import typer
 
 from populace import __version__
+from populace.cli.backup import EXAMPLES as BACKUP_EXAMPLES
+from populace.cli.backup import backup
 from populace.cli.bench import app as bench_app
 from populace.cli.chat import chat
 from populace.cli.doctor import doctor
 from populace.cli.keys import app as key_app
 from populace.cli.models import app as model_app
+from populace.cli.restore import EXAMPLES as RESTORE_EXAMPLES
+from populace.cli.restore import restore
 from populace.cli.serve import EXAMPLES as SERVE_EXAMPLES
 from populace.cli.serve import serve
 
@@ -42,5 +46,7 @@ app.command(epilog=SERVE_EXAMPLES)(serve)
 app.command()(chat)
 app.add_typer(model_app, name="model")
 app.add_typer(key_app, name="key")
+app.command(epilog=BACKUP_EXAMPLES)(backup)
+app.command(epilog=RESTORE_EXAMPLES)(restore)
 app.command()(doctor)
 app.add_typer(bench_app, name="bench")

@@ -82,7 +82,11 @@ def erase(
     name: Name,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
 ) -> None:
-    """Erase a model with all that its person said, also from backups."""
+    """Erase a model with all that its person said, also from backups.
+
+    Backups are opened by their key file, so let that forget the model too: with the next backup, or
+    at once with `populace backup --keys FILE --keys-only`.
+    """
     with named_errors(), GatewayClient.of_settings(Settings.from_environment()) as client:
         turns = client.request("GET", model_path(name))["log_position"]
         if not yes and not typer.confirm(f"Erase `{name}` and its {turns} turns for good?"):

@@ -1,0 +1,65 @@
+"""``populace backup``: copy the store to a directory while it is served, and its keys to a file."""
+
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from populace.cli.console import CommandFailed, named_errors, out, print_json, reporting
+from populace.config import Settings
+
+EXAMPLES = """Examples:
+
+populace backup /backups/monday --keys /safe/populace.keys
+
+populace backup --keys /safe/populace.keys --keys-only
+"""
+
+
+def backup(
+    keys: Annotated[
+        Path, typer.Option("--keys", help="The key file of all backups; replaced.", metavar="FILE")
+    ],
+    directory: Annotated[
+        Path | None, typer.Argument(help="The backup's directory: absent or empty.", metavar="DIR")
+    ] = None,
+    data: Annotated[Path | None, typer.Option(help="The data directory, if not POPULACE_DATA.")] = None,
+    keys_only: Annotated[
+        bool, typer.Option("--keys-only", help="Only renew the key file: it forgets who was erased.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Back the store up, also while it is served.
+
+    DIR holds everything but the keys, and nothing of it can be read without FILE. FILE opens all backups
+    of the store: keep it apart from them, and keep no older copies of it, as those still open what
+    backups have of people who were erased since.
+    """
+    with named_errors():
+        if (directory is None) != keys_only:
+            raise CommandFailed("Name a directory for the backup, or renew the keys alone with --keys-only.")
+        from populace.storage.backup import write_backup, write_keys
+        from populace.storage.store import Store
+
+        settings = Settings.from_environment(data=data)
+        store = Store.open(settings.data, master_key=settings.master_key)
+        now_ms = time.time_ns() // 1_000_000
+        with reporting() as report:
+            if directory is None:
+                models = write_keys(store, keys, now_ms=now_ms, report=report)
+                counts = {"models": models}
+            else:
+                written = write_backup(store, directory, keys, now_ms=now_ms, report=report)
+                counts = written.model_dump(include={"models", "adapters", "api_keys", "erasures"})
+        if as_json:
+            print_json({**counts, "directory": directory and str(directory), "keys": str(keys)})
+        elif directory is None:
+            out.print(f"{keys} opens the backups of {counts['models']} models.", highlight=False)
+        else:
+            out.print(
+                f"Backed up {counts['models']} models, {counts['adapters']} adapters and "
+                f"{counts['api_keys']} API keys to {directory}.\n"
+                f"Their keys are in {keys}: keep it, and keep it apart.",
+                highlight=False,
+            )

@@ -1,0 +1,100 @@
+"""The adapters of a backup: each once, sealed with a key of its own that its models carry.
+
+``adapters/<name>`` is two sealed streams (``storage/sealed_stream.py``): the config, then the tensors. Name
+and key come from a secret that is forgotten with the backup's making, so neither the adapter
+nor its digest can be told by who cannot open one of the models that have it.
+"""
+
+import secrets
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from populace.storage.backup_manifest import ADAPTERS_DIRECTORY
+from populace.storage.errors import BackupInvalid
+from populace.storage.frames import read_frames, writing
+from populace.storage.master_key import KEY_BYTES, derive_key
+from populace.storage.revisions import CONFIG_FILE, TENSORS_FILE, RevisionFiles
+from populace.storage.sealed_stream import SealBroken, read_sealed, write_sealed
+
+_NAME_BYTES = 16
+_READ_BYTES = 1 << 20
+
+
+class AdapterGrant(NamedTuple):
+    """What a model carries of an adapter that it has: where it lies in the backup, and its key."""
+
+    digest: bytes
+    name: bytes
+    key: bytes
+
+
+class AdapterWriter:
+    """Puts adapters into a backup; ``add_sum`` is told the digest and name of each file."""
+
+    def __init__(
+        self, backup: Path, salt: bytes, revisions: RevisionFiles, add_sum: Callable[[bytes, str], None]
+    ) -> None:
+        self.count = 0
+        self._backup = backup
+        self._salt = salt
+        self._revisions = revisions
+        self._add_sum = add_sum
+        # Names and keys are derived and not kept, as there may be as many adapters as models.
+        self._secret = secrets.token_bytes(KEY_BYTES)
+
+    def put(self, digest: bytes) -> AdapterGrant:
+        """Write the adapter if it is new to the backup. Raises ``StoreInvalid`` if it is damaged."""
+        grant = AdapterGrant(
+            digest, self._derive(b"name", digest)[:_NAME_BYTES], self._derive(b"key", digest)
+        )
+        file = adapter_file(grant)
+        if not (self._backup / file).exists():
+            self._revisions.verify(digest.hex())
+            directory = self._revisions.path(digest.hex())
+            with writing(self._backup / file) as writer:
+                for part in (CONFIG_FILE, TENSORS_FILE):
+                    write_sealed(writer, _part_key(grant, self._salt, part), _pieces(directory / part))
+            self._add_sum(writer.digest(), file)
+            self.count += 1
+        return grant
+
+    def _derive(self, purpose: bytes, digest: bytes) -> bytes:
+        return derive_key(self._secret, self._salt, b"populace backup 1: adapter " + purpose + digest)
+
+
+def restore_adapter(backup: Path, salt: bytes, grant: AdapterGrant, revisions: RevisionFiles) -> bool:
+    """Store the adapter durably unless it is there; answers whether it was not. Raises ``BackupInvalid``."""
+    if revisions.has(grant.digest.hex()):
+        return False
+    file = adapter_file(grant)
+    frames = read_frames(backup / file, BackupInvalid)
+    try:
+        with tempfile.NamedTemporaryFile(dir=revisions.root.parent) as tensors:
+            config = b"".join(read_sealed(frames, _part_key(grant, salt, CONFIG_FILE)))
+            for piece in read_sealed(frames, _part_key(grant, salt, TENSORS_FILE)):
+                tensors.write(piece)
+            for _ in frames:
+                raise BackupInvalid(str(backup), f"{file} is damaged: it goes on behind its end")
+            tensors.flush()
+            digest, _ = revisions.add(config, Path(tensors.name))
+    except SealBroken as error:
+        raise BackupInvalid(str(backup), f"{file} is damaged: {error}") from error
+    if digest != grant.digest.hex():
+        raise BackupInvalid(str(backup), f"{file} holds another adapter than its model has")
+    return True
+
+
+def adapter_file(grant: AdapterGrant) -> str:
+    return f"{ADAPTERS_DIRECTORY}/{grant.name.hex()}"
+
+
+def _part_key(grant: AdapterGrant, salt: bytes, part: str) -> bytes:
+    return derive_key(grant.key, salt, b"populace backup 1: " + part.encode())
+
+
+def _pieces(path: Path) -> Iterator[bytes]:
+    with path.open("rb") as file:
+        while data := file.read(_READ_BYTES):
+            yield data
