@@ -100,7 +100,7 @@ class Population:
     def erase(self, name: str) -> None:
         """Erase the model after its running turn, with all that its person said. Raises ``ModelNotFound``.
 
-        Its data key is destroyed, so no copy of the store that was made before can be read either.
+        Its data key is destroyed, so no backup that was made before can be read either.
         """
         self.run(self.directory.erase_model(self.model(name).id))
 

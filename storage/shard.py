@@ -102,8 +102,7 @@ class Shard:
         """Open the shard and take ownership of it: every earlier owner is fenced.
 
         With ``create``, an absent or empty directory becomes a fresh shard. The file of a shard of
-        schema 1 is moved; for its rows, see ``storage/migration.py``. ``owner`` says for humans who
-        that is, and ``sealing`` opens the sealed rows. Raises ``StoreVersionMismatch``,
+        schema 1 is moved. ``owner`` says for humans who that is. Raises ``StoreVersionMismatch``,
         ``StoreInvalid`` (absent, not whole, not LMDB, or another shard's), ``DiskFull``, and
         ``StoreInUse`` if this process has it open already, or another one keeps the writer lock. A
         process that is stopped and keeps it is killed, see ``storage/takeover.py``.
