@@ -154,6 +154,10 @@ class _Writer:
     def _write_plain(self, writer: FrameWriter, txn: ReadTransaction) -> tuple[int, int]:
         """Write the rows that belong to no model; answers how many API keys and erasures there are."""
         api_keys = erasures = 0
+        served = txn.get(keys.SERVED_KEY)
+        if served is not None:
+            # Or what is kept for a time would be as old as the restore is late.
+            write_row(writer, (keys.SERVED_KEY, served))
         for row in txn.scan(keys.api_keys()):
             write_row(writer, row)
             api_keys += 1
