@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from populace.cli.console import CommandFailed, named_errors, out, print_json, reporting
+from populace.cli.console import CommandFailed, counted, named_errors, out, print_json, reporting
 from populace.config import Settings
 
 EXAMPLES = """Examples:
@@ -32,9 +32,9 @@ def backup(
 ) -> None:
     """Back the store up, also while it is served.
 
-    DIR holds everything but the keys, and nothing of it can be read without FILE. FILE opens all backups
-    of the store: keep it apart from them, and keep no older copies of it, as those still open what
-    backups have of people who were erased since.
+    DIR holds everything but the keys: nothing can be read without FILE.
+    FILE opens all backups of the store. Keep it apart from them, and keep no
+    older copies: those still open what backups have of whom was erased since.
     """
     with named_errors():
         if (directory is None) != keys_only:
@@ -55,11 +55,11 @@ def backup(
         if as_json:
             print_json({**counts, "directory": directory and str(directory), "keys": str(keys)})
         elif directory is None:
-            out.print(f"{keys} opens the backups of {counts['models']} models.", highlight=False)
+            out.print(f"{keys} opens the backups of {counted(counts['models'], 'model')}.", highlight=False)
         else:
             out.print(
-                f"Backed up {counts['models']} models, {counts['adapters']} adapters and "
-                f"{counts['api_keys']} API keys to {directory}.\n"
+                f"Backed up {counted(counts['models'], 'model')}, {counted(counts['adapters'], 'adapter')} "
+                f"and {counted(counts['api_keys'], 'API key')} to {directory}.\n"
                 f"Their keys are in {keys}: keep it, and keep it apart.",
                 highlight=False,
             )

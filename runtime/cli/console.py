@@ -33,6 +33,11 @@ def print_turn(turn: dict[str, Any]) -> None:
     out.print(f"[dim]{turn['position']:>5}[/] {said}", highlight=False)
 
 
+def counted(number: int, noun: str) -> str:
+    """Say how many there are: ``1 model``, ``2,000 models``."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
 def fail(message: str) -> NoReturn:
     """Say what went wrong and exit with status 1."""
     err.print(f"[bold red]Error:[/] {message}", highlight=False, markup=True)

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from populace.cli.console import named_errors, out, print_json, reporting
+from populace.cli.console import counted, named_errors, out, print_json, reporting
 from populace.config import Settings
 
 EXAMPLES = """Examples:
@@ -37,9 +37,10 @@ def restore(
 ) -> None:
     """Restore a backup into a new data directory.
 
-    Everything is checked first, and after an error nothing is left there. Models that were erased since
-    the backup are left out, as far as FILE or --erasures-of knows of it. API keys are as they were when
-    the backup was made: revoke again those that were revoked since.
+    Everything is checked first; after an error nothing is left there.
+    Who was erased since the backup is left out, as far as FILE or
+    --erasures-of knows. API keys are as they were when the backup was made:
+    revoke again those that were revoked since.
     """
     with named_errors():
         from populace.storage.restore import restore_backup
@@ -59,11 +60,11 @@ def restore(
             print_json({**restored._asdict(), "data": str(settings.data)})
             return
         out.print(
-            f"Restored {restored.models} models, {restored.adapters} adapters and "
-            f"{restored.api_keys} API keys to {settings.data}.",
+            f"Restored {counted(restored.models, 'model')}, {counted(restored.adapters, 'adapter')} and "
+            f"{counted(restored.api_keys, 'API key')} to {settings.data}.",
             highlight=False,
         )
         if restored.erased:
-            out.print(f"Left out {restored.erased} models that were erased.", highlight=False)
+            out.print(f"Left out {counted(restored.erased, 'model')}: erased.", highlight=False)
         if restored.lacking:
-            out.print(f"Left out {restored.lacking} models that {keys} has no keys of.", highlight=False)
+            out.print(f"Left out {counted(restored.lacking, 'model')}: {keys} has no key.", highlight=False)
