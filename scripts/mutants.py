@@ -14,6 +14,8 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -198,7 +200,7 @@ MUTANTS = (
     Mutant(
         "a lost shard is made anew",
         "P4",
-        (Edit("storage/store.py", "map_bytes=map_bytes, create=False", "map_bytes=map_bytes, create=True"),),
+        (Edit("storage/store.py", "            create=False,\n", "            create=True,\n"),),
         ("tests/storage/test_store.py", "tests/storage/test_schemas.py", "tests/storage/test_compaction.py"),
     ),
     Mutant(
@@ -273,6 +275,9 @@ def main() -> int:
         copy = Path(folder)
         with progress.status("Copying") as status:
             copy_checkout(copy)
+            for mutant in chosen:
+                with planted(copy, mutant):
+                    pass
             status.update("Running the tests as the code is")
             tests = sorted({test for mutant in chosen for test in mutant.tests})
             broken = first_failure(copy, tests)
@@ -300,7 +305,14 @@ def copy_checkout(copy: Path) -> None:
 
 
 def judge(copy: Path, mutant: Mutant) -> Verdict:
-    """Plant the fault, run its tests, and take it out again."""
+    """Run the mutant's tests with the fault."""
+    with planted(copy, mutant):
+        return Verdict(mutant.name, mutant.promise, first_failure(copy, mutant.tests))
+
+
+@contextmanager
+def planted(copy: Path, mutant: Mutant) -> Generator[None]:
+    """Plant the fault for the time of the block. Ends the run if the code is not what the mutant edits."""
     before = {edit.file: place(copy, edit.file).read_text() for edit in mutant.edits}
     try:
         for edit in mutant.edits:
@@ -309,7 +321,7 @@ def judge(copy: Path, mutant: Mutant) -> Verdict:
             if text.count(edit.old) != 1:
                 raise SystemExit(f"{mutant.name}: {edit.file} has changed, and the mutant must too")
             file.write_text(text.replace(edit.old, edit.new))
-        return Verdict(mutant.name, mutant.promise, first_failure(copy, mutant.tests))
+        yield
     finally:
         for name, text in before.items():
             place(copy, name).write_text(text)
