@@ -20,6 +20,7 @@
     │   ├── StoreDamaged           a shard's rows contradict each other; restore a backup
     │   ├── StoreInUse             another process serves this directory
     │   ├── MasterKeyRefused       the store's master key is missing or another one's
+    │   ├── ArchiveInvalid         not a whole and sound export of a personal model
     │   └── RecordInvalid          bytes on disk do not match the record schema
     └── (actors/errors.py continues the tree)
 
@@ -309,6 +310,20 @@ class MasterKeyRefused(StorageError):
             f"The master key {self.path} cannot be used: {self.reason}. "
             "Put back the one that the store was made with; no other reads it."
         )
+
+
+class ArchiveInvalid(StorageError):
+    """A file is not the whole and sound export of a personal model, or not one for this base."""
+
+    code = "archive_invalid"
+
+    def __init__(self, archive: str, reason: str) -> None:
+        super().__init__(archive, reason)
+        self.archive = archive
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"The archive {self.archive} cannot be imported: {self.reason}. Nothing was imported."
 
 
 class RecordInvalid(StorageError):

@@ -2,8 +2,10 @@
 
 import contextlib
 import os
+import tempfile
 from collections.abc import Generator
 from pathlib import Path
+from typing import BinaryIO
 
 from populace.storage.errors import DiskRefused
 
@@ -45,6 +47,25 @@ def write_durably(path: Path, data: bytes, *, mode: int = 0o644) -> None:
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(path)
+    sync_directory(path.parent)
+
+
+@contextlib.contextmanager
+def replaced_durably(path: Path) -> Generator[BinaryIO]:
+    """Give a new file to fill, which is ``path`` after the block; ``path`` is as it was if that raises.
+
+    Only this user may read it.
+    """
+    descriptor, name = tempfile.mkstemp(prefix=f".{path.name[:64]}.", dir=path.parent)
+    temporary = Path(name)
+    try:
+        with os.fdopen(descriptor, "w+b") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
     sync_directory(path.parent)
 
 

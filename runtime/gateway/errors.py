@@ -31,6 +31,7 @@ STATUS: Mapping[type[PopulaceError], int] = {
     storage.StoreDamaged: 500,
     storage.StoreInUse: 503,
     storage.MasterKeyRefused: 500,
+    storage.ArchiveInvalid: 400,
     storage.RecordInvalid: 500,
     actors.InvalidRequest: 400,
     actors.InvalidName: 400,
