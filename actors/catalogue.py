@@ -1,5 +1,6 @@
 """What exists, apart from turns: models, revisions, aliases, logs and API keys of a host's shards."""
 
+import asyncio
 import heapq
 
 from populace.actors.clock import Clock
@@ -9,10 +10,11 @@ from populace.actors.hosts import ApiKey, ModelView, Revision
 from populace.actors.owned_shards import OwnedShards
 from populace.actors.turn import Interaction, ModelId
 from populace.policies.placement import shard_of
-from populace.storage import erasures, ledger
-from populace.storage.errors import ModelNotFound
+from populace.storage import erasures, ledger, portable
+from populace.storage.errors import ArchiveInvalid, ModelNotFound
 from populace.storage.keys import RESERVED_MODEL_NAMES, alias_problem, name_problem
 from populace.storage.ledger import StoredModel
+from populace.storage.portable import PortableModel
 from populace.storage.records import ApiKeyRecord, IdentityRecord, InteractionRecord, RevisionRecord
 from populace.storage.store import Store
 
@@ -51,6 +53,27 @@ class Catalogue:
         return await self._shards.write(
             self.shard(model), lambda txn: ledger.create_model(txn, identity, data_key, record)
         )
+
+    async def read_portable(self, model: ModelId) -> PortableModel:
+        """Read all of a model as one snapshot, on a thread."""
+        return await self._shards.read_on_thread(
+            self.shard(model), lambda txn: portable.read_portable(txn, model.tenant, model.name)
+        )
+
+    async def write_portable(self, model: ModelId, content: PortableModel) -> StoredModel:
+        """Check all of a model from outside, on a thread, then make it this one in one transaction."""
+        check_model_name(model)
+        if content.base != self._base:
+            raise ArchiveInvalid(
+                model.name, f"its base is {content.base[:80]!r}, and here it is {self._base}"
+            )
+        rows = await asyncio.to_thread(portable.portable_rows, content, model.tenant, model.name)
+        data_key = self._sealing.new_data_key()
+        await self._shards.write(
+            self.shard(model),
+            lambda txn: portable.write_portable(txn, model.tenant, model.name, data_key, rows),
+        )
+        return self.load(model)
 
     async def erase(self, model: ModelId) -> None:
         now_ms = self._clock.epoch_ms()

@@ -27,6 +27,7 @@ from populace.policies.compaction import FREE_BYTES_MIN
 from populace.policies.log_retention import LogLimits
 from populace.policies.passivation import IdleQueue
 from populace.storage.errors import ModelNotFound, PositionConflict
+from populace.storage.portable import PortableModel
 from populace.storage.store import Store
 
 
@@ -158,6 +159,12 @@ class ModelHost:
             model_view(one, active=ModelId(tenant, one.identity.name) in self._active) for one in stored
         )
         return ModelPage(views, views[-1].model.name if views and len(views) == limit else None)
+
+    async def export_model(self, model: ModelId) -> PortableModel:
+        return await self._catalogue.read_portable(model)
+
+    async def import_model(self, model: ModelId, content: PortableModel) -> ModelView:
+        return model_view(await self._catalogue.write_portable(model, content), active=False)
 
     async def erase_model(self, model: ModelId) -> None:
         self._catalogue.load(model)

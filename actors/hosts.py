@@ -9,6 +9,7 @@ from typing import Protocol
 
 from populace.actors.engine import Message, Sampling
 from populace.actors.turn import Interaction, ModelId, Reply, TurnGrant, TurnRequest
+from populace.storage.portable import PortableModel
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +163,18 @@ class Hosts(Protocol):
 
     async def list_models(self, tenant: str, *, after: str | None = None, limit: int = 100) -> ModelPage:
         """List a tenant's models by name, ascending, strictly after the name ``after``."""
+        ...
+
+    async def export_model(self, model: ModelId) -> PortableModel:
+        """Read all of the model but its adapters' files, in plain and as of one moment."""
+        ...
+
+    async def import_model(self, model: ModelId, content: PortableModel) -> ModelView:
+        """Create the model with all that another one was, sealed with a new data key.
+
+        The files of its adapters must be in the store. Raises ``InvalidName``, ``ModelExists`` and
+        ``ArchiveInvalid``; nothing is created then.
+        """
         ...
 
     async def erase_model(self, model: ModelId) -> None:

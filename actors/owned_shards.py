@@ -88,6 +88,16 @@ class OwnedShards:
                 self._lose(number, owned, error)
             raise
 
+    async def read_on_thread(self, number: int, question: Callable[[ReadTransaction], T]) -> T:
+        """Answer a question that takes the event loop too long. Raises as ``read`` and ``question`` do."""
+        owned = self._shard(number)
+        try:
+            return await asyncio.to_thread(_answer, owned.shard, question)
+        except ShardStopped as error:
+            if owned.shard.is_stopped:
+                self._lose(number, owned, error)
+            raise
+
     async def write(self, number: int, operation: Callable[[WriteTransaction], T]) -> T:
         """Run ``operation`` in the shard's next group commit; return when it is durable.
 
@@ -266,3 +276,8 @@ class OwnedShards:
                 self._lost[number] = error
             raise
         return self._own(shard)
+
+
+def _answer(shard: Shard, question: Callable[[ReadTransaction], T]) -> T:
+    with shard.read() as transaction:
+        return question(transaction)

@@ -24,13 +24,20 @@ if TYPE_CHECKING:
     )
     from populace.actors.turn import Interaction
     from populace.population import ModelHandle, Population, connect
-    from populace.storage.errors import ModelExists, ModelNotFound, OperationConflict, PopulaceError
+    from populace.storage.errors import (
+        ArchiveInvalid,
+        ModelExists,
+        ModelNotFound,
+        OperationConflict,
+        PopulaceError,
+    )
 
 __version__ = "0.1.0"
 
 _HOMES = {
     "AdapterInvalid": "populace.actors.errors",
     "AdapterMismatch": "populace.actors.errors",
+    "ArchiveInvalid": "populace.storage.errors",
     "ClusterNotFound": "populace.actors.errors",
     "EngineUnavailable": "populace.actors.errors",
     "HostUnavailable": "populace.actors.errors",
@@ -55,6 +62,7 @@ _HOMES = {
 __all__ = [
     "AdapterInvalid",
     "AdapterMismatch",
+    "ArchiveInvalid",
     "ClusterNotFound",
     "EngineUnavailable",
     "HostUnavailable",

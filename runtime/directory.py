@@ -23,6 +23,7 @@ from populace.actors.hosts import (
 from populace.actors.turn import Interaction, ModelId, Reply, TurnGrant, TurnRequest
 from populace.policies.placement import host_of, shard_of
 from populace.storage.errors import ShardStopped, UnknownOutcome
+from populace.storage.portable import PortableModel
 
 logger = logging.getLogger(__name__)
 
@@ -71,6 +72,12 @@ class Directory:
         merged = heapq.merge(*(page.models for page in pages), key=lambda view: view.model.name)
         views = tuple(view for view, _ in zip(merged, range(limit), strict=False))
         return ModelPage(views, views[-1].model.name if views and len(views) == limit else None)
+
+    async def export_model(self, model: ModelId) -> PortableModel:
+        return await self._retry(model, "export_model", model)
+
+    async def import_model(self, model: ModelId, content: PortableModel) -> ModelView:
+        return await self._of(model).call("import_model", model, content)
 
     async def erase_model(self, model: ModelId) -> None:
         await self._of(model).call("erase_model", model)

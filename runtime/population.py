@@ -28,6 +28,7 @@ from populace.config import Settings, ask_for_ray_token, enter_quiet_environment
 from populace.directory import Directory
 from populace.host_actor import NAMESPACE, PopulationInfo, RayHostClient, host_error, host_name
 from populace.running import find_running
+from populace.storage.files import disk_named, replaced_durably
 
 T = TypeVar("T")
 
@@ -35,6 +36,9 @@ DEFAULT_TENANT = "local"
 DEFAULT_CONVERSATION = "main"
 REPLY_TOKENS_DEFAULT = 256
 """``chat`` answers are for reading; ask for more with ``max_tokens``."""
+
+ARCHIVE_BYTES_MAX = 64 * 2**30
+"""Whoever imports here has the machine anyway; a file that claims more is not of a personal model."""
 
 PAGE = 1000
 
@@ -103,6 +107,56 @@ class Population:
         Its data key is destroyed, so no backup that was made before can be read either.
         """
         self.run(self.directory.erase_model(self.model(name).id))
+
+    def export(self, name: str, path: str | Path, *, overwrite: bool = False) -> Path:
+        """Write all that the model is and was told to a file, as of one moment, and answer its path.
+
+        What is in it is not encrypted. Raises ``ModelNotFound``, ``InvalidRequest`` (the file exists) and
+        ``DiskRefused``; the file is as it was then.
+        """
+        from populace.archive.exporting import export_archive
+
+        model, target = self.model(name).id, Path(path).absolute()
+        if target.exists() and not overwrite:
+            raise InvalidRequest(f"The file {target} exists already.", "path")
+        with disk_named(target), replaced_durably(target) as file:
+            export_archive(
+                file,
+                model.name,
+                Path(self._info.data_directory),
+                lambda: self.run(self.directory.export_model(model)),
+            )
+        return target
+
+    def import_model(
+        self, path: str | Path, name: str | None = None, *, bytes_max: int = ARCHIVE_BYTES_MAX
+    ) -> "ModelHandle":
+        """Create a model from an exported file of at most ``bytes_max`` bytes, unpacked.
+
+        It has the exported model's name unless ``name`` is given, and all of its log, memory,
+        revisions and aliases. Raises ``ArchiveInvalid``, ``ModelExists``, ``InvalidName``, ``AdapterInvalid``
+        and ``AdapterMismatch``; nothing is created then.
+        """
+        from populace.archive.adapter_check import check_adapters
+        from populace.archive.importing import Destination, import_archive
+        from populace.archive.reading import open_archive_file
+
+        destination = Destination(
+            Path(self._info.data_directory),
+            Path(self._info.base_directory),
+            self.base.fingerprint,
+            self._info.rank_max,
+        )
+        with open_archive_file(Path(path), bytes_max=bytes_max) as archive:
+            view = import_archive(
+                archive,
+                self.tenant,
+                name,
+                destination,
+                check=check_adapters,
+                create=lambda model, content: self.run(self.directory.import_model(model, content)),
+            )
+        return ModelHandle(self, view.model)
 
     def statistics(self) -> tuple[HostStatistics, ...]:
         return self.run(self.directory.statistics())
@@ -182,6 +236,10 @@ class ModelHandle:
     def revisions(self) -> tuple[Revision, ...]:
         """List the revisions, oldest first."""
         return self._population.run(self._population.directory.list_revisions(self.id))
+
+    def export(self, path: str | Path, *, overwrite: bool = False) -> Path:
+        """Write all of the model to a file, see ``Population.export``."""
+        return self._population.export(self.name, path, overwrite=overwrite)
 
     def erase(self) -> None:
         """Erase the model, see ``Population.erase``. Raises ``ModelNotFound``."""

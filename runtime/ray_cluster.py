@@ -19,6 +19,7 @@ from populace.actors.engine import BaseInfo
 from populace.actors.errors import StartFailed
 from populace.actors.host import HostLimits
 from populace.actors.turn_log import HISTORY_TURNS_MAX
+from populace.archive.importing import Destination
 from populace.base import BaseModelFiles
 from populace.config import Settings, enter_own_ray_environment, quiet_environment
 from populace.credentials import Credentials
@@ -94,7 +95,7 @@ def run_population(
         report("Starting the gateway")
         _deploy(
             deployment.gateway_application(
-                _gateway_options(settings, store, info), environment=quiet_environment() | ONE_THREAD
+                _gateway_options(settings, store, info, base), environment=quiet_environment() | ONE_THREAD
             ),
             deployment.APPLICATION,
         )
@@ -206,7 +207,9 @@ def _engine_environment(settings: Settings, engine: str) -> dict[str, str]:
     return quiet_environment() | {"OMP_NUM_THREADS": str(settings.threads)}
 
 
-def _gateway_options(settings: Settings, store: Store, info: BaseInfo) -> deployment.GatewayOptions:
+def _gateway_options(
+    settings: Settings, store: Store, info: BaseInfo, base: BaseModelFiles
+) -> deployment.GatewayOptions:
     return deployment.GatewayOptions(
         host=settings.host,
         port=settings.port,
@@ -215,4 +218,6 @@ def _gateway_options(settings: Settings, store: Store, info: BaseInfo) -> deploy
         base=info,
         turn_seconds_max=settings.turn_seconds_max,
         body_bytes_max=settings.body_bytes_max,
+        archive_bytes_max=settings.archive_bytes_max,
+        destination=Destination(settings.data, base.directory, base.fingerprint, settings.rank_max),
     )

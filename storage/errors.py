@@ -24,6 +24,7 @@
     │   ├── BackupVersionMismatch  a backup of a newer release
     │   ├── KeyFileRefused         the key file is missing, damaged, another store's or too old
     │   ├── DirectoryRefused       a backup or a restored store cannot be made in this directory
+    │   ├── ArchiveInvalid         not a whole and sound export of a personal model
     │   └── RecordInvalid          bytes on disk do not match the record schema
     └── (actors/errors.py continues the tree)
 
@@ -373,6 +374,20 @@ class DirectoryRefused(StorageError):
 
     def __str__(self) -> str:
         return f"Nothing was written to {self.path}: {self.reason}."
+
+
+class ArchiveInvalid(StorageError):
+    """A file is not the whole and sound export of a personal model, or not one for this base."""
+
+    code = "archive_invalid"
+
+    def __init__(self, archive: str, reason: str) -> None:
+        super().__init__(archive, reason)
+        self.archive = archive
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"The archive {self.archive} cannot be imported: {self.reason}. Nothing was imported."
 
 
 class RecordInvalid(StorageError):

@@ -2,8 +2,10 @@
 
 import contextlib
 import os
+import tempfile
 from collections.abc import Generator
 from pathlib import Path
+from typing import BinaryIO
 
 from populace.storage.errors import DiskRefused
 
@@ -54,6 +56,25 @@ def is_at(path: Path, descriptor: int) -> bool:
         return os.path.samestat(path.stat(), os.fstat(descriptor))
     except FileNotFoundError:
         return False
+
+
+@contextlib.contextmanager
+def replaced_durably(path: Path) -> Generator[BinaryIO]:
+    """Give a new file to fill, which is ``path`` after the block; ``path`` is as it was if that raises.
+
+    Only this user may read it.
+    """
+    descriptor, name = tempfile.mkstemp(prefix=f".{path.name[:64]}.", dir=path.parent)
+    temporary = Path(name)
+    try:
+        with os.fdopen(descriptor, "w+b") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    sync_directory(path.parent)
 
 
 def forget_cached(path: Path) -> None:

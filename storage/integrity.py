@@ -35,60 +35,76 @@ def check(txn: ReadTransaction) -> None:
 
 
 def check_model(txn: ReadTransaction, tenant: str, name: str) -> None:
-    """Check one model: what is kept of its log is gapless and chained, and what is pointed at exists."""
+    """Check one model: its data key is there, and its contents keep the laws of ``check_contents``."""
     data_key = txn.get(keys.data_key(tenant, name))
     assert data_key is not None, f"{tenant}/{name} has no data key"
     erased = txn.get(keys.erasure(DataKeyRecord.unpack(data_key).key_id))
     assert erased is None, f"{tenant}/{name} was erased"
+    check_contents(txn, tenant, name)
+
+
+def check_contents(txn: ReadTransaction, tenant: str, name: str) -> None:
+    """Check that what is kept of a log is gapless and chained, and what is pointed at exists.
+
+    Also of rows from outside, see ``storage/portable.py``.
+    """
     data = txn.get(keys.head(tenant, name))
-    assert data is not None, f"{tenant}/{name} has no head"
+    if data is None:
+        raise AssertionError(f"{tenant}/{name} has no head")
     head = HeadRecord.unpack(data)
-    assert 0 <= head.cursor <= head.log_position, head
-    assert 0 <= head.log_start <= head.operations_start <= head.log_position, head
+    _law(0 <= head.cursor <= head.log_position, head)
+    _law(0 <= head.log_start <= head.operations_start <= head.log_position, head)
     _check_log(txn, tenant, name, head)
     _check_snapshot(txn, tenant, name, head)
 
     for key, value in txn.scan(keys.revisions(tenant, name)):
         revision = RevisionRecord.unpack(value)
-        assert key == keys.revision(tenant, name, revision.digest), revision.digest
+        _law(key == keys.revision(tenant, name, revision.digest), revision.digest)
     for key, target in txn.scan(keys.aliases(tenant, name)):
-        assert txn.get(keys.revision(tenant, name, target.decode())) is not None, key
+        _law(txn.get(keys.revision(tenant, name, target.decode())) is not None, key)
     for key, value in txn.scan(keys.operations(tenant, name)):
         position = OperationRecord.unpack(value).position
-        assert position >= head.operations_start, (position, head.operations_start)
+        _law(position >= head.operations_start, (position, head.operations_start))
         made = txn.get(keys.interaction(tenant, name, position))
-        assert made is not None, f"an operation of {tenant}/{name} names position {position}"
-        assert key == keys.operation(tenant, name, InteractionRecord.unpack(made).operation), position
+        if made is None:
+            raise AssertionError(f"an operation of {tenant}/{name} names position {position}")
+        _law(key == keys.operation(tenant, name, InteractionRecord.unpack(made).operation), position)
 
     memory = txn.get(keys.memory(tenant, name))
     version = 0 if memory is None else MemoryRecord.unpack(memory).version
-    assert version == head.memory_version, (version, head.memory_version)
+    _law(version == head.memory_version, (version, head.memory_version))
 
 
 def _check_log(txn: ReadTransaction, tenant: str, name: str, head: HeadRecord) -> None:
     count, chain, log_bytes = head.log_start, head.start_chain, 0
     for key, data in txn.scan(keys.interactions(tenant, name)):
         interaction = InteractionRecord.unpack(data)
-        assert key == keys.interaction(tenant, name, count), f"{tenant}/{name} has a gap at {count}"
-        assert interaction.position == count, (interaction.position, count)
-        assert interaction.previous == chain, f"the chain of {tenant}/{name} breaks at {count}"
+        _law(key == keys.interaction(tenant, name, count), f"{tenant}/{name} has a gap at {count}")
+        _law(interaction.position == count, (interaction.position, count))
+        _law(interaction.previous == chain, f"the chain of {tenant}/{name} breaks at {count}")
         chain = ledger.chain_digest(data)
         log_bytes += len(data)
         count += 1
-    assert count == head.log_position, (count, head.log_position)
-    assert chain == head.chain, f"the head of {tenant}/{name} names another newest interaction"
-    assert head.log_bytes in (None, log_bytes), (head.log_bytes, log_bytes)
+    _law(count == head.log_position, (count, head.log_position))
+    _law(chain == head.chain, f"the head of {tenant}/{name} names another newest interaction")
+    _law(head.log_bytes in (None, log_bytes), (head.log_bytes, log_bytes))
 
 
 def _check_snapshot(txn: ReadTransaction, tenant: str, name: str, head: HeadRecord) -> None:
     data = txn.get(keys.snapshot(tenant, name))
-    assert (data is None) == (head.log_start == 0), f"{tenant}/{name} starts at {head.log_start}"
+    _law((data is None) == (head.log_start == 0), f"{tenant}/{name} starts at {head.log_start}")
     if data is None:
-        assert head.start_chain == b"", f"{tenant}/{name} has a chain before its first interaction"
+        _law(head.start_chain == b"", f"{tenant}/{name} has a chain before its first interaction")
         return
     snapshot = SnapshotRecord.unpack(data)
-    assert (snapshot.position, snapshot.chain) == (head.log_start, head.start_chain), snapshot.position
-    assert (snapshot.memory is None) == (snapshot.memory_version == 0), snapshot.memory_version
+    _law((snapshot.position, snapshot.chain) == (head.log_start, head.start_chain), snapshot.position)
+    _law((snapshot.memory is None) == (snapshot.memory_version == 0), snapshot.memory_version)
     first = txn.get(keys.interaction(tenant, name, head.log_start))
     version = head.memory_version if first is None else InteractionRecord.unpack(first).memory_version
-    assert snapshot.memory_version == version, (snapshot.memory_version, version)
+    _law(snapshot.memory_version == version, (snapshot.memory_version, version))
+
+
+def _law(holds: bool, violation: object) -> None:
+    """An assertion that ``python -O`` keeps: it also decides whether rows from outside come in."""
+    if not holds:
+        raise AssertionError(violation)

@@ -22,7 +22,15 @@ _msgpack: Any = msgpack  # it ships no types
 class Record(BaseModel):
     """A stored value. Subclasses set ``KIND`` (for messages) and ``VERSION``."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    # The last three are for JSON, as which a record leaves the store in an archive.
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        strict=True,
+        ser_json_bytes="hex",
+        val_json_bytes="hex",
+        ser_json_inf_nan="constants",
+    )
 
     KIND: ClassVar[str]
     VERSION: ClassVar[int] = 1
@@ -47,12 +55,15 @@ class Record(BaseModel):
                 raise RecordInvalid(cls.KIND, f"version {version!r} is not in 1 to {cls.VERSION}")
             return cls.model_validate(fields)
         except ValidationError as error:
-            # Pydantic's own text quotes the input, and that is somebody's conversation.
-            problems = error.errors(include_input=False, include_url=False, include_context=False)
-            reason = "; ".join(f"{'.'.join(map(str, p['loc']))}: {p['msg']}" for p in problems)
-            raise RecordInvalid(cls.KIND, reason) from None
+            raise RecordInvalid(cls.KIND, problems_of(error)) from None
         except (ValueError, TypeError, msgpack.UnpackException) as error:
             raise RecordInvalid(cls.KIND, f"{type(error).__name__} {error}".strip()) from error
+
+
+def problems_of(error: ValidationError) -> str:
+    """Say what pydantic found. Its own text quotes the input, and that is somebody's conversation."""
+    problems = error.errors(include_input=False, include_url=False, include_context=False)
+    return "; ".join(f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}" for problem in problems)
 
 
 class IdentityRecord(Record):

@@ -41,24 +41,30 @@ class RevisionFiles:
         ``tensors`` may name a file, which is copied in pieces and must not change meanwhile.
         Content that is stored already is left as it is.
         """
-        self.root.mkdir(parents=True, exist_ok=True)
-        incoming = Path(tempfile.mkdtemp(prefix=".incoming-", dir=self.root))
-        try:
+        with self.incoming() as incoming:
             (incoming / CONFIG_FILE).write_bytes(config)
             if isinstance(tensors, bytes):
                 (incoming / TENSORS_FILE).write_bytes(tensors)
             else:
                 shutil.copyfile(tensors, incoming / TENSORS_FILE)
             # Digest what was written and not what was read: the name vouches for this copy.
-            digest, size = _digest(incoming)
+            digest, size = adapter_digest(incoming)
             if not self.has(digest):
                 self._publish(incoming, digest)
             # Also for content that was here: its writer may not have come so far, or never will.
             sync_directory(self.root)
             sync_directory(self.root.parent)
-        finally:
-            shutil.rmtree(incoming, ignore_errors=True)
         return digest, size
+
+    @contextlib.contextmanager
+    def incoming(self) -> Generator[Path]:
+        """Make a directory for what is not an adapter yet; it goes with the block, or in a later sweep."""
+        self.root.mkdir(parents=True, exist_ok=True)
+        path = Path(tempfile.mkdtemp(prefix=".incoming-", dir=self.root))
+        try:
+            yield path
+        finally:
+            shutil.rmtree(path, ignore_errors=True)
 
     @contextlib.contextmanager
     def adding(self) -> Generator[None]:
@@ -108,7 +114,7 @@ class RevisionFiles:
         """Read the files again. Raises ``StoreInvalid`` if they are missing or not what was stored."""
         path = self.path(digest)
         try:
-            found, _ = _digest(path)
+            found, _ = adapter_digest(path)
         except OSError as error:
             raise StoreInvalid(str(path), f"the adapter cannot be read: {error}") from error
         if found != digest:
@@ -139,7 +145,8 @@ class RevisionFiles:
                 raise
 
 
-def _digest(directory: Path) -> tuple[str, int]:
+def adapter_digest(directory: Path) -> tuple[str, int]:
+    """Return the digest of the two files there, and their size in bytes together."""
     whole, size = hashlib.sha256(_TAG), 0
     for name in (CONFIG_FILE, TENSORS_FILE):
         with (directory / name).open("rb") as file:

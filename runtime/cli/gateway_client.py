@@ -1,9 +1,10 @@
 """The command line's HTTP client: finds the gateway and the key, raises errors as sentences."""
 
+import contextlib
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Generator, Iterator
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, BinaryIO, Self
 from urllib.parse import quote
 
 import httpx
@@ -15,6 +16,10 @@ from populace.credentials import Credentials
 from populace.running import find_running
 
 CONNECT_SECONDS_MAX = 5.0
+CHUNK_BYTES = 256 * 1024
+
+Moved = Callable[[int, int], None]
+"""Is told of each piece of a file: its bytes, and those of the whole file."""
 
 
 class GatewayError(CommandFailed):
@@ -55,6 +60,42 @@ class GatewayClient:
         if response.is_error:
             raise _error(response)
         return response.json()
+
+    def download(self, path: str, file: BinaryIO, moved: Moved) -> None:
+        """Write the body to the file; ``moved`` is told how many bytes came, and of how many."""
+        with self._answered("GET", path) as response:
+            total = int(response.headers["content-length"])
+            for chunk in response.iter_raw():
+                file.write(chunk)
+                moved(len(chunk), total)
+
+    def upload(self, path: str, file: BinaryIO, moved: Moved, **options: Any) -> Any:
+        """Send the file as the body, and answer the JSON body of the reply."""
+        total = file.seek(0, 2)
+        file.seek(0)
+
+        def chunks() -> Iterator[bytes]:
+            while chunk := file.read(CHUNK_BYTES):
+                yield chunk
+                moved(len(chunk), total)
+
+        headers = {"Content-Length": str(total), "Content-Type": "application/zip"}
+        with self._answered("POST", path, content=chunks(), headers=headers, **options) as response:
+            response.read()
+            return response.json()
+
+    @contextlib.contextmanager
+    def _answered(self, method: str, path: str, **options: Any) -> Generator[httpx.Response]:
+        try:
+            with self._client.stream(method, path, **options) as response:
+                if response.is_error:
+                    response.read()
+                    raise _error(response)
+                yield response
+        except httpx.ConnectError as error:
+            raise ClusterNotFound(self._url, "Is `populace serve` still running?") from error
+        except httpx.TransportError as error:
+            raise CommandFailed(f"The connection to {self._url} broke off: {error}") from error
 
     def pages(self, path: str, *, page: int = 1000) -> Iterator[dict[str, Any]]:
         """Walk the items of a paged listing."""

@@ -7,11 +7,14 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
+from populace.cli.archives import EXPORT_EXAMPLES, IMPORT_EXAMPLES, export_model, import_model
 from populace.cli.console import err, named_errors, out, print_json, print_turn
 from populace.cli.gateway_client import GatewayClient, model_path
 from populace.config import Settings
 
-app = typer.Typer(help="Create, list, show and erase personal models.", no_args_is_help=True)
+app = typer.Typer(help="Create, list, show, export, import and erase personal models.", no_args_is_help=True)
+app.command("export", epilog=EXPORT_EXAMPLES)(export_model)
+app.command("import", epilog=IMPORT_EXAMPLES)(import_model)
 
 Name = Annotated[str, typer.Argument(help="The model's name: a-z, 0-9, _ and -.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]

@@ -9,8 +9,9 @@ from starlette.requests import ClientDisconnect
 from populace.actors.engine import Engine
 from populace.actors.errors import InvalidRequest, RequestTooLarge
 from populace.actors.hosts import Hosts
-from populace.gateway import completions, operations, personal_models
+from populace.gateway import archives, completions, operations, personal_models
 from populace.gateway.access import Access
+from populace.gateway.archive_desk import ArchiveDesk
 from populace.gateway.body_limit import BodyLimit
 from populace.gateway.context import EngineProbe, Gateway
 from populace.gateway.errors import error_body, error_response
@@ -31,8 +32,12 @@ def create_app(
     probe_engine: EngineProbe,
     turn_seconds_max: float = 120.0,
     body_bytes_max: int = 8 * 1024 * 1024,
+    archive_desk: ArchiveDesk | None = None,
 ) -> FastAPI:
-    """Build the application over any ``Hosts`` and ``Engine``, in one process or across Ray."""
+    """Build the application over any ``Hosts`` and ``Engine``, in one process or across Ray.
+
+    Without ``archive_desk``, which needs the store's files, models cannot be exported and imported.
+    """
     app = FastAPI(
         title="Populace",
         # The documentation pages load scripts from a CDN; /openapi.json needs nobody.
@@ -43,13 +48,19 @@ def create_app(
     )
     metrics = GatewayMetrics()
     app.state.gateway = Gateway(hosts, engine, probe_engine, Access(hosts), metrics, turn_seconds_max)
-    for module in (completions, personal_models, operations):
+    longer: dict[str, int] = {}
+    modules = [completions, personal_models, operations]
+    if archive_desk is not None:
+        app.state.archive_desk = archive_desk
+        modules.append(archives)
+        longer[archives.IMPORT_PATH] = archive_desk.bytes_max
+    for module in modules:
         app.include_router(module.router, responses={"default": {"description": "An error, as OpenAI's."}})
     app.add_exception_handler(PopulaceError, _populace_error)
     app.add_exception_handler(RequestValidationError, _validation_error)
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(ClientDisconnect, _client_left)
-    app.add_middleware(BodyLimit, bytes_max=body_bytes_max)
+    app.add_middleware(BodyLimit, bytes_max=body_bytes_max, longer=longer)
     app.add_middleware(LastResort)
     app.add_middleware(RequestCounter, metrics=metrics)
     return app

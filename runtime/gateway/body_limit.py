@@ -1,5 +1,7 @@
 """Refuses bodies that are too large before they are in memory."""
 
+from collections.abc import Mapping
+
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from populace.actors.errors import RequestTooLarge
@@ -7,19 +9,24 @@ from populace.gateway.errors import error_response
 
 
 class BodyLimit:
-    """ASGI middleware: answers 413 as soon as the declared or received length passes the limit."""
+    """ASGI middleware: answers 413 as soon as the declared or received length passes the limit.
 
-    def __init__(self, app: ASGIApp, bytes_max: int) -> None:
+    ``longer`` maps a path to a limit of its own, for what is written to a file as it comes.
+    """
+
+    def __init__(self, app: ASGIApp, bytes_max: int, longer: Mapping[str, int]) -> None:
         self._app = app
         self._bytes_max = bytes_max
+        self._longer = longer
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        bytes_max = self._longer.get(scope["path"], self._bytes_max)
         headers = dict(scope["headers"])
-        if _declared_bytes(headers.get(b"content-length", b"")) > self._bytes_max:
-            await self._refuse(scope, receive, send)
+        if _declared_bytes(headers.get(b"content-length", b"")) > bytes_max:
+            await _refuse(bytes_max, scope, receive, send)
             return
         received = 0
         started = False
@@ -28,8 +35,8 @@ class BodyLimit:
             nonlocal received
             message = await receive()
             received += len(message.get("body", b""))
-            if received > self._bytes_max:
-                raise RequestTooLarge(self._bytes_max)
+            if received > bytes_max:
+                raise RequestTooLarge(bytes_max)
             return message
 
         async def noted(message: Message) -> None:
@@ -42,10 +49,11 @@ class BodyLimit:
         except RequestTooLarge:
             if started:
                 raise
-            await self._refuse(scope, receive, send)
+            await _refuse(bytes_max, scope, receive, send)
 
-    async def _refuse(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await error_response(RequestTooLarge(self._bytes_max))(scope, receive, send)
+
+async def _refuse(bytes_max: int, scope: Scope, receive: Receive, send: Send) -> None:
+    await error_response(RequestTooLarge(bytes_max))(scope, receive, send)
 
 
 def _declared_bytes(content_length: bytes) -> float:

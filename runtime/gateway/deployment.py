@@ -13,9 +13,11 @@ import ray
 from ray import serve
 
 from populace.actors.engine import BaseInfo
+from populace.archive.importing import Destination
 from populace.directory import Directory
 from populace.engines.client import ReplicaEngine
 from populace.gateway.app import create_app
+from populace.gateway.archive_desk import ArchiveDesk
 from populace.gateway.server import Server, bind
 from populace.host_actor import NAMESPACE, RayHostClient, host_name
 
@@ -28,7 +30,11 @@ DEPLOYMENT = "gateway"
 
 
 class GatewayOptions(NamedTuple):
-    """How to start a gateway. ``turn_seconds_max`` bounds a turn, ``body_bytes_max`` a request."""
+    """How to start a gateway.
+
+    ``turn_seconds_max`` bounds a turn, ``body_bytes_max`` a request, and ``archive_bytes_max`` one that
+    imports an archive, whose adapters go to ``destination``.
+    """
 
     host: str
     port: int
@@ -37,6 +43,8 @@ class GatewayOptions(NamedTuple):
     base: BaseInfo
     turn_seconds_max: float
     body_bytes_max: int
+    archive_bytes_max: int
+    destination: Destination
 
 
 class GatewayReplica:
@@ -46,12 +54,14 @@ class GatewayReplica:
         listener = bind(options.host, options.port)
         clients = [connect_host(index) for index in range(options.hosts)]
         engine = ReplicaEngine(options.base)
+        directory = Directory(clients, shard_count=options.shards)
         app = create_app(
-            Directory(clients, shard_count=options.shards),
+            directory,
             engine,
             probe_engine=engine.replica_statistics,
             turn_seconds_max=options.turn_seconds_max,
             body_bytes_max=options.body_bytes_max,
+            archive_desk=ArchiveDesk(directory, options.destination, bytes_max=options.archive_bytes_max),
         )
         self._server = Server(app)
         self._serving = asyncio.create_task(self._server.serve(sockets=[listener]))

@@ -35,6 +35,7 @@ STATUS: Mapping[type[PopulaceError], int] = {
     storage.BackupVersionMismatch: 500,
     storage.KeyFileRefused: 500,
     storage.DirectoryRefused: 500,
+    storage.ArchiveInvalid: 400,
     storage.RecordInvalid: 500,
     actors.InvalidRequest: 400,
     actors.InvalidName: 400,

@@ -83,6 +83,7 @@ async def test_a_restarting_host_is_waited_for_where_a_second_effect_is_harmless
     hosts: list[ModelHost], store: Store
 ) -> None:
     names = ["show_model", "read_log", "publish_revision", "list_revisions", "list_models", "list_keys"]
+    names.append("export_model")
     directory, _ = failing(hosts, store, **{name: [AWAY] for name in [*names, "find_key", "statistics"]})
     await directory.create_model(ADA)
 
@@ -92,6 +93,7 @@ async def test_a_restarting_host_is_waited_for_where_a_second_effect_is_harmless
     assert (await directory.list_models("acme")).models == (published,)
     assert await directory.read_log(ADA) == ()
     assert await directory.list_revisions(ADA) == (revision(),)
+    assert (await directory.export_model(ADA)).aliases == published.aliases
     assert await directory.list_keys() == ()
     assert await directory.find_key("nothing") is None
     assert len(await directory.statistics()) == 2
@@ -100,21 +102,24 @@ async def test_a_restarting_host_is_waited_for_where_a_second_effect_is_harmless
 async def test_creating_deleting_and_giving_up_are_not_tried_again(
     hosts: list[ModelHost], store: Store
 ) -> None:
-    names = ("create_model", "erase_model", "abandon_turn")
+    names = ("create_model", "erase_model", "abandon_turn", "import_model")
     directory, clients = failing(hosts, store, **{name: [AWAY] for name in names})
     await local_directory(hosts, store).create_model(ADA)
     grant = await grant_of(directory, turn_of(ADA))
+    content = await directory.export_model(ADA)
 
     for call in (
         directory.create_model(ADA),
         directory.abandon_turn(grant, "its reader left"),
         directory.erase_model(ADA),
+        directory.import_model(ADA, content),
     ):
         with pytest.raises(HostUnavailable):
             await call
 
     calls = [call for client in clients for call in client.calls]
-    assert calls == ["begin_turn", "create_model", "abandon_turn", "erase_model"]
+    names_in_order = ["create_model", "abandon_turn", "erase_model", "import_model"]
+    assert calls == ["begin_turn", "export_model", *names_in_order]
     await directory.abandon_turn(grant, "the test ends")
 
 

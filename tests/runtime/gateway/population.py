@@ -11,10 +11,13 @@ from fastapi import FastAPI
 
 from populace.actors.host import HostLimits, ModelHost
 from populace.actors.turn import Interaction, ModelId
+from populace.archive.adapter_check import check_adapters
+from populace.archive.importing import Destination
 from populace.clock import SystemClock
 from populace.directory import Directory, LocalHostClient
 from populace.gateway.access import new_key
 from populace.gateway.app import create_app
+from populace.gateway.archive_desk import ArchiveDesk
 from populace.policies.placement import shards_of
 from populace.storage.store import Store
 from tests.runtime.gateway.scripted_engine import BASE, ScriptedEngine
@@ -23,6 +26,7 @@ SHARDS = 2
 HOSTS = 2
 MAILBOX_MAX = 2
 BODY_BYTES_MAX = 100_000
+ARCHIVE_BYTES_MAX = 400_000
 
 
 class Population:
@@ -61,6 +65,12 @@ class Population:
             probe_engine=self.engine.probe,
             turn_seconds_max=self.turn_seconds_max,
             body_bytes_max=BODY_BYTES_MAX,
+            archive_desk=ArchiveDesk(
+                self.directory,
+                Destination(self._path, self._path / "no-base", BASE.fingerprint, 16),
+                bytes_max=ARCHIVE_BYTES_MAX,
+                check=check_adapters,
+            ),
         )
 
     @asynccontextmanager

@@ -1,0 +1,81 @@
+"""Checking adapters from outside in a process of its own.
+
+Torch and transformers take seconds and half a gigabyte, which a gateway that streams tokens has not
+got to spare. A program: reads ``Check`` as JSON from standard input, writes ``Outcome`` to standard output.
+"""
+
+import subprocess
+import sys
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict
+
+from populace.actors.errors import AdapterInvalid, AdapterMismatch
+from populace.config import process_environment
+
+SECONDS_MAX = 600
+
+
+class Check(BaseModel):
+    """Which adapters are to be checked, against which base."""
+
+    model_config = ConfigDict(frozen=True)
+
+    adapters: tuple[Path, ...]
+    base_directory: Path
+    fingerprint: str
+    rank_max: int
+
+
+class Outcome(BaseModel):
+    """The largest rank of each adapter, or why one cannot be used and whether it is for another base."""
+
+    model_config = ConfigDict(frozen=True)
+
+    ranks: tuple[int, ...] = ()
+    refusal: str | None = None
+    is_mismatch: bool = False
+
+
+def check_adapters(check: Check) -> tuple[int, ...]:
+    """Check the adapters and answer their ranks. Blocks for seconds.
+
+    Raises ``AdapterInvalid`` and ``AdapterMismatch``.
+    """
+    # Torch and transformers load here.
+    from populace.adapters.base_modules import read_base_modules
+    from populace.adapters.peft_directory import read_peft_directory
+
+    base = read_base_modules(check.base_directory, check.fingerprint)
+    return tuple(read_peft_directory(path, base, rank_max=check.rank_max).rank for path in check.adapters)
+
+
+def check_adapters_apart(check: Check) -> tuple[int, ...]:
+    """Do what ``check_adapters`` does, in another process."""
+    done = subprocess.run(
+        [sys.executable, "-m", "populace.archive.adapter_check"],
+        input=check.model_dump_json(),
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+        timeout=SECONDS_MAX,
+        env=process_environment(OMP_NUM_THREADS="1"),
+    )
+    # A library may have printed before.
+    outcome = Outcome.model_validate_json(done.stdout.splitlines()[-1])
+    if outcome.refusal is not None:
+        raise (AdapterMismatch if outcome.is_mismatch else AdapterInvalid)(outcome.refusal)
+    return outcome.ranks
+
+
+def main() -> None:
+    check = Check.model_validate_json(sys.stdin.read())
+    try:
+        outcome = Outcome(ranks=check_adapters(check))
+    except AdapterInvalid as error:
+        outcome = Outcome(refusal=error.reason, is_mismatch=isinstance(error, AdapterMismatch))
+    sys.stdout.write(f"\n{outcome.model_dump_json()}\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,22 @@
+"""From a population to an archive."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import BinaryIO
+
+from populace.archive.writing import write_archive
+from populace.storage.portable import PortableModel
+from populace.storage.store import Store
+
+
+def export_archive(
+    file: BinaryIO, name: str, data_directory: Path, read: Callable[[], PortableModel]
+) -> None:
+    """Write the archive of the model that ``read`` answers to an empty file. Blocks.
+
+    Its adapters are safe from removal meanwhile, also if the model is erased after it was read.
+    Raises what ``read`` raises, and ``RecordInvalid`` and ``StoreInvalid`` for what is damaged.
+    """
+    adapters = Store.adapters(data_directory)
+    with adapters.adding():
+        write_archive(file, name, read(), adapters)

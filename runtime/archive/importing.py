@@ -1,0 +1,137 @@
+"""From an archive to a model of another population, which then has all that the first one had."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from populace.actors.catalogue import check_model_name
+from populace.actors.hosts import ModelView
+from populace.actors.turn import ModelId
+from populace.archive.adapter_check import Check
+from populace.archive.layout import LOG, MEMORY, OPERATIONS, REVISIONS, SNAPSHOT, adapter_file
+from populace.archive.reading import ArchiveReader
+from populace.archive.record_lines import data_of
+from populace.archive.state_tensors import record_of
+from populace.storage.errors import ArchiveInvalid, RecordInvalid
+from populace.storage.portable import PortableModel, portable_rows
+from populace.storage.records import (
+    HeadRecord,
+    InteractionRecord,
+    MemoryRecord,
+    OperationRecord,
+    Record,
+    RevisionRecord,
+    SnapshotRecord,
+)
+from populace.storage.revisions import CONFIG_FILE, TENSORS_FILE, adapter_digest
+from populace.storage.store import Store
+
+AdapterCheck = Callable[[Check], Sequence[int]]
+
+
+class Destination(NamedTuple):
+    """Where imported adapters go, and what they are checked against."""
+
+    data_directory: Path
+    base_directory: Path
+    fingerprint: str
+    rank_max: int
+
+
+def import_archive(
+    archive: ArchiveReader,
+    tenant: str,
+    name: str | None,
+    destination: Destination,
+    *,
+    check: AdapterCheck,
+    create: Callable[[ModelId, PortableModel], ModelView],
+) -> ModelView:
+    """Give the archive's model to ``create``, as ``name`` or else its own name, with its adapters stored.
+
+    Blocks. Everything is checked before anything is stored; the adapters are safe from removal until
+    ``create`` returns. Raises ``ArchiveInvalid``, ``InvalidName``, ``AdapterInvalid``,
+    ``AdapterMismatch`` and what ``create`` raises.
+    """
+    model = ModelId(tenant, archive.manifest.name if name is None else name)
+    check_model_name(model)
+    made_for = archive.manifest.base
+    if made_for != destination.fingerprint:
+        raise archive.refusal(f"its base is {made_for[:80]}, and here it is {destination.fingerprint}")
+    content = _content(archive)
+    try:
+        portable_rows(content, model.tenant, model.name)
+    except ArchiveInvalid as error:
+        raise archive.refusal(error.reason) from error
+    revisions = [RevisionRecord.unpack(data) for data in content.revisions]
+    if frozenset(revision.digest for revision in revisions) != archive.digests:
+        raise archive.refusal(f"it has not the adapters that {REVISIONS} names")
+
+    adapters = Store.adapters(destination.data_directory)
+    with adapters.adding(), adapters.incoming() as directory:
+        unpacked = [_unpack(archive, revision, directory) for revision in revisions]
+        _check_ranks(archive, revisions, unpacked, destination, check)
+        for path in unpacked:
+            adapters.add((path / CONFIG_FILE).read_bytes(), path / TENSORS_FILE)
+        return create(model, content)
+
+
+def _content(archive: ArchiveReader) -> PortableModel:
+    try:
+        return PortableModel(
+            base=archive.manifest.base,
+            created_ms=archive.manifest.created_ms,
+            head=data_of(HeadRecord, archive.manifest.head_line),
+            aliases=archive.manifest.aliases,
+            revisions=_records(archive, REVISIONS, RevisionRecord),
+            interactions=_records(archive, LOG, InteractionRecord),
+            operations=_records(archive, OPERATIONS, OperationRecord),
+            memory=_state(archive, MEMORY, MemoryRecord, "payload"),
+            snapshot=_state(archive, SNAPSHOT, SnapshotRecord, "memory"),
+        )
+    except RecordInvalid as error:
+        raise archive.refusal(f"its {error.kind} is not sound: {error.reason}") from error
+
+
+def _records(archive: ArchiveReader, name: str, kind: type[Record]) -> tuple[bytes, ...]:
+    return tuple(data_of(kind, line) for line in archive.lines(name))
+
+
+def _state(archive: ArchiveReader, name: str, kind: type[Record], field: str) -> bytes | None:
+    return record_of(kind, archive.read(name), field) if archive.has(name) else None
+
+
+def _unpack(archive: ArchiveReader, revision: RevisionRecord, directory: Path) -> Path:
+    """Unpack a revision's adapter and see that it is the one that its digest names."""
+    path = directory / revision.digest
+    path.mkdir()
+    for part in (CONFIG_FILE, TENSORS_FILE):
+        archive.copy(adapter_file(revision.digest, part), path / part)
+    if adapter_digest(path) != (revision.digest, revision.adapter_bytes):
+        raise archive.refusal(f"the adapter of the revision {revision.digest} is another one")
+    return path
+
+
+def _check_ranks(
+    archive: ArchiveReader,
+    revisions: Sequence[RevisionRecord],
+    unpacked: Sequence[Path],
+    destination: Destination,
+    check: AdapterCheck,
+) -> None:
+    if not revisions:
+        return
+    _, base_directory, fingerprint, rank_max = destination
+    ranks = check(
+        Check(
+            adapters=tuple(unpacked),
+            base_directory=base_directory,
+            fingerprint=fingerprint,
+            rank_max=rank_max,
+        )
+    )
+    for revision, rank in zip(revisions, ranks, strict=True):
+        if revision.rank != rank:
+            raise archive.refusal(
+                f"the adapter of the revision {revision.digest} has rank {rank} and not {revision.rank}"
+            )

@@ -1,0 +1,112 @@
+"""What lies in a ``.populace`` file: one personal model as a zip that its person can read.
+
+::
+
+    manifest.json                                     what it is of, and size and SHA-256 of the others
+    log.jsonl                                         an InteractionRecord in each line
+    operations.jsonl                                  an OperationRecord in each line
+    revisions.jsonl                                   a RevisionRecord in each line
+    memory.safetensors                                the MemoryRecord, if the model has a memory
+    snapshot.safetensors                              the SnapshotRecord, if its log was compacted
+    revisions/<digest>/adapter_config.json            each revision's adapter, as PEFT reads it
+    revisions/<digest>/adapter_model.safetensors
+
+Text is deflated, tensors are stored. The tenant is not named: whoever imports it is its tenant. Nothing
+depends on the time of the export, so that a model that came back out is the same file.
+"""
+
+import json
+import re
+from typing import Self
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
+
+from populace.storage.records import problems_of
+from populace.storage.revisions import CONFIG_FILE, TENSORS_FILE
+
+FORMAT = "populace-model"
+VERSION = 1
+"""The newest version that this release reads and the one that it writes."""
+SUFFIX = ".populace"
+MEDIA_TYPE = "application/zip"
+
+MANIFEST = "manifest.json"
+LOG = "log.jsonl"
+OPERATIONS = "operations.jsonl"
+REVISIONS = "revisions.jsonl"
+MEMORY = "memory.safetensors"
+SNAPSHOT = "snapshot.safetensors"
+
+ALWAYS = frozenset({LOG, OPERATIONS, REVISIONS})
+SOMETIMES = frozenset({MEMORY, SNAPSHOT})
+_ADAPTER_FILE = re.compile(
+    rf"revisions/(?P<digest>[0-9a-f]{{64}})/({re.escape(CONFIG_FILE)}|{re.escape(TENSORS_FILE)})"
+)
+
+MEMBERS_MAX = 8192
+"""Some 4,000 revisions."""
+MANIFEST_BYTES_MAX = 16 * 2**20
+
+
+class Member(BaseModel):
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
+
+    bytes: int = Field(ge=0)
+    sha256: str = Field(pattern="^[0-9a-f]{64}$")
+
+
+class Manifest(BaseModel):
+    """``manifest.json``. ``head`` is a HeadRecord as a line of the log would hold it."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
+
+    format: str
+    version: int
+    name: str
+    base: str
+    created_ms: int
+    head: dict[str, JsonValue]
+    aliases: dict[str, str]
+    members: dict[str, Member] = Field(max_length=MEMBERS_MAX)
+
+    @property
+    def head_line(self) -> bytes:
+        return json.dumps(self.head, separators=(",", ":")).encode()
+
+    @classmethod
+    def parse(cls, data: bytes) -> Self:
+        """Read a manifest. Raises ``ValueError`` that says in its text what is wrong."""
+        try:
+            common = _AnyManifest.model_validate_json(data)
+            if common.format != FORMAT:
+                raise ValueError(f"its format is {common.format[:80]!r} and not {FORMAT!r}")
+            if not 1 <= common.version <= VERSION:
+                raise ValueError(f"it has version {common.version}, and this release reads up to {VERSION}")
+            return cls.model_validate_json(data)
+        except ValidationError as error:
+            raise ValueError(f"{MANIFEST} is not sound: {problems_of(error)[:400]}") from None
+
+
+class _AnyManifest(BaseModel):
+    """What every version's manifest has: enough to refuse a newer one by its number."""
+
+    model_config = ConfigDict(strict=True, extra="ignore")
+
+    format: str
+    version: int
+
+
+def adapter_file(digest: str, file: str) -> str:
+    """Name the member of an adapter's file."""
+    return f"revisions/{digest}/{file}"
+
+
+def is_member(name: str) -> bool:
+    """Whether a file of that name may lie in an archive."""
+    return name == MANIFEST or name in ALWAYS or name in SOMETIMES or digest_of_member(name) is not None
+
+
+def digest_of_member(name: str) -> str | None:
+    """Return the digest of the revision to which an adapter's file belongs; None for others."""
+    match = _ADAPTER_FILE.fullmatch(name)
+    return None if match is None else match["digest"]

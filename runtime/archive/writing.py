@@ -1,0 +1,102 @@
+"""Writing an archive: each member is digested while it is written, the manifest comes last."""
+
+import hashlib
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import BinaryIO
+from zipfile import ZIP_DEFLATED, ZIP_STORED, ZipFile, ZipInfo
+
+from populace.archive.layout import (
+    FORMAT,
+    LOG,
+    MANIFEST,
+    MEMORY,
+    OPERATIONS,
+    REVISIONS,
+    SNAPSHOT,
+    VERSION,
+    Manifest,
+    Member,
+    adapter_file,
+)
+from populace.archive.record_lines import line_of
+from populace.archive.state_tensors import tensors_of
+from populace.storage.portable import PortableModel
+from populace.storage.records import (
+    HeadRecord,
+    InteractionRecord,
+    MemoryRecord,
+    OperationRecord,
+    Record,
+    RevisionRecord,
+    SnapshotRecord,
+)
+from populace.storage.revisions import CONFIG_FILE, TENSORS_FILE, RevisionFiles
+
+CHUNK_BYTES = 1 << 20
+_BEGINNING = (1980, 1, 1, 0, 0, 0)
+"""Of time, for zip files: an archive does not depend on when it was made."""
+
+
+def write_archive(file: BinaryIO, name: str, model: PortableModel, adapters: RevisionFiles) -> None:
+    """Write the model's archive to an empty file. ``adapters`` must not be swept meanwhile.
+
+    Raises ``RecordInvalid`` and ``StoreInvalid`` for what is damaged in the store.
+    """
+    with ZipFile(file, "w", allowZip64=True) as archive:
+        members = _Members(archive)
+        members.add_lines(LOG, InteractionRecord, model.interactions)
+        members.add_lines(OPERATIONS, OperationRecord, model.operations)
+        members.add_lines(REVISIONS, RevisionRecord, model.revisions)
+        if model.memory is not None:
+            members.add(MEMORY, tensors_of(MemoryRecord, model.memory, "payload"))
+        if model.snapshot is not None:
+            members.add(SNAPSHOT, tensors_of(SnapshotRecord, model.snapshot, "memory"))
+        for data in model.revisions:
+            digest = RevisionRecord.unpack(data).digest
+            adapters.verify(digest)
+            for part in (CONFIG_FILE, TENSORS_FILE):
+                members.add_file(adapter_file(digest, part), adapters.path(digest) / part)
+        manifest = Manifest(
+            format=FORMAT,
+            version=VERSION,
+            name=name,
+            base=model.base,
+            created_ms=model.created_ms,
+            head=json.loads(line_of(HeadRecord, model.head)),
+            aliases=dict(sorted(model.aliases.items())),
+            members=members.written,
+        )
+        members.add(MANIFEST, manifest.model_dump_json(indent=2).encode() + b"\n")
+
+
+class _Members:
+    """The members of an archive that is being written; ``written`` says what each one is."""
+
+    def __init__(self, archive: ZipFile) -> None:
+        self.written: dict[str, Member] = {}
+        self._archive = archive
+
+    def add_lines(self, name: str, kind: type[Record], records: Iterable[bytes]) -> None:
+        self._add(name, (line_of(kind, data) + b"\n" for data in records), size_max=None)
+
+    def add(self, name: str, data: bytes) -> None:
+        self._add(name, [data], size_max=len(data))
+
+    def add_file(self, name: str, path: Path) -> None:
+        with path.open("rb") as file:
+            self._add(name, iter(lambda: file.read(CHUNK_BYTES), b""), size_max=path.stat().st_size)
+
+    def _add(self, name: str, chunks: Iterable[bytes], *, size_max: int | None) -> None:
+        """Write a member; one of unknown size may become larger than plain zip files allow."""
+        entry = ZipInfo(name, _BEGINNING)
+        entry.compress_type = ZIP_STORED if name.endswith(".safetensors") else ZIP_DEFLATED
+        entry.file_size = size_max or 0
+        digest, size = hashlib.sha256(), 0
+        with self._archive.open(entry, "w", force_zip64=size_max is None) as member:
+            for chunk in chunks:
+                member.write(chunk)
+                digest.update(chunk)
+                size += len(chunk)
+        self.written[name] = Member(bytes=size, sha256=digest.hexdigest())

@@ -1,0 +1,80 @@
+"""``populace model export`` and ``import``: a personal model as a file."""
+
+import contextlib
+from collections.abc import Generator
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from populace.archive.layout import SUFFIX
+from populace.cli.console import CommandFailed, named_errors, out, print_json, progress
+from populace.cli.gateway_client import GatewayClient, Moved, model_path
+from populace.config import Settings
+from populace.storage.files import disk_named, replaced_durably
+
+EXPORT_EXAMPLES = (
+    "Examples: `populace model export ada`, `populace model export ada ~/keep/ada.populace --force`. "
+    "The file is not encrypted, and only you may read it."
+)
+IMPORT_EXAMPLES = (
+    "Examples: `populace model import ada.populace`, `populace model import ada.populace --name ada-2`."
+)
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def export_model(
+    name: Annotated[str, typer.Argument(help="The model's name.")],
+    file: Annotated[
+        Path | None, typer.Argument(help=f"The file to write; NAME{SUFFIX} here if it is not given.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace a file that exists.")] = False,
+) -> None:
+    """Write all that a model is and was told to a file."""
+    with named_errors():
+        target = (Path(f"{name}{SUFFIX}") if file is None else file.expanduser()).absolute()
+        if target.is_dir():
+            raise CommandFailed(f"{target} is a directory; name a file in it.")
+        if target.exists() and not force:
+            raise CommandFailed(f"{target} exists already; replace it with --force, or name another file.")
+        with GatewayClient.of_settings(Settings.from_environment()) as client:
+            path = model_path(name, "/export")
+            with disk_named(target), replaced_durably(target) as written, _shown("Exporting") as moved:
+                client.download(path, written, moved)
+        out.print(f"Exported [bold]{name}[/] to {target}.", highlight=False, soft_wrap=True)
+
+
+def import_model(
+    file: Annotated[Path, typer.Argument(help="A file that `populace model export` wrote.")],
+    name: Annotated[str | None, typer.Option(help="Another name than the exported model's.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Create a model from a file: with its log, its memory, its revisions and aliases."""
+    with named_errors():
+        try:
+            source = file.expanduser().open("rb")
+        except OSError as error:
+            raise CommandFailed(f"{file} cannot be read: {error.strerror}.") from error
+        with (
+            source,
+            GatewayClient.of_settings(Settings.from_environment()) as client,
+            _shown("Importing") as moved,
+        ):
+            query = {} if name is None else {"name": name}
+            body = client.upload("/v1/personal-models/import", source, moved, params=query)
+        if as_json:
+            print_json(body)
+        else:
+            out.print(f"Imported [bold]{body['id']}[/]: {body['log_position']} turns.", highlight=False)
+
+
+@contextlib.contextmanager
+def _shown(doing: str) -> Generator[Moved]:
+    with progress() as display:
+        task = display.add_task(doing, total=None)
+
+        def moved(count: int, total: int) -> None:
+            display.update(task, advance=count, total=total)
+
+        yield moved

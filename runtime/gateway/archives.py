@@ -1,0 +1,58 @@
+"""Routes for a personal model as a file that its person keeps."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import JSONResponse, Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
+
+from populace.archive.layout import MEDIA_TYPE, SUFFIX
+from populace.gateway.archive_desk import ArchiveDesk, HeldFile
+from populace.gateway.context import Caller, KeyedRoute
+from populace.gateway.personal_models import model_body
+from populace.gateway.target import named_model
+
+router = APIRouter(route_class=KeyedRoute)
+
+IMPORT_PATH = "/v1/personal-models/import"
+
+
+class ArchiveResponse(StreamingResponse):
+    """An archive as a download; it is closed also if the client leaves before its end."""
+
+    def __init__(self, held: HeldFile, filename: str) -> None:
+        headers = {
+            "Content-Disposition": f'attachment; filename="{filename}"',
+            "Content-Length": str(held.size),
+        }
+        super().__init__(held.chunks(), media_type=MEDIA_TYPE, headers=headers)
+        self._held = held
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._held.close()
+
+
+@router.get("/v1/personal-models/{name}/export", response_class=ArchiveResponse)
+async def export_model(request: Request, tenant: Caller, name: str) -> Response:
+    """Answer all that the model is and was told, as of one moment, as a zip file."""
+    model = named_model(tenant, name)
+    held = await _desk(request).export(model)
+    return ArchiveResponse(held, f"{model.name}{SUFFIX}")
+
+
+@router.post(IMPORT_PATH, status_code=201)
+async def import_model(
+    request: Request, tenant: Caller, name: Annotated[str | None, Query()] = None
+) -> Response:
+    """Create a model from the archive in the body, under its own name or another one."""
+    view = await _desk(request).take_in(tenant, name, request.stream())
+    return JSONResponse(model_body(view), status_code=201)
+
+
+def _desk(request: Request) -> ArchiveDesk:
+    desk = request.app.state.archive_desk
+    assert isinstance(desk, ArchiveDesk)
+    return desk

@@ -1,0 +1,154 @@
+"""A personal model outside of any store: all its rows in plain, to leave one store and enter another.
+
+The values are the records' own bytes, as an interaction names the digest of its predecessor's. What
+comes in is from somebody's file and is trusted in nothing: its rows are laid out in memory and
+must keep every law of ``storage/integrity.py`` before one of them is written.
+"""
+
+from collections.abc import Mapping
+from typing import NamedTuple, TypeVar
+
+from populace.storage import integrity, keys, ledger
+from populace.storage.errors import ArchiveInvalid, ModelExists, ModelNotFound, RecordInvalid
+from populace.storage.records import (
+    DataKeyRecord,
+    HeadRecord,
+    IdentityRecord,
+    InteractionRecord,
+    MemoryRecord,
+    OperationRecord,
+    Record,
+    RevisionRecord,
+    SnapshotRecord,
+)
+from populace.storage.rows_in_memory import RowsInMemory
+from populace.storage.transaction import ReadTransaction, WriteTransaction
+
+R = TypeVar("R", bound=Record)
+
+COUNT_MAX = 2**63 - 1
+CREATED_MS_MAX = 253_402_300_799_999
+"""The end of the year 9999, the last one that Python's dates can show."""
+
+
+class PortableModel(NamedTuple):
+    """Everything of a model but its tenant, name and adapter files. Values are packed records.
+
+    ``aliases`` maps alias to revision digest. ``operations`` are in the order of their positions:
+    the key of each follows from the interaction that it names.
+    """
+
+    base: str
+    created_ms: int
+    head: bytes
+    aliases: dict[str, str]
+    revisions: tuple[bytes, ...]
+    interactions: tuple[bytes, ...]
+    operations: tuple[bytes, ...]
+    memory: bytes | None
+    snapshot: bytes | None
+
+
+def read_portable(txn: ReadTransaction, tenant: str, name: str) -> PortableModel:
+    """Read the whole model. Raises ``ModelNotFound``."""
+    model = ledger.read_model(txn, tenant, name)
+    head = None if model is None else txn.get(keys.head(tenant, name))
+    if model is None or head is None:
+        raise ModelNotFound(name)
+    operations = _values(txn, keys.operations(tenant, name))
+    return PortableModel(
+        base=model.identity.base,
+        created_ms=model.identity.created_ms,
+        head=head,
+        aliases=model.aliases,
+        revisions=_values(txn, keys.revisions(tenant, name)),
+        interactions=_values(txn, keys.interactions(tenant, name)),
+        operations=tuple(sorted(operations, key=lambda data: OperationRecord.unpack(data).position)),
+        memory=txn.get(keys.memory(tenant, name)),
+        snapshot=txn.get(keys.snapshot(tenant, name)),
+    )
+
+
+def portable_rows(model: PortableModel, tenant: str, name: str) -> dict[bytes, bytes]:
+    """Lay out the model's rows under a tenant and name, without a data key.
+
+    Tenant and name must have passed ``keys.name_problem``. Raises ``ArchiveInvalid`` if the rows
+    are not those of a whole model.
+    """
+    try:
+        rows = _rows(model, tenant, name)
+        integrity.check_contents(RowsInMemory(rows), tenant, name)
+    except RecordInvalid as error:
+        raise ArchiveInvalid(name, f"its {error.kind} is not sound: {error.reason}") from error
+    except AssertionError as error:
+        raise ArchiveInvalid(name, f"it contradicts itself: {error}") from error
+    return rows
+
+
+def write_portable(
+    txn: WriteTransaction, tenant: str, name: str, data_key: DataKeyRecord, rows: Mapping[bytes, bytes]
+) -> None:
+    """Write what ``portable_rows`` laid out, sealed with a new data key. Raises ``ModelExists``."""
+    if txn.get(keys.identity(tenant, name)) is not None:
+        raise ModelExists(name)
+    txn.put(keys.data_key(tenant, name), data_key.pack())
+    for key, value in rows.items():
+        txn.put(key, value)
+
+
+def _values(txn: ReadTransaction, prefix: bytes) -> tuple[bytes, ...]:
+    return tuple(data for _, data in txn.scan(prefix))
+
+
+def _rows(model: PortableModel, tenant: str, name: str) -> dict[bytes, bytes]:
+    identity = IdentityRecord(tenant=tenant, name=name, base=model.base, created_ms=model.created_ms)
+    _check_numbers(identity)
+    _sound(HeadRecord, model.head)
+    rows = {keys.identity(tenant, name): identity.pack(), keys.head(tenant, name): model.head}
+    for alias, digest in model.aliases.items():
+        problem = keys.alias_problem(alias) or (None if keys.is_digest(digest) else "it names no digest")
+        if problem is not None:
+            raise RecordInvalid("alias", f"{alias[:80]!r}: {problem}")
+        rows[keys.alias(tenant, name, alias)] = digest.encode()
+    for data in model.revisions:
+        digest = _sound(RevisionRecord, data).digest
+        if not keys.is_digest(digest):
+            raise RecordInvalid("revision", f"{digest[:80]!r} is not a digest")
+        _put_new(rows, keys.revision(tenant, name, digest), data, "revision")
+    operation_at: dict[int, str] = {}
+    for data in model.interactions:
+        interaction = _sound(InteractionRecord, data)
+        operation_at[interaction.position] = interaction.operation
+        _put_new(rows, keys.interaction(tenant, name, interaction.position), data, "interaction")
+    for data in model.operations:
+        position = _sound(OperationRecord, data).position
+        if position not in operation_at:
+            raise RecordInvalid("operation", f"it names position {position}, which is not in the log")
+        _put_new(rows, keys.operation(tenant, name, operation_at[position]), data, "operation")
+    if model.memory is not None:
+        _sound(MemoryRecord, model.memory)
+        rows[keys.memory(tenant, name)] = model.memory
+    if model.snapshot is not None:
+        _sound(SnapshotRecord, model.snapshot)
+        rows[keys.snapshot(tenant, name)] = model.snapshot
+    return rows
+
+
+def _put_new(rows: dict[bytes, bytes], key: bytes, data: bytes, kind: str) -> None:
+    if key in rows:
+        raise RecordInvalid(kind, "there are two of one place")
+    rows[key] = data
+
+
+def _sound(kind: type[R], data: bytes) -> R:
+    record = kind.unpack(data)
+    _check_numbers(record)
+    return record
+
+
+def _check_numbers(record: Record) -> None:
+    """Refuse counts and times that no store of ours could have written, and keys could not hold."""
+    for field, value in record:
+        highest = CREATED_MS_MAX if field == "created_ms" else COUNT_MAX
+        if isinstance(value, int) and not 0 <= value <= highest:
+            raise RecordInvalid(record.KIND, f"{field} is not in 0 to {highest}")

@@ -1,0 +1,118 @@
+"""What leaves a population with a model, and what comes in: through hosts in this process and in Ray's."""
+
+import asyncio
+import os
+from collections.abc import AsyncGenerator
+from pathlib import Path
+
+import pytest
+
+from populace.actors.errors import InvalidName
+from populace.actors.turn import Interaction, ModelId
+from populace.directory import Directory
+from populace.storage.errors import ArchiveInvalid, ModelExists, ModelNotFound
+from populace.storage.store import Store
+from tests.actors.fakes import FakeClock
+from tests.actors.populations import (
+    SHARDS,
+    local_directory,
+    local_hosts,
+    ray_directory,
+    ray_hosts,
+    ray_running,
+)
+from tests.actors.turns import revision, take_turn, turn_of
+
+ADA = ModelId("acme", "ada")
+LONG_LOG_BYTES = 64 * 2**20
+
+
+@pytest.fixture
+async def directory(tmp_path: Path) -> AsyncGenerator[Directory]:
+    store = Store.create_or_open(tmp_path / "store", SHARDS)
+    hosts = local_hosts(store, FakeClock())
+    directory = local_directory(hosts, store)
+    await directory.create_model(ADA, revision())
+    for number in range(3):
+        await take_turn(directory, turn_of(ADA, f"op-{number}"))
+    yield directory
+    for host in hosts:
+        host.check_integrity()
+        host._owned.check_integrity()
+        host.close()
+
+
+@pytest.mark.parametrize("name", [f"zoe-{number}" for number in range(6)])
+async def test_a_model_that_was_brought_in_is_the_one_that_left(directory: Directory, name: str) -> None:
+    zoe = ModelId("globex", name)
+    content = await directory.export_model(ADA)
+
+    view = await directory.import_model(zoe, content)
+
+    assert await directory.export_model(zoe) == content
+    assert view == await directory.show_model(zoe)
+    assert (view.log_position, view.aliases) == (3, (await directory.show_model(ADA)).aliases)
+    again = await directory.begin_turn(turn_of(zoe, "op-1"))
+    assert isinstance(again, Interaction)
+    assert (again.position, again.replayed) == (1, True)
+    new = await take_turn(directory, turn_of(zoe, "op-new"))
+    assert new.position == 3
+    assert len(await directory.read_log(ADA)) == 3
+
+
+async def test_what_may_not_come_in_creates_nothing(directory: Directory) -> None:
+    content = await directory.export_model(ADA)
+    zoe = ModelId("acme", "zoe")
+
+    with pytest.raises(ModelExists):
+        await directory.import_model(ADA, content)
+    with pytest.raises(InvalidName):
+        await directory.import_model(ModelId("acme", "../x"), content)
+    with pytest.raises(ArchiveInvalid, match="base"):
+        await directory.import_model(zoe, content._replace(base="another"))
+    with pytest.raises(ArchiveInvalid, match="not in the log"):
+        await directory.import_model(zoe, content._replace(interactions=content.interactions[1:]))
+
+    with pytest.raises(ModelNotFound):
+        await directory.show_model(zoe)
+    with pytest.raises(ModelNotFound):
+        await directory.export_model(zoe)
+
+
+async def test_turns_go_on_while_a_model_is_read_and_one_of_many_imports_wins(directory: Directory) -> None:
+    content = await directory.export_model(ADA)
+    zoe = ModelId("acme", "zoe")
+
+    outcomes = await asyncio.gather(
+        *(directory.import_model(zoe, content) for _ in range(4)),
+        *(directory.export_model(ADA) for _ in range(4)),
+        take_turn(directory, turn_of(ADA, "op-meanwhile")),
+        return_exceptions=True,
+    )
+
+    taken = [one for one in outcomes if isinstance(one, ModelExists)]
+    assert len(taken) == 3
+    assert [one for one in outcomes if isinstance(one, Exception)] == taken
+    assert len(await directory.read_log(ADA)) == 4
+    assert len(await directory.read_log(zoe)) == 3
+
+
+@pytest.mark.ray
+def test_a_log_of_64_mib_passes_between_processes(tmp_path: Path) -> None:
+    async def there_and_back(directory: Directory) -> None:
+        await directory.create_model(ADA)
+        text = os.urandom(512 * 1024).hex()
+        turns = LONG_LOG_BYTES // len(text)
+        for number in range(turns):
+            await take_turn(directory, turn_of(ADA, f"op-{number}"), text)
+        zoe = ModelId("acme", "zoe")
+
+        content = await directory.export_model(ADA)
+        view = await directory.import_model(zoe, content)
+
+        assert sum(map(len, content.interactions)) > LONG_LOG_BYTES
+        assert view.log_position == turns
+        assert await directory.export_model(zoe) == content
+
+    with ray_running(), ray_hosts(tmp_path / "store") as (store, handles):
+        asyncio.run(there_and_back(ray_directory(handles, store)))

@@ -1,0 +1,166 @@
+"""Models to carry from one store to another: young, old, and as earlier releases left them."""
+
+from collections.abc import Callable, Sequence
+from typing import Protocol, TypeVar
+
+from populace.storage import keys, ledger, log, portable
+from populace.storage.master_key import MasterKey
+from populace.storage.portable import PortableModel
+from populace.storage.records import DataKeyRecord, InteractionRecord, MemoryRecord, RevisionRecord
+from populace.storage.sealing import Sealing
+from populace.storage.shard import Shard
+from populace.storage.transaction import ReadTransaction, WriteTransaction
+from tests.storage.samples import (
+    FOREVER_MS,
+    SEALING,
+    TENANT,
+    create_model,
+    digest,
+    identity,
+    interaction,
+    revision,
+)
+
+T = TypeVar("T")
+
+
+class Maker(Protocol):
+    """Makes the model ``ada`` in a shard, whose sealing it is told."""
+
+    def __call__(self, shard: Shard, *, sealing: Sealing = ...) -> None: ...
+
+
+OTHER_SEALING = Sealing(MasterKey(bytes(range(32, 64))))
+TURNS = 6
+
+
+def run(shard: Shard, operation: Callable[[WriteTransaction], T]) -> T:
+    [outcome] = shard.write([operation])
+    if isinstance(outcome, Exception):
+        raise outcome
+    return outcome
+
+
+def fresh(shard: Shard, *, sealing: Sealing = SEALING) -> None:
+    """A model that was created and nothing else."""
+    run(shard, lambda txn: create_model(txn, identity(), sealing=sealing))
+
+
+def talkative(shard: Shard, *, sealing: Sealing = SEALING) -> None:
+    """Turns in two conversations, in scripts and with control characters, and operation ids."""
+    fresh(shard, sealing=sealing)
+    for position, reply in enumerate(("Hello.", "", "Zażółć 🙂 \x00\x1f\n\r\u2028", '"\\', "x" * 70_000)):
+        record = interaction(position, f"op {position} \u00e9").model_copy(
+            update={
+                "reply": reply,
+                "messages": (("system", "s"), ("user", reply)),
+                "conversation": None if position % 2 else "main",
+                "history_turns": position,
+            }
+        )
+        take(shard, position, record=record)
+
+
+def with_everything(
+    shard: Shard, revisions: Sequence[RevisionRecord] = (), *, sealing: Sealing = SEALING
+) -> None:
+    """A compacted log with its snapshot, a memory, three revisions, three aliases and a cursor."""
+    first, *others = revisions or (revision("one"), child("two"), child("three"))
+    run(shard, lambda txn: create_model(txn, identity(), first, sealing=sealing))
+    for position in range(TURNS):
+        memory = MemoryRecord(version=position + 1, payload=bytes(range(position, 200)))
+        take(shard, position, memory=memory, expires_ms=100 if position < 4 else FOREVER_MS)
+    for number, record in enumerate(others):
+        publish(shard, record, f"alias-{number}")
+    run(shard, lambda txn: log.prune_operations(txn, TENANT, "ada", now_ms=1000))
+    run(shard, lambda txn: compact_at(txn, 3))
+    with shard.read() as txn:
+        head = ledger.read_head(txn, TENANT, "ada")
+    trained = head.model_copy(update={"cursor": 2})
+    run(shard, lambda txn: txn.put(keys.head(TENANT, "ada"), trained.pack()))
+
+
+def wholly_compacted(shard: Shard, *, sealing: Sealing = SEALING) -> None:
+    """All of the log was dropped and only its snapshot is left."""
+    fresh(shard, sealing=sealing)
+    for position in range(3):
+        take(shard, position, expires_ms=100)
+    run(shard, lambda txn: log.prune_operations(txn, TENANT, "ada", now_ms=1000))
+    run(shard, lambda txn: log.compact_log(txn, TENANT, "ada", 3, memory=None))
+
+
+MAKERS: tuple[Maker, ...] = (fresh, talkative, with_everything, wholly_compacted)
+
+
+def take(
+    shard: Shard,
+    position: int,
+    *,
+    record: InteractionRecord | None = None,
+    memory: MemoryRecord | None = None,
+    expires_ms: int = FOREVER_MS,
+) -> None:
+    version = 0 if memory is None else memory.version - 1
+    said = interaction(position, f"op-{position}").model_copy(update={"memory_version": version})
+    run(
+        shard,
+        lambda txn: ledger.commit_turn(
+            txn,
+            TENANT,
+            "ada",
+            record or said,
+            body_hash=bytes([position]) * 32,
+            expected_position=position,
+            expires_ms=expires_ms,
+            now_ms=0,
+            memory=memory,
+        ),
+    )
+
+
+def publish(shard: Shard, record: RevisionRecord, alias: str) -> None:
+    run(shard, lambda txn: ledger.publish_revision(txn, TENANT, "ada", record, alias))
+
+
+def child(seed: str) -> RevisionRecord:
+    return revision(seed, created_ms=7).model_copy(update={"parent": digest("one"), "scores": {"π": 0.1}})
+
+
+def compact_at(txn: WriteTransaction, keep_from: int) -> None:
+    memory = MemoryRecord(version=keep_from, payload=bytes(range(keep_from - 1, 200)))
+    log.compact_log(txn, TENANT, "ada", keep_from, memory=memory)
+
+
+def read(shard: Shard, tenant: str = TENANT, name: str = "ada") -> PortableModel:
+    with shard.read() as txn:
+        return portable.read_portable(txn, tenant, name)
+
+
+def bring_in(
+    shard: Shard,
+    model: PortableModel,
+    tenant: str = TENANT,
+    name: str = "ada",
+    *,
+    sealing: Sealing = OTHER_SEALING,
+) -> None:
+    """Import the model; ``sealing`` is that of the shard."""
+    rows = portable.portable_rows(model, tenant, name)
+    run(shard, lambda txn: portable.write_portable(txn, tenant, name, sealing.new_data_key(), rows))
+
+
+def plain_rows(txn: ReadTransaction, tenant: str = TENANT, name: str = "ada") -> dict[bytes, bytes]:
+    """All rows of the model but its data key, without the names in their keys."""
+    return {
+        prefix[:1] + key[len(prefix) :]: value
+        for prefix in keys.model_prefixes(tenant, name)
+        if prefix != keys.data_key(tenant, name)
+        for key, value in txn.scan(prefix)
+    }
+
+
+def data_key_of(shard: Shard, tenant: str = TENANT, name: str = "ada") -> DataKeyRecord:
+    with shard.read() as txn:
+        data = txn.get(keys.data_key(tenant, name))
+    assert data is not None
+    return DataKeyRecord.unpack(data)
