@@ -12,7 +12,7 @@ from functools import partial
 from populace.actors.owned_shards import OwnedShards
 from populace.storage import erasures, keys
 from populace.storage.errors import StorageError
-from populace.storage.pages import read_snapshot
+from populace.storage.shards.pages import read_snapshot
 from populace.storage.store import Store
 from populace.storage.transaction import ReadTransaction
 

@@ -16,7 +16,8 @@ from populace.base import BaseModelFiles, Progress, prepare_base
 from populace.config import Settings, SettingsError, enter_quiet_environment
 from populace.credentials import Credentials
 from populace.running import Running, remove_running, write_running
-from populace.storage.store import DirectoryLock, Store
+from populace.storage.directory_lock import DirectoryLock
+from populace.storage.store import Store
 
 logger = logging.getLogger(__name__)
 

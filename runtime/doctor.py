@@ -23,7 +23,8 @@ import psutil
 from populace.base import BaseInvalid, is_base_prepared, prepare_base
 from populace.config import GIB, MIB, Settings, loud_variables, physical_cores, process_environment
 from populace.storage.errors import MasterKeyRefused, StorageError
-from populace.storage.store import HEADER_FILE, Store
+from populace.storage.header import HEADER_FILE
+from populace.storage.store import Store
 
 Status = Literal["ok", "warn", "fail"]
 

@@ -57,7 +57,13 @@ MUTANTS = (
     Mutant(
         "sync=False",
         "P1",
-        (Edit("storage/shard.py", "readahead=False,\n", "readahead=False,\n                sync=False,\n"),),
+        (
+            Edit(
+                "storage/shards/shard.py",
+                "readahead=False,\n",
+                "readahead=False,\n                sync=False,\n",
+            ),
+        ),
         ("tests/storage/test_power_loss.py",),
     ),
     Mutant(
@@ -77,7 +83,7 @@ MUTANTS = (
         "P1",
         (
             Edit(
-                "storage/shard.py",
+                "storage/shards/shard.py",
                 "self._refusal.stop(UnknownOutcome(self.number, str(error)), error)",
                 "raise UnknownOutcome(self.number, str(error)) from error",
             ),
@@ -170,7 +176,11 @@ MUTANTS = (
     Mutant(
         "no epoch check",
         "P3",
-        (Edit("storage/shard.py", "            if stored != self.epoch:\n", "            if False:\n"),),
+        (
+            Edit(
+                "storage/shards/shard.py", "            if stored != self.epoch:\n", "            if False:\n"
+            ),
+        ),
         ("tests/storage/test_shard.py", "tests/storage/test_takeover.py"),
     ),
     Mutant(
@@ -178,7 +188,7 @@ MUTANTS = (
         "P3",
         (
             Edit(
-                "storage/shard.py",
+                "storage/shards/shard.py",
                 "if stored == stored_epoch(Reader(copied)) == self.epoch:",
                 "if True:",
             ),
@@ -249,7 +259,7 @@ MUTANTS = (
         "P10",
         (
             Edit(
-                "storage/backup_adapters.py",
+                "storage/backups/adapters.py",
                 "write_sealed(writer, _part_key(grant, self._salt, part), _pieces(directory / part))",
                 "[writer.write('last', piece) for piece in _pieces(directory / part)]",
             ),

@@ -20,13 +20,9 @@
     │   ├── StoreDamaged           a shard's rows contradict each other; restore a backup
     │   ├── StoreInUse             another process serves this directory
     │   ├── MasterKeyRefused       the store's master key is missing or another one's
-    │   ├── BackupInvalid          not a backup, or damaged: nothing of it is restored
-    │   ├── BackupVersionMismatch  a backup of a newer release
-    │   ├── KeyFileRefused         the key file is missing, damaged, another store's or too old
-    │   ├── DirectoryRefused       a backup or a restored store cannot be made in this directory
     │   ├── ArchiveInvalid         not a whole and sound export of a personal model
     │   └── RecordInvalid          bytes on disk do not match the record schema
-    └── (actors/errors.py continues the tree)
+    └── (storage/backups/errors.py and actors/errors.py continue the tree)
 
 The root lives here because this is the lowest floor that raises. Every class passes
 all its arguments to ``Exception.__init__`` so that errors survive pickling between
@@ -314,66 +310,6 @@ class MasterKeyRefused(StorageError):
             f"The master key {self.path} cannot be used: {self.reason}. "
             "Put back the one that the store was made with; no other reads it."
         )
-
-
-class BackupInvalid(StorageError):
-    """The directory holds no backup, or one that was damaged or changed; nothing of it was restored."""
-
-    code = "backup_invalid"
-
-    def __init__(self, path: str, reason: str) -> None:
-        super().__init__(path, reason)
-        self.path = path
-        self.reason = reason
-
-    def __str__(self) -> str:
-        return f"The backup at {self.path} cannot be restored: {self.reason}. Take another copy of it."
-
-
-class BackupVersionMismatch(StorageError):
-    """The backup was written by a newer release than this one."""
-
-    code = "backup_version_mismatch"
-
-    def __init__(self, path: str, stored: int, supported: int) -> None:
-        super().__init__(path, stored, supported)
-        self.path = path
-        self.stored = stored
-        self.supported = supported
-
-    def __str__(self) -> str:
-        return (
-            f"The backup at {self.path} has version {self.stored}, "
-            f"this release reads up to {self.supported}. Install a newer Populace."
-        )
-
-
-class KeyFileRefused(StorageError):
-    """The key file cannot be read with or written to."""
-
-    code = "key_file_refused"
-
-    def __init__(self, path: str, reason: str) -> None:
-        super().__init__(path, reason)
-        self.path = path
-        self.reason = reason
-
-    def __str__(self) -> str:
-        return f"The key file {self.path} cannot be used: {self.reason}."
-
-
-class DirectoryRefused(StorageError):
-    """A backup or a restored store cannot be made in this directory; it was left as it is."""
-
-    code = "directory_refused"
-
-    def __init__(self, path: str, reason: str) -> None:
-        super().__init__(path, reason)
-        self.path = path
-        self.reason = reason
-
-    def __str__(self) -> str:
-        return f"Nothing was written to {self.path}: {self.reason}."
 
 
 class ArchiveInvalid(StorageError):

@@ -6,14 +6,14 @@ On disk::
                          "master_key": hex, "whole": true, "sealed": true}
     master.key          the key of the data keys, see ``storage/master_key.py``; may lie elsewhere
     LOCK                held with flock by the serving process; its text says who that is
-    shards/0000/        shard 0, see ``storage/generations.py``, and so on up to S - 1
+    shards/0000/        shard 0, see ``storage/shards/generations.py``, and so on up to S - 1
     revisions/<digest>/ adapters, see ``storage/revisions.py``
 
 S is fixed when the directory is made, because it decides which shard holds a model. The header is
 written first, then the shards, then ``whole``: from then on a shard that is absent was lost. It
 names the master key, so that another one is refused before anything is read with it.
 
-Schema 2 had no keys; ``sealed`` says that its rows were migrated, see ``storage/migration.py``.
+Schema 2 had no keys; ``sealed`` says that its rows were migrated, see ``storage/shards/migration.py``.
 Schema 1 had no ``whole``, made a shard when it was first opened, and had its environment in
 ``shards/0000`` itself. The schema's number is raised before the shards are changed, so that the
 release that wrote them cannot make a fresh shard where one was moved away.
@@ -26,38 +26,32 @@ import os
 import secrets
 from collections.abc import Generator
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-
-from populace.storage import generations, keys
+from populace.storage import keys
+from populace.storage.directory_lock import LOCK_FILE, DirectoryLock
 from populace.storage.errors import (
     MasterKeyRefused,
     RecordInvalid,
     ShardStopped,
     StoreDamaged,
-    StoreInUse,
     StoreInvalid,
-    StoreVersionMismatch,
 )
-from populace.storage.files import disk_named, forget_cached, sync_directory, write_durably
-from populace.storage.generations import DATA_FILE
+from populace.storage.files import disk_named, forget_cached, sync_directory
+from populace.storage.header import HEADER_FILE, SHARDS_MAX, Header, read_header, write_header
 from populace.storage.master_key import MASTER_KEY_FILE, MasterKey
-from populace.storage.migration import migrate_shard
-from populace.storage.pages import check_pages
 from populace.storage.revisions import RevisionFiles
 from populace.storage.sealing import Sealing
-from populace.storage.shard import MAP_BYTES, Shard
+from populace.storage.shards import generations
+from populace.storage.shards.generations import DATA_FILE
+from populace.storage.shards.migration import migrate_shard
+from populace.storage.shards.pages import check_pages
+from populace.storage.shards.shard import MAP_BYTES, Shard
 
 logger = logging.getLogger(__name__)
 
-FORMAT = "populace-store"
-HEADER_FILE = "store.json"
-LOCK_FILE = "LOCK"
 REVISIONS_DIRECTORY = "revisions"
 SHARDS_DEFAULT = 8
-SHARDS_MAX = 4096
 
 _OUR_NAMES_BEFORE_THE_HEADER = frozenset(
     {LOCK_FILE, MASTER_KEY_FILE, f".{HEADER_FILE}.tmp", f".{MASTER_KEY_FILE}.tmp"}
@@ -95,11 +89,11 @@ class Store:
                 if foreign:
                     raise StoreInvalid(str(path), f"it holds other files, such as {foreign[0]!r}")
                 key = MasterKey.load_or_create(cls.master_key_path(path, master_key))
-                header = _Header(
+                header = Header(
                     shards=shards or SHARDS_DEFAULT, store_id=secrets.token_hex(16), master_key=key.key_id
                 )
-                _write_header(path, header)
-            header = _read_header(path)
+                write_header(path, header)
+            header = read_header(path)
             if shards is not None and shards != header.shards:
                 raise StoreInvalid(str(path), f"it has {header.shards} shards and not {shards}")
             if not (header.whole and header.sealed):
@@ -113,7 +107,7 @@ class Store:
         Raises ``StoreInvalid``, also for a store that was not made or migrated to its end,
         ``MasterKeyRefused`` and ``StoreVersionMismatch``.
         """
-        header = _read_header(path)
+        header = read_header(path)
         if not (header.whole and header.sealed):
             raise StoreInvalid(
                 str(path),
@@ -130,10 +124,10 @@ class Store:
         """
         with disk_named(path):
             (path / "shards").mkdir()
-            header = _Header(
+            header = Header(
                 shards=shards, store_id=store_id, master_key=master_key.key_id, whole=True, sealed=True
             )
-            _write_header(path, header)
+            write_header(path, header)
         return cls(path, shards, store_id, Sealing(master_key))
 
     @staticmethod
@@ -142,7 +136,7 @@ class Store:
 
         Raises ``StoreInvalid``, also for another store, and ``StoreVersionMismatch``.
         """
-        header = _read_header(path)
+        header = read_header(path)
         if header.store_id != store_id:
             raise StoreInvalid(str(path), "it is another store")
         return [_shard_path(path, number) for number in range(header.shards)]
@@ -158,7 +152,7 @@ class Store:
 
         Raises ``StoreInvalid`` and ``StoreVersionMismatch``.
         """
-        _read_header(path)
+        read_header(path)
         return RevisionFiles(path / REVISIONS_DIRECTORY)
 
     def shard_path(self, number: int) -> Path:
@@ -212,104 +206,26 @@ class Store:
         logger.info("shard %d is whole and serves again", number)
         return shard
 
-    def lock(self, owner: str) -> "DirectoryLock":
+    def lock(self, owner: str) -> DirectoryLock:
         """Take the directory for one serving process. Raises ``StoreInUse``."""
         return DirectoryLock(self.path, owner)
 
 
-class DirectoryLock:
-    """The right to serve a data directory, until ``release`` or the end of the process.
-
-    It tells people early that they started a second server. It is not what keeps the data
-    safe: the shards' epochs are.
-    """
-
-    def __init__(self, path: Path, owner: str) -> None:
-        """Take the lock at once. Raises ``StoreInUse`` with the holder's text, and ``DiskRefused``."""
-        self.path = path
-        with disk_named(path):
-            self._descriptor = os.open(path / LOCK_FILE, os.O_RDWR | os.O_CREAT, 0o644)
-        try:
-            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            holder = os.pread(self._descriptor, 4096, 0).decode(errors="replace").strip()
-            self.release()
-            raise StoreInUse(str(path), holder or "another process") from None
-        os.ftruncate(self._descriptor, 0)
-        os.pwrite(self._descriptor, f"{owner} (process {os.getpid()})\n".encode(), 0)
-
-    def release(self) -> None:
-        """Give the directory up. Safe to call twice."""
-        # The file stays: unlinking it would let two processes lock two files of one name.
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
-            self._descriptor = -1
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.release()
-
-
-class _Header(BaseModel):
-    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
-
-    format: str = FORMAT
-    schema_version: int = Field(default=keys.SCHEMA, alias="schema", ge=1)
-    shards: int = Field(ge=1, le=SHARDS_MAX)
-    store_id: str = Field(pattern="^[0-9a-f]{32}$")
-    master_key: str | None = Field(default=None, pattern="^[0-9a-f]{32}$")
-    whole: bool = False
-    sealed: bool = False
-
-
-class _AnyHeader(BaseModel):
-    """What every release's header has: enough to refuse a newer one by its number."""
-
-    model_config = ConfigDict(strict=True, extra="ignore")
-
-    format: str
-    schema_version: int = Field(alias="schema")
-
-
-def _write_header(path: Path, header: _Header) -> None:
-    write_durably(path / HEADER_FILE, header.model_dump_json(by_alias=True).encode() + b"\n")
-
-
-def _read_header(path: Path) -> _Header:
-    try:
-        data = (path / HEADER_FILE).read_bytes()
-    except OSError as error:
-        raise StoreInvalid(str(path), f"{HEADER_FILE} cannot be read: {error.strerror}") from error
-    try:
-        common = _AnyHeader.model_validate_json(data)
-        if common.format != FORMAT:
-            raise StoreInvalid(str(path), f"{HEADER_FILE} has the format {common.format[:80]!r}")
-        if common.schema_version > keys.SCHEMA:
-            raise StoreVersionMismatch(str(path), common.schema_version, keys.SCHEMA)
-        return _Header.model_validate_json(data)
-    except ValidationError as error:
-        raise StoreInvalid(str(path), f"{HEADER_FILE} is damaged: {error.errors()[0]['msg']}") from error
-
-
-def _load_key(path: Path, header: _Header) -> MasterKey:
+def _load_key(path: Path, header: Header) -> MasterKey:
     key = MasterKey.load(path)
     if key.key_id != header.master_key:
         raise MasterKeyRefused(str(path), "it is that of another store")
     return key
 
 
-def _make_whole(path: Path, header: _Header, master_key: Path) -> None:
+def _make_whole(path: Path, header: Header, master_key: Path) -> None:
     """Make the shards that are absent and migrate those of an older schema; goes on after a crash."""
     if header.master_key is None:
         # Before the header says that there is one.
         key_id = MasterKey.load_or_create(master_key).key_id
         header = header.model_copy(update={"master_key": key_id})
     header = header.model_copy(update={"schema_version": keys.SCHEMA})
-    _write_header(path, header)
+    write_header(path, header)
     sealing = Sealing(_load_key(master_key, header), opens_plain=True)
     shards = path / "shards"
     shards.mkdir(exist_ok=True)
@@ -321,7 +237,7 @@ def _make_whole(path: Path, header: _Header, master_key: Path) -> None:
             Shard.create(shard_path, number, header.shards)
         else:
             migrate_shard(shard_path, number, header.shards, sealing)
-    _write_header(path, header.model_copy(update={"whole": True, "sealed": True}))
+    write_header(path, header.model_copy(update={"whole": True, "sealed": True}))
 
 
 def _shard_path(path: Path, number: int) -> Path:

@@ -1,4 +1,4 @@
-"""What the ledger asks of a transaction. ``storage/shard.py`` answers it with LMDB.
+"""What the ledger asks of a transaction. ``storage/shards/shard.py`` answers it with LMDB.
 
 A transaction sees one consistent snapshot, and its own writes on top of it. It is valid only
 inside the block or operation that it was given to, and only on that OS thread.

@@ -6,10 +6,10 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from populace.actors.host import ModelHost
-from populace.storage.committer import Committer
 from populace.storage.errors import StorageError
-from populace.storage.ownership import stored_epoch
-from populace.storage.shard import Shard
+from populace.storage.shards.committer import Committer
+from populace.storage.shards.ownership import stored_epoch
+from populace.storage.shards.shard import Shard
 
 
 class HasBooks(Protocol):

@@ -22,7 +22,7 @@ from populace.clock import SystemClock
 from populace.host_sweep import sweep
 from populace.policies.log_retention import LogLimits
 from populace.policies.placement import host_of, shard_of, shards_of
-from populace.storage.shard import MAP_BYTES, Shard
+from populace.storage.shards.shard import MAP_BYTES, Shard
 from populace.storage.store import Store
 
 HOSTS = 2

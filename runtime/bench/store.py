@@ -28,7 +28,6 @@ from populace.actors.turn import ModelId, Reply, TurnGrant, TurnRequest
 from populace.bench.report import Aim, BenchReport, Row, percentile
 from populace.clock import SystemClock
 from populace.storage import keys, ledger
-from populace.storage.committer import Committer
 from populace.storage.records import (
     DataKeyRecord,
     HeadRecord,
@@ -37,7 +36,8 @@ from populace.storage.records import (
     OperationRecord,
 )
 from populace.storage.sealing import Sealing
-from populace.storage.shard import Shard
+from populace.storage.shards.committer import Committer
+from populace.storage.shards.shard import Shard
 from populace.storage.store import Store
 from populace.storage.transaction import WriteTransaction
 

@@ -39,7 +39,7 @@ def backup(
     with named_errors():
         if (directory is None) != keys_only:
             raise CommandFailed("Name a directory for the backup, or renew the keys alone with --keys-only.")
-        from populace.storage.backup import write_backup, write_keys
+        from populace.storage.backups.backup import write_backup, write_keys
         from populace.storage.store import Store
 
         settings = Settings.from_environment(data=data)

@@ -43,7 +43,7 @@ def restore(
     revoke again those that were revoked since.
     """
     with named_errors():
-        from populace.storage.restore import restore_backup
+        from populace.storage.backups.restore import restore_backup
 
         settings = Settings.from_environment(data=data)
         with reporting() as report:

@@ -10,6 +10,7 @@ from populace.actors import errors as actors
 from populace.base import BaseInvalid
 from populace.config import SettingsError
 from populace.storage import errors as storage
+from populace.storage.backups import errors as backups
 from populace.storage.errors import PopulaceError
 
 STATUS: Mapping[type[PopulaceError], int] = {
@@ -31,10 +32,10 @@ STATUS: Mapping[type[PopulaceError], int] = {
     storage.StoreDamaged: 500,
     storage.StoreInUse: 503,
     storage.MasterKeyRefused: 500,
-    storage.BackupInvalid: 500,
-    storage.BackupVersionMismatch: 500,
-    storage.KeyFileRefused: 500,
-    storage.DirectoryRefused: 500,
+    backups.BackupInvalid: 500,
+    backups.BackupVersionMismatch: 500,
+    backups.KeyFileRefused: 500,
+    backups.DirectoryRefused: 500,
     storage.ArchiveInvalid: 400,
     storage.RecordInvalid: 500,
     actors.InvalidRequest: 400,

@@ -11,7 +11,7 @@ from populace.actors.host import HostLimits, ModelHost
 from populace.actors.turn import ModelId
 from populace.policies.placement import shard_of
 from populace.storage.errors import Fenced
-from populace.storage.shard import MAP_BYTES
+from populace.storage.shards.shard import MAP_BYTES
 from populace.storage.store import Store
 from tests.actors.conftest import MakeHost
 from tests.actors.fakes import FakeClock

@@ -8,7 +8,7 @@ import pytest
 from populace.actors.host import ModelHost
 from populace.actors.turn import ModelId
 from populace.policies.placement import shard_of
-from populace.storage.key_file import KeyFile
+from populace.storage.backups.key_file import KeyFile
 from populace.storage.store import Store
 from tests.actors.backup_command import back_up, renew_keys, restore
 from tests.actors.burglar import Burglar

@@ -10,9 +10,9 @@ from populace.actors.host import ModelHost
 from populace.actors.mailbox import Letter, Mailbox
 from populace.actors.turn import ModelId
 from populace.policies.passivation import IdleQueue
-from populace.storage.committer import Committer
 from populace.storage.errors import ShardStopped
-from populace.storage.reads import ReadsInProgress
+from populace.storage.shards.committer import Committer
+from populace.storage.shards.reads import ReadsInProgress
 from tests import balanced_books
 from tests.actors.fakes import FakeClock
 from tests.actors.turns import grant_of, queue_turn, take_turn, turn_of

@@ -13,9 +13,9 @@ import pytest
 from populace.actors.owned_shards import OwnedShards
 from populace.storage import keys, ledger
 from populace.storage.errors import ShardStopped, StorageError, StoreDamaged, UnknownOutcome
-from populace.storage.ownership import stored_epoch
 from populace.storage.sealing import Sealing
-from populace.storage.shard import Shard
+from populace.storage.shards.ownership import stored_epoch
+from populace.storage.shards.shard import Shard
 from populace.storage.store import Store
 from populace.storage.transaction import WriteTransaction
 from tests.actors.fakes import FakeClock

@@ -6,7 +6,7 @@ import signal
 import pytest
 
 from populace.actors.turn import ModelId
-from populace.storage import takeover
+from populace.storage.shards import takeover
 from populace.storage.store import Store
 from tests.actors.conftest import MakeHost
 from tests.actors.turns import take_turn, turn_of

@@ -8,7 +8,7 @@ from tests.house.source_tree import FLOORS, Module, imported_names, modules
 
 MODEL_ROOMS = ("runtime/adapters/", "runtime/engines/", "runtime/learning/", "runtime/base")
 DOORS: Mapping[str, tuple[str, ...]] = {
-    "lmdb": ("storage/shard.py", "storage/pages.py"),
+    "lmdb": ("storage/shards/shard.py", "storage/shards/pages.py"),
     "vllm": ("runtime/engines/vllm_",),
     "ray": ("runtime/",),
     "torch": MODEL_ROOMS,

@@ -10,7 +10,7 @@ import pytest
 from populace import host_sweep
 from populace.actors.host import HostLimits, ModelHost
 from populace.host_sweep import sweep
-from populace.storage.ownership import stored_served_ms
+from populace.storage.shards.ownership import stored_served_ms
 from populace.storage.store import Store
 from tests.actors.conftest import MakeHost, clock, make_host, store
 from tests.actors.populations import SHARDS

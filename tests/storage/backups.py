@@ -5,13 +5,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 from populace.storage import keys, ledger, log
-from populace.storage.backup import write_backup
-from populace.storage.backup_manifest import Manifest
+from populace.storage.backups.backup import write_backup
+from populace.storage.backups.manifest import Manifest
+from populace.storage.backups.restore import Restored, restore_backup
 from populace.storage.ledger import StoredModel
-from populace.storage.ownership import store_served_ms
-from populace.storage.pages import read_snapshot
 from populace.storage.records import DataKeyRecord, InteractionRecord, MemoryRecord, RevisionRecord
-from populace.storage.restore import Restored, restore_backup
+from populace.storage.shards.ownership import store_served_ms
+from populace.storage.shards.pages import read_snapshot
 from populace.storage.store import Store
 from populace.storage.transaction import WriteTransaction
 from tests.storage.samples import FOREVER_MS, TENANT, api_key, create_model, identity, interaction, revision

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from populace.storage.shard import Shard
+from populace.storage.shards.shard import Shard
 from populace.storage.store import Store
 from tests.storage.backups import SHARDS, Place, fill
 from tests.storage.samples import open_shard

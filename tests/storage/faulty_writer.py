@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from populace.storage import ledger
 from populace.storage.errors import ModelExists
-from populace.storage.shard import Shard
+from populace.storage.shards.shard import Shard
 from populace.storage.store import Store
 from populace.storage.transaction import WriteTransaction
 from tests.storage.samples import FOREVER_MS, TENANT, create_model, identity, interaction

@@ -8,7 +8,7 @@ from populace.storage.master_key import MasterKey
 from populace.storage.portable import PortableModel
 from populace.storage.records import DataKeyRecord, InteractionRecord, MemoryRecord, RevisionRecord
 from populace.storage.sealing import Sealing
-from populace.storage.shard import Shard
+from populace.storage.shards.shard import Shard
 from populace.storage.transaction import ReadTransaction, WriteTransaction
 from tests.storage.samples import (
     FOREVER_MS,

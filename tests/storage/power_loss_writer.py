@@ -15,8 +15,9 @@ from pathlib import Path
 import lmdb
 
 from populace.storage import erasures, ledger
-from populace.storage.committer import Committer
-from populace.storage.store import HEADER_FILE, Store
+from populace.storage.header import HEADER_FILE
+from populace.storage.shards.committer import Committer
+from populace.storage.store import Store
 from tests.storage.samples import FOREVER_MS, TENANT, create_model, identity, interaction, revision
 
 MODELS = [f"m{number}" for number in range(5)]

@@ -8,7 +8,7 @@ from populace.storage.ledger import StoredModel
 from populace.storage.master_key import MasterKey
 from populace.storage.records import ApiKeyRecord, IdentityRecord, InteractionRecord, RevisionRecord
 from populace.storage.sealing import Sealing
-from populace.storage.shard import MAP_BYTES, Shard
+from populace.storage.shards.shard import MAP_BYTES, Shard
 from populace.storage.transaction import WriteTransaction
 
 TENANT = "acme"

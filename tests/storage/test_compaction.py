@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from populace.storage import generations
-from populace.storage import shard as shard_module
 from populace.storage.errors import DiskFull, Fenced, ShardStopped, StoreInvalid
-from populace.storage.shard import Shard
+from populace.storage.shards import generations
+from populace.storage.shards import shard as shard_module
+from populace.storage.shards.shard import Shard
 from populace.storage.store import Store
 from populace.storage.transaction import WriteTransaction
 from tests.storage.samples import open_shard
@@ -26,7 +26,7 @@ ROWS = {b"k%03d" % number: b"%03d" % number * 300 for number in range(200)}
 ZOMBIE = """
 import os, signal, sys
 from pathlib import Path
-from populace.storage import shard as shard_module
+from populace.storage.shards import shard as shard_module
 from populace.storage.errors import Fenced
 from tests.storage.samples import open_shard
 
@@ -53,7 +53,7 @@ except Fenced as error:
 SLOW_SWAP = """
 import sys
 from pathlib import Path
-from populace.storage import generations
+from populace.storage.shards import generations
 from populace.storage.errors import Fenced
 from tests.storage.samples import open_shard
 

@@ -14,7 +14,7 @@ WRITER = """
 import os, sys, threading
 from pathlib import Path
 from populace.storage import ledger
-from populace.storage.committer import Committer
+from populace.storage.shards.committer import Committer
 from tests.storage.samples import commit, create_model, identity, open_shard
 
 committer = Committer(open_shard(Path(sys.argv[1]), 0, 1, "the victim"))

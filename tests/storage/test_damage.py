@@ -10,7 +10,7 @@ import pytest
 
 from populace.storage import ledger
 from populace.storage.errors import ShardStopped
-from populace.storage.shard import READERS_MAX, Shard
+from populace.storage.shards.shard import READERS_MAX, Shard
 from populace.storage.store import Store
 from populace.storage.transaction import WriteTransaction
 from tests.storage.processes import running

@@ -8,9 +8,9 @@ import pytest
 from populace.policies.compaction import ERASED_SECONDS_MAX, erasure_due
 from populace.storage import erasures, keys, ledger
 from populace.storage.errors import ModelNotFound, RecordInvalid
-from populace.storage.pages import read_snapshot
 from populace.storage.records import DataKeyRecord, ErasureRecord
-from populace.storage.shard import Shard
+from populace.storage.shards.pages import read_snapshot
+from populace.storage.shards.shard import Shard
 from tests.storage.conftest import MAP_BYTES
 from tests.storage.samples import SEALING, TENANT, commit, create_model, identity, open_shard, revision
 from tests.storage.test_compaction import copies_of

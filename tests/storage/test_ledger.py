@@ -16,7 +16,7 @@ from populace.storage.errors import (
     StorageError,
 )
 from populace.storage.records import RECORD_BYTES_MAX, MemoryRecord
-from populace.storage.shard import Shard
+from populace.storage.shards.shard import Shard
 from populace.storage.transaction import WriteTransaction
 from tests.storage.samples import (
     TENANT,

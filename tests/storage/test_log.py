@@ -15,7 +15,7 @@ from populace.storage.records import (
     OperationRecord,
     SnapshotRecord,
 )
-from populace.storage.shard import Shard
+from populace.storage.shards.shard import Shard
 from populace.storage.transaction import WriteTransaction
 from tests.storage.samples import TENANT, commit, create_model, identity, interaction
 

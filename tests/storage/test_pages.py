@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from populace.storage import pages
-from populace.storage.rows import Reader
+from populace.storage.shards import pages
+from populace.storage.shards.rows import Reader
 from tests.storage.processes import line_of, running
 from tests.storage.samples import open_shard
 

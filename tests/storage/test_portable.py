@@ -24,7 +24,7 @@ from populace.storage.records import (
     SnapshotRecord,
 )
 from populace.storage.rows_in_memory import RowsInMemory
-from populace.storage.shard import Shard
+from populace.storage.shards.shard import Shard
 from populace.storage.store import Store
 from tests.storage.portable_models import (
     MAKERS,

@@ -11,10 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from populace.storage import generations, keys, ledger
+from populace.storage import keys, ledger
 from populace.storage.errors import StoreInvalid, StoreVersionMismatch
-from populace.storage.ownership import write_header
-from populace.storage.shard import Shard
+from populace.storage.shards import generations
+from populace.storage.shards.ownership import write_header
+from populace.storage.shards.shard import Shard
 from populace.storage.store import Store
 from populace.storage.transaction import WriteTransaction
 from tests.storage.samples import TENANT, commit, digest, open_shard

@@ -8,10 +8,10 @@ import pytest
 from populace.storage import keys, ledger
 from populace.storage.errors import MasterKeyRefused, RecordInvalid
 from populace.storage.master_key import MasterKey
-from populace.storage.pages import read_snapshot
 from populace.storage.records import DataKeyRecord, InteractionRecord
 from populace.storage.sealing import Sealing
-from populace.storage.shard import Shard
+from populace.storage.shards.pages import read_snapshot
+from populace.storage.shards.shard import Shard
 from populace.storage.store import Store
 from populace.storage.transaction import WriteTransaction
 from tests.storage.conftest import MAP_BYTES

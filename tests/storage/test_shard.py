@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from populace.storage import generations, keys, ledger
+from populace.storage import keys, ledger
 from populace.storage.errors import (
     Fenced,
     ModelExists,
@@ -18,8 +18,9 @@ from populace.storage.errors import (
     StoreInvalid,
     StoreVersionMismatch,
 )
-from populace.storage.ownership import stored_owner
-from populace.storage.shard import Shard
+from populace.storage.shards import generations
+from populace.storage.shards.ownership import stored_owner
+from populace.storage.shards.shard import Shard
 from populace.storage.transaction import WriteTransaction
 from tests.storage.samples import TENANT, create_model, identity, open_shard
 

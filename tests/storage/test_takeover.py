@@ -9,9 +9,10 @@ from pathlib import Path
 import psutil
 import pytest
 
-from populace.storage import ledger, takeover
+from populace.storage import ledger
 from populace.storage.errors import StoreInUse
-from populace.storage.shard import Shard
+from populace.storage.shards import takeover
+from populace.storage.shards.shard import Shard
 from tests.storage.processes import line_of, running, say, wait_stopped
 from tests.storage.samples import TENANT, commit, open_shard
 
@@ -24,7 +25,7 @@ ZOMBIE = """
 import os, random, sys, threading, time
 from pathlib import Path
 from populace.storage import ledger
-from populace.storage.committer import Committer
+from populace.storage.shards.committer import Committer
 from populace.storage.errors import Fenced
 from tests.storage.samples import commit, create_model, identity, open_shard
 

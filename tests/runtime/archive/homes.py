@@ -20,7 +20,7 @@ from populace.archive.reading import open_archive
 from populace.storage import ledger
 from populace.storage.portable import PortableModel
 from populace.storage.records import RevisionRecord
-from populace.storage.shard import Shard
+from populace.storage.shards.shard import Shard
 from populace.storage.store import Store
 from tests.storage.portable_models import bring_in, read, with_everything
 from tests.storage.samples import TENANT, revision

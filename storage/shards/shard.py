@@ -25,8 +25,7 @@ from typing import TypeVar
 
 import lmdb
 
-from populace.storage import erasures, generations, integrity, keys
-from populace.storage.compaction import write_copy
+from populace.storage import erasures, integrity, keys
 from populace.storage.errors import (
     DiskRefused,
     Fenced,
@@ -37,15 +36,17 @@ from populace.storage.errors import (
     UnknownOutcome,
 )
 from populace.storage.files import disk_named
-from populace.storage.opening import Claim, take_over
-from populace.storage.ownership import stored_epoch, write_header
-from populace.storage.pages import damage_of
-from populace.storage.reads import READ_SECONDS_MAX, ReadsInProgress
-from populace.storage.refusal import Refusal
-from populace.storage.rows import Poisoned, Reader, Writer, put_verbatim, run_operations
-from populace.storage.sealed_rows import SealedReader, SealedWriter
 from populace.storage.sealing import Sealing
-from populace.storage.shard_statistics import MAP_SHARE_MAX, ShardStatistics, map_share, measure
+from populace.storage.shards import generations
+from populace.storage.shards.compaction import write_copy
+from populace.storage.shards.opening import Claim, take_over
+from populace.storage.shards.ownership import stored_epoch, write_header
+from populace.storage.shards.pages import raise_if_cut
+from populace.storage.shards.reads import READ_SECONDS_MAX, ReadsInProgress
+from populace.storage.shards.refusal import Refusal
+from populace.storage.shards.rows import Poisoned, Reader, Writer, put_verbatim, run_operations
+from populace.storage.shards.sealed_rows import SealedReader, SealedWriter
+from populace.storage.shards.statistics import MAP_SHARE_MAX, ShardStatistics, map_share, measure
 from populace.storage.transaction import ReadTransaction, WriteTransaction
 
 T = TypeVar("T")
@@ -105,7 +106,7 @@ class Shard:
         schema 1 is moved. ``owner`` says for humans who that is. Raises ``StoreVersionMismatch``,
         ``StoreInvalid`` (absent, not whole, not LMDB, or another shard's), ``DiskFull``, and
         ``StoreInUse`` if this process has it open already, or another one keeps the writer lock. A
-        process that is stopped and keeps it is killed, see ``storage/takeover.py``.
+        process that is stopped and keeps it is killed, see ``storage/shards/takeover.py``.
         """
         if create:
             cls.create(path, number, shard_count)
@@ -371,24 +372,11 @@ class Shard:
 def _begin_whole(environment: lmdb.Environment) -> "lmdb.Transaction[bytes]":
     transaction = _begin_write(environment)
     try:
-        _raise_if_cut(environment)
+        raise_if_cut(environment)
     except BaseException:
         transaction.abort()
         raise
     return transaction
-
-
-def _raise_if_cut(environment: lmdb.Environment) -> None:
-    """Refuse a file that lost its end: reading beyond it would kill the process (SIGBUS)."""
-    pages = environment.info()["last_pgno"] + 1
-    file = Path(environment.path()) / generations.DATA_FILE
-    if file.stat().st_size >= pages * environment.stat()["psize"]:
-        return
-    # Pages that were freed by the transaction that made them were never written. A walk over all
-    # pages tells that from a loss, while the writer lock keeps them as they are.
-    found = damage_of(Path(environment.path()))
-    if found is not None:
-        raise StoreDamaged(environment.path(), f"the file lost its end ({found})")
 
 
 def _begin_write(environment: lmdb.Environment) -> "lmdb.Transaction[bytes]":

@@ -10,11 +10,11 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import NamedTuple, Protocol, TypeVar
 
-from populace.storage import generations
 from populace.storage.errors import ShardStopped, StorageError, StoreInvalid
-from populace.storage.ownership import take_ownership, write_header
-from populace.storage.rows import LmdbTransaction, Writer
-from populace.storage.takeover import open_watched
+from populace.storage.shards import generations
+from populace.storage.shards.ownership import take_ownership, write_header
+from populace.storage.shards.rows import LmdbTransaction, Writer
+from populace.storage.shards.takeover import open_watched
 
 
 class Closable(Protocol):
@@ -22,7 +22,7 @@ class Closable(Protocol):
 
 
 Environment = TypeVar("Environment", bound=Closable)
-"""LMDB's; a type variable, so that ``storage/shard.py`` stays the one file that imports it."""
+"""LMDB's; a type variable, so that only the two doors import it."""
 
 
 class Claim(NamedTuple):

@@ -3,8 +3,8 @@
 In the backup's directory::
 
     backup.json       the manifest, see ``Manifest``
-    shards/0000       the models of shard 0, see ``storage/backup_shard.py``, and so on
-    adapters/<name>   an adapter, see ``storage/backup_adapters.py``
+    shards/0000       the models of shard 0, see ``storage/backups/shard_stream.py``, and so on
+    adapters/<name>   an adapter, see ``storage/backups/adapters.py``
     SHA256SUMS        SHA-256 and name of each of these files, as ``sha256sum`` writes and checks them
     SHA256SUMS.mac    HMAC-SHA256 of the SHA-256 of SHA256SUMS, with a key that is derived from the master key
 
@@ -22,7 +22,8 @@ from typing import Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from populace.storage import keys
-from populace.storage.errors import BackupInvalid, BackupVersionMismatch, StoreVersionMismatch
+from populace.storage.backups.errors import BackupInvalid, BackupVersionMismatch
+from populace.storage.errors import StoreVersionMismatch
 from populace.storage.files import write_durably
 from populace.storage.master_key import MasterKey
 

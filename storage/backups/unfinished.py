@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Generator
 from pathlib import Path
 
-from populace.storage.errors import DirectoryRefused
+from populace.storage.backups.errors import DirectoryRefused
 from populace.storage.files import disk_named, is_at, sync_directory
 
 

@@ -1,7 +1,7 @@
 """An LMDB transaction as rows with keys, in the words of ``storage/transaction.py``.
 
-Values are as on disk; ``storage/sealed_rows.py`` opens those that are sealed. What is asked of LMDB
-is written down as protocols, so that ``storage/shard.py`` stays the one file that imports it.
+Values are as on disk; ``storage/shards/sealed_rows.py`` opens those that are sealed. What is asked of LMDB
+is written down as protocols, so that ``storage/shards/shard.py`` stays the one file that imports it.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence

@@ -4,7 +4,7 @@ It holds the master key and the wrapped data keys of the models that live, and n
 was erased is not in the next one, so that nothing opens what older backups have of them. Models
 are named by the random ids of their data keys.
 
-On disk, frames (``storage/frames.py``)::
+On disk, frames (``storage/backups/frames.py``)::
 
     "populace-keys", version, store id, shards, master key as in its own file, created (ms)
     for each shard     "shard", number
@@ -21,9 +21,9 @@ from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import NamedTuple, Self
 
-from populace.storage.errors import KeyFileRefused
+from populace.storage.backups.errors import KeyFileRefused
+from populace.storage.backups.frames import Frame, FrameWriter, pack, read_frames
 from populace.storage.files import disk_named, is_at, sync_directory
-from populace.storage.frames import Frame, FrameWriter, pack, read_frames
 from populace.storage.master_key import MasterKey
 from populace.storage.records import DataKeyRecord
 

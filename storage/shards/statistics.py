@@ -4,7 +4,7 @@ from collections.abc import Collection
 from typing import NamedTuple, Protocol, TypedDict
 
 from populace.storage.erasures import Erased
-from populace.storage.reads import Read
+from populace.storage.shards.reads import Read
 
 MAP_SHARE_MAX = 0.8
 """A map that is used so far is doubled before the next write, if no read is in progress just then."""

@@ -1,8 +1,8 @@
 """One shard of a backup: its models, each sealed as a whole with a key that comes from its data key.
 
-On disk, frames (``storage/frames.py``)::
+On disk, frames (``storage/backups/frames.py``)::
 
-    for each model   "model", data key id, and a sealed stream (``storage/sealed_stream.py``) of
+    for each model   "model", data key id, and a sealed stream (``storage/backups/sealed_stream.py``) of
                          "adapter", digest, name in the backup, content key     for each of its adapters
                          "row", key, value as in the shard                      for each of its rows
     for each API key and erasure, and the time that the shard was served
@@ -20,12 +20,19 @@ from typing import Any
 import msgpack
 
 from populace.storage import keys
-from populace.storage.backup_adapters import AdapterGrant
-from populace.storage.errors import BackupInvalid, RecordInvalid
-from populace.storage.frames import Frame, FrameWriter, pack, read_frames
+from populace.storage.backups.adapters import AdapterGrant
+from populace.storage.backups.errors import BackupInvalid
+from populace.storage.backups.frames import Frame, FrameWriter, pack, read_frames
+from populace.storage.backups.sealed_stream import (
+    CHUNK_BYTES,
+    SealBroken,
+    read_chunks,
+    read_sealed,
+    write_sealed,
+)
+from populace.storage.errors import RecordInvalid
 from populace.storage.master_key import derive_key
 from populace.storage.records import RECORD_BYTES_MAX, DataKeyRecord, IdentityRecord
-from populace.storage.sealed_stream import CHUNK_BYTES, SealBroken, read_chunks, read_sealed, write_sealed
 from populace.storage.transaction import ReadTransaction
 
 Row = tuple[bytes, bytes]

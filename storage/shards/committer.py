@@ -15,7 +15,7 @@ from concurrent.futures import Future
 from typing import Any, NamedTuple, TypeVar
 
 from populace.storage.errors import ShardStopped, StorageError, WriteQueueFull
-from populace.storage.shard import Shard
+from populace.storage.shards.shard import Shard
 from populace.storage.transaction import WriteTransaction
 
 T = TypeVar("T")

@@ -1,4 +1,4 @@
-"""A shard's file as somebody sees it who does not own it: whole or not, and one snapshot of its rows."""
+"""A shard's file from outside: whole, cut or damaged, and one snapshot for who does not own it."""
 
 import contextlib
 from collections.abc import Generator
@@ -8,9 +8,9 @@ from typing import Any
 import lmdb
 from lmdb import verify
 
-from populace.storage import generations
 from populace.storage.errors import DiskRefused, StoreDamaged, StoreInUse, StoreInvalid
-from populace.storage.rows import Reader
+from populace.storage.shards import generations
+from populace.storage.shards.rows import Reader
 from populace.storage.transaction import ReadTransaction
 
 _verifier: Any = verify  # it has no types
@@ -42,6 +42,22 @@ def damage_of(place: Path) -> str | None:
     if not found and any(walk.live[size // walk.psize :]):
         return "a page that is in use lies beyond the end of the file"
     return str(found[0]) if found else None
+
+
+def raise_if_cut(environment: lmdb.Environment) -> None:
+    """Raise ``StoreDamaged`` for a file that lost its end: reading beyond it kills the process (SIGBUS).
+
+    The caller holds the writer lock.
+    """
+    pages = environment.info()["last_pgno"] + 1
+    place = Path(environment.path())
+    if (place / generations.DATA_FILE).stat().st_size >= pages * environment.stat()["psize"]:
+        return
+    # Pages that were freed by the transaction that made them were never written. A walk over all
+    # pages tells that from a loss, while the writer lock keeps them as they are.
+    found = damage_of(place)
+    if found is not None:
+        raise StoreDamaged(environment.path(), f"the file lost its end ({found})")
 
 
 @contextlib.contextmanager

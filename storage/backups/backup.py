@@ -1,7 +1,7 @@
 """Writing a backup of a store, also of one that is being served.
 
 Each shard is read in one snapshot, so what was acknowledged before the backup began is in it, whole.
-A backup holds no key: those are in the key file (``storage/key_file.py``), which is written with it.
+A backup holds no key: those are in the key file (``storage/backups/key_file.py``), which is written with it.
 """
 
 import secrets
@@ -10,8 +10,11 @@ from pathlib import Path
 from typing import NamedTuple, TextIO
 
 from populace.storage import keys
-from populace.storage.backup_adapters import AdapterWriter
-from populace.storage.backup_manifest import (
+from populace.storage.backups.adapters import AdapterWriter
+from populace.storage.backups.errors import DirectoryRefused, KeyFileRefused
+from populace.storage.backups.frames import FrameWriter, writing
+from populace.storage.backups.key_file import KeyFileWriter, replacing
+from populace.storage.backups.manifest import (
     ADAPTERS_DIRECTORY,
     MANIFEST_FILE,
     SHARDS_DIRECTORY,
@@ -22,15 +25,12 @@ from populace.storage.backup_manifest import (
     sum_line,
     write_mac,
 )
-from populace.storage.backup_shard import count_models, data_keys, write_end, write_model, write_row
-from populace.storage.errors import DirectoryRefused, KeyFileRefused
+from populace.storage.backups.shard_stream import count_models, data_keys, write_end, write_model, write_row
+from populace.storage.backups.unfinished import building
 from populace.storage.files import disk_named, sync_directory, sync_file
-from populace.storage.frames import FrameWriter, writing
-from populace.storage.key_file import KeyFileWriter, replacing
-from populace.storage.pages import read_snapshot
+from populace.storage.shards.pages import read_snapshot
 from populace.storage.store import Store
 from populace.storage.transaction import ReadTransaction
-from populace.storage.unfinished import building
 
 _MODELS_A_REPORT = 64
 

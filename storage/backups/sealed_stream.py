@@ -4,7 +4,8 @@ Chunk number n is AES-256-GCM under a nonce of n (11 bytes) and whether it is th
 STREAM construction of Hoang, Reyhanitabar, Rogaway and Vizár (2015). A chunk that was changed, moved, left
 out or put in is noticed, and so is an end that is missing. A key must seal one stream only.
 
-In a file, a chunk is a frame (``storage/frames.py``) ``"chunk", bytes``, and the last one ``"last", bytes``.
+In a file, a chunk is a frame (``storage/backups/frames.py``) ``"chunk", bytes``, and the last one is
+``"last", bytes``.
 """
 
 from collections.abc import Iterable, Iterator
@@ -13,7 +14,7 @@ from typing import NamedTuple
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from populace.storage.frames import Frame, FrameWriter
+from populace.storage.backups.frames import Frame, FrameWriter
 
 CHUNK_BYTES = 2**20
 

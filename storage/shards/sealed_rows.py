@@ -6,8 +6,8 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from populace.storage import keys
 from populace.storage.errors import RecordInvalid
-from populace.storage.rows import LmdbTransaction, Reader, Writer
 from populace.storage.sealing import Sealing
+from populace.storage.shards.rows import LmdbTransaction, Reader, Writer
 
 
 class SealedReader(Reader):

@@ -6,10 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol, TypeVar
 
-from populace.storage import generations
 from populace.storage.errors import DiskFull
 from populace.storage.files import disk_named
-from populace.storage.shard_statistics import ShardStatistics
+from populace.storage.shards import generations
+from populace.storage.shards.statistics import ShardStatistics
 
 Environment = TypeVar("Environment")
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from populace.storage import erasures, keys
 from populace.storage.records import IdentityRecord
 from populace.storage.sealing import Sealing
-from populace.storage.shard import Shard
+from populace.storage.shards.shard import Shard
 from populace.storage.transaction import WriteTransaction
 
 logger = logging.getLogger(__name__)

@@ -1,8 +1,8 @@
 """The adapters of a backup: each once, sealed with a key of its own that its models carry.
 
-``adapters/<name>`` is two sealed streams (``storage/sealed_stream.py``): the config, then the tensors. Name
-and key come from a secret that is forgotten with the backup's making, so neither the adapter
-nor its digest can be told by who cannot open one of the models that have it.
+``adapters/<name>`` is two sealed streams (``storage/backups/sealed_stream.py``): the config, then the
+tensors. Name and key come from a secret that is forgotten with the backup's making, so neither the
+adapter nor its digest can be told by who cannot open one of the models that have it.
 """
 
 import secrets
@@ -11,12 +11,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from populace.storage.backup_manifest import ADAPTERS_DIRECTORY
-from populace.storage.errors import BackupInvalid
-from populace.storage.frames import read_frames, writing
+from populace.storage.backups.errors import BackupInvalid
+from populace.storage.backups.frames import read_frames, writing
+from populace.storage.backups.manifest import ADAPTERS_DIRECTORY
+from populace.storage.backups.sealed_stream import SealBroken, read_sealed, write_sealed
 from populace.storage.master_key import KEY_BYTES, derive_key
 from populace.storage.revisions import CONFIG_FILE, TENSORS_FILE, RevisionFiles
-from populace.storage.sealed_stream import SealBroken, read_sealed, write_sealed
 
 _NAME_BYTES = 16
 _READ_BYTES = 1 << 20
