@@ -42,9 +42,15 @@ class HeldFile:
         return self.file.seek(0, 2)
 
     async def chunks(self) -> AsyncIterator[bytes]:
+        """Read all of it, once. It is closed before the last chunk leaves: who has that may come again."""
         self.file.seek(0)
-        while chunk := await asyncio.to_thread(self.file.read, CHUNK_BYTES):
+        chunk = await asyncio.to_thread(self.file.read, CHUNK_BYTES)
+        while chunk:
+            following = await asyncio.to_thread(self.file.read, CHUNK_BYTES)
+            if not following:
+                self.close()
             yield chunk
+            chunk = following
 
     async def fill(self, chunks: AsyncIterator[bytes]) -> None:
         """Write what comes. Raises ``DiskRefused``."""
@@ -53,8 +59,10 @@ class HeldFile:
                 await asyncio.to_thread(self.file.write, chunk)
 
     def close(self) -> None:
-        self.file.close()
-        self._on_close()
+        """End both. Safe to call twice."""
+        if not self.file.closed:
+            self.file.close()
+            self._on_close()
 
 
 class ArchiveDesk:

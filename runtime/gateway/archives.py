@@ -35,7 +35,7 @@ class ArchiveResponse(StreamingResponse):
             self._held.close()
 
 
-@router.get("/v1/personal-models/{name}/export", response_class=ArchiveResponse)
+@router.get("/v1/personal-models/{name}/export", status_code=200, response_class=ArchiveResponse)
 async def export_model(request: Request, tenant: Caller, name: str) -> Response:
     """Answer all that the model is and was told, as of one moment, as a zip file."""
     model = named_model(tenant, name)
