@@ -60,17 +60,27 @@ class Catalogue:
             self.shard(model), lambda txn: portable.read_portable(txn, model.tenant, model.name)
         )
 
-    async def write_portable(self, model: ModelId, content: PortableModel) -> StoredModel:
+    async def write_portable(
+        self, model: ModelId, content: PortableModel, *, operation_seconds_kept: float
+    ) -> StoredModel:
         """Check all of a model from outside, on a thread, then make it this one in one transaction."""
         check_model_name(model)
         if content.base != self._base:
             raise ArchiveInvalid(
                 model.name, f"its base is {content.base[:80]!r}, and here it is {self._base}"
             )
-        rows = await asyncio.to_thread(portable.portable_rows, content, model.tenant, model.name)
+        shard = self.shard(model)
+        now_ms = self._shards.served_ms(shard)
+        expires_ms = now_ms + int(operation_seconds_kept * 1000)
+
+        def rows_here() -> dict[bytes, bytes]:
+            rows = portable.portable_rows(content, *model)
+            return portable.timed_here(rows, *model, now_ms=now_ms, expires_ms=expires_ms)
+
+        rows = await asyncio.to_thread(rows_here)
         data_key = self._sealing.new_data_key()
         await self._shards.write(
-            self.shard(model),
+            shard,
             lambda txn: portable.write_portable(txn, model.tenant, model.name, data_key, rows),
         )
         return self.load(model)

@@ -164,7 +164,10 @@ class ModelHost:
         return await self._catalogue.read_portable(model)
 
     async def import_model(self, model: ModelId, content: PortableModel) -> ModelView:
-        return model_view(await self._catalogue.write_portable(model, content), active=False)
+        stored = await self._catalogue.write_portable(
+            model, content, operation_seconds_kept=self._limits.operation_seconds_kept
+        )
+        return model_view(stored, active=False)
 
     async def erase_model(self, model: ModelId) -> None:
         self._catalogue.load(model)

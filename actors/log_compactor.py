@@ -16,7 +16,7 @@ from populace.policies.log_retention import InteractionSize, LogExtent, LogLimit
 from populace.storage import ledger, log
 from populace.storage.errors import ModelNotFound, PopulaceError
 from populace.storage.ledger import StoredModel
-from populace.storage.records import HeadRecord
+from populace.storage.records import IdentityRecord, InteractionRecord
 from populace.storage.transaction import ReadTransaction, WriteTransaction
 
 logger = logging.getLogger(__name__)
@@ -78,19 +78,21 @@ def compact(txn: WriteTransaction, model: ModelId, limits: LogLimits, now_ms: in
 
     A model whose memory state is not stored where its log would be cut is cut before.
     """
-    before = ledger.read_head(txn, *model)
-    head = log.prune_operations(txn, *model, now_ms=now_ms, limit=STEP_MAX)
-    wanted = _keep_from(txn, model, head, limits, now_ms)
+    before = ledger.read_model(txn, *model)
+    if before is None:
+        raise ModelNotFound(model.name)
+    pruned = before._replace(head=log.prune_operations(txn, *model, now_ms=now_ms, limit=STEP_MAX))
+    head = pruned.head
+    wanted = _keep_from(txn, pruned, limits, now_ms)
     if wanted > head.log_start:
-        stored = ledger.read_model(txn, *model)
-        assert stored is not None, "its head was read"
-        position, memory = log.stored_memory(txn, stored, wanted)
+        position, memory = log.stored_memory(txn, pruned, wanted)
         head = log.compact_log(txn, *model, position, memory=memory)
-    moved = max(head.operations_start - before.operations_start, head.log_start - before.log_start)
+    moved = max(head.operations_start - before.head.operations_start, head.log_start - before.head.log_start)
     return moved < STEP_MAX
 
 
-def _keep_from(txn: ReadTransaction, model: ModelId, head: HeadRecord, limits: LogLimits, now_ms: int) -> int:
+def _keep_from(txn: ReadTransaction, stored: StoredModel, limits: LogLimits, now_ms: int) -> int:
+    identity, head = stored.identity, stored.head
     assert head.log_bytes is not None, "pruning counts them"
     extent = LogExtent(
         start=head.log_start,
@@ -100,8 +102,12 @@ def _keep_from(txn: ReadTransaction, model: ModelId, head: HeadRecord, limits: L
         untrained_from=head.cursor if head.cursor > 0 else None,
     )
     free = min(head.operations_start - head.log_start, STEP_MAX)
-    oldest = (
-        InteractionSize(record.created_ms if record.served_ms is None else record.served_ms, len(data))
-        for record, data in islice(log.walk_log(txn, *model, head.log_start), free)
-    )
+    walk = islice(log.walk_log(txn, identity.tenant, identity.name, head.log_start), free)
+    oldest = (InteractionSize(_made_ms(record, identity), len(data)) for record, data in walk)
     return keep_from(extent, oldest, limits, now_ms)
+
+
+def _made_ms(record: InteractionRecord, identity: IdentityRecord) -> int:
+    if identity.arrived is not None and record.position < identity.arrived[0]:
+        return identity.arrived[1]
+    return record.created_ms if record.served_ms is None else record.served_ms

@@ -85,6 +85,27 @@ def portable_rows(model: PortableModel, tenant: str, name: str) -> dict[bytes, b
     return rows
 
 
+def timed_here(
+    rows: Mapping[bytes, bytes], tenant: str, name: str, *, now_ms: int, expires_ms: int
+) -> dict[bytes, bytes]:
+    """Tell the rows of a model what time it is in the shard that they enter.
+
+    Two shards were not served for the same time, so an age that began in one means nothing in the
+    other. What comes in counts as made at ``now_ms``, and its operation ids expire at ``expires_ms``:
+    kept for longer than promised, never for shorter.
+    """
+    identity_key, operations = keys.identity(tenant, name), keys.operations(tenant, name)
+    identity = IdentityRecord.unpack(rows[identity_key])
+    head = HeadRecord.unpack(rows[keys.head(tenant, name)])
+    arrived = identity.model_copy(update={"arrived": (head.log_position, now_ms)})
+    timed = {**rows, identity_key: arrived.pack()}
+    for key, value in rows.items():
+        if key.startswith(operations):
+            operation = OperationRecord.unpack(value)
+            timed[key] = operation.model_copy(update={"expires_ms": expires_ms}).pack()
+    return timed
+
+
 def write_portable(
     txn: WriteTransaction, tenant: str, name: str, data_key: DataKeyRecord, rows: Mapping[bytes, bytes]
 ) -> None:

@@ -67,7 +67,11 @@ def problems_of(error: ValidationError) -> str:
 
 
 class IdentityRecord(Record):
-    """A personal model exists from the commit of this record until it is deleted."""
+    """A personal model exists from the commit of this record until it is deleted.
+
+    ``arrived`` is the log position that it had when it came from another store, and when that was in
+    the served time of its shard: the interactions before are as old here as that.
+    """
 
     KIND = "identity"
 
@@ -75,6 +79,7 @@ class IdentityRecord(Record):
     name: str
     base: str
     created_ms: int
+    arrived: tuple[int, int] | None = None
 
 
 class DataKeyRecord(Record):

@@ -76,11 +76,14 @@ async def make_host(store: Store, clock: FakeClock) -> AsyncGenerator[MakeHost]:
     """Start a host over all shards of the store; one that is still open at the end is closed then."""
     made: list[ModelHost] = []
 
-    def make(*, engine: Engine | None = None, limits: HostLimits | None = None) -> ModelHost:
+    def make(
+        *, engine: Engine | None = None, limits: HostLimits | None = None, home: Store | None = None
+    ) -> ModelHost:
+        served = home or store
         host = ModelHost(
             f"host-{len(made)}",
-            store,
-            range(store.shards),
+            served,
+            range(served.shards),
             base=BASE.fingerprint,
             clock=clock,
             engine=engine,

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field, replace
 
 from populace.actors.host import HostLimits
 from populace.actors.hosts import ModelView
-from populace.actors.turn import Interaction, TurnRequest
+from populace.actors.turn import Interaction, ModelId, TurnRequest
 from populace.policies.log_retention import LogLimits
 
 LIMITS = HostLimits(
@@ -37,6 +37,20 @@ class ExpectedModel:
     taken: dict[str, Taken] = field(default_factory=dict[str, Taken])
     aliases: dict[str, str] = field(default_factory=dict[str, str])
     start: int = 0
+
+    def carried(self, to: ModelId, now_s: float) -> "ExpectedModel":
+        """The model as it is elsewhere at first: what it promises is promised anew from now on."""
+        return ExpectedModel(
+            log=[replace(one, model=to) for one in self.log],
+            made_s=[now_s] * len(self.log),
+            taken={
+                operation: replace(taken, at_s=now_s)
+                for operation, taken in self.taken.items()
+                if taken.is_kept(now_s)
+            },
+            aliases=dict(self.aliases),
+            start=self.start,
+        )
 
     def append(self, made: Interaction, body: bytes, now_s: float) -> None:
         """Add a turn that was just acknowledged; its id must not be one that still names another."""

@@ -8,10 +8,16 @@ from pathlib import Path
 import pytest
 
 from populace.actors.errors import InvalidName
+from populace.actors.host import HostLimits, ModelHost
+from populace.actors.log_compactor import TURNS_BETWEEN_LOOKS
 from populace.actors.turn import Interaction, ModelId
 from populace.directory import Directory
+from populace.policies.log_retention import LogLimits
 from populace.storage.errors import ArchiveInvalid, ModelExists, ModelNotFound
+from populace.storage.portable import PortableModel
+from populace.storage.records import OperationRecord
 from populace.storage.store import Store
+from tests.actors.conftest import MakeHost
 from tests.actors.fakes import FakeClock
 from tests.actors.populations import (
     SHARDS,
@@ -21,10 +27,19 @@ from tests.actors.populations import (
     ray_hosts,
     ray_running,
 )
-from tests.actors.turns import revision, take_turn, turn_of
+from tests.actors.turns import grant_of, revision, take_turn, turn_of
 
 ADA = ModelId("acme", "ada")
+DAY_S = 24 * 3600.0
+LIMITS = HostLimits(log=LogLimits(interactions_min=4))
 LONG_LOG_BYTES = 64 * 2**20
+TURNS = TURNS_BETWEEN_LOOKS
+
+
+def untimed(content: PortableModel) -> PortableModel:
+    """The model without what the clock of its shard says: until when its operation ids are kept."""
+    kept = [OperationRecord.unpack(data).model_copy(update={"expires_ms": 0}) for data in content.operations]
+    return content._replace(operations=tuple(record.pack() for record in kept))
 
 
 @pytest.fixture
@@ -97,6 +112,40 @@ async def test_turns_go_on_while_a_model_is_read_and_one_of_many_imports_wins(di
     assert len(await directory.read_log(zoe)) == 3
 
 
+@pytest.mark.parametrize("days_ahead", [-40, 0, 40, 4000])
+async def test_what_was_promised_before_a_move_is_kept_in_a_store_of_another_time(
+    make_host: MakeHost, clock: FakeClock, tmp_path: Path, days_ahead: int
+) -> None:
+    """A shard's time is its own. One that is ahead must not take what comes in for old."""
+    source = make_host(limits=LIMITS)
+    await source.create_model(ADA)
+    for number in range(TURNS):
+        await take_turn(source, turn_of(ADA, f"op-{number}"))
+    clock.jump(days_ahead * DAY_S)
+    target = make_host(home=Store.create_or_open(tmp_path / "other", SHARDS), limits=LIMITS)
+
+    await target.import_model(ADA, await source.export_model(ADA))
+
+    clock.advance(LIMITS.operation_seconds_kept - 1)
+    again = await target.begin_turn(turn_of(ADA, "op-0"))
+    assert isinstance(again, Interaction)
+    assert (again.position, again.replayed) == (0, True)
+    clock.advance(2)
+    await look_at_log(target)
+    assert len(await target.read_log(ADA)) == TURNS, "it has been here for less than a log is kept"
+    assert (await take_turn(target, turn_of(ADA, "op-0"))).position == TURNS, "its id is free again"
+    clock.advance(LIMITS.log.seconds_kept)
+    await look_at_log(target)
+    assert len(await target.read_log(ADA)) < TURNS
+
+
+async def look_at_log(host: ModelHost) -> None:
+    """Let the log be looked at, as it is when its model leaves memory."""
+    await host.abandon_turn(await grant_of(host, turn_of(ADA, "left")), "only to activate it")
+    assert host.passivate(ADA)
+    await asyncio.gather(*host._logs._looks.values())
+
+
 @pytest.mark.ray
 def test_a_log_of_64_mib_passes_between_processes(tmp_path: Path) -> None:
     async def there_and_back(directory: Directory) -> None:
@@ -112,7 +161,7 @@ def test_a_log_of_64_mib_passes_between_processes(tmp_path: Path) -> None:
 
         assert sum(map(len, content.interactions)) > LONG_LOG_BYTES
         assert view.log_position == turns
-        assert await directory.export_model(zoe) == content
+        assert untimed(await directory.export_model(zoe)) == untimed(content)
 
     with ray_running(), ray_hosts(tmp_path / "store") as (store, handles):
         asyncio.run(there_and_back(ray_directory(handles, store)))

@@ -12,6 +12,7 @@ from hypothesis.stateful import initialize, rule
 from populace.actors.errors import MailboxFull, TurnExpired
 from populace.actors.turn import Interaction, TurnGrant, TurnRequest
 from populace.storage.errors import Fenced, ModelExists, ModelNotFound, OperationConflict, PositionConflict
+from populace.storage.portable import PortableModel
 from tests.actors.expected_model import LIMITS, ExpectedModel
 from tests.actors.hosts_under_test import NAMES, Held, HostsUnderTest, Left, Waiting, kill, outcome_of, settle
 from tests.actors.rival_host import Rival
@@ -288,6 +289,22 @@ class HostMachine(HostsUnderTest):
             self.models.pop(name, None)
 
         self.run(remove())
+
+    @rule(name=names, to=names)
+    def carry(self, name: str, to: str) -> None:
+        """Export a model, with whatever is in flight of it, and import it under a name of its own."""
+        exported = self.run(outcome_of(self.host(name).export_model(self.model(name))))
+        expected = self.models.get(name)
+        if expected is None:
+            assert isinstance(exported, ModelNotFound)
+            return
+        assert isinstance(exported, PortableModel)
+
+        outcome = self.run(outcome_of(self.host(to).import_model(self.model(to), exported)))
+
+        assert isinstance(outcome, ModelExists) == (to in self.models)
+        if to not in self.models:
+            self.models[to] = expected.carried(self.model(to), self.now_s)
 
     @rule(name=names, seed=seeds, alias=st.sampled_from(["latest", "canary"]))
     def publish(self, name: str, seed: str, alias: str) -> None:

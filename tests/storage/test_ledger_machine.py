@@ -2,15 +2,25 @@
 
 import tempfile
 from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from hypothesis.stateful import (
+    Bundle,
+    MultipleResults,
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    multiple,
+    rule,
+)
 
-from populace.storage import erasures, ledger, log
+from populace.storage import erasures, ledger, log, portable
 from populace.storage.errors import (
     ModelExists,
     ModelNotFound,
@@ -18,8 +28,9 @@ from populace.storage.errors import (
     PositionConflict,
     StorageError,
 )
+from populace.storage.portable import PortableModel
 from populace.storage.transaction import WriteTransaction
-from tests.storage.samples import TENANT, commit, create_model, identity, open_shard, revision
+from tests.storage.samples import SEALING, TENANT, commit, create_model, identity, open_shard, revision
 
 T = TypeVar("T")
 
@@ -48,7 +59,12 @@ class Expected:
         return at == position and expires_ms > now_ms
 
 
+Exported = tuple[PortableModel, Expected]
+
+
 class LedgerMachine(RuleBasedStateMachine):
+    archives: Bundle[Exported] = Bundle("archives")
+
     def __init__(self) -> None:
         super().__init__()
         self.directory = tempfile.TemporaryDirectory()
@@ -155,6 +171,32 @@ class LedgerMachine(RuleBasedStateMachine):
         if name in self.models:
             self.models[name].aliases[alias] = revision(seed).digest
             self.models[name].revisions.add(revision(seed).digest)
+
+    @rule(target=archives, name=names)
+    def export(self, name: str) -> Exported | MultipleResults[Exported]:
+        with self.shard.read() as txn:
+            if name in self.models:
+                return portable.read_portable(txn, TENANT, name), deepcopy(self.models[name])
+            with pytest.raises(ModelNotFound):
+                portable.read_portable(txn, TENANT, name)
+        return multiple()
+
+    @rule(exported=archives, name=names)
+    def bring_in(self, exported: Exported, name: str) -> None:
+        """A model comes in as it was when it left, whatever became of it since."""
+        content, expected = exported
+        rows = portable.portable_rows(content, TENANT, name)
+
+        outcome = self.run(
+            lambda txn: portable.write_portable(txn, TENANT, name, SEALING.new_data_key(), rows)
+        )
+
+        assert isinstance(outcome, ModelExists) == (name in self.models)
+        if name not in self.models:
+            assert outcome is None
+            self.models[name] = deepcopy(expected)
+            with self.shard.read() as txn:
+                assert portable.read_portable(txn, TENANT, name) == content
 
     @rule(name=names)
     def delete(self, name: str) -> None:
