@@ -243,6 +243,18 @@ MUTANTS = (
         ("tests/storage/test_log.py", "tests/actors/test_log_compactor.py"),
     ),
     Mutant(
+        "what comes from another store keeps that store's time",
+        "P2",
+        (
+            Edit(
+                "actors/catalogue.py",
+                "return portable.timed_here(rows, *model, now_ms=now_ms, expires_ms=expires_ms)",
+                "return rows",
+            ),
+        ),
+        ("tests/actors/test_archives.py",),
+    ),
+    Mutant(
         "erase without key destruction",
         "P10",
         (

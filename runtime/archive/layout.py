@@ -12,7 +12,7 @@
     revisions/<digest>/adapter_model.safetensors
 
 Text is deflated, tensors are stored. The tenant is not named: whoever imports it is its tenant. Nothing
-depends on the time of the export, so that a model that came back out is the same file.
+depends on the time of the export, so that two exports of a model to which nothing happened are the same file.
 """
 
 import json
