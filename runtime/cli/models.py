@@ -81,6 +81,7 @@ def show(name: Name, as_json: AsJson = False) -> None:
 
 
 @app.command()
+@app.command("delete", hidden=True)
 def erase(
     name: Name,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,

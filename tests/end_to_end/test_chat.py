@@ -120,14 +120,15 @@ def test_the_command_line_creates_shows_chats_lists_and_erases(served: Served) -
     listed = served.run("-m", "populace", "model", "list", "--json")
     erased = served.run("-m", "populace", "model", "erase", "cli-ada", "--yes")
     missing = served.run("-m", "populace", "model", "show", "cli-ada")
+    deleted = served.run("-m", "populace", "model", "delete", "cli-ada", "--yes")
 
     assert json.loads(created.stdout)["id"] == "cli-ada"
     assert json.loads(asked.stdout)["choices"][0]["message"]["content"]
     assert json.loads(shown.stdout)["log_position"] == 1
     assert "cli-ada" in [model["id"] for model in json.loads(listed.stdout)]
     assert erased.returncode == 0
-    assert missing.returncode == 1
-    assert "does not exist" in missing.stderr
+    assert [missing.returncode, deleted.returncode] == [1, 1]
+    assert all("does not exist" in one.stderr for one in (missing, deleted))
 
 
 def test_a_key_of_another_tenant_opens_another_tenants_models_only(served: Served, ada: str) -> None:
