@@ -24,6 +24,7 @@ import ray
 from populace.actors.engine import BaseInfo
 from populace.actors.host import HostLimits
 from populace.actors.turn import ModelId, TurnGrant, TurnRequest
+from populace.bench.memory import Memory
 from populace.bench.report import Aim, BenchReport, Row, percentile
 from populace.directory import Directory
 from populace.host_actor import NAMESPACE, HostOptions, RayHostClient, host_name, start_hosts
@@ -64,7 +65,7 @@ def bench_identities(n: int, *, report: Report) -> BenchReport:
             large = _Population(Path(folder) / "large", n)
             asyncio.run(_measure(large, result, report))
             # Before the restart: the process that created and activated them all.
-            private_bytes = large.process().memory_full_info().uss
+            private_bytes = Memory.of(large.process()).private_bytes
             report("Restarting", 1.0)
             start_large_s = large.restart()
             _add_sizes(large, result, private_bytes, start_small_s, start_large_s)

@@ -13,10 +13,13 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
 
+import psutil
+
 from populace.actors.log_compactor import TURNS_BETWEEN_LOOKS
+from populace.bench.memory import Memory
 from populace.bench.report import Aim, BenchReport
 from populace.bench.soak_population import SoakBench, SoakPopulation
-from populace.bench.soak_samples import MIB, Memory, SoakSamples
+from populace.bench.soak_samples import MIB, SoakSamples
 from populace.storage.errors import RecordInvalid
 from populace.storage.store import Store
 
@@ -63,13 +66,13 @@ async def _soak(bench: SoakBench, path: Path, report: Report) -> BenchReport:
         def left() -> float:
             return 0.75 + 0.1 * (bench.identities - population.identities) / leaving
 
-        empty = Memory.now()
+        empty = Memory.of(psutil.Process())
         async with _watched("create", samples, created, report):
             await population.create(bench.identities // 10)
-        tenth = Memory.now()
+        tenth = Memory.of(psutil.Process())
         async with _watched("create", samples, created, report):
             await population.create(bench.identities)
-        full = Memory.now()
+        full = Memory.of(psutil.Process())
         async with _watched("talk", samples, _talking(bench, population), report):
             started = time.monotonic()
             await population.talk()

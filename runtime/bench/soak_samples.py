@@ -3,29 +3,14 @@
 import time
 from array import array
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import psutil
 
+from populace.bench.memory import Memory
 from populace.bench.report import Row, percentile
 from populace.bench.soak_population import SoakPopulation
 
 MIB = 2**20
-
-
-class Memory(NamedTuple):
-    """``rss_bytes`` of this process, of which only ``private_bytes`` are its own.
-
-    The others are pages of the files that it has mapped: the kernel takes them back when it likes.
-    """
-
-    rss_bytes: int
-    private_bytes: int
-
-    @classmethod
-    def now(cls) -> "Memory":
-        memory = psutil.Process().memory_info()
-        return cls(memory.rss, memory.rss - memory.shared)
 
 
 @dataclass(slots=True)
@@ -54,7 +39,7 @@ class SoakSamples:
         self.file_bytes = 0
 
     async def take(self, step: str, *, is_row: bool) -> None:
-        memory, hosts = Memory.now(), await self._population.statistics()
+        memory, hosts = Memory.of(psutil.Process()), await self._population.statistics()
         stores = [host.store for host in hosts]
         self.full_maps = sum(store.full_maps for store in stores)
         self.map_bytes = sum(store.map_bytes for store in stores)
