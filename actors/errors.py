@@ -7,8 +7,10 @@
     │   ├── InvalidName            a tenant or model name with forbidden characters
     │   ├── RequestTooLarge        the body is larger than the gateway accepts
     │   ├── PromptTooLong          prompt and reply do not fit the context
-    │   └── AdapterInvalid         not a usable LoRA adapter
-    │       └── AdapterMismatch    an adapter of another base
+    │   ├── AdapterInvalid         not a usable LoRA adapter
+    │   │   └── AdapterMismatch    an adapter of another base
+    │   └── MemoryModuleInvalid    not a usable memory module
+    │       └── MemoryModuleMismatch  a memory module of another base
     ├── Unauthorized               no key, or one that is not known
     ├── Refused                    bounded resource is full; retry after ``retry_after_s``
     │   ├── MailboxFull            too many turns wait for this model
@@ -91,6 +93,23 @@ class AdapterMismatch(AdapterInvalid):
     """The adapter was made for another base model."""
 
     code = "adapter_mismatch"
+
+
+class MemoryModuleInvalid(InvalidRequest):
+    """The file is not a memory module that Populace can serve."""
+
+    code = "memory_module_invalid"
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"The memory module cannot be used: {reason}.", "memory_module")
+        self.args = (reason,)
+        self.reason = reason
+
+
+class MemoryModuleMismatch(MemoryModuleInvalid):
+    """The memory module was made for another base model."""
+
+    code = "memory_module_mismatch"
 
 
 class Unauthorized(PopulaceError):

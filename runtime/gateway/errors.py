@@ -43,6 +43,8 @@ STATUS: Mapping[type[PopulaceError], int] = {
     actors.PromptTooLong: 400,
     actors.AdapterInvalid: 400,
     actors.AdapterMismatch: 400,
+    actors.MemoryModuleInvalid: 400,
+    actors.MemoryModuleMismatch: 400,
     actors.RequestTooLarge: 413,
     actors.Unauthorized: 401,
     actors.Refused: 429,

@@ -1,0 +1,152 @@
+"""The δ-mem of one attention layer: what its tokens bring to the state, and what they read from it.
+
+Per token with hidden input x (arXiv 2605.12357, equations 4 to 9)::
+
+    q, k = l2norm(tanh(W x))    v = W x    b = sigmoid(W_b x + bias)      [rank], for each state
+    delta_q = (alpha / rank) W_q r      delta_o = (alpha / rank) W_o r     r: what was read
+
+``delta_q`` is added to the query projection before any norm or rotary embedding of it, ``delta_o``
+after the output projection. Everything is computed in float32.
+
+Shape suffixes: B = batch, N = states, T = tokens, R = rank, H = hidden width, M = messages.
+"""
+
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import torch
+from torch.nn import functional
+
+from populace.adapters.memory.scan import TokenInputs, scan_chunks
+
+Heads = Literal["q", "o", "qo"]
+Writes = Literal["token", "message"]
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryShape:
+    """What all layers of a memory module have in common.
+
+    ``writes`` "token" writes every token (TSW), "message" the mean of each message (SSW); more than
+    one of ``states`` are parallel ones with projections of their own (MSW).
+    """
+
+    rank: int = 8
+    alpha: float = 16.0
+    states: int = 1
+    writes: Writes = "token"
+    heads: Heads = "qo"
+
+    @property
+    def width(self) -> int:
+        """The rows of all states together."""
+        return self.rank * self.states
+
+
+class LayerWidths(NamedTuple):
+    """An attention layer's hidden width and that of its query projection."""
+
+    hidden: int
+    query: int
+
+
+class Passed(NamedTuple):
+    """What a pass added to the layer's two projections [B, T, width], and the state after it."""
+
+    delta_query: torch.Tensor | None
+    delta_output: torch.Tensor | None
+    state: torch.Tensor
+
+
+class MemoryLayer(torch.nn.Module):
+    """The trained projections of one attention layer. They are shared; the states are not."""
+
+    def __init__(self, shape: MemoryShape, widths: LayerWidths) -> None:
+        """All zeros: read but empty. ``memory/initial.py`` and files fill it."""
+        super().__init__()
+        self.shape = shape
+        self.query = _zeros(shape.width, widths.hidden)
+        self.key = _zeros(shape.width, widths.hidden)
+        self.value = _zeros(shape.width, widths.hidden)
+        self.rate = _zeros(shape.width, widths.hidden)
+        self.rate_bias = _zeros(shape.width)
+        self.delta_query = _zeros(widths.query, shape.width) if "q" in shape.heads else None
+        self.delta_output = _zeros(widths.hidden, shape.width) if "o" in shape.heads else None
+
+    def forward(
+        self,
+        hidden_BTH: torch.Tensor,
+        state_BNRR: torch.Tensor,
+        writes_BT: torch.Tensor,
+        messages_BT: torch.Tensor | None = None,
+    ) -> Passed:
+        """Read with every token, and write those that ``writes_BT`` (bool) marks.
+
+        With ``writes`` "message", every token reads the state from before the pass, and the mean of
+        each message's marked tokens is written, in the order of the ids in ``messages_BT``.
+        """
+        hidden_BTH = hidden_BTH.float()
+        tokens = self.inputs(hidden_BTH)
+        if self.shape.writes == "token":
+            tokens = _writing(tokens, writes_BT)
+            read_BNTR, state_BNRR = scan_chunks(tokens, state_BNRR)
+        else:
+            assert messages_BT is not None, "writes of message means need the messages"
+            read_BNTR = tokens.query @ state_BNRR.transpose(-1, -2)
+            mean_BMH, written_BM = message_means(hidden_BTH, writes_BT, messages_BT)
+            state_BNRR = scan_chunks(_writing(self.inputs(mean_BMH), written_BM), state_BNRR).state
+        return Passed(*self.deltas(read_BNTR), state_BNRR)
+
+    def inputs(self, hidden_BTH: torch.Tensor) -> TokenInputs:
+        """Project hidden inputs to what the scan takes, [B, N, T, R] each."""
+        return TokenInputs(
+            query=functional.normalize(torch.tanh(self._states(hidden_BTH, self.query)), dim=-1),
+            key=functional.normalize(torch.tanh(self._states(hidden_BTH, self.key)), dim=-1),
+            value=self._states(hidden_BTH, self.value),
+            rate=torch.sigmoid(self._states(hidden_BTH, self.rate, self.rate_bias)),
+        )
+
+    def deltas(self, read_BNTR: torch.Tensor) -> tuple[torch.Tensor | None, torch.Tensor | None]:
+        """Project what was read to what is added to the query and the output projection."""
+        read_BTW = read_BNTR.transpose(1, 2).flatten(2) * (self.shape.alpha / self.shape.rank)
+        query, output = (
+            None if weight is None else functional.linear(read_BTW, weight)
+            for weight in (self.delta_query, self.delta_output)
+        )
+        return query, output
+
+    def _states(
+        self, hidden_BTH: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        batch, tokens, _ = hidden_BTH.shape
+        projected_BTW = functional.linear(hidden_BTH, weight, bias)
+        return projected_BTW.view(batch, tokens, self.shape.states, self.shape.rank).transpose(1, 2)
+
+
+def message_means(
+    hidden_BTH: torch.Tensor, writes_BT: torch.Tensor, messages_BT: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return each message's mean [B, M, H] over its marked tokens, and whether it has any [B, M].
+
+    ``messages_BT`` has ids from 0 to M - 1; what is not marked may have any other number.
+    """
+    count = int(messages_BT.max()) + 1 if messages_BT.numel() else 0
+    belongs_BMT = functional.one_hot(messages_BT.clamp(min=0), max(count, 1)).transpose(1, 2)
+    belongs_BMT = belongs_BMT.to(hidden_BTH.dtype) * writes_BT.unsqueeze(1)
+    tokens_BM1 = belongs_BMT.sum(-1, keepdim=True)
+    return belongs_BMT @ hidden_BTH / tokens_BM1.clamp(min=1), tokens_BM1.squeeze(-1) > 0
+
+
+def _writing(tokens: TokenInputs, writes_BT: torch.Tensor) -> TokenInputs:
+    """Have only the marked tokens write. What is masked may be anything, also padding's NaN."""
+    masked_B1T1 = ~writes_BT[:, None, :, None]
+    return TokenInputs(
+        *(
+            part.masked_fill(masked_B1T1, 0.0) if name != "query" else part
+            for name, part in tokens._asdict().items()
+        )
+    )
+
+
+def _zeros(*shape: int) -> torch.nn.Parameter:
+    return torch.nn.Parameter(torch.zeros(*shape))

@@ -1,0 +1,122 @@
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+# safetensors' functions are untyped.
+"""A memory module: the δ-mem projections of all layers of one base, shared by all who use it.
+
+On disk it is one safetensors file: float32 tensors ``layers.3.query`` and so on, and in the metadata
+the shape and the base's fingerprint. The SHA-256 of the file is its digest, and its identity.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from hashlib import sha256
+from pathlib import Path
+from typing import Self, cast
+
+import torch
+from pydantic import TypeAdapter, ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+
+from populace.actors.errors import MemoryModuleInvalid, MemoryModuleMismatch
+from populace.adapters.memory.attention import AttentionLayer
+from populace.adapters.memory.layer import LayerWidths, MemoryLayer, MemoryShape
+
+FORMAT = "populace-memory-1"
+METADATA_KEY = "populace"
+FILE_BYTES_MAX = 1024**3
+
+_shapes = TypeAdapter(MemoryShape)
+
+
+class MemoryModule(torch.nn.Module):
+    """One ``MemoryLayer`` for each attention layer of the base, in the base's order."""
+
+    def __init__(self, shape: MemoryShape, widths: tuple[LayerWidths, ...], base: str) -> None:
+        """All zeros. ``base`` is the fingerprint of the base that it is for."""
+        super().__init__()
+        self.shape = shape
+        self.base = base
+        self.layers = torch.nn.ModuleList(MemoryLayer(shape, one) for one in widths)
+
+    def layer(self, number: int) -> MemoryLayer:
+        return cast("MemoryLayer", self.layers[number])
+
+    def fresh_states(self, batch: int) -> torch.Tensor:
+        """The states of ``batch`` models that were told nothing: zeros [layers, B, N, R, R]."""
+        shape = self.shape
+        return torch.zeros(len(self.layers), batch, shape.states, shape.rank, shape.rank)
+
+    def pack(self) -> bytes:
+        """Encode; the same parameters give the same bytes."""
+        tensors = {name: tensor.detach().contiguous() for name, tensor in self.state_dict().items()}
+        told = {"format": FORMAT, "base": self.base, "shape": asdict(self.shape)}
+        # In one entry: safetensors writes several of them in any order.
+        return save(tensors, {METADATA_KEY: json.dumps(told, sort_keys=True)})
+
+    @classmethod
+    def unpack(cls, data: bytes, base: str, attention: tuple[AttentionLayer, ...]) -> Self:
+        """Decode and check against the base's attention layers.
+
+        Raises:
+            MemoryModuleInvalid: it is truncated, of another format, or has wrong or infinite values.
+            MemoryModuleMismatch: it is for another base.
+        """
+        told = _told(data)
+        if told.get("base") != base:
+            raise MemoryModuleMismatch(f"it is for the base {str(told.get('base'))[:80]}, not {base}")
+        try:
+            shape = _shapes.validate_python(told.get("shape"))
+            tensors = load(data)
+        except ValidationError as error:
+            raise MemoryModuleInvalid("its metadata has no sound shape") from error
+        except SafetensorError as error:
+            raise MemoryModuleInvalid(f"it is damaged ({error})") from error
+        module = cls(shape, tuple(one.widths for one in attention), base)
+        module._fill(tensors)
+        return module
+
+    @classmethod
+    def read(cls, path: Path, base: str, attention: tuple[AttentionLayer, ...]) -> Self:
+        """Read a file. Raises as ``unpack``."""
+        try:
+            if path.stat().st_size > FILE_BYTES_MAX:
+                raise MemoryModuleInvalid(f"{path} has more than {FILE_BYTES_MAX} bytes")
+            data = path.read_bytes()
+        except OSError as error:
+            raise MemoryModuleInvalid(f"{path} cannot be read ({error.strerror})") from error
+        return cls.unpack(data, base, attention)
+
+    def _fill(self, tensors: Mapping[str, torch.Tensor]) -> None:
+        own = dict(self.named_parameters())
+        if own.keys() != tensors.keys():
+            odd = min(own.keys() ^ tensors.keys())
+            raise MemoryModuleInvalid(f"the tensor {odd} is {'missing' if odd in own else 'not one of it'}")
+        for name, parameter in own.items():
+            tensor = tensors[name]
+            if tensor.shape != parameter.shape or tensor.dtype != torch.float32:
+                raise MemoryModuleInvalid(
+                    f"{name} should be float32 {tuple(parameter.shape)} "
+                    f"and is {str(tensor.dtype).removeprefix('torch.')} {tuple(tensor.shape)}"
+                )
+            if not bool(torch.isfinite(tensor).all()):
+                raise MemoryModuleInvalid(f"{name} holds NaN or infinity")
+        self.load_state_dict(dict(tensors))
+
+
+def digest_of(data: bytes) -> str:
+    """The identity of a packed module."""
+    return sha256(data).hexdigest()
+
+
+def _told(data: bytes) -> dict[str, object]:
+    """Read what the file says of itself: 8 bytes of length, then a JSON header with our entry."""
+    length = int.from_bytes(data[:8], "little")
+    try:
+        header = json.loads(data[8 : 8 + length])
+        told = json.loads(header["__metadata__"][METADATA_KEY])
+    except (ValueError, RecursionError, KeyError, TypeError) as error:
+        raise MemoryModuleInvalid("it is no memory module, or truncated") from error
+    if not isinstance(told, dict) or told.get("format") != FORMAT:
+        raise MemoryModuleInvalid(f"its format is not {FORMAT}")
+    return cast("dict[str, object]", told)
