@@ -4,7 +4,7 @@ The engines themselves live in ``runtime/engines``; nothing here imports one. Va
 frozen dataclasses of plain data so that they cross Ray processes cheaply.
 """
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, Protocol
 
@@ -89,6 +89,17 @@ class Delta:
     prompt_tokens: int
     logprobs: tuple[TokenLogprob, ...] = ()
     finish_reason: FinishReason | None = None
+
+
+def joined(deltas: Sequence[Delta]) -> Delta:
+    """Make one delta of all those of a reply; there must be one at least."""
+    return Delta(
+        text="".join(delta.text for delta in deltas),
+        token_ids=tuple(token for delta in deltas for token in delta.token_ids),
+        prompt_tokens=deltas[-1].prompt_tokens,
+        logprobs=tuple(row for delta in deltas for row in delta.logprobs),
+        finish_reason=deltas[-1].finish_reason,
+    )
 
 
 class BaseInfo(NamedTuple):

@@ -9,7 +9,7 @@ import secrets
 from contextlib import aclosing
 from typing import Protocol
 
-from populace.actors.engine import Delta, Engine, GenerateRequest
+from populace.actors.engine import Delta, Engine, GenerateRequest, joined
 from populace.actors.errors import EngineUnavailable
 from populace.engines.channel import StreamTarget
 
@@ -45,7 +45,10 @@ class _Run:
                 async for delta in deltas:
                     self._send(delta)
             else:
-                self._send(joined([delta async for delta in deltas]))
+                whole = [delta async for delta in deltas]
+                if not whole:
+                    raise EngineUnavailable("the engine ended a reply without a finish reason")
+                self._send(joined(whole))
         return self._sequence
 
     def give_sign(self) -> None:
@@ -94,16 +97,3 @@ class Runs:
 
     def _forget_later(self, stream_id: bytes) -> None:
         asyncio.get_running_loop().call_later(RUN_SECONDS_KEPT, self._runs.pop, stream_id)
-
-
-def joined(deltas: list[Delta]) -> Delta:
-    """Make one delta of a whole reply."""
-    if not deltas:
-        raise EngineUnavailable("the engine ended a reply without a finish reason")
-    return Delta(
-        text="".join(delta.text for delta in deltas),
-        token_ids=tuple(token for delta in deltas for token in delta.token_ids),
-        prompt_tokens=deltas[-1].prompt_tokens,
-        logprobs=tuple(row for delta in deltas for row in delta.logprobs),
-        finish_reason=deltas[-1].finish_reason,
-    )

@@ -10,14 +10,14 @@ from typing import NamedTuple
 
 from fastapi.responses import JSONResponse, Response
 
-from populace.actors.engine import BaseInfo, Delta
+from populace.actors.engine import BaseInfo, Delta, joined
 from populace.actors.errors import TurnExpired
 from populace.actors.turn import Interaction, TurnGrant
 from populace.actors.turn_director import completion_id
 from populace.gateway.errors import error_body, internal_error_body, status_of
 from populace.gateway.event_stream import EventStream
 from populace.gateway.metrics import GatewayMetrics
-from populace.gateway.wire import DONE, ChunkWriter, Envelope, Provenance, event, joined, usage_of
+from populace.gateway.wire import DONE, ChunkWriter, Envelope, Provenance, event, usage_of
 from populace.storage.errors import PopulaceError
 
 logger = logging.getLogger(__name__)

@@ -163,14 +163,3 @@ def _chat_logprob(row: TokenLogprob) -> dict[str, Any]:
 
 def _logprob_entry(text: str, logprob: float) -> dict[str, Any]:
     return {"token": text, "logprob": logprob, "bytes": list(text.encode())}
-
-
-def joined(deltas: list[Delta]) -> Delta:
-    """Join the deltas of a complete reply."""
-    return Delta(
-        text="".join(delta.text for delta in deltas),
-        token_ids=tuple(token for delta in deltas for token in delta.token_ids),
-        prompt_tokens=deltas[-1].prompt_tokens,
-        logprobs=tuple(row for delta in deltas for row in delta.logprobs),
-        finish_reason=deltas[-1].finish_reason,
-    )
