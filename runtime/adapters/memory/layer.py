@@ -87,9 +87,10 @@ class MemoryLayer(torch.nn.Module):
         """
         hidden_BTH = hidden_BTH.float()
         tokens = self.inputs(hidden_BTH)
-        if self.shape.writes == "token":
-            tokens = _writing(tokens, writes_BT)
-            read_BNTR, state_BNRR = scan_chunks(tokens, state_BNRR)
+        if not bool(writes_BT.any()):
+            read_BNTR = tokens.query @ state_BNRR.transpose(-1, -2)
+        elif self.shape.writes == "token":
+            read_BNTR, state_BNRR = scan_chunks(_writing(tokens, writes_BT), state_BNRR)
         else:
             assert messages_BT is not None, "writes of message means need the messages"
             read_BNTR = tokens.query @ state_BNRR.transpose(-1, -2)

@@ -9,16 +9,17 @@ linear regression of value i on the keys (arXiv 2605.12357, equations 6, 10 and 
     S_t = Diag(1 - b_t) S_{t-1} + Diag(b_t) (v_t - S_{t-1} k_t) k_t^T
 
 Both forms take the same arguments and answer the same numbers up to rounding. ``scan_loop`` is the
-definition. ``scan_chunks`` needs a step of Python for a chunk and not for a token: for training and
-for reading prompts.
+definition. ``scan_chunks`` computes chunks of tokens side by side: for training and for reading prompts.
 
-Shape suffixes: X = any leading dimensions (batch, states), T = tokens, R = rank, C = tokens of a chunk.
+Shape suffixes: X = any leading dimensions (batch, states), T = tokens, R = rank, K = chunks,
+C = tokens of a chunk.
 A token with b = 0 reads and does not write; padding and what was written before are such tokens.
 """
 
 from typing import NamedTuple, cast
 
 import torch
+from torch.nn import functional
 
 CHUNK_TOKENS = 32
 """The solve grows with the square of it, the number of steps falls with it; 32 to 64 are as good."""
@@ -31,9 +32,6 @@ class TokenInputs(NamedTuple):
     key: torch.Tensor
     value: torch.Tensor
     rate: torch.Tensor
-
-    def span(self, start: int, stop: int) -> "TokenInputs":
-        return TokenInputs(*(part[..., start:stop, :] for part in self))
 
 
 class Scanned(NamedTuple):
@@ -57,49 +55,97 @@ def scan_loop(tokens: TokenInputs, state_XRR: torch.Tensor) -> Scanned:
 
 
 def scan_chunks(tokens: TokenInputs, state_XRR: torch.Tensor, *, chunk_tokens: int = CHUNK_TOKENS) -> Scanned:
-    """Take ``chunk_tokens`` at a time; differentiable in everything, also where a rate is 0 or 1."""
-    reads: list[torch.Tensor] = []
-    for start in range(0, tokens.query.shape[-2], chunk_tokens):
-        read_XCR, state_XRR = _scan_chunk(tokens.span(start, start + chunk_tokens), state_XRR)
-        reads.append(read_XCR)
-    read_XTR = torch.cat(reads, dim=-2) if reads else torch.zeros_like(tokens.query)
-    return Scanned(read_XTR, state_XRR)
+    """Take ``chunk_tokens`` at a time; differentiable in everything, also where a rate is 0 or 1.
+
+    Everything but the states at which the chunks start is computed for all chunks at once; what is
+    left for one after the other is one small product.
+    """
+    count = tokens.query.shape[-2]
+    if count == 0:
+        return Scanned(torch.zeros_like(tokens.query), state_XRR)
+    size = min(chunk_tokens, count)
+    chunks = _chunks(tokens, size)
+    updates = _solve(chunks)
+    start_XKRR, state_XRR = _chunk_states(chunks, updates, state_XRR)
+    read_XKCR = _read_chunks(chunks, updates, start_XKRR)
+    return Scanned(read_XKCR.flatten(-3, -2)[..., :count, :], state_XRR)
 
 
-def _scan_chunk(tokens: TokenInputs, state_XRR: torch.Tensor) -> Scanned:
-    """Solve for what each token writes, then read and write all of them at once.
+class _Updates(NamedTuple):
+    """What each token of a chunk adds to a row of the state, as a function of the row s_0 at its start.
 
-    Row i of the state is s_j = Γ(j, 0) s_0 + Σ_{l ≤ j} Γ(j, l) u_l k_l, Γ(j, l) = Π_{l < m ≤ j} (1 - b_m).
-    The u are what the delta rule says, which is one triangular system for each row::
+    Row i is s_j = Γ(j, 0) s_0 + Σ_{l ≤ j} Γ(j, l) u_l k_l, with Γ(j, l) = Π_{l < m ≤ j} (1 - b_m). The u
+    are what the delta rule says, which is one triangular system for each row::
 
         u_j + b_j Σ_{l < j} Γ(j-1, l) (k_l · k_j) u_l = b_j (v_j - Γ(j-1, 0) s_0 · k_j)
+
+    so they are linear in s_0: u = ``own`` - ``dependent`` s_0. ``from_start`` is Γ(j-1, 0), ``between``
+    Γ(j-1, l) for l < j: what is left when token j reads. ``at_end`` has Γ(C, l) for all l from 0.
+
+    ``own`` and ``from_start`` are [X, K, R, C, 1], ``dependent`` [X, K, R, C, R], ``between``
+    [X, K, R, C, C], ``at_end`` [X, K, R, C + 1].
     """
-    query_XCR, key_XCR, value_XCR, rate_XCR = tokens
-    size = query_XCR.shape[-2]
-    kept_XRCC = _products(1 - rate_XCR)
-    # Γ(j-1, 0), and Γ(j-1, l) for l < j: what is left of s_0 and of u_l when token j reads.
-    from_start_XRC, between_XRCC = kept_XRCC[..., :size, 0], kept_XRCC[..., :size, 1:].tril(-1)
 
-    rate_XRC = rate_XCR.transpose(-1, -2)
-    overlap_XCC = key_XCR @ key_XCR.transpose(-1, -2)
-    system_XRCC = rate_XRC.unsqueeze(-1) * between_XRCC * overlap_XCC.unsqueeze(-3)
-    recalled_XRC = from_start_XRC * (state_XRR @ key_XCR.transpose(-1, -2))
-    target_XRC = rate_XRC * (value_XCR.transpose(-1, -2) - recalled_XRC)
-    # The diagonal is taken as 1: ``tril(-1)`` left zeros there.
-    solved_XRC1 = cast(
-        "torch.Tensor",
-        torch.linalg.solve_triangular(system_XRCC, target_XRC.unsqueeze(-1), upper=False, unitriangular=True),
+    own: torch.Tensor
+    dependent: torch.Tensor
+    from_start: torch.Tensor
+    between: torch.Tensor
+    at_end: torch.Tensor
+
+
+def _chunks(tokens: TokenInputs, size: int) -> TokenInputs:
+    """Cut [X, T, R] into [X, K, C, R]; the last chunk is filled up with tokens that do not write."""
+    missing = -tokens.query.shape[-2] % size
+    return TokenInputs(
+        *(functional.pad(part, (0, 0, 0, missing)).unflatten(-2, (-1, size)) for part in tokens)
     )
-    update_XRC = solved_XRC1.squeeze(-1)
 
-    likeness_XCC = query_XCR @ key_XCR.transpose(-1, -2)
-    weights_XRCC = between_XRCC * likeness_XCC.unsqueeze(-3)
-    read_XRC = from_start_XRC * (state_XRR @ query_XCR.transpose(-1, -2))
-    read_XRC = read_XRC + (weights_XRCC @ update_XRC.unsqueeze(-1)).squeeze(-1)
 
-    left_XRC = kept_XRCC[..., size, 1:]
-    state_XRR = kept_XRCC[..., size, :1] * state_XRR + (left_XRC * update_XRC) @ key_XCR
-    return Scanned(read_XRC.transpose(-1, -2), state_XRR)
+def _solve(chunks: TokenInputs) -> _Updates:
+    _, key_XKCR, value_XKCR, rate_XKCR = chunks
+    size = key_XKCR.shape[-2]
+    kept_XKRCC = _products(1 - rate_XKCR)
+    from_start_XKRC1, between_XKRCC = kept_XKRCC[..., :size, :1], kept_XKRCC[..., :size, 1:].tril(-1)
+    rate_XKRC1 = rate_XKCR.transpose(-1, -2).unsqueeze(-1)
+    overlap_XK1CC = (key_XKCR @ key_XKCR.transpose(-1, -2)).unsqueeze(-3)
+    value_XKRC1 = value_XKCR.transpose(-1, -2).unsqueeze(-1)
+    wanted = torch.cat((value_XKRC1, from_start_XKRC1 * key_XKCR.unsqueeze(-3)), dim=-1)
+    # The diagonal is taken as 1: ``tril(-1)`` left zeros there.
+    solved = cast(
+        "torch.Tensor",
+        torch.linalg.solve_triangular(
+            rate_XKRC1 * between_XKRCC * overlap_XK1CC, rate_XKRC1 * wanted, upper=False, unitriangular=True
+        ),
+    )
+    return _Updates(
+        solved[..., :1], solved[..., 1:], from_start_XKRC1, between_XKRCC, kept_XKRCC[..., size, :]
+    )
+
+
+def _chunk_states(
+    chunks: TokenInputs, updates: _Updates, state_XRR: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the states at which the chunks start, and the last one's at its end."""
+    key_XK1RC = chunks.key.transpose(-1, -2).unsqueeze(-3)
+    left_XKRC1 = updates.at_end[..., 1:].unsqueeze(-1)
+    added_XKRR = (key_XK1RC @ (left_XKRC1 * updates.own)).squeeze(-1)
+    taken_XKRRR = key_XK1RC @ (left_XKRC1 * updates.dependent)
+    kept_XKR1 = updates.at_end[..., :1]
+    starts: list[torch.Tensor] = []
+    for chunk in range(added_XKRR.shape[-3]):
+        starts.append(state_XRR)
+        taken_XRR = (taken_XKRRR[..., chunk, :, :, :] @ state_XRR.unsqueeze(-1)).squeeze(-1)
+        state_XRR = kept_XKR1[..., chunk, :, :] * state_XRR - taken_XRR + added_XKRR[..., chunk, :, :]
+    return torch.stack(starts, dim=-3), state_XRR
+
+
+def _read_chunks(chunks: TokenInputs, updates: _Updates, start_XKRR: torch.Tensor) -> torch.Tensor:
+    query_XKCR, key_XKCR = chunks.query, chunks.key
+    update_XKRC1 = updates.own - updates.dependent @ start_XKRR.unsqueeze(-1)
+    likeness_XK1CC = (query_XKCR @ key_XKCR.transpose(-1, -2)).unsqueeze(-3)
+    recalled_XKRC1 = updates.from_start * (start_XKRR @ query_XKCR.transpose(-1, -2)).unsqueeze(-1)
+    read_XKRC1 = recalled_XKRC1 + (updates.between * likeness_XK1CC) @ update_XKRC1
+    return read_XKRC1.squeeze(-1).transpose(-1, -2)
 
 
 def _products(factors_XCR: torch.Tensor) -> torch.Tensor:
@@ -114,7 +160,7 @@ def _products(factors_XCR: torch.Tensor) -> torch.Tensor:
     later_CC = ones.tril(-1)[1:]
     steps_XRCC = torch.where(later_CC, factors_XRC1, factors_XRC1.new_ones(()))
     products_XRCC = torch.cumprod(steps_XRCC, dim=-2)
-    return torch.nn.functional.pad(products_XRCC, (0, 0, 1, 0), value=1.0)
+    return functional.pad(products_XRCC, (0, 0, 1, 0), value=1.0)
 
 
 def _apply(state_XRR: torch.Tensor, vector_XR: torch.Tensor) -> torch.Tensor:
