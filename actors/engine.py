@@ -53,11 +53,27 @@ class AdapterRef(NamedTuple):
     path: str
 
 
+class MemoryUse(NamedTuple):
+    """The memory state that a request reads, and which of its messages write it.
+
+    ``state`` is what an earlier reply's ``Delta.memory`` gave, None the empty state. Messages before
+    ``new_from`` were written in earlier turns: they read ``state`` as it is. Those from ``new_from``
+    on, and the reply, write; system messages among them do not. None writes nothing. With ``read``
+    False nothing that the memory holds changes the reply, but new messages are written all the same.
+    A prompt that is no chat counts as one message.
+    """
+
+    state: bytes | None = None
+    read: bool = True
+    new_from: int | None = 0
+
+
 @dataclass(frozen=True, slots=True)
 class GenerateRequest:
-    """One reply to generate. ``adapter`` None asks the base model.
+    """One reply to generate. ``adapter`` None asks the base model, ``memory`` None no memory.
 
-    ``stream`` False allows the engine to answer with a single delta.
+    ``stream`` False allows the engine to answer with a single delta. With ``reply_ids`` the reply is
+    not chosen but said again, token by token: its memory state is wanted, not its text.
     """
 
     request_id: str
@@ -65,6 +81,8 @@ class GenerateRequest:
     sampling: Sampling
     adapter: AdapterRef | None = None
     stream: bool = True
+    memory: MemoryUse | None = None
+    reply_ids: tuple[int, ...] | None = None
 
 
 class TokenLogprob(NamedTuple):
@@ -82,6 +100,8 @@ class Delta:
 
     ``text`` may be empty while a multi-byte character or a possible stop string is incomplete.
     The last delta, and only it, has a ``finish_reason``. ``prompt_tokens`` is the same in each.
+    ``memory`` is in the last one, if the request wrote: the state after all of the reply's tokens but
+    the last one, which the model chose and never read.
     """
 
     text: str
@@ -89,6 +109,7 @@ class Delta:
     prompt_tokens: int
     logprobs: tuple[TokenLogprob, ...] = ()
     finish_reason: FinishReason | None = None
+    memory: bytes | None = None
 
 
 def joined(deltas: Sequence[Delta]) -> Delta:
@@ -99,15 +120,17 @@ def joined(deltas: Sequence[Delta]) -> Delta:
         prompt_tokens=deltas[-1].prompt_tokens,
         logprobs=tuple(row for delta in deltas for row in delta.logprobs),
         finish_reason=deltas[-1].finish_reason,
+        memory=deltas[-1].memory,
     )
 
 
 class BaseInfo(NamedTuple):
-    """The frozen base model that an engine serves."""
+    """The frozen base model that an engine serves, and the digest of its memory module, if it has one."""
 
     name: str
     fingerprint: str
     context_tokens: int
+    memory_module: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,11 +144,13 @@ class EngineStatistics:
 
 
 class Engine(Protocol):
-    """Generates replies from the base, with or without an adapter.
+    """Generates replies from the base, with or without an adapter and a memory state.
 
-    ``generate`` raises ``PromptTooLong``, ``AdapterInvalid`` or ``EngineOverloaded`` before its
-    first delta. Closing the generator (or cancelling the task that reads it) frees the engine's
-    slot at once. Replies of one engine may interleave; each request sees its own order.
+    ``generate`` raises ``PromptTooLong``, ``AdapterInvalid``, ``MemoryStateInvalid`` or
+    ``EngineOverloaded`` before its first delta, and ``MemoryStateInvalid`` instead of the last one
+    if the reply left a state with NaN or infinity. Closing the generator (or cancelling the task
+    that reads it) frees the engine's slot at once. Replies of one engine may interleave; each request
+    sees its own order.
     """
 
     @property

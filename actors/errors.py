@@ -11,6 +11,8 @@
     │   │   └── AdapterMismatch    an adapter of another base
     │   └── MemoryModuleInvalid    not a usable memory module
     │       └── MemoryModuleMismatch  a memory module of another base
+    ├── MemoryStateInvalid         a memory state that cannot be used
+    │   └── MemoryStateMismatch    a memory state of another memory module
     ├── Unauthorized               no key, or one that is not known
     ├── Refused                    bounded resource is full; retry after ``retry_after_s``
     │   ├── MailboxFull            too many turns wait for this model
@@ -110,6 +112,25 @@ class MemoryModuleMismatch(MemoryModuleInvalid):
     """The memory module was made for another base model."""
 
     code = "memory_module_mismatch"
+
+
+class MemoryStateInvalid(PopulaceError):
+    """A memory state is damaged, or holds NaN or infinity. It was not used, and none was stored."""
+
+    code = "memory_state_invalid"
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"The memory state cannot be used: {self.reason}."
+
+
+class MemoryStateMismatch(MemoryStateInvalid):
+    """The memory state was written with another memory module, and perhaps of another base."""
+
+    code = "memory_state_mismatch"
 
 
 class Unauthorized(PopulaceError):

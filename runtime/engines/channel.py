@@ -198,15 +198,23 @@ class TokenSender:
 
 
 def _fields(delta: Delta) -> tuple[Any, ...]:
-    return (delta.text, delta.token_ids, delta.prompt_tokens, delta.finish_reason, delta.logprobs or None)
+    return (
+        delta.text,
+        delta.token_ids,
+        delta.prompt_tokens,
+        delta.finish_reason,
+        delta.logprobs or None,
+        delta.memory,
+    )
 
 
 def _delta(fields: list[Any]) -> Delta:
-    text, token_ids, prompt_tokens, finish_reason, logprobs = fields
+    text, token_ids, prompt_tokens, finish_reason, logprobs, memory = fields
     return Delta(
         text=text,
         token_ids=tuple(token_ids),
         prompt_tokens=prompt_tokens,
         finish_reason=finish_reason,
         logprobs=tuple(TokenLogprob(*row) for row in logprobs or ()),
+        memory=memory,
     )

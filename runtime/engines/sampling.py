@@ -1,8 +1,9 @@
 """The limits of one request, the same for every engine. Pure: no torch, no vLLM."""
 
 import math
+from dataclasses import replace
 
-from populace.actors.engine import Sampling
+from populace.actors.engine import GenerateRequest, Sampling
 from populace.actors.errors import InvalidRequest, PromptTooLong
 
 LOGPROBS_MAX = 20
@@ -37,6 +38,13 @@ def reply_tokens_max(prompt_tokens: int, sampling: Sampling, context_tokens: int
     if prompt_tokens + (asked or 1) > context_tokens:
         raise PromptTooLong(prompt_tokens, asked or 1, context_tokens)
     return context_tokens - prompt_tokens if asked is None else asked
+
+
+def said_again(request: GenerateRequest) -> Sampling:
+    """The request's sampling; for a reply that is said again, as long as it was and chosen by nobody."""
+    if request.reply_ids is None:
+        return request.sampling
+    return replace(request.sampling, max_tokens=len(request.reply_ids), stop=(), logprobs=None)
 
 
 def generator_seed(seed: int) -> int:

@@ -14,7 +14,11 @@ from transformers import AutoModelForCausalLM, DynamicCache, PreTrainedModel
 from populace.actors.engine import AdapterRef
 from populace.actors.errors import AdapterInvalid
 from populace.adapters.base_modules import BaseModules
+from populace.adapters.memory.attached import AttachedMemory, MemoryPass
+from populace.adapters.memory.attention import attention_layers
 from populace.adapters.peft_directory import read_peft_directory
+from populace.engines.serving_memory import ServingMemory
+from populace.engines.torch_memory import RowMemory, one_token_pass
 
 _BASE = "__base__"  # PEFT's own word for a row without an adapter
 
@@ -34,6 +38,7 @@ class AdaptedModel:
         dtype: torch.dtype,
         loaded_max: int,
         rank_max: int,
+        memory: ServingMemory | None = None,
     ) -> None:
         self._model = cast(
             "PreTrainedModel | PeftModel",
@@ -46,6 +51,14 @@ class AdaptedModel:
         self._rank_max = rank_max
         self._loaded: OrderedDict[str, str] = OrderedDict()
         self._names_given = 0
+        self._memory_module = None if memory is None else memory.module
+        self._memory = (
+            None
+            if memory is None
+            else AttachedMemory(
+                cast("PreTrainedModel", self._model), memory.module, attention_layers(modules)
+            )
+        )
 
     def load(self, adapter: AdapterRef, in_use: Collection[str]) -> None:
         """Make the adapter usable; unload others if needed, but none whose digest is ``in_use``.
@@ -75,8 +88,15 @@ class AdaptedModel:
         adapters: Sequence[AdapterRef | None],
         mask_BT: torch.Tensor | None = None,
         positions_BT: torch.Tensor | None = None,
+        memory: MemoryPass | None = None,
     ) -> torch.Tensor:
         """Extend the cache and return the logits [B, V] of the last position of each row."""
+        if memory is not None:
+            assert self._memory is not None, "a row with a memory was let in"
+            with self._memory.running(memory):
+                return self.forward(
+                    ids_BT, cache=cache, adapters=adapters, mask_BT=mask_BT, positions_BT=positions_BT
+                )
         names = [_BASE if adapter is None else self._loaded[adapter.digest] for adapter in adapters]
         # An all-base batch needs no PEFT hooks: they cost about 1 ms a step. Inside the PEFT
         # model a plain call would apply the active adapter, so the names go in once one is loaded.
@@ -91,6 +111,10 @@ class AdaptedModel:
             **extra,
         )
         return cast("torch.Tensor", output.logits)[:, -1]
+
+    def one_token_pass(self, memories: Sequence[RowMemory | None]) -> MemoryPass | None:
+        """Describe a step's use of the rows' memories; None if there is no use of any."""
+        return None if self._memory_module is None else one_token_pass(memories, self._memory_module)
 
     @property
     def loaded(self) -> int:

@@ -3,7 +3,9 @@
 Shape suffixes: B = rows, H = key-value heads, T = cached tokens, D = head width, V = vocabulary.
 """
 
+from collections import deque
 from collections.abc import Callable
+from dataclasses import replace
 from typing import cast
 
 import torch
@@ -11,10 +13,12 @@ from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer
 
 from populace.actors.engine import AdapterRef, Delta, FinishReason, GenerateRequest
+from populace.actors.errors import MemoryStateInvalid
 from populace.engines.prompts import BaseTokenizer
 from populace.engines.reply_text import ReplyText
 from populace.engines.token_choice import TokenChooser
 from populace.engines.torch_adapters import AdaptedModel
+from populace.engines.torch_memory import RowMemory
 
 KeysValues = tuple[torch.Tensor, torch.Tensor]
 
@@ -32,21 +36,27 @@ class Row:
         tokens_max: int,
         tokenizer: BaseTokenizer,
         deliver: Callable[[Delta | Exception], None],
+        memory: RowMemory | None = None,
     ) -> None:
         self.prompt_ids = prompt_ids
+        self.memory = memory
         self.adapter: AdapterRef | None = request.adapter
         self.deliver = deliver
         self.cancelled = False
         self.finished = False
         self.last_id = -1
-        self._tokens_left = tokens_max
-        self._eos_ids = frozenset[int]() if request.sampling.ignore_eos else tokenizer.eos_ids
+        self._said_before = deque(request.reply_ids or ())
+        self._tokens_left = len(self._said_before) or tokens_max
+        says_again = request.sampling.ignore_eos or request.reply_ids is not None
+        self._eos_ids = frozenset[int]() if says_again else tokenizer.eos_ids
         self._chooser = TokenChooser(request.sampling, tokenizer.token_text)
         self._text = ReplyText(tokenizer.backend, request.sampling.stop)
 
     def advance(self, logits_V: torch.Tensor) -> None:
         """Choose the next token, deliver it, and note whether it was the last."""
         self.last_id, logprob = self._chooser.choose(logits_V)
+        if self._said_before:
+            self.last_id, logprob = self._said_before.popleft(), None
         self._tokens_left -= 1
         text, stopped = self._text.push(self.last_id)
         reason: FinishReason | None = None
@@ -58,7 +68,14 @@ class Row:
             text += self._text.flush()
         self.finished = reason is not None
         logprobs = () if logprob is None else (logprob,)
-        self.deliver(Delta(text, (self.last_id,), len(self.prompt_ids), logprobs, reason))
+        delta = Delta(text, (self.last_id,), len(self.prompt_ids), logprobs, reason)
+        if not self.finished or self.memory is None:
+            self.deliver(delta)
+            return
+        try:
+            self.deliver(replace(delta, memory=self.memory.packed()))
+        except MemoryStateInvalid as error:  # this reply's fault alone: the batch goes on
+            self.deliver(error)
 
 
 class RunningBatch:
@@ -79,7 +96,12 @@ class RunningBatch:
         """Read the prompt and choose the first token; the row stays unless that ended it."""
         cache = DynamicCache()
         ids_1T = torch.tensor([row.prompt_ids])
-        row.advance(self._model.forward(ids_1T, cache=cache, adapters=[row.adapter])[0])
+        memory = row.memory
+        passing = None if memory is None else memory.begin()
+        logits_1V = self._model.forward(ids_1T, cache=cache, adapters=[row.adapter], memory=passing)
+        if memory is not None and passing is not None:
+            memory.end_prompt(passing)
+        row.advance(logits_1V[0])
         if row.finished:
             return
         tokens = max(self._mask_BT.shape[1], ids_1T.shape[1])
@@ -101,14 +123,19 @@ class RunningBatch:
         last_B1 = torch.tensor([[row.last_id] for row in self.rows])
         self._mask_BT = torch.cat([self._mask_BT, torch.ones_like(last_B1)], dim=1)
         cache = DynamicCache(self._cache)
+        passing = self._model.one_token_pass([row.memory for row in self.rows])
         logits_BV = self._model.forward(
             last_B1,
             cache=cache,
             adapters=[row.adapter for row in self.rows],
             mask_BT=self._mask_BT,
             positions_BT=self._mask_BT.sum(dim=1, keepdim=True) - 1,
+            memory=passing,
         )
         self._cache = _layers(cache)
+        for index, row in enumerate(self.rows):
+            if row.memory is not None and passing is not None:
+                row.memory.advance(passing, index)
         for row, logits_V in zip(self.rows, logits_BV, strict=True):
             row.advance(logits_V)
 

@@ -11,13 +11,15 @@ from typing import Self
 
 import torch
 
-from populace.actors.engine import BaseInfo, Delta, EngineStatistics, GenerateRequest
+from populace.actors.engine import BaseInfo, Delta, EngineStatistics, GenerateRequest, MemoryUse
 from populace.adapters.base_modules import BaseModules, read_base_modules
-from populace.engines.prompts import BaseTokenizer
-from populace.engines.sampling import check_sampling, reply_tokens_max
+from populace.engines.prompts import BaseTokenizer, PromptTokens
+from populace.engines.sampling import check_sampling, reply_tokens_max, said_again
+from populace.engines.serving_memory import ServingMemory, read_serving_memory, starting_state, written_from
 from populace.engines.slots import AdmissionGate, AdmissionQueue
 from populace.engines.torch_adapters import AdaptedModel
 from populace.engines.torch_batch import Row
+from populace.engines.torch_memory import RowMemory
 from populace.engines.torch_worker import TorchWorker
 
 
@@ -25,9 +27,15 @@ class TorchEngine:
     """An ``Engine`` in this process, with one worker thread. Use it from one event loop."""
 
     def __init__(
-        self, base: BaseInfo, tokenizer: BaseTokenizer, worker: TorchWorker, gate: AdmissionGate
+        self,
+        base: BaseInfo,
+        tokenizer: BaseTokenizer,
+        worker: TorchWorker,
+        gate: AdmissionGate,
+        memory: ServingMemory | None,
     ) -> None:
         self._base = base
+        self._memory = memory
         self._tokenizer = tokenizer
         self._worker = worker
         self._gate = gate
@@ -48,6 +56,7 @@ class TorchEngine:
         dtype: torch.dtype = torch.bfloat16,
         threads: int | None = None,
         name: str = "base",
+        memory_module: Path | None = None,
     ) -> Self:
         """Load the base and start the worker thread.
 
@@ -56,9 +65,15 @@ class TorchEngine:
         for comparisons that must be exact to the token.
         """
         modules: BaseModules = await asyncio.to_thread(read_base_modules, base_directory, fingerprint)
+        memory = await asyncio.to_thread(read_serving_memory, memory_module, modules)
         worker = TorchWorker(
             lambda: AdaptedModel(
-                base_directory, modules, dtype=dtype, loaded_max=adapter_slots, rank_max=rank_max
+                base_directory,
+                modules,
+                dtype=dtype,
+                loaded_max=adapter_slots,
+                rank_max=rank_max,
+                memory=memory,
             ),
             threads,
         )
@@ -67,7 +82,8 @@ class TorchEngine:
         gate = AdmissionGate(
             AdmissionQueue(places=sequences_max, slots=adapter_slots), waiting_max=waiting_max
         )
-        return cls(BaseInfo(name, fingerprint, context_tokens), tokenizer, worker, gate)
+        digest = None if memory is None else memory.digest
+        return cls(BaseInfo(name, fingerprint, context_tokens, digest), tokenizer, worker, gate, memory)
 
     @property
     def base(self) -> BaseInfo:
@@ -76,8 +92,10 @@ class TorchEngine:
     async def generate(self, request: GenerateRequest) -> AsyncGenerator[Delta, None]:
         self._gate.check_open()
         check_sampling(request.sampling)
-        prompt_ids = await self._tokenizer.token_ids(request.prompt)
-        tokens_max = reply_tokens_max(len(prompt_ids), request.sampling, self._base.context_tokens)
+        prompt = await self._tokenizer.tokens(request.prompt, written_from(request.memory))
+        sampling = said_again(request)
+        tokens_max = reply_tokens_max(len(prompt.ids), sampling, self._base.context_tokens)
+        memory = self._row_memory(request.memory, prompt)
         ticket = await self._gate.enter(None if request.adapter is None else request.adapter.digest)
         deltas: asyncio.Queue[Delta | Exception] = asyncio.Queue()
         loop = asyncio.get_running_loop()
@@ -86,7 +104,7 @@ class TorchEngine:
             if not row.cancelled:
                 loop.call_soon_threadsafe(deltas.put_nowait, item)
 
-        row = Row(request, prompt_ids, tokens_max, self._tokenizer, deliver)
+        row = Row(request, prompt.ids, tokens_max, self._tokenizer, deliver, memory)
         self._rows.add(row)
         try:
             self._worker.submit(row)
@@ -101,6 +119,19 @@ class TorchEngine:
             row.cancelled = True
             self._rows.discard(row)
             self._gate.leave(ticket)
+
+    def _row_memory(self, use: MemoryUse | None, prompt: PromptTokens) -> RowMemory | None:
+        state = starting_state(self._memory, use)
+        if state is None or use is None or self._memory is None:
+            return None
+        return RowMemory(
+            self._memory.module,
+            self._memory.format,
+            state,
+            prompt,
+            reads=use.read,
+            writes=use.new_from is not None,
+        )
 
     def statistics(self) -> EngineStatistics:
         return self._gate.statistics()

@@ -9,10 +9,11 @@ import asyncio
 import functools
 import os
 import tempfile
-from collections.abc import AsyncGenerator, Callable, Generator
+from collections.abc import AsyncGenerator, Callable, Generator, Mapping, Sequence
 from contextlib import aclosing, contextmanager
+from dataclasses import replace
 from pathlib import Path
-from typing import Self, cast, get_args
+from typing import Any, NamedTuple, Self, cast, get_args
 
 from vllm.config.lora import MaxLoRARanks
 from vllm.engine.arg_utils import AsyncEngineArgs
@@ -41,10 +42,18 @@ from populace.adapters.base_modules import read_base_modules
 from populace.adapters.peft_directory import read_peft_directory
 from populace.adapters.random_adapter import write_random_adapter
 from populace.engines.adapter_shelf import AdapterShelf
-from populace.engines.prompts import BaseTokenizer
-from populace.engines.sampling import LOGPROBS_MAX, check_sampling, generator_seed, reply_tokens_max
+from populace.engines.prompts import BaseTokenizer, PromptTokens
+from populace.engines.sampling import (
+    LOGPROBS_MAX,
+    check_sampling,
+    generator_seed,
+    reply_tokens_max,
+    said_again,
+)
+from populace.engines.serving_memory import ServingMemory, read_serving_memory, starting_state, written_from
 from populace.engines.slots import AdmissionGate, AdmissionQueue
 from populace.engines.vllm_environment import applied, vllm_environment
+from populace.engines.vllm_memory.request import MODULE_BASE, MODULE_PATH, WORKER_CLASS, MemoryRequest
 
 
 class VllmEngine:
@@ -61,8 +70,10 @@ class VllmEngine:
         llm: AsyncLLM,
         gate: AdmissionGate,
         check_adapter: Callable[[Path], object],
+        memory: ServingMemory | None,
     ) -> None:
         self._base = base
+        self._memory = memory
         self._tokenizer = tokenizer
         self._llm: AsyncLLM | None = llm
         self._gate = gate
@@ -87,12 +98,17 @@ class VllmEngine:
         threads: int | None = None,
         kv_gib: int = 1,
         name: str = "base",
+        memory_module: Path | None = None,
+        vllm_arguments: Mapping[str, Any] | None = None,
     ) -> Self:
         """Start the engine process: about 20 s on 2 cores. Other coroutines run meanwhile.
 
-        ``threads`` None takes every core; ``threads`` and ``kv_gib`` count without a GPU only.
+        ``threads`` None takes every core; ``threads`` and ``kv_gib`` count without a GPU only. With a
+        ``memory_module``, requests may bring a memory state; on a GPU this turns compiling off.
+        ``vllm_arguments`` are more of vLLM's own ``AsyncEngineArgs``.
         """
         modules = await asyncio.to_thread(read_base_modules, base_directory, fingerprint)
+        memory = await asyncio.to_thread(read_serving_memory, memory_module, modules)
         tokenizer = await asyncio.to_thread(BaseTokenizer, base_directory)
         on_cpu = current_platform.is_cpu()
         guarded = 1 if on_cpu else 0  # slots; see _guard_base
@@ -101,7 +117,8 @@ class VllmEngine:
             dtype=dtype,  # pyright: ignore[reportArgumentType] - a Literal there
             max_model_len=context_tokens,
             max_num_seqs=sequences_max,
-            enforce_eager=on_cpu,  # compiling takes minutes on a CPU and gains little
+            # Compiling takes minutes on a CPU and gains little; and the memory's hooks need eager mode.
+            enforce_eager=on_cpu or memory is not None,
             enable_prefix_caching=True,
             enable_lora=True,
             max_loras=adapter_slots + guarded,
@@ -112,17 +129,20 @@ class VllmEngine:
             # Sampling defaults and ends of a reply come with each request, never from a file.
             generation_config="vllm",
             disable_log_stats=True,
+            **_memory_arguments(memory, fingerprint),
+            **(vllm_arguments or {}),
         )
         environment = vllm_environment(threads or os.cpu_count() or 1, kv_gib=kv_gib) if on_cpu else {}
         with applied(environment), _our_errors():
             llm = await asyncio.to_thread(_start_process, arguments)
         queue = AdmissionQueue(places=sequences_max, slots=adapter_slots)
         engine = cls(
-            BaseInfo(name, fingerprint, context_tokens),
+            BaseInfo(name, fingerprint, context_tokens, None if memory is None else memory.digest),
             tokenizer,
             llm,
             AdmissionGate(queue, waiting_max=waiting_max),
             functools.partial(read_peft_directory, base=modules, rank_max=rank_max),
+            memory,
         )
         if on_cpu:
             await _guard_base(llm, base_directory, next(iter(modules.linears)), adapter_slots)
@@ -136,24 +156,21 @@ class VllmEngine:
     async def generate(self, request: GenerateRequest) -> AsyncGenerator[Delta, None]:
         self._gate.check_open()
         check_sampling(request.sampling)
-        prompt_ids = await self._tokenizer.token_ids(request.prompt)
-        tokens_max = reply_tokens_max(len(prompt_ids), request.sampling, self._base.context_tokens)
+        prompt = await self._tokenizer.tokens(request.prompt, written_from(request.memory))
+        tokens_max = reply_tokens_max(len(prompt.ids), said_again(request), self._base.context_tokens)
+        memory = self._memory_request(request, prompt)
         ticket = await self._gate.enter(None if request.adapter is None else request.adapter.digest)
         self._generating += 1
         try:
             with _our_errors():
-                llm = self._running_llm()
                 lora = None if request.adapter is None else await self._ready(request.adapter)
-                salt = "base" if request.adapter is None else request.adapter.digest
-                outputs = llm.generate(
-                    tokens_input(prompt_ids, cache_salt=salt),
-                    self._parameters(request, tokens_max),
-                    request.request_id,
-                    lora_request=lora,
+                call = _Call(request, prompt.ids, lora, memory)
+                replies = (
+                    self._reply(call, tokens_max) if request.reply_ids is None else self._said_again(call)
                 )
-                async with aclosing(outputs):
-                    async for output in outputs:
-                        yield self._delta(output, len(prompt_ids))
+                async with aclosing(replies) as deltas:
+                    async for delta in deltas:
+                        yield delta
         except EngineUnavailable:
             self._close_gate_if_dead()
             self._gate.check_open()  # says why it is unavailable, if it stays so
@@ -163,6 +180,83 @@ class VllmEngine:
             self._gate.leave(ticket)
             if request.adapter is not None:
                 self._shelf.touch(request.adapter.digest)
+
+    async def _reply(self, call: "_Call", tokens_max: int) -> AsyncGenerator[Delta, None]:
+        """Choose the reply; fetch the memory state that it left before the last delta."""
+        said: list[int] = []
+        async with aclosing(self._outputs(call, call.prompt_ids, tokens_max)) as outputs:
+            async for output in outputs:
+                delta = self._delta(output, len(call.prompt_ids))
+                said += delta.token_ids
+                if delta.finish_reason is not None and call.writes:
+                    delta = replace(delta, memory=await self._taken_state(call, said))
+                yield delta
+
+    async def _said_again(self, call: "_Call") -> AsyncGenerator[Delta, None]:
+        """Read the reply as if it were a prompt."""
+        reply_ids = call.request.reply_ids
+        assert reply_ids, "a reply has one token at least"
+        state = await self._computed_state(call, reply_ids) if call.writes else None
+        text = self._tokenizer.text(reply_ids)
+        yield Delta(text, tuple(reply_ids), len(call.prompt_ids), finish_reason="length", memory=state)
+
+    def _outputs(
+        self, call: "_Call", prompt_ids: list[int], tokens_max: int
+    ) -> AsyncGenerator[RequestOutput, None]:
+        request, memory = call.request, call.memory
+        parameters = self._parameters(request, tokens_max)
+        salt = "base" if request.adapter is None else request.adapter.digest
+        if memory is not None:
+            parameters.extra_args = memory.arguments()
+            # A cached block would skip writes; and what was read under one state is no other's.
+            parameters.skip_reading_prefix_cache = memory.writes
+            salt = memory.cache_salt(salt)
+        return self._running_llm().generate(
+            tokens_input(prompt_ids, cache_salt=salt), parameters, request.request_id, lora_request=call.lora
+        )
+
+    def _memory_request(self, request: GenerateRequest, prompt: PromptTokens) -> MemoryRequest | None:
+        start = starting_state(self._memory, request.memory)
+        if start is None or request.memory is None:
+            return None
+        return MemoryRequest(
+            key=request.request_id,
+            state=None if request.memory.state is None else start.numpy().tobytes(),
+            reads=request.memory.read,
+            writes=request.memory.new_from is not None,
+            prompt_tokens=len(prompt.ids),
+            spans=prompt.spans,
+        )
+
+    async def _taken_state(self, call: "_Call", reply_ids: Sequence[int]) -> bytes:
+        """Fetch the state that the reply left; it has taken in all tokens but the last.
+
+        A stop string may have been found so late that the state of that token is gone: then it is
+        computed again from the same tokens.
+        """
+        assert self._memory is not None
+        assert call.memory is not None
+        tokens = len(call.prompt_ids) + len(reply_ids) - 1
+        state = await self._take(call.memory.key, tokens)
+        return await self._computed_state(call, reply_ids) if state is None else self._memory.pack(state)
+
+    async def _computed_state(self, call: "_Call", reply_ids: Sequence[int]) -> bytes:
+        assert self._memory is not None
+        assert call.memory is not None
+        again = call.again()
+        ingested = [*call.prompt_ids, *reply_ids[:-1]]
+        async with aclosing(self._outputs(again, ingested, 1)) as outputs:
+            async for _ in outputs:
+                pass
+        state = await self._take(again.request.request_id, len(ingested))
+        if state is None:
+            raise EngineUnavailable("the memory state of a finished reply was lost")
+        return self._memory.pack(state)
+
+    async def _take(self, key: str, tokens: int) -> bytes | None:
+        """Have each worker forget the request; every one has the whole state, if any."""
+        taken: Any = await self._running_llm().collective_rpc("take_memory_state", args=(key, tokens))
+        return cast("list[bytes | None]", taken)[0]
 
     async def _ready(self, adapter: AdapterRef) -> LoRARequest:
         number = await self._shelf.ready(adapter)
@@ -258,6 +352,36 @@ class VllmEngine:
             llm.output_handler.cancel()
         await asyncio.to_thread(llm.shutdown)
         self._tokenizer.close()
+
+
+class _Call(NamedTuple):
+    """A request that was let in, as vLLM takes it."""
+
+    request: GenerateRequest
+    prompt_ids: list[int]
+    lora: LoRARequest | None
+    memory: MemoryRequest | None
+
+    @property
+    def writes(self) -> bool:
+        return self.memory is not None and self.memory.writes
+
+    def again(self) -> "_Call":
+        """The call that computes the same state once more, for one token that nobody wants."""
+        assert self.memory is not None
+        key = f"{self.request.request_id}:again"
+        request = replace(self.request, request_id=key, sampling=Sampling(max_tokens=1, temperature=0.0))
+        return self._replace(request=request, memory=self.memory._replace(key=key))
+
+
+def _memory_arguments(memory: ServingMemory | None, fingerprint: str) -> dict[str, Any]:
+    """What vLLM is told so that its workers have a memory. The worker's class is named, not imported."""
+    if memory is None:
+        return {}
+    return {
+        "worker_cls": WORKER_CLASS,
+        "additional_config": {MODULE_PATH: str(memory.path), MODULE_BASE: fingerprint},
+    }
 
 
 def _start_process(arguments: AsyncEngineArgs) -> AsyncLLM:

@@ -45,6 +45,8 @@ STATUS: Mapping[type[PopulaceError], int] = {
     actors.AdapterMismatch: 400,
     actors.MemoryModuleInvalid: 400,
     actors.MemoryModuleMismatch: 400,
+    actors.MemoryStateInvalid: 500,
+    actors.MemoryStateMismatch: 409,
     actors.RequestTooLarge: 413,
     actors.Unauthorized: 401,
     actors.Refused: 429,

@@ -22,12 +22,15 @@ class MemoryPass:
     """One forward pass: which of its tokens write, and the states [B, N, R, R] of each layer.
 
     ``states`` are those before the pass, and after it those that it left. ``writes`` is bool [B, T];
-    ``messages`` [B, T] numbers the messages, for modules that write means.
+    ``messages`` [B, T] numbers the messages, for modules that write means. ``reads`` is bool [B]: for the
+    others nothing is added to the projections; None: all read. ``hidden`` are the layers' inputs [B, T, H].
     """
 
     states: list[torch.Tensor]
     writes: torch.Tensor
     messages: torch.Tensor | None = None
+    reads: torch.Tensor | None = None
+    hidden: list[torch.Tensor] = field(default_factory=list[torch.Tensor])
     passed: dict[int, Passed] = field(default_factory=dict[int, Passed])
 
 
@@ -66,6 +69,7 @@ class AttachedMemory:
                 passed = self._memory.layer(number)(
                     hidden_BTH, current.states[number], current.writes, current.messages
                 )
+                current.hidden.append(hidden_BTH)
                 current.passed[number] = passed
                 current.states[number] = passed.state
 
@@ -86,4 +90,8 @@ class AttachedMemory:
             return output
         passed = self._current.passed[number]
         delta = passed.delta_query if query else passed.delta_output
-        return output if delta is None else (output.float() + delta).to(output.dtype)
+        if delta is None:
+            return output
+        if self._current.reads is not None:
+            delta = delta * self._current.reads[:, None, None]
+        return (output.float() + delta).to(output.dtype)

@@ -65,6 +65,7 @@ class MemoryLayer(torch.nn.Module):
         """All zeros: read but empty. ``memory/initial.py`` and files fill it."""
         super().__init__()
         self.shape = shape
+        self.widths = widths
         self.query = _zeros(shape.width, widths.hidden)
         self.key = _zeros(shape.width, widths.hidden)
         self.value = _zeros(shape.width, widths.hidden)

@@ -21,6 +21,7 @@ from safetensors.torch import load, save
 from populace.actors.errors import MemoryModuleInvalid, MemoryModuleMismatch
 from populace.adapters.memory.attention import AttentionLayer
 from populace.adapters.memory.layer import LayerWidths, MemoryLayer, MemoryShape
+from populace.adapters.memory.state import StateFormat
 
 FORMAT = "populace-memory-1"
 METADATA_KEY = "populace"
@@ -41,6 +42,10 @@ class MemoryModule(torch.nn.Module):
 
     def layer(self, number: int) -> MemoryLayer:
         return cast("MemoryLayer", self.layers[number])
+
+    def state_format(self, digest: str) -> StateFormat:
+        """What its states look like; ``digest`` is the module's own."""
+        return StateFormat(digest, len(self.layers), self.shape.states, self.shape.rank)
 
     def fresh_states(self, batch: int) -> torch.Tensor:
         """The states of ``batch`` models that were told nothing: zeros [layers, B, N, R, R]."""

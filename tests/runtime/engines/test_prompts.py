@@ -23,11 +23,11 @@ def tokenizer(base_directory: Path) -> Generator[BaseTokenizer, None, None]:
 
 async def test_short_and_long_prompts_give_the_ids_of_the_plain_call(tokenizer: BaseTokenizer) -> None:
     for prompt in (SHORT, LONG, "plain text", (1, 2, 3)):
-        assert await tokenizer.token_ids(prompt) == tokenizer.token_ids_of(prompt)
+        assert await tokenizer.tokens(prompt) == tokenizer.tokens_of(prompt)
 
 
 async def test_the_loop_runs_on_while_a_long_prompt_is_tokenised(tokenizer: BaseTokenizer) -> None:
-    working = asyncio.create_task(tokenizer.token_ids(LONG))
+    working = asyncio.create_task(tokenizer.tokens(LONG))
     turns = 0
     while not working.done():
         await asyncio.sleep(0)
@@ -37,24 +37,24 @@ async def test_the_loop_runs_on_while_a_long_prompt_is_tokenised(tokenizer: Base
 
 
 async def test_short_prompts_beside_a_long_one_stay_in_order_and_right(tokenizer: BaseTokenizer) -> None:
-    expected = [tokenizer.token_ids_of(prompt) for prompt in (LONG, SHORT, LONG, SHORT)]
+    expected = [tokenizer.tokens_of(prompt) for prompt in (LONG, SHORT, LONG, SHORT)]
 
-    answers = await asyncio.gather(*(tokenizer.token_ids(prompt) for prompt in (LONG, SHORT, LONG, SHORT)))
+    answers = await asyncio.gather(*(tokenizer.tokens(prompt) for prompt in (LONG, SHORT, LONG, SHORT)))
 
     assert answers == expected
 
 
 async def test_a_cancelled_long_prompt_still_keeps_the_next_off_the_loop(tokenizer: BaseTokenizer) -> None:
     """The thread is not interrupted, and the tokenizer must not be entered twice."""
-    first, second = (asyncio.create_task(tokenizer.token_ids(LONG)) for _ in range(2))
+    first, second = (asyncio.create_task(tokenizer.tokens(LONG)) for _ in range(2))
     await asyncio.sleep(0)
     first.cancel()
     second.cancel()
 
-    assert await tokenizer.token_ids(SHORT) == tokenizer.token_ids_of(SHORT)
+    assert await tokenizer.tokens(SHORT) == tokenizer.tokens_of(SHORT)
 
 
 @pytest.mark.parametrize("prompt", ["", (), (-1,), (10**9,)])
 async def test_a_prompt_without_a_meaning_is_refused(tokenizer: BaseTokenizer, prompt: object) -> None:
     with pytest.raises(InvalidRequest):
-        await tokenizer.token_ids(prompt)  # type: ignore[arg-type]
+        await tokenizer.tokens(prompt)  # type: ignore[arg-type]

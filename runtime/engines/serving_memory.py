@@ -1,0 +1,62 @@
+# pyright: reportUnknownMemberType=false
+# torch.frombuffer is untyped.
+"""The memory module that an engine serves, and the check of each state that comes in."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+
+from populace.actors.engine import MemoryUse
+from populace.actors.errors import InvalidRequest
+from populace.adapters.base_modules import BaseModules
+from populace.adapters.memory.attention import attention_layers
+from populace.adapters.memory.module import MemoryModule, digest_of
+from populace.adapters.memory.state import StateFormat
+
+
+class ServingMemory(NamedTuple):
+    """A memory module, where its file is, and what its states look like."""
+
+    module: MemoryModule
+    path: Path
+    format: StateFormat
+
+    @property
+    def digest(self) -> str:
+        return self.format.module
+
+    def pack(self, values: bytes) -> bytes:
+        """Make a packed state of float32 values. Raises ``MemoryStateInvalid`` if one is not finite."""
+        return self.format.pack(
+            torch.frombuffer(bytearray(values), dtype=torch.float32).view(self.format.shape)
+        )
+
+
+def read_serving_memory(path: Path | None, modules: BaseModules) -> ServingMemory | None:
+    """Read the module's file for the base. Raises ``MemoryModuleInvalid`` or ``MemoryModuleMismatch``."""
+    if path is None:
+        return None
+    assert modules.fingerprint is not None, "an engine knows its base"
+    module = MemoryModule.read(path, modules.fingerprint, attention_layers(modules))
+    return ServingMemory(module, path.resolve(), module.state_format(digest_of(path.read_bytes())))
+
+
+def starting_state(memory: ServingMemory | None, use: MemoryUse | None) -> torch.Tensor | None:
+    """Decode the state [L, N, R, R] that a request starts from; None: it uses no memory.
+
+    Raises:
+        InvalidRequest: the engine has no memory module.
+        MemoryStateMismatch: the state was written with another one.
+        MemoryStateInvalid: the state is damaged.
+    """
+    if use is None or (not use.read and use.new_from is None):
+        return None
+    if memory is None:
+        raise InvalidRequest("This base is served without a memory module.", "memory")
+    return memory.format.empty() if use.state is None else memory.format.unpack(use.state)
+
+
+def written_from(use: MemoryUse | None) -> int | None:
+    """The first message of the prompt that is written; None: none is."""
+    return None if use is None else use.new_from

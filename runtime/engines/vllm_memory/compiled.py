@@ -1,0 +1,239 @@
+# pyright: reportUnknownMemberType=false, reportUntypedFunctionDecorator=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false
+# numba's decorators are untyped.
+"""The δ-mem of an engine step on a CPU, compiled by numba.
+
+Between two layers of a base a torch operation finds its code and data gone from the processor's caches
+and takes several times as long as in a loop of its own: a dozen of them cost a fifth of a step of the
+default base (``docs/measurements``). Here a layer's memory is one call for a reply that is being written,
+and for a prompt the plain loop over its tokens, between two matrix products.
+
+It computes what ``TokenStep`` does, up to rounding. Shape suffixes are in ``weights.py``.
+"""
+
+import math
+from typing import Any
+
+import numba
+import numpy as np
+import torch
+
+from populace.adapters.memory.module import MemoryModule
+from populace.engines.vllm_memory.weights import FusedWeights, Part
+
+FEW_TOKENS = 32
+"""Up to here one call does everything; for more, two matrix products by torch's library are faster."""
+
+_NORM_MIN = 1e-12
+
+# Sums may be taken in any order, which vectorises them; NaN and infinity stay what they are.
+_compiled: Any = numba.njit(cache=True, nogil=True, fastmath={"reassoc", "contract", "nsz"})
+
+
+@_compiled
+def _token(raw: Any, state: Any, writes: bool, reads: bool, rank: int, read: Any, work: Any) -> None:
+    """Read and write one token's states. raw [J], state [N, R, R], read [W] is filled, work is [2, R]."""
+    states = state.shape[0]
+    width = states * rank
+    for number in range(states):
+        pair = 2 * number * rank
+        for part in range(2):
+            total = np.float32(0.0)
+            for index in range(rank):
+                value = np.float32(math.tanh(raw[pair + part * rank + index]))
+                work[part, index] = value
+                total += value * value
+            scale = np.float32(1.0) / max(np.float32(math.sqrt(total)), np.float32(_NORM_MIN))
+            for index in range(rank):
+                work[part, index] *= scale
+        for row in range(rank):
+            found = np.float32(0.0)
+            recalled = np.float32(0.0)
+            for index in range(rank):
+                found += state[number, row, index] * work[0, index]
+                recalled += state[number, row, index] * work[1, index]
+            place = number * rank + row
+            read[place] = found if reads else np.float32(0.0)
+            if writes:
+                rate = np.float32(1.0) / (np.float32(1.0) + np.float32(math.exp(-raw[3 * width + place])))
+                error = rate * (raw[2 * width + place] - recalled)
+                kept = np.float32(1.0) - rate
+                for index in range(rank):
+                    state[number, row, index] = kept * state[number, row, index] + error * work[1, index]
+
+
+@_compiled
+def _upper_half(bits: Any) -> Any:
+    """Round a float32's bits to bfloat16's: to the nearest, ties to even."""
+    return np.uint16((bits + np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1))) >> np.uint32(16))
+
+
+@_compiled
+def scan_tokens(raw_TJ: Any, parts: Any, writes_T: Any, reads_S: Any, states_SNRR: Any, read_TW: Any) -> None:
+    """Take each part's tokens in order; ``parts`` [.., 3] has row, first, last. States change in place."""
+    rank = states_SNRR.shape[-1]
+    work = np.empty((2, rank), np.float32)
+    for part in range(parts.shape[0]):
+        row = parts[part, 0]
+        for token in range(parts[part, 1], parts[part, 2]):
+            _token(raw_TJ[token], states_SNRR[row], writes_T[token], reads_S[row], rank, read_TW[token], work)
+
+
+@_compiled
+def few_tokens(
+    hidden_TH: Any,
+    input_JH: Any,
+    bias_J: Any,
+    output_WD: Any,
+    parts: Any,
+    writes_T: Any,
+    reads_S: Any,
+    states_SNRR: Any,
+    query_TQ: Any,
+    delta_TH: Any,
+) -> None:
+    """Everything of one layer: add to the query projection, and fill what the output's will get.
+
+    ``hidden_TH`` and ``query_TQ`` are the bits of bfloat16 as uint16: the upper half of a float32's.
+    """
+    rank = states_SNRR.shape[-1]
+    width = states_SNRR.shape[1] * rank
+    hidden = hidden_TH.shape[1]
+    query = output_WD.shape[1] - hidden
+    hidden_bits = np.empty(hidden, np.uint32)
+    hidden_H = hidden_bits.view(np.float32)
+    query_bits = np.empty(query, np.uint32)
+    query_Q = query_bits.view(np.float32)
+    raw_J = np.empty(input_JH.shape[0], np.float32)
+    read_W = np.empty(width, np.float32)
+    work = np.empty((2, rank), np.float32)
+    for part in range(parts.shape[0]):
+        row = parts[part, 0]
+        for token in range(parts[part, 1], parts[part, 2]):
+            for index in range(hidden):
+                hidden_bits[index] = np.uint32(hidden_TH[token, index]) << np.uint32(16)
+            for place in range(raw_J.shape[0]):
+                total = bias_J[place]
+                for index in range(hidden):
+                    total += input_JH[place, index] * hidden_H[index]
+                raw_J[place] = total
+            _token(raw_J, states_SNRR[row], writes_T[token], reads_S[row], rank, read_W, work)
+            for index in range(query):
+                query_bits[index] = np.uint32(query_TQ[token, index]) << np.uint32(16)
+            for index in range(hidden):
+                delta_TH[token, index] = np.float32(0.0)
+            for place in range(width):
+                scale = read_W[place]
+                for index in range(query):
+                    query_Q[index] += scale * output_WD[place, index]
+                for index in range(hidden):
+                    delta_TH[token, index] += scale * output_WD[place, query + index]
+            for index in range(query):
+                query_TQ[token, index] = _upper_half(query_bits[index])
+
+
+@_compiled
+def add_few(output_TH: Any, delta_TH: Any) -> None:
+    """Add to bfloat16, given as its bits."""
+    bits_H = np.empty(output_TH.shape[1], np.uint32)
+    sum_H = bits_H.view(np.float32)
+    for token in range(output_TH.shape[0]):
+        for index in range(output_TH.shape[1]):
+            bits_H[index] = np.uint32(output_TH[token, index]) << np.uint32(16)
+        for index in range(output_TH.shape[1]):
+            sum_H[index] += delta_TH[token, index]
+        for index in range(output_TH.shape[1]):
+            output_TH[token, index] = _upper_half(bits_H[index])
+
+
+class CompiledWeights(FusedWeights):
+    """The weights of a CPU, also as arrays."""
+
+    def __init__(self, module: MemoryModule, query_part: slice, device: torch.device) -> None:
+        super().__init__(module, query_part, device)
+        # A row for each projection: their sums run along it.
+        self.input_arrays = self.input_LHJ.transpose(1, 2).contiguous().numpy()
+        self.bias_arrays = self.bias_LJ.numpy()
+        self.output_arrays = self.output_LWD.numpy()
+
+
+class CompiledTokenStep:
+    """``TokenStep`` on a CPU: same arguments, same results up to rounding."""
+
+    def __init__(
+        self,
+        weights: "CompiledWeights",
+        states_LSNRR: torch.Tensor,
+        parts: list[Part],
+        tokens: int,
+        reads: list[bool],
+        dtype: torch.dtype,
+    ) -> None:
+        """``dtype`` is the base's."""
+        self._weights = weights
+        self.states_LSNRR = states_LSNRR
+        self._states = states_LSNRR.numpy()
+        self.tokens = tokens
+        self._parts = np.array([(part.row, part.first, part.last) for part in parts], dtype=np.int64)
+        self._reads = np.array(reads)
+        self._writes = np.zeros(tokens, dtype=np.bool_)
+        for part in parts:
+            for first, last, _ in part.writes:
+                self._writes[first:last] = True
+        self._few = tokens <= FEW_TOKENS and dtype is torch.bfloat16
+        self._read_TW = torch.zeros(tokens, weights.shape.width)
+        self._few_deltas = np.zeros((tokens, weights.hidden_width), np.float32)
+        # Used again by each layer: the system takes large ones back at once, and each page of the next
+        # is then a fault, which costs more than what is computed with it.
+        self._hidden_TH = torch.empty(tokens, weights.hidden_width)
+        self._raw_TJ = torch.empty(tokens, 4 * weights.shape.width)
+        self._deltas_TD = torch.empty(tokens, weights.query_width + weights.hidden_width)
+
+    def layer(self, number: int, hidden_TH: torch.Tensor, query_TQ: torch.Tensor) -> None:
+        """Read and write the states of a layer, and add to its query projection in place."""
+        weights = self._weights
+        if self._few:
+            few_tokens(
+                _bits(hidden_TH),
+                weights.input_arrays[number],
+                weights.bias_arrays[number],
+                weights.output_arrays[number],
+                self._parts,
+                self._writes,
+                self._reads,
+                self._states[number],
+                _bits(query_TQ),
+                self._few_deltas,
+            )
+            return
+        torch.addmm(
+            weights.bias_LJ[number],
+            self._hidden_TH.copy_(hidden_TH),
+            weights.input_LHJ[number],
+            out=self._raw_TJ,
+        )
+        scan_tokens(
+            self._raw_TJ.numpy(),
+            self._parts,
+            self._writes,
+            self._reads,
+            self._states[number],
+            self._read_TW.numpy(),
+        )
+        torch.mm(self._read_TW, weights.output_LWD[number], out=self._deltas_TD)
+        query_TQ += self._deltas_TD[:, : weights.query_width]
+
+    def add_output(self, output_TH: torch.Tensor) -> None:
+        """Add to the layer's output projection in place."""
+        if self._few:
+            add_few(_bits(output_TH), self._few_deltas)
+        else:
+            output_TH += self._deltas_TD[:, self._weights.query_width :]
+
+    def finish(self) -> torch.Tensor:
+        """Return the states after the step."""
+        return self.states_LSNRR
+
+
+def _bits(part: torch.Tensor) -> Any:
+    return part.view(torch.uint16).numpy()

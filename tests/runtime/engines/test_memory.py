@@ -1,0 +1,311 @@
+"""A memory in both engines: the same turns leave the same replies and states.
+
+In float32, as in ``test_conformance``; the states of the two engines differ by rounding alone.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+import torch
+
+from populace.actors.engine import (
+    AdapterRef,
+    Delta,
+    GenerateRequest,
+    MemoryUse,
+    Message,
+    OwnedEngine,
+    Prompt,
+    Sampling,
+    joined,
+)
+from populace.actors.errors import MemoryStateInvalid, MemoryStateMismatch
+from populace.adapters.base_modules import read_base_modules
+from populace.adapters.memory.attention import attention_layers
+from populace.adapters.memory.layer import MemoryShape
+from populace.adapters.memory.module import MemoryModule
+from populace.adapters.memory.state import StateFormat
+from populace.engines.torch_engine import TorchEngine
+
+pytestmark = [pytest.mark.engine, pytest.mark.asyncio(loop_scope="module")]
+
+ENGINES = ("torch", "vllm")
+GREEDY = Sampling(max_tokens=16, temperature=0.0)
+TELL = (Message("user", "My city is Lisbon and my dog is called Bruno."),)
+ASK = (Message("user", "What is my city?"),)
+STATE_TOLERANCE = 1e-4
+
+
+def random_module(base_directory: Path, shape: MemoryShape, seed: int) -> MemoryModule:
+    """A module whose states change what the model says, but do not drown it."""
+    layers = attention_layers(read_base_modules(base_directory))
+    module = MemoryModule(shape, tuple(one.widths for one in layers), "fingerprint")
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for name, parameter in module.named_parameters():
+            scale = 0.15 if "delta" in name else 0.05
+            parameter.copy_(scale * torch.randn(parameter.shape, generator=generator))
+            if name.endswith("rate_bias"):
+                parameter.fill_(-2.0)
+    return module
+
+
+@pytest.fixture(scope="module", params=["TSW", "MSW", "SSW"])
+def module_file(
+    base_directory: Path, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> Path:
+    shapes = {
+        "TSW": MemoryShape(),
+        "MSW": MemoryShape(rank=4, alpha=8.0, states=3),
+        "SSW": MemoryShape(writes="message"),
+    }
+    path = tmp_path_factory.mktemp("memory") / "module.safetensors"
+    path.write_bytes(random_module(base_directory, shapes[request.param], seed=7).pack())
+    return path
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def engines(base_directory: Path, module_file: Path) -> AsyncGenerator[dict[str, OwnedEngine]]:
+    from populace.engines.vllm_engine import VllmEngine
+
+    torch_engine = await TorchEngine.start(
+        base_directory,
+        "fingerprint",
+        context_tokens=512,
+        sequences_max=4,
+        dtype=torch.float32,
+        threads=1,
+        memory_module=module_file,
+    )
+    vllm_engine = await VllmEngine.start(
+        base_directory,
+        "fingerprint",
+        context_tokens=512,
+        sequences_max=4,
+        dtype="float32",
+        memory_module=module_file,
+        # Prompts are read in pieces, and four replies of over 200 tokens do not fit the cache.
+        vllm_arguments={"max_num_batched_tokens": 48, "num_gpu_blocks_override": 28},
+    )
+    yield {"torch": torch_engine, "vllm": vllm_engine}
+    await torch_engine.close()
+    await vllm_engine.close()
+
+
+async def turn(
+    engine: OwnedEngine,
+    prompt: Prompt,
+    memory: MemoryUse | None = None,
+    *,
+    sampling: Sampling = GREEDY,
+    adapter: AdapterRef | None = None,
+    reply_ids: tuple[int, ...] | None = None,
+    name: str = "turn",
+) -> Delta:
+    request = GenerateRequest(name, prompt, sampling, adapter, memory=memory, reply_ids=reply_ids)
+    return joined([delta async for delta in engine.generate(request)])
+
+
+def values(packed: bytes | None) -> torch.Tensor:
+    assert packed is not None
+    return StateFormat.of(packed).unpack(packed)
+
+
+async def test_a_written_state_is_the_same_in_both_engines(engines: dict[str, OwnedEngine]) -> None:
+    told = {name: await turn(engines[name], TELL, MemoryUse()) for name in ENGINES}
+
+    assert told["torch"].token_ids == told["vllm"].token_ids
+    states = [values(told[name].memory) for name in ENGINES]
+    torch.testing.assert_close(states[0], states[1], atol=STATE_TOLERANCE, rtol=0)
+    assert states[0].abs().amax(dim=(1, 2, 3)).min() > 0.001
+
+
+async def test_a_state_that_is_read_changes_the_reply_alike(engines: dict[str, OwnedEngine]) -> None:
+    told = await turn(engines["torch"], TELL, MemoryUse())
+    use = MemoryUse(told.memory, new_from=None)
+    asked = {name: await turn(engines[name], ASK, use) for name in ENGINES}
+
+    assert asked["torch"].token_ids == asked["vllm"].token_ids
+    assert asked["torch"].memory is asked["vllm"].memory is None
+    assert asked["torch"].text != (await turn(engines["torch"], ASK)).text
+
+
+async def test_a_state_that_is_not_read_changes_nothing_but_is_written(
+    engines: dict[str, OwnedEngine],
+) -> None:
+    told = await turn(engines["torch"], TELL, MemoryUse())
+    for name in ENGINES:
+        blind = await turn(engines[name], ASK, MemoryUse(told.memory, read=False))
+
+        assert blind.token_ids == (await turn(engines[name], ASK)).token_ids
+        assert not torch.equal(values(blind.memory), values(told.memory))
+
+
+async def test_messages_before_the_new_ones_are_not_written_again(engines: dict[str, OwnedEngine]) -> None:
+    """Twice the same history in the prompt leaves what the new message alone leaves, on its tokens."""
+    told = await turn(engines["torch"], TELL, MemoryUse())
+    history = (*TELL, Message("assistant", "Nice to meet you."), *ASK)
+    states = {
+        (name, new_from): values(
+            (await turn(engines[name], history, MemoryUse(told.memory, new_from=new_from))).memory
+        )
+        for name in ENGINES
+        for new_from in (0, 2)
+    }
+
+    for new_from in (0, 2):
+        torch.testing.assert_close(
+            states["torch", new_from], states["vllm", new_from], atol=STATE_TOLERANCE, rtol=0
+        )
+    assert not torch.allclose(states["torch", 0], states["torch", 2], atol=1e-2)
+
+
+async def test_a_batch_of_all_kinds_is_what_each_is_alone(
+    engines: dict[str, OwnedEngine], adapters: list[AdapterRef]
+) -> None:
+    """With and without a memory, other states, readers, an adapter, and the base, side by side."""
+    first = (await turn(engines["torch"], TELL, MemoryUse())).memory
+    second = (await turn(engines["torch"], ASK, MemoryUse())).memory
+    long = Sampling(max_tokens=40, temperature=0.0, ignore_eos=True)
+    asked: list[tuple[Prompt, MemoryUse | None, AdapterRef | None]] = [
+        (TELL, MemoryUse(first), None),
+        (ASK, None, None),
+        (ASK, MemoryUse(first, new_from=None), None),
+        (ASK, MemoryUse(second), adapters[0]),
+        (TELL, MemoryUse(second, read=False), None),
+        ((*TELL, Message("assistant", "Fine."), *ASK), MemoryUse(None, new_from=2), None),
+    ]
+
+    async def all_of(name: str, *, together: bool) -> list[Delta]:
+        turns = [
+            turn(engines[name], prompt, use, sampling=long, adapter=adapter, name=f"{name}-{index}")
+            for index, (prompt, use, adapter) in enumerate(asked)
+        ]
+        return list(await asyncio.gather(*turns)) if together else [await one for one in turns]
+
+    alone = await all_of("torch", together=False)
+    for name in ENGINES:
+        for one, other in zip(alone, await all_of(name, together=True), strict=True):
+            assert one.token_ids == other.token_ids
+            if one.memory is None:
+                assert other.memory is None
+            else:
+                torch.testing.assert_close(
+                    values(one.memory), values(other.memory), atol=STATE_TOLERANCE, rtol=0
+                )
+
+
+async def test_a_preempted_reply_leaves_the_state_of_one_that_was_not(
+    engines: dict[str, OwnedEngine],
+) -> None:
+    """Four replies of 240 tokens need more blocks than there are: some begin anew, from their start."""
+    long = Sampling(max_tokens=240, temperature=0.0, ignore_eos=True)
+    first = (await turn(engines["torch"], TELL, MemoryUse())).memory
+    alone = await turn(engines["vllm"], TELL, MemoryUse(first), sampling=long)
+    together = await asyncio.gather(
+        *(turn(engines["vllm"], TELL, MemoryUse(first), sampling=long, name=f"{n}") for n in range(4))
+    )
+
+    for one in together:
+        assert one.token_ids == alone.token_ids
+        torch.testing.assert_close(values(one.memory), values(alone.memory), atol=STATE_TOLERANCE, rtol=0)
+
+
+async def test_a_reply_that_a_stop_string_ends_leaves_the_state_before_its_last_token(
+    engines: dict[str, OwnedEngine],
+) -> None:
+    free = await turn(engines["torch"], TELL, MemoryUse())
+    stop = free.text.split()[3]
+    for name in ENGINES:
+        stopped = await turn(engines[name], TELL, MemoryUse(), sampling=replace(GREEDY, stop=(stop,)))
+        again = await turn(engines["torch"], TELL, MemoryUse(), reply_ids=stopped.token_ids)
+
+        assert len(stopped.token_ids) < len(free.token_ids)
+        torch.testing.assert_close(values(stopped.memory), values(again.memory), atol=STATE_TOLERANCE, rtol=0)
+
+
+async def test_a_reply_said_again_leaves_the_same_state(engines: dict[str, OwnedEngine]) -> None:
+    sampled = Sampling(max_tokens=30, temperature=1.0, seed=11)
+    told = await turn(engines["torch"], TELL, MemoryUse(), sampling=sampled)
+    again = {name: await turn(engines[name], TELL, MemoryUse(), reply_ids=told.token_ids) for name in ENGINES}
+
+    assert again["torch"].memory == told.memory, "bit-equal on the reference engine, alone in its batch"
+    torch.testing.assert_close(
+        values(again["vllm"].memory), values(told.memory), atol=STATE_TOLERANCE, rtol=0
+    )
+    assert again["torch"].text == again["vllm"].text == told.text
+
+
+async def test_a_cancelled_reply_leaves_nothing_behind(engines: dict[str, OwnedEngine]) -> None:
+    long = Sampling(max_tokens=200, temperature=0.0, ignore_eos=True)
+    calm = await turn(engines["vllm"], TELL, MemoryUse())
+    for engine in engines.values():
+        for attempt in range(20):
+            request = GenerateRequest(f"cancelled-{attempt}", TELL, long, memory=MemoryUse())
+            deltas = engine.generate(request)
+            await anext(deltas)
+            await deltas.aclose()
+    after = await turn(engines["vllm"], TELL, MemoryUse())
+
+    torch.testing.assert_close(values(after.memory), values(calm.memory), atol=STATE_TOLERANCE, rtol=0)
+
+
+@pytest.mark.parametrize("name", ENGINES)
+async def test_a_state_of_another_module_is_refused_by_name(
+    engines: dict[str, OwnedEngine], name: str
+) -> None:
+    told = StateFormat.of((await turn(engines[name], TELL, MemoryUse())).memory or b"")
+    foreign = told._replace(module="ab" * 32)
+
+    with pytest.raises(MemoryStateMismatch, match="abababababab"):
+        await turn(engines[name], TELL, MemoryUse(foreign.pack(foreign.empty())))
+
+
+@pytest.mark.parametrize("name", ENGINES)
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+async def test_a_state_that_is_not_finite_is_refused(
+    engines: dict[str, OwnedEngine], name: str, value: float
+) -> None:
+    packed = (await turn(engines[name], TELL, MemoryUse())).memory
+    assert packed is not None
+    damaged = packed[:-4] + torch.tensor([value]).numpy().tobytes()
+
+    with pytest.raises(MemoryStateInvalid, match="NaN or infinity"):
+        await turn(engines[name], TELL, MemoryUse(damaged))
+    with pytest.raises(MemoryStateInvalid, match="bytes"):
+        await turn(engines[name], TELL, MemoryUse(packed[:-4]))
+
+
+@pytest.mark.parametrize("name", ENGINES)
+async def test_a_state_that_could_poison_the_cache_is_refused(
+    engines: dict[str, OwnedEngine], name: str
+) -> None:
+    """NaN in one request's key-value blocks reaches the next one that gets those blocks."""
+    packed = (await turn(engines[name], TELL, MemoryUse())).memory
+    assert packed is not None
+    huge = packed[:-4] + torch.tensor([3e38]).numpy().tobytes()
+
+    with pytest.raises(MemoryStateInvalid, match="beyond"):
+        await turn(engines[name], TELL, MemoryUse(huge))
+
+
+async def test_a_reply_that_leaves_a_damaged_state_fails(base_directory: Path, tmp_path: Path) -> None:
+    module = random_module(base_directory, MemoryShape(), seed=7)
+    with torch.no_grad():
+        module.layer(12).value.mul_(1e6)
+    path = tmp_path / "module.safetensors"
+    path.write_bytes(module.pack())
+    engine = await TorchEngine.start(
+        base_directory, "fingerprint", context_tokens=128, threads=1, memory_module=path
+    )
+    try:
+        with pytest.raises(MemoryStateInvalid, match="beyond"):
+            await turn(engine, TELL, MemoryUse())
+        assert (await turn(engine, TELL, MemoryUse(new_from=None))).text
+        assert engine.statistics().running == 0
+    finally:
+        await engine.close()
