@@ -7,6 +7,7 @@ from populace.actors.clock import Clock
 from populace.actors.engine import Message
 from populace.actors.errors import InvalidName
 from populace.actors.hosts import ApiKey, ModelView, Revision
+from populace.actors.memory import MemoryTrace
 from populace.actors.owned_shards import OwnedShards
 from populace.actors.turn import Interaction, ModelId
 from populace.policies.placement import shard_of
@@ -224,7 +225,14 @@ def interaction_view(model: ModelId, record: InteractionRecord, *, replayed: boo
         conversation=record.conversation,
         history_turns=record.history_turns,
         replayed=replayed,
+        memory=_trace(record),
     )
+
+
+def _trace(record: InteractionRecord) -> MemoryTrace | None:
+    if not record.memory_read and record.memory_from is None:
+        return None
+    return MemoryTrace(record.memory_read, record.memory_from, record.reply_ids)
 
 
 def key_view(record: ApiKeyRecord) -> ApiKey:

@@ -8,39 +8,35 @@ generates in between (this process, or a gateway that streams) does not matter t
 import asyncio
 from collections.abc import Iterable
 from contextlib import aclosing
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 from populace.actors.adapter_sweeper import AdapterSweeper
 from populace.actors.catalogue import Catalogue, interaction_view, model_view
 from populace.actors.clock import Clock
 from populace.actors.engine import AdapterRef, Engine
 from populace.actors.errors import EngineUnavailable, HostOverloaded, HostUnavailable, TurnExpired
-from populace.actors.hosts import ApiKey, ChatRequest, HostStatistics, ModelPage, ModelView, Revision
+from populace.actors.host_limits import HostLimits
+from populace.actors.hosts import (
+    ApiKey,
+    ChatRequest,
+    HostStatistics,
+    MemoryView,
+    ModelPage,
+    ModelView,
+    Revision,
+)
 from populace.actors.log_compactor import LogCompactor
+from populace.actors.memory_keeper import MemoryKeeper
 from populace.actors.owned_shards import OwnedShards
 from populace.actors.personal_model import PersonalModel
 from populace.actors.tickets import Tickets
 from populace.actors.turn import Interaction, ModelId, Reply, TurnGrant, TurnRequest
 from populace.actors.turn_director import direct_turn
-from populace.actors.turn_log import HISTORY_TURNS_MAX, TurnLog
-from populace.policies.compaction import FREE_BYTES_MIN
-from populace.policies.log_retention import LogLimits
+from populace.actors.turn_log import TurnLog
 from populace.policies.passivation import IdleQueue
 from populace.storage.errors import ModelNotFound, PositionConflict
 from populace.storage.portable import PortableModel
 from populace.storage.store import Store
-
-
-@dataclass(frozen=True, slots=True)
-class HostLimits:
-    """The bounds of one host. Bytes are the host's own estimate of what activations hold."""
-
-    resident_bytes_max: int = 256 * 1024 * 1024
-    idle_seconds_max: float = 300.0
-    mailbox_max: int = 16
-    operation_seconds_kept: float = 24 * 3600.0
-    shard_free_bytes_min: int = FREE_BYTES_MIN
-    log: LogLimits = field(default_factory=lambda: LogLimits(interactions_min=HISTORY_TURNS_MAX))
 
 
 class ModelHost:
@@ -78,6 +74,7 @@ class ModelHost:
             clock=clock,
             operation_seconds_kept=self._limits.operation_seconds_kept,
         )
+        self._memories = MemoryKeeper(self._owned, self._catalogue.shard, self._adapter_of, engine)
         self._logs = LogCompactor(self._owned, self._catalogue.shard, limits=self._limits.log)
         self._active: dict[ModelId, PersonalModel] = {}
         self._idle: IdleQueue[ModelId] = IdleQueue()
@@ -152,6 +149,12 @@ class ModelHost:
 
     async def show_model(self, model: ModelId) -> ModelView:
         return model_view(self._catalogue.load(model), active=model in self._active)
+
+    async def show_memory(self, model: ModelId, position: int | None = None) -> MemoryView:
+        return await self._memories.show(model, position)
+
+    async def restore_memory(self, model: ModelId, position: int, operation: str) -> Interaction:
+        return await self._memories.restore(self, model, position, operation)
 
     async def list_models(self, tenant: str, *, after: str | None = None, limit: int = 100) -> ModelPage:
         stored = self._catalogue.list(tenant, after, limit)
@@ -269,7 +272,8 @@ class ModelHost:
             assert model.is_busy != (model_id in self._idle), f"{model_id} is both or neither"
         assert len(self._idle) == sum(model_id in self._idle for model_id in self._active)
         assert self._resident_bytes == sum(model.resident_bytes for model in self._active.values())
-        assert self._resident_bytes <= self._limits.resident_bytes_max
+        # A turn may add to its model's memory when every other model is busy.
+        assert self._resident_bytes <= self._limits.resident_bytes_max or len(self._idle) == 0
         assert self._tickets.activations >= self._passivations + len(self._active)
 
     def close(self) -> None:
@@ -306,6 +310,17 @@ class ModelHost:
             if victim is None:
                 self._refusals += 1
                 raise HostOverloaded(f"All {len(self._active)} active models of {self.name} are busy.")
+            self._passivate(victim)
+
+    def _note_grown(self, model: PersonalModel, added_bytes: int) -> None:
+        """Count what a turn added to its model; idle ones make room for it as for an activation."""
+        if self._active.get(model.id) is not model:
+            return
+        self._resident_bytes += added_bytes
+        while self._resident_bytes > self._limits.resident_bytes_max:
+            victim = self._idle.longest_idle()
+            if victim is None:
+                return
             self._passivate(victim)
 
     def _passivate(self, model_id: ModelId) -> None:
@@ -365,7 +380,9 @@ class ModelHost:
             model.release(grant)
             raise
         if model.is_running(grant):
+            before = model.resident_bytes
             model.advance(grant, stored)
+            self._note_grown(model, model.resident_bytes - before)
         self._turns += 1
         self._logs.note_turn(stored)
         return interaction_view(grant.model, interaction)

@@ -5,9 +5,10 @@ population by sending each call to the host of the model's shard.
 """
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from populace.actors.engine import Message, Sampling
+from populace.actors.memory import BOTH, MemoryChoice
 from populace.actors.turn import Interaction, ModelId, Reply, TurnGrant, TurnRequest
 from populace.storage.portable import PortableModel
 
@@ -41,6 +42,29 @@ class ModelView:
     memory_version: int
     aliases: dict[str, str]
     active: bool
+
+
+class MemoryWrite(NamedTuple):
+    """A turn that wrote into the memory. ``messages`` counts those of the request that were written."""
+
+    position: int
+    created_ms: int
+    messages: int
+    reply_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryView:
+    """A personal model's memory. ``version`` counts the turns that went through it.
+
+    ``state`` is the engine's packed state, None if nothing was ever written. ``writes`` are the newest
+    ones that the log still has, newest first.
+    """
+
+    model: ModelId
+    version: int
+    state: bytes | None
+    writes: tuple[MemoryWrite, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,13 +135,15 @@ class ChatRequest:
     """A whole turn, prompt and sampling included.
 
     With ``raw_prompt`` the model reads that text as it is, without the chat template and history;
-    the log then holds it as a message of the role ``text``.
+    the log then holds it as a message of the role ``text``. ``memory`` says whether the turn reads and
+    writes the model's memory, if the base is served with a memory module.
     """
 
     turn: TurnRequest
     messages: tuple[Message, ...]
     sampling: Sampling
     raw_prompt: str | None = None
+    memory: MemoryChoice = BOTH
 
 
 class Hosts(Protocol):
@@ -160,6 +186,21 @@ class Hosts(Protocol):
         ...
 
     async def show_model(self, model: ModelId) -> ModelView: ...
+
+    async def show_memory(self, model: ModelId, position: int | None = None) -> MemoryView:
+        """Read the model's memory state after ``[0, position)``, and its newest writes before it.
+
+        ``position`` None is what was last committed. Raises ``InvalidRequest`` for one that the log does
+        not keep.
+        """
+        ...
+
+    async def restore_memory(self, model: ModelId, position: int, operation: str) -> Interaction:
+        """Set the memory back to what it was after ``[0, position)``, in a turn of its own.
+
+        Raises as ``show_memory`` and ``begin_turn``; nothing has changed then.
+        """
+        ...
 
     async def list_models(self, tenant: str, *, after: str | None = None, limit: int = 100) -> ModelPage:
         """List a tenant's models by name, ascending, strictly after the name ``after``."""

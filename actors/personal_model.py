@@ -227,6 +227,7 @@ class PersonalModel:
             history=(),
             history_of=request.history_of,
             turn_seconds_max=request.turn_seconds_max,
+            memory=None if self.stored.memory is None else self.stored.memory.payload,
         )
 
     def _expire(self, grant: TurnGrant) -> None:

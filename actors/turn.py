@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from populace.actors.engine import AdapterRef, FinishReason, Message
+from populace.actors.memory import MemoryOutcome, MemoryTrace
 
 
 class ModelId(NamedTuple):
@@ -44,6 +45,7 @@ class TurnGrant:
     ``revision`` is then ``base``. ``position`` is the log position that the turn will get.
     ``history`` holds earlier turns of the conversation, oldest first, each with its reply.
     ``created_ms`` tells the model from a namesake that was created after it was deleted.
+    ``memory`` is what the model keeps of its δ-mem, see ``Memory.pack``; None before it kept any.
     """
 
     model: ModelId
@@ -59,6 +61,7 @@ class TurnGrant:
     history: tuple[tuple[Message, ...], ...]
     history_of: str | None
     turn_seconds_max: float
+    memory: bytes | None = None
 
     @property
     def request(self) -> TurnRequest:
@@ -76,7 +79,7 @@ class Reply:
     """A complete reply, ready to be committed.
 
     ``messages`` are the request's own; the model saw them after the ``history_turns`` newest turns
-    of the grant's history.
+    of the grant's history. ``memory`` is what the turn leaves of the memory; None: it had none.
     """
 
     messages: tuple[Message, ...]
@@ -86,6 +89,7 @@ class Reply:
     completion_tokens: int
     completion_id: str
     history_turns: int = 0
+    memory: MemoryOutcome | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +112,7 @@ class Interaction:
     conversation: str | None = None
     history_turns: int = 0
     replayed: bool = False
+    memory: MemoryTrace | None = None
 
     def __str__(self) -> str:
         return self.reply

@@ -14,7 +14,9 @@ from typing import Protocol
 from populace.actors.engine import Delta, Engine, GenerateRequest, Message
 from populace.actors.errors import PromptTooLong, TurnExpired
 from populace.actors.hosts import ChatRequest
+from populace.actors.memory import Memory
 from populace.actors.turn import Interaction, Reply, TurnGrant, TurnRequest
+from populace.actors.turn_memory import TurnMemory
 from populace.policies.history import turns_that_fit
 from populace.storage.errors import PopulaceError
 
@@ -86,27 +88,30 @@ class ReplyBuilder:
         self._messages = messages
         self._completion_id = completion_id
         self._texts: list[str] = []
-        self._tokens = 0
+        self._token_ids: list[int] = []
         self._last: Delta | None = None
         self.history_turns = 0
+        self.memory: TurnMemory | None = None
 
     def add(self, delta: Delta) -> None:
         self._texts.append(delta.text)
-        self._tokens += len(delta.token_ids)
+        self._token_ids += delta.token_ids
         self._last = delta
 
     def finish(self) -> Reply:
         last = self._last
         assert last is not None
         assert last.finish_reason is not None
+        text = "".join(self._texts)
         return Reply(
             messages=self._messages,
-            text="".join(self._texts),
+            text=text,
             finish_reason=last.finish_reason,
             prompt_tokens=last.prompt_tokens,
-            completion_tokens=self._tokens,
+            completion_tokens=len(self._token_ids),
             completion_id=self._completion_id,
             history_turns=self.history_turns,
+            memory=None if self.memory is None else self.memory.outcome(text, self._token_ids, last.memory),
         )
 
 
@@ -119,9 +124,12 @@ async def _generate(
     lengths = [sum(len(message.content) for message in turn) for turn in history]
     kept = 0 if request.raw_prompt is not None else turns_that_fit(lengths, engine.base.context_tokens // 2)
     deadline = asyncio.get_running_loop().time() + seconds_max
+    memory = Memory.unpack(grant.memory)
     while True:
         reply.history_turns = kept
         earlier = tuple(message for turn in history[len(history) - kept :] for message in turn)
+        if engine.base.memory_module is not None:
+            reply.memory = TurnMemory(memory, request, earlier)
         generate = GenerateRequest(
             # A second try is another request to the engine.
             request_id=f"{grant.ticket}:{kept}",
@@ -129,6 +137,7 @@ async def _generate(
             sampling=request.sampling,
             adapter=grant.adapter,
             stream=stream,
+            memory=None if reply.memory is None else reply.memory.use,
         )
         try:
             async with aclosing(engine.generate(generate)) as deltas:

@@ -10,11 +10,16 @@ from populace.actors.turn import Interaction, ModelId, Reply, TurnGrant, TurnReq
 from populace.storage import ledger
 from populace.storage.errors import OperationConflict
 from populace.storage.ledger import StoredModel
-from populace.storage.records import InteractionRecord
+from populace.storage.records import InteractionRecord, MemoryRecord
 from populace.storage.transaction import WriteTransaction
 
 HISTORY_TURNS_MAX = 64
 """Earlier turns that a grant carries at most; the prompt takes as many of them as fit."""
+
+
+MEMORY_KEPT_EVERY = 64
+"""One turn in so many keeps the memory that it was served with (12 kB): the log can be cut there, and a
+replay is never longer."""
 
 
 class TurnLog:
@@ -57,6 +62,12 @@ class TurnLog:
         now_ms = self._shards.served_ms(shard)
         record = interaction_record(grant, reply, created_ms=self._clock.epoch_ms(), served_ms=now_ms)
 
+        memory = (
+            None
+            if reply.memory is None
+            else MemoryRecord(version=grant.memory_version + 1, payload=reply.memory.payload)
+        )
+
         def append(txn: WriteTransaction) -> tuple[InteractionRecord, StoredModel]:
             interaction = ledger.commit_turn(
                 txn,
@@ -67,6 +78,7 @@ class TurnLog:
                 expected_position=grant.position,
                 expires_ms=now_ms + self._operation_ms_kept,
                 now_ms=now_ms,
+                memory=memory,
             )
             stored = ledger.read_model(txn, tenant, name)
             assert stored is not None, "a model that a turn was committed for exists"
@@ -94,6 +106,7 @@ class TurnLog:
 def interaction_record(
     grant: TurnGrant, reply: Reply, *, created_ms: int, served_ms: int
 ) -> InteractionRecord:
+    trace = None if reply.memory is None else reply.memory.trace
     return InteractionRecord(
         position=grant.position,
         operation=grant.operation,
@@ -110,4 +123,8 @@ def interaction_record(
         served_ms=served_ms,
         conversation=grant.history_of,
         history_turns=reply.history_turns,
+        memory_read=trace is not None and trace.read,
+        memory_from=None if trace is None else trace.written_from,
+        reply_ids=() if trace is None else trace.reply_ids,
+        memory=grant.memory if grant.position % MEMORY_KEPT_EVERY == 0 else None,
     )

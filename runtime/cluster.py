@@ -15,6 +15,7 @@ from typing import NamedTuple
 from populace.base import BaseModelFiles, Progress, prepare_base
 from populace.config import Settings, SettingsError, enter_quiet_environment
 from populace.credentials import Credentials
+from populace.memory_module import MemoryModuleFile, find_memory_module
 from populace.running import Running, remove_running, write_running
 from populace.storage.directory_lock import DirectoryLock
 from populace.storage.store import Store
@@ -31,6 +32,7 @@ class Started(NamedTuple):
     api_key: str
     base: BaseModelFiles
     engine: str
+    memory: MemoryModuleFile | None
 
 
 @contextmanager
@@ -41,8 +43,8 @@ def run_cluster(
 
     ``report`` is told each step, ``base_progress`` how far the base model is. Raises
     ``SettingsError`` (port in use, no such engine), ``StoreInUse``, ``StoreVersionMismatch``,
-    ``StoreInvalid``, ``MasterKeyRefused`` and ``BaseInvalid`` before anything is started, and then
-    ``StartFailed``.
+    ``StoreInvalid``, ``MasterKeyRefused``, ``BaseInvalid`` and ``MemoryModuleInvalid`` before anything is
+    started, and then ``StartFailed``.
     """
     enter_quiet_environment()
     check_port(settings.host, settings.port)
@@ -54,17 +56,18 @@ def run_cluster(
         base = prepare_base(
             settings.base, settings.cache, progress=base_progress, allow_hub=settings.base is not None
         )
+        memory = find_memory_module(settings.memory_module, base.fingerprint)
         # Heavy imports: only from here on, when the cheap checks have passed.
         from populace.ray_cluster import ensure_key, run_population, run_ray
 
         report("Starting Ray")
         ray_address = stack.enter_context(run_ray(settings))
-        directory = stack.enter_context(run_population(settings, store, base, engine, report))
+        directory = stack.enter_context(run_population(settings, store, base, engine, memory, report))
         running = Running(ray_address, http_url(settings), os.getpid(), store.store_id)
         api_key = ensure_key(directory, Credentials(settings.config), store.store_id)
         write_running(settings.data, running)
         stack.callback(remove_running, settings.data)
-        yield Started(running, api_key, base, engine)
+        yield Started(running, api_key, base, engine, memory)
 
 
 def choose_engine(settings: Settings) -> str:

@@ -83,6 +83,8 @@ class Settings(BaseModel):
     sequences_max: Positive = 16
     adapter_slots: Positive = 8
     rank_max: Annotated[int, Field(ge=1, le=512)] = 16
+    memory_module: str | None = None
+    """The file of a memory module; None takes the one that is shipped for the base, ``none`` none."""
     kv_cache_gib: Annotated[float, Field(gt=0, allow_inf_nan=False)] = Field(
         default_factory=lambda: 1.0 if psutil.virtual_memory().total < SMALL_MACHINE_BYTES else 4.0
     )

@@ -16,6 +16,7 @@ from populace.actors.hosts import (
     ApiKey,
     ChatRequest,
     HostStatistics,
+    MemoryView,
     ModelPage,
     ModelView,
     Revision,
@@ -66,6 +67,12 @@ class Directory:
 
     async def show_model(self, model: ModelId) -> ModelView:
         return await self._retry(model, "show_model", model)
+
+    async def show_memory(self, model: ModelId, position: int | None = None) -> MemoryView:
+        return await self._retry(model, "show_memory", model, position)
+
+    async def restore_memory(self, model: ModelId, position: int, operation: str) -> Interaction:
+        return await self._retry(model, "restore_memory", model, position, operation)
 
     async def list_models(self, tenant: str, *, after: str | None = None, limit: int = 100) -> ModelPage:
         pages: list[ModelPage] = await self._everywhere("list_models", tenant, after=after, limit=limit)

@@ -3,13 +3,11 @@
 """The Python face: a population, and models in it that are used like Ray actor handles."""
 
 import asyncio
-import hashlib
-import json
 import logging
 import secrets
 import threading
 import time
-from collections.abc import Coroutine, Iterator, Mapping, Sequence
+from collections.abc import Coroutine, Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
@@ -20,29 +18,24 @@ from ray._raylet import Config  # type: ignore[attr-defined]  # a compiled modul
 from ray.exceptions import RayError
 
 from populace.actors.catalogue import check_model_name
-from populace.actors.engine import Message, Sampling
 from populace.actors.errors import ClusterNotFound, InvalidRequest
-from populace.actors.hosts import ChatRequest, HostStatistics, ModelView, Revision
-from populace.actors.turn import Interaction, ModelId, TurnRequest
+from populace.actors.hosts import HostStatistics, ModelView, Revision
+from populace.actors.turn import Interaction, ModelId
+from populace.chat_request import MessageLike, chat_request
 from populace.config import Settings, ask_for_ray_token, enter_quiet_environment
 from populace.directory import Directory
 from populace.host_actor import NAMESPACE, PopulationInfo, RayHostClient, host_error, host_name
+from populace.memory_picture import PersonalMemory
 from populace.running import find_running
 from populace.storage.files import disk_named, replaced_durably
 
 T = TypeVar("T")
 
 DEFAULT_TENANT = "local"
-DEFAULT_CONVERSATION = "main"
-REPLY_TOKENS_DEFAULT = 256
-"""``chat`` answers are for reading; ask for more with ``max_tokens``."""
-
 ARCHIVE_BYTES_MAX = 64 * 2**30
 """Whoever imports here has the machine anyway; a file that claims more is not of a personal model."""
 
 PAGE = 1000
-
-MessageLike = Message | Mapping[str, str]
 
 
 class Population:
@@ -158,6 +151,13 @@ class Population:
             )
         return ModelHandle(self, view.model)
 
+    def fork(self, name: str, new_name: str) -> "ModelHandle":
+        """Copy a model under a new name, see ``ModelHandle.fork``."""
+        source, target = self.model(name), self.model(new_name)
+        content = self.run(self.directory.export_model(source.id))
+        self.run(self.directory.import_model(target.id, content))
+        return target
+
     def statistics(self) -> tuple[HostStatistics, ...]:
         return self.run(self.directory.statistics())
 
@@ -223,6 +223,35 @@ class ModelHandle:
         call = self._population.directory.read_log(self.id, start=start, limit=limit)
         return self._population.run(call)
 
+    @property
+    def memory(self) -> PersonalMemory:
+        """Read what the model remembers, as of its last turn. Raises ``ModelNotFound``."""
+        view = self._population.run(self._population.directory.show_memory(self.id))
+        return PersonalMemory.of(view)
+
+    def memory_at(self, position: int) -> PersonalMemory:
+        """Compute what the model remembered after ``position`` turns, from its log.
+
+        Raises ``ModelNotFound``, and ``InvalidRequest`` for a position that the log does not keep.
+        """
+        call = self._population.directory.show_memory(self.id, position)
+        return PersonalMemory.of(self._population.run(call))
+
+    def restore_memory(self, position: int) -> Interaction:
+        """Set the memory back to what it was after ``position`` turns, in a turn of its own.
+
+        Raises as ``memory_at``; nothing has changed then.
+        """
+        operation = f"restore-{secrets.token_hex(16)}"
+        return self._population.run(self._population.directory.restore_memory(self.id, position, operation))
+
+    def fork(self, name: str) -> "ModelHandle":
+        """Create a model that begins with all that this one is: log, memory, revisions and aliases.
+
+        Raises ``ModelNotFound``, ``InvalidName`` and ``ModelExists``.
+        """
+        return self._population.fork(self.name, name)
+
     def publish(self, adapter: str | Path, *, alias: str = "latest") -> Revision:
         """Import a PEFT LoRA directory as a revision and move ``alias`` to it.
 
@@ -263,8 +292,10 @@ class ChatMethod:
         it) from the model's own log. A sequence of messages is read exactly as it is.
 
         Options: ``conversation``, ``alias``, ``operation`` (an idempotency key: the same key gives
-        the same turn), ``turn_seconds_max``, and those of ``Sampling`` (``max_tokens``,
-        ``temperature``, ``top_p``, ``top_k``, ``seed``, ``stop``, ...).
+        the same turn), ``turn_seconds_max``, ``memory`` (``{"read": bool, "write": bool}``: whether the
+        reply may use the model's memory and whether the turn goes into it; both are true by default),
+        and those of ``Sampling`` (``max_tokens``, ``temperature``, ``top_p``, ``top_k``, ``seed``,
+        ``stop``, ...).
 
         Raises ``ModelNotFound``, ``MailboxFull``, ``PromptTooLong``, ``OperationConflict``,
         ``TurnExpired``, ``HostUnavailable``. A host that restarts meanwhile is waited for.
@@ -278,44 +309,6 @@ class ChatMethod:
         client = self._population.directory.client_of(self._model)
         assert isinstance(client, RayHostClient)
         return client.handle.call.remote("chat", request)
-
-
-def chat_request(
-    model: ModelId,
-    message: str | Sequence[MessageLike],
-    *,
-    conversation: str | None = DEFAULT_CONVERSATION,
-    alias: str = "latest",
-    operation: str | None = None,
-    turn_seconds_max: float = 120.0,
-    max_tokens: int | None = REPLY_TOKENS_DEFAULT,
-    **sampling: Any,
-) -> ChatRequest:
-    """Build the request of one turn. Raises ``InvalidRequest`` for input of the wrong shape."""
-    if isinstance(message, str):
-        messages: tuple[Message, ...] = (Message("user", message),)
-    else:
-        messages = tuple(_message(one) for one in message)
-        conversation = None
-    if not messages or not any(one.content for one in messages):
-        raise InvalidRequest("There is nothing to answer: the message is empty.", "message")
-    if operation is not None and not operation.strip():
-        raise InvalidRequest("An operation id must not be empty.", "operation")
-    _check_unicode([operation or "", conversation or "", *(part for one in messages for part in one)])
-    try:
-        chosen = Sampling(max_tokens=max_tokens, **sampling)
-    except TypeError as error:
-        raise InvalidRequest(f"Unknown option: {error}", None) from None
-    shaping = json.dumps([messages, conversation, alias, repr(chosen)]).encode()
-    turn = TurnRequest(
-        model=model,
-        operation=f"auto-{secrets.token_hex(16)}" if operation is None else f"key-{operation}",
-        body_hash=hashlib.sha256(shaping).digest(),
-        alias=alias,
-        history_of=conversation,
-        turn_seconds_max=turn_seconds_max,
-    )
-    return ChatRequest(turn, messages, chosen)
 
 
 def connect(
@@ -359,19 +352,3 @@ def _described(handle: Any) -> PopulationInfo:
         return ray.get(handle.describe.remote())
     except RayError as error:
         raise host_error(host_name(0), error) from error
-
-
-def _check_unicode(texts: Sequence[str]) -> None:
-    try:
-        "".join(texts).encode()
-    except UnicodeEncodeError as error:
-        raise InvalidRequest(f"The text is not valid Unicode: {error.reason}.", "message") from None
-
-
-def _message(one: MessageLike) -> Message:
-    if isinstance(one, Message):
-        return one
-    try:
-        return Message(one["role"], one["content"])
-    except (KeyError, TypeError):
-        raise InvalidRequest("A message needs a `role` and a `content`.", "messages") from None

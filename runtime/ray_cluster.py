@@ -17,7 +17,7 @@ from ray import serve
 
 from populace.actors.engine import BaseInfo
 from populace.actors.errors import StartFailed
-from populace.actors.host import HostLimits
+from populace.actors.host_limits import HostLimits
 from populace.actors.turn_log import HISTORY_TURNS_MAX
 from populace.archive.importing import Destination
 from populace.base import BaseModelFiles
@@ -29,6 +29,7 @@ from populace.engines.vllm_environment import vllm_environment
 from populace.gateway import deployment
 from populace.gateway.access import KEY_PATTERN, new_key
 from populace.host_actor import NAMESPACE, HostOptions, RayHostClient, host_name, start_hosts
+from populace.memory_module import MemoryModuleFile
 from populace.policies.log_retention import LogLimits
 from populace.storage.store import Store
 
@@ -68,11 +69,17 @@ def run_ray(settings: Settings) -> Generator[str]:
 
 @contextmanager
 def run_population(
-    settings: Settings, store: Store, base: BaseModelFiles, engine: str, report: Callable[[str], None]
+    settings: Settings,
+    store: Store,
+    base: BaseModelFiles,
+    engine: str,
+    memory: MemoryModuleFile | None,
+    report: Callable[[str], None],
 ) -> Generator[Directory]:
     """Start hosts, engine replicas and gateway; stop them at the end of the block."""
     context_tokens = min(settings.context_tokens, base.context_tokens)
-    info = BaseInfo(base.name, base.fingerprint, context_tokens)
+    module = None if memory is None else memory.digest
+    info = BaseInfo(base.name, base.fingerprint, context_tokens, module)
     handles: list[object] = []
     try:
         report("Starting the hosts")
@@ -86,7 +93,7 @@ def run_population(
         report(f"Starting the {engine} engine (about half a minute on a small machine)")
         _deploy(
             replica.engine_application(
-                _replica_options(settings, base, engine, context_tokens),
+                _replica_options(settings, base, engine, memory, context_tokens),
                 replicas=settings.replicas,
                 environment=_engine_environment(settings, engine),
             ),
@@ -183,7 +190,11 @@ def _host_options(settings: Settings, info: BaseInfo, base: BaseModelFiles) -> l
 
 
 def _replica_options(
-    settings: Settings, base: BaseModelFiles, engine: str, context_tokens: int
+    settings: Settings,
+    base: BaseModelFiles,
+    engine: str,
+    memory: MemoryModuleFile | None,
+    context_tokens: int,
 ) -> replica.ReplicaOptions:
     return replica.ReplicaOptions(
         kind=engine,
@@ -198,6 +209,7 @@ def _replica_options(
         gpus=1 if engine == "vllm" and shutil.which("nvidia-smi") else 0,
         threads=settings.threads,
         kv_cache_gib=settings.kv_cache_gib,
+        memory_module=None if memory is None else str(memory.path),
     )
 
 

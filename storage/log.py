@@ -111,16 +111,20 @@ def read_snapshot(txn: ReadTransaction, tenant: str, name: str) -> SnapshotRecor
 def stored_memory(txn: ReadTransaction, model: StoredModel, position: int) -> tuple[int, MemoryRecord | None]:
     """Go back from ``position`` to the newest one whose memory state is stored; return both.
 
-    Stored are the state of a model without memory, its present one and that of its snapshot.
-    Those in between are a replay of the log away, which takes an engine.
+    Stored are the state of a model without memory, its present one, those that interactions keep and
+    that of its snapshot. Those in between are a replay of the log away, which takes an engine.
     """
     head, (tenant, name) = model.head, (model.identity.tenant, model.identity.name)
     while position > head.log_start:
-        version = _memory_version(txn, tenant, name, head, position)
+        data = txn.get(keys.interaction(tenant, name, position))
+        served = None if data is None else InteractionRecord.unpack(data)
+        version = head.memory_version if served is None else served.memory_version
         if version == 0:
             return position, None
         if version == head.memory_version:
             return position, model.memory
+        if served is not None and served.memory is not None:
+            return position, MemoryRecord(version=version, payload=served.memory)
         position -= 1
     snapshot = read_snapshot(txn, tenant, name)
     if snapshot is None or snapshot.memory is None:

@@ -144,6 +144,10 @@ class InteractionRecord(Record):
     ``history_turns`` newest earlier turns of the same ``conversation``. ``previous`` is the chain
     digest of the interaction before this one, empty for the first. ``created_ms`` is what the wall clock
     said and ``served_ms`` the time that retention counts; None: an older release did not tell them apart.
+    ``memory_read`` says whether the memory was read, ``memory_from`` is the first message of the prompt,
+    history included, that was written into it (None: nothing was), with the reply's tokens ``reply_ids``.
+    ``memory`` is the memory it was served with, which some interactions keep so that a replay of the log
+    need not begin at its start.
     """
 
     KIND = "interaction"
@@ -164,6 +168,10 @@ class InteractionRecord(Record):
     history_turns: int = 0
     previous: bytes = b""
     served_ms: int | None = None
+    memory_read: bool = False
+    memory_from: int | None = None
+    reply_ids: tuple[int, ...] = ()
+    memory: bytes | None = None
 
 
 class OperationRecord(Record):

@@ -22,7 +22,7 @@ import psutil
 import ray
 
 from populace.actors.engine import BaseInfo
-from populace.actors.host import HostLimits
+from populace.actors.host_limits import HostLimits
 from populace.actors.turn import ModelId, TurnGrant, TurnRequest
 from populace.bench.memory import Memory
 from populace.bench.report import Aim, BenchReport, Row, percentile

@@ -23,7 +23,8 @@ from typing import NamedTuple
 import psutil
 
 from populace.actors.engine import Message
-from populace.actors.host import HostLimits, ModelHost
+from populace.actors.host import ModelHost
+from populace.actors.host_limits import HostLimits
 from populace.actors.turn import ModelId, Reply, TurnGrant, TurnRequest
 from populace.bench.report import Aim, BenchReport, Row, percentile
 from populace.clock import SystemClock

@@ -53,13 +53,20 @@ class GatewayClient:
 
     def request(self, method: str, path: str, **options: Any) -> Any:
         """Call and answer the JSON body. Raises ``GatewayError`` and ``ClusterNotFound``."""
+        return self._called(method, path, **options).json()
+
+    def text(self, path: str) -> str:
+        """Get a body that is text. Raises as ``request``."""
+        return self._called("GET", path).text
+
+    def _called(self, method: str, path: str, **options: Any) -> httpx.Response:
         try:
             response = self._client.request(method, path, **options)
         except httpx.ConnectError as error:
             raise ClusterNotFound(self._url, "Is `populace serve` still running?") from error
         if response.is_error:
             raise _error(response)
-        return response.json()
+        return response
 
     def download(self, path: str, file: BinaryIO, moved: Moved) -> None:
         """Write the body to the file; ``moved`` is told how many bytes came, and of how many."""

@@ -10,11 +10,14 @@ from rich.table import Table
 from populace.cli.archives import EXPORT_EXAMPLES, IMPORT_EXAMPLES, export_model, import_model
 from populace.cli.console import err, named_errors, out, print_json, print_turn
 from populace.cli.gateway_client import GatewayClient, model_path
+from populace.cli.memory import EXAMPLES as MEMORY_EXAMPLES
+from populace.cli.memory import memory
 from populace.config import Settings
 
 app = typer.Typer(help="Create, list, show, export, import and erase personal models.", no_args_is_help=True)
 app.command("export", epilog=EXPORT_EXAMPLES)(export_model)
 app.command("import", epilog=IMPORT_EXAMPLES)(import_model)
+app.command("memory", epilog=MEMORY_EXAMPLES)(memory)
 
 Name = Annotated[str, typer.Argument(help="The model's name: a-z, 0-9, _ and -.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -78,6 +81,17 @@ def show(name: Name, as_json: AsJson = False) -> None:
         log = client.request("GET", model_path(name, "/interactions"), params={"start": start})["data"]
         for turn in log:
             print_turn(turn)
+
+
+@app.command()
+def fork(name: Name, new_name: Annotated[str, typer.Argument(help="The new model's name.")]) -> None:
+    """Create a model that begins with all that another one is.
+
+    Example: `populace model fork ada ada-at-work`.
+    """
+    with named_errors(), GatewayClient.of_settings(Settings.from_environment()) as client:
+        client.request("POST", model_path(name, "/fork"), json={"name": new_name})
+        out.print(f"Forked [bold]{name}[/] to [bold]{new_name}[/].")
 
 
 @app.command()

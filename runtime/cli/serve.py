@@ -36,6 +36,10 @@ def serve(
         typer.Option(help="Base model: a local directory or a hub id. Default: SmolLM2-135M-Instruct."),
     ] = None,
     engine: Annotated[str | None, typer.Option(help="auto, vllm or torch.")] = None,
+    memory_module: Annotated[
+        str | None,
+        typer.Option(help="A memory module's file, or none. Default: the one shipped for the base."),
+    ] = None,
     replicas: Annotated[int | None, typer.Option(help="Engine replicas.")] = None,
     shards: Annotated[int | None, typer.Option(help="Shards of a new store; fixed once it is made.")] = None,
     ray_address: Annotated[
@@ -54,6 +58,7 @@ def serve(
             data=data,
             base=base,
             engine=engine,
+            memory_module=memory_module,
             replicas=replicas,
             shards=shards,
             ray_address=ray_address,
@@ -105,7 +110,10 @@ def _first_reply(started: "Started") -> str:
 def _greet(started: "Started", reply: str) -> None:
     url, key = started.running.url, started.api_key
     engine = {"vllm": "vLLM", "torch": "torch"}[started.engine]
-    out.print(f"\n[bold green]Populace is ready[/] with {started.base.name} on the {engine} engine.\n")
+    memory = "without a memory" if started.memory is None else "with a memory"
+    out.print(
+        f"\n[bold green]Populace is ready[/] with {started.base.name} on the {engine} engine, {memory}.\n"
+    )
     out.print(f"  {QUESTION}", highlight=False, markup=False)
     out.print(f"  {reply}\n", highlight=False, markup=False)
     out.print(f"  Address  {url}", highlight=False)

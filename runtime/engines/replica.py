@@ -28,6 +28,7 @@ class ReplicaOptions(NamedTuple):
     gpus: int
     threads: int
     kv_cache_gib: float
+    memory_module: str | None
 
 
 class EngineReplica:
@@ -62,6 +63,7 @@ class EngineReplica:
 async def start_engine(options: ReplicaOptions) -> OwnedEngine:
     """Start the engine of this kind in this process."""
     directory = Path(options.base_directory)
+    memory_module = None if options.memory_module is None else Path(options.memory_module)
     if options.kind == "vllm":
         from populace.engines.vllm_engine import VllmEngine
 
@@ -76,6 +78,7 @@ async def start_engine(options: ReplicaOptions) -> OwnedEngine:
             waiting_max=options.waiting_max,
             threads=options.threads,
             kv_gib=max(1, round(options.kv_cache_gib)),
+            memory_module=memory_module,
         )
     from populace.engines.torch_engine import TorchEngine
 
@@ -89,6 +92,7 @@ async def start_engine(options: ReplicaOptions) -> OwnedEngine:
         rank_max=options.rank_max,
         waiting_max=options.waiting_max,
         threads=options.threads,
+        memory_module=memory_module,
     )
 
 

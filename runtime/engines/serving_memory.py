@@ -1,18 +1,16 @@
-# pyright: reportUnknownMemberType=false
-# torch.frombuffer is untyped.
 """The memory module that an engine serves, and the check of each state that comes in."""
 
 from pathlib import Path
 from typing import NamedTuple
 
-import torch
+import numpy as np
 
 from populace.actors.engine import MemoryUse
 from populace.actors.errors import InvalidRequest
 from populace.adapters.base_modules import BaseModules
 from populace.adapters.memory.attention import attention_layers
 from populace.adapters.memory.module import MemoryModule, digest_of
-from populace.adapters.memory.state import StateFormat
+from populace.adapters.memory.state import StateFormat, Values
 
 
 class ServingMemory(NamedTuple):
@@ -28,9 +26,7 @@ class ServingMemory(NamedTuple):
 
     def pack(self, values: bytes) -> bytes:
         """Make a packed state of float32 values. Raises ``MemoryStateInvalid`` if one is not finite."""
-        return self.format.pack(
-            torch.frombuffer(bytearray(values), dtype=torch.float32).view(self.format.shape)
-        )
+        return self.format.pack(np.frombuffer(values, np.float32).reshape(self.format.shape))
 
 
 def read_serving_memory(path: Path | None, modules: BaseModules) -> ServingMemory | None:
@@ -42,7 +38,7 @@ def read_serving_memory(path: Path | None, modules: BaseModules) -> ServingMemor
     return ServingMemory(module, path.resolve(), module.state_format(digest_of(path.read_bytes())))
 
 
-def starting_state(memory: ServingMemory | None, use: MemoryUse | None) -> torch.Tensor | None:
+def starting_state(memory: ServingMemory | None, use: MemoryUse | None) -> Values | None:
     """Decode the state [L, N, R, R] that a request starts from; None: it uses no memory.
 
     Raises:

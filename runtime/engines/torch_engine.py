@@ -127,7 +127,7 @@ class TorchEngine:
         return RowMemory(
             self._memory.module,
             self._memory.format,
-            state,
+            torch.tensor(state),
             prompt,
             reads=use.read,
             writes=use.new_from is not None,

@@ -83,7 +83,7 @@ class RowMemory:
                     for number, mean in enumerate(means)
                 ]
             )
-        return self._format.pack(state_LNRR)
+        return self._format.pack(state_LNRR.numpy())
 
 
 def one_token_pass(memories: Sequence[RowMemory | None], module: MemoryModule) -> MemoryPass | None:

@@ -1,6 +1,6 @@
 # pyright: reportUnknownMemberType=false
 # vLLM's classes are annotated in part only.
-"""The serving engine: vLLM's ``AsyncLLM``. The only file that imports vLLM.
+"""The serving engine: vLLM's ``AsyncLLM``.
 
 Import it late: on a machine without a GPU, ``vllm_environment`` should be set by then.
 """
@@ -8,16 +8,13 @@ Import it late: on a machine without a GPU, ``vllm_environment`` should be set b
 import asyncio
 import functools
 import os
-import tempfile
-from collections.abc import AsyncGenerator, Callable, Generator, Mapping, Sequence
-from contextlib import aclosing, contextmanager
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple, Self, cast, get_args
+from typing import Any, NamedTuple, Self, cast
 
-from vllm.config.lora import MaxLoRARanks
 from vllm.engine.arg_utils import AsyncEngineArgs
-from vllm.exceptions import QueueOverflowError, VLLMClientError, VLLMError
 from vllm.inputs.engine import tokens_input
 from vllm.logprobs import Logprob
 from vllm.lora.request import LoRARequest
@@ -25,7 +22,7 @@ from vllm.outputs import RequestOutput
 from vllm.platforms import current_platform
 from vllm.sampling_params import RequestOutputKind, SamplingParams
 from vllm.v1.engine.async_llm import AsyncLLM
-from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
+from vllm.v1.engine.exceptions import EngineDeadError
 
 from populace.actors.engine import (
     AdapterRef,
@@ -37,10 +34,9 @@ from populace.actors.engine import (
     Sampling,
     TokenLogprob,
 )
-from populace.actors.errors import AdapterInvalid, EngineOverloaded, EngineUnavailable, InvalidRequest
+from populace.actors.errors import AdapterInvalid, EngineUnavailable
 from populace.adapters.base_modules import read_base_modules
 from populace.adapters.peft_directory import read_peft_directory
-from populace.adapters.random_adapter import write_random_adapter
 from populace.engines.adapter_shelf import AdapterShelf
 from populace.engines.prompts import BaseTokenizer, PromptTokens
 from populace.engines.sampling import (
@@ -53,7 +49,9 @@ from populace.engines.sampling import (
 from populace.engines.serving_memory import ServingMemory, read_serving_memory, starting_state, written_from
 from populace.engines.slots import AdmissionGate, AdmissionQueue
 from populace.engines.vllm_environment import applied, vllm_environment
-from populace.engines.vllm_memory.request import MODULE_BASE, MODULE_PATH, WORKER_CLASS, MemoryRequest
+from populace.engines.vllm_errors import our_errors
+from populace.engines.vllm_memory.request import MemoryRequest
+from populace.engines.vllm_start import guard_base, memory_arguments, served_rank, start_process
 
 
 class VllmEngine:
@@ -111,7 +109,7 @@ class VllmEngine:
         memory = await asyncio.to_thread(read_serving_memory, memory_module, modules)
         tokenizer = await asyncio.to_thread(BaseTokenizer, base_directory)
         on_cpu = current_platform.is_cpu()
-        guarded = 1 if on_cpu else 0  # slots; see _guard_base
+        guarded = 1 if on_cpu else 0  # slots; see guard_base
         arguments = AsyncEngineArgs(
             model=str(base_directory),
             dtype=dtype,  # pyright: ignore[reportArgumentType] - a Literal there
@@ -124,17 +122,17 @@ class VllmEngine:
             max_loras=adapter_slots + guarded,
             # Twice the slots in host memory: an adapter that comes back soon is not read again.
             max_cpu_loras=2 * adapter_slots + guarded,
-            max_lora_rank=_served_rank(rank_max),
+            max_lora_rank=served_rank(rank_max),
             max_logprobs=LOGPROBS_MAX,
             # Sampling defaults and ends of a reply come with each request, never from a file.
             generation_config="vllm",
             disable_log_stats=True,
-            **_memory_arguments(memory, fingerprint),
+            **memory_arguments(memory, fingerprint),
             **(vllm_arguments or {}),
         )
         environment = vllm_environment(threads or os.cpu_count() or 1, kv_gib=kv_gib) if on_cpu else {}
-        with applied(environment), _our_errors():
-            llm = await asyncio.to_thread(_start_process, arguments)
+        with applied(environment), our_errors():
+            llm = await asyncio.to_thread(start_process, arguments)
         queue = AdmissionQueue(places=sequences_max, slots=adapter_slots)
         engine = cls(
             BaseInfo(name, fingerprint, context_tokens, None if memory is None else memory.digest),
@@ -145,7 +143,7 @@ class VllmEngine:
             memory,
         )
         if on_cpu:
-            await _guard_base(llm, base_directory, next(iter(modules.linears)), adapter_slots)
+            await guard_base(llm, base_directory, next(iter(modules.linears)), adapter_slots)
         await engine._warm_up()
         return engine
 
@@ -162,7 +160,7 @@ class VllmEngine:
         ticket = await self._gate.enter(None if request.adapter is None else request.adapter.digest)
         self._generating += 1
         try:
-            with _our_errors():
+            with our_errors():
                 lora = None if request.adapter is None else await self._ready(request.adapter)
                 call = _Call(request, prompt.ids, lora, memory)
                 replies = (
@@ -221,7 +219,7 @@ class VllmEngine:
             return None
         return MemoryRequest(
             key=request.request_id,
-            state=None if request.memory.state is None else start.numpy().tobytes(),
+            state=None if request.memory.state is None else start.tobytes(),
             reads=request.memory.read,
             writes=request.memory.new_from is not None,
             prompt_tokens=len(prompt.ids),
@@ -255,8 +253,9 @@ class VllmEngine:
 
     async def _take(self, key: str, tokens: int) -> bytes | None:
         """Have each worker forget the request; every one has the whole state, if any."""
-        taken: Any = await self._running_llm().collective_rpc("take_memory_state", args=(key, tokens))
-        return cast("list[bytes | None]", taken)[0]
+        call = cast("Any", self._running_llm().collective_rpc)
+        [first, *_] = cast("list[bytes | None]", await call("take_memory_state", args=(key, tokens)))
+        return first
 
     async def _ready(self, adapter: AdapterRef) -> LoRARequest:
         number = await self._shelf.ready(adapter)
@@ -372,64 +371,3 @@ class _Call(NamedTuple):
         key = f"{self.request.request_id}:again"
         request = replace(self.request, request_id=key, sampling=Sampling(max_tokens=1, temperature=0.0))
         return self._replace(request=request, memory=self.memory._replace(key=key))
-
-
-def _memory_arguments(memory: ServingMemory | None, fingerprint: str) -> dict[str, Any]:
-    """What vLLM is told so that its workers have a memory. The worker's class is named, not imported."""
-    if memory is None:
-        return {}
-    return {
-        "worker_cls": WORKER_CLASS,
-        "additional_config": {MODULE_PATH: str(memory.path), MODULE_BASE: fingerprint},
-    }
-
-
-def _start_process(arguments: AsyncEngineArgs) -> AsyncLLM:
-    try:
-        return AsyncLLM.from_engine_args(arguments)
-    except RuntimeError as error:  # the only sign vLLM gives that its process ended at once
-        raise EngineUnavailable(f"vLLM did not start: {error}") from error
-
-
-async def _guard_base(llm: AsyncLLM, base_directory: Path, linear: str, slots: int) -> None:
-    """Keep the last adapter slot filled with zeros for as long as the engine lives.
-
-    Without a GPU, vLLM 0.32 marks the rows of base requests with slot -1 and then indexes with
-    it: beside requests with adapters they get the last slot's adapter, another person's weights
-    (vllm#48421, vllm#49656, both open). Slots are filled from the first, so ``slots`` empty
-    adapters take the others, the next gets the last one and is pinned there.
-    """
-    with tempfile.TemporaryDirectory(prefix="populace-") as directory:
-        target = linear.rsplit(".", 1)[-1]
-        empty = write_random_adapter(
-            Path(directory), base_directory, seed=0, rank=1, targets=(target,), scale=0.0
-        )
-        for number in range(1, slots + 2):
-            await llm.add_lora(LoRARequest(f"empty-{number}", number, str(empty)))
-        await llm.pin_lora(slots + 1)
-
-
-def _served_rank(rank_max: int) -> MaxLoRARanks:
-    """vLLM pads slots to one of a few ranks, in rising order: the smallest that holds ``rank_max``."""
-    ranks = cast("tuple[MaxLoRARanks, ...]", get_args(MaxLoRARanks))
-    fitting = [rank for rank in ranks if rank >= rank_max]
-    if not fitting:
-        raise InvalidRequest(f"rank_max is {rank_max}; vLLM serves ranks up to {max(ranks)}.", "rank_max")
-    return cast("MaxLoRARanks", fitting[0])
-
-
-@contextmanager
-def _our_errors() -> Generator[None]:
-    """Turn every error of vLLM into one of ours."""
-    try:
-        yield
-    except QueueOverflowError as error:
-        raise EngineOverloaded(str(error)) from error
-    except VLLMClientError as error:
-        raise InvalidRequest(str(error)) from error
-    except EngineDeadError as error:
-        raise EngineUnavailable("its process died") from error
-    except EngineGenerateError as error:
-        raise EngineUnavailable(f"a request failed inside vLLM: {error.__cause__!r}") from error
-    except VLLMError as error:
-        raise EngineUnavailable(str(error)) from error

@@ -71,7 +71,8 @@ async def _complete(
         turn = _ask_base(gateway, body, messages, raw_prompt)
     else:
         ask = _turn_request(gateway, target.model, target.alias, key, body)
-        turn = _ask_model(gateway, ChatRequest(ask, messages, body.to_sampling(), raw_prompt), body)
+        chat = ChatRequest(ask, messages, body.to_sampling(), raw_prompt, body.memory_choice)
+        turn = _ask_model(gateway, chat, body)
     if body.stream:
         return await while_connected(request, exchange.streamed(turn))
     if key is None or target.model is None:
@@ -94,6 +95,8 @@ def _turn_request(
 ) -> TurnRequest:
     """Ask for a turn: the key is its operation; without one a retry is a new turn."""
     shaping = body.model_dump(exclude={"stream", "stream_options", "user", "metadata"})
+    if body.memory is None:
+        del shaping["memory"]  # an older release's clients retry with the digest of a body without it
     canonical = json.dumps(shaping, sort_keys=True).encode()
     return TurnRequest(
         model=model,

@@ -1,20 +1,24 @@
 """``/v1/models`` as OpenAI clients know it, and ``/v1/personal-models`` to create, show and erase."""
 
+import secrets
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse, Response
 
 from populace.actors.hosts import ModelView
+from populace.actors.memory import MemoryTrace
 from populace.actors.turn import Interaction, ModelId
 from populace.gateway.context import Caller, KeyedRoute, gateway_of
-from populace.gateway.schema import NewModelBody
+from populace.gateway.schema import NewModelBody, RestoreMemoryBody
 from populace.gateway.target import BASE_MODEL, LATEST, named_model, parse_target
+from populace.memory_picture import PersonalMemory
 from populace.storage.errors import RevisionNotFound
 
 router = APIRouter(route_class=KeyedRoute)
 
 Limit = Annotated[int, Query(ge=1, le=1000)]
+Position = Annotated[int | None, Query(ge=0, lt=2**63)]
 Start = Annotated[int, Query(ge=0, lt=2**63)]
 
 
@@ -65,6 +69,41 @@ async def show_model(request: Request, tenant: Caller, name: str) -> Response:
     return JSONResponse(model_body(await gateway.hosts.show_model(named_model(tenant, name))))
 
 
+@router.get("/v1/personal-models/{name}/memory")
+async def show_memory(request: Request, tenant: Caller, name: str, position: Position = None) -> Response:
+    """Show what the model remembers: version, norm per layer, and the newest writes.
+
+    ``position`` asks for the memory as it was after that many turns, which is computed from the log.
+    """
+    view = await gateway_of(request).hosts.show_memory(named_model(tenant, name), position)
+    return JSONResponse(memory_body(PersonalMemory.of(view), gateway_of(request).engine.base.memory_module))
+
+
+@router.get("/v1/personal-models/{name}/memory/picture")
+async def draw_memory(request: Request, tenant: Caller, name: str, position: Position = None) -> Response:
+    """Draw the model's memory state as SVG."""
+    view = await gateway_of(request).hosts.show_memory(named_model(tenant, name), position)
+    return Response(PersonalMemory.of(view).picture(), media_type="image/svg+xml")
+
+
+@router.post("/v1/personal-models/{name}/memory")
+async def restore_memory(request: Request, tenant: Caller, name: str, body: RestoreMemoryBody) -> Response:
+    """Set the memory back to what it was after ``position`` turns; that is a turn of the log itself."""
+    hosts = gateway_of(request).hosts
+    operation = f"restore-{secrets.token_hex(16)}"
+    turn = await hosts.restore_memory(named_model(tenant, name), body.position, operation)
+    return JSONResponse(interaction_body(turn))
+
+
+@router.post("/v1/personal-models/{name}/fork", status_code=201)
+async def fork_model(request: Request, tenant: Caller, name: str, body: NewModelBody) -> Response:
+    """Create a model that begins with all that this one is: log, memory, revisions and aliases."""
+    hosts = gateway_of(request).hosts
+    content = await hosts.export_model(named_model(tenant, name))
+    view = await hosts.import_model(ModelId(tenant, body.name), content)
+    return JSONResponse(model_body(view), status_code=201)
+
+
 @router.delete("/v1/personal-models/{name}")
 async def erase_model(request: Request, tenant: Caller, name: str) -> Response:
     """Erase the model and all that its person said, after its running turn."""
@@ -100,10 +139,38 @@ def model_body(view: ModelView) -> dict[str, Any]:
     }
 
 
+def _trace_body(trace: MemoryTrace) -> dict[str, Any]:
+    """Whether the turn read the memory, and the first message of its prompt that went into it."""
+    return {"read": trace.read, "written_from": trace.written_from}
+
+
+def memory_body(memory: PersonalMemory, served: str | None) -> dict[str, Any]:
+    """``served_module`` is what the engine has now: a state of another module cannot be used with it."""
+    return {
+        "object": "personal_model.memory",
+        "id": memory.name,
+        "version": memory.version,
+        "module": memory.module,
+        "served_module": served,
+        "bytes": memory.bytes,
+        "norms": [round(norm, 6) for norm in memory.norms],
+        "writes": [
+            {
+                "position": write.position,
+                "created": write.created_ms // 1000,
+                "messages": write.messages,
+                "reply_tokens": write.reply_tokens,
+            }
+            for write in memory.writes
+        ],
+    }
+
+
 def interaction_body(turn: Interaction) -> dict[str, Any]:
     return {
         "object": "interaction",
         "position": turn.position,
+        "memory": None if turn.memory is None else _trace_body(turn.memory),
         "operation": turn.operation,
         "completion_id": turn.completion_id,
         "created": turn.created_ms // 1000,

@@ -14,6 +14,7 @@ from pydantic import (
 )
 
 from populace.actors.engine import Message, Sampling
+from populace.actors.memory import BOTH, MemoryChoice
 
 T = TypeVar("T")
 
@@ -84,6 +85,13 @@ class StreamOptions(Body):
     include_usage: bool = False
 
 
+class MemoryBody(Body):
+    """Whether the reply may come from the model's memory, and whether the memory takes this turn in."""
+
+    read: bool = True
+    write: bool = True
+
+
 class SamplingBody(Body):
     """What chat and text completions share."""
 
@@ -109,6 +117,7 @@ class SamplingBody(Body):
     n: Literal[1] | None = 1
     user: Text | None = None
     metadata: dict[str, Any] | None = None
+    memory: MemoryBody | None = None
 
     @field_validator("stream_options")
     @classmethod
@@ -120,6 +129,10 @@ class SamplingBody(Body):
         if self.stop is None:
             return ()
         return (self.stop,) if isinstance(self.stop, str) else tuple(self.stop)
+
+    @property
+    def memory_choice(self) -> MemoryChoice:
+        return BOTH if self.memory is None else MemoryChoice(self.memory.read, self.memory.write)
 
     @property
     def wants_usage(self) -> bool:
@@ -171,6 +184,12 @@ class CompletionBody(SamplingBody):
     def to_sampling(self) -> Sampling:
         # OpenAI's own default for this route is 16 tokens.
         return self.sampling(max_tokens=self.max_tokens or 16, logprobs=self.logprobs)
+
+
+class RestoreMemoryBody(Body):
+    """``POST /v1/personal-models/{name}/memory``."""
+
+    position: Annotated[int, Field(ge=0, lt=2**63)]
 
 
 class NewModelBody(Body):

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field, replace
 
-from populace.actors.host import HostLimits
+from populace.actors.host_limits import HostLimits
 from populace.actors.hosts import ModelView
 from populace.actors.turn import Interaction, ModelId, TurnRequest
 from populace.policies.log_retention import LogLimits

@@ -10,7 +10,8 @@ from typing import Any
 import ray
 
 from populace.actors.clock import Clock
-from populace.actors.host import HostLimits, ModelHost
+from populace.actors.host import ModelHost
+from populace.actors.host_limits import HostLimits
 from populace.config import quiet_environment
 from populace.directory import Directory, LocalHostClient
 from populace.host_actor import NAMESPACE, HostOptions, RayHostClient, host_name, start_hosts

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from populace.actors.errors import InvalidName
-from populace.actors.host import HostLimits, ModelHost
+from populace.actors.host import ModelHost
+from populace.actors.host_limits import HostLimits
 from populace.actors.log_compactor import TURNS_BETWEEN_LOOKS
 from populace.actors.turn import Interaction, ModelId
 from populace.directory import Directory

@@ -6,7 +6,8 @@ import pytest
 
 from populace.actors.engine import Message, Sampling
 from populace.actors.errors import EngineUnavailable, HostOverloaded, HostUnavailable, TurnExpired
-from populace.actors.host import HostLimits, ModelHost
+from populace.actors.host import ModelHost
+from populace.actors.host_limits import HostLimits
 from populace.actors.hosts import ChatRequest
 from populace.actors.personal_model import ACTIVATION_BYTES
 from populace.actors.turn import ModelId, TurnGrant

@@ -5,7 +5,8 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from populace.actors.host import HostLimits, ModelHost
+from populace.actors.host import ModelHost
+from populace.actors.host_limits import HostLimits
 from populace.actors.turn import ModelId
 from populace.config import process_environment
 from populace.storage import ledger

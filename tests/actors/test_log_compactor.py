@@ -7,7 +7,8 @@ from collections.abc import AsyncGenerator
 import pytest
 
 from populace.actors.engine import Message
-from populace.actors.host import HostLimits, ModelHost
+from populace.actors.host import ModelHost
+from populace.actors.host_limits import HostLimits
 from populace.actors.log_compactor import STEP_MAX, TURNS_BETWEEN_LOOKS
 from populace.actors.turn import ModelId, TurnGrant
 from populace.actors.turn_log import HISTORY_TURNS_MAX

@@ -1,17 +1,29 @@
 """One running Populace on the machine's best engine for all end-to-end tests."""
 
 from collections.abc import Generator
+from pathlib import Path
 
 import pytest
 
+from populace.base import prepare_base
 from populace.cluster import choose_engine
 from populace.config import Settings
 from tests.end_to_end.served import Served, serve
+from tests.memory_modules import random_module
 
 
 @pytest.fixture(scope="session")
-def served(tmp_path_factory: pytest.TempPathFactory, base_directory: object) -> Generator[Served]:
-    del base_directory  # prepared before, so that the start is not the conversion
+def memory_module(tmp_path_factory: pytest.TempPathFactory, base_directory: Path) -> Path:
+    """A module that writes, and is too weak for its states to change a greedy reply."""
+    fingerprint = prepare_base(None, Settings.from_environment().cache).fingerprint
+    path = tmp_path_factory.mktemp("memory") / "module.safetensors"
+    path.write_bytes(random_module(base_directory, fingerprint, strength=0.01).pack())
+    return path
+
+
+@pytest.fixture(scope="session")
+def served(tmp_path_factory: pytest.TempPathFactory, memory_module: Path) -> Generator[Served]:
     engine = choose_engine(Settings.from_environment())
-    with serve(tmp_path_factory.mktemp("served"), engine=engine) as running:
+    folder = tmp_path_factory.mktemp("served")
+    with serve(folder, engine=engine, memory_module=memory_module) as running:
         yield running

@@ -81,7 +81,12 @@ class Served:
 
 @contextmanager
 def serve(
-    folder: Path, *, engine: str, data: Path | None = None, module: str = "populace"
+    folder: Path,
+    *,
+    engine: str,
+    data: Path | None = None,
+    module: str = "populace",
+    memory_module: Path | None = None,
 ) -> Generator[Served]:
     """Start, wait until it is ready, and stop as Ctrl-C does; kill whatever is left.
 
@@ -90,6 +95,8 @@ def serve(
     data = data or folder / "data"
     config, log, port = folder / "config", folder / "serve.log", free_port()
     command = [sys.executable, "-m", module, "serve", "--port", str(port), "--data", str(data)]
+    if memory_module is not None:
+        command += ["--memory-module", str(memory_module)]
     with log.open("wb") as output:
         process = subprocess.Popen(
             [*command, "--engine", engine],

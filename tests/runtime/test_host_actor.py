@@ -11,7 +11,7 @@ from ray.exceptions import ActorUnavailableError
 
 from populace import host_actor
 from populace.actors.errors import HostUnavailable
-from populace.actors.host import HostLimits
+from populace.actors.host_limits import HostLimits
 from populace.actors.turn import ModelId, TurnGrant
 from populace.directory import Directory
 from populace.host_actor import CALLS_PER_MESSAGE_MAX, HostActor, RayHostClient, Waiting

@@ -8,7 +8,8 @@ from dataclasses import replace
 import pytest
 
 from populace import host_sweep
-from populace.actors.host import HostLimits, ModelHost
+from populace.actors.host import ModelHost
+from populace.actors.host_limits import HostLimits
 from populace.host_sweep import sweep
 from populace.storage.shards.ownership import stored_served_ms
 from populace.storage.store import Store

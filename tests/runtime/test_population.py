@@ -7,7 +7,7 @@ import pytest
 from populace.actors.engine import Message, Sampling
 from populace.actors.errors import InvalidRequest
 from populace.actors.turn import ModelId
-from populace.population import chat_request
+from populace.chat_request import chat_request
 
 ADA = ModelId("local", "ada")
 

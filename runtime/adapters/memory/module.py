@@ -18,13 +18,12 @@ from pydantic import TypeAdapter, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 
-from populace.actors.errors import MemoryModuleInvalid, MemoryModuleMismatch
+from populace.actors.errors import MemoryModuleInvalid
 from populace.adapters.memory.attention import AttentionLayer
+from populace.adapters.memory.header import FORMAT, METADATA_KEY, check_base, told_of
 from populace.adapters.memory.layer import LayerWidths, MemoryLayer, MemoryShape
 from populace.adapters.memory.state import StateFormat
 
-FORMAT = "populace-memory-1"
-METADATA_KEY = "populace"
 FILE_BYTES_MAX = 1024**3
 
 _shapes = TypeAdapter(MemoryShape)
@@ -67,9 +66,8 @@ class MemoryModule(torch.nn.Module):
             MemoryModuleInvalid: it is truncated, of another format, or has wrong or infinite values.
             MemoryModuleMismatch: it is for another base.
         """
-        told = _told(data)
-        if told.get("base") != base:
-            raise MemoryModuleMismatch(f"it is for the base {str(told.get('base'))[:80]}, not {base}")
+        told = told_of(data)
+        check_base(told, base)
         try:
             shape = _shapes.validate_python(told.get("shape"))
             tensors = load(data)
@@ -112,16 +110,3 @@ class MemoryModule(torch.nn.Module):
 def digest_of(data: bytes) -> str:
     """The identity of a packed module."""
     return sha256(data).hexdigest()
-
-
-def _told(data: bytes) -> dict[str, object]:
-    """Read what the file says of itself: 8 bytes of length, then a JSON header with our entry."""
-    length = int.from_bytes(data[:8], "little")
-    try:
-        header = json.loads(data[8 : 8 + length])
-        told = json.loads(header["__metadata__"][METADATA_KEY])
-    except (ValueError, RecursionError, KeyError, TypeError) as error:
-        raise MemoryModuleInvalid("it is no memory module, or truncated") from error
-    if not isinstance(told, dict) or told.get("format") != FORMAT:
-        raise MemoryModuleInvalid(f"its format is not {FORMAT}")
-    return cast("dict[str, object]", told)

@@ -1,16 +1,15 @@
-# pyright: reportUnknownMemberType=false
-# torch.frombuffer is untyped.
 """A memory state as bytes: what a personal model owns, what crosses processes, and what is stored.
 
 A header that names the memory module, and float32 values in little-endian order, [layers, states,
-rank, rank]. Nothing here runs what is in the bytes, and nothing is taken over unchecked.
+rank, rank]. Nothing here runs what is in the bytes, and nothing is taken over unchecked. No torch: who
+only shows a state does not load it.
 """
 
 import struct
-import sys
 from typing import NamedTuple, Self
 
-import torch
+import numpy as np
+import numpy.typing as npt
 
 from populace.actors.errors import MemoryStateInvalid, MemoryStateMismatch
 
@@ -22,7 +21,9 @@ VALUE_MAX = 1000.0
 that is far beyond is damaged, and what it adds to a model could reach the key-value cache as NaN, and
 by way of a block that is used again the next request in it, another person's."""
 
-assert sys.byteorder == "little", "tensors are read in the machine's own order"
+Values = npt.NDArray[np.float32]
+
+_LITTLE_ENDIAN = np.dtype("<f4")
 
 
 class StateFormat(NamedTuple):
@@ -49,18 +50,18 @@ class StateFormat(NamedTuple):
         _, module, layers, states, rank = _HEADER.unpack_from(packed)
         return cls(module.hex(), layers, states, rank)
 
-    def empty(self) -> torch.Tensor:
+    def empty(self) -> Values:
         """The state of a model that was told nothing."""
-        return torch.zeros(self.shape)
+        return np.zeros(self.shape, np.float32)
 
-    def pack(self, state_LNRR: torch.Tensor) -> bytes:
+    def pack(self, state_LNRR: Values) -> bytes:
         """Encode. Raises ``MemoryStateInvalid`` if a value is not a number, or too large."""
         assert state_LNRR.shape == self.shape, state_LNRR.shape
         _check(state_LNRR)
         header = _HEADER.pack(_MAGIC, bytes.fromhex(self.module), self.layers, self.states, self.rank)
-        return header + state_LNRR.float().contiguous().cpu().numpy().tobytes()
+        return header + state_LNRR.astype(_LITTLE_ENDIAN).tobytes()
 
-    def unpack(self, packed: bytes) -> torch.Tensor:
+    def unpack(self, packed: bytes) -> Values:
         """Decode a state of this format.
 
         Raises:
@@ -74,13 +75,13 @@ class StateFormat(NamedTuple):
             )
         if len(packed) != self.packed_bytes:
             raise MemoryStateInvalid(f"it has {len(packed)} bytes and should have {self.packed_bytes}")
-        values = torch.frombuffer(bytearray(packed), dtype=torch.float32, offset=_HEADER.size)
+        values = np.frombuffer(packed, _LITTLE_ENDIAN, offset=_HEADER.size).astype(np.float32)
         _check(values)
-        return values.view(self.shape)
+        return values.reshape(self.shape)
 
 
-def _check(values: torch.Tensor) -> None:
-    if not bool(torch.isfinite(values).all()):
+def _check(values: Values) -> None:
+    if not np.isfinite(values).all():
         raise MemoryStateInvalid("it holds NaN or infinity")
-    if bool((values.abs() > VALUE_MAX).any()):
+    if (np.abs(values) > VALUE_MAX).any():
         raise MemoryStateInvalid(f"it holds values beyond {VALUE_MAX:g}")

@@ -24,12 +24,10 @@ from populace.actors.engine import (
     joined,
 )
 from populace.actors.errors import MemoryStateInvalid, MemoryStateMismatch
-from populace.adapters.base_modules import read_base_modules
-from populace.adapters.memory.attention import attention_layers
 from populace.adapters.memory.layer import MemoryShape
-from populace.adapters.memory.module import MemoryModule
 from populace.adapters.memory.state import StateFormat
 from populace.engines.torch_engine import TorchEngine
+from tests.memory_modules import random_module
 
 pytestmark = [pytest.mark.engine, pytest.mark.asyncio(loop_scope="module")]
 
@@ -38,20 +36,6 @@ GREEDY = Sampling(max_tokens=16, temperature=0.0)
 TELL = (Message("user", "My city is Lisbon and my dog is called Bruno."),)
 ASK = (Message("user", "What is my city?"),)
 STATE_TOLERANCE = 1e-4
-
-
-def random_module(base_directory: Path, shape: MemoryShape, seed: int) -> MemoryModule:
-    """A module whose states change what the model says, but do not drown it."""
-    layers = attention_layers(read_base_modules(base_directory))
-    module = MemoryModule(shape, tuple(one.widths for one in layers), "fingerprint")
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for name, parameter in module.named_parameters():
-            scale = 0.15 if "delta" in name else 0.05
-            parameter.copy_(scale * torch.randn(parameter.shape, generator=generator))
-            if name.endswith("rate_bias"):
-                parameter.fill_(-2.0)
-    return module
 
 
 @pytest.fixture(scope="module", params=["TSW", "MSW", "SSW"])
@@ -64,7 +48,7 @@ def module_file(
         "SSW": MemoryShape(writes="message"),
     }
     path = tmp_path_factory.mktemp("memory") / "module.safetensors"
-    path.write_bytes(random_module(base_directory, shapes[request.param], seed=7).pack())
+    path.write_bytes(random_module(base_directory, "fingerprint", shapes[request.param]).pack())
     return path
 
 
@@ -112,7 +96,7 @@ async def turn(
 
 def values(packed: bytes | None) -> torch.Tensor:
     assert packed is not None
-    return StateFormat.of(packed).unpack(packed)
+    return torch.tensor(StateFormat.of(packed).unpack(packed))
 
 
 async def test_a_written_state_is_the_same_in_both_engines(engines: dict[str, OwnedEngine]) -> None:
@@ -294,7 +278,7 @@ async def test_a_state_that_could_poison_the_cache_is_refused(
 
 
 async def test_a_reply_that_leaves_a_damaged_state_fails(base_directory: Path, tmp_path: Path) -> None:
-    module = random_module(base_directory, MemoryShape(), seed=7)
+    module = random_module(base_directory, "fingerprint")
     with torch.no_grad():
         module.layer(12).value.mul_(1e6)
     path = tmp_path / "module.safetensors"

@@ -11,8 +11,9 @@ from safetensors.torch import load, save
 from populace.actors.errors import MemoryModuleInvalid, MemoryModuleMismatch
 from populace.adapters.base_modules import BaseModules, LinearShape
 from populace.adapters.memory.attention import AttentionLayer, attention_layers
+from populace.adapters.memory.header import FORMAT
 from populace.adapters.memory.layer import LayerWidths, MemoryShape
-from populace.adapters.memory.module import FORMAT, MemoryModule, digest_of
+from populace.adapters.memory.module import MemoryModule, digest_of
 
 BASE = "base-1"
 WIDTHS = LayerWidths(hidden=6, query=8)

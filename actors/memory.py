@@ -1,0 +1,95 @@
+"""What a personal model keeps of its δ-mem from turn to turn, and what a turn does with it.
+
+A fold over the interaction log: each turn takes the memory that the one before left, reads it while it
+generates, and leaves the next. The state itself is the engine's business; here it is bytes.
+"""
+
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, Self
+
+from populace.actors.engine import MemoryUse, Message
+from populace.actors.errors import MemoryStateInvalid
+from populace.policies.ingestion import DIGEST_BYTES, first_new, turn_digest, with_turn
+
+_HEADER = struct.Struct("<4sI")
+_MAGIC = b"PMM1"
+
+
+class MemoryChoice(NamedTuple):
+    """Whether a turn reads the memory, and whether it writes what is new in it."""
+
+    read: bool = True
+    write: bool = True
+
+
+BOTH = MemoryChoice()
+
+
+class MemoryTrace(NamedTuple):
+    """What a turn did with the memory, as the log holds it: enough to do it again.
+
+    ``written_from`` is the first message of the prompt, history included, that was written; None if
+    none was. ``reply_ids`` are the reply's tokens, then.
+    """
+
+    read: bool
+    written_from: int | None
+    reply_ids: tuple[int, ...] = ()
+
+
+class MemoryOutcome(NamedTuple):
+    """What a turn leaves: the packed ``Memory`` to store, and the trace for the log."""
+
+    payload: bytes
+    trace: MemoryTrace
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """An engine's state (None: empty), and the digests of the latest turns, oldest first.
+
+    The digests are of all turns, also of those that did not write: they were not to be written later.
+    """
+
+    state: bytes | None = None
+    turns: tuple[bytes, ...] = ()
+
+    @classmethod
+    def unpack(cls, payload: bytes | None) -> Self:
+        """Decode what ``pack`` gave; None is the memory of a model without turns.
+
+        Raises:
+            MemoryStateInvalid: it is damaged.
+        """
+        if payload is None:
+            return cls()
+        if len(payload) < _HEADER.size:
+            raise MemoryStateInvalid("it is truncated")
+        magic, length = _HEADER.unpack_from(payload)
+        digests = payload[_HEADER.size + length :]
+        if magic != _MAGIC or _HEADER.size + length > len(payload) or len(digests) % DIGEST_BYTES:
+            raise MemoryStateInvalid("it is damaged")
+        state = payload[_HEADER.size : _HEADER.size + length] or None
+        turns = (digests[start : start + DIGEST_BYTES] for start in range(0, len(digests), DIGEST_BYTES))
+        return cls(state, tuple(turns))
+
+    def pack(self) -> bytes:
+        state = self.state or b""
+        return _HEADER.pack(_MAGIC, len(state)) + state + b"".join(self.turns)
+
+    def use(self, choice: MemoryChoice, messages: Sequence[Message], *, earlier: int) -> MemoryUse | None:
+        """Say what a turn does with it; the first ``earlier`` messages are from the model's own log.
+
+        None if the turn neither reads nor writes.
+        """
+        if not (choice.read or choice.write):
+            return None
+        new_from = max(earlier, first_new(messages, frozenset(self.turns)))
+        return MemoryUse(self.state, choice.read, new_from if choice.write else None)
+
+    def after(self, messages: Sequence[Message], reply: str, state: bytes | None) -> Self:
+        """The memory after a turn that left ``state``; None: it did not write."""
+        digest = turn_digest(messages, reply)
+        return type(self)(state if state is not None else self.state, with_turn(self.turns, digest))

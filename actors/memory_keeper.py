@@ -1,0 +1,206 @@
+"""The memory as what it is, a fold over the log: read as of any position, and set back to one."""
+
+import asyncio
+import hashlib
+from collections.abc import Callable, Sequence
+from contextlib import aclosing
+from typing import NamedTuple
+
+from populace.actors.engine import AdapterRef, Engine, GenerateRequest, MemoryUse, Message, Prompt, Sampling
+from populace.actors.errors import EngineUnavailable, InvalidRequest
+from populace.actors.hosts import MemoryView, MemoryWrite
+from populace.actors.memory import Memory, MemoryOutcome, MemoryTrace
+from populace.actors.owned_shards import OwnedShards
+from populace.actors.personal_model import BASE_REVISION
+from populace.actors.turn import Interaction, ModelId, Reply, TurnGrant, TurnRequest
+from populace.actors.turn_director import TurnHost, completion_id
+from populace.actors.turn_log import HISTORY_TURNS_MAX
+from populace.storage import ledger, log
+from populace.storage.errors import ModelNotFound
+from populace.storage.ledger import StoredModel
+from populace.storage.records import InteractionRecord
+
+MEMORY_ROLE = "memory"
+"""The role of the one message of a turn that set the memory back; its content is the position."""
+
+RAW_ROLE = "text"
+
+WRITES_SHOWN_MAX = 32
+
+
+class _Stretch(NamedTuple):
+    """What is between a stored memory and a wanted position.
+
+    ``records`` begin with up to ``HISTORY_TURNS_MAX`` from before ``start``: the histories of the first
+    turns. ``versions`` has the memory's version before each position of the stretch, and after the last.
+    """
+
+    memory: Memory
+    start: int
+    records: dict[int, InteractionRecord]
+    versions: list[int]
+
+
+class MemoryKeeper:
+    """Reads the memories of a host's models. Replays take an engine and as long as the turns took to read."""
+
+    def __init__(
+        self,
+        shards: OwnedShards,
+        shard_of: Callable[[ModelId], int],
+        adapter_of: Callable[[str], AdapterRef],
+        engine: Engine | None,
+    ) -> None:
+        self._shards = shards
+        self._shard_of = shard_of
+        self._adapter_of = adapter_of
+        self._engine = engine
+
+    async def show(self, model: ModelId, position: int | None) -> MemoryView:
+        """Read the memory after ``[0, position)``, None for now, with the newest writes before it."""
+        with self._shards.read(self._shard_of(model)) as transaction:
+            stored = _stored(ledger.read_model(transaction, *model), model)
+            end = stored.head.log_position if position is None else position
+            start = max(0, end - WRITES_SHOWN_MAX)
+            records = (
+                ledger.read_log(transaction, *model, start=start, limit=end - start) if end > start else ()
+            )
+        version = stored.head.memory_version if position is None else self._stretch(model, end).versions[-1]
+        memory = await self.at(model, end)
+        return MemoryView(model, version, memory.state, _writes(records))
+
+    async def at(self, model: ModelId, position: int) -> Memory:
+        """Compute the memory after ``[0, position)`` from the nearest stored one before.
+
+        Replies are said again and not chosen, so it is what the turns left: to the bit on the reference
+        engine, alone in its batch, and up to rounding otherwise.
+
+        Raises:
+            InvalidRequest: the log does not reach there, or what it needs was compacted.
+            MemoryStateMismatch: the stored memory is another module's.
+        """
+        stretch = self._stretch(model, position)
+        memory = stretch.memory
+        for index, place in enumerate(range(stretch.start, position)):
+            if stretch.versions[index] != stretch.versions[index + 1]:
+                memory = await self._after(model, memory, stretch.records, place)
+        return memory
+
+    async def restore(self, host: TurnHost, model: ModelId, position: int, operation: str) -> Interaction:
+        """Set the memory back to what it was after ``[0, position)``, as a turn of the log."""
+        digest = hashlib.sha256(f"restore {position}".encode()).digest()
+        turn = await host.begin_turn(TurnRequest(model, operation, digest))
+        if isinstance(turn, Interaction):
+            return turn
+        try:
+            memory = await self.at(model, position)
+            return await host.finish_turn(turn, _restoring_reply(turn, memory, position))
+        except BaseException:
+            await asyncio.shield(host.abandon_turn(turn, "the memory was not set back"))
+            raise
+
+    def _stretch(self, model: ModelId, position: int) -> _Stretch:
+        with self._shards.read(self._shard_of(model)) as transaction:
+            stored = _stored(ledger.read_model(transaction, *model), model)
+            head = stored.head
+            if not head.log_start <= position <= head.log_position:
+                kept = f"the log is kept from {head.log_start} to {head.log_position}"
+                raise InvalidRequest(f"There is no memory of position {position}: {kept}.", "position")
+            start, record = log.stored_memory(transaction, stored, position)
+            first = max(head.log_start, start - HISTORY_TURNS_MAX)
+            count = position + 1 - first
+            records = ledger.read_log(transaction, *model, start=first, limit=count) if count > 0 else ()
+        by_position = {one.position: one for one in records}
+        versions = [
+            by_position[place].memory_version if place in by_position else head.memory_version
+            for place in range(start, position + 1)
+        ]
+        payload = None if record is None else record.payload
+        return _Stretch(Memory.unpack(payload), start, by_position, versions)
+
+    async def _after(
+        self, model: ModelId, memory: Memory, records: dict[int, InteractionRecord], place: int
+    ) -> Memory:
+        record = records[place]
+        if record.messages[0][0] == MEMORY_ROLE:
+            return await self.at(model, int(record.messages[0][1]))
+        messages = (*_history(records, place), *(Message(*one) for one in record.messages))
+        state = None
+        if record.memory_from is not None:
+            state = await self._said_again(record, messages, memory)
+        return memory.after(messages, record.reply, state)
+
+    async def _said_again(
+        self, record: InteractionRecord, messages: Sequence[Message], memory: Memory
+    ) -> bytes | None:
+        if self._engine is None:
+            raise EngineUnavailable("this host was started without one, and a replay takes one")
+        if record.base != self._engine.base.fingerprint:
+            raise InvalidRequest(f"Turn {record.position} was made with another base.", "position")
+        is_raw = record.messages[0][0] == RAW_ROLE
+        prompt: Prompt = record.messages[0][1] if is_raw else tuple(messages)
+        request = GenerateRequest(
+            request_id=f"replay-{record.completion_id}",
+            prompt=prompt,
+            sampling=Sampling(temperature=0.0),
+            adapter=None if record.revision == BASE_REVISION else self._adapter_of(record.revision),
+            stream=False,
+            memory=MemoryUse(memory.state, record.memory_read, record.memory_from),
+            reply_ids=record.reply_ids,
+        )
+        state: bytes | None = None
+        async with aclosing(self._engine.generate(request)) as deltas:
+            async for delta in deltas:
+                state = delta.memory
+        return state
+
+
+def _stored(found: StoredModel | None, model: ModelId) -> StoredModel:
+    if found is None:
+        raise ModelNotFound(model.name)
+    return found
+
+
+def _history(records: dict[int, InteractionRecord], place: int) -> list[Message]:
+    """The earlier turns that the model read before this one's messages. Raises ``InvalidRequest`` if gone."""
+    record = records[place]
+    wanted: list[InteractionRecord] = []
+    for earlier in range(place - 1, place - HISTORY_TURNS_MAX - 1, -1):
+        if len(wanted) == record.history_turns:
+            break
+        other = records.get(earlier)
+        if other is not None and other.conversation == record.conversation:
+            wanted.append(other)
+    if len(wanted) < record.history_turns:
+        raise InvalidRequest(f"What turn {place} had before it was compacted.", "position")
+    return [
+        message
+        for other in reversed(wanted)
+        for message in (*(Message(*one) for one in other.messages), Message("assistant", other.reply))
+    ]
+
+
+def _restoring_reply(turn: TurnGrant, memory: Memory, position: int) -> Reply:
+    return Reply(
+        messages=(Message(MEMORY_ROLE, str(position)),),
+        text="",
+        finish_reason="stop",
+        prompt_tokens=0,
+        completion_tokens=0,
+        completion_id=completion_id(turn),
+        memory=MemoryOutcome(memory.pack(), MemoryTrace(read=False, written_from=None)),
+    )
+
+
+def _writes(records: Sequence[InteractionRecord]) -> tuple[MemoryWrite, ...]:
+    """List what the turns wrote, newest first. Of a turn with a history only its own messages count."""
+    return tuple(
+        MemoryWrite(
+            position=record.position,
+            created_ms=record.created_ms,
+            messages=len(record.messages) - (record.memory_from if record.conversation is None else 0),
+            reply_tokens=len(record.reply_ids),
+        )
+        for record in reversed(records)
+        if record.memory_from is not None
+    )

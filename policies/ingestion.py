@@ -1,0 +1,53 @@
+"""Which messages of a prompt a model has taken into its memory before.
+
+Clients send a conversation whole, again and again, shortened, edited or continued elsewhere; none of
+them says what is new. A model therefore keeps the digests of its latest turns, and what comes after the
+last turn that it knows is new.
+"""
+
+import hashlib
+from collections.abc import Container, Sequence
+
+DIGEST_BYTES = 8
+"""Two of a model's few hundred turns are confused once in 10^14."""
+
+TURNS_KNOWN_MAX = 512
+"""A conversation that goes on after so many turns in others is taken for a new one."""
+
+RoleAndContent = tuple[str, str]
+
+
+def turn_digest(messages: Sequence[RoleAndContent], reply: str) -> bytes:
+    """Digest what a turn added: the messages after the last reply before, and its own reply.
+
+    System messages are left out, since clients write the date and much else into them, and so is the
+    white space around a message, which clients change.
+    """
+    digest = hashlib.blake2b(digest_size=DIGEST_BYTES)
+    spoken = [*(content for role, content in messages[_turn_start(messages) :] if role != "system"), reply]
+    for content in spoken:
+        encoded = content.strip().encode()
+        digest.update(len(encoded).to_bytes(4, "big") + encoded)
+    return digest.digest()
+
+
+def first_new(messages: Sequence[RoleAndContent], known: Container[bytes]) -> int:
+    """Return the index of the first message after the last turn that is ``known``; 0 if none is.
+
+    The messages after the last reply are always new: who says something twice means it twice.
+    """
+    for index in reversed(range(len(messages))):
+        role, content = messages[index]
+        if role == "assistant" and turn_digest(messages[:index], content) in known:
+            return index + 1
+    return 0
+
+
+def with_turn(known: Sequence[bytes], digest: bytes) -> tuple[bytes, ...]:
+    """Add a turn; the oldest ones are forgotten."""
+    return (*(one for one in known if one != digest), digest)[-TURNS_KNOWN_MAX:]
+
+
+def _turn_start(messages: Sequence[RoleAndContent]) -> int:
+    replies = [index for index, (role, _) in enumerate(messages) if role == "assistant"]
+    return replies[-1] + 1 if replies else 0

@@ -1,0 +1,83 @@
+"""From what a caller of the Python face says to the request of one turn."""
+
+import hashlib
+import json
+import secrets
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from populace.actors.engine import Message, Sampling
+from populace.actors.errors import InvalidRequest
+from populace.actors.hosts import ChatRequest
+from populace.actors.memory import MemoryChoice
+from populace.actors.turn import ModelId, TurnRequest
+
+DEFAULT_CONVERSATION = "main"
+REPLY_TOKENS_DEFAULT = 256
+"""``chat`` answers are for reading; ask for more with ``max_tokens``."""
+
+MessageLike = Message | Mapping[str, str]
+
+
+def chat_request(
+    model: ModelId,
+    message: str | Sequence[MessageLike],
+    *,
+    conversation: str | None = DEFAULT_CONVERSATION,
+    alias: str = "latest",
+    operation: str | None = None,
+    turn_seconds_max: float = 120.0,
+    max_tokens: int | None = REPLY_TOKENS_DEFAULT,
+    memory: Mapping[str, Any] | None = None,
+    **sampling: Any,
+) -> ChatRequest:
+    """Build the request of one turn. Raises ``InvalidRequest`` for input of the wrong shape."""
+    if isinstance(message, str):
+        messages: tuple[Message, ...] = (Message("user", message),)
+    else:
+        messages = tuple(_message(one) for one in message)
+        conversation = None
+    if not messages or not any(one.content for one in messages):
+        raise InvalidRequest("There is nothing to answer: the message is empty.", "message")
+    if operation is not None and not operation.strip():
+        raise InvalidRequest("An operation id must not be empty.", "operation")
+    _check_unicode([operation or "", conversation or "", *(part for one in messages for part in one)])
+    try:
+        chosen = Sampling(max_tokens=max_tokens, **sampling)
+    except TypeError as error:
+        raise InvalidRequest(f"Unknown option: {error}", None) from None
+    choice = _memory_choice(memory or {})
+    parts = [messages, conversation, alias, repr(chosen), *([] if memory is None else [choice])]
+    shaping = json.dumps(parts).encode()
+    turn = TurnRequest(
+        model=model,
+        operation=f"auto-{secrets.token_hex(16)}" if operation is None else f"key-{operation}",
+        body_hash=hashlib.sha256(shaping).digest(),
+        alias=alias,
+        history_of=conversation,
+        turn_seconds_max=turn_seconds_max,
+    )
+    return ChatRequest(turn, messages, chosen, memory=choice)
+
+
+def _check_unicode(texts: Sequence[str]) -> None:
+    try:
+        "".join(texts).encode()
+    except UnicodeEncodeError as error:
+        raise InvalidRequest(f"The text is not valid Unicode: {error.reason}.", "message") from None
+
+
+def _memory_choice(told: Mapping[str, Any]) -> MemoryChoice:
+    unknown = told.keys() - set(MemoryChoice._fields)
+    if unknown or not all(isinstance(value, bool) for value in told.values()):
+        raise InvalidRequest('memory must be like {"read": True, "write": False}.', "memory")
+    return MemoryChoice(**told)
+
+
+def _message(one: MessageLike) -> Message:
+    if isinstance(one, Message):
+        return one
+    try:
+        return Message(one["role"], one["content"])
+    except (KeyError, TypeError):
+        raise InvalidRequest("A message needs a `role` and a `content`.", "messages") from None

@@ -1,0 +1,58 @@
+"""``populace model memory``: what a model remembers."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from populace.cli.console import named_errors, out, print_json
+from populace.cli.gateway_client import GatewayClient, model_path
+from populace.config import Settings
+
+EXAMPLES = """Examples:
+
+populace model memory ada
+
+populace model memory ada --picture ada.svg
+"""
+
+BAR_WIDTH = 40
+
+
+def memory(
+    name: Annotated[str, typer.Argument(help="The model's name.")],
+    picture: Annotated[
+        Path | None, typer.Option(help="Write a picture of the state to this SVG file.", dir_okay=False)
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Show what a model remembers: how much each layer holds, and the newest writes."""
+    with named_errors(), GatewayClient.of_settings(Settings.from_environment()) as client:
+        body = client.request("GET", model_path(name, "/memory"))
+        if picture is not None:
+            picture.write_text(client.text(model_path(name, "/memory/picture")), encoding="utf-8")
+        print_json(body) if as_json else _print_memory(body)
+        if picture is not None and not as_json:
+            out.print(f"The picture is in {picture}.", highlight=False)
+
+
+def _print_memory(body: dict[str, Any]) -> None:
+    if body["module"] is None:
+        out.print(f"[bold]{body['id']}[/] has written nothing into its memory yet.")
+        return
+    out.print(
+        f"[bold]{body['id']}[/]: {body['version']} turns went through its memory of {body['bytes']} bytes."
+    )
+    if body["module"] != body["served_module"]:
+        out.print("[yellow]Another memory module is served now: this state cannot be used with it.[/]")
+    strongest = max(body["norms"]) or 1.0
+    for layer, norm in enumerate(body["norms"]):
+        bar = "█" * round(BAR_WIDTH * norm / strongest)
+        out.print(f"  layer {layer:>2}  {norm:6.2f}  {bar}", highlight=False)
+    table = Table("turn", "when", "messages written", "reply tokens")
+    for write in body["writes"]:
+        when = datetime.fromtimestamp(write["created"], UTC).astimezone().strftime("%Y-%m-%d %H:%M")
+        table.add_row(str(write["position"]), when, str(write["messages"]), str(write["reply_tokens"]))
+    out.print(table)

@@ -1,0 +1,115 @@
+"""A memory state for people: how much each layer holds, and a picture of all of it."""
+
+from dataclasses import dataclass
+from html import escape
+
+import numpy as np
+
+from populace.actors.hosts import MemoryView, MemoryWrite
+from populace.adapters.memory.state import StateFormat, Values
+
+CELL = 7
+GAP = 14
+TILES_PER_ROW = 10
+MARGIN = 20
+HEAD = 44
+
+
+@dataclass(frozen=True, slots=True)
+class PersonalMemory:
+    """What a personal model remembers, as of one turn.
+
+    ``version`` counts the turns that went through the memory; ``module`` is the digest of the memory
+    module that wrote the ``state`` [layers, states, rank, rank]; both are None if nothing was ever written.
+    """
+
+    name: str
+    version: int
+    module: str | None
+    state: Values | None
+    writes: tuple[MemoryWrite, ...]
+
+    @classmethod
+    def of(cls, view: MemoryView) -> "PersonalMemory":
+        """Decode. Raises ``MemoryStateInvalid`` for a damaged state."""
+        if view.state is None:
+            return cls(view.model.name, view.version, None, None, view.writes)
+        told = StateFormat.of(view.state)
+        return cls(view.model.name, view.version, told.module, told.unpack(view.state), view.writes)
+
+    @property
+    def norms(self) -> tuple[float, ...]:
+        """The Frobenius norm of each layer's state, first layer first; empty if nothing was written."""
+        if self.state is None:
+            return ()
+        return tuple(float(norm) for norm in np.linalg.norm(self.state.reshape(len(self.state), -1), axis=1))
+
+    @property
+    def bytes(self) -> int:
+        return 0 if self.state is None else self.state.nbytes
+
+    def picture(self) -> str:
+        """Draw the state as SVG: a tile for each layer, a square for each value, with the layer's norm."""
+        tiles = np.zeros((0, 1, 1), np.float32) if self.state is None else _tiles(self.state)
+        strongest = float(np.abs(tiles).max()) if tiles.size else 0.0
+        height, width = tiles.shape[1] * CELL, tiles.shape[2] * CELL
+        rows = -(-len(tiles) // TILES_PER_ROW)
+        full_width = max(480, 2 * MARGIN + TILES_PER_ROW * (width + GAP) - GAP)
+        full_height = HEAD + rows * (height + GAP + 14) + MARGIN
+        drawn = [
+            _tile(
+                tile,
+                strongest,
+                MARGIN + index % TILES_PER_ROW * (width + GAP),
+                HEAD + index // TILES_PER_ROW * (height + GAP + 14),
+                f"{index}: {self.norms[index]:.2f}",
+            )
+            for index, tile in enumerate(tiles)
+        ]
+        title = f"Memory of {self.name} after {self.version} turns"
+        legend = (
+            f"each tile a layer (number: norm); blue -{strongest:.2g}, white 0, red {strongest:.2g}"
+            if len(tiles)
+            else "nothing was written yet"
+        )
+        return (
+            f'<svg xmlns="http://www.w3.org/2000/svg" width="{full_width}" height="{full_height}" '
+            'font-family="sans-serif">'
+            f'<rect width="100%" height="100%" fill="#ffffff"/>'
+            f'<text x="{MARGIN}" y="18" font-size="14" fill="#222222">{escape(title)}</text>'
+            f'<text x="{MARGIN}" y="34" font-size="10" fill="#666666">{legend}</text>'
+            + "".join(drawn)
+            + "</svg>\n"
+        )
+
+    def _repr_svg_(self) -> str:
+        """Shown by notebooks."""
+        return self.picture()
+
+
+def _tiles(state_LNRR: Values) -> Values:
+    """The parallel states of a layer beside each other [layers, rank, states x rank]."""
+    layers, states, rank, _ = state_LNRR.shape
+    return state_LNRR.transpose(0, 2, 1, 3).reshape(layers, rank, states * rank)
+
+
+def _tile(tile: Values, strongest: float, left: int, top: int, label: str) -> str:
+    squares = [
+        f'<rect x="{left + column * CELL}" y="{top + row * CELL}" width="{CELL}" height="{CELL}" '
+        f'fill="{_colour(float(value) / strongest if strongest else 0.0)}"/>'
+        for row, values in enumerate(tile)
+        for column, value in enumerate(values)
+    ]
+    bottom = top + tile.shape[0] * CELL
+    text = f'<text x="{left}" y="{bottom + 10}" font-size="9" fill="#444444">{label}</text>'
+    frame = (
+        f'<rect x="{left}" y="{top}" width="{tile.shape[1] * CELL}" height="{tile.shape[0] * CELL}" '
+        'fill="none" stroke="#cccccc"/>'
+    )
+    return "".join(squares) + frame + text
+
+
+def _colour(share: float) -> str:
+    """From blue at -1 over white at 0 to red at 1."""
+    other = round(255 * (1 - min(abs(share), 1.0)))
+    return f"#ff{other:02x}{other:02x}" if share >= 0 else f"#{other:02x}{other:02x}ff"

@@ -1,0 +1,309 @@
+"""A personal model's memory is a fold over its log: each turn goes in once, whatever its client sends."""
+
+import hashlib
+from collections.abc import AsyncGenerator, Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from populace.actors.engine import Delta, GenerateRequest, Message, Sampling
+from populace.actors.errors import InvalidRequest, MemoryStateInvalid
+from populace.actors.host import ModelHost
+from populace.actors.host_limits import HostLimits
+from populace.actors.hosts import ChatRequest
+from populace.actors.log_compactor import TURNS_BETWEEN_LOOKS
+from populace.actors.memory import Memory, MemoryChoice
+from populace.actors.turn import Interaction, ModelId, TurnRequest
+from populace.actors.turn_log import MEMORY_KEPT_EVERY
+from populace.policies.log_retention import LogLimits
+from populace.storage.store import Store
+from tests.actors.fakes import BASE, FakeClock, ScriptedEngine
+from tests.actors.turns import wait_until
+
+ADA = ModelId("acme", "ada")
+
+TURNS = 3 * TURNS_BETWEEN_LOOKS
+"""The last look at the log comes with the last turn."""
+
+NOBODY_READS = MemoryChoice(read=False)
+
+
+def folded(state: bytes | None, messages: list[str], reply_ids: tuple[int, ...]) -> bytes:
+    """What the scripted engine's memory is: a digest of everything that was written, in order."""
+    return hashlib.sha256((state or b"") + repr((messages, reply_ids)).encode()).digest()
+
+
+async def remembering(request: GenerateRequest) -> AsyncGenerator[Delta, None]:
+    """Reply with how many messages there are; said again, with what was said."""
+    prompt = request.prompt
+    contents = [prompt] if isinstance(prompt, str) else [m.content for m in prompt if isinstance(m, Message)]
+    reply = f"reply to {len(contents)}"
+    ids = request.reply_ids or tuple(map(ord, reply))
+    state: bytes | None = None
+    if request.memory is not None and request.memory.new_from is not None:
+        state = folded(request.memory.state, contents[request.memory.new_from :], ids)
+        if "poison" in contents[-1]:
+            raise MemoryStateInvalid("the reply left NaN or infinity in it")
+    yield Delta("".join(map(chr, ids)), ids, 7, finish_reason="stop", memory=state)
+
+
+def engine() -> ScriptedEngine:
+    one = ScriptedEngine(remembering)
+    one.base = BASE._replace(memory_module="m" * 64)
+    return one
+
+
+class Person:
+    """Talks to ada in one conversation as a client does that keeps the history itself."""
+
+    def __init__(self, host: ModelHost) -> None:
+        self.host = host
+        self.history: tuple[Message, ...] = ()
+
+    async def say(self, text: str, memory: MemoryChoice | None = None) -> Interaction:
+        self.history = (*self.history, Message("user", text))
+        turn = await self.host.chat(chat(self.history, memory=memory))
+        self.history = (*self.history, Message("assistant", turn.reply))
+        return turn
+
+
+_operations = iter(range(10**6))
+
+
+def chat(
+    messages: tuple[Message, ...], *, memory: MemoryChoice | None = None, conversation: str | None = None
+) -> ChatRequest:
+    operation = f"op-{next(_operations)}"
+    turn = TurnRequest(ADA, operation, operation.encode(), history_of=conversation)
+    return ChatRequest(turn, messages, Sampling(), memory=memory or MemoryChoice())
+
+
+@pytest.fixture
+def open_host(tmp_path: Path, clock: FakeClock) -> Callable[..., ModelHost]:
+    store = Store.create_or_open(tmp_path / "store", 1)
+
+    def open_host(**limits: object) -> ModelHost:
+        bounds = replace(HostLimits(), **limits)  # type: ignore[arg-type]
+        return ModelHost(
+            "host", store, [0], base=BASE.fingerprint, clock=clock, engine=engine(), limits=bounds
+        )
+
+    return open_host
+
+
+@pytest.fixture
+async def host(open_host: Callable[..., ModelHost]) -> AsyncGenerator[ModelHost]:
+    host = open_host()
+    await host.create_model(ADA)
+    yield host
+    host.check_integrity()
+    host.close()
+
+
+async def state_of(host: ModelHost, position: int | None = None) -> bytes | None:
+    return (await host.show_memory(ADA, position)).state
+
+
+def ids(turn: Interaction) -> tuple[int, ...]:
+    return tuple(map(ord, turn.reply))
+
+
+async def test_a_turn_leaves_its_new_messages_and_its_reply_in_the_memory(host: ModelHost) -> None:
+    first = await Person(host).say("hello")
+
+    view = await host.show_memory(ADA)
+    assert view.state == folded(None, ["hello"], ids(first))
+    assert view.version == 1
+    assert [(write.position, write.messages) for write in view.writes] == [(0, 1)]
+
+
+async def test_a_history_that_is_sent_again_goes_in_once(host: ModelHost) -> None:
+    person = Person(host)
+    turns = [await person.say(text) for text in ("one", "two", "three")]
+
+    expected: bytes | None = None
+    for text, turn in zip(("one", "two", "three"), turns, strict=True):
+        expected = folded(expected, [text], ids(turn))
+    assert await state_of(host) == expected
+    assert [turn.memory.written_from for turn in turns if turn.memory] == [0, 2, 4]
+
+
+async def test_several_conversations_go_into_one_memory_in_the_order_of_their_turns(host: ModelHost) -> None:
+    morning, evening = Person(host), Person(host)
+    order = [(morning, "a"), (evening, "b"), (morning, "c"), (evening, "d")]
+
+    expected: bytes | None = None
+    for person, text in order:
+        expected = folded(expected, [text], ids(await person.say(text)))
+    assert await state_of(host) == expected
+
+
+async def test_a_conversation_that_the_model_keeps_goes_in_once_too(host: ModelHost) -> None:
+    expected: bytes | None = None
+    for text in ("one", "two"):
+        turn = await host.chat(chat((Message("user", text),), conversation="main"))
+        expected = folded(expected, [text], ids(turn))
+    assert turn.reply == "reply to 3"
+    assert await state_of(host) == expected
+
+
+async def test_a_turn_that_does_not_write_is_not_written_later(host: ModelHost) -> None:
+    person = Person(host)
+    first = await person.say("one")
+    before = await state_of(host)
+    secret = await person.say("a secret", MemoryChoice(write=False))
+
+    assert secret.memory is not None
+    assert secret.memory.written_from is None
+    assert await state_of(host) == before == folded(None, ["one"], ids(first))
+
+    third = await person.say("three")
+    assert await state_of(host) == folded(before, ["three"], ids(third))
+
+
+async def test_a_turn_may_write_without_reading(host: ModelHost) -> None:
+    turn = await Person(host).say("one", NOBODY_READS)
+
+    assert turn.memory is not None
+    assert not turn.memory.read
+    assert await state_of(host) == folded(None, ["one"], ids(turn))
+
+
+async def test_a_turn_whose_state_is_refused_leaves_the_old_one(host: ModelHost) -> None:
+    person = Person(host)
+    await person.say("one")
+    before = await host.show_memory(ADA)
+
+    with pytest.raises(MemoryStateInvalid):
+        await person.say("poison")
+
+    assert await host.show_memory(ADA) == before
+    assert (await host.show_model(ADA)).log_position == 1
+
+
+async def test_the_memory_outlives_passivation_and_a_restart(
+    host: ModelHost, open_host: Callable[..., ModelHost]
+) -> None:
+    await Person(host).say("one")
+    before = await host.show_memory(ADA)
+    host.close()
+
+    again = open_host()
+    try:
+        assert await again.show_memory(ADA) == before
+        turn = await Person(again).say("two")
+        assert await state_of(again) == folded(before.state, ["two"], ids(turn))
+    finally:
+        again.close()
+
+
+async def test_every_position_of_the_log_has_the_memory_that_it_had(host: ModelHost) -> None:
+    person = Person(host)
+    states = [await state_of(host)]
+    for number in range(MEMORY_KEPT_EVERY + 9):
+        choice = MemoryChoice(write=number % 5 != 3)
+        await person.say(f"turn {number}", choice)
+        states.append(await state_of(host))
+        if number % 7 == 6:
+            person.history = ()  # another conversation
+
+    for position in (
+        0,
+        1,
+        17,
+        MEMORY_KEPT_EVERY - 1,
+        MEMORY_KEPT_EVERY,
+        MEMORY_KEPT_EVERY + 8,
+        len(states) - 1,
+    ):
+        assert await state_of(host, position) == states[position]
+        assert (await host.show_memory(ADA, position)).version == position
+
+
+async def test_a_memory_can_be_set_back_and_goes_on_from_there(host: ModelHost) -> None:
+    person = Person(host)
+    await person.say("one")
+    early = await state_of(host)
+    await person.say("two")
+
+    restored = await host.restore_memory(ADA, 1, "restore-1")
+    assert await state_of(host) == early
+    assert (await host.restore_memory(ADA, 1, "restore-1")).position == restored.position
+
+    turn = await Person(host).say("three")
+    assert await state_of(host) == folded(early, ["three"], ids(turn))
+    assert await state_of(host, 3) == early, "the log knows that it was set back"
+
+
+@pytest.mark.parametrize("position", [-1, 2, 10**6])
+async def test_a_position_that_the_log_does_not_have_is_refused(host: ModelHost, position: int) -> None:
+    await Person(host).say("one")
+
+    with pytest.raises(InvalidRequest, match="from 0 to 1"):
+        await host.show_memory(ADA, position)
+    with pytest.raises(InvalidRequest, match="from 0 to 1"):
+        await host.restore_memory(ADA, position, "restore")
+    assert not host.check_integrity()
+    assert (await Person(host).say("two")).position == 1
+
+
+async def test_a_forked_model_begins_with_the_memory_and_goes_its_own_way(host: ModelHost) -> None:
+    person = Person(host)
+    await person.say("one")
+    twin = ModelId("acme", "twin")
+    await host.import_model(twin, await host.export_model(ADA))
+    before = await state_of(host)
+
+    await person.say("two")
+
+    assert (await host.show_memory(twin)).state == before
+    assert await state_of(host) != before
+
+
+async def test_a_namesake_of_an_erased_model_remembers_nothing(host: ModelHost) -> None:
+    await Person(host).say("one")
+    await host.erase_model(ADA)
+    await host.create_model(ADA)
+
+    view = await host.show_memory(ADA)
+    assert (view.version, view.state, view.writes) == (0, None, ())
+
+
+async def test_a_log_with_a_memory_is_compacted_where_its_memory_is_kept(
+    open_host: Callable[..., ModelHost], clock: FakeClock
+) -> None:
+    host = open_host(operation_seconds_kept=10, log=LogLimits(interactions_min=4, interactions_max=8))
+    try:
+        await host.create_model(ADA)
+        states: list[bytes | None] = [None]
+        for number in range(TURNS):
+            await Person(host).say(f"turn {number}")
+            states.append(await state_of(host))
+            clock.advance(1)
+
+        async def is_compacted() -> bool:
+            return (await host.show_model(ADA)).log_start == 2 * MEMORY_KEPT_EVERY
+
+        await wait_until(is_compacted)
+        for position in range(2 * MEMORY_KEPT_EVERY, TURNS + 1, 5):
+            assert await state_of(host, position) == states[position]
+        host.check_integrity()
+    finally:
+        host.close()
+
+
+def test_a_packed_memory_comes_back_the_same() -> None:
+    memory = Memory(b"state", (b"12345678", b"87654321"))
+
+    assert Memory.unpack(memory.pack()) == memory
+    assert Memory.unpack(None) == Memory()
+    assert Memory.unpack(Memory().pack()) == Memory()
+
+
+def test_a_damaged_memory_is_refused_by_name() -> None:
+    packed = Memory(b"state", (b"12345678",)).pack()
+
+    for damaged in (packed[:3], packed[:-3], packed[:10], b"XXXX" + packed[4:]):
+        with pytest.raises(MemoryStateInvalid):
+            Memory.unpack(damaged)

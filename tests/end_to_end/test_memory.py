@@ -1,0 +1,205 @@
+"""A person's memory through a running Populace: the gateway, the host, the engine and the store."""
+
+import json
+import uuid
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import populace
+from populace.adapters.memory.state import StateFormat
+from populace.bench.patience import wait_until
+from tests.end_to_end.served import Served
+
+pytestmark = [pytest.mark.engine, pytest.mark.ray]
+
+TOLERANCE = 5e-3
+"""In bfloat16, a reply that is read as a prompt moves a state by up to 2e-3 from one made token by token."""
+
+
+@pytest.fixture
+def ada(served: Served) -> str:
+    return served.create(f"ada-{uuid.uuid4().hex[:8]}")
+
+
+def say(served: Served, name: str, *texts: str, **body: Any) -> dict[str, Any]:
+    """Send a conversation: the person's and the model's messages in turn."""
+    roles = ("user", "assistant")
+    messages = [{"role": roles[index % 2], "content": text} for index, text in enumerate(texts)]
+    request = {"model": name, "messages": messages, "temperature": 0, "max_tokens": 12, **body}
+    answer = served.call("POST", "/v1/chat/completions", json=request)
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+def reply_of(answer: dict[str, Any]) -> str:
+    return answer["choices"][0]["message"]["content"]
+
+
+def memory_of(served: Served, name: str, **query: int) -> dict[str, Any]:
+    answer = served.call("GET", f"/v1/personal-models/{name}/memory", params=query)
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+def test_a_new_model_remembers_nothing(served: Served, ada: str) -> None:
+    memory = memory_of(served, ada)
+
+    assert (memory["version"], memory["module"], memory["norms"], memory["writes"]) == (0, None, [], [])
+    assert len(memory["served_module"]) == 64
+
+
+def test_a_turn_goes_into_the_memory_with_its_new_messages_only(served: Served, ada: str) -> None:
+    first = reply_of(say(served, ada, "My city is Lisbon."))
+    after_first = memory_of(served, ada)
+    say(served, ada, "My city is Lisbon.", first, "And my dog is Bruno.")
+    after_second = memory_of(served, ada)
+
+    assert after_first["version"] == 1
+    assert len(after_first["norms"]) == 30
+    assert min(after_first["norms"]) > 0
+    assert after_second["version"] == 2
+    assert after_second["norms"] != after_first["norms"]
+    assert [write["messages"] for write in after_second["writes"]] == [1, 1]
+    assert [turn["memory"] for turn in served.log_of(ada)] == [
+        {"read": True, "written_from": 0},
+        {"read": True, "written_from": 2},
+    ]
+
+
+def test_a_streamed_turn_writes_as_a_whole_one_does(served: Served) -> None:
+    whole, streamed = (served.create(f"twin-{uuid.uuid4().hex[:8]}") for _ in range(2))
+    say(served, whole, "My city is Lisbon.")
+    served.openai().chat.completions.create(
+        model=streamed,
+        messages=[{"role": "user", "content": "My city is Lisbon."}],
+        temperature=0,
+        max_tokens=12,
+        stream=True,
+    ).response.read()
+
+    assert memory_of(served, streamed)["norms"] == pytest.approx(memory_of(served, whole)["norms"], rel=1e-2)
+
+
+def test_a_request_may_leave_the_memory_alone(served: Served, ada: str) -> None:
+    say(served, ada, "My city is Lisbon.")
+    before = memory_of(served, ada)["norms"]
+
+    say(served, ada, "A secret.", memory={"write": False})
+    say(served, ada, "Another one.", memory={"read": False, "write": False})
+    assert memory_of(served, ada)["norms"] == before
+
+    say(served, ada, "My dog is Bruno.", memory={"read": False})
+    assert memory_of(served, ada)["norms"] != before
+    assert [turn["memory"] for turn in served.log_of(ada)][1:] == [
+        {"read": True, "written_from": None},
+        None,
+        {"read": False, "written_from": 0},
+    ]
+
+
+@pytest.mark.parametrize("memory", [{"reed": True}, {"read": "yes"}, True])
+def test_a_wrong_choice_is_refused_by_name(served: Served, ada: str, memory: object) -> None:
+    body = {"model": ada, "messages": [{"role": "user", "content": "Hi"}], "memory": memory}
+    answer = served.call("POST", "/v1/chat/completions", json=body)
+
+    assert answer.status_code == 400
+    assert "memory" in answer.json()["error"]["message"]
+
+
+def test_the_memory_outlives_the_host_to_the_bit(served: Served, ada: str) -> None:
+    say(served, ada, "My city is Lisbon.")
+    with populace.connect(data=served.data) as population:
+        before = population.model(ada).memory
+        killed = served.host_process()
+        killed.kill()
+        wait_until(lambda: not killed.is_running() or killed.status() == "zombie", seconds=30)
+        after = population.model(ada).memory
+
+    assert before.state is not None
+    assert after.state is not None
+    assert np.array_equal(before.state, after.state)
+    assert (after.version, after.module) == (before.version, before.module)
+
+
+def test_the_log_says_the_memory_again_for_each_of_its_positions(served: Served, ada: str) -> None:
+    states = []
+    with populace.connect(data=served.data) as population:
+        model = population.model(ada)
+        for text in ("My city is Lisbon.", "My dog is Bruno.", "I like tea."):
+            states.append(model.memory.state)
+            model.chat(text, max_tokens=12, temperature=0)
+        replayed = [model.memory_at(position).state for position in range(3)]
+
+    assert states[0] is replayed[0] is None
+    for state, again in zip(states[1:], replayed[1:], strict=True):
+        assert state is not None
+        assert again is not None
+        np.testing.assert_allclose(again, state, atol=TOLERANCE)
+
+
+def test_a_memory_is_set_back_forked_exported_and_erased_with_its_model(
+    served: Served, ada: str, tmp_path: Path
+) -> None:
+    say(served, ada, "My city is Lisbon.")
+    early = memory_of(served, ada)["norms"]
+    say(served, ada, "My dog is Bruno.")
+
+    answer = served.call("POST", f"/v1/personal-models/{ada}/memory", json={"position": 1})
+    assert answer.status_code == 200
+    assert memory_of(served, ada)["norms"] == pytest.approx(early, rel=1e-2)
+
+    fork, imported = f"{ada}-fork", f"{ada}-imported"
+    assert served.run("-m", "populace", "model", "fork", ada, fork).returncode == 0
+    archive = str(tmp_path / "ada.zip")
+    assert served.run("-m", "populace", "model", "export", ada, archive).returncode == 0
+    assert served.run("-m", "populace", "model", "import", archive, "--name", imported).returncode == 0
+    for copy in (fork, imported):
+        assert memory_of(served, copy)["norms"] == memory_of(served, ada)["norms"]
+
+    served.call("DELETE", f"/v1/personal-models/{fork}")
+    served.create(fork)
+    assert memory_of(served, fork)["version"] == 0
+    assert served.call("GET", f"/v1/personal-models/{ada}/memory", params={"position": 9}).status_code == 400
+
+
+def test_the_command_line_shows_what_is_remembered_and_draws_it(
+    served: Served, ada: str, tmp_path: Path
+) -> None:
+    say(served, ada, "My city is Lisbon.")
+    picture = tmp_path / "ada.svg"
+
+    shown = served.run("-m", "populace", "model", "memory", ada, "--picture", str(picture))
+    as_json = served.run("-m", "populace", "model", "memory", ada, "--json")
+
+    assert shown.returncode == 0, shown.stderr
+    assert "layer 29" in shown.stdout
+    assert picture.read_text().startswith("<svg")
+    assert json.loads(as_json.stdout)["version"] == 1
+
+
+def test_a_state_of_another_module_fails_the_turn_and_is_kept(
+    served: Served, ada: str, tmp_path: Path
+) -> None:
+    """As after a change of the served module: the person is told, and may go on without the memory."""
+    say(served, ada, "My city is Lisbon.")
+    foreign = f"{ada}-foreign"
+    with populace.connect(data=served.data) as population:
+        content = population.run(population.directory.export_model(population.model(ada).id))
+        kept = population.model(ada).memory
+        assert content.memory is not None
+        assert kept.module is not None
+        swapped = content._replace(memory=content.memory.replace(bytes.fromhex(kept.module), bytes(32)))
+        population.run(population.directory.import_model(population.model(foreign).id, swapped))
+
+    body = {"model": foreign, "messages": [{"role": "user", "content": "Hi"}], "max_tokens": 4}
+    refused = served.call("POST", "/v1/chat/completions", json=body)
+    without = {**body, "memory": {"read": False, "write": False}}
+
+    assert refused.status_code == 409
+    assert refused.json()["error"]["code"] == "memory_state_mismatch"
+    assert served.call("POST", "/v1/chat/completions", json=without).status_code == 200
+    assert memory_of(served, foreign)["module"] == "00" * 32
+    assert StateFormat(kept.module, 30, 1, 8).packed_bytes < 8000

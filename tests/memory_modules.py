@@ -1,0 +1,26 @@
+"""Memory modules for tests that need any, and not a trained one."""
+
+from pathlib import Path
+
+import torch
+
+from populace.adapters.base_modules import read_base_modules
+from populace.adapters.memory.attention import attention_layers
+from populace.adapters.memory.layer import MemoryShape
+from populace.adapters.memory.module import MemoryModule
+
+
+def random_module(
+    base_directory: Path, fingerprint: str, shape: MemoryShape | None = None, *, strength: float = 0.15
+) -> MemoryModule:
+    """A module that writes at every token, and whose states change what the model says with ``strength``."""
+    layers = attention_layers(read_base_modules(base_directory))
+    module = MemoryModule(shape or MemoryShape(), tuple(one.widths for one in layers), fingerprint)
+    generator = torch.Generator().manual_seed(7)
+    with torch.no_grad():
+        for name, parameter in module.named_parameters():
+            scale = strength if "delta" in name else 0.05
+            parameter.copy_(scale * torch.randn(parameter.shape, generator=generator))
+            if name.endswith("rate_bias"):
+                parameter.fill_(-2.0)
+    return module

@@ -1,0 +1,92 @@
+"""What of a conversation is new, however its client sends it."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from populace.policies.ingestion import TURNS_KNOWN_MAX, first_new, turn_digest, with_turn
+
+Turn = tuple[str, str]
+
+texts = st.text(st.characters(min_codepoint=97, max_codepoint=122), min_size=1, max_size=8)
+
+
+def said(turns: list[Turn]) -> list[tuple[str, str]]:
+    return [message for user, reply in turns for message in (("user", user), ("assistant", reply))]
+
+
+def known_after(turns: list[Turn]) -> tuple[bytes, ...]:
+    """Digest each turn as a client that sends its whole history makes it."""
+    known: tuple[bytes, ...] = ()
+    for index, (user, reply) in enumerate(turns):
+        messages = [*said(turns[:index]), ("user", user)]
+        known = with_turn(known, turn_digest(messages, reply))
+    return known
+
+
+@given(turns=st.lists(st.tuples(texts, texts), max_size=6), question=texts)
+def test_a_resent_history_is_not_new(turns: list[Turn], question: str) -> None:
+    assert first_new([*said(turns), ("user", question)], known_after(turns)) == 2 * len(turns)
+
+
+@given(turns=st.lists(st.tuples(texts, texts), min_size=2, max_size=6, unique=True), question=texts)
+def test_a_history_whose_beginning_was_cut_off_is_not_new(turns: list[Turn], question: str) -> None:
+    assert first_new([*said(turns[1:]), ("user", question)], known_after(turns)) == 2 * (len(turns) - 1)
+
+
+@given(turns=st.lists(st.tuples(texts, texts), min_size=1, max_size=6, unique=True), question=texts)
+def test_a_history_made_elsewhere_is_new(turns: list[Turn], question: str) -> None:
+    assert first_new([*said(turns), ("user", question)], ()) == 0
+
+
+def test_several_new_messages_after_a_known_turn_are_all_new() -> None:
+    known = known_after([("hello", "hi")])
+
+    assert first_new([("user", "hello"), ("assistant", "hi"), ("user", "a"), ("user", "b")], known) == 2
+
+
+def test_an_edited_message_is_new_with_what_follows() -> None:
+    turns = [("one", "1"), ("two", "2"), ("three", "3")]
+
+    edited = [*said(turns[:1]), ("user", "too"), ("assistant", "2"), ("user", "three")]
+    assert first_new(edited, known_after(turns)) == 2
+
+
+def test_what_is_said_twice_is_written_twice() -> None:
+    known = known_after([("my city is Rome", "fine"), ("my city is Oslo", "fine")])
+
+    assert first_new([("user", "my city is Rome")], known) == 0
+
+
+def test_system_messages_and_white_space_do_not_make_a_turn_new() -> None:
+    first = [("system", "It is Monday."), ("user", "hello ")]
+    known = (turn_digest(first, "hi\n"),)
+
+    again = [("system", "It is Tuesday."), ("user", "hello"), ("assistant", "hi"), ("user", "so?")]
+    assert first_new(again, known) == 3
+
+
+def test_messages_are_told_apart_where_they_end() -> None:
+    one = turn_digest([("user", "a"), ("user", "bc")], "d")
+    other = turn_digest([("user", "ab"), ("user", "c")], "d")
+
+    assert one != other
+
+
+@given(st.lists(st.binary(min_size=8, max_size=8), min_size=1, max_size=30))
+def test_a_turn_that_comes_again_is_the_newest_and_known_once(digests: list[bytes]) -> None:
+    known: tuple[bytes, ...] = ()
+    for digest in digests:
+        known = with_turn(known, digest)
+
+    assert known[-1:] == tuple(digests[-1:])
+    assert len(set(known)) == len(known)
+    assert set(known) == set(digests)
+
+
+def test_the_oldest_turns_are_forgotten() -> None:
+    known: tuple[bytes, ...] = ()
+    for number in range(TURNS_KNOWN_MAX + 3):
+        known = with_turn(known, number.to_bytes(8, "big"))
+
+    assert len(known) == TURNS_KNOWN_MAX
+    assert known[0] == (3).to_bytes(8, "big")
