@@ -11,6 +11,7 @@ from populace.cli.bench import app as bench_app
 from populace.cli.chat import chat
 from populace.cli.doctor import doctor
 from populace.cli.keys import app as key_app
+from populace.cli.memory_module import app as memory_app
 from populace.cli.models import app as model_app
 from populace.cli.restore import EXAMPLES as RESTORE_EXAMPLES
 from populace.cli.restore import restore
@@ -45,6 +46,7 @@ def main(
 app.command(epilog=SERVE_EXAMPLES)(serve)
 app.command()(chat)
 app.add_typer(model_app, name="model")
+app.add_typer(memory_app, name="memory")
 app.add_typer(key_app, name="key")
 app.command(epilog=BACKUP_EXAMPLES)(backup)
 app.command(epilog=RESTORE_EXAMPLES)(restore)

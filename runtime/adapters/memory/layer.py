@@ -51,11 +51,17 @@ class LayerWidths(NamedTuple):
 
 
 class Passed(NamedTuple):
-    """What a pass added to the layer's two projections [B, T, width], and the state after it."""
+    """What a pass added to the layer's two projections [B, T, width], and the state after it.
+
+    ``read`` [B, N, T, R] is what each token read, ``rate`` how strongly it would write; None for a pass
+    that writes nothing.
+    """
 
     delta_query: torch.Tensor | None
     delta_output: torch.Tensor | None
     state: torch.Tensor
+    read: torch.Tensor
+    rate: torch.Tensor | None = None
 
 
 class MemoryLayer(torch.nn.Module):
@@ -87,25 +93,30 @@ class MemoryLayer(torch.nn.Module):
         each message's marked tokens is written, in the order of the ids in ``messages_BT``.
         """
         hidden_BTH = hidden_BTH.float()
-        tokens = self.inputs(hidden_BTH)
         if not bool(writes_BT.any()):
-            read_BNTR = tokens.query @ state_BNRR.transpose(-1, -2)
-        elif self.shape.writes == "token":
+            query_BNTR = _direction(self._states(functional.linear(hidden_BTH, self.query)))
+            read_BNTR = query_BNTR @ state_BNRR.transpose(-1, -2)
+            return Passed(*self.deltas(read_BNTR), state_BNRR, read_BNTR)
+        tokens = self.inputs(hidden_BTH)
+        if self.shape.writes == "token":
             read_BNTR, state_BNRR = scan_chunks(_writing(tokens, writes_BT), state_BNRR)
         else:
             assert messages_BT is not None, "writes of message means need the messages"
             read_BNTR = tokens.query @ state_BNRR.transpose(-1, -2)
             mean_BMH, written_BM = message_means(hidden_BTH, writes_BT, messages_BT)
             state_BNRR = scan_chunks(_writing(self.inputs(mean_BMH), written_BM), state_BNRR).state
-        return Passed(*self.deltas(read_BNTR), state_BNRR)
+        return Passed(*self.deltas(read_BNTR), state_BNRR, read_BNTR, tokens.rate)
 
     def inputs(self, hidden_BTH: torch.Tensor) -> TokenInputs:
         """Project hidden inputs to what the scan takes, [B, N, T, R] each."""
+        # One product of all four: each alone is too narrow for the processor.
+        weight = torch.cat((self.query, self.key, self.value, self.rate))
+        query, key, value, rate = functional.linear(hidden_BTH, weight).chunk(4, dim=-1)
         return TokenInputs(
-            query=functional.normalize(torch.tanh(self._states(hidden_BTH, self.query)), dim=-1),
-            key=functional.normalize(torch.tanh(self._states(hidden_BTH, self.key)), dim=-1),
-            value=self._states(hidden_BTH, self.value),
-            rate=torch.sigmoid(self._states(hidden_BTH, self.rate, self.rate_bias)),
+            query=_direction(self._states(query)),
+            key=_direction(self._states(key)),
+            value=self._states(value),
+            rate=torch.sigmoid(self._states(rate + self.rate_bias)),
         )
 
     def deltas(self, read_BNTR: torch.Tensor) -> tuple[torch.Tensor | None, torch.Tensor | None]:
@@ -117,12 +128,14 @@ class MemoryLayer(torch.nn.Module):
         )
         return query, output
 
-    def _states(
-        self, hidden_BTH: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None
-    ) -> torch.Tensor:
-        batch, tokens, _ = hidden_BTH.shape
-        projected_BTW = functional.linear(hidden_BTH, weight, bias)
-        return projected_BTW.view(batch, tokens, self.shape.states, self.shape.rank).transpose(1, 2)
+    def _states(self, projected_BTW: torch.Tensor) -> torch.Tensor:
+        """Split [B, T, W] among the states: [B, N, T, R]."""
+        batch, tokens, _ = projected_BTW.shape
+        return projected_BTW.reshape(batch, tokens, self.shape.states, self.shape.rank).transpose(1, 2)
+
+
+def _direction(projected: torch.Tensor) -> torch.Tensor:
+    return functional.normalize(torch.tanh(projected), dim=-1)
 
 
 def message_means(

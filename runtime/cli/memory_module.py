@@ -1,0 +1,206 @@
+"""``populace memory``: make the episodes for a memory module, train it, and test it."""
+
+import itertools
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+from rich.progress import Progress, TaskID
+from rich.table import Table
+
+from populace.cli.console import CommandFailed, err, named_errors, out, print_json, progress
+from populace.config import Settings, enter_quiet_environment
+
+if TYPE_CHECKING:
+    from populace.learning.memory.recall import Recall
+    from populace.learning.memory.training import Validation
+
+app = typer.Typer(help="Make, train and test memory modules.", no_args_is_help=True)
+
+CORPUS_EXAMPLES = """Examples:
+
+populace memory corpus train.jsonl --episodes 20000 --seed 1
+
+populace memory corpus held-out.jsonl --part held-out --episodes 200 --seed 2
+"""
+
+TRAIN_EXAMPLES = """Examples:
+
+populace memory train train.jsonl --held-out held-out.jsonl --to module.safetensors
+
+populace memory train train.jsonl --held-out held-out.jsonl --to module.safetensors --resume
+
+populace serve --memory-module module.safetensors
+"""
+
+Base = Annotated[
+    str | None, typer.Option(help="Base model: a local directory or a hub id. Default: the default base.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+@app.command(epilog=CORPUS_EXAMPLES)
+def corpus(
+    to: Annotated[Path, typer.Argument(help="The file of episodes to write.", dir_okay=False)],
+    episodes: Annotated[int, typer.Option(min=1, help="How many episodes.")] = 20_000,
+    part: Annotated[
+        Literal["train", "held-out"], typer.Option(help="Which values: those to train on, or all others.")
+    ] = "train",
+    facts_max: Annotated[int, typer.Option(min=1, max=20, help="Facts of an episode, at most.")] = 3,
+    seed: Annotated[int, typer.Option(help="The same seed makes the same episodes.")] = 1,
+    base: Base = None,
+) -> None:
+    """Make episodes of personal facts: told in a conversation, asked for when it is over.
+
+    Needs the `train` extra. A value that is held out shares no word with one that is trained on.
+    """
+    with named_errors():
+        enter_quiet_environment()
+        from populace.base import prepare_base
+
+        try:
+            from populace.learning.memory.facts import FactsOptions, fact_episodes
+        except ImportError as error:
+            raise CommandFailed("Making episodes takes Faker: pip install 'populace[train]'.") from error
+        from populace.learning.memory.episodes import write_episodes
+        from populace.learning.memory.words import words_of
+
+        files = prepare_base(base, Settings.from_environment().cache, allow_hub=base is not None)
+        source = fact_episodes(
+            words_of(files.directory), part, seed=seed, options=FactsOptions(facts_max=facts_max)
+        )
+        with progress() as display:
+            made = display.track(itertools.islice(source, episodes), total=episodes, description="Episodes")
+            count = write_episodes(to, made)
+        out.print(f"Wrote {count} episodes to {to}.", highlight=False)
+
+
+@app.command(epilog=TRAIN_EXAMPLES)
+def train(
+    episodes: Annotated[Path, typer.Argument(help="Episodes to train on.", exists=True, dir_okay=False)],
+    held_out: Annotated[
+        Path, typer.Option(help="Episodes to validate on, never trained on.", exists=True, dir_okay=False)
+    ],
+    to: Annotated[Path, typer.Option(help="Where the memory module goes.", dir_okay=False)],
+    steps: Annotated[int, typer.Option(min=1, help="Steps at most.")] = 1000,
+    batch: Annotated[int, typer.Option(min=1, help="Episodes of a step.")] = 16,
+    step_size: Annotated[float, typer.Option(min=1e-6, help="Relative size of the first steps.")] = 0.03,
+    rank: Annotated[int, typer.Option(min=1, max=64, help="Rows of a state.")] = 8,
+    states: Annotated[int, typer.Option(min=1, max=16, help="Parallel states of a layer.")] = 1,
+    writes: Annotated[
+        Literal["token", "message"], typer.Option(help="Write each token, or the mean of each message.")
+    ] = "token",
+    start: Annotated[
+        Literal["probe", "published"], typer.Option(help="Solve for the first parameters, or draw them.")
+    ] = "probe",
+    sparsity: Annotated[float, typer.Option(min=0, help="Weight of the rate of writing in the loss.")] = 0.0,
+    validate_every: Annotated[int, typer.Option(min=1, help="Steps between validations.")] = 100,
+    patience: Annotated[int, typer.Option(min=1, help="Validations without progress before the end.")] = 5,
+    seed: Annotated[int, typer.Option(help="The same seed trains the same module.")] = 0,
+    threads: Annotated[int | None, typer.Option(min=1, help="Compute threads. Default: all cores.")] = None,
+    resume: Annotated[bool, typer.Option(help="Go on from the checkpoint beside --to.")] = False,
+    base: Base = None,
+) -> None:
+    """Train a memory module for a base: what a conversation leaves in it must answer questions later.
+
+    Ctrl-C ends training; the best module so far is kept, and --resume goes on from the last validation.
+    """
+    with named_errors():
+        enter_quiet_environment()
+        import torch
+
+        from populace.adapters.memory.layer import MemoryShape
+        from populace.base import prepare_base
+        from populace.learning.memory.episodes import read_episodes
+        from populace.learning.memory.training import MemoryTrainer, TrainOptions
+
+        if threads is not None:
+            torch.set_num_threads(threads)
+        files = prepare_base(base, Settings.from_environment().cache, allow_hub=base is not None)
+        options = TrainOptions(
+            steps=steps,
+            batch=batch,
+            step_size=step_size,
+            seed=seed,
+            validate_every=validate_every,
+            patience=patience,
+            sparsity=sparsity,
+            start=start,
+        )
+        checkpoint = to.with_suffix(".checkpoint")
+        with progress() as display:
+            told = _Told(display, steps)
+            trainer = MemoryTrainer(
+                files.directory,
+                files.fingerprint,
+                read_episodes(episodes),
+                read_episodes(held_out),
+                MemoryShape(rank=rank, alpha=2.0 * rank, states=states, writes=writes),
+                options,
+                told,
+                checkpoint=checkpoint if resume else None,
+            )
+            try:
+                best = trainer.run(checkpoint, keep=to)
+            except KeyboardInterrupt:
+                err.print(f"Stopped. `--resume` goes on from {checkpoint}.", highlight=False)
+                raise typer.Exit(130) from None
+        out.print(
+            f"{to}: step {best.step}, {best.exact:.1%} of held-out answers right to the token.",
+            highlight=False,
+        )
+
+
+@app.command()
+def inspect(
+    module: Annotated[Path, typer.Argument(help="A memory module.", exists=True, dir_okay=False)],
+    as_json: AsJson = False,
+) -> None:
+    """Show what a memory module is: its base, shape, digest and size.
+
+    Example: `populace memory inspect module.safetensors`.
+    """
+    with named_errors():
+        from hashlib import sha256
+
+        from populace.adapters.memory.header import told_of
+
+        data = module.read_bytes()
+        told = {**told_of(data), "digest": sha256(data).hexdigest(), "bytes": len(data)}
+        if as_json:
+            print_json(told)
+            return
+        table = Table(show_header=False, box=None)
+        for name, value in told.items():
+            table.add_row(name, str(value))
+        out.print(table)
+
+
+class _Told:
+    """Shows how far training is."""
+
+    def __init__(self, display: Progress, steps: int) -> None:
+        self._display = display
+        self._doing: TaskID = display.add_task("Loading the base", total=None)
+        self._training: TaskID | None = None
+        self._steps = steps
+
+    def doing(self, what: str, share: float) -> None:
+        if self._training is None:
+            self._display.update(self._doing, description=what, total=1.0, completed=share)
+
+    def stepped(self, step: int, scored: "Recall") -> None:
+        if self._training is None:
+            self._display.update(self._doing, visible=False)
+            self._training = self._display.add_task("Training", total=self._steps)
+        exact = float(scored.exact.float().mean()) if len(scored.exact) else 0.0
+        what = f"Training: loss {float(scored.loss.detach()):.2f}, right {exact:.0%}"
+        self._display.update(self._training, description=what, completed=step)
+
+    def validated(self, validation: "Validation", best: "Validation") -> None:
+        mark = " (best)" if validation == best else ""
+        self._display.console.print(
+            f"step {validation.step}: held-out loss {validation.loss:.3f}, "
+            f"of values {validation.value_loss:.3f}, right {validation.exact:.1%}{mark}",
+            highlight=False,
+        )

@@ -1,0 +1,109 @@
+"""What a memory module is trained on: conversations, and questions that are asked when they are over.
+
+A file of episodes has one JSON object a line::
+
+    {"messages": [{"role": "user", "content": "My dog is called Bruno."}, ...],
+     "questions": [{"ask": "Who is my dog?", "answer": "Your dog is called Bruno.", "value": "Bruno"}]}
+
+The messages are written into an empty memory. Then the questions are asked, in a conversation that
+begins with nothing, from the memory alone. An ``answer`` of null is what the base itself says: what is
+remembered must not change it.
+"""
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from populace.actors.engine import Message
+from populace.actors.errors import InvalidRequest
+
+Text = Annotated[str, Field(min_length=1)]
+
+
+class EpisodesInvalid(InvalidRequest):
+    """A file of episodes cannot be read, or a line of it is not an episode."""
+
+    code = "episodes_invalid"
+
+    def __init__(self, path: Path, reason: str) -> None:
+        super().__init__(f"{path}: {reason}.", "episodes")
+        self.args = (path, reason)
+
+
+class _Line(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class SaidMessage(_Line):
+    role: Literal["user", "assistant"]
+    content: Text
+
+    @property
+    def message(self) -> Message:
+        return Message(self.role, self.content)
+
+
+class Question(_Line):
+    """``value`` is the part of the answer that only the memory can know; None: all of it counts alike."""
+
+    ask: Text
+    answer: Text | None
+    value: Text | None = None
+
+    @model_validator(mode="after")
+    def _value_is_in_the_answer(self) -> Self:
+        if self.value is not None and (self.answer is None or self.value not in self.answer):
+            raise ValueError("the value is not a part of the answer")
+        return self
+
+
+class Episode(_Line):
+    messages: Annotated[tuple[SaidMessage, ...], Field(min_length=1)]
+    questions: Annotated[tuple[Question, ...], Field(min_length=1)]
+
+
+def read_episodes(path: Path) -> tuple[Episode, ...]:
+    """Read a file of episodes. Raises ``EpisodesInvalid``, which names the first wrong line."""
+    episodes: list[Episode] = []
+    try:
+        with path.open(encoding="utf-8") as lines:
+            for number, line in enumerate(lines, start=1):
+                episodes.append(_episode(path, number, line))
+    except (OSError, UnicodeDecodeError) as error:
+        raise EpisodesInvalid(path, f"it cannot be read ({error})") from error
+    if not episodes:
+        raise EpisodesInvalid(path, "it is empty")
+    return tuple(episodes)
+
+
+def write_episodes(path: Path, episodes: Iterable[Episode]) -> int:
+    """Write a file of episodes and return how many there are."""
+    count = 0
+    with path.open("w", encoding="utf-8") as file:
+        for episode in episodes:
+            file.write(episode.model_dump_json(exclude_none=False) + "\n")
+            count += 1
+    return count
+
+
+def batches(episodes: Iterable[Episode], size: int) -> Iterator[tuple[Episode, ...]]:
+    """Cut into batches; the last one may be smaller."""
+    batch: list[Episode] = []
+    for episode in episodes:
+        batch.append(episode)
+        if len(batch) == size:
+            yield tuple(batch)
+            batch = []
+    if batch:
+        yield tuple(batch)
+
+
+def _episode(path: Path, number: int, line: str) -> Episode:
+    try:
+        return Episode.model_validate_json(line)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "the line"
+        raise EpisodesInvalid(path, f"line {number}, {where}: {first['msg']}") from error

@@ -1,0 +1,102 @@
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+# transformers' models are untyped.
+"""Write a batch of episodes into empty memories, ask the questions in a new conversation, and score."""
+
+from typing import Any, NamedTuple, cast
+
+import torch
+from torch.nn import functional
+from transformers import PreTrainedModel
+
+from populace.adapters.memory.attached import AttachedMemory, MemoryPass
+from populace.adapters.memory.module import MemoryModule
+from populace.learning.memory.encoding import VALUE_WEIGHT, Batch
+
+
+class Recall(NamedTuple):
+    """What the answers scored. ``loss`` is their weighted cross-entropy, in nats a token.
+
+    ``value_loss`` is that of the value tokens alone. ``exact`` says of each answer with a value whether
+    every token of it was the most likely one, which is whether the base would say it greedily.
+    """
+
+    loss: torch.Tensor
+    value_loss: torch.Tensor
+    exact: torch.Tensor
+    rate: torch.Tensor
+
+
+class Passes(NamedTuple):
+    """The two passes of a batch, and the last hidden states [B, T, H] of the second."""
+
+    writing: MemoryPass | None
+    asking: MemoryPass
+    hidden: torch.Tensor
+
+
+def both_passes(
+    model: PreTrainedModel,
+    attached: AttachedMemory,
+    memory: MemoryModule,
+    batch: Batch,
+    *,
+    reads: bool = True,
+) -> Passes:
+    """Write what is told into empty states, then read them with what is asked; ``reads`` False asks alone."""
+    body = cast("Any", model.base_model)
+    states = list(memory.fresh_states(len(batch.told)))
+    writing = None
+    if reads:
+        writing = MemoryPass(states, batch.written, _messages(batch.written))
+        with attached.running(writing):
+            body(input_ids=batch.told, attention_mask=batch.told_mask, use_cache=False)
+    asking = MemoryPass(list(states), torch.zeros_like(batch.asked, dtype=torch.bool))
+    with attached.running(asking):
+        output = body(input_ids=batch.asked, attention_mask=batch.asked_mask, use_cache=False)
+    return Passes(writing, asking, output.last_hidden_state)
+
+
+def recall(
+    model: PreTrainedModel,
+    attached: AttachedMemory,
+    memory: MemoryModule,
+    batch: Batch,
+    *,
+    reads: bool = True,
+) -> Recall:
+    """Run both passes and score; differentiable in the memory's parameters.
+
+    ``rate`` is the mean rate of the written tokens in each layer.
+    """
+    writing, _, hidden_BTH = both_passes(model, attached, memory, batch, reads=reads)
+    rate = torch.zeros(len(memory.layers))
+    if writing is not None:
+        rate = torch.stack([_mean_rate(passed.rate, batch.written) for passed in writing.passed.values()])
+    # The position before a token predicts it.
+    logits = cast("Any", model.get_output_embeddings())(hidden_BTH[batch.rows, batch.positions - 1]).float()
+    wanted = batch.asked[batch.rows, batch.positions]
+    losses = functional.cross_entropy(logits, wanted, reduction="none")
+    is_value = batch.weights == VALUE_WEIGHT
+    wrong = (logits.argmax(-1) != wanted) & is_value
+    answers = batch.groups[is_value].unique()
+    wrongs = torch.zeros(int(batch.groups.max()) + 1).index_add(0, batch.groups, wrong.float())
+    return Recall(
+        (losses * batch.weights).sum() / batch.weights.sum(),
+        losses[is_value].mean(),
+        wrongs[answers] == 0,
+        rate,
+    )
+
+
+def _messages(written_BT: torch.Tensor) -> torch.Tensor:
+    """Number the runs of written tokens, for modules that write the means of messages."""
+    begins = functional.pad(written_BT.long(), (1, 0))[:, :-1]
+    return ((written_BT.long() - begins) == 1).long().cumsum(-1) - 1
+
+
+def _mean_rate(rate_BNTR: torch.Tensor | None, written_BT: torch.Tensor) -> torch.Tensor:
+    assert rate_BNTR is not None, "the pass wrote"
+    if rate_BNTR.shape[2] != written_BT.shape[1]:  # one rate for each message
+        return rate_BNTR.mean()
+    kept = rate_BNTR * written_BT[:, None, :, None]
+    return kept.sum() / (written_BT.sum() * rate_BNTR.shape[1] * rate_BNTR.shape[3])

@@ -1,0 +1,284 @@
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+# torch.optim and transformers' loading functions are partly untyped.
+"""Training a memory module on episodes: the cross-entropy of the answers, through the scan."""
+
+import json
+import math
+import random
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol, cast
+
+import torch
+from transformers import AutoModelForCausalLM, PreTrainedModel
+
+from populace.actors.engine import Message
+from populace.actors.errors import InvalidRequest
+from populace.adapters.base_modules import read_base_modules
+from populace.adapters.memory.attached import AttachedMemory
+from populace.adapters.memory.attention import attention_layers
+from populace.adapters.memory.initial import initial_module
+from populace.adapters.memory.layer import MemoryShape
+from populace.engines.prompts import BaseTokenizer
+from populace.learning.memory.encoding import EncodedEpisode, EpisodeEncoder, batch_of
+from populace.learning.memory.episodes import Episode
+from populace.learning.memory.recall import Recall, recall
+from populace.learning.memory.start import start_by_probe
+
+OWN_REPLY_TOKENS_MAX = 24
+WINDOW_BATCHES = 4
+"""Batches are cut from so many times their size, sorted by length: less of them is padding."""
+
+
+@dataclass(frozen=True, slots=True)
+class TrainOptions:
+    """How to train. The same options and episodes give the same module, on the same number of threads.
+
+    ``step_size`` is relative: each parameter tensor moves by that share of its own size a step, falling as
+    a cosine. ``sparsity`` weighs how far the mean rate of writing is from ``sparsity_rate``. Training ends
+    after ``steps``, or when ``patience`` validations in a row were no better than the best.
+    """
+
+    steps: int = 1000
+    batch: int = 16
+    step_size: float = 0.03
+    warm_up: int = 20
+    seed: int = 0
+    validate_every: int = 100
+    patience: int = 5
+    sparsity: float = 0.0
+    sparsity_rate: float = 0.05
+    probe_batches: int = 50
+    start: str = "probe"
+
+
+class Validation(NamedTuple):
+    """What the held-out episodes scored. ``exact`` is the share of answers that were right to the token."""
+
+    step: int
+    loss: float
+    value_loss: float
+    exact: float
+
+
+class TrainProgress(Protocol):
+    """Who is told how far training is."""
+
+    def doing(self, what: str, share: float) -> None: ...
+
+    def stepped(self, step: int, scored: Recall) -> None: ...
+
+    def validated(self, validation: Validation, best: Validation) -> None: ...
+
+
+class MemoryTrainer:
+    """One training session. ``save`` keeps all of it, and ``resume`` goes on with the same numbers."""
+
+    def __init__(
+        self,
+        base_directory: Path,
+        fingerprint: str,
+        train: Sequence[Episode],
+        validation: Sequence[Episode],
+        shape: MemoryShape,
+        options: TrainOptions,
+        progress: TrainProgress,
+        *,
+        checkpoint: Path | None = None,
+    ) -> None:
+        """Load the base, encode the episodes, and make the first module, or go on from a ``checkpoint``.
+
+        Raises ``InvalidRequest`` for a base that cannot have a memory, and for a checkpoint that is damaged
+        or of other options.
+        """
+        self._options = options
+        self._progress = progress
+        self._model = cast(
+            "PreTrainedModel",
+            AutoModelForCausalLM.from_pretrained(
+                str(base_directory),
+                dtype=torch.bfloat16,
+                local_files_only=True,
+                # Sequences are short, and the fused kernels' backward passes slow on a CPU.
+                attn_implementation="eager",
+            ).eval(),
+        )
+        self._model.requires_grad_(False)
+        attention = attention_layers(read_base_modules(base_directory, fingerprint))
+        if not attention:
+            raise InvalidRequest(
+                "This base's attention has no layers that a memory can be attached to.", "base"
+            )
+        self._tokenizer = BaseTokenizer(base_directory)
+        self.memory = initial_module(self._model, attention, fingerprint, shape, seed=options.seed)
+        self._attached = AttachedMemory(self._model, self.memory, attention)
+        encoder = EpisodeEncoder(self._tokenizer, self._own_replies([*train, *validation]))
+        self._train = self._encoded(encoder, train, "Reading the episodes")
+        self._validation = self._encoded(encoder, validation, "Reading the held-out episodes")
+        self._step = 0
+        self._best: Validation | None = None
+        self._best_module = self.memory.pack()
+        self._worse = 0
+        probes = options.start == "probe" and checkpoint is None
+        if probes and shape.states == 1 and shape.writes == "token":
+            batches = [self._episodes(step) for step in range(options.probe_batches)]
+            start_by_probe(
+                self._model,
+                self._attached,
+                self.memory,
+                attention,
+                batches,
+                seed=options.seed,
+                step=progress.doing,
+            )
+        self._optimizer = self._new_optimizer()
+        if checkpoint is not None:
+            self.resume(checkpoint)
+
+    @property
+    def best(self) -> tuple[bytes, Validation | None]:
+        """The packed module that validated best, and how."""
+        return self._best_module, self._best
+
+    def run(self, checkpoint: Path | None = None, *, keep: Path | None = None) -> Validation:
+        """Train to the end and return the best validation.
+
+        Each one writes a ``checkpoint``, and a better one the module to the file ``keep``.
+        """
+        options = self._options
+        if self._best is None:
+            self._validate(keep)
+        while self._step < options.steps and self._worse < options.patience:
+            scored = self._take_step()
+            self._step += 1
+            self._progress.stepped(self._step, scored)
+            if self._step % options.validate_every == 0 or self._step == options.steps:
+                self._validate(keep)
+                if checkpoint is not None:
+                    self.save(checkpoint)
+        assert self._best is not None
+        return self._best
+
+    def save(self, path: Path) -> None:
+        """Write everything that training goes on from: parameters, moments, step and the best module."""
+        kept = {
+            "options": json.dumps(asdict(self._options), sort_keys=True),
+            "step": self._step,
+            "worse": self._worse,
+            "best": None if self._best is None else list(self._best),
+            "best_module": self._best_module,
+            "memory": self.memory.state_dict(),
+            "optimizer": self._optimizer.state_dict(),
+        }
+        partial = path.with_suffix(path.suffix + ".partial")
+        torch.save(kept, partial)
+        partial.replace(path)
+
+    def resume(self, path: Path) -> None:
+        """Go on from a checkpoint of the same options. Raises ``InvalidRequest`` for any other file."""
+        try:
+            kept = cast("dict[str, Any]", torch.load(path, weights_only=True))
+            same = kept["options"] == json.dumps(asdict(self._options), sort_keys=True)
+        except Exception as error:  # whatever a damaged file makes torch raise
+            raise InvalidRequest(
+                f"{path} is no checkpoint that training can go on from.", "resume"
+            ) from error
+        if not same:
+            raise InvalidRequest(f"{path} was made with other options: {kept['options']}.", "resume")
+        self.memory.load_state_dict(kept["memory"])
+        self._optimizer.load_state_dict(kept["optimizer"])
+        self._step, self._worse = kept["step"], kept["worse"]
+        self._best = None if kept["best"] is None else Validation(*kept["best"])
+        self._best_module = kept["best_module"]
+
+    def _take_step(self) -> Recall:
+        options = self._options
+        for group in self._optimizer.param_groups:
+            group["lr"] = group["size"] * options.step_size * _schedule(self._step, options)
+        scored = recall(self._model, self._attached, self.memory, batch_of(self._episodes(self._step)))
+        loss = scored.loss
+        if options.sparsity:
+            loss = loss + options.sparsity * ((scored.rate - options.sparsity_rate) ** 2).mean()
+        self._optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.memory.parameters(), 1.0)
+        self._optimizer.step()
+        return scored
+
+    @torch.no_grad()
+    def _validate(self, keep: Path | None) -> None:
+        scored: list[Recall] = []
+        size = self._options.batch
+        for start in range(0, len(self._validation), size):
+            batch = batch_of(self._validation[start : start + size])
+            scored.append(recall(self._model, self._attached, self.memory, batch))
+            self._progress.doing("Validating", min(1.0, (start + size) / len(self._validation)))
+        count = len(scored)
+        validation = Validation(
+            self._step,
+            float(sum(one.loss for one in scored) / count),
+            float(sum(one.value_loss for one in scored) / count),
+            float(torch.cat([one.exact for one in scored]).float().mean()),
+        )
+        if self._best is None or validation.loss < self._best.loss:
+            self._best, self._best_module, self._worse = validation, self.memory.pack(), 0
+            if keep is not None:
+                keep.write_bytes(self._best_module)
+        else:
+            self._worse += 1
+        self._progress.validated(validation, self._best)
+
+    def _new_optimizer(self) -> torch.optim.AdamW:
+        groups = [
+            {"params": [parameter], "size": max(float(parameter.detach().square().mean().sqrt()), 1e-3)}
+            for parameter in self.memory.parameters()
+        ]
+        return torch.optim.AdamW(groups, lr=0.0, weight_decay=0.0, betas=(0.9, 0.99))
+
+    def _episodes(self, step: int) -> list[EncodedEpisode]:
+        """The batch of a step: a function of the seed and the step alone, so that training can go on."""
+        size = self._options.batch
+        window, place = divmod(step, WINDOW_BATCHES)
+        source = random.Random(f"batches {self._options.seed} {window}")  # noqa: S311 - not a secret
+        chosen = [source.randrange(len(self._train)) for _ in range(WINDOW_BATCHES * size)]
+        chosen.sort(key=lambda index: len(self._train[index].told))
+        order = list(range(WINDOW_BATCHES))
+        source.shuffle(order)
+        first = order[place] * size
+        return [self._train[index] for index in chosen[first : first + size]]
+
+    def _encoded(
+        self, encoder: EpisodeEncoder, episodes: Sequence[Episode], what: str
+    ) -> list[EncodedEpisode]:
+        encoded: list[EncodedEpisode] = []
+        for number, episode in enumerate(episodes, start=1):
+            encoded.append(encoder.encode(episode))
+            if number % 100 == 0 or number == len(episodes):
+                self._progress.doing(what, number / len(episodes))
+        return encoded
+
+    def _own_replies(self, episodes: Sequence[Episode]) -> dict[str, str]:
+        """Have the base answer, greedily, the questions that have no answer."""
+        asks = sorted({one.ask for episode in episodes for one in episode.questions if one.answer is None})
+        replies: dict[str, str] = {}
+        for number, ask in enumerate(asks, start=1):
+            ids = self._tokenizer.tokens_of((Message("user", ask),)).ids
+            said = cast("Any", self._model).generate(
+                torch.tensor([ids]),
+                attention_mask=torch.ones(1, len(ids), dtype=torch.long),
+                do_sample=False,
+                max_new_tokens=OWN_REPLY_TOKENS_MAX,
+                eos_token_id=sorted(self._tokenizer.eos_ids),
+                pad_token_id=min(self._tokenizer.eos_ids),
+            )
+            replies[ask] = self._tokenizer.text(said[0, len(ids) :].tolist()).strip() or "I do not know."
+            self._progress.doing("Asking the base", number / len(asks))
+        return replies
+
+
+def _schedule(step: int, options: TrainOptions) -> float:
+    """Rise linearly, then fall as a cosine to a twentieth."""
+    rising = min(1.0, (step + 1) / options.warm_up)
+    falling = 0.5 * (1 + math.cos(math.pi * min(1.0, step / options.steps)))
+    return rising * (0.05 + 0.95 * falling)

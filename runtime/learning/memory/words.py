@@ -1,0 +1,21 @@
+"""The words of a base: those that its tokenizer has as one token."""
+
+from pathlib import Path
+from typing import Any, cast
+
+from transformers import AutoTokenizer
+
+LETTERS_MIN = 3
+
+
+def words_of(base_directory: Path) -> list[str]:
+    """List the ASCII words that are one token with the space before them, in alphabetical order."""
+    loaded = AutoTokenizer.from_pretrained(str(base_directory), local_files_only=True)  # pyright: ignore[reportUnknownMemberType]
+    tokenizer = cast("Any", loaded)
+    space = str(tokenizer.convert_ids_to_tokens(tokenizer.encode(" a", add_special_tokens=False))[0])[:-1]
+    found = {
+        token.removeprefix(space)
+        for token in cast("dict[str, int]", tokenizer.get_vocab())
+        if space and token.startswith(space)
+    }
+    return sorted(word for word in found if len(word) >= LETTERS_MIN and word.isascii() and word.isalpha())
