@@ -24,7 +24,7 @@ import ray
 from populace.actors.engine import BaseInfo
 from populace.actors.host_limits import HostLimits
 from populace.actors.turn import ModelId, TurnGrant, TurnRequest
-from populace.bench.memory import Memory
+from populace.bench.private_memory import Memory
 from populace.bench.report import Aim, BenchReport, Row, percentile
 from populace.directory import Directory
 from populace.host_actor import NAMESPACE, HostOptions, RayHostClient, host_name, start_hosts

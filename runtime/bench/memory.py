@@ -1,21 +1,230 @@
-"""How much memory a process holds, told apart from the files that it has mapped."""
+"""``populace bench memory``: what a δ-mem costs an engine, against the same engine without one.
 
+Both sides take turns in one engine process, round by round: the same prompts, the same batch, with and
+without a memory that is read and written.
+"""
+
+import asyncio
+import random
+import statistics
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
 from typing import NamedTuple
 
-import psutil
+import torch
+
+from populace.actors.engine import GenerateRequest, MemoryUse, OwnedEngine, Sampling
+from populace.adapters.base_modules import read_base_modules
+from populace.adapters.memory.attention import attention_layers
+from populace.adapters.memory.layer import MemoryShape
+from populace.adapters.memory.module import MemoryModule
+from populace.adapters.memory.scan import TokenInputs, scan_chunks, scan_loop
+from populace.base import prepare_base
+from populace.bench.report import Aim, BenchReport
+from populace.config import Settings
+
+BATCHES = (1, 8, 16)
+DECODE_RATIO_MAX = 1.10
+PREFILL_RATIO_MAX = 1.25
+SHORT_PROMPT = 16
+SCAN_TOKENS = 2048
+IDS = (100, 20_000)
+"""Token ids that every base has."""
+
+Report = Callable[[str, float], None]
 
 
-class Memory(NamedTuple):
-    """``rss_bytes`` of a process, of which only ``private_bytes`` are its own.
+@dataclass(frozen=True, slots=True)
+class MemoryBench:
+    """What to measure. Tokens of a reply that is decoded, and of a prompt that is read."""
 
-    The others are pages of the files that it has mapped: the kernel takes them back when it likes. USS
-    would count those that nobody else has mapped, so it would grow with a store's file.
-    """
+    engines: tuple[str, ...] = ("vllm", "torch")
+    rounds: int = 5
+    reply_tokens: int = 48
+    prompt_tokens: int = 256
 
-    rss_bytes: int
-    private_bytes: int
 
-    @classmethod
-    def of(cls, process: psutil.Process) -> "Memory":
-        memory = process.memory_info()
-        return cls(memory.rss, memory.rss - memory.shared)
+class _Timed(NamedTuple):
+    """Seconds to the first token, and of each token after it."""
+
+    first: float
+    each: float
+
+
+def bench_memory(bench: MemoryBench, settings: Settings, report: Report) -> BenchReport:
+    """Measure each engine and the scan. Starts the engines, and stops them."""
+    base = prepare_base(settings.base, settings.cache, allow_hub=False)
+    result = BenchReport(
+        "memory",
+        columns=("engine", "what", "batch", "without_ms", "with_ms", "ratio"),
+        notes=["with: the memory is read, and written by every token; medians over the rounds"],
+    )
+    with tempfile.TemporaryDirectory(prefix="populace-") as folder:
+        path = Path(folder) / "module.safetensors"
+        module = _some_module(base.directory, base.fingerprint)
+        path.write_bytes(module.pack())
+        for index, kind in enumerate(bench.engines):
+            report(f"Starting the {kind} engine", index / (len(bench.engines) + 1))
+            asyncio.run(
+                _measure_engine(kind, bench, settings, base.directory, base.fingerprint, path, result)
+            )
+    report("The scan", len(bench.engines) / (len(bench.engines) + 1))
+    _measure_scan(bench, result)
+    state_bytes = module.state_format("0" * 64).packed_bytes
+    result.rows.append({"engine": "", "what": "state of one person, bytes", "with_ms": state_bytes})
+    return result
+
+
+async def _measure_engine(
+    kind: str,
+    bench: MemoryBench,
+    settings: Settings,
+    directory: Path,
+    fingerprint: str,
+    module: Path,
+    result: BenchReport,
+) -> None:
+    engine = await _start(kind, settings, directory, fingerprint, module)
+    try:
+        state = await _some_state(engine)
+        for what, prompt_tokens, reply_tokens, ratio_max in (
+            ("decode, a token", SHORT_PROMPT, bench.reply_tokens, DECODE_RATIO_MAX),
+            (f"prefill, {bench.prompt_tokens} tokens", bench.prompt_tokens, 1, PREFILL_RATIO_MAX),
+        ):
+            for batch in BATCHES:
+                times: dict[bool, list[float]] = defaultdict(list)
+                for round_number in range(-1, bench.rounds):
+                    for remembers in (False, True):
+                        use = MemoryUse(state) if remembers else None
+                        timed = await _batch(engine, batch, prompt_tokens, reply_tokens, use, round_number)
+                        if round_number >= 0:
+                            times[remembers].append(timed.first if reply_tokens == 1 else timed.each)
+                without, with_ = (statistics.median(times[side]) * 1000 for side in (False, True))
+                result.rows.append(
+                    {
+                        "engine": kind,
+                        "what": what,
+                        "batch": batch,
+                        "without_ms": round(without, 2),
+                        "with_ms": round(with_, 2),
+                        "ratio": round(with_ / without, 3),
+                    }
+                )
+                name = f"{kind}, {what.split(',')[0]}, batch {batch}: time with memory"
+                result.aims.append(Aim(name, round(with_ / without, 3), ratio_max, "x without", at_most=True))
+    finally:
+        await engine.close()
+
+
+async def _start(
+    kind: str, settings: Settings, directory: Path, fingerprint: str, module: Path
+) -> OwnedEngine:
+    if kind == "vllm":
+        from populace.engines.vllm_engine import VllmEngine
+
+        return await VllmEngine.start(
+            directory,
+            fingerprint,
+            context_tokens=settings.context_tokens,
+            sequences_max=max(BATCHES),
+            threads=settings.threads,
+            memory_module=module,
+        )
+    from populace.engines.torch_engine import TorchEngine
+
+    return await TorchEngine.start(
+        directory,
+        fingerprint,
+        context_tokens=settings.context_tokens,
+        sequences_max=max(BATCHES),
+        threads=settings.threads,
+        memory_module=module,
+    )
+
+
+async def _batch(
+    engine: OwnedEngine,
+    batch: int,
+    prompt_tokens: int,
+    reply_tokens: int,
+    use: MemoryUse | None,
+    round_number: int,
+) -> _Timed:
+    """Ask so many at once, each with a prompt of its own; medians over them."""
+    timed = await asyncio.gather(
+        *(
+            _one(engine, f"{time.time_ns()}-{index}", (round_number, index), prompt_tokens, reply_tokens, use)
+            for index in range(batch)
+        )
+    )
+    return _Timed(statistics.median(one.first for one in timed), statistics.median(one.each for one in timed))
+
+
+async def _one(
+    engine: OwnedEngine,
+    name: str,
+    seed: tuple[int, int],
+    prompt_tokens: int,
+    reply_tokens: int,
+    use: MemoryUse | None,
+) -> _Timed:
+    source = random.Random(f"{seed} {use is None}")  # noqa: S311 - no prompt twice, which would be cached
+    prompt = tuple(source.randrange(*IDS) for _ in range(prompt_tokens))
+    sampling = Sampling(max_tokens=reply_tokens, temperature=0.0, ignore_eos=True)
+    began = time.perf_counter()
+    first = began
+    async for _ in engine.generate(GenerateRequest(name, prompt, sampling, memory=use)):
+        first = time.perf_counter() if first == began else first
+    return _Timed(first - began, (time.perf_counter() - first) / max(1, reply_tokens - 1))
+
+
+async def _some_state(engine: OwnedEngine) -> bytes | None:
+    state: bytes | None = None
+    request = GenerateRequest(
+        "state", tuple(range(*IDS, 400)), Sampling(max_tokens=2, temperature=0.0), memory=MemoryUse()
+    )
+    async for delta in engine.generate(request):
+        state = delta.memory
+    return state
+
+
+def _some_module(directory: Path, fingerprint: str) -> MemoryModule:
+    """A module of the default shape; what it computes takes the same time whatever its values are."""
+    layers = attention_layers(read_base_modules(directory))
+    module = MemoryModule(MemoryShape(), tuple(one.widths for one in layers), fingerprint)
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter.copy_(0.02 * torch.randn(parameter.shape, generator=generator))
+    return module
+
+
+def _measure_scan(bench: MemoryBench, result: BenchReport) -> None:
+    """Chunks against the plain loop, of one layer."""
+    generator = torch.Generator().manual_seed(0)
+    rank = MemoryShape().rank
+    parts = [torch.randn(SCAN_TOKENS, rank, generator=generator) for _ in range(3)]
+    rate = torch.rand(SCAN_TOKENS, rank, generator=generator)
+    tokens = TokenInputs(*(torch.nn.functional.normalize(part, dim=-1) for part in parts), rate=rate)
+    times: dict[str, list[float]] = defaultdict(list)
+    with torch.inference_mode():
+        for _ in range(bench.rounds + 1):
+            for name, scan in (("loop", scan_loop), ("chunks", scan_chunks)):
+                began = time.perf_counter()
+                scan(tokens, torch.zeros(rank, rank))
+                times[name].append(time.perf_counter() - began)
+    loop, chunks = (statistics.median(times[name][1:]) * 1000 for name in ("loop", "chunks"))
+    result.rows.append(
+        {
+            "engine": "scan",
+            "what": f"{SCAN_TOKENS} tokens of a layer: loop, chunks",
+            "batch": 1,
+            "without_ms": round(loop, 2),
+            "with_ms": round(chunks, 2),
+            "ratio": round(chunks / loop, 3),
+        }
+    )

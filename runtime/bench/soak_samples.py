@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import psutil
 
-from populace.bench.memory import Memory
+from populace.bench.private_memory import Memory
 from populace.bench.report import Row, percentile
 from populace.bench.soak_population import SoakPopulation
 

@@ -51,6 +51,36 @@ def serve(
 
 
 @app.command()
+def memory(
+    engines: Annotated[str, typer.Option(help="Engines, comma separated.")] = "vllm,torch",
+    rounds: Annotated[int, typer.Option(min=1, help="Measured rounds; medians are reported.")] = 5,
+    reply_tokens: Annotated[int, typer.Option(min=2, help="Tokens of a reply.")] = 48,
+    prompt_tokens: Annotated[int, typer.Option(min=2, max=2000, help="Tokens of a prompt.")] = 256,
+    as_json: AsJson = False,
+) -> None:
+    """What a memory costs an engine: the same requests with and without one.
+
+    Example: `populace bench memory --json`. Takes about five minutes on two cores.
+    """
+    with named_errors():
+        chosen = tuple(engine.strip() for engine in engines.split(","))
+        if not set(chosen) <= {"vllm", "torch"}:
+            raise typer.BadParameter(f"--engines takes vllm and torch: {engines!r}")
+        from populace.config import enter_quiet_environment
+
+        enter_quiet_environment()
+        from populace.bench.memory import MemoryBench, bench_memory
+
+        with _reporting() as report, contextlib.redirect_stdout(sys.stderr):
+            result = bench_memory(
+                MemoryBench(chosen, rounds, reply_tokens, prompt_tokens),
+                Settings.from_environment(),
+                report,
+            )
+        _show(result, as_json=as_json)
+
+
+@app.command()
 def identities(
     n: Annotated[int, typer.Option("--n", min=100, help="Personal models to create.")] = 100_000,
     as_json: AsJson = False,

@@ -1,3 +1,5 @@
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+# transformers' tokenizers are partly untyped.
 """The words of a base: those that its tokenizer has as one token."""
 
 from pathlib import Path
@@ -10,8 +12,7 @@ LETTERS_MIN = 3
 
 def words_of(base_directory: Path) -> list[str]:
     """List the ASCII words that are one token with the space before them, in alphabetical order."""
-    loaded = AutoTokenizer.from_pretrained(str(base_directory), local_files_only=True)  # pyright: ignore[reportUnknownMemberType]
-    tokenizer = cast("Any", loaded)
+    tokenizer: Any = AutoTokenizer.from_pretrained(str(base_directory), local_files_only=True)
     space = str(tokenizer.convert_ids_to_tokens(tokenizer.encode(" a", add_special_tokens=False))[0])[:-1]
     found = {
         token.removeprefix(space)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import psutil
 
-from populace.bench.memory import Memory
+from populace.bench.private_memory import Memory
 
 BYTES = 64 * 2**20
 

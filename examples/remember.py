@@ -1,0 +1,227 @@
+"""What a model remembers when nothing but its memory is left.
+
+Tells fresh models three facts each, ends the conversation, kills Populace, starts it again on the same
+data, and asks in a conversation that begins with nothing. The same questions are asked with the memory
+off, and with the whole conversation in the prompt. The facts are new combinations of values that the
+shipped memory module was trained on, and values that it never saw.
+
+Starts and stops Populaces of its own:
+
+    python examples/remember.py
+    python examples/remember.py --people 4 --seeds 1
+
+"By chance" is how often an answer names the value of another person of the table for the same question:
+what guessing from the lists of values would score.
+"""
+
+import argparse
+import contextlib
+import itertools
+import math
+import signal
+import subprocess
+import sys
+import tempfile
+from collections import defaultdict
+from collections.abc import Generator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import httpx
+import psutil
+from openai import OpenAI
+from rich.console import Console
+from rich.table import Table
+
+from populace.base import prepare_base
+from populace.bench.ports import free_port
+from populace.config import Settings, process_environment
+from populace.credentials import Credentials
+from populace.learning.memory.episodes import Episode
+from populace.learning.memory.facts import FactsOptions, Part, fact_episodes
+from populace.learning.memory.words import words_of
+from populace.running import wait_for_running
+
+FACTS = 3
+START_SECONDS_MAX = 240.0
+TOLD_TOKENS = 12
+ANSWER_TOKENS = 24
+STREAMS = 8
+NO_MEMORY = {"read": False, "write": False}
+READ_ONLY = {"read": True, "write": False}
+CONDITIONS = ("memory alone", "no memory", "whole history in the prompt", "by chance")
+
+
+class Person(NamedTuple):
+    """A personal model and what it is told. ``episode`` has a question for each fact."""
+
+    name: str
+    kind: str
+    episode: Episode
+
+
+class Server(NamedTuple):
+    process: subprocess.Popen[bytes]
+    client: OpenAI
+    url: str
+    headers: dict[str, str]
+
+
+def main() -> None:
+    options = _options()
+    console = Console()
+    scores: dict[tuple[str, str], list[bool]] = defaultdict(list)
+    by_seed: dict[tuple[str, str], list[float]] = defaultdict(list)
+    for seed in range(options.seeds):
+        with tempfile.TemporaryDirectory(prefix="remember-") as folder:
+            people = _people(options.people, seed)
+            with _served(Path(folder), options.engine) as server:
+                _tell(server, people)
+                # Without a chance to say goodbye: what was acknowledged is on the disk.
+                kill_all(server.process)
+            with _served(Path(folder), options.engine) as server:
+                found = _ask_all(server, people)
+        for key, hits in found.items():
+            scores[key] += hits
+            by_seed[key].append(sum(hits) / len(hits))
+        console.print(f"seed {seed}: {options.people} people of each kind", highlight=False)
+    table = Table("values", "condition", "right", "95 % interval", "each seed", "questions")
+    for (kind, condition), hits in sorted(
+        scores.items(), key=lambda item: (item[0][0], CONDITIONS.index(item[0][1]))
+    ):
+        low, high = wilson(sum(hits), len(hits))
+        seeds = ", ".join(f"{share:.0%}" for share in by_seed[kind, condition])
+        table.add_row(
+            kind, condition, f"{sum(hits) / len(hits):.1%}", f"{low:.1%} to {high:.1%}", seeds, str(len(hits))
+        )
+    console.print(table)
+
+
+def wilson(hits: int, count: int, z: float = 1.96) -> tuple[float, float]:
+    """The score interval of a proportion (Wilson, 1927)."""
+    share, spread = hits / count, z * z / count
+    middle = (share + spread / 2) / (1 + spread)
+    half = z * math.sqrt(share * (1 - share) / count + spread / (4 * count)) / (1 + spread)
+    return max(0.0, middle - half), min(1.0, middle + half)
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description="What a model remembers when nothing but its memory is left."
+    )
+    parser.add_argument("--people", type=int, default=16, help="models for each kind of values and seed")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--engine", default="auto", choices=("auto", "vllm", "torch"))
+    return parser.parse_args()
+
+
+def _people(count: int, seed: int) -> list[Person]:
+    words = words_of(prepare_base(None, Settings.from_environment().cache).directory)
+    told = FactsOptions(chatter_share=0.0, change_share=0.0, general_share=0.0)
+    parts: tuple[tuple[str, Part], ...] = (("new combinations", "train"), ("values never seen", "held-out"))
+    return [
+        Person(f"{part}-{seed}-{number}", kind, episode)
+        for kind, part in parts
+        for number, episode in enumerate(
+            itertools.islice(fact_episodes(words, part, seed=10_000 + seed, options=told, facts=FACTS), count)
+        )
+    ]
+
+
+def _tell(server: Server, people: list[Person]) -> None:
+    def tell(person: Person) -> None:
+        body = {"name": person.name}
+        httpx.post(f"{server.url}/v1/personal-models", json=body, headers=server.headers).raise_for_status()
+        for said in person.episode.messages[::2]:
+            _chat(server, person.name, [said.content], max_tokens=TOLD_TOKENS)
+
+    with ThreadPoolExecutor(STREAMS) as pool:
+        list(pool.map(tell, people))
+
+
+def _ask_all(server: Server, people: list[Person]) -> dict[tuple[str, str], list[bool]]:
+    """Ask every person's questions under every condition; the answers leave no trace."""
+
+    def ask(person: Person) -> dict[str, list[str]]:
+        history = [said.content for said in person.episode.messages]
+        answers: dict[str, list[str]] = defaultdict(list)
+        for question in person.episode.questions:
+            for condition, told, memory in (
+                ("memory alone", [], READ_ONLY),
+                ("no memory", [], NO_MEMORY),
+                ("whole history in the prompt", history, NO_MEMORY),
+            ):
+                answers[condition].append(
+                    _chat(server, person.name, [*told, question.ask], max_tokens=ANSWER_TOKENS, memory=memory)
+                )
+        return answers
+
+    with ThreadPoolExecutor(STREAMS) as pool:
+        answered = list(pool.map(ask, people))
+    hits: dict[tuple[str, str], list[bool]] = defaultdict(list)
+    for index, (person, answers) in enumerate(zip(people, answered, strict=True)):
+        same_kind = [other for other in people if other.kind == person.kind]
+        stranger = same_kind[(same_kind.index(person) + 1) % len(same_kind)]
+        for number, question in enumerate(person.episode.questions):
+            for condition, replies in answers.items():
+                hits[person.kind, condition].append(_names(replies[number], question.value))
+            other = stranger.episode.questions[number % FACTS].value
+            hits[person.kind, "by chance"].append(_names(answered[index]["memory alone"][number], other))
+    return hits
+
+
+def _names(reply: str, value: str | None) -> bool:
+    return value is not None and value.lower() in reply.lower()
+
+
+def _chat(server: Server, model: str, texts: list[str], *, max_tokens: int, memory: object = None) -> str:
+    messages: list[Any] = [
+        {"role": ("user", "assistant")[index % 2], "content": text} for index, text in enumerate(texts)
+    ]
+    extra = {} if memory is None else {"memory": memory}
+    reply = server.client.chat.completions.create(
+        model=model, messages=messages, temperature=0, max_tokens=max_tokens, extra_body=extra
+    )
+    return reply.choices[0].message.content or ""
+
+
+@contextmanager
+def _served(folder: Path, engine: str) -> Generator[Server]:
+    """A ``populace serve`` on the folder's data; whatever is left of it afterwards is killed."""
+    data, config, port = folder / "data", folder / "config", free_port()
+    command = [sys.executable, "-m", "populace", "serve", "--port", str(port), "--data", str(data)]
+    with (folder / "serve.log").open("ab") as log:
+        process = subprocess.Popen(
+            [*command, "--engine", engine],
+            env=process_environment(POPULACE_CONFIG=str(config)),
+            stdout=log,
+            stderr=log,
+        )
+    try:
+        running = wait_for_running(data, seconds_max=START_SECONDS_MAX)
+        key = Credentials(config).find(running.store_id)
+        client = OpenAI(base_url=f"{running.url}/v1", api_key=key, timeout=300)
+        yield Server(process, client, running.url, {"Authorization": f"Bearer {key}"})
+        if process.poll() is None:
+            process.send_signal(signal.SIGINT)
+            process.wait(60)
+    finally:
+        kill_all(process)
+
+
+def kill_all(process: subprocess.Popen[bytes]) -> None:
+    """Kill -9 the process and all that it started, as a power cut would end them."""
+    if process.poll() is None:
+        family = psutil.Process(process.pid).children(recursive=True)
+        process.kill()
+        for child in family:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                child.kill()
+        psutil.wait_procs(family, timeout=30)
+    process.wait()
+
+
+if __name__ == "__main__":
+    main()

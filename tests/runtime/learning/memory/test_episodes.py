@@ -1,0 +1,134 @@
+"""Episodes as files and as tokens, and the facts that they are made of."""
+
+from itertools import islice
+from pathlib import Path
+
+import pytest
+
+from populace.engines.prompts import BaseTokenizer
+from populace.learning.memory.encoding import VALUE_WEIGHT, EpisodeEncoder
+from populace.learning.memory.episodes import (
+    Episode,
+    EpisodesInvalid,
+    Question,
+    SaidMessage,
+    read_episodes,
+    write_episodes,
+)
+from populace.learning.memory.facts import FactsOptions, fact_episodes, is_held_out
+from populace.learning.memory.words import words_of
+from tests.runtime.learning.memory.conftest import WORDS
+
+pytestmark = pytest.mark.engine
+
+BRUNO = Episode(
+    messages=(
+        SaidMessage(role="user", content="My dog is New Bruno."),
+        SaidMessage(role="assistant", content="Got it."),
+        SaidMessage(role="user", content="It rains."),
+        SaidMessage(role="assistant", content="Take an umbrella."),
+    ),
+    questions=(
+        Question(ask="What is my dog?", answer="Your dog is New Bruno.", value="New Bruno"),
+        Question(ask="Say hello.", answer=None),
+    ),
+)
+
+
+@pytest.fixture(scope="module")
+def tokenizer(base_directory: Path) -> BaseTokenizer:
+    return BaseTokenizer(base_directory)
+
+
+def test_a_file_of_episodes_comes_back_the_same(episodes: list[Episode], tmp_path: Path) -> None:
+    path = tmp_path / "episodes.jsonl"
+
+    assert write_episodes(path, episodes) == len(episodes)
+    assert list(read_episodes(path)) == episodes
+
+
+@pytest.mark.parametrize(
+    ("line", "what"),
+    [
+        ("{", "line 2, the line"),
+        ('{"messages": [], "questions": []}', "line 2, messages"),
+        ('{"messages": [{"role": "system", "content": "x"}], "questions": []}', "line 2, messages.0.role"),
+        (
+            BRUNO.model_dump_json().replace('"value":"New Bruno"', '"value":"Rex"'),
+            "line 2, questions.0",
+        ),
+    ],
+)
+def test_a_wrong_line_is_named(line: str, what: str, tmp_path: Path) -> None:
+    path = tmp_path / "episodes.jsonl"
+    path.write_text(BRUNO.model_dump_json() + "\n" + line + "\n")
+
+    with pytest.raises(EpisodesInvalid, match=what):
+        read_episodes(path)
+
+
+def test_an_empty_or_missing_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "empty").touch()
+    for name in ("empty", "missing"):
+        with pytest.raises(EpisodesInvalid):
+            read_episodes(tmp_path / name)
+
+
+def test_what_is_written_are_the_messages_and_not_what_is_around_them(tokenizer: BaseTokenizer) -> None:
+    encoded = EpisodeEncoder(tokenizer, {"Say hello.": "Hello!"}).encode(BRUNO)
+
+    written = [token for token, flag in zip(encoded.told, encoded.written, strict=True) if flag]
+    assert tokenizer.text(written).split("\n") == [
+        "My dog is New Bruno.",
+        "assistant",
+        "Got it.It rains.",
+        "assistant",
+        "Take an umbrella.",
+    ]
+    assert "helpful" in tokenizer.text(encoded.told[: encoded.written.index(True)])
+
+
+def test_the_tokens_of_a_value_count_fully_and_are_paired_with_where_it_was_told(
+    tokenizer: BaseTokenizer,
+) -> None:
+    encoded = EpisodeEncoder(tokenizer, {"Say hello.": "Hello!"}).encode(BRUNO)
+
+    dog, hello = encoded.answers
+    value = [encoded.asked[one.position] for one in dog if one.weight == VALUE_WEIGHT]
+    assert tokenizer.text(value) == " New Bruno"
+    assert not any(one.weight == VALUE_WEIGHT for one in hello)
+    assert [encoded.asked[targets[-1].position] in tokenizer.eos_ids for targets in (dog, hello)] == [
+        True
+    ] * 2
+    assert [encoded.told[link.told] for link in encoded.links] == value
+    assert [encoded.asked[link.recalled + 1] for link in encoded.links] == value
+
+
+def test_no_value_of_training_is_held_out(base_directory: Path) -> None:
+    words = words_of(base_directory)
+    assert len(words) > 20_000
+    for part, held_out in (("train", False), ("held-out", True)):
+        values = [
+            question.value
+            for episode in islice(fact_episodes(words, part, seed=3), 300)  # type: ignore[arg-type]
+            for question in episode.questions
+            if question.value is not None
+        ]
+        assert len(set(values)) > 300
+        assert all(any(map(is_held_out, value.split())) == held_out for value in values)
+
+
+def test_the_same_seed_makes_the_same_episodes() -> None:
+    def some(seed: int) -> list[Episode]:
+        return list(islice(fact_episodes(WORDS, "train", seed=seed), 20))
+
+    assert some(1) == some(1)
+    assert some(1) != some(2)
+
+
+def test_what_changed_is_asked_as_it_is_now() -> None:
+    options = FactsOptions(facts_max=1, change_share=1.0, chatter_share=0.0, general_share=0.0)
+    for episode in islice(fact_episodes(WORDS, "train", seed=4, options=options), 20):
+        [question] = episode.questions
+        assert question.value is not None
+        assert question.value in episode.messages[-2].content
