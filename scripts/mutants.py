@@ -278,6 +278,30 @@ MUTANTS = (
         ),
         ("tests/actors/test_erased_backups.py",),
     ),
+    Mutant(
+        "a history that is sent again is remembered again",
+        "P2",
+        (Edit("policies/ingestion.py", "            return index + 1\n", "            return 0\n"),),
+        ("tests/actors/test_memory.py",),
+    ),
+    Mutant(
+        "a turn's memory is not in its transaction",
+        "P4",
+        (
+            Edit(
+                "actors/turn_log.py",
+                "                memory=memory,\n",
+                "                memory=None,\n",
+            ),
+        ),
+        ("tests/actors/test_memory.py",),
+    ),
+    Mutant(
+        "a state that is no number is served",
+        "P9",
+        (Edit("runtime/adapters/memory/state.py", "        _check(values)\n", ""),),
+        ("tests/runtime/adapters/memory/test_state.py",),
+    ),
 )
 
 

@@ -1,41 +1,20 @@
-# pyright: reportUnknownMemberType=false, reportArgumentType=false
-# transformers' models are partly untyped.
-"""A base that is small enough to train on in a test: the default base's tokenizer, and two random layers."""
+"""A small base and episodes to train a memory module on."""
 
-import shutil
 from itertools import islice
 from pathlib import Path
 
 import pytest
-import torch
-from transformers import LlamaConfig, LlamaForCausalLM
 
 from populace.learning.memory.episodes import Episode
 from populace.learning.memory.facts import FactsOptions, fact_episodes
+from tests.small_base import make_small_base
 
 WORDS = [f"{first}{second}" for first in "bdfgklmnprst" for second in ("ala", "eno", "iru", "ost", "und")]
 
 
 @pytest.fixture(scope="session")
 def small_base(base_directory: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("small-base")
-    for file in base_directory.iterdir():
-        if file.suffix in {".json", ".jinja", ".txt"} and file.name not in {"config.json"}:
-            shutil.copy(file, folder / file.name)
-    torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=49152,
-        hidden_size=48,
-        intermediate_size=96,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        max_position_embeddings=512,
-        tie_word_embeddings=True,
-        eos_token_id=2,
-    )
-    LlamaForCausalLM(config).to(torch.bfloat16).save_pretrained(folder)
-    return folder
+    return make_small_base(tmp_path_factory.mktemp("small-base"), base_directory)
 
 
 @pytest.fixture(scope="session")

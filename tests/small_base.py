@@ -1,0 +1,30 @@
+# pyright: reportUnknownMemberType=false, reportArgumentType=false
+# transformers' models are partly untyped.
+"""A base that is small enough to train on, or to talk to a few hundred times, in a test."""
+
+import shutil
+from pathlib import Path
+
+import torch
+from transformers import LlamaConfig, LlamaForCausalLM
+
+
+def make_small_base(folder: Path, base_directory: Path, dtype: torch.dtype = torch.bfloat16) -> Path:
+    """Write a base of two random layers with the default base's tokenizer. Both engines serve it."""
+    for file in base_directory.iterdir():
+        if file.suffix in {".json", ".jinja", ".txt"} and file.name != "config.json":
+            shutil.copy(file, folder / file.name)
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=49152,
+        hidden_size=64,
+        intermediate_size=96,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        max_position_embeddings=512,
+        tie_word_embeddings=True,
+        eos_token_id=2,
+    )
+    LlamaForCausalLM(config).to(dtype).save_pretrained(folder)
+    return folder
