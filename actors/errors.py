@@ -9,8 +9,9 @@
     │   ├── PromptTooLong          prompt and reply do not fit the context
     │   ├── AdapterInvalid         not a usable LoRA adapter
     │   │   └── AdapterMismatch    an adapter of another base
-    │   └── MemoryModuleInvalid    not a usable memory module
-    │       └── MemoryModuleMismatch  a memory module of another base
+    │   ├── MemoryModuleInvalid    not a usable memory module
+    │   │   └── MemoryModuleMismatch  a memory module of another base
+    │   └── EpisodesInvalid        not a file of episodes to train on
     ├── MemoryStateInvalid         a memory state that cannot be used
     │   └── MemoryStateMismatch    a memory state of another memory module
     ├── Unauthorized               no key, or one that is not known
@@ -112,6 +113,16 @@ class MemoryModuleMismatch(MemoryModuleInvalid):
     """The memory module was made for another base model."""
 
     code = "memory_module_mismatch"
+
+
+class EpisodesInvalid(InvalidRequest):
+    """A file of episodes cannot be read, or a line of it is not an episode."""
+
+    code = "episodes_invalid"
+
+    def __init__(self, path: str, reason: str) -> None:
+        super().__init__(f"{path}: {reason}.", "episodes")
+        self.args = (path, reason)
 
 
 class MemoryStateInvalid(PopulaceError):

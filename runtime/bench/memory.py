@@ -15,14 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-import torch
-
 from populace.actors.engine import GenerateRequest, MemoryUse, OwnedEngine, Sampling
-from populace.adapters.base_modules import read_base_modules
-from populace.adapters.memory.attention import attention_layers
 from populace.adapters.memory.layer import MemoryShape
-from populace.adapters.memory.module import MemoryModule
-from populace.adapters.memory.scan import TokenInputs, scan_chunks, scan_loop
+from populace.adapters.memory.random_module import random_module
+from populace.adapters.memory.scan_times import time_scans
 from populace.base import prepare_base
 from populace.bench.report import Aim, BenchReport
 from populace.config import Settings
@@ -65,7 +61,7 @@ def bench_memory(bench: MemoryBench, settings: Settings, report: Report) -> Benc
     )
     with tempfile.TemporaryDirectory(prefix="populace-") as folder:
         path = Path(folder) / "module.safetensors"
-        module = _some_module(base.directory, base.fingerprint)
+        module = random_module(base.directory, base.fingerprint)
         path.write_bytes(module.pack())
         for index, kind in enumerate(bench.engines):
             report(f"Starting the {kind} engine", index / (len(bench.engines) + 1))
@@ -192,32 +188,10 @@ async def _some_state(engine: OwnedEngine) -> bytes | None:
     return state
 
 
-def _some_module(directory: Path, fingerprint: str) -> MemoryModule:
-    """A module of the default shape; what it computes takes the same time whatever its values are."""
-    layers = attention_layers(read_base_modules(directory))
-    module = MemoryModule(MemoryShape(), tuple(one.widths for one in layers), fingerprint)
-    generator = torch.Generator().manual_seed(0)
-    with torch.no_grad():
-        for parameter in module.parameters():
-            parameter.copy_(0.02 * torch.randn(parameter.shape, generator=generator))
-    return module
-
-
 def _measure_scan(bench: MemoryBench, result: BenchReport) -> None:
     """Chunks against the plain loop, of one layer."""
-    generator = torch.Generator().manual_seed(0)
-    rank = MemoryShape().rank
-    parts = [torch.randn(SCAN_TOKENS, rank, generator=generator) for _ in range(3)]
-    rate = torch.rand(SCAN_TOKENS, rank, generator=generator)
-    tokens = TokenInputs(*(torch.nn.functional.normalize(part, dim=-1) for part in parts), rate=rate)
-    times: dict[str, list[float]] = defaultdict(list)
-    with torch.inference_mode():
-        for _ in range(bench.rounds + 1):
-            for name, scan in (("loop", scan_loop), ("chunks", scan_chunks)):
-                began = time.perf_counter()
-                scan(tokens, torch.zeros(rank, rank))
-                times[name].append(time.perf_counter() - began)
-    loop, chunks = (statistics.median(times[name][1:]) * 1000 for name in ("loop", "chunks"))
+    times = time_scans(SCAN_TOKENS, MemoryShape().rank, bench.rounds)
+    loop, chunks = times.loop * 1000, times.chunks * 1000
     result.rows.append(
         {
             "engine": "scan",

@@ -107,15 +107,11 @@ def train(
     """
     with named_errors():
         enter_quiet_environment()
-        import torch
-
         from populace.adapters.memory.layer import MemoryShape
         from populace.base import prepare_base
         from populace.learning.memory.episodes import read_episodes
         from populace.learning.memory.training import MemoryTrainer, TrainOptions
 
-        if threads is not None:
-            torch.set_num_threads(threads)
         files = prepare_base(base, Settings.from_environment().cache, allow_hub=base is not None)
         options = TrainOptions(
             steps=steps,
@@ -139,6 +135,7 @@ def train(
                 options,
                 told,
                 checkpoint=checkpoint if resume else None,
+                threads=threads,
             )
             try:
                 best = trainer.run(checkpoint, keep=to)
@@ -176,6 +173,10 @@ def inspect(
         out.print(table)
 
 
+LINE_EVERY = 10
+"""Steps, where there is no terminal to draw a bar on."""
+
+
 class _Told:
     """Shows how far training is."""
 
@@ -196,6 +197,8 @@ class _Told:
         exact = float(scored.exact.float().mean()) if len(scored.exact) else 0.0
         what = f"Training: loss {float(scored.loss.detach()):.2f}, right {exact:.0%}"
         self._display.update(self._training, description=what, completed=step)
+        if not self._display.console.is_terminal and step % LINE_EVERY == 0:
+            self._display.console.print(f"step {step} of {self._steps}. {what}", highlight=False)
 
     def validated(self, validation: "Validation", best: "Validation") -> None:
         mark = " (best)" if validation == best else ""

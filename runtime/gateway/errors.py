@@ -45,6 +45,7 @@ STATUS: Mapping[type[PopulaceError], int] = {
     actors.AdapterMismatch: 400,
     actors.MemoryModuleInvalid: 400,
     actors.MemoryModuleMismatch: 400,
+    actors.EpisodesInvalid: 400,
     actors.MemoryStateInvalid: 500,
     actors.MemoryStateMismatch: 409,
     actors.RequestTooLarge: 413,

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from populace.adapters.memory.random_module import random_module
 from populace.base import prepare_base
 from populace.cluster import choose_engine
 from populace.config import Settings
 from tests.end_to_end.served import Served, serve
-from tests.memory_modules import random_module
 
 
 @pytest.fixture(scope="session")

@@ -17,19 +17,9 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from populace.actors.engine import Message
-from populace.actors.errors import InvalidRequest
+from populace.actors.errors import EpisodesInvalid
 
 Text = Annotated[str, Field(min_length=1)]
-
-
-class EpisodesInvalid(InvalidRequest):
-    """A file of episodes cannot be read, or a line of it is not an episode."""
-
-    code = "episodes_invalid"
-
-    def __init__(self, path: Path, reason: str) -> None:
-        super().__init__(f"{path}: {reason}.", "episodes")
-        self.args = (path, reason)
 
 
 class _Line(BaseModel):
@@ -72,9 +62,9 @@ def read_episodes(path: Path) -> tuple[Episode, ...]:
             for number, line in enumerate(lines, start=1):
                 episodes.append(_episode(path, number, line))
     except (OSError, UnicodeDecodeError) as error:
-        raise EpisodesInvalid(path, f"it cannot be read ({error})") from error
+        raise EpisodesInvalid(str(path), f"it cannot be read ({error})") from error
     if not episodes:
-        raise EpisodesInvalid(path, "it is empty")
+        raise EpisodesInvalid(str(path), "it is empty")
     return tuple(episodes)
 
 
@@ -106,4 +96,4 @@ def _episode(path: Path, number: int, line: str) -> Episode:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "the line"
-        raise EpisodesInvalid(path, f"line {number}, {where}: {first['msg']}") from error
+        raise EpisodesInvalid(str(path), f"line {number}, {where}: {first['msg']}") from error

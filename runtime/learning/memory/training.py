@@ -86,12 +86,15 @@ class MemoryTrainer:
         progress: TrainProgress,
         *,
         checkpoint: Path | None = None,
+        threads: int | None = None,
     ) -> None:
         """Load the base, encode the episodes, and make the first module, or go on from a ``checkpoint``.
 
-        Raises ``InvalidRequest`` for a base that cannot have a memory, and for a checkpoint that is damaged
-        or of other options.
+        ``threads`` None computes on every core. Raises ``InvalidRequest`` for a base that cannot have a
+        memory, and for a checkpoint that is damaged or of other options.
         """
+        if threads is not None:
+            torch.set_num_threads(threads)
         self._options = options
         self._progress = progress
         self._model = cast(

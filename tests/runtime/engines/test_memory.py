@@ -25,9 +25,9 @@ from populace.actors.engine import (
 )
 from populace.actors.errors import MemoryStateInvalid, MemoryStateMismatch
 from populace.adapters.memory.layer import MemoryShape
+from populace.adapters.memory.random_module import random_module
 from populace.adapters.memory.state import StateFormat
 from populace.engines.torch_engine import TorchEngine
-from tests.memory_modules import random_module
 
 pytestmark = [pytest.mark.engine, pytest.mark.asyncio(loop_scope="module")]
 

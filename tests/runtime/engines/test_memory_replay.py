@@ -19,11 +19,11 @@ from populace.actors.host import ModelHost
 from populace.actors.hosts import ChatRequest
 from populace.actors.memory import MemoryChoice
 from populace.actors.turn import ModelId, TurnRequest
+from populace.adapters.memory.random_module import random_module
 from populace.adapters.memory.state import StateFormat, Values
 from populace.clock import SystemClock
 from populace.engines.torch_engine import TorchEngine
 from populace.storage.store import Store
-from tests.memory_modules import random_module
 from tests.small_base import make_small_base
 
 pytestmark = [pytest.mark.engine, pytest.mark.asyncio(loop_scope="module")]

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from populace.actors.errors import EpisodesInvalid
 from populace.engines.prompts import BaseTokenizer
 from populace.learning.memory.encoding import VALUE_WEIGHT, EpisodeEncoder
 from populace.learning.memory.episodes import (
     Episode,
-    EpisodesInvalid,
     Question,
     SaidMessage,
     read_episodes,

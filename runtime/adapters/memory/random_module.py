@@ -1,4 +1,4 @@
-"""Memory modules for tests that need any, and not a trained one."""
+"""Memory modules that were never trained, for measurements and tests."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from populace.adapters.memory.module import MemoryModule
 def random_module(
     base_directory: Path, fingerprint: str, shape: MemoryShape | None = None, *, strength: float = 0.15
 ) -> MemoryModule:
-    """A module that writes at every token, and whose states change what the model says with ``strength``."""
+    """Make a module that writes at every token; what it reads is added with ``strength``."""
     layers = attention_layers(read_base_modules(base_directory))
     module = MemoryModule(shape or MemoryShape(), tuple(one.widths for one in layers), fingerprint)
     generator = torch.Generator().manual_seed(7)
