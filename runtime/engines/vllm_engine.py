@@ -8,6 +8,7 @@ Import it late: on a machine without a GPU, ``vllm_environment`` should be set b
 import asyncio
 import functools
 import os
+import secrets
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import replace
@@ -218,7 +219,8 @@ class VllmEngine:
         if start is None or request.memory is None:
             return None
         return MemoryRequest(
-            key=request.request_id,
+            # Not the request's id: one that comes again must not find what was left of the first.
+            key=secrets.token_hex(16),
             state=None if request.memory.state is None else start.tobytes(),
             reads=request.memory.read,
             writes=request.memory.new_from is not None,
@@ -242,11 +244,12 @@ class VllmEngine:
         assert self._memory is not None
         assert call.memory is not None
         again = call.again()
+        assert again.memory is not None
         ingested = [*call.prompt_ids, *reply_ids[:-1]]
         async with aclosing(self._outputs(again, ingested, 1)) as outputs:
             async for _ in outputs:
                 pass
-        state = await self._take(again.request.request_id, len(ingested))
+        state = await self._take(again.memory.key, len(ingested))
         if state is None:
             raise EngineUnavailable("the memory state of a finished reply was lost")
         return self._memory.pack(state)
@@ -368,6 +371,10 @@ class _Call(NamedTuple):
     def again(self) -> "_Call":
         """The call that computes the same state once more, for one token that nobody wants."""
         assert self.memory is not None
-        key = f"{self.request.request_id}:again"
-        request = replace(self.request, request_id=key, sampling=Sampling(max_tokens=1, temperature=0.0))
-        return self._replace(request=request, memory=self.memory._replace(key=key))
+        request = replace(
+            self.request,
+            request_id=f"{self.request.request_id}:again",
+            sampling=Sampling(max_tokens=1, temperature=0.0),
+            stream=False,
+        )
+        return self._replace(request=request, memory=self.memory._replace(key=secrets.token_hex(16)))
