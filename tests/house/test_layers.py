@@ -14,6 +14,8 @@ DOORS: Mapping[str, tuple[str, ...]] = {
     "torch": MODEL_ROOMS,
     "peft": MODEL_ROOMS,
     "transformers": MODEL_ROOMS,
+    "numba": ("runtime/engines/vllm_memory/compiled.py",),
+    "faker": ("runtime/learning/memory/facts.py",),
     "fastapi": ("runtime/gateway/",),
     "starlette": ("runtime/gateway/",),
 }
