@@ -30,6 +30,8 @@ populace memory train train.jsonl --held-out held-out.jsonl --to module.safetens
 
 populace memory train train.jsonl --held-out held-out.jsonl --to module.safetensors --resume
 
+populace memory train harder.jsonl --held-out held-out.jsonl --first module.safetensors --to better.safetensors
+
 populace serve --memory-module module.safetensors
 """
 
@@ -47,6 +49,7 @@ def corpus(
         Literal["train", "held-out"], typer.Option(help="Which values: those to train on, or all others.")
     ] = "train",
     facts_max: Annotated[int, typer.Option(min=1, max=20, help="Facts of an episode, at most.")] = 3,
+    words_max: Annotated[int, typer.Option(min=1, max=8, help="Words of a value, at most.")] = 3,
     seed: Annotated[int, typer.Option(help="The same seed makes the same episodes.")] = 1,
     base: Base = None,
 ) -> None:
@@ -67,7 +70,10 @@ def corpus(
 
         files = prepare_base(base, Settings.from_environment().cache, allow_hub=base is not None)
         source = fact_episodes(
-            words_of(files.directory), part, seed=seed, options=FactsOptions(facts_max=facts_max)
+            words_of(files.directory),
+            part,
+            seed=seed,
+            options=FactsOptions(facts_max=facts_max, words_max=words_max),
         )
         with progress() as display:
             made = display.track(itertools.islice(source, episodes), total=episodes, description="Episodes")
@@ -93,6 +99,9 @@ def train(
     start: Annotated[
         Literal["probe", "published"], typer.Option(help="Solve for the first parameters, or draw them.")
     ] = "probe",
+    first: Annotated[
+        Path | None, typer.Option(help="Train this module on.", exists=True, dir_okay=False)
+    ] = None,
     sparsity: Annotated[float, typer.Option(min=0, help="Weight of the rate of writing in the loss.")] = 0.0,
     validate_every: Annotated[int, typer.Option(min=1, help="Steps between validations.")] = 100,
     patience: Annotated[int, typer.Option(min=1, help="Validations without progress before the end.")] = 5,
@@ -134,6 +143,7 @@ def train(
                 MemoryShape(rank=rank, alpha=2.0 * rank, states=states, writes=writes),
                 options,
                 told,
+                first=first,
                 checkpoint=checkpoint if resume else None,
                 threads=threads,
             )

@@ -185,9 +185,9 @@ class Values:
         return self._phrase()
 
     def _phrase(self) -> str:
-        count = 1
-        if self._random.random() >= self._options.single_share:
-            count = self._random.randint(2, max(2, self._options.words_max))
+        count, most = 1, self._options.words_max
+        if most > 1 and self._random.random() >= self._options.single_share:
+            count = self._random.randint(2, most)
         return " ".join(self._random.choice(self._words) for _ in range(count))
 
 

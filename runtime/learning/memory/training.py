@@ -8,7 +8,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol, cast
+from typing import Any, Literal, NamedTuple, Protocol, cast
 
 import torch
 from transformers import AutoModelForCausalLM, PreTrainedModel
@@ -31,6 +31,10 @@ WINDOW_BATCHES = 4
 """Batches are cut from so many times their size, sorted by length: less of them is padding."""
 
 
+Start = Literal["probe", "published"]
+"""Solve for the first parameters, or draw them as the published code does."""
+
+
 @dataclass(frozen=True, slots=True)
 class TrainOptions:
     """How to train. The same options and episodes give the same module, on the same number of threads.
@@ -50,7 +54,7 @@ class TrainOptions:
     sparsity: float = 0.0
     sparsity_rate: float = 0.05
     probe_batches: int = 50
-    start: str = "probe"
+    start: Start = "probe"
 
 
 class Validation(NamedTuple):
@@ -85,13 +89,15 @@ class MemoryTrainer:
         options: TrainOptions,
         progress: TrainProgress,
         *,
+        first: Path | None = None,
         checkpoint: Path | None = None,
         threads: int | None = None,
     ) -> None:
-        """Load the base, encode the episodes, and make the first module, or go on from a ``checkpoint``.
+        """Load the base, encode the episodes, and make the first module.
 
-        ``threads`` None computes on every core. Raises ``InvalidRequest`` for a base that cannot have a
-        memory, and for a checkpoint that is damaged or of other options.
+        ``first`` trains that module on, ``checkpoint`` goes on where a session stopped. ``threads`` None
+        computes on every core. Raises ``InvalidRequest`` for a base that cannot have a memory, for a first
+        module of another shape, and for a checkpoint that is damaged or of other options.
         """
         if threads is not None:
             torch.set_num_threads(threads)
@@ -123,7 +129,12 @@ class MemoryTrainer:
         self._best: Validation | None = None
         self._best_module = self.memory.pack()
         self._worse = 0
-        probes = options.start == "probe" and checkpoint is None
+        if first is not None:
+            trained = MemoryModule.read(first, fingerprint, attention)
+            if trained.shape != shape:
+                raise InvalidRequest(f"{first} has another shape: {trained.shape}.", "first")
+            self.memory.load_state_dict(trained.state_dict())
+        probes = options.start == "probe" and checkpoint is None and first is None
         if probes and shape.states == 1 and shape.writes == "token":
             batches = [self._episodes(step) for step in range(options.probe_batches)]
             start_by_probe(

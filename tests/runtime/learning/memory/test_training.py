@@ -58,6 +58,7 @@ def new_trainer(small_base: Path, episodes: list[Episode], held_out: list[Episod
         checkpoint: Path | None = None,
         shape: MemoryShape | None = None,
         validation: list[Episode] | None = None,
+        first: Path | None = None,
     ) -> MemoryTrainer:
         return MemoryTrainer(
             small_base,
@@ -67,6 +68,7 @@ def new_trainer(small_base: Path, episodes: list[Episode], held_out: list[Episod
             shape or MemoryShape(rank=4, alpha=8.0),
             options,
             noted or Noted(),
+            first=first,
             checkpoint=checkpoint,
         )
 
@@ -145,6 +147,17 @@ def test_sparsity_lowers_how_strongly_is_written(new_trainer: NewTrainer) -> Non
         return float(torch.stack([trainer.memory.layer(n).rate_bias for n in range(2)]).detach().mean())
 
     assert rate(1000.0) < rate(0.0)
+
+
+def test_a_module_is_trained_on(new_trainer: NewTrainer, tmp_path: Path) -> None:
+    path = tmp_path / "module"
+    first = new_trainer(TrainOptions(steps=2, batch=4, validate_every=2, probe_batches=2))
+    first.run()
+    path.write_bytes(first.memory.pack())
+
+    assert new_trainer(first=path).memory.pack() == first.memory.pack()
+    with pytest.raises(InvalidRequest, match="another shape"):
+        new_trainer(first=path, shape=MemoryShape(rank=2, alpha=4.0))
 
 
 def test_a_checkpoint_of_other_options_or_damaged_is_refused_by_name(
