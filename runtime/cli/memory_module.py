@@ -30,7 +30,7 @@ populace memory train train.jsonl --held-out held-out.jsonl --to module.safetens
 
 populace memory train train.jsonl --held-out held-out.jsonl --to module.safetensors --resume
 
-populace memory train harder.jsonl --held-out held-out.jsonl --first module.safetensors --to better.safetensors
+populace memory train harder.jsonl --held-out held-out.jsonl --first module.safetensors --to best.safetensors
 
 populace serve --memory-module module.safetensors
 """
@@ -69,12 +69,8 @@ def corpus(
         from populace.learning.memory.words import words_of
 
         files = prepare_base(base, Settings.from_environment().cache, allow_hub=base is not None)
-        source = fact_episodes(
-            words_of(files.directory),
-            part,
-            seed=seed,
-            options=FactsOptions(facts_max=facts_max, words_max=words_max),
-        )
+        options = FactsOptions(facts_max=facts_max, words_max=words_max)
+        source = fact_episodes(words_of(files.directory), part, seed=seed, options=options)
         with progress() as display:
             made = display.track(itertools.islice(source, episodes), total=episodes, description="Episodes")
             count = write_episodes(to, made)

@@ -20,6 +20,7 @@ from populace.adapters.memory.attached import AttachedMemory
 from populace.adapters.memory.attention import attention_layers
 from populace.adapters.memory.initial import initial_module
 from populace.adapters.memory.layer import MemoryShape
+from populace.adapters.memory.module import MemoryModule
 from populace.engines.prompts import BaseTokenizer
 from populace.learning.memory.encoding import EncodedEpisode, EpisodeEncoder, batch_of
 from populace.learning.memory.episodes import Episode
