@@ -3,12 +3,13 @@
 Tells fresh models three facts each, ends the conversation, kills Populace, starts it again on the same
 data, and asks in a conversation that begins with nothing. The same questions are asked with the memory
 off, and with the whole conversation in the prompt. The facts are new combinations of values that the
-shipped memory module was trained on, and values that it never saw.
+memory module was trained on, and values that it never saw. No module is shipped yet: name one, or the
+memory stays empty.
 
 Starts and stops Populaces of its own:
 
     python examples/remember.py
-    python examples/remember.py --people 4 --seeds 1
+    python examples/remember.py --people 4 --seeds 1 --memory-module module.safetensors
 
 "By chance" is how often an answer names the value of another person of the table for the same question:
 what guessing from the lists of values would score.
@@ -51,7 +52,7 @@ ANSWER_TOKENS = 24
 STREAMS = 8
 NO_MEMORY = {"read": False, "write": False}
 READ_ONLY = {"read": True, "write": False}
-CONDITIONS = ("memory alone", "no memory", "whole history in the prompt", "by chance")
+CONDITIONS = ("memory alone", "no memory", "whole history", "by chance")
 
 
 class Person(NamedTuple):
@@ -77,24 +78,24 @@ def main() -> None:
     for seed in range(options.seeds):
         with tempfile.TemporaryDirectory(prefix="remember-") as folder:
             people = _people(options.people, seed)
-            with _served(Path(folder), options.engine) as server:
+            with _served(Path(folder), options) as server:
                 _tell(server, people)
                 # Without a chance to say goodbye: what was acknowledged is on the disk.
                 kill_all(server.process)
-            with _served(Path(folder), options.engine) as server:
+            with _served(Path(folder), options) as server:
                 found = _ask_all(server, people)
         for key, hits in found.items():
             scores[key] += hits
             by_seed[key].append(sum(hits) / len(hits))
         console.print(f"seed {seed}: {options.people} people of each kind", highlight=False)
-    table = Table("values", "condition", "right", "95 % interval", "each seed", "questions")
+    table = Table("values", "condition", "right", "95 %", "each seed", "asked")
     for (kind, condition), hits in sorted(
         scores.items(), key=lambda item: (item[0][0], CONDITIONS.index(item[0][1]))
     ):
         low, high = wilson(sum(hits), len(hits))
         seeds = ", ".join(f"{share:.0%}" for share in by_seed[kind, condition])
         table.add_row(
-            kind, condition, f"{sum(hits) / len(hits):.1%}", f"{low:.1%} to {high:.1%}", seeds, str(len(hits))
+            kind, condition, f"{sum(hits) / len(hits):.1%}", f"{low:.0%} to {high:.0%}", seeds, str(len(hits))
         )
     console.print(table)
 
@@ -114,6 +115,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--people", type=int, default=16, help="models for each kind of values and seed")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--engine", default="auto", choices=("auto", "vllm", "torch"))
+    parser.add_argument("--memory-module", help="a file; default: the module that is shipped for the base")
     return parser.parse_args()
 
 
@@ -151,7 +153,7 @@ def _ask_all(server: Server, people: list[Person]) -> dict[tuple[str, str], list
             for condition, told, memory in (
                 ("memory alone", [], READ_ONLY),
                 ("no memory", [], NO_MEMORY),
-                ("whole history in the prompt", history, NO_MEMORY),
+                ("whole history", history, NO_MEMORY),
             ):
                 answers[condition].append(
                     _chat(server, person.name, [*told, question.ask], max_tokens=ANSWER_TOKENS, memory=memory)
@@ -188,13 +190,16 @@ def _chat(server: Server, model: str, texts: list[str], *, max_tokens: int, memo
 
 
 @contextmanager
-def _served(folder: Path, engine: str) -> Generator[Server]:
+def _served(folder: Path, options: argparse.Namespace) -> Generator[Server]:
     """A ``populace serve`` on the folder's data; whatever is left of it afterwards is killed."""
     data, config, port = folder / "data", folder / "config", free_port()
     command = [sys.executable, "-m", "populace", "serve", "--port", str(port), "--data", str(data)]
+    command += ["--engine", options.engine]
+    if options.memory_module is not None:
+        command += ["--memory-module", options.memory_module]
     with (folder / "serve.log").open("ab") as log:
         process = subprocess.Popen(
-            [*command, "--engine", engine],
+            command,
             env=process_environment(POPULACE_CONFIG=str(config)),
             stdout=log,
             stderr=log,

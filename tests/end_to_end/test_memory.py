@@ -204,3 +204,15 @@ def test_a_state_of_another_module_fails_the_turn_and_is_kept(
     assert refused.json()["error"]["code"] == "memory_state_mismatch"
     assert served.call("POST", "/v1/chat/completions", json=without).status_code == 200
     assert memory_of(served, foreign)["module"] == "00" * 32
+
+
+def test_the_example_tells_kills_and_asks(served: Served, memory_module: Path) -> None:
+    """With a module that is not trained there is nothing to recall: the table is, and no process is left."""
+    example = str(Path(__file__).parents[2] / "examples" / "remember.py")
+    options = ("--people", "1", "--seeds", "1", "--engine", "torch")
+
+    done = served.run(example, *options, "--memory-module", str(memory_module))
+
+    assert done.returncode == 0, done.stderr
+    for condition in ("memory alone", "no memory", "whole history", "by chance"):
+        assert done.stdout.count(condition) == 2, done.stdout
