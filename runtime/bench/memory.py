@@ -96,7 +96,7 @@ async def _measure_engine(
                 for round_number in range(-1, bench.rounds):
                     for remembers in (False, True):
                         use = MemoryUse(state) if remembers else None
-                        timed = await _batch(engine, batch, prompt_tokens, reply_tokens, use, round_number)
+                        timed = await _batch(engine, batch, prompt_tokens, reply_tokens, use)
                         if round_number >= 0:
                             times[remembers].append(timed.first if reply_tokens == 1 else timed.each)
                 without, with_ = (statistics.median(times[side]) * 1000 for side in (False, True))
@@ -148,12 +148,11 @@ async def _batch(
     prompt_tokens: int,
     reply_tokens: int,
     use: MemoryUse | None,
-    round_number: int,
 ) -> _Timed:
     """Ask so many at once, each with a prompt of its own; medians over them."""
     timed = await asyncio.gather(
         *(
-            _one(engine, f"{time.time_ns()}-{index}", (round_number, index), prompt_tokens, reply_tokens, use)
+            _one(engine, f"{time.time_ns()}-{index}", prompt_tokens, reply_tokens, use)
             for index in range(batch)
         )
     )
@@ -163,12 +162,11 @@ async def _batch(
 async def _one(
     engine: OwnedEngine,
     name: str,
-    seed: tuple[int, int],
     prompt_tokens: int,
     reply_tokens: int,
     use: MemoryUse | None,
 ) -> _Timed:
-    source = random.Random(f"{seed} {use is None}")  # noqa: S311 - no prompt twice, which would be cached
+    source = random.Random(name)  # noqa: S311 - no prompt twice: it would be in the prefix cache
     prompt = tuple(source.randrange(*IDS) for _ in range(prompt_tokens))
     sampling = Sampling(max_tokens=reply_tokens, temperature=0.0, ignore_eos=True)
     began = time.perf_counter()
