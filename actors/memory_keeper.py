@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import itertools
 from collections.abc import Callable, Sequence
 from contextlib import aclosing
 from typing import NamedTuple
@@ -65,9 +66,9 @@ class MemoryKeeper:
             records = (
                 ledger.read_log(transaction, *model, start=start, limit=end - start) if end > start else ()
             )
-        version = stored.head.memory_version if position is None else self._stretch(model, end).versions[-1]
-        memory = await self.at(model, end)
-        return MemoryView(model, version, memory.state, _writes(records))
+        stretch = self._stretch(model, end)
+        memory = await self._folded(model, stretch)
+        return MemoryView(model, stretch.versions[-1], memory.state, _writes(records))
 
     async def at(self, model: ModelId, position: int) -> Memory:
         """Compute the memory after ``[0, position)`` from the nearest stored one before.
@@ -79,12 +80,7 @@ class MemoryKeeper:
             InvalidRequest: the log does not reach there, or what it needs was compacted.
             MemoryStateMismatch: the stored memory is another module's.
         """
-        stretch = self._stretch(model, position)
-        memory = stretch.memory
-        for index, place in enumerate(range(stretch.start, position)):
-            if stretch.versions[index] != stretch.versions[index + 1]:
-                memory = await self._after(model, memory, stretch.records, place)
-        return memory
+        return await self._folded(model, self._stretch(model, position))
 
     async def restore(self, host: TurnHost, model: ModelId, position: int, operation: str) -> Interaction:
         """Set the memory back to what it was after ``[0, position)``, as a turn of the log."""
@@ -117,6 +113,13 @@ class MemoryKeeper:
         ]
         payload = None if record is None else record.payload
         return _Stretch(Memory.unpack(payload), start, by_position, versions)
+
+    async def _folded(self, model: ModelId, stretch: _Stretch) -> Memory:
+        memory = stretch.memory
+        for place, (before, after) in enumerate(itertools.pairwise(stretch.versions), start=stretch.start):
+            if before != after:
+                memory = await self._after(model, memory, stretch.records, place)
+        return memory
 
     async def _after(
         self, model: ModelId, memory: Memory, records: dict[int, InteractionRecord], place: int

@@ -120,19 +120,11 @@ async def _start(
     kind: str, settings: Settings, directory: Path, fingerprint: str, module: Path
 ) -> OwnedEngine:
     if kind == "vllm":
-        from populace.engines.vllm_engine import VllmEngine
+        from populace.engines.vllm_engine import VllmEngine as MeasuredEngine
+    else:
+        from populace.engines.torch_engine import TorchEngine as MeasuredEngine
 
-        return await VllmEngine.start(
-            directory,
-            fingerprint,
-            context_tokens=settings.context_tokens,
-            sequences_max=max(BATCHES),
-            threads=settings.threads,
-            memory_module=module,
-        )
-    from populace.engines.torch_engine import TorchEngine
-
-    return await TorchEngine.start(
+    return await MeasuredEngine.start(
         directory,
         fingerprint,
         context_tokens=settings.context_tokens,

@@ -29,7 +29,7 @@ class Recall(NamedTuple):
 class Passes(NamedTuple):
     """The two passes of a batch, and the last hidden states [B, T, H] of the second."""
 
-    writing: MemoryPass | None
+    writing: MemoryPass
     asking: MemoryPass
     hidden: torch.Tensor
 
@@ -39,18 +39,14 @@ def both_passes(
     attached: AttachedMemory,
     memory: MemoryModule,
     batch: Batch,
-    *,
-    reads: bool = True,
 ) -> Passes:
-    """Write what is told into empty states, then read them with what is asked; ``reads`` False asks alone."""
+    """Write what is told into empty states, then read them with what is asked."""
     body = cast("Any", model.base_model)
     states = list(memory.fresh_states(len(batch.told)))
-    writing = None
-    if reads:
-        writing = MemoryPass(states, batch.written, _messages(batch.written))
-        with attached.running(writing):
-            body(input_ids=batch.told, attention_mask=batch.told_mask, use_cache=False)
-    asking = MemoryPass(list(states), torch.zeros_like(batch.asked, dtype=torch.bool))
+    writing = MemoryPass(states, batch.written, _messages(batch.written))
+    with attached.running(writing):
+        body(input_ids=batch.told, attention_mask=batch.told_mask, use_cache=False)
+    asking = MemoryPass(list(writing.states), torch.zeros_like(batch.asked, dtype=torch.bool))
     with attached.running(asking):
         output = body(input_ids=batch.asked, attention_mask=batch.asked_mask, use_cache=False)
     return Passes(writing, asking, output.last_hidden_state)
@@ -61,17 +57,13 @@ def recall(
     attached: AttachedMemory,
     memory: MemoryModule,
     batch: Batch,
-    *,
-    reads: bool = True,
 ) -> Recall:
     """Run both passes and score; differentiable in the memory's parameters.
 
     ``rate`` is the mean rate of the written tokens in each layer.
     """
-    writing, _, hidden_BTH = both_passes(model, attached, memory, batch, reads=reads)
-    rate = torch.zeros(len(memory.layers))
-    if writing is not None:
-        rate = torch.stack([_mean_rate(passed.rate, batch.written) for passed in writing.passed.values()])
+    writing, _, hidden_BTH = both_passes(model, attached, memory, batch)
+    rate = torch.stack([_mean_rate(passed.rate, batch.written) for passed in writing.passed.values()])
     # The position before a token predicts it.
     logits = cast("Any", model.get_output_embeddings())(hidden_BTH[batch.rows, batch.positions - 1]).float()
     wanted = batch.asked[batch.rows, batch.positions]
