@@ -3,30 +3,32 @@
 Tells fresh models three facts each, ends the conversation, kills Populace, starts it again on the same
 data, and asks in a conversation that begins with nothing. The same questions are asked with the memory
 off, and with the whole conversation in the prompt. The facts are new combinations of values that the
-memory module was trained on, and values that it never saw. No module is shipped yet: name one, or the
-memory stays empty.
+memory module was trained on; values of the same kinds (names, places, food) that it never saw; and for
+values one to three words that have nothing to do with the fact, which it never saw either.
 
 Starts and stops Populaces of its own:
 
     python examples/remember.py
     python examples/remember.py --people 4 --seeds 1 --memory-module module.safetensors
 
-"By chance" is how often an answer names the value of another person of the table for the same question:
-what guessing from the lists of values would score.
+"By chance" is how often an answer from memory names a value that is drawn anew for the same question: what
+guessing from the lists of values would score.
 """
 
 import argparse
 import contextlib
 import itertools
 import math
+import re
 import signal
 import subprocess
 import sys
 import tempfile
 from collections import defaultdict
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -40,26 +42,47 @@ from populace.base import prepare_base
 from populace.bench.ports import free_port
 from populace.config import Settings, process_environment
 from populace.credentials import Credentials
-from populace.learning.memory.episodes import Episode
-from populace.learning.memory.facts import FactsOptions, Part, fact_episodes
+from populace.learning.memory.episodes import Episode, Question
+from populace.learning.memory.facts import ANSWER, ATTRIBUTES, FactsOptions, fact_episodes, values_of
+from populace.learning.memory.values import Part
 from populace.learning.memory.words import words_of
 from populace.running import wait_for_running
 
 FACTS = 3
+FIRST_SEED = 10_000
+"""No corpus that is trained on has one of these."""
+
 START_SECONDS_MAX = 240.0
 TOLD_TOKENS = 12
 ANSWER_TOKENS = 24
 STREAMS = 8
 NO_MEMORY = {"read": False, "write": False}
 READ_ONLY = {"read": True, "write": False}
+CHANCE_DRAWS = 10
 CONDITIONS = ("memory alone", "no memory", "whole history", "by chance")
+
+
+class Kind(NamedTuple):
+    """What the facts of a row of the table are made of."""
+
+    title: str
+    part: Part
+    options: FactsOptions
+
+
+TOLD = FactsOptions(chatter_share=0.0, change_share=0.0, general_share=0.0, open_share=0.0)
+KINDS = (
+    Kind("new combinations", "train", TOLD),
+    Kind("values never seen", "held-out", TOLD),
+    Kind("any words, never seen", "held-out", replace(TOLD, open_share=1.0)),
+)
 
 
 class Person(NamedTuple):
     """A personal model and what it is told. ``episode`` has a question for each fact."""
 
     name: str
-    kind: str
+    kind: Kind
     episode: Episode
 
 
@@ -75,23 +98,23 @@ def main() -> None:
     console = Console()
     scores: dict[tuple[str, str], list[bool]] = defaultdict(list)
     by_seed: dict[tuple[str, str], list[float]] = defaultdict(list)
+    words = words_of(prepare_base(None, Settings.from_environment().cache).directory)
     for seed in range(options.seeds):
         with tempfile.TemporaryDirectory(prefix="remember-") as folder:
-            people = _people(options.people, seed)
+            people = _people(words, options.people, seed)
             with _served(Path(folder), options) as server:
                 _tell(server, people)
                 # Without a chance to say goodbye: what was acknowledged is on the disk.
                 kill_all(server.process)
             with _served(Path(folder), options) as server:
-                found = _ask_all(server, people)
+                found = _ask_all(server, people, words)
         for key, hits in found.items():
             scores[key] += hits
             by_seed[key].append(sum(hits) / len(hits))
         console.print(f"seed {seed}: {options.people} people of each kind", highlight=False)
     table = Table("values", "condition", "right", "95 %", "each seed", "asked")
-    for (kind, condition), hits in sorted(
-        scores.items(), key=lambda item: (item[0][0], CONDITIONS.index(item[0][1]))
-    ):
+    for kind, condition in itertools.product([kind.title for kind in KINDS], CONDITIONS):
+        hits = scores[kind, condition]
         low, high = wilson(sum(hits), len(hits))
         seeds = ", ".join(f"{share:.0%}" for share in by_seed[kind, condition])
         table.add_row(
@@ -119,15 +142,15 @@ def _options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _people(count: int, seed: int) -> list[Person]:
-    words = words_of(prepare_base(None, Settings.from_environment().cache).directory)
-    told = FactsOptions(chatter_share=0.0, change_share=0.0, general_share=0.0)
-    parts: tuple[tuple[str, Part], ...] = (("new combinations", "train"), ("values never seen", "held-out"))
+def _people(words: Sequence[str], count: int, seed: int) -> list[Person]:
     return [
-        Person(f"{part}-{seed}-{number}", kind, episode)
-        for kind, part in parts
+        Person(f"{kind.title.replace(' ', '-').replace(',', '')}-{seed}-{number}", kind, episode)
+        for kind in KINDS
         for number, episode in enumerate(
-            itertools.islice(fact_episodes(words, part, seed=10_000 + seed, options=told, facts=FACTS), count)
+            itertools.islice(
+                fact_episodes(words, kind.part, seed=FIRST_SEED + seed, options=kind.options, facts=FACTS),
+                count,
+            )
         )
     ]
 
@@ -143,7 +166,7 @@ def _tell(server: Server, people: list[Person]) -> None:
         list(pool.map(tell, people))
 
 
-def _ask_all(server: Server, people: list[Person]) -> dict[tuple[str, str], list[bool]]:
+def _ask_all(server: Server, people: list[Person], words: Sequence[str]) -> dict[tuple[str, str], list[bool]]:
     """Ask every person's questions under every condition; the answers leave no trace."""
 
     def ask(person: Person) -> dict[str, list[str]]:
@@ -163,19 +186,29 @@ def _ask_all(server: Server, people: list[Person]) -> dict[tuple[str, str], list
     with ThreadPoolExecutor(STREAMS) as pool:
         answered = list(pool.map(ask, people))
     hits: dict[tuple[str, str], list[bool]] = defaultdict(list)
-    for index, (person, answers) in enumerate(zip(people, answered, strict=True)):
-        same_kind = [other for other in people if other.kind == person.kind]
-        stranger = same_kind[(same_kind.index(person) + 1) % len(same_kind)]
+    guesses = {kind: values_of(words, kind.part, seed=FIRST_SEED - 1, options=kind.options) for kind in KINDS}
+    for person, answers in zip(people, answered, strict=True):
+        title = person.kind.title
         for number, question in enumerate(person.episode.questions):
             for condition, replies in answers.items():
-                hits[person.kind, condition].append(_names(replies[number], question.value))
-            other = stranger.episode.questions[number % FACTS].value
-            hits[person.kind, "by chance"].append(_names(answered[index]["memory alone"][number], other))
+                hits[title, condition].append(_names(replies[number], question.value))
+            reply = answers["memory alone"][number]
+            hits[title, "by chance"] += [
+                _names(reply, guesses[person.kind].draw(_kind_of(question))) for _ in range(CHANCE_DRAWS)
+            ]
     return hits
 
 
+def _kind_of(question: Question) -> str:
+    return next(
+        kind
+        for name, kind in ATTRIBUTES.items()
+        if question.answer == ANSWER.format(a=name, v=question.value)
+    )
+
+
 def _names(reply: str, value: str | None) -> bool:
-    return value is not None and value.lower() in reply.lower()
+    return value is not None and re.search(rf"\b{re.escape(value)}\b", reply, re.IGNORECASE) is not None
 
 
 def _chat(server: Server, model: str, texts: list[str], *, max_tokens: int, memory: object = None) -> str:

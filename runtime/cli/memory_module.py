@@ -21,6 +21,8 @@ CORPUS_EXAMPLES = """Examples:
 
 populace memory corpus train.jsonl --episodes 20000 --seed 1
 
+populace memory corpus easy.jsonl --episodes 6000 --facts-max 2 --words-max 1
+
 populace memory corpus held-out.jsonl --part held-out --episodes 200 --seed 2
 """
 
@@ -50,6 +52,10 @@ def corpus(
     ] = "train",
     facts_max: Annotated[int, typer.Option(min=1, max=20, help="Facts of an episode, at most.")] = 3,
     words_max: Annotated[int, typer.Option(min=1, max=8, help="Words of a value, at most.")] = 3,
+    open_share: Annotated[
+        float,
+        typer.Option(min=0, max=1, help="Share of values that are any words, not of the attribute's kind."),
+    ] = 0.4,
     seed: Annotated[int, typer.Option(help="The same seed makes the same episodes.")] = 1,
     base: Base = None,
 ) -> None:
@@ -69,7 +75,7 @@ def corpus(
         from populace.learning.memory.words import words_of
 
         files = prepare_base(base, Settings.from_environment().cache, allow_hub=base is not None)
-        options = FactsOptions(facts_max=facts_max, words_max=words_max)
+        options = FactsOptions(facts_max=facts_max, words_max=words_max, open_share=open_share)
         source = fact_episodes(words_of(files.directory), part, seed=seed, options=options)
         with progress() as display:
             made = display.track(itertools.islice(source, episodes), total=episodes, description="Episodes")

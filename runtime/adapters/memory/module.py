@@ -2,8 +2,8 @@
 # safetensors' functions are untyped.
 """A memory module: the δ-mem projections of all layers of one base, shared by all who use it.
 
-On disk it is one safetensors file: float32 tensors ``layers.3.query`` and so on, and in the metadata
-the shape and the base's fingerprint. The SHA-256 of the file is its digest, and its identity.
+On disk it is one safetensors file: float32 or bfloat16 tensors ``layers.3.query`` and so on, and in the
+metadata the shape and the base's fingerprint. The SHA-256 of the file is its digest, and its identity.
 """
 
 import json
@@ -25,6 +25,8 @@ from populace.adapters.memory.layer import LayerWidths, MemoryLayer, MemoryShape
 from populace.adapters.memory.state import StateFormat
 
 FILE_BYTES_MAX = 1024**3
+
+STORED_DTYPES = (torch.float32, torch.bfloat16)
 
 _shapes = TypeAdapter(MemoryShape)
 
@@ -51,16 +53,16 @@ class MemoryModule(torch.nn.Module):
         shape = self.shape
         return torch.zeros(len(self.layers), batch, shape.states, shape.rank, shape.rank)
 
-    def pack(self) -> bytes:
-        """Encode; the same parameters give the same bytes."""
-        tensors = {name: tensor.detach().contiguous() for name, tensor in self.state_dict().items()}
+    def pack(self, dtype: torch.dtype = torch.float32) -> bytes:
+        """Encode, rounded to ``dtype``; the same parameters give the same bytes."""
+        tensors = {name: tensor.detach().to(dtype).contiguous() for name, tensor in self.state_dict().items()}
         told = {"format": FORMAT, "base": self.base, "shape": asdict(self.shape)}
         # In one entry: safetensors writes several of them in any order.
         return save(tensors, {METADATA_KEY: json.dumps(told, sort_keys=True)})
 
     @classmethod
     def unpack(cls, data: bytes, base: str, attention: tuple[AttentionLayer, ...]) -> Self:
-        """Decode and check against the base's attention layers.
+        """Decode, to float32 whatever it is stored in, and check against the base's attention layers.
 
         Raises:
             MemoryModuleInvalid: it is truncated, of another format, or has wrong or infinite values.
@@ -97,9 +99,9 @@ class MemoryModule(torch.nn.Module):
             raise MemoryModuleInvalid(f"the tensor {odd} is {'missing' if odd in own else 'not one of it'}")
         for name, parameter in own.items():
             tensor = tensors[name]
-            if tensor.shape != parameter.shape or tensor.dtype != torch.float32:
+            if tensor.shape != parameter.shape or tensor.dtype not in STORED_DTYPES:
                 raise MemoryModuleInvalid(
-                    f"{name} should be float32 {tuple(parameter.shape)} "
+                    f"{name} should be float32 or bfloat16 {tuple(parameter.shape)} "
                     f"and is {str(tensor.dtype).removeprefix('torch.')} {tuple(tensor.shape)}"
                 )
             if not bool(torch.isfinite(tensor).all()):

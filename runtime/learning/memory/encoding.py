@@ -1,9 +1,12 @@
 """Episodes as tokens: what is written, what is asked, and which tokens count.
 
 The same template and the same rule of what is written as in serving: see ``BaseTokenizer.tokens_of``.
+
+Shape suffixes: B = rows, T = tokens.
 """
 
 from collections.abc import Mapping, Sequence
+from itertools import takewhile
 from typing import NamedTuple
 
 import torch
@@ -15,6 +18,8 @@ from populace.learning.memory.episodes import Episode, Question
 VALUE_WEIGHT = 1.0
 OTHER_WEIGHT = 0.1
 """Of the tokens of an answer that the question and the base suffice for."""
+
+NOT_WRITTEN = -1
 
 
 class Target(NamedTuple):
@@ -31,15 +36,30 @@ class Link(NamedTuple):
     recalled: int
 
 
-class EncodedEpisode(NamedTuple):
-    """Token ids of what is told and of what is asked; ``written`` marks what goes into the memory.
+class Conversations(NamedTuple):
+    """Conversations in one row of tokens, which share what comes before their first messages.
 
-    ``answers`` are the targets of each question, value tokens and others; ``links`` those of all.
+    ``branches`` says which conversation each token is of; 0: what all share. A token sees those before
+    it that are shared or of its own conversation, and ``positions`` counts only these, so that each
+    conversation is read as if it were alone.
     """
 
-    told: list[int]
-    written: list[bool]
-    asked: list[int]
+    ids: list[int]
+    branches: list[int]
+    positions: list[int]
+
+
+class EncodedEpisode(NamedTuple):
+    """Token ids of what is told and of what is asked.
+
+    ``written`` has for each told token the number of the message with which it goes into the memory, or
+    ``NOT_WRITTEN``. ``answers`` are the targets of each question, value tokens and others; ``links``
+    those of all.
+    """
+
+    told: Conversations
+    written: list[int]
+    asked: Conversations
     answers: list[list[Target]]
     links: list[Link]
 
@@ -52,23 +72,18 @@ class EpisodeEncoder:
         self._own_replies = own_replies
 
     def encode(self, episode: Episode) -> EncodedEpisode:
-        told_messages = [said.message for said in episode.messages]
-        told = self._conversation(told_messages)
-        written = [False] * len(told.ids)
-        for start, stop in told.spans:
-            written[start:stop] = [True] * (stop - start)
+        told, told_spans = self._conversations(episode.conversations())
+        written = [NOT_WRITTEN] * len(told.ids)
+        for message, (start, stop) in enumerate(told_spans):
+            written[start:stop] = [message] * (stop - start)
         questions = [(one, self._answer(one)) for one in episode.questions]
-        asked = self._conversation(
-            [
-                message
-                for question, answer in questions
-                for message in (Message("user", question.ask), Message("assistant", answer))
-            ]
+        asked, asked_spans = self._conversations(
+            [[Message("user", one.ask), Message("assistant", answer)] for one, answer in questions]
         )
         answers: list[list[Target]] = []
         links: list[Link] = []
         for number, (question, answer) in enumerate(questions):
-            start, stop = asked.spans[2 * number + 1]
+            start, stop = asked_spans[2 * number + 1]
             value = self._value_tokens(asked.ids, start, stop, answer, question.value)
             answers.append(
                 [
@@ -76,13 +91,31 @@ class EpisodeEncoder:
                     for place in range(start, stop + 1)  # the end of the reply is one of its tokens
                 ]
             )
-            links += self._links(told_messages, told, question, asked.ids, value)
-        return EncodedEpisode(told.ids, written, asked.ids, answers, links)
+            links += self._links(episode, told.ids, told_spans, question, asked.ids, value)
+        return EncodedEpisode(told, written, asked, answers, links)
 
     def _answer(self, question: Question) -> str:
         return self._own_replies[question.ask] if question.answer is None else question.answer
 
-    def _conversation(self, messages: Sequence[Message]) -> "_Conversation":
+    def _conversations(
+        self, conversations: Sequence[Sequence[Message]]
+    ) -> tuple[Conversations, list[tuple[int, int]]]:
+        """Lay conversations side by side, and say where each message is."""
+        rendered = [self._conversation(messages) for messages in conversations]
+        heads = zip(*(ids[: spans[0][0]] for ids, spans in rendered), strict=False)
+        shared = sum(1 for _ in takewhile(lambda tokens: len(set(tokens)) == 1, heads))
+        ids = rendered[0][0][:shared]
+        branches, positions = [0] * shared, list(range(shared))
+        found: list[tuple[int, int]] = []
+        for branch, (own, spans) in enumerate(rendered, start=1):
+            moved = len(ids) - shared
+            found += [(start + moved, stop + moved) for start, stop in spans]
+            ids += own[shared:]
+            branches += [branch] * (len(own) - shared)
+            positions += range(shared, len(own))
+        return Conversations(ids, branches, positions), found
+
+    def _conversation(self, messages: Sequence[Message]) -> tuple[list[int], list[tuple[int, int]]]:
         """Render without the beginning of a next reply; a reply's span ends before its end token."""
         ids, spans = self._tokenizer.tokens_of(tuple(messages), 0)
         exact: list[tuple[int, int]] = []
@@ -91,24 +124,24 @@ class EpisodeEncoder:
                 ends = (place for place in range(start, stop) if ids[place] in self._tokenizer.eos_ids)
                 stop = next(ends, stop - 1)
             exact.append((start, stop))
-        return _Conversation(ids[: exact[-1][1] + 1], exact)
+        return ids[: exact[-1][1] + 1], exact
 
     def _links(
         self,
-        messages: Sequence[Message],
-        told: "_Conversation",
+        episode: Episode,
+        told: list[int],
+        told_spans: Sequence[tuple[int, int]],
         question: Question,
         asked: list[int],
         value: list[int],
     ) -> list[Link]:
-        """Pair the value's tokens where it was told last with those of the answer, if they are the same."""
+        """Pair the value's tokens where the user told it last with the answer's, if they are the same."""
         if question.value is None:
             return []
-        for index in reversed(range(len(messages))):
-            if question.value in messages[index].content:
-                start, stop = told.spans[index]
-                places = self._value_tokens(told.ids, start, stop, messages[index].content, question.value)
-                if [told.ids[place] for place in places] == [asked[place] for place in value]:
+        for said, (start, stop) in zip(reversed(episode.messages), reversed(told_spans), strict=True):
+            if said.role == "user" and question.value in said.content:
+                places = self._value_tokens(told, start, stop, said.content, question.value)
+                if [told[place] for place in places] == [asked[place] for place in value]:
                     return [Link(one, other - 1) for one, other in zip(places, value, strict=True)]
                 return []
         return []
@@ -129,49 +162,45 @@ class EpisodeEncoder:
         return found
 
 
-class _Conversation(NamedTuple):
-    ids: list[int]
-    spans: list[tuple[int, int]]
+class Rows(NamedTuple):
+    """Conversations of many episodes, filled up on the right: what a base of transformers is called with.
+
+    ``ids`` and ``positions`` int [B, T]; ``mask`` float [B, 1, T, T] is added to the attention's scores.
+    """
+
+    ids: torch.Tensor
+    positions: torch.Tensor
+    mask: torch.Tensor
 
 
 class Batch(NamedTuple):
-    """Encoded episodes side by side, filled up on the right. Shapes [B, T]; targets are flat.
+    """Encoded episodes side by side.
 
-    ``rows``, ``positions``, ``weights`` and ``groups`` (which answer) describe the target tokens.
+    ``written`` [B, T] is as in ``EncodedEpisode``. ``rows``, ``positions``, ``weights`` and ``groups``
+    (which answer) describe the target tokens.
     """
 
-    told: torch.Tensor
-    told_mask: torch.Tensor
+    told: Rows
     written: torch.Tensor
-    asked: torch.Tensor
-    asked_mask: torch.Tensor
+    asked: Rows
     rows: torch.Tensor
     positions: torch.Tensor
     weights: torch.Tensor
     groups: torch.Tensor
 
-    @property
-    def tokens(self) -> int:
-        return int(self.told_mask.sum() + self.asked_mask.sum())
-
 
 def batch_of(episodes: Sequence[EncodedEpisode]) -> Batch:
-    told, told_mask = _padded([one.told for one in episodes])
-    written, _ = _padded([[int(flag) for flag in one.written] for one in episodes])
-    asked, asked_mask = _padded([one.asked for one in episodes])
     flat = [
         (row, target.position, target.weight, group)
-        for group, (row, target) in enumerate(
+        for group, (row, targets) in enumerate(
             (row, targets) for row, one in enumerate(episodes) for targets in one.answers
         )
-        for target in target
+        for target in targets
     ]
     return Batch(
-        told,
-        told_mask,
-        written.bool(),
-        asked,
-        asked_mask,
+        _rows([one.told for one in episodes]),
+        _padded([one.written for one in episodes], NOT_WRITTEN),
+        _rows([one.asked for one in episodes]),
         torch.tensor([one[0] for one in flat]),
         torch.tensor([one[1] for one in flat]),
         torch.tensor([one[2] for one in flat]),
@@ -179,11 +208,23 @@ def batch_of(episodes: Sequence[EncodedEpisode]) -> Batch:
     )
 
 
-def _padded(rows: Sequence[Sequence[int]]) -> tuple[torch.Tensor, torch.Tensor]:
+def _rows(conversations: Sequence[Conversations]) -> Rows:
+    branches_BT = _padded([one.branches for one in conversations], -1)
+    tokens = branches_BT.shape[1]
+    sees = branches_BT[:, :, None] == branches_BT[:, None, :]
+    sees |= branches_BT[:, None, :] == 0
+    sees &= torch.ones(tokens, tokens, dtype=torch.bool).tril()
+    mask = torch.zeros(sees.shape).masked_fill(~sees, torch.finfo(torch.bfloat16).min)
+    return Rows(
+        _padded([one.ids for one in conversations], 0),
+        _padded([one.positions for one in conversations], 0),
+        mask[:, None],
+    )
+
+
+def _padded(rows: Sequence[Sequence[int]], filler: int) -> torch.Tensor:
     longest = max(map(len, rows))
-    filled = torch.zeros(len(rows), longest, dtype=torch.long)
-    mask = torch.zeros(len(rows), longest, dtype=torch.long)
+    filled = torch.full((len(rows), longest), filler)
     for index, row in enumerate(rows):
         filled[index, : len(row)] = torch.tensor(row)
-        mask[index, : len(row)] = 1
-    return filled, mask
+    return filled

@@ -5,9 +5,9 @@ A file of episodes has one JSON object a line::
     {"messages": [{"role": "user", "content": "My dog is called Bruno."}, ...],
      "questions": [{"ask": "Who is my dog?", "answer": "Your dog is called Bruno.", "value": "Bruno"}]}
 
-The messages are written into an empty memory. Then the questions are asked, in a conversation that
-begins with nothing, from the memory alone. An ``answer`` of null is what the base itself says: what is
-remembered must not change it.
+The messages are written into an empty memory; one that is ``"fresh": true`` begins another conversation.
+Then the questions are asked, each in a conversation that begins with nothing, from the memory alone. An
+``answer`` of null is what the base itself says: what is remembered must not change it.
 """
 
 from collections.abc import Iterable, Iterator
@@ -27,8 +27,11 @@ class _Line(BaseModel):
 
 
 class SaidMessage(_Line):
+    """A message; a ``fresh`` one does not see those before it, as the first of a conversation does not."""
+
     role: Literal["user", "assistant"]
     content: Text
+    fresh: bool = False
 
     @property
     def message(self) -> Message:
@@ -52,6 +55,15 @@ class Question(_Line):
 class Episode(_Line):
     messages: Annotated[tuple[SaidMessage, ...], Field(min_length=1)]
     questions: Annotated[tuple[Question, ...], Field(min_length=1)]
+
+    def conversations(self) -> list[list[Message]]:
+        """The messages, cut before each fresh one."""
+        found: list[list[Message]] = []
+        for said in self.messages:
+            if said.fresh or not found:
+                found.append([])
+            found[-1].append(said.message)
+        return found
 
 
 def read_episodes(path: Path) -> tuple[Episode, ...]:

@@ -1,29 +1,20 @@
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
-# Faker's providers are found at run time.
 """Episodes of personal facts: what people tell an assistant about themselves, and ask it later.
 
-Many attributes, told and asked in many ways, with chatter in between and facts that change; values from
-lists of names, places, jobs and dates and from every word of the base's vocabulary, one to three of them,
-so that what is learned is to remember and not a list. Some values are held out: no training episode has
-them, nor any that contains one of their words.
+Many attributes, told and asked in many ways, with replies of every kind, chatter in between and facts that
+change. A conversation may end after any turn, and what comes next is told in another one.
 """
 
-import hashlib
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
 
 from populace.learning.memory.episodes import Episode, Question, SaidMessage
-
-Part = Literal["train", "held-out"]
-
-HELD_OUT_SHARE = 0.08
-"""Of all words, by a hash of each."""
+from populace.learning.memory.values import Part, Values
 
 ATTRIBUTES: dict[str, str] = {
     "city": "city",
     "home town": "city",
+    "village": "city",
     "country": "country",
     "street": "street",
     "job": "job",
@@ -32,6 +23,7 @@ ATTRIBUTES: dict[str, str] = {
     "teacher": "person",
     "doctor": "person",
     "neighbor": "person",
+    "hero": "person",
     "best friend": "first",
     "brother": "first",
     "sister": "first",
@@ -39,22 +31,25 @@ ATTRIBUTES: dict[str, str] = {
     "son": "first",
     "dog": "first",
     "cat": "first",
-    "horse": "first",
     "parrot": "first",
-    "hero": "person",
     "birthday": "date",
+    "wedding day": "date",
     "favorite color": "color",
-    "favorite food": "words",
-    "favorite drink": "words",
+    "favorite food": "food",
+    "favorite drink": "drink",
+    "favorite flower": "flower",
+    "favorite sport": "sport",
+    "favorite game": "game",
+    "favorite animal": "animal",
+    "favorite music": "music",
+    "favorite season": "season",
+    "favorite subject": "subject",
+    "hobby": "hobby",
+    "instrument": "instrument",
+    "language": "language",
     "favorite movie": "words",
     "favorite song": "words",
     "favorite book": "words",
-    "favorite flower": "words",
-    "favorite sport": "words",
-    "favorite game": "words",
-    "hobby": "words",
-    "instrument": "words",
-    "language": "words",
     "team": "words",
     "school": "words",
     "band": "words",
@@ -64,8 +59,6 @@ ATTRIBUTES: dict[str, str] = {
     "password": "words",
     "dream": "words",
     "project": "words",
-    "garden": "words",
-    "village": "city",
 }
 
 TELL = (
@@ -89,7 +82,25 @@ CHANGE = (
     "From now on my {a} is {v}.",
     "That has changed, my {a} is {v} now.",
 )
-TAKEN_IN = ("Okay.", "Got it.", "Thanks, I will remember that.", "Noted.", "I see.", "Good to know.", "Sure.")
+TAKEN_IN = ("Okay.", "Got it.", "Thanks, I will remember.", "Noted.", "I see.", "Good to know.", "Sure.")
+REPLIES = (
+    "I'm sorry for any confusion, but as a chatbot, I don't have the ability to remember any preferences.",
+    "I'm sorry for any misunderstanding, but I can't access personal data unless you share it with me.",
+    "I'm so glad to hear that. It's a special part of your life, and I'm always happy to talk about it.",
+    "{v} is a wonderful {a}. There is so much to say about it, and I would love to hear more.",
+    "{v}! That's great. How did it come to be your {a}?",
+    "Thank you for sharing that with me. Is there anything else you want me to know?",
+    "{v} is a fascinating choice, with a long history and many people who love it.",
+    "That's interesting! Your {a} says a lot about you. I'm here to help with anything you need.",
+    "It's a pleasure to meet you. I'm a helpful assistant, and I will keep your {a} in mind.",
+    "Your {a} is {v}. Got it, I will remember it.",
+    "That sounds lovely. I'm here to assist you with your questions, so feel free to ask.",
+    "As an AI, I don't have feelings or a {a}, but I can help you to find out more about {v}.",
+    "What can I help you with?",
+    "Here are some tips that may help you: first, think about what you want to do next.",
+)
+"""What small chat models say to a fact. Most are cut somewhere, as a limit of tokens cuts them."""
+
 ASK = (
     "What is my {a}?",
     "Do you remember my {a}?",
@@ -134,66 +145,21 @@ GENERAL = (
 
 @dataclass(frozen=True, slots=True)
 class FactsOptions:
-    """How episodes are made. Shares are probabilities.
+    """How episodes are made. Shares are probabilities; for those of values see ``Values``.
 
-    An episode has up to ``facts_max`` facts; a value of kind ``words`` has up to ``words_max`` words, and
-    one of another kind is replaced by such words with ``open_share``.
+    An episode has up to ``facts_max`` facts. After a turn the next one is in another conversation with
+    ``fresh_share``, and a reply is one of ``REPLIES`` with ``long_share``, else a word or two.
     """
 
     facts_max: int = 3
     words_max: int = 3
-    open_share: float = 0.5
+    open_share: float = 0.4
     single_share: float = 0.6
-    chatter_share: float = 0.2
+    chatter_share: float = 0.15
     change_share: float = 0.15
     general_share: float = 0.1
-
-
-class Values:
-    """Values of one part of the vocabulary, drawn with a seed."""
-
-    def __init__(self, words: Sequence[str], part: Part, options: FactsOptions, seed: int) -> None:
-        from faker import Faker  # only those who make a corpus have it
-
-        self._random = random.Random(f"values {part} {seed}")  # noqa: S311 - a corpus, not a secret
-        self._words = [word for word in words if is_held_out(word) == (part == "held-out")]
-        self._part = part
-        self._options = options
-        faker: Any = Faker("en_US")
-        faker.seed_instance(self._random.randrange(2**32))
-        self._makers: dict[str, Callable[[], str]] = {
-            "city": faker.city,
-            "country": faker.country,
-            "street": faker.street_name,
-            "job": lambda: str(faker.job()).split(",")[0].lower(),
-            "company": faker.company,
-            "person": lambda: f"{faker.first_name()} {faker.last_name()}",
-            "first": faker.first_name,
-            "color": lambda: str(faker.safe_color_name()),
-            "date": lambda: f"{faker.month_name()} {self._random.randint(1, 28)}",
-        }
-
-    def draw(self, kind: str) -> str:
-        """Draw a value. One made of words that are all in this part of the vocabulary."""
-        if kind == "words" or self._random.random() < self._options.open_share:
-            return self._phrase()
-        for _ in range(100):
-            value = self._makers[kind]()
-            held_out = [is_held_out(word) for word in value.split()]
-            if (any(held_out) if self._part == "held-out" else not any(held_out)) and "." not in value:
-                return value
-        return self._phrase()
-
-    def _phrase(self) -> str:
-        count, most = 1, self._options.words_max
-        if most > 1 and self._random.random() >= self._options.single_share:
-            count = self._random.randint(2, most)
-        return " ".join(self._random.choice(self._words) for _ in range(count))
-
-
-def is_held_out(word: str) -> bool:
-    digest = hashlib.sha256(word.strip(".,").lower().encode()).digest()
-    return digest[0] / 256 < HELD_OUT_SHARE
+    fresh_share: float = 0.7
+    long_share: float = 0.5
 
 
 def fact_episodes(
@@ -207,23 +173,36 @@ def fact_episodes(
     """Make episodes without end; the same arguments make the same ones. ``facts`` fixes their number."""
     options = options or FactsOptions()
     source = random.Random(f"episodes {part} {seed}")  # noqa: S311 - a corpus, not a secret
-    values = Values(words, part, options, seed)
+    values = values_of(words, part, seed=seed, options=options)
     while True:
         yield _episode(source, values, options, facts or source.randint(1, options.facts_max))
 
 
+def values_of(words: Sequence[str], part: Part, *, seed: int, options: FactsOptions) -> Values:
+    """Where episodes with these options have their values from."""
+    return Values(
+        words,
+        part,
+        seed=seed,
+        open_share=options.open_share,
+        words_max=options.words_max,
+        single_share=options.single_share,
+    )
+
+
 def _episode(source: random.Random, values: Values, options: FactsOptions, facts: int) -> Episode:
     chosen = {name: values.draw(ATTRIBUTES[name]) for name in source.sample(sorted(ATTRIBUTES), facts)}
-    said: list[tuple[str, str]] = [
-        (_told(source, TELL, name, value), _answered(source)) for name, value in chosen.items()
-    ]
+    said: list[tuple[Sequence[str], str, str]] = [(TELL, name, value) for name, value in chosen.items()]
     if source.random() < options.change_share:
         name = source.choice(sorted(chosen))
         chosen[name] = values.draw(ATTRIBUTES[name])
-        said.append((_told(source, CHANGE, name, chosen[name]), _answered(source)))
+        said.append((CHANGE, name, chosen[name]))
     turns: list[tuple[str, str]] = []
-    for turn in said:
-        turns.append(turn)
+    for ways, name, value in said:
+        reply = (
+            _reply(source, name, value) if source.random() < options.long_share else source.choice(TAKEN_IN)
+        )
+        turns.append((source.choice(ways).format(a=name, v=value), reply))
         if source.random() < options.chatter_share:
             turns.append(source.choice(CHATTER))
     questions = [
@@ -232,17 +211,14 @@ def _episode(source: random.Random, values: Values, options: FactsOptions, facts
     ]
     if source.random() < options.general_share:
         questions.append(Question(ask=source.choice(GENERAL), answer=None))
-    messages = [
-        message
-        for user, reply in turns
-        for message in (SaidMessage(role="user", content=user), SaidMessage(role="assistant", content=reply))
-    ]
+    messages: list[SaidMessage] = []
+    for user, reply in turns:
+        fresh = bool(messages) and source.random() < options.fresh_share
+        messages.append(SaidMessage(role="user", content=user, fresh=fresh))
+        messages.append(SaidMessage(role="assistant", content=reply))
     return Episode(messages=tuple(messages), questions=tuple(questions))
 
 
-def _told(source: random.Random, ways: Sequence[str], name: str, value: str) -> str:
-    return source.choice(ways).format(a=name, v=value)
-
-
-def _answered(source: random.Random) -> str:
-    return source.choice(TAKEN_IN)
+def _reply(source: random.Random, name: str, value: str) -> str:
+    words = source.choice(REPLIES).format(a=name, v=value).split()
+    return " ".join(words[: source.randint(3, max(3, len(words)))])

@@ -26,7 +26,8 @@ from transformers import PreTrainedModel
 
 from populace.adapters.memory.attention import AttentionLayer
 from populace.adapters.memory.module import MemoryModule
-from populace.learning.memory.encoding import EncodedEpisode, batch_of
+from populace.learning.memory.encoding import NOT_WRITTEN, EncodedEpisode, Rows, batch_of
+from populace.learning.memory.recall import run_base
 
 RIDGE = 1e-2
 """Of the mean variance of the hidden inputs."""
@@ -66,7 +67,7 @@ def collect_pairs(
     for episodes in batches:
         batch = batch_of(episodes)
         links = [(row, link) for row, one in enumerate(episodes) for link in one.links]
-        is_other = batch.written.clone()
+        is_other = batch.written != NOT_WRITTEN
         for row, link in links:
             is_other[row, link.told] = False
         chosen = torch.rand(is_other.shape, generator=generator) < ELSEWHERE_SHARE
@@ -74,14 +75,14 @@ def collect_pairs(
         at_told = (rows, [link.told for _, link in links])
         at_recalled = (rows, [link.recalled for _, link in links])
         for parts, places, hidden in (
-            (told, at_told, _hidden_inputs(model, attention, batch.told, batch.told_mask)),
-            (recalled, at_recalled, _hidden_inputs(model, attention, batch.asked, batch.asked_mask)),
+            (told, at_told, _hidden_inputs(model, attention, batch.told)),
+            (recalled, at_recalled, _hidden_inputs(model, attention, batch.asked)),
         ):
             for layer, hidden_BTH in enumerate(hidden):
                 parts[layer].append(hidden_BTH[places])
                 if parts is told:
                     elsewhere[layer].append(hidden_BTH[is_other & chosen])
-        tokens += [int(batch.told[row, link.told]) for row, link in links]
+        tokens += [int(batch.told.ids[row, link.told]) for row, link in links]
         progress()
     return Pairs(
         [torch.cat(parts) for parts in told],
@@ -167,7 +168,7 @@ def agreement_of(
 
 @torch.no_grad()
 def _hidden_inputs(
-    model: PreTrainedModel, attention: Sequence[AttentionLayer], ids_BT: torch.Tensor, mask_BT: torch.Tensor
+    model: PreTrainedModel, attention: Sequence[AttentionLayer], rows: Rows
 ) -> list[torch.Tensor]:
     found: list[torch.Tensor] = []
 
@@ -179,7 +180,7 @@ def _hidden_inputs(
         for layer in attention
     ]
     try:
-        cast("Any", model.base_model)(input_ids=ids_BT, attention_mask=mask_BT, use_cache=False)
+        run_base(model, rows)
     finally:
         for hook in hooks:
             hook.remove()

@@ -10,7 +10,7 @@ from transformers import PreTrainedModel
 
 from populace.adapters.memory.attached import AttachedMemory, MemoryPass
 from populace.adapters.memory.module import MemoryModule
-from populace.learning.memory.encoding import VALUE_WEIGHT, Batch
+from populace.learning.memory.encoding import NOT_WRITTEN, VALUE_WEIGHT, Batch, Rows
 
 
 class Recall(NamedTuple):
@@ -41,15 +41,25 @@ def both_passes(
     batch: Batch,
 ) -> Passes:
     """Write what is told into empty states, then read them with what is asked."""
-    body = cast("Any", model.base_model)
-    states = list(memory.fresh_states(len(batch.told)))
-    writing = MemoryPass(states, batch.written, _messages(batch.written))
+    states = list(memory.fresh_states(len(batch.written)))
+    writing = MemoryPass(states, batch.written != NOT_WRITTEN, batch.written)
     with attached.running(writing):
-        body(input_ids=batch.told, attention_mask=batch.told_mask, use_cache=False)
-    asking = MemoryPass(list(writing.states), torch.zeros_like(batch.asked, dtype=torch.bool))
+        run_base(model, batch.told)
+    asking = MemoryPass(list(writing.states), torch.zeros_like(batch.asked.ids, dtype=torch.bool))
     with attached.running(asking):
-        output = body(input_ids=batch.asked, attention_mask=batch.asked_mask, use_cache=False)
-    return Passes(writing, asking, output.last_hidden_state)
+        hidden_BTH = run_base(model, batch.asked)
+    return Passes(writing, asking, hidden_BTH)
+
+
+def run_base(model: PreTrainedModel, rows: Rows) -> torch.Tensor:
+    """Run the base over rows of conversations and return the last hidden states [B, T, H]."""
+    output = cast("Any", model.base_model)(
+        input_ids=rows.ids,
+        position_ids=rows.positions,
+        attention_mask=rows.mask.to(model.dtype),
+        use_cache=False,
+    )
+    return cast("torch.Tensor", output.last_hidden_state)
 
 
 def recall(
@@ -63,10 +73,10 @@ def recall(
     ``rate`` is the mean rate of the written tokens in each layer.
     """
     writing, _, hidden_BTH = both_passes(model, attached, memory, batch)
-    rate = torch.stack([_mean_rate(passed.rate, batch.written) for passed in writing.passed.values()])
+    rate = torch.stack([_mean_rate(passed.rate, writing.writes) for passed in writing.passed.values()])
     # The position before a token predicts it.
     logits = cast("Any", model.get_output_embeddings())(hidden_BTH[batch.rows, batch.positions - 1]).float()
-    wanted = batch.asked[batch.rows, batch.positions]
+    wanted = batch.asked.ids[batch.rows, batch.positions]
     losses = functional.cross_entropy(logits, wanted, reduction="none")
     is_value = batch.weights == VALUE_WEIGHT
     wrong = (logits.argmax(-1) != wanted) & is_value
@@ -78,12 +88,6 @@ def recall(
         wrongs[answers] == 0,
         rate,
     )
-
-
-def _messages(written_BT: torch.Tensor) -> torch.Tensor:
-    """Number the runs of written tokens, for modules that write the means of messages."""
-    begins = functional.pad(written_BT.long(), (1, 0))[:, :-1]
-    return ((written_BT.long() - begins) == 1).long().cumsum(-1) - 1
 
 
 def _mean_rate(rate_BNTR: torch.Tensor | None, written_BT: torch.Tensor) -> torch.Tensor:

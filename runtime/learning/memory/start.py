@@ -87,5 +87,5 @@ def _agreement(
         rows, places = [row for row, _ in links], [link.recalled for _, link in links]
         for number, passed in asking.passed.items():
             read[number].append(passed.read[rows, 0, places])
-        tokens += [int(batch.told[row, link.told]) for row, link in links]
+        tokens += [int(batch.told.ids[row, link.told]) for row, link in links]
     return agreement_of(model, directions, [torch.cat(parts) for parts in read], torch.tensor(tokens))

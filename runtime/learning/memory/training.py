@@ -2,7 +2,6 @@
 # torch.optim and transformers' loading functions are partly untyped.
 """Training a memory module on episodes: the cross-entropy of the answers, through the scan."""
 
-import json
 import math
 import random
 from collections.abc import Sequence
@@ -22,12 +21,16 @@ from populace.adapters.memory.initial import initial_module
 from populace.adapters.memory.layer import MemoryShape
 from populace.adapters.memory.module import MemoryModule
 from populace.engines.prompts import BaseTokenizer
+from populace.learning.memory.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from populace.learning.memory.encoding import EncodedEpisode, EpisodeEncoder, batch_of
 from populace.learning.memory.episodes import Episode
 from populace.learning.memory.recall import Recall, recall
 from populace.learning.memory.start import start_by_probe
 
 OWN_REPLY_TOKENS_MAX = 24
+STORED = torch.bfloat16
+"""What a trained module is stored in: half of its bytes, and it recalls the same."""
+
 WINDOW_BATCHES = 4
 """Batches are cut from so many times their size, sorted by length: less of them is padding."""
 
@@ -128,13 +131,14 @@ class MemoryTrainer:
         self._validation = self._encoded(encoder, validation, "Reading the held-out episodes")
         self._step = 0
         self._best: Validation | None = None
-        self._best_module = self.memory.pack()
+        self._best_parameters = self._parameters()
         self._worse = 0
         if first is not None:
             trained = MemoryModule.read(first, fingerprint, attention)
             if trained.shape != shape:
                 raise InvalidRequest(f"{first} has another shape: {trained.shape}.", "first")
             self.memory.load_state_dict(trained.state_dict())
+            self._best_parameters = self._parameters()
         probes = options.start == "probe" and checkpoint is None and first is None
         if probes and shape.states == 1 and shape.writes == "token":
             batches = [self._episodes(step) for step in range(options.probe_batches)]
@@ -152,9 +156,9 @@ class MemoryTrainer:
             self.resume(checkpoint)
 
     @property
-    def best(self) -> tuple[bytes, Validation | None]:
-        """The packed module that validated best, and how."""
-        return self._best_module, self._best
+    def best(self) -> tuple[dict[str, torch.Tensor], Validation | None]:
+        """The parameters that validated best, and how they did."""
+        return self._best_parameters, self._best
 
     def run(self, checkpoint: Path | None = None, *, keep: Path | None = None) -> Validation:
         """Train to the end and return the best validation.
@@ -177,35 +181,33 @@ class MemoryTrainer:
 
     def save(self, path: Path) -> None:
         """Write everything that training goes on from: parameters, moments, step and the best module."""
-        kept = {
-            "options": json.dumps(asdict(self._options), sort_keys=True),
+        told = {
+            "options": asdict(self._options),
             "step": self._step,
             "worse": self._worse,
-            "best": None if self._best is None else list(self._best),
-            "best_module": self._best_module,
-            "memory": self.memory.state_dict(),
-            "optimizer": self._optimizer.state_dict(),
+            "best": self._best,
+            "sizes": [group["size"] for group in self._optimizer.param_groups],
         }
-        partial = path.with_suffix(path.suffix + ".partial")
-        torch.save(kept, partial)
-        partial.replace(path)
+        moments = self._optimizer.state_dict()["state"]
+        write_checkpoint(path, Checkpoint(told, self.memory.state_dict(), self._best_parameters, moments))
 
     def resume(self, path: Path) -> None:
         """Go on from a checkpoint of the same options. Raises ``InvalidRequest`` for any other file."""
-        try:
-            kept = cast("dict[str, Any]", torch.load(path, weights_only=True))
-            same = kept["options"] == json.dumps(asdict(self._options), sort_keys=True)
-        except Exception as error:  # whatever a damaged file makes torch raise
-            raise InvalidRequest(
-                f"{path} is no checkpoint that training can go on from.", "resume"
-            ) from error
-        if not same:
-            raise InvalidRequest(f"{path} was made with other options: {kept['options']}.", "resume")
-        self.memory.load_state_dict(kept["memory"])
-        self._optimizer.load_state_dict(kept["optimizer"])
-        self._step, self._worse = kept["step"], kept["worse"]
-        self._best = None if kept["best"] is None else Validation(*kept["best"])
-        self._best_module = kept["best_module"]
+        kept = read_checkpoint(path)
+        options = kept.told["options"]
+        if options != asdict(self._options):
+            raise InvalidRequest(f"{path} was made with other options: {options}.", "resume")
+        self.memory.load_state_dict(dict(kept.memory))
+        groups = self._optimizer.state_dict()["param_groups"]
+        for group, size in zip(groups, kept.told["sizes"], strict=True):
+            group["size"] = size
+        self._optimizer.load_state_dict({"state": dict(kept.optimizer), "param_groups": groups})
+        self._step, self._worse = kept.told["step"], kept.told["worse"]
+        self._best = None if kept.told["best"] is None else Validation(*kept.told["best"])
+        self._best_parameters = dict(kept.best)
+
+    def _parameters(self) -> dict[str, torch.Tensor]:
+        return {name: tensor.clone() for name, tensor in self.memory.state_dict().items()}
 
     def _take_step(self) -> Recall:
         options = self._options
@@ -237,9 +239,9 @@ class MemoryTrainer:
             float(torch.cat([one.exact for one in scored]).float().mean()),
         )
         if self._best is None or validation.loss < self._best.loss:
-            self._best, self._best_module, self._worse = validation, self.memory.pack(), 0
+            self._best, self._best_parameters, self._worse = validation, self._parameters(), 0
             if keep is not None:
-                keep.write_bytes(self._best_module)
+                keep.write_bytes(self.memory.pack(STORED))
         else:
             self._worse += 1
         self._progress.validated(validation, self._best)
@@ -257,7 +259,7 @@ class MemoryTrainer:
         window, place = divmod(step, WINDOW_BATCHES)
         source = random.Random(f"batches {self._options.seed} {window}")  # noqa: S311 - not a secret
         chosen = [source.randrange(len(self._train)) for _ in range(WINDOW_BATCHES * size)]
-        chosen.sort(key=lambda index: len(self._train[index].told))
+        chosen.sort(key=lambda index: len(self._train[index].told.ids))
         order = list(range(WINDOW_BATCHES))
         source.shuffle(order)
         first = order[place] * size

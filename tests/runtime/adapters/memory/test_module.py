@@ -50,6 +50,18 @@ def test_a_module_comes_back_as_it_was(shape: MemoryShape) -> None:
         assert torch.equal(again.state_dict()[name], tensor)
 
 
+def test_a_module_can_be_stored_in_half_the_bytes() -> None:
+    module = filled(MemoryShape(rank=4))
+
+    half = module.pack(torch.bfloat16)
+
+    again = MemoryModule.unpack(half, BASE, ATTENTION)
+    for name, tensor in module.state_dict().items():
+        assert again.state_dict()[name].dtype == torch.float32
+        assert torch.equal(again.state_dict()[name], tensor.bfloat16().float())
+    assert again.pack(torch.bfloat16) == half
+
+
 def test_its_digest_tells_every_parameter() -> None:
     module, other = filled(), filled()
     with torch.no_grad():

@@ -15,7 +15,8 @@ from populace.learning.memory.episodes import (
     read_episodes,
     write_episodes,
 )
-from populace.learning.memory.facts import FactsOptions, fact_episodes, is_held_out
+from populace.learning.memory.facts import FactsOptions, fact_episodes
+from populace.learning.memory.values import is_held_out
 from populace.learning.memory.words import words_of
 from tests.runtime.learning.memory.conftest import WORDS
 
@@ -25,7 +26,7 @@ BRUNO = Episode(
     messages=(
         SaidMessage(role="user", content="My dog is New Bruno."),
         SaidMessage(role="assistant", content="Got it."),
-        SaidMessage(role="user", content="It rains."),
+        SaidMessage(role="user", content="It rains.", fresh=True),
         SaidMessage(role="assistant", content="Take an umbrella."),
     ),
     questions=(
@@ -77,7 +78,7 @@ def test_an_empty_or_missing_file_is_refused(tmp_path: Path) -> None:
 def test_what_is_written_are_the_messages_and_not_what_is_around_them(tokenizer: BaseTokenizer) -> None:
     encoded = EpisodeEncoder(tokenizer, {"Say hello.": "Hello!"}).encode(BRUNO)
 
-    written = [token for token, flag in zip(encoded.told, encoded.written, strict=True) if flag]
+    written = [token for token, flag in zip(encoded.told.ids, encoded.written, strict=True) if flag >= 0]
     assert tokenizer.text(written).split("\n") == [
         "My dog is New Bruno.",
         "assistant",
@@ -85,7 +86,7 @@ def test_what_is_written_are_the_messages_and_not_what_is_around_them(tokenizer:
         "assistant",
         "Take an umbrella.",
     ]
-    assert "helpful" in tokenizer.text(encoded.told[: encoded.written.index(True)])
+    assert "helpful" in tokenizer.text(encoded.told.ids[: encoded.written.index(0)])
 
 
 def test_the_tokens_of_a_value_count_fully_and_are_paired_with_where_it_was_told(
@@ -94,14 +95,14 @@ def test_the_tokens_of_a_value_count_fully_and_are_paired_with_where_it_was_told
     encoded = EpisodeEncoder(tokenizer, {"Say hello.": "Hello!"}).encode(BRUNO)
 
     dog, hello = encoded.answers
-    value = [encoded.asked[one.position] for one in dog if one.weight == VALUE_WEIGHT]
+    value = [encoded.asked.ids[one.position] for one in dog if one.weight == VALUE_WEIGHT]
     assert tokenizer.text(value) == " New Bruno"
     assert not any(one.weight == VALUE_WEIGHT for one in hello)
-    assert [encoded.asked[targets[-1].position] in tokenizer.eos_ids for targets in (dog, hello)] == [
+    assert [encoded.asked.ids[targets[-1].position] in tokenizer.eos_ids for targets in (dog, hello)] == [
         True
     ] * 2
-    assert [encoded.told[link.told] for link in encoded.links] == value
-    assert [encoded.asked[link.recalled + 1] for link in encoded.links] == value
+    assert [encoded.told.ids[link.told] for link in encoded.links] == value
+    assert [encoded.asked.ids[link.recalled + 1] for link in encoded.links] == value
 
 
 def test_no_value_of_training_is_held_out(base_directory: Path) -> None:

@@ -96,7 +96,9 @@ def test_the_module_that_is_kept_can_be_served(
 
     layers = attention_layers(read_base_modules(small_base))
     kept = MemoryModule.read(tmp_path / "module", "f" * 64, layers)
-    assert kept.pack() == trainer.best[0]
+    best, _ = trainer.best
+    for name, parameter in kept.state_dict().items():
+        torch.testing.assert_close(parameter, best[name], rtol=1 / 256, atol=0.0)
 
 
 @pytest.mark.parametrize("writes", ["token", "message"])
@@ -114,7 +116,9 @@ def test_training_that_goes_on_gives_the_bits_of_one_that_never_stopped(
     resumed.run()
 
     assert resumed.memory.pack() == whole.memory.pack()
-    assert resumed.best == whole.best
+    assert resumed.best[1] == whole.best[1]
+    for name, parameter in whole.best[0].items():
+        assert torch.equal(resumed.best[0][name], parameter)
 
 
 def test_the_same_seed_trains_the_same_module_and_another_one_does_not(new_trainer: NewTrainer) -> None:
