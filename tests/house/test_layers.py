@@ -15,7 +15,7 @@ DOORS: Mapping[str, tuple[str, ...]] = {
     "peft": MODEL_ROOMS,
     "transformers": MODEL_ROOMS,
     "numba": ("runtime/engines/vllm_memory/compiled.py",),
-    "faker": ("runtime/learning/memory/facts.py",),
+    "faker": ("runtime/learning/memory/values.py",),
     "fastapi": ("runtime/gateway/",),
     "starlette": ("runtime/gateway/",),
 }

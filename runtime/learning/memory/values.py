@@ -11,6 +11,8 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Literal
 
+from faker import Faker
+
 Part = Literal["train", "held-out"]
 
 HELD_OUT_SHARE = 0.12
@@ -108,8 +110,6 @@ class Values:
         words_max: int,
         single_share: float,
     ) -> None:
-        from faker import Faker  # only those who make a corpus have it
-
         self._random = random.Random(f"values {part} {seed}")  # noqa: S311 - a corpus, not a secret
         self._words = [word for word in words if is_held_out(word) == (part == "held-out")]
         self._part = part
