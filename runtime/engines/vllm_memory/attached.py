@@ -197,20 +197,13 @@ class ServedMemory:
         return torch.tensor(numbers, dtype=torch.long, device=self._states.device)
 
     def _hook(self, number: int, block: torch.nn.Module) -> None:
-        width = self._weights.query_width
-
         def add_query(_: torch.nn.Module, inputs: tuple[torch.Tensor, ...], output: Any) -> None:
-            step = self._step
-            if step is not None:
-                projected = output[0] if isinstance(output, tuple) else output
-                tokens = step.tokens
-                step.layer(number, inputs[0][:tokens], projected[:tokens, :width])
+            if self._step is not None:
+                self._step.layer(number, inputs[0], output[0] if isinstance(output, tuple) else output)
 
         def add_output(_: torch.nn.Module, __: Any, output: Any) -> None:
-            step = self._step
-            if step is not None:
-                projected = output[0] if isinstance(output, tuple) else output
-                step.add_output(projected[: step.tokens])
+            if self._step is not None:
+                self._step.add_output(output[0] if isinstance(output, tuple) else output)
 
         block.get_submodule(QKV).register_forward_hook(add_query)
         block.get_submodule(OUTPUT).register_forward_hook(add_output)

@@ -3,15 +3,18 @@
 # numba's decorators are untyped.
 """The δ-mem of an engine step on a CPU, compiled by numba.
 
-Between two layers of a base a torch operation finds its code and data gone from the processor's caches
-and takes several times as long as in a loop of its own: a dozen of them cost a fifth of a step of the
-default base (``docs/measurements``). Here a layer's memory is one call for a reply that is being written,
-and for a prompt the plain loop over its tokens, between two matrix products.
+Between two layers of a base an operation finds its code and data gone from the processor's caches and
+takes several times as long as in a loop of its own: a dozen of torch's cost a fifth of a step of the
+default base (``docs/measurements``). Here a layer's memory is two calls for a reply that is being written,
+with addresses as arguments, since torch's slices and numba's look at each array cost more than what is
+computed. For a prompt it is the plain loop over its tokens, between two matrix products.
 
 It computes what ``TokenStep`` does, up to rounding. Shape suffixes are in ``weights.py``.
 """
 
 import math
+from ctypes import CFUNCTYPE, c_int64, c_void_p
+from functools import partial
 from typing import Any
 
 import numba
@@ -94,11 +97,12 @@ def few_tokens(
 ) -> None:
     """Everything of one layer: add to the query projection, and fill what the output's will get.
 
-    ``hidden_TH`` and ``query_TQ`` are the bits of bfloat16 as uint16: the upper half of a float32's.
+    ``hidden_TH`` and ``query_TQ`` are the bits of bfloat16 as uint16: the upper half of a float32's. Both
+    may be wider: the first columns count.
     """
     rank = states_SNRR.shape[-1]
     width = states_SNRR.shape[1] * rank
-    hidden = hidden_TH.shape[1]
+    hidden = input_JH.shape[1]
     query = output_WD.shape[1] - hidden
     hidden_bits = np.empty(hidden, np.uint32)
     hidden_H = hidden_bits.view(np.float32)
@@ -135,26 +139,89 @@ def few_tokens(
 @_compiled
 def add_few(output_TH: Any, delta_TH: Any) -> None:
     """Add to bfloat16, given as its bits."""
-    bits_H = np.empty(output_TH.shape[1], np.uint32)
+    hidden = delta_TH.shape[1]
+    bits_H = np.empty(hidden, np.uint32)
     sum_H = bits_H.view(np.float32)
-    for token in range(output_TH.shape[0]):
-        for index in range(output_TH.shape[1]):
+    for token in range(delta_TH.shape[0]):
+        for index in range(hidden):
             bits_H[index] = np.uint32(output_TH[token, index]) << np.uint32(16)
-        for index in range(output_TH.shape[1]):
+        for index in range(hidden):
             sum_H[index] += delta_TH[token, index]
-        for index in range(output_TH.shape[1]):
+        for index in range(hidden):
             output_TH[token, index] = _upper_half(bits_H[index])
 
 
+_HALVES, _FLOATS = numba.types.CPointer(numba.uint16), numba.types.CPointer(numba.float32)
+_WHOLES, _FLAGS = numba.types.CPointer(numba.int64), numba.types.CPointer(numba.boolean)
+_at_addresses: Any = partial(numba.cfunc, cache=True, nopython=True)
+
+
+@_at_addresses(
+    numba.void(
+        *(_HALVES, numba.int64, _HALVES, numba.int64, _FLOATS),
+        *(_FLOATS, _FLOATS, _FLOATS),
+        *(_WHOLES, _FLAGS, _FLAGS, _FLOATS),
+        *(numba.int64,) * 7,
+    )
+)
+def _few_tokens_at(
+    hidden: Any,
+    hidden_stride: Any,
+    projected: Any,
+    projected_stride: Any,
+    delta: Any,
+    input_: Any,
+    bias: Any,
+    output: Any,
+    parts: Any,
+    writes: Any,
+    reads: Any,
+    states: Any,
+    tokens: Any,
+    hidden_width: Any,
+    query_width: Any,
+    states_of_layer: Any,
+    rank: Any,
+    part_count: Any,
+    request_count: Any,
+) -> None:
+    width = states_of_layer * rank
+    few_tokens(
+        numba.carray(hidden, (tokens, hidden_stride)),
+        numba.carray(input_, (4 * width, hidden_width)),
+        numba.carray(bias, (4 * width,)),
+        numba.carray(output, (width, query_width + hidden_width)),
+        numba.carray(parts, (part_count, 3)),
+        numba.carray(writes, (tokens,)),
+        numba.carray(reads, (request_count,)),
+        numba.carray(states, (request_count, states_of_layer, rank, rank)),
+        numba.carray(projected, (tokens, projected_stride)),
+        numba.carray(delta, (tokens, hidden_width)),
+    )
+
+
+@_at_addresses(numba.void(_HALVES, numba.int64, _FLOATS, numba.int64, numba.int64))
+def _add_few_at(output: Any, output_stride: Any, delta: Any, tokens: Any, hidden_width: Any) -> None:
+    add_few(numba.carray(output, (tokens, output_stride)), numba.carray(delta, (tokens, hidden_width)))
+
+
+_few_tokens: Any = CFUNCTYPE(None, *(c_void_p, c_int64) * 2, *(c_void_p,) * 8, *(c_int64,) * 7)(
+    _few_tokens_at.address
+)
+_add_few: Any = CFUNCTYPE(None, c_void_p, c_int64, c_void_p, c_int64, c_int64)(_add_few_at.address)
+
+
 class CompiledWeights(FusedWeights):
-    """The weights of a CPU, also as arrays."""
+    """The weights of a CPU, and where those of each layer are: input, bias, output."""
 
     def __init__(self, module: MemoryModule, query_part: slice, device: torch.device) -> None:
         super().__init__(module, query_part, device)
         # A row for each projection: their sums run along it.
-        self.input_arrays = self.input_LHJ.transpose(1, 2).contiguous().numpy()
-        self.bias_arrays = self.bias_LJ.numpy()
-        self.output_arrays = self.output_LWD.numpy()
+        self._input_LJH = self.input_LHJ.transpose(1, 2).contiguous()
+        self.addresses = [
+            [c_void_p(one[layer].data_ptr()) for one in (self._input_LJH, self.bias_LJ, self.output_LWD)]
+            for layer in range(len(self.bias_LJ))
+        ]
 
 
 class CompiledTokenStep:
@@ -171,8 +238,8 @@ class CompiledTokenStep:
     ) -> None:
         """``dtype`` is the base's."""
         self._weights = weights
-        self.states_LSNRR = states_LSNRR
-        self._states = states_LSNRR.numpy()
+        self.states_LSNRR = states_LSNRR.contiguous()
+        self._states = self.states_LSNRR.numpy()
         self.tokens = tokens
         self._parts = np.array([(part.row, part.first, part.last) for part in parts], dtype=np.int64)
         self._reads = np.array(reads)
@@ -181,34 +248,41 @@ class CompiledTokenStep:
             for first, last, _ in part.writes:
                 self._writes[first:last] = True
         self._few = tokens <= FEW_TOKENS and dtype is torch.bfloat16
-        self._read_TW = torch.zeros(tokens, weights.shape.width)
-        self._few_deltas = np.zeros((tokens, weights.hidden_width), np.float32)
+        shape = weights.shape
+        if self._few:
+            self._few_deltas = np.zeros((tokens, weights.hidden_width), np.float32)
+            self._deltas_at = c_void_p(self._few_deltas.ctypes.data)
+            self._step_at = [c_void_p(one.ctypes.data) for one in (self._parts, self._writes, self._reads)]
+            self._states_at = [c_void_p(one.ctypes.data) for one in self._states]
+            widths = (weights.hidden_width, weights.query_width)
+            self._sizes = (tokens, *widths, shape.states, shape.rank, len(parts), len(reads))
+            return
+        self._read_TW = torch.zeros(tokens, shape.width)
         # Used again by each layer: the system takes large ones back at once, and each page of the next
         # is then a fault, which costs more than what is computed with it.
         self._hidden_TH = torch.empty(tokens, weights.hidden_width)
-        self._raw_TJ = torch.empty(tokens, 4 * weights.shape.width)
+        self._raw_TJ = torch.empty(tokens, 4 * shape.width)
         self._deltas_TD = torch.empty(tokens, weights.query_width + weights.hidden_width)
 
-    def layer(self, number: int, hidden_TH: torch.Tensor, query_TQ: torch.Tensor) -> None:
+    def layer(self, number: int, hidden_TH: torch.Tensor, projected_TP: torch.Tensor) -> None:
         """Read and write the states of a layer, and add to its query projection in place."""
         weights = self._weights
         if self._few:
-            few_tokens(
-                _bits(hidden_TH),
-                weights.input_arrays[number],
-                weights.bias_arrays[number],
-                weights.output_arrays[number],
-                self._parts,
-                self._writes,
-                self._reads,
-                self._states[number],
-                _bits(query_TQ),
-                self._few_deltas,
+            _few_tokens(
+                hidden_TH.data_ptr(),
+                hidden_TH.stride(0),
+                projected_TP.data_ptr(),
+                projected_TP.stride(0),
+                self._deltas_at,
+                *weights.addresses[number],
+                *self._step_at,
+                self._states_at[number],
+                *self._sizes,
             )
             return
         torch.addmm(
             weights.bias_LJ[number],
-            self._hidden_TH.copy_(hidden_TH),
+            self._hidden_TH.copy_(hidden_TH[: self.tokens]),
             weights.input_LHJ[number],
             out=self._raw_TJ,
         )
@@ -221,19 +295,16 @@ class CompiledTokenStep:
             self._read_TW.numpy(),
         )
         torch.mm(self._read_TW, weights.output_LWD[number], out=self._deltas_TD)
-        query_TQ += self._deltas_TD[:, : weights.query_width]
+        projected_TP[: self.tokens, : weights.query_width] += self._deltas_TD[:, : weights.query_width]
 
     def add_output(self, output_TH: torch.Tensor) -> None:
         """Add to the layer's output projection in place."""
         if self._few:
-            add_few(_bits(output_TH), self._few_deltas)
+            output = (output_TH.data_ptr(), output_TH.stride(0))
+            _add_few(*output, self._deltas_at, self.tokens, self._weights.hidden_width)
         else:
-            output_TH += self._deltas_TD[:, self._weights.query_width :]
+            output_TH[: self.tokens] += self._deltas_TD[:, self._weights.query_width :]
 
     def finish(self) -> torch.Tensor:
         """Return the states after the step."""
         return self.states_LSNRR
-
-
-def _bits(part: torch.Tensor) -> Any:
-    return part.view(torch.uint16).numpy()

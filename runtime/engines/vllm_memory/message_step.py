@@ -34,9 +34,10 @@ class MessageStep:
         self._before = open_tokens
         self.open_tokens = [_open_after(before, parts, row) for row, before in enumerate(open_tokens)]
 
-    def layer(self, number: int, hidden_TH: torch.Tensor, query_TQ: torch.Tensor) -> None:
-        """Read and write the states of a layer, and add to its query projection in place."""
+    def layer(self, number: int, hidden_TH: torch.Tensor, projected_TP: torch.Tensor) -> None:
+        """Read and write the states of a layer, and add to its query projection; see ``TokenStep``."""
         weights = self._weights
+        hidden_TH = hidden_TH[: self.tokens]
         pairs_TN2R = weights.pairs(weights.project(number, hidden_TH))
         read_TW = hidden_TH.new_zeros(self.tokens, weights.shape.width, dtype=torch.float32)
         for part in self._parts:
@@ -58,11 +59,11 @@ class MessageStep:
                     count = 0
         if self._read_T1 is not None:
             read_TW = read_TW * self._read_T1
-        self._delta_TH = weights.add(number, read_TW, query_TQ)
+        self._delta_TH = weights.add(number, read_TW, projected_TP[: self.tokens])
 
     def add_output(self, output_TH: torch.Tensor) -> None:
         """Add to the layer's output projection in place."""
-        output_TH += self._delta_TH
+        output_TH[: self.tokens] += self._delta_TH
 
     def finish(self) -> torch.Tensor:
         return self.states_LSNRR

@@ -52,10 +52,13 @@ class TokenStep:
         self._keys: list[torch.Tensor] = []
         self._recalled: list[torch.Tensor] = []
 
-    def layer(self, number: int, hidden_TH: torch.Tensor, query_TQ: torch.Tensor) -> None:
-        """Read and write the states of a layer, and add to its query projection in place."""
+    def layer(self, number: int, hidden_TH: torch.Tensor, projected_TP: torch.Tensor) -> None:
+        """Read and write the states of a layer, and add to its query projection in place.
+
+        ``projected_TP`` begins with the query's columns. Rows after the step's tokens are left alone.
+        """
         weights = self._weights
-        raw_TJ = weights.project(number, hidden_TH)
+        raw_TJ = weights.project(number, hidden_TH[: self.tokens])
         pairs_TN2R = weights.pairs(raw_TJ)
         if self._every_token_is_single:
             read_TW = self._read_singles(number, raw_TJ, pairs_TN2R)
@@ -68,11 +71,11 @@ class TokenStep:
                 self._scan_spans(number, raw_TJ, pairs_TN2R, read_TW)
         if self._read_T1 is not None:
             read_TW = read_TW * self._read_T1
-        self._delta_TH = weights.add(number, read_TW, query_TQ)
+        self._delta_TH = weights.add(number, read_TW, projected_TP[: self.tokens])
 
     def add_output(self, output_TH: torch.Tensor) -> None:
         """Add to the layer's output projection in place."""
-        output_TH += self._delta_TH
+        output_TH[: self.tokens] += self._delta_TH
 
     def finish(self) -> torch.Tensor:
         """Write what the single tokens bring, in all layers, and return the states after the step."""

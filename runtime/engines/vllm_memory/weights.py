@@ -4,7 +4,7 @@
 
 Shape suffixes of this folder: L = layers, T = tokens of the step, S = requests of the step, N = states,
 R = rank, W = N x R, J = 4W, H = hidden width, Q = width of the query projection, D = Q + H, P = tokens
-of the longest prompt part.
+of the longest prompt part, or width of all that is projected with the query.
 """
 
 from typing import NamedTuple
@@ -49,10 +49,10 @@ class FusedWeights:
         value = raw[..., 2 * width : 3 * width].unflatten(-1, size)
         return value, torch.sigmoid(raw[..., 3 * width :].unflatten(-1, size))
 
-    def add(self, layer: int, read_TW: torch.Tensor, query_TQ: torch.Tensor) -> torch.Tensor:
-        """Add what was read to the query projection, and return what to add to the output projection."""
+    def add(self, layer: int, read_TW: torch.Tensor, projected_TP: torch.Tensor) -> torch.Tensor:
+        """Add what was read to the query's columns, and return what to add to the output projection."""
         deltas_TD = torch.mm(read_TW, self.output_LWD[layer])
-        query_TQ += deltas_TD[:, : self.query_width]
+        projected_TP[:, : self.query_width] += deltas_TD[:, : self.query_width]
         return deltas_TD[:, self.query_width :]
 
 

@@ -85,11 +85,12 @@ def test_a_step_is_what_the_layers_say_of_each_request(drawn: Drawn, kind: str, 
     )
 
     for number in range(LAYERS):
-        hidden = torch.randn(tokens, WIDTHS.hidden).to(dtype)
-        query, output = (
-            torch.randn(tokens, WIDTHS.query).to(dtype),
-            torch.randn(tokens, WIDTHS.hidden).to(dtype),
-        )
+        # As vLLM has them: rows that are filled up, and keys and values beside the queries.
+        hidden = torch.randn(tokens + 2, WIDTHS.hidden).to(dtype)
+        projected = torch.randn(tokens + 2, WIDTHS.query + 3).to(dtype)
+        added = torch.randn(tokens + 2, WIDTHS.hidden).to(dtype)
+        beside = projected[tokens:].clone(), projected[:, WIDTHS.query :].clone(), added[tokens:].clone()
+        query, output = projected[:tokens, : WIDTHS.query], added[:tokens]
         expected_query, expected_output = query.clone(), output.clone()
         for part in parts:
             span = slice(part.first, part.last)
@@ -107,8 +108,10 @@ def test_a_step_is_what_the_layers_say_of_each_request(drawn: Drawn, kind: str, 
                     if delta is not None:
                         sum_[span] = (sum_[span].float() + delta[0]).to(dtype)
         with torch.inference_mode():
-            step.layer(number, hidden, query)
-            step.add_output(output)
+            step.layer(number, hidden, projected)
+            step.add_output(added)
+        after = projected[tokens:], projected[:, WIDTHS.query :], added[tokens:]
+        assert all(map(torch.equal, beside, after))
         # Of two sums that differ in the last bit, one may be rounded to another bfloat16.
         off = 2**-7 if dtype is torch.bfloat16 else TOLERANCE
         torch.testing.assert_close(query, expected_query, atol=off, rtol=off)
