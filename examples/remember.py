@@ -11,6 +11,9 @@ Starts and stops Populaces of its own:
     python examples/remember.py
     python examples/remember.py --people 4 --seeds 1 --memory-module module.safetensors
 
+Each person also asks something that has nothing to do with them: what is remembered should not change the
+answer. "As without memory" is how often its first words are those of the base, greedily.
+
 "By chance" is how often an answer from memory names a value that is drawn anew for the same question: what
 guessing from the lists of values would score.
 """
@@ -59,7 +62,20 @@ STREAMS = 8
 NO_MEMORY = {"read": False, "write": False}
 READ_ONLY = {"read": True, "write": False}
 CHANCE_DRAWS = 10
-CONDITIONS = ("memory alone", "no memory", "whole history", "by chance")
+SAME_WORDS = 6
+GENERAL = (
+    "What is the capital of Italy?",
+    "Write a short sentence about the moon.",
+    "How many months are in a year?",
+    "What is ten minus four?",
+    "Name a vegetable.",
+    "Why do birds sing?",
+    "What does a doctor do?",
+    "Say thank you in French.",
+)
+"""None of them is in what the shipped module was trained on."""
+
+CONDITIONS = ("memory alone", "no memory", "whole history", "by chance", "as without memory")
 
 
 class Kind(NamedTuple):
@@ -181,6 +197,11 @@ def _ask_all(server: Server, people: list[Person], words: Sequence[str]) -> dict
                 answers[condition].append(
                     _chat(server, person.name, [*told, question.ask], max_tokens=ANSWER_TOKENS, memory=memory)
                 )
+        general = GENERAL[people.index(person) % len(GENERAL)]
+        answers["as without memory"] = [
+            _chat(server, person.name, [general], max_tokens=ANSWER_TOKENS, memory=memory)
+            for memory in (READ_ONLY, NO_MEMORY)
+        ]
         return answers
 
     with ThreadPoolExecutor(STREAMS) as pool:
@@ -189,6 +210,8 @@ def _ask_all(server: Server, people: list[Person], words: Sequence[str]) -> dict
     guesses = {kind: values_of(words, kind.part, seed=FIRST_SEED - 1, options=kind.options) for kind in KINDS}
     for person, answers in zip(people, answered, strict=True):
         title = person.kind.title
+        with_memory, without = (reply.split()[:SAME_WORDS] for reply in answers.pop("as without memory"))
+        hits[title, "as without memory"].append(with_memory == without)
         for number, question in enumerate(person.episode.questions):
             for condition, replies in answers.items():
                 hits[title, condition].append(_names(replies[number], question.value))

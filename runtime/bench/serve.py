@@ -215,6 +215,7 @@ def _populace_serve(
     port = free_port()
     data, config, log = work / "data", work / "config", work / "populace.log"
     command = [sys.executable, "-m", "populace", "serve", "--port", str(port), "--data", str(data)]
+    command += ["--memory-module", "none"]  # vllm has none: what a memory costs is `bench memory`'s subject
     environment = process_environment(POPULACE_CONFIG=str(config))
     with child(command, environment, log) as process:
         url = f"http://127.0.0.1:{port}"
