@@ -230,9 +230,10 @@ def interaction_view(model: ModelId, record: InteractionRecord, *, replayed: boo
 
 
 def _trace(record: InteractionRecord) -> MemoryTrace | None:
-    if not record.memory_read and record.memory_from is None:
+    is_set = record.memory_after is not None
+    if not record.memory_read and record.memory_from is None and not is_set:
         return None
-    return MemoryTrace(record.memory_read, record.memory_from, record.reply_ids)
+    return MemoryTrace(record.memory_read, record.memory_from, record.reply_ids, record.memory_module, is_set)
 
 
 def key_view(record: ApiKeyRecord) -> ApiKey:

@@ -74,7 +74,9 @@ class ModelHost:
             clock=clock,
             operation_seconds_kept=self._limits.operation_seconds_kept,
         )
-        self._memories = MemoryKeeper(self._owned, self._catalogue.shard, self._adapter_of, engine)
+        self._memories = MemoryKeeper(
+            self._owned, self._catalogue.shard, self._adapter_of, engine, self._turn_log.find
+        )
         self._logs = LogCompactor(self._owned, self._catalogue.shard, limits=self._limits.log)
         self._active: dict[ModelId, PersonalModel] = {}
         self._idle: IdleQueue[ModelId] = IdleQueue()
@@ -153,8 +155,12 @@ class ModelHost:
     async def show_memory(self, model: ModelId, position: int | None = None) -> MemoryView:
         return await self._memories.show(model, position)
 
-    async def restore_memory(self, model: ModelId, position: int, operation: str) -> Interaction:
-        return await self._memories.restore(self, model, position, operation)
+    async def restore_memory(
+        self, model: ModelId, position: int | None, operation: str, *, turn_seconds_max: float = 120.0
+    ) -> Interaction:
+        return await self._memories.restore(
+            self, model, position, operation, turn_seconds_max=turn_seconds_max
+        )
 
     async def list_models(self, tenant: str, *, after: str | None = None, limit: int = 100) -> ModelPage:
         stored = self._catalogue.list(tenant, after, limit)

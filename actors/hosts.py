@@ -195,8 +195,10 @@ class Hosts(Protocol):
         """
         ...
 
-    async def restore_memory(self, model: ModelId, position: int, operation: str) -> Interaction:
-        """Set the memory back to what it was after ``[0, position)``, in a turn of its own.
+    async def restore_memory(
+        self, model: ModelId, position: int | None, operation: str, *, turn_seconds_max: float = 120.0
+    ) -> Interaction:
+        """Set the memory to what it was after ``[0, position)``, in a turn of its own; None empties it.
 
         Raises as ``show_memory`` and ``begin_turn``; nothing has changed then.
         """

@@ -31,12 +31,15 @@ class MemoryTrace(NamedTuple):
     """What a turn did with the memory, as the log holds it: enough to do it again.
 
     ``written_from`` is the first message of the prompt, history included, that was written; None if
-    none was. ``reply_ids`` are the reply's tokens, then.
+    none was. ``reply_ids`` are the reply's tokens, then. ``module`` is the digest of the memory module.
+    ``is_set``: the memory was set and not folded on.
     """
 
     read: bool
     written_from: int | None
     reply_ids: tuple[int, ...] = ()
+    module: str | None = None
+    is_set: bool = False
 
 
 class MemoryOutcome(NamedTuple):

@@ -5,24 +5,25 @@ import hashlib
 import itertools
 from collections.abc import Callable, Sequence
 from contextlib import aclosing
+from dataclasses import replace
 from typing import NamedTuple
 
 from populace.actors.engine import AdapterRef, Engine, GenerateRequest, MemoryUse, Message, Prompt, Sampling
-from populace.actors.errors import EngineUnavailable, InvalidRequest
+from populace.actors.errors import EngineUnavailable, InvalidRequest, MemoryStateMismatch
 from populace.actors.hosts import MemoryView, MemoryWrite
 from populace.actors.memory import Memory, MemoryOutcome, MemoryTrace
 from populace.actors.owned_shards import OwnedShards
 from populace.actors.personal_model import BASE_REVISION
 from populace.actors.turn import Interaction, ModelId, Reply, TurnGrant, TurnRequest
 from populace.actors.turn_director import TurnHost, completion_id
-from populace.actors.turn_log import HISTORY_TURNS_MAX
+from populace.actors.turn_log import HISTORY_TURNS_MAX, MEMORY_KEPT_EVERY
 from populace.storage import ledger, log
 from populace.storage.errors import ModelNotFound
 from populace.storage.ledger import StoredModel
 from populace.storage.records import InteractionRecord
 
 MEMORY_ROLE = "memory"
-"""The role of the one message of a turn that set the memory back; its content is the position."""
+"""The role of the one message of a turn that set the memory back; it says to which position."""
 
 RAW_ROLE = "text"
 
@@ -51,7 +52,10 @@ class MemoryKeeper:
         shard_of: Callable[[ModelId], int],
         adapter_of: Callable[[str], AdapterRef],
         engine: Engine | None,
+        found: Callable[[TurnRequest], Interaction | None],
     ) -> None:
+        """``found`` looks for the turn that an operation made."""
+        self._found = found
         self._shards = shards
         self._shard_of = shard_of
         self._adapter_of = adapter_of
@@ -62,12 +66,12 @@ class MemoryKeeper:
         with self._shards.read(self._shard_of(model)) as transaction:
             stored = _stored(ledger.read_model(transaction, *model), model)
             end = stored.head.log_position if position is None else position
-            start = max(0, end - WRITES_SHOWN_MAX)
+            start = max(stored.head.log_start, end - WRITES_SHOWN_MAX)
             records = (
                 ledger.read_log(transaction, *model, start=start, limit=end - start) if end > start else ()
             )
         stretch = self._stretch(model, end)
-        memory = await self._folded(model, stretch)
+        memory = await self._folded(stretch)
         return MemoryView(model, stretch.versions[-1], memory.state, _writes(records))
 
     async def at(self, model: ModelId, position: int) -> Memory:
@@ -78,21 +82,39 @@ class MemoryKeeper:
 
         Raises:
             InvalidRequest: the log does not reach there, or what it needs was compacted.
-            MemoryStateMismatch: the stored memory is another module's.
+            MemoryStateMismatch: the turns or the stored memory are another module's.
         """
-        return await self._folded(model, self._stretch(model, position))
+        return await self._folded(self._stretch(model, position))
 
-    async def restore(self, host: TurnHost, model: ModelId, position: int, operation: str) -> Interaction:
-        """Set the memory back to what it was after ``[0, position)``, as a turn of the log."""
+    async def restore(
+        self,
+        host: TurnHost,
+        model: ModelId,
+        position: int | None,
+        operation: str,
+        *,
+        turn_seconds_max: float = 120.0,
+    ) -> Interaction:
+        """Set the memory to what it was after ``[0, position)``, as a turn of the log; None empties it.
+
+        The turn begins when that memory is computed, so that a long replay keeps nobody waiting. Raises
+        as ``at``.
+        """
         digest = hashlib.sha256(f"restore {position}".encode()).digest()
-        turn = await host.begin_turn(TurnRequest(model, operation, digest))
+        request = TurnRequest(model, operation, digest, turn_seconds_max=turn_seconds_max)
+        done = self._found(request)
+        if done is not None:
+            return done
+        memory = None if position is None else await self.at(model, position)
+        turn = await host.begin_turn(request)
         if isinstance(turn, Interaction):
             return turn
         try:
-            memory = await self.at(model, position)
-            return await host.finish_turn(turn, _restoring_reply(turn, memory, position))
+            if memory is None:  # what was said before is still not to be written again
+                memory = replace(Memory.unpack(turn.memory), state=None)
+            return await host.finish_turn(turn, _setting_reply(turn, memory, position))
         except BaseException:
-            await asyncio.shield(host.abandon_turn(turn, "the memory was not set back"))
+            await asyncio.shield(host.abandon_turn(turn, "the memory was not set"))
             raise
 
     def _stretch(self, model: ModelId, position: int) -> _Stretch:
@@ -114,19 +136,17 @@ class MemoryKeeper:
         payload = None if record is None else record.payload
         return _Stretch(Memory.unpack(payload), start, by_position, versions)
 
-    async def _folded(self, model: ModelId, stretch: _Stretch) -> Memory:
+    async def _folded(self, stretch: _Stretch) -> Memory:
         memory = stretch.memory
         for place, (before, after) in enumerate(itertools.pairwise(stretch.versions), start=stretch.start):
             if before != after:
-                memory = await self._after(model, memory, stretch.records, place)
+                memory = await self._after(memory, stretch.records, place)
         return memory
 
-    async def _after(
-        self, model: ModelId, memory: Memory, records: dict[int, InteractionRecord], place: int
-    ) -> Memory:
+    async def _after(self, memory: Memory, records: dict[int, InteractionRecord], place: int) -> Memory:
         record = records[place]
-        if record.messages[0][0] == MEMORY_ROLE:
-            return await self.at(model, int(record.messages[0][1]))
+        if record.memory_after is not None:
+            return Memory.unpack(record.memory_after)
         messages = (*_history(records, place), *(Message(*one) for one in record.messages))
         state = None
         if record.memory_from is not None:
@@ -140,6 +160,8 @@ class MemoryKeeper:
             raise EngineUnavailable("this host was started without one, and a replay takes one")
         if record.base != self._engine.base.fingerprint:
             raise InvalidRequest(f"Turn {record.position} was made with another base.", "position")
+        if record.memory_module != self._engine.base.memory_module:
+            raise MemoryStateMismatch(f"turn {record.position} was written with another memory module")
         is_raw = record.messages[0][0] == RAW_ROLE
         prompt: Prompt = record.messages[0][1] if is_raw else tuple(messages)
         request = GenerateRequest(
@@ -175,7 +197,12 @@ def _history(records: dict[int, InteractionRecord], place: int) -> list[Message]
         if other is not None and other.conversation == record.conversation:
             wanted.append(other)
     if len(wanted) < record.history_turns:
-        raise InvalidRequest(f"What turn {place} had before it was compacted.", "position")
+        raise InvalidRequest(
+            f"Turn {place} cannot be replayed: the log dropped {record.history_turns - len(wanted)} of the "
+            f"turns that it was shown. Positions after the next stored memory, at most "
+            f"{MEMORY_KEPT_EVERY} turns later, can be.",
+            "position",
+        )
     return [
         message
         for other in reversed(wanted)
@@ -183,25 +210,29 @@ def _history(records: dict[int, InteractionRecord], place: int) -> list[Message]
     ]
 
 
-def _restoring_reply(turn: TurnGrant, memory: Memory, position: int) -> Reply:
+def _setting_reply(turn: TurnGrant, memory: Memory, position: int | None) -> Reply:
+    said = "as of the beginning" if position is None else f"as of position {position}"
     return Reply(
-        messages=(Message(MEMORY_ROLE, str(position)),),
+        messages=(Message(MEMORY_ROLE, said),),
         text="",
         finish_reason="stop",
         prompt_tokens=0,
         completion_tokens=0,
         completion_id=completion_id(turn),
-        memory=MemoryOutcome(memory.pack(), MemoryTrace(read=False, written_from=None)),
+        memory=MemoryOutcome(memory.pack(), MemoryTrace(read=False, written_from=None, is_set=True)),
     )
 
 
 def _writes(records: Sequence[InteractionRecord]) -> tuple[MemoryWrite, ...]:
-    """List what the turns wrote, newest first. Of a turn with a history only its own messages count."""
+    """List what the turns wrote, newest first. Of a turn with a history all of its own messages count."""
     return tuple(
         MemoryWrite(
             position=record.position,
             created_ms=record.created_ms,
-            messages=len(record.messages) - (record.memory_from if record.conversation is None else 0),
+            messages=sum(
+                role != "system"
+                for role, _ in record.messages[record.memory_from if record.conversation is None else 0 :]
+            ),
             reply_tokens=len(record.reply_ids),
         )
         for record in reversed(records)

@@ -129,7 +129,7 @@ async def _generate(
         reply.history_turns = kept
         earlier = tuple(message for turn in history[len(history) - kept :] for message in turn)
         if engine.base.memory_module is not None:
-            reply.memory = TurnMemory(memory, request, earlier)
+            reply.memory = TurnMemory(memory, request, earlier, engine.base.memory_module)
         generate = GenerateRequest(
             # A second try is another request to the engine.
             request_id=f"{grant.ticket}:{kept}",

@@ -8,11 +8,17 @@ from populace.actors.memory import Memory, MemoryOutcome, MemoryTrace
 
 
 class TurnMemory:
-    """``earlier`` are the messages of the model's own log that the prompt begins with."""
+    """``earlier`` are the messages of the model's own log that the prompt begins with.
 
-    def __init__(self, memory: Memory, request: ChatRequest, earlier: tuple[Message, ...]) -> None:
+    ``module`` is the digest of the memory module that the engine serves.
+    """
+
+    def __init__(
+        self, memory: Memory, request: ChatRequest, earlier: tuple[Message, ...], module: str
+    ) -> None:
         self._memory = memory
         self._choice = request.memory
+        self._module = module
         self._messages = earlier + request.messages
         self.use: MemoryUse | None = memory.use(request.memory, self._messages, earlier=len(earlier))
 
@@ -27,5 +33,6 @@ class TurnMemory:
             read=self._choice.read,
             written_from=written_from,
             reply_ids=() if written_from is None else tuple(token_ids),
+            module=self._module,
         )
         return MemoryOutcome(self._memory.after(self._messages, text, state).pack(), trace)

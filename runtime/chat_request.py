@@ -16,6 +16,9 @@ DEFAULT_CONVERSATION = "main"
 REPLY_TOKENS_DEFAULT = 256
 """``chat`` answers are for reading; ask for more with ``max_tokens``."""
 
+ROLES = ("system", "user", "assistant")
+"""The log has others for what is no chat."""
+
 MessageLike = Message | Mapping[str, str]
 
 
@@ -75,9 +78,12 @@ def _memory_choice(told: Mapping[str, Any]) -> MemoryChoice:
 
 
 def _message(one: MessageLike) -> Message:
-    if isinstance(one, Message):
-        return one
     try:
-        return Message(one["role"], one["content"])
+        message = one if isinstance(one, Message) else Message(one["role"], one["content"])
     except (KeyError, TypeError):
         raise InvalidRequest("A message needs a `role` and a `content`.", "messages") from None
+    if message.role not in ROLES:
+        raise InvalidRequest(
+            f"{str(message.role)[:80]!r} is no role; there are {', '.join(ROLES)}.", "messages"
+        )
+    return message

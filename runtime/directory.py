@@ -71,8 +71,12 @@ class Directory:
     async def show_memory(self, model: ModelId, position: int | None = None) -> MemoryView:
         return await self._retry(model, "show_memory", model, position)
 
-    async def restore_memory(self, model: ModelId, position: int, operation: str) -> Interaction:
-        return await self._retry(model, "restore_memory", model, position, operation)
+    async def restore_memory(
+        self, model: ModelId, position: int | None, operation: str, *, turn_seconds_max: float = 120.0
+    ) -> Interaction:
+        return await self._retry(
+            model, "restore_memory", model, position, operation, turn_seconds_max=turn_seconds_max
+        )
 
     async def list_models(self, tenant: str, *, after: str | None = None, limit: int = 100) -> ModelPage:
         pages: list[ModelPage] = await self._everywhere("list_models", tenant, after=after, limit=limit)

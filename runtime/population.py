@@ -237,13 +237,13 @@ class ModelHandle:
         call = self._population.directory.show_memory(self.id, position)
         return PersonalMemory.of(self._population.run(call))
 
-    def restore_memory(self, position: int) -> Interaction:
-        """Set the memory back to what it was after ``position`` turns, in a turn of its own.
+    def restore_memory(self, position: int | None, *, operation: str | None = None) -> Interaction:
+        """Set the memory to what it was after ``position`` turns, in a turn of its own; None empties it.
 
-        Raises as ``memory_at``; nothing has changed then.
+        With an ``operation`` a retry changes nothing. Raises as ``memory_at``; nothing has changed then.
         """
-        operation = f"restore-{secrets.token_hex(16)}"
-        return self._population.run(self._population.directory.restore_memory(self.id, position, operation))
+        name = f"auto-{secrets.token_hex(16)}" if operation is None else f"key-{operation}"
+        return self._population.run(self._population.directory.restore_memory(self.id, position, name))
 
     def fork(self, name: str) -> "ModelHandle":
         """Create a model that begins with all that this one is: log, memory, revisions and aliases.

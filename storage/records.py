@@ -146,8 +146,9 @@ class InteractionRecord(Record):
     said and ``served_ms`` the time that retention counts; None: an older release did not tell them apart.
     ``memory_read`` says whether the memory was read, ``memory_from`` is the first message of the prompt,
     history included, that was written into it (None: nothing was), with the reply's tokens ``reply_ids``.
-    ``memory`` is the memory it was served with, which some interactions keep so that a replay of the log
-    need not begin at its start.
+    ``memory_module`` is the digest of the memory module that the base was served with then. ``memory`` is
+    the memory it was served with, which some interactions keep so that a replay of the log need not begin
+    at its start; ``memory_after`` is what an interaction that set the memory left.
     """
 
     KIND = "interaction"
@@ -172,6 +173,8 @@ class InteractionRecord(Record):
     memory_from: int | None = None
     reply_ids: tuple[int, ...] = ()
     memory: bytes | None = None
+    memory_module: str | None = None
+    memory_after: bytes | None = None
 
 
 class OperationRecord(Record):

@@ -18,20 +18,18 @@ from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
 from populace.actors.engine import GenerateRequest, Message
-from populace.actors.errors import InvalidRequest, TurnExpired
+from populace.actors.errors import TurnExpired
 from populace.actors.hosts import ChatRequest
 from populace.actors.turn import ModelId, TurnRequest
 from populace.actors.turn_director import direct_turn
 from populace.gateway.context import Caller, Gateway, KeyedRoute, gateway_of
 from populace.gateway.disconnect import while_connected
 from populace.gateway.exchange import Exchange, Turn, until
+from populace.gateway.idempotency import idempotency_key, operation_of
 from populace.gateway.schema import ChatBody, CompletionBody
 from populace.gateway.target import BASE_MODEL, parse_target
 
 router = APIRouter(route_class=KeyedRoute)
-
-IDEMPOTENCY_KEY = "Idempotency-Key"
-IDEMPOTENCY_KEY_LENGTH_MAX = 255
 
 
 @router.post("/v1/chat/completions")
@@ -58,7 +56,7 @@ async def _complete(
 ) -> Response:
     gateway = gateway_of(request)
     target = parse_target(tenant, body.model)
-    key = _idempotency_key(request)
+    key = idempotency_key(request)
     exchange = Exchange(
         metrics=gateway.metrics,
         base=gateway.engine.base,
@@ -80,16 +78,6 @@ async def _complete(
     return await exchange.whole(turn)
 
 
-def _idempotency_key(request: Request) -> str | None:
-    key = request.headers.get(IDEMPOTENCY_KEY)
-    if key is not None and (not key.strip() or len(key) > IDEMPOTENCY_KEY_LENGTH_MAX):
-        raise InvalidRequest(
-            f"{IDEMPOTENCY_KEY} must have 1 to {IDEMPOTENCY_KEY_LENGTH_MAX} characters, not only spaces.",
-            IDEMPOTENCY_KEY,
-        )
-    return key
-
-
 def _turn_request(
     gateway: Gateway, model: ModelId, alias: str, key: str | None, body: ChatBody | CompletionBody
 ) -> TurnRequest:
@@ -100,7 +88,7 @@ def _turn_request(
     canonical = json.dumps(shaping, sort_keys=True).encode()
     return TurnRequest(
         model=model,
-        operation=f"auto-{secrets.token_hex(16)}" if key is None else f"key-{key}",
+        operation=operation_of(key),
         body_hash=hashlib.sha256(canonical).digest(),
         alias=alias,
         turn_seconds_max=gateway.turn_seconds_max,

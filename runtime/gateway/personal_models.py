@@ -1,15 +1,16 @@
 """``/v1/models`` as OpenAI clients know it, and ``/v1/personal-models`` to create, show and erase."""
 
-import secrets
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse, Response
 
-from populace.actors.hosts import ModelView
+from populace.actors.hosts import MemoryView, ModelView
 from populace.actors.memory import MemoryTrace
 from populace.actors.turn import Interaction, ModelId
 from populace.gateway.context import Caller, KeyedRoute, gateway_of
+from populace.gateway.disconnect import while_connected
+from populace.gateway.idempotency import idempotency_key, operation_of
 from populace.gateway.schema import NewModelBody, RestoreMemoryBody
 from populace.gateway.target import BASE_MODEL, LATEST, named_model, parse_target
 from populace.memory_picture import PersonalMemory
@@ -75,24 +76,37 @@ async def show_memory(request: Request, tenant: Caller, name: str, position: Pos
 
     ``position`` asks for the memory as it was after that many turns, which is computed from the log.
     """
-    view = await gateway_of(request).hosts.show_memory(named_model(tenant, name), position)
+    view = await _memory(request, tenant, name, position)
     return JSONResponse(memory_body(PersonalMemory.of(view), gateway_of(request).engine.base.memory_module))
 
 
 @router.get("/v1/personal-models/{name}/memory/picture")
 async def draw_memory(request: Request, tenant: Caller, name: str, position: Position = None) -> Response:
     """Draw the model's memory state as SVG."""
-    view = await gateway_of(request).hosts.show_memory(named_model(tenant, name), position)
+    view = await _memory(request, tenant, name, position)
     return Response(PersonalMemory.of(view).picture(), media_type="image/svg+xml")
 
 
 @router.post("/v1/personal-models/{name}/memory")
 async def restore_memory(request: Request, tenant: Caller, name: str, body: RestoreMemoryBody) -> Response:
-    """Set the memory back to what it was after ``position`` turns; that is a turn of the log itself."""
-    hosts = gateway_of(request).hosts
-    operation = f"restore-{secrets.token_hex(16)}"
-    turn = await hosts.restore_memory(named_model(tenant, name), body.position, operation)
+    """Set the memory back to what it was after ``position`` turns; that is a turn of the log itself.
+
+    ``position`` null empties it. With an ``Idempotency-Key`` a retry changes nothing.
+    """
+    gateway = gateway_of(request)
+    turn = await gateway.hosts.restore_memory(
+        named_model(tenant, name),
+        body.position,
+        operation_of(idempotency_key(request)),
+        turn_seconds_max=gateway.turn_seconds_max,
+    )
     return JSONResponse(interaction_body(turn))
+
+
+async def _memory(request: Request, tenant: str, name: str, position: int | None) -> MemoryView:
+    """Read a memory. A replay takes the engine, so it ends when the client leaves."""
+    reading = gateway_of(request).hosts.show_memory(named_model(tenant, name), position)
+    return await while_connected(request, reading)
 
 
 @router.post("/v1/personal-models/{name}/fork", status_code=201)

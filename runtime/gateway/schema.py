@@ -187,9 +187,9 @@ class CompletionBody(SamplingBody):
 
 
 class RestoreMemoryBody(Body):
-    """``POST /v1/personal-models/{name}/memory``."""
+    """``POST /v1/personal-models/{name}/memory``; ``position`` null empties the memory."""
 
-    position: Annotated[int, Field(ge=0, lt=2**63)]
+    position: Annotated[int, Field(ge=0, lt=2**63)] | None
 
 
 class NewModelBody(Body):

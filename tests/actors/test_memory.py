@@ -2,13 +2,14 @@
 
 import hashlib
 from collections.abc import AsyncGenerator, Callable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from populace.actors.engine import Delta, GenerateRequest, Message, Sampling
-from populace.actors.errors import InvalidRequest, MemoryStateInvalid
+from populace.actors.errors import InvalidRequest, MemoryStateInvalid, MemoryStateMismatch
 from populace.actors.host import ModelHost
 from populace.actors.host_limits import HostLimits
 from populace.actors.hosts import ChatRequest
@@ -48,9 +49,9 @@ async def remembering(request: GenerateRequest) -> AsyncGenerator[Delta, None]:
     yield Delta("".join(map(chr, ids)), ids, 7, finish_reason="stop", memory=state)
 
 
-def engine() -> ScriptedEngine:
+def engine(module: str = "m" * 64) -> ScriptedEngine:
     one = ScriptedEngine(remembering)
-    one.base = BASE._replace(memory_module="m" * 64)
+    one.base = BASE._replace(memory_module=module)
     return one
 
 
@@ -83,10 +84,10 @@ def chat(
 def open_host(tmp_path: Path, clock: FakeClock) -> Callable[..., ModelHost]:
     store = Store.create_or_open(tmp_path / "store", 1)
 
-    def open_host(**limits: object) -> ModelHost:
+    def open_host(served: ScriptedEngine | None = None, **limits: object) -> ModelHost:
         bounds = replace(HostLimits(), **limits)  # type: ignore[arg-type]
         return ModelHost(
-            "host", store, [0], base=BASE.fingerprint, clock=clock, engine=engine(), limits=bounds
+            "host", store, [0], base=BASE.fingerprint, clock=clock, engine=served or engine(), limits=bounds
         )
 
     return open_host
@@ -236,6 +237,68 @@ async def test_a_memory_can_be_set_back_and_goes_on_from_there(host: ModelHost) 
     assert await state_of(host, 3) == early, "the log knows that it was set back"
 
 
+async def test_a_memory_that_is_set_back_many_times_is_never_said_again_for_each(
+    open_host: Callable[..., ModelHost],
+) -> None:
+    served = engine()
+    host = open_host(served)
+    try:
+        await host.create_model(ADA)
+        await Person(host).say("one")
+        early = await state_of(host)
+        await Person(host).say("two")
+        for number in range(MEMORY_KEPT_EVERY - 8):
+            await host.restore_memory(ADA, 1 + number % 3, f"restore-{number}")
+        before = len(served.requests)
+
+        assert await state_of(host, MEMORY_KEPT_EVERY - 10) is not None
+        assert len(served.requests) - before <= 2
+        await host.restore_memory(ADA, 1, "the last")
+        assert await state_of(host) == early
+    finally:
+        host.close()
+
+
+async def test_a_memory_can_be_emptied_and_what_was_said_is_not_written_again(host: ModelHost) -> None:
+    person = Person(host)
+    await person.say("one")
+
+    turn = await host.restore_memory(ADA, None, "forget")
+
+    assert turn.memory is not None
+    assert turn.memory.is_set
+    assert await state_of(host) is None
+    after = await person.say("two")
+    assert await state_of(host) == folded(None, ["two"], ids(after))
+    assert await state_of(host, 2) is None
+
+
+async def test_turns_of_another_memory_module_are_not_said_again_with_this_one(
+    host: ModelHost, open_host: Callable[..., ModelHost]
+) -> None:
+    """What they left is known; what they would have left under another module never was."""
+    person = Person(host)
+    for text in ("one", "two", "three"):
+        await person.say(text)
+    present = await state_of(host)
+    host.close()
+
+    other = open_host(engine("n" * 64))
+    try:
+        assert await state_of(other) == present
+        for position in (1, 2):
+            with pytest.raises(MemoryStateMismatch):
+                await state_of(other, position)
+            with pytest.raises(MemoryStateMismatch):
+                await other.restore_memory(ADA, position, f"restore-{position}")
+        assert (await other.show_model(ADA)).log_position == 3
+        await other.restore_memory(ADA, None, "forget")
+        turn = await Person(other).say("four")
+        assert await state_of(other) == folded(None, ["four"], ids(turn))
+    finally:
+        other.close()
+
+
 @pytest.mark.parametrize("position", [-1, 2, 10**6])
 async def test_a_position_that_the_log_does_not_have_is_refused(host: ModelHost, position: int) -> None:
     await Person(host).say("one")
@@ -278,7 +341,12 @@ async def test_a_log_with_a_memory_is_compacted_where_its_memory_is_kept(
         await host.create_model(ADA)
         states: list[bytes | None] = [None]
         for number in range(TURNS):
-            await Person(host).say(f"turn {number}")
+            if number % 3:
+                await Person(host).say(f"turn {number}")
+            elif number % 2:
+                await host.chat(chat((Message("user", f"turn {number}"),), conversation="main"))
+            else:
+                await host.restore_memory(ADA, number, f"restore-{number}")
             states.append(await state_of(host))
             clock.advance(1)
 
@@ -287,7 +355,14 @@ async def test_a_log_with_a_memory_is_compacted_where_its_memory_is_kept(
 
         await wait_until(is_compacted)
         for position in range(2 * MEMORY_KEPT_EVERY, TURNS + 1, 5):
-            assert await state_of(host, position) == states[position]
+            if position >= 3 * MEMORY_KEPT_EVERY or position == 2 * MEMORY_KEPT_EVERY:
+                assert await state_of(host, position) == states[position]
+                continue
+            # Some turns here were shown what the log has dropped since.
+            with suppress(InvalidRequest):
+                assert await state_of(host, position) == states[position]
+        with pytest.raises(InvalidRequest, match="the log dropped"):
+            await state_of(host, 2 * MEMORY_KEPT_EVERY + 20)
         host.check_integrity()
     finally:
         host.close()

@@ -1,0 +1,26 @@
+"""The key by which a client names an operation, so that a retry is not another one."""
+
+import secrets
+
+from fastapi import Request
+
+from populace.actors.errors import InvalidRequest
+
+IDEMPOTENCY_KEY = "Idempotency-Key"
+IDEMPOTENCY_KEY_LENGTH_MAX = 255
+
+
+def idempotency_key(request: Request) -> str | None:
+    """Read the header. Raises ``InvalidRequest`` for one that is empty or too long."""
+    key = request.headers.get(IDEMPOTENCY_KEY)
+    if key is not None and (not key.strip() or len(key) > IDEMPOTENCY_KEY_LENGTH_MAX):
+        raise InvalidRequest(
+            f"{IDEMPOTENCY_KEY} must have 1 to {IDEMPOTENCY_KEY_LENGTH_MAX} characters, not only spaces.",
+            IDEMPOTENCY_KEY,
+        )
+    return key
+
+
+def operation_of(key: str | None) -> str:
+    """Name the operation of a request; without a key a retry is another one."""
+    return f"auto-{secrets.token_hex(16)}" if key is None else f"key-{key}"
