@@ -5,6 +5,7 @@
 import asyncio
 import functools
 import json
+from bisect import bisect_right
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -15,9 +16,14 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from populace.actors.engine import Message, Prompt
 from populace.actors.errors import InvalidRequest
+from populace.engines.message_places import content_places
 
 INLINE_CHARACTERS_MAX = 2000
 """A prompt up to this long is tokenised where it is asked for: about 0.5 ms, and a thread costs 0.2 ms."""
+
+
+MESSAGE_CHARACTERS = 30
+"""About what a template writes around a message."""
 
 
 class PromptTokens(NamedTuple):
@@ -67,16 +73,31 @@ class BaseTokenizer:
             ids = self._tokenizer.encode(prompt)
         elif prompt and isinstance(prompt[0], Message):
             messages = cast("tuple[Message, ...]", prompt)
-            ids = self._render(messages)
+            text = self._render(messages)
+            encoded = self._tokenizer(
+                text, add_special_tokens=False, return_offsets_mapping=new_from is not None
+            )
+            ids = cast("list[int]", encoded["input_ids"])
             if new_from is not None:
-                return PromptTokens(ids, self._message_spans(messages, ids, new_from))
+                ends = [stop for _, stop in cast("list[tuple[int, int]]", encoded["offset_mapping"])]
+                return PromptTokens(ids, self._message_spans(messages, text, ends, new_from))
         else:
             ids = list(cast("tuple[int, ...]", prompt))
-            if any(not 0 <= token_id < self._vocabulary_size for token_id in ids):
-                raise InvalidRequest(f"Token ids must be from 0 to {self._vocabulary_size - 1}.", "prompt")
+            self._check_vocabulary(ids, "prompt")
         if not ids:
             raise InvalidRequest("The prompt is empty.", "prompt")
         return PromptTokens(ids, () if new_from is None else ((0, len(ids)),))
+
+    def check_reply(self, ids: Sequence[int] | None) -> None:
+        """Raise ``InvalidRequest`` unless this is a reply that can be said again, or None."""
+        if ids is not None:
+            if not ids:
+                raise InvalidRequest("A reply has one token at least.", "reply_ids")
+            self._check_vocabulary(ids, "reply_ids")
+
+    def _check_vocabulary(self, ids: Sequence[int], parameter: str) -> None:
+        if any(not 0 <= token_id < self._vocabulary_size for token_id in ids):
+            raise InvalidRequest(f"Token ids must be from 0 to {self._vocabulary_size - 1}.", parameter)
 
     def token_text(self, token_id: int) -> str:
         """The text of one token alone; a part of a multi-byte character reads as U+FFFD."""
@@ -89,33 +110,32 @@ class BaseTokenizer:
     def close(self) -> None:
         self._thread.shutdown(wait=False)
 
-    def _render(self, messages: tuple[Message, ...]) -> list[int]:
+    def _render(self, messages: tuple[Message, ...]) -> str:
         conversation = [{"role": message.role, "content": message.content} for message in messages]
         try:
             rendered = self._tokenizer.apply_chat_template(
-                conversation, tokenize=True, add_generation_prompt=True, return_dict=False
+                conversation, tokenize=False, add_generation_prompt=True
             )
         except Exception as error:  # templates raise jinja2 errors, ValueError, TypeError at will
             raise InvalidRequest(
                 f"The base model's chat template refused the messages: {error}", "messages"
             ) from error
-        return cast("list[int]", rendered)
+        return cast("str", rendered)
 
     def _message_spans(
-        self, messages: tuple[Message, ...], ids: list[int], new_from: int
+        self, messages: tuple[Message, ...], text: str, ends: list[int], new_from: int
     ) -> tuple[tuple[int, int], ...]:
-        """Find where a content begins as the first token that another content would change.
+        """A message begins with the token that has the first character of its content.
 
-        That holds for any template, whatever it writes around the messages or says by itself.
+        ``ends`` says for each token where in the text it ends.
         """
-        starts = [
-            _common(ids, self._render((*messages[:index], _altered(messages[index]), *messages[index + 1 :])))
-            for index in range(new_from, len(messages))
-        ]
-        stops = [*starts[1:], len(ids)]
+        places = content_places(text, messages, new_from, self._render)
+        starts = [bisect_right(ends, place) for place in places]
         return tuple(
             (start, stop)
-            for start, stop, message in zip(starts, stops, messages[new_from:], strict=True)
+            for start, stop, message in zip(
+                starts, [*starts[1:], len(ends)], messages[new_from:], strict=False
+            )
             if message.role != "system" and start < stop
         )
 
@@ -123,19 +143,8 @@ class BaseTokenizer:
         return cast("str", self._tokenizer.decode([token_id]))
 
 
-def _altered(message: Message) -> Message:
-    """The same message with a content that begins with another character."""
-    return message._replace(content="1" if message.content.lstrip().startswith("0") else "0")
-
-
-def _common(one: list[int], other: list[int]) -> int:
-    """The length of the longest common prefix."""
-    pairs = enumerate(zip(one, other, strict=False))
-    return next((index for index, (left, right) in pairs if left != right), min(len(one), len(other)))
-
-
 def _characters(prompt: Prompt) -> int:
-    return sum(len(part.content) if isinstance(part, Message) else 1 for part in prompt)
+    return sum(MESSAGE_CHARACTERS + len(part.content) if isinstance(part, Message) else 1 for part in prompt)
 
 
 def _eos_ids(base_directory: Path, tokenizer_eos: int | None) -> frozenset[int]:

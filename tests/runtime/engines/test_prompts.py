@@ -58,3 +58,32 @@ async def test_a_cancelled_long_prompt_still_keeps_the_next_off_the_loop(tokeniz
 async def test_a_prompt_without_a_meaning_is_refused(tokenizer: BaseTokenizer, prompt: object) -> None:
     with pytest.raises(InvalidRequest):
         await tokenizer.tokens(prompt)  # type: ignore[arg-type]
+
+
+def test_the_spans_of_a_conversation_are_its_messages(tokenizer: BaseTokenizer) -> None:
+    messages = (
+        Message("system", "Be kind."),
+        Message("user", "My dog is Bruno."),
+        Message("assistant", "Hello Bruno!"),
+        Message("user", "0 or 1?"),
+    )
+
+    for new_from in range(len(messages) + 1):
+        ids, spans = tokenizer.tokens_of(messages, new_from)
+        assert ids == tokenizer.tokens_of(messages).ids
+        said = [one.content for one in messages[new_from:] if one.role != "system"]
+        assert len(spans) == len(said)
+        for (start, stop), content in zip(spans, said, strict=True):
+            assert tokenizer.text(ids[start:stop]).startswith(content)
+
+
+async def test_a_conversation_of_many_short_messages_is_kept_off_the_loop(tokenizer: BaseTokenizer) -> None:
+    messages = tuple(Message("user", "x") for _ in range(2000))
+    working = asyncio.create_task(tokenizer.tokens(messages, 0))
+    turns = 0
+    while not working.done():
+        await asyncio.sleep(0)
+        turns += 1
+
+    assert turns > 10
+    assert len(working.result().spans) == len(messages)

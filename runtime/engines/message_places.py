@@ -1,0 +1,52 @@
+"""Where in a rendered conversation each message's content begins, for any chat template."""
+
+from collections.abc import Callable, Sequence
+from itertools import takewhile
+
+from populace.actors.engine import Message
+
+_MARK = "\u2063{}\u2063"  # invisible separators, which no template looks for
+
+Render = Callable[[tuple[Message, ...]], str]
+
+
+def content_places(text: str, messages: tuple[Message, ...], first: int, render: Render) -> list[int]:
+    """Return the character at which the content of each message from ``first`` on begins in ``text``.
+
+    Rendered once more with marks for contents, the template shows what it writes between them. One that
+    does more with a content than to trim it is asked about each message by itself: a content begins
+    at the first character that another content would change.
+    """
+    marks = [_MARK.format(index) for index in range(len(messages))]
+    marked = render(tuple(one._replace(content=mark) for one, mark in zip(messages, marks, strict=True)))
+    places = _between(text, messages, marked, marks)
+    if places is not None:
+        return places[first:]
+    return [_changed_at(text, messages, index, render) for index in range(first, len(messages))]
+
+
+def _between(text: str, messages: Sequence[Message], marked: str, marks: Sequence[str]) -> list[int] | None:
+    """Read the places off the marked text; None: the two are not alike but for the contents."""
+    places: list[int] = []
+    here = 0
+    for message, mark in zip(messages, marks, strict=True):
+        before, found, marked = marked.partition(mark)
+        if not found or not text.startswith(before, here):
+            return None
+        here += len(before)
+        places.append(here)
+        after = marked.partition("\u2063")[0]
+        for content in (message.content, message.content.strip()):
+            if text.startswith(content + after, here):
+                here += len(content)
+                break
+        else:
+            return None
+    return places if text[here:] == marked else None
+
+
+def _changed_at(text: str, messages: tuple[Message, ...], index: int, render: Render) -> int:
+    content = "1" if messages[index].content.lstrip().startswith("0") else "0"
+    altered = (*messages[:index], messages[index]._replace(content=content), *messages[index + 1 :])
+    alike = takewhile(lambda pair: pair[0] == pair[1], zip(text, render(altered), strict=False))
+    return sum(1 for _ in alike)
