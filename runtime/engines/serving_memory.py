@@ -9,7 +9,7 @@ from populace.actors.engine import MemoryUse
 from populace.actors.errors import InvalidRequest
 from populace.adapters.base_modules import BaseModules
 from populace.adapters.memory.attention import attention_layers
-from populace.adapters.memory.module import MemoryModule, digest_of
+from populace.adapters.memory.module import MemoryModule, digest_of, read_packed
 from populace.adapters.memory.state import StateFormat, Values
 
 
@@ -34,8 +34,9 @@ def read_serving_memory(path: Path | None, modules: BaseModules) -> ServingMemor
     if path is None:
         return None
     assert modules.fingerprint is not None, "an engine knows its base"
-    module = MemoryModule.read(path, modules.fingerprint, attention_layers(modules))
-    return ServingMemory(module, path.resolve(), module.state_format(digest_of(path.read_bytes())))
+    data = read_packed(path)
+    module = MemoryModule.unpack(data, modules.fingerprint, attention_layers(modules))
+    return ServingMemory(module, path.resolve(), module.state_format(digest_of(data)))
 
 
 def starting_state(memory: ServingMemory | None, use: MemoryUse | None) -> Values | None:

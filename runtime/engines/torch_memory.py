@@ -99,5 +99,9 @@ def one_token_pass(memories: Sequence[RowMemory | None], module: MemoryModule) -
     reads = [memory is not None and memory.reads for memory in memories]
     one_B1 = torch.tensor(writes).unsqueeze(1)
     return MemoryPass(
-        list(states_LBNRR), one_B1, torch.zeros_like(one_B1, dtype=torch.long), torch.tensor(reads)
+        list(states_LBNRR),
+        one_B1,
+        torch.zeros_like(one_B1, dtype=torch.long),
+        torch.tensor(reads),
+        keeps_hidden=not by_token,
     )

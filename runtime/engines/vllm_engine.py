@@ -35,7 +35,7 @@ from populace.actors.engine import (
     Sampling,
     TokenLogprob,
 )
-from populace.actors.errors import AdapterInvalid, EngineUnavailable
+from populace.actors.errors import AdapterInvalid, EngineUnavailable, InvalidRequest
 from populace.adapters.base_modules import read_base_modules
 from populace.adapters.peft_directory import read_peft_directory
 from populace.engines.adapter_shelf import AdapterShelf
@@ -52,7 +52,14 @@ from populace.engines.slots import AdmissionGate, AdmissionQueue
 from populace.engines.vllm_environment import applied, vllm_environment
 from populace.engines.vllm_errors import our_errors
 from populace.engines.vllm_memory.request import MemoryRequest
-from populace.engines.vllm_start import guard_base, memory_arguments, served_rank, start_process
+from populace.engines.vllm_start import (
+    MEMORY_ENVIRONMENT,
+    guard_base,
+    memory_arguments,
+    served_rank,
+    start_process,
+    warm_up_request,
+)
 
 
 class VllmEngine:
@@ -106,6 +113,12 @@ class VllmEngine:
         ``memory_module``, requests may bring a memory state; on a GPU this turns compiling off.
         ``vllm_arguments`` are more of vLLM's own ``AsyncEngineArgs``.
         """
+        if memory_module is not None and (vllm_arguments or {}).get("speculative_config") is not None:
+            raise InvalidRequest(
+                "A base with a memory is served without speculative decoding: what a draft writes cannot be "
+                "taken back. Leave out one of the two.",
+                "speculative_config",
+            )
         modules = await asyncio.to_thread(read_base_modules, base_directory, fingerprint)
         memory = await asyncio.to_thread(read_serving_memory, memory_module, modules)
         tokenizer = await asyncio.to_thread(BaseTokenizer, base_directory)
@@ -132,6 +145,8 @@ class VllmEngine:
             **(vllm_arguments or {}),
         )
         environment = vllm_environment(threads or os.cpu_count() or 1, kv_gib=kv_gib) if on_cpu else {}
+        if memory is not None:
+            environment |= MEMORY_ENVIRONMENT
         with applied(environment), our_errors():
             llm = await asyncio.to_thread(start_process, arguments)
         queue = AdmissionQueue(places=sequences_max, slots=adapter_slots)
@@ -155,6 +170,7 @@ class VllmEngine:
     async def generate(self, request: GenerateRequest) -> AsyncGenerator[Delta, None]:
         self._gate.check_open()
         check_sampling(request.sampling)
+        self._tokenizer.check_reply(request.reply_ids)
         prompt = await self._tokenizer.tokens(request.prompt, written_from(request.memory))
         tokens_max = reply_tokens_max(len(prompt.ids), said_again(request), self._base.context_tokens)
         memory = self._memory_request(request, prompt)
@@ -194,7 +210,7 @@ class VllmEngine:
     async def _said_again(self, call: "_Call") -> AsyncGenerator[Delta, None]:
         """Read the reply as if it were a prompt."""
         reply_ids = call.request.reply_ids
-        assert reply_ids, "a reply has one token at least"
+        assert reply_ids, "checked before"
         state = await self._computed_state(call, reply_ids) if call.writes else None
         text = self._tokenizer.text(reply_ids)
         yield Delta(text, tuple(reply_ids), len(call.prompt_ids), finish_reason="length", memory=state)
@@ -265,8 +281,8 @@ class VllmEngine:
         return LoRARequest(adapter.digest, number, adapter.path)
 
     async def _warm_up(self) -> None:
-        """Make one token: the first step loads code and took 5 to 15 s on a cold disk."""
-        first = GenerateRequest("warm-up", (0,), Sampling(max_tokens=1, temperature=0.0))
+        """Read a prompt and make a token: first steps load code and took 5 to 15 s on a cold disk."""
+        first = warm_up_request(self._base.context_tokens, with_memory=self._memory is not None)
         async for _ in self.generate(first):
             pass
 

@@ -11,10 +11,17 @@ from vllm.engine.arg_utils import AsyncEngineArgs
 from vllm.lora.request import LoRARequest
 from vllm.v1.engine.async_llm import AsyncLLM
 
+from populace.actors.engine import GenerateRequest, MemoryUse, Sampling
 from populace.actors.errors import EngineUnavailable, InvalidRequest
 from populace.adapters.random_adapter import write_random_adapter
 from populace.engines.serving_memory import ServingMemory
-from populace.engines.vllm_memory.request import MODULE_BASE, MODULE_PATH, WORKER_CLASS
+from populace.engines.vllm_memory.request import MODULE_BASE, MODULE_DIGEST, MODULE_PATH, WORKER_CLASS
+
+WARM_UP_TOKENS = 40
+"""More than a memory's compiled step takes in one call."""
+
+MEMORY_ENVIRONMENT = {"VLLM_USE_V2_MODEL_RUNNER": "0"}
+"""The memory's worker reads the batch of vLLM's first model runner; the second keeps it elsewhere."""
 
 
 def start_process(arguments: AsyncEngineArgs) -> AsyncLLM:
@@ -39,8 +46,22 @@ def memory_arguments(memory: ServingMemory | None, fingerprint: str) -> dict[str
         return {}
     return {
         "worker_cls": WORKER_CLASS,
-        "additional_config": {MODULE_PATH: str(memory.path), MODULE_BASE: fingerprint},
+        "additional_config": {
+            MODULE_PATH: str(memory.path),
+            MODULE_BASE: fingerprint,
+            MODULE_DIGEST: memory.digest,
+        },
     }
+
+
+def warm_up_request(context_tokens: int, *, with_memory: bool) -> GenerateRequest:
+    """A prompt and a reply that take every way through the engine."""
+    return GenerateRequest(
+        "warm-up",
+        (0,) * min(WARM_UP_TOKENS, context_tokens // 2),
+        Sampling(max_tokens=2, temperature=0.0, ignore_eos=True),
+        memory=MemoryUse() if with_memory else None,
+    )
 
 
 async def guard_base(llm: AsyncLLM, base_directory: Path, linear: str, slots: int) -> None:

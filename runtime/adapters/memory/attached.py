@@ -23,13 +23,15 @@ class MemoryPass:
 
     ``states`` are those before the pass, and after it those that it left. ``writes`` is bool [B, T];
     ``messages`` [B, T] numbers the messages, for modules that write means. ``reads`` is bool [B]: for the
-    others nothing is added to the projections; None: all read. ``hidden`` are the layers' inputs [B, T, H].
+    others nothing is added to the projections; None: all read. With ``keeps_hidden`` the layers' inputs
+    [B, T, H] are kept in ``hidden``.
     """
 
     states: list[torch.Tensor]
     writes: torch.Tensor
     messages: torch.Tensor | None = None
     reads: torch.Tensor | None = None
+    keeps_hidden: bool = False
     hidden: list[torch.Tensor] = field(default_factory=list[torch.Tensor])
     passed: dict[int, Passed] = field(default_factory=dict[int, Passed])
 
@@ -69,7 +71,8 @@ class AttachedMemory:
                 passed = self._memory.layer(number)(
                     hidden_BTH, current.states[number], current.writes, current.messages
                 )
-                current.hidden.append(hidden_BTH)
+                if current.keeps_hidden:
+                    current.hidden.append(hidden_BTH)
                 current.passed[number] = passed
                 current.states[number] = passed.state
 
@@ -89,7 +92,11 @@ class AttachedMemory:
         if self._current is None:
             return output
         passed = self._current.passed[number]
-        delta = passed.delta_query if query else passed.delta_output
+        # A delta is used once, and those of a long prompt's layers would be gigabytes together.
+        if query:
+            delta, self._current.passed[number] = passed.delta_query, passed._replace(delta_query=None)
+        else:
+            delta, self._current.passed[number] = passed.delta_output, passed._replace(delta_output=None)
         if delta is None:
             return output
         if self._current.reads is not None:

@@ -12,15 +12,19 @@ Shape suffixes: B = batch, N = states, T = tokens, R = rank, H = hidden width, M
 """
 
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 import torch
+from pydantic import Field
 from torch.nn import functional
 
 from populace.adapters.memory.scan import TokenInputs, scan_chunks
 
 Heads = Literal["q", "o", "qo"]
 Writes = Literal["token", "message"]
+
+RANK_MAX = 256
+STATES_MAX = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,9 +35,9 @@ class MemoryShape:
     one of ``states`` are parallel ones with projections of their own (MSW).
     """
 
-    rank: int = 8
-    alpha: float = 16.0
-    states: int = 1
+    rank: Annotated[int, Field(ge=1, le=RANK_MAX)] = 8
+    alpha: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 16.0
+    states: Annotated[int, Field(ge=1, le=STATES_MAX)] = 1
     writes: Writes = "token"
     heads: Heads = "qo"
 

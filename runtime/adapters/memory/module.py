@@ -77,20 +77,15 @@ class MemoryModule(torch.nn.Module):
             raise MemoryModuleInvalid("its metadata has no sound shape") from error
         except SafetensorError as error:
             raise MemoryModuleInvalid(f"it is damaged ({error})") from error
-        module = cls(shape, tuple(one.widths for one in attention), base)
+        with torch.device("meta"):  # nothing is allocated for a shape that the file only claims
+            module = cls(shape, tuple(one.widths for one in attention), base)
         module._fill(tensors)
         return module
 
     @classmethod
     def read(cls, path: Path, base: str, attention: tuple[AttentionLayer, ...]) -> Self:
         """Read a file. Raises as ``unpack``."""
-        try:
-            if path.stat().st_size > FILE_BYTES_MAX:
-                raise MemoryModuleInvalid(f"{path} has more than {FILE_BYTES_MAX} bytes")
-            data = path.read_bytes()
-        except OSError as error:
-            raise MemoryModuleInvalid(f"{path} cannot be read ({error.strerror})") from error
-        return cls.unpack(data, base, attention)
+        return cls.unpack(read_packed(path), base, attention)
 
     def _fill(self, tensors: Mapping[str, torch.Tensor]) -> None:
         own = dict(self.named_parameters())
@@ -106,7 +101,17 @@ class MemoryModule(torch.nn.Module):
                 )
             if not bool(torch.isfinite(tensor).all()):
                 raise MemoryModuleInvalid(f"{name} holds NaN or infinity")
-        self.load_state_dict(dict(tensors))
+        self.load_state_dict({name: tensor.float() for name, tensor in tensors.items()}, assign=True)
+
+
+def read_packed(path: Path) -> bytes:
+    """Read a module's file, to be unpacked. Raises ``MemoryModuleInvalid``."""
+    try:
+        if path.stat().st_size > FILE_BYTES_MAX:
+            raise MemoryModuleInvalid(f"{path} has more than {FILE_BYTES_MAX} bytes")
+        return path.read_bytes()
+    except OSError as error:
+        raise MemoryModuleInvalid(f"{path} cannot be read ({error.strerror})") from error
 
 
 def digest_of(data: bytes) -> str:

@@ -9,8 +9,9 @@ WORKER_CLASS = "populace.engines.vllm_memory.worker.MemoryWorker"
 """vLLM imports it by this name, in the processes that have the model."""
 
 MODULE_PATH = "populace_memory_module"
-"""In vLLM's ``additional_config``: the memory module's file, and the fingerprint of its base."""
+"""In vLLM's ``additional_config``: the memory module's file, its digest, and its base's fingerprint."""
 
+MODULE_DIGEST = "populace_memory_digest"
 MODULE_BASE = "populace_memory_base"
 
 

@@ -139,7 +139,9 @@ class _Spans:
         place_1P = torch.arange(longest).unsqueeze(0)
         length_S1 = torch.tensor([[span.last - span.first] for span in spans])
         valid_SP = place_1P < length_S1
-        tokens_SP = torch.where(valid_SP, place_1P + torch.tensor([[span.first] for span in spans]), 0)
+        # Filled up with a token of the same request: what is wrong with another's must not reach it.
+        first_S1 = torch.tensor([[span.first] for span in spans])
+        tokens_SP = first_S1 + torch.where(valid_SP, place_1P, 0)
         writes_SP = torch.zeros(len(spans), longest)
         for index, span in enumerate(spans):
             for first, last, _ in span.writes:

@@ -13,9 +13,10 @@ from vllm.distributed import get_tensor_model_parallel_rank, get_tensor_model_pa
 from vllm.forward_context import get_forward_context
 from vllm.platforms import current_platform
 
-from populace.adapters.memory.module import MemoryModule
+from populace.actors.errors import MemoryModuleMismatch
+from populace.adapters.memory.module import MemoryModule, digest_of, read_packed
 from populace.engines.vllm_memory.attached import Scheduled, ServedMemory, attention_of, served_blocks
-from populace.engines.vllm_memory.request import MODULE_BASE, MODULE_PATH, MemoryRequest
+from populace.engines.vllm_memory.request import MODULE_BASE, MODULE_DIGEST, MODULE_PATH, MemoryRequest
 
 if TYPE_CHECKING or not current_platform.is_cpu():
     from vllm.v1.worker.gpu_worker import Worker
@@ -34,7 +35,10 @@ class MemoryWorker(Worker):
         blocks = served_blocks(
             model, get_tensor_model_parallel_rank(), get_tensor_model_parallel_world_size()
         )
-        module = MemoryModule.read(Path(told[MODULE_PATH]), told[MODULE_BASE], attention_of(blocks))
+        data = read_packed(Path(told[MODULE_PATH]))
+        if digest_of(data) != told[MODULE_DIGEST]:
+            raise MemoryModuleMismatch(f"{told[MODULE_PATH]} changed while the engine started")
+        module = MemoryModule.unpack(data, told[MODULE_BASE], attention_of(blocks))
         self._memory = ServedMemory(
             model,
             module,

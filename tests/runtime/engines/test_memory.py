@@ -36,6 +36,8 @@ GREEDY = Sampling(max_tokens=16, temperature=0.0)
 TELL = (Message("user", "My city is Lisbon and my dog is called Bruno."),)
 ASK = (Message("user", "What is my city?"),)
 STATE_TOLERANCE = 1e-4
+BLOCKS = 28
+BLOCK_TOKENS = 32
 
 
 @pytest.fixture(scope="module", params=["TSW", "MSW", "SSW"])
@@ -73,7 +75,11 @@ async def engines(base_directory: Path, module_file: Path) -> AsyncGenerator[dic
         dtype="float32",
         memory_module=module_file,
         # Prompts are read in pieces, and four replies of over 200 tokens do not fit the cache.
-        vllm_arguments={"max_num_batched_tokens": 48, "num_gpu_blocks_override": 28},
+        vllm_arguments={
+            "max_num_batched_tokens": 48,
+            "num_gpu_blocks_override": BLOCKS,
+            "block_size": BLOCK_TOKENS,
+        },
     )
     yield {"torch": torch_engine, "vllm": vllm_engine}
     await torch_engine.close()
@@ -116,6 +122,26 @@ async def test_a_state_that_is_read_changes_the_reply_alike(engines: dict[str, O
     assert asked["torch"].token_ids == asked["vllm"].token_ids
     assert asked["torch"].memory is asked["vllm"].memory is None
     assert asked["torch"].text != (await turn(engines["torch"], ASK)).text
+
+
+async def test_what_was_computed_under_one_state_is_not_found_under_another(
+    engines: dict[str, OwnedEngine],
+) -> None:
+    """A prompt of several blocks, read under two states in turn, and again when its blocks are cached."""
+    states = [
+        (await turn(engines["torch"], (Message("user", text),), MemoryUse())).memory
+        for text in ("My city is Lisbon and my dog is called Bruno.", "I paint in oil, and I never eat fish.")
+    ]
+    asked = (Message("user", "Once upon a time there was a king. " * 10 + "What is my city?"),)
+
+    expected = [await turn(engines["torch"], asked, MemoryUse(state, new_from=None)) for state in states]
+    assert expected[0].prompt_tokens > 3 * BLOCK_TOKENS
+    assert expected[0].token_ids != expected[1].token_ids
+    for index in (0, 1, 0, 1):
+        found = await turn(engines["vllm"], asked, MemoryUse(states[index], new_from=None))
+        assert found.token_ids == expected[index].token_ids
+        written = await turn(engines["vllm"], asked, MemoryUse(states[index]))
+        assert written.token_ids != expected[1 - index].token_ids
 
 
 async def test_a_state_that_is_not_read_changes_nothing_but_is_written(
@@ -190,6 +216,7 @@ async def test_a_preempted_reply_leaves_the_state_of_one_that_was_not(
     long = Sampling(max_tokens=240, temperature=0.0, ignore_eos=True)
     first = (await turn(engines["torch"], TELL, MemoryUse())).memory
     alone = await turn(engines["vllm"], TELL, MemoryUse(first), sampling=long)
+    assert 4 * (alone.prompt_tokens + 240) > BLOCKS * BLOCK_TOKENS
     together = await asyncio.gather(
         *(turn(engines["vllm"], TELL, MemoryUse(first), sampling=long, name=f"{n}") for n in range(4))
     )

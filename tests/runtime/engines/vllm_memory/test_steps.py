@@ -120,6 +120,38 @@ def test_a_step_is_what_the_layers_say_of_each_request(drawn: Drawn, kind: str, 
     torch.testing.assert_close(step.finish(), states, atol=TOLERANCE, rtol=TOLERANCE)
 
 
+@pytest.mark.parametrize("kind", ["torch", "compiled", "compiled in bfloat16"])
+def test_two_processes_add_to_the_query_what_one_would(kind: str) -> None:
+    """Each of them computes a part of the query projection, and all of the rest."""
+    torch.manual_seed(5)
+    module = module_of(MemoryShape(), seed=5)
+    dtype = torch.bfloat16 if kind == "compiled in bfloat16" else torch.float32
+    states = torch.randn(LAYERS, 2, 1, 8, 8)
+    parts = [Part(0, 0, 1, ((0, 1, False),)), Part(1, 1, 4, ((1, 4, False),))]
+    hidden, added = torch.randn(4, WIDTHS.hidden).to(dtype), torch.randn(4, WIDTHS.hidden).to(dtype)
+    projected = torch.randn(4, WIDTHS.query).to(dtype)
+
+    def after(part: slice) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        weights = CompiledWeights(module, part, torch.device("cpu"))
+        step = (
+            TokenStep(weights, states.clone(), parts, 4, [True, True])
+            if kind == "torch"
+            else CompiledTokenStep(weights, states.clone(), parts, 4, [True, True], dtype)
+        )
+        query, output = projected[:, part].clone(), added.clone()
+        step.layer(1, hidden, query)
+        step.add_output(output)
+        return query, output, step.finish()
+
+    half = WIDTHS.query // 2
+    whole, first, second = after(slice(0, WIDTHS.query)), after(slice(0, half)), after(slice(half, None))
+
+    torch.testing.assert_close(torch.cat((first[0], second[0]), dim=1), whole[0])
+    for part in (first, second):
+        torch.testing.assert_close(part[1], whole[1])
+        torch.testing.assert_close(part[2], whole[2])
+
+
 @settings(deadline=None, max_examples=20)
 @given(cuts=st.lists(st.integers(1, 29), max_size=4, unique=True), seed=st.integers(0, 2**31))
 def test_message_means_do_not_depend_on_where_a_prompt_is_cut(cuts: list[int], seed: int) -> None:
