@@ -3,8 +3,8 @@
 Tells fresh models three facts each, ends the conversation, kills Populace, starts it again on the same
 data, and asks in a conversation that begins with nothing. The same questions are asked with the memory
 off, and with the whole conversation in the prompt. The facts are new combinations of values that the
-memory module was trained on; values of the same kinds (names, places, food) that it never saw; and for
-values one to three words that have nothing to do with the fact, which it never saw either.
+memory module was trained on; values of the same kinds (names, places, food) with a word at least that it
+never saw; and one to three words that have nothing to do with the fact, none of which it ever saw.
 
 Starts and stops Populaces of its own:
 

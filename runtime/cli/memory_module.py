@@ -61,7 +61,7 @@ def corpus(
 ) -> None:
     """Make episodes of personal facts: told in a conversation, asked for when it is over.
 
-    Needs the `train` extra. A value that is held out shares no word with one that is trained on.
+    Needs the `train` extra. A value that is held out has a word that no value to train on has.
     """
     with named_errors():
         enter_quiet_environment()
@@ -99,7 +99,8 @@ def train(
         Literal["token", "message"], typer.Option(help="Write each token, or the mean of each message.")
     ] = "token",
     start: Annotated[
-        Literal["probe", "published"], typer.Option(help="Solve for the first parameters, or draw them.")
+        Literal["probe", "published"],
+        typer.Option(help="Solve for the first parameters (one state, tokens written), or draw them."),
     ] = "probe",
     first: Annotated[
         Path | None, typer.Option(help="Train this module on.", exists=True, dir_okay=False)
@@ -117,6 +118,8 @@ def train(
     Ctrl-C ends training; the best module so far is kept, and --resume goes on from the last validation.
     """
     with named_errors():
+        if not to.absolute().parent.is_dir():
+            raise CommandFailed(f"There is no directory {to.absolute().parent} for the module.")
         enter_quiet_environment()
         from populace.adapters.memory.layer import MemoryShape
         from populace.base import prepare_base
@@ -152,7 +155,8 @@ def train(
             try:
                 best = trainer.run(checkpoint, keep=to)
             except KeyboardInterrupt:
-                err.print(f"Stopped. `--resume` goes on from {checkpoint}.", highlight=False)
+                resumable = f" `--resume` goes on from {checkpoint}." if checkpoint.exists() else ""
+                err.print(f"Stopped.{resumable}", highlight=False)
                 raise typer.Exit(130) from None
         out.print(
             f"{to}: step {best.step}, {best.exact:.1%} of held-out answers right to the token.",

@@ -109,8 +109,12 @@ def embedding_directions(model: PreTrainedModel, tokens: torch.Tensor, count: in
     embeddings_VH = _embeddings(model)[tokens.unique()]
     mean_H = embeddings_VH.mean(0)
     _, _, directions = torch.linalg.svd(embeddings_VH - mean_H, full_matrices=False)
-    directions = directions[:count]
-    return Directions(directions, ((embeddings_VH - mean_H) @ directions.T).std(0), mean_H)
+    found = directions[:count]
+    # Few values, or a base narrower than all states together: the other rows of the states learn by descent.
+    directions = torch.zeros(count, found.shape[1])
+    directions[: len(found)] = found
+    lengths = ((embeddings_VH - mean_H) @ directions.T).std(0, correction=0)
+    return Directions(directions, lengths.clamp(min=1e-6), mean_H)
 
 
 def probe_module(model: PreTrainedModel, memory: MemoryModule, pairs: Pairs) -> Directions:

@@ -6,6 +6,7 @@ from itertools import islice
 import torch
 from transformers import PreTrainedModel
 
+from populace.actors.errors import InvalidRequest
 from populace.adapters.memory.attached import AttachedMemory, MemoryPass
 from populace.adapters.memory.attention import AttentionLayer
 from populace.adapters.memory.module import MemoryModule
@@ -40,6 +41,8 @@ def start_by_probe(
         step("Probing the base", done / len(batches))
 
     pairs = collect_pairs(model, attention, batches, seed=seed, progress=collected)
+    if not len(pairs.tokens):
+        raise InvalidRequest("No episode has a value that was told: there is nothing to probe for.", "start")
     directions = probe_module(model, memory, pairs)
     step("Solving for the outputs", 0.0)
     set_outputs(memory, directions, _agreement(model, attached, memory, directions, batches), 1.0)

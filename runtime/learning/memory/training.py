@@ -6,6 +6,7 @@ import math
 import random
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol, cast
 
@@ -45,7 +46,8 @@ class TrainOptions:
 
     ``step_size`` is relative: each parameter tensor moves by that share of its own size a step, falling as
     a cosine. ``sparsity`` weighs how far the mean rate of writing is from ``sparsity_rate``. Training ends
-    after ``steps``, or when ``patience`` validations in a row were no better than the best.
+    after ``steps``, or when ``patience`` validations in a row were no better than the best. Only a module
+    with one state for each layer, into which every token is written, can be solved for: others are drawn.
     """
 
     steps: int = 1000
@@ -152,6 +154,12 @@ class MemoryTrainer:
                 step=progress.doing,
             )
         self._optimizer = self._new_optimizer()
+        self._session = {
+            "base": fingerprint,
+            "shape": asdict(shape),
+            "options": asdict(options),
+            "episodes": [_digest(train), _digest(validation)],
+        }
         if checkpoint is not None:
             self.resume(checkpoint)
 
@@ -168,6 +176,8 @@ class MemoryTrainer:
         options = self._options
         if self._best is None:
             self._validate(keep)
+            if checkpoint is not None:
+                self.save(checkpoint)
         while self._step < options.steps and self._worse < options.patience:
             scored = self._take_step()
             self._step += 1
@@ -182,7 +192,7 @@ class MemoryTrainer:
     def save(self, path: Path) -> None:
         """Write everything that training goes on from: parameters, moments, step and the best module."""
         told = {
-            "options": asdict(self._options),
+            "session": self._session,
             "step": self._step,
             "worse": self._worse,
             "best": self._best,
@@ -192,11 +202,18 @@ class MemoryTrainer:
         write_checkpoint(path, Checkpoint(told, self.memory.state_dict(), self._best_parameters, moments))
 
     def resume(self, path: Path) -> None:
-        """Go on from a checkpoint of the same options. Raises ``InvalidRequest`` for any other file."""
+        """Go on from a checkpoint of the same session. Raises ``InvalidRequest`` for any other file.
+
+        Base, shape, options and episodes must be those that it was made with.
+        """
         kept = read_checkpoint(path)
-        options = kept.told["options"]
-        if options != asdict(self._options):
-            raise InvalidRequest(f"{path} was made with other options: {options}.", "resume")
+        session = kept.told["session"]
+        if session != self._session:
+            other = [name for name in self._session if session.get(name) != self._session[name]]
+            raise InvalidRequest(
+                f"{path} was made with other {' and '.join(other)}: {[session.get(one) for one in other]}.",
+                "resume",
+            )
         self.memory.load_state_dict(dict(kept.memory))
         groups = self._optimizer.state_dict()["param_groups"]
         for group, size in zip(groups, kept.told["sizes"], strict=True):
@@ -241,7 +258,9 @@ class MemoryTrainer:
         if self._best is None or validation.loss < self._best.loss:
             self._best, self._best_parameters, self._worse = validation, self._parameters(), 0
             if keep is not None:
-                keep.write_bytes(self.memory.pack(STORED))
+                partial = keep.with_suffix(keep.suffix + ".partial")
+                partial.write_bytes(self.memory.pack(STORED))
+                partial.replace(keep)
         else:
             self._worse += 1
         self._progress.validated(validation, self._best)
@@ -292,6 +311,13 @@ class MemoryTrainer:
             replies[ask] = self._tokenizer.text(said[0, len(ids) :].tolist()).strip() or "I do not know."
             self._progress.doing("Asking the base", number / len(asks))
         return replies
+
+
+def _digest(episodes: Sequence[Episode]) -> str:
+    digest = sha256()
+    for episode in episodes:
+        digest.update(episode.model_dump_json().encode())
+    return digest.hexdigest()
 
 
 def _schedule(step: int, options: TrainOptions) -> float:

@@ -2,7 +2,8 @@
 # Faker's providers are found at run time.
 """What people have to tell: lists of food, names, places, and every word of the base's vocabulary.
 
-Some values are held out: no training episode has them, nor any that contains one of their words.
+Some words are held out: no training episode has a value with one of them. A value that is held out has one
+at least ("white wine", where "white" is held out, though "red wine" was trained on).
 """
 
 import hashlib
@@ -130,7 +131,7 @@ class Values:
             self._makers[kind] = partial(self._random.choice, listed.split(", "))
 
     def draw(self, kind: str) -> str:
-        """Draw a value. One made of words that are all in this part of the vocabulary."""
+        """Draw a value of this part; of the vocabulary's words if no list has one."""
         if kind == "words" or self._random.random() < self._open_share:
             return self._phrase()
         for _ in range(1000):

@@ -11,7 +11,7 @@ from populace.adapters.base_modules import read_base_modules
 from populace.adapters.memory.attention import attention_layers
 from populace.adapters.memory.layer import MemoryShape
 from populace.adapters.memory.module import MemoryModule
-from populace.learning.memory.episodes import Episode
+from populace.learning.memory.episodes import Episode, Question
 from populace.learning.memory.recall import Recall
 from populace.learning.memory.training import MemoryTrainer, TrainOptions, Validation
 
@@ -58,12 +58,13 @@ def new_trainer(small_base: Path, episodes: list[Episode], held_out: list[Episod
         checkpoint: Path | None = None,
         shape: MemoryShape | None = None,
         validation: list[Episode] | None = None,
+        chosen: list[Episode] | None = None,
         first: Path | None = None,
     ) -> MemoryTrainer:
         return MemoryTrainer(
             small_base,
             "f" * 64,
-            episodes,
+            chosen or episodes,
             validation or held_out,
             shape or MemoryShape(rank=4, alpha=8.0),
             options,
@@ -162,6 +163,25 @@ def test_a_module_is_trained_on(new_trainer: NewTrainer, tmp_path: Path) -> None
     assert new_trainer(first=path).memory.pack() == first.memory.pack()
     with pytest.raises(InvalidRequest, match="another shape"):
         new_trainer(first=path, shape=MemoryShape(rank=2, alpha=4.0))
+
+
+def test_few_values_and_a_wide_state_can_be_probed_for(new_trainer: NewTrainer) -> None:
+    """Fewer directions of values than rows of all states together."""
+    options = TrainOptions(steps=1, batch=2, probe_batches=1)
+    trainer = new_trainer(options, shape=MemoryShape(rank=24, alpha=48.0))
+
+    assert all(bool(torch.isfinite(parameter).all()) for parameter in trainer.memory.parameters())
+    trainer.run()
+
+
+def test_episodes_without_a_value_are_refused_by_name(
+    new_trainer: NewTrainer, held_out: list[Episode]
+) -> None:
+    questions = (Question(ask="Say hello.", answer="Hello."),)
+    empty = [one.model_copy(update={"questions": questions}) for one in held_out]
+
+    with pytest.raises(InvalidRequest, match="No episode has a value"):
+        new_trainer(chosen=empty)
 
 
 def test_a_checkpoint_of_other_options_or_damaged_is_refused_by_name(
