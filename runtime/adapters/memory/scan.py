@@ -63,6 +63,8 @@ def scan_chunks(tokens: TokenInputs, state_XRR: torch.Tensor, *, chunk_tokens: i
     count = tokens.query.shape[-2]
     if count == 0:
         return Scanned(torch.zeros_like(tokens.query), state_XRR)
+    if count == 1:  # a reply's token: nothing is side by side, and the loop has far fewer operations
+        return scan_loop(tokens, state_XRR)
     size = min(chunk_tokens, count)
     chunks = _chunks(tokens, size)
     updates = _solve(chunks)
