@@ -1,0 +1,109 @@
+"""A base is served with the memory module that is named, or the one that is shipped for it."""
+
+from hashlib import sha256
+from pathlib import Path
+
+import pytest
+import torch
+
+from populace.actors.engine import GenerateRequest, MemoryUse, Message, Sampling
+from populace.actors.errors import MemoryModuleInvalid, MemoryModuleMismatch
+from populace.adapters.base_modules import read_base_modules
+from populace.adapters.memory.attention import attention_layers
+from populace.adapters.memory.module import MemoryModule
+from populace.base import prepare_base
+from populace.config import Settings
+from populace.engines.torch_engine import TorchEngine
+from populace.memory_module import NONE, SHIPPED, find_memory_module
+
+SHIPPED_BYTES_MAX = 2_000_000
+
+FACTS = {
+    "city": "Paris",
+    "dog": "Oscar",
+    "sister": "Anna",
+    "job": "teacher",
+    "favorite color": "green",
+    "favorite food": "pizza",
+    "hobby": "chess",
+    "language": "French",
+}
+
+
+@pytest.fixture(scope="module")
+def fingerprint(base_directory: Path) -> str:
+    return prepare_base(None, Settings.from_environment().cache).fingerprint
+
+
+def test_the_default_base_has_a_module_of_less_than_two_megabytes(
+    fingerprint: str, base_directory: Path
+) -> None:
+    found = find_memory_module(None, fingerprint)
+
+    assert found is not None
+    assert found.path.parent == SHIPPED
+    data = found.path.read_bytes()
+    assert found.digest == sha256(data).hexdigest()
+    assert len(data) < SHIPPED_BYTES_MAX
+    layers = attention_layers(read_base_modules(base_directory, fingerprint))
+    assert MemoryModule.unpack(data, fingerprint, layers).pack(torch.bfloat16) == data
+
+
+def test_another_base_and_one_that_is_to_have_none_are_served_without_one(fingerprint: str) -> None:
+    assert find_memory_module(None, "0" * 64) is None
+    assert find_memory_module(NONE, fingerprint) is None
+
+
+def test_a_named_module_that_cannot_be_used_is_refused_by_name(fingerprint: str, tmp_path: Path) -> None:
+    shipped = find_memory_module(None, fingerprint)
+    assert shipped is not None
+    (tmp_path / "damaged").write_bytes(shipped.path.read_bytes()[:100])
+
+    with pytest.raises(MemoryModuleMismatch):
+        find_memory_module(str(shipped.path), "0" * 64)
+    for name in ("damaged", "missing"):
+        with pytest.raises(MemoryModuleInvalid):
+            find_memory_module(str(tmp_path / name), fingerprint)
+
+
+@pytest.mark.engine
+async def test_with_the_shipped_module_a_model_remembers_what_it_was_told(
+    fingerprint: str, base_directory: Path
+) -> None:
+    """Three facts of each of several people, asked for when nothing but the state is left."""
+    found = find_memory_module(None, fingerprint)
+    assert found is not None
+    engine = await TorchEngine.start(
+        base_directory, fingerprint, context_tokens=512, memory_module=found.path
+    )
+    try:
+        names = list(FACTS)
+        right = asked = 0
+        for first in range(len(names)):
+            told = [names[(first + place) % len(names)] for place in (0, 3, 5)]
+            state = None
+            for name in told:
+                state, _ = await _turn(engine, f"My {name} is {FACTS[name]}.", MemoryUse(state))
+            for name in told:
+                _, reply = await _turn(engine, f"What is my {name}?", MemoryUse(state, new_from=None))
+                right += FACTS[name] in reply
+                asked += 1
+    finally:
+        await engine.close()
+
+    assert right >= 0.75 * asked
+
+
+async def _turn(engine: TorchEngine, text: str, use: MemoryUse) -> tuple[bytes | None, str]:
+    """Say it in a conversation of its own; return the memory afterwards and the reply."""
+    request = GenerateRequest(
+        f"{text} {use.new_from}",
+        (Message("user", text),),
+        Sampling(temperature=0.0, max_tokens=12),
+        memory=use,
+    )
+    memory, reply = use.state, ""
+    async for delta in engine.generate(request):
+        reply += delta.text
+        memory = delta.memory or memory
+    return memory, reply
