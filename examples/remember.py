@@ -12,7 +12,7 @@ Starts and stops Populaces of its own:
     python examples/remember.py --people 4 --seeds 1 --memory-module module.safetensors
 
 Each person also asks something that has nothing to do with them: what is remembered should not change the
-answer. "As without memory" is how often its first words are those of the base, greedily.
+answer. "Same as base" is how often its first words are those of the base, greedily.
 
 "By chance" is how often an answer from memory names a value that is drawn anew for the same question: what
 guessing from the lists of values would score.
@@ -75,7 +75,7 @@ GENERAL = (
 )
 """None of them is in what the shipped module was trained on."""
 
-CONDITIONS = ("memory alone", "no memory", "whole history", "by chance", "as without memory")
+CONDITIONS = ("memory alone", "no memory", "whole history", "by chance", "same as base")
 
 
 class Kind(NamedTuple):
@@ -198,7 +198,7 @@ def _ask_all(server: Server, people: list[Person], words: Sequence[str]) -> dict
                     _chat(server, person.name, [*told, question.ask], max_tokens=ANSWER_TOKENS, memory=memory)
                 )
         general = GENERAL[people.index(person) % len(GENERAL)]
-        answers["as without memory"] = [
+        answers["same as base"] = [
             _chat(server, person.name, [general], max_tokens=ANSWER_TOKENS, memory=memory)
             for memory in (READ_ONLY, NO_MEMORY)
         ]
@@ -210,8 +210,8 @@ def _ask_all(server: Server, people: list[Person], words: Sequence[str]) -> dict
     guesses = {kind: values_of(words, kind.part, seed=FIRST_SEED - 1, options=kind.options) for kind in KINDS}
     for person, answers in zip(people, answered, strict=True):
         title = person.kind.title
-        with_memory, without = (reply.split()[:SAME_WORDS] for reply in answers.pop("as without memory"))
-        hits[title, "as without memory"].append(with_memory == without)
+        with_memory, without = (reply.split()[:SAME_WORDS] for reply in answers.pop("same as base"))
+        hits[title, "same as base"].append(with_memory == without)
         for number, question in enumerate(person.episode.questions):
             for condition, replies in answers.items():
                 hits[title, condition].append(_names(replies[number], question.value))

@@ -76,7 +76,8 @@ class Served:
         return [parent, *parent.children(recursive=True)]
 
     def host_process(self) -> psutil.Process:
-        return next(one for one in self.family() if one.cmdline()[:1] == ["ray::HostActor"])
+        """Ray names it after its class, and while it answers a call also after the method."""
+        return next(one for one in self.family() if "".join(one.cmdline()).startswith("ray::HostActor"))
 
 
 @contextmanager
