@@ -131,7 +131,7 @@ async def test_what_was_computed_under_one_state_is_not_found_under_another(
     told = (await turn(engines["torch"], TELL, MemoryUse())).memory
     assert told is not None
     # Strong ones: what a random module remembers is a whisper after a long prompt.
-    states = [StateFormat.of(told).pack(strength * values(told).numpy()) for strength in (8.0, -8.0)]
+    states = [StateFormat.of(told).pack((strength * values(told)).numpy()) for strength in (8.0, -8.0)]
     asked = (Message("user", "Once upon a time there was a king. " * 10 + "What is my city?"),)
 
     expected = [await turn(engines["torch"], asked, MemoryUse(state, new_from=None)) for state in states]
