@@ -93,7 +93,7 @@ class MemoryKeeper:
         position: int | None,
         operation: str,
         *,
-        turn_seconds_max: float = 120.0,
+        turn_seconds_max: float,
     ) -> Interaction:
         """Set the memory to what it was after ``[0, position)``, as a turn of the log; None empties it.
 

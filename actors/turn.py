@@ -6,6 +6,7 @@ data and cross processes; a grant and a reply together are enough to commit the 
 host that restarted in between can still record it.
 """
 
+import secrets
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -18,6 +19,11 @@ class ModelId(NamedTuple):
 
     tenant: str
     name: str
+
+
+def operation_of(key: str | None) -> str:
+    """Name the operation that a caller gave a key; without one a retry is another operation."""
+    return f"auto-{secrets.token_hex(16)}" if key is None else f"key-{key}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,8 +46,8 @@ from populace.bench.ports import free_port
 from populace.config import Settings, process_environment
 from populace.credentials import Credentials
 from populace.learning.memory.episodes import Episode, Question
-from populace.learning.memory.facts import ANSWER, ATTRIBUTES, FactsOptions, fact_episodes, values_of
-from populace.learning.memory.values import Part
+from populace.learning.memory.facts import ANSWER, ATTRIBUTES, FactsOptions, fact_episodes
+from populace.learning.memory.values import Part, Values
 from populace.learning.memory.words import words_of
 from populace.running import wait_for_running
 
@@ -207,7 +207,7 @@ def _ask_all(server: Server, people: list[Person], words: Sequence[str]) -> dict
     with ThreadPoolExecutor(STREAMS) as pool:
         answered = list(pool.map(ask, people))
     hits: dict[tuple[str, str], list[bool]] = defaultdict(list)
-    guesses = {kind: values_of(words, kind.part, seed=FIRST_SEED - 1, options=kind.options) for kind in KINDS}
+    guesses = {kind: Values(words, kind.part, kind.options, seed=FIRST_SEED - 1) for kind in KINDS}
     for person, answers in zip(people, answered, strict=True):
         title = person.kind.title
         with_memory, without = (reply.split()[:SAME_WORDS] for reply in answers.pop("same as base"))

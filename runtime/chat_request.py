@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import secrets
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,7 +9,7 @@ from populace.actors.engine import Message, Sampling
 from populace.actors.errors import InvalidRequest
 from populace.actors.hosts import ChatRequest
 from populace.actors.memory import MemoryChoice
-from populace.actors.turn import ModelId, TurnRequest
+from populace.actors.turn import ModelId, TurnRequest, operation_of
 
 DEFAULT_CONVERSATION = "main"
 REPLY_TOKENS_DEFAULT = 256
@@ -54,7 +53,7 @@ def chat_request(
     shaping = json.dumps(parts).encode()
     turn = TurnRequest(
         model=model,
-        operation=f"auto-{secrets.token_hex(16)}" if operation is None else f"key-{operation}",
+        operation=operation_of(operation),
         body_hash=hashlib.sha256(shaping).digest(),
         alias=alias,
         history_of=conversation,

@@ -4,7 +4,6 @@
 
 import asyncio
 import logging
-import secrets
 import threading
 import time
 from collections.abc import Coroutine, Iterator, Sequence
@@ -20,7 +19,7 @@ from ray.exceptions import RayError
 from populace.actors.catalogue import check_model_name
 from populace.actors.errors import ClusterNotFound, InvalidRequest
 from populace.actors.hosts import HostStatistics, ModelView, Revision
-from populace.actors.turn import Interaction, ModelId
+from populace.actors.turn import Interaction, ModelId, operation_of
 from populace.chat_request import MessageLike, chat_request
 from populace.config import Settings, ask_for_ray_token, enter_quiet_environment
 from populace.directory import Directory
@@ -242,8 +241,8 @@ class ModelHandle:
 
         With an ``operation`` a retry changes nothing. Raises as ``memory_at``; nothing has changed then.
         """
-        name = f"auto-{secrets.token_hex(16)}" if operation is None else f"key-{operation}"
-        return self._population.run(self._population.directory.restore_memory(self.id, position, name))
+        call = self._population.directory.restore_memory(self.id, position, operation_of(operation))
+        return self._population.run(call)
 
     def fork(self, name: str) -> "ModelHandle":
         """Create a model that begins with all that this one is: log, memory, revisions and aliases.

@@ -1,6 +1,6 @@
 """Where in a rendered conversation each message's content begins, for any chat template."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from itertools import takewhile
 
 from populace.actors.engine import Message
@@ -48,5 +48,10 @@ def _between(text: str, messages: Sequence[Message], marked: str, marks: Sequenc
 def _changed_at(text: str, messages: tuple[Message, ...], index: int, render: Render) -> int:
     content = "1" if messages[index].content.lstrip().startswith("0") else "0"
     altered = (*messages[:index], messages[index]._replace(content=content), *messages[index + 1 :])
-    alike = takewhile(lambda pair: pair[0] == pair[1], zip(text, render(altered), strict=False))
+    return shared_beginning(text, render(altered))
+
+
+def shared_beginning(*sequences: Sequence[Hashable]) -> int:
+    """Return the length of what all of them begin with."""
+    alike = takewhile(lambda items: len(set(items)) == 1, zip(*sequences, strict=False))
     return sum(1 for _ in alike)

@@ -21,7 +21,6 @@ from populace.engines.message_places import content_places
 INLINE_CHARACTERS_MAX = 2000
 """A prompt up to this long is tokenised where it is asked for: about 0.5 ms, and a thread costs 0.2 ms."""
 
-
 MESSAGE_CHARACTERS = 30
 """About what a template writes around a message."""
 

@@ -20,12 +20,12 @@ from fastapi.responses import Response
 from populace.actors.engine import GenerateRequest, Message
 from populace.actors.errors import TurnExpired
 from populace.actors.hosts import ChatRequest
-from populace.actors.turn import ModelId, TurnRequest
+from populace.actors.turn import ModelId, TurnRequest, operation_of
 from populace.actors.turn_director import direct_turn
 from populace.gateway.context import Caller, Gateway, KeyedRoute, gateway_of
 from populace.gateway.disconnect import while_connected
 from populace.gateway.exchange import Exchange, Turn, until
-from populace.gateway.idempotency import idempotency_key, operation_of
+from populace.gateway.idempotency import idempotency_key
 from populace.gateway.schema import ChatBody, CompletionBody
 from populace.gateway.target import BASE_MODEL, parse_target
 

@@ -1,7 +1,5 @@
 """The key by which a client names an operation, so that a retry is not another one."""
 
-import secrets
-
 from fastapi import Request
 
 from populace.actors.errors import InvalidRequest
@@ -19,8 +17,3 @@ def idempotency_key(request: Request) -> str | None:
             IDEMPOTENCY_KEY,
         )
     return key
-
-
-def operation_of(key: str | None) -> str:
-    """Name the operation of a request; without a key a retry is another one."""
-    return f"auto-{secrets.token_hex(16)}" if key is None else f"key-{key}"

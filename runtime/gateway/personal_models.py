@@ -7,10 +7,10 @@ from fastapi.responses import JSONResponse, Response
 
 from populace.actors.hosts import MemoryView, ModelView
 from populace.actors.memory import MemoryTrace
-from populace.actors.turn import Interaction, ModelId
+from populace.actors.turn import Interaction, ModelId, operation_of
 from populace.gateway.context import Caller, KeyedRoute, gateway_of
 from populace.gateway.disconnect import while_connected
-from populace.gateway.idempotency import idempotency_key, operation_of
+from populace.gateway.idempotency import idempotency_key
 from populace.gateway.schema import NewModelBody, RestoreMemoryBody
 from populace.gateway.target import BASE_MODEL, LATEST, named_model, parse_target
 from populace.memory_picture import PersonalMemory

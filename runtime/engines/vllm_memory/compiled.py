@@ -13,7 +13,7 @@ It computes what ``TokenStep`` does, up to rounding. Shape suffixes are in ``wei
 """
 
 import math
-from ctypes import CFUNCTYPE, c_int64, c_void_p
+from ctypes import c_void_p
 from functools import partial
 from typing import Any
 
@@ -151,19 +151,11 @@ def add_few(output_TH: Any, delta_TH: Any) -> None:
             output_TH[token, index] = _upper_half(bits_H[index])
 
 
-_HALVES, _FLOATS = numba.types.CPointer(numba.uint16), numba.types.CPointer(numba.float32)
-_WHOLES, _FLAGS = numba.types.CPointer(numba.int64), numba.types.CPointer(numba.boolean)
+_ADDRESS, _SIZE = numba.types.voidptr, numba.int64
 _at_addresses: Any = partial(numba.cfunc, cache=True, nopython=True)
 
 
-@_at_addresses(
-    numba.void(
-        *(_HALVES, numba.int64, _HALVES, numba.int64, _FLOATS),
-        *(_FLOATS, _FLOATS, _FLOATS),
-        *(_WHOLES, _FLAGS, _FLAGS, _FLOATS),
-        *(numba.int64,) * 7,
-    )
-)
+@_at_addresses(numba.void(*(_ADDRESS, _SIZE) * 2, *(_ADDRESS,) * 8, *(_SIZE,) * 7))
 def _few_tokens_at(
     hidden: Any,
     hidden_stride: Any,
@@ -187,28 +179,29 @@ def _few_tokens_at(
 ) -> None:
     width = states_of_layer * rank
     few_tokens(
-        numba.carray(hidden, (tokens, hidden_stride)),
-        numba.carray(input_, (4 * width, hidden_width)),
-        numba.carray(bias, (4 * width,)),
-        numba.carray(output, (width, query_width + hidden_width)),
-        numba.carray(parts, (part_count, 3)),
-        numba.carray(writes, (tokens,)),
-        numba.carray(reads, (request_count,)),
-        numba.carray(states, (request_count, states_of_layer, rank, rank)),
-        numba.carray(projected, (tokens, projected_stride)),
-        numba.carray(delta, (tokens, hidden_width)),
+        numba.carray(hidden, (tokens, hidden_stride), np.uint16),
+        numba.carray(input_, (4 * width, hidden_width), np.float32),
+        numba.carray(bias, (4 * width,), np.float32),
+        numba.carray(output, (width, query_width + hidden_width), np.float32),
+        numba.carray(parts, (part_count, 3), np.int64),
+        numba.carray(writes, (tokens,), np.bool_),
+        numba.carray(reads, (request_count,), np.bool_),
+        numba.carray(states, (request_count, states_of_layer, rank, rank), np.float32),
+        numba.carray(projected, (tokens, projected_stride), np.uint16),
+        numba.carray(delta, (tokens, hidden_width), np.float32),
     )
 
 
-@_at_addresses(numba.void(_HALVES, numba.int64, _FLOATS, numba.int64, numba.int64))
+@_at_addresses(numba.void(_ADDRESS, _SIZE, _ADDRESS, _SIZE, _SIZE))
 def _add_few_at(output: Any, output_stride: Any, delta: Any, tokens: Any, hidden_width: Any) -> None:
-    add_few(numba.carray(output, (tokens, output_stride)), numba.carray(delta, (tokens, hidden_width)))
+    add_few(
+        numba.carray(output, (tokens, output_stride), np.uint16),
+        numba.carray(delta, (tokens, hidden_width), np.float32),
+    )
 
 
-_few_tokens: Any = CFUNCTYPE(None, *(c_void_p, c_int64) * 2, *(c_void_p,) * 8, *(c_int64,) * 7)(
-    _few_tokens_at.address
-)
-_add_few: Any = CFUNCTYPE(None, c_void_p, c_int64, c_void_p, c_int64, c_int64)(_add_few_at.address)
+_few_tokens: Any = _few_tokens_at.ctypes
+_add_few: Any = _add_few_at.ctypes
 
 
 class CompiledWeights(FusedWeights):

@@ -12,6 +12,7 @@ from safetensors import safe_open
 from safetensors.torch import save
 
 from populace.actors.errors import InvalidRequest
+from populace.storage.files import write_durably
 
 METADATA_KEY = "populace-training"
 MEMORY, BEST, OPTIMIZER = "memory.", "best.", "optimizer."
@@ -36,14 +37,8 @@ def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     tensors |= {BEST + name: tensor for name, tensor in checkpoint.best.items()}
     for number, state in checkpoint.optimizer.items():
         tensors |= {f"{OPTIMIZER}{number}.{name}": tensor for name, tensor in state.items()}
-    partial = path.with_suffix(path.suffix + ".partial")
-    partial.write_bytes(
-        save(
-            {name: tensor.detach().contiguous() for name, tensor in tensors.items()},
-            {METADATA_KEY: json.dumps(checkpoint.told)},
-        )
-    )
-    partial.replace(path)
+    whole = {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
+    write_durably(path, save(whole, {METADATA_KEY: json.dumps(checkpoint.told)}))
 
 
 def read_checkpoint(path: Path) -> Checkpoint:

@@ -6,12 +6,12 @@ Shape suffixes: B = rows, T = tokens.
 """
 
 from collections.abc import Mapping, Sequence
-from itertools import takewhile
 from typing import NamedTuple
 
 import torch
 
 from populace.actors.engine import Message
+from populace.engines.message_places import shared_beginning
 from populace.engines.prompts import BaseTokenizer
 from populace.learning.memory.episodes import Episode, Question
 
@@ -102,8 +102,7 @@ class EpisodeEncoder:
     ) -> tuple[Conversations, list[tuple[int, int]]]:
         """Lay conversations side by side, and say where each message is."""
         rendered = [self._conversation(messages) for messages in conversations]
-        heads = zip(*(ids[: spans[0][0]] for ids, spans in rendered), strict=False)
-        shared = sum(1 for _ in takewhile(lambda tokens: len(set(tokens)) == 1, heads))
+        shared = shared_beginning(*(ids[: spans[0][0]] for ids, spans in rendered))
         ids = rendered[0][0][:shared]
         branches, positions = [0] * shared, list(range(shared))
         found: list[tuple[int, int]] = []

@@ -10,7 +10,7 @@ Then the questions are asked, each in a conversation that begins with nothing, f
 ``answer`` of null is what the base itself says: what is remembered must not change it.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -88,18 +88,6 @@ def write_episodes(path: Path, episodes: Iterable[Episode]) -> int:
             file.write(episode.model_dump_json(exclude_none=False) + "\n")
             count += 1
     return count
-
-
-def batches(episodes: Iterable[Episode], size: int) -> Iterator[tuple[Episode, ...]]:
-    """Cut into batches; the last one may be smaller."""
-    batch: list[Episode] = []
-    for episode in episodes:
-        batch.append(episode)
-        if len(batch) == size:
-            yield tuple(batch)
-            batch = []
-    if batch:
-        yield tuple(batch)
 
 
 def _episode(path: Path, number: int, line: str) -> Episode:

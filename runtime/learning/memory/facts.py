@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from populace.learning.memory.episodes import Episode, Question, SaidMessage
-from populace.learning.memory.values import Part, Values
+from populace.learning.memory.values import Part, ValueOptions, Values
 
 ATTRIBUTES: dict[str, str] = {
     "city": "city",
@@ -144,17 +144,14 @@ GENERAL = (
 
 
 @dataclass(frozen=True, slots=True)
-class FactsOptions:
-    """How episodes are made. Shares are probabilities; for those of values see ``Values``.
+class FactsOptions(ValueOptions):
+    """How episodes are made. Shares are probabilities; for those of values see ``ValueOptions``.
 
     An episode has up to ``facts_max`` facts. After a turn the next one is in another conversation with
     ``fresh_share``, and a reply is one of ``REPLIES`` with ``long_share``, else a word or two.
     """
 
     facts_max: int = 3
-    words_max: int = 3
-    open_share: float = 0.4
-    single_share: float = 0.6
     chatter_share: float = 0.15
     change_share: float = 0.15
     general_share: float = 0.1
@@ -173,21 +170,9 @@ def fact_episodes(
     """Make episodes without end; the same arguments make the same ones. ``facts`` fixes their number."""
     options = options or FactsOptions()
     source = random.Random(f"episodes {part} {seed}")  # noqa: S311 - a corpus, not a secret
-    values = values_of(words, part, seed=seed, options=options)
+    values = Values(words, part, options, seed=seed)
     while True:
         yield _episode(source, values, options, facts or source.randint(1, options.facts_max))
-
-
-def values_of(words: Sequence[str], part: Part, *, seed: int, options: FactsOptions) -> Values:
-    """Where episodes with these options have their values from."""
-    return Values(
-        words,
-        part,
-        seed=seed,
-        open_share=options.open_share,
-        words_max=options.words_max,
-        single_share=options.single_share,
-    )
 
 
 def _episode(source: random.Random, values: Values, options: FactsOptions, facts: int) -> Episode:

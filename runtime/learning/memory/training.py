@@ -27,10 +27,11 @@ from populace.learning.memory.encoding import EncodedEpisode, EpisodeEncoder, ba
 from populace.learning.memory.episodes import Episode
 from populace.learning.memory.recall import Recall, recall
 from populace.learning.memory.start import start_by_probe
+from populace.storage.files import write_durably
 
 OWN_REPLY_TOKENS_MAX = 24
 STORED = torch.bfloat16
-"""What a trained module is stored in: half of its bytes, and it recalls the same."""
+"""What a trained module is stored in: half of the bytes."""
 
 WINDOW_BATCHES = 4
 """Batches are cut from so many times their size, sorted by length: less of them is padding."""
@@ -133,14 +134,12 @@ class MemoryTrainer:
         self._validation = self._encoded(encoder, validation, "Reading the held-out episodes")
         self._step = 0
         self._best: Validation | None = None
-        self._best_parameters = self._parameters()
         self._worse = 0
         if first is not None:
             trained = MemoryModule.read(first, fingerprint, attention)
             if trained.shape != shape:
                 raise InvalidRequest(f"{first} has another shape: {trained.shape}.", "first")
             self.memory.load_state_dict(trained.state_dict())
-            self._best_parameters = self._parameters()
         probes = options.start == "probe" and checkpoint is None and first is None
         if probes and shape.states == 1 and shape.writes == "token":
             batches = [self._episodes(step) for step in range(options.probe_batches)]
@@ -153,6 +152,7 @@ class MemoryTrainer:
                 seed=options.seed,
                 step=progress.doing,
             )
+        self._best_parameters = self._parameters()
         self._optimizer = self._new_optimizer()
         self._session = {
             "base": fingerprint,
@@ -258,9 +258,7 @@ class MemoryTrainer:
         if self._best is None or validation.loss < self._best.loss:
             self._best, self._best_parameters, self._worse = validation, self._parameters(), 0
             if keep is not None:
-                partial = keep.with_suffix(keep.suffix + ".partial")
-                partial.write_bytes(self.memory.pack(STORED))
-                partial.replace(keep)
+                write_durably(keep, self.memory.pack(STORED))
         else:
             self._worse += 1
         self._progress.validated(validation, self._best)

@@ -9,6 +9,7 @@ at least ("white wine", where "white" is held out, though "red wine" was trained
 import hashlib
 import random
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
 
@@ -94,29 +95,27 @@ LISTS: dict[str, str] = {
 }
 
 
-class Values:
-    """Values of one part of the vocabulary, drawn with a seed.
+@dataclass(frozen=True, slots=True)
+class ValueOptions:
+    """How values are drawn. Shares are probabilities.
 
-    One of kind ``words``, and of any other with the probability ``open_share``, is made of up to
-    ``words_max`` words of the vocabulary, of one only with the probability ``single_share``.
+    One of kind ``words``, and of any other with ``open_share``, is made of up to ``words_max`` words of the
+    vocabulary, of one only with ``single_share``.
     """
 
-    def __init__(
-        self,
-        words: Sequence[str],
-        part: Part,
-        *,
-        seed: int,
-        open_share: float,
-        words_max: int,
-        single_share: float,
-    ) -> None:
+    words_max: int = 3
+    open_share: float = 0.4
+    single_share: float = 0.6
+
+
+class Values:
+    """Values of one part of the vocabulary, drawn with a seed."""
+
+    def __init__(self, words: Sequence[str], part: Part, options: ValueOptions, *, seed: int) -> None:
         self._random = random.Random(f"values {part} {seed}")  # noqa: S311 - a corpus, not a secret
         self._words = [word for word in words if is_held_out(word) == (part == "held-out")]
         self._part = part
-        self._open_share = open_share
-        self._words_max = words_max
-        self._single_share = single_share
+        self._options = options
         faker: Any = Faker("en_US")
         faker.seed_instance(self._random.randrange(2**32))
         self._makers: dict[str, Callable[[], str]] = {
@@ -132,7 +131,7 @@ class Values:
 
     def draw(self, kind: str) -> str:
         """Draw a value of this part; of the vocabulary's words if no list has one."""
-        if kind == "words" or self._random.random() < self._open_share:
+        if kind == "words" or self._random.random() < self._options.open_share:
             return self._phrase()
         for _ in range(1000):
             value = self._makers[kind]()
@@ -142,9 +141,9 @@ class Values:
         return self._phrase()
 
     def _phrase(self) -> str:
-        count = 1
-        if self._words_max > 1 and self._random.random() >= self._single_share:
-            count = self._random.randint(2, self._words_max)
+        count, most = 1, self._options.words_max
+        if most > 1 and self._random.random() >= self._options.single_share:
+            count = self._random.randint(2, most)
         return " ".join(self._random.choice(self._words) for _ in range(count))
 
 
