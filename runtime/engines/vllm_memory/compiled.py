@@ -7,7 +7,8 @@ Between two layers of a base an operation finds its code and data gone from the 
 takes several times as long as in a loop of its own: a dozen of torch's cost a fifth of a step of the
 default base (``docs/measurements``). Here a layer's memory is two calls for a reply that is being written,
 with addresses as arguments, since torch's slices and numba's look at each array cost more than what is
-computed. For a prompt it is the plain loop over its tokens, between two matrix products.
+computed. For a prompt it is a matrix product by torch's library and loops over its tokens; torch's sum of
+bfloat16 and float32 alone takes longer than these.
 
 It computes what ``TokenStep`` does, up to rounding. Shape suffixes are in ``weights.py``.
 """
@@ -25,7 +26,7 @@ from populace.adapters.memory.module import MemoryModule
 from populace.engines.vllm_memory.weights import FusedWeights, Part
 
 FEW_TOKENS = 32
-"""Up to here one call does everything; for more, two matrix products by torch's library are faster."""
+"""Up to here one call does everything; for more, the first product by torch's library is faster."""
 
 _NORM_MIN = 1e-12
 
@@ -83,33 +84,47 @@ def scan_tokens(raw_TJ: Any, parts: Any, writes_T: Any, reads_S: Any, states_SNR
 
 
 @_compiled
+def add_read(target_TD: Any, read_TW: Any, output_WD: Any) -> None:
+    """Add what was read, projected, to bfloat16: ``target_TD`` are its bits, the upper half of a float32's.
+
+    It may be wider: the first columns count.
+    """
+    columns = output_WD.shape[1]
+    bits_D = np.empty(columns, np.uint32)
+    sum_D = bits_D.view(np.float32)
+    for token in range(read_TW.shape[0]):
+        for index in range(columns):
+            bits_D[index] = np.uint32(target_TD[token, index]) << np.uint32(16)
+        for place in range(read_TW.shape[1]):
+            scale = read_TW[token, place]
+            for index in range(columns):
+                sum_D[index] += scale * output_WD[place, index]
+        for index in range(columns):
+            target_TD[token, index] = _upper_half(bits_D[index])
+
+
+@_compiled
 def few_tokens(
     hidden_TH: Any,
     input_JH: Any,
     bias_J: Any,
-    output_WD: Any,
+    output_WQ: Any,
     parts: Any,
     writes_T: Any,
     reads_S: Any,
     states_SNRR: Any,
     query_TQ: Any,
-    delta_TH: Any,
+    read_TW: Any,
 ) -> None:
-    """Everything of one layer: add to the query projection, and fill what the output's will get.
+    """Everything of one layer: fill what is read, and add it to the query projection.
 
-    ``hidden_TH`` and ``query_TQ`` are the bits of bfloat16 as uint16: the upper half of a float32's. Both
-    may be wider: the first columns count.
+    ``hidden_TH`` and ``query_TQ`` are bits, as in ``add_read``.
     """
     rank = states_SNRR.shape[-1]
-    width = states_SNRR.shape[1] * rank
     hidden = input_JH.shape[1]
-    query = output_WD.shape[1] - hidden
     hidden_bits = np.empty(hidden, np.uint32)
     hidden_H = hidden_bits.view(np.float32)
-    query_bits = np.empty(query, np.uint32)
-    query_Q = query_bits.view(np.float32)
     raw_J = np.empty(input_JH.shape[0], np.float32)
-    read_W = np.empty(width, np.float32)
     work = np.empty((2, rank), np.float32)
     for part in range(parts.shape[0]):
         row = parts[part, 0]
@@ -121,34 +136,8 @@ def few_tokens(
                 for index in range(hidden):
                     total += input_JH[place, index] * hidden_H[index]
                 raw_J[place] = total
-            _token(raw_J, states_SNRR[row], writes_T[token], reads_S[row], rank, read_W, work)
-            for index in range(query):
-                query_bits[index] = np.uint32(query_TQ[token, index]) << np.uint32(16)
-            for index in range(hidden):
-                delta_TH[token, index] = np.float32(0.0)
-            for place in range(width):
-                scale = read_W[place]
-                for index in range(query):
-                    query_Q[index] += scale * output_WD[place, index]
-                for index in range(hidden):
-                    delta_TH[token, index] += scale * output_WD[place, query + index]
-            for index in range(query):
-                query_TQ[token, index] = _upper_half(query_bits[index])
-
-
-@_compiled
-def add_few(output_TH: Any, delta_TH: Any) -> None:
-    """Add to bfloat16, given as its bits."""
-    hidden = delta_TH.shape[1]
-    bits_H = np.empty(hidden, np.uint32)
-    sum_H = bits_H.view(np.float32)
-    for token in range(delta_TH.shape[0]):
-        for index in range(hidden):
-            bits_H[index] = np.uint32(output_TH[token, index]) << np.uint32(16)
-        for index in range(hidden):
-            sum_H[index] += delta_TH[token, index]
-        for index in range(hidden):
-            output_TH[token, index] = _upper_half(bits_H[index])
+            _token(raw_J, states_SNRR[row], writes_T[token], reads_S[row], rank, read_TW[token], work)
+    add_read(query_TQ, read_TW, output_WQ)
 
 
 _ADDRESS, _SIZE = numba.types.voidptr, numba.int64
@@ -161,7 +150,7 @@ def _few_tokens_at(
     hidden_stride: Any,
     projected: Any,
     projected_stride: Any,
-    delta: Any,
+    read: Any,
     input_: Any,
     bias: Any,
     output: Any,
@@ -182,39 +171,49 @@ def _few_tokens_at(
         numba.carray(hidden, (tokens, hidden_stride), np.uint16),
         numba.carray(input_, (4 * width, hidden_width), np.float32),
         numba.carray(bias, (4 * width,), np.float32),
-        numba.carray(output, (width, query_width + hidden_width), np.float32),
+        numba.carray(output, (width, query_width), np.float32),
         numba.carray(parts, (part_count, 3), np.int64),
         numba.carray(writes, (tokens,), np.bool_),
         numba.carray(reads, (request_count,), np.bool_),
         numba.carray(states, (request_count, states_of_layer, rank, rank), np.float32),
         numba.carray(projected, (tokens, projected_stride), np.uint16),
-        numba.carray(delta, (tokens, hidden_width), np.float32),
+        numba.carray(read, (tokens, width), np.float32),
     )
 
 
-@_at_addresses(numba.void(_ADDRESS, _SIZE, _ADDRESS, _SIZE, _SIZE))
-def _add_few_at(output: Any, output_stride: Any, delta: Any, tokens: Any, hidden_width: Any) -> None:
-    add_few(
-        numba.carray(output, (tokens, output_stride), np.uint16),
-        numba.carray(delta, (tokens, hidden_width), np.float32),
+@_at_addresses(numba.void(*(_ADDRESS, _SIZE) * 3, _SIZE))
+def _add_read_at(
+    target: Any, target_stride: Any, read: Any, width: Any, output: Any, columns: Any, tokens: Any
+) -> None:
+    add_read(
+        numba.carray(target, (tokens, target_stride), np.uint16),
+        numba.carray(read, (tokens, width), np.float32),
+        numba.carray(output, (width, columns), np.float32),
     )
 
 
 _few_tokens: Any = _few_tokens_at.ctypes
-_add_few: Any = _add_few_at.ctypes
+_add_read: Any = _add_read_at.ctypes
 
 
 class CompiledWeights(FusedWeights):
-    """The weights of a CPU, and where those of each layer are: input, bias, output."""
+    """The weights of a CPU, and where those of each layer are."""
 
     def __init__(self, module: MemoryModule, query_part: slice, device: torch.device) -> None:
         super().__init__(module, query_part, device)
-        # A row for each projection: their sums run along it.
+        # A row for each projection: their sums run along it. (Kept, since addresses keep nothing.)
         self._input_LJH = self.input_LHJ.transpose(1, 2).contiguous()
-        self.addresses = [
-            [c_void_p(one[layer].data_ptr()) for one in (self._input_LJH, self.bias_LJ, self.output_LWD)]
-            for layer in range(len(self.bias_LJ))
-        ]
+        # Each on its own: only what lies side by side is taken many at a time.
+        self.query_LWQ = self.output_LWD[..., : self.query_width].contiguous()
+        self.hidden_LWH = self.output_LWD[..., self.query_width :].contiguous()
+        layers = range(len(self.bias_LJ))
+        self.inputs_at = [[_at(one[layer]) for one in (self._input_LJH, self.bias_LJ)] for layer in layers]
+        self.query_at = [_at(self.query_LWQ[layer]) for layer in layers]
+        self.hidden_at = [_at(self.hidden_LWH[layer]) for layer in layers]
+
+
+def _at(tensor: torch.Tensor) -> c_void_p:
+    return c_void_p(tensor.data_ptr())
 
 
 class CompiledTokenStep:
@@ -222,7 +221,7 @@ class CompiledTokenStep:
 
     def __init__(
         self,
-        weights: "CompiledWeights",
+        weights: CompiledWeights,
         states_LSNRR: torch.Tensor,
         parts: list[Part],
         tokens: int,
@@ -240,34 +239,37 @@ class CompiledTokenStep:
         for part in parts:
             for first, last, _ in part.writes:
                 self._writes[first:last] = True
-        self._few = tokens <= FEW_TOKENS and dtype is torch.bfloat16
+        self._bfloat16 = dtype is torch.bfloat16
+        self._few = tokens <= FEW_TOKENS and self._bfloat16
+        self._layer = 0
         shape = weights.shape
+        self._read_TW = torch.zeros(tokens, shape.width)
+        self._read_at = _at(self._read_TW)
+        self._width = shape.width
         if self._few:
-            self._few_deltas = np.zeros((tokens, weights.hidden_width), np.float32)
-            self._deltas_at = c_void_p(self._few_deltas.ctypes.data)
             self._step_at = [c_void_p(one.ctypes.data) for one in (self._parts, self._writes, self._reads)]
             self._states_at = [c_void_p(one.ctypes.data) for one in self._states]
             widths = (weights.hidden_width, weights.query_width)
             self._sizes = (tokens, *widths, shape.states, shape.rank, len(parts), len(reads))
             return
-        self._read_TW = torch.zeros(tokens, shape.width)
         # Used again by each layer: the system takes large ones back at once, and each page of the next
         # is then a fault, which costs more than what is computed with it.
         self._hidden_TH = torch.empty(tokens, weights.hidden_width)
         self._raw_TJ = torch.empty(tokens, 4 * shape.width)
-        self._deltas_TD = torch.empty(tokens, weights.query_width + weights.hidden_width)
 
     def layer(self, number: int, hidden_TH: torch.Tensor, projected_TP: torch.Tensor) -> None:
         """Read and write the states of a layer, and add to its query projection in place."""
         weights = self._weights
+        self._layer = number
         if self._few:
             _few_tokens(
                 hidden_TH.data_ptr(),
                 hidden_TH.stride(0),
                 projected_TP.data_ptr(),
                 projected_TP.stride(0),
-                self._deltas_at,
-                *weights.addresses[number],
+                self._read_at,
+                *weights.inputs_at[number],
+                weights.query_at[number],
                 *self._step_at,
                 self._states_at[number],
                 *self._sizes,
@@ -287,17 +289,25 @@ class CompiledTokenStep:
             self._states[number],
             self._read_TW.numpy(),
         )
-        torch.mm(self._read_TW, weights.output_LWD[number], out=self._deltas_TD)
-        projected_TP[: self.tokens, : weights.query_width] += self._deltas_TD[:, : weights.query_width]
+        if self._bfloat16:
+            self._add(projected_TP, weights.query_at[number], weights.query_width)
+        else:
+            projected_TP[: self.tokens, : weights.query_width].addmm_(
+                self._read_TW, weights.query_LWQ[number]
+            )
 
     def add_output(self, output_TH: torch.Tensor) -> None:
         """Add to the layer's output projection in place."""
-        if self._few:
-            output = (output_TH.data_ptr(), output_TH.stride(0))
-            _add_few(*output, self._deltas_at, self.tokens, self._weights.hidden_width)
+        weights = self._weights
+        if self._bfloat16:
+            self._add(output_TH, weights.hidden_at[self._layer], weights.hidden_width)
         else:
-            output_TH[: self.tokens] += self._deltas_TD[:, self._weights.query_width :]
+            output_TH[: self.tokens].addmm_(self._read_TW, weights.hidden_LWH[self._layer])
 
     def finish(self) -> torch.Tensor:
         """Return the states after the step."""
         return self.states_LSNRR
+
+    def _add(self, target_TD: torch.Tensor, output_at: c_void_p, columns: int) -> None:
+        target = (target_TD.data_ptr(), target_TD.stride(0))
+        _add_read(*target, self._read_at, self._width, output_at, columns, self.tokens)
