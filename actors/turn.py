@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from populace.actors.engine import AdapterRef, FinishReason, Message
+from populace.actors.errors import InvalidRequest
 from populace.actors.memory import MemoryOutcome, MemoryTrace
 
 
@@ -22,8 +23,19 @@ class ModelId(NamedTuple):
 
 
 def operation_of(key: str | None) -> str:
-    """Name the operation that a caller gave a key; without one a retry is another operation."""
-    return f"auto-{secrets.token_hex(16)}" if key is None else f"key-{key}"
+    """Name the operation that a caller gave a key; without one a retry is another operation.
+
+    Raises ``InvalidRequest`` for a key of spaces, and for one that no bytes can carry.
+    """
+    if key is None:
+        return f"auto-{secrets.token_hex(16)}"
+    if not key.strip():
+        raise InvalidRequest("An operation id must not be empty.", "operation")
+    try:
+        key.encode()
+    except UnicodeEncodeError as error:
+        raise InvalidRequest(f"An operation id must be valid Unicode: {error.reason}.", "operation") from None
+    return f"key-{key}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,9 +41,7 @@ def chat_request(
         conversation = None
     if not messages or not any(one.content for one in messages):
         raise InvalidRequest("There is nothing to answer: the message is empty.", "message")
-    if operation is not None and not operation.strip():
-        raise InvalidRequest("An operation id must not be empty.", "operation")
-    _check_unicode([operation or "", conversation or "", *(part for one in messages for part in one)])
+    _check_unicode([conversation or "", *(part for one in messages for part in one)])
     try:
         chosen = Sampling(max_tokens=max_tokens, **sampling)
     except TypeError as error:

@@ -56,7 +56,7 @@ def memory(
 
 def _print_memory(body: dict[str, Any]) -> None:
     if body["module"] is None:
-        out.print(f"[bold]{body['id']}[/] has written nothing into its memory yet.")
+        out.print(f"[bold]{body['id']}[/] remembers nothing: its memory is empty.")
         return
     out.print(
         f"[bold]{body['id']}[/]: {body['version']} turns went through its memory of {body['bytes']} bytes."

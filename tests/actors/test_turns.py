@@ -5,9 +5,9 @@ import asyncio
 import pytest
 
 from populace.actors.engine import Message
-from populace.actors.errors import MailboxFull, TurnExpired
+from populace.actors.errors import InvalidRequest, MailboxFull, TurnExpired
 from populace.actors.hosts import Hosts
-from populace.actors.turn import ModelId, TurnGrant
+from populace.actors.turn import ModelId, TurnGrant, operation_of
 from populace.storage.errors import ModelNotFound, OperationConflict, RevisionNotFound
 from tests.actors.fakes import BASE
 from tests.actors.populations import LIMITS
@@ -312,3 +312,14 @@ async def test_statistics_add_up(hosts: Hosts, tenant: str) -> None:
     assert [grown(name) for name in ("turns", "activations", "active", "commits", "busy")] == [6, 6, 6, 6, 0]
     assert [one.waiting for one in after] == [0, 0]
     assert all(0 < one.commit_batches <= one.commits for one in after)
+
+
+def test_an_operation_has_the_callers_key_or_one_of_its_own() -> None:
+    assert operation_of("order 66") == operation_of("order 66")
+    assert operation_of(None) != operation_of(None)
+
+
+@pytest.mark.parametrize("key", ["", "  ", "\t\n", "\ud800"])
+def test_a_key_that_names_nothing_is_refused(key: str) -> None:
+    with pytest.raises(InvalidRequest, match="operation id"):
+        operation_of(key)

@@ -183,6 +183,10 @@ def test_the_command_line_shows_what_is_remembered_and_draws_it(
     assert picture.read_text().startswith("<svg")
     assert json.loads(as_json.stdout)["version"] == 1
 
+    forgotten = served.run("-m", "populace", "model", "memory", ada, "--forget")
+    assert forgotten.returncode == 0, forgotten.stderr
+    assert "remembers nothing" in forgotten.stdout
+
 
 def test_a_state_of_another_module_fails_the_turn_and_is_kept(
     served: Served, ada: str, tmp_path: Path
