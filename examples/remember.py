@@ -46,7 +46,8 @@ from populace.bench.ports import free_port
 from populace.config import Settings, process_environment
 from populace.credentials import Credentials
 from populace.learning.memory.episodes import Episode, Question
-from populace.learning.memory.facts import ANSWER, ATTRIBUTES, FactsOptions, fact_episodes
+from populace.learning.memory.facts import FactsOptions, fact_episodes
+from populace.learning.memory.phrases import ANSWER, ATTRIBUTES, filled
 from populace.learning.memory.values import Part, Values
 from populace.learning.memory.words import words_of
 from populace.running import wait_for_running
@@ -86,7 +87,16 @@ class Kind(NamedTuple):
     options: FactsOptions
 
 
-TOLD = FactsOptions(chatter_share=0.0, change_share=0.0, general_share=0.0, open_share=0.0)
+TOLD = FactsOptions(
+    facts_min=FACTS,
+    facts_max=FACTS,
+    open_share=0.0,
+    open_attribute_share=0.0,
+    chatter_share=0.0,
+    change_share=0.0,
+    not_told_share=0.0,
+    general_share=0.0,
+)
 KINDS = (
     Kind("new combinations", "train", TOLD),
     Kind("values never seen", "held-out", TOLD),
@@ -164,7 +174,7 @@ def _people(words: Sequence[str], count: int, seed: int) -> list[Person]:
         for kind in KINDS
         for number, episode in enumerate(
             itertools.islice(
-                fact_episodes(words, kind.part, seed=FIRST_SEED + seed, options=kind.options, facts=FACTS),
+                fact_episodes(words, kind.part, seed=FIRST_SEED + seed, options=kind.options),
                 count,
             )
         )
@@ -226,7 +236,7 @@ def _kind_of(question: Question) -> str:
     return next(
         kind
         for name, kind in ATTRIBUTES.items()
-        if question.answer == ANSWER.format(a=name, v=question.value)
+        if question.answer == filled(ANSWER, name, question.value or "")
     )
 
 

@@ -50,6 +50,7 @@ def corpus(
     part: Annotated[
         Literal["train", "held-out"], typer.Option(help="Which values: those to train on, or all others.")
     ] = "train",
+    facts_min: Annotated[int, typer.Option(min=1, max=20, help="Facts of an episode, at least.")] = 1,
     facts_max: Annotated[int, typer.Option(min=1, max=20, help="Facts of an episode, at most.")] = 3,
     words_max: Annotated[int, typer.Option(min=1, max=8, help="Words of a value, at most.")] = 3,
     open_share: Annotated[
@@ -63,6 +64,8 @@ def corpus(
 
     Needs the `train` extra. A value that is held out has a word that no value to train on has.
     """
+    if facts_min > facts_max:
+        raise CommandFailed(f"--facts-min {facts_min} is more than --facts-max {facts_max}.")
     with named_errors():
         enter_quiet_environment()
         from populace.base import prepare_base
@@ -75,7 +78,9 @@ def corpus(
         from populace.learning.memory.words import words_of
 
         files = prepare_base(base, Settings.from_environment().cache, allow_hub=base is not None)
-        options = FactsOptions(facts_max=facts_max, words_max=words_max, open_share=open_share)
+        options = FactsOptions(
+            facts_min=facts_min, facts_max=facts_max, words_max=words_max, open_share=open_share
+        )
         source = fact_episodes(words_of(files.directory), part, seed=seed, options=options)
         with progress() as display:
             made = display.track(itertools.islice(source, episodes), total=episodes, description="Episodes")

@@ -5,7 +5,7 @@ The same template and the same rule of what is written as in serving: see ``Base
 Shape suffixes: B = rows, T = tokens.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import torch
@@ -16,6 +16,9 @@ from populace.engines.prompts import BaseTokenizer
 from populace.learning.memory.episodes import Episode, Question
 
 VALUE_WEIGHT = 1.0
+FIRST_WEIGHT = 0.5
+"""Of an answer's first token, which decides what kind of answer it is."""
+
 OTHER_WEIGHT = 0.1
 """Of the tokens of an answer that the question and the base suffice for."""
 
@@ -53,13 +56,14 @@ class EncodedEpisode(NamedTuple):
     """Token ids of what is told and of what is asked.
 
     ``written`` has for each told token the number of the message with which it goes into the memory, or
-    ``NOT_WRITTEN``. ``answers`` are the targets of each question, value tokens and others; ``links``
-    those of all.
+    ``NOT_WRITTEN``; ``asked_written`` is the same of what is asked. ``answers`` are the targets of each
+    question, value tokens and others; ``links`` those of all.
     """
 
     told: Conversations
     written: list[int]
     asked: Conversations
+    asked_written: list[int]
     answers: list[list[Target]]
     links: list[Link]
 
@@ -73,9 +77,6 @@ class EpisodeEncoder:
 
     def encode(self, episode: Episode) -> EncodedEpisode:
         told, told_spans = self._conversations(episode.conversations())
-        written = [NOT_WRITTEN] * len(told.ids)
-        for message, (start, stop) in enumerate(told_spans):
-            written[start:stop] = [message] * (stop - start)
         questions = [(one, self._answer(one)) for one in episode.questions]
         asked, asked_spans = self._conversations(
             [[Message("user", one.ask), Message("assistant", answer)] for one, answer in questions]
@@ -85,14 +86,17 @@ class EpisodeEncoder:
         for number, (question, answer) in enumerate(questions):
             start, stop = asked_spans[2 * number + 1]
             value = self._value_tokens(asked.ids, start, stop, answer, question.value)
-            answers.append(
-                [
-                    Target(place, VALUE_WEIGHT if place in value else OTHER_WEIGHT)
-                    for place in range(start, stop + 1)  # the end of the reply is one of its tokens
-                ]
-            )
+            # The end of the reply is one of its tokens.
+            answers.append([Target(place, _weight(place, start, value)) for place in range(start, stop + 1)])
             links += self._links(episode, told.ids, told_spans, question, asked.ids, value)
-        return EncodedEpisode(told, written, asked, answers, links)
+        return EncodedEpisode(
+            told,
+            _written(told, told_spans),
+            asked,
+            _written(asked, asked_spans if episode.asked_with_writes else ()),
+            answers,
+            links,
+        )
 
     def _answer(self, question: Question) -> str:
         return self._own_replies[question.ask] if question.answer is None else question.answer
@@ -161,6 +165,19 @@ class EpisodeEncoder:
         return found
 
 
+def _weight(place: int, start: int, value: Container[int]) -> float:
+    if place in value:
+        return VALUE_WEIGHT
+    return FIRST_WEIGHT if place == start else OTHER_WEIGHT
+
+
+def _written(conversations: Conversations, spans: Iterable[tuple[int, int]]) -> list[int]:
+    written = [NOT_WRITTEN] * len(conversations.ids)
+    for message, (start, stop) in enumerate(spans):
+        written[start:stop] = [message] * (stop - start)
+    return written
+
+
 class Rows(NamedTuple):
     """Conversations of many episodes, filled up on the right: what a base of transformers is called with.
 
@@ -175,13 +192,14 @@ class Rows(NamedTuple):
 class Batch(NamedTuple):
     """Encoded episodes side by side.
 
-    ``written`` [B, T] is as in ``EncodedEpisode``. ``rows``, ``positions``, ``weights`` and ``groups``
-    (which answer) describe the target tokens.
+    ``written`` and ``asked_written`` [B, T] are as in ``EncodedEpisode``. ``rows``, ``positions``,
+    ``weights`` and ``groups`` (which answer) describe the target tokens.
     """
 
     told: Rows
     written: torch.Tensor
     asked: Rows
+    asked_written: torch.Tensor
     rows: torch.Tensor
     positions: torch.Tensor
     weights: torch.Tensor
@@ -200,6 +218,7 @@ def batch_of(episodes: Sequence[EncodedEpisode]) -> Batch:
         _rows([one.told for one in episodes]),
         _padded([one.written for one in episodes], NOT_WRITTEN),
         _rows([one.asked for one in episodes]),
+        _padded([one.asked_written for one in episodes], NOT_WRITTEN),
         torch.tensor([one[0] for one in flat]),
         torch.tensor([one[1] for one in flat]),
         torch.tensor([one[2] for one in flat]),

@@ -7,7 +7,8 @@ A file of episodes has one JSON object a line::
 
 The messages are written into an empty memory; one that is ``"fresh": true`` begins another conversation.
 Then the questions are asked, each in a conversation that begins with nothing, from the memory alone. An
-``answer`` of null is what the base itself says: what is remembered must not change it.
+``answer`` of null is what the base itself says: what is remembered must not change it. In an episode that
+is ``"asked_with_writes": true`` the memory goes on being written while it is asked, as in a chat.
 """
 
 from collections.abc import Iterable
@@ -53,8 +54,11 @@ class Question(_Line):
 
 
 class Episode(_Line):
+    """With ``asked_with_writes`` the questions and answers are written too, in their order."""
+
     messages: Annotated[tuple[SaidMessage, ...], Field(min_length=1)]
     questions: Annotated[tuple[Question, ...], Field(min_length=1)]
+    asked_with_writes: bool = False
 
     def conversations(self) -> list[list[Message]]:
         """The messages, cut before each fresh one."""

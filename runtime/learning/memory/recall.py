@@ -40,12 +40,12 @@ def both_passes(
     memory: MemoryModule,
     batch: Batch,
 ) -> Passes:
-    """Write what is told into empty states, then read them with what is asked."""
+    """Write what is told into empty states, then read them with what is asked, writing that where it is."""
     states = list(memory.fresh_states(len(batch.written)))
     writing = MemoryPass(states, batch.written != NOT_WRITTEN, batch.written)
     with attached.running(writing):
         run_base(model, batch.told)
-    asking = MemoryPass(list(writing.states), torch.zeros_like(batch.asked.ids, dtype=torch.bool))
+    asking = MemoryPass(list(writing.states), batch.asked_written != NOT_WRITTEN, batch.asked_written)
     with attached.running(asking):
         hidden_BTH = run_base(model, batch.asked)
     return Passes(writing, asking, hidden_BTH)

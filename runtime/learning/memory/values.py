@@ -8,6 +8,7 @@ at least ("white wine", where "white" is held out, though "red wine" was trained
 
 import hashlib
 import random
+from calendar import month_name
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -19,6 +20,8 @@ Part = Literal["train", "held-out"]
 
 HELD_OUT_SHARE = 0.12
 """Of all words, by a hash of each."""
+
+AGES = (5, 99)
 
 LISTS: dict[str, str] = {
     "city": "London, Paris, Berlin, Madrid, Rome, Vienna, Prague, Lisbon, Dublin, Oslo, Stockholm, "
@@ -124,7 +127,9 @@ class Values:
             "company": faker.company,
             "person": lambda: f"{faker.first_name()} {faker.last_name()}",
             "first": faker.first_name,
-            "date": lambda: f"{faker.month_name()} {self._random.randint(1, 28)}",
+            # Not Faker's months: those are of dates up to now, so they are other ones tomorrow.
+            "date": lambda: f"{self._random.choice(month_name[1:])} {self._random.randint(1, 28)}",
+            "age": lambda: str(self._random.randint(*AGES)),
         }
         for kind, listed in LISTS.items():
             self._makers[kind] = partial(self._random.choice, listed.split(", "))
@@ -140,11 +145,15 @@ class Values:
                 return value
         return self._phrase()
 
+    def word(self) -> str:
+        """Draw one word of this part's vocabulary."""
+        return self._random.choice(self._words)
+
     def _phrase(self) -> str:
         count, most = 1, self._options.words_max
         if most > 1 and self._random.random() >= self._options.single_share:
             count = self._random.randint(2, most)
-        return " ".join(self._random.choice(self._words) for _ in range(count))
+        return " ".join(self.word() for _ in range(count))
 
 
 def is_held_out(word: str) -> bool:

@@ -71,6 +71,11 @@ def test_a_session_goes_on_only_as_what_it_was(folder: Path, small_base: Path, t
 def test_what_cannot_be_is_refused_before_anything_is_computed(
     folder: Path, small_base: Path, tmp_path: Path
 ) -> None:
+    crossed = memory("corpus", tmp_path / "none.jsonl", "--facts-min", 3, "--facts-max", 2)
+    assert crossed.exit_code == 1
+    assert "--facts-min 3 is more than --facts-max 2" in crossed.output
+    assert not (tmp_path / "none.jsonl").exists()
+
     nowhere = train(folder, small_base, tmp_path / "absent" / "module.safetensors")
     assert nowhere.exit_code == 1
     assert "There is no directory" in nowhere.output.replace("\n", " ")

@@ -7,7 +7,13 @@ import pytest
 
 from populace.actors.errors import EpisodesInvalid
 from populace.engines.prompts import BaseTokenizer
-from populace.learning.memory.encoding import VALUE_WEIGHT, EpisodeEncoder
+from populace.learning.memory.encoding import (
+    FIRST_WEIGHT,
+    NOT_WRITTEN,
+    OTHER_WEIGHT,
+    VALUE_WEIGHT,
+    EpisodeEncoder,
+)
 from populace.learning.memory.episodes import (
     Episode,
     Question,
@@ -16,12 +22,15 @@ from populace.learning.memory.episodes import (
     write_episodes,
 )
 from populace.learning.memory.facts import FactsOptions, fact_episodes
+from populace.learning.memory.general import GENERAL
+from populace.learning.memory.phrases import ANY, ATTRIBUTES, CHATTER, OWN_WAYS, filled, own_ways
 from populace.learning.memory.values import is_held_out
 from populace.learning.memory.words import words_of
 from tests.runtime.learning.memory.conftest import WORDS
 
 pytestmark = pytest.mark.engine
 
+EXAMPLE = Path(__file__).parents[4] / "examples" / "remember.py"
 BRUNO = Episode(
     messages=(
         SaidMessage(role="user", content="My dog is New Bruno."),
@@ -105,6 +114,65 @@ def test_the_tokens_of_a_value_count_fully_and_are_paired_with_where_it_was_told
     assert [encoded.asked.ids[link.recalled + 1] for link in encoded.links] == value
 
 
+def test_the_first_token_of_an_answer_counts_more_than_those_that_follow_from_it(
+    tokenizer: BaseTokenizer,
+) -> None:
+    encoded = EpisodeEncoder(tokenizer, {"Say hello.": "Hello!"}).encode(BRUNO)
+
+    for first, *rest in encoded.answers:
+        assert first.weight == FIRST_WEIGHT
+        assert {one.weight for one in rest} <= {OTHER_WEIGHT, VALUE_WEIGHT}
+
+
+def test_asking_is_written_only_where_the_episode_says_so(tokenizer: BaseTokenizer) -> None:
+    encoder = EpisodeEncoder(tokenizer, {"Say hello.": "Hello!"})
+    assert set(encoder.encode(BRUNO).asked_written) == {NOT_WRITTEN}
+
+    chat = encoder.encode(BRUNO.model_copy(update={"asked_with_writes": True}))
+    written = [token for token, flag in zip(chat.asked.ids, chat.asked_written, strict=True) if flag >= 0]
+    assert tokenizer.text(written).split("\n") == [
+        "What is my dog?",
+        "assistant",
+        "Your dog is New Bruno.Say hello.",
+        "assistant",
+        "Hello!",
+    ]
+
+
+def test_what_was_never_told_is_asked_for_and_answered_so() -> None:
+    options = FactsOptions(facts_min=2, facts_max=2, not_told_share=1.0, general_share=0.0)
+    for episode in islice(fact_episodes(WORDS, "train", seed=5, options=options), 50):
+        [question] = [one for one in episode.questions if one.value is None]
+        assert question.answer is not None
+        attribute = question.answer.removeprefix("You have not told me your ").removesuffix(".")
+        assert attribute in ATTRIBUTES
+        known = [one.answer for one in episode.questions if one.value is not None]
+        assert len(known) == 2
+        assert not any(answer.startswith(f"Your {attribute} is ") for answer in known if answer)
+
+
+@pytest.mark.parametrize("attribute", sorted(ATTRIBUTES))
+def test_every_attribute_is_told_with_its_value_and_asked_for_without(attribute: str) -> None:
+    for ways in (ANY, own_ways(attribute)):
+        for phrase in ways.tell:
+            assert "a value" in filled(phrase, attribute, "a value")
+        for phrase in ways.ask:
+            asked = filled(phrase, attribute, "a value")
+            assert "a value" not in asked
+            assert "{" not in asked
+
+
+def test_what_is_own_to_an_attribute_is_of_one_that_there_is() -> None:
+    assert OWN_WAYS.keys() <= ATTRIBUTES.keys()
+
+
+def test_no_general_question_stands_twice_or_is_in_the_example() -> None:
+    assert len(set(GENERAL)) == len(GENERAL)
+    example = EXAMPLE.read_text()
+    assert not [one for one in GENERAL if f'"{one}"' in example]
+    assert not [one for one, _ in CHATTER if f'"{one}"' in example]
+
+
 def test_no_value_of_training_is_held_out(base_directory: Path) -> None:
     words = words_of(base_directory)
     assert len(words) > 20_000
@@ -128,7 +196,9 @@ def test_the_same_seed_makes_the_same_episodes() -> None:
 
 
 def test_what_changed_is_asked_as_it_is_now() -> None:
-    options = FactsOptions(facts_max=1, change_share=1.0, chatter_share=0.0, general_share=0.0)
+    options = FactsOptions(
+        facts_max=1, change_share=1.0, chatter_share=0.0, general_share=0.0, not_told_share=0.0
+    )
     for episode in islice(fact_episodes(WORDS, "train", seed=4, options=options), 20):
         [question] = episode.questions
         assert question.value is not None
