@@ -101,7 +101,7 @@ class Delta:
     ``text`` may be empty while a multi-byte character or a possible stop string is incomplete.
     The last delta, and only it, has a ``finish_reason``. ``prompt_tokens`` is the same in each.
     ``memory`` is in the last one, if the request wrote: the state after all of the reply's tokens but
-    the last one, which the model chose and never read.
+    the last one, which the model chose and never read. ``choice`` numbers the replies to one prompt.
     """
 
     text: str
@@ -110,6 +110,7 @@ class Delta:
     logprobs: tuple[TokenLogprob, ...] = ()
     finish_reason: FinishReason | None = None
     memory: bytes | None = None
+    choice: int = 0
 
 
 def joined(deltas: Sequence[Delta]) -> Delta:
@@ -121,6 +122,7 @@ def joined(deltas: Sequence[Delta]) -> Delta:
         logprobs=tuple(row for delta in deltas for row in delta.logprobs),
         finish_reason=deltas[-1].finish_reason,
         memory=deltas[-1].memory,
+        choice=deltas[-1].choice,
     )
 
 

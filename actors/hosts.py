@@ -137,6 +137,9 @@ class ChatRequest:
     With ``raw_prompt`` the model reads that text as it is, without the chat template and history;
     the log then holds it as a message of the role ``text``. ``memory`` says whether the turn reads and
     writes the model's memory, if the base is served with a memory module.
+
+    Of several ``choices``, the one of the number ``kept`` becomes the turn; with None, none does: nothing is
+    recorded, nor remembered.
     """
 
     turn: TurnRequest
@@ -144,6 +147,8 @@ class ChatRequest:
     sampling: Sampling
     raw_prompt: str | None = None
     memory: MemoryChoice = BOTH
+    choices: int = 1
+    kept: int | None = 0
 
 
 class Hosts(Protocol):

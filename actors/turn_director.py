@@ -11,6 +11,7 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Protocol
 
+from populace.actors.choices import generate_choices
 from populace.actors.engine import Delta, Engine, GenerateRequest, Message
 from populace.actors.errors import PromptTooLong, TurnExpired
 from populace.actors.hosts import ChatRequest
@@ -52,7 +53,8 @@ async def direct_turn(
     """Run one turn; yield the grant, the deltas (if ``stream``), and at last the interaction.
 
     An operation that took effect before yields its interaction only. Closing the generator, or
-    an error, frees the engine's slot and gives the turn back with nothing recorded.
+    an error, frees the engine's slot and gives the turn back with nothing recorded; so does a request
+    that keeps none of its choices, which yields no interaction.
     """
     turn = await hosts.begin_turn(request.turn)
     if isinstance(turn, Interaction):
@@ -61,20 +63,24 @@ async def direct_turn(
     settled = False
     try:
         yield turn
-        last: Delta | None = None
+        last: list[Delta] = []
         reply = ReplyBuilder(request.messages, completion_id(turn))
         async with aclosing(_generate(engine, request, turn, reply, stream=stream)) as deltas:
             async for delta in deltas:
                 if delta.finish_reason is not None:
-                    last = delta
+                    last.append(delta)
                 elif stream:
                     yield delta
-        assert last is not None, "an engine ends a reply with a finish reason"
-        interaction = await hosts.finish_turn(turn, reply.finish())
-        settled = True
+        assert len(last) == request.choices, "an engine ends a reply with a finish reason"
+        interaction = None
+        if request.kept is not None:
+            interaction = await hosts.finish_turn(turn, reply.finish())
+            settled = True
         if stream:
-            yield last
-        yield interaction
+            for delta in last:
+                yield delta
+        if interaction is not None:
+            yield interaction
     finally:
         if not settled:
             # Shielded: the caller may be cancelled, and the model must not stay taken until the deadline.
@@ -140,9 +146,10 @@ async def _generate(
             memory=None if reply.memory is None else reply.memory.use,
         )
         try:
-            async with aclosing(engine.generate(generate)) as deltas:
+            async with aclosing(generate_choices(engine, generate, request.choices)) as deltas:
                 async for delta in _until(deltas, deadline, grant):
-                    reply.add(delta)
+                    if delta.choice == request.kept:
+                        reply.add(delta)
                     yield delta
             return
         except PromptTooLong:

@@ -17,15 +17,16 @@ import secrets
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
+from populace.actors.choices import generate_choices
 from populace.actors.engine import GenerateRequest, Message
-from populace.actors.errors import TurnExpired
+from populace.actors.errors import InvalidRequest, TurnExpired
 from populace.actors.hosts import ChatRequest
 from populace.actors.turn import ModelId, TurnRequest, operation_of
 from populace.actors.turn_director import direct_turn
 from populace.gateway.context import Caller, Gateway, KeyedRoute, gateway_of
 from populace.gateway.disconnect import while_connected
 from populace.gateway.exchange import Exchange, Turn, until
-from populace.gateway.idempotency import idempotency_key
+from populace.gateway.idempotency import IDEMPOTENCY_KEY, idempotency_key
 from populace.gateway.schema import ChatBody, CompletionBody
 from populace.gateway.target import BASE_MODEL, parse_target
 
@@ -64,18 +65,34 @@ async def _complete(
         is_chat=raw_prompt is None,
         wants_usage=body.wants_usage,
         started=gateway.metrics.started(),
+        choices=body.choices,
+        kept=body.kept,
     )
     if target.model is None:
+        if body.keep is not None:
+            raise InvalidRequest("The base has no log to keep a choice in.", "keep")
         turn = _ask_base(gateway, body, messages, raw_prompt)
     else:
+        _check_retry(key, body)
         ask = _turn_request(gateway, target.model, target.alias, key, body)
-        chat = ChatRequest(ask, messages, body.to_sampling(), raw_prompt, body.memory_choice)
+        chat = ChatRequest(
+            ask, messages, body.to_sampling(), raw_prompt, body.memory_choice, body.choices, body.kept
+        )
         turn = _ask_model(gateway, chat, body)
     if body.stream:
         return await while_connected(request, exchange.streamed(turn))
     if key is None or target.model is None:
         return await while_connected(request, exchange.whole(turn))
     return await exchange.whole(turn)
+
+
+def _check_retry(key: str | None, body: ChatBody | CompletionBody) -> None:
+    if key is not None and body.choices > 1:
+        raise InvalidRequest(
+            f"Of {body.choices} choices the log keeps one at most, and a retry could not have the others: "
+            f"leave out {IDEMPOTENCY_KEY}, or ask for one.",
+            "n",
+        )
 
 
 def _turn_request(
@@ -85,6 +102,8 @@ def _turn_request(
     shaping = body.model_dump(exclude={"stream", "stream_options", "user", "metadata"})
     if body.memory is None:
         del shaping["memory"]  # an older release's clients retry with the digest of a body without it
+    if body.keep is None:
+        del shaping["keep"]
     canonical = json.dumps(shaping, sort_keys=True).encode()
     return TurnRequest(
         model=model,
@@ -96,8 +115,8 @@ def _turn_request(
 
 
 def _ask_model(gateway: Gateway, chat: ChatRequest, body: ChatBody | CompletionBody) -> Turn:
-    # Log probabilities come with the deltas; the log does not keep them.
-    wants_deltas = bool(body.stream) or chat.sampling.logprobs is not None
+    # Log probabilities and other choices come with the deltas; the log does not keep them.
+    wants_deltas = bool(body.stream) or chat.sampling.logprobs is not None or chat.choices > 1
     return direct_turn(gateway.hosts, gateway.engine, chat, stream=wants_deltas)
 
 
@@ -112,4 +131,4 @@ def _ask_base(
     )
     seconds_max = gateway.turn_seconds_max
     late = TurnExpired(BASE_MODEL, f"it took over {seconds_max:g} s")
-    return until(gateway.engine.generate(request), seconds_max, late)
+    return until(generate_choices(gateway.engine, request, body.choices), seconds_max, late)

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import secrets
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from typing import NamedTuple
 
@@ -28,7 +28,10 @@ Turn = AsyncGenerator[Part, None]
 
 
 class Exchange(NamedTuple):
-    """What both shapes of an answer need to know of the request. ``started`` is the metrics' time."""
+    """What both shapes of an answer need to know of the request. ``started`` is the metrics' time.
+
+    Of the ``choices``, the one of the number ``kept`` is recorded.
+    """
 
     metrics: GatewayMetrics
     base: BaseInfo
@@ -36,25 +39,28 @@ class Exchange(NamedTuple):
     is_chat: bool
     wants_usage: bool
     started: float
+    choices: int = 1
+    kept: int | None = 0
 
     async def whole(self, turn: Turn) -> Response:
         """Answer the complete reply in one body. An answer from the log has no log probabilities."""
-        deltas: list[Delta] = []
-        origin: Part | None = None
+        deltas: list[list[Delta]] = [[] for _ in range(self.choices)]
+        origin: TurnGrant | Interaction | None = None
         async with aclosing(turn) as parts:
             async for part in parts:
                 if isinstance(part, Delta):
-                    deltas.append(part)
-                origin = part
-        if isinstance(origin, Interaction):
-            reply = _reply_of(origin, joined(deltas) if deltas and not origin.replayed else None)
+                    deltas[part.choice].append(part)
+                else:
+                    origin = part
+        replies = [joined(one) for one in deltas if one]
+        if isinstance(origin, Interaction) and self.choices == 1:
+            replies = [_reply_of(origin, replies[0] if replies and not origin.replayed else None)]
             tokens = origin.completion_tokens
         else:
-            reply = joined(deltas)
-            tokens = len(reply.token_ids)
+            tokens = sum(len(reply.token_ids) for reply in replies)
         provenance = self._provenance(origin)
-        body = self._envelope(origin).whole(reply, tokens, provenance)
-        self.metrics.replied(self.started, reply.prompt_tokens, tokens)
+        body = self._envelope(origin).whole(replies, tokens, provenance)
+        self.metrics.replied(self.started, replies[0].prompt_tokens, tokens)
         return JSONResponse(body, headers=provenance.headers())
 
     async def streamed(self, turn: Turn) -> Response:
@@ -70,35 +76,37 @@ class Exchange(NamedTuple):
             await turn.aclose()
             raise
         self.metrics.first_token(self.started)
-        writer = ChunkWriter(self._envelope(origin))
+        envelope = self._envelope(origin)
+        writers = [ChunkWriter(envelope, choice) for choice in range(self.choices)]
         if isinstance(first, Interaction):
-            events = self._replayed(writer, first)
+            events = self._replayed(writers[0], first)
         else:
             assert isinstance(first, Delta)
-            events = self._events(writer, turn, first, self._provenance(origin))
+            events = self._events(writers, turn, first, self._provenance(origin))
         return EventStream(events, turn, self._provenance(origin).headers())
 
     async def _events(
-        self, writer: ChunkWriter, turn: Turn, first: Delta, provenance: Provenance
+        self, writers: Sequence[ChunkWriter], turn: Turn, first: Delta, provenance: Provenance
     ) -> AsyncGenerator[bytes, None]:
-        """Write tokens as they come; the last one only when the turn has ended, which is after its commit."""
+        """Write tokens as they come; the last ones when the turn has ended, which is after its commit."""
         part: Part | None = first
-        last: Delta | None = None
-        texts: list[str] = []
+        last: list[Delta] = []
+        kept: list[str] = []
         tokens = 0
         try:
             while part is not None:
                 if isinstance(part, Delta):
-                    texts.append(part.text)
+                    if part.choice == self.kept:
+                        kept.append(part.text)
                     tokens += len(part.token_ids)
                     if part.finish_reason is not None:
-                        last = part
+                        last.append(part)
                     elif part.text or part.logprobs:
-                        yield writer.token(part)
+                        yield writers[part.choice].token(part)
                 elif isinstance(part, Interaction):
-                    provenance = _recorded(part, "".join(texts))
+                    provenance = _recorded(part, "".join(kept))
                 part = await anext(turn, None)
-            assert last is not None, "a turn ends with a finish reason or an error"
+            assert last, "a turn ends with a finish reason or an error"
         except PopulaceError as error:
             # The status is sent already: the stream ends with the error and without [DONE].
             yield event(error_body(str(error), status=status_of(type(error)), code=error.code))
@@ -107,8 +115,9 @@ class Exchange(NamedTuple):
             logger.exception("a stream failed")
             yield event(internal_error_body())
             return
-        yield writer.last(last, provenance)
-        for ending in self._ending(writer, last.prompt_tokens, tokens):
+        for delta in last:
+            yield writers[delta.choice].last(delta, provenance)
+        for ending in self._ending(writers[0], last[0].prompt_tokens, tokens):
             yield ending
 
     async def _replayed(self, writer: ChunkWriter, turn: Interaction) -> AsyncGenerator[bytes, None]:
@@ -136,7 +145,8 @@ class Exchange(NamedTuple):
         if isinstance(origin, Interaction):
             return Provenance.of_interaction(origin)
         if isinstance(origin, TurnGrant):
-            return Provenance.of_grant(origin)
+            granted = Provenance.of_grant(origin)
+            return granted if self.kept is not None else granted._replace(log_position=None)
         return Provenance.of_base(self.base)
 
 

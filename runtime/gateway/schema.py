@@ -20,6 +20,7 @@ T = TypeVar("T")
 
 STOP_STRINGS_MAX = 16
 MESSAGES_MAX = 2048
+CHOICES_MAX = 16
 TOKENS_MAX = 2**31 - 1
 """The largest count that is asked about: the engines hold counts in 32 bits."""
 
@@ -114,7 +115,8 @@ class SamplingBody(Body):
     frequency_penalty: Annotated[float, Field(ge=-2, le=2)] | None = 0.0
     presence_penalty: Annotated[float, Field(ge=-2, le=2)] | None = 0.0
     ignore_eos: bool = False
-    n: Literal[1] | None = 1
+    n: Annotated[int, Field(ge=1, le=CHOICES_MAX)] | None = 1
+    keep: Annotated[int, Field(ge=0)] | None = None
     user: Text | None = None
     metadata: dict[str, Any] | None = None
     memory: MemoryBody | None = None
@@ -123,6 +125,22 @@ class SamplingBody(Body):
     @classmethod
     def _needs_stream(cls, options: StreamOptions | None, info: ValidationInfo) -> StreamOptions | None:
         return _with("stream", options, info)
+
+    @field_validator("keep")
+    @classmethod
+    def _is_a_choice(cls, keep: int | None, info: ValidationInfo) -> int | None:
+        if keep is not None and keep >= (info.data.get("n") or 1):
+            raise ValueError("it must be less than `n`: it is the index of the choice to keep")
+        return keep
+
+    @property
+    def choices(self) -> int:
+        return self.n or 1
+
+    @property
+    def kept(self) -> int | None:
+        """The choice that becomes the turn. An only one does; of several, none does unless it is named."""
+        return 0 if self.choices == 1 else self.keep
 
     @property
     def stop_strings(self) -> tuple[str, ...]:

@@ -1,6 +1,7 @@
 """OpenAI's response shapes, for chat and text completions, whole and streamed."""
 
 import json
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from populace.actors.engine import BaseInfo, Delta, FinishReason, TokenLogprob
@@ -54,18 +55,14 @@ class Envelope(NamedTuple):
     created: int
     is_chat: bool
 
-    def whole(self, reply: Delta, completion_tokens: int, provenance: Provenance) -> dict[str, Any]:
-        """Render a complete reply."""
-        choice: dict[str, Any] = {"index": 0, "finish_reason": reply.finish_reason}
-        choice["logprobs"] = logprobs_of(reply.logprobs, is_chat=self.is_chat)
-        if self.is_chat:
-            choice["message"] = {"role": "assistant", "content": reply.text, "refusal": None}
-        else:
-            choice["text"] = reply.text
+    def whole(
+        self, replies: Sequence[Delta], completion_tokens: int, provenance: Provenance
+    ) -> dict[str, Any]:
+        """Render complete replies to one prompt."""
         return {
             **self.head("chat.completion" if self.is_chat else "text_completion"),
-            "choices": [choice],
-            "usage": usage_of(reply.prompt_tokens, completion_tokens),
+            "choices": [self._choice(reply) for reply in replies],
+            "usage": usage_of(replies[0].prompt_tokens, completion_tokens),
             "populace": provenance._asdict(),
         }
 
@@ -77,22 +74,32 @@ class Envelope(NamedTuple):
             "model": self.model,
         }
 
+    def _choice(self, reply: Delta) -> dict[str, Any]:
+        choice: dict[str, Any] = {"index": reply.choice, "finish_reason": reply.finish_reason}
+        choice["logprobs"] = logprobs_of(reply.logprobs, is_chat=self.is_chat)
+        if self.is_chat:
+            choice["message"] = {"role": "assistant", "content": reply.text, "refusal": None}
+        else:
+            choice["text"] = reply.text
+        return choice
+
 
 class ChunkWriter:
-    """Writes the events of one stream, in order.
+    """Writes the events of one choice of a stream, in order.
 
     A token's event is three pieces joined, of which only the middle is encoded: it runs once a
     token and stream, on the processors that the engine needs.
     """
 
-    def __init__(self, envelope: Envelope) -> None:
+    def __init__(self, envelope: Envelope, choice: int) -> None:
         self._is_chat = envelope.is_chat
         kind = "chat.completion.chunk" if envelope.is_chat else "text_completion"
         self._head = b"data: " + _encode(envelope.head(kind)).encode()[:-1] + b',"choices":['
         text = b'"delta":{"content":' if envelope.is_chat else b'"text":'
         role = b'"delta":{"role":"assistant","content":' if envelope.is_chat else b'"text":'
-        self._following = self._head + b'{"index":0,' + text
-        self._before = self._head + b'{"index":0,' + role
+        index = b'{"index":%d,' % choice
+        self._following = self._head + index + text
+        self._before = self._head + index + role
         self._close = b"}" if envelope.is_chat else b""
         self._after = self._close + b',"finish_reason":null,"logprobs":null}]}\n\n'
         self._text_length = 0

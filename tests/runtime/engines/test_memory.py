@@ -12,6 +12,7 @@ import pytest
 import pytest_asyncio
 import torch
 
+from populace.actors.choices import generate_choices
 from populace.actors.engine import (
     AdapterRef,
     Delta,
@@ -172,6 +173,25 @@ async def test_messages_before_the_new_ones_are_not_written_again(engines: dict[
             states["torch", new_from], states["vllm", new_from], atol=STATE_TOLERANCE, rtol=0
         )
     assert not torch.allclose(states["torch", 0], states["torch", 2], atol=1e-2)
+
+
+async def test_no_choice_sees_what_another_writes(engines: dict[str, OwnedEngine]) -> None:
+    """Each leaves the state that it would have left alone."""
+    warm = Sampling(max_tokens=8, temperature=1.0, seed=3)
+    start = (await turn(engines["torch"], TELL, MemoryUse())).memory
+    for name in ENGINES:
+        request = GenerateRequest("choices", ASK, warm, memory=MemoryUse(start))
+        deltas = [delta async for delta in generate_choices(engines[name], request, 3)]
+        together = [joined([one for one in deltas if one.choice == choice]) for choice in range(3)]
+        alone = [
+            await turn(engines[name], ASK, MemoryUse(start), sampling=replace(warm, seed=3 + choice))
+            for choice in range(3)
+        ]
+
+        assert [one.token_ids for one in together] == [one.token_ids for one in alone]
+        assert len({one.token_ids for one in together}) == 3
+        for one, other in zip(together, alone, strict=True):
+            torch.testing.assert_close(values(one.memory), values(other.memory), atol=STATE_TOLERANCE, rtol=0)
 
 
 async def test_a_batch_of_all_kinds_is_what_each_is_alone(
