@@ -37,7 +37,7 @@ def sync_file(path: Path) -> None:
         os.close(descriptor)
 
 
-def write_durably(path: Path, data: bytes, *, mode: int = 0o644) -> None:
+def write_durably(path: Path, data: bytes | bytearray, *, mode: int = 0o644) -> None:
     """Replace the file's content as a whole: after a crash it is the old one or the new one."""
     temporary = path.with_name(f".{path.name}.tmp")
     temporary.unlink(missing_ok=True)

@@ -57,12 +57,13 @@ class LoraConfig:
     def rank_of(self, module: str) -> int:
         return _of_pattern(self.rank_pattern, module, self.rank)
 
+    def alpha_of(self, module: str) -> float:
+        return _of_pattern(self.alpha_pattern, module, self.alpha)
+
     def scaling_of(self, module: str) -> float:
         """What B·A is multiplied with: alpha / rank, or alpha / sqrt(rank) with rsLoRA."""
         rank = self.rank_of(module)
-        return _of_pattern(self.alpha_pattern, module, self.alpha) / (
-            math.sqrt(rank) if self.rank_scaled else rank
-        )
+        return self.alpha_of(module) / (math.sqrt(rank) if self.rank_scaled else rank)
 
     def target_of(self, module: str) -> str | None:
         """The entry of ``targets`` that names this module, as PEFT matches them."""

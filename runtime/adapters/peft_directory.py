@@ -31,12 +31,16 @@ _DTYPES = ("F32", "F16", "BF16")
 
 @dataclass(frozen=True, slots=True)
 class PeftAdapter:
-    """A checked adapter. ``modules`` are the adapted layers' dotted names in the base, sorted."""
+    """A checked adapter. ``modules`` are the adapted layers' dotted names in the base, sorted.
+
+    ``metadata`` is that of the tensor file.
+    """
 
     config_bytes: bytes
     config: LoraConfig
     tensor_file: Path
     modules: tuple[str, ...]
+    metadata: Mapping[str, str]
 
     @property
     def rank(self) -> int:
@@ -58,12 +62,13 @@ def read_peft_directory(path: Path, base: BaseModules, *, rank_max: int) -> Peft
     config = parse_peft_config(config_bytes, rank_max=rank_max)
     tensor_file = path / TENSOR_FILE
     header = _read_header(tensor_file)
-    _check_fingerprint(header.pop("__metadata__", {}), base)
+    metadata = _metadata(header.pop("__metadata__", {}))
+    _check_fingerprint(metadata, base)
     modules = _check_names(header, config, base)
     for module in modules:
         _check_shapes(module, header, config.rank_of(module), base.linears[module])
     _check_values(tensor_file)
-    return PeftAdapter(config_bytes, config, tensor_file, modules)
+    return PeftAdapter(config_bytes, config, tensor_file, modules, metadata)
 
 
 def tensor_name(module: str, side: str) -> str:
@@ -100,11 +105,17 @@ def _read_header(tensor_file: Path) -> dict[str, dict[str, object]]:
     return cast("dict[str, dict[str, object]]", header)
 
 
-def _check_fingerprint(metadata: Mapping[str, object], base: BaseModules) -> None:
+def _metadata(found: Mapping[str, object]) -> dict[str, str]:
+    if not all(isinstance(value, str) for value in found.values()):
+        raise AdapterInvalid(f"the metadata of {TENSOR_FILE} is not a map of texts")
+    return cast("dict[str, str]", dict(found))
+
+
+def _check_fingerprint(metadata: Mapping[str, str], base: BaseModules) -> None:
     made_for = metadata.get(FINGERPRINT_KEY)
     if made_for is not None and base.fingerprint is not None and made_for != base.fingerprint:
         raise AdapterMismatch(
-            f"it was made for the base {str(made_for)[:80]}, this engine serves {base.fingerprint}"
+            f"it was made for the base {made_for[:80]}, this engine serves {base.fingerprint}"
         )
 
 

@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from populace import __version__
+from populace.cli.adapter import app as adapter_app
 from populace.cli.backup import EXAMPLES as BACKUP_EXAMPLES
 from populace.cli.backup import backup
 from populace.cli.bench import app as bench_app
@@ -46,6 +47,7 @@ def main(
 app.command(epilog=SERVE_EXAMPLES)(serve)
 app.command()(chat)
 app.add_typer(model_app, name="model")
+app.add_typer(adapter_app, name="adapter")
 app.add_typer(memory_app, name="memory")
 app.add_typer(key_app, name="key")
 app.command(epilog=BACKUP_EXAMPLES)(backup)

@@ -11,6 +11,7 @@ from populace.base import BaseInvalid
 from populace.config import SettingsError
 from populace.storage import errors as storage
 from populace.storage.backups import errors as backups
+from populace.storage.packed import errors as packed
 from populace.storage.errors import PopulaceError
 
 STATUS: Mapping[type[PopulaceError], int] = {
@@ -36,6 +37,8 @@ STATUS: Mapping[type[PopulaceError], int] = {
     backups.BackupVersionMismatch: 500,
     backups.KeyFileRefused: 500,
     backups.DirectoryRefused: 500,
+    packed.PackedAdapterInvalid: 400,
+    packed.PackedAdapterVersionMismatch: 400,
     storage.ArchiveInvalid: 400,
     storage.RecordInvalid: 500,
     actors.InvalidRequest: 400,

@@ -1,0 +1,116 @@
+"""``populace adapter``: pack PEFT adapters, unpack them, and show what is in one."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from populace.cli.console import CommandFailed, named_errors, out, print_json
+from populace.config import Settings, enter_quiet_environment
+
+app = typer.Typer(help="Pack PEFT adapters, unpack them, and look into them.", no_args_is_help=True)
+
+RANK_MAX = 512
+"""The largest that any engine serves."""
+
+Base = Annotated[
+    str | None, typer.Option(help="Base model: a local directory or a hub id. Default: the default base.")
+]
+Packed = Annotated[Path, typer.Argument(help="A packed adapter.", exists=True, dir_okay=False)]
+
+
+@app.command(name="import", epilog="Example: `populace adapter import my-lora/ ada.adapter`.")
+def import_(
+    directory: Annotated[Path, typer.Argument(help="A PEFT LoRA directory.", exists=True, file_okay=False)],
+    to: Annotated[Path, typer.Argument(help="The packed adapter to write.", dir_okay=False)],
+    base: Base = None,
+) -> None:
+    """Check a PEFT LoRA directory against its base, and pack it into one file."""
+    with named_errors():
+        _check_parent(to)
+        enter_quiet_environment()
+        from populace.adapters.base_modules import read_base_modules
+        from populace.adapters.packing import pack_peft_directory
+        from populace.base import prepare_base
+        from populace.storage.files import write_durably
+        from populace.storage.packed.adapter import PackedAdapter
+
+        files = prepare_base(base, Settings.from_environment().cache, allow_hub=base is not None)
+        modules = read_base_modules(files.directory, files.fingerprint)
+        data = pack_peft_directory(directory, modules, rank_max=RANK_MAX)
+        write_durably(to, data)
+        packed = PackedAdapter(memoryview(data))
+        out.print(
+            f"{to}: {packed.bytes:,} bytes in {len(packed.groups)} groups, digest {packed.digest}.",
+            highlight=False,
+        )
+
+
+@app.command(epilog="Example: `populace adapter export ada.adapter my-lora/`.")
+def export(
+    packed: Packed,
+    directory: Annotated[Path, typer.Argument(help="The directory to make.", file_okay=False)],
+) -> None:
+    """Write a packed adapter as the PEFT directory that it was made of."""
+    with named_errors():
+        if directory.exists() and any(directory.iterdir()):
+            raise CommandFailed(f"{directory} is not empty: name a new directory.")
+        _check_parent(directory)
+        enter_quiet_environment()
+        from populace.adapters.packing import unpack_to_peft_directory
+        from populace.storage.packed.adapter import PackedAdapter
+
+        adapter = PackedAdapter.open(packed)
+        adapter.verify()
+        unpack_to_peft_directory(adapter, directory)
+        out.print(f"{directory} holds the adapter {adapter.digest}.", highlight=False)
+
+
+@app.command(epilog="Example: `populace adapter inspect ada.adapter --json`.")
+def inspect(
+    packed: Packed, as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False
+) -> None:
+    """Check every byte of a packed adapter, and show what is in it."""
+    with named_errors():
+        from populace.storage.packed.adapter import PackedAdapter
+
+        adapter = PackedAdapter.open(packed)
+        adapter.verify()
+        groups: list[dict[str, Any]] = [
+            {
+                "modules": group.pattern,
+                "side": group.side,
+                "matrices": group.matrices,
+                "shape": list(group.shape),
+                "dtype": group.dtype,
+                "alpha": group.alpha,
+                "bytes": group.bytes,
+            }
+            for group in adapter.groups
+        ]
+        told: dict[str, Any] = {
+            "digest": adapter.digest,
+            "base": adapter.base,
+            "bytes": adapter.bytes,
+            "rank": adapter.rank,
+            "rank_scaled": adapter.rank_scaled,
+        }
+        if as_json:
+            print_json({**told, "groups": groups})
+            return
+        summary = Table(show_header=False, box=None)
+        for name, value in told.items():
+            summary.add_row(name.replace("_", " "), str(value))
+        out.print(summary)
+        table = Table(box=None)
+        for name in groups[0]:
+            table.add_column(name, no_wrap=name == "modules")
+        for group in groups:
+            table.add_row(*(str(value) for value in group.values()))
+        out.print(table)
+
+
+def _check_parent(path: Path) -> None:
+    if not path.absolute().parent.is_dir():
+        raise CommandFailed(f"There is no directory {path.absolute().parent}.")

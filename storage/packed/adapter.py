@@ -1,0 +1,221 @@
+"""One adapter in one file: a header that says where each matrix is, and the matrices.
+
+::
+
+    b"PopLoRA"     7 bytes
+    format         1 byte
+    digest        32 bytes   SHA-256 of everything that follows
+    length         8 bytes   of the header, little-endian
+    header                   an ``AdapterHeader``
+    zeros                    up to the next multiple of 64
+    body                     groups of matrices, each at a multiple of 64; zeros between
+
+The same matrices and configuration make the same bytes, so the digest names the adapter. Whatever reads
+one checks its structure first, and that costs no look at the body; ``verify`` reads all of it.
+"""
+
+import hashlib
+import math
+import mmap
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Self
+
+import numpy as np
+from pydantic import Field
+
+from populace.storage.errors import RecordInvalid
+from populace.storage.packed.errors import PackedAdapterInvalid, PackedAdapterVersionMismatch
+from populace.storage.packed.layout import (
+    DType,
+    Factor,
+    Group,
+    Side,
+    aligned,
+    check_apart,
+    check_names,
+    groups_of,
+)
+from populace.storage.records import RECORD_BYTES_MAX, Record
+
+FORMAT = 1
+MAGIC = b"PopLoRA"
+BYTES_MAX = 4 * 1024**3
+GROUPS_MAX = 100_000
+
+_DIGEST_AT = len(MAGIC) + 1
+_LENGTH_AT = _DIGEST_AT + 32
+_HEADER_AT = _LENGTH_AT + 8
+
+_ARRAY_TYPES: dict[DType, str] = {"F32": "<f4", "F16": "<f2", "BF16": "<u2"}
+"""numpy has no bfloat16: its bits, as integers."""
+
+_EXPONENTS: dict[DType, tuple[str, int]] = {
+    "F32": ("<u4", 0x7F80_0000),
+    "F16": ("<u2", 0x7C00),
+    "BF16": ("<u2", 0x7F80),
+}
+"""A float whose exponent has all of these bits is NaN or infinite."""
+
+
+class AdapterHeader(Record):
+    """What a packed adapter says of itself.
+
+    ``base`` is the fingerprint of the base that it was made for, if it is known, ``config`` PEFT's
+    ``adapter_config.json`` as it came, ``metadata`` that of the tensor file. ``rank_scaled``: a product
+    B·A counts alpha / √rank (rsLoRA), and not alpha / rank.
+    """
+
+    KIND: ClassVar[str] = "packed adapter"
+
+    base: str | None
+    rank_scaled: bool
+    config: bytes
+    metadata: tuple[tuple[str, str], ...]
+    groups: Annotated[tuple[Group, ...], Field(min_length=1, max_length=GROUPS_MAX)]
+
+
+class PackedAdapter:
+    """A packed adapter over bytes that somebody keeps: a file's map, shared memory, or plain ones."""
+
+    def __init__(self, data: memoryview) -> None:
+        """Read the header and check that it describes these bytes.
+
+        Raises ``PackedAdapterInvalid`` and ``PackedAdapterVersionMismatch``.
+        """
+        self._data = data
+        header, self._body = _header(data)
+        self.digest = bytes(data[_DIGEST_AT:_LENGTH_AT]).hex()
+        self.base = header.base
+        self.rank_scaled = header.rank_scaled
+        self.config = header.config
+        self.metadata: Mapping[str, str] = dict(header.metadata)
+        self.groups = header.groups
+        _check_places(self.groups, len(data) - self._body)
+
+    @classmethod
+    def open(cls, path: Path) -> Self:
+        """Map the file; its pages are read when they are used, and shared by all that map it.
+
+        Raises ``OSError`` too.
+        """
+        with path.open("rb") as file:
+            size = file.seek(0, 2)
+            if not size:
+                raise PackedAdapterInvalid("it is empty")
+            if size > BYTES_MAX:
+                raise PackedAdapterInvalid(f"{size} bytes are more than {BYTES_MAX}")
+            return cls(memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)))
+
+    @property
+    def bytes(self) -> int:
+        return len(self._data)
+
+    @property
+    def rank(self) -> int:
+        """The largest of any module."""
+        return max(group.rank for group in self.groups)
+
+    def scaling_of(self, group: Group) -> float:
+        """What the products of its modules' matrices are multiplied with."""
+        return group.alpha / (math.sqrt(group.rank) if self.rank_scaled else group.rank)
+
+    def group(self, group: Group) -> np.ndarray[Any, Any]:
+        """View the matrices of a group, [numbers of each axis.., rows, columns], without a copy.
+
+        Those of bfloat16 are its bits, as uint16.
+        """
+        start = self._body + group.offset
+        shape = (*map(len, group.numbers), *group.shape)
+        found = np.frombuffer(self._data[start : start + group.bytes], dtype=_ARRAY_TYPES[group.dtype])
+        return found.reshape(shape)
+
+    def factors(self) -> Iterator[tuple[Factor, memoryview]]:
+        """Every matrix with its bytes, in the order in which they lie."""
+        for group in self.groups:
+            for factor, offset in group.factors():
+                start = self._body + offset
+                yield factor, self._data[start : start + group.factor_bytes]
+
+    def verify(self) -> None:
+        """Read every byte. Raises ``PackedAdapterInvalid`` for NaN, infinity and another digest."""
+        if hashlib.sha256(self._data[_LENGTH_AT:]).hexdigest() != self.digest:
+            raise PackedAdapterInvalid("its bytes are not those that its digest was made of")
+        for group in self.groups:
+            if not _is_finite(self.group(group), group.dtype):
+                raise PackedAdapterInvalid(f"{group.pattern} {group.side} holds NaN or infinity")
+
+
+def pack_adapter(
+    matrices: Mapping[tuple[str, Side], memoryview | bytes],
+    factors: Iterable[Factor],
+    *,
+    base: str | None,
+    config: bytes,
+    rank_scaled: bool = False,
+    metadata: Mapping[str, str] | None = None,
+) -> bytearray:
+    """Pack matrices, whose bytes are little-endian and row-major, by module and side.
+
+    ``base`` is the fingerprint of the base that they were made for, if it is known.
+    """
+    groups = groups_of(factors)
+    told = tuple(sorted((metadata or {}).items()))
+    header = AdapterHeader(
+        base=base, rank_scaled=rank_scaled, config=config, metadata=told, groups=groups
+    ).pack()
+    body = aligned(_HEADER_AT + len(header))
+    packed = bytearray(body + groups[-1].offset + groups[-1].bytes)
+    packed[:_DIGEST_AT] = MAGIC + bytes([FORMAT])
+    packed[_LENGTH_AT:_HEADER_AT] = len(header).to_bytes(8, "little")
+    packed[_HEADER_AT : _HEADER_AT + len(header)] = header
+    for group in groups:
+        for factor, offset in group.factors():
+            start = body + offset
+            packed[start : start + group.factor_bytes] = matrices[factor.module, factor.side]
+    with memoryview(packed) as view:
+        packed[_DIGEST_AT:_LENGTH_AT] = hashlib.sha256(view[_LENGTH_AT:]).digest()
+    return packed
+
+
+def _header(data: memoryview) -> tuple[AdapterHeader, int]:
+    """Read the header, and where the body begins."""
+    if len(data) > BYTES_MAX:
+        raise PackedAdapterInvalid(f"{len(data)} bytes are more than {BYTES_MAX}")
+    if len(data) < _HEADER_AT or bytes(data[: len(MAGIC)]) != MAGIC:
+        raise PackedAdapterInvalid("it does not begin as one")
+    stored = data[len(MAGIC)]
+    if stored > FORMAT:
+        raise PackedAdapterVersionMismatch(stored, FORMAT)
+    if stored < 1:
+        raise PackedAdapterInvalid(f"there is no format {stored}")
+    length = int.from_bytes(data[_LENGTH_AT:_HEADER_AT], "little")
+    if not 0 < length <= min(RECORD_BYTES_MAX, len(data) - _HEADER_AT):
+        raise PackedAdapterInvalid("it is cut off, or its header's length is damaged")
+    try:
+        header = AdapterHeader.unpack(data[_HEADER_AT : _HEADER_AT + length])
+    except RecordInvalid as error:
+        raise PackedAdapterInvalid(f"its header is damaged ({str(error)[:300]})") from error
+    return header, aligned(_HEADER_AT + length)
+
+
+def _check_places(groups: tuple[Group, ...], body_bytes: int) -> None:
+    """Groups lie one after the other as ``pack_adapter`` lays them, and no matrix is there twice."""
+    expected = end = 0
+    for group in groups:
+        check_names(group)
+        if group.offset != expected:
+            raise PackedAdapterInvalid(f"{group.pattern} is not where it has to be")
+        end = group.offset + group.bytes
+        if end > body_bytes:
+            raise PackedAdapterInvalid("it is cut off")
+        expected = aligned(end)
+    if end != body_bytes:
+        raise PackedAdapterInvalid(f"{body_bytes - end} bytes follow its end")
+    check_apart(groups)
+
+
+def _is_finite(array: np.ndarray[Any, Any], dtype: DType) -> bool:
+    integers, exponent = _EXPONENTS[dtype]
+    bits = array.view(integers)
+    return not bool(((bits & exponent) == exponent).any())

@@ -1,0 +1,168 @@
+"""Which matrices of an adapter lie together: those of one module, side, shape and type, over all layers.
+
+A dense model has two groups for each target module, one with experts no more: they are another axis.
+"""
+
+import itertools
+import math
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from typing import Annotated, Literal, NamedTuple
+
+from pydantic import Field
+
+from populace.storage.packed.errors import PackedAdapterInvalid
+
+Side = Literal["A", "B"]
+DType = Literal["F32", "F16", "BF16"]
+
+ITEM_BYTES: dict[str, int] = {"F32": 4, "F16": 2, "BF16": 2}
+AXES_MAX = 4
+ALIGNMENT = 64
+"""Of each group in bytes: a cache line, and more than any copy instruction asks for."""
+
+_NUMBER = re.compile(r"(?<=\.)(?:0|[1-9]\d{0,8})(?=\.)")
+"""A number between dots in a module's name: a layer's or an expert's. One with leading zeros is a name."""
+
+
+class Factor(NamedTuple):
+    """One matrix: A [rank, inputs] or B [outputs, rank] of the module of this dotted name in the base."""
+
+    module: str
+    side: Side
+    shape: tuple[int, int]
+    dtype: DType
+    alpha: float
+
+    @property
+    def rank(self) -> int:
+        return self.shape[0 if self.side == "A" else 1]
+
+
+Count = Annotated[int, Field(ge=0, lt=2**40)]
+Size = Annotated[int, Field(ge=1, lt=2**31)]
+
+
+class Group(NamedTuple):
+    """Matrices that lie one after the other.
+
+    ``pattern`` is their modules' name with a ``*`` for each of the axes, along which the modules have
+    these ``numbers``; the last axis runs fastest. ``offset`` is from the start of the body.
+    """
+
+    pattern: Annotated[str, Field(min_length=1, max_length=500)]
+    side: Side
+    dtype: DType
+    alpha: Annotated[float, Field(allow_inf_nan=False)]
+    shape: tuple[Size, Size]
+    numbers: Annotated[
+        tuple[Annotated[tuple[Count, ...], Field(min_length=1)], ...], Field(max_length=AXES_MAX)
+    ]
+    offset: Count
+
+    @property
+    def matrices(self) -> int:
+        return math.prod(map(len, self.numbers))
+
+    @property
+    def factor_bytes(self) -> int:
+        return math.prod(self.shape) * ITEM_BYTES[self.dtype]
+
+    @property
+    def bytes(self) -> int:
+        return self.matrices * self.factor_bytes
+
+    @property
+    def rank(self) -> int:
+        return self.shape[0 if self.side == "A" else 1]
+
+    def factors(self) -> Iterator[tuple[Factor, int]]:
+        """Every matrix with where it begins in the body, in the order in which they lie."""
+        for index, numbers in enumerate(itertools.product(*self.numbers)):
+            module = _numbered(self.pattern, numbers)
+            factor = Factor(module, self.side, self.shape, self.dtype, self.alpha)
+            yield factor, self.offset + index * self.factor_bytes
+
+
+class _Alike(NamedTuple):
+    """What the matrices of a group have in common."""
+
+    pattern: str
+    side: Side
+    dtype: DType
+    alpha: float
+    shape: tuple[int, int]
+
+
+def groups_of(factors: Iterable[Factor]) -> tuple[Group, ...]:
+    """Lay the matrices out. The same ones are laid out alike, in whatever order they come.
+
+    A group is a full grid of its numbers, so what only some layers have is a group of its own.
+    """
+    alike: dict[_Alike, list[tuple[int, ...]]] = defaultdict(list)
+    for factor in factors:
+        pattern, numbers = _split(factor.module)
+        alike[_Alike(pattern, factor.side, factor.dtype, factor.alpha, factor.shape)].append(numbers)
+    groups: list[Group] = []
+    offset = 0
+    for one, places in sorted(alike.items()):
+        for grid in _grids(sorted(places)):
+            group = Group(*one, grid, offset)
+            groups.append(group)
+            offset = aligned(offset + group.bytes)
+    return tuple(groups)
+
+
+def check_names(group: Group) -> None:
+    """Raise ``PackedAdapterInvalid`` unless the pattern and its numbers name each module in one way only."""
+    if group.pattern.count("*") != len(group.numbers):
+        raise PackedAdapterInvalid(f"{group.pattern} has not an axis for each of its numbers")
+    if any(list(axis) != sorted(set(axis)) for axis in group.numbers):
+        raise PackedAdapterInvalid(f"{group.pattern} {group.side} has a matrix twice, or out of order")
+    first = tuple(axis[0] for axis in group.numbers)
+    if _split(_numbered(group.pattern, first)) != (group.pattern, first):
+        raise PackedAdapterInvalid(f"{group.pattern} is not how its modules' names are written")
+
+
+def check_apart(groups: Iterable[Group]) -> None:
+    """Raise ``PackedAdapterInvalid`` if two groups of a pattern have the same matrix."""
+    alike: dict[tuple[str, str], list[Group]] = defaultdict(list)
+    for group in groups:
+        alike[group.pattern, group.side].append(group)
+    for (pattern, side), same in alike.items():
+        if len(same) > 1:
+            places = [place for group in same for place in itertools.product(*group.numbers)]
+            if len(set(places)) < len(places):
+                raise PackedAdapterInvalid(f"{pattern} {side} has a matrix twice")
+
+
+def aligned(offset: int) -> int:
+    return -(-offset // ALIGNMENT) * ALIGNMENT
+
+
+def _grids(places: list[tuple[int, ...]]) -> Iterator[tuple[tuple[int, ...], ...]]:
+    """Cut sorted places into full grids, by what follows each first number."""
+    if not places[0]:
+        yield ()
+        return
+    following: dict[int, list[tuple[int, ...]]] = defaultdict(list)
+    for first, *rest in places:
+        following[first].append(tuple(rest))
+    firsts: dict[tuple[tuple[int, ...], ...], list[int]] = defaultdict(list)
+    for first, rest in following.items():
+        firsts[tuple(rest)].append(first)
+    for rest, numbers in firsts.items():
+        for grid in _grids(list(rest)):
+            yield (tuple(numbers), *grid)
+
+
+def _split(module: str) -> tuple[str, tuple[int, ...]]:
+    """Take the numbers out of a name; those beyond the axes that a group can have stay in it."""
+    numbers = [int(found) for found in _NUMBER.findall(f"{module}.")][:AXES_MAX]
+    return _NUMBER.sub("*", f"{module}.", count=AXES_MAX).removesuffix("."), tuple(numbers)
+
+
+def _numbered(pattern: str, numbers: tuple[int, ...]) -> str:
+    first, *rest = pattern.split("*")
+    return first + "".join(f"{number}{part}" for number, part in zip(numbers, rest, strict=True))
