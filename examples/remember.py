@@ -11,8 +11,9 @@ Starts and stops Populaces of its own:
     python examples/remember.py
     python examples/remember.py --people 4 --seeds 1 --memory-module module.safetensors
 
-Each person also asks something that has nothing to do with them: what is remembered should not change the
-answer. "Same as base" is how often its first words are those of the base, greedily.
+Each person also asks for something that they never told: "never told" is how often the answer says so. And
+they ask something that has nothing to do with them: what is remembered should not change the answer. "Same
+as base" is how often its first words are those of the base, greedily.
 
 "By chance" is how often an answer from memory names a value that is drawn anew for the same question: what
 guessing from the lists of values would score.
@@ -22,6 +23,7 @@ import argparse
 import contextlib
 import itertools
 import math
+import random
 import re
 import signal
 import subprocess
@@ -47,7 +49,7 @@ from populace.config import Settings, process_environment
 from populace.credentials import Credentials
 from populace.learning.memory.episodes import Episode, Question
 from populace.learning.memory.facts import FactsOptions, fact_episodes
-from populace.learning.memory.phrases import ANSWER, ATTRIBUTES, filled
+from populace.learning.memory.phrases import ANSWER, ATTRIBUTES, NOT_TOLD, filled
 from populace.learning.memory.values import Part, Values
 from populace.learning.memory.words import words_of
 from populace.running import wait_for_running
@@ -76,7 +78,7 @@ GENERAL = (
 )
 """None of them is in what the shipped module was trained on."""
 
-CONDITIONS = ("memory alone", "no memory", "whole history", "by chance", "same as base")
+CONDITIONS = ("memory alone", "no memory", "whole history", "by chance", "never told", "same as base")
 
 
 class Kind(NamedTuple):
@@ -207,6 +209,10 @@ def _ask_all(server: Server, people: list[Person], words: Sequence[str]) -> dict
                 answers[condition].append(
                     _chat(server, person.name, [*told, question.ask], max_tokens=ANSWER_TOKENS, memory=memory)
                 )
+        unknown = f"What is my {_never_told(person)}?"
+        answers["never told"] = [
+            _chat(server, person.name, [unknown], max_tokens=ANSWER_TOKENS, memory=READ_ONLY)
+        ]
         general = GENERAL[people.index(person) % len(GENERAL)]
         answers["same as base"] = [
             _chat(server, person.name, [general], max_tokens=ANSWER_TOKENS, memory=memory)
@@ -222,6 +228,7 @@ def _ask_all(server: Server, people: list[Person], words: Sequence[str]) -> dict
         title = person.kind.title
         with_memory, without = (reply.split()[:SAME_WORDS] for reply in answers.pop("same as base"))
         hits[title, "same as base"].append(with_memory == without)
+        hits[title, "never told"].append(NOT_TOLD.split("{")[0] in answers.pop("never told")[0])
         for number, question in enumerate(person.episode.questions):
             for condition, replies in answers.items():
                 hits[title, condition].append(_names(replies[number], question.value))
@@ -233,11 +240,17 @@ def _ask_all(server: Server, people: list[Person], words: Sequence[str]) -> dict
 
 
 def _kind_of(question: Question) -> str:
-    return next(
-        kind
-        for name, kind in ATTRIBUTES.items()
-        if question.answer == filled(ANSWER, name, question.value or "")
-    )
+    return ATTRIBUTES[_attribute_of(question)]
+
+
+def _attribute_of(question: Question) -> str:
+    value = question.value or ""
+    return next(name for name in ATTRIBUTES if question.answer == filled(ANSWER, name, value))
+
+
+def _never_told(person: Person) -> str:
+    told = {_attribute_of(question) for question in person.episode.questions}
+    return random.Random(person.name).choice(sorted(ATTRIBUTES.keys() - told))
 
 
 def _names(reply: str, value: str | None) -> bool:

@@ -11,8 +11,8 @@ from populace.base import BaseInvalid
 from populace.config import SettingsError
 from populace.storage import errors as storage
 from populace.storage.backups import errors as backups
-from populace.storage.packed import errors as packed
 from populace.storage.errors import PopulaceError
+from populace.storage.packed import errors as packed
 
 STATUS: Mapping[type[PopulaceError], int] = {
     PopulaceError: 500,

@@ -220,5 +220,12 @@ def test_the_example_tells_kills_and_asks(served: Served, memory_module: Path) -
     done = served.run(example, *options, "--memory-module", str(memory_module))
 
     assert done.returncode == 0, done.stderr
-    for condition in ("memory alone", "no memory", "whole history", "by chance", "same as base"):
+    for condition in (
+        "memory alone",
+        "no memory",
+        "whole history",
+        "by chance",
+        "never told",
+        "same as base",
+    ):
         assert done.stdout.count(condition) == 3, done.stdout

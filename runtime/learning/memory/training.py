@@ -23,13 +23,19 @@ from populace.adapters.memory.layer import MemoryShape
 from populace.adapters.memory.module import MemoryModule
 from populace.engines.prompts import BaseTokenizer
 from populace.learning.memory.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
-from populace.learning.memory.encoding import EncodedEpisode, EpisodeEncoder, batch_of
+from populace.learning.memory.encoding import (
+    EncodedEpisode,
+    EncodedEpisodes,
+    EpisodeEncoder,
+    batch_of,
+)
 from populace.learning.memory.episodes import Episode
 from populace.learning.memory.recall import Recall, recall
 from populace.learning.memory.start import start_by_probe
 from populace.storage.files import write_durably
 
 OWN_REPLY_TOKENS_MAX = 24
+ASKED_TOGETHER = 32
 STORED = torch.bfloat16
 """What a trained module is stored in: half of the bytes."""
 
@@ -100,7 +106,7 @@ class MemoryTrainer:
         checkpoint: Path | None = None,
         threads: int | None = None,
     ) -> None:
-        """Load the base, encode the episodes, and make the first module.
+        """Load the base, have it answer what has no answer, and make the first module.
 
         ``first`` trains that module on, ``checkpoint`` goes on where a session stopped. ``threads`` None
         computes on every core. Raises ``InvalidRequest`` for a base that cannot have a memory, for a first
@@ -130,8 +136,8 @@ class MemoryTrainer:
         self.memory = initial_module(self._model, attention, fingerprint, shape, seed=options.seed)
         self._attached = AttachedMemory(self._model, self.memory, attention)
         encoder = EpisodeEncoder(self._tokenizer, self._own_replies([*train, *validation]))
-        self._train = self._encoded(encoder, train, "Reading the episodes")
-        self._validation = self._encoded(encoder, validation, "Reading the held-out episodes")
+        self._train = EncodedEpisodes(encoder, train)
+        self._validation = [encoder.encode(episode) for episode in validation]
         self._step = 0
         self._best: Validation | None = None
         self._worse = 0
@@ -282,32 +288,26 @@ class MemoryTrainer:
         first = order[place] * size
         return [self._train[index] for index in chosen[first : first + size]]
 
-    def _encoded(
-        self, encoder: EpisodeEncoder, episodes: Sequence[Episode], what: str
-    ) -> list[EncodedEpisode]:
-        encoded: list[EncodedEpisode] = []
-        for number, episode in enumerate(episodes, start=1):
-            encoded.append(encoder.encode(episode))
-            if number % 100 == 0 or number == len(episodes):
-                self._progress.doing(what, number / len(episodes))
-        return encoded
-
     def _own_replies(self, episodes: Sequence[Episode]) -> dict[str, str]:
         """Have the base answer, greedily, the questions that have no answer."""
         asks = sorted({one.ask for episode in episodes for one in episode.questions if one.answer is None})
         replies: dict[str, str] = {}
-        for number, ask in enumerate(asks, start=1):
-            ids = self._tokenizer.tokens_of((Message("user", ask),)).ids
+        for start in range(0, len(asks), ASKED_TOGETHER):
+            together = asks[start : start + ASKED_TOGETHER]
+            prompts = [self._tokenizer.tokens_of((Message("user", ask),)).ids for ask in together]
+            longest = max(map(len, prompts))
+            filler = min(self._tokenizer.eos_ids)
             said = cast("Any", self._model).generate(
-                torch.tensor([ids]),
-                attention_mask=torch.ones(1, len(ids), dtype=torch.long),
+                torch.tensor([[filler] * (longest - len(ids)) + ids for ids in prompts]),
+                attention_mask=torch.tensor([[0] * (longest - len(ids)) + [1] * len(ids) for ids in prompts]),
                 do_sample=False,
                 max_new_tokens=OWN_REPLY_TOKENS_MAX,
                 eos_token_id=sorted(self._tokenizer.eos_ids),
-                pad_token_id=min(self._tokenizer.eos_ids),
+                pad_token_id=filler,
             )
-            replies[ask] = self._tokenizer.text(said[0, len(ids) :].tolist()).strip() or "I do not know."
-            self._progress.doing("Asking the base", number / len(asks))
+            for ask, ids in zip(together, said[:, longest:].tolist(), strict=True):
+                replies[ask] = self._tokenizer.text(ids).strip() or "I do not know."
+            self._progress.doing("Asking the base", (start + len(together)) / len(asks))
         return replies
 
 

@@ -9,10 +9,13 @@ from populace.actors.errors import EpisodesInvalid
 from populace.engines.prompts import BaseTokenizer
 from populace.learning.memory.encoding import (
     FIRST_WEIGHT,
+    LENGTH_STEP,
     NOT_WRITTEN,
     OTHER_WEIGHT,
     VALUE_WEIGHT,
+    EncodedEpisodes,
     EpisodeEncoder,
+    batch_of,
 )
 from populace.learning.memory.episodes import (
     Episode,
@@ -137,6 +140,30 @@ def test_asking_is_written_only_where_the_episode_says_so(tokenizer: BaseTokeniz
         "assistant",
         "Hello!",
     ]
+
+
+def test_an_episode_is_encoded_once_and_when_it_is_asked_for(tokenizer: BaseTokenizer) -> None:
+    encoder = EpisodeEncoder(tokenizer, {"Say hello.": "Hello!"})
+    unknown = BRUNO.model_copy(update={"questions": (Question(ask="Never answered.", answer=None),)})
+    episodes = EncodedEpisodes(encoder, [BRUNO, unknown])
+
+    assert len(episodes) == 2
+    assert episodes[0] == encoder.encode(BRUNO)
+    assert episodes[0] is episodes[0]
+    with pytest.raises(KeyError):
+        episodes[1]
+
+
+def test_rows_are_as_long_as_the_longest_and_a_multiple(tokenizer: BaseTokenizer) -> None:
+    encoded = EpisodeEncoder(tokenizer, {"Say hello.": "Hello!"}).encode(BRUNO)
+
+    batch = batch_of([encoded, encoded])
+
+    length = batch.told.ids.shape[1]
+    assert length % LENGTH_STEP == 0
+    assert len(encoded.told.ids) <= length < len(encoded.told.ids) + LENGTH_STEP
+    assert batch.written.shape == batch.told.ids.shape
+    assert bool((batch.written[:, len(encoded.told.ids) :] == NOT_WRITTEN).all())
 
 
 def test_what_was_never_told_is_asked_for_and_answered_so() -> None:
