@@ -64,9 +64,9 @@ def corpus(
 
     Needs the `train` extra. A value that is held out has a word that no value to train on has.
     """
-    if facts_min > facts_max:
-        raise CommandFailed(f"--facts-min {facts_min} is more than --facts-max {facts_max}.")
     with named_errors():
+        if facts_min > facts_max:
+            raise CommandFailed(f"--facts-min {facts_min} is more than --facts-max {facts_max}.")
         enter_quiet_environment()
         from populace.base import prepare_base
 

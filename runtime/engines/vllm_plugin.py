@@ -18,9 +18,10 @@ def register() -> None:
     from vllm.platforms import current_platform
 
     if current_platform.is_cpu():
-        from populace.engines import vllm_cpu_lora
+        from populace.engines import vllm_cpu_lora, vllm_cpu_seeds
 
         vllm_cpu_lora.install()
+        vllm_cpu_seeds.install()
         _avoid_amx_attention()
 
 

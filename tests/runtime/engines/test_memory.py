@@ -175,6 +175,20 @@ async def test_messages_before_the_new_ones_are_not_written_again(engines: dict[
     assert not torch.allclose(states["torch", 0], states["torch", 2], atol=1e-2)
 
 
+async def test_a_seed_means_the_same_for_a_prompt_that_is_read_in_pieces(
+    engines: dict[str, OwnedEngine],
+) -> None:
+    """The second time its beginning is in the cache, and what is left is read at once."""
+    asked = (Message("user", "Once upon a time there was a king. " * 20 + "What was his name?"),)
+    warm = Sampling(max_tokens=12, temperature=1.0, seed=11)
+    for name in ENGINES:
+        pieces = await turn(engines[name], asked, sampling=warm)
+        whole = await turn(engines[name], asked, sampling=warm)
+
+        assert pieces.prompt_tokens > 3 * BLOCK_TOKENS
+        assert pieces.token_ids == whole.token_ids
+
+
 async def test_no_choice_sees_what_another_writes(engines: dict[str, OwnedEngine]) -> None:
     """Each leaves the state that it would have left alone."""
     warm = Sampling(max_tokens=8, temperature=1.0, seed=3)
