@@ -42,6 +42,8 @@ FORMAT = 1
 MAGIC = b"PopLoRA"
 BYTES_MAX = 4 * 1024**3
 GROUPS_MAX = 100_000
+MATRICES_MAX = 1_000_000
+"""Of all groups: 27 times those of a model of 48 layers with 128 experts each."""
 
 _DIGEST_AT = len(MAGIC) + 1
 _LENGTH_AT = _DIGEST_AT + 32
@@ -95,17 +97,16 @@ class PackedAdapter:
 
     @classmethod
     def open(cls, path: Path) -> Self:
-        """Map the file; its pages are read when they are used, and shared by all that map it.
-
-        Raises ``OSError`` too.
-        """
-        with path.open("rb") as file:
-            size = file.seek(0, 2)
-            if not size:
-                raise PackedAdapterInvalid("it is empty")
-            if size > BYTES_MAX:
-                raise PackedAdapterInvalid(f"{size} bytes are more than {BYTES_MAX}")
-            return cls(memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)))
+        """Map the file; its pages are read when they are used, and shared by all that map it."""
+        try:
+            with path.open("rb") as file:
+                size = file.seek(0, 2)
+                if not 0 < size <= BYTES_MAX:
+                    raise PackedAdapterInvalid(f"its size of {size} bytes is not 1 to {BYTES_MAX}")
+                mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        except OSError as error:
+            raise PackedAdapterInvalid(f"it cannot be read ({error.strerror})") from error
+        return cls(memoryview(mapped))
 
     @property
     def bytes(self) -> int:
@@ -210,6 +211,9 @@ def _check_places(groups: tuple[Group, ...], body_bytes: int) -> None:
         if end > body_bytes:
             raise PackedAdapterInvalid("it is cut off")
         expected = aligned(end)
+    matrices = sum(group.matrices for group in groups)
+    if matrices > MATRICES_MAX:
+        raise PackedAdapterInvalid(f"{matrices} matrices are more than {MATRICES_MAX}")
     if end != body_bytes:
         raise PackedAdapterInvalid(f"{body_bytes - end} bytes follow its end")
     check_apart(groups)

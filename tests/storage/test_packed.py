@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from populace.storage.packed.adapter import MAGIC, PackedAdapter, pack_adapter
+from populace.storage.packed.adapter import MAGIC, AdapterHeader, PackedAdapter, pack_adapter
 from populace.storage.packed.errors import PackedAdapterInvalid, PackedAdapterVersionMismatch
-from populace.storage.packed.layout import ALIGNMENT, DType, Factor, Side, groups_of
+from populace.storage.packed.layout import ALIGNMENT, DType, Factor, Group, Side, groups_of
 from populace.storage.records import RECORD_BYTES_MAX
 
 _msgpack: Any = msgpack  # it ships no types
@@ -260,6 +260,19 @@ def test_a_header_longer_than_any_is_refused_before_it_is_read() -> None:
     data[HEADER_AT - 8 : HEADER_AT] = (RECORD_BYTES_MAX + 1).to_bytes(8, "little")
 
     with pytest.raises(PackedAdapterInvalid, match="header's length"):
+        opened(data)
+
+
+def test_more_matrices_than_any_model_has_are_refused() -> None:
+    """Two bytes each: cheap to send, and dear to list."""
+    side = 1100
+    numbers = tuple(range(side))
+    group = Group("layers.*.experts.*.up", "A", "BF16", 1.0, (1, 1), (numbers, numbers), 0)
+    header = AdapterHeader(base=None, rank_scaled=False, config=b"{}", metadata=(), groups=(group,)).pack()
+    prefix = MAGIC + b"\1" + bytes(32) + len(header).to_bytes(8, "little") + header
+    data = prefix + bytes(-len(prefix) % ALIGNMENT) + bytes(group.bytes)
+
+    with pytest.raises(PackedAdapterInvalid, match="1210000 matrices are more"):
         opened(data)
 
 
