@@ -16,7 +16,8 @@ from vllm.v1.worker.cpu_model_runner import CPUModelRunner
 
 def install() -> None:
     """Replace a method of vLLM's CPU model runner. Call once, before a model is loaded."""
-    sample: Any = CPUModelRunner.sample_tokens
+    runner: Any = CPUModelRunner
+    sample = runner.sample_tokens
 
     def sample_tokens(self: Any, *args: Any, **options: Any) -> Any:
         generators: dict[int, Any] = self.input_batch.generators
@@ -27,4 +28,4 @@ def install() -> None:
         finally:
             generators.update(aside)
 
-    CPUModelRunner.sample_tokens = sample_tokens
+    runner.sample_tokens = sample_tokens
