@@ -35,10 +35,6 @@ class Factor(NamedTuple):
     dtype: DType
     alpha: float
 
-    @property
-    def rank(self) -> int:
-        return self.shape[0 if self.side == "A" else 1]
-
 
 Count = Annotated[int, Field(ge=0, lt=2**40)]
 Size = Annotated[int, Field(ge=1, lt=2**31)]

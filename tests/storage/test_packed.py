@@ -14,7 +14,16 @@ from hypothesis import strategies as st
 
 from populace.storage.packed.adapter import MAGIC, AdapterHeader, PackedAdapter, pack_adapter
 from populace.storage.packed.errors import PackedAdapterInvalid, PackedAdapterVersionMismatch
-from populace.storage.packed.layout import ALIGNMENT, DType, Factor, Group, Side, groups_of
+from populace.storage.packed.layout import (
+    ALIGNMENT,
+    ITEM_BYTES,
+    DType,
+    Factor,
+    Group,
+    Side,
+    aligned,
+    groups_of,
+)
 from populace.storage.records import RECORD_BYTES_MAX
 
 _msgpack: Any = msgpack  # it ships no types
@@ -34,7 +43,7 @@ class Made:
         for side in SIDES:
             shape = (rank, 6) if side == "A" else (10, rank)
             factor = Factor(module, side, shape, dtype, alpha)
-            size = 4 if dtype == "F32" else 2
+            size = ITEM_BYTES[dtype]
             count = shape[0] * shape[1]
             numbers = np.arange(len(self.factors) * 100, len(self.factors) * 100 + count)
             values = numbers.astype("<f4" if dtype == "F32" else "<u2")
@@ -191,7 +200,7 @@ def test_a_flipped_bit_is_found(data: st.DataObject) -> None:
 def test_what_is_no_number_is_refused(dtype: DType, bits: int) -> None:
     made = Made()
     made.add("q", dtype=dtype)
-    size = 4 if dtype == "F32" else 2
+    size = ITEM_BYTES[dtype]
     made.matrices["q", "B"] = bits.to_bytes(size, "little") + made.matrices["q", "B"][size:]
 
     with pytest.raises(PackedAdapterInvalid, match="q B holds NaN or infinity"):
@@ -270,7 +279,7 @@ def test_more_matrices_than_any_model_has_are_refused() -> None:
     group = Group("layers.*.experts.*.up", "A", "BF16", 1.0, (1, 1), (numbers, numbers), 0)
     header = AdapterHeader(base=None, rank_scaled=False, config=b"{}", metadata=(), groups=(group,)).pack()
     prefix = MAGIC + b"\1" + bytes(32) + len(header).to_bytes(8, "little") + header
-    data = prefix + bytes(-len(prefix) % ALIGNMENT) + bytes(group.bytes)
+    data = prefix.ljust(aligned(len(prefix)), b"\0") + bytes(group.bytes)
 
     with pytest.raises(PackedAdapterInvalid, match="1210000 matrices are more"):
         opened(data)
@@ -312,8 +321,8 @@ def with_header(change: Any, made: Made | None = None) -> bytes:
     """Pack, and write another header of about the same length in front of the same body."""
     data = bytes((made or dense()).pack())
     length = int.from_bytes(data[HEADER_AT - 8 : HEADER_AT], "little")
-    body = -(-(HEADER_AT + length) // ALIGNMENT) * ALIGNMENT
+    body = aligned(HEADER_AT + length)
     decoded: Any = _msgpack.unpackb(data[HEADER_AT : HEADER_AT + length], use_list=True)
     header: bytes = _msgpack.packb(change(decoded), use_bin_type=True)
-    padding = -(HEADER_AT + len(header)) % ALIGNMENT
-    return data[: HEADER_AT - 8] + len(header).to_bytes(8, "little") + header + bytes(padding) + data[body:]
+    prefix = data[: HEADER_AT - 8] + len(header).to_bytes(8, "little") + header
+    return prefix.ljust(aligned(len(prefix)), b"\0") + data[body:]

@@ -16,7 +16,7 @@ It computes what ``TokenStep`` does, up to rounding. Shape suffixes are in ``wei
 import math
 from ctypes import c_void_p
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numba
 import numpy as np
@@ -196,6 +196,13 @@ _few_tokens: Any = _few_tokens_at.ctypes
 _add_read: Any = _add_read_at.ctypes
 
 
+class _Output(NamedTuple):
+    """A layer's weights [W, D] from what is read to a projection, and where they are."""
+
+    weights: torch.Tensor
+    at: c_void_p
+
+
 class CompiledWeights(FusedWeights):
     """The weights of a CPU, and where those of each layer are."""
 
@@ -203,13 +210,13 @@ class CompiledWeights(FusedWeights):
         super().__init__(module, query_part, device)
         # A row for each projection: their sums run along it. (Kept, since addresses keep nothing.)
         self._input_LJH = self.input_LHJ.transpose(1, 2).contiguous()
-        # Each on its own: only what lies side by side is taken many at a time.
-        self.query_LWQ = self.output_LWD[..., : self.query_width].contiguous()
-        self.hidden_LWH = self.output_LWD[..., self.query_width :].contiguous()
         layers = range(len(self.bias_LJ))
         self.inputs_at = [[_at(one[layer]) for one in (self._input_LJH, self.bias_LJ)] for layer in layers]
-        self.query_at = [_at(self.query_LWQ[layer]) for layer in layers]
-        self.hidden_at = [_at(self.hidden_LWH[layer]) for layer in layers]
+        # Each on its own: only what lies side by side is taken many at a time.
+        self.query, self.hidden = (
+            [_Output(one, _at(one)) for one in part_LWD.contiguous()]
+            for part_LWD in self.output_LWD.split((self.query_width, self.hidden_width), dim=-1)
+        )
 
 
 def _at(tensor: torch.Tensor) -> c_void_p:
@@ -245,7 +252,6 @@ class CompiledTokenStep:
         shape = weights.shape
         self._read_TW = torch.zeros(tokens, shape.width)
         self._read_at = _at(self._read_TW)
-        self._width = shape.width
         if self._few:
             self._step_at = [c_void_p(one.ctypes.data) for one in (self._parts, self._writes, self._reads)]
             self._states_at = [c_void_p(one.ctypes.data) for one in self._states]
@@ -269,7 +275,7 @@ class CompiledTokenStep:
                 projected_TP.stride(0),
                 self._read_at,
                 *weights.inputs_at[number],
-                weights.query_at[number],
+                weights.query[number].at,
                 *self._step_at,
                 self._states_at[number],
                 *self._sizes,
@@ -289,25 +295,21 @@ class CompiledTokenStep:
             self._states[number],
             self._read_TW.numpy(),
         )
-        if self._bfloat16:
-            self._add(projected_TP, weights.query_at[number], weights.query_width)
-        else:
-            projected_TP[: self.tokens, : weights.query_width].addmm_(
-                self._read_TW, weights.query_LWQ[number]
-            )
+        self._add(projected_TP, weights.query[number])
 
     def add_output(self, output_TH: torch.Tensor) -> None:
         """Add to the layer's output projection in place."""
-        weights = self._weights
-        if self._bfloat16:
-            self._add(output_TH, weights.hidden_at[self._layer], weights.hidden_width)
-        else:
-            output_TH[: self.tokens].addmm_(self._read_TW, weights.hidden_LWH[self._layer])
+        self._add(output_TH, self._weights.hidden[self._layer])
 
     def finish(self) -> torch.Tensor:
         """Return the states after the step."""
         return self.states_LSNRR
 
-    def _add(self, target_TD: torch.Tensor, output_at: c_void_p, columns: int) -> None:
-        target = (target_TD.data_ptr(), target_TD.stride(0))
-        _add_read(*target, self._read_at, self._width, output_at, columns, self.tokens)
+    def _add(self, target_TD: torch.Tensor, output: _Output) -> None:
+        """Add what the layer read, projected, to the first columns in place."""
+        width, columns = output.weights.shape
+        if self._bfloat16:
+            target = (target_TD.data_ptr(), target_TD.stride(0))
+            _add_read(*target, self._read_at, width, output.at, columns, self.tokens)
+        else:
+            target_TD[: self.tokens, :columns].addmm_(self._read_TW, output.weights)

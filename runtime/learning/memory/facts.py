@@ -66,13 +66,13 @@ def fact_episodes(
     """Make episodes without end; the same arguments make the same ones."""
     options = options or FactsOptions()
     source = random.Random(f"episodes {part} {seed}")  # noqa: S311 - a corpus, not a secret
-    values = Values(words, part, options, seed=seed)
+    maker = _Maker(source, Values(words, part, options, seed=seed), options)
     while True:
-        yield _Maker(source, values, options).episode()
+        yield maker.episode()
 
 
 class _Maker:
-    """Makes one episode."""
+    """Makes one episode after the other."""
 
     def __init__(self, source: random.Random, values: Values, options: FactsOptions) -> None:
         self._source = source

@@ -53,6 +53,11 @@ def tokenizer(base_directory: Path) -> BaseTokenizer:
     return BaseTokenizer(base_directory)
 
 
+@pytest.fixture(scope="module")
+def encoder(tokenizer: BaseTokenizer) -> EpisodeEncoder:
+    return EpisodeEncoder(tokenizer, {"Say hello.": "Hello!"})
+
+
 def test_a_file_of_episodes_comes_back_the_same(episodes: list[Episode], tmp_path: Path) -> None:
     path = tmp_path / "episodes.jsonl"
 
@@ -87,8 +92,10 @@ def test_an_empty_or_missing_file_is_refused(tmp_path: Path) -> None:
             read_episodes(tmp_path / name)
 
 
-def test_what_is_written_are_the_messages_and_not_what_is_around_them(tokenizer: BaseTokenizer) -> None:
-    encoded = EpisodeEncoder(tokenizer, {"Say hello.": "Hello!"}).encode(BRUNO)
+def test_what_is_written_are_the_messages_and_not_what_is_around_them(
+    encoder: EpisodeEncoder, tokenizer: BaseTokenizer
+) -> None:
+    encoded = encoder.encode(BRUNO)
 
     written = [token for token, flag in zip(encoded.told.ids, encoded.written, strict=True) if flag >= 0]
     assert tokenizer.text(written).split("\n") == [
@@ -102,9 +109,9 @@ def test_what_is_written_are_the_messages_and_not_what_is_around_them(tokenizer:
 
 
 def test_the_tokens_of_a_value_count_fully_and_are_paired_with_where_it_was_told(
-    tokenizer: BaseTokenizer,
+    encoder: EpisodeEncoder, tokenizer: BaseTokenizer
 ) -> None:
-    encoded = EpisodeEncoder(tokenizer, {"Say hello.": "Hello!"}).encode(BRUNO)
+    encoded = encoder.encode(BRUNO)
 
     dog, hello = encoded.answers
     value = [encoded.asked.ids[one.position] for one in dog if one.weight == VALUE_WEIGHT]
@@ -118,17 +125,18 @@ def test_the_tokens_of_a_value_count_fully_and_are_paired_with_where_it_was_told
 
 
 def test_the_first_token_of_an_answer_counts_more_than_those_that_follow_from_it(
-    tokenizer: BaseTokenizer,
+    encoder: EpisodeEncoder,
 ) -> None:
-    encoded = EpisodeEncoder(tokenizer, {"Say hello.": "Hello!"}).encode(BRUNO)
+    encoded = encoder.encode(BRUNO)
 
     for first, *rest in encoded.answers:
         assert first.weight == FIRST_WEIGHT
         assert {one.weight for one in rest} <= {OTHER_WEIGHT, VALUE_WEIGHT}
 
 
-def test_asking_is_written_only_where_the_episode_says_so(tokenizer: BaseTokenizer) -> None:
-    encoder = EpisodeEncoder(tokenizer, {"Say hello.": "Hello!"})
+def test_asking_is_written_only_where_the_episode_says_so(
+    encoder: EpisodeEncoder, tokenizer: BaseTokenizer
+) -> None:
     assert set(encoder.encode(BRUNO).asked_written) == {NOT_WRITTEN}
 
     chat = encoder.encode(BRUNO.model_copy(update={"asked_with_writes": True}))
@@ -142,8 +150,7 @@ def test_asking_is_written_only_where_the_episode_says_so(tokenizer: BaseTokeniz
     ]
 
 
-def test_an_episode_is_encoded_once_and_when_it_is_asked_for(tokenizer: BaseTokenizer) -> None:
-    encoder = EpisodeEncoder(tokenizer, {"Say hello.": "Hello!"})
+def test_an_episode_is_encoded_once_and_when_it_is_asked_for(encoder: EpisodeEncoder) -> None:
     unknown = BRUNO.model_copy(update={"questions": (Question(ask="Never answered.", answer=None),)})
     episodes = EncodedEpisodes(encoder, [BRUNO, unknown])
 
@@ -154,8 +161,8 @@ def test_an_episode_is_encoded_once_and_when_it_is_asked_for(tokenizer: BaseToke
         episodes[1]
 
 
-def test_rows_are_as_long_as_the_longest_and_a_multiple(tokenizer: BaseTokenizer) -> None:
-    encoded = EpisodeEncoder(tokenizer, {"Say hello.": "Hello!"}).encode(BRUNO)
+def test_rows_are_as_long_as_the_longest_and_a_multiple(encoder: EpisodeEncoder) -> None:
+    encoded = encoder.encode(BRUNO)
 
     batch = batch_of([encoded, encoded])
 
