@@ -124,6 +124,35 @@ def store(
 
 
 @app.command()
+def residency_policy(
+    models: Annotated[int, typer.Option(min=100, help="Personal models of the made-up traffic.")] = 10_000,
+    accesses: Annotated[int, typer.Option(min=100, help="Accesses of each made-up trace.")] = 100_000,
+    shares: Annotated[str, typer.Option(help="Sizes of the tier, in parts of all bytes.")] = "0.01,0.05,0.2",
+    trace: Annotated[
+        list[Path] | None, typer.Option(help="Play this instead: lines of seconds,key,bytes. Repeatable.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Who talks, and when.")] = 1,
+    as_json: AsJson = False,
+) -> None:
+    """Which policy keeps in memory what is asked for next, against one that knows the future.
+
+    Example: `populace bench residency-policy --shares 0.05`, or `--trace monday.csv --trace tuesday.csv`.
+    Takes half a minute; nothing is served.
+    """
+    with named_errors():
+        from populace.bench.residency_policy import ResidencyPolicyBench, bench_residency_policy
+        from populace.bench.residency_traces import TraceInvalid
+
+        bench = ResidencyPolicyBench(models, accesses, _shares(shares), tuple(trace or ()), seed)
+        try:
+            with _reporting() as report:
+                result = bench_residency_policy(bench, report)
+        except TraceInvalid as error:
+            raise CommandFailed(str(error)) from error
+        _show(result, as_json=as_json)
+
+
+@app.command()
 def soak(
     identities: Annotated[int, typer.Option(min=1000, help="Personal models to create.")] = 1_000_000,
     active: Annotated[float, typer.Option(min=0.0, max=1.0, help="Share of them that talks.")] = 0.01,
@@ -198,3 +227,13 @@ def _numbers(text: str, option: str) -> tuple[int, ...]:
     if min(numbers) < 1:
         raise typer.BadParameter(f"{option} takes numbers of at least 1: {text!r}")
     return numbers
+
+
+def _shares(text: str) -> tuple[float, ...]:
+    try:
+        shares = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        raise typer.BadParameter(f"--shares takes numbers, comma separated: {text!r}") from None
+    if not all(0 < share <= 1 for share in shares):
+        raise typer.BadParameter(f"--shares takes numbers above 0 and up to 1: {text!r}")
+    return shares

@@ -1,0 +1,47 @@
+"""A record of what was asked for, and what a policy makes of it."""
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from populace.policies.residency import Residency
+
+
+class Access(NamedTuple):
+    """A use of ``key``, of ``size`` bytes, at ``time`` in seconds. Traces are in the order of time."""
+
+    time: float
+    key: str
+    size: int
+
+
+class Outcome(NamedTuple):
+    """What a policy made of a trace. Each access is a hit or a load, and ``bytes`` are those loaded."""
+
+    accesses: int
+    hits: int
+    loads: int
+    bytes: int
+    evictions: int
+
+    @property
+    def hit_rate(self) -> float:
+        return self.hits / self.accesses if self.accesses else 0.0
+
+
+def play(trace: Iterable[Access], residency: Residency, *, session_seconds: float = 0.0) -> Outcome:
+    """Play the trace on an empty tier. Each use begins or prolongs a session of so many seconds."""
+    accesses = hits = loads = loaded = evictions = 0
+    for time, key, size in trace:
+        accesses += 1
+        if residency.use(key):
+            hits += 1
+        else:
+            loads += 1
+            loaded += size
+            left = residency.admit(key, size, time)
+            if left is None:
+                continue
+            evictions += len(left)
+        if session_seconds:
+            residency.continue_session(key, time + session_seconds)
+    return Outcome(accesses, hits, loads, loaded, evictions)
