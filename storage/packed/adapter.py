@@ -126,10 +126,13 @@ class PackedAdapter:
 
         Those of bfloat16 are its bits, as uint16.
         """
-        start = self._body + group.offset
         shape = (*map(len, group.numbers), *group.shape)
-        found = np.frombuffer(self._data[start : start + group.bytes], dtype=_ARRAY_TYPES[group.dtype])
-        return found.reshape(shape)
+        return np.frombuffer(self.group_bytes(group), dtype=_ARRAY_TYPES[group.dtype]).reshape(shape)
+
+    def group_bytes(self, group: Group) -> memoryview:
+        """The matrices of a group as they lie."""
+        start = self._body + group.offset
+        return self._data[start : start + group.bytes]
 
     def factors(self) -> Iterator[tuple[Factor, memoryview]]:
         """Every matrix with its bytes, in the order in which they lie."""

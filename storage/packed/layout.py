@@ -14,7 +14,9 @@ from pydantic import Field
 
 from populace.storage.packed.errors import PackedAdapterInvalid
 
-Side = Literal["A", "B"]
+Side = Literal["A", "B", "BT"]
+"""BT is B transposed, [rank, outputs]: along the outputs is how an engine reads it (a serving image)."""
+
 DType = Literal["F32", "F16", "BF16"]
 
 ITEM_BYTES: dict[str, int] = {"F32": 4, "F16": 2, "BF16": 2}
@@ -27,7 +29,7 @@ _NUMBER = re.compile(r"(?<=\.)(?:0|[1-9]\d{0,8})(?=\.)")
 
 
 class Factor(NamedTuple):
-    """One matrix: A [rank, inputs] or B [outputs, rank] of the module of this dotted name in the base."""
+    """One matrix of the module of this dotted name in the base: A [rank, inputs], B [outputs, rank] or BT."""
 
     module: str
     side: Side
@@ -71,14 +73,18 @@ class Group(NamedTuple):
 
     @property
     def rank(self) -> int:
-        return self.shape[0 if self.side == "A" else 1]
+        return self.shape[1 if self.side == "B" else 0]
 
     def factors(self) -> Iterator[tuple[Factor, int]]:
         """Every matrix with where it begins in the body, in the order in which they lie."""
-        for index, numbers in enumerate(itertools.product(*self.numbers)):
-            module = _numbered(self.pattern, numbers)
+        for index, module in enumerate(modules_of(self.pattern, self.numbers)):
             factor = Factor(module, self.side, self.shape, self.dtype, self.alpha)
             yield factor, self.offset + index * self.factor_bytes
+
+
+def modules_of(pattern: str, numbers: tuple[tuple[int, ...], ...]) -> Iterator[str]:
+    """Name every module of a group, in the order in which their matrices lie."""
+    return (_numbered(pattern, one) for one in itertools.product(*numbers))
 
 
 class _Alike(NamedTuple):

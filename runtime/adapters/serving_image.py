@@ -1,0 +1,51 @@
+"""A serving image: an adapter as vLLM's worker reads it, made once, where nobody waits for a step.
+
+It is a packed adapter whose matrices have the base's type and whose B are transposed. A worker maps it and
+needs no more than to know where each matrix begins.
+"""
+
+import warnings
+from typing import Any, cast
+
+import torch
+
+from populace.storage.packed.adapter import PackedAdapter, pack_adapter
+from populace.storage.packed.errors import PackedAdapterInvalid
+from populace.storage.packed.layout import DType, Factor, Group, Side
+
+TYPES: dict[DType, torch.dtype] = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
+NAMES: dict[torch.dtype, DType] = {dtype: name for name, dtype in TYPES.items()}
+
+
+def serving_image(adapter: PackedAdapter, dtype: torch.dtype) -> bytearray:
+    """Make the image for a base of this type. Raises ``PackedAdapterInvalid`` for an image."""
+    factors: list[Factor] = []
+    matrices: dict[tuple[str, Side], memoryview] = {}
+    for group in adapter.groups:
+        if group.side == "BT":
+            raise PackedAdapterInvalid("it is a serving image and not an adapter")
+        side: Side = "A" if group.side == "A" else "BT"
+        stack = group_tensor(adapter, group).to(dtype)
+        stack = stack if side == "A" else stack.transpose(-1, -2)
+        rows, columns = stack.shape[-2:]
+        stack = stack.reshape(-1, rows, columns)
+        for (factor, _), matrix in zip(group.factors(), stack, strict=True):
+            factors.append(Factor(factor.module, side, (rows, columns), NAMES[dtype], group.alpha))
+            matrices[factor.module, side] = matrix_bytes(matrix)
+    return pack_adapter(
+        matrices, factors, base=adapter.base, config=adapter.config, rank_scaled=adapter.rank_scaled
+    )
+
+
+def matrix_bytes(matrix: torch.Tensor) -> memoryview:
+    """The bytes of a matrix of any type, row after row; a copy only if they do not lie so."""
+    return cast("Any", matrix.contiguous().view(torch.uint8).numpy()).data.cast("B")
+
+
+def group_tensor(adapter: PackedAdapter, group: Group) -> torch.Tensor:
+    """View a group's matrices as a tensor [.., rows, columns], without a copy. It must not be written to."""
+    with warnings.catch_warnings():
+        # The bytes are read-only, which torch has no word for.
+        warnings.filterwarnings("ignore", "The given buffer is not writable", UserWarning)
+        flat = torch.frombuffer(adapter.group_bytes(group), dtype=TYPES[group.dtype])
+    return flat.view(*map(len, group.numbers), *group.shape)
