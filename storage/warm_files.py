@@ -1,0 +1,123 @@
+"""Files in host memory that processes of one machine share: one copy, which stays as long as anybody uses it.
+
+::
+
+    <root>/<name>                what there is
+    <root>/users/<user>/<name>   another name of the same file, for each process that uses it
+    <root>/users/<user>/.lock    locked while the process lives
+
+A name is given to equal bytes only, so who finds it takes it. The last user's going removes it; what users
+left that were killed goes when the next one comes.
+"""
+
+import contextlib
+import fcntl
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+from populace.storage.errors import StoreInvalid
+
+USERS = "users"
+LOCK = ".lock"
+_INCOMING = ".incoming-"
+
+
+class WarmFiles:
+    """The files as one process uses them. Safe from several threads for different names."""
+
+    def __init__(self, root: Path) -> None:
+        """Join the users of ``root``, which is made if it is not there, for this user alone."""
+        self.root = root
+        root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if root.stat().st_uid != os.getuid():
+            raise StoreInvalid(str(root), "it belongs to another user")
+        (root / USERS).mkdir(exist_ok=True)
+        sweep(root)
+        self._mine = Path(tempfile.mkdtemp(dir=root / USERS))
+        self._lock = os.open(self._mine / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        fcntl.flock(self._lock, fcntl.LOCK_EX)
+
+    def path(self, name: str) -> Path:
+        """Where this process finds the file while it uses it."""
+        return self._mine / name
+
+    def use(self, name: str) -> int | None:
+        """Begin to use a file that is there; answers its size in bytes, None if it is not."""
+        try:
+            os.link(self.root / name, self.path(name))
+        except FileNotFoundError:
+            return None
+        except FileExistsError:
+            pass
+        return self.path(name).stat().st_size
+
+    def add(self, name: str, data: bytes | bytearray | memoryview) -> None:
+        """Put a file there and begin to use it. ``OSError``: there is no room, and nothing is left."""
+        descriptor, incoming = tempfile.mkstemp(prefix=_INCOMING, dir=self._mine)
+        try:
+            with open(descriptor, "wb") as file:  # noqa: PTH123 - a descriptor
+                file.write(data)
+            Path(incoming).rename(self.path(name))
+        except BaseException:
+            Path(incoming).unlink(missing_ok=True)
+            raise
+        with contextlib.suppress(FileExistsError):  # another process was faster; each has a copy for now
+            os.link(self.path(name), self.root / name)
+
+    def leave(self, name: str) -> None:
+        """End using a file; the last user removes it. Who has it mapped keeps what is mapped."""
+        self.path(name).unlink(missing_ok=True)
+        _remove_unused(self.root / name)
+
+    def close(self) -> None:
+        """Leave every file; nobody's are removed."""
+        shutil.rmtree(self._mine, ignore_errors=True)
+        os.close(self._lock)
+        sweep(self.root)
+
+
+def sweep(root: Path) -> None:
+    """Remove what users left that are no more, and the files that nobody uses."""
+    for user in (root / USERS).iterdir():
+        if _is_gone(user):
+            shutil.rmtree(user, ignore_errors=True)
+    for file in root.iterdir():
+        if file.is_file():
+            _remove_unused(file)
+
+
+def warm_root() -> Path:
+    """Where this user's processes on this machine share files: in memory, where there is such a place."""
+    memory = Path("/dev/shm")  # noqa: S108 - a directory of this user's own in it
+    parent = memory if memory.is_dir() and os.access(memory, os.W_OK) else Path(tempfile.gettempdir())
+    return parent / f"populace-{os.getuid()}"
+
+
+def erase(root: Path, prefix: str) -> None:
+    """Remove the files whose names begin so, for all users."""
+    for pattern in (f"{prefix}*", f"{USERS}/*/{prefix}*"):
+        for path in root.glob(pattern):
+            path.unlink(missing_ok=True)
+
+
+def _remove_unused(file: Path) -> None:
+    # Between the two a user may come: its own name keeps the bytes, and the next one finds no file here.
+    with contextlib.suppress(FileNotFoundError):
+        if file.stat().st_nlink == 1:
+            file.unlink()
+
+
+def _is_gone(user: Path) -> bool:
+    try:
+        descriptor = os.open(user / LOCK, os.O_RDWR)
+    except FileNotFoundError:
+        return False  # it has only just come
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    finally:
+        os.close(descriptor)
+    return True
