@@ -10,7 +10,7 @@ from collections.abc import Collection
 from functools import partial
 
 from populace.actors.owned_shards import OwnedShards
-from populace.storage import erasures, keys
+from populace.storage import erasures, keys, warm_files
 from populace.storage.errors import StorageError
 from populace.storage.shards.pages import read_snapshot
 from populace.storage.store import Store
@@ -67,6 +67,7 @@ class AdapterSweeper:
             unused = [digest for digest in digests if digest not in used]
             for digest in unused:
                 files.remove(digest)
+                warm_files.erase(warm_files.warm_root(), digest)
             files.sweep()
         return len(unused)
 

@@ -44,9 +44,9 @@ class Sampling:
 
 
 class AdapterRef(NamedTuple):
-    """An immutable adapter revision: its content digest and the PEFT directory that holds it.
+    """An immutable adapter revision: its content digest, and the PEFT directory or packed file that holds it.
 
-    The digest alone is the identity; a directory is never rewritten under the same digest.
+    The digest alone is the identity: other content has another one.
     """
 
     digest: str
@@ -135,14 +135,33 @@ class BaseInfo(NamedTuple):
     memory_module: str | None = None
 
 
+class TierStatistics(NamedTuple):
+    """What a tier of adapters did since it began, and what it holds.
+
+    ``loads`` are those that had to be made for it, of ``loaded_bytes`` together.
+    """
+
+    hits: int
+    loads: int
+    loaded_bytes: int
+    evictions: int
+    adapters: int
+    bytes: int
+    bytes_max: int
+
+
 @dataclass(frozen=True, slots=True)
 class EngineStatistics:
-    """A snapshot of one engine. ``adapters_hot`` counts adapters that hold an engine slot."""
+    """A snapshot of one engine. ``adapters_hot`` counts adapters that hold an engine slot.
+
+    ``warm`` is its tier in host memory, if it has one.
+    """
 
     running: int
     waiting: int
     adapters_hot: int
     adapter_slots: int
+    warm: TierStatistics | None = None
 
 
 class Engine(Protocol):

@@ -83,6 +83,8 @@ class Settings(BaseModel):
     sequences_max: Positive = 16
     adapter_slots: Positive = 8
     rank_max: Annotated[int, Field(ge=1, le=512)] = 16
+    warm_bytes_max: Annotated[int, Field(ge=MIB)] = 512 * MIB
+    """Adapters that this machine's replicas keep in host memory, ready for their engines."""
     memory_module: str | None = None
     """The file of a memory module; None takes the one that is shipped for the base, ``none`` none."""
     kv_cache_gib: Annotated[float, Field(gt=0, allow_inf_nan=False)] = Field(

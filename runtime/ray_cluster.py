@@ -209,6 +209,7 @@ def _replica_options(
         gpus=1 if engine == "vllm" and shutil.which("nvidia-smi") else 0,
         threads=settings.threads,
         kv_cache_gib=settings.kv_cache_gib,
+        warm_bytes_max=max(1, settings.warm_bytes_max // settings.replicas),
         memory_module=None if memory is None else str(memory.path),
     )
 

@@ -302,6 +302,19 @@ MUTANTS = (
         (Edit("runtime/adapters/memory/state.py", "        _check(values)\n", ""),),
         ("tests/runtime/adapters/memory/test_state.py",),
     ),
+    Mutant(
+        "an adapter slot keeps the weights of who had it",
+        "P9",
+        (
+            Edit("runtime/engines/vllm_lora/cpu.py", "if lora_id in self.lora_index_to_id:", "if False:"),
+            Edit(
+                "runtime/engines/vllm_lora/table.py",
+                "        self._ranks[slot] = 0\n        self._images[slot] = None\n",
+                "        if self._images[slot] is not None:\n            return\n",
+            ),
+        ),
+        ("tests/runtime/engines/test_wrong_model.py",),
+    ),
 )
 
 

@@ -28,6 +28,7 @@ from populace.bench.processes import CpuMeter, child, wait_until_idle, wait_unti
 from populace.bench.report import Aim, BenchReport, Row, percentile
 from populace.config import Settings, process_environment
 from populace.engines.vllm_environment import vllm_environment
+from populace.storage.revisions import adapter_digest
 
 THROUGHPUT_AIM = 0.95
 FIRST_TOKEN_AIM = 1.10
@@ -237,13 +238,11 @@ async def _measure_bare(bench: ServeBench, settings: Settings, base: BaseModelFi
 
     measured: Measured = defaultdict(list)
     with tempfile.TemporaryDirectory() as folder:
-        adapters: list[AdapterRef | None] = [
-            AdapterRef(
-                f"{index:064x}",
-                str(write_random_adapter(Path(folder) / str(index), base.directory, seed=index)),
-            )
+        paths = [
+            write_random_adapter(Path(folder) / str(index), base.directory, seed=index)
             for index in range(bench.adapters)
         ]
+        adapters: list[AdapterRef | None] = [AdapterRef(adapter_digest(path)[0], str(path)) for path in paths]
         engine = await VllmEngine.start(
             base.directory,
             base.fingerprint,

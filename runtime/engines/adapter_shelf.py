@@ -1,57 +1,69 @@
-"""What an engine process must know of an adapter before a request may use it.
+"""Which adapters an engine process has loaded.
 
-An adapter that turns out unreadable inside a step kills the whole vLLM process. So its
-directory is checked once per digest, and it is loaded by a call of its own, whose failure is
-one request's alone. That costs one step of waiting at most, and only if the adapter is not among
-the last ones used: as many as there are slots stay loaded, and vLLM evicts in the same order.
+One that turns out unreadable inside a step kills the whole vLLM process. So an adapter is loaded from an
+image that was checked when it was made, by a call of its own, whose failure is one request's alone. That
+costs one step of waiting at most, and only if the adapter is not among the last ones used: as many as there
+are slots stay loaded. Whoever gives way is unloaded in the engine, in the same order.
 """
 
 import asyncio
 import itertools
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
 from populace.actors.engine import AdapterRef
-from populace.actors.errors import AdapterInvalid, EngineUnavailable
+from populace.actors.errors import EngineOverloaded, EngineUnavailable
 from populace.engines.slots import AdmissionGate
+from populace.engines.warm_tier import Lease, WarmTier
 
-KNOWN_ADAPTERS_MAX = 4096
 LOAD_SECONDS_MAX = 60.0
 """A load takes milliseconds; one that a dying process left unanswered must not wait for ever."""
 
 
-class AdapterShelf:
-    """One number per digest, given once the adapter is checked, and one load while it stays in use.
+class Loaded(NamedTuple):
+    """An adapter in the engine: how vLLM numbers it, and its image, which is held meanwhile."""
 
-    The numbers are how vLLM tells adapters apart; none is ever given to a second digest.
+    number: int
+    image: Lease
+
+
+class AdapterShelf:
+    """One load per digest while it stays in use.
+
+    vLLM tells adapters apart by numbers; none is ever given to a second digest.
     """
 
     def __init__(
         self,
-        load: Callable[[AdapterRef, int], Awaitable[None]],
+        load: Callable[[str, int, Path], Awaitable[None]],
+        unload: Callable[[int], Awaitable[None]],
         gate: AdmissionGate,
-        check_adapter: Callable[[Path], object],
-        *,
-        first_number: int,
+        warm: WarmTier,
     ) -> None:
+        """``load`` and ``unload`` tell the engine: a digest, its number and its image's path."""
         self._load_into_engine = load
+        self._unload_from_engine = unload
         self._gate = gate
-        self._check_adapter = check_adapter
-        self._numbers = itertools.count(first_number)
-        self._known: OrderedDict[str, int] = OrderedDict()
-        self._loads: OrderedDict[str, asyncio.Task[int]] = OrderedDict()
+        self._warm = warm
+        self._numbers = itertools.count(1)
+        self._loads: OrderedDict[str, asyncio.Task[Loaded]] = OrderedDict()
+        self._room = asyncio.Lock()
+        """Who waits for room in host memory, one after the other."""
+        self._finished = asyncio.Event()
 
-    async def ready(self, adapter: AdapterRef) -> int:
+    async def ready(self, adapter: AdapterRef) -> Loaded:
         """Load the adapter unless it is loaded already; its requests share the call.
 
         Raises:
-            AdapterInvalid: the directory is not an adapter of this base, or vLLM refused it.
+            AdapterInvalid: it is not an adapter of this base, or vLLM refused it.
         """
-        self._forget_idle(adapter.digest)
+        idle = self._take_idle(adapter.digest)
         load = self._loads.get(adapter.digest)
         if load is None:
-            load = asyncio.create_task(self._load(adapter))
+            load = asyncio.create_task(self._load(adapter, idle))
             load.add_done_callback(_retrieve)
             self._loads[adapter.digest] = load
         self.touch(adapter.digest)
@@ -67,46 +79,70 @@ class AdapterShelf:
         """Note that the adapter was used just now: vLLM does so in every step of its requests."""
         if digest in self._loads:
             self._loads.move_to_end(digest)
+        self._finished.set()
 
     def close(self) -> None:
         """End the loads under way; who waits for one gets ``EngineUnavailable``."""
         for load in self._loads.values():
             load.cancel()
+        self._warm.close()
 
-    async def _load(self, adapter: AdapterRef) -> int:
-        number = self._known.get(adapter.digest)
-        if number is None:
-            path = Path(adapter.path)
-            if not path.is_absolute():  # vLLM would take it for a name on the hub
-                raise AdapterInvalid(f"its path {adapter.path!r} is not absolute")
-            await asyncio.to_thread(self._check_adapter, path)
-            number = next(self._numbers)
+    async def _load(self, adapter: AdapterRef, idle: "list[asyncio.Task[Loaded]]") -> Loaded:
+        for load in idle:
+            await self._unload(load)
+        image = await self._image(adapter)
+        # A new number each time: what was told to unload may be told to load again at once.
+        number = next(self._numbers)
         try:
             async with asyncio.timeout(LOAD_SECONDS_MAX):
-                await self._load_into_engine(adapter, number)
-        except TimeoutError as error:
-            raise EngineUnavailable(f"an adapter was not loaded in {LOAD_SECONDS_MAX} s") from error
-        self._known[adapter.digest] = number
-        self._known.move_to_end(adapter.digest)
-        return number
+                await self._load_into_engine(adapter.digest, number, image.path)
+        except BaseException as error:
+            image.release()
+            if isinstance(error, TimeoutError):
+                reason = f"an adapter was not loaded in {LOAD_SECONDS_MAX} s"
+                raise EngineUnavailable(reason) from error
+            raise
+        return Loaded(number, image)
 
-    def _forget_idle(self, wanted: str) -> None:
-        """Drop the loads that vLLM gives up for the wanted one, and the oldest entries beyond the bound."""
+    async def _image(self, adapter: AdapterRef) -> Lease:
+        """Hold the adapter's image; wait until there is room for it, if those in flight hold all of it.
+
+        Who waits first is served first: nobody with a small image passes one who needs more room.
+        """
+        if not self._room.locked():
+            with suppress(EngineOverloaded):
+                return await self._warm.lease(adapter)
+        async with self._room:
+            while True:
+                with suppress(EngineOverloaded):
+                    return await self._warm.lease(adapter)
+                idle = self._take_idle(adapter.digest, all_of_them=True)
+                for load in idle:  # what is loaded and idle holds its image as well
+                    await self._unload(load)
+                if not idle:
+                    self._finished.clear()
+                    await self._finished.wait()
+
+    async def _unload(self, load: "asyncio.Task[Loaded]") -> None:
+        await asyncio.wait([load])
+        if not load.cancelled() and load.exception() is None:
+            await self._unload_from_engine(load.result().number)
+            load.result().image.release()
+
+    def _take_idle(self, wanted: str, *, all_of_them: bool = False) -> "list[asyncio.Task[Loaded]]":
+        """Take out the loads that give way to the wanted one: those used longest ago that nobody uses now."""
         others = [digest for digest in self._loads if digest != wanted]
-        surplus = len(others) + 1 - self._gate.statistics().adapter_slots
-        for digest in [digest for digest in others if not self._gate.in_flight(digest)][: max(0, surplus)]:
-            del self._loads[digest]
-        idle = [digest for digest in self._known if not self._gate.in_flight(digest)]
-        for digest in idle[: max(0, len(self._known) - KNOWN_ADAPTERS_MAX)]:
-            del self._known[digest]
+        surplus = len(others) if all_of_them else len(others) + 1 - self._gate.statistics().adapter_slots
+        idle = [digest for digest in others if not self._gate.in_flight(digest)][: max(0, surplus)]
+        return [self._loads.pop(digest) for digest in idle]
 
     def check_integrity(self) -> None:
         slots = self._gate.statistics().adapter_slots
         assert sum(self._gate.in_flight(digest) for digest in self._loads) <= slots
-        assert len(set(self._known.values())) == len(self._known)
+        self._warm.check_integrity()
 
 
-def _retrieve(load: "asyncio.Task[int]") -> None:
+def _retrieve(load: "asyncio.Task[Loaded]") -> None:
     """Look at the outcome, lest asyncio complains if everyone who waited was cancelled."""
     if not load.cancelled():
         load.exception()

@@ -14,7 +14,7 @@ from populace.engines.runs import Runs
 
 
 class ReplicaOptions(NamedTuple):
-    """How to start an engine. ``kind`` is ``vllm`` or ``torch``; counts are requests, adapters, ranks."""
+    """How to start an engine. ``kind`` is ``vllm`` or ``torch``; counts are of what they name."""
 
     kind: str
     base_directory: str
@@ -28,6 +28,7 @@ class ReplicaOptions(NamedTuple):
     gpus: int
     threads: int
     kv_cache_gib: float
+    warm_bytes_max: int
     memory_module: str | None
 
 
@@ -78,6 +79,7 @@ async def start_engine(options: ReplicaOptions) -> OwnedEngine:
             waiting_max=options.waiting_max,
             threads=options.threads,
             kv_gib=max(1, round(options.kv_cache_gib)),
+            warm_bytes_max=options.warm_bytes_max,
             memory_module=memory_module,
         )
     from populace.engines.torch_engine import TorchEngine

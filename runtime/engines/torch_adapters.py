@@ -2,8 +2,10 @@
 # PEFT's and transformers' forward and loading functions are untyped.
 """The base model in torch with the adapters that are loaded into it through PEFT."""
 
+import contextlib
+import tempfile
 from collections import OrderedDict
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Generator, Sequence
 from pathlib import Path
 from typing import cast
 
@@ -16,6 +18,7 @@ from populace.actors.errors import AdapterInvalid
 from populace.adapters.base_modules import BaseModules
 from populace.adapters.memory.attached import AttachedMemory, MemoryPass
 from populace.adapters.memory.attention import attention_layers
+from populace.adapters.packing import read_adapter, unpack_to_peft_directory
 from populace.adapters.peft_directory import read_peft_directory
 from populace.engines.serving_memory import ServingMemory
 from populace.engines.torch_memory import RowMemory, one_token_pass
@@ -64,17 +67,17 @@ class AdaptedModel:
         """Make the adapter usable; unload others if needed, but none whose digest is ``in_use``.
 
         Raises:
-            AdapterInvalid: the directory does not hold an adapter of this base.
+            AdapterInvalid: the directory or the packed file does not hold an adapter of this base.
         """
         if adapter.digest in self._loaded:
             self._loaded.move_to_end(adapter.digest)
             return
-        read_peft_directory(Path(adapter.path), self._modules, rank_max=self._rank_max)
         # PEFT keeps adapters in a ModuleDict, whose keys allow no dots: digests are not used as names.
         self._names_given += 1
         name = f"adapter{self._names_given}"
         try:
-            self._insert(adapter.path, name)
+            with self._peft_directory(Path(adapter.path)) as directory:
+                self._insert(str(directory), name)
         except (OSError, ValueError, RuntimeError, KeyError) as error:
             raise AdapterInvalid(f"PEFT cannot load it ({error})") from error
         self._loaded[adapter.digest] = name
@@ -119,6 +122,18 @@ class AdaptedModel:
     @property
     def loaded(self) -> int:
         return len(self._loaded)
+
+    @contextlib.contextmanager
+    def _peft_directory(self, path: Path) -> Generator[Path]:
+        """Check the adapter; yield the directory that PEFT can load it from."""
+        if path.is_dir():
+            read_peft_directory(path, self._modules, rank_max=self._rank_max)
+            yield path
+            return
+        packed = read_adapter(path, self._modules, rank_max=self._rank_max)
+        with tempfile.TemporaryDirectory(prefix="populace-") as folder:
+            unpack_to_peft_directory(packed, Path(folder))
+            yield Path(folder)
 
     def _insert(self, path: str, name: str) -> None:
         """``autocast_adapter_dtype`` False keeps the adapter in the base's type, as vLLM has it."""

@@ -6,10 +6,9 @@ Import it late: on a machine without a GPU, ``vllm_environment`` should be set b
 """
 
 import asyncio
-import functools
 import os
 import secrets
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 from pathlib import Path
@@ -37,7 +36,6 @@ from populace.actors.engine import (
 )
 from populace.actors.errors import AdapterInvalid, EngineUnavailable, InvalidRequest
 from populace.adapters.base_modules import read_base_modules
-from populace.adapters.peft_directory import read_peft_directory
 from populace.engines.adapter_shelf import AdapterShelf
 from populace.engines.prompts import BaseTokenizer, PromptTokens
 from populace.engines.sampling import (
@@ -54,12 +52,15 @@ from populace.engines.vllm_errors import our_errors
 from populace.engines.vllm_memory.request import MemoryRequest
 from populace.engines.vllm_start import (
     MEMORY_ENVIRONMENT,
-    guard_base,
+    WARM_BYTES_MAX,
+    adapter_targets,
     memory_arguments,
     served_rank,
     start_process,
+    warm_tier,
     warm_up_request,
 )
+from populace.engines.warm_tier import WarmTier
 
 
 class VllmEngine:
@@ -75,7 +76,7 @@ class VllmEngine:
         tokenizer: BaseTokenizer,
         llm: AsyncLLM,
         gate: AdmissionGate,
-        check_adapter: Callable[[Path], object],
+        warm: WarmTier,
         memory: ServingMemory | None,
     ) -> None:
         self._base = base
@@ -83,9 +84,8 @@ class VllmEngine:
         self._tokenizer = tokenizer
         self._llm: AsyncLLM | None = llm
         self._gate = gate
-        self._shelf = AdapterShelf(
-            self._add_lora, gate, check_adapter, first_number=gate.statistics().adapter_slots + 2
-        )
+        self._warm = warm
+        self._shelf = AdapterShelf(self._add_lora, self._remove_lora, gate, warm)
         self._generating = 0
         self._closing: asyncio.Task[None] | None = None
 
@@ -103,13 +103,15 @@ class VllmEngine:
         dtype: str = "auto",
         threads: int | None = None,
         kv_gib: int = 1,
+        warm_bytes_max: int = WARM_BYTES_MAX,
         name: str = "base",
         memory_module: Path | None = None,
         vllm_arguments: Mapping[str, Any] | None = None,
     ) -> Self:
         """Start the engine process: about 20 s on 2 cores. Other coroutines run meanwhile.
 
-        ``threads`` None takes every core; ``threads`` and ``kv_gib`` count without a GPU only. With a
+        ``threads`` None takes every core; ``threads`` and ``kv_gib`` count without a GPU only. Adapters in
+        host memory take up to ``warm_bytes_max``. With a
         ``memory_module``, requests may bring a memory state; on a GPU this turns compiling off.
         ``vllm_arguments`` are more of vLLM's own ``AsyncEngineArgs``.
         """
@@ -123,7 +125,6 @@ class VllmEngine:
         memory = await asyncio.to_thread(read_serving_memory, memory_module, modules)
         tokenizer = await asyncio.to_thread(BaseTokenizer, base_directory)
         on_cpu = current_platform.is_cpu()
-        guarded = 1 if on_cpu else 0  # slots; see guard_base
         arguments = AsyncEngineArgs(
             model=str(base_directory),
             dtype=dtype,  # pyright: ignore[reportArgumentType] - a Literal there
@@ -133,9 +134,10 @@ class VllmEngine:
             enforce_eager=on_cpu or memory is not None,
             enable_prefix_caching=True,
             enable_lora=True,
-            max_loras=adapter_slots + guarded,
-            # Twice the slots in host memory: an adapter that comes back soon is not read again.
-            max_cpu_loras=2 * adapter_slots + guarded,
+            max_loras=adapter_slots,
+            # An adapter may be loaded before the one that gives way to it is unloaded.
+            max_cpu_loras=2 * adapter_slots,
+            lora_target_modules=adapter_targets(modules),
             max_lora_rank=served_rank(rank_max),
             max_logprobs=LOGPROBS_MAX,
             # Sampling defaults and ends of a reply come with each request, never from a file.
@@ -155,11 +157,9 @@ class VllmEngine:
             tokenizer,
             llm,
             AdmissionGate(queue, waiting_max=waiting_max),
-            functools.partial(read_peft_directory, base=modules, rank_max=rank_max),
+            warm_tier(modules, rank_max, llm.model_config.dtype, warm_bytes_max),
             memory,
         )
-        if on_cpu:
-            await guard_base(llm, base_directory, next(iter(modules.linears)), adapter_slots)
         await engine._warm_up()
         return engine
 
@@ -277,8 +277,8 @@ class VllmEngine:
         return first
 
     async def _ready(self, adapter: AdapterRef) -> LoRARequest:
-        number = await self._shelf.ready(adapter)
-        return LoRARequest(adapter.digest, number, adapter.path)
+        loaded = await self._shelf.ready(adapter)
+        return LoRARequest(adapter.digest, loaded.number, str(loaded.image.path))
 
     async def _warm_up(self) -> None:
         """Read a prompt and make a token: first steps load code and took 5 to 15 s on a cold disk."""
@@ -286,9 +286,12 @@ class VllmEngine:
         async for _ in self.generate(first):
             pass
 
-    async def _add_lora(self, adapter: AdapterRef, number: int) -> None:
+    async def _remove_lora(self, number: int) -> None:
+        await self._running_llm().remove_lora(number)
+
+    async def _add_lora(self, digest: str, number: int, image: Path) -> None:
         try:
-            await self._running_llm().add_lora(LoRARequest(adapter.digest, number, adapter.path))
+            await self._running_llm().add_lora(LoRARequest(digest, number, str(image)))
         except EngineDeadError:
             raise
         except Exception as error:
@@ -344,7 +347,7 @@ class VllmEngine:
         return TokenLogprob(token_id, text(token_id), position[token_id].logprob, top)
 
     def statistics(self) -> EngineStatistics:
-        return self._gate.statistics()
+        return replace(self._gate.statistics(), warm=self._warm.statistics())
 
     def check_integrity(self) -> None:
         self._gate.check_integrity()

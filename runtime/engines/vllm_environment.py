@@ -4,12 +4,12 @@ import os
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 
-_PLUGIN_VARIABLE = "POPULACE_VLLM_PLUGIN"
+PLUGIN_VARIABLE = "POPULACE_VLLM_PLUGIN"
 
 
 def plugin_is_wanted() -> bool:
     """Tell whether this process was started with ``vllm_environment``."""
-    return os.environ.get(_PLUGIN_VARIABLE) == "1"
+    return os.environ.get(PLUGIN_VARIABLE) == "1"
 
 
 def vllm_environment(threads: int, *, kv_gib: int = 1, hub_allowed: bool = False) -> dict[str, str]:
@@ -32,7 +32,7 @@ def vllm_environment(threads: int, *, kv_gib: int = 1, hub_allowed: bool = False
         "VLLM_LOGGING_STREAM": "ext://sys.stderr",
         "VLLM_NO_USAGE_STATS": "1",
         "DO_NOT_TRACK": "1",
-        _PLUGIN_VARIABLE: "1",
+        PLUGIN_VARIABLE: "1",
     }
     return environment if hub_allowed else environment | {"HF_HUB_OFFLINE": "1"}
 

@@ -17,10 +17,14 @@ def register() -> None:
         return
     from vllm.platforms import current_platform
 
-    if current_platform.is_cpu():
-        from populace.engines import vllm_cpu_lora, vllm_cpu_seeds
+    from populace.engines.vllm_lora import loading
 
-        vllm_cpu_lora.install()
+    loading.install(on_cpu=current_platform.is_cpu())
+    if current_platform.is_cpu():
+        from populace.engines import vllm_cpu_seeds
+        from populace.engines.vllm_lora import cpu
+
+        cpu.install()
         vllm_cpu_seeds.install()
         _avoid_amx_attention()
 

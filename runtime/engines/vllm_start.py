@@ -2,20 +2,27 @@
 # vLLM's classes are annotated in part only.
 """Starting vLLM's engine process, and what must be done to it before it serves."""
 
-import tempfile
 from pathlib import Path
 from typing import Any, cast, get_args
 
+import torch
 from vllm.config.lora import MaxLoRARanks
 from vllm.engine.arg_utils import AsyncEngineArgs
-from vllm.lora.request import LoRARequest
 from vllm.v1.engine.async_llm import AsyncLLM
 
-from populace.actors.engine import GenerateRequest, MemoryUse, Sampling
+from populace.actors.engine import AdapterRef, GenerateRequest, MemoryUse, Sampling
 from populace.actors.errors import EngineUnavailable, InvalidRequest
-from populace.adapters.random_adapter import write_random_adapter
+from populace.adapters.base_modules import BaseModules
+from populace.adapters.packing import read_adapter
+from populace.adapters.serving_image import NAMES, serving_image
 from populace.engines.serving_memory import ServingMemory
 from populace.engines.vllm_memory.request import MODULE_BASE, MODULE_DIGEST, MODULE_PATH, WORKER_CLASS
+from populace.engines.warm_tier import WarmTier
+from populace.policies.residency import Residency
+from populace.policies.segmented_lru import SegmentedLru
+from populace.storage.warm_files import WarmFiles, warm_root
+
+WARM_BYTES_MAX = 512 * 1024**2
 
 WARM_UP_TOKENS = 40
 """More than a memory's compiled step takes in one call."""
@@ -64,19 +71,19 @@ def warm_up_request(context_tokens: int, *, with_memory: bool) -> GenerateReques
     )
 
 
-async def guard_base(llm: AsyncLLM, base_directory: Path, linear: str, slots: int) -> None:
-    """Keep the last adapter slot filled with zeros for as long as the engine lives.
+def adapter_targets(modules: BaseModules) -> list[str]:
+    """The layers that vLLM prepares for adapters; it would take the embedding and the head as well."""
+    return sorted({name.rsplit(".", 1)[-1] for name in modules.linears})
 
-    Without a GPU, vLLM 0.32 marks the rows of base requests with slot -1 and then indexes with
-    it: beside requests with adapters they get the last slot's adapter, another person's weights
-    (vllm#48421, vllm#49656, both open). Slots are filled from the first, so ``slots`` empty
-    adapters take the others, the next gets the last one and is pinned there.
-    """
-    with tempfile.TemporaryDirectory(prefix="populace-") as directory:
-        target = linear.rsplit(".", 1)[-1]
-        empty = write_random_adapter(
-            Path(directory), base_directory, seed=0, rank=1, targets=(target,), scale=0.0
-        )
-        for number in range(1, slots + 2):
-            await llm.add_lora(LoRARequest(f"empty-{number}", number, str(empty)))
-        await llm.pin_lora(slots + 1)
+
+def warm_tier(modules: BaseModules, rank_max: int, dtype: torch.dtype, bytes_max: int) -> WarmTier:
+    """The adapters of this base in host memory, as an engine with this type reads them."""
+
+    def make(adapter: AdapterRef) -> bytearray:
+        return serving_image(read_adapter(Path(adapter.path), modules, rank_max=rank_max), dtype)
+
+    # An image was checked against its base, so it is no other base's.
+    suffix = f"{NAMES[dtype]}.{(modules.fingerprint or '')[:32]}"
+    return WarmTier(
+        WarmFiles(warm_root()), Residency(bytes_max, SegmentedLru(bytes_max)), make, suffix=suffix
+    )

@@ -8,7 +8,7 @@ from prometheus_client import CollectorRegistry, Counter, Histogram, generate_la
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from populace.actors.engine import EngineStatistics
+from populace.actors.engine import EngineStatistics, TierStatistics
 from populace.actors.hosts import HostStatistics
 
 LATENCY_BUCKETS_S = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0)
@@ -28,6 +28,8 @@ STORE_GAUGES = {
 }
 STORE_COUNTERS = {"full_maps": "Writes that met a full map and had to begin anew"}
 ENGINE_GAUGES = ("running", "waiting", "adapters_hot", "adapter_slots")
+WARM_GAUGES = ("adapters", "bytes", "bytes_max")
+WARM_COUNTERS = ("hits", "loads", "loaded_bytes", "evictions")
 
 
 class GatewayMetrics:
@@ -98,6 +100,16 @@ class ReportedStatistics(Collector):
             for name in ENGINE_GAUGES:
                 value = getattr(self.engine, name)
                 yield GaugeMetricFamily(f"populace_engine_{name}", f"The engine's {name}", value=value)
+            yield from self._warm_tier(self.engine.warm)
+
+    def _warm_tier(self, warm: TierStatistics | None) -> Iterator[Metric]:
+        if warm is not None:
+            for name in WARM_GAUGES:
+                text = f"Adapters in host memory: {name}"
+                yield GaugeMetricFamily(f"populace_warm_{name}", text, value=getattr(warm, name))
+            for name in WARM_COUNTERS:
+                text = f"Adapters in host memory: {name}"
+                yield CounterMetricFamily(f"populace_warm_{name}", text, value=getattr(warm, name))
 
     def _by_host(
         self, family: CounterMetricFamily | GaugeMetricFamily, value_of: Callable[[HostStatistics], float]

@@ -9,12 +9,12 @@ from tests.house.source_tree import FLOORS, Module, imported_names, modules
 MODEL_ROOMS = ("runtime/adapters/", "runtime/engines/", "runtime/learning/", "runtime/base")
 DOORS: Mapping[str, tuple[str, ...]] = {
     "lmdb": ("storage/shards/shard.py", "storage/shards/pages.py"),
-    "vllm": ("runtime/engines/vllm_",),
+    "vllm": ("runtime/engines/vllm_", "runtime/bench/vllm_stock.py"),
     "ray": ("runtime/",),
     "torch": MODEL_ROOMS,
     "peft": MODEL_ROOMS,
     "transformers": MODEL_ROOMS,
-    "numba": ("runtime/engines/vllm_memory/compiled.py",),
+    "numba": ("runtime/engines/vllm_memory/compiled.py", "runtime/engines/vllm_lora/compiled.py"),
     "faker": ("runtime/learning/memory/values.py",),
     "fastapi": ("runtime/gateway/",),
     "starlette": ("runtime/gateway/",),

@@ -6,6 +6,7 @@ import pytest
 
 from populace.actors.engine import AdapterRef
 from populace.adapters.random_adapter import ATTENTION, write_random_adapter
+from populace.storage.revisions import adapter_digest
 
 FEED_FORWARD = ("gate_proj", "up_proj", "down_proj")
 
@@ -27,7 +28,7 @@ def adapters(base_directory: Path, tmp_path_factory: pytest.TempPathFactory) -> 
         )
         for seed, (rank, targets, scale) in enumerate(shapes)
     ]
-    return [AdapterRef(f"digest-{seed}", str(path)) for seed, path in enumerate(paths)]
+    return [AdapterRef(adapter_digest(path)[0], str(path)) for path in paths]
 
 
 @pytest.fixture
@@ -35,4 +36,4 @@ def broken_adapter(adapters: list[AdapterRef], tmp_path: Path) -> AdapterRef:
     """An adapter of which only the first 1,000 bytes of each file are left."""
     for file in Path(adapters[0].path).iterdir():
         (tmp_path / file.name).write_bytes(file.read_bytes()[:1000])
-    return AdapterRef("broken", str(tmp_path))
+    return AdapterRef(adapter_digest(tmp_path)[0], str(tmp_path))

@@ -7,6 +7,7 @@ part after 10 to 28 tokens; vLLM's also from its own in a batch of another size.
 """
 
 import asyncio
+import hashlib
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -26,6 +27,8 @@ from populace.actors.engine import (
     Sampling,
 )
 from populace.actors.errors import AdapterInvalid, EngineUnavailable, InvalidRequest, PromptTooLong
+from populace.adapters.base_modules import read_base_modules
+from populace.adapters.packing import pack_peft_directory
 from populace.engines.torch_engine import TorchEngine
 
 pytestmark = [pytest.mark.engine, pytest.mark.asyncio(loop_scope="module")]
@@ -230,6 +233,23 @@ async def test_a_presence_penalty_makes_every_token_new(engine: OwnedEngine) -> 
     penalised = await ask(engine, sampling, prompt="a a a a")
 
     assert len(set(penalised.token_ids)) > len(set(plain.token_ids))
+
+
+async def test_a_packed_file_answers_as_its_peft_directory_does(
+    engine: OwnedEngine,
+    alone: dict[str, list[Answer]],
+    adapters: list[AdapterRef],
+    base_directory: Path,
+    tmp_path: Path,
+) -> None:
+    packed = pack_peft_directory(Path(adapters[2].path), read_base_modules(base_directory), rank_max=16)
+    path = tmp_path / "adapter"
+    path.write_bytes(packed)
+    name = "torch" if isinstance(engine, TorchEngine) else "vllm"
+
+    answer = await ask(engine, GREEDY, AdapterRef(hashlib.sha256(packed).hexdigest(), str(path)))
+
+    assert answer.token_ids == alone[name][3].token_ids
 
 
 async def test_closing_the_generator_frees_the_slot(engine: OwnedEngine, adapters: list[AdapterRef]) -> None:
