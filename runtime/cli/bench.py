@@ -1,6 +1,7 @@
 """``populace bench``: measure, in one run against the other side, and say which aims are met."""
 
 import contextlib
+import math
 import sys
 from collections.abc import Callable, Generator
 from pathlib import Path
@@ -124,6 +125,33 @@ def store(
 
 
 @app.command()
+def cliff(
+    slots: Annotated[int, typer.Option(min=1, help="Adapter slots of an engine.")] = 4,
+    ratios: Annotated[str, typer.Option(help="Working sets over slots.")] = "0.5,1,2,4,8,16",
+    clients: Annotated[int, typer.Option(min=1, help="Clients that ask one request after the other.")] = 8,
+    requests: Annotated[int, typer.Option(min=1, help="Requests of each client in a round.")] = 6,
+    reply_tokens: Annotated[int, typer.Option(min=2, help="Tokens of a reply.")] = 24,
+    rounds: Annotated[int, typer.Option(min=1, help="Measured rounds; medians are reported.")] = 3,
+    as_json: AsJson = False,
+) -> None:
+    """More adapters in turn than an engine has slots, against vLLM as it comes.
+
+    Example: `populace bench cliff --ratios 0.5,8 --rounds 1`. All of it takes half an hour on two cores.
+    """
+    with named_errors():
+        from populace.config import enter_quiet_environment
+
+        enter_quiet_environment()
+        from populace.bench.cliff import CliffBench, bench_cliff
+
+        sets = _positive(ratios, "--ratios")
+        bench = CliffBench(slots, sets, clients, requests, reply_tokens, rounds)
+        with _reporting() as report, contextlib.redirect_stdout(sys.stderr):
+            result = bench_cliff(bench, Settings.from_environment(), report)
+        _show(result, as_json=as_json)
+
+
+@app.command()
 def residency_policy(
     models: Annotated[int, typer.Option(min=100, help="Personal models of the made-up traffic.")] = 10_000,
     accesses: Annotated[int, typer.Option(min=100, help="Accesses of each made-up trace.")] = 100_000,
@@ -143,7 +171,9 @@ def residency_policy(
         from populace.bench.residency_policy import ResidencyPolicyBench, bench_residency_policy
         from populace.bench.residency_traces import TraceInvalid
 
-        bench = ResidencyPolicyBench(models, accesses, _shares(shares), tuple(trace or ()), seed)
+        bench = ResidencyPolicyBench(
+            models, accesses, _positive(shares, "--shares", at_most=1.0), tuple(trace or ()), seed
+        )
         try:
             with _reporting() as report:
                 result = bench_residency_policy(bench, report)
@@ -229,11 +259,12 @@ def _numbers(text: str, option: str) -> tuple[int, ...]:
     return numbers
 
 
-def _shares(text: str) -> tuple[float, ...]:
+def _positive(text: str, option: str, *, at_most: float = math.inf) -> tuple[float, ...]:
     try:
-        shares = tuple(float(part) for part in text.split(","))
+        numbers = tuple(float(part) for part in text.split(","))
     except ValueError:
-        raise typer.BadParameter(f"--shares takes numbers, comma separated: {text!r}") from None
-    if not all(0 < share <= 1 for share in shares):
-        raise typer.BadParameter(f"--shares takes numbers above 0 and up to 1: {text!r}")
-    return shares
+        raise typer.BadParameter(f"{option} takes numbers, comma separated: {text!r}") from None
+    if not all(0 < number <= at_most and math.isfinite(number) for number in numbers):
+        bound = "" if at_most == math.inf else f" and up to {at_most:g}"
+        raise typer.BadParameter(f"{option} takes numbers above 0{bound}: {text!r}")
+    return numbers

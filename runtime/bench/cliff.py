@@ -1,0 +1,230 @@
+"""``populace bench cliff``: more adapters in turn than an engine has slots, ours against vLLM as it comes.
+
+Each side is an engine in a process of its own, and all play the same traffic in turn: clients that ask one
+request after the other, each of another adapter (Zipf or uniform) of a working set that is a multiple of
+the slots. Adapters have ranks 1 to 16 on all linear layers; vLLM pads each slot to 16.
+"""
+
+import math
+import random
+import statistics
+import tempfile
+from collections import defaultdict
+from collections.abc import Callable, Generator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import pairwise
+from multiprocessing import get_context
+from pathlib import Path
+from typing import NamedTuple
+
+from populace.adapters.base_modules import read_base_modules
+from populace.adapters.random_adapter import write_random_adapter
+from populace.base import BaseModelFiles, prepare_base
+from populace.bench import cliff_side
+from populace.bench.cliff_players import Ask, Side, Start
+from populace.bench.cliff_side import Round
+from populace.bench.report import Aim, BenchReport, Row, percentile
+from populace.config import Settings
+
+RATIOS = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
+RANKS = (1, 2, 4, 8, 16)
+PROMPT_TOKENS = 32
+IDS = (100, 20_000)
+"""Token ids that every base has."""
+
+STOCK = "vllm"
+SAME_SLOTS = "same slots"
+SAME_BYTES = "same bytes"
+
+THROUGHPUT_MIN = 1.15
+FIRST_TOKEN_MAX = 0.5
+GAP_MAX = 1.2
+FALL_MIN = 0.95
+
+Report = Callable[[str, float], None]
+
+
+@dataclass(frozen=True, slots=True)
+class CliffBench:
+    """What to play. ``ratios`` are working sets over ``slots``."""
+
+    slots: int = 4
+    ratios: tuple[float, ...] = RATIOS
+    clients: int = 8
+    requests: int = 6
+    reply_tokens: int = 24
+    rounds: int = 3
+
+
+class _Cell(NamedTuple):
+    """A column of the bench: what is drawn from, and how many adapters in turn."""
+
+    traffic: str
+    ratio: float
+
+
+class _Figures(NamedTuple):
+    """Of one round: tokens/s, seconds to the first token, and the longest pause inside a reply."""
+
+    speed: float
+    first_p50: float
+    first_p95: float
+    first_p99: float
+    first_max: float
+    gap: float
+
+
+def bench_cliff(bench: CliffBench, settings: Settings, report: Report) -> BenchReport:
+    """Start the sides, play all rounds, compare. Stops the sides."""
+    base = prepare_base(settings.base, settings.cache, allow_hub=False)
+    with tempfile.TemporaryDirectory(prefix="populace-") as folder:
+        count = math.ceil(bench.slots * max(bench.ratios))
+        adapters = tuple(
+            write_random_adapter(
+                Path(folder) / str(number),
+                base.directory,
+                seed=number,
+                rank=RANKS[number % len(RANKS)],
+                targets=_targets(base),
+            )
+            for number in range(count)
+        )
+        common = Start(
+            base.directory, base.fingerprint, adapters, settings.context_tokens, max(RANKS), settings.threads
+        )
+        slot_bytes = _slot_bytes(base, max(RANKS))
+        sides = (
+            Side(STOCK, stock=True, slots=bench.slots),
+            Side(SAME_SLOTS, stock=False, slots=bench.slots),
+            Side(SAME_BYTES, stock=False, slots=bench.clients, warm_bytes_max=bench.slots * slot_bytes),
+        )
+        measured = _measure(bench, sides, common, report)
+    return _compare(bench, sides, measured, slot_bytes)
+
+
+def _measure(
+    bench: CliffBench, sides: tuple[Side, ...], common: Start, report: Report
+) -> dict[tuple[str, _Cell], list[_Figures]]:
+    measured: dict[tuple[str, _Cell], list[_Figures]] = defaultdict(list)
+    cells = [_Cell(traffic, ratio) for traffic in ("zipf", "uniform") for ratio in bench.ratios]
+    for side in sides:
+        report(f"Starting {side.name}", 0.0)
+        # One at a time: an engine that rests beside another still takes its caches and its timers.
+        with _engine(side, common) as pool:
+            steps = len(cells) * (bench.rounds + 1)
+            for step in range(steps):
+                number, cell = step // len(cells), cells[step % len(cells)]
+                report(f"{side.name}: {cell.traffic}, {cell.ratio:g} x", step / steps)
+                clients = _traffic(bench, cell, number)
+                played = pool.submit(cliff_side.play, clients, bench.reply_tokens).result()
+                if number:  # the first round warms up
+                    measured[side.name, cell].append(_figures(played))
+    return measured
+
+
+@contextmanager
+def _engine(side: Side, common: Start) -> Generator[ProcessPoolExecutor]:
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        pool.submit(cliff_side.start, side, common).result()
+        try:
+            yield pool
+        finally:
+            pool.submit(cliff_side.stop).result()
+
+
+def _traffic(bench: CliffBench, cell: _Cell, number: int) -> list[list[Ask]]:
+    """What each client asks: the same for every side in a round, and no prompt twice."""
+    draw = random.Random(f"{cell} {number}")  # noqa: S311 - traffic, not a secret
+    working_set = range(max(1, round(bench.slots * cell.ratio)))
+    weights = [1 / (rank + 1) if cell.traffic == "zipf" else 1.0 for rank in working_set]
+
+    def ask() -> Ask:
+        [adapter] = draw.choices(working_set, weights)
+        return Ask(adapter, tuple(draw.randrange(*IDS) for _ in range(PROMPT_TOKENS)))
+
+    return [[ask() for _ in range(bench.requests)] for _ in range(bench.clients)]
+
+
+def _figures(played: Round) -> _Figures:
+    firsts = [served.token_times[0] for served in played.served]
+    gaps = [later - earlier for served in played.served for earlier, later in pairwise(served.token_times)]
+    tokens = sum(len(served.token_times) for served in played.served)
+    return _Figures(
+        tokens / played.seconds,
+        percentile(firsts, 50),
+        percentile(firsts, 95),
+        percentile(firsts, 99),
+        max(firsts),
+        max(gaps),
+    )
+
+
+def _compare(
+    bench: CliffBench,
+    sides: tuple[Side, ...],
+    measured: dict[tuple[str, _Cell], list[_Figures]],
+    slot_bytes: int,
+) -> BenchReport:
+    result = BenchReport(
+        "cliff",
+        notes=[
+            f"Medians of {bench.rounds} rounds; {bench.clients} clients, {bench.requests} requests each.",
+            f"Prompts of {PROMPT_TOKENS} tokens, replies of {bench.reply_tokens}; times in ms.",
+            "working set: adapters in turn, over the slots. gap: the longest pause inside a reply.",
+            f"{STOCK}: {bench.slots} slots of {slot_bytes / 1e6:.1f} MB each, PEFT directories.",
+            f"{SAME_SLOTS}: ours with as many slots. {SAME_BYTES}: ours with as many bytes for them.",
+        ],
+    )
+    figures = {
+        key: _Figures(*(statistics.median(column) for column in zip(*rounds, strict=True)))
+        for key, rounds in measured.items()
+    }
+    for (side, cell), found in figures.items():
+        result.rows.append(_row(side, cell, found))
+    for traffic in ("zipf", "uniform"):
+        result.aims += _aims(bench, figures, traffic)
+    return result
+
+
+def _row(side: str, cell: _Cell, found: _Figures) -> Row:
+    return {
+        "traffic": cell.traffic,
+        "working set": f"{cell.ratio:g} x",
+        "side": side,
+        "tokens/s": round(found.speed, 1),
+        "TTFT p50": round(found.first_p50 * 1000),
+        "p95": round(found.first_p95 * 1000),
+        "p99": round(found.first_p99 * 1000),
+        "max": round(found.first_max * 1000),
+        "gap": round(found.gap * 1000),
+    }
+
+
+def _aims(bench: CliffBench, figures: dict[tuple[str, _Cell], _Figures], traffic: str) -> list[Aim]:
+    hot, far = min(bench.ratios), max(ratio for ratio in bench.ratios if ratio <= 8)
+    stock, ours = (figures[side, _Cell(traffic, far)] for side in (STOCK, SAME_SLOTS))
+    all_hot = figures[SAME_SLOTS, _Cell(traffic, hot)]
+    where = f"{traffic}, {far:g} x, same slots"
+    speed, first = ours.speed / stock.speed, ours.first_p50 / stock.first_p50
+    aims = [
+        Aim(f"{where}: throughput", round(speed, 3), THROUGHPUT_MIN, "x vllm", at_most=False),
+        Aim(f"{where}: TTFT p50", round(first, 3), FIRST_TOKEN_MAX, "x vllm", at_most=True),
+        Aim(f"{where}: longest gap", round(ours.gap / all_hot.gap, 3), GAP_MAX, "x all hot", at_most=True),
+    ]
+    fitting = [ratio for ratio in bench.ratios if ratio <= 2]
+    slowest = min(figures[SAME_BYTES, _Cell(traffic, ratio)].speed for ratio in fitting)
+    fall = slowest / figures[SAME_BYTES, _Cell(traffic, hot)].speed
+    name = f"{traffic}, up to {max(fitting):g} x, same bytes: throughput"
+    return [*aims, Aim(name, round(fall, 3), FALL_MIN, "x all hot", at_most=False)]
+
+
+def _targets(base: BaseModelFiles) -> tuple[str, ...]:
+    return tuple(sorted({name.rsplit(".", 1)[-1] for name in read_base_modules(base.directory).linears}))
+
+
+def _slot_bytes(base: BaseModelFiles, rank: int) -> int:
+    """What one of vLLM's slots takes: A and B of each linear layer at the largest rank, in bfloat16."""
+    shapes = read_base_modules(base.directory).linears.values()
+    return 2 * rank * sum(shape.inputs + shape.outputs for shape in shapes)

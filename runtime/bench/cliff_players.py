@@ -1,0 +1,45 @@
+"""Who plays in ``populace bench cliff``, and what they are asked."""
+
+from collections.abc import AsyncGenerator
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+
+class Side(NamedTuple):
+    """How an engine is started. ``stock``: vLLM as it comes, with PEFT directories.
+
+    ``warm_bytes_max`` None leaves host memory without a bound that matters here.
+    """
+
+    name: str
+    stock: bool
+    slots: int
+    warm_bytes_max: int | None = None
+
+
+class Start(NamedTuple):
+    """What the sides have in common. ``adapters`` are PEFT directories."""
+
+    base: Path
+    fingerprint: str
+    adapters: tuple[Path, ...]
+    context_tokens: int
+    rank_max: int
+    threads: int
+
+
+class Ask(NamedTuple):
+    """One request: which adapter, and its prompt."""
+
+    adapter: int
+    prompt: tuple[int, ...]
+
+
+class Player(Protocol):
+    """An engine as the clients see it."""
+
+    def tokens(self, ask: Ask, reply_tokens: int) -> AsyncGenerator[int, None]:
+        """Yield how many tokens came, as they come."""
+        ...
+
+    async def close(self) -> None: ...
