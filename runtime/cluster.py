@@ -17,6 +17,7 @@ from populace.config import Settings, SettingsError, enter_quiet_environment
 from populace.credentials import Credentials
 from populace.memory_module import MemoryModuleFile, find_memory_module
 from populace.running import Running, remove_running, write_running
+from populace.storage import warm_files
 from populace.storage.directory_lock import DirectoryLock
 from populace.storage.store import Store
 
@@ -60,6 +61,8 @@ def run_cluster(
         # Heavy imports: only from here on, when the cheap checks have passed.
         from populace.ray_cluster import ensure_key, run_population, run_ray
 
+        # Last: replicas that Ray had to kill leave their adapters' images.
+        stack.callback(warm_files.sweep, warm_files.warm_root())
         report("Starting Ray")
         ray_address = stack.enter_context(run_ray(settings))
         directory = stack.enter_context(run_population(settings, store, base, engine, memory, report))

@@ -21,6 +21,7 @@ from populace.storage.errors import StoreInvalid
 
 USERS = "users"
 LOCK = ".lock"
+MEMORY_BYTES_MIN = 1024**3
 _INCOMING = ".incoming-"
 
 
@@ -79,7 +80,9 @@ class WarmFiles:
 
 
 def sweep(root: Path) -> None:
-    """Remove what users left that are no more, and the files that nobody uses."""
+    """Remove what users left that are no more, and the files that nobody uses. No such directory: nothing."""
+    if not (root / USERS).is_dir():
+        return
     for user in (root / USERS).iterdir():
         if _is_gone(user):
             shutil.rmtree(user, ignore_errors=True)
@@ -91,7 +94,10 @@ def sweep(root: Path) -> None:
 def warm_root() -> Path:
     """Where this user's processes on this machine share files: in memory, where there is such a place."""
     memory = Path("/dev/shm")  # noqa: S108 - a directory of this user's own in it
-    parent = memory if memory.is_dir() and os.access(memory, os.W_OK) else Path(tempfile.gettempdir())
+    is_usable = memory.is_dir() and os.access(memory, os.W_OK)
+    # A container has 64 MB of it unless told otherwise; what is mapped from a disk is in memory as well.
+    is_large = is_usable and shutil.disk_usage(memory).total >= MEMORY_BYTES_MIN
+    parent = memory if is_large else Path(tempfile.gettempdir())
     return parent / f"populace-{os.getuid()}"
 
 

@@ -9,7 +9,7 @@ are slots stay loaded. Whoever gives way is unloaded in the engine, in the same 
 import asyncio
 import itertools
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -52,7 +52,9 @@ class AdapterShelf:
         self._loads: OrderedDict[str, asyncio.Task[Loaded]] = OrderedDict()
         self._room = asyncio.Lock()
         """Who waits for room in host memory, one after the other."""
-        self._finished = asyncio.Event()
+        self.waiting = 0
+        self._changed = asyncio.Event()
+        """Something ended that may have held an image."""
 
     async def ready(self, adapter: AdapterRef) -> Loaded:
         """Load the adapter unless it is loaded already; its requests share the call.
@@ -60,11 +62,11 @@ class AdapterShelf:
         Raises:
             AdapterInvalid: it is not an adapter of this base, or vLLM refused it.
         """
-        idle = self._take_idle(adapter.digest)
         load = self._loads.get(adapter.digest)
         if load is None:
-            load = asyncio.create_task(self._load(adapter, idle))
-            load.add_done_callback(_retrieve)
+            surplus = len(self._loads) + 1 - self._gate.statistics().adapter_slots
+            load = asyncio.create_task(self._load(adapter, self._take_idle(surplus)))
+            load.add_done_callback(self._ended)
             self._loads[adapter.digest] = load
         self.touch(adapter.digest)
         # Not cancelled with its first asker: others may wait for it, and vLLM finishes it anyway.
@@ -79,7 +81,7 @@ class AdapterShelf:
         """Note that the adapter was used just now: vLLM does so in every step of its requests."""
         if digest in self._loads:
             self._loads.move_to_end(digest)
-        self._finished.set()
+        self._changed.set()
 
     def close(self) -> None:
         """End the loads under way; who waits for one gets ``EngineUnavailable``."""
@@ -87,9 +89,8 @@ class AdapterShelf:
             load.cancel()
         self._warm.close()
 
-    async def _load(self, adapter: AdapterRef, idle: "list[asyncio.Task[Loaded]]") -> Loaded:
-        for load in idle:
-            await self._unload(load)
+    async def _load(self, adapter: AdapterRef, idle: Sequence[Loaded]) -> Loaded:
+        await self._unload(idle)
         image = await self._image(adapter)
         # A new number each time: what was told to unload may be told to load again at once.
         number = next(self._numbers)
@@ -112,37 +113,46 @@ class AdapterShelf:
         if not self._room.locked():
             with suppress(EngineOverloaded):
                 return await self._warm.lease(adapter)
-        async with self._room:
-            while True:
-                with suppress(EngineOverloaded):
-                    return await self._warm.lease(adapter)
-                idle = self._take_idle(adapter.digest, all_of_them=True)
-                for load in idle:  # what is loaded and idle holds its image as well
-                    await self._unload(load)
-                if not idle:
-                    self._finished.clear()
-                    await self._finished.wait()
+        self.waiting += 1
+        try:
+            async with self._room:
+                return await self._image_in_turn(adapter)
+        finally:
+            self.waiting -= 1
 
-    async def _unload(self, load: "asyncio.Task[Loaded]") -> None:
-        await asyncio.wait([load])
-        if not load.cancelled() and load.exception() is None:
-            await self._unload_from_engine(load.result().number)
-            load.result().image.release()
+    async def _image_in_turn(self, adapter: AdapterRef) -> Lease:
+        while True:
+            with suppress(EngineOverloaded):
+                return await self._warm.lease(adapter)
+            idle = self._take_idle(len(self._loads))  # what is loaded and idle holds its image as well
+            if idle:
+                await self._unload(idle)
+            else:
+                self._changed.clear()
+                await self._changed.wait()
 
-    def _take_idle(self, wanted: str, *, all_of_them: bool = False) -> "list[asyncio.Task[Loaded]]":
-        """Take out the loads that give way to the wanted one: those used longest ago that nobody uses now."""
-        others = [digest for digest in self._loads if digest != wanted]
-        surplus = len(others) if all_of_them else len(others) + 1 - self._gate.statistics().adapter_slots
-        idle = [digest for digest in others if not self._gate.in_flight(digest)][: max(0, surplus)]
-        return [self._loads.pop(digest) for digest in idle]
+    async def _unload(self, idle: Sequence[Loaded]) -> None:
+        try:
+            for loaded in idle:
+                await self._unload_from_engine(loaded.number)
+        finally:
+            for loaded in idle:
+                loaded.image.release()
+
+    def _take_idle(self, count: int) -> list[Loaded]:
+        """Take out up to so many adapters that nobody uses now, first those used longest ago."""
+        idle = [
+            digest for digest, load in self._loads.items() if load.done() and not self._gate.in_flight(digest)
+        ]
+        taken = [self._loads.pop(digest) for digest in idle[: max(0, count)]]
+        return [load.result() for load in taken if not load.cancelled() and load.exception() is None]
+
+    def _ended(self, load: "asyncio.Task[Loaded]") -> None:
+        self._changed.set()
+        if not load.cancelled():
+            load.exception()  # looked at, lest asyncio complains if everyone who waited was cancelled
 
     def check_integrity(self) -> None:
         slots = self._gate.statistics().adapter_slots
         assert sum(self._gate.in_flight(digest) for digest in self._loads) <= slots
         self._warm.check_integrity()
-
-
-def _retrieve(load: "asyncio.Task[Loaded]") -> None:
-    """Look at the outcome, lest asyncio complains if everyone who waited was cancelled."""
-    if not load.cancelled():
-        load.exception()

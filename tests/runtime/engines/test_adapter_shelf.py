@@ -1,0 +1,186 @@
+"""As many adapters stay loaded as there are slots; who comes finds room when others end, and in turn."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable
+from pathlib import Path
+
+import pytest
+
+from populace.actors.engine import AdapterRef
+from populace.actors.errors import AdapterInvalid, EngineUnavailable
+from populace.engines.adapter_shelf import AdapterShelf
+from populace.engines.slots import AdmissionGate, AdmissionQueue
+from populace.engines.warm_tier import WarmTier
+from populace.policies.residency import Residency
+from populace.policies.segmented_lru import SegmentedLru
+from populace.storage.warm_files import WarmFiles
+
+SLOTS = 3
+BYTES = 100
+
+
+class Desk:
+    """A gate, a shelf over a real warm tier, and an engine that notes what it is told."""
+
+    def __init__(self, root: Path) -> None:
+        self.gate = AdmissionGate(AdmissionQueue(places=16, slots=SLOTS), waiting_max=16)
+        self.warm = WarmTier(
+            WarmFiles(root),
+            Residency(BYTES, SegmentedLru(BYTES)),
+            lambda one: bytes(int(one.path)),
+            suffix="test",
+        )
+        self.shelf = AdapterShelf(self._load, self._unload, self.gate, self.warm)
+        self.loaded: dict[int, str] = {}
+        self.refused: set[str] = set()
+
+    async def _load(self, digest: str, number: int, image: Path) -> None:
+        assert await asyncio.to_thread(image.exists), "an image left while it was being loaded"
+        if digest in self.refused:
+            raise AdapterInvalid("it is refused")
+        self.loaded[number] = digest
+
+    async def _unload(self, number: int) -> None:
+        del self.loaded[number]
+
+    async def use(self, adapter: AdapterRef, end: asyncio.Event | None = None) -> None:
+        """What an engine does for a request: enter, load, generate until told to end, leave."""
+        ticket = await self.gate.enter(adapter.digest)
+        try:
+            number = (await self.shelf.ready(adapter)).number
+            assert self.loaded[number] == adapter.digest
+            if end is not None:
+                await end.wait()
+                assert self.loaded[number] == adapter.digest, "an adapter in use was unloaded"
+        finally:
+            self.gate.leave(ticket)
+            self.shelf.touch(adapter.digest)
+
+
+def adapter(name: str, size: int = 20) -> AdapterRef:
+    return AdapterRef(name * 64, str(size))
+
+
+@pytest.fixture
+async def desk(tmp_path: Path) -> AsyncGenerator[Desk]:
+    made = Desk(tmp_path / "warm")
+    yield made
+    made.shelf.check_integrity()
+    made.shelf.close()
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(30):
+        while not condition():  # noqa: ASYNC110
+            await asyncio.sleep(0.001)
+
+
+async def hold(desk: Desk, *adapters: AdapterRef) -> tuple[list[asyncio.Task[None]], list[asyncio.Event]]:
+    """Begin to use the adapters, until their events are set; they are loaded when this returns."""
+    ends = [asyncio.Event() for _ in adapters]
+    held = [asyncio.create_task(desk.use(one, end)) for one, end in zip(adapters, ends, strict=True)]
+    await until(lambda: {one.digest for one in adapters} <= set(desk.loaded.values()))
+    return held, ends
+
+
+async def wait_in_line(desk: Desk, *adapters: AdapterRef) -> list[asyncio.Task[None]]:
+    """Begin to use adapters for which there is no room; they wait for it when this returns."""
+    waiting = [asyncio.create_task(desk.use(one)) for one in adapters]
+    await until(lambda: desk.shelf.waiting == len(adapters))
+    return waiting
+
+
+async def test_the_one_used_longest_ago_is_unloaded_in_the_engine(desk: Desk) -> None:
+    for name in "abca":
+        await desk.use(adapter(name))
+    await desk.use(adapter("d"))
+
+    assert sorted(name[0] for name in desk.loaded.values()) == ["a", "c", "d"]
+
+
+async def test_one_that_is_loaded_already_is_not_loaded_again(desk: Desk) -> None:
+    for name in "abab":
+        await desk.use(adapter(name))
+
+    assert list(desk.loaded) == [1, 2]
+
+
+async def test_numbers_are_new_each_time(desk: Desk) -> None:
+    for name in "abcdeabc":
+        await desk.use(adapter(name))
+
+    assert len(desk.loaded) == SLOTS
+    assert min(desk.loaded) > 5
+
+
+async def test_who_finds_no_room_waits_until_somebody_ends(desk: Desk) -> None:
+    held, ends = await hold(desk, adapter("a", 50), adapter("b", 50))
+    [waiting] = await wait_in_line(desk, adapter("c", 50))
+
+    ends[0].set()
+
+    await waiting
+    ends[1].set()
+    await asyncio.gather(*held)
+
+
+async def test_idle_adapters_give_their_room_without_anybody_ending(desk: Desk) -> None:
+    for name in "ab":
+        await desk.use(adapter(name, 50))
+
+    await desk.use(adapter("c", 90))
+
+    assert [name[0] for name in desk.loaded.values()] == ["c"]
+
+
+async def test_a_small_one_does_not_pass_a_large_one_that_waits(desk: Desk) -> None:
+    held, ends = await hold(desk, adapter("a", 45), adapter("b", 45))
+    done: list[str] = []
+    [large] = await wait_in_line(desk, adapter("c", 90))
+    small = asyncio.create_task(desk.use(adapter("d", 5)))
+    large.add_done_callback(lambda _: done.append("large"))
+    small.add_done_callback(lambda _: done.append("small"))
+
+    for end in ends:
+        end.set()
+    await asyncio.gather(*held, large, small)
+
+    assert done == ["large", "small"]
+
+
+async def test_who_gave_up_waiting_does_not_keep_others_from_the_room(desk: Desk) -> None:
+    held, [end] = await hold(desk, adapter("a", 90))
+    given_up = await wait_in_line(desk, adapter("b", 90), adapter("c", 90))
+    for one in given_up:
+        one.cancel()
+    end.set()
+    await asyncio.gather(*held)
+
+    async with asyncio.timeout(10):
+        await desk.use(adapter("d", 90))
+        await desk.use(adapter("a", 90))
+
+
+async def test_one_that_the_engine_refuses_holds_nothing_and_is_tried_again(desk: Desk) -> None:
+    desk.refused.add("a" * 64)
+    with pytest.raises(AdapterInvalid):
+        await desk.use(adapter("a", 90))
+
+    await desk.use(adapter("b", 90))
+    desk.refused.clear()
+    await desk.use(adapter("a", 90))
+
+    assert [name[0] for name in desk.loaded.values()] == ["a"]
+
+
+async def test_closing_ends_who_waits_by_name(tmp_path: Path) -> None:
+    desk = Desk(tmp_path / "warm")
+    held, [end] = await hold(desk, adapter("a", 90))
+    [waiting] = await wait_in_line(desk, adapter("b", 90))
+
+    desk.shelf.close()
+
+    with pytest.raises(EngineUnavailable):
+        await waiting
+    end.set()
+    await asyncio.gather(*held)
