@@ -26,6 +26,7 @@ def pack_peft_directory(directory: Path, base: BaseModules, *, rank_max: int) ->
     for module in adapter.modules:
         for side in SIDES:
             tensor = tensors[tensor_name(module, side)]
+            tensor = tensor if side == "A" else tensor.T
             rows, columns = tensor.shape
             alpha = float(adapter.config.alpha_of(module))
             factors.append(Factor(module, side, (rows, columns), NAMES[tensor.dtype], alpha))
@@ -69,13 +70,11 @@ def check_packed_adapter(packed: PackedAdapter, base: BaseModules, *, rank_max: 
         raise AdapterInvalid(f"its rank {packed.rank} is above this engine's limit of {rank_max}")
     ranks: dict[str, dict[str, int]] = {}
     for group in packed.groups:
-        if group.side not in SIDES:
-            raise AdapterInvalid("it is a serving image, which only a running engine uses")
         for factor, _ in group.factors():
             linear = base.linears.get(factor.module)
             if linear is None:
                 raise AdapterMismatch(f"it was made for another base: this one has no layer {factor.module}")
-            expected = (group.rank, linear.inputs) if group.side == "A" else (linear.outputs, group.rank)
+            expected = (group.rank, linear.inputs if group.side == "A" else linear.outputs)
             if factor.shape != expected:
                 raise AdapterMismatch(
                     f"it was made for another base: {factor.module} {group.side} should be {expected} "
@@ -88,18 +87,13 @@ def check_packed_adapter(packed: PackedAdapter, base: BaseModules, *, rank_max: 
 
 
 def unpack_to_peft_directory(packed: PackedAdapter, directory: Path) -> None:
-    """Write the adapter as PEFT would: the configuration and tensors that it was packed from.
-
-    Raises ``PackedAdapterInvalid`` for a serving image.
-    """
-    if any(group.side not in SIDES for group in packed.groups):
-        raise PackedAdapterInvalid("it is a serving image and not an adapter")
-    tensors = {
-        tensor_name(factor.module, factor.side): torch.frombuffer(
-            bytearray(data), dtype=TYPES[factor.dtype]
-        ).view(factor.shape)
-        for factor, data in packed.factors()
-    }
+    """Write the adapter as PEFT would: the configuration and tensors that it was packed from."""
+    tensors: dict[str, torch.Tensor] = {}
+    for factor, data in packed.factors():
+        matrix = torch.frombuffer(bytearray(data), dtype=TYPES[factor.dtype]).view(factor.shape)
+        tensors[tensor_name(factor.module, factor.side)] = (
+            matrix if factor.side == "A" else matrix.T.contiguous()
+        )
     directory.mkdir(parents=True, exist_ok=True)
     write_durably(directory / TENSOR_FILE, save(tensors, dict(packed.metadata) or None))
     write_durably(directory / CONFIG_FILE, packed.config)

@@ -1,7 +1,6 @@
-"""A serving image: an adapter as vLLM's worker reads it, made once, where nobody waits for a step.
+"""A serving image: a packed adapter in the base's type, as an engine reads it.
 
-It is a packed adapter whose matrices have the base's type and whose B are transposed. A worker maps it and
-needs no more than to know where each matrix begins.
+A worker maps it and needs no more than to know where each matrix begins.
 """
 
 import warnings
@@ -10,30 +9,30 @@ from typing import Any, cast
 import torch
 
 from populace.storage.packed.adapter import PackedAdapter, pack_adapter
-from populace.storage.packed.errors import PackedAdapterInvalid
 from populace.storage.packed.layout import DType, Factor, Group, Side
 
 TYPES: dict[DType, torch.dtype] = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 NAMES: dict[torch.dtype, DType] = {dtype: name for name, dtype in TYPES.items()}
 
 
-def serving_image(adapter: PackedAdapter, dtype: torch.dtype) -> bytearray:
-    """Make the image for a base of this type. Raises ``PackedAdapterInvalid`` for an image."""
+def serving_image(adapter: PackedAdapter, dtype: torch.dtype) -> bytearray | memoryview:
+    """Make the image for a base of this type; an adapter that has it is its own."""
+    if all(TYPES[group.dtype] is dtype for group in adapter.groups):
+        return adapter.data
     factors: list[Factor] = []
     matrices: dict[tuple[str, Side], memoryview] = {}
     for group in adapter.groups:
-        if group.side == "BT":
-            raise PackedAdapterInvalid("it is a serving image and not an adapter")
-        side: Side = "A" if group.side == "A" else "BT"
-        stack = group_tensor(adapter, group).to(dtype)
-        stack = stack if side == "A" else stack.transpose(-1, -2)
-        rows, columns = stack.shape[-2:]
-        stack = stack.reshape(-1, rows, columns)
+        stack = group_tensor(adapter, group).view(-1, *group.shape).to(dtype)
         for (factor, _), matrix in zip(group.factors(), stack, strict=True):
-            factors.append(Factor(factor.module, side, (rows, columns), NAMES[dtype], group.alpha))
-            matrices[factor.module, side] = matrix_bytes(matrix)
+            factors.append(factor._replace(dtype=NAMES[dtype]))
+            matrices[factor.module, factor.side] = matrix_bytes(matrix)
     return pack_adapter(
-        matrices, factors, base=adapter.base, config=adapter.config, rank_scaled=adapter.rank_scaled
+        matrices,
+        factors,
+        base=adapter.base,
+        config=adapter.config,
+        rank_scaled=adapter.rank_scaled,
+        metadata=adapter.metadata,
     )
 
 

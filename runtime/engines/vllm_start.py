@@ -79,7 +79,7 @@ def adapter_targets(modules: BaseModules) -> list[str]:
 def warm_tier(modules: BaseModules, rank_max: int, dtype: torch.dtype, bytes_max: int) -> WarmTier:
     """The adapters of this base in host memory, as an engine with this type reads them."""
 
-    def make(adapter: AdapterRef) -> bytearray:
+    def make(adapter: AdapterRef) -> bytearray | memoryview:
         return serving_image(read_adapter(Path(adapter.path), modules, rank_max=rank_max), dtype)
 
     # An image was checked against its base, so it is no other base's.

@@ -39,7 +39,7 @@ class WarmTier:
         self,
         files: WarmFiles,
         residency: Residency,
-        make: Callable[[AdapterRef], bytes | bytearray],
+        make: Callable[[AdapterRef], bytes | bytearray | memoryview],
         *,
         suffix: str,
         clock: Callable[[], float] = time.monotonic,

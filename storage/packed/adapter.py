@@ -113,6 +113,11 @@ class PackedAdapter:
         return len(self._data)
 
     @property
+    def data(self) -> memoryview:
+        """The whole file."""
+        return self._data
+
+    @property
     def rank(self) -> int:
         """The largest of any module."""
         return max(group.rank for group in self.groups)

@@ -14,9 +14,7 @@ from pydantic import Field
 
 from populace.storage.packed.errors import PackedAdapterInvalid
 
-Side = Literal["A", "B", "BT"]
-"""BT is B transposed, [rank, outputs]: along the outputs is how an engine reads it (a serving image)."""
-
+Side = Literal["A", "B"]
 DType = Literal["F32", "F16", "BF16"]
 
 ITEM_BYTES: dict[str, int] = {"F32": 4, "F16": 2, "BF16": 2}
@@ -29,7 +27,10 @@ _NUMBER = re.compile(r"(?<=\.)(?:0|[1-9]\d{0,8})(?=\.)")
 
 
 class Factor(NamedTuple):
-    """One matrix of the module of this dotted name in the base: A [rank, inputs], B [outputs, rank] or BT."""
+    """One matrix of the module of this dotted name in the base, a row for each rank.
+
+    A is [rank, inputs]. B lies transposed, [rank, outputs]: an engine adds along the outputs.
+    """
 
     module: str
     side: Side
@@ -73,7 +74,7 @@ class Group(NamedTuple):
 
     @property
     def rank(self) -> int:
-        return self.shape[1 if self.side == "B" else 0]
+        return self.shape[0]
 
     def factors(self) -> Iterator[tuple[Factor, int]]:
         """Every matrix with where it begins in the body, in the order in which they lie."""

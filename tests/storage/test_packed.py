@@ -41,7 +41,7 @@ class Made:
 
     def add(self, module: str, *, rank: int = 2, alpha: float = 4.0, dtype: DType = "BF16") -> None:
         for side in SIDES:
-            shape = (rank, 6) if side == "A" else (10, rank)
+            shape = (rank, 6 if side == "A" else 10)
             factor = Factor(module, side, shape, dtype, alpha)
             size = ITEM_BYTES[dtype]
             count = shape[0] * shape[1]

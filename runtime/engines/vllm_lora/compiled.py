@@ -3,7 +3,7 @@
 # numba's decorators are untyped.
 """The LoRA of a linear layer on a CPU, for the tokens of a step that are few: compiled by numba.
 
-``y[t] += scale · BT^T (A x[t])`` for each token t with its own adapter, whose matrices are read where they
+``y[t] += scale · B (A x[t])`` for each token t with its own adapter, whose matrices are read where they
 lie, in bfloat16. One call does a layer's slices (q, k, v) for all adapters in the batch; with torch's
 operations it takes seven for each adapter, and each of them costs more than what it computes.
 """
@@ -73,7 +73,7 @@ def add_products(
 
     ``x_TI`` and ``y_TO`` are bfloat16's bits, and may be wider than ``inputs`` and all ``widths``: the
     slices' columns of ``y_TO`` lie side by side from the first. ``addresses`` [slots, slices, 2] says where
-    A [rank, inputs] and BT [rank, width] of a slice begin, ``ranks`` and ``scales`` [slots, slices] belong
+    A [rank, inputs] and B [rank, width] of a slice begin, ``ranks`` and ``scales`` [slots, slices] belong
     to them; rank 0 is none.
     """
     x = np.empty(inputs, np.float32)
@@ -88,11 +88,11 @@ def add_products(
             width, rank = widths[number], ranks[slot, number]
             if rank:
                 a = numba.carray(_pointer(addresses[slot, number, 0]), (rank, inputs), np.uint16)
-                bt = numba.carray(_pointer(addresses[slot, number, 1]), (rank, width), np.uint16)
+                b = numba.carray(_pointer(addresses[slot, number, 1]), (rank, width), np.uint16)
                 for index in range(width):
                     bits[index] = np.uint32(y_TO[token, first + index]) << np.uint32(16)
                 for row in range(rank):
-                    _add_scaled(sums[:width], bt[row], scales[slot, number] * _dot(a[row], x))
+                    _add_scaled(sums[:width], b[row], scales[slot, number] * _dot(a[row], x))
                 for index in range(width):
                     y_TO[token, first + index] = _rounded(bits[index])
             first += width

@@ -55,7 +55,7 @@ def image_of(model: LoRAModel) -> PackedAdapter:
     factors: list[Factor] = []
     matrices: dict[tuple[str, Side], memoryview] = {}
     for module, weights in model.loras.items():
-        sides: tuple[tuple[Side, torch.Tensor], ...] = (("A", weights.lora_a), ("BT", weights.lora_b.T))
+        sides: tuple[tuple[Side, torch.Tensor], ...] = (("A", weights.lora_a), ("B", weights.lora_b.T))
         for side, matrix in sides:
             rows, columns = matrix.shape
             alpha = float(weights.scaling) * weights.rank  # vLLM folds the scale into B later
@@ -87,8 +87,8 @@ def layer_weights(image: PackedAdapter, renamed: Callable[[str], str]) -> dict[s
             scales[factor.module] = image.scaling_of(group)
     loras: dict[str, LoRALayerWeights] = {}
     for module, sides in matrices.items():
-        a, bt = sides["A"], sides["BT"]
+        a, b = sides["A"], sides["B"]
         name = renamed(module)
         # The scale is in B already: alpha of the rank is a scale of 1.
-        loras[name] = LoRALayerWeights(name, a.shape[0], a.shape[0], a, bt.T * scales[module])
+        loras[name] = LoRALayerWeights(name, a.shape[0], a.shape[0], a, b.T * scales[module])
     return loras

@@ -86,7 +86,7 @@ class AdapterTable:
             places = self._places(group.pattern, group.numbers)
             side = 0 if group.side == "A" else 1
             long = (self._inputs, self._widths)[side][places]
-            if group.side == "B" or group.dtype != self._dtype or (long != group.shape[1]).any():
+            if group.dtype != self._dtype or (long != group.shape[1]).any():
                 raise ValueError(f"{group.pattern} {group.side} is not of this model: {group.shape}")
             begin = np.frombuffer(image.group_bytes(group), dtype=np.uint8).ctypes.data
             offsets = np.arange(len(places), dtype=np.uint64) * np.uint64(group.factor_bytes)
@@ -127,15 +127,15 @@ class AdapterTable:
         rows: torch.Tensor | None = None
         for place, width in enumerate(self._layers[layer].widths, start=first):
             if place in matrices:
-                a, bt = matrices[place]
+                a, b = matrices[place]
                 if rows is None:
                     rows = x[:, : self._layers[layer].inputs].index_select(0, tokens).float()
-                found = (rows @ a.float().T).mul_(float(self._scales[slot, place])) @ bt.float()
+                found = (rows @ a.float().T).mul_(float(self._scales[slot, place])) @ b.float()
                 y[:, column : column + width].index_add_(0, tokens, found.to(y.dtype))
             column += width
 
     def _matrices_of(self, slot: int) -> dict[int, tuple[torch.Tensor, torch.Tensor]]:
-        """A and BT of each slice that the slot's adapter has. Made when a long prompt needs them first."""
+        """A and B of each slice that the slot's adapter has. Made when a long prompt needs them first."""
         matrices = self._matrices[slot]
         if matrices is None:
             sides: tuple[dict[int, torch.Tensor], dict[int, torch.Tensor]] = ({}, {})

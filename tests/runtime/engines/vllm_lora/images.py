@@ -33,7 +33,7 @@ def image_of(modules: Mapping[str, Matrices], dtype: torch.dtype) -> PackedAdapt
     sides: tuple[Side, Side] = ("A", "B")
     for name, matrices in modules.items():
         alpha = matrices.scale * matrices.a.shape[0]
-        for side, matrix in zip(sides, matrices[:2], strict=True):
+        for side, matrix in zip(sides, (matrices.a, matrices.b.T), strict=True):
             rows, columns = matrix.shape
             factors.append(Factor(name, side, (rows, columns), NAMES[matrix.dtype], alpha))
             data[name, side] = matrix.contiguous().view(torch.uint8).numpy().tobytes()
