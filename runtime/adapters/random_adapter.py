@@ -26,6 +26,7 @@ def write_random_adapter(
     targets: Sequence[str] = ATTENTION,
     scale: float = 0.1,
     fingerprint: str | None = None,
+    dtype: torch.dtype = torch.float32,
 ) -> Path:
     """Write a valid PEFT directory whose weights follow from ``seed`` alone, and return it.
 
@@ -39,7 +40,8 @@ def write_random_adapter(
     }
     directory.mkdir(parents=True, exist_ok=True)
     metadata = {"format": "pt"} | ({} if fingerprint is None else {FINGERPRINT_KEY: fingerprint})
-    save_file(_random_tensors(linears, seed, rank, scale), directory / TENSOR_FILE, metadata)
+    tensors = {name: one.to(dtype) for name, one in _random_tensors(linears, seed, rank, scale).items()}
+    save_file(tensors, directory / TENSOR_FILE, metadata)
     config = {
         "peft_type": "LORA",
         "task_type": "CAUSAL_LM",

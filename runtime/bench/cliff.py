@@ -10,21 +10,17 @@ import random
 import statistics
 import tempfile
 from collections import defaultdict
-from collections.abc import Callable, Generator
-from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
-from multiprocessing import get_context
 from pathlib import Path
 from typing import NamedTuple
 
 from populace.adapters.base_modules import read_base_modules
 from populace.adapters.random_adapter import write_random_adapter
 from populace.base import BaseModelFiles, prepare_base
-from populace.bench import cliff_side
-from populace.bench.cliff_players import Ask, Side, Start
-from populace.bench.cliff_side import Round
+from populace.bench.engine_process import Round, running_engine
+from populace.bench.engine_sides import Ask, Side, Start
 from populace.bench.report import Aim, BenchReport, Row, percentile
 from populace.config import Settings
 
@@ -112,26 +108,16 @@ def _measure(
     for side in sides:
         report(f"Starting {side.name}", 0.0)
         # One at a time: an engine that rests beside another still takes its caches and its timers.
-        with _engine(side, common) as pool:
+        with running_engine(side, common) as engine:
             steps = len(cells) * (bench.rounds + 1)
             for step in range(steps):
                 number, cell = step // len(cells), cells[step % len(cells)]
                 report(f"{side.name}: {cell.traffic}, {cell.ratio:g} x", step / steps)
                 clients = _traffic(bench, cell, number)
-                played = pool.submit(cliff_side.play, clients, bench.reply_tokens).result()
+                played = engine.play(clients, bench.reply_tokens)
                 if number:  # the first round warms up
                     measured[side.name, cell].append(_figures(played))
     return measured
-
-
-@contextmanager
-def _engine(side: Side, common: Start) -> Generator[ProcessPoolExecutor]:
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-        pool.submit(cliff_side.start, side, common).result()
-        try:
-            yield pool
-        finally:
-            pool.submit(cliff_side.stop).result()
 
 
 def _traffic(bench: CliffBench, cell: _Cell, number: int) -> list[list[Ask]]:

@@ -8,13 +8,16 @@ from contextlib import aclosing
 from pathlib import Path
 from typing import Any, Self
 
+import torch
 from vllm.engine.arg_utils import AsyncEngineArgs
 from vllm.inputs.engine import tokens_input
+from vllm.lora.lora_model import LoRAModel
+from vllm.lora.peft_helper import PEFTHelper
 from vllm.lora.request import LoRARequest
 from vllm.sampling_params import RequestOutputKind, SamplingParams
 from vllm.v1.engine.async_llm import AsyncLLM
 
-from populace.bench.cliff_players import Ask, Side, Start
+from populace.bench.engine_sides import Ask, Side, Start
 from populace.engines.vllm_environment import PLUGIN_VARIABLE, applied, vllm_environment
 
 
@@ -64,5 +67,16 @@ class StockVllm:
             async for output in outputs:
                 yield len(output.outputs[0].token_ids)
 
+    async def load(self, adapter: int) -> None:
+        """Load the adapter and give it a slot."""
+        name = f"adapter-{adapter}"
+        await self._llm.add_lora(LoRARequest(name, adapter + 1, str(self._adapters[adapter])))
+
     async def close(self) -> None:
         await asyncio.to_thread(self._llm.shutdown)
+
+
+def build(tensors: dict[str, torch.Tensor], rank: int, targets: list[str]) -> LoRAModel:
+    """Make the objects that vLLM keeps of an adapter, from its tensors."""
+    helper = PEFTHelper(r=rank, lora_alpha=rank, target_modules=targets)
+    return LoRAModel.from_lora_tensors(1, tensors, helper, device="cpu", dtype=torch.bfloat16)

@@ -152,6 +152,33 @@ def cliff(
 
 
 @app.command()
+def packed(
+    layers: Annotated[int, typer.Option(min=1, help="Layers of the made-up model.")] = 48,
+    experts: Annotated[int, typer.Option(min=1, help="Experts of each of its layers.")] = 128,
+    rounds: Annotated[int, typer.Option(min=1, help="Measured rounds; medians are reported.")] = 7,
+    loads: Annotated[str, typer.Option(help="Adapters that are loaded at once.")] = "4,8,16",
+    as_json: AsJson = False,
+) -> None:
+    """A packed adapter against one tensor for each matrix: objects, bytes, reading, building, loading.
+
+    Example: `populace bench packed --layers 4 --experts 8`. All of it takes about three minutes on two cores.
+    """
+    with named_errors():
+        counts = _numbers(loads, "--loads")
+        if max(counts) > 16:
+            raise typer.BadParameter(f"--loads takes numbers of up to 16: {loads!r}")
+        from populace.config import enter_quiet_environment
+
+        enter_quiet_environment()
+        from populace.bench.packed import PackedBench, bench_packed
+
+        bench = PackedBench(layers, experts, rounds, counts)
+        with _reporting() as report, contextlib.redirect_stdout(sys.stderr):
+            result = bench_packed(bench, Settings.from_environment(), report)
+        _show(result, as_json=as_json)
+
+
+@app.command()
 def residency_policy(
     models: Annotated[int, typer.Option(min=100, help="Personal models of the made-up traffic.")] = 10_000,
     accesses: Annotated[int, typer.Option(min=100, help="Accesses of each made-up trace.")] = 100_000,

@@ -1,4 +1,4 @@
-"""Who plays in ``populace bench cliff``, and what they are asked."""
+"""The engines that a bench compares, and what they are asked."""
 
 from collections.abc import AsyncGenerator
 from pathlib import Path
@@ -18,7 +18,7 @@ class Side(NamedTuple):
 
 
 class Start(NamedTuple):
-    """What the sides have in common. ``adapters`` are PEFT directories."""
+    """What an engine is started with. ``adapters`` are PEFT directories, or packed files if it is ours."""
 
     base: Path
     fingerprint: str
@@ -40,6 +40,10 @@ class Player(Protocol):
 
     def tokens(self, ask: Ask, reply_tokens: int) -> AsyncGenerator[int, None]:
         """Yield how many tokens came, as they come."""
+        ...
+
+    async def load(self, adapter: int) -> None:
+        """Make the adapter ready for a request."""
         ...
 
     async def close(self) -> None: ...

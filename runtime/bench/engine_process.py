@@ -1,14 +1,21 @@
-"""One side of ``populace bench cliff``, in a process of its own: an engine, and clients that keep it busy."""
+"""One side of a bench in a process of its own: an engine, and clients that keep it busy."""
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator
-from contextlib import aclosing
-from typing import Any, NamedTuple
+from collections.abc import AsyncGenerator, Generator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import aclosing, contextmanager
+from multiprocessing import get_context
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from populace.actors.engine import AdapterRef, GenerateRequest, OwnedEngine, Sampling
-from populace.bench.cliff_players import Ask, Player, Side, Start
+from populace.actors.engine import AdapterRef, GenerateRequest, Sampling
+from populace.bench.engine_sides import Ask, Player, Side, Start
+from populace.storage.packed.adapter import PackedAdapter
 from populace.storage.revisions import adapter_digest
+
+if TYPE_CHECKING:
+    from populace.engines.vllm_engine import VllmEngine
 
 
 class Served(NamedTuple):
@@ -24,6 +31,32 @@ class Round(NamedTuple):
     seconds: float
 
 
+class RunningEngine:
+    """An engine in its process, as the bench sees it."""
+
+    def __init__(self, pool: ProcessPoolExecutor) -> None:
+        self._pool = pool
+
+    def play(self, clients: list[list[Ask]], reply_tokens: int) -> Round:
+        """Let each client ask one request after the other, all clients side by side."""
+        return self._pool.submit(play, clients, reply_tokens).result()
+
+    def load(self, adapters: Sequence[int]) -> float:
+        """Load the adapters, all asked for at once; answers the seconds until the last is ready."""
+        return self._pool.submit(load, adapters).result()
+
+
+@contextmanager
+def running_engine(side: Side, common: Start) -> Generator[RunningEngine]:
+    """Start the engine in a process of its own, and stop it after the block."""
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        pool.submit(start, side, common).result()
+        try:
+            yield RunningEngine(pool)
+        finally:
+            pool.submit(stop).result()
+
+
 class _Process(NamedTuple):
     """What a side's process keeps between rounds."""
 
@@ -35,16 +68,24 @@ _process: list[_Process] = []
 
 
 def start(side: Side, common: Start) -> None:
-    """Start the engine of this process."""
+    """In the engine's process: start it."""
     loop = asyncio.new_event_loop()
     engine = loop.run_until_complete(_start(side, common))
     _process.append(_Process(loop, engine))
 
 
 def play(clients: list[list[Ask]], reply_tokens: int) -> Round:
-    """Let each client ask one request after the other, all clients side by side."""
+    """In the engine's process: see ``RunningEngine``."""
     [(loop, engine)] = _process
     return loop.run_until_complete(_play(engine, clients, reply_tokens))
+
+
+def load(adapters: Sequence[int]) -> float:
+    """In the engine's process: see ``RunningEngine``."""
+    [(loop, engine)] = _process
+    began = time.perf_counter()
+    loop.run_until_complete(_load(engine, adapters))
+    return time.perf_counter() - began
 
 
 def stop() -> None:
@@ -58,6 +99,10 @@ async def _start(side: Side, common: Start) -> Player:
 
         return await StockVllm.start(side, common)
     return await _Ours.start(side, common)
+
+
+async def _load(engine: Player, adapters: Sequence[int]) -> None:
+    await asyncio.gather(*(engine.load(number) for number in adapters))
 
 
 async def _play(engine: Player, clients: list[list[Ask]], reply_tokens: int) -> Round:
@@ -82,7 +127,7 @@ async def _client(engine: Player, asks: list[Ask], reply_tokens: int) -> list[Se
 class _Ours:
     """The engine of Populace."""
 
-    def __init__(self, engine: OwnedEngine, adapters: list[AdapterRef]) -> None:
+    def __init__(self, engine: "VllmEngine", adapters: list[AdapterRef]) -> None:
         self._engine = engine
         self._adapters = adapters
         self._count = 0
@@ -103,7 +148,7 @@ class _Ours:
             threads=common.threads,
             **options,
         )
-        adapters = [AdapterRef(adapter_digest(path)[0], str(path)) for path in common.adapters]
+        adapters = [AdapterRef(_digest(path), str(path)) for path in common.adapters]
         return cls(engine, adapters)
 
     async def tokens(self, ask: Ask, reply_tokens: int) -> AsyncGenerator[int, None]:
@@ -115,5 +160,13 @@ class _Ours:
             async for delta in deltas:
                 yield len(delta.token_ids)
 
+    async def load(self, adapter: int) -> None:
+        """Make the adapter ready, as a request does before it asks vLLM anything."""
+        await self._engine._ready(self._adapters[adapter])
+
     async def close(self) -> None:
         await self._engine.close()
+
+
+def _digest(path: Path) -> str:
+    return adapter_digest(path)[0] if path.is_dir() else PackedAdapter.open(path).digest

@@ -1,0 +1,260 @@
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+# safetensors' functions are partly untyped.
+"""``populace bench packed``: a tensor for each matrix, as PEFT saves them, against a packed adapter.
+
+Two adapters in bfloat16: rank 8 on all linear layers of the default base, and rank 1 on a made-up model of 48
+layers with 128 experts each, of the shapes of Qwen3-30B-A3B, which nothing here serves: its 37,248 tensors
+are those that MinT's packed loader was measured on. Files are in the page cache on both sides.
+"""
+
+import math
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+
+from populace.adapters.base_modules import BaseModules, LinearShape, read_base_modules
+from populace.adapters.packing import pack_peft_directory
+from populace.adapters.peft_directory import TENSOR_FILE, tensor_name
+from populace.adapters.random_adapter import write_random_adapter
+from populace.adapters.serving_image import group_tensor, matrix_bytes
+from populace.base import BaseModelFiles, prepare_base
+from populace.bench.engine_process import running_engine
+from populace.bench.engine_sides import Side, Start
+from populace.bench.report import Aim, BenchReport
+from populace.config import Settings
+from populace.storage.packed.adapter import PackedAdapter, pack_adapter
+from populace.storage.packed.layout import Factor
+from populace.storage.packed.layout import Side as MatrixSide
+
+RANK = 8
+SLOTS = 16
+HIDDEN = 2048
+EXPERT_HIDDEN = 768
+QUERY, KEY_VALUE = 4096, 512
+
+MINT = {"objects": 55.4, "read": 54.8, "build": 29.5}
+MINT_LOAD = 8.5
+"""What MinT reports of its packed loader (arXiv 2605.13779, table 8)."""
+
+Report = Callable[[str, float], None]
+
+
+@dataclass(frozen=True, slots=True)
+class PackedBench:
+    """What to measure: the made-up model's size, and how many adapters are loaded at once."""
+
+    layers: int = 48
+    experts: int = 128
+    rounds: int = 7
+    loads: tuple[int, ...] = (4, 8, 16)
+    load_rounds: int = 3
+
+
+class _Adapter(NamedTuple):
+    """One adapter in both forms, and the linear layers of its base."""
+
+    name: str
+    tensors: Path
+    packed: Path
+    rank: int
+    linears: Mapping[str, LinearShape]
+
+
+def bench_packed(bench: PackedBench, settings: Settings, report: Report) -> BenchReport:
+    """Write both adapters, read and build them, and load many into an engine. Needs vLLM."""
+    base = prepare_base(settings.base, settings.cache, allow_hub=False)
+    modules = read_base_modules(base.directory, base.fingerprint)
+    result = BenchReport(
+        "packed",
+        notes=[
+            f"Medians of {bench.rounds} rounds, of {bench.load_rounds} for loads; files in the page cache.",
+            "read: every tensor, or every group, is there to be used. checked: packed with its SHA-256.",
+            "build: vLLM's objects of an adapter, or a slot of an engine without a GPU.",
+            "load: into vLLM, all at once; cool: from the file, checked; warm: from its image in memory.",
+        ],
+    )
+    with tempfile.TemporaryDirectory(prefix="populace-") as folder:
+        work = Path(folder)
+        report("Writing the adapters", 0.0)
+        adapters = (_of_base(work, base, modules), _of_experts(work, bench))
+        for number, adapter in enumerate(adapters):
+            report(adapter.name, (number + 1) / 4)
+            _measure_files(bench, adapter, result)
+        report("Loading into vLLM", 3 / 4)
+        _measure_loads(bench, settings, base, modules, work, result)
+    return result
+
+
+def _of_base(work: Path, base: BaseModelFiles, modules: BaseModules) -> _Adapter:
+    directory = _random(work / "base", base, modules, seed=0)
+    packed = work / "base.adapter"
+    packed.write_bytes(pack_peft_directory(directory, modules, rank_max=RANK))
+    return _Adapter(f"default base, rank {RANK}", directory / TENSOR_FILE, packed, RANK, modules.linears)
+
+
+def _of_experts(work: Path, bench: PackedBench) -> _Adapter:
+    generator = torch.Generator().manual_seed(0)
+    linears = _expert_linears(bench)
+    tensors: dict[str, torch.Tensor] = {}
+    factors: list[Factor] = []
+    matrices: dict[tuple[str, MatrixSide], memoryview] = {}
+    for module, shape in linears.items():
+        sides: tuple[tuple[MatrixSide, int], ...] = (("A", shape.inputs), ("B", shape.outputs))
+        for side, length in sides:
+            row = torch.randn(1, length, generator=generator).to(torch.bfloat16)
+            tensors[tensor_name(module, side)] = row if side == "A" else row.T.contiguous()
+            factors.append(Factor(module, side, (1, length), "BF16", 1.0))
+            matrices[module, side] = matrix_bytes(row)
+    file, packed = work / "experts.safetensors", work / "experts.adapter"
+    save_file(tensors, file)
+    packed.write_bytes(pack_adapter(matrices, factors, base=None, config=b"{}"))
+    return _Adapter(f"{bench.layers} layers, {bench.experts} experts, rank 1", file, packed, 1, linears)
+
+
+def _expert_linears(bench: PackedBench) -> dict[str, LinearShape]:
+    attention = {
+        "q": LinearShape(QUERY, HIDDEN),
+        "k": LinearShape(KEY_VALUE, HIDDEN),
+        "v": LinearShape(KEY_VALUE, HIDDEN),
+        "o": LinearShape(HIDDEN, QUERY),
+    }
+    wide, narrow = LinearShape(EXPERT_HIDDEN, HIDDEN), LinearShape(HIDDEN, EXPERT_HIDDEN)
+    linears: dict[str, LinearShape] = {}
+    for layer in range(bench.layers):
+        for name, shape in attention.items():
+            linears[f"model.layers.{layer}.self_attn.{name}_proj"] = shape
+        for expert in range(bench.experts):
+            for name, shape in (("gate", wide), ("up", wide), ("down", narrow)):
+                linears[f"model.layers.{layer}.mlp.experts.{expert}.{name}_proj"] = shape
+    return linears
+
+
+def _measure_files(bench: PackedBench, adapter: _Adapter, result: BenchReport) -> None:
+    from populace.bench.vllm_stock import build
+    from populace.engines.vllm_lora.table import AdapterTable, LinearLayer
+
+    layers = [LinearLayer((name,), one.inputs, (one.outputs,)) for name, one in adapter.linears.items()]
+    table = AdapterTable(layers, 1, torch.bfloat16)
+    opened, tensors = PackedAdapter.open(adapter.packed), load_file(adapter.tensors)
+    targets = sorted({name.rsplit(".", 1)[-1] for name in adapter.linears})
+    sides: dict[str, tuple[Callable[[], object], Callable[[], object]]] = {
+        "read": (lambda: _read_tensors(adapter.tensors), lambda: _read_groups(adapter.packed)),
+        "read and checked": (
+            lambda: all(bool(one.isfinite().all()) for one in _read_tensors(adapter.tensors).values()),
+            lambda: PackedAdapter.open(adapter.packed).verify(),
+        ),
+        "build": (lambda: build(tensors, adapter.rank, targets), lambda: table.bind(0, opened)),
+    }
+    objects = (len(tensors), len(opened.groups))
+    sizes = (adapter.tensors.stat().st_size, opened.bytes)
+    _add(result, adapter.name, "objects", *map(float, objects), unit="")
+    _add(result, adapter.name, "file", *(size / 1e6 for size in sizes), unit="MB")
+    for what, (theirs, ours) in sides.items():
+        per_tensor, packed = _times(theirs, ours, bench.rounds)
+        _add(result, adapter.name, what, per_tensor * 1000, packed * 1000, unit="ms")
+
+
+def _read_tensors(file: Path) -> dict[str, torch.Tensor]:
+    """As vLLM reads a PEFT directory."""
+    with safe_open(str(file), framework="pt") as tensors:
+        return {name: tensors.get_tensor(name) for name in tensors.keys()}  # noqa: SIM118 - not iterable
+
+
+def _read_groups(file: Path) -> list[torch.Tensor]:
+    packed = PackedAdapter.open(file)
+    return [group_tensor(packed, group) for group in packed.groups]
+
+
+def _times(theirs: Callable[[], object], ours: Callable[[], object], rounds: int) -> tuple[float, float]:
+    """Medians in seconds; the sides take turns, after a round that warms up."""
+    taken: tuple[list[float], list[float]] = ([], [])
+    for round_number in range(rounds + 1):
+        for side, times in zip((theirs, ours), taken, strict=True):
+            began = time.perf_counter()
+            side()
+            if round_number:
+                times.append(time.perf_counter() - began)
+    return statistics.median(taken[0]), statistics.median(taken[1])
+
+
+def _measure_loads(
+    bench: PackedBench,
+    settings: Settings,
+    base: BaseModelFiles,
+    modules: BaseModules,
+    work: Path,
+    result: BenchReport,
+) -> None:
+    # A round for each, one that warms up, and as many to push the measured ones out of the slots.
+    count = sum(bench.loads) * (bench.load_rounds + 1) + SLOTS
+    directories = [_random(work / f"load-{n}", base, modules, seed=n) for n in range(count)]
+    packed: list[Path] = []
+    for directory in directories:
+        packed.append(directory.with_suffix(".adapter"))
+        packed[-1].write_bytes(pack_peft_directory(directory, modules, rank_max=RANK))
+    times: dict[tuple[str, int], float] = {}
+    for side, adapters in (
+        (Side("vllm", stock=True, slots=SLOTS), directories),
+        (Side("populace", stock=False, slots=SLOTS), packed),
+    ):
+        common = Start(
+            base.directory, base.fingerprint, tuple(adapters), settings.context_tokens, RANK, settings.threads
+        )
+        with running_engine(side, common) as engine:
+            fresh = iter(range(count))
+            asked: dict[int, list[list[int]]] = {load: [] for load in bench.loads}
+            cool: dict[int, list[float]] = {load: [] for load in bench.loads}
+            for round_number in range(bench.load_rounds + 1):
+                for load in bench.loads:
+                    numbers = [next(fresh) for _ in range(load)]
+                    seconds = engine.load(numbers)
+                    if round_number:
+                        cool[load].append(seconds)
+                        asked[load].append(numbers)
+            for load in bench.loads:
+                times[side.name, load] = statistics.median(cool[load])
+            if not side.stock:
+                engine.load(list(fresh))
+                for load in bench.loads:
+                    again = [engine.load(numbers) for numbers in asked[load]]
+                    times["warm", load] = statistics.median(again)
+    for load in bench.loads:
+        theirs = times["vllm", load] * 1000
+        for form, side in (("cool", "populace"), ("warm", "warm")):
+            what = f"load {load}, {form}"
+            _add(result, f"default base, rank {RANK}", what, theirs, times[side, load] * 1000, unit="ms")
+
+
+def _add(
+    result: BenchReport, adapter: str, what: str, per_tensor: float, packed: float, *, unit: str
+) -> None:
+    ratio = per_tensor / packed if packed else math.inf
+    result.rows.append(
+        {
+            "adapter": adapter,
+            "what": f"{what}, {unit}" if unit else what,
+            "per tensor": round(per_tensor, 3),
+            "packed": round(packed, 3),
+            "ratio": round(ratio, 2),
+        }
+    )
+    aim = MINT_LOAD if what.startswith("load") else MINT.get(what)
+    if aim is not None:
+        result.aims.append(
+            Aim(f"{adapter}: {what}", round(ratio, 2), aim, "x fewer or faster", at_most=False)
+        )
+
+
+def _random(directory: Path, base: BaseModelFiles, modules: BaseModules, *, seed: int) -> Path:
+    targets = tuple(sorted({name.rsplit(".", 1)[-1] for name in modules.linears}))
+    return write_random_adapter(
+        directory, base.directory, seed=seed, rank=RANK, targets=targets, dtype=torch.bfloat16
+    )
