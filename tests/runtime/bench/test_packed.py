@@ -1,3 +1,5 @@
+# pyright: reportUnknownVariableType=false
+# safetensors' functions are partly untyped.
 """Both forms of the made-up adapter hold the same numbers, and each row compares the two."""
 
 from pathlib import Path
