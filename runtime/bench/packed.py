@@ -14,31 +14,25 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-import torch
 from safetensors import safe_open
-from safetensors.torch import load_file, save_file
 
 from populace.adapters.base_modules import BaseModules, LinearShape, read_base_modules
+from populace.adapters.expert_adapter import expert_linears, write_expert_adapter
 from populace.adapters.packing import pack_peft_directory
-from populace.adapters.peft_directory import TENSOR_FILE, tensor_name
+from populace.adapters.peft_directory import TENSOR_FILE
 from populace.adapters.random_adapter import write_random_adapter
-from populace.adapters.serving_image import group_tensor, matrix_bytes
+from populace.adapters.serving_image import TYPES, group_tensor
 from populace.base import BaseModelFiles, prepare_base
 from populace.bench.engine_process import running_engine
 from populace.bench.engine_sides import Side, Start
 from populace.bench.report import Aim, BenchReport
 from populace.config import Settings
-from populace.storage.packed.adapter import PackedAdapter, pack_adapter
-from populace.storage.packed.layout import Factor
-from populace.storage.packed.layout import Side as MatrixSide
+from populace.storage.packed.adapter import PackedAdapter
 
 RANK = 8
 SLOTS = 16
-HIDDEN = 2048
-EXPERT_HIDDEN = 768
-QUERY, KEY_VALUE = 4096, 512
 
 MINT = {"objects": 55.4, "read": 54.8, "build": 29.5}
 MINT_LOAD = 8.5
@@ -101,40 +95,10 @@ def _of_base(work: Path, base: BaseModelFiles, modules: BaseModules) -> _Adapter
 
 
 def _of_experts(work: Path, bench: PackedBench) -> _Adapter:
-    generator = torch.Generator().manual_seed(0)
-    linears = _expert_linears(bench)
-    tensors: dict[str, torch.Tensor] = {}
-    factors: list[Factor] = []
-    matrices: dict[tuple[str, MatrixSide], memoryview] = {}
-    for module, shape in linears.items():
-        sides: tuple[tuple[MatrixSide, int], ...] = (("A", shape.inputs), ("B", shape.outputs))
-        for side, length in sides:
-            row = torch.randn(1, length, generator=generator).to(torch.bfloat16)
-            tensors[tensor_name(module, side)] = row if side == "A" else row.T.contiguous()
-            factors.append(Factor(module, side, (1, length), "BF16", 1.0))
-            matrices[module, side] = matrix_bytes(row)
     file, packed = work / "experts.safetensors", work / "experts.adapter"
-    save_file(tensors, file)
-    packed.write_bytes(pack_adapter(matrices, factors, base=None, config=b"{}"))
+    linears = expert_linears(bench.layers, bench.experts)
+    write_expert_adapter(file, packed, linears)
     return _Adapter(f"{bench.layers} layers, {bench.experts} experts, rank 1", file, packed, 1, linears)
-
-
-def _expert_linears(bench: PackedBench) -> dict[str, LinearShape]:
-    attention = {
-        "q": LinearShape(QUERY, HIDDEN),
-        "k": LinearShape(KEY_VALUE, HIDDEN),
-        "v": LinearShape(KEY_VALUE, HIDDEN),
-        "o": LinearShape(HIDDEN, QUERY),
-    }
-    wide, narrow = LinearShape(EXPERT_HIDDEN, HIDDEN), LinearShape(HIDDEN, EXPERT_HIDDEN)
-    linears: dict[str, LinearShape] = {}
-    for layer in range(bench.layers):
-        for name, shape in attention.items():
-            linears[f"model.layers.{layer}.self_attn.{name}_proj"] = shape
-        for expert in range(bench.experts):
-            for name, shape in (("gate", wide), ("up", wide), ("down", narrow)):
-                linears[f"model.layers.{layer}.mlp.experts.{expert}.{name}_proj"] = shape
-    return linears
 
 
 def _measure_files(bench: PackedBench, adapter: _Adapter, result: BenchReport) -> None:
@@ -142,8 +106,8 @@ def _measure_files(bench: PackedBench, adapter: _Adapter, result: BenchReport) -
     from populace.engines.vllm_lora.table import AdapterTable, LinearLayer
 
     layers = [LinearLayer((name,), one.inputs, (one.outputs,)) for name, one in adapter.linears.items()]
-    table = AdapterTable(layers, 1, torch.bfloat16)
-    opened, tensors = PackedAdapter.open(adapter.packed), load_file(adapter.tensors)
+    table = AdapterTable(layers, 1, TYPES["BF16"])
+    opened, tensors = PackedAdapter.open(adapter.packed), _read_tensors(adapter.tensors)
     targets = sorted({name.rsplit(".", 1)[-1] for name in adapter.linears})
     sides: dict[str, tuple[Callable[[], object], Callable[[], object]]] = {
         "read": (lambda: _read_tensors(adapter.tensors), lambda: _read_groups(adapter.packed)),
@@ -162,13 +126,13 @@ def _measure_files(bench: PackedBench, adapter: _Adapter, result: BenchReport) -
         _add(result, adapter.name, what, per_tensor * 1000, packed * 1000, unit="ms")
 
 
-def _read_tensors(file: Path) -> dict[str, torch.Tensor]:
+def _read_tensors(file: Path) -> dict[str, Any]:
     """As vLLM reads a PEFT directory."""
     with safe_open(str(file), framework="pt") as tensors:
         return {name: tensors.get_tensor(name) for name in tensors.keys()}  # noqa: SIM118 - not iterable
 
 
-def _read_groups(file: Path) -> list[torch.Tensor]:
+def _read_groups(file: Path) -> list[Any]:
     packed = PackedAdapter.open(file)
     return [group_tensor(packed, group) for group in packed.groups]
 
@@ -256,5 +220,5 @@ def _add(
 def _random(directory: Path, base: BaseModelFiles, modules: BaseModules, *, seed: int) -> Path:
     targets = tuple(sorted({name.rsplit(".", 1)[-1] for name in modules.linears}))
     return write_random_adapter(
-        directory, base.directory, seed=seed, rank=RANK, targets=targets, dtype=torch.bfloat16
+        directory, base.directory, seed=seed, rank=RANK, targets=targets, dtype=TYPES["BF16"]
     )

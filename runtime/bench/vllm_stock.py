@@ -8,7 +8,6 @@ from contextlib import aclosing
 from pathlib import Path
 from typing import Any, Self
 
-import torch
 from vllm.engine.arg_utils import AsyncEngineArgs
 from vllm.inputs.engine import tokens_input
 from vllm.lora.lora_model import LoRAModel
@@ -76,7 +75,7 @@ class StockVllm:
         await asyncio.to_thread(self._llm.shutdown)
 
 
-def build(tensors: dict[str, torch.Tensor], rank: int, targets: list[str]) -> LoRAModel:
+def build(tensors: dict[str, Any], rank: int, targets: list[str]) -> LoRAModel:
     """Make the objects that vLLM keeps of an adapter, from its tensors."""
     helper = PEFTHelper(r=rank, lora_alpha=rank, target_modules=targets)
-    return LoRAModel.from_lora_tensors(1, tensors, helper, device="cpu", dtype=torch.bfloat16)
+    return LoRAModel.from_lora_tensors(1, tensors, helper, device="cpu")
