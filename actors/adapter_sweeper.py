@@ -65,9 +65,10 @@ class AdapterSweeper:
             for number in range(self._store.shards):
                 used |= self._used(number, digests)
             unused = [digest for digest in digests if digest not in used]
+            warm = warm_files.warm_root()
             for digest in unused:
                 files.remove(digest)
-                warm_files.erase(warm_files.warm_root(), digest)
+                warm_files.erase(warm, digest)
             files.sweep()
         return len(unused)
 

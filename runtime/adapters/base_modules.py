@@ -26,6 +26,11 @@ class BaseModules:
     linears: dict[str, LinearShape]
     fingerprint: str | None = None
 
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """The last parts of the layers' names, sorted: what an adapter on all of them targets."""
+        return tuple(sorted({name.rsplit(".", 1)[-1] for name in self.linears}))
+
 
 def read_base_modules(base_directory: Path, fingerprint: str | None = None) -> BaseModules:
     """Build the base without memory (on torch's meta device) and list its linear layers."""

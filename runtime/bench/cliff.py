@@ -16,9 +16,9 @@ from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
-from populace.adapters.base_modules import read_base_modules
+from populace.adapters.base_modules import BaseModules, read_base_modules
 from populace.adapters.random_adapter import write_random_adapter
-from populace.base import BaseModelFiles, prepare_base
+from populace.base import prepare_base
 from populace.bench.engine_process import Round, running_engine
 from populace.bench.engine_sides import Ask, Side, Start
 from populace.bench.report import Aim, BenchReport, Row, percentile
@@ -75,6 +75,7 @@ class _Figures(NamedTuple):
 def bench_cliff(bench: CliffBench, settings: Settings, report: Report) -> BenchReport:
     """Start the sides, play all rounds, compare. Stops the sides."""
     base = prepare_base(settings.base, settings.cache, allow_hub=False)
+    modules = read_base_modules(base.directory)
     with tempfile.TemporaryDirectory(prefix="populace-") as folder:
         count = math.ceil(bench.slots * max(bench.ratios))
         adapters = tuple(
@@ -83,14 +84,14 @@ def bench_cliff(bench: CliffBench, settings: Settings, report: Report) -> BenchR
                 base.directory,
                 seed=number,
                 rank=RANKS[number % len(RANKS)],
-                targets=_targets(base),
+                targets=modules.targets,
             )
             for number in range(count)
         )
         common = Start(
             base.directory, base.fingerprint, adapters, settings.context_tokens, max(RANKS), settings.threads
         )
-        slot_bytes = _slot_bytes(base, max(RANKS))
+        slot_bytes = _slot_bytes(modules, max(RANKS))
         sides = (
             Side(STOCK, stock=True, slots=bench.slots),
             Side(SAME_SLOTS, stock=False, slots=bench.slots),
@@ -206,11 +207,6 @@ def _aims(bench: CliffBench, figures: dict[tuple[str, _Cell], _Figures], traffic
     return [*aims, Aim(name, round(fall, 3), FALL_MIN, "x all hot", at_most=False)]
 
 
-def _targets(base: BaseModelFiles) -> tuple[str, ...]:
-    return tuple(sorted({name.rsplit(".", 1)[-1] for name in read_base_modules(base.directory).linears}))
-
-
-def _slot_bytes(base: BaseModelFiles, rank: int) -> int:
+def _slot_bytes(modules: BaseModules, rank: int) -> int:
     """What one of vLLM's slots takes: A and B of each linear layer at the largest rank, in bfloat16."""
-    shapes = read_base_modules(base.directory).linears.values()
-    return 2 * rank * sum(shape.inputs + shape.outputs for shape in shapes)
+    return 2 * rank * sum(shape.inputs + shape.outputs for shape in modules.linears.values())

@@ -108,7 +108,7 @@ def _measure_files(bench: PackedBench, adapter: _Adapter, result: BenchReport) -
     layers = [LinearLayer((name,), one.inputs, (one.outputs,)) for name, one in adapter.linears.items()]
     table = AdapterTable(layers, 1, TYPES["BF16"])
     opened, tensors = PackedAdapter.open(adapter.packed), _read_tensors(adapter.tensors)
-    targets = sorted({name.rsplit(".", 1)[-1] for name in adapter.linears})
+    targets = list(BaseModules(dict(adapter.linears)).targets)
     sides: dict[str, tuple[Callable[[], object], Callable[[], object]]] = {
         "read": (lambda: _read_tensors(adapter.tensors), lambda: _read_groups(adapter.packed)),
         "read and checked": (
@@ -218,7 +218,6 @@ def _add(
 
 
 def _random(directory: Path, base: BaseModelFiles, modules: BaseModules, *, seed: int) -> Path:
-    targets = tuple(sorted({name.rsplit(".", 1)[-1] for name in modules.linears}))
     return write_random_adapter(
-        directory, base.directory, seed=seed, rank=RANK, targets=targets, dtype=TYPES["BF16"]
+        directory, base.directory, seed=seed, rank=RANK, targets=modules.targets, dtype=TYPES["BF16"]
     )

@@ -53,7 +53,6 @@ from populace.engines.vllm_memory.request import MemoryRequest
 from populace.engines.vllm_start import (
     MEMORY_ENVIRONMENT,
     WARM_BYTES_MAX,
-    adapter_targets,
     memory_arguments,
     served_rank,
     start_process,
@@ -137,7 +136,8 @@ class VllmEngine:
             max_loras=adapter_slots,
             # An adapter may be loaded before the one that gives way to it is unloaded.
             max_cpu_loras=2 * adapter_slots,
-            lora_target_modules=adapter_targets(modules),
+            # vLLM would take the embedding and the head as well.
+            lora_target_modules=list(modules.targets),
             max_lora_rank=served_rank(rank_max),
             max_logprobs=LOGPROBS_MAX,
             # Sampling defaults and ends of a reply come with each request, never from a file.

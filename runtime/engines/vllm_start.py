@@ -71,11 +71,6 @@ def warm_up_request(context_tokens: int, *, with_memory: bool) -> GenerateReques
     )
 
 
-def adapter_targets(modules: BaseModules) -> list[str]:
-    """The layers that vLLM prepares for adapters; it would take the embedding and the head as well."""
-    return sorted({name.rsplit(".", 1)[-1] for name in modules.linears})
-
-
 def warm_tier(modules: BaseModules, rank_max: int, dtype: torch.dtype, bytes_max: int) -> WarmTier:
     """The adapters of this base in host memory, as an engine with this type reads them."""
 

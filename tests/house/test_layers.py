@@ -14,7 +14,11 @@ DOORS: Mapping[str, tuple[str, ...]] = {
     "torch": MODEL_ROOMS,
     "peft": MODEL_ROOMS,
     "transformers": MODEL_ROOMS,
-    "numba": ("runtime/engines/vllm_memory/compiled.py", "runtime/engines/vllm_lora/compiled.py"),
+    "numba": (
+        "runtime/engines/compiled.py",
+        "runtime/engines/vllm_memory/compiled.py",
+        "runtime/engines/vllm_lora/compiled.py",
+    ),
     "faker": ("runtime/learning/memory/values.py",),
     "fastapi": ("runtime/gateway/",),
     "starlette": ("runtime/gateway/",),

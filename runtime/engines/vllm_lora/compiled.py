@@ -16,8 +16,7 @@ import numpy as np
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 
-# Sums may be taken in any order, which vectorises them; NaN and infinity stay what they are.
-_compiled: Any = numba.njit(cache=True, nogil=True, fastmath={"reassoc", "contract", "nsz"})
+from populace.engines.compiled import compiled, upper_half
 
 
 @intrinsic
@@ -45,13 +44,7 @@ def _widen(_typing: Any, bits: Any) -> Any:
 _widened: Any = _widen
 
 
-@_compiled
-def _rounded(bits: Any) -> Any:
-    """Round a float32's bits to bfloat16's: to the nearest, ties to even."""
-    return np.uint16((bits + np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1))) >> np.uint32(16))
-
-
-@_compiled
+@compiled
 def _dot(row: Any, x: Any) -> Any:
     total = np.float32(0.0)
     for index in range(x.shape[0]):
@@ -59,13 +52,13 @@ def _dot(row: Any, x: Any) -> Any:
     return total
 
 
-@_compiled
+@compiled
 def _add_scaled(target: Any, row: Any, scale: Any) -> None:
     for index in range(target.shape[0]):
         target[index] += _widened(row[index]) * scale
 
 
-@_compiled
+@compiled
 def add_products(
     y_TO: Any, x_TI: Any, inputs: Any, tokens: Any, widths: Any, addresses: Any, ranks: Any, scales: Any
 ) -> None:
@@ -94,7 +87,7 @@ def add_products(
                 for row in range(rank):
                     _add_scaled(sums[:width], b[row], scales[slot, number] * _dot(a[row], x))
                 for index in range(width):
-                    y_TO[token, first + index] = _rounded(bits[index])
+                    y_TO[token, first + index] = upper_half(bits[index])
             first += width
 
 

@@ -23,6 +23,7 @@ import numpy as np
 import torch
 
 from populace.adapters.memory.module import MemoryModule
+from populace.engines.compiled import compiled, upper_half
 from populace.engines.vllm_memory.weights import FusedWeights, Part
 
 FEW_TOKENS = 32
@@ -30,11 +31,8 @@ FEW_TOKENS = 32
 
 _NORM_MIN = 1e-12
 
-# Sums may be taken in any order, which vectorises them; NaN and infinity stay what they are.
-_compiled: Any = numba.njit(cache=True, nogil=True, fastmath={"reassoc", "contract", "nsz"})
 
-
-@_compiled
+@compiled
 def _token(raw: Any, state: Any, writes: bool, reads: bool, rank: int, read: Any, work: Any) -> None:
     """Read and write one token's states. raw [J], state [N, R, R], read [W] is filled, work is [2, R]."""
     states = state.shape[0]
@@ -66,13 +64,7 @@ def _token(raw: Any, state: Any, writes: bool, reads: bool, rank: int, read: Any
                     state[number, row, index] = kept * state[number, row, index] + error * work[1, index]
 
 
-@_compiled
-def _upper_half(bits: Any) -> Any:
-    """Round a float32's bits to bfloat16's: to the nearest, ties to even."""
-    return np.uint16((bits + np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1))) >> np.uint32(16))
-
-
-@_compiled
+@compiled
 def scan_tokens(raw_TJ: Any, parts: Any, writes_T: Any, reads_S: Any, states_SNRR: Any, read_TW: Any) -> None:
     """Take each part's tokens in order; ``parts`` [.., 3] has row, first, last. States change in place."""
     rank = states_SNRR.shape[-1]
@@ -83,7 +75,7 @@ def scan_tokens(raw_TJ: Any, parts: Any, writes_T: Any, reads_S: Any, states_SNR
             _token(raw_TJ[token], states_SNRR[row], writes_T[token], reads_S[row], rank, read_TW[token], work)
 
 
-@_compiled
+@compiled
 def add_read(target_TD: Any, read_TW: Any, output_WD: Any) -> None:
     """Add what was read, projected, to bfloat16: ``target_TD`` are its bits, the upper half of a float32's.
 
@@ -100,10 +92,10 @@ def add_read(target_TD: Any, read_TW: Any, output_WD: Any) -> None:
             for index in range(columns):
                 sum_D[index] += scale * output_WD[place, index]
         for index in range(columns):
-            target_TD[token, index] = _upper_half(bits_D[index])
+            target_TD[token, index] = upper_half(bits_D[index])
 
 
-@_compiled
+@compiled
 def few_tokens(
     hidden_TH: Any,
     input_JH: Any,
