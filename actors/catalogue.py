@@ -93,14 +93,21 @@ class Catalogue:
             lambda txn: erasures.erase_model(txn, model.tenant, model.name, now_ms=now_ms),
         )
 
-    async def publish(self, model: ModelId, revision: Revision, alias: str) -> StoredModel:
+    async def register(self, model: ModelId, revision: Revision, alias: str) -> None:
+        """Record a revision that ``alias`` is to be moved to."""
         problem = alias_problem(alias)
         if problem is not None:
             raise InvalidName(alias, problem)
         record = revision_record(revision)
+        await self._shards.write(
+            self.shard(model), lambda txn: ledger.register_revision(txn, model.tenant, model.name, record)
+        )
+
+    async def promote(self, model: ModelId, digest: str, alias: str) -> StoredModel:
+        """Move the alias to a registered revision, which is ready then."""
         return await self._shards.write(
             self.shard(model),
-            lambda txn: ledger.publish_revision(txn, model.tenant, model.name, record, alias),
+            lambda txn: ledger.promote_revision(txn, model.tenant, model.name, digest, alias),
         )
 
     def revisions(self, model: ModelId) -> tuple[Revision, ...]:
@@ -190,6 +197,7 @@ def revision_view(record: RevisionRecord) -> Revision:
         rank=record.rank,
         adapter_bytes=record.adapter_bytes,
         created_ms=record.created_ms,
+        readiness="ready" if record.ready else "registered",
     )
 
 

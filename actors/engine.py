@@ -177,6 +177,14 @@ class Engine(Protocol):
     @property
     def base(self) -> BaseInfo: ...
 
+    async def prepare(self, adapter: AdapterRef) -> None:
+        """Check the adapter and bring it into memory, so that its first request need not wait for that.
+
+        It disturbs nobody: requests' own adapters come first. Raises ``AdapterInvalid``,
+        ``AdapterMismatch``, ``EngineUnavailable`` and ``EngineOverloaded``.
+        """
+        ...
+
     def generate(self, request: GenerateRequest) -> AsyncGenerator[Delta, None]: ...
 
 

@@ -29,6 +29,7 @@ from populace.actors.log_compactor import LogCompactor
 from populace.actors.memory_keeper import MemoryKeeper
 from populace.actors.owned_shards import OwnedShards
 from populace.actors.personal_model import PersonalModel
+from populace.actors.promotions import Promotions
 from populace.actors.tickets import Tickets
 from populace.actors.turn import Interaction, ModelId, Reply, TurnGrant, TurnRequest
 from populace.actors.turn_director import direct_turn
@@ -68,6 +69,7 @@ class ModelHost:
         )
         self._catalogue = Catalogue(self._owned, store, base=base, clock=clock)
         self._adapters = AdapterSweeper(store, self._owned)
+        self._promotions = Promotions(self._catalogue, engine, self._adapter_of)
         self._turn_log = TurnLog(
             self._owned,
             self._catalogue.shard,
@@ -190,14 +192,14 @@ class ModelHost:
         return self._catalogue.log(model, start, limit)
 
     async def publish_revision(self, model: ModelId, revision: Revision, alias: str = "latest") -> ModelView:
-        stored = await self._catalogue.publish(model, revision, alias)
+        stored = await self._promotions.promote(model, revision, alias)
         active = self._active.get(model)
         if active is not None:
             active.replace_aliases(stored.aliases)
         return model_view(stored, active=active is not None)
 
     async def list_revisions(self, model: ModelId) -> tuple[Revision, ...]:
-        return self._catalogue.revisions(model)
+        return self._promotions.revisions(model)
 
     async def create_key(self, key: ApiKey) -> None:
         await self._catalogue.create_key(key)
@@ -271,6 +273,7 @@ class ModelHost:
         """
         self._owned.check_integrity()
         self._idle.check_integrity()
+        self._promotions.check_integrity()
         for model_id, model in self._active.items():
             model.check_integrity()
             assert model.id == model_id

@@ -5,12 +5,15 @@ population by sending each call to the host of the model's shard.
 """
 
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 from populace.actors.engine import Message, Sampling
 from populace.actors.memory import BOTH, MemoryChoice
 from populace.actors.turn import Interaction, ModelId, Reply, TurnGrant, TurnRequest
 from populace.storage.portable import PortableModel
+
+Readiness = Literal["registered", "prewarming", "ready"]
+"""How far a revision has come: an alias is only ever moved to one that is ``ready``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +27,7 @@ class Revision:
     rank: int
     adapter_bytes: int
     created_ms: int
+    readiness: Readiness = "registered"
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,10 +242,18 @@ class Hosts(Protocol):
         ...
 
     async def publish_revision(self, model: ModelId, revision: Revision, alias: str = "latest") -> ModelView:
-        """Record a revision and move ``alias`` to it. Turns in flight keep the revision they began with."""
+        """Register a revision, prewarm it in an engine, then move ``alias`` to it.
+
+        Until then turns get the revision that the alias names, and they keep what they began with. Moves of
+        one alias take effect in the order of the calls. Raises ``InvalidName``, ``AdapterInvalid``,
+        ``AdapterMismatch``, ``EngineUnavailable`` and ``EngineOverloaded``; the alias has not moved then, and
+        the same call may be made again.
+        """
         ...
 
-    async def list_revisions(self, model: ModelId) -> tuple[Revision, ...]: ...
+    async def list_revisions(self, model: ModelId) -> tuple[Revision, ...]:
+        """List the model's revisions, oldest first."""
+        ...
 
     async def create_key(self, key: ApiKey) -> None: ...
 

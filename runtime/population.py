@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Coroutine, Iterator, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -252,14 +253,15 @@ class ModelHandle:
         return self._population.fork(self.name, name)
 
     def publish(self, adapter: str | Path, *, alias: str = "latest") -> Revision:
-        """Import a PEFT LoRA directory as a revision and move ``alias`` to it.
+        """Import a PEFT LoRA directory as a revision, prewarm it, and move ``alias`` to it.
 
-        Turns in flight finish on the revision they began with. Raises ``AdapterInvalid``,
-        ``AdapterMismatch`` and ``ModelNotFound``; the alias has not moved then.
+        Until it is ready the old revision answers; turns in flight finish on the one they began with.
+        Raises ``AdapterInvalid``, ``AdapterMismatch``, ``ModelNotFound``, ``EngineUnavailable`` and
+        ``EngineOverloaded``; the alias has not moved then.
         """
         with self._population._imported(adapter) as revision:
             self._population.run(self._population.directory.publish_revision(self.id, revision, alias))
-        return revision
+        return replace(revision, readiness="ready")
 
     def revisions(self) -> tuple[Revision, ...]:
         """List the revisions, oldest first."""

@@ -61,7 +61,8 @@ def check_contents(txn: ReadTransaction, tenant: str, name: str) -> None:
         revision = RevisionRecord.unpack(value)
         _law(key == keys.revision(tenant, name, revision.digest), revision.digest)
     for key, target in txn.scan(keys.aliases(tenant, name)):
-        _law(txn.get(keys.revision(tenant, name, target.decode())) is not None, key)
+        named = txn.get(keys.revision(tenant, name, target.decode()))
+        _law(named is not None and RevisionRecord.unpack(named).ready, key)
     for key, value in txn.scan(keys.operations(tenant, name)):
         position = OperationRecord.unpack(value).position
         _law(position >= head.operations_start, (position, head.operations_start))

@@ -121,23 +121,49 @@ def commit_turn(
     return appended
 
 
-def publish_revision(
-    txn: WriteTransaction, tenant: str, name: str, revision: RevisionRecord, alias: str = FIRST_ALIAS
-) -> StoredModel:
-    """Record the revision and move ``alias`` to it; answers the model as it is then.
+def register_revision(txn: WriteTransaction, tenant: str, name: str, revision: RevisionRecord) -> None:
+    """Record the revision as one that no alias may be moved to yet. Raises ``ModelNotFound``.
 
-    A digest that is recorded already keeps its first record: revisions are immutable.
-    Raises ``ModelNotFound``.
+    A digest that is recorded already keeps its first record, and stays ready if it is: revisions are
+    immutable.
+    """
+    read_head(txn, tenant, name)
+    key = keys.revision(tenant, name, revision.digest)
+    if txn.get(key) is None:
+        _put_all(txn, {key: revision.model_copy(update={"ready": False}).pack()})
+
+
+def promote_revision(
+    txn: WriteTransaction, tenant: str, name: str, digest: str, alias: str = FIRST_ALIAS
+) -> StoredModel:
+    """Move ``alias`` to a registered revision, which is ready from now on; answers the model as it is then.
+
+    Raises ``ModelNotFound``, and ``RevisionNotFound`` if it is not registered.
     """
     model = read_model(txn, tenant, name)
     if model is None:
         raise ModelNotFound(name)
-    key = keys.revision(tenant, name, revision.digest)
-    rows = {keys.alias(tenant, name, alias): revision.digest.encode()}
-    if txn.get(key) is None:
-        rows[key] = revision.pack()
+    key = keys.revision(tenant, name, digest)
+    data = txn.get(key)
+    if data is None:
+        raise RevisionNotFound(name, digest)
+    rows = {keys.alias(tenant, name, alias): digest.encode()}
+    record = RevisionRecord.unpack(data)
+    if not record.ready:
+        rows[key] = record.model_copy(update={"ready": True}).pack()
     _put_all(txn, rows)
-    return model._replace(aliases=dict(sorted({**model.aliases, alias: revision.digest}.items())))
+    return model._replace(aliases=dict(sorted({**model.aliases, alias: digest}.items())))
+
+
+def publish_revision(
+    txn: WriteTransaction, tenant: str, name: str, revision: RevisionRecord, alias: str = FIRST_ALIAS
+) -> StoredModel:
+    """Register the revision and move ``alias`` to it at once; answers the model as it is then.
+
+    Raises ``ModelNotFound``.
+    """
+    register_revision(txn, tenant, name, revision)
+    return promote_revision(txn, tenant, name, revision.digest, alias)
 
 
 def read_model(txn: ReadTransaction, tenant: str, name: str) -> StoredModel | None:

@@ -122,7 +122,10 @@ class HeadRecord(Record):
 
 
 class RevisionRecord(Record):
-    """An immutable adapter version with its lineage."""
+    """An immutable adapter version with its lineage.
+
+    ``ready`` alone changes, once: an alias may be moved to it. Older releases had only those that are.
+    """
 
     KIND = "revision"
 
@@ -135,6 +138,7 @@ class RevisionRecord(Record):
     created_ms: int
     log_range: tuple[int, int] | None = None
     scores: dict[str, float] = {}
+    ready: bool = True
 
 
 class InteractionRecord(Record):

@@ -4,6 +4,7 @@ import contextlib
 import json
 import sys
 from collections.abc import Callable, Generator
+from datetime import UTC, datetime
 from typing import Any, NoReturn
 
 import typer
@@ -31,6 +32,11 @@ def print_turn(turn: dict[str, Any]) -> None:
     asked = turn["messages"][-1]["content"]
     said = escape(f"{asked!r} → {turn['reply']!r}")
     out.print(f"[dim]{turn['position']:>5}[/] {said}", highlight=False)
+
+
+def local_time(seconds: int) -> str:
+    """Say a time of the epoch as the clock on the wall has it, to the minute."""
+    return datetime.fromtimestamp(seconds, UTC).astimezone().strftime("%Y-%m-%d %H:%M")
 
 
 def counted(number: int, noun: str) -> str:

@@ -1,13 +1,12 @@
 """``populace model memory``: what a model remembers."""
 
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.table import Table
 
-from populace.cli.console import CommandFailed, named_errors, out, print_json
+from populace.cli.console import CommandFailed, local_time, named_errors, out, print_json
 from populace.cli.gateway_client import GatewayClient, model_path
 from populace.config import Settings
 
@@ -70,6 +69,6 @@ def _print_memory(body: dict[str, Any]) -> None:
         out.print(f"  layer {layer:>2}  {norm:6.2f}  {bar}", highlight=False)
     table = Table("turn", "when", "messages written", "reply tokens")
     for write in body["writes"]:
-        when = datetime.fromtimestamp(write["created"], UTC).astimezone().strftime("%Y-%m-%d %H:%M")
+        when = local_time(write["created"])
         table.add_row(str(write["position"]), when, str(write["messages"]), str(write["reply_tokens"]))
     out.print(table)

@@ -1,6 +1,5 @@
-"""``populace model``: create, list, show and erase personal models."""
+"""``populace model``: create, list, show and erase personal models; its other commands are beside it."""
 
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -8,16 +7,21 @@ import typer
 from rich.table import Table
 
 from populace.cli.archives import EXPORT_EXAMPLES, IMPORT_EXAMPLES, export_model, import_model
-from populace.cli.console import err, named_errors, out, print_json, print_turn
+from populace.cli.console import err, local_time, named_errors, out, print_json, print_turn
 from populace.cli.gateway_client import GatewayClient, model_path
 from populace.cli.memory import EXAMPLES as MEMORY_EXAMPLES
 from populace.cli.memory import memory
+from populace.cli.revisions import PUBLISH_EXAMPLES, publish, revisions
 from populace.config import Settings
 
-app = typer.Typer(help="Create, list, show, export, import and erase personal models.", no_args_is_help=True)
+app = typer.Typer(
+    help="Create, show, update, export, import and erase personal models.", no_args_is_help=True
+)
 app.command("export", epilog=EXPORT_EXAMPLES)(export_model)
 app.command("import", epilog=IMPORT_EXAMPLES)(import_model)
 app.command("memory", epilog=MEMORY_EXAMPLES)(memory)
+app.command("publish", epilog=PUBLISH_EXAMPLES)(publish)
+app.command("revisions")(revisions)
 
 Name = Annotated[str, typer.Argument(help="The model's name: a-z, 0-9, _ and -.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -57,7 +61,7 @@ def list_models(as_json: AsJson = False) -> None:
         table = Table("name", "turns", "latest revision", "created", "active")
         for model in models:
             latest = model["aliases"].get("latest", "base")
-            created = _when(model["created"])
+            created = local_time(model["created"])
             table.add_row(
                 model["id"],
                 str(model["log_position"]),
@@ -123,7 +127,7 @@ def _create_with_adapter(name: str, adapter: Path) -> None:
 def _print_model(body: dict[str, Any]) -> None:
     table = Table(show_header=False, box=None)
     table.add_row("name", body["id"])
-    table.add_row("created", _when(body["created"]))
+    table.add_row("created", local_time(body["created"]))
     table.add_row("turns", str(body["log_position"]))
     if body["log_start"] > 0:
         table.add_row("log", f"from turn {body['log_start']} on; earlier ones were compacted")
@@ -131,7 +135,3 @@ def _print_model(body: dict[str, Any]) -> None:
     for alias, digest in body["aliases"].items():
         table.add_row(f"@{alias}", digest[:12])
     out.print(table)
-
-
-def _when(seconds: int) -> str:
-    return datetime.fromtimestamp(seconds, UTC).astimezone().strftime("%Y-%m-%d %H:%M")

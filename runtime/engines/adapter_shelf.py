@@ -55,6 +55,8 @@ class AdapterShelf:
         self.waiting = 0
         self._changed = asyncio.Event()
         """Something ended that may have held an image."""
+        self._preparing = asyncio.Lock()
+        self._is_closed = False
 
     async def ready(self, adapter: AdapterRef) -> Loaded:
         """Load the adapter unless it is loaded already; its requests share the call.
@@ -77,6 +79,15 @@ class AdapterShelf:
             del self._loads[adapter.digest]  # the next request tries again: it may have been the disk
         return load.result()
 
+    async def prepare(self, adapter: AdapterRef) -> None:
+        """Have the adapter's image made, and stay as long as that of one that was just used.
+
+        One at a time, so that the adapters that requests wait for find a place beside it.
+        """
+        async with self._preparing:
+            image = await self._image(adapter)
+            image.release()
+
     def touch(self, digest: str) -> None:
         """Note that the adapter was used just now: vLLM does so in every step of its requests."""
         if digest in self._loads:
@@ -84,7 +95,9 @@ class AdapterShelf:
         self._changed.set()
 
     def close(self) -> None:
-        """End the loads under way; who waits for one gets ``EngineUnavailable``."""
+        """End the loads under way; who waits for one, or for room, gets ``EngineUnavailable``."""
+        self._is_closed = True
+        self._changed.set()
         for load in self._loads.values():
             load.cancel()
         self._warm.close()
@@ -112,7 +125,7 @@ class AdapterShelf:
         """
         if not self._room.locked():
             with suppress(EngineOverloaded):
-                return await self._warm.lease(adapter)
+                return await self._lease(adapter)
         self.waiting += 1
         try:
             async with self._room:
@@ -123,13 +136,18 @@ class AdapterShelf:
     async def _image_in_turn(self, adapter: AdapterRef) -> Lease:
         while True:
             with suppress(EngineOverloaded):
-                return await self._warm.lease(adapter)
+                return await self._lease(adapter)
             idle = self._take_idle(len(self._loads))  # what is loaded and idle holds its image as well
             if idle:
                 await self._unload(idle)
             else:
                 self._changed.clear()
                 await self._changed.wait()
+
+    async def _lease(self, adapter: AdapterRef) -> Lease:
+        if self._is_closed:
+            raise EngineUnavailable("it was closed")
+        return await self._warm.lease(adapter)
 
     async def _unload(self, idle: Sequence[Loaded]) -> None:
         try:

@@ -17,7 +17,7 @@ from ray.exceptions import (
 from ray.serve.exceptions import RayServeException
 from ray.util import get_node_ip_address
 
-from populace.actors.engine import BaseInfo, Delta, EngineStatistics, GenerateRequest
+from populace.actors.engine import AdapterRef, BaseInfo, Delta, EngineStatistics, GenerateRequest
 from populace.actors.errors import EngineUnavailable
 from populace.engines.channel import LOOK_SECONDS, Item, Silence, StreamTarget, TokenReader
 from populace.storage.errors import PopulaceError
@@ -83,6 +83,16 @@ class ReplicaEngine:
                         raise item
             finally:
                 calls.cancel()
+
+    async def prepare(self, adapter: AdapterRef) -> None:
+        """Have a replica prepare the adapter. What Ray loses is sent again."""
+        for left in reversed(range(SENDS_MAX)):
+            try:
+                await _outcome(self._remote().prepare.remote(adapter))
+                return
+            except _CallLost as error:
+                if left == 0:
+                    raise EngineUnavailable(str(error)) from error
 
     async def replica_statistics(self) -> EngineStatistics:
         """Ask a replica for its statistics."""

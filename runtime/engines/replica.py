@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from ray import serve
 
-from populace.actors.engine import EngineStatistics, GenerateRequest, OwnedEngine
+from populace.actors.engine import AdapterRef, EngineStatistics, GenerateRequest, OwnedEngine
 from populace.engines.channel import StreamTarget, TokenSender
 from populace.engines.client import DEPLOYMENT
 from populace.engines.runs import Runs
@@ -46,6 +46,10 @@ class EngineReplica:
         May be called again for the same target: the request runs once.
         """
         return await self._runs.run(request, target)
+
+    async def prepare(self, adapter: AdapterRef) -> None:
+        """Bring the adapter into this engine's memory. May be called again."""
+        await self._engine.prepare(adapter)
 
     async def statistics(self) -> EngineStatistics:
         return self._engine.statistics()

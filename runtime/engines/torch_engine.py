@@ -5,14 +5,16 @@ batches: rows with different adapters, or none, share each step and join and lea
 """
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
+from functools import partial
 from pathlib import Path
 from typing import Self
 
 import torch
 
-from populace.actors.engine import BaseInfo, Delta, EngineStatistics, GenerateRequest, MemoryUse
+from populace.actors.engine import AdapterRef, BaseInfo, Delta, EngineStatistics, GenerateRequest, MemoryUse
 from populace.adapters.base_modules import BaseModules, read_base_modules
+from populace.adapters.packing import read_adapter
 from populace.engines.prompts import BaseTokenizer, PromptTokens
 from populace.engines.sampling import check_sampling, reply_tokens_max, said_again
 from populace.engines.serving_memory import ServingMemory, read_serving_memory, starting_state, written_from
@@ -33,8 +35,10 @@ class TorchEngine:
         worker: TorchWorker,
         gate: AdmissionGate,
         memory: ServingMemory | None,
+        check: Callable[[Path], object],
     ) -> None:
         self._base = base
+        self._check = check
         self._memory = memory
         self._tokenizer = tokenizer
         self._worker = worker
@@ -83,7 +87,9 @@ class TorchEngine:
             AdmissionQueue(places=sequences_max, slots=adapter_slots), waiting_max=waiting_max
         )
         digest = None if memory is None else memory.digest
-        return cls(BaseInfo(name, fingerprint, context_tokens, digest), tokenizer, worker, gate, memory)
+        info = BaseInfo(name, fingerprint, context_tokens, digest)
+        check = partial(read_adapter, base=modules, rank_max=rank_max)
+        return cls(info, tokenizer, worker, gate, memory, check)
 
     @property
     def base(self) -> BaseInfo:
@@ -120,6 +126,11 @@ class TorchEngine:
             row.cancelled = True
             self._rows.discard(row)
             self._gate.leave(ticket)
+
+    async def prepare(self, adapter: AdapterRef) -> None:
+        """Check the adapter; nothing of it stays, as the worker reads it where a request needs it."""
+        self._gate.check_open()
+        await asyncio.to_thread(self._check, Path(adapter.path))
 
     def _row_memory(self, use: MemoryUse | None, prompt: PromptTokens) -> RowMemory | None:
         state = starting_state(self._memory, use)

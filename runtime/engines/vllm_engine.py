@@ -16,11 +16,9 @@ from typing import Any, NamedTuple, Self, cast
 
 from vllm.engine.arg_utils import AsyncEngineArgs
 from vllm.inputs.engine import tokens_input
-from vllm.logprobs import Logprob
 from vllm.lora.request import LoRARequest
 from vllm.outputs import RequestOutput
 from vllm.platforms import current_platform
-from vllm.sampling_params import RequestOutputKind, SamplingParams
 from vllm.v1.engine.async_llm import AsyncLLM
 from vllm.v1.engine.exceptions import EngineDeadError
 
@@ -29,10 +27,8 @@ from populace.actors.engine import (
     BaseInfo,
     Delta,
     EngineStatistics,
-    FinishReason,
     GenerateRequest,
     Sampling,
-    TokenLogprob,
 )
 from populace.actors.errors import AdapterInvalid, EngineUnavailable, InvalidRequest
 from populace.adapters.base_modules import read_base_modules
@@ -41,7 +37,6 @@ from populace.engines.prompts import BaseTokenizer, PromptTokens
 from populace.engines.sampling import (
     LOGPROBS_MAX,
     check_sampling,
-    generator_seed,
     reply_tokens_max,
     said_again,
 )
@@ -59,6 +54,7 @@ from populace.engines.vllm_start import (
     warm_tier,
     warm_up_request,
 )
+from populace.engines.vllm_values import delta_of, sampling_parameters
 from populace.engines.warm_tier import WarmTier
 
 
@@ -196,12 +192,16 @@ class VllmEngine:
             if request.adapter is not None:
                 self._shelf.touch(request.adapter.digest)
 
+    async def prepare(self, adapter: AdapterRef) -> None:
+        self._gate.check_open()
+        await self._shelf.prepare(adapter)
+
     async def _reply(self, call: "_Call", tokens_max: int) -> AsyncGenerator[Delta, None]:
         """Choose the reply; fetch the memory state that it left before the last delta."""
         said: list[int] = []
         async with aclosing(self._outputs(call, call.prompt_ids, tokens_max)) as outputs:
             async for output in outputs:
-                delta = self._delta(output, len(call.prompt_ids))
+                delta = delta_of(output, len(call.prompt_ids), self._tokenizer.token_text)
                 said += delta.token_ids
                 if delta.finish_reason is not None and call.writes:
                     delta = replace(delta, memory=await self._taken_state(call, said))
@@ -219,7 +219,7 @@ class VllmEngine:
         self, call: "_Call", prompt_ids: list[int], tokens_max: int
     ) -> AsyncGenerator[RequestOutput, None]:
         request, memory = call.request, call.memory
-        parameters = self._parameters(request, tokens_max)
+        parameters = sampling_parameters(request, tokens_max, self._tokenizer.eos_ids)
         salt = "base" if request.adapter is None else request.adapter.digest
         if memory is not None:
             parameters.extra_args = memory.arguments()
@@ -305,46 +305,6 @@ class VllmEngine:
     def _close_gate_if_dead(self) -> None:
         if self._llm is not None and self._llm.errored:
             self._gate.close("its process died")
-
-    def _parameters(self, request: GenerateRequest, tokens_max: int) -> SamplingParams:
-        sampling = request.sampling
-        return SamplingParams(
-            max_tokens=tokens_max,
-            temperature=sampling.temperature,
-            top_p=sampling.top_p,
-            top_k=sampling.top_k,
-            seed=None if sampling.seed is None else generator_seed(sampling.seed),
-            stop=list(sampling.stop),
-            stop_token_ids=[] if sampling.ignore_eos else sorted(self._tokenizer.eos_ids),
-            ignore_eos=sampling.ignore_eos,
-            logprobs=sampling.logprobs,
-            frequency_penalty=sampling.frequency_penalty,
-            presence_penalty=sampling.presence_penalty,
-            output_kind=RequestOutputKind.DELTA if request.stream else RequestOutputKind.FINAL_ONLY,
-        )
-
-    def _delta(self, output: RequestOutput, prompt_tokens: int) -> Delta:
-        [completion] = output.outputs
-        reason: FinishReason | None = None
-        if output.finished:
-            if completion.finish_reason not in ("stop", "length"):
-                raise EngineUnavailable(f"vLLM ended the request with {completion.finish_reason!r}")
-            reason = "stop" if completion.finish_reason == "stop" else "length"
-        token_ids = tuple(completion.token_ids)
-        positions = cast("list[dict[int, Logprob]]", completion.logprobs or [])
-        logprobs = tuple(
-            self._logprob(token_id, position)
-            for token_id, position in zip(token_ids, positions, strict=False)
-        )
-        return Delta(completion.text, token_ids, prompt_tokens, logprobs, reason)
-
-    def _logprob(self, token_id: int, position: dict[int, Logprob]) -> TokenLogprob:
-        """vLLM lists the chosen token first and then the most likely ones, which may repeat it."""
-        text = self._tokenizer.token_text
-        alternatives = len(position) - (0 if position[token_id].rank in range(1, len(position) + 1) else 1)
-        best = sorted(position.items(), key=lambda item: -item[1].logprob)[:alternatives]
-        top = tuple((index, text(index), entry.logprob) for index, entry in best)
-        return TokenLogprob(token_id, text(token_id), position[token_id].logprob, top)
 
     def statistics(self) -> EngineStatistics:
         return replace(self._gate.statistics(), warm=self._warm.statistics())

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse, Response
 
-from populace.actors.hosts import MemoryView, ModelView
+from populace.actors.hosts import MemoryView, ModelView, Revision
 from populace.actors.memory import MemoryTrace
 from populace.actors.turn import Interaction, ModelId, operation_of
 from populace.gateway.context import Caller, KeyedRoute, gateway_of
@@ -118,6 +118,13 @@ async def fork_model(request: Request, tenant: Caller, name: str, body: NewModel
     return JSONResponse(model_body(view), status_code=201)
 
 
+@router.get("/v1/personal-models/{name}/revisions")
+async def list_revisions(request: Request, tenant: Caller, name: str) -> Response:
+    """List the model's revisions, oldest first: where each comes from, and whether it is ready."""
+    found = await gateway_of(request).hosts.list_revisions(named_model(tenant, name))
+    return JSONResponse(_page([revision_body(revision) for revision in found], None))
+
+
 @router.delete("/v1/personal-models/{name}")
 async def erase_model(request: Request, tenant: Caller, name: str) -> Response:
     """Erase the model and all that its person said, after its running turn."""
@@ -150,6 +157,20 @@ def model_body(view: ModelView) -> dict[str, Any]:
         "memory_version": view.memory_version,
         "aliases": view.aliases,
         "active": view.active,
+    }
+
+
+def revision_body(revision: Revision) -> dict[str, Any]:
+    return {
+        "id": revision.digest,
+        "object": "personal_model.revision",
+        "created": revision.created_ms // 1000,
+        "base": revision.base,
+        "method": revision.method,
+        "parent": revision.parent,
+        "rank": revision.rank,
+        "bytes": revision.adapter_bytes,
+        "readiness": revision.readiness,
     }
 
 

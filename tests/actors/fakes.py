@@ -6,7 +6,7 @@ import itertools
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 
-from populace.actors.engine import BaseInfo, Delta, FinishReason, GenerateRequest
+from populace.actors.engine import AdapterRef, BaseInfo, Delta, FinishReason, GenerateRequest
 from populace.directory import HostClient
 
 Script = Callable[[GenerateRequest], AsyncGenerator[Delta, None]]
@@ -70,7 +70,15 @@ class ScriptedEngine:
         self.base = BASE
         self.requests: list[GenerateRequest] = []
         self.slots_held = 0
+        self.prepared: list[AdapterRef] = []
+        self.gates: dict[str, asyncio.Event] = {}
+        """An adapter whose digest is here is prepared once its gate is open."""
         self._script = script
+
+    async def prepare(self, adapter: AdapterRef) -> None:
+        self.prepared.append(adapter)
+        if adapter.digest in self.gates:
+            await self.gates[adapter.digest].wait()
 
     async def generate(self, request: GenerateRequest) -> AsyncGenerator[Delta, None]:
         self.requests.append(request)

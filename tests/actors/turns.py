@@ -58,6 +58,7 @@ def revision(seed: str = "one", created_ms: int = 1) -> Revision:
         digest=sha256(seed.encode()).hexdigest(),
         base="b" * 64,
         method="import",
+        readiness="ready",
         parent=None,
         rank=8,
         adapter_bytes=1024,

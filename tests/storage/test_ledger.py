@@ -229,6 +229,32 @@ def test_publishing_moves_the_alias_and_keeps_every_revision(ada: Shard) -> None
     assert answered.aliases == {"canary": digest("two"), "latest": digest("two")}
 
 
+def test_a_registered_revision_is_named_by_no_alias_until_it_is_promoted(ada: Shard) -> None:
+    run(ada, lambda txn: ledger.register_revision(txn, TENANT, "ada", revision("one", 1)))
+    with ada.read() as txn:
+        [registered] = ledger.list_revisions(txn, TENANT, "ada")
+        model = ledger.read_model(txn, TENANT, "ada")
+
+    run(ada, lambda txn: ledger.register_revision(txn, TENANT, "ada", revision("one", 5)))
+    promoted = run(ada, lambda txn: ledger.promote_revision(txn, TENANT, "ada", digest("one")))
+    run(ada, lambda txn: ledger.register_revision(txn, TENANT, "ada", revision("one", 9)))
+
+    assert not registered.ready
+    assert model is not None
+    assert (model.aliases, promoted.aliases) == ({}, {"latest": digest("one")})
+    with ada.read() as txn:
+        assert ledger.list_revisions(txn, TENANT, "ada") == [revision("one", 1)]
+
+
+def test_only_what_is_registered_is_promoted(ada: Shard) -> None:
+    with pytest.raises(RevisionNotFound):
+        run(ada, lambda txn: ledger.promote_revision(txn, TENANT, "ada", digest("one")))
+    with pytest.raises(ModelNotFound):
+        run(ada, lambda txn: ledger.promote_revision(txn, TENANT, "eve", digest("one")))
+    with pytest.raises(ModelNotFound):
+        run(ada, lambda txn: ledger.register_revision(txn, TENANT, "eve", revision()))
+
+
 @pytest.mark.parametrize("reference", ["canary", digest("two"), "Not A Name", ""])
 def test_an_unknown_revision_is_an_error_and_not_the_base(ada: Shard, reference: str) -> None:
     with ada.read() as txn, pytest.raises(RevisionNotFound):

@@ -173,6 +173,41 @@ async def test_one_that_the_engine_refuses_holds_nothing_and_is_tried_again(desk
     assert [name[0] for name in desk.loaded.values()] == ["a"]
 
 
+async def test_what_is_prepared_is_found_in_memory_and_takes_no_slot(desk: Desk) -> None:
+    await asyncio.gather(*(desk.shelf.prepare(adapter(name)) for name in "abcd"))
+    assert desk.loaded == {}
+
+    for name in "abcd":
+        await desk.use(adapter(name))
+
+    assert (desk.warm.statistics().loads, desk.warm.statistics().hits) == (4, 4)
+
+
+async def test_what_is_prepared_waits_for_room_and_lets_it_go_again(desk: Desk) -> None:
+    held, [end] = await hold(desk, adapter("a", 90))
+    preparing = asyncio.create_task(desk.shelf.prepare(adapter("b", 90)))
+    await until(lambda: desk.shelf.waiting == 1)
+
+    end.set()
+    await asyncio.gather(*held, preparing)
+
+    await desk.use(adapter("c", 90))
+
+
+async def test_closing_ends_who_prepares_by_name(tmp_path: Path) -> None:
+    desk = Desk(tmp_path / "warm")
+    held, [end] = await hold(desk, adapter("a", 90))
+    preparing = [asyncio.create_task(desk.shelf.prepare(adapter(name, 90))) for name in "bc"]
+    await until(lambda: desk.shelf.waiting == 1)
+
+    desk.shelf.close()
+
+    for outcome in await asyncio.gather(*preparing, return_exceptions=True):
+        assert isinstance(outcome, EngineUnavailable)
+    end.set()
+    await asyncio.gather(*held)
+
+
 async def test_closing_ends_who_waits_by_name(tmp_path: Path) -> None:
     desk = Desk(tmp_path / "warm")
     held, [end] = await hold(desk, adapter("a", 90))

@@ -8,6 +8,7 @@ part after 10 to 28 tokens; vLLM's also from its own in a batch of another size.
 
 import asyncio
 import hashlib
+import shutil
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -252,6 +253,18 @@ async def test_a_packed_file_answers_as_its_peft_directory_does(
     assert answer.token_ids == alone[name][3].token_ids
 
 
+async def test_a_prepared_adapter_answers_as_one_that_was_not(
+    engine: OwnedEngine, alone: dict[str, list[Answer]], adapters: list[AdapterRef], tmp_path: Path
+) -> None:
+    copy = AdapterRef("c0" * 32, str(shutil.copytree(adapters[1].path, tmp_path / "copy")))
+
+    await engine.prepare(copy)
+
+    assert engine.statistics().adapters_hot == 0
+    answers = alone["vllm" if engine.statistics().warm is not None else "torch"]
+    assert await ask(engine, GREEDY, copy) == answers[2]
+
+
 async def test_closing_the_generator_frees_the_slot(engine: OwnedEngine, adapters: list[AdapterRef]) -> None:
     replies = engine.generate(
         GenerateRequest("closed", FRANCE, Sampling(max_tokens=400, ignore_eos=True), adapters[0])
@@ -314,6 +327,9 @@ async def test_an_adapter_that_cannot_be_used_is_refused_and_the_engine_serves_o
         await ask(engine, GREEDY, AdapterRef("nowhere", str(tmp_path / "nowhere")))
     with pytest.raises(AdapterInvalid):
         await ask(engine, GREEDY, broken_adapter)
+
+    with pytest.raises(AdapterInvalid):
+        await engine.prepare(broken_adapter)
 
     assert (await ask(engine, replace(GREEDY, max_tokens=2), adapters[0])).finish_reason == "length"
 

@@ -3,7 +3,14 @@
 import asyncio
 from collections.abc import AsyncGenerator
 
-from populace.actors.engine import BaseInfo, Delta, EngineStatistics, GenerateRequest, TokenLogprob
+from populace.actors.engine import (
+    AdapterRef,
+    BaseInfo,
+    Delta,
+    EngineStatistics,
+    GenerateRequest,
+    TokenLogprob,
+)
 from populace.actors.errors import PromptTooLong
 
 BASE = BaseInfo("scripted", "f" * 64, 1000)
@@ -30,6 +37,9 @@ class ScriptedEngine:
     @property
     def base(self) -> BaseInfo:
         return BASE
+
+    async def prepare(self, adapter: AdapterRef) -> None:
+        """Everything is ready."""
 
     async def generate(self, request: GenerateRequest) -> AsyncGenerator[Delta, None]:
         self.requests.append(request)

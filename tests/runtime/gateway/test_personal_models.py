@@ -86,6 +86,30 @@ async def test_openais_list_begins_with_the_base(client: httpx.AsyncClient, popu
     assert pages == [["base", "ada", "bob"], ["cleo"]]
 
 
+async def test_revisions_are_listed_with_how_far_they_have_come(
+    client: httpx.AsyncClient, population: Population
+) -> None:
+    revision = Revision("d" * 64, BASE.fingerprint, "imported", None, 4, 100, 5000)
+    await population.directory.publish_revision(ModelId("acme", "ada"), revision)
+
+    page = (await client.get("/v1/personal-models/ada/revisions")).json()
+
+    assert page["data"] == [
+        {
+            "id": "d" * 64,
+            "object": "personal_model.revision",
+            "created": 5,
+            "base": BASE.fingerprint,
+            "method": "imported",
+            "parent": None,
+            "rank": 4,
+            "bytes": 100,
+            "readiness": "ready",
+        }
+    ]
+    assert (await client.get("/v1/personal-models/eve/revisions")).status_code == 404
+
+
 async def test_openais_model_is_shown_under_every_name_that_answers(
     client: httpx.AsyncClient, population: Population
 ) -> None:

@@ -1,0 +1,97 @@
+"""How a new revision comes to an alias: registered → prewarming → ready.
+
+The alias moves only when an engine has the adapter checked and in its memory; until then the old
+revision answers. What fails on the way, or is cut short by a crash, leaves the alias where it was and
+the revision registered: the same call again goes on from there.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import replace
+
+from populace.actors.catalogue import Catalogue
+from populace.actors.engine import AdapterRef, Engine
+from populace.actors.errors import EngineOverloaded
+from populace.actors.hosts import Revision
+from populace.actors.turn import ModelId
+from populace.storage.ledger import StoredModel
+
+PREWARM_SECONDS_MAX = 60.0
+"""An adapter is prewarmed in well under a second; the rest is waiting for room in an engine's memory."""
+
+PREWARM_RETRY_SECONDS = 5.0
+
+
+class Promotions:
+    """Of one host's models. Those to one alias take effect in the order of their arrival."""
+
+    def __init__(
+        self, catalogue: Catalogue, engine: Engine | None, adapter_of: Callable[[str], AdapterRef]
+    ) -> None:
+        """Without an ``engine`` there is nothing to prewarm: what is registered is ready."""
+        self._catalogue = catalogue
+        self._engine = engine
+        self._adapter_of = adapter_of
+        self._orders: dict[tuple[ModelId, str], _Order] = {}
+        self._prewarming: Counter[tuple[ModelId, str]] = Counter()
+
+    async def promote(self, model: ModelId, revision: Revision, alias: str) -> StoredModel:
+        """Register the revision, prewarm it, move the alias; answers the model as it is then.
+
+        Raises ``InvalidName``, ``ModelNotFound``, and what ``Engine.prepare`` raises.
+        """
+        async with self._in_order(model, alias):
+            await self._catalogue.register(model, revision, alias)
+            await self._prewarm(model, revision.digest)
+            return await self._catalogue.promote(model, revision.digest, alias)
+
+    def revisions(self, model: ModelId) -> tuple[Revision, ...]:
+        """List the model's revisions, oldest first, with how far each has come. Raises ``ModelNotFound``."""
+        return tuple(
+            replace(revision, readiness="prewarming")
+            if revision.readiness == "registered" and (model, revision.digest) in self._prewarming
+            else revision
+            for revision in self._catalogue.revisions(model)
+        )
+
+    async def _prewarm(self, model: ModelId, digest: str) -> None:
+        if self._engine is None:
+            return
+        self._prewarming[model, digest] += 1
+        try:
+            async with asyncio.timeout(PREWARM_SECONDS_MAX):
+                await self._engine.prepare(self._adapter_of(digest))
+        except TimeoutError as error:
+            message = f"The engine had no room for a new revision in {PREWARM_SECONDS_MAX:g} s."
+            raise EngineOverloaded(message, PREWARM_RETRY_SECONDS) from error
+        finally:
+            self._prewarming[model, digest] -= 1
+            if self._prewarming[model, digest] == 0:
+                del self._prewarming[model, digest]
+
+    @asynccontextmanager
+    async def _in_order(self, model: ModelId, alias: str) -> AsyncGenerator[None]:
+        order = self._orders.setdefault((model, alias), _Order())
+        order.promotions += 1
+        try:
+            async with order.lock:
+                yield
+        finally:
+            order.promotions -= 1
+            if order.promotions == 0:
+                del self._orders[model, alias]
+
+    def check_integrity(self) -> None:
+        assert all(order.promotions > 0 for order in self._orders.values())
+        assert all(count > 0 for count in self._prewarming.values())
+        assert self._prewarming.total() <= len(self._orders), "one prewarms for each alias"
+
+
+class _Order:
+    """Whose turn it is to move an alias; asyncio's lock is fair. ``promotions`` wait or have it."""
+
+    def __init__(self) -> None:
+        self.lock = asyncio.Lock()
+        self.promotions = 0

@@ -1,0 +1,61 @@
+"""``populace model publish`` and ``model revisions``: new adapters of a model."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from populace.cli.console import err, local_time, named_errors, out, print_json
+from populace.cli.gateway_client import GatewayClient, model_path
+from populace.config import Settings
+
+PUBLISH_EXAMPLES = """Examples: `populace model publish ada ./my-lora`,
+`populace model publish ada ./my-lora --alias canary` (asked as `ada@canary`)."""
+
+Name = Annotated[str, typer.Argument(help="The model's name.")]
+
+
+def publish(
+    name: Name,
+    adapter: Annotated[Path, typer.Argument(help="A PEFT LoRA directory.", exists=True, file_okay=False)],
+    alias: Annotated[str, typer.Option(help="What to move to the new revision.")] = "latest",
+) -> None:
+    """Give a model a new adapter: the old one answers until an engine has the new one ready."""
+    import populace
+
+    with named_errors(), err.status("Checking and prewarming the adapter"), populace.connect() as population:
+        revision = population.model(name).publish(adapter, alias=alias)
+    out.print(f"[bold]{name}@{alias}[/] is {revision.digest[:12]} now.")
+
+
+def revisions(
+    name: Name, as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False
+) -> None:
+    """List a model's revisions, oldest first, and what their aliases are.
+
+    A revision is registered, then prewarming, then ready; aliases move to ready ones only.
+    """
+    with named_errors(), GatewayClient.of_settings(Settings.from_environment()) as client:
+        aliases = client.request("GET", model_path(name))["aliases"]
+        found = client.request("GET", model_path(name, "/revisions"))["data"]
+    if as_json:
+        print_json(found)
+        return
+    table = Table("revision", "aliases", "readiness", "method", "rank", "size", "created")
+    for revision in found:
+        table.add_row(*_cells(revision, aliases))
+    out.print(table)
+
+
+def _cells(revision: dict[str, Any], aliases: dict[str, str]) -> tuple[str, ...]:
+    named = (f"@{alias}" for alias, digest in aliases.items() if digest == revision["id"])
+    return (
+        revision["id"][:12],
+        " ".join(named),
+        revision["readiness"],
+        revision["method"],
+        str(revision["rank"]),
+        f"{revision['bytes'] / 1e6:.1f} MB",
+        local_time(revision["created"]),
+    )

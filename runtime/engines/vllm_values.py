@@ -1,0 +1,58 @@
+# pyright: reportUnknownMemberType=false
+# vLLM's classes are annotated in part only.
+"""What crosses into vLLM and out of it, in its words and in ours."""
+
+from collections.abc import Callable, Iterable
+from typing import cast
+
+from vllm.logprobs import Logprob
+from vllm.outputs import RequestOutput
+from vllm.sampling_params import RequestOutputKind, SamplingParams
+
+from populace.actors.engine import Delta, FinishReason, GenerateRequest, TokenLogprob
+from populace.actors.errors import EngineUnavailable
+from populace.engines.sampling import generator_seed
+
+
+def sampling_parameters(request: GenerateRequest, tokens_max: int, eos_ids: Iterable[int]) -> SamplingParams:
+    """Say to vLLM how to sample; the reply ends before any of ``eos_ids`` unless the request ignores them."""
+    sampling = request.sampling
+    return SamplingParams(
+        max_tokens=tokens_max,
+        temperature=sampling.temperature,
+        top_p=sampling.top_p,
+        top_k=sampling.top_k,
+        seed=None if sampling.seed is None else generator_seed(sampling.seed),
+        stop=list(sampling.stop),
+        stop_token_ids=[] if sampling.ignore_eos else sorted(eos_ids),
+        ignore_eos=sampling.ignore_eos,
+        logprobs=sampling.logprobs,
+        frequency_penalty=sampling.frequency_penalty,
+        presence_penalty=sampling.presence_penalty,
+        output_kind=RequestOutputKind.DELTA if request.stream else RequestOutputKind.FINAL_ONLY,
+    )
+
+
+def delta_of(output: RequestOutput, prompt_tokens: int, token_text: Callable[[int], str]) -> Delta:
+    """Read what a step added. Raises ``EngineUnavailable`` if vLLM ended the request by itself."""
+    [completion] = output.outputs
+    reason: FinishReason | None = None
+    if output.finished:
+        if completion.finish_reason not in ("stop", "length"):
+            raise EngineUnavailable(f"vLLM ended the request with {completion.finish_reason!r}")
+        reason = "stop" if completion.finish_reason == "stop" else "length"
+    token_ids = tuple(completion.token_ids)
+    positions = cast("list[dict[int, Logprob]]", completion.logprobs or [])
+    logprobs = tuple(
+        _logprob(token_id, position, token_text)
+        for token_id, position in zip(token_ids, positions, strict=False)
+    )
+    return Delta(completion.text, token_ids, prompt_tokens, logprobs, reason)
+
+
+def _logprob(token_id: int, position: dict[int, Logprob], token_text: Callable[[int], str]) -> TokenLogprob:
+    """vLLM lists the chosen token first and then the most likely ones, which may repeat it."""
+    alternatives = len(position) - (0 if position[token_id].rank in range(1, len(position) + 1) else 1)
+    best = sorted(position.items(), key=lambda item: -item[1].logprob)[:alternatives]
+    top = tuple((index, token_text(index), entry.logprob) for index, entry in best)
+    return TokenLogprob(token_id, token_text(token_id), position[token_id].logprob, top)
