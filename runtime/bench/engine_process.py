@@ -2,12 +2,12 @@
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Generator, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import aclosing, contextmanager
 from multiprocessing import get_context
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from populace.actors.engine import AdapterRef, GenerateRequest, Sampling
 from populace.bench.engine_sides import Ask, Player, Side, Start
@@ -16,6 +16,8 @@ from populace.storage.revisions import adapter_digest
 
 if TYPE_CHECKING:
     from populace.engines.vllm_engine import VllmEngine
+
+T = TypeVar("T")
 
 
 class Served(NamedTuple):
@@ -37,13 +39,17 @@ class RunningEngine:
     def __init__(self, pool: ProcessPoolExecutor) -> None:
         self._pool = pool
 
+    def run(self, function: Callable[..., Coroutine[None, None, T]], *arguments: object) -> T:
+        """Call a coroutine function of some module in the process, with the engine before the arguments."""
+        return self._pool.submit(run, function, arguments).result()
+
     def play(self, clients: list[list[Ask]], reply_tokens: int) -> Round:
         """Let each client ask one request after the other, all clients side by side."""
-        return self._pool.submit(play, clients, reply_tokens).result()
+        return self.run(_play, clients, reply_tokens)
 
     def load(self, adapters: Sequence[int]) -> float:
         """Load the adapters, all asked for at once; answers the seconds until the last is ready."""
-        return self._pool.submit(load, adapters).result()
+        return self.run(_load, adapters)
 
 
 @contextmanager
@@ -74,18 +80,10 @@ def start(side: Side, common: Start) -> None:
     _process.append(_Process(loop, engine))
 
 
-def play(clients: list[list[Ask]], reply_tokens: int) -> Round:
+def run(function: Callable[..., Coroutine[None, None, T]], arguments: tuple[object, ...]) -> T:
     """In the engine's process: see ``RunningEngine``."""
     [(loop, engine)] = _process
-    return loop.run_until_complete(_play(engine, clients, reply_tokens))
-
-
-def load(adapters: Sequence[int]) -> float:
-    """In the engine's process: see ``RunningEngine``."""
-    [(loop, engine)] = _process
-    began = time.perf_counter()
-    loop.run_until_complete(_load(engine, adapters))
-    return time.perf_counter() - began
+    return loop.run_until_complete(function(engine, *arguments))
 
 
 def stop() -> None:
@@ -101,27 +99,30 @@ async def _start(side: Side, common: Start) -> Player:
     return await _Ours.start(side, common)
 
 
-async def _load(engine: Player, adapters: Sequence[int]) -> None:
+async def _load(engine: Player, adapters: Sequence[int]) -> float:
+    began = time.perf_counter()
     await asyncio.gather(*(engine.load(number) for number in adapters))
+    return time.perf_counter() - began
 
 
 async def _play(engine: Player, clients: list[list[Ask]], reply_tokens: int) -> Round:
     began = time.perf_counter()
     replies = await asyncio.gather(*(_client(engine, asks, reply_tokens) for asks in clients))
-    served = tuple(one for of_client in replies for one in of_client)
-    return Round(served, time.perf_counter() - began)
+    return Round(tuple(one for of_client in replies for one in of_client), time.perf_counter() - began)
 
 
 async def _client(engine: Player, asks: list[Ask], reply_tokens: int) -> list[Served]:
-    served: list[Served] = []
-    for ask in asks:
-        began = time.perf_counter()
-        times: list[float] = []
-        async with aclosing(engine.tokens(ask, reply_tokens)) as counts:
-            async for count in counts:
-                times += [time.perf_counter() - began] * count
-        served.append(Served(tuple(times)))
-    return served
+    return [await served(engine, ask, reply_tokens) for ask in asks]
+
+
+async def served(engine: Player, ask: Ask, reply_tokens: int) -> Served:
+    """Ask one request and note when its tokens come."""
+    began = time.perf_counter()
+    times: list[float] = []
+    async with aclosing(engine.tokens(ask, reply_tokens)) as counts:
+        async for count in counts:
+            times += [time.perf_counter() - began] * count
+    return Served(tuple(times))
 
 
 class _Ours:
@@ -163,6 +164,9 @@ class _Ours:
     async def load(self, adapter: int) -> None:
         """Make the adapter ready, as a request does before it asks vLLM anything."""
         await self._engine._ready(self._adapters[adapter])
+
+    async def prepare(self, adapter: int) -> None:
+        await self._engine.prepare(self._adapters[adapter])
 
     async def close(self) -> None:
         await self._engine.close()

@@ -71,6 +71,9 @@ class StockVllm:
         name = f"adapter-{adapter}"
         await self._llm.add_lora(LoRARequest(name, adapter + 1, str(self._adapters[adapter])))
 
+    async def prepare(self, adapter: int) -> None:
+        """Do nothing: vLLM can load an adapter into a slot, and no less than that."""
+
     async def close(self) -> None:
         await asyncio.to_thread(self._llm.shutdown)
 

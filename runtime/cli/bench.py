@@ -152,6 +152,33 @@ def cliff(
 
 
 @app.command()
+def readiness(
+    models: Annotated[int, typer.Option(min=2, help="Warm models, and adapter slots; half change.")] = 8,
+    revisions: Annotated[int, typer.Option(min=1, help="New revisions in a round.")] = 32,
+    seconds: Annotated[float, typer.Option(min=1.0, help="How long a round lasts.")] = 64.0,
+    rate: Annotated[float, typer.Option(min=0.1, help="Requests a second, of all models.")] = 1.5,
+    reply_tokens: Annotated[int, typer.Option(min=2, help="Tokens of a reply.")] = 12,
+    rounds: Annotated[int, typer.Option(min=1, help="Measured rounds.")] = 2,
+    as_json: AsJson = False,
+) -> None:
+    """New revisions while others talk: what they cost those who ask for old ones, and their first askers.
+
+    Example: `populace bench readiness --revisions 8 --seconds 16 --rounds 1`. All of it takes ten minutes on
+    two cores.
+    """
+    with named_errors():
+        from populace.config import enter_quiet_environment
+
+        enter_quiet_environment()
+        from populace.bench.readiness import ReadinessBench, bench_readiness
+
+        bench = ReadinessBench(models, revisions, seconds, rate, reply_tokens, rounds)
+        with _reporting() as report, contextlib.redirect_stdout(sys.stderr):
+            result = bench_readiness(bench, Settings.from_environment(), report)
+        _show(result, as_json=as_json)
+
+
+@app.command()
 def packed(
     layers: Annotated[int, typer.Option(min=1, help="Layers of the made-up model.")] = 48,
     experts: Annotated[int, typer.Option(min=1, help="Experts of each of its layers.")] = 128,

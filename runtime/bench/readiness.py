@@ -1,0 +1,193 @@
+"""``populace bench readiness``: what new revisions cost who asks for old ones, and who asks for them first.
+
+Models that are warm get requests in an open loop (Poisson). Some of them get new revisions meanwhile, which
+take over at once or when they are ready; the others never change, and should not notice.
+"""
+
+import random
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import NamedTuple
+
+from populace.adapters.base_modules import read_base_modules
+from populace.adapters.random_adapter import write_random_adapter
+from populace.base import prepare_base
+from populace.bench.engine_process import RunningEngine, running_engine
+from populace.bench.engine_sides import Ask, Side, Start
+from populace.bench.open_loop import Answered, Arrival, OpenRound, Publication, Schedule, play_open
+from populace.bench.report import Aim, BenchReport, Row, percentile
+from populace.config import Settings
+
+RANK = 8
+PROMPT_TOKENS = 32
+IDS = (100, 20_000)
+"""Token ids that every base has."""
+
+NEITHER = "neither"
+ADMISSION = "admission only"
+TWO_PHASE = "two-phase"
+
+OLD_MAX = 0.40
+"""Of the unchanged models' TTFT p95 with neither. MinT's table 11: 9.63 of 24.03 s."""
+
+FIRST_MAX = 0.43
+"""Of the new revisions' first TTFT p50 with admission only. MinT's table 11: 4.60 of 10.68 s."""
+
+Report = Callable[[str, float], None]
+
+
+@dataclass(frozen=True, slots=True)
+class ReadinessBench:
+    """What to play: ``models`` as there are slots, half of which get the new ``revisions`` of a round."""
+
+    models: int = 8
+    revisions: int = 32
+    seconds: float = 64.0
+    requests_per_second: float = 1.5
+    reply_tokens: int = 12
+    rounds: int = 2
+
+
+class _Played(NamedTuple):
+    side: str
+    rounds: list[OpenRound]
+
+
+def bench_readiness(bench: ReadinessBench, settings: Settings, report: Report) -> BenchReport:
+    """Play the same rounds on each side, one engine after the other. Stops them."""
+    base = prepare_base(settings.base, settings.cache, allow_hub=False)
+    modules = read_base_modules(base.directory)
+    count = bench.models + bench.revisions * bench.rounds
+    with tempfile.TemporaryDirectory(prefix="populace-") as folder:
+        report("Writing adapters", 0.0)
+        adapters = tuple(
+            write_random_adapter(
+                Path(folder) / str(number), base.directory, seed=number, rank=RANK, targets=modules.targets
+            )
+            for number in range(count)
+        )
+        common = Start(
+            base.directory, base.fingerprint, adapters, settings.context_tokens, RANK, settings.threads
+        )
+        played: list[_Played] = []
+        # One engine for each side: the second would find the first one's adapters in memory.
+        for name in (NEITHER, ADMISSION, TWO_PHASE):
+            report(f"Starting {name}", 0.0)
+            with running_engine(Side(name, name == NEITHER, bench.models), common) as engine:
+                played.append(_play(bench, engine, name, report))
+    return _compare(bench, played)
+
+
+def _play(bench: ReadinessBench, engine: RunningEngine, side: str, report: Report) -> _Played:
+    for adapter in range(bench.models):  # warm, one by one, and the steps' shapes as well
+        engine.play([[Ask(adapter, tuple(range(IDS[0], IDS[0] + PROMPT_TOKENS)))]], bench.reply_tokens)
+    rounds: list[OpenRound] = []
+    for number in range(bench.rounds):
+        report(f"{side}: round {number + 1} of {bench.rounds}", number / bench.rounds)
+        schedule = draw_schedule(bench, number, is_two_phase=side == TWO_PHASE)
+        rounds.append(engine.run(play_open, schedule, bench.reply_tokens))
+    return _Played(side, rounds)
+
+
+def draw_schedule(bench: ReadinessBench, number: int, *, is_two_phase: bool) -> Schedule:
+    """Draw a round: the same for every side, and no prompt twice. The models with odd numbers change."""
+    draw = random.Random(number)  # noqa: S311 - traffic, not a secret
+    changing = range(1, bench.models, 2)
+    arrivals: list[Arrival] = []
+    at_s = draw.expovariate(bench.requests_per_second)
+    while at_s < bench.seconds:
+        prompt = tuple(draw.randrange(*IDS) for _ in range(PROMPT_TOKENS))
+        arrivals.append(Arrival(at_s, draw.randrange(bench.models), prompt))
+        at_s += draw.expovariate(bench.requests_per_second)
+    first = bench.models + bench.revisions * number
+    publications = [
+        Publication(bench.seconds * (index + 0.5) / bench.revisions, model, first + index)
+        for index, model in zip(range(bench.revisions), _around(changing, bench.revisions), strict=True)
+    ]
+    # A revision's first asker comes right when it is published: the one who waited for it.
+    arrivals += [
+        Arrival(
+            publication.at_s + 0.001,
+            publication.model,
+            tuple(draw.randrange(*IDS) for _ in range(PROMPT_TOKENS)),
+        )
+        for publication in publications
+    ]
+    return Schedule(tuple(range(bench.models)), tuple(sorted(arrivals)), tuple(publications), is_two_phase)
+
+
+def _around(models: Sequence[int], count: int) -> list[int]:
+    return [models[index % len(models)] for index in range(count)]
+
+
+def _compare(bench: ReadinessBench, played: list[_Played]) -> BenchReport:
+    result = BenchReport(
+        "readiness",
+        notes=[
+            f"{bench.models} warm models, {bench.requests_per_second:g} requests/s (Poisson).",
+            f"{bench.revisions} revisions in {bench.seconds:g} s, for half of the models.",
+            f"{bench.rounds} rounds together; times in ms.",
+            "unchanged: models without new revisions. first: who asks first for a revision.",
+            "gap: the longest pause inside an unchanged model's reply.",
+            "ready: from publishing until the revision answers.",
+            f"{NEITHER}: vLLM as it comes, a new revision takes over at once.",
+            f"{ADMISSION}: ours, at once. {TWO_PHASE}: ours, when it is ready.",
+        ],
+    )
+    for side in played:
+        result.rows += _rows(side)
+    old = {side.side: percentile(_firsts(side, is_new=False), 95) for side in played}
+    new = {side.side: percentile(_firsts(side, is_new=True), 50) for side in played}
+    result.aims = [
+        Aim(
+            "unchanged models: TTFT p95, two-phase",
+            round(old[TWO_PHASE] / old[NEITHER], 3),
+            OLD_MAX,
+            f"x {NEITHER}",
+            at_most=True,
+        ),
+        Aim(
+            "new revisions: first TTFT p50, two-phase",
+            round(new[TWO_PHASE] / new[ADMISSION], 3),
+            FIRST_MAX,
+            f"x {ADMISSION}",
+            at_most=True,
+        ),
+    ]
+    return result
+
+
+def _rows(side: _Played) -> list[Row]:
+    ready = [seconds for one in side.rounds for seconds in one.until_ready]
+    found: list[Row] = []
+    for what, is_new in (("unchanged", False), ("first", True)):
+        firsts = _firsts(side, is_new=is_new)
+        row: Row = {
+            "side": side.side,
+            "asked": what,
+            "requests": len(firsts),
+            "TTFT p50": round(percentile(firsts, 50) * 1000),
+            "p95": round(percentile(firsts, 95) * 1000),
+            "max": round(max(firsts) * 1000),
+        }
+        row["ready p50" if is_new else "gap"] = round(
+            (percentile(ready, 50) if is_new else _gap(_chosen(side, is_new=False))) * 1000
+        )
+        found.append(row)
+    return found
+
+
+def _chosen(side: _Played, *, is_new: bool) -> list[Answered]:
+    answered = [one for played in side.rounds for one in played.answered]
+    return [one for one in answered if (one.is_first if is_new else one.model % 2 == 0)]
+
+
+def _firsts(side: _Played, *, is_new: bool) -> list[float]:
+    return [one.served.token_times[0] for one in _chosen(side, is_new=is_new)]
+
+
+def _gap(answered: list[Answered]) -> float:
+    return max(later - earlier for one in answered for earlier, later in pairwise(one.served.token_times))
