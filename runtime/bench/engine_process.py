@@ -96,7 +96,7 @@ async def _start(side: Side, common: Start) -> Player:
         from populace.bench.vllm_stock import StockVllm
 
         return await StockVllm.start(side, common)
-    return await _Ours.start(side, common)
+    return await Ours.start(side, common)
 
 
 async def _load(engine: Player, adapters: Sequence[int]) -> float:
@@ -125,7 +125,7 @@ async def served(engine: Player, ask: Ask, reply_tokens: int) -> Served:
     return Served(tuple(times))
 
 
-class _Ours:
+class Ours:
     """The engine of Populace."""
 
     def __init__(self, engine: "VllmEngine", adapters: list[AdapterRef]) -> None:
@@ -134,7 +134,7 @@ class _Ours:
         self._count = 0
 
     @classmethod
-    async def start(cls, side: Side, common: Start) -> "_Ours":
+    async def start(cls, side: Side, common: Start) -> "Ours":
         from populace.engines.vllm_engine import VllmEngine
 
         options: dict[str, Any] = (
@@ -154,9 +154,17 @@ class _Ours:
 
     async def tokens(self, ask: Ask, reply_tokens: int) -> AsyncGenerator[int, None]:
         """Yield how many tokens came, as they come."""
+        async with aclosing(self.tokens_of(self._adapters[ask.adapter], ask.prompt, reply_tokens)) as counts:
+            async for count in counts:
+                yield count
+
+    async def tokens_of(
+        self, adapter: AdapterRef, prompt: tuple[int, ...], reply_tokens: int
+    ) -> AsyncGenerator[int, None]:
+        """Yield how many tokens came, as they come; the adapter may be any."""
         self._count += 1
         sampling = Sampling(max_tokens=reply_tokens, temperature=0.0, ignore_eos=True)
-        request = GenerateRequest(str(self._count), ask.prompt, sampling, self._adapters[ask.adapter])
+        request = GenerateRequest(str(self._count), prompt, sampling, adapter)
         async with aclosing(self._engine.generate(request)) as deltas:
             async for delta in deltas:
                 yield len(delta.token_ids)

@@ -1,0 +1,120 @@
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+# Ray's API is partly untyped.
+"""A host actor on Ray over a store of its own, called as every client calls it.
+
+Many calls of one event-loop turn share a message.
+"""
+
+import asyncio
+import logging
+import os
+import signal
+import time
+from collections.abc import Awaitable, Callable, Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psutil
+import ray
+
+from populace.actors.engine import BaseInfo
+from populace.actors.host_limits import HostLimits
+from populace.actors.turn import ModelId
+from populace.bench.private_memory import Memory
+from populace.directory import Directory
+from populace.host_actor import NAMESPACE, HostOptions, RayHostClient, host_name, start_hosts
+from populace.storage.store import Store
+
+RESIDENT_BYTES_MAX = 64 * 1024 * 1024
+"""The host's own budget for activations: small, so that activating more than fit passivates others."""
+
+CONCURRENCY = 256
+
+Report = Callable[[str, float], None]
+
+
+@contextmanager
+def running_ray() -> Generator[None]:
+    """Start a Ray of the bench's own, and stop it after the block."""
+    ray.init(
+        address="local",
+        namespace=NAMESPACE,
+        include_dashboard=False,
+        object_store_memory=128 * 1024 * 1024,
+        logging_level=logging.ERROR,
+        log_to_driver=False,
+    )
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+class OneHost:
+    """One store and the host actor over it. Needs a running Ray."""
+
+    def __init__(self, path: Path, base: BaseInfo) -> None:
+        self.path = path
+        store = Store.create_or_open(path, shards=8)
+        options = HostOptions(
+            number=0,
+            hosts=1,
+            data_directory=str(path),
+            base=base,
+            base_directory="",
+            rank_max=16,
+            limits=HostLimits(resident_bytes_max=RESIDENT_BYTES_MAX),
+            has_engine=False,
+        )
+        self.handle: Any = start_hosts([options], environment={"OMP_NUM_THREADS": "1"})[0]
+        self._shards = store.shards
+
+    def directory(self) -> Directory:
+        return Directory([RayHostClient(self.handle, host_name(0))], shard_count=self._shards)
+
+    def restart(self) -> float:
+        """Kill the host and time the new process from its start to its first answer, in seconds."""
+        before = self.process()
+        os.kill(before.pid, signal.SIGKILL)
+        before.wait(30)
+        asyncio.run(self.directory().show_model(model(0)))
+        return time.time() - self.process().create_time()
+
+    def process(self) -> psutil.Process:
+        return psutil.Process(ray.get(self.handle.process_id.remote()))
+
+    def private_bytes(self) -> int:
+        return Memory.of(self.process()).private_bytes
+
+    def stop(self) -> None:
+        ray.get(self.handle.close.remote())
+        ray.kill(self.handle)
+
+
+def model(index: int) -> ModelId:
+    return ModelId("bench", f"person-{index}")
+
+
+async def many(
+    count: int,
+    call: Callable[[int], Awaitable[object]],
+    step: str,
+    report: Report,
+    *,
+    concurrency: int = CONCURRENCY,
+) -> list[float]:
+    """Make ``count`` calls, so many at a time; answer the seconds that each took."""
+    times: list[float] = []
+    numbers = iter(range(count))
+
+    async def worker() -> None:
+        for number in numbers:
+            started = time.perf_counter()
+            await call(number)
+            times.append(time.perf_counter() - started)
+            if number % 1000 == 0:
+                report(step.capitalize(), number / count)
+
+    await asyncio.gather(*(worker() for _ in range(min(concurrency, count))))
+    return times
