@@ -72,6 +72,7 @@ class MemoryUse(NamedTuple):
 class GenerateRequest:
     """One reply to generate. ``adapter`` None asks the base model, ``memory`` None no memory.
 
+    ``owner`` says whose request it is: what an engine caches of it is found by that owner's alone.
     ``stream`` False allows the engine to answer with a single delta. With ``reply_ids`` the reply is
     not chosen but said again, token by token: its memory state is wanted, not its text.
     """
@@ -83,6 +84,7 @@ class GenerateRequest:
     stream: bool = True
     memory: MemoryUse | None = None
     reply_ids: tuple[int, ...] | None = None
+    owner: str = ""
 
 
 class TokenLogprob(NamedTuple):

@@ -21,6 +21,11 @@ class ModelId(NamedTuple):
     tenant: str
     name: str
 
+    @property
+    def owner(self) -> str:
+        """What names the model among all tenants'; no name has a slash."""
+        return f"{self.tenant}/{self.name}"
+
 
 def operation_of(key: str | None) -> str:
     """Name the operation that a caller gave a key; without one a retry is another operation.

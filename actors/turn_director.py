@@ -144,6 +144,7 @@ async def _generate(
             adapter=grant.adapter,
             stream=stream,
             memory=None if reply.memory is None else reply.memory.use,
+            owner=grant.model.owner,
         )
         try:
             async with aclosing(generate_choices(engine, generate, request.choices)) as deltas:

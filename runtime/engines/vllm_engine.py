@@ -54,7 +54,7 @@ from populace.engines.vllm_start import (
     warm_tier,
     warm_up_request,
 )
-from populace.engines.vllm_values import delta_of, sampling_parameters
+from populace.engines.vllm_values import cache_salt, delta_of, sampling_parameters
 from populace.engines.warm_tier import WarmTier
 
 
@@ -81,6 +81,7 @@ class VllmEngine:
         self._gate = gate
         self._warm = warm
         self._shelf = AdapterShelf(self._add_lora, self._remove_lora, gate, warm)
+        self._cache_secret = secrets.token_bytes(32)
         self._generating = 0
         self._closing: asyncio.Task[None] | None = None
 
@@ -220,7 +221,7 @@ class VllmEngine:
     ) -> AsyncGenerator[RequestOutput, None]:
         request, memory = call.request, call.memory
         parameters = sampling_parameters(request, tokens_max, self._tokenizer.eos_ids)
-        salt = "base" if request.adapter is None else request.adapter.digest
+        salt = cache_salt(self._cache_secret, request)
         if memory is not None:
             parameters.extra_args = memory.arguments()
             # A cached block would skip writes; and what was read under one state is no other's.

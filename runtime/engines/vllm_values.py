@@ -2,6 +2,8 @@
 # vLLM's classes are annotated in part only.
 """What crosses into vLLM and out of it, in its words and in ours."""
 
+import hashlib
+import hmac
 from collections.abc import Callable, Iterable
 from typing import cast
 
@@ -31,6 +33,12 @@ def sampling_parameters(request: GenerateRequest, tokens_max: int, eos_ids: Iter
         presence_penalty=sampling.presence_penalty,
         output_kind=RequestOutputKind.DELTA if request.stream else RequestOutputKind.FINAL_ONLY,
     )
+
+
+def cache_salt(secret: bytes, request: GenerateRequest) -> str:
+    """Make the salt of the request's key-value cache: of its owner and its weights, and not to be guessed."""
+    weights = "" if request.adapter is None else request.adapter.digest
+    return hmac.new(secret, f"{weights}\0{request.owner}".encode(), hashlib.sha256).hexdigest()
 
 
 def delta_of(output: RequestOutput, prompt_tokens: int, token_text: Callable[[int], str]) -> Delta:

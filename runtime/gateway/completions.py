@@ -71,7 +71,7 @@ async def _complete(
     if target.model is None:
         if body.keep is not None:
             raise InvalidRequest("The base has no log to keep a choice in.", "keep")
-        turn = _ask_base(gateway, body, messages, raw_prompt)
+        turn = _ask_base(gateway, tenant, body, messages, raw_prompt)
     else:
         _check_retry(key, body)
         ask = _turn_request(gateway, target.model, target.alias, key, body)
@@ -121,13 +121,18 @@ def _ask_model(gateway: Gateway, chat: ChatRequest, body: ChatBody | CompletionB
 
 
 def _ask_base(
-    gateway: Gateway, body: ChatBody | CompletionBody, messages: tuple[Message, ...], raw_prompt: str | None
+    gateway: Gateway,
+    tenant: str,
+    body: ChatBody | CompletionBody,
+    messages: tuple[Message, ...],
+    raw_prompt: str | None,
 ) -> Turn:
     request = GenerateRequest(
         request_id=secrets.token_hex(16),
         prompt=messages if raw_prompt is None else raw_prompt,
         sampling=body.to_sampling(),
         stream=bool(body.stream),
+        owner=ModelId(tenant, BASE_MODEL).owner,
     )
     seconds_max = gateway.turn_seconds_max
     late = TurnExpired(BASE_MODEL, f"it took over {seconds_max:g} s")

@@ -1,22 +1,27 @@
-"""Not one token from other weights: every reply is checked against its adapter's fingerprint.
+"""Not one token from other weights or another state: every reply is checked against its fingerprint.
 
-64 adapters take turns in 8 slots and in room for a third of their images, while requests are given up in
-the middle and images are erased. What an adapter says first, with its probabilities, tells it from others.
+64 adapters take turns in 8 slots and in room for a third of their images, some of them with memory states,
+while revisions are prepared, requests are given up in the middle and images are erased. What a model says
+first, with its probabilities, tells it from others.
 """
 
 import asyncio
+import itertools
 import random
 from collections import Counter
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing
+from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 import pytest_asyncio
 
-from populace.actors.engine import AdapterRef, Delta, GenerateRequest, Sampling
+from populace.actors.engine import AdapterRef, Delta, GenerateRequest, MemoryUse, Sampling
+from populace.adapters.memory.random_module import random_module
 from populace.adapters.random_adapter import write_random_adapter
-from populace.engines.vllm_engine import VllmEngine
+from populace.engines.vllm_engine import VllmEngine, _Call
 from populace.storage.revisions import adapter_digest
 from populace.storage.warm_files import erase, warm_root
 from tests.small_base import make_small_base
@@ -35,7 +40,17 @@ PROMPT = tuple(100 + 137 * place % 20_000 for place in range(140))
 LEAST = -20.0
 """The log probability of a token that is not among the likeliest."""
 
+STATES = 3
+"""Memory states, each of which some adapters and the base answer with."""
+
 Fingerprint = dict[int, float]
+
+
+class Voice(NamedTuple):
+    """What a reply comes from."""
+
+    adapter: AdapterRef | None
+    state: bytes | None = None
 
 
 @pytest.fixture(scope="module")
@@ -57,29 +72,51 @@ def people(small_base: Path, tmp_path_factory: pytest.TempPathFactory) -> list[A
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def engine(small_base: Path) -> AsyncGenerator[VllmEngine]:
+async def engine(small_base: Path, tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[VllmEngine]:
+    module = tmp_path_factory.mktemp("memory") / "module"
+    module.write_bytes(random_module(small_base, "f" * 64, strength=60.0).pack())
     started = await VllmEngine.start(
         small_base,
         "f" * 64,
         context_tokens=256,
         adapter_slots=SLOTS,
         warm_bytes_max=WARM_BYTES_MAX,
+        memory_module=module,
     )
     yield started
     await started.close()
 
 
-async def reply(
-    engine: VllmEngine, adapter: AdapterRef | None, name: str, *, tokens: int = 2, given_up_after: int = 99
-) -> list[Delta]:
+def request_of(
+    voice: Voice, name: str, *, tokens: int = 2, prompt: tuple[int, ...] = PROMPT, owner: str = ""
+) -> GenerateRequest:
     sampling = Sampling(max_tokens=tokens, temperature=0.0, logprobs=20, ignore_eos=True)
+    memory = None if voice.state is None else MemoryUse(voice.state, new_from=None)
+    return GenerateRequest(name, prompt, sampling, voice.adapter, memory=memory, owner=owner)
+
+
+async def reply(engine: VllmEngine, request: GenerateRequest, *, given_up_after: int = 99) -> list[Delta]:
     deltas: list[Delta] = []
-    async with aclosing(engine.generate(GenerateRequest(name, PROMPT, sampling, adapter))) as generated:
+    async with aclosing(engine.generate(request)) as generated:
         async for delta in generated:
             deltas.append(delta)
             if len(deltas) == given_up_after:
                 break
     return deltas
+
+
+async def state_after(engine: VllmEngine, seed: int) -> bytes:
+    """A memory state that some text left."""
+    draw = random.Random(seed)
+    written = replace(
+        request_of(
+            Voice(None), f"state-{seed}", prompt=tuple(draw.randrange(100, 20_000) for _ in range(60))
+        ),
+        memory=MemoryUse(),
+    )
+    state = (await reply(engine, written))[-1].memory
+    assert state is not None
+    return state
 
 
 def fingerprint(deltas: list[Delta]) -> Fingerprint:
@@ -94,33 +131,34 @@ def distance(one: Fingerprint, other: Fingerprint) -> float:
 async def test_no_token_comes_from_another_adapter_while_adapters_come_and_go(
     engine: VllmEngine, people: list[AdapterRef | None]
 ) -> None:
-    known = [fingerprint(await reply(engine, one, f"alone-{n}")) for n, one in enumerate(people)]
+    states = [await state_after(engine, seed) for seed in range(STATES)]
+    voices = [Voice(one) for one in people]
+    voices += [Voice(one, state) for one in people[:9] for state in states]
+    known = [fingerprint(await reply(engine, request_of(one, f"alone-{n}"))) for n, one in enumerate(voices)]
     for number, one in enumerate(known):
         nearest = min(distance(one, other) for place, other in enumerate(known) if place != number)
-        assert nearest > 10, "two adapters cannot be told apart"
+        assert nearest > 10, f"voice {number} cannot be told apart"
     draw = random.Random(1)
     wanted = iter(range(REQUESTS))
     outcomes: Counter[str] = Counter()
 
     async def client() -> None:
         for number in wanted:
-            person = draw.choice([0, *range(1, 9), *range(len(people))])
-            adapter = people[person]
+            person = draw.choice([0, *range(1, 9), *range(len(voices))])
+            adapter = voices[person].adapter
             gives_up = draw.random() < 0.1
             if adapter is not None and draw.random() < 0.02:
                 erase(warm_root(), adapter.digest)
                 outcomes["erased"] += 1
-            deltas = await reply(
-                engine,
-                adapter,
-                str(number),
-                tokens=8 if gives_up else 2,
-                given_up_after=1 if gives_up else 99,
-            )
-            found = fingerprint(deltas)
+            if draw.random() < 0.02:
+                await engine.prepare(draw.choice([one for one in people if one is not None]))
+                outcomes["prepared"] += 1
+            request = request_of(voices[person], str(number), tokens=8 if gives_up else 2)
+            found = fingerprint(await reply(engine, request, given_up_after=1 if gives_up else 99))
             nearest = min(range(len(known)), key=lambda one: distance(found, known[one]))
             outcomes["own" if nearest == person else "another's"] += 1
             outcomes["given up"] += gives_up
+            outcomes["with a state"] += voices[person].state is not None
 
     await asyncio.gather(*(client() for _ in range(CLIENTS)))
 
@@ -128,9 +166,53 @@ async def test_no_token_comes_from_another_adapter_while_adapters_come_and_go(
     assert outcomes["own"] == REQUESTS
     assert outcomes["given up"] > 100
     assert outcomes["erased"] > 20
+    assert outcomes["prepared"] > 20
+    assert outcomes["with a state"] > 500
     statistics = engine.statistics()
     assert statistics.running == statistics.adapters_hot == 0
     assert statistics.warm is not None
     assert statistics.warm.evictions > 100
     assert statistics.warm.bytes <= WARM_BYTES_MAX
     engine.check_integrity()
+
+
+async def cached_tokens(engine: VllmEngine, request: GenerateRequest) -> int:
+    """Send the request to vLLM; answers how many tokens of its prompt it did not have to compute."""
+    assert isinstance(request.prompt, tuple)
+    prompt = await engine._tokenizer.tokens(request.prompt, None)
+    lora = None if request.adapter is None else await engine._ready(request.adapter)
+    call = _Call(request, prompt.ids, lora, engine._memory_request(request, prompt))
+    found = None
+    async for output in engine._outputs(call, prompt.ids, 1):
+        found = output.num_cached_tokens
+    assert found is not None
+    return found
+
+
+async def test_what_is_cached_is_found_by_the_same_owner_weights_and_state_alone(
+    engine: VllmEngine, people: list[AdapterRef | None]
+) -> None:
+    state, other_state = [await state_after(engine, seed) for seed in (10, 11)]
+    for number, voice in enumerate([Voice(None), Voice(people[1]), Voice(people[1], state)]):
+        prompt = tuple(200 + number + 101 * place % 20_000 for place in range(140))
+        others = [
+            (Voice(people[2], voice.state), "acme/ada"),
+            (Voice(voice.adapter, other_state), "acme/ada"),
+            (voice, "acme/bob"),
+            (voice, "globex/ada"),
+        ]
+
+        async def cached(
+            one: Voice, owner: str, times: Iterator[int], prompt: tuple[int, ...] = prompt
+        ) -> int:
+            return await cached_tokens(
+                engine, request_of(one, f"cached-{next(times)}", prompt=prompt, owner=owner)
+            )
+
+        times = itertools.count(100 * number)
+        assert await cached(voice, "acme/ada", times) == 0
+        assert await cached(voice, "acme/ada", times) >= 128
+        for other, owner in others:
+            assert await cached(other, owner, times) == 0
+            assert await cached(other, owner, times) >= 128
+        assert await cached(voice, "acme/ada", times) >= 128
