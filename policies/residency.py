@@ -55,6 +55,10 @@ class Residency:
         """Of all that is resident; never above ``bytes_max``."""
         return self._bytes
 
+    def size_of(self, key: str) -> int:
+        """In bytes, of a key that is resident."""
+        return self._sizes[key]
+
     def use(self, key: str) -> bool:
         """Note a use; tells whether the key is resident. If not, the caller may ``admit`` it."""
         if key not in self._sizes:

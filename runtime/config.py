@@ -85,6 +85,8 @@ class Settings(BaseModel):
     rank_max: Annotated[int, Field(ge=1, le=512)] = 16
     warm_bytes_max: Annotated[int, Field(ge=MIB)] = 512 * MIB
     """Adapters that this machine's replicas keep in host memory, ready for their engines."""
+    residency_trace: Path | None = None
+    """A directory in which vLLM's replicas record which adapters are asked for, and when."""
     memory_module: str | None = None
     """The file of a memory module; None takes the one that is shipped for the base, ``none`` none."""
     kv_cache_gib: Annotated[float, Field(gt=0, allow_inf_nan=False)] = Field(
@@ -111,7 +113,7 @@ class Settings(BaseModel):
     log_bytes_max: Annotated[int, Field(ge=16 * MIB)] = 64 * MIB
     """Bytes kept of one model's interactions, all in all."""
 
-    @field_validator("data", "cache", "config", "master_key")
+    @field_validator("data", "cache", "config", "master_key", "residency_trace")
     @classmethod
     def _absolute(cls, path: Path | None) -> Path | None:
         return None if path is None else path.expanduser().absolute()

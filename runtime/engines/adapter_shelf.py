@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 from populace.actors.engine import AdapterRef
 from populace.actors.errors import EngineOverloaded, EngineUnavailable
+from populace.engines.residency_recorder import ResidencyRecorder
 from populace.engines.slots import AdmissionGate
 from populace.engines.warm_tier import Lease, WarmTier
 
@@ -42,8 +43,13 @@ class AdapterShelf:
         unload: Callable[[int], Awaitable[None]],
         gate: AdmissionGate,
         warm: WarmTier,
+        recorder: ResidencyRecorder | None = None,
     ) -> None:
-        """``load`` and ``unload`` tell the engine: a digest, its number and its image's path."""
+        """``load`` and ``unload`` tell the engine: a digest, its number and its image's path.
+
+        A ``recorder`` is told of each use, and closed with the shelf.
+        """
+        self._recorder = recorder
         self._load_into_engine = load
         self._unload_from_engine = unload
         self._gate = gate
@@ -77,7 +83,10 @@ class AdapterShelf:
             raise EngineUnavailable("it was closed")
         if load.exception() is not None and self._loads.get(adapter.digest) is load:
             del self._loads[adapter.digest]  # the next request tries again: it may have been the disk
-        return load.result()
+        loaded = load.result()
+        if self._recorder is not None:
+            self._recorder.record(adapter.digest, loaded.image.bytes)
+        return loaded
 
     async def prepare(self, adapter: AdapterRef) -> None:
         """Have the adapter's image made, and stay as long as that of one that was just used.
@@ -101,6 +110,8 @@ class AdapterShelf:
         for load in self._loads.values():
             load.cancel()
         self._warm.close()
+        if self._recorder is not None:
+            self._recorder.close()
 
     async def _load(self, adapter: AdapterRef, idle: Sequence[Loaded]) -> Loaded:
         await self._unload(idle)

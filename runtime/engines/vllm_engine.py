@@ -34,6 +34,7 @@ from populace.actors.errors import AdapterInvalid, EngineUnavailable, InvalidReq
 from populace.adapters.base_modules import read_base_modules
 from populace.engines.adapter_shelf import AdapterShelf
 from populace.engines.prompts import BaseTokenizer, PromptTokens
+from populace.engines.residency_recorder import ResidencyRecorder
 from populace.engines.sampling import (
     LOGPROBS_MAX,
     check_sampling,
@@ -73,6 +74,7 @@ class VllmEngine:
         gate: AdmissionGate,
         warm: WarmTier,
         memory: ServingMemory | None,
+        recorder: ResidencyRecorder | None = None,
     ) -> None:
         self._base = base
         self._memory = memory
@@ -80,7 +82,7 @@ class VllmEngine:
         self._llm: AsyncLLM | None = llm
         self._gate = gate
         self._warm = warm
-        self._shelf = AdapterShelf(self._add_lora, self._remove_lora, gate, warm)
+        self._shelf = AdapterShelf(self._add_lora, self._remove_lora, gate, warm, recorder)
         self._cache_secret = secrets.token_bytes(32)
         self._generating = 0
         self._closing: asyncio.Task[None] | None = None
@@ -102,13 +104,14 @@ class VllmEngine:
         warm_bytes_max: int = WARM_BYTES_MAX,
         name: str = "base",
         memory_module: Path | None = None,
+        trace_directory: Path | None = None,
         vllm_arguments: Mapping[str, Any] | None = None,
     ) -> Self:
         """Start the engine process: about 20 s on 2 cores. Other coroutines run meanwhile.
 
         ``threads`` None takes every core; ``threads`` and ``kv_gib`` count without a GPU only. Adapters in
-        host memory take up to ``warm_bytes_max``. With a
-        ``memory_module``, requests may bring a memory state; on a GPU this turns compiling off.
+        host memory take up to ``warm_bytes_max``, and their uses are recorded in ``trace_directory``.
+        With a ``memory_module``, requests may bring a memory state; on a GPU this turns compiling off.
         ``vllm_arguments`` are more of vLLM's own ``AsyncEngineArgs``.
         """
         if memory_module is not None and (vllm_arguments or {}).get("speculative_config") is not None:
@@ -117,6 +120,7 @@ class VllmEngine:
                 "taken back. Leave out one of the two.",
                 "speculative_config",
             )
+        recorder = None if trace_directory is None else ResidencyRecorder(trace_directory)
         modules = await asyncio.to_thread(read_base_modules, base_directory, fingerprint)
         memory = await asyncio.to_thread(read_serving_memory, memory_module, modules)
         tokenizer = await asyncio.to_thread(BaseTokenizer, base_directory)
@@ -156,6 +160,7 @@ class VllmEngine:
             AdmissionGate(queue, waiting_max=waiting_max),
             warm_tier(modules, rank_max, llm.model_config.dtype, warm_bytes_max),
             memory,
+            recorder,
         )
         await engine._warm_up()
         return engine

@@ -19,10 +19,11 @@ LOADS_MAX = 2
 
 
 class Lease:
-    """An image that stays where it is until ``release``."""
+    """An image of so many bytes, that stays where it is until ``release``."""
 
-    def __init__(self, path: Path, release: Callable[[], None]) -> None:
+    def __init__(self, path: Path, size: int, release: Callable[[], None]) -> None:
         self.path = path
+        self.bytes = size
         self._release: Callable[[], None] | None = release
 
     def release(self) -> None:
@@ -66,7 +67,8 @@ class WarmTier:
         while not self._is_there(digest):
             await self._loaded(adapter)
         self._residency.hold(digest)
-        return Lease(self._files.path(self._name(digest)), lambda: self._release(digest))
+        path, size = self._files.path(self._name(digest)), self._residency.size_of(digest)
+        return Lease(path, size, lambda: self._release(digest))
 
     def statistics(self) -> TierStatistics:
         return TierStatistics(

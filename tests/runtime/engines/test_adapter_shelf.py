@@ -8,7 +8,9 @@ import pytest
 
 from populace.actors.engine import AdapterRef
 from populace.actors.errors import AdapterInvalid, EngineUnavailable
+from populace.bench.residency_traces import read_trace
 from populace.engines.adapter_shelf import AdapterShelf
+from populace.engines.residency_recorder import ResidencyRecorder
 from populace.engines.slots import AdmissionGate, AdmissionQueue
 from populace.engines.warm_tier import WarmTier
 from populace.policies.residency import Residency
@@ -22,7 +24,7 @@ BYTES = 100
 class Desk:
     """A gate, a shelf over a real warm tier, and an engine that notes what it is told."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, recorder: ResidencyRecorder | None = None) -> None:
         self.gate = AdmissionGate(AdmissionQueue(places=16, slots=SLOTS), waiting_max=16)
         self.warm = WarmTier(
             WarmFiles(root),
@@ -30,7 +32,7 @@ class Desk:
             lambda one: bytes(int(one.path)),
             suffix="test",
         )
-        self.shelf = AdapterShelf(self._load, self._unload, self.gate, self.warm)
+        self.shelf = AdapterShelf(self._load, self._unload, self.gate, self.warm, recorder)
         self.loaded: dict[int, str] = {}
         self.refused: set[str] = set()
 
@@ -192,6 +194,30 @@ async def test_what_is_prepared_waits_for_room_and_lets_it_go_again(desk: Desk) 
     await asyncio.gather(*held, preparing)
 
     await desk.use(adapter("c", 90))
+
+
+async def test_every_use_is_recorded_as_the_policy_bench_reads_it(tmp_path: Path) -> None:
+    recorder = ResidencyRecorder(tmp_path / "traces")
+    desk = Desk(tmp_path / "warm", recorder)
+    await desk.shelf.prepare(adapter("c", 30))
+    for name, size in (("a", 20), ("b", 40), ("a", 20)):
+        await desk.use(adapter(name, size))
+    desk.shelf.close()
+
+    trace = read_trace(recorder.path)
+
+    assert [(access.key, access.size) for access in trace] == [("a" * 16, 20), ("b" * 16, 40), ("a" * 16, 20)]
+    assert [access.time for access in trace] == sorted(access.time for access in trace)
+
+
+async def test_a_record_that_is_full_ends_and_nobody_notices(tmp_path: Path) -> None:
+    recorder = ResidencyRecorder(tmp_path / "traces", bytes_max=50)
+    desk = Desk(tmp_path / "warm", recorder)
+    for name in "ababab":
+        await desk.use(adapter(name))
+    desk.shelf.close()
+
+    assert 1 <= len(read_trace(recorder.path)) <= 3
 
 
 async def test_closing_ends_who_prepares_by_name(tmp_path: Path) -> None:
