@@ -9,8 +9,8 @@ import torch
 from safetensors.torch import save_file
 
 from populace.adapters.base_modules import LinearShape
-from populace.adapters.peft_directory import tensor_name
 from populace.adapters.serving_image import matrix_bytes
+from populace.adapters.tensor_file import tensor_name
 from populace.storage.packed.adapter import pack_adapter
 from populace.storage.packed.layout import Factor, Side
 

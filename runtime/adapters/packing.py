@@ -1,15 +1,21 @@
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+# safetensors' safe_open is a Rust class without annotations.
 """Between PEFT's directories and packed adapters: bit for bit, in both directions."""
 
+import os
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any, cast
 
 import torch
-from safetensors.torch import load, save
+from safetensors import safe_open
 
 from populace.actors.errors import AdapterInvalid, AdapterMismatch
 from populace.adapters.base_modules import BaseModules
-from populace.adapters.peft_directory import CONFIG_FILE, TENSOR_FILE, read_peft_directory, tensor_name
-from populace.adapters.serving_image import NAMES, TYPES, matrix_bytes
-from populace.storage.files import write_durably
+from populace.adapters.peft_directory import CONFIG_FILE, TENSOR_FILE, PeftAdapter, read_peft_directory
+from populace.adapters.serving_image import NAMES, matrix_bytes
+from populace.adapters.tensor_file import TensorFile, tensor_name
+from populace.storage.files import replaced_durably, write_durably
 from populace.storage.packed.adapter import PackedAdapter, pack_adapter
 from populace.storage.packed.errors import PackedAdapterInvalid, PackedAdapterVersionMismatch
 from populace.storage.packed.layout import Factor, Side
@@ -19,26 +25,58 @@ SIDES: tuple[Side, Side] = ("A", "B")
 
 def pack_peft_directory(directory: Path, base: BaseModules, *, rank_max: int) -> bytearray:
     """Check a PEFT directory and pack it. Raises ``AdapterInvalid`` and ``AdapterMismatch``."""
-    adapter = read_peft_directory(directory, base, rank_max=rank_max)
-    tensors = load(adapter.tensor_file.read_bytes())
-    factors: list[Factor] = []
-    matrices: dict[tuple[str, Side], memoryview] = {}
-    for module in adapter.modules:
-        for side in SIDES:
-            tensor = tensors[tensor_name(module, side)]
-            tensor = tensor if side == "A" else tensor.T
-            rows, columns = tensor.shape
-            alpha = float(adapter.config.alpha_of(module))
-            factors.append(Factor(module, side, (rows, columns), NAMES[tensor.dtype], alpha))
-            matrices[module, side] = matrix_bytes(tensor)
-    return pack_adapter(
-        matrices,
-        factors,
-        base=base.fingerprint,
-        config=adapter.config_bytes,
-        rank_scaled=adapter.config.rank_scaled,
-        metadata=adapter.metadata,
-    )
+    return pack_peft_adapter(read_peft_directory(directory, base, rank_max=rank_max), base)
+
+
+def pack_peft_adapter(adapter: PeftAdapter, base: BaseModules) -> bytearray:
+    """Pack an adapter that was checked against the base: what is equal to PEFT has equal bytes.
+
+    Raises ``AdapterInvalid`` for one that is more than a packed adapter can be.
+    """
+    with safe_open(str(adapter.tensor_file), framework="pt") as tensors:
+        matrices = _Matrices(tensors, adapter.modules)
+        try:
+            return pack_adapter(
+                matrices,
+                _factors(adapter, matrices),
+                base=base.fingerprint,
+                config=adapter.config_bytes,
+                rank_scaled=adapter.config.rank_scaled,
+                metadata=adapter.metadata,
+            )
+        except PackedAdapterInvalid as error:
+            raise AdapterInvalid(f"it cannot be packed: {error.reason}") from error
+
+
+class _Matrices(Mapping[tuple[str, Side], memoryview]):
+    """The matrices of an open tensor file, each read when it is asked for: one at a time is in memory."""
+
+    def __init__(self, tensors: Any, modules: tuple[str, ...]) -> None:
+        self._tensors = tensors
+        self._modules = modules
+
+    def tensor(self, module: str, side: Side) -> torch.Tensor:
+        """With a row for each rank."""
+        tensor = cast("torch.Tensor", self._tensors.get_tensor(tensor_name(module, side)))
+        return tensor if side == "A" else tensor.T
+
+    def __getitem__(self, key: tuple[str, Side]) -> memoryview:
+        return matrix_bytes(self.tensor(*key))
+
+    def __iter__(self) -> Iterator[tuple[str, Side]]:
+        return ((module, side) for module in self._modules for side in SIDES)
+
+    def __len__(self) -> int:
+        return len(SIDES) * len(self._modules)
+
+
+def _factors(adapter: PeftAdapter, matrices: _Matrices) -> Iterator[Factor]:
+    for module, side in matrices:
+        tensor = matrices.tensor(module, side)
+        rows, columns = tensor.shape
+        yield Factor(
+            module, side, (rows, columns), NAMES[tensor.dtype], float(adapter.config.alpha_of(module))
+        )
 
 
 def read_adapter(path: Path, base: BaseModules, *, rank_max: int) -> PackedAdapter:
@@ -88,12 +126,9 @@ def check_packed_adapter(packed: PackedAdapter, base: BaseModules, *, rank_max: 
 
 def unpack_to_peft_directory(packed: PackedAdapter, directory: Path) -> None:
     """Write the adapter as PEFT would: the configuration and tensors that it was packed from."""
-    tensors: dict[str, torch.Tensor] = {}
-    for factor, data in packed.factors():
-        matrix = torch.frombuffer(bytearray(data), dtype=TYPES[factor.dtype]).view(factor.shape)
-        tensors[tensor_name(factor.module, factor.side)] = (
-            matrix if factor.side == "A" else matrix.T.contiguous()
-        )
     directory.mkdir(parents=True, exist_ok=True)
-    write_durably(directory / TENSOR_FILE, save(tensors, dict(packed.metadata) or None))
+    with replaced_durably(directory / TENSOR_FILE) as file:
+        os.fchmod(file.fileno(), 0o644)
+        for piece in TensorFile(packed).pieces():
+            file.write(piece)
     write_durably(directory / CONFIG_FILE, packed.config)

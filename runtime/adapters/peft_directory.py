@@ -19,6 +19,7 @@ from safetensors import SafetensorError, safe_open
 from populace.actors.errors import AdapterInvalid, AdapterMismatch
 from populace.adapters.base_modules import BaseModules, LinearShape
 from populace.adapters.peft_config import CONFIG_BYTES_MAX, LoraConfig, parse_peft_config
+from populace.adapters.tensor_file import tensor_name
 
 CONFIG_FILE = "adapter_config.json"
 TENSOR_FILE = "adapter_model.safetensors"
@@ -69,11 +70,6 @@ def read_peft_directory(path: Path, base: BaseModules, *, rank_max: int) -> Peft
         _check_shapes(module, header, config.rank_of(module), base.linears[module])
     _check_values(tensor_file)
     return PeftAdapter(config_bytes, config, tensor_file, modules, metadata)
-
-
-def tensor_name(module: str, side: str) -> str:
-    """The name PEFT gives to a module's A or B matrix."""
-    return f"base_model.model.{module}.lora_{side}.weight"
 
 
 def _read_config(path: Path) -> bytes:

@@ -11,8 +11,9 @@ import torch
 from safetensors.torch import save_file
 
 from populace.adapters.base_modules import BaseModules, LinearShape, read_base_modules
-from populace.adapters.peft_directory import CONFIG_FILE, FINGERPRINT_KEY, TENSOR_FILE, tensor_name
+from populace.adapters.peft_directory import CONFIG_FILE, FINGERPRINT_KEY, TENSOR_FILE
 from populace.adapters.serving_image import matrix_bytes
+from populace.adapters.tensor_file import tensor_name
 from populace.storage.packed.adapter import pack_adapter
 from populace.storage.packed.layout import Factor, Side
 

@@ -2,16 +2,14 @@
 
 ::
 
-    b"PopLoRA"     7 bytes
-    format         1 byte
-    digest        32 bytes   SHA-256 of everything that follows
+    magic, format, digest    40 bytes, see ``storage/packed/envelope.py``
     length         8 bytes   of the header, little-endian
     header                   an ``AdapterHeader``
     zeros                    up to the next multiple of 64
     body                     groups of matrices, each at a multiple of 64; zeros between
 
 The same matrices and configuration make the same bytes, so the digest names the adapter. Whatever reads
-one checks its structure first, and that costs no look at the body; ``verify`` reads all of it.
+one checks its structure first, and that costs no look at the body; ``check_content`` reads all of it.
 """
 
 import hashlib
@@ -22,10 +20,19 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar, Self
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, ValidationError
 
 from populace.storage.errors import RecordInvalid
-from populace.storage.packed.errors import PackedAdapterInvalid, PackedAdapterVersionMismatch
+from populace.storage.packed.envelope import (
+    BYTES_MAX,
+    CONTENT_AT,
+    DIGEST_AT,
+    FORMAT,
+    MAGIC,
+    check_content,
+    told_digest,
+)
+from populace.storage.packed.errors import PackedAdapterInvalid
 from populace.storage.packed.layout import (
     DType,
     Factor,
@@ -36,17 +43,13 @@ from populace.storage.packed.layout import (
     check_names,
     groups_of,
 )
-from populace.storage.records import RECORD_BYTES_MAX, Record
+from populace.storage.records import RECORD_BYTES_MAX, Record, problems_of
 
-FORMAT = 1
-MAGIC = b"PopLoRA"
-BYTES_MAX = 4 * 1024**3
 GROUPS_MAX = 100_000
 MATRICES_MAX = 1_000_000
 """Of all groups: 27 times those of a model of 48 layers with 128 experts each."""
 
-_DIGEST_AT = len(MAGIC) + 1
-_LENGTH_AT = _DIGEST_AT + 32
+_LENGTH_AT = CONTENT_AT
 _HEADER_AT = _LENGTH_AT + 8
 
 _ARRAY_TYPES: dict[DType, str] = {"F32": "<f4", "F16": "<f2", "BF16": "<u2"}
@@ -86,8 +89,10 @@ class PackedAdapter:
         Raises ``PackedAdapterInvalid`` and ``PackedAdapterVersionMismatch``.
         """
         self._data = data
+        if len(data) > BYTES_MAX:
+            raise PackedAdapterInvalid(f"{len(data)} bytes are more than {BYTES_MAX}")
+        self.digest = told_digest(bytes(data[:CONTENT_AT]))
         header, self._body = _header(data)
-        self.digest = bytes(data[_DIGEST_AT:_LENGTH_AT]).hex()
         self.base = header.base
         self.rank_scaled = header.rank_scaled
         self.config = header.config
@@ -146,10 +151,16 @@ class PackedAdapter:
                 start = self._body + offset
                 yield factor, self._data[start : start + group.factor_bytes]
 
+    def check_content(self) -> None:
+        """Read every byte. Raises ``PackedAdapterInvalid`` unless they are those of its digest.
+
+        Enough for one that was verified before it got the name of its digest.
+        """
+        check_content(self.digest, hashlib.sha256(self._data[CONTENT_AT:]).hexdigest())
+
     def verify(self) -> None:
         """Read every byte. Raises ``PackedAdapterInvalid`` for NaN, infinity and another digest."""
-        if hashlib.sha256(self._data[_LENGTH_AT:]).hexdigest() != self.digest:
-            raise PackedAdapterInvalid("its bytes are not those that its digest was made of")
+        self.check_content()
         for group in self.groups:
             if not _is_finite(self.group(group), group.dtype):
                 raise PackedAdapterInvalid(f"{group.pattern} {group.side} holds NaN or infinity")
@@ -166,16 +177,15 @@ def pack_adapter(
 ) -> bytearray:
     """Pack matrices, whose bytes are little-endian and row-major, by module and side.
 
-    ``base`` is the fingerprint of the base that they were made for, if it is known.
+    ``base`` is the fingerprint of the base that they were made for, if it is known. They are asked for one by
+    one. Raises ``PackedAdapterInvalid`` for more than an adapter can be.
     """
     groups = groups_of(factors)
     told = tuple(sorted((metadata or {}).items()))
-    header = AdapterHeader(
-        base=base, rank_scaled=rank_scaled, config=config, metadata=told, groups=groups
-    ).pack()
+    header = _packed_header(base, rank_scaled, config, told, groups)
     body = aligned(_HEADER_AT + len(header))
     packed = bytearray(body + groups[-1].offset + groups[-1].bytes)
-    packed[:_DIGEST_AT] = MAGIC + bytes([FORMAT])
+    packed[:DIGEST_AT] = MAGIC + bytes([FORMAT])
     packed[_LENGTH_AT:_HEADER_AT] = len(header).to_bytes(8, "little")
     packed[_HEADER_AT : _HEADER_AT + len(header)] = header
     for group in groups:
@@ -183,21 +193,32 @@ def pack_adapter(
             start = body + offset
             packed[start : start + group.factor_bytes] = matrices[factor.module, factor.side]
     with memoryview(packed) as view:
-        packed[_DIGEST_AT:_LENGTH_AT] = hashlib.sha256(view[_LENGTH_AT:]).digest()
+        packed[DIGEST_AT:CONTENT_AT] = hashlib.sha256(view[CONTENT_AT:]).digest()
     return packed
+
+
+def _packed_header(
+    base: str | None,
+    rank_scaled: bool,
+    config: bytes,
+    metadata: tuple[tuple[str, str], ...],
+    groups: tuple[Group, ...],
+) -> bytes:
+    try:
+        header = AdapterHeader(
+            base=base, rank_scaled=rank_scaled, config=config, metadata=metadata, groups=groups
+        ).pack()
+    except ValidationError as error:
+        raise PackedAdapterInvalid(problems_of(error)[:300]) from error
+    except RecordInvalid as error:
+        raise PackedAdapterInvalid(error.reason) from error
+    if (size := aligned(_HEADER_AT + len(header)) + groups[-1].offset + groups[-1].bytes) > BYTES_MAX:
+        raise PackedAdapterInvalid(f"{size} bytes are more than {BYTES_MAX}")
+    return header
 
 
 def _header(data: memoryview) -> tuple[AdapterHeader, int]:
     """Read the header, and where the body begins."""
-    if len(data) > BYTES_MAX:
-        raise PackedAdapterInvalid(f"{len(data)} bytes are more than {BYTES_MAX}")
-    if len(data) < _HEADER_AT or bytes(data[: len(MAGIC)]) != MAGIC:
-        raise PackedAdapterInvalid("it does not begin as one")
-    stored = data[len(MAGIC)]
-    if stored > FORMAT:
-        raise PackedAdapterVersionMismatch(stored, FORMAT)
-    if stored < 1:
-        raise PackedAdapterInvalid(f"there is no format {stored}")
     length = int.from_bytes(data[_LENGTH_AT:_HEADER_AT], "little")
     if not 0 < length <= min(RECORD_BYTES_MAX, len(data) - _HEADER_AT):
         raise PackedAdapterInvalid("it is cut off, or its header's length is damaged")

@@ -17,8 +17,8 @@ from vllm.lora.lora_weights import LoRALayerWeights
 from vllm.lora.utils import parse_fine_tuned_lora_name
 from vllm.lora.worker_manager import WorkerLoRAManager
 
-from populace.adapters.peft_directory import tensor_name
 from populace.adapters.serving_image import NAMES, group_tensor, matrix_bytes
+from populace.adapters.tensor_file import tensor_name
 from populace.storage.packed.adapter import PackedAdapter, pack_adapter
 from populace.storage.packed.layout import Factor, Side
 

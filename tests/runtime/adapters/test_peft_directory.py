@@ -12,7 +12,8 @@ from safetensors.torch import save_file
 
 from populace.actors.errors import AdapterInvalid, AdapterMismatch
 from populace.adapters.base_modules import BaseModules, LinearShape
-from populace.adapters.peft_directory import FINGERPRINT_KEY, read_peft_directory, tensor_name
+from populace.adapters.peft_directory import FINGERPRINT_KEY, read_peft_directory
+from populace.adapters.tensor_file import tensor_name
 
 LINEARS = {
     f"model.layers.{layer}.self_attn.{name}": shape

@@ -11,9 +11,10 @@ from safetensors.torch import load_file
 from populace.actors.errors import AdapterInvalid, AdapterMismatch
 from populace.adapters.base_modules import BaseModules, LinearShape, read_base_modules
 from populace.adapters.packing import pack_peft_directory, read_adapter
-from populace.adapters.peft_directory import TENSOR_FILE, tensor_name
+from populace.adapters.peft_directory import TENSOR_FILE
 from populace.adapters.random_adapter import write_random_adapter
 from populace.adapters.serving_image import TYPES, serving_image
+from populace.adapters.tensor_file import tensor_name
 from populace.storage.packed.adapter import PackedAdapter
 from tests.small_base import make_small_base
 

@@ -9,8 +9,8 @@ import torch
 from safetensors.torch import load_file
 
 from populace.adapters.packing import SIDES
-from populace.adapters.peft_directory import tensor_name
 from populace.adapters.serving_image import group_tensor
+from populace.adapters.tensor_file import tensor_name
 from populace.bench.packed import PackedBench, _measure_files, _of_experts
 from populace.bench.report import BenchReport
 from populace.storage.packed.adapter import PackedAdapter
