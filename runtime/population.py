@@ -71,7 +71,7 @@ class Population:
         return ModelHandle(self, model)
 
     def create(self, name: str, *, adapter: str | Path | None = None) -> "ModelHandle":
-        """Create a personal model, with ``adapter`` (a PEFT LoRA directory) as its first revision.
+        """Create a personal model, whose first revision is ``adapter``, a PEFT LoRA directory or packed file.
 
         Raises ``InvalidName``, ``ModelExists``, ``AdapterInvalid``, ``AdapterMismatch``; nothing is
         created then.
@@ -253,7 +253,7 @@ class ModelHandle:
         return self._population.fork(self.name, name)
 
     def publish(self, adapter: str | Path, *, alias: str = "latest") -> Revision:
-        """Import a PEFT LoRA directory as a revision, prewarm it, and move ``alias`` to it.
+        """Import a PEFT LoRA directory or packed file as a revision, prewarm it, and move ``alias`` to it.
 
         Until it is ready the old revision answers; turns in flight finish on the one they began with.
         Raises ``AdapterInvalid``, ``AdapterMismatch``, ``ModelNotFound``, ``EngineUnavailable`` and

@@ -272,8 +272,8 @@ MUTANTS = (
         (
             Edit(
                 "storage/backups/adapters.py",
-                "write_sealed(writer, _part_key(grant, self._salt, part), _pieces(directory / part))",
-                "[writer.write('last', piece) for piece in _pieces(directory / part)]",
+                "write_sealed(writer, _part_key(grant, self._salt, _PACKED), _pieces(path))",
+                "[writer.write('last', piece) for piece in _pieces(path)]",
             ),
         ),
         ("tests/actors/test_erased_backups.py",),

@@ -1,6 +1,6 @@
 """The keys of a shard: one sorted key space, laid out so that a scan of a prefix is a question.
 
-On disk (schema 3), every integer big-endian, every name ASCII without NUL::
+On disk (schema 4), every integer big-endian, every name ASCII without NUL::
 
     !epoch                                    -> u64 epoch, owner (UTF-8)
     !erased                                   -> i64 ms, u64 count: the erasures since the last compaction
@@ -20,7 +20,7 @@ On disk (schema 3), every integer big-endian, every name ASCII without NUL::
     k BLAKE2b-128(key id)                     -> ApiKeyRecord
 
 Sealed values are encrypted with the model's data key, see ``storage/sealing.py``; in schema 2 they
-were plain, and there were no ``d``, ``e`` and ``x``.
+were plain, and there were no ``d``, ``e`` and ``x``. Schema 3 has the same rows as this one.
 
 The kind comes first so that a listing of a tenant's models touches identities only. Names
 end in NUL so that no name is a prefix of another. Operation ids and key ids come from
@@ -33,7 +33,7 @@ from collections.abc import Collection
 from functools import lru_cache
 from hashlib import blake2b
 
-SCHEMA = 3
+SCHEMA = 4
 """The newest layout that this release reads and the one that it writes."""
 
 NAME_PATTERN = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")

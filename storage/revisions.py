@@ -1,11 +1,15 @@
-"""Adapter files, content-addressed: ``<root>/<digest>/`` in PEFT's layout, written once.
+"""Adapters, content-addressed and written once: one packed file each, ``<root>/<digest>.adapter``.
 
-The digest is SHA-256 over a tag and the SHA-256 of each of the two files, so equal content has
-one directory and a directory never changes. A directory appears by ``rename`` after its files
-are on disk; ``.incoming-*`` are what a crash left of unfinished ones.
+The digest is the one in the file itself, which vouches for all of it (``storage/packed/envelope.py``), so
+equal content has one file and a file never changes. It appears by ``rename`` after it is on disk.
 
-Whoever adds an adapter keeps ``.lock`` shared until a model has it, and whoever removes those that
-no model has keeps it alone, so that none is removed under who is just about to use it.
+Up to schema 3 an adapter was a directory ``<root>/<digest>/`` in PEFT's layout, whose digest is SHA-256 over
+a tag and the SHA-256 of each of its two files. Those stay as they are, and so do those that come from an
+archive or a backup of that time: the digest is in the log of who was served with it.
+
+``.incoming-*`` are what a crash left of unfinished ones. Whoever adds an adapter keeps ``.lock`` shared until
+a model has it, and whoever removes those that no model has keeps it alone, so that none is removed under who
+is just about to use it.
 """
 
 import contextlib
@@ -16,17 +20,20 @@ import shutil
 import tempfile
 from collections.abc import Generator
 from pathlib import Path
-from typing import BinaryIO
 
 from populace.storage import keys
 from populace.storage.errors import StoreInvalid
-from populace.storage.files import sync_directory
+from populace.storage.files import sync_directory, sync_file
+from populace.storage.packed.envelope import file_digest
+from populace.storage.packed.errors import PackedAdapterInvalid, PackedAdapterVersionMismatch
 
+SUFFIX = ".adapter"
+"""Of packed files."""
 CONFIG_FILE = "adapter_config.json"
 TENSORS_FILE = "adapter_model.safetensors"
 
+_INCOMING = ".incoming-"
 _TAG = b"populace-revision-1\0"
-_CHUNK_BYTES = 1 << 20
 
 
 class RevisionFiles:
@@ -35,32 +42,52 @@ class RevisionFiles:
     def __init__(self, root: Path) -> None:
         self.root = root
 
-    def add(self, config: bytes, tensors: bytes | Path) -> tuple[str, int]:
-        """Store the two files durably; answers their digest and size in bytes together.
+    def add(self, adapter: bytes | bytearray | Path) -> tuple[str, int]:
+        """Store a packed adapter durably; answers its digest and its size in bytes.
 
-        ``tensors`` may name a file, which is copied in pieces and must not change meanwhile.
-        Content that is stored already is left as it is.
+        A ``Path`` names a file, which is copied in pieces and must not change meanwhile. Content that is
+        stored already is left as it is. Only the digest is checked; raises ``PackedAdapterInvalid`` and
+        ``PackedAdapterVersionMismatch``.
+        """
+        self.root.mkdir(parents=True, exist_ok=True)
+        # In the same directory: a rename between two is not one change on the disk.
+        descriptor, name = tempfile.mkstemp(prefix=_INCOMING, dir=self.root)
+        os.close(descriptor)
+        file = Path(name)
+        try:
+            _write(adapter, file)
+            # Digest what was written and not what was read: the name vouches for this copy.
+            digest, size = adapter_digest(file)
+            if not self.has(digest):
+                # The engines may run as another user than this one.
+                file.chmod(0o644)
+                sync_file(file)
+                # Over that of another writer who was first: it is the same.
+                file.replace(self.path(digest))
+        finally:
+            file.unlink(missing_ok=True)
+        self._sync_names()
+        return digest, size
+
+    def add_directory(self, config: bytes, tensors: bytes | Path) -> tuple[str, int]:
+        """Store the two files of an adapter that has its digest from schema 3 or before, durably.
+
+        Answers their digest and size in bytes together; ``tensors`` and what is stored already as in ``add``.
         """
         with self.incoming() as incoming:
             (incoming / CONFIG_FILE).write_bytes(config)
-            if isinstance(tensors, bytes):
-                (incoming / TENSORS_FILE).write_bytes(tensors)
-            else:
-                shutil.copyfile(tensors, incoming / TENSORS_FILE)
-            # Digest what was written and not what was read: the name vouches for this copy.
+            _write(tensors, incoming / TENSORS_FILE)
             digest, size = adapter_digest(incoming)
             if not self.has(digest):
-                self._publish(incoming, digest)
-            # Also for content that was here: its writer may not have come so far, or never will.
-            sync_directory(self.root)
-            sync_directory(self.root.parent)
+                self._publish_directory(incoming, digest)
+            self._sync_names()
         return digest, size
 
     @contextlib.contextmanager
     def incoming(self) -> Generator[Path]:
         """Make a directory for what is not an adapter yet; it goes with the block, or in a later sweep."""
         self.root.mkdir(parents=True, exist_ok=True)
-        path = Path(tempfile.mkdtemp(prefix=".incoming-", dir=self.root))
+        path = Path(tempfile.mkdtemp(prefix=_INCOMING, dir=self.root))
         try:
             yield path
         finally:
@@ -84,31 +111,38 @@ class RevisionFiles:
     def remove(self, digest: str) -> None:
         """Remove the adapter durably if it is there. Only ``alone``, and if no model has it."""
         path = self.path(digest)
-        if path.is_dir():
+        if not path.is_dir():
+            path.unlink(missing_ok=True)
+            sync_directory(self.root)
+        else:
             # Whole or not at all, for who reads meanwhile and after a crash.
-            doomed = Path(tempfile.mkdtemp(prefix=".incoming-", dir=self.root))
+            doomed = Path(tempfile.mkdtemp(prefix=_INCOMING, dir=self.root))
             path.rename(doomed / digest)
             sync_directory(self.root)
             shutil.rmtree(doomed)
 
     def sweep(self) -> int:
         """Remove what crashes left of unfinished adapters; answers how many. Only ``alone``."""
-        left = list(self.root.glob(".incoming-*"))
-        for directory in left:
-            shutil.rmtree(directory, ignore_errors=True)
+        left = list(self.root.glob(f"{_INCOMING}*"))
+        for path in left:
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
         return len(left)
 
     def path(self, digest: str) -> Path:
-        """Return the directory of the digest, whether or not it exists.
+        """Return the packed file of the digest, whether or not it exists, or the directory that exists.
 
         Raises ``StoreInvalid`` for anything but 64 hex digits, so that no name leaves the root.
         """
         if not keys.is_digest(digest):
             raise StoreInvalid(str(self.root), f"{digest[:80]!r} is not a revision digest")
-        return self.root / digest
+        packed, directory = self.root / f"{digest}{SUFFIX}", self.root / digest
+        return directory if not packed.exists() and directory.is_dir() else packed
 
     def has(self, digest: str) -> bool:
-        return keys.is_digest(digest) and (self.root / digest).is_dir()
+        return keys.is_digest(digest) and self.path(digest).exists()
 
     def verify(self, digest: str) -> None:
         """Read the files again. Raises ``StoreInvalid`` if they are missing or not what was stored."""
@@ -117,8 +151,15 @@ class RevisionFiles:
             found, _ = adapter_digest(path)
         except OSError as error:
             raise StoreInvalid(str(path), f"the adapter cannot be read: {error}") from error
+        except (PackedAdapterInvalid, PackedAdapterVersionMismatch) as error:
+            raise StoreInvalid(str(path), f"the adapter is damaged: {error}") from error
         if found != digest:
             raise StoreInvalid(str(path), f"the adapter is damaged: its digest is {found}")
+
+    def _sync_names(self) -> None:
+        # Also for content that was here: its writer may not have come so far, or never will.
+        sync_directory(self.root)
+        sync_directory(self.root.parent)
 
     @contextlib.contextmanager
     def _locked(self, how: int) -> Generator[None]:
@@ -130,7 +171,7 @@ class RevisionFiles:
         finally:
             os.close(descriptor)
 
-    def _publish(self, incoming: Path, digest: str) -> None:
+    def _publish_directory(self, incoming: Path, digest: str) -> None:
         # mkdtemp makes the directory private to this user; the engines may run as another.
         incoming.chmod(0o755)
         for name in (CONFIG_FILE, TENSORS_FILE):
@@ -145,20 +186,24 @@ class RevisionFiles:
                 raise
 
 
-def adapter_digest(directory: Path) -> tuple[str, int]:
-    """Return the digest of the two files there, and their size in bytes together."""
+def adapter_digest(path: Path) -> tuple[str, int]:
+    """Read a packed file or a PEFT directory; answers its digest, and its size in bytes.
+
+    Raises ``PackedAdapterInvalid`` and ``PackedAdapterVersionMismatch`` for a file, and ``OSError``.
+    """
+    if not path.is_dir():
+        with path.open("rb") as file:
+            return file_digest(file)
     whole, size = hashlib.sha256(_TAG), 0
     for name in (CONFIG_FILE, TENSORS_FILE):
-        with (directory / name).open("rb") as file:
-            part, part_bytes = _file_digest(file)
-        whole.update(part)
-        size += part_bytes
+        with (path / name).open("rb") as file:
+            whole.update(hashlib.file_digest(file, "sha256").digest())
+            size += file.tell()
     return whole.hexdigest(), size
 
 
-def _file_digest(file: BinaryIO) -> tuple[bytes, int]:
-    digest, size = hashlib.sha256(), 0
-    while chunk := file.read(_CHUNK_BYTES):
-        digest.update(chunk)
-        size += len(chunk)
-    return digest.digest(), size
+def _write(content: bytes | bytearray | Path, to: Path) -> None:
+    if isinstance(content, Path):
+        shutil.copyfile(content, to)
+    else:
+        to.write_bytes(content)

@@ -2,17 +2,19 @@
 
 On disk::
 
-    store.json          {"format": "populace-store", "schema": 3, "shards": S, "store_id": hex,
+    store.json          {"format": "populace-store", "schema": 4, "shards": S, "store_id": hex,
                          "master_key": hex, "whole": true, "sealed": true}
     master.key          the key of the data keys, see ``storage/master_key.py``; may lie elsewhere
     LOCK                held with flock by the serving process; its text says who that is
     shards/0000/        shard 0, see ``storage/shards/generations.py``, and so on up to S - 1
-    revisions/<digest>/ adapters, see ``storage/revisions.py``
+    revisions/          adapters, see ``storage/revisions.py``
 
 S is fixed when the directory is made, because it decides which shard holds a model. The header is
 written first, then the shards, then ``whole``: from then on a shard that is absent was lost. It
 names the master key, so that another one is refused before anything is read with it.
 
+Schema 3 had no packed adapters: a release that knows only directories would leave those of erased
+people where they are. What it had stays as it is, and only the number is raised.
 Schema 2 had no keys; ``sealed`` says that its rows were migrated, see ``storage/shards/migration.py``.
 Schema 1 had no ``whole``, made a shard when it was first opened, and had its environment in
 ``shards/0000`` itself. The schema's number is raised before the shards are changed, so that the
@@ -98,6 +100,9 @@ class Store:
                 raise StoreInvalid(str(path), f"it has {header.shards} shards and not {shards}")
             if not (header.whole and header.sealed):
                 _make_whole(path, header, cls.master_key_path(path, master_key))
+            elif header.schema_version < keys.SCHEMA:
+                # Each shard gets the number when it is opened.
+                write_header(path, header.model_copy(update={"schema_version": keys.SCHEMA}))
         return cls.open(path, master_key=master_key)
 
     @classmethod
@@ -107,12 +112,7 @@ class Store:
         Raises ``StoreInvalid``, also for a store that was not made or migrated to its end,
         ``MasterKeyRefused`` and ``StoreVersionMismatch``.
         """
-        header = read_header(path)
-        if not (header.whole and header.sealed):
-            raise StoreInvalid(
-                str(path),
-                f"it was not made or migrated to schema {keys.SCHEMA} to its end; serve it to do that",
-            )
+        header = _read_made_header(path)
         key = _load_key(cls.master_key_path(path, master_key), header)
         return cls(path, header.shards, header.store_id, Sealing(key))
 
@@ -150,9 +150,9 @@ class Store:
     def adapters(path: Path) -> RevisionFiles:
         """Return the adapters of a store, for who needs nothing else of it and has no master key.
 
-        Raises ``StoreInvalid`` and ``StoreVersionMismatch``.
+        Raises ``StoreInvalid``, also for one that was not migrated to its end, and ``StoreVersionMismatch``.
         """
-        read_header(path)
+        _read_made_header(path)
         return RevisionFiles(path / REVISIONS_DIRECTORY)
 
     def shard_path(self, number: int) -> Path:
@@ -209,6 +209,15 @@ class Store:
     def lock(self, owner: str) -> DirectoryLock:
         """Take the directory for one serving process. Raises ``StoreInUse``."""
         return DirectoryLock(self.path, owner)
+
+
+def _read_made_header(path: Path) -> Header:
+    header = read_header(path)
+    if not (header.whole and header.sealed and header.schema_version == keys.SCHEMA):
+        raise StoreInvalid(
+            str(path), f"it was not made or migrated to schema {keys.SCHEMA} to its end; serve it to do that"
+        )
+    return header
 
 
 def _load_key(path: Path, header: Header) -> MasterKey:

@@ -1,12 +1,16 @@
-"""From a PEFT directory of a user to an immutable revision in the store's files."""
+"""From an adapter of a user to an immutable revision in the store's files."""
 
+import tempfile
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
+from populace.actors.errors import AdapterInvalid
 from populace.actors.hosts import Revision
-from populace.adapters.base_modules import read_base_modules
+from populace.adapters.base_modules import BaseModules, read_base_modules
+from populace.adapters.packing import pack_peft_adapter, read_adapter, unpack_to_peft_directory
 from populace.adapters.peft_directory import read_peft_directory
+from populace.storage.packed.adapter import PackedAdapter
 from populace.storage.store import Store
 
 
@@ -14,21 +18,38 @@ from populace.storage.store import Store
 def imported_adapter(
     adapter: Path, store_path: Path, base_directory: Path, fingerprint: str, *, rank_max: int, now_ms: int
 ) -> Generator[Revision]:
-    """Check the adapter against the base, then copy it under its digest.
+    """Check a PEFT directory or packed file against the base, then store it packed under its digest.
 
     It is safe from removal for the time of the block, in which a model must get it. Raises
     ``AdapterInvalid`` and ``AdapterMismatch``; nothing is stored then.
     """
-    checked = read_peft_directory(adapter, read_base_modules(base_directory, fingerprint), rank_max=rank_max)
+    base = read_base_modules(base_directory, fingerprint)
+    packed, rank = _checked(adapter.absolute(), base, rank_max)
     files = Store.adapters(store_path)
     with files.adding():
-        digest, size = files.add(checked.config_bytes, checked.tensor_file)
+        digest, size = files.add(packed)
         yield Revision(
             digest=digest,
             base=fingerprint,
             method="imported",
             parent=None,
-            rank=checked.rank,
+            rank=rank,
             adapter_bytes=size,
             created_ms=now_ms,
         )
+
+
+def _checked(path: Path, base: BaseModules, rank_max: int) -> tuple[bytearray, int]:
+    """Answer the adapter packed for this base, and its rank."""
+    if path.is_dir():
+        checked = read_peft_directory(path, base, rank_max=rank_max)
+        return pack_peft_adapter(checked, base), checked.rank
+    given = read_adapter(path, base, rank_max=rank_max)
+    # What is stored is what comes of its PEFT files, because it leaves as those and has to come back.
+    with tempfile.TemporaryDirectory(prefix="populace-") as folder:
+        unpack_to_peft_directory(given, Path(folder))
+        checked = read_peft_directory(Path(folder), base, rank_max=rank_max)
+        again = pack_peft_adapter(checked, BaseModules(base.linears, given.base))
+        if PackedAdapter(memoryview(again)).digest != given.digest:
+            raise AdapterInvalid("its matrices or their scaling are not what its adapter_config.json says")
+        return again if given.base == base.fingerprint else pack_peft_adapter(checked, base), checked.rank

@@ -1,4 +1,4 @@
-"""Checking adapters from outside in a process of its own.
+"""Checking adapters from outside, and packing them, in a process of its own.
 
 Torch and transformers take seconds and half a gigabyte, which a gateway that streams tokens has not
 got to spare. A program: reads ``Check`` as JSON from standard input, writes ``Outcome`` to standard output.
@@ -16,12 +16,21 @@ from populace.config import process_environment
 SECONDS_MAX = 600
 
 
+class Unpacked(BaseModel):
+    """An adapter's PEFT directory, and the file that is to be written of it, if any."""
+
+    model_config = ConfigDict(frozen=True)
+
+    directory: Path
+    pack_to: Path | None
+
+
 class Check(BaseModel):
     """Which adapters are to be checked, against which base."""
 
     model_config = ConfigDict(frozen=True)
 
-    adapters: tuple[Path, ...]
+    adapters: tuple[Unpacked, ...]
     base_directory: Path
     fingerprint: str
     rank_max: int
@@ -38,16 +47,23 @@ class Outcome(BaseModel):
 
 
 def check_adapters(check: Check) -> tuple[int, ...]:
-    """Check the adapters and answer their ranks. Blocks for seconds.
+    """Check the adapters, pack those that are to be, and answer their ranks. Blocks for seconds.
 
     Raises ``AdapterInvalid`` and ``AdapterMismatch``.
     """
     # Torch and transformers load here.
     from populace.adapters.base_modules import read_base_modules
+    from populace.adapters.packing import pack_peft_adapter
     from populace.adapters.peft_directory import read_peft_directory
 
     base = read_base_modules(check.base_directory, check.fingerprint)
-    return tuple(read_peft_directory(path, base, rank_max=check.rank_max).rank for path in check.adapters)
+    ranks: list[int] = []
+    for adapter in check.adapters:
+        checked = read_peft_directory(adapter.directory, base, rank_max=check.rank_max)
+        if adapter.pack_to is not None:
+            adapter.pack_to.write_bytes(pack_peft_adapter(checked, base))
+        ranks.append(checked.rank)
+    return tuple(ranks)
 
 
 def check_adapters_apart(check: Check) -> tuple[int, ...]:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from populace.actors.catalogue import check_model_name
 from populace.actors.hosts import ModelView
 from populace.actors.turn import ModelId
-from populace.archive.adapter_check import Check
+from populace.archive.adapter_check import Check, Unpacked
 from populace.archive.layout import LOG, MEMORY, OPERATIONS, REVISIONS, SNAPSHOT, adapter_file
 from populace.archive.reading import ArchiveReader
 from populace.archive.record_lines import data_of
@@ -23,7 +23,7 @@ from populace.storage.records import (
     RevisionRecord,
     SnapshotRecord,
 )
-from populace.storage.revisions import CONFIG_FILE, TENSORS_FILE, adapter_digest
+from populace.storage.revisions import CONFIG_FILE, SUFFIX, TENSORS_FILE, adapter_digest
 from populace.storage.store import Store
 
 AdapterCheck = Callable[[Check], Sequence[int]]
@@ -71,8 +71,13 @@ def import_archive(
     with adapters.adding(), adapters.incoming() as directory:
         unpacked = [_unpack(archive, revision, directory) for revision in revisions]
         _check_ranks(archive, revisions, unpacked, destination, check)
-        for path in unpacked:
-            adapters.add((path / CONFIG_FILE).read_bytes(), path / TENSORS_FILE)
+        _check_digests(archive, revisions, unpacked)
+        for adapter in unpacked:
+            if adapter.pack_to is not None:
+                adapters.add(adapter.pack_to)
+            else:
+                config = (adapter.directory / CONFIG_FILE).read_bytes()
+                adapters.add_directory(config, adapter.directory / TENSORS_FILE)
         return create(model, content)
 
 
@@ -101,21 +106,29 @@ def _state(archive: ArchiveReader, name: str, kind: type[Record], field: str) ->
     return record_of(kind, archive.read(name), field) if archive.has(name) else None
 
 
-def _unpack(archive: ArchiveReader, revision: RevisionRecord, directory: Path) -> Path:
-    """Unpack a revision's adapter and see that it is the one that its digest names."""
+def _unpack(archive: ArchiveReader, revision: RevisionRecord, directory: Path) -> Unpacked:
+    """Unpack a revision's adapter. It is to be packed unless it has the digest that its two files have."""
     path = directory / revision.digest
     path.mkdir()
     for part in (CONFIG_FILE, TENSORS_FILE):
         archive.copy(adapter_file(revision.digest, part), path / part)
-    if adapter_digest(path) != (revision.digest, revision.adapter_bytes):
-        raise archive.refusal(f"the adapter of the revision {revision.digest} is another one")
-    return path
+    is_older = adapter_digest(path)[0] == revision.digest
+    return Unpacked(directory=path, pack_to=None if is_older else path.with_suffix(SUFFIX))
+
+
+def _check_digests(
+    archive: ArchiveReader, revisions: Sequence[RevisionRecord], unpacked: Sequence[Unpacked]
+) -> None:
+    """See that each adapter is the one that its revision's digest names."""
+    for revision, adapter in zip(revisions, unpacked, strict=True):
+        if adapter_digest(adapter.pack_to or adapter.directory) != (revision.digest, revision.adapter_bytes):
+            raise archive.refusal(f"the adapter of the revision {revision.digest} is another one")
 
 
 def _check_ranks(
     archive: ArchiveReader,
     revisions: Sequence[RevisionRecord],
-    unpacked: Sequence[Path],
+    unpacked: Sequence[Unpacked],
     destination: Destination,
     check: AdapterCheck,
 ) -> None:

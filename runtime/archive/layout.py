@@ -11,8 +11,11 @@
     revisions/<digest>/adapter_config.json            each revision's adapter, as PEFT reads it
     revisions/<digest>/adapter_model.safetensors
 
-Text is deflated, tensors are stored. The tenant is not named: whoever imports it is its tenant. Nothing
-depends on the time of the export, so that two exports of a model to which nothing happened are the same file.
+The digest is that of the packed file that the two files make for the archive's base; in version 1 it is over
+the two files, which the store kept as they are (``storage/revisions.py``), and so it is here if all
+adapters are of that kind. Text is deflated, tensors are stored. The tenant is not named: whoever imports it
+is its tenant. Nothing depends on the time of the export, so that two exports of a model to which nothing
+happened are the same file.
 """
 
 import json
@@ -25,8 +28,9 @@ from populace.storage.records import problems_of
 from populace.storage.revisions import CONFIG_FILE, TENSORS_FILE
 
 FORMAT = "populace-model"
-VERSION = 1
-"""The newest version that this release reads and the one that it writes."""
+VERSION = 2
+"""The newest version that this release reads. It writes the first one that can have what the model has."""
+VERSION_WITHOUT_PACKED = 1
 SUFFIX = ".populace"
 MEDIA_TYPE = "application/zip"
 

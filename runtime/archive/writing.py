@@ -1,4 +1,7 @@
-"""Writing an archive: each member is digested while it is written, the manifest comes last."""
+"""Writing an archive: each member is digested while it is written, the manifest comes last.
+
+Adapters are unpacked on the way, a matrix at a time and without torch, which a gateway has not got.
+"""
 
 import hashlib
 import json
@@ -7,6 +10,7 @@ from pathlib import Path
 from typing import BinaryIO
 from zipfile import ZIP_DEFLATED, ZIP_STORED, ZipFile, ZipInfo
 
+from populace.adapters.tensor_file import TensorFile
 from populace.archive.layout import (
     FORMAT,
     LOG,
@@ -16,12 +20,16 @@ from populace.archive.layout import (
     REVISIONS,
     SNAPSHOT,
     VERSION,
+    VERSION_WITHOUT_PACKED,
     Manifest,
     Member,
     adapter_file,
 )
 from populace.archive.record_lines import line_of
 from populace.archive.state_tensors import tensors_of
+from populace.storage.errors import StoreInvalid
+from populace.storage.packed.adapter import PackedAdapter
+from populace.storage.packed.errors import PackedAdapterInvalid
 from populace.storage.portable import PortableModel
 from populace.storage.records import (
     HeadRecord,
@@ -54,13 +62,10 @@ def write_archive(file: BinaryIO, name: str, model: PortableModel, adapters: Rev
         if model.snapshot is not None:
             members.add(SNAPSHOT, tensors_of(SnapshotRecord, model.snapshot, "memory"))
         for data in model.revisions:
-            digest = RevisionRecord.unpack(data).digest
-            adapters.verify(digest)
-            for part in (CONFIG_FILE, TENSORS_FILE):
-                members.add_file(adapter_file(digest, part), adapters.path(digest) / part)
+            members.add_adapter(RevisionRecord.unpack(data).digest, adapters)
         manifest = Manifest(
             format=FORMAT,
-            version=VERSION,
+            version=VERSION if members.has_packed else VERSION_WITHOUT_PACKED,
             name=name,
             base=model.base,
             created_ms=model.created_ms,
@@ -72,10 +77,14 @@ def write_archive(file: BinaryIO, name: str, model: PortableModel, adapters: Rev
 
 
 class _Members:
-    """The members of an archive that is being written; ``written`` says what each one is."""
+    """The members of an archive that is being written; ``written`` says what each one is.
+
+    ``has_packed``: an adapter among them was packed in the store.
+    """
 
     def __init__(self, archive: ZipFile) -> None:
         self.written: dict[str, Member] = {}
+        self.has_packed = False
         self._archive = archive
 
     def add_lines(self, name: str, kind: type[Record], records: Iterable[bytes]) -> None:
@@ -84,7 +93,25 @@ class _Members:
     def add(self, name: str, data: bytes) -> None:
         self._add(name, [data], size_max=len(data))
 
-    def add_file(self, name: str, path: Path) -> None:
+    def add_adapter(self, digest: str, adapters: RevisionFiles) -> None:
+        """Add the adapter as PEFT's two files, whatever it is in the store."""
+        adapters.verify(digest)
+        path = adapters.path(digest)
+        config, tensors = (adapter_file(digest, part) for part in (CONFIG_FILE, TENSORS_FILE))
+        if path.is_dir():
+            self._add_file(config, path / CONFIG_FILE)
+            self._add_file(tensors, path / TENSORS_FILE)
+            return
+        try:
+            packed = PackedAdapter.open(path)
+        except PackedAdapterInvalid as error:
+            raise StoreInvalid(str(path), f"the adapter is damaged: {error}") from error
+        self.has_packed = True
+        file = TensorFile(packed)
+        self.add(config, packed.config)
+        self._add(tensors, file.pieces(), size_max=file.size)
+
+    def _add_file(self, name: str, path: Path) -> None:
         with path.open("rb") as file:
             self._add(name, iter(lambda: file.read(CHUNK_BYTES), b""), size_max=path.stat().st_size)
 

@@ -6,12 +6,10 @@ from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Sequ
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import aclosing, contextmanager
 from multiprocessing import get_context
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from populace.actors.engine import AdapterRef, GenerateRequest, Sampling
 from populace.bench.engine_sides import Ask, Player, Side, Start
-from populace.storage.packed.adapter import PackedAdapter
 from populace.storage.revisions import adapter_digest
 
 if TYPE_CHECKING:
@@ -149,7 +147,7 @@ class Ours:
             threads=common.threads,
             **options,
         )
-        adapters = [AdapterRef(_digest(path), str(path)) for path in common.adapters]
+        adapters = [AdapterRef(adapter_digest(path)[0], str(path)) for path in common.adapters]
         return cls(engine, adapters)
 
     async def tokens(self, ask: Ask, reply_tokens: int) -> AsyncGenerator[int, None]:
@@ -178,7 +176,3 @@ class Ours:
 
     async def close(self) -> None:
         await self._engine.close()
-
-
-def _digest(path: Path) -> str:
-    return adapter_digest(path)[0] if path.is_dir() else PackedAdapter.open(path).digest

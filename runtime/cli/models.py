@@ -32,7 +32,7 @@ def create(
     name: Name,
     adapter: Annotated[
         Path | None,
-        typer.Option(help="A PEFT LoRA directory, its first revision.", exists=True, file_okay=False),
+        typer.Option(help="A PEFT LoRA directory or a packed adapter, its first revision.", exists=True),
     ] = None,
     as_json: AsJson = False,
 ) -> None:

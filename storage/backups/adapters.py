@@ -1,23 +1,29 @@
 """The adapters of a backup: each once, sealed with a key of its own that its models carry.
 
-``adapters/<name>`` is two sealed streams (``storage/backups/sealed_stream.py``): the config, then the
-tensors. Name and key come from a secret that is forgotten with the backup's making, so neither the
-adapter nor its digest can be told by who cannot open one of the models that have it.
+``adapters/<name>`` is a frame ``"packed"`` and the packed file as a sealed stream
+(``storage/backups/sealed_stream.py``). One that is a directory in the store (``storage/revisions.py``) is
+two sealed streams without that frame, as in every backup up to schema 3: the config, then the tensors.
+
+Name and key come from a secret that is forgotten with the backup's making, so neither the adapter nor its
+digest can be told by who cannot open one of the models that have it.
 """
 
+import itertools
 import secrets
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import IO, NamedTuple
 
 from populace.storage.backups.errors import BackupInvalid
-from populace.storage.backups.frames import read_frames, writing
+from populace.storage.backups.frames import Frame, FrameWriter, read_frames, writing
 from populace.storage.backups.manifest import ADAPTERS_DIRECTORY
 from populace.storage.backups.sealed_stream import SealBroken, read_sealed, write_sealed
 from populace.storage.master_key import KEY_BYTES, derive_key
+from populace.storage.packed.errors import PackedAdapterInvalid, PackedAdapterVersionMismatch
 from populace.storage.revisions import CONFIG_FILE, TENSORS_FILE, RevisionFiles
 
+_PACKED = "packed"
 _NAME_BYTES = 16
 _READ_BYTES = 1 << 20
 
@@ -52,13 +58,19 @@ class AdapterWriter:
         file = adapter_file(grant)
         if not (self._backup / file).exists():
             self._revisions.verify(digest.hex())
-            directory = self._revisions.path(digest.hex())
             with writing(self._backup / file) as writer:
-                for part in (CONFIG_FILE, TENSORS_FILE):
-                    write_sealed(writer, _part_key(grant, self._salt, part), _pieces(directory / part))
+                self._write(writer, grant, self._revisions.path(digest.hex()))
             self._add_sum(writer.digest(), file)
             self.count += 1
         return grant
+
+    def _write(self, writer: FrameWriter, grant: AdapterGrant, path: Path) -> None:
+        if path.is_dir():
+            for part in (CONFIG_FILE, TENSORS_FILE):
+                write_sealed(writer, _part_key(grant, self._salt, part), _pieces(path / part))
+        else:
+            writer.write(_PACKED)
+            write_sealed(writer, _part_key(grant, self._salt, _PACKED), _pieces(path))
 
     def _derive(self, purpose: bytes, digest: bytes) -> bytes:
         return derive_key(self._secret, self._salt, b"populace backup 1: adapter " + purpose + digest)
@@ -71,15 +83,20 @@ def restore_adapter(backup: Path, salt: bytes, grant: AdapterGrant, revisions: R
     file = adapter_file(grant)
     frames = read_frames(backup / file, BackupInvalid)
     try:
-        with tempfile.NamedTemporaryFile(dir=revisions.root.parent) as tensors:
-            config = b"".join(read_sealed(frames, _part_key(grant, salt, CONFIG_FILE)))
-            for piece in read_sealed(frames, _part_key(grant, salt, TENSORS_FILE)):
-                tensors.write(piece)
+        with tempfile.NamedTemporaryFile(dir=revisions.root.parent) as content:
+            first = next(frames, None)
+            if first == (_PACKED,):
+                _unseal(frames, _part_key(grant, salt, _PACKED), content)
+                config = None
+            else:
+                frames = itertools.chain(() if first is None else (first,), frames)
+                config = b"".join(read_sealed(frames, _part_key(grant, salt, CONFIG_FILE)))
+                _unseal(frames, _part_key(grant, salt, TENSORS_FILE), content)
             for _ in frames:
                 raise BackupInvalid(str(backup), f"{file} is damaged: it goes on behind its end")
-            tensors.flush()
-            digest, _ = revisions.add(config, Path(tensors.name))
-    except SealBroken as error:
+            path = Path(content.name)
+            digest, _ = revisions.add(path) if config is None else revisions.add_directory(config, path)
+    except (SealBroken, PackedAdapterInvalid, PackedAdapterVersionMismatch) as error:
         raise BackupInvalid(str(backup), f"{file} is damaged: {error}") from error
     if digest != grant.digest.hex():
         raise BackupInvalid(str(backup), f"{file} holds another adapter than its model has")
@@ -92,6 +109,12 @@ def adapter_file(grant: AdapterGrant) -> str:
 
 def _part_key(grant: AdapterGrant, salt: bytes, part: str) -> bytes:
     return derive_key(grant.key, salt, b"populace backup 1: " + part.encode())
+
+
+def _unseal(frames: Iterator[Frame], key: bytes, to: IO[bytes]) -> None:
+    for piece in read_sealed(frames, key):
+        to.write(piece)
+    to.flush()
 
 
 def _pieces(path: Path) -> Iterator[bytes]:

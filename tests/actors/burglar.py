@@ -60,8 +60,7 @@ class Burglar:
                 found += [text for row in rows for text in (*row, *unsealed(row, data_key))]
             for grant in grants:
                 restore_adapter(self._backup, self._manifest.salt, grant, self._loot)
-                directory = self._loot.path(grant.digest.hex())
-                found += [file.read_bytes() for file in directory.iterdir()]
+                found.append(self._loot.path(grant.digest.hex()).read_bytes())
         return found
 
     def _data_keys(self) -> Iterator[bytes]:

@@ -13,6 +13,7 @@ from populace.storage import erasures
 from populace.storage.store import Store
 from tests.actors.conftest import MakeHost
 from tests.actors.fakes import BASE, FakeClock
+from tests.storage.adapters import packed
 from tests.storage.processes import line_of, running
 
 ADA, BEN = ModelId("acme", "ada"), ModelId("acme", "ben")
@@ -39,7 +40,7 @@ shard.close()
 @pytest.fixture
 def digest(store: Store) -> str:
     with store.revisions.adding():
-        return store.revisions.add(b'{"planted": "in the configuration"}', b"tensors")[0]
+        return store.revisions.add(packed("planted"))[0]
 
 
 def revision_of(digest: str) -> Revision:

@@ -14,6 +14,7 @@ from populace.storage.shards.ownership import store_served_ms
 from populace.storage.shards.pages import read_snapshot
 from populace.storage.store import Store
 from populace.storage.transaction import WriteTransaction
+from tests.storage.adapters import packed
 from tests.storage.samples import FOREVER_MS, TENANT, api_key, create_model, identity, interaction, revision
 
 SHARDS = 2
@@ -41,8 +42,16 @@ def run(store: Store, number: int, *operations: Callable[[WriteTransaction], obj
 
 def add_adapter(store: Store, seed: str) -> RevisionRecord:
     """Put an adapter of that content among the store's files; answers a record of it."""
+    return _of_adapter(*store.revisions.add(packed(seed, bytes_min=300_000)))
+
+
+def add_older_adapter(store: Store, seed: str) -> RevisionRecord:
+    """Put an adapter there as stores up to schema 3 had them."""
     config = f'{{"note": "{seed}"}}'.encode()
-    digest, size = store.revisions.add(config, seed.encode() * 100_000)
+    return _of_adapter(*store.revisions.add_directory(config, seed.encode() * 100_000))
+
+
+def _of_adapter(digest: str, size: int) -> RevisionRecord:
     return revision().model_copy(update={"digest": digest, "adapter_bytes": size})
 
 
@@ -82,8 +91,11 @@ def create(
 
 
 def fill(store: Store) -> None:
-    """Two models with a log, a compacted one among them, memory, adapters that they share, and API keys."""
-    shared, own = add_adapter(store, "shared"), add_adapter(store, "own")
+    """Two models with a log, a compacted one among them, memory, adapters that they share, and API keys.
+
+    One of the adapters is packed, the other a directory.
+    """
+    shared, own = add_adapter(store, "shared"), add_older_adapter(store, "own")
     for number, name in enumerate(("ada", "ben")):
         run(
             store,

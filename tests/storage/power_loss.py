@@ -18,6 +18,7 @@ from typing import NamedTuple
 
 from populace.storage import ledger
 from populace.storage.errors import ModelNotFound
+from populace.storage.revisions import SUFFIX
 from populace.storage.store import Store
 from populace.storage.transaction import ReadTransaction
 from tests.storage.disk_recording import (
@@ -189,7 +190,7 @@ def check(path: Path, lines: list[str]) -> None:
     for [digest] in told["stored"]:
         store.revisions.verify(digest)
     for entry in store.revisions.root.glob("[!.]*"):
-        store.revisions.verify(entry.name)
+        store.revisions.verify(entry.name.removesuffix(SUFFIX))
     shard = store.open_shard(0, "the heir")
     try:
         shard.check_integrity()

@@ -18,6 +18,7 @@ from populace.storage import erasures, ledger
 from populace.storage.header import HEADER_FILE
 from populace.storage.shards.committer import Committer
 from populace.storage.store import Store
+from tests.storage.adapters import packed
 from tests.storage.samples import FOREVER_MS, TENANT, create_model, identity, interaction, revision
 
 MODELS = [f"m{number}" for number in range(5)]
@@ -110,7 +111,9 @@ class Writer:
 
     def _add_revision(self, position: int) -> str:
         # One content for all models: most of them find it stored, or race for it.
-        return self._store.revisions.add(b"{}", f"{position}".encode() * 5000)[0]
+        if position % 2:
+            return self._store.revisions.add_directory(b"{}", f"{position}".encode() * 5000)[0]
+        return self._store.revisions.add(packed(f"{position}", bytes_min=5000))[0]
 
     def _publish(self, name: str, position: int) -> None:
         digest = self._add_revision(position)

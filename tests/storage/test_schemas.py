@@ -7,17 +7,20 @@ free pages with the turns of a model ``gone`` that was deleted.
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from populace.storage import keys, ledger
 from populace.storage.errors import StoreInvalid, StoreVersionMismatch
+from populace.storage.revisions import RevisionFiles
 from populace.storage.shards import generations
 from populace.storage.shards.ownership import write_header
 from populace.storage.shards.shard import Shard
 from populace.storage.store import Store
 from populace.storage.transaction import WriteTransaction
+from tests.storage.adapters import packed
 from tests.storage.samples import TENANT, commit, digest, open_shard
 from tests.storage.test_compaction import copies_of, data_files, kill_at_each_call
 
@@ -28,6 +31,7 @@ STORE_IDS = {
     "86a10e9bb9ad830606942055c87ea118",
     "87bfe05abcd79718db8d767a8425e405",
     "ee64d088a0d1c232c6e9ef0d6cd0e447",
+    "e20444c2123737b5ac03f493a2ad117a",
 }
 
 
@@ -96,10 +100,36 @@ def test_a_migration_moves_each_shard_and_leaves_nothing_of_what_was_deleted(pat
         assert len(data_files(store.shard_path(number))) == 1
 
 
-@pytest.mark.parametrize("schema", [1, 2])
-def test_a_store_is_not_opened_before_its_migration_has_ended(path: Path) -> None:
+@pytest.mark.parametrize("schema", SCHEMAS[:-1])
+@pytest.mark.parametrize("opening", [Store.open, Store.adapters])
+def test_a_store_is_not_opened_before_its_migration_has_ended(
+    path: Path, opening: Callable[[Path], object]
+) -> None:
     with pytest.raises(StoreInvalid, match="migrated"):
-        Store.open(path)
+        opening(path)
+
+
+@pytest.mark.parametrize("schema", [3])
+def test_an_adapter_of_schema_3_stays_and_one_that_comes_keeps_that_release_out(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    former, _ = RevisionFiles(path / "revisions").add_directory(b"{}", b"tensors")
+    before = {file: file.read_bytes() for file in path.rglob("*") if file.is_file()}
+
+    files = Store.create_or_open(path).revisions
+    came, _ = files.add(packed())
+
+    files.verify(former)
+    files.verify(came)
+    after = {file: file.read_bytes() for file in path.rglob("*") if file.is_file()}
+    assert {file for file in after if before.get(file) != after[file]} == {
+        path / "store.json",
+        files.path(came),
+    }
+    monkeypatch.setattr(keys, "SCHEMA", 3)
+    for opening in (Store.create_or_open, Store.open, Store.adapters):
+        with pytest.raises(StoreVersionMismatch):
+            opening(path)
 
 
 @pytest.mark.parametrize("schema", [1, 2])

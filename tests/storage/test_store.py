@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from populace.storage import keys
 from populace.storage.errors import StoreInUse, StoreInvalid, StoreVersionMismatch
 from populace.storage.store import Store
 
@@ -35,7 +36,7 @@ def test_a_made_store_opens_again_as_the_same_one(tmp_path: Path) -> None:
     assert Store.create_or_open(tmp_path / "other").shards == 8
     assert json.loads((tmp_path / "data" / "store.json").read_bytes()) == {
         "format": "populace-store",
-        "schema": 3,
+        "schema": keys.SCHEMA,
         "shards": 3,
         "store_id": made.store_id,
         "master_key": made.sealing.master_key.key_id,
@@ -70,12 +71,12 @@ def test_makers_that_race_agree_on_one_store(tmp_path: Path) -> None:
 
 def test_a_newer_store_is_refused_with_both_numbers(tmp_path: Path) -> None:
     Store.create_or_open(tmp_path)
-    rewrite(tmp_path, schema=4, invented_later={"a": 1})
+    rewrite(tmp_path, schema=keys.SCHEMA + 1, invented_later={"a": 1})
 
     with pytest.raises(StoreVersionMismatch) as caught:
         Store.create_or_open(tmp_path)
 
-    assert (caught.value.stored, caught.value.supported) == (4, 3)
+    assert (caught.value.stored, caught.value.supported) == (keys.SCHEMA + 1, keys.SCHEMA)
 
 
 @pytest.mark.parametrize(

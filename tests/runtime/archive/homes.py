@@ -4,14 +4,15 @@ import io
 import json
 import zipfile
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from populace.actors.catalogue import model_view
-from populace.actors.hosts import ModelView
+from populace.actors.hosts import ModelView, Revision
 from populace.actors.turn import ModelId
+from populace.adapters.publishing import imported_adapter
 from populace.adapters.random_adapter import write_random_adapter
 from populace.archive.adapter_check import check_adapters
 from populace.archive.exporting import export_archive
@@ -20,6 +21,7 @@ from populace.archive.reading import open_archive
 from populace.storage import ledger
 from populace.storage.portable import PortableModel
 from populace.storage.records import RevisionRecord
+from populace.storage.revisions import CONFIG_FILE, TENSORS_FILE
 from populace.storage.shards.shard import Shard
 from populace.storage.store import Store
 from tests.storage.portable_models import bring_in, read, with_everything
@@ -69,16 +71,25 @@ class Home(NamedTuple):
             return import_archive(archive, tenant, name, self.destination, check=check, create=self._create)
 
     def add_adapter(self, directory: Path, *, seed: int) -> RevisionRecord:
-        """Store an adapter and answer a revision of it."""
+        """Publish an adapter and answer a revision of it."""
         path = write_random_adapter(
             directory, self.destination.base_directory, seed=seed, rank=RANK, targets=TARGETS
         )
-        with self.store.revisions.adding():
-            digest, size = self.store.revisions.add(
-                (path / "adapter_config.json").read_bytes(), path / "adapter_model.safetensors"
-            )
-        return revision(created_ms=seed).model_copy(
-            update={"digest": digest, "rank": RANK, "adapter_bytes": size}
+        with self.publishing(path) as added:
+            return _revision(seed, added.digest, added.adapter_bytes)
+
+    def add_older_adapter(self, directory: Path, *, seed: int) -> RevisionRecord:
+        """Store an adapter as it was up to schema 3."""
+        path = write_random_adapter(
+            directory, self.destination.base_directory, seed=seed, rank=RANK, targets=TARGETS
+        )
+        config = (path / CONFIG_FILE).read_bytes()
+        return _revision(seed, *self.store.revisions.add_directory(config, path / TENSORS_FILE))
+
+    def publishing(self, adapter: Path) -> AbstractContextManager[Revision]:
+        data_directory, base_directory, fingerprint, rank_max = self.destination
+        return imported_adapter(
+            adapter, data_directory, base_directory, fingerprint, rank_max=rank_max, now_ms=0
         )
 
     def content(self) -> tuple[dict[bytes, bytes], set[str]]:
@@ -94,6 +105,11 @@ class Home(NamedTuple):
             stored = ledger.read_model(txn, model.tenant, model.name)
         assert stored is not None
         return model_view(stored, active=False)
+
+
+def _revision(seed: int, digest: str, size: int) -> RevisionRecord:
+    changes = {"digest": digest, "rank": RANK, "adapter_bytes": size}
+    return revision(created_ms=seed).model_copy(update=changes)
 
 
 @contextmanager
@@ -112,7 +128,11 @@ def open_home(path: Path) -> Generator[Home]:
 
 def give_everything(home: Home, folder: Path) -> None:
     """The model ``ada`` with whatever a model can have."""
-    revisions = [home.add_adapter(folder / str(seed), seed=seed) for seed in range(3)]
+    revisions = [
+        home.add_adapter(folder / "0", seed=0),
+        home.add_older_adapter(folder / "1", seed=1),
+        home.add_adapter(folder / "2", seed=2),
+    ]
     with_everything(home.shard, revisions, sealing=home.store.sealing)
 
 

@@ -165,7 +165,7 @@ def test_a_member_that_the_manifest_does_not_name_is_refused(other: Home, member
 
 MANIFESTS: dict[str, ManifestChange] = {
     "another format": lambda manifest: manifest.update(format="zip of mine"),
-    "a newer version": lambda manifest: manifest.update(version=2),
+    "a newer version": lambda manifest: manifest.update(version=3),
     "no version": lambda manifest: manifest.update(version=0),
     "a version that is a text": lambda manifest: manifest.update(version="1"),
     "another base": lambda manifest: manifest.update(base="base-2"),
@@ -196,7 +196,7 @@ def test_the_two_versions_and_the_two_bases_are_named(other: Home, members: Memb
     newer = refused(other, pack(sealed(members, MANIFESTS["a newer version"])))
     foreign = refused(other, pack(sealed(members, MANIFESTS["another base"])))
 
-    assert newer == "it has version 2, and this release reads up to 1"
+    assert newer == "it has version 3, and this release reads up to 2"
     assert foreign == "its base is base-2, and here it is base-1"
 
 
@@ -220,6 +220,12 @@ def log_of(line: bytes) -> Change:
 
 def replaced(name: str, old: bytes, new: bytes) -> Change:
     return lambda members: {**members, name: members[name].replace(old, new)}
+
+
+def another_config(members: Members, adapter: int) -> Members:
+    """A sound one, which is not the one of the digest. One of the adapters is of an earlier store."""
+    name = sorted(name for name in members if name.endswith("config.json"))[adapter]
+    return {name: members[name] + b"\n"}
 
 
 CONTENTS: dict[str, Change] = {
@@ -251,9 +257,9 @@ CONTENTS: dict[str, Change] = {
         **members, "memory.safetensors": members["snapshot.safetensors"]
     },
     "a memory of other numbers": replaced("memory.safetensors", b'"U8"', b'"I8"'),
-    "another adapter": lambda members: {
-        **members, adapter_member(members, "config.json"): b"{}"
-    },
+    "another adapter": lambda members: members | another_config(members, 0),
+    "another second adapter": lambda members: members | another_config(members, 1),
+    "another third adapter": lambda members: members | another_config(members, 2),
 }  # fmt: skip
 
 
