@@ -1,24 +1,20 @@
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
-# safetensors' safe_open is a Rust class without annotations.
 """Between PEFT's directories and packed adapters: bit for bit, in both directions."""
 
+import mmap
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, cast
 
-import torch
-from safetensors import safe_open
+import numpy as np
 
 from populace.actors.errors import AdapterInvalid, AdapterMismatch
 from populace.adapters.base_modules import BaseModules
 from populace.adapters.peft_directory import CONFIG_FILE, TENSOR_FILE, PeftAdapter, read_peft_directory
-from populace.adapters.serving_image import NAMES, matrix_bytes
 from populace.adapters.tensor_file import TensorFile, tensor_name
 from populace.storage.files import replaced_durably, write_durably
 from populace.storage.packed.adapter import PackedAdapter, pack_adapter
 from populace.storage.packed.errors import PackedAdapterInvalid, PackedAdapterVersionMismatch
-from populace.storage.packed.layout import Factor, Side
+from populace.storage.packed.layout import ITEM_BYTES, Factor, Side
 
 SIDES: tuple[Side, Side] = ("A", "B")
 
@@ -33,56 +29,58 @@ def pack_peft_adapter(adapter: PeftAdapter, base: BaseModules) -> bytearray:
 
     Raises ``AdapterInvalid`` for one that is more than a packed adapter can be.
     """
-    with safe_open(str(adapter.tensor_file), framework="pt") as tensors:
-        matrices = _Matrices(tensors, adapter.modules)
-        try:
-            return pack_adapter(
-                matrices,
-                _factors(adapter, matrices),
-                base=base.fingerprint,
-                config=adapter.config_bytes,
-                rank_scaled=adapter.config.rank_scaled,
-                metadata=adapter.metadata,
-            )
-        except PackedAdapterInvalid as error:
-            raise AdapterInvalid(f"it cannot be packed: {error.reason}") from error
+    try:
+        return pack_adapter(
+            _Matrices(adapter),
+            _factors(adapter),
+            base=base.fingerprint,
+            config=adapter.config_bytes,
+            rank_scaled=adapter.config.rank_scaled,
+            metadata=adapter.metadata,
+        )
+    except PackedAdapterInvalid as error:
+        raise AdapterInvalid(f"it cannot be packed: {error.reason}") from error
 
 
-class _Matrices(Mapping[tuple[str, Side], memoryview]):
-    """The matrices of an open tensor file, each read when it is asked for: one at a time is in memory."""
+def _factors(adapter: PeftAdapter) -> Iterator[Factor]:
+    for module in adapter.modules:
+        alpha = float(adapter.config.alpha_of(module))
+        for side in SIDES:
+            tensor = adapter.tensors[tensor_name(module, side)]
+            rows, columns = tensor.shape if side == "A" else reversed(tensor.shape)
+            yield Factor(module, side, (rows, columns), tensor.dtype, alpha)
 
-    def __init__(self, tensors: Any, modules: tuple[str, ...]) -> None:
-        self._tensors = tensors
-        self._modules = modules
 
-    def tensor(self, module: str, side: Side) -> torch.Tensor:
-        """With a row for each rank."""
-        tensor = cast("torch.Tensor", self._tensors.get_tensor(tensor_name(module, side)))
-        return tensor if side == "A" else tensor.T
+class _Matrices(Mapping[tuple[str, Side], bytes]):
+    """The matrices in a tensor file, read from it when they are asked for: one at a time is in memory."""
 
-    def __getitem__(self, key: tuple[str, Side]) -> memoryview:
-        return matrix_bytes(self.tensor(*key))
+    def __init__(self, adapter: PeftAdapter) -> None:
+        self._adapter = adapter
+        with adapter.tensor_file.open("rb") as file:
+            self._data = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+
+    def __getitem__(self, key: tuple[str, Side]) -> bytes:
+        module, side = key
+        tensor = self._adapter.tensors[tensor_name(module, side)]
+        data = self._data[tensor.begin : tensor.end]
+        if side == "A":
+            return data.tobytes()
+        # Numbers of that size, whatever they mean: they only change places.
+        return np.frombuffer(data, f"u{ITEM_BYTES[tensor.dtype]}").reshape(tensor.shape).T.tobytes()
 
     def __iter__(self) -> Iterator[tuple[str, Side]]:
-        return ((module, side) for module in self._modules for side in SIDES)
+        return ((module, side) for module in self._adapter.modules for side in SIDES)
 
     def __len__(self) -> int:
-        return len(SIDES) * len(self._modules)
+        return len(SIDES) * len(self._adapter.modules)
 
 
-def _factors(adapter: PeftAdapter, matrices: _Matrices) -> Iterator[Factor]:
-    for module, side in matrices:
-        tensor = matrices.tensor(module, side)
-        rows, columns = tensor.shape
-        yield Factor(
-            module, side, (rows, columns), NAMES[tensor.dtype], float(adapter.config.alpha_of(module))
-        )
-
-
-def read_adapter(path: Path, base: BaseModules, *, rank_max: int) -> PackedAdapter:
+def read_adapter(path: Path, base: BaseModules, *, rank_max: int, digest: str | None = None) -> PackedAdapter:
     """Read a PEFT directory or a packed file, and check all of it against the base.
 
-    Raises ``AdapterInvalid`` and ``AdapterMismatch``.
+    ``digest`` is that of a revision, which was checked when it was published: a packed file has to be that
+    one byte for byte, and is not looked through for NaN again. Raises ``AdapterInvalid`` and
+    ``AdapterMismatch``.
     """
     if not path.is_absolute():
         raise AdapterInvalid(f"its path {str(path)[:200]!r} is not absolute")
@@ -90,7 +88,12 @@ def read_adapter(path: Path, base: BaseModules, *, rank_max: int) -> PackedAdapt
         if path.is_dir():
             return PackedAdapter(memoryview(pack_peft_directory(path, base, rank_max=rank_max)))
         packed = PackedAdapter.open(path)
-        packed.verify()
+        if digest is None:
+            packed.verify()
+        elif packed.digest != digest:
+            raise AdapterInvalid(f"its digest is {packed.digest} and not {digest}")
+        else:
+            packed.check_content()
     except (PackedAdapterInvalid, PackedAdapterVersionMismatch) as error:
         raise AdapterInvalid(f"{error}") from error
     check_packed_adapter(packed, base, rank_max=rank_max)

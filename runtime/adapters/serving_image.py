@@ -8,8 +8,8 @@ from typing import Any, cast
 
 import torch
 
-from populace.storage.packed.adapter import PackedAdapter, pack_adapter
-from populace.storage.packed.layout import DType, Factor, Group, Side
+from populace.storage.packed.adapter import PackedAdapter, retyped_adapter
+from populace.storage.packed.layout import DType, Group
 
 TYPES: dict[DType, torch.dtype] = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 NAMES: dict[torch.dtype, DType] = {dtype: name for name, dtype in TYPES.items()}
@@ -19,20 +19,8 @@ def serving_image(adapter: PackedAdapter, dtype: torch.dtype) -> bytearray | mem
     """Make the image for a base of this type; an adapter that has it is its own."""
     if all(TYPES[group.dtype] is dtype for group in adapter.groups):
         return adapter.data
-    factors: list[Factor] = []
-    matrices: dict[tuple[str, Side], memoryview] = {}
-    for group in adapter.groups:
-        stack = group_tensor(adapter, group).view(-1, *group.shape).to(dtype)
-        for (factor, _), matrix in zip(group.factors(), stack, strict=True):
-            factors.append(factor._replace(dtype=NAMES[dtype]))
-            matrices[factor.module, factor.side] = matrix_bytes(matrix)
-    return pack_adapter(
-        matrices,
-        factors,
-        base=adapter.base,
-        config=adapter.config,
-        rank_scaled=adapter.rank_scaled,
-        metadata=adapter.metadata,
+    return retyped_adapter(
+        adapter, NAMES[dtype], lambda group: matrix_bytes(group_tensor(adapter, group).to(dtype))
     )
 
 

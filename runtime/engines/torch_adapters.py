@@ -76,7 +76,7 @@ class AdaptedModel:
         self._names_given += 1
         name = f"adapter{self._names_given}"
         try:
-            with self._peft_directory(Path(adapter.path)) as directory:
+            with self._peft_directory(adapter) as directory:
                 self._insert(str(directory), name)
         except (OSError, ValueError, RuntimeError, KeyError) as error:
             raise AdapterInvalid(f"PEFT cannot load it ({error})") from error
@@ -124,13 +124,14 @@ class AdaptedModel:
         return len(self._loaded)
 
     @contextlib.contextmanager
-    def _peft_directory(self, path: Path) -> Generator[Path]:
+    def _peft_directory(self, adapter: AdapterRef) -> Generator[Path]:
         """Check the adapter; yield the directory that PEFT can load it from."""
+        path = Path(adapter.path)
         if path.is_dir():
             read_peft_directory(path, self._modules, rank_max=self._rank_max)
             yield path
             return
-        packed = read_adapter(path, self._modules, rank_max=self._rank_max)
+        packed = read_adapter(path, self._modules, rank_max=self._rank_max, digest=adapter.digest)
         with tempfile.TemporaryDirectory(prefix="populace-") as folder:
             unpack_to_peft_directory(packed, Path(folder))
             yield Path(folder)

@@ -75,7 +75,8 @@ def warm_tier(modules: BaseModules, rank_max: int, dtype: torch.dtype, bytes_max
     """The adapters of this base in host memory, as an engine with this type reads them."""
 
     def make(adapter: AdapterRef) -> bytearray | memoryview:
-        return serving_image(read_adapter(Path(adapter.path), modules, rank_max=rank_max), dtype)
+        path, digest = Path(adapter.path), adapter.digest
+        return serving_image(read_adapter(path, modules, rank_max=rank_max, digest=digest), dtype)
 
     # An image was checked against its base, so it is no other base's.
     suffix = f"{NAMES[dtype]}.{(modules.fingerprint or '')[:32]}"

@@ -15,7 +15,7 @@ one checks its structure first, and that costs no look at the body; ``check_cont
 import hashlib
 import math
 import mmap
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Self
 
@@ -162,7 +162,7 @@ class PackedAdapter:
         """Read every byte. Raises ``PackedAdapterInvalid`` for NaN, infinity and another digest."""
         self.check_content()
         for group in self.groups:
-            if not _is_finite(self.group(group), group.dtype):
+            if not is_finite(self.group_bytes(group), group.dtype):
                 raise PackedAdapterInvalid(f"{group.pattern} {group.side} holds NaN or infinity")
 
 
@@ -182,28 +182,44 @@ def pack_adapter(
     """
     groups = groups_of(factors)
     told = tuple(sorted((metadata or {}).items()))
-    header = _packed_header(base, rank_scaled, config, told, groups)
-    body = aligned(_HEADER_AT + len(header))
-    packed = bytearray(body + groups[-1].offset + groups[-1].bytes)
-    packed[:DIGEST_AT] = MAGIC + bytes([FORMAT])
-    packed[_LENGTH_AT:_HEADER_AT] = len(header).to_bytes(8, "little")
-    packed[_HEADER_AT : _HEADER_AT + len(header)] = header
+    packed, body = _laid_out(base, rank_scaled, config, told, groups)
     for group in groups:
         for factor, offset in group.factors():
             start = body + offset
             packed[start : start + group.factor_bytes] = matrices[factor.module, factor.side]
-    with memoryview(packed) as view:
-        packed[DIGEST_AT:CONTENT_AT] = hashlib.sha256(view[CONTENT_AT:]).digest()
+    _seal(packed)
     return packed
 
 
-def _packed_header(
+def retyped_adapter(
+    adapter: PackedAdapter, dtype: DType, matrices: Callable[[Group], memoryview | bytes]
+) -> bytearray:
+    """Pack the adapter with its matrices in another type, which are asked for group by group.
+
+    The groups are those that it has, also where ``pack_adapter`` would lay some together now.
+    """
+    groups: list[Group] = []
+    offset = 0
+    for group in adapter.groups:
+        groups.append(group._replace(dtype=dtype, offset=offset))
+        offset = aligned(offset + groups[-1].bytes)
+    told = tuple(sorted(adapter.metadata.items()))
+    packed, body = _laid_out(adapter.base, adapter.rank_scaled, adapter.config, told, tuple(groups))
+    for before, group in zip(adapter.groups, groups, strict=True):
+        start = body + group.offset
+        packed[start : start + group.bytes] = matrices(before)
+    _seal(packed)
+    return packed
+
+
+def _laid_out(
     base: str | None,
     rank_scaled: bool,
     config: bytes,
     metadata: tuple[tuple[str, str], ...],
     groups: tuple[Group, ...],
-) -> bytes:
+) -> tuple[bytearray, int]:
+    """Make room for all of the file and write its header; answers where the body begins, too."""
     try:
         header = AdapterHeader(
             base=base, rank_scaled=rank_scaled, config=config, metadata=metadata, groups=groups
@@ -212,9 +228,20 @@ def _packed_header(
         raise PackedAdapterInvalid(problems_of(error)[:300]) from error
     except RecordInvalid as error:
         raise PackedAdapterInvalid(error.reason) from error
-    if (size := aligned(_HEADER_AT + len(header)) + groups[-1].offset + groups[-1].bytes) > BYTES_MAX:
+    body = aligned(_HEADER_AT + len(header))
+    size = body + groups[-1].offset + groups[-1].bytes
+    if size > BYTES_MAX:
         raise PackedAdapterInvalid(f"{size} bytes are more than {BYTES_MAX}")
-    return header
+    packed = bytearray(size)
+    packed[:DIGEST_AT] = MAGIC + bytes([FORMAT])
+    packed[_LENGTH_AT:_HEADER_AT] = len(header).to_bytes(8, "little")
+    packed[_HEADER_AT : _HEADER_AT + len(header)] = header
+    return packed, body
+
+
+def _seal(packed: bytearray) -> None:
+    with memoryview(packed) as view:
+        packed[DIGEST_AT:CONTENT_AT] = hashlib.sha256(view[CONTENT_AT:]).digest()
 
 
 def _header(data: memoryview) -> tuple[AdapterHeader, int]:
@@ -248,7 +275,8 @@ def _check_places(groups: tuple[Group, ...], body_bytes: int) -> None:
     check_apart(groups)
 
 
-def _is_finite(array: np.ndarray[Any, Any], dtype: DType) -> bool:
+def is_finite(data: memoryview, dtype: DType) -> bool:
+    """Whether none of the numbers of this type is NaN or infinite."""
     integers, exponent = _EXPONENTS[dtype]
-    bits = array.view(integers)
+    bits = np.frombuffer(data, integers)
     return not bool(((bits & exponent) == exponent).any())

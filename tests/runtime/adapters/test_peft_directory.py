@@ -223,6 +223,17 @@ def test_a_cut_tensor_file_is_refused(tmp_path: Path) -> None:
     refused(tmp_path)
 
 
+@pytest.mark.parametrize("lie", [b'"data_offsets":[0,4]', b'"data_offsets":[-8,0]', b'"dtype":"BF16"'])
+def test_a_header_that_says_two_things_of_a_tensor_is_refused(tmp_path: Path, lie: bytes) -> None:
+    file = write(tmp_path) / "adapter_model.safetensors"
+    content = file.read_bytes()
+    length = int.from_bytes(content[:8], "little")
+    header = content[8 : 8 + length].replace(b'{"dtype"', b"{" + lie + b',"dtype"', 1)
+    file.write_bytes(struct.pack("<Q", len(header)) + header + content[8 + length :])
+
+    assert "header" in refused(tmp_path).reason
+
+
 def test_an_oversized_or_unreadable_configuration_is_refused(tmp_path: Path) -> None:
     file = write(tmp_path) / "adapter_config.json"
     for content in (b" " * 300_000, b"[" * 100_000, b"\xff", b"3"):

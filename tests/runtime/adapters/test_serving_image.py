@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from populace.actors.errors import AdapterInvalid, AdapterMismatch
 from populace.adapters.base_modules import BaseModules, LinearShape, read_base_modules
 from populace.adapters.packing import pack_peft_directory, read_adapter
-from populace.adapters.peft_directory import TENSOR_FILE
+from populace.adapters.peft_directory import CONFIG_FILE, TENSOR_FILE
 from populace.adapters.random_adapter import write_random_adapter
-from populace.adapters.serving_image import TYPES, serving_image
+from populace.adapters.serving_image import TYPES, matrix_bytes, serving_image
 from populace.adapters.tensor_file import tensor_name
 from populace.storage.packed.adapter import PackedAdapter
 from tests.small_base import make_small_base
@@ -71,6 +71,29 @@ def test_the_same_adapter_makes_the_same_image_and_its_scale_stays(packed: Packe
     image.verify()
 
 
+def test_an_adapter_of_several_types_makes_an_image_of_one(
+    directory: Path, modules: BaseModules, tmp_path: Path
+) -> None:
+    saved = load_file(directory / TENSOR_FILE)
+    types = (torch.bfloat16, torch.float32, torch.float16)
+    mixed = {name: tensor.to(types[number % 3]) for number, (name, tensor) in enumerate(saved.items())}
+    (tmp_path / CONFIG_FILE).write_bytes((directory / CONFIG_FILE).read_bytes())
+    save_file(mixed, tmp_path / TENSOR_FILE)
+    packed = PackedAdapter(memoryview(pack_peft_directory(tmp_path, modules, rank_max=RANK)))
+    assert len({group.dtype for group in packed.groups}) == 3
+
+    image = image_of(packed, torch.bfloat16)
+
+    image.verify()
+    assert {group.dtype for group in image.groups} == {"BF16"}
+    assert (image.base, image.config, image.metadata) == (packed.base, packed.config, packed.metadata)
+    found = {tensor_name(factor.module, factor.side): (factor, data) for factor, data in image.factors()}
+    assert set(found) == set(saved)
+    for name, (factor, data) in found.items():
+        tensor = mixed[name].to(torch.bfloat16)
+        assert bytes(data) == matrix_bytes(tensor if factor.side == "A" else tensor.T)
+
+
 def test_an_adapter_of_the_bases_type_is_its_own_image(packed: PackedAdapter) -> None:
     image = image_of(packed, torch.bfloat16)
 
@@ -118,17 +141,30 @@ def test_a_packed_file_is_checked_against_the_base(
         read_adapter(path, modules, rank_max=2)
 
 
-@pytest.mark.parametrize("place", [0, 20, 60, 500, -1])
+@pytest.mark.parametrize("place", [0, 7, 20, 60, 500, -1])
+@pytest.mark.parametrize("is_revision", [False, True])
 def test_a_packed_file_with_a_byte_changed_is_refused(
-    place: int, directory: Path, modules: BaseModules, tmp_path: Path
+    place: int, is_revision: bool, directory: Path, modules: BaseModules, tmp_path: Path
 ) -> None:
     data = pack_peft_directory(directory, modules, rank_max=RANK)
+    digest = data[8:40].hex() if is_revision else None
     data[place] ^= 0x55
     path = tmp_path / "adapter"
     path.write_bytes(data)
 
     with pytest.raises(AdapterInvalid):
-        read_adapter(path, modules, rank_max=RANK)
+        read_adapter(path, modules, rank_max=RANK, digest=digest)
+
+
+def test_a_packed_file_is_not_read_in_place_of_another_revision(
+    directory: Path, packed: PackedAdapter, modules: BaseModules, tmp_path: Path
+) -> None:
+    path = tmp_path / "adapter"
+    path.write_bytes(packed.data)
+
+    with pytest.raises(AdapterInvalid, match=f"its digest is {packed.digest} and not {'0' * 64}"):
+        read_adapter(path, modules, rank_max=RANK, digest="0" * 64)
+    assert read_adapter(path, modules, rank_max=RANK, digest=packed.digest).data == packed.data
 
 
 @pytest.mark.parametrize("name", ["relative/adapter", "someone/adapter-on-a-hub", "../../etc/passwd"])

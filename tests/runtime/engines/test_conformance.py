@@ -7,7 +7,6 @@ part after 10 to 28 tokens; vLLM's also from its own in a batch of another size.
 """
 
 import asyncio
-import hashlib
 import shutil
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass, replace
@@ -31,6 +30,7 @@ from populace.actors.errors import AdapterInvalid, EngineUnavailable, InvalidReq
 from populace.adapters.base_modules import read_base_modules
 from populace.adapters.packing import pack_peft_directory
 from populace.engines.torch_engine import TorchEngine
+from populace.storage.revisions import adapter_digest
 
 pytestmark = [pytest.mark.engine, pytest.mark.asyncio(loop_scope="module")]
 
@@ -248,7 +248,7 @@ async def test_a_packed_file_answers_as_its_peft_directory_does(
     path.write_bytes(packed)
     name = "torch" if isinstance(engine, TorchEngine) else "vllm"
 
-    answer = await ask(engine, GREEDY, AdapterRef(hashlib.sha256(packed).hexdigest(), str(path)))
+    answer = await ask(engine, GREEDY, AdapterRef(adapter_digest(path)[0], str(path)))
 
     assert answer.token_ids == alone[name][3].token_ids
 
