@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from populace.storage.packed.adapter import MAGIC, AdapterHeader, PackedAdapter, pack_adapter
+from populace.storage.packed.adapter import AdapterHeader, PackedAdapter, pack_adapter
+from populace.storage.packed.envelope import MAGIC
 from populace.storage.packed.errors import PackedAdapterInvalid, PackedAdapterVersionMismatch
 from populace.storage.packed.layout import (
     ALIGNMENT,
