@@ -219,7 +219,7 @@ async def _commit_in_groups(population: _Population, names: list[str], seconds: 
     started = time.perf_counter()
 
     async def live(name: str) -> None:
-        while (begun := time.perf_counter()) < started + seconds:
+        while (begun := time.perf_counter()) < started + seconds or not times:
             await committer.commit(population.next_turn(name))
             times.append(time.perf_counter() - begun)
 
@@ -233,7 +233,7 @@ def _commit_one_by_one(population: _Population, names: list[str], seconds: float
 
     def live(name: str) -> list[float]:
         times: list[float] = []
-        while (begun := time.perf_counter()) < started + seconds:
+        while (begun := time.perf_counter()) < started + seconds or not times:
             [outcome] = population.shard.write([population.next_turn(name)])
             if isinstance(outcome, Exception):
                 raise outcome
