@@ -166,6 +166,16 @@ class EngineStatistics:
     warm: TierStatistics | None = None
 
 
+class HeldAdapters(NamedTuple):
+    """Digests of the adapters that an engine need not load: ``hot`` in the engine, ``warm`` in host memory.
+
+    Each begins with those that will stay longest. What is hot may be among the warm too.
+    """
+
+    hot: tuple[str, ...]
+    warm: tuple[str, ...] = ()
+
+
 class Engine(Protocol):
     """Generates replies from the base, with or without an adapter and a memory state.
 
@@ -194,6 +204,10 @@ class OwnedEngine(Engine, Protocol):
     """An engine as the process that runs it sees it."""
 
     def statistics(self) -> EngineStatistics: ...
+
+    def held(self) -> HeldAdapters:
+        """Tell what is there, or being loaded, now."""
+        ...
 
     def check_integrity(self) -> None:
         """Raise ``AssertionError`` if the engine's books do not balance."""

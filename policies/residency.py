@@ -59,6 +59,10 @@ class Residency:
         """In bytes, of a key that is resident."""
         return self._sizes[key]
 
+    def leaving(self) -> Iterator[str]:
+        """Yield every resident key in the order of leaving, as if nobody held any."""
+        return self._replacement.leaving()
+
     def use(self, key: str) -> bool:
         """Note a use; tells whether the key is resident. If not, the caller may ``admit`` it."""
         if key not in self._sizes:

@@ -14,7 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from populace.actors.engine import AdapterRef
+from populace.actors.engine import AdapterRef, HeldAdapters
 from populace.actors.errors import EngineOverloaded, EngineUnavailable
 from populace.engines.residency_recorder import ResidencyRecorder
 from populace.engines.slots import AdmissionGate
@@ -102,6 +102,10 @@ class AdapterShelf:
         if digest in self._loads:
             self._loads.move_to_end(digest)
         self._changed.set()
+
+    def held(self) -> HeldAdapters:
+        """Tell what is loaded or being loaded, the most recently used first, and what is in host memory."""
+        return HeldAdapters(hot=tuple(reversed(self._loads)), warm=self._warm.digests())
 
     def close(self) -> None:
         """End the loads under way; who waits for one, or for room, gets ``EngineUnavailable``."""

@@ -120,8 +120,9 @@ class AdaptedModel:
         return None if self._memory_module is None else one_token_pass(memories, self._memory_module)
 
     @property
-    def loaded(self) -> int:
-        return len(self._loaded)
+    def loaded(self) -> tuple[str, ...]:
+        """Digests, the least recently used first."""
+        return tuple(self._loaded)
 
     @contextlib.contextmanager
     def _peft_directory(self, adapter: AdapterRef) -> Generator[Path]:

@@ -12,7 +12,15 @@ from typing import Self
 
 import torch
 
-from populace.actors.engine import AdapterRef, BaseInfo, Delta, EngineStatistics, GenerateRequest, MemoryUse
+from populace.actors.engine import (
+    AdapterRef,
+    BaseInfo,
+    Delta,
+    EngineStatistics,
+    GenerateRequest,
+    HeldAdapters,
+    MemoryUse,
+)
 from populace.adapters.base_modules import BaseModules, read_base_modules
 from populace.adapters.packing import read_adapter
 from populace.engines.prompts import BaseTokenizer, PromptTokens
@@ -147,6 +155,9 @@ class TorchEngine:
 
     def statistics(self) -> EngineStatistics:
         return self._gate.statistics()
+
+    def held(self) -> HeldAdapters:
+        return HeldAdapters(hot=self._worker.loaded[::-1])
 
     def check_integrity(self) -> None:
         self._gate.check_integrity()

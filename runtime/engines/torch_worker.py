@@ -23,6 +23,8 @@ class TorchWorker:
         self._load_model = load_model
         self._started: queue.SimpleQueue[Exception | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="torch-engine", daemon=True)
+        self.loaded: tuple[str, ...] = ()
+        """Digests of the loaded adapters, the least recently used first. Any thread may read it."""
 
     def start(self) -> None:
         """Load the model in the worker thread and wait for it; raises what loading raised."""
@@ -87,6 +89,7 @@ class TorchWorker:
             except Exception as error:  # this adapter's fault alone: the batch goes on
                 row.deliver(error)
                 return
+            self.loaded = model.loaded
         batch.join(row)
 
     def _arrivals(self, *, wait: bool) -> tuple[list[Row], bool]:

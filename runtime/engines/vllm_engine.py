@@ -28,6 +28,7 @@ from populace.actors.engine import (
     Delta,
     EngineStatistics,
     GenerateRequest,
+    HeldAdapters,
     Sampling,
 )
 from populace.actors.errors import AdapterInvalid, EngineUnavailable, InvalidRequest
@@ -315,6 +316,9 @@ class VllmEngine:
     def statistics(self) -> EngineStatistics:
         return replace(self._gate.statistics(), warm=self._warm.statistics())
 
+    def held(self) -> HeldAdapters:
+        return self._shelf.held()
+
     def check_integrity(self) -> None:
         self._gate.check_integrity()
         running = self.statistics().running
@@ -356,10 +360,8 @@ class _Call(NamedTuple):
     def again(self) -> "_Call":
         """The call that computes the same state once more, for one token that nobody wants."""
         assert self.memory is not None
+        one_token = Sampling(max_tokens=1, temperature=0.0)
         request = replace(
-            self.request,
-            request_id=f"{self.request.request_id}:again",
-            sampling=Sampling(max_tokens=1, temperature=0.0),
-            stream=False,
+            self.request, request_id=f"{self.request.request_id}:again", sampling=one_token, stream=False
         )
         return self._replace(request=request, memory=self.memory._replace(key=secrets.token_hex(16)))

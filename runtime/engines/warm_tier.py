@@ -70,6 +70,10 @@ class WarmTier:
         path, size = self._files.path(self._name(digest)), self._residency.size_of(digest)
         return Lease(path, size, lambda: self._release(digest))
 
+    def digests(self) -> tuple[str, ...]:
+        """Tell whose images are resident; who would leave last comes first."""
+        return tuple(self._residency.leaving())[::-1]
+
     def statistics(self) -> TierStatistics:
         return TierStatistics(
             hits=self._hits,

@@ -100,6 +100,16 @@ async def test_the_one_used_longest_ago_is_unloaded_in_the_engine(desk: Desk) ->
     assert sorted(name[0] for name in desk.loaded.values()) == ["a", "c", "d"]
 
 
+async def test_what_is_held_is_told_and_first_what_stays_longest(desk: Desk) -> None:
+    for name in "abcda":
+        await desk.use(adapter(name))
+
+    held = desk.shelf.held()
+
+    assert [digest[0] for digest in held.hot] == ["a", "d", "c"]
+    assert [digest[0] for digest in held.warm] == ["a", "d", "c", "b"]
+
+
 async def test_one_that_is_loaded_already_is_not_loaded_again(desk: Desk) -> None:
     for name in "abab":
         await desk.use(adapter(name))

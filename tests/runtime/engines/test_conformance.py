@@ -158,6 +158,16 @@ async def test_a_mixed_batch_gives_each_request_what_it_gets_alone(
         assert answer.logprobs == pytest.approx(single.logprobs, abs=LOGPROB_TOLERANCE)
 
 
+async def test_what_was_used_last_is_told_as_held(engine: OwnedEngine, adapters: list[AdapterRef]) -> None:
+    for one in adapters:
+        await ask(engine, Sampling(max_tokens=1), one)
+
+    held = engine.held()
+
+    assert list(held.hot) == [one.digest for one in reversed(adapters)][:ADAPTER_SLOTS]
+    assert set(held.warm) in (set(), {one.digest for one in adapters})
+
+
 async def test_more_adapters_than_slots_all_finish_with_their_own_weights(
     engine: OwnedEngine, alone: dict[str, list[Answer]], adapters: list[AdapterRef]
 ) -> None:
