@@ -6,11 +6,21 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ray import serve
+from ray.serve.config import RequestRouterConfig
 
 from populace.actors.engine import AdapterRef, EngineStatistics, GenerateRequest, OwnedEngine
 from populace.engines.channel import StreamTarget, TokenSender
 from populace.engines.client import DEPLOYMENT
 from populace.engines.runs import Runs
+from populace.policies.holdings import summary_of
+
+PUBLISH_SECONDS = 2.0
+"""How often Serve asks a replica what it holds. Serve's own round, a second or less, comes on top of it."""
+
+PUBLISH_SECONDS_ALONE = 3600.0
+"""The same where a router has no choice: nobody needs to know."""
+
+ROUTER = "populace.engines.routing.ResidencyRouter"
 
 
 class ReplicaOptions(NamedTuple):
@@ -54,6 +64,11 @@ class EngineReplica:
 
     async def statistics(self) -> EngineStatistics:
         return self._engine.statistics()
+
+    async def record_routing_stats(self) -> dict[str, bytes]:
+        """Summarize what this replica holds; Serve brings it to every router."""
+        held = self._engine.held()
+        return summary_of(held.hot, held.warm)
 
     async def check_health(self) -> None:
         """Raise if the engine is dead: Serve then replaces this replica."""
@@ -108,13 +123,19 @@ def engine_application(
     options: ReplicaOptions, *, replicas: int, environment: dict[str, str]
 ) -> serve.Application:
     """Describe the deployment; the environment must be there before the engine's libraries load."""
-    # Any: Serve's types know a deployment only where the decorator is written on the class.
+    # Any: Serve's types know a deployment only where the decorator is written on the class, and take
+    # each field of a configuration for a dict.
+    router_config: Any = RequestRouterConfig
     deployment: Any = serve.deployment(
         EngineReplica,
         name=DEPLOYMENT,
         num_replicas=replicas,
         # The engine refuses by itself when its queue is full; Serve must not queue in front of it.
         max_ongoing_requests=options.sequences_max * 64,
+        request_router_config=router_config(
+            request_router_class=ROUTER,
+            request_routing_stats_period_s=PUBLISH_SECONDS if replicas > 1 else PUBLISH_SECONDS_ALONE,
+        ),
         health_check_period_s=10,
         health_check_timeout_s=60,
         graceful_shutdown_timeout_s=5,
