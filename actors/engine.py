@@ -4,7 +4,7 @@ The engines themselves live in ``runtime/engines``; nothing here imports one. Va
 frozen dataclasses of plain data so that they cross Ray processes cheaply.
 """
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, Protocol
 
@@ -164,6 +164,13 @@ class EngineStatistics:
     adapters_hot: int
     adapter_slots: int
     warm: TierStatistics | None = None
+
+
+class EngineReport(NamedTuple):
+    """Statistics of each replica by its number, and how many requests went to replicas from here, by why."""
+
+    replicas: Mapping[int, EngineStatistics]
+    routed: Mapping[str, int]
 
 
 class HeldAdapters(NamedTuple):

@@ -17,9 +17,10 @@ from ray.exceptions import (
 from ray.serve.exceptions import RayServeException
 from ray.util import get_node_ip_address
 
-from populace.actors.engine import AdapterRef, BaseInfo, Delta, EngineStatistics, GenerateRequest
+from populace.actors.engine import AdapterRef, BaseInfo, Delta, EngineReport, GenerateRequest
 from populace.actors.errors import EngineUnavailable
 from populace.engines.channel import LOOK_SECONDS, Item, Silence, StreamTarget, TokenReader
+from populace.engines.routes import ROUTED
 from populace.storage.errors import PopulaceError
 
 APPLICATION = "populace-engine"
@@ -94,17 +95,26 @@ class ReplicaEngine:
                 if left == 0:
                     raise EngineUnavailable(str(error)) from error
 
-    async def replica_statistics(self) -> EngineStatistics:
-        """Ask a replica for its statistics."""
-        try:
-            return await _outcome(self._remote().statistics.remote())
-        except _CallLost as error:
-            raise EngineUnavailable(str(error)) from error
+    async def check(self) -> None:
+        """Raise ``EngineUnavailable`` unless a replica answers."""
+        await self._answer(self._remote().statistics.remote())
+
+    async def report(self) -> EngineReport:
+        """Ask every replica for its statistics; those that died meanwhile are left out."""
+        response = self._remote().broadcast("statistics").results_async(return_exceptions=True)
+        answers = [one for one in await self._answer(response) if not isinstance(one, BaseException)]
+        return EngineReport(replicas=dict(answers), routed=dict(ROUTED))
 
     def close(self) -> None:
         if self._reader is not None:
             self._reader.close()
             self._reader = None
+
+    async def _answer(self, response: Any) -> Any:
+        try:
+            return await _outcome(response)
+        except _CallLost as error:
+            raise EngineUnavailable(str(error)) from error
 
     def _remote(self) -> Any:
         if self._handle is None:

@@ -62,8 +62,9 @@ class EngineReplica:
         """Bring the adapter into this engine's memory. May be called again."""
         await self._engine.prepare(adapter)
 
-    async def statistics(self) -> EngineStatistics:
-        return self._engine.statistics()
+    async def statistics(self) -> tuple[int, EngineStatistics]:
+        """Answer the number of this replica, which its successor inherits, and its engine's figures."""
+        return serve.get_replica_context().rank.rank, self._engine.statistics()
 
     async def record_routing_stats(self) -> dict[str, bytes]:
         """Summarize what this replica holds; Serve brings it to every router."""

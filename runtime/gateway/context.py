@@ -1,19 +1,27 @@
 """What every route of the gateway works with."""
 
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, Protocol
 
 from fastapi import Depends, Request
 from fastapi.responses import Response
 from fastapi.routing import APIRoute
 
-from populace.actors.engine import Engine, EngineStatistics
+from populace.actors.engine import Engine, EngineReport
 from populace.actors.hosts import Hosts
 from populace.gateway.access import Access
 from populace.gateway.metrics import GatewayMetrics
 
-EngineProbe = Callable[[], Awaitable[EngineStatistics]]
+
+class EngineProbe(Protocol):
+    """How the engine is, as those see it who operate it. Both raise ``EngineUnavailable``."""
+
+    async def check(self) -> None:
+        """Return if a replica answers, whatever the others do."""
+        ...
+
+    async def report(self) -> EngineReport: ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -58,7 +58,7 @@ class GatewayReplica:
         app = create_app(
             directory,
             engine,
-            probe_engine=engine.replica_statistics,
+            probe_engine=engine,
             turn_seconds_max=options.turn_seconds_max,
             body_bytes_max=options.body_bytes_max,
             archive_desk=ArchiveDesk(directory, options.destination, bytes_max=options.archive_bytes_max),

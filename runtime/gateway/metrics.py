@@ -1,14 +1,14 @@
 """Prometheus metrics of one gateway, with a bounded number of series: no label names a model or tenant."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from operator import attrgetter
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from populace.actors.engine import EngineStatistics, TierStatistics
+from populace.actors.engine import EngineReport
 from populace.actors.hosts import HostStatistics
 
 LATENCY_BUCKETS_S = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0)
@@ -62,7 +62,7 @@ class GatewayMetrics:
     def answered(self, route: str, status: int) -> None:
         self._requests.labels(route, str(status)).inc()
 
-    def render(self, hosts: tuple[HostStatistics, ...], engine: EngineStatistics | None) -> bytes:
+    def render(self, hosts: tuple[HostStatistics, ...], engine: EngineReport | None) -> bytes:
         """Render everything in Prometheus' text format."""
         self._reported.hosts = hosts
         self._reported.engine = engine
@@ -77,7 +77,7 @@ class ReportedStatistics(Collector):
 
     def __init__(self) -> None:
         self.hosts: tuple[HostStatistics, ...] = ()
-        self.engine: EngineStatistics | None = None
+        self.engine: EngineReport | None = None
 
     def collect(self) -> Iterator[Metric]:
         for name in HOST_COUNTERS:
@@ -97,19 +97,7 @@ class ReportedStatistics(Collector):
             gauge = GaugeMetricFamily(f"populace_store_{name}", text, labels=["host"])
             yield self._by_host(gauge, attrgetter(f"store.{name}"))
         if self.engine is not None:
-            for name in ENGINE_GAUGES:
-                value = getattr(self.engine, name)
-                yield GaugeMetricFamily(f"populace_engine_{name}", f"The engine's {name}", value=value)
-            yield from self._warm_tier(self.engine.warm)
-
-    def _warm_tier(self, warm: TierStatistics | None) -> Iterator[Metric]:
-        if warm is not None:
-            for name in WARM_GAUGES:
-                text = f"Adapters in host memory: {name}"
-                yield GaugeMetricFamily(f"populace_warm_{name}", text, value=getattr(warm, name))
-            for name in WARM_COUNTERS:
-                text = f"Adapters in host memory: {name}"
-                yield CounterMetricFamily(f"populace_warm_{name}", text, value=getattr(warm, name))
+            yield from _of_engine(self.engine)
 
     def _by_host(
         self, family: CounterMetricFamily | GaugeMetricFamily, value_of: Callable[[HostStatistics], float]
@@ -117,3 +105,28 @@ class ReportedStatistics(Collector):
         for host in self.hosts:
             family.add_metric([host.host], value_of(host))
         return family
+
+
+def _of_engine(engine: EngineReport) -> Iterator[Metric]:
+    for name in ENGINE_GAUGES:
+        gauge = GaugeMetricFamily(f"populace_engine_{name}", f"The engine's {name}", labels=["replica"])
+        yield _by_replica(gauge, {number: getattr(one, name) for number, one in engine.replicas.items()})
+    tiers = {number: one.warm for number, one in engine.replicas.items() if one.warm is not None}
+    for kind, names in ((GaugeMetricFamily, WARM_GAUGES), (CounterMetricFamily, WARM_COUNTERS)):
+        for name in names:
+            text = f"Adapters in host memory: {name}"
+            family = kind(f"populace_warm_{name}", text, labels=["replica"])
+            yield _by_replica(family, {number: getattr(tier, name) for number, tier in tiers.items()})
+    text = "Requests that this gateway sent to replicas, by why it chose the replica"
+    routed = CounterMetricFamily("populace_routed_requests", text, labels=["why"])
+    for why, count in engine.routed.items():
+        routed.add_metric([why], count)
+    yield routed
+
+
+def _by_replica(
+    family: CounterMetricFamily | GaugeMetricFamily, values: Mapping[int, float]
+) -> CounterMetricFamily | GaugeMetricFamily:
+    for number, value in values.items():
+        family.add_metric([str(number)], value)
+    return family

@@ -5,7 +5,7 @@ import asyncio
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
 
-from populace.actors.engine import EngineStatistics
+from populace.actors.engine import EngineReport
 from populace.actors.hosts import HostStatistics
 from populace.gateway.context import Gateway, gateway_of
 from populace.storage.errors import PopulaceError
@@ -25,10 +25,10 @@ async def healthz() -> Response:
 async def readyz(request: Request) -> Response:
     """Hosts and engine answer too; 503 names the one that does not."""
     gateway = gateway_of(request)
-    hosts, engine = await asyncio.gather(_probe_hosts(gateway), _probe_engine(gateway))
+    hosts, engine_answers = await asyncio.gather(_probe_hosts(gateway), _engine_answers(gateway))
     checks = {
         "hosts": "ok" if hosts else "unavailable",
-        "engine": "ok" if engine is not None else "unavailable",
+        "engine": "ok" if engine_answers else "unavailable",
     }
     ready = all(state == "ok" for state in checks.values())
     return JSONResponse(
@@ -39,7 +39,7 @@ async def readyz(request: Request) -> Response:
 @router.get("/metrics")
 async def metrics(request: Request) -> Response:
     gateway = gateway_of(request)
-    hosts, engine = await asyncio.gather(_probe_hosts(gateway), _probe_engine(gateway))
+    hosts, engine = await asyncio.gather(_probe_hosts(gateway), _report_of_engine(gateway))
     body = gateway.metrics.render(hosts, engine)
     return Response(body, media_type="text/plain; version=0.0.4; charset=utf-8")
 
@@ -52,9 +52,18 @@ async def _probe_hosts(gateway: Gateway) -> tuple[HostStatistics, ...]:
         return ()
 
 
-async def _probe_engine(gateway: Gateway) -> EngineStatistics | None:
+async def _engine_answers(gateway: Gateway) -> bool:
     try:
         async with asyncio.timeout(PROBE_SECONDS_MAX):
-            return await gateway.probe_engine()
+            await gateway.probe_engine.check()
+    except (PopulaceError, TimeoutError):
+        return False
+    return True
+
+
+async def _report_of_engine(gateway: Gateway) -> EngineReport | None:
+    try:
+        async with asyncio.timeout(PROBE_SECONDS_MAX):
+            return await gateway.probe_engine.report()
     except (PopulaceError, TimeoutError):
         return None

@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -88,10 +88,11 @@ def serve(
     data: Path | None = None,
     module: str = "populace",
     memory_module: Path | None = None,
+    options: Sequence[str] = (),
 ) -> Generator[Served]:
     """Start, wait until it is ready, and stop as Ctrl-C does; kill whatever is left.
 
-    ``module`` is run as the program ``populace``.
+    ``module`` is run as the program ``populace``; ``options`` are more of ``serve``'s own.
     """
     data = data or folder / "data"
     config, log, port = folder / "config", folder / "serve.log", free_port()
@@ -100,7 +101,7 @@ def serve(
         command += ["--memory-module", str(memory_module)]
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [*command, "--engine", engine],
+            [*command, "--engine", engine, *options],
             env=process_environment(POPULACE_CONFIG=str(config)),
             stdin=subprocess.DEVNULL,
             stdout=output,

@@ -63,7 +63,7 @@ class Population:
         return create_app(
             self.directory,
             self.engine,
-            probe_engine=self.engine.probe,
+            probe_engine=self.engine,
             turn_seconds_max=self.turn_seconds_max,
             body_bytes_max=BODY_BYTES_MAX,
             archive_desk=ArchiveDesk(

@@ -7,6 +7,7 @@ from populace.actors.engine import (
     AdapterRef,
     BaseInfo,
     Delta,
+    EngineReport,
     EngineStatistics,
     GenerateRequest,
     TokenLogprob,
@@ -72,8 +73,12 @@ class ScriptedEngine:
         async with asyncio.timeout(10):
             await self.freed.wait()
 
-    async def probe(self) -> EngineStatistics:
-        return EngineStatistics(running=len(self.running), waiting=0, adapters_hot=0, adapter_slots=4)
+    async def check(self) -> None:
+        """Answer as a replica that is well."""
+
+    async def report(self) -> EngineReport:
+        statistics = EngineStatistics(running=len(self.running), waiting=0, adapters_hot=0, adapter_slots=4)
+        return EngineReport({0: statistics}, {"hot": len(self.requests)})
 
 
 def prompt_length(request: GenerateRequest) -> int:

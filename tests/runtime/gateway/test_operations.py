@@ -7,7 +7,7 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from populace.actors.engine import EngineStatistics
+from populace.actors.engine import EngineReport, EngineStatistics, TierStatistics
 from populace.actors.errors import EngineUnavailable, HostUnavailable
 from populace.directory import Directory
 from populace.gateway.app import create_app
@@ -24,8 +24,30 @@ def samples_of(text: str) -> dict[tuple[str, tuple[str, ...]], float]:
     }
 
 
-async def engine_is_down() -> EngineStatistics:
-    raise EngineUnavailable("no replica")
+class EngineIsDown:
+    """No replica answers."""
+
+    async def check(self) -> None:
+        raise EngineUnavailable("no replica")
+
+    async def report(self) -> EngineReport:
+        raise EngineUnavailable("no replica")
+
+
+class TwoReplicas:
+    """An engine of which each replica has figures of its own."""
+
+    async def check(self) -> None:
+        """One of them answers."""
+
+    async def report(self) -> EngineReport:
+        def one(number: int) -> EngineStatistics:
+            warm = TierStatistics(
+                hits=10 + number, loads=3, loaded_bytes=9, evictions=1, adapters=2, bytes=6, bytes_max=8
+            )
+            return EngineStatistics(running=number, waiting=0, adapters_hot=1, adapter_slots=4, warm=warm)
+
+        return EngineReport({0: one(0), 1: one(1)}, {"hot": 7, "overflow": 2})
 
 
 class UnreachableHost:
@@ -50,7 +72,7 @@ async def test_a_population_that_answers_is_ready(population: Population) -> Non
 
 
 async def test_readiness_names_the_engine_that_is_down(population: Population) -> None:
-    app = create_app(population.directory, population.engine, probe_engine=engine_is_down)
+    app = create_app(population.directory, population.engine, probe_engine=EngineIsDown())
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://populace") as client:
         reply = await client.get("/readyz")
 
@@ -63,7 +85,7 @@ async def test_readiness_names_the_hosts_that_are_down(
 ) -> None:
     monkeypatch.setattr("populace.gateway.operations.PROBE_SECONDS_MAX", 0.05)
     directory = Directory([UnreachableHost()], shard_count=1)
-    app = create_app(directory, population.engine, probe_engine=population.engine.probe)
+    app = create_app(directory, population.engine, probe_engine=population.engine)
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://populace") as client:
         reply = await client.get("/readyz")
 
@@ -88,7 +110,7 @@ async def test_metrics_count_answers_tokens_and_turns(client: httpx.AsyncClient)
     assert samples["populace_reply_seconds_count", ()] == 2
     turns = [value for (name, _), value in samples.items() if name == "populace_host_turns_total"]
     assert sum(turns) == 2
-    assert samples["populace_engine_adapter_slots", ()] == 4
+    assert samples["populace_engine_adapter_slots", ("0",)] == 4
 
 
 async def test_metrics_show_the_store_of_each_host(client: httpx.AsyncClient, population: Population) -> None:
@@ -106,6 +128,20 @@ async def test_metrics_show_the_store_of_each_host(client: httpx.AsyncClient, po
         assert of_host == expected
         assert samples["populace_host_shards", (statistics.host,)] == 1
         assert of_host["file_bytes"] > 0
+
+
+async def test_metrics_show_each_replica_and_why_requests_went_there(population: Population) -> None:
+    app = create_app(population.directory, population.engine, probe_engine=TwoReplicas())
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://populace") as client:
+        samples = samples_of((await client.get("/metrics")).text)
+
+    shown = {key: value for key, value in samples.items() if key[0].startswith("populace_routed")}
+    assert shown == {
+        ("populace_routed_requests_total", ("hot",)): 7,
+        ("populace_routed_requests_total", ("overflow",)): 2,
+    }
+    assert [samples["populace_engine_running", (number,)] for number in "01"] == [0, 1]
+    assert [samples["populace_warm_hits_total", (number,)] for number in "01"] == [10, 11]
 
 
 async def test_an_unexpected_failure_is_counted_as_500(
@@ -140,7 +176,7 @@ async def test_series_stay_bounded_and_name_nobody(client: httpx.AsyncClient, po
 
 
 async def test_what_cannot_be_reached_has_no_samples(population: Population) -> None:
-    app = create_app(population.directory, population.engine, probe_engine=engine_is_down)
+    app = create_app(population.directory, population.engine, probe_engine=EngineIsDown())
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://populace") as client:
         reply = await client.get("/metrics")
 

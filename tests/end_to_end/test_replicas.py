@@ -1,0 +1,45 @@
+"""A Populace of two replicas: a model's requests find the one that has its adapter; metrics show both."""
+
+import concurrent.futures
+from pathlib import Path
+
+import pytest
+
+from populace.adapters.random_adapter import ATTENTION, write_random_adapter
+from populace.population import connect
+from tests.end_to_end.served import Served, serve
+from tests.runtime.gateway.test_operations import samples_of
+from tests.small_base import make_small_base
+
+pytestmark = [pytest.mark.engine, pytest.mark.ray]
+
+TURNS = 6
+PEOPLE = 8
+
+
+def chat(served: Served, model: str) -> None:
+    reply = served.openai().chat.completions.create(
+        model=model, messages=[{"role": "user", "content": "hello"}], max_tokens=8
+    )
+    assert reply.choices[0].finish_reason in ("stop", "length")
+
+
+def test_two_replicas_serve_one_population(tmp_path: Path, base_directory: Path) -> None:
+    (tmp_path / "base").mkdir()
+    base = make_small_base(tmp_path / "base", base_directory)
+    adapter = write_random_adapter(tmp_path / "adapter", base, seed=1, rank=8, targets=ATTENTION, scale=0.1)
+    with serve(tmp_path, engine="torch", options=("--replicas", "2", "--base", str(base))) as served:
+        with connect(data=served.data) as population:
+            population.create("ada", adapter=adapter)
+        names = [served.create(f"model-{number}") for number in range(PEOPLE)]
+        for _ in range(TURNS):
+            chat(served, "ada")
+        with concurrent.futures.ThreadPoolExecutor(PEOPLE) as pool:
+            list(pool.map(lambda name: chat(served, name), names))
+
+        samples = samples_of(served.call("GET", "/metrics").text)
+
+    routed = {labels[0]: n for (name, labels), n in samples.items() if name.startswith("populace_routed")}
+    assert routed["hot"] == TURNS - 1
+    assert sum(routed.values()) - routed.get("repeat", 0) == TURNS + PEOPLE
+    assert {labels for name, labels in samples if name == "populace_engine_running"} == {("0",), ("1",)}
