@@ -83,6 +83,8 @@ class Routes:
             if self._summaries.get(replica) != summary:
                 self._holdings[replica] = Holdings.read(summary)
         self._summaries = dict(summaries)
+        # A dead replica may have been heard after it was removed.
+        self._others = {name: load for name, load in self._others.items() if name in summaries}
 
     def remove(self, replica: str) -> None:
         """Forget a replica that died; what it was sent may still be told as ended."""
