@@ -1,6 +1,8 @@
 """A Populace of two replicas: a model's requests find the one that has its adapter; metrics show both."""
 
 import concurrent.futures
+from collections import Counter
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -24,6 +26,16 @@ def chat(served: Served, model: str) -> None:
     assert reply.choices[0].finish_reason in ("stop", "length")
 
 
+def metrics(served: Served) -> dict[tuple[str, tuple[str, ...]], float]:
+    return samples_of(served.call("GET", "/metrics").text)
+
+
+def routed(samples: dict[tuple[str, tuple[str, ...]], float]) -> Counter[str]:
+    """How many requests went to replicas, by why."""
+    found = {labels[0]: n for (name, labels), n in samples.items() if name.startswith("populace_routed")}
+    return Counter({why: round(count) for why, count in found.items()})
+
+
 def test_two_replicas_serve_one_population(tmp_path: Path, base_directory: Path) -> None:
     (tmp_path / "base").mkdir()
     base = make_small_base(tmp_path / "base", base_directory)
@@ -31,15 +43,16 @@ def test_two_replicas_serve_one_population(tmp_path: Path, base_directory: Path)
     with serve(tmp_path, engine="torch", options=("--replicas", "2", "--base", str(base))) as served:
         with connect(data=served.data) as population:
             population.create("ada", adapter=adapter)
-        names = [served.create(f"model-{number}") for number in range(PEOPLE)]
+        before = routed(metrics(served))
+        names: list[str] = [served.create(f"model-{number}") for number in range(PEOPLE)]
         for _ in range(TURNS):
             chat(served, "ada")
         with concurrent.futures.ThreadPoolExecutor(PEOPLE) as pool:
-            list(pool.map(lambda name: chat(served, name), names))
+            list(pool.map(partial(chat, served), names))
 
-        samples = samples_of(served.call("GET", "/metrics").text)
+        samples = metrics(served)
 
-    routed = {labels[0]: n for (name, labels), n in samples.items() if name.startswith("populace_routed")}
-    assert routed["hot"] == TURNS - 1
-    assert sum(routed.values()) - routed.get("repeat", 0) == TURNS + PEOPLE
+    since = routed(samples) - before
+    assert since["hot"] == TURNS - 1
+    assert since.total() - since["repeat"] == TURNS + PEOPLE
     assert {labels for name, labels in samples if name == "populace_engine_running"} == {("0",), ("1",)}
