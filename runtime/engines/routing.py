@@ -13,7 +13,7 @@ from typing import Any
 
 from ray.serve.request_router import PendingRequest, ReplicaID, RequestRouter, RunningReplica
 
-from populace.actors.engine import GenerateRequest
+from populace.actors.engine import AdapterRef, GenerateRequest
 from populace.engines.channel import StreamTarget
 from populace.engines.routes import Call, RoutedReason, Routes
 
@@ -69,11 +69,14 @@ class ResidencyRouter(RequestRouter):
 
 
 def call_of(pending: PendingRequest) -> Call:
-    """Read what matters of a pending call; one that generates nothing has an id alone."""
+    """Read what matters of a pending call; one that is about no adapter has an id alone."""
     call = pending.metadata.internal_request_id
     match pending.args:
         case [GenerateRequest() as request, StreamTarget() as target]:
             adapter = None if request.adapter is None else request.adapter.digest
             return Call(call, adapter, target.stream_id)
+        case [AdapterRef() as adapter]:
+            # Who asks for it soon should find it there.
+            return Call(call, adapter.digest)
         case _:
             return Call(call)

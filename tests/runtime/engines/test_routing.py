@@ -179,6 +179,18 @@ async def test_every_replica_reports_its_own_figures(client: ReplicaEngine) -> N
     assert sum(report.routed.values()) == sum(routes.ROUTED.values()) > 0
 
 
+async def test_the_first_request_for_a_prepared_adapter_goes_where_it_was_prepared(
+    client: ReplicaEngine, small_base: Path, tmp_path: Path
+) -> None:
+    prepared = write_adapter(tmp_path / "prepared", small_base, PEOPLE + 1)
+    await client.prepare(prepared)
+    before = routes.ROUTED["hot"]
+
+    await reply(client, prepared)
+
+    assert routes.ROUTED["hot"] - before == 1
+
+
 async def test_a_hot_adapter_is_served_by_both_when_many_ask_for_it(
     client: ReplicaEngine, people: list[AdapterRef]
 ) -> None:
