@@ -96,14 +96,18 @@ MUTANTS = (
         (
             Edit(
                 "actors/turn_director.py",
-                "        interaction = await hosts.finish_turn(turn, reply.finish())\n"
-                "        settled = True\n"
+                "        if request.kept is not None:\n"
+                "            interaction = await hosts.finish_turn(turn, reply.finish())\n"
+                "            settled = True\n"
                 "        if stream:\n"
-                "            yield last\n",
+                "            for delta in last:\n"
+                "                yield delta\n",
                 "        if stream:\n"
-                "            yield last\n"
-                "        interaction = await hosts.finish_turn(turn, reply.finish())\n"
-                "        settled = True\n",
+                "            for delta in last:\n"
+                "                yield delta\n"
+                "        if request.kept is not None:\n"
+                "            interaction = await hosts.finish_turn(turn, reply.finish())\n"
+                "            settled = True\n",
             ),
         ),
         ("tests/actors/test_turn_director.py",),
@@ -219,8 +223,14 @@ MUTANTS = (
         (
             Edit(
                 "actors/host.py",
-                "victim = self._idle.longest_idle()",
-                "victim = next(iter(self._active), None)",
+                "self._limits.resident_bytes_max:\n"
+                "            victim = self._idle.longest_idle()\n"
+                "            if victim is None:\n"
+                "                self._refusals",
+                "self._limits.resident_bytes_max:\n"
+                "            victim = next(iter(self._active), None)\n"
+                "            if victim is None:\n"
+                "                self._refusals",
             ),
             Edit(
                 "actors/host.py",
@@ -314,6 +324,27 @@ MUTANTS = (
             ),
         ),
         ("tests/runtime/engines/test_wrong_model.py",),
+    ),
+    Mutant(
+        "tenants find each other's cached prompts",
+        "P9",
+        (Edit("runtime/engines/vllm_values.py", "{weights}\\0{request.owner}", "{weights}"),),
+        ("tests/runtime/engines/test_wrong_model.py",),
+    ),
+    Mutant(
+        "an alias moves before its revision is ready",
+        "P8",
+        (
+            Edit(
+                "actors/promotions.py",
+                "            await self._prewarm(model, revision.digest)\n"
+                "            return await self._catalogue.promote(model, revision.digest, alias)\n",
+                "            stored = await self._catalogue.promote(model, revision.digest, alias)\n"
+                "            await self._prewarm(model, revision.digest)\n"
+                "            return stored\n",
+            ),
+        ),
+        ("tests/actors/test_promotions.py",),
     ),
 )
 

@@ -15,10 +15,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 from populace.actors.engine import AdapterRef, HeldAdapters
-from populace.actors.errors import EngineOverloaded, EngineUnavailable
+from populace.actors.errors import AdapterInvalid, EngineOverloaded, EngineUnavailable
 from populace.engines.residency_recorder import ResidencyRecorder
 from populace.engines.slots import AdmissionGate
 from populace.engines.warm_tier import Lease, WarmTier
+
+LOAD_TRIES_MAX = 3
+"""Times that an adapter is loaded whose image is erased meanwhile."""
 
 LOAD_SECONDS_MAX = 60.0
 """A load takes milliseconds; one that a dying process left unanswered must not wait for ever."""
@@ -119,7 +122,17 @@ class AdapterShelf:
 
     async def _load(self, adapter: AdapterRef, idle: Sequence[Loaded]) -> Loaded:
         await self._unload(idle)
-        image = await self._image(adapter)
+        for _ in range(LOAD_TRIES_MAX):
+            image = await self._image(adapter)
+            try:
+                return await self._load_image(adapter, image)
+            except AdapterInvalid:
+                # Erased on its way, with another model that had it: it is made anew if it is still to be had.
+                if await asyncio.to_thread(image.path.exists):
+                    raise
+        raise EngineUnavailable("an adapter's image was erased each time that it was to be loaded")
+
+    async def _load_image(self, adapter: AdapterRef, image: Lease) -> Loaded:
         # A new number each time: what was told to unload may be told to load again at once.
         number = next(self._numbers)
         try:

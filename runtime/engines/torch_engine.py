@@ -6,7 +6,6 @@ batches: rows with different adapters, or none, share each step and join and lea
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable
-from functools import partial
 from pathlib import Path
 from typing import Self
 
@@ -43,7 +42,7 @@ class TorchEngine:
         worker: TorchWorker,
         gate: AdmissionGate,
         memory: ServingMemory | None,
-        check: Callable[[Path], object],
+        check: Callable[[AdapterRef], object],
     ) -> None:
         self._base = base
         self._check = check
@@ -96,7 +95,10 @@ class TorchEngine:
         )
         digest = None if memory is None else memory.digest
         info = BaseInfo(name, fingerprint, context_tokens, digest)
-        check = partial(read_adapter, base=modules, rank_max=rank_max)
+
+        def check(adapter: AdapterRef) -> None:
+            read_adapter(Path(adapter.path), modules, rank_max=rank_max, digest=adapter.digest)
+
         return cls(info, tokenizer, worker, gate, memory, check)
 
     @property
@@ -138,7 +140,7 @@ class TorchEngine:
     async def prepare(self, adapter: AdapterRef) -> None:
         """Check the adapter; nothing of it stays, as the worker reads it where a request needs it."""
         self._gate.check_open()
-        await asyncio.to_thread(self._check, Path(adapter.path))
+        await asyncio.to_thread(self._check, adapter)
 
     def _row_memory(self, use: MemoryUse | None, prompt: PromptTokens) -> RowMemory | None:
         state = starting_state(self._memory, use)

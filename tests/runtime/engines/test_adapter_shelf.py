@@ -15,7 +15,7 @@ from populace.engines.slots import AdmissionGate, AdmissionQueue
 from populace.engines.warm_tier import WarmTier
 from populace.policies.residency import Residency
 from populace.policies.segmented_lru import SegmentedLru
-from populace.storage.warm_files import WarmFiles
+from populace.storage.warm_files import WarmFiles, erase
 
 SLOTS = 3
 BYTES = 100
@@ -35,8 +35,15 @@ class Desk:
         self.shelf = AdapterShelf(self._load, self._unload, self.gate, self.warm, recorder)
         self.loaded: dict[int, str] = {}
         self.refused: set[str] = set()
+        self.root = root
+        self.erasures = 0
+        """How many of the next images are erased while the engine loads them."""
 
     async def _load(self, digest: str, number: int, image: Path) -> None:
+        if self.erasures:
+            self.erasures -= 1
+            erase(self.root, digest)
+            raise AdapterInvalid("there is no such file")
         assert await asyncio.to_thread(image.exists), "an image left while it was being loaded"
         if digest in self.refused:
             raise AdapterInvalid("it is refused")
@@ -228,6 +235,24 @@ async def test_a_record_that_is_full_ends_and_nobody_notices(tmp_path: Path) -> 
     desk.shelf.close()
 
     assert 1 <= len(read_trace(recorder.path)) <= 3
+
+
+async def test_an_image_that_is_erased_while_it_is_loaded_is_made_anew(desk: Desk) -> None:
+    desk.erasures = 2
+
+    await desk.use(adapter("a"))
+
+    assert [name[0] for name in desk.loaded.values()] == ["a"]
+    assert desk.warm.statistics().loads == 3
+
+
+async def test_an_image_that_is_erased_each_time_is_an_error_by_name(desk: Desk) -> None:
+    desk.erasures = 3
+
+    with pytest.raises(EngineUnavailable, match="erased"):
+        await desk.use(adapter("a"))
+
+    await desk.use(adapter("a"))
 
 
 async def test_closing_ends_who_prepares_by_name(tmp_path: Path) -> None:

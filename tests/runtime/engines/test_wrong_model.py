@@ -147,7 +147,7 @@ async def test_no_token_comes_from_another_adapter_while_adapters_come_and_go(
             person = draw.choice([0, *range(1, 9), *range(len(voices))])
             adapter = voices[person].adapter
             gives_up = draw.random() < 0.1
-            if adapter is not None and draw.random() < 0.02:
+            if adapter is not None and draw.random() < 0.2:
                 erase(warm_root(), adapter.digest)
                 outcomes["erased"] += 1
             if draw.random() < 0.02:
@@ -165,7 +165,7 @@ async def test_no_token_comes_from_another_adapter_while_adapters_come_and_go(
     assert outcomes["another's"] == 0
     assert outcomes["own"] == REQUESTS
     assert outcomes["given up"] > 100
-    assert outcomes["erased"] > 20
+    assert outcomes["erased"] > 200
     assert outcomes["prepared"] > 20
     assert outcomes["with a state"] > 500
     statistics = engine.statistics()
