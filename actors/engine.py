@@ -140,7 +140,8 @@ class BaseInfo(NamedTuple):
 class TierStatistics(NamedTuple):
     """What a tier of adapters did since it began, and what it holds.
 
-    ``loads`` are those that had to be made for it, of ``loaded_bytes`` together.
+    ``loads`` are those that had to be made for it, of ``loaded_bytes`` together. ``bytes_max`` None: it is
+    not bytes that bound it.
     """
 
     hits: int
@@ -149,20 +150,21 @@ class TierStatistics(NamedTuple):
     evictions: int
     adapters: int
     bytes: int
-    bytes_max: int
+    bytes_max: int | None
 
 
 @dataclass(frozen=True, slots=True)
 class EngineStatistics:
     """A snapshot of one engine. ``adapters_hot`` counts adapters that hold an engine slot.
 
-    ``warm`` is its tier in host memory, if it has one.
+    ``hot`` is the tier that the engine reads, ``warm`` the one in host memory, if it has them.
     """
 
     running: int
     waiting: int
     adapters_hot: int
     adapter_slots: int
+    hot: TierStatistics | None = None
     warm: TierStatistics | None = None
 
 

@@ -14,7 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from populace.actors.engine import AdapterRef, HeldAdapters
+from populace.actors.engine import AdapterRef, HeldAdapters, TierStatistics
 from populace.actors.errors import AdapterInvalid, EngineOverloaded, EngineUnavailable
 from populace.engines.residency_recorder import ResidencyRecorder
 from populace.engines.slots import AdmissionGate
@@ -66,6 +66,7 @@ class AdapterShelf:
         """Something ended that may have held an image."""
         self._preparing = asyncio.Lock()
         self._is_closed = False
+        self._hits = self._made = self._made_bytes = self._evictions = 0
 
     async def ready(self, adapter: AdapterRef) -> Loaded:
         """Load the adapter unless it is loaded already; its requests share the call.
@@ -74,7 +75,9 @@ class AdapterShelf:
             AdapterInvalid: it is not an adapter of this base, or vLLM refused it.
         """
         load = self._loads.get(adapter.digest)
-        if load is None:
+        if load is not None:
+            self._hits += 1
+        else:
             surplus = len(self._loads) + 1 - self._gate.statistics().adapter_slots
             load = asyncio.create_task(self._load(adapter, self._take_idle(surplus)))
             load.add_done_callback(self._ended)
@@ -110,6 +113,22 @@ class AdapterShelf:
         """Tell what is loaded or being loaded, the most recently used first, and what is in host memory."""
         return HeldAdapters(hot=tuple(reversed(self._loads)), warm=self._warm.digests())
 
+    def statistics(self) -> TierStatistics:
+        loaded = [
+            load.result()
+            for load in self._loads.values()
+            if load.done() and not load.cancelled() and load.exception() is None
+        ]
+        return TierStatistics(
+            hits=self._hits,
+            loads=self._made,
+            loaded_bytes=self._made_bytes,
+            evictions=self._evictions,
+            adapters=len(loaded),
+            bytes=sum(one.image.bytes for one in loaded),
+            bytes_max=None,
+        )
+
     def close(self) -> None:
         """End the loads under way; who waits for one, or for room, gets ``EngineUnavailable``."""
         self._is_closed = True
@@ -144,6 +163,8 @@ class AdapterShelf:
                 reason = f"an adapter was not loaded in {LOAD_SECONDS_MAX} s"
                 raise EngineUnavailable(reason) from error
             raise
+        self._made += 1
+        self._made_bytes += image.bytes
         return Loaded(number, image)
 
     async def _image(self, adapter: AdapterRef) -> Lease:
@@ -180,6 +201,7 @@ class AdapterShelf:
     async def _unload(self, idle: Sequence[Loaded]) -> None:
         try:
             for loaded in idle:
+                self._evictions += 1
                 await self._unload_from_engine(loaded.number)
         finally:
             for loaded in idle:

@@ -314,7 +314,8 @@ class VllmEngine:
             self._gate.close("its process died")
 
     def statistics(self) -> EngineStatistics:
-        return replace(self._gate.statistics(), warm=self._warm.statistics())
+        tiers = {"hot": self._shelf.statistics(), "warm": self._warm.statistics()}
+        return replace(self._gate.statistics(), **tiers)
 
     def held(self) -> HeldAdapters:
         return self._shelf.held()

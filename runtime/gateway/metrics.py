@@ -8,7 +8,7 @@ from prometheus_client import CollectorRegistry, Counter, Histogram, generate_la
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from populace.actors.engine import EngineReport
+from populace.actors.engine import EngineReport, TierStatistics
 from populace.actors.hosts import HostStatistics
 
 LATENCY_BUCKETS_S = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0)
@@ -28,8 +28,9 @@ STORE_GAUGES = {
 }
 STORE_COUNTERS = {"full_maps": "Writes that met a full map and had to begin anew"}
 ENGINE_GAUGES = ("running", "waiting", "adapters_hot", "adapter_slots")
-WARM_GAUGES = ("adapters", "bytes", "bytes_max")
-WARM_COUNTERS = ("hits", "loads", "loaded_bytes", "evictions")
+TIERS = {"hot": "Adapters that the engine reads", "warm": "Adapters in host memory"}
+TIER_GAUGES = ("adapters", "bytes", "bytes_max")
+TIER_COUNTERS = ("hits", "loads", "loaded_bytes", "evictions")
 
 
 class GatewayMetrics:
@@ -111,17 +112,22 @@ def _of_engine(engine: EngineReport) -> Iterator[Metric]:
     for name in ENGINE_GAUGES:
         gauge = GaugeMetricFamily(f"populace_engine_{name}", f"The engine's {name}", labels=["replica"])
         yield _by_replica(gauge, {number: getattr(one, name) for number, one in engine.replicas.items()})
-    tiers = {number: one.warm for number, one in engine.replicas.items() if one.warm is not None}
-    for kind, names in ((GaugeMetricFamily, WARM_GAUGES), (CounterMetricFamily, WARM_COUNTERS)):
-        for name in names:
-            text = f"Adapters in host memory: {name}"
-            family = kind(f"populace_warm_{name}", text, labels=["replica"])
-            yield _by_replica(family, {number: getattr(tier, name) for number, tier in tiers.items()})
+    for tier, text in TIERS.items():
+        of_replicas = {number: getattr(one, tier) for number, one in engine.replicas.items()}
+        yield from _of_tier(tier, text, of_replicas)
     text = "Requests that this gateway sent to replicas, by why it chose the replica"
     routed = CounterMetricFamily("populace_routed_requests", text, labels=["why"])
     for why, count in engine.routed.items():
         routed.add_metric([why], count)
     yield routed
+
+
+def _of_tier(tier: str, text: str, replicas: Mapping[int, TierStatistics | None]) -> Iterator[Metric]:
+    for kind, names in ((GaugeMetricFamily, TIER_GAUGES), (CounterMetricFamily, TIER_COUNTERS)):
+        for name in names:
+            values = {number: getattr(one, name) for number, one in replicas.items() if one is not None}
+            known = {number: value for number, value in values.items() if value is not None}
+            yield _by_replica(kind(f"populace_{tier}_{name}", f"{text}: {name}", labels=["replica"]), known)
 
 
 def _by_replica(

@@ -124,6 +124,16 @@ async def test_one_that_is_loaded_already_is_not_loaded_again(desk: Desk) -> Non
     assert list(desk.loaded) == [1, 2]
 
 
+async def test_hits_loads_and_evictions_are_counted_with_their_bytes(desk: Desk) -> None:
+    for name in "abacd":
+        await desk.use(adapter(name))
+
+    counted = desk.shelf.statistics()
+
+    assert (counted.hits, counted.loads, counted.evictions) == (1, 4, 1)
+    assert (counted.adapters, counted.bytes, counted.loaded_bytes) == (3, 60, 80)
+
+
 async def test_numbers_are_new_each_time(desk: Desk) -> None:
     for name in "abcdeabc":
         await desk.use(adapter(name))

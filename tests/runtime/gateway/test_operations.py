@@ -45,7 +45,8 @@ class TwoReplicas:
             warm = TierStatistics(
                 hits=10 + number, loads=3, loaded_bytes=9, evictions=1, adapters=2, bytes=6, bytes_max=8
             )
-            return EngineStatistics(running=number, waiting=0, adapters_hot=1, adapter_slots=4, warm=warm)
+            hot = warm._replace(hits=20 + number, bytes_max=None)
+            return EngineStatistics(number, waiting=0, adapters_hot=1, adapter_slots=4, hot=hot, warm=warm)
 
         return EngineReport({0: one(0), 1: one(1)}, {"hot": 7, "overflow": 2})
 
@@ -142,6 +143,9 @@ async def test_metrics_show_each_replica_and_why_requests_went_there(population:
     }
     assert [samples["populace_engine_running", (number,)] for number in "01"] == [0, 1]
     assert [samples["populace_warm_hits_total", (number,)] for number in "01"] == [10, 11]
+    assert [samples["populace_hot_hits_total", (number,)] for number in "01"] == [20, 21]
+    assert samples["populace_warm_bytes_max", ("0",)] == 8
+    assert ("populace_hot_bytes_max", ("0",)) not in samples
 
 
 async def test_an_unexpected_failure_is_counted_as_500(
