@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from populace.storage.errors import PopulaceError
 
+ResidencyPolicy = Literal["segmented-lru", "w-tinylfu"]
 EngineChoice = Literal["auto", "vllm", "torch"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 
@@ -85,6 +86,8 @@ class Settings(BaseModel):
     rank_max: Annotated[int, Field(ge=1, le=512)] = 16
     warm_bytes_max: Annotated[int, Field(ge=MIB)] = 512 * MIB
     """Adapters that this machine's replicas keep in host memory, ready for their engines."""
+    residency_policy: ResidencyPolicy = "segmented-lru"
+    """Who of them leaves when another comes; see `populace bench residency-policy`."""
     residency_trace: Path | None = None
     """A directory in which vLLM's replicas record which adapters are asked for, and when."""
     memory_module: str | None = None

@@ -211,6 +211,7 @@ def _replica_options(
         kv_cache_gib=settings.kv_cache_gib,
         warm_bytes_max=max(1, settings.warm_bytes_max // settings.replicas),
         memory_module=None if memory is None else str(memory.path),
+        residency_policy=settings.residency_policy,
         trace_directory=None if settings.residency_trace is None else str(settings.residency_trace),
     )
 

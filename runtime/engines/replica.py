@@ -40,6 +40,7 @@ class ReplicaOptions(NamedTuple):
     kv_cache_gib: float
     warm_bytes_max: int
     memory_module: str | None
+    residency_policy: str = "segmented-lru"
     trace_directory: str | None = None
 
 
@@ -102,6 +103,7 @@ async def start_engine(options: ReplicaOptions) -> OwnedEngine:
             kv_gib=max(1, round(options.kv_cache_gib)),
             warm_bytes_max=options.warm_bytes_max,
             memory_module=memory_module,
+            residency_policy=options.residency_policy,
             trace_directory=None if options.trace_directory is None else Path(options.trace_directory),
         )
     from populace.engines.torch_engine import TorchEngine

@@ -105,6 +105,7 @@ class VllmEngine:
         warm_bytes_max: int = WARM_BYTES_MAX,
         name: str = "base",
         memory_module: Path | None = None,
+        residency_policy: str = "segmented-lru",
         trace_directory: Path | None = None,
         vllm_arguments: Mapping[str, Any] | None = None,
     ) -> Self:
@@ -159,7 +160,7 @@ class VllmEngine:
             tokenizer,
             llm,
             AdmissionGate(queue, waiting_max=waiting_max),
-            warm_tier(modules, rank_max, llm.model_config.dtype, warm_bytes_max),
+            warm_tier(modules, rank_max, llm.model_config.dtype, warm_bytes_max, residency_policy),
             memory,
             recorder,
         )

@@ -18,8 +18,8 @@ from populace.adapters.serving_image import NAMES, serving_image
 from populace.engines.serving_memory import ServingMemory
 from populace.engines.vllm_memory.request import MODULE_BASE, MODULE_DIGEST, MODULE_PATH, WORKER_CLASS
 from populace.engines.warm_tier import WarmTier
+from populace.policies.replacements import REPLACEMENTS
 from populace.policies.residency import Residency
-from populace.policies.segmented_lru import SegmentedLru
 from populace.storage.warm_files import WarmFiles, warm_root
 
 WARM_BYTES_MAX = 512 * 1024**2
@@ -71,8 +71,13 @@ def warm_up_request(context_tokens: int, *, with_memory: bool) -> GenerateReques
     )
 
 
-def warm_tier(modules: BaseModules, rank_max: int, dtype: torch.dtype, bytes_max: int) -> WarmTier:
-    """The adapters of this base in host memory, as an engine with this type reads them."""
+def warm_tier(
+    modules: BaseModules, rank_max: int, dtype: torch.dtype, bytes_max: int, policy: str
+) -> WarmTier:
+    """The adapters of this base in host memory, as an engine with this type reads them.
+
+    ``policy`` is one of ``REPLACEMENTS``.
+    """
 
     def make(adapter: AdapterRef) -> bytearray | memoryview:
         path, digest = Path(adapter.path), adapter.digest
@@ -81,5 +86,5 @@ def warm_tier(modules: BaseModules, rank_max: int, dtype: torch.dtype, bytes_max
     # An image was checked against its base, so it is no other base's.
     suffix = f"{NAMES[dtype]}.{(modules.fingerprint or '')[:32]}"
     return WarmTier(
-        WarmFiles(warm_root()), Residency(bytes_max, SegmentedLru(bytes_max)), make, suffix=suffix
+        WarmFiles(warm_root()), Residency(bytes_max, REPLACEMENTS[policy](bytes_max)), make, suffix=suffix
     )

@@ -2,11 +2,13 @@
 
 import pickle
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from populace.config import (
     PREFIX,
+    ResidencyPolicy,
     Settings,
     SettingsError,
     hosts_default,
@@ -15,6 +17,7 @@ from populace.config import (
     quiet_environment,
     variable_of,
 )
+from populace.policies.replacements import REPLACEMENTS
 
 
 @pytest.fixture(autouse=True)
@@ -129,3 +132,7 @@ def test_the_quiet_environment_keeps_the_hub_offline_unless_it_is_allowed() -> N
 
 def test_the_tests_themselves_run_quietly() -> None:
     assert loud_variables() == []
+
+
+def test_every_residency_policy_that_can_be_chosen_is_there() -> None:
+    assert set(get_args(ResidencyPolicy)) == set(REPLACEMENTS)

@@ -9,8 +9,8 @@ import pytest
 from populace.actors.engine import AdapterRef
 from populace.actors.errors import AdapterInvalid, EngineOverloaded, EngineUnavailable
 from populace.engines.warm_tier import LOADS_MAX, WarmTier
+from populace.policies.replacements import REPLACEMENTS
 from populace.policies.residency import Residency
-from populace.policies.segmented_lru import SegmentedLru
 from populace.storage.warm_files import WarmFiles, erase
 
 BYTES = 100
@@ -46,16 +46,16 @@ def make() -> Maker:
     return Maker()
 
 
-@pytest.fixture
-async def tier(tmp_path: Path, make: Maker):  # type: ignore[no-untyped-def]
-    made = new_tier(tmp_path, make)
+@pytest.fixture(params=REPLACEMENTS)
+async def tier(tmp_path: Path, make: Maker, request: pytest.FixtureRequest):  # type: ignore[no-untyped-def]
+    made = new_tier(tmp_path, make, policy=request.param)
     yield made
     made.check_integrity()
     made.close()
 
 
-def new_tier(tmp_path: Path, make: Maker, bytes_max: int = BYTES) -> WarmTier:
-    residency = Residency(bytes_max, SegmentedLru(bytes_max))
+def new_tier(tmp_path: Path, make: Maker, bytes_max: int = BYTES, policy: str = "segmented-lru") -> WarmTier:
+    residency = Residency(bytes_max, REPLACEMENTS[policy](bytes_max))
     return WarmTier(WarmFiles(tmp_path / "warm"), residency, make, suffix="test")
 
 
