@@ -115,7 +115,7 @@ def _measure(
                 number, cell = step // len(cells), cells[step % len(cells)]
                 report(f"{side.name}: {cell.traffic}, {cell.ratio:g} x", step / steps)
                 clients = _traffic(bench, cell, number)
-                played = engine.play(clients, bench.reply_tokens)
+                played = engine.play(clients)
                 if number:  # the first round warms up
                     measured[side.name, cell].append(_figures(played))
     return measured
@@ -129,7 +129,9 @@ def _traffic(bench: CliffBench, cell: _Cell, number: int) -> list[list[Ask]]:
 
     def ask() -> Ask:
         [adapter] = draw.choices(working_set, weights)
-        return Ask(adapter, tuple(draw.randrange(*IDS) for _ in range(PROMPT_TOKENS)))
+        prompt = tuple(draw.randrange(*IDS) for _ in range(PROMPT_TOKENS))
+        # Of one length, all replies of a round would end together, and no prompt fall into a reply.
+        return Ask(adapter, prompt, draw.randint(bench.reply_tokens // 2, bench.reply_tokens * 3 // 2))
 
     return [[ask() for _ in range(bench.requests)] for _ in range(bench.clients)]
 
@@ -158,7 +160,7 @@ def _compare(
         "cliff",
         notes=[
             f"Medians of {bench.rounds} rounds; {bench.clients} clients, {bench.requests} requests each.",
-            f"Prompts of {PROMPT_TOKENS} tokens, replies of {bench.reply_tokens}; times in ms.",
+            f"Prompts of {PROMPT_TOKENS} tokens, replies of {bench.reply_tokens} (by half more or less); ms.",
             "working set: adapters in turn, over the slots. gap: the longest pause inside a reply.",
             f"{STOCK}: {bench.slots} slots of {slot_bytes / 1e6:.1f} MB each, PEFT directories.",
             f"{SAME_SLOTS}: ours with as many slots. {SAME_BYTES}: ours with as many bytes for them.",

@@ -41,9 +41,9 @@ class RunningEngine:
         """Call a coroutine function of some module in the process, with the engine before the arguments."""
         return self._pool.submit(run, function, arguments).result()
 
-    def play(self, clients: list[list[Ask]], reply_tokens: int) -> Round:
+    def play(self, clients: list[list[Ask]]) -> Round:
         """Let each client ask one request after the other, all clients side by side."""
-        return self.run(_play, clients, reply_tokens)
+        return self.run(_play, clients)
 
     def load(self, adapters: Sequence[int]) -> float:
         """Load the adapters, all asked for at once; answers the seconds until the last is ready."""
@@ -103,21 +103,21 @@ async def _load(engine: Player, adapters: Sequence[int]) -> float:
     return time.perf_counter() - began
 
 
-async def _play(engine: Player, clients: list[list[Ask]], reply_tokens: int) -> Round:
+async def _play(engine: Player, clients: list[list[Ask]]) -> Round:
     began = time.perf_counter()
-    replies = await asyncio.gather(*(_client(engine, asks, reply_tokens) for asks in clients))
+    replies = await asyncio.gather(*(_client(engine, asks) for asks in clients))
     return Round(tuple(one for of_client in replies for one in of_client), time.perf_counter() - began)
 
 
-async def _client(engine: Player, asks: list[Ask], reply_tokens: int) -> list[Served]:
-    return [await served(engine, ask, reply_tokens) for ask in asks]
+async def _client(engine: Player, asks: list[Ask]) -> list[Served]:
+    return [await served(engine, ask) for ask in asks]
 
 
-async def served(engine: Player, ask: Ask, reply_tokens: int) -> Served:
+async def served(engine: Player, ask: Ask) -> Served:
     """Ask one request and note when its tokens come."""
     began = time.perf_counter()
     times: list[float] = []
-    async with aclosing(engine.tokens(ask, reply_tokens)) as counts:
+    async with aclosing(engine.tokens(ask)) as counts:
         async for count in counts:
             times += [time.perf_counter() - began] * count
     return Served(tuple(times))
@@ -150,9 +150,10 @@ class Ours:
         adapters = [AdapterRef(adapter_digest(path)[0], str(path)) for path in common.adapters]
         return cls(engine, adapters)
 
-    async def tokens(self, ask: Ask, reply_tokens: int) -> AsyncGenerator[int, None]:
+    async def tokens(self, ask: Ask) -> AsyncGenerator[int, None]:
         """Yield how many tokens came, as they come."""
-        async with aclosing(self.tokens_of(self._adapters[ask.adapter], ask.prompt, reply_tokens)) as counts:
+        adapter = self._adapters[ask.adapter]
+        async with aclosing(self.tokens_of(adapter, ask.prompt, ask.reply_tokens)) as counts:
             async for count in counts:
                 yield count
 

@@ -29,16 +29,17 @@ class Start(NamedTuple):
 
 
 class Ask(NamedTuple):
-    """One request: which adapter, and its prompt."""
+    """One request: which adapter, its prompt, and how many tokens the reply has."""
 
     adapter: int
     prompt: tuple[int, ...]
+    reply_tokens: int
 
 
 class Player(Protocol):
     """An engine as the clients see it."""
 
-    def tokens(self, ask: Ask, reply_tokens: int) -> AsyncGenerator[int, None]:
+    def tokens(self, ask: Ask) -> AsyncGenerator[int, None]:
         """Yield how many tokens came, as they come."""
         ...
 

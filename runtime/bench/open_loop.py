@@ -33,6 +33,7 @@ class Schedule(NamedTuple):
     adapters: tuple[int, ...]
     arrivals: tuple[Arrival, ...]
     publications: tuple[Publication, ...]
+    reply_tokens: int
     is_two_phase: bool
 
 
@@ -52,16 +53,15 @@ class OpenRound(NamedTuple):
     until_ready: tuple[float, ...]
 
 
-async def play_open(engine: Player, schedule: Schedule, reply_tokens: int) -> OpenRound:
+async def play_open(engine: Player, schedule: Schedule) -> OpenRound:
     """Play a round; ends when all have their answer."""
-    return await _OpenLoop(engine, schedule, reply_tokens).play()
+    return await _OpenLoop(engine, schedule).play()
 
 
 class _OpenLoop:
-    def __init__(self, engine: Player, schedule: Schedule, reply_tokens: int) -> None:
+    def __init__(self, engine: Player, schedule: Schedule) -> None:
         self._engine = engine
         self._schedule = schedule
-        self._reply_tokens = reply_tokens
         self._adapters = list(schedule.adapters)
         self._asked = set(schedule.adapters)
         self._began = time.perf_counter()
@@ -79,7 +79,7 @@ class _OpenLoop:
         adapter = self._adapters[arrival.model]
         is_first = adapter not in self._asked
         self._asked.add(adapter)
-        got = await served(self._engine, Ask(adapter, arrival.prompt), self._reply_tokens)
+        got = await served(self._engine, Ask(adapter, arrival.prompt, self._schedule.reply_tokens))
         return Answered(arrival.model, adapter, is_first, got)
 
     async def _publish(self, publication: Publication) -> float:

@@ -83,12 +83,13 @@ def bench_readiness(bench: ReadinessBench, settings: Settings, report: Report) -
 
 def _play(bench: ReadinessBench, engine: RunningEngine, side: str, report: Report) -> _Played:
     for adapter in range(bench.models):  # warm, one by one, and the steps' shapes as well
-        engine.play([[Ask(adapter, tuple(range(IDS[0], IDS[0] + PROMPT_TOKENS)))]], bench.reply_tokens)
+        prompt = tuple(range(IDS[0], IDS[0] + PROMPT_TOKENS))
+        engine.play([[Ask(adapter, prompt, bench.reply_tokens)]])
     rounds: list[OpenRound] = []
     for number in range(bench.rounds):
         report(f"{side}: round {number + 1} of {bench.rounds}", number / bench.rounds)
         schedule = draw_schedule(bench, number, is_two_phase=side == TWO_PHASE)
-        rounds.append(engine.run(play_open, schedule, bench.reply_tokens))
+        rounds.append(engine.run(play_open, schedule))
     return _Played(side, rounds)
 
 
@@ -116,7 +117,13 @@ def draw_schedule(bench: ReadinessBench, number: int, *, is_two_phase: bool) -> 
         )
         for publication in publications
     ]
-    return Schedule(tuple(range(bench.models)), tuple(sorted(arrivals)), tuple(publications), is_two_phase)
+    return Schedule(
+        tuple(range(bench.models)),
+        tuple(sorted(arrivals)),
+        tuple(publications),
+        bench.reply_tokens,
+        is_two_phase,
+    )
 
 
 def _around(models: Sequence[int], count: int) -> list[int]:

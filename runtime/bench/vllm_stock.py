@@ -48,11 +48,11 @@ class StockVllm:
             llm = await asyncio.to_thread(AsyncLLM.from_engine_args, arguments)
         return cls(llm, common.adapters)
 
-    async def tokens(self, ask: Ask, reply_tokens: int) -> AsyncGenerator[int, None]:
+    async def tokens(self, ask: Ask) -> AsyncGenerator[int, None]:
         """Yield how many tokens came, as they come."""
         self._count += 1
         parameters = SamplingParams(
-            max_tokens=reply_tokens,
+            max_tokens=ask.reply_tokens,
             temperature=0.0,
             ignore_eos=True,
             output_kind=RequestOutputKind.DELTA,

@@ -130,7 +130,7 @@ def cliff(
     ratios: Annotated[str, typer.Option(help="Working sets over slots.")] = "0.5,1,2,4,8,16",
     clients: Annotated[int, typer.Option(min=1, help="Clients that ask one request after the other.")] = 8,
     requests: Annotated[int, typer.Option(min=1, help="Requests of each client in a round.")] = 6,
-    reply_tokens: Annotated[int, typer.Option(min=2, help="Tokens of a reply.")] = 24,
+    reply_tokens: Annotated[int, typer.Option(min=2, help="Tokens of a reply, by half more or less.")] = 24,
     rounds: Annotated[int, typer.Option(min=1, help="Measured rounds; medians are reported.")] = 3,
     as_json: AsJson = False,
 ) -> None:

@@ -19,6 +19,8 @@ def test_traffic_is_the_same_each_time_and_asks_for_the_working_set_alone(traffi
     assert len(clients) == bench.clients
     assert {ask.adapter for ask in asks} <= set(range(max(1, round(bench.slots * ratio))))
     assert len({ask.prompt for ask in asks}) == len(asks) == bench.clients * bench.requests
+    lengths = [ask.reply_tokens for ask in asks]
+    assert bench.reply_tokens // 2 <= min(lengths) < max(lengths) <= bench.reply_tokens * 3 // 2
 
 
 def test_zipf_asks_for_the_first_most_and_uniform_for_all_alike() -> None:

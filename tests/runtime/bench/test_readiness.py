@@ -26,11 +26,11 @@ class Desk:
         self.asked: list[int] = []
         self.may_be_ready = asyncio.Event()
 
-    async def tokens(self, ask: Ask, reply_tokens: int) -> AsyncGenerator[int, None]:
+    async def tokens(self, ask: Ask) -> AsyncGenerator[int, None]:
         self.asked.append(ask.adapter)
         if len(self.asked) == 2:
             self.may_be_ready.set()
-        for _ in range(reply_tokens):
+        for _ in range(ask.reply_tokens):
             yield 1
 
     async def load(self, adapter: int) -> None:
@@ -45,13 +45,13 @@ class Desk:
 
 def schedule(*, is_two_phase: bool) -> Schedule:
     arrivals = tuple(Arrival(0.01 * number, 0, (1, 2)) for number in range(1, 6))
-    return Schedule((7,), arrivals, (Publication(0.0, 0, 8),), is_two_phase)
+    return Schedule((7,), arrivals, (Publication(0.0, 0, 8),), 2, is_two_phase)
 
 
 async def test_a_new_adapter_answers_at_once_without_a_second_phase() -> None:
     desk = Desk()
 
-    played = await play_open(desk, schedule(is_two_phase=False), 2)
+    played = await play_open(desk, schedule(is_two_phase=False))
 
     assert desk.asked == [8] * 5
     assert [one.is_first for one in played.answered] == [True, False, False, False, False]
@@ -61,7 +61,7 @@ async def test_a_new_adapter_answers_at_once_without_a_second_phase() -> None:
 async def test_the_old_adapter_answers_until_the_new_one_is_ready() -> None:
     desk = Desk()
 
-    played = await play_open(desk, schedule(is_two_phase=True), 2)
+    played = await play_open(desk, schedule(is_two_phase=True))
 
     assert desk.asked == [7, 7, 8, 8, 8]
     assert [one.is_first for one in played.answered] == [False, False, True, False, False]
@@ -88,7 +88,7 @@ async def test_the_figures_tell_the_unchanged_from_the_first_askers() -> None:
         desk = Desk()
         desk.may_be_ready.set()
         drawn = draw_schedule(bench, 0, is_two_phase=side == TWO_PHASE)
-        played.append(_Played(side, [await play_open(desk, drawn, 2)]))
+        played.append(_Played(side, [await play_open(desk, drawn)]))
 
     result = _compare(bench, played)
 
