@@ -65,6 +65,7 @@ class AdapterShelf:
         self._changed = asyncio.Event()
         """Something ended that may have held an image."""
         self._preparing = asyncio.Lock()
+        self._stagings: set[asyncio.Task[None]] = set()
         self._is_closed = False
         self._hits = self._made = self._made_bytes = self._evictions = 0
 
@@ -103,6 +104,24 @@ class AdapterShelf:
             image = await self._image(adapter)
             image.release()
 
+    def stage(self, adapter: AdapterRef) -> None:
+        """Begin to make the image of an adapter whose request waits for a place in the engine.
+
+        What fails here fails again when the request's turn has come, and is told then.
+        """
+        if adapter.digest not in self._loads and not self._is_closed:
+            staging = asyncio.create_task(self._stage(adapter))
+            self._stagings.add(staging)
+            staging.add_done_callback(self._staged)
+
+    async def _stage(self, adapter: AdapterRef) -> None:
+        (await self._lease(adapter)).release()
+
+    def _staged(self, staging: "asyncio.Task[None]") -> None:
+        self._stagings.discard(staging)
+        if not staging.cancelled():
+            staging.exception()  # looked at, lest asyncio complains: its request will be told
+
     def touch(self, digest: str) -> None:
         """Note that the adapter was used just now: vLLM does so in every step of its requests."""
         if digest in self._loads:
@@ -133,8 +152,8 @@ class AdapterShelf:
         """End the loads under way; who waits for one, or for room, gets ``EngineUnavailable``."""
         self._is_closed = True
         self._changed.set()
-        for load in self._loads.values():
-            load.cancel()
+        for task in (*self._loads.values(), *self._stagings):
+            task.cancel()
         self._warm.close()
         if self._recorder is not None:
             self._recorder.close()

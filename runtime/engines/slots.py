@@ -80,6 +80,10 @@ class AdmissionQueue:
         if ticket.key is not None:
             self._in_flight[ticket.key] += 1
 
+    def has_room(self, key: str | None) -> bool:
+        """Whether a request that came now would find a place, if nobody waits before it."""
+        return len(self._running) < self.places and self._fits(key)
+
     def in_flight(self, key: str) -> bool:
         return key in self._in_flight
 
@@ -160,6 +164,9 @@ class AdmissionGate:
             entry = self._entries[ticket]
             if not entry.done():
                 entry.set_result(None)
+
+    def has_room(self, key: str | None) -> bool:
+        return self._queue.has_room(key)
 
     def in_flight(self, key: str) -> bool:
         return self._queue.in_flight(key)

@@ -178,7 +178,10 @@ class VllmEngine:
         prompt = await self._tokenizer.tokens(request.prompt, written_from(request.memory))
         tokens_max = reply_tokens_max(len(prompt.ids), said_again(request), self._base.context_tokens)
         memory = self._memory_request(request, prompt)
-        ticket = await self._gate.enter(None if request.adapter is None else request.adapter.digest)
+        digest = None if request.adapter is None else request.adapter.digest
+        if request.adapter is not None and not self._gate.has_room(digest):
+            self._shelf.stage(request.adapter)
+        ticket = await self._gate.enter(digest)
         self._generating += 1
         try:
             with our_errors():

@@ -202,6 +202,36 @@ async def test_one_that_the_engine_refuses_holds_nothing_and_is_tried_again(desk
     assert [name[0] for name in desk.loaded.values()] == ["a"]
 
 
+async def test_the_image_of_who_waits_for_a_place_is_made_meanwhile(desk: Desk) -> None:
+    held, ends = await hold(desk, *(adapter(name, 10) for name in "abc"))
+    assert not desk.gate.has_room("d" * 64)
+    desk.shelf.stage(adapter("d", 10))
+    waiting = asyncio.create_task(desk.use(adapter("d", 10)))
+
+    await until(lambda: desk.warm.statistics().loads == 4)
+    assert len(desk.loaded) == SLOTS
+
+    for end in ends:
+        end.set()
+    await asyncio.gather(*held, waiting)
+    assert (desk.warm.statistics().loads, desk.warm.statistics().hits) == (4, 1)
+
+
+async def test_what_cannot_be_staged_is_told_to_its_request_alone(desk: Desk) -> None:
+    for broken in (adapter("a", BYTES + 1), AdapterRef("b" * 64, "no number")):
+        desk.shelf.stage(broken)
+    held, [end] = await hold(desk, adapter("c", BYTES))
+    desk.shelf.stage(adapter("d", 10))
+
+    await until(lambda: not desk.shelf._stagings)
+
+    with pytest.raises(AdapterInvalid):
+        await desk.use(adapter("a", BYTES + 1))
+    end.set()
+    await asyncio.gather(*held)
+    await desk.use(adapter("d", 10))
+
+
 async def test_what_is_prepared_is_found_in_memory_and_takes_no_slot(desk: Desk) -> None:
     await asyncio.gather(*(desk.shelf.prepare(adapter(name)) for name in "abcd"))
     assert desk.loaded == {}
