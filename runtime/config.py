@@ -74,8 +74,9 @@ class Settings(BaseModel):
     """Written into the store's header when it is created; later values are ignored."""
     hosts: Positive = Field(default_factory=lambda: hosts_default(os.cpu_count() or 1))
     replicas: Positive = 1
-    threads: Positive = Field(default_factory=lambda: physical_cores())
-    """Compute threads of one replica. More than the physical cores makes them spin against each other."""
+    threads: Positive = Field(default_factory=lambda given: threads_default(physical_cores(), given))
+    """Compute threads of one replica. All replicas' together are the physical cores by default: more of them
+    spin against each other."""
 
     base: str | None = None
     """A local directory or a hub id; None is the default base model."""
@@ -145,6 +146,11 @@ def variable_of(field: str) -> str:
 def hosts_default(cores: int) -> int:
     """One host process up to four cores, then one for every four: a host needs little beside an engine."""
     return max(1, cores // 4)
+
+
+def threads_default(cores: int, given: Mapping[str, Any]) -> int:
+    """The threads of each of the replicas that were ``given``."""
+    return max(1, cores // given.get("replicas", 1))
 
 
 def physical_cores() -> int:

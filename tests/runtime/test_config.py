@@ -134,5 +134,14 @@ def test_the_tests_themselves_run_quietly() -> None:
     assert loud_variables() == []
 
 
+def test_replicas_share_the_cores_unless_told_otherwise() -> None:
+    cores = physical_cores()
+
+    assert Settings.from_environment(replicas=1).threads == cores
+    assert Settings.from_environment(replicas=cores).threads == 1
+    assert Settings.from_environment(replicas=10 * cores).threads == 1
+    assert Settings.from_environment(replicas=2, threads=cores).threads == cores
+
+
 def test_every_residency_policy_that_can_be_chosen_is_there() -> None:
     assert set(get_args(ResidencyPolicy)) == set(REPLACEMENTS)
