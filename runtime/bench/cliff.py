@@ -10,17 +10,17 @@ import random
 import statistics
 import tempfile
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
 from populace.adapters.base_modules import BaseModules, read_base_modules
-from populace.adapters.random_adapter import write_random_adapter
 from populace.base import prepare_base
 from populace.bench.engine_process import Round, running_engine
 from populace.bench.engine_sides import Ask, Side, Start
+from populace.bench.random_adapters import write_random_adapters
 from populace.bench.report import Aim, BenchReport, Row, percentile
 from populace.config import Settings
 
@@ -78,18 +78,15 @@ def bench_cliff(bench: CliffBench, settings: Settings, report: Report) -> BenchR
     modules = read_base_modules(base.directory)
     with tempfile.TemporaryDirectory(prefix="populace-") as folder:
         count = math.ceil(bench.slots * max(bench.ratios))
-        adapters = tuple(
-            write_random_adapter(
-                Path(folder) / str(number),
-                base.directory,
-                seed=number,
-                rank=RANKS[number % len(RANKS)],
-                targets=modules.targets,
-            )
-            for number in range(count)
-        )
+        ranks = [RANKS[number % len(RANKS)] for number in range(count)]
+        adapters = write_random_adapters(Path(folder), base.directory, modules, ranks)
         common = Start(
-            base.directory, base.fingerprint, adapters, settings.context_tokens, max(RANKS), settings.threads
+            base.directory,
+            base.fingerprint,
+            adapters.packed,
+            settings.context_tokens,
+            max(RANKS),
+            settings.threads,
         )
         slot_bytes = _slot_bytes(modules, max(RANKS))
         sides = (
@@ -97,19 +94,21 @@ def bench_cliff(bench: CliffBench, settings: Settings, report: Report) -> BenchR
             Side(SAME_SLOTS, stock=False, slots=bench.slots),
             Side(SAME_BYTES, stock=False, slots=bench.clients, warm_bytes_max=bench.slots * slot_bytes),
         )
-        measured = _measure(bench, sides, common, report)
+        starts = dict.fromkeys(sides, common)
+        starts[sides[0]] = common._replace(adapters=adapters.directories)
+        measured = _measure(bench, starts, report)
     return _compare(bench, sides, measured, slot_bytes)
 
 
 def _measure(
-    bench: CliffBench, sides: tuple[Side, ...], common: Start, report: Report
+    bench: CliffBench, starts: Mapping[Side, Start], report: Report
 ) -> dict[tuple[str, _Cell], list[_Figures]]:
     measured: dict[tuple[str, _Cell], list[_Figures]] = defaultdict(list)
     cells = [_Cell(traffic, ratio) for traffic in ("zipf", "uniform") for ratio in bench.ratios]
-    for side in sides:
+    for side, start in starts.items():
         report(f"Starting {side.name}", 0.0)
         # One at a time: an engine that rests beside another still takes its caches and its timers.
-        with running_engine(side, common) as engine:
+        with running_engine(side, start) as engine:
             steps = len(cells) * (bench.rounds + 1)
             for step in range(steps):
                 number, cell = step // len(cells), cells[step % len(cells)]
@@ -164,6 +163,7 @@ def _compare(
             "working set: adapters in turn, over the slots. gap: the longest pause inside a reply.",
             f"{STOCK}: {bench.slots} slots of {slot_bytes / 1e6:.1f} MB each, PEFT directories.",
             f"{SAME_SLOTS}: ours with as many slots. {SAME_BYTES}: ours with as many bytes for them.",
+            "ours: packed files, as a store has them.",
         ],
     )
     figures = {

@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from populace.adapters.base_modules import read_base_modules
-from populace.adapters.random_adapter import write_random_adapter
 from populace.base import prepare_base
 from populace.bench.engine_process import RunningEngine, running_engine
 from populace.bench.engine_sides import Ask, Side, Start
 from populace.bench.open_loop import Answered, Arrival, OpenRound, Publication, Schedule, play_open
+from populace.bench.random_adapters import write_random_adapters
 from populace.bench.report import Aim, BenchReport, Row, percentile
 from populace.config import Settings
 
@@ -29,6 +29,9 @@ IDS = (100, 20_000)
 NEITHER = "neither"
 ADMISSION = "admission only"
 TWO_PHASE = "two-phase"
+
+ASKED_SECONDS = (0.1, 1.0)
+"""After its publication: when a revision is asked for first."""
 
 OLD_MAX = 0.40
 """Of the unchanged models' TTFT p95 with neither. MinT's table 11: 9.63 of 24.03 s."""
@@ -63,20 +66,16 @@ def bench_readiness(bench: ReadinessBench, settings: Settings, report: Report) -
     count = bench.models + bench.revisions * bench.rounds
     with tempfile.TemporaryDirectory(prefix="populace-") as folder:
         report("Writing adapters", 0.0)
-        adapters = tuple(
-            write_random_adapter(
-                Path(folder) / str(number), base.directory, seed=number, rank=RANK, targets=modules.targets
-            )
-            for number in range(count)
-        )
+        adapters = write_random_adapters(Path(folder), base.directory, modules, [RANK] * count)
         common = Start(
-            base.directory, base.fingerprint, adapters, settings.context_tokens, RANK, settings.threads
+            base.directory, base.fingerprint, adapters.packed, settings.context_tokens, RANK, settings.threads
         )
         played: list[_Played] = []
         # One engine for each side: the second would find the first one's adapters in memory.
         for name in (NEITHER, ADMISSION, TWO_PHASE):
             report(f"Starting {name}", 0.0)
-            with running_engine(Side(name, name == NEITHER, bench.models), common) as engine:
+            start = common._replace(adapters=adapters.directories) if name == NEITHER else common
+            with running_engine(Side(name, name == NEITHER, bench.models), start) as engine:
                 played.append(_play(bench, engine, name, report))
     return _compare(bench, played)
 
@@ -108,10 +107,10 @@ def draw_schedule(bench: ReadinessBench, number: int, *, is_two_phase: bool) -> 
         Publication(bench.seconds * (index + 0.5) / bench.revisions, model, first + index)
         for index, model in zip(range(bench.revisions), _around(changing, bench.revisions), strict=True)
     ]
-    # A revision's first asker comes right when it is published: the one who waited for it.
+    # Somebody asks each revision soon, and not at the moment when the next one is prepared.
     arrivals += [
         Arrival(
-            publication.at_s + 0.001,
+            publication.at_s + draw.uniform(*ASKED_SECONDS),
             publication.model,
             tuple(draw.randrange(*IDS) for _ in range(PROMPT_TOKENS)),
         )
@@ -140,8 +139,8 @@ def _compare(bench: ReadinessBench, played: list[_Played]) -> BenchReport:
             "unchanged: models without new revisions. first: who asks first for a revision.",
             "gap: the longest pause inside an unchanged model's reply.",
             "ready: from publishing until the revision answers.",
-            f"{NEITHER}: vLLM as it comes, a new revision takes over at once.",
-            f"{ADMISSION}: ours, at once. {TWO_PHASE}: ours, when it is ready.",
+            f"{NEITHER}: vLLM as it comes, PEFT directories; a new revision takes over at once.",
+            f"{ADMISSION}: ours from packed files, at once. {TWO_PHASE}: ours, when it is ready.",
         ],
     )
     for side in played:

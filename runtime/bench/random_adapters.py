@@ -1,0 +1,33 @@
+"""Random adapters for a bench, in the forms that its sides serve from."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from populace.adapters.base_modules import BaseModules
+from populace.adapters.packing import pack_peft_directory
+from populace.adapters.random_adapter import write_random_adapter
+
+
+class RandomAdapters(NamedTuple):
+    """The same adapters as PEFT directories, and as the packed files that a store has of them."""
+
+    directories: tuple[Path, ...]
+    packed: tuple[Path, ...]
+
+
+def write_random_adapters(
+    folder: Path, base_directory: Path, modules: BaseModules, ranks: Sequence[int]
+) -> RandomAdapters:
+    """Write an adapter of each rank on all linear layers, in float32 as PEFT trains them."""
+    directories = tuple(
+        write_random_adapter(
+            folder / str(number), base_directory, seed=number, rank=rank, targets=modules.targets
+        )
+        for number, rank in enumerate(ranks)
+    )
+    packed: list[Path] = []
+    for directory in directories:
+        packed.append(directory.with_suffix(".adapter"))
+        packed[-1].write_bytes(pack_peft_directory(directory, modules, rank_max=max(ranks)))
+    return RandomAdapters(directories, tuple(packed))
