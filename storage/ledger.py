@@ -155,17 +155,6 @@ def promote_revision(
     return model._replace(aliases=dict(sorted({**model.aliases, alias: digest}.items())))
 
 
-def publish_revision(
-    txn: WriteTransaction, tenant: str, name: str, revision: RevisionRecord, alias: str = FIRST_ALIAS
-) -> StoredModel:
-    """Register the revision and move ``alias`` to it at once; answers the model as it is then.
-
-    Raises ``ModelNotFound``.
-    """
-    register_revision(txn, tenant, name, revision)
-    return promote_revision(txn, tenant, name, revision.digest, alias)
-
-
 def read_model(txn: ReadTransaction, tenant: str, name: str) -> StoredModel | None:
     """Return the model, or None if the tenant has none of that name."""
     data = None if keys.name_problem(name) else txn.get(keys.identity(tenant, name))

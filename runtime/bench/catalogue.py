@@ -5,14 +5,13 @@ hundredth of both first: none of it may depend on how many there are.
 """
 
 import asyncio
-import os
 import random
 import tempfile
 import time
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import psutil
 
@@ -23,25 +22,20 @@ from populace.adapters.base_modules import BaseModules, read_base_modules
 from populace.adapters.random_adapter import pack_random_adapter
 from populace.base import BaseModelFiles, prepare_base
 from populace.bench.engine_process import Ours, RunningEngine, running_engine
-from populace.bench.engine_sides import Side, Start
-from populace.bench.one_host import OneHost, Report, many, model, running_ray
+from populace.bench.engine_sides import Side, Start, draw_prompt
+from populace.bench.one_host import OneHost, Report, disk_bytes, many, model, running_ray
 from populace.bench.private_memory import Memory
 from populace.bench.report import Aim, BenchReport, Row, percentile
 from populace.config import Settings
 from populace.directory import Directory
+from populace.storage.files import forget_cached
 from populace.storage.revisions import RevisionFiles
 from populace.storage.store import Store
-
-if TYPE_CHECKING:
-    pass
 
 SMALLER = 100
 """By how much fewer identities and adapters the first catalogue has."""
 
 GROWTH_MAX = 1.25
-PROMPT_TOKENS = 32
-IDS = (100, 20_000)
-"""Token ids that every base has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +139,7 @@ async def _measure(
         adapters_per_s=bench.adapters / adapters_s,
         identities_per_s=bench.n / identities_s,
         adapter_bytes=adapter_bytes,
-        disk_bytes=await asyncio.to_thread(_disk_bytes, path),
+        disk_bytes=await asyncio.to_thread(disk_bytes, path),
         wrong=wrong,
         look_up=percentile(looked_up, 50),
         activate=percentile([one.granted for one in cool], 50),
@@ -214,9 +208,8 @@ async def _ask(directory: Directory, engine: RunningEngine, files: RevisionFiles
     granted = time.perf_counter()
     assert isinstance(grant, TurnGrant)
     assert grant.adapter is not None
-    _forget(files.path(grant.adapter.digest))
-    prompt = tuple(draw.randrange(*IDS) for _ in range(PROMPT_TOKENS))
-    first = await asyncio.to_thread(engine.run, _first_token, grant.adapter, prompt)
+    forget_cached(files.path(grant.adapter.digest))
+    first = await asyncio.to_thread(engine.run, _first_token, grant.adapter, draw_prompt(draw))
     await directory.abandon_turn(grant, "it was asked for one token")
     return _Asked(granted - began, first)
 
@@ -235,19 +228,6 @@ async def _private_bytes(engine: Ours) -> int:
     del engine
     own = psutil.Process()
     return sum(Memory.of(process).private_bytes for process in (own, *own.children(recursive=True)))
-
-
-def _disk_bytes(path: Path) -> int:
-    return sum(file.stat().st_blocks * 512 for file in path.rglob("*") if file.is_file())
-
-
-def _forget(file: Path) -> None:
-    """Have the system read the file from the disk the next time."""
-    descriptor = os.open(file, os.O_RDONLY)
-    try:
-        os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
-    finally:
-        os.close(descriptor)
 
 
 def _compare(bench: CatalogueBench, figures: dict[int, _Figures]) -> BenchReport:

@@ -12,23 +12,19 @@ import tempfile
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
 from populace.adapters.base_modules import BaseModules, read_base_modules
 from populace.base import prepare_base
-from populace.bench.engine_process import Round, running_engine
-from populace.bench.engine_sides import Ask, Side, Start
+from populace.bench.engine_process import Round, longest_gap, running_engine
+from populace.bench.engine_sides import PROMPT_TOKENS, Ask, Side, Start, draw_prompt
 from populace.bench.random_adapters import write_random_adapters
 from populace.bench.report import Aim, BenchReport, Row, percentile
 from populace.config import Settings
 
 RATIOS = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
 RANKS = (1, 2, 4, 8, 16)
-PROMPT_TOKENS = 32
-IDS = (100, 20_000)
-"""Token ids that every base has."""
 
 STOCK = "vllm"
 SAME_SLOTS = "same slots"
@@ -128,7 +124,7 @@ def _traffic(bench: CliffBench, cell: _Cell, number: int) -> list[list[Ask]]:
 
     def ask() -> Ask:
         [adapter] = draw.choices(working_set, weights)
-        prompt = tuple(draw.randrange(*IDS) for _ in range(PROMPT_TOKENS))
+        prompt = draw_prompt(draw)
         # Of one length, all replies of a round would end together, and no prompt fall into a reply.
         return Ask(adapter, prompt, draw.randint(bench.reply_tokens // 2, bench.reply_tokens * 3 // 2))
 
@@ -137,7 +133,6 @@ def _traffic(bench: CliffBench, cell: _Cell, number: int) -> list[list[Ask]]:
 
 def _figures(played: Round) -> _Figures:
     firsts = [served.token_times[0] for served in played.served]
-    gaps = [later - earlier for served in played.served for earlier, later in pairwise(served.token_times)]
     tokens = sum(len(served.token_times) for served in played.served)
     return _Figures(
         tokens / played.seconds,
@@ -145,7 +140,7 @@ def _figures(played: Round) -> _Figures:
         percentile(firsts, 95),
         percentile(firsts, 99),
         max(firsts),
-        max(gaps),
+        longest_gap(played.served),
     )
 
 

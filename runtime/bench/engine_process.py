@@ -2,9 +2,10 @@
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import aclosing, contextmanager
+from itertools import pairwise
 from multiprocessing import get_context
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
@@ -22,6 +23,11 @@ class Served(NamedTuple):
     """When each token of a reply came, in seconds after the request."""
 
     token_times: tuple[float, ...]
+
+
+def longest_gap(replies: Iterable[Served]) -> float:
+    """The longest pause inside any of the replies, in seconds."""
+    return max(later - earlier for one in replies for earlier, later in pairwise(one.token_times))
 
 
 class Round(NamedTuple):

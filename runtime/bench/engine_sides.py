@@ -1,8 +1,18 @@
 """The engines that a bench compares, and what they are asked."""
 
+import random
 from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import NamedTuple, Protocol
+
+PROMPT_TOKENS = 32
+IDS = (100, 20_000)
+"""Token ids that every base has."""
+
+
+def draw_prompt(draw: random.Random) -> tuple[int, ...]:
+    """Draw a prompt that no other request has."""
+    return tuple(draw.randrange(*IDS) for _ in range(PROMPT_TOKENS))
 
 
 class Side(NamedTuple):

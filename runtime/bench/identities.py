@@ -13,7 +13,7 @@ from pathlib import Path
 
 from populace.actors.engine import BaseInfo
 from populace.actors.turn import ModelId, TurnGrant, TurnRequest
-from populace.bench.one_host import CONCURRENCY, OneHost, Report, many, model, running_ray
+from populace.bench.one_host import CONCURRENCY, OneHost, Report, disk_bytes, many, model, running_ray
 from populace.bench.report import Aim, BenchReport, Row, percentile
 from populace.directory import Directory
 
@@ -103,7 +103,7 @@ def _add_sizes(
     start_small_s: float,
     start_large_s: float,
 ) -> None:
-    files = sum(file.stat().st_blocks * 512 for file in path.rglob("*") if file.is_file())
+    files = disk_bytes(path)
     result.notes += [
         f"store {files / 2**20:,.0f} MiB, {files / n:,.0f} bytes an identity",
         f"{CONCURRENCY} calls in flight; latencies include the wait for the group commit and for each other",

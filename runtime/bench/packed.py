@@ -20,13 +20,12 @@ from safetensors import safe_open
 
 from populace.adapters.base_modules import BaseModules, LinearShape, read_base_modules
 from populace.adapters.expert_adapter import expert_linears, write_expert_adapter
-from populace.adapters.packing import pack_peft_directory
 from populace.adapters.peft_directory import TENSOR_FILE
-from populace.adapters.random_adapter import write_random_adapter
 from populace.adapters.serving_image import TYPES, group_tensor
 from populace.base import BaseModelFiles, prepare_base
 from populace.bench.engine_process import running_engine
 from populace.bench.engine_sides import Side, Start
+from populace.bench.random_adapters import write_random_adapters
 from populace.bench.report import Aim, BenchReport
 from populace.config import Settings
 from populace.storage.packed.adapter import PackedAdapter
@@ -88,9 +87,8 @@ def bench_packed(bench: PackedBench, settings: Settings, report: Report) -> Benc
 
 
 def _of_base(work: Path, base: BaseModelFiles, modules: BaseModules) -> _Adapter:
-    directory = _random(work / "base", base, modules, seed=0)
-    packed = work / "base.adapter"
-    packed.write_bytes(pack_peft_directory(directory, modules, rank_max=RANK))
+    written = write_random_adapters(work / "base", base.directory, modules, [RANK], "BF16")
+    [directory], [packed] = written
     return _Adapter(f"default base, rank {RANK}", directory / TENSOR_FILE, packed, RANK, modules.linears)
 
 
@@ -159,18 +157,14 @@ def _measure_loads(
 ) -> None:
     # A round for each, one that warms up, and as many to push the measured ones out of the slots.
     count = sum(bench.loads) * (bench.load_rounds + 1) + SLOTS
-    directories = [_random(work / f"load-{n}", base, modules, seed=n) for n in range(count)]
-    packed: list[Path] = []
-    for directory in directories:
-        packed.append(directory.with_suffix(".adapter"))
-        packed[-1].write_bytes(pack_peft_directory(directory, modules, rank_max=RANK))
+    written = write_random_adapters(work / "loads", base.directory, modules, [RANK] * count, "BF16")
     times: dict[tuple[str, int], float] = {}
     for side, adapters in (
-        (Side("vllm", stock=True, slots=SLOTS), directories),
-        (Side("populace", stock=False, slots=SLOTS), packed),
+        (Side("vllm", stock=True, slots=SLOTS), written.directories),
+        (Side("populace", stock=False, slots=SLOTS), written.packed),
     ):
         common = Start(
-            base.directory, base.fingerprint, tuple(adapters), settings.context_tokens, RANK, settings.threads
+            base.directory, base.fingerprint, adapters, settings.context_tokens, RANK, settings.threads
         )
         with running_engine(side, common) as engine:
             fresh = iter(range(count))
@@ -215,9 +209,3 @@ def _add(
         result.aims.append(
             Aim(f"{adapter}: {what}", round(ratio, 2), aim, "x fewer or faster", at_most=False)
         )
-
-
-def _random(directory: Path, base: BaseModelFiles, modules: BaseModules, *, seed: int) -> Path:
-    return write_random_adapter(
-        directory, base.directory, seed=seed, rank=RANK, targets=modules.targets, dtype=TYPES["BF16"]
-    )

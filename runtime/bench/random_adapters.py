@@ -7,6 +7,8 @@ from typing import NamedTuple
 from populace.adapters.base_modules import BaseModules
 from populace.adapters.packing import pack_peft_directory
 from populace.adapters.random_adapter import write_random_adapter
+from populace.adapters.serving_image import TYPES
+from populace.storage.packed.layout import DType
 
 
 class RandomAdapters(NamedTuple):
@@ -17,12 +19,17 @@ class RandomAdapters(NamedTuple):
 
 
 def write_random_adapters(
-    folder: Path, base_directory: Path, modules: BaseModules, ranks: Sequence[int]
+    folder: Path, base_directory: Path, modules: BaseModules, ranks: Sequence[int], dtype: DType = "F32"
 ) -> RandomAdapters:
-    """Write an adapter of each rank on all linear layers, in float32 as PEFT trains them."""
+    """Write an adapter of each rank on all linear layers; PEFT trains them in float32."""
     directories = tuple(
         write_random_adapter(
-            folder / str(number), base_directory, seed=number, rank=rank, targets=modules.targets
+            folder / str(number),
+            base_directory,
+            seed=number,
+            rank=rank,
+            targets=modules.targets,
+            dtype=TYPES[dtype],
         )
         for number, rank in enumerate(ranks)
     )

@@ -8,23 +8,19 @@ import random
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
 from populace.adapters.base_modules import read_base_modules
 from populace.base import prepare_base
-from populace.bench.engine_process import RunningEngine, running_engine
-from populace.bench.engine_sides import Ask, Side, Start
+from populace.bench.engine_process import RunningEngine, longest_gap, running_engine
+from populace.bench.engine_sides import IDS, PROMPT_TOKENS, Ask, Side, Start, draw_prompt
 from populace.bench.open_loop import Answered, Arrival, OpenRound, Publication, Schedule, play_open
 from populace.bench.random_adapters import write_random_adapters
 from populace.bench.report import Aim, BenchReport, Row, percentile
 from populace.config import Settings
 
 RANK = 8
-PROMPT_TOKENS = 32
-IDS = (100, 20_000)
-"""Token ids that every base has."""
 
 NEITHER = "neither"
 ADMISSION = "admission only"
@@ -99,7 +95,7 @@ def draw_schedule(bench: ReadinessBench, number: int, *, is_two_phase: bool) -> 
     arrivals: list[Arrival] = []
     at_s = draw.expovariate(bench.requests_per_second)
     while at_s < bench.seconds:
-        prompt = tuple(draw.randrange(*IDS) for _ in range(PROMPT_TOKENS))
+        prompt = draw_prompt(draw)
         arrivals.append(Arrival(at_s, draw.randrange(bench.models), prompt))
         at_s += draw.expovariate(bench.requests_per_second)
     first = bench.models + bench.revisions * number
@@ -112,7 +108,7 @@ def draw_schedule(bench: ReadinessBench, number: int, *, is_two_phase: bool) -> 
         Arrival(
             publication.at_s + draw.uniform(*ASKED_SECONDS),
             publication.model,
-            tuple(draw.randrange(*IDS) for _ in range(PROMPT_TOKENS)),
+            draw_prompt(draw),
         )
         for publication in publications
     ]
@@ -169,8 +165,12 @@ def _compare(bench: ReadinessBench, played: list[_Played]) -> BenchReport:
 def _rows(side: _Played) -> list[Row]:
     ready = [seconds for one in side.rounds for seconds in one.until_ready]
     found: list[Row] = []
-    for what, is_new in (("unchanged", False), ("first", True)):
-        firsts = _firsts(side, is_new=is_new)
+    own_figure = {
+        "unchanged": ("gap", longest_gap(one.served for one in _chosen(side, is_new=False))),
+        "first": ("ready p50", percentile(ready, 50)),
+    }
+    for what, (figure, seconds) in own_figure.items():
+        firsts = _firsts(side, is_new=what == "first")
         row: Row = {
             "side": side.side,
             "asked": what,
@@ -179,9 +179,7 @@ def _rows(side: _Played) -> list[Row]:
             "p95": round(percentile(firsts, 95) * 1000),
             "max": round(max(firsts) * 1000),
         }
-        row["ready p50" if is_new else "gap"] = round(
-            (percentile(ready, 50) if is_new else _gap(_chosen(side, is_new=False))) * 1000
-        )
+        row[figure] = round(seconds * 1000)
         found.append(row)
     return found
 
@@ -193,7 +191,3 @@ def _chosen(side: _Played, *, is_new: bool) -> list[Answered]:
 
 def _firsts(side: _Played, *, is_new: bool) -> list[float]:
     return [one.served.token_times[0] for one in _chosen(side, is_new=is_new)]
-
-
-def _gap(answered: list[Answered]) -> float:
-    return max(later - earlier for one in answered for earlier, later in pairwise(one.served.token_times))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from populace.cli.console import CommandFailed, err, named_errors, out, print_json
-from populace.config import Settings
+from populace.config import Settings, enter_quiet_environment
 
 if TYPE_CHECKING:
     from populace.bench.report import BenchReport
@@ -36,8 +36,6 @@ def serve(
     """
     with named_errors():
         counts = _numbers(streams, "--streams")
-        from populace.config import enter_quiet_environment
-
         enter_quiet_environment()
         from populace.bench.processes import BenchFailed
         from populace.bench.serve import ServeBench, bench_serve
@@ -67,12 +65,9 @@ def memory(
         chosen = tuple(engine.strip() for engine in engines.split(","))
         if not set(chosen) <= {"vllm", "torch"}:
             raise typer.BadParameter(f"--engines takes vllm and torch: {engines!r}")
-        from populace.config import enter_quiet_environment
+        with _reporting_quietly() as report:
+            from populace.bench.memory import MemoryBench, bench_memory
 
-        enter_quiet_environment()
-        from populace.bench.memory import MemoryBench, bench_memory
-
-        with _reporting() as report, contextlib.redirect_stdout(sys.stderr):
             result = bench_memory(
                 MemoryBench(chosen, rounds, reply_tokens, prompt_tokens),
                 Settings.from_environment(),
@@ -91,13 +86,9 @@ def identities(
     Example: `populace bench identities --n 1000000`. A million takes about ten minutes on two cores.
     """
     with named_errors():
-        from populace.config import enter_quiet_environment
+        with _reporting_quietly() as report:
+            from populace.bench.identities import bench_identities
 
-        enter_quiet_environment()
-        from populace.bench.identities import bench_identities
-
-        # Ray prints what its workers say, and that one was killed, to standard output.
-        with _reporting() as report, contextlib.redirect_stdout(sys.stderr):
             result = bench_identities(n, report=report)
         _show(result, as_json=as_json)
 
@@ -139,14 +130,11 @@ def cliff(
     Example: `populace bench cliff --ratios 0.5,8 --rounds 1`. All of it takes half an hour on two cores.
     """
     with named_errors():
-        from populace.config import enter_quiet_environment
-
-        enter_quiet_environment()
-        from populace.bench.cliff import CliffBench, bench_cliff
-
         sets = _positive(ratios, "--ratios")
-        bench = CliffBench(slots, sets, clients, requests, reply_tokens, rounds)
-        with _reporting() as report, contextlib.redirect_stdout(sys.stderr):
+        with _reporting_quietly() as report:
+            from populace.bench.cliff import CliffBench, bench_cliff
+
+            bench = CliffBench(slots, sets, clients, requests, reply_tokens, rounds)
             result = bench_cliff(bench, Settings.from_environment(), report)
         _show(result, as_json=as_json)
 
@@ -167,13 +155,10 @@ def readiness(
     two cores.
     """
     with named_errors():
-        from populace.config import enter_quiet_environment
+        with _reporting_quietly() as report:
+            from populace.bench.readiness import ReadinessBench, bench_readiness
 
-        enter_quiet_environment()
-        from populace.bench.readiness import ReadinessBench, bench_readiness
-
-        bench = ReadinessBench(models, revisions, seconds, rate, reply_tokens, rounds)
-        with _reporting() as report, contextlib.redirect_stdout(sys.stderr):
+            bench = ReadinessBench(models, revisions, seconds, rate, reply_tokens, rounds)
             result = bench_readiness(bench, Settings.from_environment(), report)
         _show(result, as_json=as_json)
 
@@ -192,13 +177,10 @@ def catalogue(
     and 3 GB of disk; nothing is left behind.
     """
     with named_errors():
-        from populace.config import enter_quiet_environment
-
-        enter_quiet_environment()
-        from populace.bench.catalogue import CatalogueBench, bench_catalogue
-
         where = _on_disk(data)
-        with _reporting() as report, contextlib.redirect_stdout(sys.stderr):
+        with _reporting_quietly() as report:
+            from populace.bench.catalogue import CatalogueBench, bench_catalogue
+
             bench = CatalogueBench(n, adapters, asks=asks)
             result = bench_catalogue(bench, Settings.from_environment(), where, report)
         _show(result, as_json=as_json)
@@ -220,13 +202,10 @@ def packed(
         counts = _numbers(loads, "--loads")
         if max(counts) > 16:
             raise typer.BadParameter(f"--loads takes numbers of up to 16: {loads!r}")
-        from populace.config import enter_quiet_environment
+        with _reporting_quietly() as report:
+            from populace.bench.packed import PackedBench, bench_packed
 
-        enter_quiet_environment()
-        from populace.bench.packed import PackedBench, bench_packed
-
-        bench = PackedBench(layers, experts, rounds, counts)
-        with _reporting() as report, contextlib.redirect_stdout(sys.stderr):
+            bench = PackedBench(layers, experts, rounds, counts)
             result = bench_packed(bench, Settings.from_environment(), report)
         _show(result, as_json=as_json)
 
@@ -313,6 +292,17 @@ def _reporting() -> Generator[Callable[[str, float], None]]:
         def report(step: str, fraction: float) -> None:
             display.update(task, description=step, completed=fraction)
 
+        yield report
+
+
+@contextlib.contextmanager
+def _reporting_quietly() -> Generator[Callable[[str, float], None]]:
+    """Show a progress bar for a bench whose libraries are to be imported in the block.
+
+    They read the environment once. Ray and vLLM print what is nobody's result to standard output.
+    """
+    enter_quiet_environment()
+    with _reporting() as report, contextlib.redirect_stdout(sys.stderr):
         yield report
 
 

@@ -18,7 +18,7 @@ from populace.actors.engine import AdapterRef, HeldAdapters, TierStatistics
 from populace.actors.errors import AdapterInvalid, EngineOverloaded, EngineUnavailable
 from populace.engines.residency_recorder import ResidencyRecorder
 from populace.engines.slots import AdmissionGate
-from populace.engines.warm_tier import Lease, WarmTier
+from populace.engines.warm_tier import Lease, WarmTier, look_at
 
 LOAD_TRIES_MAX = 3
 """Times that an adapter is loaded whose image is erased meanwhile."""
@@ -119,8 +119,7 @@ class AdapterShelf:
 
     def _staged(self, staging: "asyncio.Task[None]") -> None:
         self._stagings.discard(staging)
-        if not staging.cancelled():
-            staging.exception()  # looked at, lest asyncio complains: its request will be told
+        look_at(staging)
 
     def touch(self, digest: str) -> None:
         """Note that the adapter was used just now: vLLM does so in every step of its requests."""
@@ -236,8 +235,7 @@ class AdapterShelf:
 
     def _ended(self, load: "asyncio.Task[Loaded]") -> None:
         self._changed.set()
-        if not load.cancelled():
-            load.exception()  # looked at, lest asyncio complains if everyone who waited was cancelled
+        look_at(load)
 
     def check_integrity(self) -> None:
         slots = self._gate.statistics().adapter_slots

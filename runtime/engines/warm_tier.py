@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from populace.actors.engine import AdapterRef, TierStatistics
 from populace.actors.errors import AdapterInvalid, EngineOverloaded, EngineUnavailable
@@ -146,11 +146,16 @@ class WarmTier:
 
     def _ended(self, digest: str, load: "asyncio.Task[None]") -> None:
         del self._loads[digest]
-        if not load.cancelled():
-            load.exception()  # looked at, lest asyncio complains if everyone who waited was cancelled
+        look_at(load)
 
     def _name(self, digest: str) -> str:
         return f"{digest}.{self._suffix}"
+
+
+def look_at(ended: "asyncio.Task[Any]") -> None:
+    """Look at a task's error, lest asyncio complains that nobody did: all who waited may be cancelled."""
+    if not ended.cancelled():
+        ended.exception()
 
 
 class _Staged(NamedTuple):

@@ -15,7 +15,16 @@ from populace.storage.shards.pages import read_snapshot
 from populace.storage.store import Store
 from populace.storage.transaction import WriteTransaction
 from tests.storage.adapters import packed
-from tests.storage.samples import FOREVER_MS, TENANT, api_key, create_model, identity, interaction, revision
+from tests.storage.samples import (
+    FOREVER_MS,
+    TENANT,
+    api_key,
+    create_model,
+    identity,
+    interaction,
+    publish_revision,
+    revision,
+)
 
 SHARDS = 2
 TURNS = 6
@@ -101,7 +110,7 @@ def fill(store: Store) -> None:
             store,
             number,
             create(store, name, shared),
-            lambda txn, name=name: ledger.publish_revision(txn, TENANT, name, own, "canary"),
+            lambda txn, name=name: publish_revision(txn, TENANT, name, own, "canary"),
             *(take_turn(position, name=name, expires_ms=1) for position in range(TURNS)),
             lambda txn, name=name: ledger.put_key(txn, api_key(f"key of {name}")),
             lambda txn: store_served_ms(txn, 12_345),

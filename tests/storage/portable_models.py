@@ -18,6 +18,7 @@ from tests.storage.samples import (
     digest,
     identity,
     interaction,
+    publish_revision,
     revision,
 )
 
@@ -119,7 +120,7 @@ def take(
 
 
 def publish(shard: Shard, record: RevisionRecord, alias: str) -> None:
-    run(shard, lambda txn: ledger.publish_revision(txn, TENANT, "ada", record, alias))
+    run(shard, lambda txn: publish_revision(txn, TENANT, "ada", record, alias))
 
 
 def child(seed: str) -> RevisionRecord:

@@ -19,7 +19,15 @@ from populace.storage.header import HEADER_FILE
 from populace.storage.shards.committer import Committer
 from populace.storage.store import Store
 from tests.storage.adapters import packed
-from tests.storage.samples import FOREVER_MS, TENANT, create_model, identity, interaction, revision
+from tests.storage.samples import (
+    FOREVER_MS,
+    TENANT,
+    create_model,
+    identity,
+    interaction,
+    publish_revision,
+    revision,
+)
 
 MODELS = [f"m{number}" for number in range(5)]
 DOOMED = "doomed"
@@ -119,9 +127,7 @@ class Writer:
         digest = self._add_revision(position)
         say("stored", digest)
         record = revision().model_copy(update={"digest": digest})
-        self._committer.submit(
-            lambda txn: ledger.publish_revision(txn, TENANT, name, record, LATEST)
-        ).result()
+        self._committer.submit(lambda txn: publish_revision(txn, TENANT, name, record, LATEST)).result()
         say("published", name, digest)
 
 

@@ -105,3 +105,11 @@ def commit(
         expires_ms=expires_ms,
         now_ms=now_ms,
     )
+
+
+def publish_revision(
+    txn: WriteTransaction, tenant: str, name: str, record: RevisionRecord, alias: str = ledger.FIRST_ALIAS
+) -> StoredModel:
+    """Register a revision and move an alias to it, as if an engine had it ready at once."""
+    ledger.register_revision(txn, tenant, name, record)
+    return ledger.promote_revision(txn, tenant, name, record.digest, alias)

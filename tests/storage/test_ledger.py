@@ -26,6 +26,7 @@ from tests.storage.samples import (
     digest,
     identity,
     interaction,
+    publish_revision,
     revision,
 )
 
@@ -80,7 +81,7 @@ def test_an_absent_model_is_none_or_an_error_and_never_a_fresh_one(shard: Shard)
     with pytest.raises(ModelNotFound):
         run(shard, lambda txn: commit(txn, 0, "op"))
     with pytest.raises(ModelNotFound):
-        run(shard, lambda txn: ledger.publish_revision(txn, TENANT, "ada", revision()))
+        run(shard, lambda txn: publish_revision(txn, TENANT, "ada", revision()))
     with pytest.raises(ModelNotFound):
         run(shard, lambda txn: erasures.erase_model(txn, TENANT, "ada", now_ms=0))
 
@@ -218,9 +219,9 @@ def test_a_record_too_long_to_be_read_back_is_not_written(ada: Shard) -> None:
 
 
 def test_publishing_moves_the_alias_and_keeps_every_revision(ada: Shard) -> None:
-    run(ada, lambda txn: ledger.publish_revision(txn, TENANT, "ada", revision("one", 1)))
-    run(ada, lambda txn: ledger.publish_revision(txn, TENANT, "ada", revision("two", 2), "canary"))
-    answered = run(ada, lambda txn: ledger.publish_revision(txn, TENANT, "ada", revision("two", 9)))
+    run(ada, lambda txn: publish_revision(txn, TENANT, "ada", revision("one", 1)))
+    run(ada, lambda txn: publish_revision(txn, TENANT, "ada", revision("two", 2), "canary"))
+    answered = run(ada, lambda txn: publish_revision(txn, TENANT, "ada", revision("two", 9)))
 
     with ada.read() as txn:
         assert ledger.read_model(txn, TENANT, "ada") == answered
@@ -268,7 +269,7 @@ def test_erasing_removes_every_row_of_the_model_and_of_no_other(ada: Shard) -> N
         before = [key for key, _ in txn.scan(b"") if b"\0ada\0" not in key]
     for position in range(3):
         run(ada, lambda txn, position=position: commit(txn, position, f"op-{position}"))
-    run(ada, lambda txn: ledger.publish_revision(txn, TENANT, "ada", revision()))
+    run(ada, lambda txn: publish_revision(txn, TENANT, "ada", revision()))
 
     run(ada, lambda txn: erasures.erase_model(txn, TENANT, "ada", now_ms=0))
 

@@ -30,7 +30,16 @@ from populace.storage.errors import (
 )
 from populace.storage.portable import PortableModel
 from populace.storage.transaction import WriteTransaction
-from tests.storage.samples import SEALING, TENANT, commit, create_model, identity, open_shard, revision
+from tests.storage.samples import (
+    SEALING,
+    TENANT,
+    commit,
+    create_model,
+    identity,
+    open_shard,
+    publish_revision,
+    revision,
+)
 
 T = TypeVar("T")
 
@@ -165,7 +174,7 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @rule(name=names, seed=st.sampled_from(["one", "two"]), alias=st.sampled_from(["latest", "canary"]))
     def publish(self, name: str, seed: str, alias: str) -> None:
-        outcome = self.run(lambda txn: ledger.publish_revision(txn, TENANT, name, revision(seed), alias))
+        outcome = self.run(lambda txn: publish_revision(txn, TENANT, name, revision(seed), alias))
 
         assert isinstance(outcome, ModelNotFound) == (name not in self.models)
         if name in self.models:
