@@ -202,13 +202,13 @@ class AdapterShelf:
 
     async def _image_in_turn(self, adapter: AdapterRef) -> Lease:
         while True:
+            self._changed.clear()  # before the look, which takes a while: what ends meanwhile is not missed
             with suppress(EngineOverloaded):
                 return await self._lease(adapter)
             idle = self._take_idle(len(self._loads))  # what is loaded and idle holds its image as well
             if idle:
                 await self._unload(idle)
             else:
-                self._changed.clear()
                 await self._changed.wait()
 
     async def _lease(self, adapter: AdapterRef) -> Lease:

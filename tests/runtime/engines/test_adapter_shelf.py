@@ -1,6 +1,7 @@
 """As many adapters stay loaded as there are slots; who comes finds room when others end, and in turn."""
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator, Callable
 from pathlib import Path
 
@@ -24,13 +25,19 @@ BYTES = 100
 class Desk:
     """A gate, a shelf over a real warm tier, and an engine that notes what it is told."""
 
-    def __init__(self, root: Path, recorder: ResidencyRecorder | None = None) -> None:
+    def __init__(
+        self,
+        root: Path,
+        recorder: ResidencyRecorder | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.gate = AdmissionGate(AdmissionQueue(places=16, slots=SLOTS), waiting_max=16)
         self.warm = WarmTier(
             WarmFiles(root),
             Residency(BYTES, SegmentedLru(BYTES)),
             lambda one: bytes(int(one.path)),
             suffix="test",
+            clock=clock,
         )
         self.shelf = AdapterShelf(self._load, self._unload, self.gate, self.warm, recorder)
         self.loaded: dict[int, str] = {}
@@ -305,6 +312,24 @@ async def test_closing_ends_who_prepares_by_name(tmp_path: Path) -> None:
 
     for outcome in await asyncio.gather(*preparing, return_exceptions=True):
         assert isinstance(outcome, EngineUnavailable)
+    end.set()
+    await asyncio.gather(*held)
+
+
+async def test_closing_while_an_image_turns_out_too_many_ends_who_prepares(tmp_path: Path) -> None:
+    def clock() -> float:  # asked when an image is made and room is looked for
+        if desk.shelf.waiting:
+            asyncio.get_running_loop().call_soon(
+                desk.shelf.close
+            )  # before the waiter learns that there is none
+        return time.monotonic()
+
+    desk = Desk(tmp_path / "warm", clock=clock)
+    held, [end] = await hold(desk, adapter("a", 90))
+
+    async with asyncio.timeout(30):
+        with pytest.raises(EngineUnavailable):
+            await desk.shelf.prepare(adapter("b", 90))
     end.set()
     await asyncio.gather(*held)
 
