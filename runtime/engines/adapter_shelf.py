@@ -9,8 +9,8 @@ are slots stay loaded. Whoever gives way is unloaded in the engine, in the same 
 import asyncio
 import itertools
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,8 +23,8 @@ from populace.engines.warm_tier import Lease, WarmTier, look_at
 LOAD_TRIES_MAX = 3
 """Times that an adapter is loaded whose image is erased meanwhile."""
 
-LOAD_SECONDS_MAX = 60.0
-"""A load takes milliseconds; one that a dying process left unanswered must not wait for ever."""
+ANSWER_SECONDS_MAX = 60.0
+"""An engine loads and unloads in milliseconds; what a dying process leaves unanswered must end."""
 
 
 class Loaded(NamedTuple):
@@ -62,6 +62,7 @@ class AdapterShelf:
         self._room = asyncio.Lock()
         """Who waits for room in host memory, one after the other."""
         self.waiting = 0
+        self._unloading = 0
         self._changed = asyncio.Event()
         """Something ended that may have held an image."""
         self._preparing = asyncio.Lock()
@@ -158,7 +159,18 @@ class AdapterShelf:
             self._recorder.close()
 
     async def _load(self, adapter: AdapterRef, idle: Sequence[Loaded]) -> Loaded:
-        await self._unload(idle)
+        # Side by side: the engine hears of both at the end of the same step.
+        gone, loaded = await asyncio.gather(
+            self._unload(idle), self._load_checked(adapter), return_exceptions=True
+        )
+        if isinstance(loaded, BaseException):
+            raise loaded
+        if isinstance(gone, BaseException):
+            loaded.image.release()
+            raise gone
+        return loaded
+
+    async def _load_checked(self, adapter: AdapterRef) -> Loaded:
         for _ in range(LOAD_TRIES_MAX):
             image = await self._image(adapter)
             try:
@@ -173,13 +185,10 @@ class AdapterShelf:
         # A new number each time: what was told to unload may be told to load again at once.
         number = next(self._numbers)
         try:
-            async with asyncio.timeout(LOAD_SECONDS_MAX):
+            async with _answered("loaded"):
                 await self._load_into_engine(adapter.digest, number, image.path)
-        except BaseException as error:
+        except BaseException:
             image.release()
-            if isinstance(error, TimeoutError):
-                reason = f"an adapter was not loaded in {LOAD_SECONDS_MAX} s"
-                raise EngineUnavailable(reason) from error
             raise
         self._made += 1
         self._made_bytes += image.bytes
@@ -205,7 +214,8 @@ class AdapterShelf:
             self._changed.clear()  # before the look, which takes a while: what ends meanwhile is not missed
             with suppress(EngineOverloaded):
                 return await self._lease(adapter)
-            idle = self._take_idle(len(self._loads))  # what is loaded and idle holds its image as well
+            # What is loaded and idle holds its image as well; but those on their way out may be enough.
+            idle = [] if self._unloading else self._take_idle(len(self._loads))
             if idle:
                 await self._unload(idle)
             else:
@@ -217,13 +227,16 @@ class AdapterShelf:
         return await self._warm.lease(adapter)
 
     async def _unload(self, idle: Sequence[Loaded]) -> None:
+        self._evictions += len(idle)
+        self._unloading += len(idle)
         try:
-            for loaded in idle:
-                self._evictions += 1
-                await self._unload_from_engine(loaded.number)
+            async with _answered("unloaded"):
+                await asyncio.gather(*(self._unload_from_engine(loaded.number) for loaded in idle))
         finally:
+            self._unloading -= len(idle)
             for loaded in idle:
                 loaded.image.release()
+            self._changed.set()
 
     def _take_idle(self, count: int) -> list[Loaded]:
         """Take out up to so many adapters that nobody uses now, first those used longest ago."""
@@ -241,3 +254,12 @@ class AdapterShelf:
         slots = self._gate.statistics().adapter_slots
         assert sum(self._gate.in_flight(digest) for digest in self._loads) <= slots
         self._warm.check_integrity()
+
+
+@asynccontextmanager
+async def _answered(what: str) -> AsyncGenerator[None]:
+    try:
+        async with asyncio.timeout(ANSWER_SECONDS_MAX):
+            yield
+    except TimeoutError as error:
+        raise EngineUnavailable(f"an adapter was not {what} in {ANSWER_SECONDS_MAX:g} s") from error

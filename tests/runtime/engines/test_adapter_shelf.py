@@ -45,6 +45,9 @@ class Desk:
         self.root = root
         self.erasures = 0
         """How many of the next images are erased while the engine loads them."""
+        self.unloads = asyncio.Event()
+        """Set: the engine does what it is told to unload."""
+        self.unloads.set()
 
     async def _load(self, digest: str, number: int, image: Path) -> None:
         if self.erasures:
@@ -57,6 +60,7 @@ class Desk:
         self.loaded[number] = digest
 
     async def _unload(self, number: int) -> None:
+        await self.unloads.wait()
         del self.loaded[number]
 
     async def use(self, adapter: AdapterRef, end: asyncio.Event | None = None) -> None:
@@ -167,6 +171,33 @@ async def test_idle_adapters_give_their_room_without_anybody_ending(desk: Desk) 
     await desk.use(adapter("c", 90))
 
     assert [name[0] for name in desk.loaded.values()] == ["c"]
+
+
+async def test_who_needs_the_room_of_one_that_is_being_unloaded_waits_for_that_alone(desk: Desk) -> None:
+    for name in "abc":
+        await desk.use(adapter(name, 33))
+    desk.unloads.clear()
+    [coming] = await wait_in_line(desk, adapter("d", 33))
+    await until(lambda: desk.warm.statistics().loads == 5)  # its image was made twice, and had no room twice
+    for _ in range(10):  # turns of the loop, in which it might unload more
+        await asyncio.sleep(0)
+    desk.unloads.set()
+    await coming
+
+    assert sorted(name[0] for name in desk.loaded.values()) == ["b", "c", "d"]
+
+
+async def test_one_is_loaded_while_another_is_still_being_unloaded(desk: Desk) -> None:
+    for name in "abc":
+        await desk.use(adapter(name))
+    desk.unloads.clear()
+    coming = asyncio.create_task(desk.use(adapter("d")))
+
+    await until(lambda: len(desk.loaded) == SLOTS + 1)
+
+    desk.unloads.set()
+    await coming
+    assert sorted(name[0] for name in desk.loaded.values()) == ["b", "c", "d"]
 
 
 async def test_a_small_one_does_not_pass_a_large_one_that_waits(desk: Desk) -> None:
