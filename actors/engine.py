@@ -198,9 +198,10 @@ class Engine(Protocol):
     @property
     def base(self) -> BaseInfo: ...
 
-    async def prepare(self, adapter: AdapterRef) -> None:
+    async def prepare(self, adapter: AdapterRef, replaces: AdapterRef | None = None) -> None:
         """Check the adapter and bring it into memory, so that its first request need not wait for that.
 
+        If the one that it ``replaces`` is loaded, it is loaded as well, and that one is the next to give way.
         It disturbs nobody: requests' own adapters come first. Raises ``AdapterInvalid``,
         ``AdapterMismatch``, ``EngineUnavailable`` and ``EngineOverloaded``.
         """

@@ -44,7 +44,7 @@ class Promotions:
         """
         async with self._in_order(model, alias):
             await self._catalogue.register(model, revision, alias)
-            await self._prewarm(model, revision.digest)
+            await self._prewarm(model, revision.digest, self._catalogue.load(model).aliases.get(alias))
             return await self._catalogue.promote(model, revision.digest, alias)
 
     def revisions(self, model: ModelId) -> tuple[Revision, ...]:
@@ -56,13 +56,15 @@ class Promotions:
             for revision in self._catalogue.revisions(model)
         )
 
-    async def _prewarm(self, model: ModelId, digest: str) -> None:
+    async def _prewarm(self, model: ModelId, digest: str, replaced: str | None) -> None:
         if self._engine is None:
             return
         self._prewarming[model, digest] += 1
         try:
             async with asyncio.timeout(PREWARM_SECONDS_MAX):
-                await self._engine.prepare(self._adapter_of(digest))
+                await self._engine.prepare(
+                    self._adapter_of(digest), None if replaced is None else self._adapter_of(replaced)
+                )
         except TimeoutError as error:
             message = f"The engine had no room for a new revision in {PREWARM_SECONDS_MAX:g} s."
             raise EngineOverloaded(message, PREWARM_RETRY_SECONDS) from error

@@ -178,8 +178,8 @@ class Ours:
         """Make the adapter ready, as a request does before it asks vLLM anything."""
         await self._engine._ready(self._adapters[adapter])
 
-    async def prepare(self, adapter: int) -> None:
-        await self._engine.prepare(self._adapters[adapter])
+    async def prepare(self, adapter: int, replaces: int) -> None:
+        await self._engine.prepare(self._adapters[adapter], self._adapters[replaces])
 
     async def close(self) -> None:
         await self._engine.close()

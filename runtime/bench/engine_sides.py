@@ -57,7 +57,7 @@ class Player(Protocol):
         """Make the adapter ready for a request."""
         ...
 
-    async def prepare(self, adapter: int) -> None:
+    async def prepare(self, adapter: int, replaces: int) -> None:
         """Bring the adapter as near as it can be without taking anything from those in use."""
         ...
 

@@ -85,7 +85,7 @@ class _OpenLoop:
     async def _publish(self, publication: Publication) -> float:
         await self._wait(publication.at_s)
         if self._schedule.is_two_phase:
-            await self._engine.prepare(publication.adapter)
+            await self._engine.prepare(publication.adapter, self._adapters[publication.model])
         self._adapters[publication.model] = publication.adapter
         return self._now() - publication.at_s
 

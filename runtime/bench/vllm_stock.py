@@ -71,7 +71,7 @@ class StockVllm:
         name = f"adapter-{adapter}"
         await self._llm.add_lora(LoRARequest(name, adapter + 1, str(self._adapters[adapter])))
 
-    async def prepare(self, adapter: int) -> None:
+    async def prepare(self, adapter: int, replaces: int) -> None:
         """Do nothing: vLLM can load an adapter into a slot, and no less than that."""
 
     async def close(self) -> None:

@@ -66,6 +66,8 @@ class AdapterShelf:
         self._changed = asyncio.Event()
         """Something ended that may have held an image."""
         self._preparing = asyncio.Lock()
+        self.places = 0
+        """In the gate, of what is prepared and not asked for."""
         self._stagings: set[asyncio.Task[None]] = set()
         self._is_closed = False
         self._hits = self._made = self._made_bytes = self._evictions = 0
@@ -76,10 +78,16 @@ class AdapterShelf:
         Raises:
             AdapterInvalid: it is not an adapter of this base, or vLLM refused it.
         """
-        load = self._loads.get(adapter.digest)
-        if load is not None:
+        if adapter.digest in self._loads:
             self._hits += 1
-        else:
+        loaded = await self._loaded(adapter)
+        if self._recorder is not None:
+            self._recorder.record(adapter.digest, loaded.image.bytes)
+        return loaded
+
+    async def _loaded(self, adapter: AdapterRef) -> Loaded:
+        load = self._loads.get(adapter.digest)
+        if load is None:
             surplus = len(self._loads) + 1 - self._gate.statistics().adapter_slots
             load = asyncio.create_task(self._load(adapter, self._take_idle(surplus)))
             load.add_done_callback(self._ended)
@@ -91,19 +99,34 @@ class AdapterShelf:
             raise EngineUnavailable("it was closed")
         if load.exception() is not None and self._loads.get(adapter.digest) is load:
             del self._loads[adapter.digest]  # the next request tries again: it may have been the disk
-        loaded = load.result()
-        if self._recorder is not None:
-            self._recorder.record(adapter.digest, loaded.image.bytes)
-        return loaded
+        return load.result()
 
-    async def prepare(self, adapter: AdapterRef) -> None:
+    async def prepare(self, adapter: AdapterRef, replaces: AdapterRef | None = None) -> None:
         """Have the adapter's image made, and stay as long as that of one that was just used.
 
-        One at a time, so that the adapters that requests wait for find a place beside it.
+        One at a time, so that the adapters that requests wait for find a place beside it. If ``replaces``
+        is loaded and a slot is idle, the adapter is loaded too: who used the one will use the other.
         """
         async with self._preparing:
             image = await self._image(adapter)
             image.release()
+            if replaces is not None and replaces.digest in self._loads:
+                await self._prepare_slot(adapter, replaces)
+
+    async def _prepare_slot(self, adapter: AdapterRef, replaces: AdapterRef) -> None:
+        if not self._gate.has_room(adapter.digest):
+            return
+        # As a request does: what is loaded outside the gate may take the slot of one in flight.
+        ticket = await self._gate.enter(adapter.digest)
+        self.places += 1
+        try:
+            if replaces.digest in self._loads:
+                self._loads.move_to_end(replaces.digest, last=False)
+            await self._loaded(adapter)
+        finally:
+            self.places -= 1
+            self._gate.leave(ticket)
+            self.touch(adapter.digest)
 
     def stage(self, adapter: AdapterRef) -> None:
         """Begin to make the image of an adapter whose request waits for a place in the engine.

@@ -85,11 +85,11 @@ class ReplicaEngine:
             finally:
                 calls.cancel()
 
-    async def prepare(self, adapter: AdapterRef) -> None:
-        """Have a replica prepare the adapter. What Ray loses is sent again."""
+    async def prepare(self, adapter: AdapterRef, replaces: AdapterRef | None = None) -> None:
+        """Have the replica prepare it that has the one it replaces. What Ray loses is sent again."""
         for left in reversed(range(SENDS_MAX)):
             try:
-                await _outcome(self._remote().prepare.remote(adapter))
+                await _outcome(self._remote().prepare.remote(adapter, replaces))
                 return
             except _CallLost as error:
                 if left == 0:

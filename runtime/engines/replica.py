@@ -59,9 +59,9 @@ class EngineReplica:
         """
         return await self._runs.run(request, target)
 
-    async def prepare(self, adapter: AdapterRef) -> None:
+    async def prepare(self, adapter: AdapterRef, replaces: AdapterRef | None = None) -> None:
         """Bring the adapter into this engine's memory. May be called again."""
-        await self._engine.prepare(adapter)
+        await self._engine.prepare(adapter, replaces)
 
     async def statistics(self) -> tuple[int, EngineStatistics]:
         """Answer the number of this replica, which its successor inherits, and its engine's figures."""

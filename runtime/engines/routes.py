@@ -39,12 +39,13 @@ ROUTED: Counter[str] = Counter()
 class Call(NamedTuple):
     """What matters of a call: its id, its adapter's digest, and the stream that its repeats share with it.
 
-    Without a stream it is no request for a reply.
+    Without a stream it is no request for a reply. What ``follows`` another adapter goes where that one is.
     """
 
     id: str
     adapter: str | None = None
     stream: bytes | None = None
+    follows: str | None = None
 
 
 class _Open(NamedTuple):
@@ -103,7 +104,8 @@ class Routes:
         now = self._clock()
         self._end_forgotten(now)
         mark = None if call.adapter is None else mark_of(call.adapter)
-        views = [ReplicaView(name, self._tier(name, mark, now), self._load(name, now)) for name in replicas]
+        sought = mark if call.follows is None else mark_of(call.follows)
+        views = [ReplicaView(name, self._tier(name, sought, now), self._load(name, now)) for name in replicas]
         choices = order(views, mark or mark_of(call.id))
         tried = () if call.stream is None else self._streams.get(call.stream, ())
         chosen = _after(tried, choices)

@@ -75,8 +75,8 @@ def call_of(pending: PendingRequest) -> Call:
         case [GenerateRequest() as request, StreamTarget() as target]:
             adapter = None if request.adapter is None else request.adapter.digest
             return Call(call, adapter, target.stream_id)
-        case [AdapterRef() as adapter]:
-            # Who asks for it soon should find it there.
-            return Call(call, adapter.digest)
+        case [AdapterRef() as adapter, replaces]:
+            # Who asks for it soon should find it there; and those who asked for the other one will.
+            return Call(call, adapter.digest, follows=None if replaces is None else replaces.digest)
         case _:
             return Call(call)

@@ -137,7 +137,7 @@ class TorchEngine:
             self._rows.discard(row)
             self._gate.leave(ticket)
 
-    async def prepare(self, adapter: AdapterRef) -> None:
+    async def prepare(self, adapter: AdapterRef, replaces: AdapterRef | None = None) -> None:
         """Check the adapter; nothing of it stays, as the worker reads it where a request needs it."""
         self._gate.check_open()
         await asyncio.to_thread(self._check, adapter)

@@ -203,9 +203,10 @@ class VllmEngine:
             if request.adapter is not None:
                 self._shelf.touch(request.adapter.digest)
 
-    async def prepare(self, adapter: AdapterRef) -> None:
-        self._gate.check_open()
-        await self._shelf.prepare(adapter)
+    async def prepare(self, adapter: AdapterRef, replaces: AdapterRef | None = None) -> None:
+        with our_errors():
+            self._gate.check_open()
+            await self._shelf.prepare(adapter, replaces)
 
     async def _reply(self, call: "_Call", tokens_max: int) -> AsyncGenerator[Delta, None]:
         """Choose the reply; fetch the memory state that it left before the last delta."""
@@ -327,7 +328,7 @@ class VllmEngine:
     def check_integrity(self) -> None:
         self._gate.check_integrity()
         running = self.statistics().running
-        assert self._generating == running
+        assert self._generating + self._shelf.places == running
         if self._llm is not None:
             assert self._llm.get_num_unfinished_requests() <= running
             assert not self._llm.errored, "vLLM's process died"

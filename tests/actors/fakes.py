@@ -71,12 +71,14 @@ class ScriptedEngine:
         self.requests: list[GenerateRequest] = []
         self.slots_held = 0
         self.prepared: list[AdapterRef] = []
+        self.replaced: list[AdapterRef | None] = []
         self.gates: dict[str, asyncio.Event] = {}
         """An adapter whose digest is here is prepared once its gate is open."""
         self._script = script
 
-    async def prepare(self, adapter: AdapterRef) -> None:
+    async def prepare(self, adapter: AdapterRef, replaces: AdapterRef | None = None) -> None:
         self.prepared.append(adapter)
+        self.replaced.append(replaces)
         if adapter.digest in self.gates:
             await self.gates[adapter.digest].wait()
 

@@ -30,8 +30,8 @@ class Engine(ScriptedEngine):
     def hold(self, held: Revision) -> asyncio.Event:
         return self.gates.setdefault(held.digest, asyncio.Event())
 
-    async def prepare(self, adapter: AdapterRef) -> None:
-        await super().prepare(adapter)
+    async def prepare(self, adapter: AdapterRef, replaces: AdapterRef | None = None) -> None:
+        await super().prepare(adapter, replaces)
         if adapter.digest in self.refusals:
             raise self.refusals.pop(adapter.digest)
 
@@ -78,6 +78,13 @@ async def test_the_old_revision_answers_until_the_new_one_is_ready(host: ModelHo
     assert view.aliases == {"latest": NEW.digest}
     assert (await served(host, "op-2"), await readiness(host)) == (NEW.digest, ["ready", "ready"])
     assert [one.digest for one in engine.prepared] == [NEW.digest]
+    assert [one and one.digest for one in engine.replaced] == [OLD.digest]
+
+
+async def test_the_first_revision_of_an_alias_replaces_none(host: ModelHost, engine: Engine) -> None:
+    await host.publish_revision(ADA, NEW, "canary")
+
+    assert engine.replaced == [None]
 
 
 async def test_a_turn_in_flight_ends_on_the_revision_it_began_with(host: ModelHost, engine: Engine) -> None:

@@ -24,6 +24,7 @@ class Desk:
 
     def __init__(self) -> None:
         self.asked: list[int] = []
+        self.replaced: list[int] = []
         self.may_be_ready = asyncio.Event()
 
     async def tokens(self, ask: Ask) -> AsyncGenerator[int, None]:
@@ -36,7 +37,8 @@ class Desk:
     async def load(self, adapter: int) -> None:
         raise AssertionError("nobody loads here")
 
-    async def prepare(self, adapter: int) -> None:
+    async def prepare(self, adapter: int, replaces: int) -> None:
+        self.replaced.append(replaces)
         await self.may_be_ready.wait()
 
     async def close(self) -> None:
@@ -64,6 +66,7 @@ async def test_the_old_adapter_answers_until_the_new_one_is_ready() -> None:
     played = await play_open(desk, schedule(is_two_phase=True))
 
     assert desk.asked == [7, 7, 8, 8, 8]
+    assert desk.replaced == [7]
     assert [one.is_first for one in played.answered] == [False, False, True, False, False]
     assert len(played.until_ready) == 1
 

@@ -280,6 +280,53 @@ async def test_what_is_prepared_is_found_in_memory_and_takes_no_slot(desk: Desk)
     assert (desk.warm.statistics().loads, desk.warm.statistics().hits) == (4, 4)
 
 
+async def test_a_successor_takes_the_slot_of_its_predecessor(desk: Desk) -> None:
+    for name in "abc":
+        await desk.use(adapter(name))
+
+    await desk.shelf.prepare(adapter("d"), replaces=adapter("b"))
+
+    assert [name[0] for name in desk.loaded.values()] == ["a", "c", "d"]
+    loads = desk.shelf.statistics().loads
+    await desk.use(adapter("d"))
+    assert (desk.shelf.statistics().loads, desk.shelf.statistics().hits) == (loads, 1)
+    assert desk.gate.statistics().running == desk.shelf.places == 0
+
+
+async def test_a_successor_takes_no_slot_of_those_in_use(desk: Desk) -> None:
+    held, ends = await hold(desk, *(adapter(name) for name in "abc"))
+
+    await desk.shelf.prepare(adapter("d"), replaces=adapter("b"))
+
+    assert sorted(name[0] for name in desk.loaded.values()) == ["a", "b", "c"]
+    ends[0].set()
+    await asyncio.gather(held[0])
+    await desk.shelf.prepare(adapter("d"), replaces=adapter("b"))
+    assert sorted(name[0] for name in desk.loaded.values()) == ["b", "c", "d"]
+    for end in ends:
+        end.set()
+    await asyncio.gather(*held)
+
+
+async def test_who_replaces_one_that_is_not_loaded_takes_no_slot(desk: Desk) -> None:
+    await desk.use(adapter("a"))
+
+    await desk.shelf.prepare(adapter("d"), replaces=adapter("b"))
+
+    assert [name[0] for name in desk.loaded.values()] == ["a"]
+
+
+async def test_a_successor_that_the_engine_refuses_leaves_everything_as_it_was(desk: Desk) -> None:
+    await desk.use(adapter("a"))
+    desk.refused.add("d" * 64)
+
+    with pytest.raises(AdapterInvalid):
+        await desk.shelf.prepare(adapter("d"), replaces=adapter("a"))
+
+    assert [name[0] for name in desk.loaded.values()] == ["a"]
+    assert desk.gate.statistics().running == desk.shelf.places == 0
+
+
 async def test_what_is_prepared_waits_for_room_and_lets_it_go_again(desk: Desk) -> None:
     held, [end] = await hold(desk, adapter("a", 90))
     preparing = asyncio.create_task(desk.shelf.prepare(adapter("b", 90)))

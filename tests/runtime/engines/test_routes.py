@@ -63,6 +63,14 @@ def test_what_is_published_counts_when_what_was_sent_is_forgotten(routes: Routes
     assert send(routes, Call("2", "ada")) == (other(first), "warm")
 
 
+def test_a_successor_is_prepared_where_its_predecessor_is_and_found_there(routes: Routes) -> None:
+    homes = {name: send(routes, Call(name, name))[0] for name in ("ada", "bob", "eve", "kim")}
+
+    for name, home in homes.items():
+        assert send(routes, Call(f"prepare {name}", f"{name}'s next", follows=name)) == (home, "hot")
+        assert send(routes, Call(f"ask {name}", f"{name}'s next")) == (home, "hot")
+
+
 def test_a_replica_that_published_nothing_is_routed_to_all_the_same(routes: Routes) -> None:
     routes.update({"a": {}, "b": {}})
 

@@ -180,10 +180,10 @@ async def test_every_replica_reports_its_own_figures(client: ReplicaEngine) -> N
 
 
 async def test_the_first_request_for_a_prepared_adapter_goes_where_it_was_prepared(
-    client: ReplicaEngine, small_base: Path, tmp_path: Path
+    client: ReplicaEngine, small_base: Path, people: list[AdapterRef], tmp_path: Path
 ) -> None:
     prepared = write_adapter(tmp_path / "prepared", small_base, PEOPLE + 1)
-    await client.prepare(prepared)
+    await client.prepare(prepared, people[0])
     before = routes.ROUTED["hot"]
 
     await reply(client, prepared)

@@ -151,7 +151,8 @@ async def test_no_token_comes_from_another_adapter_while_adapters_come_and_go(
                 erase(warm_root(), adapter.digest)
                 outcomes["erased"] += 1
             if draw.random() < 0.02:
-                await engine.prepare(draw.choice([one for one in people if one is not None]))
+                successor, predecessor = draw.sample([one for one in people if one is not None], 2)
+                await engine.prepare(successor, predecessor)
                 outcomes["prepared"] += 1
             request = request_of(voices[person], str(number), tokens=8 if gives_up else 2)
             found = fingerprint(await reply(engine, request, given_up_after=1 if gives_up else 99))

@@ -39,7 +39,7 @@ class ScriptedEngine:
     def base(self) -> BaseInfo:
         return BASE
 
-    async def prepare(self, adapter: AdapterRef) -> None:
+    async def prepare(self, adapter: AdapterRef, replaces: AdapterRef | None = None) -> None:
         """Everything is ready."""
 
     async def generate(self, request: GenerateRequest) -> AsyncGenerator[Delta, None]:
