@@ -8,6 +8,7 @@ error: a typo must not quietly become the default.
 
 import difflib
 import os
+import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -26,6 +27,7 @@ PREFIX = "POPULACE_"
 MIB = 2**20
 GIB = 2**30
 SMALL_MACHINE_BYTES = 32 * GIB
+ADAPTER_SLOTS_GPU = 8
 HOUR_SECONDS = 3600.0
 DAY_SECONDS = 24 * HOUR_SECONDS
 
@@ -83,7 +85,10 @@ class Settings(BaseModel):
     engine: EngineChoice = "auto"
     context_tokens: Annotated[int, Field(ge=16)] = 2048
     sequences_max: Positive = 16
-    adapter_slots: Positive = 8
+    adapter_slots: Positive = Field(
+        default_factory=lambda given: adapter_slots_default(given, has_gpu=has_gpu())
+    )
+    """Different adapters that one replica works with at once. On a GPU each has memory for ``rank_max``."""
     rank_max: Annotated[int, Field(ge=1, le=512)] = 16
     warm_bytes_max: Annotated[int, Field(ge=MIB)] = 512 * MIB
     """Adapters that this machine's replicas keep in host memory, ready for their engines."""
@@ -151,6 +156,16 @@ def hosts_default(cores: int) -> int:
 def threads_default(cores: int, given: Mapping[str, Any]) -> int:
     """The threads of each of the replicas that were ``given``."""
     return max(1, cores // given.get("replicas", 1))
+
+
+def adapter_slots_default(given: Mapping[str, Any], *, has_gpu: bool) -> int:
+    """As many as there are requests at once, where a slot costs nothing; on a GPU it is padded memory."""
+    return ADAPTER_SLOTS_GPU if has_gpu else given.get("sequences_max", ADAPTER_SLOTS_GPU)
+
+
+def has_gpu() -> bool:
+    """Whether this machine has a GPU that vLLM uses."""
+    return shutil.which("nvidia-smi") is not None
 
 
 def physical_cores() -> int:

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import io
 import logging
-import shutil
 import sys
 import time
 from collections.abc import Callable, Generator
@@ -21,7 +20,7 @@ from populace.actors.host_limits import HostLimits
 from populace.actors.turn_log import HISTORY_TURNS_MAX
 from populace.archive.importing import Destination
 from populace.base import BaseModelFiles
-from populace.config import Settings, enter_own_ray_environment, quiet_environment
+from populace.config import Settings, enter_own_ray_environment, has_gpu, quiet_environment
 from populace.credentials import Credentials
 from populace.directory import Directory
 from populace.engines import client, replica
@@ -206,7 +205,7 @@ def _replica_options(
         waiting_max=settings.waiting_max,
         adapter_slots=settings.adapter_slots,
         rank_max=settings.rank_max,
-        gpus=1 if engine == "vllm" and shutil.which("nvidia-smi") else 0,
+        gpus=1 if engine == "vllm" and has_gpu() else 0,
         threads=settings.threads,
         kv_cache_gib=settings.kv_cache_gib,
         warm_bytes_max=max(1, settings.warm_bytes_max // settings.replicas),

@@ -11,6 +11,7 @@ from populace.config import (
     ResidencyPolicy,
     Settings,
     SettingsError,
+    adapter_slots_default,
     hosts_default,
     loud_variables,
     physical_cores,
@@ -141,6 +142,12 @@ def test_replicas_share_the_cores_unless_told_otherwise() -> None:
     assert Settings.from_environment(replicas=cores).threads == 1
     assert Settings.from_environment(replicas=10 * cores).threads == 1
     assert Settings.from_environment(replicas=2, threads=cores).threads == cores
+
+
+def test_there_are_as_many_adapter_slots_as_requests_unless_a_slot_costs_memory() -> None:
+    assert adapter_slots_default({"sequences_max": 48}, has_gpu=False) == 48
+    assert adapter_slots_default({"sequences_max": 48}, has_gpu=True) == 8
+    assert Settings.from_environment(sequences_max=4, adapter_slots=3).adapter_slots == 3
 
 
 def test_every_residency_policy_that_can_be_chosen_is_there() -> None:
