@@ -39,7 +39,7 @@ test: lint ## lint, types and all tests but the slow ones
 	$(BIN)/pytest $(ARGS)
 
 mutants: install ## plant the faults that the promises forbid; each must turn a test red
-	@$(BIN)/python scripts/mutants.py $(ARGS)
+	@$(BIN)/python -m scripts.mutants $(ARGS)
 
 clean: ## remove .venv and everything built (not your data, not the base model)
 	rm -rf .venv build dist populace.egg-info .pytest_cache .ruff_cache .hypothesis

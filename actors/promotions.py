@@ -44,7 +44,8 @@ class Promotions:
         """
         async with self._in_order(model, alias):
             await self._catalogue.register(model, revision, alias)
-            await self._prewarm(model, revision.digest, self._catalogue.load(model).aliases.get(alias))
+            replaced = self._catalogue.load(model).aliases.get(alias)
+            await self._prewarm(model, revision.digest, replaced)
             return await self._catalogue.promote(model, revision.digest, alias)
 
     def revisions(self, model: ModelId) -> tuple[Revision, ...]:
