@@ -32,14 +32,14 @@ def bench_identities(n: int, *, report: Report) -> BenchReport:
     with running_ray(), tempfile.TemporaryDirectory() as folder:
         small = OneHost(Path(folder) / "small", BASE)
         asyncio.run(_create(small, SMALL, lambda step, part: report(f"Small store: {step}", part)))
-        start_small_s = small.restart()
+        start_small_s = asyncio.run(small.restart())
         small.stop()
         large = OneHost(Path(folder) / "large", BASE)
         asyncio.run(_measure(large, n, result, report))
         # Before the restart: the process that created and activated them all.
         private_bytes = large.private_bytes()
         report("Restarting", 1.0)
-        start_large_s = large.restart()
+        start_large_s = asyncio.run(large.restart())
         _add_sizes(large.path, n, result, private_bytes, start_small_s, start_large_s)
         large.stop()
     return result

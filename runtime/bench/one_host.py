@@ -73,12 +73,12 @@ class OneHost:
     def directory(self) -> Directory:
         return Directory([RayHostClient(self.handle, host_name(0))], shard_count=self._shards)
 
-    def restart(self) -> float:
+    async def restart(self) -> float:
         """Kill the host and time the new process from its start to its first answer, in seconds."""
         before = self.process()
         os.kill(before.pid, signal.SIGKILL)
-        before.wait(30)
-        asyncio.run(self.directory().show_model(model(0)))
+        await asyncio.to_thread(before.wait, 30)
+        await self.directory().show_model(model(0))
         return time.time() - self.process().create_time()
 
     def process(self) -> psutil.Process:
