@@ -2,6 +2,7 @@
 
 import contextlib
 import math
+import signal
 import sys
 from collections.abc import Callable, Generator
 from pathlib import Path
@@ -15,10 +16,17 @@ from populace.config import Settings, enter_quiet_environment
 if TYPE_CHECKING:
     from populace.bench.report import BenchReport
 
-app = typer.Typer(help="Measure this machine against the aims.", no_args_is_help=True)
+app = typer.Typer(no_args_is_help=True)
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 Data = Annotated[Path | None, typer.Option(help="A directory on the disk to measure, else that of the data.")]
+
+
+@app.callback()
+def bench() -> None:
+    """Measure this machine against the aims."""
+    # As Ctrl-C does: the bench's processes and files go with it.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
 @app.command()

@@ -1,0 +1,53 @@
+"""A bench that is told to end takes its processes and its files with it."""
+
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from populace.config import process_environment
+
+SECONDS_MAX = 60.0
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=str)
+def test_a_bench_that_is_ended_leaves_nothing_behind(number: signal.Signals, tmp_path: Path) -> None:
+    # Ray's sockets would have too long a name in the test's directory.
+    environment = process_environment(TMPDIR=str(tmp_path), RAY_TMPDIR=tempfile.gettempdir())
+    process = subprocess.Popen(
+        [sys.executable, "-m", "populace", "bench", "identities", "--n", "1000000"],
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    family: list[psutil.Process] = []
+    try:
+        family = processes_once_it_works(process, tmp_path)
+        process.send_signal(number)
+
+        assert process.wait(SECONDS_MAX) != 0
+        _, left = psutil.wait_procs(family, SECONDS_MAX)
+        assert left == []
+        assert list(tmp_path.iterdir()) == []
+    finally:
+        process.kill()
+        process.wait()
+        for one in family:
+            if one.is_running():
+                one.kill()
+
+
+def processes_once_it_works(process: subprocess.Popen[bytes], directory: Path) -> list[psutil.Process]:
+    """Wait until the bench has a store in ``directory``; answer the processes of its Ray."""
+    deadline = time.monotonic() + SECONDS_MAX
+    while time.monotonic() < deadline:
+        assert process.poll() is None, "the bench ended"
+        if list(directory.glob("*/*")):
+            return psutil.Process(process.pid).children(recursive=True)
+        time.sleep(0.1)
+    raise AssertionError("it did not begin")
