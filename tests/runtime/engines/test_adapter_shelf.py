@@ -397,9 +397,8 @@ async def test_closing_ends_who_prepares_by_name(tmp_path: Path) -> None:
 async def test_closing_while_an_image_turns_out_too_many_ends_who_prepares(tmp_path: Path) -> None:
     def clock() -> float:  # asked when an image is made and room is looked for
         if desk.shelf.waiting:
-            asyncio.get_running_loop().call_soon(
-                desk.shelf.close
-            )  # before the waiter learns that there is none
+            # Before the waiter learns that there is none.
+            asyncio.get_running_loop().call_soon(desk.shelf.close)
         return time.monotonic()
 
     desk = Desk(tmp_path / "warm", clock=clock)
