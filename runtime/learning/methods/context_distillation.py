@@ -1,0 +1,70 @@
+"""Context distillation: what a model can say with a context at hand it learns to say without it.
+
+The student answers a query alone, on policy; the teacher (the same model or the base, with the context
+before the same query) judges the answer token by token. Their distance is the reverse KL divergence
+KL(s ‖ q) of the student s = π_θ(· | x, y_<t) to the teacher q = π_T(· | c, x, y_<t).
+
+``sequences`` are what the student reads. ``distillation_sequence`` makes them of query and answer and takes
+no context, so none can be in them.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from populace.learning.methods.objective import Loss, Scored, TrainSequence
+
+
+def distillation_sequence(query_ids: Sequence[int], reply_ids: Sequence[int]) -> TrainSequence:
+    """What the student reads: the query, and its own reply to it, of which each token is scored."""
+    return TrainSequence((*query_ids, *reply_ids), (0.0,) * len(query_ids) + (1.0,) * len(reply_ids))
+
+
+@dataclass(frozen=True, slots=True)
+class SampledDistillation:
+    """The divergence at the sampled tokens alone, as a reward.
+
+    A_t = clip(log q(y_t) − log s_old(y_t)), and L = −Σ_t exp(log s(y_t) − log s_old(y_t)) A_t / N: importance
+    sampling from the student that answered. Its expectation over answers is the divergence, so it needs no
+    baseline. Lu et al., "On-Policy Distillation" (Thinking Machines Lab, 2025). ``sampler`` and ``teacher``
+    have a logarithm for each scored token.
+    """
+
+    sequences: Sequence[TrainSequence]
+    sampler: Sequence[float]
+    teacher: Sequence[float]
+    advantage_max: float = 5.0
+
+    def loss(self, scored: Scored) -> Loss:
+        log_probs_N = scored.target_log_probs
+        sampler_N = _like(self.sampler, log_probs_N)
+        gap_N = _like(self.teacher, log_probs_N) - sampler_N
+        advantage_N = gap_N.clamp(-self.advantage_max, self.advantage_max)
+        value = -((log_probs_N - sampler_N).exp() * advantage_N).mean()
+        return Loss(value, {"reverse_kl": -float(gap_N.mean())})
+
+
+@dataclass(frozen=True, slots=True)
+class ExactDistillation:
+    """The divergence over the student's ``top`` likeliest tokens: L = Σ_t Σ_k s_k (log s_k − log q_k) / N.
+
+    The gradient goes through all of it; the logarithms are not normalised again over those tokens. Ye et al.,
+    "On-Policy Context Distillation" (2026), with 256 of them. ``teacher`` are the teacher's logarithms.
+    """
+
+    sequences: Sequence[TrainSequence]
+    teacher: torch.Tensor
+    top: int = 256
+
+    def loss(self, scored: Scored) -> Loss:
+        top = min(self.top, scored.log_probs.shape[1])
+        student_NK, chosen_NK = scored.log_probs.topk(top, dim=1)
+        teacher_NK = self.teacher.to(student_NK.device).gather(1, chosen_NK)
+        divergence_N = (student_NK.exp() * (student_NK - teacher_NK)).sum(1)
+        value = divergence_N.mean()
+        return Loss(value, {"reverse_kl": float(value.detach())})
+
+
+def _like(numbers: Sequence[float], tensor: torch.Tensor) -> torch.Tensor:
+    return torch.tensor(list(numbers), dtype=tensor.dtype, device=tensor.device)
