@@ -22,6 +22,10 @@
     ├── TurnExpired                the turn's deadline passed, or it was given up
     ├── HostUnavailable            the host is restarting; retry
     ├── EngineUnavailable          the replica died or is starting; retry
+    ├── TrainingFailed             training ended without a new revision; the model is as it was
+    │   ├── NothingToTrain         there is nothing in the log that it could learn from
+    │   ├── TrainingDiverged       a loss or gradient with NaN or infinity
+    │   └── RewardFailed           a reward function raised, or returned what is no number
     ├── StartFailed                a part of the population did not start
     └── ClusterNotFound            no running Populace at this address
 """
@@ -229,6 +233,48 @@ class EngineUnavailable(PopulaceError):
 
     def __str__(self) -> str:
         return f"The serving engine is not available: {self.reason}."
+
+
+class TrainingFailed(PopulaceError):
+    """Training ended without a new revision. The model, its revisions and its cursor are as they were."""
+
+    code = "training_failed"
+
+    def __init__(self, model: str, reason: str) -> None:
+        super().__init__(model, reason)
+        self.model = model
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"The training of `{self.model}` ended without a revision: {self.reason}."
+
+
+class NothingToTrain(TrainingFailed):
+    """Nothing in the log of the model can be learned from with this method."""
+
+    code = "nothing_to_train"
+
+
+class TrainingDiverged(TrainingFailed):
+    """A loss or a gradient was NaN or infinite. ``step`` counts from 0."""
+
+    code = "training_diverged"
+
+    def __init__(self, model: str, step: int, reason: str) -> None:
+        super().__init__(model, f"at step {step}, {reason}")
+        self.args = (model, step, reason)
+        self.step = step
+
+
+class RewardFailed(TrainingFailed):
+    """A reward function raised, or returned what is no finite number."""
+
+    code = "reward_failed"
+
+    def __init__(self, model: str, reward: str, reason: str) -> None:
+        super().__init__(model, f"the reward `{reward}` {reason}")
+        self.args = (model, reward, reason)
+        self.reward = reward
 
 
 class ClusterNotFound(PopulaceError):

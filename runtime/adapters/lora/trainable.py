@@ -1,0 +1,119 @@
+"""An adapter as parameters: what training moves, and what becomes a revision."""
+
+import json
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from transformers import PreTrainedModel
+
+from populace.adapters.base_modules import BaseModules
+from populace.adapters.lora.initial import Start, initial_factors
+from populace.adapters.lora.layer import LoraLayer
+from populace.adapters.lora.shape import LoraShape, targets_of
+from populace.adapters.packing import read_adapter
+from populace.adapters.serving_image import NAMES, TYPES, matrix_bytes
+from populace.storage.packed.adapter import pack_adapter
+from populace.storage.packed.layout import Factor, Side
+
+
+class TrainableAdapter(torch.nn.Module):
+    """The layers of one adapter by their names in the base; ranks and scalings may differ among them."""
+
+    def __init__(self, layers: Mapping[str, LoraLayer]) -> None:
+        super().__init__()
+        self.layers = dict(layers)
+        # torch allows no dots in a module's own name.
+        for name, layer in layers.items():
+            self.add_module(name.replace(".", "/"), layer)
+
+    @classmethod
+    def begin(
+        cls, model: PreTrainedModel, base: BaseModules, shape: LoraShape, start: Start, *, seed: int
+    ) -> "TrainableAdapter":
+        """Make one that changes nothing yet. Raises ``InvalidRequest`` for a shape the base cannot have."""
+        generator = torch.Generator().manual_seed(seed)
+        layers: dict[str, LoraLayer] = {}
+        for name in shape.modules_of(base):
+            weight = model.get_submodule(name).get_parameter("weight")
+            first = initial_factors(weight, shape.rank, shape.scaling, start, generator)
+            layers[name] = LoraLayer(
+                first.a,
+                first.b,
+                alpha=shape.alpha,
+                rank_scaled=True,
+                offset=(first.a.clone(), first.b.clone()) if first.is_offset else None,
+            )
+        return cls(layers)
+
+    @classmethod
+    def of_revision(
+        cls, path: Path, base: BaseModules, *, rank_max: int, digest: str | None = None
+    ) -> "TrainableAdapter":
+        """Go on from an adapter's packed file or PEFT directory.
+
+        Raises ``AdapterInvalid`` and ``AdapterMismatch``.
+        """
+        packed = read_adapter(path, base, rank_max=rank_max, digest=digest)
+        sides: dict[str, dict[Side, torch.Tensor]] = {}
+        alphas: dict[str, float] = {}
+        for factor, data in packed.factors():
+            matrix = torch.frombuffer(bytearray(data), dtype=TYPES[factor.dtype]).reshape(factor.shape)
+            sides.setdefault(factor.module, {})[factor.side] = matrix.float()
+            alphas[factor.module] = factor.alpha
+        return cls(
+            {
+                # A packed B lies transposed.
+                name: LoraLayer(
+                    sides[name]["A"],
+                    sides[name]["B"].T.contiguous(),
+                    alpha=alphas[name],
+                    rank_scaled=packed.rank_scaled,
+                )
+                for name in base.linears
+                if name in sides
+            }
+        )
+
+    def pack(self, fingerprint: str, dtype: torch.dtype) -> bytearray:
+        """Make a revision's packed adapter in this type. In the base's, it is served as it lies."""
+        merged = {name: layer.merged() for name, layer in self.layers.items()}
+        factors: list[Factor] = []
+        matrices: dict[tuple[str, Side], memoryview] = {}
+        for name, layer in merged.items():
+            sides: tuple[tuple[Side, torch.Tensor], ...] = (("A", layer.a), ("B", layer.b.T))
+            for side, matrix in sides:
+                shape = (layer.rank, matrix.shape[1])
+                factors.append(Factor(name, side, shape, NAMES[dtype], layer.alpha))
+                matrices[name, side] = matrix_bytes(matrix.detach().to(dtype))
+        rank_scaled = next(iter(merged.values())).rank_scaled
+        config = _peft_config(merged)
+        return pack_adapter(
+            matrices, factors, base=fingerprint, config=config, rank_scaled=rank_scaled, metadata=_METADATA
+        )
+
+
+_METADATA = {"format": "pt"}
+"""What PEFT writes into a tensor file, and torch asks for."""
+
+
+def _peft_config(layers: Mapping[str, LoraLayer]) -> bytes:
+    """Write the ``adapter_config.json`` of these layers: the commonest rank and alpha, and who differs."""
+    rank = Counter(layer.rank for layer in layers.values()).most_common(1)[0][0]
+    alpha = Counter(layer.alpha for layer in layers.values()).most_common(1)[0][0]
+    config = {
+        "peft_type": "LORA",
+        "task_type": "CAUSAL_LM",
+        "base_model_name_or_path": None,
+        "inference_mode": True,
+        "r": rank,
+        "lora_alpha": alpha,
+        "use_rslora": next(iter(layers.values())).rank_scaled,
+        "lora_dropout": 0.0,
+        "bias": "none",
+        "target_modules": list(targets_of(list(layers))),
+        "rank_pattern": {name: layer.rank for name, layer in layers.items() if layer.rank != rank},
+        "alpha_pattern": {name: layer.alpha for name, layer in layers.items() if layer.alpha != alpha},
+    }
+    return (json.dumps(config, indent=2) + "\n").encode()
