@@ -1,0 +1,79 @@
+"""When a personal model is trained: what it has heard since moves from its log into its weights.
+
+Not after every turn: a step costs as much as many replies, and a person who is talking wants the machine.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+
+@dataclass(frozen=True, slots=True)
+class ConsolidationRule:
+    """Train after ``interactions_min`` new interactions, or ``judged_min`` with feedback, when nobody talks.
+
+    ``idle_seconds_min`` is since the model's last turn; with ``interactions_late`` new ones it is not waited
+    for any longer. ``tokens_max`` bounds what one model is trained on in ``budget_seconds``.
+    """
+
+    interactions_min: int = 16
+    judged_min: int = 4
+    interactions_late: int = 256
+    idle_seconds_min: float = 60.0
+    tokens_max: int = 200_000
+    budget_seconds: float = 24 * 3600.0
+
+
+class Standing(NamedTuple):
+    """Where a model stands.
+
+    ``untrained`` and ``judged`` count its interactions after the cursor and those of them with feedback,
+    ``tokens_spent`` what it was trained on within the rule's ``budget_seconds``. ``failed_at`` is the log
+    position at which training failed or its candidate was rejected last, None if it was not since.
+    """
+
+    position: int
+    untrained: int
+    judged: int
+    idle_seconds: float
+    tokens_spent: int
+    failed_at: int | None = None
+
+
+class Consolidation(NamedTuple):
+    """Whether to train now, and why or why not, in words for whoever asks."""
+
+    due: bool
+    reason: str
+
+
+def consolidation(standing: Standing, rule: ConsolidationRule) -> Consolidation:
+    """Decide for one model."""
+    enough = standing.untrained >= rule.interactions_min or standing.judged >= rule.judged_min
+    if not enough:
+        return Consolidation(
+            False,
+            f"{standing.untrained} new interactions of {rule.interactions_min}, "
+            f"{standing.judged} with feedback of {rule.judged_min}",
+        )
+    since_failure = None if standing.failed_at is None else standing.position - standing.failed_at
+    if since_failure is not None and since_failure < rule.interactions_min:
+        # The same log would only give the same candidate.
+        return Consolidation(False, f"{since_failure} interactions since a candidate that was not taken")
+    if standing.tokens_spent >= rule.tokens_max:
+        return Consolidation(False, f"its budget of {rule.tokens_max} tokens is spent")
+    is_late = standing.untrained >= rule.interactions_late
+    if standing.idle_seconds < rule.idle_seconds_min and not is_late:
+        return Consolidation(
+            False, f"it talked {standing.idle_seconds:.0f} s ago, not {rule.idle_seconds_min:.0f}"
+        )
+    return Consolidation(True, f"{standing.untrained} new interactions, {standing.judged} with feedback")
+
+
+def training_order(waiting: dict[str, Standing]) -> list[str]:
+    """Who comes first: who has most new interactions, then who has been quiet longest, then by name."""
+
+    def urgency(name: str) -> tuple[int, float, str]:
+        standing = waiting[name]
+        return -standing.untrained, -standing.idle_seconds, name
+
+    return sorted(waiting, key=urgency)

@@ -1,0 +1,123 @@
+"""Whether a candidate may replace its parent, and whether it should give the place back.
+
+A candidate is judged by what its person said and it never learned from, and by text that has nothing to do
+with them: it must predict the first better than its parent, and the second hardly worse than the base.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import fmean
+from typing import NamedTuple
+
+
+@dataclass(frozen=True, slots=True)
+class GateRule:
+    """The thresholds, in nats a token.
+
+    The held-out loss must fall by more than ``gain_min``, and with ``errors`` of its standard error over the
+    held-out replies to spare; fewer replies than ``replies_min`` judge nobody. On general text the
+    candidate's divergence from the base is at most ``probe_kl_max`` and its loss at most ``probe_loss_max``
+    above the base's.
+    """
+
+    replies_min: int = 2
+    gain_min: float = 0.0
+    errors: float = 1.0
+    probe_kl_max: float = 0.1
+    probe_loss_max: float = 0.05
+
+
+class Evaluation(NamedTuple):
+    """What was measured, in nats a token. ``parent`` and ``candidate`` have a loss for each held-out reply.
+
+    ``probe_kl`` is KL(base ‖ candidate) on general text, the other two are the losses there.
+    """
+
+    parent: Sequence[float]
+    candidate: Sequence[float]
+    probe_kl: float
+    probe_base: float
+    probe_candidate: float
+
+
+class Verdict(NamedTuple):
+    """``objections`` are why the candidate is not promoted, in words; none promotes it."""
+
+    gain: float
+    gain_error: float
+    objections: tuple[str, ...]
+
+    @property
+    def promotes(self) -> bool:
+        return not self.objections
+
+
+def verdict(evaluation: Evaluation, rule: GateRule) -> Verdict:
+    """Judge a candidate. What is NaN or infinite speaks against it."""
+    pairs = list(zip(evaluation.parent, evaluation.candidate, strict=True))
+    gains = [parent - candidate for parent, candidate in pairs]
+    gain = fmean(gains) if gains else 0.0
+    # The standard error; statistics.stdev does not take NaN.
+    count = len(gains)
+    error = math.dist(gains, [gain] * count) / math.sqrt(count * (count - 1)) if count > 1 else math.inf
+    objections: list[str] = []
+    if len(gains) < rule.replies_min:
+        objections.append(
+            f"{len(gains)} held-out replies are too few to judge it, {rule.replies_min} are needed"
+        )
+    elif not gain - rule.errors * error > rule.gain_min:
+        objections.append(
+            f"its held-out loss is {gain:.4f} ± {error:.4f} nats a token lower than its parent's, "
+            f"not surely more than {rule.gain_min:g}"
+        )
+    if not evaluation.probe_kl <= rule.probe_kl_max:
+        objections.append(
+            f"on general text it is {evaluation.probe_kl:.4f} nats a token from the base, "
+            f"more than {rule.probe_kl_max:g}"
+        )
+    rise = evaluation.probe_candidate - evaluation.probe_base
+    if not rise <= rule.probe_loss_max:
+        objections.append(
+            f"its loss on general text is {rise:.4f} nats a token above the base's, "
+            f"more than {rule.probe_loss_max:g}"
+        )
+    return Verdict(gain, error, tuple(objections))
+
+
+@dataclass(frozen=True, slots=True)
+class RollbackRule:
+    """Give the place back once ``judged_min`` replies were judged and the share of good ones fell.
+
+    It fell if that is less likely than ``chance_max`` for a revision as good as the parent.
+    """
+
+    judged_min: int = 5
+    chance_max: float = 0.05
+
+
+class Judged(NamedTuple):
+    """How many of a revision's replies somebody liked, and how many not."""
+
+    good: int
+    bad: int
+
+    @property
+    def total(self) -> int:
+        return self.good + self.bad
+
+
+def should_roll_back(parent: Judged, revision: Judged, rule: RollbackRule) -> bool:
+    """Whether live feedback turned against a revision since it replaced its parent.
+
+    The parent's share of good replies is taken as (good + 1) / (total + 2), so that one that nobody judged
+    counts as half good; then the chance of so few good ones among the revision's is binomial.
+    """
+    if revision.total < rule.judged_min:
+        return False
+    share = (parent.good + 1) / (parent.total + 2)
+    chance = sum(
+        math.comb(revision.total, good) * share**good * (1 - share) ** (revision.total - good)
+        for good in range(revision.good + 1)
+    )
+    return chance < rule.chance_max

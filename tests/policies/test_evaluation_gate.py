@@ -1,0 +1,74 @@
+import math
+
+import pytest
+
+from populace.policies.evaluation_gate import (
+    Evaluation,
+    GateRule,
+    Judged,
+    RollbackRule,
+    should_roll_back,
+    verdict,
+)
+
+BETTER = Evaluation(
+    parent=[2.0, 2.2, 1.8, 2.4],
+    candidate=[1.8, 1.9, 1.7, 2.1],
+    probe_kl=0.02,
+    probe_base=3.0,
+    probe_candidate=3.01,
+)
+
+
+def test_a_candidate_that_learned_and_forgot_nothing_is_promoted() -> None:
+    judged = verdict(BETTER, GateRule())
+
+    assert judged.promotes
+    assert judged.gain == pytest.approx(0.225)
+    assert judged.gain_error == pytest.approx(0.0479, abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("evaluation", "objection"),
+    [
+        (BETTER._replace(candidate=[2.0, 2.3, 1.9, 2.4]), "-0.0500 ± 0.0289 nats a token lower"),
+        (BETTER._replace(candidate=[1.0, 3.0, 1.0, 2.9]), "not surely more than 0"),
+        (BETTER._replace(candidate=BETTER.parent), "0.0000 ± 0.0000"),
+        (BETTER._replace(parent=[2.0], candidate=[1.0]), "1 held-out replies are too few"),
+        (BETTER._replace(parent=[], candidate=[]), "0 held-out replies are too few"),
+        (BETTER._replace(probe_kl=0.11), "0.1100 nats a token from the base, more than 0.1"),
+        (BETTER._replace(probe_candidate=3.06), "0.0600 nats a token above the base's"),
+        (BETTER._replace(candidate=[math.nan] * 4), "nan ± nan"),
+        (BETTER._replace(probe_kl=math.nan), "nan nats a token from the base"),
+        (BETTER._replace(probe_candidate=math.inf), "inf nats a token above"),
+    ],
+)
+def test_a_candidate_that_did_not_is_rejected_by_name(evaluation: Evaluation, objection: str) -> None:
+    judged = verdict(evaluation, GateRule())
+
+    assert not judged.promotes
+    assert any(objection in said for said in judged.objections), judged.objections
+
+
+def test_all_that_speaks_against_a_candidate_is_said() -> None:
+    bad = BETTER._replace(candidate=[3.0] * 4, probe_kl=1.0, probe_candidate=4.0)
+
+    assert len(verdict(bad, GateRule()).objections) == 3
+
+
+@pytest.mark.parametrize(
+    ("parent", "revision", "rolled_back"),
+    [
+        (Judged(18, 2), Judged(1, 4), True),
+        (Judged(18, 2), Judged(0, 4), False),  # too few to say
+        (Judged(18, 2), Judged(5, 0), False),
+        (Judged(18, 2), Judged(4, 1), False),
+        (Judged(0, 0), Judged(0, 5), True),
+        (Judged(0, 0), Judged(1, 4), False),
+        (Judged(2, 18), Judged(1, 9), False),  # it is no worse than what it replaced
+    ],
+)
+def test_a_revision_is_taken_back_when_feedback_turns_against_it(
+    parent: Judged, revision: Judged, rolled_back: bool
+) -> None:
+    assert should_roll_back(parent, revision, RollbackRule()) is rolled_back

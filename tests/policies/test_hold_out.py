@@ -1,0 +1,20 @@
+from populace.policies.hold_out import EVERY, is_held_out
+
+
+def test_one_of_every_block_of_positions_is_held_out() -> None:
+    for block in range(200):
+        assert sum(is_held_out(position) for position in range(block * EVERY, (block + 1) * EVERY)) == 1
+
+
+def test_every_place_in_a_block_is_held_out_as_often_as_another() -> None:
+    places = [position % EVERY for position in range(8_000) if is_held_out(position)]
+
+    assert min(places.count(place) for place in range(EVERY)) > 0.75 * 1_000 / EVERY
+
+
+def test_what_is_held_out_never_changes() -> None:
+    assert [position for position in range(48) if is_held_out(position)] == FIRST
+
+
+FIRST = [0, 15, 17, 30, 33, 44]
+"""Held out in the first release; another answer would train on what it is judged by."""
