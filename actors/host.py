@@ -10,11 +10,12 @@ from collections.abc import Iterable
 from contextlib import aclosing
 from dataclasses import replace
 
+from populace.actors.activations import Activations
 from populace.actors.adapter_sweeper import AdapterSweeper
 from populace.actors.catalogue import Catalogue, interaction_view, model_view
 from populace.actors.clock import Clock
 from populace.actors.engine import AdapterRef, Engine
-from populace.actors.errors import EngineUnavailable, HostOverloaded, HostUnavailable, TurnExpired
+from populace.actors.errors import EngineUnavailable, HostUnavailable, TurnExpired
 from populace.actors.host_limits import HostLimits
 from populace.actors.hosts import (
     ApiKey,
@@ -34,7 +35,6 @@ from populace.actors.tickets import Tickets
 from populace.actors.turn import Interaction, ModelId, Reply, TurnGrant, TurnRequest
 from populace.actors.turn_director import direct_turn
 from populace.actors.turn_log import TurnLog
-from populace.policies.passivation import IdleQueue
 from populace.storage.errors import ModelNotFound, PositionConflict
 from populace.storage.portable import PortableModel
 from populace.storage.store import Store
@@ -80,25 +80,27 @@ class ModelHost:
             self._owned, self._catalogue.shard, self._adapter_of, engine, self._turn_log.find
         )
         self._logs = LogCompactor(self._owned, self._catalogue.shard, limits=self._limits.log)
-        self._active: dict[ModelId, PersonalModel] = {}
-        self._idle: IdleQueue[ModelId] = IdleQueue()
+        self._active = Activations(
+            name,
+            clock=clock,
+            resident_bytes_max=self._limits.resident_bytes_max,
+            idle_seconds_max=self._limits.idle_seconds_max,
+            on_passivated=lambda model: self._logs.note_passivated(model.stored),
+        )
         self._erasing: set[ModelId] = set()
         self._commits: dict[str, asyncio.Task[Interaction]] = {}
-        self._resident_bytes = 0
         self._turns = 0
-        self._passivations = 0
-        self._refusals = 0
 
     async def begin_turn(self, request: TurnRequest) -> TurnGrant | Interaction:
         replay = self._turn_log.find(request)
         if replay is not None:
             return replay
         model = self._activate(request.model)
-        self._idle.discard(request.model)
+        self._active.note_wanted(request.model)
         try:
             letter = model.request_turn(request)
         except Exception:
-            self._note_idle(model)
+            self._active.note_idle(model)
             raise
         try:
             grant = await letter.granted
@@ -220,14 +222,14 @@ class ModelHost:
                 host=self.name,
                 shards=self._owned.numbers,
                 active=len(self._active),
-                busy=len(self._active) - len(self._idle),
-                waiting=sum(m.waiting for m in self._active.values() if m.is_busy),
-                resident_bytes=self._resident_bytes,
+                busy=self._active.busy,
+                waiting=sum(model.waiting for model in self._active if model.is_busy),
+                resident_bytes=self._active.resident_bytes,
                 resident_bytes_max=self._limits.resident_bytes_max,
                 turns=self._turns,
                 activations=self._tickets.activations,
-                passivations=self._passivations,
-                refusals=self._refusals,
+                passivations=self._active.passivations,
+                refusals=self._active.refusals,
                 commits=commits,
                 commit_batches=batches,
                 store=self._owned.statistics(),
@@ -236,11 +238,7 @@ class ModelHost:
 
     def passivate_idle(self) -> int:
         """Passivate what has been idle for too long; answers how many. Called by the runtime's clock."""
-        count = 0
-        for model_id in self._idle.idle_longer_than(self._limits.idle_seconds_max, self._clock.monotonic()):
-            self._passivate(model_id)
-            count += 1
-        return count
+        return self._active.passivate_idle()
 
     async def compact_shards(self) -> int:
         """Compact the shards whose files are mostly free or hold traces of who was erased.
@@ -261,10 +259,7 @@ class ModelHost:
 
     def passivate(self, model: ModelId) -> bool:
         """Passivate one model now if it is idle; answers whether it was active and idle."""
-        if model not in self._idle:
-            return False
-        self._passivate(model)
-        return True
+        return self._active.passivate(model)
 
     def check_integrity(self) -> None:
         """Raise ``AssertionError`` unless idle + busy = active, each on a held shard, and bytes add up.
@@ -272,23 +267,16 @@ class ModelHost:
         Reads no row and waits for nothing: cheap enough for a host that serves.
         """
         self._owned.check_integrity()
-        self._idle.check_integrity()
+        self._active.check_integrity()
         self._promotions.check_integrity()
-        for model_id, model in self._active.items():
-            model.check_integrity()
-            assert model.id == model_id
-            assert self._owned.is_held(self._catalogue.shard(model_id)), f"{model_id} has lost its shard"
-            assert model.is_busy != (model_id in self._idle), f"{model_id} is both or neither"
-        assert len(self._idle) == sum(model_id in self._idle for model_id in self._active)
-        assert self._resident_bytes == sum(model.resident_bytes for model in self._active.values())
-        # A turn may add to its model's memory when every other model is busy.
-        assert self._resident_bytes <= self._limits.resident_bytes_max or len(self._idle) == 0
-        assert self._tickets.activations >= self._passivations + len(self._active)
+        for model in self._active:
+            assert self._owned.is_held(self._catalogue.shard(model.id)), f"{model.id} has lost its shard"
+        assert self._tickets.activations >= self._active.passivations + len(self._active)
 
     def close(self) -> None:
         """Answer everybody who waits, commit what is queued, and release the shards."""
-        for model in list(self._active.values()):
-            self._drop(model, HostUnavailable(self.name, "it is shutting down"))
+        for model in self._active:
+            self._active.drop(model, HostUnavailable(self.name, "it is shutting down"))
         self._logs.close()
         self._owned.close()
 
@@ -305,59 +293,18 @@ class ModelHost:
             clock=self._clock,
             mailbox_max=self._limits.mailbox_max,
             adapter_of=self._adapter_of,
-            on_idle=self._note_idle,
+            on_idle=self._active.note_idle,
         )
-        self._make_room(model.resident_bytes)
-        self._active[model_id] = model
-        self._resident_bytes += model.resident_bytes
+        self._active.add(model)
         self._tickets.activations += 1
         return model
-
-    def _make_room(self, bytes_needed: int) -> None:
-        while self._resident_bytes + bytes_needed > self._limits.resident_bytes_max:
-            victim = self._idle.longest_idle()
-            if victim is None:
-                self._refusals += 1
-                raise HostOverloaded(f"All {len(self._active)} active models of {self.name} are busy.")
-            self._passivate(victim)
-
-    def _note_grown(self, model: PersonalModel, added_bytes: int) -> None:
-        """Count what a turn added to its model; idle ones make room for it as for an activation."""
-        if self._active.get(model.id) is not model:
-            return
-        self._resident_bytes += added_bytes
-        while self._resident_bytes > self._limits.resident_bytes_max:
-            victim = self._idle.longest_idle()
-            if victim is None:
-                return
-            self._passivate(victim)
-
-    def _passivate(self, model_id: ModelId) -> None:
-        model = self._active[model_id]
-        assert not model.is_busy, "a busy model is never passivated"
-        self._passivations += 1
-        self._drop(model, HostUnavailable(self.name, "the model was passivated"))
-        self._logs.note_passivated(model.stored)
-
-    def _drop(self, model: PersonalModel, error: Exception) -> None:
-        self._idle.discard(model.id)
-        if self._active.get(model.id) is model:
-            del self._active[model.id]
-            self._resident_bytes -= model.resident_bytes
-        model.die(error)
 
     def _forget_shard(self, number: int, error: Exception) -> None:
         """Drop the activations of a lost shard: they may be ahead of what is durable."""
         self._tickets.lose(number)
-        lost = [
-            model for model_id, model in self._active.items() if self._catalogue.shard(model_id) == number
-        ]
-        for model in lost:
-            self._drop(model, error)
-
-    def _note_idle(self, model: PersonalModel) -> None:
-        if self._active.get(model.id) is model and not model.is_busy:
-            self._idle.add(model.id, self._clock.monotonic())
+        for model in self._active:
+            if self._catalogue.shard(model.id) == number:
+                self._active.drop(model, error)
 
     async def _adopt(self, grant: TurnGrant, reply: Reply) -> Interaction:
         """Commit a turn whose activation was lost with its host or shard, if the log has not moved since."""
@@ -377,7 +324,7 @@ class ModelHost:
             active = self._active.get(model)
             if active is not None:
                 await active.drain()
-                self._drop(active, ModelNotFound(model.name))
+                self._active.drop(active, ModelNotFound(model.name))
             await self._catalogue.erase(model)
         finally:
             self._erasing.discard(model)
@@ -391,7 +338,7 @@ class ModelHost:
         if model.is_running(grant):
             before = model.resident_bytes
             model.advance(grant, stored)
-            self._note_grown(model, model.resident_bytes - before)
+            self._active.note_grown(model, model.resident_bytes - before)
         self._turns += 1
         self._logs.note_turn(stored)
         return interaction_view(grant.model, interaction)

@@ -189,18 +189,18 @@ MUTANTS = (
         "P5",
         (
             Edit(
-                "actors/host.py",
-                "self._limits.resident_bytes_max:\n"
+                "actors/activations.py",
+                "self._bytes_max:\n"
                 "            victim = self._idle.longest_idle()\n"
                 "            if victim is None:\n"
-                "                self._refusals",
-                "self._limits.resident_bytes_max:\n"
+                "                self.refusals",
+                "self._bytes_max:\n"
                 "            victim = next(iter(self._active), None)\n"
                 "            if victim is None:\n"
-                "                self._refusals",
+                "                self.refusals",
             ),
             Edit(
-                "actors/host.py",
+                "actors/activations.py",
                 '        assert not model.is_busy, "a busy model is never passivated"\n',
                 "",
             ),

@@ -34,27 +34,30 @@ async def busy(host: ModelHost) -> AsyncGenerator[ModelHost]:
 
 
 def list_the_busy(host: ModelHost) -> Callable[[], None]:
-    host._idle.add(ADA, 2000.0)
-    return lambda: host._idle.discard(ADA)
+    host._active._idle.add(ADA, 2000.0)
+    return lambda: host._active._idle.discard(ADA)
 
 
 def forget_the_idle(host: ModelHost) -> Callable[[], None]:
-    host._idle.discard(BEN)
-    return lambda: host._idle.add(BEN, 1000.0)
+    host._active._idle.discard(BEN)
+    return lambda: host._active._idle.add(BEN, 1000.0)
 
 
 def miscount_bytes(host: ModelHost) -> Callable[[], None]:
-    host._resident_bytes += 1
+    host._active.resident_bytes += 1
 
     def undo() -> None:
-        host._resident_bytes -= 1
+        host._active.resident_bytes -= 1
 
     return undo
 
 
 def swap_models(host: ModelHost) -> Callable[[], None]:
     def swap() -> None:
-        host._active[ADA], host._active[BEN] = host._active[BEN], host._active[ADA]
+        host._active._active[ADA], host._active._active[BEN] = (
+            host._active._active[BEN],
+            host._active._active[ADA],
+        )
 
     swap()
     return swap
@@ -90,15 +93,15 @@ def miscount_writes(host: ModelHost) -> Callable[[], None]:
 
 
 def grant_what_waits(host: ModelHost) -> Callable[[], None]:
-    letter = host._active[ADA]._mailbox._letters[0]
-    running = host._active[ADA]._running
+    letter = host._active._active[ADA]._mailbox._letters[0]
+    running = host._active._active[ADA]._running
     assert running is not None
     letter.granted.set_result(running.grant)
-    return lambda: host._active[ADA]._mailbox.discard(letter)
+    return lambda: host._active._active[ADA]._mailbox.discard(letter)
 
 
 def stop_the_running(host: ModelHost) -> Callable[[], None]:
-    ada = host._active[ADA]
+    ada = host._active._active[ADA]
     running, ada._running = ada._running, None
 
     def undo() -> None:

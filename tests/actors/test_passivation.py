@@ -76,7 +76,7 @@ def digest_of(host: ModelHost) -> str:
         for prefix in keys.model_prefixes(*ADA):
             for key, value in txn.scan(prefix):
                 digest.update(b"%d %d " % (len(key), len(value)) + key + value)
-    digest.update(bytes_of(host._active[ADA].stored))
+    digest.update(bytes_of(host._active._active[ADA].stored))
     return digest.hexdigest()
 
 
@@ -88,7 +88,7 @@ def bytes_of(stored: StoredModel) -> bytes:
 
 def waiting_of(host: ModelHost) -> list[str]:
     """The operations in Ada's mailbox, in their order."""
-    return [letter.request.operation for letter in host._active[ADA]._mailbox._letters]
+    return [letter.request.operation for letter in host._active._active[ADA]._mailbox._letters]
 
 
 async def activate(host: ModelHost) -> TurnGrant:

@@ -70,9 +70,9 @@ async def test_a_sweep_says_if_the_books_do_not_balance_and_goes_on(
 
     await wait_until(is_time_recorded)
     assert said() == 0
-    host._resident_bytes += 1
+    host._active.resident_bytes += 1
     await wait_until(is_said_twice)
-    host._resident_bytes -= 1
+    host._active.resident_bytes -= 1
     sweeping.cancel()
     with suppress(asyncio.CancelledError):
         await sweeping
