@@ -16,6 +16,8 @@ from populace.actors.catalogue import Catalogue, interaction_view, model_view
 from populace.actors.clock import Clock
 from populace.actors.engine import AdapterRef, Engine
 from populace.actors.errors import EngineUnavailable, HostUnavailable, TurnExpired
+from populace.actors.feedback import Feedback, Opinion
+from populace.actors.feedback_keeper import FeedbackKeeper
 from populace.actors.host_limits import HostLimits
 from populace.actors.hosts import (
     ApiKey,
@@ -79,6 +81,7 @@ class ModelHost:
         self._memories = MemoryKeeper(
             self._owned, self._catalogue.shard, self._adapter_of, engine, self._turn_log.find
         )
+        self._feedback = FeedbackKeeper(self._owned, self._catalogue.shard, clock=clock)
         self._logs = LogCompactor(self._owned, self._catalogue.shard, limits=self._limits.log)
         self._active = Activations(
             name,
@@ -192,6 +195,16 @@ class ModelHost:
 
     async def read_log(self, model: ModelId, *, start: int = 0, limit: int = 100) -> tuple[Interaction, ...]:
         return self._catalogue.log(model, start, limit)
+
+    async def give_feedback(
+        self, model: ModelId, on: int | str, opinion: Opinion, key: str | None = None
+    ) -> Feedback:
+        return await self._feedback.give(model, on, opinion, key)
+
+    async def read_feedback(
+        self, model: ModelId, *, start: int = 0, limit: int = 1000
+    ) -> tuple[Feedback, ...]:
+        return self._feedback.read(model, start, limit)
 
     async def publish_revision(self, model: ModelId, revision: Revision, alias: str = "latest") -> ModelView:
         stored = await self._promotions.promote(model, revision, alias)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple, Protocol
 
 from populace.actors.engine import Message, Sampling
+from populace.actors.feedback import Feedback, Opinion
 from populace.actors.memory import BOTH, MemoryChoice
 from populace.actors.turn import Interaction, ModelId, Reply, TurnGrant, TurnRequest
 from populace.storage.portable import PortableModel
@@ -239,6 +240,23 @@ class Hosts(Protocol):
         A log whose beginning was compacted is read from the oldest kept interaction on; each one's
         ``position`` says where that is.
         """
+        ...
+
+    async def give_feedback(
+        self, model: ModelId, on: int | str, opinion: Opinion, key: str | None = None
+    ) -> Feedback:
+        """Keep what somebody thought of a reply beside the log; ``on`` is its position or completion id.
+
+        With the same ``key``, or without one the same opinion, nothing is added and the first one answered.
+        Raises ``InvalidRequest`` for an opinion that is none, ``InteractionNotFound``, ``FeedbackFull``, and
+        ``OperationConflict`` for another opinion of the same key.
+        """
+        ...
+
+    async def read_feedback(
+        self, model: ModelId, *, start: int = 0, limit: int = 1000
+    ) -> tuple[Feedback, ...]:
+        """Read up to ``limit`` opinions on the interactions at and after ``start``, in the log's order."""
         ...
 
     async def publish_revision(self, model: ModelId, revision: Revision, alias: str = "latest") -> ModelView:

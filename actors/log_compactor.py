@@ -103,7 +103,7 @@ def _keep_from(txn: ReadTransaction, stored: StoredModel, limits: LogLimits, now
     )
     free = min(head.operations_start - head.log_start, STEP_MAX)
     walk = islice(log.walk_log(txn, identity.tenant, identity.name, head.log_start), free)
-    oldest = (InteractionSize(_made_ms(record, identity), len(data)) for record, data in walk)
+    oldest = (InteractionSize(_made_ms(one.record, identity), one.bytes_kept) for one in walk)
     return keep_from(extent, oldest, limits, now_ms)
 
 

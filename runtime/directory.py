@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 from populace.actors.catalogue import KEY_SHARD_TENANT
 from populace.actors.errors import HostUnavailable
+from populace.actors.feedback import Feedback, Opinion
 from populace.actors.hosts import (
     ApiKey,
     ChatRequest,
@@ -95,6 +96,16 @@ class Directory:
 
     async def read_log(self, model: ModelId, *, start: int = 0, limit: int = 100) -> tuple[Interaction, ...]:
         return await self._retry(model, "read_log", model, start=start, limit=limit)
+
+    async def give_feedback(
+        self, model: ModelId, on: int | str, opinion: Opinion, key: str | None = None
+    ) -> Feedback:
+        return await self._retry(model, "give_feedback", model, on, opinion, key)
+
+    async def read_feedback(
+        self, model: ModelId, *, start: int = 0, limit: int = 1000
+    ) -> tuple[Feedback, ...]:
+        return await self._retry(model, "read_feedback", model, start=start, limit=limit)
 
     async def publish_revision(self, model: ModelId, revision: Revision, alias: str = "latest") -> ModelView:
         return await self._retry(model, "publish_revision", model, revision, alias)

@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Literal, Self, TypeVar
 
 import ray
 from ray._raylet import Config  # type: ignore[attr-defined]  # a compiled module
@@ -19,6 +19,7 @@ from ray.exceptions import RayError
 
 from populace.actors.catalogue import check_model_name
 from populace.actors.errors import ClusterNotFound, InvalidRequest
+from populace.actors.feedback import Feedback, Opinion
 from populace.actors.hosts import HostStatistics, ModelView, Revision
 from populace.actors.turn import Interaction, ModelId, operation_of
 from populace.chat_request import MessageLike, chat_request
@@ -243,6 +244,32 @@ class ModelHandle:
         With an ``operation`` a retry changes nothing. Raises as ``memory_at``; nothing has changed then.
         """
         call = self._population.directory.restore_memory(self.id, position, operation_of(operation))
+        return self._population.run(call)
+
+    def feedback(
+        self,
+        on: Interaction | int | str,
+        *,
+        thumb: Literal["up", "down"] | None = None,
+        rating: float | None = None,
+        correction: str | None = None,
+        reward: float | None = None,
+        operation: str | None = None,
+    ) -> Feedback:
+        """Say what somebody thought of a reply: ``on`` is the turn, its position or its completion id.
+
+        A ``rating`` is from 0 to 1, ``correction`` what the reply should have been, ``reward`` any number.
+        The same feedback again is the same; with an ``operation`` only a retry is. Raises
+        ``InvalidRequest``, ``InteractionNotFound``, ``FeedbackFull`` and ``OperationConflict``.
+        """
+        reference = on.position if isinstance(on, Interaction) else on
+        opinion = Opinion(None if thumb is None else thumb == "up", rating, correction, reward)
+        call = self._population.directory.give_feedback(self.id, reference, opinion, operation)
+        return self._population.run(call)
+
+    def opinions(self, *, start: int = 0, limit: int = 1000) -> tuple[Feedback, ...]:
+        """Read the feedback on the turns at and after ``start``, in the log's order."""
+        call = self._population.directory.read_feedback(self.id, start=start, limit=limit)
         return self._population.run(call)
 
     def fork(self, name: str) -> "ModelHandle":

@@ -7,6 +7,8 @@
     │   ├── ModelNotFound          no such personal model for this tenant
     │   ├── ModelExists            the name is taken
     │   ├── RevisionNotFound       no such revision or alias
+    │   ├── InteractionNotFound    no such interaction in the model's log, or not any more
+    │   ├── FeedbackFull           there is as much feedback on this interaction as is kept
     │   ├── OperationConflict      same operation id, another body
     │   ├── PositionConflict       the log moved on since the turn began
     │   ├── Fenced                 another host owns the shard now; stop
@@ -88,6 +90,35 @@ class RevisionNotFound(StorageError):
 
     def __str__(self) -> str:
         return f"The model `{self.model}` has no revision or alias `{self.name}`."
+
+
+class InteractionNotFound(StorageError):
+    """The model's log holds no such interaction, or has dropped it. ``reference`` is how it was named."""
+
+    code = "interaction_not_found"
+
+    def __init__(self, model: str, reference: str) -> None:
+        super().__init__(model, reference)
+        self.model = model
+        self.reference = reference
+
+    def __str__(self) -> str:
+        return f"The log of `{self.model}` holds no interaction {self.reference[:80]}."
+
+
+class FeedbackFull(StorageError):
+    """As much feedback on one interaction is kept as there may be. None was taken."""
+
+    code = "feedback_full"
+
+    def __init__(self, model: str, position: int, most: int) -> None:
+        super().__init__(model, position, most)
+        self.model = model
+        self.position = position
+        self.most = most
+
+    def __str__(self) -> str:
+        return f"There is feedback {self.most} times on the interaction {self.position} of `{self.model}`."
 
 
 class OperationConflict(StorageError):

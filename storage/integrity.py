@@ -3,9 +3,12 @@
 Every violation is an ``AssertionError``: only a bug of ours or a damaged file can cause one.
 """
 
+import math
+
 from populace.storage import keys, ledger
 from populace.storage.records import (
     DataKeyRecord,
+    FeedbackRecord,
     HeadRecord,
     IdentityRecord,
     InteractionRecord,
@@ -77,7 +80,7 @@ def check_contents(txn: ReadTransaction, tenant: str, name: str) -> None:
 
 
 def _check_log(txn: ReadTransaction, tenant: str, name: str, head: HeadRecord) -> None:
-    count, chain, log_bytes = head.log_start, head.start_chain, 0
+    count, chain, log_bytes = head.log_start, head.start_chain, _feedback_bytes(txn, tenant, name, head)
     for key, data in txn.scan(keys.interactions(tenant, name)):
         interaction = InteractionRecord.unpack(data)
         _law(key == keys.interaction(tenant, name, count), f"{tenant}/{name} has a gap at {count}")
@@ -91,6 +94,21 @@ def _check_log(txn: ReadTransaction, tenant: str, name: str, head: HeadRecord) -
     _law(count == head.log_position, (count, head.log_position))
     _law(chain == head.chain, f"the head of {tenant}/{name} names another newest interaction")
     _law(head.log_bytes in (None, log_bytes), (head.log_bytes, log_bytes))
+
+
+def _feedback_bytes(txn: ReadTransaction, tenant: str, name: str, head: HeadRecord) -> int:
+    """Check that all feedback is on interactions that are kept; answers its bytes."""
+    total = 0
+    for key, data in txn.scan(keys.all_feedback(tenant, name)):
+        given = FeedbackRecord.unpack(data)
+        _law(key == keys.feedback(tenant, name, given.position, given.operation), given.position)
+        _law(head.log_start <= given.position < head.log_position, given.position)
+        _law(given.rating is None or 0 <= given.rating <= 1, f"a rating of {given.rating}")
+        _law(given.reward is None or math.isfinite(given.reward), f"a reward of {given.reward}")
+        said = (given.thumb, given.rating, given.correction, given.reward)
+        _law(any(one is not None for one in said), f"feedback on {given.position} that says nothing")
+        total += len(data)
+    return total
 
 
 def _check_snapshot(txn: ReadTransaction, tenant: str, name: str, head: HeadRecord) -> None:

@@ -1,6 +1,6 @@
 """The keys of a shard: one sorted key space, laid out so that a scan of a prefix is a question.
 
-On disk (schema 4), every integer big-endian, every name ASCII without NUL::
+On disk (schema 5), every integer big-endian, every name ASCII without NUL::
 
     !epoch                                    -> u64 epoch, owner (UTF-8)
     !erased                                   -> i64 ms, u64 count: the erasures since the last compaction
@@ -13,6 +13,7 @@ On disk (schema 4), every integer big-endian, every name ASCII without NUL::
     r tenant NUL name NUL digest (32 bytes)   -> RevisionRecord
     l tenant NUL name NUL position (u64)      -> InteractionRecord, sealed
     o tenant NUL name NUL BLAKE2b-128(op id)  -> OperationRecord, sealed
+    f tenant NUL name NUL position (u64) BLAKE2b-128(op id)  -> FeedbackRecord, sealed
     m tenant NUL name NUL                     -> MemoryRecord, sealed
     s tenant NUL name NUL                     -> SnapshotRecord, sealed
     e data key id (16 bytes)                  -> ErasureRecord
@@ -20,7 +21,8 @@ On disk (schema 4), every integer big-endian, every name ASCII without NUL::
     k BLAKE2b-128(key id)                     -> ApiKeyRecord
 
 Sealed values are encrypted with the model's data key, see ``storage/sealing.py``; in schema 2 they
-were plain, and there were no ``d``, ``e`` and ``x``. Schema 3 has the same rows as this one.
+were plain, and there were no ``d``, ``e`` and ``x``. Schemas 3 and 4 have no ``f``; between those two it
+was the adapters' files that changed.
 
 The kind comes first so that a listing of a tenant's models touches identities only. Names
 end in NUL so that no name is a prefix of another. Operation ids and key ids come from
@@ -33,7 +35,7 @@ from collections.abc import Collection
 from functools import lru_cache
 from hashlib import blake2b
 
-SCHEMA = 4
+SCHEMA = 5
 """The newest layout that this release reads and the one that it writes."""
 
 NAME_PATTERN = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
@@ -52,16 +54,18 @@ _ALIAS = b"a"
 _REVISION = b"r"
 _INTERACTION = b"l"
 _OPERATION = b"o"
+_FEEDBACK = b"f"
 _MEMORY = b"m"
 _SNAPSHOT = b"s"
 _ERASURE = b"e"
 _ORPHAN = b"x"
 _API_KEY = b"k"
 
-_SEALED = frozenset(_INTERACTION + _OPERATION + _MEMORY + _SNAPSHOT)
+_SEALED = frozenset(_INTERACTION + _OPERATION + _FEEDBACK + _MEMORY + _SNAPSHOT)
 _KINDS = {
     _INTERACTION[0]: "interaction",
     _OPERATION[0]: "operation",
+    _FEEDBACK[0]: "feedback",
     _MEMORY[0]: "memory",
     _SNAPSHOT[0]: "snapshot",
 }
@@ -155,6 +159,21 @@ def operations(tenant: str, name: str) -> bytes:
     return _OPERATION + model_part(tenant, name)
 
 
+def feedback(tenant: str, name: str, position: int, operation: str) -> bytes:
+    """Feedback sorts by the interaction that it is about."""
+    return feedback_on(tenant, name, position) + _hash(operation)
+
+
+def feedback_on(tenant: str, name: str, position: int) -> bytes:
+    """The prefix of the feedback on one interaction."""
+    return all_feedback(tenant, name) + position.to_bytes(8, "big")
+
+
+def all_feedback(tenant: str, name: str) -> bytes:
+    """The prefix of the feedback on all of the model's interactions."""
+    return _FEEDBACK + model_part(tenant, name)
+
+
 def memory(tenant: str, name: str) -> bytes:
     return _MEMORY + model_part(tenant, name)
 
@@ -218,8 +237,8 @@ def api_keys() -> bytes:
 def model_prefixes(tenant: str, name: str) -> tuple[bytes, ...]:
     """The prefixes that together cover every row of the model and of no other."""
     part = model_part(tenant, name)
-    kinds = (_DATA_KEY, _IDENTITY, _HEAD, _ALIAS, _REVISION, _INTERACTION, _OPERATION, _MEMORY, _SNAPSHOT)
-    return tuple(kind + part for kind in kinds)
+    plain = (_DATA_KEY, _IDENTITY, _HEAD, _ALIAS, _REVISION)
+    return tuple(kind + part for kind in plain) + sealed_prefixes(tenant, name)
 
 
 @lru_cache(maxsize=_MODEL_PARTS_KEPT)

@@ -6,6 +6,8 @@
     [log_start, operations_start)  kept; its operation ids are free again
     [operations_start, position)   kept, and its operation ids too
 
+Feedback on an interaction goes with it and counts with its bytes.
+
 The state of a model is the fold of its log, and stays it: ``fold(snapshot, log[log_start:])``. The
 chain goes on over the gap, as the head keeps the digest that the first kept interaction names.
 The bytes of what was dropped stay in free pages of the file until they are reused.
@@ -28,10 +30,11 @@ from populace.storage.transaction import ReadTransaction, WriteTransaction
 
 
 class LoggedInteraction(NamedTuple):
-    """An interaction with its bytes on disk."""
+    """An interaction with its bytes on disk, and how many there are with the feedback on it."""
 
     record: InteractionRecord
     data: bytes
+    bytes_kept: int
 
 
 def prune_operations(
@@ -76,6 +79,8 @@ def compact_log(
         dropped.append(key)
         bytes_dropped += len(data)
         chain = ledger.chain_digest(data)
+    feedback = list(feedback_below(txn, tenant, name, keep_from))
+    bytes_dropped += sum(len(data) for _, data in feedback)
     if dropped[-1:] != [keys.interaction(tenant, name, keep_from - 1)]:
         raise RecordInvalid("interaction", f"there is a gap before position {keep_from}")
     if chain != _previous(txn, tenant, name, head, keep_from):
@@ -97,7 +102,7 @@ def compact_log(
     )
     txn.put(keys.head(tenant, name), compacted.pack())
     txn.put(keys.snapshot(tenant, name), snapshot.pack())
-    for key in dropped:
+    for key in (*dropped, *(key for key, _ in feedback)):
         txn.delete(key)
     return compacted
 
@@ -136,7 +141,20 @@ def walk_log(txn: ReadTransaction, tenant: str, name: str, start: int) -> Iterat
     """Walk the kept interactions at and after ``start``. Nothing may be written meanwhile."""
     before = keys.interaction(tenant, name, start - 1) if start > 0 else None
     for _, data in txn.scan(keys.interactions(tenant, name), after=before):
-        yield LoggedInteraction(InteractionRecord.unpack(data), data)
+        record = InteractionRecord.unpack(data)
+        feedback = txn.scan(keys.feedback_on(tenant, name, record.position))
+        yield LoggedInteraction(record, data, len(data) + sum(len(one) for _, one in feedback))
+
+
+def feedback_below(
+    txn: ReadTransaction, tenant: str, name: str, position: int
+) -> Iterator[tuple[bytes, bytes]]:
+    """Walk the rows of feedback on the interactions before ``position``."""
+    end = keys.feedback_on(tenant, name, position)
+    for key, data in txn.scan(keys.all_feedback(tenant, name)):
+        if key >= end:
+            return
+        yield key, data
 
 
 def counted_head(txn: ReadTransaction, tenant: str, name: str) -> HeadRecord:
@@ -144,7 +162,8 @@ def counted_head(txn: ReadTransaction, tenant: str, name: str) -> HeadRecord:
     head = ledger.read_head(txn, tenant, name)
     if head.log_bytes is not None:
         return head
-    log_bytes = sum(len(data) for _, data in txn.scan(keys.interactions(tenant, name)))
+    prefixes = keys.interactions(tenant, name), keys.all_feedback(tenant, name)
+    log_bytes = sum(len(data) for prefix in prefixes for _, data in txn.scan(prefix))
     return head.model_copy(update={"log_bytes": log_bytes})
 
 
@@ -154,7 +173,7 @@ def _expired_operations(
     """Return the keys to delete, and the position of the first operation that stays."""
     expired: list[bytes] = []
     position = head.operations_start
-    for interaction, _ in walk_log(txn, tenant, name, position):
+    for interaction, _, _ in walk_log(txn, tenant, name, position):
         if limit is not None and position - head.operations_start >= limit:
             break
         key = keys.operation(tenant, name, interaction.operation)

@@ -12,6 +12,7 @@ from populace.storage import integrity, keys, ledger
 from populace.storage.errors import ArchiveInvalid, ModelExists, ModelNotFound, RecordInvalid
 from populace.storage.records import (
     DataKeyRecord,
+    FeedbackRecord,
     HeadRecord,
     IdentityRecord,
     InteractionRecord,
@@ -47,6 +48,7 @@ class PortableModel(NamedTuple):
     operations: tuple[bytes, ...]
     memory: bytes | None
     snapshot: bytes | None
+    feedback: tuple[bytes, ...] = ()
 
 
 def read_portable(txn: ReadTransaction, tenant: str, name: str) -> PortableModel:
@@ -66,6 +68,7 @@ def read_portable(txn: ReadTransaction, tenant: str, name: str) -> PortableModel
         operations=tuple(sorted(operations, key=lambda data: OperationRecord.unpack(data).position)),
         memory=txn.get(keys.memory(tenant, name)),
         snapshot=txn.get(keys.snapshot(tenant, name)),
+        feedback=_values(txn, keys.all_feedback(tenant, name)),
     )
 
 
@@ -146,6 +149,10 @@ def _rows(model: PortableModel, tenant: str, name: str) -> dict[bytes, bytes]:
         if position not in operation_at:
             raise RecordInvalid("operation", f"it names position {position}, which is not in the log")
         _put_new(rows, keys.operation(tenant, name, operation_at[position]), data, "operation")
+    for data in model.feedback:
+        given = _sound(FeedbackRecord, data)
+        key = keys.feedback(tenant, name, given.position, given.operation)
+        _put_new(rows, key, data, "feedback")
     if model.memory is not None:
         _sound(MemoryRecord, model.memory)
         rows[keys.memory(tenant, name)] = model.memory

@@ -103,10 +103,10 @@ class HeadRecord(Record):
     """Where a personal model stands. Written in every turn's transaction.
 
     ``log_position`` counts the interactions ever made; those at ``[log_start, log_position)`` are
-    kept, in ``log_bytes`` (None: an older release did not count them). ``cursor`` is how far the
-    model has been trained: ``[0, cursor)`` went into its weights. ``chain`` is the digest of the
-    newest interaction, which names its predecessor's, and ``start_chain`` that of the newest dropped
-    one. Operation ids are kept for interactions from ``operations_start`` on.
+    kept, in ``log_bytes`` together with the feedback on them (None: an older release did not count them).
+    ``cursor`` is how far the model has been trained: ``[0, cursor)`` went into its weights. ``chain`` is the
+    digest of the newest interaction, which names its predecessor's, and ``start_chain`` that of the newest
+    dropped one. Operation ids are kept for interactions from ``operations_start`` on.
     """
 
     KIND = "head"
@@ -189,6 +189,25 @@ class OperationRecord(Record):
     body_hash: bytes
     position: int
     expires_ms: int
+
+
+class FeedbackRecord(Record):
+    """What somebody thought of the reply at ``position``, in one or more ways.
+
+    ``thumb`` is True for up; ``rating`` is from 0 to 1, ``reward`` any number; ``correction`` is what the
+    reply should have been. ``operation`` and ``body_hash`` tell a retry from other feedback.
+    """
+
+    KIND = "feedback"
+
+    position: int
+    operation: str
+    body_hash: bytes
+    created_ms: int
+    thumb: bool | None = None
+    rating: float | None = None
+    correction: str | None = None
+    reward: float | None = None
 
 
 class MemoryRecord(Record):

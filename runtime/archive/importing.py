@@ -8,13 +8,14 @@ from populace.actors.catalogue import check_model_name
 from populace.actors.hosts import ModelView
 from populace.actors.turn import ModelId
 from populace.archive.adapter_check import Check, Unpacked
-from populace.archive.layout import LOG, MEMORY, OPERATIONS, REVISIONS, SNAPSHOT, adapter_file
+from populace.archive.layout import FEEDBACK, LOG, MEMORY, OPERATIONS, REVISIONS, SNAPSHOT, adapter_file
 from populace.archive.reading import ArchiveReader
 from populace.archive.record_lines import data_of
 from populace.archive.state_tensors import record_of
 from populace.storage.errors import ArchiveInvalid, RecordInvalid
 from populace.storage.portable import PortableModel, portable_rows
 from populace.storage.records import (
+    FeedbackRecord,
     HeadRecord,
     InteractionRecord,
     MemoryRecord,
@@ -93,6 +94,7 @@ def _content(archive: ArchiveReader) -> PortableModel:
             operations=_records(archive, OPERATIONS, OperationRecord),
             memory=_state(archive, MEMORY, MemoryRecord, "payload"),
             snapshot=_state(archive, SNAPSHOT, SnapshotRecord, "memory"),
+            feedback=_records(archive, FEEDBACK, FeedbackRecord) if archive.has(FEEDBACK) else (),
         )
     except RecordInvalid as error:
         raise archive.refusal(f"its {error.kind} is not sound: {error.reason}") from error

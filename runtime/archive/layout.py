@@ -6,6 +6,7 @@
     log.jsonl                                         an InteractionRecord in each line
     operations.jsonl                                  an OperationRecord in each line
     revisions.jsonl                                   a RevisionRecord in each line
+    feedback.jsonl                                    a FeedbackRecord in each line, if there is any
     memory.safetensors                                the MemoryRecord, if the model has a memory
     snapshot.safetensors                              the SnapshotRecord, if its log was compacted
     revisions/<digest>/adapter_config.json            each revision's adapter, as PEFT reads it
@@ -28,8 +29,9 @@ from populace.storage.records import problems_of
 from populace.storage.revisions import CONFIG_FILE, TENSORS_FILE
 
 FORMAT = "populace-model"
-VERSION = 2
+VERSION = 3
 """The newest version that this release reads. It writes the first one that can have what the model has."""
+VERSION_WITHOUT_FEEDBACK = 2
 VERSION_WITHOUT_PACKED = 1
 SUFFIX = ".populace"
 MEDIA_TYPE = "application/zip"
@@ -38,11 +40,12 @@ MANIFEST = "manifest.json"
 LOG = "log.jsonl"
 OPERATIONS = "operations.jsonl"
 REVISIONS = "revisions.jsonl"
+FEEDBACK = "feedback.jsonl"
 MEMORY = "memory.safetensors"
 SNAPSHOT = "snapshot.safetensors"
 
 ALWAYS = frozenset({LOG, OPERATIONS, REVISIONS})
-SOMETIMES = frozenset({MEMORY, SNAPSHOT})
+SOMETIMES = frozenset({FEEDBACK, MEMORY, SNAPSHOT})
 _ADAPTER_FILE = re.compile(
     rf"revisions/(?P<digest>[0-9a-f]{{64}})/({re.escape(CONFIG_FILE)}|{re.escape(TENSORS_FILE)})"
 )

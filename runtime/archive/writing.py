@@ -12,6 +12,7 @@ from zipfile import ZIP_DEFLATED, ZIP_STORED, ZipFile, ZipInfo
 
 from populace.adapters.tensor_file import TensorFile
 from populace.archive.layout import (
+    FEEDBACK,
     FORMAT,
     LOG,
     MANIFEST,
@@ -20,6 +21,7 @@ from populace.archive.layout import (
     REVISIONS,
     SNAPSHOT,
     VERSION,
+    VERSION_WITHOUT_FEEDBACK,
     VERSION_WITHOUT_PACKED,
     Manifest,
     Member,
@@ -32,6 +34,7 @@ from populace.storage.packed.adapter import PackedAdapter
 from populace.storage.packed.errors import PackedAdapterInvalid
 from populace.storage.portable import PortableModel
 from populace.storage.records import (
+    FeedbackRecord,
     HeadRecord,
     InteractionRecord,
     MemoryRecord,
@@ -57,6 +60,8 @@ def write_archive(file: BinaryIO, name: str, model: PortableModel, adapters: Rev
         members.add_lines(LOG, InteractionRecord, model.interactions)
         members.add_lines(OPERATIONS, OperationRecord, model.operations)
         members.add_lines(REVISIONS, RevisionRecord, model.revisions)
+        if model.feedback:
+            members.add_lines(FEEDBACK, FeedbackRecord, model.feedback)
         if model.memory is not None:
             members.add(MEMORY, tensors_of(MemoryRecord, model.memory, "payload"))
         if model.snapshot is not None:
@@ -65,7 +70,7 @@ def write_archive(file: BinaryIO, name: str, model: PortableModel, adapters: Rev
             members.add_adapter(RevisionRecord.unpack(data).digest, adapters)
         manifest = Manifest(
             format=FORMAT,
-            version=VERSION if members.has_packed else VERSION_WITHOUT_PACKED,
+            version=_version(has_feedback=bool(model.feedback), has_packed=members.has_packed),
             name=name,
             base=model.base,
             created_ms=model.created_ms,
@@ -74,6 +79,13 @@ def write_archive(file: BinaryIO, name: str, model: PortableModel, adapters: Rev
             members=members.written,
         )
         members.add(MANIFEST, manifest.model_dump_json(indent=2).encode() + b"\n")
+
+
+def _version(*, has_feedback: bool, has_packed: bool) -> int:
+    """The first one that can have it: older releases read it, too."""
+    if has_feedback:
+        return VERSION
+    return VERSION_WITHOUT_FEEDBACK if has_packed else VERSION_WITHOUT_PACKED
 
 
 class _Members:

@@ -8,6 +8,8 @@ from rich.table import Table
 
 from populace.cli.archives import EXPORT_EXAMPLES, IMPORT_EXAMPLES, export_model, import_model
 from populace.cli.console import err, local_time, named_errors, out, print_json, print_turn
+from populace.cli.feedback import EXAMPLES as FEEDBACK_EXAMPLES
+from populace.cli.feedback import feedback
 from populace.cli.gateway_client import GatewayClient, model_path
 from populace.cli.memory import EXAMPLES as MEMORY_EXAMPLES
 from populace.cli.memory import memory
@@ -18,6 +20,7 @@ app = typer.Typer(
     help="Create, show, update, export, import and erase personal models.", no_args_is_help=True
 )
 app.command("export", epilog=EXPORT_EXAMPLES)(export_model)
+app.command("feedback", epilog=FEEDBACK_EXAMPLES)(feedback)
 app.command("import", epilog=IMPORT_EXAMPLES)(import_model)
 app.command("memory", epilog=MEMORY_EXAMPLES)(memory)
 app.command("publish", epilog=PUBLISH_EXAMPLES)(publish)

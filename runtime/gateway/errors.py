@@ -20,6 +20,8 @@ STATUS: Mapping[type[PopulaceError], int] = {
     storage.ModelNotFound: 404,
     storage.ModelExists: 409,
     storage.RevisionNotFound: 404,
+    storage.InteractionNotFound: 404,
+    storage.FeedbackFull: 409,
     storage.OperationConflict: 409,
     storage.PositionConflict: 409,
     storage.Fenced: 503,

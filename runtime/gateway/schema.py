@@ -204,6 +204,18 @@ class CompletionBody(SamplingBody):
         return self.sampling(max_tokens=self.max_tokens or 16, logprobs=self.logprobs)
 
 
+class FeedbackBody(Body):
+    """``POST /v1/feedback``."""
+
+    model: NonEmptyText
+    completion_id: NonEmptyText | None = None
+    position: Annotated[int, Field(ge=0, lt=2**63)] | None = None
+    thumb: Literal["up", "down"] | None = None
+    rating: float | None = None
+    correction: Text | None = None
+    reward: float | None = None
+
+
 class RestoreMemoryBody(Body):
     """``POST /v1/personal-models/{name}/memory``; ``position`` null empties the memory."""
 

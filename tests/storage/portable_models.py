@@ -3,10 +3,16 @@
 from collections.abc import Callable, Sequence
 from typing import Protocol, TypeVar
 
-from populace.storage import keys, ledger, log, portable
+from populace.storage import feedback, keys, ledger, log, portable
 from populace.storage.master_key import MasterKey
 from populace.storage.portable import PortableModel
-from populace.storage.records import DataKeyRecord, InteractionRecord, MemoryRecord, RevisionRecord
+from populace.storage.records import (
+    DataKeyRecord,
+    FeedbackRecord,
+    InteractionRecord,
+    MemoryRecord,
+    RevisionRecord,
+)
 from populace.storage.sealing import Sealing
 from populace.storage.shards.shard import Shard
 from populace.storage.transaction import ReadTransaction, WriteTransaction
@@ -65,7 +71,7 @@ def talkative(shard: Shard, *, sealing: Sealing = SEALING) -> None:
 def with_everything(
     shard: Shard, revisions: Sequence[RevisionRecord] = (), *, sealing: Sealing = SEALING
 ) -> None:
-    """A compacted log with its snapshot, a memory, three revisions, three aliases and a cursor."""
+    """A compacted log with its snapshot, feedback, a memory, three revisions, three aliases and a cursor."""
     first, *others = revisions or (revision("one"), child("two"), child("three"))
     run(shard, lambda txn: create_model(txn, identity(), first, sealing=sealing))
     for position in range(TURNS):
@@ -73,6 +79,8 @@ def with_everything(
         take(shard, position, memory=memory, expires_ms=100 if position < 4 else FOREVER_MS)
     for number, record in enumerate(others):
         publish(shard, record, f"alias-{number}")
+    for position in (1, 4, 4, 5):
+        think(shard, position, correction="Zażółć 🙂 \n" if position == 5 else None)
     run(shard, lambda txn: log.prune_operations(txn, TENANT, "ada", now_ms=1000))
     run(shard, lambda txn: compact_at(txn, 3))
     with shard.read() as txn:
@@ -117,6 +125,23 @@ def take(
             memory=memory,
         ),
     )
+
+
+def think(shard: Shard, position: int, *, correction: str | None) -> None:
+    """Give feedback, each time another one."""
+    with shard.read() as txn:
+        given = sum(1 for _ in txn.scan(keys.all_feedback(TENANT, "ada")))
+    record = FeedbackRecord(
+        position=position,
+        operation=f"key {given} \u00e9",
+        body_hash=bytes(32),
+        created_ms=5,
+        thumb=given % 2 == 0,
+        rating=0.25,
+        correction=correction,
+        reward=-1e300,
+    )
+    run(shard, lambda txn: feedback.give_feedback(txn, TENANT, "ada", record))
 
 
 def publish(shard: Shard, record: RevisionRecord, alias: str) -> None:

@@ -14,6 +14,7 @@ from populace.storage import integrity, ledger, portable
 from populace.storage.errors import ArchiveInvalid, ModelExists, ModelNotFound
 from populace.storage.portable import PortableModel
 from populace.storage.records import (
+    FeedbackRecord,
     HeadRecord,
     IdentityRecord,
     InteractionRecord,
@@ -75,6 +76,11 @@ def with_turn(model: PortableModel, at: int, **fields: Any) -> PortableModel:
     turns = list(model.interactions)
     turns[at] = changed(InteractionRecord, turns[at], **fields)
     return model._replace(interactions=tuple(turns))
+
+
+def with_feedback(model: PortableModel, **fields: Any) -> PortableModel:
+    first, *others = model.feedback
+    return model._replace(feedback=(changed(FeedbackRecord, first, **fields), *others))
 
 
 def with_operation(model: PortableModel, **fields: Any) -> PortableModel:
@@ -229,6 +235,17 @@ BROKEN: dict[str, Change] = {
     "two operations are of one turn": lambda model: model._replace(
         operations=(*model.operations, model.operations[0])
     ),
+    "feedback is on a turn before the log": lambda model: with_feedback(model, position=2),
+    "feedback is on a turn to come": lambda model: with_feedback(model, position=6),
+    "feedback is on a turn beyond keys": lambda model: with_feedback(model, position=2**63),
+    "feedback is there twice": lambda model: model._replace(feedback=(*model.feedback, model.feedback[0])),
+    "feedback is missing": lambda model: model._replace(feedback=model.feedback[1:]),
+    "feedback says nothing": lambda model: with_feedback(
+        model, thumb=None, rating=None, correction=None, reward=None
+    ),
+    "a rating is out of its range": lambda model: with_feedback(model, rating=1.5),
+    "a rating is no number": lambda model: with_feedback(model, rating=float("nan")),
+    "a reward is no number": lambda model: with_feedback(model, reward=float("inf")),
     "the model is from before time": lambda model: model._replace(created_ms=-1),
 }
 

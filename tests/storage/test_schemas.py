@@ -2,7 +2,8 @@
 
 ``stores/schema-<n>`` was written by a release of that schema: two shards with the models ``ada``
 and ``ben``, and ``cleo``, of three turns each; a revision of ``ada`` with its alias; an API key; and
-free pages with the turns of a model ``gone`` that was deleted.
+free pages with the turns of a model ``gone`` that was deleted. From schema 5 on somebody thought something
+of ``ada``'s second turn.
 """
 
 import json
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from populace.storage import keys, ledger
+from populace.storage import feedback, keys, ledger
 from populace.storage.errors import StoreInvalid, StoreVersionMismatch
 from populace.storage.revisions import RevisionFiles
 from populace.storage.shards import generations
@@ -40,7 +41,7 @@ def path(tmp_path: Path, schema: int) -> Path:
     return shutil.copytree(STORES / f"schema-{schema}", tmp_path / "store")
 
 
-def check_content(store: Store, *, map_bytes: int = 1 << 26) -> None:
+def check_content(store: Store, made_by: int, *, map_bytes: int = 1 << 26) -> None:
     assert store.store_id in STORE_IDS
     assert store.shards == len(MODELS)
     for number, names in enumerate(MODELS):
@@ -59,15 +60,19 @@ def check_content(store: Store, *, map_bytes: int = 1 << 26) -> None:
                 assert ledger.read_revision(txn, TENANT, "ada", "latest").scores == {"loss": 1.5}
                 [key] = ledger.list_keys(txn)
                 assert (key.key_id, key.tenant, key.secret_sha256) == ("key-1", TENANT, b"\x01" * 32)
+                thoughts = [one.correction for one in feedback.walk_feedback(txn, TENANT, "ada")]
+                assert thoughts == (["Good day."] if made_by >= 5 else [])
         shard.close()
 
 
 @pytest.mark.parametrize("schema", SCHEMAS)
 @pytest.mark.parametrize("map_bytes", [1 << 20, 1 << 36])
-def test_a_store_of_every_schema_opens_with_what_it_held_and_goes_on(path: Path, map_bytes: int) -> None:
+def test_a_store_of_every_schema_opens_with_what_it_held_and_goes_on(
+    path: Path, schema: int, map_bytes: int
+) -> None:
     store = Store.create_or_open(path)
 
-    check_content(store, map_bytes=map_bytes)
+    check_content(store, schema, map_bytes=map_bytes)
 
     shard = store.open_shard(1, "the test", map_bytes=map_bytes)
     shard.write([lambda txn: commit(txn, 3, "cleo-3", name="cleo")])
@@ -78,14 +83,14 @@ def test_a_store_of_every_schema_opens_with_what_it_held_and_goes_on(path: Path,
 
 
 @pytest.mark.parametrize("schema", [1, 2])
-def test_a_migration_seals_what_was_said_and_leaves_no_plain_copy(path: Path) -> None:
+def test_a_migration_seals_what_was_said_and_leaves_no_plain_copy(path: Path, schema: int) -> None:
     assert copies_of(b"Hello.", path) > 0
 
     Store.create_or_open(path)
 
     assert copies_of(b"Hello.", path) == 0
     assert copies_of(b"turn 1", path) == 0
-    check_content(Store.open(path))
+    check_content(Store.open(path), schema)
 
 
 @pytest.mark.parametrize("schema", [1])
@@ -133,13 +138,15 @@ def test_an_adapter_of_schema_3_stays_and_one_that_comes_keeps_that_release_out(
 
 
 @pytest.mark.parametrize("schema", [1, 2])
-def test_a_migration_that_is_killed_at_any_step_is_taken_up_again(path: Path, tmp_path: Path) -> None:
+def test_a_migration_that_is_killed_at_any_step_is_taken_up_again(
+    path: Path, tmp_path: Path, schema: int
+) -> None:
     (tmp_path / "killed").mkdir()
 
     killed = kill_at_each_call(path, tmp_path / "killed", "migrate")
 
     for copy in killed:
-        check_content(Store.create_or_open(copy))
+        check_content(Store.create_or_open(copy), schema)
         assert copies_of(b"Hello.", copy) == 0
         assert len(data_files(copy)) == len(MODELS)
     assert len(killed) > 20

@@ -1,0 +1,47 @@
+"""What somebody thought of a reply."""
+
+import math
+from dataclasses import dataclass
+
+from populace.actors.errors import InvalidRequest
+from populace.actors.turn import ModelId
+
+CORRECTION_CHARACTERS_MAX = 65_536
+
+
+@dataclass(frozen=True, slots=True)
+class Opinion:
+    """One or more of a thumb (True: up), a rating from 0 to 1, what the reply should have been, a reward."""
+
+    thumb: bool | None = None
+    rating: float | None = None
+    correction: str | None = None
+    reward: float | None = None
+
+    def check(self) -> None:
+        """Raise ``InvalidRequest`` for one that says nothing, or something that nobody can mean."""
+        if all(one is None for one in (self.thumb, self.rating, self.correction, self.reward)):
+            raise InvalidRequest("Feedback needs a thumb, a rating, a correction or a reward.", "thumb")
+        if self.rating is not None and not 0 <= self.rating <= 1:
+            raise InvalidRequest(f"A rating is from 0 to 1, not {self.rating}.", "rating")
+        if self.reward is not None and not math.isfinite(self.reward):
+            raise InvalidRequest(f"A reward is a number, not {self.reward}.", "reward")
+        if self.correction is not None:
+            if not self.correction.strip():
+                raise InvalidRequest("A correction must not be empty.", "correction")
+            if len(self.correction) > CORRECTION_CHARACTERS_MAX:
+                raise InvalidRequest(
+                    f"A correction has at most {CORRECTION_CHARACTERS_MAX} characters, "
+                    f"not {len(self.correction)}.",
+                    "correction",
+                )
+
+
+@dataclass(frozen=True, slots=True)
+class Feedback:
+    """An opinion in the log's keeping, on the interaction at ``position``."""
+
+    model: ModelId
+    position: int
+    opinion: Opinion
+    created_ms: int

@@ -1,0 +1,58 @@
+"""Feedback from its caller to the row beside the log, and back."""
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import asdict
+from itertools import islice
+
+from populace.actors.clock import Clock
+from populace.actors.feedback import Feedback, Opinion
+from populace.actors.owned_shards import OwnedShards
+from populace.actors.turn import ModelId, operation_of
+from populace.storage import feedback, ledger
+from populace.storage.records import FeedbackRecord
+
+
+class FeedbackKeeper:
+    """Of one host's models. Each call is one read or one group-committed write."""
+
+    def __init__(self, shards: OwnedShards, shard_of: Callable[[ModelId], int], *, clock: Clock) -> None:
+        self._shards = shards
+        self._shard_of = shard_of
+        self._clock = clock
+
+    async def give(self, model: ModelId, on: int | str, opinion: Opinion, key: str | None) -> Feedback:
+        """See ``Hosts.give_feedback``."""
+        opinion.check()
+        position = on if isinstance(on, int) else self._position(model, on)
+        said = json.dumps(asdict(opinion), sort_keys=True).encode()
+        body_hash = hashlib.blake2b(said, digest_size=32).digest()
+        record = FeedbackRecord(
+            position=position,
+            # Who says the same of a reply again, without a key, has said it once.
+            operation=f"said-{body_hash.hex()}" if key is None else operation_of(key),
+            body_hash=body_hash,
+            created_ms=self._clock.epoch_ms(),
+            **asdict(opinion),
+        )
+        kept = await self._shards.write(
+            self._shard_of(model), lambda txn: feedback.give_feedback(txn, *model, record)
+        )
+        return _view(model, kept)
+
+    def read(self, model: ModelId, start: int, limit: int) -> tuple[Feedback, ...]:
+        """See ``Hosts.read_feedback``."""
+        with self._shards.read(self._shard_of(model)) as txn:
+            ledger.read_head(txn, *model)
+            walk = islice(feedback.walk_feedback(txn, *model, start), limit)
+            return tuple(_view(model, record) for record in walk)
+
+    def _position(self, model: ModelId, completion_id: str) -> int:
+        with self._shards.read(self._shard_of(model)) as txn:
+            return feedback.find_position(txn, *model, completion_id)
+
+
+def _view(model: ModelId, record: FeedbackRecord) -> Feedback:
+    opinion = Opinion(record.thumb, record.rating, record.correction, record.reward)
+    return Feedback(model, record.position, opinion, record.created_ms)

@@ -1,0 +1,69 @@
+"""``populace model feedback``: say what you think of a reply, and read what was thought."""
+
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from populace.cli.console import CommandFailed, local_time, named_errors, out, print_json
+from populace.cli.gateway_client import GatewayClient, model_path
+from populace.config import Settings
+
+EXAMPLES = """Examples:
+
+populace model feedback ada --up
+
+populace model feedback ada --down --correction "Just the name, please."
+
+populace model feedback ada --turn 7 --rating 0.5
+
+populace model feedback ada
+"""
+
+
+def feedback(
+    name: Annotated[str, typer.Argument(help="The model's name.")],
+    turn: Annotated[
+        int | None, typer.Option(min=0, help="The turn that it is about.", show_default="the newest")
+    ] = None,
+    up: Annotated[bool, typer.Option("--up", help="The reply was good.")] = False,
+    down: Annotated[bool, typer.Option("--down", help="The reply was bad.")] = False,
+    rating: Annotated[float | None, typer.Option(min=0, max=1, help="How good it was.")] = None,
+    correction: Annotated[str | None, typer.Option(help="What the reply should have been.")] = None,
+    reward: Annotated[float | None, typer.Option(help="What it was worth, in any number.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Say what you think of a reply; without an opinion, list what was thought of the model's."""
+    said = {"rating": rating, "correction": correction, "reward": reward}
+    said["thumb"] = "up" if up else "down" if down else None
+    said = {field: value for field, value in said.items() if value is not None}
+    with named_errors(), GatewayClient.of_settings(Settings.from_environment()) as client:
+        if up and down:
+            raise CommandFailed("--up and --down exclude each other.")
+        if not said:
+            query = "" if turn is None else f"?start={turn}"
+            body = client.request("GET", model_path(name, f"/feedback{query}"))
+            print_json(body) if as_json else _print_table(body["data"])
+            return
+        position = _newest(client, name) if turn is None else turn
+        given = client.request("POST", "/v1/feedback", json={"model": name, "position": position, **said})
+        print_json(given) if as_json else out.print(f"Noted, on turn {position} of [bold]{name}[/].")
+
+
+def _newest(client: GatewayClient, name: str) -> int:
+    turns = client.request("GET", model_path(name))["log_position"]
+    if turns == 0:
+        raise CommandFailed(f"{name} has said nothing yet.")
+    return turns - 1
+
+
+def _print_table(given: list[dict[str, Any]]) -> None:
+    if not given:
+        out.print("Nobody has said what they think.")
+        return
+    table = Table("turn", "when", "thumb", "rating", "reward", "correction")
+    for one in given:
+        cells = (one["thumb"], one["rating"], one["reward"], one["correction"])
+        said = ["" if cell is None else str(cell) for cell in cells]
+        table.add_row(str(one["position"]), local_time(one["created"]), *said)
+    out.print(table)

@@ -1,0 +1,66 @@
+"""``/v1/feedback``: what somebody thought of a reply, and what was thought of a model's."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import JSONResponse, Response
+
+from populace.actors.errors import InvalidRequest
+from populace.actors.feedback import Feedback, Opinion
+from populace.gateway.context import Caller, KeyedRoute, gateway_of
+from populace.gateway.idempotency import idempotency_key
+from populace.gateway.schema import FeedbackBody
+from populace.gateway.target import named_model, parse_target
+from populace.storage.errors import ModelNotFound
+
+router = APIRouter(route_class=KeyedRoute)
+
+Limit = Annotated[int, Query(ge=1, le=1000)]
+Start = Annotated[int, Query(ge=0, lt=2**63)]
+
+
+@router.post("/v1/feedback", status_code=201)
+async def give_feedback(request: Request, tenant: Caller, body: FeedbackBody) -> Response:
+    """Attach feedback to a reply, which ``completion_id`` (its ``id``) or ``position`` names.
+
+    The same feedback again is the same. With an ``Idempotency-Key`` only a retry is, and the same thumb twice
+    counts twice.
+    """
+    model = parse_target(tenant, body.model).model
+    if model is None:
+        raise ModelNotFound(body.model)
+    if (body.completion_id is None) == (body.position is None):
+        raise InvalidRequest("Name the reply by its completion_id or its position.", "completion_id")
+    on = body.position if body.completion_id is None else body.completion_id
+    assert on is not None
+    opinion = Opinion(
+        thumb=None if body.thumb is None else body.thumb == "up",
+        rating=body.rating,
+        correction=body.correction,
+        reward=body.reward,
+    )
+    given = await gateway_of(request).hosts.give_feedback(model, on, opinion, idempotency_key(request))
+    return JSONResponse(feedback_body(given), status_code=201)
+
+
+@router.get("/v1/personal-models/{name}/feedback")
+async def read_feedback(
+    request: Request, tenant: Caller, name: str, start: Start = 0, limit: Limit = 1000
+) -> Response:
+    """List the feedback on the interactions at and after position ``start``, in their order."""
+    found = await gateway_of(request).hosts.read_feedback(named_model(tenant, name), start=start, limit=limit)
+    return JSONResponse({"object": "list", "data": [feedback_body(one) for one in found]})
+
+
+def feedback_body(given: Feedback) -> dict[str, Any]:
+    opinion = given.opinion
+    return {
+        "object": "feedback",
+        "model": given.model.name,
+        "position": given.position,
+        "created": given.created_ms // 1000,
+        "thumb": None if opinion.thumb is None else "up" if opinion.thumb else "down",
+        "rating": opinion.rating,
+        "correction": opinion.correction,
+        "reward": opinion.reward,
+    }

@@ -1,0 +1,64 @@
+"""Feedback on interactions: rows beside the log, which stays what was said.
+
+It is counted with the log's bytes and goes with the interactions that it is about.
+"""
+
+from collections.abc import Iterator
+
+from populace.storage import keys, log
+from populace.storage.errors import FeedbackFull, InteractionNotFound, OperationConflict
+from populace.storage.records import FeedbackRecord, InteractionRecord
+from populace.storage.transaction import ReadTransaction, WriteTransaction
+
+FEEDBACK_MAX = 16
+"""On one interaction: people change their mind, and a client that repeats itself has a bug."""
+
+LOOKED_BACK_MAX = 1000
+"""Interactions that are looked through for a completion id: 30 ms."""
+
+
+def give_feedback(txn: WriteTransaction, tenant: str, name: str, record: FeedbackRecord) -> FeedbackRecord:
+    """Attach the feedback to its interaction, or answer what its operation id attached before.
+
+    Raises ``ModelNotFound``, ``InteractionNotFound``, ``OperationConflict`` (same id, other body) and
+    ``FeedbackFull``.
+    """
+    head = log.counted_head(txn, tenant, name)
+    if not head.log_start <= record.position < head.log_position:
+        raise InteractionNotFound(name, str(record.position))
+    key, data = keys.feedback(tenant, name, record.position, record.operation), record.pack()
+    found = txn.get(key)
+    if found is not None:
+        given = FeedbackRecord.unpack(found)
+        if given.body_hash != record.body_hash:
+            raise OperationConflict(record.operation)
+        return given
+    if sum(1 for _ in txn.scan(keys.feedback_on(tenant, name, record.position))) >= FEEDBACK_MAX:
+        raise FeedbackFull(name, record.position, FEEDBACK_MAX)
+    assert head.log_bytes is not None, "counted_head counts them"
+    counted = head.model_copy(update={"log_bytes": head.log_bytes + len(data)})
+    txn.put(keys.head(tenant, name), counted.pack())
+    txn.put(key, data)
+    return record
+
+
+def walk_feedback(txn: ReadTransaction, tenant: str, name: str, start: int = 0) -> Iterator[FeedbackRecord]:
+    """Walk the feedback on the interactions at and after ``start``, by position. Write nothing meanwhile."""
+    # No hash of an operation is as long: it is after all feedback on the position before.
+    after = None if start <= 0 else keys.feedback_on(tenant, name, start - 1) + b"\xff" * 32
+    for _, data in txn.scan(keys.all_feedback(tenant, name), after=after):
+        yield FeedbackRecord.unpack(data)
+
+
+def find_position(txn: ReadTransaction, tenant: str, name: str, completion_id: str) -> int:
+    """Return the position of the interaction of this completion id, if it is among the newest.
+
+    Raises ``ModelNotFound`` and ``InteractionNotFound``.
+    """
+    head = log.counted_head(txn, tenant, name)
+    oldest = max(head.log_start, head.log_position - LOOKED_BACK_MAX)
+    for position in reversed(range(oldest, head.log_position)):
+        data = txn.get(keys.interaction(tenant, name, position))
+        if data is not None and InteractionRecord.unpack(data).completion_id == completion_id:
+            return position
+    raise InteractionNotFound(name, completion_id)
