@@ -1,0 +1,78 @@
+"""What a candidate scores: on what its person said and it never learned from, and on general text."""
+
+from collections.abc import Sequence
+
+import torch
+
+from populace.actors.engine import Message
+from populace.adapters.lora.trainable import TrainableAdapter
+from populace.learning.encoding import ExampleEncoder
+from populace.learning.frozen_base import FrozenBase, Reading
+from populace.learning.methods.objective import Scored, TrainSequence
+from populace.learning.probes import PROBES
+from populace.policies.evaluation_gate import Evaluation
+
+TOKENS_A_PASS = 1024
+"""Of a pass that is not differentiated: its logarithms are 200 MB with a vocabulary of 50,000."""
+
+
+def evaluate(
+    base: FrozenBase,
+    encoder: ExampleEncoder,
+    held_out: Sequence[TrainSequence],
+    *,
+    parent: TrainableAdapter | None,
+    candidate: TrainableAdapter,
+) -> Evaluation:
+    """Score both on the held-out sequences, and the candidate and the base on the probes.
+
+    ``parent`` None is the base itself. ``candidate`` should be what will be served, read back from its
+    packed file: training has more digits. Takes memory for ``TOKENS_A_PASS`` or the longest sequence.
+    """
+    probes = [encoder.sequence([Message("user", probe.ask)], probe.answer) for probe in PROBES]
+    general = [probe for probe in probes if probe is not None]
+    distances: list[torch.Tensor] = []
+    losses: list[list[torch.Tensor]] = [[], []]
+    for part in _passes(general):
+        of_base, of_candidate = _score(base, None, part), _score(base, candidate, part)
+        distance_N = (of_base.log_probs.exp() * (of_base.log_probs - of_candidate.log_probs)).sum(1)
+        distances.append(distance_N)
+        losses[0].append(-of_base.target_log_probs)
+        losses[1].append(-of_candidate.target_log_probs)
+    return Evaluation(
+        parent=reply_losses(base, parent, held_out),
+        candidate=reply_losses(base, candidate, held_out),
+        probe_kl=float(torch.cat(distances).mean()),
+        probe_base=float(torch.cat(losses[0]).mean()),
+        probe_candidate=float(torch.cat(losses[1]).mean()),
+    )
+
+
+def reply_losses(
+    base: FrozenBase, adapter: TrainableAdapter | None, sequences: Sequence[TrainSequence]
+) -> list[float]:
+    """The mean negative log-likelihood of each sequence's scored tokens, in nats a token."""
+    losses: list[float] = []
+    for part in _passes(sequences):
+        scored = _score(base, adapter, part)
+        tokens = scored.target_log_probs.split(scored.counts)
+        losses += [-float(of_reply.mean()) for of_reply in tokens]
+    return losses
+
+
+@torch.no_grad()
+def _score(base: FrozenBase, adapter: TrainableAdapter | None, sequences: Sequence[TrainSequence]) -> Scored:
+    return base.score([Reading(adapter, sequences)])[0]
+
+
+def _passes(sequences: Sequence[TrainSequence]) -> list[list[TrainSequence]]:
+    """Cut the sequences, in their order, into passes of so many tokens; a longer one has its own."""
+    passes: list[list[TrainSequence]] = []
+    tokens = 0
+    for one in sequences:
+        if not passes or tokens + len(one.ids) > TOKENS_A_PASS:
+            passes.append([])
+            tokens = 0
+        passes[-1].append(one)
+        tokens += len(one.ids)
+    return passes

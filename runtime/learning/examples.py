@@ -1,0 +1,79 @@
+"""From a log to examples: what the model was asked, with what went before, and what was thought of its reply.
+
+What is held out is neither learned nor read: what an example to learn from was made after begins behind the
+last held-out turn in it, whether the log knows that turn or the client sent it along.
+"""
+
+import hashlib
+import json
+from collections.abc import Container, Sequence
+from typing import NamedTuple
+
+from populace.actors.engine import Message
+from populace.actors.feedback import Feedback
+from populace.actors.memory_keeper import MEMORY_ROLE, RAW_ROLE
+from populace.actors.turn import Interaction
+from populace.policies.hold_out import is_held_out
+from populace.policies.lessons import Judgement, Said, judgement
+
+
+class Example(NamedTuple):
+    """An interaction to learn from or to be judged by. ``prompt`` has the turns before it, too."""
+
+    position: int
+    prompt: tuple[Message, ...]
+    reply: str
+    judged: Judgement
+
+    @property
+    def is_held_out(self) -> bool:
+        return is_held_out(self.position)
+
+
+def examples_of(log: Sequence[Interaction], feedback: Sequence[Feedback]) -> list[Example]:
+    """Make an example of each interaction that is a conversation; ``log`` is gapless, in the log's order.
+
+    Turns that only set the memory, and raw prompts, are none. History that ``log`` does not hold is left out.
+    """
+    opinions: dict[int, list[Feedback]] = {}
+    for given in feedback:
+        opinions.setdefault(given.position, []).append(given)
+    held_out = {turn.reply for turn in log if is_held_out(turn.position)}
+    examples: list[Example] = []
+    for index, turn in enumerate(log):
+        if turn.messages[0].role in (MEMORY_ROLE, RAW_ROLE):
+            continue
+        said = sorted(opinions.get(turn.position, ()), key=lambda given: given.created_ms)
+        judged = judgement(
+            [Said(one.thumb, one.rating, one.correction, one.reward) for one in (o.opinion for o in said)]
+        )
+        prompt = (*_history(log[:index], turn), *turn.messages)
+        if not is_held_out(turn.position):
+            prompt = _behind(prompt, held_out)
+        examples.append(Example(turn.position, prompt, turn.reply, judged))
+    return examples
+
+
+def digest_of(examples: Sequence[Example]) -> str:
+    """Digest examples: SHA-256, the same for the same data in the same order."""
+    digest = hashlib.sha256()
+    for example in examples:
+        line = json.dumps(example, ensure_ascii=False, separators=(",", ":"))
+        digest.update(line.encode("utf-8", "surrogatepass") + b"\n")
+    return digest.hexdigest()
+
+
+def _history(earlier: Sequence[Interaction], turn: Interaction) -> tuple[Message, ...]:
+    """The earlier turns of the conversation that the reply was made after, oldest first."""
+    if turn.conversation is None or turn.history_turns == 0:
+        return ()
+    same = [one for one in earlier if one.conversation == turn.conversation][-turn.history_turns :]
+    return tuple(message for one in same for message in (*one.messages, Message("assistant", one.reply)))
+
+
+def _behind(prompt: tuple[Message, ...], held_out: Container[str]) -> tuple[Message, ...]:
+    """Cut the prompt behind the last reply of those, but for system messages."""
+    places = (at for at, one in enumerate(prompt) if one.role == "assistant" and one.content in held_out)
+    last = max(places, default=-1)
+    system = tuple(one for one in prompt[: last + 1] if one.role == "system")
+    return system + prompt[last + 1 :]

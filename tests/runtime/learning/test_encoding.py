@@ -1,0 +1,55 @@
+"""An example is the prompt that serving would render, then the reply and its end, which alone are learned."""
+
+from pathlib import Path
+
+import pytest
+
+from populace.actors.engine import Message
+from populace.engines.prompts import BaseTokenizer
+from populace.learning.encoding import ExampleEncoder
+
+PROMPT = [
+    Message("system", "Be brief."),
+    Message("user", "What is my city?"),
+    Message("assistant", "Lisbon."),
+    Message("user", "And my dog, whose name I told you?"),
+]
+
+
+@pytest.fixture(scope="module")
+def tokenizer(base_directory: Path) -> BaseTokenizer:
+    return BaseTokenizer(base_directory)
+
+
+def test_the_reply_follows_the_prompt_that_serving_renders(tokenizer: BaseTokenizer) -> None:
+    sequence = ExampleEncoder(tokenizer, 200).sequence(PROMPT, "Zażółć 🙂 Bruno.")
+
+    assert sequence is not None
+    asked = tokenizer.tokens_of(tuple(PROMPT)).ids
+    first = sequence.scored[0]
+    assert list(sequence.ids[:first]) == asked
+    assert sequence.scored == tuple(range(first, len(sequence.ids)))
+    assert tokenizer.text(sequence.ids[first:]) == "Zażółć 🙂 Bruno."
+    assert sequence.ids[-1] in tokenizer.eos_ids
+    assert not set(sequence.ids[first:-1]) & tokenizer.eos_ids
+
+
+def test_what_is_too_long_loses_its_oldest_turns_and_never_a_part_of_the_reply(
+    tokenizer: BaseTokenizer,
+) -> None:
+    whole = ExampleEncoder(tokenizer, 200).sequence(PROMPT, "Bruno.")
+    last = ExampleEncoder(tokenizer, 200).sequence([PROMPT[0], PROMPT[-1]], "Bruno.")
+    assert whole is not None
+    assert last is not None
+
+    assert ExampleEncoder(tokenizer, len(whole.ids)).sequence(PROMPT, "Bruno.") == whole
+    assert ExampleEncoder(tokenizer, len(whole.ids) - 1).sequence(PROMPT, "Bruno.") == last
+    assert ExampleEncoder(tokenizer, len(last.ids)).sequence(PROMPT, "Bruno.") == last
+    assert ExampleEncoder(tokenizer, len(last.ids) - 1).sequence(PROMPT, "Bruno.") is None
+
+
+def test_one_giant_message_is_no_example(tokenizer: BaseTokenizer) -> None:
+    encoder = ExampleEncoder(tokenizer, 200)
+
+    assert encoder.sequence([Message("user", "word " * 300)], "Yes.") is None
+    assert encoder.sequence([Message("user", "Hi")], "word " * 300) is None

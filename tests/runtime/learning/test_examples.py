@@ -1,0 +1,124 @@
+"""What a log teaches: every conversation in it, but nothing of what is held out."""
+
+from typing import Any
+
+import pytest
+
+from populace.actors.engine import Message
+from populace.actors.feedback import Feedback, Opinion
+from populace.actors.turn import Interaction, ModelId
+from populace.learning.examples import Example, digest_of, examples_of
+from populace.policies.hold_out import EVERY, is_held_out
+from populace.policies.lessons import Judgement
+
+ADA = ModelId("acme", "ada")
+TURNS = 2 * EVERY
+HELD_OUT = [position for position in range(TURNS) if is_held_out(position)]
+
+
+def turn(position: int, *messages: Message, **fields: Any) -> Interaction:
+    said = {
+        "reply": f"reply {position}",
+        "conversation": "main",
+        "history_turns": position,
+        **fields,
+    }
+    return Interaction(
+        model=ADA,
+        position=position,
+        operation=f"op-{position}",
+        completion_id=f"c-{position}",
+        messages=messages or (Message("user", f"asked {position}"),),
+        finish_reason="stop",
+        prompt_tokens=3,
+        completion_tokens=2,
+        revision="base",
+        base="b" * 64,
+        memory_version=0,
+        created_ms=position,
+        **said,
+    )
+
+
+def opinion(position: int, created_ms: int = 0, **said: Any) -> Feedback:
+    return Feedback(ADA, position, Opinion(**said), created_ms)
+
+
+LOG = [turn(position) for position in range(TURNS)]
+
+
+def contents(example: Example) -> list[str]:
+    return [message.content for message in example.prompt]
+
+
+def test_every_turn_is_an_example_with_what_was_thought_of_it() -> None:
+    feedback = [opinion(3, 5, thumb=False), opinion(3, 2, thumb=True), opinion(9, correction="better")]
+
+    examples = examples_of(LOG, feedback)
+
+    assert [example.position for example in examples] == list(range(TURNS))
+    assert [example.reply for example in examples] == [f"reply {position}" for position in range(TURNS)]
+    judged = {example.position: example.judged for example in examples if example.judged.is_judged}
+    assert judged == {3: Judgement(liked=False), 9: Judgement(correction="better")}
+
+
+def test_an_example_is_asked_after_the_turns_that_the_reply_was_made_after() -> None:
+    log = [
+        turn(1, conversation="a", history_turns=0),
+        turn(2, conversation="b", history_turns=0),
+        turn(3, conversation="a", history_turns=1),
+        turn(4, conversation=None, history_turns=0),
+        turn(5, conversation="a", history_turns=1),
+    ]
+    assert not any(is_held_out(one.position) for one in log)
+
+    prompts = {example.position: contents(example) for example in examples_of(log, [])}
+
+    assert prompts == {
+        1: ["asked 1"],
+        2: ["asked 2"],
+        3: ["asked 1", "reply 1", "asked 3"],
+        4: ["asked 4"],
+        5: ["asked 3", "reply 3", "asked 5"],
+    }
+
+
+def test_what_is_held_out_is_in_no_prompt_to_learn_from() -> None:
+    for example in examples_of(LOG, []):
+        held_out = {f"{what} {at}" for at in HELD_OUT for what in ("asked", "reply") if at < example.position}
+        if example.is_held_out:
+            assert example.position in HELD_OUT
+            assert len(contents(example)) == 2 * example.position + 1, (
+                "it is judged by all that it was made after"
+            )
+        else:
+            assert held_out.isdisjoint(contents(example))
+
+
+def test_a_client_that_sends_what_is_held_out_along_does_not_teach_it() -> None:
+    [held_out, *_] = HELD_OUT
+    after = next(position for position in range(held_out + 1, TURNS) if not is_held_out(position))
+    sent = (
+        Message("system", "Be brief."),
+        Message("user", f"asked {held_out}"),
+        Message("assistant", f"reply {held_out}"),
+        Message("user", "and now"),
+    )
+    log = [LOG[held_out], turn(after, *sent, conversation=None, history_turns=0)]
+
+    [_, example] = examples_of(log, [])
+
+    assert contents(example) == ["Be brief.", "and now"]
+
+
+@pytest.mark.parametrize("role", ["memory", "text"])
+def test_what_is_no_conversation_is_no_example(role: str) -> None:
+    assert examples_of([turn(0, Message(role, "3"))], []) == []
+
+
+def test_other_data_has_another_digest() -> None:
+    examples = examples_of(LOG, [])
+    other = examples_of(LOG, [opinion(3, thumb=True)])
+
+    assert digest_of(examples) == digest_of(examples_of(LOG, []))
+    assert len({digest_of(examples), digest_of(other), digest_of(examples[:-1]), digest_of([])}) == 4
