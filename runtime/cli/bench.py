@@ -195,6 +195,32 @@ def catalogue(
 
 
 @app.command()
+def training(
+    people: Annotated[str, typer.Option(help="People at once, comma separated.")] = "1,4,8,16",
+    rounds: Annotated[int, typer.Option(min=1, help="Measured rounds; medians are reported.")] = 3,
+    rank: Annotated[int, typer.Option(min=1, help="Of each one's adapter.")] = 8,
+    steps: Annotated[int, typer.Option(min=1, help="Steps of each one's training.")] = 8,
+    sequences: Annotated[int, typer.Option(min=1, help="Sequences of each one in a step.")] = 4,
+    tokens_max: Annotated[int, typer.Option(min=4, max=2000, help="Tokens of the longest sequence.")] = 48,
+    as_json: AsJson = False,
+) -> None:
+    """People trained in shared steps against one after the other with PEFT.
+
+    Example: `populace bench training --people 1,8 --json`. Takes about ten minutes on two cores.
+    """
+    with named_errors():
+        counts = _numbers(people, "--people")
+        with _reporting_quietly() as report:
+            from populace.bench.training import TrainingBench, bench_training
+
+            bench = TrainingBench(
+                counts, rounds, rank, steps, sequences, (max(2, tokens_max // 3), tokens_max)
+            )
+            result = bench_training(bench, Settings.from_environment(), report)
+        _show(result, as_json=as_json)
+
+
+@app.command()
 def packed(
     layers: Annotated[int, typer.Option(min=1, help="Layers of the made-up model.")] = 48,
     experts: Annotated[int, typer.Option(min=1, help="Experts of each of its layers.")] = 128,

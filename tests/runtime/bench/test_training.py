@@ -1,0 +1,49 @@
+"""Both sides of the training bench train the same people on the same, to the same losses."""
+
+from pathlib import Path
+
+import pytest
+
+from populace.bench.training import TrainingBench, bench_training
+from populace.config import Settings
+from populace.learning.training_times import TrainingTimes, Work
+from tests.small_base import make_small_base
+
+WORK = Work(rank=2, steps=3, sequences=2, tokens=(8, 12))
+
+
+@pytest.fixture(scope="module")
+def small_base(base_directory: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_small_base(tmp_path_factory.mktemp("small-base"), base_directory)
+
+
+def test_shared_steps_and_peft_learn_the_same(small_base: Path) -> None:
+    times = TrainingTimes(small_base, "f" * 64, WORK)
+
+    shared, alone = times.shared(range(3)), times.alone(range(3))
+    again = times.shared([1])
+
+    for ours, theirs in zip(shared.losses, alone.losses, strict=True):
+        assert ours == pytest.approx(theirs, abs=0.02)
+        assert ours[-1] < ours[0]
+    assert again.losses[0] == pytest.approx(shared.losses[1], abs=0.02)
+    assert min(shared.seconds, alone.seconds) > 0
+    assert WORK.tokens_of(range(3)) == sum(WORK.tokens_of([person]) for person in range(3))
+
+
+def test_the_bench_reports_every_size_and_what_limits_it(small_base: Path, tmp_path: Path) -> None:
+    settings = Settings.from_environment(base=str(small_base), cache=tmp_path)
+    bench = TrainingBench(people=(1, 8), rounds=1, rank=2, steps=2, sequences=2, tokens=(8, 12))
+    said: list[str] = []
+
+    result = bench_training(bench, settings, lambda what, share: said.append(what))
+
+    assert [(row["side"], row["people"]) for row in result.rows] == [
+        ("PEFT, one by one", 1),
+        ("shared steps", 1),
+        ("shared steps", 8),
+    ]
+    assert [aim.unit for aim in result.aims] == ["x PEFT", "nats a token"]
+    assert result.aims[1].met
+    assert "a token takes" in result.notes[0]
+    assert said == ["1 people at once", "8 people at once"] * 2
