@@ -52,12 +52,19 @@ def reply_losses(
     base: FrozenBase, adapter: TrainableAdapter | None, sequences: Sequence[TrainSequence]
 ) -> list[float]:
     """The mean negative log-likelihood of each sequence's scored tokens, in nats a token."""
-    losses: list[float] = []
+    sums = reply_log_probs(base, adapter, sequences)
+    return [-one / len(sequence.scored) for one, sequence in zip(sums, sequences, strict=True)]
+
+
+def reply_log_probs(
+    base: FrozenBase, adapter: TrainableAdapter | None, sequences: Sequence[TrainSequence]
+) -> list[float]:
+    """The log-likelihood of each sequence's scored tokens together, in nats."""
+    sums: list[float] = []
     for part in _passes(sequences):
         scored = _score(base, adapter, part)
-        tokens = scored.target_log_probs.split(scored.counts)
-        losses += [-float(of_reply.mean()) for of_reply in tokens]
-    return losses
+        sums += scored.sums(scored.target_log_probs).tolist()
+    return sums
 
 
 @torch.no_grad()

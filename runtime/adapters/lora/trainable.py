@@ -12,9 +12,9 @@ from populace.adapters.base_modules import BaseModules
 from populace.adapters.lora.initial import Start, initial_factors
 from populace.adapters.lora.layer import LoraLayer
 from populace.adapters.lora.shape import LoraShape, targets_of
-from populace.adapters.packing import read_adapter
+from populace.adapters.packing import check_packed_adapter, read_adapter
 from populace.adapters.serving_image import NAMES, TYPES, matrix_bytes
-from populace.storage.packed.adapter import pack_adapter
+from populace.storage.packed.adapter import PackedAdapter, pack_adapter
 from populace.storage.packed.layout import Factor, Side
 
 
@@ -55,7 +55,17 @@ class TrainableAdapter(torch.nn.Module):
 
         Raises ``AdapterInvalid`` and ``AdapterMismatch``.
         """
-        packed = read_adapter(path, base, rank_max=rank_max, digest=digest)
+        return cls._unpacked(read_adapter(path, base, rank_max=rank_max, digest=digest), base)
+
+    @classmethod
+    def of_packed(cls, data: bytes | bytearray, base: BaseModules, *, rank_max: int) -> "TrainableAdapter":
+        """Go on from a packed adapter in memory. Raises as ``of_revision``."""
+        packed = PackedAdapter(memoryview(data))
+        check_packed_adapter(packed, base, rank_max=rank_max)
+        return cls._unpacked(packed, base)
+
+    @classmethod
+    def _unpacked(cls, packed: PackedAdapter, base: BaseModules) -> "TrainableAdapter":
         sides: dict[str, dict[Side, torch.Tensor]] = {}
         alphas: dict[str, float] = {}
         for factor, data in packed.factors():

@@ -1,0 +1,176 @@
+"""Trains many people's adapters on one base: a step takes as many as fit, and nobody disturbs another.
+
+It knows neither log nor store: it is given sessions and what they learn, and gives back candidates with their
+scores, or what went wrong, one for each person.
+"""
+
+import math
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+import torch
+
+from populace.actors.errors import TrainingDiverged, TrainingFailed
+from populace.adapters.lora.trainable import TrainableAdapter
+from populace.learning.curricula import Curriculum
+from populace.learning.encoding import ExampleEncoder
+from populace.learning.evaluation import evaluate
+from populace.learning.frozen_base import FrozenBase
+from populace.learning.methods.objective import Objective, TrainSequence
+from populace.learning.session import StepReport, TrainingSession, take_step
+from populace.policies.evaluation_gate import Evaluation, GateRule, Verdict, verdict
+
+TOKENS_A_STEP = 2048
+"""Of all people in one step: it bounds what is kept for the backward pass."""
+
+BATCH = 8
+"""Examples of one person in a step."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pupil:
+    """One person's training. ``parent`` None is the base; ``held_out`` is what the candidate is judged by."""
+
+    session: TrainingSession
+    curriculum: Curriculum
+    parent: TrainableAdapter | None
+    held_out: Sequence[TrainSequence]
+
+    @property
+    def name(self) -> str:
+        return self.session.name
+
+    @property
+    def is_done(self) -> bool:
+        return self.session.step >= self.session.options.steps
+
+
+class Candidate(NamedTuple):
+    """What came of a pupil: the packed adapter as it would be served, its scores, and whether it is promoted.
+
+    ``seconds`` is the pupil's share of the time, by tokens; ``losses`` has each step's.
+    """
+
+    packed: bytearray
+    evaluation: Evaluation
+    verdict: Verdict
+    losses: tuple[float, ...]
+    tokens: int
+    seconds: float
+
+
+class TrainerProgress(Protocol):
+    """Who is told how far each person's training is."""
+
+    def stepped(self, name: str, report: StepReport) -> None: ...
+
+
+class Trainer:
+    """Not thread-safe, as its base. ``rank_max`` is what the engines serve."""
+
+    def __init__(
+        self,
+        base: FrozenBase,
+        encoder: ExampleEncoder,
+        *,
+        gate: GateRule,
+        rank_max: int,
+        tokens_a_step: int = TOKENS_A_STEP,
+        batch: int = BATCH,
+    ) -> None:
+        self._base = base
+        self._encoder = encoder
+        self._gate = gate
+        self._rank_max = rank_max
+        self._tokens_a_step = tokens_a_step
+        self._batch = batch
+
+    def train(
+        self, pupils: Sequence[Pupil], progress: TrainerProgress
+    ) -> Mapping[str, Candidate | TrainingFailed]:
+        """Train all of them to the end of their steps, and judge what came of them.
+
+        Names are unique. A pupil whose session has taken steps goes on from there. One that diverges, or
+        does not fit into memory by itself, fails alone.
+        """
+        assert len({pupil.name for pupil in pupils}) == len(pupils)
+        outcomes: dict[str, Candidate | TrainingFailed] = {}
+        reports: dict[str, list[StepReport]] = {pupil.name: [] for pupil in pupils}
+        seconds: dict[str, float] = dict.fromkeys(reports, 0.0)
+        while learning := [one for one in pupils if not one.is_done and one.name not in outcomes]:
+            drawn = [(one, one.curriculum.objective(one.session, self._batch)) for one in learning]
+            for part in self._parts(drawn):
+                began = time.monotonic()
+                stepped = self._step(part)
+                took, tokens = time.monotonic() - began, sum(_tokens(objective) for _, objective in part)
+                for (pupil, objective), outcome in zip(part, stepped, strict=True):
+                    seconds[pupil.name] += took * _tokens(objective) / tokens
+                    if isinstance(outcome, TrainingFailed):
+                        outcomes[pupil.name] = outcome
+                    else:
+                        reports[pupil.name].append(outcome)
+                        progress.stepped(pupil.name, outcome)
+        for pupil in pupils:
+            if pupil.name not in outcomes:
+                outcomes[pupil.name] = self._judge(pupil, reports[pupil.name], seconds[pupil.name])
+        return outcomes
+
+    def _parts(self, drawn: Sequence[tuple[Pupil, Objective]]) -> Iterator[list[tuple[Pupil, Objective]]]:
+        """Cut the pupils into steps of so many tokens; one with more has a step alone."""
+        part: list[tuple[Pupil, Objective]] = []
+        tokens = 0
+        for pupil, objective in drawn:
+            if part and tokens + _tokens(objective) > self._tokens_a_step:
+                yield part
+                part, tokens = [], 0
+            part.append((pupil, objective))
+            tokens += _tokens(objective)
+        if part:
+            yield part
+
+    def _step(self, part: Sequence[tuple[Pupil, Objective]]) -> list[StepReport | TrainingFailed]:
+        """Take a step; what does not fit into memory together is tried in halves."""
+        try:
+            return list(take_step(self._base, [(pupil.session, objective) for pupil, objective in part]))
+        except (MemoryError, RuntimeError) as error:
+            if not _is_out_of_memory(error):
+                raise
+        # Outside of the handler: its traceback keeps the tensors of the attempt.
+        for pupil, _ in part:
+            pupil.session.optimizer.zero_grad(set_to_none=True)
+        if len(part) > 1:
+            half = len(part) // 2
+            return self._step(part[:half]) + self._step(part[half:])
+        [(pupil, objective)] = part
+        reason = f"a step of {_tokens(objective)} tokens does not fit into memory"
+        return [TrainingFailed(pupil.name, reason)]
+
+    def _judge(
+        self, pupil: Pupil, reports: Sequence[StepReport], seconds: float
+    ) -> Candidate | TrainingFailed:
+        packed = pupil.session.adapter.pack(self._base.fingerprint, self._base.dtype)
+        served = TrainableAdapter.of_packed(packed, self._base.modules, rank_max=self._rank_max)
+        evaluation = evaluate(
+            self._base, self._encoder, pupil.held_out, parent=pupil.parent, candidate=served
+        )
+        if not math.isfinite(evaluation.probe_candidate):
+            return TrainingDiverged(pupil.name, pupil.session.step, "its candidate's scores are not finite")
+        return Candidate(
+            packed,
+            evaluation,
+            verdict(evaluation, self._gate),
+            tuple(report.loss for report in reports),
+            sum(report.tokens for report in reports),
+            seconds,
+        )
+
+
+def _tokens(objective: Objective) -> int:
+    return sum(len(one.ids) for one in objective.sequences)
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    """CUDA has a class for it; the CPU's allocator says it in words."""
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "allocate memory" in str(error)

@@ -1,0 +1,201 @@
+"""Everybody's training ends in a candidate with its scores or in what went wrong, and disturbs nobody."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+import torch
+
+from populace.actors.engine import Message
+from populace.actors.errors import TrainingDiverged, TrainingFailed
+from populace.adapters.lora.shape import LoraShape
+from populace.adapters.lora.trainable import TrainableAdapter
+from populace.engines.prompts import BaseTokenizer
+from populace.learning.curricula import SupervisedCurriculum
+from populace.learning.encoding import ExampleEncoder
+from populace.learning.evaluation import evaluate
+from populace.learning.frozen_base import FrozenBase, Reading
+from populace.learning.methods.objective import Scored, TrainSequence
+from populace.learning.session import StepOptions, StepReport, TrainingSession
+from populace.learning.session_file import pack_session, unpack_session
+from populace.learning.trainer import Candidate, Pupil, Trainer
+from populace.policies.evaluation_gate import GateRule
+
+GATE = GateRule(probe_kl_max=10.0, probe_loss_max=10.0)
+"""A base of random weights has no general knowledge to lose."""
+
+
+class Watch:
+    def __init__(self) -> None:
+        self.steps: list[tuple[str, int]] = []
+
+    def stepped(self, name: str, report: StepReport) -> None:
+        self.steps.append((name, report.step))
+
+
+class SmallMemory(FrozenBase):
+    """A base on a machine that has memory to learn from so many tokens; torch says so when there are more."""
+
+    tokens_max = 60
+
+    def score(self, readings: Sequence[Reading]) -> list[Scored]:
+        tokens = sum(len(one.ids) for reading in readings for one in reading.sequences)
+        if torch.is_grad_enabled() and tokens > self.tokens_max:
+            torch.empty(2**60)
+        return super().score(readings)
+
+
+@pytest.fixture(scope="module")
+def base(small_base_f32: Path) -> FrozenBase:
+    return FrozenBase(small_base_f32, "f" * 64, dtype=torch.float32)
+
+
+@pytest.fixture(scope="module")
+def encoder(small_base_f32: Path) -> ExampleEncoder:
+    return ExampleEncoder(BaseTokenizer(small_base_f32), 256)
+
+
+def replies(encoder: ExampleEncoder, name: str, *asks: str) -> list[TrainSequence]:
+    found = [encoder.sequence([Message("user", ask)], f"{name} {name} {name}.") for ask in asks]
+    return [one for one in found if one is not None]
+
+
+def pupil(
+    base: FrozenBase,
+    encoder: ExampleEncoder,
+    name: str,
+    *,
+    learning_rate: float = 1e-2,
+    parent: TrainableAdapter | None = None,
+    asks: tuple[str, ...] = ("Who?", "And who?", "Who then?"),
+) -> Pupil:
+    adapter = TrainableAdapter.begin(base.model, base.modules, LoraShape(rank=4), "uniform", seed=1)
+    return Pupil(
+        TrainingSession(name, adapter, StepOptions(steps=6, learning_rate=learning_rate)),
+        SupervisedCurriculum(replies(encoder, name, *asks)),
+        parent,
+        replies(encoder, name, "Who else?", "Who more?", "But who?"),
+    )
+
+
+def trainer(base: FrozenBase, encoder: ExampleEncoder, *, tokens_a_step: int = 2048) -> Trainer:
+    return Trainer(base, encoder, gate=GATE, rank_max=16, tokens_a_step=tokens_a_step)
+
+
+def candidate_of(outcome: Candidate | TrainingFailed) -> Candidate:
+    assert isinstance(outcome, Candidate), outcome
+    return outcome
+
+
+def test_who_has_learned_something_gets_a_candidate_that_is_promoted(
+    base: FrozenBase, encoder: ExampleEncoder
+) -> None:
+    ada, watch = pupil(base, encoder, "ada"), Watch()
+
+    candidate = candidate_of(trainer(base, encoder).train([ada], watch)["ada"])
+
+    assert candidate.verdict.promotes, candidate.verdict
+    assert len(candidate.losses) == 6
+    assert candidate.losses[-1] < candidate.losses[0]
+    assert watch.steps == [("ada", step) for step in range(6)]
+    read = replies(encoder, "ada", "Who?", "And who?", "Who then?")
+    assert candidate.tokens == 6 * sum(len(one.ids) for one in read)
+    served = TrainableAdapter.of_packed(candidate.packed, base.modules, rank_max=16)
+    again = evaluate(base, encoder, ada.held_out, parent=None, candidate=served)
+    assert again == candidate.evaluation, "the scores are those of what is served"
+
+
+def test_who_has_learned_nothing_more_than_the_parent_is_rejected(
+    base: FrozenBase, encoder: ExampleEncoder
+) -> None:
+    [taught] = trainer(base, encoder).train([pupil(base, encoder, "ada")], Watch()).values()
+    parent = TrainableAdapter.of_packed(candidate_of(taught).packed, base.modules, rank_max=16)
+
+    idle = pupil(base, encoder, "ada", learning_rate=1e-9, parent=parent)
+    candidate = candidate_of(trainer(base, encoder).train([idle], Watch())["ada"])
+
+    assert not candidate.verdict.promotes
+    assert "held-out loss" in candidate.verdict.objections[0]
+
+
+@pytest.mark.parametrize("tokens_a_step", [1, 90, 2048])
+def test_people_learn_the_same_however_many_share_a_step(
+    base: FrozenBase, encoder: ExampleEncoder, tokens_a_step: int
+) -> None:
+    names = ("ada", "bob", "eve")
+    alone = {
+        name: candidate_of(trainer(base, encoder).train([pupil(base, encoder, name)], Watch())[name])
+        for name in names
+    }
+
+    watch = Watch()
+    together = trainer(base, encoder, tokens_a_step=tokens_a_step).train(
+        [pupil(base, encoder, name) for name in names], watch
+    )
+
+    for name in names:
+        assert candidate_of(together[name]).losses == pytest.approx(alone[name].losses, rel=1e-4)
+    assert watch.steps == [(name, step) for step in range(6) for name in names], "nobody is ahead of another"
+
+
+def test_who_diverges_fails_alone_and_by_name(base: FrozenBase, encoder: ExampleEncoder) -> None:
+    pupils = [pupil(base, encoder, "ada"), pupil(base, encoder, "bob", learning_rate=1e38)]
+
+    outcomes = trainer(base, encoder).train(pupils, Watch())
+
+    assert candidate_of(outcomes["ada"]).verdict.promotes
+    assert isinstance(outcomes["bob"], TrainingDiverged)
+    assert "`bob`" in str(outcomes["bob"])
+
+
+def test_what_does_not_fit_into_memory_together_is_done_in_parts(
+    small_base_f32: Path, base: FrozenBase, encoder: ExampleEncoder
+) -> None:
+    tight = SmallMemory(small_base_f32, "f" * 64, dtype=torch.float32)
+    names = ("ada", "bob", "eve")
+    roomy = trainer(base, encoder).train(
+        [pupil(base, encoder, name, asks=("Who?",)) for name in names], Watch()
+    )
+
+    outcomes = trainer(tight, encoder).train(
+        [pupil(tight, encoder, name, asks=("Who?",)) for name in names], Watch()
+    )
+
+    for name in names:
+        assert candidate_of(outcomes[name]).losses == pytest.approx(
+            candidate_of(roomy[name]).losses, rel=1e-4
+        )
+
+
+def test_one_who_does_not_fit_into_memory_alone_fails_by_name(
+    small_base_f32: Path, encoder: ExampleEncoder
+) -> None:
+    tight = SmallMemory(small_base_f32, "f" * 64, dtype=torch.float32)
+    giant = pupil(tight, encoder, "ada", asks=("Who? " * 40,))
+
+    [outcome] = trainer(tight, encoder).train([giant], Watch()).values()
+
+    assert isinstance(outcome, TrainingFailed)
+    assert "does not fit into memory" in str(outcome)
+
+
+def test_a_training_that_was_cut_short_goes_on_to_the_same_bits(
+    base: FrozenBase, encoder: ExampleEncoder
+) -> None:
+    whole = candidate_of(trainer(base, encoder).train([pupil(base, encoder, "ada")], Watch())["ada"])
+
+    class Killed(Exception):
+        pass
+
+    class Until(Watch):
+        def stepped(self, name: str, report: StepReport) -> None:
+            if report.step == 2:
+                raise Killed
+
+    cut = pupil(base, encoder, "ada")
+    with pytest.raises(Killed):
+        trainer(base, encoder).train([cut], Until())
+    resumed, _ = unpack_session(pack_session(cut.session, {}))
+    rest = Pupil(resumed, cut.curriculum, None, cut.held_out)
+
+    assert candidate_of(trainer(base, encoder).train([rest], Watch())["ada"]).packed == whole.packed
