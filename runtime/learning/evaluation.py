@@ -63,7 +63,7 @@ def reply_log_probs(
     sums: list[float] = []
     for part in _passes(sequences):
         scored = _score(base, adapter, part)
-        sums += scored.sums(scored.target_log_probs).tolist()
+        sums += map(float, scored.sums(scored.target_log_probs))
     return sums
 
 

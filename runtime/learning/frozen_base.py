@@ -32,14 +32,10 @@ class FrozenBase:
         self.modules: BaseModules = read_base_modules(directory, fingerprint)
         self.fingerprint = fingerprint
         self.dtype = dtype
-        self.model = cast(
-            "PreTrainedModel",
-            AutoModelForCausalLM.from_pretrained(
-                str(directory), dtype=dtype, local_files_only=True, attn_implementation=PACKED
-            )
-            .to(device)
-            .eval(),
+        loaded = AutoModelForCausalLM.from_pretrained(
+            str(directory), dtype=dtype, local_files_only=True, attn_implementation=PACKED
         )
+        self.model = cast("PreTrainedModel", cast("Any", loaded).to(device).eval())
         self.model.requires_grad_(False)
         self.context_tokens = int(cast("Any", self.model.config).max_position_embeddings)
         self._attached = AttachedAdapters(self.model, list(self.modules.linears))

@@ -1,5 +1,5 @@
-# pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false
-# transformers' attention interface is untyped.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+# transformers' attention interface and torch's split are untyped.
 """Attention over sequences that lie in one row, each of which sees itself alone.
 
 Everything else in a transformer works token by token, so that only here does a batch of sequences of

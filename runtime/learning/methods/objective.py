@@ -1,3 +1,5 @@
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+# torch's split is untyped.
 """What a method of training is to the step that runs it: sequences to read, and a loss of what they scored.
 
 Shape suffixes here and in the methods: N = scored tokens, V = vocabulary, S = sequences.

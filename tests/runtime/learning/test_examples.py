@@ -17,7 +17,7 @@ HELD_OUT = [position for position in range(TURNS) if is_held_out(position)]
 
 
 def turn(position: int, *messages: Message, **fields: Any) -> Interaction:
-    said = {
+    said: dict[str, Any] = {
         "reply": f"reply {position}",
         "conversation": "main",
         "history_turns": position,

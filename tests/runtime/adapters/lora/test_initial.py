@@ -1,3 +1,5 @@
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+# torch.linalg and tolist are untyped.
 """Where an adapter begins, against what each way promises of the weight that it adapts."""
 
 import math

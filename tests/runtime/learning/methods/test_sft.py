@@ -1,3 +1,5 @@
+# pyright: reportUnknownMemberType=false
+# tolist is untyped.
 import math
 
 import pytest
