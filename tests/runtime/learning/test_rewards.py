@@ -1,0 +1,83 @@
+"""A reward is a finite number under a name, or an error that says whose it is."""
+
+from collections.abc import Generator, Sequence
+from typing import Any
+
+import pytest
+
+from populace.actors.engine import Message
+from populace.actors.errors import InvalidRequest, RewardFailed
+from populace.learning import rewards
+from populace.learning.rewards import Task, find_reward, reward, rewarded
+
+PROMPT = (Message("user", "How many?"),)
+
+
+@pytest.fixture
+def named() -> Generator[str]:
+    """A name that is free again after the test."""
+    yield "of-this-test"
+    rewards._registered.pop("of-this-test", None)
+
+
+@pytest.mark.parametrize(
+    ("name", "reply", "task", "value"),
+    [
+        ("exact", " Lisbon\n", {"answer": "Lisbon"}, 1.0),
+        ("exact", "Lisbon.", {"answer": "Lisbon"}, 0.0),
+        ("number", "3 and 4 make 7.", {"answer": 7}, 1.0),
+        ("number", "It is 1,234.50", {"answer": "1234.5"}, 1.0),
+        ("number", "-3", {"answer": -3}, 1.0),
+        ("number", "7 is 3 and 4", {"answer": 7}, 0.0),
+        ("number", "seven", {"answer": 7}, 0.0),
+        ("matches", "yes", {"pattern": "yes|no"}, 1.0),
+        ("matches", "yes, or no", {"pattern": "yes|no"}, 0.0),
+    ],
+)
+def test_a_reply_is_right_or_it_is_not(name: str, reply: str, task: Task, value: float) -> None:
+    assert rewarded("ada", name, PROMPT, reply, task) == value
+
+
+def test_a_reward_of_somebodys_own_is_found_by_its_name(named: str) -> None:
+    @reward(named)
+    def length(prompt: Sequence[Message], reply: str, task: Task) -> float:
+        return len(reply) / task["longest"] + len(prompt)
+
+    assert find_reward(named) is length
+    assert rewarded("ada", named, PROMPT, "1234", {"longest": 8}) == 1.5
+
+
+def test_a_name_is_taken_once(named: str) -> None:
+    reward(named)(lambda prompt, reply, task: 0.0)
+
+    with pytest.raises(InvalidRequest, match="already"):
+        reward(named)(lambda prompt, reply, task: 1.0)
+
+
+@pytest.mark.parametrize(
+    ("result", "says"),
+    [
+        (float("nan"), "returned nan"),
+        (float("inf"), "returned inf"),
+        ("good", "raised ValueError"),
+        (None, "raised TypeError"),
+        (ZeroDivisionError("by zero"), "raised ZeroDivisionError: by zero"),
+    ],
+)
+def test_a_reward_that_is_no_number_fails_by_name(named: str, result: Any, says: str) -> None:
+    @reward(named)
+    def broken(prompt: Sequence[Message], reply: str, task: Task) -> float:
+        if isinstance(result, Exception):
+            raise result
+        return result
+
+    with pytest.raises(RewardFailed, match=says) as caught:
+        rewarded("ada", named, PROMPT, "", {})
+
+    assert "`ada`" in str(caught.value)
+    assert f"`{named}`" in str(caught.value)
+
+
+def test_an_unknown_reward_is_refused_with_those_that_there_are() -> None:
+    with pytest.raises(InvalidRequest, match="named `best`; there are exact, matches, number"):
+        rewarded("ada", "best", PROMPT, "", {})
