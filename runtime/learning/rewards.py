@@ -1,8 +1,8 @@
 """Reward functions that can be verified, by name: a reply is right or it is not, and anybody can check.
 
 A function gets the prompt, the reply and what the task knows (an answer, say), and returns a finite number.
-Its name is how jobs and lineage refer to it, so that it must mean the same for ever. Packages add their own by
-an entry point of the group ``populace.rewards``; ``@reward`` is for programs that train in their own process.
+Its name is how jobs and lineage refer to it, so that it must mean the same for ever. Packages add their own
+by an entry point of the group ``populace.rewards``; ``@reward`` is for programs that train by themselves.
 """
 
 import math
