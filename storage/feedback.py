@@ -14,7 +14,7 @@ FEEDBACK_MAX = 16
 """On one interaction: people change their mind, and a client that repeats itself has a bug."""
 
 LOOKED_BACK_MAX = 1000
-"""Interactions that are looked through for a completion id: 30 ms."""
+"""Interactions that are looked through for a completion id: up to 20 ms."""
 
 
 def give_feedback(txn: WriteTransaction, tenant: str, name: str, record: FeedbackRecord) -> FeedbackRecord:
