@@ -47,7 +47,6 @@ def initial_factors(
     if start == "pissa":
         left, values, right = torch.linalg.svd(matrix, full_matrices=False)
         root = (values[:rank] / scaling).sqrt()
-        # Contiguous, as they come back from a file: a product of other strides has other bits.
-        return Factors(root[:, None] * right[:rank], (left[:, :rank] * root).contiguous(), is_offset=True)
+        return Factors(root[:, None] * right[:rank], left[:, :rank] * root, is_offset=True)
     orthogonal, triangular = torch.linalg.qr(matrix)
     return Factors(triangular[:rank].contiguous(), orthogonal[:, :rank].contiguous(), is_offset=True)

@@ -24,11 +24,12 @@ class LoraLayer(torch.nn.Module):
         offset: tuple[torch.Tensor, torch.Tensor] | None = None,
     ) -> None:
         super().__init__()
-        self.a = torch.nn.Parameter(a_RI)
-        self.b = torch.nn.Parameter(b_OR)
+        # Contiguous, as they come back from a file: a product of other strides has other bits.
+        self.a = torch.nn.Parameter(a_RI.contiguous())
+        self.b = torch.nn.Parameter(b_OR.contiguous())
         self.alpha = alpha
         self.rank_scaled = rank_scaled
-        self.offset = offset
+        self.offset = None if offset is None else (offset[0].contiguous(), offset[1].contiguous())
 
     @property
     def rank(self) -> int:
