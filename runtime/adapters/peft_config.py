@@ -7,7 +7,7 @@ refused here by name instead of being served wrong.
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TypeVar, cast
 
@@ -97,6 +97,23 @@ def parse_peft_config(data: bytes, *, rank_max: int) -> LoraConfig:
     if config.rank_highest > rank_max:
         raise AdapterInvalid(f"its rank {config.rank_highest} is above this engine's limit of {rank_max}")
     return config
+
+
+def write_peft_config(rank: int, alpha: float, targets: Iterable[str], **more: object) -> bytes:
+    """Write the ``adapter_config.json`` of a plain LoRA adapter; ``more`` are further fields of PEFT's."""
+    config = {
+        "peft_type": "LORA",
+        "task_type": "CAUSAL_LM",
+        "base_model_name_or_path": None,
+        "inference_mode": True,
+        "r": rank,
+        "lora_alpha": alpha,
+        "lora_dropout": 0.0,
+        "bias": "none",
+        "target_modules": sorted(targets),
+        **more,
+    }
+    return (json.dumps(config, indent=2) + "\n").encode()
 
 
 def _check_method(fields: Mapping[str, object]) -> None:

@@ -2,7 +2,6 @@
 # safetensors' save_file is untyped.
 """Adapters with random weights, for tests, examples and measurements."""
 
-import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +10,7 @@ import torch
 from safetensors.torch import save_file
 
 from populace.adapters.base_modules import BaseModules, LinearShape, read_base_modules
+from populace.adapters.peft_config import write_peft_config
 from populace.adapters.peft_directory import CONFIG_FILE, FINGERPRINT_KEY, TENSOR_FILE
 from populace.adapters.serving_image import matrix_bytes
 from populace.adapters.tensor_file import tensor_name
@@ -46,7 +46,7 @@ def write_random_adapter(
     metadata = {"format": "pt"} | ({} if fingerprint is None else {FINGERPRINT_KEY: fingerprint})
     tensors = {name: one.to(dtype) for name, one in _random_tensors(linears, seed, rank, scale).items()}
     save_file(tensors, directory / TENSOR_FILE, metadata)
-    (directory / CONFIG_FILE).write_bytes(_config(rank, alpha, targets))
+    (directory / CONFIG_FILE).write_bytes(write_peft_config(rank, alpha, targets))
     return directory
 
 
@@ -64,23 +64,8 @@ def pack_random_adapter(
                 matrix = torch.randn(rank, length, generator=generator) / math.sqrt(length)
                 factors.append(Factor(module, side, (rank, length), "BF16", float(rank)))
                 matrices[module, side] = matrix_bytes(matrix.to(torch.bfloat16))
-    config = _config(rank, rank, targets)
+    config = write_peft_config(rank, rank, targets)
     return pack_adapter(matrices, factors, base=base.fingerprint, config=config)
-
-
-def _config(rank: int, alpha: float, targets: Sequence[str]) -> bytes:
-    config = {
-        "peft_type": "LORA",
-        "task_type": "CAUSAL_LM",
-        "base_model_name_or_path": None,
-        "inference_mode": True,
-        "r": rank,
-        "lora_alpha": alpha,
-        "lora_dropout": 0.0,
-        "bias": "none",
-        "target_modules": sorted(targets),
-    }
-    return (json.dumps(config, indent=2) + "\n").encode()
 
 
 def _random_tensors(

@@ -72,7 +72,6 @@ class TrainingTimes:
     """Both sides with their models loaded, to take turns."""
 
     def __init__(self, base_directory: Path, fingerprint: str, work: Work) -> None:
-        self._directory = base_directory
         self._work = work
         self._base = FrozenBase(base_directory, fingerprint)
         plain = AutoModelForCausalLM.from_pretrained(

@@ -1,6 +1,5 @@
 """An adapter as parameters: what training moves, and what becomes a revision."""
 
-import json
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,6 +12,7 @@ from populace.adapters.lora.initial import Start, initial_factors
 from populace.adapters.lora.layer import LoraLayer
 from populace.adapters.lora.shape import LoraShape, targets_of
 from populace.adapters.packing import check_packed_adapter, read_adapter
+from populace.adapters.peft_config import write_peft_config
 from populace.adapters.serving_image import NAMES, TYPES, matrix_bytes
 from populace.storage.packed.adapter import PackedAdapter, pack_adapter
 from populace.storage.packed.layout import Factor, Side
@@ -112,18 +112,11 @@ def _peft_config(layers: Mapping[str, LoraLayer]) -> bytes:
     """Write the ``adapter_config.json`` of these layers: the commonest rank and alpha, and who differs."""
     rank = Counter(layer.rank for layer in layers.values()).most_common(1)[0][0]
     alpha = Counter(layer.alpha for layer in layers.values()).most_common(1)[0][0]
-    config = {
-        "peft_type": "LORA",
-        "task_type": "CAUSAL_LM",
-        "base_model_name_or_path": None,
-        "inference_mode": True,
-        "r": rank,
-        "lora_alpha": alpha,
-        "use_rslora": next(iter(layers.values())).rank_scaled,
-        "lora_dropout": 0.0,
-        "bias": "none",
-        "target_modules": list(targets_of(list(layers))),
-        "rank_pattern": {name: layer.rank for name, layer in layers.items() if layer.rank != rank},
-        "alpha_pattern": {name: layer.alpha for name, layer in layers.items() if layer.alpha != alpha},
-    }
-    return (json.dumps(config, indent=2) + "\n").encode()
+    return write_peft_config(
+        rank,
+        alpha,
+        targets_of(list(layers)),
+        use_rslora=next(iter(layers.values())).rank_scaled,
+        rank_pattern={name: layer.rank for name, layer in layers.items() if layer.rank != rank},
+        alpha_pattern={name: layer.alpha for name, layer in layers.items() if layer.alpha != alpha},
+    )

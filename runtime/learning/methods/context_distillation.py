@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import torch
 
-from populace.learning.methods.objective import Loss, Scored, TrainSequence
+from populace.learning.methods.objective import Loss, Scored, TrainSequence, numbers_like
 
 
 def distillation_sequence(query_ids: Sequence[int], reply_ids: Sequence[int]) -> TrainSequence:
@@ -38,8 +38,8 @@ class SampledDistillation:
 
     def loss(self, scored: Scored) -> Loss:
         log_probs_N = scored.target_log_probs
-        sampler_N = _like(self.sampler, log_probs_N)
-        gap_N = _like(self.teacher, log_probs_N) - sampler_N
+        sampler_N = numbers_like(self.sampler, log_probs_N)
+        gap_N = numbers_like(self.teacher, log_probs_N) - sampler_N
         advantage_N = gap_N.clamp(-self.advantage_max, self.advantage_max)
         value = -((log_probs_N - sampler_N).exp() * advantage_N).mean()
         return Loss(value, {"reverse_kl": -float(gap_N.mean())})
@@ -64,7 +64,3 @@ class ExactDistillation:
         divergence_N = (student_NK.exp() * (student_NK - teacher_NK)).sum(1)
         value = divergence_N.mean()
         return Loss(value, {"reverse_kl": float(value.detach())})
-
-
-def _like(numbers: Sequence[float], tensor: torch.Tensor) -> torch.Tensor:
-    return torch.tensor(list(numbers), dtype=tensor.dtype, device=tensor.device)

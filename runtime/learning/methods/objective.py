@@ -71,4 +71,9 @@ class Objective(Protocol):
 def token_weights(sequences: Sequence[TrainSequence], like: torch.Tensor) -> torch.Tensor:
     """The weights of all scored tokens [N], on the device of ``like``."""
     flat = [one.weights[place] for one in sequences for place in one.scored]
-    return torch.tensor(flat, dtype=torch.float32, device=like.device)
+    return numbers_like(flat, like)
+
+
+def numbers_like(numbers: Sequence[float], like: torch.Tensor) -> torch.Tensor:
+    """The numbers as a tensor of the type and on the device of ``like``."""
+    return torch.tensor(list(numbers), dtype=like.dtype, device=like.device)

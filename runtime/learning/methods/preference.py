@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch.nn import functional
 
-from populace.learning.methods.objective import Loss, Scored, TrainSequence
+from populace.learning.methods.objective import Loss, Scored, TrainSequence, numbers_like
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,13 +53,13 @@ class ThumbsObjective:
         count = len(self.up)
         gained, mismatched = gained_S[:count], gained_S[count:]
         zero = mismatched.detach().mean().clamp(min=0) if len(mismatched) else gained_S.new_zeros(())
-        sign = torch.tensor([1.0 if up else -1.0 for up in self.up], device=gained.device)
+        sign = numbers_like([1.0 if up else -1.0 for up in self.up], gained)
         ups = sum(self.up)
         weight = [count / (2 * ups) if up else count / (2 * (count - ups)) for up in self.up]
         if ups in (0, count):
             weight = [1.0] * count
         losses = 1 - torch.sigmoid(self.beta * sign * (gained - zero))
-        value = (torch.tensor(weight, device=gained.device) * losses).mean()
+        value = (numbers_like(weight, gained) * losses).mean()
         told = gained.detach()
         metrics = {"z0": float(zero)}
         if ups:
@@ -72,4 +72,4 @@ class ThumbsObjective:
 def _gained(scored: Scored, reference: Sequence[float]) -> torch.Tensor:
     """How much likelier each sequence is than to the reference: natural logarithms [S]."""
     sums_S = scored.sums(scored.target_log_probs)
-    return sums_S - torch.tensor(list(reference), dtype=sums_S.dtype, device=sums_S.device)
+    return sums_S - numbers_like(reference, sums_S)

@@ -11,7 +11,7 @@ from typing import Literal
 
 import torch
 
-from populace.learning.methods.objective import Loss, Scored, TrainSequence
+from populace.learning.methods.objective import Loss, Scored, TrainSequence, numbers_like
 
 Clipping = Literal["ppo", "cispo"]
 
@@ -56,14 +56,14 @@ class PolicyObjective:
     def loss(self, scored: Scored) -> Loss:
         log_probs_N = scored.target_log_probs
         now_N = log_probs_N.detach()
-        old_N = now_N if self.old is None else _like(self.old, now_N)
+        old_N = now_N if self.old is None else numbers_like(self.old, now_N)
         advantage_N = torch.cat(
             [
                 now_N.new_full((count,), advantage)
                 for count, advantage in zip(scored.counts, self.advantages, strict=True)
             ]
         )
-        mismatch_N = (old_N - _like(self.sampler, now_N)).exp()
+        mismatch_N = (old_N - numbers_like(self.sampler, now_N)).exp()
         ratio_N = (log_probs_N - old_N).exp()
         bounded_N = ratio_N.clamp(1 - self.low, 1 + self.high)
         if self.clipping == "ppo":
@@ -73,13 +73,9 @@ class PolicyObjective:
         value = -(mismatch_N.clamp(max=self.mismatch_max) * gain_N).mean()
         metrics = {
             "clipped": float((ratio_N.detach() != bounded_N.detach()).float().mean()),
-            "mismatch": float((old_N - _like(self.sampler, now_N)).abs().mean()),
+            "mismatch": float((old_N - numbers_like(self.sampler, now_N)).abs().mean()),
         }
         if self.parent is not None:
-            distance_N = _like(self.parent, now_N) - now_N
+            distance_N = numbers_like(self.parent, now_N) - now_N
             metrics["kl_parent"] = float((distance_N.exp() - 1 - distance_N).mean())
         return Loss(value, metrics)
-
-
-def _like(numbers: Sequence[float], tensor: torch.Tensor) -> torch.Tensor:
-    return torch.tensor(list(numbers), dtype=tensor.dtype, device=tensor.device)
