@@ -87,6 +87,10 @@ class BaseTokenizer:
             raise InvalidRequest("The prompt is empty.", "prompt")
         return PromptTokens(ids, () if new_from is None else ((0, len(ids)),))
 
+    def reply_end(self, ids: Sequence[int], start: int, stop: int) -> int:
+        """The place of the token that ends the reply in [start, stop), or of its last one if none does."""
+        return next((place for place in range(start, stop) if ids[place] in self.eos_ids), stop - 1)
+
     def check_reply(self, ids: Sequence[int] | None) -> None:
         """Raise ``InvalidRequest`` unless this is a reply that can be said again, or None."""
         if ids is not None:

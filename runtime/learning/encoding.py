@@ -36,7 +36,6 @@ class ExampleEncoder:
     def _encode(self, messages: tuple[Message, ...]) -> TrainSequence:
         ids, spans = self._tokenizer.tokens_of(messages, len(messages) - 1)
         start, stop = spans[-1]
-        ends = (place for place in range(start, stop) if ids[place] in self._tokenizer.eos_ids)
-        end = next(ends, stop - 1)
+        end = self._tokenizer.reply_end(ids, start, stop)
         weights = (0.0,) * start + (1.0,) * (end + 1 - start)
         return TrainSequence(tuple(ids[: end + 1]), weights)

@@ -127,8 +127,7 @@ class EpisodeEncoder:
         exact: list[tuple[int, int]] = []
         for message, (start, stop) in zip(messages, spans, strict=True):
             if message.role == "assistant":
-                ends = (place for place in range(start, stop) if ids[place] in self._tokenizer.eos_ids)
-                stop = next(ends, stop - 1)
+                stop = self._tokenizer.reply_end(ids, start, stop)
             exact.append((start, stop))
         return ids[: exact[-1][1] + 1], exact
 
