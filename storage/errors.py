@@ -24,7 +24,7 @@
     │   ├── MasterKeyRefused       the store's master key is missing or another one's
     │   ├── ArchiveInvalid         not a whole and sound export of a personal model
     │   └── RecordInvalid          bytes on disk do not match the record schema
-    └── (storage/backups/errors.py, storage/packed/errors.py and actors/errors.py continue the tree)
+    └── (errors.py of storage/backups, storage/packed, storage/training and actors continue the tree)
 
 The root lives here because this is the lowest floor that raises. Every class passes
 all its arguments to ``Exception.__init__`` so that errors survive pickling between

@@ -1,6 +1,7 @@
 """Feedback on interactions: rows beside the log, which stays what was said.
 
-It is counted with the log's bytes and goes with the interactions that it is about.
+It is counted with the log's bytes and goes with the interactions that it is about. A row of its own says
+that there is some that nobody looked at yet: whoever trains looks there and not at every model.
 """
 
 from collections.abc import Iterator
@@ -39,6 +40,7 @@ def give_feedback(txn: WriteTransaction, tenant: str, name: str, record: Feedbac
     counted = head.model_copy(update={"log_bytes": head.log_bytes + len(data)})
     txn.put(keys.head(tenant, name), counted.pack())
     txn.put(key, data)
+    txn.put(keys.news(tenant, name), b"")
     return record
 
 

@@ -12,11 +12,13 @@ from populace.storage.records import (
     HeadRecord,
     IdentityRecord,
     InteractionRecord,
+    JobRecord,
     MemoryRecord,
     OperationRecord,
     RevisionRecord,
     SnapshotRecord,
 )
+from populace.storage.training.jobs import ENDED_STATES, OPEN_STATES
 from populace.storage.transaction import ReadTransaction
 
 
@@ -74,6 +76,8 @@ def check_contents(txn: ReadTransaction, tenant: str, name: str) -> None:
             raise AssertionError(f"an operation of {tenant}/{name} names position {position}")
         _law(key == keys.operation(tenant, name, InteractionRecord.unpack(made).operation), position)
 
+    _check_jobs(txn, tenant, name, head)
+
     memory = txn.get(keys.memory(tenant, name))
     version = 0 if memory is None else MemoryRecord.unpack(memory).version
     _law(version == head.memory_version, (version, head.memory_version))
@@ -109,6 +113,20 @@ def _feedback_bytes(txn: ReadTransaction, tenant: str, name: str, head: HeadReco
         _law(any(one is not None for one in said), f"feedback on {given.position} that says nothing")
         total += len(data)
     return total
+
+
+def _check_jobs(txn: ReadTransaction, tenant: str, name: str, head: HeadRecord) -> None:
+    """Check that jobs are numbered without gaps, and that the open one is the newest and is found."""
+    jobs = [(key, JobRecord.unpack(data)) for key, data in txn.scan(keys.jobs(tenant, name))]
+    for index, (key, job) in enumerate(jobs):
+        _law(key == keys.job(tenant, name, job.number), job.number)
+        _law(job.number == jobs[0][1].number + index, f"{tenant}/{name} has no job before {job.number}")
+        _law(job.state in OPEN_STATES or job.state in ENDED_STATES, job.state)
+        _law(job.log_range is None or 0 <= job.log_range[0] <= job.log_range[1] <= head.log_position, job)
+    found = [job.number for _, job in jobs if job.state in OPEN_STATES]
+    data = txn.get(keys.open_job(tenant, name))
+    named = [] if data is None else [int.from_bytes(data, "big")]
+    _law(found == named and found in ([], [job.number for _, job in jobs[-1:]]), (found, named))
 
 
 def _check_snapshot(txn: ReadTransaction, tenant: str, name: str, head: HeadRecord) -> None:

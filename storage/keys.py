@@ -14,6 +14,9 @@ On disk (schema 5), every integer big-endian, every name ASCII without NUL::
     l tenant NUL name NUL position (u64)      -> InteractionRecord, sealed
     o tenant NUL name NUL BLAKE2b-128(op id)  -> OperationRecord, sealed
     f tenant NUL name NUL position (u64) BLAKE2b-128(op id)  -> FeedbackRecord, sealed
+    j tenant NUL name NUL number (u64)        -> JobRecord, sealed
+    t tenant NUL name NUL                     -> u64 number: the job that is open
+    u tenant NUL name NUL                     -> nothing; a model with feedback that nobody looked at
     m tenant NUL name NUL                     -> MemoryRecord, sealed
     s tenant NUL name NUL                     -> SnapshotRecord, sealed
     e data key id (16 bytes)                  -> ErasureRecord
@@ -21,8 +24,8 @@ On disk (schema 5), every integer big-endian, every name ASCII without NUL::
     k BLAKE2b-128(key id)                     -> ApiKeyRecord
 
 Sealed values are encrypted with the model's data key, see ``storage/sealing.py``; in schema 2 they
-were plain, and there were no ``d``, ``e`` and ``x``. Schemas 3 and 4 have no ``f``; between those two it
-was the adapters' files that changed.
+were plain, and there were no ``d``, ``e`` and ``x``. Schemas 3 and 4 have no ``f``, ``j``, ``t`` and ``u``;
+between those two it was the adapters' files that changed.
 
 The kind comes first so that a listing of a tenant's models touches identities only. Names
 end in NUL so that no name is a prefix of another. Operation ids and key ids come from
@@ -55,17 +58,21 @@ _REVISION = b"r"
 _INTERACTION = b"l"
 _OPERATION = b"o"
 _FEEDBACK = b"f"
+_JOB = b"j"
+_OPEN_JOB = b"t"
+_NEWS = b"u"
 _MEMORY = b"m"
 _SNAPSHOT = b"s"
 _ERASURE = b"e"
 _ORPHAN = b"x"
 _API_KEY = b"k"
 
-_SEALED = frozenset(_INTERACTION + _OPERATION + _FEEDBACK + _MEMORY + _SNAPSHOT)
+_SEALED = frozenset(_INTERACTION + _OPERATION + _FEEDBACK + _JOB + _MEMORY + _SNAPSHOT)
 _KINDS = {
     _INTERACTION[0]: "interaction",
     _OPERATION[0]: "operation",
     _FEEDBACK[0]: "feedback",
+    _JOB[0]: "job",
     _MEMORY[0]: "memory",
     _SNAPSHOT[0]: "snapshot",
 }
@@ -174,6 +181,45 @@ def all_feedback(tenant: str, name: str) -> bytes:
     return _FEEDBACK + model_part(tenant, name)
 
 
+def job(tenant: str, name: str, number: int) -> bytes:
+    """Jobs sort by number, the order in which they were asked for."""
+    return jobs(tenant, name) + number.to_bytes(8, "big")
+
+
+def jobs(tenant: str, name: str) -> bytes:
+    """The prefix of the model's training jobs."""
+    return _JOB + model_part(tenant, name)
+
+
+def jobs_of_tenant(tenant: str) -> bytes:
+    """The prefix of the training jobs of all of the tenant's models."""
+    return _JOB + _name(tenant)
+
+
+def open_job(tenant: str, name: str) -> bytes:
+    return _OPEN_JOB + model_part(tenant, name)
+
+
+def open_jobs() -> bytes:
+    """The prefix of every open job in the shard; the rest of each key is the model."""
+    return _OPEN_JOB
+
+
+def news(tenant: str, name: str) -> bytes:
+    return _NEWS + model_part(tenant, name)
+
+
+def all_news() -> bytes:
+    """The prefix of every model with news; the rest of each key is the model."""
+    return _NEWS
+
+
+def model_of(key: bytes) -> tuple[str, str]:
+    """Return tenant and name of the model that a row belongs to, from its key."""
+    tenant, name, *_ = key[1:].split(b"\0")
+    return tenant.decode(), name.decode()
+
+
 def memory(tenant: str, name: str) -> bytes:
     return _MEMORY + model_part(tenant, name)
 
@@ -237,7 +283,7 @@ def api_keys() -> bytes:
 def model_prefixes(tenant: str, name: str) -> tuple[bytes, ...]:
     """The prefixes that together cover every row of the model and of no other."""
     part = model_part(tenant, name)
-    plain = (_DATA_KEY, _IDENTITY, _HEAD, _ALIAS, _REVISION)
+    plain = (_DATA_KEY, _IDENTITY, _HEAD, _ALIAS, _REVISION, _OPEN_JOB, _NEWS)
     return tuple(kind + part for kind in plain) + sealed_prefixes(tenant, name)
 
 

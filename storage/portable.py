@@ -33,7 +33,7 @@ CREATED_MS_MAX = 253_402_300_799_999
 
 
 class PortableModel(NamedTuple):
-    """Everything of a model but its tenant, name and adapter files. Values are packed records.
+    """Everything of a model but its tenant, name, adapter files and training jobs. Values are packed records.
 
     ``aliases`` maps alias to revision digest. ``operations`` are in the order of their positions:
     the key of each follows from the interaction that it names.
@@ -153,6 +153,7 @@ def _rows(model: PortableModel, tenant: str, name: str) -> dict[bytes, bytes]:
         given = _sound(FeedbackRecord, data)
         key = keys.feedback(tenant, name, given.position, given.operation)
         _put_new(rows, key, data, "feedback")
+        rows[keys.news(tenant, name)] = b""
     if model.memory is not None:
         _sound(MemoryRecord, model.memory)
         rows[keys.memory(tenant, name)] = model.memory

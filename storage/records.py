@@ -125,6 +125,11 @@ class RevisionRecord(Record):
     """An immutable adapter version with its lineage.
 
     ``ready`` alone changes, once: an alias may be moved to it. Older releases had only those that are.
+
+    What follows ``ready`` is how a trained one was made, so that it can be made again: from the interactions
+    of ``log_range`` and the feedback on them given before ``feedback_until_ms``, which came to examples of
+    ``data_digest``, with ``hyper_parameters`` on libraries of ``versions``, while the base was served with
+    ``memory_module``. It took ``seconds`` and ``tokens``. ``objections`` say why it was not promoted.
     """
 
     KIND = "revision"
@@ -139,6 +144,14 @@ class RevisionRecord(Record):
     log_range: tuple[int, int] | None = None
     scores: dict[str, float] = {}
     ready: bool = True
+    feedback_until_ms: int | None = None
+    data_digest: str | None = None
+    hyper_parameters: dict[str, bool | int | float | str | None] = {}
+    versions: dict[str, str] = {}
+    memory_module: str | None = None
+    objections: tuple[str, ...] = ()
+    tokens: int = 0
+    seconds: float = 0.0
 
 
 class InteractionRecord(Record):
@@ -208,6 +221,37 @@ class FeedbackRecord(Record):
     rating: float | None = None
     correction: str | None = None
     reward: float | None = None
+
+
+class JobRecord(Record):
+    """A training of a personal model, from when it was asked for.
+
+    ``options`` are JSON. ``state`` is one of ``storage/training/jobs.py``, ``reason`` why it ended so.
+    ``log_range``, ``parent`` and ``started_ms`` are fixed when it starts, so that what goes on after a crash
+    learns from the same. ``session_key`` names and opens the file in which it is kept meanwhile. ``loss`` is
+    that of the newest of ``step`` steps, ``candidate`` the digest of the revision that came of it.
+    """
+
+    KIND = "job"
+
+    number: int
+    operation: str
+    body_hash: bytes
+    options: str
+    created_ms: int
+    session_key: bytes
+    state: str = "waiting"
+    reason: str = ""
+    started_ms: int | None = None
+    ended_ms: int | None = None
+    log_range: tuple[int, int] | None = None
+    parent: str | None = None
+    step: int = 0
+    steps: int = 0
+    loss: float | None = None
+    tokens: int = 0
+    seconds: float = 0.0
+    candidate: str | None = None
 
 
 class MemoryRecord(Record):

@@ -2,12 +2,13 @@
 
 On disk::
 
-    store.json          {"format": "populace-store", "schema": 4, "shards": S, "store_id": hex,
+    store.json          {"format": "populace-store", "schema": 5, "shards": S, "store_id": hex,
                          "master_key": hex, "whole": true, "sealed": true}
     master.key          the key of the data keys, see ``storage/master_key.py``; may lie elsewhere
     LOCK                held with flock by the serving process; its text says who that is
     shards/0000/        shard 0, see ``storage/shards/generations.py``, and so on up to S - 1
     revisions/          adapters, see ``storage/revisions.py``
+    training/           trainings that were interrupted, see ``storage/training/sessions.py``
 
 S is fixed when the directory is made, because it decides which shard holds a model. The header is
 written first, then the shards, then ``whole``: from then on a shard that is absent was lost. It

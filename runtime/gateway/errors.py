@@ -13,6 +13,7 @@ from populace.storage import errors as storage
 from populace.storage.backups import errors as backups
 from populace.storage.errors import PopulaceError
 from populace.storage.packed import errors as packed
+from populace.storage.training import errors as training
 
 STATUS: Mapping[type[PopulaceError], int] = {
     PopulaceError: 500,
@@ -22,6 +23,9 @@ STATUS: Mapping[type[PopulaceError], int] = {
     storage.RevisionNotFound: 404,
     storage.InteractionNotFound: 404,
     storage.FeedbackFull: 409,
+    training.JobNotFound: 404,
+    training.JobEnded: 409,
+    training.TrainingUnderWay: 409,
     storage.OperationConflict: 409,
     storage.PositionConflict: 409,
     storage.Fenced: 503,

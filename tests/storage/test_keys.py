@@ -48,6 +48,9 @@ def test_every_key_is_unique_covered_and_fits_lmdb(
         keys.interaction(tenant, name, position),
         keys.operation(tenant, name, operation),
         keys.feedback(tenant, name, position, operation),
+        keys.job(tenant, name, position),
+        keys.open_job(tenant, name),
+        keys.news(tenant, name),
         keys.memory(tenant, name),
         keys.snapshot(tenant, name),
     ]

@@ -1,0 +1,185 @@
+"""Training jobs: rows of a personal model that say what is being learned, and what came of it.
+
+::
+
+    waiting ──▶ running ──▶ promoting ──▶ promoted
+       │           ├──▶ rejected     its candidate is no better than its parent
+       │           ├──▶ skipped      there was nothing to learn
+       └───────────┴──▶ failed, cancelled
+
+One job of a model is open at a time, since each begins where the last one ended. What it learned from and
+the candidate are recorded together: weights are a function of the log up to the cursor.
+"""
+
+from collections.abc import Iterator
+
+from populace.storage import keys, ledger
+from populace.storage.errors import ModelNotFound, OperationConflict
+from populace.storage.feedback import walk_feedback
+from populace.storage.ledger import FIRST_ALIAS, StoredModel
+from populace.storage.records import JobRecord, RevisionRecord
+from populace.storage.training.errors import JobEnded, JobNotFound, TrainingUnderWay
+from populace.storage.transaction import ReadTransaction, WriteTransaction
+
+OPEN_STATES = frozenset({"waiting", "running", "promoting"})
+ENDED_STATES = frozenset({"promoted", "rejected", "skipped", "failed", "cancelled"})
+
+JOBS_KEPT = 32
+"""Of one model, with the open one."""
+
+
+def ask_for_job(txn: WriteTransaction, tenant: str, name: str, record: JobRecord) -> JobRecord:
+    """Keep a waiting job under the next number, or answer the one that its operation id asked for.
+
+    Raises ``ModelNotFound``, ``OperationConflict`` (same id, other body) and ``TrainingUnderWay``.
+    """
+    ledger.read_head(txn, tenant, name)
+    known = list(walk_jobs(txn, tenant, name))
+    for job in known:
+        if job.operation == record.operation:
+            if job.body_hash != record.body_hash:
+                raise OperationConflict(record.operation)
+            return job
+    number = open_number(txn, tenant, name)
+    if number is not None:
+        raise TrainingUnderWay(name, number)
+    asked = record.model_copy(update={"number": known[-1].number + 1 if known else 0})
+    data = asked.pack()
+    for job in known[: max(0, len(known) + 1 - JOBS_KEPT)]:
+        txn.delete(keys.job(tenant, name, job.number))
+    txn.put(keys.job(tenant, name, asked.number), data)
+    txn.put(keys.open_job(tenant, name), asked.number.to_bytes(8, "big"))
+    return asked
+
+
+def change_job(txn: WriteTransaction, tenant: str, name: str, record: JobRecord) -> JobRecord:
+    """Replace an open job; one in a state that ends it is open no longer.
+
+    Raises ``ModelNotFound``, ``JobNotFound``, and ``JobEnded`` for one that is over.
+    """
+    ledger.read_head(txn, tenant, name)
+    _check_open(txn, tenant, name, record.number)
+    _put(txn, tenant, name, record, record.pack())
+    return record
+
+
+def record_candidate(
+    txn: WriteTransaction, tenant: str, name: str, job: JobRecord, revision: RevisionRecord
+) -> JobRecord:
+    """Register what came of a job, which says whether it is promoted next; if so, the cursor moves with it.
+
+    Feedback that came after the job began is still news then. Raises as ``change_job``.
+    """
+    assert job.state in ("promoting", "rejected"), job.state
+    assert job.log_range is not None
+    assert job.started_ms is not None
+    head = ledger.read_head(txn, tenant, name)
+    _check_open(txn, tenant, name, job.number)
+    moved, data = head.model_copy(update={"cursor": job.log_range[1]}).pack(), job.pack()
+    is_settled = all(given.created_ms < job.started_ms for given in walk_feedback(txn, tenant, name))
+    ledger.register_revision(txn, tenant, name, revision)
+    _put(txn, tenant, name, job, data)
+    if job.state == "promoting":
+        txn.put(keys.head(tenant, name), moved)
+        if is_settled:
+            txn.delete(keys.news(tenant, name))
+    return job
+
+
+def promote_candidate(
+    txn: WriteTransaction, tenant: str, name: str, job: JobRecord, alias: str = FIRST_ALIAS
+) -> StoredModel:
+    """Move the alias to the job's candidate, which is ready, and end the job. Raises as ``change_job``."""
+    assert job.state == "promoted", job.state
+    assert job.candidate is not None
+    _check_open(txn, tenant, name, job.number)
+    data = job.pack()
+    model = ledger.promote_revision(txn, tenant, name, job.candidate, alias)
+    _put(txn, tenant, name, job, data)
+    return model
+
+
+def roll_back(
+    txn: WriteTransaction, tenant: str, name: str, digest: str, alias: str = FIRST_ALIAS
+) -> StoredModel:
+    """Give the alias back from this revision to its parent, and the cursor to where the parent's was.
+
+    Nothing happens if the alias is elsewhere by now. Without a parent the base answers again. Raises
+    ``ModelNotFound`` and ``RevisionNotFound``, also for a parent that the model does not have.
+    """
+    model = ledger.read_model(txn, tenant, name)
+    if model is None:
+        raise ModelNotFound(name)
+    if model.aliases.get(alias) != digest:
+        return model
+    revision = ledger.read_revision(txn, tenant, name, digest)
+    cursor = 0
+    if revision.parent is not None:
+        parent = ledger.read_revision(txn, tenant, name, revision.parent)
+        cursor = 0 if parent.log_range is None else parent.log_range[1]
+        model = ledger.promote_revision(txn, tenant, name, revision.parent, alias)
+    else:
+        txn.delete(keys.alias(tenant, name, alias))
+        kept = {other: target for other, target in model.aliases.items() if other != alias}
+        model = model._replace(aliases=kept)
+    head = model.head.model_copy(update={"cursor": cursor})
+    txn.put(keys.head(tenant, name), head.pack())
+    return model._replace(head=head)
+
+
+def settle_news(txn: WriteTransaction, tenant: str, name: str) -> None:
+    """Note that somebody looked at the model's feedback, and that nothing follows from it."""
+    txn.delete(keys.news(tenant, name))
+
+
+def read_job(txn: ReadTransaction, tenant: str, name: str, number: int) -> JobRecord:
+    """Return one job. Raises ``JobNotFound``."""
+    data = None if keys.name_problem(name) else txn.get(keys.job(tenant, name, number))
+    if data is None:
+        raise JobNotFound(name, number)
+    return JobRecord.unpack(data)
+
+
+def open_number(txn: ReadTransaction, tenant: str, name: str) -> int | None:
+    """Return the number of the model's open job."""
+    data = txn.get(keys.open_job(tenant, name))
+    return None if data is None else int.from_bytes(data, "big")
+
+
+def walk_jobs(txn: ReadTransaction, tenant: str, name: str) -> Iterator[JobRecord]:
+    """Walk the model's jobs, oldest first."""
+    for _, data in txn.scan(keys.jobs(tenant, name)):
+        yield JobRecord.unpack(data)
+
+
+def walk_jobs_of_tenant(txn: ReadTransaction, tenant: str) -> Iterator[tuple[str, JobRecord]]:
+    """Walk the jobs of all of a tenant's models with the models' names, by name."""
+    for key, data in txn.scan(keys.jobs_of_tenant(tenant)):
+        yield keys.model_of(key)[1], JobRecord.unpack(data)
+
+
+def walk_open_jobs(txn: ReadTransaction) -> Iterator[tuple[str, str, JobRecord]]:
+    """Walk the open jobs of the shard with their models' tenants and names."""
+    for key, _ in txn.scan(keys.open_jobs()):
+        tenant, name = keys.model_of(key)
+        number = open_number(txn, tenant, name)
+        assert number is not None
+        yield tenant, name, read_job(txn, tenant, name, number)
+
+
+def walk_news(txn: ReadTransaction, after: bytes | None = None) -> Iterator[tuple[bytes, str, str]]:
+    """Walk the models with news after this row: the row, tenant and name of each."""
+    for key, _ in txn.scan(keys.all_news(), after=after):
+        yield (key, *keys.model_of(key))
+
+
+def _check_open(txn: ReadTransaction, tenant: str, name: str, number: int) -> None:
+    state = read_job(txn, tenant, name, number).state
+    if state in ENDED_STATES:
+        raise JobEnded(name, number, state)
+
+
+def _put(txn: WriteTransaction, tenant: str, name: str, record: JobRecord, data: bytes) -> None:
+    txn.put(keys.job(tenant, name, record.number), data)
+    if record.state in ENDED_STATES:
+        txn.delete(keys.open_job(tenant, name))

@@ -1,0 +1,74 @@
+"""Training that was interrupted, until it goes on: one encrypted file for each job.
+
+On disk a file is::
+
+    nonce (12 bytes), AES-256-GCM of the session with the file's name as associated data
+
+under the key that the job's row has, which is sealed as everything of its person is: whoever erases the
+model has destroyed the session too, wherever a copy of it lies. The name is BLAKE2b-128 of the key.
+"""
+
+import os
+import secrets
+from collections.abc import Collection
+from hashlib import blake2b
+from pathlib import Path
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from populace.storage.errors import RecordInvalid
+from populace.storage.files import disk_named, write_durably
+from populace.storage.master_key import KEY_BYTES, NONCE_BYTES
+
+DIRECTORY = "training"
+SUFFIX = ".session"
+
+
+def new_session_key() -> bytes:
+    return secrets.token_bytes(KEY_BYTES)
+
+
+class SessionFiles:
+    """The sessions of one store, a few megabytes each. ``root`` is made when it is needed."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def write(self, key: bytes, session: bytes) -> None:
+        """Replace the session of this key, durably. Raises ``DiskRefused``; the older one stays then."""
+        nonce = os.urandom(NONCE_BYTES)
+        path = self.path(key)
+        sealed = AESGCM(key).encrypt(nonce, session, path.name.encode())
+        with disk_named(path):
+            self.root.mkdir(exist_ok=True)
+            write_durably(path, nonce + sealed, mode=0o600)
+
+    def read(self, key: bytes) -> bytes | None:
+        """Read the session of this key, None if there is none.
+
+        Raises ``RecordInvalid`` and ``DiskRefused``.
+        """
+        path = self.path(key)
+        with disk_named(path):
+            if not path.exists():
+                return None
+            data = path.read_bytes()
+        try:
+            return AESGCM(key).decrypt(data[:NONCE_BYTES], data[NONCE_BYTES:], path.name.encode())
+        except (InvalidTag, ValueError) as error:
+            raise RecordInvalid("training session", "its file was changed") from error
+
+    def remove(self, key: bytes) -> None:
+        self.path(key).unlink(missing_ok=True)
+
+    def sweep(self, keys: Collection[bytes]) -> int:
+        """Remove what none of these keys opens; answers how many files. Nobody may write meanwhile."""
+        kept = {self.path(key).name for key in keys}
+        others = [path for path in self.root.glob("*") if path.name not in kept] if self.root.is_dir() else []
+        for path in others:
+            path.unlink()
+        return len(others)
+
+    def path(self, key: bytes) -> Path:
+        return self.root / f"{blake2b(key, digest_size=16).hexdigest()}{SUFFIX}"
