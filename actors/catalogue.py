@@ -2,11 +2,12 @@
 
 import asyncio
 import heapq
+from dataclasses import asdict
 
 from populace.actors.clock import Clock
 from populace.actors.engine import Message
 from populace.actors.errors import InvalidName
-from populace.actors.hosts import ApiKey, ModelView, Revision
+from populace.actors.hosts import ApiKey, Lineage, ModelView, Revision
 from populace.actors.memory import MemoryTrace
 from populace.actors.owned_shards import OwnedShards
 from populace.actors.turn import Interaction, ModelId
@@ -177,6 +178,7 @@ def check_model_name(model: ModelId) -> None:
 
 
 def revision_record(revision: Revision) -> RevisionRecord:
+    told = {} if revision.lineage is None else asdict(revision.lineage)
     return RevisionRecord(
         digest=revision.digest,
         base=revision.base,
@@ -185,6 +187,7 @@ def revision_record(revision: Revision) -> RevisionRecord:
         rank=revision.rank,
         adapter_bytes=revision.adapter_bytes,
         created_ms=revision.created_ms,
+        **told,
     )
 
 
@@ -198,6 +201,24 @@ def revision_view(record: RevisionRecord) -> Revision:
         adapter_bytes=record.adapter_bytes,
         created_ms=record.created_ms,
         readiness="ready" if record.ready else "registered",
+        lineage=_lineage(record),
+    )
+
+
+def _lineage(record: RevisionRecord) -> Lineage | None:
+    if record.log_range is None or record.feedback_until_ms is None or record.data_digest is None:
+        return None
+    return Lineage(
+        log_range=record.log_range,
+        feedback_until_ms=record.feedback_until_ms,
+        data_digest=record.data_digest,
+        hyper_parameters=record.hyper_parameters,
+        versions=record.versions,
+        memory_module=record.memory_module,
+        scores=record.scores,
+        objections=record.objections,
+        tokens=record.tokens,
+        seconds=record.seconds,
     )
 
 

@@ -28,6 +28,7 @@ from populace.actors.hosts import (
     ModelView,
     Revision,
 )
+from populace.actors.job_keeper import JobKeeper
 from populace.actors.log_compactor import LogCompactor
 from populace.actors.memory_keeper import MemoryKeeper
 from populace.actors.owned_shards import OwnedShards
@@ -38,12 +39,13 @@ from populace.actors.turn import Interaction, ModelId, Reply, TurnGrant, TurnReq
 from populace.actors.turn_director import direct_turn
 from populace.actors.turn_log import TurnLog
 from populace.storage.errors import ModelNotFound, PositionConflict
+from populace.storage.ledger import StoredModel
 from populace.storage.portable import PortableModel
 from populace.storage.store import Store
 
 
 class ModelHost:
-    """Serves ``Hosts`` for the models of its shards."""
+    """Serves ``Hosts`` for the models of its shards, and ``jobs`` the ``TrainingJobs`` of the same."""
 
     def __init__(
         self,
@@ -80,6 +82,9 @@ class ModelHost:
         )
         self._memories = MemoryKeeper(
             self._owned, self._catalogue.shard, self._adapter_of, engine, self._turn_log.find
+        )
+        self.jobs = JobKeeper(
+            self._owned, self._catalogue, self._promotions, clock=clock, on_moved=self._note_moved
         )
         self._feedback = FeedbackKeeper(self._owned, self._catalogue.shard, clock=clock)
         self._logs = LogCompactor(self._owned, self._catalogue.shard, limits=self._limits.log)
@@ -208,10 +213,8 @@ class ModelHost:
 
     async def publish_revision(self, model: ModelId, revision: Revision, alias: str = "latest") -> ModelView:
         stored = await self._promotions.promote(model, revision, alias)
-        active = self._active.get(model)
-        if active is not None:
-            active.replace_aliases(stored.aliases)
-        return model_view(stored, active=active is not None)
+        self._note_moved(model, stored)
+        return model_view(stored, active=model in self._active)
 
     async def list_revisions(self, model: ModelId) -> tuple[Revision, ...]:
         return self._promotions.revisions(model)
@@ -311,6 +314,11 @@ class ModelHost:
         self._active.add(model)
         self._tickets.activations += 1
         return model
+
+    def _note_moved(self, model: ModelId, stored: StoredModel) -> None:
+        active = self._active.get(model)
+        if active is not None:
+            active.replace_aliases(stored.aliases)
 
     def _forget_shard(self, number: int, error: Exception) -> None:
         """Drop the activations of a lost shard: they may be ahead of what is durable."""

@@ -18,8 +18,32 @@ Readiness = Literal["registered", "prewarming", "ready"]
 
 
 @dataclass(frozen=True, slots=True)
+class Lineage:
+    """How a revision was trained, so that it can be made again.
+
+    It learned from the interactions of ``log_range`` and the feedback on them before ``feedback_until_ms``,
+    which came to examples of ``data_digest``. ``scores`` are what it was judged by, ``objections`` why it was
+    not promoted; ``seconds`` and ``tokens`` its share of what the trainer did.
+    """
+
+    log_range: tuple[int, int]
+    feedback_until_ms: int
+    data_digest: str
+    hyper_parameters: dict[str, bool | int | float | str | None]
+    versions: dict[str, str]
+    memory_module: str | None
+    scores: dict[str, float]
+    objections: tuple[str, ...]
+    tokens: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class Revision:
-    """An immutable adapter version, as callers see it. ``rank`` is the largest over its modules."""
+    """An immutable adapter version, as callers see it. ``rank`` is the largest over its modules.
+
+    ``parent`` None is the base, or unknown for one that was not trained here, which has no ``lineage``.
+    """
 
     digest: str
     base: str
@@ -29,6 +53,7 @@ class Revision:
     adapter_bytes: int
     created_ms: int
     readiness: Readiness = "registered"
+    lineage: Lineage | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +182,7 @@ class ChatRequest:
 
 
 class Hosts(Protocol):
-    """The population's operations.
+    """The population's operations; those on training jobs are ``TrainingJobs`` in ``actors/training.py``.
 
     Every method raises ``PopulaceError`` subclasses only. A call that names a model raises
     ``ModelNotFound`` if the tenant has none of that name, and may raise ``HostUnavailable`` while

@@ -7,7 +7,7 @@ the revision registered: the same call again goes on from there.
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
@@ -44,9 +44,16 @@ class Promotions:
         """
         async with self._in_order(model, alias):
             await self._catalogue.register(model, revision, alias)
-            replaced = self._catalogue.load(model).aliases.get(alias)
-            await self._prewarm(model, revision.digest, replaced)
+            await self._prewarm(model, revision.digest, alias)
             return await self._catalogue.promote(model, revision.digest, alias)
+
+    async def move(
+        self, model: ModelId, digest: str, alias: str, move: Callable[[], Awaitable[StoredModel]]
+    ) -> StoredModel:
+        """Prewarm a registered revision, then have ``move`` move the alias to it. Raises as ``promote``."""
+        async with self._in_order(model, alias):
+            await self._prewarm(model, digest, alias)
+            return await move()
 
     def revisions(self, model: ModelId) -> tuple[Revision, ...]:
         """List the model's revisions, oldest first, with how far each has come. Raises ``ModelNotFound``."""
@@ -57,9 +64,10 @@ class Promotions:
             for revision in self._catalogue.revisions(model)
         )
 
-    async def _prewarm(self, model: ModelId, digest: str, replaced: str | None) -> None:
+    async def _prewarm(self, model: ModelId, digest: str, alias: str) -> None:
         if self._engine is None:
             return
+        replaced = self._catalogue.load(model).aliases.get(alias)
         self._prewarming[model, digest] += 1
         try:
             async with asyncio.timeout(PREWARM_SECONDS_MAX):

@@ -11,12 +11,15 @@ from typing import NamedTuple
 class ConsolidationRule:
     """Train after ``interactions_min`` new interactions, or ``judged_min`` with feedback, when nobody talks.
 
+    One of the new at least has feedback, or there is nothing to learn; and ``held_out_min`` of those held
+    out, old or new, or nobody could judge the candidate.
     ``idle_seconds_min`` is since the model's last turn; with ``interactions_late`` new ones it is not waited
     for any longer. ``tokens_max`` bounds what one model is trained on in ``budget_seconds``.
     """
 
     interactions_min: int = 16
     judged_min: int = 4
+    held_out_min: int = 2
     interactions_late: int = 256
     idle_seconds_min: float = 60.0
     tokens_max: int = 200_000
@@ -27,13 +30,15 @@ class Standing(NamedTuple):
     """Where a model stands.
 
     ``untrained`` and ``judged`` count its interactions after the cursor and those of them with feedback,
-    ``tokens_spent`` what it was trained on within the rule's ``budget_seconds``. ``failed_at`` is the log
+    ``held_out`` those of all with feedback that are held out, ``tokens_spent`` what it was trained on within
+    the rule's ``budget_seconds``. ``failed_at`` is the log
     position at which training failed or its candidate was rejected last, None if it was not since.
     """
 
     position: int
     untrained: int
     judged: int
+    held_out: int
     idle_seconds: float
     tokens_spent: int
     failed_at: int | None = None
@@ -48,12 +53,19 @@ class Consolidation(NamedTuple):
 
 def consolidation(standing: Standing, rule: ConsolidationRule) -> Consolidation:
     """Decide for one model."""
+    if standing.judged == 0:
+        return Consolidation(False, "nobody said what to think of its new replies")
     enough = standing.untrained >= rule.interactions_min or standing.judged >= rule.judged_min
     if not enough:
         return Consolidation(
             False,
             f"{standing.untrained} new interactions of {rule.interactions_min}, "
             f"{standing.judged} with feedback of {rule.judged_min}",
+        )
+    if standing.held_out < rule.held_out_min:
+        return Consolidation(
+            False,
+            f"{standing.held_out} held-out replies with feedback to judge it by, of {rule.held_out_min}",
         )
     since_failure = None if standing.failed_at is None else standing.position - standing.failed_at
     if since_failure is not None and since_failure < rule.interactions_min:

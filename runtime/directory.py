@@ -8,6 +8,7 @@ import asyncio
 import heapq
 import logging
 from collections.abc import Coroutine, Sequence
+from operator import attrgetter
 from typing import Any, Protocol
 
 from populace.actors.catalogue import KEY_SHARD_TENANT
@@ -23,6 +24,7 @@ from populace.actors.hosts import (
     Revision,
 )
 from populace.actors.turn import Interaction, ModelId, Reply, TurnGrant, TurnRequest
+from populace.job_directory import JobDirectory
 from populace.policies.placement import host_of, shard_of
 from populace.storage.errors import ShardStopped, UnknownOutcome
 from populace.storage.portable import PortableModel
@@ -36,7 +38,7 @@ RETRY_DELAYS_S = (0.05, 0.1, 0.2, 0.4, 0.8)
 
 
 class HostClient(Protocol):
-    """Sends a call to one host: ``name`` is a method of ``Hosts``."""
+    """Sends a call to one host: ``name`` is a method of ``Hosts``, or of ``TrainingJobs`` after ``jobs.``."""
 
     async def call(self, name: str, *args: Any, **options: Any) -> Any:
         """Answer the method's result or raise its error; ``HostUnavailable`` if no host answers."""
@@ -44,49 +46,50 @@ class HostClient(Protocol):
 
 
 class Directory:
-    """Serves ``Hosts`` for the whole population."""
+    """Serves ``Hosts`` for the whole population, and ``jobs`` its ``TrainingJobs``."""
 
     def __init__(self, clients: Sequence[HostClient], *, shard_count: int) -> None:
         self._clients = tuple(clients)
         self._shard_count = shard_count
+        self.jobs = JobDirectory(self)
 
     async def begin_turn(self, request: TurnRequest) -> TurnGrant | Interaction:
-        return await self._retry(request.model, "begin_turn", request)
+        return await self.retried(request.model, "begin_turn", request)
 
     async def finish_turn(self, grant: TurnGrant, reply: Reply) -> Interaction:
         # Retrying is safe: the operation id makes the commit take effect once.
-        return await self._retry(grant.model, "finish_turn", grant, reply)
+        return await self.retried(grant.model, "finish_turn", grant, reply)
 
     async def abandon_turn(self, grant: TurnGrant, reason: str) -> None:
         await self._of(grant.model).call("abandon_turn", grant, reason)
 
     async def chat(self, request: ChatRequest) -> Interaction:
-        return await self._retry(request.turn.model, "chat", request)
+        return await self.retried(request.turn.model, "chat", request)
 
     async def create_model(self, model: ModelId, revision: Revision | None = None) -> ModelView:
         return await self._of(model).call("create_model", model, revision)
 
     async def show_model(self, model: ModelId) -> ModelView:
-        return await self._retry(model, "show_model", model)
+        return await self.retried(model, "show_model", model)
 
     async def show_memory(self, model: ModelId, position: int | None = None) -> MemoryView:
-        return await self._retry(model, "show_memory", model, position)
+        return await self.retried(model, "show_memory", model, position)
 
     async def restore_memory(
         self, model: ModelId, position: int | None, operation: str, *, turn_seconds_max: float = 120.0
     ) -> Interaction:
-        return await self._retry(
+        return await self.retried(
             model, "restore_memory", model, position, operation, turn_seconds_max=turn_seconds_max
         )
 
     async def list_models(self, tenant: str, *, after: str | None = None, limit: int = 100) -> ModelPage:
-        pages: list[ModelPage] = await self._everywhere("list_models", tenant, after=after, limit=limit)
+        pages: list[ModelPage] = await self.everywhere("list_models", tenant, after=after, limit=limit)
         merged = heapq.merge(*(page.models for page in pages), key=lambda view: view.model.name)
         views = tuple(view for view, _ in zip(merged, range(limit), strict=False))
         return ModelPage(views, views[-1].model.name if views and len(views) == limit else None)
 
     async def export_model(self, model: ModelId) -> PortableModel:
-        return await self._retry(model, "export_model", model)
+        return await self.retried(model, "export_model", model)
 
     async def import_model(self, model: ModelId, content: PortableModel) -> ModelView:
         return await self._of(model).call("import_model", model, content)
@@ -95,41 +98,41 @@ class Directory:
         await self._of(model).call("erase_model", model)
 
     async def read_log(self, model: ModelId, *, start: int = 0, limit: int = 100) -> tuple[Interaction, ...]:
-        return await self._retry(model, "read_log", model, start=start, limit=limit)
+        return await self.retried(model, "read_log", model, start=start, limit=limit)
 
     async def give_feedback(
         self, model: ModelId, on: int | str, opinion: Opinion, key: str | None = None
     ) -> Feedback:
-        return await self._retry(model, "give_feedback", model, on, opinion, key)
+        return await self.retried(model, "give_feedback", model, on, opinion, key)
 
     async def read_feedback(
         self, model: ModelId, *, start: int = 0, limit: int = 1000
     ) -> tuple[Feedback, ...]:
-        return await self._retry(model, "read_feedback", model, start=start, limit=limit)
+        return await self.retried(model, "read_feedback", model, start=start, limit=limit)
 
     async def publish_revision(self, model: ModelId, revision: Revision, alias: str = "latest") -> ModelView:
-        return await self._retry(model, "publish_revision", model, revision, alias)
+        return await self.retried(model, "publish_revision", model, revision, alias)
 
     async def list_revisions(self, model: ModelId) -> tuple[Revision, ...]:
-        return await self._retry(model, "list_revisions", model)
+        return await self.retried(model, "list_revisions", model)
 
     async def create_key(self, key: ApiKey) -> None:
-        await self._retry(ModelId(KEY_SHARD_TENANT, key.key_id), "create_key", key)
+        await self.retried(ModelId(KEY_SHARD_TENANT, key.key_id), "create_key", key)
 
     async def find_key(self, key_id: str) -> ApiKey | None:
-        return await self._retry(ModelId(KEY_SHARD_TENANT, key_id), "find_key", key_id)
+        return await self.retried(ModelId(KEY_SHARD_TENANT, key_id), "find_key", key_id)
 
     async def list_keys(self, tenant: str | None = None) -> tuple[ApiKey, ...]:
-        pages: list[tuple[ApiKey, ...]] = await self._everywhere("list_keys", tenant)
+        pages: list[tuple[ApiKey, ...]] = await self.everywhere("list_keys", tenant)
         return tuple(
             sorted((key for page in pages for key in page), key=lambda key: (key.created_ms, key.key_id))
         )
 
     async def revoke_key(self, key_id: str) -> ApiKey | None:
-        return await self._retry(ModelId(KEY_SHARD_TENANT, key_id), "revoke_key", key_id)
+        return await self.retried(ModelId(KEY_SHARD_TENANT, key_id), "revoke_key", key_id)
 
     async def statistics(self) -> tuple[HostStatistics, ...]:
-        pages: list[tuple[HostStatistics, ...]] = await self._everywhere("statistics")
+        pages: list[tuple[HostStatistics, ...]] = await self.everywhere("statistics")
         return tuple(one for page in pages for one in page)
 
     def client_of(self, model: ModelId) -> HostClient:
@@ -139,12 +142,14 @@ class Directory:
         shard = shard_of(model.tenant, model.name, self._shard_count)
         return self._clients[host_of(shard, len(self._clients))]
 
-    async def _everywhere(self, name: str, *args: Any, **options: Any) -> list[Any]:
+    async def everywhere(self, name: str, *args: Any, **options: Any) -> list[Any]:
+        """Call every host until it answers; the results are in the hosts' order."""
         return list(
             await asyncio.gather(*(_patiently(client, name, args, options) for client in self._clients))
         )
 
-    def _retry(self, model: ModelId, name: str, *args: Any, **options: Any) -> Coroutine[Any, Any, Any]:
+    def retried(self, model: ModelId, name: str, *args: Any, **options: Any) -> Coroutine[Any, Any, Any]:
+        """Call the model's host until it answers. Only for what may take effect twice without harm."""
         return _patiently(self._of(model), name, args, options)
 
 
@@ -175,4 +180,4 @@ class LocalHostClient:
         self._host = host
 
     async def call(self, name: str, *args: Any, **options: Any) -> Any:
-        return await getattr(self._host, name)(*args, **options)
+        return await attrgetter(name)(self._host)(*args, **options)

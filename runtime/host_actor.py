@@ -14,6 +14,7 @@ import itertools
 import logging
 import os
 import secrets
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -147,7 +148,7 @@ class HostActor:
 
     async def call(self, name: str, *args: Any, **options: Any) -> Any:
         """Run one call; used where the caller wants an ObjectRef of its own."""
-        return await getattr(self._host, name)(*args, **options)
+        return await attrgetter(name)(self._host)(*args, **options)
 
     async def call_many(
         self, calls: list[tuple[str, tuple[Any, ...], dict[str, Any]]], message: str, again_for: str | None

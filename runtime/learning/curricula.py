@@ -7,9 +7,10 @@ import math
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol, get_args
+from typing import Protocol
 
 from populace.actors.errors import NothingToTrain
+from populace.actors.training import Method
 from populace.adapters.lora.trainable import TrainableAdapter
 from populace.learning.encoding import ExampleEncoder
 from populace.learning.evaluation import reply_log_probs
@@ -20,9 +21,6 @@ from populace.learning.methods.preference import PreferenceObjective, ThumbsObje
 from populace.learning.methods.sft import SupervisedObjective
 from populace.learning.session import TrainingSession
 from populace.policies.lessons import preferred_pair, wanted_reply
-
-Method = Literal["sft", "preference", "thumbs"]
-METHODS: tuple[Method, ...] = get_args(Method)
 
 
 class Curriculum(Protocol):

@@ -304,10 +304,10 @@ MUTANTS = (
         (
             Edit(
                 "actors/promotions.py",
-                "            await self._prewarm(model, revision.digest, replaced)\n"
+                "            await self._prewarm(model, revision.digest, alias)\n"
                 "            return await self._catalogue.promote(model, revision.digest, alias)\n",
                 "            stored = await self._catalogue.promote(model, revision.digest, alias)\n"
-                "            await self._prewarm(model, revision.digest, replaced)\n"
+                "            await self._prewarm(model, revision.digest, alias)\n"
                 "            return stored\n",
             ),
         ),

@@ -12,17 +12,18 @@ from populace.storage.errors import StorageError
 
 
 class JobNotFound(StorageError):
-    """The model has no training job of this number, or it is so old that it was forgotten."""
+    """The model has no training job of this number, or not any more; None: it has no open one."""
 
     code = "job_not_found"
 
-    def __init__(self, model: str, number: int) -> None:
+    def __init__(self, model: str, number: int | None) -> None:
         super().__init__(model, number)
         self.model = model
         self.number = number
 
     def __str__(self) -> str:
-        return f"The model `{self.model}` has no training job {self.number}."
+        which = "that has not ended" if self.number is None else str(self.number)
+        return f"The model `{self.model}` has no training job {which}."
 
 
 class JobEnded(StorageError):

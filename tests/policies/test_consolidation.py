@@ -3,9 +3,14 @@ import pytest
 from populace.policies.consolidation import ConsolidationRule, Standing, consolidation, training_order
 
 RULE = ConsolidationRule(
-    interactions_min=10, judged_min=3, interactions_late=100, idle_seconds_min=60, tokens_max=1000
+    interactions_min=10,
+    judged_min=3,
+    held_out_min=2,
+    interactions_late=100,
+    idle_seconds_min=60,
+    tokens_max=1000,
 )
-READY = Standing(position=40, untrained=10, judged=0, idle_seconds=60, tokens_spent=0)
+READY = Standing(position=40, untrained=10, judged=1, held_out=2, idle_seconds=60, tokens_spent=0)
 
 
 @pytest.mark.parametrize(
@@ -26,8 +31,9 @@ def test_a_model_is_trained_when_it_has_heard_enough_and_nobody_talks(standing: 
 @pytest.mark.parametrize(
     ("standing", "reason"),
     [
-        (READY._replace(untrained=9), "9 new interactions of 10, 0 with feedback of 3"),
-        (READY._replace(untrained=0, judged=0), "0 new interactions of 10"),
+        (READY._replace(untrained=9), "9 new interactions of 10, 1 with feedback of 3"),
+        (READY._replace(judged=0), "nobody said"),
+        (READY._replace(held_out=1), "1 held-out replies with feedback to judge it by, of 2"),
         (READY._replace(idle_seconds=59.0), "it talked 59 s ago"),
         (READY._replace(tokens_spent=1000), "its budget of 1000 tokens is spent"),
         (READY._replace(untrained=500, tokens_spent=1000), "its budget of 1000 tokens is spent"),

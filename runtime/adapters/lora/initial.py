@@ -7,12 +7,11 @@ the adapter itself has the difference: ΔW = s (B·A − B₀·A₀), which is 0
 """
 
 import math
-from typing import Literal, NamedTuple, get_args
+from typing import NamedTuple
 
 import torch
 
-Start = Literal["uniform", "orthogonal-tail", "pissa", "olora"]
-STARTS: tuple[Start, ...] = get_args(Start)
+from populace.actors.training import Start
 
 
 class Factors(NamedTuple):

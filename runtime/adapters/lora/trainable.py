@@ -7,8 +7,9 @@ from pathlib import Path
 import torch
 from transformers import PreTrainedModel
 
+from populace.actors.training import Start
 from populace.adapters.base_modules import BaseModules
-from populace.adapters.lora.initial import Start, initial_factors
+from populace.adapters.lora.initial import initial_factors
 from populace.adapters.lora.layer import LoraLayer
 from populace.adapters.lora.shape import LoraShape, targets_of
 from populace.adapters.packing import check_packed_adapter, read_adapter

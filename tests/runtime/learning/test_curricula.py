@@ -8,12 +8,11 @@ import torch
 
 from populace.actors.engine import Message
 from populace.actors.errors import NothingToTrain
+from populace.actors.training import METHODS, Method
 from populace.adapters.lora.shape import LoraShape
 from populace.adapters.lora.trainable import TrainableAdapter
 from populace.engines.prompts import BaseTokenizer
 from populace.learning.curricula import (
-    METHODS,
-    Method,
     PreferenceCurriculum,
     SupervisedCurriculum,
     ThumbsCurriculum,

@@ -7,7 +7,8 @@ import math
 import pytest
 import torch
 
-from populace.adapters.lora.initial import STARTS, Factors, Start, initial_factors
+from populace.actors.training import STARTS, Start
+from populace.adapters.lora.initial import Factors, initial_factors
 from populace.adapters.lora.layer import LoraLayer
 
 WEIGHT = torch.randn(6, 9, generator=torch.Generator().manual_seed(1))

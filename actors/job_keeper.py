@@ -1,0 +1,220 @@
+"""Training jobs of one host's models: each step is one durable transaction, which may be asked for again."""
+
+import asyncio
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import TypeVar
+
+from populace.actors.catalogue import Catalogue, model_view, revision_record
+from populace.actors.clock import Clock
+from populace.actors.hosts import ModelView, Revision
+from populace.actors.news_reader import NewsReader
+from populace.actors.owned_shards import OwnedShards
+from populace.actors.promotions import Promotions
+from populace.actors.training import (
+    EndState,
+    JobProgress,
+    News,
+    OpenJob,
+    TrainingJob,
+    TrainingOptions,
+)
+from populace.actors.turn import ModelId, operation_of
+from populace.storage import feedback, ledger
+from populace.storage.ledger import FIRST_ALIAS, StoredModel
+from populace.storage.records import JobRecord
+from populace.storage.training import jobs
+from populace.storage.training.errors import JobEnded, JobNotFound
+from populace.storage.training.sessions import new_session_key
+from populace.storage.transaction import WriteTransaction
+
+T = TypeVar("T")
+
+
+class JobKeeper:
+    """Serves ``TrainingJobs`` for the models of one host."""
+
+    def __init__(
+        self,
+        shards: OwnedShards,
+        catalogue: Catalogue,
+        promotions: Promotions,
+        *,
+        clock: Clock,
+        on_moved: Callable[[ModelId, StoredModel], None],
+    ) -> None:
+        """``on_moved`` is told of a model whose aliases have moved."""
+        self._shards = shards
+        self._catalogue = catalogue
+        self._promotions = promotions
+        self._clock = clock
+        self._on_moved = on_moved
+        self._news = NewsReader(shards, clock=clock)
+
+    async def ask(self, model: ModelId, options: TrainingOptions, key: str | None = None) -> TrainingJob:
+        options.check()
+        said = json.dumps(asdict(options), sort_keys=True)
+        record = JobRecord(
+            number=0,
+            operation=operation_of(key),
+            body_hash=hashlib.blake2b(said.encode(), digest_size=32).digest(),
+            options=said,
+            created_ms=self._clock.epoch_ms(),
+            session_key=new_session_key(),
+        )
+        return job_view(model, await self._write(model, lambda txn: jobs.ask_for_job(txn, *model, record)))
+
+    async def cancel(self, model: ModelId) -> TrainingJob:
+        def cancel(txn: WriteTransaction) -> JobRecord:
+            ledger.read_head(txn, *model)
+            number = jobs.open_number(txn, *model)
+            if number is None:
+                raise JobNotFound(model.name, None)
+            record = jobs.read_job(txn, *model, number)
+            if record.state == "promoting":
+                return record
+            return jobs.change_job(txn, *model, self._ended(record, "cancelled", "somebody cancelled it"))
+
+        return job_view(model, await self._write(model, cancel))
+
+    async def of_model(self, model: ModelId) -> tuple[TrainingJob, ...]:
+        with self._shards.read(self._catalogue.shard(model)) as txn:
+            ledger.read_head(txn, *model)
+            found = [job_view(model, record) for record in jobs.walk_jobs(txn, *model)]
+        return tuple(reversed(found))
+
+    async def of_tenant(self, tenant: str, *, limit: int = 100) -> tuple[TrainingJob, ...]:
+        found: list[TrainingJob] = []
+        for number in self._shards.numbers:
+            found += await self._shards.read_on_thread(
+                number,
+                lambda txn: [
+                    job_view(ModelId(tenant, name), record)
+                    for name, record in jobs.walk_jobs_of_tenant(txn, tenant)
+                ],
+            )
+        return newest_first(found)[:limit]
+
+    async def open_jobs(self) -> tuple[OpenJob, ...]:
+        found: list[OpenJob] = []
+        for number in self._shards.numbers:
+            with self._shards.read(number) as txn:
+                for tenant, name, record in jobs.walk_open_jobs(txn):
+                    found.append(OpenJob(job_view(ModelId(tenant, name), record), record.session_key))
+        return tuple(sorted(found, key=lambda one: (one.job.created_ms, one.job.model)))
+
+    async def news(self, *, limit: int = 256) -> tuple[News, ...]:
+        return await self._news.read(limit)
+
+    async def settle(self, news: News) -> None:
+        def settle(txn: WriteTransaction) -> None:
+            if sum(1 for _ in feedback.walk_feedback(txn, *news.model)) == news.given:
+                jobs.settle_news(txn, *news.model)
+
+        await self._write(news.model, settle)
+
+    async def start(self, model: ModelId, number: int) -> TrainingJob:
+        def start(txn: WriteTransaction) -> JobRecord:
+            stored = ledger.read_model(txn, *model)
+            record = jobs.read_job(txn, *model, number)
+            if stored is None or record.state != "waiting":
+                return _open(model, record)
+            options = TrainingOptions(**json.loads(record.options))
+            changes = {
+                "state": "running",
+                "started_ms": self._clock.epoch_ms(),
+                "log_range": (stored.head.log_start, stored.head.log_position),
+                "parent": None if options.from_base else stored.aliases.get(FIRST_ALIAS),
+            }
+            return jobs.change_job(txn, *model, record.model_copy(update=changes))
+
+        return job_view(model, await self._write(model, start))
+
+    async def report(self, model: ModelId, number: int, progress: JobProgress) -> None:
+        def report(txn: WriteTransaction) -> None:
+            record = jobs.read_job(txn, *model, number)
+            jobs.change_job(txn, *model, record.model_copy(update=progress._asdict()))
+
+        await self._write(model, report)
+
+    async def end(self, model: ModelId, number: int, state: EndState, reason: str) -> TrainingJob:
+        def end(txn: WriteTransaction) -> JobRecord:
+            record = jobs.read_job(txn, *model, number)
+            if record.state == state:
+                return record
+            return jobs.change_job(txn, *model, self._ended(record, state, reason))
+
+        return job_view(model, await self._write(model, end))
+
+    async def finish(
+        self, model: ModelId, number: int, revision: Revision, progress: JobProgress
+    ) -> TrainingJob:
+        # Shielded: a trainer that dies meanwhile must not leave what is about to be promoted.
+        return await asyncio.shield(self._finish(model, number, revision, progress))
+
+    async def _finish(
+        self, model: ModelId, number: int, revision: Revision, progress: JobProgress
+    ) -> TrainingJob:
+        assert revision.lineage is not None, "what comes of a job was trained"
+        objections = revision.lineage.objections
+
+        def record_it(txn: WriteTransaction) -> JobRecord:
+            record = jobs.read_job(txn, *model, number)
+            if record.candidate == revision.digest:
+                return record
+            told = {**progress._asdict(), "candidate": revision.digest, "state": "promoting"}
+            changed = record.model_copy(update=told)
+            if objections:
+                changed = self._ended(changed, "rejected", "; ".join(objections))
+            return jobs.record_candidate(txn, *model, changed, revision_record(revision))
+
+        record = await self._write(model, record_it)
+        if record.state != "promoting":
+            return job_view(model, record)
+
+        async def move() -> StoredModel:
+            ended = self._ended(record, "promoted", "")
+            return await self._write(model, lambda txn: jobs.promote_candidate(txn, *model, ended))
+
+        self._on_moved(model, await self._promotions.move(model, revision.digest, FIRST_ALIAS, move))
+        return job_view(model, self._ended(record, "promoted", ""))
+
+    async def roll_back(self, model: ModelId, revision: str) -> ModelView:
+        with self._shards.read(self._catalogue.shard(model)) as txn:
+            parent = ledger.read_revision(txn, *model, revision).parent
+            if parent is not None:
+                ledger.read_revision(txn, *model, parent)
+
+        async def move() -> StoredModel:
+            return await self._write(model, lambda txn: jobs.roll_back(txn, *model, revision))
+
+        moved = await (move() if parent is None else self._promotions.move(model, parent, FIRST_ALIAS, move))
+        self._on_moved(model, moved)
+        return model_view(moved, active=False)
+
+    def _ended(self, record: JobRecord, state: str, reason: str) -> JobRecord:
+        ended = {"state": state, "reason": reason[:1000], "ended_ms": self._clock.epoch_ms()}
+        return record.model_copy(update=ended)
+
+    async def _write(self, model: ModelId, operation: Callable[[WriteTransaction], T]) -> T:
+        return await self._shards.write(self._catalogue.shard(model), operation)
+
+
+def newest_first(found: list[TrainingJob]) -> tuple[TrainingJob, ...]:
+    return tuple(sorted(found, key=lambda job: (-job.created_ms, job.model, -job.number)))
+
+
+def job_view(model: ModelId, record: JobRecord) -> TrainingJob:
+    told = {name: value for name, value in record if name in _VIEWED}
+    return TrainingJob(model=model, options=TrainingOptions(**json.loads(record.options)), **told)
+
+
+_VIEWED = frozenset(TrainingJob.__dataclass_fields__) - {"model", "options"}
+
+
+def _open(model: ModelId, record: JobRecord) -> JobRecord:
+    if record.state in jobs.ENDED_STATES:
+        raise JobEnded(model.name, record.number, record.state)
+    return record

@@ -1,0 +1,144 @@
+"""What feedback says of the models that it came to: whether to train one, or to take its revision back."""
+
+from collections.abc import Sequence
+from functools import partial
+
+from populace.actors.clock import Clock
+from populace.actors.owned_shards import OwnedShards
+from populace.actors.training import News
+from populace.actors.turn import ModelId
+from populace.policies.consolidation import Standing
+from populace.policies.evaluation_gate import Judged
+from populace.policies.hold_out import is_held_out
+from populace.policies.lessons import Judgement, Said, judgement
+from populace.storage import feedback, keys, ledger
+from populace.storage.errors import StorageError
+from populace.storage.ledger import FIRST_ALIAS, StoredModel
+from populace.storage.records import FeedbackRecord, InteractionRecord, JobRecord, RevisionRecord
+from populace.storage.training import jobs
+from populace.storage.transaction import ReadTransaction
+
+
+class NewsReader:
+    """Of one host's models. Remembers where it stopped, so that all have their turn."""
+
+    def __init__(self, shards: OwnedShards, *, clock: Clock) -> None:
+        self._shards = shards
+        self._clock = clock
+        self._next_shard = 0
+        self._after: bytes | None = None
+
+    async def read(self, limit: int) -> tuple[News, ...]:
+        """See ``TrainingJobs.news``. Takes about 20 µs for each judged interaction, on a thread."""
+        found: list[News] = []
+        now_ms = self._clock.epoch_ms()
+        for _ in self._shards.numbers:
+            if len(found) == limit:
+                break
+            number = self._shards.numbers[self._next_shard]
+            read = partial(_read_page, after=self._after, limit=limit - len(found), now_ms=now_ms)
+            try:
+                page, self._after = await self._shards.read_on_thread(number, read)
+                found += page
+            except StorageError:
+                self._after = None  # it is lost or being checked, and has the same news afterwards
+            if self._after is not None:
+                break
+            self._next_shard = (self._next_shard + 1) % len(self._shards.numbers)
+        return tuple(found)
+
+
+def _read_page(
+    txn: ReadTransaction, after: bytes | None, limit: int, now_ms: int
+) -> tuple[list[News], bytes | None]:
+    """Answer up to ``limit`` news after the row ``after``, and the row to go on after, None at the end."""
+    found: list[News] = []
+    before = after
+    for row, tenant, name in jobs.walk_news(txn, after):
+        if len(found) == limit:
+            return found, before
+        before = row
+        if jobs.open_number(txn, tenant, name) is None:
+            stored = ledger.read_model(txn, tenant, name)
+            assert stored is not None, "news are a model's"
+            found.append(_news(txn, ModelId(tenant, name), stored, now_ms))
+    return found, None
+
+
+def _news(txn: ReadTransaction, model: ModelId, stored: StoredModel, now_ms: int) -> News:
+    head = stored.head
+    given: dict[int, list[FeedbackRecord]] = {}
+    for one in feedback.walk_feedback(txn, *model):
+        given.setdefault(one.position, []).append(one)
+    judged = {position: _judged(said) for position, said in given.items()}
+    judged = {position: one for position, one in judged.items() if one.is_judged}
+    known = list(jobs.walk_jobs(txn, *model))
+    standing = Standing(
+        position=head.log_position,
+        untrained=head.log_position - head.cursor,
+        judged=sum(at >= head.cursor and not is_held_out(at) for at in judged),
+        held_out=sum(is_held_out(at) for at in judged),
+        idle_seconds=(now_ms - _last_ms(txn, model, head.log_position)) / 1000,
+        tokens_spent=sum(job.tokens for job in known if job.created_ms > now_ms - DAY_MS),
+        failed_at=_failed_at(known, stored),
+    )
+    serving = _trained(txn, model, stored.aliases.get(FIRST_ALIAS))
+    counts = _liked_by_revision(txn, model, judged)
+    return News(
+        model,
+        standing,
+        None if serving is None else serving.digest,
+        counts.get("base" if serving is None or serving.parent is None else serving.parent, Judged(0, 0)),
+        Judged(0, 0) if serving is None else counts.get(serving.digest, Judged(0, 0)),
+        sum(map(len, given.values())),
+    )
+
+
+DAY_MS = 24 * 3600 * 1000
+
+
+def _judged(said: list[FeedbackRecord]) -> Judgement:
+    ordered = sorted(said, key=lambda one: one.created_ms)
+    return judgement([Said(one.thumb, one.rating, one.correction, one.reward) for one in ordered])
+
+
+def _last_ms(txn: ReadTransaction, model: ModelId, position: int) -> int:
+    data = txn.get(keys.interaction(*model, position - 1))
+    assert data is not None, "feedback is on an interaction that is kept"
+    return InteractionRecord.unpack(data).created_ms
+
+
+def _failed_at(known: Sequence[JobRecord], stored: StoredModel) -> int | None:
+    """Where the log was at the newest training, if what came of it does not serve."""
+    newest = known[-1] if known else None
+    if newest is None or newest.log_range is None or newest.state == "cancelled":
+        return None
+    serves = newest.state == "promoted" and stored.aliases.get(FIRST_ALIAS) == newest.candidate
+    return None if serves else newest.log_range[1]
+
+
+def _trained(txn: ReadTransaction, model: ModelId, digest: str | None) -> RevisionRecord | None:
+    if digest is None:
+        return None
+    record = ledger.read_revision(txn, *model, digest)
+    return record if record.log_range is not None else None
+
+
+def _liked_by_revision(
+    txn: ReadTransaction, model: ModelId, judged: dict[int, Judgement]
+) -> dict[str, Judged]:
+    """How many replies of each revision were liked and not, by digest or ``base``.
+
+    A corrected reply that nobody liked was not good either.
+    """
+    counts: dict[str, Judged] = {}
+    for position, one in judged.items():
+        data = txn.get(keys.interaction(*model, position))
+        assert data is not None, "feedback is on an interaction that is kept"
+        liked = one.liked if one.liked is not None else (False if one.correction is not None else None)
+        if liked is None:
+            continue
+        revision = InteractionRecord.unpack(data).revision
+        good, bad = counts.get(revision, Judged(0, 0))
+        counts[revision] = Judged(good + liked, bad + (not liked))
+    return counts

@@ -1,0 +1,70 @@
+"""Training jobs of the whole population: each call goes to the host of its model, as other calls do."""
+
+import secrets
+from collections.abc import Coroutine
+from typing import Any, Protocol
+
+from populace.actors.hosts import ModelView, Revision
+from populace.actors.job_keeper import newest_first
+from populace.actors.training import EndState, JobProgress, News, OpenJob, TrainingJob, TrainingOptions
+from populace.actors.turn import ModelId
+
+
+class Router(Protocol):
+    """What ``Directory`` does for every call. Results are the hosts' own."""
+
+    def retried(self, model: ModelId, name: str, *args: Any, **options: Any) -> Coroutine[Any, Any, Any]: ...
+
+    async def everywhere(self, name: str, *args: Any, **options: Any) -> list[Any]: ...
+
+
+class JobDirectory:
+    """Serves ``TrainingJobs``."""
+
+    def __init__(self, router: Router) -> None:
+        self._router = router
+
+    async def ask(self, model: ModelId, options: TrainingOptions, key: str | None = None) -> TrainingJob:
+        # A key of ours: what is asked again because an answer was lost is one training.
+        return await self._router.retried(model, "jobs.ask", model, options, key or secrets.token_hex(16))
+
+    async def cancel(self, model: ModelId) -> TrainingJob:
+        return await self._router.retried(model, "jobs.cancel", model)
+
+    async def of_model(self, model: ModelId) -> tuple[TrainingJob, ...]:
+        return await self._router.retried(model, "jobs.of_model", model)
+
+    async def of_tenant(self, tenant: str, *, limit: int = 100) -> tuple[TrainingJob, ...]:
+        pages: list[tuple[TrainingJob, ...]] = await self._router.everywhere(
+            "jobs.of_tenant", tenant, limit=limit
+        )
+        return newest_first([job for page in pages for job in page])[:limit]
+
+    async def open_jobs(self) -> tuple[OpenJob, ...]:
+        pages: list[tuple[OpenJob, ...]] = await self._router.everywhere("jobs.open_jobs")
+        found = (one for page in pages for one in page)
+        return tuple(sorted(found, key=lambda one: (one.job.created_ms, one.job.model)))
+
+    async def news(self, *, limit: int = 256) -> tuple[News, ...]:
+        pages: list[tuple[News, ...]] = await self._router.everywhere("jobs.news", limit=limit)
+        return tuple(one for page in pages for one in page)
+
+    async def settle(self, news: News) -> None:
+        await self._router.retried(news.model, "jobs.settle", news)
+
+    async def start(self, model: ModelId, number: int) -> TrainingJob:
+        return await self._router.retried(model, "jobs.start", model, number)
+
+    async def report(self, model: ModelId, number: int, progress: JobProgress) -> None:
+        await self._router.retried(model, "jobs.report", model, number, progress)
+
+    async def end(self, model: ModelId, number: int, state: EndState, reason: str) -> TrainingJob:
+        return await self._router.retried(model, "jobs.end", model, number, state, reason)
+
+    async def finish(
+        self, model: ModelId, number: int, revision: Revision, progress: JobProgress
+    ) -> TrainingJob:
+        return await self._router.retried(model, "jobs.finish", model, number, revision, progress)
+
+    async def roll_back(self, model: ModelId, revision: str) -> ModelView:
+        return await self._router.retried(model, "jobs.roll_back", model, revision)

@@ -1,0 +1,338 @@
+"""A training is asked for, worked on, and ends in a revision or as what it was, on every kind of host."""
+
+from dataclasses import replace
+
+import pytest
+
+from populace.actors.engine import AdapterRef
+from populace.actors.errors import EngineUnavailable, InvalidRequest
+from populace.actors.feedback import Opinion
+from populace.actors.host import ModelHost
+from populace.actors.hosts import Lineage, Revision
+from populace.actors.training import JobProgress, TrainingJob, TrainingOptions
+from populace.actors.turn import ModelId
+from populace.directory import Directory
+from populace.policies.evaluation_gate import Judged
+from populace.policies.hold_out import is_held_out
+from populace.storage.errors import ModelNotFound, OperationConflict, RevisionNotFound
+from populace.storage.training.errors import JobEnded, JobNotFound, TrainingUnderWay
+from tests.actors.conftest import MakeHost
+from tests.actors.fakes import FakeClock, ScriptedEngine, spoken
+from tests.actors.turns import revision, take_turn, turn_of
+
+UP, DOWN = Opinion(thumb=True), Opinion(thumb=False)
+DONE = JobProgress(step=4, steps=4, loss=0.5, tokens=100, seconds=1.5)
+OLD = revision("old")
+
+
+@pytest.fixture
+async def ada(hosts: Directory, tenant: str) -> ModelId:
+    """A model of three turns with an adapter."""
+    model = (await hosts.create_model(ModelId(tenant, "ada"), OLD)).model
+    for number in range(3):
+        await take_turn(hosts, turn_of(model, f"op-{number}"))
+    return model
+
+
+def trained(job: TrainingJob, seed: str = "new", *objections: str) -> Revision:
+    assert job.log_range is not None
+    assert job.started_ms is not None
+    lineage = Lineage(
+        log_range=job.log_range,
+        feedback_until_ms=job.started_ms,
+        data_digest="d" * 64,
+        hyper_parameters={"rank": 8, "learning_rate": 1e-3, "unjudged": False, "method": "sft"},
+        versions={"torch": "2"},
+        memory_module=None,
+        scores={"gain": 0.5},
+        objections=objections,
+        tokens=100,
+        seconds=1.5,
+    )
+    return replace(revision(seed, 2), method="sft", parent=job.parent, lineage=lineage)
+
+
+async def started(hosts: Directory, model: ModelId, key: str = "train-1") -> TrainingJob:
+    asked = await hosts.jobs.ask(model, TrainingOptions(), key)
+    return await hosts.jobs.start(model, asked.number)
+
+
+async def promote(hosts: Directory, model: ModelId, seed: str = "new", key: str = "train-1") -> Revision:
+    job = await started(hosts, model, key)
+    made = trained(job, seed)
+    assert (await hosts.jobs.finish(model, job.number, made, DONE)).state == "promoted"
+    return made
+
+
+async def test_a_training_begins_with_all_that_was_said_and_ends_with_a_revision_that_answers(
+    hosts: Directory, ada: ModelId
+) -> None:
+    job = await hosts.jobs.ask(ada, TrainingOptions(rank=4))
+    assert (job.state, job.number, job.log_range) == ("waiting", 0, None)
+    assert job in [one.job for one in await hosts.jobs.open_jobs()]
+
+    running = await hosts.jobs.start(ada, 0)
+    assert (running.state, running.log_range, running.parent) == ("running", (0, 3), OLD.digest)
+    await take_turn(hosts, turn_of(ada, "op-meanwhile"))
+    assert await hosts.jobs.start(ada, 0) == running, "what it learns from is fixed"
+    await hosts.jobs.report(ada, 0, DONE._replace(step=2))
+    [reported] = await hosts.jobs.of_model(ada)
+    assert (reported.step, reported.steps, reported.loss) == (2, 4, 0.5)
+
+    made = trained(running)
+    ended = await hosts.jobs.finish(ada, 0, made, DONE)
+
+    assert (ended.state, ended.candidate, ended.step) == ("promoted", made.digest, 4)
+    assert ada not in [one.job.model for one in await hosts.jobs.open_jobs()]
+    view = await hosts.show_model(ada)
+    assert (view.cursor, view.aliases) == (3, {"latest": made.digest})
+    assert (await take_turn(hosts, turn_of(ada, "op-after"))).revision == made.digest
+    assert (await hosts.list_revisions(ada))[-1] == replace(made, readiness="ready")
+    again = await hosts.jobs.finish(ada, 0, made, DONE)
+    assert replace(again, ended_ms=ended.ended_ms) == ended
+
+
+async def test_a_candidate_with_objections_is_kept_and_its_parent_answers_on(
+    hosts: Directory, ada: ModelId
+) -> None:
+    job = await started(hosts, ada)
+
+    ended = await hosts.jobs.finish(ada, job.number, trained(job, "new", "it is worse", "and odd"), DONE)
+
+    assert (ended.state, ended.reason) == ("rejected", "it is worse; and odd")
+    assert await hosts.jobs.of_model(ada) == (ended,)
+    assert (await take_turn(hosts, turn_of(ada, "op-after"))).revision == OLD.digest
+    assert (await hosts.show_model(ada)).cursor == 0
+    kept = (await hosts.list_revisions(ada))[-1]
+    assert kept.lineage is not None
+    assert (kept.readiness, kept.lineage.objections) == ("registered", ("it is worse", "and odd"))
+
+
+async def test_one_training_at_a_time_and_a_retry_asks_for_the_same(hosts: Directory, ada: ModelId) -> None:
+    job = await hosts.jobs.ask(ada, TrainingOptions(), "key-1")
+
+    assert await hosts.jobs.ask(ada, TrainingOptions(), "key-1") == job
+    with pytest.raises(OperationConflict):
+        await hosts.jobs.ask(ada, TrainingOptions(rank=2), "key-1")
+    with pytest.raises(TrainingUnderWay) as refusal:
+        await hosts.jobs.ask(ada, TrainingOptions(), "key-2")
+    assert refusal.value.number == job.number
+
+
+async def test_who_works_on_a_job_that_was_cancelled_is_told(hosts: Directory, ada: ModelId) -> None:
+    job = await started(hosts, ada)
+
+    cancelled = await hosts.jobs.cancel(ada)
+
+    assert (cancelled.state, cancelled.number) == ("cancelled", job.number)
+    for call in (
+        hosts.jobs.report(ada, job.number, DONE),
+        hosts.jobs.finish(ada, job.number, trained(job), DONE),
+        hosts.jobs.end(ada, job.number, "failed", "its own fault"),
+        hosts.jobs.start(ada, job.number),
+    ):
+        with pytest.raises(JobEnded):
+            await call
+    with pytest.raises(JobNotFound):
+        await hosts.jobs.cancel(ada)
+    with pytest.raises(JobNotFound):
+        await hosts.jobs.start(ada, 17)
+    assert len(await hosts.list_revisions(ada)) == 1
+
+
+async def test_a_job_ends_by_name_and_may_be_ended_again(hosts: Directory, ada: ModelId) -> None:
+    job = await started(hosts, ada)
+
+    ended = await hosts.jobs.end(ada, job.number, "skipped", "nothing to learn")
+
+    assert (ended.state, ended.reason) == ("skipped", "nothing to learn")
+    assert await hosts.jobs.end(ada, job.number, "skipped", "nothing to learn") == ended
+    assert (await hosts.show_model(ada)).cursor == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "parameter"),
+    [
+        (TrainingOptions(rank=0), "rank"),
+        (TrainingOptions(learning_rate=float("nan")), "learning_rate"),
+        (TrainingOptions(learning_rate=0.0), "learning_rate"),
+        (TrainingOptions(epochs=float("inf")), "epochs"),
+        (TrainingOptions(steps=0), "steps"),
+        (TrainingOptions(batch=0), "batch"),
+        (TrainingOptions(seed=-1), "seed"),
+        (TrainingOptions(method="osmosis"), "method"),  # type: ignore[arg-type]
+        (TrainingOptions(start="anywhere"), "start"),  # type: ignore[arg-type]
+        (TrainingOptions(method="thumbs", unjudged=True), "unjudged"),
+    ],
+)
+async def test_options_that_nobody_can_mean_are_refused_by_name(
+    hosts: Directory, ada: ModelId, options: TrainingOptions, parameter: str
+) -> None:
+    with pytest.raises(InvalidRequest) as refusal:
+        await hosts.jobs.ask(ada, options)
+
+    assert refusal.value.parameter == parameter
+    assert await hosts.jobs.of_model(ada) == ()
+
+
+async def test_nobody_trains_a_model_that_there_is_not(hosts: Directory, tenant: str) -> None:
+    nobody = ModelId(tenant, "nobody")
+
+    for call in (
+        hosts.jobs.ask(nobody, TrainingOptions()),
+        hosts.jobs.cancel(nobody),
+        hosts.jobs.of_model(nobody),
+        hosts.jobs.roll_back(nobody, OLD.digest),
+    ):
+        with pytest.raises(ModelNotFound):
+            await call
+
+
+async def test_a_tenant_sees_its_own_jobs_newest_first(hosts: Directory, ada: ModelId, tenant: str) -> None:
+    await hosts.create_model(ModelId(tenant, "bob"))
+    await hosts.create_model(ModelId(f"{tenant}-x", "ada"))
+    mine = [
+        await hosts.jobs.ask(ada, TrainingOptions()),
+        await hosts.jobs.ask(ModelId(tenant, "bob"), TrainingOptions()),
+    ]
+    await hosts.jobs.ask(ModelId(f"{tenant}-x", "ada"), TrainingOptions())
+
+    found = await hosts.jobs.of_tenant(tenant)
+
+    assert sorted(found, key=lambda job: job.model) == mine
+    assert list(found) == sorted(found, key=lambda job: (-job.created_ms, job.model))
+    assert await hosts.jobs.of_tenant(tenant, limit=1) == found[:1]
+
+
+async def test_a_rollback_goes_to_the_parent_once(hosts: Directory, ada: ModelId) -> None:
+    first = await promote(hosts, ada, "first", "train-1")
+    second = await promote(hosts, ada, "second", "train-2")
+    assert second.parent == first.digest
+
+    for _ in range(2):
+        view = await hosts.jobs.roll_back(ada, second.digest)
+        assert view.aliases == {"latest": first.digest}
+    assert (await take_turn(hosts, turn_of(ada, "op-after"))).revision == first.digest
+
+    assert (await hosts.jobs.roll_back(ada, first.digest)).cursor == 0
+    with pytest.raises(RevisionNotFound):
+        await hosts.jobs.roll_back(ada, "e" * 64)
+
+
+async def test_a_model_that_was_trained_from_the_base_gets_the_base_back(
+    hosts: Directory, tenant: str
+) -> None:
+    bob = (await hosts.create_model(ModelId(tenant, "bob"))).model
+    await take_turn(hosts, turn_of(bob))
+    made = await promote(hosts, bob)
+    assert made.parent is None
+
+    view = await hosts.jobs.roll_back(bob, made.digest)
+
+    assert (view.aliases, view.cursor) == ({}, 0)
+    assert (await take_turn(hosts, turn_of(bob, "op-after"))).revision == "base"
+
+
+async def judge(hosts: Directory, model: ModelId, position: int, opinion: Opinion = UP) -> None:
+    await hosts.give_feedback(model, position, opinion)
+
+
+async def test_news_say_what_was_thought_since_the_model_was_trained(hosts: Directory, ada: ModelId) -> None:
+    async def news() -> list[object]:
+        return [one for one in await hosts.jobs.news() if one.model == ada]
+
+    for number in range(3, 16):
+        await take_turn(hosts, turn_of(ada, f"op-{number}"))
+    assert await news() == []
+    for position in range(16):
+        await judge(hosts, ada, position)
+
+    [one] = [one for one in await hosts.jobs.news() if one.model == ada]
+    held_out = sum(map(is_held_out, range(16)))
+    assert (one.standing.untrained, one.standing.judged) == (16, 16 - held_out)
+    assert (one.standing.held_out, one.standing.position, one.given) == (held_out, 16, 16)
+    assert (one.serving, one.standing.failed_at) == (None, None)
+
+    job = await started(hosts, ada)
+    assert await news() == [], "somebody looks at it"
+    await hosts.jobs.end(ada, job.number, "failed", "of itself")
+    [failed] = [one for one in await hosts.jobs.news() if one.model == ada]
+    assert failed.standing.failed_at == 16
+
+    await hosts.jobs.settle(one)
+    assert await news() == []
+    await judge(hosts, ada, 3, DOWN)
+    await hosts.jobs.settle(one)
+    assert len(await news()) == 1, "what was said since is news"
+
+
+async def test_news_count_what_was_thought_of_a_revision_and_of_its_parent(
+    hosts: Directory, ada: ModelId
+) -> None:
+    made = await promote(hosts, ada)
+    for number in range(3, 7):
+        await take_turn(hosts, turn_of(ada, f"op-{number}"))
+    for position, opinion in enumerate([UP, UP, DOWN, DOWN, Opinion(correction="No."), UP]):
+        await judge(hosts, ada, position, opinion)
+
+    [one] = [one for one in await hosts.jobs.news() if one.model == ada]
+
+    assert one.serving == made.digest
+    assert one.of_parent == Judged(good=2, bad=1)
+    assert one.of_serving == Judged(good=1, bad=2)
+
+
+class Refusing(ScriptedEngine):
+    """Refuses to prepare an adapter as long as it is told to."""
+
+    def __init__(self) -> None:
+        super().__init__(spoken("Hello."))
+        self.refuses = True
+
+    async def prepare(self, adapter: AdapterRef, replaces: AdapterRef | None = None) -> None:
+        if self.refuses:
+            raise EngineUnavailable("it is restarting")
+        await super().prepare(adapter, replaces)
+
+
+async def test_a_candidate_that_no_engine_takes_yet_is_promoted_later_also_by_another_host(
+    make_host: MakeHost,
+) -> None:
+    engine = Refusing()
+    host = make_host(engine=engine)
+    ada = (await host.create_model(ModelId("acme", "ada"), OLD)).model
+    await take_turn(host, turn_of(ada))
+    await host.jobs.ask(ada, TrainingOptions())
+    job = await host.jobs.start(ada, 0)
+    with pytest.raises(EngineUnavailable):
+        await host.jobs.finish(ada, 0, trained(job), DONE)
+    assert (await host.show_model(ada)).aliases == {"latest": OLD.digest}
+    assert (await host.jobs.cancel(ada)).state == "promoting"
+
+    host.close()
+    successor = make_host(engine=engine)
+    [left] = await successor.jobs.open_jobs()
+    assert (left.job.state, left.job.candidate) == ("promoting", trained(job).digest)
+    engine.refuses = False
+    await successor.jobs.finish(ada, 0, trained(job), DONE)
+
+    assert (await successor.show_model(ada)).aliases == {"latest": trained(job).digest}
+    assert (
+        engine.replaced == [AdapterRef(OLD.digest, engine.replaced[0].path)] if engine.replaced[0] else False
+    )
+
+
+async def test_as_many_news_as_were_asked_for_and_others_the_next_time(
+    host: ModelHost, clock: FakeClock
+) -> None:
+    for name in ("ada", "bob", "cyd", "dan", "eve"):
+        model = (await host.create_model(ModelId("acme", name))).model
+        await take_turn(host, turn_of(model))
+        await host.give_feedback(model, 0, UP)
+    clock.advance(90)
+
+    pages = [await host.jobs.news(limit=2) for _ in range(3)]
+
+    assert {one.model.name for page in pages for one in page} == {"ada", "bob", "cyd", "dan", "eve"}
+    assert all(len(page) <= 2 for page in pages)
+    assert {one.standing.idle_seconds for page in pages for one in page} == {90.0}
