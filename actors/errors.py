@@ -25,6 +25,7 @@
     ├── TrainingFailed             training ended without a new revision; the model is as it was
     │   ├── NothingToTrain         there is nothing in the log that it could learn from
     │   ├── TrainingDiverged       a loss or gradient with NaN or infinity
+    │   ├── TrainingStopped        somebody stopped it; it can go on where it is
     │   └── RewardFailed           a reward function raised, or returned what is no number
     ├── StartFailed                a part of the population did not start
     └── ClusterNotFound            no running Populace at this address
@@ -264,6 +265,12 @@ class TrainingDiverged(TrainingFailed):
         super().__init__(model, f"at step {step}, {reason}")
         self.args = (model, step, reason)
         self.step = step
+
+
+class TrainingStopped(TrainingFailed):
+    """Training was stopped before its last step. The session is where it was stopped."""
+
+    code = "training_stopped"
 
 
 class RewardFailed(TrainingFailed):

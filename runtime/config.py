@@ -21,6 +21,7 @@ from populace.storage.errors import PopulaceError
 
 ResidencyPolicy = Literal["segmented-lru", "w-tinylfu"]
 EngineChoice = Literal["auto", "vllm", "torch"]
+TrainingMode = Literal["auto", "asked", "off"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 
 PREFIX = "POPULACE_"
@@ -101,6 +102,14 @@ class Settings(BaseModel):
     kv_cache_gib: Annotated[float, Field(gt=0, allow_inf_nan=False)] = Field(
         default_factory=lambda: 1.0 if psutil.virtual_memory().total < SMALL_MACHINE_BYTES else 4.0
     )
+
+    training: TrainingMode = "auto"
+    """``auto`` trains models that enough was thought of, ``asked`` only those that somebody asks for, ``off``
+    none: no trainer runs then. It is a process of low priority, which loads the base when it needs it."""
+    training_threads: Positive = 1
+    """Compute threads of the trainer, beside those of the engines."""
+    training_device: str = "cpu"
+    """Where the trainer's base is: ``cpu``, or a device as torch names it. vLLM keeps most of its GPU."""
 
     turn_seconds_max: Seconds = 120.0
     idle_seconds_max: Seconds = 300.0

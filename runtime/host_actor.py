@@ -362,6 +362,13 @@ class RayHostClient:
         return host_error(self._name, error)
 
 
+def connect_host(index: int) -> RayHostClient:
+    """Find a running host; raises ``ValueError`` if there is none of that index."""
+    name = host_name(index)
+    handle = ray.get_actor(name, namespace=NAMESPACE)
+    return RayHostClient(handle, name)
+
+
 def host_error(name: str, error: RayError) -> Exception:
     """Translate what Ray raises into the error that the host raised, or ``HostUnavailable``."""
     if isinstance(error, RayTaskError):

@@ -31,6 +31,7 @@ from populace.host_actor import NAMESPACE, HostOptions, RayHostClient, host_name
 from populace.memory_module import MemoryModuleFile
 from populace.policies.log_retention import LogLimits
 from populace.storage.store import Store
+from populace.training.trainer_actor import TrainerOptions, start_trainer
 
 LOCAL_TENANT = "local"
 """The tenant of the person who runs ``populace serve`` on their own machine."""
@@ -80,6 +81,7 @@ def run_population(
     module = None if memory is None else memory.digest
     info = BaseInfo(base.name, base.fingerprint, context_tokens, module)
     handles: list[object] = []
+    trainers: list[object] = []
     try:
         report("Starting the hosts")
         handles += start_hosts(
@@ -105,14 +107,24 @@ def run_population(
             ),
             deployment.APPLICATION,
         )
+        if settings.training != "off":
+            trainers.append(
+                start_trainer(
+                    _trainer_options(settings, store, info, base),
+                    environment=quiet_environment() | {"OMP_NUM_THREADS": str(settings.training_threads)},
+                )
+            )
         clients = [RayHostClient(handle, host_name(index)) for index, handle in enumerate(handles)]
         yield Directory(clients, shard_count=store.shards)
     finally:
         with _without_rays_prints(settings):
+            for trainer in trainers:
+                # First, while the hosts hear how far it is.
+                _stop_actor(trainer)
             with contextlib.suppress(Exception):
                 serve.shutdown()
             for handle in handles:
-                _stop_host(handle)
+                _stop_actor(handle)
 
 
 @contextmanager
@@ -151,8 +163,8 @@ def _deploy(application: serve.Application, name: str) -> None:
         raise StartFailed(name, reason) from error
 
 
-def _stop_host(handle: object) -> None:
-    """Let a host finish its commits, then end it; a host that is dead already is fine."""
+def _stop_actor(handle: object) -> None:
+    """Let a host finish its commits, or a trainer save its sessions, then end it; a dead one is fine."""
     with contextlib.suppress(Exception):
         ray.get(handle.close.remote(), timeout=CLOSE_SECONDS_MAX)  # type: ignore[attr-defined]
     with contextlib.suppress(Exception):
@@ -186,6 +198,21 @@ def _host_options(settings: Settings, info: BaseInfo, base: BaseModelFiles) -> l
         )
         for index in range(settings.hosts)
     ]
+
+
+def _trainer_options(
+    settings: Settings, store: Store, info: BaseInfo, base: BaseModelFiles
+) -> TrainerOptions:
+    return TrainerOptions(
+        hosts=settings.hosts,
+        shards=store.shards,
+        data_directory=str(settings.data),
+        base=info,
+        base_directory=str(base.directory),
+        rank_max=settings.rank_max,
+        device=settings.training_device,
+        automatic=settings.training == "auto",
+    )
 
 
 def _replica_options(

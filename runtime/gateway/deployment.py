@@ -9,7 +9,6 @@ import asyncio
 import contextlib
 from typing import Any, NamedTuple
 
-import ray
 from ray import serve
 
 from populace.actors.engine import BaseInfo
@@ -19,10 +18,9 @@ from populace.engines.client import ReplicaEngine
 from populace.gateway.app import create_app
 from populace.gateway.archive_desk import ArchiveDesk
 from populace.gateway.server import Server, bind
-from populace.host_actor import NAMESPACE, RayHostClient, host_name
+from populace.host_actor import connect_host
 
-# Their types are open: parameters and results unknown to a strict checker.
-_ray: Any = ray
+# Its types are open: parameters and results unknown to a strict checker.
 _serve: Any = serve
 
 APPLICATION = "populace-gateway"
@@ -76,13 +74,6 @@ class GatewayReplica:
         self._server.should_exit = True
         with contextlib.suppress(asyncio.TimeoutError, asyncio.CancelledError):
             await asyncio.wait_for(self._serving, timeout=5)
-
-
-def connect_host(index: int) -> RayHostClient:
-    """Find a running host; raises ``ValueError`` if there is none of that index."""
-    name = host_name(index)
-    handle = _ray.get_actor(name, namespace=NAMESPACE)
-    return RayHostClient(handle, name)
 
 
 def gateway_application(options: GatewayOptions, *, environment: dict[str, str]) -> serve.Application:

@@ -69,6 +69,7 @@ STATUS: Mapping[type[PopulaceError], int] = {
     actors.TrainingFailed: 500,
     actors.NothingToTrain: 409,
     actors.TrainingDiverged: 500,
+    actors.TrainingStopped: 503,
     actors.RewardFailed: 500,
     actors.StartFailed: 503,
     actors.ClusterNotFound: 503,

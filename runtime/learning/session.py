@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import torch
 
-from populace.actors.errors import TrainingDiverged
+from populace.actors.errors import TrainingDiverged, TrainingFailed
 from populace.adapters.lora.trainable import TrainableAdapter
 from populace.learning.frozen_base import FrozenBase, Reading
 from populace.learning.methods.objective import Objective
@@ -88,14 +88,19 @@ class TrainingSession:
         return float(length)
 
 
+def is_out_of_memory(error: BaseException) -> bool:
+    """CUDA has a class for it; the CPU's allocator says it in words."""
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "allocate memory" in str(error)
+
+
 def take_step(
     base: FrozenBase, parts: Sequence[tuple[TrainingSession, Objective]]
-) -> list[StepReport | TrainingDiverged]:
+) -> list[StepReport | TrainingFailed]:
     """Take a step of every session in one pass through the base; answers in their order.
 
     Each has its own loss, gradient, clipping and optimiser: what it becomes does not depend on who else is
     in the pass, up to the rounding of matrix products of another size. One whose loss or gradient is not
-    finite stays as it is and gets an error in its place.
+    finite, or whose optimiser has no room, stays as it is and gets an error in its place.
     """
     assert len({id(session) for session, _ in parts}) == len(parts), "a session takes one step at a time"
     scored = base.score([Reading(session.adapter, objective.sequences) for session, objective in parts])
@@ -103,7 +108,7 @@ def take_step(
     finite = [loss.value for loss in losses if bool(torch.isfinite(loss.value.detach()))]
     if finite:
         torch.stack(finite).sum().backward()
-    outcomes: list[StepReport | TrainingDiverged] = []
+    outcomes: list[StepReport | TrainingFailed] = []
     for (session, objective), loss in zip(parts, losses, strict=True):
         value = float(loss.value.detach())
         if not math.isfinite(value):
@@ -115,6 +120,13 @@ def take_step(
             length = session.apply()
         except TrainingDiverged as error:
             outcomes.append(error)
+            continue
+        except (MemoryError, RuntimeError) as error:
+            # Of this person's moments; who came before has taken the step and must not take it again.
+            if not is_out_of_memory(error):
+                raise
+            session.optimizer.zero_grad(set_to_none=True)
+            outcomes.append(TrainingFailed(session.name, "its optimiser does not fit into memory"))
             continue
         tokens = sum(len(one.ids) for one in objective.sequences)
         outcomes.append(StepReport(number, value, length, tokens, loss.metrics))

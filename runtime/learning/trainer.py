@@ -10,16 +10,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
-import torch
-
-from populace.actors.errors import TrainingDiverged, TrainingFailed
+from populace.actors.errors import TrainingDiverged, TrainingFailed, TrainingStopped
 from populace.adapters.lora.trainable import TrainableAdapter
 from populace.learning.curricula import Curriculum
 from populace.learning.encoding import ExampleEncoder
 from populace.learning.evaluation import evaluate
 from populace.learning.frozen_base import FrozenBase
 from populace.learning.methods.objective import Objective, TrainSequence
-from populace.learning.session import StepReport, TrainingSession, take_step
+from populace.learning.session import StepReport, TrainingSession, is_out_of_memory, take_step
 from populace.policies.evaluation_gate import Evaluation, GateRule, Verdict, verdict
 
 TOKENS_A_STEP = 2048
@@ -62,9 +60,15 @@ class Candidate(NamedTuple):
 
 
 class TrainerProgress(Protocol):
-    """Who is told how far each person's training is."""
+    """Who is told how far each person's training is, and says whether it goes on."""
 
-    def stepped(self, name: str, report: StepReport) -> None: ...
+    def stepped(self, name: str, report: StepReport, seconds: float) -> None:
+        """A step was taken; ``seconds`` is this person's share of its time, by tokens."""
+        ...
+
+    def goes_on(self, name: str) -> bool:
+        """Whether the person's next step is taken. Asked before each one."""
+        ...
 
 
 class Trainer:
@@ -93,29 +97,46 @@ class Trainer:
         """Train all of them to the end of their steps, and judge what came of them.
 
         Names are unique. A pupil whose session has taken steps goes on from there. One that diverges, or
-        does not fit into memory by itself, fails alone.
+        does not fit into memory by itself, fails alone; so does one that ``progress`` stops.
         """
         assert len({pupil.name for pupil in pupils}) == len(pupils)
         outcomes: dict[str, Candidate | TrainingFailed] = {}
         reports: dict[str, list[StepReport]] = {pupil.name: [] for pupil in pupils}
         seconds: dict[str, float] = dict.fromkeys(reports, 0.0)
-        while learning := [one for one in pupils if not one.is_done and one.name not in outcomes]:
+        while learning := self._learning(pupils, outcomes, progress):
             drawn = [(one, one.curriculum.objective(one.session, self._batch)) for one in learning]
-            for part in self._parts(drawn):
+            for whole in self._parts(drawn):
+                part = [one for one in whole if progress.goes_on(one[0].name)]
+                if not part:
+                    continue
                 began = time.monotonic()
                 stepped = self._step(part)
                 took, tokens = time.monotonic() - began, sum(_tokens(objective) for _, objective in part)
                 for (pupil, objective), outcome in zip(part, stepped, strict=True):
-                    seconds[pupil.name] += took * _tokens(objective) / tokens
+                    share = took * _tokens(objective) / tokens
+                    seconds[pupil.name] += share
                     if isinstance(outcome, TrainingFailed):
                         outcomes[pupil.name] = outcome
                     else:
                         reports[pupil.name].append(outcome)
-                        progress.stepped(pupil.name, outcome)
+                        progress.stepped(pupil.name, outcome, share)
         for pupil in pupils:
             if pupil.name not in outcomes:
                 outcomes[pupil.name] = self._judge(pupil, reports[pupil.name], seconds[pupil.name])
         return outcomes
+
+    def _learning(
+        self,
+        pupils: Sequence[Pupil],
+        outcomes: dict[str, Candidate | TrainingFailed],
+        progress: TrainerProgress,
+    ) -> list[Pupil]:
+        """Who takes a step next; those who are stopped instead get their outcome."""
+        learning = [one for one in pupils if not one.is_done and one.name not in outcomes]
+        stopped = [one for one in learning if not progress.goes_on(one.name)]
+        for one in stopped:
+            outcomes[one.name] = TrainingStopped(one.name, f"it was stopped after {one.session.step} steps")
+        return [one for one in learning if one.name not in outcomes]
 
     def _parts(self, drawn: Sequence[tuple[Pupil, Objective]]) -> Iterator[list[tuple[Pupil, Objective]]]:
         """Cut the pupils into steps of so many tokens; one with more has a step alone."""
@@ -135,7 +156,7 @@ class Trainer:
         try:
             return list(take_step(self._base, [(pupil.session, objective) for pupil, objective in part]))
         except (MemoryError, RuntimeError) as error:
-            if not _is_out_of_memory(error):
+            if not is_out_of_memory(error):
                 raise
         # Outside of the handler: its traceback keeps the tensors of the attempt.
         for pupil, _ in part:
@@ -169,8 +190,3 @@ class Trainer:
 
 def _tokens(objective: Objective) -> int:
     return sum(len(one.ids) for one in objective.sequences)
-
-
-def _is_out_of_memory(error: BaseException) -> bool:
-    """CUDA has a class for it; the CPU's allocator says it in words."""
-    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "allocate memory" in str(error)

@@ -55,11 +55,15 @@ def ask_for_job(txn: WriteTransaction, tenant: str, name: str, record: JobRecord
 def change_job(txn: WriteTransaction, tenant: str, name: str, record: JobRecord) -> JobRecord:
     """Replace an open job; one in a state that ends it is open no longer.
 
-    Raises ``ModelNotFound``, ``JobNotFound``, and ``JobEnded`` for one that is over.
+    One whose candidate was about to be promoted gives the cursor back then. Raises ``ModelNotFound``,
+    ``JobNotFound``, and ``JobEnded`` for one that is over.
     """
-    ledger.read_head(txn, tenant, name)
-    _check_open(txn, tenant, name, record.number)
+    head = ledger.read_head(txn, tenant, name)
+    gives_back = _check_open(txn, tenant, name, record.number) == "promoting"
+    cursor = _cursor_of(txn, tenant, name, record.parent) if gives_back else head.cursor
     _put(txn, tenant, name, record, record.pack())
+    if record.state in ENDED_STATES and cursor != head.cursor:
+        txn.put(keys.head(tenant, name), head.model_copy(update={"cursor": cursor}).pack())
     return record
 
 
@@ -113,10 +117,8 @@ def roll_back(
     if model.aliases.get(alias) != digest:
         return model
     revision = ledger.read_revision(txn, tenant, name, digest)
-    cursor = 0
+    cursor = _cursor_of(txn, tenant, name, revision.parent)
     if revision.parent is not None:
-        parent = ledger.read_revision(txn, tenant, name, revision.parent)
-        cursor = 0 if parent.log_range is None else parent.log_range[1]
         model = ledger.promote_revision(txn, tenant, name, revision.parent, alias)
     else:
         txn.delete(keys.alias(tenant, name, alias))
@@ -173,10 +175,17 @@ def walk_news(txn: ReadTransaction, after: bytes | None = None) -> Iterator[tupl
         yield (key, *keys.model_of(key))
 
 
-def _check_open(txn: ReadTransaction, tenant: str, name: str, number: int) -> None:
+def _check_open(txn: ReadTransaction, tenant: str, name: str, number: int) -> str:
     state = read_job(txn, tenant, name, number).state
     if state in ENDED_STATES:
         raise JobEnded(name, number, state)
+    return state
+
+
+def _cursor_of(txn: ReadTransaction, tenant: str, name: str, digest: str | None) -> int:
+    """How far the log went into a revision; not at all into the base and what was trained elsewhere."""
+    log_range = None if digest is None else ledger.read_revision(txn, tenant, name, digest).log_range
+    return 0 if log_range is None else log_range[1]
 
 
 def _put(txn: WriteTransaction, tenant: str, name: str, record: JobRecord, data: bytes) -> None:

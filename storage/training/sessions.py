@@ -13,6 +13,7 @@ import secrets
 from collections.abc import Collection
 from hashlib import blake2b
 from pathlib import Path
+from typing import Self
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -34,6 +35,10 @@ class SessionFiles:
 
     def __init__(self, root: Path) -> None:
         self.root = root
+
+    @classmethod
+    def of_store(cls, path: Path) -> Self:
+        return cls(path / DIRECTORY)
 
     def write(self, key: bytes, session: bytes) -> None:
         """Replace the session of this key, durably. Raises ``DiskRefused``; the older one stays then."""

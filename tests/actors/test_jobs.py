@@ -8,8 +8,8 @@ from populace.actors.engine import AdapterRef
 from populace.actors.errors import EngineUnavailable, InvalidRequest
 from populace.actors.feedback import Opinion
 from populace.actors.host import ModelHost
-from populace.actors.hosts import Lineage, Revision
-from populace.actors.training import JobProgress, TrainingJob, TrainingOptions
+from populace.actors.hosts import Revision
+from populace.actors.training import TrainingJob, TrainingOptions
 from populace.actors.turn import ModelId
 from populace.directory import Directory
 from populace.policies.evaluation_gate import Judged
@@ -18,10 +18,10 @@ from populace.storage.errors import ModelNotFound, OperationConflict, RevisionNo
 from populace.storage.training.errors import JobEnded, JobNotFound, TrainingUnderWay
 from tests.actors.conftest import MakeHost
 from tests.actors.fakes import FakeClock, ScriptedEngine, spoken
+from tests.actors.trainings import DONE, trained
 from tests.actors.turns import revision, take_turn, turn_of
 
 UP, DOWN = Opinion(thumb=True), Opinion(thumb=False)
-DONE = JobProgress(step=4, steps=4, loss=0.5, tokens=100, seconds=1.5)
 OLD = revision("old")
 
 
@@ -32,24 +32,6 @@ async def ada(hosts: Directory, tenant: str) -> ModelId:
     for number in range(3):
         await take_turn(hosts, turn_of(model, f"op-{number}"))
     return model
-
-
-def trained(job: TrainingJob, seed: str = "new", *objections: str) -> Revision:
-    assert job.log_range is not None
-    assert job.started_ms is not None
-    lineage = Lineage(
-        log_range=job.log_range,
-        feedback_until_ms=job.started_ms,
-        data_digest="d" * 64,
-        hyper_parameters={"rank": 8, "learning_rate": 1e-3, "unjudged": False, "method": "sft"},
-        versions={"torch": "2"},
-        memory_module=None,
-        scores={"gain": 0.5},
-        objections=objections,
-        tokens=100,
-        seconds=1.5,
-    )
-    return replace(revision(seed, 2), method="sft", parent=job.parent, lineage=lineage)
 
 
 async def started(hosts: Directory, model: ModelId, key: str = "train-1") -> TrainingJob:

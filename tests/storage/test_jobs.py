@@ -150,6 +150,18 @@ def test_the_cursor_moves_with_the_candidate_and_the_alias_when_it_is_ready(ada:
     ada.check_integrity()
 
 
+def test_a_candidate_that_cannot_be_promoted_gives_the_cursor_back(ada: Shard) -> None:
+    promote(ada, record(ada, started(ada), "promoting"))
+    job = record(ada, started(ada, "train-2", parent=digest("second"), log_range=(0, 6)), "promoting", "3rd")
+    assert model(ada).head.cursor == 6
+
+    change(ada, job, state="failed", reason="no engine takes it")
+
+    assert model(ada).head.cursor == 4
+    assert model(ada).aliases == {"latest": digest("second")}
+    ada.check_integrity()
+
+
 def test_a_rejected_candidate_is_kept_and_moves_nothing(ada: Shard) -> None:
     before = model(ada)
 

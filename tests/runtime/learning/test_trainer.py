@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from populace.actors.engine import Message
-from populace.actors.errors import TrainingDiverged, TrainingFailed
+from populace.actors.errors import TrainingDiverged, TrainingFailed, TrainingStopped
 from populace.adapters.lora.shape import LoraShape
 from populace.adapters.lora.trainable import TrainableAdapter
 from populace.engines.prompts import BaseTokenizer
@@ -28,9 +28,15 @@ GATE = GateRule(probe_kl_max=10.0, probe_loss_max=10.0)
 class Watch:
     def __init__(self) -> None:
         self.steps: list[tuple[str, int]] = []
+        self.stopped: set[str] = set()
+        """Who takes three steps and no more."""
 
-    def stepped(self, name: str, report: StepReport) -> None:
+    def stepped(self, name: str, report: StepReport, seconds: float) -> None:
+        assert seconds > 0
         self.steps.append((name, report.step))
+
+    def goes_on(self, name: str) -> bool:
+        return self.steps.count((name, 2)) == 0 or name not in self.stopped
 
 
 class SmallMemory(FrozenBase):
@@ -179,6 +185,23 @@ def test_one_who_does_not_fit_into_memory_alone_fails_by_name(
     assert "does not fit into memory" in str(outcome)
 
 
+def test_who_is_stopped_can_go_on_to_the_same_bits_and_the_others_are_not_stopped(
+    base: FrozenBase, encoder: ExampleEncoder
+) -> None:
+    whole = candidate_of(trainer(base, encoder).train([pupil(base, encoder, "ada")], Watch())["ada"])
+    ada, bob, watch = pupil(base, encoder, "ada"), pupil(base, encoder, "bob"), Watch()
+    watch.stopped = {"ada"}
+
+    # One after the other: who shares a step with whom changes the rounding.
+    outcomes = trainer(base, encoder, tokens_a_step=1).train([ada, bob], watch)
+
+    assert isinstance(outcomes["ada"], TrainingStopped)
+    assert ada.session.step == 3
+    assert candidate_of(outcomes["bob"]).verdict.promotes
+    rest = trainer(base, encoder).train([ada], Watch())
+    assert candidate_of(rest["ada"]).packed == whole.packed
+
+
 def test_a_training_that_was_cut_short_goes_on_to_the_same_bits(
     base: FrozenBase, encoder: ExampleEncoder
 ) -> None:
@@ -188,7 +211,7 @@ def test_a_training_that_was_cut_short_goes_on_to_the_same_bits(
         pass
 
     class Until(Watch):
-        def stepped(self, name: str, report: StepReport) -> None:
+        def stepped(self, name: str, report: StepReport, seconds: float) -> None:
             if report.step == 2:
                 raise Killed
 

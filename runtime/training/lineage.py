@@ -1,0 +1,69 @@
+"""What is told of a revision that was trained: where it comes from, and what it was judged by."""
+
+from collections.abc import Mapping
+from functools import cache
+from importlib.metadata import version
+from statistics import fmean
+
+from populace.actors.hosts import Lineage, Revision
+from populace.learning.trainer import Candidate
+from populace.storage.packed.adapter import PackedAdapter
+from populace.training.pupils import Training
+
+LIBRARIES = ("populace", "torch", "transformers", "safetensors")
+"""Whose versions the bits of a training may depend on."""
+
+
+def revision_of(
+    training: Training, candidate: Candidate, *, memory_module: str | None, now_ms: int
+) -> Revision:
+    """Describe a candidate as the revision that it would be."""
+    job, packed = training.job, PackedAdapter(memoryview(candidate.packed))
+    assert job.log_range is not None
+    assert job.started_ms is not None
+    assert packed.base is not None
+    return Revision(
+        digest=packed.digest,
+        base=packed.base,
+        method=job.options.method,
+        parent=job.parent,
+        rank=packed.rank,
+        adapter_bytes=packed.bytes,
+        created_ms=now_ms,
+        lineage=Lineage(
+            log_range=job.log_range,
+            feedback_until_ms=job.started_ms,
+            data_digest=training.data_digest,
+            hyper_parameters=training.hyper_parameters,
+            versions=dict(versions()),
+            memory_module=memory_module,
+            scores=scores_of(candidate),
+            objections=candidate.verdict.objections,
+            tokens=training.tokens,
+            seconds=training.seconds,
+        ),
+    )
+
+
+def scores_of(candidate: Candidate) -> dict[str, float]:
+    """What the candidate was judged by, in nats a token; what could not be measured is left out."""
+    measured, judged = candidate.evaluation, candidate.verdict
+    scores = {
+        "held_out_replies": float(len(measured.candidate)),
+        "probe_kl": measured.probe_kl,
+        "probe_loss_base": measured.probe_base,
+        "probe_loss": measured.probe_candidate,
+    }
+    if measured.candidate:
+        scores |= {
+            "held_out_loss_parent": fmean(measured.parent),
+            "held_out_loss": fmean(measured.candidate),
+            "gain": judged.gain,
+            "gain_error": judged.gain_error,
+        }
+    return scores
+
+
+@cache
+def versions() -> Mapping[str, str]:
+    return {library: version(library) for library in LIBRARIES}

@@ -1,0 +1,191 @@
+"""From a job to a pupil: what the model learns, where it begins or goes on, and what judges it.
+
+All of it follows from the job, as it was fixed when it started: the log of its range, the feedback given
+before, the parent, the options. A session that was saved goes on if it learned from the same.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from populace.actors.errors import TrainingFailed
+from populace.actors.feedback import Feedback
+from populace.actors.training import JobProgress, TrainingJob
+from populace.actors.turn import Interaction
+from populace.adapters.lora.shape import LoraShape
+from populace.adapters.lora.trainable import TrainableAdapter
+from populace.engines.prompts import BaseTokenizer
+from populace.learning.curricula import make_curriculum, steps_of
+from populace.learning.encoding import ExampleEncoder
+from populace.learning.examples import Example, digest_of, examples_of
+from populace.learning.frozen_base import FrozenBase
+from populace.learning.methods.objective import TrainSequence
+from populace.learning.session import StepOptions, StepReport, TrainingSession
+from populace.learning.session_file import pack_session, unpack_session
+from populace.learning.trainer import Pupil
+from populace.policies.lessons import wanted_reply
+from populace.storage.errors import RecordInvalid
+from populace.storage.revisions import RevisionFiles
+
+RANK = 8
+"""Of an adapter that begins anew."""
+
+
+class Material(NamedTuple):
+    """What a job learns from: the interactions of its range, and what was thought of them before it began."""
+
+    log: Sequence[Interaction]
+    feedback: Sequence[Feedback]
+
+
+@dataclass(slots=True)
+class Training:
+    """A job that is worked on. ``tokens`` and ``seconds`` are those of earlier trainers too."""
+
+    job: TrainingJob
+    session_key: bytes
+    pupil: Pupil
+    data_digest: str
+    loss: float | None = None
+    tokens: int = 0
+    seconds: float = 0.0
+    curve: list[tuple[int, float]] = field(default_factory=list[tuple[int, float]])
+
+    def note(self, report: StepReport, seconds: float) -> None:
+        self.loss = report.loss
+        self.tokens += report.tokens
+        self.seconds += seconds
+        self.curve.append((report.step, report.loss))
+
+    @property
+    def progress(self) -> JobProgress:
+        session = self.pupil.session
+        return JobProgress(session.step, session.options.steps, self.loss, self.tokens, self.seconds)
+
+    @property
+    def hyper_parameters(self) -> dict[str, bool | int | float | str | None]:
+        """What the weights follow from beside the data: the job's options as they came out, and the steps."""
+        steps = self.pupil.session.options
+        layers = self.pupil.session.adapter.layers.values()
+        return {
+            **asdict(self.job.options),
+            "rank": max(layer.rank for layer in layers),
+            "alpha": max(layer.alpha for layer in layers),
+            "steps": steps.steps,
+            "warm_up": steps.warm_up,
+            "rate_last": steps.rate_last,
+            "clip": steps.clip,
+            "weight_decay": steps.weight_decay,
+        }
+
+    def pack(self) -> bytes:
+        """Make the file that ``PupilMaker`` goes on from."""
+        told = {
+            "data_digest": self.data_digest,
+            "loss": self.loss,
+            "tokens": self.tokens,
+            "seconds": self.seconds,
+            "curve": self.curve,
+        }
+        return pack_session(self.pupil.session, told)
+
+
+class PupilMaker:
+    """For one base. Not thread-safe, as the base is not."""
+
+    def __init__(
+        self, base: FrozenBase, base_directory: Path, files: RevisionFiles, *, rank_max: int
+    ) -> None:
+        self.base_fingerprint = base.fingerprint
+        self._base = base
+        self._files = files
+        self._rank_max = rank_max
+        self.encoder = ExampleEncoder(BaseTokenizer(base_directory), base.context_tokens)
+
+    def make(self, job: TrainingJob, session_key: bytes, material: Material, saved: bytes | None) -> Training:
+        """Make a pupil of a job that has started; ``saved`` is what ``Training.pack`` made of it earlier.
+
+        Raises ``TrainingFailed``, ``AdapterInvalid``, ``AdapterMismatch`` and ``InvalidRequest``.
+        """
+        options, name = job.options, job.model.name
+        examples = examples_of(material.log, material.feedback)
+        parent = self._parent(job)
+        curriculum = make_curriculum(
+            options.method, name, examples, self.encoder, self._base, parent, unjudged=options.unjudged
+        )
+        steps = options.steps or steps_of(curriculum.size, options.batch, options.epochs)
+        stepping = StepOptions(steps=steps, learning_rate=options.learning_rate, seed=options.seed)
+        digest = digest_of(examples)
+        going_on = _unpacked(saved, stepping, digest)
+        if going_on is None:
+            adapter = self._first_adapter(job, parent)
+            session, told = TrainingSession(f"{job.model.tenant}/{name}", adapter, stepping), {}
+        else:
+            session, told = going_on
+        pupil = Pupil(session, curriculum, parent, self._held_out(examples, unjudged=options.unjudged))
+        return Training(
+            job,
+            session_key,
+            pupil,
+            digest,
+            told.get("loss"),
+            told.get("tokens", 0),
+            told.get("seconds", 0.0),
+            [(step, loss) for step, loss in told.get("curve", [])],
+        )
+
+    def _parent(self, job: TrainingJob) -> TrainableAdapter | None:
+        if job.parent is None:
+            return None
+        if not self._files.has(job.parent):
+            raise TrainingFailed(job.model.name, f"the adapter of its parent {job.parent[:12]} is missing")
+        return self._read(job.parent)
+
+    def _read(self, digest: str) -> TrainableAdapter:
+        path = self._files.path(digest)
+        return TrainableAdapter.of_revision(path, self._base.modules, rank_max=self._rank_max, digest=digest)
+
+    def _first_adapter(self, job: TrainingJob, parent: TrainableAdapter | None) -> TrainableAdapter:
+        """The parent's weights to move, or a new adapter, which changes nothing yet."""
+        rank = job.options.rank
+        if parent is None:
+            shape = replace(LoraShape(), rank=RANK if rank is None else rank)
+            if shape.rank > self._rank_max:
+                raise TrainingFailed(
+                    job.model.name, f"rank {shape.rank} is more than is served, which is {self._rank_max}"
+                )
+            return TrainableAdapter.begin(
+                self._base.model, self._base.modules, shape, job.options.start, seed=job.options.seed
+            )
+        has = max(layer.rank for layer in parent.layers.values())
+        if rank not in (None, has):
+            raise TrainingFailed(
+                job.model.name, f"its adapter has rank {has}; rank {rank} has to begin from the base"
+            )
+        assert job.parent is not None
+        return self._read(job.parent)
+
+    def _held_out(self, examples: Sequence[Example], *, unjudged: bool) -> list[TrainSequence]:
+        found: list[TrainSequence] = []
+        for one in examples:
+            reply = wanted_reply(one.reply, one.judged, unjudged=unjudged) if one.is_held_out else None
+            sequence = None if reply is None else self.encoder.sequence(one.prompt, reply)
+            if sequence is not None:
+                found.append(sequence)
+        return found
+
+
+def _unpacked(
+    saved: bytes | None, options: StepOptions, data_digest: str
+) -> tuple[TrainingSession, dict[str, Any]] | None:
+    """Unpack a session that learns from the same; from anything else a training begins anew."""
+    if saved is None:
+        return None
+    try:
+        session, told = unpack_session(saved)
+    except RecordInvalid:
+        return None
+    same = json.dumps(asdict(session.options)) == json.dumps(asdict(options))
+    return (session, told) if same and told.get("data_digest") == data_digest else None

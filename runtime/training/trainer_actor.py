@@ -1,0 +1,135 @@
+# pyright: reportUnknownMemberType=false
+# Ray's API is partly untyped.
+"""The trainer as a Ray actor: a process of its own, which Ray starts again when it dies.
+
+Nothing crosses to it but what hosts say of logs and jobs, and nothing comes back but revisions.
+"""
+
+import asyncio
+import logging
+import os
+import threading
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import ray
+
+from populace.actors.engine import BaseInfo
+from populace.directory import Directory
+from populace.host_actor import NAMESPACE, connect_host
+from populace.policies.consolidation import ConsolidationRule
+from populace.policies.evaluation_gate import GateRule, RollbackRule
+from populace.storage.errors import PopulaceError
+from populace.storage.store import Store
+from populace.storage.training.sessions import SessionFiles
+from populace.training.consolidator import Consolidator
+
+logger = logging.getLogger(__name__)
+
+TRAINER = "populace-trainer"
+NICENESS = 10
+"""Somebody waits for a reply, and nobody for a revision."""
+
+POLL_SECONDS = 1.0
+LOOK_SECONDS = 15.0
+STOP_SECONDS_MAX = 30.0
+
+
+class TrainerOptions(NamedTuple):
+    """How to start a trainer. ``automatic`` also trains whom nobody asked for, when it is due."""
+
+    hosts: int
+    shards: int
+    data_directory: str
+    base: BaseInfo
+    base_directory: str
+    rank_max: int
+    device: str
+    automatic: bool
+
+
+class TrainerActor:
+    """Works from its start to its end, without being called."""
+
+    def __init__(self, options: TrainerOptions) -> None:
+        os.nice(NICENESS)
+        self._options = options
+        self._stopping = threading.Event()
+        self._workshop: Any = None
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._run()), name="trainer", daemon=True)
+        self._thread.start()
+
+    def process_id(self) -> int:
+        return os.getpid()
+
+    def close(self) -> None:
+        """Save what is being trained and end; answers when that is done, or after half a minute."""
+        self._stopping.set()
+        if self._workshop is not None:
+            self._workshop.stop()
+        self._thread.join(STOP_SECONDS_MAX)
+
+    async def _run(self) -> None:
+        options = self._options
+        clients = [connect_host(index) for index in range(options.hosts)]
+        directory = Directory(clients, shard_count=options.shards)
+        consolidator = Consolidator(
+            directory.jobs, rule=ConsolidationRule(), rollback=RollbackRule(), trains=options.automatic
+        )
+        looked_at = -LOOK_SECONDS
+        while not self._stopping.is_set():
+            now = asyncio.get_running_loop().time()
+            try:
+                if now - looked_at >= LOOK_SECONDS:
+                    looked_at = now
+                    await consolidator.look()
+                if self._workshop is not None or await directory.jobs.open_jobs():
+                    await self._open_workshop(directory).round()
+            except PopulaceError as error:
+                logger.info("the trainer waits: %s", error)
+            except Exception:
+                # A bug of ours: jobs stay open, and the next round tries again.
+                logger.exception("a round of the trainer failed")
+                await asyncio.sleep(LOOK_SECONDS)
+            await asyncio.sleep(POLL_SECONDS)
+
+    def _open_workshop(self, directory: Directory) -> Any:
+        if self._workshop is None:
+            # Torch loads here, in the process of a population that somebody trains.
+            from populace.training.loading import load_tools
+            from populace.training.workshop import Workshop
+
+            options, path = self._options, Path(self._options.data_directory)
+            self._workshop = Workshop(
+                directory,
+                directory.jobs,
+                tools=lambda: load_tools(
+                    Path(options.base_directory),
+                    options.base.fingerprint,
+                    Store.adapters(path),
+                    gate=GateRule(),
+                    rank_max=options.rank_max,
+                    device=options.device,
+                ),
+                revisions=Store.adapters(path),
+                sessions=SessionFiles.of_store(path),
+                memory_module=options.base.memory_module,
+            )
+            if self._stopping.is_set():
+                self._workshop.stop()
+        return self._workshop
+
+
+def start_trainer(options: TrainerOptions, *, environment: dict[str, str]) -> Any:
+    """Create the trainer, or find it if it runs; its handle is answered before it has done anything."""
+    remote: Any = ray.remote(TrainerActor)
+    return remote.options(
+        name=TRAINER,
+        namespace=NAMESPACE,
+        lifetime="detached",
+        get_if_exists=True,
+        max_restarts=-1,
+        max_concurrency=2,
+        num_cpus=0,
+        runtime_env={"env_vars": environment},
+    ).remote(options)

@@ -1,0 +1,292 @@
+"""Works on the training jobs of a population, as many people's at once as there are.
+
+What it knows it can lose: jobs are rows of their models, what they learn from is fixed there, and a session
+is saved every minute. Whoever comes after a crash finds the open jobs and goes on.
+"""
+
+import asyncio
+import logging
+import threading
+import time
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any
+
+from populace.actors.errors import (
+    EngineUnavailable,
+    HostUnavailable,
+    NothingToTrain,
+    Refused,
+    TrainingFailed,
+    TrainingStopped,
+)
+from populace.actors.feedback import Feedback
+from populace.actors.hosts import Hosts
+from populace.actors.training import EndState, JobProgress, OpenJob, TrainingJob, TrainingJobs
+from populace.actors.turn import Interaction, ModelId
+from populace.learning.session import StepReport
+from populace.learning.trainer import Candidate, Trainer
+from populace.storage.errors import (
+    DiskRefused,
+    Fenced,
+    ModelNotFound,
+    PopulaceError,
+    RecordInvalid,
+    ShardStopped,
+    UnknownOutcome,
+    WriteQueueFull,
+)
+from populace.storage.revisions import RevisionFiles
+from populace.storage.training.errors import JobEnded, JobNotFound
+from populace.storage.training.sessions import SessionFiles
+from populace.training.lineage import revision_of
+from populace.training.pupils import Material, PupilMaker, Training
+
+logger = logging.getLogger(__name__)
+
+PUPILS_MAX = 16
+"""Trained at once; the others wait. Each has some 30 MB of weights and moments at rank 8."""
+
+SAVE_SECONDS = 60.0
+"""Of work are lost at most when a trainer is killed."""
+
+REPORT_SECONDS = 1.0
+"""Who asks while others are trained joins them after so long, with the next step."""
+
+PAGE = 1000
+
+GONE = (JobEnded, JobNotFound, ModelNotFound)
+"""Somebody cancelled the job, or erased the model."""
+
+PASSING = (
+    Refused,
+    EngineUnavailable,
+    HostUnavailable,
+    DiskRefused,
+    Fenced,
+    ShardStopped,
+    UnknownOutcome,
+    WriteQueueFull,
+)
+"""No fault of the job: it stays open and is tried again."""
+
+
+class Workshop:
+    """``round`` works on what is there; nothing else is needed, in any order, after any crash."""
+
+    def __init__(
+        self,
+        hosts: Hosts,
+        jobs: TrainingJobs,
+        *,
+        tools: Callable[[], tuple[Trainer, PupilMaker]],
+        revisions: RevisionFiles,
+        sessions: SessionFiles,
+        memory_module: str | None = None,
+    ) -> None:
+        """``tools`` loads the base, on a thread, when the first job is there."""
+        self._hosts = hosts
+        self._jobs = jobs
+        self._load_tools = tools
+        self._tools: tuple[Trainer, PupilMaker] | None = None
+        self._revisions = revisions
+        self._sessions = sessions
+        self._memory_module = memory_module
+        self._live: dict[ModelId, Training] = {}
+        self._stopping = threading.Event()
+
+    async def round(self) -> bool:
+        """Work on the open jobs for a while; answers whether there were any."""
+        found = await self._jobs.open_jobs()
+        still = {(one.job.model, one.job.number) for one in found}
+        for model, training in list(self._live.items()):
+            if (model, training.job.number) not in still:
+                self._forget(training)
+        await asyncio.to_thread(self._sessions.sweep, [one.session_key for one in found])
+        for one in found:
+            if one.job.state == "promoting":
+                await self._of_job(one.job, self._promote_again(one.job))
+        training = [one for one in found if one.job.state != "promoting"][:PUPILS_MAX]
+        for one in training:
+            if not self._stopping.is_set():
+                await self._of_job(one.job, self._prepare(one))
+        if self._live and not self._stopping.is_set():
+            await self._train()
+        return bool(found)
+
+    def stop(self) -> None:
+        """Have ``round`` end soon, with every session saved. From any thread."""
+        self._stopping.set()
+
+    @property
+    def is_stopping(self) -> bool:
+        return self._stopping.is_set()
+
+    async def _prepare(self, one: OpenJob) -> None:
+        """Start the job, or take it over from an earlier trainer."""
+        if one.job.model in self._live:
+            return
+        job = await self._jobs.start(one.job.model, one.job.number)
+        assert job.log_range is not None
+        assert job.started_ms is not None
+        material = await self._material(job.model, job.log_range, job.started_ms)
+        try:
+            saved = await asyncio.to_thread(self._sessions.read, one.session_key)
+        except RecordInvalid as error:
+            logger.warning("the training of %s/%s begins anew: %s", *job.model, error)
+            saved = None
+        view = await self._hosts.show_model(job.model)
+        _, maker = await self._loaded()
+        if view.base != maker.base_fingerprint:
+            reason = f"its base is {view.base[:12]}, and here it is {maker.base_fingerprint[:12]}"
+            raise TrainingFailed(job.model.name, reason)
+        self._live[job.model] = await asyncio.to_thread(maker.make, job, one.session_key, material, saved)
+
+    async def _material(self, model: ModelId, log_range: tuple[int, int], until_ms: int) -> Material:
+        log: list[Interaction] = []
+        given: list[Feedback] = []
+        start, stop = log_range
+        while start < stop:
+            page = await self._hosts.read_log(model, start=start, limit=min(PAGE, stop - start))
+            log += [turn for turn in page if turn.position < stop]
+            if not page:
+                break
+            start = page[-1].position + 1
+        start = log_range[0]
+        while start < stop:
+            opinions = await self._hosts.read_feedback(model, start=start, limit=PAGE)
+            given += [one for one in opinions if one.position < stop and one.created_ms < until_ms]
+            if len(opinions) < PAGE:
+                break
+            # What is left of this position comes again with the next page.
+            last = opinions[-1].position
+            given = [one for one in given if one.position < last]
+            start = last
+        return Material(log, given)
+
+    async def _train(self) -> None:
+        trainer, _ = await self._loaded()
+        watch = _Watch({one.pupil.name: one for one in self._live.values()}, self._save, self._stopping)
+        reporting = asyncio.create_task(self._report(watch))
+        try:
+            pupils = [one.pupil for one in watch.trainings.values()]
+            outcomes = await asyncio.to_thread(trainer.train, pupils, watch)
+        finally:
+            reporting.cancel()
+        for name, outcome in outcomes.items():
+            training = watch.trainings[name]
+            await self._of_job(training.job, self._settle(training, outcome))
+
+    async def _report(self, watch: "_Watch") -> None:
+        """Say how far everybody is, and stop for who comes and goes."""
+        while True:
+            await asyncio.sleep(REPORT_SECONDS)
+            try:
+                found = {(one.job.model, one.job.number) for one in await self._jobs.open_jobs()}
+                mine = {(one.job.model, one.job.number): name for name, one in watch.trainings.items()}
+                watch.gone |= {name for job, name in mine.items() if job not in found}
+                if found - mine.keys() and len(mine) < PUPILS_MAX:
+                    watch.is_interrupted = True
+                for one in watch.trainings.values():
+                    if one.pupil.name not in watch.gone:
+                        await self._jobs.report(one.job.model, one.job.number, one.progress)
+            except PopulaceError as error:
+                logger.info("how far the trainings are is said later: %s", error)
+
+    async def _settle(self, training: Training, outcome: Candidate | TrainingFailed) -> None:
+        if isinstance(outcome, TrainingStopped):
+            if self._stopping.is_set():
+                await asyncio.to_thread(self._save, training)
+            await self._jobs.report(training.job.model, training.job.number, training.progress)
+            return
+        if isinstance(outcome, TrainingFailed):
+            raise outcome
+        await self._promote(training, outcome)
+        self._forget(training)
+
+    async def _promote(self, training: Training, candidate: Candidate) -> None:
+        job = training.job
+        revision = revision_of(
+            training, candidate, memory_module=self._memory_module, now_ms=time.time_ns() // 1_000_000
+        )
+        with self._revisions.adding():
+            await asyncio.to_thread(self._revisions.add, candidate.packed)
+            ended = await self._jobs.finish(job.model, job.number, revision, training.progress)
+        logger.info("the training of %s/%s was %s %s", *job.model, ended.state, ended.reason)
+
+    async def _promote_again(self, job: TrainingJob) -> None:
+        """Go on where an earlier trainer, or an engine, died: the candidate is recorded and stored."""
+        found = [one for one in await self._hosts.list_revisions(job.model) if one.digest == job.candidate]
+        [revision] = found
+        self._live.pop(job.model, None)
+        progress = JobProgress(job.step, job.steps, job.loss, job.tokens, job.seconds)
+        await self._jobs.finish(job.model, job.number, revision, progress)
+
+    async def _of_job(self, job: TrainingJob, work: Coroutine[Any, Any, None]) -> None:
+        """Do a part of one job's work; what goes wrong with it ends this job and no other."""
+        model, number = job.model, job.number
+        try:
+            await work
+        except GONE:
+            self._forget_model(model)
+        except NothingToTrain as error:
+            await self._end(model, number, "skipped", error.reason)
+        except TrainingFailed as error:
+            await self._end(model, number, "failed", error.reason)
+        except PopulaceError as error:
+            if isinstance(error, PASSING):
+                logger.warning("the training of %s/%s waits: %s", *model, error)
+            else:
+                await self._end(model, number, "failed", str(error))
+
+    async def _end(self, model: ModelId, number: int, state: EndState, reason: str) -> None:
+        self._forget_model(model)
+        try:
+            await self._jobs.end(model, number, state, reason)
+        except GONE:
+            return
+        logger.info("the training of %s/%s %s: %s", *model, state, reason)
+
+    def _save(self, training: Training) -> None:
+        self._sessions.write(training.session_key, training.pack())
+
+    def _forget(self, training: Training) -> None:
+        self._forget_model(training.job.model)
+
+    def _forget_model(self, model: ModelId) -> None:
+        """The file of the session goes with the next sweep, as those of other trainers do."""
+        self._live.pop(model, None)
+
+    async def _loaded(self) -> tuple[Trainer, PupilMaker]:
+        if self._tools is None:
+            self._tools = await asyncio.to_thread(self._load_tools)
+        return self._tools
+
+
+class _Watch:
+    """Told of each step by the trainer's thread. ``trainings`` are by their pupils' names."""
+
+    def __init__(
+        self,
+        trainings: Mapping[str, Training],
+        save: Callable[[Training], None],
+        stopping: threading.Event,
+    ) -> None:
+        self.trainings = trainings
+        self.gone: set[str] = set()
+        self.is_interrupted = False
+        self._save = save
+        self._stopping = stopping
+        self._saved_at = dict.fromkeys(trainings, time.monotonic())
+
+    def stepped(self, name: str, report: StepReport, seconds: float) -> None:
+        self.trainings[name].note(report, seconds)
+        now = time.monotonic()
+        if now - self._saved_at[name] > SAVE_SECONDS:
+            self._saved_at[name] = now
+            try:
+                self._save(self.trainings[name])
+            except DiskRefused as error:
+                logger.warning("a training is not saved, and goes on: %s", error)
+
+    def goes_on(self, name: str) -> bool:
+        return not (self._stopping.is_set() or self.is_interrupted or name in self.gone)
