@@ -5,13 +5,16 @@ population by sending each call to the host of the model's shard.
 """
 
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 
 from populace.actors.engine import Message, Sampling
 from populace.actors.feedback import Feedback, Opinion
 from populace.actors.memory import BOTH, MemoryChoice
 from populace.actors.turn import Interaction, ModelId, Reply, TurnGrant, TurnRequest
 from populace.storage.portable import PortableModel
+
+if TYPE_CHECKING:
+    from populace.actors.training import TrainingJobs
 
 Readiness = Literal["registered", "prewarming", "ready"]
 """How far a revision has come: an alias is only ever moved to one that is ``ready``."""
@@ -182,12 +185,17 @@ class ChatRequest:
 
 
 class Hosts(Protocol):
-    """The population's operations; those on training jobs are ``TrainingJobs`` in ``actors/training.py``.
+    """The population's operations.
 
     Every method raises ``PopulaceError`` subclasses only. A call that names a model raises
     ``ModelNotFound`` if the tenant has none of that name, and may raise ``HostUnavailable`` while
     a host restarts; retrying with the same operation id is always safe.
     """
+
+    @property
+    def jobs(self) -> "TrainingJobs":
+        """What may be asked of training jobs, of the same models."""
+        ...
 
     async def begin_turn(self, request: TurnRequest) -> TurnGrant | Interaction:
         """Wait for the model's turn; answer the recorded interaction if the operation took effect.

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
         TurnExpired,
     )
     from populace.actors.turn import Interaction
-    from populace.population import ModelHandle, Population, connect
+    from populace.model_handle import ModelHandle
+    from populace.population import Population, connect
     from populace.storage.errors import (
         ArchiveInvalid,
         ModelExists,
@@ -47,7 +48,7 @@ _HOMES = {
     "MailboxFull": "populace.actors.errors",
     "Message": "populace.actors.engine",
     "ModelExists": "populace.storage.errors",
-    "ModelHandle": "populace.population",
+    "ModelHandle": "populace.model_handle",
     "ModelNotFound": "populace.storage.errors",
     "OperationConflict": "populace.storage.errors",
     "PopulaceError": "populace.storage.errors",

@@ -8,10 +8,9 @@ import threading
 import time
 from collections.abc import Coroutine, Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Self, TypeVar
+from typing import Any, Self, TypeVar
 
 import ray
 from ray._raylet import Config  # type: ignore[attr-defined]  # a compiled module
@@ -19,14 +18,12 @@ from ray.exceptions import RayError
 
 from populace.actors.catalogue import check_model_name
 from populace.actors.errors import ClusterNotFound, InvalidRequest
-from populace.actors.feedback import Feedback, Opinion
 from populace.actors.hosts import HostStatistics, ModelView, Revision
-from populace.actors.turn import Interaction, ModelId, operation_of
-from populace.chat_request import MessageLike, chat_request
+from populace.actors.turn import ModelId
 from populace.config import Settings, ask_for_ray_token, enter_quiet_environment
 from populace.directory import Directory
 from populace.host_actor import NAMESPACE, PopulationInfo, RayHostClient, host_error, host_name
-from populace.memory_picture import PersonalMemory
+from populace.model_handle import ModelHandle
 from populace.running import find_running
 from populace.storage.files import disk_named, replaced_durably
 
@@ -81,7 +78,7 @@ class Population:
         if adapter is None:
             self.run(self.directory.create_model(handle.id))
         else:
-            with self._imported(adapter) as revision:
+            with self.imported(adapter) as revision:
                 self.run(self.directory.create_model(handle.id, revision))
         return handle
 
@@ -154,10 +151,7 @@ class Population:
 
     def fork(self, name: str, new_name: str) -> "ModelHandle":
         """Copy a model under a new name, see ``ModelHandle.fork``."""
-        source, target = self.model(name), self.model(new_name)
-        content = self.run(self.directory.export_model(source.id))
-        self.run(self.directory.import_model(target.id, content))
-        return target
+        return self.model(name).fork(new_name)
 
     def statistics(self) -> tuple[HostStatistics, ...]:
         return self.run(self.directory.statistics())
@@ -183,7 +177,8 @@ class Population:
     ) -> None:
         self.close()
 
-    def _imported(self, adapter: str | Path) -> AbstractContextManager[Revision]:
+    def imported(self, adapter: str | Path) -> AbstractContextManager[Revision]:
+        """Check an adapter and keep its file for the time of the block, see ``ModelHandle.publish``."""
         # Torch and transformers load here, for those who bring an adapter.
         from populace.adapters.publishing import imported_adapter
 
@@ -197,146 +192,8 @@ class Population:
         )
 
     def run(self, call: Coroutine[Any, Any, T]) -> T:
+        """Run a call of the directory's to its end, from any thread."""
         return asyncio.run_coroutine_threadsafe(call, self._loop).result()
-
-
-class ModelHandle:
-    """One personal model. ``ada.chat("hi")`` blocks, ``ada.chat.remote("hi")`` gives an ObjectRef."""
-
-    def __init__(self, population: Population, model: ModelId) -> None:
-        self._population = population
-        self.id = model
-        self.chat = ChatMethod(population, model)
-
-    @property
-    def name(self) -> str:
-        return self.id.name
-
-    def show(self) -> ModelView:
-        """Read what the model is and where it stands. Raises ``ModelNotFound``."""
-        return self._population.run(self._population.directory.show_model(self.id))
-
-    def log(self, *, start: int = 0, limit: int = 100) -> tuple[Interaction, ...]:
-        """Read up to ``limit`` interactions, oldest first, at and after ``start``.
-
-        A log whose beginning was compacted is read from ``show().log_start`` on.
-        """
-        call = self._population.directory.read_log(self.id, start=start, limit=limit)
-        return self._population.run(call)
-
-    @property
-    def memory(self) -> PersonalMemory:
-        """Read what the model remembers, as of its last turn. Raises ``ModelNotFound``."""
-        view = self._population.run(self._population.directory.show_memory(self.id))
-        return PersonalMemory.of(view)
-
-    def memory_at(self, position: int) -> PersonalMemory:
-        """Compute what the model remembered after ``position`` turns, from its log.
-
-        Raises ``ModelNotFound``, and ``InvalidRequest`` for a position that the log does not keep.
-        """
-        call = self._population.directory.show_memory(self.id, position)
-        return PersonalMemory.of(self._population.run(call))
-
-    def restore_memory(self, position: int | None, *, operation: str | None = None) -> Interaction:
-        """Set the memory to what it was after ``position`` turns, in a turn of its own; None empties it.
-
-        With an ``operation`` a retry changes nothing. Raises as ``memory_at``; nothing has changed then.
-        """
-        call = self._population.directory.restore_memory(self.id, position, operation_of(operation))
-        return self._population.run(call)
-
-    def feedback(
-        self,
-        on: Interaction | int | str,
-        *,
-        thumb: Literal["up", "down"] | None = None,
-        rating: float | None = None,
-        correction: str | None = None,
-        reward: float | None = None,
-        operation: str | None = None,
-    ) -> Feedback:
-        """Say what somebody thought of a reply: ``on`` is the turn, its position or its completion id.
-
-        A ``rating`` is from 0 to 1, ``correction`` what the reply should have been, ``reward`` any number.
-        The same feedback again is the same; with an ``operation`` only a retry is. Raises
-        ``InvalidRequest``, ``InteractionNotFound``, ``FeedbackFull`` and ``OperationConflict``.
-        """
-        reference = on.position if isinstance(on, Interaction) else on
-        opinion = Opinion(None if thumb is None else thumb == "up", rating, correction, reward)
-        call = self._population.directory.give_feedback(self.id, reference, opinion, operation)
-        return self._population.run(call)
-
-    def opinions(self, *, start: int = 0, limit: int = 1000) -> tuple[Feedback, ...]:
-        """Read the feedback on the turns at and after ``start``, in the log's order."""
-        call = self._population.directory.read_feedback(self.id, start=start, limit=limit)
-        return self._population.run(call)
-
-    def fork(self, name: str) -> "ModelHandle":
-        """Create a model that begins with all that this one is: log, memory, revisions and aliases.
-
-        Raises ``ModelNotFound``, ``InvalidName`` and ``ModelExists``.
-        """
-        return self._population.fork(self.name, name)
-
-    def publish(self, adapter: str | Path, *, alias: str = "latest") -> Revision:
-        """Import a PEFT LoRA directory or packed file as a revision, prewarm it, and move ``alias`` to it.
-
-        Until it is ready the old revision answers; turns in flight finish on the one they began with.
-        Raises ``AdapterInvalid``, ``AdapterMismatch``, ``ModelNotFound``, ``EngineUnavailable`` and
-        ``EngineOverloaded``; the alias has not moved then.
-        """
-        with self._population._imported(adapter) as revision:
-            self._population.run(self._population.directory.publish_revision(self.id, revision, alias))
-        return replace(revision, readiness="ready")
-
-    def revisions(self) -> tuple[Revision, ...]:
-        """List the revisions, oldest first."""
-        return self._population.run(self._population.directory.list_revisions(self.id))
-
-    def export(self, path: str | Path, *, overwrite: bool = False) -> Path:
-        """Write all of the model to a file, see ``Population.export``."""
-        return self._population.export(self.name, path, overwrite=overwrite)
-
-    def erase(self) -> None:
-        """Erase the model, see ``Population.erase``. Raises ``ModelNotFound``."""
-        self._population.erase(self.name)
-
-    def __repr__(self) -> str:
-        return f"<personal model {self.id.tenant}/{self.id.name}>"
-
-
-class ChatMethod:
-    """``chat`` of a handle, called plainly or through ``remote`` as on a Ray actor."""
-
-    def __init__(self, population: Population, model: ModelId) -> None:
-        self._population = population
-        self._model = model
-
-    def __call__(self, message: str | Sequence[MessageLike], **options: Any) -> Interaction:
-        """Make one turn and return it when it is durably in the log; ``str()`` of it is the reply.
-
-        A text continues the ``conversation`` (default ``main``; None begins with nothing before
-        it) from the model's own log. A sequence of messages is read exactly as it is.
-
-        Options: ``conversation``, ``alias``, ``operation`` (an idempotency key: the same key gives
-        the same turn), ``turn_seconds_max``, ``memory`` (``{"read": bool, "write": bool}``: whether the
-        reply may use the model's memory and whether the turn goes into it; both are true by default),
-        and those of ``Sampling`` (``max_tokens``, ``temperature``, ``top_p``, ``top_k``, ``seed``,
-        ``stop``, ...).
-
-        Raises ``ModelNotFound``, ``MailboxFull``, ``PromptTooLong``, ``OperationConflict``,
-        ``TurnExpired``, ``HostUnavailable``. A host that restarts meanwhile is waited for.
-        """
-        request = chat_request(self._model, message, **options)
-        return self._population.run(self._population.directory.chat(request))
-
-    def remote(self, message: str | Sequence[MessageLike], **options: Any) -> "ray.ObjectRef[Interaction]":
-        """Start a turn; ``ray.get`` or ``await`` the result. Not retried if the host restarts."""
-        request = chat_request(self._model, message, **options)
-        client = self._population.directory.client_of(self._model)
-        assert isinstance(client, RayHostClient)
-        return client.handle.call.remote("chat", request)
 
 
 def connect(

@@ -1,0 +1,176 @@
+"""A personal model in Python: a handle that is used like that of a Ray actor."""
+
+from collections.abc import Coroutine, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal, Protocol, TypeVar
+
+import ray
+
+from populace.actors.feedback import Feedback, Opinion
+from populace.actors.hosts import ModelView, Revision
+from populace.actors.turn import Interaction, ModelId, operation_of
+from populace.chat_request import MessageLike, chat_request
+from populace.directory import Directory
+from populace.host_actor import RayHostClient
+from populace.memory_picture import PersonalMemory
+
+T = TypeVar("T")
+
+
+class Owner(Protocol):
+    """The population that a handle is of: what it asks there, and what there is told of a model's name."""
+
+    tenant: str
+    directory: Directory
+
+    def run(self, call: Coroutine[Any, Any, T]) -> T: ...
+
+    def imported(self, adapter: str | Path) -> AbstractContextManager[Revision]: ...
+
+    def export(self, name: str, path: str | Path, *, overwrite: bool = False) -> Path: ...
+
+    def erase(self, name: str) -> None: ...
+
+
+class ModelHandle:
+    """One personal model. ``ada.chat("hi")`` blocks, ``ada.chat.remote("hi")`` gives an ObjectRef."""
+
+    def __init__(self, population: Owner, model: ModelId) -> None:
+        self._population = population
+        self.id = model
+        self.chat = ChatMethod(population, model)
+
+    @property
+    def name(self) -> str:
+        return self.id.name
+
+    def show(self) -> ModelView:
+        """Read what the model is and where it stands. Raises ``ModelNotFound``."""
+        return self._population.run(self._population.directory.show_model(self.id))
+
+    def log(self, *, start: int = 0, limit: int = 100) -> tuple[Interaction, ...]:
+        """Read up to ``limit`` interactions, oldest first, at and after ``start``.
+
+        A log whose beginning was compacted is read from ``show().log_start`` on.
+        """
+        call = self._population.directory.read_log(self.id, start=start, limit=limit)
+        return self._population.run(call)
+
+    @property
+    def memory(self) -> PersonalMemory:
+        """Read what the model remembers, as of its last turn. Raises ``ModelNotFound``."""
+        view = self._population.run(self._population.directory.show_memory(self.id))
+        return PersonalMemory.of(view)
+
+    def memory_at(self, position: int) -> PersonalMemory:
+        """Compute what the model remembered after ``position`` turns, from its log.
+
+        Raises ``ModelNotFound``, and ``InvalidRequest`` for a position that the log does not keep.
+        """
+        call = self._population.directory.show_memory(self.id, position)
+        return PersonalMemory.of(self._population.run(call))
+
+    def restore_memory(self, position: int | None, *, operation: str | None = None) -> Interaction:
+        """Set the memory to what it was after ``position`` turns, in a turn of its own; None empties it.
+
+        With an ``operation`` a retry changes nothing. Raises as ``memory_at``; nothing has changed then.
+        """
+        call = self._population.directory.restore_memory(self.id, position, operation_of(operation))
+        return self._population.run(call)
+
+    def feedback(
+        self,
+        on: Interaction | int | str,
+        *,
+        thumb: Literal["up", "down"] | None = None,
+        rating: float | None = None,
+        correction: str | None = None,
+        reward: float | None = None,
+        operation: str | None = None,
+    ) -> Feedback:
+        """Say what somebody thought of a reply: ``on`` is the turn, its position or its completion id.
+
+        A ``rating`` is from 0 to 1, ``correction`` what the reply should have been, ``reward`` any number.
+        The same feedback again is the same; with an ``operation`` only a retry is. Raises
+        ``InvalidRequest``, ``InteractionNotFound``, ``FeedbackFull`` and ``OperationConflict``.
+        """
+        reference = on.position if isinstance(on, Interaction) else on
+        opinion = Opinion(None if thumb is None else thumb == "up", rating, correction, reward)
+        call = self._population.directory.give_feedback(self.id, reference, opinion, operation)
+        return self._population.run(call)
+
+    def opinions(self, *, start: int = 0, limit: int = 1000) -> tuple[Feedback, ...]:
+        """Read the feedback on the turns at and after ``start``, in the log's order."""
+        call = self._population.directory.read_feedback(self.id, start=start, limit=limit)
+        return self._population.run(call)
+
+    def fork(self, name: str) -> "ModelHandle":
+        """Create a model that begins with all that this one is: log, memory, revisions and aliases.
+
+        Raises ``ModelNotFound``, ``InvalidName`` and ``ModelExists``.
+        """
+        target = ModelId(self._population.tenant, name)
+        content = self._population.run(self._population.directory.export_model(self.id))
+        self._population.run(self._population.directory.import_model(target, content))
+        return ModelHandle(self._population, target)
+
+    def publish(self, adapter: str | Path, *, alias: str = "latest") -> Revision:
+        """Import a PEFT LoRA directory or packed file as a revision, prewarm it, and move ``alias`` to it.
+
+        Until it is ready the old revision answers; turns in flight finish on the one they began with.
+        Raises ``AdapterInvalid``, ``AdapterMismatch``, ``ModelNotFound``, ``EngineUnavailable`` and
+        ``EngineOverloaded``; the alias has not moved then.
+        """
+        with self._population.imported(adapter) as revision:
+            self._population.run(self._population.directory.publish_revision(self.id, revision, alias))
+        return replace(revision, readiness="ready")
+
+    def revisions(self) -> tuple[Revision, ...]:
+        """List the revisions, oldest first."""
+        return self._population.run(self._population.directory.list_revisions(self.id))
+
+    def export(self, path: str | Path, *, overwrite: bool = False) -> Path:
+        """Write all of the model to a file, see ``Population.export``."""
+        return self._population.export(self.name, path, overwrite=overwrite)
+
+    def erase(self) -> None:
+        """Erase the model, see ``Population.erase``. Raises ``ModelNotFound``."""
+        self._population.erase(self.name)
+
+    def __repr__(self) -> str:
+        return f"<personal model {self.id.tenant}/{self.id.name}>"
+
+
+class ChatMethod:
+    """``chat`` of a handle, called plainly or through ``remote`` as on a Ray actor."""
+
+    def __init__(self, population: Owner, model: ModelId) -> None:
+        self._population = population
+        self._model = model
+
+    def __call__(self, message: str | Sequence[MessageLike], **options: Any) -> Interaction:
+        """Make one turn and return it when it is durably in the log; ``str()`` of it is the reply.
+
+        A text continues the ``conversation`` (default ``main``; None begins with nothing before
+        it) from the model's own log. A sequence of messages is read exactly as it is.
+
+        Options: ``conversation``, ``alias``, ``operation`` (an idempotency key: the same key gives
+        the same turn), ``turn_seconds_max``, ``memory`` (``{"read": bool, "write": bool}``: whether the
+        reply may use the model's memory and whether the turn goes into it; both are true by default),
+        and those of ``Sampling`` (``max_tokens``, ``temperature``, ``top_p``, ``top_k``, ``seed``,
+        ``stop``, ...).
+
+        Raises ``ModelNotFound``, ``MailboxFull``, ``PromptTooLong``, ``OperationConflict``,
+        ``TurnExpired``, ``HostUnavailable``. A host that restarts meanwhile is waited for.
+        """
+        request = chat_request(self._model, message, **options)
+        return self._population.run(self._population.directory.chat(request))
+
+    def remote(self, message: str | Sequence[MessageLike], **options: Any) -> "ray.ObjectRef[Interaction]":
+        """Start a turn; ``ray.get`` or ``await`` the result. Not retried if the host restarts."""
+        request = chat_request(self._model, message, **options)
+        client = self._population.directory.client_of(self._model)
+        assert isinstance(client, RayHostClient)
+        return client.handle.call.remote("chat", request)
