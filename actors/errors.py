@@ -22,6 +22,7 @@
     ├── TurnExpired                the turn's deadline passed, or it was given up
     ├── HostUnavailable            the host is restarting; retry
     ├── EngineUnavailable          the replica died or is starting; retry
+    ├── TrainingUnavailable        no trainer runs here
     ├── TrainingFailed             training ended without a new revision; the model is as it was
     │   ├── NothingToTrain         there is nothing in the log that it could learn from
     │   ├── TrainingDiverged       a loss or gradient with NaN or infinity
@@ -234,6 +235,15 @@ class EngineUnavailable(PopulaceError):
 
     def __str__(self) -> str:
         return f"The serving engine is not available: {self.reason}."
+
+
+class TrainingUnavailable(PopulaceError):
+    """This Populace runs without a trainer: nobody would ever take the job."""
+
+    code = "training_unavailable"
+
+    def __str__(self) -> str:
+        return "This Populace runs without a trainer. Start it with POPULACE_TRAINING=asked, or auto."
 
 
 class TrainingFailed(PopulaceError):

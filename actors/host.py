@@ -84,7 +84,12 @@ class ModelHost:
             self._owned, self._catalogue.shard, self._adapter_of, engine, self._turn_log.find
         )
         self.jobs = JobKeeper(
-            self._owned, self._catalogue, self._promotions, clock=clock, on_moved=self._note_moved
+            self._owned,
+            self._catalogue,
+            self._promotions,
+            clock=clock,
+            has_trainer=self._limits.has_trainer,
+            on_moved=self._note_moved,
         )
         self._feedback = FeedbackKeeper(self._owned, self._catalogue.shard, clock=clock)
         self._logs = LogCompactor(self._owned, self._catalogue.shard, limits=self._limits.log)

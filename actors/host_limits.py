@@ -9,11 +9,15 @@ from populace.policies.log_retention import LogLimits
 
 @dataclass(frozen=True, slots=True)
 class HostLimits:
-    """The bounds of one host. Bytes are the host's own estimate of what activations hold."""
+    """The bounds of one host. Bytes are the host's own estimate of what activations hold.
+
+    Without ``has_trainer`` nobody may ask for a training.
+    """
 
     resident_bytes_max: int = 256 * 1024 * 1024
     idle_seconds_max: float = 300.0
     mailbox_max: int = 16
     operation_seconds_kept: float = 24 * 3600.0
+    has_trainer: bool = True
     shard_free_bytes_min: int = FREE_BYTES_MIN
     log: LogLimits = field(default_factory=lambda: LogLimits(interactions_min=HISTORY_TURNS_MAX))

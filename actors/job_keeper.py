@@ -9,6 +9,7 @@ from typing import TypeVar
 
 from populace.actors.catalogue import Catalogue, model_view, revision_record
 from populace.actors.clock import Clock
+from populace.actors.errors import TrainingUnavailable
 from populace.actors.hosts import ModelView, Revision
 from populace.actors.news_reader import NewsReader
 from populace.actors.owned_shards import OwnedShards
@@ -43,6 +44,7 @@ class JobKeeper:
         promotions: Promotions,
         *,
         clock: Clock,
+        has_trainer: bool,
         on_moved: Callable[[ModelId, StoredModel], None],
     ) -> None:
         """``on_moved`` is told of a model whose aliases have moved."""
@@ -50,11 +52,14 @@ class JobKeeper:
         self._catalogue = catalogue
         self._promotions = promotions
         self._clock = clock
+        self._has_trainer = has_trainer
         self._on_moved = on_moved
         self._news = NewsReader(shards, clock=clock)
 
     async def ask(self, model: ModelId, options: TrainingOptions, key: str | None = None) -> TrainingJob:
         options.check()
+        if not self._has_trainer:
+            raise TrainingUnavailable
         said = json.dumps(asdict(options), sort_keys=True)
         record = JobRecord(
             number=0,

@@ -139,7 +139,7 @@ class TrainingJobs(Protocol):
     async def ask(self, model: ModelId, options: TrainingOptions, key: str | None = None) -> TrainingJob:
         """Ask for a training; with the same ``key`` a retry is answered with the job that it made.
 
-        Raises ``InvalidRequest``, ``OperationConflict`` and ``TrainingUnderWay``.
+        Raises ``InvalidRequest``, ``OperationConflict``, ``TrainingUnderWay`` and ``TrainingUnavailable``.
         """
         ...
 

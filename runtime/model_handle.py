@@ -1,5 +1,6 @@
 """A personal model in Python: a handle that is used like that of a Ray actor."""
 
+import time
 from collections.abc import Coroutine, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
@@ -10,13 +11,18 @@ import ray
 
 from populace.actors.feedback import Feedback, Opinion
 from populace.actors.hosts import ModelView, Revision
+from populace.actors.training import TrainingJob, TrainingOptions
 from populace.actors.turn import Interaction, ModelId, operation_of
 from populace.chat_request import MessageLike, chat_request
 from populace.directory import Directory
 from populace.host_actor import RayHostClient
 from populace.memory_picture import PersonalMemory
+from populace.storage.errors import RevisionNotFound
+from populace.storage.ledger import FIRST_ALIAS
 
 T = TypeVar("T")
+
+POLL_SECONDS = 0.5
 
 
 class Owner(Protocol):
@@ -126,6 +132,44 @@ class ModelHandle:
         with self._population.imported(adapter) as revision:
             self._population.run(self._population.directory.publish_revision(self.id, revision, alias))
         return replace(revision, readiness="ready")
+
+    def train(
+        self, *, operation: str | None = None, seconds_max: float | None = None, **options: Any
+    ) -> TrainingJob:
+        """Train the model on its log and feedback, wait for what comes of it, and answer that.
+
+        ``options`` are the fields of ``TrainingOptions``: ``method``, ``rank``, ``epochs``, ``seed``,
+        ``learning_rate``, ``unjudged`` and so on. A candidate that is better than its parent answers from
+        then on; the job's ``state`` says whether it is, and its ``reason`` why not. After ``seconds_max`` the
+        job is answered as it is then, and goes on; 0 does not wait.
+
+        Raises ``InvalidRequest``, ``TrainingUnderWay`` and ``TrainingUnavailable``.
+        """
+        call = self._population.directory.jobs.ask(self.id, TrainingOptions(**options), operation)
+        job = self._population.run(call)
+        give_up = None if seconds_max is None else time.monotonic() + seconds_max
+        while job.is_open and (give_up is None or time.monotonic() < give_up):
+            time.sleep(POLL_SECONDS)
+            job = next(one for one in self.jobs() if one.number == job.number)
+        return job
+
+    def jobs(self) -> tuple[TrainingJob, ...]:
+        """The model's trainings, newest first."""
+        return self._population.run(self._population.directory.jobs.of_model(self.id))
+
+    def cancel_training(self) -> TrainingJob:
+        """Cancel the training that is under way. Raises ``JobNotFound`` if there is none."""
+        return self._population.run(self._population.directory.jobs.cancel(self.id))
+
+    def rollback(self) -> ModelView:
+        """Give ``latest`` back to the parent of the revision that it names, and what went into it to the log.
+
+        Raises ``RevisionNotFound`` for a model that is the base's, or whose parent is elsewhere.
+        """
+        serving = self.show().aliases.get(FIRST_ALIAS)
+        if serving is None:
+            raise RevisionNotFound(self.name, FIRST_ALIAS)
+        return self._population.run(self._population.directory.jobs.roll_back(self.id, serving))
 
     def revisions(self) -> tuple[Revision, ...]:
         """List the revisions, oldest first."""

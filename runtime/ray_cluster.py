@@ -177,6 +177,7 @@ def _host_options(settings: Settings, info: BaseInfo, base: BaseModelFiles) -> l
         idle_seconds_max=settings.idle_seconds_max,
         mailbox_max=settings.mailbox_max,
         operation_seconds_kept=settings.operation_seconds_max,
+        has_trainer=settings.training != "off",
         log=LogLimits(
             interactions_min=HISTORY_TURNS_MAX,
             seconds_kept=settings.log_seconds_max,

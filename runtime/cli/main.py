@@ -18,6 +18,7 @@ from populace.cli.restore import EXAMPLES as RESTORE_EXAMPLES
 from populace.cli.restore import restore
 from populace.cli.serve import EXAMPLES as SERVE_EXAMPLES
 from populace.cli.serve import serve
+from populace.cli.training import JOBS_EXAMPLES, TRAIN_EXAMPLES, jobs, train
 
 app = typer.Typer(
     help="Personal models over one shared base model: serve them, talk to them, look after them.",
@@ -46,6 +47,8 @@ def main(
 
 app.command(epilog=SERVE_EXAMPLES)(serve)
 app.command()(chat)
+app.command(epilog=TRAIN_EXAMPLES)(train)
+app.command(epilog=JOBS_EXAMPLES)(jobs)
 app.add_typer(model_app, name="model")
 app.add_typer(adapter_app, name="adapter")
 app.add_typer(memory_app, name="memory")

@@ -11,6 +11,7 @@ from populace.cli.console import err, local_time, named_errors, out, print_json,
 from populace.cli.feedback import EXAMPLES as FEEDBACK_EXAMPLES
 from populace.cli.feedback import feedback
 from populace.cli.gateway_client import GatewayClient, model_path
+from populace.cli.lineage import HISTORY_EXAMPLES, ROLLBACK_EXAMPLES, history, rollback
 from populace.cli.memory import EXAMPLES as MEMORY_EXAMPLES
 from populace.cli.memory import memory
 from populace.cli.revisions import PUBLISH_EXAMPLES, publish, revisions
@@ -21,10 +22,12 @@ app = typer.Typer(
 )
 app.command("export", epilog=EXPORT_EXAMPLES)(export_model)
 app.command("feedback", epilog=FEEDBACK_EXAMPLES)(feedback)
+app.command("history", epilog=HISTORY_EXAMPLES)(history)
 app.command("import", epilog=IMPORT_EXAMPLES)(import_model)
 app.command("memory", epilog=MEMORY_EXAMPLES)(memory)
 app.command("publish", epilog=PUBLISH_EXAMPLES)(publish)
 app.command("revisions")(revisions)
+app.command("rollback", epilog=ROLLBACK_EXAMPLES)(rollback)
 
 Name = Annotated[str, typer.Argument(help="The model's name: a-z, 0-9, _ and -.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]

@@ -9,7 +9,7 @@ from starlette.requests import ClientDisconnect
 from populace.actors.engine import Engine
 from populace.actors.errors import InvalidRequest, RequestTooLarge
 from populace.actors.hosts import Hosts
-from populace.gateway import archives, completions, feedback, operations, personal_models
+from populace.gateway import archives, completions, feedback, operations, personal_models, training
 from populace.gateway.access import Access
 from populace.gateway.archive_desk import ArchiveDesk
 from populace.gateway.body_limit import BodyLimit
@@ -49,7 +49,7 @@ def create_app(
     metrics = GatewayMetrics()
     app.state.gateway = Gateway(hosts, engine, probe_engine, Access(hosts), metrics, turn_seconds_max)
     longer: dict[str, int] = {}
-    modules = [completions, personal_models, feedback, operations]
+    modules = [completions, personal_models, feedback, training, operations]
     if archive_desk is not None:
         app.state.archive_desk = archive_desk
         modules.append(archives)

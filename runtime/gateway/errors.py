@@ -66,6 +66,7 @@ STATUS: Mapping[type[PopulaceError], int] = {
     actors.TurnExpired: 504,
     actors.HostUnavailable: 503,
     actors.EngineUnavailable: 503,
+    actors.TrainingUnavailable: 409,
     actors.TrainingFailed: 500,
     actors.NothingToTrain: 409,
     actors.TrainingDiverged: 500,

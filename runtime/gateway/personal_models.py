@@ -5,7 +5,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse, Response
 
-from populace.actors.hosts import MemoryView, ModelView, Revision
+from populace.actors.hosts import Lineage, MemoryView, ModelView, Revision
 from populace.actors.memory import MemoryTrace
 from populace.actors.turn import Interaction, ModelId, operation_of
 from populace.gateway.context import Caller, KeyedRoute, gateway_of
@@ -171,6 +171,22 @@ def revision_body(revision: Revision) -> dict[str, Any]:
         "rank": revision.rank,
         "bytes": revision.adapter_bytes,
         "readiness": revision.readiness,
+        "lineage": None if revision.lineage is None else lineage_body(revision.lineage),
+    }
+
+
+def lineage_body(lineage: Lineage) -> dict[str, Any]:
+    return {
+        "log_range": list(lineage.log_range),
+        "feedback_until": lineage.feedback_until_ms // 1000,
+        "data_digest": lineage.data_digest,
+        "hyper_parameters": lineage.hyper_parameters,
+        "versions": lineage.versions,
+        "memory_module": lineage.memory_module,
+        "scores": lineage.scores,
+        "objections": list(lineage.objections),
+        "tokens": lineage.tokens,
+        "seconds": lineage.seconds,
     }
 
 

@@ -15,6 +15,7 @@ from pydantic import (
 
 from populace.actors.engine import Message, Sampling
 from populace.actors.memory import BOTH, MemoryChoice
+from populace.actors.training import Method, Start, TrainingOptions
 
 T = TypeVar("T")
 
@@ -23,6 +24,8 @@ MESSAGES_MAX = 2048
 CHOICES_MAX = 16
 TOKENS_MAX = 2**31 - 1
 """The largest count that is asked about: the engines hold counts in 32 bits."""
+
+DEFAULT_TRAINING = TrainingOptions()
 
 TEXT_BRANCH, LIST_BRANCH = "<text>", "<list>"
 UNION_BRANCHES = frozenset({TEXT_BRANCH, LIST_BRANCH})
@@ -214,6 +217,27 @@ class FeedbackBody(Body):
     rating: float | None = None
     correction: Text | None = None
     reward: float | None = None
+
+
+class TrainingBody(Body):
+    """``POST /v1/personal-models/{name}/jobs``: the fields of ``TrainingOptions``, with its defaults."""
+
+    method: Method = DEFAULT_TRAINING.method
+    rank: int | None = DEFAULT_TRAINING.rank
+    start: Start = DEFAULT_TRAINING.start
+    from_base: bool = DEFAULT_TRAINING.from_base
+    epochs: float = DEFAULT_TRAINING.epochs
+    steps: int | None = DEFAULT_TRAINING.steps
+    learning_rate: float = DEFAULT_TRAINING.learning_rate
+    batch: int = DEFAULT_TRAINING.batch
+    seed: int = DEFAULT_TRAINING.seed
+    unjudged: bool = DEFAULT_TRAINING.unjudged
+
+
+class RollbackBody(Body):
+    """``POST /v1/personal-models/{name}/rollback``; without a revision the one that ``latest`` names."""
+
+    revision: NonEmptyText | None = None
 
 
 class RestoreMemoryBody(Body):

@@ -5,9 +5,10 @@ from dataclasses import replace
 import pytest
 
 from populace.actors.engine import AdapterRef
-from populace.actors.errors import EngineUnavailable, InvalidRequest
+from populace.actors.errors import EngineUnavailable, InvalidRequest, TrainingUnavailable
 from populace.actors.feedback import Opinion
 from populace.actors.host import ModelHost
+from populace.actors.host_limits import HostLimits
 from populace.actors.hosts import Revision
 from populace.actors.training import TrainingJob, TrainingOptions
 from populace.actors.turn import ModelId
@@ -318,3 +319,13 @@ async def test_as_many_news_as_were_asked_for_and_others_the_next_time(
     assert {one.model.name for page in pages for one in page} == {"ada", "bob", "cyd", "dan", "eve"}
     assert all(len(page) <= 2 for page in pages)
     assert {one.standing.idle_seconds for page in pages for one in page} == {90.0}
+
+
+async def test_where_no_trainer_runs_nobody_waits_for_one(make_host: MakeHost) -> None:
+    host = make_host(limits=HostLimits(has_trainer=False))
+    ada = (await host.create_model(ModelId("acme", "ada"))).model
+
+    with pytest.raises(TrainingUnavailable):
+        await host.jobs.ask(ada, TrainingOptions())
+
+    assert await host.jobs.of_model(ada) == ()

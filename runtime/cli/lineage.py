@@ -1,0 +1,86 @@
+"""``populace model history`` and ``rollback``: where a model's revisions come from, and the way back."""
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any
+
+import typer
+from rich.tree import Tree
+
+from populace.cli.console import local_time, named_errors, out, print_json
+from populace.cli.gateway_client import GatewayClient, model_path
+from populace.config import Settings
+
+HISTORY_EXAMPLES = "Examples: `populace model history ada`, `populace model history ada --json`."
+ROLLBACK_EXAMPLES = "Example: `populace model rollback ada`."
+
+Name = Annotated[str, typer.Argument(help="The model's name.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+SHOWN = ("learning_rate", "steps", "seed")
+
+
+def history(name: Name, as_json: AsJson = False) -> None:
+    """Draw where a model's revisions come from, as a tree: the base first, what was rejected too."""
+    with named_errors(), GatewayClient.of_settings(Settings.from_environment()) as client:
+        aliases = client.request("GET", model_path(name))["aliases"]
+        found = client.request("GET", model_path(name, "/revisions"))["data"]
+    if as_json:
+        print_json({"aliases": aliases, "revisions": found})
+        return
+    out.print(history_tree(name, found, aliases))
+
+
+def rollback(
+    name: Name,
+    revision: Annotated[
+        str | None, typer.Option(help="Only if it is this one, by its whole digest.", show_default=False)
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Give a model its revision's parent back, or the base; what was learned since goes back to the log."""
+    with named_errors(), GatewayClient.of_settings(Settings.from_environment()) as client:
+        body = client.request("POST", model_path(name, "/rollback"), json={"revision": revision})
+    if as_json:
+        print_json(body)
+        return
+    serving = body["aliases"].get("latest")
+    out.print(f"[bold]{name}[/] answers from {'the base' if serving is None else serving[:12]} now.")
+
+
+def history_tree(name: str, revisions: Sequence[Mapping[str, Any]], aliases: Mapping[str, str]) -> Tree:
+    """Draw the revisions below their parents; those whose parent is not the model's hang on its root."""
+    known = {revision["id"] for revision in revisions}
+    root = Tree(f"[bold]{name}[/], from the base")
+    branches: dict[str, Tree] = {}
+    left = list(revisions)
+    while left:
+        # A parent is older than its children, but for clocks that jump; each pass finds one at least.
+        ready = [one for one in left if one["parent"] not in known or one["parent"] in branches] or left[:1]
+        for one in ready:
+            branch = branches.get(one["parent"], root)
+            branches[one["id"]] = branch.add(_label(one, aliases), highlight=False)
+        left = [one for one in left if one["id"] not in branches]
+    return root
+
+
+def _label(revision: Mapping[str, Any], aliases: Mapping[str, str]) -> str:
+    named = "".join(f" [green]@{alias}[/]" for alias, digest in aliases.items() if digest == revision["id"])
+    lineage = revision["lineage"]
+    made = f"{revision['method']}, rank {revision['rank']}, {revision['bytes'] / 1e6:.1f} MB"
+    lines = [f"[bold]{revision['id'][:12]}[/]{named}  {made}, {local_time(revision['created'])}"]
+    if lineage is None:
+        return lines[0]
+    hyper = lineage["hyper_parameters"]
+    told = ", ".join(f"{key.replace('_', ' ')} {hyper[key]}" for key in SHOWN if key in hyper)
+    start, stop = lineage["log_range"]
+    lines.append(
+        f"[dim]turns {start} to {stop}, {told}, {lineage['tokens']:,} tokens in {lineage['seconds']:.1f} s[/]"
+    )
+    scores = lineage["scores"]
+    if "held_out_loss" in scores:
+        lines.append(
+            f"[dim]held-out loss {scores['held_out_loss_parent']:.3f} → {scores['held_out_loss']:.3f} "
+            f"on {scores['held_out_replies']:.0f} replies, {scores['probe_kl']:.4f} nats from the base[/]"
+        )
+    lines += [f"[yellow]not promoted: {objection}[/]" for objection in lineage["objections"]]
+    return "\n".join(lines)

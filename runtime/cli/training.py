@@ -1,0 +1,196 @@
+"""``populace train`` and ``populace jobs``: have models learn from what was thought of their replies."""
+
+import time
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import typer
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
+from rich.table import Table
+
+from populace.actors.training import METHODS, STARTS, TrainingOptions
+from populace.cli.console import CommandFailed, err, local_time, named_errors, out, print_json
+from populace.cli.gateway_client import GatewayClient, GatewayError, model_path
+from populace.config import Settings
+
+TRAIN_EXAMPLES = """Examples:
+
+populace train ada
+
+populace train ada ben --method preference --epochs 2
+
+populace train --all --no-wait
+
+populace train ada --unjudged --rank 16
+"""
+
+JOBS_EXAMPLES = """Examples: `populace jobs`, `populace jobs ada`, `populace jobs --cancel ada`."""
+
+DEFAULTS = TrainingOptions()
+POLL_SECONDS = 0.5
+OPEN = ("waiting", "running", "promoting")
+COLORS = {"promoted": "green", "rejected": "yellow", "skipped": "yellow", "failed": "red", "running": "cyan"}
+
+
+def train(
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="[NAME]...", help="The models.", show_default=False)
+    ] = None,
+    every: Annotated[bool, typer.Option("--all", help="All models that somebody talked to.")] = False,
+    method: Annotated[str, typer.Option(help=f"One of {', '.join(METHODS)}.")] = DEFAULTS.method,
+    rank: Annotated[
+        int | None, typer.Option(help="Of a new adapter.", show_default="the parent's, or 8")
+    ] = None,
+    start: Annotated[str, typer.Option(help=f"How a new one begins: {', '.join(STARTS)}.")] = DEFAULTS.start,
+    from_base: Annotated[
+        bool, typer.Option("--from-base", help="Begin anew instead of from the revision that serves.")
+    ] = False,
+    epochs: Annotated[float, typer.Option(help="How often each example is seen.")] = DEFAULTS.epochs,
+    steps: Annotated[int | None, typer.Option(help="So many steps, whatever --epochs says.")] = None,
+    learning_rate: Annotated[float, typer.Option(help="The highest one.")] = DEFAULTS.learning_rate,
+    batch: Annotated[int, typer.Option(help="Examples in a step.")] = DEFAULTS.batch,
+    seed: Annotated[int, typer.Option(help="Of the first weights and the order of examples.")] = 0,
+    unjudged: Annotated[
+        bool, typer.Option("--unjudged", help="Learn also from replies that nobody judged.")
+    ] = False,
+    wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Watch until they end.")] = True,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Train models on their logs and feedback; those that become better answer from then on.
+
+    One in eight turns is held out, and judges what was learned from the others. Who is no better than before,
+    or has forgotten what has nothing to do with them, is rejected and kept for inspection.
+    """
+    body = {
+        "method": method,
+        "rank": rank,
+        "start": start,
+        "from_base": from_base,
+        "epochs": epochs,
+        "steps": steps,
+        "learning_rate": learning_rate,
+        "batch": batch,
+        "seed": seed,
+        "unjudged": unjudged,
+    }
+    with named_errors(), GatewayClient.of_settings(Settings.from_environment()) as client:
+        asked = [_asked(client, name, body, one=not every) for name in _chosen(client, names, every=every)]
+        found = [job for job in asked if job is not None]
+        if wait:
+            found = _watched(client, found)
+        print_json(found) if as_json else _print_ends(found)
+        if any(job["state"] == "failed" for job in found):
+            raise typer.Exit(1)
+
+
+def jobs(
+    name: Annotated[str | None, typer.Argument(help="One model's only.", show_default=False)] = None,
+    cancel: Annotated[str | None, typer.Option(help="Cancel the training of this model.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """List trainings, newest first, or cancel one."""
+    with named_errors(), GatewayClient.of_settings(Settings.from_environment()) as client:
+        if cancel is not None:
+            job = client.request("DELETE", model_path(cancel, "/jobs"))
+            print_json(job) if as_json else out.print(f"The training of {cancel} was {job['state']}.")
+            return
+        path = "/v1/jobs" if name is None else model_path(name, "/jobs")
+        found = client.request("GET", path)["data"]
+        print_json(found) if as_json else _print_table(found)
+
+
+def _chosen(client: GatewayClient, names: Sequence[str] | None, *, every: bool) -> list[str]:
+    if every and names:
+        raise CommandFailed("Name models, or say --all.")
+    if every:
+        return [one["id"] for one in client.pages("/v1/personal-models") if one["log_position"] > 0]
+    if not names:
+        raise CommandFailed("Name the models to train, or say --all.")
+    return list(dict.fromkeys(names))
+
+
+def _asked(client: GatewayClient, name: str, body: dict[str, Any], *, one: bool) -> dict[str, Any] | None:
+    """Ask for one training; of many, a model that is trained already is left to that."""
+    try:
+        return client.request("POST", model_path(name, "/jobs"), json=body)
+    except GatewayError as error:
+        if one or error.code != "training_under_way":
+            raise
+        err.print(f"{name} is trained already.")
+        return None
+
+
+def _watched(client: GatewayClient, asked: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Show how far they are until all have ended. Ctrl-C leaves them at work."""
+    latest = {job["model"]: job for job in asked}
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=30),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[told]}"),
+    )
+    with Progress(*columns, console=err, transient=True) as display:
+        tasks = {name: display.add_task(name, total=None, told="waiting") for name in latest}
+        try:
+            while any(job["state"] in OPEN for job in latest.values()):
+                time.sleep(POLL_SECONDS)
+                for name, job in latest.items():
+                    if job["state"] in OPEN:
+                        latest[name] = job = _again(client, job)
+                        total = job["steps"] or None
+                        display.update(tasks[name], completed=job["step"], total=total, told=told(job))
+        except KeyboardInterrupt:
+            err.print("They go on: `populace jobs` shows how far, `populace jobs --cancel NAME` ends one.")
+            raise typer.Exit(130) from None
+    return list(latest.values())
+
+
+def _again(client: GatewayClient, job: dict[str, Any]) -> dict[str, Any]:
+    found = client.request("GET", model_path(job["model"], "/jobs"))["data"]
+    return next((one for one in found if one["number"] == job["number"]), {**job, "state": "cancelled"})
+
+
+def told(job: dict[str, Any]) -> str:
+    """Say loss, speed and what is left of a job that runs, and of others their state."""
+    if job["state"] != "running" or not job["seconds"] or job["loss"] is None:
+        return job["state"]
+    left = job["seconds"] / max(1, job["step"]) * (job["steps"] - job["step"])
+    return f"loss {job['loss']:.3f}  {job['tokens'] / job['seconds']:.0f} tokens/s  {left:.0f} s left"
+
+
+def _print_ends(found: Sequence[dict[str, Any]]) -> None:
+    for job in found:
+        state = job["state"]
+        line = f"[bold]{job['model']}[/]: [{COLORS.get(state, 'dim')}]{state}[/]"
+        if job["revision"] is not None:
+            line += f", revision {job['revision'][:12]}"
+        if job["tokens"]:
+            line += f", {job['step']} steps, {job['tokens']:,} tokens in {job['seconds']:.1f} s"
+        out.print(line, highlight=False)
+        if job["reason"]:
+            out.print(f"  {job['reason']}", highlight=False, markup=False)
+    if not found:
+        out.print("There was nobody to train.")
+
+
+def _print_table(found: Sequence[dict[str, Any]]) -> None:
+    if not found:
+        out.print("Nobody was trained yet. `populace train NAME` trains one.")
+        return
+    table = Table("model", "no.", "method", "state", "steps", "loss", "tokens", "seconds", "asked for", "")
+    for job in found:
+        color = COLORS.get(job["state"], "dim")
+        table.add_row(
+            job["model"],
+            str(job["number"]),
+            job["method"],
+            f"[{color}]{job['state']}[/]",
+            f"{job['step']}/{job['steps']}" if job["steps"] else "",
+            "" if job["loss"] is None else f"{job['loss']:.3f}",
+            f"{job['tokens']:,}" if job["tokens"] else "",
+            f"{job['seconds']:.1f}" if job["seconds"] else "",
+            local_time(job["created"]),
+            job["reason"],
+        )
+    out.print(table)
