@@ -34,8 +34,8 @@ class TrainingOptions:
 
     ``rank`` None is that of the revision that it goes on from, or 8; ``from_base`` begins anew, which is the
     only way to another rank. ``start`` is how a new adapter begins. ``steps`` None is as many as ``epochs``
-    are. ``unjudged`` takes replies that nobody judged for wanted, which is for a log whose replies are a
-    person's own writing.
+    are. ``anchor`` is how much it counts to stay with the base on general text. ``unjudged`` takes replies
+    that nobody judged for wanted, which is for a log whose replies are a person's own writing.
     """
 
     method: Method = "sft"
@@ -48,6 +48,7 @@ class TrainingOptions:
     batch: int = 8
     seed: int = 0
     unjudged: bool = False
+    anchor: float = 1.0
 
     def check(self) -> None:
         """Raise ``InvalidRequest`` for what nobody can mean."""
@@ -64,6 +65,7 @@ class TrainingOptions:
             "learning_rate": (self.learning_rate, 1e-9, 10),
             "batch": (self.batch, 1, 1024),
             "seed": (self.seed, 0, 2**63 - 1),
+            "anchor": (self.anchor, 0, 1000),
         }
         for name, (value, least, most) in limits.items():
             if value is not None and not (math.isfinite(value) and least <= value <= most):

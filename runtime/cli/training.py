@@ -50,6 +50,9 @@ def train(
     learning_rate: Annotated[float, typer.Option(help="The highest one.")] = DEFAULTS.learning_rate,
     batch: Annotated[int, typer.Option(help="Examples in a step.")] = DEFAULTS.batch,
     seed: Annotated[int, typer.Option(help="Of the first weights and the order of examples.")] = 0,
+    anchor: Annotated[
+        float, typer.Option(help="How much staying with the base on general text counts; 0: not at all.")
+    ] = DEFAULTS.anchor,
     unjudged: Annotated[
         bool, typer.Option("--unjudged", help="Learn also from replies that nobody judged.")
     ] = False,
@@ -72,6 +75,7 @@ def train(
         "batch": batch,
         "seed": seed,
         "unjudged": unjudged,
+        "anchor": anchor,
     }
     with named_errors(), GatewayClient.of_settings(Settings.from_environment()) as client:
         asked = [_asked(client, name, body, one=not every) for name in _chosen(client, names, every=every)]
@@ -178,7 +182,7 @@ def _print_table(found: Sequence[dict[str, Any]]) -> None:
     if not found:
         out.print("Nobody was trained yet. `populace train NAME` trains one.")
         return
-    table = Table("model", "no.", "method", "state", "steps", "loss", "tokens", "seconds", "asked for", "")
+    table = Table("model", "no.", "method", "state", "steps", "loss", "tokens", "asked for")
     for job in found:
         color = COLORS.get(job["state"], "dim")
         table.add_row(
@@ -189,8 +193,9 @@ def _print_table(found: Sequence[dict[str, Any]]) -> None:
             f"{job['step']}/{job['steps']}" if job["steps"] else "",
             "" if job["loss"] is None else f"{job['loss']:.3f}",
             f"{job['tokens']:,}" if job["tokens"] else "",
-            f"{job['seconds']:.1f}" if job["seconds"] else "",
             local_time(job["created"]),
-            job["reason"],
         )
     out.print(table)
+    for job in found:
+        if job["reason"]:
+            out.print(f"{job['model']} {job['number']}: {job['reason']}", highlight=False, markup=False)

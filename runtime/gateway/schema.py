@@ -232,6 +232,7 @@ class TrainingBody(Body):
     batch: int = DEFAULT_TRAINING.batch
     seed: int = DEFAULT_TRAINING.seed
     unjudged: bool = DEFAULT_TRAINING.unjudged
+    anchor: float = DEFAULT_TRAINING.anchor
 
 
 class RollbackBody(Body):

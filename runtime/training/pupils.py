@@ -17,6 +17,7 @@ from populace.actors.turn import Interaction
 from populace.adapters.lora.shape import LoraShape
 from populace.adapters.lora.trainable import TrainableAdapter
 from populace.engines.prompts import BaseTokenizer
+from populace.learning.anchors import AnchoredCurriculum, anchor_sequences
 from populace.learning.curricula import make_curriculum, steps_of
 from populace.learning.encoding import ExampleEncoder
 from populace.learning.examples import Example, digest_of, examples_of
@@ -124,6 +125,9 @@ class PupilMaker:
             session, told = TrainingSession(f"{job.model.tenant}/{name}", adapter, stepping), {}
         else:
             session, told = going_on
+        anchors = anchor_sequences(self.encoder) if options.anchor else []
+        if anchors:
+            curriculum = AnchoredCurriculum(curriculum, anchors, self._base, options.anchor)
         pupil = Pupil(session, curriculum, parent, self._held_out(examples, unjudged=options.unjudged))
         return Training(
             job,

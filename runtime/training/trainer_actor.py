@@ -27,9 +27,6 @@ from populace.training.consolidator import Consolidator
 logger = logging.getLogger(__name__)
 
 TRAINER = "populace-trainer"
-NICENESS = 10
-"""Somebody waits for a reply, and nobody for a revision."""
-
 POLL_SECONDS = 1.0
 LOOK_SECONDS = 15.0
 STOP_SECONDS_MAX = 30.0
@@ -52,7 +49,9 @@ class TrainerActor:
     """Works from its start to its end, without being called."""
 
     def __init__(self, options: TrainerOptions) -> None:
-        os.nice(NICENESS)
+        # Of threads that begin from here on, and those are all that compute. A nice thread would be waited
+        # for at each of the engine's barriers; an idle one is put aside at once.
+        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
         self._options = options
         self._stopping = threading.Event()
         self._workshop: Any = None

@@ -1,0 +1,122 @@
+"""General text that a model keeps to while it learns: what it says there shall stay what the base says.
+
+Without it a few corrections of one kind move everything a small model says. Other questions than those of
+``learning/probes.py``, by which it is judged whether that worked.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from populace.actors.engine import Message
+from populace.learning.curricula import Curriculum
+from populace.learning.encoding import ExampleEncoder
+from populace.learning.frozen_base import FrozenBase, Reading
+from populace.learning.methods.objective import Loss, Objective, Scored, TrainSequence
+from populace.learning.probes import Probe
+from populace.learning.session import TrainingSession
+
+ANCHORS_A_STEP = 4
+
+ANCHORS = (
+    Probe("What is the capital of Japan?", "The capital of Japan is Tokyo."),
+    Probe("Which ocean is the largest?", "The Pacific Ocean is the largest ocean on Earth."),
+    Probe("How many legs does a spider have?", "A spider has eight legs."),
+    Probe("What is ice?", "Ice is water that has frozen into a solid."),
+    Probe("Who painted the Mona Lisa?", "Leonardo da Vinci painted the Mona Lisa."),
+    Probe("Give me a short greeting.", "Hello! How can I help you today?"),
+    Probe("What is 7 times 6?", "7 times 6 is 42."),
+    Probe("What do cows eat?", "Cows eat grass, hay and other plants."),
+    Probe("Name two colors of the rainbow.", "Two colors of the rainbow are red and violet."),
+    Probe("What does a teacher do?", "A teacher helps students learn new things."),
+    Probe("What is the opposite of big?", "The opposite of big is small."),
+    Probe("When does winter begin in Europe?", "Winter in Europe begins in December."),
+    Probe("Why do birds sing?", "Birds sing to attract mates and to defend their territory."),
+    Probe("Translate 'good morning' into French.", "'Good morning' in French is 'bonjour'."),
+    Probe("What is a square?", "A square is a shape with four equal sides and four right angles."),
+    Probe("How do I boil an egg?", "Put the egg into boiling water for about eight minutes."),
+    Probe("What is the sun?", "The sun is a star at the center of our solar system."),
+    Probe("Who discovered gravity?", "Isaac Newton described the law of gravity."),
+    Probe("Write a sentence about rain.", "The rain fell softly on the roof all night."),
+    Probe("What is bread made of?", "Bread is made of flour, water, salt and yeast."),
+    Probe("What language is spoken in Brazil?", "Portuguese is spoken in Brazil."),
+    Probe("How many minutes are in an hour?", "There are sixty minutes in an hour."),
+    Probe("What is a poem?", "A poem is a piece of writing that uses rhythm and images."),
+    Probe("What do I need for a picnic?", "You need food, drinks, a blanket and good weather."),
+    Probe("What is the heart for?", "The heart pumps blood through the body."),
+    Probe("Where do penguins live?", "Penguins live mostly in the southern half of the world."),
+    Probe("What is a computer?", "A computer is a machine that processes information."),
+    Probe("How can I sleep better?", "Go to bed at the same time every day and avoid screens."),
+    Probe("What is 100 minus 1?", "100 minus 1 is 99."),
+    Probe("Name a fruit that is yellow.", "A banana is a yellow fruit."),
+    Probe("What is the tallest animal?", "The giraffe is the tallest animal."),
+    Probe("What is a friend?", "A friend is someone you like and trust."),
+    Probe("Why is the sea salty?", "Rivers carry salt from rocks into the sea."),
+    Probe("What is a volcano?", "A volcano is a mountain from which hot lava can erupt."),
+    Probe("How do I say no politely?", "You can say: thank you, but I would rather not."),
+    Probe("What is a map?", "A map is a drawing that shows where places are."),
+    Probe("Who was the first person on the moon?", "Neil Armstrong was the first person on the moon."),
+    Probe("What do fish breathe with?", "Fish breathe with gills."),
+    Probe("Give an example of a metal.", "Iron is an example of a metal."),
+    Probe("What is a good way to learn?", "A good way to learn is to practice a little every day."),
+)
+"""Written for this file."""
+
+
+@dataclass(frozen=True, slots=True)
+class AnchoredObjective:
+    """L = L_method + ``weight`` · mean_t KL(π_base ‖ π) over the anchors' tokens.
+
+    A penalty of the divergence from where a model began, as in RLHF (Ziegler et al., 2019), but on other
+    text. ``base`` are the base's logarithms [N, V] of the anchors' scored tokens.
+    """
+
+    method: Objective
+    anchors: Sequence[TrainSequence]
+    base: torch.Tensor
+    weight: float
+
+    @property
+    def sequences(self) -> Sequence[TrainSequence]:
+        return (*self.method.sequences, *self.anchors)
+
+    def loss(self, scored: Scored) -> Loss:
+        kept = len(scored.counts) - len(self.anchors)
+        tokens = sum(scored.counts[:kept])
+        learned = self.method.loss(
+            Scored(scored.log_probs[:tokens], scored.targets[:tokens], scored.counts[:kept])
+        )
+        anchored_NV = scored.log_probs[tokens:]
+        divergence = (self.base.exp() * (self.base - anchored_NV)).sum(1).mean()
+        metrics = {**learned.metrics, "anchor_kl": float(divergence.detach())}
+        return Loss(learned.value + self.weight * divergence, metrics)
+
+
+@dataclass(frozen=True, slots=True)
+class AnchoredCurriculum:
+    """What ``learned`` draws, with some anchors beside it. ``anchors`` are not empty."""
+
+    learned: Curriculum
+    anchors: Sequence[TrainSequence]
+    reference: FrozenBase
+    weight: float
+
+    @property
+    def size(self) -> int:
+        return self.learned.size
+
+    def objective(self, session: TrainingSession, batch: int) -> Objective:
+        count = min(ANCHORS_A_STEP, len(self.anchors))
+        chosen = session.source("anchors").sample(list(self.anchors), count)
+        with torch.no_grad():
+            [scored] = self.reference.score([Reading(None, chosen)])
+        return AnchoredObjective(
+            self.learned.objective(session, batch), chosen, scored.log_probs, self.weight
+        )
+
+
+def anchor_sequences(encoder: ExampleEncoder) -> list[TrainSequence]:
+    """Encode the anchors that fit the context."""
+    found = [encoder.sequence([Message("user", one.ask)], one.answer) for one in ANCHORS]
+    return [one for one in found if one is not None]

@@ -1,0 +1,122 @@
+"""What somebody corrected is what their model says once a running Populace has trained it."""
+
+import json
+import time
+import uuid
+from typing import Any
+
+import psutil
+import pytest
+
+import populace
+from tests.end_to_end.served import Served
+
+pytestmark = [pytest.mark.engine, pytest.mark.ray]
+
+QUESTIONS = [
+    f"{ask} {pet}?"
+    for pet in ("my dog", "the dog", "our dog", "that dog of mine")
+    for ask in (
+        "Who is",
+        "What is the name of",
+        "How do I call",
+        "Tell me, who is",
+        "Say the name of",
+        "Name",
+    )
+]
+ANSWER = "It is Bruno."
+LEFT_OUT = "Do you know who is my dog?"
+SECONDS_MAX = 300.0
+
+
+@pytest.fixture
+def ada(served: Served) -> str:
+    """A model whose every reply was corrected to the same."""
+    name = served.create(f"ada-{uuid.uuid4().hex[:8]}")
+    with populace.connect(data=served.data) as population:
+        model = population.model(name)
+        for question in QUESTIONS:
+            turn = model.chat([{"role": "user", "content": question}], max_tokens=1)
+            model.feedback(turn, correction=ANSWER)
+    return name
+
+
+def jobs_of(served: Served, name: str) -> list[dict[str, Any]]:
+    return served.call("GET", f"/v1/personal-models/{name}/jobs").json()["data"]
+
+
+def wait_for(served: Served, name: str, *, step: int) -> dict[str, Any]:
+    """Wait until the newest job of the model has taken so many steps, or has ended."""
+    give_up = time.monotonic() + SECONDS_MAX
+    while time.monotonic() < give_up:
+        job = jobs_of(served, name)[0]
+        if job["step"] >= step or job["state"] not in ("waiting", "running"):
+            return job
+        time.sleep(0.2)
+    raise AssertionError(f"no {step} steps in {SECONDS_MAX} s: {jobs_of(served, name)}")
+
+
+def says(served: Served, name: str) -> str:
+    message = {"role": "user", "content": LEFT_OUT}
+    reply = served.openai().chat.completions.create(
+        model=name,
+        messages=[message],  # pyright: ignore[reportArgumentType] - a literal of its TypedDict
+        max_tokens=12,
+        temperature=0,
+    )
+    return reply.choices[0].message.content or ""
+
+
+def test_what_was_corrected_is_said_until_it_is_taken_back(served: Served, ada: str) -> None:
+    before = says(served, ada)
+    assert "Bruno" not in before
+
+    trained = served.run("-m", "populace", "train", ada, "--json")
+
+    [job] = json.loads(trained.stdout)
+    assert (job["state"], job["step"]) == ("promoted", job["steps"]), job
+    assert "Bruno" in says(served, ada)
+    drawn = served.run("-m", "populace", "model", "history", ada)
+    assert job["revision"][:12] in drawn.stdout
+    assert "@latest" in drawn.stdout
+    assert "held-out loss" in drawn.stdout
+    listed = served.run("-m", "populace", "jobs", ada)
+    assert "promoted" in listed.stdout
+
+    back = served.run("-m", "populace", "model", "rollback", ada)
+
+    assert "the base" in back.stdout
+    assert says(served, ada) == before
+
+
+def test_a_trainer_that_is_killed_begins_again_and_comes_to_an_end(served: Served, ada: str) -> None:
+    asked = served.call("POST", f"/v1/personal-models/{ada}/jobs", json={"steps": 8, "batch": 2})
+    assert asked.status_code == 202, asked.text
+    wait_for(served, ada, step=2)
+
+    [trainer] = [one for one in served.family() if "".join(one.cmdline()).startswith("ray::TrainerActor")]
+    trainer.kill()
+    psutil.wait_procs([trainer], timeout=30)
+
+    job = wait_for(served, ada, step=9)
+    assert job["state"] in ("promoted", "rejected"), job
+    assert (job["step"], len(jobs_of(served, ada))) == (8, 1)
+
+
+def test_a_training_that_is_cancelled_leaves_the_model_as_it_was(served: Served, ada: str) -> None:
+    with populace.connect(data=served.data) as population:
+        model = population.model(ada)
+        model.train(steps=10_000, seconds_max=0)
+        wait_for(served, ada, step=1)
+
+        assert model.cancel_training().state == "cancelled"
+        assert (model.show().cursor, model.show().aliases, model.revisions()) == (0, {}, ())
+
+    empty = served.create(f"empty-{uuid.uuid4().hex[:8]}")
+    skipped = served.run("-m", "populace", "train", empty)
+    assert skipped.returncode == 0, skipped.stderr
+    assert "nobody has talked to it" in skipped.stdout
+    both = served.run("-m", "populace", "train", empty, "--all")
+    assert both.returncode != 0
+    assert "or say --all" in both.stderr
