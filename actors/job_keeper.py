@@ -73,14 +73,17 @@ class JobKeeper:
 
     async def cancel(self, model: ModelId) -> TrainingJob:
         def cancel(txn: WriteTransaction) -> JobRecord:
-            ledger.read_head(txn, *model)
+            head = ledger.read_head(txn, *model)
             number = jobs.open_number(txn, *model)
             if number is None:
                 raise JobNotFound(model.name, None)
             record = jobs.read_job(txn, *model, number)
             if record.state == "promoting":
                 return record
-            return jobs.change_job(txn, *model, self._ended(record, "cancelled", "somebody cancelled it"))
+            # Also of one that never started: what is not wanted now is not asked for again by itself.
+            log_range = record.log_range or (head.log_start, head.log_position)
+            ended = self._ended(record, "cancelled", "somebody cancelled it")
+            return jobs.change_job(txn, *model, ended.model_copy(update={"log_range": log_range}))
 
         return job_view(model, await self._write(model, cancel))
 

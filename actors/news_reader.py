@@ -111,7 +111,7 @@ def _last_ms(txn: ReadTransaction, model: ModelId, position: int) -> int:
 def _failed_at(known: Sequence[JobRecord], stored: StoredModel) -> int | None:
     """Where the log was at the newest training, if what came of it does not serve."""
     newest = known[-1] if known else None
-    if newest is None or newest.log_range is None or newest.state == "cancelled":
+    if newest is None or newest.log_range is None:
         return None
     serves = newest.state == "promoted" and stored.aliases.get(FIRST_ALIAS) == newest.candidate
     return None if serves else newest.log_range[1]

@@ -42,7 +42,7 @@ class TrainingOptions:
     rank: int | None = None
     start: Start = "uniform"
     from_base: bool = False
-    epochs: float = 4.0
+    epochs: float = 8.0
     steps: int | None = None
     learning_rate: float = 5e-4
     batch: int = 8

@@ -1,16 +1,18 @@
 """A personal model in Python: a handle that is used like that of a Ray actor."""
 
 import time
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 
 import ray
 
+from populace.actors.errors import InvalidRequest
 from populace.actors.feedback import Feedback, Opinion
 from populace.actors.hosts import ModelView, Revision
+from populace.actors.personal_model import BASE_REVISION
 from populace.actors.training import TrainingJob, TrainingOptions
 from populace.actors.turn import Interaction, ModelId, operation_of
 from populace.chat_request import MessageLike, chat_request
@@ -19,6 +21,9 @@ from populace.host_actor import RayHostClient
 from populace.memory_picture import PersonalMemory
 from populace.storage.errors import RevisionNotFound
 from populace.storage.ledger import FIRST_ALIAS
+
+if TYPE_CHECKING:
+    from populace.adapters.lora.comparing import LayerDifference
 
 T = TypeVar("T")
 
@@ -38,6 +43,8 @@ class Owner(Protocol):
     def export(self, name: str, path: str | Path, *, overwrite: bool = False) -> Path: ...
 
     def erase(self, name: str) -> None: ...
+
+    def compare(self, one: str | None, other: str | None) -> "list[LayerDifference]": ...
 
 
 class ModelHandle:
@@ -175,6 +182,21 @@ class ModelHandle:
         """List the revisions, oldest first."""
         return self._population.run(self._population.directory.list_revisions(self.id))
 
+    def diff(self, one: str | None = None, other: str | None = None) -> "list[LayerDifference]":
+        """Compare two revisions layer by layer: norms, distance and principal angles.
+
+        Each is an alias, a digest or its beginning, or ``base``, which changes nothing. ``one`` None is what
+        answers, ``other`` None is the parent of ``one``. Raises ``RevisionNotFound``, and ``InvalidRequest``
+        for a beginning that several have.
+        """
+        known, aliases = self.revisions(), self.show().aliases
+        chosen = find_revision(self.name, known, aliases, one or _serving(aliases))
+        against = chosen.parent if chosen is not None and other is None else None
+        if other is not None:
+            found = find_revision(self.name, known, aliases, other)
+            against = None if found is None else found.digest
+        return self._population.compare(None if chosen is None else chosen.digest, against)
+
     def export(self, path: str | Path, *, overwrite: bool = False) -> Path:
         """Write all of the model to a file, see ``Population.export``."""
         return self._population.export(self.name, path, overwrite=overwrite)
@@ -218,3 +240,25 @@ class ChatMethod:
         client = self._population.directory.client_of(self._model)
         assert isinstance(client, RayHostClient)
         return client.handle.call.remote("chat", request)
+
+
+def _serving(aliases: Mapping[str, str]) -> str:
+    return FIRST_ALIAS if FIRST_ALIAS in aliases else BASE_REVISION
+
+
+def find_revision(
+    name: str, known: Sequence[Revision], aliases: Mapping[str, str], reference: str
+) -> Revision | None:
+    """Find the revision under an alias, a digest or its beginning; None for the base, which is none.
+
+    Raises ``RevisionNotFound``, and ``InvalidRequest`` for a beginning that several have.
+    """
+    if reference == BASE_REVISION:
+        return None
+    wanted = aliases.get(reference, reference)
+    found = [one for one in known if one.digest.startswith(wanted)]
+    if not found or not wanted:
+        raise RevisionNotFound(name, reference)
+    if len(found) > 1:
+        raise InvalidRequest(f"{len(found)} revisions of `{name}` begin with {reference}.", "revision")
+    return found[0]

@@ -10,7 +10,7 @@ from collections.abc import Coroutine, Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import ray
 from ray._raylet import Config  # type: ignore[attr-defined]  # a compiled module
@@ -26,6 +26,10 @@ from populace.host_actor import NAMESPACE, PopulationInfo, RayHostClient, host_e
 from populace.model_handle import ModelHandle
 from populace.running import find_running
 from populace.storage.files import disk_named, replaced_durably
+from populace.storage.store import Store
+
+if TYPE_CHECKING:
+    from populace.adapters.lora.comparing import LayerDifference
 
 T = TypeVar("T")
 
@@ -152,6 +156,20 @@ class Population:
     def fork(self, name: str, new_name: str) -> "ModelHandle":
         """Copy a model under a new name, see ``ModelHandle.fork``."""
         return self.model(name).fork(new_name)
+
+    def compare(self, one: str | None, other: str | None) -> "list[LayerDifference]":
+        """Compare two adapters of this store by their digests, None for the base."""
+        # Torch loads here, for those who compare.
+        from populace.adapters.lora.comparing import compare_stored
+
+        return compare_stored(
+            Store.adapters(Path(self._info.data_directory)),
+            Path(self._info.base_directory),
+            self.base.fingerprint,
+            one,
+            other,
+            rank_max=self._info.rank_max,
+        )
 
     def statistics(self) -> tuple[HostStatistics, ...]:
         return self.run(self.directory.statistics())

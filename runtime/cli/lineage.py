@@ -1,15 +1,23 @@
-"""``populace model history`` and ``rollback``: where a model's revisions come from, and the way back."""
+"""``populace model history``, ``diff`` and ``rollback``: where revisions come from, and the way back."""
 
+import math
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any
+from statistics import fmean
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.table import Table
 from rich.tree import Tree
 
 from populace.cli.console import local_time, named_errors, out, print_json
 from populace.cli.gateway_client import GatewayClient, model_path
 from populace.config import Settings
 
+if TYPE_CHECKING:
+    from populace.adapters.lora.comparing import LayerDifference
+
+DIFF_EXAMPLES = """Examples: `populace model diff ada`, `populace model diff ada latest base`,
+`populace model diff ada 3f2a 9c1d --layers`."""
 HISTORY_EXAMPLES = "Examples: `populace model history ada`, `populace model history ada --json`."
 ROLLBACK_EXAMPLES = "Example: `populace model rollback ada`."
 
@@ -45,6 +53,53 @@ def rollback(
         return
     serving = body["aliases"].get("latest")
     out.print(f"[bold]{name}[/] answers from {'the base' if serving is None else serving[:12]} now.")
+
+
+def diff(
+    name: Name,
+    one: Annotated[
+        str | None,
+        typer.Argument(help="Digest or its beginning, alias, or base.", show_default="latest"),
+    ] = None,
+    other: Annotated[
+        str | None, typer.Argument(help="What to compare it with.", show_default="its parent")
+    ] = None,
+    every: Annotated[bool, typer.Option("--layers", help="Every layer, not each kind of them.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Show how far two revisions of a model are apart: the norms of what they add, and the angles between.
+
+    An angle of 0 degrees writes into the same direction of a layer's output, one of 90 into another.
+    """
+    import populace
+
+    with named_errors(), populace.connect() as population:
+        found = population.model(name).diff(one, other)
+    if as_json:
+        print_json([difference._asdict() for difference in found])
+        return
+    kinds: dict[str, list[LayerDifference]] = {}
+    for difference in found:
+        kind = difference.module if every else difference.module.rsplit(".", 1)[-1]
+        kinds.setdefault(kind, []).append(difference)
+    table = Table("layers", "norm", "other's", "distance", "angles", box=None)
+    for kind, differences in kinds.items():
+        table.add_row(kind, *_difference_cells(differences))
+    out.print(table)
+    total = _norm([one.distance for one in found])
+    out.print(f"{len(found)} layers, {total:.4g} apart in all.", highlight=False)
+
+
+def _difference_cells(found: Sequence["LayerDifference"]) -> tuple[str, ...]:
+    """The Frobenius norms over these layers together, and the smallest, mean and largest angle."""
+    angles = [angle for one in found for angle in one.angles]
+    told = f"{min(angles):.0f}° {fmean(angles):.0f}° {max(angles):.0f}°" if angles else ""
+    norms = ([one.norm for one in found], [one.other_norm for one in found], [one.distance for one in found])
+    return (*(f"{_norm(values):.4g}" for values in norms), told)
+
+
+def _norm(values: Sequence[float]) -> float:
+    return math.hypot(*values)
 
 
 def history_tree(name: str, revisions: Sequence[Mapping[str, Any]], aliases: Mapping[str, str]) -> Tree:

@@ -11,7 +11,14 @@ from populace.cli.console import err, local_time, named_errors, out, print_json,
 from populace.cli.feedback import EXAMPLES as FEEDBACK_EXAMPLES
 from populace.cli.feedback import feedback
 from populace.cli.gateway_client import GatewayClient, model_path
-from populace.cli.lineage import HISTORY_EXAMPLES, ROLLBACK_EXAMPLES, history, rollback
+from populace.cli.lineage import (
+    DIFF_EXAMPLES,
+    HISTORY_EXAMPLES,
+    ROLLBACK_EXAMPLES,
+    diff,
+    history,
+    rollback,
+)
 from populace.cli.memory import EXAMPLES as MEMORY_EXAMPLES
 from populace.cli.memory import memory
 from populace.cli.revisions import PUBLISH_EXAMPLES, publish, revisions
@@ -20,6 +27,7 @@ from populace.config import Settings
 app = typer.Typer(
     help="Create, show, update, export, import and erase personal models.", no_args_is_help=True
 )
+app.command("diff", epilog=DIFF_EXAMPLES)(diff)
 app.command("export", epilog=EXPORT_EXAMPLES)(export_model)
 app.command("feedback", epilog=FEEDBACK_EXAMPLES)(feedback)
 app.command("history", epilog=HISTORY_EXAMPLES)(history)

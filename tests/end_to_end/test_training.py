@@ -16,14 +16,7 @@ pytestmark = [pytest.mark.engine, pytest.mark.ray]
 QUESTIONS = [
     f"{ask} {pet}?"
     for pet in ("my dog", "the dog", "our dog", "that dog of mine")
-    for ask in (
-        "Who is",
-        "What is the name of",
-        "How do I call",
-        "Tell me, who is",
-        "Say the name of",
-        "Name",
-    )
+    for ask in ("Who is", "What is the name of", "How do I call", "Tell me, who is", "Say who is", "Name")
 ]
 ANSWER = "It is Bruno."
 LEFT_OUT = "Do you know who is my dog?"
@@ -81,6 +74,10 @@ def test_what_was_corrected_is_said_until_it_is_taken_back(served: Served, ada: 
     assert job["revision"][:12] in drawn.stdout
     assert "@latest" in drawn.stdout
     assert "held-out loss" in drawn.stdout
+    apart = served.run("-m", "populace", "model", "diff", ada, "--json")
+    layers = json.loads(apart.stdout)
+    assert all(layer["norm"] > 0 == layer["other_norm"] for layer in layers), "its parent is the base"
+    assert "q_proj" in served.run("-m", "populace", "model", "diff", ada, "latest", "base").stdout
     listed = served.run("-m", "populace", "jobs", ada)
     assert "promoted" in listed.stdout
 

@@ -8,12 +8,15 @@ Q₁ᵀ·Q₂, where the columns of Q are an orthonormal basis of each (Björck 
 """
 
 import math
+from pathlib import Path
 from typing import NamedTuple
 
 import torch
 
+from populace.adapters.base_modules import read_base_modules
 from populace.adapters.lora.layer import LoraLayer
 from populace.adapters.lora.trainable import TrainableAdapter
+from populace.storage.revisions import RevisionFiles
 
 RANK_TOLERANCE = 1e-6
 """A direction with less of ΔW than this share of its largest singular value is rounding."""
@@ -31,6 +34,29 @@ class LayerDifference(NamedTuple):
     other_norm: float
     distance: float
     angles: tuple[float, ...]
+
+
+def compare_stored(
+    files: RevisionFiles,
+    base_directory: Path,
+    fingerprint: str,
+    one: str | None,
+    other: str | None,
+    *,
+    rank_max: int,
+) -> list[LayerDifference]:
+    """Compare two adapters of a store by their digests; None is the base itself.
+
+    Raises ``AdapterInvalid`` and ``AdapterMismatch``.
+    """
+    base = read_base_modules(base_directory, fingerprint)
+
+    def read(digest: str | None) -> TrainableAdapter | None:
+        if digest is None:
+            return None
+        return TrainableAdapter.of_revision(files.path(digest), base, rank_max=rank_max, digest=digest)
+
+    return compare_adapters(read(one), read(other))
 
 
 def compare_adapters(one: TrainableAdapter | None, other: TrainableAdapter | None) -> list[LayerDifference]:

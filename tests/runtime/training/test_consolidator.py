@@ -73,6 +73,20 @@ async def test_a_model_is_trained_once_when_enough_was_thought_of_it_and_nobody_
     assert (job.state, job.options) == ("waiting", TrainingOptions())
 
 
+async def test_a_training_that_somebody_cancelled_is_not_asked_for_again_at_once(looked: Looked) -> None:
+    await looked.judge(HELD_OUT[:2] + TAUGHT[:9], UP)
+    looked.clock.advance(61)
+    assert await looked.look() == 1
+
+    await looked.host.jobs.cancel(ADA)
+
+    assert await looked.look() == 1
+    await looked.talk(8)
+    await looked.judge([24, 25, 26, 27], UP)
+    looked.clock.advance(61)
+    assert await looked.look() == 2, "but when there is more to learn"
+
+
 async def test_a_model_that_nothing_held_out_judges_is_not_trained(looked: Looked) -> None:
     await looked.judge(TAUGHT[:9], UP)
     looked.clock.advance(61)
