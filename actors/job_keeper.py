@@ -4,12 +4,12 @@ import asyncio
 import hashlib
 import json
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TypeVar
 
 from populace.actors.catalogue import Catalogue, model_view, revision_record
 from populace.actors.clock import Clock
-from populace.actors.errors import TrainingUnavailable
+from populace.actors.errors import InvalidRequest, TrainingUnavailable
 from populace.actors.hosts import ModelView, Revision
 from populace.actors.news_reader import NewsReader
 from populace.actors.owned_shards import OwnedShards
@@ -24,6 +24,7 @@ from populace.actors.training import (
 )
 from populace.actors.turn import ModelId, operation_of
 from populace.storage import feedback, ledger
+from populace.storage.errors import RevisionNotFound
 from populace.storage.ledger import FIRST_ALIAS, StoredModel
 from populace.storage.records import JobRecord
 from populace.storage.training import jobs
@@ -61,11 +62,13 @@ class JobKeeper:
         if not self._has_trainer:
             raise TrainingUnavailable
         said = json.dumps(asdict(options), sort_keys=True)
+        if options.rebuilds is not None:
+            options = self._options_of(model, options.rebuilds)
         record = JobRecord(
             number=0,
             operation=operation_of(key),
             body_hash=hashlib.blake2b(said.encode(), digest_size=32).digest(),
-            options=said,
+            options=json.dumps(asdict(options), sort_keys=True),
             created_ms=self._clock.epoch_ms(),
             session_key=new_session_key(),
         )
@@ -130,12 +133,17 @@ class JobKeeper:
             if stored is None or record.state != "waiting":
                 return _open(model, record)
             options = TrainingOptions(**json.loads(record.options))
+            now_ms = self._clock.epoch_ms()
             changes = {
                 "state": "running",
-                "started_ms": self._clock.epoch_ms(),
+                "started_ms": now_ms,
+                "feedback_until_ms": now_ms,
                 "log_range": (stored.head.log_start, stored.head.log_position),
                 "parent": None if options.from_base else stored.aliases.get(FIRST_ALIAS),
             }
+            if options.rebuilds is not None:
+                made = ledger.read_revision(txn, *model, options.rebuilds)
+                changes |= {"log_range": made.log_range, "feedback_until_ms": made.feedback_until_ms}
             return jobs.change_job(txn, *model, record.model_copy(update=changes))
 
         return job_view(model, await self._write(model, start))
@@ -202,6 +210,25 @@ class JobKeeper:
         self._on_moved(model, moved)
         return model_view(moved, active=False)
 
+    def _options_of(self, model: ModelId, digest: str) -> TrainingOptions:
+        """Answer how the revision that the model answers with was trained."""
+        stored = self._catalogue.load(model)
+        if stored.aliases.get(FIRST_ALIAS) != digest:
+            raise RevisionNotFound(model.name, digest)
+        with self._shards.read(self._catalogue.shard(model)) as txn:
+            made = ledger.read_revision(txn, *model, digest)
+        if made.log_range is None or made.feedback_until_ms is None:
+            raise InvalidRequest(f"The revision {digest[:12]} was not trained here.", "rebuilds")
+        if made.log_range[0] < stored.head.log_start:
+            raise InvalidRequest(
+                f"The revision {digest[:12]} learned from turns that are not kept any more: "
+                f"the log begins at {stored.head.log_start}, and not at {made.log_range[0]}.",
+                "rebuilds",
+            )
+        fields = {name: value for name, value in made.hyper_parameters.items() if name in _OPTIONS}
+        options = TrainingOptions(**fields)  # type: ignore[arg-type]  # as they were packed
+        return replace(options, from_base=True, rebuilds=digest)
+
     def _ended(self, record: JobRecord, state: str, reason: str) -> JobRecord:
         ended = {"state": state, "reason": reason[:1000], "ended_ms": self._clock.epoch_ms()}
         return record.model_copy(update=ended)
@@ -219,6 +246,7 @@ def job_view(model: ModelId, record: JobRecord) -> TrainingJob:
     return TrainingJob(model=model, options=TrainingOptions(**json.loads(record.options)), **told)
 
 
+_OPTIONS = frozenset(TrainingOptions.__dataclass_fields__)
 _VIEWED = frozenset(TrainingJob.__dataclass_fields__) - {"model", "options"}
 
 

@@ -36,6 +36,9 @@ class TrainingOptions:
     only way to another rank. ``start`` is how a new adapter begins. ``steps`` None is as many as ``epochs``
     are. ``anchor`` is how much it counts to stay with the base on general text. ``unjudged`` takes replies
     that nobody judged for wanted, which is for a log whose replies are a person's own writing.
+
+    ``rebuilds`` is the digest of the revision that answers: it is made again from the base and what it
+    learned from, with its own options whatever the others say. On another base it is another revision.
     """
 
     method: Method = "sft"
@@ -49,6 +52,7 @@ class TrainingOptions:
     seed: int = 0
     unjudged: bool = False
     anchor: float = 1.0
+    rebuilds: str | None = None
 
     def check(self) -> None:
         """Raise ``InvalidRequest`` for what nobody can mean."""
@@ -76,7 +80,8 @@ class TrainingOptions:
 class TrainingJob:
     """One training of a model. ``number`` counts the model's trainings from 0.
 
-    Of ``log_range``, ``parent`` (None: the base) and ``started_ms`` nothing is known before it starts.
+    Of ``log_range``, ``feedback_until_ms``, ``parent`` (None: the base) and ``started_ms`` nothing is known
+    before it starts.
     ``loss`` is the newest step's, ``seconds`` and ``tokens`` its share of what the trainer did.
     ``candidate`` is the digest of the revision that came of it, promoted or not; ``reason`` says why not.
     """
@@ -90,6 +95,7 @@ class TrainingJob:
     started_ms: int | None = None
     ended_ms: int | None = None
     log_range: tuple[int, int] | None = None
+    feedback_until_ms: int | None = None
     parent: str | None = None
     step: int = 0
     steps: int = 0
@@ -141,7 +147,8 @@ class TrainingJobs(Protocol):
     async def ask(self, model: ModelId, options: TrainingOptions, key: str | None = None) -> TrainingJob:
         """Ask for a training; with the same ``key`` a retry is answered with the job that it made.
 
-        Raises ``InvalidRequest``, ``OperationConflict``, ``TrainingUnderWay`` and ``TrainingUnavailable``.
+        Raises ``InvalidRequest``, ``OperationConflict``, ``TrainingUnderWay``, ``TrainingUnavailable``, and
+        ``RevisionNotFound`` for a revision to be made again.
         """
         ...
 

@@ -18,13 +18,14 @@ class GateRule:
     The held-out loss must fall by more than ``gain_min``, and with ``errors`` of its standard error over the
     held-out replies to spare; fewer replies than ``replies_min`` judge nobody. On general text the
     candidate's divergence from the base is at most ``probe_kl_max`` and its loss at most ``probe_loss_max``
-    above the base's.
+    above the base's. Of the default base, twenty corrections of one kind are 0.09 to 0.13 away with anchors
+    and 0.27 without.
     """
 
     replies_min: int = 2
     gain_min: float = 0.0
     errors: float = 1.0
-    probe_kl_max: float = 0.1
+    probe_kl_max: float = 0.2
     probe_loss_max: float = 0.05
 
 

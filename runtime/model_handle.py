@@ -160,6 +160,18 @@ class ModelHandle:
             job = next(one for one in self.jobs() if one.number == job.number)
         return job
 
+    def rebuild(self, *, seconds_max: float | None = None) -> TrainingJob:
+        """Make the revision that answers again, from the base and what it learned from; see ``train``.
+
+        On the base that it was trained on, a revision without a parent comes out to the bit. On another base
+        the model is of that base then. Raises ``RevisionNotFound`` for a model that is the base's, and
+        ``InvalidRequest`` for a revision that was not trained here, or whose log is not kept any more.
+        """
+        serving = self.show().aliases.get(FIRST_ALIAS)
+        if serving is None:
+            raise RevisionNotFound(self.name, FIRST_ALIAS)
+        return self.train(rebuilds=serving, seconds_max=seconds_max)
+
     def jobs(self) -> tuple[TrainingJob, ...]:
         """The model's trainings, newest first."""
         return self._population.run(self._population.directory.jobs.of_model(self.id))

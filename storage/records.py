@@ -227,9 +227,10 @@ class JobRecord(Record):
     """A training of a personal model, from when it was asked for.
 
     ``options`` are JSON. ``state`` is one of ``storage/training/jobs.py``, ``reason`` why it ended so.
-    ``log_range``, ``parent`` and ``started_ms`` are fixed when it starts, so that what goes on after a crash
-    learns from the same. ``session_key`` names and opens the file in which it is kept meanwhile. ``loss`` is
-    that of the newest of ``step`` steps, ``candidate`` the digest of the revision that came of it.
+    ``log_range``, ``feedback_until_ms``, ``parent`` and ``started_ms`` are fixed when it starts, so that what
+    goes on after a crash learns from the same. ``session_key`` names and opens the file in which it is kept
+    meanwhile. ``loss`` is that of the newest of ``step`` steps, ``candidate`` the digest of the revision that
+    came of it.
     """
 
     KIND = "job"
@@ -245,6 +246,7 @@ class JobRecord(Record):
     started_ms: int | None = None
     ended_ms: int | None = None
     log_range: tuple[int, int] | None = None
+    feedback_until_ms: int | None = None
     parent: str | None = None
     step: int = 0
     steps: int = 0

@@ -9,8 +9,9 @@ import typer
 from rich.table import Table
 from rich.tree import Tree
 
-from populace.cli.console import local_time, named_errors, out, print_json
+from populace.cli.console import CommandFailed, local_time, named_errors, out, print_json
 from populace.cli.gateway_client import GatewayClient, model_path
+from populace.cli.training import print_ends, watched
 from populace.config import Settings
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 DIFF_EXAMPLES = """Examples: `populace model diff ada`, `populace model diff ada latest base`,
 `populace model diff ada 3f2a 9c1d --layers`."""
 HISTORY_EXAMPLES = "Examples: `populace model history ada`, `populace model history ada --json`."
+REBUILD_EXAMPLES = "Example: `populace model rebuild ada`."
 ROLLBACK_EXAMPLES = "Example: `populace model rollback ada`."
 
 Name = Annotated[str, typer.Argument(help="The model's name.")]
@@ -53,6 +55,27 @@ def rollback(
         return
     serving = body["aliases"].get("latest")
     out.print(f"[bold]{name}[/] answers from {'the base' if serving is None else serving[:12]} now.")
+
+
+def rebuild(name: Name, as_json: AsJson = False) -> None:
+    """Make the revision that answers again, from the base and the turns and feedback that it learned from.
+
+    On the same base one that went on from no other comes out to the bit. A model of another base than the one
+    that is served now becomes one of this base.
+    """
+    with named_errors(), GatewayClient.of_settings(Settings.from_environment()) as client:
+        serving = client.request("GET", model_path(name))["aliases"].get("latest")
+        if serving is None:
+            raise CommandFailed(f"{name} answers from the base: there is nothing to make again.")
+        job = client.request("POST", model_path(name, "/jobs"), json={"rebuilds": serving})
+        [job] = watched(client, [job])
+    if as_json:
+        print_json(job)
+        return
+    print_ends([job])
+    if job["revision"] is not None:
+        same = job["revision"] == serving
+        out.print("  To the bit what it was." if same else f"  Other bits than {serving[:12]}.")
 
 
 def diff(

@@ -14,9 +14,11 @@ from populace.cli.gateway_client import GatewayClient, model_path
 from populace.cli.lineage import (
     DIFF_EXAMPLES,
     HISTORY_EXAMPLES,
+    REBUILD_EXAMPLES,
     ROLLBACK_EXAMPLES,
     diff,
     history,
+    rebuild,
     rollback,
 )
 from populace.cli.memory import EXAMPLES as MEMORY_EXAMPLES
@@ -34,6 +36,7 @@ app.command("history", epilog=HISTORY_EXAMPLES)(history)
 app.command("import", epilog=IMPORT_EXAMPLES)(import_model)
 app.command("memory", epilog=MEMORY_EXAMPLES)(memory)
 app.command("publish", epilog=PUBLISH_EXAMPLES)(publish)
+app.command("rebuild", epilog=REBUILD_EXAMPLES)(rebuild)
 app.command("revisions")(revisions)
 app.command("rollback", epilog=ROLLBACK_EXAMPLES)(rollback)
 

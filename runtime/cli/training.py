@@ -81,8 +81,8 @@ def train(
         asked = [_asked(client, name, body, one=not every) for name in _chosen(client, names, every=every)]
         found = [job for job in asked if job is not None]
         if wait:
-            found = _watched(client, found)
-        print_json(found) if as_json else _print_ends(found)
+            found = watched(client, found)
+        print_json(found) if as_json else print_ends(found)
         if any(job["state"] == "failed" for job in found):
             raise typer.Exit(1)
 
@@ -124,7 +124,7 @@ def _asked(client: GatewayClient, name: str, body: dict[str, Any], *, one: bool)
         return None
 
 
-def _watched(client: GatewayClient, asked: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+def watched(client: GatewayClient, asked: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """Show how far they are until all have ended. Ctrl-C leaves them at work."""
     latest = {job["model"]: job for job in asked}
     columns = (
@@ -163,7 +163,7 @@ def told(job: dict[str, Any]) -> str:
     return f"loss {job['loss']:.3f}  {job['tokens'] / job['seconds']:.0f} tokens/s  {left:.0f} s left"
 
 
-def _print_ends(found: Sequence[dict[str, Any]]) -> None:
+def print_ends(found: Sequence[dict[str, Any]]) -> None:
     for job in found:
         state = job["state"]
         line = f"[bold]{job['model']}[/]: [{COLORS.get(state, 'dim')}]{state}[/]"

@@ -233,6 +233,7 @@ class TrainingBody(Body):
     seed: int = DEFAULT_TRAINING.seed
     unjudged: bool = DEFAULT_TRAINING.unjudged
     anchor: float = DEFAULT_TRAINING.anchor
+    rebuilds: NonEmptyText | None = None
 
 
 class RollbackBody(Body):

@@ -20,7 +20,7 @@ def revision_of(
     """Describe a candidate as the revision that it would be."""
     job, packed = training.job, PackedAdapter(memoryview(candidate.packed))
     assert job.log_range is not None
-    assert job.started_ms is not None
+    assert job.feedback_until_ms is not None
     assert packed.base is not None
     return Revision(
         digest=packed.digest,
@@ -32,7 +32,7 @@ def revision_of(
         created_ms=now_ms,
         lineage=Lineage(
             log_range=job.log_range,
-            feedback_until_ms=job.started_ms,
+            feedback_until_ms=job.feedback_until_ms,
             data_digest=training.data_digest,
             hyper_parameters=training.hyper_parameters,
             versions=dict(versions()),

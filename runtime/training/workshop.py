@@ -127,8 +127,8 @@ class Workshop:
             return
         job = await self._jobs.start(one.job.model, one.job.number)
         assert job.log_range is not None
-        assert job.started_ms is not None
-        material = await self._material(job.model, job.log_range, job.started_ms)
+        assert job.feedback_until_ms is not None
+        material = await self._material(job.model, job.log_range, job.feedback_until_ms)
         try:
             saved = await asyncio.to_thread(self._sessions.read, one.session_key)
         except RecordInvalid as error:
@@ -136,7 +136,7 @@ class Workshop:
             saved = None
         view = await self._hosts.show_model(job.model)
         _, maker = await self._loaded()
-        if view.base != maker.base_fingerprint:
+        if view.base != maker.base_fingerprint and job.options.rebuilds is None:
             reason = f"its base is {view.base[:12]}, and here it is {maker.base_fingerprint[:12]}"
             raise TrainingFailed(job.model.name, reason)
         self._live[job.model] = await asyncio.to_thread(maker.make, job, one.session_key, material, saved)

@@ -76,11 +76,11 @@ def record_candidate(
     """
     assert job.state in ("promoting", "rejected"), job.state
     assert job.log_range is not None
-    assert job.started_ms is not None
+    assert job.feedback_until_ms is not None
     head = ledger.read_head(txn, tenant, name)
     _check_open(txn, tenant, name, job.number)
     moved, data = head.model_copy(update={"cursor": job.log_range[1]}).pack(), job.pack()
-    is_settled = all(given.created_ms < job.started_ms for given in walk_feedback(txn, tenant, name))
+    is_settled = all(given.created_ms < job.feedback_until_ms for given in walk_feedback(txn, tenant, name))
     ledger.register_revision(txn, tenant, name, revision)
     _put(txn, tenant, name, job, data)
     if job.state == "promoting":
@@ -93,13 +93,21 @@ def record_candidate(
 def promote_candidate(
     txn: WriteTransaction, tenant: str, name: str, job: JobRecord, alias: str = FIRST_ALIAS
 ) -> StoredModel:
-    """Move the alias to the job's candidate, which is ready, and end the job. Raises as ``change_job``."""
+    """Move the alias to the job's candidate, which is ready, and end the job. Raises as ``change_job``.
+
+    The model is of the candidate's base from then on, if it was made again on another one.
+    """
     assert job.state == "promoted", job.state
     assert job.candidate is not None
     _check_open(txn, tenant, name, job.number)
     data = job.pack()
+    base = ledger.read_revision(txn, tenant, name, job.candidate).base
     model = ledger.promote_revision(txn, tenant, name, job.candidate, alias)
     _put(txn, tenant, name, job, data)
+    if base != model.identity.base:
+        identity = model.identity.model_copy(update={"base": base})
+        txn.put(keys.identity(tenant, name), identity.pack())
+        model = model._replace(identity=identity)
     return model
 
 

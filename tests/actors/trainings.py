@@ -11,10 +11,10 @@ DONE = JobProgress(step=4, steps=4, loss=0.5, tokens=100, seconds=1.5)
 
 def trained(job: TrainingJob, seed: str = "new", *objections: str) -> Revision:
     assert job.log_range is not None
-    assert job.started_ms is not None
+    assert job.feedback_until_ms is not None
     lineage = Lineage(
         log_range=job.log_range,
-        feedback_until_ms=job.started_ms,
+        feedback_until_ms=job.feedback_until_ms,
         data_digest="d" * 64,
         hyper_parameters={"rank": 8, "learning_rate": 1e-3, "unjudged": False, "method": "sft"},
         versions={"torch": "2"},

@@ -49,6 +49,7 @@ def change(shard: Shard, job: JobRecord, **changes: Any) -> JobRecord:
 
 def started(shard: Shard, operation: str = "train-1", **changes: Any) -> JobRecord:
     fixed: dict[str, Any] = {"log_range": (0, 4), "parent": digest("first"), "started_ms": STARTED_MS}
+    fixed["feedback_until_ms"] = STARTED_MS
     return change(shard, ask(shard, operation), state="running", **{**fixed, **changes})
 
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from populace.actors.engine import AdapterRef
-from populace.actors.errors import EngineUnavailable
+from populace.actors.errors import EngineUnavailable, InvalidRequest
 from populace.actors.feedback import Opinion
 from populace.actors.host import ModelHost
 from populace.actors.training import TrainingJob, TrainingOptions
@@ -19,7 +19,7 @@ from populace.learning.methods.objective import Scored
 from populace.learning.trainer import Trainer
 from populace.policies.evaluation_gate import GateRule
 from populace.policies.hold_out import is_held_out
-from populace.storage.errors import ModelNotFound
+from populace.storage.errors import ModelNotFound, RevisionNotFound
 from populace.storage.store import Store
 from populace.storage.training.sessions import SessionFiles
 from populace.training.pupils import PupilMaker
@@ -88,13 +88,17 @@ class Population:
     async def teach(self, model: ModelId, opinion: Opinion | None = CORRECTED, turns: int = TURNS) -> ModelId:
         """Create a model of so many turns, on each of which somebody has this opinion."""
         await self.host.create_model(model)
+        await self.talk(model, 0, turns)
         for number in range(turns):
-            grant = await grant_of(self.host, turn_of(model, f"op-{number}"))
-            await self.host.finish_turn(grant, reply("Who knows?", asked=f"Who is dog {number}?"))
             if opinion is not None:
                 await self.host.give_feedback(model, number, opinion)
         self.clock.advance(1)
         return model
+
+    async def talk(self, model: ModelId, start: int, stop: int) -> None:
+        for number in range(start, stop):
+            grant = await grant_of(self.host, turn_of(model, f"op-{number}"))
+            await self.host.finish_turn(grant, reply("Who knows?", asked=f"Who is dog {number}?"))
 
     async def ask(self, model: ModelId, options: TrainingOptions = OPTIONS) -> TrainingJob:
         return await self.host.jobs.ask(model, options)
@@ -359,6 +363,57 @@ async def test_another_rank_than_the_parents_has_to_begin_from_the_base(populati
     await population.workshop().round()
     job = await population.job(ada)
     assert (job.state, job.parent) in (("promoted", None), ("rejected", None)), job
+
+
+async def test_a_revision_is_made_again_to_the_bit_whatever_was_said_since(population: Population) -> None:
+    ada = await population.teach(ADA, turns=16)
+    await population.ask(ada)
+    await population.workshop().round()
+    first = (await population.job(ada)).candidate
+    await population.host.give_feedback(ada, 3, Opinion(correction="Rex."))
+    await population.talk(ada, 16, 20)
+
+    await population.ask(ada, TrainingOptions(rebuilds=first))
+    await population.workshop().round()
+
+    again = await population.job(ada)
+    assert (again.state, again.candidate, again.log_range) == ("promoted", first, (0, 16)), again.reason
+    view = await population.host.show_model(ada)
+    assert (view.aliases, view.cursor) == ({"latest": first}, 16)
+
+
+async def test_a_revision_is_made_again_on_another_base_and_its_model_is_of_that_base_then(
+    population: Population, small_base_f32: Path
+) -> None:
+    ada = await population.teach(ADA, turns=16)
+    await population.ask(ada)
+    await population.workshop().round()
+    first = (await population.job(ada)).candidate
+    other = FrozenBase(small_base_f32, "e" * 64, dtype=torch.float32)
+
+    await population.ask(ada, TrainingOptions(rebuilds=first))
+    await population.workshop(other).round()
+
+    job = await population.job(ada)
+    assert job.state == "promoted", job.reason
+    assert job.candidate != first
+    view = await population.host.show_model(ada)
+    assert (view.base, view.aliases) == ("e" * 64, {"latest": job.candidate})
+    assert [one.base for one in await population.host.list_revisions(ada)] == [BASE, "e" * 64]
+    population.host.check_integrity()
+
+
+async def test_only_what_answers_and_was_trained_here_is_made_again(population: Population) -> None:
+    ada = await population.teach(ADA, turns=1)
+    brought = replace(revision("brought"), base=BASE)
+
+    with pytest.raises(RevisionNotFound):
+        await population.ask(ada, TrainingOptions(rebuilds=brought.digest))
+    await population.host.publish_revision(ada, brought)
+    with pytest.raises(InvalidRequest, match="was not trained here"):
+        await population.ask(ada, TrainingOptions(rebuilds=brought.digest))
+
+    assert await population.host.jobs.of_model(ada) == ()
 
 
 async def test_feedback_given_after_the_start_does_not_change_what_is_learned(
