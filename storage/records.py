@@ -5,6 +5,7 @@ New fields need a default; a field is never retyped or renamed. A reader meets a
 version than its own only if the store header was forced, and refuses it.
 """
 
+from collections.abc import Mapping
 from typing import Any, ClassVar, Self
 
 import msgpack
@@ -38,7 +39,16 @@ class Record(BaseModel):
     def pack(self) -> bytes:
         """Encode; raises ``RecordInvalid`` for what ``unpack`` would refuse to read back."""
         # A record's fields are what msgpack knows, so that ``model_dump`` would only copy them.
-        data: bytes = _msgpack.packb([self.VERSION, self.__dict__], use_bin_type=True)
+        return self._packed(self.__dict__)
+
+    def pack_given(self) -> bytes:
+        """Encode the fields that were given and no defaults, as a release did that had no others."""
+        return self._packed(
+            {name: value for name, value in self.__dict__.items() if name in self.model_fields_set}
+        )
+
+    def _packed(self, fields: Mapping[str, Any]) -> bytes:
+        data: bytes = _msgpack.packb([self.VERSION, fields], use_bin_type=True)
         if len(data) > RECORD_BYTES_MAX:
             raise RecordInvalid(self.KIND, f"{len(data)} bytes are more than {RECORD_BYTES_MAX}")
         return data
