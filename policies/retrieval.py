@@ -19,6 +19,8 @@ QUERY_WORDS_MAX = 256
 """Of a message with more different words the last ones count: a question stands behind what it is about."""
 TURN_WORDS_MAX = 2048
 """A longer turn is found by its beginning."""
+WORD_CHARACTERS = 16
+"""A text is split no further than so many for each of the words that count: some are megabytes."""
 TEXT_CHARACTERS_MAX = 600
 """Of a longer text a prompt has the beginning: one pasted document must not be all that is retrieved."""
 CONTEXT_SHARE = 4
@@ -48,9 +50,12 @@ class Retrieval:
     @classmethod
     def of(cls, messages: Sequence[RoleAndContent], count: int) -> Self | None:
         """What the last message of the user asks for; None if nothing can fit it."""
+        if count == 0:
+            return None
         asked = next((content for role, content in reversed(messages) if role == "user"), "")
-        distinct = tuple(dict.fromkeys(words_of(asked)))[-QUERY_WORDS_MAX:]
-        return cls(distinct, count, turns_in(messages)) if distinct and count > 0 else None
+        words = words_of(asked[-QUERY_WORDS_MAX * WORD_CHARACTERS :])
+        distinct = tuple(dict.fromkeys(words))[-QUERY_WORDS_MAX:]
+        return cls(distinct, count, turns_in(messages)) if distinct else None
 
 
 class Exchange(NamedTuple):
@@ -75,7 +80,8 @@ def turn_words(messages: Sequence[RoleAndContent], reply: str, judged: Judgement
     """The words that a turn is found by; none if it is no conversation."""
     said = _said(messages)
     answered = reply if judged.correction is None else judged.correction
-    return words_of(f"{said}\n{answered}")[:TURN_WORDS_MAX] if said else []
+    text = f"{said}\n{answered}"[: TURN_WORDS_MAX * WORD_CHARACTERS]
+    return words_of(text)[:TURN_WORDS_MAX] if said else []
 
 
 def exchange_of(

@@ -11,6 +11,7 @@ from populace.policies.retrieval import (
     QUERY_WORDS_MAX,
     TEXT_CHARACTERS_MAX,
     TURN_WORDS_MAX,
+    WORD_CHARACTERS,
     Exchange,
     Retrieval,
     context_text,
@@ -74,6 +75,17 @@ def test_of_a_long_question_the_last_words_count_and_of_a_long_turn_the_first() 
     assert len(wanted.words) == QUERY_WORDS_MAX
     assert wanted.words[-1] == f"w{2 * TURN_WORDS_MAX - 1}"
     assert turn_words((("user", text),), "reply", NOBODY_SAID)[-1] == f"w{TURN_WORDS_MAX - 1}"
+
+
+def test_a_text_of_megabytes_is_not_split_whole() -> None:
+    text = "first " + "x" * 10**6 + " last"
+
+    wanted = Retrieval.of((("user", text),), 1)
+
+    assert wanted is not None
+    assert [len(word) for word in wanted.words] == [QUERY_WORDS_MAX * WORD_CHARACTERS - len(" last"), 4]
+    first, long = turn_words((("user", text),), "reply", NOBODY_SAID)
+    assert (first, len(long)) == ("first", TURN_WORDS_MAX * WORD_CHARACTERS - len("first "))
 
 
 def test_a_turn_is_found_by_what_its_user_said_in_it_and_by_its_reply() -> None:
