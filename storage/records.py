@@ -162,7 +162,9 @@ class InteractionRecord(Record):
     history included, that was written into it (None: nothing was), with the reply's tokens ``reply_ids``.
     ``memory_module`` is the digest of the memory module that the base was served with then. ``memory`` is
     the memory it was served with, which some interactions keep so that a replay of the log need not begin
-    at its start; ``memory_after`` is what an interaction that set the memory left.
+    at its start; ``memory_after`` is what an interaction that set the memory left. ``retrieved`` are the
+    positions of the earlier turns that the prompt had besides, and ``context_digest`` is of what it said of
+    them, see ``actors/context.py``.
     """
 
     KIND = "interaction"
@@ -189,6 +191,8 @@ class InteractionRecord(Record):
     memory: bytes | None = None
     memory_module: str | None = None
     memory_after: bytes | None = None
+    retrieved: tuple[int, ...] = ()
+    context_digest: bytes = b""
 
 
 class OperationRecord(Record):
