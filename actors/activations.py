@@ -53,6 +53,11 @@ class Activations:
     def busy(self) -> int:
         return len(self._active) - len(self._idle)
 
+    @property
+    def is_over(self) -> bool:
+        """Whether those who are busy hold more than there is room for."""
+        return self.resident_bytes > self._bytes_max
+
     def add(self, model: PersonalModel) -> None:
         """Take the model in; idle ones make room for it. Raises ``HostOverloaded`` if they are too few."""
         while self.resident_bytes + model.resident_bytes > self._bytes_max:
@@ -74,11 +79,11 @@ class Activations:
             self._idle.add(model.id, self._clock.monotonic())
 
     def note_grown(self, model: PersonalModel, added_bytes: int) -> None:
-        """Count what a turn added to its model; idle ones make room for it, as far as there are any."""
+        """Count what a model came to hold; idle ones make room for it, as far as there are any."""
         if self._active.get(model.id) is not model:
             return
         self.resident_bytes += added_bytes
-        while self.resident_bytes > self._bytes_max:
+        while self.is_over:
             victim = self._idle.longest_idle()
             if victim is None:
                 return

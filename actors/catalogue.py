@@ -255,6 +255,7 @@ def interaction_view(model: ModelId, record: InteractionRecord, *, replayed: boo
         history_turns=record.history_turns,
         replayed=replayed,
         memory=_trace(record),
+        retrieved=record.retrieved,
     )
 
 

@@ -67,6 +67,10 @@ class MemoryUse(NamedTuple):
     read: bool = True
     new_from: int | None = 0
 
+    def after(self, messages: int) -> "MemoryUse":
+        """The same use, of a prompt that begins with so many messages more."""
+        return self if self.new_from is None else self._replace(new_from=self.new_from + messages)
+
 
 @dataclass(frozen=True, slots=True)
 class GenerateRequest:

@@ -1,10 +1,12 @@
 """What somebody thought of a reply."""
 
 import math
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import astuple, dataclass
 
 from populace.actors.errors import InvalidRequest
 from populace.actors.turn import ModelId
+from populace.policies.lessons import Judgement, Said, judgement
 
 CORRECTION_CHARACTERS_MAX = 65_536
 
@@ -45,3 +47,17 @@ class Feedback:
     position: int
     opinion: Opinion
     created_ms: int
+
+
+def feedback_by_position(feedback: Iterable[Feedback]) -> dict[int, list[Feedback]]:
+    """Gather what was thought of each interaction."""
+    gathered: dict[int, list[Feedback]] = {}
+    for given in feedback:
+        gathered.setdefault(given.position, []).append(given)
+    return gathered
+
+
+def judged(feedback: Iterable[Feedback]) -> Judgement:
+    """What all the feedback on one interaction comes to."""
+    in_order = sorted(feedback, key=lambda given: given.created_ms)
+    return judgement([Said(*astuple(given.opinion)) for given in in_order])

@@ -39,20 +39,20 @@ class FeedbackKeeper:
         kept = await self._shards.write(
             self._shard_of(model), lambda txn: feedback.give_feedback(txn, *model, record)
         )
-        return _view(model, kept)
+        return feedback_view(model, kept)
 
     def read(self, model: ModelId, start: int, limit: int) -> tuple[Feedback, ...]:
         """See ``Hosts.read_feedback``."""
         with self._shards.read(self._shard_of(model)) as txn:
             ledger.read_head(txn, *model)
             walk = islice(feedback.walk_feedback(txn, *model, start), limit)
-            return tuple(_view(model, record) for record in walk)
+            return tuple(feedback_view(model, record) for record in walk)
 
     def _position(self, model: ModelId, completion_id: str) -> int:
         with self._shards.read(self._shard_of(model)) as txn:
             return feedback.find_position(txn, *model, completion_id)
 
 
-def _view(model: ModelId, record: FeedbackRecord) -> Feedback:
+def feedback_view(model: ModelId, record: FeedbackRecord) -> Feedback:
     opinion = Opinion(record.thumb, record.rating, record.correction, record.reward)
     return Feedback(model, record.position, opinion, record.created_ms)

@@ -34,6 +34,7 @@ from populace.actors.memory_keeper import MemoryKeeper
 from populace.actors.owned_shards import OwnedShards
 from populace.actors.personal_model import PersonalModel
 from populace.actors.promotions import Promotions
+from populace.actors.retriever import Retriever
 from populace.actors.tickets import Tickets
 from populace.actors.turn import Interaction, ModelId, Reply, TurnGrant, TurnRequest
 from populace.actors.turn_director import direct_turn
@@ -100,6 +101,7 @@ class ModelHost:
             idle_seconds_max=self._limits.idle_seconds_max,
             on_passivated=lambda model: self._logs.note_passivated(model.stored),
         )
+        self._retriever = Retriever(name, self._owned, self._catalogue.shard, self._active)
         self._erasing: set[ModelId] = set()
         self._commits: dict[str, asyncio.Task[Interaction]] = {}
         self._turns = 0
@@ -123,14 +125,18 @@ class ModelHost:
         try:
             # A duplicate that waited behind the first finds it committed now.
             replay = self._turn_log.find(request)
-            history = self._turn_log.history(grant) if replay is None else ()
-        except Exception:
+            if replay is None:
+                grant = replace(grant, history=self._turn_log.history(grant))
+                if request.retrieval is not None:
+                    found = await self._retriever.find(model, grant, request.retrieval)
+                    grant = replace(grant, retrieved=found)
+        except BaseException:  # a caller may leave while the log is searched
             model.release(grant)
             raise
         if replay is not None:
             model.release(grant)
             return replay
-        return replace(grant, history=history)
+        return grant
 
     async def finish_turn(self, grant: TurnGrant, reply: Reply) -> Interaction:
         if grant.ticket in self._commits:
@@ -209,7 +215,11 @@ class ModelHost:
     async def give_feedback(
         self, model: ModelId, on: int | str, opinion: Opinion, key: str | None = None
     ) -> Feedback:
-        return await self._feedback.give(model, on, opinion, key)
+        given = await self._feedback.give(model, on, opinion, key)
+        active = self._active.get(model)
+        if active is not None and opinion.correction is not None:
+            self._retriever.forget(active)
+        return given
 
     async def read_feedback(
         self, model: ModelId, *, start: int = 0, limit: int = 1000
@@ -298,6 +308,7 @@ class ModelHost:
         """Answer everybody who waits, commit what is queued, and release the shards."""
         for model in self._active:
             self._active.drop(model, HostUnavailable(self.name, "it is shutting down"))
+        self._retriever.close()
         self._logs.close()
         self._owned.close()
 

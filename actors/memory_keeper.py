@@ -8,15 +8,18 @@ from contextlib import aclosing
 from dataclasses import replace
 from typing import NamedTuple
 
+from populace.actors.context import with_context
 from populace.actors.engine import AdapterRef, Engine, GenerateRequest, MemoryUse, Message, Prompt, Sampling
 from populace.actors.errors import EngineUnavailable, InvalidRequest, MemoryStateMismatch
 from populace.actors.hosts import MemoryView, MemoryWrite
 from populace.actors.memory import Memory, MemoryOutcome, MemoryTrace
 from populace.actors.owned_shards import OwnedShards
 from populace.actors.personal_model import BASE_REVISION
+from populace.actors.retriever import shown_exchanges
 from populace.actors.turn import Interaction, ModelId, Reply, TurnGrant, TurnRequest
 from populace.actors.turn_director import TurnHost, completion_id
 from populace.actors.turn_log import HISTORY_TURNS_MAX, MEMORY_KEPT_EVERY
+from populace.policies.retrieval import Exchange
 from populace.storage import ledger, log
 from populace.storage.errors import ModelNotFound
 from populace.storage.ledger import StoredModel
@@ -35,12 +38,14 @@ class _Stretch(NamedTuple):
 
     ``records`` begin with up to ``HISTORY_TURNS_MAX`` from before ``start``: the histories of the first
     turns. ``versions`` has the memory's version before each position of the stretch, and after the last.
+    ``shown`` is what was retrieved for each of its turns, None where that is not known any more.
     """
 
     memory: Memory
     start: int
     records: dict[int, InteractionRecord]
     versions: list[int]
+    shown: dict[int, tuple[Exchange, ...] | None]
 
 
 class MemoryKeeper:
@@ -128,33 +133,48 @@ class MemoryKeeper:
             first = max(head.log_start, start - HISTORY_TURNS_MAX)
             count = position + 1 - first
             records = ledger.read_log(transaction, *model, start=first, limit=count) if count > 0 else ()
+            shown = {
+                one.position: shown_exchanges(transaction, model, one)
+                for one in records
+                if one.position >= start and one.retrieved
+            }
         by_position = {one.position: one for one in records}
         versions = [
             by_position[place].memory_version if place in by_position else head.memory_version
             for place in range(start, position + 1)
         ]
         payload = None if record is None else record.payload
-        return _Stretch(Memory.unpack(payload), start, by_position, versions)
+        return _Stretch(Memory.unpack(payload), start, by_position, versions, shown)
 
     async def _folded(self, stretch: _Stretch) -> Memory:
         memory = stretch.memory
         for place, (before, after) in enumerate(itertools.pairwise(stretch.versions), start=stretch.start):
             if before != after:
-                memory = await self._after(memory, stretch.records, place)
+                memory = await self._after(memory, stretch, place)
         return memory
 
-    async def _after(self, memory: Memory, records: dict[int, InteractionRecord], place: int) -> Memory:
-        record = records[place]
+    async def _after(self, memory: Memory, stretch: _Stretch, place: int) -> Memory:
+        record = stretch.records[place]
         if record.memory_after is not None:
             return Memory.unpack(record.memory_after)
-        messages = (*_history(records, place), *(Message(*one) for one in record.messages))
+        messages = (*_history(stretch.records, place), *(Message(*one) for one in record.messages))
         state = None
         if record.memory_from is not None:
-            state = await self._said_again(record, messages, memory)
+            exchanges = stretch.shown.get(place, ())
+            if exchanges is None:
+                raise InvalidRequest(
+                    f"Turn {place} cannot be replayed: what was retrieved for it is not there as it was.",
+                    "position",
+                )
+            state = await self._said_again(record, messages, exchanges, memory)
         return memory.after(messages, record.reply, state)
 
     async def _said_again(
-        self, record: InteractionRecord, messages: Sequence[Message], memory: Memory
+        self,
+        record: InteractionRecord,
+        messages: tuple[Message, ...],
+        exchanges: Sequence[Exchange],
+        memory: Memory,
     ) -> bytes | None:
         if self._engine is None:
             raise EngineUnavailable("this host was started without one, and a replay takes one")
@@ -163,14 +183,16 @@ class MemoryKeeper:
         if record.memory_module != self._engine.base.memory_module:
             raise MemoryStateMismatch(f"turn {record.position} was written with another memory module")
         is_raw = record.messages[0][0] == RAW_ROLE
-        prompt: Prompt = record.messages[0][1] if is_raw else tuple(messages)
+        told = with_context(messages, exchanges)
+        prompt: Prompt = record.messages[0][1] if is_raw else told
+        use = MemoryUse(memory.state, record.memory_read, record.memory_from)
         request = GenerateRequest(
             request_id=f"replay-{record.completion_id}",
             prompt=prompt,
             sampling=Sampling(temperature=0.0),
             adapter=None if record.revision == BASE_REVISION else self._adapter_of(record.revision),
             stream=False,
-            memory=MemoryUse(memory.state, record.memory_read, record.memory_from),
+            memory=use.after(len(told) - len(messages)),
             reply_ids=record.reply_ids,
         )
         state: bytes | None = None

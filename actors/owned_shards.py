@@ -88,11 +88,20 @@ class OwnedShards:
                 self._lose(number, owned, error)
             raise
 
-    async def read_on_thread(self, number: int, question: Callable[[ReadTransaction], T]) -> T:
-        """Answer a question that takes the event loop too long. Raises as ``read`` and ``question`` do."""
+    async def read_on_thread(
+        self,
+        number: int,
+        question: Callable[[ReadTransaction], T],
+        *,
+        thread: ThreadPoolExecutor | None = None,
+    ) -> T:
+        """Answer a question that takes the event loop too long, on any thread if none is named.
+
+        Raises as ``read`` and ``question`` do.
+        """
         owned = self._shard(number)
         try:
-            return await asyncio.to_thread(_answer, owned.shard, question)
+            return await asyncio.get_running_loop().run_in_executor(thread, _answer, owned.shard, question)
         except ShardStopped as error:
             if owned.shard.is_stopped:
                 self._lose(number, owned, error)

@@ -13,6 +13,7 @@ from typing import NamedTuple
 from populace.actors.engine import AdapterRef, FinishReason, Message
 from populace.actors.errors import InvalidRequest
 from populace.actors.memory import MemoryOutcome, MemoryTrace
+from populace.policies.retrieval import Exchange, Retrieval
 
 
 class ModelId(NamedTuple):
@@ -49,7 +50,8 @@ class TurnRequest:
 
     ``operation`` is the caller's idempotency key, ``body_hash`` a digest of everything that
     shapes the reply. ``history_of`` names a conversation whose earlier turns the grant shall
-    carry; None for none. The turn ends by itself ``turn_seconds_max`` after it was granted.
+    carry; None for none. ``retrieval`` says what of the log it shall carry besides. The turn ends by itself
+    ``turn_seconds_max`` after it was granted.
     """
 
     model: ModelId
@@ -58,6 +60,7 @@ class TurnRequest:
     alias: str = "latest"
     history_of: str | None = None
     turn_seconds_max: float = 120.0
+    retrieval: Retrieval | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +72,7 @@ class TurnGrant:
     ``history`` holds earlier turns of the conversation, oldest first, each with its reply.
     ``created_ms`` tells the model from a namesake that was created after it was deleted.
     ``memory`` is what the model keeps of its δ-mem, see ``Memory.pack``; None before it kept any.
+    ``retrieved`` are the turns of its log that fit the request best, best first; some may be in the history.
     """
 
     model: ModelId
@@ -85,10 +89,11 @@ class TurnGrant:
     history_of: str | None
     turn_seconds_max: float
     memory: bytes | None = None
+    retrieved: tuple[Exchange, ...] = ()
 
     @property
     def request(self) -> TurnRequest:
-        """The request for this turn again, without the history that the grant carries already."""
+        """The request for this turn again, without what the grant carries already."""
         return TurnRequest(
             model=self.model,
             operation=self.operation,
@@ -102,7 +107,8 @@ class Reply:
     """A complete reply, ready to be committed.
 
     ``messages`` are the request's own; the model saw them after the ``history_turns`` newest turns
-    of the grant's history. ``memory`` is what the turn leaves of the memory; None: it had none.
+    of the grant's history. ``memory`` is what the turn leaves of the memory; None: it had none. ``retrieved``
+    are the positions of the retrieved turns that it saw, ``context_digest`` is that of what it saw of them.
     """
 
     messages: tuple[Message, ...]
@@ -113,11 +119,16 @@ class Reply:
     completion_id: str
     history_turns: int = 0
     memory: MemoryOutcome | None = None
+    retrieved: tuple[int, ...] = ()
+    context_digest: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
 class Interaction:
-    """An acknowledged turn, as the log holds it. ``replayed`` is true if an earlier call made it."""
+    """An acknowledged turn, as the log holds it. ``replayed`` is true if an earlier call made it.
+
+    ``retrieved`` are the positions of the turns of the log that its prompt had besides the conversation.
+    """
 
     model: ModelId
     position: int
@@ -136,6 +147,7 @@ class Interaction:
     history_turns: int = 0
     replayed: bool = False
     memory: MemoryTrace | None = None
+    retrieved: tuple[int, ...] = ()
 
     def __str__(self) -> str:
         return self.reply

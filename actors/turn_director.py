@@ -12,6 +12,7 @@ from contextlib import aclosing
 from typing import Protocol
 
 from populace.actors.choices import generate_choices
+from populace.actors.context import context_digest, with_context
 from populace.actors.engine import Delta, Engine, GenerateRequest, Message
 from populace.actors.errors import PromptTooLong, TurnExpired
 from populace.actors.hosts import ChatRequest
@@ -19,6 +20,8 @@ from populace.actors.memory import Memory
 from populace.actors.turn import Interaction, Reply, TurnGrant, TurnRequest
 from populace.actors.turn_memory import TurnMemory
 from populace.policies.history import turns_that_fit
+from populace.policies.ingestion import turns_in
+from populace.policies.retrieval import CONTEXT_SHARE, Exchange, exchanges_that_fit
 from populace.storage.errors import PopulaceError
 
 logger = logging.getLogger(__name__)
@@ -97,6 +100,7 @@ class ReplyBuilder:
         self._token_ids: list[int] = []
         self._last: Delta | None = None
         self.history_turns = 0
+        self.exchanges: list[Exchange] = []
         self.memory: TurnMemory | None = None
 
     def add(self, delta: Delta) -> None:
@@ -118,32 +122,46 @@ class ReplyBuilder:
             completion_id=self._completion_id,
             history_turns=self.history_turns,
             memory=None if self.memory is None else self.memory.outcome(text, self._token_ids, last.memory),
+            retrieved=tuple(exchange.position for exchange in self.exchanges),
+            context_digest=context_digest(self.exchanges),
         )
 
 
 async def _generate(
     engine: Engine, request: ChatRequest, grant: TurnGrant, reply: ReplyBuilder, *, stream: bool
 ) -> AsyncGenerator[Delta, None]:
-    """Generate with as much history as fits, until shortly before the deadline."""
+    """Generate with as much history and as many retrieved turns as fit, until shortly before the deadline."""
     seconds_max = max(grant.turn_seconds_max - COMMIT_SECONDS_MARGIN, grant.turn_seconds_max / 2)
     history = grant.history
     lengths = [sum(len(message.content) for message in turn) for turn in history]
     kept = 0 if request.raw_prompt is not None else turns_that_fit(lengths, engine.base.context_tokens // 2)
+    wanted = None if request.raw_prompt is not None else request.turn.retrieval
+    retrieved = 0 if wanted is None else wanted.count
     deadline = asyncio.get_running_loop().time() + seconds_max
     memory = Memory.unpack(grant.memory)
     while True:
         reply.history_turns = kept
         earlier = tuple(message for turn in history[len(history) - kept :] for message in turn)
+        messages = earlier + request.messages
+        if wanted is not None:
+            reply.exchanges = exchanges_that_fit(
+                grant.retrieved,
+                turns_in(messages),
+                count=retrieved,
+                tokens_max=engine.base.context_tokens // CONTEXT_SHARE,
+            )
+        prompt = with_context(messages, reply.exchanges)
         if engine.base.memory_module is not None:
             reply.memory = TurnMemory(memory, request, earlier, engine.base.memory_module)
+        use = None if reply.memory is None else reply.memory.use
         generate = GenerateRequest(
             # A second try is another request to the engine.
-            request_id=f"{grant.ticket}:{kept}",
-            prompt=request.raw_prompt if request.raw_prompt is not None else earlier + request.messages,
+            request_id=f"{grant.ticket}:{kept}:{retrieved}",
+            prompt=request.raw_prompt if request.raw_prompt is not None else prompt,
             sampling=request.sampling,
             adapter=grant.adapter,
             stream=stream,
-            memory=None if reply.memory is None else reply.memory.use,
+            memory=None if use is None else use.after(len(prompt) - len(messages)),
             owner=grant.model.owner,
         )
         try:
@@ -154,9 +172,9 @@ async def _generate(
                     yield delta
             return
         except PromptTooLong:
-            if kept == 0:
+            if kept == 0 and not reply.exchanges:
                 raise
-            kept //= 2
+            kept, retrieved = kept // 2, len(reply.exchanges) // 2
 
 
 async def _abandon(hosts: TurnHost, grant: TurnGrant) -> None:

@@ -128,5 +128,7 @@ def interaction_record(
         reply_ids=() if trace is None else trace.reply_ids,
         memory=grant.memory if grant.position % MEMORY_KEPT_EVERY == 0 else None,
         memory_module=None if trace is None else trace.module,
+        retrieved=reply.retrieved,
+        context_digest=reply.context_digest,
         memory_after=reply.memory.payload if reply.memory is not None and reply.memory.trace.is_set else None,
     )

@@ -24,7 +24,7 @@ def turn_digest(messages: Sequence[RoleAndContent], reply: str) -> bytes:
     white space around a message, which clients change.
     """
     digest = hashlib.blake2b(digest_size=DIGEST_BYTES)
-    spoken = [*(content for role, content in messages[_turn_start(messages) :] if role != "system"), reply]
+    spoken = [*(content for role, content in messages[turn_start(messages) :] if role != "system"), reply]
     for content in spoken:
         encoded = content.strip().encode()
         digest.update(len(encoded).to_bytes(4, "big") + encoded)
@@ -43,11 +43,22 @@ def first_new(messages: Sequence[RoleAndContent], known: Container[bytes]) -> in
     return 0
 
 
+def turns_in(messages: Sequence[RoleAndContent]) -> frozenset[bytes]:
+    """Digest all turns that the messages hold: each ends with a reply."""
+    replies = [index for index, (role, _) in enumerate(messages) if role == "assistant"]
+    starts = [0, *(index + 1 for index in replies)]
+    return frozenset(
+        turn_digest(messages[start:stop], messages[stop][1])
+        for start, stop in zip(starts, replies, strict=False)
+    )
+
+
 def with_turn(known: Sequence[bytes], digest: bytes) -> tuple[bytes, ...]:
     """Add a turn; the oldest ones are forgotten."""
     return (*(one for one in known if one != digest), digest)[-TURNS_KNOWN_MAX:]
 
 
-def _turn_start(messages: Sequence[RoleAndContent]) -> int:
+def turn_start(messages: Sequence[RoleAndContent]) -> int:
+    """The index of the first message after the last reply."""
     replies = [index for index, (role, _) in enumerate(messages) if role == "assistant"]
     return replies[-1] + 1 if replies else 0

@@ -10,6 +10,7 @@ from populace.actors.errors import InvalidRequest
 from populace.actors.hosts import ChatRequest
 from populace.actors.memory import MemoryChoice
 from populace.actors.turn import ModelId, TurnRequest, operation_of
+from populace.policies.retrieval import RETRIEVED_MAX, Retrieval
 
 DEFAULT_CONVERSATION = "main"
 REPLY_TOKENS_DEFAULT = 256
@@ -31,6 +32,7 @@ def chat_request(
     turn_seconds_max: float = 120.0,
     max_tokens: int | None = REPLY_TOKENS_DEFAULT,
     memory: Mapping[str, Any] | None = None,
+    context: Mapping[str, Any] | None = None,
     **sampling: Any,
 ) -> ChatRequest:
     """Build the request of one turn. Raises ``InvalidRequest`` for input of the wrong shape."""
@@ -47,8 +49,9 @@ def chat_request(
     except TypeError as error:
         raise InvalidRequest(f"Unknown option: {error}", None) from None
     choice = _memory_choice(memory or {})
+    retrieved = _retrieved(context or {})
     parts = [messages, conversation, alias, repr(chosen), *([] if memory is None else [choice])]
-    shaping = json.dumps(parts).encode()
+    shaping = json.dumps(parts + ([] if context is None else [{"retrieve": retrieved}])).encode()
     turn = TurnRequest(
         model=model,
         operation=operation_of(operation),
@@ -56,6 +59,7 @@ def chat_request(
         alias=alias,
         history_of=conversation,
         turn_seconds_max=turn_seconds_max,
+        retrieval=Retrieval.of(messages, retrieved),
     )
     return ChatRequest(turn, messages, chosen, memory=choice)
 
@@ -72,6 +76,16 @@ def _memory_choice(told: Mapping[str, Any]) -> MemoryChoice:
     if unknown or not all(isinstance(value, bool) for value in told.values()):
         raise InvalidRequest('memory must be like {"read": True, "write": False}.', "memory")
     return MemoryChoice(**told)
+
+
+def _retrieved(told: Mapping[str, Any]) -> int:
+    count = told.get("retrieve", 0)
+    is_count = isinstance(count, int) and not isinstance(count, bool) and 0 <= count <= RETRIEVED_MAX
+    if told.keys() - {"retrieve"} or not is_count:
+        raise InvalidRequest(
+            f'context must be like {{"retrieve": 3}}, with a count from 0 to {RETRIEVED_MAX}.', "context"
+        )
+    return count
 
 
 def _message(one: MessageLike) -> Message:

@@ -237,8 +237,9 @@ class ChatMethod:
         Options: ``conversation``, ``alias``, ``operation`` (an idempotency key: the same key gives
         the same turn), ``turn_seconds_max``, ``memory`` (``{"read": bool, "write": bool}``: whether the
         reply may use the model's memory and whether the turn goes into it; both are true by default),
-        and those of ``Sampling`` (``max_tokens``, ``temperature``, ``top_p``, ``top_k``, ``seed``,
-        ``stop``, ...).
+        ``context`` (``{"retrieve": 3}``: so many turns of the model's log, those that fit the message best,
+        are told of in the prompt; ``Interaction.retrieved`` has their positions), and those of ``Sampling``
+        (``max_tokens``, ``temperature``, ``top_p``, ``top_k``, ``seed``, ``stop``, ...).
 
         Raises ``ModelNotFound``, ``MailboxFull``, ``PromptTooLong``, ``OperationConflict``,
         ``TurnExpired``, ``HostUnavailable``. A host that restarts meanwhile is waited for.

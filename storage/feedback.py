@@ -52,6 +52,11 @@ def walk_feedback(txn: ReadTransaction, tenant: str, name: str, start: int = 0) 
         yield FeedbackRecord.unpack(data)
 
 
+def read_feedback_on(txn: ReadTransaction, tenant: str, name: str, position: int) -> list[FeedbackRecord]:
+    """Return the feedback on one interaction, in no order that means anything."""
+    return [FeedbackRecord.unpack(data) for _, data in txn.scan(keys.feedback_on(tenant, name, position))]
+
+
 def find_position(txn: ReadTransaction, tenant: str, name: str, completion_id: str) -> int:
     """Return the position of the interaction of this completion id, if it is among the newest.
 

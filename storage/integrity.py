@@ -91,6 +91,7 @@ def _check_log(txn: ReadTransaction, tenant: str, name: str, head: HeadRecord) -
         _law(interaction.position == count, (interaction.position, count))
         _law(bool(interaction.messages), f"{tenant}/{name} has a turn {count} in which nothing was said")
         _law((interaction.memory_from or 0) >= 0, interaction.memory_from)
+        _law(all(0 <= one < count for one in interaction.retrieved), interaction.retrieved)
         _law(interaction.previous == chain, f"the chain of {tenant}/{name} breaks at {count}")
         chain = ledger.chain_digest(data)
         log_bytes += len(data)

@@ -203,6 +203,12 @@ def read_log(
     return [InteractionRecord.unpack(data) for _, data in found]
 
 
+def read_interaction(txn: ReadTransaction, tenant: str, name: str, position: int) -> InteractionRecord | None:
+    """Return the interaction at the position; None if the log does not keep it, or there is no such model."""
+    data = None if keys.name_problem(name) else txn.get(keys.interaction(tenant, name, position))
+    return None if data is None else InteractionRecord.unpack(data)
+
+
 def read_revision(txn: ReadTransaction, tenant: str, name: str, reference: str) -> RevisionRecord:
     """Return the revision under a digest or alias. Raises ``ModelNotFound`` and ``RevisionNotFound``."""
     read_head(txn, tenant, name)

@@ -5,6 +5,7 @@ New fields need a default; a field is never retyped or renamed. A reader meets a
 version than its own only if the store header was forced, and refuses it.
 """
 
+from collections.abc import Mapping
 from typing import Any, ClassVar, Self
 
 import msgpack
@@ -38,7 +39,16 @@ class Record(BaseModel):
     def pack(self) -> bytes:
         """Encode; raises ``RecordInvalid`` for what ``unpack`` would refuse to read back."""
         # A record's fields are what msgpack knows, so that ``model_dump`` would only copy them.
-        data: bytes = _msgpack.packb([self.VERSION, self.__dict__], use_bin_type=True)
+        return self._packed(self.__dict__)
+
+    def pack_given(self) -> bytes:
+        """Encode the fields that were given and no defaults, as a release did that had no others."""
+        return self._packed(
+            {name: value for name, value in self.__dict__.items() if name in self.model_fields_set}
+        )
+
+    def _packed(self, fields: Mapping[str, Any]) -> bytes:
+        data: bytes = _msgpack.packb([self.VERSION, fields], use_bin_type=True)
         if len(data) > RECORD_BYTES_MAX:
             raise RecordInvalid(self.KIND, f"{len(data)} bytes are more than {RECORD_BYTES_MAX}")
         return data
@@ -165,7 +175,9 @@ class InteractionRecord(Record):
     history included, that was written into it (None: nothing was), with the reply's tokens ``reply_ids``.
     ``memory_module`` is the digest of the memory module that the base was served with then. ``memory`` is
     the memory it was served with, which some interactions keep so that a replay of the log need not begin
-    at its start; ``memory_after`` is what an interaction that set the memory left.
+    at its start; ``memory_after`` is what an interaction that set the memory left. ``retrieved`` are the
+    positions of the earlier turns that the prompt had besides, and ``context_digest`` is of what it said of
+    them, see ``actors/context.py``.
     """
 
     KIND = "interaction"
@@ -192,6 +204,8 @@ class InteractionRecord(Record):
     memory: bytes | None = None
     memory_module: str | None = None
     memory_after: bytes | None = None
+    retrieved: tuple[int, ...] = ()
+    context_digest: bytes = b""
 
 
 class OperationRecord(Record):

@@ -1,7 +1,8 @@
 """Records as JSON lines that a person can read, and back to the very same bytes.
 
 Bytes are hex. A record that an older release wrote may lack fields that this one fills in, so that
-it would be packed to other bytes; its line begins with its bytes on disk in base64, as ``stored``.
+it would be packed to other bytes; its line begins with its bytes on disk in base64, as ``stored``. A line
+without them has all fields that the release had which wrote it, and is packed with those alone.
 """
 
 import base64
@@ -33,7 +34,7 @@ def data_of(kind: type[Record], line: bytes) -> bytes:
     """Return the packed record of a line that may come from anybody. Raises ``RecordInvalid``."""
     try:
         if not line.startswith(_STORED):
-            return _parsed(kind, line).pack()
+            return _parsed(kind, line).pack_given()
         fields = cast("dict[str, object]", json.loads(line))
         stored = base64.b64decode(cast("str", fields.pop("stored")), validate=True)
         readable = _parsed(kind, json.dumps(fields).encode())

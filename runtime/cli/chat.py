@@ -8,6 +8,7 @@ import typer
 from populace.cli.console import err, fail, named_errors, out, print_json, print_turn
 from populace.cli.gateway_client import GatewayClient, GatewayError, model_path
 from populace.config import Settings
+from populace.policies.retrieval import RETRIEVED_MAX
 
 TURNS_RESUMED = 8
 HELP = "/new starts afresh, /log shows the log, /quit or Ctrl-D leaves."
@@ -20,6 +21,9 @@ def chat(
     new: Annotated[bool, typer.Option("--new", help="Do not go on with the earlier conversation.")] = False,
     max_tokens: Annotated[int, typer.Option(help="The longest reply, in tokens.", min=1)] = 256,
     temperature: Annotated[float, typer.Option(help="0 is greedy.", min=0, max=2)] = 0.2,
+    retrieve: Annotated[
+        int, typer.Option(help="Earlier turns that each reply may come from.", min=0, max=RETRIEVED_MAX)
+    ] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="With -m: print the completion as JSON.")] = False,
 ) -> None:
     """Talk to a personal model.
@@ -29,7 +33,9 @@ def chat(
     with named_errors(), GatewayClient.of_settings(Settings.from_environment()) as client:
         bare = name.partition("@")[0]
         _ensure_model(client, bare, create=create, may_ask=message is None and sys.stdin.isatty())
-        session = ChatSession(client, name, max_tokens=max_tokens, temperature=temperature)
+        options = {"max_tokens": max_tokens, "temperature": temperature}
+        context = {"context": {"retrieve": retrieve}} if retrieve else {}
+        session = ChatSession(client, name, **options, **context)
         if not new:
             session.resume(bare)
         if message is not None:
@@ -41,10 +47,11 @@ def chat(
 class ChatSession:
     """The messages that the model is shown, and the loop around them."""
 
-    def __init__(self, client: GatewayClient, name: str, *, max_tokens: int, temperature: float) -> None:
+    def __init__(self, client: GatewayClient, name: str, **options: Any) -> None:
+        """``options`` are those of every completion."""
         self._client = client
         self._name = name
-        self._options = {"model": name, "max_tokens": max_tokens, "temperature": temperature}
+        self._options = {"model": name, **options}
         self._messages: list[dict[str, str]] = []
 
     def resume(self, bare: str) -> None:

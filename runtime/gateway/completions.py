@@ -29,15 +29,17 @@ from populace.gateway.exchange import Exchange, Turn, until
 from populace.gateway.idempotency import IDEMPOTENCY_KEY, idempotency_key
 from populace.gateway.schema import ChatBody, CompletionBody
 from populace.gateway.target import BASE_MODEL, parse_target
+from populace.policies.retrieval import Retrieval
 
 router = APIRouter(route_class=KeyedRoute)
 
 
 @router.post("/v1/chat/completions")
 async def chat_completions(request: Request, tenant: Caller, body: ChatBody) -> Response:
-    """Answer a chat; the model reads exactly the messages that are sent."""
+    """Answer a chat; the model reads the messages that are sent, and what ``context`` retrieves."""
     messages = tuple(message.message() for message in body.messages)
-    return await _complete(request, tenant, body, messages, raw_prompt=None)
+    retrieval = Retrieval.of(messages, body.retrieved)
+    return await _complete(request, tenant, body, messages, raw_prompt=None, retrieval=retrieval)
 
 
 @router.post("/v1/completions")
@@ -54,6 +56,7 @@ async def _complete(
     messages: tuple[Message, ...],
     *,
     raw_prompt: str | None,
+    retrieval: Retrieval | None = None,
 ) -> Response:
     gateway = gateway_of(request)
     target = parse_target(tenant, body.model)
@@ -71,10 +74,12 @@ async def _complete(
     if target.model is None:
         if body.keep is not None:
             raise InvalidRequest("The base has no log to keep a choice in.", "keep")
+        if isinstance(body, ChatBody) and body.retrieved > 0:
+            raise InvalidRequest("The base has no log to retrieve from.", "context")
         turn = _ask_base(gateway, tenant, body, messages, raw_prompt)
     else:
         _check_retry(key, body)
-        ask = _turn_request(gateway, target.model, target.alias, key, body)
+        ask = _turn_request(gateway, target.model, target.alias, key, body, retrieval)
         chat = ChatRequest(
             ask, messages, body.to_sampling(), raw_prompt, body.memory_choice, body.choices, body.kept
         )
@@ -96,14 +101,18 @@ def _check_retry(key: str | None, body: ChatBody | CompletionBody) -> None:
 
 
 def _turn_request(
-    gateway: Gateway, model: ModelId, alias: str, key: str | None, body: ChatBody | CompletionBody
+    gateway: Gateway,
+    model: ModelId,
+    alias: str,
+    key: str | None,
+    body: ChatBody | CompletionBody,
+    retrieval: Retrieval | None,
 ) -> TurnRequest:
     """Ask for a turn: the key is its operation; without one a retry is a new turn."""
     shaping = body.model_dump(exclude={"stream", "stream_options", "user", "metadata"})
-    if body.memory is None:
-        del shaping["memory"]  # an older release's clients retry with the digest of a body without it
-    if body.keep is None:
-        del shaping["keep"]
+    for later in ("memory", "keep", "context"):
+        if shaping.get(later) is None:  # a body without it has the digest that older releases gave it
+            shaping.pop(later, None)
     canonical = json.dumps(shaping, sort_keys=True).encode()
     return TurnRequest(
         model=model,
@@ -111,6 +120,7 @@ def _turn_request(
         body_hash=hashlib.sha256(canonical).digest(),
         alias=alias,
         turn_seconds_max=gateway.turn_seconds_max,
+        retrieval=retrieval,
     )
 
 

@@ -16,6 +16,7 @@ from pydantic import (
 from populace.actors.engine import Message, Sampling
 from populace.actors.memory import BOTH, MemoryChoice
 from populace.actors.training import Method, Start, TrainingOptions
+from populace.policies.retrieval import RETRIEVED_MAX
 
 T = TypeVar("T")
 
@@ -94,6 +95,12 @@ class MemoryBody(Body):
 
     read: bool = True
     write: bool = True
+
+
+class ContextBody(Body):
+    """How many turns of the model's own log are to be told of in the prompt: those that fit it best."""
+
+    retrieve: Annotated[int, Field(ge=0, le=RETRIEVED_MAX)] = 0
 
 
 class SamplingBody(Body):
@@ -182,6 +189,11 @@ class ChatBody(SamplingBody):
     max_completion_tokens: TokenCount | None = None
     logprobs: bool | None = False
     top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
+    context: ContextBody | None = None
+
+    @property
+    def retrieved(self) -> int:
+        return 0 if self.context is None else self.context.retrieve
 
     @field_validator("top_logprobs")
     @classmethod

@@ -14,7 +14,10 @@ _encode = json.JSONEncoder(separators=(",", ":")).encode
 
 
 class Provenance(NamedTuple):
-    """What an answer was made with (promise P12); ``log_position`` None means it is in no log."""
+    """What an answer was made with (promise P12); ``log_position`` None means it is in no log.
+
+    ``retrieved`` are the positions that ``Interaction.retrieved`` has, None where none is recorded.
+    """
 
     revision: str
     base: str
@@ -22,6 +25,7 @@ class Provenance(NamedTuple):
     memory_version: int | None
     operation: str | None
     replayed: bool = False
+    retrieved: tuple[int, ...] | None = None
 
     @classmethod
     def of_grant(cls, grant: TurnGrant) -> "Provenance":
@@ -30,7 +34,13 @@ class Provenance(NamedTuple):
     @classmethod
     def of_interaction(cls, turn: Interaction) -> "Provenance":
         return cls(
-            turn.revision, turn.base, turn.position, turn.memory_version, turn.operation, turn.replayed
+            turn.revision,
+            turn.base,
+            turn.position,
+            turn.memory_version,
+            turn.operation,
+            turn.replayed,
+            turn.retrieved,
         )
 
     @classmethod

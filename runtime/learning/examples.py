@@ -1,24 +1,30 @@
 """From a log to examples: what the model was asked, with what went before, and what was thought of its reply.
 
 What is held out is neither learned nor read: what an example to learn from was made after begins behind the
-last held-out turn in it, whether the log knows that turn or the client sent it along.
+last held-out turn in it, whether the log knows that turn or the client sent it along, and what was retrieved
+for it comes without those turns.
 """
 
 import hashlib
 import json
-from collections.abc import Container, Sequence
+from collections.abc import Container, Mapping, Sequence
 from typing import NamedTuple
 
+from populace.actors.context import with_context
 from populace.actors.engine import Message
-from populace.actors.feedback import Feedback
+from populace.actors.feedback import Feedback, feedback_by_position, judged
 from populace.actors.memory_keeper import MEMORY_ROLE, RAW_ROLE
 from populace.actors.turn import Interaction
 from populace.policies.hold_out import is_held_out
-from populace.policies.lessons import Judgement, Said, judgement
+from populace.policies.lessons import Judgement
+from populace.policies.retrieval import Exchange, exchange_of
 
 
 class Example(NamedTuple):
-    """An interaction to learn from or to be judged by. ``prompt`` has the turns before it, too."""
+    """An interaction to learn from or to be judged by.
+
+    ``prompt`` has the turns before it, too, and tells of those that were retrieved for it.
+    """
 
     position: int
     prompt: tuple[Message, ...]
@@ -33,24 +39,23 @@ class Example(NamedTuple):
 def examples_of(log: Sequence[Interaction], feedback: Sequence[Feedback]) -> list[Example]:
     """Make an example of each interaction that is a conversation; ``log`` is gapless, in the log's order.
 
-    Turns that only set the memory, and raw prompts, are none. History that ``log`` does not hold is left out.
+    Turns that only set the memory, and raw prompts, are none. What ``log`` does not hold of history and of
+    retrieved turns is left out.
     """
-    opinions: dict[int, list[Feedback]] = {}
-    for given in feedback:
-        opinions.setdefault(given.position, []).append(given)
+    opinions = feedback_by_position(feedback)
     held_out = {turn.reply for turn in log if is_held_out(turn.position)}
     examples: list[Example] = []
     for index, turn in enumerate(log):
         if turn.messages[0].role in (MEMORY_ROLE, RAW_ROLE):
             continue
-        said = sorted(opinions.get(turn.position, ()), key=lambda given: given.created_ms)
-        judged = judgement(
-            [Said(one.thumb, one.rating, one.correction, one.reward) for one in (o.opinion for o in said)]
-        )
         prompt = (*_history(log[:index], turn), *turn.messages)
+        retrieved = turn.retrieved
         if not is_held_out(turn.position):
             prompt = _behind(prompt, held_out)
-        examples.append(Example(turn.position, prompt, turn.reply, judged))
+            retrieved = tuple(position for position in retrieved if not is_held_out(position))
+        prompt = with_context(prompt, _exchanges(log[:index], opinions, retrieved, turn.created_ms))
+        judgement = judged(opinions.get(turn.position, ()))
+        examples.append(Example(turn.position, prompt, turn.reply, judgement))
     return examples
 
 
@@ -69,6 +74,22 @@ def _history(earlier: Sequence[Interaction], turn: Interaction) -> tuple[Message
         return ()
     same = [one for one in earlier if one.conversation == turn.conversation][-turn.history_turns :]
     return tuple(message for one in same for message in (*one.messages, Message("assistant", one.reply)))
+
+
+def _exchanges(
+    earlier: Sequence[Interaction],
+    opinions: Mapping[int, Sequence[Feedback]],
+    positions: Sequence[int],
+    made_ms: int,
+) -> list[Exchange]:
+    """The earlier turns at the positions, with what was thought of them when the reply was made."""
+    exchanges: list[Exchange] = []
+    for turn in earlier if positions else ():
+        if turn.position in positions:
+            given = [one for one in opinions.get(turn.position, ()) if one.created_ms <= made_ms]
+            exchange = exchange_of(turn.position, turn.messages, turn.reply, judged(given))
+            exchanges += [] if exchange is None else [exchange]
+    return exchanges
 
 
 def _behind(prompt: tuple[Message, ...], held_out: Container[str]) -> tuple[Message, ...]:

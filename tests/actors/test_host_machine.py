@@ -3,6 +3,7 @@
 import asyncio
 import functools
 from collections.abc import Generator
+from dataclasses import replace
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -10,7 +11,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import initialize, rule
 
 from populace.actors.errors import MailboxFull, TurnExpired
+from populace.actors.hosts import ModelView
 from populace.actors.turn import Interaction, TurnGrant, TurnRequest
+from populace.policies.retrieval import Retrieval
 from populace.storage.errors import Fenced, ModelExists, ModelNotFound, OperationConflict, PositionConflict
 from populace.storage.portable import PortableModel
 from tests.actors.expected_model import LIMITS, ExpectedModel
@@ -100,6 +103,27 @@ class HostMachine(HostsUnderTest):
                     self.models[name].check_replay(request, again)
 
         self.run(take_all())
+
+    @rule(name=names, count=st.integers(1, 16))
+    def ask(self, name: str, count: int) -> None:
+        """What a turn gets of its log is all that is kept of it, or as many as it asked for, each once."""
+        if name in self.held or name not in self.models:
+            return
+        wanted = Retrieval(("reply", "late"), count)
+        request = replace(turn_of(self.model(name), f"ask-{next(self.numbers)}"), retrieval=wanted)
+
+        async def look() -> tuple[TurnGrant, ModelView]:
+            await self.finish_looks()
+            turn = await grant_of(self.host(name), request)
+            await self.host(name).abandon_turn(turn, "it was only looked at")
+            return turn, await self.host(name).show_model(self.model(name))
+
+        turn, view = self.run(look())
+        kept = self.models[name].log[view.log_start :]
+        newest = {one.reply: one.position for one in kept if one.reply.startswith(("reply", "late"))}
+        got = {one.answered: one.position for one in turn.retrieved}
+        assert len(got) == len(turn.retrieved) == min(count, len(newest))
+        assert got.items() <= newest.items()
 
     @rule(name=names, operation=operations)
     def hold(self, name: str, operation: str) -> None:

@@ -8,6 +8,7 @@ from tests.house.source_tree import FLOORS, Module, imported_names, modules
 
 MODEL_ROOMS = ("runtime/adapters/", "runtime/engines/", "runtime/learning/", "runtime/base")
 DOORS: Mapping[str, tuple[str, ...]] = {
+    "bm25s": ("actors/log_index.py",),
     "lmdb": ("storage/shards/shard.py", "storage/shards/pages.py"),
     "vllm": ("runtime/engines/vllm_", "runtime/bench/vllm_stock.py"),
     "ray": ("runtime/",),

@@ -36,7 +36,7 @@ def test_a_candidate_that_learned_and_forgot_nothing_is_promoted() -> None:
         (BETTER._replace(candidate=BETTER.parent), "0.0000 ± 0.0000"),
         (BETTER._replace(parent=[2.0], candidate=[1.0]), "1 held-out replies are too few"),
         (BETTER._replace(parent=[], candidate=[]), "0 held-out replies are too few"),
-        (BETTER._replace(probe_kl=0.11), "0.1100 nats a token from the base, more than 0.1"),
+        (BETTER._replace(probe_kl=0.21), "0.2100 nats a token from the base, more than 0.2"),
         (BETTER._replace(probe_candidate=3.06), "0.0600 nats a token above the base's"),
         (BETTER._replace(candidate=[math.nan] * 4), "nan ± nan"),
         (BETTER._replace(probe_kl=math.nan), "nan nats a token from the base"),

@@ -8,6 +8,7 @@ from populace.actors.engine import Message, Sampling
 from populace.actors.errors import InvalidRequest
 from populace.actors.turn import ModelId
 from populace.chat_request import chat_request
+from populace.policies.retrieval import Retrieval
 
 ADA = ModelId("local", "ada")
 
@@ -32,6 +33,17 @@ def test_the_same_operation_with_other_options_has_another_body() -> None:
     assert first.turn.body_hash != other.turn.body_hash
 
 
+def test_what_is_retrieved_shapes_the_reply_and_none_leaves_the_body_as_it_was() -> None:
+    plain = chat_request(ADA, "Which dog?")
+    asking = chat_request(ADA, "Which dog?", context={"retrieve": 3})
+    others = [chat_request(ADA, "Which dog?", context=told) for told in ({"retrieve": 2}, {})]
+
+    assert asking.turn.retrieval == Retrieval(("which", "dog"), 3)
+    assert plain.turn.retrieval is None
+    assert chat_request(ADA, "Which dog?", context=None).turn.body_hash == plain.turn.body_hash
+    assert len({one.turn.body_hash for one in (plain, asking, *others)}) == 4
+
+
 @pytest.mark.parametrize(
     ("message", "options"),
     [
@@ -42,6 +54,11 @@ def test_the_same_operation_with_other_options_has_another_body() -> None:
         ("hi", {"operation": " "}),
         ("hi", {"operation": "\ud800"}),
         ("hi", {"tempurature": 0}),
+        ("hi", {"context": {"retrieve": 17}}),
+        ("hi", {"context": {"retrieve": -1}}),
+        ("hi", {"context": {"retrieve": True}}),
+        ("hi", {"context": {"retrieve": "3"}}),
+        ("hi", {"context": {"retreive": 3}}),
     ],
 )
 def test_input_of_the_wrong_shape_is_refused_by_name(message: Any, options: dict[str, Any]) -> None:

@@ -3,6 +3,7 @@
 import itertools
 import shutil
 from collections.abc import Callable, Generator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -256,6 +257,21 @@ def test_a_model_that_contradicts_itself_is_refused(sound: PortableModel, change
 
     with pytest.raises(ArchiveInvalid):
         portable.portable_rows(change(sound), TENANT, "zoe")
+
+
+@pytest.mark.parametrize(("position", "is_sound"), [(-1, False), (0, True), (4, True), (5, False)])
+def test_a_turn_was_told_of_earlier_ones_only_dropped_or_not(
+    sound: PortableModel, position: int, is_sound: bool
+) -> None:
+    *others, last = sound.interactions
+    told = changed(InteractionRecord, last, retrieved=(position,))
+    head = HeadRecord.unpack(sound.head)
+    assert head.log_bytes is not None
+    counted = {"chain": ledger.chain_digest(told), "log_bytes": head.log_bytes + len(told) - len(last)}
+    model = with_head(sound._replace(interactions=(*others, told)), **counted)
+
+    with nullcontext() if is_sound else pytest.raises(ArchiveInvalid):
+        portable.portable_rows(model, TENANT, "zoe")
 
 
 @settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)

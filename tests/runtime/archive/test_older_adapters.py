@@ -14,11 +14,11 @@ import pytest
 
 from populace.adapters.base_modules import read_base_modules
 from populace.adapters.packing import read_adapter
-from populace.archive.layout import MANIFEST, REVISIONS
+from populace.archive.layout import LOG, MANIFEST, REVISIONS
 from populace.archive.record_lines import data_of
 from populace.storage.backups.backup import write_backup
 from populace.storage.backups.restore import restore_backup
-from populace.storage.records import RevisionRecord
+from populace.storage.records import InteractionRecord, RevisionRecord
 from populace.storage.store import Store
 from tests.runtime.archive.homes import BASE, RANK, Home
 from tests.storage.backups import adapter_files, plain_rows, quiet
@@ -54,13 +54,14 @@ def test_an_engine_reads_the_directories_of_an_older_store(older: Home) -> None:
     assert len(digests(older.store)) == 3
 
 
-def members(archive: bytes) -> tuple[dict[str, bytes], list[RevisionRecord]]:
-    """All that is in the file but its table of contents, and the records of revisions, which have fields now
-    that they had not."""
+def members(archive: bytes) -> tuple[dict[str, bytes], list[RevisionRecord], list[bytes]]:
+    """All that is in the file but its table of contents. Revisions and interactions have fields now that they
+    had not: of those the records, of these, which name each other's digests, the very bytes."""
     with zipfile.ZipFile(io.BytesIO(archive)) as file:
         found = {name: file.read(name) for name in file.namelist() if name != MANIFEST}
     lines = found.pop(REVISIONS).splitlines()
-    return found, [RevisionRecord.unpack(data_of(RevisionRecord, line)) for line in lines]
+    revisions = [RevisionRecord.unpack(data_of(RevisionRecord, line)) for line in lines]
+    return found, revisions, [data_of(InteractionRecord, line) for line in found.pop(LOG).splitlines()]
 
 
 def test_an_older_store_exports_what_it_did(older: Home) -> None:

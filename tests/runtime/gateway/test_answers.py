@@ -33,6 +33,7 @@ async def test_a_reply_names_revision_log_position_and_base(client: httpx.AsyncC
         "log_position": 1,
         "memory_version": 0,
         "replayed": False,
+        "retrieved": [],
     }
 
 
@@ -100,13 +101,14 @@ async def test_a_stream_has_openais_shape(client: httpx.AsyncClient, population:
     assert len({event.pop("created") for event in events}) == 1
     assert {event.pop("model") for event in events} == {"ada"}
     assert {event.pop("object") for event in events} == {"chat.completion.chunk"}
-    made_with = {
+    made_with: dict[str, object] = {
         "revision": "base",
         "base": BASE.fingerprint,
         "log_position": 0,
         "memory_version": 0,
         "operation": turn.operation,
         "replayed": False,
+        "retrieved": [],
     }
     tokens = turn.prompt_tokens
     usage = {"prompt_tokens": tokens, "completion_tokens": 3, "total_tokens": tokens + 3}
@@ -202,6 +204,7 @@ async def test_the_base_answers_and_records_nothing(
         "memory_version": None,
         "operation": None,
         "replayed": False,
+        "retrieved": None,
     }
     assert await population.log("ada") == ()
 

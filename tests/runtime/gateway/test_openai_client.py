@@ -136,6 +136,22 @@ async def test_an_idempotency_key(ada: AsyncOpenAI, population: Population) -> N
     assert len(await population.log("ada")) == 1
 
 
+async def test_turns_are_retrieved_by_a_parameter_that_the_client_does_not_know(
+    ada: AsyncOpenAI, population: Population
+) -> None:
+    await ada.chat.completions.create(model="ada", messages=MESSAGES)
+
+    reply = await ada.chat.completions.create(
+        model="ada",
+        messages=[{"role": "user", "content": "Hello, hello?"}],
+        extra_body={"context": {"retrieve": 3}},
+    )
+
+    assert reply.model_extra is not None
+    assert reply.model_extra["populace"]["retrieved"] == [0]
+    assert "reply 1 to you" in str(population.engine.requests[-1].prompt[0])
+
+
 async def test_a_conflict_is_not_retried(population: Population, url: str) -> None:
     async with AsyncOpenAI(api_key=population.keys["acme"], base_url=f"{url}/v1", max_retries=5) as client:
         headers = {"Idempotency-Key": "k"}

@@ -95,6 +95,36 @@ def test_what_is_held_out_is_in_no_prompt_to_learn_from() -> None:
             assert held_out.isdisjoint(contents(example))
 
 
+def test_an_example_tells_of_what_was_retrieved_for_its_reply_as_it_was_then() -> None:
+    first, second, *_, last = [position for position in range(TURNS) if position not in HELD_OUT]
+    log = [*LOG[:last], turn(last, conversation=None, history_turns=0, retrieved=(first, second))]
+    feedback = [
+        opinion(first, created_ms=last, correction="corrected before"),
+        opinion(second, created_ms=last + 1, correction="corrected after"),
+    ]
+
+    system, asked = examples_of(log, feedback)[-1].prompt
+
+    assert asked.content == f"asked {last}"
+    assert "corrected before" in system.content
+    assert f"asked {second}\n" in system.content
+    assert f"reply {second}" in system.content
+    assert "corrected after" not in system.content
+
+
+def test_what_is_held_out_is_not_told_to_an_example_to_learn_from() -> None:
+    [held_out, judging] = HELD_OUT
+    open_, *_, taught = [position for position in range(TURNS) if position not in HELD_OUT]
+    both = {"conversation": None, "history_turns": 0, "retrieved": (open_, held_out)}
+    log = [turn(one.position, **both) if one.position in (judging, taught) else one for one in LOG]
+
+    told = {example.position: example.prompt[0].content for example in examples_of(log, [])}
+
+    assert f"asked {open_}\n" in told[taught]
+    assert f"asked {held_out}\n" not in told[taught]
+    assert f"asked {held_out}\n" in told[judging], "it is judged by all that it was made after"
+
+
 def test_a_client_that_sends_what_is_held_out_along_does_not_teach_it() -> None:
     [held_out, *_] = HELD_OUT
     after = next(position for position in range(held_out + 1, TURNS) if not is_held_out(position))
