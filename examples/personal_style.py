@@ -23,7 +23,6 @@ from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from statistics import fmean
-from typing import TypeVar
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -49,8 +48,6 @@ from populace.learning.session import StepOptions, StepReport, TrainingSession
 from populace.learning.trainer import Candidate, Pupil, Trainer
 from populace.policies.evaluation_gate import GateRule
 from populace.storage.files import write_durably
-
-T = TypeVar("T", BaseReadings, SeedReadings)
 
 EVERYBODY = "everybody"
 BATCH = 4
@@ -160,13 +157,16 @@ class Readers:
 
 
 class Kept:
-    """What runs of one study have found out, in a folder; without one nothing is kept."""
+    """The seeds of one study that have been read, in a folder; without one nothing is kept."""
 
     def __init__(self, folder: Path | None, study: str) -> None:
         self._folder = folder
         self._study = study
 
-    def or_made(self, name: str, kind: Callable[..., T], make: Callable[[], T]) -> T:
+    def has(self, name: str) -> bool:
+        return self._folder is not None and (self._folder / f"{name}.json").exists()
+
+    def or_made(self, name: str, make: Callable[[], SeedReadings]) -> SeedReadings:
         """Read it, or make it and keep it. A file is whole or is not there."""
         if self._folder is None:
             return make()
@@ -175,7 +175,7 @@ class Kept:
             content = json.loads(path.read_bytes())
             if content["study"] != self._study:
                 raise SystemExit(f"{path} is of another study: other options, changelogs or base")
-            return kind(**content["readings"])
+            return SeedReadings(**content["readings"])
         made = make()
         self._folder.mkdir(parents=True, exist_ok=True)
         write_durably(path, json.dumps({"study": self._study, "readings": asdict(made)}).encode())
@@ -209,24 +209,23 @@ def run(options: argparse.Namespace) -> None:
         raise SystemExit(str(error)) from error
     base = FrozenBase(files.directory, files.fingerprint)
     trainer = Trainer(base, encoder, gate=GateRule(), rank_max=options.rank, batch=BATCH)
+    told = (study.digest, options.rank, options.learning_rate, options.epochs, BATCH, WARM_UP)
+    kept = Kept(options.to, f"{files.fingerprint} {told}")
+    names = {f"seed-{seed}": seed for seed in range(options.seeds)}
     learned = 2 * options.epochs * tokens_of(study.learned)
-    total = study.base_tokens + options.seeds * (study.seed_tokens + TRAINED_COST * learned)
-    told = f"{files.fingerprint} {study.digest} {options.rank} {options.learning_rate} {options.epochs}"
-    kept = Kept(options.to, told)
+    missing = sum(not kept.has(name) for name in names)
+    total = study.base_tokens + missing * (study.seed_tokens + TRAINED_COST * learned)
     with _progress() as progress:
         readers = Readers(base, trainer, study, Watch(progress, total))
         began = time.monotonic()
-        alone = kept.or_made("base", BaseReadings, readers.base)
+        alone = readers.base()
         minutes = (time.monotonic() - began) / study.base_tokens * total / 60
         progress.console.print(
-            f"{len(study.writers)} people; each seed learns {learned:,.0f} tokens and reads "
-            f"{study.seed_tokens:,}; about {minutes:.0f} minutes for all, if nothing was kept",
+            f"{len(study.writers)} people, seeds to go: {missing}; each learns {learned:,.0f} tokens and "
+            f"reads {study.seed_tokens:,}: about {minutes:.0f} minutes",
             highlight=False,
         )
-        seeds = [
-            kept.or_made(f"seed-{seed}", SeedReadings, partial(readers.adapters, options, seed))
-            for seed in range(options.seeds)
-        ]
+        seeds = [kept.or_made(name, partial(readers.adapters, options, seed)) for name, seed in names.items()]
     tokens = [[len(one.scored) for one in own] for own in study.held_out]
     report(study, Readings(study.labels, tokens, alone, seeds), options)
 

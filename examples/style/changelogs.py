@@ -90,14 +90,15 @@ def entries_of(block: ChangeBlock) -> Iterator[Entry]:
 
 
 def worded_once(entries: Iterable[Entry]) -> list[Entry]:
-    """Leave out what somebody has written before, but for numbers and spaces: it is nobody's own.
+    """Leave out what somebody has written before in the same words: it is nobody's own.
 
-    So nothing that is held out was learned, from whomever, as long as the entries are in the order of time.
+    Numbers, marks and spaces make no other words. The entries are in the order of time; so what is held out
+    of their end was never learned, from whomever.
     """
     seen: set[str] = set()
     kept: list[Entry] = []
     for entry in entries:
-        wording = re.sub(r"\d+", "0", re.sub(r"\s+", " ", entry.text.lower()))
+        wording = re.sub(r"[\W\d_]+", " ", entry.text.lower()).strip()
         if wording not in seen:
             seen.add(wording)
             kept.append(entry)

@@ -79,7 +79,7 @@ def test_rebuilds_and_programs_have_no_style(tmp_path: Path) -> None:
 
 def test_a_wording_is_whose_it_was_first() -> None:
     first = entry("Ada", "loom", 1, "* New upstream release 1.2.")
-    again = entry("Bob", "yarn", 2, "* New  upstream\n  release 13.4.")
+    again = entry("Bob", "yarn", 2, "* New  upstream\n  release (13.4)")
     other = entry("Bob", "yarn", 3, "* New upstream version 1.2.")
 
     assert worded_once([first, again, other]) == [first, other]

@@ -57,7 +57,7 @@ def test_a_study_goes_on_with_what_it_has_kept(
     personal_style.main([*options, "--seeds", "2"])
     both = json.loads(capsys.readouterr().out)
 
-    assert set(kept) == {"base.json", "seed-0.json", "result.json", "personal-style.svg"}
+    assert set(kept) == {"seed-0.json", "result.json", "personal-style.svg"}
     assert (tmp_path / "seed-0.json").stat().st_mtime_ns == kept["seed-0.json"]
     assert both["readings"]["seeds"][0] == first["readings"]["seeds"][0]
     assert both["readings"]["seeds"][1] != first["readings"]["seeds"][0]
