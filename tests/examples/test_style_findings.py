@@ -1,0 +1,97 @@
+"""What is made of the readings: gains, who is told by their writing, and the picture of both."""
+
+import xml.etree.ElementTree as ElementTree
+
+import numpy as np
+import pytest
+from style.findings import (
+    BaseReadings,
+    Readings,
+    SeedReadings,
+    finding,
+    findings_of,
+    told_from_another,
+    told_share,
+)
+from style.picture import Bar, picture
+
+TOKENS = [[10, 20], [30, 10]]
+"""Two people, two entries each."""
+
+
+def at_loss(*losses: float) -> list[list[float]]:
+    """Readings at each person's loss, in nats a token."""
+    return [[-loss * count for count in own] for loss, own in zip(losses, TOKENS, strict=True)]
+
+
+def readings(own: float, other: float) -> Readings:
+    seed = SeedReadings(
+        adapters=[at_loss(own, other), at_loss(other, own)],
+        pooled=at_loss(3.25, 3.25),
+        both=at_loss(2.0, 2.0),
+        objections=[[], ["too far"]],
+        divergence=[0.1, 0.3],
+    )
+    return Readings(["A", "B"], TOKENS, BaseReadings(at_loss(4.0, 4.0), at_loss(3.5, 3.5)), [seed, seed])
+
+
+def test_a_gain_is_over_the_base_on_the_same_entries() -> None:
+    found = findings_of(readings(own=3.0, other=3.75))
+
+    gains = {one.name: one.mean for one in found.gains}
+    assert gains == pytest.approx(
+        {
+            "another's adapter": 0.25,
+            "everybody's adapter": 0.75,
+            "own adapter": 1.0,
+            "retrieval": 0.5,
+            "own adapter + retrieval": 2.0,
+        }
+    )
+    differences = {one.name: one.mean for one in found.differences}
+    assert differences["own over another's"] == pytest.approx(0.75)
+    assert differences["both over retrieval"] == pytest.approx(1.5)
+    assert np.array(found.losses) == pytest.approx(np.array([[3.0, 3.75], [3.75, 3.0]]))
+
+
+def test_the_gate_is_quoted() -> None:
+    found = findings_of(readings(own=3.0, other=3.75))
+
+    assert (found.promoted, found.divergence) == (0.5, pytest.approx(0.2))
+
+
+def test_a_person_is_told_if_their_own_adapter_finds_it_likeliest() -> None:
+    own, other = [[-1.0, -5.0, -1.0], [-9.0] * 3], [[-2.0, -2.0, -2.0], [-1.0] * 3]
+
+    assert told_share([own, other], 1) == pytest.approx([2 / 3, 1.0])
+    assert told_share([own, other], 2) == [0.0, 1.0], "what is left of a group does not count"
+    assert told_share([own, other], 7) == [0.0, 1.0], "who wrote less than a group is one"
+    assert told_share([own, other], None) == [0.0, 1.0]
+
+
+def test_an_adapter_that_is_better_at_everybody_is_told_from_another_by_chance() -> None:
+    better, worse = [[-1.0, -1.0], [-1.0, -1.0]], [[-2.0, -2.0], [-2.0, -2.0]]
+
+    assert sum(told_from_another([better, worse])) / 2 == 0.5
+    assert told_from_another([[[-1.0], [-3.0]], [[-2.0], [-1.0]]]) == [1.0, 1.0]
+
+
+def test_an_interval_is_as_wide_as_people_and_seeds_differ() -> None:
+    same = finding("same", np.full((3, 8), 0.5))
+    spread = finding("spread", np.random.default_rng(1).normal(0.5, 1.0, size=(3, 8)))
+
+    assert (same.mean, same.low, same.high) == (0.5, 0.5, 0.5)
+    assert spread.low < spread.mean < spread.high
+    assert len(spread.each_seed) == 3
+
+
+def test_the_picture_has_a_square_for_each_pair_and_a_bar_for_each_gain() -> None:
+    bars = [Bar("own <adapter>", 0.5, 0.4, 0.6), Bar("another's", -0.1, -0.2, 0.05)]
+
+    drawn = ElementTree.fromstring(picture(["A", "B"], [[1.0, 2.0], [2.5, 1.5]], bars))
+
+    texts = [one.text for one in drawn if one.tag.endswith("text")]
+    assert all(number in texts for number in ("1.00", "2.00", "2.50", "1.50", "+0.500", "-0.100"))
+    rectangles = [one for one in drawn if one.tag.endswith("rect")]
+    assert len(rectangles) == 1 + 4 + 2
+    assert "own <adapter>" in texts
