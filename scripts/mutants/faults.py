@@ -313,4 +313,34 @@ MUTANTS = (
         ),
         ("tests/actors/test_promotions.py",),
     ),
+    Mutant(
+        "a rejected candidate moves the cursor",
+        "P13",
+        (
+            Edit(
+                "storage/training/jobs.py",
+                '    if job.state == "promoting":\n        txn.put',
+                "    if True:\n        txn.put",
+            ),
+        ),
+        ("tests/storage/test_jobs.py",),
+    ),
+    Mutant(
+        "what is held out is learned",
+        "P13",
+        (
+            Edit(
+                "runtime/learning/curricula.py",
+                "taught = [example for example in examples if not example.is_held_out]",
+                "taught = list(examples)",
+            ),
+        ),
+        ("tests/runtime/learning/test_curricula.py",),
+    ),
+    Mutant(
+        "a job learns from what was thought after it began",
+        "P13",
+        (Edit("runtime/training/workshop.py", " and one.created_ms < until_ms", ""),),
+        ("tests/runtime/training/test_workshop.py",),
+    ),
 )
