@@ -50,7 +50,9 @@ class ExactDistillation:
     """The divergence over the student's ``top`` likeliest tokens: L = Σ_t Σ_k s_k (log s_k − log q_k) / N.
 
     The gradient goes through all of it; the logarithms are not normalised again over those tokens. Ye et al.,
-    "On-Policy Context Distillation" (2026), with 256 of them. ``teacher`` are the teacher's logarithms.
+    "On-Policy Context Distillation" (2026), with 256 of them. All others count as one token more: without it
+    the sum falls below 0, and a student that has much in its tail learns to have more there. ``teacher`` are
+    the teacher's logarithms.
     """
 
     sequences: Sequence[TrainSequence]
@@ -62,5 +64,13 @@ class ExactDistillation:
         student_NK, chosen_NK = scored.log_probs.topk(top, dim=1)
         teacher_NK = self.teacher.to(student_NK.device).gather(1, chosen_NK)
         divergence_N = (student_NK.exp() * (student_NK - teacher_NK)).sum(1)
+        if top < scored.log_probs.shape[1]:
+            student_N, teacher_N = _rest(student_NK), _rest(teacher_NK)
+            divergence_N = divergence_N + student_N * (student_N.log() - teacher_N.log())
         value = divergence_N.mean()
         return Loss(value, {"reverse_kl": float(value.detach())})
+
+
+def _rest(log_probs_NK: torch.Tensor) -> torch.Tensor:
+    """What is left of each row's probability; never quite nothing, which has no logarithm."""
+    return (1 - log_probs_NK.exp().sum(1)).clamp(min=1e-6)
