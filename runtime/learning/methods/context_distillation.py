@@ -51,8 +51,9 @@ class ExactDistillation:
 
     The gradient goes through all of it; the logarithms are not normalised again over those tokens. Ye et al.,
     "On-Policy Context Distillation" (2026), with 256 of them. All others count as one token more: without it
-    the sum falls below 0, and a student that has much in its tail learns to have more there. ``teacher`` are
-    the teacher's logarithms.
+    the sum falls below 0, and a student that has much in its tail learns to have more there. What the teacher
+    wants and the student finds less likely than those, like a name, is learned over all of the vocabulary
+    only. ``teacher`` are the teacher's logarithms.
     """
 
     sequences: Sequence[TrainSequence]
@@ -60,11 +61,13 @@ class ExactDistillation:
     top: int = 256
 
     def loss(self, scored: Scored) -> Loss:
-        top = min(self.top, scored.log_probs.shape[1])
-        student_NK, chosen_NK = scored.log_probs.topk(top, dim=1)
-        teacher_NK = self.teacher.to(student_NK.device).gather(1, chosen_NK)
+        student_NK, teacher_NK = scored.log_probs, self.teacher.to(scored.log_probs.device)
+        is_part = self.top < student_NK.shape[1]
+        if is_part:
+            student_NK, chosen_NK = student_NK.topk(self.top, dim=1)
+            teacher_NK = teacher_NK.gather(1, chosen_NK)
         divergence_N = (student_NK.exp() * (student_NK - teacher_NK)).sum(1)
-        if top < scored.log_probs.shape[1]:
+        if is_part:
             student_N, teacher_N = _rest(student_NK), _rest(teacher_NK)
             divergence_N = divergence_N + student_N * (student_N.log() - teacher_N.log())
         value = divergence_N.mean()
