@@ -1,8 +1,9 @@
 """Learning from rewards that anybody can check: what beats other replies to its prompt becomes likelier."""
 
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from populace.actors.engine import Message
 from populace.adapters.lora.trainable import TrainableAdapter
@@ -60,15 +61,15 @@ class RewardMethod:
 
     def lessons(self, session: TrainingSession, groups: Sequence[Group], steps: int) -> Lessons:
         """Raises ``RewardFailed`` for a reward that raises or is no number."""
-        rewards = {group.at: self._rewards(session.name, group) for group in groups}
-        mixed = [group for group in groups if len(set(rewards[group.at])) > 1]
+        judged = [_Judged(group, self._rewards(session.name, group)) for group in groups]
+        mixed = [one for one in judged if len(set(one.rewards)) > 1]
         parts = parts_of(mixed, steps)
         # One part alone is learned from by the weights that sampled it: π_old is π there.
         old = session.adapter if len(parts) > 1 else None
-        objectives = [self._objective(part, rewards, old) for part in parts]
+        objectives = [self._objective(part, old) for part in parts]
         told = {
-            "reward": statistics.fmean(one for of_group in rewards.values() for one in of_group),
-            "equal": 1 - len(mixed) / len(groups),
+            "reward": statistics.fmean(reward for one in judged for reward in one.rewards),
+            "equal": 1 - len(mixed) / len(judged),
         }
         return Lessons([_made(objective) for objective in objectives], told)
 
@@ -79,20 +80,15 @@ class RewardMethod:
             for rollout in group.rollouts
         ]
 
-    def _objective(
-        self,
-        groups: Sequence[Group],
-        rewards: Mapping[int, Sequence[float]],
-        old: TrainableAdapter | None,
-    ) -> PolicyObjective:
+    def _objective(self, judged: Sequence["_Judged"], old: TrainableAdapter | None) -> PolicyObjective:
         options = self._options
         sequences: list[TrainSequence] = []
         advantages: list[float] = []
         sampler: list[float] = []
-        for group in groups:
+        for group, rewards in judged:
             asked = self._tokenizer.tokens_of(self._tasks[group.at].prompt).ids
             sequences += [distillation_sequence(asked, one.reply_ids) for one in group.rollouts]
-            advantages += group_advantages(rewards[group.at], scaled=options.scaled)
+            advantages += group_advantages(rewards, scaled=options.scaled)
             sampler += [number for one in group.rollouts for number in one.log_probs]
         return PolicyObjective(
             sequences,
@@ -108,6 +104,13 @@ class RewardMethod:
 
     def _log_probs(self, adapter: TrainableAdapter | None, sequences: Sequence[TrainSequence]) -> list[float]:
         return [one for row in token_log_probs(self._base, adapter, sequences) for one in row]
+
+
+class _Judged(NamedTuple):
+    """A group, and a reward for each of its replies. A prompt may have two groups where epochs meet."""
+
+    group: Group
+    rewards: list[float]
 
 
 def _made(objective: PolicyObjective) -> Callable[[], PolicyObjective]:

@@ -11,7 +11,7 @@ round begins a new one.
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, TypeVar
 
 from populace.actors.engine import Message
 from populace.actors.errors import (
@@ -29,6 +29,8 @@ from populace.learning.on_policy.sampler import Sampler
 from populace.learning.rollouts import Rollout, of_revision
 from populace.learning.session import TrainingSession
 from populace.storage.packed.adapter import PackedAdapter
+
+T = TypeVar("T")
 
 TRIES = 4
 """Prompts are drawn so often until the replies to one of them teach something."""
@@ -164,7 +166,7 @@ class RolloutCurriculum:
         return groups, masked
 
 
-def parts_of(groups: Sequence[Group], steps: int) -> list[Sequence[Group]]:
+def parts_of(groups: Sequence[T], steps: int) -> list[Sequence[T]]:
     """Deal whole groups into at most so many parts, none of them empty."""
     return [groups[first::steps] for first in range(min(steps, len(groups)))]
 

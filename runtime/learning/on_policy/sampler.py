@@ -96,8 +96,8 @@ class EngineSampler:
             is_published = path == self._revisions.path(digest)
 
             async def used() -> T:
-                await self._engine.prepare(adapter)
                 try:
+                    await self._engine.prepare(adapter)
                     return await use(adapter)
                 finally:
                     if not is_published:

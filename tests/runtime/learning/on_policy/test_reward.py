@@ -11,9 +11,9 @@ from populace.engines.prompts import BaseTokenizer
 from populace.learning import rewards
 from populace.learning.encoding import ExampleEncoder
 from populace.learning.frozen_base import FrozenBase
-from populace.learning.methods.rl import Clipping
+from populace.learning.methods.rl import Clipping, PolicyObjective
 from populace.learning.on_policy.reward import RewardMethod, RewardOptions
-from populace.learning.on_policy.rounds import RolloutCurriculum, RoundOptions
+from populace.learning.on_policy.rounds import Group, RolloutCurriculum, RoundOptions
 from populace.learning.on_policy.sampler import Sampler
 from populace.learning.on_policy.tasks import RewardTask
 from populace.learning.rewards import Reward, Task
@@ -122,6 +122,23 @@ def test_groups_of_equal_rewards_are_left_out(
 
     assert len(objective.sequences) == ROUND.replies
     assert report.metrics["equal"] == 0.75
+
+
+def test_two_groups_of_one_prompt_have_each_their_own_rewards(
+    base: FrozenBase, tokenizer: BaseTokenizer, sampler: Sampler, rewarding: Callable[[Reward], None]
+) -> None:
+    values = iter([0.0, 1.0, 1.0, 0.0])
+    rewarding(lambda prompt, reply, task: next(values))
+    method = RewardMethod(TASKS, base, tokenizer, None, RewardOptions(NAME, scaled=False))
+    learner = session(base)
+    packed = learner.adapter.pack(base.fingerprint, base.dtype)
+    rollouts = sampler.sample(packed, [TASKS[0].prompt] * 2, replies=2, tokens_max=4, seed=1)
+
+    lessons = method.lessons(learner, [Group(0, one) for one in rollouts], 1)
+
+    [objective] = [make() for make in lessons.steps]
+    assert isinstance(objective, PolicyObjective)
+    assert objective.advantages == [-0.5, 0.5, 0.5, -0.5]
 
 
 def test_replies_that_are_all_as_good_teach_nothing_and_that_is_said(
