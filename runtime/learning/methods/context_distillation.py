@@ -53,27 +53,35 @@ class ExactDistillation:
     "On-Policy Context Distillation" (2026), with 256 of them. All others count as one token more: without it
     the sum falls below 0, and a student that has much in its tail learns to have more there. What the teacher
     wants and the student finds less likely than those, like a name, is learned over all of the vocabulary
-    only. ``teacher`` are the teacher's logarithms.
+    only.
+
+    ``forward`` is the weight of KL(q ‖ s) instead, at the same tokens of the student's own: its gradient
+    wants a token for as much as the teacher does, that of the reverse one for as much as the student
+    has it already (Agarwal et al., "On-Policy Distillation of Language Models", 2024). ``teacher`` are the
+    teacher's logarithms.
     """
 
     sequences: Sequence[TrainSequence]
     teacher: torch.Tensor
     top: int = 256
+    forward: float = 0.0
 
     def loss(self, scored: Scored) -> Loss:
         student_NK, teacher_NK = scored.log_probs, self.teacher.to(scored.log_probs.device)
-        is_part = self.top < student_NK.shape[1]
-        if is_part:
+        if self.top < student_NK.shape[1]:
             student_NK, chosen_NK = student_NK.topk(self.top, dim=1)
             teacher_NK = teacher_NK.gather(1, chosen_NK)
-        divergence_N = (student_NK.exp() * (student_NK - teacher_NK)).sum(1)
-        if is_part:
-            student_N, teacher_N = _rest(student_NK), _rest(teacher_NK)
-            divergence_N = divergence_N + student_N * (student_N.log() - teacher_N.log())
-        value = divergence_N.mean()
-        return Loss(value, {"reverse_kl": float(value.detach())})
+            student_NK = torch.cat([student_NK, _rest(student_NK)], dim=1)
+            teacher_NK = torch.cat([teacher_NK, _rest(teacher_NK)], dim=1)
+        reverse = (student_NK.exp() * (student_NK - teacher_NK)).sum(1).mean()
+        metrics = {"reverse_kl": float(reverse.detach())}
+        if not self.forward:
+            return Loss(reverse, metrics)
+        forward = (teacher_NK.exp() * (teacher_NK - student_NK)).sum(1).mean()
+        metrics["forward_kl"] = float(forward.detach())
+        return Loss((1 - self.forward) * reverse + self.forward * forward, metrics)
 
 
 def _rest(log_probs_NK: torch.Tensor) -> torch.Tensor:
-    """What is left of each row's probability; never quite nothing, which has no logarithm."""
-    return (1 - log_probs_NK.exp().sum(1)).clamp(min=1e-6)
+    """What is left of each row's probability, as a logarithm [N, 1]; never quite nothing, which has none."""
+    return (1 - log_probs_NK.exp().sum(1, keepdim=True)).clamp(min=1e-6).log()

@@ -32,13 +32,15 @@ Teacher = Literal["parent", "student"]
 class DistillationOptions:
     """``teacher``: the parent, which stays as it is, or the student itself as it is at each step.
 
-    ``exact`` compares the ``top`` likeliest tokens of the student at each place, else the sampled one alone;
-    ``advantage_max`` is for the latter. See ``methods/context_distillation.py``.
+    ``exact`` compares the ``top`` likeliest tokens of the student at each place, and with a weight of
+    ``forward`` in the other direction; else the sampled one alone, to which ``advantage_max`` belongs. See
+    ``methods/context_distillation.py``.
     """
 
     teacher: Teacher = "parent"
     exact: bool = True
     top: int = 256
+    forward: float = 0.0
     advantage_max: float = 5.0
 
 
@@ -85,7 +87,8 @@ class DistillationMethod:
         taught = [one for group in groups for one in self._sequences(group, self._queries[group.at].taught)]
         teacher = self._parent if options.teacher == "parent" else session.adapter
         if options.exact:
-            return ExactDistillation(student, score_alone(self._base, teacher, taught).log_probs, options.top)
+            judged = score_alone(self._base, teacher, taught)
+            return ExactDistillation(student, judged.log_probs, options.top, options.forward)
         return SampledDistillation(
             student,
             [number for group in groups for one in group.rollouts for number in one.log_probs],

@@ -67,6 +67,20 @@ def test_the_exact_form_takes_all_but_the_students_likeliest_tokens_for_one() ->
     assert gradient_of(loss.value, passed)[0, 2:].tolist() == [0, 0]
 
 
+def test_the_other_direction_wants_a_token_for_as_much_as_the_teacher_does() -> None:
+    passed = scored([[0.7, 0.2, 0.1]], [0], [1])
+    teacher = torch.tensor([[0.3, 0.3, 0.4]])
+
+    loss = ExactDistillation([distillation_sequence([1], [0])], teacher.log(), top=3, forward=1.0).loss(
+        passed
+    )
+
+    expected = sum(q * math.log(q / s) for s, q in zip([0.7, 0.2, 0.1], [0.3, 0.3, 0.4], strict=True))
+    assert loss.value.item() == pytest.approx(expected)
+    assert loss.metrics["forward_kl"] == pytest.approx(expected)
+    assert gradient_of(loss.value, passed)[0].tolist() == pytest.approx([-0.3, -0.3, -0.4])
+
+
 def test_the_exact_form_is_never_below_nothing() -> None:
     passed = scored([[0.3, 0.2, 0.5]], [0], [1])
 
