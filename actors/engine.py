@@ -211,6 +211,13 @@ class Engine(Protocol):
         """
         ...
 
+    async def forget(self, adapter: AdapterRef) -> None:
+        """Let go of an adapter that will not be asked for again: out of the engine and of host memory.
+
+        One that is in use stays until others need its room. Raises ``EngineUnavailable``.
+        """
+        ...
+
     def generate(self, request: GenerateRequest) -> AsyncGenerator[Delta, None]: ...
 
 

@@ -11,7 +11,8 @@
     │   │   └── AdapterMismatch    an adapter of another base
     │   ├── MemoryModuleInvalid    not a usable memory module
     │   │   └── MemoryModuleMismatch  a memory module of another base
-    │   └── EpisodesInvalid        not a file of episodes to train on
+    │   ├── EpisodesInvalid        not a file of episodes to train on
+    │   └── TasksInvalid           not a file of tasks or queries to learn from
     ├── MemoryStateInvalid         a memory state that cannot be used
     │   └── MemoryStateMismatch    a memory state of another memory module
     ├── Unauthorized               no key, or one that is not known
@@ -24,10 +25,11 @@
     ├── EngineUnavailable          the replica died or is starting; retry
     ├── TrainingUnavailable        no trainer runs here
     ├── TrainingFailed             training ended without a new revision; the model is as it was
-    │   ├── NothingToTrain         there is nothing in the log that it could learn from
+    │   ├── NothingToTrain         there is nothing that it could learn from
     │   ├── TrainingDiverged       a loss or gradient with NaN or infinity
     │   ├── TrainingStopped        somebody stopped it; it can go on where it is
-    │   └── RewardFailed           a reward function raised, or returned what is no number
+    │   ├── RewardFailed           a reward function raised, or returned what is no number
+    │   └── RolloutsStale          no reply is of the revision that learns
     ├── StartFailed                a part of the population did not start
     └── ClusterNotFound            no running Populace at this address
 """
@@ -128,6 +130,16 @@ class EpisodesInvalid(InvalidRequest):
 
     def __init__(self, path: str, reason: str) -> None:
         super().__init__(f"{path}: {reason}.", "episodes")
+        self.args = (path, reason)
+
+
+class TasksInvalid(InvalidRequest):
+    """A file of tasks or queries cannot be read, or a line of it is none."""
+
+    code = "tasks_invalid"
+
+    def __init__(self, path: str, reason: str) -> None:
+        super().__init__(f"{path}: {reason}.", "tasks")
         self.args = (path, reason)
 
 
@@ -261,7 +273,7 @@ class TrainingFailed(PopulaceError):
 
 
 class NothingToTrain(TrainingFailed):
-    """Nothing in the log of the model can be learned from with this method."""
+    """Nothing that there is can be learned from with this method: no example, or no reply that teaches."""
 
     code = "nothing_to_train"
 
@@ -292,6 +304,20 @@ class RewardFailed(TrainingFailed):
         super().__init__(model, f"the reward `{reward}` {reason}")
         self.args = (model, reward, reason)
         self.reward = reward
+
+
+class RolloutsStale(TrainingFailed):
+    """Every reply that was sampled is of another revision than the one that learns."""
+
+    code = "rollouts_stale"
+
+    def __init__(self, model: str, revision: str, rollouts: int) -> None:
+        super().__init__(
+            model, f"all {rollouts} replies are of other revisions than {revision}, which learns"
+        )
+        self.args = (model, revision, rollouts)
+        self.revision = revision
+        self.rollouts = rollouts
 
 
 class ClusterNotFound(PopulaceError):

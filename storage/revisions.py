@@ -94,6 +94,23 @@ class RevisionFiles:
             shutil.rmtree(path, ignore_errors=True)
 
     @contextlib.contextmanager
+    def passing(self, adapter: bytes | bytearray) -> Generator[tuple[str, Path]]:
+        """Hold a packed adapter that no model will have; yields its digest and file.
+
+        The file goes with the block; nothing else is removed meanwhile, and a crash leaves it to a later
+        sweep. What is stored already is taken from there and stays. Raises ``PackedAdapterInvalid`` and
+        ``PackedAdapterVersionMismatch``.
+        """
+        with self.adding(), self.incoming() as folder:
+            file = folder / f"passing{SUFFIX}"
+            file.write_bytes(adapter)
+            digest, _ = adapter_digest(file)
+            # The engines may run as another user than this one.
+            file.chmod(0o644)
+            folder.chmod(0o755)
+            yield digest, self.path(digest) if self.has(digest) else file
+
+    @contextlib.contextmanager
     def adding(self) -> Generator[None]:
         """Keep every adapter where it is for the time of the block, in which a model gets what is added."""
         with self._locked(fcntl.LOCK_SH):

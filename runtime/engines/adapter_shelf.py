@@ -113,6 +113,17 @@ class AdapterShelf:
             if replaces is not None and replaces.digest in self._loads:
                 await self._prepare_slot(adapter, replaces)
 
+    async def forget(self, digest: str) -> None:
+        """Unload an adapter that will not be asked for again, and let its image go, unless it is in use."""
+        load = self._loads.get(digest)
+        if load is not None:
+            if not load.done() or self._gate.in_flight(digest):
+                return
+            del self._loads[digest]
+            if not load.cancelled() and load.exception() is None:
+                await self._unload([load.result()])
+        self._warm.forget(digest)
+
     async def _prepare_slot(self, adapter: AdapterRef, replaces: AdapterRef) -> None:
         if not self._gate.has_room(adapter.digest):
             return

@@ -95,6 +95,11 @@ class ReplicaEngine:
                 if left == 0:
                     raise EngineUnavailable(str(error)) from error
 
+    async def forget(self, adapter: AdapterRef) -> None:
+        """Have every replica forget it; those that died meanwhile have nothing."""
+        response = self._remote().broadcast("forget", adapter).results_async(return_exceptions=True)
+        await self._answer(response)
+
     async def check(self) -> None:
         """Raise ``EngineUnavailable`` unless a replica answers."""
         await self._answer(self._remote().statistics.remote())

@@ -63,6 +63,10 @@ class EngineReplica:
         """Bring the adapter into this engine's memory. May be called again."""
         await self._engine.prepare(adapter, replaces)
 
+    async def forget(self, adapter: AdapterRef) -> None:
+        """Let go of the adapter in this engine. May be called again."""
+        await self._engine.forget(adapter)
+
     async def statistics(self) -> tuple[int, EngineStatistics]:
         """Answer the number of this replica, which its successor inherits, and its engine's figures."""
         return serve.get_replica_context().rank.rank, self._engine.statistics()

@@ -83,6 +83,11 @@ class AdaptedModel:
         self._loaded[adapter.digest] = name
         self._unload_surplus({*in_use, adapter.digest})
 
+    def forget(self, digest: str) -> None:
+        """Unload the adapter if it is loaded. No row may be using it."""
+        if digest in self._loaded:
+            self._unload(self._loaded.pop(digest))
+
     def forward(
         self,
         ids_BT: torch.Tensor,
@@ -154,6 +159,9 @@ class AdaptedModel:
 
     def _unload(self, name: str) -> None:
         model = cast("PeftModel", self._model)
+        if not self._loaded:  # PEFT has no forward pass without an adapter
+            self._model = cast("PreTrainedModel", model.unload())
+            return
         if name in model.active_adapters:  # PEFT warns if it has to choose another itself
             model.set_adapter(next(reversed(self._loaded.values())))
         model.delete_adapter(name)

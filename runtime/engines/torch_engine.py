@@ -142,6 +142,10 @@ class TorchEngine:
         self._gate.check_open()
         await asyncio.to_thread(self._check, adapter)
 
+    async def forget(self, adapter: AdapterRef) -> None:
+        self._gate.check_open()
+        await self._worker.forget(adapter.digest)
+
     def _row_memory(self, use: MemoryUse | None, prompt: PromptTokens) -> RowMemory | None:
         state = starting_state(self._memory, use)
         if state is None or use is None or self._memory is None:

@@ -1,9 +1,12 @@
 """The thread that computes: it takes rows in at step boundaries and steps the batch."""
 
+import asyncio
 import logging
 import queue
 import threading
 from collections.abc import Callable
+from concurrent.futures import Future
+from typing import NamedTuple
 
 import torch
 
@@ -14,11 +17,18 @@ from populace.engines.torch_batch import Row, RunningBatch
 logger = logging.getLogger(__name__)
 
 
+class _Forget(NamedTuple):
+    """An adapter to let go of between two steps, and who is told when that was done."""
+
+    digest: str
+    done: Future[None]
+
+
 class TorchWorker:
     """Owns the model and the batch. ``submit`` and ``close`` may be called from any thread."""
 
     def __init__(self, load_model: Callable[[], AdaptedModel], threads: int | None) -> None:
-        self._inbox: queue.SimpleQueue[Row | None] = queue.SimpleQueue()
+        self._inbox: queue.SimpleQueue[Row | _Forget | None] = queue.SimpleQueue()
         self._threads = threads
         self._load_model = load_model
         self._started: queue.SimpleQueue[Exception | None] = queue.SimpleQueue()
@@ -35,6 +45,12 @@ class TorchWorker:
 
     def submit(self, row: Row) -> None:
         self._inbox.put(row)
+
+    async def forget(self, digest: str) -> None:
+        """Unload an adapter unless a row uses it. Raises ``EngineUnavailable`` if the worker was closed."""
+        forget = _Forget(digest, Future())
+        self._inbox.put(forget)
+        await asyncio.wrap_future(forget.done)
 
     def close(self) -> None:
         """Stop after the current step and wait for the thread. Rows left get ``EngineUnavailable``."""
@@ -57,15 +73,22 @@ class TorchWorker:
 
     def _serve(self, model: AdaptedModel, batch: RunningBatch) -> bool:
         """One round: take in what waits, let go what ended, compute one step. False: closed."""
-        arrived, closed = self._arrivals(wait=not batch.rows)
+        entries, closed = self._arrivals(wait=not batch.rows)
+        arrived = [one for one in entries if isinstance(one, Row)]
+        forgotten = [one for one in entries if isinstance(one, _Forget)]
         if closed:
             for row in (*batch.rows, *arrived):
                 row.deliver(EngineUnavailable("it was closed"))
+            for one in forgotten:
+                if one.done.set_running_or_notify_cancel():
+                    one.done.set_exception(EngineUnavailable("it was closed"))
             return False
         try:
             # After the inbox was emptied: whoever was let in for a cancelled row came later
             # than its mark, so adapters in use never exceed the slots.
             batch.drop_ended()
+            for one in forgotten:
+                self._forget(model, one, [*batch.rows, *arrived])
             for position, row in enumerate(arrived):
                 self._join(model, batch, row, arrived[position:])
             batch.drop_ended()
@@ -92,9 +115,21 @@ class TorchWorker:
             self.loaded = model.loaded
         batch.join(row)
 
-    def _arrivals(self, *, wait: bool) -> tuple[list[Row], bool]:
+    def _forget(self, model: AdaptedModel, forget: _Forget, rows: list[Row]) -> None:
+        if not forget.done.set_running_or_notify_cancel():
+            return
+        try:
+            if not any(row.adapter is not None and row.adapter.digest == forget.digest for row in rows):
+                model.forget(forget.digest)
+                self.loaded = model.loaded
+        except Exception as error:  # told to who asked
+            forget.done.set_exception(error)
+        else:
+            forget.done.set_result(None)
+
+    def _arrivals(self, *, wait: bool) -> tuple[list[Row | _Forget], bool]:
         """Everything in the inbox, in order; with ``wait``, at least one entry. True: closed."""
-        arrived: list[Row] = []
+        arrived: list[Row | _Forget] = []
         closed = False
         while wait or not self._inbox.empty():
             entry = self._inbox.get()

@@ -208,6 +208,11 @@ class VllmEngine:
             self._gate.check_open()
             await self._shelf.prepare(adapter, replaces)
 
+    async def forget(self, adapter: AdapterRef) -> None:
+        with our_errors():
+            self._gate.check_open()
+            await self._shelf.forget(adapter.digest)
+
     async def _reply(self, call: "_Call", tokens_max: int) -> AsyncGenerator[Delta, None]:
         """Choose the reply; fetch the memory state that it left before the last delta."""
         said: list[int] = []

@@ -70,6 +70,12 @@ class WarmTier:
         path, size = self._files.path(self._name(digest)), self._residency.size_of(digest)
         return Lease(path, size, lambda: self._release(digest))
 
+    def forget(self, digest: str) -> None:
+        """Let an image go that will not be asked for again, unless it is held."""
+        if digest in self._residency and not self._residency.held(digest):
+            self._residency.remove(digest)
+            self._files.leave(self._name(digest))
+
     def digests(self) -> tuple[str, ...]:
         """Tell whose images are resident; who would leave last comes first."""
         return tuple(self._residency.leaving())[::-1]

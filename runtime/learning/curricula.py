@@ -90,15 +90,20 @@ class ThumbsCurriculum:
 
 def drawn(session: TrainingSession, size: int, batch: int) -> list[int]:
     """The places of the session's next batch: every epoch all of them, each in an order of its own."""
+    return epoch_places(f"epoch {session.options.seed}", session.step, size, batch)
+
+
+def epoch_places(seed: str, number: int, size: int, batch: int) -> list[int]:
+    """The places of batch ``number``: every epoch has all of them, each in an order that the seed gives."""
     batch = min(batch, size)
-    first = session.step * batch
+    first = number * batch
     orders: dict[int, list[int]] = {}
     places: list[int] = []
-    for number in range(first, first + batch):
-        epoch, at = divmod(number, size)
+    for at_all in range(first, first + batch):
+        epoch, at = divmod(at_all, size)
         if epoch not in orders:
             orders[epoch] = list(range(size))
-            source = random.Random(f"epoch {session.options.seed} {epoch}")  # noqa: S311 - not a secret
+            source = random.Random(f"{seed} {epoch}")  # noqa: S311 - not a secret
             source.shuffle(orders[epoch])
         places.append(orders[epoch][at])
     return places

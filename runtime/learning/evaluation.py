@@ -1,3 +1,5 @@
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+# torch's split is untyped.
 """What a candidate scores: on what its person said and it never learned from, and on general text."""
 
 from collections.abc import Sequence
@@ -34,7 +36,7 @@ def evaluate(
     distances: list[torch.Tensor] = []
     losses: list[list[torch.Tensor]] = [[], []]
     for part in _passes(general):
-        of_base, of_candidate = _score(base, None, part), _score(base, candidate, part)
+        of_base, of_candidate = score_alone(base, None, part), score_alone(base, candidate, part)
         distance_N = (of_base.log_probs.exp() * (of_base.log_probs - of_candidate.log_probs)).sum(1)
         distances.append(distance_N)
         losses[0].append(-of_base.target_log_probs)
@@ -62,13 +64,27 @@ def reply_log_probs(
     """The log-likelihood of each sequence's scored tokens together, in nats."""
     sums: list[float] = []
     for part in _passes(sequences):
-        scored = _score(base, adapter, part)
+        scored = score_alone(base, adapter, part)
         sums += map(float, scored.sums(scored.target_log_probs))
     return sums
 
 
+def token_log_probs(
+    base: FrozenBase, adapter: TrainableAdapter | None, sequences: Sequence[TrainSequence]
+) -> list[list[float]]:
+    """The log-likelihood of each scored token of each sequence, in nats."""
+    found: list[list[float]] = []
+    for part in _passes(sequences):
+        scored = score_alone(base, adapter, part)
+        found += [list(map(float, one)) for one in scored.target_log_probs.split(scored.counts)]
+    return found
+
+
 @torch.no_grad()
-def _score(base: FrozenBase, adapter: TrainableAdapter | None, sequences: Sequence[TrainSequence]) -> Scored:
+def score_alone(
+    base: FrozenBase, adapter: TrainableAdapter | None, sequences: Sequence[TrainSequence]
+) -> Scored:
+    """Read the sequences in one pass that is not differentiated."""
     return base.score([Reading(adapter, sequences)])[0]
 
 

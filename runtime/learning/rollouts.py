@@ -14,6 +14,9 @@ from typing import NamedTuple
 from populace.actors.engine import AdapterRef, Engine, GenerateRequest, Message, Sampling, joined
 from populace.actors.personal_model import BASE_REVISION
 
+STREAMS = 32
+"""An engine's queue is for people who wait for a reply; training does not fill it."""
+
 
 class Rollout(NamedTuple):
     """A reply to ``prompt``. ``log_probs`` are natural logarithms of ``reply_ids``, by the sampler.
@@ -47,27 +50,35 @@ async def roll_out(
     tokens_max: int,
     seed: int,
     owner: str = "",
+    streams: int = STREAMS,
 ) -> list[list[Rollout]]:
     """Have the engine answer each prompt so many times, at temperature 1, each time with a seed of its own.
 
     A temperature of 1 and no limits: the sampler's logarithms are those of what it draws from. The seeds
-    follow from ``seed``, so that the same engine gives the same rollouts. Raises what ``Engine.generate``
-    raises; what was running then is cancelled.
+    follow from ``seed``, so that the same engine gives the same rollouts. At most ``streams`` are asked for
+    at once. Raises what ``Engine.generate`` raises; what was running then is cancelled.
     """
-    try:
-        async with asyncio.TaskGroup() as group:
-            tasks = [
-                [
-                    group.create_task(
-                        _one(engine, prompt, adapter, tokens_max, seed_of(seed, number, at), owner)
-                    )
-                    for at in range(replies)
-                ]
-                for number, prompt in enumerate(prompts)
-            ]
-    except ExceptionGroup as errors:  # one says it for all
-        raise errors.exceptions[0] from errors
-    return [[task.result() for task in of_prompt] for of_prompt in tasks]
+    asked = [
+        (prompt, Sampling(tokens_max, temperature=1.0, seed=seed_of(seed, number, at), logprobs=0))
+        for number, prompt in enumerate(prompts)
+        for at in range(replies)
+    ]
+    rollouts = await _all(engine, asked, adapter, owner, streams)
+    return [rollouts[first : first + replies] for first in range(0, len(rollouts), replies)]
+
+
+async def answers(
+    engine: Engine,
+    prompts: Sequence[tuple[Message, ...]],
+    adapter: AdapterRef | None,
+    *,
+    tokens_max: int,
+    owner: str = "",
+    streams: int = STREAMS,
+) -> list[Rollout]:
+    """Have the engine answer each prompt once, greedily; otherwise as ``roll_out``."""
+    greedy = Sampling(tokens_max, temperature=0.0, seed=0, logprobs=0)
+    return await _all(engine, [(prompt, greedy) for prompt in prompts], adapter, owner, streams)
 
 
 def of_revision(rollouts: Sequence[Rollout], revision: str) -> Usable:
@@ -82,16 +93,36 @@ def seed_of(seed: int, prompt: int, reply: int) -> int:
     return int.from_bytes(digest, "big") >> 1
 
 
+async def _all(
+    engine: Engine,
+    asked: Sequence[tuple[tuple[Message, ...], Sampling]],
+    adapter: AdapterRef | None,
+    owner: str,
+    streams: int,
+) -> list[Rollout]:
+    turn = asyncio.Semaphore(streams)
+
+    async def in_turn(prompt: tuple[Message, ...], sampling: Sampling) -> Rollout:
+        async with turn:
+            return await _one(engine, prompt, adapter, sampling, owner)
+
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(in_turn(*one)) for one in asked]
+    except ExceptionGroup as errors:  # one says it for all
+        raise errors.exceptions[0] from errors
+    return [task.result() for task in tasks]
+
+
 async def _one(
     engine: Engine,
     prompt: tuple[Message, ...],
     adapter: AdapterRef | None,
-    tokens_max: int,
-    seed: int,
+    sampling: Sampling,
     owner: str,
 ) -> Rollout:
     revision = BASE_REVISION if adapter is None else adapter.digest
-    sampling = Sampling(max_tokens=tokens_max, temperature=1.0, seed=seed, logprobs=0)
+    assert sampling.seed is not None
     request = GenerateRequest(
         f"rollout-{secrets.token_hex(8)}",
         prompt,
@@ -108,6 +139,6 @@ async def _one(
         whole.token_ids,
         tuple(row.logprob for row in whole.logprobs),
         revision,
-        seed,
+        sampling.seed,
         whole.finish_reason == "stop",
     )

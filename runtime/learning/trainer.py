@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
-from populace.actors.errors import TrainingDiverged, TrainingFailed, TrainingStopped
+from populace.actors.errors import NothingToTrain, TrainingDiverged, TrainingFailed, TrainingStopped
 from populace.adapters.lora.trainable import TrainableAdapter
 from populace.learning.curricula import Curriculum
 from populace.learning.encoding import ExampleEncoder
@@ -96,15 +96,19 @@ class Trainer:
     ) -> Mapping[str, Candidate | TrainingFailed]:
         """Train all of them to the end of their steps, and judge what came of them.
 
-        Names are unique. A pupil whose session has taken steps goes on from there. One that diverges, or
-        does not fit into memory by itself, fails alone; so does one that ``progress`` stops.
+        Names are unique. A pupil whose session has taken steps goes on from there, and ends before its last
+        one if there is nothing more to learn. One that diverges, does not fit into memory by itself, or whose
+        curriculum fails, fails alone; so does one that ``progress`` stops.
         """
         assert len({pupil.name for pupil in pupils}) == len(pupils)
         outcomes: dict[str, Candidate | TrainingFailed] = {}
         reports: dict[str, list[StepReport]] = {pupil.name: [] for pupil in pupils}
         seconds: dict[str, float] = dict.fromkeys(reports, 0.0)
-        while learning := self._learning(pupils, outcomes, progress):
-            drawn = [(one, one.curriculum.objective(one.session, self._batch)) for one in learning]
+        left = list(pupils)
+        while learning := self._learning(left, outcomes, progress):
+            drawn = self._drawn(learning, outcomes, seconds)
+            # Who has nothing more to learn has ended, and is judged.
+            left = [one for one, _ in drawn]
             for whole in self._parts(drawn):
                 part = [one for one in whole if progress.goes_on(one[0].name)]
                 if not part:
@@ -137,6 +141,30 @@ class Trainer:
         for one in stopped:
             outcomes[one.name] = TrainingStopped(one.name, f"it was stopped after {one.session.step} steps")
         return [one for one in learning if one.name not in outcomes]
+
+    def _drawn(
+        self,
+        learning: Sequence[Pupil],
+        outcomes: dict[str, Candidate | TrainingFailed],
+        seconds: dict[str, float],
+    ) -> list[tuple[Pupil, Objective]]:
+        """Draw what each learns next, and note whose curriculum failed.
+
+        Who has nothing more to learn is left out, and has failed as well if that is so from the beginning.
+        """
+        drawn: list[tuple[Pupil, Objective]] = []
+        for pupil in learning:
+            began = time.monotonic()
+            try:
+                drawn.append((pupil, pupil.curriculum.objective(pupil.session, self._batch)))
+            except NothingToTrain as error:
+                if not pupil.session.step:
+                    outcomes[pupil.name] = error
+            except TrainingFailed as error:
+                outcomes[pupil.name] = error
+            # A curriculum may sample, which takes longer than the step.
+            seconds[pupil.name] += time.monotonic() - began
+        return drawn
 
     def _parts(self, drawn: Sequence[tuple[Pupil, Objective]]) -> Iterator[list[tuple[Pupil, Objective]]]:
         """Cut the pupils into steps of so many tokens; one with more has a step alone."""

@@ -82,6 +82,9 @@ class ScriptedEngine:
         if adapter.digest in self.gates:
             await self.gates[adapter.digest].wait()
 
+    async def forget(self, adapter: AdapterRef) -> None:
+        self.prepared = [one for one in self.prepared if one != adapter]
+
     async def generate(self, request: GenerateRequest) -> AsyncGenerator[Delta, None]:
         self.requests.append(request)
         self.slots_held += 1

@@ -202,3 +202,29 @@ def test_no_name_leaves_the_root(files: RevisionFiles, name: str) -> None:
         files.path(name)
     with pytest.raises(StoreInvalid):
         files.verify(name)
+
+
+def test_an_adapter_that_only_passes_is_there_for_the_block_and_nobody_sweeps_meanwhile(
+    files: RevisionFiles,
+) -> None:
+    data = packed()
+
+    with files.passing(data) as (digest, path):
+        assert path.read_bytes() == data
+        assert stat.S_IMODE(path.stat().st_mode) == 0o644
+        assert stat.S_IMODE(path.parent.stat().st_mode) == 0o755
+        assert not files.has(digest)
+        with files.alone() as is_alone:
+            assert not is_alone
+
+    assert digest == PackedAdapter(memoryview(data)).digest
+    assert names(files) == [".lock"]
+
+
+def test_a_stored_adapter_that_passes_is_taken_from_where_it_is_and_stays(files: RevisionFiles) -> None:
+    stored, _ = files.add(packed())
+
+    with files.passing(packed()) as (digest, path):
+        assert (digest, path) == (stored, files.path(stored))
+
+    files.verify(stored)

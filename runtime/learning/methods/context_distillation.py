@@ -50,17 +50,38 @@ class ExactDistillation:
     """The divergence over the student's ``top`` likeliest tokens: L = Σ_t Σ_k s_k (log s_k − log q_k) / N.
 
     The gradient goes through all of it; the logarithms are not normalised again over those tokens. Ye et al.,
-    "On-Policy Context Distillation" (2026), with 256 of them. ``teacher`` are the teacher's logarithms.
+    "On-Policy Context Distillation" (2026), with 256 of them. All others count as one token more: without it
+    the sum falls below 0, and a student that has much in its tail learns to have more there. What the teacher
+    wants and the student finds less likely than those, like a name, is learned over all of the vocabulary
+    only.
+
+    ``forward`` is the weight of KL(q ‖ s) instead, at the same tokens of the student's own: its gradient
+    wants a token for as much as the teacher does, that of the reverse one for as much as the student
+    has it already (Agarwal et al., "On-Policy Distillation of Language Models", 2024). ``teacher`` are the
+    teacher's logarithms.
     """
 
     sequences: Sequence[TrainSequence]
     teacher: torch.Tensor
     top: int = 256
+    forward: float = 0.0
 
     def loss(self, scored: Scored) -> Loss:
-        top = min(self.top, scored.log_probs.shape[1])
-        student_NK, chosen_NK = scored.log_probs.topk(top, dim=1)
-        teacher_NK = self.teacher.to(student_NK.device).gather(1, chosen_NK)
-        divergence_N = (student_NK.exp() * (student_NK - teacher_NK)).sum(1)
-        value = divergence_N.mean()
-        return Loss(value, {"reverse_kl": float(value.detach())})
+        student_NK, teacher_NK = scored.log_probs, self.teacher.to(scored.log_probs.device)
+        if self.top < student_NK.shape[1]:
+            student_NK, chosen_NK = student_NK.topk(self.top, dim=1)
+            teacher_NK = teacher_NK.gather(1, chosen_NK)
+            student_NK = torch.cat([student_NK, _rest(student_NK)], dim=1)
+            teacher_NK = torch.cat([teacher_NK, _rest(teacher_NK)], dim=1)
+        reverse = (student_NK.exp() * (student_NK - teacher_NK)).sum(1).mean()
+        metrics = {"reverse_kl": float(reverse.detach())}
+        if not self.forward:
+            return Loss(reverse, metrics)
+        forward = (teacher_NK.exp() * (teacher_NK - student_NK)).sum(1).mean()
+        metrics["forward_kl"] = float(forward.detach())
+        return Loss((1 - self.forward) * reverse + self.forward * forward, metrics)
+
+
+def _rest(log_probs_NK: torch.Tensor) -> torch.Tensor:
+    """What is left of each row's probability, as a logarithm [N, 1]; never quite nothing, which has none."""
+    return (1 - log_probs_NK.exp().sum(1, keepdim=True)).clamp(min=1e-6).log()

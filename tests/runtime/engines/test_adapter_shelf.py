@@ -380,6 +380,29 @@ async def test_an_image_that_is_erased_each_time_is_an_error_by_name(desk: Desk)
     await desk.use(adapter("a"))
 
 
+async def test_what_is_forgotten_is_unloaded_and_its_image_goes(desk: Desk) -> None:
+    for name in "ab":
+        await desk.use(adapter(name))
+
+    await desk.shelf.forget("a" * 64)
+    await desk.shelf.forget("c" * 64)
+
+    assert [name[0] for name in desk.loaded.values()] == ["b"]
+    assert desk.warm.digests() == ("b" * 64,)
+    assert [path.name[0] for path in desk.root.iterdir() if path.is_file()] == ["b"]
+
+
+async def test_what_is_in_use_is_not_forgotten(desk: Desk) -> None:
+    held, [end] = await hold(desk, adapter("a"))
+
+    await desk.shelf.forget("a" * 64)
+
+    assert [name[0] for name in desk.loaded.values()] == ["a"]
+    end.set()
+    await asyncio.gather(*held)
+    assert desk.warm.digests() == ("a" * 64,)
+
+
 async def test_closing_ends_who_prepares_by_name(tmp_path: Path) -> None:
     desk = Desk(tmp_path / "warm")
     held, [end] = await hold(desk, adapter("a", 90))

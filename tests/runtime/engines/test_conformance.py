@@ -168,6 +168,35 @@ async def test_what_was_used_last_is_told_as_held(engine: OwnedEngine, adapters:
     assert set(held.warm) in (set(), {one.digest for one in adapters})
 
 
+async def test_what_is_forgotten_is_no_longer_held_and_can_be_asked_for_again(
+    engine: OwnedEngine, adapters: list[AdapterRef]
+) -> None:
+    before = await ask(engine, GREEDY, adapters[0])
+    for one in adapters:
+        await engine.forget(one)
+
+    held = engine.held()
+
+    assert held.hot == held.warm == ()
+    again = await ask(engine, GREEDY, adapters[0])
+    assert again.token_ids == before.token_ids
+
+
+async def test_what_is_in_use_is_not_forgotten_under_its_request(
+    engine: OwnedEngine, adapters: list[AdapterRef]
+) -> None:
+    before = await ask(engine, GREEDY, adapters[0])
+    request = GenerateRequest("test", FRANCE, GREEDY, adapters[0])
+    said: list[int] = []
+
+    async for delta in engine.generate(request):
+        if not said:
+            await engine.forget(adapters[0])
+        said += delta.token_ids
+
+    assert tuple(said) == before.token_ids
+
+
 async def test_more_adapters_than_slots_all_finish_with_their_own_weights(
     engine: OwnedEngine, alone: dict[str, list[Answer]], adapters: list[AdapterRef]
 ) -> None:

@@ -42,6 +42,9 @@ class ScriptedEngine:
     async def prepare(self, adapter: AdapterRef, replaces: AdapterRef | None = None) -> None:
         """Everything is ready."""
 
+    async def forget(self, adapter: AdapterRef) -> None:
+        """Nothing is kept."""
+
     async def generate(self, request: GenerateRequest) -> AsyncGenerator[Delta, None]:
         self.requests.append(request)
         tokens = (f"reply {len(self.requests)}", *self.ending)

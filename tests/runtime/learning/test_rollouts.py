@@ -14,7 +14,7 @@ from populace.engines.prompts import BaseTokenizer
 from populace.engines.torch_engine import TorchEngine
 from populace.learning.frozen_base import FrozenBase, Reading
 from populace.learning.methods.context_distillation import distillation_sequence
-from populace.learning.rollouts import Rollout, of_revision, roll_out, seed_of
+from populace.learning.rollouts import Rollout, answers, of_revision, roll_out, seed_of
 from populace.storage.revisions import adapter_digest
 
 FINGERPRINT = "f" * 64
@@ -78,6 +78,23 @@ async def test_the_samplers_logarithms_are_the_trainers(
             scored = base.score([Reading(learned, [distillation_sequence(asked, rollout.reply_ids)])])[0]
         assert list(map(float, scored.target_log_probs)) == pytest.approx(list(rollout.log_probs), abs=1e-3)
         assert rollout.revision == (adapter.digest if adapted else "base")
+
+
+async def test_an_answer_is_the_likeliest_reply_and_the_same_each_time(engine: TorchEngine) -> None:
+    first, again = [await answers(engine, PROMPTS, None, tokens_max=6) for _ in range(2)]
+
+    assert [one.prompt for one in first] == PROMPTS
+    assert [one.reply_ids for one in first] == [one.reply_ids for one in again]
+
+
+async def test_fewer_streams_than_replies_give_the_same_rollouts(engine: TorchEngine) -> None:
+    all_at_once = await rolled(engine, None)
+
+    in_turn = await roll_out(engine, PROMPTS, None, replies=3, tokens_max=6, seed=3, streams=2)
+
+    assert [[one.reply_ids for one in group] for group in in_turn] == [
+        [one.reply_ids for one in group] for group in all_at_once
+    ]
 
 
 async def test_a_rollout_of_another_revision_is_taken_out_and_counted(

@@ -55,12 +55,37 @@ def test_the_exact_form_over_all_tokens_is_the_divergence_of_student_and_teacher
     assert loss.value.item() == pytest.approx(divergence)
 
 
-def test_the_exact_form_looks_at_the_students_likeliest_tokens_only() -> None:
-    passed = scored([[0.7, 0.2, 0.1]], [2], [1])
+def test_the_exact_form_takes_all_but_the_students_likeliest_tokens_for_one() -> None:
+    passed = scored([[0.6, 0.2, 0.15, 0.05]], [2], [1])
 
     loss = ExactDistillation(
-        [distillation_sequence([1], [2])], torch.tensor([[0.3, 0.3, 0.4]]).log(), top=2
+        [distillation_sequence([1], [2])], torch.tensor([[0.3, 0.3, 0.1, 0.3]]).log(), top=2
     ).loss(passed)
 
-    assert loss.value.item() == pytest.approx(0.7 * math.log(0.7 / 0.3) + 0.2 * math.log(0.2 / 0.3))
-    assert gradient_of(loss.value, passed)[0, 2].item() == 0
+    likeliest = 0.6 * math.log(0.6 / 0.3) + 0.2 * math.log(0.2 / 0.3)
+    assert loss.value.item() == pytest.approx(likeliest + 0.2 * math.log(0.2 / 0.4))
+    assert gradient_of(loss.value, passed)[0, 2:].tolist() == [0, 0]
+
+
+def test_the_other_direction_wants_a_token_for_as_much_as_the_teacher_does() -> None:
+    passed = scored([[0.7, 0.2, 0.1]], [0], [1])
+    teacher = torch.tensor([[0.3, 0.3, 0.4]])
+
+    loss = ExactDistillation([distillation_sequence([1], [0])], teacher.log(), top=3, forward=1.0).loss(
+        passed
+    )
+
+    expected = sum(q * math.log(q / s) for s, q in zip([0.7, 0.2, 0.1], [0.3, 0.3, 0.4], strict=True))
+    assert loss.value.item() == pytest.approx(expected)
+    assert loss.metrics["forward_kl"] == pytest.approx(expected)
+    assert gradient_of(loss.value, passed)[0].tolist() == pytest.approx([-0.3, -0.3, -0.4])
+
+
+def test_the_exact_form_is_never_below_nothing() -> None:
+    passed = scored([[0.3, 0.2, 0.5]], [0], [1])
+
+    for teacher in ([0.3, 0.2, 0.5], [0.5, 0.45, 0.05], [0.1, 0.1, 0.8]):
+        loss = ExactDistillation(
+            [distillation_sequence([1], [0])], torch.tensor([teacher]).log(), top=1
+        ).loss(passed)
+        assert loss.value.item() >= -1e-6
