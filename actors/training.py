@@ -82,7 +82,8 @@ class TrainingJob:
 
     Of ``log_range``, ``feedback_until_ms``, ``parent`` (None: the base) and ``started_ms`` nothing is known
     before it starts.
-    ``loss`` is the newest step's, ``seconds`` and ``tokens`` its share of what the trainer did.
+    ``loss`` is the newest step's, ``curve`` that of steps by their numbers, thinned out if there are many;
+    ``seconds`` and ``tokens`` are its share of what the trainer did.
     ``candidate`` is the digest of the revision that came of it, promoted or not; ``reason`` says why not.
     """
 
@@ -102,6 +103,7 @@ class TrainingJob:
     loss: float | None = None
     tokens: int = 0
     seconds: float = 0.0
+    curve: tuple[tuple[int, float], ...] = ()
     candidate: str | None = None
 
     @property
@@ -110,13 +112,14 @@ class TrainingJob:
 
 
 class JobProgress(NamedTuple):
-    """How far a job is."""
+    """How far a job is. ``curve`` is as in ``TrainingJob``."""
 
     step: int
     steps: int
     loss: float | None
     tokens: int
     seconds: float
+    curve: tuple[tuple[int, float], ...] = ()
 
 
 class OpenJob(NamedTuple):

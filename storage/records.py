@@ -243,8 +243,8 @@ class JobRecord(Record):
     ``options`` are JSON. ``state`` is one of ``storage/training/jobs.py``, ``reason`` why it ended so.
     ``log_range``, ``feedback_until_ms``, ``parent`` and ``started_ms`` are fixed when it starts, so that what
     goes on after a crash learns from the same. ``session_key`` names and opens the file in which it is kept
-    meanwhile. ``loss`` is that of the newest of ``step`` steps, ``candidate`` the digest of the revision that
-    came of it.
+    meanwhile. ``loss`` is that of the newest of ``step`` steps, ``curve`` has those of some by their numbers;
+    ``candidate`` is the digest of the revision that came of it.
     """
 
     KIND = "job"
@@ -267,6 +267,7 @@ class JobRecord(Record):
     loss: float | None = None
     tokens: int = 0
     seconds: float = 0.0
+    curve: tuple[tuple[int, float], ...] = ()
     candidate: str | None = None
 
 

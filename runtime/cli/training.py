@@ -1,5 +1,7 @@
 """``populace train`` and ``populace jobs``: have models learn from what was thought of their replies."""
 
+import csv
+import sys
 import time
 from collections.abc import Sequence
 from typing import Annotated, Any
@@ -24,17 +26,19 @@ populace train --all --no-wait
 populace train ada --unjudged --rank 16
 """
 
-JOBS_EXAMPLES = """Examples: `populace jobs`, `populace jobs ada`, `populace jobs --cancel ada`."""
+JOBS_EXAMPLES = """Examples: `populace jobs`, `populace jobs ada`, `populace jobs --cancel ada`,
+`populace jobs ada --csv > losses.csv`."""
 
 DEFAULTS = TrainingOptions()
 POLL_SECONDS = 0.5
+BLOCKS = "▁▂▃▄▅▆▇█"
 OPEN = ("waiting", "running", "promoting")
 COLORS = {"promoted": "green", "rejected": "yellow", "skipped": "yellow", "failed": "red", "running": "cyan"}
 
 
 def train(
     names: Annotated[
-        list[str] | None, typer.Argument(metavar="[NAME]...", help="The models.", show_default=False)
+        list[str] | None, typer.Argument(metavar="NAME", help="The models.", show_default=False)
     ] = None,
     every: Annotated[bool, typer.Option("--all", help="All models that somebody talked to.")] = False,
     method: Annotated[str, typer.Option(help=f"One of {', '.join(METHODS)}.")] = DEFAULTS.method,
@@ -90,6 +94,7 @@ def train(
 def jobs(
     name: Annotated[str | None, typer.Argument(help="One model's only.", show_default=False)] = None,
     cancel: Annotated[str | None, typer.Option(help="Cancel the training of this model.")] = None,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print the losses of each step as CSV.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """List trainings, newest first, or cancel one."""
@@ -100,7 +105,10 @@ def jobs(
             return
         path = "/v1/jobs" if name is None else model_path(name, "/jobs")
         found = client.request("GET", path)["data"]
-        print_json(found) if as_json else _print_table(found)
+        if as_csv:
+            _print_csv(found)
+        else:
+            print_json(found) if as_json else _print_table(found)
 
 
 def _chosen(client: GatewayClient, names: Sequence[str] | None, *, every: bool) -> list[str]:
@@ -172,10 +180,32 @@ def print_ends(found: Sequence[dict[str, Any]]) -> None:
         if job["tokens"]:
             line += f", {job['step']} steps, {job['tokens']:,} tokens in {job['seconds']:.1f} s"
         out.print(line, highlight=False)
+        if line_of_losses := spark(job["curve"]):
+            first, last = job["curve"][0][1], job["curve"][-1][1]
+            out.print(f"  loss {first:.3f} {line_of_losses} {last:.3f}", highlight=False)
         if job["reason"]:
             out.print(f"  {job['reason']}", highlight=False, markup=False)
     if not found:
         out.print("There was nobody to train.")
+
+
+def _print_csv(found: Sequence[dict[str, Any]]) -> None:
+    rows = csv.writer(sys.stdout, lineterminator="\n")
+    rows.writerow(("model", "job", "step", "loss"))
+    for job in found:
+        rows.writerows((job["model"], job["number"], step, loss) for step, loss in job["curve"])
+
+
+def spark(curve: Sequence[Sequence[float]], width: int = 24) -> str:
+    """Draw a curve of losses as a line of blocks, from its first step to its last."""
+    losses = [loss for _, loss in curve]
+    if len(losses) < 2 or max(losses) == min(losses):
+        return ""
+    chosen = [losses[round(at * (len(losses) - 1) / (width - 1))] for at in range(min(width, len(losses)))]
+    if len(losses) <= width:
+        chosen = losses
+    span = max(chosen) - min(chosen) or 1.0
+    return "".join(BLOCKS[round((loss - min(chosen)) / span * (len(BLOCKS) - 1))] for loss in chosen)
 
 
 def _print_table(found: Sequence[dict[str, Any]]) -> None:

@@ -78,6 +78,7 @@ def job_body(job: TrainingJob) -> dict[str, Any]:
         "loss": job.loss,
         "tokens": job.tokens,
         "seconds": round(job.seconds, 3),
+        "curve": [list(point) for point in job.curve],
         "revision": job.candidate,
         "options": asdict(options),
     }

@@ -29,12 +29,16 @@ BATCH = 8
 
 @dataclass(frozen=True, slots=True)
 class Pupil:
-    """One person's training. ``parent`` None is the base; ``held_out`` is what the candidate is judged by."""
+    """One person's training. ``parent`` None is the base; ``held_out`` is what the candidate is judged by.
+
+    ``batch`` is how many examples a step has, None as many as the trainer gives.
+    """
 
     session: TrainingSession
     curriculum: Curriculum
     parent: TrainableAdapter | None
     held_out: Sequence[TrainSequence]
+    batch: int | None = None
 
     @property
     def name(self) -> str:
@@ -156,7 +160,7 @@ class Trainer:
         for pupil in learning:
             began = time.monotonic()
             try:
-                drawn.append((pupil, pupil.curriculum.objective(pupil.session, self._batch)))
+                drawn.append((pupil, pupil.curriculum.objective(pupil.session, pupil.batch or self._batch)))
             except NothingToTrain as error:
                 if not pupil.session.step:
                     outcomes[pupil.name] = error

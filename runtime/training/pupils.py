@@ -34,6 +34,10 @@ RANK = 8
 """Of an adapter that begins anew."""
 
 
+CURVE_MAX = 256
+"""Losses that are told of a job: a picture has no more room, and its row is written every second."""
+
+
 class Material(NamedTuple):
     """What a job learns from: the interactions of its range, and what was thought of them before it began."""
 
@@ -63,7 +67,8 @@ class Training:
     @property
     def progress(self) -> JobProgress:
         session = self.pupil.session
-        return JobProgress(session.step, session.options.steps, self.loss, self.tokens, self.seconds)
+        curve = tuple(thinned(self.curve, CURVE_MAX))
+        return JobProgress(session.step, session.options.steps, self.loss, self.tokens, self.seconds, curve)
 
     @property
     def hyper_parameters(self) -> dict[str, bool | int | float | str | None]:
@@ -128,7 +133,8 @@ class PupilMaker:
         anchors = anchor_sequences(self.encoder) if options.anchor else []
         if anchors:
             curriculum = AnchoredCurriculum(curriculum, anchors, self._base, options.anchor)
-        pupil = Pupil(session, curriculum, parent, self._held_out(examples, unjudged=options.unjudged))
+        held_out = self._held_out(examples, unjudged=options.unjudged)
+        pupil = Pupil(session, curriculum, parent, held_out, options.batch)
         return Training(
             job,
             session_key,
@@ -179,6 +185,12 @@ class PupilMaker:
             if sequence is not None:
                 found.append(sequence)
         return found
+
+
+def thinned(curve: Sequence[tuple[int, float]], most: int) -> list[tuple[int, float]]:
+    """Leave every so many-th point, and the newest, so that there are ``most`` at most."""
+    stride = max(1, -(-len(curve) // (most - 1)))
+    return [*curve[:-1:stride], *curve[-1:]]
 
 
 def _unpacked(

@@ -218,7 +218,7 @@ class Workshop:
         found = [one for one in await self._hosts.list_revisions(job.model) if one.digest == job.candidate]
         [revision] = found
         self._live.pop(job.model, None)
-        progress = JobProgress(job.step, job.steps, job.loss, job.tokens, job.seconds)
+        progress = JobProgress(job.step, job.steps, job.loss, job.tokens, job.seconds, job.curve)
         await self._jobs.finish(job.model, job.number, revision, progress)
 
     async def _of_job(self, job: TrainingJob, work: Coroutine[Any, Any, None]) -> None:

@@ -1,3 +1,5 @@
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+# torch's split is untyped.
 """Many people's adapters on one frozen base: in a batch each token has its owner's.
 
 The tokens of a batch lie in one row, one sequence after the other, so that nothing is padded and ranks may
@@ -57,12 +59,13 @@ class AttachedAdapters:
             layers = [one.adapter.layers.get(name) if one.adapter else None for one in self._owned]
             if not any(layer is not None for layer in layers):
                 return None
-            x_TI, y_TO = inputs[0][0], output[0]
+            # Split and not sliced: a slice's gradient is as large as what it was cut from.
+            sizes = [one.stop - one.start for one in self._owned]
             parts = [
-                y_TO[one.start : one.stop]
-                if layer is None
-                else (y_TO[one.start : one.stop].float() + layer(x_TI[one.start : one.stop])).to(y_TO.dtype)
-                for one, layer in zip(self._owned, layers, strict=True)
+                y_NO if layer is None else (y_NO.float() + layer(x_NI)).to(y_NO.dtype)
+                for x_NI, y_NO, layer in zip(
+                    inputs[0][0].split(sizes), output[0].split(sizes), layers, strict=True
+                )
             ]
             return torch.cat(parts)[None]
 

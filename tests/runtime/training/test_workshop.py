@@ -416,6 +416,18 @@ async def test_only_what_answers_and_was_trained_here_is_made_again(population: 
     assert await population.host.jobs.of_model(ada) == ()
 
 
+async def test_a_step_has_as_many_examples_as_were_asked_for(population: Population) -> None:
+    for model, batch in ((ADA, 1), (BOB, 2)):
+        await population.ask(
+            await population.teach(model, turns=16), replace(OPTIONS, batch=batch, steps=2, anchor=0.0)
+        )
+
+    await population.workshop().round()
+
+    one, two = [(await population.job(model)).tokens for model in (ADA, BOB)]
+    assert 1.8 * one < two < 2.2 * one
+
+
 async def test_feedback_given_after_the_start_does_not_change_what_is_learned(
     population: Population,
 ) -> None:

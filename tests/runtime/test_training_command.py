@@ -1,0 +1,90 @@
+"""What a person reads of a training: how far it is, how its loss fell, where a revision comes from."""
+
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from populace.cli.lineage import history_tree
+from populace.cli.training import spark, told
+
+RUNNING: dict[str, Any] = {
+    "state": "running",
+    "step": 5,
+    "steps": 20,
+    "loss": 1.25,
+    "tokens": 1000,
+    "seconds": 10.0,
+}
+
+
+def test_a_running_job_is_told_with_loss_speed_and_what_is_left() -> None:
+    assert told(RUNNING) == "loss 1.250  100 tokens/s  30 s left"
+    assert told({**RUNNING, "state": "waiting", "loss": None}) == "waiting"
+    assert told({**RUNNING, "loss": None}) == "running"
+
+
+@pytest.mark.parametrize(
+    ("losses", "drawn"),
+    [
+        ([], ""),
+        ([2.0], ""),
+        ([1.0, 1.0], ""),
+        ([8.0, 1.0], "█▁"),
+        ([8.0, 5.0, 1.0], "█▅▁"),
+    ],
+)
+def test_a_curve_of_losses_falls_from_left_to_right(losses: list[float], drawn: str) -> None:
+    assert spark(list(enumerate(losses))) == drawn
+
+
+def test_a_long_curve_keeps_its_ends_and_fits_a_line() -> None:
+    drawn = spark([(step, 1000.0 - step) for step in range(1000)])
+
+    assert (len(drawn), drawn[0], drawn[-1]) == (24, "█", "▁")
+
+
+def revision(digest: str, parent: str | None, **lineage: Any) -> dict[str, Any]:
+    told_of = None
+    if lineage:
+        told_of = {
+            "log_range": [0, 24],
+            "hyper_parameters": {"steps": 8, "seed": 0, "learning_rate": 5e-4},
+            "scores": {},
+            "objections": [],
+            "tokens": 100,
+            "seconds": 1.0,
+            **lineage,
+        }
+    return {
+        "id": digest * 64,
+        "parent": None if parent is None else parent * 64,
+        "method": "sft",
+        "rank": 8,
+        "bytes": 1e6,
+        "created": 0,
+        "lineage": told_of,
+    }
+
+
+def test_a_history_hangs_revisions_below_their_parents_and_says_what_was_objected() -> None:
+    scores = {"held_out_loss_parent": 2.0, "held_out_loss": 1.0, "held_out_replies": 3.0, "probe_kl": 0.1}
+    revisions = [
+        revision("c", "b", objections=["it forgot"], scores=scores),
+        revision("a", None),
+        revision("b", "a", scores=scores),
+        revision("d", "e", scores={}),
+    ]
+
+    console = Console(width=120)
+    with console.capture() as capture:
+        console.print(history_tree("ada", revisions, {"latest": "b" * 64}))
+    lines = capture.get().splitlines()
+
+    depth = {
+        line.lstrip("│ └├─")[0]: len(line) - len(line.lstrip("│ └├─")) for line in lines if "sft" in line
+    }
+    assert depth["a"] == depth["d"] < depth["b"] < depth["c"]
+    assert "@latest" in next(line for line in lines if "b" * 12 in line)
+    assert any("held-out loss 2.000 → 1.000 on 3 replies" in line for line in lines)
+    assert any("not promoted: it forgot" in line for line in lines)
