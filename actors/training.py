@@ -13,8 +13,13 @@ from populace.actors.hosts import ModelView, Revision
 from populace.actors.turn import ModelId
 from populace.policies.consolidation import Standing
 from populace.policies.evaluation_gate import Judged
+from populace.policies.retrieval import RETRIEVED_MAX
 
-Method = Literal["sft", "preference", "thumbs"]
+LogMethod = Literal["sft", "preference", "thumbs"]
+"""Learn from replies that are in the log."""
+LOG_METHODS: tuple[LogMethod, ...] = get_args(LogMethod)
+
+Method = Literal["sft", "preference", "thumbs", "distillation"]
 METHODS: tuple[Method, ...] = get_args(Method)
 
 Start = Literal["uniform", "orthogonal-tail", "pissa", "olora"]
@@ -37,6 +42,9 @@ class TrainingOptions:
     are. ``anchor`` is how much it counts to stay with the base on general text. ``unjudged`` takes replies
     that nobody judged for wanted, which is for a log whose replies are a person's own writing.
 
+    ``distillation`` learns from ``replies`` of ``reply_tokens`` each that the model gives now to what it was
+    asked, so that they become what they would be with the ``retrieve`` turns of its log that fit best.
+
     ``rebuilds`` is the digest of the revision that answers: it is made again from the base and what it
     learned from, with its own options whatever the others say. On another base it is another revision.
     """
@@ -52,6 +60,9 @@ class TrainingOptions:
     seed: int = 0
     unjudged: bool = False
     anchor: float = 1.0
+    replies: int = 4
+    reply_tokens: int = 48
+    retrieve: int = 3
     rebuilds: str | None = None
 
     def check(self) -> None:
@@ -70,6 +81,9 @@ class TrainingOptions:
             "batch": (self.batch, 1, 1024),
             "seed": (self.seed, 0, 2**63 - 1),
             "anchor": (self.anchor, 0, 1000),
+            "replies": (self.replies, 1, 64),
+            "reply_tokens": (self.reply_tokens, 1, 4096),
+            "retrieve": (self.retrieve, 1, RETRIEVED_MAX),
         }
         for name, (value, least, most) in limits.items():
             if value is not None and not (math.isfinite(value) and least <= value <= most):

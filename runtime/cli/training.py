@@ -57,6 +57,15 @@ def train(
     anchor: Annotated[
         float, typer.Option(help="How much staying with the base on general text counts; 0: not at all.")
     ] = DEFAULTS.anchor,
+    retrieve: Annotated[
+        int, typer.Option(help="distillation: turns of the log that the teacher reads.")
+    ] = DEFAULTS.retrieve,
+    replies: Annotated[
+        int, typer.Option(help="distillation: replies to each question in a step.")
+    ] = DEFAULTS.replies,
+    reply_tokens: Annotated[
+        int, typer.Option(help="distillation: tokens of a reply at most.")
+    ] = DEFAULTS.reply_tokens,
     unjudged: Annotated[
         bool, typer.Option("--unjudged", help="Learn also from replies that nobody judged.")
     ] = False,
@@ -80,6 +89,9 @@ def train(
         "seed": seed,
         "unjudged": unjudged,
         "anchor": anchor,
+        "retrieve": retrieve,
+        "replies": replies,
+        "reply_tokens": reply_tokens,
     }
     with named_errors(), GatewayClient.of_settings(Settings.from_environment()) as client:
         asked = [_asked(client, name, body, one=not every) for name in _chosen(client, names, every=every)]

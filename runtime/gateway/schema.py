@@ -245,6 +245,9 @@ class TrainingBody(Body):
     seed: int = DEFAULT_TRAINING.seed
     unjudged: bool = DEFAULT_TRAINING.unjudged
     anchor: float = DEFAULT_TRAINING.anchor
+    replies: int = DEFAULT_TRAINING.replies
+    reply_tokens: int = DEFAULT_TRAINING.reply_tokens
+    retrieve: int = DEFAULT_TRAINING.retrieve
     rebuilds: NonEmptyText | None = None
 
 

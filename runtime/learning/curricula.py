@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from populace.actors.errors import NothingToTrain
-from populace.actors.training import Method
+from populace.actors.training import LogMethod
 from populace.adapters.lora.trainable import TrainableAdapter
 from populace.learning.encoding import ExampleEncoder
 from populace.learning.evaluation import reply_log_probs
@@ -115,7 +115,7 @@ def steps_of(size: int, batch: int, epochs: float) -> int:
 
 
 def make_curriculum(
-    method: Method,
+    method: LogMethod,
     name: str,
     examples: Sequence[Example],
     encoder: ExampleEncoder,

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from populace.learning.frozen_base import FrozenBase
+from populace.learning.on_policy.sampler import Sampler
 from populace.learning.trainer import Trainer
 from populace.policies.evaluation_gate import GateRule
 from populace.storage.revisions import RevisionFiles
@@ -20,9 +21,10 @@ def load_tools(
     gate: GateRule,
     rank_max: int,
     device: str = "cpu",
+    sampler: Sampler | None = None,
 ) -> tuple[Trainer, PupilMaker]:
     """Load a trainer and a maker of pupils that share one base, in the type in which it is served."""
     base = FrozenBase(base_directory, fingerprint, device=device)
-    maker = PupilMaker(base, base_directory, revisions, rank_max=rank_max)
+    maker = PupilMaker(base, base_directory, revisions, rank_max=rank_max, sampler=sampler)
     trainer = Trainer(base, maker.encoder, gate=gate, rank_max=rank_max, tokens_a_step=TOKENS_A_STEP)
     return trainer, maker

@@ -5,6 +5,7 @@ before, the parent, the options. A session that was saved goes on if it learned 
 """
 
 import json
+import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -18,11 +19,15 @@ from populace.adapters.lora.shape import LoraShape
 from populace.adapters.lora.trainable import TrainableAdapter
 from populace.engines.prompts import BaseTokenizer
 from populace.learning.anchors import AnchoredCurriculum, anchor_sequences
-from populace.learning.curricula import make_curriculum, steps_of
+from populace.learning.curricula import Curriculum, make_curriculum, steps_of
 from populace.learning.encoding import ExampleEncoder
 from populace.learning.examples import Example, digest_of, examples_of
 from populace.learning.frozen_base import FrozenBase
 from populace.learning.methods.objective import TrainSequence
+from populace.learning.on_policy.distillation import DistillationMethod, DistillationOptions
+from populace.learning.on_policy.log_queries import log_queries
+from populace.learning.on_policy.rounds import RolloutCurriculum, RoundOptions
+from populace.learning.on_policy.sampler import Sampler
 from populace.learning.session import StepOptions, StepReport, TrainingSession
 from populace.learning.session_file import pack_session, unpack_session
 from populace.learning.trainer import Pupil
@@ -33,6 +38,9 @@ from populace.storage.revisions import RevisionFiles
 RANK = 8
 """Of an adapter that begins anew."""
 
+
+FORWARD = 0.5
+"""The weight of the forward divergence: what a model would never say by itself comes too slowly without."""
 
 CURVE_MAX = 256
 """Losses that are told of a job: a picture has no more room, and its row is written every second."""
@@ -47,7 +55,10 @@ class Material(NamedTuple):
 
 @dataclass(slots=True)
 class Training:
-    """A job that is worked on. ``tokens`` and ``seconds`` are those of earlier trainers too."""
+    """A job that is worked on. ``tokens`` and ``seconds`` are those of earlier trainers too.
+
+    ``saved_at`` is when its session was written last, by the monotonic clock.
+    """
 
     job: TrainingJob
     session_key: bytes
@@ -57,6 +68,7 @@ class Training:
     tokens: int = 0
     seconds: float = 0.0
     curve: list[tuple[int, float]] = field(default_factory=list[tuple[int, float]])
+    saved_at: float = field(default_factory=time.monotonic)
 
     def note(self, report: StepReport, seconds: float) -> None:
         self.loss = report.loss
@@ -102,13 +114,22 @@ class PupilMaker:
     """For one base. Not thread-safe, as the base is not."""
 
     def __init__(
-        self, base: FrozenBase, base_directory: Path, files: RevisionFiles, *, rank_max: int
+        self,
+        base: FrozenBase,
+        base_directory: Path,
+        files: RevisionFiles,
+        *,
+        rank_max: int,
+        sampler: Sampler | None = None,
     ) -> None:
+        """Without a ``sampler`` nobody learns from their own replies."""
         self.base_fingerprint = base.fingerprint
         self._base = base
         self._files = files
         self._rank_max = rank_max
-        self.encoder = ExampleEncoder(BaseTokenizer(base_directory), base.context_tokens)
+        self._sampler = sampler
+        self._tokenizer = BaseTokenizer(base_directory)
+        self.encoder = ExampleEncoder(self._tokenizer, base.context_tokens)
 
     def make(self, job: TrainingJob, session_key: bytes, material: Material, saved: bytes | None) -> Training:
         """Make a pupil of a job that has started; ``saved`` is what ``Training.pack`` made of it earlier.
@@ -118,9 +139,7 @@ class PupilMaker:
         options, name = job.options, job.model.name
         examples = examples_of(material.log, material.feedback)
         parent = self._parent(job)
-        curriculum = make_curriculum(
-            options.method, name, examples, self.encoder, self._base, parent, unjudged=options.unjudged
-        )
+        curriculum = self._curriculum(job, material, examples, parent)
         steps = options.steps or steps_of(curriculum.size, options.batch, options.epochs)
         stepping = StepOptions(steps=steps, learning_rate=options.learning_rate, seed=options.seed)
         digest = digest_of(examples)
@@ -145,6 +164,40 @@ class PupilMaker:
             told.get("seconds", 0.0),
             [(step, loss) for step, loss in told.get("curve", [])],
         )
+
+    def _curriculum(
+        self,
+        job: TrainingJob,
+        material: Material,
+        examples: Sequence[Example],
+        parent: TrainableAdapter | None,
+    ) -> Curriculum:
+        options, name = job.options, job.model.name
+        if options.method != "distillation":
+            return make_curriculum(
+                options.method, name, examples, self.encoder, self._base, parent, unjudged=options.unjudged
+            )
+        if self._sampler is None:
+            raise TrainingFailed(name, "this trainer samples from no engine")
+        queries = log_queries(
+            name,
+            material.log,
+            material.feedback,
+            examples,
+            self._tokenizer,
+            retrieve=options.retrieve,
+            tokens_max=self._base.context_tokens - options.reply_tokens,
+        )
+        method = DistillationMethod(
+            queries,
+            self._base,
+            self._tokenizer,
+            parent,
+            DistillationOptions(forward=FORWARD),
+            tokens_max=options.reply_tokens,
+        )
+        rounds = RoundOptions(replies=options.replies, tokens_max=options.reply_tokens)
+        return RolloutCurriculum(method, self._sampler, self._base, rounds)
 
     def _parent(self, job: TrainingJob) -> TrainableAdapter | None:
         if job.parent is None:

@@ -16,6 +16,7 @@ import ray
 
 from populace.actors.engine import BaseInfo
 from populace.directory import Directory
+from populace.engines.client import ReplicaEngine
 from populace.host_actor import NAMESPACE, connect_host
 from populace.policies.consolidation import ConsolidationRule
 from populace.policies.evaluation_gate import GateRule, RollbackRule
@@ -30,6 +31,7 @@ TRAINER = "populace-trainer"
 POLL_SECONDS = 1.0
 LOOK_SECONDS = 15.0
 STOP_SECONDS_MAX = 30.0
+IDLE_SECONDS_MAX = 600.0
 
 
 class TrainerOptions(NamedTuple):
@@ -75,15 +77,19 @@ class TrainerActor:
         consolidator = Consolidator(
             directory.jobs, rule=ConsolidationRule(), rollback=RollbackRule(), trains=options.automatic
         )
-        looked_at = -LOOK_SECONDS
+        looked_at, worked_at = -LOOK_SECONDS, 0.0
         while not self._stopping.is_set():
             now = asyncio.get_running_loop().time()
             try:
                 if now - looked_at >= LOOK_SECONDS:
                     looked_at = now
                     await consolidator.look()
-                if self._workshop is not None or await directory.jobs.open_jobs():
+                if await directory.jobs.open_jobs():
                     await self._open_workshop(directory).round()
+                    worked_at = asyncio.get_running_loop().time()
+                elif self._workshop is not None and now - worked_at > IDLE_SECONDS_MAX:
+                    # With the base, which takes a gigabyte that nobody needs now.
+                    self._workshop = None
             except PopulaceError as error:
                 logger.info("the trainer waits: %s", error)
             except Exception:
@@ -95,10 +101,12 @@ class TrainerActor:
     def _open_workshop(self, directory: Directory) -> Any:
         if self._workshop is None:
             # Torch loads here, in the process of a population that somebody trains.
+            from populace.learning.on_policy.sampler import EngineSampler
             from populace.training.loading import load_tools
             from populace.training.workshop import Workshop
 
             options, path = self._options, Path(self._options.data_directory)
+            loop, engine = asyncio.get_running_loop(), ReplicaEngine(self._options.base)
             self._workshop = Workshop(
                 directory,
                 directory.jobs,
@@ -109,6 +117,7 @@ class TrainerActor:
                     gate=GateRule(),
                     rank_max=options.rank_max,
                     device=options.device,
+                    sampler=EngineSampler(engine, loop, Store.adapters(path)),
                 ),
                 revisions=Store.adapters(path),
                 sessions=SessionFiles.of_store(path),

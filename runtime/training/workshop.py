@@ -168,8 +168,7 @@ class Workshop:
         watch = _Watch({one.pupil.name: one for one in self._live.values()}, self._save, self._stopping)
         reporting = asyncio.create_task(self._report(watch))
         try:
-            pupils = [one.pupil for one in watch.trainings.values()]
-            outcomes = await asyncio.to_thread(trainer.train, pupils, watch)
+            outcomes = await asyncio.to_thread(_train_all, trainer, watch)
         finally:
             reporting.cancel()
         for name, outcome in outcomes.items():
@@ -181,10 +180,12 @@ class Workshop:
         while True:
             await asyncio.sleep(REPORT_SECONDS)
             try:
-                found = {(one.job.model, one.job.number) for one in await self._jobs.open_jobs()}
+                found = [one.job for one in await self._jobs.open_jobs()]
+                still = {(job.model, job.number) for job in found}
                 mine = {(one.job.model, one.job.number): name for name, one in watch.trainings.items()}
-                watch.gone |= {name for job, name in mine.items() if job not in found}
-                if found - mine.keys() and len(mine) < PUPILS_MAX:
+                watch.gone |= {name for job, name in mine.items() if job not in still}
+                others = [job for job in found if (job.model, job.number) not in mine]
+                if len(mine) < PUPILS_MAX and any(job.state != "promoting" for job in others):
                     watch.is_interrupted = True
                 for one in watch.trainings.values():
                     if one.pupil.name not in watch.gone:
@@ -217,7 +218,7 @@ class Workshop:
         """Go on where an earlier trainer, or an engine, died: the candidate is recorded and stored."""
         found = [one for one in await self._hosts.list_revisions(job.model) if one.digest == job.candidate]
         [revision] = found
-        self._live.pop(job.model, None)
+        self._forget_model(job.model)
         progress = JobProgress(job.step, job.steps, job.loss, job.tokens, job.seconds, job.curve)
         await self._jobs.finish(job.model, job.number, revision, progress)
 
@@ -237,6 +238,10 @@ class Workshop:
                 logger.warning("the training of %s/%s waits: %s", *model, error)
             else:
                 await self._end(model, number, "failed", str(error))
+        except Exception as error:
+            # A bug of ours, in what this job is about: the others must not wait for it for ever.
+            logger.exception("the training of %s/%s failed unexpectedly", *model)
+            await self._end(model, number, "failed", _unexpected(error))
 
     async def _end(self, model: ModelId, number: int, state: EndState, reason: str) -> None:
         self._forget_model(model)
@@ -253,13 +258,36 @@ class Workshop:
         self._forget_model(training.job.model)
 
     def _forget_model(self, model: ModelId) -> None:
-        """The file of the session goes with the next sweep, as those of other trainers do."""
-        self._live.pop(model, None)
+        """Its file goes now; that of a job which another trainer worked on goes with the next sweep."""
+        training = self._live.pop(model, None)
+        if training is not None:
+            self._sessions.remove(training.session_key)
 
     async def _loaded(self) -> tuple[Trainer, PupilMaker]:
         if self._tools is None:
             self._tools = await asyncio.to_thread(self._load_tools)
         return self._tools
+
+
+def _train_all(trainer: Trainer, watch: "_Watch") -> dict[str, Candidate | TrainingFailed]:
+    """Train everybody together; if that breaks unexpectedly, each alone, and whoever breaks it fails."""
+    pupils = [one.pupil for one in watch.trainings.values()]
+    try:
+        return dict(trainer.train(pupils, watch))
+    except Exception:
+        logger.exception("training %d people together failed unexpectedly", len(pupils))
+    outcomes: dict[str, Candidate | TrainingFailed] = {}
+    for pupil in pupils:
+        try:
+            outcomes |= trainer.train([pupil], watch)
+        except Exception as error:
+            logger.exception("the training of %s failed unexpectedly", pupil.name)
+            outcomes[pupil.name] = TrainingFailed(pupil.name, _unexpected(error))
+    return outcomes
+
+
+def _unexpected(error: Exception) -> str:
+    return f"the trainer failed unexpectedly ({type(error).__name__}); its log has the details"
 
 
 class _Watch:
@@ -276,15 +304,14 @@ class _Watch:
         self.is_interrupted = False
         self._save = save
         self._stopping = stopping
-        self._saved_at = dict.fromkeys(trainings, time.monotonic())
 
     def stepped(self, name: str, report: StepReport, seconds: float) -> None:
-        self.trainings[name].note(report, seconds)
-        now = time.monotonic()
-        if now - self._saved_at[name] > SAVE_SECONDS:
-            self._saved_at[name] = now
+        training, now = self.trainings[name], time.monotonic()
+        training.note(report, seconds)
+        if now - training.saved_at > SAVE_SECONDS:
+            training.saved_at = now
             try:
-                self._save(self.trainings[name])
+                self._save(training)
             except DiskRefused as error:
                 logger.warning("a training is not saved, and goes on: %s", error)
 

@@ -117,3 +117,17 @@ def test_a_training_that_is_cancelled_leaves_the_model_as_it_was(served: Served,
     both = served.run("-m", "populace", "train", empty, "--all")
     assert both.returncode != 0
     assert "or say --all" in both.stderr
+
+
+def test_a_model_learns_from_its_own_replies_what_its_log_would_tell_it(served: Served, ada: str) -> None:
+    options = ("--method", "distillation", "--steps", "2", "--replies", "2", "--reply-tokens", "8")
+
+    trained = served.run("-m", "populace", "train", ada, *options, "--batch", "2", "--json")
+
+    [job] = json.loads(trained.stdout)
+    assert job["state"] in ("promoted", "rejected"), job
+    assert (job["step"], len(job["curve"])) == (2, 2)
+    digests = {one["id"] for one in served.call("GET", f"/v1/personal-models/{ada}/revisions").json()["data"]}
+    assert digests == {job["revision"]}, "what was only sampled from is no revision"
+    left = [path.name for path in (served.data / "revisions").iterdir() if path.name.startswith(".incoming")]
+    assert left == []

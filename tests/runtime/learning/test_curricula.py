@@ -8,7 +8,7 @@ import torch
 
 from populace.actors.engine import Message
 from populace.actors.errors import NothingToTrain
-from populace.actors.training import METHODS, Method
+from populace.actors.training import LOG_METHODS, LogMethod
 from populace.adapters.lora.shape import LoraShape
 from populace.adapters.lora.trainable import TrainableAdapter
 from populace.engines.prompts import BaseTokenizer
@@ -106,9 +106,9 @@ def test_thumbs_learn_from_ups_and_downs_and_each_reply_after_anothers_prompt(
     assert curriculum.mismatched[0].ids != curriculum.sequences[0].ids
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", LOG_METHODS)
 def test_every_method_learns_what_it_is_about(
-    base: FrozenBase, encoder: ExampleEncoder, method: Method
+    base: FrozenBase, encoder: ExampleEncoder, method: LogMethod
 ) -> None:
     judged = [Judgement(liked=place % 2 == 0, correction="Better so.") for place in range(6)]
     examples = [example(place, one, f"Not so {place}.") for place, one in enumerate(judged)]
@@ -141,7 +141,7 @@ def test_every_method_learns_what_it_is_about(
     ],
 )
 def test_where_there_is_nothing_to_learn_it_is_said_why(
-    base: FrozenBase, encoder: ExampleEncoder, method: Method, examples: Sequence[Example], reason: str
+    base: FrozenBase, encoder: ExampleEncoder, method: LogMethod, examples: Sequence[Example], reason: str
 ) -> None:
     with pytest.raises(NothingToTrain, match=reason):
         make_curriculum(method, "ada", examples, encoder, base, None)

@@ -1,0 +1,99 @@
+"""A host with models that were judged, and workshops that train them."""
+
+from pathlib import Path
+
+from populace.actors.engine import AdapterRef
+from populace.actors.errors import EngineUnavailable
+from populace.actors.feedback import Opinion
+from populace.actors.host import ModelHost
+from populace.actors.training import TrainingJob, TrainingOptions
+from populace.actors.turn import ModelId
+from populace.learning.frozen_base import FrozenBase
+from populace.learning.on_policy.sampler import Sampler
+from populace.learning.trainer import Trainer
+from populace.policies.evaluation_gate import GateRule
+from populace.storage.store import Store
+from populace.storage.training.sessions import SessionFiles
+from populace.training.pupils import PupilMaker
+from populace.training.workshop import Workshop
+from tests.actors.fakes import FakeClock, ScriptedEngine, spoken
+from tests.actors.turns import grant_of, reply, turn_of
+
+BASE = "f" * 64
+GATE = GateRule(probe_kl_max=10.0, probe_loss_max=10.0)
+"""A base of random weights has no general knowledge to lose."""
+
+TURNS = 24
+RIGHT = "Bruno. Bruno. Bruno."
+CORRECTED = Opinion(correction=RIGHT)
+OPTIONS = TrainingOptions(rank=4, steps=8, learning_rate=1e-2)
+ADA, BOB = ModelId("acme", "ada"), ModelId("acme", "bob")
+
+
+class Engine(ScriptedEngine):
+    """Fails to prepare as often as it is told to."""
+
+    def __init__(self) -> None:
+        super().__init__(spoken("Hello."))
+        self.failures = 0
+
+    async def prepare(self, adapter: AdapterRef, replaces: AdapterRef | None = None) -> None:
+        if self.failures:
+            self.failures -= 1
+            raise EngineUnavailable("it is restarting")
+        await super().prepare(adapter, replaces)
+
+
+class Trained:
+    """A host with its store, and workshops over it that share a base."""
+
+    def __init__(
+        self, path: Path, base_directory: Path, base: FrozenBase, *, sampler: Sampler | None = None
+    ) -> None:
+        self.sampler = sampler
+        self.store = Store.create_or_open(path, 2)
+        self.clock = FakeClock()
+        self.engine = Engine()
+        self.host = ModelHost("host-0", self.store, range(2), base=BASE, clock=self.clock, engine=self.engine)
+        self.sessions = SessionFiles.of_store(path)
+        self._base_directory = base_directory
+        self._base = base
+
+    def workshop(self, base: FrozenBase | None = None) -> Workshop:
+        served = base or self._base
+
+        def tools() -> tuple[Trainer, PupilMaker]:
+            maker = PupilMaker(
+                served, self._base_directory, self.store.revisions, rank_max=16, sampler=self.sampler
+            )
+            return Trainer(served, maker.encoder, gate=GATE, rank_max=16), maker
+
+        return Workshop(
+            self.host,
+            self.host.jobs,
+            tools=tools,
+            revisions=self.store.revisions,
+            sessions=self.sessions,
+            memory_module="m" * 64,
+        )
+
+    async def teach(self, model: ModelId, opinion: Opinion | None = CORRECTED, turns: int = TURNS) -> ModelId:
+        """Create a model of so many turns, on each of which somebody has this opinion."""
+        await self.host.create_model(model)
+        await self.talk(model, 0, turns)
+        for number in range(turns):
+            if opinion is not None:
+                await self.host.give_feedback(model, number, opinion)
+        self.clock.advance(1)
+        return model
+
+    async def talk(self, model: ModelId, start: int, stop: int) -> None:
+        for number in range(start, stop):
+            grant = await grant_of(self.host, turn_of(model, f"op-{number}"))
+            await self.host.finish_turn(grant, reply("Who knows?", asked=f"Who is dog {number}?"))
+
+    async def ask(self, model: ModelId, options: TrainingOptions = OPTIONS) -> TrainingJob:
+        return await self.host.jobs.ask(model, options)
+
+    async def job(self, model: ModelId) -> TrainingJob:
+        return (await self.host.jobs.of_model(model))[0]
