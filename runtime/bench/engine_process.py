@@ -158,13 +158,13 @@ class Ours:
 
     async def tokens(self, ask: Ask) -> AsyncGenerator[int, None]:
         """Yield how many tokens came, as they come."""
-        adapter = self._adapters[ask.adapter]
+        adapter = None if ask.adapter is None else self._adapters[ask.adapter]
         async with aclosing(self.tokens_of(adapter, ask.prompt, ask.reply_tokens)) as counts:
             async for count in counts:
                 yield count
 
     async def tokens_of(
-        self, adapter: AdapterRef, prompt: tuple[int, ...], reply_tokens: int
+        self, adapter: AdapterRef | None, prompt: tuple[int, ...], reply_tokens: int
     ) -> AsyncGenerator[int, None]:
         """Yield how many tokens came, as they come; the adapter may be any."""
         self._count += 1
@@ -180,6 +180,10 @@ class Ours:
 
     async def prepare(self, adapter: int, replaces: int) -> None:
         await self._engine.prepare(self._adapters[adapter], self._adapters[replaces])
+
+    async def publish(self, adapter: AdapterRef, replaces: AdapterRef | None) -> None:
+        """Bring in any adapter, as a new revision is brought in."""
+        await self._engine.prepare(adapter, replaces)
 
     async def close(self) -> None:
         await self._engine.close()

@@ -39,9 +39,9 @@ class Start(NamedTuple):
 
 
 class Ask(NamedTuple):
-    """One request: which adapter, its prompt, and how many tokens the reply has."""
+    """One request: which adapter, None for the base, its prompt, and how many tokens the reply has."""
 
-    adapter: int
+    adapter: int | None
     prompt: tuple[int, ...]
     reply_tokens: int
 

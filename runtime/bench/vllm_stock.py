@@ -57,8 +57,10 @@ class StockVllm:
             ignore_eos=True,
             output_kind=RequestOutputKind.DELTA,
         )
-        name = f"adapter-{ask.adapter}"
-        lora = LoRARequest(name, ask.adapter + 1, str(self._adapters[ask.adapter]))
+        lora = None
+        if ask.adapter is not None:
+            name = f"adapter-{ask.adapter}"
+            lora = LoRARequest(name, ask.adapter + 1, str(self._adapters[ask.adapter]))
         outputs = self._llm.generate(
             tokens_input(list(ask.prompt)), parameters, str(self._count), lora_request=lora
         )

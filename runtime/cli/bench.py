@@ -221,6 +221,25 @@ def training(
 
 
 @app.command()
+def handoff(
+    rounds: Annotated[int, typer.Option(min=1, help="Adapters handed over.")] = 8,
+    merged: Annotated[int, typer.Option(min=1, help="Merged models handed over.")] = 2,
+    rank: Annotated[int, typer.Option(min=1, help="Of the adapter.")] = 8,
+    as_json: AsJson = False,
+) -> None:
+    """From an optimiser's step to the first token: the adapter alone, against merging and reloading.
+
+    Example: `populace bench handoff --rounds 2 --merged 1`. All of it takes three minutes on two cores.
+    """
+    with named_errors():
+        with _reporting_quietly() as report:
+            from populace.bench.handoff import HandoffBench, bench_handoff
+
+            result = bench_handoff(HandoffBench(rounds, merged, rank), Settings.from_environment(), report)
+        _show(result, as_json=as_json)
+
+
+@app.command()
 def packed(
     layers: Annotated[int, typer.Option(min=1, help="Layers of the made-up model.")] = 48,
     experts: Annotated[int, typer.Option(min=1, help="Experts of each of its layers.")] = 128,

@@ -23,7 +23,7 @@ class Desk:
     """A player that answers at once; ``prepare`` ends when the test says so."""
 
     def __init__(self) -> None:
-        self.asked: list[int] = []
+        self.asked: list[int | None] = []
         self.replaced: list[int] = []
         self.may_be_ready = asyncio.Event()
 
