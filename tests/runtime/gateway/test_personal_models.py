@@ -105,6 +105,7 @@ async def test_revisions_are_listed_with_how_far_they_have_come(
             "rank": 4,
             "bytes": 100,
             "readiness": "ready",
+            "lineage": None,
         }
     ]
     assert (await client.get("/v1/personal-models/eve/revisions")).status_code == 404
