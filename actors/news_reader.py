@@ -4,17 +4,20 @@ from collections.abc import Sequence
 from functools import partial
 
 from populace.actors.clock import Clock
+from populace.actors.feedback import feedback_by_position, judged
+from populace.actors.feedback_keeper import feedback_view
 from populace.actors.owned_shards import OwnedShards
+from populace.actors.personal_model import BASE_REVISION
 from populace.actors.training import News
 from populace.actors.turn import ModelId
-from populace.policies.consolidation import Standing
+from populace.policies.consolidation import BUDGET_SECONDS, Standing
 from populace.policies.evaluation_gate import Judged
 from populace.policies.hold_out import is_held_out
-from populace.policies.lessons import Judgement, Said, judgement
+from populace.policies.lessons import Judgement
 from populace.storage import feedback, keys, ledger
 from populace.storage.errors import StorageError
 from populace.storage.ledger import FIRST_ALIAS, StoredModel
-from populace.storage.records import FeedbackRecord, InteractionRecord, JobRecord, RevisionRecord
+from populace.storage.records import InteractionRecord, JobRecord, RevisionRecord
 from populace.storage.training import jobs
 from populace.storage.transaction import ReadTransaction
 
@@ -29,7 +32,7 @@ class NewsReader:
         self._after: bytes | None = None
 
     async def read(self, limit: int) -> tuple[News, ...]:
-        """See ``TrainingJobs.news``. Takes about 20 µs for each judged interaction, on a thread."""
+        """See ``TrainingJobs.news``. Reads all feedback of each model that it answers, on a thread."""
         found: list[News] = []
         now_ms = self._clock.epoch_ms()
         for _ in self._shards.numbers:
@@ -67,39 +70,31 @@ def _read_page(
 
 def _news(txn: ReadTransaction, model: ModelId, stored: StoredModel, now_ms: int) -> News:
     head = stored.head
-    given: dict[int, list[FeedbackRecord]] = {}
-    for one in feedback.walk_feedback(txn, *model):
-        given.setdefault(one.position, []).append(one)
-    judged = {position: _judged(said) for position, said in given.items()}
-    judged = {position: one for position, one in judged.items() if one.is_judged}
+    given = [feedback_view(model, record) for record in feedback.walk_feedback(txn, *model)]
+    all_judged = {position: judged(said) for position, said in feedback_by_position(given).items()}
+    judgements = {position: one for position, one in all_judged.items() if one.is_judged}
     known = list(jobs.walk_jobs(txn, *model))
     standing = Standing(
         position=head.log_position,
         untrained=head.log_position - head.cursor,
-        judged=sum(at >= head.cursor and not is_held_out(at) for at in judged),
-        held_out=sum(is_held_out(at) for at in judged),
+        judged=sum(at >= head.cursor and not is_held_out(at) for at in judgements),
+        held_out=sum(is_held_out(at) for at in judgements),
         idle_seconds=(now_ms - _last_ms(txn, model, head.log_position)) / 1000,
-        tokens_spent=sum(job.tokens for job in known if job.created_ms > now_ms - DAY_MS),
+        tokens_spent=sum(job.tokens for job in known if job.created_ms > now_ms - BUDGET_SECONDS * 1000),
         failed_at=_failed_at(known, stored),
     )
     serving = _trained(txn, model, stored.aliases.get(FIRST_ALIAS))
-    counts = _liked_by_revision(txn, model, judged)
+    counts = _liked_by_revision(txn, model, judgements)
     return News(
         model,
         standing,
         None if serving is None else serving.digest,
-        counts.get("base" if serving is None or serving.parent is None else serving.parent, Judged(0, 0)),
+        counts.get(
+            BASE_REVISION if serving is None or serving.parent is None else serving.parent, Judged(0, 0)
+        ),
         Judged(0, 0) if serving is None else counts.get(serving.digest, Judged(0, 0)),
-        sum(map(len, given.values())),
+        len(given),
     )
-
-
-DAY_MS = 24 * 3600 * 1000
-
-
-def _judged(said: list[FeedbackRecord]) -> Judgement:
-    ordered = sorted(said, key=lambda one: one.created_ms)
-    return judgement([Said(one.thumb, one.rating, one.correction, one.reward) for one in ordered])
 
 
 def _last_ms(txn: ReadTransaction, model: ModelId, position: int) -> int:
@@ -125,14 +120,14 @@ def _trained(txn: ReadTransaction, model: ModelId, digest: str | None) -> Revisi
 
 
 def _liked_by_revision(
-    txn: ReadTransaction, model: ModelId, judged: dict[int, Judgement]
+    txn: ReadTransaction, model: ModelId, judgements: dict[int, Judgement]
 ) -> dict[str, Judged]:
     """How many replies of each revision were liked and not, by digest or ``base``.
 
     A corrected reply that nobody liked was not good either.
     """
     counts: dict[str, Judged] = {}
-    for position, one in judged.items():
+    for position, one in judgements.items():
         data = txn.get(keys.interaction(*model, position))
         assert data is not None, "feedback is on an interaction that is kept"
         liked = one.liked if one.liked is not None else (False if one.correction is not None else None)

@@ -6,6 +6,8 @@ Not after every turn: a step costs as much as many replies, and a person who is 
 from dataclasses import dataclass
 from typing import NamedTuple
 
+BUDGET_SECONDS = 24 * 3600.0
+
 
 @dataclass(frozen=True, slots=True)
 class ConsolidationRule:
@@ -14,7 +16,7 @@ class ConsolidationRule:
     One of the new at least has feedback, or there is nothing to learn; and ``held_out_min`` of those held
     out, old or new, or nobody could judge the candidate.
     ``idle_seconds_min`` is since the model's last turn; with ``interactions_late`` new ones it is not waited
-    for any longer. ``tokens_max`` bounds what one model is trained on in ``budget_seconds``.
+    for any longer. ``tokens_max`` bounds what one model is trained on in ``BUDGET_SECONDS``.
     """
 
     interactions_min: int = 16
@@ -23,7 +25,6 @@ class ConsolidationRule:
     interactions_late: int = 256
     idle_seconds_min: float = 60.0
     tokens_max: int = 200_000
-    budget_seconds: float = 24 * 3600.0
 
 
 class Standing(NamedTuple):
@@ -31,7 +32,7 @@ class Standing(NamedTuple):
 
     ``untrained`` and ``judged`` count its interactions after the cursor and those of them with feedback,
     ``held_out`` those of all with feedback that are held out, ``tokens_spent`` what it was trained on within
-    the rule's ``budget_seconds``. ``failed_at`` is the log
+    ``BUDGET_SECONDS``. ``failed_at`` is the log
     position at which training failed or its candidate was rejected last, None if it was not since.
     """
 

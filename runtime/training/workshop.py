@@ -100,7 +100,7 @@ class Workshop:
         still = {(one.job.model, one.job.number) for one in found}
         for model, training in list(self._live.items()):
             if (model, training.job.number) not in still:
-                self._forget(training)
+                self._forget(training.job.model)
         await asyncio.to_thread(self._sessions.sweep, [one.session_key for one in found])
         for one in found:
             if one.job.state == "promoting":
@@ -116,10 +116,6 @@ class Workshop:
     def stop(self) -> None:
         """Have ``round`` end soon, with every session saved. From any thread."""
         self._stopping.set()
-
-    @property
-    def is_stopping(self) -> bool:
-        return self._stopping.is_set()
 
     async def _prepare(self, one: OpenJob) -> None:
         """Start the job, or take it over from an earlier trainer."""
@@ -202,7 +198,7 @@ class Workshop:
         if isinstance(outcome, TrainingFailed):
             raise outcome
         await self._promote(training, outcome)
-        self._forget(training)
+        self._forget(training.job.model)
 
     async def _promote(self, training: Training, candidate: Candidate) -> None:
         job = training.job
@@ -218,7 +214,7 @@ class Workshop:
         """Go on where an earlier trainer, or an engine, died: the candidate is recorded and stored."""
         found = [one for one in await self._hosts.list_revisions(job.model) if one.digest == job.candidate]
         [revision] = found
-        self._forget_model(job.model)
+        self._forget(job.model)
         progress = JobProgress(job.step, job.steps, job.loss, job.tokens, job.seconds, job.curve)
         await self._jobs.finish(job.model, job.number, revision, progress)
 
@@ -228,7 +224,7 @@ class Workshop:
         try:
             await work
         except GONE:
-            self._forget_model(model)
+            self._forget(model)
         except NothingToTrain as error:
             await self._end(model, number, "skipped", error.reason)
         except TrainingFailed as error:
@@ -244,7 +240,7 @@ class Workshop:
             await self._end(model, number, "failed", _unexpected(error))
 
     async def _end(self, model: ModelId, number: int, state: EndState, reason: str) -> None:
-        self._forget_model(model)
+        self._forget(model)
         try:
             await self._jobs.end(model, number, state, reason)
         except GONE:
@@ -254,10 +250,7 @@ class Workshop:
     def _save(self, training: Training) -> None:
         self._sessions.write(training.session_key, training.pack())
 
-    def _forget(self, training: Training) -> None:
-        self._forget_model(training.job.model)
-
-    def _forget_model(self, model: ModelId) -> None:
+    def _forget(self, model: ModelId) -> None:
         """Its file goes now; that of a job which another trainer worked on goes with the next sweep."""
         training = self._live.pop(model, None)
         if training is not None:
