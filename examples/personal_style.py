@@ -1,8 +1,8 @@
 """Does a personal model write like its person? Real people's writing, and what each adapter makes of it.
 
 The people are those who wrote most into the Debian changelogs of this machine. Each gets an adapter, trained
-on their older entries, and one more is trained on everybody's. All read the newer entries of all, and what
-counts is how likely these are: no judge, nothing is sampled.
+on their older entries; one more is trained on everybody's, and each gets another one that goes on from that.
+All read the newer entries of all, and what counts is how likely these are: no judge, nothing is sampled.
 
     python examples/personal_style.py --to study
     python examples/personal_style.py --people 3 --seeds 1 --epochs 1
@@ -95,47 +95,69 @@ class Readers:
         return BaseReadings(self._read(None, self._study.held_out), self._read(None, self._study.recalled))
 
     def adapters(self, options: argparse.Namespace, seed: int) -> SeedReadings:
-        """Train everybody in shared steps, and one adapter more on all; then each reads all.
+        """Train everybody in shared steps, and one adapter more on all; then everybody from that one on.
 
         The one of all sees each entry as often as its writer's does: as many steps as all people's together.
         """
         study = self._study
         self._watch.at(f"seed {seed} learns")
         everything = [one for own in study.learned for one in own]
-        pupils = [
-            self._pupil(name, learned, held_out, options, seed)
-            for name, learned, held_out in zip(study.labels, study.learned, study.held_out, strict=True)
-        ]
-        pupils.append(self._pupil(EVERYBODY, everything, (), options, seed))
+        pupils = [self._pupil(at, None, options, seed) for at in range(len(study.labels))]
+        pupils.append(self._made(EVERYBODY, everything, (), None, options, seed))
+        *own, pooled = self._trained(pupils)
+        begun = self._served(pooled, options)
+        self._watch.at(f"seed {seed} goes on from everybody's")
+        further = self._trained(
+            [self._pupil(at, self._served(pooled, options), options, seed) for at in range(len(study.labels))]
+        )
+        self._watch.at(f"seed {seed} reads")
+        adapters = [self._served(one, options) for one in own]
+        further_adapters = [self._served(one, options) for one in further]
+        return SeedReadings(
+            adapters=[self._read(adapter, study.held_out) for adapter in adapters],
+            pooled=self._read(begun, study.held_out),
+            both=self._read_each(adapters, study.recalled),
+            further=self._read_each(further_adapters, study.held_out),
+            # The next person's stands for all others': it is a placebo, and needs no matrix.
+            further_other=self._read_each(further_adapters[1:] + further_adapters[:1], study.held_out),
+            further_both=self._read_each(further_adapters, study.recalled),
+            objections=[one.verdict.objections for one in own],
+            divergence=[one.evaluation.probe_kl for one in own],
+        )
+
+    def _trained(self, pupils: Sequence[Pupil]) -> list[Candidate]:
         candidates: list[Candidate] = []
         for outcome in self._trainer.train(pupils, self._watch).values():
             if isinstance(outcome, TrainingFailed):
                 raise SystemExit(str(outcome))
             candidates.append(outcome)
-        self._watch.at(f"seed {seed} reads")
-        # As they would be served: training has more digits.
-        *own, pooled = (
-            TrainableAdapter.of_packed(one.packed, self._base.modules, rank_max=options.rank)
-            for one in candidates
-        )
-        return SeedReadings(
-            [self._read(adapter, study.held_out) for adapter in own],
-            self._read(pooled, study.held_out),
-            [self._read(adapter, [one])[0] for adapter, one in zip(own, study.recalled, strict=True)],
-            [one.verdict.objections for one in candidates[:-1]],
-            [one.evaluation.probe_kl for one in candidates[:-1]],
-        )
+        return candidates
+
+    def _served(self, candidate: Candidate, options: argparse.Namespace) -> TrainableAdapter:
+        """As it would be served: training has more digits."""
+        return TrainableAdapter.of_packed(candidate.packed, self._base.modules, rank_max=options.rank)
 
     def _pupil(
+        self, person: int, begun: TrainableAdapter | None, options: argparse.Namespace, seed: int
+    ) -> Pupil:
+        study = self._study
+        return self._made(
+            study.labels[person], study.learned[person], study.held_out[person], begun, options, seed
+        )
+
+    def _made(
         self,
         name: str,
         learned: Sequence[TrainSequence],
         held_out: Sequence[TrainSequence],
+        begun: TrainableAdapter | None,
         options: argparse.Namespace,
         seed: int,
     ) -> Pupil:
         shape = LoraShape(rank=options.rank)
-        adapter = TrainableAdapter.begin(self._base.model, self._base.modules, shape, "uniform", seed=seed)
+        adapter = begun or TrainableAdapter.begin(
+            self._base.model, self._base.modules, shape, "uniform", seed=seed
+        )
         steps = StepOptions(
             steps=steps_of(len(learned), BATCH, options.epochs),
             learning_rate=options.learning_rate,
@@ -144,6 +166,12 @@ class Readers:
         )
         session = TrainingSession(name, adapter, steps)
         return Pupil(session, SupervisedCurriculum(learned), None, held_out)
+
+    def _read_each(
+        self, adapters: Sequence[TrainableAdapter], entries: Sequence[Sequence[TrainSequence]]
+    ) -> list[list[float]]:
+        """Each adapter reads the entries of one person."""
+        return [self._read(adapter, [one])[0] for adapter, one in zip(adapters, entries, strict=True)]
 
     def _read(
         self, adapter: TrainableAdapter | None, entries: Sequence[Sequence[TrainSequence]]
@@ -212,7 +240,8 @@ def run(options: argparse.Namespace) -> None:
     told = (study.digest, options.rank, options.learning_rate, options.epochs, BATCH, WARM_UP)
     kept = Kept(options.to, f"{files.fingerprint} {told}")
     names = {f"seed-{seed}": seed for seed in range(options.seeds)}
-    learned = 2 * options.epochs * tokens_of(study.learned)
+    # By each person's adapter, everybody's, and each that goes on from that.
+    learned = 3 * options.epochs * tokens_of(study.learned)
     missing = sum(not kept.has(name) for name in names)
     total = study.base_tokens + missing * (study.seed_tokens + TRAINED_COST * learned)
     with _progress() as progress:

@@ -36,13 +36,18 @@ class SeedReadings:
     """The log-likelihoods of one seed's adapters in nats: ``adapters[i]`` is person i's reading everybody.
 
     ``pooled`` is one adapter's that was trained on all, ``both`` each person's own with retrieved entries
-    in the prompt. ``objections`` are the gate's against each person's adapter, ``divergence`` is how far that
-    is from the base on general text, KL in nats a token.
+    in the prompt. ``further`` is of adapters that went on from the pooled one with a person's own entries,
+    ``further_other`` of another person's such adapter, ``further_both`` of one's own with retrieved entries.
+    ``objections`` are the gate's against each person's adapter that began at the base, ``divergence`` is how
+    far that is from the base on general text, KL in nats a token.
     """
 
     adapters: Sequence[Numbers]
     pooled: Numbers
     both: Numbers
+    further: Numbers
+    further_other: Numbers
+    further_both: Numbers
     objections: Sequence[Sequence[str]]
     divergence: Sequence[float]
 
@@ -89,8 +94,15 @@ def findings_of(readings: Readings) -> Findings:
     base_P = np.array(losses(readings.tokens, readings.base.alone))
     own_SP = base_P - losses_SPP[:, people, people]
     others_SP = base_P - (losses_SPP.sum(1) - losses_SPP[:, people, people]) / (len(people) - 1)
-    pooled_SP = base_P - np.array([losses(readings.tokens, seed.pooled) for seed in seeds])
-    both_SP = base_P - np.array([losses(readings.tokens, seed.both) for seed in seeds])
+
+    def gains(tables: Sequence[Numbers]) -> NDArray[np.float64]:
+        return base_P - np.array([losses(readings.tokens, table) for table in tables])
+
+    pooled_SP = gains([seed.pooled for seed in seeds])
+    both_SP = gains([seed.both for seed in seeds])
+    further_SP = gains([seed.further for seed in seeds])
+    further_other_SP = gains([seed.further_other for seed in seeds])
+    further_both_SP = gains([seed.further_both for seed in seeds])
     retrieval_SP = np.tile(
         base_P - np.array(losses(readings.tokens, readings.base.retrieval)), (len(seeds), 1)
     )
@@ -109,6 +121,9 @@ def findings_of(readings: Readings) -> Findings:
             finding("own adapter", own_SP),
             finding("retrieval", retrieval_SP),
             finding("own adapter + retrieval", both_SP),
+            finding("another's, from everybody's", further_other_SP),
+            finding("own, from everybody's", further_SP),
+            finding("the same + retrieval", further_both_SP),
         ],
         [
             finding("own over another's", own_SP - others_SP),
@@ -116,6 +131,9 @@ def findings_of(readings: Readings) -> Findings:
             finding("own over retrieval", own_SP - retrieval_SP),
             finding("both over retrieval", both_SP - retrieval_SP),
             finding("both over own", both_SP - own_SP),
+            finding("own from everybody's over everybody's", further_SP - pooled_SP),
+            finding("own from everybody's over another's such", further_SP - further_other_SP),
+            finding("own from everybody's over own", further_SP - own_SP),
         ],
         [finding(name, np.array(shares)) for name, shares in told.items()],
         fmean(not objections for seed in seeds for objections in seed.objections),

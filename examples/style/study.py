@@ -47,8 +47,12 @@ class Study:
 
     @property
     def seed_tokens(self) -> int:
-        """What the adapters of one seed read: each all people, and each its own with what was retrieved."""
-        return (len(self.writers) + 1) * tokens_of(self.held_out) + tokens_of(self.recalled)
+        """What the adapters of one seed read.
+
+        Each, and everybody's, reads all people; those that went on read two people; and either kind reads its
+        own person with what was retrieved.
+        """
+        return (len(self.writers) + 3) * tokens_of(self.held_out) + 2 * tokens_of(self.recalled)
 
 
 def make_study(

@@ -29,6 +29,9 @@ def readings(own: float, other: float) -> Readings:
         adapters=[at_loss(own, other), at_loss(other, own)],
         pooled=at_loss(3.25, 3.25),
         both=at_loss(2.0, 2.0),
+        further=at_loss(2.5, 2.5),
+        further_other=at_loss(3.0, 3.0),
+        further_both=at_loss(1.75, 1.75),
         objections=[[], ["too far"]],
         divergence=[0.1, 0.3],
     )
@@ -46,11 +49,16 @@ def test_a_gain_is_over_the_base_on_the_same_entries() -> None:
             "own adapter": 1.0,
             "retrieval": 0.5,
             "own adapter + retrieval": 2.0,
+            "another's, from everybody's": 1.0,
+            "own, from everybody's": 1.5,
+            "the same + retrieval": 2.25,
         }
     )
     differences = {one.name: one.mean for one in found.differences}
     assert differences["own over another's"] == pytest.approx(0.75)
     assert differences["both over retrieval"] == pytest.approx(1.5)
+    assert differences["own from everybody's over everybody's"] == pytest.approx(0.75)
+    assert differences["own from everybody's over another's such"] == pytest.approx(0.5)
     assert np.array(found.losses) == pytest.approx(np.array([[3.0, 3.75], [3.75, 3.0]]))
 
 
