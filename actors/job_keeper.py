@@ -3,7 +3,7 @@
 import asyncio
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from typing import TypeVar
 
@@ -14,6 +14,7 @@ from populace.actors.hosts import ModelView, Revision
 from populace.actors.news_reader import NewsReader
 from populace.actors.owned_shards import OwnedShards
 from populace.actors.promotions import Promotions
+from populace.actors.reward_tasks import RewardTask, pack_tasks, unpack_tasks
 from populace.actors.training import (
     EndState,
     JobProgress,
@@ -26,11 +27,11 @@ from populace.actors.turn import ModelId, operation_of
 from populace.storage import feedback, ledger
 from populace.storage.errors import RevisionNotFound
 from populace.storage.ledger import FIRST_ALIAS, StoredModel
-from populace.storage.records import JobRecord
+from populace.storage.records import JobRecord, RevisionRecord, TasksRecord
 from populace.storage.training import jobs
 from populace.storage.training.errors import JobEnded, JobNotFound
 from populace.storage.training.sessions import new_session_key
-from populace.storage.transaction import WriteTransaction
+from populace.storage.transaction import ReadTransaction, WriteTransaction
 
 T = TypeVar("T")
 
@@ -57,11 +58,20 @@ class JobKeeper:
         self._on_moved = on_moved
         self._news = NewsReader(shards, clock=clock)
 
-    async def ask(self, model: ModelId, options: TrainingOptions, key: str | None = None) -> TrainingJob:
+    async def ask(
+        self,
+        model: ModelId,
+        options: TrainingOptions,
+        key: str | None = None,
+        tasks: Sequence[RewardTask] = (),
+    ) -> TrainingJob:
         options.check()
+        if bool(tasks) != (options.method == "rl"):
+            raise InvalidRequest("Tasks are what rl learns from, and no other method.", "tasks")
+        rewarded_for = TasksRecord(tasks=pack_tasks(tasks)) if tasks else None
         if not self._has_trainer:
             raise TrainingUnavailable
-        said = json.dumps(asdict(options), sort_keys=True)
+        said = json.dumps([asdict(options), rewarded_for and rewarded_for.tasks], sort_keys=True)
         if options.rebuilds is not None:
             options = self._options_of(model, options.rebuilds)
         record = JobRecord(
@@ -72,7 +82,11 @@ class JobKeeper:
             created_ms=self._clock.epoch_ms(),
             session_key=new_session_key(),
         )
-        return job_view(model, await self._write(model, lambda txn: jobs.ask_for_job(txn, *model, record)))
+
+        def ask(txn: WriteTransaction) -> JobRecord:
+            return jobs.ask_for_job(txn, *model, record, rewarded_for)
+
+        return job_view(model, await self._write(model, ask))
 
     async def cancel(self, model: ModelId) -> TrainingJob:
         def cancel(txn: WriteTransaction) -> JobRecord:
@@ -141,12 +155,20 @@ class JobKeeper:
                 "log_range": (stored.head.log_start, stored.head.log_position),
                 "parent": None if options.from_base else stored.aliases.get(FIRST_ALIAS),
             }
-            if options.rebuilds is not None:
+            if options.method == "rl":
+                # Nothing of the log: what was not learned before is news after it, as all feedback is.
+                cursor = stored.head.cursor
+                changes |= {"log_range": (cursor, cursor), "feedback_until_ms": 0}
+            elif options.rebuilds is not None:
                 made = ledger.read_revision(txn, *model, options.rebuilds)
                 changes |= {"log_range": made.log_range, "feedback_until_ms": made.feedback_until_ms}
             return jobs.change_job(txn, *model, record.model_copy(update=changes))
 
         return job_view(model, await self._write(model, start))
+
+    async def tasks(self, model: ModelId, number: int) -> tuple[RewardTask, ...]:
+        with self._shards.read(self._catalogue.shard(model)) as txn:
+            return unpack_tasks(jobs.read_tasks(txn, *model, number).tasks)
 
     async def report(self, model: ModelId, number: int, progress: JobProgress) -> None:
         def report(txn: WriteTransaction) -> None:
@@ -217,6 +239,13 @@ class JobKeeper:
             raise RevisionNotFound(model.name, digest)
         with self._shards.read(self._catalogue.shard(model)) as txn:
             made = ledger.read_revision(txn, *model, digest)
+            rewarded = _rewarded(txn, model, made)
+        if rewarded is not None:
+            raise InvalidRequest(
+                f"The revision {rewarded[:12]} was rewarded for tasks, which are not kept, so that "
+                f"{digest[:12]} cannot be made again.",
+                "rebuilds",
+            )
         if made.log_range is None or made.feedback_until_ms is None:
             raise InvalidRequest(f"The revision {digest[:12]} was not trained here.", "rebuilds")
         if made.log_range[0] < stored.head.log_start:
@@ -235,6 +264,18 @@ class JobKeeper:
 
     async def _write(self, model: ModelId, operation: Callable[[WriteTransaction], T]) -> T:
         return await self._shards.write(self._catalogue.shard(model), operation)
+
+
+def _rewarded(txn: ReadTransaction, model: ModelId, revision: RevisionRecord) -> str | None:
+    """Answer the revision that was rewarded for tasks, of this one and those that it goes on from."""
+    while revision.method != "rl":
+        if revision.parent is None:
+            return None
+        try:
+            revision = ledger.read_revision(txn, *model, revision.parent)
+        except RevisionNotFound:
+            return None
+    return revision.digest
 
 
 def newest_first(found: list[TrainingJob]) -> tuple[TrainingJob, ...]:

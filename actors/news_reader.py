@@ -81,7 +81,7 @@ def _news(txn: ReadTransaction, model: ModelId, stored: StoredModel, now_ms: int
         held_out=sum(is_held_out(at) for at in judgements),
         idle_seconds=(now_ms - _last_ms(txn, model, head.log_position)) / 1000,
         tokens_spent=sum(job.tokens for job in known if job.created_ms > now_ms - BUDGET_SECONDS * 1000),
-        failed_at=_failed_at(known, stored),
+        failed_at=_failed_at(txn, model, known, stored),
     )
     serving = _trained(txn, model, stored.aliases.get(FIRST_ALIAS))
     counts = _liked_by_revision(txn, model, judgements)
@@ -103,12 +103,19 @@ def _last_ms(txn: ReadTransaction, model: ModelId, position: int) -> int:
     return InteractionRecord.unpack(data).created_ms
 
 
-def _failed_at(known: Sequence[JobRecord], stored: StoredModel) -> int | None:
-    """Where the log was at the newest training, if what came of it does not serve."""
-    newest = known[-1] if known else None
+def _failed_at(
+    txn: ReadTransaction, model: ModelId, known: Sequence[JobRecord], stored: StoredModel
+) -> int | None:
+    """Where the log was at the newest training on it, if what came of that does not serve."""
+    on_the_log = [job for job in known if job.log_range is None or job.log_range[0] < job.log_range[1]]
+    newest = on_the_log[-1] if on_the_log else None
     if newest is None or newest.log_range is None:
         return None
-    serves = newest.state == "promoted" and stored.aliases.get(FIRST_ALIAS) == newest.candidate
+    serving = _trained(txn, model, stored.aliases.get(FIRST_ALIAS))
+    # What was rewarded for tasks since then goes on from it.
+    while serving is not None and serving.digest != newest.candidate and serving.method == "rl":
+        serving = _trained(txn, model, serving.parent)
+    serves = serving is not None and newest.state == "promoted" and serving.digest == newest.candidate
     return None if serves else newest.log_range[1]
 
 

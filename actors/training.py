@@ -5,11 +5,13 @@ process: it starts the job, reads the log up to where that fixed it, and brings 
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, Protocol, get_args
 
 from populace.actors.errors import InvalidRequest
 from populace.actors.hosts import ModelView, Revision
+from populace.actors.reward_tasks import RewardTask
 from populace.actors.turn import ModelId
 from populace.policies.consolidation import Standing
 from populace.policies.evaluation_gate import Judged
@@ -19,7 +21,7 @@ LogMethod = Literal["sft", "preference", "thumbs"]
 """Learn from replies that are in the log."""
 LOG_METHODS: tuple[LogMethod, ...] = get_args(LogMethod)
 
-Method = Literal["sft", "preference", "thumbs", "distillation"]
+Method = Literal["sft", "preference", "thumbs", "distillation", "rl"]
 METHODS: tuple[Method, ...] = get_args(Method)
 
 Start = Literal["uniform", "orthogonal-tail", "pissa", "olora"]
@@ -44,6 +46,8 @@ class TrainingOptions:
 
     ``distillation`` learns from ``replies`` of ``reply_tokens`` each that the model gives now to what it was
     asked, so that they become what they would be with the ``retrieve`` turns of its log that fit best.
+    ``rl`` learns from ``replies`` to each of the tasks that come with the job, as the ``reward`` of this name
+    judges them, and not from the log. ``replies`` None are 4 of the one and 8 of the other.
 
     ``rebuilds`` is the digest of the revision that answers: it is made again from the base and what it
     learned from, with its own options whatever the others say. On another base it is another revision.
@@ -60,10 +64,15 @@ class TrainingOptions:
     seed: int = 0
     unjudged: bool = False
     anchor: float = 1.0
-    replies: int = 4
+    replies: int | None = None
     reply_tokens: int = 48
     retrieve: int = 3
+    reward: str | None = None
     rebuilds: str | None = None
+
+    @property
+    def replies_each(self) -> int:
+        return self.replies or (8 if self.method == "rl" else 4)
 
     def check(self) -> None:
         """Raise ``InvalidRequest`` for what nobody can mean."""
@@ -73,6 +82,8 @@ class TrainingOptions:
             raise InvalidRequest(f"There is no start {self.start!r} but {', '.join(STARTS)}.", "start")
         if self.unjudged and self.method != "sft":
             raise InvalidRequest("Only sft learns from replies that nobody judged.", "unjudged")
+        if (self.method == "rl") != (self.reward is not None):
+            raise InvalidRequest("A reward is what rl learns from, and no other method.", "reward")
         limits = {
             "rank": (self.rank, 1, 512),
             "steps": (self.steps, 1, STEPS_MAX),
@@ -96,7 +107,8 @@ class TrainingJob:
 
     Of ``log_range``, ``feedback_until_ms``, ``parent`` (None: the base) and ``started_ms`` nothing is known
     before it starts.
-    ``loss`` is the newest step's, ``curve`` that of steps by their numbers, thinned out if there are many;
+    ``loss`` is the newest step's, ``reward`` the mean of its round of replies, which only rl has. ``curve``
+    has the losses of steps by their numbers, or the rewards if there are, thinned out if there are many.
     ``seconds`` and ``tokens`` are its share of what the trainer did.
     ``candidate`` is the digest of the revision that came of it, promoted or not; ``reason`` says why not.
     """
@@ -115,6 +127,7 @@ class TrainingJob:
     step: int = 0
     steps: int = 0
     loss: float | None = None
+    reward: float | None = None
     tokens: int = 0
     seconds: float = 0.0
     curve: tuple[tuple[int, float], ...] = ()
@@ -126,7 +139,7 @@ class TrainingJob:
 
 
 class JobProgress(NamedTuple):
-    """How far a job is. ``curve`` is as in ``TrainingJob``."""
+    """How far a job is. ``reward`` and ``curve`` are as in ``TrainingJob``."""
 
     step: int
     steps: int
@@ -134,6 +147,7 @@ class JobProgress(NamedTuple):
     tokens: int
     seconds: float
     curve: tuple[tuple[int, float], ...] = ()
+    reward: float | None = None
 
 
 class OpenJob(NamedTuple):
@@ -161,8 +175,16 @@ class News(NamedTuple):
 class TrainingJobs(Protocol):
     """The jobs of the population. Methods of a model raise ``ModelNotFound``, and as those of ``Hosts``."""
 
-    async def ask(self, model: ModelId, options: TrainingOptions, key: str | None = None) -> TrainingJob:
+    async def ask(
+        self,
+        model: ModelId,
+        options: TrainingOptions,
+        key: str | None = None,
+        tasks: Sequence[RewardTask] = (),
+    ) -> TrainingJob:
         """Ask for a training; with the same ``key`` a retry is answered with the job that it made.
+
+        ``tasks`` are what rl learns from.
 
         Raises ``InvalidRequest``, ``OperationConflict``, ``TrainingUnderWay``, ``TrainingUnavailable``, and
         ``RevisionNotFound`` for a revision to be made again.
@@ -201,6 +223,10 @@ class TrainingJobs(Protocol):
 
         Raises ``JobNotFound`` and ``JobEnded``, as do all that follow.
         """
+        ...
+
+    async def tasks(self, model: ModelId, number: int) -> tuple[RewardTask, ...]:
+        """For a trainer: what an open job of rl is rewarded for."""
         ...
 
     async def report(self, model: ModelId, number: int, progress: JobProgress) -> None:

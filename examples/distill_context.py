@@ -36,7 +36,7 @@ from populace.config import Settings, enter_quiet_environment
 from populace.engines.in_process import start_in_process
 from populace.engines.prompts import BaseTokenizer
 from populace.learning.encoding import ExampleEncoder
-from populace.learning.evaluation import evaluate
+from populace.learning.evaluation import HeldOutReplies, evaluate
 from populace.learning.frozen_base import FrozenBase
 from populace.learning.on_policy.distillation import DistillationMethod, DistillationOptions
 from populace.learning.on_policy.rounds import RolloutCurriculum, RoundOptions
@@ -222,7 +222,8 @@ class Lesson:
         distances = self._learn(session, curriculum)
         seconds = time.monotonic() - began
         encoder = ExampleEncoder(self._tokenizer, CONTEXT_TOKENS)
-        general = evaluate(self._base, encoder, [], parent=None, candidate=session.adapter)
+        nothing = HeldOutReplies(self._base, [])
+        general = evaluate(self._base, encoder, nothing, parent=None, candidate=session.adapter)
         after = self.known(session.adapter, noted=False)
         self._console.print(f"seed {seed}: {after:.0%} without a note, {seconds:.0f} s", highlight=False)
         return Run(

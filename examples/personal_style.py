@@ -41,7 +41,7 @@ from populace.config import Settings
 from populace.engines.prompts import BaseTokenizer
 from populace.learning.curricula import SupervisedCurriculum, steps_of
 from populace.learning.encoding import ExampleEncoder
-from populace.learning.evaluation import reply_log_probs
+from populace.learning.evaluation import HeldOutReplies, reply_log_probs
 from populace.learning.frozen_base import FrozenBase
 from populace.learning.methods.objective import TrainSequence
 from populace.learning.session import StepOptions, StepReport, TrainingSession
@@ -165,7 +165,7 @@ class Readers:
             seed=seed,
         )
         session = TrainingSession(name, adapter, steps)
-        return Pupil(session, SupervisedCurriculum(learned), None, held_out)
+        return Pupil(session, SupervisedCurriculum(learned), None, HeldOutReplies(self._base, held_out))
 
     def _read_each(
         self, adapters: Sequence[TrainableAdapter], entries: Sequence[Sequence[TrainSequence]]

@@ -30,6 +30,7 @@ from rich.table import Table
 
 from populace.actors.engine import Message, OwnedEngine
 from populace.actors.errors import NothingToTrain
+from populace.actors.reward_tasks import RewardTask
 from populace.adapters.lora.shape import LoraShape
 from populace.adapters.lora.trainable import TrainableAdapter
 from populace.base import prepare_base
@@ -40,7 +41,6 @@ from populace.learning.frozen_base import FrozenBase
 from populace.learning.on_policy.reward import RewardMethod, RewardOptions
 from populace.learning.on_policy.rounds import RolloutCurriculum, RoundOptions
 from populace.learning.on_policy.sampler import EngineSampler, engine_sampler
-from populace.learning.on_policy.tasks import RewardTask
 from populace.learning.rewards import rewarded
 from populace.learning.session import StepOptions, StepReport, TrainingSession, take_step
 from populace.storage.revisions import RevisionFiles

@@ -1,25 +1,29 @@
 """Whether a candidate may replace its parent, and whether it should give the place back.
 
-A candidate is judged by what its person said and it never learned from, and by text that has nothing to do
-with them: it must predict the first better than its parent, and the second hardly worse than the base.
+A candidate is judged by what it never learned from, and by text that has nothing to do with its person. It
+must predict the replies that they wanted better than its parent, or be rewarded more for other tasks of those
+that it learned; and it must predict the general text hardly worse than the base.
 """
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean
-from typing import NamedTuple
+from typing import Literal, NamedTuple
+
+Measure = Literal["loss", "reward"]
+"""Of replies that somebody wanted, in nats a token; or what replies to a task are rewarded with."""
 
 
 @dataclass(frozen=True, slots=True)
 class GateRule:
-    """The thresholds, in nats a token.
+    """The thresholds, in nats a token but for rewards, which have their own unit.
 
-    The held-out loss must fall by more than ``gain_min``, and with ``errors`` of its standard error over the
-    held-out replies to spare; fewer replies than ``replies_min`` judge nobody. On general text the
-    candidate's divergence from the base is at most ``probe_kl_max`` and its loss at most ``probe_loss_max``
-    above the base's. Of the default base, twenty corrections of one kind are 0.09 to 0.13 away with anchors
-    and 0.27 without.
+    The held-out loss must fall, or the reward rise, by more than ``gain_min``, and with ``errors`` of its
+    standard error over what is held out to spare; fewer replies or tasks than ``replies_min`` judge nobody.
+    On general text the candidate's divergence from the base is at most ``probe_kl_max`` and its loss at most
+    ``probe_loss_max`` above the base's. Of the default base, twenty corrections of one kind are 0.09 to 0.13
+    away with anchors and 0.27 without.
     """
 
     replies_min: int = 2
@@ -30,9 +34,11 @@ class GateRule:
 
 
 class Evaluation(NamedTuple):
-    """What was measured, in nats a token. ``parent`` and ``candidate`` have a loss for each held-out reply.
+    """What was measured. ``parent`` and ``candidate`` have a loss for each held-out reply, or a reward for
+    each held-out task, as ``measure`` says.
 
-    ``probe_kl`` is KL(base ‖ candidate) on general text, the other two are the losses there.
+    ``probe_kl`` is KL(base ‖ candidate) on general text, the other two are the losses there; all three are in
+    nats a token.
     """
 
     parent: Sequence[float]
@@ -40,6 +46,7 @@ class Evaluation(NamedTuple):
     probe_kl: float
     probe_base: float
     probe_candidate: float
+    measure: Measure = "loss"
 
 
 class Verdict(NamedTuple):
@@ -57,7 +64,8 @@ class Verdict(NamedTuple):
 def verdict(evaluation: Evaluation, rule: GateRule) -> Verdict:
     """Judge a candidate. What is NaN or infinite speaks against it."""
     pairs = list(zip(evaluation.parent, evaluation.candidate, strict=True))
-    gains = [parent - candidate for parent, candidate in pairs]
+    is_loss = evaluation.measure == "loss"
+    gains = [parent - candidate if is_loss else candidate - parent for parent, candidate in pairs]
     gain = fmean(gains) if gains else 0.0
     # The standard error; statistics.stdev does not take NaN.
     count = len(gains)
@@ -65,11 +73,13 @@ def verdict(evaluation: Evaluation, rule: GateRule) -> Verdict:
     objections: list[str] = []
     if len(gains) < rule.replies_min:
         objections.append(
-            f"{len(gains)} held-out replies are too few to judge it, {rule.replies_min} are needed"
+            f"{len(gains)} held-out {'replies' if is_loss else 'tasks'} are too few to judge it, "
+            f"{rule.replies_min} are needed"
         )
     elif not gain - rule.errors * error > rule.gain_min:
+        told = "loss is {} nats a token lower" if is_loss else "reward is {} higher"
         objections.append(
-            f"its held-out loss is {gain:.4f} ± {error:.4f} nats a token lower than its parent's, "
+            f"its held-out {told.format(f'{gain:.4f} ± {error:.4f}')} than its parent's, "
             f"not surely more than {rule.gain_min:g}"
         )
     if not evaluation.probe_kl <= rule.probe_kl_max:

@@ -1,11 +1,12 @@
 """Training jobs of the whole population: each call goes to the host of its model, as other calls do."""
 
 import secrets
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from typing import Any, Protocol
 
 from populace.actors.hosts import ModelView, Revision
 from populace.actors.job_keeper import newest_first
+from populace.actors.reward_tasks import RewardTask
 from populace.actors.training import EndState, JobProgress, News, OpenJob, TrainingJob, TrainingOptions
 from populace.actors.turn import ModelId
 
@@ -24,9 +25,16 @@ class JobDirectory:
     def __init__(self, router: Router) -> None:
         self._router = router
 
-    async def ask(self, model: ModelId, options: TrainingOptions, key: str | None = None) -> TrainingJob:
+    async def ask(
+        self,
+        model: ModelId,
+        options: TrainingOptions,
+        key: str | None = None,
+        tasks: Sequence[RewardTask] = (),
+    ) -> TrainingJob:
         # A key of ours: what is asked again because an answer was lost is one training.
-        return await self._router.retried(model, "jobs.ask", model, options, key or secrets.token_hex(16))
+        key = key or secrets.token_hex(16)
+        return await self._router.retried(model, "jobs.ask", model, options, key, tuple(tasks))
 
     async def cancel(self, model: ModelId) -> TrainingJob:
         return await self._router.retried(model, "jobs.cancel", model)
@@ -54,6 +62,9 @@ class JobDirectory:
 
     async def start(self, model: ModelId, number: int) -> TrainingJob:
         return await self._router.retried(model, "jobs.start", model, number)
+
+    async def tasks(self, model: ModelId, number: int) -> tuple[RewardTask, ...]:
+        return await self._router.retried(model, "jobs.tasks", model, number)
 
     async def report(self, model: ModelId, number: int, progress: JobProgress) -> None:
         await self._router.retried(model, "jobs.report", model, number, progress)

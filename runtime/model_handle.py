@@ -13,6 +13,7 @@ from populace.actors.errors import InvalidRequest
 from populace.actors.feedback import Feedback, Opinion
 from populace.actors.hosts import ModelView, Revision
 from populace.actors.personal_model import BASE_REVISION
+from populace.actors.reward_tasks import tasks_of
 from populace.actors.training import TrainingJob, TrainingOptions
 from populace.actors.turn import Interaction, ModelId, operation_of
 from populace.chat_request import MessageLike, chat_request
@@ -141,7 +142,12 @@ class ModelHandle:
         return replace(revision, readiness="ready")
 
     def train(
-        self, *, operation: str | None = None, seconds_max: float | None = None, **options: Any
+        self,
+        *,
+        tasks: Sequence[Mapping[str, Any]] = (),
+        operation: str | None = None,
+        seconds_max: float | None = None,
+        **options: Any,
     ) -> TrainingJob:
         """Train the model on its log and feedback, wait for what comes of it, and answer that.
 
@@ -150,9 +156,15 @@ class ModelHandle:
         then on; the job's ``state`` says whether it is, and its ``reason`` why not. After ``seconds_max`` the
         job is answered as it is then, and goes on; 0 does not wait.
 
+        With ``method="rl"`` it learns from what a ``reward`` makes of its replies to ``tasks``, and one in
+        eight of these is held out to judge it: ``ada.train(method="rl", reward="number",
+        tasks=[{"prompt": "What is 3 + 4?", "answer": 7}, …])``.
+
         Raises ``InvalidRequest``, ``TrainingUnderWay`` and ``TrainingUnavailable``.
         """
-        call = self._population.directory.jobs.ask(self.id, TrainingOptions(**options), operation)
+        call = self._population.directory.jobs.ask(
+            self.id, TrainingOptions(**options), operation, tasks_of(tasks)
+        )
         job = self._population.run(call)
         give_up = None if seconds_max is None else time.monotonic() + seconds_max
         while job.is_open and (give_up is None or time.monotonic() < give_up):

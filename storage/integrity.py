@@ -17,6 +17,7 @@ from populace.storage.records import (
     OperationRecord,
     RevisionRecord,
     SnapshotRecord,
+    TasksRecord,
 )
 from populace.storage.training.jobs import ENDED_STATES, OPEN_STATES
 from populace.storage.transaction import ReadTransaction
@@ -128,6 +129,10 @@ def _check_jobs(txn: ReadTransaction, tenant: str, name: str, head: HeadRecord) 
     data = txn.get(keys.open_job(tenant, name))
     named = [] if data is None else [int.from_bytes(data, "big")]
     _law(found == named and found in ([], [job.number for _, job in jobs[-1:]]), (found, named))
+    tasks = txn.get(keys.tasks(tenant, name))
+    _law(tasks is None or bool(found), f"{tenant}/{name} has tasks that no open job learns")
+    if tasks is not None:
+        TasksRecord.unpack(tasks)
 
 
 def _check_snapshot(txn: ReadTransaction, tenant: str, name: str, head: HeadRecord) -> None:

@@ -16,6 +16,7 @@ On disk (schema 5), every integer big-endian, every name ASCII without NUL::
     f tenant NUL name NUL position (u64) BLAKE2b-128(op id)  -> FeedbackRecord, sealed
     j tenant NUL name NUL number (u64)        -> JobRecord, sealed
     t tenant NUL name NUL                     -> u64 number: the job that is open
+    q tenant NUL name NUL                     -> TasksRecord, sealed: what the open job is rewarded for
     u tenant NUL name NUL                     -> nothing; a model with feedback that nobody looked at
     m tenant NUL name NUL                     -> MemoryRecord, sealed
     s tenant NUL name NUL                     -> SnapshotRecord, sealed
@@ -24,8 +25,8 @@ On disk (schema 5), every integer big-endian, every name ASCII without NUL::
     k BLAKE2b-128(key id)                     -> ApiKeyRecord
 
 Sealed values are encrypted with the model's data key, see ``storage/sealing.py``; in schema 2 they
-were plain, and there were no ``d``, ``e`` and ``x``. Schemas 3 and 4 have no ``f``, ``j``, ``t`` and ``u``;
-between those two it was the adapters' files that changed.
+were plain, and there were no ``d``, ``e`` and ``x``. Schemas 3 and 4 have no ``f``, ``j``, ``t``, ``q`` and
+``u``; between those two it was the adapters' files that changed.
 
 The kind comes first so that a listing of a tenant's models touches identities only. Names
 end in NUL so that no name is a prefix of another. Operation ids and key ids come from
@@ -60,6 +61,7 @@ _OPERATION = b"o"
 _FEEDBACK = b"f"
 _JOB = b"j"
 _OPEN_JOB = b"t"
+_TASKS = b"q"
 _NEWS = b"u"
 _MEMORY = b"m"
 _SNAPSHOT = b"s"
@@ -67,12 +69,13 @@ _ERASURE = b"e"
 _ORPHAN = b"x"
 _API_KEY = b"k"
 
-_SEALED = frozenset(_INTERACTION + _OPERATION + _FEEDBACK + _JOB + _MEMORY + _SNAPSHOT)
+_SEALED = frozenset(_INTERACTION + _OPERATION + _FEEDBACK + _JOB + _TASKS + _MEMORY + _SNAPSHOT)
 _KINDS = {
     _INTERACTION[0]: "interaction",
     _OPERATION[0]: "operation",
     _FEEDBACK[0]: "feedback",
     _JOB[0]: "job",
+    _TASKS[0]: "tasks",
     _MEMORY[0]: "memory",
     _SNAPSHOT[0]: "snapshot",
 }
@@ -203,6 +206,10 @@ def open_job(tenant: str, name: str) -> bytes:
 def open_jobs() -> bytes:
     """The prefix of every open job in the shard; the rest of each key is the model."""
     return _OPEN_JOB
+
+
+def tasks(tenant: str, name: str) -> bytes:
+    return _TASKS + model_part(tenant, name)
 
 
 def news(tenant: str, name: str) -> bytes:

@@ -243,7 +243,8 @@ class JobRecord(Record):
     ``options`` are JSON. ``state`` is one of ``storage/training/jobs.py``, ``reason`` why it ended so.
     ``log_range``, ``feedback_until_ms``, ``parent`` and ``started_ms`` are fixed when it starts, so that what
     goes on after a crash learns from the same. ``session_key`` names and opens the file in which it is kept
-    meanwhile. ``loss`` is that of the newest of ``step`` steps, ``curve`` has those of some by their numbers;
+    meanwhile. ``loss`` and ``reward`` are those of the newest of ``step`` steps, ``curve`` has those of some
+    by their numbers;
     ``candidate`` is the digest of the revision that came of it.
     """
 
@@ -265,10 +266,22 @@ class JobRecord(Record):
     step: int = 0
     steps: int = 0
     loss: float | None = None
+    reward: float | None = None
     tokens: int = 0
     seconds: float = 0.0
     curve: tuple[tuple[int, float], ...] = ()
     candidate: str | None = None
+
+
+class TasksRecord(Record):
+    """What the open training of a personal model is rewarded for: ``tasks`` are JSON.
+
+    A row of its own, since the job's is written every second.
+    """
+
+    KIND = "tasks"
+
+    tasks: str
 
 
 class MemoryRecord(Record):

@@ -160,5 +160,10 @@ def _label(revision: Mapping[str, Any], aliases: Mapping[str, str]) -> str:
             f"[dim]held-out loss {scores['held_out_loss_parent']:.3f} → {scores['held_out_loss']:.3f} "
             f"on {scores['held_out_replies']:.0f} replies, {scores['probe_kl']:.4f} nats from the base[/]"
         )
+    if "held_out_reward" in scores:
+        lines.append(
+            f"[dim]held-out reward {scores['held_out_reward_parent']:.3f} → {scores['held_out_reward']:.3f} "
+            f"on {scores['held_out_tasks']:.0f} tasks, {scores['probe_kl']:.4f} nats from the base[/]"
+        )
     lines += [f"[yellow]not promoted: {objection}[/]" for objection in lineage["objections"]]
     return "\n".join(lines)

@@ -1,19 +1,23 @@
 """``populace train`` and ``populace jobs``: have models learn from what was thought of their replies."""
 
 import csv
+import json
 import sys
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
 from rich.table import Table
 
+from populace.actors.reward_tasks import pack_tasks
 from populace.actors.training import METHODS, STARTS, TrainingOptions
 from populace.cli.console import CommandFailed, err, local_time, named_errors, out, print_json
 from populace.cli.gateway_client import GatewayClient, GatewayError, model_path
 from populace.config import Settings
+from populace.learning.on_policy.tasks import read_tasks
 
 TRAIN_EXAMPLES = """Examples:
 
@@ -24,6 +28,8 @@ populace train ada ben --method preference --epochs 2
 populace train --all --no-wait
 
 populace train ada --unjudged --rank 16
+
+populace train ada --method rl --reward number --tasks sums.jsonl
 """
 
 JOBS_EXAMPLES = """Examples: `populace jobs`, `populace jobs ada`, `populace jobs --cancel ada`,
@@ -61,11 +67,18 @@ def train(
         int, typer.Option(help="distillation: turns of the log that the teacher reads.")
     ] = DEFAULTS.retrieve,
     replies: Annotated[
-        int, typer.Option(help="distillation: replies to each question in a step.")
-    ] = DEFAULTS.replies,
+        int | None,
+        typer.Option(help="distillation, rl: replies to each question.", show_default="4, or 8 of rl"),
+    ] = None,
     reply_tokens: Annotated[
-        int, typer.Option(help="distillation: tokens of a reply at most.")
+        int, typer.Option(help="distillation, rl: tokens of a reply at most.")
     ] = DEFAULTS.reply_tokens,
+    reward: Annotated[
+        str | None, typer.Option(help="rl: what judges replies, by its name: number, exact, matches, …")
+    ] = None,
+    tasks: Annotated[
+        Path | None, typer.Option(help='rl: JSON lines, {"prompt": "What is 3 + 4?", "answer": 7} each.')
+    ] = None,
     unjudged: Annotated[
         bool, typer.Option("--unjudged", help="Learn also from replies that nobody judged.")
     ] = False,
@@ -77,7 +90,7 @@ def train(
     One in eight turns is held out, and judges what was learned from the others. Who is no better than before,
     or has forgotten what has nothing to do with them, is rejected and kept for inspection.
     """
-    body = {
+    body: dict[str, Any] = {
         "method": method,
         "rank": rank,
         "start": start,
@@ -92,8 +105,11 @@ def train(
         "retrieve": retrieve,
         "replies": replies,
         "reply_tokens": reply_tokens,
+        "reward": reward,
     }
     with named_errors(), GatewayClient.of_settings(Settings.from_environment()) as client:
+        if tasks is not None:
+            body["tasks"] = json.loads(pack_tasks(read_tasks(tasks)))
         asked = [_asked(client, name, body, one=not every) for name in _chosen(client, names, every=every)]
         found = [job for job in asked if job is not None]
         if wait:
@@ -106,7 +122,9 @@ def train(
 def jobs(
     name: Annotated[str | None, typer.Argument(help="One model's only.", show_default=False)] = None,
     cancel: Annotated[str | None, typer.Option(help="Cancel the training of this model.")] = None,
-    as_csv: Annotated[bool, typer.Option("--csv", help="Print the losses of each step as CSV.")] = False,
+    as_csv: Annotated[
+        bool, typer.Option("--csv", help="Print the losses, or rewards, of the steps as CSV.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """List trainings, newest first, or cancel one."""
@@ -180,7 +198,8 @@ def told(job: dict[str, Any]) -> str:
     if job["state"] != "running" or not job["seconds"] or job["loss"] is None:
         return job["state"]
     left = job["seconds"] / max(1, job["step"]) * (job["steps"] - job["step"])
-    return f"loss {job['loss']:.3f}  {job['tokens'] / job['seconds']:.0f} tokens/s  {left:.0f} s left"
+    measured = f"{_measured(job)} {job[_measured(job)]:.3f}"
+    return f"{measured}  {job['tokens'] / job['seconds']:.0f} tokens/s  {left:.0f} s left"
 
 
 def print_ends(found: Sequence[dict[str, Any]]) -> None:
@@ -194,18 +213,25 @@ def print_ends(found: Sequence[dict[str, Any]]) -> None:
         out.print(line, highlight=False)
         if line_of_losses := spark(job["curve"]):
             first, last = job["curve"][0][1], job["curve"][-1][1]
-            out.print(f"  loss {first:.3f} {line_of_losses} {last:.3f}", highlight=False)
+            out.print(f"  {_measured(job)} {first:.3f} {line_of_losses} {last:.3f}", highlight=False)
         if job["reason"]:
             out.print(f"  {job['reason']}", highlight=False, markup=False)
     if not found:
         out.print("There was nobody to train.")
 
 
+def _measured(job: dict[str, Any]) -> str:
+    """What the job's curve is of."""
+    return "loss" if job["reward"] is None else "reward"
+
+
 def _print_csv(found: Sequence[dict[str, Any]]) -> None:
     rows = csv.writer(sys.stdout, lineterminator="\n")
-    rows.writerow(("model", "job", "step", "loss"))
+    rows.writerow(("model", "job", "step", "measure", "value"))
     for job in found:
-        rows.writerows((job["model"], job["number"], step, loss) for step, loss in job["curve"])
+        rows.writerows(
+            (job["model"], job["number"], step, _measured(job), value) for step, value in job["curve"]
+        )
 
 
 def spark(curve: Sequence[Sequence[float]], width: int = 24) -> str:
@@ -224,7 +250,7 @@ def _print_table(found: Sequence[dict[str, Any]]) -> None:
     if not found:
         out.print("Nobody was trained yet. `populace train NAME` trains one.")
         return
-    table = Table("model", "no.", "method", "state", "steps", "loss", "tokens", "asked for")
+    table = Table("model", "no.", "method", "state", "steps", "loss", "reward", "tokens", "asked for")
     for job in found:
         color = COLORS.get(job["state"], "dim")
         table.add_row(
@@ -234,6 +260,7 @@ def _print_table(found: Sequence[dict[str, Any]]) -> None:
             f"[{color}]{job['state']}[/]",
             f"{job['step']}/{job['steps']}" if job["steps"] else "",
             "" if job["loss"] is None else f"{job['loss']:.3f}",
+            "" if job["reward"] is None else f"{job['reward']:.3f}",
             f"{job['tokens']:,}" if job["tokens"] else "",
             local_time(job["created"]),
         )

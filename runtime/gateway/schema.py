@@ -232,7 +232,10 @@ class FeedbackBody(Body):
 
 
 class TrainingBody(Body):
-    """``POST /v1/personal-models/{name}/jobs``: the fields of ``TrainingOptions``, with its defaults."""
+    """``POST /v1/personal-models/{name}/jobs``: the fields of ``TrainingOptions``, with its defaults.
+
+    ``tasks`` are those of rl, as ``actors/reward_tasks.py`` says.
+    """
 
     method: Method = DEFAULT_TRAINING.method
     rank: int | None = DEFAULT_TRAINING.rank
@@ -245,9 +248,11 @@ class TrainingBody(Body):
     seed: int = DEFAULT_TRAINING.seed
     unjudged: bool = DEFAULT_TRAINING.unjudged
     anchor: float = DEFAULT_TRAINING.anchor
-    replies: int = DEFAULT_TRAINING.replies
+    replies: int | None = DEFAULT_TRAINING.replies
     reply_tokens: int = DEFAULT_TRAINING.reply_tokens
     retrieve: int = DEFAULT_TRAINING.retrieve
+    reward: NonEmptyText | None = None
+    tasks: list[dict[str, Any]] = []
     rebuilds: NonEmptyText | None = None
 
 

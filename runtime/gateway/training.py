@@ -6,6 +6,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse, Response
 
+from populace.actors.reward_tasks import tasks_of
 from populace.actors.training import TrainingJob, TrainingOptions
 from populace.gateway.context import Caller, KeyedRoute, gateway_of
 from populace.gateway.idempotency import idempotency_key
@@ -22,9 +23,10 @@ Limit = Annotated[int, Query(ge=1, le=1000)]
 @router.post("/v1/personal-models/{name}/jobs", status_code=202)
 async def train(request: Request, tenant: Caller, name: str, body: TrainingBody) -> Response:
     """Ask for a training. With an ``Idempotency-Key`` a retry is answered with the same job."""
-    options = TrainingOptions(**body.model_dump())
+    options = TrainingOptions(**body.model_dump(exclude={"tasks"}))
     jobs = gateway_of(request).hosts.jobs
-    job = await jobs.ask(named_model(tenant, name), options, idempotency_key(request))
+    model, tasks = named_model(tenant, name), tasks_of(body.tasks)
+    job = await jobs.ask(model, options, idempotency_key(request), tasks)
     return JSONResponse(job_body(job), status_code=202)
 
 
@@ -76,6 +78,7 @@ def job_body(job: TrainingJob) -> dict[str, Any]:
         "step": job.step,
         "steps": job.steps,
         "loss": job.loss,
+        "reward": job.reward,
         "tokens": job.tokens,
         "seconds": round(job.seconds, 3),
         "curve": [list(point) for point in job.curve],

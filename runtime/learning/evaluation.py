@@ -3,6 +3,8 @@
 """What a candidate scores: on what its person said and it never learned from, and on general text."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
 
 import torch
 
@@ -12,25 +14,57 @@ from populace.learning.encoding import ExampleEncoder
 from populace.learning.frozen_base import FrozenBase, Reading
 from populace.learning.methods.objective import Scored, TrainSequence
 from populace.learning.probes import PROBES
-from populace.policies.evaluation_gate import Evaluation
+from populace.policies.evaluation_gate import Evaluation, Measure
 
 TOKENS_A_PASS = 1024
 """Of a pass that is not differentiated: its logarithms are 200 MB with a vocabulary of 50,000."""
 
 
+class Compared(NamedTuple):
+    """A number of the parent and of the candidate for each thing that is held out."""
+
+    parent: Sequence[float]
+    candidate: Sequence[float]
+    measure: Measure = "loss"
+
+
+class HeldOut(Protocol):
+    """What a person's candidates are judged by."""
+
+    def compare(self, parent: TrainableAdapter | None, candidate: TrainableAdapter) -> Compared:
+        """Measure both; ``parent`` None is the base. Raises ``TrainingFailed``."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class HeldOutReplies:
+    """Replies that somebody wanted: how likely are they?"""
+
+    base: FrozenBase
+    sequences: Sequence[TrainSequence]
+
+    def compare(self, parent: TrainableAdapter | None, candidate: TrainableAdapter) -> Compared:
+        return Compared(
+            reply_losses(self.base, parent, self.sequences),
+            reply_losses(self.base, candidate, self.sequences),
+        )
+
+
 def evaluate(
     base: FrozenBase,
     encoder: ExampleEncoder,
-    held_out: Sequence[TrainSequence],
+    held_out: HeldOut,
     *,
     parent: TrainableAdapter | None,
     candidate: TrainableAdapter,
 ) -> Evaluation:
-    """Score both on the held-out sequences, and the candidate and the base on the probes.
+    """Measure both on what is held out, and the candidate and the base on the probes.
 
     ``parent`` None is the base itself. ``candidate`` should be what will be served, read back from its
     packed file: training has more digits. Takes memory for ``TOKENS_A_PASS`` or the longest sequence.
+    Raises what ``held_out`` raises.
     """
+    compared = held_out.compare(parent, candidate)
     probes = [encoder.sequence([Message("user", probe.ask)], probe.answer) for probe in PROBES]
     general = [probe for probe in probes if probe is not None]
     distances: list[torch.Tensor] = []
@@ -42,11 +76,12 @@ def evaluate(
         losses[0].append(-of_base.target_log_probs)
         losses[1].append(-of_candidate.target_log_probs)
     return Evaluation(
-        parent=reply_losses(base, parent, held_out),
-        candidate=reply_losses(base, candidate, held_out),
+        parent=compared.parent,
+        candidate=compared.candidate,
         probe_kl=float(torch.cat(distances).mean()),
         probe_base=float(torch.cat(losses[0]).mean()),
         probe_candidate=float(torch.cat(losses[1]).mean()),
+        measure=compared.measure,
     )
 
 

@@ -14,9 +14,9 @@ from populace.actors.errors import NothingToTrain, TrainingDiverged, TrainingFai
 from populace.adapters.lora.trainable import TrainableAdapter
 from populace.learning.curricula import Curriculum
 from populace.learning.encoding import ExampleEncoder
-from populace.learning.evaluation import evaluate
+from populace.learning.evaluation import HeldOut, evaluate
 from populace.learning.frozen_base import FrozenBase
-from populace.learning.methods.objective import Objective, TrainSequence
+from populace.learning.methods.objective import Objective
 from populace.learning.session import StepReport, TrainingSession, is_out_of_memory, take_step
 from populace.policies.evaluation_gate import Evaluation, GateRule, Verdict, verdict
 
@@ -37,7 +37,7 @@ class Pupil:
     session: TrainingSession
     curriculum: Curriculum
     parent: TrainableAdapter | None
-    held_out: Sequence[TrainSequence]
+    held_out: HeldOut
     batch: int | None = None
 
     @property
@@ -205,9 +205,12 @@ class Trainer:
     ) -> Candidate | TrainingFailed:
         packed = pupil.session.adapter.pack(self._base.fingerprint, self._base.dtype)
         served = TrainableAdapter.of_packed(packed, self._base.modules, rank_max=self._rank_max)
-        evaluation = evaluate(
-            self._base, self._encoder, pupil.held_out, parent=pupil.parent, candidate=served
-        )
+        try:
+            evaluation = evaluate(
+                self._base, self._encoder, pupil.held_out, parent=pupil.parent, candidate=served
+            )
+        except TrainingFailed as error:
+            return error
         if not math.isfinite(evaluation.probe_candidate):
             return TrainingDiverged(pupil.name, pupil.session.step, "its candidate's scores are not finite")
         return Candidate(

@@ -46,18 +46,19 @@ def revision_of(
 
 
 def scores_of(candidate: Candidate) -> dict[str, float]:
-    """What the candidate was judged by, in nats a token; what could not be measured is left out."""
+    """What the candidate was judged by, in nats a token but for rewards, as far as it was measured."""
     measured, judged = candidate.evaluation, candidate.verdict
+    kind = "tasks" if measured.measure == "reward" else "replies"
     scores = {
-        "held_out_replies": float(len(measured.candidate)),
+        f"held_out_{kind}": float(len(measured.candidate)),
         "probe_kl": measured.probe_kl,
         "probe_loss_base": measured.probe_base,
         "probe_loss": measured.probe_candidate,
     }
     if measured.candidate:
         scores |= {
-            "held_out_loss_parent": fmean(measured.parent),
-            "held_out_loss": fmean(measured.candidate),
+            f"held_out_{measured.measure}_parent": fmean(measured.parent),
+            f"held_out_{measured.measure}": fmean(measured.candidate),
             "gain": judged.gain,
             "gain_error": judged.gain_error,
         }

@@ -1,7 +1,7 @@
-"""From a job to a pupil: what the model learns, where it begins or goes on, and what judges it.
+"""From a job to a pupil: where the model begins or goes on with what it learns.
 
 All of it follows from the job, as it was fixed when it started: the log of its range, the feedback given
-before, the parent, the options. A session that was saved goes on if it learned from the same.
+before, the tasks, the parent, the options. A session that was saved goes on if it learned from the same.
 """
 
 import json
@@ -9,48 +9,31 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from populace.actors.errors import TrainingFailed
-from populace.actors.feedback import Feedback
 from populace.actors.training import JobProgress, TrainingJob
-from populace.actors.turn import Interaction
 from populace.adapters.lora.shape import LoraShape
 from populace.adapters.lora.trainable import TrainableAdapter
 from populace.engines.prompts import BaseTokenizer
 from populace.learning.anchors import AnchoredCurriculum, anchor_sequences
-from populace.learning.curricula import Curriculum, make_curriculum, steps_of
+from populace.learning.curricula import steps_of
 from populace.learning.encoding import ExampleEncoder
-from populace.learning.examples import Example, digest_of, examples_of
 from populace.learning.frozen_base import FrozenBase
-from populace.learning.methods.objective import TrainSequence
-from populace.learning.on_policy.distillation import DistillationMethod, DistillationOptions
-from populace.learning.on_policy.log_queries import log_queries
-from populace.learning.on_policy.rounds import RolloutCurriculum, RoundOptions
 from populace.learning.on_policy.sampler import Sampler
 from populace.learning.session import StepOptions, StepReport, TrainingSession
 from populace.learning.session_file import pack_session, unpack_session
 from populace.learning.trainer import Pupil
-from populace.policies.lessons import wanted_reply
 from populace.storage.errors import RecordInvalid
 from populace.storage.revisions import RevisionFiles
+from populace.training.studies import Material, StudyMaker
 
 RANK = 8
 """Of an adapter that begins anew."""
 
 
-FORWARD = 0.5
-"""The weight of the forward divergence: what a model would never say by itself comes too slowly without."""
-
 CURVE_MAX = 256
 """Losses that are told of a job: a picture has no more room, and its row is written every second."""
-
-
-class Material(NamedTuple):
-    """What a job learns from: the interactions of its range, and what was thought of them before it began."""
-
-    log: Sequence[Interaction]
-    feedback: Sequence[Feedback]
 
 
 @dataclass(slots=True)
@@ -65,6 +48,7 @@ class Training:
     pupil: Pupil
     data_digest: str
     loss: float | None = None
+    reward: float | None = None
     tokens: int = 0
     seconds: float = 0.0
     curve: list[tuple[int, float]] = field(default_factory=list[tuple[int, float]])
@@ -74,13 +58,15 @@ class Training:
         self.loss = report.loss
         self.tokens += report.tokens
         self.seconds += seconds
-        self.curve.append((report.step, report.loss))
+        self.reward = report.metrics.get("reward")
+        self.curve.append((report.step, report.loss if self.reward is None else self.reward))
 
     @property
     def progress(self) -> JobProgress:
         session = self.pupil.session
         curve = tuple(thinned(self.curve, CURVE_MAX))
-        return JobProgress(session.step, session.options.steps, self.loss, self.tokens, self.seconds, curve)
+        step, steps = session.step, session.options.steps
+        return JobProgress(step, steps, self.loss, self.tokens, self.seconds, curve, self.reward)
 
     @property
     def hyper_parameters(self) -> dict[str, bool | int | float | str | None]:
@@ -89,6 +75,7 @@ class Training:
         layers = self.pupil.session.adapter.layers.values()
         return {
             **asdict(self.job.options),
+            "replies": self.job.options.replies_each,
             "rank": max(layer.rank for layer in layers),
             "alpha": max(layer.alpha for layer in layers),
             "steps": steps.steps,
@@ -103,6 +90,7 @@ class Training:
         told = {
             "data_digest": self.data_digest,
             "loss": self.loss,
+            "reward": self.reward,
             "tokens": self.tokens,
             "seconds": self.seconds,
             "curve": self.curve,
@@ -127,9 +115,9 @@ class PupilMaker:
         self._base = base
         self._files = files
         self._rank_max = rank_max
-        self._sampler = sampler
-        self._tokenizer = BaseTokenizer(base_directory)
-        self.encoder = ExampleEncoder(self._tokenizer, base.context_tokens)
+        tokenizer = BaseTokenizer(base_directory)
+        self.encoder = ExampleEncoder(tokenizer, base.context_tokens)
+        self._studies = StudyMaker(base, tokenizer, self.encoder, sampler)
 
     def make(self, job: TrainingJob, session_key: bytes, material: Material, saved: bytes | None) -> Training:
         """Make a pupil of a job that has started; ``saved`` is what ``Training.pack`` made of it earlier.
@@ -137,12 +125,10 @@ class PupilMaker:
         Raises ``TrainingFailed``, ``AdapterInvalid``, ``AdapterMismatch`` and ``InvalidRequest``.
         """
         options, name = job.options, job.model.name
-        examples = examples_of(material.log, material.feedback)
         parent = self._parent(job)
-        curriculum = self._curriculum(job, material, examples, parent)
+        curriculum, held_out, digest = self._studies.make(job, material, parent)
         steps = options.steps or steps_of(curriculum.size, options.batch, options.epochs)
         stepping = StepOptions(steps=steps, learning_rate=options.learning_rate, seed=options.seed)
-        digest = digest_of(examples)
         going_on = _unpacked(saved, stepping, digest)
         if going_on is None:
             adapter = self._first_adapter(job, parent)
@@ -152,7 +138,6 @@ class PupilMaker:
         anchors = anchor_sequences(self.encoder) if options.anchor else []
         if anchors:
             curriculum = AnchoredCurriculum(curriculum, anchors, self._base, options.anchor)
-        held_out = self._held_out(examples, unjudged=options.unjudged)
         pupil = Pupil(session, curriculum, parent, held_out, options.batch)
         return Training(
             job,
@@ -160,44 +145,11 @@ class PupilMaker:
             pupil,
             digest,
             told.get("loss"),
+            told.get("reward"),
             told.get("tokens", 0),
             told.get("seconds", 0.0),
             [(step, loss) for step, loss in told.get("curve", [])],
         )
-
-    def _curriculum(
-        self,
-        job: TrainingJob,
-        material: Material,
-        examples: Sequence[Example],
-        parent: TrainableAdapter | None,
-    ) -> Curriculum:
-        options, name = job.options, job.model.name
-        if options.method != "distillation":
-            return make_curriculum(
-                options.method, name, examples, self.encoder, self._base, parent, unjudged=options.unjudged
-            )
-        if self._sampler is None:
-            raise TrainingFailed(name, "this trainer samples from no engine")
-        queries = log_queries(
-            name,
-            material.log,
-            material.feedback,
-            examples,
-            self._tokenizer,
-            retrieve=options.retrieve,
-            tokens_max=self._base.context_tokens - options.reply_tokens,
-        )
-        method = DistillationMethod(
-            queries,
-            self._base,
-            self._tokenizer,
-            parent,
-            DistillationOptions(forward=FORWARD),
-            tokens_max=options.reply_tokens,
-        )
-        rounds = RoundOptions(replies=options.replies, tokens_max=options.reply_tokens)
-        return RolloutCurriculum(method, self._sampler, self._base, rounds)
 
     def _parent(self, job: TrainingJob) -> TrainableAdapter | None:
         if job.parent is None:
@@ -229,15 +181,6 @@ class PupilMaker:
             )
         assert job.parent is not None
         return self._read(job.parent)
-
-    def _held_out(self, examples: Sequence[Example], *, unjudged: bool) -> list[TrainSequence]:
-        found: list[TrainSequence] = []
-        for one in examples:
-            reply = wanted_reply(one.reply, one.judged, unjudged=unjudged) if one.is_held_out else None
-            sequence = None if reply is None else self.encoder.sequence(one.prompt, reply)
-            if sequence is not None:
-                found.append(sequence)
-        return found
 
 
 def thinned(curve: Sequence[tuple[int, float]], most: int) -> list[tuple[int, float]]:

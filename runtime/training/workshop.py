@@ -39,7 +39,8 @@ from populace.storage.revisions import RevisionFiles
 from populace.storage.training.errors import JobEnded, JobNotFound
 from populace.storage.training.sessions import SessionFiles
 from populace.training.lineage import revision_of
-from populace.training.pupils import Material, PupilMaker, Training
+from populace.training.pupils import PupilMaker, Training
+from populace.training.studies import Material
 
 logger = logging.getLogger(__name__)
 
@@ -125,6 +126,8 @@ class Workshop:
         assert job.log_range is not None
         assert job.feedback_until_ms is not None
         material = await self._material(job.model, job.log_range, job.feedback_until_ms)
+        if job.options.method == "rl":
+            material = material._replace(tasks=await self._jobs.tasks(job.model, job.number))
         try:
             saved = await asyncio.to_thread(self._sessions.read, one.session_key)
         except RecordInvalid as error:
@@ -215,7 +218,7 @@ class Workshop:
         found = [one for one in await self._hosts.list_revisions(job.model) if one.digest == job.candidate]
         [revision] = found
         self._forget(job.model)
-        progress = JobProgress(job.step, job.steps, job.loss, job.tokens, job.seconds, job.curve)
+        progress = JobProgress(job.step, job.steps, job.loss, job.tokens, job.seconds, job.curve, job.reward)
         await self._jobs.finish(job.model, job.number, revision, progress)
 
     async def _of_job(self, job: TrainingJob, work: Coroutine[Any, Any, None]) -> None:

@@ -17,7 +17,7 @@ from populace.storage import keys, ledger
 from populace.storage.errors import ModelNotFound, OperationConflict
 from populace.storage.feedback import walk_feedback
 from populace.storage.ledger import FIRST_ALIAS, StoredModel
-from populace.storage.records import JobRecord, RevisionRecord
+from populace.storage.records import JobRecord, RevisionRecord, TasksRecord
 from populace.storage.training.errors import JobEnded, JobNotFound, TrainingUnderWay
 from populace.storage.transaction import ReadTransaction, WriteTransaction
 
@@ -28,8 +28,12 @@ JOBS_KEPT = 32
 """Of one model, with the open one."""
 
 
-def ask_for_job(txn: WriteTransaction, tenant: str, name: str, record: JobRecord) -> JobRecord:
+def ask_for_job(
+    txn: WriteTransaction, tenant: str, name: str, record: JobRecord, tasks: TasksRecord | None = None
+) -> JobRecord:
     """Keep a waiting job under the next number, or answer the one that its operation id asked for.
+
+    The tasks are kept for as long as it is open.
 
     Raises ``ModelNotFound``, ``OperationConflict`` (same id, other body) and ``TrainingUnderWay``.
     """
@@ -44,11 +48,13 @@ def ask_for_job(txn: WriteTransaction, tenant: str, name: str, record: JobRecord
     if number is not None:
         raise TrainingUnderWay(name, number)
     asked = record.model_copy(update={"number": known[-1].number + 1 if known else 0})
-    data = asked.pack()
+    data, rewarded_for = asked.pack(), None if tasks is None else tasks.pack()
     for job in known[: max(0, len(known) + 1 - JOBS_KEPT)]:
         txn.delete(keys.job(tenant, name, job.number))
     txn.put(keys.job(tenant, name, asked.number), data)
     txn.put(keys.open_job(tenant, name), asked.number.to_bytes(8, "big"))
+    if rewarded_for is not None:
+        txn.put(keys.tasks(tenant, name), rewarded_for)
     return asked
 
 
@@ -150,6 +156,15 @@ def read_job(txn: ReadTransaction, tenant: str, name: str, number: int) -> JobRe
     return JobRecord.unpack(data)
 
 
+def read_tasks(txn: ReadTransaction, tenant: str, name: str, number: int) -> TasksRecord:
+    """Return what an open job is rewarded for. Raises ``JobNotFound`` and ``JobEnded``."""
+    _check_open(txn, tenant, name, number)
+    data = txn.get(keys.tasks(tenant, name))
+    if data is None:
+        raise JobNotFound(name, number)
+    return TasksRecord.unpack(data)
+
+
 def open_number(txn: ReadTransaction, tenant: str, name: str) -> int | None:
     """Return the number of the model's open job."""
     data = txn.get(keys.open_job(tenant, name))
@@ -200,3 +215,4 @@ def _put(txn: WriteTransaction, tenant: str, name: str, record: JobRecord, data:
     txn.put(keys.job(tenant, name, record.number), data)
     if record.state in ENDED_STATES:
         txn.delete(keys.open_job(tenant, name))
+        txn.delete(keys.tasks(tenant, name))

@@ -4,12 +4,13 @@ from dataclasses import replace
 
 import pytest
 
-from populace.actors.engine import AdapterRef
+from populace.actors.engine import AdapterRef, Message
 from populace.actors.errors import EngineUnavailable, InvalidRequest, TrainingUnavailable
 from populace.actors.feedback import Opinion
 from populace.actors.host import ModelHost
 from populace.actors.host_limits import HostLimits
 from populace.actors.hosts import Revision
+from populace.actors.reward_tasks import RewardTask
 from populace.actors.training import TrainingJob, TrainingOptions
 from populace.actors.turn import ModelId
 from populace.directory import Directory
@@ -146,6 +147,10 @@ async def test_a_job_ends_by_name_and_may_be_ended_again(hosts: Directory, ada: 
         (TrainingOptions(method="osmosis"), "method"),  # type: ignore[arg-type]
         (TrainingOptions(start="anywhere"), "start"),  # type: ignore[arg-type]
         (TrainingOptions(method="thumbs", unjudged=True), "unjudged"),
+        (TrainingOptions(replies=0), "replies"),
+        (TrainingOptions(method="rl"), "reward"),
+        (TrainingOptions(reward="number"), "reward"),
+        (TrainingOptions(method="rl", reward="number"), "tasks"),
     ],
 )
 async def test_options_that_nobody_can_mean_are_refused_by_name(
@@ -156,6 +161,46 @@ async def test_options_that_nobody_can_mean_are_refused_by_name(
 
     assert refusal.value.parameter == parameter
     assert await hosts.jobs.of_model(ada) == ()
+
+
+SUM = RewardTask((Message("user", "What is 3 + 4?"),), {"answer": 7})
+REWARDED = TrainingOptions(method="rl", reward="number")
+
+
+async def test_tasks_come_with_a_job_that_learns_from_them_and_with_no_other(
+    hosts: Directory, ada: ModelId
+) -> None:
+    with pytest.raises(InvalidRequest, match="no other method"):
+        await hosts.jobs.ask(ada, TrainingOptions(), tasks=[SUM])
+
+    job = await hosts.jobs.ask(ada, REWARDED, "key-1", [SUM])
+
+    assert await hosts.jobs.tasks(ada, job.number) == (SUM,)
+    assert await hosts.jobs.ask(ada, REWARDED, "key-1", [SUM]) == job
+    with pytest.raises(OperationConflict):
+        await hosts.jobs.ask(ada, REWARDED, "key-1", [SUM, SUM])
+    await hosts.jobs.cancel(ada)
+    with pytest.raises(JobEnded):
+        await hosts.jobs.tasks(ada, job.number)
+
+
+async def test_what_is_rewarded_leaves_the_log_to_be_learned(hosts: Directory, ada: ModelId) -> None:
+    made = await promote(hosts, ada)
+    await take_turn(hosts, turn_of(ada, "op-of-the-log"))
+    await judge(hosts, ada, 3)
+    asked = await hosts.jobs.ask(ada, REWARDED, tasks=[SUM])
+    job = await hosts.jobs.start(ada, asked.number)
+    assert (job.log_range, job.parent) == ((3, 3), made.digest)
+
+    rewarded = trained(job, "rewarded")
+    await hosts.jobs.finish(ada, job.number, replace(rewarded, method="rl"), DONE)
+
+    view = await hosts.show_model(ada)
+    assert (view.aliases, view.cursor) == ({"latest": rewarded.digest}, 3)
+    [news] = [one for one in await hosts.jobs.news() if one.model == ada]
+    assert (news.standing.untrained, news.standing.failed_at) == (1, None)
+    with pytest.raises(InvalidRequest, match="rewarded for tasks"):
+        await hosts.jobs.ask(ada, TrainingOptions(rebuilds=rewarded.digest))
 
 
 async def test_nobody_trains_a_model_that_there_is_not(hosts: Directory, tenant: str) -> None:

@@ -3,6 +3,7 @@
 import json
 import time
 import uuid
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -117,6 +118,27 @@ def test_a_training_that_is_cancelled_leaves_the_model_as_it_was(served: Served,
     both = served.run("-m", "populace", "train", empty, "--all")
     assert both.returncode != 0
     assert "or say --all" in both.stderr
+
+
+def test_a_model_is_rewarded_for_tasks_and_judged_by_others(served: Served, ada: str, tmp_path: Path) -> None:
+    tasks = tmp_path / "sums.jsonl"
+    sums = [{"prompt": f"What is {one} + 1?", "answer": one + 1} for one in range(1, 17)]
+    tasks.write_text("".join(json.dumps(one) + "\n" for one in sums))
+    options = ("--method", "rl", "--reward", "number", "--tasks", str(tasks), "--batch", "4")
+
+    trained = served.run(
+        "-m", "populace", "train", ada, *options, "--steps", "2", "--reply-tokens", "8", "--json"
+    )
+
+    [job] = json.loads(trained.stdout)
+    assert job["state"] in ("promoted", "rejected"), job
+    assert 0 <= job["reward"] <= 1
+    [made] = served.call("GET", f"/v1/personal-models/{ada}/revisions").json()["data"]
+    assert made["lineage"]["scores"]["held_out_tasks"] == 2
+    tasks.write_text('{"prompt": "What is 3 + 4?"}\nnothing\n')
+    refused = served.run("-m", "populace", "train", ada, *options)
+    assert refused.returncode != 0
+    assert "line 2" in refused.stderr
 
 
 def test_a_model_learns_from_its_own_replies_what_its_log_would_tell_it(served: Served, ada: str) -> None:

@@ -50,6 +50,22 @@ def test_a_candidate_that_did_not_is_rejected_by_name(evaluation: Evaluation, ob
     assert any(objection in said for said in judged.objections), judged.objections
 
 
+REWARDED = BETTER._replace(parent=[0.0, 0.25, 0.5, 0.0], candidate=[0.5, 0.5, 1.0, 0.5], measure="reward")
+
+
+def test_a_candidate_that_is_rewarded_more_is_promoted_and_one_that_is_not_is_rejected() -> None:
+    judged = verdict(REWARDED, GateRule())
+    turned = verdict(REWARDED._replace(parent=REWARDED.candidate, candidate=REWARDED.parent), GateRule())
+    unjudged = verdict(REWARDED._replace(parent=[], candidate=[]), GateRule())
+
+    assert judged.promotes
+    assert judged.gain == pytest.approx(0.4375)
+    assert turned.objections == (
+        "its held-out reward is -0.4375 ± 0.0625 higher than its parent's, not surely more than 0",
+    )
+    assert unjudged.objections == ("0 held-out tasks are too few to judge it, 2 are needed",)
+
+
 def test_all_that_speaks_against_a_candidate_is_said() -> None:
     bad = BETTER._replace(candidate=[3.0] * 4, probe_kl=1.0, probe_candidate=4.0)
 

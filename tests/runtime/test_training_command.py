@@ -13,6 +13,7 @@ RUNNING: dict[str, Any] = {
     "step": 5,
     "steps": 20,
     "loss": 1.25,
+    "reward": None,
     "tokens": 1000,
     "seconds": 10.0,
 }
@@ -22,6 +23,7 @@ def test_a_running_job_is_told_with_loss_speed_and_what_is_left() -> None:
     assert told(RUNNING) == "loss 1.250  100 tokens/s  30 s left"
     assert told({**RUNNING, "state": "waiting", "loss": None}) == "waiting"
     assert told({**RUNNING, "loss": None}) == "running"
+    assert told({**RUNNING, "reward": 0.5}) == "reward 0.500  100 tokens/s  30 s left"
 
 
 @pytest.mark.parametrize(
@@ -69,11 +71,12 @@ def revision(digest: str, parent: str | None, **lineage: Any) -> dict[str, Any]:
 
 def test_a_history_hangs_revisions_below_their_parents_and_says_what_was_objected() -> None:
     scores = {"held_out_loss_parent": 2.0, "held_out_loss": 1.0, "held_out_replies": 3.0, "probe_kl": 0.1}
+    rewarded = {"held_out_reward_parent": 0.1, "held_out_reward": 0.8, "held_out_tasks": 4.0, "probe_kl": 0.1}
     revisions = [
         revision("c", "b", objections=["it forgot"], scores=scores),
         revision("a", None),
         revision("b", "a", scores=scores),
-        revision("d", "e", scores={}),
+        revision("d", "e", scores=rewarded),
     ]
 
     console = Console(width=120)
@@ -87,4 +90,5 @@ def test_a_history_hangs_revisions_below_their_parents_and_says_what_was_objecte
     assert depth["a"] == depth["d"] < depth["b"] < depth["c"]
     assert "@latest" in next(line for line in lines if "b" * 12 in line)
     assert any("held-out loss 2.000 → 1.000 on 3 replies" in line for line in lines)
+    assert any("held-out reward 0.100 → 0.800 on 4 tasks" in line for line in lines)
     assert any("not promoted: it forgot" in line for line in lines)

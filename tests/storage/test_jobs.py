@@ -7,7 +7,7 @@ import pytest
 
 from populace.storage import erasures, feedback, keys, ledger
 from populace.storage.errors import ModelNotFound, OperationConflict, RevisionNotFound
-from populace.storage.records import FeedbackRecord, JobRecord, RevisionRecord
+from populace.storage.records import FeedbackRecord, JobRecord, RevisionRecord, TasksRecord
 from populace.storage.shards.shard import Shard
 from populace.storage.training import jobs
 from populace.storage.training.errors import JobEnded, JobNotFound, TrainingUnderWay
@@ -39,8 +39,14 @@ def asked(operation: str = "train-1", body: bytes = b"body") -> JobRecord:
     )
 
 
-def ask(shard: Shard, operation: str = "train-1", body: bytes = b"body", name: str = "ada") -> JobRecord:
-    return run(shard, lambda txn: jobs.ask_for_job(txn, TENANT, name, asked(operation, body)))
+def ask(
+    shard: Shard,
+    operation: str = "train-1",
+    body: bytes = b"body",
+    name: str = "ada",
+    tasks: TasksRecord | None = None,
+) -> JobRecord:
+    return run(shard, lambda txn: jobs.ask_for_job(txn, TENANT, name, asked(operation, body), tasks))
 
 
 def change(shard: Shard, job: JobRecord, **changes: Any) -> JobRecord:
@@ -259,7 +265,39 @@ def test_an_erased_model_leaves_no_job_and_no_news(ada: Shard) -> None:
         ask(ada)
 
 
-@pytest.mark.parametrize("broken", ["gap", "forgotten", "named twice"])
+TASKS = TasksRecord(tasks='[{"prompt": "What is 3 + 4?", "answer": 7}]')
+
+
+@pytest.mark.parametrize("end", ["skipped", "promoted", "erased"])
+def test_tasks_are_kept_for_as_long_as_their_job_is_open(ada: Shard, end: str) -> None:
+    job = ask(ada, tasks=TASKS)
+    with ada.read() as txn:
+        assert jobs.read_tasks(txn, TENANT, "ada", job.number) == TASKS
+    ada.check_integrity()
+
+    if end == "erased":
+        run(ada, lambda txn: erasures.erase_model(txn, TENANT, "ada", now_ms=99))
+    elif end == "skipped":
+        change(ada, job, state="skipped")
+    else:
+        fixed = {"state": "running", "log_range": (0, 0), "parent": digest("first")}
+        promote(ada, record(ada, change(ada, job, **fixed, feedback_until_ms=0), "promoting"))
+
+    ada.check_integrity()
+    with ada.read() as txn:
+        assert txn.get(keys.tasks(TENANT, "ada")) is None
+        with pytest.raises(JobNotFound if end == "erased" else JobEnded):
+            jobs.read_tasks(txn, TENANT, "ada", job.number)
+
+
+def test_a_job_that_has_no_tasks_says_so(ada: Shard) -> None:
+    job = ask(ada)
+
+    with ada.read() as txn, pytest.raises(JobNotFound):
+        jobs.read_tasks(txn, TENANT, "ada", job.number)
+
+
+@pytest.mark.parametrize("broken", ["gap", "forgotten", "named twice", "tasks of nobody"])
 def test_jobs_that_contradict_each_other_are_noticed(ada: Shard, broken: str) -> None:
     change(ada, ask(ada), state="skipped")
     job = started(ada, "train-2")
@@ -270,6 +308,9 @@ def test_jobs_that_contradict_each_other_are_noticed(ada: Shard, broken: str) ->
         rows = {keys.open_job(TENANT, "ada"): None}
     elif broken == "named twice":
         rows = {keys.open_job(TENANT, "ada"): (0).to_bytes(8, "big")}
+    elif broken == "tasks of nobody":
+        change(ada, job, state="skipped")
+        rows = {keys.tasks(TENANT, "ada"): TASKS.pack()}
     with ada.read() as txn:
         sound = {key: txn.get(key) for key in rows}
 

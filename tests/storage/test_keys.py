@@ -50,6 +50,7 @@ def test_every_key_is_unique_covered_and_fits_lmdb(
         keys.feedback(tenant, name, position, operation),
         keys.job(tenant, name, position),
         keys.open_job(tenant, name),
+        keys.tasks(tenant, name),
         keys.news(tenant, name),
         keys.memory(tenant, name),
         keys.snapshot(tenant, name),

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from populace.actors.engine import Message
+from populace.actors.reward_tasks import RewardTask
 from populace.adapters.lora.trainable import TrainableAdapter
 from populace.engines.prompts import BaseTokenizer
 from populace.learning.evaluation import token_log_probs
@@ -14,7 +15,6 @@ from populace.learning.methods.context_distillation import distillation_sequence
 from populace.learning.methods.objective import TrainSequence
 from populace.learning.methods.rl import Clipping, PolicyObjective, group_advantages
 from populace.learning.on_policy.rounds import Group, Lessons, parts_of
-from populace.learning.on_policy.tasks import RewardTask
 from populace.learning.rewards import find_reward, rewarded
 from populace.learning.session import TrainingSession
 

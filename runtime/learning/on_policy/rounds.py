@@ -14,21 +14,13 @@ from dataclasses import dataclass
 from typing import NamedTuple, Protocol, TypeVar
 
 from populace.actors.engine import Message
-from populace.actors.errors import (
-    EngineUnavailable,
-    InvalidRequest,
-    NothingToTrain,
-    Refused,
-    RolloutsStale,
-    TrainingFailed,
-)
+from populace.actors.errors import NothingToTrain
 from populace.learning.curricula import epoch_places
 from populace.learning.frozen_base import FrozenBase
 from populace.learning.methods.objective import Loss, Objective, Scored, TrainSequence
-from populace.learning.on_policy.sampler import Sampler
-from populace.learning.rollouts import Rollout, of_revision
+from populace.learning.on_policy.sampler import Sampler, usable_rollouts
+from populace.learning.rollouts import Rollout
 from populace.learning.session import TrainingSession
-from populace.storage.packed.adapter import PackedAdapter
 
 T = TypeVar("T")
 
@@ -128,9 +120,8 @@ class RolloutCurriculum:
 
     def _round(self, session: TrainingSession, batch: int) -> list[Callable[[], Objective]]:
         packed = session.adapter.pack(self._base.fingerprint, self._base.dtype)
-        revision = PackedAdapter(memoryview(packed)).digest
         for again in range(TRIES):
-            groups, masked = self._sample(session, batch, packed, revision, again)
+            groups, masked = self._sample(session, batch, packed, again)
             lessons = self._method.lessons(session, groups, self._options.steps)
             if lessons.steps:
                 told = {**lessons.told, "masked": float(masked)}
@@ -140,7 +131,7 @@ class RolloutCurriculum:
         )
 
     def _sample(
-        self, session: TrainingSession, batch: int, packed: bytearray, revision: str, again: int
+        self, session: TrainingSession, batch: int, packed: bytearray, again: int
     ) -> tuple[list[Group], int]:
         """Sample a round, without the rollouts of other revisions; how many those were."""
         seed = f"{session.options.seed} {again}"
@@ -148,22 +139,17 @@ class RolloutCurriculum:
         number = session.step // self._options.steps
         places = epoch_places(f"round {seed}", number, self.size, batch)
         draws = random.Random(f"rollouts {seed} {session.step}")  # noqa: S311 - not a secret
-        try:
-            sampled = self._sampler.sample(
-                packed,
-                [self._method.prompts[at] for at in places],
-                replies=self._options.replies,
-                tokens_max=self._options.tokens_max,
-                seed=draws.randrange(2**31),
-            )
-        except (EngineUnavailable, Refused, InvalidRequest) as error:
-            raise TrainingFailed(session.name, f"its replies could not be sampled: {error}") from error
-        usable = [of_revision(rollouts, revision) for rollouts in sampled]
-        masked = sum(one.masked for one in usable)
+        usable = usable_rollouts(
+            self._sampler,
+            session.name,
+            packed,
+            [self._method.prompts[at] for at in places],
+            replies=self._options.replies,
+            tokens_max=self._options.tokens_max,
+            seed=draws.randrange(2**31),
+        )
         groups = [Group(at, one.rollouts) for at, one in zip(places, usable, strict=True) if one.rollouts]
-        if not groups:
-            raise RolloutsStale(session.name, revision, masked)
-        return groups, masked
+        return groups, sum(one.masked for one in usable)
 
 
 def parts_of(groups: Sequence[T], steps: int) -> list[Sequence[T]]:

@@ -11,7 +11,9 @@ from contextlib import contextmanager
 from typing import Any, Protocol, TypeVar
 
 from populace.actors.engine import AdapterRef, Engine, Message, OwnedEngine
-from populace.learning.rollouts import Rollout, answers, roll_out
+from populace.actors.errors import EngineUnavailable, InvalidRequest, Refused, RolloutsStale, TrainingFailed
+from populace.learning.rollouts import Rollout, Usable, answers, of_revision, roll_out
+from populace.storage.packed.adapter import PackedAdapter
 from populace.storage.revisions import RevisionFiles
 
 T = TypeVar("T")
@@ -34,6 +36,34 @@ class Sampler(Protocol):
         What is drawn follows from ``seed``. Raises what ``Engine.prepare`` and ``Engine.generate`` raise.
         """
         ...
+
+
+def usable_rollouts(
+    sampler: Sampler,
+    name: str,
+    packed: bytearray,
+    prompts: Sequence[tuple[Message, ...]],
+    *,
+    replies: int,
+    tokens_max: int,
+    seed: int,
+    complete: bool = False,
+) -> list[Usable]:
+    """Sample, and leave out the rollouts of other revisions than the packed one.
+
+    Raises ``RolloutsStale`` if none is left, or with ``complete`` if one is not, and ``TrainingFailed`` if
+    nothing could be sampled; they name the model ``name``.
+    """
+    try:
+        sampled = sampler.sample(packed, prompts, replies=replies, tokens_max=tokens_max, seed=seed)
+    except (EngineUnavailable, Refused, InvalidRequest) as error:
+        raise TrainingFailed(name, f"its replies could not be sampled: {error}") from error
+    revision = PackedAdapter(memoryview(packed)).digest
+    usable = [of_revision(rollouts, revision) for rollouts in sampled]
+    masked = sum(one.masked for one in usable)
+    if not any(one.rollouts for one in usable) or (complete and masked):
+        raise RolloutsStale(name, revision, masked)
+    return usable
 
 
 class EngineSampler:

@@ -1,33 +1,21 @@
 """What a model is asked to learn from its own replies: tasks with a reward, and queries with a context.
 
-A file of tasks has one JSON object a line: what is asked, and what the reward needs to know of it::
-
-    {"prompt": "What is 3 + 4?", "answer": 7}
-    {"messages": [{"role": "user", "content": "3 + 4?"}], "answer": 7}
-
-A file of queries has what the teacher knows beside what is asked::
+A file of tasks has one JSON object a line, as ``actors/reward_tasks.py`` says. A file of queries has what the
+teacher knows beside what is asked::
 
     {"prompt": "Who is my dog?", "context": "The person's dog is called Bruno."}
 """
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar, cast
 
 from populace.actors.engine import Message
 from populace.actors.errors import TasksInvalid
-
-ROLES = ("system", "user", "assistant")
+from populace.actors.reward_tasks import RewardTask, prompt_of
 
 T = TypeVar("T")
-
-
-class RewardTask(NamedTuple):
-    """A prompt, and what its reward knows: ``{"answer": 7}``, say."""
-
-    prompt: tuple[Message, ...]
-    known: Mapping[str, Any]
 
 
 class ContextQuery(NamedTuple):
@@ -82,26 +70,6 @@ def _made(
         if not isinstance(fields, dict):
             raise ValueError("it is not an object")  # noqa: TRY004, TRY301 - told with its line below
         rest = cast("dict[str, Any]", fields)
-        return made_of(_prompt(rest), rest)
+        return made_of(prompt_of(rest), rest)
     except ValueError as error:
         raise TasksInvalid(str(path), f"line {number}: {error}") from error
-
-
-def _prompt(fields: dict[str, Any]) -> tuple[Message, ...]:
-    """Take what is asked out of the fields of a line."""
-    if ("prompt" in fields) == ("messages" in fields):
-        raise ValueError("it has either a `prompt` or `messages`")
-    if "prompt" in fields:
-        return (_message({"role": "user", "content": fields.pop("prompt")}),)
-    messages = fields.pop("messages")
-    if not isinstance(messages, list) or not messages:
-        raise ValueError("`messages` is not a list of messages")
-    return tuple(_message(one) for one in cast("list[Any]", messages))
-
-
-def _message(said: Any) -> Message:
-    fields = cast("dict[str, Any]", said) if isinstance(said, dict) else {}
-    role, content = fields.get("role"), fields.get("content")
-    if role not in ROLES or not isinstance(content, str) or not content or len(fields) != 2:
-        raise ValueError("a message has a `role` (system, user or assistant) and a text as `content`")
-    return Message(cast("str", role), content)

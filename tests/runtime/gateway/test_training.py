@@ -38,6 +38,21 @@ async def test_a_training_is_asked_for_and_listed_with_what_it_is_to_do(client: 
         assert (await client.get(path)).json() == {"object": "list", "data": [job]}
 
 
+async def test_tasks_come_along_and_the_first_wrong_one_is_named(
+    population: Population, client: httpx.AsyncClient
+) -> None:
+    asked = {"prompt": "What is 3 + 4?", "answer": 7}
+    body: dict[str, Any] = {"method": "rl", "reward": "number", "tasks": [asked, asked]}
+
+    wrong = await client.post(JOBS, json={**body, "tasks": [asked, {"answer": 7}]})
+    job = (await client.post(JOBS, json=body)).json()
+
+    assert (wrong.status_code, wrong.json()["error"]["param"]) == (400, "tasks[1]")
+    assert (job["method"], job["options"]["reward"], job["reward"]) == ("rl", "number", None)
+    kept = await population.directory.jobs.tasks(ADA, job["number"])
+    assert [(one.prompt[0].content, one.known) for one in kept] == [(asked["prompt"], {"answer": 7})] * 2
+
+
 async def test_a_retry_asks_for_one_training(client: httpx.AsyncClient) -> None:
     key = {"Idempotency-Key": "train-1"}
     first = (await client.post(JOBS, json={}, headers=key)).json()

@@ -18,7 +18,7 @@ from populace.learning.anchors import (
 )
 from populace.learning.curricula import Curriculum, SupervisedCurriculum
 from populace.learning.encoding import ExampleEncoder
-from populace.learning.evaluation import evaluate
+from populace.learning.evaluation import HeldOutReplies, evaluate
 from populace.learning.frozen_base import FrozenBase
 from populace.learning.methods.objective import Scored, TrainSequence
 from populace.learning.methods.sft import SupervisedObjective
@@ -86,7 +86,9 @@ def test_who_learns_with_anchors_learns_and_stays_nearer_to_the_base(
         for _ in range(12):
             [report] = take_step(base, [(session, curriculum.objective(session, 8))])
             assert isinstance(report, StepReport)
-        judged = evaluate(base, encoder, learned.sequences, parent=None, candidate=session.adapter)
+        judged = evaluate(
+            base, encoder, HeldOutReplies(base, learned.sequences), parent=None, candidate=session.adapter
+        )
         return judged.probe_kl, sum(judged.candidate) / sum(judged.parent)
 
     free = trained(learned)

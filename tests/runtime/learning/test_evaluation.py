@@ -11,7 +11,7 @@ from populace.adapters.lora.trainable import TrainableAdapter
 from populace.engines.prompts import BaseTokenizer
 from populace.learning import evaluation
 from populace.learning.encoding import ExampleEncoder
-from populace.learning.evaluation import evaluate, reply_losses
+from populace.learning.evaluation import HeldOutReplies, evaluate, reply_losses
 from populace.learning.frozen_base import FrozenBase, Reading
 from populace.learning.methods.objective import TrainSequence
 from populace.learning.methods.sft import SupervisedObjective
@@ -69,7 +69,7 @@ def test_losses_do_not_depend_on_how_sequences_are_cut_into_passes(
 def test_a_candidate_that_does_nothing_scores_as_the_base_does(
     base: FrozenBase, encoder: ExampleEncoder, held_out: list[TrainSequence]
 ) -> None:
-    scores = evaluate(base, encoder, held_out, parent=None, candidate=fresh(base))
+    scores = evaluate(base, encoder, HeldOutReplies(base, held_out), parent=None, candidate=fresh(base))
 
     assert scores.candidate == scores.parent
     assert scores.probe_kl == 0
@@ -80,7 +80,9 @@ def test_a_candidate_that_does_nothing_scores_as_the_base_does(
 def test_a_candidate_that_learned_what_is_asked_of_it_scores_better_and_moves_away_from_the_base(
     base: FrozenBase, encoder: ExampleEncoder, held_out: list[TrainSequence]
 ) -> None:
-    scores = evaluate(base, encoder, held_out, parent=None, candidate=trained_on(base, held_out))
+    scores = evaluate(
+        base, encoder, HeldOutReplies(base, held_out), parent=None, candidate=trained_on(base, held_out)
+    )
 
     assert all(new < old for new, old in zip(scores.candidate, scores.parent, strict=True))
     assert scores.probe_kl > 0
@@ -92,7 +94,7 @@ def test_a_candidate_is_judged_beside_its_parent(
 ) -> None:
     parent = trained_on(base, held_out)
 
-    scores = evaluate(base, encoder, held_out, parent=parent, candidate=fresh(base))
+    scores = evaluate(base, encoder, HeldOutReplies(base, held_out), parent=parent, candidate=fresh(base))
 
     assert scores.parent == pytest.approx(reply_losses(base, parent, held_out))
     assert not verdict(scores, GateRule()).promotes

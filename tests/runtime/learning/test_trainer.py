@@ -13,7 +13,7 @@ from populace.adapters.lora.trainable import TrainableAdapter
 from populace.engines.prompts import BaseTokenizer
 from populace.learning.curricula import SupervisedCurriculum
 from populace.learning.encoding import ExampleEncoder
-from populace.learning.evaluation import evaluate
+from populace.learning.evaluation import HeldOutReplies, evaluate
 from populace.learning.frozen_base import FrozenBase, Reading
 from populace.learning.methods.objective import Scored, TrainSequence
 from populace.learning.session import StepOptions, StepReport, TrainingSession
@@ -80,7 +80,7 @@ def pupil(
         TrainingSession(name, adapter, StepOptions(steps=6, learning_rate=learning_rate)),
         SupervisedCurriculum(replies(encoder, name, *asks)),
         parent,
-        replies(encoder, name, "Who else?", "Who more?", "But who?"),
+        HeldOutReplies(base, replies(encoder, name, "Who else?", "Who more?", "But who?")),
     )
 
 

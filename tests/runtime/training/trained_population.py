@@ -20,7 +20,7 @@ from tests.actors.fakes import FakeClock, ScriptedEngine, spoken
 from tests.actors.turns import grant_of, reply, turn_of
 
 BASE = "f" * 64
-GATE = GateRule(probe_kl_max=10.0, probe_loss_max=10.0)
+GATE = GateRule(probe_kl_max=100.0, probe_loss_max=100.0)
 """A base of random weights has no general knowledge to lose."""
 
 TURNS = 24

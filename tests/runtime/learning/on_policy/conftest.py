@@ -1,13 +1,10 @@
-# pyright: reportUnknownMemberType=false
-# transformers' models are partly untyped.
-"""A tiny base that has something to say, and an engine that serves it on a thread of its own."""
+"""An engine that serves a tiny base on a thread of its own."""
 
 from collections.abc import Generator
 from pathlib import Path
 
 import pytest
 import torch
-from transformers import LlamaForCausalLM
 
 from populace.engines.prompts import BaseTokenizer
 from populace.engines.torch_engine import TorchEngine
@@ -15,17 +12,6 @@ from populace.learning.frozen_base import FrozenBase
 from populace.learning.on_policy.sampler import EngineSampler, engine_sampler
 from populace.storage.revisions import RevisionFiles
 from tests.runtime.learning.on_policy.learners import FINGERPRINT
-from tests.small_base import make_small_base
-
-
-@pytest.fixture(scope="session")
-def decided_base(base_directory: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tiny base that prefers some tokens: random weights alone find all of the vocabulary as likely."""
-    folder = make_small_base(tmp_path_factory.mktemp("decided-base"), base_directory, torch.float32)
-    model = LlamaForCausalLM.from_pretrained(folder, dtype=torch.float32)
-    model.get_input_embeddings().get_parameter("weight").data *= 16
-    model.save_pretrained(folder)
-    return folder
 
 
 @pytest.fixture(scope="session")

@@ -7,15 +7,16 @@ import pytest
 
 from populace.actors.engine import Message
 from populace.actors.errors import InvalidRequest, NothingToTrain, RewardFailed
+from populace.actors.reward_tasks import RewardTask
 from populace.engines.prompts import BaseTokenizer
 from populace.learning import rewards
 from populace.learning.encoding import ExampleEncoder
+from populace.learning.evaluation import HeldOutReplies
 from populace.learning.frozen_base import FrozenBase
 from populace.learning.methods.rl import Clipping, PolicyObjective
 from populace.learning.on_policy.reward import RewardMethod, RewardOptions
 from populace.learning.on_policy.rounds import Group, RolloutCurriculum, RoundOptions
 from populace.learning.on_policy.sampler import Sampler
-from populace.learning.on_policy.tasks import RewardTask
 from populace.learning.rewards import Reward, Task
 from populace.learning.session import StepReport
 from populace.learning.trainer import Candidate, Pupil, Trainer
@@ -174,7 +175,7 @@ def test_a_reward_that_is_none_fails_its_model_by_name_and_nobody_else(
 ) -> None:
     rewarding(function)
     encoder = ExampleEncoder(tokenizer, 256)
-    pupil = Pupil(session(base), curriculum(), None, [])
+    pupil = Pupil(session(base), curriculum(), None, HeldOutReplies(base, []))
 
     [outcome] = _trainer(base, encoder).train([pupil], Watch()).values()
 
@@ -195,7 +196,7 @@ def test_who_has_nothing_more_to_learn_is_judged_by_what_was_learned(
 
     rewarding(solved_after_a_round)
     encoder, watch = ExampleEncoder(tokenizer, 256), Watch()
-    pupil = Pupil(session(base), curriculum(), None, [])
+    pupil = Pupil(session(base), curriculum(), None, HeldOutReplies(base, []))
 
     [outcome] = _trainer(base, encoder).train([pupil], watch).values()
 

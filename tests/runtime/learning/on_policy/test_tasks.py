@@ -8,7 +8,8 @@ import pytest
 
 from populace.actors.engine import Message
 from populace.actors.errors import TasksInvalid
-from populace.learning.on_policy.tasks import ContextQuery, RewardTask, read_queries, read_tasks
+from populace.actors.reward_tasks import RewardTask
+from populace.learning.on_policy.tasks import ContextQuery, read_queries, read_tasks
 
 ASKED = (Message("user", "What is 3 + 4?"),)
 GOOD = {"prompt": "What is 3 + 4?", "answer": 7}

@@ -1,0 +1,182 @@
+"""A model learns from what its replies to tasks are rewarded with, as a job like any other."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Generator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from populace.actors.engine import Message
+from populace.actors.errors import InvalidRequest
+from populace.actors.reward_tasks import RewardTask
+from populace.actors.training import TrainingJob, TrainingOptions
+from populace.engines.torch_engine import TorchEngine
+from populace.learning import rewards
+from populace.learning.frozen_base import FrozenBase
+from populace.learning.on_policy.sampler import EngineSampler, engine_sampler
+from populace.learning.rewards import Reward, Task
+from populace.storage.revisions import RevisionFiles
+from tests.actors.turns import wait_until
+from tests.runtime.training.trained_population import ADA, BASE, BOB, OPTIONS, Trained
+
+NAME = "of-this-job"
+TASKS = [
+    RewardTask((Message("user", f"Say something of {what}."),), {})
+    for what in ("tea", "rain", "Rome", "ink", "snow", "bread", "wool", "salt")
+]
+TASKS += [RewardTask((Message("user", f"{task.prompt[0].content} And of milk."),), {}) for task in TASKS]
+REWARDED = TrainingOptions(
+    method="rl", reward=NAME, rank=4, steps=16, learning_rate=2e-2, batch=8, reply_tokens=4, anchor=0.0
+)
+
+
+@pytest.fixture(scope="module")
+def base(decided_base: Path) -> FrozenBase:
+    return FrozenBase(decided_base, BASE, dtype=torch.float32)
+
+
+@pytest.fixture(scope="module")
+def sampler(decided_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Generator[EngineSampler]:
+    revisions = RevisionFiles(tmp_path_factory.mktemp("sampled") / "revisions")
+
+    async def start() -> TorchEngine:
+        return await TorchEngine.start(
+            decided_base, BASE, context_tokens=512, sequences_max=32, dtype=torch.float32, threads=1
+        )
+
+    with engine_sampler(start, revisions) as started:
+        yield started
+
+
+@pytest.fixture
+async def population(
+    tmp_path: Path, decided_base: Path, base: FrozenBase, sampler: EngineSampler
+) -> AsyncGenerator[Trained]:
+    made = Trained(tmp_path / "store", decided_base, base, sampler=sampler)
+    yield made
+    made.host.close()
+
+
+@pytest.fixture
+def rewarding() -> Generator[Callable[[Reward], None]]:
+    """Register a reward, whose name is free again after the test."""
+
+    def register(function: Reward) -> None:
+        rewards.reward(NAME)(function)
+
+    yield register
+    rewards._registered.pop(NAME, None)
+
+
+def vowels(prompt: Sequence[Message], reply: str, task: Task) -> float:
+    del prompt, task
+    return sum(character in "aeiou" for character in reply) / max(1, len(reply))
+
+
+def raises(prompt: Sequence[Message], reply: str, task: Task) -> float:
+    raise LookupError(task["answer"])
+
+
+def is_nan(prompt: Sequence[Message], reply: str, task: Task) -> float:
+    del prompt, reply, task
+    return float("nan")
+
+
+def always(prompt: Sequence[Message], reply: str, task: Task) -> float:
+    del prompt, reply, task
+    return 1.0
+
+
+async def rewarded(
+    population: Trained, options: TrainingOptions = REWARDED, tasks: Sequence[RewardTask] = TASKS
+) -> TrainingJob:
+    await population.host.jobs.ask(ADA, options, tasks=tasks)
+    await population.workshop().round()
+    return await population.job(ADA)
+
+
+async def test_what_is_rewarded_becomes_a_revision_and_the_log_is_still_to_be_learned(
+    population: Trained, rewarding: Callable[[Reward], None]
+) -> None:
+    rewarding(vowels)
+    await population.teach(ADA)
+    await population.ask(await population.teach(BOB), OPTIONS)
+
+    job = await rewarded(population)
+
+    assert job.state == "promoted", job.reason
+    assert job.curve[-1][1] > job.curve[0][1] + 0.1, "the curve is of rewards"
+    assert job.reward == job.curve[-1][1]
+    [made] = await population.host.list_revisions(ADA)
+    assert made.lineage is not None
+    scores = made.lineage.scores
+    assert scores["held_out_reward"] > scores["held_out_reward_parent"] + 0.1
+    assert scores["held_out_tasks"] == 2
+    assert (made.method, made.lineage.hyper_parameters["reward"]) == ("rl", NAME)
+    assert made.lineage.log_range == (0, 0)
+    view = await population.host.show_model(ADA)
+    assert (view.cursor, view.aliases) == (0, {"latest": made.digest})
+    assert (await population.job(BOB)).state == "promoted", "who learns from a log shares the steps"
+    population.clock.advance(3600)
+    assert ADA in [one.model for one in await population.host.jobs.news()], "what it was told is not learned"
+
+    with pytest.raises(InvalidRequest, match="tasks, which are not kept"):
+        await population.ask(ADA, TrainingOptions(rebuilds=made.digest))
+    again = await rewarded(population, replace(REWARDED, steps=2))
+    assert again.parent == made.digest, "it goes on from there"
+
+
+async def test_a_trainer_that_is_stopped_goes_on_with_the_tasks(
+    population: Trained, rewarding: Callable[[Reward], None]
+) -> None:
+    rewarding(vowels)
+    await population.teach(ADA, turns=1)
+    await population.host.jobs.ask(ADA, REWARDED, tasks=TASKS)
+    cut = population.workshop()
+    working = asyncio.create_task(cut.round())
+
+    async def is_under_way() -> bool:
+        return any(training.pupil.session.step > 1 for training in cut._live.values())
+
+    await wait_until(is_under_way)
+    cut.stop()
+    await working
+    between = await population.job(ADA)
+    assert (between.state, between.reward is not None) == ("running", True)
+    await population.workshop().round()
+    job = await population.job(ADA)
+    assert (job.state, job.step) == ("promoted", REWARDED.steps)
+
+
+@pytest.mark.parametrize(
+    ("reward", "options", "tasks", "state", "reason"),
+    [
+        (raises, REWARDED, TASKS, "failed", "raised KeyError"),
+        (is_nan, REWARDED, TASKS, "failed", "returned nan"),
+        (always, REWARDED, TASKS, "skipped", "no reply was better than another"),
+        (vowels, replace(REWARDED, reward="of-nobody"), TASKS, "failed", "no reward named `of-nobody`"),
+        (vowels, replace(REWARDED, steps=2), TASKS[:3], "rejected", "1 held-out tasks are too few"),
+        (vowels, replace(REWARDED, reply_tokens=4096), TASKS, "skipped", "has room in the context"),
+        (vowels, replace(REWARDED, learning_rate=1e-9, steps=2), TASKS, "rejected", "its held-out reward is"),
+    ],
+)
+async def test_what_teaches_nothing_ends_by_name_and_the_model_is_as_it_was(
+    population: Trained,
+    rewarding: Callable[[Reward], None],
+    reward: Reward,
+    options: TrainingOptions,
+    tasks: Sequence[RewardTask],
+    state: str,
+    reason: str,
+) -> None:
+    rewarding(reward)
+    await population.teach(ADA, turns=1)
+
+    job = await rewarded(population, options, tasks)
+
+    assert job.state == state
+    assert reason in job.reason
+    view = await population.host.show_model(ADA)
+    assert (view.aliases, view.cursor) == ({}, 0)
