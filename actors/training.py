@@ -5,6 +5,7 @@ process: it starts the job, reads the log up to where that fixed it, and brings 
 """
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, Protocol, get_args
@@ -39,10 +40,11 @@ STEPS_MAX = 100_000
 class TrainingOptions:
     """How a model is trained.
 
-    ``rank`` None is that of the revision that it goes on from, or 8; ``from_base`` begins anew, which is the
-    only way to another rank. ``start`` is how a new adapter begins. ``steps`` None is as many as ``epochs``
-    are. ``anchor`` is how much it counts to stay with the base on general text. ``unjudged`` takes replies
-    that nobody judged for wanted, which is for a log whose replies are a person's own writing.
+    ``rank``, ``alpha`` and ``targets`` (last parts of layers' names, ``"q_proj,v_proj"``) None are those of
+    the revision that it goes on from; without one 8, 8 and all linear layers. ``from_base`` begins anew,
+    which is the only way to others. ``start`` is how a new adapter begins. ``steps`` None is as many as
+    ``epochs`` are. ``anchor`` is how much it counts to stay with the base on general text. ``unjudged`` takes
+    replies that nobody judged for wanted, which is for a log whose replies are a person's own writing.
 
     ``distillation`` learns from ``replies`` of ``reply_tokens`` each that the model gives now to what it was
     asked, so that they become what they would be with the ``retrieve`` turns of its log that fit best.
@@ -55,6 +57,8 @@ class TrainingOptions:
 
     method: Method = "sft"
     rank: int | None = None
+    alpha: float | None = None
+    targets: str | None = None
     start: Start = "uniform"
     from_base: bool = False
     epochs: float = 8.0
@@ -71,6 +75,10 @@ class TrainingOptions:
     rebuilds: str | None = None
 
     @property
+    def target_names(self) -> tuple[str, ...]:
+        return tuple(one.strip() for one in (self.targets or "").split(","))
+
+    @property
     def replies_each(self) -> int:
         return self.replies or (8 if self.method == "rl" else 4)
 
@@ -84,8 +92,11 @@ class TrainingOptions:
             raise InvalidRequest("Only sft learns from replies that nobody judged.", "unjudged")
         if (self.method == "rl") != (self.reward is not None):
             raise InvalidRequest("A reward is what rl learns from, and no other method.", "reward")
+        if self.targets is not None and not all(re.fullmatch(r"\w{1,64}", one) for one in self.target_names):
+            raise InvalidRequest(f"Targets are names with commas between, not {self.targets!r}.", "targets")
         limits = {
             "rank": (self.rank, 1, 512),
+            "alpha": (self.alpha, 1e-6, 1e6),
             "steps": (self.steps, 1, STEPS_MAX),
             "epochs": (self.epochs, 1e-6, 10_000),
             "learning_rate": (self.learning_rate, 1e-9, 10),

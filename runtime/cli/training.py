@@ -51,6 +51,13 @@ def train(
     rank: Annotated[
         int | None, typer.Option(help="Of a new adapter.", show_default="the parent's, or 8")
     ] = None,
+    alpha: Annotated[
+        float | None, typer.Option(help="How much a new adapter counts, over √rank.", show_default="as rank")
+    ] = None,
+    targets: Annotated[
+        str | None,
+        typer.Option(help="Its layers, as q_proj,v_proj.", show_default="all linear"),
+    ] = None,
     start: Annotated[str, typer.Option(help=f"How a new one begins: {', '.join(STARTS)}.")] = DEFAULTS.start,
     from_base: Annotated[
         bool, typer.Option("--from-base", help="Begin anew instead of from the revision that serves.")
@@ -93,6 +100,8 @@ def train(
     body: dict[str, Any] = {
         "method": method,
         "rank": rank,
+        "alpha": alpha,
+        "targets": targets,
         "start": start,
         "from_base": from_base,
         "epochs": epochs,

@@ -239,6 +239,8 @@ class TrainingBody(Body):
 
     method: Method = DEFAULT_TRAINING.method
     rank: int | None = DEFAULT_TRAINING.rank
+    alpha: float | None = DEFAULT_TRAINING.alpha
+    targets: str | None = DEFAULT_TRAINING.targets
     start: Start = DEFAULT_TRAINING.start
     from_base: bool = DEFAULT_TRAINING.from_base
     epochs: float = DEFAULT_TRAINING.epochs

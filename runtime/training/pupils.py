@@ -13,7 +13,7 @@ from typing import Any
 
 from populace.actors.errors import TrainingFailed
 from populace.actors.training import JobProgress, TrainingJob
-from populace.adapters.lora.shape import LoraShape
+from populace.adapters.lora.shape import LoraShape, targets_of
 from populace.adapters.lora.trainable import TrainableAdapter
 from populace.engines.prompts import BaseTokenizer
 from populace.learning.anchors import AnchoredCurriculum, anchor_sequences
@@ -27,10 +27,6 @@ from populace.learning.trainer import Pupil
 from populace.storage.errors import RecordInvalid
 from populace.storage.revisions import RevisionFiles
 from populace.training.studies import Material, StudyMaker
-
-RANK = 8
-"""Of an adapter that begins anew."""
-
 
 CURVE_MAX = 256
 """Losses that are told of a job: a picture has no more room, and its row is written every second."""
@@ -72,12 +68,13 @@ class Training:
     def hyper_parameters(self) -> dict[str, bool | int | float | str | None]:
         """What the weights follow from beside the data: the job's options as they came out, and the steps."""
         steps = self.pupil.session.options
-        layers = self.pupil.session.adapter.layers.values()
+        shape = shape_of(self.pupil.session.adapter)
         return {
             **asdict(self.job.options),
             "replies": self.job.options.replies_each,
-            "rank": max(layer.rank for layer in layers),
-            "alpha": max(layer.alpha for layer in layers),
+            "rank": shape.rank,
+            "alpha": shape.alpha,
+            "targets": _said(shape.targets),
             "steps": steps.steps,
             "warm_up": steps.warm_up,
             "rate_last": steps.rate_last,
@@ -164,23 +161,44 @@ class PupilMaker:
 
     def _first_adapter(self, job: TrainingJob, parent: TrainableAdapter | None) -> TrainableAdapter:
         """The parent's weights to move, or a new adapter, which changes nothing yet."""
-        rank = job.options.rank
+        options = job.options
+        asked: dict[str, Any] = {"rank": options.rank, "alpha": options.alpha, "targets": options.targets}
+        if options.targets is not None:
+            asked["targets"] = tuple(sorted(set(options.target_names)))
+        asked = {what: one for what, one in asked.items() if one is not None}
         if parent is None:
-            shape = replace(LoraShape(), rank=RANK if rank is None else rank)
+            shape = replace(LoraShape(), **asked)
             if shape.rank > self._rank_max:
                 raise TrainingFailed(
                     job.model.name, f"rank {shape.rank} is more than is served, which is {self._rank_max}"
                 )
             return TrainableAdapter.begin(
-                self._base.model, self._base.modules, shape, job.options.start, seed=job.options.seed
+                self._base.model, self._base.modules, shape, options.start, seed=options.seed
             )
-        has = max(layer.rank for layer in parent.layers.values())
-        if rank not in (None, has):
-            raise TrainingFailed(
-                job.model.name, f"its adapter has rank {has}; rank {rank} has to begin from the base"
-            )
+        has = shape_of(parent)
+        for what, one in asked.items():
+            if one != getattr(has, what):
+                raise TrainingFailed(
+                    job.model.name,
+                    f"its adapter has {what} {_said(getattr(has, what))}; "
+                    f"{_said(one)} has to begin from the base",
+                )
         assert job.parent is not None
         return self._read(job.parent)
+
+
+def shape_of(adapter: TrainableAdapter) -> LoraShape:
+    """The shape of an adapter; of one whose layers differ, which was imported, the largest rank and alpha."""
+    layers = adapter.layers.values()
+    return LoraShape(
+        max(layer.rank for layer in layers),
+        max(layer.alpha for layer in layers),
+        targets_of(list(adapter.layers)),
+    )
+
+
+def _said(value: float | tuple[str, ...]) -> str:
+    return ",".join(value) if isinstance(value, tuple) else f"{value:g}"
 
 
 def thinned(curve: Sequence[tuple[int, float]], most: int) -> list[tuple[int, float]]:

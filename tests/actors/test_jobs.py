@@ -147,6 +147,8 @@ async def test_a_job_ends_by_name_and_may_be_ended_again(hosts: Directory, ada: 
         (TrainingOptions(method="osmosis"), "method"),  # type: ignore[arg-type]
         (TrainingOptions(start="anywhere"), "start"),  # type: ignore[arg-type]
         (TrainingOptions(method="thumbs", unjudged=True), "unjudged"),
+        (TrainingOptions(alpha=0.0), "alpha"),
+        (TrainingOptions(targets="q_proj,"), "targets"),
         (TrainingOptions(replies=0), "replies"),
         (TrainingOptions(method="rl"), "reward"),
         (TrainingOptions(reward="number"), "reward"),

@@ -23,10 +23,10 @@ from tests.runtime.training.trained_population import ADA, BASE, BOB, OPTIONS, T
 
 NAME = "of-this-job"
 TASKS = [
-    RewardTask((Message("user", f"Say something of {what}."),), {})
+    RewardTask((Message("user", f"Say something of {what}.{more}"),), {})
     for what in ("tea", "rain", "Rome", "ink", "snow", "bread", "wool", "salt")
+    for more in ("", " And of milk.")
 ]
-TASKS += [RewardTask((Message("user", f"{task.prompt[0].content} And of milk."),), {}) for task in TASKS]
 REWARDED = TrainingOptions(
     method="rl", reward=NAME, rank=4, steps=16, learning_rate=2e-2, batch=8, reply_tokens=4, anchor=0.0
 )

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -295,21 +296,43 @@ async def test_a_parent_whose_file_is_missing_fails_by_name(population: Trained)
     assert "is missing" in job.reason
 
 
-async def test_another_rank_than_the_parents_has_to_begin_from_the_base(
-    population: Trained,
+@pytest.mark.parametrize(
+    ("asked", "made_with"),
+    [
+        ({"rank": 8}, {"alpha": 8.0}),
+        ({"alpha": 4.0}, {"rank": 4}),
+        ({"targets": "v_proj, q_proj"}, {"targets": "q_proj,v_proj"}),
+    ],
+)
+async def test_another_shape_than_the_parents_has_to_begin_from_the_base(
+    population: Trained, asked: dict[str, Any], made_with: dict[str, Any]
 ) -> None:
     ada = await population.teach(ADA)
     await population.ask(ada)
     await population.workshop().round()
 
-    await population.ask(ada, replace(OPTIONS, rank=8))
+    await population.ask(ada, replace(OPTIONS, **asked))
     await population.workshop().round()
-    assert "begin from the base" in (await population.job(ada)).reason
+    job = await population.job(ada)
+    assert (job.state, "begin from the base" in job.reason) == ("failed", True), job.reason
 
-    await population.ask(ada, replace(OPTIONS, rank=8, from_base=True))
+    await population.ask(ada, replace(OPTIONS, **asked, from_base=True))
     await population.workshop().round()
     job = await population.job(ada)
     assert (job.state, job.parent) in (("promoted", None), ("rejected", None)), job
+    made = {one.digest: one for one in await population.host.list_revisions(ada)}[job.candidate or ""]
+    assert made.lineage is not None
+    assert made.lineage.hyper_parameters.items() >= {**asked, **made_with}.items()
+
+
+@pytest.mark.parametrize("targets", ["q_proj,nothing", "nothing"])
+async def test_targets_that_the_base_does_not_have_are_named(population: Trained, targets: str) -> None:
+    await population.ask(await population.teach(ADA), replace(OPTIONS, targets=targets))
+
+    await population.workshop().round()
+
+    job = await population.job(ADA)
+    assert (job.state, "no layers named nothing" in job.reason) == ("failed", True), job.reason
 
 
 async def test_a_revision_is_made_again_to_the_bit_whatever_was_said_since(
