@@ -32,8 +32,14 @@ class TrainingBench:
     tokens: tuple[int, int] = (16, 48)
 
 
-def bench_training(bench: TrainingBench, settings: Settings, report: Report) -> BenchReport:
-    """Take turns: PEFT one person, then ours so many at once, and again."""
+Curves = dict[str, list[float]]
+
+
+def bench_training(bench: TrainingBench, settings: Settings, report: Report) -> tuple[BenchReport, Curves]:
+    """Take turns: PEFT one person, then ours so many at once, and again.
+
+    Answers the first person's losses too, by who trained them: PEFT first.
+    """
     from populace.learning.training_times import TrainingTimes, Work
 
     base = prepare_base(settings.base, settings.cache, allow_hub=False)
@@ -43,7 +49,8 @@ def bench_training(bench: TrainingBench, settings: Settings, report: Report) -> 
     peft_peaks: list[int] = []
     seconds: dict[int, list[float]] = defaultdict(list)
     peaks: dict[int, list[int]] = defaultdict(list)
-    distance, last = 0.0, [0.0, 0.0]
+    distance = 0.0
+    curves: Curves = {}
     total = (bench.rounds + 1) * len(bench.people)
     for round_number in range(-1, bench.rounds):
         for at, count in enumerate(bench.people):
@@ -51,7 +58,8 @@ def bench_training(bench: TrainingBench, settings: Settings, report: Report) -> 
             alone, shared = times.alone([0]), times.shared(range(count))
             theirs, ours = alone.losses[0], shared.losses[0]
             distance = max(distance, *(abs(one - other) for one, other in zip(theirs, ours, strict=True)))
-            last = [theirs[-1], ours[-1]]
+            curves["PEFT"] = list(theirs)
+            curves[f"shared by {count}"] = list(ours)
             if round_number >= 0:
                 peft_seconds.append(alone.seconds)
                 peft_peaks.append(alone.peak_bytes)
@@ -77,10 +85,11 @@ def bench_training(bench: TrainingBench, settings: Settings, report: Report) -> 
     if len(sides) > 1:
         result.notes.append(_limit(sides[min(sides)], sides[max(sides)]))
     result.notes.append(
-        f"last loss of the first person: PEFT {last[0]:.3f}, ours {last[1]:.3f} nats a token; "
-        "peak memory is on top of the loaded base"
+        "last loss of the first person, in nats a token: "
+        + ", ".join(f"{name} {losses[-1]:.3f}" for name, losses in curves.items())
+        + "; peak memory is on top of the loaded base"
     )
-    return result
+    return result, curves
 
 
 class _Side(NamedTuple):

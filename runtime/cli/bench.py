@@ -202,21 +202,27 @@ def training(
     steps: Annotated[int, typer.Option(min=1, help="Steps of each one's training.")] = 8,
     sequences: Annotated[int, typer.Option(min=1, help="Sequences of each one in a step.")] = 4,
     tokens_max: Annotated[int, typer.Option(min=4, max=2000, help="Tokens of the longest sequence.")] = 48,
+    svg: Annotated[
+        Path | None, typer.Option(help="Draw the loss curves, laid over each other, into this file.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """People trained in shared steps against one after the other with PEFT.
 
-    Example: `populace bench training --people 1,8 --json`. Takes about ten minutes on two cores.
+    Example: `populace bench training --people 1,8 --svg curves.svg`. Takes about ten minutes on two cores.
     """
     with named_errors():
         counts = _numbers(people, "--people")
         with _reporting_quietly() as report:
+            from populace.bench.curves_picture import curves_picture
             from populace.bench.training import TrainingBench, bench_training
 
             bench = TrainingBench(
                 counts, rounds, rank, steps, sequences, (max(2, tokens_max // 3), tokens_max)
             )
-            result = bench_training(bench, Settings.from_environment(), report)
+            result, curves = bench_training(bench, Settings.from_environment(), report)
+        if svg is not None:
+            svg.write_text(curves_picture("Loss of one person, in nats a token", curves), encoding="utf-8")
         _show(result, as_json=as_json)
 
 

@@ -36,7 +36,7 @@ def test_the_bench_reports_every_size_and_what_limits_it(small_base: Path, tmp_p
     bench = TrainingBench(people=(1, 8), rounds=1, rank=2, steps=2, sequences=2, tokens=(8, 12))
     said: list[str] = []
 
-    result = bench_training(bench, settings, lambda what, share: said.append(what))
+    result, curves = bench_training(bench, settings, lambda what, share: said.append(what))
 
     assert [(row["side"], row["people"]) for row in result.rows] == [
         ("PEFT, one by one", 1),
@@ -47,3 +47,8 @@ def test_the_bench_reports_every_size_and_what_limits_it(small_base: Path, tmp_p
     assert result.aims[1].met
     assert "a token takes" in result.notes[0]
     assert said == ["1 people at once", "8 people at once"] * 2
+    assert {name: len(losses) for name, losses in curves.items()} == {
+        "PEFT": 2,
+        "shared by 1": 2,
+        "shared by 8": 2,
+    }

@@ -1,0 +1,23 @@
+"""Curves lie on each other at the same scale, each under its name."""
+
+import xml.etree.ElementTree as ElementTree
+
+from populace.bench.curves_picture import curves_picture
+
+
+def test_each_curve_is_drawn_at_one_scale_and_named() -> None:
+    curves = {"PEFT <one>": [4.0, 2.0, 1.0], "shared by 8": [4.0, 2.0, 0.0]}
+
+    drawn = ElementTree.fromstring(curves_picture("Loss", curves))
+
+    [peft, ours] = [one.get("points", "").split() for one in drawn if one.tag.endswith("polyline")]
+    assert peft[:2] == ours[:2], "where they are the same they lie on each other"
+    assert float(ours[2].split(",")[1]) > float(peft[2].split(",")[1]), "the lower loss is further down"
+    texts = [one.text for one in drawn if one.tag.endswith("text")]
+    assert {"Loss", "PEFT <one>", "shared by 8", "0.00", "4.00", "1", "3"} <= set(texts)
+
+
+def test_curves_that_are_level_or_of_one_step_are_drawn() -> None:
+    for curve in ([2.0], [2.0, 2.0]):
+        drawn = ElementTree.fromstring(curves_picture("Loss", {"PEFT": curve}))
+        assert any(one.tag.endswith("polyline") for one in drawn)
