@@ -1,0 +1,144 @@
+"""Which k of N members answer: by quality, by how they differ, or by chance.
+
+Every function answers places in the order in which they were chosen. What is equal goes to the lower place,
+so that the same population chooses the same members.
+
+Shape suffixes: M = members, N = items, K = choices.
+"""
+
+import random
+from collections.abc import Sequence
+from itertools import combinations
+from statistics import NormalDist
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+
+EXACT_SUBSETS_MAX = 200_000
+
+_GAIN_MIN = 1e-12
+"""A determinant below this is of members that differ by rounding only."""
+
+
+def top_k(quality_M: Sequence[float] | Floats, k: int) -> list[int]:
+    """The best by themselves."""
+    return [int(at) for at in np.argsort(-np.asarray(quality_M, float), kind="stable")[:k]]
+
+
+def random_k(members: int, k: int, seed: int) -> list[int]:
+    """A subset by chance, the same for the same seed."""
+    return random.Random(f"members {seed}").sample(range(members), min(k, members))  # noqa: S311 - no secret
+
+
+def dpp_kernel(quality_M: Sequence[float] | Floats, similarity_MM: Floats) -> Floats:
+    """L = diag(q) S diag(q), so that log det L_S = Σ 2 log q + log det S_S (Kulesza & Taskar, 2012)."""
+    quality = np.asarray(quality_M, float)
+    return quality[:, None] * similarity_MM * quality
+
+
+def dpp_greedy(kernel_MM: Floats, k: int) -> list[int]:
+    """Choose k one after the other, each for the greatest det L_S (Chen, Zhang & Zhou, 2018). O(M k²).
+
+    When nobody adds anything more, who differs from the chosen by rounding only, the rest is chosen by their
+    own diagonal.
+    """
+    members = len(kernel_MM)
+    gains_M = np.diag(kernel_MM).astype(float).copy()
+    rows: list[Floats] = []
+    chosen: list[int] = []
+    left = np.ones(members, bool)
+    while len(chosen) < min(k, members):
+        best = int(np.argmax(np.where(left, gains_M, -np.inf)))
+        if gains_M[best] <= _GAIN_MIN:
+            own = np.where(left, np.diag(kernel_MM), -np.inf)
+            return chosen + [int(at) for at in np.argsort(-own, kind="stable")[: k - len(chosen)] if left[at]]
+        row_M = kernel_MM[best].astype(float).copy()
+        for other in rows:
+            row_M -= other[best] * other
+        row_M /= np.sqrt(gains_M[best])
+        gains_M = gains_M - row_M**2
+        rows.append(row_M)
+        chosen.append(best)
+        left[best] = False
+    return chosen
+
+
+def dpp_exact(kernel_MM: Floats, k: int) -> list[int]:
+    """The k with the greatest det L_S of all, in the order of places. Tries every subset.
+
+    Raises ``ValueError`` for more than ``EXACT_SUBSETS_MAX`` of them.
+    """
+    members = len(kernel_MM)
+    subsets = 1
+    for at in range(k):
+        subsets = subsets * (members - at) // (at + 1)
+    if subsets > EXACT_SUBSETS_MAX:
+        raise ValueError(f"{subsets} subsets are too many to try")
+    found = max(combinations(range(members), k), key=lambda one: np.linalg.det(kernel_MM[np.ix_(one, one)]))
+    return list(found)
+
+
+def discriminability(accuracy_M: Sequence[float] | Floats, correlation_MM: Floats) -> float:
+    """d² = μᵀ R⁻¹ μ with μ = Φ⁻¹(accuracy): what members know together under a Gaussian copula of errors.
+
+    Voter i sees the truth ±1 as μ_i with noise of correlation R; the best weighing of all is wrong with
+    Φ(−d), which stops falling when their errors are correlated: see ``error_floor``.
+    """
+    mu_M = _signals(accuracy_M)
+    return float(mu_M @ np.linalg.solve(_regular(correlation_MM), mu_M))
+
+
+def error_floor(accuracy_M: Sequence[float] | Floats, correlation_MM: Floats) -> float:
+    """Φ(−d): how often the best weighing of these members is wrong about two choices."""
+    return NormalDist().cdf(-np.sqrt(max(0.0, discriminability(accuracy_M, correlation_MM))))
+
+
+def greedy_information(accuracy_M: Sequence[float] | Floats, correlation_MM: Floats, k: int) -> list[int]:
+    """Choose each for the most information about the truth, given the chosen.
+
+    Of a Gaussian channel that is ½ log(1 + d²), so that it grows with ``discriminability``, whose greedy
+    choice weighs a member's accuracy against how much its errors are those of the chosen.
+    """
+    accuracy = np.asarray(accuracy_M, float)
+    chosen: list[int] = []
+
+    def known_with(at: int) -> tuple[float, int]:
+        with_it = [*chosen, at]
+        known = discriminability(accuracy[with_it], correlation_MM[np.ix_(with_it, with_it)])
+        return round(known, 12), -at
+
+    while len(chosen) < min(k, len(accuracy)):
+        chosen.append(max((at for at in range(len(accuracy)) if at not in chosen), key=known_with))
+    return chosen
+
+
+def caruana(log_probs_MNK: Floats, labels_N: NDArray[np.int64], k: int) -> list[int]:
+    """Choose k with replacement, each for the lowest NLL of the mean distribution with the chosen.
+
+    Greedy forward selection from a library of models (Caruana et al., 2004). A member may be chosen again,
+    which gives it weight. The labels are those of a probe set, not of what is asked.
+    """
+    items = np.arange(len(labels_N))
+    probs_MN = np.exp(log_probs_MNK[:, items, labels_N])
+    total_N = np.zeros(len(labels_N))
+    chosen: list[int] = []
+    for count in range(1, k + 1):
+        with np.errstate(divide="ignore"):
+            losses_M = -np.log((total_N + probs_MN) / count).mean(1)
+        best = int(np.argmin(losses_M))
+        chosen.append(best)
+        total_N = total_N + probs_MN[best]
+    return chosen
+
+
+def _signals(accuracy_M: Sequence[float] | Floats) -> Floats:
+    """Φ⁻¹, of accuracies that are neither 0 nor 1."""
+    normal = NormalDist()
+    return np.array([normal.inv_cdf(min(max(float(one), 1e-6), 1 - 1e-6)) for one in accuracy_M])
+
+
+def _regular(correlation_MM: Floats) -> Floats:
+    """A correlation that can be inverted: two members that never differ are one and a rounding."""
+    return correlation_MM + 1e-6 * np.eye(len(correlation_MM))

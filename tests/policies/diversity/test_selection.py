@@ -1,0 +1,114 @@
+"""Greedy choices against brute force, and what they choose where that is plain to see."""
+
+import numpy as np
+import pytest
+
+from populace.policies.diversity.selection import (
+    caruana,
+    discriminability,
+    dpp_exact,
+    dpp_greedy,
+    dpp_kernel,
+    error_floor,
+    greedy_information,
+    random_k,
+    top_k,
+)
+
+
+def kernel(seed: int, members: int = 8) -> np.ndarray:
+    source = np.random.default_rng(seed)
+    vectors = source.normal(size=(members, 6))
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    return dpp_kernel(source.uniform(0.5, 2.0, size=members), vectors @ vectors.T)
+
+
+def volume(kernel_: np.ndarray, chosen: list[int]) -> float:
+    return float(np.linalg.det(kernel_[np.ix_(chosen, chosen)]))
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_each_greedy_choice_is_the_one_that_brute_force_would_make(seed: int) -> None:
+    made = kernel(seed)
+
+    chosen = dpp_greedy(made, 4)
+
+    for step, choice in enumerate(chosen):
+        before = chosen[:step]
+        others = [at for at in range(len(made)) if at not in before]
+        assert volume(made, [*before, choice]) == pytest.approx(
+            max(volume(made, [*before, other]) for other in others), rel=1e-9
+        )
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_the_greedy_choice_is_nearly_the_best_subset_of_all(seed: int) -> None:
+    made = kernel(seed)
+    best, greedy = volume(made, dpp_exact(made, 3)), volume(made, dpp_greedy(made, 3))
+
+    # Çivril & Magdon-Ismail, 2009: at worst (1 / k!)² of it.
+    assert best / 36 <= greedy <= best * (1 + 1e-9)
+
+
+def test_the_greedy_choice_is_often_the_best_subset_of_all() -> None:
+    found = [sorted(dpp_greedy(kernel(seed), 3)) == dpp_exact(kernel(seed), 3) for seed in range(20)]
+
+    assert sum(found) >= 10, sum(found)
+
+
+def test_too_many_subsets_are_not_tried() -> None:
+    with pytest.raises(ValueError, match="too many"):
+        dpp_exact(np.eye(100), 10)
+
+
+def test_who_says_the_same_is_chosen_once_before_anybody_twice() -> None:
+    similarity = np.array([[1.0, 1.0, 0.1], [1.0, 1.0, 0.1], [0.1, 0.1, 1.0]])
+    made = dpp_kernel([2.0, 1.9, 1.0], similarity)
+
+    assert dpp_greedy(made, 2) == [0, 2]
+    assert dpp_greedy(made, 3) == [0, 2, 1], "asked for three, it answers three"
+    assert dpp_greedy(made, 9) == [0, 2, 1]
+    assert top_k([2.0, 1.9, 1.0], 2) == [0, 1]
+
+
+def test_what_is_equal_goes_to_the_lower_place() -> None:
+    assert top_k([1.0, 2.0, 2.0, 1.0], 3) == [1, 2, 0]
+    assert dpp_greedy(np.eye(4), 3) == [0, 1, 2]
+
+
+def test_chance_is_the_same_for_the_same_seed() -> None:
+    assert random_k(10, 4, seed=1) == random_k(10, 4, seed=1)
+    assert len({tuple(sorted(random_k(10, 4, seed=seed))) for seed in range(20)}) > 10
+    assert sorted(random_k(3, 9, seed=0)) == [0, 1, 2]
+
+
+def test_independent_members_know_more_together_and_correlated_ones_have_a_floor() -> None:
+    def equicorrelated(members: int, rho: float) -> np.ndarray:
+        return np.full((members, members), rho) + (1 - rho) * np.eye(members)
+
+    alone = discriminability([0.7], np.eye(1))
+    assert discriminability([0.7] * 9, np.eye(9)) == pytest.approx(9 * alone, rel=1e-4)
+    floors = [error_floor([0.7] * count, equicorrelated(count, 0.5)) for count in (1, 4, 64, 256)]
+    assert floors[0] == pytest.approx(0.3, abs=1e-4)
+    assert floors == sorted(floors, reverse=True)
+    assert floors[-1] == pytest.approx(0.229, abs=2e-3), "Φ(-μ / √ρ), whatever their number"
+
+
+def test_information_prefers_a_worse_member_whose_errors_are_others() -> None:
+    correlation = np.array([[1.0, 0.95, 0.0], [0.95, 1.0, 0.0], [0.0, 0.0, 1.0]])
+
+    assert greedy_information([0.80, 0.79, 0.70], correlation, 2) == [0, 2]
+    assert greedy_information([0.80, 0.79, 0.70], correlation, 5) == [0, 2, 1]
+
+
+def test_caruana_takes_a_member_as_often_as_it_helps() -> None:
+    right, wrong = np.log([0.99, 0.01]), np.log([0.01, 0.99])
+    # The first two are each sure of half of the items and wrong about the others, the third of a third.
+    table = np.array([[right, wrong, right], [wrong, right, wrong], [wrong, wrong, right]])
+
+    chosen = caruana(table, np.array([0, 0, 0]), 6)
+
+    assert chosen[:2] == [0, 1], "together they know all"
+    assert (chosen.count(0), chosen.count(1), chosen.count(2)) in ((4, 2, 0), (3, 3, 0))
+    losses = [-np.log(np.exp(table[chosen[: n + 1]])[:, :, 0].mean(0)).mean() for n in range(2)]
+    assert losses[1] < losses[0]
