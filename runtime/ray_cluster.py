@@ -31,7 +31,7 @@ from populace.host_actor import NAMESPACE, HostOptions, RayHostClient, host_name
 from populace.memory_module import MemoryModuleFile
 from populace.policies.log_retention import LogLimits
 from populace.storage.store import Store
-from populace.training.trainer_actor import TrainerOptions, start_trainer
+from populace.training.trainer_actor import STOP_SECONDS_MAX, TrainerOptions, start_trainer
 
 LOCAL_TENANT = "local"
 """The tenant of the person who runs ``populace serve`` on their own machine."""
@@ -120,7 +120,7 @@ def run_population(
         with _without_rays_prints(settings):
             for trainer in trainers:
                 # First, while the hosts hear how far it is.
-                _stop_actor(trainer)
+                _stop_actor(trainer, STOP_SECONDS_MAX)
             with contextlib.suppress(Exception):
                 serve.shutdown()
             for handle in handles:
@@ -163,10 +163,10 @@ def _deploy(application: serve.Application, name: str) -> None:
         raise StartFailed(name, reason) from error
 
 
-def _stop_actor(handle: object) -> None:
+def _stop_actor(handle: object, seconds_max: float = CLOSE_SECONDS_MAX) -> None:
     """Let a host finish its commits, or a trainer save its sessions, then end it; a dead one is fine."""
     with contextlib.suppress(Exception):
-        ray.get(handle.close.remote(), timeout=CLOSE_SECONDS_MAX)  # type: ignore[attr-defined]
+        ray.get(handle.close.remote(), timeout=seconds_max)  # type: ignore[attr-defined]
     with contextlib.suppress(Exception):
         ray.kill(handle)  # type: ignore[arg-type]
 

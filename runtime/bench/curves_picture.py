@@ -1,4 +1,4 @@
-"""Loss curves laid over each other, as SVG."""
+"""Curves of a training laid over each other, as SVG."""
 
 from collections.abc import Mapping, Sequence
 from html import escape
@@ -9,15 +9,17 @@ COLORS = ("#222222", "#3b6fb6", "#c8553d", "#4a8f5b", "#8a63a8", "#c99a2e")
 TICKS = 5
 
 
-def curves_picture(title: str, curves: Mapping[str, Sequence[float]]) -> str:
-    """Draw each curve over its steps, in nats a token; the first one is drawn broad, for others to lie on."""
+def curves_picture(
+    title: str, curves: Mapping[str, Sequence[float]], *, across: str = "step", broad: str | None = None
+) -> str:
+    """Draw each curve over its steps, from 1; the one named ``broad`` so that others can lie on it."""
     values = [value for curve in curves.values() for value in curve]
     lowest, highest = min(values), max(values)
     longest = max(map(len, curves.values()))
-    across, down = WIDTH - LEFT - RIGHT, HEIGHT - TOP - BOTTOM
+    wide, down = WIDTH - LEFT - RIGHT, HEIGHT - TOP - BOTTOM
 
     def x(step: int) -> float:
-        return LEFT + across * step / max(1, longest - 1)
+        return LEFT + wide * step / max(1, longest - 1)
 
     def y(value: float) -> float:
         return TOP + down * (1 - (value - lowest) / ((highest - lowest) or 1.0))
@@ -26,18 +28,17 @@ def curves_picture(title: str, curves: Mapping[str, Sequence[float]]) -> str:
     for tick in range(TICKS):
         value = lowest + (highest - lowest) * tick / (TICKS - 1)
         drawn.append(
-            f'<path d="M{LEFT} {y(value):.1f}H{LEFT + across}" stroke="#dddddd"/>'
+            f'<path d="M{LEFT} {y(value):.1f}H{LEFT + wide}" stroke="#dddddd"/>'
             + _text(LEFT - 6, y(value) + 4, f"{value:.2f}", anchor="end")
         )
     drawn += [
         _text(x(step), TOP + down + 18, str(step + 1), anchor="middle")
         for step in range(0, longest, max(1, longest // 8))
     ]
-    drawn.append(_text(LEFT + across / 2, HEIGHT - 8, "step", anchor="middle"))
+    drawn.append(_text(LEFT + wide / 2, HEIGHT - 8, across, anchor="middle"))
     for number, (name, curve) in enumerate(curves.items()):
-        color, width = COLORS[number % len(COLORS)], 5 if number == 0 else 1.5
+        color, width, opacity = COLORS[number % len(COLORS)], *((5, 0.35) if name == broad else (1.5, 1))
         points = " ".join(f"{x(step):.1f},{y(value):.1f}" for step, value in enumerate(curve))
-        opacity = 0.35 if number == 0 else 1
         drawn.append(
             f'<polyline points="{points}" fill="none" stroke="{color}" stroke-width="{width}" '
             f'stroke-opacity="{opacity}"/>'

@@ -222,7 +222,9 @@ def training(
             )
             result, curves = bench_training(bench, Settings.from_environment(), report)
         if svg is not None:
-            svg.write_text(curves_picture("Loss of one person, in nats a token", curves), encoding="utf-8")
+            svg.write_text(
+                curves_picture("Loss of one person, in nats a token", curves, broad="PEFT"), encoding="utf-8"
+            )
         _show(result, as_json=as_json)
 
 

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
-from rich.table import Table
+from rich.table import Column, Table
 
 from populace.actors.reward_tasks import pack_tasks
 from populace.actors.training import METHODS, STARTS, TrainingOptions
@@ -259,7 +259,10 @@ def _print_table(found: Sequence[dict[str, Any]]) -> None:
     if not found:
         out.print("Nobody was trained yet. `populace train NAME` trains one.")
         return
-    table = Table("model", "no.", "method", "state", "steps", "loss", "reward", "tokens", "asked for")
+    measures = ["loss", "reward"] if any(job["reward"] is not None for job in found) else ["loss"]
+    table = Table(
+        Column("model", no_wrap=True), "no.", "method", "state", "steps", *measures, "tokens", "asked"
+    )
     for job in found:
         color = COLORS.get(job["state"], "dim")
         table.add_row(
@@ -268,8 +271,7 @@ def _print_table(found: Sequence[dict[str, Any]]) -> None:
             job["method"],
             f"[{color}]{job['state']}[/]",
             f"{job['step']}/{job['steps']}" if job["steps"] else "",
-            "" if job["loss"] is None else f"{job['loss']:.3f}",
-            "" if job["reward"] is None else f"{job['reward']:.3f}",
+            *("" if job[measure] is None else f"{job[measure]:.3f}" for measure in measures),
             f"{job['tokens']:,}" if job["tokens"] else "",
             local_time(job["created"]),
         )

@@ -30,7 +30,9 @@ logger = logging.getLogger(__name__)
 TRAINER = "populace-trainer"
 POLL_SECONDS = 1.0
 LOOK_SECONDS = 15.0
-STOP_SECONDS_MAX = 30.0
+STOP_SECONDS_MAX = 20.0
+"""For the step that is being taken, and for writing the sessions."""
+
 IDLE_SECONDS_MAX = 600.0
 
 
@@ -64,7 +66,7 @@ class TrainerActor:
         return os.getpid()
 
     def close(self) -> None:
-        """Save what is being trained and end; answers when that is done, or after half a minute."""
+        """Save what is being trained and end; answers when that is done, or after ``STOP_SECONDS_MAX``."""
         self._stopping.set()
         if self._workshop is not None:
             self._workshop.stop()
