@@ -7,12 +7,14 @@ Shape suffixes: M = members, N = items, K = choices.
 """
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import combinations
 from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import NDArray
+
+from populace.policies.diversity.similarity import similarity_to
 
 Floats = NDArray[np.float64]
 
@@ -44,25 +46,40 @@ def dpp_greedy(kernel_MM: Floats, k: int) -> list[int]:
     When nobody adds anything more, who differs from the chosen by rounding only, the rest is chosen by their
     own diagonal.
     """
-    members = len(kernel_MM)
-    gains_M = np.diag(kernel_MM).astype(float).copy()
+    return dpp_greedy_rows(np.diag(kernel_MM), lambda at: kernel_MM[at], k)
+
+
+def dpp_greedy_rows(diagonal_M: Floats, row_of: Callable[[int], Floats], k: int) -> list[int]:
+    """As ``dpp_greedy``, from the rows of the chosen alone: a kernel of thousands is never made."""
+    members = len(diagonal_M)
+    gains_M = diagonal_M.astype(float)
     rows: list[Floats] = []
     chosen: list[int] = []
-    left = np.ones(members, bool)
+    left_M = np.ones(members, bool)
     while len(chosen) < min(k, members):
-        best = int(np.argmax(np.where(left, gains_M, -np.inf)))
+        best = int(np.argmax(np.where(left_M, gains_M, -np.inf)))
         if gains_M[best] <= _GAIN_MIN:
-            own = np.where(left, np.diag(kernel_MM), -np.inf)
-            return chosen + [int(at) for at in np.argsort(-own, kind="stable")[: k - len(chosen)] if left[at]]
-        row_M = kernel_MM[best].astype(float).copy()
-        for other in rows:
-            row_M -= other[best] * other
-        row_M /= np.sqrt(gains_M[best])
+            rest = [at for at in top_k(diagonal_M, members) if left_M[at]]
+            return chosen + rest[: k - len(chosen)]
+        row_M = row_of(best).astype(float)
+        for other_M in rows:
+            row_M = row_M - other_M[best] * other_M
+        row_M = row_M / np.sqrt(gains_M[best])
         gains_M = gains_M - row_M**2
         rows.append(row_M)
         chosen.append(best)
-        left[best] = False
+        left_M[best] = False
     return chosen
+
+
+def diverse_k(quality_M: Sequence[float] | Floats, probs_MNK: Floats, k: int) -> list[int]:
+    """Choose by quality and by how differently members answer probes: a DPP with the outputs' similarity."""
+    quality = np.asarray(quality_M, float)
+
+    def row_of(at: int) -> Floats:
+        return quality[at] * similarity_to(probs_MNK, at) * quality
+
+    return dpp_greedy_rows(quality**2, row_of, k)
 
 
 def dpp_exact(kernel_MM: Floats, k: int) -> list[int]:

@@ -18,16 +18,17 @@ def output_similarity(probs_MNK: Floats) -> Floats:
     """1 − JSD / log 2 of each pair, mean over items: 1 says the same, 0 never the same. [M, M]
 
     JSD(p, q) = H((p + q) / 2) − (H(p) + H(q)) / 2 (Lin, "Divergence Measures Based on the Shannon Entropy",
-    1991). Its square root is a metric; S of it is positive semidefinite up to rounding for distributions.
+    1991).
     """
-    members = len(probs_MNK)
+    return np.array([similarity_to(probs_MNK, at) for at in range(len(probs_MNK))])
+
+
+def similarity_to(probs_MNK: Floats, at: int) -> Floats:
+    """One row of ``output_similarity``. [M]"""
+    mixed_M = _entropy((probs_MNK[at] + probs_MNK) / 2).mean(1)
     entropies_M = _entropy(probs_MNK).mean(1)
-    similarity_MM = np.eye(members)
-    for i in range(members):
-        mixed_M = _entropy((probs_MNK[i] + probs_MNK[i:]) / 2).mean(1)
-        divergence_M = mixed_M - (entropies_M[i] + entropies_M[i:]) / 2
-        similarity_MM[i, i:] = similarity_MM[i:, i] = 1 - divergence_M / np.log(2)
-    return np.clip(similarity_MM, 0.0, 1.0)
+    divergence_M = mixed_M - (entropies_M[at] + entropies_M) / 2
+    return np.clip(1 - divergence_M / np.log(2), 0.0, 1.0)
 
 
 def weight_similarity(adapters: Sequence[Factors]) -> Floats:

@@ -6,6 +6,7 @@ import pytest
 from populace.policies.diversity.selection import (
     caruana,
     discriminability,
+    diverse_k,
     dpp_exact,
     dpp_greedy,
     dpp_kernel,
@@ -14,6 +15,7 @@ from populace.policies.diversity.selection import (
     random_k,
     top_k,
 )
+from populace.policies.diversity.similarity import output_similarity
 
 
 def kernel(seed: int, members: int = 8) -> np.ndarray:
@@ -69,6 +71,18 @@ def test_who_says_the_same_is_chosen_once_before_anybody_twice() -> None:
     assert dpp_greedy(made, 3) == [0, 2, 1], "asked for three, it answers three"
     assert dpp_greedy(made, 9) == [0, 2, 1]
     assert top_k([2.0, 1.9, 1.0], 2) == [0, 1]
+
+
+def test_diverse_members_are_those_that_the_whole_kernel_would_choose() -> None:
+    source = np.random.default_rng(5)
+    logits = source.normal(scale=2.0, size=(40, 12, 4))
+    probs = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
+    quality = source.uniform(0.4, 0.8, size=40)
+
+    chosen = diverse_k(quality, probs, 8)
+
+    assert chosen == dpp_greedy(dpp_kernel(quality, output_similarity(probs)), 8)
+    assert chosen != top_k(quality, 8)
 
 
 def test_what_is_equal_goes_to_the_lower_place() -> None:
