@@ -1,0 +1,123 @@
+"""Asks all members at once, and says each one's vote as it comes.
+
+Members answer with their adapters alone: what a personal model remembers, or has in its log, is its person's.
+Nothing of it is recorded with the member.
+"""
+
+import asyncio
+import secrets
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import aclosing
+from typing import Literal, NamedTuple
+
+from populace.actors.aggregation.question import Question
+from populace.actors.clock import Clock
+from populace.actors.engine import AdapterRef, Engine, GenerateRequest, Sampling, joined
+from populace.policies.diversity.answers import extractor
+from populace.policies.diversity.disclosure import Sharing
+from populace.storage.errors import PopulaceError
+
+OWNER = "population"
+"""Whose requests these are: no prefix of a question is found in a person's cache, nor the other way round."""
+
+VoteState = Literal["voted", "abstained", "late", "failed", "gone"]
+
+
+class Member(NamedTuple):
+    """A personal model that takes part. ``adapter`` None is the base; ``accuracy`` is that on the probes."""
+
+    name: str
+    adapter: AdapterRef | None
+    sharing: Sharing
+    accuracy: float | None = None
+
+
+class Vote(NamedTuple):
+    """What one member came to. ``place`` is its own among the chosen; ``text`` is its whole reply.
+
+    ``answer`` is what the reply votes for, or the reply itself if the question wants text; of who did not
+    vote it is None, and ``reason`` says why.
+    """
+
+    place: int
+    state: VoteState
+    answer: str | None = None
+    text: str = ""
+    reason: str = ""
+    seconds: float = 0.0
+
+
+class Ballot:
+    """Asks on one engine, which runs the members' requests in one batch as far as it has room."""
+
+    def __init__(self, engine: Engine, clock: Clock) -> None:
+        self._engine = engine
+        self._clock = clock
+
+    async def votes(self, question: Question, members: Sequence[Member]) -> AsyncGenerator[Vote]:
+        """Yield a vote of each member, those who are late last.
+
+        All have the same deadline. Whoever closes this generator ends what is still being answered.
+        """
+        came: asyncio.Queue[Vote | None] = asyncio.Queue()
+        kind = question.vote_kind
+        read = _whole if kind is None else extractor(kind, question.choices)
+
+        async def ask(place: int) -> None:
+            came.put_nowait(await self._vote(question, place, members[place], read))
+
+        asking = [asyncio.create_task(ask(place)) for place in range(len(members))]
+        timer = self._clock.call_later(question.seconds_max, lambda: came.put_nowait(None))
+        left = set(range(len(members)))
+        try:
+            while left:
+                vote = await came.get()
+                if vote is None:
+                    break
+                left.discard(vote.place)
+                yield vote
+            for place in sorted(left):
+                reason = f"it has not answered after {question.seconds_max:g} s"
+                yield Vote(place, "late", reason=reason, seconds=question.seconds_max)
+        finally:
+            timer.cancel()
+            for task in asking:
+                task.cancel()
+            await asyncio.gather(*asking, return_exceptions=True)
+
+    async def _vote(
+        self, question: Question, place: int, member: Member, read: Callable[[str], str | None]
+    ) -> Vote:
+        began = self._clock.monotonic()
+        try:
+            text = await self._reply(question, place, member)
+        except PopulaceError as error:
+            return Vote(place, "failed", reason=str(error), seconds=self._clock.monotonic() - began)
+        seconds = self._clock.monotonic() - began
+        answer = read(text)
+        if answer is None:
+            return Vote(place, "abstained", text=text, reason="its reply names no answer", seconds=seconds)
+        return Vote(place, "voted", answer, text, seconds=seconds)
+
+    async def _reply(self, question: Question, place: int, member: Member) -> str:
+        sampling = Sampling(
+            max_tokens=question.reply_tokens,
+            temperature=question.temperature,
+            # Of two members with one adapter each has a draw of its own.
+            seed=(question.seed + place) % 2**63,
+        )
+        request = GenerateRequest(
+            f"ask-{secrets.token_hex(8)}",
+            question.prompt,
+            sampling,
+            adapter=member.adapter,
+            stream=False,
+            owner=OWNER,
+        )
+        async with aclosing(self._engine.generate(request)) as generated:
+            return joined([delta async for delta in generated]).text
+
+
+def _whole(reply: str) -> str | None:
+    """A reply that is wanted as it is; of nothing but space there is none."""
+    return reply.strip() or None

@@ -1,0 +1,159 @@
+"""From the members' votes to the population's answer, and what may be told of it."""
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from populace.actors.aggregation.ballot import Member, Vote, VoteState
+from populace.actors.aggregation.question import Question
+from populace.policies.diversity.disclosure import DisclosureRule, tellable
+from populace.policies.diversity.votes import log_odds_weights, minimum_bayes_risk, tally
+
+BASE_REVISION = "base"
+OPEN_CHOICES = 4
+"""As many wrong answers and a right one does a weight take for likely where no choices are given."""
+
+
+class MemberVote(NamedTuple):
+    """One member's part in an answer. ``answer`` None: it did not vote, or what it said is not told."""
+
+    model: str
+    revision: str
+    state: VoteState
+    answer: str | None
+    weight: float
+    reason: str
+    seconds: float
+
+
+class Measures(NamedTuple):
+    """How the votes lie. ``agreement`` is the share of those who voted that said the answer, by number.
+
+    ``disagreement`` is how likely two voters are to differ, ``entropy`` that of the answers in nats.
+    """
+
+    voted: int
+    agreement: float
+    disagreement: float
+    entropy: float
+
+
+@dataclass(frozen=True, slots=True)
+class PopulationAnswer:
+    """``answer`` None: there is none, and ``reason`` says why.
+
+    ``shares`` are the answers' parts of the weight as far as they may be told; what may not is together
+    under None.
+    """
+
+    answer: str | None
+    reason: str
+    is_tie: bool
+    shares: dict[str | None, float]
+    votes: tuple[MemberVote, ...]
+    measures: Measures
+
+
+def combined(
+    question: Question, members: Sequence[Member], votes: Sequence[Vote], rule: DisclosureRule
+) -> PopulationAnswer:
+    """Make one answer of the votes, of which each member has one."""
+    by_place = {vote.place: vote for vote in votes}
+    cast = [by_place[place] for place in range(len(members))]
+    answers = [vote.answer if vote.state == "voted" else None for vote in cast]
+    weights = _weights(question, members)
+    voted = sum(answer is not None for answer in answers)
+    told = tellable(answers, [one.sharing for one in members], is_open=question.kind != "choice", rule=rule)
+    if question.kind == "text":
+        winner, is_tie, sums = _most_alike(answers, weights, told)
+    else:
+        counted = tally(answers, weights)
+        winner, is_tie, sums = counted.answer, counted.is_tie, counted.weights
+    reason = _reason(winner, voted, told, rule)
+    answer = None if reason else winner
+    # A group that is too small is not told at all, one vote after the other.
+    shown = told if voted >= rule.voted_min else set[str]()
+    return PopulationAnswer(
+        answer,
+        reason,
+        is_tie,
+        _shares(sums, shown),
+        tuple(
+            MemberVote(
+                member.name,
+                BASE_REVISION if member.adapter is None else member.adapter.digest,
+                vote.state,
+                said if said in shown else None,
+                weight,
+                vote.reason,
+                vote.seconds,
+            )
+            for member, vote, said, weight in zip(members, cast, answers, weights, strict=True)
+        ),
+        measures_of(answers, winner),
+    )
+
+
+def measures_of(answers: Sequence[str | None], winner: str | None) -> Measures:
+    """Measure how the votes lie; of nobody's all are 0."""
+    counts = Counter(answer for answer in answers if answer is not None)
+    voted = counts.total()
+    if not voted:
+        return Measures(0, 0.0, 0.0, 0.0)
+    same = sum(count * (count - 1) for count in counts.values())
+    pairs = voted * (voted - 1)
+    shares = [count / voted for count in counts.values()]
+    return Measures(
+        voted,
+        counts[winner] / voted if winner is not None else 0.0,
+        1 - same / pairs if pairs else 0.0,
+        -sum(share * math.log(share) for share in shares) + 0.0,
+    )
+
+
+def _weights(question: Question, members: Sequence[Member]) -> list[float]:
+    """Each member's: alike, or its log-odds on the probes; one that nobody has profiled is at chance."""
+    if question.combine == "majority":
+        return [1.0] * len(members)
+    choices = len(question.choices) or OPEN_CHOICES
+    known = [1 / choices if one.accuracy is None else one.accuracy for one in members]
+    return log_odds_weights(known, choices)
+
+
+def _most_alike(
+    answers: Sequence[str | None], weights: Sequence[float], told: set[str]
+) -> tuple[str | None, bool, dict[str, float]]:
+    """The text that may be told and is most like everybody's; how like they are on average."""
+    _, expected = minimum_bayes_risk(answers, weights=weights)
+    said = [
+        (risk, -at, answer)
+        for at, (answer, risk) in enumerate(zip(answers, expected, strict=True))
+        if answer is not None
+    ]
+    allowed = [one for one in said if one[2] in told]
+    alike = {answer: risk for risk, _, answer in sorted(said, reverse=True)}
+    if not allowed:
+        # Somebody said something, which nobody may be told.
+        return (said[0][2] if said else None), False, alike
+    return max(allowed)[2], False, alike
+
+
+def _reason(winner: str | None, voted: int, told: set[str], rule: DisclosureRule) -> str:
+    if winner is None:
+        return "everybody abstained"
+    if voted < rule.voted_min:
+        return f"{voted} answered, and of fewer than {rule.voted_min} nothing is told"
+    if winner not in told:
+        return "what won is one member's own words, which that member does not share"
+    return ""
+
+
+def _shares(sums: dict[str, float], shown: set[str]) -> dict[str | None, float]:
+    total = sum(sums.values())
+    found: dict[str | None, float] = {}
+    for answer, weight in sums.items():
+        key = answer if answer in shown else None
+        found[key] = found.get(key, 0.0) + (weight / total if total > 0 else 0.0)
+    return found
