@@ -13,8 +13,10 @@ from populace.storage.records import (
     IdentityRecord,
     InteractionRecord,
     JobRecord,
+    MemberRecord,
     MemoryRecord,
     OperationRecord,
+    ProfileRecord,
     RevisionRecord,
     SnapshotRecord,
     TasksRecord,
@@ -78,6 +80,7 @@ def check_contents(txn: ReadTransaction, tenant: str, name: str) -> None:
         _law(key == keys.operation(tenant, name, InteractionRecord.unpack(made).operation), position)
 
     _check_jobs(txn, tenant, name, head)
+    _check_membership(txn, tenant, name)
 
     memory = txn.get(keys.memory(tenant, name))
     version = 0 if memory is None else MemoryRecord.unpack(memory).version
@@ -133,6 +136,18 @@ def _check_jobs(txn: ReadTransaction, tenant: str, name: str, head: HeadRecord) 
     _law(tasks is None or bool(found), f"{tenant}/{name} has tasks that no open job learns")
     if tasks is not None:
         TasksRecord.unpack(tasks)
+
+
+def _check_membership(txn: ReadTransaction, tenant: str, name: str) -> None:
+    """Check that only who takes part has a profile, and that this one is whole."""
+    member, profile = txn.get(keys.member(tenant, name)), txn.get(keys.profile(tenant, name))
+    if member is not None:
+        MemberRecord.unpack(member)
+    _law(profile is None or member is not None, f"{tenant}/{name} has a profile and takes no part")
+    if profile is not None:
+        kept = ProfileRecord.unpack(profile)
+        _law(kept.choices > 1 and len(kept.log_probs) % (2 * kept.choices) == 0, kept.choices)
+        _law(0 <= kept.accuracy <= 1, kept.accuracy)
 
 
 def _check_snapshot(txn: ReadTransaction, tenant: str, name: str, head: HeadRecord) -> None:

@@ -18,6 +18,8 @@ On disk (schema 5), every integer big-endian, every name ASCII without NUL::
     t tenant NUL name NUL                     -> u64 number: the job that is open
     q tenant NUL name NUL                     -> TasksRecord, sealed: what the open job is rewarded for
     u tenant NUL name NUL                     -> nothing; a model with feedback that nobody looked at
+    g tenant NUL name NUL                     -> MemberRecord: it takes part in the population's answers
+    p tenant NUL name NUL                     -> ProfileRecord, sealed: how it answers the probes
     m tenant NUL name NUL                     -> MemoryRecord, sealed
     s tenant NUL name NUL                     -> SnapshotRecord, sealed
     e data key id (16 bytes)                  -> ErasureRecord
@@ -25,8 +27,8 @@ On disk (schema 5), every integer big-endian, every name ASCII without NUL::
     k BLAKE2b-128(key id)                     -> ApiKeyRecord
 
 Sealed values are encrypted with the model's data key, see ``storage/sealing.py``; in schema 2 they
-were plain, and there were no ``d``, ``e`` and ``x``. Schemas 3 and 4 have no ``f``, ``j``, ``t``, ``q`` and
-``u``; between those two it was the adapters' files that changed.
+were plain, and there were no ``d``, ``e`` and ``x``. Schemas 3 and 4 have no ``f``, ``j``, ``t``, ``q``,
+``u``, ``g`` and ``p``; between those two it was the adapters' files that changed.
 
 The kind comes first so that a listing of a tenant's models touches identities only. Names
 end in NUL so that no name is a prefix of another. Operation ids and key ids come from
@@ -63,19 +65,22 @@ _JOB = b"j"
 _OPEN_JOB = b"t"
 _TASKS = b"q"
 _NEWS = b"u"
+_MEMBER = b"g"
+_PROFILE = b"p"
 _MEMORY = b"m"
 _SNAPSHOT = b"s"
 _ERASURE = b"e"
 _ORPHAN = b"x"
 _API_KEY = b"k"
 
-_SEALED = frozenset(_INTERACTION + _OPERATION + _FEEDBACK + _JOB + _TASKS + _MEMORY + _SNAPSHOT)
+_SEALED = frozenset(_INTERACTION + _OPERATION + _FEEDBACK + _JOB + _TASKS + _PROFILE + _MEMORY + _SNAPSHOT)
 _KINDS = {
     _INTERACTION[0]: "interaction",
     _OPERATION[0]: "operation",
     _FEEDBACK[0]: "feedback",
     _JOB[0]: "job",
     _TASKS[0]: "tasks",
+    _PROFILE[0]: "profile",
     _MEMORY[0]: "memory",
     _SNAPSHOT[0]: "snapshot",
 }
@@ -216,6 +221,19 @@ def news(tenant: str, name: str) -> bytes:
     return _NEWS + model_part(tenant, name)
 
 
+def member(tenant: str, name: str) -> bytes:
+    return _MEMBER + model_part(tenant, name)
+
+
+def members(tenant: str) -> bytes:
+    """The prefix of those of the tenant's models that take part, which sort by name."""
+    return _MEMBER + _name(tenant)
+
+
+def profile(tenant: str, name: str) -> bytes:
+    return _PROFILE + model_part(tenant, name)
+
+
 def all_news() -> bytes:
     """The prefix of every model with news; the rest of each key is the model."""
     return _NEWS
@@ -290,7 +308,7 @@ def api_keys() -> bytes:
 def model_prefixes(tenant: str, name: str) -> tuple[bytes, ...]:
     """The prefixes that together cover every row of the model and of no other."""
     part = model_part(tenant, name)
-    plain = (_DATA_KEY, _IDENTITY, _HEAD, _ALIAS, _REVISION, _OPEN_JOB, _NEWS)
+    plain = (_DATA_KEY, _IDENTITY, _HEAD, _ALIAS, _REVISION, _OPEN_JOB, _NEWS, _MEMBER)
     return tuple(kind + part for kind in plain) + sealed_prefixes(tenant, name)
 
 

@@ -6,7 +6,7 @@ version than its own only if the store header was forced, and refuses it.
 """
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Literal, Self
 
 import msgpack
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -282,6 +282,32 @@ class TasksRecord(Record):
     KIND = "tasks"
 
     tasks: str
+
+
+class MemberRecord(Record):
+    """A personal model takes part in the population's answers, and shares ``votes`` or ``texts``."""
+
+    KIND = "member"
+
+    sharing: Literal["votes", "texts"]
+    since_ms: int
+
+
+class ProfileRecord(Record):
+    """How a revision (a digest, or ``base``) answers the probe set ``probes``, a digest.
+
+    ``log_probs`` are float16, little-endian: for each probe the logarithms of its ``choices``. ``accuracy``
+    is the share of probes whose likeliest choice is right.
+    """
+
+    KIND = "profile"
+
+    revision: str
+    probes: str
+    choices: int
+    log_probs: bytes
+    accuracy: float
+    created_ms: int
 
 
 class MemoryRecord(Record):

@@ -52,6 +52,8 @@ def test_every_key_is_unique_covered_and_fits_lmdb(
         keys.open_job(tenant, name),
         keys.tasks(tenant, name),
         keys.news(tenant, name),
+        keys.member(tenant, name),
+        keys.profile(tenant, name),
         keys.memory(tenant, name),
         keys.snapshot(tenant, name),
     ]

@@ -1,0 +1,67 @@
+"""Which personal models take part in the population's answers, and how each answers the probes.
+
+Nobody takes part who did not say so. A profile is of a member, and goes when it takes part no longer.
+"""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from populace.storage import keys, ledger
+from populace.storage.errors import ModelNotFound
+from populace.storage.ledger import FIRST_ALIAS
+from populace.storage.records import IdentityRecord, MemberRecord, ProfileRecord
+from populace.storage.transaction import ReadTransaction, WriteTransaction
+
+
+class StoredMember(NamedTuple):
+    """A model that takes part: its base, the revision that ``latest`` names, and its newest profile."""
+
+    name: str
+    record: MemberRecord
+    base: str
+    revision: str | None
+    profile: ProfileRecord | None
+
+
+def take_part(txn: WriteTransaction, tenant: str, name: str, record: MemberRecord | None) -> None:
+    """Have the model take part, or with None no longer. Raises ``ModelNotFound``."""
+    ledger.read_head(txn, tenant, name)
+    if record is not None:
+        txn.put(keys.member(tenant, name), record.pack())
+        return
+    txn.delete(keys.member(tenant, name))
+    txn.delete(keys.profile(tenant, name))
+
+
+def put_profile(txn: WriteTransaction, tenant: str, name: str, profile: ProfileRecord) -> bool:
+    """Keep how a member answers the probes; answers whether it takes part still, or nothing is kept."""
+    if keys.name_problem(name) or txn.get(keys.member(tenant, name)) is None:
+        return False
+    txn.put(keys.profile(tenant, name), profile.pack())
+    return True
+
+
+def read_member(txn: ReadTransaction, tenant: str, name: str) -> StoredMember | None:
+    """Return the model as a member, None if it takes no part. Raises ``ModelNotFound``."""
+    identity = None if keys.name_problem(name) else txn.get(keys.identity(tenant, name))
+    if identity is None:
+        raise ModelNotFound(name)
+    data = txn.get(keys.member(tenant, name))
+    if data is None:
+        return None
+    alias, profile = txn.get(keys.alias(tenant, name, FIRST_ALIAS)), txn.get(keys.profile(tenant, name))
+    return StoredMember(
+        name,
+        MemberRecord.unpack(data),
+        IdentityRecord.unpack(identity).base,
+        None if alias is None else alias.decode(),
+        None if profile is None else ProfileRecord.unpack(profile),
+    )
+
+
+def walk_members(txn: ReadTransaction, tenant: str) -> Iterator[StoredMember]:
+    """Walk those of the tenant's models in the shard that take part, by name."""
+    for key, _ in txn.scan(keys.members(tenant)):
+        found = read_member(txn, tenant, keys.model_of(key)[1])
+        assert found is not None, "its row was found"
+        yield found
