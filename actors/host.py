@@ -12,6 +12,7 @@ from dataclasses import replace
 
 from populace.actors.activations import Activations
 from populace.actors.adapter_sweeper import AdapterSweeper
+from populace.actors.aggregation.member_keeper import MemberKeeper
 from populace.actors.catalogue import Catalogue, interaction_view, model_view
 from populace.actors.clock import Clock
 from populace.actors.engine import AdapterRef, Engine
@@ -84,6 +85,7 @@ class ModelHost:
         self._memories = MemoryKeeper(
             self._owned, self._catalogue.shard, self._adapter_of, engine, self._turn_log.find
         )
+        self.members = MemberKeeper(self._owned, self._catalogue.shard, clock=clock)
         self.jobs = JobKeeper(
             self._owned,
             self._catalogue,

@@ -14,6 +14,7 @@ from populace.actors.turn import Interaction, ModelId, Reply, TurnGrant, TurnReq
 from populace.storage.portable import PortableModel
 
 if TYPE_CHECKING:
+    from populace.actors.aggregation.membership import Members
     from populace.actors.training import TrainingJobs
 
 Readiness = Literal["registered", "prewarming", "ready"]
@@ -195,6 +196,11 @@ class Hosts(Protocol):
     @property
     def jobs(self) -> "TrainingJobs":
         """What may be asked of training jobs, of the same models."""
+        ...
+
+    @property
+    def members(self) -> "Members":
+        """What may be asked of who takes part in the population's answers."""
         ...
 
     async def begin_turn(self, request: TurnRequest) -> TurnGrant | Interaction:

@@ -25,6 +25,7 @@ from populace.actors.hosts import (
 )
 from populace.actors.turn import Interaction, ModelId, Reply, TurnGrant, TurnRequest
 from populace.job_directory import JobDirectory
+from populace.member_directory import MemberDirectory
 from populace.policies.placement import host_of, shard_of
 from populace.storage.errors import ShardStopped, UnknownOutcome
 from populace.storage.portable import PortableModel
@@ -38,7 +39,7 @@ RETRY_DELAYS_S = (0.05, 0.1, 0.2, 0.4, 0.8)
 
 
 class HostClient(Protocol):
-    """Sends a call to one host: ``name`` is a method of ``Hosts``, or of ``TrainingJobs`` after ``jobs.``."""
+    """Sends a call to one host: ``name`` is a method of ``Hosts``, or of its ``jobs`` or ``members``."""
 
     async def call(self, name: str, *args: Any, **options: Any) -> Any:
         """Answer the method's result or raise its error; ``HostUnavailable`` if no host answers."""
@@ -46,12 +47,13 @@ class HostClient(Protocol):
 
 
 class Directory:
-    """Serves ``Hosts`` for the whole population, and ``jobs`` its ``TrainingJobs``."""
+    """Serves ``Hosts`` for the whole population, with its ``jobs`` and ``members``."""
 
     def __init__(self, clients: Sequence[HostClient], *, shard_count: int) -> None:
         self._clients = tuple(clients)
         self._shard_count = shard_count
         self.jobs = JobDirectory(self)
+        self.members = MemberDirectory(self)
 
     async def begin_turn(self, request: TurnRequest) -> TurnGrant | Interaction:
         return await self.retried(request.model, "begin_turn", request)

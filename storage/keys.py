@@ -230,6 +230,11 @@ def members(tenant: str) -> bytes:
     return _MEMBER + _name(tenant)
 
 
+def all_members() -> bytes:
+    """The prefix of every model that takes part; the rest of each key is the model."""
+    return _MEMBER
+
+
 def profile(tenant: str, name: str) -> bytes:
     return _PROFILE + model_part(tenant, name)
 

@@ -61,7 +61,18 @@ def read_member(txn: ReadTransaction, tenant: str, name: str) -> StoredMember | 
 
 def walk_members(txn: ReadTransaction, tenant: str) -> Iterator[StoredMember]:
     """Walk those of the tenant's models in the shard that take part, by name."""
-    for key, _ in txn.scan(keys.members(tenant)):
-        found = read_member(txn, tenant, keys.model_of(key)[1])
-        assert found is not None, "its row was found"
+    for _, found in _walk(txn, keys.members(tenant)):
         yield found
+
+
+def walk_all_members(txn: ReadTransaction) -> Iterator[tuple[str, StoredMember]]:
+    """Walk all models of the shard that take part, with their tenants."""
+    yield from _walk(txn, keys.all_members())
+
+
+def _walk(txn: ReadTransaction, prefix: bytes) -> Iterator[tuple[str, StoredMember]]:
+    for key, _ in txn.scan(prefix):
+        tenant, name = keys.model_of(key)
+        found = read_member(txn, tenant, name)
+        assert found is not None, "its row was found"
+        yield tenant, found

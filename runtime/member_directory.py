@@ -1,0 +1,33 @@
+"""The members of the whole population: each call goes to the host of its model, as other calls do."""
+
+from populace.actors.aggregation.member_keeper import by_name
+from populace.actors.aggregation.membership import MemberView, Profile
+from populace.actors.turn import ModelId
+from populace.job_directory import Router
+from populace.policies.diversity.disclosure import Sharing
+
+
+class MemberDirectory:
+    """Serves ``Members``."""
+
+    def __init__(self, router: Router) -> None:
+        self._router = router
+
+    async def share(self, model: ModelId, sharing: Sharing | None) -> MemberView | None:
+        return await self._router.retried(model, "members.share", model, sharing)
+
+    async def of_model(self, model: ModelId) -> MemberView | None:
+        return await self._router.retried(model, "members.of_model", model)
+
+    async def of_tenant(self, tenant: str) -> tuple[MemberView, ...]:
+        pages: list[tuple[MemberView, ...]] = await self._router.everywhere("members.of_tenant", tenant)
+        return by_name([one for page in pages for one in page])
+
+    async def unprofiled(self, probes: str, *, limit: int = 64) -> tuple[MemberView, ...]:
+        pages: list[tuple[MemberView, ...]] = await self._router.everywhere(
+            "members.unprofiled", probes, limit=limit
+        )
+        return tuple(one for page in pages for one in page)[:limit]
+
+    async def keep_profile(self, model: ModelId, profile: Profile) -> bool:
+        return await self._router.retried(model, "members.keep_profile", model, profile)
