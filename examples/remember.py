@@ -130,11 +130,11 @@ def main() -> None:
     for seed in range(options.seeds):
         with tempfile.TemporaryDirectory(prefix="remember-") as folder:
             people = _people(words, options.people, seed)
-            with _served(Path(folder), options) as server:
+            with served(Path(folder), options) as server:
                 _tell(server, people)
                 # Without a chance to say goodbye: what was acknowledged is on the disk.
                 kill_all(server.process)
-            with _served(Path(folder), options) as server:
+            with served(Path(folder), options) as server:
                 found = _ask_all(server, people, words)
         for key, hits in found.items():
             scores[key] += hits
@@ -269,7 +269,7 @@ def _chat(server: Server, model: str, texts: list[str], *, max_tokens: int, memo
 
 
 @contextmanager
-def _served(folder: Path, options: argparse.Namespace) -> Generator[Server]:
+def served(folder: Path, options: argparse.Namespace) -> Generator[Server]:
     """A ``populace serve`` on the folder's data; whatever is left of it afterwards is killed."""
     data, config, port = folder / "data", folder / "config", free_port()
     command = [sys.executable, "-m", "populace", "serve", "--port", str(port), "--data", str(data)]

@@ -6,7 +6,7 @@ and seeds, and each is measured on sums that it never saw, beside the base that 
 at temperature 1, before and after as in training; "greedy" is how often the likeliest reply is right.
 
     python examples/verifiable_rl.py
-    python examples/verifiable_rl.py --ranks 1 --seeds 1 --rounds 10 --json rewards.json
+    python examples/verifiable_rl.py --ranks 1 --seeds 1 --rounds 10 --json rewards.json --svg rewards.svg
 
 "Gain" is (after − before) / (1 − before), of what there was to gain; "KL" how far the model has gone from the
 base on its own replies, in nats a token. Nothing is left behind.
@@ -34,6 +34,7 @@ from populace.actors.reward_tasks import RewardTask
 from populace.adapters.lora.shape import LoraShape
 from populace.adapters.lora.trainable import TrainableAdapter
 from populace.base import prepare_base
+from populace.bench.curves_picture import curves_picture
 from populace.config import Settings, enter_quiet_environment
 from populace.engines.in_process import start_in_process
 from populace.engines.prompts import BaseTokenizer
@@ -114,6 +115,21 @@ def main() -> None:
             "runs": [run._asdict() | {"after": run.after._asdict()} for run in runs],
         }
         options.json.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+    if options.svg is not None:
+        options.svg.write_text(rewards_picture(runs), encoding="utf-8")
+
+
+def rewards_picture(runs: Sequence[Run]) -> str:
+    """Draw the share of right replies at each round, by rank, mean over seeds; to the shortest run's end."""
+    steps = min(len(run.rewards) for run in runs)
+    means = {
+        f"rank {rank}": [
+            statistics.fmean(run.rewards[step] for run in runs if run.rank == rank)
+            for step in range(0, steps, ROUND.steps)
+        ]
+        for rank in sorted({run.rank for run in runs})
+    }
+    return curves_picture("Share of a round's replies that are right", means, across="round")
 
 
 def sums() -> tuple[list[RewardTask], list[RewardTask]]:
@@ -161,6 +177,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--rounds", type=int, default=10, help="of 8 prompts and 8 replies to each")
     parser.add_argument("--json", type=Path, help="write every round's reward to this file")
+    parser.add_argument("--svg", type=Path, help="draw them into this file")
     return parser.parse_args()
 
 

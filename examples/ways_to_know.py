@@ -1,0 +1,267 @@
+"""Where does a model know something of its person from: its memory, its weights, or its log?
+
+People tell their models three facts each, and correct what these say when they are asked for them in a few
+ways. Each model is forked before and after it is trained, and every fork is asked in other words, with its
+memory on or off and with or without what fits of its log in the prompt: all combinations of the three.
+
+Starts and stops a Populace of its own for each seed:
+
+    python examples/ways_to_know.py
+    python examples/ways_to_know.py --people 4 --seeds 1 --json ways.json
+
+"Same as base" is how often the first words of an answer to something that has nothing to do with the person
+are those of the base, greedily. Each combination has forks of its own: what one is asked is in no log of
+another.
+"""
+
+import argparse
+import itertools
+import json
+import random
+import re
+import signal
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+from remember import FIRST_SEED, GENERAL, NO_MEMORY, READ_ONLY, STREAMS, TOLD, Server, served, wilson
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+import populace
+from populace.base import prepare_base
+from populace.config import Settings
+from populace.learning.memory.phrases import ANSWER, ANY, ATTRIBUTES, filled
+from populace.learning.memory.values import Values
+from populace.learning.memory.words import words_of
+from populace.model_handle import ModelHandle
+from populace.population import Population
+
+T = TypeVar("T")
+
+FACTS = 3
+HELD_OUT_ASKS = 3
+"""Of the ways of asking, nobody was corrected in these."""
+
+RETRIEVED = 3
+ANSWER_TOKENS = 24
+TOLD_TOKENS = 12
+SAME_WORDS = 6
+POLL_SECONDS = 0.5
+
+
+class Way(NamedTuple):
+    """What a model may know from, beside its base."""
+
+    memory: bool
+    adapter: bool
+    retrieval: bool
+
+    @property
+    def title(self) -> str:
+        return " + ".join(name for name, has in self._asdict().items() if has) or "base"
+
+    @property
+    def suffix(self) -> str:
+        return "-".join(name for name, has in self._asdict().items() if has) or "base"
+
+    @property
+    def request(self) -> dict[str, Any]:
+        """What is said of it in a request."""
+        memory = READ_ONLY if self.memory else NO_MEMORY
+        return (
+            {"memory": memory, "context": {"retrieve": RETRIEVED}} if self.retrieval else {"memory": memory}
+        )
+
+
+WAYS = sorted((Way(*on) for on in itertools.product((False, True), repeat=3)), key=sum)
+
+
+class Fact(NamedTuple):
+    attribute: str
+    value: str
+    told: str
+    taught: tuple[str, ...]
+    asked: str
+
+
+class Person(NamedTuple):
+    name: str
+    facts: tuple[Fact, ...]
+
+
+class Hits(NamedTuple):
+    """Of one seed: whether each answer named what was told, and whether each was the base's."""
+
+    right: Mapping[Way, list[bool]]
+    same: Mapping[Way, list[bool]]
+    promoted: int
+
+
+def main() -> None:
+    options = _options()
+    console = Console()
+    # Who is told to end takes the server along, as with Ctrl-C.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    words = words_of(prepare_base(None, Settings.from_environment().cache).directory)
+    seeds: list[Hits] = []
+    for seed in range(options.seeds):
+        people = people_of(words, options.people, seed)
+        with (
+            tempfile.TemporaryDirectory(prefix="ways-to-know-") as folder,
+            served(Path(folder), options) as server,
+            populace.connect(data=Path(folder) / "data") as population,
+        ):
+            seeds.append(Lesson(population, server, console, options.epochs).run(people))
+        told = f"seed {seed}: {seeds[-1].promoted} of {len(people)} adapters were promoted"
+        console.print(told, highlight=False)
+    _tell(console, seeds)
+    if options.json is not None:
+        rows = [
+            {"seed": seed, "way": way.title, "right": hits.right[way], "same": hits.same[way]}
+            for seed, hits in enumerate(seeds)
+            for way in WAYS
+        ]
+        options.json.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+
+
+def people_of(words: Sequence[str], count: int, seed: int) -> list[Person]:
+    """Each has facts of its own, in values that the memory module was trained on."""
+    source = random.Random(f"ways {seed}")
+    values = Values(words, "train", TOLD, seed=FIRST_SEED + seed)
+    known = sorted(name for name, kind in ATTRIBUTES.items() if kind != "words")
+    return [
+        Person(
+            f"person-{seed}-{number}",
+            tuple(_fact(source, name, values.draw(ATTRIBUTES[name])) for name in source.sample(known, FACTS)),
+        )
+        for number in range(count)
+    ]
+
+
+def _fact(source: random.Random, attribute: str, value: str) -> Fact:
+    asks = [filled(ask, attribute) for ask in source.sample(ANY.ask, len(ANY.ask))]
+    told = filled(source.choice(ANY.tell), attribute, value)
+    return Fact(attribute, value, told, tuple(asks[HELD_OUT_ASKS:]), source.choice(asks[:HELD_OUT_ASKS]))
+
+
+class Lesson:
+    """People tell, correct and train their models; then every way is asked."""
+
+    def __init__(self, population: Population, server: Server, console: Console, epochs: float) -> None:
+        self._population = population
+        self._server = server
+        self._console = console
+        self._epochs = epochs
+
+    def run(self, people: Sequence[Person]) -> Hits:
+        models = [self._told(person) for person in self._tracked("they are told", people)]
+        self._fork(models, [way for way in WAYS if not way.adapter])
+        promoted = self._trained(models)
+        self._fork(models, [way for way in WAYS if way.adapter])
+        right: dict[Way, list[bool]] = {}
+        same: dict[Way, list[bool]] = {}
+        general = [ask for _, ask in zip(people, itertools.cycle(GENERAL), strict=False)]
+        of_base = {ask: _begins(self._ask("base", ask, {})) for ask in set(general)}
+        with ThreadPoolExecutor(STREAMS) as pool:
+            for way in self._tracked("they are asked", WAYS):
+                answers = list(pool.map(partial(self._answers, way), people, general))
+                right[way] = [
+                    _names(reply, fact.value)
+                    for person, said in zip(people, answers, strict=True)
+                    for fact, reply in zip(person.facts, said, strict=False)
+                ]
+                same[way] = [
+                    _begins(said[-1]) == of_base[ask] for said, ask in zip(answers, general, strict=True)
+                ]
+        return Hits(right, same, promoted)
+
+    def _answers(self, way: Way, person: Person, general: str) -> list[str]:
+        """What a fork says when it is asked for each fact, and last in general."""
+        asks = [*(fact.asked for fact in person.facts), general]
+        return [self._ask(f"{person.name}-{way.suffix}", ask, way.request) for ask in asks]
+
+    def _told(self, person: Person) -> ModelHandle:
+        """Tell the facts; then ask for them and correct the answers, which leaves the memory as it is."""
+        model = self._population.create(person.name)
+        for fact in person.facts:
+            model.chat(fact.told, max_tokens=TOLD_TOKENS)
+        for round_ in zip(*(fact.taught for fact in person.facts), strict=True):
+            for fact, ask in zip(person.facts, round_, strict=True):
+                turn = model.chat(ask, max_tokens=1, memory=NO_MEMORY)
+                model.feedback(turn, correction=filled(ANSWER, fact.attribute, fact.value))
+        return model
+
+    def _trained(self, models: Sequence[ModelHandle]) -> int:
+        """Train all of them in shared steps; answers how many were promoted."""
+        for model in models:
+            model.train(epochs=self._epochs, seconds_max=0)
+        promoted = 0
+        for model in self._tracked("they are trained", models):
+            while (job := model.jobs()[0]).is_open:
+                time.sleep(POLL_SECONDS)
+            promoted += job.state == "promoted"
+        return promoted
+
+    def _tracked(self, what: str, items: Sequence[T]) -> Iterator[T]:
+        yield from track(items, what, console=self._console, transient=True)
+
+    def _fork(self, models: Sequence[ModelHandle], ways: Sequence[Way]) -> None:
+        for model, way in itertools.product(models, ways):
+            model.fork(f"{model.name}-{way.suffix}")
+
+    def _ask(self, model: str, ask: str, extra: Mapping[str, Any]) -> str:
+        reply = self._server.client.chat.completions.create(
+            model=model,
+            messages=[{"role": "user", "content": ask}],
+            temperature=0,
+            max_tokens=ANSWER_TOKENS,
+            extra_body=dict(extra),
+        )
+        return reply.choices[0].message.content or ""
+
+
+def _names(reply: str, value: str) -> bool:
+    return re.search(rf"\b{re.escape(value)}\b", reply, re.IGNORECASE) is not None
+
+
+def _begins(reply: str) -> list[str]:
+    return reply.split()[:SAME_WORDS]
+
+
+def _tell(console: Console, seeds: Sequence[Hits]) -> None:
+    table = Table("knows from", "right", "95 %", "each seed", "same as base", "asked")
+    for way in WAYS:
+        hits = [hit for seed in seeds for hit in seed.right[way]]
+        same = [hit for seed in seeds for hit in seed.same[way]]
+        low, high = wilson(sum(hits), len(hits))
+        each = ", ".join(f"{sum(seed.right[way]) / len(seed.right[way]):.0%}" for seed in seeds)
+        table.add_row(
+            way.title,
+            f"{sum(hits) / len(hits):.0%}",
+            f"{low:.0%} to {high:.0%}",
+            each,
+            f"{sum(same) / len(same):.0%}",
+            str(len(hits)),
+        )
+    console.print(table)
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="Where does a model know something of its person from?")
+    parser.add_argument("--people", type=int, default=8, help="models of each seed")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--epochs", type=float, default=6.0, help="how often each correction is seen")
+    parser.add_argument("--engine", default="auto", choices=("auto", "vllm", "torch"))
+    parser.add_argument("--memory-module", help="a file; default: the module that is shipped for the base")
+    parser.add_argument("--json", type=Path, help="write every answer's hit to this file")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,58 @@
+"""The examples of learning run whole, if small, and leave no process behind."""
+
+import json
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.end_to_end.served import Served
+
+pytestmark = [pytest.mark.engine, pytest.mark.ray]
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
+
+def children() -> set[int]:
+    return {one.pid for one in psutil.Process().children(recursive=True)}
+
+
+def test_rewards_are_measured_by_rank_and_drawn(served: Served, tmp_path: Path) -> None:
+    told, drawn, before = tmp_path / "rewards.json", tmp_path / "rewards.svg", children()
+    options = ("--ranks", "1", "2", "--seeds", "1", "--rounds", "1", "--json", str(told), "--svg", str(drawn))
+
+    done = served.run(str(EXAMPLES / "verifiable_rl.py"), *options)
+
+    assert done.returncode == 0, done.stderr
+    measured = json.loads(told.read_text())
+    assert [run["rank"] for run in measured["runs"]] == [1, 2]
+    assert all(0 <= run["after"]["sampled"] <= 1 for run in measured["runs"])
+    assert "rank 2" in drawn.read_text()
+    assert children() <= before
+
+
+def test_what_a_note_says_is_measured_with_it_and_without(served: Served, tmp_path: Path) -> None:
+    told, before = tmp_path / "facts.json", children()
+
+    done = served.run(
+        str(EXAMPLES / "distill_context.py"), "--seeds", "1", "--rounds", "1", "--json", str(told)
+    )
+
+    assert done.returncode == 0, done.stderr
+    measured = json.loads(told.read_text())
+    assert measured["noted"] > measured["before"], "it reads its note"
+    assert [run["seed"] for run in measured["runs"]] == [0]
+    assert children() <= before
+
+
+def test_all_ways_to_know_are_measured(served: Served, tmp_path: Path) -> None:
+    told, before = tmp_path / "ways.json", children()
+    options = ("--people", "1", "--seeds", "1", "--epochs", "1", "--json", str(told))
+
+    done = served.run(str(EXAMPLES / "ways_to_know.py"), *options)
+
+    assert done.returncode == 0, done.stderr
+    ways = [row["way"] for row in json.loads(told.read_text())]
+    assert len(ways) == len(set(ways)) == 8
+    assert {"base", "memory", "adapter", "retrieval", "memory + adapter + retrieval"} <= set(ways)
+    assert children() <= before
