@@ -23,6 +23,8 @@
     ├── TurnExpired                the turn's deadline passed, or it was given up
     ├── HostUnavailable            the host is restarting; retry
     ├── EngineUnavailable          the replica died or is starting; retry
+    ├── PopulationTooSmall         fewer models take part than were asked for
+    ├── NoMember                   the model takes no part in the population's answers
     ├── TrainingUnavailable        no trainer runs here
     ├── TrainingFailed             training ended without a new revision; the model is as it was
     │   ├── NothingToTrain         there is nothing that it could learn from
@@ -247,6 +249,36 @@ class EngineUnavailable(PopulaceError):
 
     def __str__(self) -> str:
         return f"The serving engine is not available: {self.reason}."
+
+
+class PopulationTooSmall(PopulaceError):
+    """More members were asked for than take part."""
+
+    code = "population_too_small"
+
+    def __init__(self, wanted: int, members: int) -> None:
+        super().__init__(wanted, members)
+        self.wanted = wanted
+        self.members = members
+
+    def __str__(self) -> str:
+        return (
+            f"{self.wanted} members are to answer, and {self.members} take part. A model takes part once its "
+            "owner says so: `populace model share NAME`."
+        )
+
+
+class NoMember(PopulaceError):
+    """The model takes no part in answers of the population."""
+
+    code = "no_member"
+
+    def __init__(self, model: str) -> None:
+        super().__init__(model)
+        self.model = model
+
+    def __str__(self) -> str:
+        return f"`{self.model}` takes no part; its owner can say so: `populace model share {self.model}`."
 
 
 class TrainingUnavailable(PopulaceError):

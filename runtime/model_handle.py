@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 
 import ray
 
+from populace.actors.aggregation.membership import MemberView
 from populace.actors.errors import InvalidRequest
 from populace.actors.feedback import Feedback, Opinion
 from populace.actors.hosts import ModelView, Revision
@@ -20,6 +21,7 @@ from populace.chat_request import MessageLike, chat_request
 from populace.directory import Directory
 from populace.host_actor import RayHostClient
 from populace.memory_picture import PersonalMemory
+from populace.policies.diversity.disclosure import Sharing
 from populace.storage.errors import RevisionNotFound
 from populace.storage.ledger import FIRST_ALIAS
 
@@ -183,6 +185,14 @@ class ModelHandle:
         if serving is None:
             raise RevisionNotFound(self.name, FIRST_ALIAS)
         return self.train(rebuilds=serving, seconds_max=seconds_max)
+
+    def share(self, sharing: Sharing | None) -> MemberView | None:
+        """Have the model take part in answers of the population, or with None no longer.
+
+        With ``"votes"`` what it votes for is told, with ``"texts"`` what it says as well. Its memory and its
+        log are never read for that. Raises ``InvalidRequest`` and ``ModelNotFound``.
+        """
+        return self._population.run(self._population.directory.members.share(self.id, sharing))
 
     def jobs(self) -> tuple[TrainingJob, ...]:
         """The model's trainings, newest first."""

@@ -6,8 +6,8 @@ import asyncio
 import logging
 import threading
 import time
-from collections.abc import Coroutine, Iterator, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from contextlib import AbstractContextManager, aclosing
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
@@ -16,12 +16,19 @@ import ray
 from ray._raylet import Config  # type: ignore[attr-defined]  # a compiled module
 from ray.exceptions import RayError
 
+from populace.actors.aggregation.aggregator import Aggregator
+from populace.actors.aggregation.ensemble import PopulationAnswer
+from populace.actors.aggregation.membership import MemberView
+from populace.actors.aggregation.question import Question
 from populace.actors.catalogue import check_model_name
+from populace.actors.engine import Message
 from populace.actors.errors import ClusterNotFound, InvalidRequest
 from populace.actors.hosts import HostStatistics, ModelView, Revision
 from populace.actors.turn import ModelId
+from populace.aggregation import aggregator_over
 from populace.config import Settings, ask_for_ray_token, enter_quiet_environment
 from populace.directory import Directory
+from populace.engines.client import ReplicaEngine
 from populace.host_actor import NAMESPACE, PopulationInfo, RayHostClient, host_error, host_name
 from populace.model_handle import ModelHandle
 from populace.running import find_running
@@ -53,6 +60,7 @@ class Population:
         self._info = info
         clients = [RayHostClient(handle, host_name(index)) for index, handle in enumerate(handles)]
         self.directory = Directory(clients, shard_count=info.shards)
+        self._aggregator: Aggregator | None = None
         # Calls share messages per host, which needs one event loop for all threads.
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="populace", daemon=True)
@@ -170,6 +178,50 @@ class Population:
             other,
             rank_max=self._info.rank_max,
         )
+
+    def members(self) -> tuple[MemberView, ...]:
+        """Those of the models that take part in answers of the population, by name."""
+        return self.run(self.directory.members.of_tenant(self.tenant))
+
+    def ask(
+        self,
+        question: str,
+        *,
+        models: Sequence[str] | None = None,
+        on_vote: Callable[[PopulationAnswer], None] | None = None,
+        **options: Any,
+    ) -> PopulationAnswer:
+        """Have several models answer, and say what they come to together.
+
+        ``options`` are the fields of ``Question``: ``k``, ``kind``, ``choices``, ``select``, ``combine`` and
+        so on; with ``choices`` the kind is choice. ``models`` are who shall answer, instead of ``k`` that are
+        chosen. ``on_vote`` is told what the votes so far come to, after each.
+
+        Raises ``InvalidRequest``, ``PopulationTooSmall``, ``NoMember``, ``ModelNotFound`` and
+        ``AdapterMismatch``.
+        """
+        if options.get("choices"):
+            options = {"kind": "choice", **options, "choices": tuple(options["choices"])}
+        asked = Question((Message("user", question),), **options)
+        return self.run(self._ask(asked, models, on_vote))
+
+    async def _ask(
+        self,
+        question: Question,
+        models: Sequence[str] | None,
+        on_vote: Callable[[PopulationAnswer], None] | None,
+    ) -> PopulationAnswer:
+        if self._aggregator is None:
+            self._aggregator = aggregator_over(
+                self.directory, ReplicaEngine(self.base), Path(self._info.data_directory)
+            )
+        found: PopulationAnswer | None = None
+        async with aclosing(self._aggregator.ask(self.tenant, question, models)) as answers:
+            async for found in answers:
+                if on_vote is not None:
+                    on_vote(found)
+        assert found is not None, "there is one at least"
+        return found
 
     def statistics(self) -> tuple[HostStatistics, ...]:
         return self.run(self.directory.statistics())

@@ -20,7 +20,7 @@ from populace.storage.errors import PopulaceError
 OWNER = "population"
 """Whose requests these are: no prefix of a question is found in a person's cache, nor the other way round."""
 
-VoteState = Literal["voted", "abstained", "late", "failed", "gone"]
+VoteState = Literal["asked", "voted", "abstained", "late", "failed", "gone"]
 
 
 class Member(NamedTuple):

@@ -42,7 +42,7 @@ class Measures(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class PopulationAnswer:
-    """``answer`` None: there is none, and ``reason`` says why.
+    """``answer`` None: there is none, and ``reason`` says why. It is not final while a vote is ``asked``.
 
     ``shares`` are the answers' parts of the weight as far as they may be told; what may not is together
     under None.
@@ -54,6 +54,10 @@ class PopulationAnswer:
     shares: dict[str | None, float]
     votes: tuple[MemberVote, ...]
     measures: Measures
+
+    @property
+    def is_final(self) -> bool:
+        return all(vote.state != "asked" for vote in self.votes)
 
 
 def combined(
@@ -71,7 +75,8 @@ def combined(
     else:
         counted = tally(answers, weights)
         winner, is_tie, sums = counted.answer, counted.is_tie, counted.weights
-    reason = _reason(winner, voted, told, rule)
+    waiting = any(vote.state == "asked" for vote in cast)
+    reason = _reason(winner, voted, told, rule, waiting=waiting)
     answer = None if reason else winner
     # A group that is too small is not told at all, one vote after the other.
     shown = told if voted >= rule.voted_min else set[str]()
@@ -140,9 +145,9 @@ def _most_alike(
     return max(allowed)[2], False, alike
 
 
-def _reason(winner: str | None, voted: int, told: set[str], rule: DisclosureRule) -> str:
+def _reason(winner: str | None, voted: int, told: set[str], rule: DisclosureRule, *, waiting: bool) -> str:
     if winner is None:
-        return "everybody abstained"
+        return "nobody has answered" if waiting else "everybody abstained"
     if voted < rule.voted_min:
         return f"{voted} answered, and of fewer than {rule.voted_min} nothing is told"
     if winner not in told:

@@ -14,6 +14,7 @@ from populace.cli.doctor import doctor
 from populace.cli.keys import app as key_app
 from populace.cli.memory_module import app as memory_app
 from populace.cli.models import app as model_app
+from populace.cli.population import app as population_app
 from populace.cli.restore import EXAMPLES as RESTORE_EXAMPLES
 from populace.cli.restore import restore
 from populace.cli.serve import EXAMPLES as SERVE_EXAMPLES
@@ -50,6 +51,7 @@ app.command()(chat)
 app.command(epilog=TRAIN_EXAMPLES)(train)
 app.command(epilog=JOBS_EXAMPLES)(jobs)
 app.add_typer(model_app, name="model")
+app.add_typer(population_app, name="population")
 app.add_typer(adapter_app, name="adapter")
 app.add_typer(memory_app, name="memory")
 app.add_typer(key_app, name="key")

@@ -23,6 +23,7 @@ from populace.cli.lineage import (
 )
 from populace.cli.memory import EXAMPLES as MEMORY_EXAMPLES
 from populace.cli.memory import memory
+from populace.cli.population import SHARE_EXAMPLES, share
 from populace.cli.revisions import PUBLISH_EXAMPLES, publish, revisions
 from populace.config import Settings
 
@@ -39,6 +40,7 @@ app.command("publish", epilog=PUBLISH_EXAMPLES)(publish)
 app.command("rebuild", epilog=REBUILD_EXAMPLES)(rebuild)
 app.command("revisions")(revisions)
 app.command("rollback", epilog=ROLLBACK_EXAMPLES)(rollback)
+app.command("share", epilog=SHARE_EXAMPLES)(share)
 
 Name = Annotated[str, typer.Argument(help="The model's name: a-z, 0-9, _ and -.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]

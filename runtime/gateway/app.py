@@ -1,15 +1,26 @@
 """The gateway as an ASGI application."""
 
+from typing import Any
+
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
+from populace.actors.aggregation.aggregator import Aggregator
 from populace.actors.engine import Engine
 from populace.actors.errors import InvalidRequest, RequestTooLarge
 from populace.actors.hosts import Hosts
-from populace.gateway import archives, completions, feedback, operations, personal_models, training
+from populace.gateway import (
+    archives,
+    completions,
+    feedback,
+    operations,
+    personal_models,
+    population,
+    training,
+)
 from populace.gateway.access import Access
 from populace.gateway.archive_desk import ArchiveDesk
 from populace.gateway.body_limit import BodyLimit
@@ -33,10 +44,12 @@ def create_app(
     turn_seconds_max: float = 120.0,
     body_bytes_max: int = 8 * 1024 * 1024,
     archive_desk: ArchiveDesk | None = None,
+    aggregator: Aggregator | None = None,
 ) -> FastAPI:
     """Build the application over any ``Hosts`` and ``Engine``, in one process or across Ray.
 
-    Without ``archive_desk``, which needs the store's files, models cannot be exported and imported.
+    Without ``archive_desk``, which needs the store's files, models cannot be exported and imported. Without
+    ``aggregator`` the population as a whole cannot be asked.
     """
     app = FastAPI(
         title="Populace",
@@ -47,13 +60,17 @@ def create_app(
         redirect_slashes=False,
     )
     metrics = GatewayMetrics()
-    app.state.gateway = Gateway(hosts, engine, probe_engine, Access(hosts), metrics, turn_seconds_max)
+    app.state.gateway = Gateway(
+        hosts, engine, probe_engine, Access(hosts), metrics, turn_seconds_max, aggregator
+    )
     longer: dict[str, int] = {}
-    modules = [completions, personal_models, feedback, training, operations]
+    modules: list[Any] = [completions, personal_models, feedback, training, operations]
     if archive_desk is not None:
         app.state.archive_desk = archive_desk
         modules.append(archives)
         longer[archives.IMPORT_PATH] = archive_desk.bytes_max
+    if aggregator is not None:
+        modules.append(population)
     for module in modules:
         app.include_router(module.router, responses={"default": {"description": "An error, as OpenAI's."}})
     app.add_exception_handler(PopulaceError, _populace_error)

@@ -8,6 +8,7 @@ from fastapi import Depends, Request
 from fastapi.responses import Response
 from fastapi.routing import APIRoute
 
+from populace.actors.aggregation.aggregator import Aggregator
 from populace.actors.engine import Engine, EngineReport
 from populace.actors.hosts import Hosts
 from populace.gateway.access import Access
@@ -26,7 +27,10 @@ class EngineProbe(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Gateway:
-    """One gateway process. ``turn_seconds_max`` bounds a turn, from its grant to its commit."""
+    """One gateway process. ``turn_seconds_max`` bounds a turn, from its grant to its commit.
+
+    Without an ``aggregator`` the population is not asked.
+    """
 
     hosts: Hosts
     engine: Engine
@@ -34,12 +38,19 @@ class Gateway:
     access: Access
     metrics: GatewayMetrics
     turn_seconds_max: float
+    aggregator: Aggregator | None = None
 
 
 def gateway_of(request: Request) -> Gateway:
     gateway = request.app.state.gateway
     assert isinstance(gateway, Gateway)
     return gateway
+
+
+def aggregator_of(request: Request) -> Aggregator:
+    aggregator = gateway_of(request).aggregator
+    assert aggregator is not None, "its routes are there with it only"
+    return aggregator
 
 
 class KeyedRoute(APIRoute):

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from ray import serve
 
 from populace.actors.engine import BaseInfo
+from populace.aggregation import aggregator_over
 from populace.archive.importing import Destination
 from populace.directory import Directory
 from populace.engines.client import ReplicaEngine
@@ -60,6 +61,7 @@ class GatewayReplica:
             turn_seconds_max=options.turn_seconds_max,
             body_bytes_max=options.body_bytes_max,
             archive_desk=ArchiveDesk(directory, options.destination, bytes_max=options.archive_bytes_max),
+            aggregator=aggregator_over(directory, engine, options.destination.data_directory),
         )
         self._server = Server(app)
         self._serving = asyncio.create_task(self._server.serve(sockets=[listener]))

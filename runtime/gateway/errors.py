@@ -56,6 +56,8 @@ STATUS: Mapping[type[PopulaceError], int] = {
     actors.MemoryModuleMismatch: 400,
     actors.EpisodesInvalid: 400,
     actors.TasksInvalid: 400,
+    actors.PopulationTooSmall: 409,
+    actors.NoMember: 409,
     actors.MemoryStateInvalid: 500,
     actors.MemoryStateMismatch: 409,
     actors.RequestTooLarge: 413,

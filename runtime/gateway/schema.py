@@ -13,9 +13,11 @@ from pydantic import (
     field_validator,
 )
 
+from populace.actors.aggregation.question import MEMBERS_MAX, Combine, Kind, Question, Select
 from populace.actors.engine import Message, Sampling
 from populace.actors.memory import BOTH, MemoryChoice
 from populace.actors.training import Method, Start, TrainingOptions
+from populace.policies.diversity.disclosure import Sharing
 from populace.policies.retrieval import RETRIEVED_MAX
 
 T = TypeVar("T")
@@ -27,6 +29,7 @@ TOKENS_MAX = 2**31 - 1
 """The largest count that is asked about: the engines hold counts in 32 bits."""
 
 DEFAULT_TRAINING = TrainingOptions()
+DEFAULT_QUESTION = Question(())
 
 TEXT_BRANCH, LIST_BRANCH = "<text>", "<list>"
 UNION_BRANCHES = frozenset({TEXT_BRANCH, LIST_BRANCH})
@@ -256,6 +259,33 @@ class TrainingBody(Body):
     reward: NonEmptyText | None = None
     tasks: list[dict[str, Any]] = []
     rebuilds: NonEmptyText | None = None
+
+
+class SharingBody(Body):
+    """``PUT /v1/personal-models/{name}/sharing``; null: the model takes part no longer."""
+
+    sharing: Sharing | None
+
+
+class AskBody(Body):
+    """``POST /v1/population/answers``: see ``actors/aggregation/question.py``.
+
+    ``kind`` null is choice with ``choices``, else text. ``models`` are who shall answer, instead of ``k``.
+    """
+
+    question: NonEmptyText | None = None
+    messages: Annotated[list[ChatMessage], Field(min_length=1, max_length=MESSAGES_MAX)] | None = None
+    k: int = DEFAULT_QUESTION.k
+    kind: Kind | None = None
+    choices: list[NonEmptyText] = []
+    select: Select = DEFAULT_QUESTION.select
+    combine: Combine = DEFAULT_QUESTION.combine
+    models: Annotated[list[NonEmptyText], Field(min_length=1, max_length=MEMBERS_MAX)] | None = None
+    reply_tokens: int = DEFAULT_QUESTION.reply_tokens
+    temperature: float = DEFAULT_QUESTION.temperature
+    seconds_max: float = DEFAULT_QUESTION.seconds_max
+    seed: int = DEFAULT_QUESTION.seed
+    stream: bool = False
 
 
 class RollbackBody(Body):

@@ -109,7 +109,7 @@ class PupilMaker:
     ) -> None:
         """Without a ``sampler`` nobody learns from their own replies."""
         self.base_fingerprint = base.fingerprint
-        self._base = base
+        self.base = base
         self._files = files
         self._rank_max = rank_max
         tokenizer = BaseTokenizer(base_directory)
@@ -134,7 +134,7 @@ class PupilMaker:
             session, told = going_on
         anchors = anchor_sequences(self.encoder) if options.anchor else []
         if anchors:
-            curriculum = AnchoredCurriculum(curriculum, anchors, self._base, options.anchor)
+            curriculum = AnchoredCurriculum(curriculum, anchors, self.base, options.anchor)
         pupil = Pupil(session, curriculum, parent, held_out, options.batch)
         return Training(
             job,
@@ -153,11 +153,12 @@ class PupilMaker:
             return None
         if not self._files.has(job.parent):
             raise TrainingFailed(job.model.name, f"the adapter of its parent {job.parent[:12]} is missing")
-        return self._read(job.parent)
+        return self.read(job.parent)
 
-    def _read(self, digest: str) -> TrainableAdapter:
+    def read(self, digest: str) -> TrainableAdapter:
+        """Read a revision of the store. Raises ``AdapterInvalid`` and ``AdapterMismatch``."""
         path = self._files.path(digest)
-        return TrainableAdapter.of_revision(path, self._base.modules, rank_max=self._rank_max, digest=digest)
+        return TrainableAdapter.of_revision(path, self.base.modules, rank_max=self._rank_max, digest=digest)
 
     def _first_adapter(self, job: TrainingJob, parent: TrainableAdapter | None) -> TrainableAdapter:
         """The parent's weights to move, or a new adapter, which changes nothing yet."""
@@ -173,7 +174,7 @@ class PupilMaker:
                     job.model.name, f"rank {shape.rank} is more than is served, which is {self._rank_max}"
                 )
             return TrainableAdapter.begin(
-                self._base.model, self._base.modules, shape, options.start, seed=options.seed
+                self.base.model, self.base.modules, shape, options.start, seed=options.seed
             )
         has = shape_of(parent)
         for what, one in asked.items():
@@ -184,7 +185,7 @@ class PupilMaker:
                     f"{_said(one)} has to begin from the base",
                 )
         assert job.parent is not None
-        return self._read(job.parent)
+        return self.read(job.parent)
 
 
 def shape_of(adapter: TrainableAdapter) -> LoraShape:

@@ -9,6 +9,7 @@ import asyncio
 import logging
 import os
 import threading
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,6 +20,7 @@ from populace.directory import Directory
 from populace.engines.client import ReplicaEngine
 from populace.host_actor import NAMESPACE, connect_host
 from populace.policies.consolidation import ConsolidationRule
+from populace.policies.diversity.probes import DIGEST
 from populace.policies.evaluation_gate import GateRule, RollbackRule
 from populace.storage.errors import PopulaceError
 from populace.storage.store import Store
@@ -59,6 +61,7 @@ class TrainerActor:
         self._options = options
         self._stopping = threading.Event()
         self._workshop: Any = None
+        self._profiler: Any = None
         self._thread = threading.Thread(target=lambda: asyncio.run(self._run()), name="trainer", daemon=True)
         self._thread.start()
 
@@ -89,9 +92,11 @@ class TrainerActor:
                 if await directory.jobs.open_jobs():
                     await self._open_workshop(directory).round()
                     worked_at = asyncio.get_running_loop().time()
+                elif await self._are_profiled(directory):
+                    worked_at = asyncio.get_running_loop().time()
                 elif self._workshop is not None and now - worked_at > IDLE_SECONDS_MAX:
                     # With the base, which takes a gigabyte that nobody needs now.
-                    self._workshop = None
+                    self._workshop = self._profiler = None
             except PopulaceError as error:
                 logger.info("the trainer waits: %s", error)
             except Exception:
@@ -100,19 +105,25 @@ class TrainerActor:
                 await asyncio.sleep(LOOK_SECONDS)
             await asyncio.sleep(POLL_SECONDS)
 
+    async def _are_profiled(self, directory: Directory) -> bool:
+        """Profile members that are not, if there are any."""
+        if not await directory.members.unprofiled(DIGEST, limit=1):
+            return False
+        self._open_workshop(directory)
+        return await self._profiler.round() > 0
+
     def _open_workshop(self, directory: Directory) -> Any:
         if self._workshop is None:
             # Torch loads here, in the process of a population that somebody trains.
             from populace.learning.on_policy.sampler import EngineSampler
             from populace.training.loading import load_tools
+            from populace.training.profiler import Profiler
             from populace.training.workshop import Workshop
 
             options, path = self._options, Path(self._options.data_directory)
             loop, engine = asyncio.get_running_loop(), ReplicaEngine(self._options.base)
-            self._workshop = Workshop(
-                directory,
-                directory.jobs,
-                tools=lambda: load_tools(
+            tools = cache(
+                lambda: load_tools(
                     Path(options.base_directory),
                     options.base.fingerprint,
                     Store.adapters(path),
@@ -120,7 +131,13 @@ class TrainerActor:
                     rank_max=options.rank_max,
                     device=options.device,
                     sampler=EngineSampler(engine, loop, Store.adapters(path)),
-                ),
+                )
+            )
+            self._profiler = Profiler(directory.members, tools=tools)
+            self._workshop = Workshop(
+                directory,
+                directory.jobs,
+                tools=tools,
                 revisions=Store.adapters(path),
                 sessions=SessionFiles.of_store(path),
                 memory_module=options.base.memory_module,

@@ -12,6 +12,7 @@ from fastapi import FastAPI
 from populace.actors.host import ModelHost
 from populace.actors.host_limits import HostLimits
 from populace.actors.turn import Interaction, ModelId
+from populace.aggregation import aggregator_over
 from populace.archive.adapter_check import check_adapters
 from populace.archive.importing import Destination
 from populace.clock import SystemClock
@@ -72,6 +73,7 @@ class Population:
                 bytes_max=ARCHIVE_BYTES_MAX,
                 check=check_adapters,
             ),
+            aggregator=aggregator_over(self.directory, self.engine, self._path),
         )
 
     @asynccontextmanager

@@ -1,0 +1,104 @@
+"""Asks a population: chooses members, lets them answer, and says what they came to together."""
+
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import aclosing
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from populace.actors.aggregation.ballot import Ballot, Member, Vote
+from populace.actors.aggregation.choosing import accuracy_of, chosen_members
+from populace.actors.aggregation.ensemble import PopulationAnswer, combined
+from populace.actors.aggregation.membership import MemberView
+from populace.actors.aggregation.question import Question
+from populace.actors.clock import Clock
+from populace.actors.engine import AdapterRef, Engine
+from populace.actors.errors import AdapterMismatch, NoMember
+from populace.actors.hosts import Hosts
+from populace.actors.personal_model import BASE_REVISION
+from populace.actors.turn import ModelId
+from populace.policies.diversity.disclosure import DisclosureRule
+from populace.storage.errors import ModelNotFound
+
+
+class ProbeSet(NamedTuple):
+    """What profiles are of: the digest of the probes, and the number of each one's right choice."""
+
+    digest: str
+    labels: NDArray[np.int64]
+
+
+class Aggregator:
+    """Answers for the whole population on one engine. Nothing of an answer is recorded with its members."""
+
+    def __init__(
+        self,
+        hosts: Hosts,
+        engine: Engine,
+        adapter_of: Callable[[str], AdapterRef],
+        *,
+        probes: ProbeSet,
+        clock: Clock,
+        rule: DisclosureRule | None = None,
+    ) -> None:
+        self._hosts = hosts
+        self._engine = engine
+        self._adapter_of = adapter_of
+        self._probes = probes
+        self._ballot = Ballot(engine, clock)
+        self._rule = rule or DisclosureRule()
+
+    async def ask(
+        self, tenant: str, question: Question, models: Sequence[str] | None = None
+    ) -> AsyncGenerator[PopulationAnswer]:
+        """Yield what the votes so far come to, after each; the last one is the answer.
+
+        ``models`` are who shall answer, by name, instead of ``question.k`` that are chosen. Raises
+        ``InvalidRequest``, ``PopulationTooSmall``, ``ModelNotFound``, ``NoMember`` for one that takes no
+        part, and ``AdapterMismatch`` for one of another base.
+        """
+        question.check()
+        views = await self._views(tenant, question, models)
+        members = [
+            Member(
+                view.model.name,
+                None if view.revision == BASE_REVISION else self._adapter_of(view.revision),
+                view.sharing,
+                accuracy_of(view, self._probes.digest),
+            )
+            for view in views
+        ]
+        votes = {place: Vote(place, "asked") for place in range(len(members))}
+        async with aclosing(self._ballot.votes(question, members)) as came:
+            async for vote in came:
+                votes[vote.place] = vote
+                if any(one.state == "asked" for one in votes.values()):
+                    yield combined(question, members, list(votes.values()), self._rule)
+        for place, view in enumerate(views):
+            if not await self._takes_part(view):
+                votes[place] = Vote(place, "gone", reason="it takes part no longer")
+        yield combined(question, members, list(votes.values()), self._rule)
+
+    async def _views(self, tenant: str, question: Question, models: Sequence[str] | None) -> list[MemberView]:
+        base = self._engine.base.fingerprint
+        if models is None:
+            found = [one for one in await self._hosts.members.of_tenant(tenant) if one.base == base]
+            return chosen_members(question, found, self._probes.labels, self._probes.digest)
+        views: list[MemberView] = []
+        for name in dict.fromkeys(models):
+            view = await self._hosts.members.of_model(ModelId(tenant, name))
+            if view is None:
+                raise NoMember(name)
+            if view.base != base:
+                raise AdapterMismatch(f"{name} is of the base {view.base[:12]}, and here it is {base[:12]}")
+            views.append(view)
+        return views
+
+    async def _takes_part(self, view: MemberView) -> bool:
+        """Whether what it said may still be used: it may have been erased, or have withdrawn, meanwhile."""
+        try:
+            now = await self._hosts.members.of_model(view.model)
+        except ModelNotFound:
+            return False
+        return now is not None and now.since_ms == view.since_ms

@@ -1,0 +1,135 @@
+"""``populace population`` and ``populace model share``: who takes part in answers of many, and asking."""
+
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from populace.actors.aggregation.question import COMBINES, KINDS, SELECTS, Question
+from populace.cli.console import CommandFailed, err, local_time, named_errors, out, print_json
+from populace.cli.gateway_client import GatewayClient, model_path
+from populace.config import Settings
+
+SHARE_EXAMPLES = """Examples: `populace model share ada` (its votes are told),
+`populace model share ada --texts` (what it says as well), `populace model share ada --stop`."""
+
+ASK_EXAMPLES = """Examples:
+
+populace population ask "Which one is in Italy?" --choice Paris --choice Rome --choice Oslo
+
+populace population ask "What is 3 + 4?" --kind number -k 16 --select best
+
+populace population ask "What should I cook?" --model ada --model ben --model cyd
+"""
+
+DEFAULTS = Question(())
+
+app = typer.Typer(help="Have many models answer together.", no_args_is_help=True)
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def share(
+    name: Annotated[str, typer.Argument(help="The model's name.")],
+    texts: Annotated[bool, typer.Option("--texts", help="Share what it says as well.")] = False,
+    stop: Annotated[bool, typer.Option("--stop", help="Take part no longer.")] = False,
+) -> None:
+    """Have a model take part in answers of the population.
+
+    It answers with its weights alone: its memory and its log are not read, and nothing is recorded with it.
+    """
+    if texts and stop:
+        raise typer.BadParameter("Say either --texts or --stop.")
+    sharing = None if stop else "texts" if texts else "votes"
+    with named_errors(), GatewayClient.of_settings(Settings.from_environment()) as client:
+        client.request("PUT", model_path(name, "/sharing"), json={"sharing": sharing})
+    told = "takes part no longer" if stop else f"takes part and shares its {sharing}"
+    out.print(f"[bold]{name}[/] {told}.")
+
+
+@app.command()
+def members(as_json: AsJson = False) -> None:
+    """List the models that take part, and how they answer the probes.
+
+    Example: `populace population members --json`.
+    """
+    with named_errors(), GatewayClient.of_settings(Settings.from_environment()) as client:
+        found = client.request("GET", "/v1/population/members")["data"]
+    if as_json:
+        print_json(found)
+        return
+    if not found:
+        out.print("Nobody takes part yet. `populace model share NAME` has one.")
+        return
+    table = Table("model", "shares", "revision", "right on probes", "since")
+    for one in found:
+        accuracy = "not profiled yet" if one["accuracy"] is None else f"{one['accuracy']:.0%}"
+        table.add_row(one["model"], one["sharing"], one["revision"][:12], accuracy, local_time(one["since"]))
+    out.print(table)
+
+
+@app.command(epilog=ASK_EXAMPLES)
+def ask(
+    question: Annotated[str, typer.Argument(help="What to ask.")],
+    k: Annotated[int, typer.Option("-k", help="Members that answer.")] = DEFAULTS.k,
+    choice: Annotated[list[str] | None, typer.Option(help="What may be answered; twice or more.")] = None,
+    kind: Annotated[
+        str | None,
+        typer.Option(help=f"One of {', '.join(KINDS)}.", show_default="choice with --choice, else text"),
+    ] = None,
+    select: Annotated[str, typer.Option(help=f"Who answers: {', '.join(SELECTS)}.")] = DEFAULTS.select,
+    combine: Annotated[str, typer.Option(help=f"How votes count: {', '.join(COMBINES)}.")] = DEFAULTS.combine,
+    model: Annotated[list[str] | None, typer.Option(help="Who answers, instead of -k.")] = None,
+    seconds_max: Annotated[float, typer.Option(help="Who is later is left out.")] = DEFAULTS.seconds_max,
+    seed: Annotated[int, typer.Option(help="Of --select random, and of what is drawn.")] = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Ask members of the population, and print what they come to with each one's vote."""
+    body: dict[str, Any] = {
+        "question": question,
+        "k": k,
+        "choices": choice or [],
+        "kind": kind,
+        "select": select,
+        "combine": combine,
+        "models": model,
+        "seconds_max": seconds_max,
+        "seed": seed,
+    }
+    with (
+        named_errors(),
+        GatewayClient.of_settings(Settings.from_environment()) as client,
+        err.status("They are asked"),
+    ):
+        found = client.request("POST", "/v1/population/answers", json=body, timeout=seconds_max + 30)
+    if as_json:
+        print_json(found)
+    else:
+        print_answer(found, choice or [])
+    if found["answer"] is None:
+        raise CommandFailed(f"There is no answer: {found['reason']}.")
+
+
+def print_answer(found: dict[str, Any], choices: list[str]) -> None:
+    """Print the votes, the answer, and how they lie."""
+    labels = dict(zip("ABCDEFGHIJKLMNOPQRSTUVWXYZ", choices, strict=False))
+    table = Table("member", "revision", "vote", "weight", "seconds")
+    for vote in found["votes"]:
+        said = vote["answer"]
+        told = f"[dim]{vote['state']}[/]" if said is None else said
+        if said in labels:
+            told = f"{said}: {labels[said]}"
+        table.add_row(
+            vote["model"], vote["revision"][:12], told, f"{vote['weight']:.2f}", f"{vote['seconds']:.1f}"
+        )
+    out.print(table)
+    measures = found["measures"]
+    if found["answer"] is not None:
+        said = found["answer"]
+        out.print(f"[bold]{labels.get(said, said)}[/]", highlight=False)
+    tie = ", a tie" if found["tie"] else ""
+    out.print(
+        f"{measures['voted']} of {len(found['votes'])} voted, {measures['agreement']:.0%} for this{tie}; "
+        f"two of them differ in {measures['disagreement']:.0%}.",
+        highlight=False,
+    )

@@ -1,0 +1,37 @@
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+# numpy's conversions from torch are partly untyped.
+"""How an adapter answers the probes: the likelihood of each choice, by which members are chosen unasked."""
+
+import numpy as np
+
+from populace.actors.aggregation.membership import Profile
+from populace.actors.engine import Message
+from populace.adapters.lora.trainable import TrainableAdapter
+from populace.learning.encoding import ExampleEncoder
+from populace.learning.evaluation import reply_log_probs
+from populace.learning.frozen_base import FrozenBase
+from populace.policies.diversity.probes import DIGEST, LABELS, PROBES
+
+LOG_PROB_MIN = -60_000.0
+"""float16 ends at -65,504, and a choice that is never said is not minus infinity."""
+
+
+def profile_of(
+    base: FrozenBase, encoder: ExampleEncoder, adapter: TrainableAdapter | None, revision: str
+) -> Profile:
+    """Read all probes with the adapter, None for the base: 120 replies of a few tokens.
+
+    A choice's probability is its reply's share of the likelihood of the three.
+    """
+    sequences = [
+        encoder.sequence([Message("user", probe.ask)], choice) for probe in PROBES for choice in probe.choices
+    ]
+    read = [one for one in sequences if one is not None]
+    assert len(read) == len(sequences), "a probe is far shorter than any context"
+    log_probs_NK = np.array(reply_log_probs(base, adapter, read)).reshape(len(PROBES), -1)
+    highest_N1 = log_probs_NK.max(1, keepdims=True)
+    log_probs_NK = log_probs_NK - highest_N1
+    log_probs_NK -= np.log(np.exp(log_probs_NK).sum(1, keepdims=True))
+    accuracy = float((log_probs_NK.argmax(1) == LABELS).mean())
+    packed = np.maximum(log_probs_NK, LOG_PROB_MIN).astype("<f2").tobytes()
+    return Profile(revision, DIGEST, log_probs_NK.shape[1], packed, accuracy)

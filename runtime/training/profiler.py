@@ -1,0 +1,57 @@
+"""Profiles the members of the population: whoever takes part is read once for each revision."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+from populace.actors.aggregation.membership import Members, MemberView, Profile
+from populace.actors.errors import AdapterInvalid
+from populace.actors.personal_model import BASE_REVISION
+from populace.learning.profiling import profile_of
+from populace.learning.trainer import Trainer
+from populace.policies.diversity.probes import DIGEST
+from populace.storage.errors import ModelNotFound
+from populace.training.pupils import PupilMaker
+
+logger = logging.getLogger(__name__)
+
+MEMBERS_A_ROUND = 16
+"""A few seconds each on two cores: a training that somebody asks for meanwhile waits no longer."""
+
+
+class Profiler:
+    """``round`` profiles who has no profile; what it knows it can lose."""
+
+    def __init__(self, members: Members, *, tools: Callable[[], tuple[Trainer, PupilMaker]]) -> None:
+        self._members = members
+        self._load_tools = tools
+        self._refused: set[tuple[str, str]] = set()
+
+    async def round(self) -> int:
+        """Profile some members; answers how many. Members of another base are left alone."""
+        found = await self._members.unprofiled(DIGEST, limit=MEMBERS_A_ROUND)
+        due = [one for one in found if (one.base, one.revision) not in self._refused]
+        if not due:
+            return 0
+        _, maker = await asyncio.to_thread(self._load_tools)
+        done = 0
+        for member in due:
+            profile = await asyncio.to_thread(self._profile, member, maker)
+            if profile is None:
+                self._refused.add((member.base, member.revision))
+                continue
+            try:
+                done += await self._members.keep_profile(member.model, profile)
+            except ModelNotFound:
+                continue
+        return done
+
+    def _profile(self, member: MemberView, maker: PupilMaker) -> Profile | None:
+        if member.base != maker.base.fingerprint:
+            return None
+        try:
+            adapter = None if member.revision == BASE_REVISION else maker.read(member.revision)
+        except AdapterInvalid as error:
+            logger.warning("%s/%s is not profiled: %s", *member.model, error)
+            return None
+        return profile_of(maker.base, maker.encoder, adapter, member.revision)

@@ -1,0 +1,71 @@
+"""Members of a running Populace answer together, each with its own weights."""
+
+import json
+import time
+import uuid
+
+import pytest
+
+import populace
+from populace.actors.errors import PopulationTooSmall
+from tests.end_to_end.served import Served
+
+pytestmark = [pytest.mark.engine, pytest.mark.ray]
+
+QUESTION = "What is the capital of France?"
+CITIES = ["Madrid", "Paris", "Rome"]
+SECONDS_MAX = 240.0
+
+
+@pytest.fixture
+def members(served: Served) -> list[str]:
+    """Three models that take part."""
+    names = [served.create(f"member-{uuid.uuid4().hex[:8]}") for _ in range(3)]
+    for name in names:
+        shared = served.run("-m", "populace", "model", "share", name)
+        assert shared.returncode == 0, shared.stderr
+    return names
+
+
+def test_members_are_asked_from_the_command_line_and_from_python(served: Served, members: list[str]) -> None:
+    options = [part for city in CITIES for part in ("--choice", city)]
+    options += [part for name in members for part in ("--model", name)]
+
+    asked = served.run("-m", "populace", "population", "ask", QUESTION, *options, "--json")
+
+    assert asked.returncode == 0, asked.stderr
+    answer = json.loads(asked.stdout)
+    assert [vote["model"] for vote in answer["votes"]] == members
+    assert answer["measures"]["voted"] == 3
+    heard: list[bool] = []
+    with populace.connect(data=served.data) as population:
+        said = population.ask(
+            QUESTION, choices=CITIES, models=members, on_vote=lambda part: heard.append(part.is_final)
+        )
+        assert said.answer == answer["answer"], "greedily, and of the same base"
+        assert heard == [False, False, True]
+        with pytest.raises(PopulationTooSmall):
+            population.ask(QUESTION, choices=CITIES, k=200)
+        assert population.model(members[0]).log() == ()
+    told = served.run("-m", "populace", "population", "ask", QUESTION, *options)
+    assert "3 of 3 voted" in told.stdout
+    none = served.run("-m", "populace", "population", "ask", QUESTION, "-k", "200")
+    assert none.returncode != 0
+    assert "take part" in none.stderr
+
+
+def test_members_are_profiled_beside_the_engines(served: Served, members: list[str]) -> None:
+    give_up = time.monotonic() + SECONDS_MAX
+    while time.monotonic() < give_up:
+        found = {one["model"]: one for one in served.call("GET", "/v1/population/members").json()["data"]}
+        if all(found[name]["profiled"] for name in members):
+            break
+        time.sleep(1.0)
+
+    assert all(found[name]["profiled"] for name in members), found
+    assert {found[name]["accuracy"] for name in members} == {found[members[0]]["accuracy"]}
+    assert found[members[0]]["accuracy"] > 0.5, "the base knows most of what the probes ask"
+    stopped = served.run("-m", "populace", "model", "share", members[0], "--stop")
+    assert stopped.returncode == 0, stopped.stderr
+    left = served.run("-m", "populace", "population", "members", "--json")
+    assert members[0] not in [one["model"] for one in json.loads(left.stdout)]

@@ -1,0 +1,112 @@
+"""A population over HTTP: who takes part says so, and is asked together with others."""
+
+import json
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.runtime.gateway.population import Population
+
+ANSWERS = "/v1/population/answers"
+CITIES = ["Paris", "Rome", "Oslo"]
+WHERE: dict[str, Any] = {"question": "Which one is in Italy?", "choices": CITIES, "k": 3}
+
+
+@pytest.fixture
+async def members(population: Population, client: httpx.AsyncClient) -> list[str]:
+    """Three members, of whom ada shares texts, and one model that takes no part."""
+    population.engine.ending = (" Rome",)
+    for name in ("bob", "cyd", "eve"):
+        await population.create(name)
+    for name, sharing in (("ada", "texts"), ("bob", "votes"), ("cyd", "votes")):
+        told = await client.put(f"/v1/personal-models/{name}/sharing", json={"sharing": sharing})
+        assert told.status_code == 200, told.text
+    return ["ada", "bob", "cyd"]
+
+
+async def test_who_takes_part_is_listed_until_it_does_no_longer(
+    client: httpx.AsyncClient, members: list[str]
+) -> None:
+    async def listed() -> list[tuple[str, str]]:
+        found = (await client.get("/v1/population/members")).json()["data"]
+        assert all(
+            (one["revision"], one["profiled"], one["accuracy"]) == ("base", False, None) for one in found
+        )
+        return [(one["model"], one["sharing"]) for one in found]
+
+    assert await listed() == [("ada", "texts"), ("bob", "votes"), ("cyd", "votes")]
+    left = await client.put("/v1/personal-models/bob/sharing", json={"sharing": None})
+    assert left.json() == {"object": "population.member", "model": "bob", "sharing": None}
+    assert [name for name, _ in await listed()] == ["ada", "cyd"]
+
+
+async def test_members_are_asked_and_the_answer_names_each_ones_vote(
+    population: Population, client: httpx.AsyncClient, members: list[str]
+) -> None:
+    answer = (await client.post(ANSWERS, json=WHERE)).json()
+
+    assert (answer["object"], answer["final"], answer["answer"], answer["tie"]) == (
+        "population.answer",
+        True,
+        "B",
+        False,
+    )
+    assert [(vote["model"], vote["revision"], vote["answer"]) for vote in answer["votes"]] == [
+        (name, "base", "B") for name in members
+    ]
+    assert (answer["measures"]["voted"], answer["measures"]["agreement"]) == (3, 1.0)
+    assert await population.log("ada") == ()
+    assert {request.owner for request in population.engine.requests} == {"population"}
+
+
+async def test_with_stream_votes_are_told_as_they_come(client: httpx.AsyncClient, members: list[str]) -> None:
+    streamed = await client.post(ANSWERS, json={**WHERE, "stream": True})
+
+    lines = [line.removeprefix("data: ") for line in streamed.text.split("\n\n") if line]
+    assert lines[-1] == "[DONE]"
+    parts = [json.loads(line) for line in lines[:-1]]
+    assert [part["final"] for part in parts] == [False, False, True]
+    assert [part["answer"] for part in parts] == [None, None, "B"]
+
+
+async def test_text_is_that_of_who_shares_it(client: httpx.AsyncClient, members: list[str]) -> None:
+    answer = (await client.post(ANSWERS, json={"question": "Say something.", "k": 3})).json()
+
+    [texts] = [vote["answer"] for vote in answer["votes"] if vote["model"] == "ada"]
+    assert answer["answer"] == texts
+    assert [vote["answer"] for vote in answer["votes"] if vote["model"] != "ada"] == [None, None]
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "code"),
+    [
+        ({**WHERE, "k": 4}, 409, "population_too_small"),
+        ({**WHERE, "models": ["ada", "eve"]}, 409, "no_member"),
+        ({**WHERE, "models": ["nobody"]}, 404, "model_not_found"),
+        ({**WHERE, "choices": ["Rome"]}, 400, "invalid_request"),
+        ({**WHERE, "k": 0}, 400, "invalid_request"),
+        ({"k": 3}, 400, "invalid_request"),
+        ({"question": "a", "messages": [{"role": "user", "content": "a"}]}, 400, "invalid_request"),
+        ({**WHERE, "select": "worst"}, 400, "invalid_request"),
+        ({**WHERE, "tempo": 3}, 400, "invalid_request"),
+        ({**WHERE, "stream": True, "k": 4}, 409, "population_too_small"),
+    ],
+)
+async def test_what_cannot_be_asked_is_refused_by_name(
+    client: httpx.AsyncClient, members: list[str], body: dict[str, Any], status: int, code: str
+) -> None:
+    refused = await client.post(ANSWERS, json=body)
+
+    assert (refused.status_code, refused.json()["error"]["code"]) == (status, code)
+
+
+async def test_another_tenants_models_are_no_members_of_this_one(
+    population: Population, client: httpx.AsyncClient, members: list[str]
+) -> None:
+    async with population.client("globex") as stranger:
+        assert (await stranger.get("/v1/population/members")).json()["data"] == []
+        refused = await stranger.post(ANSWERS, json={**WHERE, "models": ["ada"]})
+        shared = await stranger.put("/v1/personal-models/ada/sharing", json={"sharing": "texts"})
+
+    assert (refused.status_code, shared.status_code) == (404, 404)
