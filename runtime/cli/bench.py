@@ -1,25 +1,31 @@
 """``populace bench``: measure, in one run against the other side, and say which aims are met."""
 
 import contextlib
-import math
 import signal
 import sys
-from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from populace.cli.console import CommandFailed, err, named_errors, out, print_json
+from populace.cli.bench_learning import handoff, training
+from populace.cli.bench_options import (
+    AsJson,
+    Data,
+    numbers,
+    on_disk,
+    positive,
+    reporting,
+    reporting_quietly,
+    show,
+)
+from populace.cli.console import CommandFailed, err, named_errors
 from populace.config import Settings, enter_quiet_environment
 
 if TYPE_CHECKING:
-    from populace.bench.report import BenchReport
+    pass
 
 app = typer.Typer(no_args_is_help=True)
-
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
-Data = Annotated[Path | None, typer.Option(help="A directory on the disk to measure, else that of the data.")]
 
 
 @app.callback()
@@ -43,7 +49,7 @@ def serve(
     Example: `populace bench serve --streams 1,4,16 --json`. Takes about 13 minutes on two cores.
     """
     with named_errors():
-        counts = _numbers(streams, "--streams")
+        counts = numbers(streams, "--streams")
         enter_quiet_environment()
         from populace.bench.processes import BenchFailed
         from populace.bench.serve import ServeBench, bench_serve
@@ -54,7 +60,7 @@ def serve(
                 report = bench_serve(bench, Settings.from_environment(), report=status.update)
         except BenchFailed as error:
             raise CommandFailed(str(error)) from error
-        _show(report, as_json=as_json)
+        show(report, as_json=as_json)
 
 
 @app.command()
@@ -73,7 +79,7 @@ def memory(
         chosen = tuple(engine.strip() for engine in engines.split(","))
         if not set(chosen) <= {"vllm", "torch"}:
             raise typer.BadParameter(f"--engines takes vllm and torch: {engines!r}")
-        with _reporting_quietly() as report:
+        with reporting_quietly() as report:
             from populace.bench.memory import MemoryBench, bench_memory
 
             result = bench_memory(
@@ -81,7 +87,7 @@ def memory(
                 Settings.from_environment(),
                 report,
             )
-        _show(result, as_json=as_json)
+        show(result, as_json=as_json)
 
 
 @app.command()
@@ -94,11 +100,11 @@ def identities(
     Example: `populace bench identities --n 1000000`. A million takes about ten minutes on two cores.
     """
     with named_errors():
-        with _reporting_quietly() as report:
+        with reporting_quietly() as report:
             from populace.bench.identities import bench_identities
 
             result = bench_identities(n, report=report)
-        _show(result, as_json=as_json)
+        show(result, as_json=as_json)
 
 
 @app.command()
@@ -114,13 +120,13 @@ def store(
     Example: `populace bench store --models 16,256 --json`. Takes a minute and leaves nothing behind.
     """
     with named_errors():
-        counts = _numbers(models, "--models")
+        counts = numbers(models, "--models")
         from populace.bench.store import StoreBench, bench_store
 
-        directory = _on_disk(data)
-        with _reporting() as report:
+        directory = on_disk(data)
+        with reporting() as report:
             result = bench_store(StoreBench(counts, rounds, seconds), directory, report=report)
-        _show(result, as_json=as_json)
+        show(result, as_json=as_json)
 
 
 @app.command()
@@ -138,13 +144,13 @@ def cliff(
     Example: `populace bench cliff --ratios 0.5,8 --rounds 1`. All of it takes half an hour on two cores.
     """
     with named_errors():
-        sets = _positive(ratios, "--ratios")
-        with _reporting_quietly() as report:
+        sets = positive(ratios, "--ratios")
+        with reporting_quietly() as report:
             from populace.bench.cliff import CliffBench, bench_cliff
 
             bench = CliffBench(slots, sets, clients, requests, reply_tokens, rounds)
             result = bench_cliff(bench, Settings.from_environment(), report)
-        _show(result, as_json=as_json)
+        show(result, as_json=as_json)
 
 
 @app.command()
@@ -163,12 +169,12 @@ def readiness(
     two cores.
     """
     with named_errors():
-        with _reporting_quietly() as report:
+        with reporting_quietly() as report:
             from populace.bench.readiness import ReadinessBench, bench_readiness
 
             bench = ReadinessBench(models, revisions, seconds, rate, reply_tokens, rounds)
             result = bench_readiness(bench, Settings.from_environment(), report)
-        _show(result, as_json=as_json)
+        show(result, as_json=as_json)
 
 
 @app.command()
@@ -185,66 +191,13 @@ def catalogue(
     and 3 GB of disk; nothing is left behind.
     """
     with named_errors():
-        where = _on_disk(data)
-        with _reporting_quietly() as report:
+        where = on_disk(data)
+        with reporting_quietly() as report:
             from populace.bench.catalogue import CatalogueBench, bench_catalogue
 
             bench = CatalogueBench(n, adapters, asks=asks)
             result = bench_catalogue(bench, Settings.from_environment(), where, report)
-        _show(result, as_json=as_json)
-
-
-@app.command()
-def training(
-    people: Annotated[str, typer.Option(help="People at once, comma separated.")] = "1,4,8,16",
-    rounds: Annotated[int, typer.Option(min=1, help="Measured rounds; medians are reported.")] = 3,
-    rank: Annotated[int, typer.Option(min=1, help="Of each one's adapter.")] = 8,
-    steps: Annotated[int, typer.Option(min=1, help="Steps of each one's training.")] = 8,
-    sequences: Annotated[int, typer.Option(min=1, help="Sequences of each one in a step.")] = 4,
-    tokens_max: Annotated[int, typer.Option(min=4, max=2000, help="Tokens of the longest sequence.")] = 48,
-    svg: Annotated[
-        Path | None, typer.Option(help="Draw the loss curves, laid over each other, into this file.")
-    ] = None,
-    as_json: AsJson = False,
-) -> None:
-    """People trained in shared steps against one after the other with PEFT.
-
-    Example: `populace bench training --people 1,8 --svg curves.svg`. Takes about ten minutes on two cores.
-    """
-    with named_errors():
-        counts = _numbers(people, "--people")
-        with _reporting_quietly() as report:
-            from populace.bench.curves_picture import curves_picture
-            from populace.bench.training import TrainingBench, bench_training
-
-            bench = TrainingBench(
-                counts, rounds, rank, steps, sequences, (max(2, tokens_max // 3), tokens_max)
-            )
-            result, curves = bench_training(bench, Settings.from_environment(), report)
-        if svg is not None:
-            svg.write_text(
-                curves_picture("Loss of one person, in nats a token", curves, broad="PEFT"), encoding="utf-8"
-            )
-        _show(result, as_json=as_json)
-
-
-@app.command()
-def handoff(
-    rounds: Annotated[int, typer.Option(min=1, help="Adapters handed over.")] = 8,
-    merged: Annotated[int, typer.Option(min=1, help="Merged models handed over.")] = 2,
-    rank: Annotated[int, typer.Option(min=1, help="Of the adapter.")] = 8,
-    as_json: AsJson = False,
-) -> None:
-    """From an optimiser's step to the first token: the adapter alone, against merging and reloading.
-
-    Example: `populace bench handoff --rounds 2 --merged 1`. All of it takes three minutes on two cores.
-    """
-    with named_errors():
-        with _reporting_quietly() as report:
-            from populace.bench.handoff import HandoffBench, bench_handoff
-
-            result = bench_handoff(HandoffBench(rounds, merged, rank), Settings.from_environment(), report)
-        _show(result, as_json=as_json)
+        show(result, as_json=as_json)
 
 
 @app.command()
@@ -260,15 +213,15 @@ def packed(
     Example: `populace bench packed --layers 4 --experts 8`. All of it takes about three minutes on two cores.
     """
     with named_errors():
-        counts = _numbers(loads, "--loads")
+        counts = numbers(loads, "--loads")
         if max(counts) > 16:
             raise typer.BadParameter(f"--loads takes numbers of up to 16: {loads!r}")
-        with _reporting_quietly() as report:
+        with reporting_quietly() as report:
             from populace.bench.packed import PackedBench, bench_packed
 
             bench = PackedBench(layers, experts, rounds, counts)
             result = bench_packed(bench, Settings.from_environment(), report)
-        _show(result, as_json=as_json)
+        show(result, as_json=as_json)
 
 
 @app.command()
@@ -292,14 +245,14 @@ def residency_policy(
         from populace.bench.residency_traces import TraceInvalid
 
         bench = ResidencyPolicyBench(
-            models, accesses, _positive(shares, "--shares", at_most=1.0), tuple(trace or ()), seed
+            models, accesses, positive(shares, "--shares", at_most=1.0), tuple(trace or ()), seed
         )
         try:
-            with _reporting() as report:
+            with reporting() as report:
                 result = bench_residency_policy(bench, report)
         except TraceInvalid as error:
             raise CommandFailed(str(error)) from error
-        _show(result, as_json=as_json)
+        show(result, as_json=as_json)
 
 
 @app.command()
@@ -322,80 +275,11 @@ def soak(
         from populace.bench.soak_population import SoakBench
 
         bench = SoakBench.sized(identities, active, seconds, turns, seed)
-        directory = _on_disk(data)
-        with _reporting() as report:
+        directory = on_disk(data)
+        with reporting() as report:
             result = bench_soak(bench, directory, report=report)
-        _show(result, as_json=as_json)
+        show(result, as_json=as_json)
 
 
-def _on_disk(data: Path | None) -> Path:
-    """Return where to measure; refuses a directory in memory."""
-    from populace.bench.store import MEMORY_FILESYSTEMS, filesystem_of
-
-    directory = _existing(data or Settings.from_environment().data)
-    filesystem = filesystem_of(directory)
-    if filesystem in MEMORY_FILESYSTEMS:
-        raise CommandFailed(
-            f"{directory} is in memory ({filesystem}), where fsync costs nothing. "
-            "Name a directory on a disk with --data."
-        )
-    return directory
-
-
-@contextlib.contextmanager
-def _reporting() -> Generator[Callable[[str, float], None]]:
-    """Show a progress bar; yields what moves it."""
-    from populace.cli.console import progress
-
-    with progress() as display:
-        task = display.add_task("Starting", total=1.0)
-
-        def report(step: str, fraction: float) -> None:
-            display.update(task, description=step, completed=fraction)
-
-        yield report
-
-
-@contextlib.contextmanager
-def _reporting_quietly() -> Generator[Callable[[str, float], None]]:
-    """Show a progress bar for a bench whose libraries are to be imported in the block.
-
-    They read the environment once. Ray and vLLM print what is nobody's result to standard output.
-    """
-    enter_quiet_environment()
-    with _reporting() as report, contextlib.redirect_stdout(sys.stderr):
-        yield report
-
-
-def _existing(directory: Path) -> Path:
-    """Return the directory, or the nearest one above it that exists."""
-    directory = directory.absolute()
-    return next(one for one in (directory, *directory.parents) if one.is_dir())
-
-
-def _show(report: "BenchReport", *, as_json: bool) -> None:
-    if as_json:
-        print_json(report.body())
-    else:
-        report.print(out)
-
-
-def _numbers(text: str, option: str) -> tuple[int, ...]:
-    try:
-        numbers = tuple(int(part) for part in text.split(","))
-    except ValueError:
-        raise typer.BadParameter(f"{option} takes whole numbers, comma separated: {text!r}") from None
-    if min(numbers) < 1:
-        raise typer.BadParameter(f"{option} takes numbers of at least 1: {text!r}")
-    return numbers
-
-
-def _positive(text: str, option: str, *, at_most: float = math.inf) -> tuple[float, ...]:
-    try:
-        numbers = tuple(float(part) for part in text.split(","))
-    except ValueError:
-        raise typer.BadParameter(f"{option} takes numbers, comma separated: {text!r}") from None
-    if not all(0 < number <= at_most and math.isfinite(number) for number in numbers):
-        bound = "" if at_most == math.inf else f" and up to {at_most:g}"
-        raise typer.BadParameter(f"{option} takes numbers above 0{bound}: {text!r}")
-    return numbers
+app.command()(training)
+app.command()(handoff)
