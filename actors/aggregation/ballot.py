@@ -12,7 +12,7 @@ from typing import Literal, NamedTuple
 
 from populace.actors.aggregation.question import Question
 from populace.actors.clock import Clock
-from populace.actors.engine import AdapterRef, Engine, GenerateRequest, Sampling, joined
+from populace.actors.engine import AdapterRef, Delta, Engine, GenerateRequest, Sampling, joined
 from populace.policies.diversity.answers import extractor
 from populace.policies.diversity.disclosure import Sharing
 from populace.storage.errors import PopulaceError
@@ -33,7 +33,8 @@ class Member(NamedTuple):
 
 
 class Vote(NamedTuple):
-    """What one member came to. ``place`` is its own among the chosen; ``text`` is its whole reply.
+    """What one member came to. ``place`` is its own among the chosen; ``text`` is its whole reply, of so
+    many tokens.
 
     ``answer`` is what the reply votes for, or the reply itself if the question wants text; of who did not
     vote it is None, and ``reason`` says why.
@@ -45,6 +46,8 @@ class Vote(NamedTuple):
     text: str = ""
     reason: str = ""
     seconds: float = 0.0
+    prompt_tokens: int = 0
+    reply_tokens: int = 0
 
 
 class Ballot:
@@ -90,16 +93,17 @@ class Ballot:
     ) -> Vote:
         began = self._clock.monotonic()
         try:
-            text = await self._reply(question, place, member)
+            reply = await self._reply(question, place, member)
         except PopulaceError as error:
             return Vote(place, "failed", reason=str(error), seconds=self._clock.monotonic() - began)
         seconds = self._clock.monotonic() - began
-        answer = read(text)
-        if answer is None:
-            return Vote(place, "abstained", text=text, reason="its reply names no answer", seconds=seconds)
-        return Vote(place, "voted", answer, text, seconds=seconds)
+        answer = read(reply.text)
+        reason = "its reply names no answer" if answer is None else ""
+        state = "abstained" if answer is None else "voted"
+        tokens = len(reply.token_ids)
+        return Vote(place, state, answer, reply.text, reason, seconds, reply.prompt_tokens, tokens)
 
-    async def _reply(self, question: Question, place: int, member: Member) -> str:
+    async def _reply(self, question: Question, place: int, member: Member) -> Delta:
         sampling = Sampling(
             max_tokens=question.reply_tokens,
             temperature=question.temperature,
@@ -115,7 +119,7 @@ class Ballot:
             owner=OWNER,
         )
         async with aclosing(self._engine.generate(request)) as generated:
-            return joined([delta async for delta in generated]).text
+            return joined([delta async for delta in generated])
 
 
 def _whole(reply: str) -> str | None:

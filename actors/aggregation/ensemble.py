@@ -45,7 +45,7 @@ class PopulationAnswer:
     """``answer`` None: there is none, and ``reason`` says why. It is not final while a vote is ``asked``.
 
     ``shares`` are the answers' parts of the weight as far as they may be told; what may not is together
-    under None.
+    under None. The tokens are those of all members that replied.
     """
 
     answer: str | None
@@ -54,6 +54,8 @@ class PopulationAnswer:
     shares: dict[str | None, float]
     votes: tuple[MemberVote, ...]
     measures: Measures
+    prompt_tokens: int
+    reply_tokens: int
 
     @property
     def is_final(self) -> bool:
@@ -98,6 +100,8 @@ def combined(
             for member, vote, said, weight in zip(members, cast, answers, weights, strict=True)
         ),
         measures_of(answers, winner),
+        sum(vote.prompt_tokens for vote in cast),
+        sum(vote.reply_tokens for vote in cast),
     )
 
 

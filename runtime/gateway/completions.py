@@ -23,12 +23,13 @@ from populace.actors.errors import InvalidRequest, TurnExpired
 from populace.actors.hosts import ChatRequest
 from populace.actors.turn import ModelId, TurnRequest, operation_of
 from populace.actors.turn_director import direct_turn
+from populace.gateway import population
 from populace.gateway.context import Caller, Gateway, KeyedRoute, gateway_of
 from populace.gateway.disconnect import while_connected
 from populace.gateway.exchange import Exchange, Turn, until
 from populace.gateway.idempotency import IDEMPOTENCY_KEY, idempotency_key
 from populace.gateway.schema import ChatBody, CompletionBody
-from populace.gateway.target import BASE_MODEL, parse_target
+from populace.gateway.target import BASE_MODEL, POPULATION_MODEL, parse_target
 from populace.policies.retrieval import Retrieval
 
 router = APIRouter(route_class=KeyedRoute)
@@ -37,6 +38,10 @@ router = APIRouter(route_class=KeyedRoute)
 @router.post("/v1/chat/completions")
 async def chat_completions(request: Request, tenant: Caller, body: ChatBody) -> Response:
     """Answer a chat; the model reads the messages that are sent, and what ``context`` retrieves."""
+    if body.model == POPULATION_MODEL and gateway_of(request).aggregator is not None:
+        return await while_connected(request, population.chat(request, tenant, body))
+    if body.population is not None:
+        raise InvalidRequest(f"Only `{POPULATION_MODEL}` is asked like this, not one model.", "population")
     messages = tuple(message.message() for message in body.messages)
     retrieval = Retrieval.of(messages, body.retrieved)
     return await _complete(request, tenant, body, messages, raw_prompt=None, retrieval=retrieval)
@@ -110,7 +115,7 @@ def _turn_request(
 ) -> TurnRequest:
     """Ask for a turn: the key is its operation; without one a retry is a new turn."""
     shaping = body.model_dump(exclude={"stream", "stream_options", "user", "metadata"})
-    for later in ("memory", "keep", "context"):
+    for later in ("memory", "keep", "context", "population"):
         if shaping.get(later) is None:  # a body without it has the digest that older releases gave it
             shaping.pop(later, None)
     canonical = json.dumps(shaping, sort_keys=True).encode()

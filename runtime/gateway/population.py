@@ -1,6 +1,8 @@
 """``/v1/population``: who takes part in the population's answers, and asking it."""
 
-from collections.abc import AsyncGenerator, Sequence
+import secrets
+import time
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Any
 
@@ -13,11 +15,12 @@ from populace.actors.aggregation.question import Question
 from populace.actors.engine import Message
 from populace.actors.errors import InvalidRequest
 from populace.gateway.context import Caller, KeyedRoute, aggregator_of, gateway_of
+from populace.gateway.disconnect import while_connected
 from populace.gateway.errors import error_body, status_of
 from populace.gateway.event_stream import EventStream
-from populace.gateway.schema import AskBody, SharingBody
-from populace.gateway.target import named_model
-from populace.gateway.wire import DONE, event
+from populace.gateway.schema import DEFAULT_QUESTION, AskBody, ChatBody, PopulationBody, SharingBody
+from populace.gateway.target import POPULATION_MODEL, named_model
+from populace.gateway.wire import DONE, event, usage_of
 from populace.storage.errors import PopulaceError
 
 router = APIRouter(route_class=KeyedRoute)
@@ -47,7 +50,7 @@ async def ask(request: Request, tenant: Caller, body: AskBody) -> Response:
     """Ask members and answer what they came to; with ``stream`` also what the votes so far come to."""
     answers = aggregator_of(request).ask(tenant, question_of(body), body.models)
     if not body.stream:
-        return JSONResponse(answer_body(await last_of(answers)))
+        return JSONResponse(answer_body(await while_connected(request, last_of(answers))))
     # The first one is waited for here, so that an error has a status.
     first = await anext(answers)
     return EventStream(_events(first, answers), answers, {})
@@ -57,23 +60,76 @@ def question_of(body: AskBody) -> Question:
     """Raises ``InvalidRequest`` if nothing is asked, or twice."""
     if (body.question is None) == (body.messages is None):
         raise InvalidRequest("Ask with either `question` or `messages`.", "question")
-    messages: Sequence[Message] = (
-        [Message("user", body.question)]
-        if body.question is not None
-        else [message.message() for message in body.messages or []]
+    messages = [message.message() for message in body.messages or []]
+    if body.question is not None:
+        messages = [Message("user", body.question)]
+    return body.to_question(messages, tokens=body.reply_tokens, temperature=body.temperature, seed=body.seed)
+
+
+async def chat(request: Request, tenant: str, body: ChatBody) -> Response:
+    """Answer a chat with ``model: "population"``: greedily, unless the request has a temperature."""
+    for name in ("memory", "context", "keep", "n", "logprobs"):
+        if name in body.model_fields_set:
+            raise InvalidRequest(f"The population has no {name}.", name)
+    options = body.population or PopulationBody()
+    sampling = body.to_sampling()
+    question = options.to_question(
+        [message.message() for message in body.messages],
+        tokens=sampling.max_tokens or DEFAULT_QUESTION.reply_tokens,
+        temperature=sampling.temperature if "temperature" in body.model_fields_set else 0.0,
+        seed=abs(sampling.seed or 0) % 2**63,
     )
-    return Question(
-        tuple(messages),
-        k=body.k if body.models is None else max(1, len(body.models)),
-        kind=body.kind or ("choice" if body.choices else "text"),
-        choices=tuple(body.choices),
-        select=body.select,
-        combine=body.combine,
-        reply_tokens=body.reply_tokens,
-        temperature=body.temperature,
-        seconds_max=body.seconds_max,
-        seed=body.seed,
-    )
+    answers = aggregator_of(request).ask(tenant, question, options.models)
+    head = {
+        "id": f"chatcmpl-{secrets.token_hex(16)}",
+        "created": int(time.time()),
+        "model": POPULATION_MODEL,
+    }
+    if not body.stream:
+        answer = await last_of(answers)
+        choice = {"index": 0, "finish_reason": "stop", "logprobs": None, "message": _said(question, answer)}
+        return JSONResponse(
+            {
+                **head,
+                "object": "chat.completion",
+                "choices": [choice],
+                "usage": usage_of(answer.prompt_tokens, answer.reply_tokens),
+                "populace": answer_body(answer),
+            }
+        )
+    first = await anext(answers)
+    chunk = {**head, "object": "chat.completion.chunk"}
+    return EventStream(_chunks(first, answers, question, chunk), answers, {})
+
+
+def _said(question: Question, answer: PopulationAnswer) -> dict[str, Any]:
+    """The answer as a message: a choice in its own words; none is a refusal, which says why."""
+    text = answer.answer
+    if text is not None and question.kind == "choice":
+        text = question.choices[ord(text) - ord("A")]
+    return {"role": "assistant", "content": text, "refusal": answer.reason or None}
+
+
+async def _chunks(
+    first: PopulationAnswer, answers: Answers, question: Question, chunk: dict[str, Any]
+) -> AsyncGenerator[bytes, None]:
+    """Say each vote as it comes, without content; then the answer."""
+
+    def part(answer: PopulationAnswer, delta: dict[str, Any], finish: str | None) -> bytes:
+        choice = {"index": 0, "delta": delta, "finish_reason": finish, "logprobs": None}
+        return event({**chunk, "choices": [choice], "populace": answer_body(answer)})
+
+    last = first
+    try:
+        if not first.is_final:
+            yield part(first, {"role": "assistant"}, None)
+        async for last in answers:
+            if not last.is_final:
+                yield part(last, {}, None)
+        yield part(last, _said(question, last), "stop")
+    except PopulaceError as error:
+        yield event(error_body(str(error), status=status_of(type(error)), code=error.code))
+    yield DONE
 
 
 async def last_of(answers: Answers) -> PopulationAnswer:

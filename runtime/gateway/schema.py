@@ -1,5 +1,6 @@
 """The bodies that the gateway accepts. Unknown parameters are refused by name, never ignored."""
 
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import (
@@ -106,6 +107,37 @@ class ContextBody(Body):
     retrieve: Annotated[int, Field(ge=0, le=RETRIEVED_MAX)] = 0
 
 
+class PopulationBody(Body):
+    """How the population is asked: see ``actors/aggregation/question.py``.
+
+    ``kind`` null is choice with ``choices``, else text. ``models`` are who shall answer, instead of ``k``.
+    """
+
+    k: int = DEFAULT_QUESTION.k
+    kind: Kind | None = None
+    choices: list[NonEmptyText] = []
+    select: Select = DEFAULT_QUESTION.select
+    combine: Combine = DEFAULT_QUESTION.combine
+    models: Annotated[list[NonEmptyText], Field(min_length=1, max_length=MEMBERS_MAX)] | None = None
+    seconds_max: float = DEFAULT_QUESTION.seconds_max
+
+    def to_question(
+        self, messages: Sequence[Message], *, tokens: int, temperature: float, seed: int
+    ) -> Question:
+        return Question(
+            tuple(messages),
+            k=self.k if self.models is None else len(self.models),
+            kind=self.kind or ("choice" if self.choices else "text"),
+            choices=tuple(self.choices),
+            select=self.select,
+            combine=self.combine,
+            reply_tokens=tokens,
+            temperature=temperature,
+            seconds_max=self.seconds_max,
+            seed=seed,
+        )
+
+
 class SamplingBody(Body):
     """What chat and text completions share."""
 
@@ -193,6 +225,7 @@ class ChatBody(SamplingBody):
     logprobs: bool | None = False
     top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
     context: ContextBody | None = None
+    population: PopulationBody | None = None
 
     @property
     def retrieved(self) -> int:
@@ -267,23 +300,13 @@ class SharingBody(Body):
     sharing: Sharing | None
 
 
-class AskBody(Body):
-    """``POST /v1/population/answers``: see ``actors/aggregation/question.py``.
-
-    ``kind`` null is choice with ``choices``, else text. ``models`` are who shall answer, instead of ``k``.
-    """
+class AskBody(PopulationBody):
+    """``POST /v1/population/answers``."""
 
     question: NonEmptyText | None = None
     messages: Annotated[list[ChatMessage], Field(min_length=1, max_length=MESSAGES_MAX)] | None = None
-    k: int = DEFAULT_QUESTION.k
-    kind: Kind | None = None
-    choices: list[NonEmptyText] = []
-    select: Select = DEFAULT_QUESTION.select
-    combine: Combine = DEFAULT_QUESTION.combine
-    models: Annotated[list[NonEmptyText], Field(min_length=1, max_length=MEMBERS_MAX)] | None = None
     reply_tokens: int = DEFAULT_QUESTION.reply_tokens
     temperature: float = DEFAULT_QUESTION.temperature
-    seconds_max: float = DEFAULT_QUESTION.seconds_max
     seed: int = DEFAULT_QUESTION.seed
     stream: bool = False
 

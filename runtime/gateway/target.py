@@ -7,6 +7,7 @@ from populace.storage.errors import ModelNotFound, RevisionNotFound
 from populace.storage.keys import RESERVED_MODEL_NAMES, alias_problem, name_problem
 
 BASE_MODEL = "base"
+POPULATION_MODEL = "population"
 
 LATEST = "latest"
 """The alias that every model has: the base itself until a revision is published."""

@@ -47,6 +47,13 @@ def test_members_are_asked_from_the_command_line_and_from_python(served: Served,
         with pytest.raises(PopulationTooSmall):
             population.ask(QUESTION, choices=CITIES, k=200)
         assert population.model(members[0]).log() == ()
+    chat = served.openai().chat.completions.create(
+        model="population",
+        messages=[{"role": "user", "content": QUESTION}],
+        extra_body={"population": {"choices": CITIES, "models": members}},
+    )
+    letter = answer["answer"]
+    assert chat.choices[0].message.content == CITIES["ABC".index(letter)]
     told = served.run("-m", "populace", "population", "ask", QUESTION, *options)
     assert "3 of 3 voted" in told.stdout
     none = served.run("-m", "populace", "population", "ask", QUESTION, "-k", "200")

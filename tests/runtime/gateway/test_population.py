@@ -110,3 +110,73 @@ async def test_another_tenants_models_are_no_members_of_this_one(
         shared = await stranger.put("/v1/personal-models/ada/sharing", json={"sharing": "texts"})
 
     assert (refused.status_code, shared.status_code) == (404, 404)
+
+
+CHAT: dict[str, Any] = {
+    "model": "population",
+    "messages": [{"role": "user", "content": "Which one is in Italy?"}],
+    "population": {"k": 3, "choices": CITIES},
+}
+
+
+async def test_a_chat_with_the_population_is_answered_in_the_words_of_the_choice(
+    population: Population, client: httpx.AsyncClient, members: list[str]
+) -> None:
+    answer = (await client.post("/v1/chat/completions", json=CHAT)).json()
+
+    [choice] = answer["choices"]
+    assert (answer["object"], answer["model"], choice["message"]["content"]) == (
+        "chat.completion",
+        "population",
+        "Rome",
+    )
+    assert [vote["model"] for vote in answer["populace"]["votes"]] == members
+    assert answer["usage"]["completion_tokens"] == 3 * 2
+    assert {request.sampling.temperature for request in population.engine.requests} == {0.0}
+    warm = await client.post("/v1/chat/completions", json={**CHAT, "temperature": 0.5})
+    assert warm.status_code == 200
+    assert population.engine.requests[-1].sampling.temperature == 0.5
+
+
+async def test_a_streamed_chat_tells_each_vote_and_then_the_answer(
+    client: httpx.AsyncClient, members: list[str]
+) -> None:
+    streamed = await client.post("/v1/chat/completions", json={**CHAT, "stream": True})
+
+    lines = [line.removeprefix("data: ") for line in streamed.text.split("\n\n") if line]
+    assert lines[-1] == "[DONE]"
+    chunks = [json.loads(line) for line in lines[:-1]]
+    deltas = [chunk["choices"][0]["delta"].get("content") for chunk in chunks]
+    assert deltas == [None, None, "Rome"]
+    assert [chunk["choices"][0]["finish_reason"] for chunk in chunks] == [None, None, "stop"]
+    assert len({chunk["id"] for chunk in chunks}) == 1
+
+
+async def test_an_answer_that_there_is_not_is_a_refusal_that_says_why(
+    population: Population, client: httpx.AsyncClient, members: list[str]
+) -> None:
+    population.engine.ending = (" Bern",)
+
+    answer = (await client.post("/v1/chat/completions", json=CHAT)).json()
+
+    message = answer["choices"][0]["message"]
+    assert (message["content"], message["refusal"]) == (None, "everybody abstained")
+
+
+@pytest.mark.parametrize(
+    ("changes", "parameter"),
+    [
+        ({"n": 2}, "n"),
+        ({"memory": {"read": True}}, "memory"),
+        ({"context": {"retrieve": 1}}, "context"),
+        ({"model": "ada"}, "population"),
+        ({"population": {"k": 0}}, "k"),
+        ({"population": {"q": 1}}, "population.q"),
+    ],
+)
+async def test_what_a_population_does_not_have_is_refused_by_name(
+    client: httpx.AsyncClient, members: list[str], changes: dict[str, Any], parameter: str
+) -> None:
+    refused = await client.post("/v1/chat/completions", json={**CHAT, **changes})
+
+    assert (refused.status_code, refused.json()["error"]["param"]) == (400, parameter)
