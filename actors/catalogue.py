@@ -187,6 +187,7 @@ def revision_record(revision: Revision) -> RevisionRecord:
         rank=revision.rank,
         adapter_bytes=revision.adapter_bytes,
         created_ms=revision.created_ms,
+        sources=revision.sources,
         **told,
     )
 
@@ -202,6 +203,7 @@ def revision_view(record: RevisionRecord) -> Revision:
         created_ms=record.created_ms,
         readiness="ready" if record.ready else "registered",
         lineage=_lineage(record),
+        sources=record.sources,
     )
 
 

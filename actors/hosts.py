@@ -47,6 +47,7 @@ class Revision:
     """An immutable adapter version, as callers see it. ``rank`` is the largest over its modules.
 
     ``parent`` None is the base, or unknown for one that was not trained here, which has no ``lineage``.
+    ``sources`` are the digests of the revisions that a merged one comes from, with their weights.
     """
 
     digest: str
@@ -58,6 +59,7 @@ class Revision:
     created_ms: int
     readiness: Readiness = "registered"
     lineage: Lineage | None = None
+    sources: tuple[tuple[str, float], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

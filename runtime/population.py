@@ -6,7 +6,8 @@ import asyncio
 import logging
 import threading
 import time
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+import warnings
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, aclosing
 from pathlib import Path
 from types import TracebackType
@@ -22,8 +23,9 @@ from populace.actors.aggregation.membership import MemberView
 from populace.actors.aggregation.question import Question
 from populace.actors.catalogue import check_model_name
 from populace.actors.engine import Message
-from populace.actors.errors import ClusterNotFound, InvalidRequest
+from populace.actors.errors import ClusterNotFound, InvalidRequest, NoMember
 from populace.actors.hosts import HostStatistics, ModelView, Revision
+from populace.actors.personal_model import BASE_REVISION
 from populace.actors.turn import ModelId
 from populace.aggregation import aggregator_over
 from populace.config import Settings, ask_for_ray_token, enter_quiet_environment
@@ -32,11 +34,13 @@ from populace.engines.client import ReplicaEngine
 from populace.host_actor import NAMESPACE, PopulationInfo, RayHostClient, host_error, host_name
 from populace.model_handle import ModelHandle
 from populace.running import find_running
+from populace.storage.errors import ModelNotFound
 from populace.storage.files import disk_named, replaced_durably
 from populace.storage.store import Store
 
 if TYPE_CHECKING:
     from populace.adapters.lora.comparing import LayerDifference
+    from populace.adapters.merged_revision import MergedRevision
 
 T = TypeVar("T")
 
@@ -204,6 +208,64 @@ class Population:
             options = {"kind": "choice", **options, "choices": tuple(options["choices"])}
         asked = Question((Message("user", question),), **options)
         return self.run(self._ask(asked, models, on_vote))
+
+    def merge(
+        self,
+        models: Sequence[str],
+        into: str,
+        *,
+        weights: Mapping[str, float] | None = None,
+        method: str = "sum",
+        rank: int | None = None,
+        density: float = 0.5,
+        seed: int = 0,
+    ) -> "MergedRevision":
+        """Merge what members' adapters add to the base into a revision of the model ``into``, and answer it.
+
+        ``into`` is created if there is none; the revision becomes its ``latest`` and names all that it comes
+        from. ``weights`` are by name, without them the mean; for the rest see ``MergeOptions``. Merged
+        weights may say what a member was told: all have to share texts.
+
+        Raises ``InvalidRequest``, ``NoMember``, ``ModelNotFound``, ``AdapterInvalid``, and what
+        ``ModelHandle.publish`` raises. Asked for ``linear`` it warns, and makes the sum.
+        """
+        # Torch loads here, for those who merge.
+        from populace.adapters.lora.merging import LINEAR, LINEAR_WARNING, MergeOptions, weights_of
+        from populace.adapters.merged_revision import merged_adapter
+
+        if method == LINEAR:
+            warnings.warn(LINEAR_WARNING, stacklevel=2)
+            method = "sum"
+        names = list(dict.fromkeys(models))
+        target = self.model(into)
+        with merged_adapter(
+            [self._shared_revision(name) for name in names],
+            weights_of(weights, names),
+            MergeOptions(method, rank, density, seed),  # type: ignore[arg-type]  # it is checked there
+            Path(self._info.data_directory),
+            Path(self._info.base_directory),
+            self.base.fingerprint,
+            rank_max=self._info.rank_max,
+            now_ms=time.time_ns() // 1_000_000,
+        ) as merged:
+            try:
+                self.run(self.directory.publish_revision(target.id, merged.revision))
+            except ModelNotFound:
+                self.run(self.directory.create_model(target.id, merged.revision))
+        return merged
+
+    def _shared_revision(self, name: str) -> str:
+        """The revision that a member answers with, if it may be merged."""
+        member = self.run(self.directory.members.of_model(self.model(name).id))
+        if member is None:
+            raise NoMember(name)
+        if member.sharing != "texts":
+            raise InvalidRequest(
+                f"`{name}` shares its votes only; its weights say more than these.", "models"
+            )
+        if member.revision == BASE_REVISION:
+            raise InvalidRequest(f"`{name}` has no adapter to merge yet.", "models")
+        return member.revision
 
     async def _ask(
         self,

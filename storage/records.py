@@ -140,6 +140,7 @@ class RevisionRecord(Record):
     of ``log_range`` and the feedback on them given before ``feedback_until_ms``, which came to examples of
     ``data_digest``, with ``hyper_parameters`` on libraries of ``versions``, while the base was served with
     ``memory_module``. It took ``seconds`` and ``tokens``. ``objections`` say why it was not promoted.
+    ``sources`` are the digests and weights of those that a merged one comes from.
     """
 
     KIND = "revision"
@@ -162,6 +163,7 @@ class RevisionRecord(Record):
     objections: tuple[str, ...] = ()
     tokens: int = 0
     seconds: float = 0.0
+    sources: tuple[tuple[str, float], ...] = ()
 
 
 class InteractionRecord(Record):

@@ -146,8 +146,9 @@ def _label(revision: Mapping[str, Any], aliases: Mapping[str, str]) -> str:
     lineage = revision["lineage"]
     made = f"{revision['method']}, rank {revision['rank']}, {revision['bytes'] / 1e6:.1f} MB"
     lines = [f"[bold]{revision['id'][:12]}[/]{named}  {made}, {local_time(revision['created'])}"]
+    lines += [f"[dim]{one['weight']:g} × {one['revision'][:12]}[/]" for one in revision["sources"]]
     if lineage is None:
-        return lines[0]
+        return "\n".join(lines)
     hyper = lineage["hyper_parameters"]
     told = ", ".join(f"{key.replace('_', ' ')} {hyper[key]}" for key in SHOWN if key in hyper)
     start, stop = lineage["log_range"]

@@ -1,5 +1,6 @@
 """``populace population`` and ``populace model share``: who takes part in answers of many, and asking."""
 
+import warnings
 from typing import Annotated, Any
 
 import typer
@@ -21,6 +22,9 @@ populace population ask "What is 3 + 4?" --kind number -k 16 --select best
 
 populace population ask "What should I cook?" --model ada --model ben --model cyd
 """
+
+MERGE_EXAMPLES = """Examples: `populace population merge ada ben --into panel`,
+`populace population merge ada ben --into panel --method svd --rank 8 --weight 2 --weight 1`."""
 
 DEFAULTS = Question(())
 
@@ -131,5 +135,39 @@ def print_answer(found: dict[str, Any], choices: list[str]) -> None:
     out.print(
         f"{measures['voted']} of {len(found['votes'])} voted, {measures['agreement']:.0%} for this{tie}; "
         f"two of them differ in {measures['disagreement']:.0%}.",
+        highlight=False,
+    )
+
+
+@app.command(epilog=MERGE_EXAMPLES)
+def merge(
+    names: Annotated[list[str], typer.Argument(metavar="NAME...", help="Members that share texts.")],
+    into: Annotated[str, typer.Option(help="The model that gets the merged revision; it may be new.")],
+    method: Annotated[str, typer.Option(help="sum is exact; svd, ties and dare are cut to a rank.")] = "sum",
+    rank: Annotated[int | None, typer.Option(help="To cut to.", show_default="the members' largest")] = None,
+    density: Annotated[float, typer.Option(help="ties, dare: the share of entries that stay.")] = 0.5,
+    weight: Annotated[
+        list[float] | None, typer.Option(help="One for each name, in their order.", show_default="the mean")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="dare: of what is dropped.")] = 0,
+) -> None:
+    """Merge members' adapters, by what they add to the base, into a revision of one model."""
+    if weight and len(weight) != len(names):
+        raise typer.BadParameter(f"{len(names)} names have {len(weight)} weights.", param_hint="--weight")
+    import populace
+
+    weights = dict(zip(names, weight, strict=True)) if weight else None
+    with named_errors(), err.status("Merging"), populace.connect() as population:
+        if method == "linear":
+            err.print(
+                "[yellow]`linear` mixes one adapter's B with another's A: their sum is made instead.[/]"
+            )
+        with warnings.catch_warnings(action="ignore"):
+            merged = population.merge(
+                names, into, weights=weights, method=method, rank=rank, density=density, seed=seed
+            )
+    kept = "" if merged.kept > 0.9999 else f", which keeps {merged.kept:.1%} of what they add"
+    out.print(
+        f"[bold]{into}[/] is {merged.revision.digest[:12]} now, of rank {merged.revision.rank}{kept}.",
         highlight=False,
     )

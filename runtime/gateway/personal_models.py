@@ -172,6 +172,7 @@ def revision_body(revision: Revision) -> dict[str, Any]:
         "bytes": revision.adapter_bytes,
         "readiness": revision.readiness,
         "lineage": None if revision.lineage is None else lineage_body(revision.lineage),
+        "sources": [{"revision": digest, "weight": weight} for digest, weight in revision.sources],
     }
 
 

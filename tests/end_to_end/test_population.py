@@ -3,11 +3,13 @@
 import json
 import time
 import uuid
+from pathlib import Path
 
 import pytest
 
 import populace
-from populace.actors.errors import PopulationTooSmall
+from populace.actors.errors import InvalidRequest, PopulationTooSmall
+from populace.adapters.random_adapter import write_random_adapter
 from tests.end_to_end.served import Served
 
 pytestmark = [pytest.mark.engine, pytest.mark.ray]
@@ -59,6 +61,37 @@ def test_members_are_asked_from_the_command_line_and_from_python(served: Served,
     none = served.run("-m", "populace", "population", "ask", QUESTION, "-k", "200")
     assert none.returncode != 0
     assert "take part" in none.stderr
+
+
+def test_members_that_share_texts_are_merged_into_a_revision_that_names_them(
+    served: Served, base_directory: Path, tmp_path: Path
+) -> None:
+    sources: list[str] = []
+    names = [f"merged-{uuid.uuid4().hex[:8]}" for _ in range(2)]
+    into = f"panel-{uuid.uuid4().hex[:8]}"
+    with populace.connect(data=served.data) as population:
+        for seed, name in enumerate(names):
+            adapter = write_random_adapter(tmp_path / name, base_directory, seed=seed, rank=4, scale=0.05)
+            model = population.create(name, adapter=adapter)
+            model.share("votes")
+            sources.append(model.show().aliases["latest"])
+        with pytest.raises(InvalidRequest, match="votes only"):
+            population.merge(names, into)
+        for name in names:
+            population.model(name).share("texts")
+        with pytest.warns(UserWarning, match="mixes one adapter's B with another's A"):
+            merged = population.merge(names, into, method="linear")
+
+        assert population.model(into).show().aliases == {"latest": merged.revision.digest}
+        assert merged.revision.sources == ((sources[0], 0.5), (sources[1], 0.5))
+        assert population.model(into).chat("Hello", max_tokens=2)
+
+    cut = served.run("-m", "populace", "population", "merge", *names, "--into", into, "--method", "svd")
+    assert cut.returncode == 0, cut.stderr
+    assert "of rank 4, which keeps" in cut.stdout
+    revisions = served.call("GET", f"/v1/personal-models/{into}/revisions").json()["data"]
+    assert [one["method"] for one in revisions] == ["merge-sum", "merge-svd"]
+    assert [one["revision"] for one in revisions[1]["sources"]] == sources
 
 
 def test_members_are_profiled_beside_the_engines(served: Served, members: list[str]) -> None:

@@ -66,6 +66,7 @@ def revision(digest: str, parent: str | None, **lineage: Any) -> dict[str, Any]:
         "bytes": 1e6,
         "created": 0,
         "lineage": told_of,
+        "sources": [],
     }
 
 

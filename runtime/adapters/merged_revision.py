@@ -1,0 +1,74 @@
+"""From several revisions of the store to one that was merged from them."""
+
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+
+from populace.actors.errors import InvalidRequest
+from populace.actors.hosts import Revision
+from populace.adapters.base_modules import read_base_modules
+from populace.adapters.lora.merging import MergeOptions, merge_adapters
+from populace.adapters.lora.trainable import TrainableAdapter
+from populace.storage.packed.adapter import PackedAdapter
+from populace.storage.store import Store
+
+
+class MergedRevision(NamedTuple):
+    """``kept`` is the share of ‖ΔW‖² that the cut to a rank left; 1 for a sum."""
+
+    revision: Revision
+    kept: float
+
+
+@contextmanager
+def merged_adapter(
+    digests: Sequence[str],
+    weights: Sequence[float],
+    options: MergeOptions,
+    store_path: Path,
+    base_directory: Path,
+    fingerprint: str,
+    *,
+    rank_max: int,
+    now_ms: int,
+) -> Generator[MergedRevision]:
+    """Merge revisions and store what comes of them, in the type in which trained ones are.
+
+    It is safe from removal for the time of the block.
+
+    Raises ``InvalidRequest``, also for a rank that is not served, ``AdapterInvalid`` and ``AdapterMismatch``;
+    nothing is stored then.
+    """
+    base, files = read_base_modules(base_directory, fingerprint), Store.adapters(store_path)
+    adapters = [
+        TrainableAdapter.of_revision(files.path(digest), base, rank_max=rank_max, digest=digest)
+        for digest in digests
+    ]
+    merged = merge_adapters(adapters, weights, options)
+    rank = max(layer.rank for layer in merged.adapter.layers.values())
+    if rank > rank_max:
+        raise InvalidRequest(
+            f"Merged exactly they have rank {rank}, and {rank_max} is served: merge with svd, or fewer.",
+            "method",
+        )
+    packed = merged.adapter.pack(fingerprint, torch.bfloat16)
+    if PackedAdapter(memoryview(packed)).digest in digests:
+        raise InvalidRequest("What is merged is one of those that it is merged from.", "models")
+    with files.adding():
+        digest, size = files.add(packed)
+        yield MergedRevision(
+            Revision(
+                digest=digest,
+                base=fingerprint,
+                method=f"merge-{options.method}",
+                parent=None,
+                rank=rank,
+                adapter_bytes=size,
+                created_ms=now_ms,
+                sources=tuple(zip(digests, weights, strict=True)),
+            ),
+            merged.kept,
+        )
