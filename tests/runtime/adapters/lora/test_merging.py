@@ -39,11 +39,7 @@ def base(
 
 
 def adapter(
-    model: PreTrainedModel,
-    base: BaseModules,
-    seed: int,
-    rank: int,
-    targets: tuple[str, ...] = ("q_proj", "down_proj"),
+    model: PreTrainedModel, base: BaseModules, seed: int, rank: int, *targets: str
 ) -> TrainableAdapter:
     """One that changes something in all that it adapts."""
     shape = LoraShape(rank, targets=targets or TARGETS)
@@ -66,7 +62,7 @@ def members(model: PreTrainedModel, base: BaseModules) -> list[TrainableAdapter]
 def test_a_sum_is_exact_whatever_the_ranks_and_layers(model: PreTrainedModel, base: BaseModules) -> None:
     members = [
         adapter(model, base, 0, 2),
-        adapter(model, base, 1, 5, ("q_proj",)),
+        adapter(model, base, 1, 5, "q_proj"),
         adapter(model, base, 2, 3),
     ]
 
@@ -81,6 +77,33 @@ def test_a_sum_is_exact_whatever_the_ranks_and_layers(model: PreTrainedModel, ba
                 together += weight * one.layers[name](x).detach()
         assert torch.allclose(layer(x), together, atol=1e-5)
         assert layer.rank == sum(one.layers[name].rank for one in members if name in one.layers)
+
+
+def test_on_the_real_base_a_sum_adds_what_its_members_add(base_directory: Path) -> None:
+    """To 1e-5 of the largest output, at what each layer really reads."""
+    real: Any = AutoModelForCausalLM.from_pretrained(base_directory, dtype=torch.float32)
+    modules = read_base_modules(base_directory, FINGERPRINT)
+    members = [adapter(real, modules, seed, 4, "q_proj", "v_proj", "down_proj") for seed in range(3)]
+    merged = merge_adapters(members, WEIGHTS, MergeOptions("sum")).adapter
+    read: dict[str, torch.Tensor] = {}
+    for name in merged.layers:
+
+        def note(module: Any, inputs: tuple[torch.Tensor, ...], name: str = name) -> None:
+            del module
+            read[name] = inputs[0][0]
+
+        real.get_submodule(name).register_forward_pre_hook(note)
+    with torch.no_grad():
+        real(input_ids=torch.arange(100, 124)[None])
+
+        for name, layer in merged.layers.items():
+            outputs = [
+                weight * one.layers[name](read[name]) for one, weight in zip(members, WEIGHTS, strict=True)
+            ]
+            together = torch.stack(outputs).sum(0)
+            off = (layer(read[name]) - together).abs().max() / together.abs().max()
+            assert float(off) < 1e-5, name
+    assert len(read) == 3 * len(real.model.layers)
 
 
 def test_what_an_initialisation_took_out_is_merged_too(model: PreTrainedModel, base: BaseModules) -> None:
