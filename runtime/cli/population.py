@@ -1,7 +1,8 @@
 """``populace population`` and ``populace model share``: who takes part in answers of many, and asking."""
 
 import warnings
-from typing import Annotated, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.table import Table
@@ -10,6 +11,9 @@ from populace.actors.aggregation.question import COMBINES, KINDS, SELECTS, Quest
 from populace.cli.console import CommandFailed, err, local_time, named_errors, out, print_json
 from populace.cli.gateway_client import GatewayClient, model_path
 from populace.config import Settings
+
+if TYPE_CHECKING:
+    from populace.population_report import PopulationReport
 
 SHARE_EXAMPLES = """Examples: `populace model share ada` (its votes are told),
 `populace model share ada --texts` (what it says as well), `populace model share ada --stop`."""
@@ -137,6 +141,53 @@ def print_answer(found: dict[str, Any], choices: list[str]) -> None:
         f"two of them differ in {measures['disagreement']:.0%}.",
         highlight=False,
     )
+
+
+@app.command()
+def report(
+    svg: Annotated[Path | None, typer.Option(help="Draw who answers like whom into this file.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Who answers like whom, how their errors go together, and what more voters are worth on the probes.
+
+    Example: `populace population report --svg population.svg`. It reads profiles, and asks nobody.
+    """
+    import populace
+
+    with named_errors(), populace.connect() as population:
+        # numpy loads here, for those who want a report.
+        from populace.population_picture import report_picture
+        from populace.population_report import population_report
+
+        found = population_report(population.members())
+    if svg is not None:
+        svg.write_text(report_picture(found), encoding="utf-8")
+    if as_json:
+        print_json(found.body)
+        return
+    print_report(found)
+
+
+def print_report(found: "PopulationReport") -> None:
+    """Print the population in a few lines, and the curve of votes."""
+    if not found.members:
+        out.print("Nobody who takes part has a profile yet; the trainer makes them.")
+        return
+    out.print(f"{len(found.members)} members in {found.clusters} clusters.", highlight=False)
+    if len(found.members) > 1:
+        out.print(
+            f"Two of them differ in {found.disagreement:.0%} of the probes and are both wrong in "
+            f"{found.double_fault:.0%}. Their errors correlate by {found.error_correlation:.2f}, so that "
+            f"they are worth {found.effective_members:.1f}.",
+            highlight=False,
+        )
+    title = f"Best single member {found.best:.0%}, mean {found.mean:.0%}"
+    table = Table("voters", "right", "95 %", title=title)
+    for point in found.curve:
+        table.add_row(str(point.k), f"{point.mean:.1%}", f"{point.low:.0%} to {point.high:.0%}")
+    out.print(table)
+    if found.unprofiled:
+        out.print(f"[dim]Not profiled yet: {', '.join(found.unprofiled[:10])}[/]", highlight=False)
 
 
 @app.command(epilog=MERGE_EXAMPLES)
