@@ -130,11 +130,11 @@ async def served(engine: Player, ask: Ask) -> Served:
 
 
 class Ours:
-    """The engine of Populace."""
+    """The engine of Populace, and the adapters that it is started with."""
 
     def __init__(self, engine: "VllmEngine", adapters: list[AdapterRef]) -> None:
-        self._engine = engine
-        self._adapters = adapters
+        self.engine = engine
+        self.adapters = adapters
         self._count = 0
 
     @classmethod
@@ -158,7 +158,7 @@ class Ours:
 
     async def tokens(self, ask: Ask) -> AsyncGenerator[int, None]:
         """Yield how many tokens came, as they come."""
-        adapter = None if ask.adapter is None else self._adapters[ask.adapter]
+        adapter = None if ask.adapter is None else self.adapters[ask.adapter]
         async with aclosing(self.tokens_of(adapter, ask.prompt, ask.reply_tokens)) as counts:
             async for count in counts:
                 yield count
@@ -170,20 +170,20 @@ class Ours:
         self._count += 1
         sampling = Sampling(max_tokens=reply_tokens, temperature=0.0, ignore_eos=True)
         request = GenerateRequest(str(self._count), prompt, sampling, adapter)
-        async with aclosing(self._engine.generate(request)) as deltas:
+        async with aclosing(self.engine.generate(request)) as deltas:
             async for delta in deltas:
                 yield len(delta.token_ids)
 
     async def load(self, adapter: int) -> None:
         """Make the adapter ready, as a request does before it asks vLLM anything."""
-        await self._engine._ready(self._adapters[adapter])
+        await self.engine._ready(self.adapters[adapter])
 
     async def prepare(self, adapter: int, replaces: int) -> None:
-        await self._engine.prepare(self._adapters[adapter], self._adapters[replaces])
+        await self.engine.prepare(self.adapters[adapter], self.adapters[replaces])
 
     async def publish(self, adapter: AdapterRef, replaces: AdapterRef | None) -> None:
         """Bring in any adapter, as a new revision is brought in."""
-        await self._engine.prepare(adapter, replaces)
+        await self.engine.prepare(adapter, replaces)
 
     async def close(self) -> None:
-        await self._engine.close()
+        await self.engine.close()

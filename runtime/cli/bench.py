@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from populace.cli.bench_learning import handoff, training
+from populace.cli.bench_learning import ask, handoff, training
 from populace.cli.bench_options import (
     AsJson,
     Data,
@@ -283,3 +283,4 @@ def soak(
 
 app.command()(training)
 app.command()(handoff)
+app.command()(ask)

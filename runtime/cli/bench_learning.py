@@ -1,4 +1,4 @@
-"""``populace bench training`` and ``handoff``: what learning costs, and what is learned from then on."""
+"""``populace bench training``, ``handoff`` and ``ask``: what learning costs, and asking many that learned."""
 
 from pathlib import Path
 from typing import Annotated
@@ -58,4 +58,23 @@ def handoff(
             from populace.bench.handoff import HandoffBench, bench_handoff
 
             result = bench_handoff(HandoffBench(rounds, merged, rank), Settings.from_environment(), report)
+        show(result, as_json=as_json)
+
+
+def ask(
+    members: Annotated[str, typer.Option(help="Members asked, comma separated.")] = "1,4,16,64",
+    rounds: Annotated[int, typer.Option(min=1, help="Measured rounds; medians are reported.")] = 3,
+    reply_tokens: Annotated[int, typer.Option(min=1, max=256, help="Tokens of a reply at most.")] = 16,
+    as_json: AsJson = False,
+) -> None:
+    """Members that answer together, against as many requests at once and one after the other.
+
+    Example: `populace bench ask --members 1,4 --rounds 1`. All of it takes about six minutes on two cores.
+    """
+    with named_errors():
+        counts = numbers(members, "--members")
+        with reporting_quietly() as report:
+            from populace.bench.ask import AskBench, bench_ask
+
+            result = bench_ask(AskBench(counts, rounds, reply_tokens), Settings.from_environment(), report)
         show(result, as_json=as_json)
