@@ -82,7 +82,7 @@ class TrainerActor:
         consolidator = Consolidator(
             directory.jobs, rule=ConsolidationRule(), rollback=RollbackRule(), trains=options.automatic
         )
-        looked_at, worked_at = -LOOK_SECONDS, 0.0
+        looked_at, profiled_at, worked_at = -LOOK_SECONDS, -LOOK_SECONDS, 0.0
         while not self._stopping.is_set():
             now = asyncio.get_running_loop().time()
             try:
@@ -92,8 +92,12 @@ class TrainerActor:
                 if await directory.jobs.open_jobs():
                     await self._open_workshop(directory).round()
                     worked_at = asyncio.get_running_loop().time()
-                elif await self._are_profiled(directory):
-                    worked_at = asyncio.get_running_loop().time()
+                elif now - profiled_at >= LOOK_SECONDS:
+                    # All members are read for that, which may be many: again at once only if some were due.
+                    if await self._are_profiled(directory):
+                        worked_at = asyncio.get_running_loop().time()
+                    else:
+                        profiled_at = now
                 elif self._workshop is not None and now - worked_at > IDLE_SECONDS_MAX:
                     # With the base, which takes a gigabyte that nobody needs now.
                     self._workshop = self._profiler = None
