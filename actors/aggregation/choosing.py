@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from populace.actors.aggregation.membership import MemberView
 from populace.actors.aggregation.question import Question
 from populace.actors.errors import PopulationTooSmall
+from populace.policies.diversity.measures import error_correlations
 from populace.policies.diversity.selection import diverse_k, greedy_information, random_k, top_k
 
 
@@ -49,16 +50,5 @@ def _places(question: Question, known: Sequence[MemberView], labels_N: NDArray[n
     log_probs_MNK = np.array([one.table for one in profiles])
     if question.select == "diverse":
         return diverse_k(accuracy_M, np.exp(log_probs_MNK), question.k)
-    wrong_MN = (log_probs_MNK.argmax(2) != labels_N).astype(float)
-    return greedy_information(accuracy_M, _correlation(wrong_MN), question.k)
-
-
-def _correlation(wrong_MN: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Of being wrong, each member with each; one that is always right or always wrong goes with nobody."""
-    centred_MN = wrong_MN - wrong_MN.mean(1, keepdims=True)
-    spread_M = np.sqrt((centred_MN**2).sum(1))
-    scale_MM = np.outer(spread_M, spread_M)
-    products_MM = centred_MN @ centred_MN.T
-    found_MM = np.divide(products_MM, scale_MM, out=np.zeros_like(products_MM), where=scale_MM > 0)
-    np.fill_diagonal(found_MM, 1.0)
-    return found_MM
+    wrong_MN = log_probs_MNK.argmax(2) != labels_N
+    return greedy_information(accuracy_M, error_correlations(wrong_MN), question.k)

@@ -5,6 +5,7 @@ import pytest
 
 from populace.policies.diversity.measures import (
     effective_members,
+    error_correlations,
     likelihood_ambiguity,
     logit_mean,
     majority_error,
@@ -80,6 +81,15 @@ def test_pairs_are_compared_as_they_answer_and_err() -> None:
     wrong = [[0, 0, 0, 1], [0, 0, 1, 0], [0, 1, 0, 1]]
     pairs = [np.corrcoef(wrong[i], wrong[j])[0, 1] for i, j in ((0, 1), (0, 2), (1, 2))]
     assert found.error_correlation == pytest.approx(np.mean(pairs), abs=1e-9)
+
+
+def test_correlations_are_those_of_each_pair_and_who_never_errs_goes_with_nobody() -> None:
+    wrong = np.array([[0, 0, 0, 1], [0, 0, 1, 0], [0, 1, 0, 1], [0, 0, 0, 0]], bool)
+
+    found = error_correlations(wrong)
+
+    assert found[:3, :3] == pytest.approx(np.corrcoef(wrong[:3]), abs=1e-9)
+    assert found[3] == pytest.approx([0, 0, 0, 1])
 
 
 def test_of_one_member_and_of_members_that_are_always_right_no_correlation_is_known() -> None:
