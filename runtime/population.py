@@ -64,6 +64,7 @@ class Population:
         self._info = info
         clients = [RayHostClient(handle, host_name(index)) for index, handle in enumerate(handles)]
         self.directory = Directory(clients, shard_count=info.shards)
+        self._engine: ReplicaEngine | None = None
         self._aggregator: Aggregator | None = None
         # Calls share messages per host, which needs one event loop for all threads.
         self._loop = asyncio.new_event_loop()
@@ -274,9 +275,9 @@ class Population:
         on_vote: Callable[[PopulationAnswer], None] | None,
     ) -> PopulationAnswer:
         if self._aggregator is None:
-            self._aggregator = aggregator_over(
-                self.directory, ReplicaEngine(self.base), Path(self._info.data_directory)
-            )
+            self._engine = ReplicaEngine(self.base)
+            data = Path(self._info.data_directory)
+            self._aggregator = aggregator_over(self.directory, self._engine, data)
         found: PopulationAnswer | None = None
         async with aclosing(self._aggregator.ask(self.tenant, question, models)) as answers:
             async for found in answers:
@@ -295,6 +296,9 @@ class Population:
         """
         if self._loop.is_closed():
             return
+        if self._engine is not None:
+            # Its sockets are the loop's.
+            self._loop.call_soon_threadsafe(self._engine.close)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()

@@ -122,12 +122,16 @@ def test_a_training_that_is_cancelled_leaves_the_model_as_it_was(served: Served,
 
 def test_a_model_is_rewarded_for_tasks_and_judged_by_others(served: Served, ada: str, tmp_path: Path) -> None:
     tasks = tmp_path / "sums.jsonl"
-    sums = [{"prompt": f"What is {one} + 1?", "answer": one + 1} for one in range(1, 17)]
+    system = {"role": "system", "content": "Be brief."}
+    sums = [
+        {"messages": [system, {"role": "user", "content": f"What is {one} + 1?"}], "answer": one + 1}
+        for one in range(1, 17)
+    ]
     tasks.write_text("".join(json.dumps(one) + "\n" for one in sums))
-    options = ("--method", "rl", "--reward", "number", "--tasks", str(tasks), "--batch", "4")
+    options = ("--method", "rl", "--reward", "number", "--tasks", str(tasks), "--batch", "8")
 
     trained = served.run(
-        "-m", "populace", "train", ada, *options, "--steps", "2", "--reply-tokens", "8", "--json"
+        "-m", "populace", "train", ada, *options, "--steps", "2", "--reply-tokens", "12", "--json"
     )
 
     [job] = json.loads(trained.stdout)
@@ -138,7 +142,7 @@ def test_a_model_is_rewarded_for_tasks_and_judged_by_others(served: Served, ada:
     tasks.write_text('{"prompt": "What is 3 + 4?"}\nnothing\n')
     refused = served.run("-m", "populace", "train", ada, *options)
     assert refused.returncode != 0
-    assert "line 2" in refused.stderr
+    assert "line 2" in " ".join(refused.stderr.split())
 
 
 def test_a_model_learns_from_its_own_replies_what_its_log_would_tell_it(served: Served, ada: str) -> None:
