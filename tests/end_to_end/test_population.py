@@ -4,6 +4,7 @@ import json
 import time
 import uuid
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -95,6 +96,7 @@ def test_members_that_share_texts_are_merged_into_a_revision_that_names_them(
 
 
 def test_members_are_profiled_beside_the_engines(served: Served, members: list[str]) -> None:
+    found: dict[str, Any] = {}
     give_up = time.monotonic() + SECONDS_MAX
     while time.monotonic() < give_up:
         found = {one["model"]: one for one in served.call("GET", "/v1/population/members").json()["data"]}

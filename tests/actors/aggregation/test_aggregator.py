@@ -1,6 +1,6 @@
 """A population answers from a real host's members, and of who is gone meanwhile nothing counts."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 
 import pytest
 
@@ -27,12 +27,12 @@ class Says:
 
     def __init__(self) -> None:
         self.lines = {revision(name).digest: "Rome" for name in NAMES}
-        self.first: dict[str, object] = {}
+        self.first: dict[str, Callable[[], Awaitable[object]]] = {}
 
     async def __call__(self, request: GenerateRequest) -> AsyncGenerator[Delta, None]:
         assert request.adapter is not None
         act = self.first.get(request.adapter.digest)
-        if callable(act):
+        if act is not None:
             await act()
         yield Delta(self.lines[request.adapter.digest], (1,), 5, finish_reason="stop")
 
