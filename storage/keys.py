@@ -16,10 +16,10 @@ On disk (schema 5), every integer big-endian, every name ASCII without NUL::
     f tenant NUL name NUL position (u64) BLAKE2b-128(op id)  -> FeedbackRecord, sealed
     j tenant NUL name NUL number (u64)        -> JobRecord, sealed
     t tenant NUL name NUL                     -> u64 number: the job that is open
-    q tenant NUL name NUL                     -> TasksRecord, sealed: what the open job is rewarded for
+    J tenant NUL name NUL                     -> TasksRecord, sealed: what the open job is rewarded for
     u tenant NUL name NUL                     -> nothing; a model with feedback that nobody looked at
-    g tenant NUL name NUL                     -> MemberRecord: it takes part in the population's answers
-    p tenant NUL name NUL                     -> ProfileRecord, sealed: how it answers the probes
+    G tenant NUL name NUL                     -> MemberRecord: it takes part in the population's answers
+    P tenant NUL name NUL                     -> ProfileRecord, sealed: how it answers the probes
     m tenant NUL name NUL                     -> MemoryRecord, sealed
     s tenant NUL name NUL                     -> SnapshotRecord, sealed
     e data key id (16 bytes)                  -> ErasureRecord
@@ -27,8 +27,8 @@ On disk (schema 5), every integer big-endian, every name ASCII without NUL::
     k BLAKE2b-128(key id)                     -> ApiKeyRecord
 
 Sealed values are encrypted with the model's data key, see ``storage/sealing.py``; in schema 2 they
-were plain, and there were no ``d``, ``e`` and ``x``. Schemas 3 and 4 have no ``f``, ``j``, ``t``, ``q``,
-``u``, ``g`` and ``p``; between those two it was the adapters' files that changed.
+were plain, and there were no ``d``, ``e`` and ``x``. Schemas 3 and 4 have no ``f``, ``j``, ``t``, ``J``,
+``u``, ``G`` and ``P``; between those two it was the adapters' files that changed.
 
 The kind comes first so that a listing of a tenant's models touches identities only. Names
 end in NUL so that no name is a prefix of another. Operation ids and key ids come from
@@ -63,10 +63,10 @@ _OPERATION = b"o"
 _FEEDBACK = b"f"
 _JOB = b"j"
 _OPEN_JOB = b"t"
-_TASKS = b"q"
+_TASKS = b"J"
 _NEWS = b"u"
-_MEMBER = b"g"
-_PROFILE = b"p"
+_MEMBER = b"G"
+_PROFILE = b"P"
 _MEMORY = b"m"
 _SNAPSHOT = b"s"
 _ERASURE = b"e"
