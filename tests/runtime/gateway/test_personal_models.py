@@ -106,6 +106,7 @@ async def test_revisions_are_listed_with_how_far_they_have_come(
             "bytes": 100,
             "readiness": "ready",
             "lineage": None,
+            "sources": [],
         }
     ]
     assert (await client.get("/v1/personal-models/eve/revisions")).status_code == 404
@@ -182,7 +183,7 @@ async def test_a_forbidden_name_is_refused_and_nothing_is_created(
     assert await names_by_page(client, MODELS, 10) == [["ada"]]
 
 
-@pytest.mark.parametrize("name", sorted({*BAD_NAMES} - {"", "base", "ada@latest"}))
+@pytest.mark.parametrize("name", sorted({*BAD_NAMES} - {"", "base", "population", "ada@latest"}))
 async def test_a_forbidden_name_is_no_model(client: httpx.AsyncClient, name: str) -> None:
     reply = await client.post("/v1/chat/completions", json=chat_body(model=name))
 
