@@ -8,10 +8,10 @@ from typing import NamedTuple
 
 from populace.actors.aggregation.ballot import Member, Vote, VoteState
 from populace.actors.aggregation.question import Question
+from populace.actors.personal_model import BASE_REVISION
 from populace.policies.diversity.disclosure import DisclosureRule, tellable
 from populace.policies.diversity.votes import log_odds_weights, minimum_bayes_risk, tally
 
-BASE_REVISION = "base"
 OPEN_CHOICES = 4
 """As many wrong answers and a right one does a weight take for likely where no choices are given."""
 

@@ -71,6 +71,6 @@ def vote_curve(
             counts_NK = (said_kN[:, :, None] == np.arange(choices)).sum(0).astype(float)
             # A part of a vote that no second voter outweighs: earlier ones have more of it.
             for place in range(size):
-                counts_NK[np.arange(len(labels_N)), said_kN[place]] += 0.4 / 2.0 ** min(place, 60) / 2
+                counts_NK[np.arange(len(labels_N)), said_kN[place]] += 0.2 / 2.0 ** min(place, 60)
             accuracies_DS[draw, column] = (counts_NK.argmax(1) == labels_N).mean()
     return accuracies_DS

@@ -1,5 +1,3 @@
-# pyright: reportUnknownArgumentType=false, reportUnknownMemberType=false
-# numpy's corrcoef is partly untyped.
 """How much members of a population differ, and what that is worth when they answer together.
 
 Each identity here is exact, so that a diversity is the part of the ensemble's gain that it is said to be, and
@@ -9,7 +7,6 @@ of Diversity in Ensemble Learning", 2023).
 Shape suffixes: M = members, N = items, K = choices.
 """
 
-from statistics import fmean
 from typing import NamedTuple
 
 import numpy as np
@@ -59,15 +56,12 @@ def pair_diversity(answers_MN: NDArray[np.int64], labels_N: NDArray[np.int64]) -
     first, second = np.triu_indices(len(answers_MN), k=1)
     if not len(first):
         return PairDiversity(np.nan, np.nan, np.nan)
-    correlations = [
-        float(np.corrcoef(wrong_MN[i], wrong_MN[j])[0, 1])
-        for i, j in zip(first, second, strict=True)
-        if 0 < wrong_MN[i].mean() < 1 and 0 < wrong_MN[j].mean() < 1
-    ]
+    varies_M = (wrong_MN.mean(1) > 0) & (wrong_MN.mean(1) < 1)
+    correlations = error_correlations(wrong_MN)[first, second][varies_M[first] & varies_M[second]]
     return PairDiversity(
         float((answers_MN[first] != answers_MN[second]).mean()),
         float((wrong_MN[first] & wrong_MN[second]).mean()),
-        fmean(correlations) if correlations else np.nan,
+        float(correlations.mean()) if len(correlations) else np.nan,
     )
 
 

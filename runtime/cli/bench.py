@@ -15,11 +15,10 @@ from populace.cli.bench_options import (
     numbers,
     on_disk,
     positive,
-    reporting,
     reporting_quietly,
     show,
 )
-from populace.cli.console import CommandFailed, err, named_errors
+from populace.cli.console import CommandFailed, err, named_errors, reporting
 from populace.config import Settings, enter_quiet_environment
 
 if TYPE_CHECKING:

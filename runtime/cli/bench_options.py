@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from populace.cli.console import CommandFailed, out, print_json, progress
+from populace.cli.console import CommandFailed, out, print_json, reporting
 from populace.config import Settings, enter_quiet_environment
 
 if TYPE_CHECKING:
@@ -31,19 +31,6 @@ def on_disk(data: Path | None) -> Path:
             "Name a directory on a disk with --data."
         )
     return directory
-
-
-@contextlib.contextmanager
-def reporting() -> Generator[Callable[[str, float], None]]:
-    """Show a progress bar; yields what moves it."""
-
-    with progress() as display:
-        task = display.add_task("Starting", total=1.0)
-
-        def report(step: str, fraction: float) -> None:
-            display.update(task, description=step, completed=fraction)
-
-        yield report
 
 
 @contextlib.contextmanager
