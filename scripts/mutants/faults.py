@@ -343,4 +343,40 @@ MUTANTS = (
         (Edit("runtime/training/workshop.py", " and one.created_ms < until_ms", ""),),
         ("tests/runtime/training/test_workshop.py",),
     ),
+    Mutant(
+        "who withdrew while it answered is counted",
+        "P14",
+        (
+            Edit(
+                "actors/aggregation/aggregator.py",
+                "if not await self._takes_part(view):",
+                "if await self._takes_part(view) is None:",
+            ),
+        ),
+        ("tests/actors/aggregation/test_aggregator.py",),
+    ),
+    Mutant(
+        "a member's own words are told",
+        "P14",
+        (
+            Edit(
+                "policies/diversity/disclosure.py",
+                'if not is_open or len(by) >= rule.same_min or "texts" in by:',
+                "if by:",
+            ),
+        ),
+        ("tests/actors/aggregation/test_ensemble.py",),
+    ),
+    Mutant(
+        "a group of too few is told",
+        "P14",
+        (
+            Edit(
+                "actors/aggregation/ensemble.py",
+                "shown = told if voted >= rule.voted_min else set[str]()",
+                "shown = told",
+            ),
+        ),
+        ("tests/actors/aggregation/test_ensemble.py",),
+    ),
 )
