@@ -1,12 +1,12 @@
 """A memory state for people: how much each layer holds, and a picture of all of it."""
 
 from dataclasses import dataclass
-from html import escape
 
 import numpy as np
 
 from populace.actors.hosts import MemoryView, MemoryWrite
 from populace.adapters.memory.state import StateFormat, Values
+from populace.pictures.svg import GREY, blue_to_red, box, document, text
 
 CELL = 7
 GAP = 14
@@ -72,15 +72,8 @@ class PersonalMemory:
             if len(tiles)
             else "nothing was written yet"
         )
-        return (
-            f'<svg xmlns="http://www.w3.org/2000/svg" width="{full_width}" height="{full_height}" '
-            'font-family="sans-serif">'
-            f'<rect width="100%" height="100%" fill="#ffffff"/>'
-            f'<text x="{MARGIN}" y="18" font-size="14" fill="#222222">{escape(title)}</text>'
-            f'<text x="{MARGIN}" y="34" font-size="10" fill="#666666">{legend}</text>'
-            + "".join(drawn)
-            + "</svg>\n"
-        )
+        told = (text(MARGIN, 18, title, size=14), text(MARGIN, 34, legend, size=10, color=GREY))
+        return document(full_width, full_height, [*told, *drawn])
 
     def _repr_svg_(self) -> str:
         """Shown by notebooks."""
@@ -95,21 +88,16 @@ def _tiles(state_LNRR: Values) -> Values:
 
 def _tile(tile: Values, strongest: float, left: int, top: int, label: str) -> str:
     squares = [
-        f'<rect x="{left + column * CELL}" y="{top + row * CELL}" width="{CELL}" height="{CELL}" '
-        f'fill="{_colour(float(value) / strongest if strongest else 0.0)}"/>'
+        box(
+            left + column * CELL,
+            top + row * CELL,
+            CELL,
+            CELL,
+            fill=blue_to_red(float(value) / strongest if strongest else 0.0),
+        )
         for row, values in enumerate(tile)
         for column, value in enumerate(values)
     ]
-    bottom = top + tile.shape[0] * CELL
-    text = f'<text x="{left}" y="{bottom + 10}" font-size="9" fill="#444444">{label}</text>'
-    frame = (
-        f'<rect x="{left}" y="{top}" width="{tile.shape[1] * CELL}" height="{tile.shape[0] * CELL}" '
-        'fill="none" stroke="#cccccc"/>'
-    )
-    return "".join(squares) + frame + text
-
-
-def _colour(share: float) -> str:
-    """From blue at -1 over white at 0 to red at 1."""
-    other = round(255 * (1 - min(abs(share), 1.0)))
-    return f"#ff{other:02x}{other:02x}" if share >= 0 else f"#{other:02x}{other:02x}ff"
+    height, width = tile.shape[0] * CELL, tile.shape[1] * CELL
+    frame = box(left, top, width, height, fill="none", stroke="#cccccc")
+    return "".join(squares) + frame + text(left, top + height + 10, label, size=9, color=GREY)

@@ -29,8 +29,8 @@ def training(
     with named_errors():
         counts = numbers(people, "--people")
         with reporting_quietly() as report:
-            from populace.bench.curves_picture import curves_picture
             from populace.bench.training import TrainingBench, bench_training
+            from populace.pictures.curves import curves_picture
 
             bench = TrainingBench(
                 counts, rounds, rank, steps, sequences, (max(2, tokens_max // 3), tokens_max)

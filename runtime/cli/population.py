@@ -156,7 +156,7 @@ def report(
 
     with named_errors(), populace.connect() as population:
         # numpy loads here, for those who want a report.
-        from populace.population_picture import report_picture
+        from populace.pictures.population import report_picture
         from populace.population_report import population_report
 
         found = population_report(population.members())

@@ -8,8 +8,8 @@ import pytest
 
 from populace.actors.aggregation.membership import MemberView, Profile
 from populace.actors.turn import ModelId
+from populace.pictures.population import report_picture
 from populace.policies.diversity.probes import DIGEST, LABELS
-from populace.population_picture import report_picture
 from populace.population_report import population_report
 
 

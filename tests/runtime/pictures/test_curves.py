@@ -2,7 +2,7 @@
 
 import xml.etree.ElementTree as ElementTree
 
-from populace.bench.curves_picture import curves_picture
+from populace.pictures.curves import curves_picture
 
 
 def test_each_curve_is_drawn_at_one_scale_and_named() -> None:

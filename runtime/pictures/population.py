@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 from html import escape
 
+from populace.pictures.svg import COLORS, curve, document, line, text
 from populace.population_report import MemberPlace, PopulationReport
 
-COLORS = ("#3b6fb6", "#c8553d", "#4a8f5b", "#8a63a8", "#c99a2e", "#4f9da6", "#9a5b3b", "#6b6b6b")
+VOTES, BEST = COLORS[:2]
 WIDTH, HEIGHT, MARGIN, LEFT = 860, 420, 40, 420
 NAMED_MAX = 40
 """Members beyond that are told by pointing at them."""
@@ -14,15 +15,10 @@ NAMED_MAX = 40
 def report_picture(report: PopulationReport) -> str:
     """Draw the map, coloured by cluster and larger where more is right, and beside it the curve of votes."""
     drawn = [
-        _text(MARGIN, 24, "Who answers like whom", 14),
-        _text(LEFT + MARGIN, 24, "Right on probes, by number of voters", 14),
+        text(MARGIN, 24, "Who answers like whom", size=14),
+        text(LEFT + MARGIN, 24, "Right on probes, by number of voters", size=14),
     ]
-    drawn += _map(report.members)
-    drawn += _curve(report)
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{HEIGHT}" font-family="sans-serif">'
-        '<rect width="100%" height="100%" fill="#ffffff"/>' + "".join(drawn) + "</svg>\n"
-    )
+    return document(WIDTH, HEIGHT, [*drawn, *_map(report.members), *_curve(report)])
 
 
 def _map(members: Sequence[MemberPlace]) -> list[str]:
@@ -37,7 +33,7 @@ def _map(members: Sequence[MemberPlace]) -> list[str]:
             f'fill-opacity="0.7"><title>{escape(one.model)}: {one.accuracy:.0%}</title></circle>'
         )
         if len(members) <= NAMED_MAX:
-            drawn.append(_text(x + 8, y + 3, one.model, 9))
+            drawn.append(text(x + 8, y + 3, one.model, size=9))
     return drawn
 
 
@@ -56,20 +52,16 @@ def _curve(report: PopulationReport) -> list[str]:
     def y(value: float) -> float:
         return top + down * (1 - (value - lowest) / scale)
 
-    points = " ".join(f"{x(at):.1f},{y(one.mean):.1f}" for at, one in enumerate(report.curve))
+    best = y(report.best)
     drawn = [
-        f'<path d="M{left} {y(report.best):.1f}H{left + wide}" stroke="#c8553d" stroke-dasharray="4 3"/>',
-        _text(left + 4, y(report.best) - 5, f"best single member {report.best:.0%}", 10),
-        f'<polyline points="{points}" fill="none" stroke="#3b6fb6" stroke-width="2"/>',
+        line(left, best, left + wide, best, color=BEST, dashes="4 3"),
+        text(left + 4, best - 5, f"best single member {report.best:.0%}", size=10),
+        curve([(x(at), y(one.mean)) for at, one in enumerate(report.curve)], color=VOTES, width=2),
     ]
     for at, one in enumerate(report.curve):
-        drawn.append(
-            f'<path d="M{x(at):.1f} {y(one.low):.1f}V{y(one.high):.1f}" stroke="#3b6fb6"/>'
-            + _text(x(at) - 4, HEIGHT - 16, str(one.k), 10)
-            + _text(x(at) + 5, y(one.mean) - 5, f"{one.mean:.0%}", 9)
+        drawn += (
+            line(x(at), y(one.low), x(at), y(one.high), color=VOTES),
+            text(x(at) - 4, HEIGHT - 16, str(one.k), size=10),
+            text(x(at) + 5, y(one.mean) - 5, f"{one.mean:.0%}", size=9),
         )
     return drawn
-
-
-def _text(x: float, y: float, text: str, size: int) -> str:
-    return f'<text x="{x:.1f}" y="{y:.1f}" font-size="{size}" fill="#222222">{escape(text)}</text>'

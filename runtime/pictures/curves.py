@@ -1,0 +1,62 @@
+"""Curves laid over each other at one scale, as SVG."""
+
+from collections.abc import Mapping, Sequence
+
+from populace.pictures.svg import COLORS, INK, curve, document, line, text
+
+WIDTH, HEIGHT = 640, 340
+LEFT, RIGHT, TOP, BOTTOM = 56, 190, 34, 44
+TICKS = 5
+BROAD_WIDTH, BROAD_OPACITY = 5, 0.35
+
+
+def curves_picture(
+    title: str,
+    curves: Mapping[str, Sequence[float]],
+    *,
+    across: str = "step",
+    broad: str | None = None,
+    ticks: Sequence[str] | None = None,
+) -> str:
+    """Draw each curve over its steps, the one named ``broad`` so that others can lie on it.
+
+    Steps have numbers, from 1, or the names in ``ticks``, one for each.
+    """
+    values = [value for points in curves.values() for value in points]
+    lowest, highest = min(values), max(values)
+    longest = max(map(len, curves.values()))
+    wide, down = WIDTH - LEFT - RIGHT, HEIGHT - TOP - BOTTOM
+
+    def x(step: int) -> float:
+        return LEFT + wide * step / max(1, longest - 1)
+
+    def y(value: float) -> float:
+        return TOP + down * (1 - (value - lowest) / ((highest - lowest) or 1.0))
+
+    drawn = [text(LEFT, 20, title, size=13)]
+    for tick in range(TICKS):
+        value = lowest + (highest - lowest) * tick / (TICKS - 1)
+        drawn.append(line(LEFT, y(value), LEFT + wide, y(value), color="#dddddd"))
+        drawn.append(text(LEFT - 6, y(value) + 4, f"{value:.2f}", anchor="end"))
+    names = ticks or [str(step + 1) for step in range(longest)]
+    drawn += [
+        text(x(step), TOP + down + 18, names[step], anchor="middle")
+        for step in range(0, longest, max(1, longest // 8))
+    ]
+    drawn.append(text(LEFT + wide / 2, HEIGHT - 8, across, anchor="middle"))
+    for number, (name, points) in enumerate(curves.items()):
+        color = (INK, *COLORS)[number % (1 + len(COLORS))]
+        width, opacity = (BROAD_WIDTH, BROAD_OPACITY) if name == broad else (1.5, 1)
+        drawn.append(
+            curve(
+                [(x(step), y(value)) for step, value in enumerate(points)],
+                color=color,
+                width=width,
+                opacity=opacity,
+            )
+        )
+        at = TOP + 12 + 18 * number
+        key = WIDTH - RIGHT + 14
+        drawn.append(line(key, at - 4, key + 18, at - 4, color=color, width=width, opacity=opacity))
+        drawn.append(text(key + 24, at, name))
+    return document(WIDTH, HEIGHT, drawn)
