@@ -67,10 +67,19 @@ def vote_curve(
     for draw in range(draws):
         order_M = source.permutation(len(answers_MN))
         for column, size in enumerate(sizes):
-            said_kN = answers_MN[order_M[:size]]
-            counts_NK = (said_kN[:, :, None] == np.arange(choices)).sum(0).astype(float)
-            # A part of a vote that no second voter outweighs: earlier ones have more of it.
-            for place in range(size):
-                counts_NK[np.arange(len(labels_N)), said_kN[place]] += 0.2 / 2.0 ** min(place, 60)
-            accuracies_DS[draw, column] = (counts_NK.argmax(1) == labels_N).mean()
+            said_N = plurality(answers_MN[order_M[:size]], choices)
+            accuracies_DS[draw, column] = (said_N == labels_N).mean()
     return accuracies_DS
+
+
+def plurality(answers_MN: Numbers, choices: int) -> Numbers:
+    """What most members say of each item; a tie goes to the earliest member among those that tie. [N]
+
+    Answers are numbers of choices, from 0.
+    """
+    items = np.arange(answers_MN.shape[1])
+    counts_NK = (answers_MN[:, :, None] == np.arange(choices)).sum(0).astype(float)
+    # A part of a vote that no second voter outweighs: earlier ones have more of it.
+    for place, said_N in enumerate(answers_MN):
+        counts_NK[items, said_N] += 0.2 / 2.0 ** min(place, 60)
+    return counts_NK.argmax(1)

@@ -6,7 +6,7 @@ from populace.pictures.svg import COLORS, INK, curve, document, line, text
 
 WIDTH, HEIGHT = 640, 340
 LEFT, RIGHT, TOP, BOTTOM = 56, 190, 34, 44
-TICKS = 5
+TICKS, TICKS_MAX = 5, 8
 BROAD_WIDTH, BROAD_OPACITY = 5, 0.35
 
 
@@ -16,19 +16,22 @@ def curves_picture(
     *,
     across: str = "step",
     broad: str | None = None,
-    ticks: Sequence[str] | None = None,
+    places: Mapping[str, float] | None = None,
 ) -> str:
     """Draw each curve over its steps, the one named ``broad`` so that others can lie on it.
 
-    Steps have numbers, from 1, or the names in ``ticks``, one for each.
+    Steps are numbers, from 1, or what ``places`` names, each with where it is, in any unit.
     """
     values = [value for points in curves.values() for value in points]
     lowest, highest = min(values), max(values)
     longest = max(map(len, curves.values()))
+    places = places or {str(step + 1): step for step in range(longest)}
+    at_step = list(places.values())
+    span = (at_step[-1] - at_step[0]) or 1.0
     wide, down = WIDTH - LEFT - RIGHT, HEIGHT - TOP - BOTTOM
 
     def x(step: int) -> float:
-        return LEFT + wide * step / max(1, longest - 1)
+        return LEFT + wide * (at_step[step] - at_step[0]) / span
 
     def y(value: float) -> float:
         return TOP + down * (1 - (value - lowest) / ((highest - lowest) or 1.0))
@@ -38,10 +41,9 @@ def curves_picture(
         value = lowest + (highest - lowest) * tick / (TICKS - 1)
         drawn.append(line(LEFT, y(value), LEFT + wide, y(value), color="#dddddd"))
         drawn.append(text(LEFT - 6, y(value) + 4, f"{value:.2f}", anchor="end"))
-    names = ticks or [str(step + 1) for step in range(longest)]
     drawn += [
-        text(x(step), TOP + down + 18, names[step], anchor="middle")
-        for step in range(0, longest, max(1, longest // 8))
+        text(x(step), TOP + down + 18, list(places)[step], anchor="middle")
+        for step in range(0, longest, max(1, longest // TICKS_MAX))
     ]
     drawn.append(text(LEFT + wide / 2, HEIGHT - 8, across, anchor="middle"))
     for number, (name, points) in enumerate(curves.items()):

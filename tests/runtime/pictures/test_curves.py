@@ -2,6 +2,8 @@
 
 import xml.etree.ElementTree as ElementTree
 
+import pytest
+
 from populace.pictures.curves import curves_picture
 
 
@@ -21,3 +23,14 @@ def test_curves_that_are_level_or_of_one_step_are_drawn() -> None:
     for curve in ([2.0], [2.0, 2.0]):
         drawn = ElementTree.fromstring(curves_picture("Loss", {"PEFT": curve}))
         assert any(one.tag.endswith("polyline") for one in drawn)
+
+
+def test_steps_that_have_places_are_drawn_there() -> None:
+    drawn = ElementTree.fromstring(
+        curves_picture("Votes", {"all": [0.0, 1.0, 2.0]}, places={"1": 0.0, "2": 1.0, "8": 3.0})
+    )
+
+    [line] = [one for one in drawn if one.tag.endswith("polyline")]
+    first, second, last = (float(point.split(",")[0]) for point in line.get("points", "").split())
+    assert last - second == pytest.approx(2 * (second - first), rel=0.01)
+    assert {"1", "2", "8"} <= {one.text for one in drawn if one.tag.endswith("text")}
