@@ -31,7 +31,8 @@ class MemberVote(NamedTuple):
 class Measures(NamedTuple):
     """How the votes lie. ``agreement`` is the share of those who voted that said the answer, by number.
 
-    ``disagreement`` is how likely two voters are to differ, ``entropy`` that of the answers in nats.
+    ``disagreement`` is how likely two voters are to differ, ``entropy`` that of the answers in nats. Of too
+    few voters to be told all are 0.
     """
 
     voted: int
@@ -80,12 +81,13 @@ def combined(
     waiting = any(vote.state == "asked" for vote in cast)
     reason = _reason(winner, voted, told, rule, waiting=waiting)
     answer = None if reason else winner
-    # A group that is too small is not told at all, one vote after the other.
-    shown = told if voted >= rule.voted_min else set[str]()
+    # A group that is too small is not told at all, neither who said what nor whether they said the same.
+    is_enough = voted >= rule.voted_min
+    shown = told if is_enough else set[str]()
     return PopulationAnswer(
         answer,
         reason,
-        is_tie,
+        is_tie and is_enough,
         _shares(sums, shown),
         tuple(
             MemberVote(
@@ -99,7 +101,7 @@ def combined(
             )
             for member, vote, said, weight in zip(members, cast, answers, weights, strict=True)
         ),
-        measures_of(answers, winner),
+        measures_of(answers, winner) if is_enough else Measures(voted, 0.0, 0.0, 0.0),
         sum(vote.prompt_tokens for vote in cast),
         sum(vote.reply_tokens for vote in cast),
     )

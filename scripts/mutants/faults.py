@@ -373,7 +373,7 @@ MUTANTS = (
         (
             Edit(
                 "actors/aggregation/ensemble.py",
-                "shown = told if voted >= rule.voted_min else set[str]()",
+                "shown = told if is_enough else set[str]()",
                 "shown = told",
             ),
         ),

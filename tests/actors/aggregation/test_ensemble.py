@@ -86,6 +86,8 @@ def test_of_too_few_nothing_is_told() -> None:
     assert (found.answer, "2 answered" in found.reason) == (None, True)
     assert [one.answer for one in found.votes] == [None] * 4
     assert found.shares == {None: 1.0}
+    assert found.measures == (2, 0.0, 0.0, 0.0), "nor whether they said the same"
+    assert not answer(CHOICE, "A", "B", None, None).is_tie
 
 
 def test_own_words_are_told_if_several_said_them_or_their_member_shares_texts() -> None:
