@@ -102,13 +102,15 @@ class Readers:
         study = self._study
         self._watch.at(f"seed {seed} learns")
         everything = [one for own in study.learned for one in own]
-        pupils = [self._pupil(at, None, options, seed) for at in range(len(study.labels))]
-        pupils.append(self._made(EVERYBODY, everything, (), None, options, seed))
+        rate, people = options.learning_rate, range(len(study.labels))
+        pupils = [self._pupil(at, None, rate, options, seed) for at in people]
+        pupils.append(self._made(EVERYBODY, everything, (), None, rate, options, seed))
         *own, pooled = self._trained(pupils)
         begun = self._served(pooled, options)
         self._watch.at(f"seed {seed} goes on from everybody's")
+        rate = options.further_rate
         further = self._trained(
-            [self._pupil(at, self._served(pooled, options), options, seed) for at in range(len(study.labels))]
+            [self._pupil(at, self._served(pooled, options), rate, options, seed) for at in people]
         )
         self._watch.at(f"seed {seed} reads")
         adapters = [self._served(one, options) for one in own]
@@ -138,11 +140,11 @@ class Readers:
         return TrainableAdapter.of_packed(candidate.packed, self._base.modules, rank_max=options.rank)
 
     def _pupil(
-        self, person: int, begun: TrainableAdapter | None, options: argparse.Namespace, seed: int
+        self, person: int, begun: TrainableAdapter | None, rate: float, options: argparse.Namespace, seed: int
     ) -> Pupil:
         study = self._study
         return self._made(
-            study.labels[person], study.learned[person], study.held_out[person], begun, options, seed
+            study.labels[person], study.learned[person], study.held_out[person], begun, rate, options, seed
         )
 
     def _made(
@@ -151,6 +153,7 @@ class Readers:
         learned: Sequence[TrainSequence],
         held_out: Sequence[TrainSequence],
         begun: TrainableAdapter | None,
+        rate: float,
         options: argparse.Namespace,
         seed: int,
     ) -> Pupil:
@@ -160,7 +163,7 @@ class Readers:
         )
         steps = StepOptions(
             steps=steps_of(len(learned), BATCH, options.epochs),
-            learning_rate=options.learning_rate,
+            learning_rate=rate,
             warm_up=WARM_UP,
             seed=seed,
         )
@@ -237,7 +240,8 @@ def run(options: argparse.Namespace) -> None:
         raise SystemExit(str(error)) from error
     base = FrozenBase(files.directory, files.fingerprint)
     trainer = Trainer(base, encoder, gate=GateRule(), rank_max=options.rank, batch=BATCH)
-    told = (study.digest, options.rank, options.learning_rate, options.epochs, BATCH, WARM_UP)
+    rates = (options.learning_rate, options.further_rate)
+    told = (study.digest, options.rank, *rates, options.epochs, BATCH, WARM_UP)
     kept = Kept(options.to, f"{files.fingerprint} {told}")
     names = {f"seed-{seed}": seed for seed in range(options.seeds)}
     # By each person's adapter, everybody's, and each that goes on from that.
@@ -348,6 +352,9 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--same-packages", action="store_true", help="hold out of what is learned from, too")
     parser.add_argument("--rank", type=int, default=8)
     parser.add_argument("--learning-rate", type=float, default=1e-3)
+    parser.add_argument(
+        "--further-rate", type=float, default=2e-4, help="of those that go on from everybody's adapter"
+    )
     parser.add_argument("--base", help="a directory; default: the default base")
     parser.add_argument(
         "--changelogs", type=Path, default=Path("/usr/share/doc"), help="where packages have them"
