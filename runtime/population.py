@@ -49,6 +49,8 @@ ARCHIVE_BYTES_MAX = 64 * 2**30
 """Whoever imports here has the machine anyway; a file that claims more is not of a personal model."""
 
 PAGE = 1000
+CLOSE_SECONDS = 5.0
+"""For what waits to hear that it shall not."""
 
 
 class Population:
@@ -296,14 +298,23 @@ class Population:
         """
         if self._loop.is_closed():
             return
-        if self._engine is not None:
-            # Its sockets are the loop's.
-            self._loop.call_soon_threadsafe(self._engine.close)
+        self.run(self._end_tasks())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
         if self._owns_ray:
             ray.shutdown()
+
+    async def _end_tasks(self) -> None:
+        """End what still waits on the loop, as ``asyncio.run`` does, or each would be told as destroyed."""
+        if self._engine is not None:
+            # Its sockets are the loop's.
+            self._engine.close()
+        left = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in left:
+            task.cancel()
+        if left:
+            await asyncio.wait(left, timeout=CLOSE_SECONDS)
 
     def __enter__(self) -> Self:
         return self

@@ -37,6 +37,7 @@ def test_members_are_asked_from_the_command_line_and_from_python(served: Served,
     asked = served.run("-m", "populace", "population", "ask", QUESTION, *options, "--json")
 
     assert asked.returncode == 0, asked.stderr
+    assert "destroyed" not in asked.stderr, "nothing is left waiting when the connection is closed"
     answer = json.loads(asked.stdout)
     assert [vote["model"] for vote in answer["votes"]] == members
     assert answer["measures"]["voted"] == 3
