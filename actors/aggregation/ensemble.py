@@ -78,8 +78,7 @@ def combined(
     else:
         counted = tally(answers, weights)
         winner, is_tie, sums = counted.answer, counted.is_tie, counted.weights
-    waiting = any(vote.state == "asked" for vote in cast)
-    reason = _reason(winner, voted, told, rule, waiting=waiting)
+    reason = _reason(winner, Counter(vote.state for vote in cast), told, rule)
     answer = None if reason else winner
     # A group that is too small is not told at all, neither who said what nor whether they said the same.
     is_enough = voted >= rule.voted_min
@@ -151,11 +150,13 @@ def _most_alike(
     return max(allowed)[2], False, alike
 
 
-def _reason(winner: str | None, voted: int, told: set[str], rule: DisclosureRule, *, waiting: bool) -> str:
+def _reason(winner: str | None, states: Counter[VoteState], told: set[str], rule: DisclosureRule) -> str:
     if winner is None:
-        return "nobody has answered" if waiting else "everybody abstained"
-    if voted < rule.voted_min:
-        return f"{voted} answered, and of fewer than {rule.voted_min} nothing is told"
+        if set(states) == {"abstained"}:
+            return "everybody abstained"
+        return "nobody has voted: " + ", ".join(f"{count} {state}" for state, count in states.most_common())
+    if states["voted"] < rule.voted_min:
+        return f"{states['voted']} answered, and of fewer than {rule.voted_min} nothing is told"
     if winner not in told:
         return "what won is one member's own words, which that member does not share"
     return ""

@@ -115,7 +115,8 @@ def ask(
     else:
         print_answer(found, choice or [])
     if found["answer"] is None:
-        raise CommandFailed(f"There is no answer: {found['reason']}.")
+        with named_errors():
+            raise CommandFailed(f"There is no answer: {found['reason']}.")
 
 
 def print_answer(found: dict[str, Any], choices: list[str]) -> None:
@@ -131,13 +132,15 @@ def print_answer(found: dict[str, Any], choices: list[str]) -> None:
             vote["model"], vote["revision"][:12], told, f"{vote['weight']:.2f}", f"{vote['seconds']:.1f}"
         )
     out.print(table)
-    measures = found["measures"]
-    if found["answer"] is not None:
-        said = found["answer"]
-        out.print(f"[bold]{labels.get(said, said)}[/]", highlight=False)
+    measures, said = found["measures"], found["answer"]
+    voted = f"{measures['voted']} of {len(found['votes'])} voted"
+    if said is None:
+        out.print(f"{voted}.", highlight=False)
+        return
+    out.print(f"[bold]{labels.get(said, said)}[/]", highlight=False)
     tie = ", a tie" if found["tie"] else ""
     out.print(
-        f"{measures['voted']} of {len(found['votes'])} voted, {measures['agreement']:.0%} for this{tie}; "
+        f"{voted}, {measures['agreement']:.0%} for this{tie}; "
         f"two of them differ in {measures['disagreement']:.0%}.",
         highlight=False,
     )

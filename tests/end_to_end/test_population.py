@@ -61,8 +61,15 @@ def test_members_are_asked_from_the_command_line_and_from_python(served: Served,
     told = served.run("-m", "populace", "population", "ask", QUESTION, *options)
     assert "3 of 3 voted" in told.stdout
     none = served.run("-m", "populace", "population", "ask", QUESTION, "-k", "200")
-    assert none.returncode != 0
+    assert none.returncode == 1
     assert "take part" in none.stderr
+    two = [part for name in members[:2] for part in ("--model", name)]
+    hidden = served.run(
+        "-m", "populace", "population", "ask", QUESTION, "--choice", "Rome", "--choice", "Paris", *two
+    )
+    assert hidden.returncode == 1
+    assert hidden.stderr.startswith("Error: There is no answer: 2 answered")
+    assert ("2 of 2 voted." in hidden.stdout, "differ" in hidden.stdout) == (True, False)
 
 
 def test_members_that_share_texts_are_merged_into_a_revision_that_names_them(

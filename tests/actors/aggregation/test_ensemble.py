@@ -68,6 +68,12 @@ def test_everybody_may_abstain() -> None:
     assert found.measures == (0, 0.0, 0.0, 0.0)
 
 
+def test_where_nobody_voted_it_is_said_what_became_of_all() -> None:
+    found = answer(CHOICE, None, None, None, states={0: "late", 1: "late", 2: "failed"})
+
+    assert (found.answer, found.reason) == (None, "nobody has voted: 2 late, 1 failed")
+
+
 def test_weights_are_the_log_odds_of_members_on_the_probes() -> None:
     weighted = Question(ASKED, kind="choice", choices=("red", "green", "blue"), combine="weighted")
 
