@@ -77,7 +77,7 @@ def plurality(answers_MN: Numbers, choices: int) -> Numbers:
 
     Answers are numbers of choices, from 0.
     """
-    items = np.arange(answers_MN.shape[1])
+    items: Numbers = np.arange(answers_MN.shape[1], dtype=np.int64)
     counts_NK = (answers_MN[:, :, None] == np.arange(choices)).sum(0).astype(float)
     # A part of a vote that no second voter outweighs: earlier ones have more of it.
     for place, said_N in enumerate(answers_MN):
