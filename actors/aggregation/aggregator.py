@@ -1,5 +1,6 @@
 """Asks a population: chooses members, lets them answer, and says what they came to together."""
 
+import asyncio
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from typing import NamedTuple
@@ -84,7 +85,10 @@ class Aggregator:
         base = self._engine.base.fingerprint
         if models is None:
             found = [one for one in await self._hosts.members.of_tenant(tenant) if one.base == base]
-            return chosen_members(question, found, self._probes.labels, self._probes.digest)
+            # Of thousands it takes a while, in which others want to be served.
+            return await asyncio.to_thread(
+                chosen_members, question, found, self._probes.labels, self._probes.digest
+            )
         views: list[MemberView] = []
         for name in dict.fromkeys(models):
             view = await self._hosts.members.of_model(ModelId(tenant, name))

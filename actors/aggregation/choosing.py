@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from populace.actors.aggregation.membership import MemberView
 from populace.actors.aggregation.question import Question
 from populace.actors.errors import PopulationTooSmall
-from populace.policies.diversity.measures import error_correlations
-from populace.policies.diversity.selection import diverse_k, greedy_information, random_k, top_k
+from populace.policies.diversity.measures import error_directions
+from populace.policies.diversity.selection import diverse_k, greedy_information_rows, random_k, top_k
 
 
 def chosen_members(
@@ -51,4 +51,5 @@ def _places(question: Question, known: Sequence[MemberView], labels_N: NDArray[n
     if question.select == "diverse":
         return diverse_k(accuracy_M, np.exp(log_probs_MNK), question.k)
     wrong_MN = log_probs_MNK.argmax(2) != labels_N
-    return greedy_information(accuracy_M, error_correlations(wrong_MN), question.k)
+    directions_MN = error_directions(wrong_MN)
+    return greedy_information_rows(accuracy_M, lambda at: directions_MN @ directions_MN[at], question.k)

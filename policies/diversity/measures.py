@@ -67,13 +67,17 @@ def pair_diversity(answers_MN: NDArray[np.int64], labels_N: NDArray[np.int64]) -
 
 def error_correlations(wrong_MN: Flags) -> Floats:
     """ρ of being wrong, each member with each; one that is always or never wrong goes with nobody. [M, M]"""
-    centred_MN = wrong_MN - wrong_MN.mean(1, keepdims=True)
-    spread_M = np.sqrt((centred_MN**2).sum(1))
-    scale_MM = np.outer(spread_M, spread_M)
-    products_MM = centred_MN @ centred_MN.T
-    found_MM = np.divide(products_MM, scale_MM, out=np.zeros_like(products_MM), where=scale_MM > 0)
+    directions_MN = error_directions(wrong_MN)
+    found_MM = directions_MN @ directions_MN.T
     np.fill_diagonal(found_MM, 1.0)
     return found_MM
+
+
+def error_directions(wrong_MN: Flags) -> Floats:
+    """Vectors of length 1 whose products are ρ; of who is always or never wrong zeros. [M, N]"""
+    centred_MN = wrong_MN - wrong_MN.mean(1, keepdims=True)
+    spread_M1 = np.sqrt((centred_MN**2).sum(1, keepdims=True))
+    return np.divide(centred_MN, spread_M1, out=np.zeros_like(centred_MN), where=spread_M1 > 0)
 
 
 def effective_members(members: int, correlation: float) -> float:

@@ -14,7 +14,7 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import NDArray
 
-from populace.policies.diversity.similarity import similarity_to
+from populace.policies.diversity.similarity import mean_entropies, similarity_to
 
 Floats = NDArray[np.float64]
 
@@ -22,6 +22,9 @@ EXACT_SUBSETS_MAX = 200_000
 
 _GAIN_MIN = 1e-12
 """A determinant below this is of members that differ by rounding only."""
+
+_RIDGE = 1e-6
+"""Of noise that a member has to itself: two that never differ are one and a rounding."""
 
 
 def top_k(quality_M: Sequence[float] | Floats, k: int) -> list[int]:
@@ -74,10 +77,10 @@ def dpp_greedy_rows(diagonal_M: Floats, row_of: Callable[[int], Floats], k: int)
 
 def diverse_k(quality_M: Sequence[float] | Floats, probs_MNK: Floats, k: int) -> list[int]:
     """Choose by quality and by how differently members answer probes: a DPP with the outputs' similarity."""
-    quality = np.asarray(quality_M, float)
+    quality, entropies_M = np.asarray(quality_M, float), mean_entropies(probs_MNK)
 
     def row_of(at: int) -> Floats:
-        return quality[at] * similarity_to(probs_MNK, at) * quality
+        return quality[at] * similarity_to(probs_MNK, entropies_M, at) * quality
 
     return dpp_greedy_rows(quality**2, row_of, k)
 
@@ -118,16 +121,34 @@ def greedy_information(accuracy_M: Sequence[float] | Floats, correlation_MM: Flo
     Of a Gaussian channel that is ½ log(1 + d²), so that it grows with ``discriminability``, whose greedy
     choice weighs a member's accuracy against how much its errors are those of the chosen.
     """
-    accuracy = np.asarray(accuracy_M, float)
+    return greedy_information_rows(accuracy_M, lambda at: correlation_MM[at], k)
+
+
+def greedy_information_rows(
+    accuracy_M: Sequence[float] | Floats, row_of: Callable[[int], Floats], k: int
+) -> list[int]:
+    """As ``greedy_information``, from the chosen members' correlations alone. O(M k²).
+
+    By the Cholesky factor of the chosen: of each other one is left what they do not say of its signal and of
+    its noise, and it would add the ratio of the first's square to the second's variance to d².
+    """
+    signals_M = _signals(accuracy_M)
+    noises_M = np.full(len(signals_M), 1.0 + _RIDGE)
+    rows: list[Floats] = []
     chosen: list[int] = []
-
-    def known_with(at: int) -> tuple[float, int]:
-        with_it = [*chosen, at]
-        known = discriminability(accuracy[with_it], correlation_MM[np.ix_(with_it, with_it)])
-        return round(known, 12), -at
-
-    while len(chosen) < min(k, len(accuracy)):
-        chosen.append(max((at for at in range(len(accuracy)) if at not in chosen), key=known_with))
+    left_M = np.ones(len(signals_M), bool)
+    while len(chosen) < min(k, len(signals_M)):
+        # Rounded, so that equals are equal and the lower place comes first.
+        best = int(np.argmax(np.where(left_M, np.round(signals_M**2 / noises_M, 12), -1.0)))
+        row_M = row_of(best).astype(float)
+        for other_M in rows:
+            row_M = row_M - other_M[best] * other_M
+        row_M = row_M / np.sqrt(noises_M[best])
+        signals_M = signals_M - row_M * signals_M[best] / np.sqrt(noises_M[best])
+        noises_M = np.maximum(noises_M - row_M**2, _RIDGE)
+        rows.append(row_M)
+        chosen.append(best)
+        left_M[best] = False
     return chosen
 
 
@@ -157,5 +178,5 @@ def _signals(accuracy_M: Sequence[float] | Floats) -> Floats:
 
 
 def _regular(correlation_MM: Floats) -> Floats:
-    """A correlation that can be inverted: two members that never differ are one and a rounding."""
-    return correlation_MM + 1e-6 * np.eye(len(correlation_MM))
+    """A correlation that can be inverted."""
+    return correlation_MM + _RIDGE * np.eye(len(correlation_MM))

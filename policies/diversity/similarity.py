@@ -20,13 +20,18 @@ def output_similarity(probs_MNK: Floats) -> Floats:
     JSD(p, q) = H((p + q) / 2) − (H(p) + H(q)) / 2 (Lin, "Divergence Measures Based on the Shannon Entropy",
     1991).
     """
-    return np.array([similarity_to(probs_MNK, at) for at in range(len(probs_MNK))])
+    entropies_M = mean_entropies(probs_MNK)
+    return np.array([similarity_to(probs_MNK, entropies_M, at) for at in range(len(probs_MNK))])
 
 
-def similarity_to(probs_MNK: Floats, at: int) -> Floats:
-    """One row of ``output_similarity``. [M]"""
-    mixed_M = _entropy((probs_MNK[at] + probs_MNK) / 2).mean(1)
-    entropies_M = _entropy(probs_MNK).mean(1)
+def mean_entropies(probs_MNK: Floats) -> Floats:
+    """Each member's, over items, in nats. [M]"""
+    return _entropy(probs_MNK).mean(1)
+
+
+def similarity_to(probs_MNK: Floats, entropies_M: Floats, at: int) -> Floats:
+    """One row of ``output_similarity``, of members with these ``mean_entropies``. [M]"""
+    mixed_M = mean_entropies((probs_MNK[at] + probs_MNK) / 2)
     divergence_M = mixed_M - (entropies_M[at] + entropies_M) / 2
     return np.clip(1 - divergence_M / np.log(2), 0.0, 1.0)
 

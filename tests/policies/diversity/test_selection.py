@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from populace.policies.diversity.measures import error_correlations, error_directions
 from populace.policies.diversity.selection import (
     caruana,
     discriminability,
@@ -12,6 +13,7 @@ from populace.policies.diversity.selection import (
     dpp_kernel,
     error_floor,
     greedy_information,
+    greedy_information_rows,
     random_k,
     top_k,
 )
@@ -113,6 +115,26 @@ def test_information_prefers_a_worse_member_whose_errors_are_others() -> None:
 
     assert greedy_information([0.80, 0.79, 0.70], correlation, 2) == [0, 2]
     assert greedy_information([0.80, 0.79, 0.70], correlation, 5) == [0, 2, 1]
+
+
+def test_information_is_as_greedy_as_trying_everybody() -> None:
+    source = np.random.default_rng(3)
+    wrong = source.random((12, 60)) < source.uniform(0.2, 0.45, (12, 1))
+    wrong[7] = wrong[2]
+    accuracy, correlation = 1 - wrong.mean(1), error_correlations(wrong)
+
+    chosen = greedy_information(accuracy, correlation, 6)
+
+    for place in range(1, 7):
+        tried = {
+            at: discriminability(accuracy[with_it], correlation[np.ix_(with_it, with_it)])
+            for at in range(12)
+            if at not in chosen[: place - 1]
+            for with_it in [[*chosen[: place - 1], at]]
+        }
+        assert tried[chosen[place - 1]] == pytest.approx(max(tried.values()), rel=1e-6)
+    directions = error_directions(wrong)
+    assert chosen == greedy_information_rows(accuracy, lambda at: directions @ directions[at], 6)
 
 
 def test_caruana_takes_a_member_as_often_as_it_helps() -> None:
