@@ -79,6 +79,11 @@ def run(options: argparse.Namespace) -> None:
     tasks = [_task(name, options.seed) for name in options.tasks]
     files = prepare_base(options.base, Settings.from_environment().cache)
     classroom = Classroom(FrozenBase(files.directory, files.fingerprint), BaseTokenizer(files.directory))
+    try:
+        for task in tasks:
+            classroom.choice_tokens(task)
+    except ValueError as error:
+        raise SystemExit(str(error)) from error
     console = Console()
     found: dict[str, Findings] = {}
     for task in tasks:
