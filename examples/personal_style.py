@@ -25,7 +25,7 @@ from pathlib import Path
 from statistics import fmean
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import Progress, TimeRemainingColumn
 from rich.table import Table
 from style.changelogs import Budget, Entry
 from style.findings import BaseReadings, Finding, Readings, SeedReadings, findings_of
@@ -37,6 +37,7 @@ from populace.adapters.lora.shape import LoraShape
 from populace.adapters.lora.trainable import TrainableAdapter
 from populace.base import prepare_base
 from populace.bench.report import machine
+from populace.cli.console import progress as progress_display
 from populace.config import Settings
 from populace.engines.prompts import BaseTokenizer
 from populace.learning.curricula import SupervisedCurriculum, steps_of
@@ -248,7 +249,7 @@ def run(options: argparse.Namespace) -> None:
     learned = 3 * options.epochs * tokens_of(study.learned)
     missing = sum(not kept.has(name) for name in names)
     total = study.base_tokens + missing * (study.seed_tokens + TRAINED_COST * learned)
-    with _progress() as progress:
+    with progress_display(TimeRemainingColumn()) as progress:
         readers = Readers(base, trainer, study, Watch(progress, total))
         began = time.monotonic()
         alone = readers.base()
@@ -329,17 +330,6 @@ def _print_findings(console: Console, title: str, findings: Sequence[Finding], f
             one.name, form.format(one.mean), f"{form.format(one.low)} to {form.format(one.high)}", each
         )
     console.print(table)
-
-
-def _progress() -> Progress:
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=30),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        console=Console(stderr=True),
-        transient=True,
-    )
 
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:

@@ -28,7 +28,7 @@ from pathlib import Path
 
 import numpy as np
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import TimeRemainingColumn
 from rich.table import Table as PrintedTable
 from vote.findings import (
     BEST,
@@ -50,6 +50,7 @@ from vote.tasks import Amounts, Item, Task, available_packages, products, sectio
 
 from populace.base import prepare_base
 from populace.bench.report import machine
+from populace.cli.console import progress as progress_display
 from populace.config import Settings
 from populace.engines.prompts import BaseTokenizer
 from populace.learning.frozen_base import FrozenBase
@@ -115,7 +116,7 @@ def tables_of(classroom: Classroom, task: Task, recipe: Recipe, seed: int) -> Ta
     read = [*task.probes, *task.asked]
     tokens = [sum(len(one.ids) for one in classroom.tokens_of(task, items)) for items in (task.taught, read)]
     learned = recipe.members * recipe.steps * recipe.batch * tokens[0] / len(task.taught)
-    with _progress() as progress:
+    with progress_display(TimeRemainingColumn()) as progress:
         bar = progress.add_task(task.name, total=TRAINED_COST * learned + recipe.members * tokens[1])
         each = TRAINED_COST * learned / (recipe.members * recipe.steps)
         rows: list[Floats] = []
@@ -192,17 +193,6 @@ def _tell(console: Console, task: Task, found: Findings) -> None:
 def _parameters(fit: Fit) -> str:
     return ", ".join(
         f"{name} {value:.3f} ({low:.3f} to {high:.3f})" for name, (value, low, high) in fit.parameters.items()
-    )
-
-
-def _progress() -> Progress:
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=30),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        console=Console(stderr=True),
-        transient=True,
     )
 
 

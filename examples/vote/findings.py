@@ -100,12 +100,13 @@ def findings_of(tables: Tables, sizes: Sequence[int], *, draws: int, seed: int =
     """Count everything, for each number of members in ``sizes`` over ``draws`` random choices of them."""
     source = np.random.default_rng(seed)
     base, probes, asked = tables
-    labels_N, members = asked.labels, len(asked.log_probs)
+    labels_N, answers_MN = asked.labels, asked.answers
+    members = len(answers_MN)
     random_DS = {name: np.empty((draws, len(sizes))) for name in (MEMBERS, DRAWN, ONE, MEAN)}
     again_DN = np.empty((draws, len(labels_N)), bool)
     for draw in range(draws):
         order_M = source.permutation(members)
-        said_MN = asked.answers[order_M]
+        said_MN = answers_MN[order_M]
         drawn_MN = sampled(asked.log_probs[order_M], source)
         # As often the same one: whoever is first in this draw.
         same_MN = sampled(np.repeat(asked.log_probs[order_M[:1]], members, 0), source)
@@ -116,25 +117,31 @@ def findings_of(tables: Tables, sizes: Sequence[int], *, draws: int, seed: int =
             mean_NK, _ = logit_mean(asked.log_probs[order_M[:size]], np.full(size, 1 / size))
             random_DS[MEAN][draw, column] = (mean_NK.argmax(1) == labels_N).mean()
     curves = {name: [float(one) for one in found_DS.mean(0)] for name, found_DS in random_DS.items()}
-    curves |= {name: [] for name in (BEST, DIVERSE, INFORMATION, CARUANA)}
-    for size in sizes:
-        for name, chosen in chosen_by(probes, size).items():
+    # One after the other: fewer are the first of more.
+    chosen = chosen_by(probes, max(sizes))
+    for name, places in chosen.items():
+        curves[name] = []
+        for size in sizes:
+            first = places[:size]
             # Caruana's are chosen for the mean of their distributions.
-            mean_NK = np.exp(asked.log_probs[chosen]).mean(0)
-            said_N = mean_NK.argmax(1) if name == CARUANA else _voted(asked, asked.answers[chosen])
+            said_N = (
+                np.exp(asked.log_probs[first]).mean(0).argmax(1)
+                if name == CARUANA
+                else _voted(asked, answers_MN[first])
+            )
             curves[name].append(float((said_N == labels_N).mean()))
-    best = top_k(probes.accuracies, 1)[0]
-    voted_N = _voted(asked, asked.answers)
-    right_MN = asked.answers == labels_N
-    pairs = pair_diversity(asked.answers, labels_N)
+    best = chosen[BEST][0]
+    voted_N = _voted(asked, answers_MN)
+    right_MN = answers_MN == labels_N
+    pairs = pair_diversity(answers_MN, labels_N)
     weights_M = np.full(members, 1 / members)
     return Findings(
         list(sizes),
         curves,
         float(base.accuracies[0]),
-        float(asked.accuracies.mean()),
-        float(asked.accuracies[best]),
-        float(asked.accuracies.max()),
+        float(right_MN.mean()),
+        float(right_MN[best].mean()),
+        float(right_MN.mean(1).max()),
         {
             "the base": _gain(voted_N == labels_N, base.answers[0] == labels_N),
             "a member": _gain(voted_N == labels_N, right_MN.mean(0)),

@@ -64,10 +64,7 @@ def dpp_greedy_rows(diagonal_M: Floats, row_of: Callable[[int], Floats], k: int)
         if gains_M[best] <= _GAIN_MIN:
             rest = [at for at in top_k(diagonal_M, members) if left_M[at]]
             return chosen + rest[: k - len(chosen)]
-        row_M = row_of(best).astype(float)
-        for other_M in rows:
-            row_M = row_M - other_M[best] * other_M
-        row_M = row_M / np.sqrt(gains_M[best])
+        row_M = _factor_row(row_of(best), rows, best, gains_M[best])
         gains_M = gains_M - row_M**2
         rows.append(row_M)
         chosen.append(best)
@@ -140,10 +137,7 @@ def greedy_information_rows(
     while len(chosen) < min(k, len(signals_M)):
         # Rounded, so that equals are equal and the lower place comes first.
         best = int(np.argmax(np.where(left_M, np.round(signals_M**2 / noises_M, 12), -1.0)))
-        row_M = row_of(best).astype(float)
-        for other_M in rows:
-            row_M = row_M - other_M[best] * other_M
-        row_M = row_M / np.sqrt(noises_M[best])
+        row_M = _factor_row(row_of(best), rows, best, noises_M[best])
         signals_M = signals_M - row_M * signals_M[best] / np.sqrt(noises_M[best])
         noises_M = np.maximum(noises_M - row_M**2, _RIDGE)
         rows.append(row_M)
@@ -169,6 +163,14 @@ def caruana(log_probs_MNK: Floats, labels_N: NDArray[np.int64], k: int) -> list[
         chosen.append(best)
         total_N = total_N + probs_MN[best]
     return chosen
+
+
+def _factor_row(row_M: Floats, rows: Sequence[Floats], at: int, variance: float) -> Floats:
+    """The next row of the Cholesky factor of the chosen: of ``at``, with its kernel row and variance left."""
+    row_M = row_M.astype(float)
+    for other_M in rows:
+        row_M = row_M - other_M[at] * other_M
+    return row_M / np.sqrt(variance)
 
 
 def _signals(accuracy_M: Sequence[float] | Floats) -> Floats:

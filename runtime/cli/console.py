@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 import typer
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from populace.storage.errors import PopulaceError
 
@@ -61,14 +61,18 @@ def named_errors() -> Generator[None]:
         raise typer.Exit(1) from error
 
 
-def progress() -> Progress:
-    """A progress display for what takes longer than a second; it goes to standard error."""
+def progress(*more: ProgressColumn) -> Progress:
+    """A progress display for what takes longer than a second; it goes to standard error.
+
+    ``more`` columns are behind the usual ones.
+    """
     return Progress(
         SpinnerColumn(),
         TextColumn("{task.description}"),
         BarColumn(bar_width=30),
         TextColumn("{task.percentage:>3.0f}%"),
         TimeElapsedColumn(),
+        *more,
         console=err,
         transient=True,
     )

@@ -26,7 +26,7 @@ def curves_picture(
     lowest, highest = min(values), max(values)
     longest = max(map(len, curves.values()))
     places = places or {str(step + 1): step for step in range(longest)}
-    at_step = list(places.values())
+    names, at_step = list(places), list(places.values())
     span = (at_step[-1] - at_step[0]) or 1.0
     wide, down = WIDTH - LEFT - RIGHT, HEIGHT - TOP - BOTTOM
 
@@ -42,7 +42,7 @@ def curves_picture(
         drawn.append(line(LEFT, y(value), LEFT + wide, y(value), color="#dddddd"))
         drawn.append(text(LEFT - 6, y(value) + 4, f"{value:.2f}", anchor="end"))
     drawn += [
-        text(x(step), TOP + down + 18, list(places)[step], anchor="middle")
+        text(x(step), TOP + down + 18, names[step], anchor="middle")
         for step in range(0, longest, max(1, longest // TICKS_MAX))
     ]
     drawn.append(text(LEFT + wide / 2, HEIGHT - 8, across, anchor="middle"))

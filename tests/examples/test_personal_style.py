@@ -7,17 +7,10 @@ from pathlib import Path
 import personal_style
 import pytest
 
-from tests.small_base import make_small_base
-
 PEOPLE = ("Ada Lovelace", "Bob Byte", "Cleo Core")
 WORDS = ["loom", "card", "wheel", "yarn", "thread", "needle", "shuttle", "spool", "hook", "frame"]
 
 pytestmark = pytest.mark.engine
-
-
-@pytest.fixture(scope="module")
-def small_base(tmp_path_factory: pytest.TempPathFactory, base_directory: Path) -> Path:
-    return make_small_base(tmp_path_factory.mktemp("base"), base_directory)
 
 
 @pytest.fixture(scope="module")

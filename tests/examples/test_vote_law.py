@@ -6,14 +6,7 @@ from pathlib import Path
 import pytest
 import vote_law
 
-from tests.small_base import make_small_base
-
 pytestmark = pytest.mark.engine
-
-
-@pytest.fixture(scope="module")
-def small_base(tmp_path_factory: pytest.TempPathFactory, base_directory: Path) -> Path:
-    return make_small_base(tmp_path_factory.mktemp("base"), base_directory)
 
 
 @pytest.fixture
