@@ -1,7 +1,7 @@
 """The bodies that the gateway accepts. Unknown parameters are refused by name, never ignored."""
 
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar, cast
 
 from pydantic import (
     AfterValidator,
@@ -12,6 +12,7 @@ from pydantic import (
     Tag,
     ValidationInfo,
     field_validator,
+    model_validator,
 )
 
 from populace.actors.aggregation.question import MEMBERS_MAX, Combine, Kind, Question, Select
@@ -52,6 +53,10 @@ def _branch(value: object) -> str | None:
     return LIST_BRANCH if isinstance(value, list) else None
 
 
+def _is_empty(value: object) -> bool:
+    return value is None or value in ("", [], {})
+
+
 def _with(switch: str, value: T, info: ValidationInfo) -> T:
     """Refuse a parameter that would do nothing because ``switch`` is off."""
     if value is not None and not info.data.get(switch):
@@ -84,6 +89,18 @@ class ChatMessage(Body):
         Branch,
     ]
     name: Text | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_empty_extras(cls, value: object) -> object:
+        """Drop parameters that carry nothing: clients send replies back with all fields that they know.
+
+        A refusal, an annotation or a tool call that is one would be lost, and stays unknown.
+        """
+        if not isinstance(value, dict):
+            return value
+        given = cast("dict[object, object]", value)
+        return {name: one for name, one in given.items() if name in cls.model_fields or not _is_empty(one)}
 
     def message(self) -> Message:
         content = self.content if isinstance(self.content, str) else "".join(p.text for p in self.content)
