@@ -11,7 +11,7 @@ import ray
 
 from populace.actors.aggregation.membership import MemberView
 from populace.actors.errors import InvalidRequest
-from populace.actors.feedback import Feedback, Opinion
+from populace.actors.feedback import Feedback, Opinion, thumb_of
 from populace.actors.hosts import ModelView, Revision
 from populace.actors.personal_model import BASE_REVISION
 from populace.actors.reward_tasks import tasks_of
@@ -100,7 +100,7 @@ class ModelHandle:
         self,
         on: Interaction | int | str,
         *,
-        thumb: Literal["up", "down"] | None = None,
+        thumb: bool | Literal["up", "down"] | None = None,
         rating: float | None = None,
         correction: str | None = None,
         reward: float | None = None,
@@ -108,12 +108,13 @@ class ModelHandle:
     ) -> Feedback:
         """Say what somebody thought of a reply: ``on`` is the turn, its position or its completion id.
 
-        A ``rating`` is from 0 to 1, ``correction`` what the reply should have been, ``reward`` any number.
+        ``thumb`` is True or ``"up"``, False or ``"down"``, a ``rating`` from 0 to 1, ``correction`` what the
+        reply should have been, ``reward`` any number.
         The same feedback again is the same; with an ``operation`` only a retry is. Raises
         ``InvalidRequest``, ``InteractionNotFound``, ``FeedbackFull`` and ``OperationConflict``.
         """
         reference = on.position if isinstance(on, Interaction) else on
-        opinion = Opinion(None if thumb is None else thumb == "up", rating, correction, reward)
+        opinion = Opinion(thumb_of(thumb), rating, correction, reward)
         call = self._population.directory.give_feedback(self.id, reference, opinion, operation)
         return self._population.run(call)
 
