@@ -17,6 +17,7 @@ from pydantic import (
 
 from populace.actors.aggregation.question import MEMBERS_MAX, Combine, Kind, Question, Select
 from populace.actors.engine import Message, Sampling
+from populace.actors.forgetting import TURNS_MAX, MemoryAfter
 from populace.actors.memory import BOTH, MemoryChoice
 from populace.actors.training import Method, Start, TrainingOptions
 from populace.policies.diversity.disclosure import Sharing
@@ -70,6 +71,7 @@ NonEmptyText = Annotated[str, Field(min_length=1), AfterValidator(_encodable)]
 Branch = Discriminator(
     _branch, custom_error_type="text_or_list", custom_error_message="Input should be a text or a list"
 )
+TurnPosition = Annotated[int, Field(ge=0, lt=2**63)]
 TokenCount = Annotated[int, Field(ge=1, le=TOKENS_MAX)]
 
 
@@ -338,6 +340,19 @@ class RestoreMemoryBody(Body):
     """``POST /v1/personal-models/{name}/memory``; ``position`` null empties the memory."""
 
     position: Annotated[int, Field(ge=0, lt=2**63)] | None
+
+
+class ForgetBody(Body):
+    """``POST /v1/personal-models/{name}/forget``: turns by position, or words that find them.
+
+    What words find is forgotten if it is ``confirm``ed.
+    """
+
+    position: TurnPosition | None = None
+    positions: Annotated[list[TurnPosition], Field(min_length=1, max_length=TURNS_MAX)] | None = None
+    query: NonEmptyText | None = None
+    confirm: bool = False
+    memory: MemoryAfter = "folded"
 
 
 class NewModelBody(Body):
