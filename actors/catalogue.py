@@ -258,6 +258,7 @@ def interaction_view(model: ModelId, record: InteractionRecord, *, replayed: boo
         replayed=replayed,
         memory=_trace(record),
         retrieved=record.retrieved,
+        forgotten=record.forgotten is not None,
     )
 
 

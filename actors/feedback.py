@@ -8,6 +8,7 @@ from populace.actors.errors import InvalidRequest
 from populace.actors.turn import ModelId
 from populace.policies.lessons import Judgement, Said, judgement
 
+THUMBS = ("up", "down")
 CORRECTION_CHARACTERS_MAX = 65_536
 
 
@@ -47,6 +48,15 @@ class Feedback:
     position: int
     opinion: Opinion
     created_ms: int
+
+
+def thumb_of(said: object) -> bool | None:
+    """Read a thumb as a Python caller gives it. Raises ``InvalidRequest`` for what is none."""
+    if said is None or isinstance(said, bool):
+        return said
+    if isinstance(said, str) and said in THUMBS:
+        return said == "up"
+    raise InvalidRequest(f"A thumb is True or 'up', or False or 'down', not {said!r}.", "thumb")
 
 
 def feedback_by_position(feedback: Iterable[Feedback]) -> dict[int, list[Feedback]]:

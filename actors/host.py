@@ -19,6 +19,8 @@ from populace.actors.engine import AdapterRef, Engine
 from populace.actors.errors import EngineUnavailable, HostUnavailable, TurnExpired
 from populace.actors.feedback import Feedback, Opinion
 from populace.actors.feedback_keeper import FeedbackKeeper
+from populace.actors.forgetter import Forgetter
+from populace.actors.forgetting import FORGET_ROLE
 from populace.actors.host_limits import HostLimits
 from populace.actors.hosts import (
     ApiKey,
@@ -39,7 +41,7 @@ from populace.actors.retriever import Retriever
 from populace.actors.tickets import Tickets
 from populace.actors.turn import Interaction, ModelId, Reply, TurnGrant, TurnRequest
 from populace.actors.turn_director import direct_turn
-from populace.actors.turn_log import TurnLog
+from populace.actors.turn_log import MakeReply, TurnLog
 from populace.storage.errors import ModelNotFound, PositionConflict
 from populace.storage.ledger import StoredModel
 from populace.storage.portable import PortableModel
@@ -47,7 +49,7 @@ from populace.storage.store import Store
 
 
 class ModelHost:
-    """Serves ``Hosts`` for the models of its shards, and ``jobs`` the ``TrainingJobs`` of the same."""
+    """Serves ``Hosts`` for the models of its shards."""
 
     def __init__(
         self,
@@ -84,6 +86,9 @@ class ModelHost:
         )
         self._memories = MemoryKeeper(
             self._owned, self._catalogue.shard, self._adapter_of, engine, self._turn_log.find
+        )
+        self.forgetting = Forgetter(
+            self, self._owned, self._catalogue.shard, self._memories, self._turn_log.find, clock=clock
         )
         self.members = MemberKeeper(self._owned, self._catalogue.shard, clock=clock)
         self.jobs = JobKeeper(
@@ -128,7 +133,7 @@ class ModelHost:
             # A duplicate that waited behind the first finds it committed now.
             replay = self._turn_log.find(request)
             if replay is None:
-                grant = replace(grant, history=self._turn_log.history(grant))
+                grant = self._turn_log.completed(grant)
                 if request.retrieval is not None:
                     found = await self._retriever.find(model, grant, request.retrieval)
                     grant = replace(grant, retrieved=found)
@@ -151,8 +156,15 @@ class ModelHost:
             if replay is not None:
                 return replay
             raise TurnExpired(grant.model.name, "its deadline passed or its caller gave it up")
+        return await self.finish_made(grant, lambda txn: reply)
+
+    async def finish_made(self, grant: TurnGrant, make: MakeReply) -> Interaction:
+        """Commit a running turn whose reply ``make`` answers in the transaction, after what else it does."""
+        model = self._active.get(grant.model)
+        if model is None:
+            raise TurnExpired(grant.model.name, "its shard was lost")
         model.claim(grant)
-        commit = self._commits[grant.ticket] = asyncio.create_task(self._commit(model, grant, reply))
+        commit = self._commits[grant.ticket] = asyncio.create_task(self._commit(model, grant, make))
         commit.add_done_callback(lambda _: self._commits.pop(grant.ticket))
         return await asyncio.shield(commit)
 
@@ -368,9 +380,9 @@ class ModelHost:
         finally:
             self._erasing.discard(model)
 
-    async def _commit(self, model: PersonalModel, grant: TurnGrant, reply: Reply) -> Interaction:
+    async def _commit(self, model: PersonalModel, grant: TurnGrant, make: MakeReply) -> Interaction:
         try:
-            interaction, stored = await self._turn_log.append(grant, reply)
+            interaction, stored = await self._turn_log.append(grant, make)
         except BaseException:
             model.release(grant)
             raise
@@ -378,6 +390,8 @@ class ModelHost:
             before = model.resident_bytes
             model.advance(grant, stored)
             self._active.note_grown(model, model.resident_bytes - before)
+            if interaction.messages[0][0] == FORGET_ROLE:
+                self._retriever.forget(model)
         self._turns += 1
         self._logs.note_turn(stored)
         return interaction_view(grant.model, interaction)

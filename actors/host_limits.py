@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass, field
 
-from populace.actors.turn_log import HISTORY_TURNS_MAX
 from populace.policies.compaction import FREE_BYTES_MIN
+from populace.policies.history import HISTORY_TURNS_MAX
 from populace.policies.log_retention import LogLimits
 
 

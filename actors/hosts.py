@@ -15,6 +15,7 @@ from populace.storage.portable import PortableModel
 
 if TYPE_CHECKING:
     from populace.actors.aggregation.membership import Members
+    from populace.actors.forgetting import Forgetting
     from populace.actors.training import TrainingJobs
 
 Readiness = Literal["registered", "prewarming", "ready"]
@@ -198,6 +199,11 @@ class Hosts(Protocol):
     @property
     def jobs(self) -> "TrainingJobs":
         """What may be asked of training jobs, of the same models."""
+        ...
+
+    @property
+    def forgetting(self) -> "Forgetting":
+        """How turns of the same models are forgotten."""
         ...
 
     @property

@@ -24,8 +24,8 @@ from populace.actors.training import (
     TrainingOptions,
 )
 from populace.actors.turn import ModelId, operation_of
-from populace.storage import feedback, ledger
-from populace.storage.errors import RevisionNotFound
+from populace.storage import erasures, feedback, ledger
+from populace.storage.errors import ModelNotFound, RevisionNotFound
 from populace.storage.ledger import FIRST_ALIAS, StoredModel
 from populace.storage.records import JobRecord, RevisionRecord, TasksRecord
 from populace.storage.training import jobs
@@ -208,7 +208,12 @@ class JobKeeper:
                 changed = self._ended(changed, "rejected", "; ".join(objections))
             return jobs.record_candidate(txn, *model, changed, revision_record(revision))
 
-        record = await self._write(model, record_it)
+        try:
+            record = await self._write(model, record_it)
+        except (JobEnded, JobNotFound, ModelNotFound):
+            # Nobody will have it: what it learned from may have been forgotten meanwhile.
+            await self._write(model, lambda txn: erasures.give_up(txn, [revision.digest]))
+            raise
         if record.state != "promoting":
             return job_view(model, record)
 

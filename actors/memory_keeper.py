@@ -3,7 +3,8 @@
 import asyncio
 import hashlib
 import itertools
-from collections.abc import Callable, Sequence
+import json
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 from typing import NamedTuple
@@ -11,22 +12,27 @@ from typing import NamedTuple
 from populace.actors.context import with_context
 from populace.actors.engine import AdapterRef, Engine, GenerateRequest, MemoryUse, Message, Prompt, Sampling
 from populace.actors.errors import EngineUnavailable, InvalidRequest, MemoryStateMismatch
+from populace.actors.forgetting import FORGET_ROLE, MemoryAfter
 from populace.actors.hosts import MemoryView, MemoryWrite
 from populace.actors.memory import Memory, MemoryOutcome, MemoryTrace
 from populace.actors.owned_shards import OwnedShards
-from populace.actors.personal_model import BASE_REVISION
 from populace.actors.retriever import shown_exchanges
 from populace.actors.turn import Interaction, ModelId, Reply, TurnGrant, TurnRequest
 from populace.actors.turn_director import TurnHost, completion_id
-from populace.actors.turn_log import HISTORY_TURNS_MAX, MEMORY_KEPT_EVERY
+from populace.actors.turn_log import MEMORY_KEPT_EVERY
+from populace.policies.history import HISTORY_TURNS_MAX
+from populace.policies.ingestion import turn_digest, with_turn
 from populace.policies.retrieval import Exchange
-from populace.storage import ledger, log
+from populace.storage import forgetting, ledger, log
 from populace.storage.errors import ModelNotFound
 from populace.storage.ledger import StoredModel
-from populace.storage.records import InteractionRecord
+from populace.storage.records import HeadRecord, InteractionRecord
+from populace.storage.transaction import ReadTransaction
 
 MEMORY_ROLE = "memory"
 """The role of the one message of a turn that set the memory back; it says to which position."""
+
+_AS_OF = "as of position "
 
 RAW_ROLE = "text"
 
@@ -39,13 +45,33 @@ class _Stretch(NamedTuple):
     ``records`` begin with up to ``HISTORY_TURNS_MAX`` from before ``start``: the histories of the first
     turns. ``versions`` has the memory's version before each position of the stretch, and after the last.
     ``shown`` is what was retrieved for each of its turns, None where that is not known any more.
+    ``revisions`` are those that the model has: of a turn whose revision it gave up the base alone is asked.
     """
 
     memory: Memory
     start: int
-    records: dict[int, InteractionRecord]
+    records: Mapping[int, InteractionRecord]
     versions: list[int]
-    shown: dict[int, tuple[Exchange, ...] | None]
+    shown: Mapping[int, tuple[Exchange, ...] | None]
+    revisions: frozenset[str]
+
+
+class FoldedFrom(NamedTuple):
+    """What a memory is folded again from: the ``stretch`` begins at or before the turn ``first``.
+
+    ``stretch`` is of the log as it is to be from then on.
+    """
+
+    stored: StoredModel
+    stretch: "_Stretch"
+    first: int
+
+
+class Refolded(NamedTuple):
+    """A memory that was folded again, and the records that keep one and change with it."""
+
+    memory: Memory
+    changed: dict[int, InteractionRecord]
 
 
 class MemoryKeeper:
@@ -122,10 +148,41 @@ class MemoryKeeper:
             await asyncio.shield(host.abandon_turn(turn, "the memory was not set"))
             raise
 
+    async def refolded(self, source: FoldedFrom, how: MemoryAfter) -> Refolded:
+        """Fold the memory again from the turn ``source.first`` on, and all that the log keeps of it since.
+
+        ``emptied`` asks no engine. Raises as ``at``.
+        """
+        stretch, first = source.stretch, source.first
+        targets = {_set_to(one) for one in stretch.records.values() if one.memory_after is not None}
+        states: dict[int | None, Memory] = {}
+        changed: dict[int, InteractionRecord] = {}
+        memory = stretch.memory
+        for place, (before, after) in enumerate(itertools.pairwise(stretch.versions), start=stretch.start):
+            record = stretch.records[place]
+            if place in targets:
+                states[place] = memory
+            changes: dict[str, bytes] = {}
+            if place > first and record.memory is not None:
+                changes["memory"] = memory.pack()
+            if place > first and record.memory_after is not None:
+                memory = _set_again(record, memory, states, first)
+                if how == "emptied":
+                    memory = replace(memory, state=None)
+                changes["memory_after"] = memory.pack()
+            elif before != after and how == "emptied":
+                memory = replace(memory, state=None, turns=with_turn(memory.turns, _digest(record)))
+            elif before != after:
+                memory = await self._after(memory, stretch, place)
+            if changes:
+                changed[place] = record.model_copy(update=changes)
+        return Refolded(memory if how == "folded" else replace(memory, state=None), changed)
+
     def _stretch(self, model: ModelId, position: int) -> _Stretch:
         with self._shards.read(self._shard_of(model)) as transaction:
             stored = _stored(ledger.read_model(transaction, *model), model)
             head = stored.head
+            live = _revisions(transaction, model)
             if not head.log_start <= position <= head.log_position:
                 kept = f"the log is kept from {head.log_start} to {head.log_position}"
                 raise InvalidRequest(f"There is no memory of position {position}: {kept}.", "position")
@@ -139,12 +196,9 @@ class MemoryKeeper:
                 if one.position >= start and one.retrieved
             }
         by_position = {one.position: one for one in records}
-        versions = [
-            by_position[place].memory_version if place in by_position else head.memory_version
-            for place in range(start, position + 1)
-        ]
         payload = None if record is None else record.payload
-        return _Stretch(Memory.unpack(payload), start, by_position, versions, shown)
+        versions = _versions(head, by_position, start, position)
+        return _Stretch(Memory.unpack(payload), start, by_position, versions, shown, live)
 
     async def _folded(self, stretch: _Stretch) -> Memory:
         memory = stretch.memory
@@ -157,6 +211,8 @@ class MemoryKeeper:
         record = stretch.records[place]
         if record.memory_after is not None:
             return Memory.unpack(record.memory_after)
+        if record.forgotten is not None:  # it is not written, and not when its client sends it again either
+            return replace(memory, turns=with_turn(memory.turns, record.forgotten[1]))
         messages = (*_history(stretch.records, place), *(Message(*one) for one in record.messages))
         state = None
         if record.memory_from is not None:
@@ -166,7 +222,9 @@ class MemoryKeeper:
                     f"Turn {place} cannot be replayed: what was retrieved for it is not there as it was.",
                     "position",
                 )
-            state = await self._said_again(record, messages, exchanges, memory)
+            is_live = record.revision in stretch.revisions
+            adapter = self._adapter_of(record.revision) if is_live else None
+            state = await self._said_again(record, messages, exchanges, memory, adapter)
         return memory.after(messages, record.reply, state)
 
     async def _said_again(
@@ -175,6 +233,7 @@ class MemoryKeeper:
         messages: tuple[Message, ...],
         exchanges: Sequence[Exchange],
         memory: Memory,
+        adapter: AdapterRef | None,
     ) -> bytes | None:
         if self._engine is None:
             raise EngineUnavailable("this host was started without one, and a replay takes one")
@@ -190,7 +249,7 @@ class MemoryKeeper:
             request_id=f"replay-{record.completion_id}",
             prompt=prompt,
             sampling=Sampling(temperature=0.0),
-            adapter=None if record.revision == BASE_REVISION else self._adapter_of(record.revision),
+            adapter=adapter,
             stream=False,
             memory=use.after(len(told) - len(messages)),
             reply_ids=record.reply_ids,
@@ -202,13 +261,80 @@ class MemoryKeeper:
         return state
 
 
+def folded_from(
+    txn: ReadTransaction,
+    model: ModelId,
+    records: Mapping[int, InteractionRecord],
+    positions: frozenset[int],
+    shown: Mapping[int, tuple[Exchange, ...] | None],
+) -> FoldedFrom:
+    """Say what the memory is folded from without the turns at ``positions``.
+
+    ``records`` is the whole log without them, ``shown`` what was retrieved for its turns.
+    """
+    stored = _stored(ledger.read_model(txn, *model), model)
+    first = min(positions)
+    start, record = log.stored_memory(txn, stored, first)
+    revisions = ledger.list_revisions(txn, *model)
+    live = _revisions(txn, model) - forgetting.touched_revisions(revisions, positions)
+    stretch = _Stretch(
+        Memory.unpack(None if record is None else record.payload),
+        start,
+        records,
+        _versions(stored.head, records, start, stored.head.log_position),
+        shown,
+        live,
+    )
+    return FoldedFrom(stored, stretch, first)
+
+
+def _revisions(txn: ReadTransaction, model: ModelId) -> frozenset[str]:
+    return frozenset(one.digest for one in ledger.list_revisions(txn, *model))
+
+
+def _versions(head: HeadRecord, records: Mapping[int, InteractionRecord], start: int, end: int) -> list[int]:
+    """The memory's version before each position of ``[start, end)``, and after the last."""
+    return [
+        records[place].memory_version if place in records else head.memory_version
+        for place in range(start, end + 1)
+    ]
+
+
+def _set_to(record: InteractionRecord) -> int | None:
+    """The position that a turn set the memory back to, None for one that emptied it or folded it again."""
+    role, content = record.messages[0]
+    place = content.removeprefix(_AS_OF)
+    return int(place) if role == MEMORY_ROLE and place.isdecimal() else None
+
+
+def _set_again(
+    record: InteractionRecord, memory: Memory, states: Mapping[int | None, Memory], first: int
+) -> Memory:
+    """What a turn that set the memory leaves when it is folded again from the turn ``first`` on."""
+    assert record.memory_after is not None
+    if record.messages[0][0] == FORGET_ROLE:
+        is_emptied = json.loads(record.messages[0][1]).get("memory") == "emptied"
+        return replace(memory, state=None) if is_emptied else memory
+    target = _set_to(record)
+    if target is None or target <= first:
+        return Memory.unpack(record.memory_after)
+    return states[target]
+
+
+def _digest(record: InteractionRecord) -> bytes:
+    """The digest of a turn, also of one that was forgotten."""
+    if record.forgotten is not None:
+        return record.forgotten[1]
+    return turn_digest(record.messages, record.reply)
+
+
 def _stored(found: StoredModel | None, model: ModelId) -> StoredModel:
     if found is None:
         raise ModelNotFound(model.name)
     return found
 
 
-def _history(records: dict[int, InteractionRecord], place: int) -> list[Message]:
+def _history(records: Mapping[int, InteractionRecord], place: int) -> list[Message]:
     """The earlier turns that the model read before this one's messages. Raises ``InvalidRequest`` if gone."""
     record = records[place]
     wanted: list[InteractionRecord] = []
@@ -233,7 +359,7 @@ def _history(records: dict[int, InteractionRecord], place: int) -> list[Message]
 
 
 def _setting_reply(turn: TurnGrant, memory: Memory, position: int | None) -> Reply:
-    said = "as of the beginning" if position is None else f"as of position {position}"
+    said = "as of the beginning" if position is None else f"{_AS_OF}{position}"
     return Reply(
         messages=(Message(MEMORY_ROLE, said),),
         text="",

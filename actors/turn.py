@@ -73,6 +73,7 @@ class TurnGrant:
     ``created_ms`` tells the model from a namesake that was created after it was deleted.
     ``memory`` is what the model keeps of its δ-mem, see ``Memory.pack``; None before it kept any.
     ``retrieved`` are the turns of its log that fit the request best, best first; some may be in the history.
+    ``forgotten`` are the digests of turns that must not come back with the request's own history.
     """
 
     model: ModelId
@@ -90,6 +91,7 @@ class TurnGrant:
     turn_seconds_max: float
     memory: bytes | None = None
     retrieved: tuple[Exchange, ...] = ()
+    forgotten: frozenset[bytes] = frozenset()
 
     @property
     def request(self) -> TurnRequest:
@@ -128,6 +130,7 @@ class Interaction:
     """An acknowledged turn, as the log holds it. ``replayed`` is true if an earlier call made it.
 
     ``retrieved`` are the positions of the turns of the log that its prompt had besides the conversation.
+    ``forgotten``: it stands where a turn was, and nothing of that is left.
     """
 
     model: ModelId
@@ -148,6 +151,7 @@ class Interaction:
     replayed: bool = False
     memory: MemoryTrace | None = None
     retrieved: tuple[int, ...] = ()
+    forgotten: bool = False
 
     def __str__(self) -> str:
         return self.reply

@@ -9,18 +9,19 @@ import hashlib
 import logging
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from dataclasses import replace
 from typing import Protocol
 
 from populace.actors.choices import generate_choices
 from populace.actors.context import context_digest, with_context
 from populace.actors.engine import Delta, Engine, GenerateRequest, Message
-from populace.actors.errors import PromptTooLong, TurnExpired
+from populace.actors.errors import InvalidRequest, PromptTooLong, TurnExpired
 from populace.actors.hosts import ChatRequest
 from populace.actors.memory import Memory
 from populace.actors.turn import Interaction, Reply, TurnGrant, TurnRequest
 from populace.actors.turn_memory import TurnMemory
 from populace.policies.history import turns_that_fit
-from populace.policies.ingestion import turns_in
+from populace.policies.ingestion import turns_in, without_turns
 from populace.policies.retrieval import CONTEXT_SHARE, Exchange, exchanges_that_fit
 from populace.storage.errors import PopulaceError
 
@@ -65,6 +66,7 @@ async def direct_turn(
         return
     settled = False
     try:
+        request = _without_forgotten(request, turn.forgotten)
         yield turn
         last: list[Delta] = []
         reply = ReplyBuilder(request.messages, completion_id(turn))
@@ -88,6 +90,19 @@ async def direct_turn(
         if not settled:
             # Shielded: the caller may be cancelled, and the model must not stay taken until the deadline.
             await asyncio.shield(_abandon(hosts, turn))
+
+
+def _without_forgotten(request: ChatRequest, forgotten: frozenset[bytes]) -> ChatRequest:
+    """Take turns that were forgotten out of what the client sent: they are not read, written nor logged.
+
+    Raises ``InvalidRequest`` if nothing is left.
+    """
+    kept = without_turns(request.messages, forgotten)
+    if len(kept) == len(request.messages):
+        return request
+    if not kept:
+        raise InvalidRequest("These messages are a turn that was forgotten, and nothing else.", "messages")
+    return replace(request, messages=tuple(request.messages[index] for index in kept))
 
 
 class ReplyBuilder:

@@ -1,25 +1,28 @@
 """The turns in the logs of a host's models: found by their operation ids, appended, and read as history."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from populace.actors.catalogue import interaction_view
 from populace.actors.clock import Clock
 from populace.actors.engine import Message
+from populace.actors.forgetting import FORGET_ROLE
 from populace.actors.owned_shards import OwnedShards
 from populace.actors.turn import Interaction, ModelId, Reply, TurnGrant, TurnRequest
-from populace.storage import ledger
-from populace.storage.errors import OperationConflict
+from populace.policies.history import HISTORY_TURNS_MAX
+from populace.storage import forgetting, ledger
+from populace.storage.errors import InteractionForgotten, OperationConflict
 from populace.storage.ledger import StoredModel
 from populace.storage.records import InteractionRecord, MemoryRecord
-from populace.storage.transaction import WriteTransaction
-
-HISTORY_TURNS_MAX = 64
-"""Earlier turns that a grant carries at most; the prompt takes as many of them as fit."""
-
+from populace.storage.transaction import ReadTransaction, WriteTransaction
 
 MEMORY_KEPT_EVERY = 64
 """One turn in so many keeps the memory that it was served with (12 kB): the log can be cut there, and a
 replay is never longer."""
+
+
+MakeReply = Callable[[WriteTransaction], Reply]
+"""What a turn does in its transaction before it is appended; answers its reply. It may run more than once."""
 
 
 class TurnLog:
@@ -39,7 +42,10 @@ class TurnLog:
         self._operation_ms_kept = int(operation_seconds_kept * 1000)
 
     def find(self, request: TurnRequest) -> Interaction | None:
-        """Return what the operation made if its id is kept, else None. Raises ``OperationConflict``."""
+        """Return what the operation made if its id is kept, else None.
+
+        Raises ``OperationConflict``, and ``InteractionForgotten`` if that was forgotten since.
+        """
         tenant, name = request.model
         shard = self._shard_of(request.model)
         now_ms = self._shards.served_ms(shard)
@@ -48,27 +54,29 @@ class TurnLog:
         if found is None:
             return None
         operation, interaction = found
+        if interaction.forgotten is not None:
+            raise InteractionForgotten(name, interaction.position)
         if operation.body_hash != request.body_hash:
             raise OperationConflict(request.operation)
         return interaction_view(request.model, interaction, replayed=True)
 
-    async def append(self, grant: TurnGrant, reply: Reply) -> tuple[InteractionRecord, StoredModel]:
+    async def append(self, grant: TurnGrant, make: MakeReply) -> tuple[InteractionRecord, StoredModel]:
         """Commit the turn durably; answers what the log has, and the model as it is then.
 
-        Raises what ``ledger.commit_turn`` and ``OwnedShards.write`` raise.
+        Raises what ``make``, ``ledger.commit_turn`` and ``OwnedShards.write`` raise.
         """
         tenant, name = grant.model
         shard = self._shard_of(grant.model)
-        now_ms = self._shards.served_ms(shard)
-        record = interaction_record(grant, reply, created_ms=self._clock.epoch_ms(), served_ms=now_ms)
-
-        memory = (
-            None
-            if reply.memory is None
-            else MemoryRecord(version=grant.memory_version + 1, payload=reply.memory.payload)
-        )
+        now_ms, created_ms = self._shards.served_ms(shard), self._clock.epoch_ms()
 
         def append(txn: WriteTransaction) -> tuple[InteractionRecord, StoredModel]:
+            reply = make(txn)
+            record = interaction_record(grant, reply, created_ms=created_ms, served_ms=now_ms)
+            memory = (
+                None
+                if reply.memory is None
+                else MemoryRecord(version=grant.memory_version + 1, payload=reply.memory.payload)
+            )
             interaction = ledger.commit_turn(
                 txn,
                 tenant,
@@ -86,21 +94,34 @@ class TurnLog:
 
         return await self._shards.write(shard, append)
 
-    def history(self, grant: TurnGrant) -> tuple[tuple[Message, ...], ...]:
-        """Return the earlier turns of the grant's conversation, oldest first, each with its reply."""
-        if grant.history_of is None:
-            return ()
-        start = max(0, grant.position - HISTORY_TURNS_MAX)
+    def completed(self, grant: TurnGrant) -> TurnGrant:
+        """Give the grant what the log has for it: earlier turns of its conversation, and forgotten ones."""
         with self._shards.read(self._shard_of(grant.model)) as transaction:
-            records = ledger.read_log(transaction, *grant.model, start=start, limit=grant.position - start)
-        return tuple(
-            (
-                *(Message(role, content) for role, content in record.messages),
-                Message("assistant", record.reply),
-            )
-            for record in records
-            if record.conversation == grant.history_of
+            history = () if grant.history_of is None else _history(transaction, grant)
+            forgotten = forgetting.forgotten_turns(transaction, *grant.model)
+        return replace(grant, history=history, forgotten=forgotten)
+
+
+def _history(txn: ReadTransaction, grant: TurnGrant) -> tuple[tuple[Message, ...], ...]:
+    """The earlier turns of the grant's conversation, oldest first, each with its reply."""
+    start = max(0, grant.position - HISTORY_TURNS_MAX)
+    records = ledger.read_log(txn, *grant.model, start=start, limit=grant.position - start)
+    return tuple(
+        (
+            *(Message(role, content) for role, content in record.messages),
+            Message("assistant", record.reply),
         )
+        for record in records
+        if record.conversation == grant.history_of
+    )
+
+
+def _memory_kept(grant: TurnGrant, reply: Reply) -> bytes | None:
+    """The memory that the turn keeps of before it; one that was folded anew is what it leaves."""
+    if grant.position % MEMORY_KEPT_EVERY != 0:
+        return None
+    is_anew = reply.memory is not None and reply.messages[0].role == FORGET_ROLE
+    return reply.memory.payload if is_anew and reply.memory is not None else grant.memory
 
 
 def interaction_record(
@@ -126,7 +147,7 @@ def interaction_record(
         memory_read=trace is not None and trace.read,
         memory_from=None if trace is None else trace.written_from,
         reply_ids=() if trace is None else trace.reply_ids,
-        memory=grant.memory if grant.position % MEMORY_KEPT_EVERY == 0 else None,
+        memory=_memory_kept(grant, reply),
         memory_module=None if trace is None else trace.module,
         retrieved=reply.retrieved,
         context_digest=reply.context_digest,

@@ -166,7 +166,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--people", type=int, default=16, help="models for each kind of values and seed")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--engine", default="auto", choices=("auto", "vllm", "torch"))
-    parser.add_argument("--memory-module", help="a file; default: the module that is shipped for the base")
+    parser.add_argument("--memory-module", default="shipped", help="a file, or the module that is shipped")
     return parser.parse_args()
 
 
@@ -273,9 +273,7 @@ def served(folder: Path, options: argparse.Namespace) -> Generator[Server]:
     """A ``populace serve`` on the folder's data; whatever is left of it afterwards is killed."""
     data, config, port = folder / "data", folder / "config", free_port()
     command = [sys.executable, "-m", "populace", "serve", "--port", str(port), "--data", str(data)]
-    command += ["--engine", options.engine]
-    if options.memory_module is not None:
-        command += ["--memory-module", options.memory_module]
+    command += ["--engine", options.engine, "--memory-module", options.memory_module]
     with (folder / "serve.log").open("ab") as log:
         process = subprocess.Popen(
             command,

@@ -258,7 +258,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--epochs", type=float, default=6.0, help="how often each correction is seen")
     parser.add_argument("--engine", default="auto", choices=("auto", "vllm", "torch"))
-    parser.add_argument("--memory-module", help="a file; default: the module that is shipped for the base")
+    parser.add_argument("--memory-module", default="shipped", help="a file, or the module that is shipped")
     parser.add_argument("--json", type=Path, help="write every answer's hit to this file")
     return parser.parse_args()
 

@@ -6,6 +6,10 @@ CHARACTERS_PER_TOKEN = 3.0
 """A low estimate for English text under byte-pair vocabularies, so that the guess errs on the long side."""
 
 
+HISTORY_TURNS_MAX = 64
+"""Earlier turns that a grant carries at most; the prompt takes as many of them as fit."""
+
+
 def turns_that_fit(characters: Sequence[int], tokens_max: int) -> int:
     """Count the newest turns whose estimated tokens fit; ``characters`` lists turns oldest first.
 

@@ -53,6 +53,23 @@ def turns_in(messages: Sequence[RoleAndContent]) -> frozenset[bytes]:
     )
 
 
+def without_turns(messages: Sequence[RoleAndContent], forgotten: Container[bytes]) -> list[int]:
+    """Return the indices of the messages that are of no ``forgotten`` turn; system messages are of none.
+
+    What comes after the last reply is no turn yet and stays.
+    """
+    kept: list[int] = []
+    start = 0
+    for index, (role, content) in enumerate(messages):
+        if role != "assistant":
+            continue
+        turn = range(start, index + 1)
+        is_forgotten = turn_digest(messages[start:index], content) in forgotten
+        kept += [one for one in turn if not is_forgotten or messages[one][0] == "system"]
+        start = index + 1
+    return [*kept, *range(start, len(messages))]
+
+
 def with_turn(known: Sequence[bytes], digest: bytes) -> tuple[bytes, ...]:
     """Add a turn; the oldest ones are forgotten."""
     return (*(one for one in known if one != digest), digest)[-TURNS_KNOWN_MAX:]

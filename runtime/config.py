@@ -98,7 +98,10 @@ class Settings(BaseModel):
     residency_trace: Path | None = None
     """A directory in which vLLM's replicas record which adapters are asked for, and when."""
     memory_module: str | None = None
-    """The file of a memory module; None takes the one that is shipped for the base, ``none`` none."""
+    """The file of a memory module, ``shipped`` for the one that comes with Populace, or ``none``.
+
+    None takes what ``runtime/memory_module.py`` attaches by default, which is none.
+    """
     kv_cache_gib: Annotated[float, Field(gt=0, allow_inf_nan=False)] = Field(
         default_factory=lambda: 1.0 if psutil.virtual_memory().total < SMALL_MACHINE_BYTES else 4.0
     )

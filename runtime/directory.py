@@ -24,6 +24,7 @@ from populace.actors.hosts import (
     Revision,
 )
 from populace.actors.turn import Interaction, ModelId, Reply, TurnGrant, TurnRequest
+from populace.forgetting_directory import ForgettingDirectory
 from populace.job_directory import JobDirectory
 from populace.member_directory import MemberDirectory
 from populace.policies.placement import host_of, shard_of
@@ -39,7 +40,7 @@ RETRY_DELAYS_S = (0.05, 0.1, 0.2, 0.4, 0.8)
 
 
 class HostClient(Protocol):
-    """Sends a call to one host: ``name`` is a method of ``Hosts``, or of its ``jobs`` or ``members``."""
+    """Sends a call to one host: ``name`` is a method of ``Hosts`` or of what it has, as ``jobs.ask``."""
 
     async def call(self, name: str, *args: Any, **options: Any) -> Any:
         """Answer the method's result or raise its error; ``HostUnavailable`` if no host answers."""
@@ -53,6 +54,7 @@ class Directory:
         self._clients = tuple(clients)
         self._shard_count = shard_count
         self.jobs = JobDirectory(self)
+        self.forgetting = ForgettingDirectory(self)
         self.members = MemberDirectory(self)
 
     async def begin_turn(self, request: TurnRequest) -> TurnGrant | Interaction:

@@ -5,13 +5,14 @@ from collections.abc import Coroutine, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar, cast
 
 import ray
 
 from populace.actors.aggregation.membership import MemberView
 from populace.actors.errors import InvalidRequest
-from populace.actors.feedback import Feedback, Opinion
+from populace.actors.feedback import Feedback, Opinion, thumb_of
+from populace.actors.forgetting import Forgotten, MemoryAfter
 from populace.actors.hosts import ModelView, Revision
 from populace.actors.personal_model import BASE_REVISION
 from populace.actors.reward_tasks import tasks_of
@@ -100,7 +101,7 @@ class ModelHandle:
         self,
         on: Interaction | int | str,
         *,
-        thumb: Literal["up", "down"] | None = None,
+        thumb: bool | Literal["up", "down"] | None = None,
         rating: float | None = None,
         correction: str | None = None,
         reward: float | None = None,
@@ -108,18 +109,44 @@ class ModelHandle:
     ) -> Feedback:
         """Say what somebody thought of a reply: ``on`` is the turn, its position or its completion id.
 
-        A ``rating`` is from 0 to 1, ``correction`` what the reply should have been, ``reward`` any number.
+        ``thumb`` is True or ``"up"``, False or ``"down"``, a ``rating`` from 0 to 1, ``correction`` what the
+        reply should have been, ``reward`` any number.
         The same feedback again is the same; with an ``operation`` only a retry is. Raises
         ``InvalidRequest``, ``InteractionNotFound``, ``FeedbackFull`` and ``OperationConflict``.
         """
         reference = on.position if isinstance(on, Interaction) else on
-        opinion = Opinion(None if thumb is None else thumb == "up", rating, correction, reward)
+        opinion = Opinion(thumb_of(thumb), rating, correction, reward)
         call = self._population.directory.give_feedback(self.id, reference, opinion, operation)
         return self._population.run(call)
 
     def opinions(self, *, start: int = 0, limit: int = 1000) -> tuple[Feedback, ...]:
         """Read the feedback on the turns at and after ``start``, in the log's order."""
         call = self._population.directory.read_feedback(self.id, start=start, limit=limit)
+        return self._population.run(call)
+
+    def forget(
+        self,
+        what: Interaction | int | Sequence[int] | str,
+        *,
+        confirm: bool = False,
+        memory: MemoryAfter = "folded",
+        operation: str | None = None,
+    ) -> Forgotten:
+        """Forget turns for good: the turn or its position, several, or words that find them.
+
+        Words find and forget nothing unless ``confirm`` is true: ``found`` of the answer has the turns. What
+        is forgotten leaves the log, the memory and every revision that learned from it, and no byte of it
+        stays; the answer names later turns that were shown it. ``memory="emptied"`` empties a memory that
+        cannot be folded again. With an ``operation`` a retry changes nothing.
+
+        Raises ``InteractionNotFound``, ``InvalidRequest``, ``OperationConflict``, and ``MemoryStateMismatch``
+        if the memory is of a module that is not served; nothing has changed then.
+        """
+        forgetting = self._population.directory.forgetting
+        named = turns_named(what)
+        if isinstance(named, str) and not confirm:
+            return self._population.run(forgetting.find(self.id, named))
+        call = forgetting.forget(self.id, named, operation_of(operation), memory=memory)
         return self._population.run(call)
 
     def fork(self, name: str) -> "ModelHandle":
@@ -279,6 +306,20 @@ class ChatMethod:
 
 def _serving(aliases: Mapping[str, str]) -> str:
     return FIRST_ALIAS if FIRST_ALIAS in aliases else BASE_REVISION
+
+
+def turns_named(what: object) -> str | list[int]:
+    """Read what a Python caller names turns by. Raises ``InvalidRequest`` for what names none."""
+    if isinstance(what, str):
+        return what
+    if isinstance(what, Interaction):
+        return [what.position]
+    several = cast("Sequence[object]", what) if isinstance(what, Sequence) else [what]
+    positions = [what] if isinstance(what, bytes) else list(several)
+    # True is an int to Python, and not the position 1 to anybody.
+    if not all(type(one) is int and one >= 0 for one in positions):
+        raise InvalidRequest(f"Name turns by their positions or by words, not by {what!r:.80}.", "positions")
+    return cast("list[int]", positions)
 
 
 def find_revision(

@@ -17,7 +17,6 @@ from ray import serve
 from populace.actors.engine import BaseInfo
 from populace.actors.errors import StartFailed
 from populace.actors.host_limits import HostLimits
-from populace.actors.turn_log import HISTORY_TURNS_MAX
 from populace.archive.importing import Destination
 from populace.base import BaseModelFiles
 from populace.config import Settings, enter_own_ray_environment, has_gpu, quiet_environment
@@ -29,6 +28,7 @@ from populace.gateway import deployment
 from populace.gateway.access import KEY_PATTERN, new_key
 from populace.host_actor import NAMESPACE, HostOptions, RayHostClient, host_name, start_hosts
 from populace.memory_module import MemoryModuleFile
+from populace.policies.history import HISTORY_TURNS_MAX
 from populace.policies.log_retention import LogLimits
 from populace.storage.store import Store
 from populace.training.trainer_actor import STOP_SECONDS_MAX, TrainerOptions, start_trainer

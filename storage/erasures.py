@@ -19,7 +19,10 @@ _ERASED = struct.Struct(">qQ")
 
 
 class Erased(NamedTuple):
-    """Erasures that wait for a compaction: when the first one was, and how many there are."""
+    """Erasures that wait for a compaction: when the first one was, and how many there are.
+
+    Models that were erased, and those of which a turn was forgotten.
+    """
 
     first_ms: int
     models: int
@@ -39,16 +42,26 @@ def erase_model(txn: WriteTransaction, tenant: str, name: str, *, now_ms: int) -
         raise ModelNotFound(name)
     key_id = _key_id(txn, tenant, name)
     revisions = keys.revisions(tenant, name)
-    digests = [key[len(revisions) :] for key, _ in txn.scan(revisions)]
-    waiting = read_waiting(txn) or Erased(now_ms, 0)
+    digests = [key[len(revisions) :].hex() for key, _ in txn.scan(revisions)]
 
     for prefix in keys.model_prefixes(tenant, name):
         txn.delete_prefix(prefix)
     if key_id is not None:
         txn.put(keys.erasure(key_id), ErasureRecord(erased_ms=now_ms).pack())
-    for digest in digests:
-        txn.put(keys.orphan(digest), b"")
+    note_erasure(txn, digests, now_ms=now_ms)
+
+
+def note_erasure(txn: WriteTransaction, digests: Collection[str], *, now_ms: int) -> None:
+    """Have a compaction remove what a model gave up from the free pages, and a sweep these adapters of it."""
+    waiting = read_waiting(txn) or Erased(now_ms, 0)
+    give_up(txn, digests)
     txn.put(keys.ERASED_KEY, waiting._replace(models=waiting.models + 1).pack())
+
+
+def give_up(txn: WriteTransaction, digests: Collection[str]) -> None:
+    """Have a sweep remove these adapters, unless a model has them."""
+    for digest in digests:
+        txn.put(keys.orphan(bytes.fromhex(digest)), b"")
 
 
 def read_waiting(txn: ReadTransaction) -> Erased | None:

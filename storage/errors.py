@@ -8,6 +8,7 @@
     │   ├── ModelExists            the name is taken
     │   ├── RevisionNotFound       no such revision or alias
     │   ├── InteractionNotFound    no such interaction in the model's log, or not any more
+    │   ├── InteractionForgotten   its person had this turn forgotten
     │   ├── FeedbackFull           there is as much feedback on this interaction as is kept
     │   ├── OperationConflict      same operation id, another body
     │   ├── PositionConflict       the log moved on since the turn began
@@ -104,6 +105,20 @@ class InteractionNotFound(StorageError):
 
     def __str__(self) -> str:
         return f"The log of `{self.model}` holds no interaction {self.reference[:80]}."
+
+
+class InteractionForgotten(StorageError):
+    """The turn was forgotten: the log says that it was there, and nothing of what was said."""
+
+    code = "interaction_forgotten"
+
+    def __init__(self, model: str, position: int) -> None:
+        super().__init__(model, position)
+        self.model = model
+        self.position = position
+
+    def __str__(self) -> str:
+        return f"Turn {self.position} of `{self.model}` was forgotten: nothing of what was said is kept."
 
 
 class FeedbackFull(StorageError):

@@ -7,7 +7,12 @@ that there is some that nobody looked at yet: whoever trains looks there and not
 from collections.abc import Iterator
 
 from populace.storage import keys, log
-from populace.storage.errors import FeedbackFull, InteractionNotFound, OperationConflict
+from populace.storage.errors import (
+    FeedbackFull,
+    InteractionForgotten,
+    InteractionNotFound,
+    OperationConflict,
+)
 from populace.storage.records import FeedbackRecord, InteractionRecord
 from populace.storage.transaction import ReadTransaction, WriteTransaction
 
@@ -21,12 +26,15 @@ LOOKED_BACK_MAX = 1000
 def give_feedback(txn: WriteTransaction, tenant: str, name: str, record: FeedbackRecord) -> FeedbackRecord:
     """Attach the feedback to its interaction, or answer what its operation id attached before.
 
-    Raises ``ModelNotFound``, ``InteractionNotFound``, ``OperationConflict`` (same id, other body) and
-    ``FeedbackFull``.
+    Raises ``ModelNotFound``, ``InteractionNotFound``, ``InteractionForgotten``, ``OperationConflict`` (same
+    id, other body) and ``FeedbackFull``.
     """
     head = log.counted_head(txn, tenant, name)
     if not head.log_start <= record.position < head.log_position:
         raise InteractionNotFound(name, str(record.position))
+    about = txn.get(keys.interaction(tenant, name, record.position))
+    if about is not None and InteractionRecord.unpack(about).forgotten is not None:
+        raise InteractionForgotten(name, record.position)
     key, data = keys.feedback(tenant, name, record.position, record.operation), record.pack()
     found = txn.get(key)
     if found is not None:

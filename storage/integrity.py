@@ -5,7 +5,7 @@ Every violation is an ``AssertionError``: only a bug of ours or a damaged file c
 
 import math
 
-from populace.storage import keys, ledger
+from populace.storage import forgetting, keys, ledger
 from populace.storage.records import (
     DataKeyRecord,
     FeedbackRecord,
@@ -77,7 +77,7 @@ def check_contents(txn: ReadTransaction, tenant: str, name: str) -> None:
         made = txn.get(keys.interaction(tenant, name, position))
         if made is None:
             raise AssertionError(f"an operation of {tenant}/{name} names position {position}")
-        _law(key == keys.operation(tenant, name, InteractionRecord.unpack(made).operation), position)
+        _law(key == ledger.operation_key(tenant, name, InteractionRecord.unpack(made)), position)
 
     _check_jobs(txn, tenant, name, head)
     _check_membership(txn, tenant, name)
@@ -89,6 +89,7 @@ def check_contents(txn: ReadTransaction, tenant: str, name: str) -> None:
 
 def _check_log(txn: ReadTransaction, tenant: str, name: str, head: HeadRecord) -> None:
     count, chain, log_bytes = head.log_start, head.start_chain, _feedback_bytes(txn, tenant, name, head)
+    forgotten = forgetting.forgotten_turns(txn, tenant, name)
     for key, data in txn.scan(keys.interactions(tenant, name)):
         interaction = InteractionRecord.unpack(data)
         _law(key == keys.interaction(tenant, name, count), f"{tenant}/{name} has a gap at {count}")
@@ -96,6 +97,7 @@ def _check_log(txn: ReadTransaction, tenant: str, name: str, head: HeadRecord) -
         _law(bool(interaction.messages), f"{tenant}/{name} has a turn {count} in which nothing was said")
         _law((interaction.memory_from or 0) >= 0, interaction.memory_from)
         _law(all(0 <= one < count for one in interaction.retrieved), interaction.retrieved)
+        _check_forgotten(txn, tenant, name, interaction, forgotten)
         _law(interaction.previous == chain, f"the chain of {tenant}/{name} breaks at {count}")
         chain = ledger.chain_digest(data)
         log_bytes += len(data)
@@ -103,6 +105,21 @@ def _check_log(txn: ReadTransaction, tenant: str, name: str, head: HeadRecord) -
     _law(count == head.log_position, (count, head.log_position))
     _law(chain == head.chain, f"the head of {tenant}/{name} names another newest interaction")
     _law(head.log_bytes in (None, log_bytes), (head.log_bytes, log_bytes))
+
+
+def _check_forgotten(
+    txn: ReadTransaction, tenant: str, name: str, interaction: InteractionRecord, known: frozenset[bytes]
+) -> None:
+    """Check that nothing is left of a turn that was forgotten, and that it cannot come back."""
+    if interaction.forgotten is None:
+        return
+    when_ms, turn, operation = interaction.forgotten
+    _law(len(operation) == len(keys.operation_hash("")), f"no operation has the hash {operation.hex()[:80]}")
+    left = forgetting.redacted(interaction, turn=turn, operation=operation, now_ms=when_ms)
+    _law(left == interaction, f"turn {interaction.position} of {tenant}/{name} was forgotten, and is there")
+    _law(turn in known, f"turn {interaction.position} of {tenant}/{name} was forgotten, and may come back")
+    said = next(txn.scan(keys.feedback_on(tenant, name, interaction.position), limit=1), None)
+    _law(said is None, f"there is feedback on turn {interaction.position}, which was forgotten")
 
 
 def _feedback_bytes(txn: ReadTransaction, tenant: str, name: str, head: HeadRecord) -> int:

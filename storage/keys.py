@@ -20,6 +20,7 @@ On disk (schema 5), every integer big-endian, every name ASCII without NUL::
     u tenant NUL name NUL                     -> nothing; a model with feedback that nobody looked at
     G tenant NUL name NUL                     -> MemberRecord: it takes part in the population's answers
     P tenant NUL name NUL                     -> ProfileRecord, sealed: how it answers the probes
+    F tenant NUL name NUL                     -> ForgottenRecord, sealed: the turns that were forgotten
     m tenant NUL name NUL                     -> MemoryRecord, sealed
     s tenant NUL name NUL                     -> SnapshotRecord, sealed
     e data key id (16 bytes)                  -> ErasureRecord
@@ -28,7 +29,7 @@ On disk (schema 5), every integer big-endian, every name ASCII without NUL::
 
 Sealed values are encrypted with the model's data key, see ``storage/sealing.py``; in schema 2 they
 were plain, and there were no ``d``, ``e`` and ``x``. Schemas 3 and 4 have no ``f``, ``j``, ``t``, ``J``,
-``u``, ``G`` and ``P``; between those two it was the adapters' files that changed.
+``u``, ``G``, ``P`` and ``F``; between those two it was the adapters' files that changed.
 
 The kind comes first so that a listing of a tenant's models touches identities only. Names
 end in NUL so that no name is a prefix of another. Operation ids and key ids come from
@@ -67,13 +68,16 @@ _TASKS = b"J"
 _NEWS = b"u"
 _MEMBER = b"G"
 _PROFILE = b"P"
+_FORGOTTEN = b"F"
 _MEMORY = b"m"
 _SNAPSHOT = b"s"
 _ERASURE = b"e"
 _ORPHAN = b"x"
 _API_KEY = b"k"
 
-_SEALED = frozenset(_INTERACTION + _OPERATION + _FEEDBACK + _JOB + _TASKS + _PROFILE + _MEMORY + _SNAPSHOT)
+_SEALED = frozenset(
+    _INTERACTION + _OPERATION + _FEEDBACK + _JOB + _TASKS + _PROFILE + _FORGOTTEN + _MEMORY + _SNAPSHOT
+)
 _KINDS = {
     _INTERACTION[0]: "interaction",
     _OPERATION[0]: "operation",
@@ -81,6 +85,7 @@ _KINDS = {
     _JOB[0]: "job",
     _TASKS[0]: "tasks",
     _PROFILE[0]: "profile",
+    _FORGOTTEN[0]: "forgotten",
     _MEMORY[0]: "memory",
     _SNAPSHOT[0]: "snapshot",
 }
@@ -166,7 +171,17 @@ def interactions(tenant: str, name: str) -> bytes:
 
 
 def operation(tenant: str, name: str, operation: str) -> bytes:
-    return operations(tenant, name) + _hash(operation)
+    return operation_of_hash(tenant, name, operation_hash(operation))
+
+
+def operation_of_hash(tenant: str, name: str, hashed: bytes) -> bytes:
+    """The key of an operation whose id is not known any more."""
+    return operations(tenant, name) + hashed
+
+
+def operation_hash(operation: str) -> bytes:
+    """What the key of an operation has of its id."""
+    return _hash(operation)
 
 
 def operations(tenant: str, name: str) -> bytes:
@@ -248,6 +263,10 @@ def model_of(key: bytes) -> tuple[str, str]:
     """Return tenant and name of the model that a row belongs to, from its key."""
     tenant, name, *_ = key[1:].split(b"\0")
     return tenant.decode(), name.decode()
+
+
+def forgotten(tenant: str, name: str) -> bytes:
+    return _FORGOTTEN + model_part(tenant, name)
 
 
 def memory(tenant: str, name: str) -> bytes:

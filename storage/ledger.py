@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from populace.storage import keys
 from populace.storage.errors import (
+    InteractionForgotten,
     ModelExists,
     ModelNotFound,
     OperationConflict,
@@ -86,13 +87,16 @@ def commit_turn(
 
     If the operation id took effect before and has not expired, answer the interaction that it
     made and change nothing. The record's ``previous`` is filled in here. Raises
-    ``ModelNotFound``, ``OperationConflict`` (same id, other body) and ``PositionConflict``.
+    ``ModelNotFound``, ``OperationConflict`` (same id, other body), ``PositionConflict``, and
+    ``InteractionForgotten`` if what the operation made was forgotten since.
     """
     assert interaction.position == expected_position
     head = read_head(txn, tenant, name)
     found = find_operation(txn, tenant, name, interaction.operation, now_ms=now_ms)
     if found is not None:
         operation, recorded = found
+        if recorded.forgotten is not None:
+            raise InteractionForgotten(name, recorded.position)
         if operation.body_hash != body_hash:
             raise OperationConflict(interaction.operation)
         return recorded
@@ -257,6 +261,13 @@ def revoke_key(txn: WriteTransaction, key_id: str, *, now_ms: int) -> ApiKeyReco
     revoked = record.model_copy(update={"revoked_ms": now_ms})
     txn.put(keys.api_key(key_id), revoked.pack())
     return revoked
+
+
+def operation_key(tenant: str, name: str, interaction: InteractionRecord) -> bytes:
+    """Return the key of the operation that made the interaction, whether or not its id is kept."""
+    if interaction.forgotten is not None:
+        return keys.operation_of_hash(tenant, name, interaction.forgotten[2])
+    return keys.operation(tenant, name, interaction.operation)
 
 
 def chain_digest(data: bytes) -> bytes:

@@ -176,7 +176,7 @@ def _expired_operations(
     for interaction, _, _ in walk_log(txn, tenant, name, position):
         if limit is not None and position - head.operations_start >= limit:
             break
-        key = keys.operation(tenant, name, interaction.operation)
+        key = ledger.operation_key(tenant, name, interaction)
         data = txn.get(key)
         operation = None if data is None else OperationRecord.unpack(data)
         # An id that was used again after its expiry belongs to its later position.

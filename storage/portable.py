@@ -13,6 +13,7 @@ from populace.storage.errors import ArchiveInvalid, ModelExists, ModelNotFound, 
 from populace.storage.records import (
     DataKeyRecord,
     FeedbackRecord,
+    ForgottenRecord,
     HeadRecord,
     IdentityRecord,
     InteractionRecord,
@@ -49,6 +50,7 @@ class PortableModel(NamedTuple):
     memory: bytes | None
     snapshot: bytes | None
     feedback: tuple[bytes, ...] = ()
+    forgotten: bytes | None = None
 
 
 def read_portable(txn: ReadTransaction, tenant: str, name: str) -> PortableModel:
@@ -69,6 +71,7 @@ def read_portable(txn: ReadTransaction, tenant: str, name: str) -> PortableModel
         memory=txn.get(keys.memory(tenant, name)),
         snapshot=txn.get(keys.snapshot(tenant, name)),
         feedback=_values(txn, keys.all_feedback(tenant, name)),
+        forgotten=txn.get(keys.forgotten(tenant, name)),
     )
 
 
@@ -139,21 +142,24 @@ def _rows(model: PortableModel, tenant: str, name: str) -> dict[bytes, bytes]:
         if not keys.is_digest(digest):
             raise RecordInvalid("revision", f"{digest[:80]!r} is not a digest")
         _put_new(rows, keys.revision(tenant, name, digest), data, "revision")
-    operation_at: dict[int, str] = {}
+    made: dict[int, InteractionRecord] = {}
     for data in model.interactions:
         interaction = _sound(InteractionRecord, data)
-        operation_at[interaction.position] = interaction.operation
+        made[interaction.position] = interaction
         _put_new(rows, keys.interaction(tenant, name, interaction.position), data, "interaction")
     for data in model.operations:
         position = _sound(OperationRecord, data).position
-        if position not in operation_at:
+        if position not in made:
             raise RecordInvalid("operation", f"it names position {position}, which is not in the log")
-        _put_new(rows, keys.operation(tenant, name, operation_at[position]), data, "operation")
+        _put_new(rows, ledger.operation_key(tenant, name, made[position]), data, "operation")
     for data in model.feedback:
         given = _sound(FeedbackRecord, data)
         key = keys.feedback(tenant, name, given.position, given.operation)
         _put_new(rows, key, data, "feedback")
         rows[keys.news(tenant, name)] = b""
+    if model.forgotten is not None:
+        _sound(ForgottenRecord, model.forgotten)
+        rows[keys.forgotten(tenant, name)] = model.forgotten
     if model.memory is not None:
         _sound(MemoryRecord, model.memory)
         rows[keys.memory(tenant, name)] = model.memory

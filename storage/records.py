@@ -180,6 +180,9 @@ class InteractionRecord(Record):
     at its start; ``memory_after`` is what an interaction that set the memory left. ``retrieved`` are the
     positions of the earlier turns that the prompt had besides, and ``context_digest`` is of what it said of
     them, see ``actors/context.py``.
+
+    ``forgotten`` stands where a turn was, with nothing of it but when it was forgotten, the digest by which
+    a client's history is seen to hold it (``policies/ingestion.py``), and the hash of its operation id.
     """
 
     KIND = "interaction"
@@ -208,6 +211,7 @@ class InteractionRecord(Record):
     memory_after: bytes | None = None
     retrieved: tuple[int, ...] = ()
     context_digest: bytes = b""
+    forgotten: tuple[int, bytes, bytes] | None = None
 
 
 class OperationRecord(Record):
@@ -310,6 +314,17 @@ class ProfileRecord(Record):
     log_probs: bytes
     accuracy: float
     created_ms: int
+
+
+class ForgottenRecord(Record):
+    """The digests of a model's forgotten turns, the newest last, also of those that its log dropped since.
+
+    Whoever sends one of them again does not bring it back.
+    """
+
+    KIND = "forgotten"
+
+    turns: tuple[bytes, ...]
 
 
 class MemoryRecord(Record):

@@ -8,7 +8,16 @@ from populace.actors.catalogue import check_model_name
 from populace.actors.hosts import ModelView
 from populace.actors.turn import ModelId
 from populace.archive.adapter_check import Check, Unpacked
-from populace.archive.layout import FEEDBACK, LOG, MEMORY, OPERATIONS, REVISIONS, SNAPSHOT, adapter_file
+from populace.archive.layout import (
+    FEEDBACK,
+    FORGOTTEN,
+    LOG,
+    MEMORY,
+    OPERATIONS,
+    REVISIONS,
+    SNAPSHOT,
+    adapter_file,
+)
 from populace.archive.reading import ArchiveReader
 from populace.archive.record_lines import data_of
 from populace.archive.state_tensors import record_of
@@ -16,6 +25,7 @@ from populace.storage.errors import ArchiveInvalid, RecordInvalid
 from populace.storage.portable import PortableModel, portable_rows
 from populace.storage.records import (
     FeedbackRecord,
+    ForgottenRecord,
     HeadRecord,
     InteractionRecord,
     MemoryRecord,
@@ -95,9 +105,17 @@ def _content(archive: ArchiveReader) -> PortableModel:
             memory=_state(archive, MEMORY, MemoryRecord, "payload"),
             snapshot=_state(archive, SNAPSHOT, SnapshotRecord, "memory"),
             feedback=_records(archive, FEEDBACK, FeedbackRecord) if archive.has(FEEDBACK) else (),
+            forgotten=_forgotten(archive) if archive.has(FORGOTTEN) else None,
         )
     except RecordInvalid as error:
         raise archive.refusal(f"its {error.kind} is not sound: {error.reason}") from error
+
+
+def _forgotten(archive: ArchiveReader) -> bytes:
+    records = _records(archive, FORGOTTEN, ForgottenRecord)
+    if len(records) != 1:
+        raise archive.refusal(f"{FORGOTTEN} has {len(records)} lines and not one")
+    return records[0]
 
 
 def _records(archive: ArchiveReader, name: str, kind: type[Record]) -> tuple[bytes, ...]:

@@ -7,6 +7,7 @@
     operations.jsonl                                  an OperationRecord in each line
     revisions.jsonl                                   a RevisionRecord in each line
     feedback.jsonl                                    a FeedbackRecord in each line, if there is any
+    forgotten.jsonl                                   a ForgottenRecord in one line, if a turn was forgotten
     memory.safetensors                                the MemoryRecord, if the model has a memory
     snapshot.safetensors                              the SnapshotRecord, if its log was compacted
     revisions/<digest>/adapter_config.json            each revision's adapter, as PEFT reads it
@@ -29,8 +30,9 @@ from populace.storage.records import problems_of
 from populace.storage.revisions import CONFIG_FILE, TENSORS_FILE
 
 FORMAT = "populace-model"
-VERSION = 3
+VERSION = 4
 """The newest version that this release reads. It writes the first one that can have what the model has."""
+VERSION_WITHOUT_FORGOTTEN = 3
 VERSION_WITHOUT_FEEDBACK = 2
 VERSION_WITHOUT_PACKED = 1
 SUFFIX = ".populace"
@@ -41,11 +43,12 @@ LOG = "log.jsonl"
 OPERATIONS = "operations.jsonl"
 REVISIONS = "revisions.jsonl"
 FEEDBACK = "feedback.jsonl"
+FORGOTTEN = "forgotten.jsonl"
 MEMORY = "memory.safetensors"
 SNAPSHOT = "snapshot.safetensors"
 
 ALWAYS = frozenset({LOG, OPERATIONS, REVISIONS})
-SOMETIMES = frozenset({FEEDBACK, MEMORY, SNAPSHOT})
+SOMETIMES = frozenset({FEEDBACK, FORGOTTEN, MEMORY, SNAPSHOT})
 _ADAPTER_FILE = re.compile(
     rf"revisions/(?P<digest>[0-9a-f]{{64}})/({re.escape(CONFIG_FILE)}|{re.escape(TENSORS_FILE)})"
 )

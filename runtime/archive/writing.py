@@ -13,6 +13,7 @@ from zipfile import ZIP_DEFLATED, ZIP_STORED, ZipFile, ZipInfo
 from populace.adapters.tensor_file import TensorFile
 from populace.archive.layout import (
     FEEDBACK,
+    FORGOTTEN,
     FORMAT,
     LOG,
     MANIFEST,
@@ -22,6 +23,7 @@ from populace.archive.layout import (
     SNAPSHOT,
     VERSION,
     VERSION_WITHOUT_FEEDBACK,
+    VERSION_WITHOUT_FORGOTTEN,
     VERSION_WITHOUT_PACKED,
     Manifest,
     Member,
@@ -35,6 +37,7 @@ from populace.storage.packed.errors import PackedAdapterInvalid
 from populace.storage.portable import PortableModel
 from populace.storage.records import (
     FeedbackRecord,
+    ForgottenRecord,
     HeadRecord,
     InteractionRecord,
     MemoryRecord,
@@ -62,6 +65,8 @@ def write_archive(file: BinaryIO, name: str, model: PortableModel, adapters: Rev
         members.add_lines(REVISIONS, RevisionRecord, model.revisions)
         if model.feedback:
             members.add_lines(FEEDBACK, FeedbackRecord, model.feedback)
+        if model.forgotten is not None:
+            members.add_lines(FORGOTTEN, ForgottenRecord, [model.forgotten])
         if model.memory is not None:
             members.add(MEMORY, tensors_of(MemoryRecord, model.memory, "payload"))
         if model.snapshot is not None:
@@ -70,7 +75,7 @@ def write_archive(file: BinaryIO, name: str, model: PortableModel, adapters: Rev
             members.add_adapter(RevisionRecord.unpack(data).digest, adapters)
         manifest = Manifest(
             format=FORMAT,
-            version=_version(has_feedback=bool(model.feedback), has_packed=members.has_packed),
+            version=_version(model, has_packed=members.has_packed),
             name=name,
             base=model.base,
             created_ms=model.created_ms,
@@ -81,10 +86,12 @@ def write_archive(file: BinaryIO, name: str, model: PortableModel, adapters: Rev
         members.add(MANIFEST, manifest.model_dump_json(indent=2).encode() + b"\n")
 
 
-def _version(*, has_feedback: bool, has_packed: bool) -> int:
+def _version(model: PortableModel, *, has_packed: bool) -> int:
     """The first one that can have it: older releases read it, too."""
-    if has_feedback:
+    if model.forgotten is not None:
         return VERSION
+    if model.feedback:
+        return VERSION_WITHOUT_FORGOTTEN
     return VERSION_WITHOUT_FEEDBACK if has_packed else VERSION_WITHOUT_PACKED
 
 

@@ -29,6 +29,9 @@ def print_json(value: Any) -> None:
 
 def print_turn(turn: dict[str, Any]) -> None:
     """Print one interaction of a log in a line. What people wrote is text, never markup."""
+    if turn["forgotten"]:
+        out.print(f"[dim]{turn['position']:>5} forgotten[/]", highlight=False)
+        return
     asked = turn["messages"][-1]["content"]
     said = escape(f"{asked!r} → {turn['reply']!r}")
     out.print(f"[dim]{turn['position']:>5}[/] {said}", highlight=False)

@@ -10,6 +10,8 @@ from populace.cli.archives import EXPORT_EXAMPLES, IMPORT_EXAMPLES, export_model
 from populace.cli.console import err, local_time, named_errors, out, print_json, print_turn
 from populace.cli.feedback import EXAMPLES as FEEDBACK_EXAMPLES
 from populace.cli.feedback import feedback
+from populace.cli.forget import EXAMPLES as FORGET_EXAMPLES
+from populace.cli.forget import forget
 from populace.cli.gateway_client import GatewayClient, model_path
 from populace.cli.lineage import (
     DIFF_EXAMPLES,
@@ -34,6 +36,7 @@ app.command("diff", epilog=DIFF_EXAMPLES)(diff)
 app.command("export", epilog=EXPORT_EXAMPLES)(export_model)
 app.command("feedback", epilog=FEEDBACK_EXAMPLES)(feedback)
 app.command("history", epilog=HISTORY_EXAMPLES)(history)
+app.command("forget", epilog=FORGET_EXAMPLES)(forget)
 app.command("import", epilog=IMPORT_EXAMPLES)(import_model)
 app.command("memory", epilog=MEMORY_EXAMPLES)(memory)
 app.command("publish", epilog=PUBLISH_EXAMPLES)(publish)

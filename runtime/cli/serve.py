@@ -24,6 +24,8 @@ populace serve
 populace serve --port 9000 --engine torch
 
 populace serve --base ./my-model --data ./my-data
+
+populace serve --memory-module shipped
 """
 
 
@@ -38,7 +40,10 @@ def serve(
     engine: Annotated[str | None, typer.Option(help="auto, vllm or torch.")] = None,
     memory_module: Annotated[
         str | None,
-        typer.Option(help="A memory module's file, or none. Default: the one shipped for the base."),
+        typer.Option(
+            help="A memory module's file, shipped for the one that comes with the default base, or none. "
+            "Default: none, as the shipped one recalls what it was told and breaks off other replies."
+        ),
     ] = None,
     replicas: Annotated[int | None, typer.Option(help="Engine replicas.")] = None,
     shards: Annotated[int | None, typer.Option(help="Shards of a new store; fixed once it is made.")] = None,

@@ -22,6 +22,7 @@ STATUS: Mapping[type[PopulaceError], int] = {
     storage.ModelExists: 409,
     storage.RevisionNotFound: 404,
     storage.InteractionNotFound: 404,
+    storage.InteractionForgotten: 410,
     storage.FeedbackFull: 409,
     training.JobNotFound: 404,
     training.JobEnded: 409,
@@ -88,6 +89,7 @@ TYPES: Mapping[int, str] = {
     404: "invalid_request_error",
     405: "invalid_request_error",
     409: "conflict_error",
+    410: "invalid_request_error",
     413: "invalid_request_error",
     429: "rate_limit_error",
 }

@@ -224,6 +224,7 @@ def interaction_body(turn: Interaction) -> dict[str, Any]:
         "position": turn.position,
         "memory": None if turn.memory is None else _trace_body(turn.memory),
         "retrieved": list(turn.retrieved),
+        "forgotten": turn.forgotten,
         "operation": turn.operation,
         "completion_id": turn.completion_id,
         "created": turn.created_ms // 1000,

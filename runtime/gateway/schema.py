@@ -1,7 +1,7 @@
 """The bodies that the gateway accepts. Unknown parameters are refused by name, never ignored."""
 
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar, cast
 
 from pydantic import (
     AfterValidator,
@@ -12,10 +12,12 @@ from pydantic import (
     Tag,
     ValidationInfo,
     field_validator,
+    model_validator,
 )
 
 from populace.actors.aggregation.question import MEMBERS_MAX, Combine, Kind, Question, Select
 from populace.actors.engine import Message, Sampling
+from populace.actors.forgetting import TURNS_MAX, MemoryAfter
 from populace.actors.memory import BOTH, MemoryChoice
 from populace.actors.training import Method, Start, TrainingOptions
 from populace.policies.diversity.disclosure import Sharing
@@ -52,6 +54,10 @@ def _branch(value: object) -> str | None:
     return LIST_BRANCH if isinstance(value, list) else None
 
 
+def _is_empty(value: object) -> bool:
+    return value is None or value in ("", [], {})
+
+
 def _with(switch: str, value: T, info: ValidationInfo) -> T:
     """Refuse a parameter that would do nothing because ``switch`` is off."""
     if value is not None and not info.data.get(switch):
@@ -65,6 +71,7 @@ NonEmptyText = Annotated[str, Field(min_length=1), AfterValidator(_encodable)]
 Branch = Discriminator(
     _branch, custom_error_type="text_or_list", custom_error_message="Input should be a text or a list"
 )
+TurnPosition = Annotated[int, Field(ge=0, lt=2**63)]
 TokenCount = Annotated[int, Field(ge=1, le=TOKENS_MAX)]
 
 
@@ -84,6 +91,18 @@ class ChatMessage(Body):
         Branch,
     ]
     name: Text | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_empty_extras(cls, value: object) -> object:
+        """Drop parameters that carry nothing: clients send replies back with all fields that they know.
+
+        A refusal, an annotation or a tool call that is one would be lost, and stays unknown.
+        """
+        if not isinstance(value, dict):
+            return value
+        given = cast("dict[object, object]", value)
+        return {name: one for name, one in given.items() if name in cls.model_fields or not _is_empty(one)}
 
     def message(self) -> Message:
         content = self.content if isinstance(self.content, str) else "".join(p.text for p in self.content)
@@ -321,6 +340,19 @@ class RestoreMemoryBody(Body):
     """``POST /v1/personal-models/{name}/memory``; ``position`` null empties the memory."""
 
     position: Annotated[int, Field(ge=0, lt=2**63)] | None
+
+
+class ForgetBody(Body):
+    """``POST /v1/personal-models/{name}/forget``: turns by position, or words that find them.
+
+    What words find is forgotten if it is ``confirm``ed.
+    """
+
+    position: TurnPosition | None = None
+    positions: Annotated[list[TurnPosition], Field(min_length=1, max_length=TURNS_MAX)] | None = None
+    query: NonEmptyText | None = None
+    confirm: bool = False
+    memory: MemoryAfter = "folded"
 
 
 class NewModelBody(Body):

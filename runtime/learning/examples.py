@@ -13,7 +13,8 @@ from typing import NamedTuple
 from populace.actors.context import with_context
 from populace.actors.engine import Message
 from populace.actors.feedback import Feedback, feedback_by_position, judged
-from populace.actors.memory_keeper import MEMORY_ROLE, RAW_ROLE
+from populace.actors.forgetting import SAID_ROLES
+from populace.actors.memory_keeper import RAW_ROLE
 from populace.actors.turn import Interaction
 from populace.policies.hold_out import is_held_out
 from populace.policies.lessons import Judgement
@@ -39,14 +40,14 @@ class Example(NamedTuple):
 def examples_of(log: Sequence[Interaction], feedback: Sequence[Feedback]) -> list[Example]:
     """Make an example of each interaction that is a conversation; ``log`` is gapless, in the log's order.
 
-    Turns that only set the memory, and raw prompts, are none. What ``log`` does not hold of history and of
-    retrieved turns is left out.
+    Turns that only set the memory, forgotten ones, and raw prompts, are none. What ``log`` does not hold of
+    history and of retrieved turns is left out.
     """
     opinions = feedback_by_position(feedback)
     held_out = {turn.reply for turn in log if is_held_out(turn.position)}
     examples: list[Example] = []
     for index, turn in enumerate(log):
-        if turn.messages[0].role in (MEMORY_ROLE, RAW_ROLE):
+        if turn.messages[0].role in (RAW_ROLE, *SAID_ROLES):
             continue
         prompt = (*_history(log[:index], turn), *turn.messages)
         retrieved = turn.retrieved

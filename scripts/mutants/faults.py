@@ -379,4 +379,106 @@ MUTANTS = (
         ),
         ("tests/actors/aggregation/test_ensemble.py",),
     ),
+    Mutant(
+        "a forgotten turn stays in its row",
+        "P16",
+        (Edit("storage/forgetting.py", 'reply="",', "reply=interaction.reply,"),),
+        ("tests/actors/test_forgetting.py",),
+    ),
+    Mutant(
+        "a forgotten turn stays in the memory",
+        "P16",
+        (
+            Edit(
+                "actors/forgetter.py",
+                "return _Plan(without, log, None if refolded is None else refolded.memory)",
+                "return _Plan(without, log, None)",
+            ),
+        ),
+        ("tests/actors/test_forgetting.py",),
+    ),
+    Mutant(
+        "memories that the log keeps have a forgotten turn",
+        "P16",
+        (
+            Edit(
+                "actors/forgetter.py",
+                "changed = {**log.changed, **(refolded.changed if refolded is not None else {})}",
+                "changed = {**log.changed}",
+            ),
+        ),
+        ("tests/actors/test_forgetting.py",),
+    ),
+    Mutant(
+        "later turns keep what their client sent of a forgotten one",
+        "P16",
+        (
+            Edit(
+                "actors/forgetting.py",
+                "kept = without_turns(record.messages, turns)",
+                "kept = list(range(len(record.messages)))",
+            ),
+        ),
+        ("tests/actors/test_forgetting.py",),
+    ),
+    Mutant(
+        "who sends a forgotten turn again brings it back",
+        "P16",
+        (
+            Edit(
+                "actors/turn_director.py",
+                "kept = without_turns(request.messages, forgotten)",
+                "kept = list(range(len(request.messages)))",
+            ),
+        ),
+        ("tests/actors/test_forgetting.py",),
+    ),
+    Mutant(
+        "what learned from a forgotten turn answers on",
+        "P16",
+        (
+            Edit(
+                "storage/forgetting.py",
+                "touched = touched_revisions(revisions, without.positions)",
+                "touched = frozenset[str]()",
+            ),
+        ),
+        ("tests/actors/test_forgotten_revisions.py",),
+    ),
+    Mutant(
+        "a training goes on with a forgotten turn",
+        "P16",
+        (
+            Edit(
+                "storage/forgetting.py",
+                "if not learns and job.parent not in touched:",
+                "if job.parent not in touched:",
+            ),
+        ),
+        ("tests/actors/test_forgotten_revisions.py",),
+    ),
+    Mutant(
+        "free pages keep a forgotten turn",
+        "P16",
+        (
+            Edit(
+                "storage/forgetting.py",
+                "erasures.note_erasure(txn, touched, now_ms=now_ms)",
+                "erasures.give_up(txn, touched)",
+            ),
+        ),
+        ("tests/actors/test_forgotten_bytes.py",),
+    ),
+    Mutant(
+        "words forget before they are confirmed",
+        "P16",
+        (
+            Edit(
+                "runtime/gateway/forgetting.py",
+                "if body.query is not None and not body.confirm:",
+                "if body.query is not None and body.confirm is None:",
+            ),
+        ),
+        ("tests/runtime/gateway/test_forgetting.py",),
+    ),
 )

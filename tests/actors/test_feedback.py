@@ -6,7 +6,7 @@ import math
 import pytest
 
 from populace.actors.errors import InvalidRequest
-from populace.actors.feedback import CORRECTION_CHARACTERS_MAX, Opinion
+from populace.actors.feedback import CORRECTION_CHARACTERS_MAX, Opinion, thumb_of
 from populace.actors.hosts import Hosts
 from populace.actors.turn import ModelId
 from populace.storage.errors import FeedbackFull, InteractionNotFound, ModelNotFound, OperationConflict
@@ -23,6 +23,21 @@ async def ada(hosts: Hosts, tenant: str) -> ModelId:
     for number in range(3):
         await take_turn(hosts, turn_of(model, f"op-{number}"), f"Hello {number}.")
     return model
+
+
+@pytest.mark.parametrize(
+    ("said", "thumb"), [(True, True), ("up", True), (False, False), ("down", False), (None, None)]
+)
+def test_a_thumb_is_true_or_up_and_false_or_down(said: object, thumb: bool | None) -> None:
+    assert thumb_of(said) is thumb
+
+
+@pytest.mark.parametrize("said", ["Up", "yes", "", 1, 0, 0.5, ["up"]])
+def test_whatever_else_is_given_as_a_thumb_is_refused_by_name(said: object) -> None:
+    with pytest.raises(InvalidRequest, match="A thumb is True or 'up', or False or 'down'") as refused:
+        thumb_of(said)
+
+    assert refused.value.parameter == "thumb"
 
 
 async def test_feedback_finds_its_reply_by_position_and_by_completion_id(hosts: Hosts, ada: ModelId) -> None:

@@ -11,7 +11,7 @@ from populace.actors.host import ModelHost
 from populace.actors.host_limits import HostLimits
 from populace.actors.log_compactor import STEP_MAX, TURNS_BETWEEN_LOOKS
 from populace.actors.turn import ModelId, TurnGrant
-from populace.actors.turn_log import HISTORY_TURNS_MAX
+from populace.policies.history import HISTORY_TURNS_MAX
 from populace.policies.log_retention import LogLimits
 from populace.storage.store import Store
 from tests.actors.conftest import MakeHost

@@ -31,10 +31,12 @@ def test_feedback_given_anywhere_is_read_everywhere(served: Served, ada: str) ->
     with populace.connect(data=served.data) as population:
         model = population.model(ada)
         turn = model.chat("And again", max_tokens=4)
-        given = model.feedback(turn, rating=0.25, correction="Hello again.")
-        assert model.feedback(turn, rating=0.25, correction="Hello again.") == given
+        given = model.feedback(turn, thumb=True, rating=0.25, correction="Hello again.")
+        assert model.feedback(turn, thumb=True, rating=0.25, correction="Hello again.") == given
         with pytest.raises(InvalidRequest, match="from 0 to 1"):
             model.feedback(turn, rating=5)
+        with pytest.raises(InvalidRequest, match="A thumb is True"):
+            model.feedback(turn, thumb="Up")  # pyright: ignore[reportArgumentType]
     typed = served.run("-m", "populace", "model", "feedback", ada, "--down", "--reward", "-1")
     both = served.run("-m", "populace", "model", "feedback", ada, "--down", "--up")
     listed = served.run("-m", "populace", "model", "feedback", ada)
@@ -49,7 +51,7 @@ def test_feedback_given_anywhere_is_read_everywhere(served: Served, ada: str) ->
     assert "Hello again." in listed.stdout
     found = json.loads(as_json.stdout)["data"]
     assert {(one["position"], one["thumb"], one["rating"], one["reward"]) for one in found} == {
-        (1, None, 0.25, None),
+        (1, "up", 0.25, None),
         (1, "down", None, -1.0),
     }
 

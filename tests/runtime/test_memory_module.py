@@ -1,4 +1,4 @@
-"""A base is served with the memory module that is named, or the one that is shipped for it."""
+"""A base is served with the memory module that is asked for, and by default with none."""
 
 from hashlib import sha256
 from pathlib import Path
@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from populace import memory_module
 from populace.actors.engine import GenerateRequest, MemoryUse, Message, Sampling
 from populace.actors.errors import MemoryModuleInvalid, MemoryModuleMismatch
 from populace.adapters.base_modules import read_base_modules
@@ -14,7 +15,7 @@ from populace.adapters.memory.module import MemoryModule
 from populace.base import prepare_base
 from populace.config import Settings
 from populace.engines.torch_engine import TorchEngine
-from populace.memory_module import NONE, SHIPPED, find_memory_module
+from populace.memory_module import NONE, SHIPPED, SHIPPED_FOLDER, find_memory_module
 
 SHIPPED_BYTES_MAX = 2_000_000
 
@@ -38,10 +39,10 @@ def fingerprint(base_directory: Path) -> str:
 def test_the_default_base_has_a_module_of_less_than_two_megabytes(
     fingerprint: str, base_directory: Path
 ) -> None:
-    found = find_memory_module(None, fingerprint)
+    found = find_memory_module(SHIPPED, fingerprint)
 
     assert found is not None
-    assert found.path.parent == SHIPPED
+    assert found.path.parent == SHIPPED_FOLDER
     data = found.path.read_bytes()
     assert found.digest == sha256(data).hexdigest()
     assert len(data) < SHIPPED_BYTES_MAX
@@ -49,13 +50,30 @@ def test_the_default_base_has_a_module_of_less_than_two_megabytes(
     assert MemoryModule.unpack(data, fingerprint, layers).pack(torch.bfloat16) == data
 
 
-def test_another_base_and_one_that_is_to_have_none_are_served_without_one(fingerprint: str) -> None:
+def test_who_asks_for_no_module_is_served_without_one(fingerprint: str) -> None:
+    assert find_memory_module(None, fingerprint) is None
     assert find_memory_module(None, "0" * 64) is None
     assert find_memory_module(NONE, fingerprint) is None
 
 
+def test_one_constant_says_which_shipped_modules_are_attached_by_default(
+    fingerprint: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shipped = find_memory_module(SHIPPED, fingerprint)
+    assert shipped is not None
+    monkeypatch.setattr(memory_module, "ATTACHED_BY_DEFAULT", frozenset({shipped.digest}))
+
+    assert find_memory_module(None, fingerprint) == shipped
+    assert find_memory_module(NONE, fingerprint) is None
+
+
+def test_a_base_that_none_is_shipped_for_is_told_so_if_it_is_asked_for() -> None:
+    with pytest.raises(MemoryModuleInvalid, match="none is shipped for this base"):
+        find_memory_module(SHIPPED, "0" * 64)
+
+
 def test_a_named_module_that_cannot_be_used_is_refused_by_name(fingerprint: str, tmp_path: Path) -> None:
-    shipped = find_memory_module(None, fingerprint)
+    shipped = find_memory_module(SHIPPED, fingerprint)
     assert shipped is not None
     (tmp_path / "damaged").write_bytes(shipped.path.read_bytes()[:100])
 
@@ -71,7 +89,7 @@ async def test_with_the_shipped_module_a_model_remembers_what_it_was_told(
     fingerprint: str, base_directory: Path
 ) -> None:
     """Three facts of each of several people, asked for when nothing but the state is left."""
-    found = find_memory_module(None, fingerprint)
+    found = find_memory_module(SHIPPED, fingerprint)
     assert found is not None
     engine = await TorchEngine.start(
         base_directory, fingerprint, context_tokens=512, memory_module=found.path

@@ -3,7 +3,7 @@
 import pytest
 
 from populace.actors.errors import InvalidRequest
-from populace.model_handle import find_revision
+from populace.model_handle import find_revision, turns_named
 from populace.storage.errors import RevisionNotFound
 from tests.actors.turns import revision
 
@@ -33,3 +33,18 @@ def test_a_beginning_of_several_is_refused() -> None:
 
     with pytest.raises(InvalidRequest, match=f"begin with {shared}"):
         find_revision("ada", KNOWN, ALIASES, shared)
+
+
+def test_turns_are_named_by_position_or_words() -> None:
+    assert turns_named(3) == [3]
+    assert turns_named([3, 5]) == [3, 5]
+    assert turns_named((5,)) == [5]
+    assert turns_named("my password") == "my password"
+
+
+@pytest.mark.parametrize("what", [True, None, -1, 1.0, [1, "2"], [[1]], {1}, b"1"])
+def test_what_names_no_turn_is_refused_by_name(what: object) -> None:
+    with pytest.raises(InvalidRequest, match="by their positions or by words") as refused:
+        turns_named(what)
+
+    assert refused.value.parameter == "positions"

@@ -3,7 +3,8 @@
 from collections.abc import Callable, Sequence
 from typing import Protocol, TypeVar
 
-from populace.storage import feedback, keys, ledger, log, portable
+from populace.storage import feedback, forgetting, keys, ledger, log, portable
+from populace.storage.forgetting import GivenUp, LogWithout
 from populace.storage.master_key import MasterKey
 from populace.storage.portable import PortableModel
 from populace.storage.records import (
@@ -98,7 +99,25 @@ def wholly_compacted(shard: Shard, *, sealing: Sealing = SEALING) -> None:
     run(shard, lambda txn: log.compact_log(txn, TENANT, "ada", 3, memory=None))
 
 
-MAKERS: tuple[Maker, ...] = (fresh, talkative, with_everything, wholly_compacted)
+def forgetful(shard: Shard, *, sealing: Sealing = SEALING) -> None:
+    """A model that had one of its turns forgotten."""
+    talkative(shard, sealing=sealing)
+    run(shard, lambda txn: forget(txn, 1))
+
+
+def forget(txn: WriteTransaction, position: int) -> GivenUp:
+    """Forget one turn, of which no other has anything."""
+    record = ledger.read_interaction(txn, TENANT, "ada", position)
+    assert record is not None
+    turn = record.position.to_bytes(8, "big")
+    left = forgetting.redacted(record, turn=turn, operation=keys.operation_hash(record.operation), now_ms=7)
+    without = LogWithout(
+        ledger.read_head(txn, TENANT, "ada").log_position, frozenset({position}), {position: left}, (turn,)
+    )
+    return forgetting.forget_turns(txn, TENANT, "ada", without, now_ms=7)
+
+
+MAKERS: tuple[Maker, ...] = (fresh, talkative, with_everything, wholly_compacted, forgetful)
 
 
 def take(

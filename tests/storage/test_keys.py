@@ -54,6 +54,7 @@ def test_every_key_is_unique_covered_and_fits_lmdb(
         keys.news(tenant, name),
         keys.member(tenant, name),
         keys.profile(tenant, name),
+        keys.forgotten(tenant, name),
         keys.memory(tenant, name),
         keys.snapshot(tenant, name),
     ]

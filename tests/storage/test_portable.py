@@ -34,6 +34,7 @@ from tests.storage.portable_models import (
     Maker,
     bring_in,
     data_key_of,
+    forgetful,
     plain_rows,
     read,
     run,
@@ -45,7 +46,7 @@ from tests.storage.test_schemas import STORES
 
 Change = Callable[[PortableModel], PortableModel]
 
-NAMES = ("fresh", "talkative", "with everything", "wholly compacted")
+NAMES = ("fresh", "talkative", "with everything", "wholly compacted", "forgetful")
 NUMBERS = itertools.count()
 
 
@@ -257,6 +258,26 @@ def test_a_model_that_contradicts_itself_is_refused(sound: PortableModel, change
 
     with pytest.raises(ArchiveInvalid):
         portable.portable_rows(change(sound), TENANT, "zoe")
+
+
+BADLY_FORGOTTEN: dict[str, Change] = {
+    "a forgotten turn has words": lambda model: with_turn(model, 1, reply="I was told."),
+    "a forgotten turn has its length": lambda model: with_turn(model, 1, prompt_tokens=5),
+    "a forgotten turn may come back": lambda model: model._replace(forgotten=None),
+    "a forgotten turn is another one": lambda model: with_turn(model, 1, forgotten=(7, b"x" * 8, b"h" * 16)),
+    "no operation has its hash": lambda model: with_turn(model, 1, forgotten=(7, b"\0" * 7 + b"\1", b"")),
+    "what was forgotten is no record": lambda model: model._replace(forgotten=b"\xc1"),
+}
+
+
+@pytest.mark.parametrize("change", BADLY_FORGOTTEN.values(), ids=BADLY_FORGOTTEN)
+def test_a_model_that_forgot_badly_is_refused(shard: Shard, change: Change) -> None:
+    forgetful(shard)
+    model = read(shard)
+    portable.portable_rows(model, TENANT, "zoe")
+
+    with pytest.raises(ArchiveInvalid, match=r"forgotten|no operation has the hash"):
+        portable.portable_rows(change(model), TENANT, "zoe")
 
 
 @pytest.mark.parametrize(("position", "is_sound"), [(-1, False), (0, True), (4, True), (5, False)])

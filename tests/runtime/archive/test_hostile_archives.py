@@ -165,7 +165,7 @@ def test_a_member_that_the_manifest_does_not_name_is_refused(other: Home, member
 
 MANIFESTS: dict[str, ManifestChange] = {
     "another format": lambda manifest: manifest.update(format="zip of mine"),
-    "a newer version": lambda manifest: manifest.update(version=4),
+    "a newer version": lambda manifest: manifest.update(version=5),
     "no version": lambda manifest: manifest.update(version=0),
     "a version that is a text": lambda manifest: manifest.update(version="1"),
     "another base": lambda manifest: manifest.update(base="base-2"),
@@ -196,7 +196,7 @@ def test_the_two_versions_and_the_two_bases_are_named(other: Home, members: Memb
     newer = refused(other, pack(sealed(members, MANIFESTS["a newer version"])))
     foreign = refused(other, pack(sealed(members, MANIFESTS["another base"])))
 
-    assert newer == "it has version 4, and this release reads up to 3"
+    assert newer == "it has version 5, and this release reads up to 4"
     assert foreign == "its base is base-2, and here it is base-1"
 
 

@@ -98,10 +98,16 @@ WRONG: list[tuple[dict[str, str], str, str]] = [
         "Input should be 'text'",
     ),
     (
-        {"messages": '[{"role": "user", "content": "a", "tool_calls": []}]'},
+        {"messages": '[{"role": "assistant", "content": "a", "tool_calls": [{"id": "1"}]}]'},
         "messages[0].tool_calls",
         "Unknown parameter",
     ),
+    (
+        {"messages": '[{"role": "assistant", "content": "a", "refusal": "No."}]'},
+        "messages[0].refusal",
+        "Unknown parameter",
+    ),
+    ({"messages": '[{"role": null, "content": "a"}]'}, "messages[0].role", "Input should be 'system'"),
     ({"messages": r'[{"role": "user", "content": "\ud800"}]'}, "messages[0].content", "valid"),
     ({"model": "7"}, "model", "Input should be a valid string"),
     ({"model": '""'}, "model", "at least 1 character"),

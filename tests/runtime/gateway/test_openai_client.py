@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator
+from typing import cast
 
 import openai
 import pytest
@@ -31,6 +32,43 @@ async def test_a_chat(ada: AsyncOpenAI) -> None:
     assert reply.usage.completion_tokens == 3
     assert reply.model_extra is not None
     assert reply.model_extra["populace"]["base"] == BASE.fingerprint
+
+
+async def test_a_second_turn_sends_the_first_reply_back_as_it_came(
+    ada: AsyncOpenAI, population: Population
+) -> None:
+    messages: list[ChatCompletionMessageParam] = [*MESSAGES]
+    first = await ada.chat.completions.create(model="ada", messages=messages)
+
+    messages.append(first.choices[0].message)  # pyright: ignore[reportArgumentType]
+    messages.append({"role": "user", "content": "and again"})
+    second = await ada.chat.completions.create(model="ada", messages=messages)
+
+    assert second.choices[0].message.content == "reply 2 to you"
+    assert [turn.messages[-1].content for turn in await population.log("ada")] == ["hello", "and again"]
+
+
+@pytest.mark.parametrize(
+    "empty",
+    [
+        {"refusal": None, "annotations": [], "audio": None, "function_call": None, "tool_calls": []},
+        {"name": None, "reasoning_content": "", "provider_specific_fields": {}},
+    ],
+)
+async def test_what_a_client_sends_back_empty_with_a_reply_carries_nothing(
+    ada: AsyncOpenAI, population: Population, empty: dict[str, object]
+) -> None:
+    echoed = cast("ChatCompletionMessageParam", {"role": "assistant", "content": "hi", **empty})
+    body = [*MESSAGES, echoed, *MESSAGES]
+
+    await ada.chat.completions.create(model="ada", messages=body)
+
+    (turn,) = await population.log("ada")
+    assert [(one.role, one.content) for one in turn.messages] == [
+        ("user", "hello"),
+        ("assistant", "hi"),
+        ("user", "hello"),
+    ]
 
 
 async def test_a_stream(ada: AsyncOpenAI) -> None:

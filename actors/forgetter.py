@@ -1,0 +1,251 @@
+"""Has turns of a model forgotten: its log, its memory and what learned from them, in one transaction.
+
+It is a turn of the log itself, so that nothing is made meanwhile from what is being forgotten, a retry finds
+what the first call did, and a reply that was made before is not committed after.
+"""
+
+import asyncio
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, Protocol
+
+from populace.actors.catalogue import interaction_view
+from populace.actors.clock import Clock
+from populace.actors.errors import InvalidRequest
+from populace.actors.feedback import Feedback, feedback_by_position
+from populace.actors.feedback_keeper import feedback_view
+from populace.actors.forgetting import (
+    FOUND_MAX,
+    NEAREST_MAX,
+    SAID_ROLES,
+    TURNS_MAX,
+    Forgotten,
+    MemoryAfter,
+    ShownTurns,
+    log_without,
+)
+from populace.actors.log_index import LogIndex
+from populace.actors.memory import Memory, MemoryOutcome, MemoryTrace
+from populace.actors.memory_keeper import FoldedFrom, MemoryKeeper, folded_from
+from populace.actors.owned_shards import OwnedShards
+from populace.actors.retriever import shown_exchanges
+from populace.actors.turn import Interaction, ModelId, Reply, TurnGrant, TurnRequest
+from populace.actors.turn_director import completion_id
+from populace.actors.turn_log import MakeReply
+from populace.policies.ingestion import turn_start
+from populace.policies.retrieval import words_of
+from populace.storage import forgetting, ledger
+from populace.storage.errors import InteractionNotFound
+from populace.storage.feedback import walk_feedback
+from populace.storage.forgetting import FORGOTTEN_ROLE, LogWithout
+from populace.storage.records import InteractionRecord
+from populace.storage.transaction import ReadTransaction, WriteTransaction
+
+
+class ForgettingHost(Protocol):
+    """What forgetting needs of the host: a turn, and a commit that changes the log as well."""
+
+    async def begin_turn(self, request: TurnRequest) -> TurnGrant | Interaction: ...
+
+    async def finish_made(self, grant: TurnGrant, make: MakeReply) -> Interaction: ...
+
+    async def abandon_turn(self, grant: TurnGrant, reason: str) -> None: ...
+
+
+class _Plan(NamedTuple):
+    """What is to be written, from the log as it was at ``without.position``.
+
+    ``memory`` is the memory then without the turns, None for a model that has none.
+    """
+
+    without: LogWithout
+    log: ShownTurns
+    memory: Memory | None
+
+
+class Forgetter:
+    """Serves ``Forgetting`` for the models of one host."""
+
+    def __init__(
+        self,
+        host: ForgettingHost,
+        shards: OwnedShards,
+        shard_of: Callable[[ModelId], int],
+        memories: MemoryKeeper,
+        found: Callable[[TurnRequest], Interaction | None],
+        *,
+        clock: Clock,
+    ) -> None:
+        """``found`` looks for the turn that an operation made."""
+        self._host = host
+        self._shards = shards
+        self._shard_of = shard_of
+        self._memories = memories
+        self._found = found
+        self._clock = clock
+
+    async def find(self, model: ModelId, words: str) -> Forgotten:
+        wanted = words_of(words)
+        if not wanted:
+            raise InvalidRequest("Name a turn by words that were said in it.", "query")
+
+        def search(txn: ReadTransaction) -> Forgotten:
+            return _found_in(txn, model, wanted)
+
+        return await self._shards.read_on_thread(self._shard_of(model), search)
+
+    async def forget(
+        self,
+        model: ModelId,
+        what: str | Sequence[int],
+        operation: str,
+        *,
+        memory: MemoryAfter = "folded",
+        turn_seconds_max: float = 120.0,
+    ) -> Forgotten:
+        named = what if isinstance(what, str) else sorted(set(what))
+        digest = hashlib.sha256(json.dumps(["forget", named, memory]).encode()).digest()
+        request = TurnRequest(model, operation, digest, turn_seconds_max=turn_seconds_max)
+        done = self._found(request)
+        if done is not None:
+            return Forgotten.of(done)
+        wanted = await self._positions(model, named)
+        # The memory is computed before the turn begins, if it can be: a long replay keeps nobody waiting.
+        plan = await self._plan(model, wanted, memory)
+        if plan is None:
+            return Forgotten(model, already=wanted)
+        turn = await self._host.begin_turn(request)
+        if isinstance(turn, Interaction):
+            return Forgotten.of(turn)
+        try:
+            if turn.position != plan.without.position:
+                plan = await self._plan(model, wanted, memory)
+            if plan is None:  # another call was first
+                await self._host.abandon_turn(turn, "there is nothing left to forget")
+                return Forgotten(model, already=wanted)
+            return Forgotten.of(await self._host.finish_made(turn, self._made(turn, plan, wanted, memory)))
+        except BaseException:
+            await asyncio.shield(self._host.abandon_turn(turn, "nothing was forgotten"))
+            raise
+
+    async def _positions(self, model: ModelId, named: str | Sequence[int]) -> tuple[int, ...]:
+        if isinstance(named, str):
+            found = await self.find(model, named)
+            if not found.found or not found.is_exact:
+                raise InvalidRequest(
+                    "No turn has all of these words. Nothing was forgotten: name turns by their positions.",
+                    "query",
+                )
+            return found.found_at
+        if not 1 <= len(named) <= TURNS_MAX:
+            raise InvalidRequest(f"Name 1 to {TURNS_MAX} turns to forget, not {len(named)}.", "positions")
+        return tuple(named)
+
+    async def _plan(self, model: ModelId, wanted: tuple[int, ...], memory: MemoryAfter) -> _Plan | None:
+        """Say what log and memory are without the turns; None if all of them are forgotten already."""
+        now_ms = self._clock.epoch_ms()
+
+        def read(txn: ReadTransaction) -> tuple[ShownTurns, frozenset[int], FoldedFrom] | None:
+            records = _checked_log(txn, model, wanted)
+            left = frozenset(one.position for one in records if one.forgotten is None)
+            positions = left.intersection(wanted)
+            if not positions:
+                return None
+            contexts = {one.position: shown_exchanges(txn, model, one) for one in records if one.retrieved}
+            log = log_without(records, positions, contexts, now_ms=now_ms)
+            after = {one.position: log.changed.get(one.position, one) for one in records}
+            return log, positions, folded_from(txn, model, after, positions, log.contexts)
+
+        found = await self._shards.read_on_thread(self._shard_of(model), read)
+        if found is None:
+            return None
+        log, positions, source = found
+        refolded = None
+        if source.stored.memory is not None:
+            refolded = await self._memories.refolded(source, memory)
+        changed = {**log.changed, **(refolded.changed if refolded is not None else {})}
+        without = LogWithout(source.stored.head.log_position, positions, changed, log.turns)
+        return _Plan(without, log, None if refolded is None else refolded.memory)
+
+    def _made(self, turn: TurnGrant, plan: _Plan, wanted: tuple[int, ...], memory: MemoryAfter) -> MakeReply:
+        """What the turn does in its transaction, and what it says of that."""
+        model, without = turn.model, plan.without
+        now_ms = self._clock.epoch_ms()
+
+        def make(txn: WriteTransaction) -> Reply:
+            given_up = forgetting.forget_turns(txn, *model, without, now_ms=now_ms)
+            told = Forgotten(
+                model,
+                positions=tuple(sorted(without.positions)),
+                already=tuple(one for one in wanted if one not in without.positions),
+                shown=plan.log.shown,
+                repeated=plan.log.repeated,
+                revisions=given_up.revisions,
+                jobs=given_up.jobs,
+                aliases=tuple(sorted(given_up.aliases.items())),
+                memory=None if plan.memory is None else memory,
+            )
+            return _reply(turn, told, plan.memory)
+
+        return make
+
+
+def _reply(turn: TurnGrant, told: Forgotten, memory: Memory | None) -> Reply:
+    trace = MemoryTrace(read=False, written_from=None, is_set=True)
+    return Reply(
+        messages=(told.message(),),
+        text="",
+        finish_reason="stop",
+        prompt_tokens=0,
+        completion_tokens=0,
+        completion_id=completion_id(turn),
+        memory=None if memory is None else MemoryOutcome(memory.pack(), trace),
+    )
+
+
+def _checked_log(txn: ReadTransaction, model: ModelId, wanted: Sequence[int]) -> list[InteractionRecord]:
+    """Read all of the log, in which something was said at each of the wanted positions."""
+    head = ledger.read_head(txn, *model)
+    records = ledger.read_log(txn, *model, start=head.log_start, limit=head.log_position - head.log_start)
+    by_position = {one.position: one for one in records}
+    for position in wanted:
+        if position not in by_position:
+            raise InteractionNotFound(model.name, str(position))
+        role = by_position[position].messages[0][0]
+        if role in SAID_ROLES and role != FORGOTTEN_ROLE:
+            raise InvalidRequest(
+                f"Turn {position} set the memory: nothing was said in it that could be forgotten.",
+                "positions",
+            )
+    return records
+
+
+def _found_in(txn: ReadTransaction, model: ModelId, wanted: Sequence[str]) -> Forgotten:
+    """Look for the words in what was said, in replies and in corrections."""
+    head = ledger.read_head(txn, *model)
+    records = ledger.read_log(txn, *model, start=head.log_start, limit=head.log_position - head.log_start)
+    said = [one for one in records if one.messages[0][0] not in SAID_ROLES]
+    given = feedback_by_position(feedback_view(model, one) for one in walk_feedback(txn, *model))
+    words = {one.position: _words(one, given.get(one.position, ())) for one in said}
+    all_of_them = [one for one in said if set(wanted) <= set(words[one.position])]
+    if len(all_of_them) > FOUND_MAX:
+        raise InvalidRequest(
+            f"{len(all_of_them)} turns have these words, and at most {FOUND_MAX} are looked at: "
+            "say more, or name the turns by their positions.",
+            "query",
+        )
+    if all_of_them or not said:
+        return Forgotten(model, found=tuple(interaction_view(model, one) for one in all_of_them))
+    by_position = {one.position: one for one in said}
+    turns = [(position, words[position]) for position in sorted(words)]
+    index = LogIndex().extended(turns, start=head.log_start, end=head.log_position).counted()
+    nearest = [by_position[position] for position in index.ranked(wanted)[:NEAREST_MAX]]
+    found = tuple(interaction_view(model, one) for one in nearest)
+    return Forgotten(model, found=found, is_exact=not found)
+
+
+def _words(record: InteractionRecord, given: Sequence[Feedback]) -> list[str]:
+    own = [content for _, content in record.messages[turn_start(record.messages) :]]
+    corrections = [one.opinion.correction or "" for one in given]
+    return words_of("\n".join([*own, record.reply, *corrections]))

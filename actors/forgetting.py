@@ -1,0 +1,268 @@
+"""Forgetting turns: what is asked and answered, and what a log is without some of its turns.
+
+A turn that was forgotten may lie in later ones: in the history that they were shown, in the messages that
+their client sent again, among what was retrieved for them. There it is taken out, and the turns are named,
+since their replies may repeat it: their person says whether those are to be forgotten too.
+"""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, NamedTuple, Protocol, Self
+
+from populace.actors.context import context_digest
+from populace.actors.engine import Message
+from populace.actors.errors import InvalidRequest
+from populace.actors.turn import Interaction, ModelId
+from populace.policies.history import HISTORY_TURNS_MAX
+from populace.policies.ingestion import turn_digest, turn_start, without_turns
+from populace.policies.retrieval import Exchange
+from populace.storage import keys
+from populace.storage.forgetting import FORGOTTEN_ROLE, redacted
+from populace.storage.records import InteractionRecord
+
+MemoryAfter = Literal["folded", "emptied"]
+"""What becomes of the memory: it is folded again without the turns, or emptied, where that cannot be done."""
+
+FORGET_ROLE = "forget"
+"""The role of the one message of a turn that had others forgotten; it says which."""
+
+SAID_ROLES = frozenset({"memory", FORGET_ROLE, FORGOTTEN_ROLE})
+"""Roles of the one message of turns in which nothing was said."""
+
+TURNS_MAX = 256
+"""That are forgotten at once."""
+
+FOUND_MAX = 16
+"""Turns that words find at most, and so may be forgotten by them."""
+
+NEAREST_MAX = 5
+"""Turns that are told of if none has all of the words."""
+
+SAME_CHARACTERS_MIN = 12
+"""A shorter message is the same only if all of it is: "yes" is in half of all replies."""
+
+
+@dataclass(frozen=True, slots=True)
+class Forgotten:
+    """What was forgotten, or what was found, if nothing was.
+
+    ``position`` is that of the turn of the log that says so, None without one. ``positions`` are the turns
+    that it forgot, ``already`` those that were forgotten before. ``shown`` are later turns that were shown
+    one of them, and ``repeated`` other turns in which the same words stand: all of these are still there.
+    ``revisions`` had learned from them and are gone, ``jobs`` are trainings that were cancelled, and
+    ``aliases`` are those that moved, each with the revision that it names now, None for the base. ``memory``
+    says what became of the memory, None if there was none. ``found`` are turns that words found; with
+    ``is_exact`` false no turn has all of them, and these are the nearest.
+    """
+
+    model: ModelId
+    positions: tuple[int, ...] = ()
+    already: tuple[int, ...] = ()
+    shown: tuple[int, ...] = ()
+    repeated: tuple[int, ...] = ()
+    revisions: tuple[str, ...] = ()
+    jobs: tuple[int, ...] = ()
+    aliases: tuple[tuple[str, str | None], ...] = ()
+    memory: MemoryAfter | None = None
+    position: int | None = None
+    found: tuple[Interaction, ...] = ()
+    is_exact: bool = True
+
+    def __str__(self) -> str:
+        if self.found and not self.positions:
+            what = "found" if self.is_exact else "nearest, and none of them has all of the words"
+            return f"{_turns(self.found_at)} {_be(self.found_at)} {what}. Nothing was forgotten."
+        if not self.positions:
+            if not self.already:
+                return "Nothing was found, and nothing was forgotten."
+            return f"{_turns(self.already)} {_be(self.already)} forgotten before."
+        told = [f"{_turns(self.positions)} {_be(self.positions)} forgotten."]
+        if self.shown:
+            told.append(f"{_turns(self.shown)} {_be(self.shown)} shown that, and may repeat it.")
+        if self.repeated:
+            told.append(f"The same words are in {_turns(self.repeated).lower()}.")
+        return " ".join(told)
+
+    @property
+    def found_at(self) -> tuple[int, ...]:
+        return tuple(turn.position for turn in self.found)
+
+    def message(self) -> Message:
+        """What the log has of it: numbers and digests, and no words."""
+        told = {name: one for name, one in asdict(self).items() if name in _LOGGED and one}
+        return Message(FORGET_ROLE, json.dumps(told))
+
+    @classmethod
+    def of(cls, turn: Interaction) -> Self:
+        """Read it from the turn that it was. Raises ``InvalidRequest`` for a turn of another kind."""
+        if turn.messages[0].role != FORGET_ROLE:
+            raise InvalidRequest("The operation id was used for another request.", "operation")
+        told = json.loads(turn.messages[0].content)
+        lists: dict[str, Any] = {name: tuple(one) for name, one in told.items() if name in _LISTS}
+        aliases = tuple((alias, digest) for alias, digest in told.get("aliases", ()))
+        return cls(turn.model, **lists, aliases=aliases, memory=told.get("memory"), position=turn.position)
+
+
+_LISTS = frozenset({"positions", "already", "shown", "repeated", "revisions", "jobs"})
+_LOGGED = _LISTS | {"aliases", "memory"}
+
+
+class Forgetting(Protocol):
+    """What may be asked of it. Methods raise ``ModelNotFound``, and as ``Hosts``'."""
+
+    async def find(self, model: ModelId, words: str) -> Forgotten:
+        """Find the turns that have all of the words, or else those that fit them best; forgets nothing.
+
+        Raises ``InvalidRequest`` for no words, and for some that more than ``FOUND_MAX`` turns have.
+        """
+        ...
+
+    async def forget(
+        self,
+        model: ModelId,
+        what: str | Sequence[int],
+        operation: str,
+        *,
+        memory: MemoryAfter = "folded",
+        turn_seconds_max: float = 120.0,
+    ) -> Forgotten:
+        """Forget turns, in a turn of its own: log, memory, and the revisions that learned from them.
+
+        They are named by their positions, or by words that all of them have. Those that are forgotten already
+        stay it. Raises ``InteractionNotFound``, ``InvalidRequest`` for a
+        turn in which nothing was said, as ``begin_turn``, and if the memory is to be ``folded`` as
+        ``show_memory``; nothing has changed then.
+        """
+        ...
+
+
+class ShownTurns(NamedTuple):
+    """A log without some turns. ``contexts`` is what is left of what was retrieved for each of its turns."""
+
+    changed: dict[int, InteractionRecord]
+    turns: tuple[bytes, ...]
+    shown: tuple[int, ...]
+    repeated: tuple[int, ...]
+    contexts: dict[int, tuple[Exchange, ...] | None]
+
+
+def _turns(positions: Sequence[int]) -> str:
+    """Name turns as a person does: Turns 7, 9 and 12."""
+    said = [str(one) for one in positions]
+    if len(said) == 1:
+        return f"Turn {said[0]}"
+    return f"Turns {', '.join(said[:-1])} and {said[-1]}"
+
+
+def _be(positions: Sequence[int]) -> str:
+    return "was" if len(positions) == 1 else "were"
+
+
+def log_without(
+    records: Sequence[InteractionRecord],
+    positions: frozenset[int],
+    contexts: Mapping[int, tuple[Exchange, ...] | None],
+    *,
+    now_ms: int,
+) -> ShownTurns:
+    """Take the turns out of all of a log's records, which are in its order.
+
+    ``contexts`` is what was retrieved for each turn that something was for, None where that is not known.
+    """
+    by_position = {one.position: one for one in records}
+    gone = [by_position[position] for position in sorted(positions)]
+    digests = {one.position: turn_digest(one.messages, one.reply) for one in gone}
+    changed = {
+        one.position: redacted(
+            one, turn=digests[one.position], operation=keys.operation_hash(one.operation), now_ms=now_ms
+        )
+        for one in gone
+    }
+    turns = frozenset(digests.values())
+    shown: list[int] = []
+    repeated: list[int] = []
+    left = dict(contexts)
+    is_same = _same_words(gone)
+    for record in records:
+        place = record.position
+        if place in positions or record.messages[0][0] in SAID_ROLES:
+            continue
+        if place in left:
+            left[place] = _context_without(left[place], positions)
+        after = _record_without(record, by_position, positions, turns, left.get(place))
+        if after != record:
+            changed[place] = after
+            shown.append(place)
+        elif is_same(record):
+            repeated.append(place)
+    return ShownTurns(
+        changed, tuple(digests[one] for one in sorted(digests)), tuple(shown), tuple(repeated), left
+    )
+
+
+def _record_without(
+    record: InteractionRecord,
+    by_position: Mapping[int, InteractionRecord],
+    positions: frozenset[int],
+    turns: frozenset[bytes],
+    context: tuple[Exchange, ...] | None,
+) -> InteractionRecord:
+    """Take the turns out of the history and the messages of a turn, and from what was retrieved for it."""
+    history = _history(record, by_position)
+    lost = [one for one in history if one.position in positions]
+    kept = without_turns(record.messages, turns)
+    changes: dict[str, object] = {}
+    if lost:
+        changes["history_turns"] = record.history_turns - len(lost)
+    if len(kept) < len(record.messages):
+        messages = tuple(record.messages[index] for index in kept)
+        changes["messages"] = messages or ((FORGOTTEN_ROLE, ""),)
+    if record.memory_from is not None and changes:
+        # The first message that was written moves up by all that is gone before it.
+        before = sum(len(one.messages) + 1 for one in history)
+        gone = sum(len(one.messages) + 1 for one in lost)
+        gone += sum(
+            before + index < record.memory_from for index in set(range(len(record.messages))) - set(kept)
+        )
+        changes["memory_from"] = record.memory_from - gone
+    if positions & set(record.retrieved):
+        changes["retrieved"] = tuple(one for one in record.retrieved if one not in positions)
+        changes["context_digest"] = context_digest(context) if context is not None else b""
+    return record.model_copy(update=changes) if changes else record
+
+
+def _history(
+    record: InteractionRecord, by_position: Mapping[int, InteractionRecord]
+) -> list[InteractionRecord]:
+    """The earlier turns of its conversation that a turn was shown, newest first, as far as they are kept."""
+    if record.conversation is None or record.history_turns == 0:
+        return []
+    earlier = range(record.position - 1, record.position - HISTORY_TURNS_MAX - 1, -1)
+    found = (by_position[place] for place in earlier if place in by_position)
+    same = [one for one in found if one.conversation == record.conversation]
+    return same[: record.history_turns]
+
+
+def _context_without(
+    context: tuple[Exchange, ...] | None, positions: frozenset[int]
+) -> tuple[Exchange, ...] | None:
+    return None if context is None else tuple(one for one in context if one.position not in positions)
+
+
+def _same_words(gone: Sequence[InteractionRecord]) -> Callable[[InteractionRecord], bool]:
+    """Tell of a turn whether it has, word for word, what a person said in one of those that go."""
+    said = {text for one in gone for text in _said(one)}
+    long = [text for text in said if len(text) >= SAME_CHARACTERS_MIN]
+
+    def is_same(record: InteractionRecord) -> bool:
+        texts = [*_said(record), record.reply.casefold()]
+        return any(one in said for one in texts) or any(text in one for text in long for one in texts)
+
+    return is_same
+
+
+def _said(record: InteractionRecord) -> list[str]:
+    """The texts of a turn's own messages, without case."""
+    own = record.messages[turn_start(record.messages) :]
+    return [text for role, one in own if role != "system" and (text := one.strip().casefold())]

@@ -1,0 +1,268 @@
+"""Forgetting turns: nothing of them stays in the log, beside it, or in an adapter that learned from them.
+
+What is left of one is its place: an ``InteractionRecord`` without words, so that positions keep their
+meaning, and the chain of the log goes through it. A retry of its operation id finds that it was forgotten and
+runs nothing. Revisions that learned from it leave the model with all that go on from them; a compaction and a
+sweep then remove from the disk what was given up, as after an erasure (``storage/erasures.py``).
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import NamedTuple
+
+from populace.storage import erasures, keys, ledger, log
+from populace.storage.errors import InteractionNotFound, PositionConflict
+from populace.storage.ledger import FIRST_ALIAS
+from populace.storage.records import (
+    ForgottenRecord,
+    HeadRecord,
+    InteractionRecord,
+    JobRecord,
+    OperationRecord,
+    ProfileRecord,
+    RevisionRecord,
+)
+from populace.storage.training import jobs
+from populace.storage.training.sessions import new_session_key
+from populace.storage.transaction import ReadTransaction, WriteTransaction
+
+FORGOTTEN_ROLE = "forgotten"
+"""The role of the one message, an empty one, that a forgotten turn has."""
+
+TURNS_FORGOTTEN_MAX = 4096
+"""Digests that are kept of forgotten turns; each turn takes them along. Older ones may come back."""
+
+
+class LogWithout(NamedTuple):
+    """What becomes of a log of ``position`` interactions when those at ``positions`` are forgotten.
+
+    ``changed`` are all records that change, but for the chain: forgotten ones and later ones that had
+    something of them. ``turns`` are the digests of the forgotten ones.
+    """
+
+    position: int
+    positions: frozenset[int]
+    changed: Mapping[int, InteractionRecord]
+    turns: tuple[bytes, ...]
+
+
+class GivenUp(NamedTuple):
+    """What went besides: revisions, trainings that were cancelled, and where aliases went that moved.
+
+    None is the base.
+    """
+
+    revisions: tuple[str, ...]
+    jobs: tuple[int, ...]
+    aliases: Mapping[str, str | None]
+
+
+def redacted(
+    interaction: InteractionRecord, *, turn: bytes, operation: bytes, now_ms: int
+) -> InteractionRecord:
+    """What is left of a turn: its place, when it was, what it was served with, and the memory before it.
+
+    ``turn`` is its digest, ``operation`` the hash of its operation id. Not even its length is left.
+    """
+    return InteractionRecord(
+        position=interaction.position,
+        operation="",
+        completion_id=interaction.completion_id,
+        messages=((FORGOTTEN_ROLE, ""),),
+        reply="",
+        finish_reason="stop",
+        prompt_tokens=0,
+        completion_tokens=0,
+        revision=interaction.revision,
+        base=interaction.base,
+        memory_version=interaction.memory_version,
+        created_ms=interaction.created_ms,
+        previous=interaction.previous,
+        served_ms=interaction.served_ms,
+        memory=interaction.memory,
+        forgotten=(now_ms, turn, operation),
+    )
+
+
+def forget_turns(
+    txn: WriteTransaction, tenant: str, name: str, without: LogWithout, *, now_ms: int
+) -> GivenUp:
+    """Make the log what it is without the turns; answers what had to go with them: all or nothing.
+
+    The memory is the caller's business, in the same transaction. Raises ``ModelNotFound``,
+    ``PositionConflict`` if the log has moved since, and ``InteractionNotFound`` for a turn that was dropped
+    meanwhile.
+    """
+    head = log.counted_head(txn, tenant, name)
+    if head.log_position != without.position:
+        raise PositionConflict(name, without.position, head.log_position)
+    dropped = [position for position in sorted(without.positions) if position < head.log_start]
+    if dropped:
+        raise InteractionNotFound(name, str(dropped[0]))
+    rows, head = _rows_without(txn, tenant, name, without, head)
+    operations = _operations_without(txn, tenant, name, without)
+    feedback = [key for one in without.positions for key, _ in txn.scan(keys.feedback_on(tenant, name, one))]
+    revisions = ledger.list_revisions(txn, tenant, name)
+    touched = touched_revisions(revisions, without.positions)
+    aliases = _aliases_without(txn, tenant, name, revisions, touched)
+    cancelled = _jobs_without(txn, tenant, name, without.positions, touched, now_ms)
+    known = forgotten_record(txn, tenant, name)
+    turns = (*(one for one in known.turns if one not in without.turns), *without.turns)
+    profile = txn.get(keys.profile(tenant, name))
+
+    for key, value in {**rows, **operations}.items():
+        txn.put(key, value)
+    for key in feedback:
+        txn.delete(key)
+    kept = known.model_copy(update={"turns": turns[-TURNS_FORGOTTEN_MAX:]})
+    txn.put(keys.forgotten(tenant, name), kept.pack())
+    for job in cancelled:
+        jobs.change_job(txn, tenant, name, job)
+        # One that was about to be promoted gives the cursor back.
+        head = head.model_copy(update={"cursor": ledger.read_head(txn, tenant, name).cursor})
+    for alias, target in aliases.items():
+        if target is None:
+            txn.delete(keys.alias(tenant, name, alias))
+        else:
+            txn.put(keys.alias(tenant, name, alias), target.encode())
+    for digest in touched:
+        txn.delete(keys.revision(tenant, name, digest))
+    if profile is not None and ProfileRecord.unpack(profile).revision in touched:
+        txn.delete(keys.profile(tenant, name))
+    if FIRST_ALIAS in aliases:
+        # What the revision had learned of the rest of the log is to be learned again.
+        cursor = _cursor_of(revisions, aliases[FIRST_ALIAS])
+        head = head.model_copy(update={"cursor": cursor})
+        if next(txn.scan(keys.all_feedback(tenant, name), limit=1), None) is not None:
+            txn.put(keys.news(tenant, name), b"")
+    txn.put(keys.head(tenant, name), head.pack())
+    erasures.note_erasure(txn, touched, now_ms=now_ms)
+    return GivenUp(tuple(sorted(touched)), tuple(job.number for job in cancelled), aliases)
+
+
+def forgotten_record(txn: ReadTransaction, tenant: str, name: str) -> ForgottenRecord:
+    data = txn.get(keys.forgotten(tenant, name))
+    return ForgottenRecord(turns=()) if data is None else ForgottenRecord.unpack(data)
+
+
+def forgotten_turns(txn: ReadTransaction, tenant: str, name: str) -> frozenset[bytes]:
+    """Return the digests of the turns that must not come back."""
+    return frozenset(forgotten_record(txn, tenant, name).turns)
+
+
+def touched_revisions(revisions: Sequence[RevisionRecord], positions: Collection[int]) -> frozenset[str]:
+    """Name the revisions that may hold something of the turns, and all that go on from one that may.
+
+    A revision's log range says what it was given to learn from, and not what of it became an example.
+    """
+    touched = {
+        one.digest
+        for one in revisions
+        if one.log_range is not None and any(one.log_range[0] <= at < one.log_range[1] for at in positions)
+    }
+    while True:
+        more = {
+            one.digest
+            for one in revisions
+            if one.parent in touched or any(source in touched for source, _ in one.sources)
+        }
+        if more <= touched:
+            return frozenset(touched)
+        touched |= more
+
+
+def _rows_without(
+    txn: ReadTransaction, tenant: str, name: str, without: LogWithout, head: HeadRecord
+) -> tuple[dict[bytes, bytes], HeadRecord]:
+    """Chain the log anew from the first record that changes; answers its rows and the head."""
+    first = min(without.changed)
+    rows: dict[bytes, bytes] = {}
+    chain, more_bytes = b"", 0
+    for logged in log.walk_log(txn, tenant, name, first):
+        record = without.changed.get(logged.record.position, logged.record)
+        previous = logged.record.previous if record.position == first else chain
+        data = record.model_copy(update={"previous": previous}).pack()
+        rows[keys.interaction(tenant, name, record.position)] = data
+        chain = ledger.chain_digest(data)
+        # The feedback on a forgotten turn goes with it.
+        kept_bytes = 0 if record.position in without.positions else logged.bytes_kept - len(logged.data)
+        more_bytes += len(data) + kept_bytes - logged.bytes_kept
+    assert head.log_bytes is not None, "counted_head counts them"
+    return rows, head.model_copy(update={"chain": chain, "log_bytes": head.log_bytes + more_bytes})
+
+
+def _operations_without(
+    txn: ReadTransaction, tenant: str, name: str, without: LogWithout
+) -> dict[bytes, bytes]:
+    """The operation rows of the turns without the digests of what was asked."""
+    rows: dict[bytes, bytes] = {}
+    for position in without.positions:
+        key = ledger.operation_key(tenant, name, without.changed[position])
+        data = txn.get(key)
+        if data is not None:
+            operation = OperationRecord.unpack(data)
+            # An id that was used again after its expiry belongs to its later position.
+            if operation.position == position:
+                rows[key] = operation.model_copy(update={"body_hash": b""}).pack()
+    return rows
+
+
+def _aliases_without(
+    txn: ReadTransaction,
+    tenant: str,
+    name: str,
+    revisions: Sequence[RevisionRecord],
+    touched: Collection[str],
+) -> dict[str, str | None]:
+    """Where the aliases of touched revisions go: to the nearest ancestor that is not, else to the newest.
+
+    Only to one that is ready and of the model's base; without any the base answers again.
+    """
+    model = ledger.read_model(txn, tenant, name)
+    assert model is not None, "its head was read"
+    known = {one.digest: one for one in revisions}
+    left = [
+        one
+        for one in revisions
+        if one.digest not in touched and one.ready and one.base == model.identity.base
+    ]
+    moved: dict[str, str | None] = {}
+    for alias, digest in model.aliases.items():
+        if digest not in touched:
+            continue
+        ancestor = known[digest]
+        while ancestor.digest in touched and ancestor.parent in known:
+            ancestor = known[ancestor.parent]
+        chosen = ancestor if ancestor in left else left[-1] if left else None
+        moved[alias] = None if chosen is None else chosen.digest
+    return moved
+
+
+def _jobs_without(
+    txn: ReadTransaction,
+    tenant: str,
+    name: str,
+    positions: Collection[int],
+    touched: Collection[str],
+    now_ms: int,
+) -> list[JobRecord]:
+    """The open training as cancelled, if it learns from the turns; nothing opens what was saved of it."""
+    number = jobs.open_number(txn, tenant, name)
+    if number is None:
+        return []
+    job = jobs.read_job(txn, tenant, name, number)
+    learns = job.log_range is not None and any(job.log_range[0] <= at < job.log_range[1] for at in positions)
+    if not learns and job.parent not in touched:
+        return []
+    cancelled = {
+        "state": "cancelled",
+        "reason": "a turn that it learned from was forgotten",
+        "ended_ms": now_ms,
+        "session_key": new_session_key(),
+    }
+    return [job.model_copy(update=cancelled)]
+
+
+def _cursor_of(revisions: Sequence[RevisionRecord], digest: str | None) -> int:
+    """How far the log went into a revision; not at all into the base and what was trained elsewhere."""
+    found = next((one for one in revisions if one.digest == digest), None)
+    return 0 if found is None or found.log_range is None else found.log_range[1]

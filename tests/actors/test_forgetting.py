@@ -1,0 +1,523 @@
+"""What was forgotten is in no state, row or prompt, and whatever else was said is as if it had never been."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Generator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import NamedTuple
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from populace.actors.engine import Message, Sampling
+from populace.actors.errors import InvalidRequest, MemoryStateMismatch
+from populace.actors.feedback import Opinion
+from populace.actors.forgetting import FORGET_ROLE, FOUND_MAX, TURNS_MAX, Forgotten
+from populace.actors.host import ModelHost
+from populace.actors.host_limits import HostLimits
+from populace.actors.hosts import ChatRequest
+from populace.actors.turn import Interaction, TurnGrant, TurnRequest
+from populace.actors.turn_log import MEMORY_KEPT_EVERY
+from populace.policies.log_retention import LogLimits
+from populace.storage.errors import (
+    InteractionForgotten,
+    InteractionNotFound,
+    ModelNotFound,
+    OperationConflict,
+    PositionConflict,
+)
+from populace.storage.forgetting import FORGOTTEN_ROLE
+from populace.storage.store import Store
+from tests.actors.fakes import BASE, FakeClock, ScriptedEngine
+from tests.actors.forgetful import ADA, Ada, engine
+from tests.actors.turns import reply, turn_of, wait_until
+
+SECRET = "My password is swordfish-4711."
+
+OpenHost = Callable[..., ModelHost]
+
+
+@pytest.fixture
+def open_host(tmp_path: Path, clock: FakeClock) -> OpenHost:
+    store = Store.create_or_open(tmp_path / "store", 1)
+
+    def open_host(served: ScriptedEngine | None = None, limits: HostLimits | None = None) -> ModelHost:
+        return ModelHost(
+            "host",
+            store,
+            [0],
+            base=BASE.fingerprint,
+            clock=clock,
+            engine=served or engine(),
+            limits=limits,
+        )
+
+    return open_host
+
+
+@pytest.fixture
+async def ada(open_host: OpenHost) -> AsyncGenerator[Ada]:
+    host = open_host()
+    await host.create_model(ADA)
+    yield Ada(host)
+    host.check_integrity()
+    host._owned.check_rows()
+    host.close()
+
+
+def said_in(turns: tuple[Interaction, ...]) -> str:
+    return repr([(turn.messages, turn.reply, turn.operation) for turn in turns])
+
+
+async def test_of_a_forgotten_turn_nothing_is_left_but_its_place(ada: Ada) -> None:
+    await ada.say("Hello.")
+    await ada.say(SECRET, conversation="secrets")
+    await ada.host.give_feedback(ADA, 1, Opinion(correction="swordfish-4711, noted."))
+
+    told = await ada.forget(1)
+
+    assert (told.positions, told.already, told.memory, told.position) == ((1,), (), "folded", 2)
+    kept, gone, forgot = await ada.log()
+    assert "swordfish" not in said_in((kept, gone, forgot))
+    assert (kept.reply, gone.reply, gone.forgotten) == ("I heard: Hello.", "", True)
+    assert gone.messages == (Message(FORGOTTEN_ROLE, ""),)
+    assert (gone.conversation, gone.prompt_tokens, gone.completion_tokens) == (None, 0, 0)
+    assert forgot.messages[0].role == FORGET_ROLE
+    assert await ada.host.read_feedback(ADA) == ()
+
+
+async def test_the_memory_is_that_of_a_log_in_which_it_was_never_said(ada: Ada) -> None:
+    await ada.say("one")
+    without = await ada.state()
+    await ada.say(SECRET)
+    assert await ada.state() != without
+
+    await ada.forget(1)
+
+    assert await ada.state() == without
+    assert await ada.state(2) == without
+    assert (await ada.say("two")).position == 3
+
+
+class Said(NamedTuple):
+    """One turn of a life; ``how``: its client sends the history, or it is of a conversation, or of none."""
+
+    text: str
+    how: str | None
+    writes: bool
+
+
+LIVES = st.lists(
+    st.builds(
+        Said,
+        st.sampled_from(["red", "green dog", "a longer message of five"]),
+        st.sampled_from([None, "client", "main", "other"]),
+        st.sampled_from([True, True, True, False]),
+    ),
+    min_size=1,
+    max_size=9,
+)
+
+
+async def live(ada: Ada, life: list[Said], *, without: frozenset[int] = frozenset()) -> None:
+    for number, said in enumerate(life):
+        if number not in without:
+            await ada.say(
+                f"{said.text} {number}",
+                conversation=said.how if said.how != "client" else None,
+                sends_history=said.how == "client",
+                write=said.writes,
+            )
+
+
+@contextmanager
+def served() -> Generator[Ada]:
+    with TemporaryDirectory() as folder:
+        store = Store.create_or_open(Path(folder) / "store", 1)
+        host = ModelHost("host", store, [0], base=BASE.fingerprint, clock=FakeClock(), engine=engine())
+        try:
+            yield Ada(host)
+            host.check_integrity()
+            host._owned.check_rows()
+        finally:
+            host.close()
+
+
+@given(LIVES, st.sets(st.integers(0, 8), min_size=1, max_size=3), st.none() | st.integers(0, 8))
+@settings(max_examples=80, deadline=None)
+def test_forgetting_leaves_the_state_of_a_model_that_was_never_told(
+    life: list[Said], chosen: set[int], restored: int | None
+) -> None:
+    """Its twin leads the same life without these turns; both were set back to the same moment, or neither."""
+    without = frozenset(one for one in chosen if one < len(life)) or frozenset({0})
+    moment = None if restored is None else min(restored, len(life))
+    asyncio.run(_leaves_the_state_of_its_twin(life, without, moment))
+
+
+async def _leaves_the_state_of_its_twin(
+    life: list[Said], without: frozenset[int], moment: int | None
+) -> None:
+    later = [Said("goodbye", how, True) for how in ("main", None)]
+    with served() as ada, served() as twin:
+        for one, gone in ((ada, frozenset[int]()), (twin, without)):
+            await one.host.create_model(ADA)
+            await live(one, life, without=gone)
+            if moment is not None:
+                before = moment - sum(place < moment for place in gone)
+                await one.host.restore_memory(ADA, before, "restore")
+
+        told = await ada.forget(*without)
+
+        assert set(told.positions) == without
+        assert await ada.state() == await twin.state()
+        assert await ada.state(len(await ada.log()) - 1) == await twin.state(), "the log says so too"
+        for one in (ada, twin):
+            await live(one, later)
+        assert await ada.state() == await twin.state()
+        assert await ada.forget(*without) == Forgotten(ADA, already=tuple(sorted(without)))
+
+
+async def test_later_turns_are_named_that_were_shown_it_and_keep_nothing_of_it_but_their_replies(
+    ada: Ada,
+) -> None:
+    await ada.say(SECRET, conversation="main", sends_history=True)
+    await ada.say("And now?", conversation="main")
+    await ada.say("Anything else?", sends_history=True)
+    await ada.say("What is my password?", retrieve=3)
+    await ada.say("Nice weather.")
+    await ada.say(f"{SECRET} I said so.")
+
+    told = await ada.forget(0)
+
+    assert told.shown == (1, 2, 3)
+    assert told.repeated == (5,)
+    assert str(told) == (
+        "Turn 0 was forgotten. Turns 1, 2 and 3 were shown that, and may repeat it. "
+        "The same words are in turn 5."
+    )
+    log = await ada.log()
+    assert "swordfish" not in said_in(log[:5])
+    assert [turn.reply for turn in log[1:4]] == [
+        "I heard: And now?",
+        "I heard: Anything else?",
+        "I heard: What is my password?",
+    ]
+    assert (log[1].history_turns, [one.content for one in log[2].messages]) == (0, ["Anything else?"])
+    assert 0 not in log[3].retrieved
+    assert (await ada.forget(1, 2, 3, 5)).positions == (1, 2, 3, 5)
+    assert await ada.state() == await _state_after("Nice weather.")
+
+
+async def _state_after(*texts: str) -> bytes | None:
+    with served() as other:
+        await other.host.create_model(ADA)
+        for text in texts:
+            await other.say(text)
+        return await other.state()
+
+
+async def test_who_sends_it_again_with_a_history_does_not_bring_it_back(ada: Ada) -> None:
+    served = ada.host._engine
+    assert isinstance(served, ScriptedEngine)
+    await ada.say(SECRET, sends_history=True)
+    await ada.forget(0)
+
+    made = await ada.say("And now?", sends_history=True)
+
+    assert [one.content for one in made.messages] == ["And now?"]
+    assert "swordfish" not in repr(served.requests[-1].prompt)
+    assert await ada.state() == await _state_after("And now?")
+    assert "swordfish" not in said_in(await ada.log())
+
+
+async def test_a_history_of_nothing_but_what_was_forgotten_is_refused(ada: Ada) -> None:
+    await ada.say(SECRET, sends_history=True)
+    await ada.forget(0)
+    turn = TurnRequest(ADA, "op-again", b"again")
+
+    with pytest.raises(InvalidRequest, match="forgotten, and nothing else"):
+        await ada.host.chat(ChatRequest(turn, ada.sent, Sampling()))
+
+    assert len(await ada.log()) == 2
+
+
+async def test_retrieval_finds_it_no_more(ada: Ada) -> None:
+    await ada.say(SECRET)
+    assert (await ada.say("What is my password?", retrieve=2)).retrieved == (0,)
+    await ada.forget(0)
+
+    assert 0 not in (await ada.say("What is my password?", retrieve=2)).retrieved
+
+
+async def test_no_state_that_had_it_is_kept_anywhere(ada: Ada) -> None:
+    """Every 64th turn keeps the memory it was served with, and a turn that sets the memory what it leaves."""
+    await ada.say("one")
+    await ada.say(SECRET)
+    states: list[bytes] = []
+    for number in range(MEMORY_KEPT_EVERY + 3):
+        states.append(await ada.state() or b"")
+        await ada.say(f"turn {number}")
+        if number == 20:
+            await ada.host.restore_memory(ADA, 10, "restore-10")
+    early = await ada.state(1)
+    states.append(await ada.state() or b"")
+
+    await ada.forget(1)
+
+    kept = b"".join(value for _, value in rows_of(ada.host))
+    assert [index for index, state in enumerate(states) if state in kept] == []
+    assert await ada.state(1) == early
+    assert await ada.state(MEMORY_KEPT_EVERY + 1) is not None
+
+
+def rows_of(host: ModelHost) -> list[tuple[bytes, bytes]]:
+    """All rows of the shard, opened."""
+    with host._owned.read(0) as txn:
+        return list(txn.scan(b""))
+
+
+@pytest.mark.parametrize("position", [2, 10**6])
+async def test_a_turn_that_does_not_exist_is_an_error_and_nothing_is_forgotten(
+    ada: Ada, position: int
+) -> None:
+    await ada.say("one")
+    await ada.say("two")
+    before = rows_of(ada.host)
+
+    with pytest.raises(InteractionNotFound):
+        await ada.forget(0, position)
+
+    assert rows_of(ada.host) == before
+    assert (await ada.say("three")).position == 2
+
+
+async def test_how_many_turns_are_forgotten_at_once_is_bounded(ada: Ada) -> None:
+    for positions in ((), range(TURNS_MAX + 1)):
+        with pytest.raises(InvalidRequest, match=f"1 to {TURNS_MAX} turns"):
+            await ada.forget(*positions)
+
+
+async def test_forgetting_twice_says_that_it_is_forgotten_and_does_nothing(ada: Ada) -> None:
+    await ada.say(SECRET)
+    await ada.say("two")
+    await ada.forget(0)
+    before = rows_of(ada.host)
+
+    again = await ada.forget(0)
+
+    assert again == Forgotten(ADA, already=(0,))
+    assert str(again) == "Turn 0 was forgotten before."
+    assert rows_of(ada.host) == before
+    both = await ada.forget(0, 1)
+    assert (both.positions, both.already) == ((1,), (0,))
+
+
+async def test_a_retry_of_forgetting_gets_the_first_answer(ada: Ada) -> None:
+    await ada.say(SECRET)
+    await ada.say("And now?", conversation=None)
+    first = await ada.forget(0, operation="forget-it")
+
+    assert await ada.forget(0, operation="forget-it") == first
+    with pytest.raises(OperationConflict):
+        await ada.forget(1, operation="forget-it")
+    assert len(await ada.log()) == 3
+
+
+async def test_two_who_forget_the_same_at_once_forget_it_once(ada: Ada) -> None:
+    await ada.say(SECRET)
+
+    answers = await asyncio.gather(*(ada.forget(0) for _ in range(4)))
+
+    assert sorted(answer.positions for answer in answers) == [(), (), (), (0,)]
+    assert len(await ada.log()) == 2
+
+
+async def test_a_retry_of_a_forgotten_turn_runs_nothing(ada: Ada) -> None:
+    made = await ada.say(SECRET, operation="the-turn")
+    await ada.forget(0)
+
+    with pytest.raises(InteractionForgotten):
+        await ada.say(SECRET, operation="the-turn")
+    with pytest.raises(InteractionForgotten):
+        await ada.say("something else", operation="the-turn")
+    for on in (0, made.completion_id):
+        with pytest.raises(InteractionForgotten):
+            await ada.host.give_feedback(ADA, on, Opinion(thumb=True))
+    assert len(await ada.log()) == 2
+
+
+async def test_what_was_no_conversation_cannot_be_forgotten(ada: Ada) -> None:
+    await ada.say("one")
+    await ada.host.restore_memory(ADA, 0, "restore")
+    await ada.forget(0)
+
+    for position in (1, 2):
+        with pytest.raises(InvalidRequest, match="set the memory"):
+            await ada.forget(position)
+
+
+async def test_a_model_that_does_not_exist_has_nothing_to_forget(ada: Ada) -> None:
+    nobody = ADA._replace(name="nobody")
+
+    with pytest.raises(ModelNotFound):
+        await ada.host.forgetting.forget(nobody, [0], "op")
+    with pytest.raises(ModelNotFound):
+        await ada.host.forgetting.find(nobody, "password")
+
+
+async def test_a_reply_that_was_made_before_it_was_forgotten_is_not_committed_after(
+    open_host: OpenHost,
+) -> None:
+    """Its host died meanwhile, so that nothing but the log knows of the turn."""
+    first = open_host()
+    await first.create_model(ADA)
+    await Ada(first).say(SECRET)
+    grant = await first.begin_turn(turn_of(ADA, "op-late"))
+    assert isinstance(grant, TurnGrant)
+    first.close()
+    second = open_host()
+    try:
+        await Ada(second).forget(0, operation="forget")
+
+        with pytest.raises(PositionConflict):
+            await second.finish_turn(grant, reply("Your password is swordfish-4711."))
+
+        assert "swordfish" not in said_in(await Ada(second).log())
+    finally:
+        second.close()
+
+
+async def test_a_memory_that_cannot_be_folded_again_is_kept_until_it_may_be_emptied(
+    ada: Ada, open_host: OpenHost
+) -> None:
+    await ada.say("one")
+    await ada.say(SECRET)
+    await ada.say("two")
+    before = rows_of(ada.host)
+    ada.host.close()
+    for served in (engine("n" * 64), engine(None)):
+        other = open_host(served)
+        try:
+            with pytest.raises(MemoryStateMismatch, match="another memory module"):
+                await Ada(other).forget(1, operation="forget")
+            assert [row for row in rows_of(other) if row[0][:1] != b"!"] == [
+                row for row in before if row[0][:1] != b"!"
+            ]
+        finally:
+            other.close()
+    emptied = open_host(engine(None))
+    try:
+        told = await Ada(emptied).forget(1, operation="forget", memory="emptied")
+
+        assert told.memory == "emptied"
+        assert await Ada(emptied).state() is None
+        assert "swordfish" not in said_in(await Ada(emptied).log())
+        emptied._owned.check_rows()
+    finally:
+        emptied.close()
+
+
+async def test_a_model_without_a_memory_forgets_as_well(open_host: OpenHost) -> None:
+    host = open_host(engine(None))
+    try:
+        await host.create_model(ADA)
+        ada = Ada(host)
+        await ada.say(SECRET)
+
+        assert (await ada.forget(0)).memory is None
+
+        assert "swordfish" not in said_in(await ada.log())
+        host._owned.check_rows()
+    finally:
+        host.close()
+
+
+async def test_a_fork_does_not_let_it_come_back_either(ada: Ada) -> None:
+    await ada.say(SECRET, sends_history=True)
+    await ada.forget(0)
+    twin = ADA._replace(name="twin")
+    await ada.host.import_model(twin, await ada.host.export_model(ADA))
+    turn = TurnRequest(twin, "op-fork", b"fork")
+
+    made = await ada.host.chat(ChatRequest(turn, (*ada.sent, Message("user", "And now?")), Sampling()))
+
+    assert [one.content for one in made.messages] == ["And now?"]
+
+
+async def test_a_log_is_compacted_over_what_was_forgotten(open_host: OpenHost, clock: FakeClock) -> None:
+    limits = LogLimits(interactions_min=1, interactions_max=8)
+    host = open_host(limits=HostLimits(operation_seconds_kept=10, log=limits))
+    try:
+        await host.create_model(ADA)
+        ada = Ada(host)
+        await ada.say(SECRET, sends_history=True)
+        await ada.forget(0)
+        for number in range(2 * MEMORY_KEPT_EVERY):
+            clock.advance(1)
+            await ada.say(f"turn {number}")
+
+        async def is_compacted() -> bool:
+            return (await host.show_model(ADA)).log_start == MEMORY_KEPT_EVERY
+
+        await wait_until(is_compacted)
+        host._owned.check_rows()
+        with pytest.raises(InteractionNotFound):
+            await ada.forget(0)
+        made = await ada.say("And now?", sends_history=True)
+        assert [one.content for one in made.messages] == ["And now?"]
+    finally:
+        host.close()
+
+
+async def test_words_find_turns_and_forget_nothing(ada: Ada) -> None:
+    await ada.say("Hello.")
+    await ada.say("My password is swordfish-4711.")
+    await ada.say("A dog barked at my door.")
+    await ada.host.give_feedback(ADA, 2, Opinion(correction="The passphrase was new."))
+    before = rows_of(ada.host)
+
+    by_words = {
+        words: [turn.position for turn in (await ada.host.forgetting.find(ADA, words)).found]
+        for words in ("my password", "PASSWORD", "swordfish", "passphrase", "heard my")
+    }
+
+    assert by_words == {
+        "my password": [1],
+        "PASSWORD": [1],
+        "swordfish": [1],
+        "passphrase": [2],
+        "heard my": [1, 2],
+    }
+    assert rows_of(ada.host) == before
+
+
+async def test_where_no_turn_has_all_words_the_nearest_are_told_as_such(ada: Ada) -> None:
+    await ada.say("The bank wants a password.")
+    await ada.say("Nice weather.")
+
+    nearest = await ada.host.forgetting.find(ADA, "my password please")
+    nothing = await ada.host.forgetting.find(ADA, "unicorn")
+
+    assert ([turn.position for turn in nearest.found], nearest.is_exact) == ([0], False)
+    assert nothing == Forgotten(ADA)
+    assert str(nothing) == "Nothing was found, and nothing was forgotten."
+
+
+async def test_words_that_say_nothing_or_fit_too_much_are_refused(ada: Ada) -> None:
+    for number in range(FOUND_MAX + 1):
+        await ada.say(f"dog {number}")
+
+    with pytest.raises(InvalidRequest, match="say more"):
+        await ada.host.forgetting.find(ADA, "dog")
+    for words in ("", "  ", "?!"):
+        with pytest.raises(InvalidRequest, match="by words that were said"):
+            await ada.host.forgetting.find(ADA, words)
+
+
+async def test_what_was_forgotten_is_not_found(ada: Ada) -> None:
+    await ada.say(SECRET)
+    await ada.forget(0)
+
+    assert (await ada.host.forgetting.find(ADA, "password")).found == ()
