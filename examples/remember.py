@@ -22,9 +22,7 @@ guessing from the lists of values would score.
 import argparse
 import contextlib
 import itertools
-import math
 import random
-import re
 import signal
 import subprocess
 import sys
@@ -33,7 +31,6 @@ from collections import defaultdict
 from collections.abc import Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -44,20 +41,19 @@ from rich.console import Console
 from rich.table import Table
 
 from populace.base import prepare_base
+from populace.bench.intervals import wilson
 from populace.bench.ports import free_port
+from populace.bench.recall.generated import FIRST_SEED, Kind, attribute_of, kinds, told_episodes, told_options
+from populace.bench.recall.grading import names_value
 from populace.config import Settings, process_environment
 from populace.credentials import Credentials
 from populace.learning.memory.episodes import Episode, Question
-from populace.learning.memory.facts import FactsOptions, fact_episodes
-from populace.learning.memory.phrases import ANSWER, ATTRIBUTES, NOT_TOLD, filled
-from populace.learning.memory.values import Part, Values
+from populace.learning.memory.phrases import ATTRIBUTES, NOT_TOLD
+from populace.learning.memory.values import Values
 from populace.learning.memory.words import words_of
 from populace.running import wait_for_running
 
 FACTS = 3
-FIRST_SEED = 10_000
-"""No corpus that is trained on has one of these."""
-
 START_SECONDS_MAX = 240.0
 TOLD_TOKENS = 12
 ANSWER_TOKENS = 24
@@ -81,29 +77,8 @@ GENERAL = (
 CONDITIONS = ("memory alone", "no memory", "whole history", "by chance", "never told", "same as base")
 
 
-class Kind(NamedTuple):
-    """What the facts of a row of the table are made of."""
-
-    title: str
-    part: Part
-    options: FactsOptions
-
-
-TOLD = FactsOptions(
-    facts_min=FACTS,
-    facts_max=FACTS,
-    open_share=0.0,
-    open_attribute_share=0.0,
-    chatter_share=0.0,
-    change_share=0.0,
-    not_told_share=0.0,
-    general_share=0.0,
-)
-KINDS = (
-    Kind("new combinations", "train", TOLD),
-    Kind("values never seen", "held-out", TOLD),
-    Kind("any words, never seen", "held-out", replace(TOLD, open_share=1.0)),
-)
+TOLD = told_options(FACTS)
+KINDS = kinds(FACTS)
 
 
 class Person(NamedTuple):
@@ -151,14 +126,6 @@ def main() -> None:
     console.print(table)
 
 
-def wilson(hits: int, count: int, z: float = 1.96) -> tuple[float, float]:
-    """The score interval of a proportion (Wilson, 1927)."""
-    share, spread = hits / count, z * z / count
-    middle = (share + spread / 2) / (1 + spread)
-    half = z * math.sqrt(share * (1 - share) / count + spread / (4 * count)) / (1 + spread)
-    return max(0.0, middle - half), min(1.0, middle + half)
-
-
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description="What a model remembers when nothing but its memory is left."
@@ -174,12 +141,7 @@ def _people(words: Sequence[str], count: int, seed: int) -> list[Person]:
     return [
         Person(f"{kind.title.replace(' ', '-').replace(',', '')}-{seed}-{number}", kind, episode)
         for kind in KINDS
-        for number, episode in enumerate(
-            itertools.islice(
-                fact_episodes(words, kind.part, seed=FIRST_SEED + seed, options=kind.options),
-                count,
-            )
-        )
+        for number, episode in enumerate(told_episodes(words, kind, count, seed))
     ]
 
 
@@ -231,30 +193,21 @@ def _ask_all(server: Server, people: list[Person], words: Sequence[str]) -> dict
         hits[title, "never told"].append(NOT_TOLD.split("{")[0] in answers.pop("never told")[0])
         for number, question in enumerate(person.episode.questions):
             for condition, replies in answers.items():
-                hits[title, condition].append(_names(replies[number], question.value))
+                hits[title, condition].append(names_value(replies[number], question.value))
             reply = answers["memory alone"][number]
             hits[title, "by chance"] += [
-                _names(reply, guesses[person.kind].draw(_kind_of(question))) for _ in range(CHANCE_DRAWS)
+                names_value(reply, guesses[person.kind].draw(_kind_of(question))) for _ in range(CHANCE_DRAWS)
             ]
     return hits
 
 
 def _kind_of(question: Question) -> str:
-    return ATTRIBUTES[_attribute_of(question)]
-
-
-def _attribute_of(question: Question) -> str:
-    value = question.value or ""
-    return next(name for name in ATTRIBUTES if question.answer == filled(ANSWER, name, value))
+    return ATTRIBUTES[attribute_of(question)]
 
 
 def _never_told(person: Person) -> str:
-    told = {_attribute_of(question) for question in person.episode.questions}
+    told = {attribute_of(question) for question in person.episode.questions}
     return random.Random(person.name).choice(sorted(ATTRIBUTES.keys() - told))
-
-
-def _names(reply: str, value: str | None) -> bool:
-    return value is not None and re.search(rf"\b{re.escape(value)}\b", reply, re.IGNORECASE) is not None
 
 
 def _chat(server: Server, model: str, texts: list[str], *, max_tokens: int, memory: object = None) -> str:

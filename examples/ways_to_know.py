@@ -18,7 +18,6 @@ import argparse
 import itertools
 import json
 import random
-import re
 import signal
 import tempfile
 import time
@@ -28,13 +27,16 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-from remember import FIRST_SEED, GENERAL, NO_MEMORY, READ_ONLY, STREAMS, TOLD, Server, served, wilson
+from remember import GENERAL, NO_MEMORY, READ_ONLY, STREAMS, TOLD, Server, served
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
 import populace
 from populace.base import prepare_base
+from populace.bench.intervals import wilson
+from populace.bench.recall.generated import FIRST_SEED
+from populace.bench.recall.grading import names_value
 from populace.config import Settings
 from populace.learning.memory.phrases import ANSWER, ANY, ATTRIBUTES, filled
 from populace.learning.memory.values import Values
@@ -172,7 +174,7 @@ class Lesson:
             for way in self._tracked("they are asked", WAYS):
                 answers = list(pool.map(partial(self._answers, way), people, general))
                 right[way] = [
-                    _names(reply, fact.value)
+                    names_value(reply, fact.value)
                     for person, said in zip(people, answers, strict=True)
                     for fact, reply in zip(person.facts, said, strict=False)
                 ]
@@ -224,10 +226,6 @@ class Lesson:
             extra_body=dict(extra),
         )
         return reply.choices[0].message.content or ""
-
-
-def _names(reply: str, value: str) -> bool:
-    return re.search(rf"\b{re.escape(value)}\b", reply, re.IGNORECASE) is not None
 
 
 def _begins(reply: str) -> list[str]:

@@ -20,6 +20,7 @@ from populace.adapters.memory.layer import MemoryShape
 from populace.adapters.memory.random_module import random_module
 from populace.adapters.memory.scan_times import time_scans
 from populace.base import prepare_base
+from populace.bench.measured_engine import start_measured
 from populace.bench.report import Aim, BenchReport
 from populace.config import Settings
 
@@ -84,7 +85,15 @@ async def _measure_engine(
     module: Path,
     result: BenchReport,
 ) -> None:
-    engine = await _start(kind, settings, directory, fingerprint, module)
+    engine = await start_measured(
+        kind,
+        settings,
+        directory,
+        fingerprint,
+        module,
+        context_tokens=settings.context_tokens,
+        sequences_max=max(BATCHES),
+    )
     try:
         state = await _some_state(engine)
         for what, prompt_tokens, reply_tokens, ratio_max in (
@@ -114,24 +123,6 @@ async def _measure_engine(
                 result.aims.append(Aim(name, round(with_ / without, 3), ratio_max, "x without", at_most=True))
     finally:
         await engine.close()
-
-
-async def _start(
-    kind: str, settings: Settings, directory: Path, fingerprint: str, module: Path
-) -> OwnedEngine:
-    if kind == "vllm":
-        from populace.engines.vllm_engine import VllmEngine as MeasuredEngine
-    else:
-        from populace.engines.torch_engine import TorchEngine as MeasuredEngine
-
-    return await MeasuredEngine.start(
-        directory,
-        fingerprint,
-        context_tokens=settings.context_tokens,
-        sequences_max=max(BATCHES),
-        threads=settings.threads,
-        memory_module=module,
-    )
 
 
 async def _batch(

@@ -18,6 +18,7 @@ from populace.cli.bench_options import (
     reporting_quietly,
     show,
 )
+from populace.cli.bench_recall import recall
 from populace.cli.console import CommandFailed, err, named_errors, reporting
 from populace.config import Settings, enter_quiet_environment
 
@@ -283,3 +284,4 @@ def soak(
 app.command()(training)
 app.command()(handoff)
 app.command()(ask)
+app.command()(recall)

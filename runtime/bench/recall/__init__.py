@@ -1,0 +1,1 @@
+"""``populace bench recall``: what a person sees of a memory, measured over whole replies."""

@@ -1,0 +1,142 @@
+"""What the bench says to the engine: people who tell and ask, and the base that knows none of them."""
+
+import asyncio
+import itertools
+from collections.abc import Callable, Coroutine, Sequence
+from contextlib import aclosing
+from typing import Any, TypeVar
+
+from populace.actors.engine import Delta, Engine, GenerateRequest, MemoryUse, Message, Sampling, joined
+from populace.actors.memory import BOTH, Memory, MemoryChoice
+from populace.bench.recall.grading import Reply
+
+READ_ONLY = MemoryChoice(read=True, write=False)
+
+Conversation = tuple[Message, ...]
+Report = Callable[[str, float], None]
+T = TypeVar("T")
+
+
+class Progress:
+    """How far the bench is: stages that take about as long as each other, and requests of each."""
+
+    def __init__(self, report: Report, stages: int) -> None:
+        self._report = report
+        self._stages = stages
+        self._begun = -1
+        self._title = ""
+        self._requests = 1
+        self._done = 0
+
+    def begin(self, title: str, requests: int) -> None:
+        """Begin the next stage, of about so many requests."""
+        self._begun += 1
+        self._title, self._requests, self._done = title, max(1, requests), 0
+        self._show()
+
+    def step(self) -> None:
+        """Count a request as done."""
+        self._done += 1
+        self._show()
+
+    def _show(self) -> None:
+        within = min(1.0, self._done / self._requests)
+        self._report(self._title, (self._begun + within) / self._stages)
+
+
+class Asker:
+    """Asks an engine greedily, so many requests at once, and keeps what the base alone said."""
+
+    def __init__(self, engine: Engine, progress: Progress, *, reply_tokens: int, requests_max: int) -> None:
+        self.progress = progress
+        self.state_bytes = 0
+        """Of the largest memory state that any reply left."""
+        self._engine = engine
+        self._reply_tokens = reply_tokens
+        self._places = asyncio.Semaphore(requests_max)
+        self._numbers = itertools.count()
+        self._base: dict[tuple[Conversation, int], Reply] = {}
+
+    async def base(self, messages: Conversation, *, tokens_max: int | None = None) -> Reply:
+        """What the base says without any memory; asked before, the same reply as then."""
+        key = (messages, tokens_max or self._reply_tokens)
+        if key not in self._base:
+            reply, _ = await self.reply(messages, None, tokens_max=tokens_max)
+            self._base[key] = reply
+        return self._base[key]
+
+    async def reply(
+        self,
+        messages: Conversation,
+        memory: MemoryUse | None,
+        *,
+        tokens_max: int | None = None,
+        said: Reply | None = None,
+    ) -> tuple[Reply, bytes | None]:
+        """Ask, and return the reply with the state that it left. One that was ``said`` is said again."""
+        sampling = Sampling(max_tokens=tokens_max or self._reply_tokens, temperature=0.0)
+        async with self._places:
+            request = GenerateRequest(
+                f"recall-{next(self._numbers)}",
+                messages,
+                sampling,
+                stream=False,
+                memory=memory,
+                reply_ids=None if said is None else said.token_ids,
+            )
+            deltas: list[Delta] = []
+            async with aclosing(self._engine.generate(request)) as generated:
+                async for delta in generated:
+                    deltas.append(delta)  # noqa: PERF401 - closed if it is cancelled
+        whole = joined(deltas)
+        assert whole.finish_reason is not None, "the last delta has one"
+        self.progress.step()
+        self.state_bytes = max(self.state_bytes, len(whole.memory or b""))
+        return said or Reply(whole.text, whole.token_ids, whole.finish_reason), whole.memory
+
+
+class Person:
+    """Somebody the bench plays: a memory that turns are folded into, as a model's own log is."""
+
+    def __init__(self, asker: Asker) -> None:
+        self._asker = asker
+        self._memory = Memory()
+
+    async def tell(self, text: str, earlier: Conversation = (), *, said: Reply | None = None) -> Conversation:
+        """Say something in a turn that reads and writes; returns the conversation with the reply.
+
+        With ``said`` the reply is not chosen but said again, which takes no longer than reading it.
+        """
+        messages = (*earlier, Message("user", text))
+        use = self._memory.use(BOTH, messages, earlier=0)
+        reply, state = await self._asker.reply(messages, use, said=said)
+        self._memory = self._memory.after(messages, reply.text, state)
+        return (*messages, Message("assistant", reply.text))
+
+    async def tell_all(self, texts: Sequence[str], *, together: bool = False) -> None:
+        """Say one thing after the other, each in a conversation of its own or all ``together`` in one."""
+        conversation: Conversation = ()
+        for text in texts:
+            conversation = await self.tell(text, conversation if together else ())
+
+    async def ask(self, text: str, earlier: Conversation = ()) -> Reply:
+        """Ask something that leaves no trace, in a new conversation unless there is an ``earlier`` one."""
+        messages = (*earlier, Message("user", text))
+        reply, _ = await self._asker.reply(messages, self._memory.use(READ_ONLY, messages, earlier=0))
+        return reply
+
+
+async def side_by_side(coroutines: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
+    """Await all of them at once; the first error ends the others."""
+    tasks = [asyncio.ensure_future(coroutine) for coroutine in coroutines]
+    try:
+        return list(await asyncio.gather(*tasks))
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def alone(text: str) -> Conversation:
+    """A conversation of one message."""
+    return (Message("user", text),)

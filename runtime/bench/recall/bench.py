@@ -1,0 +1,229 @@
+"""The whole of ``populace bench recall``: one engine, all sets for each seed, and a report.
+
+Everybody in it is a memory state. What they say goes through the engine turn by turn and is folded as a
+personal model's log is; what is measured are whole replies, greedily.
+"""
+
+import asyncio
+import tempfile
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from populace.actors.engine import OwnedEngine
+from populace.base import prepare_base
+from populace.base_files import BaseModelFiles
+from populace.bench.measured_engine import start_measured
+from populace.bench.recall import general, instructions, long_chat, never_told, tellings, told_facts
+from populace.bench.recall.asking import Asker, Progress, Report
+from populace.bench.recall.chatter import chatted_people
+from populace.bench.recall.general import Compared, general_table, measure_general
+from populace.bench.recall.held_out import HeldOut, read_held_out, shuffled, tellings_of_seed
+from populace.bench.recall.instructions import Followed, instructions_table, measure_instructions
+from populace.bench.recall.long_chat import Kept, long_chat_table, measure_long_chat, quizzes_of
+from populace.bench.recall.never_told import Untold, measure_never_told, never_told_table
+from populace.bench.recall.tables import COLUMNS, Table
+from populace.bench.recall.tellings import Answered, measure_tellings, tellings_table
+from populace.bench.recall.told_facts import Recalled, measure_told_facts, told_facts_table
+from populace.bench.report import BenchReport
+from populace.config import Settings
+from populace.engines.vllm_environment import applied
+from populace.learning.memory.words import words_of
+from populace.memory_module import MemoryModuleFile, find_memory_module
+
+SETS = (general.NAME, told_facts.NAME, tellings.NAME, long_chat.NAME, never_told.NAME, instructions.NAME)
+WITH_PEOPLE = {general.NAME, never_told.NAME, instructions.NAME}
+"""Sets that ask the same few people, who told three facts and chatted."""
+
+SEQUENCES = 16
+REQUESTS_MAX = 2 * SEQUENCES
+"""At once: the engine never waits for the next one, and its queue is never full."""
+
+SCORED_IN_CHAT = 30
+"""A reply at the end of a chat is scored with the chat before it, ten times its length."""
+
+
+class RecallImpossible(Exception):
+    """What the bench lacks, as a sentence for the person who started it."""
+
+
+@dataclass(frozen=True, slots=True)
+class RecallBench:
+    """What to measure. ``requests`` bounds each set of a seed; ``module`` None is the shipped one."""
+
+    held_out: Path
+    module: str | None = None
+    sets: tuple[str, ...] = SETS
+    seeds: int = 1
+    requests: int = 120
+    reply_tokens: int = 120
+    people: int = 8
+    chat_turns: int = 20
+    long_chat_turns: int = 200
+
+    @property
+    def stages(self) -> int:
+        """Stages of the progress bar: each set of each seed, people who chat, and the scores in the end."""
+        with_people = bool(WITH_PEOPLE & set(self.sets))
+        return self.seeds * (len(self.sets) + with_people) + (general.NAME in self.sets)
+
+
+@dataclass(slots=True)
+class Measured:
+    """What all seeds gave together."""
+
+    general: dict[str, list[Compared]] = field(default_factory=lambda: defaultdict[str, list[Compared]](list))
+    told_facts: list[Recalled] = field(default_factory=list[Recalled])
+    tellings: list[Answered] = field(default_factory=list[Answered])
+    kept: list[Kept] = field(default_factory=list[Kept])
+    untold: list[Untold] = field(default_factory=list[Untold])
+    followed: list[Followed] = field(default_factory=list[Followed])
+    state_bytes: int = 0
+
+
+def bench_recall(bench: RecallBench, settings: Settings, report: Report) -> BenchReport:
+    """Measure every set. Starts the engine, and stops it also when it is interrupted.
+
+    Raises ``HeldOutInvalid``, ``RecallImpossible``, and what preparing the base and finding its module raise.
+    """
+    held_out = read_held_out(bench.held_out)
+    base = prepare_base(settings.base, settings.cache, allow_hub=False)
+    module = find_memory_module(bench.module, base.fingerprint)
+    if module is None:
+        raise RecallImpossible(
+            f"No memory module is shipped for the base {base.name}. Name one with --memory-module FILE."
+        )
+    progress = Progress(report, bench.stages)
+    report("Starting the engine", 0.0)
+    with tempfile.TemporaryDirectory(prefix="populace-") as folder, applied({"VLLM_RPC_BASE_PATH": folder}):
+        # vLLM's sockets lie there: one of its processes that Ctrl-C ends leaves them behind.
+        measured = asyncio.run(_measured(bench, settings, base, module, held_out, progress))
+    nats = _nats(measured.general, base, settings.threads, progress) if measured.general else {}
+    return reported(bench, measured, nats, module)
+
+
+async def _measured(
+    bench: RecallBench,
+    settings: Settings,
+    base: BaseModelFiles,
+    module: MemoryModuleFile,
+    held_out: HeldOut,
+    progress: Progress,
+) -> Measured:
+    words = words_of(base.directory)
+    engine: OwnedEngine = await start_measured(
+        settings.engine,
+        settings,
+        base.directory,
+        base.fingerprint,
+        module.path,
+        context_tokens=min(settings.context_tokens, base.context_tokens),
+        sequences_max=SEQUENCES,
+    )
+    try:
+        asker = Asker(engine, progress, reply_tokens=bench.reply_tokens, requests_max=REQUESTS_MAX)
+        measured = Measured()
+        for seed in range(bench.seeds):
+            await _measure_seed(bench, asker, words, held_out, seed, measured)
+        measured.state_bytes = asker.state_bytes
+        return measured
+    finally:
+        await engine.close()
+
+
+async def _measure_seed(
+    bench: RecallBench, asker: Asker, words: Sequence[str], held_out: HeldOut, seed: int, measured: Measured
+) -> None:
+    sets, requests = set(bench.sets), bench.requests
+    if sets & WITH_PEOPLE:
+        people = await chatted_people(
+            asker,
+            words,
+            held_out.chatter,
+            count=min(bench.people, requests),
+            turns=bench.chat_turns,
+            seed=seed,
+        )
+        if general.NAME in sets:
+            asks = shuffled(held_out.general, general.NAME)[:requests]
+            found = await measure_general(asker, people, asks, again=seed == 0)
+            for of, compared in found.items():
+                measured.general[of] += compared
+        if never_told.NAME in sets:
+            asks = shuffled(held_out.never_told, never_told.NAME)[:requests]
+            measured.untold += await measure_never_told(asker, people, asks)
+        if instructions.NAME in sets:
+            some = shuffled(held_out.instructions, instructions.NAME)[:requests]
+            measured.followed += await measure_instructions(asker, people, some)
+    if told_facts.NAME in sets:
+        measured.told_facts += await measure_told_facts(asker, words, requests, seed)
+    if tellings.NAME in sets:
+        drawn = tellings_of_seed(held_out.tellings, requests, seed)
+        measured.tellings += await measure_tellings(asker, drawn)
+    if long_chat.NAME in sets:
+        drawn = tellings_of_seed(held_out.tellings, max(1, requests // 16), seed)
+        quizzes = quizzes_of(words, drawn, max(1, requests // 40), seed)
+        turns = (bench.chat_turns, bench.long_chat_turns)
+        measured.kept += await measure_long_chat(asker, quizzes, held_out.chatter, turns, seed)
+
+
+def _nats(
+    compared: Mapping[str, Sequence[Compared]], base: BaseModelFiles, threads: int, progress: Progress
+) -> dict[str, list[float]]:
+    """What each reply costs the base above its own one, in nats a token of each."""
+    from populace.engines.prompts import BaseTokenizer
+    from populace.learning.reply_scores import SaidReply, nats_a_token
+
+    tokenizer = BaseTokenizer(base.directory)
+
+    def said(one: Compared) -> Iterator[SaidReply]:
+        prompt = tuple(tokenizer.tokens_of(one.messages).ids)
+        yield SaidReply(prompt, one.reply.token_ids)
+        yield SaidReply(prompt, one.base.token_ids)
+
+    kept = {
+        of: list(some[:SCORED_IN_CHAT] if of == general.IN_CHAT else some) for of, some in compared.items()
+    }
+    # The same reply costs the same.
+    other = [one for some in kept.values() for one in some if not one.same]
+    replies = [reply for one in other for reply in said(one)]
+    tokenizer.close()
+    progress.begin("What the replies cost the base", len(replies))
+    scores = nats_a_token(base.directory, base.fingerprint, replies, threads=threads, progress=progress.step)
+    differences = iter([reply - own for reply, own in zip(scores[::2], scores[1::2], strict=True)])
+    return {of: [0.0 if one.same else next(differences) for one in some] for of, some in kept.items()}
+
+
+def reported(
+    bench: RecallBench, measured: Measured, nats: Mapping[str, Sequence[float]], module: MemoryModuleFile
+) -> BenchReport:
+    """All rows, aims and notes."""
+    result = BenchReport("recall", columns=COLUMNS)
+    tables: list[Table] = [
+        general_table(measured.general, nats),
+        told_facts_table(measured.told_facts),
+        tellings_table(measured.tellings),
+        long_chat_table(measured.kept),
+        never_told_table(measured.untold),
+        instructions_table(measured.followed),
+    ]
+    for table in tables:
+        result.rows += table.rows
+        result.aims += table.aims
+    result.rows.append(
+        {
+            "set": "state",
+            "of": "a person",
+            "measure": "size",
+            "value": measured.state_bytes,
+            "unit": "bytes",
+            "n": 1,
+        }
+    )
+    result.notes += [
+        f"memory module {module.digest[:16]}, {bench.seeds} seeds, at most {bench.requests} requests a set",
+        f"replies are greedy, of at most {bench.reply_tokens} tokens",
+        "low and high: 95 %, Wilson's for shares and else by bootstrap",
+    ]
+    return result

@@ -1,0 +1,45 @@
+"""Instructions whose reply can be checked, with a memory loaded and without."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from populace.bench.recall.asking import Asker, alone, side_by_side
+from populace.bench.recall.chatter import Chatted
+from populace.bench.recall.grading import follows
+from populace.bench.recall.held_out import Instruction
+from populace.bench.recall.tables import Table, share_row
+
+NAME = "instructions"
+
+
+class Followed(NamedTuple):
+    """Whether the reply was as wanted; ``is_sum`` if a number was."""
+
+    is_sum: bool
+    memory: bool
+    base: bool
+
+
+async def measure_instructions(
+    asker: Asker, people: Sequence[Chatted], instructions: Sequence[Instruction]
+) -> list[Followed]:
+    asker.progress.begin("Instructions", 2 * len(instructions))
+
+    async def one(instruction: Instruction, chatted: Chatted) -> Followed:
+        base = await asker.base(alone(instruction.ask))
+        reply = await chatted.person.ask(instruction.ask)
+        is_sum = instruction.check.number is not None
+        return Followed(is_sum, follows(instruction.check, reply.text), follows(instruction.check, base.text))
+
+    return await side_by_side(
+        [one(instruction, people[number % len(people)]) for number, instruction in enumerate(instructions)]
+    )
+
+
+def instructions_table(followed: Sequence[Followed]) -> Table:
+    table = Table()
+    sums = [one for one in followed if one.is_sum]
+    for of, some in (("all", followed), ("sums", sums)):
+        table.rows += share_row(NAME, f"{of}, memory", "as wanted", [one.memory for one in some])
+        table.rows += share_row(NAME, f"{of}, base", "as wanted", [one.base for one in some])
+    return table

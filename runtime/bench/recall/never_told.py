@@ -1,0 +1,37 @@
+"""Questions about what was never told: does the reply say so?"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from populace.bench.recall.asking import Asker, alone, side_by_side
+from populace.bench.recall.chatter import Chatted
+from populace.bench.recall.grading import admits
+from populace.bench.recall.held_out import Ask
+from populace.bench.recall.tables import Table, share_aim, share_row
+
+NAME = "never-told"
+ADMITTED_MIN = 80.0
+
+
+class Untold(NamedTuple):
+    """Whether the reply admits that it was not told, from a memory of other facts and from none."""
+
+    memory: bool
+    base: bool
+
+
+async def measure_never_told(asker: Asker, people: Sequence[Chatted], asks: Sequence[Ask]) -> list[Untold]:
+    asker.progress.begin("What was never told", 2 * len(asks))
+
+    async def one(ask: Ask, chatted: Chatted) -> Untold:
+        base = await asker.base(alone(ask.ask))
+        return Untold(admits((await chatted.person.ask(ask.ask)).text), admits(base.text))
+
+    return await side_by_side([one(ask, people[number % len(people)]) for number, ask in enumerate(asks)])
+
+
+def never_told_table(untold: Sequence[Untold]) -> Table:
+    memory = [one.memory for one in untold]
+    rows = share_row(NAME, "memory", "admitted", memory)
+    rows += share_row(NAME, "base", "admitted", [one.base for one in untold])
+    return Table(rows, share_aim("never told, admitted", memory, ADMITTED_MIN))

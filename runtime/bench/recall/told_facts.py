@@ -1,0 +1,73 @@
+"""Generated facts that only the memory can know: one, three, ten and thirty of them."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from populace.bench.recall.asking import Asker, Person, side_by_side
+from populace.bench.recall.generated import ANY_WORDS, TITLES, TRAINED, UNSEEN, kinds, told_episodes
+from populace.bench.recall.grading import denies, names_value
+from populace.bench.recall.tables import Table, share_aim, share_row
+from populace.learning.memory.episodes import Episode
+
+NAME = "generated"
+COUNTS = (1, 3, 10, 30)
+SHARE = 0.4
+"""Questions of each kind and number of facts, of all requests."""
+
+AIMED = {TRAINED: 90.0, UNSEEN: 85.0, ANY_WORDS: 75.0}
+AIMED_FACTS = 3
+MANY, MANY_MIN = 10, 60.0
+DENIED_MAX = 3.0
+
+
+class Recalled(NamedTuple):
+    """An answer from memory to a question about one of so many facts."""
+
+    title: str
+    facts: int
+    right: bool
+    denied: bool
+
+
+async def measure_told_facts(asker: Asker, words: Sequence[str], requests: int, seed: int) -> list[Recalled]:
+    """Each person tells each fact in a conversation of its own, and asks for every one in others."""
+    # The longest first: thirty turns one after the other take longer than the rest side by side.
+    people = [
+        (kind.title, facts, episode)
+        for facts in sorted(COUNTS, reverse=True)
+        for kind in kinds(facts)
+        for episode in told_episodes(words, kind, max(1, round(SHARE * requests / facts)), seed)
+    ]
+    asker.progress.begin("Generated facts", 2 * sum(facts for _, facts, _ in people))
+
+    async def one(title: str, facts: int, episode: Episode) -> list[Recalled]:
+        person = Person(asker)
+        await person.tell_all([said.content for said in episode.messages[::2]])
+        replies = await side_by_side([person.ask(question.ask) for question in episode.questions])
+        graded: list[Recalled] = []
+        for question, reply in zip(episode.questions, replies, strict=True):
+            right = names_value(reply.text, question.value)
+            graded.append(Recalled(title, facts, right, denies(reply.text, right=right)))
+        return graded
+
+    return [answer for of_one in await side_by_side([one(*person) for person in people]) for answer in of_one]
+
+
+def told_facts_table(recalled: Sequence[Recalled]) -> Table:
+    table = Table()
+    for facts in COUNTS:
+        for title in TITLES:
+            right = [one.right for one in recalled if (one.title, one.facts) == (title, facts)]
+            table.rows += share_row(NAME, f"{title}, {facts}", "recalled", right)
+            if facts == AIMED_FACTS:
+                table.aims += share_aim(f"three facts recalled, {title}", right, AIMED[title])
+        of_all = [one for one in recalled if one.facts == facts]
+        table.rows += share_row(NAME, f"all values, {facts}", "recalled", [one.right for one in of_all])
+        table.rows += share_row(
+            NAME, f"all values, {facts}", "told, but denied", [one.denied for one in of_all]
+        )
+    many = [one.right for one in recalled if one.facts == MANY]
+    denied = [one.denied for one in recalled if one.facts == AIMED_FACTS]
+    table.aims += share_aim("ten facts recalled", many, MANY_MIN)
+    table.aims += share_aim("three facts told, but denied", denied, DENIED_MAX, at_most=True)
+    return table

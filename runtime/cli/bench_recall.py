@@ -1,0 +1,56 @@
+"""``populace bench recall``: what a person sees of a memory."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from populace.cli.bench_options import AsJson, reporting_quietly, show
+from populace.cli.console import CommandFailed, named_errors
+from populace.config import Settings
+
+SHIPPED = "shipped"
+
+
+def recall(
+    seeds: Annotated[int, typer.Option(min=1, help="Each draws other facts and other tellings.")] = 1,
+    requests: Annotated[int, typer.Option(min=1, help="At most so many of each set and seed.")] = 120,
+    memory_module: Annotated[
+        str, typer.Option(help="The file of a memory module, or the one that is shipped for the base.")
+    ] = SHIPPED,
+    only: Annotated[
+        str | None,
+        typer.Option(
+            help="Of general, generated, tellings, chat, never-told, instructions; comma separated."
+        ),
+    ] = None,
+    held_out: Annotated[
+        Path | None, typer.Option(help="The directory of the held-out sets, else that of the checkout.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """What a memory remembers and what it does to everything else, over whole replies.
+
+    Example: `populace bench recall --only general,tellings --requests 40`. One seed of all takes about twenty
+    minutes on two cores; every further one somewhat less. Run it in a checkout, which has the held-out sets.
+    """
+    with named_errors():
+        with reporting_quietly() as report:
+            from populace.bench.recall.bench import SETS, RecallBench, RecallImpossible, bench_recall
+            from populace.bench.recall.held_out import HeldOutInvalid, find_held_out
+
+            sets = SETS if only is None else tuple(name.strip() for name in only.split(","))
+            if not set(sets) <= set(SETS):
+                raise typer.BadParameter(f"--only takes {', '.join(SETS)}: {only!r}")
+            try:
+                bench = RecallBench(
+                    held_out=find_held_out(held_out, Path.cwd()),
+                    module=None if memory_module == SHIPPED else memory_module,
+                    sets=tuple(name for name in SETS if name in sets),
+                    seeds=seeds,
+                    requests=requests,
+                )
+                result = bench_recall(bench, Settings.from_environment(), report)
+            except (HeldOutInvalid, RecallImpossible) as error:
+                raise CommandFailed(str(error)) from error
+        show(result, as_json=as_json)
