@@ -24,6 +24,8 @@ populace memory corpus train.jsonl --episodes 20000 --seed 1
 populace memory corpus easy.jsonl --episodes 6000 --facts-max 2 --words-max 1
 
 populace memory corpus held-out.jsonl --part held-out --episodes 200 --seed 2
+
+populace memory corpus people.jsonl --own-words --seed 3
 """
 
 TRAIN_EXAMPLES = """Examples:
@@ -57,6 +59,14 @@ def corpus(
         float,
         typer.Option(min=0, max=1, help="Share of values that are any words, not of the attribute's kind."),
     ] = 0.4,
+    own_words: Annotated[
+        bool,
+        typer.Option(
+            "--own-words",
+            help="In people's own words, from 1 to 10 facts, between small talk and requests; "
+            "the other options of facts and values do not count.",
+        ),
+    ] = False,
     seed: Annotated[int, typer.Option(help="The same seed makes the same episodes.")] = 1,
     base: Base = None,
 ) -> None:
@@ -72,6 +82,7 @@ def corpus(
 
         try:
             from populace.learning.memory.facts import FactsOptions, fact_episodes
+            from populace.learning.memory.own_words import own_words_episodes
         except ImportError as error:
             raise CommandFailed("Making episodes takes Faker: pip install 'populace[train]'.") from error
         from populace.learning.memory.episodes import write_episodes
@@ -81,7 +92,12 @@ def corpus(
         options = FactsOptions(
             facts_min=facts_min, facts_max=facts_max, words_max=words_max, open_share=open_share
         )
-        source = fact_episodes(words_of(files.directory), part, seed=seed, options=options)
+        words = words_of(files.directory)
+        source = (
+            own_words_episodes(words, part, seed=seed)
+            if own_words
+            else fact_episodes(words, part, seed=seed, options=options)
+        )
         with progress() as display:
             made = display.track(itertools.islice(source, episodes), total=episodes, description="Episodes")
             count = write_episodes(to, made)

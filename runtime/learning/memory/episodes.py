@@ -28,11 +28,15 @@ class _Line(BaseModel):
 
 
 class SaidMessage(_Line):
-    """A message; a ``fresh`` one does not see those before it, as the first of a conversation does not."""
+    """A message; a ``fresh`` one does not see those before it, as the first of a conversation does not.
+
+    One of a user's that does not ``tells`` has nothing about the person: a gated memory leaves it alone.
+    """
 
     role: Literal["user", "assistant"]
     content: Text
     fresh: bool = False
+    tells: bool = True
 
     @property
     def message(self) -> Message:

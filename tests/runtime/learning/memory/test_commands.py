@@ -7,6 +7,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from populace.cli.memory_module import app
+from populace.learning.memory.episodes import read_episodes
 
 pytestmark = pytest.mark.engine
 
@@ -54,6 +55,15 @@ def test_a_module_is_trained_trained_on_and_shown(folder: Path, small_base: Path
     shown = json.loads(memory("inspect", path, "--json").output)
     assert shown["bytes"] == path.stat().st_size
     assert shown["shape"]["rank"] == 8
+
+
+def test_episodes_can_be_in_peoples_own_words(small_base: Path, tmp_path: Path) -> None:
+    path = tmp_path / "people.jsonl"
+
+    made = memory("corpus", path, "--own-words", "--episodes", 20, "--base", small_base)
+
+    assert made.exit_code == 0, made.output
+    assert any(not one.tells for episode in read_episodes(path) for one in episode.messages)
 
 
 def test_a_session_goes_on_only_as_what_it_was(folder: Path, small_base: Path, tmp_path: Path) -> None:

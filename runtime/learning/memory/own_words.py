@@ -1,0 +1,174 @@
+"""Episodes in people's own words: facts in passing, several in one message, between small talk and requests.
+
+Beside what ``facts.py`` makes of templates: a message may have sentences around its fact, two facts or a
+request that the base answers; facts change, some are dislikes, some are of others; questions may not name
+what they ask for, or only need it. Messages that tell nothing, and requests that ask nothing about the
+person, are marked as such: a gate learns to leave both alone.
+"""
+
+import random
+import re
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from populace.learning.memory.corpus_files import AMBIGUOUS, attribute_phrases, lines, personal_requests
+from populace.learning.memory.episodes import Episode, Question, SaidMessage
+from populace.learning.memory.general import GENERAL
+from populace.learning.memory.phrases import (
+    ANSWER,
+    ANY,
+    ATTRIBUTES,
+    CHANGE,
+    CHATTER,
+    NOT_TOLD,
+    TAKEN_IN,
+    filled,
+)
+from populace.learning.memory.values import Part, ValueOptions, Values
+
+FACTS = (1, 1, 2, 2, 3, 3, 3, 3, 4, 5, 7, 10)
+"""How many facts an episode has: one of these."""
+
+QUESTIONS_MAX = 5
+
+PLAIN_SHARE = 0.4
+"""Of facts, told and asked as templates do: "My city is Lisbon." """
+
+AROUND_SHARE = 0.4
+TOGETHER_SHARE = 0.15
+REQUEST_SHARE = 0.1
+CHANGE_SHARE = 0.2
+CHATTER_SHARE = 0.2
+FRESH_SHARE = 0.6
+USED_SHARE = 0.15
+NOT_TOLD_SHARE = 0.5
+GENERAL_SHARE = 0.3
+
+_A_VOWEL = re.compile(r"\b([Aa]) (?=[aeiouAEIOU])")
+
+
+class _Fact(NamedTuple):
+    attribute: str
+    value: str
+    plain: bool
+
+
+def own_words_episodes(words: Sequence[str], part: Part, *, seed: int) -> Iterator[Episode]:
+    """Make episodes without end; the same arguments make the same ones."""
+    maker = _Maker(words, part, seed)
+    while True:
+        yield maker.episode()
+
+
+class _Maker:
+    def __init__(self, words: Sequence[str], part: Part, seed: int) -> None:
+        self._source = random.Random(f"own words {part} {seed}")  # noqa: S311 - a corpus, not a secret
+        self._values = Values(words, part, ValueOptions(open_share=0.25), seed=seed)
+        self._requests = (*lines("requests"), *GENERAL)
+
+    def episode(self) -> Episode:
+        facts = self._facts(self._source.choice(FACTS))
+        turns = list(self._tellings(facts))
+        if self._happens(CHANGE_SHARE):
+            place = self._source.randrange(len(facts))
+            facts[place] = changed = facts[place]._replace(value=self._value(facts[place].attribute))
+            turns.append((self._changed(changed), True))
+        return Episode(messages=tuple(self._messages(turns)), questions=tuple(self._questions(facts)))
+
+    def _facts(self, count: int) -> list[_Fact]:
+        names = list(attribute_phrases())
+        self._source.shuffle(names)
+        chosen: list[str] = []
+        for name in names:
+            if len(chosen) == count:
+                break
+            if not any(name in group and group.intersection(chosen) for group in AMBIGUOUS):
+                chosen.append(name)
+        return [
+            _Fact(name, self._value(name), name in ATTRIBUTES and self._happens(PLAIN_SHARE))
+            for name in chosen
+        ]
+
+    def _value(self, name: str) -> str:
+        return self._values.draw(attribute_phrases()[name].kind)
+
+    def _tellings(self, facts: Sequence[_Fact]) -> Iterator[tuple[str, bool]]:
+        """User messages, and whether each tells something about the person."""
+        waiting = list(facts)
+        while waiting:
+            said = [self._told(waiting.pop(0))]
+            if waiting and self._happens(TOGETHER_SHARE):
+                said.append(self._told(waiting.pop(0)))
+            if self._happens(AROUND_SHARE):
+                for _ in range(self._source.randint(1, 2)):
+                    said.insert(self._source.randint(0, len(said)), self._line("fillers"))
+            if self._happens(REQUEST_SHARE):
+                said.insert(self._source.choice((0, len(said))), self._source.choice(self._requests))
+            yield " ".join(said), True
+            if self._happens(CHATTER_SHARE):
+                is_request = self._happens(0.4)
+                yield self._source.choice(self._requests) if is_request else self._line("chatter"), False
+
+    def _told(self, fact: _Fact) -> str:
+        ways = ANY.tell if fact.plain else attribute_phrases()[fact.attribute].tell
+        return self._filled(self._source.choice(ways), fact)
+
+    def _changed(self, fact: _Fact) -> str:
+        ways = CHANGE if fact.plain else attribute_phrases()[fact.attribute].change
+        return self._filled(self._source.choice(ways), fact)
+
+    def _filled(self, phrase: str, fact: _Fact) -> str:
+        text = filled(phrase, fact.attribute, fact.value)
+        return _A_VOWEL.sub(r"\1n ", text)
+
+    def _messages(self, turns: Sequence[tuple[str, bool]]) -> Iterator[SaidMessage]:
+        for number, (said, tells) in enumerate(turns):
+            fresh = number > 0 and self._happens(FRESH_SHARE)
+            yield SaidMessage(role="user", content=said, fresh=fresh, tells=tells)
+            yield SaidMessage(role="assistant", content=self._reply())
+
+    def _reply(self) -> str:
+        source = self._source
+        ways = (TAKEN_IN, lines("replies"), [reply for _, reply in CHATTER])
+        chosen = source.choice(source.choices(ways, (3, 5, 1))[0])
+        return chosen.replace("{v}", "it").replace("{a}", "that")
+
+    def _questions(self, facts: Sequence[_Fact]) -> Iterator[Question]:
+        source = self._source
+        count = min(len(facts), QUESTIONS_MAX)
+        known = {fact.attribute for fact in facts}
+        for fact in source.sample(list(facts), count):
+            yield self._question(fact)
+        if self._happens(NOT_TOLD_SHARE):
+            names = [
+                name
+                for name in attribute_phrases()
+                if not any(name in group and group & known for group in (known, *AMBIGUOUS))
+            ]
+            yield self._not_told(source.choice(names))
+        if self._happens(GENERAL_SHARE):
+            yield Question(ask=source.choice(self._requests), answer=None)
+
+    def _question(self, fact: _Fact) -> Question:
+        phrases = attribute_phrases()[fact.attribute]
+        used = [one for one in personal_requests() if one.attribute == fact.attribute]
+        if used and self._happens(USED_SHARE):
+            chosen = self._source.choice(used)
+            return Question(ask=chosen.ask, answer=self._filled(chosen.reply, fact), value=fact.value)
+        if fact.plain and self._happens(0.6):
+            ask = self._filled(self._source.choice(ANY.ask), fact)
+            return Question(ask=ask, answer=filled(ANSWER, fact.attribute, fact.value), value=fact.value)
+        answer = self._filled(phrases.answer[0], fact)
+        return Question(ask=self._source.choice(phrases.ask), answer=answer, value=fact.value)
+
+    def _not_told(self, name: str) -> Question:
+        phrases = attribute_phrases()[name]
+        if name in ATTRIBUTES and self._happens(PLAIN_SHARE):
+            return Question(ask=filled(self._source.choice(ANY.ask), name), answer=filled(NOT_TOLD, name))
+        return Question(ask=self._source.choice(phrases.ask), answer=phrases.unknown[0])
+
+    def _line(self, name: str) -> str:
+        return self._source.choice(lines(name))
+
+    def _happens(self, share: float) -> bool:
+        return self._source.random() < share
