@@ -25,6 +25,10 @@ MESSAGE_CHARACTERS = 30
 """About what a template writes around a message."""
 
 
+WRITTEN_ROLES = frozenset({"user", "assistant", "tool", "function"})
+"""A memory takes in what is said, and not what the system is told."""
+
+
 class PromptTokens(NamedTuple):
     """A prompt's token ids, and the ranges [start, stop) of those that a memory takes in, by message."""
 
@@ -35,7 +39,9 @@ class PromptTokens(NamedTuple):
 class BaseTokenizer:
     """The base model's tokenizer, chat template and end-of-sequence ids."""
 
-    def __init__(self, base_directory: Path) -> None:
+    def __init__(self, base_directory: Path, written_roles: frozenset[str] = WRITTEN_ROLES) -> None:
+        """``written_roles``: whose messages have spans."""
+        self._written_roles = written_roles
         loaded = AutoTokenizer.from_pretrained(str(base_directory), local_files_only=True)
         self._tokenizer = cast("PreTrainedTokenizerFast", loaded)
         self._vocabulary_size = len(self._tokenizer)
@@ -139,7 +145,7 @@ class BaseTokenizer:
             for start, stop, message in zip(
                 starts, [*starts[1:], len(ends)], messages[new_from:], strict=False
             )
-            if message.role != "system" and start < stop
+            if message.role in self._written_roles and start < stop
         )
 
     def _decode(self, token_id: int) -> str:

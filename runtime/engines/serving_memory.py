@@ -11,6 +11,7 @@ from populace.adapters.base_modules import BaseModules
 from populace.adapters.memory.attention import attention_layers
 from populace.adapters.memory.module import MemoryModule, digest_of, read_packed
 from populace.adapters.memory.state import StateFormat, Values
+from populace.engines.prompts import WRITTEN_ROLES
 
 
 class ServingMemory(NamedTuple):
@@ -57,3 +58,9 @@ def starting_state(memory: ServingMemory | None, use: MemoryUse | None) -> Value
 def written_from(use: MemoryUse | None) -> int | None:
     """The first message of the prompt that is written; None: none is."""
     return None if use is None else use.new_from
+
+
+def written_roles(memory: ServingMemory | None) -> frozenset[str]:
+    """Whose messages are written: the person's alone by a gated module, all but the system's by others."""
+    gated = memory is not None and memory.module.shape.gated
+    return frozenset({"user"}) if gated else WRITTEN_ROLES

@@ -24,7 +24,13 @@ from populace.adapters.base_modules import BaseModules, read_base_modules
 from populace.adapters.packing import read_adapter
 from populace.engines.prompts import BaseTokenizer, PromptTokens
 from populace.engines.sampling import check_sampling, reply_tokens_max, said_again
-from populace.engines.serving_memory import ServingMemory, read_serving_memory, starting_state, written_from
+from populace.engines.serving_memory import (
+    ServingMemory,
+    read_serving_memory,
+    starting_state,
+    written_from,
+    written_roles,
+)
 from populace.engines.slots import AdmissionGate, AdmissionQueue
 from populace.engines.torch_adapters import AdaptedModel
 from populace.engines.torch_batch import Row
@@ -88,7 +94,7 @@ class TorchEngine:
             ),
             threads,
         )
-        tokenizer = await asyncio.to_thread(BaseTokenizer, base_directory)
+        tokenizer = await asyncio.to_thread(BaseTokenizer, base_directory, written_roles(memory))
         await asyncio.to_thread(worker.start)
         gate = AdmissionGate(
             AdmissionQueue(places=sequences_max, slots=adapter_slots), waiting_max=waiting_max

@@ -43,16 +43,26 @@ class RowMemory:
         for message, (start, stop) in enumerate(self._prompt.spans):
             messages_1T[0, start:stop] = message
         states = [state.unsqueeze(0) for state in self.reading_LNRR]
-        return MemoryPass(states, messages_1T >= 0, messages_1T, torch.tensor([self.reads]))
+        return MemoryPass(
+            states,
+            messages_1T >= 0,
+            messages_1T,
+            torch.tensor([self.reads]),
+            decides=self._module.shape.gated,
+        )
 
     def end_prompt(self, passed: MemoryPass) -> None:
         self._written_LNRR = torch.stack([state[0] for state in passed.states])
-        if not self._by_message:
+        gated = self._module.shape.gated
+        if gated:
+            assert passed.reads is not None
+            self.reads = bool(passed.reads[0])
+        if gated or not self._by_message:
             self.reading_LNRR = self._written_LNRR
 
     def advance(self, passed: MemoryPass, row: int) -> None:
         """Take over what a pass over one token of each row did."""
-        if not self.writes:
+        if not self.writes or self._module.shape.gated:  # a gated module writes nothing of a reply
             return
         if not self._by_message:
             self.reading_LNRR = self._written_LNRR = torch.stack([state[row] for state in passed.states])
@@ -94,7 +104,7 @@ def one_token_pass(memories: Sequence[RowMemory | None], module: MemoryModule) -
     states_LBNRR = torch.stack(
         [empty_LNRR if memory is None else memory.reading_LNRR for memory in memories], dim=1
     )
-    by_token = module.shape.writes == "token"
+    by_token = module.shape.writes == "token" and not module.shape.gated
     writes = [memory is not None and memory.writes and by_token for memory in memories]
     reads = [memory is not None and memory.reads for memory in memories]
     one_B1 = torch.tensor(writes).unsqueeze(1)
@@ -103,5 +113,5 @@ def one_token_pass(memories: Sequence[RowMemory | None], module: MemoryModule) -
         one_B1,
         torch.zeros_like(one_B1, dtype=torch.long),
         torch.tensor(reads),
-        keeps_hidden=not by_token,
+        keeps_hidden=not by_token and not module.shape.gated,
     )

@@ -42,7 +42,13 @@ from populace.engines.sampling import (
     reply_tokens_max,
     said_again,
 )
-from populace.engines.serving_memory import ServingMemory, read_serving_memory, starting_state, written_from
+from populace.engines.serving_memory import (
+    ServingMemory,
+    read_serving_memory,
+    starting_state,
+    written_from,
+    written_roles,
+)
 from populace.engines.slots import AdmissionGate, AdmissionQueue
 from populace.engines.vllm_environment import applied, vllm_environment
 from populace.engines.vllm_errors import our_errors
@@ -125,7 +131,7 @@ class VllmEngine:
         recorder = None if trace_directory is None else ResidencyRecorder(trace_directory)
         modules = await asyncio.to_thread(read_base_modules, base_directory, fingerprint)
         memory = await asyncio.to_thread(read_serving_memory, memory_module, modules)
-        tokenizer = await asyncio.to_thread(BaseTokenizer, base_directory)
+        tokenizer = await asyncio.to_thread(BaseTokenizer, base_directory, written_roles(memory))
         on_cpu = current_platform.is_cpu()
         arguments = AsyncEngineArgs(
             model=str(base_directory),
@@ -241,7 +247,7 @@ class VllmEngine:
         if memory is not None:
             parameters.extra_args = memory.arguments()
             # A cached block would skip writes; and what was read under one state is no other's.
-            parameters.skip_reading_prefix_cache = memory.writes
+            parameters.skip_reading_prefix_cache = memory.writes and not memory.gated
             salt = memory.cache_salt(salt)
         return self._running_llm().generate(
             tokens_input(prompt_ids, cache_salt=salt), parameters, request.request_id, lora_request=call.lora
@@ -259,6 +265,7 @@ class VllmEngine:
             writes=request.memory.new_from is not None,
             prompt_tokens=len(prompt.ids),
             spans=prompt.spans,
+            gated=self._memory is not None and self._memory.module.shape.gated,
         )
 
     async def _taken_state(self, call: "_Call", reply_ids: Sequence[int]) -> bytes:

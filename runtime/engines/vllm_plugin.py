@@ -18,7 +18,9 @@ def register() -> None:
     from vllm.platforms import current_platform
 
     from populace.engines.vllm_lora import loading
+    from populace.engines.vllm_memory import prefix_cache
 
+    prefix_cache.install()
     loading.install(on_cpu=current_platform.is_cpu())
     if current_platform.is_cpu():
         from populace.engines import vllm_cpu_seeds

@@ -380,6 +380,54 @@ MUTANTS = (
         ("tests/actors/aggregation/test_ensemble.py",),
     ),
     Mutant(
+        "a gate is open whatever was asked",
+        "P15",
+        (
+            Edit(
+                "runtime/adapters/memory/attached.py",
+                "opens_B = (gates.read(hidden_BTH[:, -1]) > 0) & has_memory_B",
+                "opens_B = has_memory_B",
+            ),
+        ),
+        ("tests/runtime/adapters/memory/test_gates.py",),
+    ),
+    Mutant(
+        "what tells nothing is written",
+        "P15",
+        (
+            Edit(
+                "runtime/adapters/memory/attached.py",
+                "kept[row, places_P[:-1]] = opens_BT[row, places_P[-1]]",
+                "kept[row, places_P[:-1]] = True",
+            ),
+        ),
+        ("tests/runtime/adapters/memory/test_gates.py",),
+    ),
+    Mutant(
+        "vLLM reads though the gate is closed",
+        "P15",
+        (
+            Edit(
+                "runtime/engines/vllm_memory/gated_step.py",
+                "known.opened = opens and known.holds",
+                "known.opened = known.holds",
+            ),
+        ),
+        ("tests/runtime/engines/test_gated_memory.py",),
+    ),
+    Mutant(
+        "cached blocks hide what is to be written",
+        "P15",
+        (
+            Edit(
+                "runtime/engines/vllm_memory/prefix_cache.py",
+                "end > memory.own_from",
+                "end > memory.prompt_tokens",
+            ),
+        ),
+        ("tests/runtime/engines/test_gated_memory.py",),
+    ),
+    Mutant(
         "a forgotten turn stays in its row",
         "P16",
         (Edit("storage/forgetting.py", 'reply="",', "reply=interaction.reply,"),),

@@ -25,6 +25,10 @@ class MemoryPass:
     ``messages`` [B, T] numbers the messages, for modules that write means. ``reads`` is bool [B]: for the
     others nothing is added to the projections; None: all read. With ``keeps_hidden`` the layers' inputs
     [B, T, H] are kept in ``hidden``.
+
+    With a gated module a pass over prompts ``decides``: its gates take from ``writes`` the messages that
+    tell nothing, and from ``reads`` the rows that ask nothing, and only the last tokens read, the states
+    that the prompts left. In other passes every token of a row that reads does.
     """
 
     states: list[torch.Tensor]
@@ -32,6 +36,7 @@ class MemoryPass:
     messages: torch.Tensor | None = None
     reads: torch.Tensor | None = None
     keeps_hidden: bool = False
+    decides: bool = False
     hidden: list[torch.Tensor] = field(default_factory=list[torch.Tensor])
     passed: dict[int, Passed] = field(default_factory=dict[int, Passed])
 
@@ -45,8 +50,10 @@ class AttachedMemory:
         self._memory = memory
         self._current: MemoryPass | None = None
         self._hooks: list[Any] = []
-        for number, layer in enumerate(attention):
+        for number, layer in enumerate(tuple(attention)[memory.shape.first_layer :]):
             self._hook(model.get_submodule(layer.name), number)
+        if memory.recall_head is not None:
+            self._hooks.append(cast("Any", model.base_model).register_forward_hook(self._recall))
 
     @contextmanager
     def running(self, current: MemoryPass) -> Generator[MemoryPass]:
@@ -68,8 +75,12 @@ class AttachedMemory:
             current = self._current
             if current is not None:
                 hidden_BTH = cast("torch.Tensor", args[0] if args else options["hidden_states"])
-                passed = self._memory.layer(number)(
-                    hidden_BTH, current.states[number], current.writes, current.messages
+                passed = (
+                    self._memory.layer(number)(
+                        hidden_BTH, current.states[number], current.writes, current.messages
+                    )
+                    if self._memory.gates is None
+                    else self._passed_gates(number, hidden_BTH, current)
                 )
                 if current.keeps_hidden:
                     current.hidden.append(hidden_BTH)
@@ -88,6 +99,59 @@ class AttachedMemory:
             block.get_submodule(OUTPUT).register_forward_hook(add_output),
         ]
 
+    def _passed_gates(self, number: int, hidden_BTH: torch.Tensor, current: MemoryPass) -> Passed:
+        """What a layer of a gated module does; the first decides for all."""
+        layer = self._memory.layer(number)
+        if current.decides and number == 0:
+            self._decide(hidden_BTH, current)
+        state_BNRR = current.states[number]
+        if bool(current.writes.any()):
+            state_BNRR = layer.write(hidden_BTH, state_BNRR, current.writes, current.messages)
+        read_BNTR = layer.read(hidden_BTH[:, -1:] if current.decides else hidden_BTH, state_BNRR)
+        is_read = current.reads is None or bool(current.reads.any())
+        deltas = layer.deltas(read_BNTR) if is_read else (None, None)
+        return Passed(*deltas, state_BNRR, read_BNTR)
+
+    def _decide(self, hidden_BTH: torch.Tensor, current: MemoryPass) -> None:
+        gates = self._memory.gates
+        assert gates is not None
+        assert current.messages is not None, "a gate decides on messages"
+        opens_BT = gates.write(hidden_BTH) > 0
+        kept = torch.zeros_like(current.writes)
+        for row, message in {
+            (int(row), int(current.messages[row, place])) for row, place in current.writes.nonzero()
+        }:
+            places_P = (current.messages[row] == message).nonzero()[:, 0]
+            kept[row, places_P[:-1]] = opens_BT[row, places_P[-1]]
+        current.writes = kept
+        has_memory_B = kept.any(1) | (current.states[0].flatten(1) != 0).any(1)
+        opens_B = (gates.read(hidden_BTH[:, -1]) > 0) & has_memory_B
+        current.reads = opens_B if current.reads is None else opens_B & current.reads
+
+    def _recall(self, _: torch.nn.Module, __: Any, output: Any) -> Any:
+        """Add to the last hidden states what the recall head says of all that was read."""
+        current, head = self._current, self._memory.recall_head
+        if current is None or head is None or not (current.reads is None or bool(current.reads.any())):
+            return output
+        hidden_BTH = cast("torch.Tensor", output.last_hidden_state)
+        passed = [current.passed[number].read for number in sorted(current.passed)]
+        read_BTLW = torch.stack([read.transpose(1, 2).flatten(2) for read in passed], dim=2)
+        tokens = read_BTLW.shape[1]
+        output.last_hidden_state = self._sum(
+            hidden_BTH, head(hidden_BTH[:, -tokens:], read_BTLW), current.reads
+        )
+        return output
+
+    @staticmethod
+    def _sum(output_BTX: torch.Tensor, delta_BSX: torch.Tensor, reads_B: torch.Tensor | None) -> torch.Tensor:
+        """Add to the last S tokens of the rows that read, and leave every other number as it is."""
+        tokens = delta_BSX.shape[1]
+        if reads_B is not None:
+            delta_BSX = delta_BSX * reads_B[:, None, None]
+        ends_BSX = (output_BTX[:, -tokens:].float() + delta_BSX).to(output_BTX.dtype)
+        before = output_BTX[:, : output_BTX.shape[1] - tokens]
+        return ends_BSX if not before.shape[1] else torch.cat((before, ends_BSX), dim=1)
+
     def _added(self, number: int, output: torch.Tensor, *, query: bool) -> torch.Tensor:
         if self._current is None:
             return output
@@ -97,8 +161,4 @@ class AttachedMemory:
             delta, self._current.passed[number] = passed.delta_query, passed._replace(delta_query=None)
         else:
             delta, self._current.passed[number] = passed.delta_output, passed._replace(delta_output=None)
-        if delta is None:
-            return output
-        if self._current.reads is not None:
-            delta = delta * self._current.reads[:, None, None]
-        return (output.float() + delta).to(output.dtype)
+        return output if delta is None else self._sum(output, delta, self._current.reads)

@@ -6,7 +6,9 @@ from typing import cast
 
 from populace.actors.errors import MemoryModuleInvalid, MemoryModuleMismatch
 
-FORMAT = "populace-memory-1"
+FORMATS = ("populace-memory-1", "populace-memory-2")
+"""The second has gates. Who knows the first alone would read and write everywhere."""
+
 METADATA_KEY = "populace"
 HEADER_BYTES_MAX = 1 << 20
 
@@ -20,8 +22,8 @@ def told_of(data: bytes) -> dict[str, object]:
     except (ValueError, RecursionError, KeyError, TypeError) as error:
         raise MemoryModuleInvalid("it is no memory module, or truncated") from error
     told = cast("dict[str, object]", told) if isinstance(told, dict) else {}
-    if told.get("format") != FORMAT:
-        raise MemoryModuleInvalid(f"its format is not {FORMAT}")
+    if told.get("format") not in FORMATS:
+        raise MemoryModuleInvalid(f"its format is none of {', '.join(FORMATS)}")
     return told
 
 

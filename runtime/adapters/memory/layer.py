@@ -18,13 +18,14 @@ import torch
 from pydantic import Field
 from torch.nn import functional
 
-from populace.adapters.memory.scan import TokenInputs, scan_chunks
+from populace.adapters.memory.scan import Scanned, TokenInputs, scan_chunks
 
 Heads = Literal["q", "o", "qo"]
 Writes = Literal["token", "message"]
 
 RANK_MAX = 256
 STATES_MAX = 64
+LAYERS_MAX = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +33,10 @@ class MemoryShape:
     """What all layers of a memory module have in common.
 
     ``writes`` "token" writes every token (TSW), "message" the mean of each message (SSW); more than
-    one of ``states`` are parallel ones with projections of their own (MSW).
+    one of ``states`` are parallel ones with projections of their own (MSW). With ``decays`` a write also
+    lets the rest of its rows fade, as published; without, it touches what is under its own key alone.
+    A ``gated`` module reads and writes where its gates say so, see ``gates.py``; the layers before
+    ``first_layer`` have no memory, so that a gate can be computed before anything is read.
     """
 
     rank: Annotated[int, Field(ge=1, le=RANK_MAX)] = 8
@@ -40,6 +44,9 @@ class MemoryShape:
     states: Annotated[int, Field(ge=1, le=STATES_MAX)] = 1
     writes: Writes = "token"
     heads: Heads = "qo"
+    decays: bool = True
+    gated: bool = False
+    first_layer: Annotated[int, Field(ge=0, le=LAYERS_MAX)] = 0
 
     @property
     def width(self) -> int:
@@ -83,6 +90,9 @@ class MemoryLayer(torch.nn.Module):
         self.rate_bias = _zeros(shape.width)
         self.delta_query = _zeros(widths.query, shape.width) if "q" in shape.heads else None
         self.delta_output = _zeros(widths.hidden, shape.width) if "o" in shape.heads else None
+        # What an open gate adds whatever was told: it turns the base to answers about a person.
+        self.query_bias = _zeros(widths.query) if shape.gated and "q" in shape.heads else None
+        self.output_bias = _zeros(widths.hidden) if shape.gated and "o" in shape.heads else None
 
     def forward(
         self,
@@ -98,18 +108,37 @@ class MemoryLayer(torch.nn.Module):
         """
         hidden_BTH = hidden_BTH.float()
         if not bool(writes_BT.any()):
-            query_BNTR = _direction(self._states(functional.linear(hidden_BTH, self.query)))
-            read_BNTR = query_BNTR @ state_BNRR.transpose(-1, -2)
+            read_BNTR = self.read(hidden_BTH, state_BNRR)
             return Passed(*self.deltas(read_BNTR), state_BNRR, read_BNTR)
         tokens = self.inputs(hidden_BTH)
         if self.shape.writes == "token":
-            read_BNTR, state_BNRR = scan_chunks(_writing(tokens, writes_BT), state_BNRR)
+            read_BNTR, state_BNRR = self._scanned(tokens, state_BNRR, writes_BT)
         else:
-            assert messages_BT is not None, "writes of message means need the messages"
             read_BNTR = tokens.query @ state_BNRR.transpose(-1, -2)
-            mean_BMH, written_BM = message_means(hidden_BTH, writes_BT, messages_BT)
-            state_BNRR = scan_chunks(_writing(self.inputs(mean_BMH), written_BM), state_BNRR).state
+            state_BNRR = self.write(hidden_BTH, state_BNRR, writes_BT, messages_BT)
         return Passed(*self.deltas(read_BNTR), state_BNRR, read_BNTR, tokens.rate)
+
+    def read(self, hidden_BTH: torch.Tensor, state_BNRR: torch.Tensor) -> torch.Tensor:
+        """Read [B, N, T, R] of one and the same state with every token."""
+        query_BNTR = _direction(self._states(functional.linear(hidden_BTH.float(), self.query)))
+        return query_BNTR @ state_BNRR.transpose(-1, -2)
+
+    def write(
+        self,
+        hidden_BTH: torch.Tensor,
+        state_BNRR: torch.Tensor,
+        writes_BT: torch.Tensor,
+        messages_BT: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """Write the marked tokens, or the means of their messages, and read nothing."""
+        if self.shape.writes == "token":
+            return self._scanned(self.inputs(hidden_BTH.float()), state_BNRR, writes_BT).state
+        assert messages_BT is not None, "writes of message means need the messages"
+        mean_BMH, written_BM = message_means(hidden_BTH.float(), writes_BT, messages_BT)
+        return self._scanned(self.inputs(mean_BMH), state_BNRR, written_BM).state
+
+    def _scanned(self, tokens: TokenInputs, state_BNRR: torch.Tensor, writes_BT: torch.Tensor) -> Scanned:
+        return scan_chunks(_writing(tokens, writes_BT), state_BNRR, decays=self.shape.decays)
 
     def inputs(self, hidden_BTH: torch.Tensor) -> TokenInputs:
         """Project hidden inputs to what the scan takes, [B, N, T, R] each."""
@@ -127,8 +156,11 @@ class MemoryLayer(torch.nn.Module):
         """Project what was read to what is added to the query and the output projection."""
         read_BTW = read_BNTR.transpose(1, 2).flatten(2) * (self.shape.alpha / self.shape.rank)
         query, output = (
-            None if weight is None else functional.linear(read_BTW, weight)
-            for weight in (self.delta_query, self.delta_output)
+            None if weight is None else functional.linear(read_BTW, weight, bias)
+            for weight, bias in (
+                (self.delta_query, self.query_bias),
+                (self.delta_output, self.output_bias),
+            )
         )
         return query, output
 

@@ -20,7 +20,8 @@ from safetensors.torch import load, save
 
 from populace.actors.errors import MemoryModuleInvalid
 from populace.adapters.memory.attention import AttentionLayer
-from populace.adapters.memory.header import FORMAT, METADATA_KEY, check_base, told_of
+from populace.adapters.memory.gates import Gates, RecallHead
+from populace.adapters.memory.header import FORMATS, METADATA_KEY, check_base, told_of
 from populace.adapters.memory.layer import LayerWidths, MemoryLayer, MemoryShape
 from populace.adapters.memory.state import StateFormat
 
@@ -32,14 +33,20 @@ _shapes = TypeAdapter(MemoryShape)
 
 
 class MemoryModule(torch.nn.Module):
-    """One ``MemoryLayer`` for each attention layer of the base, in the base's order."""
+    """One ``MemoryLayer`` for each attention layer of the base from the shape's first on, in order."""
 
     def __init__(self, shape: MemoryShape, widths: tuple[LayerWidths, ...], base: str) -> None:
-        """All zeros. ``base`` is the fingerprint of the base that it is for."""
+        """All zeros. ``widths`` are of all layers of the base that has the fingerprint ``base``.
+
+        ``gates`` and ``recall_head`` are those of a gated module, else None.
+        """
         super().__init__()
         self.shape = shape
         self.base = base
-        self.layers = torch.nn.ModuleList(MemoryLayer(shape, one) for one in widths)
+        self.layers = torch.nn.ModuleList(MemoryLayer(shape, one) for one in widths[shape.first_layer :])
+        hidden = widths[-1].hidden if shape.gated else 0
+        self.gates = Gates(hidden) if shape.gated else None
+        self.recall_head = RecallHead(hidden, shape.width * len(self.layers)) if shape.gated else None
 
     def layer(self, number: int) -> MemoryLayer:
         return cast("MemoryLayer", self.layers[number])
@@ -56,7 +63,7 @@ class MemoryModule(torch.nn.Module):
     def pack(self, dtype: torch.dtype = torch.float32) -> bytes:
         """Encode, rounded to ``dtype``; the same parameters give the same bytes."""
         tensors = {name: tensor.detach().to(dtype).contiguous() for name, tensor in self.state_dict().items()}
-        told = {"format": FORMAT, "base": self.base, "shape": asdict(self.shape)}
+        told = {"format": FORMATS[self.shape.gated], "base": self.base, "shape": _told_shape(self.shape)}
         # In one entry: safetensors writes several of them in any order.
         return save(tensors, {METADATA_KEY: json.dumps(told, sort_keys=True)})
 
@@ -77,6 +84,12 @@ class MemoryModule(torch.nn.Module):
             raise MemoryModuleInvalid("its metadata has no sound shape") from error
         except SafetensorError as error:
             raise MemoryModuleInvalid(f"it is damaged ({error})") from error
+        if shape.first_layer >= len(attention):
+            raise MemoryModuleInvalid(
+                f"its first layer is {shape.first_layer}, the base has {len(attention)}"
+            )
+        if shape.gated and shape.writes != "token":
+            raise MemoryModuleInvalid("a module with gates writes tokens, not the means of messages")
         with torch.device("meta"):  # nothing is allocated for a shape that the file only claims
             module = cls(shape, tuple(one.widths for one in attention), base)
         module._fill(tensors)
@@ -102,6 +115,16 @@ class MemoryModule(torch.nn.Module):
             if not bool(torch.isfinite(tensor).all()):
                 raise MemoryModuleInvalid(f"{name} holds NaN or infinity")
         self.load_state_dict({name: tensor.float() for name, tensor in tensors.items()}, assign=True)
+
+
+def _told_shape(shape: MemoryShape) -> dict[str, object]:
+    """What differs from the published rule is told only where it does: other files are as they were."""
+    told: dict[str, object] = asdict(shape)
+    published = MemoryShape()
+    for name in ("decays", "gated", "first_layer"):
+        if told[name] == getattr(published, name):
+            del told[name]
+    return told
 
 
 def read_packed(path: Path) -> bytes:

@@ -13,13 +13,16 @@ from populace.adapters.memory.module import MemoryModule
 def random_module(
     base_directory: Path, fingerprint: str, shape: MemoryShape | None = None, *, strength: float = 0.15
 ) -> MemoryModule:
-    """Make a module that writes at every token; what it reads is added with ``strength``."""
+    """Make a module that writes at every token; what it reads is added with ``strength``.
+
+    The gates of a gated one open for about every second input.
+    """
     layers = attention_layers(read_base_modules(base_directory))
     module = MemoryModule(shape or MemoryShape(), tuple(one.widths for one in layers), fingerprint)
     generator = torch.Generator().manual_seed(7)
     with torch.no_grad():
         for name, parameter in module.named_parameters():
-            scale = strength if "delta" in name else 0.05
+            scale = strength if "delta" in name else 0.02 if "recall_head.output" in name else 0.05
             parameter.copy_(scale * torch.randn(parameter.shape, generator=generator))
             if name.endswith("rate_bias"):
                 parameter.fill_(-2.0)

@@ -7,14 +7,13 @@ which tokens. Hooks run in eager mode only; a compiled model would need a custom
 place (it would do what a step's ``layer`` and ``add_output`` do).
 """
 
-from collections.abc import Callable, Iterable
-from typing import Any, NamedTuple, cast
+from collections.abc import Callable
+from typing import Any
 
 import torch
 
-from populace.adapters.memory.attention import AttentionLayer
-from populace.adapters.memory.layer import LayerWidths
 from populace.adapters.memory.module import MemoryModule
+from populace.engines.vllm_memory.blocks import OUTPUT, QKV, Scheduled, ServedBlock
 from populace.engines.vllm_memory.compiled import CompiledTokenStep, CompiledWeights
 from populace.engines.vllm_memory.message_step import MessageStep, write_mean
 from populace.engines.vllm_memory.request import MemoryRequest
@@ -22,41 +21,7 @@ from populace.engines.vllm_memory.slots import Slot, SlotTable
 from populace.engines.vllm_memory.token_step import TokenStep
 from populace.engines.vllm_memory.weights import FusedWeights, Part
 
-QKV = "qkv_proj"
-OUTPUT = "o_proj"
-
-
 Step = TokenStep | CompiledTokenStep | MessageStep
-
-
-class Scheduled(NamedTuple):
-    """A request's tokens in a step: [first, last) of the step, the first at ``position`` of the request."""
-
-    request: MemoryRequest | None
-    first: int
-    last: int
-    position: int
-
-
-class ServedBlock(NamedTuple):
-    """An attention block of vLLM's model, and the part of the query projection that is here."""
-
-    layer: AttentionLayer
-    block: torch.nn.Module
-    query_part: slice
-
-
-def served_blocks(model: torch.nn.Module, rank: int, ranks: int) -> list[ServedBlock]:
-    """Find the attention blocks, in the order of the layers; this is process ``rank`` of ``ranks``."""
-    blocks: list[ServedBlock] = []
-    for name, module in model.named_modules():
-        if name.endswith(f".{QKV}"):
-            block: Any = model.get_submodule(name.removesuffix(f".{QKV}"))
-            width = int(block.q_size)
-            widths = LayerWidths(hidden=int(cast("Any", module).input_size), query=width * ranks)
-            layer = AttentionLayer(name.removesuffix(f".{QKV}"), widths)
-            blocks.append(ServedBlock(layer, block, slice(rank * width, (rank + 1) * width)))
-    return blocks
 
 
 class ServedMemory:
@@ -217,7 +182,3 @@ def _writes(one: Scheduled) -> tuple[tuple[int, int, bool], ...]:
     return tuple(
         (first + shift, last + shift, ends) for first, last, ends in one.request.written(one.position, stop)
     )
-
-
-def attention_of(blocks: Iterable[ServedBlock]) -> tuple[AttentionLayer, ...]:
-    return tuple(served.layer for served in blocks)

@@ -20,7 +20,8 @@ class MemoryRequest(NamedTuple):
 
     ``key`` names the request among all of an engine's. ``spans`` are the token ranges [start, stop)
     of the prompt that write, one for each message. If ``writes``, so does every token after the
-    ``prompt_tokens``; otherwise nothing does and ``spans`` is empty.
+    ``prompt_tokens``; otherwise nothing does and ``spans`` is empty. If ``gated``, replies write nothing
+    and prompts read nothing.
     """
 
     key: str
@@ -29,6 +30,19 @@ class MemoryRequest(NamedTuple):
     writes: bool
     prompt_tokens: int
     spans: tuple[tuple[int, int], ...] = ()
+    gated: bool = False
+
+    @property
+    def own_from(self) -> int | None:
+        """The first token that must be computed, and whose keys and values are this request's alone.
+
+        It is the first one written, or read with. What is before it is the base's own, and may be found by
+        and left to others. None: it is for the ``cache_salt`` to tell.
+        """
+        if not self.gated:
+            return None
+        turn = self.prompt_tokens - 1 if self.reads else self.prompt_tokens
+        return min(turn, self.spans[0][0]) if self.spans else turn
 
     def arguments(self) -> dict[str, Any]:
         return {ARGUMENT: list(self)}
@@ -39,14 +53,18 @@ class MemoryRequest(NamedTuple):
         fields = (arguments or {}).get(ARGUMENT)
         if fields is None:
             return None
-        key, state, reads, writes, prompt_tokens, spans = fields
-        return cls(key, state, reads, writes, prompt_tokens, tuple((start, stop) for start, stop in spans))
+        key, state, reads, writes, prompt_tokens, spans, gated = fields
+        places = tuple((start, stop) for start, stop in spans)
+        return cls(key, state, reads, writes, prompt_tokens, places, gated)
 
     def cache_salt(self, salt: str) -> str:
         """Make a salt under which no key-value cache of another state is found.
 
-        A request that writes finds nothing and leaves nothing to be found: its blocks are its own.
+        A request that writes finds nothing and leaves nothing to be found: its blocks are its own. With
+        gates no prompt depends on a state, and ``own_from`` says which blocks are.
         """
+        if self.gated:
+            return salt
         state = hashlib.sha256(self.state or b"").hexdigest()
         return f"{salt}:{state}:{self.reads}:{self.key if self.writes else ''}"
 

@@ -15,7 +15,9 @@ from vllm.platforms import current_platform
 
 from populace.actors.errors import MemoryModuleMismatch
 from populace.adapters.memory.module import MemoryModule, digest_of, read_packed
-from populace.engines.vllm_memory.attached import Scheduled, ServedMemory, attention_of, served_blocks
+from populace.engines.vllm_memory.attached import ServedMemory
+from populace.engines.vllm_memory.blocks import Scheduled, attention_of, served_blocks
+from populace.engines.vllm_memory.gated import ServedGatedMemory
 from populace.engines.vllm_memory.request import MODULE_BASE, MODULE_DIGEST, MODULE_PATH, MemoryRequest
 
 if TYPE_CHECKING or not current_platform.is_cpu():
@@ -39,15 +41,22 @@ class MemoryWorker(Worker):
         if digest_of(data) != told[MODULE_DIGEST]:
             raise MemoryModuleMismatch(f"{told[MODULE_PATH]} changed while the engine started")
         module = MemoryModule.unpack(data, told[MODULE_BASE], attention_of(blocks))
-        self._memory = ServedMemory(
-            model,
-            module,
-            blocks,
-            requests_max=self.vllm_config.scheduler_config.max_num_seqs,
-            device=cast("torch.device", self.device),
-            scheduled=self._scheduled,
-            running=self._running,
-        )
+        device = cast("torch.device", self.device)
+        self._memory: ServedMemory | ServedGatedMemory
+        if module.shape.gated:
+            self._memory = ServedGatedMemory(
+                model, module, blocks, device=device, scheduled=self._scheduled, running=self._running
+            )
+        else:
+            self._memory = ServedMemory(
+                model,
+                module,
+                blocks,
+                requests_max=self.vllm_config.scheduler_config.max_num_seqs,
+                device=device,
+                scheduled=self._scheduled,
+                running=self._running,
+            )
 
     def take_memory_state(self, key: str, tokens: int) -> bytes | None:
         """Called through ``collective_rpc`` after a request's end; see ``ServedMemory.take``."""

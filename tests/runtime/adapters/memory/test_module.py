@@ -11,7 +11,7 @@ from safetensors.torch import load, save
 from populace.actors.errors import MemoryModuleInvalid, MemoryModuleMismatch
 from populace.adapters.base_modules import BaseModules, LinearShape
 from populace.adapters.memory.attention import AttentionLayer, attention_layers
-from populace.adapters.memory.header import FORMAT
+from populace.adapters.memory.header import FORMATS
 from populace.adapters.memory.layer import LayerWidths, MemoryShape
 from populace.adapters.memory.module import MemoryModule, digest_of
 
@@ -134,7 +134,7 @@ def test_a_file_that_says_something_else_of_itself_is_refused(told: str) -> None
 
 @pytest.mark.parametrize("shape", [None, {"rank": "many"}, {"writes": "sometimes"}])
 def test_a_shape_that_is_none_is_refused(shape: object) -> None:
-    told = json.dumps({"format": FORMAT, "base": BASE, "shape": shape})
+    told = json.dumps({"format": FORMATS[0], "base": BASE, "shape": shape})
 
     with pytest.raises(MemoryModuleInvalid, match="shape"):
         MemoryModule.unpack(save({"x": torch.zeros(1)}, {"populace": told}), BASE, ATTENTION)

@@ -1,0 +1,99 @@
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+# vLLM's classes are annotated in part only.
+"""A gated memory inside vLLM's model: see ``populace.adapters.memory.gates`` for what it does.
+
+Where nothing is written and no gate is open a step costs nothing: no hook does anything.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from populace.adapters.memory.gates import Gates, RecallHead
+from populace.adapters.memory.module import MemoryModule
+from populace.engines.vllm_memory.blocks import OUTPUT, QKV, Scheduled, ServedBlock
+from populace.engines.vllm_memory.gated_requests import GatedRequest, GatedRequests
+from populace.engines.vllm_memory.gated_step import GatedStep, GatedWeights, RowStep
+
+
+class ServedGatedMemory:
+    """States of the requests in flight, and the hooks that read and write them.
+
+    ``scheduled`` answers, at the start of a model's forward pass, whose tokens are in it; ``running``
+    the keys of the requests that have not ended.
+    """
+
+    def __init__(
+        self,
+        model: torch.nn.Module,
+        module: MemoryModule,
+        blocks: list[ServedBlock],
+        *,
+        device: torch.device,
+        scheduled: Callable[[], list[Scheduled]],
+        running: Callable[[], set[str]],
+    ) -> None:
+        module = module.to(device)
+        self._weights = GatedWeights(module, blocks[0].query_part, device)
+        assert isinstance(module.gates, Gates)
+        assert isinstance(module.recall_head, RecallHead)
+        self._requests = GatedRequests(lambda: module.fresh_states(1)[:, 0].to(device))
+        self._scheduled = scheduled
+        self._running = running
+        self._step: GatedStep | None = None
+        model.register_forward_pre_hook(self._begin)
+        model.register_forward_hook(self._finish)
+        for number, served in enumerate(blocks[module.shape.first_layer :]):
+            self._hook(number, served.block)
+
+    def take(self, key: str, tokens: int) -> bytes | None:
+        """Return the state that the request's prompt left as float32 bytes, and forget the request.
+
+        None: not kept. A reply writes nothing, so ``tokens`` does not matter.
+        """
+        taken = self._requests.take(key)
+        return None if taken is None else taken.cpu().numpy().tobytes()
+
+    def _begin(self, *_: Any) -> None:
+        self._requests.end_others(self._running())
+        rows: list[RowStep] = []
+        for one in self._scheduled():
+            if one.request is not None:
+                known = self._requests.of(one.request)
+                known.begin(one.position)
+                rows.append(_row(known, one))
+        used = [row for row in rows if row.parts or row.reading is not None]
+        self._step = GatedStep(self._weights, rows, used) if used else None
+        if self._step is None:
+            for row in rows:
+                row.known.seen += row.tokens
+
+    def _finish(self, _: torch.nn.Module, __: Any, output: Any) -> None:
+        if self._step is not None:
+            hidden = output[0] if isinstance(output, tuple) else output
+            self._step.finish(hidden)
+            self._step = None
+
+    def _hook(self, number: int, block: torch.nn.Module) -> None:
+        def add_query(_: torch.nn.Module, inputs: tuple[torch.Tensor, ...], output: Any) -> None:
+            if self._step is not None:
+                self._step.layer(number, inputs[0], output[0] if isinstance(output, tuple) else output)
+
+        def add_output(_: torch.nn.Module, __: Any, output: Any) -> None:
+            if self._step is not None:
+                self._step.add_output(output[0] if isinstance(output, tuple) else output)
+
+        block.get_submodule(QKV).register_forward_hook(add_query)
+        block.get_submodule(OUTPUT).register_forward_hook(add_output)
+
+
+def _row(known: GatedRequest, one: Scheduled) -> RowStep:
+    """A reply begins to read with the last token of its prompt, whose gate decides for all of it."""
+    tokens = one.last - one.first
+    turn = known.request.prompt_tokens - 1
+    decides = one.position <= turn < one.position + tokens
+    reading = None
+    if known.request.reads and (decides or known.opened) and one.position + tokens > turn:
+        reading = (one.first + max(0, turn - one.position), one.last)
+    return RowStep(known, tokens, known.parts(one.first, tokens), reading, decides)

@@ -1,0 +1,180 @@
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+# transformers' models are partly untyped.
+"""A closed gate is the base, whatever the memory holds; an open one reads at the reply and nowhere else."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from populace.actors.errors import MemoryModuleInvalid
+from populace.adapters.memory.attached import AttachedMemory, MemoryPass
+from populace.adapters.memory.attention import AttentionLayer
+from populace.adapters.memory.layer import LayerWidths, MemoryShape
+from populace.adapters.memory.module import MemoryModule
+from populace.adapters.memory.scan import TokenInputs, scan_loop
+
+LAYERS = 3
+WIDTHS = LayerWidths(hidden=16, query=16)
+ATTENTION = tuple(AttentionLayer(f"model.layers.{number}.self_attn", WIDTHS) for number in range(LAYERS))
+SHAPE = MemoryShape(rank=4, alpha=4.0, decays=False, gated=True, first_layer=1)
+IDS = torch.arange(12).view(1, 12)
+MESSAGES = torch.tensor([[-1, -1, 0, 0, 0, 0, -1, 1, 1, 1, 1, 1]])
+"""Two messages of the person; the prompt ends with the second."""
+
+
+def base() -> LlamaForCausalLM:
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=32,
+        hidden_size=WIDTHS.hidden,
+        intermediate_size=32,
+        num_hidden_layers=LAYERS,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+    )
+    return LlamaForCausalLM(config).eval().requires_grad_(requires_grad=False)
+
+
+MODEL = base()
+PLAIN: Any = MODEL(input_ids=IDS, output_hidden_states=True)
+
+
+def module(seed: int, *, read: float = 0.0, write: float = 0.0) -> MemoryModule:
+    """A drawn module, its gates' biases set far to one side where they are not 0."""
+    memory = MemoryModule(SHAPE, (WIDTHS,) * LAYERS, "base")
+    generator = torch.Generator().manual_seed(seed)
+    assert memory.gates is not None
+    with torch.no_grad():
+        for parameter in memory.parameters():
+            parameter.copy_(0.5 * torch.randn(parameter.shape, generator=generator))
+        memory.gates.read_bias.add_(read)
+        memory.gates.write_bias.add_(write)
+    return memory
+
+
+def states(memory: MemoryModule, seed: int) -> list[torch.Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    return list(torch.randn(memory.fresh_states(1).shape, generator=generator))
+
+
+def prompt(memory: MemoryModule, before: list[torch.Tensor], *, reads: bool = True) -> tuple[Any, MemoryPass]:
+    """Read the prompt with the memory attached."""
+    attached = AttachedMemory(MODEL, memory, ATTENTION)
+    deciding = MemoryPass(before, MESSAGES >= 0, MESSAGES, torch.tensor([reads]), decides=True)
+    try:
+        with attached.running(deciding):
+            return MODEL(input_ids=IDS, output_hidden_states=True), deciding
+    finally:
+        attached.detach()
+
+
+@settings(deadline=None, max_examples=25)
+@given(seed=st.integers(0, 2**31), writes=st.booleans())
+def test_a_closed_gate_is_the_base_to_the_bit(seed: int, writes: bool) -> None:
+    memory = module(seed, read=-1e4, write=1e4 if writes else -1e4)
+    before = states(memory, seed)
+
+    output, passed = prompt(memory, list(before))
+
+    assert torch.equal(output.logits, PLAIN.logits)
+    assert passed.reads is not None
+    assert not passed.reads.any()
+    for old, new in zip(before, passed.states, strict=True):
+        assert torch.equal(old, new) is not writes
+
+
+@settings(deadline=None, max_examples=25)
+@given(seed=st.integers(0, 2**31))
+def test_an_open_gate_reads_with_the_last_token_alone(seed: int) -> None:
+    memory = module(seed, read=1e4)
+
+    output, _ = prompt(memory, states(memory, seed))
+
+    assert torch.equal(output.logits[:, :-1], PLAIN.logits[:, :-1])
+    assert not torch.equal(output.logits[:, -1], PLAIN.logits[:, -1])
+    # The layers before the first one with a memory are the base's for that token, too.
+    assert torch.equal(output.hidden_states[SHAPE.first_layer], PLAIN.hidden_states[SHAPE.first_layer])
+
+
+def test_what_is_not_asked_to_read_does_not() -> None:
+    memory = module(3, read=1e4)
+
+    output, _ = prompt(memory, states(memory, 3), reads=False)
+
+    assert torch.equal(output.logits, PLAIN.logits)
+
+
+def test_an_empty_memory_is_not_read() -> None:
+    memory = module(3, read=1e4, write=-1e4)
+
+    output, _ = prompt(memory, list(memory.fresh_states(1)))
+
+    assert torch.equal(output.logits, PLAIN.logits)
+
+
+@settings(deadline=None, max_examples=25)
+@given(seed=st.integers(0, 2**31))
+def test_each_message_is_written_if_the_gate_opens_at_its_end(seed: int) -> None:
+    """Against the definition: the open messages' tokens but the last, in order, into what was there."""
+    memory = module(seed)
+    before = states(memory, seed)
+    assert memory.gates is not None
+
+    _, passed = prompt(memory, list(before))
+
+    inputs = [_attention_input(number) for number in range(1, LAYERS)]
+    open_ = memory.gates.write(inputs[0][0]) > 0
+    tokens = [
+        place
+        for message in (0, 1)
+        for ended in [bool(open_[(MESSAGES[0] == message).nonzero()[-1]])]
+        for place in (MESSAGES[0] == message).nonzero().flatten().tolist()[:-1]
+        if ended
+    ]
+    for number, hidden_BTH in enumerate(inputs):
+        all_tokens = memory.layer(number).inputs(hidden_BTH)
+        written = TokenInputs(*(part[:, :, tokens] for part in all_tokens))
+        wanted = scan_loop(written, before[number], decays=False).state
+        torch.testing.assert_close(passed.states[number], wanted, atol=1e-5, rtol=1e-5)
+
+
+def _attention_input(layer: int) -> torch.Tensor:
+    """What the layer's attention reads: the base's own numbers, whatever the reply reads."""
+    block: Any = MODEL.model.layers[layer]
+    return block.input_layernorm(PLAIN.hidden_states[layer])
+
+
+def test_a_module_with_gates_comes_back_as_it_was_and_says_so() -> None:
+    memory = module(5)
+    packed = memory.pack()
+
+    again = MemoryModule.unpack(packed, "base", ATTENTION)
+
+    assert b"populace-memory-2" in packed[:4096]
+    assert again.shape == SHAPE
+    assert len(again.layers) == LAYERS - SHAPE.first_layer
+    assert again.pack() == packed
+
+
+def test_a_gate_that_is_not_finite_is_refused() -> None:
+    memory = module(5)
+    assert memory.gates is not None
+    torch.nn.init.constant_(memory.gates.read_bias, float("nan"))
+
+    with pytest.raises(MemoryModuleInvalid, match=r"gates\.read_bias holds NaN"):
+        MemoryModule.unpack(memory.pack(), "base", ATTENTION)
+
+
+def test_shapes_that_cannot_be_served_are_refused() -> None:
+    for shape, said in (
+        (replace(SHAPE, first_layer=LAYERS - 1), "the base has 2"),
+        (replace(SHAPE, writes="message"), "writes tokens"),
+    ):
+        packed = MemoryModule(shape, (WIDTHS,) * LAYERS, "base").pack()
+        with pytest.raises(MemoryModuleInvalid, match=said):
+            MemoryModule.unpack(packed, "base", ATTENTION[:2])

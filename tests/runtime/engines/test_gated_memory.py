@@ -1,0 +1,190 @@
+"""A gated memory in both engines: closed it is the base to the bit, open both say and keep the same."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from pathlib import Path
+from typing import Literal
+
+import pytest
+import pytest_asyncio
+import torch
+
+from populace.actors.engine import Delta, GenerateRequest, MemoryUse, Message, OwnedEngine, Sampling, joined
+from populace.adapters.memory.layer import MemoryShape
+from populace.adapters.memory.random_module import random_module
+from populace.adapters.memory.state import StateFormat
+from populace.engines.torch_engine import TorchEngine
+
+pytestmark = [pytest.mark.engine, pytest.mark.asyncio(loop_scope="module")]
+
+ENGINES = ("torch", "vllm")
+SHAPE = MemoryShape(rank=4, alpha=4.0, decays=False, gated=True, first_layer=8)
+STATE_TOLERANCE = 1e-4
+CONTEXT_TOKENS = 512
+TELL = Message("user", "My city is Lisbon and my dog is called Bruno.")
+ASK = Message("user", "What is my city?")
+LONG = Message("user", "I have a long story to tell. " * 9 + "My cat is called Mia.")
+"""More tokens than one step takes."""
+
+Gates = Literal["open", "closed", "mixed"]
+
+
+@pytest.fixture(scope="module", params=["open", "closed", "mixed"])
+def gates(request: pytest.FixtureRequest) -> Gates:
+    return request.param
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def engines(
+    base_directory: Path, tmp_path_factory: pytest.TempPathFactory, gates: Gates
+) -> AsyncGenerator[dict[str, OwnedEngine]]:
+    from populace.engines.vllm_engine import VllmEngine
+
+    module = random_module(base_directory, "fingerprint", SHAPE, strength=0.3)
+    assert module.gates is not None
+    if gates != "mixed":
+        for bias in (module.gates.read_bias, module.gates.write_bias):
+            torch.nn.init.constant_(bias, 1e4 if gates == "open" else -1e4)
+    path = tmp_path_factory.mktemp("memory") / "module.safetensors"
+    path.write_bytes(module.pack())
+    torch_engine = await TorchEngine.start(
+        base_directory,
+        "fingerprint",
+        context_tokens=CONTEXT_TOKENS,
+        sequences_max=4,
+        dtype=torch.float32,
+        threads=1,
+        memory_module=path,
+    )
+    vllm_engine = await VllmEngine.start(
+        base_directory,
+        "fingerprint",
+        context_tokens=CONTEXT_TOKENS,
+        sequences_max=4,
+        dtype="float32",
+        memory_module=path,
+        # Prompts are read in pieces.
+        vllm_arguments={"max_num_batched_tokens": 48, "block_size": 32},
+    )
+    yield {"torch": torch_engine, "vllm": vllm_engine}
+    await torch_engine.close()
+    await vllm_engine.close()
+
+
+async def turn(
+    engine: OwnedEngine,
+    messages: tuple[Message, ...],
+    memory: MemoryUse | None = None,
+    *,
+    tokens: int = 12,
+    name: str = "turn",
+) -> Delta:
+    sampling = Sampling(max_tokens=tokens, temperature=0.0, logprobs=1)
+    request = GenerateRequest(name, messages, sampling, memory=memory)
+    return joined([delta async for delta in engine.generate(request)])
+
+
+def values(packed: bytes | None) -> torch.Tensor:
+    assert packed is not None
+    return torch.tensor(StateFormat.of(packed).unpack(packed))
+
+
+async def told(engine: OwnedEngine, *conversations: tuple[Message, ...]) -> bytes:
+    state: bytes | None = None
+    for messages in conversations:
+        state = (await turn(engine, messages, MemoryUse(state))).memory
+    assert state is not None
+    return state
+
+
+@pytest.mark.parametrize("name", ENGINES)
+async def test_a_closed_gate_gives_the_bases_own_reply(
+    engines: dict[str, OwnedEngine], name: str, gates: Gates
+) -> None:
+    engine = engines[name]
+    strong = 0.1 * torch.randn(22, 1, 4, 4, generator=torch.Generator().manual_seed(1))
+    fresh = (await turn(engine, (TELL,), MemoryUse())).memory
+    assert fresh is not None
+    state = StateFormat.of(fresh).pack(strong.numpy())
+
+    base, with_memory = [await turn(engine, (ASK,), use) for use in (None, MemoryUse(state, new_from=None))]
+
+    if gates == "closed":
+        assert with_memory.token_ids == base.token_ids
+        assert with_memory.logprobs == base.logprobs
+    if gates == "open":
+        assert with_memory.logprobs != base.logprobs
+
+
+@pytest.mark.parametrize("name", ENGINES)
+async def test_an_empty_memory_is_the_base(engines: dict[str, OwnedEngine], name: str) -> None:
+    base, empty = [await turn(engines[name], (ASK,), use) for use in (None, MemoryUse(None, new_from=None))]
+
+    assert (empty.token_ids, empty.logprobs) == (base.token_ids, base.logprobs)
+
+
+@pytest.mark.parametrize("name", ENGINES)
+async def test_what_tells_nothing_leaves_the_state_as_it_was(
+    engines: dict[str, OwnedEngine], name: str, gates: Gates
+) -> None:
+    first = await told(engines[name], (TELL,))
+    if gates == "closed":
+        assert not values(first).any()
+    if gates == "open":
+        assert values(first).any()
+        assert not torch.equal(values(first), values(await told(engines[name], (TELL,), (LONG,))))
+
+
+async def test_both_engines_leave_the_same_states_and_replies(engines: dict[str, OwnedEngine]) -> None:
+    system, reply = Message("system", "Be kind."), Message("assistant", "Lovely.")
+    conversations = ((TELL,), (system, LONG), (TELL, reply, LONG), (Message("user", "Hello!"),))
+
+    states = {name: await told(engines[name], *conversations) for name in ENGINES}
+
+    torch.testing.assert_close(values(states["torch"]), values(states["vllm"]), atol=STATE_TOLERANCE, rtol=0)
+    for asked in ((ASK,), (TELL, reply, ASK), (LONG, reply, ASK)):
+        replies = [await turn(engines[name], asked, MemoryUse(states["torch"])) for name in ENGINES]
+        assert replies[0].token_ids == replies[1].token_ids
+        torch.testing.assert_close(
+            values(replies[0].memory), values(replies[1].memory), atol=STATE_TOLERANCE, rtol=0
+        )
+
+
+async def test_replies_and_what_others_say_are_not_written(engines: dict[str, OwnedEngine]) -> None:
+    answered = (TELL, Message("assistant", "Your cat is called Mia."), ASK)
+    for name in ENGINES:
+        short = await turn(engines[name], answered, MemoryUse(), tokens=1)
+        long = await turn(engines[name], answered, MemoryUse(), tokens=20)
+
+        assert torch.equal(values(short.memory), values(long.memory))
+
+
+async def test_a_batch_is_what_each_is_alone(engines: dict[str, OwnedEngine]) -> None:
+    """Beside each other, some with a memory, one of them long, and again with their beginnings cached."""
+    engine = engines["vllm"]
+    state = await told(engine, (TELL,))
+    prompts = [
+        ((ASK,), MemoryUse(state)),
+        ((LONG,), MemoryUse()),
+        ((ASK,), None),
+        ((TELL,), MemoryUse(state)),
+    ]
+    alone = [await turn(engine, messages, use, name=f"alone{n}") for n, (messages, use) in enumerate(prompts)]
+
+    together = await asyncio.gather(
+        *(turn(engine, messages, use, name=f"with{n}") for n, (messages, use) in enumerate(prompts))
+    )
+
+    for one, other in zip(alone, together, strict=True):
+        assert one.token_ids == other.token_ids
+        if one.memory is not None:
+            torch.testing.assert_close(values(one.memory), values(other.memory), atol=STATE_TOLERANCE, rtol=0)
+
+
+async def test_what_is_said_twice_is_written_though_its_blocks_are_cached(
+    engines: dict[str, OwnedEngine],
+) -> None:
+    engine = engines["vllm"]
+    first, second = [values(await told(engine, (LONG,))) for _ in range(2)]
+
+    assert torch.equal(first, second)
