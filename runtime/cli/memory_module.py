@@ -1,6 +1,7 @@
 """``populace memory``: make the episodes for a memory module, train it, and test it."""
 
 import itertools
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -34,10 +35,15 @@ populace memory train train.jsonl --held-out held-out.jsonl --to module.safetens
 
 populace memory train train.jsonl --held-out held-out.jsonl --to module.safetensors --resume
 
+populace memory train people.jsonl --held-out others.jsonl --to module.safetensors --gated
+
 populace memory train harder.jsonl --held-out held-out.jsonl --first module.safetensors --to best.safetensors
 
 populace serve --memory-module module.safetensors
 """
+
+FIRST_LAYER_SHARE = 0.27
+"""Below it the base does not tell well enough yet what is about the person: layer 8 of 30."""
 
 Base = Annotated[
     str | None, typer.Option(help="Base model: a local directory or a hub id. Default: the default base.")
@@ -114,11 +120,27 @@ def train(
     steps: Annotated[int, typer.Option(min=1, help="Steps at most.")] = 1000,
     batch: Annotated[int, typer.Option(min=1, help="Episodes of a step.")] = 16,
     step_size: Annotated[float, typer.Option(min=1e-6, help="Relative size of the first steps.")] = 0.03,
-    rank: Annotated[int, typer.Option(min=1, max=64, help="Rows of a state.")] = 8,
+    rank: Annotated[
+        int | None, typer.Option(min=1, max=64, help="Rows of a state. Default: 8, with gates 16.")
+    ] = None,
     states: Annotated[int, typer.Option(min=1, max=16, help="Parallel states of a layer.")] = 1,
     writes: Annotated[
         Literal["token", "message"], typer.Option(help="Write each token, or the mean of each message.")
     ] = "token",
+    gated: Annotated[
+        bool, typer.Option("--gated", help="With gates: general requests get the base's own replies.")
+    ] = False,
+    first_layer: Annotated[
+        int | None,
+        typer.Option(min=0, help="With gates: the first layer with a memory. Default: a quarter up."),
+    ] = None,
+    probe_batches: Annotated[
+        int, typer.Option(min=1, help="Batches of episodes to solve for the first parameters.")
+    ] = 50,
+    stored_steps: Annotated[
+        int,
+        typer.Option(min=0, help="With gates: steps on what the base computed of these, first."),
+    ] = 500,
     start: Annotated[
         Literal["probe", "published"],
         typer.Option(help="Solve for the first parameters (one state, tokens written), or draw them."),
@@ -139,9 +161,15 @@ def train(
     Ctrl-C ends training; the best module so far is kept, and --resume goes on from the last validation.
     """
     with named_errors():
+        if first_layer is not None and not gated:
+            raise CommandFailed("--first-layer is for modules with gates: add --gated.")
+        if gated and (writes == "message" or states > 1):
+            raise CommandFailed("With --gated each token is written, into one state a layer.")
         if not to.absolute().parent.is_dir():
             raise CommandFailed(f"There is no directory {to.absolute().parent} for the module.")
         enter_quiet_environment()
+        from populace.adapters.base_modules import read_base_modules
+        from populace.adapters.memory.attention import attention_layers
         from populace.adapters.memory.layer import MemoryShape
         from populace.base import prepare_base
         from populace.learning.memory.episodes import read_episodes
@@ -157,7 +185,17 @@ def train(
             patience=patience,
             sparsity=sparsity,
             start=start,
+            probe_batches=probe_batches,
+            stored_steps=stored_steps,
         )
+        rank = rank or (16 if gated else 8)
+        shape = MemoryShape(rank=rank, alpha=2.0 * rank, states=states, writes=writes)
+        if gated:
+            layers = len(attention_layers(read_base_modules(files.directory, files.fingerprint)))
+            first_layer = round(FIRST_LAYER_SHARE * layers) if first_layer is None else first_layer
+            if first_layer >= max(layers, 1):
+                raise CommandFailed(f"--first-layer {first_layer} is not one of the base's {layers} layers.")
+            shape = replace(shape, gated=True, decays=False, first_layer=first_layer)
         checkpoint = to.with_suffix(".checkpoint")
         with progress() as display:
             told = _Told(display, steps)
@@ -166,7 +204,7 @@ def train(
                 files.fingerprint,
                 read_episodes(episodes),
                 read_episodes(held_out),
-                MemoryShape(rank=rank, alpha=2.0 * rank, states=states, writes=writes),
+                shape,
                 options,
                 told,
                 first=first,

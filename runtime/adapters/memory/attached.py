@@ -22,9 +22,9 @@ class MemoryPass:
     """One forward pass: which of its tokens write, and the states [B, N, R, R] of each layer.
 
     ``states`` are those before the pass, and after it those that it left. ``writes`` is bool [B, T];
-    ``messages`` [B, T] numbers the messages, for modules that write means. ``reads`` is bool [B]: for the
-    others nothing is added to the projections; None: all read. With ``keeps_hidden`` the layers' inputs
-    [B, T, H] are kept in ``hidden``.
+    ``messages`` [B, T] numbers the messages, for modules that write means. ``reads`` is bool, [B] or
+    [B, T]: for the others nothing is added to the projections; None: all read. With ``keeps_hidden`` the
+    layers' inputs [B, T, H] are kept in ``hidden``.
 
     With a gated module a pass over prompts ``decides``: its gates take from ``writes`` the messages that
     tell nothing, and from ``reads`` the rows that ask nothing, and only the last tokens read, the states
@@ -48,9 +48,10 @@ class AttachedMemory:
         self, model: PreTrainedModel, memory: MemoryModule, attention: Iterable[AttentionLayer]
     ) -> None:
         self._memory = memory
+        self.layers = tuple(attention)
         self._current: MemoryPass | None = None
         self._hooks: list[Any] = []
-        for number, layer in enumerate(tuple(attention)[memory.shape.first_layer :]):
+        for number, layer in enumerate(self.layers[memory.shape.first_layer :]):
             self._hook(model.get_submodule(layer.name), number)
         if memory.recall_head is not None:
             self._hooks.append(cast("Any", model.base_model).register_forward_hook(self._recall))
@@ -143,11 +144,11 @@ class AttachedMemory:
         return output
 
     @staticmethod
-    def _sum(output_BTX: torch.Tensor, delta_BSX: torch.Tensor, reads_B: torch.Tensor | None) -> torch.Tensor:
-        """Add to the last S tokens of the rows that read, and leave every other number as it is."""
+    def _sum(output_BTX: torch.Tensor, delta_BSX: torch.Tensor, reads: torch.Tensor | None) -> torch.Tensor:
+        """Add to the last S tokens, those that read, and leave every other number as it is."""
         tokens = delta_BSX.shape[1]
-        if reads_B is not None:
-            delta_BSX = delta_BSX * reads_B[:, None, None]
+        if reads is not None:
+            delta_BSX = delta_BSX * (reads[:, None, None] if reads.dim() == 1 else reads.unsqueeze(-1))
         ends_BSX = (output_BTX[:, -tokens:].float() + delta_BSX).to(output_BTX.dtype)
         before = output_BTX[:, : output_BTX.shape[1] - tokens]
         return ends_BSX if not before.shape[1] else torch.cat((before, ends_BSX), dim=1)

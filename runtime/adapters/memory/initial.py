@@ -38,13 +38,13 @@ def initial_module(
     generator = torch.Generator().manual_seed(seed)
     module = MemoryModule(shape, tuple(one.widths for one in attention), base)
     with torch.no_grad():
-        for number, one in enumerate(attention):
+        for number, one in enumerate(attention[shape.first_layer :]):
             layer, block = module.layer(number), model.get_submodule(one.name)
             for weight in (layer.query, layer.key, layer.value):
                 torch.nn.init.kaiming_uniform_(weight, a=5**0.5, generator=generator)
             layer.rate_bias.fill_(rate_bias)
             for delta, projection in ((layer.delta_query, QUERY), (layer.delta_output, OUTPUT)):
-                if delta is not None:
+                if delta is not None and not shape.gated:  # what is read reaches the loss by the recall head
                     weight = cast("torch.Tensor", block.get_submodule(projection).weight)
                     delta.copy_(gain * _unit_columns(weight, shape.width))
     return module

@@ -72,15 +72,23 @@ class EncodedEpisode(NamedTuple):
 
 
 class EpisodeEncoder:
-    """Encodes episodes for one base. ``own_replies`` has the base's answers to those that have none."""
+    """Encodes episodes for one base. ``own_replies`` has the base's answers to those that have none.
 
-    def __init__(self, tokenizer: BaseTokenizer, own_replies: Mapping[str, str]) -> None:
+    For a ``gated`` module what its gates should let through is encoded: of what is told the person's
+    messages that tell something, each but its last token, and of the questions those about the person.
+    """
+
+    def __init__(
+        self, tokenizer: BaseTokenizer, own_replies: Mapping[str, str], *, gated: bool = False
+    ) -> None:
         self._tokenizer = tokenizer
         self._own_replies = own_replies
+        self._gated = gated
 
     def encode(self, episode: Episode) -> EncodedEpisode:
         told, told_spans = self._conversations(episode.conversations())
-        questions = [(one, self._answer(one)) for one in episode.questions]
+        asking = [one for one in episode.questions if one.answer is not None or not self._gated]
+        questions = [(one, self._answer(one)) for one in asking]
         asked, asked_spans = self._conversations(
             [[Message("user", one.ask), Message("assistant", answer)] for one, answer in questions]
         )
@@ -92,11 +100,18 @@ class EpisodeEncoder:
             # The end of the reply is one of its tokens.
             answers.append([Target(place, _weight(place, start, value)) for place in range(start, stop + 1)])
             links += self._links(episode, told.ids, told_spans, question, asked.ids, value)
+        if self._gated:
+            told_spans = [
+                (start, stop - 1)
+                for said, (start, stop) in zip(episode.messages, told_spans, strict=True)
+                if said.role == "user" and said.tells
+            ]
+        asked_with_writes = episode.asked_with_writes and not self._gated
         return EncodedEpisode(
             told,
             _written(told, told_spans),
             asked,
-            _written(asked, asked_spans if episode.asked_with_writes else ()),
+            _written(asked, asked_spans if asked_with_writes else ()),
             answers,
             links,
         )

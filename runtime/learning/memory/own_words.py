@@ -124,8 +124,9 @@ class _Maker:
     def _messages(self, turns: Sequence[tuple[str, bool]]) -> Iterator[SaidMessage]:
         for number, (said, tells) in enumerate(turns):
             fresh = number > 0 and self._happens(FRESH_SHARE)
+            if number > 0 and not fresh:  # nobody reads the last reply of a conversation
+                yield SaidMessage(role="assistant", content=self._reply())
             yield SaidMessage(role="user", content=said, fresh=fresh, tells=tells)
-            yield SaidMessage(role="assistant", content=self._reply())
 
     def _reply(self) -> str:
         source = self._source

@@ -26,8 +26,8 @@ from transformers import PreTrainedModel
 
 from populace.adapters.memory.attention import AttentionLayer
 from populace.adapters.memory.module import MemoryModule
-from populace.learning.memory.encoding import NOT_WRITTEN, EncodedEpisode, Rows, batch_of
-from populace.learning.memory.recall import run_base
+from populace.learning.memory.encoding import NOT_WRITTEN, EncodedEpisode, batch_of
+from populace.learning.memory.recall import hidden_inputs
 
 RIDGE = 1e-2
 """Of the mean variance of the hidden inputs."""
@@ -75,13 +75,13 @@ def collect_pairs(
         at_told = (rows, [link.told for _, link in links])
         at_recalled = (rows, [link.recalled for _, link in links])
         for parts, places, hidden in (
-            (told, at_told, _hidden_inputs(model, attention, batch.told)),
-            (recalled, at_recalled, _hidden_inputs(model, attention, batch.asked)),
+            (told, at_told, hidden_inputs(model, attention, batch.told).inputs),
+            (recalled, at_recalled, hidden_inputs(model, attention, batch.asked).inputs),
         ):
             for layer, hidden_BTH in enumerate(hidden):
-                parts[layer].append(hidden_BTH[places])
+                parts[layer].append(hidden_BTH[places].float())
                 if parts is told:
-                    elsewhere[layer].append(hidden_BTH[is_other & chosen])
+                    elsewhere[layer].append(hidden_BTH[is_other & chosen].float())
         tokens += [int(batch.told.ids[row, link.told]) for row, link in links]
         progress()
     return Pairs(
@@ -131,10 +131,10 @@ def probe_module(model: PreTrainedModel, memory: MemoryModule, pairs: Pairs) -> 
             told, recalled = pairs.told[number], pairs.recalled[number]
             wanted, lengths = directions.of_layer(number, rank, layers)
             layer.value.copy_(_ridge(told, embeddings_PH @ wanted.T / lengths))
-            key, query = _canonical(told, recalled, rank)
-            layer.key.copy_(_blind_to_the_mean(key, told))
-            layer.query.copy_(_blind_to_the_mean(query, recalled))
-            weight, bias = _rate(told, pairs.elsewhere[number])
+            key, query = canonical(told, recalled, rank)
+            layer.key.copy_(blind_to_the_mean(key, told))
+            layer.query.copy_(blind_to_the_mean(query, recalled))
+            weight, bias = rate_weights(told, pairs.elsewhere[number])
             layer.rate.copy_(weight.expand(rank, -1))
             layer.rate_bias.fill_(bias)
             for delta in (layer.delta_query, layer.delta_output):
@@ -170,27 +170,6 @@ def agreement_of(
     return torch.stack(weights)
 
 
-@torch.no_grad()
-def _hidden_inputs(
-    model: PreTrainedModel, attention: Sequence[AttentionLayer], rows: Rows
-) -> list[torch.Tensor]:
-    found: list[torch.Tensor] = []
-
-    def note(_: torch.nn.Module, args: tuple[Any, ...], options: dict[str, Any]) -> None:
-        found.append(cast("torch.Tensor", args[0] if args else options["hidden_states"]).float())
-
-    hooks = [
-        model.get_submodule(layer.name).register_forward_pre_hook(note, with_kwargs=True)
-        for layer in attention
-    ]
-    try:
-        run_base(model, rows)
-    finally:
-        for hook in hooks:
-            hook.remove()
-    return found
-
-
 def _embeddings(model: PreTrainedModel) -> torch.Tensor:
     return cast("torch.Tensor", cast("Any", model.get_output_embeddings()).weight).detach().float()
 
@@ -201,27 +180,35 @@ def _ridge(inputs_PH: torch.Tensor, targets_PR: torch.Tensor) -> torch.Tensor:
     return torch.linalg.solve(_ridged(covariance), inputs_PH.T @ targets_PR / len(inputs_PH)).T
 
 
-def _canonical(one_PH: torch.Tensor, other_PH: torch.Tensor, rank: int) -> tuple[torch.Tensor, torch.Tensor]:
+def canonical(
+    one_PH: torch.Tensor, other_PH: torch.Tensor, rank: int, *, ridge: float = RIDGE
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return two [R, H], which find in the one and the other what both have in common."""
     one_PH, other_PH = one_PH - one_PH.mean(0), other_PH - other_PH.mean(0)
     count = len(one_PH)
-    one_root = _inverse_root(one_PH.T @ one_PH / count)
-    other_root = _inverse_root(other_PH.T @ other_PH / count)
+    one_root = _inverse_root(one_PH.T @ one_PH / count, ridge)
+    other_root = _inverse_root(other_PH.T @ other_PH / count, ridge)
     left, _, right = torch.linalg.svd(one_root @ (one_PH.T @ other_PH / count) @ other_root)
     return left[:, :rank].T @ one_root, right[:rank] @ other_root
 
 
-def _blind_to_the_mean(weight_RH: torch.Tensor, inputs_PH: torch.Tensor) -> torch.Tensor:
+def blind_to_the_mean(weight_RH: torch.Tensor, inputs_PH: torch.Tensor) -> torch.Tensor:
     """Take the mean input out of a projection that has no bias: else it would decide every direction."""
     mean_H = inputs_PH.mean(0)
     return weight_RH - torch.outer(weight_RH @ mean_H, mean_H) / (mean_H @ mean_H)
 
 
-def _rate(values_PH: torch.Tensor, elsewhere_PH: torch.Tensor) -> tuple[torch.Tensor, float]:
+def rate_weights(
+    values_PH: torch.Tensor,
+    elsewhere_PH: torch.Tensor,
+    *,
+    at_values: float = RATE_AT_VALUES,
+    elsewhere: float = RATE_ELSEWHERE_LOGIT,
+) -> tuple[torch.Tensor, float]:
+    """Return the weight [H] and bias of a rate that is ``at_values`` there, and has that logit elsewhere."""
     inputs = torch.cat((values_PH, elsewhere_PH))
-    logit = math.log(RATE_AT_VALUES / (1 - RATE_AT_VALUES))
-    wanted = torch.cat(
-        (torch.full((len(values_PH),), logit), torch.full((len(elsewhere_PH),), RATE_ELSEWHERE_LOGIT))
-    )
+    logit = math.log(at_values / (1 - at_values))
+    wanted = torch.cat((torch.full((len(values_PH),), logit), torch.full((len(elsewhere_PH),), elsewhere)))
     mean_H, level = inputs.mean(0), wanted.mean()
     centred = inputs - mean_H
     weight_H = torch.linalg.solve(
@@ -230,10 +217,10 @@ def _rate(values_PH: torch.Tensor, elsewhere_PH: torch.Tensor) -> tuple[torch.Te
     return weight_H, float(level - weight_H @ mean_H)
 
 
-def _inverse_root(covariance: torch.Tensor) -> torch.Tensor:
-    values, vectors = torch.linalg.eigh(_ridged(covariance))
+def _inverse_root(covariance: torch.Tensor, ridge: float) -> torch.Tensor:
+    values, vectors = torch.linalg.eigh(_ridged(covariance, ridge))
     return vectors @ torch.diag(values.clamp(min=1e-9) ** -0.5) @ vectors.T
 
 
-def _ridged(covariance: torch.Tensor) -> torch.Tensor:
-    return covariance + RIDGE * covariance.diagonal().mean() * torch.eye(len(covariance))
+def _ridged(covariance: torch.Tensor, ridge: float = RIDGE) -> torch.Tensor:
+    return covariance + ridge * covariance.diagonal().mean() * torch.eye(len(covariance))

@@ -2,6 +2,7 @@
 # transformers' models are untyped.
 """Write a batch of episodes into empty memories, ask the questions in a new conversation, and score."""
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple, cast
 
 import torch
@@ -9,6 +10,7 @@ from torch.nn import functional
 from transformers import PreTrainedModel
 
 from populace.adapters.memory.attached import AttachedMemory, MemoryPass
+from populace.adapters.memory.attention import AttentionLayer
 from populace.adapters.memory.module import MemoryModule
 from populace.learning.memory.encoding import NOT_WRITTEN, VALUE_WEIGHT, Batch, Rows
 
@@ -74,6 +76,60 @@ def recall(
     """
     writing, _, hidden_BTH = both_passes(model, attached, memory, batch)
     rate = torch.stack([_mean_rate(passed.rate, writing.writes) for passed in writing.passed.values()])
+    return _scored(model, hidden_BTH, batch, rate)
+
+
+def gated_recall(
+    model: PreTrainedModel, attached: AttachedMemory, memory: MemoryModule, batch: Batch
+) -> Recall:
+    """Score a gated module whose gates do as they should: told messages are written, answers are read.
+
+    What is written is the base's own, so nothing is learned through it, and it is computed without
+    gradients. ``rate`` is zero: nothing fades, so nothing has to be sparing.
+    """
+    first = memory.shape.first_layer
+    told = hidden_inputs(model, attached.layers, batch.told).inputs[first:]
+    writes_BT = batch.written != NOT_WRITTEN
+    states = [
+        memory.layer(number).write(hidden_BTH, fresh_BNRR, writes_BT, batch.written)
+        for number, (hidden_BTH, fresh_BNRR) in enumerate(
+            zip(told, memory.fresh_states(len(writes_BT)), strict=True)
+        )
+    ]
+    reads_BT = torch.zeros(batch.asked.ids.shape, dtype=torch.bool)
+    reads_BT[batch.rows, batch.positions - 1] = True
+    with attached.running(MemoryPass(states, torch.zeros_like(reads_BT), reads=reads_BT)):
+        hidden_BTH = run_base(model, batch.asked)
+    return _scored(model, hidden_BTH, batch, torch.zeros(len(states)))
+
+
+class HiddenInputs(NamedTuple):
+    """What every layer's attention reads, and the last hidden states, [B, T, H] each."""
+
+    inputs: list[torch.Tensor]
+    last: torch.Tensor
+
+
+@torch.no_grad()
+def hidden_inputs(model: PreTrainedModel, attention: Sequence[AttentionLayer], rows: Rows) -> HiddenInputs:
+    """Run the base without a memory."""
+    found: list[torch.Tensor] = []
+
+    def note(_: torch.nn.Module, args: tuple[Any, ...], options: dict[str, Any]) -> None:
+        found.append(cast("torch.Tensor", args[0] if args else options["hidden_states"]))
+
+    hooks = [
+        model.get_submodule(layer.name).register_forward_pre_hook(note, with_kwargs=True)
+        for layer in attention
+    ]
+    try:
+        return HiddenInputs(found, run_base(model, rows))
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def _scored(model: PreTrainedModel, hidden_BTH: torch.Tensor, batch: Batch, rate: torch.Tensor) -> Recall:
     # The position before a token predicts it.
     logits = cast("Any", model.get_output_embeddings())(hidden_BTH[batch.rows, batch.positions - 1]).float()
     wanted = batch.asked.ids[batch.rows, batch.positions]

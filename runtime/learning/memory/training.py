@@ -6,6 +6,7 @@ import math
 import random
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol, cast
@@ -30,14 +31,25 @@ from populace.learning.memory.encoding import (
     batch_of,
 )
 from populace.learning.memory.episodes import Episode
-from populace.learning.memory.recall import Recall, recall
+from populace.learning.memory.gate_fitting import fit_gates
+from populace.learning.memory.gated_start import start_gated
+from populace.learning.memory.recall import Recall, gated_recall, recall
 from populace.learning.memory.start import start_by_probe
+from populace.learning.memory.stored_inputs import (
+    StoredOptions,
+    StoredScore,
+    learn_from_stored,
+    stored_inputs,
+)
 from populace.storage.files import write_durably
 
 OWN_REPLY_TOKENS_MAX = 24
 ASKED_TOGETHER = 32
 STORED = torch.bfloat16
 """What a trained module is stored in: half of the bytes."""
+
+DELTA_SIZE = 0.05
+"""About that of a gated module's trained deltas, which begin as zero."""
 
 WINDOW_BATCHES = 4
 """Batches are cut from so many times their size, sorted by length: less of them is padding."""
@@ -55,6 +67,8 @@ class TrainOptions:
     a cosine. ``sparsity`` weighs how far the mean rate of writing is from ``sparsity_rate``. Training ends
     after ``steps``, or when ``patience`` validations in a row were no better than the best. Only a module
     with one state for each layer, into which every token is written, can be solved for: others are drawn.
+    A gated one learns for ``stored_steps`` from what ``probe_batches`` of episodes have of the base alone,
+    and then through it.
     """
 
     steps: int = 1000
@@ -68,6 +82,7 @@ class TrainOptions:
     sparsity_rate: float = 0.05
     probe_batches: int = 50
     start: Start = "probe"
+    stored_steps: int = 500
 
 
 class Validation(NamedTuple):
@@ -135,7 +150,16 @@ class MemoryTrainer:
         self._tokenizer = BaseTokenizer(base_directory)
         self.memory = initial_module(self._model, attention, fingerprint, shape, seed=options.seed)
         self._attached = AttachedMemory(self._model, self.memory, attention)
-        encoder = EpisodeEncoder(self._tokenizer, self._own_replies([*train, *validation]))
+        self._attention = attention
+        # Where a gate is closed the base answers by itself, and there is nothing to learn.
+        replies = {} if shape.gated else self._own_replies([*train, *validation])
+        encoder = EpisodeEncoder(self._tokenizer, replies, gated=shape.gated)
+        if shape.gated:
+            train, validation = (
+                [one for one in part if any(asked.answer is not None for asked in one.questions)]
+                for part in (train, validation)
+            )
+        self._recall = gated_recall if shape.gated else recall
         self._train = EncodedEpisodes(encoder, train)
         self._validation = [encoder.encode(episode) for episode in validation]
         self._step = 0
@@ -147,7 +171,9 @@ class MemoryTrainer:
                 raise InvalidRequest(f"{first} has another shape: {trained.shape}.", "first")
             self.memory.load_state_dict(trained.state_dict())
         probes = options.start == "probe" and checkpoint is None and first is None
-        if probes and shape.states == 1 and shape.writes == "token":
+        if probes and shape.gated:
+            self._start_gated(train)
+        elif probes and shape.states == 1 and shape.writes == "token":
             batches = [self._episodes(step) for step in range(options.probe_batches)]
             start_by_probe(
                 self._model,
@@ -229,6 +255,45 @@ class MemoryTrainer:
         self._best = None if kept.told["best"] is None else Validation(*kept.told["best"])
         self._best_parameters = dict(kept.best)
 
+    def _start_gated(self, train: Sequence[Episode]) -> None:
+        """Fit the gates, solve for what recalls, and let it learn from what the base alone computes."""
+        options, memory = self._options, self.memory
+        assert memory.gates is not None
+        first = memory.shape.first_layer
+        chosen = range(min(len(train), options.probe_batches * options.batch))
+        fit_gates(
+            self._model,
+            self._tokenizer,
+            self._attention[first],
+            memory.gates,
+            [train[index] for index in chosen],
+            progress=partial(self._progress.doing, "Fitting the gates"),
+        )
+        stored, validation = (
+            stored_inputs(
+                self._model,
+                self._attention,
+                first,
+                episodes,
+                batch=options.batch,
+                progress=partial(self._progress.doing, "Probing the base"),
+            )
+            for episodes in ([self._train[index] for index in chosen], self._validation)
+        )
+        solving = partial(self._progress.doing, "Solving for keys and values")
+        start_gated(self._model, memory, stored, seed=options.seed, progress=solving)
+        learn_from_stored(
+            self._model,
+            memory,
+            stored,
+            validation,
+            StoredOptions(steps=options.stored_steps, seed=options.seed),
+            step=self._learned,
+        )
+
+    def _learned(self, share: float, scored: StoredScore) -> None:
+        self._progress.doing(f"Learning to recall, {scored.right:.0%} of tokens right", share)
+
     def _parameters(self) -> dict[str, torch.Tensor]:
         return {name: tensor.clone() for name, tensor in self.memory.state_dict().items()}
 
@@ -236,7 +301,8 @@ class MemoryTrainer:
         options = self._options
         for group in self._optimizer.param_groups:
             group["lr"] = group["size"] * options.step_size * _schedule(self._step, options)
-        scored = recall(self._model, self._attached, self.memory, batch_of(self._episodes(self._step)))
+        batch = batch_of(self._episodes(self._step))
+        scored = self._recall(self._model, self._attached, self.memory, batch)
         loss = scored.loss
         if options.sparsity:
             loss = loss + options.sparsity * ((scored.rate - options.sparsity_rate) ** 2).mean()
@@ -252,7 +318,7 @@ class MemoryTrainer:
         size = self._options.batch
         for start in range(0, len(self._validation), size):
             batch = batch_of(self._validation[start : start + size])
-            scored.append(recall(self._model, self._attached, self.memory, batch))
+            scored.append(self._recall(self._model, self._attached, self.memory, batch))
             self._progress.doing("Validating", min(1.0, (start + size) / len(self._validation)))
         count = len(scored)
         validation = Validation(
@@ -271,10 +337,16 @@ class MemoryTrainer:
 
     def _new_optimizer(self) -> torch.optim.AdamW:
         groups = [
-            {"params": [parameter], "size": max(float(parameter.detach().square().mean().sqrt()), 1e-3)}
-            for parameter in self.memory.parameters()
+            {"params": [parameter], "size": self._size(name, parameter)}
+            for name, parameter in self.memory.named_parameters()
+            if not name.startswith("gates.")  # fitted, and nothing of a loss reaches them
         ]
         return torch.optim.AdamW(groups, lr=0.0, weight_decay=0.0, betas=(0.9, 0.99))
+
+    def _size(self, name: str, parameter: torch.Tensor) -> float:
+        """What a tensor's steps are relative to. Those that begin as zero have the size that they come to."""
+        size = float(parameter.detach().square().mean().sqrt())
+        return max(size, DELTA_SIZE if self.memory.shape.gated and "delta" in name else 1e-3)
 
     def _episodes(self, step: int) -> list[EncodedEpisode]:
         """The batch of a step: a function of the seed and the step alone, so that training can go on."""

@@ -1,0 +1,235 @@
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+# torch.optim and transformers' models are partly untyped.
+"""What the base computes of episodes whatever a gated memory holds, and what can be learned from that alone.
+
+Prompts do not read and only told messages are written, so the inputs of all layers where something is told,
+and (as long as nothing is added there) where it is to be said again, are the base's own. They are computed
+once and learned from many times: keys, queries, values, rates, and the recall head.
+
+Shape suffixes: L = layers with a memory, T = told tokens, A = tokens of answers, P = value tokens of a
+batch, B = episodes, N = states, R = rank, H = hidden width, C = candidates, V = vocabulary.
+"""
+
+import random
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, cast
+
+import torch
+from torch.nn import functional
+from transformers import PreTrainedModel
+
+from populace.adapters.memory.attention import AttentionLayer
+from populace.adapters.memory.gates import RecallHead
+from populace.adapters.memory.module import MemoryModule
+from populace.learning.memory.encoding import NOT_WRITTEN, VALUE_WEIGHT, EncodedEpisode, batch_of
+from populace.learning.memory.recall import hidden_inputs
+
+STORED = torch.bfloat16
+
+CANDIDATES = 2000
+"""Tokens drawn for each step that a value might have been, besides those that values are."""
+
+
+class StoredInputs(NamedTuple):
+    """One episode: inputs of the layers at told tokens [L, T, H] and before answers' tokens [L, A, H].
+
+    ``last`` [A, H] are the base's last hidden states there, ``targets`` the tokens that follow, ``is_value``
+    which of them are of a value; ``links`` pairs places of told value tokens and of answers' tokens.
+    """
+
+    told: torch.Tensor
+    told_ids: torch.Tensor
+    asked: torch.Tensor
+    last: torch.Tensor
+    targets: torch.Tensor
+    is_value: torch.Tensor
+    links: list[tuple[int, int]]
+
+
+def stored_inputs(
+    model: PreTrainedModel,
+    attention: Sequence[AttentionLayer],
+    first_layer: int,
+    episodes: Sequence[EncodedEpisode],
+    *,
+    batch: int,
+    progress: Callable[[float], None],
+) -> list[StoredInputs]:
+    """Run the base over what is told and what is asked; those of similar length together."""
+    order = sorted(range(len(episodes)), key=lambda index: len(episodes[index].told.ids))
+    found: list[StoredInputs] = []
+    for start in range(0, len(order), batch):
+        chosen = [episodes[index] for index in order[start : start + batch]]
+        rows = batch_of(chosen)
+        told, asked = (hidden_inputs(model, attention, one) for one in (rows.told, rows.asked))
+        told_LBTH = torch.stack(told.inputs[first_layer:]).to(STORED)
+        asked_LBTH = torch.stack(asked.inputs[first_layer:]).to(STORED)
+        for row, episode in enumerate(chosen):
+            written = [place for place, one in enumerate(episode.written) if one != NOT_WRITTEN]
+            targets = [target for answer in episode.answers for target in answer]
+            before = [target.position - 1 for target in targets]
+            told_at = {place: index for index, place in enumerate(written)}
+            asked_at = {place: index for index, place in enumerate(before)}
+            found.append(
+                StoredInputs(
+                    told_LBTH[:, row, written].clone(),
+                    rows.told.ids[row, written],
+                    asked_LBTH[:, row, before].clone(),
+                    asked.last[row, before].float(),
+                    rows.asked.ids[row, [target.position for target in targets]],
+                    torch.tensor([target.weight == VALUE_WEIGHT for target in targets]),
+                    [
+                        (told_at[link.told], asked_at[link.recalled])
+                        for link in episode.links
+                        if link.told in told_at
+                    ],
+                )
+            )
+        progress(min(1.0, (start + batch) / len(order)))
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class StoredOptions:
+    """How to learn from stored inputs: ``dropped`` is the share of them that is left out at random."""
+
+    steps: int = 500
+    batch: int = 32
+    step_size: float = 0.007
+    dropped: float = 0.15
+    validate_every: int = 50
+    seed: int = 0
+
+
+class StoredScore(NamedTuple):
+    """Nats a value token, and how well the recall head's gate tells values from other tokens."""
+
+    value_loss: torch.Tensor
+    gate_loss: torch.Tensor
+    right: float
+
+
+def learn_from_stored(
+    model: PreTrainedModel,
+    memory: MemoryModule,
+    train: Sequence[StoredInputs],
+    validation: Sequence[StoredInputs],
+    options: StoredOptions,
+    *,
+    step: Callable[[float, StoredScore], None],
+) -> None:
+    """Train what recalls, in place, and keep what was best on the validation."""
+    embeddings_VH = cast("torch.Tensor", cast("Any", model.get_output_embeddings()).weight).detach().float()
+    generator = torch.Generator().manual_seed(options.seed)
+    learned = _recalling(memory)
+    optimizer = torch.optim.AdamW(
+        [{"params": [one], "size": max(float(one.detach().square().mean().sqrt()), 1e-2)} for one in learned],
+        lr=0.0,
+        weight_decay=0.0,
+        betas=(0.9, 0.99),
+    )
+    best = (float("inf"), [one.detach().clone() for one in learned])
+    for number, episodes in enumerate(_batches(train, options)):
+        if number % options.validate_every == 0 or number == options.steps:
+            loss = _validated(memory, validation, embeddings_VH, options.batch)
+            if loss < best[0]:
+                best = (loss, [one.detach().clone() for one in learned])
+        if number == options.steps:
+            break
+        falling = 0.5 * (1 + torch.cos(torch.tensor(torch.pi * number / options.steps)))
+        for group in optimizer.param_groups:
+            group["lr"] = group["size"] * options.step_size * min(1.0, (number + 1) / 50) * float(falling)
+        scored = _score(memory, episodes, embeddings_VH, generator=generator, dropped=options.dropped)
+        optimizer.zero_grad()
+        (scored.value_loss + 2 * scored.gate_loss).backward()
+        torch.nn.utils.clip_grad_norm_(learned, 1.0)
+        optimizer.step()
+        step((number + 1) / options.steps, scored)
+    with torch.no_grad():
+        for one, kept in zip(learned, best[1], strict=True):
+            one.copy_(kept)
+
+
+def _recalling(memory: MemoryModule) -> list[torch.nn.Parameter]:
+    """The parameters that stored inputs can teach: all but the gates and the layers' deltas."""
+    names = ("query", "key", "value", "rate", "rate_bias")
+    layers = [getattr(memory.layer(number), name) for number in range(len(memory.layers)) for name in names]
+    assert memory.recall_head is not None
+    return [*layers, *memory.recall_head.parameters()]
+
+
+def _batches(train: Sequence[StoredInputs], options: StoredOptions) -> Iterator[list[StoredInputs]]:
+    source = random.Random(options.seed)  # noqa: S311 - not a secret
+    while True:
+        order = list(range(len(train)))
+        source.shuffle(order)
+        for start in range(0, len(order), options.batch):
+            yield [train[index] for index in order[start : start + options.batch]]
+
+
+@torch.no_grad()
+def _validated(
+    memory: MemoryModule, episodes: Sequence[StoredInputs], embeddings_VH: torch.Tensor, batch: int
+) -> float:
+    """Nats a value token, of the whole vocabulary."""
+    total, count = 0.0, 0
+    for start in range(0, len(episodes), batch):
+        chosen = episodes[start : start + batch]
+        values = sum(int(one.is_value.sum()) for one in chosen)
+        total += values * float(_score(memory, chosen, embeddings_VH).value_loss)
+        count += values
+    return total / max(count, 1)
+
+
+def _score(
+    memory: MemoryModule,
+    episodes: Sequence[StoredInputs],
+    embeddings_VH: torch.Tensor,
+    *,
+    generator: torch.Generator | None = None,
+    dropped: float = 0.0,
+) -> StoredScore:
+    """Write what was told, read it before each value token, and compare with the candidates.
+
+    With a ``generator`` these are drawn, and inputs dropped; without, all tokens are, and none is.
+    """
+    head = memory.recall_head
+    assert isinstance(head, RecallHead)
+    longest = max(1, *(len(one.told_ids) for one in episodes))
+    writes_BT = torch.zeros(len(episodes), longest, dtype=torch.bool)
+    for row, one in enumerate(episodes):
+        writes_BT[row, : len(one.told_ids)] = True
+    rows_P = torch.tensor([row for row, one in enumerate(episodes) for _ in range(int(one.is_value.sum()))])
+    reads: list[torch.Tensor] = []
+    for number in range(len(memory.layers)):
+        layer = memory.layer(number)
+        told_BTH = torch.zeros(len(episodes), longest, episodes[0].told.shape[-1])
+        for row, one in enumerate(episodes):
+            told_BTH[row, : len(one.told_ids)] = one.told[number].float()
+        asked_PH = torch.cat([one.asked[number][one.is_value] for one in episodes]).float()
+        if generator is not None and dropped:
+            told_BTH, asked_PH = (
+                part * (torch.rand(part.shape[-1], generator=generator) >= dropped) / (1 - dropped)
+                for part in (told_BTH, asked_PH)
+            )
+        state_BNRR = layer.write(told_BTH, memory.fresh_states(len(episodes))[number], writes_BT)
+        reads.append(layer.read(asked_PH.unsqueeze(1), state_BNRR[rows_P]).flatten(1))
+    last_AH = torch.cat([one.last for one in episodes])
+    is_value_A = torch.cat([one.is_value for one in episodes])
+    targets_P = torch.cat([one.targets for one in episodes])[is_value_A]
+    last_PH = last_AH[is_value_A]
+    hidden_PH = last_PH + head(last_PH, torch.stack(reads, dim=1))
+    if generator is None:
+        candidates_C = torch.arange(len(embeddings_VH))
+    else:
+        drawn = torch.randint(0, len(embeddings_VH), (CANDIDATES,), generator=generator)
+        candidates_C = torch.cat((targets_P, drawn)).unique()
+    places_P = torch.searchsorted(candidates_C, targets_P)
+    logits_PC = hidden_PH @ embeddings_VH[candidates_C].T
+    opens_A = last_AH @ head.weight + head.bias
+    return StoredScore(
+        functional.cross_entropy(logits_PC, places_P),
+        functional.binary_cross_entropy_with_logits(opens_A, is_value_A.float()),
+        float((logits_PC.argmax(-1) == places_P).float().mean()),
+    )
