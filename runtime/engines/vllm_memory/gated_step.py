@@ -8,9 +8,12 @@ step, and one more for each whose message goes on after it.
 
 from typing import NamedTuple, cast
 
+import numpy as np
+import numpy.typing as npt
 import torch
 
 from populace.adapters.memory.gates import Gates, RecallHead
+from populace.adapters.memory.layer import MemoryShape
 from populace.adapters.memory.module import MemoryModule
 from populace.adapters.memory.scan import TokenInputs, scan_chunks
 from populace.engines.vllm_memory.compiled import write_tokens
@@ -35,6 +38,8 @@ class GatedWeights(FusedWeights):
             for layer in (module.layer(number) for number in range(len(module.layers)))
         ]
         self.output_bias_LD = torch.stack(biases).detach().to(device)
+        if device.type == "cpu":  # compiled now, and not when somebody tells something first
+            write_tokens(np.zeros((1, 4 * self.shape.width), np.float32), _empty(self.shape), True)
 
 
 class RowStep(NamedTuple):
@@ -136,7 +141,7 @@ class GatedStep:
                         assert known.pending is not None, "a message that goes on has begun"
                         state = known.pending
                     self._writing.append(_Writing(tokens, number))
-                    known.holds = True
+                    known.holds |= len(tokens) > 0 or not part.begins
             if row.reading is not None:
                 first, last = row.reading
                 if row.decides:
@@ -166,6 +171,10 @@ class GatedStep:
         value, rate = weights.value_and_rate(raw_TJ)
         tokens = TokenInputs(torch.zeros_like(key_NTR), key_NTR, value.transpose(0, 1), rate.transpose(0, 1))
         return scan_chunks(tokens, state_NRR, decays=weights.shape.decays).state
+
+
+def _empty(shape: MemoryShape) -> npt.NDArray[np.float32]:
+    return np.zeros((shape.states, shape.rank, shape.rank), np.float32)
 
 
 def _or_zeros(bias: torch.Tensor | None, width: int) -> torch.Tensor:
