@@ -62,7 +62,7 @@ class ServedGatedMemory:
             if one.request is not None:
                 known = self._requests.of(one.request)
                 known.begin(one.position)
-                rows.append(_row(known, one))
+                rows.append(row_step(known, one))
         used = [row for row in rows if row.parts or row.reading is not None]
         self._step = GatedStep(self._weights, rows, used) if used else None
         if self._step is None:
@@ -88,8 +88,11 @@ class ServedGatedMemory:
         block.get_submodule(OUTPUT).register_forward_hook(add_output)
 
 
-def _row(known: GatedRequest, one: Scheduled) -> RowStep:
-    """A reply begins to read with the last token of its prompt, whose gate decides for all of it."""
+def row_step(known: GatedRequest, one: Scheduled) -> RowStep:
+    """Say what a request has in a step.
+
+    A reply begins to read with the last token of its prompt, whose gate decides for all of it.
+    """
     tokens = one.last - one.first
     turn = known.request.prompt_tokens - 1
     decides = one.position <= turn < one.position + tokens

@@ -1,0 +1,77 @@
+"""A gated memory in vLLM's steps: however a prompt is cut into them, state and reply are the same."""
+
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from populace.adapters.memory.layer import LayerWidths, MemoryShape
+from populace.adapters.memory.module import MemoryModule
+from populace.engines.vllm_memory.blocks import Scheduled
+from populace.engines.vllm_memory.gated import row_step
+from populace.engines.vllm_memory.gated_requests import GatedRequests
+from populace.engines.vllm_memory.gated_step import GatedStep, GatedWeights
+from populace.engines.vllm_memory.request import MemoryRequest
+
+WIDTHS = LayerWidths(hidden=16, query=16)
+SHAPE = MemoryShape(rank=4, decays=False, gated=True, first_layer=1)
+LAYERS = 2
+TOKENS = 14
+PROMPT = 12
+SPANS = ((2, 7), (7, PROMPT))
+TOLERANCE = 1e-5
+
+
+def module(seed: int, gate: float) -> MemoryModule:
+    memory = MemoryModule(SHAPE, (WIDTHS,) * (LAYERS + 1), "base")
+    generator = torch.Generator().manual_seed(seed)
+    assert memory.gates is not None
+    with torch.no_grad():
+        for parameter in memory.parameters():
+            parameter.copy_(0.4 * torch.randn(parameter.shape, generator=generator))
+        memory.gates.read_bias.fill_(100.0)
+        memory.gates.write_bias.add_(gate)
+    return memory
+
+
+def served(memory: MemoryModule, hidden_LTH: torch.Tensor, cuts: list[int]) -> list[torch.Tensor]:
+    """Read prompt and reply in steps of so many tokens; return the state and what was added at the end."""
+    weights = GatedWeights(memory, slice(0, WIDTHS.query), torch.device("cpu"))
+    requests = GatedRequests(lambda: memory.fresh_states(1)[:, 0])
+    request = MemoryRequest("one", None, True, True, PROMPT, SPANS, gated=True)
+    position, last_H = 0, torch.zeros(WIDTHS.hidden)
+    for tokens in cuts:
+        known = requests.of(request)
+        known.begin(position)
+        row = row_step(known, Scheduled(request, 0, tokens, position))
+        step = GatedStep(weights, [row], [row])
+        for number in range(LAYERS):
+            step.layer(number, hidden_LTH[number, position : position + tokens], torch.zeros(tokens, 20))
+            step.add_output(torch.zeros(tokens, WIDTHS.hidden))
+        final_TH = torch.zeros(tokens, WIDTHS.hidden)
+        step.finish(final_TH)
+        position, last_H = position + tokens, final_TH[-1]
+    return [requests.of(request).state, last_H]
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    seed=st.integers(0, 2**31),
+    gate=st.sampled_from([100.0, -100.0, 0.0]),
+    places=st.sets(st.integers(1, TOKENS - 1)),
+)
+def test_it_does_not_matter_where_a_prompt_is_cut(seed: int, gate: float, places: set[int]) -> None:
+    memory = module(seed, gate)
+    hidden_LTH = torch.randn(LAYERS, TOKENS, WIDTHS.hidden, generator=torch.Generator().manual_seed(seed))
+    ends = [*sorted(places), TOKENS]
+
+    whole = served(memory, hidden_LTH, [TOKENS])
+    cut = served(memory, hidden_LTH, [end - start for start, end in zip([0, *ends[:-1]], ends, strict=True)])
+
+    for one, other in zip(whole, cut, strict=True):
+        torch.testing.assert_close(one, other, atol=TOLERANCE, rtol=TOLERANCE)
+    if gate > 0:
+        assert whole[0].any()
+        assert whole[1].any()
+    if gate < 0:
+        assert not whole[0].any()
+        assert not whole[1].any()
