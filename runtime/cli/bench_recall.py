@@ -8,8 +8,7 @@ import typer
 from populace.cli.bench_options import AsJson, reporting_quietly, show
 from populace.cli.console import CommandFailed, named_errors
 from populace.config import Settings
-
-SHIPPED = "shipped"
+from populace.memory_module import SHIPPED
 
 
 def recall(
@@ -45,7 +44,7 @@ def recall(
             try:
                 bench = RecallBench(
                     held_out=find_held_out(held_out, Path.cwd()),
-                    module=None if memory_module == SHIPPED else memory_module,
+                    module=memory_module,
                     sets=tuple(name for name in SETS if name in sets),
                     seeds=seeds,
                     requests=requests,

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from populace.actors.engine import OwnedEngine
+from populace.actors.errors import MemoryModuleInvalid
 from populace.base import prepare_base
 from populace.base_files import BaseModelFiles
 from populace.bench.measured_engine import start_measured
@@ -30,7 +31,7 @@ from populace.bench.report import BenchReport
 from populace.config import Settings
 from populace.engines.vllm_environment import applied
 from populace.learning.memory.words import words_of
-from populace.memory_module import MemoryModuleFile, find_memory_module
+from populace.memory_module import SHIPPED, MemoryModuleFile, find_memory_module
 
 SETS = (general.NAME, told_facts.NAME, tellings.NAME, long_chat.NAME, never_told.NAME, instructions.NAME)
 WITH_PEOPLE = {general.NAME, never_told.NAME, instructions.NAME}
@@ -50,10 +51,10 @@ class RecallImpossible(Exception):
 
 @dataclass(frozen=True, slots=True)
 class RecallBench:
-    """What to measure. ``requests`` bounds each set of a seed; ``module`` None is the shipped one."""
+    """What to measure. ``requests`` bounds each set of a seed; ``module`` is named as for serving."""
 
     held_out: Path
-    module: str | None = None
+    module: str = SHIPPED
     sets: tuple[str, ...] = SETS
     seeds: int = 1
     requests: int = 120
@@ -89,10 +90,13 @@ def bench_recall(bench: RecallBench, settings: Settings, report: Report) -> Benc
     """
     held_out = read_held_out(bench.held_out)
     base = prepare_base(settings.base, settings.cache, allow_hub=False)
-    module = find_memory_module(bench.module, base.fingerprint)
+    try:
+        module = find_memory_module(bench.module, base.fingerprint)
+    except MemoryModuleInvalid as error:
+        raise RecallImpossible(f"{error} Name one with --memory-module FILE.") from error
     if module is None:
         raise RecallImpossible(
-            f"No memory module is shipped for the base {base.name}. Name one with --memory-module FILE."
+            f"The base {base.name} has no memory without a module. Name one with --memory-module FILE."
         )
     progress = Progress(report, bench.stages)
     report("Starting the engine", 0.0)

@@ -17,6 +17,7 @@ from populace.bench.recall.bench import SETS, RecallBench, RecallImpossible, ben
 from populace.bench.recall.held_out import CHECKOUT
 from populace.cli.bench import app
 from populace.config import Settings, process_environment
+from populace.memory_module import find_memory_module
 from tests.small_base import make_small_base
 
 SECONDS_MAX = 60.0
@@ -85,6 +86,12 @@ def test_seeds_are_measured_together_and_only_the_sets_that_are_wanted(
     counts = {(row["of"], row["measure"]): row["n"] for row in report.rows}
     assert counts["memory", "same reply as the base"] == 4
     assert counts["base, asked again", "same reply as the base"] == 2, "the base has no seeds"
+
+
+def test_as_it_comes_it_measures_the_module_that_is_shipped() -> None:
+    base = prepare_base(None, Settings.from_environment().cache)
+
+    assert find_memory_module(RecallBench(HELD_OUT).module, base.fingerprint) is not None
 
 
 def test_a_base_without_a_module_is_refused_by_name(settings: Settings) -> None:
