@@ -26,12 +26,11 @@ from populace.actors.forgetting import (
     log_without,
 )
 from populace.actors.log_index import LogIndex
-from populace.actors.memory import Memory, MemoryOutcome, MemoryTrace
-from populace.actors.memory_keeper import FoldedFrom, MemoryKeeper, folded_from
+from populace.actors.memory import Memory
+from populace.actors.memory_keeper import FoldedFrom, MemoryKeeper, folded_from, setting_reply
 from populace.actors.owned_shards import OwnedShards
 from populace.actors.retriever import shown_exchanges
 from populace.actors.turn import Interaction, ModelId, Reply, TurnGrant, TurnRequest
-from populace.actors.turn_director import completion_id
 from populace.actors.turn_log import MakeReply
 from populace.policies.ingestion import turn_start
 from populace.policies.retrieval import words_of
@@ -186,22 +185,9 @@ class Forgetter:
                 aliases=tuple(sorted(given_up.aliases.items())),
                 memory=None if plan.memory is None else memory,
             )
-            return _reply(turn, told, plan.memory)
+            return setting_reply(turn, told.message(), plan.memory)
 
         return make
-
-
-def _reply(turn: TurnGrant, told: Forgotten, memory: Memory | None) -> Reply:
-    trace = MemoryTrace(read=False, written_from=None, is_set=True)
-    return Reply(
-        messages=(told.message(),),
-        text="",
-        finish_reason="stop",
-        prompt_tokens=0,
-        completion_tokens=0,
-        completion_id=completion_id(turn),
-        memory=None if memory is None else MemoryOutcome(memory.pack(), trace),
-    )
 
 
 def _checked_log(txn: ReadTransaction, model: ModelId, wanted: Sequence[int]) -> list[InteractionRecord]:

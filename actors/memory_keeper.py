@@ -143,7 +143,8 @@ class MemoryKeeper:
         try:
             if memory is None:  # what was said before is still not to be written again
                 memory = replace(Memory.unpack(turn.memory), state=None)
-            return await host.finish_turn(turn, _setting_reply(turn, memory, position))
+            said = "as of the beginning" if position is None else f"{_AS_OF}{position}"
+            return await host.finish_turn(turn, setting_reply(turn, Message(MEMORY_ROLE, said), memory))
         except BaseException:
             await asyncio.shield(host.abandon_turn(turn, "the memory was not set"))
             raise
@@ -358,16 +359,17 @@ def _history(records: Mapping[int, InteractionRecord], place: int) -> list[Messa
     ]
 
 
-def _setting_reply(turn: TurnGrant, memory: Memory, position: int | None) -> Reply:
-    said = "as of the beginning" if position is None else f"{_AS_OF}{position}"
+def setting_reply(turn: TurnGrant, message: Message, memory: Memory | None) -> Reply:
+    """What a turn leaves in which nothing was said, and the memory was set, if the model has one."""
+    trace = MemoryTrace(read=False, written_from=None, is_set=True)
     return Reply(
-        messages=(Message(MEMORY_ROLE, said),),
+        messages=(message,),
         text="",
         finish_reason="stop",
         prompt_tokens=0,
         completion_tokens=0,
         completion_id=completion_id(turn),
-        memory=MemoryOutcome(memory.pack(), MemoryTrace(read=False, written_from=None, is_set=True)),
+        memory=None if memory is None else MemoryOutcome(memory.pack(), trace),
     )
 
 
