@@ -37,6 +37,11 @@ class RowMemory:
         self._reply_sums: list[torch.Tensor] = []
         self._reply_tokens = 0
 
+    @property
+    def goes_on(self) -> bool:
+        """Whether the tokens of the reply have to do with the memory: with a closed gate they have not."""
+        return self.reads or not self._module.shape.gated
+
     def begin(self) -> MemoryPass:
         """Describe the forward pass over the whole prompt, alone."""
         messages_1T = torch.full((1, len(self._prompt.ids)), -1)
@@ -53,11 +58,10 @@ class RowMemory:
 
     def end_prompt(self, passed: MemoryPass) -> None:
         self._written_LNRR = torch.stack([state[0] for state in passed.states])
-        gated = self._module.shape.gated
-        if gated:
+        if self._module.shape.gated:
             assert passed.reads is not None
             self.reads = bool(passed.reads[0])
-        if gated or not self._by_message:
+        if not self._by_message:
             self.reading_LNRR = self._written_LNRR
 
     def advance(self, passed: MemoryPass, row: int) -> None:
@@ -97,15 +101,15 @@ class RowMemory:
 
 
 def one_token_pass(memories: Sequence[RowMemory | None], module: MemoryModule) -> MemoryPass | None:
-    """Describe a pass over one token of each row; None if no row has a memory."""
-    if all(memory is None for memory in memories):
+    """Describe a pass over one token of each row; None if no row does anything with a memory."""
+    if not any(memory is not None and memory.goes_on for memory in memories):
         return None
     empty_LNRR = module.fresh_states(1)[:, 0]
     states_LBNRR = torch.stack(
         [empty_LNRR if memory is None else memory.reading_LNRR for memory in memories], dim=1
     )
-    by_token = module.shape.writes == "token" and not module.shape.gated
-    writes = [memory is not None and memory.writes and by_token for memory in memories]
+    by_token, gated = module.shape.writes == "token", module.shape.gated
+    writes = [memory is not None and memory.writes and by_token and not gated for memory in memories]
     reads = [memory is not None and memory.reads for memory in memories]
     one_B1 = torch.tensor(writes).unsqueeze(1)
     return MemoryPass(
@@ -113,5 +117,5 @@ def one_token_pass(memories: Sequence[RowMemory | None], module: MemoryModule) -
         one_B1,
         torch.zeros_like(one_B1, dtype=torch.long),
         torch.tensor(reads),
-        keeps_hidden=not by_token and not module.shape.gated,
+        keeps_hidden=not by_token,
     )

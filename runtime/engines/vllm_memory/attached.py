@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from populace.adapters.memory.module import MemoryModule
-from populace.engines.vllm_memory.blocks import OUTPUT, QKV, Scheduled, ServedBlock
+from populace.engines.vllm_memory.blocks import Scheduled, ServedBlock, hook_blocks
 from populace.engines.vllm_memory.compiled import CompiledTokenStep, CompiledWeights
 from populace.engines.vllm_memory.message_step import MessageStep, write_mean
 from populace.engines.vllm_memory.request import MemoryRequest
@@ -61,8 +61,7 @@ class ServedMemory:
         self._after: Callable[[], None] | None = None
         model.register_forward_pre_hook(self._begin)
         model.register_forward_hook(self._finish)
-        for number, served in enumerate(blocks):
-            self._hook(number, served.block)
+        hook_blocks(blocks, lambda: self._step)
 
     def take(self, key: str, tokens: int) -> bytes | None:
         """Return the state after so many tokens as float32 bytes and forget the request; None: not kept."""
@@ -160,18 +159,6 @@ class ServedMemory:
 
     def _index(self, numbers: list[int]) -> torch.Tensor:
         return torch.tensor(numbers, dtype=torch.long, device=self._states.device)
-
-    def _hook(self, number: int, block: torch.nn.Module) -> None:
-        def add_query(_: torch.nn.Module, inputs: tuple[torch.Tensor, ...], output: Any) -> None:
-            if self._step is not None:
-                self._step.layer(number, inputs[0], output[0] if isinstance(output, tuple) else output)
-
-        def add_output(_: torch.nn.Module, __: Any, output: Any) -> None:
-            if self._step is not None:
-                self._step.add_output(output[0] if isinstance(output, tuple) else output)
-
-        block.get_submodule(QKV).register_forward_hook(add_query)
-        block.get_submodule(OUTPUT).register_forward_hook(add_output)
 
 
 def _writes(one: Scheduled) -> tuple[tuple[int, int, bool], ...]:

@@ -2,8 +2,8 @@
 # vLLM's classes are annotated in part only.
 """What a memory inside vLLM is attached to, and what it is told of each step."""
 
-from collections.abc import Iterable
-from typing import Any, NamedTuple, cast
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple, Protocol, cast
 
 import torch
 
@@ -47,3 +47,37 @@ def served_blocks(model: torch.nn.Module, rank: int, ranks: int) -> list[ServedB
 
 def attention_of(blocks: Iterable[ServedBlock]) -> tuple[AttentionLayer, ...]:
     return tuple(served.layer for served in blocks)
+
+
+class LayerStep(Protocol):
+    """What a memory does in a step: ``layer`` is called for each block in order, then ``add_output``."""
+
+    def layer(self, number: int, hidden_TH: torch.Tensor, projected_TP: torch.Tensor) -> None: ...
+
+    def add_output(self, output_TH: torch.Tensor) -> None: ...
+
+
+def hook_blocks(blocks: Iterable[ServedBlock], step: Callable[[], LayerStep | None]) -> None:
+    """Have the step that is under way, if any, add to the query and output projections of the blocks."""
+    for number, served in enumerate(blocks):
+        _hook(number, served.block, step)
+
+
+def _hook(number: int, block: torch.nn.Module, step: Callable[[], LayerStep | None]) -> None:
+    def add_query(_: torch.nn.Module, inputs: tuple[torch.Tensor, ...], output: Any) -> None:
+        current = step()
+        if current is not None:
+            current.layer(number, inputs[0], first_output(output))
+
+    def add_output(_: torch.nn.Module, __: Any, output: Any) -> None:
+        current = step()
+        if current is not None:
+            current.add_output(first_output(output))
+
+    block.get_submodule(QKV).register_forward_hook(add_query)
+    block.get_submodule(OUTPUT).register_forward_hook(add_output)
+
+
+def first_output(output: Any) -> torch.Tensor:
+    """What a module of vLLM answers: linear layers, and models with more to say, do so in a tuple."""
+    return cast("torch.Tensor", output[0] if isinstance(output, tuple) else output)

@@ -10,9 +10,8 @@ from typing import Any
 
 import torch
 
-from populace.adapters.memory.gates import Gates, RecallHead
 from populace.adapters.memory.module import MemoryModule
-from populace.engines.vllm_memory.blocks import OUTPUT, QKV, Scheduled, ServedBlock
+from populace.engines.vllm_memory.blocks import Scheduled, ServedBlock, first_output, hook_blocks
 from populace.engines.vllm_memory.gated_requests import GatedRequest, GatedRequests
 from populace.engines.vllm_memory.gated_step import GatedStep, GatedWeights, RowStep
 
@@ -36,16 +35,13 @@ class ServedGatedMemory:
     ) -> None:
         module = module.to(device)
         self._weights = GatedWeights(module, blocks[0].query_part, device)
-        assert isinstance(module.gates, Gates)
-        assert isinstance(module.recall_head, RecallHead)
         self._requests = GatedRequests(lambda: module.fresh_states(1)[:, 0].to(device))
         self._scheduled = scheduled
         self._running = running
         self._step: GatedStep | None = None
         model.register_forward_pre_hook(self._begin)
         model.register_forward_hook(self._finish)
-        for number, served in enumerate(blocks[module.shape.first_layer :]):
-            self._hook(number, served.block)
+        hook_blocks(blocks[module.shape.first_layer :], lambda: self._step)
 
     def take(self, key: str, tokens: int) -> bytes | None:
         """Return the state that the request's prompt left as float32 bytes, and forget the request.
@@ -71,21 +67,8 @@ class ServedGatedMemory:
 
     def _finish(self, _: torch.nn.Module, __: Any, output: Any) -> None:
         if self._step is not None:
-            hidden = output[0] if isinstance(output, tuple) else output
-            self._step.finish(hidden)
+            self._step.finish(first_output(output))
             self._step = None
-
-    def _hook(self, number: int, block: torch.nn.Module) -> None:
-        def add_query(_: torch.nn.Module, inputs: tuple[torch.Tensor, ...], output: Any) -> None:
-            if self._step is not None:
-                self._step.layer(number, inputs[0], output[0] if isinstance(output, tuple) else output)
-
-        def add_output(_: torch.nn.Module, __: Any, output: Any) -> None:
-            if self._step is not None:
-                self._step.add_output(output[0] if isinstance(output, tuple) else output)
-
-        block.get_submodule(QKV).register_forward_hook(add_query)
-        block.get_submodule(OUTPUT).register_forward_hook(add_output)
 
 
 def row_step(known: GatedRequest, one: Scheduled) -> RowStep:

@@ -6,13 +6,12 @@ Shape suffixes as in ``weights.py``; here S counts states in work: one for each 
 step, and one more for each whose message goes on after it.
 """
 
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from populace.adapters.memory.gates import Gates, RecallHead
 from populace.adapters.memory.layer import MemoryShape
 from populace.adapters.memory.module import MemoryModule
 from populace.adapters.memory.scan import TokenInputs, scan_chunks
@@ -26,8 +25,9 @@ class GatedWeights(FusedWeights):
 
     def __init__(self, module: MemoryModule, query_part: slice, device: torch.device) -> None:
         super().__init__(module, query_part, device)
-        self.gates = cast("Gates", module.gates)
-        self.recall_head = cast("RecallHead", module.recall_head)
+        assert module.gates is not None
+        assert module.recall_head is not None
+        self.gates, self.recall_head = module.gates, module.recall_head
         biases = [
             torch.cat(
                 (
@@ -153,7 +153,9 @@ class GatedStep:
             states.append(state)
         for number, writing in later:  # after what is whole, from which it is copied
             place = self._pending[number] = len(states)
-            states.append(self._used[number].known.pending if writing.copied_from is None else states[number])  # pyright: ignore[reportArgumentType]
+            begun = self._used[number].known.pending if writing.copied_from is None else states[number]
+            assert begun is not None, "a message that goes on has begun"
+            states.append(begun)
             self._writing.append(writing._replace(row=place))
         self._states_LSNRR = torch.stack(states, dim=1)
         self._reading = torch.tensor(reading, dtype=torch.long, device=hidden_TH.device)
