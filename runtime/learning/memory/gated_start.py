@@ -13,7 +13,6 @@ H = hidden width, R = rank.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, cast
 
 import torch
 from torch.nn import functional
@@ -21,10 +20,18 @@ from transformers import PreTrainedModel
 
 from populace.actors.errors import InvalidRequest
 from populace.adapters.memory.module import MemoryModule
-from populace.learning.memory.probe import RATE_ELSEWHERE_LOGIT, blind_to_the_mean, canonical, rate_weights
+from populace.learning.memory.probe import (
+    Directions,
+    blind_to_the_mean,
+    canonical,
+    embedding_directions,
+    output_embeddings,
+    rate_weights,
+    regression,
+    value_weights,
+)
 from populace.learning.memory.stored_inputs import StoredInputs
 
-VALUE_RIDGE = 1e-2
 KEY_RIDGE = 0.2
 RATE_AT_VALUES = 0.8
 """Without decay a strong write costs the other facts nothing."""
@@ -36,22 +43,10 @@ HEAD_LOGIT = 2.5
 HEAD_RIDGE = 0.05
 GAINS = (4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0)
 
+SAMPLE = 64
+"""Episodes from which the strength of the head is told."""
+
 ELSEWHERE_SHARE = 0.15
-
-
-class _Codes(NamedTuple):
-    """What a token should be written as: directions of the output embeddings [L x R, H] and their lengths.
-
-    ``centred`` are the embeddings [V, H] less the mean of those that were told.
-    """
-
-    directions: torch.Tensor
-    lengths: torch.Tensor
-    centred: torch.Tensor
-
-    def of_layer(self, layer: int, rank: int, layers: int) -> tuple[torch.Tensor, torch.Tensor]:
-        chosen = torch.arange(rank) * layers + layer
-        return self.directions[chosen], self.lengths[chosen]
 
 
 def start_gated(
@@ -73,9 +68,10 @@ def start_gated(
     pairs_P = torch.cat(told_values) if told_values else ids_T[:0]
     if not len(pairs_P):
         raise InvalidRequest("No episode has a value that was told: there is nothing to probe for.", "start")
-    codes = _codes(model, ids_T, layers * rank)
-    often_V = torch.bincount(ids_T, minlength=len(codes.centred)).float()
-    weights_T = often_V[ids_T].rsqrt()
+    codes = embedding_directions(model, ids_T, layers * rank)
+    written_PH = output_embeddings(model)[torch.cat((ids_T, pairs_P))] - codes.mean
+    weights_T = torch.bincount(ids_T)[ids_T].float().rsqrt()
+    weights_P = torch.cat((weights_T, torch.full((len(pairs_P),), PAIR_WEIGHT)))
     elsewhere_T = torch.rand(len(ids_T), generator=generator) < ELSEWHERE_SHARE
     with torch.no_grad():
         for number in range(layers):
@@ -83,31 +79,16 @@ def start_gated(
             told_TH = torch.cat([one.told[number] for one in episodes]).float()
             told_PH, asked_PH = _pairs(episodes, number)
             directions, lengths = codes.of_layer(number, rank, layers)
-            inputs = torch.cat((told_TH, told_PH))
-            wanted = codes.centred[torch.cat((ids_T, pairs_P))] @ directions.T / lengths
-            weighed = torch.cat((weights_T, torch.full((len(pairs_P),), PAIR_WEIGHT))).unsqueeze(-1)
-            layer.value.copy_(_ridge(inputs, wanted, weighed))
+            inputs_PH = torch.cat((told_TH, told_PH))
+            layer.value.copy_(value_weights(inputs_PH, written_PH @ directions.T / lengths, weights_P))
             key, query = canonical(told_PH, asked_PH, rank, ridge=KEY_RIDGE)
             layer.key.copy_(blind_to_the_mean(key, told_PH))
             layer.query.copy_(blind_to_the_mean(query, asked_PH))
-            weight, bias = rate_weights(
-                told_PH, told_TH[elsewhere_T], at_values=RATE_AT_VALUES, elsewhere=RATE_ELSEWHERE_LOGIT
-            )
+            weight, bias = rate_weights(told_PH, told_TH[elsewhere_T], at_values=RATE_AT_VALUES)
             layer.rate.copy_(weight.expand(layer.rate.shape[0], -1))
             layer.rate_bias.fill_(bias)
             progress((number + 1) / layers)
     _solve_head(model, memory, codes, episodes)
-
-
-def _codes(model: PreTrainedModel, ids_T: torch.Tensor, count: int) -> _Codes:
-    embeddings_VH = cast("torch.Tensor", cast("Any", model.get_output_embeddings()).weight).detach().float()
-    seen = embeddings_VH[ids_T.unique()]
-    centred_VH = embeddings_VH - seen.mean(0)
-    _, _, found = torch.linalg.svd(seen - seen.mean(0), full_matrices=False)
-    directions = torch.zeros(count, found.shape[1])
-    directions[: min(count, len(found))] = found[:count]
-    lengths = ((seen - seen.mean(0)) @ directions.T).std(0, correction=0).clamp(min=1e-6)
-    return _Codes(directions, lengths, centred_VH)
 
 
 def _pairs(episodes: Sequence[StoredInputs], number: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -116,17 +97,9 @@ def _pairs(episodes: Sequence[StoredInputs], number: int) -> tuple[torch.Tensor,
     return torch.cat(told).float(), torch.cat(asked).float()
 
 
-def _ridge(inputs_TH: torch.Tensor, wanted_TR: torch.Tensor, weights_T1: torch.Tensor) -> torch.Tensor:
-    """Return [R, H], weighed by token, without a constant: a value has none."""
-    weighed_TH = inputs_TH * weights_T1 / weights_T1.sum()
-    covariance = weighed_TH.T @ inputs_TH
-    ridge = VALUE_RIDGE * covariance.diagonal().mean() * torch.eye(len(covariance))
-    return torch.linalg.solve(covariance + ridge, weighed_TH.T @ wanted_TR).T
-
-
 @torch.no_grad()
 def _solve_head(
-    model: PreTrainedModel, memory: MemoryModule, codes: _Codes, episodes: Sequence[StoredInputs]
+    model: PreTrainedModel, memory: MemoryModule, codes: Directions, episodes: Sequence[StoredInputs]
 ) -> None:
     """The head's gate by regression; what is read back along its directions, as strongly as serves best."""
     head = memory.recall_head
@@ -134,25 +107,21 @@ def _solve_head(
     layers, rank = len(memory.layers), memory.shape.rank
     last_AH = torch.cat([one.last for one in episodes])
     wanted_A = (torch.cat([one.is_value for one in episodes]).float() * 2 - 1) * HEAD_LOGIT
-    mean_H, level = last_AH.mean(0), wanted_A.mean()
-    centred = last_AH - mean_H
-    covariance = centred.T @ centred / len(centred)
-    ridge = HEAD_RIDGE * covariance.diagonal().mean() * torch.eye(len(covariance))
-    weight_H = torch.linalg.solve(covariance + ridge, centred.T @ (wanted_A - level) / len(centred))
+    weight_H, bias = regression(last_AH, wanted_A, ridge=HEAD_RIDGE)
     head.weight.copy_(weight_H)
-    head.bias.fill_(float(level - weight_H @ mean_H))
+    head.bias.fill_(bias)
 
-    sample = [one for one in episodes if one.links][:64]
+    embeddings_VH = output_embeddings(model)
+    sample = [one for one in episodes if one.links][:SAMPLE]
     reads, targets_P, last_PH = _read_back(memory, sample)
     output = torch.zeros(head.output.shape[0], layers, rank)
     for number, read_PR in enumerate(reads):
         directions, lengths = codes.of_layer(number, rank, layers)
-        told_PR = codes.centred[targets_P] @ directions.T / lengths
+        told_PR = (embeddings_VH[targets_P] - codes.mean) @ directions.T / lengths
         both = torch.stack((read_PR.flatten(), told_PR.flatten()))
         agreement = torch.corrcoef(both)[0, 1].nan_to_num(0.0).clamp(min=0.02)
         output[:, number] = (directions * (agreement / read_PR.std().clamp(min=1e-6))).T
     output *= float(codes.lengths.mean())
-    embeddings_VH = cast("torch.Tensor", cast("Any", model.get_output_embeddings()).weight).float()
     read_PLR = torch.stack(reads, dim=1)
     losses: list[tuple[float, float]] = []
     for gain in GAINS:

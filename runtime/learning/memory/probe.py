@@ -106,7 +106,7 @@ class Directions(NamedTuple):
 
 
 def embedding_directions(model: PreTrainedModel, tokens: torch.Tensor, count: int) -> Directions:
-    embeddings_VH = _embeddings(model)[tokens.unique()]
+    embeddings_VH = output_embeddings(model)[tokens.unique()]
     mean_H = embeddings_VH.mean(0)
     _, _, directions = torch.linalg.svd(embeddings_VH - mean_H, full_matrices=False)
     found = directions[:count]
@@ -124,13 +124,13 @@ def probe_module(model: PreTrainedModel, memory: MemoryModule, pairs: Pairs) -> 
     """
     layers, rank = len(memory.layers), memory.shape.rank
     directions = embedding_directions(model, pairs.tokens, layers * rank)
-    embeddings_PH = _embeddings(model)[pairs.tokens] - directions.mean
+    embeddings_PH = output_embeddings(model)[pairs.tokens] - directions.mean
     with torch.no_grad():
         for number in range(layers):
             layer = memory.layer(number)
             told, recalled = pairs.told[number], pairs.recalled[number]
             wanted, lengths = directions.of_layer(number, rank, layers)
-            layer.value.copy_(_ridge(told, embeddings_PH @ wanted.T / lengths))
+            layer.value.copy_(value_weights(told, embeddings_PH @ wanted.T / lengths))
             key, query = canonical(told, recalled, rank)
             layer.key.copy_(blind_to_the_mean(key, told))
             layer.query.copy_(blind_to_the_mean(query, recalled))
@@ -159,7 +159,7 @@ def agreement_of(
     model: PreTrainedModel, directions: Directions, read: Sequence[torch.Tensor], tokens: torch.Tensor
 ) -> torch.Tensor:
     """How well what each layer read [P, R] agrees with what was told: correlation squared over its size."""
-    embeddings_PH = _embeddings(model)[tokens] - directions.mean
+    embeddings_PH = output_embeddings(model)[tokens] - directions.mean
     weights: list[torch.Tensor] = []
     for number, read_PR in enumerate(read):
         wanted, lengths = directions.of_layer(number, read_PR.shape[1], len(read))
@@ -170,14 +170,22 @@ def agreement_of(
     return torch.stack(weights)
 
 
-def _embeddings(model: PreTrainedModel) -> torch.Tensor:
+def output_embeddings(model: PreTrainedModel) -> torch.Tensor:
+    """The output embeddings [V, H] in float32."""
     return cast("torch.Tensor", cast("Any", model.get_output_embeddings()).weight).detach().float()
 
 
-def _ridge(inputs_PH: torch.Tensor, targets_PR: torch.Tensor) -> torch.Tensor:
-    """Return [R, H] that maps the inputs to the targets, without a constant: a value has none."""
-    covariance = inputs_PH.T @ inputs_PH / len(inputs_PH)
-    return torch.linalg.solve(_ridged(covariance), inputs_PH.T @ targets_PR / len(inputs_PH)).T
+def value_weights(
+    inputs_PH: torch.Tensor, targets_PR: torch.Tensor, weights_P: torch.Tensor | None = None
+) -> torch.Tensor:
+    """Return [R, H] that maps the inputs to the targets, without a constant: a value has none.
+
+    Each pair counts as its weight says, or all of them alike.
+    """
+    share_P = torch.ones(len(inputs_PH)) if weights_P is None else weights_P
+    weighed_PH = inputs_PH * (share_P / share_P.sum()).unsqueeze(-1)
+    covariance = weighed_PH.T @ inputs_PH
+    return torch.linalg.solve(_ridged(covariance), weighed_PH.T @ targets_PR).T
 
 
 def canonical(
@@ -209,10 +217,17 @@ def rate_weights(
     inputs = torch.cat((values_PH, elsewhere_PH))
     logit = math.log(at_values / (1 - at_values))
     wanted = torch.cat((torch.full((len(values_PH),), logit), torch.full((len(elsewhere_PH),), elsewhere)))
-    mean_H, level = inputs.mean(0), wanted.mean()
-    centred = inputs - mean_H
+    return regression(inputs, wanted)
+
+
+def regression(
+    inputs_PH: torch.Tensor, wanted_P: torch.Tensor, *, ridge: float = RIDGE
+) -> tuple[torch.Tensor, float]:
+    """Return the weight [H] and the constant that predict a number from the inputs."""
+    mean_H, level = inputs_PH.mean(0), wanted_P.mean()
+    centred = inputs_PH - mean_H
     weight_H = torch.linalg.solve(
-        _ridged(centred.T @ centred / len(inputs)), centred.T @ (wanted - level) / len(inputs)
+        _ridged(centred.T @ centred / len(centred), ridge), centred.T @ (wanted_P - level) / len(centred)
     )
     return weight_H, float(level - weight_H @ mean_H)
 

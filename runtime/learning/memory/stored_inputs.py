@@ -13,7 +13,7 @@ batch, B = episodes, N = states, R = rank, H = hidden width, C = candidates, V =
 import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, cast
+from typing import NamedTuple
 
 import torch
 from torch.nn import functional
@@ -23,6 +23,7 @@ from populace.adapters.memory.attention import AttentionLayer
 from populace.adapters.memory.gates import RecallHead
 from populace.adapters.memory.module import MemoryModule
 from populace.learning.memory.encoding import NOT_WRITTEN, VALUE_WEIGHT, EncodedEpisode, batch_of
+from populace.learning.memory.probe import output_embeddings
 from populace.learning.memory.recall import hidden_inputs
 
 STORED = torch.bfloat16
@@ -120,7 +121,7 @@ def learn_from_stored(
     step: Callable[[float, StoredScore], None],
 ) -> None:
     """Train what recalls, in place, and keep what was best on the validation."""
-    embeddings_VH = cast("torch.Tensor", cast("Any", model.get_output_embeddings()).weight).detach().float()
+    embeddings_VH = output_embeddings(model)
     generator = torch.Generator().manual_seed(options.seed)
     learned = _recalling(memory)
     optimizer = torch.optim.AdamW(
