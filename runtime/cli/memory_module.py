@@ -121,7 +121,7 @@ def train(
     batch: Annotated[int, typer.Option(min=1, help="Episodes of a step.")] = 16,
     step_size: Annotated[float, typer.Option(min=1e-6, help="Relative size of the first steps.")] = 0.03,
     rank: Annotated[
-        int | None, typer.Option(min=1, max=64, help="Rows of a state. Default: 8, with gates 16.")
+        int | None, typer.Option(min=1, max=64, help="Rows of a state. Default: 8, with gates 64.")
     ] = None,
     states: Annotated[int, typer.Option(min=1, max=16, help="Parallel states of a layer.")] = 1,
     writes: Annotated[
@@ -134,6 +134,9 @@ def train(
         int | None,
         typer.Option(min=0, help="With gates: the first layer with a memory. Default: a quarter up."),
     ] = None,
+    layer_step: Annotated[
+        int, typer.Option(min=1, help="With gates: every so many layers from the first have a memory.")
+    ] = 4,
     probe_batches: Annotated[
         int, typer.Option(min=1, help="Batches of episodes to solve for the first parameters.")
     ] = 50,
@@ -188,14 +191,14 @@ def train(
             probe_batches=probe_batches,
             stored_steps=stored_steps,
         )
-        rank = rank or (16 if gated else 8)
+        rank = rank or (64 if gated else 8)
         shape = MemoryShape(rank=rank, alpha=2.0 * rank, states=states, writes=writes)
         if gated:
             layers = len(attention_layers(read_base_modules(files.directory, files.fingerprint)))
             first_layer = round(FIRST_LAYER_SHARE * layers) if first_layer is None else first_layer
             if first_layer >= max(layers, 1):
                 raise CommandFailed(f"--first-layer {first_layer} is not one of the base's {layers} layers.")
-            shape = replace(shape, gated=True, decays=False, first_layer=first_layer)
+            shape = replace(shape, gated=True, first_layer=first_layer, layer_step=layer_step)
         checkpoint = to.with_suffix(".checkpoint")
         with progress() as display:
             told = _Told(display, steps)

@@ -13,6 +13,7 @@ import torch
 from transformers import PreTrainedModel
 
 from populace.adapters.memory.attention import OUTPUT, QUERY, AttentionLayer
+from populace.adapters.memory.gated_layer import Told, before_each
 from populace.adapters.memory.layer import Passed
 from populace.adapters.memory.module import MemoryModule
 
@@ -28,7 +29,8 @@ class MemoryPass:
 
     With a gated module a pass over prompts ``decides``: its gates take from ``writes`` the messages that
     tell nothing, and from ``reads`` the rows that ask nothing, and only the last tokens read, the states
-    that the prompts left. In other passes every token of a row that reads does.
+    that the prompts left. In other passes every token of a row that reads does. ``embedded`` becomes what the
+    base's first attention layer is given.
     """
 
     states: list[torch.Tensor]
@@ -38,6 +40,7 @@ class MemoryPass:
     keeps_hidden: bool = False
     decides: bool = False
     hidden: list[torch.Tensor] = field(default_factory=list[torch.Tensor])
+    embedded: torch.Tensor | None = None
     passed: dict[int, Passed] = field(default_factory=dict[int, Passed])
 
 
@@ -51,7 +54,10 @@ class AttachedMemory:
         self.layers = tuple(attention)
         self._current: MemoryPass | None = None
         self._hooks: list[Any] = []
-        for number, layer in enumerate(self.layers[memory.shape.first_layer :]):
+        if memory.shape.gated:
+            first = model.get_submodule(self.layers[0].name)
+            self._hooks.append(first.register_forward_pre_hook(self._note_embedded, with_kwargs=True))
+        for number, layer in enumerate(memory.shape.with_memory(self.layers)):
             self._hook(model.get_submodule(layer.name), number)
         if memory.recall_head is not None:
             self._hooks.append(cast("Any", model.base_model).register_forward_hook(self._recall))
@@ -75,7 +81,7 @@ class AttachedMemory:
         def remember(_: torch.nn.Module, args: tuple[Any, ...], options: dict[str, Any]) -> None:
             current = self._current
             if current is not None:
-                hidden_BTH = cast("torch.Tensor", args[0] if args else options["hidden_states"])
+                hidden_BTH = _given(args, options)
                 passed = (
                     self._memory.layer(number)(
                         hidden_BTH, current.states[number], current.writes, current.messages
@@ -100,14 +106,21 @@ class AttachedMemory:
             block.get_submodule(OUTPUT).register_forward_hook(add_output),
         ]
 
+    def _note_embedded(self, _: torch.nn.Module, args: tuple[Any, ...], options: dict[str, Any]) -> None:
+        if self._current is not None:
+            self._current.embedded = _given(args, options)
+
     def _passed_gates(self, number: int, hidden_BTH: torch.Tensor, current: MemoryPass) -> Passed:
         """What a layer of a gated module does; the first decides for all."""
-        layer = self._memory.layer(number)
+        layer = self._memory.gated_layer(number)
         if current.decides and number == 0:
             self._decide(hidden_BTH, current)
         state_BNRR = current.states[number]
         if bool(current.writes.any()):
-            state_BNRR = layer.write(hidden_BTH, state_BNRR, current.writes, current.messages)
+            assert current.messages is not None, "messages are written"
+            assert current.embedded is not None, "the first layer is called first"
+            told = Told(hidden_BTH, before_each(hidden_BTH, current.messages), current.embedded)
+            state_BNRR = layer.store(told, state_BNRR, current.writes)
         read_BNTR = layer.read(hidden_BTH[:, -1:] if current.decides else hidden_BTH, state_BNRR)
         is_read = current.reads is None or bool(current.reads.any())
         deltas = layer.deltas(read_BNTR) if is_read else (None, None)
@@ -163,3 +176,8 @@ class AttachedMemory:
         else:
             delta, self._current.passed[number] = passed.delta_output, passed._replace(delta_output=None)
         return output if delta is None else self._sum(output, delta, self._current.reads)
+
+
+def _given(args: tuple[Any, ...], options: dict[str, Any]) -> torch.Tensor:
+    """The hidden states that an attention block is called with."""
+    return cast("torch.Tensor", args[0] if args else options["hidden_states"])

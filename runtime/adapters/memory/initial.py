@@ -38,7 +38,7 @@ def initial_module(
     generator = torch.Generator().manual_seed(seed)
     module = MemoryModule(shape, tuple(one.widths for one in attention), base)
     with torch.no_grad():
-        for number, one in enumerate(attention[shape.first_layer :]):
+        for number, one in enumerate(shape.with_memory(attention)):
             layer, block = module.layer(number), model.get_submodule(one.name)
             for weight in (layer.query, layer.key, layer.value):
                 torch.nn.init.kaiming_uniform_(weight, a=5**0.5, generator=generator)

@@ -11,8 +11,9 @@ after the output projection. Everything is computed in float32.
 Shape suffixes: B = batch, N = states, T = tokens, R = rank, H = hidden width, M = messages.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple, TypeVar
 
 import torch
 from pydantic import Field
@@ -22,6 +23,8 @@ from populace.adapters.memory.scan import Scanned, TokenInputs, scan_chunks
 
 Heads = Literal["q", "o", "qo"]
 Writes = Literal["token", "message"]
+
+Layer = TypeVar("Layer")
 
 RANK_MAX = 256
 STATES_MAX = 64
@@ -33,10 +36,10 @@ class MemoryShape:
     """What all layers of a memory module have in common.
 
     ``writes`` "token" writes every token (TSW), "message" the mean of each message (SSW); more than
-    one of ``states`` are parallel ones with projections of their own (MSW). With ``decays`` a write also
-    lets the rest of its rows fade, as published; without, it touches what is under its own key alone.
-    A ``gated`` module reads and writes where its gates say so, see ``gates.py``; the layers before
-    ``first_layer`` have no memory, so that a gate can be computed before anything is read.
+    one of ``states`` are parallel ones with projections of their own (MSW). A ``gated`` module reads and
+    writes where its gates say so, see ``gates.py``, and what it writes is of ``gated_layer.py``; the layers
+    before ``first_layer`` have no memory, so that a gate can be computed before anything is read, and from
+    there on every ``layer_step``-th one has.
     """
 
     rank: Annotated[int, Field(ge=1, le=RANK_MAX)] = 8
@@ -44,14 +47,18 @@ class MemoryShape:
     states: Annotated[int, Field(ge=1, le=STATES_MAX)] = 1
     writes: Writes = "token"
     heads: Heads = "qo"
-    decays: bool = True
     gated: bool = False
     first_layer: Annotated[int, Field(ge=0, le=LAYERS_MAX)] = 0
+    layer_step: Annotated[int, Field(ge=1, le=LAYERS_MAX)] = 1
 
     @property
     def width(self) -> int:
         """The rows of all states together."""
         return self.rank * self.states
+
+    def with_memory(self, layers: Sequence[Layer]) -> Sequence[Layer]:
+        """Those of a base's layers that have a memory."""
+        return layers[self.first_layer :: self.layer_step]
 
 
 class LayerWidths(NamedTuple):
@@ -83,16 +90,13 @@ class MemoryLayer(torch.nn.Module):
         super().__init__()
         self.shape = shape
         self.widths = widths
-        self.query = _zeros(shape.width, widths.hidden)
-        self.key = _zeros(shape.width, widths.hidden)
-        self.value = _zeros(shape.width, widths.hidden)
-        self.rate = _zeros(shape.width, widths.hidden)
-        self.rate_bias = _zeros(shape.width)
-        self.delta_query = _zeros(widths.query, shape.width) if "q" in shape.heads else None
-        self.delta_output = _zeros(widths.hidden, shape.width) if "o" in shape.heads else None
-        # What an open gate adds whatever was told: it turns the base to answers about a person.
-        self.query_bias = _zeros(widths.query) if shape.gated and "q" in shape.heads else None
-        self.output_bias = _zeros(widths.hidden) if shape.gated and "o" in shape.heads else None
+        self.query = zeros(shape.width, widths.hidden)
+        self.key = zeros(shape.width, widths.hidden)
+        self.value = zeros(shape.width, widths.hidden)
+        self.rate = zeros(shape.width, widths.hidden)
+        self.rate_bias = zeros(shape.width)
+        self.delta_query = zeros(widths.query, shape.width) if "q" in shape.heads else None
+        self.delta_output = zeros(widths.hidden, shape.width) if "o" in shape.heads else None
 
     def forward(
         self,
@@ -120,7 +124,7 @@ class MemoryLayer(torch.nn.Module):
 
     def read(self, hidden_BTH: torch.Tensor, state_BNRR: torch.Tensor) -> torch.Tensor:
         """Read [B, N, T, R] of one and the same state with every token."""
-        query_BNTR = _direction(self._states(functional.linear(hidden_BTH.float(), self.query)))
+        query_BNTR = direction(self._states(functional.linear(hidden_BTH.float(), self.query)))
         return query_BNTR @ state_BNRR.transpose(-1, -2)
 
     def write(
@@ -138,7 +142,7 @@ class MemoryLayer(torch.nn.Module):
         return self._scanned(self.inputs(mean_BMH), state_BNRR, written_BM).state
 
     def _scanned(self, tokens: TokenInputs, state_BNRR: torch.Tensor, writes_BT: torch.Tensor) -> Scanned:
-        return scan_chunks(_writing(tokens, writes_BT), state_BNRR, decays=self.shape.decays)
+        return scan_chunks(_writing(tokens, writes_BT), state_BNRR)
 
     def inputs(self, hidden_BTH: torch.Tensor) -> TokenInputs:
         """Project hidden inputs to what the scan takes, [B, N, T, R] each."""
@@ -146,8 +150,8 @@ class MemoryLayer(torch.nn.Module):
         weight = torch.cat((self.query, self.key, self.value, self.rate))
         query, key, value, rate = functional.linear(hidden_BTH, weight).chunk(4, dim=-1)
         return TokenInputs(
-            query=_direction(self._states(query)),
-            key=_direction(self._states(key)),
+            query=direction(self._states(query)),
+            key=direction(self._states(key)),
             value=self._states(value),
             rate=torch.sigmoid(self._states(rate + self.rate_bias)),
         )
@@ -156,11 +160,8 @@ class MemoryLayer(torch.nn.Module):
         """Project what was read to what is added to the query and the output projection."""
         read_BTW = read_BNTR.transpose(1, 2).flatten(2) * (self.shape.alpha / self.shape.rank)
         query, output = (
-            None if weight is None else functional.linear(read_BTW, weight, bias)
-            for weight, bias in (
-                (self.delta_query, self.query_bias),
-                (self.delta_output, self.output_bias),
-            )
+            None if weight is None else functional.linear(read_BTW, weight)
+            for weight in (self.delta_query, self.delta_output)
         )
         return query, output
 
@@ -170,7 +171,8 @@ class MemoryLayer(torch.nn.Module):
         return projected_BTW.reshape(batch, tokens, self.shape.states, self.shape.rank).transpose(1, 2)
 
 
-def _direction(projected: torch.Tensor) -> torch.Tensor:
+def direction(projected: torch.Tensor) -> torch.Tensor:
+    """Make keys or queries of what was projected."""
     return functional.normalize(torch.tanh(projected), dim=-1)
 
 
@@ -199,5 +201,5 @@ def _writing(tokens: TokenInputs, writes_BT: torch.Tensor) -> TokenInputs:
     )
 
 
-def _zeros(*shape: int) -> torch.nn.Parameter:
+def zeros(*shape: int) -> torch.nn.Parameter:
     return torch.nn.Parameter(torch.zeros(*shape))

@@ -20,6 +20,7 @@ from safetensors.torch import load, save
 
 from populace.actors.errors import MemoryModuleInvalid
 from populace.adapters.memory.attention import AttentionLayer
+from populace.adapters.memory.gated_layer import GatedLayer
 from populace.adapters.memory.gates import Gates, RecallHead
 from populace.adapters.memory.header import FORMATS, METADATA_KEY, check_base, told_of
 from populace.adapters.memory.layer import LayerWidths, MemoryLayer, MemoryShape
@@ -33,7 +34,7 @@ _shapes = TypeAdapter(MemoryShape)
 
 
 class MemoryModule(torch.nn.Module):
-    """One ``MemoryLayer`` for each attention layer of the base from the shape's first on, in order."""
+    """One ``MemoryLayer`` for each attention layer of the base that has a memory, in order."""
 
     def __init__(self, shape: MemoryShape, widths: tuple[LayerWidths, ...], base: str) -> None:
         """All zeros. ``widths`` are of all layers of the base that has the fingerprint ``base``.
@@ -43,13 +44,18 @@ class MemoryModule(torch.nn.Module):
         super().__init__()
         self.shape = shape
         self.base = base
-        self.layers = torch.nn.ModuleList(MemoryLayer(shape, one) for one in widths[shape.first_layer :])
+        kind = GatedLayer if shape.gated else MemoryLayer
+        self.layers = torch.nn.ModuleList(kind(shape, one) for one in shape.with_memory(widths))
         hidden = widths[-1].hidden if shape.gated else 0
         self.gates = Gates(hidden) if shape.gated else None
         self.recall_head = RecallHead(hidden, shape.width * len(self.layers)) if shape.gated else None
 
     def layer(self, number: int) -> MemoryLayer:
         return cast("MemoryLayer", self.layers[number])
+
+    def gated_layer(self, number: int) -> GatedLayer:
+        """The same, of a gated module."""
+        return cast("GatedLayer", self.layers[number])
 
     def state_format(self, digest: str) -> StateFormat:
         """What its states look like; ``digest`` is the module's own."""
@@ -121,7 +127,7 @@ def _told_shape(shape: MemoryShape) -> dict[str, object]:
     """What differs from the published rule is told only where it does: other files are as they were."""
     told: dict[str, object] = asdict(shape)
     published = MemoryShape()
-    for name in ("decays", "gated", "first_layer"):
+    for name in ("gated", "first_layer", "layer_step"):
         if told[name] == getattr(published, name):
             del told[name]
     return told

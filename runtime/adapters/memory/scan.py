@@ -8,9 +8,6 @@ linear regression of value i on the keys (arXiv 2605.12357, equations 6, 10 and 
     r_t = S_{t-1} q_t
     S_t = Diag(1 - b_t) S_{t-1} + Diag(b_t) (v_t - S_{t-1} k_t) k_t^T
 
-With ``decays`` false it is the plain delta rule, whose first term is S_{t-1}: what is written takes the
-place of what was under the same key, and leaves what is under others as it is.
-
 Both forms take the same arguments and answer the same numbers up to rounding. ``scan_loop`` is the
 definition. ``scan_chunks`` computes chunks of tokens side by side: for training and for reading prompts.
 
@@ -44,7 +41,7 @@ class Scanned(NamedTuple):
     state: torch.Tensor
 
 
-def scan_loop(tokens: TokenInputs, state_XRR: torch.Tensor, *, decays: bool = True) -> Scanned:
+def scan_loop(tokens: TokenInputs, state_XRR: torch.Tensor) -> Scanned:
     """Take one token after the other. The reference; exact by definition."""
     reads: list[torch.Tensor] = []
     for token in range(tokens.query.shape[-2]):
@@ -52,15 +49,12 @@ def scan_loop(tokens: TokenInputs, state_XRR: torch.Tensor, *, decays: bool = Tr
         reads.append(_apply(state_XRR, query_XR))
         error_XR = value_XR - _apply(state_XRR, key_XR)
         written_XRR = (rate_XR * error_XR).unsqueeze(-1) * key_XR.unsqueeze(-2)
-        kept_XRR = (1 - rate_XR).unsqueeze(-1) * state_XRR if decays else state_XRR
-        state_XRR = kept_XRR + written_XRR
+        state_XRR = (1 - rate_XR).unsqueeze(-1) * state_XRR + written_XRR
     read_XTR = torch.stack(reads, dim=-2) if reads else torch.zeros_like(tokens.query)
     return Scanned(read_XTR, state_XRR)
 
 
-def scan_chunks(
-    tokens: TokenInputs, state_XRR: torch.Tensor, *, decays: bool = True, chunk_tokens: int = CHUNK_TOKENS
-) -> Scanned:
+def scan_chunks(tokens: TokenInputs, state_XRR: torch.Tensor, *, chunk_tokens: int = CHUNK_TOKENS) -> Scanned:
     """Take ``chunk_tokens`` at a time; differentiable in everything, also where a rate is 0 or 1.
 
     Everything but the states at which the chunks start is computed for all chunks at once; what is
@@ -70,10 +64,10 @@ def scan_chunks(
     if count == 0:
         return Scanned(torch.zeros_like(tokens.query), state_XRR)
     if count == 1:  # a reply's token: nothing is side by side, and the loop has far fewer operations
-        return scan_loop(tokens, state_XRR, decays=decays)
+        return scan_loop(tokens, state_XRR)
     size = min(chunk_tokens, count)
     chunks = _chunks(tokens, size)
-    updates = _solve(chunks, decays=decays)
+    updates = _solve(chunks)
     start_XKRR, state_XRR = _chunk_states(chunks, updates, state_XRR)
     read_XKCR = _read_chunks(chunks, updates, start_XKRR)
     return Scanned(read_XKCR.flatten(-3, -2)[..., :count, :], state_XRR)
@@ -109,10 +103,10 @@ def _chunks(tokens: TokenInputs, size: int) -> TokenInputs:
     )
 
 
-def _solve(chunks: TokenInputs, *, decays: bool) -> _Updates:
+def _solve(chunks: TokenInputs) -> _Updates:
     _, key_XKCR, value_XKCR, rate_XKCR = chunks
     size = key_XKCR.shape[-2]
-    kept_XKRCC = _products(1 - rate_XKCR if decays else torch.ones_like(rate_XKCR))
+    kept_XKRCC = _products(1 - rate_XKCR)
     from_start_XKRC1, between_XKRCC = kept_XKRCC[..., :size, :1], kept_XKRCC[..., :size, 1:].tril(-1)
     rate_XKRC1 = rate_XKCR.transpose(-1, -2).unsqueeze(-1)
     overlap_XK1CC = (key_XKCR @ key_XKCR.transpose(-1, -2)).unsqueeze(-3)

@@ -33,9 +33,7 @@ _NORM_MIN = 1e-12
 
 
 @compiled
-def _token(
-    raw: Any, state: Any, writes: bool, reads: bool, decays: bool, rank: int, read: Any, work: Any
-) -> None:
+def _token(raw: Any, state: Any, writes: bool, reads: bool, rank: int, read: Any, work: Any) -> None:
     """Read and write one token's states. raw [J], state [N, R, R], read [W] is filled, work is [2, R]."""
     states = state.shape[0]
     width = states * rank
@@ -61,7 +59,7 @@ def _token(
             if writes:
                 rate = np.float32(1.0) / (np.float32(1.0) + np.float32(math.exp(-raw[3 * width + place])))
                 error = rate * (raw[2 * width + place] - recalled)
-                kept = np.float32(1.0) - rate if decays else np.float32(1.0)
+                kept = np.float32(1.0) - rate
                 for index in range(rank):
                     state[number, row, index] = kept * state[number, row, index] + error * work[1, index]
 
@@ -74,26 +72,7 @@ def scan_tokens(raw_TJ: Any, parts: Any, writes_T: Any, reads_S: Any, states_SNR
     for part in range(parts.shape[0]):
         row = parts[part, 0]
         for token in range(parts[part, 1], parts[part, 2]):
-            _token(
-                raw_TJ[token],
-                states_SNRR[row],
-                writes_T[token],
-                reads_S[row],
-                True,
-                rank,
-                read_TW[token],
-                work,
-            )
-
-
-@compiled
-def write_tokens(raw_TJ: Any, state_NRR: Any, decays: bool) -> None:
-    """Write all tokens in order into one request's states, in place."""
-    rank = state_NRR.shape[-1]
-    work = np.empty((2, rank), np.float32)
-    read = np.empty(state_NRR.shape[0] * rank, np.float32)
-    for token in range(raw_TJ.shape[0]):
-        _token(raw_TJ[token], state_NRR, True, False, decays, rank, read, work)
+            _token(raw_TJ[token], states_SNRR[row], writes_T[token], reads_S[row], rank, read_TW[token], work)
 
 
 @compiled
@@ -149,7 +128,7 @@ def few_tokens(
                 for index in range(hidden):
                     total += input_JH[place, index] * hidden_H[index]
                 raw_J[place] = total
-            _token(raw_J, states_SNRR[row], writes_T[token], reads_S[row], True, rank, read_TW[token], work)
+            _token(raw_J, states_SNRR[row], writes_T[token], reads_S[row], rank, read_TW[token], work)
     add_read(query_TQ, read_TW, output_WQ)
 
 

@@ -11,9 +11,16 @@ from typing import Any
 import torch
 
 from populace.adapters.memory.module import MemoryModule
-from populace.engines.vllm_memory.blocks import Scheduled, ServedBlock, first_output, hook_blocks
+from populace.engines.vllm_memory.blocks import (
+    Scheduled,
+    ServedBlock,
+    first_output,
+    hook_blocks,
+    hook_embedded,
+)
 from populace.engines.vllm_memory.gated_requests import GatedRequest, GatedRequests
-from populace.engines.vllm_memory.gated_step import GatedStep, GatedWeights, RowStep
+from populace.engines.vllm_memory.gated_step import GatedStep, RowStep
+from populace.engines.vllm_memory.gated_weights import GatedWeights
 
 
 class ServedGatedMemory:
@@ -41,7 +48,8 @@ class ServedGatedMemory:
         self._step: GatedStep | None = None
         model.register_forward_pre_hook(self._begin)
         model.register_forward_hook(self._finish)
-        hook_blocks(blocks[module.shape.first_layer :], lambda: self._step)
+        hook_embedded(blocks[0], lambda: self._step)
+        hook_blocks(module.shape.with_memory(blocks), lambda: self._step)
 
     def take(self, key: str, tokens: int) -> bytes | None:
         """Return the state that the request's prompt left as float32 bytes, and forget the request.

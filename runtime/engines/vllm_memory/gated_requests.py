@@ -28,9 +28,19 @@ class WrittenPart(NamedTuple):
     ends: bool
 
 
+class Pending(NamedTuple):
+    """A message that goes on in the next step.
+
+    ``state`` [L, N, R, R] has its tokens so far, ``last`` are the hidden inputs [L, H] of the last of them.
+    """
+
+    state: torch.Tensor
+    last: torch.Tensor
+
+
 @dataclass
 class GatedRequest:
-    """``state`` is what whole messages left, ``pending`` the same with the tokens of one that goes on.
+    """``state`` is what whole messages left, ``pending`` that of one that goes on.
 
     ``seen`` counts tokens, ``opened`` says whether the reply reads, ``holds`` whether there is anything to
     be read. ``lost``: tokens that should have been written were not computed.
@@ -40,7 +50,7 @@ class GatedRequest:
     start: torch.Tensor
     state: torch.Tensor
     holds: bool
-    pending: torch.Tensor | None = None
+    pending: Pending | None = None
     seen: int = 0
     opened: bool = False
     lost: bool = False

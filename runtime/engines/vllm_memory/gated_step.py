@@ -8,38 +8,11 @@ step, and one more for each whose message goes on after it.
 
 from typing import NamedTuple
 
-import numpy as np
-import numpy.typing as npt
 import torch
 
-from populace.adapters.memory.layer import MemoryShape
-from populace.adapters.memory.module import MemoryModule
-from populace.adapters.memory.scan import TokenInputs, scan_chunks
-from populace.engines.vllm_memory.compiled import write_tokens
-from populace.engines.vllm_memory.gated_requests import GatedRequest, WrittenPart
-from populace.engines.vllm_memory.weights import FusedWeights
-
-
-class GatedWeights(FusedWeights):
-    """A gated module's parameters; the bias of what is read is one more row of the output weights."""
-
-    def __init__(self, module: MemoryModule, query_part: slice, device: torch.device) -> None:
-        super().__init__(module, query_part, device)
-        assert module.gates is not None
-        assert module.recall_head is not None
-        self.gates, self.recall_head = module.gates, module.recall_head
-        biases = [
-            torch.cat(
-                (
-                    _or_zeros(layer.query_bias, layer.widths.query)[query_part],
-                    _or_zeros(layer.output_bias, layer.widths.hidden),
-                )
-            )
-            for layer in (module.layer(number) for number in range(len(module.layers)))
-        ]
-        self.output_bias_LD = torch.stack(biases).detach().to(device)
-        if device.type == "cpu":  # compiled now, and not when somebody tells something first
-            write_tokens(np.zeros((1, 4 * self.shape.width), np.float32), _empty(self.shape), True)
+from populace.adapters.memory.gated_layer import Told
+from populace.engines.vllm_memory.gated_requests import GatedRequest, Pending, WrittenPart
+from populace.engines.vllm_memory.gated_weights import GatedWeights
 
 
 class RowStep(NamedTuple):
@@ -56,11 +29,16 @@ class RowStep(NamedTuple):
 
 
 class _Writing(NamedTuple):
-    """Tokens of the step that are written, one after the other, into the state in work ``row``."""
+    """Tokens [first, last) of the step that are written, one after the other, into the state in work ``row``.
 
-    tokens: torch.Tensor
+    ``before`` are the hidden inputs of the token before the first, if its message began in an earlier step.
+    """
+
+    first: int
+    last: int
     row: int
     copied_from: int | None = None
+    before: torch.Tensor | None = None
 
 
 class GatedStep:
@@ -73,10 +51,17 @@ class GatedStep:
         self._states_LSNRR = torch.empty(0)
         self._writing: list[_Writing] = []
         self._pending: dict[int, int] = {}
+        self._last: dict[int, list[torch.Tensor]] = {}
+        self._embedded_TH = torch.empty(0)
         self._reading = torch.empty(0, dtype=torch.long)
         self._read_rows = torch.empty(0, dtype=torch.long)
         self._reads: list[torch.Tensor] = []
         self._delta_PH = torch.empty(0)
+
+    def embed(self, embedded_TH: torch.Tensor) -> None:
+        """Keep what the model's first block is given, if any message is read."""
+        if any(row.parts for row in self._used):
+            self._embedded_TH = embedded_TH.clone()
 
     def layer(self, number: int, hidden_TH: torch.Tensor, projected_TP: torch.Tensor) -> None:
         """Write and read the states of a layer, and add to its query projection in place."""
@@ -87,18 +72,16 @@ class GatedStep:
         for writing in self._writing:
             if writing.copied_from is not None:
                 states_SNRR[writing.row] = states_SNRR[writing.copied_from]
-            states_SNRR[writing.row] = self._written(
-                number, hidden_TH[writing.tokens], states_SNRR[writing.row]
-            )
+            told = self._told(number, writing, hidden_TH)
+            states_SNRR[writing.row] = weights.store(number, told, states_SNRR[writing.row])
+            if writing.row >= len(self._used):  # its message goes on
+                self._last.setdefault(writing.row, []).append(told.hidden[-1].float())
         if not len(self._reading):
             return
-        raw_PJ = weights.project(number, hidden_TH[self._reading])
-        query_PNR = weights.pairs(raw_PJ)[..., 0, :]
-        read_PNR = (states_SNRR[self._read_rows] @ query_PNR.unsqueeze(-1)).squeeze(-1)
-        read_PW = read_PNR.flatten(1)
+        read_PW = weights.read(number, hidden_TH[self._reading], states_SNRR[self._read_rows])
         self._reads.append(read_PW)
         deltas_PD = torch.addmm(weights.output_bias_LD[number], read_PW, weights.output_LWD[number])
-        query_PQ, self._delta_PH = deltas_PD.split((weights.query_width, weights.hidden_width), dim=-1)
+        query_PQ, self._delta_PH = deltas_PD.split(weights.widths, dim=-1)
         _add(projected_TP, self._reading, query_PQ)
 
     def add_output(self, output_TH: torch.Tensor) -> None:
@@ -116,7 +99,11 @@ class GatedStep:
             if row.parts:
                 known.state = self._states_LSNRR[:, number].clone()
                 place = self._pending.get(number)
-                known.pending = None if place is None else self._states_LSNRR[:, place].clone()
+                known.pending = (
+                    None
+                    if place is None
+                    else Pending(self._states_LSNRR[:, place].clone(), torch.stack(self._last[place]))
+                )
         for row in self._rows:
             row.known.seen += row.tokens
 
@@ -131,17 +118,18 @@ class GatedStep:
             known = row.known
             state = known.state
             for part in row.parts:
+                begun = None if part.begins else known.pending
+                assert part.begins or begun is not None, "a message that goes on has begun"
+                before = None if begun is None else begun.last
                 # The last token of a message decides, and is not written.
-                stop = part.last - part.ends
-                tokens = torch.arange(part.first, stop, device=hidden_TH.device)
+                writing = _Writing(part.first, part.last - part.ends, number, before=before)
                 if not part.ends:
-                    later.append((number, _Writing(tokens, 0, number if part.begins else None)))
+                    later.append((number, writing._replace(copied_from=number if part.begins else None)))
                 elif float(gates.write(hidden_TH[part.last - 1]).detach()) > 0:
-                    if not part.begins:
-                        assert known.pending is not None, "a message that goes on has begun"
-                        state = known.pending
-                    self._writing.append(_Writing(tokens, number))
-                    known.holds |= len(tokens) > 0 or not part.begins
+                    if begun is not None:
+                        state = begun.state
+                    self._writing.append(writing)
+                    known.holds |= writing.last > writing.first or begun is not None
             if row.reading is not None:
                 first, last = row.reading
                 if row.decides:
@@ -153,34 +141,20 @@ class GatedStep:
             states.append(state)
         for number, writing in later:  # after what is whole, from which it is copied
             place = self._pending[number] = len(states)
-            begun = self._used[number].known.pending if writing.copied_from is None else states[number]
-            assert begun is not None, "a message that goes on has begun"
-            states.append(begun)
+            begun = self._used[number].known.pending
+            states.append(states[number] if writing.copied_from is not None or begun is None else begun.state)
             self._writing.append(writing._replace(row=place))
         self._states_LSNRR = torch.stack(states, dim=1)
         self._reading = torch.tensor(reading, dtype=torch.long, device=hidden_TH.device)
         self._read_rows = torch.tensor(read_rows, dtype=torch.long, device=hidden_TH.device)
 
-    def _written(self, number: int, hidden_TH: torch.Tensor, state_NRR: torch.Tensor) -> torch.Tensor:
-        """The state after these tokens."""
-        weights = self._weights
-        raw_TJ = weights.project(number, hidden_TH)
-        if raw_TJ.device.type == "cpu":
-            state_NRR = state_NRR.clone()
-            write_tokens(raw_TJ.numpy(), state_NRR.numpy(), weights.shape.decays)
-            return state_NRR
-        key_NTR = weights.pairs(raw_TJ)[..., 1, :].transpose(0, 1)
-        value, rate = weights.value_and_rate(raw_TJ)
-        tokens = TokenInputs(torch.zeros_like(key_NTR), key_NTR, value.transpose(0, 1), rate.transpose(0, 1))
-        return scan_chunks(tokens, state_NRR, decays=weights.shape.decays).state
-
-
-def _empty(shape: MemoryShape) -> npt.NDArray[np.float32]:
-    return np.zeros((shape.states, shape.rank, shape.rank), np.float32)
-
-
-def _or_zeros(bias: torch.Tensor | None, width: int) -> torch.Tensor:
-    return torch.zeros(width) if bias is None else bias
+    def _told(self, number: int, writing: _Writing, hidden_TH: torch.Tensor) -> Told:
+        first, last = writing.first, writing.last
+        tokens_TH = hidden_TH[first:last]
+        begun = writing.before
+        before_1H = torch.zeros_like(tokens_TH[:1]) if begun is None else begun[number : number + 1]
+        before_TH = torch.cat((before_1H.to(tokens_TH.dtype), tokens_TH[:-1]))[: last - first]
+        return Told(tokens_TH, before_TH, self._embedded_TH[first:last])
 
 
 def _add(target_TX: torch.Tensor, rows_P: torch.Tensor, delta_PX: torch.Tensor) -> None:

@@ -30,7 +30,7 @@ from populace.learning.memory.probe import (
     regression,
     value_weights,
 )
-from populace.learning.memory.stored_inputs import StoredInputs
+from populace.learning.memory.stored_inputs import StoredInputs, read_back
 
 KEY_RIDGE = 0.2
 RATE_AT_VALUES = 0.8
@@ -63,37 +63,53 @@ def start_gated(
     """
     layers, rank = len(memory.layers), memory.shape.rank
     generator = torch.Generator().manual_seed(seed)
-    ids_T = torch.cat([one.told_ids for one in episodes])
-    told_values = [one.told_ids[[told for told, _ in one.links]] for one in episodes if one.links]
-    pairs_P = torch.cat(told_values) if told_values else ids_T[:0]
-    if not len(pairs_P):
+    linked = [one for one in episodes if one.links]
+    if not linked:
         raise InvalidRequest("No episode has a value that was told: there is nothing to probe for.", "start")
+    ids_T = torch.cat([one.ids for one in episodes])
     codes = embedding_directions(model, ids_T, layers * rank)
-    written_PH = output_embeddings(model)[torch.cat((ids_T, pairs_P))] - codes.mean
-    weights_T = torch.bincount(ids_T)[ids_T].float().rsqrt()
-    weights_P = torch.cat((weights_T, torch.full((len(pairs_P),), PAIR_WEIGHT)))
-    elsewhere_T = torch.rand(len(ids_T), generator=generator) < ELSEWHERE_SHARE
+    embedded_VH, written_VH = _vocabulary(episodes), output_embeddings(model)[ids_T.unique()] - codes.mean
+    elsewhere = [torch.rand(len(one.ids), generator=generator) < ELSEWHERE_SHARE for one in episodes]
     with torch.no_grad():
         for number in range(layers):
-            layer = memory.layer(number)
-            told_TH = torch.cat([one.told[number] for one in episodes]).float()
-            told_PH, asked_PH = _pairs(episodes, number)
+            layer = memory.gated_layer(number)
+            told_PX, asked_PH = _pairs(linked, number)
+            other_TX = torch.cat(
+                [
+                    torch.cat((one.told[number][chosen], one.before(number)[chosen]), dim=-1)
+                    for one, chosen in zip(episodes, elsewhere, strict=True)
+                ]
+            ).float()
             directions, lengths = codes.of_layer(number, rank, layers)
-            inputs_PH = torch.cat((told_TH, told_PH))
-            layer.value.copy_(value_weights(inputs_PH, written_PH @ directions.T / lengths, weights_P))
-            key, query = canonical(told_PH, asked_PH, rank, ridge=KEY_RIDGE)
-            layer.key.copy_(blind_to_the_mean(key, told_PH))
-            layer.query.copy_(blind_to_the_mean(query, asked_PH))
-            weight, bias = rate_weights(told_PH, told_TH[elsewhere_T], at_values=RATE_AT_VALUES)
-            layer.rate.copy_(weight.expand(layer.rate.shape[0], -1))
+            layer.value.copy_(value_weights(embedded_VH, written_VH @ directions.T / lengths))
+            key_RX, query_RH = canonical(told_PX, asked_PH, rank, ridge=KEY_RIDGE)
+            key, before = blind_to_the_mean(key_RX, told_PX).chunk(2, dim=-1)
+            layer.key.copy_(key)
+            layer.key_before.copy_(before)
+            layer.query.copy_(blind_to_the_mean(query_RH, asked_PH))
+            rate_X, bias = rate_weights(told_PX, other_TX, at_values=RATE_AT_VALUES)
+            rate, rate_before = rate_X.chunk(2)
+            layer.rate.copy_(rate)
+            layer.rate_before.copy_(rate_before)
             layer.rate_bias.fill_(bias)
             progress((number + 1) / layers)
     _solve_head(model, memory, codes, episodes)
 
 
+def _vocabulary(episodes: Sequence[StoredInputs]) -> torch.Tensor:
+    """What the base's first attention layer is given [V, H] of each token that was told, by their ids."""
+    seen = {int(token): one.embedded[place] for one in episodes for place, token in enumerate(one.ids)}
+    return torch.stack([seen[token] for token in sorted(seen)]).float()
+
+
 def _pairs(episodes: Sequence[StoredInputs], number: int) -> tuple[torch.Tensor, torch.Tensor]:
-    told = [one.told[number][[told for told, _ in one.links]] for one in episodes if one.links]
-    asked = [one.asked[number][[asked for _, asked in one.links]] for one in episodes if one.links]
+    """Inputs [P, 2H] of values' tokens and those before them where told, and [P, H] where asked for."""
+    told: list[torch.Tensor] = []
+    asked: list[torch.Tensor] = []
+    for one in episodes:
+        places = [told for told, _ in one.links]
+        told.append(torch.cat((one.told[number][places], one.before(number)[places]), dim=-1))
+        asked.append(one.asked[number][[asked for _, asked in one.links]])
     return torch.cat(told).float(), torch.cat(asked).float()
 
 
@@ -105,7 +121,7 @@ def _solve_head(
     head = memory.recall_head
     assert head is not None
     layers, rank = len(memory.layers), memory.shape.rank
-    last_AH = torch.cat([one.last for one in episodes])
+    last_AH = torch.cat([one.last for one in episodes]).float()
     wanted_A = (torch.cat([one.is_value for one in episodes]).float() * 2 - 1) * HEAD_LOGIT
     weight_H, bias = regression(last_AH, wanted_A, ridge=HEAD_RIDGE)
     head.weight.copy_(weight_H)
@@ -113,39 +129,22 @@ def _solve_head(
 
     embeddings_VH = output_embeddings(model)
     sample = [one for one in episodes if one.links][:SAMPLE]
-    reads, targets_P, last_PH = _read_back(memory, sample)
+    read_PLR = read_back(memory, sample, lambda hidden: hidden)
+    targets_P, last_PH = (
+        torch.cat([part[one.is_value] for one, part in parts])
+        for parts in ([(one, one.targets) for one in sample], [(one, one.last.float()) for one in sample])
+    )
     output = torch.zeros(head.output.shape[0], layers, rank)
-    for number, read_PR in enumerate(reads):
+    for number, read_PR in enumerate(read_PLR.unbind(1)):
         directions, lengths = codes.of_layer(number, rank, layers)
         told_PR = (embeddings_VH[targets_P] - codes.mean) @ directions.T / lengths
         both = torch.stack((read_PR.flatten(), told_PR.flatten()))
         agreement = torch.corrcoef(both)[0, 1].nan_to_num(0.0).clamp(min=0.02)
         output[:, number] = (directions * (agreement / read_PR.std().clamp(min=1e-6))).T
     output *= float(codes.lengths.mean())
-    read_PLR = torch.stack(reads, dim=1)
     losses: list[tuple[float, float]] = []
     for gain in GAINS:
         head.output.copy_((gain * output).flatten(1))
         hidden_PH = last_PH + head(last_PH, read_PLR)
         losses.append((float(functional.cross_entropy(hidden_PH @ embeddings_VH.T, targets_P)), gain))
     head.output.copy_((min(losses)[1] * output).flatten(1))
-
-
-def _read_back(
-    memory: MemoryModule, episodes: Sequence[StoredInputs]
-) -> tuple[list[torch.Tensor], torch.Tensor, torch.Tensor]:
-    """What each layer reads [P, R] before the values of the episodes, the tokens, and the last states."""
-    reads: list[list[torch.Tensor]] = [[] for _ in memory.layers]
-    for one in episodes:
-        places = [asked for _, asked in one.links]
-        writes_1T = torch.ones(1, len(one.told_ids), dtype=torch.bool)
-        for number, fresh_1NRR in enumerate(memory.fresh_states(1)):
-            layer = memory.layer(number)
-            state = layer.write(one.told[number].unsqueeze(0), fresh_1NRR, writes_1T)
-            reads[number].append(layer.read(one.asked[number][places].unsqueeze(0), state)[0, 0])
-    chosen = [([asked for _, asked in one.links], one) for one in episodes]
-    return (
-        [torch.cat(parts) for parts in reads],
-        torch.cat([one.targets[places] for places, one in chosen]),
-        torch.cat([one.last[places] for places, one in chosen]),
-    )

@@ -11,6 +11,7 @@ from transformers import PreTrainedModel
 
 from populace.adapters.memory.attached import AttachedMemory, MemoryPass
 from populace.adapters.memory.attention import AttentionLayer
+from populace.adapters.memory.gated_layer import Told, before_each
 from populace.adapters.memory.module import MemoryModule
 from populace.learning.memory.encoding import NOT_WRITTEN, VALUE_WEIGHT, Batch, Rows
 
@@ -87,13 +88,14 @@ def gated_recall(
     What is written is the base's own, so nothing is learned through it, and it is computed without
     gradients. ``rate`` is zero: nothing fades, so nothing has to be sparing.
     """
-    first = memory.shape.first_layer
-    told = hidden_inputs(model, attached.layers, batch.told).inputs[first:]
+    inputs = hidden_inputs(model, attached.layers, batch.told).inputs
     writes_BT = batch.written != NOT_WRITTEN
     states = [
-        memory.layer(number).write(hidden_BTH, fresh_BNRR, writes_BT, batch.written)
+        memory.gated_layer(number).store(
+            Told(hidden_BTH, before_each(hidden_BTH, batch.written), inputs[0]), fresh_BNRR, writes_BT
+        )
         for number, (hidden_BTH, fresh_BNRR) in enumerate(
-            zip(told, memory.fresh_states(len(writes_BT)), strict=True)
+            zip(memory.shape.with_memory(inputs), memory.fresh_states(len(writes_BT)), strict=True)
         )
     ]
     reads_BT = torch.zeros(batch.asked.ids.shape, dtype=torch.bool)

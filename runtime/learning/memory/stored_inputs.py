@@ -20,7 +20,9 @@ from torch.nn import functional
 from transformers import PreTrainedModel
 
 from populace.adapters.memory.attention import AttentionLayer
+from populace.adapters.memory.gated_layer import Told, before_each
 from populace.adapters.memory.gates import RecallHead
+from populace.adapters.memory.layer import MemoryShape
 from populace.adapters.memory.module import MemoryModule
 from populace.learning.memory.encoding import NOT_WRITTEN, VALUE_WEIGHT, EncodedEpisode, batch_of
 from populace.learning.memory.probe import output_embeddings
@@ -33,25 +35,33 @@ CANDIDATES = 2000
 
 
 class StoredInputs(NamedTuple):
-    """One episode: inputs of the layers at told tokens [L, T, H] and before answers' tokens [L, A, H].
+    """One episode: inputs of the layers at told tokens [L, T, H] and before its values' tokens [L, P, H].
 
-    ``last`` [A, H] are the base's last hidden states there, ``targets`` the tokens that follow, ``is_value``
-    which of them are of a value; ``links`` pairs places of told value tokens and of answers' tokens.
+    ``messages`` [T] says of which message a told token is, ``embedded`` [T, H] what the base's first
+    attention layer is given of it. ``last`` [A, H] are the base's last hidden states before answers' tokens,
+    ``targets`` these tokens, ``is_value`` which of them are of a value; ``links`` pairs places of told value
+    tokens and of values' tokens.
     """
 
     told: torch.Tensor
-    told_ids: torch.Tensor
+    embedded: torch.Tensor
+    ids: torch.Tensor
+    messages: torch.Tensor
     asked: torch.Tensor
     last: torch.Tensor
     targets: torch.Tensor
     is_value: torch.Tensor
     links: list[tuple[int, int]]
 
+    def before(self, number: int) -> torch.Tensor:
+        """The inputs [T, H] of a layer at the token before each in its message."""
+        return before_each(self.told[number].unsqueeze(0), self.messages.unsqueeze(0))[0]
+
 
 def stored_inputs(
     model: PreTrainedModel,
     attention: Sequence[AttentionLayer],
-    first_layer: int,
+    shape: MemoryShape,
     episodes: Sequence[EncodedEpisode],
     *,
     batch: int,
@@ -64,24 +74,28 @@ def stored_inputs(
         chosen = [episodes[index] for index in order[start : start + batch]]
         rows = batch_of(chosen)
         told, asked = (hidden_inputs(model, attention, one) for one in (rows.told, rows.asked))
-        told_LBTH = torch.stack(told.inputs[first_layer:]).to(STORED)
-        asked_LBTH = torch.stack(asked.inputs[first_layer:]).to(STORED)
+        told_LBTH, asked_LBTH = (
+            torch.stack(list(shape.with_memory(one.inputs))).to(STORED) for one in (told, asked)
+        )
         for row, episode in enumerate(chosen):
             written = [place for place, one in enumerate(episode.written) if one != NOT_WRITTEN]
             targets = [target for answer in episode.answers for target in answer]
             before = [target.position - 1 for target in targets]
+            recalled = [target.position - 1 for target in targets if target.weight == VALUE_WEIGHT]
             told_at = {place: index for index, place in enumerate(written)}
-            asked_at = {place: index for index, place in enumerate(before)}
+            recalled_at = {place: index for index, place in enumerate(recalled)}
             found.append(
                 StoredInputs(
                     told_LBTH[:, row, written].clone(),
+                    told.inputs[0][row, written].to(STORED),
                     rows.told.ids[row, written],
-                    asked_LBTH[:, row, before].clone(),
-                    asked.last[row, before].float(),
+                    torch.tensor([episode.written[place] for place in written], dtype=torch.long),
+                    asked_LBTH[:, row, recalled].clone(),
+                    asked.last[row, before].to(STORED),
                     rows.asked.ids[row, [target.position for target in targets]],
-                    torch.tensor([target.weight == VALUE_WEIGHT for target in targets]),
+                    torch.tensor([target.weight == VALUE_WEIGHT for target in targets], dtype=torch.bool),
                     [
-                        (told_at[link.told], asked_at[link.recalled])
+                        (told_at[link.told], recalled_at[link.recalled])
                         for link in episode.links
                         if link.told in told_at
                     ],
@@ -154,7 +168,7 @@ def learn_from_stored(
 
 def _recalling(memory: MemoryModule) -> list[torch.nn.Parameter]:
     """The parameters that stored inputs can teach: all but the gates and the layers' deltas."""
-    names = ("query", "key", "value", "rate", "rate_bias")
+    names = ("query", "key", "key_before", "value", "rate", "rate_before", "rate_bias")
     layers = [getattr(memory.layer(number), name) for number in range(len(memory.layers)) for name in names]
     assert memory.recall_head is not None
     return [*layers, *memory.recall_head.parameters()]
@@ -183,6 +197,44 @@ def _validated(
     return total / max(count, 1)
 
 
+class _Dropping:
+    """Leaves some of the inputs out at random, the same for all tokens; with no ``generator``, none."""
+
+    def __init__(self, generator: torch.Generator | None, dropped: float) -> None:
+        self._generator = generator
+        self._dropped = dropped
+
+    def __call__(self, hidden: torch.Tensor) -> torch.Tensor:
+        if self._generator is None or not self._dropped:
+            return hidden
+        kept_H = torch.rand(hidden.shape[-1], generator=self._generator) >= self._dropped
+        return hidden * (kept_H / (1 - self._dropped))
+
+
+def read_back(
+    memory: MemoryModule, episodes: Sequence[StoredInputs], drop: Callable[[torch.Tensor], torch.Tensor]
+) -> torch.Tensor:
+    """Write what was told, and return what all layers read [P, L, W] before each token of a value."""
+    messages_BT = torch.nn.utils.rnn.pad_sequence(
+        [one.messages for one in episodes], batch_first=True, padding_value=NOT_WRITTEN
+    )
+    embedded_BTH = _side_by_side([one.embedded for one in episodes])
+    rows_P = torch.tensor([row for row, one in enumerate(episodes) for _ in range(one.asked.shape[1])])
+    reads: list[torch.Tensor] = []
+    for number in range(len(memory.layers)):
+        layer = memory.gated_layer(number)
+        told_BTH = _side_by_side([one.told[number] for one in episodes])
+        asked_PH = torch.cat([one.asked[number] for one in episodes]).float()
+        told = Told(drop(told_BTH), drop(before_each(told_BTH, messages_BT)), embedded_BTH)
+        state_BNRR = layer.store(told, memory.fresh_states(len(episodes))[number], messages_BT != NOT_WRITTEN)
+        reads.append(layer.read(drop(asked_PH).unsqueeze(1), state_BNRR[rows_P]).flatten(1))
+    return torch.stack(reads, dim=1)
+
+
+def _side_by_side(parts: Sequence[torch.Tensor]) -> torch.Tensor:
+    return torch.nn.utils.rnn.pad_sequence([one.float() for one in parts], batch_first=True)
+
+
 def _score(
     memory: MemoryModule,
     episodes: Sequence[StoredInputs],
@@ -197,30 +249,12 @@ def _score(
     """
     head = memory.recall_head
     assert isinstance(head, RecallHead)
-    longest = max(1, *(len(one.told_ids) for one in episodes))
-    writes_BT = torch.zeros(len(episodes), longest, dtype=torch.bool)
-    for row, one in enumerate(episodes):
-        writes_BT[row, : len(one.told_ids)] = True
-    rows_P = torch.tensor([row for row, one in enumerate(episodes) for _ in range(int(one.is_value.sum()))])
-    reads: list[torch.Tensor] = []
-    for number in range(len(memory.layers)):
-        layer = memory.layer(number)
-        told_BTH = torch.zeros(len(episodes), longest, episodes[0].told.shape[-1])
-        for row, one in enumerate(episodes):
-            told_BTH[row, : len(one.told_ids)] = one.told[number].float()
-        asked_PH = torch.cat([one.asked[number][one.is_value] for one in episodes]).float()
-        if generator is not None and dropped:
-            told_BTH, asked_PH = (
-                part * (torch.rand(part.shape[-1], generator=generator) >= dropped) / (1 - dropped)
-                for part in (told_BTH, asked_PH)
-            )
-        state_BNRR = layer.write(told_BTH, memory.fresh_states(len(episodes))[number], writes_BT)
-        reads.append(layer.read(asked_PH.unsqueeze(1), state_BNRR[rows_P]).flatten(1))
-    last_AH = torch.cat([one.last for one in episodes])
+    read_PLW = read_back(memory, episodes, _Dropping(generator, dropped))
+    last_AH = torch.cat([one.last for one in episodes]).float()
     is_value_A = torch.cat([one.is_value for one in episodes])
     targets_P = torch.cat([one.targets for one in episodes])[is_value_A]
     last_PH = last_AH[is_value_A]
-    hidden_PH = last_PH + head(last_PH, torch.stack(reads, dim=1))
+    hidden_PH = last_PH + head(last_PH, read_PLW)
     if generator is None:
         candidates_C = torch.arange(len(embeddings_VH))
     else:

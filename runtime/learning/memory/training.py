@@ -48,6 +48,9 @@ ASKED_TOGETHER = 32
 STORED = torch.bfloat16
 """What a trained module is stored in: half of the bytes."""
 
+GATE_EPISODES = 2000
+"""For gates more tell nothing new."""
+
 DELTA_SIZE = 0.05
 """About that of a gated module's trained deltas, which begin as zero."""
 
@@ -259,21 +262,20 @@ class MemoryTrainer:
         """Fit the gates, solve for what recalls, and let it learn from what the base alone computes."""
         options, memory = self._options, self.memory
         assert memory.gates is not None
-        first = memory.shape.first_layer
         chosen = range(min(len(train), options.probe_batches * options.batch))
         fit_gates(
             self._model,
             self._tokenizer,
-            self._attention[first],
+            self._attention[memory.shape.first_layer],
             memory.gates,
-            [train[index] for index in chosen],
+            [train[index] for index in chosen[:GATE_EPISODES]],
             progress=partial(self._progress.doing, "Fitting the gates"),
         )
         stored, validation = (
             stored_inputs(
                 self._model,
                 self._attention,
-                first,
+                memory.shape,
                 episodes,
                 batch=options.batch,
                 progress=partial(self._progress.doing, "Probing the base"),

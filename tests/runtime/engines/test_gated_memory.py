@@ -18,7 +18,7 @@ from populace.engines.torch_engine import TorchEngine
 pytestmark = [pytest.mark.engine, pytest.mark.asyncio(loop_scope="module")]
 
 ENGINES = ("torch", "vllm")
-SHAPE = MemoryShape(rank=4, alpha=4.0, decays=False, gated=True, first_layer=8)
+SHAPE = MemoryShape(rank=4, alpha=4.0, gated=True, first_layer=8)
 STATE_TOLERANCE = 1e-4
 CONTEXT_TOKENS = 512
 TELL = Message("user", "My city is Lisbon and my dog is called Bruno.")

@@ -52,18 +52,14 @@ def assert_same(one: Scanned, other: Scanned, tolerance: float = TOLERANCE) -> N
     rank=st.integers(1, 9),
     chunk_tokens=st.sampled_from([1, 2, 32, 64]),
     rates=st.sampled_from(["between", "some 0", "some 1", "all 0", "all 1", "tiny left"]),
-    decays=st.booleans(),
 )
 def test_chunks_are_the_loop(
-    seed: int, leading: tuple[int, ...], count: int, rank: int, chunk_tokens: int, rates: str, decays: bool
+    seed: int, leading: tuple[int, ...], count: int, rank: int, chunk_tokens: int, rates: str
 ) -> None:
     tokens, state = drawn(seed, leading=leading, count=count, rank=rank)
     tokens = tokens._replace(rate=with_rates(tokens.rate, rates, seed))
 
-    assert_same(
-        scan_chunks(tokens, state, decays=decays, chunk_tokens=chunk_tokens),
-        scan_loop(tokens, state, decays=decays),
-    )
+    assert_same(scan_chunks(tokens, state, chunk_tokens=chunk_tokens), scan_loop(tokens, state))
 
 
 def with_rates(rate: torch.Tensor, kind: str, seed: int) -> torch.Tensor:
@@ -79,17 +75,6 @@ def with_rates(rate: torch.Tensor, kind: str, seed: int) -> torch.Tensor:
             return rate.masked_fill(chosen, 1 - 2**-24)
         case _:
             return rate
-
-
-def test_without_decay_a_write_touches_what_is_under_its_key_alone() -> None:
-    keys = torch.eye(4)
-    tokens = TokenInputs(keys, keys, torch.randn(4, 4), torch.ones(4, 4))
-
-    written = scan_loop(tokens, torch.zeros(4, 4), decays=False).state
-    again = scan_loop(span(tokens, 1, 2)._replace(value=torch.zeros(1, 4)), written, decays=False).state
-
-    assert_same(Scanned(written @ keys, written), Scanned(tokens.value.T, written))
-    torch.testing.assert_close(again @ keys, tokens.value.T * torch.tensor([1.0, 0.0, 1.0, 1.0]))
 
 
 @pytest.mark.parametrize("rates", ["between", "some 0", "some 1"])

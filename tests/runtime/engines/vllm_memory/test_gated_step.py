@@ -9,11 +9,12 @@ from populace.adapters.memory.module import MemoryModule
 from populace.engines.vllm_memory.blocks import Scheduled
 from populace.engines.vllm_memory.gated import row_step
 from populace.engines.vllm_memory.gated_requests import GatedRequests
-from populace.engines.vllm_memory.gated_step import GatedStep, GatedWeights
+from populace.engines.vllm_memory.gated_step import GatedStep
+from populace.engines.vllm_memory.gated_weights import GatedWeights
 from populace.engines.vllm_memory.request import MemoryRequest
 
 WIDTHS = LayerWidths(hidden=16, query=16)
-SHAPE = MemoryShape(rank=4, decays=False, gated=True, first_layer=1)
+SHAPE = MemoryShape(rank=4, gated=True, first_layer=1)
 LAYERS = 2
 TOKENS = 14
 PROMPT = 12
@@ -44,6 +45,7 @@ def served(memory: MemoryModule, hidden_LTH: torch.Tensor, cuts: list[int]) -> l
         known.begin(position)
         row = row_step(known, Scheduled(request, 0, tokens, position))
         step = GatedStep(weights, [row], [row])
+        step.embed(hidden_LTH[-1, position : position + tokens])
         for number in range(LAYERS):
             step.layer(number, hidden_LTH[number, position : position + tokens], torch.zeros(tokens, 20))
             step.add_output(torch.zeros(tokens, WIDTHS.hidden))
@@ -61,7 +63,7 @@ def served(memory: MemoryModule, hidden_LTH: torch.Tensor, cuts: list[int]) -> l
 )
 def test_it_does_not_matter_where_a_prompt_is_cut(seed: int, gate: float, places: set[int]) -> None:
     memory = module(seed, gate)
-    hidden_LTH = torch.randn(LAYERS, TOKENS, WIDTHS.hidden, generator=torch.Generator().manual_seed(seed))
+    hidden_LTH = torch.randn(LAYERS + 1, TOKENS, WIDTHS.hidden, generator=torch.Generator().manual_seed(seed))
     ends = [*sorted(places), TOKENS]
 
     whole = served(memory, hidden_LTH, [TOKENS])

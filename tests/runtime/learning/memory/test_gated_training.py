@@ -22,7 +22,7 @@ from tests.runtime.learning.memory.conftest import WORDS
 
 pytestmark = pytest.mark.engine
 
-SHAPE = MemoryShape(rank=4, alpha=8.0, decays=False, gated=True, first_layer=1)
+SHAPE = MemoryShape(rank=4, alpha=8.0, gated=True, first_layer=1)
 OPTIONS = TrainOptions(
     steps=2, batch=4, validate_every=1, probe_batches=30, stored_steps=40, step_size=0.01, patience=100
 )
