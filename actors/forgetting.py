@@ -132,7 +132,7 @@ class Forgetting(Protocol):
         They are named by their positions, or by words that all of them have. Those that are forgotten already
         stay it. Raises ``InteractionNotFound``, ``InvalidRequest`` for a
         turn in which nothing was said, as ``begin_turn``, and if the memory is to be ``folded`` as
-        ``show_memory``; nothing has changed then.
+        ``Memories.show``; nothing has changed then.
         """
         ...
 

@@ -26,7 +26,6 @@ from populace.actors.hosts import (
     ApiKey,
     ChatRequest,
     HostStatistics,
-    MemoryView,
     ModelPage,
     ModelView,
     Revision,
@@ -84,11 +83,11 @@ class ModelHost:
             clock=clock,
             operation_seconds_kept=self._limits.operation_seconds_kept,
         )
-        self._memories = MemoryKeeper(
-            self._owned, self._catalogue.shard, self._adapter_of, engine, self._turn_log.find
+        self.memories = MemoryKeeper(
+            self, self._owned, self._catalogue.shard, self._adapter_of, engine, self._turn_log.find
         )
         self.forgetting = Forgetter(
-            self, self._owned, self._catalogue.shard, self._memories, self._turn_log.find, clock=clock
+            self, self._owned, self._catalogue.shard, self.memories, self._turn_log.find, clock=clock
         )
         self.members = MemberKeeper(self._owned, self._catalogue.shard, clock=clock)
         self.jobs = JobKeeper(
@@ -188,16 +187,6 @@ class ModelHost:
 
     async def show_model(self, model: ModelId) -> ModelView:
         return model_view(self._catalogue.load(model), active=model in self._active)
-
-    async def show_memory(self, model: ModelId, position: int | None = None) -> MemoryView:
-        return await self._memories.show(model, position)
-
-    async def restore_memory(
-        self, model: ModelId, position: int | None, operation: str, *, turn_seconds_max: float = 120.0
-    ) -> Interaction:
-        return await self._memories.restore(
-            self, model, position, operation, turn_seconds_max=turn_seconds_max
-        )
 
     async def list_models(self, tenant: str, *, after: str | None = None, limit: int = 100) -> ModelPage:
         stored = self._catalogue.list(tenant, after, limit)

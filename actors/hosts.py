@@ -5,7 +5,7 @@ population by sending each call to the host of the model's shard.
 """
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from populace.actors.engine import Message, Sampling
 from populace.actors.feedback import Feedback, Opinion
@@ -16,6 +16,7 @@ from populace.storage.portable import PortableModel
 if TYPE_CHECKING:
     from populace.actors.aggregation.membership import Members
     from populace.actors.forgetting import Forgetting
+    from populace.actors.memories import Memories
     from populace.actors.training import TrainingJobs
 
 Readiness = Literal["registered", "prewarming", "ready"]
@@ -79,29 +80,6 @@ class ModelView:
     memory_version: int
     aliases: dict[str, str]
     active: bool
-
-
-class MemoryWrite(NamedTuple):
-    """A turn that wrote into the memory. ``messages`` counts those of the request that were written."""
-
-    position: int
-    created_ms: int
-    messages: int
-    reply_tokens: int
-
-
-@dataclass(frozen=True, slots=True)
-class MemoryView:
-    """A personal model's memory. ``version`` counts the turns that went through it.
-
-    ``state`` is the engine's packed state, None if nothing was ever written. ``writes`` are the newest
-    ones that the log still has, newest first.
-    """
-
-    model: ModelId
-    version: int
-    state: bytes | None
-    writes: tuple[MemoryWrite, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,6 +185,11 @@ class Hosts(Protocol):
         ...
 
     @property
+    def memories(self) -> "Memories":
+        """The memories of the same models."""
+        ...
+
+    @property
     def members(self) -> "Members":
         """What may be asked of who takes part in the population's answers."""
         ...
@@ -243,23 +226,6 @@ class Hosts(Protocol):
         ...
 
     async def show_model(self, model: ModelId) -> ModelView: ...
-
-    async def show_memory(self, model: ModelId, position: int | None = None) -> MemoryView:
-        """Read the model's memory state after ``[0, position)``, and its newest writes before it.
-
-        ``position`` None is what was last committed. Raises ``InvalidRequest`` for one that the log does
-        not keep.
-        """
-        ...
-
-    async def restore_memory(
-        self, model: ModelId, position: int | None, operation: str, *, turn_seconds_max: float = 120.0
-    ) -> Interaction:
-        """Set the memory to what it was after ``[0, position)``, in a turn of its own; None empties it.
-
-        Raises as ``show_memory`` and ``begin_turn``; nothing has changed then.
-        """
-        ...
 
     async def list_models(self, tenant: str, *, after: str | None = None, limit: int = 100) -> ModelPage:
         """List a tenant's models by name, ascending, strictly after the name ``after``."""

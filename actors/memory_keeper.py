@@ -13,9 +13,11 @@ from populace.actors.context import with_context
 from populace.actors.engine import AdapterRef, Engine, GenerateRequest, MemoryUse, Message, Prompt, Sampling
 from populace.actors.errors import EngineUnavailable, InvalidRequest, MemoryStateMismatch
 from populace.actors.forgetting import FORGET_ROLE, MemoryAfter
-from populace.actors.hosts import MemoryView, MemoryWrite
+from populace.actors.known import Known
+from populace.actors.memories import MemoryView, MemoryWrite
 from populace.actors.memory import Memory, MemoryOutcome, MemoryTrace
 from populace.actors.owned_shards import OwnedShards
+from populace.actors.recaller import Recaller
 from populace.actors.retriever import shown_exchanges
 from populace.actors.turn import Interaction, ModelId, Reply, TurnGrant, TurnRequest
 from populace.actors.turn_director import TurnHost, completion_id
@@ -75,10 +77,14 @@ class Refolded(NamedTuple):
 
 
 class MemoryKeeper:
-    """Reads the memories of a host's models. Replays take an engine and as long as the turns took to read."""
+    """Serves ``Memories`` for the models of one host.
+
+    Replays take an engine and as long as the turns took to read.
+    """
 
     def __init__(
         self,
+        host: TurnHost,
         shards: OwnedShards,
         shard_of: Callable[[ModelId], int],
         adapter_of: Callable[[str], AdapterRef],
@@ -86,13 +92,18 @@ class MemoryKeeper:
         found: Callable[[TurnRequest], Interaction | None],
     ) -> None:
         """``found`` looks for the turn that an operation made."""
+        self._host = host
         self._found = found
         self._shards = shards
         self._shard_of = shard_of
+        self._recaller = Recaller(host, shards, shard_of, engine)
         self._adapter_of = adapter_of
         self._engine = engine
 
-    async def show(self, model: ModelId, position: int | None) -> MemoryView:
+    async def known(self, model: ModelId, questions: Sequence[str]) -> Known:
+        return await self._recaller.known(model, questions)
+
+    async def show(self, model: ModelId, position: int | None = None) -> MemoryView:
         """Read the memory after ``[0, position)``, None for now, with the newest writes before it."""
         with self._shards.read(self._shard_of(model)) as transaction:
             stored = _stored(ledger.read_model(transaction, *model), model)
@@ -118,13 +129,7 @@ class MemoryKeeper:
         return await self._folded(self._stretch(model, position))
 
     async def restore(
-        self,
-        host: TurnHost,
-        model: ModelId,
-        position: int | None,
-        operation: str,
-        *,
-        turn_seconds_max: float,
+        self, model: ModelId, position: int | None, operation: str, *, turn_seconds_max: float = 120.0
     ) -> Interaction:
         """Set the memory to what it was after ``[0, position)``, as a turn of the log; None empties it.
 
@@ -137,16 +142,16 @@ class MemoryKeeper:
         if done is not None:
             return done
         memory = None if position is None else await self.at(model, position)
-        turn = await host.begin_turn(request)
+        turn = await self._host.begin_turn(request)
         if isinstance(turn, Interaction):
             return turn
         try:
             if memory is None:  # what was said before is still not to be written again
                 memory = replace(Memory.unpack(turn.memory), state=None)
             said = "as of the beginning" if position is None else f"{_AS_OF}{position}"
-            return await host.finish_turn(turn, setting_reply(turn, Message(MEMORY_ROLE, said), memory))
+            return await self._host.finish_turn(turn, setting_reply(turn, Message(MEMORY_ROLE, said), memory))
         except BaseException:
-            await asyncio.shield(host.abandon_turn(turn, "the memory was not set"))
+            await asyncio.shield(self._host.abandon_turn(turn, "the memory was not set"))
             raise
 
     async def refolded(self, source: FoldedFrom, how: MemoryAfter) -> Refolded:

@@ -18,7 +18,6 @@ from populace.actors.hosts import (
     ApiKey,
     ChatRequest,
     HostStatistics,
-    MemoryView,
     ModelPage,
     ModelView,
     Revision,
@@ -27,6 +26,7 @@ from populace.actors.turn import Interaction, ModelId, Reply, TurnGrant, TurnReq
 from populace.forgetting_directory import ForgettingDirectory
 from populace.job_directory import JobDirectory
 from populace.member_directory import MemberDirectory
+from populace.memory_directory import MemoryDirectory
 from populace.policies.placement import host_of, shard_of
 from populace.storage.errors import ShardStopped, UnknownOutcome
 from populace.storage.portable import PortableModel
@@ -55,6 +55,7 @@ class Directory:
         self._shard_count = shard_count
         self.jobs = JobDirectory(self)
         self.forgetting = ForgettingDirectory(self)
+        self.memories = MemoryDirectory(self)
         self.members = MemberDirectory(self)
 
     async def begin_turn(self, request: TurnRequest) -> TurnGrant | Interaction:
@@ -75,16 +76,6 @@ class Directory:
 
     async def show_model(self, model: ModelId) -> ModelView:
         return await self.retried(model, "show_model", model)
-
-    async def show_memory(self, model: ModelId, position: int | None = None) -> MemoryView:
-        return await self.retried(model, "show_memory", model, position)
-
-    async def restore_memory(
-        self, model: ModelId, position: int | None, operation: str, *, turn_seconds_max: float = 120.0
-    ) -> Interaction:
-        return await self.retried(
-            model, "restore_memory", model, position, operation, turn_seconds_max=turn_seconds_max
-        )
 
     async def list_models(self, tenant: str, *, after: str | None = None, limit: int = 100) -> ModelPage:
         pages: list[ModelPage] = await self.everywhere("list_models", tenant, after=after, limit=limit)

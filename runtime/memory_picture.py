@@ -1,12 +1,17 @@
 """A memory state for people: how much each layer holds, and a picture of all of it."""
 
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 
-from populace.actors.hosts import MemoryView, MemoryWrite
+from populace.actors.errors import InvalidRequest
+from populace.actors.known import Known
+from populace.actors.memories import MemoryView, MemoryWrite
 from populace.adapters.memory.state import StateFormat, Values
 from populace.pictures.svg import GREY, blue_to_red, box, document, text
+
+Ask = Callable[[Sequence[str]], Known]
 
 CELL = 7
 GAP = 14
@@ -28,14 +33,26 @@ class PersonalMemory:
     module: str | None
     state: Values | None
     writes: tuple[MemoryWrite, ...]
+    ask: Ask | None = field(default=None, repr=False, compare=False)
 
     @classmethod
-    def of(cls, view: MemoryView) -> "PersonalMemory":
-        """Decode. Raises ``MemoryStateInvalid`` for a damaged state."""
+    def of(cls, view: MemoryView, ask: Ask | None = None) -> "PersonalMemory":
+        """Decode; ``ask`` is how ``known`` asks. Raises ``MemoryStateInvalid`` for a damaged state."""
         if view.state is None:
-            return cls(view.model.name, view.version, None, None, view.writes)
+            return cls(view.model.name, view.version, None, None, view.writes, ask)
         told = StateFormat.of(view.state)
-        return cls(view.model.name, view.version, told.module, told.unpack(view.state), view.writes)
+        return cls(view.model.name, view.version, told.module, told.unpack(view.state), view.writes, ask)
+
+    def known(self, questions: Sequence[str] = ()) -> Known:
+        """Ask the model what it knows of its person now: some common questions, or these.
+
+        Each fact has the answer, how sure the model is, and the turn that it is from: ``ada.forget`` takes
+        its ``position``, and what is told anew takes its place. Nothing of it is logged. Raises as a turn
+        does, and ``InvalidRequest`` for too many or too long questions and for an earlier memory.
+        """
+        if self.ask is None:
+            raise InvalidRequest("Only the memory as it is now can be asked.", "position")
+        return self.ask(tuple(questions))
 
     @property
     def norms(self) -> tuple[float, ...]:

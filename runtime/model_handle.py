@@ -77,16 +77,17 @@ class ModelHandle:
 
     @property
     def memory(self) -> PersonalMemory:
-        """Read what the model remembers, as of its last turn. Raises ``ModelNotFound``."""
-        view = self._population.run(self._population.directory.show_memory(self.id))
-        return PersonalMemory.of(view)
+        """Read what the model remembers as of now; ``known()`` asks it. Raises ``ModelNotFound``."""
+        memories = self._population.directory.memories
+        view = self._population.run(memories.show(self.id))
+        return PersonalMemory.of(view, lambda asked: self._population.run(memories.known(self.id, asked)))
 
     def memory_at(self, position: int) -> PersonalMemory:
         """Compute what the model remembered after ``position`` turns, from its log.
 
         Raises ``ModelNotFound``, and ``InvalidRequest`` for a position that the log does not keep.
         """
-        call = self._population.directory.show_memory(self.id, position)
+        call = self._population.directory.memories.show(self.id, position)
         return PersonalMemory.of(self._population.run(call))
 
     def restore_memory(self, position: int | None, *, operation: str | None = None) -> Interaction:
@@ -94,7 +95,7 @@ class ModelHandle:
 
         With an ``operation`` a retry changes nothing. Raises as ``memory_at``; nothing has changed then.
         """
-        call = self._population.directory.restore_memory(self.id, position, operation_of(operation))
+        call = self._population.directory.memories.restore(self.id, position, operation_of(operation))
         return self._population.run(call)
 
     def feedback(

@@ -1,12 +1,14 @@
 """``populace model memory``: what a model remembers."""
 
+from contextlib import nullcontext
 from pathlib import Path
+from textwrap import shorten
 from typing import Annotated, Any
 
 import typer
 from rich.table import Table
 
-from populace.cli.console import CommandFailed, local_time, named_errors, out, print_json
+from populace.cli.console import CommandFailed, err, local_time, named_errors, out, print_json
 from populace.cli.gateway_client import GatewayClient, model_path
 from populace.config import Settings
 
@@ -14,7 +16,9 @@ EXAMPLES = """Examples:
 
 populace model memory ada
 
-populace model memory ada --picture ada.svg
+populace model memory ada --ask "What is my cat's name?" --ask "Where do I work?"
+
+populace model memory ada --state --picture ada.svg
 
 populace model memory ada --restore 12
 
@@ -22,10 +26,17 @@ populace model memory ada --forget
 """
 
 BAR_WIDTH = 40
+SAID_WIDTH = 60
 
 
 def memory(
     name: Annotated[str, typer.Argument(help="The model's name.")],
+    ask: Annotated[
+        list[str] | None, typer.Option(help="Ask this and not the common questions; may be repeated.")
+    ] = None,
+    state: Annotated[
+        bool, typer.Option("--state", help="Ask nothing; show how much each layer holds, and the writes.")
+    ] = False,
     picture: Annotated[
         Path | None, typer.Option(help="Write a picture of the state to this SVG file.", dir_okay=False)
     ] = None,
@@ -35,7 +46,10 @@ def memory(
     forget: Annotated[bool, typer.Option("--forget", help="First empty it; the log stays.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Show what a model remembers: how much each layer holds, and the newest writes."""
+    """Show what a model knows of its person: what it answers, how sure it is, and from which turn.
+
+    A fact is corrected by telling it anew, and forgotten with `populace model forget NAME TURN`.
+    """
     with named_errors(), GatewayClient.of_settings(Settings.from_environment()) as client:
         if restore is not None and forget:
             raise CommandFailed("--restore and --forget exclude each other.")
@@ -48,9 +62,44 @@ def memory(
                 picture.write_text(drawn, encoding="utf-8")
             except OSError as error:
                 raise CommandFailed(f"{picture} cannot be written: {error.strerror}.") from error
-        print_json(body) if as_json else _print_memory(body)
+        is_asked = not (state or picture or forget or restore is not None)
+        known = _asked(client, name, ask or [], quiet=as_json) if ask or is_asked else None
+        if as_json:
+            print_json(body if known is None else {**body, "known": known})
+        elif known is None:
+            _print_memory(body)
+        else:
+            _print_known(body, known)
         if picture is not None and not as_json:
             out.print(f"The picture is in {picture}.", highlight=False)
+
+
+def _asked(client: GatewayClient, name: str, questions: list[str], *, quiet: bool) -> dict[str, Any]:
+    with nullcontext() if quiet else err.status("Asking the model"):
+        return client.request("GET", model_path(name, "/memory/known"), params={"question": questions})
+
+
+def _print_known(body: dict[str, Any], known: dict[str, Any]) -> None:
+    name = body["id"]
+    if known["facts"]:
+        table = Table("question", "answer", "sure", "turn", "what was said there")
+        for fact in known["facts"]:
+            said = shorten(fact["said"], SAID_WIDTH, placeholder=" ...")
+            sure = f"{fact['sure']:.0%}"
+            table.add_row(fact["question"], fact["answer"].strip(), sure, str(fact["position"]), said)
+        out.print(table)
+        first = known["facts"][0]["position"]
+        out.print(
+            f"Tell it anew to correct it; `populace model forget {name} {first}` forgets turn {first}.",
+            highlight=False,
+        )
+    if known["unknown"]:
+        what = (
+            "Nothing that was said answers"
+            if known["facts"]
+            else "It knows nothing of its person. Asked were"
+        )
+        out.print(f"{what}: {' '.join(known['unknown'])}", style="dim", highlight=False)
 
 
 def _print_memory(body: dict[str, Any]) -> None:

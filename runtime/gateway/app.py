@@ -17,6 +17,7 @@ from populace.gateway import (
     completions,
     feedback,
     forgetting,
+    memories,
     operations,
     personal_models,
     population,
@@ -65,7 +66,7 @@ def create_app(
         hosts, engine, probe_engine, Access(hosts), metrics, turn_seconds_max, aggregator
     )
     longer: dict[str, int] = {}
-    modules: list[Any] = [completions, personal_models, feedback, forgetting, training, operations]
+    modules: list[Any] = [completions, personal_models, memories, feedback, forgetting, training, operations]
     if archive_desk is not None:
         app.state.archive_desk = archive_desk
         modules.append(archives)

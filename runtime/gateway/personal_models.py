@@ -5,21 +5,17 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse, Response
 
-from populace.actors.hosts import Lineage, MemoryView, ModelView, Revision
+from populace.actors.hosts import Lineage, ModelView, Revision
 from populace.actors.memory import MemoryTrace
-from populace.actors.turn import Interaction, ModelId, operation_of
+from populace.actors.turn import Interaction, ModelId
 from populace.gateway.context import Caller, KeyedRoute, gateway_of
-from populace.gateway.disconnect import while_connected
-from populace.gateway.idempotency import idempotency_key
-from populace.gateway.schema import NewModelBody, RestoreMemoryBody
+from populace.gateway.schema import NewModelBody
 from populace.gateway.target import BASE_MODEL, LATEST, named_model, parse_target
-from populace.memory_picture import PersonalMemory
 from populace.storage.errors import RevisionNotFound
 
 router = APIRouter(route_class=KeyedRoute)
 
 Limit = Annotated[int, Query(ge=1, le=1000)]
-Position = Annotated[int | None, Query(ge=0, lt=2**63)]
 Start = Annotated[int, Query(ge=0, lt=2**63)]
 
 
@@ -68,45 +64,6 @@ async def list_models(
 async def show_model(request: Request, tenant: Caller, name: str) -> Response:
     gateway = gateway_of(request)
     return JSONResponse(model_body(await gateway.hosts.show_model(named_model(tenant, name))))
-
-
-@router.get("/v1/personal-models/{name}/memory")
-async def show_memory(request: Request, tenant: Caller, name: str, position: Position = None) -> Response:
-    """Show what the model remembers: version, norm per layer, and the newest writes.
-
-    ``position`` asks for the memory as it was after that many turns, which is computed from the log.
-    """
-    view = await _memory(request, tenant, name, position)
-    return JSONResponse(memory_body(PersonalMemory.of(view), gateway_of(request).engine.base.memory_module))
-
-
-@router.get("/v1/personal-models/{name}/memory/picture")
-async def draw_memory(request: Request, tenant: Caller, name: str, position: Position = None) -> Response:
-    """Draw the model's memory state as SVG."""
-    view = await _memory(request, tenant, name, position)
-    return Response(PersonalMemory.of(view).picture(), media_type="image/svg+xml")
-
-
-@router.post("/v1/personal-models/{name}/memory")
-async def restore_memory(request: Request, tenant: Caller, name: str, body: RestoreMemoryBody) -> Response:
-    """Set the memory back to what it was after ``position`` turns; that is a turn of the log itself.
-
-    ``position`` null empties it. With an ``Idempotency-Key`` a retry changes nothing.
-    """
-    gateway = gateway_of(request)
-    turn = await gateway.hosts.restore_memory(
-        named_model(tenant, name),
-        body.position,
-        operation_of(idempotency_key(request)),
-        turn_seconds_max=gateway.turn_seconds_max,
-    )
-    return JSONResponse(interaction_body(turn))
-
-
-async def _memory(request: Request, tenant: str, name: str, position: int | None) -> MemoryView:
-    """Read a memory. A replay takes the engine, so it ends when the client leaves."""
-    reading = gateway_of(request).hosts.show_memory(named_model(tenant, name), position)
-    return await while_connected(request, reading)
 
 
 @router.post("/v1/personal-models/{name}/fork", status_code=201)
@@ -194,28 +151,6 @@ def lineage_body(lineage: Lineage) -> dict[str, Any]:
 def _trace_body(trace: MemoryTrace) -> dict[str, Any]:
     """Whether the turn read the memory, and the first message of its prompt that went into it."""
     return {"read": trace.read, "written_from": trace.written_from}
-
-
-def memory_body(memory: PersonalMemory, served: str | None) -> dict[str, Any]:
-    """``served_module`` is what the engine has now: a state of another module cannot be used with it."""
-    return {
-        "object": "personal_model.memory",
-        "id": memory.name,
-        "version": memory.version,
-        "module": memory.module,
-        "served_module": served,
-        "bytes": memory.bytes,
-        "norms": [round(norm, 6) for norm in memory.norms],
-        "writes": [
-            {
-                "position": write.position,
-                "created": write.created_ms // 1000,
-                "messages": write.messages,
-                "reply_tokens": write.reply_tokens,
-            }
-            for write in memory.writes
-        ],
-    }
 
 
 def interaction_body(turn: Interaction) -> dict[str, Any]:

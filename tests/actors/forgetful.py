@@ -82,7 +82,7 @@ class Ada:
         return await self.host.forgetting.forget(ADA, positions, operation, memory=memory)
 
     async def state(self, position: int | None = None) -> bytes | None:
-        return (await self.host.show_memory(ADA, position)).state
+        return (await self.host.memories.show(ADA, position)).state
 
     async def log(self) -> tuple[Interaction, ...]:
         start = (await self.host.show_model(ADA)).log_start

@@ -166,7 +166,7 @@ async def _leaves_the_state_of_its_twin(
             await live(one, life, without=gone)
             if moment is not None:
                 before = moment - sum(place < moment for place in gone)
-                await one.host.restore_memory(ADA, before, "restore")
+                await one.host.memories.restore(ADA, before, "restore")
 
         told = await ada.forget(*without)
 
@@ -260,7 +260,7 @@ async def test_no_state_that_had_it_is_kept_anywhere(ada: Ada) -> None:
         states.append(await ada.state() or b"")
         await ada.say(f"turn {number}")
         if number == 20:
-            await ada.host.restore_memory(ADA, 10, "restore-10")
+            await ada.host.memories.restore(ADA, 10, "restore-10")
     early = await ada.state(1)
     states.append(await ada.state() or b"")
 
@@ -350,7 +350,7 @@ async def test_a_retry_of_a_forgotten_turn_runs_nothing(ada: Ada) -> None:
 
 async def test_what_was_no_conversation_cannot_be_forgotten(ada: Ada) -> None:
     await ada.say("one")
-    await ada.host.restore_memory(ADA, 0, "restore")
+    await ada.host.memories.restore(ADA, 0, "restore")
     await ada.forget(0)
 
     for position in (1, 2):

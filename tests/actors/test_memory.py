@@ -103,7 +103,7 @@ async def host(open_host: Callable[..., ModelHost]) -> AsyncGenerator[ModelHost]
 
 
 async def state_of(host: ModelHost, position: int | None = None) -> bytes | None:
-    return (await host.show_memory(ADA, position)).state
+    return (await host.memories.show(ADA, position)).state
 
 
 def ids(turn: Interaction) -> tuple[int, ...]:
@@ -113,7 +113,7 @@ def ids(turn: Interaction) -> tuple[int, ...]:
 async def test_a_turn_leaves_its_new_messages_and_its_reply_in_the_memory(host: ModelHost) -> None:
     first = await Person(host).say("hello")
 
-    view = await host.show_memory(ADA)
+    view = await host.memories.show(ADA)
     assert view.state == folded(None, ["hello"], ids(first))
     assert view.version == 1
     assert [(write.position, write.messages) for write in view.writes] == [(0, 1)]
@@ -174,12 +174,12 @@ async def test_a_turn_may_write_without_reading(host: ModelHost) -> None:
 async def test_a_turn_whose_state_is_refused_leaves_the_old_one(host: ModelHost) -> None:
     person = Person(host)
     await person.say("one")
-    before = await host.show_memory(ADA)
+    before = await host.memories.show(ADA)
 
     with pytest.raises(MemoryStateInvalid):
         await person.say("poison")
 
-    assert await host.show_memory(ADA) == before
+    assert await host.memories.show(ADA) == before
     assert (await host.show_model(ADA)).log_position == 1
 
 
@@ -187,12 +187,12 @@ async def test_the_memory_outlives_passivation_and_a_restart(
     host: ModelHost, open_host: Callable[..., ModelHost]
 ) -> None:
     await Person(host).say("one")
-    before = await host.show_memory(ADA)
+    before = await host.memories.show(ADA)
     host.close()
 
     again = open_host()
     try:
-        assert await again.show_memory(ADA) == before
+        assert await again.memories.show(ADA) == before
         turn = await Person(again).say("two")
         assert await state_of(again) == folded(before.state, ["two"], ids(turn))
     finally:
@@ -219,7 +219,7 @@ async def test_every_position_of_the_log_has_the_memory_that_it_had(host: ModelH
         len(states) - 1,
     ):
         assert await state_of(host, position) == states[position]
-        assert (await host.show_memory(ADA, position)).version == position
+        assert (await host.memories.show(ADA, position)).version == position
 
 
 async def test_a_memory_can_be_set_back_and_goes_on_from_there(host: ModelHost) -> None:
@@ -228,9 +228,9 @@ async def test_a_memory_can_be_set_back_and_goes_on_from_there(host: ModelHost) 
     early = await state_of(host)
     await person.say("two")
 
-    restored = await host.restore_memory(ADA, 1, "restore-1")
+    restored = await host.memories.restore(ADA, 1, "restore-1")
     assert await state_of(host) == early
-    assert (await host.restore_memory(ADA, 1, "restore-1")).position == restored.position
+    assert (await host.memories.restore(ADA, 1, "restore-1")).position == restored.position
 
     turn = await Person(host).say("three")
     assert await state_of(host) == folded(early, ["three"], ids(turn))
@@ -248,12 +248,12 @@ async def test_a_memory_that_is_set_back_many_times_is_never_said_again_for_each
         early = await state_of(host)
         await Person(host).say("two")
         for number in range(MEMORY_KEPT_EVERY - 8):
-            await host.restore_memory(ADA, 1 + number % 3, f"restore-{number}")
+            await host.memories.restore(ADA, 1 + number % 3, f"restore-{number}")
         before = len(served.requests)
 
         assert await state_of(host, MEMORY_KEPT_EVERY - 10) is not None
         assert len(served.requests) - before <= 2
-        await host.restore_memory(ADA, 1, "the last")
+        await host.memories.restore(ADA, 1, "the last")
         assert await state_of(host) == early
     finally:
         host.close()
@@ -263,7 +263,7 @@ async def test_a_memory_can_be_emptied_and_what_was_said_is_not_written_again(ho
     person = Person(host)
     await person.say("one")
 
-    turn = await host.restore_memory(ADA, None, "forget")
+    turn = await host.memories.restore(ADA, None, "forget")
 
     assert turn.memory is not None
     assert turn.memory.is_set
@@ -290,9 +290,9 @@ async def test_turns_of_another_memory_module_are_not_said_again_with_this_one(
             with pytest.raises(MemoryStateMismatch):
                 await state_of(other, position)
             with pytest.raises(MemoryStateMismatch):
-                await other.restore_memory(ADA, position, f"restore-{position}")
+                await other.memories.restore(ADA, position, f"restore-{position}")
         assert (await other.show_model(ADA)).log_position == 3
-        await other.restore_memory(ADA, None, "forget")
+        await other.memories.restore(ADA, None, "forget")
         turn = await Person(other).say("four")
         assert await state_of(other) == folded(None, ["four"], ids(turn))
     finally:
@@ -304,9 +304,9 @@ async def test_a_position_that_the_log_does_not_have_is_refused(host: ModelHost,
     await Person(host).say("one")
 
     with pytest.raises(InvalidRequest, match="from 0 to 1"):
-        await host.show_memory(ADA, position)
+        await host.memories.show(ADA, position)
     with pytest.raises(InvalidRequest, match="from 0 to 1"):
-        await host.restore_memory(ADA, position, "restore")
+        await host.memories.restore(ADA, position, "restore")
     assert not host.check_integrity()
     assert (await Person(host).say("two")).position == 1
 
@@ -320,7 +320,7 @@ async def test_a_forked_model_begins_with_the_memory_and_goes_its_own_way(host: 
 
     await person.say("two")
 
-    assert (await host.show_memory(twin)).state == before
+    assert (await host.memories.show(twin)).state == before
     assert await state_of(host) != before
 
 
@@ -329,7 +329,7 @@ async def test_a_namesake_of_an_erased_model_remembers_nothing(host: ModelHost) 
     await host.erase_model(ADA)
     await host.create_model(ADA)
 
-    view = await host.show_memory(ADA)
+    view = await host.memories.show(ADA)
     assert (view.version, view.state, view.writes) == (0, None, ())
 
 
@@ -346,7 +346,7 @@ async def test_a_log_with_a_memory_is_compacted_where_its_memory_is_kept(
             elif number % 2:
                 await host.chat(chat((Message("user", f"turn {number}"),), conversation="main"))
             else:
-                await host.restore_memory(ADA, number, f"restore-{number}")
+                await host.memories.restore(ADA, number, f"restore-{number}")
             states.append(await state_of(host))
             clock.advance(1)
 

@@ -135,7 +135,7 @@ async def test_raw_prompts_and_restored_memories_are_not_found(hosts: Hosts, ten
     model = (await hosts.create_model(ModelId(tenant, "ada"))).model
     raw = replace(reply("Bruno"), messages=(Message("text", "My dog is called"),))
     await hosts.finish_turn(await grant_of(hosts, turn_of(model, "raw")), raw)
-    await hosts.restore_memory(model, None, "restored")
+    await hosts.memories.restore(model, None, "restored")
 
     assert await found(hosts, asking(model, "dog Bruno as of the beginning")) == []
 

@@ -60,11 +60,11 @@ async def test_every_position_has_the_memory_that_it_had_whatever_was_told_and_c
             host, f"dog number {number}", f"op-{number}", count=2, history_of="main" if number % 2 else None
         )
         assert len(made.retrieved) == min(number if number % 2 == 0 else (number + 1) // 2, 2)
-        states.append((await host.show_memory(ADA)).state)
+        states.append((await host.memories.show(ADA)).state)
         clock.advance(1)
         await host.give_feedback(ADA, number, Opinion(correction=f"Dog {number}."))
 
-    assert [(await host.show_memory(ADA, position)).state for position in range(7)] == states
+    assert [(await host.memories.show(ADA, position)).state for position in range(7)] == states
 
 
 async def test_new_messages_are_written_behind_the_message_that_tells_of_others(
@@ -84,7 +84,7 @@ async def test_new_messages_are_written_behind_the_message_that_tells_of_others(
     assert [None if use is None else use.new_from for use in uses] == [0, 1]
     assert made.memory is not None
     assert made.memory.written_from == 0, "the log counts the conversation"
-    assert [write.messages for write in (await host.show_memory(ADA)).writes] == [1, 1]
+    assert [write.messages for write in (await host.memories.show(ADA)).writes] == [1, 1]
 
 
 async def test_a_turn_that_was_told_what_is_dropped_is_not_said_again(
@@ -105,6 +105,6 @@ async def test_a_turn_that_was_told_what_is_dropped_is_not_said_again(
     await wait_until(is_compacted)
     start = (await host.show_model(ADA)).log_start
     assert start <= TURNS_BETWEEN_LOOKS + 1
-    await host.show_memory(ADA, TURNS_BETWEEN_LOOKS + 1)
+    await host.memories.show(ADA, TURNS_BETWEEN_LOOKS + 1)
     with pytest.raises(InvalidRequest, match="what was retrieved for it"):
-        await host.show_memory(ADA, TURNS_BETWEEN_LOOKS + 2)
+        await host.memories.show(ADA, TURNS_BETWEEN_LOOKS + 2)

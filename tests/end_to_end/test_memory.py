@@ -188,6 +188,31 @@ def test_the_command_line_shows_what_is_remembered_and_draws_it(
     assert "remembers nothing" in forgotten.stdout
 
 
+def test_a_model_says_what_it_knows_and_from_which_turn(served: Served, ada: str) -> None:
+    say(served, ada, "My city is Lisbon.")
+    log = served.log_of(ada)
+    path = f"/v1/personal-models/{ada}/memory/known"
+
+    asked = served.call("GET", path, params={"question": ["What is my city?", "Why?"]})
+    shown = served.run("-m", "populace", "model", "memory", ada, "--ask", "What is my city?")
+    with populace.connect(data=served.data) as population:
+        known = population.model(ada).memory.known(["What is my city?"])
+
+    assert asked.status_code == 200, asked.text
+    body = asked.json()
+    assert len(body["facts"]) + len(body["unknown"]) == 2
+    for fact in body["facts"]:
+        assert (fact["position"], fact["said"]) == (0, "My city is Lisbon.")
+        assert 0 < fact["sure"] <= 1
+    assert [one.answer for one in known.facts] == [
+        one["answer"] for one in body["facts"] if one["question"] != "Why?"
+    ]
+    assert shown.returncode == 0, shown.stderr
+    assert "What is my city?" in " ".join(shown.stdout.split())
+    assert served.log_of(ada) == log
+    assert served.call("GET", path, params={"question": " "}).status_code == 400
+
+
 def test_a_state_of_another_module_fails_the_turn_and_is_kept(
     served: Served, ada: str, tmp_path: Path
 ) -> None:

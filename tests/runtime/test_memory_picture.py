@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from populace.actors.errors import MemoryStateInvalid
-from populace.actors.hosts import MemoryView
+from populace.actors.memories import MemoryView
 from populace.actors.turn import ModelId
 from populace.adapters.memory.state import StateFormat
 from populace.memory_picture import PersonalMemory

@@ -70,16 +70,16 @@ async def test_the_log_says_every_memory_again(engine: tuple[str, OwnedEngine], 
     )
     try:
         await host.create_model(ADA)
-        states = [values((await host.show_memory(ADA)).state)]
+        states = [values((await host.memories.show(ADA)).state)]
         source = random.Random(5)
         histories: list[list[Message]] = [[] for _ in range(3)]
         for number in range(TURNS):
             await _random_turn(host, source, histories, number)
-            states.append(values((await host.show_memory(ADA)).state))
+            states.append(values((await host.memories.show(ADA)).state))
 
         assert sum(state is not None for state in states) > TURNS // 2
         for position in sorted(source.sample(range(TURNS + 1), 24)):
-            again, told = values((await host.show_memory(ADA, position)).state), states[position]
+            again, told = values((await host.memories.show(ADA, position)).state), states[position]
             if told is None or again is None:
                 assert told is again is None
             else:
@@ -118,10 +118,10 @@ async def test_a_turn_longer_than_the_context_leaves_the_memory_as_it_was(
         await host.create_model(ADA)
         told = (Message("user", "My city is Rome."),)
         await host.chat(ChatRequest(TurnRequest(ADA, "op-1", b""), told, Sampling(max_tokens=3)))
-        before = await host.show_memory(ADA)
+        before = await host.memories.show(ADA)
         long = (Message("user", "and on " * 400),)
         with pytest.raises(PromptTooLong):
             await host.chat(ChatRequest(TurnRequest(ADA, "op-2", b""), long, Sampling(max_tokens=3)))
-        assert await host.show_memory(ADA) == before
+        assert await host.memories.show(ADA) == before
     finally:
         host.close()

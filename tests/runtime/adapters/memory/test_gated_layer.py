@@ -50,4 +50,4 @@ def test_the_first_token_of_a_message_has_none_before_it() -> None:
 
     before = before_each(hidden, messages)
 
-    assert before[0, 2:].flatten().tolist() == [0.0, 3.0, 0.0]
+    assert torch.equal(before[0, 2:].flatten(), torch.tensor([0.0, 3.0, 0.0]))

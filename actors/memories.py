@@ -1,0 +1,60 @@
+"""What callers ask of the memories of personal models, and what they are answered."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+from populace.actors.known import Known
+from populace.actors.turn import Interaction, ModelId
+
+
+class MemoryWrite(NamedTuple):
+    """A turn that wrote into the memory. ``messages`` counts those of the request that were written."""
+
+    position: int
+    created_ms: int
+    messages: int
+    reply_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryView:
+    """A personal model's memory. ``version`` counts the turns that went through it.
+
+    ``state`` is the engine's packed state, None if nothing was ever written. ``writes`` are the newest
+    ones that the log still has, newest first.
+    """
+
+    model: ModelId
+    version: int
+    state: bytes | None
+    writes: tuple[MemoryWrite, ...]
+
+
+class Memories(Protocol):
+    """Served by a host for its models, and for the whole population. Raises as ``Hosts``."""
+
+    async def show(self, model: ModelId, position: int | None = None) -> MemoryView:
+        """Read the model's memory state after ``[0, position)``, and its newest writes before it.
+
+        ``position`` None is what was last committed. Raises ``InvalidRequest`` for one that the log does
+        not keep.
+        """
+        ...
+
+    async def restore(
+        self, model: ModelId, position: int | None, operation: str, *, turn_seconds_max: float = 120.0
+    ) -> Interaction:
+        """Set the memory to what it was after ``[0, position)``, in a turn of its own; None empties it.
+
+        Raises as ``show`` and ``begin_turn``; nothing has changed then.
+        """
+        ...
+
+    async def known(self, model: ModelId, questions: Sequence[str]) -> Known:
+        """Ask the model about its person, from its memory and its adapter alone, and log nothing of it.
+
+        Without ``questions`` those of ``actors/known.py`` are asked. Raises ``InvalidRequest`` for too many
+        or too long ones, and as ``begin_turn``.
+        """
+        ...

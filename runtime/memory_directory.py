@@ -1,0 +1,29 @@
+"""The memories of the whole population: each call goes to the host of its model, as other calls do."""
+
+from collections.abc import Sequence
+
+from populace.actors.known import Known
+from populace.actors.memories import MemoryView
+from populace.actors.turn import Interaction, ModelId
+from populace.job_directory import Router
+
+
+class MemoryDirectory:
+    """Serves ``Memories``."""
+
+    def __init__(self, router: Router) -> None:
+        self._router = router
+
+    async def show(self, model: ModelId, position: int | None = None) -> MemoryView:
+        return await self._router.retried(model, "memories.show", model, position)
+
+    async def restore(
+        self, model: ModelId, position: int | None, operation: str, *, turn_seconds_max: float = 120.0
+    ) -> Interaction:
+        # The operation id makes it take effect once.
+        return await self._router.retried(
+            model, "memories.restore", model, position, operation, turn_seconds_max=turn_seconds_max
+        )
+
+    async def known(self, model: ModelId, questions: Sequence[str]) -> Known:
+        return await self._router.retried(model, "memories.known", model, questions)

@@ -1,0 +1,151 @@
+"""What a model knows of its person: answers, the turns that they are from, and nothing left behind."""
+
+import math
+from collections.abc import AsyncGenerator
+from pathlib import Path
+
+import pytest
+
+from populace.actors.engine import Delta, GenerateRequest, Message, TokenLogprob
+from populace.actors.errors import EngineUnavailable, InvalidRequest
+from populace.actors.host import ModelHost
+from populace.actors.known import QUESTION_CHARACTERS_MAX, QUESTIONS, QUESTIONS_MAX, Answer, known_of
+from populace.storage.store import Store
+from tests.actors.fakes import BASE, FakeClock, ScriptedEngine
+from tests.actors.forgetful import ADA, MODULE, Ada
+
+TOLD = (
+    (0, "I just moved to Ghent last month and I'm still finding my way in."),
+    (1, "My cat is called Mr Biscuit."),
+    (3, "What a day! I stayed in and put in some extra hours."),
+)
+
+
+def answer(question: str, text: str, chance: float = 0.5) -> Answer:
+    pieces = [f" {word}" if number else word for number, word in enumerate(text.split())]
+    return Answer(question, text, tuple(TokenLogprob(7, piece, math.log(chance)) for piece in pieces))
+
+
+def test_an_answer_is_from_the_turn_that_has_its_words() -> None:
+    known = known_of(
+        ADA,
+        [
+            answer("Where do I live?", "You live in Ghent.", 0.25),
+            answer("What is my cat's name?", "Your cat is called Mr Biscuit.", 0.75),
+            answer("What is my favorite food?", "You have not told me."),
+        ],
+        TOLD,
+    )
+
+    assert [(one.answer, one.position, one.said) for one in known.facts] == [
+        ("Your cat is called Mr Biscuit.", 1, TOLD[1][1]),
+        ("You live in Ghent.", 0, TOLD[0][1]),
+    ]
+    assert [one.sure for one in known.facts] == [pytest.approx(0.75), pytest.approx(0.25)]
+    assert known.unknown == ("What is my favorite food?",)
+    assert "Ghent. (25% sure, from turn 0" in str(known)
+
+
+def test_of_two_turns_with_the_same_words_the_newer_one_counts() -> None:
+    known = known_of(
+        ADA, [answer("Where do I live?", "You live in Oslo.")], [(4, "Oslo!"), (9, "It's Oslo.")]
+    )
+
+    assert [one.position for one in known.facts] == [9]
+
+
+@pytest.mark.parametrize("text", ["", "I do not know.", "You live in Paris."])
+def test_what_nobody_said_is_not_known(text: str) -> None:
+    known = known_of(ADA, [answer("Where do I live?", text)], TOLD)
+
+    assert known.facts == ()
+    assert known.unknown == ("Where do I live?",)
+
+
+def test_how_answers_are_put_is_no_source() -> None:
+    """A word that many answers have is of the way in which they are put."""
+    asked = [answer(f"Question {number}?", "Nobody ever mentioned that.") for number in range(5)]
+
+    assert known_of(ADA, asked, [(0, "Nobody mentioned the rain.")]).facts == ()
+
+
+async def replying(request: GenerateRequest) -> AsyncGenerator[Delta, None]:
+    """Answer that the person lives where the state says, or repeat them."""
+    asked = request.prompt[-1]
+    assert isinstance(asked, Message)
+    if request.sampling.logprobs is None:
+        text, token = f"I heard: {asked.content}", ()
+    else:
+        assert request.memory is not None
+        assert request.memory.new_from is None
+        assert request.memory.state == b"state"
+        if "fail" in asked.content:
+            raise EngineUnavailable("it fails")
+        text = "You live in Ghent." if "live" in asked.content else "You have not told me."
+        token = (TokenLogprob(7, text, math.log(0.5)),)
+    writes = request.memory is not None and request.memory.new_from is not None
+    yield Delta(text, (7,), 3, token, "stop", b"state" if writes else None)
+
+
+@pytest.fixture
+async def ada(tmp_path: Path, clock: FakeClock) -> AsyncGenerator[Ada]:
+    engine = ScriptedEngine(replying)
+    engine.base = BASE._replace(memory_module=MODULE)
+    store = Store.create_or_open(tmp_path / "store", 1)
+    host = ModelHost("host", store, [0], base=BASE.fingerprint, clock=clock, engine=engine)
+    await host.create_model(ADA)
+    yield Ada(host)
+    assert engine.slots_held == 0
+    host.check_integrity()
+    host.close()
+
+
+async def test_a_model_is_asked_and_nothing_is_left_of_it(ada: Ada) -> None:
+    await ada.say("I just moved to Ghent.")
+    before, log = await ada.host.memories.show(ADA), await ada.log()
+
+    known = await ada.host.memories.known(ADA, ())
+
+    assert [(one.question, one.answer, one.position) for one in known.facts] == [
+        ("Where do I live?", "You live in Ghent.", 0)
+    ]
+    assert len(known.unknown) == len(QUESTIONS) - 1
+    assert await ada.host.memories.show(ADA) == before
+    assert await ada.log() == log
+    assert (await ada.say("And now?")).position == 1
+
+
+async def test_what_was_forgotten_is_no_source(ada: Ada) -> None:
+    await ada.say("I just moved to Ghent.")
+    await ada.say("Nice weather.")
+    await ada.forget(0, memory="emptied")
+    await ada.say("Fine.")
+
+    assert (await ada.host.memories.known(ADA, ["Where do I live?"])).facts == ()
+
+
+async def test_an_engine_that_fails_gives_the_turn_back(ada: Ada) -> None:
+    await ada.say("Hello.")
+
+    with pytest.raises(EngineUnavailable, match="it fails"):
+        await ada.host.memories.known(ADA, ["Where do I live?", "Do you fail?"])
+
+    assert (await ada.say("Still there?")).position == 1
+
+
+@pytest.mark.parametrize(
+    "questions", [["  "], ["x" * (QUESTION_CHARACTERS_MAX + 1)], ["Why?"] * (QUESTIONS_MAX + 1)]
+)
+async def test_bad_questions_are_refused_by_name(ada: Ada, questions: list[str]) -> None:
+    with pytest.raises(InvalidRequest, match="question"):
+        await ada.host.memories.known(ADA, questions)
+
+
+async def test_a_host_without_an_engine_says_so(tmp_path: Path, clock: FakeClock) -> None:
+    store = Store.create_or_open(tmp_path / "store", 1)
+    host = ModelHost("host", store, [0], base=BASE.fingerprint, clock=clock)
+    await host.create_model(ADA)
+
+    with pytest.raises(EngineUnavailable, match="without one"):
+        await host.memories.known(ADA, ())
+    host.close()
