@@ -28,12 +28,18 @@ PENALTY = 0.01
 """Of the squared weights on standardised inputs."""
 
 OPENED_WRONGLY = 0.02
-"""The share of texts that ask nothing about the person at which the read gate may open."""
+"""The share of messages that neither tell nor ask about the person at which the read gate may open.
+
+Of these alone: what tells something is so unlike a question that it would hide how often a request opens it.
+"""
+
+NEITHER_WEIGHT = 3.0
+"""Of such a message in the regression, of which episodes have few and people say most."""
 
 CLOSED_WRONGLY = 0.03
 """The share of tellings at which the write gate may stay closed."""
 
-CALIBRATION_SHARE = 0.125
+CALIBRATION_SHARE = 0.2
 """Of all texts, by a hash of each: kept for the thresholds."""
 
 BATCH = 16
@@ -64,13 +70,14 @@ def fit_gates(
     Raises ``InvalidRequest`` if the episodes have no message of one of the kinds.
     """
     samples = sorted(
-        (sample for episode in episodes for sample in _samples(episode)),
+        dict.fromkeys(sample for episode in episodes for sample in _samples(episode)),
         key=lambda sample: sum(len(message.content) for message in sample.messages),
     )
     kept = torch.tensor([sample.calibrates for sample in samples])
     tells = torch.tensor([sample.tells for sample in samples])
     asks = torch.tensor([sample.asks for sample in samples])
-    for wanted in (tells, asks, ~tells & ~asks):
+    neither = ~tells & ~asks
+    for wanted in (tells, asks, neither):
         if not bool((wanted & kept).any()) or not bool((wanted & ~kept).any()):
             raise InvalidRequest(
                 "The gates take tellings, questions about the person, and messages that are neither: some "
@@ -78,12 +85,13 @@ def fit_gates(
                 "episodes",
             )
     inputs_SH = _inputs(model, tokenizer, layer, samples, progress)
+    weights_S = torch.where(neither, NEITHER_WEIGHT, 1.0)[~kept]
     with torch.no_grad():
-        weight_H, bias = _regression(inputs_SH[~kept], asks[~kept])
-        level = (inputs_SH[kept & ~asks] @ weight_H + bias).quantile(1 - OPENED_WRONGLY)
+        weight_H, bias = _regression(inputs_SH[~kept], asks[~kept], weights_S)
+        level = (inputs_SH[kept & neither] @ weight_H + bias).quantile(1 - OPENED_WRONGLY)
         gates.read_weight.copy_(weight_H)
         gates.read_bias.fill_(float(bias - level))
-        weight_H, bias = _regression(inputs_SH[~kept], tells[~kept])
+        weight_H, bias = _regression(inputs_SH[~kept], tells[~kept], weights_S)
         level = (inputs_SH[kept & tells] @ weight_H + bias).quantile(CLOSED_WRONGLY)
         gates.write_weight.copy_(weight_H)
         gates.write_bias.fill_(float(bias - level))
@@ -140,7 +148,9 @@ def _inputs(
 
 
 @torch.enable_grad()
-def _regression(inputs_SH: torch.Tensor, wanted_S: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def _regression(
+    inputs_SH: torch.Tensor, wanted_S: torch.Tensor, weights_S: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Return weight [H] and bias for inputs as they are."""
     mean_H, deviation_H = inputs_SH.mean(0), inputs_SH.std(0) + 1e-6
     standard_SH, target_S = (inputs_SH - mean_H) / deviation_H, wanted_S.float()
@@ -150,7 +160,9 @@ def _regression(inputs_SH: torch.Tensor, wanted_S: torch.Tensor) -> tuple[torch.
 
     def loss() -> torch.Tensor:
         optimizer.zero_grad()
-        value = functional.binary_cross_entropy_with_logits(standard_SH @ weight_H + bias, target_S)
+        value = functional.binary_cross_entropy_with_logits(
+            standard_SH @ weight_H + bias, target_S, weights_S
+        )
         value = value + PENALTY * weight_H.square().sum()
         value.backward()
         return value

@@ -48,7 +48,7 @@ ASKED_TOGETHER = 32
 STORED = torch.bfloat16
 """What a trained module is stored in: half of the bytes."""
 
-GATE_EPISODES = 2000
+GATE_EPISODES = 3000
 """For gates more tell nothing new."""
 
 DELTA_SIZE = 0.05
