@@ -5,6 +5,7 @@ personal model's log is; what is measured are whole replies, greedily.
 """
 
 import asyncio
+import math
 import tempfile
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,7 +20,7 @@ from populace.bench.measured_engine import start_measured
 from populace.bench.recall import general, instructions, long_chat, never_told, tellings, told_facts
 from populace.bench.recall.asking import Asker, Progress, Report
 from populace.bench.recall.chatter import chatted_people
-from populace.bench.recall.general import Compared, general_table, measure_general
+from populace.bench.recall.general import Compared, Cost, general_table, measure_general
 from populace.bench.recall.held_out import HeldOut, read_held_out, shuffled, tellings_of_seed
 from populace.bench.recall.instructions import Followed, instructions_table, measure_instructions
 from populace.bench.recall.long_chat import Kept, long_chat_table, measure_long_chat, quizzes_of
@@ -103,8 +104,8 @@ def bench_recall(bench: RecallBench, settings: Settings, report: Report) -> Benc
     with tempfile.TemporaryDirectory(prefix="populace-") as folder, applied({"VLLM_RPC_BASE_PATH": folder}):
         # vLLM's sockets lie there: one of its processes that Ctrl-C ends leaves them behind.
         measured = asyncio.run(_measured(bench, settings, base, module, held_out, progress))
-    nats = _nats(measured.general, base, settings.threads, progress) if measured.general else {}
-    return reported(bench, measured, nats, module)
+    costs = _costs(measured.general, base, settings.threads, progress) if measured.general else {}
+    return reported(bench, measured, costs, module)
 
 
 async def _measured(
@@ -172,10 +173,10 @@ async def _measure_seed(
         measured.kept += await measure_long_chat(asker, quizzes, held_out.chatter, turns, seed)
 
 
-def _nats(
+def _costs(
     compared: Mapping[str, Sequence[Compared]], base: BaseModelFiles, threads: int, progress: Progress
-) -> dict[str, list[float]]:
-    """What each reply costs the base above its own one, in nats a token of each."""
+) -> dict[str, list[Cost]]:
+    """What each reply costs the base above its own one."""
     from populace.engines.prompts import BaseTokenizer
     from populace.learning.reply_scores import SaidReply, nats_a_token
 
@@ -183,8 +184,13 @@ def _nats(
 
     def said(one: Compared) -> Iterator[SaidReply]:
         prompt = tuple(tokenizer.tokens_of(one.messages).ids)
-        yield SaidReply(prompt, one.reply.token_ids)
-        yield SaidReply(prompt, one.base.token_ids)
+        ours, own = one.reply.token_ids, one.base.token_ids
+        yield SaidReply(prompt, ours)
+        yield SaidReply(prompt, own)
+        place = one.parting
+        if place is not None:
+            yield SaidReply((*prompt, *own[:place]), ours[place : place + 1])
+            yield SaidReply((*prompt, *own[:place]), own[place : place + 1])
 
     kept = {
         of: list(some[:SCORED_IN_CHAT] if of == general.IN_CHAT else some) for of, some in compared.items()
@@ -196,16 +202,22 @@ def _nats(
     progress.begin("What the replies cost the base", len(replies))
     scores = nats_a_token(base.directory, base.fingerprint, replies, threads=threads, progress=progress.step)
     differences = iter([reply - own for reply, own in zip(scores[::2], scores[1::2], strict=True)])
-    return {of: [0.0 if one.same else next(differences) for one in some] for of, some in kept.items()}
+
+    def cost(one: Compared) -> Cost:
+        if one.same:
+            return Cost()
+        return Cost(next(differences), math.inf if one.parting is None else next(differences))
+
+    return {of: [cost(one) for one in some] for of, some in kept.items()}
 
 
 def reported(
-    bench: RecallBench, measured: Measured, nats: Mapping[str, Sequence[float]], module: MemoryModuleFile
+    bench: RecallBench, measured: Measured, costs: Mapping[str, Sequence[Cost]], module: MemoryModuleFile
 ) -> BenchReport:
     """All rows, aims and notes."""
     result = BenchReport("recall", columns=COLUMNS)
     tables: list[Table] = [
-        general_table(measured.general, nats),
+        general_table(measured.general, costs),
         told_facts_table(measured.told_facts),
         tellings_table(measured.tellings),
         long_chat_table(measured.kept),

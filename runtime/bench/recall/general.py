@@ -17,6 +17,10 @@ AGAIN, MEMORY, IN_CHAT = "base, asked again", "memory", "memory, in a chat"
 
 SAME_MIN, LENGTH_MAX, NATS_MAX = 95.0, 5.0, 0.02
 
+ROUNDING_NATS = 0.25
+"""Two tokens whose probabilities are as close may change places by rounding: bfloat16 has steps of an eighth
+where the logits of likely tokens are, and a batch of another size sums in another order."""
+
 
 class Compared(NamedTuple):
     """A reply to some messages, beside that of the base to the same ones."""
@@ -28,6 +32,22 @@ class Compared(NamedTuple):
     @property
     def same(self) -> bool:
         return self.base.token_ids == self.reply.token_ids
+
+    @property
+    def parting(self) -> int | None:
+        """The first place at which both say another token; None if one of them ends before."""
+        pairs = zip(self.base.token_ids, self.reply.token_ids, strict=False)
+        return next((place for place, (one, other) in enumerate(pairs) if one != other), None)
+
+
+class Cost(NamedTuple):
+    """What a reply costs the base above its own, in nats a token.
+
+    ``parting`` is what the one token costs by which it parts from it; infinite if it parts by its end.
+    """
+
+    nats: float = 0.0
+    parting: float = 0.0
 
 
 async def measure_general(
@@ -56,26 +76,25 @@ async def measure_general(
     return found
 
 
-def general_table(compared: Mapping[str, Sequence[Compared]], nats: Mapping[str, Sequence[float]]) -> Table:
-    """Rows and aims. ``nats`` are what each reply costs the base above its own, a token of it.
-
-    There may be fewer of them: those of the first so many.
-    """
+def general_table(compared: Mapping[str, Sequence[Compared]], costs: Mapping[str, Sequence[Cost]]) -> Table:
+    """Rows and aims. There may be fewer ``costs`` than replies: those of the first so many."""
     table = Table()
     for of in (AGAIN, MEMORY, IN_CHAT):
         if compared.get(of):
-            _add(table, of, compared[of], nats.get(of, ()))
+            _add(table, of, compared[of], costs.get(of, ()))
     return table
 
 
-def _add(table: Table, of: str, compared: Sequence[Compared], nats: Sequence[float]) -> None:
+def _add(table: Table, of: str, compared: Sequence[Compared], costs: Sequence[Cost]) -> None:
     count = len(compared)
     same = [one.same for one in compared]
     lengths = [(float(len(one.reply.token_ids)), float(len(one.base.token_ids))) for one in compared]
     broken = [is_broken_off(one.reply, one.base) for one in compared]
     base_broken = [is_broken_off(one.base, one.reply) for one in compared]
     length = ratio_of(lengths)
+    nats, near = [one.nats for one in costs], [one.parting < ROUNDING_NATS for one in costs]
     table.rows += share_row(NAME, of, "same reply as the base", same)
+    table.rows += share_row(NAME, of, "the same up to rounding", near)
     table.rows += [
         row(NAME, of, "tokens a reply", mean_of([ours for ours, _ in lengths]), "tokens", count),
         row(NAME, of, "tokens a reply of the base", mean_of([base for _, base in lengths]), "tokens", count),
@@ -90,6 +109,7 @@ def _add(table: Table, of: str, compared: Sequence[Compared], nats: Sequence[flo
     if of == AGAIN:
         return
     table.aims += share_aim(f"same reply, {of}", same, SAME_MIN)
+    table.aims += share_aim(f"same reply up to rounding, {of}", near, SAME_MIN)
     table.aims += share_aim(
         f"broken off, {of}", broken, round(100 * sum(base_broken) / count, 1), at_most=True
     )
