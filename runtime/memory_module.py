@@ -1,8 +1,9 @@
 """Which memory module a base is served with: the one that is asked for, and by default none.
 
-Populace ships a module for its default base. It recalls what a person said, and it makes a worse assistant
-of the base: told three facts, a model broke off 32 of 48 replies to general requests, and 36 if it wrote as
-it went; without a memory it broke off none. So it is served only where somebody asks for it.
+Populace ships a module for its default base. It leaves alone what is none of its business, except that it
+takes about one general request in sixty for a question about the person, and it recalls little of what
+people tell in their own words (``docs/measurements/2026-11-27-memory-module.md``). So it is served only where
+somebody asks for it.
 """
 
 from hashlib import sha256

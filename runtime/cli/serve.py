@@ -42,7 +42,7 @@ def serve(
         str | None,
         typer.Option(
             help="A memory module's file, shipped for the one that comes with the default base, or none. "
-            "Default: none, as the shipped one recalls what it was told and breaks off other replies."
+            "Default: none, as the shipped one recalls too little of what people tell in their own words."
         ),
     ] = None,
     replicas: Annotated[int | None, typer.Option(help="Engine replicas.")] = None,
