@@ -8,8 +8,17 @@ from typing import NamedTuple, cast
 FOLDER = "corpus"
 
 AMBIGUOUS = (
-    {"city", "village", "home town", "favorite city", "next trip"},
-    {"wife", "husband"},
+    {"city", "village", "home town", "favorite city", "next trip", "workplace city"},
+    {"wife", "husband", "fiance", "girlfriend", "boyfriend"},
+    {"dog", "puppy"},
+    {"cat", "kitten"},
+    {"school", "university"},
+    {"favorite subject", "field of study"},
+    {"boss", "team lead"},
+    {"favorite game", "favorite board game"},
+    {"favorite music", "favorite singer", "band"},
+    {"favorite poet", "favorite author"},
+    {"favorite restaurant", "favorite cafe"},
     {"favorite movie", "favorite song", "favorite book"},
     {"favorite food", "usual breakfast"},
     {"age", "lucky number", "shoe size"},
