@@ -1,11 +1,18 @@
 """The phrases that episodes are made of, as people write them: files beside this one, under ``corpus/``."""
 
+import hashlib
 import json
+import math
 from functools import cache
 from importlib.resources import files
 from typing import NamedTuple, cast
 
+from populace.learning.memory.values import Part
+
 FOLDER = "corpus"
+
+HELD_OUT_SHARE = 0.15
+"""Of the ways of telling and asking: they say how a module does in words that it never saw."""
 
 AMBIGUOUS = (
     {"city", "village", "home town", "favorite city", "next trip", "workplace city"},
@@ -53,6 +60,30 @@ def attribute_phrases() -> dict[str, AttributePhrases]:
         name: AttributePhrases(one["kind"], *(tuple(one[part]) for part in AttributePhrases._fields[1:]))
         for name, one in told.items()
     }
+
+
+@cache
+def phrases_of(part: Part) -> dict[str, AttributePhrases]:
+    """The attributes with the ways of telling and asking that are for this part, and for no other."""
+    return {
+        name: one._replace(tell=_kept(one.tell, part), ask=_kept(one.ask, part))
+        for name, one in attribute_phrases().items()
+    }
+
+
+def _kept(phrases: tuple[str, ...], part: Part) -> tuple[str, ...]:
+    return tuple(one for one in phrases if (one in _held_out()) == (part == "held-out"))
+
+
+@cache
+def _held_out() -> frozenset[str]:
+    """Some ways of each attribute, so that none is without; what two of them share is held out for both."""
+    found: set[str] = set()
+    for one in attribute_phrases().values():
+        for phrases in (one.tell, one.ask):
+            drawn = sorted(phrases, key=lambda phrase: hashlib.sha256(phrase.encode()).digest())
+            found.update(drawn[: math.ceil(HELD_OUT_SHARE * len(drawn))])
+    return frozenset(found)
 
 
 @cache

@@ -2,8 +2,9 @@
 
 Beside what ``facts.py`` makes of templates: a message may have sentences around its fact, two facts or a
 request that the base answers; facts change, some are dislikes, some are of others; questions may not name
-what they ask for, or only need it. Messages that tell nothing, and requests that ask nothing about the
-person, are marked as such: a gate learns to leave both alone.
+what they ask for, or only need it. Held-out episodes are told and asked in ways that no other has. Messages
+that tell nothing, and requests that ask nothing about the person, are marked as such: a gate learns to leave
+both alone.
 """
 
 import random
@@ -11,7 +12,7 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from populace.learning.memory.corpus_files import AMBIGUOUS, attribute_phrases, lines, personal_requests
+from populace.learning.memory.corpus_files import AMBIGUOUS, lines, personal_requests, phrases_of
 from populace.learning.memory.episodes import Episode, Question, SaidMessage
 from populace.learning.memory.general import GENERAL
 from populace.learning.memory.phrases import (
@@ -65,6 +66,7 @@ class _Maker:
         self._source = random.Random(f"own words {part} {seed}")  # noqa: S311 - a corpus, not a secret
         self._values = Values(words, part, ValueOptions(open_share=0.25), seed=seed)
         self._requests = (*lines("requests"), *GENERAL)
+        self._phrases = phrases_of(part)
 
     def episode(self) -> Episode:
         facts = self._facts(self._source.choice(FACTS))
@@ -76,7 +78,7 @@ class _Maker:
         return Episode(messages=tuple(self._messages(turns)), questions=tuple(self._questions(facts)))
 
     def _facts(self, count: int) -> list[_Fact]:
-        names = list(attribute_phrases())
+        names = list(self._phrases)
         self._source.shuffle(names)
         chosen: list[str] = []
         for name in names:
@@ -90,7 +92,7 @@ class _Maker:
         ]
 
     def _value(self, name: str) -> str:
-        return self._values.draw(attribute_phrases()[name].kind)
+        return self._values.draw(self._phrases[name].kind)
 
     def _tellings(self, facts: Sequence[_Fact]) -> Iterator[tuple[str, bool]]:
         """User messages, and whether each tells something about the person."""
@@ -110,11 +112,11 @@ class _Maker:
                 yield self._source.choice(self._requests) if is_request else self._line("chatter"), False
 
     def _told(self, fact: _Fact) -> str:
-        ways = ANY.tell if fact.plain else attribute_phrases()[fact.attribute].tell
+        ways = ANY.tell if fact.plain else self._phrases[fact.attribute].tell
         return self._filled(self._source.choice(ways), fact)
 
     def _changed(self, fact: _Fact) -> str:
-        ways = CHANGE if fact.plain else attribute_phrases()[fact.attribute].change
+        ways = CHANGE if fact.plain else self._phrases[fact.attribute].change
         return self._filled(self._source.choice(ways), fact)
 
     def _filled(self, phrase: str, fact: _Fact) -> str:
@@ -143,7 +145,7 @@ class _Maker:
         if self._happens(NOT_TOLD_SHARE):
             names = [
                 name
-                for name in attribute_phrases()
+                for name in self._phrases
                 if not any(name in group and group & known for group in (known, *AMBIGUOUS))
             ]
             yield self._not_told(source.choice(names))
@@ -151,7 +153,7 @@ class _Maker:
             yield Question(ask=source.choice(self._requests), answer=None)
 
     def _question(self, fact: _Fact) -> Question:
-        phrases = attribute_phrases()[fact.attribute]
+        phrases = self._phrases[fact.attribute]
         used = [one for one in personal_requests() if one.attribute == fact.attribute]
         if used and self._happens(USED_SHARE):
             chosen = self._source.choice(used)
@@ -163,7 +165,7 @@ class _Maker:
         return Question(ask=self._source.choice(phrases.ask), answer=answer, value=fact.value)
 
     def _not_told(self, name: str) -> Question:
-        phrases = attribute_phrases()[name]
+        phrases = self._phrases[name]
         if name in ATTRIBUTES and self._happens(PLAIN_SHARE):
             return Question(ask=filled(self._source.choice(ANY.ask), name), answer=filled(NOT_TOLD, name))
         return Question(ask=self._source.choice(phrases.ask), answer=phrases.unknown[0])

@@ -6,7 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from populace.learning.memory.corpus_files import AMBIGUOUS, attribute_phrases, lines, personal_requests
+from populace.learning.memory.corpus_files import (
+    AMBIGUOUS,
+    attribute_phrases,
+    lines,
+    personal_requests,
+    phrases_of,
+)
 from populace.learning.memory.episodes import Episode
 from populace.learning.memory.own_words import own_words_episodes
 from populace.learning.memory.values import is_held_out
@@ -39,6 +45,20 @@ def test_values_to_train_on_have_no_word_that_is_held_out(episodes: list[Episode
     values = [question.value for episode in episodes for question in episode.questions if question.value]
 
     assert not [value for value in values if any(map(is_held_out, value.split()))]
+
+
+def test_held_out_episodes_are_told_and_asked_in_ways_of_their_own() -> None:
+    ours, theirs = phrases_of("train"), phrases_of("held-out")
+
+    for name, phrases in attribute_phrases().items():
+        for part in ("tell", "ask"):
+            train, held_out = getattr(ours[name], part), getattr(theirs[name], part)
+            assert set(train) | set(held_out) == set(getattr(phrases, part))
+            assert not set(train) & set(held_out)
+            assert train
+            assert held_out, name
+    every = [{one for ways in part.values() for one in (*ways.tell, *ways.ask)} for part in (ours, theirs)]
+    assert not every[0] & every[1], "what two attributes share is held out for both"
 
 
 def test_episodes_are_of_all_kinds(episodes: list[Episode]) -> None:
