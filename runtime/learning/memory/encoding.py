@@ -16,8 +16,9 @@ from populace.engines.prompts import BaseTokenizer
 from populace.learning.memory.episodes import Episode, Question
 
 VALUE_WEIGHT = 1.0
+FIRST_TOKENS = 3
 FIRST_WEIGHT = 0.5
-"""Of an answer's first token, which decides what kind of answer it is."""
+"""Of an answer's first tokens, which decide what kind of answer it is: "You live in", "You have not"."""
 
 OTHER_WEIGHT = 0.1
 """Of the tokens of an answer that the question and the base suffice for."""
@@ -202,7 +203,7 @@ class EncodedEpisodes:
 def _weight(place: int, start: int, value: Container[int]) -> float:
     if place in value:
         return VALUE_WEIGHT
-    return FIRST_WEIGHT if place == start else OTHER_WEIGHT
+    return FIRST_WEIGHT if place < start + FIRST_TOKENS else OTHER_WEIGHT
 
 
 def _written(conversations: Conversations, spans: Iterable[tuple[int, int]]) -> list[int]:

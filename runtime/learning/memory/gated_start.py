@@ -2,11 +2,11 @@
 # torch.linalg is untyped.
 """The first parameters of a gated memory module, solved for from stored inputs of the base.
 
-As in ``probe.py``, with what trials showed to matter: values are regressed on every told token and not on
-those of values alone, so that words that training never saw are kept as well; keys and queries take a
-strong ridge, or they learn the episodes by heart; and what is read goes to the last hidden state, not
-through the layers. Each layer has a part of the directions of the output embeddings, together the
-leading ones.
+As in ``probe.py``, with what trials showed to matter: values are regressed on what tells the token itself, of
+all that was told, so that words that training never saw are kept as well; keys are of two tokens; keys and
+queries take a strong ridge, or they learn the episodes by heart; and what is read goes to the last hidden
+state, not through the layers. Each layer has a part of the directions of the output embeddings, together the
+leading ones, and in its last row a one for every token: what is read of that says how much was told.
 
 Shape suffixes: L = layers with a memory, T = told tokens, P = pairs of a told and a recalled token,
 H = hidden width, R = rank.
@@ -36,9 +36,6 @@ KEY_RIDGE = 0.2
 RATE_AT_VALUES = 0.8
 """Without decay a strong write costs the other facts nothing."""
 
-PAIR_WEIGHT = 2.0
-"""Of a value's token in the regression of values, against the root of how often another token is told."""
-
 HEAD_LOGIT = 2.5
 HEAD_RIDGE = 0.05
 GAINS = (4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0)
@@ -67,7 +64,7 @@ def start_gated(
     if not linked:
         raise InvalidRequest("No episode has a value that was told: there is nothing to probe for.", "start")
     ids_T = torch.cat([one.ids for one in episodes])
-    codes = embedding_directions(model, ids_T, layers * rank)
+    codes = embedding_directions(model, ids_T, layers * (rank - 1))
     embedded_VH, written_VH = _vocabulary(episodes), output_embeddings(model)[ids_T.unique()] - codes.mean
     elsewhere = [torch.rand(len(one.ids), generator=generator) < ELSEWHERE_SHARE for one in episodes]
     with torch.no_grad():
@@ -80,8 +77,9 @@ def start_gated(
                     for one, chosen in zip(episodes, elsewhere, strict=True)
                 ]
             ).float()
-            directions, lengths = codes.of_layer(number, rank, layers)
-            layer.value.copy_(value_weights(embedded_VH, written_VH @ directions.T / lengths))
+            directions, lengths = codes.of_layer(number, rank - 1, layers)
+            codes_VR = functional.pad(written_VH @ directions.T / lengths, (0, 1), value=1.0)
+            layer.value.copy_(value_weights(embedded_VH, codes_VR))
             key_RX, query_RH = canonical(told_PX, asked_PH, rank, ridge=KEY_RIDGE)
             key, before = blind_to_the_mean(key_RX, told_PX).chunk(2, dim=-1)
             layer.key.copy_(key)
@@ -129,18 +127,18 @@ def _solve_head(
 
     embeddings_VH = output_embeddings(model)
     sample = [one for one in episodes if one.links][:SAMPLE]
-    read_PLR = read_back(memory, sample, lambda hidden: hidden)
+    read_PLR = read_back(memory, sample, lambda hidden: hidden).values
     targets_P, last_PH = (
         torch.cat([part[one.is_value] for one, part in parts])
         for parts in ([(one, one.targets) for one in sample], [(one, one.last.float()) for one in sample])
     )
     output = torch.zeros(head.output.shape[0], layers, rank)
-    for number, read_PR in enumerate(read_PLR.unbind(1)):
-        directions, lengths = codes.of_layer(number, rank, layers)
+    for number, read_PR in enumerate(read_PLR[..., :-1].unbind(1)):
+        directions, lengths = codes.of_layer(number, rank - 1, layers)
         told_PR = (embeddings_VH[targets_P] - codes.mean) @ directions.T / lengths
         both = torch.stack((read_PR.flatten(), told_PR.flatten()))
         agreement = torch.corrcoef(both)[0, 1].nan_to_num(0.0).clamp(min=0.02)
-        output[:, number] = (directions * (agreement / read_PR.std().clamp(min=1e-6))).T
+        output[:, number, :-1] = (directions * (agreement / read_PR.std().clamp(min=1e-6))).T
     output *= float(codes.lengths.mean())
     losses: list[tuple[float, float]] = []
     for gain in GAINS:

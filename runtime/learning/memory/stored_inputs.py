@@ -24,11 +24,26 @@ from populace.adapters.memory.gated_layer import Told, before_each
 from populace.adapters.memory.gates import RecallHead
 from populace.adapters.memory.layer import MemoryShape
 from populace.adapters.memory.module import MemoryModule
-from populace.learning.memory.encoding import NOT_WRITTEN, VALUE_WEIGHT, EncodedEpisode, batch_of
+from populace.learning.memory.encoding import (
+    FIRST_TOKENS,
+    NOT_WRITTEN,
+    VALUE_WEIGHT,
+    EncodedEpisode,
+    batch_of,
+)
 from populace.learning.memory.probe import output_embeddings
 from populace.learning.memory.recall import hidden_inputs
 
 STORED = torch.bfloat16
+
+THERE = -1
+"""The row of a layer's values that is the same for every token: it reads how much there is under a query.
+
+The others tell tokens apart, and their sum over what might be there says nothing.
+"""
+
+TOLD_WEIGHT = 1.0
+"""Of whether something was told, in nats a first token of an answer."""
 
 CANDIDATES = 2000
 """Tokens drawn for each step that a value might have been, besides those that values are."""
@@ -40,7 +55,8 @@ class StoredInputs(NamedTuple):
     ``messages`` [T] says of which message a told token is, ``embedded`` [T, H] what the base's first
     attention layer is given of it. ``last`` [A, H] are the base's last hidden states before answers' tokens,
     ``targets`` these tokens, ``is_value`` which of them are of a value; ``links`` pairs places of told value
-    tokens and of values' tokens.
+    tokens and of values' tokens. ``deciding`` [L, D, H] are inputs before the first tokens of answers, which
+    say whether anything was told, and ``is_told`` [D] whether it was.
     """
 
     told: torch.Tensor
@@ -52,6 +68,8 @@ class StoredInputs(NamedTuple):
     targets: torch.Tensor
     is_value: torch.Tensor
     links: list[tuple[int, int]]
+    deciding: torch.Tensor
+    is_told: torch.Tensor
 
     def before(self, number: int) -> torch.Tensor:
         """The inputs [T, H] of a layer at the token before each in its message."""
@@ -82,6 +100,11 @@ def stored_inputs(
             targets = [target for answer in episode.answers for target in answer]
             before = [target.position - 1 for target in targets]
             recalled = [target.position - 1 for target in targets if target.weight == VALUE_WEIGHT]
+            decides = [
+                (target.position - 1, any(one.weight == VALUE_WEIGHT for one in answer))
+                for answer in episode.answers
+                for target in answer[:FIRST_TOKENS]
+            ]
             told_at = {place: index for index, place in enumerate(written)}
             recalled_at = {place: index for index, place in enumerate(recalled)}
             found.append(
@@ -99,6 +122,8 @@ def stored_inputs(
                         for link in episode.links
                         if link.told in told_at
                     ],
+                    asked_LBTH[:, row, [place for place, _ in decides]].clone(),
+                    torch.tensor([is_told for _, is_told in decides], dtype=torch.bool),
                 )
             )
         progress(min(1.0, (start + batch) / len(order)))
@@ -118,10 +143,14 @@ class StoredOptions:
 
 
 class StoredScore(NamedTuple):
-    """Nats a value token, and how well the recall head's gate tells values from other tokens."""
+    """Nats a value token, and how well the recall head's gate tells values from other tokens.
+
+    ``told_loss`` is how well what is read before an answer tells whether there is one, in nats.
+    """
 
     value_loss: torch.Tensor
     gate_loss: torch.Tensor
+    told_loss: torch.Tensor
     right: float
 
 
@@ -137,7 +166,9 @@ def learn_from_stored(
     """Train what recalls, in place, and keep what was best on the validation."""
     embeddings_VH = output_embeddings(model)
     generator = torch.Generator().manual_seed(options.seed)
-    learned = _recalling(memory)
+    # What adds up what the layers read of there being something; of no use afterwards.
+    told_weights = torch.nn.Parameter(torch.full((len(memory.layers) + 1,), 1.0))
+    learned = [*_recalling(memory), told_weights]
     optimizer = torch.optim.AdamW(
         [{"params": [one], "size": max(float(one.detach().square().mean().sqrt()), 1e-2)} for one in learned],
         lr=0.0,
@@ -147,7 +178,7 @@ def learn_from_stored(
     best = (float("inf"), [one.detach().clone() for one in learned])
     for number, episodes in enumerate(_batches(train, options)):
         if number % options.validate_every == 0 or number == options.steps:
-            loss = _validated(memory, validation, embeddings_VH, options.batch)
+            loss = _validated(memory, validation, embeddings_VH, told_weights, options.batch)
             if loss < best[0]:
                 best = (loss, [one.detach().clone() for one in learned])
         if number == options.steps:
@@ -155,9 +186,11 @@ def learn_from_stored(
         falling = 0.5 * (1 + torch.cos(torch.tensor(torch.pi * number / options.steps)))
         for group in optimizer.param_groups:
             group["lr"] = group["size"] * options.step_size * min(1.0, (number + 1) / 50) * float(falling)
-        scored = _score(memory, episodes, embeddings_VH, generator=generator, dropped=options.dropped)
+        scored = _score(
+            memory, episodes, embeddings_VH, told_weights, generator=generator, dropped=options.dropped
+        )
         optimizer.zero_grad()
-        (scored.value_loss + 2 * scored.gate_loss).backward()
+        (scored.value_loss + 2 * scored.gate_loss + TOLD_WEIGHT * scored.told_loss).backward()
         torch.nn.utils.clip_grad_norm_(learned, 1.0)
         optimizer.step()
         step((number + 1) / options.steps, scored)
@@ -185,14 +218,19 @@ def _batches(train: Sequence[StoredInputs], options: StoredOptions) -> Iterator[
 
 @torch.no_grad()
 def _validated(
-    memory: MemoryModule, episodes: Sequence[StoredInputs], embeddings_VH: torch.Tensor, batch: int
+    memory: MemoryModule,
+    episodes: Sequence[StoredInputs],
+    embeddings_VH: torch.Tensor,
+    told_weights: torch.Tensor,
+    batch: int,
 ) -> float:
-    """Nats a value token, of the whole vocabulary."""
+    """Nats a value token, of the whole vocabulary, and those of whether something was told."""
     total, count = 0.0, 0
     for start in range(0, len(episodes), batch):
         chosen = episodes[start : start + batch]
         values = sum(int(one.is_value.sum()) for one in chosen)
-        total += values * float(_score(memory, chosen, embeddings_VH).value_loss)
+        scored = _score(memory, chosen, embeddings_VH, told_weights)
+        total += values * float(scored.value_loss + TOLD_WEIGHT * scored.told_loss)
         count += values
     return total / max(count, 1)
 
@@ -211,24 +249,38 @@ class _Dropping:
         return hidden * (kept_H / (1 - self._dropped))
 
 
+class ReadBack(NamedTuple):
+    """What all layers read before each token of a value [P, L, W], and before the first ones of answers.
+
+    ``deciding`` is [D, L, W].
+    """
+
+    values: torch.Tensor
+    deciding: torch.Tensor
+
+
 def read_back(
     memory: MemoryModule, episodes: Sequence[StoredInputs], drop: Callable[[torch.Tensor], torch.Tensor]
-) -> torch.Tensor:
-    """Write what was told, and return what all layers read [P, L, W] before each token of a value."""
+) -> ReadBack:
+    """Write what was told, and read it where the answers are."""
     messages_BT = torch.nn.utils.rnn.pad_sequence(
         [one.messages for one in episodes], batch_first=True, padding_value=NOT_WRITTEN
     )
     embedded_BTH = _side_by_side([one.embedded for one in episodes])
-    rows_P = torch.tensor([row for row, one in enumerate(episodes) for _ in range(one.asked.shape[1])])
+    rows = [row for row, one in enumerate(episodes) for _ in range(one.asked.shape[1])]
+    rows += [row for row, one in enumerate(episodes) for _ in range(one.deciding.shape[1])]
     reads: list[torch.Tensor] = []
     for number in range(len(memory.layers)):
         layer = memory.gated_layer(number)
         told_BTH = _side_by_side([one.told[number] for one in episodes])
-        asked_PH = torch.cat([one.asked[number] for one in episodes]).float()
+        parts = [one.asked[number] for one in episodes] + [one.deciding[number] for one in episodes]
         told = Told(drop(told_BTH), drop(before_each(told_BTH, messages_BT)), embedded_BTH)
         state_BNRR = layer.store(told, memory.fresh_states(len(episodes))[number], messages_BT != NOT_WRITTEN)
-        reads.append(layer.read(drop(asked_PH).unsqueeze(1), state_BNRR[rows_P]).flatten(1))
-    return torch.stack(reads, dim=1)
+        asked_XH = drop(torch.cat(parts).float())
+        reads.append(layer.read(asked_XH.unsqueeze(1), state_BNRR[rows]).flatten(1))
+    read_XLW = torch.stack(reads, dim=1)
+    values = sum(one.asked.shape[1] for one in episodes)
+    return ReadBack(read_XLW[:values], read_XLW[values:])
 
 
 def _side_by_side(parts: Sequence[torch.Tensor]) -> torch.Tensor:
@@ -239,6 +291,7 @@ def _score(
     memory: MemoryModule,
     episodes: Sequence[StoredInputs],
     embeddings_VH: torch.Tensor,
+    told_weights: torch.Tensor,
     *,
     generator: torch.Generator | None = None,
     dropped: float = 0.0,
@@ -249,12 +302,12 @@ def _score(
     """
     head = memory.recall_head
     assert isinstance(head, RecallHead)
-    read_PLW = read_back(memory, episodes, _Dropping(generator, dropped))
+    read = read_back(memory, episodes, _Dropping(generator, dropped))
     last_AH = torch.cat([one.last for one in episodes]).float()
     is_value_A = torch.cat([one.is_value for one in episodes])
     targets_P = torch.cat([one.targets for one in episodes])[is_value_A]
     last_PH = last_AH[is_value_A]
-    hidden_PH = last_PH + head(last_PH, read_PLW)
+    hidden_PH = last_PH + head(last_PH, read.values)
     if generator is None:
         candidates_C = torch.arange(len(embeddings_VH))
     else:
@@ -263,8 +316,11 @@ def _score(
     places_P = torch.searchsorted(candidates_C, targets_P)
     logits_PC = hidden_PH @ embeddings_VH[candidates_C].T
     opens_A = last_AH @ head.weight + head.bias
+    is_told_D = torch.cat([one.is_told for one in episodes]).float()
+    there_D = read.deciding[..., THERE] @ told_weights[:-1] - told_weights[-1]
     return StoredScore(
         functional.cross_entropy(logits_PC, places_P),
         functional.binary_cross_entropy_with_logits(opens_A, is_value_A.float()),
+        functional.binary_cross_entropy_with_logits(there_D, is_told_D),
         float((logits_PC.argmax(-1) == places_P).float().mean()),
     )

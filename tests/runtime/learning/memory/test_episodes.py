@@ -8,6 +8,7 @@ import pytest
 from populace.actors.errors import EpisodesInvalid
 from populace.engines.prompts import BaseTokenizer
 from populace.learning.memory.encoding import (
+    FIRST_TOKENS,
     FIRST_WEIGHT,
     LENGTH_STEP,
     NOT_WRITTEN,
@@ -124,14 +125,15 @@ def test_the_tokens_of_a_value_count_fully_and_are_paired_with_where_it_was_told
     assert [encoded.asked.ids[link.recalled + 1] for link in encoded.links] == value
 
 
-def test_the_first_token_of_an_answer_counts_more_than_those_that_follow_from_it(
+def test_the_first_tokens_of_an_answer_count_more_than_those_that_follow_from_them(
     encoder: EpisodeEncoder,
 ) -> None:
     encoded = encoder.encode(BRUNO)
 
-    for first, *rest in encoded.answers:
-        assert first.weight == FIRST_WEIGHT
-        assert {one.weight for one in rest} <= {OTHER_WEIGHT, VALUE_WEIGHT}
+    for targets in encoded.answers:
+        assert targets[0].weight == FIRST_WEIGHT
+        assert {one.weight for one in targets[:FIRST_TOKENS]} <= {FIRST_WEIGHT, VALUE_WEIGHT}
+        assert {one.weight for one in targets[FIRST_TOKENS:]} <= {OTHER_WEIGHT, VALUE_WEIGHT}
 
 
 def test_asking_is_written_only_where_the_episode_says_so(
