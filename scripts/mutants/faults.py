@@ -416,6 +416,18 @@ MUTANTS = (
         ("tests/runtime/engines/test_gated_memory.py",),
     ),
     Mutant(
+        "a message that is read in pieces is written as several",
+        "P15",
+        (
+            Edit(
+                "runtime/engines/vllm_memory/gated_step.py",
+                "if begun is None else begun[number : number + 1]",
+                "if begun is None else torch.zeros_like(tokens_TH[:1])",
+            ),
+        ),
+        ("tests/runtime/engines/vllm_memory/test_gated_step.py",),
+    ),
+    Mutant(
         "cached blocks hide what is to be written",
         "P15",
         (
