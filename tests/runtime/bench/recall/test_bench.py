@@ -56,7 +56,7 @@ def test_every_set_is_measured_and_every_aim_judged(
     report = bench_recall(bench, settings, lambda step, share: shares.append(share))
 
     assert {row["set"] for row in report.rows} == {*SETS, "state"}
-    assert len(report.aims) == 17
+    assert len(report.aims) == 19
     assert report.rows[-1]["value"] == memory.state_format("0" * 64).packed_bytes
     counts = {(row["of"], row["measure"]): row["n"] for row in report.rows}
     assert counts["memory", "same reply as the base"] == 3
