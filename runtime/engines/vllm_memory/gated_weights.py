@@ -1,4 +1,3 @@
-# pyright: reportUnknownMemberType=false
 """A gated module's parameters in the order in which an engine step uses them.
 
 Shape suffixes are in ``weights.py``.
@@ -18,7 +17,6 @@ class GatedWeights:
         assert module.gates is not None
         assert module.recall_head is not None
         self.gates, self.recall_head = module.gates, module.recall_head
-        self.shape = module.shape
         self.layers = layers = [module.gated_layer(number) for number in range(len(module.layers))]
         self.widths = (len(range(*query_part.indices(layers[0].widths.query))), layers[0].widths.hidden)
         self.output_LWD = torch.stack([output_weights(one, query_part) for one in layers]).to(device)
