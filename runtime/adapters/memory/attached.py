@@ -81,7 +81,7 @@ class AttachedMemory:
         def remember(_: torch.nn.Module, args: tuple[Any, ...], options: dict[str, Any]) -> None:
             current = self._current
             if current is not None:
-                hidden_BTH = _given(args, options)
+                hidden_BTH = given_hidden(args, options)
                 passed = (
                     self._memory.layer(number)(
                         hidden_BTH, current.states[number], current.writes, current.messages
@@ -108,7 +108,7 @@ class AttachedMemory:
 
     def _note_embedded(self, _: torch.nn.Module, args: tuple[Any, ...], options: dict[str, Any]) -> None:
         if self._current is not None:
-            self._current.embedded = _given(args, options)
+            self._current.embedded = given_hidden(args, options)
 
     def _passed_gates(self, number: int, hidden_BTH: torch.Tensor, current: MemoryPass) -> Passed:
         """What a layer of a gated module does; the first decides for all."""
@@ -178,6 +178,6 @@ class AttachedMemory:
         return output if delta is None else self._sum(output, delta, self._current.reads)
 
 
-def _given(args: tuple[Any, ...], options: dict[str, Any]) -> torch.Tensor:
+def given_hidden(args: tuple[Any, ...], options: dict[str, Any]) -> torch.Tensor:
     """The hidden states that an attention block is called with."""
     return cast("torch.Tensor", args[0] if args else options["hidden_states"])

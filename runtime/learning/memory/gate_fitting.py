@@ -19,6 +19,7 @@ from transformers import PreTrainedModel
 
 from populace.actors.engine import Message
 from populace.actors.errors import InvalidRequest
+from populace.adapters.memory.attached import given_hidden
 from populace.adapters.memory.attention import AttentionLayer
 from populace.adapters.memory.gates import Gates
 from populace.engines.prompts import BaseTokenizer
@@ -125,7 +126,7 @@ def _inputs(
         pass
 
     def note(_: torch.nn.Module, args: tuple[Any, ...], options: dict[str, Any]) -> None:
-        hidden_BTH = cast("torch.Tensor", args[0] if args else options["hidden_states"])
+        hidden_BTH = given_hidden(args, options)
         found.append(hidden_BTH[torch.arange(len(lengths)), lengths - 1].float())
         raise Noted
 

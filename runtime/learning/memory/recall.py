@@ -9,7 +9,7 @@ import torch
 from torch.nn import functional
 from transformers import PreTrainedModel
 
-from populace.adapters.memory.attached import AttachedMemory, MemoryPass
+from populace.adapters.memory.attached import AttachedMemory, MemoryPass, given_hidden
 from populace.adapters.memory.attention import AttentionLayer
 from populace.adapters.memory.gated_layer import Told, before_each
 from populace.adapters.memory.module import MemoryModule
@@ -118,7 +118,7 @@ def hidden_inputs(model: PreTrainedModel, attention: Sequence[AttentionLayer], r
     found: list[torch.Tensor] = []
 
     def note(_: torch.nn.Module, args: tuple[Any, ...], options: dict[str, Any]) -> None:
-        found.append(cast("torch.Tensor", args[0] if args else options["hidden_states"]))
+        found.append(given_hidden(args, options))
 
     hooks = [
         model.get_submodule(layer.name).register_forward_pre_hook(note, with_kwargs=True)
