@@ -12,7 +12,7 @@ from populace.actors.memory import Memory, MemoryChoice
 from populace.actors.owned_shards import OwnedShards
 from populace.actors.turn import Interaction, ModelId, TurnGrant, TurnRequest, operation_of
 from populace.actors.turn_director import TurnHost
-from populace.policies.ingestion import turn_start
+from populace.policies.retrieval import spoken_in
 from populace.storage import ledger
 from populace.storage.transaction import ReadTransaction
 
@@ -93,12 +93,5 @@ def _said(txn: ReadTransaction, model: ModelId) -> list[tuple[int, str]]:
         return []
     head = stored.head
     records = ledger.read_log(txn, *model, start=head.log_start, limit=head.log_position - head.log_start)
-    said = [
-        (
-            one.position,
-            " ".join(text for role, text in one.messages[turn_start(one.messages) :] if role == "user"),
-        )
-        for one in records
-        if one.forgotten is None
-    ]
-    return [(position, text) for position, text in said if text.strip()]
+    said = [(one.position, " ".join(spoken_in(one.messages))) for one in records if one.forgotten is None]
+    return [(position, text) for position, text in said if text]

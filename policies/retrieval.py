@@ -123,8 +123,13 @@ def _shown(exchange: Exchange) -> str:
 
 def _said(messages: Sequence[RoleAndContent]) -> str:
     """What the user said after the last reply before: a client may have sent the whole conversation."""
+    return "\n".join(spoken_in(messages))
+
+
+def spoken_in(messages: Sequence[RoleAndContent]) -> list[str]:
+    """The user's messages of a turn, stripped, without empty ones."""
     spoken = [content.strip() for role, content in messages[turn_start(messages) :] if role == "user"]
-    return "\n".join(one for one in spoken if one)
+    return [one for one in spoken if one]
 
 
 def _beginning(text: str) -> str:
