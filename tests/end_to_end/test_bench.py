@@ -32,7 +32,7 @@ def test_a_bench_that_is_ended_leaves_nothing_behind(number: signal.Signals, tmp
 
         assert process.wait(SECONDS_MAX) != 0
         _, left = psutil.wait_procs(family, SECONDS_MAX)
-        assert left == []
+        assert [one for one in left if not is_zombie(one)] == []
         assert list(tmp_path.iterdir()) == []
     finally:
         process.kill()
@@ -40,6 +40,17 @@ def test_a_bench_that_is_ended_leaves_nothing_behind(number: signal.Signals, tmp
         for one in family:
             if one.is_running():
                 one.kill()
+
+
+def is_zombie(process: psutil.Process) -> bool:
+    """Whether the process has ended, and only waits for whoever inherited it to ask how.
+
+    A container's first process may never ask.
+    """
+    try:
+        return process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
 
 
 def processes_once_it_works(process: subprocess.Popen[bytes], directory: Path) -> list[psutil.Process]:
