@@ -19,6 +19,7 @@ from populace.bench.ports import free_port
 from populace.config import process_environment
 from populace.credentials import Credentials
 from populace.running import find_running, wait_for_running
+from tests.living import is_alive
 
 START_SECONDS_MAX = 240.0
 STOP_SECONDS_MAX = 60.0
@@ -138,7 +139,8 @@ def stop(served: Served) -> list[psutil.Process]:
     try:
         served.process.wait(STOP_SECONDS_MAX)
     finally:
-        _, alive = psutil.wait_procs(family, timeout=10)
+        _, left = psutil.wait_procs(family, timeout=10)
+        alive = [one for one in left if is_alive(one)]
         for one in alive:
             one.kill()
     return alive

@@ -11,6 +11,7 @@ import psutil
 import pytest
 
 from populace.config import process_environment
+from tests.living import is_alive
 
 SECONDS_MAX = 60.0
 
@@ -32,7 +33,7 @@ def test_a_bench_that_is_ended_leaves_nothing_behind(number: signal.Signals, tmp
 
         assert process.wait(SECONDS_MAX) != 0
         _, left = psutil.wait_procs(family, SECONDS_MAX)
-        assert [one for one in left if not is_zombie(one)] == []
+        assert [one for one in left if is_alive(one)] == []
         assert list(tmp_path.iterdir()) == []
     finally:
         process.kill()
@@ -40,17 +41,6 @@ def test_a_bench_that_is_ended_leaves_nothing_behind(number: signal.Signals, tmp
         for one in family:
             if one.is_running():
                 one.kill()
-
-
-def is_zombie(process: psutil.Process) -> bool:
-    """Whether the process has ended, and only waits for whoever inherited it to ask how.
-
-    A container's first process may never ask.
-    """
-    try:
-        return process.status() == psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return True
 
 
 def processes_once_it_works(process: subprocess.Popen[bytes], directory: Path) -> list[psutil.Process]:

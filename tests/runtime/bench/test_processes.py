@@ -9,6 +9,7 @@ import pytest
 
 from populace.bench.processes import BenchFailed, CpuMeter, child, wait_until_idle, wait_until_ready
 from populace.config import process_environment
+from tests.living import is_alive
 
 SPIN = "while True: pass"
 SLEEP = "import time; time.sleep(600)"
@@ -16,14 +17,6 @@ SLEEP = "import time; time.sleep(600)"
 
 def python(code: str) -> list[str]:
     return [sys.executable, "-c", code]
-
-
-def is_alive(process: psutil.Process) -> bool:
-    """A zombie is not: whoever adopted it may take its time to reap it."""
-    try:
-        return process.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
 
 
 def test_a_block_ends_the_command_and_its_children(tmp_path: Path) -> None:
