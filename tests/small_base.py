@@ -6,14 +6,12 @@ import shutil
 from pathlib import Path
 
 import torch
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import LlamaConfig, LlamaForCausalLM, Qwen3Config, Qwen3ForCausalLM
 
 
 def make_small_base(folder: Path, base_directory: Path, dtype: torch.dtype = torch.bfloat16) -> Path:
     """Write a base of two random layers with the default base's tokenizer. Both engines serve it."""
-    for file in base_directory.iterdir():
-        if file.suffix in {".json", ".jinja", ".txt"} and file.name != "config.json":
-            shutil.copy(file, folder / file.name)
+    _copy_tokenizer(base_directory, folder)
     torch.manual_seed(0)
     config = LlamaConfig(
         vocab_size=49152,
@@ -28,3 +26,29 @@ def make_small_base(folder: Path, base_directory: Path, dtype: torch.dtype = tor
     )
     LlamaForCausalLM(config).to(dtype).save_pretrained(folder)
     return folder
+
+
+def make_second_base(folder: Path, base_directory: Path) -> Path:
+    """Write a base of another architecture: a Qwen3 of eight random layers, whose queries are wider."""
+    _copy_tokenizer(base_directory, folder)
+    torch.manual_seed(1)
+    config = Qwen3Config(
+        vocab_size=49152,
+        hidden_size=64,
+        intermediate_size=96,
+        num_hidden_layers=8,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        head_dim=32,
+        max_position_embeddings=512,
+        tie_word_embeddings=False,
+        eos_token_id=2,
+    )
+    Qwen3ForCausalLM(config).to(torch.float32).save_pretrained(folder)
+    return folder
+
+
+def _copy_tokenizer(base_directory: Path, folder: Path) -> None:
+    for file in base_directory.iterdir():
+        if file.suffix in {".json", ".jinja", ".txt"} and file.name != "config.json":
+            shutil.copy(file, folder / file.name)
