@@ -12,7 +12,7 @@ async def start_measured(
     settings: Settings,
     directory: Path,
     fingerprint: str,
-    module: Path,
+    module: Path | None,
     *,
     context_tokens: int,
     sequences_max: int,

@@ -17,6 +17,12 @@ def recall(
     memory_module: Annotated[
         str, typer.Option(help="The file of a memory module, or the one that is shipped for the base.")
     ] = SHIPPED,
+    way: Annotated[
+        str,
+        typer.Option(
+            help="What people are known by: memory, nothing, history, retrieval, notes, memory and retrieval."
+        ),
+    ] = "memory",
     only: Annotated[
         str | None,
         typer.Option(
@@ -30,21 +36,26 @@ def recall(
 ) -> None:
     """What a memory remembers and what it does to everything else, over whole replies.
 
-    Example: `populace bench recall --only general,tellings --requests 40`. One seed of all takes about twenty
-    minutes on two cores; every further one somewhat less. Run it in a checkout, which has the held-out sets.
+    Examples: `populace bench recall --only general,tellings --requests 40`, and with `--way retrieval` what a
+    search in the log knows. One seed of all takes about ten minutes on two cores. Run it in a checkout, which
+    has the held-out sets.
     """
     with named_errors():
         with reporting_quietly() as report:
             from populace.bench.recall.bench import SETS, RecallBench, RecallImpossible, bench_recall
             from populace.bench.recall.held_out import HeldOutInvalid, find_held_out
+            from populace.bench.recall.person import WAYS
 
             sets = SETS if only is None else tuple(name.strip() for name in only.split(","))
             if not set(sets) <= set(SETS):
                 raise typer.BadParameter(f"--only takes {', '.join(SETS)}: {only!r}")
+            if way not in WAYS:
+                raise typer.BadParameter(f"--way is one of {', '.join(WAYS)}: {way!r}")
             try:
                 bench = RecallBench(
                     held_out=find_held_out(held_out, Path.cwd()),
                     module=memory_module,
+                    way=way,
                     sets=tuple(name for name in SETS if name in sets),
                     seeds=seeds,
                     requests=requests,

@@ -1,4 +1,4 @@
-"""What the bench says to the engine: people who tell and ask, and the base that knows none of them."""
+"""How the bench asks an engine: greedily, so many at once, and the base only once for each thing."""
 
 import asyncio
 import itertools
@@ -7,10 +7,7 @@ from contextlib import aclosing
 from typing import Any, TypeVar
 
 from populace.actors.engine import Delta, Engine, GenerateRequest, MemoryUse, Message, Sampling, joined
-from populace.actors.memory import BOTH, Memory, MemoryChoice
 from populace.bench.recall.grading import Reply
-
-READ_ONLY = MemoryChoice(read=True, write=False)
 
 Conversation = tuple[Message, ...]
 Report = Callable[[str, float], None]
@@ -51,6 +48,9 @@ class Asker:
         self.progress = progress
         self.state_bytes = 0
         """Of the largest memory state that any reply left."""
+        self.question_tokens: list[int] = []
+        """Of each prompt that somebody's question became."""
+        self.context_tokens = engine.base.context_tokens
         self._engine = engine
         self._reply_tokens = reply_tokens
         self._places = asyncio.Semaphore(requests_max)
@@ -72,6 +72,7 @@ class Asker:
         *,
         tokens_max: int | None = None,
         said: Reply | None = None,
+        is_question: bool = False,
     ) -> tuple[Reply, bytes | None]:
         """Ask, and return the reply with the state that it left. One that was ``said`` is said again."""
         sampling = Sampling(max_tokens=tokens_max or self._reply_tokens, temperature=0.0)
@@ -91,39 +92,10 @@ class Asker:
         whole = joined(deltas)
         assert whole.finish_reason is not None, "the last delta has one"
         self.progress.step()
+        if is_question:
+            self.question_tokens.append(whole.prompt_tokens)
         self.state_bytes = max(self.state_bytes, len(whole.memory or b""))
         return said or Reply(whole.text, whole.token_ids, whole.finish_reason), whole.memory
-
-
-class Person:
-    """Somebody the bench plays: a memory that turns are folded into, as a model's own log is."""
-
-    def __init__(self, asker: Asker) -> None:
-        self._asker = asker
-        self._memory = Memory()
-
-    async def tell(self, text: str, earlier: Conversation = (), *, said: Reply | None = None) -> Conversation:
-        """Say something in a turn that reads and writes; returns the conversation with the reply.
-
-        With ``said`` the reply is not chosen but said again, which takes no longer than reading it.
-        """
-        messages = (*earlier, Message("user", text))
-        use = self._memory.use(BOTH, messages, earlier=0)
-        reply, state = await self._asker.reply(messages, use, said=said)
-        self._memory = self._memory.after(messages, reply.text, state)
-        return (*messages, Message("assistant", reply.text))
-
-    async def tell_all(self, texts: Sequence[str], *, together: bool = False) -> None:
-        """Say one thing after the other, each in a conversation of its own or all ``together`` in one."""
-        conversation: Conversation = ()
-        for text in texts:
-            conversation = await self.tell(text, conversation if together else ())
-
-    async def ask(self, text: str, earlier: Conversation = ()) -> Reply:
-        """Ask something that leaves no trace, in a new conversation unless there is an ``earlier`` one."""
-        messages = (*earlier, Message("user", text))
-        reply, _ = await self._asker.reply(messages, self._memory.use(READ_ONLY, messages, earlier=0))
-        return reply
 
 
 async def side_by_side(coroutines: Sequence[Coroutine[Any, Any, T]]) -> list[T]:

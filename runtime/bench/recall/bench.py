@@ -25,7 +25,8 @@ from populace.bench.recall.held_out import HeldOut, read_held_out, shuffled, tel
 from populace.bench.recall.instructions import Followed, instructions_table, measure_instructions
 from populace.bench.recall.long_chat import Kept, long_chat_table, measure_long_chat, quizzes_of
 from populace.bench.recall.never_told import Untold, measure_never_told, never_told_table
-from populace.bench.recall.tables import COLUMNS, Table
+from populace.bench.recall.person import Way, has_memory
+from populace.bench.recall.tables import COLUMNS, Table, spent_rows
 from populace.bench.recall.tellings import Answered, measure_tellings, tellings_table
 from populace.bench.recall.told_facts import Recalled, measure_told_facts, told_facts_table
 from populace.bench.report import BenchReport
@@ -52,10 +53,14 @@ class RecallImpossible(Exception):
 
 @dataclass(frozen=True, slots=True)
 class RecallBench:
-    """What to measure. ``requests`` bounds each set of a seed; ``module`` is named as for serving."""
+    """What to measure. ``requests`` bounds each set of a seed; ``module`` is named as for serving.
+
+    ``way`` is what people's models know them by: with one that has no memory, no module is loaded.
+    """
 
     held_out: Path
     module: str = SHIPPED
+    way: Way = "memory"
     sets: tuple[str, ...] = SETS
     seeds: int = 1
     requests: int = 120
@@ -82,6 +87,7 @@ class Measured:
     untold: list[Untold] = field(default_factory=list[Untold])
     followed: list[Followed] = field(default_factory=list[Followed])
     state_bytes: int = 0
+    question_tokens: list[int] = field(default_factory=list[int])
 
 
 def bench_recall(bench: RecallBench, settings: Settings, report: Report) -> BenchReport:
@@ -91,14 +97,7 @@ def bench_recall(bench: RecallBench, settings: Settings, report: Report) -> Benc
     """
     held_out = read_held_out(bench.held_out)
     base = prepare_base(settings.base, settings.cache, allow_hub=False)
-    try:
-        module = find_memory_module(bench.module, base.fingerprint)
-    except MemoryModuleInvalid as error:
-        raise RecallImpossible(f"{error} Name one with --memory-module FILE.") from error
-    if module is None:
-        raise RecallImpossible(
-            f"The base {base.name} has no memory without a module. Name one with --memory-module FILE."
-        )
+    module = _module(bench.module, base) if has_memory(bench.way) else None
     progress = Progress(report, bench.stages)
     report("Starting the engine", 0.0)
     with tempfile.TemporaryDirectory(prefix="populace-") as folder, applied({"VLLM_RPC_BASE_PATH": folder}):
@@ -108,11 +107,23 @@ def bench_recall(bench: RecallBench, settings: Settings, report: Report) -> Benc
     return reported(bench, measured, costs, module)
 
 
+def _module(name: str, base: BaseModelFiles) -> MemoryModuleFile:
+    try:
+        module = find_memory_module(name, base.fingerprint)
+    except MemoryModuleInvalid as error:
+        raise RecallImpossible(f"{error} Name one with --memory-module FILE.") from error
+    if module is None:
+        raise RecallImpossible(
+            f"The base {base.name} has no memory without a module. Name one with --memory-module FILE."
+        )
+    return module
+
+
 async def _measured(
     bench: RecallBench,
     settings: Settings,
     base: BaseModelFiles,
-    module: MemoryModuleFile,
+    module: MemoryModuleFile | None,
     held_out: HeldOut,
     progress: Progress,
 ) -> Measured:
@@ -122,7 +133,7 @@ async def _measured(
         settings,
         base.directory,
         base.fingerprint,
-        module.path,
+        None if module is None else module.path,
         context_tokens=min(settings.context_tokens, base.context_tokens),
         sequences_max=SEQUENCES,
     )
@@ -131,7 +142,7 @@ async def _measured(
         measured = Measured()
         for seed in range(bench.seeds):
             await _measure_seed(bench, asker, words, held_out, seed, measured)
-        measured.state_bytes = asker.state_bytes
+        measured.state_bytes, measured.question_tokens = asker.state_bytes, asker.question_tokens
         return measured
     finally:
         await engine.close()
@@ -140,10 +151,11 @@ async def _measured(
 async def _measure_seed(
     bench: RecallBench, asker: Asker, words: Sequence[str], held_out: HeldOut, seed: int, measured: Measured
 ) -> None:
-    sets, requests = set(bench.sets), bench.requests
+    sets, requests, way = set(bench.sets), bench.requests, bench.way
     if sets & WITH_PEOPLE:
         people = await chatted_people(
             asker,
+            way,
             words,
             held_out.chatter,
             count=min(bench.people, requests),
@@ -162,15 +174,15 @@ async def _measure_seed(
             some = shuffled(held_out.instructions, instructions.NAME)[:requests]
             measured.followed += await measure_instructions(asker, people, some)
     if told_facts.NAME in sets:
-        measured.told_facts += await measure_told_facts(asker, words, requests, seed)
+        measured.told_facts += await measure_told_facts(asker, way, words, requests, seed)
     if tellings.NAME in sets:
         drawn = tellings_of_seed(held_out.tellings, requests, seed)
-        measured.tellings += await measure_tellings(asker, drawn)
+        measured.tellings += await measure_tellings(asker, way, drawn)
     if long_chat.NAME in sets:
         drawn = tellings_of_seed(held_out.tellings, max(1, requests // 16), seed)
         quizzes = quizzes_of(words, drawn, max(1, requests // 40), seed)
         turns = (bench.chat_turns, bench.long_chat_turns)
-        measured.kept += await measure_long_chat(asker, quizzes, held_out.chatter, turns, seed)
+        measured.kept += await measure_long_chat(asker, way, quizzes, held_out.chatter, turns, seed)
 
 
 def _costs(
@@ -212,7 +224,10 @@ def _costs(
 
 
 def reported(
-    bench: RecallBench, measured: Measured, costs: Mapping[str, Sequence[Cost]], module: MemoryModuleFile
+    bench: RecallBench,
+    measured: Measured,
+    costs: Mapping[str, Sequence[Cost]],
+    module: MemoryModuleFile | None,
 ) -> BenchReport:
     """All rows, aims and notes."""
     result = BenchReport("recall", columns=COLUMNS)
@@ -227,18 +242,10 @@ def reported(
     for table in tables:
         result.rows += table.rows
         result.aims += table.aims
-    result.rows.append(
-        {
-            "set": "state",
-            "of": "a person",
-            "measure": "size",
-            "value": measured.state_bytes,
-            "unit": "bytes",
-            "n": 1,
-        }
-    )
+    result.rows += spent_rows(measured.state_bytes, measured.question_tokens)
+    known_by = bench.way if module is None else f"{bench.way}, module {module.digest[:16]}"
     result.notes += [
-        f"memory module {module.digest[:16]}, {bench.seeds} seeds, at most {bench.requests} requests a set",
+        f"known by {known_by}; {bench.seeds} seeds, at most {bench.requests} requests a set",
         f"replies are greedy, of at most {bench.reply_tokens} tokens",
         "low and high: 95 %, Wilson's for shares and else by bootstrap",
     ]

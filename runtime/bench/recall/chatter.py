@@ -4,9 +4,10 @@ import random
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from populace.bench.recall.asking import Asker, Conversation, Person, alone, side_by_side
+from populace.bench.recall.asking import Asker, Conversation, alone, side_by_side
 from populace.bench.recall.generated import kinds, told_episodes
 from populace.bench.recall.held_out import Say
+from populace.bench.recall.person import Person, Way
 from populace.learning.memory.episodes import Episode
 
 FACTS = 3
@@ -50,7 +51,7 @@ def drawn_chatter(chatter: Sequence[Say], turns: int, name: str) -> list[Say]:
 
 
 async def chatted_people(
-    asker: Asker, words: Sequence[str], chatter: Sequence[Say], *, count: int, turns: int, seed: int
+    asker: Asker, way: Way, words: Sequence[str], chatter: Sequence[Say], *, count: int, turns: int, seed: int
 ) -> list[Chatted]:
     """Have people tell three facts, each in a conversation, and chat for so many turns in another."""
     asker.progress.begin(
@@ -58,7 +59,7 @@ async def chatted_people(
     )
 
     async def one(episode: Episode, says: Sequence[Say]) -> Chatted:
-        person = Person(asker)
+        person = Person(asker, way)
         await person.tell_all([said.content for said in episode.messages[::2]])
         return Chatted(person, await chat(asker, person, says, together=True))
 

@@ -5,11 +5,12 @@ from functools import partial
 from typing import NamedTuple
 
 from populace.bench.intervals import ratio_of
-from populace.bench.recall.asking import Asker, Person, side_by_side
+from populace.bench.recall.asking import Asker, side_by_side
 from populace.bench.recall.chatter import FACTS, chat, drawn_chatter, hear_base
 from populace.bench.recall.generated import kinds, told_episodes
 from populace.bench.recall.grading import is_right, names_value
 from populace.bench.recall.held_out import Say, Telling
+from populace.bench.recall.person import Person, Way
 from populace.bench.recall.tables import Table, row, share_row
 from populace.bench.report import Aim
 
@@ -65,7 +66,7 @@ def quizzes_of(words: Sequence[str], tellings: Sequence[Telling], people: int, s
 
 
 async def measure_long_chat(
-    asker: Asker, quizzes: Sequence[Quiz], chatter: Sequence[Say], turns: Sequence[int], seed: int
+    asker: Asker, way: Way, quizzes: Sequence[Quiz], chatter: Sequence[Say], turns: Sequence[int], seed: int
 ) -> list[Kept]:
     """Ask at once and after so many turns, in rising order. Each turn is a conversation of its own."""
     each = sum(len(quiz.tell) + len(quiz.questions) * (1 + len(turns)) for quiz in quizzes)
@@ -76,7 +77,7 @@ async def measure_long_chat(
         return sum(is_hit(reply.text) for reply, (_, is_hit) in zip(replies, quiz.questions, strict=True))
 
     async def one(quiz: Quiz, says: Sequence[Say]) -> Kept:
-        person = Person(asker)
+        person = Person(asker, way)
         await person.tell_all(quiz.tell, together=quiz.together)
         kept = Kept(quiz.of, len(quiz.questions), {0: await right(person, quiz)})
         for start, stop in zip((0, *turns), turns, strict=False):

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from populace.bench.intervals import Interval, share_of
+from populace.bench.intervals import Interval, mean_of, share_of
 from populace.bench.report import Aim, Row
 
 COLUMNS = ("set", "of", "measure", "value", "low", "high", "unit", "n")
@@ -37,6 +37,16 @@ def share_row(set_name: str, of: str, measure: str, hits: list[bool]) -> list[Ro
     if not hits:
         return []
     return [row(set_name, of, measure, share_of(hits).times(100), "%", len(hits))]
+
+
+def spent_rows(state_bytes: int, question_tokens: list[int]) -> list[Row]:
+    """What a person costs: a state's size, and the tokens of a prompt that asks something."""
+    tokens = mean_of([float(one) for one in question_tokens])
+    size = Interval(state_bytes, state_bytes, state_bytes)
+    return [
+        row("cost", "a person", "state", size, "bytes", 1, digits=0),
+        row("cost", "a question", "prompt", tokens, "tokens", len(question_tokens)),
+    ]
 
 
 def share_aim(name: str, hits: list[bool], aim: float, *, at_most: bool = False) -> list[Aim]:

@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from populace.bench.recall.asking import Asker, Person, alone, side_by_side
+from populace.bench.recall.asking import Asker, alone, side_by_side
 from populace.bench.recall.grading import denies, is_outdated, is_right
 from populace.bench.recall.held_out import Question, QuestionKind, Telling, TellingKind
+from populace.bench.recall.person import Person, Way
 from populace.bench.recall.tables import Table, share_aim, share_row
 
 NAME = "tellings"
@@ -25,7 +26,7 @@ class Answered(NamedTuple):
     base_right: bool | None
 
 
-async def measure_tellings(asker: Asker, tellings: Sequence[Telling]) -> list[Answered]:
+async def measure_tellings(asker: Asker, way: Way, tellings: Sequence[Telling]) -> list[Answered]:
     """A person for each telling: tells it in one conversation, asks every question in a new one."""
     asker.progress.begin(
         "Hand-written tellings", sum(len(one.tell) + len(one.questions) + _by_chance(one) for one in tellings)
@@ -48,7 +49,7 @@ async def measure_tellings(asker: Asker, tellings: Sequence[Telling]) -> list[An
         )
 
     async def one(telling: Telling) -> list[Answered]:
-        person = Person(asker)
+        person = Person(asker, way)
         await person.tell_all(telling.tell, together=True)
         return await side_by_side([answered(person, telling, question) for question in telling.questions])
 

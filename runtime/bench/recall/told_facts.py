@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from populace.bench.recall.asking import Asker, Person, side_by_side
+from populace.bench.recall.asking import Asker, side_by_side
 from populace.bench.recall.generated import ANY_WORDS, TITLES, TRAINED, UNSEEN, kinds, told_episodes
 from populace.bench.recall.grading import denies, names_value
+from populace.bench.recall.person import Person, Way
 from populace.bench.recall.tables import Table, share_aim, share_row
 from populace.learning.memory.episodes import Episode
 
@@ -29,7 +30,9 @@ class Recalled(NamedTuple):
     denied: bool
 
 
-async def measure_told_facts(asker: Asker, words: Sequence[str], requests: int, seed: int) -> list[Recalled]:
+async def measure_told_facts(
+    asker: Asker, way: Way, words: Sequence[str], requests: int, seed: int
+) -> list[Recalled]:
     """Each person tells each fact in a conversation of its own, and asks for every one in others."""
     # The longest first: thirty turns one after the other take longer than the rest side by side.
     people = [
@@ -41,7 +44,7 @@ async def measure_told_facts(asker: Asker, words: Sequence[str], requests: int, 
     asker.progress.begin("Generated facts", 2 * sum(facts for _, facts, _ in people))
 
     async def one(title: str, facts: int, episode: Episode) -> list[Recalled]:
-        person = Person(asker)
+        person = Person(asker, way)
         await person.tell_all([said.content for said in episode.messages[::2]])
         replies = await side_by_side([person.ask(question.ask) for question in episode.questions])
         graded: list[Recalled] = []

@@ -6,9 +6,11 @@ from collections.abc import AsyncGenerator
 import pytest
 
 from populace.actors.engine import AdapterRef, BaseInfo, Delta, GenerateRequest, MemoryUse, Message
-from populace.bench.recall.asking import Asker, Person, Progress, alone, side_by_side
+from populace.bench.recall.asking import Asker, Progress, alone, side_by_side
 from populace.bench.recall.chatter import chat, drawn_chatter, hear_base
 from populace.bench.recall.held_out import Say
+from populace.bench.recall.person import NOTES_HEADING, WAYS, Person
+from populace.policies.retrieval import HEADING
 
 
 class NotingEngine:
@@ -82,6 +84,44 @@ async def test_in_one_conversation_only_what_is_new_is_written(asker: Asker, eng
 
     assert engine.requests[1].prompt == (*alone("a"), Message("assistant", "reply 1"), Message("user", "b"))
     assert engine.requests[2].memory == MemoryUse(b"a;b;", read=True, new_from=None)
+
+
+async def test_each_way_of_knowing_a_person_shows_its_own(asker: Asker, engine: NotingEngine) -> None:
+    asked: dict[str, GenerateRequest] = {}
+    for way in WAYS:
+        person = Person(asker, way)
+        await person.tell_all(["My cat is Mia.", "It rains."])
+        await person.ask("What is my cat called?")
+        asked[way] = engine.requests[-1]
+
+    assert {way for way, request in asked.items() if request.memory} == {"memory", "memory and retrieval"}
+    assert asked["nothing"].prompt == asked["memory"].prompt == alone("What is my cat called?")
+    assert asked["history"].prompt[::2] == tuple(
+        Message("user", said) for said in ("My cat is Mia.", "It rains.", "What is my cat called?")
+    )
+    for way, heading in (("retrieval", HEADING), ("memory and retrieval", HEADING), ("notes", NOTES_HEADING)):
+        system, question = asked[way].prompt
+        assert isinstance(system, Message)
+        assert system.role == "system"
+        assert system.content.startswith(heading)
+        assert ("Mia" in system.content) == (way != "notes"), "the engine's notes are its replies"
+        assert "It rains" not in system.content
+        assert question == Message("user", "What is my cat called?")
+
+
+async def test_a_history_is_what_fits_and_nothing_of_the_conversation_itself(
+    asker: Asker, engine: NotingEngine
+) -> None:
+    person = Person(asker, "history")
+    await person.tell_all([f"{number} {'x' * 300}" for number in range(9)])
+    conversation = await person.tell("And this?")
+
+    await person.ask("Now?", conversation)
+
+    prompt = [message.content for message in engine.requests[-1].prompt if isinstance(message, Message)]
+    shown = [content[0] for content in prompt if content.endswith("x")]
+    assert shown == list("678")
+    assert prompt[-3:] == [*(message.content for message in conversation), "Now?"]
 
 
 async def test_the_base_is_asked_once_and_without_a_memory(asker: Asker, engine: NotingEngine) -> None:

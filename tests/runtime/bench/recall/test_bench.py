@@ -55,9 +55,9 @@ def test_every_set_is_measured_and_every_aim_judged(
 
     report = bench_recall(bench, settings, lambda step, share: shares.append(share))
 
-    assert {row["set"] for row in report.rows} == {*SETS, "state"}
+    assert {row["set"] for row in report.rows} == {*SETS, "cost"}
     assert len(report.aims) == 19
-    assert report.rows[-1]["value"] == memory.state_format("0" * 64).packed_bytes
+    assert report.rows[-2]["value"] == memory.state_format("0" * 64).packed_bytes
     counts = {(row["of"], row["measure"]): row["n"] for row in report.rows}
     assert counts["memory", "same reply as the base"] == 3
     assert counts["new combinations, 30", "recalled"] == 30
@@ -82,10 +82,20 @@ def test_seeds_are_measured_together_and_only_the_sets_that_are_wanted(
 
     report = bench_recall(bench, settings, lambda step, share: None)
 
-    assert {row["set"] for row in report.rows} == {"general", "never-told", "state"}
+    assert {row["set"] for row in report.rows} == {"general", "never-told", "cost"}
     counts = {(row["of"], row["measure"]): row["n"] for row in report.rows}
     assert counts["memory", "same reply as the base"] == 4
     assert counts["base, asked again", "same reply as the base"] == 2, "the base has no seeds"
+
+
+def test_a_way_without_a_memory_needs_no_module(settings: Settings) -> None:
+    bench = RecallBench(HELD_OUT, "missing", way="retrieval", sets=("generated",), requests=2, reply_tokens=3)
+
+    report = bench_recall(bench, settings, lambda step, share: None)
+
+    assert report.rows[-2]["value"] == 0
+    assert float(report.rows[-1]["value"]) > 60, "what was found stands in the prompts"
+    assert report.notes[0].startswith("known by retrieval;")
 
 
 def test_as_it_comes_it_measures_the_module_that_is_shipped() -> None:
@@ -101,7 +111,11 @@ def test_a_base_without_a_module_is_refused_by_name(settings: Settings) -> None:
 
 @pytest.mark.parametrize(
     ("arguments", "said"),
-    [(["--only", "everything"], "never-told"), (["--held-out", "/nowhere"], "/nowhere")],
+    [
+        (["--only", "everything"], "never-told"),
+        (["--way", "guessing"], "retrieval"),
+        (["--held-out", "/nowhere"], "/nowhere"),
+    ],
 )
 def test_what_cannot_be_measured_is_said_before_anything_starts(arguments: list[str], said: str) -> None:
     result = CliRunner().invoke(app, ["recall", *arguments])
