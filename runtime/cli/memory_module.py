@@ -144,6 +144,10 @@ def train(
         int,
         typer.Option(min=0, help="With gates: steps on what the base computed of these, first."),
     ] = 500,
+    last_stored_steps: Annotated[
+        int,
+        typer.Option(min=0, help="With gates: as many again in the end, as the trained module answers."),
+    ] = 0,
     start: Annotated[
         Literal["probe", "published"],
         typer.Option(help="Solve for the first parameters (one state, tokens written), or draw them."),
@@ -190,6 +194,7 @@ def train(
             start=start,
             probe_batches=probe_batches,
             stored_steps=stored_steps,
+            last_stored_steps=last_stored_steps if gated else 0,
         )
         rank = rank or (64 if gated else 8)
         shape = MemoryShape(rank=rank, alpha=2.0 * rank, states=states, writes=writes)

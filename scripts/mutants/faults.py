@@ -421,8 +421,8 @@ MUTANTS = (
         (
             Edit(
                 "runtime/engines/vllm_memory/gated_step.py",
-                "if begun is None else begun[number : number + 1]",
-                "if begun is None else torch.zeros_like(tokens_TH[:1])",
+                "return projected if message.begun is None else message.begun.then(number, projected)",
+                "return projected",
             ),
         ),
         ("tests/runtime/engines/vllm_memory/test_gated_step.py",),

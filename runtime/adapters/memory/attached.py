@@ -13,8 +13,8 @@ import torch
 from transformers import PreTrainedModel
 
 from populace.adapters.memory.attention import OUTPUT, QUERY, AttentionLayer
-from populace.adapters.memory.gated_layer import Told, before_each
-from populace.adapters.memory.layer import Passed
+from populace.adapters.memory.gated_layer import Told
+from populace.adapters.memory.layer import NOT_WRITTEN, Passed
 from populace.adapters.memory.module import MemoryModule
 
 
@@ -25,7 +25,7 @@ class MemoryPass:
     ``states`` are those before the pass, and after it those that it left. ``writes`` is bool [B, T];
     ``messages`` [B, T] numbers the messages, for modules that write means. ``reads`` is bool, [B] or
     [B, T]: for the others nothing is added to the projections; None: all read. With ``keeps_hidden`` the
-    layers' inputs [B, T, H] are kept in ``hidden``.
+    layers' inputs [B, T, H] are kept in ``hidden``. Unless it ``recalls``, the recall head adds nothing.
 
     With a gated module a pass over prompts ``decides``: its gates take from ``writes`` the messages that
     tell nothing, and from ``reads`` the rows that ask nothing, and only the last tokens read, the states
@@ -39,6 +39,7 @@ class MemoryPass:
     reads: torch.Tensor | None = None
     keeps_hidden: bool = False
     decides: bool = False
+    recalls: bool = True
     hidden: list[torch.Tensor] = field(default_factory=list[torch.Tensor])
     embedded: torch.Tensor | None = None
     passed: dict[int, Passed] = field(default_factory=dict[int, Passed])
@@ -119,8 +120,8 @@ class AttachedMemory:
         if bool(current.writes.any()):
             assert current.messages is not None, "messages are written"
             assert current.embedded is not None, "the first layer is called first"
-            told = Told(hidden_BTH, before_each(hidden_BTH, current.messages), current.embedded)
-            state_BNRR = layer.store(told, state_BNRR, current.writes)
+            written_BT = current.messages.masked_fill(~current.writes, NOT_WRITTEN)
+            state_BNRR = layer.store(Told(hidden_BTH, current.embedded), state_BNRR, written_BT)
         read_BNTR = layer.read(hidden_BTH[:, -1:] if current.decides else hidden_BTH, state_BNRR)
         is_read = current.reads is None or bool(current.reads.any())
         deltas = layer.deltas(read_BNTR) if is_read else (None, None)
@@ -145,7 +146,9 @@ class AttachedMemory:
     def _recall(self, _: torch.nn.Module, __: Any, output: Any) -> Any:
         """Add to the last hidden states what the recall head says of all that was read."""
         current, head = self._current, self._memory.recall_head
-        if current is None or head is None or not (current.reads is None or bool(current.reads.any())):
+        if current is None or head is None or not current.recalls:
+            return output
+        if current.reads is not None and not bool(current.reads.any()):
             return output
         hidden_BTH = cast("torch.Tensor", output.last_hidden_state)
         passed = [current.passed[number].read for number in sorted(current.passed)]

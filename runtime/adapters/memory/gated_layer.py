@@ -1,39 +1,63 @@
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
-# torch.linalg is untyped.
-"""What the layers of a gated module write: keys of two tokens, values of the token itself, by the delta rule.
+# torch.linalg and torch's split are partly untyped.
+"""One layer of a memory with gates: what the tokens of messages bring to its states, and how it is written.
 
-Per token with hidden input x, the hidden input x' of the token before it in its message (zeros for the
-first), and e, what the base's first attention layer is given of the token, for each state S [rank, rank]::
+For a token of a message with hidden input x, with x' that of the token before it in the message (zeros for
+the first), x'' the mean of those after it, and e what the base's first attention layer is given of it::
 
-    q = l2norm(tanh(W x))    k = l2norm(tanh(W x + W' x'))    v = W e    b = sigmoid(w x + w' x' + bias)
+    q = l2norm(tanh(W x))    k = l2norm(tanh(W x + W' x' + W'' x''))    v = W e
+    b = sigmoid(w x + w' x' + w'' x'' + bias)
     r = S q                  S' = S + b (v - S k) k^T
+    x'' = Σ_d g^(d-1) x_{+d} / Σ_d g^(d-1)     over the d <= 32 tokens that follow in the message
 
 A hidden input is made for what comes next: which token it is of can be told from it only roughly. e is of the
 token alone, so what is read back says exactly which to say again, and no adapter changes it. With x' a key
 also knows what led to the token, which is what a question that leads to it has in common with it, as in the
-induction heads of arXiv 2209.11895. Unlike in the published rule nothing fades: a write takes the place of
-what was under the same key and leaves what is under others as it is. That is the plain delta rule with one
-rate for a token, whose chunkwise form (arXiv 2406.06484) needs one triangular system for all rows.
+induction heads of arXiv 2209.11895. With x'' it knows what a base that reads from left to right cannot know
+yet: in "Luna is my cat." it is said after the name what it is the name of. Unlike in the published rule
+nothing fades: a write takes the place of what was under the same key and leaves what is under others as it
+is. That is the plain delta rule with one rate for a token, whose chunkwise form (arXiv 2406.06484) needs one
+triangular system for all rows.
 
-Shape suffixes as in ``layer.py``.
+Shape suffixes as in ``layer.py``; P is the width of keys and rates together.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple, cast
 
 import torch
 from torch.nn import functional
 
-from populace.adapters.memory.layer import LayerWidths, MemoryLayer, MemoryShape, direction, zeros
+from populace.adapters.memory.layer import (
+    NOT_WRITTEN,
+    LayerWidths,
+    MemoryLayer,
+    MemoryShape,
+    direction,
+    zeros,
+)
 
 CHUNK_TOKENS = 64
 
+AFTER_TOKENS = 32
+AFTER_DECAY = 0.8
+"""g of the head of this file."""
+
 
 class Told(NamedTuple):
-    """Tokens of messages [B, T, H] each: x, x' and e of the head of this file."""
+    """Tokens of messages [B, T, H] each: x and e of the head of this file."""
 
     hidden: torch.Tensor
-    before: torch.Tensor
     embedded: torch.Tensor
+
+
+class Projected(NamedTuple):
+    """What each token has by itself: W x, W' x and W'' x with the rates' [B, T, P] each, and v [B, T, W]."""
+
+    own: torch.Tensor
+    before: torch.Tensor
+    after: torch.Tensor
+    value: torch.Tensor
 
 
 class Brought(NamedTuple):
@@ -53,27 +77,47 @@ class GatedLayer(MemoryLayer):
         self.rate_bias = zeros(shape.states)
         self.key_before = zeros(shape.width, widths.hidden)
         self.rate_before = zeros(shape.states, widths.hidden)
+        self.key_after = zeros(shape.width, widths.hidden)
+        self.rate_after = zeros(shape.states, widths.hidden)
         # What an open gate adds whatever was told: it turns the base to answers about a person.
         self.query_bias = zeros(widths.query) if "q" in shape.heads else None
         self.output_bias = zeros(widths.hidden) if "o" in shape.heads else None
 
-    def store(self, told: Told, state_BNRR: torch.Tensor, writes_BT: torch.Tensor) -> torch.Tensor:
-        """Return the states [B, N, R, R] after the tokens that ``writes_BT`` marks."""
-        # What is masked may be anything, also padding's NaN.
-        masked_B1T1 = ~writes_BT[:, None, :, None]
-        brought = (part.masked_fill(masked_B1T1, 0.0) for part in self.brought(told))
-        return delta_rule(Brought(*brought), state_BNRR)
+    def store(self, told: Told, state_BNRR: torch.Tensor, messages_BT: torch.Tensor) -> torch.Tensor:
+        """Return the states [B, N, R, R] after messages; ``NOT_WRITTEN`` marks tokens that are of none."""
+        return self.write_projected(self.projected(told), state_BNRR, messages_BT)
 
-    def brought(self, told: Told) -> Brought:
-        """Project what is told to keys, values and rates."""
-        own = functional.linear(told.hidden.float(), torch.cat((self.key, self.rate)))
-        before = functional.linear(told.before.float(), torch.cat((self.key_before, self.rate_before)))
-        key_BTW, rate_BTN = (own + before).split((self.shape.width, self.shape.states), dim=-1)
-        return Brought(
-            direction(self._states(key_BTW)),
-            self._states(functional.linear(told.embedded.float(), self.value)),
-            torch.sigmoid(rate_BTN + self.rate_bias).transpose(1, 2).unsqueeze(-1),
+    def projected(self, told: Told, drop: Callable[[torch.Tensor], torch.Tensor] | None = None) -> Projected:
+        """Project tokens. ``drop`` is applied to the hidden inputs anew for each use of them."""
+        pairs = (
+            (self.key, self.rate),
+            (self.key_before, self.rate_before),
+            (self.key_after, self.rate_after),
         )
+        weights = [torch.cat(pair) for pair in pairs]
+        hidden_BTH = told.hidden.float()
+        if drop is None:
+            own, before, after = functional.linear(hidden_BTH, torch.cat(weights)).chunk(3, dim=-1)
+        else:
+            own, before, after = (functional.linear(drop(hidden_BTH), weight) for weight in weights)
+        return Projected(own, before, after, functional.linear(told.embedded.float(), self.value))
+
+    def write_projected(
+        self, projected: Projected, state_BNRR: torch.Tensor, messages_BT: torch.Tensor
+    ) -> torch.Tensor:
+        """Return the states after messages that are projected already. Each must be whole."""
+        # What is masked may be anything, also padding's NaN.
+        masked_BT1 = (messages_BT == NOT_WRITTEN).unsqueeze(-1)
+        own, before, after, value = (part.masked_fill(masked_BT1, 0.0) for part in projected)
+        sum_BTP = own + _of_the_one_before(before, messages_BT) + _of_those_after(after, messages_BT)
+        key_BTW, rate_BTN = sum_BTP.split((self.shape.width, self.shape.states), dim=-1)
+        rate_BTN = torch.sigmoid(rate_BTN + self.rate_bias).masked_fill(masked_BT1, 0.0)
+        brought = Brought(
+            direction(self._states(key_BTW)),
+            self._states(value),
+            rate_BTN.transpose(1, 2).unsqueeze(-1),
+        )
+        return delta_rule(brought, state_BNRR)
 
     def deltas(self, read_BNTR: torch.Tensor) -> tuple[torch.Tensor | None, torch.Tensor | None]:
         query, output = super().deltas(read_BNTR)
@@ -103,7 +147,26 @@ def delta_rule(tokens: Brought, state_XRR: torch.Tensor, *, chunk_tokens: int = 
     return state_XRR
 
 
-def before_each(hidden_BTH: torch.Tensor, messages_BT: torch.Tensor) -> torch.Tensor:
-    """The hidden input of the token before each in its message; zeros for the first of a message."""
+def around_each(hidden_BTH: torch.Tensor, messages_BT: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """x' and x'' of the head of this file for tokens of messages; zeros where there is no such token."""
+    return _of_the_one_before(hidden_BTH, messages_BT), _of_those_after(hidden_BTH, messages_BT)
+
+
+def _of_the_one_before(parts_BTX: torch.Tensor, messages_BT: torch.Tensor) -> torch.Tensor:
     begins_BT1 = (messages_BT[:, 1:] != messages_BT[:, :-1]).unsqueeze(-1)
-    return functional.pad(hidden_BTH[:, :-1].masked_fill(begins_BT1, 0.0), (0, 0, 1, 0))
+    return functional.pad(parts_BTX[:, :-1].masked_fill(begins_BT1, 0.0), (0, 0, 1, 0))
+
+
+def _of_those_after(parts_BTX: torch.Tensor, messages_BT: torch.Tensor) -> torch.Tensor:
+    found: list[torch.Tensor] = []
+    for first in range(0, parts_BTX.shape[1], CHUNK_TOKENS):
+        of_BC1 = messages_BT[:, first : first + CHUNK_TOKENS].unsqueeze(-1)
+        window = slice(first, first + of_BC1.shape[1] + AFTER_TOKENS)
+        those_BWX, messages_B1W = parts_BTX[:, window], messages_BT[:, window].unsqueeze(1)
+        tokens_C1, others_1W = torch.arange(of_BC1.shape[1])[:, None], torch.arange(those_BWX.shape[1])
+        distance_CW = (others_1W - tokens_C1).to(those_BWX.device)
+        follows_BCW = (of_BC1 == messages_B1W) & (distance_CW > 0) & (distance_CW <= AFTER_TOKENS)
+        weights_BCW = follows_BCW * AFTER_DECAY ** (distance_CW - 1).clamp(0, AFTER_TOKENS)
+        weights_BCW = weights_BCW / weights_BCW.sum(-1, keepdim=True).clamp(min=1e-9)
+        found.append(weights_BCW.to(those_BWX.dtype) @ those_BWX)
+    return torch.cat(found, dim=1)

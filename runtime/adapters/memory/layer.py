@@ -26,6 +26,9 @@ Writes = Literal["token", "message"]
 
 Layer = TypeVar("Layer")
 
+NOT_WRITTEN = -1
+"""In the place of a message's number: the token is of none that is written."""
+
 RANK_MAX = 256
 STATES_MAX = 64
 LAYERS_MAX = 1024

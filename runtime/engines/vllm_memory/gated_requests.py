@@ -1,7 +1,7 @@
 """What a gated memory keeps of each request in flight inside vLLM: the books, pure but for their tensors.
 
 Only the person's messages in a prompt are written, so a request's state does not change any more once its
-prompt is read: there is one state for each, and one more while a message is read in pieces.
+prompt is read: there is one state for each, and what a message has brought so far while it is read in pieces.
 
 Shape suffixes: L = layers with a memory, N = states, R = rank.
 """
@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import torch
 
+from populace.adapters.memory.gated_layer import Projected
 from populace.engines.vllm_memory.request import MemoryRequest
 
 ENDED_MAX = 4096
@@ -29,18 +30,22 @@ class WrittenPart(NamedTuple):
 
 
 class Pending(NamedTuple):
-    """A message that goes on in the next step.
+    """A message that goes on in the next step: what its tokens so far have by themselves, for each layer.
 
-    ``state`` [L, N, R, R] has its tokens so far, ``last`` are the hidden inputs [L, H] of the last of them.
+    It is written when it is whole: what comes later in a message is part of what a token is kept under.
     """
 
-    state: torch.Tensor
-    last: torch.Tensor
+    layers: list[Projected]
+
+    def then(self, number: int, projected: Projected) -> Projected:
+        """The message's tokens of a layer, with those of one step more."""
+        pairs = zip(self.layers[number], projected, strict=True)
+        return Projected(*(torch.cat(pair, dim=1) for pair in pairs))
 
 
 @dataclass
 class GatedRequest:
-    """``state`` is what whole messages left, ``pending`` that of one that goes on.
+    """``state`` is what whole messages left, ``pending`` what there is of one that goes on.
 
     ``seen`` counts tokens, ``opened`` says whether the reply reads, ``holds`` whether there is anything to
     be read. ``lost``: tokens that should have been written were not computed.

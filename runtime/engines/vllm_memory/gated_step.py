@@ -2,15 +2,14 @@
 # torch's unflatten is untyped.
 """One step of vLLM's engine with a gated memory: what is decided, written and read in it.
 
-Shape suffixes as in ``weights.py``; here S counts states in work: one for each request that is used in the
-step, and one more for each whose message goes on after it.
+Shape suffixes as in ``weights.py``; here S counts the requests that are used in the step.
 """
 
 from typing import NamedTuple
 
 import torch
 
-from populace.adapters.memory.gated_layer import Told
+from populace.adapters.memory.gated_layer import Projected, Told
 from populace.engines.vllm_memory.gated_requests import GatedRequest, Pending, WrittenPart
 from populace.engines.vllm_memory.gated_weights import GatedWeights
 
@@ -28,17 +27,17 @@ class RowStep(NamedTuple):
     decides: bool
 
 
-class _Writing(NamedTuple):
-    """Tokens [first, last) of the step that are written, one after the other, into the state in work ``row``.
+class _Message(NamedTuple):
+    """Tokens [first, last) of the step that are of a message of the request ``row``.
 
-    ``before`` are the hidden inputs of the token before the first, if its message began in an earlier step.
+    ``begun`` is what earlier steps have of it. It is written now, unless it ``goes_on`` in the next step.
     """
 
     first: int
     last: int
     row: int
-    copied_from: int | None = None
-    before: torch.Tensor | None = None
+    begun: Pending | None
+    goes_on: bool
 
 
 class GatedStep:
@@ -49,9 +48,8 @@ class GatedStep:
         self._rows = rows
         self._used = used
         self._states_LSNRR = torch.empty(0)
-        self._writing: list[_Writing] = []
-        self._pending: dict[int, int] = {}
-        self._last: dict[int, list[torch.Tensor]] = {}
+        self._messages: list[_Message] = []
+        self._pending: dict[int, Pending] = {}
         self._embedded_TH = torch.empty(0)
         self._reading = torch.empty(0, dtype=torch.long)
         self._read_rows = torch.empty(0, dtype=torch.long)
@@ -69,13 +67,12 @@ class GatedStep:
             self._decide(hidden_TH)
         weights = self._weights
         states_SNRR = self._states_LSNRR[number]
-        for writing in self._writing:
-            if writing.copied_from is not None:
-                states_SNRR[writing.row] = states_SNRR[writing.copied_from]
-            told = self._told(number, writing, hidden_TH)
-            states_SNRR[writing.row] = weights.store(number, told, states_SNRR[writing.row])
-            if writing.row >= len(self._used):  # its message goes on
-                self._last.setdefault(writing.row, []).append(told.hidden[-1].float())
+        for message in self._messages:
+            projected = self._projected(number, message, hidden_TH)
+            if message.goes_on:
+                self._pending.setdefault(message.row, Pending([])).layers.append(projected)
+            else:
+                states_SNRR[message.row] = weights.write(number, projected, states_SNRR[message.row])
         if not len(self._reading):
             return
         read_PW = weights.read(number, hidden_TH[self._reading], states_SNRR[self._read_rows])
@@ -98,38 +95,25 @@ class GatedStep:
             known = row.known
             if row.parts:
                 known.state = self._states_LSNRR[:, number].clone()
-                place = self._pending.get(number)
-                known.pending = (
-                    None
-                    if place is None
-                    else Pending(self._states_LSNRR[:, place].clone(), torch.stack(self._last[place]))
-                )
+                known.pending = self._pending.get(number)
         for row in self._rows:
             row.known.seen += row.tokens
 
     def _decide(self, hidden_TH: torch.Tensor) -> None:
         """Ask both gates, at the inputs of the first layer."""
         gates = self._weights.gates
-        states: list[torch.Tensor] = []
-        later: list[tuple[int, _Writing]] = []
         reading: list[int] = []
         read_rows: list[int] = []
         for number, row in enumerate(self._used):
             known = row.known
-            state = known.state
             for part in row.parts:
                 begun = None if part.begins else known.pending
                 assert part.begins or begun is not None, "a message that goes on has begun"
-                before = None if begun is None else begun.last
                 # The last token of a message decides, and is not written.
-                writing = _Writing(part.first, part.last - part.ends, number, before=before)
-                if not part.ends:
-                    later.append((number, writing._replace(copied_from=number if part.begins else None)))
-                elif float(gates.write(hidden_TH[part.last - 1]).detach()) > 0:
-                    if begun is not None:
-                        state = begun.state
-                    self._writing.append(writing)
-                    known.holds |= writing.last > writing.first or begun is not None
+                last = part.last - part.ends
+                if not part.ends or float(gates.write(hidden_TH[part.last - 1]).detach()) > 0:
+                    self._messages.append(_Message(part.first, last, number, begun, goes_on=not part.ends))
+                    known.holds |= part.ends and (last > part.first or begun is not None)
             if row.reading is not None:
                 first, last = row.reading
                 if row.decides:
@@ -138,23 +122,15 @@ class GatedStep:
                 if known.opened:
                     reading += range(first, last)
                     read_rows += [number] * (last - first)
-            states.append(state)
-        for number, writing in later:  # after what is whole, from which it is copied
-            place = self._pending[number] = len(states)
-            begun = self._used[number].known.pending
-            states.append(states[number] if writing.copied_from is not None or begun is None else begun.state)
-            self._writing.append(writing._replace(row=place))
-        self._states_LSNRR = torch.stack(states, dim=1)
+        self._states_LSNRR = torch.stack([row.known.state for row in self._used], dim=1)
         self._reading = torch.tensor(reading, dtype=torch.long, device=hidden_TH.device)
         self._read_rows = torch.tensor(read_rows, dtype=torch.long, device=hidden_TH.device)
 
-    def _told(self, number: int, writing: _Writing, hidden_TH: torch.Tensor) -> Told:
-        first, last = writing.first, writing.last
-        tokens_TH = hidden_TH[first:last]
-        begun = writing.before
-        before_1H = torch.zeros_like(tokens_TH[:1]) if begun is None else begun[number : number + 1]
-        before_TH = torch.cat((before_1H.to(tokens_TH.dtype), tokens_TH[:-1]))[: last - first]
-        return Told(tokens_TH, before_TH, self._embedded_TH[first:last])
+    def _projected(self, number: int, message: _Message, hidden_TH: torch.Tensor) -> Projected:
+        tokens = slice(message.first, message.last)
+        told = Told(hidden_TH[tokens].unsqueeze(0), self._embedded_TH[tokens].unsqueeze(0))
+        projected = self._weights.projected(number, told)
+        return projected if message.begun is None else message.begun.then(number, projected)
 
 
 def _add(target_TX: torch.Tensor, rows_P: torch.Tensor, delta_PX: torch.Tensor) -> None:

@@ -5,7 +5,7 @@ Shape suffixes are in ``weights.py``.
 
 import torch
 
-from populace.adapters.memory.gated_layer import Told, delta_rule
+from populace.adapters.memory.gated_layer import Projected, Told
 from populace.adapters.memory.module import MemoryModule
 from populace.engines.vllm_memory.weights import output_weights
 
@@ -35,10 +35,14 @@ class GatedWeights:
         """Return what tokens read [P, W] of a state each."""
         return self.layers[number].read(hidden_PH.unsqueeze(1), states_PNRR).flatten(1)
 
-    def store(self, number: int, told: Told, state_NRR: torch.Tensor) -> torch.Tensor:
-        """Return the state after these tokens [T, H]."""
-        brought = self.layers[number].brought(Told(*(part.unsqueeze(0) for part in told)))
-        return delta_rule(brought, state_NRR.unsqueeze(0))[0]
+    def projected(self, number: int, told: Told) -> Projected:
+        """Project tokens [1, T, H] of a message."""
+        return self.layers[number].projected(told)
+
+    def write(self, number: int, message: Projected, state_NRR: torch.Tensor) -> torch.Tensor:
+        """Return the state after a whole message."""
+        messages_1T = torch.zeros(message.own.shape[:2], dtype=torch.long, device=message.own.device)
+        return self.layers[number].write_projected(message, state_NRR.unsqueeze(0), messages_1T)[0]
 
 
 def _or_zeros(bias: torch.Tensor | None, width: int) -> torch.Tensor:

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import torch
 
 from populace.actors.engine import Message
+from populace.adapters.memory.layer import NOT_WRITTEN
 from populace.engines.message_places import shared_beginning
 from populace.engines.prompts import BaseTokenizer
 from populace.learning.memory.episodes import Episode, Question
@@ -22,8 +23,6 @@ FIRST_WEIGHT = 0.5
 
 OTHER_WEIGHT = 0.1
 """Of the tokens of an answer that the question and the base suffice for."""
-
-NOT_WRITTEN = -1
 
 LENGTH_STEP = 32
 """Rows are filled up to a multiple: an allocator has the memory of sizes that come again at hand."""
@@ -56,6 +55,13 @@ class Conversations(NamedTuple):
     positions: list[int]
 
 
+class OwnReply(NamedTuple):
+    """What the base says to a request by itself; not ``whole`` if it was cut where it was long enough."""
+
+    text: str
+    whole: bool
+
+
 class EncodedEpisode(NamedTuple):
     """Token ids of what is told and of what is asked.
 
@@ -75,12 +81,13 @@ class EncodedEpisode(NamedTuple):
 class EpisodeEncoder:
     """Encodes episodes for one base. ``own_replies`` has the base's answers to those that have none.
 
-    For a ``gated`` module what its gates should let through is encoded: of what is told the person's
-    messages that tell something, each but its last token, and of the questions those about the person.
+    For a ``gated`` module what its gates let through is encoded: of what is told the person's messages that
+    tell something, each but its last token, and of the questions those about the person. Of others only
+    those with an own reply are: a gate that opens for them should change nothing.
     """
 
     def __init__(
-        self, tokenizer: BaseTokenizer, own_replies: Mapping[str, str], *, gated: bool = False
+        self, tokenizer: BaseTokenizer, own_replies: Mapping[str, OwnReply], *, gated: bool = False
     ) -> None:
         self._tokenizer = tokenizer
         self._own_replies = own_replies
@@ -88,7 +95,11 @@ class EpisodeEncoder:
 
     def encode(self, episode: Episode) -> EncodedEpisode:
         told, told_spans = self._conversations(episode.conversations())
-        asking = [one for one in episode.questions if one.answer is not None or not self._gated]
+        asking = [
+            one
+            for one in episode.questions
+            if one.answer is not None or not self._gated or one.ask in self._own_replies
+        ]
         questions = [(one, self._answer(one)) for one in asking]
         asked, asked_spans = self._conversations(
             [[Message("user", one.ask), Message("assistant", answer)] for one, answer in questions]
@@ -98,8 +109,10 @@ class EpisodeEncoder:
         for number, (question, answer) in enumerate(questions):
             start, stop = asked_spans[2 * number + 1]
             value = self._value_tokens(asked.ids, start, stop, answer, question.value)
-            # The end of the reply is one of its tokens.
-            answers.append([Target(place, _weight(place, start, value)) for place in range(start, stop + 1)])
+            # The end of the reply is one of its tokens, if it is where the base ended it.
+            ends = question.answer is not None or self._own_replies[question.ask].whole
+            places = range(start, stop + ends)
+            answers.append([Target(place, _weight(place, start, value)) for place in places])
             links += self._links(episode, told.ids, told_spans, question, asked.ids, value)
         if self._gated:
             told_spans = [
@@ -118,7 +131,7 @@ class EpisodeEncoder:
         )
 
     def _answer(self, question: Question) -> str:
-        return self._own_replies[question.ask] if question.answer is None else question.answer
+        return self._own_replies[question.ask].text if question.answer is None else question.answer
 
     def _conversations(
         self, conversations: Sequence[Sequence[Message]]

@@ -98,6 +98,22 @@ def fit_gates(
         gates.write_bias.fill_(float(bias - level))
 
 
+def nearest_to_opening(
+    model: PreTrainedModel,
+    tokenizer: BaseTokenizer,
+    layer: AttentionLayer,
+    gates: Gates,
+    requests: Sequence[str],
+    count: int,
+) -> list[str]:
+    """Return so many of the requests for which the read gate is open or nearest to it."""
+    samples = [_Sample((Message("user", one),), tells=False, asks=False) for one in sorted(requests, key=len)]
+    if not samples:
+        return []
+    opens_S = gates.read(_inputs(model, tokenizer, layer, samples, lambda _: None))
+    return [samples[place].messages[0].content for place in opens_S.topk(min(count, len(samples))).indices]
+
+
 def _samples(episode: Episode) -> Iterable[_Sample]:
     """Each of the person's messages as the last of its conversation, and each question alone."""
     before: list[Message] = []

@@ -3,10 +3,11 @@
 """The first parameters of a gated memory module, solved for from stored inputs of the base.
 
 As in ``probe.py``, with what trials showed to matter: values are regressed on what tells the token itself, of
-all that was told, so that words that training never saw are kept as well; keys are of two tokens; keys and
-queries take a strong ridge, or they learn the episodes by heart; and what is read goes to the last hidden
-state, not through the layers. Each layer has a part of the directions of the output embeddings, together the
-leading ones, and in its last row a one for every token: what is read of that says how much was told.
+all that was told, so that words that training never saw are kept as well; keys are of what is around the
+token too; keys and queries take a strong ridge, or they learn the episodes by heart; and what is read goes to
+the last hidden state, not through the layers. Each layer has a part of the directions of the output
+embeddings, together the leading ones, and in its last row a one for every token: what is read of that says
+how much was told.
 
 Shape suffixes: L = layers with a memory, T = told tokens, P = pairs of a told and a recalled token,
 H = hidden width, R = rank.
@@ -72,23 +73,20 @@ def start_gated(
             layer = memory.gated_layer(number)
             told_PX, asked_PH = _pairs(linked, number)
             other_TX = torch.cat(
-                [
-                    torch.cat((one.told[number][chosen], one.before(number)[chosen]), dim=-1)
-                    for one, chosen in zip(episodes, elsewhere, strict=True)
-                ]
+                [one.keyed(number)[chosen] for one, chosen in zip(episodes, elsewhere, strict=True)]
             ).float()
             directions, lengths = codes.of_layer(number, rank - 1, layers)
             codes_VR = functional.pad(written_VH @ directions.T / lengths, (0, 1), value=1.0)
             layer.value.copy_(value_weights(embedded_VH, codes_VR))
             key_RX, query_RH = canonical(told_PX, asked_PH, rank, ridge=KEY_RIDGE)
-            key, before = blind_to_the_mean(key_RX, told_PX).chunk(2, dim=-1)
-            layer.key.copy_(key)
-            layer.key_before.copy_(before)
+            keys = blind_to_the_mean(key_RX, told_PX).chunk(3, dim=-1)
+            for weight, solved in zip((layer.key, layer.key_before, layer.key_after), keys, strict=True):
+                weight.copy_(solved)
             layer.query.copy_(blind_to_the_mean(query_RH, asked_PH))
             rate_X, bias = rate_weights(told_PX, other_TX, at_values=RATE_AT_VALUES)
-            rate, rate_before = rate_X.chunk(2)
-            layer.rate.copy_(rate)
-            layer.rate_before.copy_(rate_before)
+            rates = rate_X.chunk(3)
+            for weight, solved in zip((layer.rate, layer.rate_before, layer.rate_after), rates, strict=True):
+                weight.copy_(solved)
             layer.rate_bias.fill_(bias)
             progress((number + 1) / layers)
     _solve_head(model, memory, codes, episodes)
@@ -101,12 +99,11 @@ def _vocabulary(episodes: Sequence[StoredInputs]) -> torch.Tensor:
 
 
 def _pairs(episodes: Sequence[StoredInputs], number: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Inputs [P, 2H] of values' tokens and those before them where told, and [P, H] where asked for."""
+    """What keys are of [P, 3H] where values' tokens were told, and inputs [P, H] where they are asked for."""
     told: list[torch.Tensor] = []
     asked: list[torch.Tensor] = []
     for one in episodes:
-        places = [told for told, _ in one.links]
-        told.append(torch.cat((one.told[number][places], one.before(number)[places]), dim=-1))
+        told.append(one.keyed(number)[[told for told, _ in one.links]])
         asked.append(one.asked[number][[asked for _, asked in one.links]])
     return torch.cat(told).float(), torch.cat(asked).float()
 

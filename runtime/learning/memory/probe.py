@@ -25,8 +25,9 @@ import torch
 from transformers import PreTrainedModel
 
 from populace.adapters.memory.attention import AttentionLayer
+from populace.adapters.memory.layer import NOT_WRITTEN
 from populace.adapters.memory.module import MemoryModule
-from populace.learning.memory.encoding import NOT_WRITTEN, EncodedEpisode, batch_of
+from populace.learning.memory.encoding import EncodedEpisode, batch_of
 from populace.learning.memory.recall import hidden_inputs
 
 RIDGE = 1e-2

@@ -11,9 +11,10 @@ from transformers import PreTrainedModel
 
 from populace.adapters.memory.attached import AttachedMemory, MemoryPass, given_hidden
 from populace.adapters.memory.attention import AttentionLayer
-from populace.adapters.memory.gated_layer import Told, before_each
+from populace.adapters.memory.gated_layer import Told
+from populace.adapters.memory.layer import NOT_WRITTEN
 from populace.adapters.memory.module import MemoryModule
-from populace.learning.memory.encoding import NOT_WRITTEN, VALUE_WEIGHT, Batch, Rows
+from populace.learning.memory.encoding import VALUE_WEIGHT, Batch, Rows
 
 
 class Recall(NamedTuple):
@@ -35,6 +36,13 @@ class Passes(NamedTuple):
     writing: MemoryPass
     asking: MemoryPass
     hidden: torch.Tensor
+
+
+class HiddenInputs(NamedTuple):
+    """What every layer's attention reads, and the last hidden states, [B, T, H] each."""
+
+    inputs: list[torch.Tensor]
+    last: torch.Tensor
 
 
 def both_passes(
@@ -88,28 +96,36 @@ def gated_recall(
     What is written is the base's own, so nothing is learned through it, and it is computed without
     gradients. ``rate`` is zero: nothing fades, so nothing has to be sparing.
     """
-    inputs = hidden_inputs(model, attached.layers, batch.told).inputs
-    writes_BT = batch.written != NOT_WRITTEN
+    answering = _answering(memory, batch, hidden_inputs(model, attached.layers, batch.told))
+    with attached.running(answering):
+        hidden_BTH = run_base(model, batch.asked)
+    return _scored(model, hidden_BTH, batch, torch.zeros(len(memory.layers)))
+
+
+@torch.no_grad()
+def answering_inputs(
+    model: PreTrainedModel, attached: AttachedMemory, memory: MemoryModule, batch: Batch, told: HiddenInputs
+) -> HiddenInputs:
+    """What layers are given of the questions and answers, where the answers read; without the recall head."""
+    answering = _answering(memory, batch, told)
+    answering.recalls = False
+    with attached.running(answering):
+        return hidden_inputs(model, attached.layers, batch.asked)
+
+
+def _answering(memory: MemoryModule, batch: Batch, told: HiddenInputs) -> MemoryPass:
+    """The pass over a batch's questions, where each answer reads what was told."""
+    inputs = told.inputs
+    fresh = memory.fresh_states(len(batch.written))
     states = [
-        memory.gated_layer(number).store(
-            Told(hidden_BTH, before_each(hidden_BTH, batch.written), inputs[0]), fresh_BNRR, writes_BT
-        )
+        memory.gated_layer(number).store(Told(hidden_BTH, inputs[0]), fresh_BNRR, batch.written)
         for number, (hidden_BTH, fresh_BNRR) in enumerate(
-            zip(memory.shape.with_memory(inputs), memory.fresh_states(len(writes_BT)), strict=True)
+            zip(memory.shape.with_memory(inputs), fresh, strict=True)
         )
     ]
     reads_BT = torch.zeros(batch.asked.ids.shape, dtype=torch.bool)
     reads_BT[batch.rows, batch.positions - 1] = True
-    with attached.running(MemoryPass(states, torch.zeros_like(reads_BT), reads=reads_BT)):
-        hidden_BTH = run_base(model, batch.asked)
-    return _scored(model, hidden_BTH, batch, torch.zeros(len(states)))
-
-
-class HiddenInputs(NamedTuple):
-    """What every layer's attention reads, and the last hidden states, [B, T, H] each."""
-
-    inputs: list[torch.Tensor]
-    last: torch.Tensor
+    return MemoryPass(states, torch.zeros_like(reads_BT), reads=reads_BT)
 
 
 @torch.no_grad()

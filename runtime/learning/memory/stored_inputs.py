@@ -7,7 +7,7 @@ and (as long as nothing is added there) where it is to be said again, are the ba
 once and learned from many times: keys, queries, values, rates, and the recall head.
 
 Shape suffixes: L = layers with a memory, T = told tokens, A = tokens of answers, P = value tokens of a
-batch, B = episodes, N = states, R = rank, H = hidden width, C = candidates, V = vocabulary.
+batch, B = episodes, N = states, R = rank, H = hidden width, V = vocabulary.
 """
 
 import random
@@ -20,19 +20,19 @@ from torch.nn import functional
 from transformers import PreTrainedModel
 
 from populace.adapters.memory.attention import AttentionLayer
-from populace.adapters.memory.gated_layer import Told, before_each
+from populace.adapters.memory.gated_layer import Told, around_each
 from populace.adapters.memory.gates import RecallHead
-from populace.adapters.memory.layer import MemoryShape
+from populace.adapters.memory.layer import NOT_WRITTEN, MemoryShape
 from populace.adapters.memory.module import MemoryModule
 from populace.learning.memory.encoding import (
     FIRST_TOKENS,
-    NOT_WRITTEN,
     VALUE_WEIGHT,
+    Batch,
     EncodedEpisode,
     batch_of,
 )
 from populace.learning.memory.probe import output_embeddings
-from populace.learning.memory.recall import hidden_inputs
+from populace.learning.memory.recall import HiddenInputs, hidden_inputs
 
 STORED = torch.bfloat16
 
@@ -44,9 +44,6 @@ The others tell tokens apart, and their sum over what might be there says nothin
 
 TOLD_WEIGHT = 1.0
 """Of whether something was told, in nats a first token of an answer."""
-
-CANDIDATES = 2000
-"""Tokens drawn for each step that a value might have been, besides those that values are."""
 
 
 class StoredInputs(NamedTuple):
@@ -71,9 +68,10 @@ class StoredInputs(NamedTuple):
     deciding: torch.Tensor
     is_told: torch.Tensor
 
-    def before(self, number: int) -> torch.Tensor:
-        """The inputs [T, H] of a layer at the token before each in its message."""
-        return before_each(self.told[number].unsqueeze(0), self.messages.unsqueeze(0))[0]
+    def keyed(self, number: int) -> torch.Tensor:
+        """What a layer's keys are of [T, 3H]: inputs of told tokens, the ones before and those after."""
+        own_1TH = self.told[number].unsqueeze(0)
+        return torch.cat((own_1TH, *around_each(own_1TH, self.messages.unsqueeze(0))), dim=-1)[0]
 
 
 def stored_inputs(
@@ -84,14 +82,19 @@ def stored_inputs(
     *,
     batch: int,
     progress: Callable[[float], None],
+    ask: Callable[[Batch, HiddenInputs], HiddenInputs] | None = None,
 ) -> list[StoredInputs]:
-    """Run the base over what is told and what is asked; those of similar length together."""
+    """Run the base over what is told and what is asked; those of similar length together.
+
+    ``ask`` runs it over a batch's questions some other way, given what it was given of what was told.
+    """
     order = sorted(range(len(episodes)), key=lambda index: len(episodes[index].told.ids))
     found: list[StoredInputs] = []
     for start in range(0, len(order), batch):
         chosen = [episodes[index] for index in order[start : start + batch]]
         rows = batch_of(chosen)
-        told, asked = (hidden_inputs(model, attention, one) for one in (rows.told, rows.asked))
+        told = hidden_inputs(model, attention, rows.told)
+        asked = hidden_inputs(model, attention, rows.asked) if ask is None else ask(rows, told)
         told_LBTH, asked_LBTH = (
             torch.stack(list(shape.with_memory(one.inputs))).to(STORED) for one in (told, asked)
         )
@@ -201,7 +204,10 @@ def learn_from_stored(
 
 def _recalling(memory: MemoryModule) -> list[torch.nn.Parameter]:
     """The parameters that stored inputs can teach: all but the gates and the layers' deltas."""
-    names = ("query", "key", "key_before", "value", "rate", "rate_before", "rate_bias")
+    names = (
+        *("query", "key", "key_before", "key_after", "value"),
+        *("rate", "rate_before", "rate_after", "rate_bias"),
+    )
     layers = [getattr(memory.layer(number), name) for number in range(len(memory.layers)) for name in names]
     assert memory.recall_head is not None
     return [*layers, *memory.recall_head.parameters()]
@@ -274,8 +280,8 @@ def read_back(
         layer = memory.gated_layer(number)
         told_BTH = _side_by_side([one.told[number] for one in episodes])
         parts = [one.asked[number] for one in episodes] + [one.deciding[number] for one in episodes]
-        told = Told(drop(told_BTH), drop(before_each(told_BTH, messages_BT)), embedded_BTH)
-        state_BNRR = layer.store(told, memory.fresh_states(len(episodes))[number], messages_BT != NOT_WRITTEN)
+        projected = layer.projected(Told(told_BTH, embedded_BTH), drop)
+        state_BNRR = layer.write_projected(projected, memory.fresh_states(len(episodes))[number], messages_BT)
         asked_XH = drop(torch.cat(parts).float())
         reads.append(layer.read(asked_XH.unsqueeze(1), state_BNRR[rows]).flatten(1))
     read_XLW = torch.stack(reads, dim=1)
@@ -296,9 +302,10 @@ def _score(
     generator: torch.Generator | None = None,
     dropped: float = 0.0,
 ) -> StoredScore:
-    """Write what was told, read it before each value token, and compare with the candidates.
+    """Write what was told, read it before each value token, and compare with all tokens of the vocabulary.
 
-    With a ``generator`` these are drawn, and inputs dropped; without, all tokens are, and none is.
+    Nothing less will do: it is the few that the base would say by itself ("called", "a") that win.
+    With a ``generator`` inputs are dropped.
     """
     head = memory.recall_head
     assert isinstance(head, RecallHead)
@@ -308,19 +315,13 @@ def _score(
     targets_P = torch.cat([one.targets for one in episodes])[is_value_A]
     last_PH = last_AH[is_value_A]
     hidden_PH = last_PH + head(last_PH, read.values)
-    if generator is None:
-        candidates_C = torch.arange(len(embeddings_VH))
-    else:
-        drawn = torch.randint(0, len(embeddings_VH), (CANDIDATES,), generator=generator)
-        candidates_C = torch.cat((targets_P, drawn)).unique()
-    places_P = torch.searchsorted(candidates_C, targets_P)
-    logits_PC = hidden_PH @ embeddings_VH[candidates_C].T
+    logits_PV = hidden_PH @ embeddings_VH.T
     opens_A = last_AH @ head.weight + head.bias
     is_told_D = torch.cat([one.is_told for one in episodes]).float()
     there_D = read.deciding[..., THERE] @ told_weights[:-1] - told_weights[-1]
     return StoredScore(
-        functional.cross_entropy(logits_PC, places_P),
+        functional.cross_entropy(logits_PV, targets_P),
         functional.binary_cross_entropy_with_logits(opens_A, is_value_A.float()),
         functional.binary_cross_entropy_with_logits(there_D, is_told_D),
-        float((logits_PC.argmax(-1) == places_P).float().mean()),
+        float((logits_PV.argmax(-1) == targets_P).float().mean()),
     )

@@ -9,12 +9,11 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, Protocol, cast
+from typing import Literal, NamedTuple, Protocol, cast
 
 import torch
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
-from populace.actors.engine import Message
 from populace.actors.errors import InvalidRequest
 from populace.adapters.base_modules import read_base_modules
 from populace.adapters.memory.attached import AttachedMemory
@@ -31,28 +30,21 @@ from populace.learning.memory.encoding import (
     batch_of,
 )
 from populace.learning.memory.episodes import Episode
-from populace.learning.memory.gate_fitting import fit_gates
-from populace.learning.memory.gated_start import start_gated
+from populace.learning.memory.gated_learning import GatedLearning
+from populace.learning.memory.own_replies import own_replies, requests_in
 from populace.learning.memory.recall import Recall, gated_recall, recall
 from populace.learning.memory.start import start_by_probe
-from populace.learning.memory.stored_inputs import (
-    StoredOptions,
-    StoredScore,
-    learn_from_stored,
-    stored_inputs,
-)
 from populace.storage.files import write_durably
 
-OWN_REPLY_TOKENS_MAX = 24
-ASKED_TOGETHER = 32
 STORED = torch.bfloat16
 """What a trained module is stored in: half of the bytes."""
 
-GATE_EPISODES = 3000
-"""For gates more tell nothing new."""
-
+BEGINS_AS_ZERO = ("delta_query", "delta_output", "query_bias", "output_bias")
 DELTA_SIZE = 0.05
-"""About that of a gated module's trained deltas, which begin as zero."""
+"""About that of what a gated module adds to the layers, once it is trained."""
+
+LEARNED_SHARE = 0.3
+"""Of a step, for what has learned from stored inputs already: of more episodes than it has steps left."""
 
 WINDOW_BATCHES = 4
 """Batches are cut from so many times their size, sorted by length: less of them is padding."""
@@ -71,7 +63,8 @@ class TrainOptions:
     after ``steps``, or when ``patience`` validations in a row were no better than the best. Only a module
     with one state for each layer, into which every token is written, can be solved for: others are drawn.
     A gated one learns for ``stored_steps`` from what ``probe_batches`` of episodes have of the base alone,
-    and then through it.
+    and then through it. That moves what its queries are of, so for ``last_stored_steps`` it learns once more
+    from what is computed once, as the module answers then.
     """
 
     steps: int = 1000
@@ -86,6 +79,7 @@ class TrainOptions:
     probe_batches: int = 50
     start: Start = "probe"
     stored_steps: int = 500
+    last_stored_steps: int = 0
 
 
 class Validation(NamedTuple):
@@ -108,7 +102,7 @@ class TrainProgress(Protocol):
 
 
 class MemoryTrainer:
-    """One training session. ``save`` keeps all of it, and ``resume`` goes on with the same numbers."""
+    """One training session. ``save`` keeps all of it; from that it goes on with the same numbers."""
 
     def __init__(
         self,
@@ -153,29 +147,51 @@ class MemoryTrainer:
         self._tokenizer = BaseTokenizer(base_directory)
         self.memory = initial_module(self._model, attention, fingerprint, shape, seed=options.seed)
         self._attached = AttachedMemory(self._model, self.memory, attention)
-        self._attention = attention
-        # Where a gate is closed the base answers by itself, and there is nothing to learn.
-        replies = {} if shape.gated else self._own_replies([*train, *validation])
-        encoder = EpisodeEncoder(self._tokenizer, replies, gated=shape.gated)
+        if first is not None:
+            trained = MemoryModule.read(first, fingerprint, attention)
+            if trained.shape != shape:
+                raise InvalidRequest(f"{first} has another shape: {trained.shape}.", "first")
+            self.memory.load_state_dict(trained.state_dict())
         if shape.gated:
             train, validation = (
                 [one for one in part if any(asked.answer is not None for asked in one.questions)]
                 for part in (train, validation)
             )
+        self._session = {
+            "base": fingerprint,
+            "shape": asdict(shape),
+            "options": asdict(options),
+            "episodes": [_digest(train), _digest(validation)],
+        }
+        kept = None if checkpoint is None else self._checked(checkpoint)
+        if kept is not None:
+            self.memory.load_state_dict(dict(kept.memory))
+        probes = options.start == "probe" and kept is None and first is None
+        self._gated = GatedLearning(
+            self._model,
+            self._attached,
+            self._tokenizer,
+            self.memory,
+            progress.doing,
+            batch=options.batch,
+            seed=options.seed,
+        )
+        probed = min(len(train), options.probe_batches * options.batch)
+        if shape.gated and probes:
+            self._gated.fit_gates(train[:probed])
+        requests = requests_in([*train, *validation])
+        asked = self._gated.nearest(requests) if shape.gated else requests
+        asking = partial(progress.doing, "Asking the base")
+        replies = own_replies(self._model, self._tokenizer, asked, progress=asking)
+        encoder = EpisodeEncoder(self._tokenizer, replies, gated=shape.gated)
         self._recall = gated_recall if shape.gated else recall
         self._train = EncodedEpisodes(encoder, train)
         self._validation = [encoder.encode(episode) for episode in validation]
         self._step = 0
         self._best: Validation | None = None
         self._worse = 0
-        if first is not None:
-            trained = MemoryModule.read(first, fingerprint, attention)
-            if trained.shape != shape:
-                raise InvalidRequest(f"{first} has another shape: {trained.shape}.", "first")
-            self.memory.load_state_dict(trained.state_dict())
-        probes = options.start == "probe" and checkpoint is None and first is None
         if probes and shape.gated:
-            self._start_gated(train)
+            self._gated.start(self._train, self._validation, episodes=probed, steps=options.stored_steps)
         elif probes and shape.states == 1 and shape.writes == "token":
             batches = [self._episodes(step) for step in range(options.probe_batches)]
             start_by_probe(
@@ -189,14 +205,8 @@ class MemoryTrainer:
             )
         self._best_parameters = self._parameters()
         self._optimizer = self._new_optimizer()
-        self._session = {
-            "base": fingerprint,
-            "shape": asdict(shape),
-            "options": asdict(options),
-            "episodes": [_digest(train), _digest(validation)],
-        }
-        if checkpoint is not None:
-            self.resume(checkpoint)
+        if kept is not None:
+            self._go_on_from(kept)
 
     @property
     def best(self) -> tuple[dict[str, torch.Tensor], Validation | None]:
@@ -221,6 +231,8 @@ class MemoryTrainer:
                 self._validate(keep)
                 if checkpoint is not None:
                     self.save(checkpoint)
+        if self._options.last_stored_steps:
+            self._learn_again(keep)
         assert self._best is not None
         return self._best
 
@@ -236,8 +248,8 @@ class MemoryTrainer:
         moments = self._optimizer.state_dict()["state"]
         write_checkpoint(path, Checkpoint(told, self.memory.state_dict(), self._best_parameters, moments))
 
-    def resume(self, path: Path) -> None:
-        """Go on from a checkpoint of the same session. Raises ``InvalidRequest`` for any other file.
+    def _checked(self, path: Path) -> Checkpoint:
+        """Read a checkpoint of the same session. Raises ``InvalidRequest`` for any other file.
 
         Base, shape, options and episodes must be those that it was made with.
         """
@@ -249,7 +261,9 @@ class MemoryTrainer:
                 f"{path} was made with other {' and '.join(other)}: {[session.get(one) for one in other]}.",
                 "resume",
             )
-        self.memory.load_state_dict(dict(kept.memory))
+        return kept
+
+    def _go_on_from(self, kept: Checkpoint) -> None:
         groups = self._optimizer.state_dict()["param_groups"]
         for group, size in zip(groups, kept.told["sizes"], strict=True):
             group["size"] = size
@@ -258,43 +272,20 @@ class MemoryTrainer:
         self._best = None if kept.told["best"] is None else Validation(*kept.told["best"])
         self._best_parameters = dict(kept.best)
 
-    def _start_gated(self, train: Sequence[Episode]) -> None:
-        """Fit the gates, solve for what recalls, and let it learn from what the base alone computes."""
-        options, memory = self._options, self.memory
-        assert memory.gates is not None
-        chosen = range(min(len(train), options.probe_batches * options.batch))
-        fit_gates(
-            self._model,
-            self._tokenizer,
-            self._attention[memory.shape.first_layer],
-            memory.gates,
-            [train[index] for index in chosen[:GATE_EPISODES]],
-            progress=partial(self._progress.doing, "Fitting the gates"),
-        )
-        stored, validation = (
-            stored_inputs(
-                self._model,
-                self._attention,
-                memory.shape,
-                episodes,
-                batch=options.batch,
-                progress=partial(self._progress.doing, "Probing the base"),
-            )
-            for episodes in ([self._train[index] for index in chosen], self._validation)
-        )
-        solving = partial(self._progress.doing, "Solving for keys and values")
-        start_gated(self._model, memory, stored, seed=options.seed, progress=solving)
-        learn_from_stored(
-            self._model,
-            memory,
-            stored,
-            validation,
-            StoredOptions(steps=options.stored_steps, seed=options.seed),
-            step=self._learned,
-        )
+    def _learn_again(self, keep: Path | None) -> None:
+        """Let what recalls learn once more, after the best module so far.
 
-    def _learned(self, share: float, scored: StoredScore) -> None:
-        self._progress.doing(f"Learning to recall, {scored.right:.0%} of tokens right", share)
+        What comes of it is kept if more answers are right: the loss is mostly of words around the values.
+        """
+        self.memory.load_state_dict(self._best_parameters)
+        self._gated.learn_again(self._train, self._validation, steps=self._options.last_stored_steps)
+        validation = self._validation_now()
+        assert self._best is not None, "it was validated before"
+        if validation.exact > self._best.exact:
+            self._keep(validation, keep)
+        else:
+            self.memory.load_state_dict(self._best_parameters)
+        self._progress.validated(validation, self._best)
 
     def _parameters(self) -> dict[str, torch.Tensor]:
         return {name: tensor.clone() for name, tensor in self.memory.state_dict().items()}
@@ -314,8 +305,21 @@ class MemoryTrainer:
         self._optimizer.step()
         return scored
 
-    @torch.no_grad()
     def _validate(self, keep: Path | None) -> None:
+        validation = self._validation_now()
+        if self._best is None or validation.loss < self._best.loss:
+            self._keep(validation, keep)
+        else:
+            self._worse += 1
+        self._progress.validated(validation, self._best or validation)
+
+    def _keep(self, validation: Validation, keep: Path | None) -> None:
+        self._best, self._best_parameters, self._worse = validation, self._parameters(), 0
+        if keep is not None:
+            write_durably(keep, self.memory.pack(STORED))
+
+    @torch.no_grad()
+    def _validation_now(self) -> Validation:
         scored: list[Recall] = []
         size = self._options.batch
         for start in range(0, len(self._validation), size):
@@ -323,19 +327,12 @@ class MemoryTrainer:
             scored.append(self._recall(self._model, self._attached, self.memory, batch))
             self._progress.doing("Validating", min(1.0, (start + size) / len(self._validation)))
         count = len(scored)
-        validation = Validation(
+        return Validation(
             self._step,
             float(sum(one.loss for one in scored) / count),
             float(sum(one.value_loss for one in scored) / count),
             float(torch.cat([one.exact for one in scored]).float().mean()),
         )
-        if self._best is None or validation.loss < self._best.loss:
-            self._best, self._best_parameters, self._worse = validation, self._parameters(), 0
-            if keep is not None:
-                write_durably(keep, self.memory.pack(STORED))
-        else:
-            self._worse += 1
-        self._progress.validated(validation, self._best)
 
     def _new_optimizer(self) -> torch.optim.AdamW:
         groups = [
@@ -348,7 +345,11 @@ class MemoryTrainer:
     def _size(self, name: str, parameter: torch.Tensor) -> float:
         """What a tensor's steps are relative to. Those that begin as zero have the size that they come to."""
         size = float(parameter.detach().square().mean().sqrt())
-        return max(size, DELTA_SIZE if self.memory.shape.gated and "delta" in name else 1e-3)
+        if not self.memory.shape.gated:
+            return max(size, 1e-3)
+        if name.endswith(BEGINS_AS_ZERO):
+            return max(size, DELTA_SIZE)
+        return max(size, 1e-3) * (LEARNED_SHARE if self._options.stored_steps else 1.0)
 
     def _episodes(self, step: int) -> list[EncodedEpisode]:
         """The batch of a step: a function of the seed and the step alone, so that training can go on."""
@@ -361,28 +362,6 @@ class MemoryTrainer:
         source.shuffle(order)
         first = order[place] * size
         return [self._train[index] for index in chosen[first : first + size]]
-
-    def _own_replies(self, episodes: Sequence[Episode]) -> dict[str, str]:
-        """Have the base answer, greedily, the questions that have no answer."""
-        asks = sorted({one.ask for episode in episodes for one in episode.questions if one.answer is None})
-        replies: dict[str, str] = {}
-        for start in range(0, len(asks), ASKED_TOGETHER):
-            together = asks[start : start + ASKED_TOGETHER]
-            prompts = [self._tokenizer.tokens_of((Message("user", ask),)).ids for ask in together]
-            longest = max(map(len, prompts))
-            filler = min(self._tokenizer.eos_ids)
-            said = cast("Any", self._model).generate(
-                torch.tensor([[filler] * (longest - len(ids)) + ids for ids in prompts]),
-                attention_mask=torch.tensor([[0] * (longest - len(ids)) + [1] * len(ids) for ids in prompts]),
-                do_sample=False,
-                max_new_tokens=OWN_REPLY_TOKENS_MAX,
-                eos_token_id=sorted(self._tokenizer.eos_ids),
-                pad_token_id=filler,
-            )
-            for ask, ids in zip(together, said[:, longest:].tolist(), strict=True):
-                replies[ask] = self._tokenizer.text(ids).strip() or "I do not know."
-            self._progress.doing("Asking the base", (start + len(together)) / len(asks))
-        return replies
 
 
 def _digest(episodes: Sequence[Episode]) -> str:

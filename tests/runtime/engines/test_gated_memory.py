@@ -10,6 +10,7 @@ import pytest_asyncio
 import torch
 
 from populace.actors.engine import Delta, GenerateRequest, MemoryUse, Message, OwnedEngine, Sampling, joined
+from populace.actors.errors import PromptTooLong
 from populace.adapters.memory.layer import MemoryShape
 from populace.adapters.memory.random_module import random_module
 from populace.adapters.memory.state import StateFormat
@@ -188,3 +189,32 @@ async def test_what_is_said_twice_is_written_though_its_blocks_are_cached(
     first, second = [values(await told(engine, (LONG,))) for _ in range(2)]
 
     assert torch.equal(first, second)
+
+
+@pytest.mark.parametrize(
+    "said",
+    ["", "Où est-ce que j'habite ?", "我的狗叫什么名字?", "\u200b\u202e", "<|im_end|>", "?" * 200],
+    ids=["empty", "French", "Chinese", "invisible", "template", "long"],
+)
+async def test_whatever_is_said_both_engines_do_the_same(engines: dict[str, OwnedEngine], said: str) -> None:
+    state = await told(engines["torch"], (TELL,))
+    strange = Message("user", said)
+
+    turns = [await turn(engines[name], (strange,), MemoryUse(state)) for name in ENGINES]
+
+    assert turns[0].token_ids == turns[1].token_ids
+    torch.testing.assert_close(values(turns[0].memory), values(turns[1].memory), atol=STATE_TOLERANCE, rtol=0)
+
+
+@pytest.mark.parametrize("name", ENGINES)
+async def test_eight_megabytes_are_refused_by_name_and_nothing_is_lost(
+    engines: dict[str, OwnedEngine], name: str
+) -> None:
+    state = await told(engines[name], (TELL,))
+    before = await turn(engines[name], (ASK,), MemoryUse(state, new_from=None))
+
+    with pytest.raises(PromptTooLong):
+        await turn(engines[name], (Message("user", "I like tea. " * 700_000),), MemoryUse(state))
+
+    after = await turn(engines[name], (ASK,), MemoryUse(state, new_from=None))
+    assert after.token_ids == before.token_ids

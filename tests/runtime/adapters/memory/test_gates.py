@@ -3,7 +3,7 @@
 """A closed gate is the base, whatever the memory holds; an open one reads at the reply and nowhere else."""
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 import torch
@@ -14,6 +14,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from populace.actors.errors import MemoryModuleInvalid
 from populace.adapters.memory.attached import AttachedMemory, MemoryPass
 from populace.adapters.memory.attention import AttentionLayer
+from populace.adapters.memory.gated_layer import AFTER_DECAY
 from populace.adapters.memory.layer import LayerWidths, MemoryShape
 from populace.adapters.memory.module import MemoryModule
 
@@ -138,27 +139,46 @@ def test_each_message_is_written_if_the_gate_opens_at_its_end(seed: int) -> None
     for number, hidden_BTH in enumerate(inputs):
         wanted = before[number][0, 0]
         for token in tokens:
-            begins = MESSAGES[0, token - 1] != MESSAGES[0, token]
-            earlier = torch.zeros(WIDTHS.hidden) if begins else hidden_BTH[0, token - 1]
-            wanted = _written(memory, number, wanted, hidden_BTH[0, token], earlier, embedded[0, token])
+            of_message = [place for place in tokens if MESSAGES[0, place] == MESSAGES[0, token]]
+            told = _Token(
+                hidden_BTH[0, token],
+                hidden_BTH[0, token - 1] if token - 1 in of_message else torch.zeros(WIDTHS.hidden),
+                _after([hidden_BTH[0, place] for place in of_message if place > token]),
+                embedded[0, token],
+            )
+            wanted = _written(memory, number, wanted, told)
         torch.testing.assert_close(passed.states[number][0, 0], wanted, atol=1e-4, rtol=1e-4)
 
 
-def _written(
-    memory: MemoryModule,
-    number: int,
-    state_RR: torch.Tensor,
-    hidden_H: torch.Tensor,
-    before_H: torch.Tensor,
-    embedded_H: torch.Tensor,
-) -> torch.Tensor:
+class _Token(NamedTuple):
+    hidden: torch.Tensor
+    before: torch.Tensor
+    after: torch.Tensor
+    embedded: torch.Tensor
+
+
+def _after(following: list[torch.Tensor]) -> torch.Tensor:
+    """The mean of the hidden inputs that follow, of which each counts 0.8 of the one before it."""
+    weights = [AFTER_DECAY**distance for distance in range(len(following))]
+    total = torch.zeros(WIDTHS.hidden)
+    for weight, hidden_H in zip(weights, following, strict=True):
+        total = total + weight / sum(weights) * hidden_H
+    return total
+
+
+def _written(memory: MemoryModule, number: int, state_RR: torch.Tensor, told: _Token) -> torch.Tensor:
     """The equations at the head of ``gated_layer.py``."""
     layer = memory.gated_layer(number)
+    around = (told.hidden, told.before, told.after)
+    keys = zip((layer.key, layer.key_before, layer.key_after), around, strict=True)
+    rates = zip((layer.rate, layer.rate_before, layer.rate_after), around, strict=True)
     key_R = torch.nn.functional.normalize(
-        torch.tanh(layer.key @ hidden_H + layer.key_before @ before_H), dim=-1
+        torch.tanh(torch.stack([weight @ hidden_H for weight, hidden_H in keys]).sum(0)), dim=-1
     )
-    rate = torch.sigmoid(layer.rate @ hidden_H + layer.rate_before @ before_H + layer.rate_bias)
-    return state_RR + rate * torch.outer(layer.value @ embedded_H - state_RR @ key_R, key_R)
+    rate = torch.sigmoid(
+        torch.stack([weight @ hidden_H for weight, hidden_H in rates]).sum(0) + layer.rate_bias
+    )
+    return state_RR + rate * torch.outer(layer.value @ told.embedded - state_RR @ key_R, key_R)
 
 
 def _attention_input(layer: int) -> torch.Tensor:

@@ -6,16 +6,17 @@ from pathlib import Path
 import pytest
 
 from populace.actors.errors import EpisodesInvalid
+from populace.adapters.memory.layer import NOT_WRITTEN
 from populace.engines.prompts import BaseTokenizer
 from populace.learning.memory.encoding import (
     FIRST_TOKENS,
     FIRST_WEIGHT,
     LENGTH_STEP,
-    NOT_WRITTEN,
     OTHER_WEIGHT,
     VALUE_WEIGHT,
     EncodedEpisodes,
     EpisodeEncoder,
+    OwnReply,
     batch_of,
 )
 from populace.learning.memory.episodes import (
@@ -56,7 +57,7 @@ def tokenizer(base_directory: Path) -> BaseTokenizer:
 
 @pytest.fixture(scope="module")
 def encoder(tokenizer: BaseTokenizer) -> EpisodeEncoder:
-    return EpisodeEncoder(tokenizer, {"Say hello.": "Hello!"})
+    return EpisodeEncoder(tokenizer, {"Say hello.": OwnReply("Hello!", whole=True)})
 
 
 def test_a_file_of_episodes_comes_back_the_same(episodes: list[Episode], tmp_path: Path) -> None:

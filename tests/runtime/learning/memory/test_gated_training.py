@@ -5,16 +5,19 @@ from pathlib import Path
 
 import pytest
 import torch
+from transformers import LlamaForCausalLM
 
 from populace.actors.engine import Message
 from populace.actors.errors import InvalidRequest
 from populace.adapters.base_modules import read_base_modules
 from populace.adapters.memory.attention import attention_layers
-from populace.adapters.memory.layer import MemoryShape
+from populace.adapters.memory.gates import Gates
+from populace.adapters.memory.layer import NOT_WRITTEN, MemoryShape
 from populace.adapters.memory.module import MemoryModule
 from populace.engines.prompts import BaseTokenizer
-from populace.learning.memory.encoding import NOT_WRITTEN, EpisodeEncoder
+from populace.learning.memory.encoding import EpisodeEncoder, OwnReply
 from populace.learning.memory.episodes import Episode, Question, SaidMessage
+from populace.learning.memory.gate_fitting import nearest_to_opening
 from populace.learning.memory.own_words import own_words_episodes
 from populace.learning.memory.recall import Recall
 from populace.learning.memory.training import MemoryTrainer, TrainOptions, Validation
@@ -24,7 +27,14 @@ pytestmark = pytest.mark.engine
 
 SHAPE = MemoryShape(rank=4, alpha=8.0, gated=True, first_layer=1)
 OPTIONS = TrainOptions(
-    steps=2, batch=4, validate_every=1, probe_batches=30, stored_steps=40, step_size=0.01, patience=100
+    steps=2,
+    batch=4,
+    validate_every=1,
+    probe_batches=30,
+    stored_steps=40,
+    last_stored_steps=20,
+    step_size=0.01,
+    patience=100,
 )
 
 
@@ -77,13 +87,14 @@ def test_a_gated_module_is_trained_and_goes_on_where_it_stopped(
     layers = attention_layers(read_base_modules(small_base))
     kept = MemoryModule.read(tmp_path / "module", "f" * 64, layers)
     assert kept.shape == SHAPE
-    assert len(noted.validations) == OPTIONS.steps + 1
+    assert len(noted.validations) == OPTIONS.steps + 2, "at first, after each step, and in the end"
     assert not torch.equal(session.memory.layer(0).key, solved[0])
     assert torch.equal(gates.read_weight, solved[1])
     assert set(noted.shares.values()) == {1.0}
     again = MemoryTrainer(
         small_base, "f" * 64, told, others, SHAPE, OPTIONS, Noted(), checkpoint=tmp_path / "checkpoint"
     )
+    again.run()
     assert again.memory.pack() == session.memory.pack()
 
 
@@ -121,6 +132,45 @@ def test_what_is_encoded_is_what_open_gates_let_through(base_directory: Path) ->
     assert len(encoded.answers) == 1
     assert set(encoded.asked_written) == {NOT_WRITTEN}
     assert tokenizer.tokens_of((Message("user", "x"),), 0).spans
+
+
+def test_a_request_that_opens_the_gate_wrongly_is_answered_as_the_base_does(base_directory: Path) -> None:
+    tokenizer = BaseTokenizer(base_directory)
+    episode = Episode(
+        messages=(SaidMessage(role="user", content="My city is Lisbon."),),
+        questions=(
+            Question(ask="What is a star?", answer=None),
+            Question(ask="How do I tell my boss?", answer=None),
+            Question(ask="What helps my cat?", answer=None),
+        ),
+    )
+    replies = {
+        "How do I tell my boss?": OwnReply("Say it soon.", whole=True),
+        "What helps my cat?": OwnReply("Say it soon.", whole=False),
+    }
+
+    encoded = EpisodeEncoder(tokenizer, replies, gated=True).encode(episode)
+
+    ended, cut = ([encoded.asked.ids[target.position] for target in one] for one in encoded.answers)
+    assert tokenizer.text(cut) == "Say it soon."
+    assert ended[:-1] == cut
+    assert ended[-1] in tokenizer.eos_ids
+
+
+def test_the_requests_nearest_to_opening_the_gate_are_found(small_base: Path) -> None:
+    layer = attention_layers(read_base_modules(small_base))[1]
+    model = LlamaForCausalLM.from_pretrained(small_base, dtype=torch.float32)  # pyright: ignore[reportUnknownMemberType]
+    gates = Gates(layer.widths.hidden)
+    torch.nn.init.normal_(gates.read_weight, generator=torch.Generator().manual_seed(0))
+    asks = ["What is a star?", "Hi", "How do I tell my boss that I am late again?", "Why?"]
+    tokenizer = BaseTokenizer(small_base)
+
+    found = nearest_to_opening(model, tokenizer, layer, gates, asks, 4)
+
+    assert sorted(found) == sorted(asks)
+    assert nearest_to_opening(model, tokenizer, layer, gates, asks[::-1], 2) == found[:2]
+    torch.nn.init.normal_(gates.read_weight, generator=torch.Generator().manual_seed(0)).data.neg_()
+    assert nearest_to_opening(model, tokenizer, layer, gates, asks, 4) == found[::-1]
 
 
 def test_episodes_that_have_nothing_for_a_gate_to_close_on_are_refused_by_name(
