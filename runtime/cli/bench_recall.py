@@ -32,6 +32,9 @@ def recall(
     held_out: Annotated[
         Path | None, typer.Option(help="The directory of the held-out sets, else that of the checkout.")
     ] = None,
+    replies: Annotated[
+        Path | None, typer.Option(help="A file for every question and reply, one JSON object a line.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """What a memory remembers and what it does to everything else, over whole replies.
@@ -49,6 +52,11 @@ def recall(
             sets = SETS if only is None else tuple(name.strip() for name in only.split(","))
             if not set(sets) <= set(SETS):
                 raise typer.BadParameter(f"--only takes {', '.join(SETS)}: {only!r}")
+            if replies is not None:
+                try:
+                    replies.touch()
+                except OSError as error:
+                    raise typer.BadParameter(f"--replies {replies}: {error.strerror}") from error
             if way not in WAYS:
                 raise typer.BadParameter(f"--way is one of {', '.join(WAYS)}: {way!r}")
             try:
@@ -59,6 +67,7 @@ def recall(
                     sets=tuple(name for name in SETS if name in sets),
                     seeds=seeds,
                     requests=requests,
+                    replies=replies,
                 )
                 result = bench_recall(bench, Settings.from_environment(), report)
             except (HeldOutInvalid, RecallImpossible) as error:

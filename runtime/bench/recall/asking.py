@@ -4,7 +4,7 @@ import asyncio
 import itertools
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import aclosing
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from populace.actors.engine import Delta, Engine, GenerateRequest, MemoryUse, Message, Sampling, joined
 from populace.bench.recall.grading import Reply
@@ -14,6 +14,15 @@ Report = Callable[[str, float], None]
 T = TypeVar("T")
 
 
+class Heard(NamedTuple):
+    """A question that somebody asked at a stage of the bench, and the reply."""
+
+    stage: str
+    asked: str
+    said: str
+    prompt_tokens: int
+
+
 class Progress:
     """How far the bench is: stages that take about as long as each other, and requests of each."""
 
@@ -21,14 +30,15 @@ class Progress:
         self._report = report
         self._stages = stages
         self._begun = -1
-        self._title = ""
+        self.title = ""
+        """Of the stage that runs."""
         self._requests = 1
         self._done = 0
 
     def begin(self, title: str, requests: int) -> None:
         """Begin the next stage, of about so many requests."""
         self._begun += 1
-        self._title, self._requests, self._done = title, max(1, requests), 0
+        self.title, self._requests, self._done = title, max(1, requests), 0
         self._show()
 
     def step(self) -> None:
@@ -38,7 +48,7 @@ class Progress:
 
     def _show(self) -> None:
         within = min(1.0, self._done / self._requests)
-        self._report(self._title, (self._begun + within) / self._stages)
+        self._report(self.title, (self._begun + within) / self._stages)
 
 
 class Asker:
@@ -48,8 +58,7 @@ class Asker:
         self.progress = progress
         self.state_bytes = 0
         """Of the largest memory state that any reply left."""
-        self.question_tokens: list[int] = []
-        """Of each prompt that somebody's question became."""
+        self.heard: list[Heard] = []
         self.context_tokens = engine.base.context_tokens
         self._engine = engine
         self._reply_tokens = reply_tokens
@@ -93,7 +102,9 @@ class Asker:
         assert whole.finish_reason is not None, "the last delta has one"
         self.progress.step()
         if is_question:
-            self.question_tokens.append(whole.prompt_tokens)
+            self.heard.append(
+                Heard(self.progress.title, messages[-1].content, whole.text, whole.prompt_tokens)
+            )
         self.state_bytes = max(self.state_bytes, len(whole.memory or b""))
         return said or Reply(whole.text, whole.token_ids, whole.finish_reason), whole.memory
 

@@ -1,10 +1,11 @@
 """The whole of ``populace bench recall``: one engine, all sets for each seed, and a report.
 
-Everybody in it is a memory state. What they say goes through the engine turn by turn and is folded as a
-personal model's log is; what is measured are whole replies, greedily.
+Everybody in it is a memory state, or known in another way (``person.py``). What they say goes through the
+engine turn by turn and is folded as a personal model's log is; what is measured are whole replies, greedily.
 """
 
 import asyncio
+import json
 import math
 import tempfile
 from collections import defaultdict
@@ -18,7 +19,7 @@ from populace.base import prepare_base
 from populace.base_files import BaseModelFiles
 from populace.bench.measured_engine import start_measured
 from populace.bench.recall import general, instructions, long_chat, never_told, tellings, told_facts
-from populace.bench.recall.asking import Asker, Progress, Report
+from populace.bench.recall.asking import Asker, Heard, Progress, Report
 from populace.bench.recall.chatter import chatted_people
 from populace.bench.recall.general import Compared, Cost, general_table, measure_general
 from populace.bench.recall.held_out import HeldOut, read_held_out, shuffled, tellings_of_seed
@@ -55,7 +56,8 @@ class RecallImpossible(Exception):
 class RecallBench:
     """What to measure. ``requests`` bounds each set of a seed; ``module`` is named as for serving.
 
-    ``way`` is what people's models know them by: with one that has no memory, no module is loaded.
+    ``way`` is what people's models know them by: with one that has no memory, no module is loaded. Every
+    question and its reply go into the file ``replies``, one JSON object a line.
     """
 
     held_out: Path
@@ -68,6 +70,7 @@ class RecallBench:
     people: int = 8
     chat_turns: int = 20
     long_chat_turns: int = 200
+    replies: Path | None = None
 
     @property
     def stages(self) -> int:
@@ -87,7 +90,7 @@ class Measured:
     untold: list[Untold] = field(default_factory=list[Untold])
     followed: list[Followed] = field(default_factory=list[Followed])
     state_bytes: int = 0
-    question_tokens: list[int] = field(default_factory=list[int])
+    heard: list[Heard] = field(default_factory=list[Heard])
 
 
 def bench_recall(bench: RecallBench, settings: Settings, report: Report) -> BenchReport:
@@ -103,6 +106,9 @@ def bench_recall(bench: RecallBench, settings: Settings, report: Report) -> Benc
     with tempfile.TemporaryDirectory(prefix="populace-") as folder, applied({"VLLM_RPC_BASE_PATH": folder}):
         # vLLM's sockets lie there: one of its processes that Ctrl-C ends leaves them behind.
         measured = asyncio.run(_measured(bench, settings, base, module, held_out, progress))
+    if bench.replies is not None:
+        lines = [json.dumps(one._asdict(), ensure_ascii=False) + "\n" for one in measured.heard]
+        bench.replies.write_text("".join(lines), encoding="utf-8")
     costs = _costs(measured.general, base, settings.threads, progress) if measured.general else {}
     return reported(bench, measured, costs, module)
 
@@ -142,7 +148,7 @@ async def _measured(
         measured = Measured()
         for seed in range(bench.seeds):
             await _measure_seed(bench, asker, words, held_out, seed, measured)
-        measured.state_bytes, measured.question_tokens = asker.state_bytes, asker.question_tokens
+        measured.state_bytes, measured.heard = asker.state_bytes, asker.heard
         return measured
     finally:
         await engine.close()
@@ -242,7 +248,7 @@ def reported(
     for table in tables:
         result.rows += table.rows
         result.aims += table.aims
-    result.rows += spent_rows(measured.state_bytes, measured.question_tokens)
+    result.rows += spent_rows(measured.state_bytes, [one.prompt_tokens for one in measured.heard])
     known_by = bench.way if module is None else f"{bench.way}, module {module.digest[:16]}"
     result.notes += [
         f"known by {known_by}; {bench.seeds} seeds, at most {bench.requests} requests a set",

@@ -5,6 +5,7 @@ from typing import Literal, NamedTuple, get_args
 
 from populace.actors.context import with_context
 from populace.actors.engine import Message
+from populace.actors.errors import PromptTooLong
 from populace.actors.log_index import LogIndex
 from populace.actors.memory import BOTH, Memory, MemoryChoice
 from populace.bench.recall.asking import Asker, Conversation, alone
@@ -34,6 +35,9 @@ RETRIEVED = 3
 
 REPLY_SHARE = 4
 """One in so many of the context's tokens is kept for the question and the reply."""
+
+SHARES = (1.0, 0.5, 0.25)
+"""Of the tokens that what is known may have, tried in turn until the prompt fits."""
 
 NOTE_TOKENS = 24
 NOTING = (
@@ -104,32 +108,39 @@ class Person:
         """Ask something that leaves no trace, in a new conversation unless there is an ``earlier`` one."""
         messages = (*earlier, Message("user", text))
         use = self._memory.use(READ_ONLY, messages, earlier=0) if has_memory(self._way) else None
-        reply, _ = await self._asker.reply(self._prompt(messages), use, is_question=True)
+        for share in SHARES:
+            try:
+                prompt = self._prompt(messages, share)
+                reply, _ = await self._asker.reply(prompt, use, is_question=not earlier)
+            except PromptTooLong:  # what fits is an estimate
+                continue
+            return reply
+        reply, _ = await self._asker.reply(messages, use, is_question=not earlier)
         return reply
 
-    def _prompt(self, messages: Conversation) -> Conversation:
-        """What is asked, with what the person's way of being known tells besides."""
+    def _prompt(self, messages: Conversation, share: float) -> Conversation:
+        """What is asked, with what the way tells besides, in a ``share`` of the tokens that it may have."""
         match self._way:
             case "memory" | "nothing":
                 return messages
             case "history":
-                return (*self._history(messages), *messages)
+                return (*self._history(messages, share), *messages)
             case "retrieval" | "memory and retrieval":
-                return with_context(messages, self._retrieved(messages))
+                return with_context(messages, self._retrieved(messages, share))
             case "notes":
-                return (*self._noted(), *messages)
+                return (*self._noted(share), *messages)
 
-    def _history(self, messages: Conversation) -> list[Message]:
+    def _history(self, messages: Conversation, share: float) -> list[Message]:
         """The newest turns that fit, without those of the conversation itself."""
         own = {message.content for message in messages}
         turns = [turn for turn in self._log if turn.said not in own]
         lengths = [len(turn.said) + len(turn.answered) for turn in turns]
         asked = sum(len(message.content) for message in messages)
         room = self._asker.context_tokens * (1 - 1 / REPLY_SHARE) - asked / CHARACTERS_PER_TOKEN
-        fitting = turns_that_fit(lengths, int(room))
+        fitting = turns_that_fit(lengths, int(share * room))
         return [message for turn in turns[len(turns) - fitting :] for message in turn.messages]
 
-    def _retrieved(self, messages: Conversation) -> list[Exchange]:
+    def _retrieved(self, messages: Conversation, share: float) -> list[Exchange]:
         """The turns of the log that fit the question, found and chosen as in serving."""
         wanted = Retrieval.of(messages, RETRIEVED)
         if wanted is None:
@@ -145,14 +156,13 @@ class Person:
             for place in self._index.ranked(wanted.words)
             if (exchange := exchange_of(place, turns[place], self._log[place].answered, Judgement()))
         ]
-        tokens_max = self._asker.context_tokens // CONTEXT_SHARE
+        tokens_max = int(share * self._asker.context_tokens / CONTEXT_SHARE)
         return exchanges_that_fit(found, turns_in(messages), count=RETRIEVED, tokens_max=tokens_max)
 
-    def _noted(self) -> Conversation:
+    def _noted(self, share: float) -> Conversation:
         """The newest notes that fit, in the order in which they were made."""
-        fitting = turns_that_fit(
-            [len(one) for one in self._notes], self._asker.context_tokens // CONTEXT_SHARE
-        )
+        tokens_max = int(share * self._asker.context_tokens / CONTEXT_SHARE)
+        fitting = turns_that_fit([len(one) for one in self._notes], tokens_max)
         notes = self._notes[len(self._notes) - fitting :]
         if not notes:
             return ()

@@ -88,14 +88,29 @@ def test_seeds_are_measured_together_and_only_the_sets_that_are_wanted(
     assert counts["base, asked again", "same reply as the base"] == 2, "the base has no seeds"
 
 
-def test_a_way_without_a_memory_needs_no_module(settings: Settings) -> None:
-    bench = RecallBench(HELD_OUT, "missing", way="retrieval", sets=("generated",), requests=2, reply_tokens=3)
+def test_a_way_without_a_memory_needs_no_module_and_replies_can_be_looked_at(
+    settings: Settings, tmp_path: Path
+) -> None:
+    replies = tmp_path / "replies.jsonl"
+    bench = RecallBench(
+        HELD_OUT,
+        "missing",
+        way="retrieval",
+        sets=("generated",),
+        requests=2,
+        reply_tokens=3,
+        replies=replies,
+    )
 
     report = bench_recall(bench, settings, lambda step, share: None)
 
     assert report.rows[-2]["value"] == 0
     assert float(report.rows[-1]["value"]) > 60, "what was found stands in the prompts"
     assert report.notes[0].startswith("known by retrieval;")
+    heard = [json.loads(line) for line in replies.read_text().splitlines()]
+    assert len(heard) == report.rows[-1]["n"]
+    assert {one["stage"] for one in heard} == {"Generated facts"}
+    assert all(one["asked"].endswith("?") for one in heard)
 
 
 def test_as_it_comes_it_measures_the_module_that_is_shipped() -> None:
@@ -114,6 +129,7 @@ def test_a_base_without_a_module_is_refused_by_name(settings: Settings) -> None:
     [
         (["--only", "everything"], "never-told"),
         (["--way", "guessing"], "retrieval"),
+        (["--replies", "/nowhere/replies.jsonl"], "/nowhere"),
         (["--held-out", "/nowhere"], "/nowhere"),
     ],
 )
