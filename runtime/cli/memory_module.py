@@ -146,7 +146,9 @@ def train(
     ] = 500,
     last_stored_steps: Annotated[
         int,
-        typer.Option(min=0, help="With gates: as many again in the end, as the trained module answers."),
+        typer.Option(
+            min=0, help="With gates: steps of the same in the end, on what the trained module answers."
+        ),
     ] = 0,
     start: Annotated[
         Literal["probe", "published"],
@@ -270,12 +272,11 @@ class _Told:
         self._steps = steps
 
     def doing(self, what: str, share: float) -> None:
-        if self._training is None:
-            self._display.update(self._doing, description=what, total=1.0, completed=share)
+        self._display.update(self._doing, description=what, total=1.0, completed=share, visible=True)
 
     def stepped(self, step: int, scored: "Recall") -> None:
+        self._display.update(self._doing, visible=False)
         if self._training is None:
-            self._display.update(self._doing, visible=False)
             self._training = self._display.add_task("Training", total=self._steps)
         exact = float(scored.exact.float().mean()) if len(scored.exact) else 0.0
         what = f"Training: loss {float(scored.loss.detach()):.2f}, right {exact:.0%}"

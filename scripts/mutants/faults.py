@@ -421,8 +421,8 @@ MUTANTS = (
         (
             Edit(
                 "runtime/engines/vllm_memory/gated_step.py",
-                "return projected if message.begun is None else message.begun.then(number, projected)",
-                "return projected",
+                "whole = projected if begun is None else begun.whole(number, projected)",
+                "whole = projected",
             ),
         ),
         ("tests/runtime/engines/vllm_memory/test_gated_step.py",),

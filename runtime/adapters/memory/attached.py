@@ -23,9 +23,9 @@ class MemoryPass:
     """One forward pass: which of its tokens write, and the states [B, N, R, R] of each layer.
 
     ``states`` are those before the pass, and after it those that it left. ``writes`` is bool [B, T];
-    ``messages`` [B, T] numbers the messages, for modules that write means. ``reads`` is bool, [B] or
-    [B, T]: for the others nothing is added to the projections; None: all read. With ``keeps_hidden`` the
-    layers' inputs [B, T, H] are kept in ``hidden``. Unless it ``recalls``, the recall head adds nothing.
+    ``messages`` [B, T] numbers the messages, for modules with gates or that write means. ``reads`` is bool,
+    [B] or [B, T]: for the others nothing is added to the projections; None: all read. With ``keeps_hidden``
+    the layers' inputs [B, T, H] are kept in ``hidden``. Unless it ``recalls``, the recall head adds nothing.
 
     With a gated module a pass over prompts ``decides``: its gates take from ``writes`` the messages that
     tell nothing, and from ``reads`` the rows that ask nothing, and only the last tokens read, the states

@@ -106,6 +106,8 @@ class GatedLayer(MemoryLayer):
         self, projected: Projected, state_BNRR: torch.Tensor, messages_BT: torch.Tensor
     ) -> torch.Tensor:
         """Return the states after messages that are projected already. Each must be whole."""
+        if not messages_BT.shape[1]:
+            return state_BNRR
         # What is masked may be anything, also padding's NaN.
         masked_BT1 = (messages_BT == NOT_WRITTEN).unsqueeze(-1)
         own, before, after, value = (part.masked_fill(masked_BT1, 0.0) for part in projected)

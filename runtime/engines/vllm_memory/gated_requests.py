@@ -35,12 +35,12 @@ class Pending(NamedTuple):
     It is written when it is whole: what comes later in a message is part of what a token is kept under.
     """
 
-    layers: list[Projected]
+    layers: list[list[Projected]]
 
-    def then(self, number: int, projected: Projected) -> Projected:
-        """The message's tokens of a layer, with those of one step more."""
-        pairs = zip(self.layers[number], projected, strict=True)
-        return Projected(*(torch.cat(pair, dim=1) for pair in pairs))
+    def whole(self, number: int, last: Projected) -> Projected:
+        """All of the message's tokens of a layer; ``last`` are those of the step in which it ends."""
+        parts = zip(*self.layers[number], last, strict=True)
+        return Projected(*(torch.cat(part, dim=1) for part in parts))
 
 
 @dataclass
@@ -104,7 +104,8 @@ class GatedRequests:
     def end_others(self, running: Container[str]) -> None:
         """Note that all but the ``running`` requests have ended."""
         for key in [key for key in self._running if key not in running]:
-            self._ended[key] = self._running.pop(key)
+            known = self._ended[key] = self._running.pop(key)
+            known.pending = None  # grows with its message, and nobody reads it any more
         while len(self._ended) > ENDED_MAX:
             self._ended.popitem(last=False)
 

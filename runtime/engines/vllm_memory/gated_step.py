@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import torch
 
-from populace.adapters.memory.gated_layer import Projected, Told
+from populace.adapters.memory.gated_layer import Told
 from populace.engines.vllm_memory.gated_requests import GatedRequest, Pending, WrittenPart
 from populace.engines.vllm_memory.gated_weights import GatedWeights
 
@@ -68,11 +68,15 @@ class GatedStep:
         weights = self._weights
         states_SNRR = self._states_LSNRR[number]
         for message in self._messages:
-            projected = self._projected(number, message, hidden_TH)
+            tokens = slice(message.first, message.last)
+            told = Told(hidden_TH[tokens].unsqueeze(0), self._embedded_TH[tokens].unsqueeze(0))
+            projected, begun = weights.projected(number, told), message.begun
             if message.goes_on:
-                self._pending.setdefault(message.row, Pending([])).layers.append(projected)
-            else:
-                states_SNRR[message.row] = weights.write(number, projected, states_SNRR[message.row])
+                parts = [projected] if begun is None else [*begun.layers[number], projected]
+                self._pending.setdefault(message.row, Pending([])).layers.append(parts)
+                continue
+            whole = projected if begun is None else begun.whole(number, projected)
+            states_SNRR[message.row] = weights.write(number, whole, states_SNRR[message.row])
         if not len(self._reading):
             return
         read_PW = weights.read(number, hidden_TH[self._reading], states_SNRR[self._read_rows])
@@ -108,7 +112,8 @@ class GatedStep:
             known = row.known
             for part in row.parts:
                 begun = None if part.begins else known.pending
-                assert part.begins or begun is not None, "a message that goes on has begun"
+                if not part.begins and begun is None:
+                    continue  # its beginning was not computed: the request is lost
                 # The last token of a message decides, and is not written.
                 last = part.last - part.ends
                 if not part.ends or float(gates.write(hidden_TH[part.last - 1]).detach()) > 0:
@@ -125,12 +130,6 @@ class GatedStep:
         self._states_LSNRR = torch.stack([row.known.state for row in self._used], dim=1)
         self._reading = torch.tensor(reading, dtype=torch.long, device=hidden_TH.device)
         self._read_rows = torch.tensor(read_rows, dtype=torch.long, device=hidden_TH.device)
-
-    def _projected(self, number: int, message: _Message, hidden_TH: torch.Tensor) -> Projected:
-        tokens = slice(message.first, message.last)
-        told = Told(hidden_TH[tokens].unsqueeze(0), self._embedded_TH[tokens].unsqueeze(0))
-        projected = self._weights.projected(number, told)
-        return projected if message.begun is None else message.begun.then(number, projected)
 
 
 def _add(target_TX: torch.Tensor, rows_P: torch.Tensor, delta_PX: torch.Tensor) -> None:

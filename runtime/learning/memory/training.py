@@ -59,8 +59,9 @@ class TrainOptions:
     """How to train. The same options and episodes give the same module, on the same number of threads.
 
     ``step_size`` is relative: each parameter tensor moves by that share of its own size a step, falling as
-    a cosine. ``sparsity`` weighs how far the mean rate of writing is from ``sparsity_rate``. Training ends
-    after ``steps``, or when ``patience`` validations in a row were no better than the best. Only a module
+    a cosine; by less, what a gated module has learned from stored inputs before. ``sparsity`` weighs how far
+    the mean rate of writing is from ``sparsity_rate``. Training ends after ``steps``, or when ``patience``
+    validations in a row were no better than the best. Only a module
     with one state for each layer, into which every token is written, can be solved for: others are drawn.
     A gated one learns for ``stored_steps`` from what ``probe_batches`` of episodes have of the base alone,
     and then through it. That moves what its queries are of, so for ``last_stored_steps`` it learns once more
@@ -203,6 +204,7 @@ class MemoryTrainer:
                 seed=options.seed,
                 step=progress.doing,
             )
+        self._learned = shape.gated and probes and options.stored_steps > 0
         self._best_parameters = self._parameters()
         self._optimizer = self._new_optimizer()
         if kept is not None:
@@ -254,7 +256,7 @@ class MemoryTrainer:
         Base, shape, options and episodes must be those that it was made with.
         """
         kept = read_checkpoint(path)
-        session = kept.told["session"]
+        session = kept.told.get("session", {})
         if session != self._session:
             other = [name for name in self._session if session.get(name) != self._session[name]]
             raise InvalidRequest(
@@ -349,7 +351,7 @@ class MemoryTrainer:
             return max(size, 1e-3)
         if name.endswith(BEGINS_AS_ZERO):
             return max(size, DELTA_SIZE)
-        return max(size, 1e-3) * (LEARNED_SHARE if self._options.stored_steps else 1.0)
+        return max(size, 1e-3) * (LEARNED_SHARE if self._learned else 1.0)
 
     def _episodes(self, step: int) -> list[EncodedEpisode]:
         """The batch of a step: a function of the seed and the step alone, so that training can go on."""

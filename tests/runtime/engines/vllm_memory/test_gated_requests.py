@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from populace.engines.vllm_memory.gated_requests import GatedRequest, GatedRequests, WrittenPart
+from populace.engines.vllm_memory.gated_requests import GatedRequest, GatedRequests, Pending, WrittenPart
 from populace.engines.vllm_memory.request import MemoryRequest
 
 EMPTY = torch.zeros(2, 1, 3, 3)
@@ -77,6 +77,16 @@ def test_with_gates_a_prompt_is_cached_alike_under_every_state() -> None:
 
 def test_a_request_comes_back_from_its_arguments() -> None:
     assert MemoryRequest.of(REQUEST.arguments()) == REQUEST
+
+
+def test_what_a_request_had_of_a_message_goes_with_its_end() -> None:
+    requests = GatedRequests(EMPTY.clone)
+    one = requests.of(REQUEST)
+    one.pending = Pending([])
+
+    requests.end_others(())
+
+    assert one.pending is None
 
 
 def test_a_state_is_taken_once_after_the_end() -> None:

@@ -18,7 +18,8 @@ SHAPE = MemoryShape(rank=4, gated=True, first_layer=1)
 LAYERS = 2
 TOKENS = 14
 PROMPT = 12
-SPANS = ((2, 7), (7, PROMPT))
+SPANS = ((2, 7), (7, PROMPT - 1), (PROMPT - 1, PROMPT))
+"""The last is of one token, as a prompt without a template may be: it decides, and nothing is written."""
 TOLERANCE = 1e-5
 
 
