@@ -33,7 +33,7 @@ def recall(
         Path | None, typer.Option(help="The directory of the held-out sets, else that of the checkout.")
     ] = None,
     replies: Annotated[
-        Path | None, typer.Option(help="A file for every question and reply, one JSON object a line.")
+        Path | None, typer.Option(help="A file, as JSON lines, for each question in a new conversation.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:

@@ -57,7 +57,7 @@ class RecallBench:
     """What to measure. ``requests`` bounds each set of a seed; ``module`` is named as for serving.
 
     ``way`` is what people's models know them by: with one that has no memory, no module is loaded. Every
-    question and its reply go into the file ``replies``, one JSON object a line.
+    question in a new conversation and its reply go into the file ``replies``, one JSON object a line.
     """
 
     held_out: Path
