@@ -3,6 +3,7 @@
 import hashlib
 import json
 import math
+from collections.abc import Iterable
 from functools import cache
 from importlib.resources import files
 from typing import NamedTuple, cast
@@ -52,6 +53,13 @@ class PersonalRequest(NamedTuple):
     reply: str
 
 
+class NeverTold(NamedTuple):
+    """A personal question about something that no episode tells, and what is said to it."""
+
+    ask: str
+    unknown: str
+
+
 @cache
 def attribute_phrases() -> dict[str, AttributePhrases]:
     """Every attribute that people tell of, by its name."""
@@ -81,14 +89,33 @@ def _held_out() -> frozenset[str]:
     found: set[str] = set()
     for one in attribute_phrases().values():
         for phrases in (one.tell, one.ask):
-            drawn = sorted(phrases, key=lambda phrase: hashlib.sha256(phrase.encode()).digest())
-            found.update(drawn[: math.ceil(HELD_OUT_SHARE * len(drawn))])
+            found.update(_drawn(phrases))
     return frozenset(found)
+
+
+def _drawn(phrases: Iterable[str]) -> list[str]:
+    """The share of them that is held out."""
+    drawn = sorted(phrases, key=lambda phrase: hashlib.sha256(phrase.encode()).digest())
+    return drawn[: math.ceil(HELD_OUT_SHARE * len(drawn))]
 
 
 @cache
 def personal_requests() -> tuple[PersonalRequest, ...]:
     return tuple(PersonalRequest(**one) for one in json.loads(_text("personal_requests.json")))
+
+
+@cache
+def never_told(part: Part) -> tuple[NeverTold, ...]:
+    """Those of this part, and of no other."""
+    told = [NeverTold(**one) for one in json.loads(_text("never_told.json"))]
+    kept = _drawn([one.ask for one in told])
+    return tuple(one for one in told if (one.ask in kept) == (part == "held-out"))
+
+
+@cache
+def listed_values() -> dict[str, tuple[str, ...]]:
+    """Values of kinds that ``values.py`` has no list of."""
+    return {kind: tuple(values) for kind, values in json.loads(_text("values.json")).items()}
 
 
 @cache

@@ -12,7 +12,14 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from populace.learning.memory.corpus_files import AMBIGUOUS, lines, personal_requests, phrases_of
+from populace.learning.memory.corpus_files import (
+    AMBIGUOUS,
+    lines,
+    listed_values,
+    never_told,
+    personal_requests,
+    phrases_of,
+)
 from populace.learning.memory.episodes import Episode, Question, SaidMessage
 from populace.learning.memory.general import GENERAL
 from populace.learning.memory.phrases import (
@@ -21,10 +28,10 @@ from populace.learning.memory.phrases import (
     ATTRIBUTES,
     CHANGE,
     CHATTER,
-    NOT_TOLD,
     TAKEN_IN,
     filled,
 )
+from populace.learning.memory.phrases import NOT_TOLD as NOT_TOLD_ANSWER
 from populace.learning.memory.values import Part, ValueOptions, Values
 
 FACTS = (1, 1, 2, 2, 3, 3, 3, 3, 4, 5, 7, 10)
@@ -38,11 +45,16 @@ PLAIN_SHARE = 0.4
 AROUND_SHARE = 0.4
 TOGETHER_SHARE = 0.15
 REQUEST_SHARE = 0.1
-CHANGE_SHARE = 0.2
+CHANGE_SHARE = 0.3
 CHATTER_SHARE = 0.2
 FRESH_SHARE = 0.6
 USED_SHARE = 0.15
-NOT_TOLD_SHARE = 0.5
+NOT_TOLD = (0, 0, 1, 1, 2)
+"""How many questions an episode has about what was not told: one of these."""
+
+NEVER_SHARE = 0.4
+"""Of these questions, about something that no episode tells."""
+
 GENERAL_SHARE = 0.3
 
 _A_VOWEL = re.compile(r"\b([Aa]) (?=[aeiouAEIOU])")
@@ -64,9 +76,10 @@ def own_words_episodes(words: Sequence[str], part: Part, *, seed: int) -> Iterat
 class _Maker:
     def __init__(self, words: Sequence[str], part: Part, seed: int) -> None:
         self._source = random.Random(f"own words {part} {seed}")  # noqa: S311 - a corpus, not a secret
-        self._values = Values(words, part, ValueOptions(open_share=0.25), seed=seed)
+        self._values = Values(words, part, ValueOptions(open_share=0.25), seed=seed, lists=listed_values())
         self._requests = (*lines("requests"), *GENERAL)
         self._phrases = phrases_of(part)
+        self._never = [Question(ask=one.ask, answer=one.unknown) for one in never_told(part)]
 
     def episode(self) -> Episode:
         facts = self._facts(self._source.choice(FACTS))
@@ -142,13 +155,14 @@ class _Maker:
         known = {fact.attribute for fact in facts}
         for fact in source.sample(list(facts), count):
             yield self._question(fact)
-        if self._happens(NOT_TOLD_SHARE):
-            names = [
-                name
-                for name in self._phrases
-                if not any(name in group and group & known for group in (known, *AMBIGUOUS))
-            ]
-            yield self._not_told(source.choice(names))
+        names = [
+            name
+            for name in self._phrases
+            if not any(name in group and group & known for group in (known, *AMBIGUOUS))
+        ]
+        for _ in range(source.choice(NOT_TOLD)):
+            is_never = self._happens(NEVER_SHARE)
+            yield source.choice(self._never) if is_never else self._not_told(source.choice(names))
         if self._happens(GENERAL_SHARE):
             yield Question(ask=source.choice(self._requests), answer=None)
 
@@ -167,7 +181,8 @@ class _Maker:
     def _not_told(self, name: str) -> Question:
         phrases = self._phrases[name]
         if name in ATTRIBUTES and self._happens(PLAIN_SHARE):
-            return Question(ask=filled(self._source.choice(ANY.ask), name), answer=filled(NOT_TOLD, name))
+            ask = filled(self._source.choice(ANY.ask), name)
+            return Question(ask=ask, answer=filled(NOT_TOLD_ANSWER, name))
         return Question(ask=self._source.choice(phrases.ask), answer=phrases.unknown[0])
 
     def _line(self, name: str) -> str:

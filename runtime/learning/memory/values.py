@@ -9,7 +9,7 @@ at least ("white wine", where "white" is held out, though "red wine" was trained
 import hashlib
 import random
 from calendar import month_name
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
@@ -112,9 +112,17 @@ class ValueOptions:
 
 
 class Values:
-    """Values of one part of the vocabulary, drawn with a seed."""
+    """Values of one part of the vocabulary, drawn with a seed. ``lists`` has more kinds of them."""
 
-    def __init__(self, words: Sequence[str], part: Part, options: ValueOptions, *, seed: int) -> None:
+    def __init__(
+        self,
+        words: Sequence[str],
+        part: Part,
+        options: ValueOptions,
+        *,
+        seed: int,
+        lists: Mapping[str, Sequence[str]] | None = None,
+    ) -> None:
         self._random = random.Random(f"values {part} {seed}")  # noqa: S311 - a corpus, not a secret
         self._words = [word for word in words if is_held_out(word) == (part == "held-out")]
         self._part = part
@@ -133,6 +141,8 @@ class Values:
         }
         for kind, listed in LISTS.items():
             self._makers[kind] = partial(self._random.choice, listed.split(", "))
+        for kind, values in (lists or {}).items():
+            self._makers[kind] = partial(self._random.choice, values)
 
     def draw(self, kind: str) -> str:
         """Draw a value of this part; of the vocabulary's words if no list has one."""

@@ -3,6 +3,7 @@
 import json
 from itertools import islice
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
@@ -10,14 +11,17 @@ from populace.learning.memory.corpus_files import (
     AMBIGUOUS,
     attribute_phrases,
     lines,
+    listed_values,
+    never_told,
     personal_requests,
     phrases_of,
 )
 from populace.learning.memory.episodes import Episode
 from populace.learning.memory.own_words import own_words_episodes
-from populace.learning.memory.values import is_held_out
+from populace.learning.memory.values import Part, is_held_out
 
 HELD_OUT = Path(__file__).parents[3] / "held_out"
+PARTS: tuple[Part, ...] = get_args(Part)
 WORDS = tuple(f"word{number}" for number in range(400))
 
 
@@ -93,6 +97,22 @@ def test_a_line_is_there_once(name: str) -> None:
     assert len(set(found)) == len(found) > 100
 
 
+def test_what_was_never_told_is_asked_in_ways_of_each_part() -> None:
+    train, held_out = (never_told(part) for part in PARTS)
+
+    assert len(train) > len(held_out) > 10
+    assert not {one.ask for one in train} & {one.ask for one in held_out}
+    assert all(one.unknown.startswith("You have not told me") for one in (*train, *held_out))
+
+
+def test_listed_values_are_there_once_and_used() -> None:
+    kinds = {phrases.kind for phrases in attribute_phrases().values()}
+
+    assert listed_values().keys() <= kinds
+    for values in listed_values().values():
+        assert len(set(values)) == len(values) > 10
+
+
 def test_phrases_have_their_value_once() -> None:
     for phrases in attribute_phrases().values():
         for one in (*phrases.tell, *phrases.change, *phrases.answer):
@@ -107,6 +127,7 @@ def test_nothing_that_judges_a_module_is_in_what_it_is_trained_on() -> None:
     phrases = attribute_phrases().values()
     known |= {_plain(one) for ways in phrases for one in (*ways.tell, *ways.ask)}
     known |= {_plain(one.ask) for one in personal_requests()}
+    known |= {_plain(one.ask) for part in PARTS for one in never_told(part)}
 
     held_out: list[str] = []
     for file in HELD_OUT.glob("*.jsonl"):
