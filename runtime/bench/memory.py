@@ -1,7 +1,8 @@
 """``populace bench memory``: what a δ-mem costs an engine, against the same engine without one.
 
 Both sides take turns in one engine process, round by round: the same prompts, the same batch, with and
-without a memory that is read and written.
+without a memory. With gates it is measured twice: gates that are always open read with every token of a reply
+and write every prompt, those that are always closed do neither.
 """
 
 import asyncio
@@ -10,35 +11,52 @@ import statistics
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
-from populace.actors.engine import GenerateRequest, MemoryUse, OwnedEngine, Sampling
+import torch
+
+from populace.actors.engine import GenerateRequest, MemoryUse, Message, OwnedEngine, Sampling
+from populace.adapters.base_modules import read_base_modules
+from populace.adapters.memory.attention import attention_layers
 from populace.adapters.memory.layer import MemoryShape
+from populace.adapters.memory.module import MemoryModule, digest_of
 from populace.adapters.memory.random_module import random_module
 from populace.adapters.memory.scan_times import time_scans
 from populace.base import prepare_base
+from populace.base_files import BaseModelFiles
 from populace.bench.measured_engine import start_measured
 from populace.bench.report import Aim, BenchReport
 from populace.config import Settings
 
 BATCHES = (1, 8, 16)
 DECODE_RATIO_MAX = 1.10
-PREFILL_RATIO_MAX = 1.25
+PREFILL_RATIO_MAX = {"gated": 1.05, "published": 1.25}
 SHORT_PROMPT = 16
 SCAN_TOKENS = 2048
 IDS = (100, 20_000)
 """Token ids that every base has."""
 
+GATED = MemoryShape(rank=64, gated=True, layer_step=4)
+FIRST_LAYER_SHARE = 0.27
+"""As ``populace memory train --gated`` makes them."""
+
+FAR_OPEN = 1e4
+
 Report = Callable[[str, float], None]
+Rule = Literal["gated", "published"]
 
 
 @dataclass(frozen=True, slots=True)
 class MemoryBench:
-    """What to measure. Tokens of a reply that is decoded, and of a prompt that is read."""
+    """What to measure. Tokens of a reply that is decoded, and of a prompt that is read.
 
+    ``rule`` "published" writes and reads with every token, in every layer; see ``adapters/memory/layer.py``.
+    """
+
+    rule: Rule = "gated"
     engines: tuple[str, ...] = ("vllm", "torch")
     rounds: int = 5
     reply_tokens: int = 48
@@ -52,66 +70,93 @@ class _Timed(NamedTuple):
     each: float
 
 
+class _Measured(NamedTuple):
+    """A memory module that is measured, under a name."""
+
+    name: str
+    module: MemoryModule
+
+
 def bench_memory(bench: MemoryBench, settings: Settings, report: Report) -> BenchReport:
-    """Measure each engine and the scan. Starts the engines, and stops them."""
+    """Measure each engine, and of the published rule the scan. Starts the engines, and stops them."""
     base = prepare_base(settings.base, settings.cache, allow_hub=False)
     result = BenchReport(
         "memory",
-        columns=("engine", "what", "batch", "without_ms", "with_ms", "ratio"),
-        notes=["with: the memory is read, and written by every token; medians over the rounds"],
+        columns=("engine", "memory", "what", "batch", "without_ms", "with_ms", "ratio"),
+        notes=["medians over the rounds; again: of a conversation whose beginning was read before"],
     )
+    modules = _modules(bench.rule, base)
+    runs = [(kind, one) for kind in bench.engines for one in modules]
     with tempfile.TemporaryDirectory(prefix="populace-") as folder:
         path = Path(folder) / "module.safetensors"
-        module = random_module(base.directory, base.fingerprint)
-        path.write_bytes(module.pack())
-        for index, kind in enumerate(bench.engines):
-            report(f"Starting the {kind} engine", index / (len(bench.engines) + 1))
-            asyncio.run(
-                _measure_engine(kind, bench, settings, base.directory, base.fingerprint, path, result)
-            )
-    report("The scan", len(bench.engines) / (len(bench.engines) + 1))
-    _measure_scan(bench, result)
-    state_bytes = module.state_format("0" * 64).packed_bytes
+        for index, (kind, measured) in enumerate(runs):
+            path.write_bytes(measured.module.pack())
+            report(f"The {kind} engine, {measured.name}", index / (len(runs) + 1))
+            asyncio.run(_measure_engine(kind, measured, bench, settings, base, path, result))
+    if bench.rule == "published":
+        report("The scan", len(runs) / (len(runs) + 1))
+        _measure_scan(bench, result)
+    state_bytes = modules[0].module.state_format("0" * 64).packed_bytes
     result.rows.append({"engine": "", "what": "state of one person, bytes", "with_ms": state_bytes})
     return result
 
 
+def _modules(rule: Rule, base: BaseModelFiles) -> list[_Measured]:
+    if rule == "published":
+        return [_Measured("read and written", random_module(base.directory, base.fingerprint))]
+    layers = len(attention_layers(read_base_modules(base.directory)))
+    shape = replace(GATED, first_layer=round(FIRST_LAYER_SHARE * layers))
+    measured: list[_Measured] = []
+    for name, bias in (("gates open", FAR_OPEN), ("gates closed", -FAR_OPEN)):
+        module = random_module(base.directory, base.fingerprint, shape)
+        assert module.gates is not None
+        for gate in (module.gates.read_bias, module.gates.write_bias):
+            torch.nn.init.constant_(gate, bias)
+        measured.append(_Measured(name, module))
+    return measured
+
+
 async def _measure_engine(
     kind: str,
+    measured: _Measured,
     bench: MemoryBench,
     settings: Settings,
-    directory: Path,
-    fingerprint: str,
-    module: Path,
+    base: BaseModelFiles,
+    path: Path,
     result: BenchReport,
 ) -> None:
     engine = await start_measured(
         kind,
         settings,
-        directory,
-        fingerprint,
-        module,
+        base.directory,
+        base.fingerprint,
+        path,
         context_tokens=settings.context_tokens,
         sequences_max=max(BATCHES),
     )
+    prefill_max = PREFILL_RATIO_MAX[bench.rule]
+    state = _full_state(measured.module)
     try:
-        state = await _some_state(engine)
-        for what, prompt_tokens, reply_tokens, ratio_max in (
-            ("decode, a token", SHORT_PROMPT, bench.reply_tokens, DECODE_RATIO_MAX),
-            (f"prefill, {bench.prompt_tokens} tokens", bench.prompt_tokens, 1, PREFILL_RATIO_MAX),
-        ):
+        timings = [
+            ("decode, a token", _decoded(engine, bench), DECODE_RATIO_MAX),
+            (f"prefill, {bench.prompt_tokens} tokens", _prefilled(engine, bench), prefill_max),
+        ]
+        if bench.rule == "gated":  # without gates what is cached is of one state alone
+            again = f"prefill again, {bench.prompt_tokens} tokens"
+            timings.append((again, _prefilled_again(engine, bench), prefill_max))
+        for what, timed, ratio_max in timings:
             for batch in BATCHES:
                 times: dict[bool, list[float]] = defaultdict(list)
                 for round_number in range(-1, bench.rounds):
                     for remembers in (False, True):
-                        use = MemoryUse(state) if remembers else None
-                        timed = await _batch(engine, batch, prompt_tokens, reply_tokens, use)
+                        seconds = await timed(batch, MemoryUse(state) if remembers else None)
                         if round_number >= 0:
-                            times[remembers].append(timed.first if reply_tokens == 1 else timed.each)
+                            times[remembers].append(seconds)
                 without, with_ = (statistics.median(times[side]) * 1000 for side in (False, True))
                 result.rows.append(
                     {
                         "engine": kind,
+                        "memory": measured.name,
                         "what": what,
                         "batch": batch,
                         "without_ms": round(without, 2),
@@ -119,24 +164,67 @@ async def _measure_engine(
                         "ratio": round(with_ / without, 3),
                     }
                 )
-                name = f"{kind}, {what.split(',')[0]}, batch {batch}: time with memory"
+                name = f"{kind}, {measured.name}, {what.split(',')[0]}, batch {batch}: time with memory"
                 result.aims.append(Aim(name, round(with_ / without, 3), ratio_max, "x without", at_most=True))
     finally:
         await engine.close()
 
 
+Timing = Callable[[int, MemoryUse | None], Awaitable[float]]
+"""Seconds of a batch of so many requests, with a memory or without."""
+
+
+def _decoded(engine: OwnedEngine, bench: MemoryBench) -> Timing:
+    async def timed(batch: int, use: MemoryUse | None) -> float:
+        prompts = [_tokens(SHORT_PROMPT) for _ in range(batch)]
+        return (await _batch(engine, prompts, bench.reply_tokens, use)).each
+
+    return timed
+
+
+def _prefilled(engine: OwnedEngine, bench: MemoryBench) -> Timing:
+    async def timed(batch: int, use: MemoryUse | None) -> float:
+        return (await _batch(engine, [_tokens(bench.prompt_tokens) for _ in range(batch)], 1, use)).first
+
+    return timed
+
+
+def _prefilled_again(engine: OwnedEngine, bench: MemoryBench) -> Timing:
+    """Of conversations: their beginning was read without a memory, and all but the last message is old."""
+
+    async def timed(batch: int, use: MemoryUse | None) -> float:
+        begun = [_conversation(bench.prompt_tokens) for _ in range(batch)]
+        await _batch(engine, begun, 1, None)
+        asked = [(*one, Message("assistant", "I see."), Message("user", "And now?")) for one in begun]
+        use = None if use is None else use._replace(new_from=2)
+        return (await _batch(engine, asked, 1, use)).first
+
+    return timed
+
+
+Prompt = tuple[int, ...] | tuple[Message, ...]
+
+
+def _tokens(count: int) -> tuple[int, ...]:
+    """A prompt that no other begins as: that would be in the prefix cache."""
+    source = random.SystemRandom()
+    return tuple(source.randrange(*IDS) for _ in range(count))
+
+
+def _conversation(tokens: int) -> tuple[Message, ...]:
+    """One message of about so many tokens: most bases read each digit as one."""
+    source = random.SystemRandom()
+    return (Message("user", "".join(str(source.randrange(10)) for _ in range(tokens))),)
+
+
 async def _batch(
-    engine: OwnedEngine,
-    batch: int,
-    prompt_tokens: int,
-    reply_tokens: int,
-    use: MemoryUse | None,
+    engine: OwnedEngine, prompts: Sequence[Prompt], reply_tokens: int, use: MemoryUse | None
 ) -> _Timed:
-    """Ask so many at once, each with a prompt of its own."""
+    """Ask all of them at once."""
     timed = await asyncio.gather(
         *(
-            _one(engine, f"{time.time_ns()}-{index}", prompt_tokens, reply_tokens, use)
-            for index in range(batch)
+            _one(engine, f"{time.time_ns()}-{index}", prompt, reply_tokens, use)
+            for index, prompt in enumerate(prompts)
         )
     )
     # The prompts of a batch are read in more than one step: what counts is when all of them are.
@@ -144,14 +232,8 @@ async def _batch(
 
 
 async def _one(
-    engine: OwnedEngine,
-    name: str,
-    prompt_tokens: int,
-    reply_tokens: int,
-    use: MemoryUse | None,
+    engine: OwnedEngine, name: str, prompt: Prompt, reply_tokens: int, use: MemoryUse | None
 ) -> _Timed:
-    source = random.Random(name)  # noqa: S311 - no prompt twice: it would be in the prefix cache
-    prompt = tuple(source.randrange(*IDS) for _ in range(prompt_tokens))
     sampling = Sampling(max_tokens=reply_tokens, temperature=0.0, ignore_eos=True)
     began = time.perf_counter()
     first = began
@@ -160,14 +242,11 @@ async def _one(
     return _Timed(first - began, (time.perf_counter() - first) / max(1, reply_tokens - 1))
 
 
-async def _some_state(engine: OwnedEngine) -> bytes | None:
-    state: bytes | None = None
-    request = GenerateRequest(
-        "state", tuple(range(*IDS, 400)), Sampling(max_tokens=2, temperature=0.0), memory=MemoryUse()
-    )
-    async for delta in engine.generate(request):
-        state = delta.memory
-    return state
+def _full_state(module: MemoryModule) -> bytes:
+    """A state that has something everywhere, whatever the module would write."""
+    empty = module.fresh_states(1)[:, 0]
+    drawn = 0.1 * torch.randn(empty.shape, generator=torch.Generator().manual_seed(0))
+    return module.state_format(digest_of(module.pack())).pack(drawn.numpy())
 
 
 def _measure_scan(bench: MemoryBench, result: BenchReport) -> None:

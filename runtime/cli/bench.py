@@ -4,7 +4,7 @@ import contextlib
 import signal
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -69,11 +69,15 @@ def memory(
     rounds: Annotated[int, typer.Option(min=1, help="Measured rounds; medians are reported.")] = 5,
     reply_tokens: Annotated[int, typer.Option(min=2, help="Tokens of a reply.")] = 48,
     prompt_tokens: Annotated[int, typer.Option(min=2, max=2000, help="Tokens of a prompt.")] = 256,
+    rule: Annotated[
+        Literal["gated", "published"],
+        typer.Option(help="A memory with gates, open and closed, or one that every token reads and writes."),
+    ] = "gated",
     as_json: AsJson = False,
 ) -> None:
     """What a memory costs an engine: the same requests with and without one.
 
-    Example: `populace bench memory --json`. Takes about five minutes on two cores.
+    Example: `populace bench memory --json`. Takes about ten minutes on two cores.
     """
     with named_errors():
         chosen = tuple(engine.strip() for engine in engines.split(","))
@@ -83,7 +87,7 @@ def memory(
             from populace.bench.memory import MemoryBench, bench_memory
 
             result = bench_memory(
-                MemoryBench(chosen, rounds, reply_tokens, prompt_tokens),
+                MemoryBench(rule, chosen, rounds, reply_tokens, prompt_tokens),
                 Settings.from_environment(),
                 report,
             )
