@@ -47,12 +47,15 @@ def find_memory_module(named: str | None, base: str) -> MemoryModuleFile | None:
         if not path.exists():
             raise MemoryModuleInvalid("none is shipped for this base; name the file of one, or none")
         return _checked(path, base)
-    if not path.exists():
+    if not path.exists() or _digest(path) not in ATTACHED_BY_DEFAULT:
         return None
-    found = _checked(path, base)
-    return found if found.digest in ATTACHED_BY_DEFAULT else None
+    return _checked(path, base)
 
 
 def _checked(path: Path, base: str) -> MemoryModuleFile:
     check_file(path, base)
-    return MemoryModuleFile(path, sha256(path.read_bytes()).hexdigest())
+    return MemoryModuleFile(path, _digest(path))
+
+
+def _digest(path: Path) -> str:
+    return sha256(path.read_bytes()).hexdigest()

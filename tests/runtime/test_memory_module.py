@@ -17,7 +17,7 @@ from populace.config import Settings
 from populace.engines.torch_engine import TorchEngine
 from populace.memory_module import NONE, SHIPPED, SHIPPED_FOLDER, find_memory_module
 
-SHIPPED_BYTES_MAX = 4_000_000
+SHIPPED_BYTES_MAX = 5_000_000
 
 FACTS = {
     "city": "Paris",
@@ -36,7 +36,7 @@ def fingerprint(base_directory: Path) -> str:
     return prepare_base(None, Settings.from_environment().cache).fingerprint
 
 
-def test_the_default_base_has_a_module_of_less_than_four_megabytes(
+def test_the_default_base_has_a_module_of_less_than_five_megabytes(
     fingerprint: str, base_directory: Path
 ) -> None:
     found = find_memory_module(SHIPPED, fingerprint)
@@ -65,6 +65,17 @@ def test_one_constant_says_which_shipped_modules_are_attached_by_default(
 
     assert find_memory_module(None, fingerprint) == shipped
     assert find_memory_module(NONE, fingerprint) is None
+
+
+def test_a_shipped_file_that_cannot_be_used_is_in_nobodys_way(
+    fingerprint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / f"{fingerprint}.safetensors").write_bytes(b"of another version")
+    monkeypatch.setattr(memory_module, "SHIPPED_FOLDER", tmp_path)
+
+    assert find_memory_module(None, fingerprint) is None
+    with pytest.raises(MemoryModuleInvalid):
+        find_memory_module(SHIPPED, fingerprint)
 
 
 def test_a_base_that_none_is_shipped_for_is_told_so_if_it_is_asked_for() -> None:
