@@ -3,7 +3,7 @@
 import itertools
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from rich.progress import Progress, TaskID
@@ -13,8 +13,8 @@ from populace.cli.console import CommandFailed, err, named_errors, out, print_js
 from populace.config import Settings, enter_quiet_environment
 
 if TYPE_CHECKING:
-    from populace.learning.memory.recall import Recall
-    from populace.learning.memory.training import Validation
+    from populace.learning.memory.answer_learning import Scored
+    from populace.learning.memory.recall import Recall, Validation
 
 app = typer.Typer(help="Make, train and test memory modules.", no_args_is_help=True)
 
@@ -118,8 +118,13 @@ def train(
     ],
     to: Annotated[Path, typer.Option(help="Where the memory module goes.", dir_okay=False)],
     steps: Annotated[int, typer.Option(min=1, help="Steps at most.")] = 1000,
-    batch: Annotated[int, typer.Option(min=1, help="Episodes of a step.")] = 16,
-    step_size: Annotated[float, typer.Option(min=1e-6, help="Relative size of the first steps.")] = 0.03,
+    batch: Annotated[
+        int | None, typer.Option(min=1, help="Episodes of a step. Default: 16, with gates 32.")
+    ] = None,
+    step_size: Annotated[
+        float | None,
+        typer.Option(min=1e-6, help="Relative size of the first steps. Default: 0.03, with gates 0.007."),
+    ] = None,
     rank: Annotated[
         int | None, typer.Option(min=1, max=64, help="Rows of a state. Default: 8, with gates 64.")
     ] = None,
@@ -138,18 +143,11 @@ def train(
         int, typer.Option(min=1, help="With gates: every so many layers from the first have a memory.")
     ] = 4,
     probe_batches: Annotated[
-        int, typer.Option(min=1, help="Batches of episodes to solve for the first parameters.")
-    ] = 50,
-    stored_steps: Annotated[
-        int,
-        typer.Option(min=0, help="With gates: steps on what the base computed of these, first."),
-    ] = 500,
-    last_stored_steps: Annotated[
-        int,
+        int | None,
         typer.Option(
-            min=0, help="With gates: steps of the same in the end, on what the trained module answers."
+            min=1, help="Batches of episodes to solve for the first parameters. Default: 50, with gates all."
         ),
-    ] = 0,
+    ] = None,
     start: Annotated[
         Literal["probe", "published"],
         typer.Option(help="Solve for the first parameters (one state, tokens written), or draw them."),
@@ -159,7 +157,10 @@ def train(
     ] = None,
     sparsity: Annotated[float, typer.Option(min=0, help="Weight of the rate of writing in the loss.")] = 0.0,
     validate_every: Annotated[int, typer.Option(min=1, help="Steps between validations.")] = 100,
-    patience: Annotated[int, typer.Option(min=1, help="Validations without progress before the end.")] = 5,
+    patience: Annotated[
+        int | None,
+        typer.Option(min=1, help="Without gates: validations without progress before the end. Default: 5."),
+    ] = None,
     seed: Annotated[int, typer.Option(help="The same seed trains the same module.")] = 0,
     threads: Annotated[int | None, typer.Option(min=1, help="Compute threads. Default: all cores.")] = None,
     resume: Annotated[bool, typer.Option(help="Go on from the checkpoint beside --to.")] = False,
@@ -168,12 +169,24 @@ def train(
     """Train a memory module for a base: what a conversation leaves in it must answer questions later.
 
     Ctrl-C ends training; the best module so far is kept, and --resume goes on from the last validation.
+    With --gated the base computes every episode once, which takes about a megabyte for each of the default
+    base, and --first trains what was kept on.
     """
     with named_errors():
         if first_layer is not None and not gated:
             raise CommandFailed("--first-layer is for modules with gates: add --gated.")
         if gated and (writes == "message" or states > 1):
             raise CommandFailed("With --gated each token is written, into one state a layer.")
+        without_gates = {
+            "--resume": resume,
+            "--sparsity": sparsity,
+            "--start published": start == "published",
+            "--patience": patience is not None,
+            "--probe-batches": probe_batches is not None,
+        }
+        odd = [name for name, asked in without_gates.items() if asked]
+        if gated and odd:
+            raise CommandFailed(f"{odd[0]} is for modules without gates; --first trains one with gates on.")
         if not to.absolute().parent.is_dir():
             raise CommandFailed(f"There is no directory {to.absolute().parent} for the module.")
         enter_quiet_environment()
@@ -181,23 +194,12 @@ def train(
         from populace.adapters.memory.attention import attention_layers
         from populace.adapters.memory.layer import MemoryShape
         from populace.base import prepare_base
+        from populace.learning.memory.answer_learning import AnswerOptions
         from populace.learning.memory.episodes import read_episodes
+        from populace.learning.memory.gated_training import GatedTrainer
         from populace.learning.memory.training import MemoryTrainer, TrainOptions
 
         files = prepare_base(base, Settings.from_environment().cache, allow_hub=base is not None)
-        options = TrainOptions(
-            steps=steps,
-            batch=batch,
-            step_size=step_size,
-            seed=seed,
-            validate_every=validate_every,
-            patience=patience,
-            sparsity=sparsity,
-            start=start,
-            probe_batches=probe_batches,
-            stored_steps=stored_steps,
-            last_stored_steps=last_stored_steps if gated else 0,
-        )
         rank = rank or (64 if gated else 8)
         shape = MemoryShape(rank=rank, alpha=2.0 * rank, states=states, writes=writes)
         if gated:
@@ -207,25 +209,57 @@ def train(
                 raise CommandFailed(f"--first-layer {first_layer} is not one of the base's {layers} layers.")
             shape = replace(shape, gated=True, first_layer=first_layer, layer_step=layer_step)
         checkpoint = to.with_suffix(".checkpoint")
+        given: dict[str, Any] = {
+            name: value
+            for name, value in (
+                ("batch", batch),
+                ("step_size", step_size),
+                ("patience", patience),
+                ("probe_batches", probe_batches),
+            )
+            if value is not None
+        }
         with progress() as display:
             told = _Told(display, steps)
-            trainer = MemoryTrainer(
+            made_of = (
                 files.directory,
                 files.fingerprint,
                 read_episodes(episodes),
                 read_episodes(held_out),
                 shape,
-                options,
-                told,
-                first=first,
-                checkpoint=checkpoint if resume else None,
-                threads=threads,
             )
             try:
-                best = trainer.run(checkpoint, keep=to)
+                if gated:
+                    best = GatedTrainer(
+                        *made_of,
+                        AnswerOptions(steps, validate_every=validate_every, seed=seed, **given),
+                        told,
+                        first=first,
+                        threads=threads,
+                    ).run(keep=to)
+                else:
+                    best = MemoryTrainer(
+                        *made_of,
+                        TrainOptions(
+                            steps,
+                            seed=seed,
+                            validate_every=validate_every,
+                            sparsity=sparsity,
+                            start=start,
+                            **given,
+                        ),
+                        told,
+                        first=first,
+                        checkpoint=checkpoint if resume else None,
+                        threads=threads,
+                    ).run(checkpoint, keep=to)
             except KeyboardInterrupt:
-                resumable = f" `--resume` goes on from {checkpoint}." if checkpoint.exists() else ""
-                err.print(f"Stopped.{resumable}", highlight=False)
+                goes_on = ""
+                if gated and told.best is not None:
+                    goes_on = f" {to} is the best module so far; `--first {to}` trains it on."
+                elif not gated and checkpoint.exists():
+                    goes_on = f" `--resume` goes on from {checkpoint}."
+                err.print(f"Stopped.{goes_on}", highlight=False)
                 raise typer.Exit(130) from None
         out.print(
             f"{to}: step {best.step}, {best.exact:.1%} of held-out answers right to the token.",
@@ -270,24 +304,35 @@ class _Told:
         self._doing: TaskID = display.add_task("Loading the base", total=None)
         self._training: TaskID | None = None
         self._steps = steps
+        self.best: Validation | None = None
 
     def doing(self, what: str, share: float) -> None:
         self._display.update(self._doing, description=what, total=1.0, completed=share, visible=True)
 
     def stepped(self, step: int, scored: "Recall") -> None:
-        self._display.update(self._doing, visible=False)
-        if self._training is None:
-            self._training = self._display.add_task("Training", total=self._steps)
         exact = float(scored.exact.float().mean()) if len(scored.exact) else 0.0
-        what = f"Training: loss {float(scored.loss.detach()):.2f}, right {exact:.0%}"
-        self._display.update(self._training, description=what, completed=step)
-        if not self._display.console.is_terminal and step % LINE_EVERY == 0:
-            self._display.console.print(f"step {step} of {self._steps}. {what}", highlight=False)
+        self._advance(step, float(scored.loss.detach()), f"right {exact:.0%}")
+
+    def answered(self, step: int, scored: "Scored") -> None:
+        """The same, of a module with gates."""
+        self._advance(
+            step, float(scored.loss.detach()), f"tokens right {float(scored.right.float().mean()):.0%}"
+        )
 
     def validated(self, validation: "Validation", best: "Validation") -> None:
+        self.best = best
         mark = " (best)" if validation == best else ""
         self._display.console.print(
             f"step {validation.step}: held-out loss {validation.loss:.3f}, "
             f"of values {validation.value_loss:.3f}, right {validation.exact:.1%}{mark}",
             highlight=False,
         )
+
+    def _advance(self, step: int, loss: float, right: str) -> None:
+        self._display.update(self._doing, visible=False)
+        if self._training is None:
+            self._training = self._display.add_task("Training", total=self._steps)
+        what = f"Training: loss {loss:.2f}, {right}"
+        self._display.update(self._training, description=what, completed=step)
+        if not self._display.console.is_terminal and step % LINE_EVERY == 0:
+            self._display.console.print(f"step {step} of {self._steps}. {what}", highlight=False)

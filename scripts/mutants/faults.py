@@ -416,6 +416,18 @@ MUTANTS = (
         ("tests/runtime/engines/test_gated_memory.py",),
     ),
     Mutant(
+        "a reply reads the memory of another in its step",
+        "P15",
+        (
+            Edit(
+                "runtime/engines/vllm_memory/gated_step.py",
+                "states_SNRR[self._read_rows]",
+                "states_SNRR[self._read_rows.clamp(max=0)]",
+            ),
+        ),
+        ("tests/runtime/engines/vllm_memory/test_gated_step.py",),
+    ),
+    Mutant(
         "a message that is read in pieces is written as several",
         "P15",
         (
@@ -433,8 +445,8 @@ MUTANTS = (
         (
             Edit(
                 "runtime/engines/vllm_memory/prefix_cache.py",
-                "end > memory.own_from",
-                "end > memory.prompt_tokens",
+                "min(last + 1, request.num_tokens)",
+                "request.num_tokens",
             ),
         ),
         ("tests/runtime/engines/test_gated_memory.py",),

@@ -1,7 +1,7 @@
 """A memory module inside a model of transformers: every forward pass reads and writes states.
 
-The hooks sit on the attention blocks and their two linear layers, so that any architecture with those
-has a memory. What else is hooked there (PEFT's adapters) does not matter: both add to one sum.
+The hooks sit on the attention blocks, and without gates on their two linear layers, so that any architecture
+with those has a memory. What else is hooked there (PEFT's adapters) does not matter: both add to one sum.
 """
 
 from collections.abc import Generator, Iterable
@@ -23,14 +23,14 @@ class MemoryPass:
     """One forward pass: which of its tokens write, and the states [B, N, R, R] of each layer.
 
     ``states`` are those before the pass, and after it those that it left. ``writes`` is bool [B, T];
-    ``messages`` [B, T] numbers the messages, for modules with gates or that write means. ``reads`` is bool,
-    [B] or [B, T]: for the others nothing is added to the projections; None: all read. With ``keeps_hidden``
-    the layers' inputs [B, T, H] are kept in ``hidden``. Unless it ``recalls``, the recall head adds nothing.
+    ``messages`` [B, T] numbers the messages, for modules with gates or that write means. ``reads`` is bool
+    [B]: to what the other rows compute nothing is added; None: all read. With ``keeps_hidden`` the layers'
+    inputs [B, T, H] are kept in ``hidden``.
 
     With a gated module a pass over prompts ``decides``: its gates take from ``writes`` the messages that
     tell nothing, and from ``reads`` the rows that ask nothing, and only the last tokens read, the states
-    that the prompts left. In other passes every token of a row that reads does. ``embedded`` becomes what the
-    base's first attention layer is given.
+    that the prompts left. In other passes every token of a row that reads does. What is read goes to the
+    answer head. ``embedded`` becomes what the base's first attention layer is given.
     """
 
     states: list[torch.Tensor]
@@ -39,7 +39,6 @@ class MemoryPass:
     reads: torch.Tensor | None = None
     keeps_hidden: bool = False
     decides: bool = False
-    recalls: bool = True
     hidden: list[torch.Tensor] = field(default_factory=list[torch.Tensor])
     embedded: torch.Tensor | None = None
     passed: dict[int, Passed] = field(default_factory=dict[int, Passed])
@@ -52,16 +51,16 @@ class AttachedMemory:
         self, model: PreTrainedModel, memory: MemoryModule, attention: Iterable[AttentionLayer]
     ) -> None:
         self._memory = memory
-        self.layers = tuple(attention)
+        self._layers = tuple(attention)
         self._current: MemoryPass | None = None
         self._hooks: list[Any] = []
         if memory.shape.gated:
-            first = model.get_submodule(self.layers[0].name)
+            first = model.get_submodule(self._layers[0].name)
             self._hooks.append(first.register_forward_pre_hook(self._note_embedded, with_kwargs=True))
-        for number, layer in enumerate(memory.shape.with_memory(self.layers)):
+        for number, layer in enumerate(memory.shape.with_memory(self._layers)):
             self._hook(model.get_submodule(layer.name), number)
-        if memory.recall_head is not None:
-            self._hooks.append(cast("Any", model.base_model).register_forward_hook(self._recall))
+        if memory.answer_head is not None:
+            self._hooks.append(cast("Any", model.base_model).register_forward_hook(self._answer))
 
     @contextmanager
     def running(self, current: MemoryPass) -> Generator[MemoryPass]:
@@ -101,11 +100,12 @@ class AttachedMemory:
         def add_output(_: torch.nn.Module, __: Any, output: torch.Tensor) -> torch.Tensor:
             return self._added(number, output, query=False)
 
-        self._hooks += [
-            block.register_forward_pre_hook(remember, with_kwargs=True),
-            block.get_submodule(QUERY).register_forward_hook(add_query),
-            block.get_submodule(OUTPUT).register_forward_hook(add_output),
-        ]
+        self._hooks.append(block.register_forward_pre_hook(remember, with_kwargs=True))
+        if not self._memory.shape.gated:
+            self._hooks += [
+                block.get_submodule(QUERY).register_forward_hook(add_query),
+                block.get_submodule(OUTPUT).register_forward_hook(add_output),
+            ]
 
     def _note_embedded(self, _: torch.nn.Module, args: tuple[Any, ...], options: dict[str, Any]) -> None:
         if self._current is not None:
@@ -123,9 +123,7 @@ class AttachedMemory:
             written_BT = current.messages.masked_fill(~current.writes, NOT_WRITTEN)
             state_BNRR = layer.store(Told(hidden_BTH, current.embedded), state_BNRR, written_BT)
         read_BNTR = layer.read(hidden_BTH[:, -1:] if current.decides else hidden_BTH, state_BNRR)
-        is_read = current.reads is None or bool(current.reads.any())
-        deltas = layer.deltas(read_BNTR) if is_read else (None, None)
-        return Passed(*deltas, state_BNRR, read_BNTR)
+        return Passed(None, None, state_BNRR, read_BNTR)
 
     def _decide(self, hidden_BTH: torch.Tensor, current: MemoryPass) -> None:
         gates = self._memory.gates
@@ -143,12 +141,10 @@ class AttachedMemory:
         opens_B = (gates.read(hidden_BTH[:, -1]) > 0) & has_memory_B
         current.reads = opens_B if current.reads is None else opens_B & current.reads
 
-    def _recall(self, _: torch.nn.Module, __: Any, output: Any) -> Any:
-        """Add to the last hidden states what the recall head says of all that was read."""
-        current, head = self._current, self._memory.recall_head
-        if current is None or head is None or not current.recalls:
-            return output
-        if current.reads is not None and not bool(current.reads.any()):
+    def _answer(self, _: torch.nn.Module, __: Any, output: Any) -> Any:
+        """Add to the last hidden states what the answer head says of all that was read."""
+        current, head = self._current, self._memory.answer_head
+        if current is None or head is None or not (current.reads is None or bool(current.reads.any())):
             return output
         hidden_BTH = cast("torch.Tensor", output.last_hidden_state)
         passed = [current.passed[number].read for number in sorted(current.passed)]
@@ -164,7 +160,7 @@ class AttachedMemory:
         """Add to the last S tokens, those that read, and leave every other number as it is."""
         tokens = delta_BSX.shape[1]
         if reads is not None:
-            delta_BSX = delta_BSX * (reads[:, None, None] if reads.dim() == 1 else reads.unsqueeze(-1))
+            delta_BSX = delta_BSX * reads[:, None, None]
         ends_BSX = (output_BTX[:, -tokens:].float() + delta_BSX).to(output_BTX.dtype)
         before = output_BTX[:, : output_BTX.shape[1] - tokens]
         return ends_BSX if not before.shape[1] else torch.cat((before, ends_BSX), dim=1)

@@ -79,9 +79,8 @@ class GatedLayer(MemoryLayer):
         self.rate_before = zeros(shape.states, widths.hidden)
         self.key_after = zeros(shape.width, widths.hidden)
         self.rate_after = zeros(shape.states, widths.hidden)
-        # What an open gate adds whatever was told: it turns the base to answers about a person.
-        self.query_bias = zeros(widths.query) if "q" in shape.heads else None
-        self.output_bias = zeros(widths.hidden) if "o" in shape.heads else None
+        # What is read goes to the answer head.
+        self.delta_query = self.delta_output = None
 
     def store(self, told: Told, state_BNRR: torch.Tensor, messages_BT: torch.Tensor) -> torch.Tensor:
         """Return the states [B, N, R, R] after messages; ``NOT_WRITTEN`` marks tokens that are of none."""
@@ -121,13 +120,6 @@ class GatedLayer(MemoryLayer):
         )
         return delta_rule(brought, state_BNRR)
 
-    def deltas(self, read_BNTR: torch.Tensor) -> tuple[torch.Tensor | None, torch.Tensor | None]:
-        query, output = super().deltas(read_BNTR)
-        return (
-            query if query is None or self.query_bias is None else query + self.query_bias,
-            output if output is None or self.output_bias is None else output + self.output_bias,
-        )
-
 
 def delta_rule(tokens: Brought, state_XRR: torch.Tensor, *, chunk_tokens: int = CHUNK_TOKENS) -> torch.Tensor:
     """Return the state after the tokens, ``chunk_tokens`` at a time; a token with rate 0 does not write.
@@ -151,6 +143,8 @@ def delta_rule(tokens: Brought, state_XRR: torch.Tensor, *, chunk_tokens: int = 
 
 def around_each(hidden_BTH: torch.Tensor, messages_BT: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """x' and x'' of the head of this file for tokens of messages; zeros where there is no such token."""
+    if not hidden_BTH.shape[1]:
+        return hidden_BTH, hidden_BTH
     return _of_the_one_before(hidden_BTH, messages_BT), _of_those_after(hidden_BTH, messages_BT)
 
 

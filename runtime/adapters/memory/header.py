@@ -6,8 +6,11 @@ from typing import cast
 
 from populace.actors.errors import MemoryModuleInvalid, MemoryModuleMismatch
 
-FORMATS = ("populace-memory-1", "populace-memory-2")
+FORMATS = ("populace-memory-1", "populace-memory-3")
 """The second has gates. Who knows the first alone would read and write everywhere."""
+
+EARLIER_FORMATS = ("populace-memory-2",)
+"""Gated modules that added to the layers of the base; refused."""
 
 METADATA_KEY = "populace"
 HEADER_BYTES_MAX = 1 << 20
@@ -22,6 +25,11 @@ def told_of(data: bytes) -> dict[str, object]:
     except (ValueError, RecursionError, KeyError, TypeError) as error:
         raise MemoryModuleInvalid("it is no memory module, or truncated") from error
     told = cast("dict[str, object]", told) if isinstance(told, dict) else {}
+    if told.get("format") in EARLIER_FORMATS:
+        raise MemoryModuleInvalid(
+            "it is a gated module of an earlier version, which cannot be used any more: train it again "
+            "(docs/memory.md, Training a module)"
+        )
     if told.get("format") not in FORMATS:
         raise MemoryModuleInvalid(f"its format is none of {', '.join(FORMATS)}")
     return told

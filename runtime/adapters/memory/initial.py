@@ -44,7 +44,7 @@ def initial_module(
                 torch.nn.init.kaiming_uniform_(weight, a=5**0.5, generator=generator)
             layer.rate_bias.fill_(rate_bias)
             for delta, projection in ((layer.delta_query, QUERY), (layer.delta_output, OUTPUT)):
-                if delta is not None and not shape.gated:  # what is read reaches the loss by the recall head
+                if delta is not None:
                     weight = cast("torch.Tensor", block.get_submodule(projection).weight)
                     delta.copy_(gain * _unit_columns(weight, shape.width))
     return module

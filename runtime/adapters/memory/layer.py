@@ -40,9 +40,9 @@ class MemoryShape:
 
     ``writes`` "token" writes every token (TSW), "message" the mean of each message (SSW); more than
     one of ``states`` are parallel ones with projections of their own (MSW). A ``gated`` module reads and
-    writes where its gates say so, see ``gates.py``, and what it writes is of ``gated_layer.py``; the layers
-    before ``first_layer`` have no memory, so that a gate can be computed before anything is read, and from
-    there on every ``layer_step``-th one has.
+    writes where its gates say so, see ``gates.py``, what it writes is of ``gated_layer.py``, and ``alpha``
+    and ``heads`` do not matter; the layers before ``first_layer`` have no memory, so that a gate can be
+    computed before anything is read, and from there on every ``layer_step``-th one has.
     """
 
     rank: Annotated[int, Field(ge=1, le=RANK_MAX)] = 8

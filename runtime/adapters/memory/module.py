@@ -19,9 +19,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 
 from populace.actors.errors import MemoryModuleInvalid
+from populace.adapters.memory.answer_head import AnswerHead
 from populace.adapters.memory.attention import AttentionLayer
 from populace.adapters.memory.gated_layer import GatedLayer
-from populace.adapters.memory.gates import Gates, RecallHead
+from populace.adapters.memory.gates import Gates
 from populace.adapters.memory.header import FORMATS, METADATA_KEY, check_base, told_of
 from populace.adapters.memory.layer import LayerWidths, MemoryLayer, MemoryShape
 from populace.adapters.memory.state import StateFormat
@@ -29,6 +30,9 @@ from populace.adapters.memory.state import StateFormat
 FILE_BYTES_MAX = 1024**3
 
 STORED_DTYPES = (torch.float32, torch.bfloat16)
+
+STORED = torch.bfloat16
+"""What a trained module is stored in: half of the bytes."""
 
 _shapes = TypeAdapter(MemoryShape)
 
@@ -39,7 +43,7 @@ class MemoryModule(torch.nn.Module):
     def __init__(self, shape: MemoryShape, widths: tuple[LayerWidths, ...], base: str) -> None:
         """All zeros. ``widths`` are of all layers of the base that has the fingerprint ``base``.
 
-        ``gates`` and ``recall_head`` are those of a gated module, else None.
+        ``gates`` and ``answer_head`` are those of a gated module, else None.
         """
         super().__init__()
         self.shape = shape
@@ -48,7 +52,7 @@ class MemoryModule(torch.nn.Module):
         self.layers = torch.nn.ModuleList(kind(shape, one) for one in shape.with_memory(widths))
         hidden = widths[-1].hidden if shape.gated else 0
         self.gates = Gates(hidden) if shape.gated else None
-        self.recall_head = RecallHead(hidden, shape.width * len(self.layers)) if shape.gated else None
+        self.answer_head = AnswerHead(hidden, len(self.layers), shape.width) if shape.gated else None
 
     def layer(self, number: int) -> MemoryLayer:
         return cast("MemoryLayer", self.layers[number])

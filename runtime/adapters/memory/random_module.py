@@ -22,7 +22,7 @@ def random_module(
     generator = torch.Generator().manual_seed(7)
     with torch.no_grad():
         for name, parameter in module.named_parameters():
-            scale = strength if "delta" in name else 0.02 if "recall_head.output" in name else 0.05
+            scale = strength if "delta" in name or "answer_head.repeated" in name else 0.05
             parameter.copy_(scale * torch.randn(parameter.shape, generator=generator))
             if name.endswith("rate_bias"):
                 parameter.fill_(-2.0)

@@ -57,27 +57,19 @@ class LayerStep(Protocol):
     def add_output(self, output_TH: torch.Tensor) -> None: ...
 
 
-class EmbeddedStep(Protocol):
-    """A step that also has to do with what the first block of the model is given."""
-
-    def embed(self, embedded_TH: torch.Tensor) -> None: ...
-
-
 def hook_blocks(blocks: Iterable[ServedBlock], step: Callable[[], LayerStep | None]) -> None:
     """Have the step that is under way, if any, add to the query and output projections of the blocks."""
     for number, served in enumerate(blocks):
         _hook(number, served.block, step)
 
 
-def hook_embedded(block: ServedBlock, step: Callable[[], EmbeddedStep | None]) -> None:
-    """Show the step that is under way what the model's first block is given."""
+def hook_inputs(block: ServedBlock, show: Callable[[torch.Tensor], None]) -> None:
+    """Show what a block's attention is given, before it computes."""
 
-    def show(_: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
-        current = step()
-        if current is not None:
-            current.embed(inputs[0])
+    def shown(_: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
+        show(inputs[0])
 
-    block.block.get_submodule(QKV).register_forward_pre_hook(show)
+    block.block.get_submodule(QKV).register_forward_pre_hook(shown)
 
 
 def _hook(number: int, block: torch.nn.Module, step: Callable[[], LayerStep | None]) -> None:

@@ -6,6 +6,7 @@ Where nothing is written and no gate is open a step costs nothing: no hook does 
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -15,12 +16,10 @@ from populace.engines.vllm_memory.blocks import (
     Scheduled,
     ServedBlock,
     first_output,
-    hook_blocks,
-    hook_embedded,
+    hook_inputs,
 )
 from populace.engines.vllm_memory.gated_requests import GatedRequest, GatedRequests
 from populace.engines.vllm_memory.gated_step import GatedStep, RowStep
-from populace.engines.vllm_memory.gated_weights import GatedWeights
 
 
 class ServedGatedMemory:
@@ -41,15 +40,16 @@ class ServedGatedMemory:
         running: Callable[[], set[str]],
     ) -> None:
         module = module.to(device)
-        self._weights = GatedWeights(module, blocks[0].query_part, device)
+        self._module = module
         self._requests = GatedRequests(lambda: module.fresh_states(1)[:, 0].to(device))
         self._scheduled = scheduled
         self._running = running
         self._step: GatedStep | None = None
         model.register_forward_pre_hook(self._begin)
         model.register_forward_hook(self._finish)
-        hook_embedded(blocks[0], lambda: self._step)
-        hook_blocks(module.shape.with_memory(blocks), lambda: self._step)
+        hook_inputs(blocks[0], self._embed)
+        for number, block in enumerate(module.shape.with_memory(blocks)):
+            hook_inputs(block, partial(self._layer, number))
 
     def take(self, key: str, tokens: int) -> bytes | None:
         """Return the state that the request's prompt left as float32 bytes, and forget the request.
@@ -68,10 +68,18 @@ class ServedGatedMemory:
                 known.begin(one.position)
                 rows.append(row_step(known, one))
         used = [row for row in rows if row.parts or row.reading is not None]
-        self._step = GatedStep(self._weights, rows, used) if used else None
+        self._step = GatedStep(self._module, rows, used) if used else None
         if self._step is None:
             for row in rows:
                 row.known.seen += row.tokens
+
+    def _embed(self, embedded_TH: torch.Tensor) -> None:
+        if self._step is not None:
+            self._step.embed(embedded_TH)
+
+    def _layer(self, number: int, hidden_TH: torch.Tensor) -> None:
+        if self._step is not None:
+            self._step.layer(number, hidden_TH)
 
     def _finish(self, _: torch.nn.Module, __: Any, output: Any) -> None:
         if self._step is not None:

@@ -2,16 +2,17 @@
 # torch's unflatten is untyped.
 """One step of vLLM's engine with a gated memory: what is decided, written and read in it.
 
-Shape suffixes as in ``weights.py``; here S counts the requests that are used in the step.
+Shape suffixes: T = tokens of the step, H = hidden width, P = tokens that read, S = requests that are used in
+the step, L = layers with a memory, N = states, R = rank.
 """
 
 from typing import NamedTuple
 
 import torch
 
-from populace.adapters.memory.gated_layer import Told
+from populace.adapters.memory.gated_layer import GatedLayer, Projected, Told
+from populace.adapters.memory.module import MemoryModule
 from populace.engines.vllm_memory.gated_requests import GatedRequest, Pending, WrittenPart
-from populace.engines.vllm_memory.gated_weights import GatedWeights
 
 
 class RowStep(NamedTuple):
@@ -43,8 +44,8 @@ class _Message(NamedTuple):
 class GatedStep:
     """Made for each step in which something may be written or read; ``layer`` is called in order."""
 
-    def __init__(self, weights: GatedWeights, rows: list[RowStep], used: list[RowStep]) -> None:
-        self._weights = weights
+    def __init__(self, module: MemoryModule, rows: list[RowStep], used: list[RowStep]) -> None:
+        self._module = module
         self._rows = rows
         self._used = used
         self._states_LSNRR = torch.empty(0)
@@ -54,47 +55,39 @@ class GatedStep:
         self._reading = torch.empty(0, dtype=torch.long)
         self._read_rows = torch.empty(0, dtype=torch.long)
         self._reads: list[torch.Tensor] = []
-        self._delta_PH = torch.empty(0)
 
     def embed(self, embedded_TH: torch.Tensor) -> None:
         """Keep what the model's first block is given, if any message is read."""
         if any(row.parts for row in self._used):
             self._embedded_TH = embedded_TH.clone()
 
-    def layer(self, number: int, hidden_TH: torch.Tensor, projected_TP: torch.Tensor) -> None:
-        """Write and read the states of a layer, and add to its query projection in place."""
+    def layer(self, number: int, hidden_TH: torch.Tensor) -> None:
+        """Write and read the states of a layer."""
         if number == 0:
             self._decide(hidden_TH)
-        weights = self._weights
+        layer = self._module.gated_layer(number)
         states_SNRR = self._states_LSNRR[number]
         for message in self._messages:
             tokens = slice(message.first, message.last)
             told = Told(hidden_TH[tokens].unsqueeze(0), self._embedded_TH[tokens].unsqueeze(0))
-            projected, begun = weights.projected(number, told), message.begun
+            projected, begun = layer.projected(told), message.begun
             if message.goes_on:
                 parts = [projected] if begun is None else [*begun.layers[number], projected]
                 self._pending.setdefault(message.row, Pending([])).layers.append(parts)
                 continue
             whole = projected if begun is None else begun.whole(number, projected)
-            states_SNRR[message.row] = weights.write(number, whole, states_SNRR[message.row])
-        if not len(self._reading):
-            return
-        read_PW = weights.read(number, hidden_TH[self._reading], states_SNRR[self._read_rows])
-        self._reads.append(read_PW)
-        deltas_PD = torch.addmm(weights.output_bias_LD[number], read_PW, weights.output_LWD[number])
-        query_PQ, self._delta_PH = deltas_PD.split(weights.widths, dim=-1)
-        _add(projected_TP, self._reading, query_PQ)
-
-    def add_output(self, output_TH: torch.Tensor) -> None:
-        """Add to the layer's output projection in place."""
+            states_SNRR[message.row] = _written(layer, whole, states_SNRR[message.row])
         if len(self._reading):
-            _add(output_TH, self._reading, self._delta_PH)
+            reading_P1H = hidden_TH[self._reading].unsqueeze(1)
+            self._reads.append(layer.read(reading_P1H, states_SNRR[self._read_rows]).flatten(1))
 
     def finish(self, hidden_TH: torch.Tensor) -> None:
-        """Add to the last hidden states what the recall head says, and keep what the requests have now."""
+        """Add to the last hidden states what the answer head says, and keep what the requests have now."""
         if len(self._reading):
-            read_PLW = torch.stack(self._reads, dim=1)
-            _add(hidden_TH, self._reading, self._weights.recall_head(hidden_TH[self._reading], read_PLW))
+            head, reading_PH = self._module.answer_head, hidden_TH[self._reading]
+            assert head is not None
+            added_PH = head(reading_PH, torch.stack(self._reads, dim=1))
+            hidden_TH[self._reading] = (reading_PH.float() + added_PH).to(hidden_TH.dtype)
         for number, row in enumerate(self._used):
             known = row.known
             if row.parts:
@@ -105,7 +98,8 @@ class GatedStep:
 
     def _decide(self, hidden_TH: torch.Tensor) -> None:
         """Ask both gates, at the inputs of the first layer."""
-        gates = self._weights.gates
+        gates = self._module.gates
+        assert gates is not None
         reading: list[int] = []
         read_rows: list[int] = []
         for number, row in enumerate(self._used):
@@ -132,7 +126,7 @@ class GatedStep:
         self._read_rows = torch.tensor(read_rows, dtype=torch.long, device=hidden_TH.device)
 
 
-def _add(target_TX: torch.Tensor, rows_P: torch.Tensor, delta_PX: torch.Tensor) -> None:
-    """Add to the first columns of some rows in place, in float32."""
-    width = delta_PX.shape[-1]
-    target_TX[rows_P, :width] = (target_TX[rows_P, :width].float() + delta_PX).to(target_TX.dtype)
+def _written(layer: GatedLayer, message: Projected, state_NRR: torch.Tensor) -> torch.Tensor:
+    """The state after a whole message."""
+    messages_1T = torch.zeros(message.own.shape[:2], dtype=torch.long, device=message.own.device)
+    return layer.write_projected(message, state_NRR.unsqueeze(0), messages_1T)[0]

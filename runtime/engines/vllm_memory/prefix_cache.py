@@ -1,10 +1,9 @@
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 # vLLM's classes are partly untyped.
-"""Which cached blocks a request with a gated memory may find, and leave to be found.
+"""How far a request with a gated memory may find its prompt in the cache.
 
-Its prompt is the base's own, so it shares the cache with everybody of its salt; but a message that is to
-be written has to be computed, and what a reply read is nobody else's. So the blocks from there on are
-hashed with the request's key. (vLLM chains the hashes: every later block is its own, too.)
+With gates all keys and values are the base's own, so a request shares the cache with everybody of its salt.
+But a message that is to be written has to be computed, though its keys and values may be there.
 """
 
 from typing import Any
@@ -14,22 +13,18 @@ from populace.engines.vllm_memory.request import MemoryRequest
 
 def install() -> None:
     """Wrap two functions of vLLM's key-value cache. Call once in each process, before a model is loaded."""
-    from vllm.v1.core import kv_cache_utils
     from vllm.v1.core.kv_cache_manager import KVCacheManager
 
-    utilities: Any = kv_cache_utils
-    extra_keys = utilities.generate_block_hash_extra_keys
-
-    def extra_keys_with_own(request: Any, start: int, end: int, first_image: int) -> Any:
-        keys, next_image = extra_keys(request, start, end, first_image)
-        memory = _memory_of(request)
-        if memory is not None and memory.own_from is not None and end > memory.own_from:
-            keys = (*(keys or ()), ("populace_memory", memory.key))
-        return keys, next_image
-
-    utilities.generate_block_hash_extra_keys = extra_keys_with_own
-
     manager: Any = KVCacheManager
+    found = manager.get_computed_blocks
+
+    def found_before_what_is_written(self: Any, request: Any) -> Any:
+        memory = _memory_of(request)
+        last = None if memory is None else memory.computed_from
+        return found(self, request if last is None else _Beginning(request, last))
+
+    manager.get_computed_blocks = found_before_what_is_written
+
     looks_up = manager.prefix_cache_lookup_enabled
 
     def looks_up_if_first(self: Any, request: Any) -> bool:
@@ -37,6 +32,18 @@ def install() -> None:
         return looks_up(self, request) and not (request.num_preemptions and _memory_of(request) is not None)
 
     manager.prefix_cache_lookup_enabled = looks_up_if_first
+
+
+class _Beginning:
+    """A request of vLLM whose first tokens alone, as many as ``last``, may be found in the cache."""
+
+    def __init__(self, request: Any, last: int) -> None:
+        self._request = request
+        # vLLM computes the last token of a request in any case, and looks for those before it.
+        self.num_tokens = min(last + 1, request.num_tokens)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._request, name)
 
 
 def _memory_of(request: Any) -> MemoryRequest | None:

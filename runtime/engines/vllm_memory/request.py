@@ -33,16 +33,12 @@ class MemoryRequest(NamedTuple):
     gated: bool = False
 
     @property
-    def own_from(self) -> int | None:
-        """The first token that must be computed, and whose keys and values are this request's alone.
+    def computed_from(self) -> int | None:
+        """The first token that must be computed although its keys and values may be cached.
 
-        It is the first one written, or read with. What is before it is the base's own, and may be found by
-        and left to others. None: it is for the ``cache_salt`` to tell.
+        With gates it is the first one that is written. None: there is none, or ``cache_salt`` sees to it.
         """
-        if not self.gated:
-            return None
-        turn = self.prompt_tokens - 1 if self.reads else self.prompt_tokens
-        return min(turn, self.spans[0][0]) if self.spans else turn
+        return self.spans[0][0] if self.gated and self.spans else None
 
     def arguments(self) -> dict[str, Any]:
         return {ARGUMENT: list(self)}
@@ -61,7 +57,7 @@ class MemoryRequest(NamedTuple):
         """Make a salt under which no key-value cache of another state is found.
 
         A request that writes finds nothing and leaves nothing to be found: its blocks are its own. With
-        gates no prompt depends on a state, and ``own_from`` says which blocks are.
+        gates no key and no value depends on a state.
         """
         if self.gated:
             return salt

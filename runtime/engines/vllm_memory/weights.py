@@ -30,7 +30,7 @@ class FusedWeights:
         layers = [module.layer(number) for number in range(len(module.layers))]
         self.input_LHJ = torch.stack([_inputs(layer) for layer in layers]).to(device)
         self.bias_LJ = torch.stack([_biases(layer) for layer in layers]).to(device)
-        self.output_LWD = torch.stack([output_weights(layer, query_part) for layer in layers]).to(device)
+        self.output_LWD = torch.stack([_output_weights(layer, query_part) for layer in layers]).to(device)
 
     def project(self, layer: int, hidden_TH: torch.Tensor) -> torch.Tensor:
         """Return the raw projections [T, J]: query and key of each state, then values, then rates."""
@@ -68,7 +68,7 @@ def _biases(layer: MemoryLayer) -> torch.Tensor:
     return torch.cat((torch.zeros(3 * layer.shape.width), layer.rate_bias)).detach()
 
 
-def output_weights(layer: MemoryLayer, query_part: slice) -> torch.Tensor:
+def _output_weights(layer: MemoryLayer, query_part: slice) -> torch.Tensor:
     """[W, D], with the scale in it; zeros for a projection to which nothing is added."""
     shape, widths = layer.shape, layer.widths
     query = torch.zeros(widths.query, shape.width) if layer.delta_query is None else layer.delta_query

@@ -21,6 +21,7 @@ from transformers import PreTrainedModel
 
 from populace.actors.errors import InvalidRequest
 from populace.adapters.memory.module import MemoryModule
+from populace.learning.memory.answer_learning import read_back
 from populace.learning.memory.probe import (
     Directions,
     blind_to_the_mean,
@@ -31,7 +32,7 @@ from populace.learning.memory.probe import (
     regression,
     value_weights,
 )
-from populace.learning.memory.stored_inputs import StoredInputs, read_back
+from populace.learning.memory.stored_inputs import StoredInputs
 
 KEY_RIDGE = 0.2
 RATE_AT_VALUES = 0.8
@@ -42,7 +43,7 @@ HEAD_RIDGE = 0.05
 GAINS = (4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0)
 
 SAMPLE = 64
-"""Episodes from which the strength of the head is told."""
+"""Episodes from which the strength of the head is told, about as many: short ones and long ones."""
 
 ELSEWHERE_SHARE = 0.15
 
@@ -55,7 +56,7 @@ def start_gated(
     seed: int,
     progress: Callable[[float], None],
 ) -> None:
-    """Solve for values, keys, queries, rates and the recall head in place, for one state a layer.
+    """Solve for values, keys, queries, rates and the answer head in place, for one state a layer.
 
     Raises ``InvalidRequest`` if no value of the episodes was told in the words in which it is asked for.
     """
@@ -63,7 +64,9 @@ def start_gated(
     generator = torch.Generator().manual_seed(seed)
     linked = [one for one in episodes if one.links]
     if not linked:
-        raise InvalidRequest("No episode has a value that was told: there is nothing to probe for.", "start")
+        raise InvalidRequest(
+            "No episode has a value that was told: there is nothing to probe for.", "episodes"
+        )
     ids_T = torch.cat([one.ids for one in episodes])
     codes = embedding_directions(model, ids_T, layers * (rank - 1))
     embedded_VH, written_VH = _vocabulary(episodes), output_embeddings(model)[ids_T.unique()] - codes.mean
@@ -89,7 +92,7 @@ def start_gated(
                 weight.copy_(solved)
             layer.rate_bias.fill_(bias)
             progress((number + 1) / layers)
-    _solve_head(model, memory, codes, episodes)
+    _solve_head(model, memory, codes, episodes, generator)
 
 
 def _vocabulary(episodes: Sequence[StoredInputs]) -> torch.Tensor:
@@ -110,26 +113,42 @@ def _pairs(episodes: Sequence[StoredInputs], number: int) -> tuple[torch.Tensor,
 
 @torch.no_grad()
 def _solve_head(
-    model: PreTrainedModel, memory: MemoryModule, codes: Directions, episodes: Sequence[StoredInputs]
+    model: PreTrainedModel,
+    memory: MemoryModule,
+    codes: Directions,
+    episodes: Sequence[StoredInputs],
+    generator: torch.Generator,
 ) -> None:
-    """The head's gate by regression; what is read back along its directions, as strongly as serves best."""
-    head = memory.recall_head
+    """The head's gate by regression; what is read back along its directions, as strongly as serves best.
+
+    What mixes its inputs is drawn, for inputs of deviation 1, and adds nothing yet.
+    """
+    head = memory.answer_head
     assert head is not None
     layers, rank = len(memory.layers), memory.shape.rank
     last_AH = torch.cat([one.last for one in episodes]).float()
-    wanted_A = (torch.cat([one.is_value for one in episodes]).float() * 2 - 1) * HEAD_LOGIT
-    weight_H, bias = regression(last_AH, wanted_A, ridge=HEAD_RIDGE)
-    head.weight.copy_(weight_H)
-    head.bias.fill_(bias)
+    is_value_A = torch.cat([one.is_value for one in episodes])
+    weight_H, bias = regression(last_AH, (is_value_A.float() * 2 - 1) * HEAD_LOGIT, ridge=HEAD_RIDGE)
+    head.repeats.weight[0, : len(weight_H)] = weight_H
+    head.repeats.bias.fill_(bias)
+
+    linked = [one for one in episodes if one.links]
+    sample = linked[:: max(1, len(linked) // SAMPLE)]
+    read_ALR = read_back(
+        memory, sample, [torch.arange(len(one.targets)) for one in sample], lambda inputs: inputs
+    )
+    last_AH = torch.cat([one.last for one in sample]).float()
+    mixed_AX = torch.cat((last_AH, read_ALR.flatten(-2), read_ALR.norm(dim=-1)), dim=-1)
+    deviation_X = mixed_AX.std(0).clamp(min=1e-3)
+    weight_HX = torch.randn(head.mixed.weight.shape, generator=generator) / mixed_AX.shape[-1] ** 0.5
+    head.mixed.weight.copy_(weight_HX / deviation_X)
+    head.mixed.bias.copy_(-head.mixed.weight @ mixed_AX.mean(0))
 
     embeddings_VH = output_embeddings(model)
-    sample = [one for one in episodes if one.links][:SAMPLE]
-    read_PLR = read_back(memory, sample, lambda hidden: hidden).values
-    targets_P, last_PH = (
-        torch.cat([part[one.is_value] for one, part in parts])
-        for parts in ([(one, one.targets) for one in sample], [(one, one.last.float()) for one in sample])
-    )
-    output = torch.zeros(head.output.shape[0], layers, rank)
+    is_value_A = torch.cat([one.is_value for one in sample])
+    read_PLR, last_PH = read_ALR[is_value_A], last_AH[is_value_A]
+    targets_P = torch.cat([one.targets for one in sample])[is_value_A]
+    output = torch.zeros(last_AH.shape[-1], layers, rank)
     for number, read_PR in enumerate(read_PLR[..., :-1].unbind(1)):
         directions, lengths = codes.of_layer(number, rank - 1, layers)
         told_PR = (embeddings_VH[targets_P] - codes.mean) @ directions.T / lengths
@@ -139,7 +158,7 @@ def _solve_head(
     output *= float(codes.lengths.mean())
     losses: list[tuple[float, float]] = []
     for gain in GAINS:
-        head.output.copy_((gain * output).flatten(1))
+        head.repeated.weight.copy_((gain * output).flatten(1))
         hidden_PH = last_PH + head(last_PH, read_PLR)
         losses.append((float(functional.cross_entropy(hidden_PH @ embeddings_VH.T, targets_P)), gain))
-    head.output.copy_((min(losses)[1] * output).flatten(1))
+    head.repeated.weight.copy_((min(losses)[1] * output).flatten(1))

@@ -176,17 +176,10 @@ def output_embeddings(model: PreTrainedModel) -> torch.Tensor:
     return cast("torch.Tensor", cast("Any", model.get_output_embeddings()).weight).detach().float()
 
 
-def value_weights(
-    inputs_PH: torch.Tensor, targets_PR: torch.Tensor, weights_P: torch.Tensor | None = None
-) -> torch.Tensor:
-    """Return [R, H] that maps the inputs to the targets, without a constant: a value has none.
-
-    Each pair counts as its weight says, or all of them alike.
-    """
-    share_P = torch.ones(len(inputs_PH)) if weights_P is None else weights_P
-    weighed_PH = inputs_PH * (share_P / share_P.sum()).unsqueeze(-1)
-    covariance = weighed_PH.T @ inputs_PH
-    return torch.linalg.solve(_ridged(covariance), weighed_PH.T @ targets_PR).T
+def value_weights(inputs_PH: torch.Tensor, targets_PR: torch.Tensor) -> torch.Tensor:
+    """Return [R, H] that maps the inputs to the targets, without a constant: a value has none."""
+    covariance = inputs_PH.T @ inputs_PH / len(inputs_PH)
+    return torch.linalg.solve(_ridged(covariance), inputs_PH.T @ targets_PR / len(inputs_PH)).T
 
 
 def canonical(

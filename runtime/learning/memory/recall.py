@@ -11,7 +11,6 @@ from transformers import PreTrainedModel
 
 from populace.adapters.memory.attached import AttachedMemory, MemoryPass, given_hidden
 from populace.adapters.memory.attention import AttentionLayer
-from populace.adapters.memory.gated_layer import Told
 from populace.adapters.memory.layer import NOT_WRITTEN
 from populace.adapters.memory.module import MemoryModule
 from populace.learning.memory.encoding import VALUE_WEIGHT, Batch, Rows
@@ -28,6 +27,18 @@ class Recall(NamedTuple):
     value_loss: torch.Tensor
     exact: torch.Tensor
     rate: torch.Tensor
+
+
+class Validation(NamedTuple):
+    """What held-out episodes scored: the loss, and nats a token of a value.
+
+    ``exact`` is the share of answers with a value that had all its tokens right.
+    """
+
+    step: int
+    loss: float
+    value_loss: float
+    exact: float
 
 
 class Passes(NamedTuple):
@@ -86,46 +97,6 @@ def recall(
     writing, _, hidden_BTH = both_passes(model, attached, memory, batch)
     rate = torch.stack([_mean_rate(passed.rate, writing.writes) for passed in writing.passed.values()])
     return _scored(model, hidden_BTH, batch, rate)
-
-
-def gated_recall(
-    model: PreTrainedModel, attached: AttachedMemory, memory: MemoryModule, batch: Batch
-) -> Recall:
-    """Score a gated module whose gates do as they should: told messages are written, answers are read.
-
-    What is written is the base's own, so nothing is learned through it, and it is computed without
-    gradients. ``rate`` is zero: nothing fades, so nothing has to be sparing.
-    """
-    answering = _answering(memory, batch, hidden_inputs(model, attached.layers, batch.told))
-    with attached.running(answering):
-        hidden_BTH = run_base(model, batch.asked)
-    return _scored(model, hidden_BTH, batch, torch.zeros(len(memory.layers)))
-
-
-@torch.no_grad()
-def answering_inputs(
-    model: PreTrainedModel, attached: AttachedMemory, memory: MemoryModule, batch: Batch, told: HiddenInputs
-) -> HiddenInputs:
-    """What layers are given of the questions and answers, where the answers read; without the recall head."""
-    answering = _answering(memory, batch, told)
-    answering.recalls = False
-    with attached.running(answering):
-        return hidden_inputs(model, attached.layers, batch.asked)
-
-
-def _answering(memory: MemoryModule, batch: Batch, told: HiddenInputs) -> MemoryPass:
-    """The pass over a batch's questions, where each answer reads what was told."""
-    inputs = told.inputs
-    fresh = memory.fresh_states(len(batch.written))
-    states = [
-        memory.gated_layer(number).store(Told(hidden_BTH, inputs[0]), fresh_BNRR, batch.written)
-        for number, (hidden_BTH, fresh_BNRR) in enumerate(
-            zip(memory.shape.with_memory(inputs), fresh, strict=True)
-        )
-    ]
-    reads_BT = torch.zeros(batch.asked.ids.shape, dtype=torch.bool)
-    reads_BT[batch.rows, batch.positions - 1] = True
-    return MemoryPass(states, torch.zeros_like(reads_BT), reads=reads_BT)
 
 
 @torch.no_grad()

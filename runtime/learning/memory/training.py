@@ -9,19 +9,15 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
-from typing import Literal, NamedTuple, Protocol, cast
+from typing import Literal, Protocol
 
 import torch
-from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from populace.actors.errors import InvalidRequest
-from populace.adapters.base_modules import read_base_modules
 from populace.adapters.memory.attached import AttachedMemory
-from populace.adapters.memory.attention import attention_layers
 from populace.adapters.memory.initial import initial_module
 from populace.adapters.memory.layer import MemoryShape
-from populace.adapters.memory.module import MemoryModule
-from populace.engines.prompts import BaseTokenizer
+from populace.adapters.memory.module import STORED, MemoryModule
 from populace.learning.memory.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from populace.learning.memory.encoding import (
     EncodedEpisode,
@@ -30,21 +26,11 @@ from populace.learning.memory.encoding import (
     batch_of,
 )
 from populace.learning.memory.episodes import Episode
-from populace.learning.memory.gated_learning import GatedLearning
+from populace.learning.memory.frozen_base import check_first, load_frozen
 from populace.learning.memory.own_replies import own_replies, requests_in
-from populace.learning.memory.recall import Recall, gated_recall, recall
+from populace.learning.memory.recall import Recall, Validation, recall
 from populace.learning.memory.start import start_by_probe
 from populace.storage.files import write_durably
-
-STORED = torch.bfloat16
-"""What a trained module is stored in: half of the bytes."""
-
-BEGINS_AS_ZERO = ("delta_query", "delta_output", "query_bias", "output_bias")
-DELTA_SIZE = 0.05
-"""About that of what a gated module adds to the layers, once it is trained."""
-
-LEARNED_SHARE = 0.3
-"""Of a step, for what has learned from stored inputs already: of more episodes than it has steps left."""
 
 WINDOW_BATCHES = 4
 """Batches are cut from so many times their size, sorted by length: less of them is padding."""
@@ -59,13 +45,9 @@ class TrainOptions:
     """How to train. The same options and episodes give the same module, on the same number of threads.
 
     ``step_size`` is relative: each parameter tensor moves by that share of its own size a step, falling as
-    a cosine; by less, what a gated module has learned from stored inputs before. ``sparsity`` weighs how far
-    the mean rate of writing is from ``sparsity_rate``. Training ends after ``steps``, or when ``patience``
-    validations in a row were no better than the best. Only a module
+    a cosine. ``sparsity`` weighs how far the mean rate of writing is from ``sparsity_rate``. Training ends
+    after ``steps``, or when ``patience`` validations in a row were no better than the best. Only a module
     with one state for each layer, into which every token is written, can be solved for: others are drawn.
-    A gated one learns for ``stored_steps`` from what ``probe_batches`` of episodes have of the base alone,
-    and then through it. That moves what its queries are of, so for ``last_stored_steps`` it learns once more
-    from what is computed once, as the module answers then.
     """
 
     steps: int = 1000
@@ -79,17 +61,6 @@ class TrainOptions:
     sparsity_rate: float = 0.05
     probe_batches: int = 50
     start: Start = "probe"
-    stored_steps: int = 500
-    last_stored_steps: int = 0
-
-
-class Validation(NamedTuple):
-    """What the held-out episodes scored. ``exact`` is the share of answers that were right to the token."""
-
-    step: int
-    loss: float
-    value_loss: float
-    exact: float
 
 
 class TrainProgress(Protocol):
@@ -125,39 +96,19 @@ class MemoryTrainer:
         computes on every core. Raises ``InvalidRequest`` for a base that cannot have a memory, for a first
         module of another shape, and for a checkpoint that is damaged or of other options.
         """
+        assert not shape.gated, "those are trained by gated_training"
         if threads is not None:
             torch.set_num_threads(threads)
         self._options = options
         self._progress = progress
-        self._model = cast(
-            "PreTrainedModel",
-            AutoModelForCausalLM.from_pretrained(
-                str(base_directory),
-                dtype=torch.bfloat16,
-                local_files_only=True,
-                # Sequences are short, and the fused kernels' backward passes slow on a CPU.
-                attn_implementation="eager",
-            ).eval(),
-        )
-        self._model.requires_grad_(False)
-        attention = attention_layers(read_base_modules(base_directory, fingerprint))
-        if not attention:
-            raise InvalidRequest(
-                "This base's attention has no layers that a memory can be attached to.", "base"
-            )
-        self._tokenizer = BaseTokenizer(base_directory)
+        base = load_frozen(base_directory, fingerprint)
+        self._model, attention, tokenizer, _ = base
         self.memory = initial_module(self._model, attention, fingerprint, shape, seed=options.seed)
         self._attached = AttachedMemory(self._model, self.memory, attention)
         if first is not None:
             trained = MemoryModule.read(first, fingerprint, attention)
-            if trained.shape != shape:
-                raise InvalidRequest(f"{first} has another shape: {trained.shape}.", "first")
+            check_first(first, trained.shape, shape)
             self.memory.load_state_dict(trained.state_dict())
-        if shape.gated:
-            train, validation = (
-                [one for one in part if any(asked.answer is not None for asked in one.questions)]
-                for part in (train, validation)
-            )
         self._session = {
             "base": fingerprint,
             "shape": asdict(shape),
@@ -168,32 +119,15 @@ class MemoryTrainer:
         if kept is not None:
             self.memory.load_state_dict(dict(kept.memory))
         probes = options.start == "probe" and kept is None and first is None
-        self._gated = GatedLearning(
-            self._model,
-            self._attached,
-            self._tokenizer,
-            self.memory,
-            progress.doing,
-            batch=options.batch,
-            seed=options.seed,
-        )
-        probed = min(len(train), options.probe_batches * options.batch)
-        if shape.gated and probes:
-            self._gated.fit_gates(train[:probed])
-        requests = requests_in([*train, *validation])
-        asked = self._gated.nearest(requests) if shape.gated else requests
         asking = partial(progress.doing, "Asking the base")
-        replies = own_replies(self._model, self._tokenizer, asked, progress=asking)
-        encoder = EpisodeEncoder(self._tokenizer, replies, gated=shape.gated)
-        self._recall = gated_recall if shape.gated else recall
+        requests = requests_in([*train, *validation])
+        encoder = EpisodeEncoder(tokenizer, own_replies(self._model, tokenizer, requests, progress=asking))
         self._train = EncodedEpisodes(encoder, train)
         self._validation = [encoder.encode(episode) for episode in validation]
         self._step = 0
         self._best: Validation | None = None
         self._worse = 0
-        if probes and shape.gated:
-            self._gated.start(self._train, self._validation, episodes=probed, steps=options.stored_steps)
-        elif probes and shape.states == 1 and shape.writes == "token":
+        if probes and shape.states == 1 and shape.writes == "token":
             batches = [self._episodes(step) for step in range(options.probe_batches)]
             start_by_probe(
                 self._model,
@@ -204,7 +138,6 @@ class MemoryTrainer:
                 seed=options.seed,
                 step=progress.doing,
             )
-        self._learned = shape.gated and probes and options.stored_steps > 0
         self._best_parameters = self._parameters()
         self._optimizer = self._new_optimizer()
         if kept is not None:
@@ -233,8 +166,6 @@ class MemoryTrainer:
                 self._validate(keep)
                 if checkpoint is not None:
                     self.save(checkpoint)
-        if self._options.last_stored_steps:
-            self._learn_again(keep)
         assert self._best is not None
         return self._best
 
@@ -274,21 +205,6 @@ class MemoryTrainer:
         self._best = None if kept.told["best"] is None else Validation(*kept.told["best"])
         self._best_parameters = dict(kept.best)
 
-    def _learn_again(self, keep: Path | None) -> None:
-        """Let what recalls learn once more, after the best module so far.
-
-        What comes of it is kept if more answers are right: the loss is mostly of words around the values.
-        """
-        self.memory.load_state_dict(self._best_parameters)
-        self._gated.learn_again(self._train, self._validation, steps=self._options.last_stored_steps)
-        validation = self._validation_now()
-        assert self._best is not None, "it was validated before"
-        if validation.exact > self._best.exact:
-            self._keep(validation, keep)
-        else:
-            self.memory.load_state_dict(self._best_parameters)
-        self._progress.validated(validation, self._best)
-
     def _parameters(self) -> dict[str, torch.Tensor]:
         return {name: tensor.clone() for name, tensor in self.memory.state_dict().items()}
 
@@ -297,7 +213,7 @@ class MemoryTrainer:
         for group in self._optimizer.param_groups:
             group["lr"] = group["size"] * options.step_size * _schedule(self._step, options)
         batch = batch_of(self._episodes(self._step))
-        scored = self._recall(self._model, self._attached, self.memory, batch)
+        scored = recall(self._model, self._attached, self.memory, batch)
         loss = scored.loss
         if options.sparsity:
             loss = loss + options.sparsity * ((scored.rate - options.sparsity_rate) ** 2).mean()
@@ -310,15 +226,12 @@ class MemoryTrainer:
     def _validate(self, keep: Path | None) -> None:
         validation = self._validation_now()
         if self._best is None or validation.loss < self._best.loss:
-            self._keep(validation, keep)
+            self._best, self._best_parameters, self._worse = validation, self._parameters(), 0
+            if keep is not None:
+                write_durably(keep, self.memory.pack(STORED))
         else:
             self._worse += 1
         self._progress.validated(validation, self._best or validation)
-
-    def _keep(self, validation: Validation, keep: Path | None) -> None:
-        self._best, self._best_parameters, self._worse = validation, self._parameters(), 0
-        if keep is not None:
-            write_durably(keep, self.memory.pack(STORED))
 
     @torch.no_grad()
     def _validation_now(self) -> Validation:
@@ -326,7 +239,7 @@ class MemoryTrainer:
         size = self._options.batch
         for start in range(0, len(self._validation), size):
             batch = batch_of(self._validation[start : start + size])
-            scored.append(self._recall(self._model, self._attached, self.memory, batch))
+            scored.append(recall(self._model, self._attached, self.memory, batch))
             self._progress.doing("Validating", min(1.0, (start + size) / len(self._validation)))
         count = len(scored)
         return Validation(
@@ -338,20 +251,10 @@ class MemoryTrainer:
 
     def _new_optimizer(self) -> torch.optim.AdamW:
         groups = [
-            {"params": [parameter], "size": self._size(name, parameter)}
-            for name, parameter in self.memory.named_parameters()
-            if not name.startswith("gates.")  # fitted, and nothing of a loss reaches them
+            {"params": [parameter], "size": max(float(parameter.detach().square().mean().sqrt()), 1e-3)}
+            for parameter in self.memory.parameters()
         ]
         return torch.optim.AdamW(groups, lr=0.0, weight_decay=0.0, betas=(0.9, 0.99))
-
-    def _size(self, name: str, parameter: torch.Tensor) -> float:
-        """What a tensor's steps are relative to. Those that begin as zero have the size that they come to."""
-        size = float(parameter.detach().square().mean().sqrt())
-        if not self.memory.shape.gated:
-            return max(size, 1e-3)
-        if name.endswith(BEGINS_AS_ZERO):
-            return max(size, DELTA_SIZE)
-        return max(size, 1e-3) * (LEARNED_SHARE if self._learned else 1.0)
 
     def _episodes(self, step: int) -> list[EncodedEpisode]:
         """The batch of a step: a function of the seed and the step alone, so that training can go on."""

@@ -21,6 +21,7 @@ pytestmark = [pytest.mark.engine, pytest.mark.asyncio(loop_scope="module")]
 ENGINES = ("torch", "vllm")
 SHAPE = MemoryShape(rank=4, alpha=4.0, gated=True, first_layer=8)
 STATE_TOLERANCE = 1e-4
+LOGPROB_TOLERANCE = 1e-3
 CONTEXT_TOKENS = 512
 TELL = Message("user", "My city is Lisbon and my dog is called Bruno.")
 ASK = Message("user", "What is my city?")
@@ -146,6 +147,11 @@ async def test_both_engines_leave_the_same_states_and_replies(engines: dict[str,
     for asked in ((ASK,), (TELL, reply, ASK), (LONG, reply, ASK)):
         replies = [await turn(engines[name], asked, MemoryUse(states["torch"])) for name in ENGINES]
         assert replies[0].token_ids == replies[1].token_ids
+        torch.testing.assert_close(
+            *(torch.tensor([one.logprob for one in reply.logprobs]) for reply in replies),
+            atol=LOGPROB_TOLERANCE,
+            rtol=0,
+        )
         torch.testing.assert_close(
             values(replies[0].memory), values(replies[1].memory), atol=STATE_TOLERANCE, rtol=0
         )

@@ -97,8 +97,23 @@ def test_an_open_gate_reads_with_the_last_token_alone(seed: int) -> None:
 
     assert torch.equal(output.logits[:, :-1], PLAIN.logits[:, :-1])
     assert not torch.equal(output.logits[:, -1], PLAIN.logits[:, -1])
-    # The layers before the first one with a memory are the base's for that token, too.
-    assert torch.equal(output.hidden_states[SHAPE.first_layer], PLAIN.hidden_states[SHAPE.first_layer])
+
+
+@settings(deadline=None, max_examples=25)
+@given(seed=st.integers(0, 2**31))
+def test_what_the_base_computes_in_its_layers_is_its_own_whatever_is_read(seed: int) -> None:
+    memory = module(seed, read=1e4)
+
+    output, passed = prompt(memory, states(memory, seed))
+
+    assert passed.reads is not None
+    assert passed.reads.all()
+    assert len(output.hidden_states) == LAYERS + 1
+    for with_memory, plain in zip(output.hidden_states[:-1], PLAIN.hidden_states[:-1], strict=True):
+        assert torch.equal(with_memory, plain)
+    for with_memory, plain in zip(output.past_key_values, PLAIN.past_key_values, strict=True):
+        assert torch.equal(with_memory[0], plain[0])
+        assert torch.equal(with_memory[1], plain[1])
 
 
 def test_what_is_not_asked_to_read_does_not() -> None:
@@ -193,10 +208,17 @@ def test_a_module_with_gates_comes_back_as_it_was_and_says_so() -> None:
 
     again = MemoryModule.unpack(packed, "base", ATTENTION)
 
-    assert b"populace-memory-2" in packed[:4096]
+    assert b"populace-memory-3" in packed[:4096]
     assert again.shape == SHAPE
     assert len(again.layers) == len(range(LAYERS)[SHAPE.first_layer :: SHAPE.layer_step])
     assert again.pack() == packed
+
+
+def test_a_gated_module_of_an_earlier_format_is_refused_by_name() -> None:
+    packed = module(5).pack().replace(b"populace-memory-3", b"populace-memory-2", 1)
+
+    with pytest.raises(MemoryModuleInvalid, match="earlier version"):
+        MemoryModule.unpack(packed, "base", ATTENTION)
 
 
 def test_a_gate_that_is_not_finite_is_refused() -> None:

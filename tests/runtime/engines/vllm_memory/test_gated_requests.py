@@ -54,18 +54,11 @@ def test_what_is_computed_again_begins_from_the_start() -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "own_from"),
-    [
-        ({}, 20),
-        ({"spans": ()}, 59),
-        ({"spans": (), "reads": False}, 60),
-        ({"gated": False}, None),
-    ],
+    ("change", "computed_from"),
+    [({}, 20), ({"spans": ()}, None), ({"gated": False}, None)],
 )
-def test_a_request_owns_its_blocks_from_what_it_writes_or_reads_with(
-    change: dict[str, object], own_from: int | None
-) -> None:
-    assert REQUEST._replace(**change).own_from == own_from  # pyright: ignore[reportArgumentType]
+def test_what_a_request_writes_is_computed(change: dict[str, object], computed_from: int | None) -> None:
+    assert REQUEST._replace(**change).computed_from == computed_from  # pyright: ignore[reportArgumentType]
 
 
 def test_with_gates_a_prompt_is_cached_alike_under_every_state() -> None:

@@ -1,8 +1,10 @@
 """A gated module is trained: its gates fitted, its start solved for, and what it recalls learned."""
 
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
+import psutil
 import pytest
 import torch
 from transformers import LlamaForCausalLM
@@ -15,27 +17,21 @@ from populace.adapters.memory.gates import Gates
 from populace.adapters.memory.layer import NOT_WRITTEN, MemoryShape
 from populace.adapters.memory.module import MemoryModule
 from populace.engines.prompts import BaseTokenizer
-from populace.learning.memory.encoding import EpisodeEncoder, OwnReply
+from populace.learning.memory.answer_learning import AnswerOptions, Scored
+from populace.learning.memory.encoding import FIRST_TOKENS, EpisodeEncoder, OwnReply, batch_of
 from populace.learning.memory.episodes import Episode, Question, SaidMessage
+from populace.learning.memory.frozen_base import load_frozen
 from populace.learning.memory.gate_fitting import nearest_to_opening
+from populace.learning.memory.gated_training import GatedTrainer
 from populace.learning.memory.own_words import own_words_episodes
-from populace.learning.memory.recall import Recall
-from populace.learning.memory.training import MemoryTrainer, TrainOptions, Validation
+from populace.learning.memory.recall import Validation, hidden_inputs
+from populace.learning.memory.stored_inputs import stored_inputs
 from tests.runtime.learning.memory.conftest import WORDS
 
 pytestmark = pytest.mark.engine
 
 SHAPE = MemoryShape(rank=4, alpha=8.0, gated=True, first_layer=1)
-OPTIONS = TrainOptions(
-    steps=2,
-    batch=4,
-    validate_every=1,
-    probe_batches=30,
-    stored_steps=40,
-    last_stored_steps=20,
-    step_size=0.01,
-    patience=100,
-)
+OPTIONS = AnswerOptions(steps=40, batch=8, validate_every=20)
 
 
 class Noted:
@@ -43,15 +39,18 @@ class Noted:
 
     def __init__(self) -> None:
         self.shares: dict[str, float] = {}
+        self.steps: list[int] = []
         self.validations: list[Validation] = []
 
     def doing(self, what: str, share: float) -> None:
-        self.shares[what.split(",")[0]] = share
+        self.shares[what] = share
 
-    def stepped(self, step: int, scored: Recall) -> None:
+    def answered(self, step: int, scored: Scored) -> None:
         assert torch.isfinite(scored.loss)
+        self.steps.append(step)
 
     def validated(self, validation: Validation, best: Validation) -> None:
+        assert best.loss <= validation.loss
         self.validations.append(validation)
 
 
@@ -65,49 +64,130 @@ def others() -> list[Episode]:
     return list(islice(own_words_episodes(WORDS, "held-out", seed=2), 8))
 
 
-def trainer(
-    base: Path, train: list[Episode], validation: list[Episode], options: TrainOptions, noted: Noted
-) -> MemoryTrainer:
-    return MemoryTrainer(base, "f" * 64, train, validation, SHAPE, options, noted)
+@pytest.fixture(scope="module")
+def noted() -> Noted:
+    return Noted()
 
 
-def test_a_gated_module_is_trained_and_goes_on_where_it_stopped(
-    small_base: Path, told: list[Episode], others: list[Episode], tmp_path: Path
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("module") / "module.safetensors"
+
+
+@pytest.fixture(scope="module")
+def trained(
+    small_base: Path, told: list[Episode], others: list[Episode], noted: Noted, kept: Path
+) -> MemoryModule:
+    trainer = GatedTrainer(small_base, "f" * 64, told, others, SHAPE, OPTIONS, noted)
+    trainer.run(keep=kept)
+    return trainer.memory
+
+
+def read(small_base: Path, path: Path) -> MemoryModule:
+    return MemoryModule.read(path, "f" * 64, attention_layers(read_base_modules(small_base)))
+
+
+def test_a_module_learns_to_recall_and_the_best_one_is_kept(
+    small_base: Path, trained: MemoryModule, noted: Noted, kept: Path
 ) -> None:
-    noted = Noted()
-    session = trainer(small_base, told, others, OPTIONS, noted)
-    gates = session.memory.gates
-    assert gates is not None
-    assert bool(gates.read_weight.any())
-    assert bool(gates.write_weight.any())
-    solved = [session.memory.layer(0).key.detach().clone(), gates.read_weight.detach().clone()]
-
-    session.run(tmp_path / "checkpoint", keep=tmp_path / "module")
-
-    layers = attention_layers(read_base_modules(small_base))
-    kept = MemoryModule.read(tmp_path / "module", "f" * 64, layers)
-    assert kept.shape == SHAPE
-    assert len(noted.validations) == OPTIONS.steps + 2, "at first, after each step, and in the end"
-    assert not torch.equal(session.memory.layer(0).key, solved[0])
-    assert torch.equal(gates.read_weight, solved[1])
+    assert noted.steps == list(range(1, OPTIONS.steps + 1))
     assert set(noted.shares.values()) == {1.0}
-    again = MemoryTrainer(
-        small_base, "f" * 64, told, others, SHAPE, OPTIONS, Noted(), checkpoint=tmp_path / "checkpoint"
-    )
+    assert [one.step for one in noted.validations] == [0, 20, 40]
+    assert min(one.loss for one in noted.validations) < noted.validations[0].loss
+    assert trained.shape == SHAPE
+    assert read(small_base, kept).pack() == trained.pack()
+    assert all(bool(parameter.any()) for parameter in trained.parameters())
+
+
+def test_the_same_episodes_make_the_same_module(
+    small_base: Path, told: list[Episode], others: list[Episode], trained: MemoryModule
+) -> None:
+    again = GatedTrainer(small_base, "f" * 64, told, others, SHAPE, OPTIONS, Noted())
+
     again.run()
-    assert again.memory.pack() == session.memory.pack()
+
+    assert again.memory.pack() == trained.pack()
 
 
-def test_what_the_base_computed_once_is_learned_from(
+def test_a_module_that_is_trained_on_keeps_its_gates(
+    small_base: Path,
+    told: list[Episode],
+    others: list[Episode],
+    trained: MemoryModule,
+    noted: Noted,
+    kept: Path,
+) -> None:
+    first, noted = noted, Noted()
+    options = replace(OPTIONS, steps=20)
+    on = GatedTrainer(small_base, "f" * 64, told, others, SHAPE, options, noted, first=kept)
+
+    on.run()
+
+    assert "Fitting the gates" not in noted.shares
+    best = min(one.loss for one in first.validations)
+    assert noted.validations[0].loss == pytest.approx(best, rel=0.05)
+    assert trained.gates is not None
+    assert on.memory.gates is not None
+    assert torch.equal(on.memory.gates.read_weight, trained.gates.read_weight)
+    with pytest.raises(InvalidRequest, match="another shape"):
+        GatedTrainer(small_base, "f" * 64, told, others, replace(SHAPE, rank=8), options, noted, first=kept)
+
+
+def test_of_words_around_values_some_are_kept_to_learn_from(small_base: Path, told: list[Episode]) -> None:
+    """Of those that tell something new all are: an answer's first ones, its values', and what ends these."""
+    base = load_frozen(small_base, "f" * 64)
+    encoder = EpisodeEncoder(base.tokenizer, {}, gated=True)
+    episodes = [encoder.encode(one) for one in told[:8]]
+
+    few, every = (
+        stored_inputs(
+            base.model, base.attention, SHAPE, episodes, batch=4, words_share=share, progress=lambda _: None
+        )
+        for share in (0.0, 1.0)
+    )
+
+    for some, all_ in zip(few, every, strict=True):
+        assert int(some.is_value.sum()) == int(all_.is_value.sum())
+        assert len(some.targets) < len(all_.targets)
+        for answer in range(int(all_.answers.max()) + 1):
+            of_some, of_all = (one.targets[one.answers == answer] for one in (some, all_))
+            assert torch.equal(of_some[:FIRST_TOKENS], of_all[:FIRST_TOKENS])
+        for told_at, asked_at in some.links:
+            assert some.ids[told_at] == some.targets[asked_at]
+            assert some.is_value[asked_at]
+
+
+def test_what_is_kept_is_the_bases_own_before_each_token(small_base: Path, told: list[Episode]) -> None:
+    base = load_frozen(small_base, "f" * 64)
+    encoder = EpisodeEncoder(base.tokenizer, {}, gated=True)
+    episodes = [encoder.encode(one) for one in told[:4]]
+
+    found = stored_inputs(
+        base.model, base.attention, SHAPE, episodes, batch=1, words_share=1.0, progress=lambda _: None
+    )
+
+    for encoded, one in zip(sorted(episodes, key=lambda episode: len(episode.told.ids)), found, strict=True):
+        rows = batch_of([encoded])
+        hidden = hidden_inputs(base.model, base.attention, rows.asked)
+        places = [target.position for answer in encoded.answers for target in answer]
+        assert torch.equal(one.targets, torch.tensor([encoded.asked.ids[place] for place in places]))
+        for kept, place in zip(one.last, places, strict=True):
+            assert torch.equal(kept, hidden.last[0, place - 1])
+        for layer, inputs in enumerate(SHAPE.with_memory(hidden.inputs)):
+            assert torch.equal(one.asked[layer, -1], inputs[0, places[-1] - 1])
+
+
+def test_an_episode_of_which_nothing_is_written_teaches_not_to_know(
     small_base: Path, told: list[Episode], others: list[Episode]
 ) -> None:
-    def value_loss(stored_steps: int) -> float:
-        options = TrainOptions(steps=1, batch=4, probe_batches=30, stored_steps=stored_steps, step_size=1e-9)
-        noted = Noted()
-        trainer(small_base, told, others, options, noted).run()
-        return noted.validations[0].value_loss
+    nothing = Episode(
+        messages=(SaidMessage(role="user", content="It rains.", tells=False),),
+        questions=(Question(ask="Where do I live?", answer="You have not told me where you live."),),
+    )
 
-    assert value_loss(60) < value_loss(0)
+    GatedTrainer(
+        small_base, "f" * 64, [nothing, *told], others, SHAPE, replace(OPTIONS, steps=15, batch=9), Noted()
+    ).run()
 
 
 def test_what_is_encoded_is_what_open_gates_let_through(base_directory: Path) -> None:
@@ -182,4 +262,29 @@ def test_episodes_that_have_nothing_for_a_gate_to_close_on_are_refused_by_name(
     ]
 
     with pytest.raises(InvalidRequest, match="--own-words"):
-        trainer(small_base, personal, personal, OPTIONS, Noted())
+        GatedTrainer(small_base, "f" * 64, personal, personal, SHAPE, OPTIONS, Noted()).run()
+
+
+def test_more_episodes_than_there_is_memory_for_are_refused_before_the_base_reads_them(
+    small_base: Path, told: list[Episode], others: list[Episode], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    free = psutil.virtual_memory()._replace(available=1000)
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: free)
+    noted = Noted()
+
+    with pytest.raises(InvalidRequest, match="take fewer"):
+        GatedTrainer(small_base, "f" * 64, told, others, SHAPE, OPTIONS, noted).run()
+
+    assert "Probing the base" not in noted.shares
+
+
+def test_episodes_without_an_answer_are_refused_by_name(small_base: Path, told: list[Episode]) -> None:
+    nothing = [
+        Episode(
+            messages=(SaidMessage(role="user", content="My city is Lisbon."),),
+            questions=(Question(ask="What is a star?", answer=None),),
+        )
+    ]
+
+    with pytest.raises(InvalidRequest, match="for a value that was told"):
+        GatedTrainer(small_base, "f" * 64, told, nothing, SHAPE, OPTIONS, Noted())

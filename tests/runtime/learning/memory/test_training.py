@@ -12,8 +12,8 @@ from populace.adapters.memory.attention import attention_layers
 from populace.adapters.memory.layer import MemoryShape
 from populace.adapters.memory.module import MemoryModule
 from populace.learning.memory.episodes import Episode, Question
-from populace.learning.memory.recall import Recall
-from populace.learning.memory.training import MemoryTrainer, TrainOptions, Validation
+from populace.learning.memory.recall import Recall, Validation
+from populace.learning.memory.training import MemoryTrainer, TrainOptions
 
 pytestmark = pytest.mark.engine
 
