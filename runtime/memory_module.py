@@ -1,7 +1,7 @@
 """Which memory module a base is served with: the one that is asked for, and by default none.
 
 Populace ships a module for its default base. It leaves alone what is none of its business, except that it
-takes about one general request in sixty for a question about the person, and it recalls little of what
+takes about one general request in a hundred for a question about the person, and it recalls little of what
 people tell in their own words (``docs/measurements/2026-11-27-memory-module.md``). So it is served only where
 somebody asks for it.
 """
