@@ -51,12 +51,12 @@ def module(second_base: Path, rule: Rule, tmp_path_factory: pytest.TempPathFacto
     """The start is solved for, and a hundred steps are taken from it."""
     folder = tmp_path_factory.mktemp("module")
     made = folder / "module.safetensors"
-    options = ("--gated", "--rank", 8, "--layer-step", 2) if rule == "gated" else ()
+    options = ("--gated", "--rank", 8, "--layer-step", 2) if rule == "gated" else ("--probe-batches", 20)
     train, others = folder / "train.jsonl", folder / "others.jsonl"
     base = ("--base", second_base)
     memory("corpus", train, "--own-words", "--episodes", 60, *base)
     memory("corpus", others, "--own-words", "--part", "held-out", "--episodes", 4, *base)
-    steps = ("--steps", STEPS, "--validate-every", STEPS, "--batch", 2, "--probe-batches", 20)
+    steps = ("--steps", STEPS, "--validate-every", STEPS, "--batch", 2)
     memory("train", train, "--held-out", others, "--to", made, *base, *steps, *options)
     return made
 
