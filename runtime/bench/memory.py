@@ -16,14 +16,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-import torch
-
 from populace.actors.engine import GenerateRequest, MemoryUse, Message, OwnedEngine, Sampling
 from populace.adapters.base_modules import read_base_modules
 from populace.adapters.memory.attention import attention_layers
 from populace.adapters.memory.layer import MemoryShape
-from populace.adapters.memory.module import MemoryModule, digest_of
-from populace.adapters.memory.random_module import random_module
+from populace.adapters.memory.module import MemoryModule
+from populace.adapters.memory.random_module import random_module, random_state, with_gates
 from populace.adapters.memory.scan_times import time_scans
 from populace.base import prepare_base
 from populace.base_files import BaseModelFiles
@@ -42,8 +40,6 @@ IDS = (100, 20_000)
 GATED = MemoryShape(rank=64, gated=True, layer_step=4)
 FIRST_LAYER_SHARE = 0.27
 """As ``populace memory train --gated`` makes them."""
-
-FAR_OPEN = 1e4
 
 Report = Callable[[str, float], None]
 Rule = Literal["gated", "published"]
@@ -106,14 +102,10 @@ def _modules(rule: Rule, base: BaseModelFiles) -> list[_Measured]:
         return [_Measured("read and written", random_module(base.directory, base.fingerprint))]
     layers = len(attention_layers(read_base_modules(base.directory)))
     shape = replace(GATED, first_layer=round(FIRST_LAYER_SHARE * layers))
-    measured: list[_Measured] = []
-    for name, bias in (("gates open", FAR_OPEN), ("gates closed", -FAR_OPEN)):
-        module = random_module(base.directory, base.fingerprint, shape)
-        assert module.gates is not None
-        for gate in (module.gates.read_bias, module.gates.write_bias):
-            torch.nn.init.constant_(gate, bias)
-        measured.append(_Measured(name, module))
-    return measured
+    return [
+        _Measured(name, with_gates(random_module(base.directory, base.fingerprint, shape), open_=open_))
+        for name, open_ in (("gates open", True), ("gates closed", False))
+    ]
 
 
 async def _measure_engine(
@@ -135,7 +127,7 @@ async def _measure_engine(
         sequences_max=max(BATCHES),
     )
     prefill_max = PREFILL_RATIO_MAX[bench.rule]
-    state = _full_state(measured.module)
+    state = random_state(measured.module)
     try:
         timings = [
             ("decode, a token", _decoded(engine, bench), DECODE_RATIO_MAX),
@@ -240,13 +232,6 @@ async def _one(
     async for _ in engine.generate(GenerateRequest(name, prompt, sampling, memory=use)):
         first = time.perf_counter() if first == began else first
     return _Timed(first - began, (time.perf_counter() - first) / max(1, reply_tokens - 1))
-
-
-def _full_state(module: MemoryModule) -> bytes:
-    """A state that has something everywhere, whatever the module would write."""
-    empty = module.fresh_states(1)[:, 0]
-    drawn = 0.1 * torch.randn(empty.shape, generator=torch.Generator().manual_seed(0))
-    return module.state_format(digest_of(module.pack())).pack(drawn.numpy())
 
 
 def _measure_scan(bench: MemoryBench, result: BenchReport) -> None:

@@ -7,7 +7,9 @@ import torch
 from populace.adapters.base_modules import read_base_modules
 from populace.adapters.memory.attention import attention_layers
 from populace.adapters.memory.layer import MemoryShape
-from populace.adapters.memory.module import MemoryModule
+from populace.adapters.memory.module import MemoryModule, digest_of
+
+FAR_OPEN = 1e4
 
 
 def random_module(
@@ -27,3 +29,18 @@ def random_module(
             if name.endswith("rate_bias"):
                 parameter.fill_(-2.0)
     return module
+
+
+def with_gates(module: MemoryModule, *, open_: bool) -> MemoryModule:
+    """Have both gates of a gated module always open, or always closed, in place."""
+    assert module.gates is not None
+    for bias in (module.gates.read_bias, module.gates.write_bias):
+        torch.nn.init.constant_(bias, FAR_OPEN if open_ else -FAR_OPEN)
+    return module
+
+
+def random_state(module: MemoryModule) -> bytes:
+    """Pack a state that has something everywhere, whatever the module would write."""
+    empty = module.fresh_states(1)[:, 0]
+    drawn = 0.1 * torch.randn(empty.shape, generator=torch.Generator().manual_seed(0))
+    return module.state_format(digest_of(module.pack())).pack(drawn.numpy())

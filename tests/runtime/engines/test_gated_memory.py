@@ -12,7 +12,7 @@ import torch
 from populace.actors.engine import Delta, GenerateRequest, MemoryUse, Message, OwnedEngine, Sampling, joined
 from populace.actors.errors import PromptTooLong
 from populace.adapters.memory.layer import MemoryShape
-from populace.adapters.memory.random_module import random_module
+from populace.adapters.memory.random_module import random_module, with_gates
 from populace.adapters.memory.state import StateFormat
 from populace.engines.torch_engine import TorchEngine
 
@@ -43,10 +43,8 @@ async def engines(
     from populace.engines.vllm_engine import VllmEngine
 
     module = random_module(base_directory, "fingerprint", SHAPE, strength=0.3)
-    assert module.gates is not None
     if gates != "mixed":
-        for bias in (module.gates.read_bias, module.gates.write_bias):
-            torch.nn.init.constant_(bias, 1e4 if gates == "open" else -1e4)
+        module = with_gates(module, open_=gates == "open")
     path = tmp_path_factory.mktemp("memory") / "module.safetensors"
     path.write_bytes(module.pack())
     torch_engine = await TorchEngine.start(
