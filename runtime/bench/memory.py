@@ -19,7 +19,7 @@ from typing import Literal, NamedTuple
 from populace.actors.engine import GenerateRequest, MemoryUse, Message, OwnedEngine, Sampling
 from populace.adapters.base_modules import read_base_modules
 from populace.adapters.memory.attention import attention_layers
-from populace.adapters.memory.layer import MemoryShape
+from populace.adapters.memory.layer import FIRST_LAYER_SHARE, MemoryShape
 from populace.adapters.memory.module import MemoryModule
 from populace.adapters.memory.random_module import random_module, random_state, with_gates
 from populace.adapters.memory.scan_times import time_scans
@@ -38,7 +38,6 @@ IDS = (100, 20_000)
 """Token ids that every base has."""
 
 GATED = MemoryShape(rank=64, gated=True, layer_step=4)
-FIRST_LAYER_SHARE = 0.27
 """As ``populace memory train --gated`` makes them."""
 
 Report = Callable[[str, float], None]

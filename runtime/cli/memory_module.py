@@ -42,9 +42,6 @@ populace memory train harder.jsonl --held-out held-out.jsonl --first module.safe
 populace serve --memory-module module.safetensors
 """
 
-FIRST_LAYER_SHARE = 0.27
-"""Below it the base does not tell well enough yet what is about the person: layer 8 of 30."""
-
 Base = Annotated[
     str | None, typer.Option(help="Base model: a local directory or a hub id. Default: the default base.")
 ]
@@ -192,7 +189,7 @@ def train(
         enter_quiet_environment()
         from populace.adapters.base_modules import read_base_modules
         from populace.adapters.memory.attention import attention_layers
-        from populace.adapters.memory.layer import MemoryShape
+        from populace.adapters.memory.layer import FIRST_LAYER_SHARE, MemoryShape
         from populace.base import prepare_base
         from populace.learning.memory.answer_learning import AnswerOptions
         from populace.learning.memory.episodes import read_episodes

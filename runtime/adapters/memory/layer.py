@@ -29,6 +29,9 @@ Layer = TypeVar("Layer")
 NOT_WRITTEN = -1
 """In the place of a message's number: the token is of none that is written."""
 
+FIRST_LAYER_SHARE = 0.27
+"""Of the layers, the first ones: without a gated memory, as they do not tell yet what is about the person."""
+
 RANK_MAX = 256
 STATES_MAX = 64
 LAYERS_MAX = 1024

@@ -91,13 +91,14 @@ class AnswerLearning:
     ) -> None:
         """Take all steps; ``validate`` is called before the first, every so many, and after the last."""
         options = self._options
-        learned = [parameter for name, parameter in self._memory.named_parameters() if _is_learned(name)]
+        # The gates are fitted: nothing of a loss reaches them.
+        learned = {
+            name: parameter
+            for name, parameter in self._memory.named_parameters()
+            if not name.startswith("gates.")
+        }
         optimizer = torch.optim.AdamW(
-            [
-                {"params": [parameter], "size": _size(name, parameter)}
-                for name, parameter in self._memory.named_parameters()
-                if _is_learned(name)
-            ],
+            [{"params": [parameter], "size": _size(name, parameter)} for name, parameter in learned.items()],
             lr=0.0,
             weight_decay=0.0,
             betas=(0.9, 0.99),
@@ -113,7 +114,7 @@ class AnswerLearning:
             scored = self._scored(episodes, self._chosen(episodes), self._dropping())
             optimizer.zero_grad()
             scored.loss.backward()
-            torch.nn.utils.clip_grad_norm_(learned, 1.0)
+            torch.nn.utils.clip_grad_norm_(learned.values(), 1.0)
             optimizer.step()
             stepped(number + 1, scored)
         validate(options.steps)
@@ -219,11 +220,6 @@ def _side_by_side(parts: Sequence[torch.Tensor]) -> torch.Tensor:
 
 def _as_it_is(inputs: torch.Tensor) -> torch.Tensor:
     return inputs
-
-
-def _is_learned(name: str) -> bool:
-    """All but the gates, which are fitted: nothing of a loss reaches them."""
-    return not name.startswith("gates.")
 
 
 def _size(name: str, parameter: torch.Tensor) -> float:

@@ -14,13 +14,13 @@ from populace.adapters.memory.module import STORED, MemoryModule
 from populace.learning.memory.answer_learning import AnswerLearning, AnswerOptions, Scored
 from populace.learning.memory.encoding import EncodedEpisode, EpisodeEncoder
 from populace.learning.memory.episodes import Episode
-from populace.learning.memory.frozen_base import check_first, load_frozen
 from populace.learning.memory.gate_fitting import fit_gates, nearest_to_opening
 from populace.learning.memory.gated_start import start_gated
+from populace.learning.memory.loaded_base import load_base, read_first
 from populace.learning.memory.own_replies import own_replies, requests_in
 from populace.learning.memory.probe import output_embeddings
 from populace.learning.memory.recall import Validation
-from populace.learning.memory.stored_inputs import StoredInputs, bytes_of, stored_inputs
+from populace.learning.memory.stored_inputs import WORDS_SHARE, StoredInputs, bytes_of, stored_inputs
 from populace.storage.files import write_durably
 
 GATE_EPISODES = 3000
@@ -70,14 +70,13 @@ class GatedTrainer:
         if threads is not None:
             torch.set_num_threads(threads)
         self._train, self._held_out = _asking(train, "episodes"), _asking(validation, "held_out")
-        self._base = base = load_frozen(base_directory, fingerprint)
+        self._base = base = load_base(base_directory, fingerprint)
         self._options = options
         self._progress = progress
         self._goes_on = first is not None
         self.memory = MemoryModule(shape, tuple(one.widths for one in base.attention), fingerprint)
         if first is not None:
-            self.memory = MemoryModule.read(first, fingerprint, base.attention)
-            check_first(first, self.memory.shape, shape)
+            self.memory = read_first(first, base, shape)
         self.best: Validation | None = None
 
     def run(self, *, keep: Path | None = None) -> Validation:
@@ -124,9 +123,9 @@ class GatedTrainer:
         return self.best
 
     def _stored(
-        self, encoder: EpisodeEncoder, episodes: Sequence[Episode], *, words_share: float | None = None
+        self, encoder: EpisodeEncoder, episodes: Sequence[Episode], *, words_share: float = WORDS_SHARE
     ) -> list[StoredInputs]:
-        base, options = self._base, {} if words_share is None else {"words_share": words_share}
+        base = self._base
         encoded: list[EncodedEpisode] = []
         for episode in episodes:
             encoded.append(encoder.encode(episode))
@@ -146,7 +145,7 @@ class GatedTrainer:
             batch=PROBED_TOGETHER,
             progress=partial(self._progress.doing, "Probing the base"),
             seed=self._options.seed,
-            **options,
+            words_share=words_share,
         )
 
 

@@ -28,10 +28,10 @@ from populace.learning.memory.phrases import (
     ATTRIBUTES,
     CHANGE,
     CHATTER,
+    NOT_TOLD,
     TAKEN_IN,
     filled,
 )
-from populace.learning.memory.phrases import NOT_TOLD as NOT_TOLD_ANSWER
 from populace.learning.memory.values import Part, ValueOptions, Values
 
 FACTS = (1, 1, 2, 2, 3, 3, 3, 3, 4, 5, 7, 10)
@@ -49,7 +49,7 @@ CHANGE_SHARE = 0.3
 CHATTER_SHARE = 0.2
 FRESH_SHARE = 0.6
 USED_SHARE = 0.15
-NOT_TOLD = (0, 0, 1, 1, 2)
+NOT_TOLD_COUNTS = (0, 0, 1, 1, 2)
 """How many questions an episode has about what was not told: one of these."""
 
 NEVER_SHARE = 0.4
@@ -160,7 +160,7 @@ class _Maker:
             for name in self._phrases
             if not any(name in group and group & known for group in (known, *AMBIGUOUS))
         ]
-        for _ in range(source.choice(NOT_TOLD)):
+        for _ in range(source.choice(NOT_TOLD_COUNTS)):
             is_never = self._happens(NEVER_SHARE)
             yield source.choice(self._never) if is_never else self._not_told(source.choice(names))
         if self._happens(GENERAL_SHARE):
@@ -182,7 +182,7 @@ class _Maker:
         phrases = self._phrases[name]
         if name in ATTRIBUTES and self._happens(PLAIN_SHARE):
             ask = filled(self._source.choice(ANY.ask), name)
-            return Question(ask=ask, answer=filled(NOT_TOLD_ANSWER, name))
+            return Question(ask=ask, answer=filled(NOT_TOLD, name))
         return Question(ask=self._source.choice(phrases.ask), answer=phrases.unknown[0])
 
     def _line(self, name: str) -> str:

@@ -17,7 +17,7 @@ from populace.actors.errors import InvalidRequest
 from populace.adapters.memory.attached import AttachedMemory
 from populace.adapters.memory.initial import initial_module
 from populace.adapters.memory.layer import MemoryShape
-from populace.adapters.memory.module import STORED, MemoryModule
+from populace.adapters.memory.module import STORED
 from populace.learning.memory.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from populace.learning.memory.encoding import (
     EncodedEpisode,
@@ -26,7 +26,7 @@ from populace.learning.memory.encoding import (
     batch_of,
 )
 from populace.learning.memory.episodes import Episode
-from populace.learning.memory.frozen_base import check_first, load_frozen
+from populace.learning.memory.loaded_base import load_base, read_first
 from populace.learning.memory.own_replies import own_replies, requests_in
 from populace.learning.memory.recall import Recall, Validation, recall
 from populace.learning.memory.start import start_by_probe
@@ -101,14 +101,12 @@ class MemoryTrainer:
             torch.set_num_threads(threads)
         self._options = options
         self._progress = progress
-        base = load_frozen(base_directory, fingerprint)
+        base = load_base(base_directory, fingerprint)
         self._model, attention, tokenizer, _ = base
         self.memory = initial_module(self._model, attention, fingerprint, shape, seed=options.seed)
         self._attached = AttachedMemory(self._model, self.memory, attention)
         if first is not None:
-            trained = MemoryModule.read(first, fingerprint, attention)
-            check_first(first, trained.shape, shape)
-            self.memory.load_state_dict(trained.state_dict())
+            self.memory.load_state_dict(read_first(first, base, shape).state_dict())
         self._session = {
             "base": fingerprint,
             "shape": asdict(shape),

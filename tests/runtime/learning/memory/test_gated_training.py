@@ -20,9 +20,9 @@ from populace.engines.prompts import BaseTokenizer
 from populace.learning.memory.answer_learning import AnswerOptions, Scored
 from populace.learning.memory.encoding import FIRST_TOKENS, EpisodeEncoder, OwnReply, batch_of
 from populace.learning.memory.episodes import Episode, Question, SaidMessage
-from populace.learning.memory.frozen_base import load_frozen
 from populace.learning.memory.gate_fitting import nearest_to_opening
 from populace.learning.memory.gated_training import GatedTrainer
+from populace.learning.memory.loaded_base import load_base
 from populace.learning.memory.own_words import own_words_episodes
 from populace.learning.memory.recall import Validation, hidden_inputs
 from populace.learning.memory.stored_inputs import stored_inputs
@@ -135,7 +135,7 @@ def test_a_module_that_is_trained_on_keeps_its_gates(
 
 def test_of_words_around_values_some_are_kept_to_learn_from(small_base: Path, told: list[Episode]) -> None:
     """Of those that tell something new all are: an answer's first ones, its values', and what ends these."""
-    base = load_frozen(small_base, "f" * 64)
+    base = load_base(small_base, "f" * 64)
     encoder = EpisodeEncoder(base.tokenizer, {}, gated=True)
     episodes = [encoder.encode(one) for one in told[:8]]
 
@@ -158,7 +158,7 @@ def test_of_words_around_values_some_are_kept_to_learn_from(small_base: Path, to
 
 
 def test_what_is_kept_is_the_bases_own_before_each_token(small_base: Path, told: list[Episode]) -> None:
-    base = load_frozen(small_base, "f" * 64)
+    base = load_base(small_base, "f" * 64)
     encoder = EpisodeEncoder(base.tokenizer, {}, gated=True)
     episodes = [encoder.encode(one) for one in told[:4]]
 

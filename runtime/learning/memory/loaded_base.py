@@ -1,6 +1,6 @@
 # pyright: reportUnknownMemberType=false
 # transformers' loading functions are partly untyped.
-"""The base as training has it: frozen, and asked for hidden states again and again."""
+"""The base as memory modules are trained on it: frozen, for its hidden states."""
 
 from pathlib import Path
 from typing import NamedTuple, cast
@@ -11,17 +11,19 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 from populace.actors.errors import InvalidRequest
 from populace.adapters.base_modules import read_base_modules
 from populace.adapters.memory.attention import AttentionLayer, attention_layers
+from populace.adapters.memory.layer import MemoryShape
+from populace.adapters.memory.module import MemoryModule
 from populace.engines.prompts import BaseTokenizer
 
 
-class FrozenBase(NamedTuple):
+class LoadedBase(NamedTuple):
     model: PreTrainedModel
     attention: tuple[AttentionLayer, ...]
     tokenizer: BaseTokenizer
     fingerprint: str
 
 
-def load_frozen(directory: Path, fingerprint: str) -> FrozenBase:
+def load_base(directory: Path, fingerprint: str) -> LoadedBase:
     """Load a base. Raises ``InvalidRequest`` for one that cannot have a memory."""
     model = cast(
         "PreTrainedModel",
@@ -37,10 +39,12 @@ def load_frozen(directory: Path, fingerprint: str) -> FrozenBase:
     attention = attention_layers(read_base_modules(directory, fingerprint))
     if not attention:
         raise InvalidRequest("This base's attention has no layers that a memory can be attached to.", "base")
-    return FrozenBase(model, attention, BaseTokenizer(directory), fingerprint)
+    return LoadedBase(model, attention, BaseTokenizer(directory), fingerprint)
 
 
-def check_first(first: Path, found: object, wanted: object) -> None:
-    """Raise ``InvalidRequest`` if a module to be trained on has another shape."""
-    if found != wanted:
-        raise InvalidRequest(f"{first} has another shape: {found}.", "first")
+def read_first(first: Path, base: LoadedBase, shape: MemoryShape) -> MemoryModule:
+    """Read a module that is to be trained on. Raises ``InvalidRequest`` if it has another shape."""
+    module = MemoryModule.read(first, base.fingerprint, base.attention)
+    if module.shape != shape:
+        raise InvalidRequest(f"{first} has another shape: {module.shape}.", "first")
+    return module
