@@ -32,7 +32,6 @@ from populace.actors.engine import Message, OwnedEngine
 from populace.adapters.lora.shape import LoraShape
 from populace.adapters.lora.trainable import TrainableAdapter
 from populace.base import prepare_base
-from populace.config import Settings, enter_quiet_environment
 from populace.engines.in_process import start_in_process
 from populace.engines.prompts import BaseTokenizer
 from populace.learning.encoding import ExampleEncoder
@@ -43,6 +42,7 @@ from populace.learning.on_policy.rounds import RolloutCurriculum, RoundOptions
 from populace.learning.on_policy.sampler import EngineSampler, engine_sampler
 from populace.learning.on_policy.tasks import ContextQuery
 from populace.learning.session import StepOptions, StepReport, TrainingSession, take_step
+from populace.settings.settings import Settings, enter_quiet_environment
 from populace.storage.revisions import RevisionFiles
 
 QUERIES = 24

@@ -38,7 +38,6 @@ from populace.adapters.lora.trainable import TrainableAdapter
 from populace.base import prepare_base
 from populace.bench.report import machine
 from populace.cli.console import progress as progress_display
-from populace.config import Settings
 from populace.engines.prompts import BaseTokenizer
 from populace.learning.curricula import SupervisedCurriculum, steps_of
 from populace.learning.encoding import ExampleEncoder
@@ -48,6 +47,7 @@ from populace.learning.methods.objective import TrainSequence
 from populace.learning.session import StepOptions, StepReport, TrainingSession
 from populace.learning.trainer import Candidate, Pupil, Trainer
 from populace.policies.evaluation_gate import GateRule
+from populace.settings.settings import Settings
 from populace.storage.files import write_durably
 
 EVERYBODY = "everybody"

@@ -45,13 +45,13 @@ from populace.bench.intervals import wilson
 from populace.bench.ports import free_port
 from populace.bench.recall.generated import FIRST_SEED, Kind, attribute_of, kinds, told_episodes, told_options
 from populace.bench.recall.grading import names_value
-from populace.config import Settings, process_environment
-from populace.credentials import Credentials
 from populace.learning.memory.episodes import Episode, Question
 from populace.learning.memory.phrases import ATTRIBUTES, NOT_TOLD
 from populace.learning.memory.values import Values
 from populace.learning.memory.words import words_of
-from populace.running import wait_for_running
+from populace.settings.credentials import Credentials
+from populace.settings.running import wait_for_running
+from populace.settings.settings import Settings, process_environment
 
 FACTS = 3
 START_SECONDS_MAX = 240.0

@@ -34,7 +34,6 @@ from populace.actors.reward_tasks import RewardTask
 from populace.adapters.lora.shape import LoraShape
 from populace.adapters.lora.trainable import TrainableAdapter
 from populace.base import prepare_base
-from populace.config import Settings, enter_quiet_environment
 from populace.engines.in_process import start_in_process
 from populace.engines.prompts import BaseTokenizer
 from populace.learning.frozen_base import FrozenBase
@@ -44,6 +43,7 @@ from populace.learning.on_policy.sampler import EngineSampler, engine_sampler
 from populace.learning.rewards import rewarded
 from populace.learning.session import StepOptions, StepReport, TrainingSession, take_step
 from populace.pictures.curves import curves_picture
+from populace.settings.settings import Settings, enter_quiet_environment
 from populace.storage.revisions import RevisionFiles
 
 REWARD = "number"

@@ -51,11 +51,11 @@ from vote.tasks import Amounts, Item, Task, available_packages, products, sectio
 from populace.base import prepare_base
 from populace.bench.report import machine
 from populace.cli.console import progress as progress_display
-from populace.config import Settings
 from populace.engines.prompts import BaseTokenizer
 from populace.learning.frozen_base import FrozenBase
 from populace.pictures.curves import curves_picture
 from populace.policies.diversity.fits import Fit
+from populace.settings.settings import Settings
 from populace.storage.files import write_durably
 
 TASKS = ("products", "sections")

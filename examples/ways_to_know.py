@@ -37,12 +37,12 @@ from populace.base import prepare_base
 from populace.bench.intervals import wilson
 from populace.bench.recall.generated import FIRST_SEED
 from populace.bench.recall.grading import names_value
-from populace.config import Settings
 from populace.learning.memory.phrases import ANSWER, ANY, ATTRIBUTES, filled
 from populace.learning.memory.values import Values
 from populace.learning.memory.words import words_of
 from populace.model_handle import ModelHandle
 from populace.population import Population
+from populace.settings.settings import Settings
 
 T = TypeVar("T")
 

@@ -5,8 +5,8 @@ from pathlib import Path
 from populace.actors.aggregation.aggregator import Aggregator, ProbeSet
 from populace.actors.engine import AdapterRef, Engine
 from populace.actors.hosts import Hosts
-from populace.clock import SystemClock
 from populace.policies.diversity.probes import DIGEST, LABELS
+from populace.settings.clock import SystemClock
 from populace.storage.store import Store
 
 

@@ -13,10 +13,10 @@ from importlib.util import find_spec
 from typing import NamedTuple
 
 from populace.base import BaseModelFiles, Progress, prepare_base
-from populace.config import Settings, SettingsError, enter_quiet_environment
-from populace.credentials import Credentials
 from populace.memory_module import MemoryModuleFile, find_memory_module
-from populace.running import Running, remove_running, write_running
+from populace.settings.credentials import Credentials
+from populace.settings.running import Running, remove_running, write_running
+from populace.settings.settings import Settings, SettingsError, enter_quiet_environment
 from populace.storage import warm_files
 from populace.storage.directory_lock import DirectoryLock
 from populace.storage.store import Store

@@ -28,12 +28,12 @@ from populace.actors.hosts import HostStatistics, ModelView, Revision
 from populace.actors.personal_model import BASE_REVISION
 from populace.actors.turn import ModelId
 from populace.aggregation import aggregator_over
-from populace.config import Settings, ask_for_ray_token, enter_quiet_environment
 from populace.directory import Directory
 from populace.engines.client import ReplicaEngine
 from populace.host_actor import NAMESPACE, PopulationInfo, RayHostClient, host_error, host_name
 from populace.model_handle import ModelHandle
-from populace.running import find_running
+from populace.settings.running import find_running
+from populace.settings.settings import Settings, ask_for_ray_token, enter_quiet_environment
 from populace.storage.errors import ModelNotFound
 from populace.storage.files import disk_named, replaced_durably
 from populace.storage.store import Store

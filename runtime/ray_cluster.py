@@ -19,8 +19,6 @@ from populace.actors.errors import StartFailed
 from populace.actors.host_limits import HostLimits
 from populace.archive.importing import Destination
 from populace.base import BaseModelFiles
-from populace.config import Settings, enter_own_ray_environment, has_gpu, quiet_environment
-from populace.credentials import Credentials
 from populace.directory import Directory
 from populace.engines import client, replica
 from populace.engines.vllm_environment import vllm_environment
@@ -30,6 +28,8 @@ from populace.host_actor import NAMESPACE, HostOptions, RayHostClient, host_name
 from populace.memory_module import MemoryModuleFile
 from populace.policies.history import HISTORY_TURNS_MAX
 from populace.policies.log_retention import LogLimits
+from populace.settings.credentials import Credentials
+from populace.settings.settings import Settings, enter_own_ray_environment, has_gpu, quiet_environment
 from populace.storage.store import Store
 from populace.training.trainer_actor import STOP_SECONDS_MAX, TrainerOptions, start_trainer
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from populace.base import prepare_base
-from populace.config import Settings, enter_quiet_environment, in_ci
+from populace.settings.settings import Settings, enter_quiet_environment, in_ci
 from tests import balanced_books
 
 # Before any test module imports Ray, vLLM or the hub: they read these variables once.

@@ -11,7 +11,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict
 
 from populace.actors.errors import AdapterInvalid, AdapterMismatch
-from populace.config import process_environment
+from populace.settings.settings import process_environment
 
 SECONDS_MAX = 600
 

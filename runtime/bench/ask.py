@@ -18,8 +18,8 @@ from populace.base import prepare_base
 from populace.bench.engine_process import Ours, RunningEngine, running_engine
 from populace.bench.engine_sides import Side, Start
 from populace.bench.report import Aim, BenchReport
-from populace.clock import SystemClock
-from populace.config import Settings
+from populace.settings.clock import SystemClock
+from populace.settings.settings import Settings
 
 AIMED_MEMBERS = 16
 RATIO_MAX = 1.1

@@ -21,7 +21,7 @@ from populace.bench.engine_process import Round, longest_gap, running_engine
 from populace.bench.engine_sides import PROMPT_TOKENS, Ask, Side, Start, draw_prompt
 from populace.bench.random_adapters import write_random_adapters
 from populace.bench.report import Aim, BenchReport, Row, percentile
-from populace.config import Settings
+from populace.settings.settings import Settings
 
 RATIOS = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
 RANKS = (1, 2, 4, 8, 16)

@@ -19,7 +19,7 @@ from populace.base import prepare_base
 from populace.bench.engine_process import Ours, RunningEngine, running_engine
 from populace.bench.engine_sides import Ask, Side, Start, draw_prompt
 from populace.bench.report import Aim, BenchReport, Row
-from populace.config import Settings
+from populace.settings.settings import Settings
 from populace.storage.revisions import RevisionFiles
 
 RATIO_MIN = 18.3

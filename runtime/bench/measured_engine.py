@@ -4,7 +4,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from populace.actors.engine import OwnedEngine
-from populace.config import Settings
+from populace.settings.settings import Settings
 
 
 async def start_measured(

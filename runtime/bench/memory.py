@@ -27,7 +27,7 @@ from populace.base import prepare_base
 from populace.base_files import BaseModelFiles
 from populace.bench.measured_engine import start_measured
 from populace.bench.report import Aim, BenchReport
-from populace.config import Settings
+from populace.settings.settings import Settings
 
 BATCHES = (1, 8, 16)
 DECODE_RATIO_MAX = 1.10

@@ -27,7 +27,7 @@ from populace.bench.engine_process import running_engine
 from populace.bench.engine_sides import Side, Start
 from populace.bench.random_adapters import write_random_adapters
 from populace.bench.report import Aim, BenchReport
-from populace.config import Settings
+from populace.settings.settings import Settings
 from populace.storage.packed.adapter import PackedAdapter
 
 RANK = 8

@@ -18,7 +18,7 @@ from populace.bench.engine_sides import IDS, PROMPT_TOKENS, Ask, Side, Start, dr
 from populace.bench.open_loop import Answered, Arrival, OpenRound, Publication, Schedule, play_open
 from populace.bench.random_adapters import write_random_adapters
 from populace.bench.report import Aim, BenchReport, Row, percentile
-from populace.config import Settings
+from populace.settings.settings import Settings
 
 RANK = 8
 

@@ -26,8 +26,8 @@ from populace.bench.load import Endpoint, Load, Sample, run_load
 from populace.bench.ports import free_port
 from populace.bench.processes import CpuMeter, child, wait_until_idle, wait_until_ready
 from populace.bench.report import Aim, BenchReport, Row, percentile
-from populace.config import Settings, process_environment
 from populace.engines.vllm_environment import vllm_environment
+from populace.settings.settings import Settings, process_environment
 from populace.storage.revisions import adapter_digest
 
 THROUGHPUT_AIM = 0.95
@@ -210,8 +210,8 @@ def _populace_serve(
     settings: Settings, bench: ServeBench, adapters: list[Path], work: Path
 ) -> Generator[Server]:
     import populace
-    from populace.credentials import Credentials
-    from populace.running import wait_for_running
+    from populace.settings.credentials import Credentials
+    from populace.settings.running import wait_for_running
 
     port = free_port()
     data, config, log = work / "data", work / "config", work / "populace.log"

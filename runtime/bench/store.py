@@ -27,7 +27,7 @@ from populace.actors.host import ModelHost
 from populace.actors.host_limits import HostLimits
 from populace.actors.turn import ModelId, Reply, TurnGrant, TurnRequest
 from populace.bench.report import Aim, BenchReport, Row, percentile
-from populace.clock import SystemClock
+from populace.settings.clock import SystemClock
 from populace.storage import keys, ledger
 from populace.storage.records import (
     DataKeyRecord,

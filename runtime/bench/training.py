@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from populace.base import prepare_base
 from populace.bench.report import Aim, BenchReport, Row
-from populace.config import Settings
+from populace.settings.settings import Settings
 
 AIMED_PEOPLE = 8
 SPEED_UP_MIN = 2.0

@@ -7,7 +7,7 @@ import typer
 from rich.table import Table
 
 from populace.cli.console import CommandFailed, named_errors, out, print_json
-from populace.config import Settings, enter_quiet_environment
+from populace.settings.settings import Settings, enter_quiet_environment
 
 app = typer.Typer(help="Pack PEFT adapters, unpack them, and look into them.", no_args_is_help=True)
 

@@ -10,7 +10,7 @@ import typer
 from populace.archive.layout import SUFFIX
 from populace.cli.console import CommandFailed, named_errors, out, print_json, progress
 from populace.cli.gateway_client import GatewayClient, Moved, model_path
-from populace.config import Settings
+from populace.settings.settings import Settings
 from populace.storage.files import disk_named, replaced_durably
 
 EXPORT_EXAMPLES = (

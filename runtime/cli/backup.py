@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from populace.cli.console import CommandFailed, counted, named_errors, out, print_json, reporting
-from populace.config import Settings
+from populace.settings.settings import Settings
 
 EXAMPLES = """Examples:
 

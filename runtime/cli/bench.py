@@ -20,7 +20,7 @@ from populace.cli.bench_options import (
 )
 from populace.cli.bench_recall import recall
 from populace.cli.console import CommandFailed, err, named_errors, reporting
-from populace.config import Settings, enter_quiet_environment
+from populace.settings.settings import Settings, enter_quiet_environment
 
 if TYPE_CHECKING:
     pass

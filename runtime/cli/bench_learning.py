@@ -7,7 +7,7 @@ import typer
 
 from populace.cli.bench_options import AsJson, numbers, reporting_quietly, show
 from populace.cli.console import named_errors
-from populace.config import Settings
+from populace.settings.settings import Settings
 
 
 def training(

@@ -7,8 +7,8 @@ import typer
 
 from populace.cli.bench_options import AsJson, reporting_quietly, show
 from populace.cli.console import CommandFailed, named_errors
-from populace.config import Settings
 from populace.memory_module import SHIPPED
+from populace.settings.settings import Settings
 
 
 def recall(

@@ -7,8 +7,8 @@ import typer
 
 from populace.cli.console import err, fail, named_errors, out, print_json, print_turn
 from populace.cli.gateway_client import GatewayClient, GatewayError, model_path
-from populace.config import Settings
 from populace.policies.retrieval import RETRIEVED_MAX
+from populace.settings.settings import Settings
 
 TURNS_RESUMED = 8
 HELP = "/new starts afresh, /log shows the log, /quit or Ctrl-D leaves."

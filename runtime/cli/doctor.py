@@ -17,8 +17,8 @@ def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Check Python, engines, base model, port, disks and memory; exit 1 if anything fails."""
-    from populace.config import Settings, SettingsError
     from populace.doctor import Check, run_checks
+    from populace.settings.settings import Settings, SettingsError
 
     checks: list[Check] = []
     try:

@@ -7,7 +7,7 @@ from rich.table import Table
 
 from populace.cli.console import CommandFailed, local_time, named_errors, out, print_json
 from populace.cli.gateway_client import GatewayClient, model_path
-from populace.config import Settings
+from populace.settings.settings import Settings
 
 EXAMPLES = """Examples:
 

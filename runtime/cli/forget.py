@@ -6,7 +6,7 @@ import typer
 
 from populace.cli.console import CommandFailed, err, named_errors, out, print_json, print_turn
 from populace.cli.gateway_client import GatewayClient, model_path
-from populace.config import Settings
+from populace.settings.settings import Settings
 
 EXAMPLES = """Examples:
 

@@ -11,9 +11,9 @@ import httpx
 
 from populace.actors.errors import ClusterNotFound
 from populace.cli.console import CommandFailed
-from populace.config import Settings
-from populace.credentials import Credentials
-from populace.running import find_running
+from populace.settings.credentials import Credentials
+from populace.settings.running import find_running
+from populace.settings.settings import Settings
 
 CONNECT_SECONDS_MAX = 5.0
 CHUNK_BYTES = 256 * 1024

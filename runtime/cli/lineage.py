@@ -12,7 +12,7 @@ from rich.tree import Tree
 from populace.cli.console import CommandFailed, local_time, named_errors, out, print_json
 from populace.cli.gateway_client import GatewayClient, model_path
 from populace.cli.training import print_ends, watched
-from populace.config import Settings
+from populace.settings.settings import Settings
 
 if TYPE_CHECKING:
     from populace.adapters.lora.comparing import LayerDifference

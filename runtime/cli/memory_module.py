@@ -10,7 +10,7 @@ from rich.progress import Progress, TaskID
 from rich.table import Table
 
 from populace.cli.console import CommandFailed, err, named_errors, out, print_json, progress
-from populace.config import Settings, enter_quiet_environment
+from populace.settings.settings import Settings, enter_quiet_environment
 
 if TYPE_CHECKING:
     from populace.learning.memory.answer_learning import Scored

@@ -27,7 +27,7 @@ from populace.cli.memory import EXAMPLES as MEMORY_EXAMPLES
 from populace.cli.memory import memory
 from populace.cli.population import SHARE_EXAMPLES, share
 from populace.cli.revisions import PUBLISH_EXAMPLES, publish, revisions
-from populace.config import Settings
+from populace.settings.settings import Settings
 
 app = typer.Typer(
     help="Create, show, update, export, import and erase personal models.", no_args_is_help=True

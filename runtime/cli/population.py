@@ -10,7 +10,7 @@ from rich.table import Table
 from populace.actors.aggregation.question import COMBINES, KINDS, SELECTS, Question
 from populace.cli.console import CommandFailed, err, local_time, named_errors, out, print_json
 from populace.cli.gateway_client import GatewayClient, model_path
-from populace.config import Settings
+from populace.settings.settings import Settings
 
 if TYPE_CHECKING:
     from populace.population_report import PopulationReport

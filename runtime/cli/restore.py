@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from populace.cli.console import counted, named_errors, out, print_json, reporting
-from populace.config import Settings
+from populace.settings.settings import Settings
 
 EXAMPLES = """Examples:
 

@@ -8,7 +8,7 @@ from rich.table import Table
 
 from populace.cli.console import err, local_time, named_errors, out, print_json
 from populace.cli.gateway_client import GatewayClient, model_path
-from populace.config import Settings
+from populace.settings.settings import Settings
 
 PUBLISH_EXAMPLES = """Examples: `populace model publish ada ./my-lora`,
 `populace model publish ada ./my-lora --alias canary` (asked as `ada@canary`)."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from populace.cli.console import err, named_errors, out, progress
-from populace.config import Settings
+from populace.settings.settings import Settings
 
 if TYPE_CHECKING:
     from populace.base import Stage

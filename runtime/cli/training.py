@@ -16,8 +16,8 @@ from populace.actors.reward_tasks import pack_tasks
 from populace.actors.training import METHODS, STARTS, TrainingOptions
 from populace.cli.console import CommandFailed, err, local_time, named_errors, out, print_json
 from populace.cli.gateway_client import GatewayClient, GatewayError, model_path
-from populace.config import Settings
 from populace.learning.on_policy.tasks import read_tasks
+from populace.settings.settings import Settings
 
 TRAIN_EXAMPLES = """Examples:
 

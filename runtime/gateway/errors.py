@@ -8,7 +8,7 @@ from fastapi.responses import JSONResponse
 
 from populace.actors import errors as actors
 from populace.base import BaseInvalid
-from populace.config import SettingsError
+from populace.settings.settings import SettingsError
 from populace.storage import errors as storage
 from populace.storage.backups import errors as backups
 from populace.storage.errors import PopulaceError

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from populace.config import process_environment
+from populace.settings.settings import process_environment
 
 SECONDS_MAX = 120
 

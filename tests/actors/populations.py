@@ -12,10 +12,10 @@ import ray
 from populace.actors.clock import Clock
 from populace.actors.host import ModelHost
 from populace.actors.host_limits import HostLimits
-from populace.config import quiet_environment
 from populace.directory import Directory, LocalHostClient
 from populace.host_actor import NAMESPACE, HostOptions, RayHostClient, host_name, start_hosts
 from populace.policies.placement import shards_of
+from populace.settings.settings import quiet_environment
 from populace.storage.store import Store
 from tests.actors.fakes import BASE
 

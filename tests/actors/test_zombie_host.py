@@ -21,7 +21,7 @@ import asyncio, os, random, sys
 from pathlib import Path
 from populace.actors.host import ModelHost
 from populace.actors.turn import ModelId
-from populace.clock import SystemClock
+from populace.settings.clock import SystemClock
 from populace.storage.errors import Fenced
 from populace.storage.store import Store
 from tests.actors.fakes import BASE

@@ -16,9 +16,9 @@ import psutil
 from openai import OpenAI
 
 from populace.bench.ports import free_port
-from populace.config import process_environment
-from populace.credentials import Credentials
-from populace.running import find_running, wait_for_running
+from populace.settings.credentials import Credentials
+from populace.settings.running import find_running, wait_for_running
+from populace.settings.settings import process_environment
 from tests.living import is_alive
 
 START_SECONDS_MAX = 240.0

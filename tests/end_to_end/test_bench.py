@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from populace.config import process_environment
+from populace.settings.settings import process_environment
 from tests.living import is_alive
 
 SECONDS_MAX = 60.0

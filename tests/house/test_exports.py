@@ -7,7 +7,7 @@ import sys
 import pytest
 
 import populace
-from populace.config import process_environment
+from populace.settings.settings import process_environment
 
 HEAVY = ("fastapi", "lmdb", "peft", "ray", "torch", "transformers", "vllm")
 
@@ -26,7 +26,9 @@ def test_an_unknown_name_is_an_attribute_error() -> None:
         getattr(populace, "no_such_name")  # noqa: B009 - a literal attribute would not type check
 
 
-@pytest.mark.parametrize("module", ["populace", "populace.cli.main", "populace.config", "populace.base"])
+@pytest.mark.parametrize(
+    "module", ["populace", "populace.cli.main", "populace.settings.settings", "populace.base"]
+)
 def test_an_import_brings_in_nothing_heavy(module: str) -> None:
     program = f"import sys, json, {module}; print(json.dumps([n for n in {HEAVY} if n in sys.modules]))"
 

@@ -25,7 +25,7 @@ DOORS: Mapping[str, tuple[str, ...]] = {
     "starlette": ("runtime/gateway/",),
 }
 ENVIRONMENT_DOORS = (
-    "runtime/config.py",
+    "runtime/settings/",
     "runtime/engines/vllm_environment.py",  # lends variables to vLLM's start, parses none
 )
 

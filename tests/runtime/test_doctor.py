@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from populace import doctor
 from populace.cli.doctor import doctor as doctor_command
-from populace.config import Settings, physical_cores
+from populace.settings.settings import Settings, physical_cores
 from populace.storage.store import Store
 
 

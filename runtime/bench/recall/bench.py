@@ -31,10 +31,10 @@ from populace.bench.recall.tables import COLUMNS, Table, spent_rows
 from populace.bench.recall.tellings import Answered, measure_tellings, tellings_table
 from populace.bench.recall.told_facts import Recalled, measure_told_facts, told_facts_table
 from populace.bench.report import BenchReport
-from populace.config import Settings
 from populace.engines.vllm_environment import applied
 from populace.learning.memory.words import words_of
 from populace.memory_module import SHIPPED, MemoryModuleFile, find_memory_module
+from populace.settings.settings import Settings
 
 SETS = (general.NAME, told_facts.NAME, tellings.NAME, long_chat.NAME, never_told.NAME, instructions.NAME)
 WITH_PEOPLE = {general.NAME, never_told.NAME, instructions.NAME}

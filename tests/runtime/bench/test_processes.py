@@ -8,7 +8,7 @@ import psutil
 import pytest
 
 from populace.bench.processes import BenchFailed, CpuMeter, child, wait_until_idle, wait_until_ready
-from populace.config import process_environment
+from populace.settings.settings import process_environment
 from tests.living import is_alive
 
 SPIN = "while True: pass"

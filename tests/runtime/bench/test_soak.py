@@ -19,8 +19,8 @@ from populace.bench.report import BenchReport
 from populace.bench.soak import bench_soak, check_rows
 from populace.bench.soak_population import SoakBench, SoakPopulation, model_of
 from populace.cli.bench import app
-from populace.config import process_environment
 from populace.policies.placement import shard_of
+from populace.settings.settings import process_environment
 from populace.storage import keys
 from populace.storage.store import Store
 from tests.actors.turns import SECONDS_MAX

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from populace.bench.training import TrainingBench, bench_training
-from populace.config import Settings
 from populace.learning.training_times import TrainingTimes, Work
+from populace.settings.settings import Settings
 from tests.small_base import make_small_base
 
 WORK = Work(rank=2, steps=3, sequences=2, tokens=(8, 12))

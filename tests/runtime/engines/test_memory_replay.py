@@ -21,8 +21,8 @@ from populace.actors.memory import MemoryChoice
 from populace.actors.turn import ModelId, TurnRequest
 from populace.adapters.memory.random_module import random_module
 from populace.adapters.memory.state import StateFormat, Values
-from populace.clock import SystemClock
 from populace.engines.torch_engine import TorchEngine
+from populace.settings.clock import SystemClock
 from populace.storage.store import Store
 from tests.small_base import make_small_base
 

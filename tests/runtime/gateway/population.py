@@ -15,12 +15,12 @@ from populace.actors.turn import Interaction, ModelId
 from populace.aggregation import aggregator_over
 from populace.archive.adapter_check import check_adapters
 from populace.archive.importing import Destination
-from populace.clock import SystemClock
 from populace.directory import Directory, LocalHostClient
 from populace.gateway.access import new_key
 from populace.gateway.app import create_app
 from populace.gateway.archive_desk import ArchiveDesk
 from populace.policies.placement import shards_of
+from populace.settings.clock import SystemClock
 from populace.storage.store import Store
 from tests.runtime.gateway.scripted_engine import BASE, ScriptedEngine
 

@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from populace.cli.main import app
-from populace.running import Running, write_running
+from populace.settings.running import Running, write_running
 from tests.runtime.gateway.population import Population, chat_body
 
 SECRET = "My password is swordfish-4711."

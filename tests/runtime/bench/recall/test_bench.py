@@ -16,8 +16,8 @@ from populace.base import prepare_base
 from populace.bench.recall.bench import SETS, RecallBench, RecallImpossible, bench_recall
 from populace.bench.recall.held_out import CHECKOUT
 from populace.cli.bench import app
-from populace.config import Settings, process_environment
 from populace.memory_module import find_memory_module
+from populace.settings.settings import Settings, process_environment
 from tests.small_base import make_small_base
 
 SECONDS_MAX = 60.0

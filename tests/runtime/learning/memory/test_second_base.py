@@ -17,8 +17,8 @@ from populace.adapters.memory.module import MemoryModule
 from populace.adapters.memory.state import StateFormat
 from populace.base import prepare_base
 from populace.cli.memory_module import app
-from populace.config import Settings
 from populace.engines.torch_engine import TorchEngine
+from populace.settings.settings import Settings
 from tests.small_base import make_second_base
 
 pytestmark = pytest.mark.engine

@@ -6,7 +6,8 @@ from typing import get_args
 
 import pytest
 
-from populace.config import (
+from populace.policies.replacements import REPLACEMENTS
+from populace.settings.settings import (
     PREFIX,
     ResidencyPolicy,
     Settings,
@@ -18,7 +19,6 @@ from populace.config import (
     quiet_environment,
     variable_of,
 )
-from populace.policies.replacements import REPLACEMENTS
 
 
 @pytest.fixture(autouse=True)
