@@ -31,7 +31,7 @@ from rich.table import Table
 from populace.actors.engine import Message, OwnedEngine
 from populace.adapters.lora.shape import LoraShape
 from populace.adapters.lora.trainable import TrainableAdapter
-from populace.base import prepare_base
+from populace.base.prepare import prepare_base
 from populace.engines.in_process import start_in_process
 from populace.engines.prompts import BaseTokenizer
 from populace.learning.encoding import ExampleEncoder

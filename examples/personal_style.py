@@ -35,7 +35,7 @@ from style.study import Study, make_study, tokens_of
 from populace.actors.errors import TrainingFailed
 from populace.adapters.lora.shape import LoraShape
 from populace.adapters.lora.trainable import TrainableAdapter
-from populace.base import prepare_base
+from populace.base.prepare import prepare_base
 from populace.bench.report import machine
 from populace.cli.console import progress as progress_display
 from populace.engines.prompts import BaseTokenizer

@@ -40,7 +40,7 @@ from openai import OpenAI
 from rich.console import Console
 from rich.table import Table
 
-from populace.base import prepare_base
+from populace.base.prepare import prepare_base
 from populace.bench.intervals import wilson
 from populace.bench.ports import free_port
 from populace.bench.recall.generated import FIRST_SEED, Kind, attribute_of, kinds, told_episodes, told_options

@@ -33,7 +33,7 @@ from populace.actors.errors import NothingToTrain
 from populace.actors.reward_tasks import RewardTask
 from populace.adapters.lora.shape import LoraShape
 from populace.adapters.lora.trainable import TrainableAdapter
-from populace.base import prepare_base
+from populace.base.prepare import prepare_base
 from populace.engines.in_process import start_in_process
 from populace.engines.prompts import BaseTokenizer
 from populace.learning.frozen_base import FrozenBase

@@ -48,7 +48,7 @@ from vote.kept import kept_or_made
 from vote.members import TRAINED_COST, Classroom, Recipe
 from vote.tasks import Amounts, Item, Task, available_packages, products, sections
 
-from populace.base import prepare_base
+from populace.base.prepare import prepare_base
 from populace.bench.report import machine
 from populace.cli.console import progress as progress_display
 from populace.engines.prompts import BaseTokenizer

@@ -33,7 +33,7 @@ from rich.progress import track
 from rich.table import Table
 
 import populace
-from populace.base import prepare_base
+from populace.base.prepare import prepare_base
 from populace.bench.intervals import wilson
 from populace.bench.recall.generated import FIRST_SEED
 from populace.bench.recall.grading import names_value

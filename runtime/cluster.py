@@ -12,8 +12,8 @@ from contextlib import contextmanager
 from importlib.util import find_spec
 from typing import NamedTuple
 
-from populace.base import BaseModelFiles, Progress, prepare_base
-from populace.memory_module import MemoryModuleFile, find_memory_module
+from populace.base.memory_module import MemoryModuleFile, find_memory_module
+from populace.base.prepare import BaseModelFiles, Progress, prepare_base
 from populace.settings.credentials import Credentials
 from populace.settings.running import Running, remove_running, write_running
 from populace.settings.settings import Settings, SettingsError, enter_quiet_environment

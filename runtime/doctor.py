@@ -20,7 +20,7 @@ from typing import Literal, NamedTuple
 
 import psutil
 
-from populace.base import BaseInvalid, is_base_prepared, prepare_base
+from populace.base.prepare import BaseInvalid, is_base_prepared, prepare_base
 from populace.settings.settings import GIB, MIB, Settings, loud_variables, physical_cores, process_environment
 from populace.storage.errors import MasterKeyRefused, StorageError
 from populace.storage.header import HEADER_FILE

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from populace.base import prepare_base
+from populace.base.prepare import prepare_base
 from populace.settings.settings import Settings, enter_quiet_environment, in_ci
 from tests import balanced_books
 

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from populace.actors.aggregation.ballot import Ballot, Member
 from populace.actors.aggregation.question import Question
 from populace.actors.engine import Message
-from populace.base import prepare_base
+from populace.base.prepare import prepare_base
 from populace.bench.engine_process import Ours, RunningEngine, running_engine
 from populace.bench.engine_sides import Side, Start
 from populace.bench.report import Aim, BenchReport

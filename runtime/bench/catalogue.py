@@ -20,7 +20,7 @@ from populace.actors.hosts import Revision
 from populace.actors.turn import TurnGrant, TurnRequest
 from populace.adapters.base_modules import BaseModules, read_base_modules
 from populace.adapters.random_adapter import pack_random_adapter
-from populace.base import BaseModelFiles, prepare_base
+from populace.base.prepare import BaseModelFiles, prepare_base
 from populace.bench.engine_process import Ours, RunningEngine, running_engine
 from populace.bench.engine_sides import Side, Start, draw_prompt
 from populace.bench.one_host import OneHost, Report, disk_bytes, many, model, running_ray

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from populace.adapters.base_modules import BaseModules, read_base_modules
-from populace.base import prepare_base
+from populace.base.prepare import prepare_base
 from populace.bench.engine_process import Round, longest_gap, running_engine
 from populace.bench.engine_sides import PROMPT_TOKENS, Ask, Side, Start, draw_prompt
 from populace.bench.random_adapters import write_random_adapters

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from populace.actors.engine import AdapterRef
-from populace.base import prepare_base
+from populace.base.prepare import prepare_base
 from populace.bench.engine_process import Ours, RunningEngine, running_engine
 from populace.bench.engine_sides import Ask, Side, Start, draw_prompt
 from populace.bench.report import Aim, BenchReport, Row

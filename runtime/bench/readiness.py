@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from populace.adapters.base_modules import read_base_modules
-from populace.base import prepare_base
+from populace.base.prepare import prepare_base
 from populace.bench.engine_process import RunningEngine, longest_gap, running_engine
 from populace.bench.engine_sides import IDS, PROMPT_TOKENS, Ask, Side, Start, draw_prompt
 from populace.bench.open_loop import Answered, Arrival, OpenRound, Publication, Schedule, play_open

@@ -20,7 +20,7 @@ import psutil
 
 from populace.actors.engine import AdapterRef
 from populace.adapters.random_adapter import write_random_adapter
-from populace.base import BaseModelFiles, prepare_base
+from populace.base.prepare import BaseModelFiles, prepare_base
 from populace.bench.bare_engine import run_bare
 from populace.bench.load import Endpoint, Load, Sample, run_load
 from populace.bench.ports import free_port

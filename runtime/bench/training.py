@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from populace.base import prepare_base
+from populace.base.prepare import prepare_base
 from populace.bench.report import Aim, BenchReport, Row
 from populace.settings.settings import Settings
 

@@ -32,7 +32,7 @@ def import_(
         enter_quiet_environment()
         from populace.adapters.base_modules import read_base_modules
         from populace.adapters.packing import pack_peft_directory
-        from populace.base import prepare_base
+        from populace.base.prepare import prepare_base
         from populace.storage.files import write_durably
         from populace.storage.packed.adapter import PackedAdapter
 

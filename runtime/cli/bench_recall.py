@@ -5,9 +5,9 @@ from typing import Annotated
 
 import typer
 
+from populace.base.memory_module import SHIPPED
 from populace.cli.bench_options import AsJson, reporting_quietly, show
 from populace.cli.console import CommandFailed, named_errors
-from populace.memory_module import SHIPPED
 from populace.settings.settings import Settings
 
 

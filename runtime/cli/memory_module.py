@@ -81,7 +81,7 @@ def corpus(
         if facts_min > facts_max:
             raise CommandFailed(f"--facts-min {facts_min} is more than --facts-max {facts_max}.")
         enter_quiet_environment()
-        from populace.base import prepare_base
+        from populace.base.prepare import prepare_base
 
         try:
             from populace.learning.memory.facts import FactsOptions, fact_episodes
@@ -190,7 +190,7 @@ def train(
         from populace.adapters.base_modules import read_base_modules
         from populace.adapters.memory.attention import attention_layers
         from populace.adapters.memory.layer import FIRST_LAYER_SHARE, MemoryShape
-        from populace.base import prepare_base
+        from populace.base.prepare import prepare_base
         from populace.learning.memory.answer_learning import AnswerOptions
         from populace.learning.memory.episodes import read_episodes
         from populace.learning.memory.gated_training import GatedTrainer

@@ -12,7 +12,7 @@ from populace.cli.console import err, named_errors, out, progress
 from populace.settings.settings import Settings
 
 if TYPE_CHECKING:
-    from populace.base import Stage
+    from populace.base.prepare import Stage
     from populace.cluster import Started
 
 QUESTION = "What is the capital of France?"

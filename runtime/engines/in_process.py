@@ -5,7 +5,7 @@ from importlib.util import find_spec
 import torch
 
 from populace.actors.engine import OwnedEngine
-from populace.base_files import BaseModelFiles
+from populace.base.files import BaseModelFiles
 from populace.engines.vllm_environment import applied, vllm_environment
 
 

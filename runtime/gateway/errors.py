@@ -7,7 +7,7 @@ from typing import Any
 from fastapi.responses import JSONResponse
 
 from populace.actors import errors as actors
-from populace.base import BaseInvalid
+from populace.base.prepare import BaseInvalid
 from populace.settings.settings import SettingsError
 from populace.storage import errors as storage
 from populace.storage.backups import errors as backups

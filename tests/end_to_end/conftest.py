@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from populace.adapters.memory.random_module import random_module
-from populace.base import prepare_base
+from populace.base.prepare import prepare_base
 from populace.cluster import choose_engine
 from populace.settings.settings import Settings
 from tests.end_to_end.served import Served, serve

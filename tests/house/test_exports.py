@@ -27,7 +27,7 @@ def test_an_unknown_name_is_an_attribute_error() -> None:
 
 
 @pytest.mark.parametrize(
-    "module", ["populace", "populace.cli.main", "populace.settings.settings", "populace.base"]
+    "module", ["populace", "populace.cli.main", "populace.settings.settings", "populace.base.prepare"]
 )
 def test_an_import_brings_in_nothing_heavy(module: str) -> None:
     program = f"import sys, json, {module}; print(json.dumps([n for n in {HEAVY} if n in sys.modules]))"

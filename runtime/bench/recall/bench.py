@@ -15,8 +15,9 @@ from pathlib import Path
 
 from populace.actors.engine import OwnedEngine
 from populace.actors.errors import MemoryModuleInvalid
-from populace.base import prepare_base
-from populace.base_files import BaseModelFiles
+from populace.base.files import BaseModelFiles
+from populace.base.memory_module import SHIPPED, MemoryModuleFile, find_memory_module
+from populace.base.prepare import prepare_base
 from populace.bench.measured_engine import start_measured
 from populace.bench.recall import general, instructions, long_chat, never_told, tellings, told_facts
 from populace.bench.recall.asking import Asker, Heard, Progress, Report
@@ -33,7 +34,6 @@ from populace.bench.recall.told_facts import Recalled, measure_told_facts, told_
 from populace.bench.report import BenchReport
 from populace.engines.vllm_environment import applied
 from populace.learning.memory.words import words_of
-from populace.memory_module import SHIPPED, MemoryModuleFile, find_memory_module
 from populace.settings.settings import Settings
 
 SETS = (general.NAME, told_facts.NAME, tellings.NAME, long_chat.NAME, never_told.NAME, instructions.NAME)

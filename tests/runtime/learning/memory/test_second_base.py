@@ -15,7 +15,7 @@ from populace.adapters.base_modules import read_base_modules
 from populace.adapters.memory.attention import attention_layers
 from populace.adapters.memory.module import MemoryModule
 from populace.adapters.memory.state import StateFormat
-from populace.base import prepare_base
+from populace.base.prepare import prepare_base
 from populace.cli.memory_module import app
 from populace.engines.torch_engine import TorchEngine
 from populace.settings.settings import Settings

@@ -6,15 +6,15 @@ from pathlib import Path
 import pytest
 import torch
 
-from populace import memory_module
 from populace.actors.engine import GenerateRequest, MemoryUse, Message, Sampling
 from populace.actors.errors import MemoryModuleInvalid, MemoryModuleMismatch
 from populace.adapters.base_modules import read_base_modules
 from populace.adapters.memory.attention import attention_layers
 from populace.adapters.memory.module import MemoryModule
-from populace.base import prepare_base
+from populace.base import memory_module
+from populace.base.memory_module import NONE, SHIPPED, SHIPPED_FOLDER, find_memory_module
+from populace.base.prepare import prepare_base
 from populace.engines.torch_engine import TorchEngine
-from populace.memory_module import NONE, SHIPPED, SHIPPED_FOLDER, find_memory_module
 from populace.settings.settings import Settings
 
 SHIPPED_BYTES_MAX = 5_000_000

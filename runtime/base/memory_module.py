@@ -19,7 +19,7 @@ NONE = "none"
 SHIPPED = "shipped"
 """Named so, the base is served with the module that Populace ships for it. ``./shipped`` is a file."""
 
-SHIPPED_FOLDER = Path(__file__).parent / "adapters" / "memory" / "shipped"
+SHIPPED_FOLDER = Path(__file__).parent.parent / "adapters" / "memory" / "shipped"
 """One file for each base that there is one for, under the base's fingerprint."""
 
 ATTACHED_BY_DEFAULT: frozenset[str] = frozenset()

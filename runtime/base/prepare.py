@@ -15,9 +15,9 @@ from typing import Any, cast
 
 from filelock import FileLock, Timeout
 
-from populace.base_default import NAME as DEFAULT_BASE_NAME
-from populace.base_default import Progress, Stage, default_directory, make_default, read_prepared
-from populace.base_files import (
+from populace.base.default import NAME as DEFAULT_BASE_NAME
+from populace.base.default import Progress, Stage, default_directory, make_default, read_prepared
+from populace.base.files import (
     BaseInvalid,
     BaseModelFiles,
     chat_template_of,

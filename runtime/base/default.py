@@ -17,7 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal, cast
 
-from populace.base_files import (
+from populace.base.files import (
     BaseInvalid,
     BaseModelFiles,
     chat_template_of,
@@ -139,7 +139,7 @@ def _fetch_failure(output: str) -> str:
 
 def _convert(gguf: Path, directory: Path, progress: Progress) -> None:
     # A child started with -m must find this package and not the folders of the current directory.
-    command = [sys.executable, "-P", "-m", "populace.base_conversion", str(gguf), str(directory)]
+    command = [sys.executable, "-P", "-m", "populace.base.conversion", str(gguf), str(directory)]
     environment = process_environment(**quiet_environment(), TQDM_DISABLE="1", PYTHONWARNINGS="ignore")
     with tempfile.TemporaryFile("w+") as complaints:
         with subprocess.Popen(

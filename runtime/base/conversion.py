@@ -1,6 +1,6 @@
 """Turn a GGUF into a plain Hugging Face directory, as a program of its own.
 
-    python -m populace.base_conversion GGUF DIRECTORY
+    python -m populace.base.conversion GGUF DIRECTORY
 
 A process of its own keeps torch out of the caller, and lets the caller stop it at any point. Each
 stage is announced on standard output as one line ``<stage> <fraction done>``.

@@ -11,9 +11,9 @@ import pytest
 import torch
 from safetensors.torch import save_file  # pyright: ignore[reportUnknownVariableType]
 
-from populace.base import BaseInvalid, BaseModelFiles, is_base_prepared, prepare_base
-from populace.base_default import default_directory, make_default, read_prepared
-from populace.base_files import fingerprint
+from populace.base.default import default_directory, make_default, read_prepared
+from populace.base.files import fingerprint
+from populace.base.prepare import BaseInvalid, BaseModelFiles, is_base_prepared, prepare_base
 from populace.settings.settings import process_environment
 
 CONFIG = {"architectures": ["LlamaForCausalLM"], "model_type": "llama", "max_position_embeddings": 512}
@@ -80,7 +80,7 @@ def test_a_prepared_base_with_a_damaged_file_is_not_taken_for_whole(
 
 def test_stopping_a_conversion_leaves_nothing_and_the_next_start_makes_it(cache: Path) -> None:
     program = (
-        "import sys, pathlib; from populace.base import prepare_base; "
+        "import sys, pathlib; from populace.base.prepare import prepare_base; "
         "prepare_base(None, pathlib.Path(sys.argv[1]), progress=lambda stage, part: print(stage, flush=True))"
     )
     command = [sys.executable, "-P", "-c", program, str(cache)]
