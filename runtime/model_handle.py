@@ -21,7 +21,7 @@ from populace.actors.turn import Interaction, ModelId, operation_of
 from populace.chat_request import MessageLike, chat_request
 from populace.directory import Directory
 from populace.host_actor import RayHostClient
-from populace.memory_picture import PersonalMemory
+from populace.pictures.memory import PersonalMemory
 from populace.policies.diversity.disclosure import Sharing
 from populace.storage.errors import RevisionNotFound
 from populace.storage.ledger import FIRST_ALIAS

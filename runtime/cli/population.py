@@ -13,7 +13,7 @@ from populace.cli.gateway_client import GatewayClient, model_path
 from populace.settings.settings import Settings
 
 if TYPE_CHECKING:
-    from populace.population_report import PopulationReport
+    from populace.actors.aggregation.report import PopulationReport
 
 SHARE_EXAMPLES = """Examples: `populace model share ada` (its votes are told),
 `populace model share ada --texts` (what it says as well), `populace model share ada --stop`."""
@@ -159,8 +159,8 @@ def report(
 
     with named_errors(), populace.connect() as population:
         # numpy loads here, for those who want a report.
+        from populace.actors.aggregation.report import population_report
         from populace.pictures.population import report_picture
-        from populace.population_report import population_report
 
         found = population_report(population.members())
     if svg is not None:

@@ -14,7 +14,7 @@ from populace.gateway.idempotency import idempotency_key
 from populace.gateway.personal_models import interaction_body
 from populace.gateway.schema import RestoreMemoryBody
 from populace.gateway.target import named_model
-from populace.memory_picture import PersonalMemory
+from populace.pictures.memory import PersonalMemory
 
 router = APIRouter(route_class=KeyedRoute)
 

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from html import escape
 
+from populace.actors.aggregation.report import MemberPlace, PopulationReport
 from populace.pictures.svg import COLORS, curve, document, line, text
-from populace.population_report import MemberPlace, PopulationReport
 
 VOTES, BEST = COLORS[:2]
 WIDTH, HEIGHT, MARGIN, LEFT = 860, 420, 40, 420

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from populace.actors.aggregation.membership import MemberView, Profile
+from populace.actors.aggregation.report import population_report
 from populace.actors.turn import ModelId
 from populace.pictures.population import report_picture
 from populace.policies.diversity.probes import DIGEST, LABELS
-from populace.population_report import population_report
 
 
 def member(name: str, right: np.ndarray | None, probes: str = DIGEST) -> MemberView:

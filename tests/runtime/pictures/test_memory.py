@@ -9,7 +9,7 @@ from populace.actors.errors import MemoryStateInvalid
 from populace.actors.memories import MemoryView
 from populace.actors.turn import ModelId
 from populace.adapters.memory.state import StateFormat
-from populace.memory_picture import PersonalMemory
+from populace.pictures.memory import PersonalMemory
 
 ADA = ModelId("local", "ada")
 FORMAT = StateFormat("ab" * 32, layers=12, states=2, rank=4)
