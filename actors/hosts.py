@@ -1,6 +1,6 @@
 """What callers ask of the hosts: one protocol, served in one process or by Ray actors alike.
 
-``ModelHost`` answers it for the shards it owns; ``runtime/directory.py`` answers it for the whole
+``ModelHost`` answers it for the shards it owns; ``runtime/hosting/directory.py`` answers it for the whole
 population by sending each call to the host of the model's shard.
 """
 

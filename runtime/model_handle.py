@@ -19,8 +19,8 @@ from populace.actors.reward_tasks import tasks_of
 from populace.actors.training import TrainingJob, TrainingOptions
 from populace.actors.turn import Interaction, ModelId, operation_of
 from populace.chat_request import MessageLike, chat_request
-from populace.directory import Directory
-from populace.host_actor import RayHostClient
+from populace.hosting.directory import Directory
+from populace.hosting.host_actor import RayHostClient
 from populace.pictures.memory import PersonalMemory
 from populace.policies.diversity.disclosure import Sharing
 from populace.storage.errors import RevisionNotFound

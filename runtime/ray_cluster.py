@@ -20,12 +20,12 @@ from populace.actors.host_limits import HostLimits
 from populace.archive.importing import Destination
 from populace.base.memory_module import MemoryModuleFile
 from populace.base.prepare import BaseModelFiles
-from populace.directory import Directory
 from populace.engines import client, replica
 from populace.engines.vllm_environment import vllm_environment
 from populace.gateway import deployment
 from populace.gateway.access import KEY_PATTERN, new_key
-from populace.host_actor import NAMESPACE, HostOptions, RayHostClient, host_name, start_hosts
+from populace.hosting.directory import Directory
+from populace.hosting.host_actor import NAMESPACE, HostOptions, RayHostClient, host_name, start_hosts
 from populace.policies.history import HISTORY_TURNS_MAX
 from populace.policies.log_retention import LogLimits
 from populace.settings.credentials import Credentials

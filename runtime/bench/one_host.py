@@ -22,8 +22,8 @@ from populace.actors.engine import BaseInfo
 from populace.actors.host_limits import HostLimits
 from populace.actors.turn import ModelId
 from populace.bench.private_memory import Memory
-from populace.directory import Directory
-from populace.host_actor import NAMESPACE, HostOptions, RayHostClient, host_name, start_hosts
+from populace.hosting.directory import Directory
+from populace.hosting.host_actor import NAMESPACE, HostOptions, RayHostClient, host_name, start_hosts
 from populace.storage.store import Store
 
 RESIDENT_BYTES_MAX = 64 * 1024 * 1024

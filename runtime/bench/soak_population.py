@@ -19,7 +19,7 @@ from populace.actors.host_limits import HostLimits
 from populace.actors.hosts import HostStatistics
 from populace.actors.turn import ModelId, Reply, TurnGrant, TurnRequest
 from populace.bench.store import ANSWERED, ASKED, BASE
-from populace.host_sweep import sweep
+from populace.hosting.host_sweep import sweep
 from populace.policies.log_retention import LogLimits
 from populace.policies.placement import host_of, shard_of, shards_of
 from populace.settings.clock import SystemClock

@@ -12,14 +12,14 @@ from typing import Any, NamedTuple
 from ray import serve
 
 from populace.actors.engine import BaseInfo
-from populace.aggregation import aggregator_over
 from populace.archive.importing import Destination
-from populace.directory import Directory
 from populace.engines.client import ReplicaEngine
 from populace.gateway.app import create_app
 from populace.gateway.archive_desk import ArchiveDesk
 from populace.gateway.server import Server, bind
-from populace.host_actor import connect_host
+from populace.hosting.aggregation import aggregator_over
+from populace.hosting.directory import Directory
+from populace.hosting.host_actor import connect_host
 
 # Its types are open: parameters and results unknown to a strict checker.
 _serve: Any = serve

@@ -16,9 +16,9 @@ from typing import Any, NamedTuple
 import ray
 
 from populace.actors.engine import BaseInfo
-from populace.directory import Directory
 from populace.engines.client import ReplicaEngine
-from populace.host_actor import NAMESPACE, connect_host
+from populace.hosting.directory import Directory
+from populace.hosting.host_actor import NAMESPACE, connect_host
 from populace.policies.consolidation import ConsolidationRule
 from populace.policies.diversity.probes import DIGEST
 from populace.policies.evaluation_gate import GateRule, RollbackRule

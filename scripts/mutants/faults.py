@@ -122,8 +122,8 @@ MUTANTS = (
     Mutant(
         "a message that is sent again runs again",
         "P2",
-        (Edit("runtime/host_actor.py", "tasks = self._messages.get(message)", "tasks = None"),),
-        ("tests/runtime/test_host_actor.py",),
+        (Edit("runtime/hosting/host_actor.py", "tasks = self._messages.get(message)", "tasks = None"),),
+        ("tests/runtime/hosting/test_host_actor.py",),
     ),
     Mutant(
         "a request that Ray brings again is generated again",

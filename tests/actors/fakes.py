@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 
 from populace.actors.engine import AdapterRef, BaseInfo, Delta, FinishReason, GenerateRequest
-from populace.directory import HostClient
+from populace.hosting.directory import HostClient
 
 Script = Callable[[GenerateRequest], AsyncGenerator[Delta, None]]
 Step = Delta | Exception

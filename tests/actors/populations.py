@@ -12,8 +12,8 @@ import ray
 from populace.actors.clock import Clock
 from populace.actors.host import ModelHost
 from populace.actors.host_limits import HostLimits
-from populace.directory import Directory, LocalHostClient
-from populace.host_actor import NAMESPACE, HostOptions, RayHostClient, host_name, start_hosts
+from populace.hosting.directory import Directory, LocalHostClient
+from populace.hosting.host_actor import NAMESPACE, HostOptions, RayHostClient, host_name, start_hosts
 from populace.policies.placement import shards_of
 from populace.settings.settings import quiet_environment
 from populace.storage.store import Store

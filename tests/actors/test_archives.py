@@ -12,7 +12,7 @@ from populace.actors.host import ModelHost
 from populace.actors.host_limits import HostLimits
 from populace.actors.log_compactor import TURNS_BETWEEN_LOOKS
 from populace.actors.turn import Interaction, ModelId
-from populace.directory import Directory
+from populace.hosting.directory import Directory
 from populace.policies.log_retention import LogLimits
 from populace.storage.errors import ArchiveInvalid, ModelExists, ModelNotFound
 from populace.storage.portable import PortableModel

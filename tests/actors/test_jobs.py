@@ -13,7 +13,7 @@ from populace.actors.hosts import Revision
 from populace.actors.reward_tasks import RewardTask
 from populace.actors.training import TrainingJob, TrainingOptions
 from populace.actors.turn import ModelId
-from populace.directory import Directory
+from populace.hosting.directory import Directory
 from populace.policies.evaluation_gate import Judged
 from populace.policies.hold_out import is_held_out
 from populace.storage.errors import ModelNotFound, OperationConflict, RevisionNotFound

@@ -6,7 +6,7 @@ import pytest
 from populace.actors.aggregation.membership import Profile
 from populace.actors.errors import InvalidRequest
 from populace.actors.turn import ModelId
-from populace.directory import Directory
+from populace.hosting.directory import Directory
 from populace.storage.errors import ModelNotFound
 from tests.actors.turns import revision
 

@@ -20,7 +20,7 @@ from populace.adapters.random_adapter import write_random_adapter
 from populace.engines import routes
 from populace.engines.client import APPLICATION, DEPLOYMENT, ReplicaEngine
 from populace.engines.replica import ReplicaOptions, engine_application
-from populace.host_actor import NAMESPACE
+from populace.hosting.host_actor import NAMESPACE
 from populace.policies.holdings import Holdings, mark_of
 from populace.policies.routing import load_max
 from populace.storage.revisions import adapter_digest

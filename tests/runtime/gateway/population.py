@@ -12,13 +12,13 @@ from fastapi import FastAPI
 from populace.actors.host import ModelHost
 from populace.actors.host_limits import HostLimits
 from populace.actors.turn import Interaction, ModelId
-from populace.aggregation import aggregator_over
 from populace.archive.adapter_check import check_adapters
 from populace.archive.importing import Destination
-from populace.directory import Directory, LocalHostClient
 from populace.gateway.access import new_key
 from populace.gateway.app import create_app
 from populace.gateway.archive_desk import ArchiveDesk
+from populace.hosting.aggregation import aggregator_over
+from populace.hosting.directory import Directory, LocalHostClient
 from populace.policies.placement import shards_of
 from populace.settings.clock import SystemClock
 from populace.storage.store import Store

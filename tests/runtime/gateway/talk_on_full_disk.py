@@ -17,8 +17,8 @@ from typing import Protocol
 
 import httpx
 
-from populace import directory
 from populace.actors.turn import ModelId
+from populace.hosting import directory
 from tests.runtime.gateway.population import Population, chat_body
 from tests.storage.small_disk import mount
 

@@ -9,8 +9,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from populace.actors.engine import EngineReport, EngineStatistics, TierStatistics
 from populace.actors.errors import EngineUnavailable, HostUnavailable
-from populace.directory import Directory
 from populace.gateway.app import create_app
+from populace.hosting.directory import Directory
 from tests.runtime.gateway.population import Population, chat_body
 
 

@@ -7,10 +7,10 @@ from dataclasses import replace
 
 import pytest
 
-from populace import host_sweep
 from populace.actors.host import ModelHost
 from populace.actors.host_limits import HostLimits
-from populace.host_sweep import sweep
+from populace.hosting import host_sweep
+from populace.hosting.host_sweep import sweep
 from populace.storage.shards.ownership import stored_served_ms
 from populace.storage.store import Store
 from tests.actors.conftest import MakeHost, clock, make_host, store

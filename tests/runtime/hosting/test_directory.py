@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from populace import directory as directory_module
 from populace.actors.errors import HostUnavailable
 from populace.actors.host import ModelHost
 from populace.actors.turn import ModelId
-from populace.directory import Directory, LocalHostClient
+from populace.hosting import directory as directory_module
+from populace.hosting.directory import Directory, LocalHostClient
 from populace.storage.errors import Fenced, ShardStopped, UnknownOutcome
 from populace.storage.store import Store
 from tests.actors.fakes import FailingClient, FakeClock

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from populace.actors.known import Known
 from populace.actors.memories import MemoryView
 from populace.actors.turn import Interaction, ModelId
-from populace.job_directory import Router
+from populace.hosting.job_directory import Router
 
 
 class MemoryDirectory:

@@ -23,10 +23,10 @@ from populace.actors.hosts import (
     Revision,
 )
 from populace.actors.turn import Interaction, ModelId, Reply, TurnGrant, TurnRequest
-from populace.forgetting_directory import ForgettingDirectory
-from populace.job_directory import JobDirectory
-from populace.member_directory import MemberDirectory
-from populace.memory_directory import MemoryDirectory
+from populace.hosting.forgetting_directory import ForgettingDirectory
+from populace.hosting.job_directory import JobDirectory
+from populace.hosting.member_directory import MemberDirectory
+from populace.hosting.memory_directory import MemoryDirectory
 from populace.policies.placement import host_of, shard_of
 from populace.storage.errors import ShardStopped, UnknownOutcome
 from populace.storage.portable import PortableModel

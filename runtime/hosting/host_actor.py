@@ -27,7 +27,7 @@ from populace.actors.host import ModelHost
 from populace.actors.host_limits import HostLimits
 from populace.actors.turn import TurnGrant
 from populace.engines.client import ReplicaEngine
-from populace.host_sweep import sweep
+from populace.hosting.host_sweep import sweep
 from populace.policies.placement import shards_of
 from populace.settings.clock import SystemClock
 from populace.storage.errors import PopulaceError

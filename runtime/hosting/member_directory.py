@@ -3,7 +3,7 @@
 from populace.actors.aggregation.member_keeper import by_name
 from populace.actors.aggregation.membership import MemberView, Profile
 from populace.actors.turn import ModelId
-from populace.job_directory import Router
+from populace.hosting.job_directory import Router
 from populace.policies.diversity.disclosure import Sharing
 
 

@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 from ray.exceptions import ActorUnavailableError
 
-from populace import host_actor
 from populace.actors.errors import HostUnavailable
 from populace.actors.host_limits import HostLimits
 from populace.actors.turn import ModelId, TurnGrant
-from populace.directory import Directory
-from populace.host_actor import CALLS_PER_MESSAGE_MAX, HostActor, RayHostClient, Waiting
+from populace.hosting import host_actor
+from populace.hosting.directory import Directory
+from populace.hosting.host_actor import CALLS_PER_MESSAGE_MAX, HostActor, RayHostClient, Waiting
 from populace.storage.errors import ModelExists, ModelNotFound
 from populace.storage.store import Store
 from tests.actors.populations import SHARDS, host_options, ray_directory

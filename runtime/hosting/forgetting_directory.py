@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from populace.actors.forgetting import Forgotten, MemoryAfter
 from populace.actors.turn import ModelId
-from populace.job_directory import Router
+from populace.hosting.job_directory import Router
 
 
 class ForgettingDirectory:
