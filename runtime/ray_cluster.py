@@ -31,7 +31,7 @@ from populace.policies.log_retention import LogLimits
 from populace.settings.credentials import Credentials
 from populace.settings.settings import Settings, enter_own_ray_environment, has_gpu, quiet_environment
 from populace.storage.store import Store
-from populace.training.trainer_actor import STOP_SECONDS_MAX, TrainerOptions, start_trainer
+from populace.trainer.actor import STOP_SECONDS_MAX, TrainerOptions, start_trainer
 
 LOCAL_TENANT = "local"
 """The tenant of the person who runs ``populace serve`` on their own machine."""

@@ -340,8 +340,8 @@ MUTANTS = (
     Mutant(
         "a job learns from what was thought after it began",
         "P13",
-        (Edit("runtime/training/workshop.py", " and one.created_ms < until_ms", ""),),
-        ("tests/runtime/training/test_workshop.py",),
+        (Edit("runtime/trainer/loop.py", " and one.created_ms < until_ms", ""),),
+        ("tests/runtime/trainer/test_loop.py",),
     ),
     Mutant(
         "who withdrew while it answered is counted",

@@ -11,7 +11,7 @@ from populace.learning.profiling import profile_of
 from populace.learning.trainer import Trainer
 from populace.policies.diversity.probes import DIGEST
 from populace.storage.errors import ModelNotFound
-from populace.training.pupils import PupilMaker
+from populace.trainer.runs import PupilMaker
 
 logger = logging.getLogger(__name__)
 

@@ -14,8 +14,8 @@ from populace.learning.trainer import Trainer
 from populace.policies.evaluation_gate import GateRule
 from populace.storage.store import Store
 from populace.storage.training.sessions import SessionFiles
-from populace.training.pupils import PupilMaker
-from populace.training.workshop import Workshop
+from populace.trainer.loop import Workshop
+from populace.trainer.runs import PupilMaker
 from tests.actors.fakes import FakeClock, ScriptedEngine, spoken
 from tests.actors.turns import grant_of, reply, turn_of
 

@@ -8,7 +8,7 @@ from statistics import fmean
 from populace.actors.hosts import Lineage, Revision
 from populace.learning.trainer import Candidate
 from populace.storage.packed.adapter import PackedAdapter
-from populace.training.pupils import Training
+from populace.trainer.runs import Training
 
 LIBRARIES = ("populace", "torch", "transformers", "safetensors")
 """Whose versions the bits of a training may depend on."""

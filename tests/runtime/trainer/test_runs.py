@@ -4,7 +4,7 @@ from itertools import pairwise
 
 import pytest
 
-from populace.training.pupils import thinned
+from populace.trainer.runs import thinned
 
 
 @pytest.mark.parametrize("length", [0, 1, 2, 9, 10, 11, 25, 1000])

@@ -19,7 +19,7 @@ from populace.learning.on_policy.sampler import EngineSampler, engine_sampler
 from populace.learning.rewards import Reward, Task
 from populace.storage.revisions import RevisionFiles
 from tests.actors.turns import wait_until
-from tests.runtime.training.trained_population import ADA, BASE, BOB, OPTIONS, Trained
+from tests.runtime.trainer.trained_population import ADA, BASE, BOB, OPTIONS, Trained
 
 NAME = "of-this-job"
 TASKS = [

@@ -25,7 +25,7 @@ from populace.policies.evaluation_gate import GateRule, RollbackRule
 from populace.storage.errors import PopulaceError
 from populace.storage.store import Store
 from populace.storage.training.sessions import SessionFiles
-from populace.training.consolidator import Consolidator
+from populace.trainer.consolidator import Consolidator
 
 logger = logging.getLogger(__name__)
 
@@ -120,9 +120,9 @@ class TrainerActor:
         if self._workshop is None:
             # Torch loads here, in the process of a population that somebody trains.
             from populace.learning.on_policy.sampler import EngineSampler
-            from populace.training.loading import load_tools
-            from populace.training.profiler import Profiler
-            from populace.training.workshop import Workshop
+            from populace.trainer.loading import load_tools
+            from populace.trainer.loop import Workshop
+            from populace.trainer.profiler import Profiler
 
             options, path = self._options, Path(self._options.data_directory)
             loop, engine = asyncio.get_running_loop(), ReplicaEngine(self._options.base)

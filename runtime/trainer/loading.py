@@ -7,7 +7,7 @@ from populace.learning.on_policy.sampler import Sampler
 from populace.learning.trainer import Trainer
 from populace.policies.evaluation_gate import GateRule
 from populace.storage.revisions import RevisionFiles
-from populace.training.pupils import PupilMaker
+from populace.trainer.runs import PupilMaker
 
 TOKENS_A_STEP = 1024
 """Some seconds on a core: nobody who stops a trainer waits for longer."""

@@ -38,9 +38,9 @@ from populace.storage.errors import (
 from populace.storage.revisions import RevisionFiles
 from populace.storage.training.errors import JobEnded, JobNotFound
 from populace.storage.training.sessions import SessionFiles
-from populace.training.lineage import revision_of
-from populace.training.pupils import PupilMaker, Training
-from populace.training.studies import Material
+from populace.trainer.datasets import Material
+from populace.trainer.lineage import revision_of
+from populace.trainer.runs import PupilMaker, Training
 
 logger = logging.getLogger(__name__)
 

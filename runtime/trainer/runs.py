@@ -26,7 +26,7 @@ from populace.learning.session_file import pack_session, unpack_session
 from populace.learning.trainer import Pupil
 from populace.storage.errors import RecordInvalid
 from populace.storage.revisions import RevisionFiles
-from populace.training.studies import Material, StudyMaker
+from populace.trainer.datasets import Material, StudyMaker
 
 CURVE_MAX = 256
 """Losses that are told of a job: a picture has no more room, and its row is written every second."""

@@ -13,7 +13,7 @@ from populace.engines.torch_engine import TorchEngine
 from populace.learning.frozen_base import FrozenBase
 from populace.learning.on_policy.sampler import EngineSampler, engine_sampler
 from populace.storage.revisions import RevisionFiles
-from tests.runtime.training.trained_population import ADA, BASE, BOB, Trained
+from tests.runtime.trainer.trained_population import ADA, BASE, BOB, Trained
 
 OPTIONS = TrainingOptions(
     method="distillation", rank=4, steps=3, learning_rate=1e-3, batch=2, replies=2, reply_tokens=6

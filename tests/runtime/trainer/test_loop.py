@@ -17,7 +17,7 @@ from populace.learning.methods.objective import Scored
 from populace.policies.hold_out import is_held_out
 from populace.storage.errors import ModelNotFound, RevisionNotFound
 from tests.actors.turns import revision, wait_until
-from tests.runtime.training.trained_population import (
+from tests.runtime.trainer.trained_population import (
     ADA,
     BASE,
     BOB,

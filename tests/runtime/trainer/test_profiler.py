@@ -12,9 +12,9 @@ from populace.actors.turn import ModelId
 from populace.learning.frozen_base import FrozenBase
 from populace.learning.trainer import Trainer
 from populace.policies.diversity.probes import DIGEST, LABELS, PROBES
-from populace.training.profiler import Profiler
-from populace.training.pupils import PupilMaker
-from tests.runtime.training.trained_population import ADA, BASE, BOB, GATE, OPTIONS, Trained
+from populace.trainer.profiler import Profiler
+from populace.trainer.runs import PupilMaker
+from tests.runtime.trainer.trained_population import ADA, BASE, BOB, GATE, OPTIONS, Trained
 
 
 @pytest.fixture(scope="module")
