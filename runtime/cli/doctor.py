@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from populace.doctor import Check
+    from populace.cluster.doctor import Check
 
 MARKS = {"ok": "[green]✓[/]", "warn": "[yellow]![/]", "fail": "[red]✗[/]"}
 
@@ -17,7 +17,7 @@ def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Check Python, engines, base model, port, disks and memory; exit 1 if anything fails."""
-    from populace.doctor import Check, run_checks
+    from populace.cluster.doctor import Check, run_checks
     from populace.settings.settings import Settings, SettingsError
 
     checks: list[Check] = []

@@ -13,7 +13,7 @@ from populace.settings.settings import Settings
 
 if TYPE_CHECKING:
     from populace.base.prepare import Stage
-    from populace.cluster import Started
+    from populace.cluster.serve import Started
 
 QUESTION = "What is the capital of France?"
 
@@ -78,7 +78,7 @@ def serve(
 
 
 def _serve(settings: Settings) -> None:
-    from populace.cluster import run_cluster
+    from populace.cluster.serve import run_cluster
 
     with progress() as display:
         task = display.add_task("Preparing", total=1.0)

@@ -7,7 +7,7 @@ import pytest
 
 from populace.adapters.memory.random_module import random_module
 from populace.base.prepare import prepare_base
-from populace.cluster import choose_engine
+from populace.cluster.serve import choose_engine
 from populace.settings.settings import Settings
 from tests.end_to_end.served import Served, serve
 

@@ -8,8 +8,8 @@ every minute, so that little else would be seen.
 import json
 from collections.abc import Mapping
 
-from populace import ray_cluster
 from populace.cli.main import app
+from populace.cluster import ray_parts as ray_cluster
 
 LOSSES: Mapping[str, Mapping[str, int]] = {
     "CoreWorkerService.grpc_client.PushTask": {

@@ -9,8 +9,8 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from populace import doctor
 from populace.cli.doctor import doctor as doctor_command
+from populace.cluster import doctor
 from populace.settings.settings import Settings, physical_cores
 from populace.storage.store import Store
 

@@ -59,7 +59,7 @@ def run_cluster(
         )
         memory = find_memory_module(settings.memory_module, base.fingerprint)
         # Heavy imports: only from here on, when the cheap checks have passed.
-        from populace.ray_cluster import ensure_key, run_population, run_ray
+        from populace.cluster.ray_parts import ensure_key, run_population, run_ray
 
         # Last: replicas that Ray had to kill leave their adapters' images.
         stack.callback(warm_files.sweep, warm_files.warm_root())
