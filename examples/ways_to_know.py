@@ -37,11 +37,11 @@ from populace.base.prepare import prepare_base
 from populace.bench.intervals import wilson
 from populace.bench.recall.generated import FIRST_SEED
 from populace.bench.recall.grading import names_value
+from populace.client.model_handle import ModelHandle
+from populace.client.population import Population
 from populace.learning.memory.phrases import ANSWER, ANY, ATTRIBUTES, filled
 from populace.learning.memory.values import Values
 from populace.learning.memory.words import words_of
-from populace.model_handle import ModelHandle
-from populace.population import Population
 from populace.settings.settings import Settings
 
 T = TypeVar("T")

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
         TurnExpired,
     )
     from populace.actors.turn import Interaction
-    from populace.model_handle import ModelHandle
-    from populace.population import Population, connect
+    from populace.client.model_handle import ModelHandle
+    from populace.client.population import Population, connect
     from populace.storage.errors import (
         ArchiveInvalid,
         ModelExists,
@@ -48,16 +48,16 @@ _HOMES = {
     "MailboxFull": "populace.actors.errors",
     "Message": "populace.actors.engine",
     "ModelExists": "populace.storage.errors",
-    "ModelHandle": "populace.model_handle",
+    "ModelHandle": "populace.client.model_handle",
     "ModelNotFound": "populace.storage.errors",
     "OperationConflict": "populace.storage.errors",
     "PopulaceError": "populace.storage.errors",
-    "Population": "populace.population",
+    "Population": "populace.client.population",
     "PromptTooLong": "populace.actors.errors",
     "Refused": "populace.actors.errors",
     "Sampling": "populace.actors.engine",
     "TurnExpired": "populace.actors.errors",
-    "connect": "populace.population",
+    "connect": "populace.client.population",
 }
 
 __all__ = [

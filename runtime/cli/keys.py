@@ -9,7 +9,7 @@ from rich.table import Table
 from populace.cli.console import fail, named_errors, out, print_json
 
 if TYPE_CHECKING:
-    from populace.population import Population
+    from populace.client.population import Population
 
 app = typer.Typer(help="Create, list and revoke API keys.", no_args_is_help=True)
 

@@ -12,8 +12,8 @@ import ray
 from openai import APIError, APIStatusError, OpenAI
 from openai.types.chat import ChatCompletionUserMessageParam
 
+from populace.client.population import connect
 from populace.hosting.host_actor import NAMESPACE, host_name
-from populace.population import connect
 from populace.storage.store import Store
 from tests.end_to_end.served import serve
 

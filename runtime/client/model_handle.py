@@ -18,7 +18,7 @@ from populace.actors.personal_model import BASE_REVISION
 from populace.actors.reward_tasks import tasks_of
 from populace.actors.training import TrainingJob, TrainingOptions
 from populace.actors.turn import Interaction, ModelId, operation_of
-from populace.chat_request import MessageLike, chat_request
+from populace.client.chat_request import MessageLike, chat_request
 from populace.hosting.directory import Directory
 from populace.hosting.host_actor import RayHostClient
 from populace.pictures.memory import PersonalMemory

@@ -7,7 +7,7 @@ import pytest
 from populace.actors.engine import Message, Sampling
 from populace.actors.errors import InvalidRequest
 from populace.actors.turn import ModelId
-from populace.chat_request import chat_request
+from populace.client.chat_request import chat_request
 from populace.policies.retrieval import Retrieval
 
 ADA = ModelId("local", "ada")

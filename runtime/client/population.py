@@ -27,11 +27,11 @@ from populace.actors.errors import ClusterNotFound, InvalidRequest, NoMember
 from populace.actors.hosts import HostStatistics, ModelView, Revision
 from populace.actors.personal_model import BASE_REVISION
 from populace.actors.turn import ModelId
+from populace.client.model_handle import ModelHandle
 from populace.engines.client import ReplicaEngine
 from populace.hosting.aggregation import aggregator_over
 from populace.hosting.directory import Directory
 from populace.hosting.host_actor import NAMESPACE, PopulationInfo, RayHostClient, host_error, host_name
-from populace.model_handle import ModelHandle
 from populace.settings.running import find_running
 from populace.settings.settings import Settings, ask_for_ray_token, enter_quiet_environment
 from populace.storage.errors import ModelNotFound

@@ -3,7 +3,7 @@
 import pytest
 
 from populace.actors.errors import InvalidRequest
-from populace.model_handle import find_revision, turns_named
+from populace.client.model_handle import find_revision, turns_named
 from populace.storage.errors import RevisionNotFound
 from tests.actors.turns import revision
 
