@@ -26,7 +26,7 @@ RATIO_MIN = 18.3
 """Of merging and reloading to the adapter alone. MinT's figure 7: Qwen3-4B on GPUs (arXiv 2605.13779)."""
 
 if TYPE_CHECKING:
-    from populace.learning.handoff import Learner
+    from populace.bench.merged_handoff import Learner
 
 SLOTS = 4
 
@@ -57,7 +57,7 @@ class Handoff(NamedTuple):
 
 def bench_handoff(bench: HandoffBench, settings: Settings, report: Report) -> BenchReport:
     """Hand over so many revisions each way, one engine after the other. Stops them."""
-    from populace.learning.handoff import Learner
+    from populace.bench.merged_handoff import Learner
 
     base = prepare_base(settings.base, settings.cache, allow_hub=False)
     learner = Learner(base.directory, base.fingerprint, rank=bench.rank)

@@ -21,12 +21,12 @@ from populace.adapters.base_modules import read_base_modules
 from populace.adapters.memory.attention import attention_layers
 from populace.adapters.memory.layer import FIRST_LAYER_SHARE, MemoryShape
 from populace.adapters.memory.module import MemoryModule
-from populace.adapters.memory.random_module import random_module, random_state, with_gates
-from populace.adapters.memory.scan_times import time_scans
 from populace.base.files import BaseModelFiles
 from populace.base.prepare import prepare_base
 from populace.bench.measured_engine import start_measured
+from populace.bench.random_module import random_module, random_state, with_gates
 from populace.bench.report import Aim, BenchReport
+from populace.bench.scan_times import time_scans
 from populace.settings.settings import Settings
 
 BATCHES = (1, 8, 16)

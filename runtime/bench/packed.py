@@ -19,12 +19,12 @@ from typing import Any, NamedTuple
 from safetensors import safe_open
 
 from populace.adapters.base_modules import BaseModules, LinearShape, read_base_modules
-from populace.adapters.expert_adapter import expert_linears, write_expert_adapter
 from populace.adapters.peft_directory import TENSOR_FILE
 from populace.adapters.serving_image import TYPES, group_tensor
 from populace.base.prepare import BaseModelFiles, prepare_base
 from populace.bench.engine_process import running_engine
 from populace.bench.engine_sides import Side, Start
+from populace.bench.expert_adapter import expert_linears, write_expert_adapter
 from populace.bench.random_adapters import write_random_adapters
 from populace.bench.report import Aim, BenchReport
 from populace.settings.settings import Settings

@@ -40,7 +40,7 @@ def bench_training(bench: TrainingBench, settings: Settings, report: Report) -> 
 
     Answers the first person's losses too, by who trained them: PEFT first.
     """
-    from populace.learning.training_times import TrainingTimes, Work
+    from populace.bench.training_times import TrainingTimes, Work
 
     base = prepare_base(settings.base, settings.cache, allow_hub=False)
     work = Work(bench.rank, bench.steps, bench.sequences, bench.tokens)

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from populace.adapters.memory.random_module import random_module
 from populace.base.prepare import prepare_base
+from populace.bench.random_module import random_module
 from populace.cluster.serve import choose_engine
 from populace.settings.settings import Settings
 from tests.end_to_end.served import Served, serve

@@ -6,7 +6,13 @@ import pytest
 
 from tests.house.source_tree import FLOORS, Module, imported_names, modules
 
-MODEL_ROOMS = ("runtime/adapters/", "runtime/engines/", "runtime/learning/", "runtime/base/")
+MODEL_ROOMS = (
+    "runtime/adapters/",
+    "runtime/bench/",
+    "runtime/engines/",
+    "runtime/learning/",
+    "runtime/base/",
+)
 DOORS: Mapping[str, tuple[str, ...]] = {
     "bm25s": ("actors/log_index.py",),
     "lmdb": ("storage/shards/shard.py", "storage/shards/pages.py"),

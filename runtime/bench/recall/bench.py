@@ -195,8 +195,8 @@ def _costs(
     compared: Mapping[str, Sequence[Compared]], base: BaseModelFiles, threads: int, progress: Progress
 ) -> dict[str, list[Cost]]:
     """What each reply costs the base above its own one."""
+    from populace.bench.recall.reply_scores import SaidReply, nats_a_token
     from populace.engines.prompts import BaseTokenizer
-    from populace.learning.reply_scores import SaidReply, nats_a_token
 
     tokenizer = BaseTokenizer(base.directory)
 

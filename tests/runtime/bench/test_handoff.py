@@ -7,8 +7,8 @@ import torch
 
 from populace.adapters.lora.trainable import TrainableAdapter
 from populace.bench.handoff import Handoff, HandoffBench, compared
+from populace.bench.merged_handoff import Learner
 from populace.learning.frozen_base import FrozenBase, Reading
-from populace.learning.handoff import Learner
 from populace.learning.methods.objective import TrainSequence
 
 SEQUENCE = TrainSequence((5, 17, 40, 8, 100), (0.0, 1.0, 1.0, 1.0, 1.0))

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from populace.bench.training import TrainingBench, bench_training
-from populace.learning.training_times import TrainingTimes, Work
+from populace.bench.training_times import TrainingTimes, Work
 from populace.settings.settings import Settings
 from tests.small_base import make_small_base
 

@@ -12,8 +12,8 @@ import torch
 from populace.actors.engine import Delta, GenerateRequest, MemoryUse, Message, OwnedEngine, Sampling, joined
 from populace.actors.errors import PromptTooLong
 from populace.adapters.memory.layer import MemoryShape
-from populace.adapters.memory.random_module import random_module, with_gates
 from populace.adapters.memory.state import StateFormat
+from populace.bench.random_module import random_module, with_gates
 from populace.engines.torch_engine import TorchEngine
 
 pytestmark = [pytest.mark.engine, pytest.mark.asyncio(loop_scope="module")]

@@ -26,8 +26,8 @@ from populace.actors.engine import (
 )
 from populace.actors.errors import MemoryStateInvalid, MemoryStateMismatch
 from populace.adapters.memory.layer import MemoryShape
-from populace.adapters.memory.random_module import random_module
 from populace.adapters.memory.state import StateFormat
+from populace.bench.random_module import random_module
 from populace.engines.torch_engine import TorchEngine
 
 pytestmark = [pytest.mark.engine, pytest.mark.asyncio(loop_scope="module")]

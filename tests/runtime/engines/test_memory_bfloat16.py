@@ -11,7 +11,7 @@ import pytest_asyncio
 import torch
 
 from populace.actors.engine import AdapterRef, MemoryUse, Message, OwnedEngine
-from populace.adapters.memory.random_module import random_module
+from populace.bench.random_module import random_module
 from populace.engines.torch_engine import TorchEngine
 from tests.runtime.engines.test_memory import TELL, turn, values
 

@@ -19,8 +19,8 @@ from populace.actors.host import ModelHost
 from populace.actors.hosts import ChatRequest
 from populace.actors.memory import MemoryChoice
 from populace.actors.turn import ModelId, TurnRequest
-from populace.adapters.memory.random_module import random_module
 from populace.adapters.memory.state import StateFormat, Values
+from populace.bench.random_module import random_module
 from populace.engines.torch_engine import TorchEngine
 from populace.settings.clock import SystemClock
 from populace.storage.store import Store

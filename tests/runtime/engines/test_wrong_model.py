@@ -19,8 +19,8 @@ import pytest
 import pytest_asyncio
 
 from populace.actors.engine import AdapterRef, Delta, GenerateRequest, MemoryUse, Sampling
-from populace.adapters.memory.random_module import random_module
 from populace.adapters.random_adapter import write_random_adapter
+from populace.bench.random_module import random_module
 from populace.engines.vllm_engine import VllmEngine, _Call
 from populace.storage.revisions import adapter_digest
 from populace.storage.warm_files import erase, warm_root

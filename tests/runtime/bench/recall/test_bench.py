@@ -11,9 +11,9 @@ import pytest
 from typer.testing import CliRunner
 
 from populace.adapters.memory.module import MemoryModule
-from populace.adapters.memory.random_module import random_module
 from populace.base.memory_module import find_memory_module
 from populace.base.prepare import prepare_base
+from populace.bench.random_module import random_module
 from populace.bench.recall.bench import SETS, RecallBench, RecallImpossible, bench_recall
 from populace.bench.recall.held_out import CHECKOUT
 from populace.cli.bench import app

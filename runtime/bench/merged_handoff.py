@@ -9,10 +9,10 @@ import torch
 
 from populace.adapters.lora.shape import LoraShape
 from populace.adapters.lora.trainable import TrainableAdapter
+from populace.bench.training_times import Work
 from populace.learning.frozen_base import FrozenBase
 from populace.learning.methods.sft import SupervisedObjective
 from populace.learning.session import StepOptions, StepReport, TrainingSession, take_step
-from populace.learning.training_times import Work
 
 WORK = Work(rank=8, steps=1000, sequences=1, tokens=(16, 48))
 
