@@ -40,7 +40,7 @@ from populace.storage.store import Store
 
 if TYPE_CHECKING:
     from populace.adapters.lora.comparing import LayerDifference
-    from populace.adapters.merged_revision import MergedRevision
+    from populace.adapters.lora.merged_revision import MergedRevision
 
 T = TypeVar("T")
 
@@ -233,8 +233,8 @@ class Population:
         ``ModelHandle.publish`` raises. Asked for ``linear`` it warns, and makes the sum.
         """
         # Torch loads here, for those who merge.
+        from populace.adapters.lora.merged_revision import merged_adapter
         from populace.adapters.lora.merging import LINEAR, LINEAR_WARNING, MergeOptions, weights_of
-        from populace.adapters.merged_revision import merged_adapter
 
         if method == LINEAR:
             warnings.warn(LINEAR_WARNING, stacklevel=2)

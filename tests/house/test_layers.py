@@ -22,7 +22,7 @@ DOORS: Mapping[str, tuple[str, ...]] = {
     "peft": MODEL_ROOMS,
     "transformers": MODEL_ROOMS,
     "numba": (
-        "runtime/engines/compiled.py",
+        "runtime/engines/kernels/compiled.py",
         "runtime/engines/vllm_memory/compiled.py",
         "runtime/engines/vllm_lora/compiled.py",
     ),

@@ -16,7 +16,7 @@ import numpy as np
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 
-from populace.engines.compiled import compiled, upper_half
+from populace.engines.kernels.compiled import compiled, upper_half
 
 
 @intrinsic

@@ -23,7 +23,7 @@ import numpy as np
 import torch
 
 from populace.adapters.memory.module import MemoryModule
-from populace.engines.compiled import compiled, upper_half
+from populace.engines.kernels.compiled import compiled, upper_half
 from populace.engines.vllm_memory.weights import FusedWeights, Part
 
 FEW_TOKENS = 32
