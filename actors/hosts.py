@@ -14,8 +14,8 @@ from populace.actors.turn import Interaction, ModelId, Reply, TurnGrant, TurnReq
 from populace.storage.portable import PortableModel
 
 if TYPE_CHECKING:
-    from populace.actors.aggregation.membership import Members
     from populace.actors.forgetting import Forgetting
+    from populace.actors.members import Members
     from populace.actors.memories import Memories
     from populace.actors.training import TrainingJobs
 

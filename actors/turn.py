@@ -15,6 +15,9 @@ from populace.actors.errors import InvalidRequest
 from populace.actors.memory import MemoryOutcome, MemoryTrace
 from populace.policies.retrieval import Exchange, Retrieval
 
+BASE_REVISION = "base"
+"""The revision of a model that has no adapter: it answers with the base alone."""
+
 
 class ModelId(NamedTuple):
     """A personal model's identity. The tenant comes from the API key, never from the request."""

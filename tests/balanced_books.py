@@ -5,7 +5,7 @@ import weakref
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from populace.actors.host import ModelHost
+from populace.actors.host.model_host import ModelHost
 from populace.storage.errors import StorageError
 from populace.storage.shards.committer import Committer
 from populace.storage.shards.ownership import stored_epoch

@@ -11,14 +11,13 @@ from numpy.typing import NDArray
 from populace.actors.aggregation.ballot import Ballot, Member, Vote
 from populace.actors.aggregation.choosing import accuracy_of, chosen_members
 from populace.actors.aggregation.ensemble import PopulationAnswer, combined
-from populace.actors.aggregation.membership import MemberView
 from populace.actors.aggregation.question import Question
 from populace.actors.clock import Clock
 from populace.actors.engine import AdapterRef, Engine
 from populace.actors.errors import AdapterMismatch, NoMember
 from populace.actors.hosts import Hosts
-from populace.actors.personal_model import BASE_REVISION
-from populace.actors.turn import ModelId
+from populace.actors.members import MemberView
+from populace.actors.turn import BASE_REVISION, ModelId
 from populace.policies.diversity.disclosure import DisclosureRule
 from populace.storage.errors import ModelNotFound
 

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from populace.actors.aggregation.membership import MemberView
 from populace.actors.aggregation.question import Question
 from populace.actors.errors import PopulationTooSmall
+from populace.actors.members import MemberView
 from populace.policies.diversity.measures import error_directions
 from populace.policies.diversity.selection import diverse_k, greedy_information_rows, random_k, top_k
 

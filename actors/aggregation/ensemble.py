@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from populace.actors.aggregation.ballot import Member, Vote, VoteState
 from populace.actors.aggregation.question import Question
-from populace.actors.personal_model import BASE_REVISION
+from populace.actors.turn import BASE_REVISION
 from populace.policies.diversity.disclosure import DisclosureRule, tellable
 from populace.policies.diversity.votes import log_odds_weights, minimum_bayes_risk, tally
 

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from populace.actors.aggregation.membership import MemberView
+from populace.actors.members import MemberView
 from populace.policies.diversity.fits import Fit, logarithmic_fit, saturating_fit
 from populace.policies.diversity.landscape import clusters, coordinates, vote_curve
 from populace.policies.diversity.measures import effective_members, pair_diversity

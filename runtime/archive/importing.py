@@ -4,8 +4,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from populace.actors.catalogue import check_model_name
 from populace.actors.hosts import ModelView
+from populace.actors.keepers.catalogue import check_model_name
 from populace.actors.turn import ModelId
 from populace.archive.adapter_check import Check, Unpacked
 from populace.archive.layout import (

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import psutil
 
-from populace.actors.log_compactor import TURNS_BETWEEN_LOOKS
+from populace.actors.keepers.log_compactor import TURNS_BETWEEN_LOOKS
 from populace.bench.private_memory import Memory
 from populace.bench.report import Aim, BenchReport
 from populace.bench.soak_population import SoakBench, SoakPopulation

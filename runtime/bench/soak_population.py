@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from populace.actors.engine import Message
 from populace.actors.errors import Refused
-from populace.actors.host import ModelHost
+from populace.actors.host.model_host import ModelHost
 from populace.actors.host_limits import HostLimits
 from populace.actors.hosts import HostStatistics
 from populace.actors.turn import ModelId, Reply, TurnGrant, TurnRequest

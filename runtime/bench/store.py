@@ -23,7 +23,7 @@ from typing import NamedTuple
 import psutil
 
 from populace.actors.engine import Message
-from populace.actors.host import ModelHost
+from populace.actors.host.model_host import ModelHost
 from populace.actors.host_limits import HostLimits
 from populace.actors.turn import ModelId, Reply, TurnGrant, TurnRequest
 from populace.bench.report import Aim, BenchReport, Row, percentile

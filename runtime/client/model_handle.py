@@ -9,15 +9,14 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar, cast
 
 import ray
 
-from populace.actors.aggregation.membership import MemberView
 from populace.actors.errors import InvalidRequest
 from populace.actors.feedback import Feedback, Opinion, thumb_of
 from populace.actors.forgetting import Forgotten, MemoryAfter
 from populace.actors.hosts import ModelView, Revision
-from populace.actors.personal_model import BASE_REVISION
+from populace.actors.members import MemberView
 from populace.actors.reward_tasks import tasks_of
 from populace.actors.training import TrainingJob, TrainingOptions
-from populace.actors.turn import Interaction, ModelId, operation_of
+from populace.actors.turn import BASE_REVISION, Interaction, ModelId, operation_of
 from populace.client.chat_request import MessageLike, chat_request
 from populace.hosting.directory import Directory
 from populace.hosting.host_actor import RayHostClient

@@ -19,14 +19,13 @@ from ray.exceptions import RayError
 
 from populace.actors.aggregation.aggregator import Aggregator
 from populace.actors.aggregation.ensemble import PopulationAnswer
-from populace.actors.aggregation.membership import MemberView
 from populace.actors.aggregation.question import Question
-from populace.actors.catalogue import check_model_name
 from populace.actors.engine import Message
 from populace.actors.errors import ClusterNotFound, InvalidRequest, NoMember
 from populace.actors.hosts import HostStatistics, ModelView, Revision
-from populace.actors.personal_model import BASE_REVISION
-from populace.actors.turn import ModelId
+from populace.actors.keepers.catalogue import check_model_name
+from populace.actors.members import MemberView
+from populace.actors.turn import BASE_REVISION, ModelId
 from populace.client.model_handle import ModelHandle
 from populace.engines.client import ReplicaEngine
 from populace.hosting.aggregation import aggregator_over

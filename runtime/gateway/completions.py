@@ -17,12 +17,12 @@ import secrets
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
-from populace.actors.choices import generate_choices
 from populace.actors.engine import GenerateRequest, Message
 from populace.actors.errors import InvalidRequest, TurnExpired
 from populace.actors.hosts import ChatRequest
 from populace.actors.turn import ModelId, TurnRequest, operation_of
-from populace.actors.turn_director import direct_turn
+from populace.actors.turns.choices import generate_choices
+from populace.actors.turns.turn_director import direct_turn
 from populace.gateway import population
 from populace.gateway.context import Caller, Gateway, KeyedRoute, gateway_of
 from populace.gateway.disconnect import while_connected

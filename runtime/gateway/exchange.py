@@ -13,7 +13,7 @@ from fastapi.responses import JSONResponse, Response
 from populace.actors.engine import BaseInfo, Delta, joined
 from populace.actors.errors import TurnExpired
 from populace.actors.turn import Interaction, TurnGrant
-from populace.actors.turn_director import completion_id
+from populace.actors.turns.turn_director import completion_id
 from populace.gateway.errors import error_body, internal_error_body, status_of
 from populace.gateway.event_stream import EventStream
 from populace.gateway.metrics import GatewayMetrics

@@ -10,10 +10,10 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
 
 from populace.actors.aggregation.ensemble import PopulationAnswer
-from populace.actors.aggregation.membership import MemberView
 from populace.actors.aggregation.question import Question
 from populace.actors.engine import Message
 from populace.actors.errors import InvalidRequest
+from populace.actors.members import MemberView
 from populace.gateway.context import Caller, KeyedRoute, aggregator_of, gateway_of
 from populace.gateway.disconnect import while_connected
 from populace.gateway.errors import error_body, status_of

@@ -11,7 +11,6 @@ from collections.abc import Coroutine, Sequence
 from operator import attrgetter
 from typing import Any, Protocol
 
-from populace.actors.catalogue import KEY_SHARD_TENANT
 from populace.actors.errors import HostUnavailable
 from populace.actors.feedback import Feedback, Opinion
 from populace.actors.hosts import (
@@ -22,6 +21,7 @@ from populace.actors.hosts import (
     ModelView,
     Revision,
 )
+from populace.actors.keepers.catalogue import KEY_SHARD_TENANT
 from populace.actors.turn import Interaction, ModelId, Reply, TurnGrant, TurnRequest
 from populace.hosting.forgetting_directory import ForgettingDirectory
 from populace.hosting.job_directory import JobDirectory

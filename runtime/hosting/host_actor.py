@@ -23,7 +23,7 @@ from ray.exceptions import ActorUnavailableError, RayActorError, RayError, RayTa
 
 from populace.actors.engine import BaseInfo
 from populace.actors.errors import HostUnavailable
-from populace.actors.host import ModelHost
+from populace.actors.host.model_host import ModelHost
 from populace.actors.host_limits import HostLimits
 from populace.actors.turn import TurnGrant
 from populace.engines.client import ReplicaEngine

@@ -5,7 +5,7 @@ import itertools
 import logging
 from typing import NoReturn
 
-from populace.actors.host import ModelHost
+from populace.actors.host.model_host import ModelHost
 
 logger = logging.getLogger(__name__)
 

@@ -1,7 +1,7 @@
 """The members of the whole population: each call goes to the host of its model, as other calls do."""
 
-from populace.actors.aggregation.member_keeper import by_name
-from populace.actors.aggregation.membership import MemberView, Profile
+from populace.actors.keepers.member_keeper import by_name
+from populace.actors.members import MemberView, Profile
 from populace.actors.turn import ModelId
 from populace.hosting.job_directory import Router
 from populace.policies.diversity.disclosure import Sharing

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from populace.actors.context import with_context
 from populace.actors.engine import Message
 from populace.actors.feedback import Feedback, feedback_by_position, judged
-from populace.actors.log_index import LogIndex
+from populace.actors.keepers.log_index import LogIndex
 from populace.actors.turn import Interaction
 from populace.policies.retrieval import Exchange, Retrieval, exchange_of, exchanges_that_fit, turn_words
 

@@ -4,8 +4,8 @@
 
 import numpy as np
 
-from populace.actors.aggregation.membership import Profile
 from populace.actors.engine import Message
+from populace.actors.members import Profile
 from populace.adapters.lora.trainable import TrainableAdapter
 from populace.learning.encoding import ExampleEncoder
 from populace.learning.evaluation import reply_log_probs

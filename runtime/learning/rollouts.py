@@ -12,7 +12,7 @@ from hashlib import blake2b
 from typing import NamedTuple
 
 from populace.actors.engine import AdapterRef, Engine, GenerateRequest, Message, Sampling, joined
-from populace.actors.personal_model import BASE_REVISION
+from populace.actors.turn import BASE_REVISION
 
 STREAMS = 32
 """An engine's queue is for people who wait for a reply; training does not fill it."""

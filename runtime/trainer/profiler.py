@@ -4,9 +4,9 @@ import asyncio
 import logging
 from collections.abc import Callable
 
-from populace.actors.aggregation.membership import Members, MemberView, Profile
 from populace.actors.errors import AdapterInvalid
-from populace.actors.personal_model import BASE_REVISION
+from populace.actors.members import Members, MemberView, Profile
+from populace.actors.turn import BASE_REVISION
 from populace.learning.profiling import profile_of
 from populace.learning.trainer import Trainer
 from populace.policies.diversity.probes import DIGEST

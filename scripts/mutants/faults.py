@@ -62,7 +62,7 @@ MUTANTS = (
         "P1",
         (
             Edit(
-                "actors/turn_director.py",
+                "actors/turns/turn_director.py",
                 "        if request.kept is not None:\n"
                 "            interaction = await hosts.finish_turn(turn, reply.finish())\n"
                 "            settled = True\n"
@@ -89,7 +89,7 @@ MUTANTS = (
                 "    rows = {\n",
             ),
             Edit(
-                "actors/host.py",
+                "actors/host/model_host.py",
                 "        except BaseException:\n            model.release(grant)\n",
                 "            key = keys.interaction(*grant.model, interaction.position)\n"
                 "            data = interaction.pack()\n"
@@ -99,7 +99,7 @@ MUTANTS = (
                 "        except BaseException:\n            model.release(grant)\n",
             ),
             Edit(
-                "actors/host.py",
+                "actors/host/model_host.py",
                 "from populace.storage.errors import ModelNotFound, PositionConflict\n",
                 "from populace.storage import keys\n"
                 "from populace.storage.errors import ModelNotFound, PositionConflict\n",
@@ -189,7 +189,7 @@ MUTANTS = (
         "P5",
         (
             Edit(
-                "actors/activations.py",
+                "actors/host/activations.py",
                 "self._bytes_max:\n"
                 "            victim = self._idle.longest_idle()\n"
                 "            if victim is None:\n"
@@ -200,7 +200,7 @@ MUTANTS = (
                 "                self.refusals",
             ),
             Edit(
-                "actors/activations.py",
+                "actors/host/activations.py",
                 '        assert not model.is_busy, "a busy model is never passivated"\n',
                 "",
             ),
@@ -224,7 +224,7 @@ MUTANTS = (
         "P2",
         (
             Edit(
-                "actors/catalogue.py",
+                "actors/keepers/catalogue.py",
                 "return portable.timed_here(rows, *model, now_ms=now_ms, expires_ms=expires_ms)",
                 "return rows",
             ),
@@ -266,7 +266,7 @@ MUTANTS = (
         "P4",
         (
             Edit(
-                "actors/turn_log.py",
+                "actors/keepers/turn_log.py",
                 "                memory=memory,\n",
                 "                memory=None,\n",
             ),
@@ -303,7 +303,7 @@ MUTANTS = (
         "P8",
         (
             Edit(
-                "actors/promotions.py",
+                "actors/keepers/promotions.py",
                 "            await self._prewarm(model, revision.digest, alias)\n"
                 "            return await self._catalogue.promote(model, revision.digest, alias)\n",
                 "            stored = await self._catalogue.promote(model, revision.digest, alias)\n"
@@ -462,7 +462,7 @@ MUTANTS = (
         "P16",
         (
             Edit(
-                "actors/forgetter.py",
+                "actors/host/forgetter.py",
                 "return _Plan(without, log, None if refolded is None else refolded.memory)",
                 "return _Plan(without, log, None)",
             ),
@@ -474,7 +474,7 @@ MUTANTS = (
         "P16",
         (
             Edit(
-                "actors/forgetter.py",
+                "actors/host/forgetter.py",
                 "changed = {**log.changed, **(refolded.changed if refolded is not None else {})}",
                 "changed = {**log.changed}",
             ),
@@ -498,7 +498,7 @@ MUTANTS = (
         "P16",
         (
             Edit(
-                "actors/turn_director.py",
+                "actors/turns/turn_director.py",
                 "kept = without_turns(request.messages, forgotten)",
                 "kept = list(range(len(request.messages)))",
             ),

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from populace.actors.engine import Engine
-from populace.actors.host import ModelHost
+from populace.actors.host.model_host import ModelHost
 from populace.actors.host_limits import HostLimits
 from populace.actors.hosts import Hosts
 from populace.storage.store import Store

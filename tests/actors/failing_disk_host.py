@@ -9,7 +9,7 @@ import os
 import sys
 from pathlib import Path
 
-from populace.actors.host import ModelHost
+from populace.actors.host.model_host import ModelHost
 from populace.actors.turn import Interaction, ModelId, TurnGrant, TurnRequest
 from populace.storage.errors import ShardStopped, UnknownOutcome
 from populace.storage.store import Store

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from populace.actors.engine import Delta, GenerateRequest, Message, Sampling
 from populace.actors.forgetting import Forgotten, MemoryAfter
-from populace.actors.host import ModelHost
+from populace.actors.host.model_host import ModelHost
 from populace.actors.hosts import ChatRequest
 from populace.actors.memory import MemoryChoice
 from populace.actors.turn import Interaction, ModelId, TurnRequest

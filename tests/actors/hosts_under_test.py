@@ -11,9 +11,9 @@ from unittest import mock
 import pytest
 from hypothesis.stateful import RuleBasedStateMachine, invariant
 
-from populace.actors import log_compactor
 from populace.actors.errors import HostUnavailable
-from populace.actors.host import ModelHost
+from populace.actors.host.model_host import ModelHost
+from populace.actors.keepers import log_compactor
 from populace.actors.turn import Interaction, ModelId, TurnGrant, TurnRequest
 from populace.policies.placement import shard_of
 from populace.storage.errors import ModelNotFound, OperationConflict, PopulaceError

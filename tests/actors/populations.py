@@ -10,7 +10,7 @@ from typing import Any
 import ray
 
 from populace.actors.clock import Clock
-from populace.actors.host import ModelHost
+from populace.actors.host.model_host import ModelHost
 from populace.actors.host_limits import HostLimits
 from populace.hosting.directory import Directory, LocalHostClient
 from populace.hosting.host_actor import NAMESPACE, HostOptions, RayHostClient, host_name, start_hosts

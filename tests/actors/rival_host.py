@@ -11,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from populace.actors.host import ModelHost
+from populace.actors.host.model_host import ModelHost
 from populace.actors.turn import ModelId
 from populace.storage.store import Store
 from tests.actors.fakes import BASE, FakeClock

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from populace.actors.host import ModelHost
+from populace.actors.host.model_host import ModelHost
 from populace.actors.hosts import Revision
 from populace.actors.turn import ModelId
 from populace.policies.placement import shard_of

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from populace.actors.errors import InvalidName
-from populace.actors.host import ModelHost
+from populace.actors.host.model_host import ModelHost
 from populace.actors.host_limits import HostLimits
-from populace.actors.log_compactor import TURNS_BETWEEN_LOOKS
+from populace.actors.keepers.log_compactor import TURNS_BETWEEN_LOOKS
 from populace.actors.turn import Interaction, ModelId
 from populace.hosting.directory import Directory
 from populace.policies.log_retention import LogLimits

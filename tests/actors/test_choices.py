@@ -6,13 +6,13 @@ from dataclasses import replace
 
 import pytest
 
-from populace.actors.choices import generate_choices
 from populace.actors.engine import Delta, GenerateRequest, Message, Sampling
 from populace.actors.errors import EngineUnavailable
-from populace.actors.host import ModelHost
+from populace.actors.host.model_host import ModelHost
 from populace.actors.hosts import ChatRequest
 from populace.actors.turn import Interaction, ModelId, TurnGrant
-from populace.actors.turn_director import direct_turn
+from populace.actors.turns.choices import generate_choices
+from populace.actors.turns.turn_director import direct_turn
 from tests.actors.fakes import ScriptedEngine, delta, spoken
 from tests.actors.turns import take_turn, turn_of
 

@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 
 from populace.actors.errors import TurnExpired
-from populace.actors.host import ModelHost
+from populace.actors.host.model_host import ModelHost
 from populace.actors.host_limits import HostLimits
 from populace.actors.turn import Interaction, ModelId, TurnGrant
 from populace.policies.log_retention import LogLimits

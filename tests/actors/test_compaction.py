@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from populace.actors.host import ModelHost
+from populace.actors.host.model_host import ModelHost
 from populace.actors.host_limits import HostLimits
 from populace.actors.turn import ModelId
 from populace.policies.placement import shard_of

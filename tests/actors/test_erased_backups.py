@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import pytest
 
-from populace.actors.host import ModelHost
+from populace.actors.host.model_host import ModelHost
 from populace.actors.turn import ModelId
 from populace.policies.placement import shard_of
 from populace.storage.backups.key_file import KeyFile

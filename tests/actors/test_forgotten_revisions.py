@@ -5,8 +5,8 @@ from dataclasses import replace
 
 import pytest
 
-from populace.actors.aggregation.membership import Profile
 from populace.actors.feedback import Opinion
+from populace.actors.members import Profile
 from populace.actors.training import TrainingOptions
 from populace.policies.placement import shard_of
 from populace.storage import erasures, keys

@@ -6,10 +6,10 @@ import pytest
 
 from populace.actors.engine import Message, Sampling
 from populace.actors.errors import EngineUnavailable, HostOverloaded, HostUnavailable, TurnExpired
-from populace.actors.host import ModelHost
+from populace.actors.host.model_host import ModelHost
+from populace.actors.host.personal_model import ACTIVATION_BYTES
 from populace.actors.host_limits import HostLimits
 from populace.actors.hosts import ChatRequest
-from populace.actors.personal_model import ACTIVATION_BYTES
 from populace.actors.turn import ModelId, TurnGrant
 from populace.storage.errors import ModelNotFound, RevisionNotFound, ShardStopped
 from tests.actors.conftest import MakeHost

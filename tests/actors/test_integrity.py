@@ -6,8 +6,8 @@ from collections.abc import AsyncGenerator, Callable
 
 import pytest
 
-from populace.actors.host import ModelHost
-from populace.actors.mailbox import Letter, Mailbox
+from populace.actors.host.mailbox import Letter, Mailbox
+from populace.actors.host.model_host import ModelHost
 from populace.actors.turn import ModelId
 from populace.policies.passivation import IdleQueue
 from populace.storage.errors import ShardStopped

@@ -7,7 +7,7 @@ import pytest
 from populace.actors.engine import AdapterRef, Message
 from populace.actors.errors import EngineUnavailable, InvalidRequest, TrainingUnavailable
 from populace.actors.feedback import Opinion
-from populace.actors.host import ModelHost
+from populace.actors.host.model_host import ModelHost
 from populace.actors.host_limits import HostLimits
 from populace.actors.hosts import Revision
 from populace.actors.reward_tasks import RewardTask

@@ -8,7 +8,7 @@ import pytest
 
 from populace.actors.engine import Delta, GenerateRequest, Message, TokenLogprob
 from populace.actors.errors import EngineUnavailable, InvalidRequest
-from populace.actors.host import ModelHost
+from populace.actors.host.model_host import ModelHost
 from populace.actors.known import QUESTION_CHARACTERS_MAX, QUESTIONS, QUESTIONS_MAX, Answer, known_of
 from populace.storage.store import Store
 from tests.actors.fakes import BASE, FakeClock, ScriptedEngine

@@ -7,9 +7,9 @@ from collections.abc import AsyncGenerator
 import pytest
 
 from populace.actors.engine import Message
-from populace.actors.host import ModelHost
+from populace.actors.host.model_host import ModelHost
 from populace.actors.host_limits import HostLimits
-from populace.actors.log_compactor import STEP_MAX, TURNS_BETWEEN_LOOKS
+from populace.actors.keepers.log_compactor import STEP_MAX, TURNS_BETWEEN_LOOKS
 from populace.actors.turn import ModelId, TurnGrant
 from populace.policies.history import HISTORY_TURNS_MAX
 from populace.policies.log_retention import LogLimits
@@ -165,7 +165,7 @@ async def test_a_model_that_is_erased_before_its_look_is_no_failure(
     await host.create_model(ADA)
     await take_turns(host, clock, 0, TURNS_BETWEEN_LOOKS - 1)
     grant = await grant_of(host, turn_of(ADA, "last"))
-    caplog.set_level(logging.DEBUG, "populace.actors.log_compactor")
+    caplog.set_level(logging.DEBUG, "populace.actors.keepers.log_compactor")
 
     erasure = asyncio.ensure_future(host.erase_model(ADA))
     await asyncio.sleep(0)

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from populace.actors.log_index import ADDED_SHARE, K1, B, LogIndex
+from populace.actors.keepers.log_index import ADDED_SHARE, K1, B, LogIndex
 from populace.policies.retrieval import words_of
 
 TEXTS = (

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from populace.actors.host import ModelHost
+from populace.actors.host.model_host import ModelHost
 from populace.actors.turn import Interaction, Reply, TurnGrant
 from populace.storage.errors import ShardStopped, UnknownOutcome
 from tests.actors.test_compaction import ADA, BEN

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from populace.actors.aggregation.membership import Profile
 from populace.actors.errors import InvalidRequest
+from populace.actors.members import Profile
 from populace.actors.turn import ModelId
 from populace.hosting.directory import Directory
 from populace.storage.errors import ModelNotFound

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from populace.actors.owned_shards import OwnedShards
+from populace.actors.keepers.owned_shards import OwnedShards
 from populace.storage import keys, ledger
 from populace.storage.errors import ShardStopped, StorageError, StoreDamaged, UnknownOutcome
 from populace.storage.sealing import Sealing

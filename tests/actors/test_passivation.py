@@ -6,9 +6,9 @@ from collections.abc import Callable
 import pytest
 
 from populace.actors.errors import HostOverloaded
-from populace.actors.host import ModelHost
+from populace.actors.host.model_host import ModelHost
+from populace.actors.host.personal_model import ACTIVATION_BYTES
 from populace.actors.host_limits import HostLimits
-from populace.actors.personal_model import ACTIVATION_BYTES
 from populace.actors.turn import ModelId, TurnGrant
 from populace.storage import keys, ledger
 from populace.storage.ledger import StoredModel

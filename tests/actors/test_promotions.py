@@ -8,7 +8,7 @@ import pytest
 
 from populace.actors.engine import AdapterRef
 from populace.actors.errors import AdapterInvalid, EngineUnavailable
-from populace.actors.host import ModelHost
+from populace.actors.host.model_host import ModelHost
 from populace.actors.hosts import Revision
 from populace.actors.turn import ModelId
 from populace.storage.errors import ModelNotFound, RevisionNotFound

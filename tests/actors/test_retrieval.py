@@ -9,11 +9,11 @@ import pytest
 from populace.actors.engine import Message, Sampling
 from populace.actors.errors import HostUnavailable
 from populace.actors.feedback import Opinion
-from populace.actors.host import ModelHost
+from populace.actors.host.model_host import ModelHost
+from populace.actors.host.personal_model import ACTIVATION_BYTES
 from populace.actors.host_limits import HostLimits
 from populace.actors.hosts import ChatRequest, Hosts
-from populace.actors.log_compactor import TURNS_BETWEEN_LOOKS
-from populace.actors.personal_model import ACTIVATION_BYTES
+from populace.actors.keepers.log_compactor import TURNS_BETWEEN_LOOKS
 from populace.actors.turn import Interaction, ModelId, TurnGrant, TurnRequest
 from populace.policies.log_retention import LogLimits
 from populace.policies.retrieval import Retrieval

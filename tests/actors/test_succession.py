@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from populace.actors.host import ModelHost
+from populace.actors.host.model_host import ModelHost
 from populace.actors.turn import ModelId
 from populace.storage.errors import Fenced, ModelNotFound, OperationConflict, PositionConflict
 from populace.storage.store import Store

@@ -8,10 +8,10 @@ import pytest
 
 from populace.actors.engine import Delta, GenerateRequest, Message, Sampling
 from populace.actors.errors import EngineUnavailable, HostUnavailable, PromptTooLong, TurnExpired
-from populace.actors.host import ModelHost
+from populace.actors.host.model_host import ModelHost
 from populace.actors.hosts import ChatRequest
 from populace.actors.turn import Interaction, ModelId, TurnGrant, TurnRequest
-from populace.actors.turn_director import completion_id, direct_turn
+from populace.actors.turns.turn_director import completion_id, direct_turn
 from populace.hosting.directory import Directory, LocalHostClient
 from tests.actors.fakes import Dictation, FailingClient, ScriptedEngine, delta, spoken
 from tests.actors.turns import grant_of, reply, take_turn, turn_of

@@ -19,7 +19,7 @@ HEIR_TURNS = 3
 ZOMBIE = """
 import asyncio, os, random, sys
 from pathlib import Path
-from populace.actors.host import ModelHost
+from populace.actors.host.model_host import ModelHost
 from populace.actors.turn import ModelId
 from populace.settings.clock import SystemClock
 from populace.storage.errors import Fenced

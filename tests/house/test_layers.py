@@ -14,7 +14,7 @@ MODEL_ROOMS = (
     "runtime/base/",
 )
 DOORS: Mapping[str, tuple[str, ...]] = {
-    "bm25s": ("actors/log_index.py",),
+    "bm25s": ("actors/keepers/log_index.py",),
     "lmdb": ("storage/shards/shard.py", "storage/shards/pages.py"),
     "vllm": ("runtime/engines/vllm_", "runtime/bench/vllm_stock.py"),
     "ray": ("runtime/",),

@@ -6,7 +6,7 @@ from typing import Literal, NamedTuple, get_args
 from populace.actors.context import with_context
 from populace.actors.engine import Message
 from populace.actors.errors import PromptTooLong
-from populace.actors.log_index import LogIndex
+from populace.actors.keepers.log_index import LogIndex
 from populace.actors.memory import BOTH, Memory, MemoryChoice
 from populace.bench.recall.asking import Asker, Conversation, alone
 from populace.bench.recall.grading import Reply

@@ -9,7 +9,7 @@ from populace.actors.aggregation.ensemble import PopulationAnswer
 from populace.actors.aggregation.question import Question
 from populace.actors.engine import AdapterRef, Delta, GenerateRequest, Message
 from populace.actors.errors import AdapterMismatch, InvalidRequest, NoMember, PopulationTooSmall
-from populace.actors.host import ModelHost
+from populace.actors.host.model_host import ModelHost
 from populace.actors.turn import ModelId
 from populace.policies.diversity.probes import DIGEST, LABELS
 from populace.storage.errors import ModelNotFound

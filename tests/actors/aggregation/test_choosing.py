@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from populace.actors.aggregation.choosing import accuracy_of, chosen_members
-from populace.actors.aggregation.membership import MemberView, Profile
 from populace.actors.aggregation.question import Question, Select
 from populace.actors.engine import Message
 from populace.actors.errors import PopulationTooSmall
+from populace.actors.members import MemberView, Profile
 from populace.actors.turn import ModelId
 
 ASKED = (Message("user", "Which one?"),)

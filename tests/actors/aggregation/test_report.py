@@ -6,8 +6,8 @@ import xml.etree.ElementTree as ElementTree
 import numpy as np
 import pytest
 
-from populace.actors.aggregation.membership import MemberView, Profile
 from populace.actors.aggregation.report import population_report
+from populace.actors.members import MemberView, Profile
 from populace.actors.turn import ModelId
 from populace.pictures.population import report_picture
 from populace.policies.diversity.probes import DIGEST, LABELS

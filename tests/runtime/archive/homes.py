@@ -9,8 +9,8 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from populace.actors.catalogue import model_view
 from populace.actors.hosts import ModelView, Revision
+from populace.actors.keepers.catalogue import model_view
 from populace.actors.turn import ModelId
 from populace.adapters.publishing import imported_adapter
 from populace.adapters.random_adapter import write_random_adapter

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from populace.actors.personal_model import ACTIVATION_BYTES
+from populace.actors.host.personal_model import ACTIVATION_BYTES
 from populace.bench import soak
 from populace.bench.report import BenchReport
 from populace.bench.soak import bench_soak, check_rows

@@ -12,7 +12,6 @@ import pytest
 import pytest_asyncio
 import torch
 
-from populace.actors.choices import generate_choices
 from populace.actors.engine import (
     AdapterRef,
     Delta,
@@ -25,6 +24,7 @@ from populace.actors.engine import (
     joined,
 )
 from populace.actors.errors import MemoryStateInvalid, MemoryStateMismatch
+from populace.actors.turns.choices import generate_choices
 from populace.adapters.memory.layer import MemoryShape
 from populace.adapters.memory.state import StateFormat
 from populace.bench.random_module import random_module

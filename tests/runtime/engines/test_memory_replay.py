@@ -15,7 +15,7 @@ import torch
 
 from populace.actors.engine import Message, OwnedEngine, Sampling
 from populace.actors.errors import PromptTooLong
-from populace.actors.host import ModelHost
+from populace.actors.host.model_host import ModelHost
 from populace.actors.hosts import ChatRequest
 from populace.actors.memory import MemoryChoice
 from populace.actors.turn import ModelId, TurnRequest

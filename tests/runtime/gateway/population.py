@@ -9,7 +9,7 @@ from typing import Any, Self
 import httpx
 from fastapi import FastAPI
 
-from populace.actors.host import ModelHost
+from populace.actors.host.model_host import ModelHost
 from populace.actors.host_limits import HostLimits
 from populace.actors.turn import Interaction, ModelId
 from populace.archive.adapter_check import check_adapters

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from populace.actors.errors import HostUnavailable
-from populace.actors.host import ModelHost
+from populace.actors.host.model_host import ModelHost
 from populace.actors.turn import ModelId
 from populace.hosting import directory as directory_module
 from populace.hosting.directory import Directory, LocalHostClient

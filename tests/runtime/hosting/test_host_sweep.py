@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from populace.actors.host import ModelHost
+from populace.actors.host.model_host import ModelHost
 from populace.actors.host_limits import HostLimits
 from populace.hosting import host_sweep
 from populace.hosting.host_sweep import sweep

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from populace.actors.feedback import Opinion
-from populace.actors.host import ModelHost
+from populace.actors.host.model_host import ModelHost
 from populace.actors.training import TrainingOptions
 from populace.actors.turn import ModelId
 from populace.policies.consolidation import ConsolidationRule

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from populace.actors.aggregation.membership import Profile
+from populace.actors.members import Profile
 from populace.actors.turn import ModelId
 from populace.learning.frozen_base import FrozenBase
 from populace.learning.trainer import Trainer

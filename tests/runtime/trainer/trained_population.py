@@ -5,7 +5,7 @@ from pathlib import Path
 from populace.actors.engine import AdapterRef
 from populace.actors.errors import EngineUnavailable
 from populace.actors.feedback import Opinion
-from populace.actors.host import ModelHost
+from populace.actors.host.model_host import ModelHost
 from populace.actors.training import TrainingJob, TrainingOptions
 from populace.actors.turn import ModelId
 from populace.learning.frozen_base import FrozenBase

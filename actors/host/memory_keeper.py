@@ -13,15 +13,15 @@ from populace.actors.context import with_context
 from populace.actors.engine import AdapterRef, Engine, GenerateRequest, MemoryUse, Message, Prompt, Sampling
 from populace.actors.errors import EngineUnavailable, InvalidRequest, MemoryStateMismatch
 from populace.actors.forgetting import FORGET_ROLE, MemoryAfter
+from populace.actors.host.recaller import Recaller
+from populace.actors.host.retriever import shown_exchanges
+from populace.actors.keepers.owned_shards import OwnedShards
+from populace.actors.keepers.turn_log import MEMORY_KEPT_EVERY
 from populace.actors.known import Known
 from populace.actors.memories import MemoryView, MemoryWrite
 from populace.actors.memory import Memory, MemoryOutcome, MemoryTrace
-from populace.actors.owned_shards import OwnedShards
-from populace.actors.recaller import Recaller
-from populace.actors.retriever import shown_exchanges
 from populace.actors.turn import Interaction, ModelId, Reply, TurnGrant, TurnRequest
-from populace.actors.turn_director import TurnHost, completion_id
-from populace.actors.turn_log import MEMORY_KEPT_EVERY
+from populace.actors.turns.turn_director import TurnHost, completion_id
 from populace.policies.history import HISTORY_TURNS_MAX
 from populace.policies.ingestion import turn_digest, with_turn
 from populace.policies.retrieval import Exchange

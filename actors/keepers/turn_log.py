@@ -3,11 +3,11 @@
 from collections.abc import Callable
 from dataclasses import replace
 
-from populace.actors.catalogue import interaction_view
 from populace.actors.clock import Clock
 from populace.actors.engine import Message
 from populace.actors.forgetting import FORGET_ROLE
-from populace.actors.owned_shards import OwnedShards
+from populace.actors.keepers.catalogue import interaction_view
+from populace.actors.keepers.owned_shards import OwnedShards
 from populace.actors.turn import Interaction, ModelId, Reply, TurnGrant, TurnRequest
 from populace.policies.history import HISTORY_TURNS_MAX
 from populace.storage import forgetting, ledger

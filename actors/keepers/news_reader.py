@@ -5,11 +5,10 @@ from functools import partial
 
 from populace.actors.clock import Clock
 from populace.actors.feedback import feedback_by_position, judged
-from populace.actors.feedback_keeper import feedback_view
-from populace.actors.owned_shards import OwnedShards
-from populace.actors.personal_model import BASE_REVISION
+from populace.actors.keepers.feedback_keeper import feedback_view
+from populace.actors.keepers.owned_shards import OwnedShards
 from populace.actors.training import News
-from populace.actors.turn import ModelId
+from populace.actors.turn import BASE_REVISION, ModelId
 from populace.policies.consolidation import BUDGET_SECONDS, Standing
 from populace.policies.evaluation_gate import Judged
 from populace.policies.hold_out import is_held_out

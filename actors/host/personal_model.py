@@ -12,16 +12,13 @@ from dataclasses import dataclass
 from populace.actors.clock import Clock, Timer
 from populace.actors.engine import AdapterRef
 from populace.actors.errors import MailboxFull, TurnExpired
-from populace.actors.lifecycle import Lifecycle, Phase
-from populace.actors.log_index import LogIndex
-from populace.actors.mailbox import Letter, Mailbox
-from populace.actors.turn import ModelId, TurnGrant, TurnRequest
+from populace.actors.host.lifecycle import Lifecycle, Phase
+from populace.actors.host.mailbox import Letter, Mailbox
+from populace.actors.keepers.log_index import LogIndex
+from populace.actors.turn import BASE_REVISION, ModelId, TurnGrant, TurnRequest
 from populace.policies.admission import retry_after_s
 from populace.storage.errors import ModelNotFound, RevisionNotFound
 from populace.storage.ledger import StoredModel
-
-BASE_REVISION = "base"
-"""The revision of a model that has no adapter: it answers with the base alone."""
 
 ACTIVATION_BYTES = 5 * 1024
 """What an activation costs besides its memory state and its log's words: object, mailbox, records, its place.

@@ -10,17 +10,17 @@ from collections.abc import Iterable
 from contextlib import aclosing
 from dataclasses import replace
 
-from populace.actors.activations import Activations
-from populace.actors.adapter_sweeper import AdapterSweeper
-from populace.actors.aggregation.member_keeper import MemberKeeper
-from populace.actors.catalogue import Catalogue, interaction_view, model_view
 from populace.actors.clock import Clock
 from populace.actors.engine import AdapterRef, Engine
 from populace.actors.errors import EngineUnavailable, HostUnavailable, TurnExpired
 from populace.actors.feedback import Feedback, Opinion
-from populace.actors.feedback_keeper import FeedbackKeeper
-from populace.actors.forgetter import Forgetter
 from populace.actors.forgetting import FORGET_ROLE
+from populace.actors.host.activations import Activations
+from populace.actors.host.forgetter import Forgetter
+from populace.actors.host.memory_keeper import MemoryKeeper
+from populace.actors.host.personal_model import PersonalModel
+from populace.actors.host.retriever import Retriever
+from populace.actors.host.tickets import Tickets
 from populace.actors.host_limits import HostLimits
 from populace.actors.hosts import (
     ApiKey,
@@ -30,17 +30,17 @@ from populace.actors.hosts import (
     ModelView,
     Revision,
 )
-from populace.actors.job_keeper import JobKeeper
-from populace.actors.log_compactor import LogCompactor
-from populace.actors.memory_keeper import MemoryKeeper
-from populace.actors.owned_shards import OwnedShards
-from populace.actors.personal_model import PersonalModel
-from populace.actors.promotions import Promotions
-from populace.actors.retriever import Retriever
-from populace.actors.tickets import Tickets
+from populace.actors.keepers.adapter_sweeper import AdapterSweeper
+from populace.actors.keepers.catalogue import Catalogue, interaction_view, model_view
+from populace.actors.keepers.feedback_keeper import FeedbackKeeper
+from populace.actors.keepers.job_keeper import JobKeeper
+from populace.actors.keepers.log_compactor import LogCompactor
+from populace.actors.keepers.member_keeper import MemberKeeper
+from populace.actors.keepers.owned_shards import OwnedShards
+from populace.actors.keepers.promotions import Promotions
+from populace.actors.keepers.turn_log import MakeReply, TurnLog
 from populace.actors.turn import Interaction, ModelId, Reply, TurnGrant, TurnRequest
-from populace.actors.turn_director import direct_turn
-from populace.actors.turn_log import MakeReply, TurnLog
+from populace.actors.turns.turn_director import direct_turn
 from populace.storage.errors import ModelNotFound, PositionConflict
 from populace.storage.ledger import StoredModel
 from populace.storage.portable import PortableModel

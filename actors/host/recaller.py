@@ -7,11 +7,11 @@ from hashlib import sha256
 
 from populace.actors.engine import Engine, GenerateRequest, Message, Sampling
 from populace.actors.errors import EngineUnavailable, TurnExpired
+from populace.actors.keepers.owned_shards import OwnedShards
 from populace.actors.known import Answer, Known, checked_questions, known_of
 from populace.actors.memory import Memory, MemoryChoice
-from populace.actors.owned_shards import OwnedShards
 from populace.actors.turn import Interaction, ModelId, TurnGrant, TurnRequest, operation_of
-from populace.actors.turn_director import TurnHost
+from populace.actors.turns.turn_director import TurnHost
 from populace.policies.retrieval import spoken_in
 from populace.storage import ledger
 from populace.storage.transaction import ReadTransaction

@@ -8,8 +8,8 @@ from populace.actors.clock import Clock
 from populace.actors.engine import Message
 from populace.actors.errors import InvalidName
 from populace.actors.hosts import ApiKey, Lineage, ModelView, Revision
+from populace.actors.keepers.owned_shards import OwnedShards
 from populace.actors.memory import MemoryTrace
-from populace.actors.owned_shards import OwnedShards
 from populace.actors.turn import Interaction, ModelId
 from populace.policies.placement import shard_of
 from populace.storage import erasures, ledger, portable

@@ -4,12 +4,11 @@ from collections.abc import Callable
 from itertools import islice
 from typing import get_args
 
-from populace.actors.aggregation.membership import MemberView, Profile
 from populace.actors.clock import Clock
 from populace.actors.errors import InvalidRequest
-from populace.actors.owned_shards import OwnedShards
-from populace.actors.personal_model import BASE_REVISION
-from populace.actors.turn import ModelId
+from populace.actors.keepers.owned_shards import OwnedShards
+from populace.actors.members import MemberView, Profile
+from populace.actors.turn import BASE_REVISION, ModelId
 from populace.policies.diversity.disclosure import Sharing
 from populace.storage import members
 from populace.storage.members import StoredMember

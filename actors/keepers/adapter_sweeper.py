@@ -9,7 +9,7 @@ import logging
 from collections.abc import Collection
 from functools import partial
 
-from populace.actors.owned_shards import OwnedShards
+from populace.actors.keepers.owned_shards import OwnedShards
 from populace.storage import erasures, keys, warm_files
 from populace.storage.errors import StorageError
 from populace.storage.shards.pages import read_snapshot

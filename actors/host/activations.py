@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 
 from populace.actors.clock import Clock
 from populace.actors.errors import HostOverloaded, HostUnavailable
-from populace.actors.personal_model import PersonalModel
+from populace.actors.host.personal_model import PersonalModel
 from populace.actors.turn import ModelId
 from populace.policies.passivation import IdleQueue
 

@@ -12,14 +12,14 @@ from contextlib import aclosing
 from dataclasses import replace
 from typing import Protocol
 
-from populace.actors.choices import generate_choices
 from populace.actors.context import context_digest, with_context
 from populace.actors.engine import Delta, Engine, GenerateRequest, Message
 from populace.actors.errors import InvalidRequest, PromptTooLong, TurnExpired
 from populace.actors.hosts import ChatRequest
 from populace.actors.memory import Memory
 from populace.actors.turn import Interaction, Reply, TurnGrant, TurnRequest
-from populace.actors.turn_memory import TurnMemory
+from populace.actors.turns.choices import generate_choices
+from populace.actors.turns.turn_memory import TurnMemory
 from populace.policies.history import turns_that_fit
 from populace.policies.ingestion import turns_in, without_turns
 from populace.policies.retrieval import CONTEXT_SHARE, Exchange, exchanges_that_fit

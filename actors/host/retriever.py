@@ -11,14 +11,14 @@ from functools import partial
 from itertools import takewhile
 from typing import ParamSpec, TypeVar
 
-from populace.actors.activations import Activations
 from populace.actors.context import context_digest
 from populace.actors.errors import HostUnavailable
 from populace.actors.feedback import feedback_by_position, judged
-from populace.actors.feedback_keeper import feedback_view
-from populace.actors.log_index import LogIndex
-from populace.actors.owned_shards import OwnedShards
-from populace.actors.personal_model import PersonalModel
+from populace.actors.host.activations import Activations
+from populace.actors.host.personal_model import PersonalModel
+from populace.actors.keepers.feedback_keeper import feedback_view
+from populace.actors.keepers.log_index import LogIndex
+from populace.actors.keepers.owned_shards import OwnedShards
 from populace.actors.turn import ModelId, TurnGrant
 from populace.policies.ingestion import turns_in
 from populace.policies.retrieval import Exchange, Retrieval, exchange_of, turn_words

@@ -11,10 +11,10 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
-from populace.actors.catalogue import Catalogue
 from populace.actors.engine import AdapterRef, Engine
 from populace.actors.errors import EngineOverloaded
 from populace.actors.hosts import Revision
+from populace.actors.keepers.catalogue import Catalogue
 from populace.actors.turn import ModelId
 from populace.storage.ledger import StoredModel
 

@@ -8,7 +8,7 @@ from itertools import islice
 
 from populace.actors.clock import Clock
 from populace.actors.feedback import Feedback, Opinion
-from populace.actors.owned_shards import OwnedShards
+from populace.actors.keepers.owned_shards import OwnedShards
 from populace.actors.turn import ModelId, operation_of
 from populace.storage import feedback, ledger
 from populace.storage.records import FeedbackRecord

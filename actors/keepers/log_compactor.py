@@ -10,7 +10,7 @@ import logging
 from collections.abc import Callable
 from itertools import islice
 
-from populace.actors.owned_shards import OwnedShards
+from populace.actors.keepers.owned_shards import OwnedShards
 from populace.actors.turn import ModelId
 from populace.policies.log_retention import InteractionSize, LogExtent, LogLimits, keep_from
 from populace.storage import ledger, log

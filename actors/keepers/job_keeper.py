@@ -7,13 +7,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from typing import TypeVar
 
-from populace.actors.catalogue import Catalogue, model_view, revision_record
 from populace.actors.clock import Clock
 from populace.actors.errors import InvalidRequest, TrainingUnavailable
 from populace.actors.hosts import ModelView, Revision
-from populace.actors.news_reader import NewsReader
-from populace.actors.owned_shards import OwnedShards
-from populace.actors.promotions import Promotions
+from populace.actors.keepers.catalogue import Catalogue, model_view, revision_record
+from populace.actors.keepers.news_reader import NewsReader
+from populace.actors.keepers.owned_shards import OwnedShards
+from populace.actors.keepers.promotions import Promotions
 from populace.actors.reward_tasks import RewardTask, pack_tasks, unpack_tasks
 from populace.actors.training import (
     EndState,

@@ -10,11 +10,9 @@ import json
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
-from populace.actors.catalogue import interaction_view
 from populace.actors.clock import Clock
 from populace.actors.errors import InvalidRequest
 from populace.actors.feedback import Feedback, feedback_by_position
-from populace.actors.feedback_keeper import feedback_view
 from populace.actors.forgetting import (
     FOUND_MAX,
     NEAREST_MAX,
@@ -25,13 +23,15 @@ from populace.actors.forgetting import (
     ShownTurns,
     log_without,
 )
-from populace.actors.log_index import LogIndex
+from populace.actors.host.memory_keeper import FoldedFrom, MemoryKeeper, folded_from, setting_reply
+from populace.actors.host.retriever import shown_exchanges
+from populace.actors.keepers.catalogue import interaction_view
+from populace.actors.keepers.feedback_keeper import feedback_view
+from populace.actors.keepers.log_index import LogIndex
+from populace.actors.keepers.owned_shards import OwnedShards
+from populace.actors.keepers.turn_log import MakeReply
 from populace.actors.memory import Memory
-from populace.actors.memory_keeper import FoldedFrom, MemoryKeeper, folded_from, setting_reply
-from populace.actors.owned_shards import OwnedShards
-from populace.actors.retriever import shown_exchanges
 from populace.actors.turn import Interaction, ModelId, Reply, TurnGrant, TurnRequest
-from populace.actors.turn_log import MakeReply
 from populace.policies.ingestion import turn_start
 from populace.policies.retrieval import words_of
 from populace.storage import forgetting, ledger
