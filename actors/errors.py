@@ -1,4 +1,4 @@
-"""The errors of the actors floor; ``storage/errors.py`` holds the root and the storage branch.
+"""The errors of the actors floor; ``storage/records/errors.py`` holds the root and the storage branch.
 
 ::
 
@@ -36,7 +36,7 @@
     └── ClusterNotFound            no running Populace at this address
 """
 
-from populace.storage.errors import PopulaceError
+from populace.storage.records.errors import PopulaceError
 
 
 class InvalidRequest(PopulaceError):

@@ -17,9 +17,9 @@ from populace.actors.turn import Interaction, ModelId
 from populace.policies.history import HISTORY_TURNS_MAX
 from populace.policies.ingestion import turn_digest, turn_start, without_turns
 from populace.policies.retrieval import Exchange
-from populace.storage import keys
-from populace.storage.forgetting import FORGOTTEN_ROLE, redacted
-from populace.storage.records import InteractionRecord
+from populace.storage.records import keys
+from populace.storage.records.records import InteractionRecord
+from populace.storage.rows.forgetting import FORGOTTEN_ROLE, redacted
 
 MemoryAfter = Literal["folded", "emptied"]
 """What becomes of the memory: it is folded again without the turns, or emptied, where that cannot be done."""

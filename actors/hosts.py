@@ -11,7 +11,7 @@ from populace.actors.engine import Message, Sampling
 from populace.actors.feedback import Feedback, Opinion
 from populace.actors.memory import BOTH, MemoryChoice
 from populace.actors.turn import Interaction, ModelId, Reply, TurnGrant, TurnRequest
-from populace.storage.portable import PortableModel
+from populace.storage.rows.portable import PortableModel
 
 if TYPE_CHECKING:
     from populace.actors.forgetting import Forgetting

@@ -48,7 +48,7 @@ from populace.learning.session import StepOptions, StepReport, TrainingSession
 from populace.learning.trainer import Candidate, Pupil, Trainer
 from populace.policies.evaluation_gate import GateRule
 from populace.settings.settings import Settings
-from populace.storage.files import write_durably
+from populace.storage.records.files import write_durably
 
 EVERYBODY = "everybody"
 BATCH = 4

@@ -56,7 +56,7 @@ from populace.learning.frozen_base import FrozenBase
 from populace.pictures.curves import curves_picture
 from populace.policies.diversity.fits import Fit
 from populace.settings.settings import Settings
-from populace.storage.files import write_durably
+from populace.storage.records.files import write_durably
 
 TASKS = ("products", "sections")
 AMOUNTS = Amounts(taught=280, probes=120, asked=320)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from populace.actors.turn import Interaction
     from populace.client.model_handle import ModelHandle
     from populace.client.population import Population, connect
-    from populace.storage.errors import (
+    from populace.storage.records.errors import (
         ArchiveInvalid,
         ModelExists,
         ModelNotFound,
@@ -38,7 +38,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "AdapterInvalid": "populace.actors.errors",
     "AdapterMismatch": "populace.actors.errors",
-    "ArchiveInvalid": "populace.storage.errors",
+    "ArchiveInvalid": "populace.storage.records.errors",
     "ClusterNotFound": "populace.actors.errors",
     "EngineUnavailable": "populace.actors.errors",
     "HostUnavailable": "populace.actors.errors",
@@ -47,11 +47,11 @@ _HOMES = {
     "InvalidRequest": "populace.actors.errors",
     "MailboxFull": "populace.actors.errors",
     "Message": "populace.actors.engine",
-    "ModelExists": "populace.storage.errors",
+    "ModelExists": "populace.storage.records.errors",
     "ModelHandle": "populace.client.model_handle",
-    "ModelNotFound": "populace.storage.errors",
-    "OperationConflict": "populace.storage.errors",
-    "PopulaceError": "populace.storage.errors",
+    "ModelNotFound": "populace.storage.records.errors",
+    "OperationConflict": "populace.storage.records.errors",
+    "PopulaceError": "populace.storage.records.errors",
     "Population": "populace.client.population",
     "PromptTooLong": "populace.actors.errors",
     "Refused": "populace.actors.errors",

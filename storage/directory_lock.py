@@ -6,8 +6,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from populace.storage.errors import StoreInUse
-from populace.storage.files import disk_named
+from populace.storage.records.errors import StoreInUse
+from populace.storage.records.files import disk_named
 
 LOCK_FILE = "LOCK"
 

@@ -4,9 +4,9 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from populace.storage import keys
-from populace.storage.errors import StoreInvalid, StoreVersionMismatch
-from populace.storage.files import write_durably
+from populace.storage.records import keys
+from populace.storage.records.errors import StoreInvalid, StoreVersionMismatch
+from populace.storage.records.files import write_durably
 
 FORMAT = "populace-store"
 HEADER_FILE = "store.json"

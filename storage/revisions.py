@@ -21,11 +21,11 @@ import tempfile
 from collections.abc import Generator
 from pathlib import Path
 
-from populace.storage import keys
-from populace.storage.errors import StoreInvalid
-from populace.storage.files import sync_directory, sync_file
 from populace.storage.packed.envelope import file_digest
 from populace.storage.packed.errors import PackedAdapterInvalid, PackedAdapterVersionMismatch
+from populace.storage.records import keys
+from populace.storage.records.errors import StoreInvalid
+from populace.storage.records.files import sync_directory, sync_file
 
 SUFFIX = ".adapter"
 """Of packed files."""

@@ -4,7 +4,7 @@ On disk::
 
     store.json          {"format": "populace-store", "schema": 5, "shards": S, "store_id": hex,
                          "master_key": hex, "whole": true, "sealed": true}
-    master.key          the key of the data keys, see ``storage/master_key.py``; may lie elsewhere
+    master.key          the key of the data keys, see ``storage/records/master_key.py``; may lie elsewhere
     LOCK                held with flock by the serving process; its text says who that is
     shards/0000/        shard 0, see ``storage/shards/generations.py``, and so on up to S - 1
     revisions/          adapters, see ``storage/revisions.py``
@@ -31,20 +31,20 @@ from collections.abc import Generator
 from pathlib import Path
 from typing import Self
 
-from populace.storage import keys
 from populace.storage.directory_lock import LOCK_FILE, DirectoryLock
-from populace.storage.errors import (
+from populace.storage.header import HEADER_FILE, SHARDS_MAX, Header, read_header, write_header
+from populace.storage.records import keys
+from populace.storage.records.errors import (
     MasterKeyRefused,
     RecordInvalid,
     ShardStopped,
     StoreDamaged,
     StoreInvalid,
 )
-from populace.storage.files import disk_named, forget_cached, sync_directory
-from populace.storage.header import HEADER_FILE, SHARDS_MAX, Header, read_header, write_header
-from populace.storage.master_key import MASTER_KEY_FILE, MasterKey
+from populace.storage.records.files import disk_named, forget_cached, sync_directory
+from populace.storage.records.master_key import MASTER_KEY_FILE, MasterKey
+from populace.storage.records.sealing import Sealing
 from populace.storage.revisions import RevisionFiles
-from populace.storage.sealing import Sealing
 from populace.storage.shards import generations
 from populace.storage.shards.generations import DATA_FILE
 from populace.storage.shards.migration import migrate_shard

@@ -17,7 +17,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from populace.storage.errors import StoreInvalid
+from populace.storage.records.errors import StoreInvalid
 
 USERS = "users"
 LOCK = ".lock"

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from populace.actors.host.model_host import ModelHost
-from populace.storage.errors import StorageError
+from populace.storage.records.errors import StorageError
 from populace.storage.shards.committer import Committer
 from populace.storage.shards.ownership import stored_epoch
 from populace.storage.shards.shard import Shard

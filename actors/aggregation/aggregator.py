@@ -19,7 +19,7 @@ from populace.actors.hosts import Hosts
 from populace.actors.members import MemberView
 from populace.actors.turn import BASE_REVISION, ModelId
 from populace.policies.diversity.disclosure import DisclosureRule
-from populace.storage.errors import ModelNotFound
+from populace.storage.records.errors import ModelNotFound
 
 
 class ProbeSet(NamedTuple):

@@ -15,7 +15,7 @@ from populace.actors.clock import Clock
 from populace.actors.engine import AdapterRef, Delta, Engine, GenerateRequest, Sampling, joined
 from populace.policies.diversity.answers import extractor
 from populace.policies.diversity.disclosure import Sharing
-from populace.storage.errors import PopulaceError
+from populace.storage.records.errors import PopulaceError
 
 OWNER = "population"
 """Whose requests these are: no prefix of a question is found in a person's cache, nor the other way round."""

@@ -34,12 +34,12 @@ from populace.actors.memory import Memory
 from populace.actors.turn import Interaction, ModelId, Reply, TurnGrant, TurnRequest
 from populace.policies.ingestion import turn_start
 from populace.policies.retrieval import words_of
-from populace.storage import forgetting, ledger
-from populace.storage.errors import InteractionNotFound
-from populace.storage.feedback import walk_feedback
-from populace.storage.forgetting import FORGOTTEN_ROLE, LogWithout
-from populace.storage.records import InteractionRecord
-from populace.storage.transaction import ReadTransaction, WriteTransaction
+from populace.storage.records.errors import InteractionNotFound
+from populace.storage.records.records import InteractionRecord
+from populace.storage.records.transaction import ReadTransaction, WriteTransaction
+from populace.storage.rows import forgetting, ledger
+from populace.storage.rows.feedback import walk_feedback
+from populace.storage.rows.forgetting import FORGOTTEN_ROLE, LogWithout
 
 
 class ForgettingHost(Protocol):

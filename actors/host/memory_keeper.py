@@ -25,11 +25,11 @@ from populace.actors.turns.turn_director import TurnHost, completion_id
 from populace.policies.history import HISTORY_TURNS_MAX
 from populace.policies.ingestion import turn_digest, with_turn
 from populace.policies.retrieval import Exchange
-from populace.storage import forgetting, ledger, log
-from populace.storage.errors import ModelNotFound
-from populace.storage.ledger import StoredModel
-from populace.storage.records import HeadRecord, InteractionRecord
-from populace.storage.transaction import ReadTransaction
+from populace.storage.records.errors import ModelNotFound
+from populace.storage.records.records import HeadRecord, InteractionRecord
+from populace.storage.records.transaction import ReadTransaction
+from populace.storage.rows import forgetting, ledger, log
+from populace.storage.rows.ledger import StoredModel
 
 MEMORY_ROLE = "memory"
 """The role of the one message of a turn that set the memory back; it says to which position."""

@@ -41,9 +41,9 @@ from populace.actors.keepers.promotions import Promotions
 from populace.actors.keepers.turn_log import MakeReply, TurnLog
 from populace.actors.turn import Interaction, ModelId, Reply, TurnGrant, TurnRequest
 from populace.actors.turns.turn_director import direct_turn
-from populace.storage.errors import ModelNotFound, PositionConflict
-from populace.storage.ledger import StoredModel
-from populace.storage.portable import PortableModel
+from populace.storage.records.errors import ModelNotFound, PositionConflict
+from populace.storage.rows.ledger import StoredModel
+from populace.storage.rows.portable import PortableModel
 from populace.storage.store import Store
 
 

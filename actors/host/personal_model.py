@@ -17,8 +17,8 @@ from populace.actors.host.mailbox import Letter, Mailbox
 from populace.actors.keepers.log_index import LogIndex
 from populace.actors.turn import BASE_REVISION, ModelId, TurnGrant, TurnRequest
 from populace.policies.admission import retry_after_s
-from populace.storage.errors import ModelNotFound, RevisionNotFound
-from populace.storage.ledger import StoredModel
+from populace.storage.records.errors import ModelNotFound, RevisionNotFound
+from populace.storage.rows.ledger import StoredModel
 
 ACTIVATION_BYTES = 5 * 1024
 """What an activation costs besides its memory state and its log's words: object, mailbox, records, its place.

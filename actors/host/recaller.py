@@ -13,8 +13,8 @@ from populace.actors.memory import Memory, MemoryChoice
 from populace.actors.turn import Interaction, ModelId, TurnGrant, TurnRequest, operation_of
 from populace.actors.turns.turn_director import TurnHost
 from populace.policies.retrieval import spoken_in
-from populace.storage import ledger
-from populace.storage.transaction import ReadTransaction
+from populace.storage.records.transaction import ReadTransaction
+from populace.storage.rows import ledger
 
 ASKED_TOGETHER = 8
 TOKENS_MAX = 48

@@ -22,10 +22,10 @@ from populace.actors.keepers.owned_shards import OwnedShards
 from populace.actors.turn import ModelId, TurnGrant
 from populace.policies.ingestion import turns_in
 from populace.policies.retrieval import Exchange, Retrieval, exchange_of, turn_words
-from populace.storage import ledger
-from populace.storage.feedback import read_feedback_on, walk_feedback
-from populace.storage.records import InteractionRecord
-from populace.storage.transaction import ReadTransaction
+from populace.storage.records.records import InteractionRecord
+from populace.storage.records.transaction import ReadTransaction
+from populace.storage.rows import ledger
+from populace.storage.rows.feedback import read_feedback_on, walk_feedback
 
 P = ParamSpec("P")
 T = TypeVar("T")

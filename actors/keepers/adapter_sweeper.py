@@ -10,11 +10,12 @@ from collections.abc import Collection
 from functools import partial
 
 from populace.actors.keepers.owned_shards import OwnedShards
-from populace.storage import erasures, keys, warm_files
-from populace.storage.errors import StorageError
+from populace.storage import warm_files
+from populace.storage.records import erasures, keys
+from populace.storage.records.errors import StorageError
+from populace.storage.records.transaction import ReadTransaction
 from populace.storage.shards.pages import read_snapshot
 from populace.storage.store import Store
-from populace.storage.transaction import ReadTransaction
 
 logger = logging.getLogger(__name__)
 

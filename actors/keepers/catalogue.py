@@ -12,12 +12,13 @@ from populace.actors.keepers.owned_shards import OwnedShards
 from populace.actors.memory import MemoryTrace
 from populace.actors.turn import Interaction, ModelId
 from populace.policies.placement import shard_of
-from populace.storage import erasures, ledger, portable
-from populace.storage.errors import ArchiveInvalid, ModelNotFound
-from populace.storage.keys import RESERVED_MODEL_NAMES, alias_problem, name_problem
-from populace.storage.ledger import StoredModel
-from populace.storage.portable import PortableModel
-from populace.storage.records import ApiKeyRecord, IdentityRecord, InteractionRecord, RevisionRecord
+from populace.storage.records import erasures
+from populace.storage.records.errors import ArchiveInvalid, ModelNotFound
+from populace.storage.records.keys import RESERVED_MODEL_NAMES, alias_problem, name_problem
+from populace.storage.records.records import ApiKeyRecord, IdentityRecord, InteractionRecord, RevisionRecord
+from populace.storage.rows import ledger, portable
+from populace.storage.rows.ledger import StoredModel
+from populace.storage.rows.portable import PortableModel
 from populace.storage.store import Store
 
 KEY_SHARD_TENANT = "\x00keys"

@@ -10,8 +10,8 @@ from populace.actors.clock import Clock
 from populace.actors.feedback import Feedback, Opinion
 from populace.actors.keepers.owned_shards import OwnedShards
 from populace.actors.turn import ModelId, operation_of
-from populace.storage import feedback, ledger
-from populace.storage.records import FeedbackRecord
+from populace.storage.records.records import FeedbackRecord
+from populace.storage.rows import feedback, ledger
 
 
 class FeedbackKeeper:

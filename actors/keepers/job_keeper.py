@@ -24,14 +24,14 @@ from populace.actors.training import (
     TrainingOptions,
 )
 from populace.actors.turn import ModelId, operation_of
-from populace.storage import erasures, feedback, ledger
-from populace.storage.errors import ModelNotFound, RevisionNotFound
-from populace.storage.ledger import FIRST_ALIAS, StoredModel
-from populace.storage.records import JobRecord, RevisionRecord, TasksRecord
-from populace.storage.training import jobs
+from populace.storage.records import erasures
+from populace.storage.records.errors import ModelNotFound, RevisionNotFound
+from populace.storage.records.records import JobRecord, RevisionRecord, TasksRecord
+from populace.storage.records.transaction import ReadTransaction, WriteTransaction
+from populace.storage.rows import feedback, jobs, ledger
+from populace.storage.rows.ledger import FIRST_ALIAS, StoredModel
 from populace.storage.training.errors import JobEnded, JobNotFound
 from populace.storage.training.sessions import new_session_key
-from populace.storage.transaction import ReadTransaction, WriteTransaction
 
 T = TypeVar("T")
 

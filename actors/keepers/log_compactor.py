@@ -13,11 +13,11 @@ from itertools import islice
 from populace.actors.keepers.owned_shards import OwnedShards
 from populace.actors.turn import ModelId
 from populace.policies.log_retention import InteractionSize, LogExtent, LogLimits, keep_from
-from populace.storage import ledger, log
-from populace.storage.errors import ModelNotFound, PopulaceError
-from populace.storage.ledger import StoredModel
-from populace.storage.records import IdentityRecord, InteractionRecord
-from populace.storage.transaction import ReadTransaction, WriteTransaction
+from populace.storage.records.errors import ModelNotFound, PopulaceError
+from populace.storage.records.records import IdentityRecord, InteractionRecord
+from populace.storage.records.transaction import ReadTransaction, WriteTransaction
+from populace.storage.rows import ledger, log
+from populace.storage.rows.ledger import StoredModel
 
 logger = logging.getLogger(__name__)
 

@@ -10,10 +10,10 @@ from populace.actors.keepers.owned_shards import OwnedShards
 from populace.actors.members import MemberView, Profile
 from populace.actors.turn import BASE_REVISION, ModelId
 from populace.policies.diversity.disclosure import Sharing
-from populace.storage import members
-from populace.storage.members import StoredMember
-from populace.storage.records import MemberRecord, ProfileRecord
-from populace.storage.transaction import ReadTransaction, WriteTransaction
+from populace.storage.records.records import MemberRecord, ProfileRecord
+from populace.storage.records.transaction import ReadTransaction, WriteTransaction
+from populace.storage.rows import members
+from populace.storage.rows.members import StoredMember
 
 SHARINGS: tuple[Sharing, ...] = get_args(Sharing)
 

@@ -13,12 +13,12 @@ from populace.policies.consolidation import BUDGET_SECONDS, Standing
 from populace.policies.evaluation_gate import Judged
 from populace.policies.hold_out import is_held_out
 from populace.policies.lessons import Judgement
-from populace.storage import feedback, keys, ledger
-from populace.storage.errors import StorageError
-from populace.storage.ledger import FIRST_ALIAS, StoredModel
-from populace.storage.records import InteractionRecord, JobRecord, RevisionRecord
-from populace.storage.training import jobs
-from populace.storage.transaction import ReadTransaction
+from populace.storage.records import keys
+from populace.storage.records.errors import StorageError
+from populace.storage.records.records import InteractionRecord, JobRecord, RevisionRecord
+from populace.storage.records.transaction import ReadTransaction
+from populace.storage.rows import feedback, jobs, ledger
+from populace.storage.rows.ledger import FIRST_ALIAS, StoredModel
 
 
 class NewsReader:

@@ -19,14 +19,21 @@ from populace.actors.clock import Clock
 from populace.actors.hosts import StoreStatistics
 from populace.policies.compaction import erasure_due, worth_compacting
 from populace.policies.served_time import SECONDS_FORGOTTEN_MAX, SECONDS_UNRECORDED, ServedTime
-from populace.storage.errors import DiskFull, DiskRefused, Fenced, ShardStopped, StorageError, UnknownOutcome
-from populace.storage.files import disk_named
+from populace.storage.records.errors import (
+    DiskFull,
+    DiskRefused,
+    Fenced,
+    ShardStopped,
+    StorageError,
+    UnknownOutcome,
+)
+from populace.storage.records.files import disk_named
+from populace.storage.records.transaction import ReadTransaction, WriteTransaction
 from populace.storage.shards.committer import Committer
 from populace.storage.shards.ownership import store_served_ms, stored_served_ms
 from populace.storage.shards.shard import Shard
 from populace.storage.shards.statistics import ShardStatistics
 from populace.storage.store import Store
-from populace.storage.transaction import ReadTransaction, WriteTransaction
 
 T = TypeVar("T")
 

@@ -16,7 +16,7 @@ from populace.actors.errors import EngineOverloaded
 from populace.actors.hosts import Revision
 from populace.actors.keepers.catalogue import Catalogue
 from populace.actors.turn import ModelId
-from populace.storage.ledger import StoredModel
+from populace.storage.rows.ledger import StoredModel
 
 PREWARM_SECONDS_MAX = 60.0
 """An adapter is prewarmed in well under a second; the rest is waiting for room in an engine's memory."""

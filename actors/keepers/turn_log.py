@@ -10,11 +10,11 @@ from populace.actors.keepers.catalogue import interaction_view
 from populace.actors.keepers.owned_shards import OwnedShards
 from populace.actors.turn import Interaction, ModelId, Reply, TurnGrant, TurnRequest
 from populace.policies.history import HISTORY_TURNS_MAX
-from populace.storage import forgetting, ledger
-from populace.storage.errors import InteractionForgotten, OperationConflict
-from populace.storage.ledger import StoredModel
-from populace.storage.records import InteractionRecord, MemoryRecord
-from populace.storage.transaction import ReadTransaction, WriteTransaction
+from populace.storage.records.errors import InteractionForgotten, OperationConflict
+from populace.storage.records.records import InteractionRecord, MemoryRecord
+from populace.storage.records.transaction import ReadTransaction, WriteTransaction
+from populace.storage.rows import forgetting, ledger
+from populace.storage.rows.ledger import StoredModel
 
 MEMORY_KEPT_EVERY = 64
 """One turn in so many keeps the memory that it was served with (12 kB): the log can be cut there, and a

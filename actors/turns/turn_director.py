@@ -23,7 +23,7 @@ from populace.actors.turns.turn_memory import TurnMemory
 from populace.policies.history import turns_that_fit
 from populace.policies.ingestion import turns_in, without_turns
 from populace.policies.retrieval import CONTEXT_SHARE, Exchange, exchanges_that_fit
-from populace.storage.errors import PopulaceError
+from populace.storage.records.errors import PopulaceError
 
 logger = logging.getLogger(__name__)
 

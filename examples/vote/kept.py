@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from vote.findings import Table, Tables
 
-from populace.storage.files import write_durably
+from populace.storage.records.files import write_durably
 
 
 def kept_or_made(folder: Path | None, name: str, what: str, make: Callable[[], Tables]) -> Tables:

@@ -11,10 +11,10 @@ from populace.actors.errors import AdapterInvalid, AdapterMismatch
 from populace.adapters.base_modules import BaseModules
 from populace.adapters.peft_directory import CONFIG_FILE, TENSOR_FILE, PeftAdapter, read_peft_directory
 from populace.adapters.tensor_file import TensorFile, tensor_name
-from populace.storage.files import replaced_durably, write_durably
 from populace.storage.packed.adapter import PackedAdapter, pack_adapter
 from populace.storage.packed.errors import PackedAdapterInvalid, PackedAdapterVersionMismatch
 from populace.storage.packed.layout import ITEM_BYTES, Factor, Side
+from populace.storage.records.files import replaced_durably, write_durably
 
 SIDES: tuple[Side, Side] = ("A", "B")
 

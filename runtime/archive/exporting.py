@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from populace.archive.writing import write_archive
-from populace.storage.portable import PortableModel
+from populace.storage.rows.portable import PortableModel
 from populace.storage.store import Store
 
 

@@ -21,9 +21,8 @@ from populace.archive.layout import (
 from populace.archive.reading import ArchiveReader
 from populace.archive.record_lines import data_of
 from populace.archive.state_tensors import record_of
-from populace.storage.errors import ArchiveInvalid, RecordInvalid
-from populace.storage.portable import PortableModel, portable_rows
-from populace.storage.records import (
+from populace.storage.records.errors import ArchiveInvalid, RecordInvalid
+from populace.storage.records.records import (
     FeedbackRecord,
     ForgottenRecord,
     HeadRecord,
@@ -35,6 +34,7 @@ from populace.storage.records import (
     SnapshotRecord,
 )
 from populace.storage.revisions import CONFIG_FILE, SUFFIX, TENSORS_FILE, adapter_digest
+from populace.storage.rows.portable import PortableModel, portable_rows
 from populace.storage.store import Store
 
 AdapterCheck = Callable[[Check], Sequence[int]]

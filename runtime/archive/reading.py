@@ -27,7 +27,7 @@ from populace.archive.layout import (
 )
 from populace.archive.record_lines import LINE_BYTES_MAX
 from populace.archive.zip_directory import zip_directory
-from populace.storage.errors import ArchiveInvalid
+from populace.storage.records.errors import ArchiveInvalid
 from populace.storage.revisions import CONFIG_FILE, TENSORS_FILE
 
 CHUNK_BYTES = 1 << 20

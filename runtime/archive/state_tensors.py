@@ -13,8 +13,8 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
-from populace.storage.errors import RecordInvalid
-from populace.storage.records import Record
+from populace.storage.records.errors import RecordInvalid
+from populace.storage.records.records import Record
 
 _LENGTH = struct.Struct("<Q")
 

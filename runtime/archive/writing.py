@@ -31,11 +31,10 @@ from populace.archive.layout import (
 )
 from populace.archive.record_lines import line_of
 from populace.archive.state_tensors import tensors_of
-from populace.storage.errors import StoreInvalid
 from populace.storage.packed.adapter import PackedAdapter
 from populace.storage.packed.errors import PackedAdapterInvalid
-from populace.storage.portable import PortableModel
-from populace.storage.records import (
+from populace.storage.records.errors import StoreInvalid
+from populace.storage.records.records import (
     FeedbackRecord,
     ForgottenRecord,
     HeadRecord,
@@ -47,6 +46,7 @@ from populace.storage.records import (
     SnapshotRecord,
 )
 from populace.storage.revisions import CONFIG_FILE, TENSORS_FILE, RevisionFiles
+from populace.storage.rows.portable import PortableModel
 
 CHUNK_BYTES = 1 << 20
 _BEGINNING = (1980, 1, 1, 0, 0, 0)

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, cast
 
-from populace.storage.errors import PopulaceError
+from populace.storage.records.errors import PopulaceError
 
 CONTEXT_TOKENS_UNSTATED = 2048
 """Assumed for architectures that state no limit (their attention has none)."""

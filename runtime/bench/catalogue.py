@@ -28,7 +28,7 @@ from populace.bench.private_memory import Memory
 from populace.bench.report import Aim, BenchReport, Row, percentile
 from populace.hosting.directory import Directory
 from populace.settings.settings import Settings
-from populace.storage.files import forget_cached
+from populace.storage.records.files import forget_cached
 from populace.storage.revisions import RevisionFiles
 from populace.storage.store import Store
 

@@ -20,7 +20,7 @@ from populace.bench.private_memory import Memory
 from populace.bench.report import Aim, BenchReport
 from populace.bench.soak_population import SoakBench, SoakPopulation
 from populace.bench.soak_samples import MIB, SoakSamples
-from populace.storage.errors import RecordInvalid
+from populace.storage.records.errors import RecordInvalid
 from populace.storage.store import Store
 
 PRIVATE_GROWTH_BYTES_MAX = 32 * MIB

@@ -28,19 +28,20 @@ from populace.actors.host_limits import HostLimits
 from populace.actors.turn import ModelId, Reply, TurnGrant, TurnRequest
 from populace.bench.report import Aim, BenchReport, Row, percentile
 from populace.settings.clock import SystemClock
-from populace.storage import keys, ledger
-from populace.storage.records import (
+from populace.storage.records import keys
+from populace.storage.records.records import (
     DataKeyRecord,
     HeadRecord,
     IdentityRecord,
     InteractionRecord,
     OperationRecord,
 )
-from populace.storage.sealing import Sealing
+from populace.storage.records.sealing import Sealing
+from populace.storage.records.transaction import WriteTransaction
+from populace.storage.rows import ledger
 from populace.storage.shards.committer import Committer
 from populace.storage.shards.shard import Shard
 from populace.storage.store import Store
-from populace.storage.transaction import WriteTransaction
 
 RATIO_MIN = 20.0
 """Group commit against one commit a turn, at the most models."""

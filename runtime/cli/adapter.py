@@ -33,8 +33,8 @@ def import_(
         from populace.adapters.base_modules import read_base_modules
         from populace.adapters.packing import pack_peft_directory
         from populace.base.prepare import prepare_base
-        from populace.storage.files import write_durably
         from populace.storage.packed.adapter import PackedAdapter
+        from populace.storage.records.files import write_durably
 
         files = prepare_base(base, Settings.from_environment().cache, allow_hub=base is not None)
         modules = read_base_modules(files.directory, files.fingerprint)

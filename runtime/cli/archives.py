@@ -11,7 +11,7 @@ from populace.archive.layout import SUFFIX
 from populace.cli.console import CommandFailed, named_errors, out, print_json, progress
 from populace.cli.gateway_client import GatewayClient, Moved, model_path
 from populace.settings.settings import Settings
-from populace.storage.files import disk_named, replaced_durably
+from populace.storage.records.files import disk_named, replaced_durably
 
 EXPORT_EXAMPLES = (
     "Examples: `populace model export ada`, `populace model export ada ~/keep/ada.populace --force`. "

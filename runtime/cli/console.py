@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from populace.storage.errors import PopulaceError
+from populace.storage.records.errors import PopulaceError
 
 out = Console()
 err = Console(stderr=True)

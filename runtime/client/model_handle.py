@@ -22,8 +22,8 @@ from populace.hosting.directory import Directory
 from populace.hosting.host_actor import RayHostClient
 from populace.pictures.memory import PersonalMemory
 from populace.policies.diversity.disclosure import Sharing
-from populace.storage.errors import RevisionNotFound
-from populace.storage.ledger import FIRST_ALIAS
+from populace.storage.records.errors import RevisionNotFound
+from populace.storage.rows.ledger import FIRST_ALIAS
 
 if TYPE_CHECKING:
     from populace.adapters.lora.comparing import LayerDifference

@@ -33,8 +33,8 @@ from populace.hosting.directory import Directory
 from populace.hosting.host_actor import NAMESPACE, PopulationInfo, RayHostClient, host_error, host_name
 from populace.settings.running import find_running
 from populace.settings.settings import Settings, ask_for_ray_token, enter_quiet_environment
-from populace.storage.errors import ModelNotFound
-from populace.storage.files import disk_named, replaced_durably
+from populace.storage.records.errors import ModelNotFound
+from populace.storage.records.files import disk_named, replaced_durably
 from populace.storage.store import Store
 
 if TYPE_CHECKING:

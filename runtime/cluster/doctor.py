@@ -22,8 +22,8 @@ import psutil
 
 from populace.base.prepare import BaseInvalid, is_base_prepared, prepare_base
 from populace.settings.settings import GIB, MIB, Settings, loud_variables, physical_cores, process_environment
-from populace.storage.errors import MasterKeyRefused, StorageError
 from populace.storage.header import HEADER_FILE
+from populace.storage.records.errors import MasterKeyRefused, StorageError
 from populace.storage.store import Store
 
 Status = Literal["ok", "warn", "fail"]

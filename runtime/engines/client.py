@@ -21,7 +21,7 @@ from populace.actors.engine import AdapterRef, BaseInfo, Delta, EngineReport, Ge
 from populace.actors.errors import EngineUnavailable
 from populace.engines.channel import LOOK_SECONDS, Item, Silence, StreamTarget, TokenReader
 from populace.engines.routes import ROUTED
-from populace.storage.errors import PopulaceError
+from populace.storage.records.errors import PopulaceError
 
 APPLICATION = "populace-engine"
 DEPLOYMENT = "engine"

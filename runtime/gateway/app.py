@@ -32,7 +32,7 @@ from populace.gateway.last_resort import LastResort
 from populace.gateway.metrics import GatewayMetrics
 from populace.gateway.problems import describe_problem
 from populace.gateway.request_counter import RequestCounter
-from populace.storage.errors import PopulaceError
+from populace.storage.records.errors import PopulaceError
 
 CLIENT_CLOSED_REQUEST = 499
 """The status of an answer whose client had left, as in nginx: only the metrics ever see it."""

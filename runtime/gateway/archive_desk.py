@@ -19,8 +19,8 @@ from populace.archive.adapter_check import check_adapters_apart
 from populace.archive.exporting import export_archive
 from populace.archive.importing import AdapterCheck, Destination, import_archive
 from populace.archive.reading import CHUNK_BYTES, open_archive
-from populace.storage.files import disk_named
-from populace.storage.portable import PortableModel
+from populace.storage.records.files import disk_named
+from populace.storage.rows.portable import PortableModel
 
 T = TypeVar("T")
 

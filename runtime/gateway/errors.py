@@ -9,10 +9,10 @@ from fastapi.responses import JSONResponse
 from populace.actors import errors as actors
 from populace.base.prepare import BaseInvalid
 from populace.settings.settings import SettingsError
-from populace.storage import errors as storage
 from populace.storage.backups import errors as backups
-from populace.storage.errors import PopulaceError
 from populace.storage.packed import errors as packed
+from populace.storage.records import errors as storage
+from populace.storage.records.errors import PopulaceError
 from populace.storage.training import errors as training
 
 STATUS: Mapping[type[PopulaceError], int] = {

@@ -18,7 +18,7 @@ from populace.gateway.errors import error_body, internal_error_body, status_of
 from populace.gateway.event_stream import EventStream
 from populace.gateway.metrics import GatewayMetrics
 from populace.gateway.wire import DONE, ChunkWriter, Envelope, Provenance, event, usage_of
-from populace.storage.errors import PopulaceError
+from populace.storage.records.errors import PopulaceError
 
 logger = logging.getLogger(__name__)
 

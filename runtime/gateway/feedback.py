@@ -11,7 +11,7 @@ from populace.gateway.context import Caller, KeyedRoute, gateway_of
 from populace.gateway.idempotency import idempotency_key
 from populace.gateway.schema import FeedbackBody
 from populace.gateway.target import named_model, parse_target
-from populace.storage.errors import ModelNotFound
+from populace.storage.records.errors import ModelNotFound
 
 router = APIRouter(route_class=KeyedRoute)
 

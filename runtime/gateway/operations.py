@@ -8,7 +8,7 @@ from fastapi.responses import JSONResponse, Response
 from populace.actors.engine import EngineReport
 from populace.actors.hosts import HostStatistics
 from populace.gateway.context import Gateway, gateway_of
-from populace.storage.errors import PopulaceError
+from populace.storage.records.errors import PopulaceError
 
 router = APIRouter()
 

@@ -11,7 +11,7 @@ from populace.actors.turn import Interaction, ModelId
 from populace.gateway.context import Caller, KeyedRoute, gateway_of
 from populace.gateway.schema import NewModelBody
 from populace.gateway.target import BASE_MODEL, LATEST, named_model, parse_target
-from populace.storage.errors import RevisionNotFound
+from populace.storage.records.errors import RevisionNotFound
 
 router = APIRouter(route_class=KeyedRoute)
 

@@ -21,7 +21,7 @@ from populace.gateway.event_stream import EventStream
 from populace.gateway.schema import DEFAULT_QUESTION, AskBody, ChatBody, PopulationBody, SharingBody
 from populace.gateway.target import POPULATION_MODEL, named_model
 from populace.gateway.wire import DONE, event, usage_of
-from populace.storage.errors import PopulaceError
+from populace.storage.records.errors import PopulaceError
 
 router = APIRouter(route_class=KeyedRoute)
 

@@ -3,8 +3,8 @@
 from typing import NamedTuple
 
 from populace.actors.turn import ModelId
-from populace.storage.errors import ModelNotFound, RevisionNotFound
-from populace.storage.keys import RESERVED_MODEL_NAMES, alias_problem, name_problem
+from populace.storage.records.errors import ModelNotFound, RevisionNotFound
+from populace.storage.records.keys import RESERVED_MODEL_NAMES, alias_problem, name_problem
 
 BASE_MODEL = "base"
 POPULATION_MODEL = "population"

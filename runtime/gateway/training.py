@@ -13,7 +13,7 @@ from populace.gateway.idempotency import idempotency_key
 from populace.gateway.personal_models import model_body
 from populace.gateway.schema import RollbackBody, TrainingBody
 from populace.gateway.target import LATEST, named_model
-from populace.storage.errors import RevisionNotFound
+from populace.storage.records.errors import RevisionNotFound
 
 router = APIRouter(route_class=KeyedRoute)
 

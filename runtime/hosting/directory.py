@@ -28,8 +28,8 @@ from populace.hosting.job_directory import JobDirectory
 from populace.hosting.member_directory import MemberDirectory
 from populace.hosting.memory_directory import MemoryDirectory
 from populace.policies.placement import host_of, shard_of
-from populace.storage.errors import ShardStopped, UnknownOutcome
-from populace.storage.portable import PortableModel
+from populace.storage.records.errors import ShardStopped, UnknownOutcome
+from populace.storage.rows.portable import PortableModel
 
 logger = logging.getLogger(__name__)
 

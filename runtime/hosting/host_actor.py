@@ -30,7 +30,7 @@ from populace.engines.client import ReplicaEngine
 from populace.hosting.host_sweep import sweep
 from populace.policies.placement import shards_of
 from populace.settings.clock import SystemClock
-from populace.storage.errors import PopulaceError
+from populace.storage.records.errors import PopulaceError
 from populace.storage.store import Store
 
 logger = logging.getLogger(__name__)

@@ -17,7 +17,7 @@ from safetensors.torch import load, save
 from populace.adapters.lora.layer import LoraLayer
 from populace.adapters.lora.trainable import TrainableAdapter
 from populace.learning.session import StepOptions, TrainingSession
-from populace.storage.errors import RecordInvalid
+from populace.storage.records.errors import RecordInvalid
 
 HEADER = "populace-session"
 VERSION = 1

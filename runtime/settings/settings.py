@@ -17,7 +17,7 @@ import platformdirs
 import psutil
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from populace.storage.errors import PopulaceError
+from populace.storage.records.errors import PopulaceError
 
 ResidencyPolicy = Literal["segmented-lru", "w-tinylfu"]
 EngineChoice = Literal["auto", "vllm", "torch"]

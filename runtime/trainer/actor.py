@@ -22,7 +22,7 @@ from populace.hosting.host_actor import NAMESPACE, connect_host
 from populace.policies.consolidation import ConsolidationRule
 from populace.policies.diversity.probes import DIGEST
 from populace.policies.evaluation_gate import GateRule, RollbackRule
-from populace.storage.errors import PopulaceError
+from populace.storage.records.errors import PopulaceError
 from populace.storage.store import Store
 from populace.storage.training.sessions import SessionFiles
 from populace.trainer.consolidator import Consolidator

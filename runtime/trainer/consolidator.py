@@ -5,7 +5,7 @@ import logging
 from populace.actors.training import News, TrainingJobs, TrainingOptions
 from populace.policies.consolidation import ConsolidationRule, consolidation, training_order
 from populace.policies.evaluation_gate import RollbackRule, should_roll_back
-from populace.storage.errors import PopulaceError
+from populace.storage.records.errors import PopulaceError
 
 logger = logging.getLogger(__name__)
 

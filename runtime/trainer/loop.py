@@ -25,7 +25,7 @@ from populace.actors.training import EndState, JobProgress, OpenJob, TrainingJob
 from populace.actors.turn import Interaction, ModelId
 from populace.learning.session import StepReport
 from populace.learning.trainer import Candidate, Trainer
-from populace.storage.errors import (
+from populace.storage.records.errors import (
     DiskRefused,
     Fenced,
     ModelNotFound,

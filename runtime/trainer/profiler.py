@@ -10,7 +10,7 @@ from populace.actors.turn import BASE_REVISION
 from populace.learning.profiling import profile_of
 from populace.learning.trainer import Trainer
 from populace.policies.diversity.probes import DIGEST
-from populace.storage.errors import ModelNotFound
+from populace.storage.records.errors import ModelNotFound
 from populace.trainer.runs import PupilMaker
 
 logger = logging.getLogger(__name__)

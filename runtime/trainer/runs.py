@@ -24,7 +24,7 @@ from populace.learning.on_policy.sampler import Sampler
 from populace.learning.session import StepOptions, StepReport, TrainingSession
 from populace.learning.session_file import pack_session, unpack_session
 from populace.learning.trainer import Pupil
-from populace.storage.errors import RecordInvalid
+from populace.storage.records.errors import RecordInvalid
 from populace.storage.revisions import RevisionFiles
 from populace.trainer.datasets import Material, StudyMaker
 

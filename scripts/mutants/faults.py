@@ -38,7 +38,7 @@ MUTANTS = (
         "P1",
         (
             Edit(
-                "storage/files.py",
+                "storage/records/files.py",
                 "os.O_DIRECTORY)\n    try:\n        os.fsync(descriptor)\n",
                 "os.O_DIRECTORY)\n    try:\n        pass\n",
             ),
@@ -84,7 +84,7 @@ MUTANTS = (
         "P1",
         (
             Edit(
-                "storage/ledger.py",
+                "storage/rows/ledger.py",
                 "    rows = {\n        keys.interaction(tenant, name, expected_position): data,\n",
                 "    rows = {\n",
             ),
@@ -100,9 +100,9 @@ MUTANTS = (
             ),
             Edit(
                 "actors/host/model_host.py",
-                "from populace.storage.errors import ModelNotFound, PositionConflict\n",
+                "from populace.storage.records.errors import ModelNotFound, PositionConflict\n",
                 "from populace.storage import keys\n"
-                "from populace.storage.errors import ModelNotFound, PositionConflict\n",
+                "from populace.storage.records.errors import ModelNotFound, PositionConflict\n",
             ),
         ),
         ("tests/storage/test_ledger.py", "tests/storage/test_ledger_machine.py"),
@@ -112,7 +112,7 @@ MUTANTS = (
         "P2",
         (
             Edit(
-                "storage/ledger.py",
+                "storage/rows/ledger.py",
                 "    if found is not None:\n        operation, recorded = found\n",
                 "    if found is not None and False:\n        operation, recorded = found\n",
             ),
@@ -171,7 +171,7 @@ MUTANTS = (
         "P4",
         (
             Edit(
-                "storage/ledger.py",
+                "storage/rows/ledger.py",
                 "    if data is None:\n        raise ModelNotFound(name)\n    return HeadRecord.unpack(data)",
                 "    if data is None:\n        return HeadRecord()\n    return HeadRecord.unpack(data)",
             ),
@@ -212,7 +212,7 @@ MUTANTS = (
         "P2",
         (
             Edit(
-                "storage/log.py",
+                "storage/rows/log.py",
                 "            if operation.expires_ms > now_ms:\n                break\n",
                 "",
             ),
@@ -236,7 +236,7 @@ MUTANTS = (
         "P10",
         (
             Edit(
-                "storage/erasures.py",
+                "storage/records/erasures.py",
                 "    for prefix in keys.model_prefixes(tenant, name):\n",
                 "    for prefix in keys.model_prefixes(tenant, name)[1:]:\n",
             ),
@@ -318,7 +318,7 @@ MUTANTS = (
         "P13",
         (
             Edit(
-                "storage/training/jobs.py",
+                "storage/rows/jobs.py",
                 '    if job.state == "promoting":\n        txn.put',
                 "    if True:\n        txn.put",
             ),
@@ -454,7 +454,7 @@ MUTANTS = (
     Mutant(
         "a forgotten turn stays in its row",
         "P16",
-        (Edit("storage/forgetting.py", 'reply="",', "reply=interaction.reply,"),),
+        (Edit("storage/rows/forgetting.py", 'reply="",', "reply=interaction.reply,"),),
         ("tests/actors/test_forgetting.py",),
     ),
     Mutant(
@@ -510,7 +510,7 @@ MUTANTS = (
         "P16",
         (
             Edit(
-                "storage/forgetting.py",
+                "storage/rows/forgetting.py",
                 "touched = touched_revisions(revisions, without.positions)",
                 "touched = frozenset[str]()",
             ),
@@ -522,7 +522,7 @@ MUTANTS = (
         "P16",
         (
             Edit(
-                "storage/forgetting.py",
+                "storage/rows/forgetting.py",
                 "if not learns and job.parent not in touched:",
                 "if job.parent not in touched:",
             ),
@@ -534,7 +534,7 @@ MUTANTS = (
         "P16",
         (
             Edit(
-                "storage/forgetting.py",
+                "storage/rows/forgetting.py",
                 "erasures.note_erasure(txn, touched, now_ms=now_ms)",
                 "erasures.give_up(txn, touched)",
             ),

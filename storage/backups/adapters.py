@@ -19,8 +19,8 @@ from populace.storage.backups.errors import BackupInvalid
 from populace.storage.backups.frames import Frame, FrameWriter, read_frames, writing
 from populace.storage.backups.manifest import ADAPTERS_DIRECTORY
 from populace.storage.backups.sealed_stream import SealBroken, read_sealed, write_sealed
-from populace.storage.master_key import KEY_BYTES, derive_key
 from populace.storage.packed.errors import PackedAdapterInvalid, PackedAdapterVersionMismatch
+from populace.storage.records.master_key import KEY_BYTES, derive_key
 from populace.storage.revisions import CONFIG_FILE, TENSORS_FILE, RevisionFiles
 
 _PACKED = "packed"

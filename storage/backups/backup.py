@@ -9,7 +9,6 @@ from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from typing import NamedTuple, TextIO
 
-from populace.storage import keys
 from populace.storage.backups.adapters import AdapterWriter
 from populace.storage.backups.errors import DirectoryRefused, KeyFileRefused
 from populace.storage.backups.frames import FrameWriter, writing
@@ -27,10 +26,11 @@ from populace.storage.backups.manifest import (
 )
 from populace.storage.backups.shard_stream import count_models, data_keys, write_end, write_model, write_row
 from populace.storage.backups.unfinished import building
-from populace.storage.files import disk_named, sync_directory, sync_file
+from populace.storage.records import keys
+from populace.storage.records.files import disk_named, sync_directory, sync_file
+from populace.storage.records.transaction import ReadTransaction
 from populace.storage.shards.pages import read_snapshot
 from populace.storage.store import Store
-from populace.storage.transaction import ReadTransaction
 
 _MODELS_A_REPORT = 64
 

@@ -9,7 +9,7 @@
     └── DirectoryRefused       a backup or a restored store cannot be made in this directory
 """
 
-from populace.storage.errors import StorageError
+from populace.storage.records.errors import StorageError
 
 
 class BackupInvalid(StorageError):

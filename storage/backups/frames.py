@@ -12,7 +12,7 @@ from typing import Any, BinaryIO
 
 import msgpack
 
-from populace.storage.errors import StorageError
+from populace.storage.records.errors import StorageError
 
 FRAME_BYTES_MAX = 4 * 2**20
 

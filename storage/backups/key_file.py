@@ -23,9 +23,9 @@ from typing import NamedTuple, Self
 
 from populace.storage.backups.errors import KeyFileRefused
 from populace.storage.backups.frames import Frame, FrameWriter, pack, read_frames
-from populace.storage.files import disk_named, is_at, sync_directory
-from populace.storage.master_key import MasterKey
-from populace.storage.records import DataKeyRecord
+from populace.storage.records.files import disk_named, is_at, sync_directory
+from populace.storage.records.master_key import MasterKey
+from populace.storage.records.records import DataKeyRecord
 
 FORMAT = "populace-keys"
 VERSION = 1

@@ -21,11 +21,11 @@ from typing import Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from populace.storage import keys
 from populace.storage.backups.errors import BackupInvalid, BackupVersionMismatch
-from populace.storage.errors import StoreVersionMismatch
-from populace.storage.files import write_durably
-from populace.storage.master_key import MasterKey
+from populace.storage.records import keys
+from populace.storage.records.errors import StoreVersionMismatch
+from populace.storage.records.files import write_durably
+from populace.storage.records.master_key import MasterKey
 
 FORMAT = "populace-backup"
 VERSION = 1

@@ -4,15 +4,15 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from populace.storage import keys
 from populace.storage.backups.adapters import AdapterGrant, restore_adapter
 from populace.storage.backups.errors import BackupInvalid, DirectoryRefused, KeyFileRefused
 from populace.storage.backups.key_file import KeyFile, ShardKeys
 from populace.storage.backups.manifest import Manifest, Report, check_files, shard_file
 from populace.storage.backups.shard_stream import Row, ShardReader
 from populace.storage.backups.unfinished import building
-from populace.storage.errors import MasterKeyRefused, RecordInvalid
-from populace.storage.master_key import MASTER_KEY_FILE, MasterKey
+from populace.storage.records import keys
+from populace.storage.records.errors import MasterKeyRefused, RecordInvalid
+from populace.storage.records.master_key import MASTER_KEY_FILE, MasterKey
 from populace.storage.shards.pages import read_snapshot
 from populace.storage.shards.shard import Shard
 from populace.storage.store import Store

@@ -19,7 +19,6 @@ from typing import Any
 
 import msgpack
 
-from populace.storage import keys
 from populace.storage.backups.adapters import AdapterGrant
 from populace.storage.backups.errors import BackupInvalid
 from populace.storage.backups.frames import Frame, FrameWriter, pack, read_frames
@@ -30,10 +29,11 @@ from populace.storage.backups.sealed_stream import (
     read_sealed,
     write_sealed,
 )
-from populace.storage.errors import RecordInvalid
-from populace.storage.master_key import derive_key
-from populace.storage.records import RECORD_BYTES_MAX, DataKeyRecord, IdentityRecord
-from populace.storage.transaction import ReadTransaction
+from populace.storage.records import keys
+from populace.storage.records.errors import RecordInvalid
+from populace.storage.records.master_key import derive_key
+from populace.storage.records.records import RECORD_BYTES_MAX, DataKeyRecord, IdentityRecord
+from populace.storage.records.transaction import ReadTransaction
 
 Row = tuple[bytes, bytes]
 

@@ -8,7 +8,7 @@ from collections.abc import Generator
 from pathlib import Path
 
 from populace.storage.backups.errors import DirectoryRefused
-from populace.storage.files import disk_named, is_at, sync_directory
+from populace.storage.records.files import disk_named, is_at, sync_directory
 
 
 @contextlib.contextmanager

@@ -22,7 +22,6 @@ from typing import Annotated, Any, ClassVar, Self
 import numpy as np
 from pydantic import Field, ValidationError
 
-from populace.storage.errors import RecordInvalid
 from populace.storage.packed.envelope import (
     BYTES_MAX,
     CONTENT_AT,
@@ -43,7 +42,8 @@ from populace.storage.packed.layout import (
     check_names,
     groups_of,
 )
-from populace.storage.records import RECORD_BYTES_MAX, Record, problems_of
+from populace.storage.records.errors import RecordInvalid
+from populace.storage.records.records import RECORD_BYTES_MAX, Record, problems_of
 
 GROUPS_MAX = 100_000
 MATRICES_MAX = 1_000_000

@@ -7,7 +7,7 @@
     └── PackedAdapterVersionMismatch  a packed adapter of a newer release
 """
 
-from populace.storage.errors import StorageError
+from populace.storage.records.errors import StorageError
 
 
 class PackedAdapterInvalid(StorageError):

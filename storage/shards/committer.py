@@ -14,9 +14,9 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import Any, NamedTuple, TypeVar
 
-from populace.storage.errors import ShardStopped, StorageError, WriteQueueFull
+from populace.storage.records.errors import ShardStopped, StorageError, WriteQueueFull
+from populace.storage.records.transaction import WriteTransaction
 from populace.storage.shards.shard import Shard
-from populace.storage.transaction import WriteTransaction
 
 T = TypeVar("T")
 

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol, TypeVar
 
-from populace.storage.errors import DiskFull
-from populace.storage.files import disk_named
+from populace.storage.records.errors import DiskFull
+from populace.storage.records.files import disk_named
 from populace.storage.shards import generations
 from populace.storage.shards.statistics import ShardStatistics
 

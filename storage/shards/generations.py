@@ -22,8 +22,8 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from populace.storage.errors import StoreInvalid
-from populace.storage.files import sync_directory, sync_file, write_durably
+from populace.storage.records.errors import StoreInvalid
+from populace.storage.records.files import sync_directory, sync_file, write_durably
 
 CURRENT_FILE = "current"
 DATA_FILE = "data.mdb"

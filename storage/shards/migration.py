@@ -9,11 +9,11 @@ import logging
 from collections.abc import Callable
 from pathlib import Path
 
-from populace.storage import erasures, keys
-from populace.storage.records import IdentityRecord
-from populace.storage.sealing import Sealing
+from populace.storage.records import erasures, keys
+from populace.storage.records.records import IdentityRecord
+from populace.storage.records.sealing import Sealing
+from populace.storage.records.transaction import WriteTransaction
 from populace.storage.shards.shard import Shard
-from populace.storage.transaction import WriteTransaction
 
 logger = logging.getLogger(__name__)
 

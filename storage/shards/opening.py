@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import NamedTuple, Protocol, TypeVar
 
-from populace.storage.errors import ShardStopped, StorageError, StoreInvalid
+from populace.storage.records.errors import ShardStopped, StorageError, StoreInvalid
 from populace.storage.shards import generations
 from populace.storage.shards.ownership import take_ownership, write_header
 from populace.storage.shards.rows import LmdbTransaction, Writer

@@ -1,15 +1,15 @@
 """Who may write a shard, and for how long it was served, as rows of the shard itself.
 
-The rows' layout is in ``storage/keys.py``. Only the place of the schema number and of the
+The rows' layout is in ``storage/records/keys.py``. Only the place of the schema number and of the
 epoch is fixed for all releases, so that an older release can refuse a newer shard and a newer
 owner can fence an older one.
 """
 
 import struct
 
-from populace.storage import keys
-from populace.storage.errors import StoreInvalid, StoreVersionMismatch
-from populace.storage.transaction import ReadTransaction, WriteTransaction
+from populace.storage.records import keys
+from populace.storage.records.errors import StoreInvalid, StoreVersionMismatch
+from populace.storage.records.transaction import ReadTransaction, WriteTransaction
 
 _EPOCH = struct.Struct(">Q")
 _SHARD = struct.Struct(">III")

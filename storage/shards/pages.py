@@ -8,10 +8,10 @@ from typing import Any
 import lmdb
 from lmdb import verify
 
-from populace.storage.errors import DiskRefused, StoreDamaged, StoreInUse, StoreInvalid
+from populace.storage.records.errors import DiskRefused, StoreDamaged, StoreInUse, StoreInvalid
+from populace.storage.records.transaction import ReadTransaction
 from populace.storage.shards import generations
 from populace.storage.shards.rows import Reader
-from populace.storage.transaction import ReadTransaction
 
 _verifier: Any = verify  # it has no types
 

@@ -3,7 +3,7 @@
 import logging
 from typing import NoReturn
 
-from populace.storage.errors import ShardStopped, StorageError, UnknownOutcome
+from populace.storage.records.errors import ShardStopped, StorageError, UnknownOutcome
 
 logger = logging.getLogger(__name__)
 

@@ -1,4 +1,4 @@
-"""An LMDB transaction as rows with keys, in the words of ``storage/transaction.py``.
+"""An LMDB transaction as rows with keys, in the words of ``storage/records/transaction.py``.
 
 Values are as on disk; ``storage/shards/sealed_rows.py`` opens those that are sealed. What is asked of LMDB
 is written down as protocols, so that ``storage/shards/shard.py`` stays the one file that imports it.
@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Protocol, TypeVar
 
-from populace.storage.transaction import WriteTransaction
+from populace.storage.records.transaction import WriteTransaction
 
 T = TypeVar("T")
 

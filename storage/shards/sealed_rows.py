@@ -4,9 +4,9 @@ from collections.abc import Iterator
 
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from populace.storage import keys
-from populace.storage.errors import RecordInvalid
-from populace.storage.sealing import Sealing
+from populace.storage.records import keys
+from populace.storage.records.errors import RecordInvalid
+from populace.storage.records.sealing import Sealing
 from populace.storage.shards.rows import LmdbTransaction, Reader, Writer
 
 

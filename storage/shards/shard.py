@@ -25,8 +25,8 @@ from typing import TypeVar
 
 import lmdb
 
-from populace.storage import erasures, integrity, keys
-from populace.storage.errors import (
+from populace.storage.records import erasures, keys
+from populace.storage.records.errors import (
     DiskRefused,
     Fenced,
     ShardStopped,
@@ -35,8 +35,10 @@ from populace.storage.errors import (
     StoreInvalid,
     UnknownOutcome,
 )
-from populace.storage.files import disk_named
-from populace.storage.sealing import Sealing
+from populace.storage.records.files import disk_named
+from populace.storage.records.sealing import Sealing
+from populace.storage.records.transaction import ReadTransaction, WriteTransaction
+from populace.storage.rows import integrity
 from populace.storage.shards import generations
 from populace.storage.shards.compaction import write_copy
 from populace.storage.shards.opening import Claim, take_over
@@ -47,7 +49,6 @@ from populace.storage.shards.refusal import Refusal
 from populace.storage.shards.rows import Poisoned, Reader, Writer, put_verbatim, run_operations
 from populace.storage.shards.sealed_rows import SealedReader, SealedWriter
 from populace.storage.shards.statistics import MAP_SHARE_MAX, ShardStatistics, map_share, measure
-from populace.storage.transaction import ReadTransaction, WriteTransaction
 
 T = TypeVar("T")
 

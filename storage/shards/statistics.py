@@ -3,7 +3,7 @@
 from collections.abc import Collection
 from typing import NamedTuple, Protocol, TypedDict
 
-from populace.storage.erasures import Erased
+from populace.storage.records.erasures import Erased
 from populace.storage.shards.reads import Read
 
 MAP_SHARE_MAX = 0.8

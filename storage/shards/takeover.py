@@ -25,7 +25,7 @@ from typing import TypeVar
 
 import psutil
 
-from populace.storage.errors import StoreInUse
+from populace.storage.records.errors import StoreInUse
 
 T = TypeVar("T")
 

@@ -1,4 +1,4 @@
-"""The errors of training jobs; ``storage/errors.py`` holds the root.
+"""The errors of training jobs; ``storage/records/errors.py`` holds the root.
 
 ::
 
@@ -8,7 +8,7 @@
     └── TrainingUnderWay  the model has a training job that has not ended
 """
 
-from populace.storage.errors import StorageError
+from populace.storage.records.errors import StorageError
 
 
 class JobNotFound(StorageError):

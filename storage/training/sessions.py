@@ -18,9 +18,9 @@ from typing import Self
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from populace.storage.errors import RecordInvalid
-from populace.storage.files import disk_named, write_durably
-from populace.storage.master_key import KEY_BYTES, NONCE_BYTES
+from populace.storage.records.errors import RecordInvalid
+from populace.storage.records.files import disk_named, write_durably
+from populace.storage.records.master_key import KEY_BYTES, NONCE_BYTES
 
 DIRECTORY = "training"
 SUFFIX = ".session"

@@ -8,7 +8,7 @@ from typing import Protocol
 from populace.actors.errors import HostUnavailable, TurnExpired
 from populace.actors.hosts import ModelView
 from populace.actors.turn import Interaction, ModelId
-from populace.storage.errors import PositionConflict, ShardStopped, UnknownOutcome
+from populace.storage.records.errors import PositionConflict, ShardStopped, UnknownOutcome
 from tests.actors.turns import TurnGiver, reply, take_turn, turn_of
 
 PAGE = 1000

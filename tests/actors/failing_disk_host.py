@@ -11,7 +11,7 @@ from pathlib import Path
 
 from populace.actors.host.model_host import ModelHost
 from populace.actors.turn import Interaction, ModelId, TurnGrant, TurnRequest
-from populace.storage.errors import ShardStopped, UnknownOutcome
+from populace.storage.records.errors import ShardStopped, UnknownOutcome
 from populace.storage.store import Store
 from tests.actors.fakes import BASE, FakeClock
 from tests.actors.turns import reply, take_turn, turn_of

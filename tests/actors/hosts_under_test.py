@@ -16,7 +16,7 @@ from populace.actors.host.model_host import ModelHost
 from populace.actors.keepers import log_compactor
 from populace.actors.turn import Interaction, ModelId, TurnGrant, TurnRequest
 from populace.policies.placement import shard_of
-from populace.storage.errors import ModelNotFound, OperationConflict, PopulaceError
+from populace.storage.records.errors import ModelNotFound, OperationConflict, PopulaceError
 from populace.storage.shards.ownership import stored_epoch, stored_owner
 from populace.storage.store import Store
 from tests.actors.expected_model import LIMITS, ExpectedModel

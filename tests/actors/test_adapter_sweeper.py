@@ -9,7 +9,7 @@ from populace.actors.host.model_host import ModelHost
 from populace.actors.hosts import Revision
 from populace.actors.turn import ModelId
 from populace.policies.placement import shard_of
-from populace.storage import erasures
+from populace.storage.records import erasures
 from populace.storage.store import Store
 from tests.actors.conftest import MakeHost
 from tests.actors.fakes import BASE, FakeClock
@@ -22,8 +22,8 @@ NEIGHBOUR = """
 import sys
 from functools import partial
 from pathlib import Path
-from populace.storage import ledger
-from populace.storage.records import RevisionRecord
+from populace.storage.rows import ledger
+from populace.storage.records.records import RevisionRecord
 from populace.storage.store import Store
 from tests.storage.samples import create_model, identity, revision
 

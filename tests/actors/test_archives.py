@@ -14,9 +14,9 @@ from populace.actors.keepers.log_compactor import TURNS_BETWEEN_LOOKS
 from populace.actors.turn import Interaction, ModelId
 from populace.hosting.directory import Directory
 from populace.policies.log_retention import LogLimits
-from populace.storage.errors import ArchiveInvalid, ModelExists, ModelNotFound
-from populace.storage.portable import PortableModel
-from populace.storage.records import OperationRecord
+from populace.storage.records.errors import ArchiveInvalid, ModelExists, ModelNotFound
+from populace.storage.records.records import OperationRecord
+from populace.storage.rows.portable import PortableModel
 from populace.storage.store import Store
 from tests.actors.conftest import MakeHost
 from tests.actors.fakes import FakeClock

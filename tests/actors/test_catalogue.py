@@ -7,7 +7,7 @@ import pytest
 from populace.actors.errors import InvalidName
 from populace.actors.hosts import ApiKey, Hosts
 from populace.actors.turn import ModelId
-from populace.storage.errors import ModelExists, ModelNotFound, RevisionNotFound
+from populace.storage.records.errors import ModelExists, ModelNotFound, RevisionNotFound
 from tests.actors.fakes import BASE
 from tests.actors.turns import grant_of, revision, take_turn, turn_of
 

@@ -14,7 +14,7 @@ from populace.actors.host.model_host import ModelHost
 from populace.actors.host_limits import HostLimits
 from populace.actors.turn import Interaction, ModelId, TurnGrant
 from populace.policies.log_retention import LogLimits
-from populace.storage.errors import OperationConflict
+from populace.storage.records.errors import OperationConflict
 from tests.actors.conftest import MakeHost
 from tests.actors.fakes import FakeClock
 from tests.actors.turns import grant_of, reply, revision, take_turn, turn_of

@@ -11,7 +11,7 @@ from populace.actors.host.model_host import ModelHost
 from populace.actors.host_limits import HostLimits
 from populace.actors.turn import ModelId
 from populace.policies.placement import shard_of
-from populace.storage.errors import Fenced
+from populace.storage.records.errors import Fenced
 from populace.storage.shards.shard import MAP_BYTES
 from populace.storage.store import Store
 from tests.actors.conftest import MakeHost

@@ -9,8 +9,13 @@ from populace.actors.errors import InvalidRequest
 from populace.actors.feedback import CORRECTION_CHARACTERS_MAX, Opinion, thumb_of
 from populace.actors.hosts import Hosts
 from populace.actors.turn import ModelId
-from populace.storage.errors import FeedbackFull, InteractionNotFound, ModelNotFound, OperationConflict
-from populace.storage.feedback import FEEDBACK_MAX
+from populace.storage.records.errors import (
+    FeedbackFull,
+    InteractionNotFound,
+    ModelNotFound,
+    OperationConflict,
+)
+from populace.storage.rows.feedback import FEEDBACK_MAX
 from tests.actors.turns import take_turn, turn_of
 
 UP, DOWN = Opinion(thumb=True), Opinion(thumb=False)

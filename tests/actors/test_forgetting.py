@@ -21,14 +21,14 @@ from populace.actors.hosts import ChatRequest
 from populace.actors.keepers.turn_log import MEMORY_KEPT_EVERY
 from populace.actors.turn import Interaction, TurnGrant, TurnRequest
 from populace.policies.log_retention import LogLimits
-from populace.storage.errors import (
+from populace.storage.records.errors import (
     InteractionForgotten,
     InteractionNotFound,
     ModelNotFound,
     OperationConflict,
     PositionConflict,
 )
-from populace.storage.forgetting import FORGOTTEN_ROLE
+from populace.storage.rows.forgetting import FORGOTTEN_ROLE
 from populace.storage.store import Store
 from tests.actors.fakes import BASE, FakeClock, ScriptedEngine
 from tests.actors.forgetful import ADA, Ada, engine

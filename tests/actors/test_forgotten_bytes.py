@@ -13,7 +13,7 @@ from populace.archive.layout import VERSION
 from populace.archive.reading import open_archive
 from populace.archive.writing import write_archive
 from populace.policies.placement import shard_of
-from populace.storage import keys
+from populace.storage.records import keys
 from populace.storage.shards.rows import Reader
 from populace.storage.store import Store
 from populace.storage.training.sessions import SessionFiles

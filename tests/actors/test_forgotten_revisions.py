@@ -9,9 +9,9 @@ from populace.actors.feedback import Opinion
 from populace.actors.members import Profile
 from populace.actors.training import TrainingOptions
 from populace.policies.placement import shard_of
-from populace.storage import erasures, keys
-from populace.storage.errors import RevisionNotFound
-from populace.storage.training import jobs
+from populace.storage.records import erasures, keys
+from populace.storage.records.errors import RevisionNotFound
+from populace.storage.rows import jobs
 from populace.storage.training.errors import JobEnded
 from tests.actors.conftest import MakeHost
 from tests.actors.fakes import ScriptedEngine

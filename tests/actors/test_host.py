@@ -11,7 +11,7 @@ from populace.actors.host.personal_model import ACTIVATION_BYTES
 from populace.actors.host_limits import HostLimits
 from populace.actors.hosts import ChatRequest
 from populace.actors.turn import ModelId, TurnGrant
-from populace.storage.errors import ModelNotFound, RevisionNotFound, ShardStopped
+from populace.storage.records.errors import ModelNotFound, RevisionNotFound, ShardStopped
 from tests.actors.conftest import MakeHost
 from tests.actors.fakes import FakeClock, ScriptedEngine, spoken
 from tests.actors.turns import grant_of, queue_turn, reply, take_turn, turn_of, wait_until

@@ -14,8 +14,14 @@ from populace.actors.errors import MailboxFull, TurnExpired
 from populace.actors.hosts import ModelView
 from populace.actors.turn import Interaction, TurnGrant, TurnRequest
 from populace.policies.retrieval import Retrieval
-from populace.storage.errors import Fenced, ModelExists, ModelNotFound, OperationConflict, PositionConflict
-from populace.storage.portable import PortableModel
+from populace.storage.records.errors import (
+    Fenced,
+    ModelExists,
+    ModelNotFound,
+    OperationConflict,
+    PositionConflict,
+)
+from populace.storage.rows.portable import PortableModel
 from tests.actors.expected_model import LIMITS, ExpectedModel
 from tests.actors.hosts_under_test import NAMES, Held, HostsUnderTest, Left, Waiting, kill, outcome_of, settle
 from tests.actors.rival_host import Rival

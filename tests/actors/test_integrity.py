@@ -10,7 +10,7 @@ from populace.actors.host.mailbox import Letter, Mailbox
 from populace.actors.host.model_host import ModelHost
 from populace.actors.turn import ModelId
 from populace.policies.passivation import IdleQueue
-from populace.storage.errors import ShardStopped
+from populace.storage.records.errors import ShardStopped
 from populace.storage.shards.committer import Committer
 from populace.storage.shards.reads import ReadsInProgress
 from tests import balanced_books

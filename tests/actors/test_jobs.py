@@ -16,7 +16,7 @@ from populace.actors.turn import ModelId
 from populace.hosting.directory import Directory
 from populace.policies.evaluation_gate import Judged
 from populace.policies.hold_out import is_held_out
-from populace.storage.errors import ModelNotFound, OperationConflict, RevisionNotFound
+from populace.storage.records.errors import ModelNotFound, OperationConflict, RevisionNotFound
 from populace.storage.training.errors import JobEnded, JobNotFound, TrainingUnderWay
 from tests.actors.conftest import MakeHost
 from tests.actors.fakes import FakeClock, ScriptedEngine, spoken

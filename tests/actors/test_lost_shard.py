@@ -4,7 +4,7 @@ import asyncio
 
 from populace.actors.host.model_host import ModelHost
 from populace.actors.turn import Interaction, Reply, TurnGrant
-from populace.storage.errors import ShardStopped, UnknownOutcome
+from populace.storage.records.errors import ShardStopped, UnknownOutcome
 from tests.actors.test_compaction import ADA, BEN
 from tests.actors.test_owned_shards import disk_full
 from tests.actors.turns import SECONDS_MAX, grant_of, reply, take_turn, turn_of

@@ -7,7 +7,7 @@ from populace.actors.errors import InvalidRequest
 from populace.actors.members import Profile
 from populace.actors.turn import ModelId
 from populace.hosting.directory import Directory
-from populace.storage.errors import ModelNotFound
+from populace.storage.records.errors import ModelNotFound
 from tests.actors.turns import revision
 
 OLD = revision("old")

@@ -11,13 +11,14 @@ from pathlib import Path
 import pytest
 
 from populace.actors.keepers.owned_shards import OwnedShards
-from populace.storage import keys, ledger
-from populace.storage.errors import ShardStopped, StorageError, StoreDamaged, UnknownOutcome
-from populace.storage.sealing import Sealing
+from populace.storage.records import keys
+from populace.storage.records.errors import ShardStopped, StorageError, StoreDamaged, UnknownOutcome
+from populace.storage.records.sealing import Sealing
+from populace.storage.records.transaction import WriteTransaction
+from populace.storage.rows import ledger
 from populace.storage.shards.ownership import stored_epoch
 from populace.storage.shards.shard import Shard
 from populace.storage.store import Store
-from populace.storage.transaction import WriteTransaction
 from tests.actors.fakes import FakeClock
 from tests.actors.turns import SECONDS_MAX
 from tests.storage.disk_recording import Write, record

@@ -10,10 +10,11 @@ from populace.actors.host.model_host import ModelHost
 from populace.actors.host.personal_model import ACTIVATION_BYTES
 from populace.actors.host_limits import HostLimits
 from populace.actors.turn import ModelId, TurnGrant
-from populace.storage import keys, ledger
-from populace.storage.ledger import StoredModel
-from populace.storage.records import MemoryRecord
-from populace.storage.transaction import WriteTransaction
+from populace.storage.records import keys
+from populace.storage.records.records import MemoryRecord
+from populace.storage.records.transaction import WriteTransaction
+from populace.storage.rows import ledger
+from populace.storage.rows.ledger import StoredModel
 from tests.actors.conftest import MakeHost
 from tests.actors.fakes import FakeClock
 from tests.actors.turns import grant_of, queue_turn, reply, revision, take_turn, turn_of

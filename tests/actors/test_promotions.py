@@ -11,7 +11,7 @@ from populace.actors.errors import AdapterInvalid, EngineUnavailable
 from populace.actors.host.model_host import ModelHost
 from populace.actors.hosts import Revision
 from populace.actors.turn import ModelId
-from populace.storage.errors import ModelNotFound, RevisionNotFound
+from populace.storage.records.errors import ModelNotFound, RevisionNotFound
 from tests.actors.conftest import MakeHost
 from tests.actors.fakes import ScriptedEngine, spoken
 from tests.actors.turns import grant_of, revision, take_turn, turn_of, wait_until

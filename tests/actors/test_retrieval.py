@@ -17,7 +17,7 @@ from populace.actors.keepers.log_compactor import TURNS_BETWEEN_LOOKS
 from populace.actors.turn import Interaction, ModelId, TurnGrant, TurnRequest
 from populace.policies.log_retention import LogLimits
 from populace.policies.retrieval import Retrieval
-from populace.storage.errors import ModelNotFound
+from populace.storage.records.errors import ModelNotFound
 from tests.actors.conftest import MakeHost
 from tests.actors.fakes import FakeClock, ScriptedEngine, spoken
 from tests.actors.turns import TurnGiver, grant_of, reply, take_turn, turn_of, wait_until

@@ -7,7 +7,7 @@ import pytest
 
 from populace.actors.host.model_host import ModelHost
 from populace.actors.turn import ModelId
-from populace.storage.errors import Fenced, ModelNotFound, OperationConflict, PositionConflict
+from populace.storage.records.errors import Fenced, ModelNotFound, OperationConflict, PositionConflict
 from populace.storage.store import Store
 from tests.actors.conftest import MakeHost
 from tests.actors.fakes import FakeClock

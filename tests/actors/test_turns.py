@@ -8,7 +8,7 @@ from populace.actors.engine import Message
 from populace.actors.errors import InvalidRequest, MailboxFull, TurnExpired
 from populace.actors.hosts import Hosts
 from populace.actors.turn import ModelId, TurnGrant, operation_of
-from populace.storage.errors import ModelNotFound, OperationConflict, RevisionNotFound
+from populace.storage.records.errors import ModelNotFound, OperationConflict, RevisionNotFound
 from tests.actors.fakes import BASE
 from tests.actors.populations import LIMITS
 from tests.actors.turns import (

@@ -22,7 +22,7 @@ from pathlib import Path
 from populace.actors.host.model_host import ModelHost
 from populace.actors.turn import ModelId
 from populace.settings.clock import SystemClock
-from populace.storage.errors import Fenced
+from populace.storage.records.errors import Fenced
 from populace.storage.store import Store
 from tests.actors.fakes import BASE
 from tests.actors.turns import take_turn, turn_of

@@ -6,7 +6,7 @@ import pytest
 
 import populace
 from populace.actors.errors import InvalidRequest
-from populace.storage.errors import InteractionNotFound
+from populace.storage.records.errors import InteractionNotFound
 from tests.end_to_end.served import Served
 from tests.end_to_end.test_memory import TOLERANCE, memory_of, say
 

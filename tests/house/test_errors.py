@@ -10,7 +10,7 @@ import typing
 import pytest
 
 from populace.gateway.errors import status_of
-from populace.storage.errors import PopulaceError
+from populace.storage.records.errors import PopulaceError
 from tests.house.source_tree import modules
 
 SAMPLES: dict[type, object] = {str: "a text", int: 3, float: 1.5, bool: True}

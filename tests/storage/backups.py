@@ -4,16 +4,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from populace.storage import keys, ledger, log
 from populace.storage.backups.backup import write_backup
 from populace.storage.backups.manifest import Manifest
 from populace.storage.backups.restore import Restored, restore_backup
-from populace.storage.ledger import StoredModel
-from populace.storage.records import DataKeyRecord, InteractionRecord, MemoryRecord, RevisionRecord
+from populace.storage.records import keys
+from populace.storage.records.records import DataKeyRecord, InteractionRecord, MemoryRecord, RevisionRecord
+from populace.storage.records.transaction import WriteTransaction
+from populace.storage.rows import ledger, log
+from populace.storage.rows.ledger import StoredModel
 from populace.storage.shards.ownership import store_served_ms
 from populace.storage.shards.pages import read_snapshot
 from populace.storage.store import Store
-from populace.storage.transaction import WriteTransaction
 from tests.storage.adapters import packed
 from tests.storage.samples import (
     FOREVER_MS,

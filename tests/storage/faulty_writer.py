@@ -7,11 +7,11 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import NamedTuple
 
-from populace.storage import ledger
-from populace.storage.errors import ModelExists
+from populace.storage.records.errors import ModelExists
+from populace.storage.records.transaction import WriteTransaction
+from populace.storage.rows import ledger
 from populace.storage.shards.shard import Shard
 from populace.storage.store import Store
-from populace.storage.transaction import WriteTransaction
 from tests.storage.samples import FOREVER_MS, TENANT, create_model, identity, interaction
 
 OPERATIONS = tuple(f"op-{number}" for number in range(4))

@@ -3,20 +3,21 @@
 from collections.abc import Callable, Sequence
 from typing import Protocol, TypeVar
 
-from populace.storage import feedback, forgetting, keys, ledger, log, portable
-from populace.storage.forgetting import GivenUp, LogWithout
-from populace.storage.master_key import MasterKey
-from populace.storage.portable import PortableModel
-from populace.storage.records import (
+from populace.storage.records import keys
+from populace.storage.records.master_key import MasterKey
+from populace.storage.records.records import (
     DataKeyRecord,
     FeedbackRecord,
     InteractionRecord,
     MemoryRecord,
     RevisionRecord,
 )
-from populace.storage.sealing import Sealing
+from populace.storage.records.sealing import Sealing
+from populace.storage.records.transaction import ReadTransaction, WriteTransaction
+from populace.storage.rows import feedback, forgetting, ledger, log, portable
+from populace.storage.rows.forgetting import GivenUp, LogWithout
+from populace.storage.rows.portable import PortableModel
 from populace.storage.shards.shard import Shard
-from populace.storage.transaction import ReadTransaction, WriteTransaction
 from tests.storage.samples import (
     FOREVER_MS,
     SEALING,

@@ -16,11 +16,11 @@ from collections import Counter, defaultdict
 from pathlib import Path
 from typing import NamedTuple
 
-from populace.storage import ledger
-from populace.storage.errors import ModelNotFound
+from populace.storage.records.errors import ModelNotFound
+from populace.storage.records.transaction import ReadTransaction
 from populace.storage.revisions import SUFFIX
+from populace.storage.rows import ledger
 from populace.storage.store import Store
-from populace.storage.transaction import ReadTransaction
 from tests.storage.disk_recording import (
     REPOSITORY,
     DiskRecording,

@@ -14,8 +14,9 @@ from pathlib import Path
 
 import lmdb
 
-from populace.storage import erasures, ledger
 from populace.storage.header import HEADER_FILE
+from populace.storage.records import erasures
+from populace.storage.rows import ledger
 from populace.storage.shards.committer import Committer
 from populace.storage.store import Store
 from tests.storage.adapters import packed

@@ -3,13 +3,13 @@
 from hashlib import sha256
 from pathlib import Path
 
-from populace.storage import ledger
-from populace.storage.ledger import StoredModel
-from populace.storage.master_key import MasterKey
-from populace.storage.records import ApiKeyRecord, IdentityRecord, InteractionRecord, RevisionRecord
-from populace.storage.sealing import Sealing
+from populace.storage.records.master_key import MasterKey
+from populace.storage.records.records import ApiKeyRecord, IdentityRecord, InteractionRecord, RevisionRecord
+from populace.storage.records.sealing import Sealing
+from populace.storage.records.transaction import WriteTransaction
+from populace.storage.rows import ledger
+from populace.storage.rows.ledger import StoredModel
 from populace.storage.shards.shard import MAP_BYTES, Shard
-from populace.storage.transaction import WriteTransaction
 
 TENANT = "acme"
 FOREVER_MS = 2**60

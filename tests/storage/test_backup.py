@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from populace.storage import erasures
 from populace.storage.backups.backup import write_backup, write_keys
 from populace.storage.backups.errors import DirectoryRefused, KeyFileRefused
 from populace.storage.backups.key_file import KeyFile
 from populace.storage.backups.restore import Restored, restore_backup
-from populace.storage.errors import (
+from populace.storage.records import erasures
+from populace.storage.records.errors import (
     DiskRefused,
     MasterKeyRefused,
     RecordInvalid,
@@ -22,7 +22,7 @@ from populace.storage.errors import (
     StoreInUse,
     StoreInvalid,
 )
-from populace.storage.master_key import MasterKey
+from populace.storage.records.master_key import MasterKey
 from populace.storage.store import Store
 from tests.storage.backups import (
     SHARDS,

@@ -11,7 +11,7 @@ import pytest
 from populace.storage.backups.backup import write_keys
 from populace.storage.backups.errors import BackupInvalid, BackupVersionMismatch, KeyFileRefused
 from populace.storage.backups.manifest import Manifest, sum_line, write_mac
-from populace.storage.errors import StorageError, StoreVersionMismatch
+from populace.storage.records.errors import StorageError, StoreVersionMismatch
 from populace.storage.store import Store
 from tests.storage.backups import SHARDS, Place, quiet
 

@@ -7,12 +7,12 @@ from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 
 import pytest
 
-from populace.storage import ledger
-from populace.storage.errors import ModelExists, PositionConflict, ShardStopped, WriteQueueFull
-from populace.storage.records import InteractionRecord
+from populace.storage.records.errors import ModelExists, PositionConflict, ShardStopped, WriteQueueFull
+from populace.storage.records.records import InteractionRecord
+from populace.storage.records.transaction import WriteTransaction
+from populace.storage.rows import ledger
 from populace.storage.shards.committer import Committer
 from populace.storage.shards.shard import Shard
-from populace.storage.transaction import WriteTransaction
 from tests.storage.samples import TENANT, commit, create_model, identity
 
 

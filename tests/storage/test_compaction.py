@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from populace.storage.errors import DiskFull, Fenced, ShardStopped, StoreInvalid
+from populace.storage.records.errors import DiskFull, Fenced, ShardStopped, StoreInvalid
+from populace.storage.records.transaction import WriteTransaction
 from populace.storage.shards import generations
 from populace.storage.shards import shard as shard_module
 from populace.storage.shards.shard import Shard
 from populace.storage.store import Store
-from populace.storage.transaction import WriteTransaction
 from tests.storage.samples import open_shard
 
 SECRET = b"a sentence that somebody wants forgotten"
@@ -27,7 +27,7 @@ ZOMBIE = """
 import os, signal, sys
 from pathlib import Path
 from populace.storage.shards import shard as shard_module
-from populace.storage.errors import Fenced
+from populace.storage.records.errors import Fenced
 from tests.storage.samples import open_shard
 
 def stop():
@@ -54,7 +54,7 @@ SLOW_SWAP = """
 import sys
 from pathlib import Path
 from populace.storage.shards import generations
-from populace.storage.errors import Fenced
+from populace.storage.records.errors import Fenced
 from tests.storage.samples import open_shard
 
 shard = open_shard(Path(sys.argv[1]), 0, 1, "the former", map_bytes=1 << 26)

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from populace.storage import ledger
+from populace.storage.rows import ledger
 from tests.storage.samples import TENANT, open_shard
 
 WRITER = """
 import os, sys, threading
 from pathlib import Path
-from populace.storage import ledger
+from populace.storage.rows import ledger
 from populace.storage.shards.committer import Committer
 from tests.storage.samples import commit, create_model, identity, open_shard
 

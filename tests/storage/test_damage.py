@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from populace.storage import ledger
-from populace.storage.errors import ShardStopped
+from populace.storage.records.errors import ShardStopped
+from populace.storage.records.transaction import WriteTransaction
+from populace.storage.rows import ledger
 from populace.storage.shards.shard import READERS_MAX, Shard
 from populace.storage.store import Store
-from populace.storage.transaction import WriteTransaction
 from tests.storage.processes import running
 from tests.storage.samples import FOREVER_MS, TENANT, create_model, identity, interaction, open_shard
 
@@ -23,8 +23,8 @@ TURNS = 20
 READER = """
 import sys
 from pathlib import Path
-from populace.storage import ledger
-from populace.storage.errors import StorageError
+from populace.storage.rows import ledger
+from populace.storage.records.errors import StorageError
 from populace.storage.store import Store
 from tests.storage.samples import TENANT
 
@@ -42,7 +42,7 @@ for path in sys.argv[1:]:
 STRANGER = """
 import os, sys, tempfile
 from pathlib import Path
-from populace.storage.errors import StorageError
+from populace.storage.records.errors import StorageError
 from populace.storage.store import Store
 
 # What Python loads late is not this user's to read either.
@@ -68,7 +68,7 @@ for attempt in (
 SMALL_SPACE = """
 import resource, sys
 from pathlib import Path
-from populace.storage.errors import ShardStopped
+from populace.storage.records.errors import ShardStopped
 from tests.storage.samples import open_shard
 
 shard = open_shard(Path(sys.argv[1]), 0, 1, "no room", map_bytes=1 << 28)

@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 
 from populace.policies.compaction import ERASED_SECONDS_MAX, erasure_due
-from populace.storage import erasures, keys, ledger
-from populace.storage.errors import ModelNotFound, RecordInvalid
-from populace.storage.records import DataKeyRecord, ErasureRecord
+from populace.storage.records import erasures, keys
+from populace.storage.records.errors import ModelNotFound, RecordInvalid
+from populace.storage.records.records import DataKeyRecord, ErasureRecord
+from populace.storage.rows import ledger
 from populace.storage.shards.pages import read_snapshot
 from populace.storage.shards.shard import Shard
 from tests.storage.conftest import MAP_BYTES

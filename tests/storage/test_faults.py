@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from populace.storage import ledger
-from populace.storage.errors import StorageError
+from populace.storage.records.errors import StorageError
+from populace.storage.rows import ledger
 from populace.storage.store import Store
 from tests.storage.faulty_writer import OPERATIONS, Report, serve
 from tests.storage.samples import TENANT

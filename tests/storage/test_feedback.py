@@ -4,9 +4,15 @@ from typing import Any
 
 import pytest
 
-from populace.storage import erasures, feedback, keys, ledger, log
-from populace.storage.errors import FeedbackFull, InteractionNotFound, ModelNotFound, OperationConflict
-from populace.storage.records import FeedbackRecord, HeadRecord
+from populace.storage.records import erasures, keys
+from populace.storage.records.errors import (
+    FeedbackFull,
+    InteractionNotFound,
+    ModelNotFound,
+    OperationConflict,
+)
+from populace.storage.records.records import FeedbackRecord, HeadRecord
+from populace.storage.rows import feedback, ledger, log
 from populace.storage.shards.shard import Shard
 from tests.storage.portable_models import run
 from tests.storage.samples import TENANT, commit, create_model, identity

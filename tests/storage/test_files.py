@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from populace.storage.files import replaced_durably
+from populace.storage.records.files import replaced_durably
 
 
 def test_a_file_is_what_was_written_and_only_its_owner_reads_it(tmp_path: Path) -> None:

@@ -2,9 +2,10 @@
 
 import pytest
 
-from populace.storage import feedback, forgetting, keys, ledger, log
-from populace.storage.errors import InteractionForgotten, InteractionNotFound, PositionConflict
-from populace.storage.records import FeedbackRecord, OperationRecord
+from populace.storage.records import keys
+from populace.storage.records.errors import InteractionForgotten, InteractionNotFound, PositionConflict
+from populace.storage.records.records import FeedbackRecord, OperationRecord
+from populace.storage.rows import feedback, forgetting, ledger, log
 from populace.storage.shards.shard import Shard
 from tests.storage.portable_models import forget, run
 from tests.storage.samples import TENANT, commit, create_model, identity

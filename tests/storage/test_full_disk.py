@@ -10,7 +10,7 @@ from tests.storage.small_disk import OWN_MOUNTS, may_mount
 COMPACTING = """
 import shutil, sys
 from pathlib import Path
-from populace.storage.errors import DiskFull, DiskRefused, ShardStopped
+from populace.storage.records.errors import DiskFull, DiskRefused, ShardStopped
 from populace.storage.store import Store
 from tests.storage.small_disk import mount
 

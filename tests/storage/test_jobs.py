@@ -5,14 +5,14 @@ from typing import Any
 
 import pytest
 
-from populace.storage import erasures, feedback, keys, ledger
-from populace.storage.errors import ModelNotFound, OperationConflict, RevisionNotFound
-from populace.storage.records import FeedbackRecord, JobRecord, RevisionRecord, TasksRecord
+from populace.storage.records import erasures, keys
+from populace.storage.records.errors import ModelNotFound, OperationConflict, RevisionNotFound
+from populace.storage.records.records import FeedbackRecord, JobRecord, RevisionRecord, TasksRecord
+from populace.storage.records.transaction import WriteTransaction
+from populace.storage.rows import feedback, jobs, ledger
 from populace.storage.shards.shard import Shard
-from populace.storage.training import jobs
 from populace.storage.training.errors import JobEnded, JobNotFound, TrainingUnderWay
 from populace.storage.training.sessions import new_session_key
-from populace.storage.transaction import WriteTransaction
 from tests.storage.portable_models import run
 from tests.storage.samples import TENANT, commit, create_model, digest, identity, revision
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from populace.storage import keys
+from populace.storage.records import keys
 
 names = st.from_regex(keys.NAME_PATTERN, fullmatch=True)
 positions = st.integers(0, 2**64 - 1)

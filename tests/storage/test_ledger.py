@@ -5,8 +5,8 @@ from typing import TypeVar
 
 import pytest
 
-from populace.storage import erasures, keys, ledger
-from populace.storage.errors import (
+from populace.storage.records import erasures, keys
+from populace.storage.records.errors import (
     ModelExists,
     ModelNotFound,
     OperationConflict,
@@ -15,9 +15,10 @@ from populace.storage.errors import (
     RevisionNotFound,
     StorageError,
 )
-from populace.storage.records import RECORD_BYTES_MAX, MemoryRecord
+from populace.storage.records.records import RECORD_BYTES_MAX, MemoryRecord
+from populace.storage.records.transaction import WriteTransaction
+from populace.storage.rows import ledger
 from populace.storage.shards.shard import Shard
-from populace.storage.transaction import WriteTransaction
 from tests.storage.samples import (
     TENANT,
     api_key,

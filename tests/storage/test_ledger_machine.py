@@ -20,16 +20,17 @@ from hypothesis.stateful import (
     rule,
 )
 
-from populace.storage import erasures, ledger, log, portable
-from populace.storage.errors import (
+from populace.storage.records import erasures
+from populace.storage.records.errors import (
     ModelExists,
     ModelNotFound,
     OperationConflict,
     PositionConflict,
     StorageError,
 )
-from populace.storage.portable import PortableModel
-from populace.storage.transaction import WriteTransaction
+from populace.storage.records.transaction import WriteTransaction
+from populace.storage.rows import ledger, log, portable
+from populace.storage.rows.portable import PortableModel
 from tests.storage.samples import (
     SEALING,
     TENANT,

@@ -6,17 +6,18 @@ from typing import TypeVar
 
 import pytest
 
-from populace.storage import erasures, keys, ledger, log
-from populace.storage.errors import ModelNotFound, RecordInvalid
-from populace.storage.records import (
+from populace.storage.records import erasures, keys
+from populace.storage.records.errors import ModelNotFound, RecordInvalid
+from populace.storage.records.records import (
     HeadRecord,
     InteractionRecord,
     MemoryRecord,
     OperationRecord,
     SnapshotRecord,
 )
+from populace.storage.records.transaction import WriteTransaction
+from populace.storage.rows import ledger, log
 from populace.storage.shards.shard import Shard
-from populace.storage.transaction import WriteTransaction
 from tests.storage.samples import TENANT, commit, create_model, identity, interaction
 
 T = TypeVar("T")

@@ -2,11 +2,11 @@
 
 import pytest
 
-from populace.storage import erasures, keys
-from populace.storage.errors import ModelNotFound
-from populace.storage.members import StoredMember, put_profile, read_member, take_part, walk_members
-from populace.storage.portable import portable_rows, read_portable
-from populace.storage.records import MemberRecord, ProfileRecord
+from populace.storage.records import erasures, keys
+from populace.storage.records.errors import ModelNotFound
+from populace.storage.records.records import MemberRecord, ProfileRecord
+from populace.storage.rows.members import StoredMember, put_profile, read_member, take_part, walk_members
+from populace.storage.rows.portable import portable_rows, read_portable
 from populace.storage.shards.shard import Shard
 from tests.storage.portable_models import run
 from tests.storage.samples import TENANT, create_model, digest, identity, revision

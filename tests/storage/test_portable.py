@@ -11,10 +11,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from populace.storage import integrity, ledger, portable
-from populace.storage.errors import ArchiveInvalid, ModelExists, ModelNotFound
-from populace.storage.portable import PortableModel
-from populace.storage.records import (
+from populace.storage.records.errors import ArchiveInvalid, ModelExists, ModelNotFound
+from populace.storage.records.records import (
     FeedbackRecord,
     HeadRecord,
     IdentityRecord,
@@ -25,7 +23,9 @@ from populace.storage.records import (
     RevisionRecord,
     SnapshotRecord,
 )
-from populace.storage.rows_in_memory import RowsInMemory
+from populace.storage.rows import integrity, ledger, portable
+from populace.storage.rows.portable import PortableModel
+from populace.storage.rows.rows_in_memory import RowsInMemory
 from populace.storage.shards.shard import Shard
 from populace.storage.store import Store
 from tests.storage.portable_models import (

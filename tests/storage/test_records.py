@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from populace.storage import errors
-from populace.storage.errors import RecordInvalid
-from populace.storage.records import (
+from populace.storage.records import errors
+from populace.storage.records.errors import RecordInvalid
+from populace.storage.records.records import (
     RECORD_BYTES_MAX,
     HeadRecord,
     InteractionRecord,

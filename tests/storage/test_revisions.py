@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from populace.storage.errors import StoreInvalid
 from populace.storage.packed.adapter import PackedAdapter
 from populace.storage.packed.envelope import CONTENT_AT, FORMAT
 from populace.storage.packed.errors import PackedAdapterInvalid, PackedAdapterVersionMismatch
+from populace.storage.records.errors import StoreInvalid
 from populace.storage.revisions import CONFIG_FILE, TENSORS_FILE, RevisionFiles, adapter_digest
 from tests.storage.adapters import packed
 

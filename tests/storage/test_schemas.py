@@ -13,14 +13,15 @@ from pathlib import Path
 
 import pytest
 
-from populace.storage import feedback, keys, ledger
-from populace.storage.errors import StoreInvalid, StoreVersionMismatch
+from populace.storage.records import keys
+from populace.storage.records.errors import StoreInvalid, StoreVersionMismatch
+from populace.storage.records.transaction import WriteTransaction
 from populace.storage.revisions import RevisionFiles
+from populace.storage.rows import feedback, ledger
 from populace.storage.shards import generations
 from populace.storage.shards.ownership import write_header
 from populace.storage.shards.shard import Shard
 from populace.storage.store import Store
-from populace.storage.transaction import WriteTransaction
 from tests.storage.adapters import packed
 from tests.storage.samples import TENANT, commit, digest, open_shard
 from tests.storage.test_compaction import copies_of, data_files, kill_at_each_call

@@ -5,15 +5,16 @@ from pathlib import Path
 
 import pytest
 
-from populace.storage import keys, ledger
-from populace.storage.errors import MasterKeyRefused, RecordInvalid
-from populace.storage.master_key import MasterKey
-from populace.storage.records import DataKeyRecord, InteractionRecord
-from populace.storage.sealing import Sealing
+from populace.storage.records import keys
+from populace.storage.records.errors import MasterKeyRefused, RecordInvalid
+from populace.storage.records.master_key import MasterKey
+from populace.storage.records.records import DataKeyRecord, InteractionRecord
+from populace.storage.records.sealing import Sealing
+from populace.storage.records.transaction import WriteTransaction
+from populace.storage.rows import ledger
 from populace.storage.shards.pages import read_snapshot
 from populace.storage.shards.shard import Shard
 from populace.storage.store import Store
-from populace.storage.transaction import WriteTransaction
 from tests.storage.conftest import MAP_BYTES
 from tests.storage.samples import SEALING, TENANT, commit, create_model, identity, open_shard
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from populace.storage.errors import DiskRefused, RecordInvalid
+from populace.storage.records.errors import DiskRefused, RecordInvalid
 from populace.storage.training.sessions import SessionFiles, new_session_key
 
 KEY, OTHER = new_session_key(), new_session_key()

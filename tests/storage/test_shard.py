@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from populace.storage import keys, ledger
-from populace.storage.errors import (
+from populace.storage.records import keys
+from populace.storage.records.errors import (
     Fenced,
     ModelExists,
     ShardStopped,
@@ -18,10 +18,11 @@ from populace.storage.errors import (
     StoreInvalid,
     StoreVersionMismatch,
 )
+from populace.storage.records.transaction import WriteTransaction
+from populace.storage.rows import ledger
 from populace.storage.shards import generations
 from populace.storage.shards.ownership import stored_owner
 from populace.storage.shards.shard import Shard
-from populace.storage.transaction import WriteTransaction
 from tests.storage.samples import TENANT, create_model, identity, open_shard
 
 SUCCESSOR = """
@@ -39,7 +40,7 @@ shard.close()
 FAILING_DISK = """
 import resource, sys
 from pathlib import Path
-from populace.storage.errors import ShardStopped, UnknownOutcome
+from populace.storage.records.errors import ShardStopped, UnknownOutcome
 from tests.storage.samples import open_shard
 
 shard = open_shard(Path(sys.argv[1]), 0, 1, "a full disk", map_bytes=1 << 26)

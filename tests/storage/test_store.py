@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from populace.storage import keys
-from populace.storage.errors import StoreInUse, StoreInvalid, StoreVersionMismatch
+from populace.storage.records import keys
+from populace.storage.records.errors import StoreInUse, StoreInvalid, StoreVersionMismatch
 from populace.storage.store import Store
 
 HOLDER = """

@@ -9,8 +9,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from populace.storage import ledger
-from populace.storage.errors import StoreInUse
+from populace.storage.records.errors import StoreInUse
+from populace.storage.rows import ledger
 from populace.storage.shards import takeover
 from populace.storage.shards.shard import Shard
 from tests.storage.processes import line_of, running, say, wait_stopped
@@ -24,9 +24,9 @@ HEIR_TURNS = 5
 ZOMBIE = """
 import os, random, sys, threading, time
 from pathlib import Path
-from populace.storage import ledger
+from populace.storage.rows import ledger
 from populace.storage.shards.committer import Committer
-from populace.storage.errors import Fenced
+from populace.storage.records.errors import Fenced
 from tests.storage.samples import commit, create_model, identity, open_shard
 
 committer = Committer(open_shard(Path(sys.argv[1]), 0, 1, "the zombie"))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from populace.storage.errors import StoreInvalid
+from populace.storage.records.errors import StoreInvalid
 from populace.storage.warm_files import USERS, WarmFiles, erase
 
 

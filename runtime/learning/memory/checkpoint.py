@@ -12,7 +12,7 @@ from safetensors import safe_open
 from safetensors.torch import save
 
 from populace.actors.errors import InvalidRequest
-from populace.storage.files import write_durably
+from populace.storage.records.files import write_durably
 
 METADATA_KEY = "populace-training"
 MEMORY, BEST, OPTIMIZER = "memory.", "best.", "optimizer."

@@ -21,7 +21,7 @@ from populace.learning.memory.own_replies import own_replies, requests_in
 from populace.learning.memory.probe import output_embeddings
 from populace.learning.memory.recall import Validation
 from populace.learning.memory.stored_inputs import WORDS_SHARE, StoredInputs, bytes_of, stored_inputs
-from populace.storage.files import write_durably
+from populace.storage.records.files import write_durably
 
 GATE_EPISODES = 3000
 """For gates more tell nothing new."""

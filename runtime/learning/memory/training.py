@@ -30,7 +30,7 @@ from populace.learning.memory.loaded_base import load_base, read_first
 from populace.learning.memory.own_replies import own_replies, requests_in
 from populace.learning.memory.recall import Recall, Validation, recall
 from populace.learning.memory.start import start_by_probe
-from populace.storage.files import write_durably
+from populace.storage.records.files import write_durably
 
 WINDOW_BATCHES = 4
 """Batches are cut from so many times their size, sorted by length: less of them is padding."""

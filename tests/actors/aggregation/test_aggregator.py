@@ -12,7 +12,7 @@ from populace.actors.errors import AdapterMismatch, InvalidRequest, NoMember, Po
 from populace.actors.host.model_host import ModelHost
 from populace.actors.turn import ModelId
 from populace.policies.diversity.probes import DIGEST, LABELS
-from populace.storage.errors import ModelNotFound
+from populace.storage.records.errors import ModelNotFound
 from tests.actors.conftest import MakeHost
 from tests.actors.fakes import BASE, FakeClock, ScriptedEngine
 from tests.actors.turns import revision

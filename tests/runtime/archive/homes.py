@@ -18,10 +18,10 @@ from populace.archive.adapter_check import check_adapters
 from populace.archive.exporting import export_archive
 from populace.archive.importing import AdapterCheck, Destination, import_archive
 from populace.archive.reading import open_archive
-from populace.storage import ledger
-from populace.storage.portable import PortableModel
-from populace.storage.records import RevisionRecord
+from populace.storage.records.records import RevisionRecord
 from populace.storage.revisions import CONFIG_FILE, TENSORS_FILE
+from populace.storage.rows import ledger
+from populace.storage.rows.portable import PortableModel
 from populace.storage.shards.shard import Shard
 from populace.storage.store import Store
 from tests.storage.portable_models import bring_in, read, with_everything

@@ -16,7 +16,7 @@ from populace.archive.adapter_check import check_adapters_apart
 from populace.archive.importing import Destination
 from populace.archive.layout import MEMBERS_MAX
 from populace.archive.reading import open_archive, open_archive_file
-from populace.storage.errors import ArchiveInvalid, ModelExists
+from populace.storage.records.errors import ArchiveInvalid, ModelExists
 from tests.runtime.archive.homes import BYTES_MAX, Home, Members, members_of, pack, sealed
 
 Change = Callable[[Members], Members]

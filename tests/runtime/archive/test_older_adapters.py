@@ -18,7 +18,7 @@ from populace.archive.layout import LOG, MANIFEST, REVISIONS
 from populace.archive.record_lines import data_of
 from populace.storage.backups.backup import write_backup
 from populace.storage.backups.restore import restore_backup
-from populace.storage.records import InteractionRecord, RevisionRecord
+from populace.storage.records.records import InteractionRecord, RevisionRecord
 from populace.storage.store import Store
 from tests.runtime.archive.homes import BASE, RANK, Home
 from tests.storage.backups import adapter_files, plain_rows, quiet

@@ -9,9 +9,9 @@ import pytest
 from safetensors.numpy import load
 
 from populace.archive.exporting import export_archive
-from populace.storage.errors import ModelNotFound, StoreInvalid
-from populace.storage.portable import PortableModel
-from populace.storage.records import HeadRecord, IdentityRecord, InteractionRecord
+from populace.storage.records.errors import ModelNotFound, StoreInvalid
+from populace.storage.records.records import HeadRecord, IdentityRecord, InteractionRecord
+from populace.storage.rows.portable import PortableModel
 from populace.storage.store import Store
 from tests.runtime.archive.homes import Home, members_of, open_home
 from tests.storage.backups import adapter_files

@@ -21,7 +21,7 @@ from populace.bench.soak_population import SoakBench, SoakPopulation, model_of
 from populace.cli.bench import app
 from populace.policies.placement import shard_of
 from populace.settings.settings import process_environment
-from populace.storage import keys
+from populace.storage.records import keys
 from populace.storage.store import Store
 from tests.actors.turns import SECONDS_MAX
 

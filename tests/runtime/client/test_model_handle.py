@@ -4,7 +4,7 @@ import pytest
 
 from populace.actors.errors import InvalidRequest
 from populace.client.model_handle import find_revision, turns_named
-from populace.storage.errors import RevisionNotFound
+from populace.storage.records.errors import RevisionNotFound
 from tests.actors.turns import revision
 
 KNOWN = [revision(f"seed {number}") for number in range(40)]

@@ -11,7 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from populace.storage.errors import DiskRefused
+from populace.storage.records.errors import DiskRefused
 from tests.runtime.archive.homes import members_of
 from tests.runtime.gateway.population import ARCHIVE_BYTES_MAX, BODY_BYTES_MAX, Population, chat_body
 

@@ -11,7 +11,7 @@ from populace.actors.host.model_host import ModelHost
 from populace.actors.turn import ModelId
 from populace.hosting import directory as directory_module
 from populace.hosting.directory import Directory, LocalHostClient
-from populace.storage.errors import Fenced, ShardStopped, UnknownOutcome
+from populace.storage.records.errors import Fenced, ShardStopped, UnknownOutcome
 from populace.storage.store import Store
 from tests.actors.fakes import FailingClient, FakeClock
 from tests.actors.populations import SHARDS, local_directory, local_hosts

@@ -15,7 +15,7 @@ from populace.actors.turn import ModelId, TurnGrant
 from populace.hosting import host_actor
 from populace.hosting.directory import Directory
 from populace.hosting.host_actor import CALLS_PER_MESSAGE_MAX, HostActor, RayHostClient, Waiting
-from populace.storage.errors import ModelExists, ModelNotFound
+from populace.storage.records.errors import ModelExists, ModelNotFound
 from populace.storage.store import Store
 from tests.actors.populations import SHARDS, host_options, ray_directory
 from tests.actors.turns import grant_of, queue_turn, reply, take_turn, turn_of, wait_until

@@ -16,7 +16,7 @@ from populace.learning.methods.objective import Loss, Objective, Scored, TrainSe
 from populace.learning.methods.sft import SupervisedObjective
 from populace.learning.session import StepOptions, StepReport, TrainingSession, take_step
 from populace.learning.session_file import pack_session, unpack_session
-from populace.storage.errors import RecordInvalid
+from populace.storage.records.errors import RecordInvalid
 
 FINGERPRINT = "f" * 64
 PEOPLE = {"ada": 8, "bob": 2, "eve": 4}

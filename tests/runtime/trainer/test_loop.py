@@ -15,7 +15,7 @@ from populace.actors.training import TrainingOptions
 from populace.learning.frozen_base import FrozenBase, Reading
 from populace.learning.methods.objective import Scored
 from populace.policies.hold_out import is_held_out
-from populace.storage.errors import ModelNotFound, RevisionNotFound
+from populace.storage.records.errors import ModelNotFound, RevisionNotFound
 from tests.actors.turns import revision, wait_until
 from tests.runtime.trainer.trained_population import (
     ADA,

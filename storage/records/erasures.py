@@ -10,10 +10,10 @@ import struct
 from collections.abc import Collection
 from typing import NamedTuple, Self
 
-from populace.storage import keys
-from populace.storage.errors import ModelNotFound, RecordInvalid
-from populace.storage.records import DataKeyRecord, ErasureRecord
-from populace.storage.transaction import ReadTransaction, WriteTransaction
+from populace.storage.records import keys
+from populace.storage.records.errors import ModelNotFound, RecordInvalid
+from populace.storage.records.records import DataKeyRecord, ErasureRecord
+from populace.storage.records.transaction import ReadTransaction, WriteTransaction
 
 _ERASED = struct.Struct(">qQ")
 

@@ -7,7 +7,7 @@ from collections.abc import Generator
 from pathlib import Path
 from typing import BinaryIO
 
-from populace.storage.errors import DiskRefused
+from populace.storage.records.errors import DiskRefused
 
 
 @contextlib.contextmanager

@@ -27,7 +27,7 @@ On disk (schema 5), every integer big-endian, every name ASCII without NUL::
     x digest (32 bytes)                       -> nothing; an adapter that an erased model had
     k BLAKE2b-128(key id)                     -> ApiKeyRecord
 
-Sealed values are encrypted with the model's data key, see ``storage/sealing.py``; in schema 2 they
+Sealed values are encrypted with the model's data key, see ``storage/records/sealing.py``; in schema 2 they
 were plain, and there were no ``d``, ``e`` and ``x``. Schemas 3 and 4 have no ``f``, ``j``, ``t``, ``J``,
 ``u``, ``G``, ``P`` and ``F``; between those two it was the adapters' files that changed.
 

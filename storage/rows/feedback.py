@@ -6,15 +6,16 @@ that there is some that nobody looked at yet: whoever trains looks there and not
 
 from collections.abc import Iterator
 
-from populace.storage import keys, log
-from populace.storage.errors import (
+from populace.storage.records import keys
+from populace.storage.records.errors import (
     FeedbackFull,
     InteractionForgotten,
     InteractionNotFound,
     OperationConflict,
 )
-from populace.storage.records import FeedbackRecord, InteractionRecord
-from populace.storage.transaction import ReadTransaction, WriteTransaction
+from populace.storage.records.records import FeedbackRecord, InteractionRecord
+from populace.storage.records.transaction import ReadTransaction, WriteTransaction
+from populace.storage.rows import log
 
 FEEDBACK_MAX = 16
 """On one interaction: people change their mind, and a client that repeats itself has a bug."""

@@ -9,8 +9,8 @@ default: a model that cannot be found must not answer as a fresh one.
 from hashlib import blake2b
 from typing import NamedTuple
 
-from populace.storage import keys
-from populace.storage.errors import (
+from populace.storage.records import keys
+from populace.storage.records.errors import (
     InteractionForgotten,
     ModelExists,
     ModelNotFound,
@@ -19,7 +19,7 @@ from populace.storage.errors import (
     RecordInvalid,
     RevisionNotFound,
 )
-from populace.storage.records import (
+from populace.storage.records.records import (
     ApiKeyRecord,
     DataKeyRecord,
     HeadRecord,
@@ -29,7 +29,7 @@ from populace.storage.records import (
     OperationRecord,
     RevisionRecord,
 )
-from populace.storage.transaction import ReadTransaction, WriteTransaction
+from populace.storage.records.transaction import ReadTransaction, WriteTransaction
 
 FIRST_ALIAS = "latest"
 """The alias that a model created with a revision gets."""

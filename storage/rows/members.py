@@ -6,11 +6,12 @@ Nobody takes part who did not say so. A profile is of a member, and goes when it
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from populace.storage import keys, ledger
-from populace.storage.errors import ModelNotFound
-from populace.storage.ledger import FIRST_ALIAS
-from populace.storage.records import IdentityRecord, MemberRecord, ProfileRecord
-from populace.storage.transaction import ReadTransaction, WriteTransaction
+from populace.storage.records import keys
+from populace.storage.records.errors import ModelNotFound
+from populace.storage.records.records import IdentityRecord, MemberRecord, ProfileRecord
+from populace.storage.records.transaction import ReadTransaction, WriteTransaction
+from populace.storage.rows import ledger
+from populace.storage.rows.ledger import FIRST_ALIAS
 
 
 class StoredMember(NamedTuple):

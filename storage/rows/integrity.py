@@ -5,8 +5,8 @@ Every violation is an ``AssertionError``: only a bug of ours or a damaged file c
 
 import math
 
-from populace.storage import forgetting, keys, ledger
-from populace.storage.records import (
+from populace.storage.records import keys
+from populace.storage.records.records import (
     DataKeyRecord,
     FeedbackRecord,
     HeadRecord,
@@ -21,8 +21,9 @@ from populace.storage.records import (
     SnapshotRecord,
     TasksRecord,
 )
-from populace.storage.training.jobs import ENDED_STATES, OPEN_STATES
-from populace.storage.transaction import ReadTransaction
+from populace.storage.records.transaction import ReadTransaction
+from populace.storage.rows import forgetting, ledger
+from populace.storage.rows.jobs import ENDED_STATES, OPEN_STATES
 
 
 def check(txn: ReadTransaction) -> None:
@@ -54,7 +55,7 @@ def check_model(txn: ReadTransaction, tenant: str, name: str) -> None:
 def check_contents(txn: ReadTransaction, tenant: str, name: str) -> None:
     """Check that what is kept of a log is gapless and chained, and what is pointed at exists.
 
-    Also of rows from outside, see ``storage/portable.py``.
+    Also of rows from outside, see ``storage/rows/portable.py``.
     """
     data = txn.get(keys.head(tenant, name))
     if data is None:

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Literal, Self
 import msgpack
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from populace.storage.errors import RecordInvalid
+from populace.storage.records.errors import RecordInvalid
 
 RECORD_BYTES_MAX = 16 * 1024 * 1024
 """No record may be larger: a longer one is a damaged length field, not data."""
@@ -246,7 +246,7 @@ class FeedbackRecord(Record):
 class JobRecord(Record):
     """A training of a personal model, from when it was asked for.
 
-    ``options`` are JSON. ``state`` is one of ``storage/training/jobs.py``, ``reason`` why it ended so.
+    ``options`` are JSON. ``state`` is one of ``storage/rows/jobs.py``, ``reason`` why it ended so.
     ``log_range``, ``feedback_until_ms``, ``parent`` and ``started_ms`` are fixed when it starts, so that what
     goes on after a crash learns from the same. ``session_key`` names and opens the file in which it is kept
     meanwhile. ``loss`` and ``reward`` are those of the newest of ``step`` steps, ``curve`` has those of some

@@ -13,13 +13,14 @@ the candidate are recorded together: weights are a function of the log up to the
 
 from collections.abc import Iterator
 
-from populace.storage import keys, ledger
-from populace.storage.errors import ModelNotFound, OperationConflict
-from populace.storage.feedback import walk_feedback
-from populace.storage.ledger import FIRST_ALIAS, StoredModel
-from populace.storage.records import JobRecord, RevisionRecord, TasksRecord
+from populace.storage.records import keys
+from populace.storage.records.errors import ModelNotFound, OperationConflict
+from populace.storage.records.records import JobRecord, RevisionRecord, TasksRecord
+from populace.storage.records.transaction import ReadTransaction, WriteTransaction
+from populace.storage.rows import ledger
+from populace.storage.rows.feedback import walk_feedback
+from populace.storage.rows.ledger import FIRST_ALIAS, StoredModel
 from populace.storage.training.errors import JobEnded, JobNotFound, TrainingUnderWay
-from populace.storage.transaction import ReadTransaction, WriteTransaction
 
 OPEN_STATES = frozenset({"waiting", "running", "promoting"})
 ENDED_STATES = frozenset({"promoted", "rejected", "skipped", "failed", "cancelled"})

@@ -2,15 +2,15 @@
 
 The values are the records' own bytes, as an interaction names the digest of its predecessor's. What
 comes in is from somebody's file and is trusted in nothing: its rows are laid out in memory and
-must keep every law of ``storage/integrity.py`` before one of them is written.
+must keep every law of ``storage/rows/integrity.py`` before one of them is written.
 """
 
 from collections.abc import Mapping
 from typing import NamedTuple, TypeVar
 
-from populace.storage import integrity, keys, ledger
-from populace.storage.errors import ArchiveInvalid, ModelExists, ModelNotFound, RecordInvalid
-from populace.storage.records import (
+from populace.storage.records import keys
+from populace.storage.records.errors import ArchiveInvalid, ModelExists, ModelNotFound, RecordInvalid
+from populace.storage.records.records import (
     DataKeyRecord,
     FeedbackRecord,
     ForgottenRecord,
@@ -23,8 +23,9 @@ from populace.storage.records import (
     RevisionRecord,
     SnapshotRecord,
 )
-from populace.storage.rows_in_memory import RowsInMemory
-from populace.storage.transaction import ReadTransaction, WriteTransaction
+from populace.storage.records.transaction import ReadTransaction, WriteTransaction
+from populace.storage.rows import integrity, ledger
+from populace.storage.rows.rows_in_memory import RowsInMemory
 
 R = TypeVar("R", bound=Record)
 

@@ -16,17 +16,18 @@ The bytes of what was dropped stay in free pages of the file until they are reus
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from populace.storage import keys, ledger
-from populace.storage.errors import RecordInvalid
-from populace.storage.ledger import StoredModel
-from populace.storage.records import (
+from populace.storage.records import keys
+from populace.storage.records.errors import RecordInvalid
+from populace.storage.records.records import (
     HeadRecord,
     InteractionRecord,
     MemoryRecord,
     OperationRecord,
     SnapshotRecord,
 )
-from populace.storage.transaction import ReadTransaction, WriteTransaction
+from populace.storage.records.transaction import ReadTransaction, WriteTransaction
+from populace.storage.rows import ledger
+from populace.storage.rows.ledger import StoredModel
 
 
 class LoggedInteraction(NamedTuple):

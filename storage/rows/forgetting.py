@@ -3,16 +3,15 @@
 What is left of one is its place: an ``InteractionRecord`` without words, so that positions keep their
 meaning, and the chain of the log goes through it. A retry of its operation id finds that it was forgotten and
 runs nothing. Revisions that learned from it leave the model with all that go on from them; a compaction and a
-sweep then remove from the disk what was given up, as after an erasure (``storage/erasures.py``).
+sweep then remove from the disk what was given up, as after an erasure (``storage/records/erasures.py``).
 """
 
 from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
-from populace.storage import erasures, keys, ledger, log
-from populace.storage.errors import InteractionNotFound, PositionConflict
-from populace.storage.ledger import FIRST_ALIAS
-from populace.storage.records import (
+from populace.storage.records import erasures, keys
+from populace.storage.records.errors import InteractionNotFound, PositionConflict
+from populace.storage.records.records import (
     ForgottenRecord,
     HeadRecord,
     InteractionRecord,
@@ -21,9 +20,10 @@ from populace.storage.records import (
     ProfileRecord,
     RevisionRecord,
 )
-from populace.storage.training import jobs
+from populace.storage.records.transaction import ReadTransaction, WriteTransaction
+from populace.storage.rows import jobs, ledger, log
+from populace.storage.rows.ledger import FIRST_ALIAS
 from populace.storage.training.sessions import new_session_key
-from populace.storage.transaction import ReadTransaction, WriteTransaction
 
 FORGOTTEN_ROLE = "forgotten"
 """The role of the one message, an empty one, that a forgotten turn has."""

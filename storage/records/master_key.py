@@ -18,8 +18,8 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from populace.storage.errors import MasterKeyRefused, RecordInvalid
-from populace.storage.files import disk_named, sync_directory, sync_file, write_durably
+from populace.storage.records.errors import MasterKeyRefused, RecordInvalid
+from populace.storage.records.files import disk_named, sync_directory, sync_file, write_durably
 
 MASTER_KEY_FILE = "master.key"
 KEY_BYTES = 32

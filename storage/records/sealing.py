@@ -18,10 +18,10 @@ from functools import lru_cache
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from populace.storage import keys
-from populace.storage.errors import RecordInvalid
-from populace.storage.master_key import KEY_BYTES, NONCE_BYTES, MasterKey
-from populace.storage.records import DataKeyRecord
+from populace.storage.records import keys
+from populace.storage.records.errors import RecordInvalid
+from populace.storage.records.master_key import KEY_BYTES, NONCE_BYTES, MasterKey
+from populace.storage.records.records import DataKeyRecord
 
 KEY_ID_BYTES = 16
 CIPHERS_KEPT = 4096
