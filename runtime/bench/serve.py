@@ -209,7 +209,7 @@ def _vllm_serve(
 def _populace_serve(
     settings: Settings, bench: ServeBench, adapters: list[Path], work: Path
 ) -> Generator[Server]:
-    import populace
+    from populace.client.population import connect
     from populace.settings.credentials import Credentials
     from populace.settings.running import wait_for_running
 
@@ -223,7 +223,7 @@ def _populace_serve(
         wait_until_ready(f"{url}/readyz", process, log)
         running = wait_for_running(data, seconds_max=60)
         names: list[str] = []
-        with populace.connect(data=data) as population:
+        with connect(data=data) as population:
             for index in range(max(bench.streams)):
                 adapter = adapters[index % len(adapters)] if adapters else None
                 names.append(population.create(f"person-{index}", adapter=adapter).name)

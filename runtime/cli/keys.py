@@ -67,6 +67,6 @@ def revoke(key_id: Annotated[str, typer.Argument(help="The id, as `populace key 
 
 
 def _connect() -> "Population":
-    import populace
+    from populace.client.population import connect
 
-    return populace.connect()
+    return connect()

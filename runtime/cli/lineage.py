@@ -94,9 +94,9 @@ def diff(
 
     An angle of 0 degrees writes into the same direction of a layer's output, one of 90 into another.
     """
-    import populace
+    from populace.client.population import connect
 
-    with named_errors(), populace.connect() as population:
+    with named_errors(), connect() as population:
         found = population.model(name).diff(one, other)
     if as_json:
         print_json([difference._asdict() for difference in found])

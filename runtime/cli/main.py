@@ -1,10 +1,10 @@
 """The ``populace`` command. Each command's module loads what it needs when it runs."""
 
+from importlib.metadata import version as version_of
 from typing import Annotated
 
 import typer
 
-from populace import __version__
 from populace.cli.adapter import app as adapter_app
 from populace.cli.backup import EXAMPLES as BACKUP_EXAMPLES
 from populace.cli.backup import backup
@@ -32,7 +32,7 @@ app = typer.Typer(
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"populace {__version__}")
+        typer.echo(f"populace {version_of('populace')}")
         raise typer.Exit
 
 

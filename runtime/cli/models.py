@@ -140,9 +140,9 @@ def erase(
 
 
 def _create_with_adapter(name: str, adapter: Path) -> None:
-    import populace
+    from populace.client.population import connect
 
-    with err.status("Checking the adapter"), populace.connect() as population:
+    with err.status("Checking the adapter"), connect() as population:
         population.create(name, adapter=adapter)
 
 

@@ -155,9 +155,9 @@ def report(
 
     Example: `populace population report --svg population.svg`. It reads profiles, and asks nobody.
     """
-    import populace
+    from populace.client.population import connect
 
-    with named_errors(), populace.connect() as population:
+    with named_errors(), connect() as population:
         # numpy loads here, for those who want a report.
         from populace.actors.aggregation.report import population_report
         from populace.pictures.population import report_picture
@@ -208,10 +208,10 @@ def merge(
     """Merge members' adapters, by what they add to the base, into a revision of one model."""
     if weight and len(weight) != len(names):
         raise typer.BadParameter(f"{len(names)} names have {len(weight)} weights.", param_hint="--weight")
-    import populace
+    from populace.client.population import connect
 
     weights = dict(zip(names, weight, strict=True)) if weight else None
-    with named_errors(), err.status("Merging"), populace.connect() as population:
+    with named_errors(), err.status("Merging"), connect() as population:
         if method == "linear":
             err.print(
                 "[yellow]`linear` mixes one adapter's B with another's A: their sum is made instead.[/]"

@@ -22,9 +22,9 @@ def publish(
     alias: Annotated[str, typer.Option(help="What to move to the new revision.")] = "latest",
 ) -> None:
     """Give a model a new adapter: the old one answers until an engine has the new one ready."""
-    import populace
+    from populace.client.population import connect
 
-    with named_errors(), err.status("Checking and prewarming the adapter"), populace.connect() as population:
+    with named_errors(), err.status("Checking and prewarming the adapter"), connect() as population:
         revision = population.model(name).publish(adapter, alias=alias)
     out.print(f"[bold]{name}@{alias}[/] is {revision.digest[:12]} now.")
 
