@@ -1,0 +1,110 @@
+"""Which package may import which: the whole picture of the house, and no two in a circle."""
+
+from collections.abc import Mapping
+from graphlib import TopologicalSorter
+
+from tests.house.source_tree import imported_names, modules
+
+FACE = "face"
+"""The package ``populace`` itself, whose names are those of its packages."""
+
+ALLOWED: Mapping[str, str] = {
+    "face": "actors cli client storage.records",
+    "actors": "policies policies.diversity storage.records storage.rows",
+    "actors.aggregation": "actors policies.diversity storage.records",
+    "actors.host": "actors actors.keepers actors.turns policies storage storage.records storage.rows",
+    "actors.keepers": (
+        "actors policies policies.diversity storage storage.records storage.rows storage.shards "
+        "storage.training"
+    ),
+    "actors.turns": "actors policies storage.records",
+    "adapters": "actors storage storage.packed storage.records",
+    "adapters.lora": "actors adapters storage storage.packed",
+    "adapters.memory": "actors adapters",
+    "archive": "actors actors.keepers adapters settings storage storage.packed storage.records storage.rows",
+    "base": "actors adapters.memory settings storage.records",
+    "bench": (
+        "actors actors.aggregation actors.host actors.keepers adapters adapters.lora adapters.memory base "
+        "client engines engines.vllm_lora hosting learning learning.methods policies settings storage "
+        "storage.packed storage.records storage.rows storage.shards"
+    ),
+    "bench.recall": (
+        "actors actors.keepers base bench engines learning learning.memory learning.methods policies settings"
+    ),
+    "cli": (
+        "actors actors.aggregation adapters adapters.lora adapters.memory archive base bench bench.recall "
+        "client cluster gateway learning.memory learning.on_policy pictures policies settings storage "
+        "storage.backups storage.packed storage.records"
+    ),
+    "client": (
+        "actors actors.aggregation actors.keepers adapters adapters.lora archive engines hosting pictures "
+        "policies policies.diversity settings storage storage.records storage.rows"
+    ),
+    "cluster": (
+        "actors archive base engines gateway hosting policies settings storage storage.records trainer"
+    ),
+    "engines": (
+        "actors adapters adapters.memory base engines.vllm_lora engines.vllm_memory policies storage "
+        "storage.records"
+    ),
+    "engines.vllm_lora": "adapters engines.kernels storage.packed",
+    "engines.vllm_memory": "actors adapters.memory engines.kernels",
+    "gateway": (
+        "actors actors.aggregation actors.turns archive base engines hosting pictures policies "
+        "policies.diversity settings storage.backups storage.packed storage.records storage.rows "
+        "storage.training"
+    ),
+    "hosting": (
+        "actors actors.aggregation actors.host actors.keepers engines policies policies.diversity settings "
+        "storage storage.records storage.rows"
+    ),
+    "learning": (
+        "actors actors.host actors.keepers adapters adapters.lora engines learning.methods policies "
+        "policies.diversity storage.records"
+    ),
+    "learning.memory": "actors adapters adapters.memory engines storage.records",
+    "learning.on_policy": (
+        "actors adapters.lora engines learning learning.methods policies storage storage.packed"
+    ),
+    "pictures": "actors actors.aggregation adapters.memory",
+    "settings": "actors storage.records",
+    "storage": "storage.packed storage.records storage.shards",
+    "storage.backups": "storage storage.packed storage.records storage.shards",
+    "storage.packed": "storage.records",
+    "storage.rows": "storage.records storage.training",
+    "storage.shards": "storage.records storage.rows",
+    "storage.training": "storage.records",
+    "trainer": (
+        "actors adapters.lora engines hosting learning learning.methods learning.on_policy policies "
+        "policies.diversity storage storage.packed storage.records storage.training"
+    ),
+}
+"""The packages that each package imports. A new arrow needs a reason; a circle is never one."""
+
+
+def test_packages_import_only_what_they_may_and_nothing_is_allowed_in_vain() -> None:
+    allowed = {package: set(others.split()) for package, others in ALLOWED.items()}
+
+    assert _arrows() == allowed
+
+
+def test_no_package_imports_what_imports_it() -> None:
+    # A circle raises CycleError, which names it.
+    assert set(TopologicalSorter(_arrows()).static_order()) >= set(ALLOWED)
+
+
+def _arrows() -> dict[str, set[str]]:
+    found: dict[str, set[str]] = {}
+    for module in modules():
+        own = _package(module.name)
+        others = {_package(name) for name in imported_names(module.tree) if name.split(".")[0] == "populace"}
+        found.setdefault(own, set()).update(others - {own})
+    return {package: others for package, others in found.items() if others}
+
+
+def _package(name: str) -> str:
+    """The package of a module, or of what is imported from one."""
+    packages = {module.name for module in modules() if module.path.endswith("__init__.py")}
+    while name not in packages:
+        name = name.rpartition(".")[0]
+    return name.removeprefix("populace").removeprefix(".") or FACE
