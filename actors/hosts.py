@@ -7,10 +7,8 @@ population by sending each call to the host of the model's shard.
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol
 
-from populace.actors.engine import Message, Sampling
 from populace.actors.feedback import Feedback, Opinion
-from populace.actors.memory import BOTH, MemoryChoice
-from populace.actors.turn import Interaction, ModelId, Reply, TurnGrant, TurnRequest
+from populace.actors.turn import ChatRequest, Interaction, ModelId, Reply, TurnGrant, TurnRequest
 from populace.storage.rows.portable import PortableModel
 
 if TYPE_CHECKING:
@@ -143,27 +141,6 @@ class HostStatistics:
     commits: int
     commit_batches: int
     store: StoreStatistics
-
-
-@dataclass(frozen=True, slots=True)
-class ChatRequest:
-    """A whole turn, prompt and sampling included.
-
-    With ``raw_prompt`` the model reads that text as it is, without the chat template and history;
-    the log then holds it as a message of the role ``text``. ``memory`` says whether the turn reads and
-    writes the model's memory, if the base is served with a memory module.
-
-    Of several ``choices``, the one of the number ``kept`` becomes the turn; with None, none does: nothing is
-    recorded, nor remembered.
-    """
-
-    turn: TurnRequest
-    messages: tuple[Message, ...]
-    sampling: Sampling
-    raw_prompt: str | None = None
-    memory: MemoryChoice = BOTH
-    choices: int = 1
-    kept: int | None = 0
 
 
 class Hosts(Protocol):

@@ -10,13 +10,16 @@ import secrets
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from populace.actors.engine import AdapterRef, FinishReason, Message
+from populace.actors.engine import AdapterRef, FinishReason, Message, Sampling
 from populace.actors.errors import InvalidRequest
-from populace.actors.memory import MemoryOutcome, MemoryTrace
+from populace.actors.memory import BOTH, MemoryChoice, MemoryOutcome, MemoryTrace
 from populace.policies.retrieval import Exchange, Retrieval
 
 BASE_REVISION = "base"
 """The revision of a model that has no adapter: it answers with the base alone."""
+
+RAW_ROLE = "text"
+"""The role of a prompt that is read as it is, and so of its message in the log."""
 
 
 class ModelId(NamedTuple):
@@ -64,6 +67,32 @@ class TurnRequest:
     history_of: str | None = None
     turn_seconds_max: float = 120.0
     retrieval: Retrieval | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ChatRequest:
+    """A whole turn, prompt and sampling included.
+
+    A single message of the role ``text`` is a raw prompt: the model reads it as it is, without the chat
+    template and history. ``memory`` says whether the turn reads and writes the model's memory, if the base is
+    served with a memory module.
+
+    Of several ``choices``, the one of the number ``kept`` becomes the turn; with None, none does: nothing is
+    recorded, nor remembered.
+    """
+
+    turn: TurnRequest
+    messages: tuple[Message, ...]
+    sampling: Sampling
+    memory: MemoryChoice = BOTH
+    choices: int = 1
+    kept: int | None = 0
+
+    @property
+    def raw_prompt(self) -> str | None:
+        """The prompt of a request that is no chat."""
+        first = self.messages[0]
+        return first.content if first.role == RAW_ROLE else None
 
 
 @dataclass(frozen=True, slots=True)

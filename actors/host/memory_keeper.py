@@ -20,7 +20,7 @@ from populace.actors.keepers.turn_log import MEMORY_KEPT_EVERY
 from populace.actors.known import Known
 from populace.actors.memories import MemoryView, MemoryWrite
 from populace.actors.memory import Memory, MemoryOutcome, MemoryTrace
-from populace.actors.turn import Interaction, ModelId, Reply, TurnGrant, TurnRequest
+from populace.actors.turn import RAW_ROLE, Interaction, ModelId, Reply, TurnGrant, TurnRequest
 from populace.actors.turns.turn_director import TurnHost, completion_id
 from populace.policies.history import HISTORY_TURNS_MAX
 from populace.policies.ingestion import turn_digest, with_turn
@@ -35,8 +35,6 @@ MEMORY_ROLE = "memory"
 """The role of the one message of a turn that set the memory back; it says to which position."""
 
 _AS_OF = "as of position "
-
-RAW_ROLE = "text"
 
 WRITES_SHOWN_MAX = 32
 

@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from populace.actors.clock import Clock
 from populace.actors.engine import AdapterRef, Engine
-from populace.actors.errors import EngineUnavailable, HostUnavailable, TurnExpired
+from populace.actors.errors import EngineUnavailable, HostUnavailable, InvalidRequest, TurnExpired
 from populace.actors.feedback import Feedback, Opinion
 from populace.actors.forgetting import FORGET_ROLE
 from populace.actors.host.activations import Activations
@@ -24,7 +24,6 @@ from populace.actors.host.tickets import Tickets
 from populace.actors.host_limits import HostLimits
 from populace.actors.hosts import (
     ApiKey,
-    ChatRequest,
     HostStatistics,
     ModelPage,
     ModelView,
@@ -39,8 +38,8 @@ from populace.actors.keepers.member_keeper import MemberKeeper
 from populace.actors.keepers.owned_shards import OwnedShards
 from populace.actors.keepers.promotions import Promotions
 from populace.actors.keepers.turn_log import MakeReply, TurnLog
-from populace.actors.turn import Interaction, ModelId, Reply, TurnGrant, TurnRequest
-from populace.actors.turns.turn_director import direct_turn
+from populace.actors.turn import ChatRequest, Interaction, ModelId, Reply, TurnGrant, TurnRequest
+from populace.actors.turns.turn_director import begin_reply
 from populace.storage.records.errors import ModelNotFound, PositionConflict
 from populace.storage.rows.ledger import StoredModel
 from populace.storage.rows.portable import PortableModel
@@ -176,11 +175,12 @@ class ModelHost:
     async def chat(self, request: ChatRequest) -> Interaction:
         if self._engine is None:
             raise EngineUnavailable("this host was started without one")
-        async with aclosing(direct_turn(self, self._engine, request)) as events:
-            async for event in events:
-                if isinstance(event, Interaction):
-                    return event
-        raise AssertionError("a directed turn ends with its interaction or an error")
+        async with aclosing(await begin_reply(self, self._engine, request)) as reply:
+            async for _ in reply:
+                pass
+        if reply.interaction is None:
+            raise InvalidRequest("A turn keeps one of its choices.", "keep")
+        return reply.interaction
 
     async def create_model(self, model: ModelId, revision: Revision | None = None) -> ModelView:
         return model_view(await self._catalogue.create(model, revision), active=False)

@@ -15,10 +15,11 @@ from typing import Protocol
 from populace.actors.context import context_digest, with_context
 from populace.actors.engine import Delta, Engine, GenerateRequest, Message
 from populace.actors.errors import InvalidRequest, PromptTooLong, TurnExpired
-from populace.actors.hosts import ChatRequest
 from populace.actors.memory import Memory
-from populace.actors.turn import Interaction, Reply, TurnGrant, TurnRequest
+from populace.actors.turn import ChatRequest, Interaction, Reply, TurnGrant, TurnRequest
 from populace.actors.turns.choices import generate_choices
+from populace.actors.turns.deadlines import until
+from populace.actors.turns.running_reply import RunningReply, no_deltas
 from populace.actors.turns.turn_memory import TurnMemory
 from populace.policies.history import turns_that_fit
 from populace.policies.ingestion import turns_in, without_turns
@@ -51,45 +52,60 @@ def completion_id(grant: TurnGrant) -> str:
     return f"chatcmpl-{digest.hexdigest()}"
 
 
-async def direct_turn(
+async def begin_reply(
     hosts: TurnHost, engine: Engine, request: ChatRequest, *, stream: bool = False
-) -> AsyncGenerator[TurnGrant | Delta | Interaction, None]:
-    """Run one turn; yield the grant, the deltas (if ``stream``), and at last the interaction.
+) -> RunningReply:
+    """Begin one turn and return its reply. With ``stream`` it has deltas, as they come; else it has none.
 
-    An operation that took effect before yields its interaction only. Closing the generator, or
-    an error, frees the engine's slot and gives the turn back with nothing recorded; so does a request
-    that keeps none of its choices, which yields no interaction.
+    An operation that took effect before has its interaction at once and no deltas. A reply that is closed
+    early, or breaks off, gives the turn back with nothing recorded. So does a request that keeps none of its
+    choices, whose reply has no interaction.
     """
     turn = await hosts.begin_turn(request.turn)
     if isinstance(turn, Interaction):
-        yield turn
-        return
-    settled = False
-    try:
-        request = _without_forgotten(request, turn.forgotten)
-        yield turn
+        return RunningReply(no_deltas(), interaction=turn)
+    return DirectedReply(hosts, engine, request, turn, stream=stream)
+
+
+class DirectedReply(RunningReply):
+    """The reply of a turn that was granted."""
+
+    def __init__(
+        self, hosts: TurnHost, engine: Engine, request: ChatRequest, grant: TurnGrant, *, stream: bool
+    ) -> None:
+        super().__init__(self._generate_and_commit(engine, request, grant, stream=stream), grant=grant)
+        self._hosts = hosts
+        self._grant = grant
+        self._settled = False
+
+    async def aclose(self) -> None:
+        try:
+            await super().aclose()
+        finally:
+            if not self._settled:
+                self._settled = True
+                # Shielded: the caller may be cancelled, and the model must not stay taken until the deadline.
+                await asyncio.shield(_abandon(self._hosts, self._grant))
+
+    async def _generate_and_commit(
+        self, engine: Engine, request: ChatRequest, grant: TurnGrant, *, stream: bool
+    ) -> AsyncGenerator[Delta, None]:
+        request = _without_forgotten(request, grant.forgotten)
         last: list[Delta] = []
-        reply = ReplyBuilder(request.messages, completion_id(turn))
-        async with aclosing(_generate(engine, request, turn, reply, stream=stream)) as deltas:
+        reply = ReplyBuilder(request.messages, completion_id(grant))
+        async with aclosing(_generate(engine, request, grant, reply, stream=stream)) as deltas:
             async for delta in deltas:
                 if delta.finish_reason is not None:
                     last.append(delta)
                 elif stream:
                     yield delta
         assert len(last) == request.choices, "an engine ends a reply with a finish reason"
-        interaction = None
         if request.kept is not None:
-            interaction = await hosts.finish_turn(turn, reply.finish())
-            settled = True
+            self.interaction = await self._hosts.finish_turn(grant, reply.finish())
+            self._settled = True
         if stream:
             for delta in last:
                 yield delta
-        if interaction is not None:
-            yield interaction
-    finally:
-        if not settled:
-            # Shielded: the caller may be cancelled, and the model must not stay taken until the deadline.
-            await asyncio.shield(_abandon(hosts, turn))
 
 
 def _without_forgotten(request: ChatRequest, forgotten: frozenset[bytes]) -> ChatRequest:
@@ -149,10 +165,12 @@ async def _generate(
     seconds_max = max(grant.turn_seconds_max - COMMIT_SECONDS_MARGIN, grant.turn_seconds_max / 2)
     history = grant.history
     lengths = [sum(len(message.content) for message in turn) for turn in history]
-    kept = 0 if request.raw_prompt is not None else turns_that_fit(lengths, engine.base.context_tokens // 2)
-    wanted = None if request.raw_prompt is not None else request.turn.retrieval
+    raw_prompt = request.raw_prompt
+    kept = 0 if raw_prompt is not None else turns_that_fit(lengths, engine.base.context_tokens // 2)
+    wanted = None if raw_prompt is not None else request.turn.retrieval
     retrieved = 0 if wanted is None else wanted.count
     deadline = asyncio.get_running_loop().time() + seconds_max
+    late = TurnExpired(grant.model.name, f"it took over {grant.turn_seconds_max:g} s")
     memory = Memory.unpack(grant.memory)
     while True:
         reply.history_turns = kept
@@ -172,7 +190,7 @@ async def _generate(
         generate = GenerateRequest(
             # A second try is another request to the engine.
             request_id=f"{grant.ticket}:{kept}:{retrieved}",
-            prompt=request.raw_prompt if request.raw_prompt is not None else prompt,
+            prompt=prompt if raw_prompt is None else raw_prompt,
             sampling=request.sampling,
             adapter=grant.adapter,
             stream=stream,
@@ -180,8 +198,9 @@ async def _generate(
             owner=grant.model.owner,
         )
         try:
-            async with aclosing(generate_choices(engine, generate, request.choices)) as deltas:
-                async for delta in _until(deltas, deadline, grant):
+            choices = generate_choices(engine, generate, request.choices)
+            async with aclosing(until(choices, deadline, late)) as deltas:
+                async for delta in deltas:
                     if delta.choice == request.kept:
                         reply.add(delta)
                     yield delta
@@ -198,18 +217,3 @@ async def _abandon(hosts: TurnHost, grant: TurnGrant) -> None:
     except PopulaceError as error:
         # The caller learns why the turn failed, not this; the deadline ends the turn.
         logger.warning("A turn of %s could not be given back: %s", grant.model.name, error)
-
-
-async def _until(
-    deltas: AsyncGenerator[Delta, None], deadline: float, grant: TurnGrant
-) -> AsyncGenerator[Delta, None]:
-    """Pass deltas on; raise ``TurnExpired`` when the event loop's time is past ``deadline``."""
-    while True:
-        try:
-            async with asyncio.timeout_at(deadline):
-                delta = await anext(deltas)
-        except TimeoutError:
-            raise TurnExpired(grant.model.name, f"it took over {grant.turn_seconds_max:g} s") from None
-        except StopAsyncIteration:
-            return
-        yield delta

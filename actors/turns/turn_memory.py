@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 
 from populace.actors.engine import MemoryUse, Message
-from populace.actors.hosts import ChatRequest
 from populace.actors.memory import Memory, MemoryOutcome, MemoryTrace
+from populace.actors.turn import ChatRequest
 
 
 class TurnMemory:

@@ -1,16 +1,14 @@
 """From what a caller of the Python face says to the request of one turn."""
 
-import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from populace.actors.engine import Message, Sampling
 from populace.actors.errors import InvalidRequest
-from populace.actors.hosts import ChatRequest
 from populace.actors.memory import MemoryChoice
-from populace.actors.turn import ModelId, TurnRequest, operation_of
-from populace.policies.retrieval import RETRIEVED_MAX, Retrieval
+from populace.actors.turn import ChatRequest, ModelId
+from populace.actors.turns.requests import make_request
+from populace.policies.retrieval import RETRIEVED_MAX
 
 DEFAULT_CONVERSATION = "main"
 REPLY_TOKENS_DEFAULT = 256
@@ -48,20 +46,17 @@ def chat_request(
         chosen = Sampling(max_tokens=max_tokens, **sampling)
     except TypeError as error:
         raise InvalidRequest(f"Unknown option: {error}", None) from None
-    choice = _memory_choice(memory or {})
-    retrieved = _retrieved(context or {})
-    parts = [messages, conversation, alias, repr(chosen), *([] if memory is None else [choice])]
-    shaping = json.dumps(parts + ([] if context is None else [{"retrieve": retrieved}])).encode()
-    turn = TurnRequest(
-        model=model,
-        operation=operation_of(operation),
-        body_hash=hashlib.sha256(shaping).digest(),
+    return make_request(
+        model,
+        messages,
+        chosen,
         alias=alias,
-        history_of=conversation,
+        operation=operation,
+        conversation=conversation,
+        memory=_memory_choice(memory or {}),
+        retrieved=_retrieved(context or {}),
         turn_seconds_max=turn_seconds_max,
-        retrieval=Retrieval.of(messages, retrieved),
     )
-    return ChatRequest(turn, messages, chosen, memory=choice)
 
 
 def _check_unicode(texts: Sequence[str]) -> None:

@@ -10,27 +10,28 @@ answer again: the engine's slot and the model's turn are given back and nothing 
 reply that its person never saw must not become something the model has learned from.
 """
 
-import hashlib
-import json
+import asyncio
 import secrets
+from functools import partial
 
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
 from populace.actors.engine import GenerateRequest, Message
 from populace.actors.errors import InvalidRequest, TurnExpired
-from populace.actors.hosts import ChatRequest
-from populace.actors.turn import ModelId, TurnRequest, operation_of
+from populace.actors.turn import RAW_ROLE, ModelId
 from populace.actors.turns.choices import generate_choices
-from populace.actors.turns.turn_director import direct_turn
+from populace.actors.turns.deadlines import until
+from populace.actors.turns.requests import make_request
+from populace.actors.turns.running_reply import RunningReply
+from populace.actors.turns.turn_director import begin_reply
 from populace.gateway import population
 from populace.gateway.context import Caller, Gateway, KeyedRoute, gateway_of
 from populace.gateway.disconnect import while_connected
-from populace.gateway.exchange import Exchange, Turn, until
-from populace.gateway.idempotency import IDEMPOTENCY_KEY, idempotency_key
+from populace.gateway.exchange import Exchange
+from populace.gateway.idempotency import idempotency_key
 from populace.gateway.schema import ChatBody, CompletionBody
 from populace.gateway.target import BASE_MODEL, POPULATION_MODEL, parse_target
-from populace.policies.retrieval import Retrieval
 
 router = APIRouter(route_class=KeyedRoute)
 
@@ -42,26 +43,17 @@ async def chat_completions(request: Request, tenant: Caller, body: ChatBody) -> 
         return await while_connected(request, population.chat(request, tenant, body))
     if body.population is not None:
         raise InvalidRequest(f"Only `{POPULATION_MODEL}` is asked like this, not one model.", "population")
-    messages = tuple(message.message() for message in body.messages)
-    retrieval = Retrieval.of(messages, body.retrieved)
-    return await _complete(request, tenant, body, messages, raw_prompt=None, retrieval=retrieval)
+    return await _complete(request, tenant, body, tuple(message.message() for message in body.messages))
 
 
 @router.post("/v1/completions")
 async def completions(request: Request, tenant: Caller, body: CompletionBody) -> Response:
     """Continue a text; the model reads the prompt as it is, without a chat template."""
-    messages = (Message("text", body.prompt),)
-    return await _complete(request, tenant, body, messages, raw_prompt=body.prompt)
+    return await _complete(request, tenant, body, (Message(RAW_ROLE, body.prompt),))
 
 
 async def _complete(
-    request: Request,
-    tenant: str,
-    body: ChatBody | CompletionBody,
-    messages: tuple[Message, ...],
-    *,
-    raw_prompt: str | None,
-    retrieval: Retrieval | None = None,
+    request: Request, tenant: str, body: ChatBody | CompletionBody, messages: tuple[Message, ...]
 ) -> Response:
     gateway = gateway_of(request)
     target = parse_target(tenant, body.model)
@@ -70,85 +62,56 @@ async def _complete(
         metrics=gateway.metrics,
         base=gateway.engine.base,
         model=body.model,
-        is_chat=raw_prompt is None,
+        is_chat=isinstance(body, ChatBody),
         wants_usage=body.wants_usage,
         started=gateway.metrics.started(),
         choices=body.choices,
         kept=body.kept,
     )
     if target.model is None:
-        if body.keep is not None:
-            raise InvalidRequest("The base has no log to keep a choice in.", "keep")
-        if isinstance(body, ChatBody) and body.retrieved > 0:
-            raise InvalidRequest("The base has no log to retrieve from.", "context")
-        turn = _ask_base(gateway, tenant, body, messages, raw_prompt)
+        _check_base(body)
+        begin = partial(_ask_base, gateway, tenant, body, messages)
     else:
-        _check_retry(key, body)
-        ask = _turn_request(gateway, target.model, target.alias, key, body, retrieval)
-        chat = ChatRequest(
-            ask, messages, body.to_sampling(), raw_prompt, body.memory_choice, body.choices, body.kept
+        chat = make_request(
+            target.model,
+            messages,
+            body.to_sampling(),
+            alias=target.alias,
+            operation=key,
+            memory=body.memory_choice,
+            retrieved=body.retrieved,
+            choices=body.choices,
+            kept=body.kept,
+            turn_seconds_max=gateway.turn_seconds_max,
         )
-        turn = _ask_model(gateway, chat, body)
+        # Log probabilities and other choices come with the deltas; the log does not keep them.
+        wants_deltas = bool(body.stream) or chat.sampling.logprobs is not None or chat.choices > 1
+        begin = partial(begin_reply, gateway.hosts, gateway.engine, chat, stream=wants_deltas)
     if body.stream:
-        return await while_connected(request, exchange.streamed(turn))
+        return await while_connected(request, exchange.streamed(begin))
     if key is None or target.model is None:
-        return await while_connected(request, exchange.whole(turn))
-    return await exchange.whole(turn)
+        return await while_connected(request, exchange.whole(begin))
+    return await exchange.whole(begin)
 
 
-def _check_retry(key: str | None, body: ChatBody | CompletionBody) -> None:
-    if key is not None and body.choices > 1:
-        raise InvalidRequest(
-            f"Of {body.choices} choices the log keeps one at most, and a retry could not have the others: "
-            f"leave out {IDEMPOTENCY_KEY}, or ask for one.",
-            "n",
-        )
+def _check_base(body: ChatBody | CompletionBody) -> None:
+    if body.keep is not None:
+        raise InvalidRequest("The base has no log to keep a choice in.", "keep")
+    if body.retrieved > 0:
+        raise InvalidRequest("The base has no log to retrieve from.", "context")
 
 
-def _turn_request(
-    gateway: Gateway,
-    model: ModelId,
-    alias: str,
-    key: str | None,
-    body: ChatBody | CompletionBody,
-    retrieval: Retrieval | None,
-) -> TurnRequest:
-    """Ask for a turn: the key is its operation; without one a retry is a new turn."""
-    shaping = body.model_dump(exclude={"stream", "stream_options", "user", "metadata"})
-    for later in ("memory", "keep", "context", "population"):
-        if shaping.get(later) is None:  # a body without it has the digest that older releases gave it
-            shaping.pop(later, None)
-    canonical = json.dumps(shaping, sort_keys=True).encode()
-    return TurnRequest(
-        model=model,
-        operation=operation_of(key),
-        body_hash=hashlib.sha256(canonical).digest(),
-        alias=alias,
-        turn_seconds_max=gateway.turn_seconds_max,
-        retrieval=retrieval,
-    )
-
-
-def _ask_model(gateway: Gateway, chat: ChatRequest, body: ChatBody | CompletionBody) -> Turn:
-    # Log probabilities and other choices come with the deltas; the log does not keep them.
-    wants_deltas = bool(body.stream) or chat.sampling.logprobs is not None or chat.choices > 1
-    return direct_turn(gateway.hosts, gateway.engine, chat, stream=wants_deltas)
-
-
-def _ask_base(
-    gateway: Gateway,
-    tenant: str,
-    body: ChatBody | CompletionBody,
-    messages: tuple[Message, ...],
-    raw_prompt: str | None,
-) -> Turn:
+async def _ask_base(
+    gateway: Gateway, tenant: str, body: ChatBody | CompletionBody, messages: tuple[Message, ...]
+) -> RunningReply:
     request = GenerateRequest(
         request_id=secrets.token_hex(16),
-        prompt=messages if raw_prompt is None else raw_prompt,
+        prompt=messages if isinstance(body, ChatBody) else body.prompt,
         sampling=body.to_sampling(),
         stream=bool(body.stream),
         owner=ModelId(tenant, BASE_MODEL).owner,
     )
     seconds_max = gateway.turn_seconds_max
     late = TurnExpired(BASE_MODEL, f"it took over {seconds_max:g} s")
-    return until(generate_choices(gateway.engine, request, body.choices), seconds_max, late)
+    deadline = asyncio.get_running_loop().time() + seconds_max
+    return RunningReply(until(generate_choices(gateway.engine, request, body.choices), deadline, late))

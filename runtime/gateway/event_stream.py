@@ -7,6 +7,8 @@ from typing import Any
 from fastapi.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
+from populace.actors.turns.running_reply import RunningReply
+
 HEADERS = {"cache-control": "no-cache", "x-accel-buffering": "no"}
 
 
@@ -23,7 +25,7 @@ class EventStream(StreamingResponse):
     def __init__(
         self,
         events: AsyncGenerator[bytes, None],
-        source: AsyncGenerator[Any, None],
+        source: RunningReply | AsyncGenerator[Any, None],
         headers: Mapping[str, str],
     ) -> None:
         super().__init__(events, headers={**HEADERS, **headers})

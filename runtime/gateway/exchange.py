@@ -1,10 +1,9 @@
-"""One request on its way out: turns what a turn yields into an answer, whole or streamed."""
+"""One request on its way out: a running reply becomes an HTTP answer, whole or streamed."""
 
-import asyncio
 import logging
 import secrets
 import time
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from typing import NamedTuple
 
@@ -12,7 +11,8 @@ from fastapi.responses import JSONResponse, Response
 
 from populace.actors.engine import BaseInfo, Delta, joined
 from populace.actors.errors import TurnExpired
-from populace.actors.turn import Interaction, TurnGrant
+from populace.actors.turn import Interaction
+from populace.actors.turns.running_reply import RunningReply
 from populace.actors.turns.turn_director import completion_id
 from populace.gateway.errors import error_body, internal_error_body, status_of
 from populace.gateway.event_stream import EventStream
@@ -22,9 +22,8 @@ from populace.storage.records.errors import PopulaceError
 
 logger = logging.getLogger(__name__)
 
-Part = TurnGrant | Delta | Interaction
-Turn = AsyncGenerator[Part, None]
-"""A grant, deltas and an interaction; or an interaction alone; or, from the base, deltas alone."""
+Begin = Callable[[], Awaitable[RunningReply]]
+"""Begins the reply to a request; a refusal is raised here."""
 
 
 class Exchange(NamedTuple):
@@ -42,71 +41,66 @@ class Exchange(NamedTuple):
     choices: int = 1
     kept: int | None = 0
 
-    async def whole(self, turn: Turn) -> Response:
+    async def whole(self, begin: Begin) -> Response:
         """Answer the complete reply in one body. An answer from the log has no log probabilities."""
         deltas: list[list[Delta]] = [[] for _ in range(self.choices)]
-        origin: TurnGrant | Interaction | None = None
-        async with aclosing(turn) as parts:
-            async for part in parts:
-                if isinstance(part, Delta):
-                    deltas[part.choice].append(part)
-                else:
-                    origin = part
-        replies = [joined(one) for one in deltas if one]
-        if isinstance(origin, Interaction) and self.choices == 1:
-            replies = [_reply_of(origin, replies[0] if replies and not origin.replayed else None)]
-            tokens = origin.completion_tokens
+        async with aclosing(await begin()) as reply:
+            async for delta in reply:
+                deltas[delta.choice].append(delta)
+        replies = [joined(parts) for parts in deltas if parts]
+        turn = reply.interaction
+        if turn is not None and self.choices == 1:
+            replies = [_reply_of(turn, replies[0] if replies and not turn.replayed else None)]
+            tokens = turn.completion_tokens
         else:
-            tokens = sum(len(reply.token_ids) for reply in replies)
-        provenance = self._provenance(origin)
-        body = self._envelope(origin).whole(replies, tokens, provenance)
+            tokens = sum(len(made.token_ids) for made in replies)
+        provenance = self._provenance(reply)
+        body = self._envelope(reply).whole(replies, tokens, provenance)
         self.metrics.replied(self.started, replies[0].prompt_tokens, tokens)
         return JSONResponse(body, headers=provenance.headers())
 
-    async def streamed(self, turn: Turn) -> Response:
+    async def streamed(self, begin: Begin) -> Response:
         """Answer a stream of events.
 
         The response starts with the first token, so that a refusal is still a status of its own.
         """
+        reply = await begin()
         try:
-            origin = first = await anext(turn)
-            if isinstance(first, TurnGrant):
-                first = await anext(turn)
+            first = await anext(aiter(reply), None)
         except BaseException:
-            await turn.aclose()
+            await reply.aclose()
             raise
         self.metrics.first_token(self.started)
-        envelope = self._envelope(origin)
+        provenance, envelope = self._provenance(reply), self._envelope(reply)
         writers = [ChunkWriter(envelope, choice) for choice in range(self.choices)]
-        if isinstance(first, Interaction):
-            events = self._replayed(writers[0], first)
+        if first is None:
+            assert reply.interaction is not None, "a reply that is made has a delta"
+            events = self._replayed(writers[0], reply.interaction)
         else:
-            assert isinstance(first, Delta)
-            events = self._events(writers, turn, first, self._provenance(origin))
-        return EventStream(events, turn, self._provenance(origin).headers())
+            events = self._events(writers, reply, first, provenance)
+        return EventStream(events, reply, provenance.headers())
 
     async def _events(
-        self, writers: Sequence[ChunkWriter], turn: Turn, first: Delta, provenance: Provenance
+        self, writers: Sequence[ChunkWriter], reply: RunningReply, first: Delta, provenance: Provenance
     ) -> AsyncGenerator[bytes, None]:
         """Write tokens as they come; the last ones when the turn has ended, which is after its commit."""
-        part: Part | None = first
+        delta: Delta | None = first
         last: list[Delta] = []
         kept: list[str] = []
         tokens = 0
         try:
-            while part is not None:
-                if isinstance(part, Delta):
-                    if part.choice == self.kept:
-                        kept.append(part.text)
-                    tokens += len(part.token_ids)
-                    if part.finish_reason is not None:
-                        last.append(part)
-                    elif part.text or part.logprobs:
-                        yield writers[part.choice].token(part)
-                elif isinstance(part, Interaction):
-                    provenance = _recorded(part, "".join(kept))
-                part = await anext(turn, None)
-            assert last, "a turn ends with a finish reason or an error"
+            while delta is not None:
+                if delta.choice == self.kept:
+                    kept.append(delta.text)
+                tokens += len(delta.token_ids)
+                if delta.finish_reason is not None:
+                    last.append(delta)
+                elif delta.text or delta.logprobs:
+                    yield writers[delta.choice].token(delta)
+                delta = await anext(aiter(reply), None)
+            if reply.interaction is not None:
+                provenance = _recorded(reply.interaction, "".join(kept))
+            assert last, "a reply ends with a finish reason or an error"
         except PopulaceError as error:
             # The status is sent already: the stream ends with the error and without [DONE].
             yield event(error_body(str(error), status=status_of(type(error)), code=error.code))
@@ -115,8 +109,8 @@ class Exchange(NamedTuple):
             logger.exception("a stream failed")
             yield event(internal_error_body())
             return
-        for delta in last:
-            yield writers[delta.choice].last(delta, provenance)
+        for ended in last:
+            yield writers[ended.choice].last(ended, provenance)
         for ending in self._ending(writers[0], last[0].prompt_tokens, tokens):
             yield ending
 
@@ -131,23 +125,23 @@ class Exchange(NamedTuple):
         usage = usage_of(prompt_tokens, completion_tokens)
         return [writer.usage(usage), DONE] if self.wants_usage else [DONE]
 
-    def _envelope(self, origin: Part | None) -> Envelope:
+    def _envelope(self, reply: RunningReply) -> Envelope:
         created = int(time.time())
-        if isinstance(origin, Interaction):
-            identity, created = origin.completion_id, origin.created_ms // 1000
-        elif isinstance(origin, TurnGrant):
-            identity = completion_id(origin)
+        if reply.interaction is not None:
+            identity, created = reply.interaction.completion_id, reply.interaction.created_ms // 1000
+        elif reply.grant is not None:
+            identity = completion_id(reply.grant)
         else:
             identity = f"{'chatcmpl' if self.is_chat else 'cmpl'}-{secrets.token_hex(16)}"
         return Envelope(identity, self.model, created, self.is_chat)
 
-    def _provenance(self, origin: Part | None) -> Provenance:
-        if isinstance(origin, Interaction):
-            return Provenance.of_interaction(origin)
-        if isinstance(origin, TurnGrant):
-            granted = Provenance.of_grant(origin)
-            return granted if self.kept is not None else granted._replace(log_position=None)
-        return Provenance.of_base(self.base)
+    def _provenance(self, reply: RunningReply) -> Provenance:
+        if reply.interaction is not None:
+            return Provenance.of_interaction(reply.interaction)
+        if reply.grant is None:
+            return Provenance.of_base(self.base)
+        granted = Provenance.of_grant(reply.grant)
+        return granted if self.kept is not None else granted._replace(log_position=None)
 
 
 def _recorded(turn: Interaction, streamed: str) -> Provenance:
@@ -167,22 +161,3 @@ def _reply_of(turn: Interaction, generated: Delta | None) -> Delta:
         logprobs=() if generated is None else generated.logprobs,
         finish_reason=turn.finish_reason,
     )
-
-
-async def until(deltas: AsyncGenerator[Delta, None], seconds_max: float, error: PopulaceError) -> Turn:
-    """Pass deltas on; raise ``error`` when they take longer than ``seconds_max`` together.
-
-    The timeout encloses each wait on its own: around a ``yield`` it would cancel whichever task
-    began to read, and a stream is read by two.
-    """
-    deadline = asyncio.get_running_loop().time() + seconds_max
-    async with aclosing(deltas):
-        while True:
-            try:
-                async with asyncio.timeout_at(deadline):
-                    delta = await anext(deltas)
-            except TimeoutError:
-                raise error from None
-            except StopAsyncIteration:
-                return
-            yield delta

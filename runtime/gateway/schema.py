@@ -217,6 +217,11 @@ class SamplingBody(Body):
         return BOTH if self.memory is None else MemoryChoice(self.memory.read, self.memory.write)
 
     @property
+    def retrieved(self) -> int:
+        """How many turns of the log the prompt is to have; a raw prompt has none."""
+        return 0
+
+    @property
     def wants_usage(self) -> bool:
         return self.stream_options is not None and self.stream_options.include_usage
 

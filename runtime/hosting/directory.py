@@ -15,14 +15,13 @@ from populace.actors.errors import HostUnavailable
 from populace.actors.feedback import Feedback, Opinion
 from populace.actors.hosts import (
     ApiKey,
-    ChatRequest,
     HostStatistics,
     ModelPage,
     ModelView,
     Revision,
 )
 from populace.actors.keepers.catalogue import KEY_SHARD_TENANT
-from populace.actors.turn import Interaction, ModelId, Reply, TurnGrant, TurnRequest
+from populace.actors.turn import ChatRequest, Interaction, ModelId, Reply, TurnGrant, TurnRequest
 from populace.hosting.forgetting_directory import ForgettingDirectory
 from populace.hosting.job_directory import JobDirectory
 from populace.hosting.member_directory import MemberDirectory

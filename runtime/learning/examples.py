@@ -14,8 +14,7 @@ from populace.actors.context import with_context
 from populace.actors.engine import Message
 from populace.actors.feedback import Feedback, feedback_by_position, judged
 from populace.actors.forgetting import SAID_ROLES
-from populace.actors.host.memory_keeper import RAW_ROLE
-from populace.actors.turn import Interaction
+from populace.actors.turn import RAW_ROLE, Interaction
 from populace.policies.hold_out import is_held_out
 from populace.policies.lessons import Judgement
 from populace.policies.retrieval import Exchange, exchange_of

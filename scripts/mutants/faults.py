@@ -64,8 +64,8 @@ MUTANTS = (
             Edit(
                 "actors/turns/turn_director.py",
                 "        if request.kept is not None:\n"
-                "            interaction = await hosts.finish_turn(turn, reply.finish())\n"
-                "            settled = True\n"
+                "            self.interaction = await self._hosts.finish_turn(grant, reply.finish())\n"
+                "            self._settled = True\n"
                 "        if stream:\n"
                 "            for delta in last:\n"
                 "                yield delta\n",
@@ -73,8 +73,8 @@ MUTANTS = (
                 "            for delta in last:\n"
                 "                yield delta\n"
                 "        if request.kept is not None:\n"
-                "            interaction = await hosts.finish_turn(turn, reply.finish())\n"
-                "            settled = True\n",
+                "            self.interaction = await self._hosts.finish_turn(grant, reply.finish())\n"
+                "            self._settled = True\n",
             ),
         ),
         ("tests/actors/test_turn_director.py",),

@@ -8,9 +8,8 @@ from dataclasses import dataclass, field
 from populace.actors.engine import Delta, GenerateRequest, Message, Sampling
 from populace.actors.forgetting import Forgotten, MemoryAfter
 from populace.actors.host.model_host import ModelHost
-from populace.actors.hosts import ChatRequest
 from populace.actors.memory import MemoryChoice
-from populace.actors.turn import Interaction, ModelId, TurnRequest
+from populace.actors.turn import ChatRequest, Interaction, ModelId, TurnRequest
 from populace.policies.retrieval import Retrieval
 from tests.actors.fakes import BASE, ScriptedEngine
 

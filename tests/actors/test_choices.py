@@ -9,10 +9,9 @@ import pytest
 from populace.actors.engine import Delta, GenerateRequest, Message, Sampling
 from populace.actors.errors import EngineUnavailable
 from populace.actors.host.model_host import ModelHost
-from populace.actors.hosts import ChatRequest
-from populace.actors.turn import Interaction, ModelId, TurnGrant
+from populace.actors.turn import ChatRequest, ModelId
 from populace.actors.turns.choices import generate_choices
-from populace.actors.turns.turn_director import direct_turn
+from populace.actors.turns.turn_director import begin_reply
 from tests.actors.fakes import ScriptedEngine, delta, spoken
 from tests.actors.turns import take_turn, turn_of
 
@@ -94,19 +93,23 @@ async def test_a_reader_that_leaves_frees_the_slots_of_all_choices() -> None:
 
 
 async def test_the_choice_that_is_kept_is_the_turn(host: ModelHost, ada: ModelId) -> None:
-    parts = [part async for part in direct_turn(host, ScriptedEngine(told), three(ada, 1), stream=True)]
+    async with aclosing(await begin_reply(host, ScriptedEngine(told), three(ada, 1), stream=True)) as reply:
+        deltas = [delta async for delta in reply]
 
     [turn] = await host.read_log(ada)
     assert turn.reply == "I am 1."
-    assert parts[-1] == turn
-    ended = [part.choice for part in parts if isinstance(part, Delta) and part.finish_reason is not None]
-    assert sorted(ended) == [0, 1, 2]
+    assert reply.interaction == turn
+    assert sorted(delta.choice for delta in deltas if delta.finish_reason is not None) == [0, 1, 2]
 
 
 async def test_of_choices_of_which_none_is_kept_nothing_is_recorded(host: ModelHost, ada: ModelId) -> None:
-    parts = [part async for part in direct_turn(host, ScriptedEngine(told), three(ada, None), stream=True)]
+    async with aclosing(
+        await begin_reply(host, ScriptedEngine(told), three(ada, None), stream=True)
+    ) as reply:
+        deltas = [delta async for delta in reply]
 
-    assert isinstance(parts[0], TurnGrant)
-    assert not any(isinstance(part, Interaction) for part in parts)
+    assert len([delta for delta in deltas if delta.finish_reason is not None]) == 3
+    assert reply.grant is not None
+    assert reply.interaction is None
     assert await host.read_log(ada) == ()
     assert (await take_turn(host, turn_of(ada, "op-2"))).position == 0

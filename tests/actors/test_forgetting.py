@@ -17,9 +17,8 @@ from populace.actors.feedback import Opinion
 from populace.actors.forgetting import FORGET_ROLE, FOUND_MAX, TURNS_MAX, Forgotten
 from populace.actors.host.model_host import ModelHost
 from populace.actors.host_limits import HostLimits
-from populace.actors.hosts import ChatRequest
 from populace.actors.keepers.turn_log import MEMORY_KEPT_EVERY
-from populace.actors.turn import Interaction, TurnGrant, TurnRequest
+from populace.actors.turn import ChatRequest, Interaction, TurnGrant, TurnRequest
 from populace.policies.log_retention import LogLimits
 from populace.storage.records.errors import (
     InteractionForgotten,

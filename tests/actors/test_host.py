@@ -9,8 +9,7 @@ from populace.actors.errors import EngineUnavailable, HostOverloaded, HostUnavai
 from populace.actors.host.model_host import ModelHost
 from populace.actors.host.personal_model import ACTIVATION_BYTES
 from populace.actors.host_limits import HostLimits
-from populace.actors.hosts import ChatRequest
-from populace.actors.turn import ModelId, TurnGrant
+from populace.actors.turn import ChatRequest, ModelId, TurnGrant
 from populace.storage.records.errors import ModelNotFound, RevisionNotFound, ShardStopped
 from tests.actors.conftest import MakeHost
 from tests.actors.fakes import FakeClock, ScriptedEngine, spoken

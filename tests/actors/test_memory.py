@@ -12,11 +12,10 @@ from populace.actors.engine import Delta, GenerateRequest, Message, Sampling
 from populace.actors.errors import InvalidRequest, MemoryStateInvalid, MemoryStateMismatch
 from populace.actors.host.model_host import ModelHost
 from populace.actors.host_limits import HostLimits
-from populace.actors.hosts import ChatRequest
 from populace.actors.keepers.log_compactor import TURNS_BETWEEN_LOOKS
 from populace.actors.keepers.turn_log import MEMORY_KEPT_EVERY
 from populace.actors.memory import Memory, MemoryChoice
-from populace.actors.turn import Interaction, ModelId, TurnRequest
+from populace.actors.turn import ChatRequest, Interaction, ModelId, TurnRequest
 from populace.policies.log_retention import LogLimits
 from populace.storage.store import Store
 from tests.actors.fakes import BASE, FakeClock, ScriptedEngine

@@ -12,9 +12,9 @@ from populace.actors.feedback import Opinion
 from populace.actors.host.model_host import ModelHost
 from populace.actors.host.personal_model import ACTIVATION_BYTES
 from populace.actors.host_limits import HostLimits
-from populace.actors.hosts import ChatRequest, Hosts
+from populace.actors.hosts import Hosts
 from populace.actors.keepers.log_compactor import TURNS_BETWEEN_LOOKS
-from populace.actors.turn import Interaction, ModelId, TurnGrant, TurnRequest
+from populace.actors.turn import ChatRequest, Interaction, ModelId, TurnGrant, TurnRequest
 from populace.policies.log_retention import LogLimits
 from populace.policies.retrieval import Retrieval
 from populace.storage.records.errors import ModelNotFound
@@ -226,7 +226,7 @@ async def test_history_that_the_prompt_has_no_room_for_can_be_retrieved(make_hos
 
 
 async def test_a_raw_prompt_is_told_nothing(talk: Talk) -> None:
-    made = await talk.host.chat(replace(chat(asking(ADA)), raw_prompt="Once upon"))
+    made = await talk.host.chat(replace(chat(asking(ADA)), messages=(Message("text", "Once upon"),)))
 
     assert talk.engine.requests[-1].prompt == "Once upon"
     assert made.retrieved == ()

@@ -11,9 +11,8 @@ from populace.actors.errors import InvalidRequest
 from populace.actors.feedback import Opinion
 from populace.actors.host.model_host import ModelHost
 from populace.actors.host_limits import HostLimits
-from populace.actors.hosts import ChatRequest
 from populace.actors.keepers.log_compactor import TURNS_BETWEEN_LOOKS
-from populace.actors.turn import Interaction, ModelId
+from populace.actors.turn import ChatRequest, Interaction, ModelId
 from populace.policies.log_retention import LogLimits
 from populace.policies.retrieval import Retrieval
 from tests.actors.conftest import MakeHost

@@ -9,9 +9,8 @@ import pytest
 from populace.actors.engine import Delta, GenerateRequest, Message, Sampling
 from populace.actors.errors import EngineUnavailable, HostUnavailable, PromptTooLong, TurnExpired
 from populace.actors.host.model_host import ModelHost
-from populace.actors.hosts import ChatRequest
-from populace.actors.turn import Interaction, ModelId, TurnGrant, TurnRequest
-from populace.actors.turns.turn_director import completion_id, direct_turn
+from populace.actors.turn import ChatRequest, Interaction, ModelId, TurnRequest
+from populace.actors.turns.turn_director import begin_reply, completion_id
 from populace.hosting.directory import Directory, LocalHostClient
 from tests.actors.fakes import Dictation, FailingClient, ScriptedEngine, delta, spoken
 from tests.actors.turns import grant_of, reply, take_turn, turn_of
@@ -25,8 +24,8 @@ async def ada(host: ModelHost) -> ModelId:
     return (await host.create_model(ADA)).model
 
 
-def chat(turn: TurnRequest, raw_prompt: str | None = None) -> ChatRequest:
-    return ChatRequest(turn, ASKED, Sampling(max_tokens=8), raw_prompt)
+def chat(turn: TurnRequest, messages: tuple[Message, ...] = ASKED) -> ChatRequest:
+    return ChatRequest(turn, messages, Sampling(max_tokens=8))
 
 
 def room_for(messages_max: int) -> ScriptedEngine:
@@ -48,20 +47,26 @@ async def converse(host: ModelHost, turns: int) -> None:
 async def test_a_reader_sees_the_grant_the_deltas_and_the_interaction(host: ModelHost, ada: ModelId) -> None:
     engine = ScriptedEngine(spoken("Hel", "lo", "."))
 
-    events = [event async for event in direct_turn(host, engine, chat(turn_of(ada)), stream=True)]
+    reply = await begin_reply(host, engine, chat(turn_of(ada)), stream=True)
+    granted, recorded = reply.grant, reply.interaction
+    async with aclosing(reply):
+        texts = [delta.text async for delta in reply]
 
-    assert isinstance(events[0], TurnGrant)
-    assert [event.text for event in events if isinstance(event, Delta)] == ["Hel", "lo", "."]
-    assert events[-1] == (await host.read_log(ada))[0]
+    assert granted is not None
+    assert recorded is None
+    assert texts == ["Hel", "lo", "."]
+    assert reply.interaction == (await host.read_log(ada))[0]
     assert [(one.prompt, one.adapter, one.stream) for one in engine.requests] == [(ASKED, None, True)]
 
 
 async def test_without_streaming_a_reader_sees_no_deltas(host: ModelHost, ada: ModelId) -> None:
     engine = ScriptedEngine(spoken("Hel", "lo."))
 
-    events = [type(event) async for event in direct_turn(host, engine, chat(turn_of(ada)))]
+    async with aclosing(await begin_reply(host, engine, chat(turn_of(ada)))) as reply:
+        deltas = [delta async for delta in reply]
 
-    assert events == [TurnGrant, Interaction]
+    assert deltas == []
+    assert reply.interaction is not None
     assert [one.reply for one in await host.read_log(ada)] == ["Hello."]
 
 
@@ -70,11 +75,8 @@ async def test_the_last_delta_is_held_back_until_the_turn_is_in_the_log(
 ) -> None:
     engine = ScriptedEngine(spoken("Hel", "lo."))
 
-    seen = [
-        (event.text, len(await host.read_log(ada)))
-        async for event in direct_turn(host, engine, chat(turn_of(ada)), stream=True)
-        if isinstance(event, Delta)
-    ]
+    async with aclosing(await begin_reply(host, engine, chat(turn_of(ada)), stream=True)) as reply:
+        seen = [(delta.text, len(await host.read_log(ada))) async for delta in reply]
 
     assert seen == [("Hel", 0), ("lo.", 1)]
 
@@ -83,9 +85,13 @@ async def test_an_operation_that_took_effect_asks_the_engine_nothing(host: Model
     engine = ScriptedEngine(spoken("Hello."))
     made = await take_turn(host, turn_of(ada))
 
-    events = [event async for event in direct_turn(host, engine, chat(turn_of(ada)), stream=True)]
+    async with aclosing(await begin_reply(host, engine, chat(turn_of(ada)), stream=True)) as reply:
+        deltas = [delta async for delta in reply]
 
-    assert [isinstance(event, Interaction) and event.position for event in events] == [made.position]
+    assert deltas == []
+    assert reply.grant is None
+    assert reply.interaction is not None
+    assert (reply.interaction.position, reply.interaction.replayed) == (made.position, True)
     assert engine.requests == []
 
 
@@ -111,14 +117,19 @@ async def test_a_reader_that_closes_early_gives_up_the_turn_and_the_engines_slot
     dictation.say(delta("Hel"))
     engine = ScriptedEngine(dictation)
 
-    async with aclosing(direct_turn(host, engine, chat(turn_of(ada)), stream=True)) as events:
-        async for event in events:
-            if isinstance(event, Delta):
-                break
+    async with aclosing(await begin_reply(host, engine, chat(turn_of(ada)), stream=True)) as reply:
+        await anext(aiter(reply))
 
     assert engine.slots_held == 0
     assert await host.read_log(ada) == ()
     assert (await take_turn(host, turn_of(ada))).position == 0
+
+
+async def test_a_reply_that_is_closed_unread_gives_up_the_turn(host: ModelHost, ada: ModelId) -> None:
+    reply = await begin_reply(host, ScriptedEngine(spoken("Hello.")), chat(turn_of(ada)), stream=True)
+    await reply.aclose()
+
+    assert (await take_turn(host, turn_of(ada, "op-2"))).position == 0
 
 
 async def test_a_cancelled_reader_gives_up_the_turn_and_the_engines_slot(
@@ -227,7 +238,7 @@ async def test_a_raw_prompt_is_read_as_it_is(host: ModelHost, ada: ModelId) -> N
     await converse(host, 2)
     engine = ScriptedEngine(spoken("Hello."))
 
-    made = await host_chat(host, engine, turn_of(ada, history_of="main"), raw_prompt="Once upon")
+    made = await host_chat(host, engine, turn_of(ada, history_of="main"), (Message("text", "Once upon"),))
 
     assert [request.prompt for request in engine.requests] == ["Once upon"]
     assert made.history_turns == 0
@@ -245,11 +256,14 @@ async def test_generation_stops_before_the_deadline(host: ModelHost, ada: ModelI
 
 
 async def host_chat(
-    host: ModelHost | Directory, engine: ScriptedEngine, turn: TurnRequest, raw_prompt: str | None = None
+    host: ModelHost | Directory,
+    engine: ScriptedEngine,
+    turn: TurnRequest,
+    messages: tuple[Message, ...] = ASKED,
 ) -> Interaction:
-    """Read a directed turn to its end."""
-    async with aclosing(direct_turn(host, engine, chat(turn, raw_prompt), stream=True)) as events:
-        async for event in events:
-            if isinstance(event, Interaction):
-                return event
-    raise AssertionError("a directed turn ends with its interaction")
+    """Read a reply to its end."""
+    async with aclosing(await begin_reply(host, engine, chat(turn, messages), stream=True)) as reply:
+        async for _ in reply:
+            pass
+    assert reply.interaction is not None
+    return reply.interaction

@@ -8,6 +8,8 @@ import pytest
 from openai import BadRequestError, NotFoundError
 from openai.types.chat import ChatCompletionUserMessageParam
 
+import populace
+from populace import Message
 from tests.end_to_end.served import Served
 
 pytestmark = [pytest.mark.engine, pytest.mark.ray]
@@ -82,6 +84,27 @@ def test_the_same_operation_twice_gives_one_turn(served: Served, ada: str) -> No
 
     assert first.id == second.id
     assert first.choices[0].message.content == second.choices[0].message.content
+    assert len(served.log_of(ada)) == 1
+
+
+def test_the_same_operation_over_http_and_from_python_gives_one_turn(served: Served, ada: str) -> None:
+    with populace.connect(data=served.data) as population:
+        made = population.model(ada).chat(
+            [Message("user", "What is the capital of France?")],
+            operation="op-1",
+            temperature=0,
+            max_tokens=30,
+        )
+
+    again = served.openai().chat.completions.create(
+        model=ada,
+        messages=ask("What is the capital of France?"),
+        temperature=0,
+        max_tokens=30,
+        extra_headers={"Idempotency-Key": "op-1"},
+    )
+
+    assert (again.id, again.choices[0].message.content) == (made.completion_id, made.reply)
     assert len(served.log_of(ada)) == 1
 
 

@@ -16,9 +16,8 @@ import torch
 from populace.actors.engine import Message, OwnedEngine, Sampling
 from populace.actors.errors import PromptTooLong
 from populace.actors.host.model_host import ModelHost
-from populace.actors.hosts import ChatRequest
 from populace.actors.memory import MemoryChoice
-from populace.actors.turn import ModelId, TurnRequest
+from populace.actors.turn import ChatRequest, ModelId, TurnRequest
 from populace.adapters.memory.state import StateFormat, Values
 from populace.bench.random_module import random_module
 from populace.engines.torch_engine import TorchEngine

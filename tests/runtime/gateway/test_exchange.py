@@ -1,4 +1,4 @@
-"""What an answer makes of the parts of a turn, where no population would bring them about."""
+"""What an answer makes of a reply, where no population would bring it about."""
 
 import asyncio
 from collections.abc import AsyncGenerator
@@ -9,9 +9,10 @@ from starlette.types import Message as AsgiMessage
 
 from populace.actors.engine import Delta, Message
 from populace.actors.turn import Interaction, ModelId, TurnGrant
+from populace.actors.turns.running_reply import RunningReply
 from populace.gateway.errors import TEXT_LENGTH_MAX, error_body
 from populace.gateway.event_stream import EventStream
-from populace.gateway.exchange import Exchange, Part
+from populace.gateway.exchange import Begin, Exchange
 from populace.gateway.metrics import GatewayMetrics
 from tests.runtime.gateway.scripted_engine import BASE
 
@@ -54,9 +55,20 @@ def recorded(reply: str) -> Interaction:
     )
 
 
-async def turn_of(*parts: Part) -> AsyncGenerator[Part, None]:
-    for part in parts:
-        yield part
+def ending_with(turn: Interaction) -> Begin:
+    """Begin a reply of ``DELTAS``, which the log holds as ``turn`` in the end."""
+
+    async def begin() -> RunningReply:
+        async def deltas() -> AsyncGenerator[Delta, None]:
+            for number, delta in enumerate(DELTAS, 1):
+                if number == len(DELTAS):
+                    reply.interaction = turn
+                yield delta
+
+        reply = RunningReply(deltas(), grant=GRANT)
+        return reply
+
+    return begin
 
 
 async def body_of(response: Response) -> str:
@@ -84,7 +96,7 @@ def exchange() -> Exchange:
 async def test_a_stream_that_another_call_overtook_does_not_end_as_if_it_were_recorded(
     exchange: Exchange,
 ) -> None:
-    response = await exchange.streamed(turn_of(GRANT, *DELTAS, recorded("another reply")))
+    response = await exchange.streamed(ending_with(recorded("another reply")))
 
     body = await body_of(response)
 
@@ -93,7 +105,7 @@ async def test_a_stream_that_another_call_overtook_does_not_end_as_if_it_were_re
 
 
 async def test_a_stream_whose_commit_took_effect_at_an_earlier_try_ends_well(exchange: Exchange) -> None:
-    response = await exchange.streamed(turn_of(GRANT, *DELTAS, recorded("good day")))
+    response = await exchange.streamed(ending_with(recorded("good day")))
 
     body = await body_of(response)
 
@@ -102,7 +114,7 @@ async def test_a_stream_whose_commit_took_effect_at_an_earlier_try_ends_well(exc
 
 
 async def test_a_whole_answer_is_what_the_log_holds(exchange: Exchange) -> None:
-    response = await exchange.whole(turn_of(GRANT, *DELTAS, recorded("another reply")))
+    response = await exchange.whole(ending_with(recorded("another reply")))
 
     assert '"content":"another reply"' in await body_of(response)
 

@@ -1,0 +1,52 @@
+"""The one way from what a caller asks for to the request of a turn, over HTTP and from Python alike."""
+
+import hashlib
+import json
+from dataclasses import asdict
+
+from populace.actors.engine import Message, Sampling
+from populace.actors.errors import InvalidRequest
+from populace.actors.memory import BOTH, MemoryChoice
+from populace.actors.turn import ChatRequest, ModelId, TurnRequest, operation_of
+from populace.policies.retrieval import Retrieval
+
+
+def make_request(
+    model: ModelId,
+    messages: tuple[Message, ...],
+    sampling: Sampling,
+    *,
+    alias: str = "latest",
+    operation: str | None = None,
+    conversation: str | None = None,
+    memory: MemoryChoice = BOTH,
+    retrieved: int = 0,
+    choices: int = 1,
+    kept: int | None = 0,
+    turn_seconds_max: float,
+) -> ChatRequest:
+    """Make the request of one turn.
+
+    ``operation`` is the caller's idempotency key, ``conversation`` the one whose earlier turns are read, and
+    ``retrieved`` how many turns of the log are. The same operation may be sent again through any face: what
+    is compared is what the values come to, so that a default that is named is no other request.
+
+    Raises ``InvalidRequest`` for an operation of several choices, and for one that no bytes can carry.
+    """
+    if operation is not None and choices > 1:
+        raise InvalidRequest(
+            f"Of {choices} choices the log keeps one at most, and a retry could not have the others: "
+            "leave out the operation (over HTTP the Idempotency-Key), or ask for one choice.",
+            "n",
+        )
+    shaping = (messages, asdict(sampling), alias, conversation, memory, retrieved, choices, kept)
+    turn = TurnRequest(
+        model=model,
+        operation=operation_of(operation),
+        body_hash=hashlib.sha256(json.dumps(shaping, sort_keys=True).encode()).digest(),
+        alias=alias,
+        history_of=conversation,
+        turn_seconds_max=turn_seconds_max,
+        retrieval=Retrieval.of(messages, retrieved),
+    )
+    return ChatRequest(turn, messages, sampling, memory, choices, kept)
