@@ -44,10 +44,8 @@ class InvalidRequest(PopulaceError):
 
     code = "invalid_request"
 
-    def __init__(self, message: str, parameter: str | None = None) -> None:
-        super().__init__(message, parameter)
-        self.message = message
-        self.parameter = parameter
+    message: str
+    parameter: str | None = None
 
     def __str__(self) -> str:
         return self.message
@@ -149,13 +147,9 @@ class MemoryStateInvalid(PopulaceError):
     """A memory state is damaged, or holds NaN or infinity. It was not used, and none was stored."""
 
     code = "memory_state_invalid"
+    template = "The memory state cannot be used: {reason}."
 
-    def __init__(self, reason: str) -> None:
-        super().__init__(reason)
-        self.reason = reason
-
-    def __str__(self) -> str:
-        return f"The memory state cannot be used: {self.reason}."
+    reason: str
 
 
 class MemoryStateMismatch(MemoryStateInvalid):
@@ -178,10 +172,8 @@ class Refused(PopulaceError):
 
     code = "overloaded"
 
-    def __init__(self, message: str, retry_after_s: float = 1.0) -> None:
-        super().__init__(message, retry_after_s)
-        self.message = message
-        self.retry_after_s = retry_after_s
+    message: str
+    retry_after_s: float | None = 1.0
 
     def __str__(self) -> str:
         return self.message
@@ -210,16 +202,10 @@ class TurnExpired(PopulaceError):
 
     code = "turn_expired"
     retry_after_s = 0.0
+    template = "The turn of `{model}` ended before it was committed: {reason}. Nothing was recorded."
 
-    def __init__(self, model: str, reason: str) -> None:
-        super().__init__(model, reason)
-        self.model = model
-        self.reason = reason
-
-    def __str__(self) -> str:
-        return (
-            f"The turn of `{self.model}` ended before it was committed: {self.reason}. Nothing was recorded."
-        )
+    model: str
+    reason: str
 
 
 class HostUnavailable(PopulaceError):
@@ -227,14 +213,10 @@ class HostUnavailable(PopulaceError):
 
     code = "host_unavailable"
     retry_after_s = 1.0
+    template = "The host {host} is not available: {reason}. Retry with the same operation id."
 
-    def __init__(self, host: str, reason: str) -> None:
-        super().__init__(host, reason)
-        self.host = host
-        self.reason = reason
-
-    def __str__(self) -> str:
-        return f"The host {self.host} is not available: {self.reason}. Retry with the same operation id."
+    host: str
+    reason: str
 
 
 class EngineUnavailable(PopulaceError):
@@ -242,43 +224,31 @@ class EngineUnavailable(PopulaceError):
 
     code = "engine_unavailable"
     retry_after_s = 2.0
+    template = "The serving engine is not available: {reason}."
 
-    def __init__(self, reason: str) -> None:
-        super().__init__(reason)
-        self.reason = reason
-
-    def __str__(self) -> str:
-        return f"The serving engine is not available: {self.reason}."
+    reason: str
 
 
 class PopulationTooSmall(PopulaceError):
     """More members were asked for than take part."""
 
     code = "population_too_small"
+    template = (
+        "{wanted} members are to answer, and {members} take part. A model takes part once its owner "
+        "says so: `populace model share NAME`."
+    )
 
-    def __init__(self, wanted: int, members: int) -> None:
-        super().__init__(wanted, members)
-        self.wanted = wanted
-        self.members = members
-
-    def __str__(self) -> str:
-        return (
-            f"{self.wanted} members are to answer, and {self.members} take part. A model takes part once its "
-            "owner says so: `populace model share NAME`."
-        )
+    wanted: int
+    members: int
 
 
 class NoMember(PopulaceError):
     """The model takes no part in answers of the population."""
 
     code = "no_member"
+    template = "`{model}` takes no part; its owner can say so: `populace model share {model}`."
 
-    def __init__(self, model: str) -> None:
-        super().__init__(model)
-        self.model = model
-
-    def __str__(self) -> str:
-        return f"`{self.model}` takes no part; its owner can say so: `populace model share {self.model}`."
+    model: str
 
 
 class TrainingUnavailable(PopulaceError):
@@ -294,14 +264,10 @@ class TrainingFailed(PopulaceError):
     """Training ended without a new revision. The model, its revisions and its cursor are as they were."""
 
     code = "training_failed"
+    template = "The training of `{model}` ended without a revision: {reason}."
 
-    def __init__(self, model: str, reason: str) -> None:
-        super().__init__(model, reason)
-        self.model = model
-        self.reason = reason
-
-    def __str__(self) -> str:
-        return f"The training of `{self.model}` ended without a revision: {self.reason}."
+    model: str
+    reason: str
 
 
 class NothingToTrain(TrainingFailed):
@@ -356,25 +322,17 @@ class ClusterNotFound(PopulaceError):
     """No running Populace was found at the address."""
 
     code = "cluster_not_found"
+    template = "No running Populace found at {address}. {hint}"
 
-    def __init__(self, address: str, hint: str) -> None:
-        super().__init__(address, hint)
-        self.address = address
-        self.hint = hint
-
-    def __str__(self) -> str:
-        return f"No running Populace found at {self.address}. {self.hint}"
+    address: str
+    hint: str
 
 
 class StartFailed(PopulaceError):
     """A part of the population did not become healthy when it was started; ``reason`` is its own error."""
 
     code = "start_failed"
+    template = "{part} did not start: {reason}"
 
-    def __init__(self, part: str, reason: str) -> None:
-        super().__init__(part, reason)
-        self.part = part
-        self.reason = reason
-
-    def __str__(self) -> str:
-        return f"{self.part} did not start: {self.reason}"
+    part: str
+    reason: str

@@ -44,14 +44,10 @@ class BaseInvalid(PopulaceError):
     """The base model is missing, incomplete, or not a causal language model."""
 
     code = "base_invalid"
+    template = "The base model {base} cannot be used: {reason}."
 
-    def __init__(self, base: str, reason: str) -> None:
-        super().__init__(base, reason)
-        self.base = base
-        self.reason = reason
-
-    def __str__(self) -> str:
-        return f"The base model {self.base} cannot be used: {self.reason}."
+    base: str
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,15 +40,11 @@ class SettingsError(PopulaceError):
     """A setting has a value that is not allowed, or a name that does not exist."""
 
     code = "settings_invalid"
+    template = "The setting {variable} is {value!r}, which is not allowed: {allowed}."
 
-    def __init__(self, variable: str, value: str, allowed: str) -> None:
-        super().__init__(variable, value, allowed)
-        self.variable = variable
-        self.value = value
-        self.allowed = allowed
-
-    def __str__(self) -> str:
-        return f"The setting {self.variable} is {self.value!r}, which is not allowed: {self.allowed}."
+    variable: str
+    value: str
+    allowed: str
 
 
 class Settings(BaseModel):

@@ -16,57 +16,41 @@ class BackupInvalid(StorageError):
     """The directory holds no backup, or one that was damaged or changed; nothing of it was restored."""
 
     code = "backup_invalid"
+    template = "The backup at {path} cannot be restored: {reason}. Take another copy of it."
 
-    def __init__(self, path: str, reason: str) -> None:
-        super().__init__(path, reason)
-        self.path = path
-        self.reason = reason
-
-    def __str__(self) -> str:
-        return f"The backup at {self.path} cannot be restored: {self.reason}. Take another copy of it."
+    path: str
+    reason: str
 
 
 class BackupVersionMismatch(StorageError):
     """The backup was written by a newer release than this one."""
 
     code = "backup_version_mismatch"
+    template = (
+        "The backup at {path} has version {stored}, this release reads up to {supported}. Install a "
+        "newer Populace."
+    )
 
-    def __init__(self, path: str, stored: int, supported: int) -> None:
-        super().__init__(path, stored, supported)
-        self.path = path
-        self.stored = stored
-        self.supported = supported
-
-    def __str__(self) -> str:
-        return (
-            f"The backup at {self.path} has version {self.stored}, "
-            f"this release reads up to {self.supported}. Install a newer Populace."
-        )
+    path: str
+    stored: int
+    supported: int
 
 
 class KeyFileRefused(StorageError):
     """The key file cannot be read with or written to."""
 
     code = "key_file_refused"
+    template = "The key file {path} cannot be used: {reason}."
 
-    def __init__(self, path: str, reason: str) -> None:
-        super().__init__(path, reason)
-        self.path = path
-        self.reason = reason
-
-    def __str__(self) -> str:
-        return f"The key file {self.path} cannot be used: {self.reason}."
+    path: str
+    reason: str
 
 
 class DirectoryRefused(StorageError):
     """A backup or a restored store cannot be made in this directory; it was left as it is."""
 
     code = "directory_refused"
+    template = "Nothing was written to {path}: {reason}."
 
-    def __init__(self, path: str, reason: str) -> None:
-        super().__init__(path, reason)
-        self.path = path
-        self.reason = reason
-
-    def __str__(self) -> str:
-        return f"Nothing was written to {self.path}: {self.reason}."
+    path: str
+    reason: str

@@ -14,27 +14,19 @@ class PackedAdapterInvalid(StorageError):
     """The bytes are not a whole and sound packed adapter."""
 
     code = "packed_adapter_invalid"
+    template = "This is not a sound packed adapter: {reason}. Make it again from its PEFT directory."
 
-    def __init__(self, reason: str) -> None:
-        super().__init__(reason)
-        self.reason = reason
-
-    def __str__(self) -> str:
-        return f"This is not a sound packed adapter: {self.reason}. Make it again from its PEFT directory."
+    reason: str
 
 
 class PackedAdapterVersionMismatch(StorageError):
     """The packed adapter was made by a newer release than this one."""
 
     code = "packed_adapter_version_mismatch"
+    template = (
+        "This packed adapter is of format {stored}, and this release reads up to {supported}. Update "
+        "Populace."
+    )
 
-    def __init__(self, stored: int, supported: int) -> None:
-        super().__init__(stored, supported)
-        self.stored = stored
-        self.supported = supported
-
-    def __str__(self) -> str:
-        return (
-            f"This packed adapter is of format {self.stored}, and this release reads up to {self.supported}. "
-            "Update Populace."
-        )
+    stored: int
+    supported: int

@@ -27,23 +27,53 @@
     │   └── RecordInvalid          bytes on disk do not match the record schema
     └── (errors.py of storage/backups, storage/packed, storage/training and actors continue the tree)
 
-The root lives here because this is the lowest floor that raises. Every class passes
-all its arguments to ``Exception.__init__`` so that errors survive pickling between
-Ray processes with their numbers intact.
+The root lives here because this is the lowest floor that raises.
 """
 
-from typing import ClassVar
+import inspect
+from typing import Any, ClassVar, dataclass_transform, get_origin
 
 
+@dataclass_transform(eq_default=False)
 class PopulaceError(Exception):
     """Any error that Populace raises on purpose.
 
     ``code`` is stable and machine readable; ``retry_after_s`` is set where the same call
-    may succeed later.
+    may succeed later. A class declares what it carries as a dataclass does, and in ``template`` how
+    that reads. All of it goes to ``Exception.__init__``, so that an error survives pickling between Ray
+    processes with its numbers intact. A class that carries nothing takes its text.
     """
 
     code: ClassVar[str] = "internal_error"
+    template: ClassVar[str] = ""
+    fields: ClassVar[tuple[str, ...]] = ()
     retry_after_s: float | None = None
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        hints = inspect.get_annotations(cls)
+        own = [name for name, hint in hints.items() if get_origin(hint) is not ClassVar]
+        cls.fields = (*(name for name in cls.fields if name not in own), *own)
+
+    def __init__(self, *values: Any, **named: Any) -> None:
+        if not self.fields:
+            super().__init__(*values, **named)
+            return
+        bound = _signature(type(self)).bind(*values, **named)
+        bound.apply_defaults()
+        vars(self).update(bound.arguments)
+        super().__init__(*bound.args)
+
+    def __str__(self) -> str:
+        return self.template.format_map(vars(self)) if self.template else super().__str__()
+
+
+def _signature(error: type[PopulaceError]) -> inspect.Signature:
+    kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
+    required = inspect.Parameter.empty
+    return inspect.Signature(
+        [inspect.Parameter(name, kind, default=getattr(error, name, required)) for name in error.fields]
+    )
 
 
 class StorageError(PopulaceError):
@@ -57,40 +87,28 @@ class ModelNotFound(StorageError):
     """
 
     code = "model_not_found"
+    template = "The model `{model}` does not exist. Create it with POST /v1/personal-models."
 
-    def __init__(self, model: str) -> None:
-        super().__init__(model)
-        self.model = model
-
-    def __str__(self) -> str:
-        return f"The model `{self.model}` does not exist. Create it with POST /v1/personal-models."
+    model: str
 
 
 class ModelExists(StorageError):
     """The tenant already has a personal model of this name."""
 
     code = "model_exists"
+    template = "The model `{model}` exists already."
 
-    def __init__(self, model: str) -> None:
-        super().__init__(model)
-        self.model = model
-
-    def __str__(self) -> str:
-        return f"The model `{self.model}` exists already."
+    model: str
 
 
 class RevisionNotFound(StorageError):
     """The personal model has no revision under this digest or alias."""
 
     code = "revision_not_found"
+    template = "The model `{model}` has no revision or alias `{name}`."
 
-    def __init__(self, model: str, name: str) -> None:
-        super().__init__(model, name)
-        self.model = model
-        self.name = name
-
-    def __str__(self) -> str:
-        return f"The model `{self.model}` has no revision or alias `{self.name}`."
+    model: str
+    name: str
 
 
 class InteractionNotFound(StorageError):
@@ -98,10 +116,8 @@ class InteractionNotFound(StorageError):
 
     code = "interaction_not_found"
 
-    def __init__(self, model: str, reference: str) -> None:
-        super().__init__(model, reference)
-        self.model = model
-        self.reference = reference
+    model: str
+    reference: str
 
     def __str__(self) -> str:
         return f"The log of `{self.model}` holds no interaction {self.reference[:80]}."
@@ -111,45 +127,33 @@ class InteractionForgotten(StorageError):
     """The turn was forgotten: the log says that it was there, and nothing of what was said."""
 
     code = "interaction_forgotten"
+    template = "Turn {position} of `{model}` was forgotten: nothing of what was said is kept."
 
-    def __init__(self, model: str, position: int) -> None:
-        super().__init__(model, position)
-        self.model = model
-        self.position = position
-
-    def __str__(self) -> str:
-        return f"Turn {self.position} of `{self.model}` was forgotten: nothing of what was said is kept."
+    model: str
+    position: int
 
 
 class FeedbackFull(StorageError):
     """As much feedback on one interaction is kept as there may be. None was taken."""
 
     code = "feedback_full"
+    template = "There is feedback {most} times on the interaction {position} of `{model}`."
 
-    def __init__(self, model: str, position: int, most: int) -> None:
-        super().__init__(model, position, most)
-        self.model = model
-        self.position = position
-        self.most = most
-
-    def __str__(self) -> str:
-        return f"There is feedback {self.most} times on the interaction {self.position} of `{self.model}`."
+    model: str
+    position: int
+    most: int
 
 
 class OperationConflict(StorageError):
     """The operation id was used before with another body."""
 
     code = "operation_conflict"
+    template = (
+        "The operation id `{operation}` was used before with a different body. Use a new id for a new "
+        "request."
+    )
 
-    def __init__(self, operation: str) -> None:
-        super().__init__(operation)
-        self.operation = operation
-
-    def __str__(self) -> str:
-        return (
-            f"The operation id `{self.operation}` was used before with a different body. "
-            "Use a new id for a new request."
-        )
+    operation: str
 
 
 class PositionConflict(StorageError):
@@ -157,18 +161,14 @@ class PositionConflict(StorageError):
 
     code = "turn_conflict"
     retry_after_s = 0.0
+    template = (
+        "Another turn of `{model}` was committed meanwhile (granted at position {expected}, log is at "
+        "{stored}). Send the turn again."
+    )
 
-    def __init__(self, model: str, expected: int, stored: int) -> None:
-        super().__init__(model, expected, stored)
-        self.model = model
-        self.expected = expected
-        self.stored = stored
-
-    def __str__(self) -> str:
-        return (
-            f"Another turn of `{self.model}` was committed meanwhile "
-            f"(granted at position {self.expected}, log is at {self.stored}). Send the turn again."
-        )
+    model: str
+    expected: int
+    stored: int
 
 
 class Fenced(StorageError):
@@ -176,17 +176,11 @@ class Fenced(StorageError):
 
     code = "fenced"
     retry_after_s = 1.0
+    template = "Shard {shard} moved to another host (held epoch {held}, stored epoch {stored})."
 
-    def __init__(self, shard: int, held: int, stored: int) -> None:
-        super().__init__(shard, held, stored)
-        self.shard = shard
-        self.held = held
-        self.stored = stored
-
-    def __str__(self) -> str:
-        return (
-            f"Shard {self.shard} moved to another host (held epoch {self.held}, stored epoch {self.stored})."
-        )
+    shard: int
+    held: int
+    stored: int
 
 
 class UnknownOutcome(StorageError):
@@ -194,18 +188,13 @@ class UnknownOutcome(StorageError):
 
     code = "unknown_outcome"
     retry_after_s = 1.0
+    template = (
+        "A commit on shard {shard} failed after it began ({cause}); whether it took effect is "
+        "unknown. Retry with the same operation id: it takes effect at most once."
+    )
 
-    def __init__(self, shard: int, cause: str) -> None:
-        super().__init__(shard, cause)
-        self.shard = shard
-        self.cause = cause
-
-    def __str__(self) -> str:
-        return (
-            f"A commit on shard {self.shard} failed after it began ({self.cause}); "
-            "whether it took effect is unknown. "
-            "Retry with the same operation id: it takes effect at most once."
-        )
+    shard: int
+    cause: str
 
 
 class ShardStopped(StorageError):
@@ -213,14 +202,10 @@ class ShardStopped(StorageError):
 
     code = "shard_stopped"
     retry_after_s = 1.0
+    template = "Shard {shard} is stopped: {reason}."
 
-    def __init__(self, shard: int, reason: str) -> None:
-        super().__init__(shard, reason)
-        self.shard = shard
-        self.reason = reason
-
-    def __str__(self) -> str:
-        return f"Shard {self.shard} is stopped: {self.reason}."
+    shard: int
+    reason: str
 
 
 class DiskFull(StorageError):
@@ -228,18 +213,11 @@ class DiskFull(StorageError):
 
     code = "disk_full"
     retry_after_s = 60.0
+    template = "Compacting shard {shard} takes {bytes_needed} bytes of disk, and {bytes_free} are free."
 
-    def __init__(self, shard: int, bytes_needed: int, bytes_free: int) -> None:
-        super().__init__(shard, bytes_needed, bytes_free)
-        self.shard = shard
-        self.bytes_needed = bytes_needed
-        self.bytes_free = bytes_free
-
-    def __str__(self) -> str:
-        return (
-            f"Compacting shard {self.shard} takes {self.bytes_needed} bytes of disk, "
-            f"and {self.bytes_free} are free."
-        )
+    shard: int
+    bytes_needed: int
+    bytes_free: int
 
 
 class DiskRefused(StorageError):
@@ -247,17 +225,13 @@ class DiskRefused(StorageError):
 
     code = "disk_refused"
     retry_after_s = 60.0
+    template = (
+        "The disk of {path} refused: {reason}. Make room there, or make it writable for this user, "
+        "and try again."
+    )
 
-    def __init__(self, path: str, reason: str) -> None:
-        super().__init__(path, reason)
-        self.path = path
-        self.reason = reason
-
-    def __str__(self) -> str:
-        return (
-            f"The disk of {self.path} refused: {self.reason}. "
-            "Make room there, or make it writable for this user, and try again."
-        )
+    path: str
+    reason: str
 
 
 class WriteQueueFull(StorageError):
@@ -265,122 +239,87 @@ class WriteQueueFull(StorageError):
 
     code = "overloaded"
     retry_after_s = 1.0
+    template = "Shard {shard} has {waiting} writes waiting, which is its limit."
 
-    def __init__(self, shard: int, waiting: int) -> None:
-        super().__init__(shard, waiting)
-        self.shard = shard
-        self.waiting = waiting
-
-    def __str__(self) -> str:
-        return f"Shard {self.shard} has {self.waiting} writes waiting, which is its limit."
+    shard: int
+    waiting: int
 
 
 class StoreVersionMismatch(StorageError):
     """The store was written by a newer release than this one."""
 
     code = "store_version_mismatch"
+    template = (
+        "The store at {path} has schema {stored}, this release reads up to {supported}. Install a "
+        "newer Populace."
+    )
 
-    def __init__(self, path: str, stored: int, supported: int) -> None:
-        super().__init__(path, stored, supported)
-        self.path = path
-        self.stored = stored
-        self.supported = supported
-
-    def __str__(self) -> str:
-        return (
-            f"The store at {self.path} has schema {self.stored}, this release reads up to {self.supported}. "
-            "Install a newer Populace."
-        )
+    path: str
+    stored: int
+    supported: int
 
 
 class StoreInvalid(StorageError):
     """The directory is not a Populace store, or its header is damaged."""
 
     code = "store_invalid"
+    template = "The store at {path} cannot be opened: {reason}."
 
-    def __init__(self, path: str, reason: str) -> None:
-        super().__init__(path, reason)
-        self.path = path
-        self.reason = reason
-
-    def __str__(self) -> str:
-        return f"The store at {self.path} cannot be opened: {self.reason}."
+    path: str
+    reason: str
 
 
 class StoreDamaged(StorageError):
     """A shard was read whole after its disk failed, and its rows contradict each other."""
 
     code = "store_damaged"
+    template = (
+        "The shard at {path} is damaged and is not served: {found}. Check the disk, then restore the "
+        "data directory from a backup."
+    )
 
-    def __init__(self, path: str, found: str) -> None:
-        super().__init__(path, found)
-        self.path = path
-        self.found = found
-
-    def __str__(self) -> str:
-        return (
-            f"The shard at {self.path} is damaged and is not served: {self.found}. "
-            "Check the disk, then restore the data directory from a backup."
-        )
+    path: str
+    found: str
 
 
 class StoreInUse(StorageError):
     """Another process serves this data directory."""
 
     code = "store_in_use"
+    template = "The data directory {path} is in use by {owner}. Stop it first, or choose another with --data."
 
-    def __init__(self, path: str, owner: str) -> None:
-        super().__init__(path, owner)
-        self.path = path
-        self.owner = owner
-
-    def __str__(self) -> str:
-        return (
-            f"The data directory {self.path} is in use by {self.owner}. "
-            "Stop it first, or choose another with --data."
-        )
+    path: str
+    owner: str
 
 
 class MasterKeyRefused(StorageError):
     """The file of the master key is missing, damaged or another store's: nothing can be read with it."""
 
     code = "master_key_refused"
+    template = (
+        "The master key {path} cannot be used: {reason}. Put back the one that the store was made "
+        "with; no other reads it."
+    )
 
-    def __init__(self, path: str, reason: str) -> None:
-        super().__init__(path, reason)
-        self.path = path
-        self.reason = reason
-
-    def __str__(self) -> str:
-        return (
-            f"The master key {self.path} cannot be used: {self.reason}. "
-            "Put back the one that the store was made with; no other reads it."
-        )
+    path: str
+    reason: str
 
 
 class ArchiveInvalid(StorageError):
     """A file is not the whole and sound export of a personal model, or not one for this base."""
 
     code = "archive_invalid"
+    template = "The archive {archive} cannot be imported: {reason}. Nothing was imported."
 
-    def __init__(self, archive: str, reason: str) -> None:
-        super().__init__(archive, reason)
-        self.archive = archive
-        self.reason = reason
-
-    def __str__(self) -> str:
-        return f"The archive {self.archive} cannot be imported: {self.reason}. Nothing was imported."
+    archive: str
+    reason: str
 
 
 class RecordInvalid(StorageError):
     """Bytes read from disk do not match the schema of the record kind."""
 
     code = "record_invalid"
+    template = "A stored {kind} record is damaged: {reason}."
 
-    def __init__(self, kind: str, reason: str) -> None:
-        super().__init__(kind, reason)
-        self.kind = kind
-        self.reason = reason
-
-    def __str__(self) -> str:
-        return f"A stored {self.kind} record is damaged: {self.reason}."
+    kind: str
+    reason: str

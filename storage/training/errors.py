@@ -16,10 +16,8 @@ class JobNotFound(StorageError):
 
     code = "job_not_found"
 
-    def __init__(self, model: str, number: int | None) -> None:
-        super().__init__(model, number)
-        self.model = model
-        self.number = number
+    model: str
+    number: int | None
 
     def __str__(self) -> str:
         which = "that has not ended" if self.number is None else str(self.number)
@@ -30,29 +28,21 @@ class JobEnded(StorageError):
     """The training job is over: nothing can be done about it any more."""
 
     code = "job_ended"
+    template = "The training job {number} of `{model}` is over: it was {state}."
 
-    def __init__(self, model: str, number: int, state: str) -> None:
-        super().__init__(model, number, state)
-        self.model = model
-        self.number = number
-        self.state = state
-
-    def __str__(self) -> str:
-        return f"The training job {self.number} of `{self.model}` is over: it was {self.state}."
+    model: str
+    number: int
+    state: str
 
 
 class TrainingUnderWay(StorageError):
     """The model is trained already: one training at a time, since each begins where the last one ended."""
 
     code = "training_under_way"
+    template = (
+        "The training job {number} of `{model}` has not ended. Wait for it, or cancel it with "
+        "`populace jobs --cancel {model}`."
+    )
 
-    def __init__(self, model: str, number: int) -> None:
-        super().__init__(model, number)
-        self.model = model
-        self.number = number
-
-    def __str__(self) -> str:
-        return (
-            f"The training job {self.number} of `{self.model}` has not ended. Wait for it, or cancel it with "
-            f"`populace jobs --cancel {self.model}`."
-        )
+    model: str
+    number: int

@@ -45,10 +45,12 @@ LEAVES = [error for error in ERRORS if not error.__subclasses__()]
 
 def sample(error: type[PopulaceError]) -> PopulaceError:
     """Make an instance, with a sample for each parameter of its constructor."""
-    if error.__init__ is PopulaceError.__init__:
+    if error.__init__ is not PopulaceError.__init__:
+        hints, parameters = typing.get_type_hints(error.__init__), list(inspect.signature(error).parameters)
+    elif error.fields:
+        hints, parameters = typing.get_type_hints(error), list(error.fields)
+    else:
         return error("a text")
-    hints = typing.get_type_hints(error.__init__)
-    parameters = list(inspect.signature(error).parameters)
     return error(*(sample_of(hints[name]) for name in parameters))
 
 
