@@ -1,0 +1,9 @@
+"""One personal model as one file: a zip that its person can read, and any Populace can take in again.
+
+``layout`` says what lies where, ``writing`` and ``reading`` are the two directions, ``exporting`` and
+``importing`` connect them with a population. An archive may come from anybody: it is whole, sound and
+bounded, or it is refused as ``ArchiveInvalid``. Adapters in it are checked in a process of their own
+(``adapter_check``).
+
+Backups of whole stores are in ``storage/backups``.
+"""

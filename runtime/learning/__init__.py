@@ -1,0 +1,8 @@
+"""Learning: from a log and what was thought of it to an adapter.
+
+``examples`` and ``curricula`` turn interactions into what is learned, ``methods/`` has a loss for each
+method, ``trainer`` and ``session`` take the steps, many people's in one batch. ``on_policy/`` learns from the
+model's own replies, ``memory/`` trains memory modules.
+
+This package computes and knows no Ray: who learns when is up to ``trainer/``.
+"""
