@@ -1,9 +1,39 @@
 """What the documents list is what the code has."""
 
+import ast
 import importlib.util
+import re
+from collections.abc import Iterator
 from typing import Any
 
-from tests.house.source_tree import ROOT
+from tests.house.source_tree import ROOT, modules
+
+PLACE = re.compile(r"`((?:runtime|actors|storage|policies)/[\w/]+\.py)(?::(\w+))?`")
+NAMED = ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
+
+
+def test_what_the_documents_point_at_is_there() -> None:
+    names = {
+        module.path: {node.name for node in ast.walk(module.tree) if isinstance(node, NAMED)}
+        for module in modules()
+    }
+
+    astray = [
+        f"{document}: {path}:{name}" for document, path, name in _places() if not _is_there(names, path, name)
+    ]
+    assert astray == []
+
+
+def _places() -> Iterator[tuple[str, str, str]]:
+    for document in (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))):
+        for path, name in PLACE.findall(document.read_text(encoding="utf-8")):
+            # The mutants' table is of tests, whose folders have the rooms' names.
+            if document.name != "mutants.md":
+                yield document.name, path, name
+
+
+def _is_there(names: dict[str, set[str]], path: str, name: str) -> bool:
+    return path in names and (not name or name in names[path])
 
 
 def faults() -> tuple[Any, ...]:
