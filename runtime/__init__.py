@@ -8,30 +8,51 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from populace.actors.aggregation.ensemble import PopulationAnswer
+    from populace.actors.aggregation.question import Question
     from populace.actors.engine import Message, Sampling
     from populace.actors.errors import (
         AdapterInvalid,
         AdapterMismatch,
         ClusterNotFound,
+        EngineOverloaded,
         EngineUnavailable,
         HostUnavailable,
         InvalidName,
         InvalidRequest,
         MailboxFull,
+        MemoryStateMismatch,
+        NoMember,
+        PopulationTooSmall,
         PromptTooLong,
         Refused,
+        TrainingUnavailable,
         TurnExpired,
     )
+    from populace.actors.feedback import Feedback
+    from populace.actors.forgetting import Forgotten
+    from populace.actors.hosts import HostStatistics, ModelView, Revision
+    from populace.actors.members import MemberView
+    from populace.actors.training import TrainingJob, TrainingOptions
     from populace.actors.turn import Interaction
+    from populace.adapters.lora.comparing import LayerDifference
+    from populace.adapters.lora.merged_revision import MergedRevision
+    from populace.adapters.lora.merging import MergeOptions
     from populace.client.model_handle import ModelHandle
     from populace.client.population import Population, connect
+    from populace.pictures.memory import PersonalMemory
     from populace.storage.records.errors import (
         ArchiveInvalid,
+        DiskRefused,
+        FeedbackFull,
+        InteractionNotFound,
         ModelExists,
         ModelNotFound,
         OperationConflict,
         PopulaceError,
+        RevisionNotFound,
     )
+    from populace.storage.training.errors import JobNotFound, TrainingUnderWay
 
 __version__ = "0.1.0"
 
@@ -40,22 +61,47 @@ _HOMES = {
     "AdapterMismatch": "populace.actors.errors",
     "ArchiveInvalid": "populace.storage.records.errors",
     "ClusterNotFound": "populace.actors.errors",
+    "DiskRefused": "populace.storage.records.errors",
+    "EngineOverloaded": "populace.actors.errors",
     "EngineUnavailable": "populace.actors.errors",
+    "Feedback": "populace.actors.feedback",
+    "FeedbackFull": "populace.storage.records.errors",
+    "Forgotten": "populace.actors.forgetting",
+    "HostStatistics": "populace.actors.hosts",
     "HostUnavailable": "populace.actors.errors",
     "Interaction": "populace.actors.turn",
+    "InteractionNotFound": "populace.storage.records.errors",
     "InvalidName": "populace.actors.errors",
     "InvalidRequest": "populace.actors.errors",
+    "JobNotFound": "populace.storage.training.errors",
+    "LayerDifference": "populace.adapters.lora.comparing",
     "MailboxFull": "populace.actors.errors",
+    "MemberView": "populace.actors.members",
+    "MemoryStateMismatch": "populace.actors.errors",
+    "MergeOptions": "populace.adapters.lora.merging",
+    "MergedRevision": "populace.adapters.lora.merged_revision",
     "Message": "populace.actors.engine",
     "ModelExists": "populace.storage.records.errors",
     "ModelHandle": "populace.client.model_handle",
     "ModelNotFound": "populace.storage.records.errors",
+    "ModelView": "populace.actors.hosts",
+    "NoMember": "populace.actors.errors",
     "OperationConflict": "populace.storage.records.errors",
+    "PersonalMemory": "populace.pictures.memory",
     "PopulaceError": "populace.storage.records.errors",
     "Population": "populace.client.population",
+    "PopulationAnswer": "populace.actors.aggregation.ensemble",
+    "PopulationTooSmall": "populace.actors.errors",
     "PromptTooLong": "populace.actors.errors",
+    "Question": "populace.actors.aggregation.question",
     "Refused": "populace.actors.errors",
+    "Revision": "populace.actors.hosts",
+    "RevisionNotFound": "populace.storage.records.errors",
     "Sampling": "populace.actors.engine",
+    "TrainingJob": "populace.actors.training",
+    "TrainingOptions": "populace.actors.training",
+    "TrainingUnavailable": "populace.actors.errors",
+    "TrainingUnderWay": "populace.storage.training.errors",
     "TurnExpired": "populace.actors.errors",
     "connect": "populace.client.population",
 }
@@ -65,22 +111,47 @@ __all__ = [
     "AdapterMismatch",
     "ArchiveInvalid",
     "ClusterNotFound",
+    "DiskRefused",
+    "EngineOverloaded",
     "EngineUnavailable",
+    "Feedback",
+    "FeedbackFull",
+    "Forgotten",
+    "HostStatistics",
     "HostUnavailable",
     "Interaction",
+    "InteractionNotFound",
     "InvalidName",
     "InvalidRequest",
+    "JobNotFound",
+    "LayerDifference",
     "MailboxFull",
+    "MemberView",
+    "MemoryStateMismatch",
+    "MergeOptions",
+    "MergedRevision",
     "Message",
     "ModelExists",
     "ModelHandle",
     "ModelNotFound",
+    "ModelView",
+    "NoMember",
     "OperationConflict",
+    "PersonalMemory",
     "PopulaceError",
     "Population",
+    "PopulationAnswer",
+    "PopulationTooSmall",
     "PromptTooLong",
+    "Question",
     "Refused",
+    "Revision",
+    "RevisionNotFound",
     "Sampling",
+    "TrainingJob",
+    "TrainingOptions",
+    "TrainingUnavailable",
+    "TrainingUnderWay",
     "TurnExpired",
     "__version__",
     "connect",

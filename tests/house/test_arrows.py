@@ -9,7 +9,7 @@ FACE = "face"
 """The package ``populace`` itself, whose names are those of its packages."""
 
 ALLOWED: Mapping[str, str] = {
-    "face": "actors cli client storage.records",
+    "face": "actors actors.aggregation adapters.lora cli client pictures storage.records storage.training",
     "actors": "policies policies.diversity storage.records storage.rows",
     "actors.aggregation": "actors policies.diversity storage.records",
     "actors.host": "actors actors.keepers actors.turns policies storage storage.records storage.rows",

@@ -1,13 +1,19 @@
 """The public face: small, sorted, and nothing heavy behind it until it is used."""
 
+import ast
+import inspect
 import json
+import re
 import subprocess
 import sys
 
 import pytest
 
 import populace
+from populace.client.model_handle import ModelHandle
+from populace.client.population import Population, connect
 from populace.settings.settings import process_environment
+from tests.house.source_tree import modules
 
 HEAVY = ("fastapi", "lmdb", "peft", "ray", "torch", "transformers", "vllm")
 
@@ -19,6 +25,29 @@ def test_the_public_names_are_sorted_and_all_resolve() -> None:
 
 def test_the_public_names_are_what_dir_lists() -> None:
     assert set(populace.__all__) <= set(dir(populace))
+
+
+def test_what_type_checkers_see_is_what_is_there() -> None:
+    face = next(module.tree for module in modules() if module.path == "runtime/__init__.py")
+
+    seen = {
+        alias.name
+        for node in ast.walk(face)
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("populace.")
+        for alias in node.names
+    }
+    assert {*seen, "__version__"} == set(populace.__all__)
+
+
+def test_every_class_that_the_public_docstrings_name_is_exported() -> None:
+    classes = {
+        node.name for module in modules() for node in module.tree.body if isinstance(node, ast.ClassDef)
+    }
+    members = [member for face in (Population, ModelHandle) for member in (face, *vars(face).values())]
+    docstrings = [inspect.getdoc(member) or "" for member in (connect, *members)]
+
+    named = {name for text in docstrings for name in re.findall(r"``([A-Z]\w+)``", text)}
+    assert (named & classes) - set(populace.__all__) == set()
 
 
 def test_an_unknown_name_is_an_attribute_error() -> None:
