@@ -1,18 +1,22 @@
 """From what a caller of the Python face says to the request of one turn."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Unpack
 
 from populace.actors.engine import Message, Sampling
 from populace.actors.errors import InvalidRequest
 from populace.actors.memory import MemoryChoice
 from populace.actors.turn import ChatRequest, ModelId
 from populace.actors.turns.requests import make_request
+from populace.client.options import ChatOptions, SamplingOptions, check_options
 from populace.policies.retrieval import RETRIEVED_MAX
+from populace.storage.rows.ledger import FIRST_ALIAS
 
 DEFAULT_CONVERSATION = "main"
 REPLY_TOKENS_DEFAULT = 256
 """``chat`` answers are for reading; ask for more with ``max_tokens``."""
+
+TURN_SECONDS_MAX = 120.0
 
 ROLES = ("system", "user", "assistant")
 """The log has others for what is no chat."""
@@ -21,19 +25,11 @@ MessageLike = Message | Mapping[str, str]
 
 
 def chat_request(
-    model: ModelId,
-    message: str | Sequence[MessageLike],
-    *,
-    conversation: str | None = DEFAULT_CONVERSATION,
-    alias: str = "latest",
-    operation: str | None = None,
-    turn_seconds_max: float = 120.0,
-    max_tokens: int | None = REPLY_TOKENS_DEFAULT,
-    memory: Mapping[str, Any] | None = None,
-    context: Mapping[str, Any] | None = None,
-    **sampling: Any,
+    model: ModelId, message: str | Sequence[MessageLike], **options: Unpack[ChatOptions]
 ) -> ChatRequest:
     """Build the request of one turn. Raises ``InvalidRequest`` for input of the wrong shape."""
+    check_options(options, ChatOptions, "chat")
+    conversation = options.get("conversation", DEFAULT_CONVERSATION)
     if isinstance(message, str):
         messages: tuple[Message, ...] = (Message("user", message),)
     else:
@@ -42,21 +38,25 @@ def chat_request(
     if not messages or not any(one.content for one in messages):
         raise InvalidRequest("There is nothing to answer: the message is empty.", "message")
     _check_unicode([conversation or "", *(part for one in messages for part in one)])
-    try:
-        chosen = Sampling(max_tokens=max_tokens, **sampling)
-    except TypeError as error:
-        raise InvalidRequest(f"Unknown option: {error}", None) from None
     return make_request(
         model,
         messages,
-        chosen,
-        alias=alias,
-        operation=operation,
+        _sampling(options),
+        alias=options.get("alias", FIRST_ALIAS),
+        operation=options.get("operation"),
         conversation=conversation,
-        memory=_memory_choice(memory or {}),
-        retrieved=_retrieved(context or {}),
-        turn_seconds_max=turn_seconds_max,
+        memory=_memory_choice(options.get("memory") or {}),
+        retrieved=_retrieved(options.get("context") or {}),
+        turn_seconds_max=options.get("turn_seconds_max", TURN_SECONDS_MAX),
     )
+
+
+def _sampling(options: ChatOptions) -> Sampling:
+    given: dict[str, Any] = {"max_tokens": REPLY_TOKENS_DEFAULT}
+    given |= {name: value for name, value in options.items() if name in SamplingOptions.__annotations__}
+    stop = given.get("stop", ())
+    given["stop"] = (stop,) if isinstance(stop, str) else tuple(stop)
+    return Sampling(**given)
 
 
 def _check_unicode(texts: Sequence[str]) -> None:

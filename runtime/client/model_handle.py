@@ -5,7 +5,7 @@ from collections.abc import Coroutine, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar, Unpack, cast
 
 import ray
 
@@ -18,6 +18,7 @@ from populace.actors.reward_tasks import tasks_of
 from populace.actors.training import TrainingJob, TrainingOptions
 from populace.actors.turn import BASE_REVISION, Interaction, ModelId, operation_of
 from populace.client.chat_request import MessageLike, chat_request
+from populace.client.options import ChatOptions, TrainOptions, check_options
 from populace.hosting.directory import Directory
 from populace.hosting.host_actor import RayHostClient
 from populace.pictures.memory import PersonalMemory
@@ -176,7 +177,7 @@ class ModelHandle:
         tasks: Sequence[Mapping[str, Any]] = (),
         operation: str | None = None,
         seconds_max: float | None = None,
-        **options: Any,
+        **options: Unpack[TrainOptions],
     ) -> TrainingJob:
         """Train the model on its log and feedback, wait for what comes of it, and answer that.
 
@@ -191,6 +192,7 @@ class ModelHandle:
 
         Raises ``InvalidRequest``, ``TrainingUnderWay`` and ``TrainingUnavailable``.
         """
+        check_options(options, TrainOptions, "train")
         call = self._population.directory.jobs.ask(
             self.id, TrainingOptions(**options), operation, tasks_of(tasks)
         )
@@ -277,7 +279,7 @@ class ChatMethod:
         self._population = population
         self._model = model
 
-    def __call__(self, message: str | Sequence[MessageLike], **options: Any) -> Interaction:
+    def __call__(self, message: str | Sequence[MessageLike], **options: Unpack[ChatOptions]) -> Interaction:
         """Make one turn and return it when it is durably in the log; ``str()`` of it is the reply.
 
         A text continues the ``conversation`` (default ``main``; None begins with nothing before
@@ -296,7 +298,9 @@ class ChatMethod:
         request = chat_request(self._model, message, **options)
         return self._population.run(self._population.directory.chat(request))
 
-    def remote(self, message: str | Sequence[MessageLike], **options: Any) -> "ray.ObjectRef[Interaction]":
+    def remote(
+        self, message: str | Sequence[MessageLike], **options: Unpack[ChatOptions]
+    ) -> "ray.ObjectRef[Interaction]":
         """Start a turn; ``ray.get`` or ``await`` the result. Not retried if the host restarts."""
         request = chat_request(self._model, message, **options)
         client = self._population.directory.client_of(self._model)

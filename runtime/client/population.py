@@ -8,10 +8,10 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, aclosing
+from contextlib import AbstractContextManager, aclosing, nullcontext, suppress
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
 
 import ray
 from ray._raylet import Config  # type: ignore[attr-defined]  # a compiled module
@@ -27,13 +27,14 @@ from populace.actors.keepers.catalogue import check_model_name
 from populace.actors.members import MemberView
 from populace.actors.turn import BASE_REVISION, ModelId
 from populace.client.model_handle import ModelHandle
+from populace.client.options import AskOptions, check_options
 from populace.engines.client import ReplicaEngine
 from populace.hosting.aggregation import aggregator_over
 from populace.hosting.directory import Directory
 from populace.hosting.host_actor import NAMESPACE, PopulationInfo, RayHostClient, host_error, host_name
 from populace.settings.running import find_running
 from populace.settings.settings import Settings, ask_for_ray_token, enter_quiet_environment
-from populace.storage.records.errors import ModelNotFound
+from populace.storage.records.errors import ModelExists, ModelNotFound
 from populace.storage.records.files import disk_named, replaced_durably
 from populace.storage.store import Store
 
@@ -86,18 +87,22 @@ class Population:
         check_model_name(model)
         return ModelHandle(self, model)
 
-    def create(self, name: str, *, adapter: str | Path | None = None) -> "ModelHandle":
+    def create(
+        self, name: str, *, adapter: str | Path | None = None, exist_ok: bool = False
+    ) -> "ModelHandle":
         """Create a personal model, whose first revision is ``adapter``, a PEFT LoRA directory or packed file.
 
-        Raises ``InvalidName``, ``ModelExists``, ``AdapterInvalid``, ``AdapterMismatch``; nothing is
-        created then.
+        With ``exist_ok`` a model that exists is returned as it is, and ``adapter`` is not published.
+        Raises ``InvalidName``, ``ModelExists``, ``AdapterInvalid`` and ``AdapterMismatch``, and creates
+        nothing then.
         """
         handle = self.model(name)
-        if adapter is None:
-            self.run(self.directory.create_model(handle.id))
-        else:
-            with self.imported(adapter) as revision:
-                self.run(self.directory.create_model(handle.id, revision))
+        with suppress(ModelExists) if exist_ok else nullcontext():
+            if adapter is None:
+                self.run(self.directory.create_model(handle.id))
+            else:
+                with self.imported(adapter) as revision:
+                    self.run(self.directory.create_model(handle.id, revision))
         return handle
 
     def models(self) -> Iterator[ModelView]:
@@ -195,7 +200,7 @@ class Population:
         *,
         models: Sequence[str] | None = None,
         on_vote: Callable[[PopulationAnswer], None] | None = None,
-        **options: Any,
+        **options: Unpack[AskOptions],
     ) -> PopulationAnswer:
         """Have several models answer, and say what they come to together.
 
@@ -206,9 +211,11 @@ class Population:
         Raises ``InvalidRequest``, ``PopulationTooSmall``, ``NoMember``, ``ModelNotFound`` and
         ``AdapterMismatch``.
         """
-        if options.get("choices"):
-            options = {"kind": "choice", **options, "choices": tuple(options["choices"])}
-        asked = Question((Message("user", question),), **options)
+        check_options(options, AskOptions, "ask")
+        given: dict[str, Any] = dict(options)
+        if given.get("choices"):
+            given = {"kind": "choice", **given, "choices": tuple(given["choices"])}
+        asked = Question((Message("user", question),), **given)
         return self.run(self._ask(asked, models, on_vote))
 
     def merge(

@@ -1,13 +1,17 @@
 """What the Python face refuses before anything is sent."""
 
-from typing import Any
+import dataclasses
+from typing import Any, cast
 
 import pytest
 
+from populace.actors.aggregation.question import Question
 from populace.actors.engine import Message, Sampling
 from populace.actors.errors import InvalidRequest
+from populace.actors.training import TrainingOptions
 from populace.actors.turn import ModelId
 from populace.client.chat_request import chat_request
+from populace.client.options import AskOptions, SamplingOptions, TrainOptions
 from populace.policies.retrieval import Retrieval
 
 ADA = ModelId("local", "ada")
@@ -65,3 +69,26 @@ def test_what_is_retrieved_shapes_the_reply_and_none_is_the_default() -> None:
 def test_input_of_the_wrong_shape_is_refused_by_name(message: Any, options: dict[str, Any]) -> None:
     with pytest.raises(InvalidRequest):
         chat_request(ADA, message, **options)
+
+
+@pytest.mark.parametrize(
+    ("options", "fields", "others"),
+    [
+        (SamplingOptions, Sampling, set[str]()),
+        (TrainOptions, TrainingOptions, set[str]()),
+        (AskOptions, Question, {"messages"}),
+    ],
+)
+def test_the_keywords_are_the_fields(options: type, fields: type, others: set[str]) -> None:
+    assert {field.name for field in dataclasses.fields(fields)} - others == set(options.__annotations__)
+
+
+def test_a_wrong_keyword_is_told_the_nearest_right_one() -> None:
+    with pytest.raises(InvalidRequest, match="Did you mean `temperature`") as told:
+        chat_request(ADA, "hi", **cast("Any", {"tempurature": 0}))
+
+    assert told.value.parameter == "tempurature"
+
+
+def test_a_stop_string_may_be_given_alone() -> None:
+    assert chat_request(ADA, "hi", stop="\n").sampling.stop == ("\n",)

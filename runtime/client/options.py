@@ -1,0 +1,82 @@
+"""The keywords of ``chat``, ``train`` and ``ask``: what type checkers know, and what a wrong one is told."""
+
+import difflib
+from collections.abc import Mapping, Sequence
+from typing import Any, TypedDict
+
+from populace.actors.aggregation.question import Combine, Kind, Select
+from populace.actors.errors import InvalidRequest
+from populace.actors.training import Method, Start
+
+
+class SamplingOptions(TypedDict, total=False):
+    """The fields of ``Sampling``."""
+
+    max_tokens: int | None
+    temperature: float
+    top_p: float
+    top_k: int
+    seed: int | None
+    stop: Sequence[str]
+    logprobs: int | None
+    frequency_penalty: float
+    presence_penalty: float
+    ignore_eos: bool
+
+
+class ChatOptions(SamplingOptions, total=False):
+    """The keywords of ``ModelHandle.chat``."""
+
+    conversation: str | None
+    alias: str
+    operation: str | None
+    turn_seconds_max: float
+    memory: Mapping[str, Any] | None
+    context: Mapping[str, Any] | None
+
+
+class TrainOptions(TypedDict, total=False):
+    """The fields of ``TrainingOptions``, as keywords of ``ModelHandle.train``."""
+
+    method: Method
+    rank: int | None
+    alpha: float | None
+    targets: str | None
+    start: Start
+    from_base: bool
+    epochs: float
+    steps: int | None
+    learning_rate: float
+    batch: int
+    seed: int
+    unjudged: bool
+    anchor: float
+    replies: int | None
+    reply_tokens: int
+    retrieve: int
+    reward: str | None
+    rebuilds: str | None
+
+
+class AskOptions(TypedDict, total=False):
+    """The fields of ``Question`` but its messages, as keywords of ``Population.ask``."""
+
+    k: int
+    kind: Kind
+    choices: Sequence[str]
+    select: Select
+    combine: Combine
+    reply_tokens: int
+    temperature: float
+    seconds_max: float
+    seed: int
+
+
+def check_options(given: Mapping[str, Any], known: type, verb: str) -> None:
+    """Raise ``InvalidRequest`` for a keyword that ``verb`` does not have, with the one that may be meant."""
+    names = list(known.__annotations__)
+    for name in given:
+        if name not in names:
+            near = difflib.get_close_matches(name, names, n=1)
+            meant = f" Did you mean `{near[0]}`?" if near else f" There are {', '.join(names)}."
+            raise InvalidRequest(f"`{verb}` has no option `{name}`.{meant}", name)
