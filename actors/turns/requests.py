@@ -31,8 +31,10 @@ def make_request(
     ``retrieved`` how many turns of the log are. The same operation may be sent again through any face: what
     is compared is what the values come to, so that a default that is named is no other request.
 
-    Raises ``InvalidRequest`` for an operation of several choices, and for one that no bytes can carry.
+    Raises ``InvalidRequest`` if all messages are empty, for an operation of several choices, and for one that
+    no bytes can carry.
     """
+    check_messages(messages)
     if operation is not None and choices > 1:
         raise InvalidRequest(
             f"Of {choices} choices the log keeps one at most, and a retry could not have the others: "
@@ -50,3 +52,9 @@ def make_request(
         retrieval=Retrieval.of(messages, retrieved),
     )
     return ChatRequest(turn, messages, sampling, memory, choices, kept)
+
+
+def check_messages(messages: tuple[Message, ...]) -> None:
+    """Raise ``InvalidRequest`` if there is nothing to answer, whoever is asked."""
+    if not any(message.content for message in messages):
+        raise InvalidRequest("There is nothing to answer: the message is empty.", "messages")

@@ -1,9 +1,13 @@
 """``populace chat``: talk to a personal model; the conversation goes on where it ended."""
 
 import sys
+from collections.abc import Callable
 from typing import Annotated, Any
 
 import typer
+from prompt_toolkit import PromptSession
+from prompt_toolkit.formatted_text import ANSI
+from prompt_toolkit.history import InMemoryHistory
 
 from populace.cli.console import err, fail, named_errors, out, print_json, print_turn
 from populace.cli.gateway_client import GatewayClient, GatewayError, model_path
@@ -11,7 +15,15 @@ from populace.policies.retrieval import RETRIEVED_MAX
 from populace.settings.settings import Settings
 
 TURNS_RESUMED = 8
-HELP = "/new starts afresh, /log shows the log, /quit or Ctrl-D leaves."
+COMMANDS = {
+    "/new": "start afresh, with nothing before it",
+    "/log": "show the log",
+    "/undo": "forget the last turn for good, as if it had never been said",
+    "/help": "show this",
+    "/quit": "leave, as Ctrl-D does",
+}
+ESCAPE = "//"
+"""A message that begins with a slash is sent with two."""
 
 
 def chat(
@@ -37,7 +49,7 @@ def chat(
         context = {"context": {"retrieve": retrieve}} if retrieve else {}
         session = ChatSession(client, name, **options, **context)
         if not new:
-            session.resume(bare)
+            session.resume()
         if message is not None:
             session.ask_once(message, as_json=as_json)
         else:
@@ -51,15 +63,17 @@ class ChatSession:
         """``options`` are those of every completion."""
         self._client = client
         self._name = name
+        self._bare = name.partition("@")[0]
+        self._last: int | None = None
         self._options = {"model": name, **options}
         self._messages: list[dict[str, str]] = []
 
-    def resume(self, bare: str) -> None:
+    def resume(self) -> None:
         """Take the newest turns of the log as the conversation so far."""
-        head = self._client.request("GET", model_path(bare))["log_position"]
+        head = self._client.request("GET", model_path(self._bare))["log_position"]
         start = max(0, head - TURNS_RESUMED)
         page = self._client.request(
-            "GET", model_path(bare, "/interactions"), params={"start": start, "limit": TURNS_RESUMED}
+            "GET", model_path(self._bare, "/interactions"), params={"start": start, "limit": TURNS_RESUMED}
         )
         for turn in page["data"]:
             spoken = [one for one in turn["messages"] if one["role"] == "user"]
@@ -73,29 +87,61 @@ class ChatSession:
             self._reply()
 
     def converse(self) -> None:
-        """Read lines until the end; a failed turn leaves the conversation as it was."""
+        """Read messages until the end; a failed turn leaves the conversation as it was."""
         turns = len(self._messages) // 2
         out.print(
             f"[dim]Talking to {self._name}"
             + (f", after {turns} earlier turns." if turns else ".")
-            + f" {HELP}[/]"
+            + " /help shows the commands.[/]"
         )
+        read = self._reader()
         while True:
             try:
-                line = out.input("[bold cyan]you[/] ").strip()
+                line = read().strip()
             except (EOFError, KeyboardInterrupt):
                 out.print()
                 return
             if line in ("/quit", "/exit"):
                 return
+            if line.startswith("/") and not line.startswith(ESCAPE):
+                self._command(line)
+            elif line:
+                self._turn(line.removeprefix("/") if line.startswith(ESCAPE) else line)
+
+    def _reader(self) -> Callable[[], str]:
+        """How messages are read: from a terminal with editing, history and paste, else line by line."""
+        if not sys.stdin.isatty():
+            return lambda: out.input("[bold cyan]you[/] ")
+        said = [one["content"] for one in self._messages if one["role"] == "user"]
+        session: PromptSession[str] = PromptSession(history=InMemoryHistory(said))
+        return lambda: session.prompt(ANSI("\x1b[1;36myou\x1b[0m "))
+
+    def _command(self, line: str) -> None:
+        try:
             if line == "/new":
                 self._messages.clear()
-                continue
-            if line == "/log":
+            elif line == "/log":
                 self._show_log()
-                continue
-            if line:
-                self._turn(line)
+            elif line == "/undo":
+                self._undo()
+            else:
+                if line != "/help":
+                    err.print(f"There is no command {line!r}. With // a message may begin so.", markup=False)
+                for name, effect in COMMANDS.items():
+                    out.print(f"[bold]{name:<6}[/] {effect}", highlight=False)
+        except GatewayError as error:
+            err.print(f"[red]{error}[/]")
+
+    def _undo(self) -> None:
+        if self._last is None:
+            err.print("Nothing was said here yet. `populace model forget` forgets earlier turns.")
+            return
+        answer = self._client.request(
+            "POST", model_path(self._bare, "/forget"), json={"positions": [self._last]}
+        )
+        del self._messages[-2:]
+        self._last = None
+        out.print(f"[dim]{answer['message']}[/]", highlight=False)
 
     def _turn(self, line: str) -> None:
         before = list(self._messages)
@@ -121,6 +167,7 @@ class ChatSession:
     def _stream(self, body: dict[str, Any]) -> str:
         pieces: list[str] = []
         for chunk in self._client.stream_chat(body):
+            self._last = chunk.get("populace", {}).get("log_position", self._last)
             for choice in chunk["choices"]:
                 piece = choice["delta"].get("content", "")
                 pieces.append(piece)
@@ -139,8 +186,7 @@ class ChatSession:
                 del self._messages[: (len(self._messages) // 4) * 2 or 2]
 
     def _show_log(self) -> None:
-        bare = self._name.partition("@")[0]
-        for turn in self._client.request("GET", model_path(bare, "/interactions"))["data"]:
+        for turn in self._client.request("GET", model_path(self._bare, "/interactions"))["data"]:
             print_turn(turn)
 
 

@@ -35,8 +35,6 @@ def chat_request(
     else:
         messages = tuple(_message(one) for one in message)
         conversation = None
-    if not messages or not any(one.content for one in messages):
-        raise InvalidRequest("There is nothing to answer: the message is empty.", "message")
     _check_unicode([conversation or "", *(part for one in messages for part in one)])
     return make_request(
         model,

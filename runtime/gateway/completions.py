@@ -22,7 +22,7 @@ from populace.actors.errors import InvalidRequest, TurnExpired
 from populace.actors.turn import RAW_ROLE, ModelId
 from populace.actors.turns.choices import generate_choices
 from populace.actors.turns.deadlines import until
-from populace.actors.turns.requests import make_request
+from populace.actors.turns.requests import check_messages, make_request
 from populace.actors.turns.running_reply import RunningReply
 from populace.actors.turns.turn_director import begin_reply
 from populace.gateway import population
@@ -69,6 +69,7 @@ async def _complete(
         kept=body.kept,
     )
     if target.model is None:
+        check_messages(messages)
         _check_base(body)
         begin = partial(_ask_base, gateway, tenant, body, messages)
     else:

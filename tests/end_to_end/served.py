@@ -66,10 +66,15 @@ class Served:
         path = f"/v1/personal-models/{name}/interactions"
         return self.call("GET", path, params={"limit": 1000}).json()["data"]
 
-    def run(self, *command: str) -> subprocess.CompletedProcess[str]:
-        """Run a program beside this Populace and answer what it printed."""
+    def run(self, *command: str, typed: str = "") -> subprocess.CompletedProcess[str]:
+        """Run a program beside this Populace, type a text, and answer what it printed."""
         return subprocess.run(
-            [sys.executable, *command], env=self.environment, capture_output=True, text=True, timeout=240
+            [sys.executable, *command],
+            env=self.environment,
+            input=typed,
+            capture_output=True,
+            text=True,
+            timeout=1200,
         )
 
     def family(self) -> list[psutil.Process]:

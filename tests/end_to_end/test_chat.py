@@ -154,6 +154,22 @@ def test_the_command_line_creates_shows_chats_lists_and_erases(served: Served) -
     assert all("does not exist" in one.stderr for one in (missing, deleted))
 
 
+def test_a_chat_takes_a_turn_back_and_records_no_command(served: Served, ada: str) -> None:
+    typed = "What is the capital of France?\n/undo\n/undo\n/help\n/hlep\n//help is a word\n/quit\n"
+
+    talked = served.run("-m", "populace", "chat", ada, "--max-tokens", "8", typed=typed)
+
+    assert talked.returncode == 0, talked.stderr
+    assert "forget the last turn" in talked.stdout
+    assert "Nothing was said here yet" in talked.stderr
+    assert "There is no command '/hlep'" in talked.stderr
+    log = served.log_of(ada)
+    assert [(turn["forgotten"], [one["content"] for one in turn["messages"]]) for turn in log] == [
+        (True, []),
+        (False, ["/help is a word"]),
+    ]
+
+
 def test_a_key_of_another_tenant_opens_another_tenants_models_only(served: Served, ada: str) -> None:
     made = served.run("-m", "populace", "key", "create", "acme", "--json")
     key = json.loads(made.stdout)["key"]
