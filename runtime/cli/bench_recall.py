@@ -20,7 +20,8 @@ def recall(
     way: Annotated[
         str,
         typer.Option(
-            help="What people are known by: memory, nothing, history, retrieval, notes, memory and retrieval."
+            help="What people are known by: memory, nothing, history, retrieval, notes, "
+            "memory and retrieval, memory and history."
         ),
     ] = "memory",
     only: Annotated[

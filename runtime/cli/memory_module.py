@@ -172,8 +172,6 @@ def train(
     with named_errors():
         if first_layer is not None and not gated:
             raise CommandFailed("--first-layer is for modules with gates: add --gated.")
-        if gated and (writes == "message" or states > 1):
-            raise CommandFailed("With --gated each token is written, into one state a layer.")
         without_gates = {
             "--resume": resume,
             "--sparsity": sparsity,

@@ -16,16 +16,17 @@ class AnswerHead(torch.nn.Module):
 
         z = gelu(W [h; r; n] + b)          r: what the layers read, n: the length of what each layer read
         g = sigmoid(w h + u z + c)
-        h' = h + g F r + (1 - g) (A z + a)
+        h' = h + g F r + (1 - g) (A z + a)     (F of the values alone)
 
     Shape suffixes: B = batch, T = tokens, H = hidden width (z has it too), L = layers, W = what all states of
     a layer read.
     """
 
-    def __init__(self, hidden: int, layers: int, width: int) -> None:
+    def __init__(self, hidden: int, layers: int, width: int, states: int) -> None:
         """All zeros: it adds nothing."""
         super().__init__()
-        self.mixed = torch.nn.Linear(hidden + layers * (width + 1), hidden)
+        self.width = width
+        self.mixed = torch.nn.Linear(hidden + layers * (width + states + 1), hidden)
         self.repeated = torch.nn.Linear(layers * width, hidden, bias=False)
         self.around = torch.nn.Linear(hidden, hidden)
         self.repeats = torch.nn.Linear(2 * hidden, 1)
@@ -39,11 +40,13 @@ class AnswerHead(torch.nn.Module):
     def parts(self, hidden_BTH: torch.Tensor, read_BTLW: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the same, and the gate's input [B, T]: above 0 the next token is to be repeated."""
         hidden_BTH = hidden_BTH.float()
-        read_BTX = read_BTLW.flatten(-2)
+        values_BTLW = read_BTLW[..., : self.width]
         mixed_BTH = functional.gelu(
-            self.mixed(torch.cat((hidden_BTH, read_BTX, read_BTLW.norm(dim=-1)), dim=-1))
+            self.mixed(torch.cat((hidden_BTH, read_BTLW.flatten(-2), values_BTLW.norm(dim=-1)), dim=-1))
         )
         opens_BT1 = self.repeats(torch.cat((hidden_BTH, mixed_BTH), dim=-1))
         gate_BT1 = torch.sigmoid(opens_BT1)
-        added_BTH = gate_BT1 * self.repeated(read_BTX) + (1 - gate_BT1) * self.around(mixed_BTH)
+        added_BTH = gate_BT1 * self.repeated(values_BTLW.flatten(-2)) + (1 - gate_BT1) * self.around(
+            mixed_BTH
+        )
         return added_BTH, opens_BT1.squeeze(-1)

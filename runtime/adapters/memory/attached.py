@@ -122,8 +122,8 @@ class AttachedMemory:
             assert current.embedded is not None, "the first layer is called first"
             written_BT = current.messages.masked_fill(~current.writes, NOT_WRITTEN)
             state_BNRR = layer.store(Told(hidden_BTH, current.embedded), state_BNRR, written_BT)
-        read_BNTR = layer.read(hidden_BTH[:, -1:] if current.decides else hidden_BTH, state_BNRR)
-        return Passed(None, None, state_BNRR, read_BNTR)
+        read_BTW = layer.answers(hidden_BTH[:, -1:] if current.decides else hidden_BTH, state_BNRR)
+        return Passed(None, None, state_BNRR, read_BTW)
 
     def _decide(self, hidden_BTH: torch.Tensor, current: MemoryPass) -> None:
         gates = self._memory.gates
@@ -147,8 +147,7 @@ class AttachedMemory:
         if current is None or head is None or not (current.reads is None or bool(current.reads.any())):
             return output
         hidden_BTH = cast("torch.Tensor", output.last_hidden_state)
-        passed = [current.passed[number].read for number in sorted(current.passed)]
-        read_BTLW = torch.stack([read.transpose(1, 2).flatten(2) for read in passed], dim=2)
+        read_BTLW = torch.stack([current.passed[number].read for number in sorted(current.passed)], dim=2)
         tokens = read_BTLW.shape[1]
         output.last_hidden_state = self._sum(
             hidden_BTH, head(hidden_BTH[:, -tokens:], read_BTLW), current.reads

@@ -3,21 +3,26 @@
 """One layer of a memory with gates: what the tokens of messages bring to its states, and how it is written.
 
 For a token of a message with hidden input x, with x' that of the token before it in the message (zeros for
-the first), x'' the mean of those after it, and e what the base's first attention layer is given of it::
+the first), x'' the mean of those after it, m the mean of all of the message, and e what the base's first
+attention layer is given of it::
 
-    q = l2norm(tanh(W x))    k = l2norm(tanh(W x + W' x' + W'' x''))    v = W e
-    b = sigmoid(w x + w' x' + w'' x'' + bias)
-    r = S q                  S' = S + b (v - S k) k^T
+    q = l2norm(tanh(W x))    k = l2norm(tanh(W x + W' x' + W'' x'' + U m))    v = W e
+    p = l2norm(tanh(P x))    b = sigmoid(w x + w' x' + w'' x'' + u m + bias)
+    r = [S q, (S p)_R]       S' = S + b (v - S k) k^T
     x'' = Σ_d g^(d-1) x_{+d} / Σ_d g^(d-1)     over the d <= 32 tokens that follow in the message
 
 A hidden input is made for what comes next: which token it is of can be told from it only roughly. e is of the
 token alone, so what is read back says exactly which to say again, and no adapter changes it. With x' a key
 also knows what led to the token, which is what a question that leads to it has in common with it, as in the
 induction heads of arXiv 2209.11895. With x'' it knows what a base that reads from left to right cannot know
-yet: in "Luna is my cat." it is said after the name what it is the name of. Unlike in the published rule
-nothing fades: a write takes the place of what was under the same key and leaves what is under others as it
-is. That is the plain delta rule with one rate for a token, whose chunkwise form (arXiv 2406.06484) needs one
-triangular system for all rows.
+yet: in "Luna is my cat." it is said after the name what it is the name of. With m it knows what all of it
+is about. The last row of a value is 1 for every token, so what the query p reads of it says how much there is
+under p: whether anything was told.
+
+Unlike in the published rule nothing fades: a write takes the place of what was under the same key and leaves
+what is under others as it is. That is the plain delta rule with one rate for a token, whose chunkwise form
+(arXiv 2406.06484) needs one triangular system for all rows. If messages are written and not tokens, each is
+one write, with the means of its tokens' sums and values.
 
 Shape suffixes as in ``layer.py``; P is the width of keys and rates together.
 """
@@ -52,11 +57,12 @@ class Told(NamedTuple):
 
 
 class Projected(NamedTuple):
-    """What each token has by itself: W x, W' x and W'' x with the rates' [B, T, P] each, and v [B, T, W]."""
+    """What each token has by itself: W x, W' x, W'' x and U x with the rates' [B, T, P], and v [B, T, W]."""
 
     own: torch.Tensor
     before: torch.Tensor
     after: torch.Tensor
+    message: torch.Tensor
     value: torch.Tensor
 
 
@@ -79,6 +85,9 @@ class GatedLayer(MemoryLayer):
         self.rate_before = zeros(shape.states, widths.hidden)
         self.key_after = zeros(shape.width, widths.hidden)
         self.rate_after = zeros(shape.states, widths.hidden)
+        self.key_message = zeros(shape.width, widths.hidden)
+        self.rate_message = zeros(shape.states, widths.hidden)
+        self.query_told = zeros(shape.width, widths.hidden)
         # What is read goes to the answer head.
         self.delta_query = self.delta_output = None
 
@@ -92,14 +101,23 @@ class GatedLayer(MemoryLayer):
             (self.key, self.rate),
             (self.key_before, self.rate_before),
             (self.key_after, self.rate_after),
+            (self.key_message, self.rate_message),
         )
         weights = [torch.cat(pair) for pair in pairs]
         hidden_BTH = told.hidden.float()
         if drop is None:
-            own, before, after = functional.linear(hidden_BTH, torch.cat(weights)).chunk(3, dim=-1)
+            parts = functional.linear(hidden_BTH, torch.cat(weights)).chunk(len(weights), dim=-1)
         else:
-            own, before, after = (functional.linear(drop(hidden_BTH), weight) for weight in weights)
-        return Projected(own, before, after, functional.linear(told.embedded.float(), self.value))
+            parts = [functional.linear(drop(hidden_BTH), weight) for weight in weights]
+        own, before, after, message = parts
+        return Projected(own, before, after, message, functional.linear(told.embedded.float(), self.value))
+
+    def answers(self, hidden_BTH: torch.Tensor, state_BNRR: torch.Tensor) -> torch.Tensor:
+        """Return what tokens read [B, T, W + N]: values, and how much each state has under p."""
+        read_BTW = self.read(hidden_BTH, state_BNRR).transpose(1, 2).flatten(2)
+        told_BNTR = direction(self._states(functional.linear(hidden_BTH.float(), self.query_told)))
+        told_BNT = (told_BNTR @ state_BNRR[..., -1, :].unsqueeze(-1)).squeeze(-1)
+        return torch.cat((read_BTW, told_BNT.transpose(1, 2)), dim=-1)
 
     def write_projected(
         self, projected: Projected, state_BNRR: torch.Tensor, messages_BT: torch.Tensor
@@ -109,8 +127,12 @@ class GatedLayer(MemoryLayer):
             return state_BNRR
         # What is masked may be anything, also padding's NaN.
         masked_BT1 = (messages_BT == NOT_WRITTEN).unsqueeze(-1)
-        own, before, after, value = (part.masked_fill(masked_BT1, 0.0) for part in projected)
+        own, before, after, message, value = (part.masked_fill(masked_BT1, 0.0) for part in projected)
         sum_BTP = own + _of_the_one_before(before, messages_BT) + _of_those_after(after, messages_BT)
+        sum_BTP = sum_BTP + _of_all(message, messages_BT)
+        if self.shape.writes == "message":
+            sum_BTP, masked_BT1 = message_means(sum_BTP, messages_BT)
+            value, _ = message_means(value, messages_BT)
         key_BTW, rate_BTN = sum_BTP.split((self.shape.width, self.shape.states), dim=-1)
         rate_BTN = torch.sigmoid(rate_BTN + self.rate_bias).masked_fill(masked_BT1, 0.0)
         brought = Brought(
@@ -141,16 +163,40 @@ def delta_rule(tokens: Brought, state_XRR: torch.Tensor, *, chunk_tokens: int = 
     return state_XRR
 
 
-def around_each(hidden_BTH: torch.Tensor, messages_BT: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """x' and x'' of the head of this file for tokens of messages; zeros where there is no such token."""
+def around_each(
+    hidden_BTH: torch.Tensor, messages_BT: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """x', x'' and m of the head of this file for tokens of messages; zeros where there is no such token."""
     if not hidden_BTH.shape[1]:
-        return hidden_BTH, hidden_BTH
-    return _of_the_one_before(hidden_BTH, messages_BT), _of_those_after(hidden_BTH, messages_BT)
+        return hidden_BTH, hidden_BTH, hidden_BTH
+    return (
+        _of_the_one_before(hidden_BTH, messages_BT),
+        _of_those_after(hidden_BTH, messages_BT),
+        _of_all(hidden_BTH, messages_BT),
+    )
 
 
 def _of_the_one_before(parts_BTX: torch.Tensor, messages_BT: torch.Tensor) -> torch.Tensor:
     begins_BT1 = (messages_BT[:, 1:] != messages_BT[:, :-1]).unsqueeze(-1)
     return functional.pad(parts_BTX[:, :-1].masked_fill(begins_BT1, 0.0), (0, 0, 1, 0))
+
+
+def message_means(parts_BTX: torch.Tensor, messages_BT: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """The mean of each message [B, M, X], and which of them [B, M, 1] there are not."""
+    belongs_BMT = _belongs(messages_BT)[:, 1:].to(parts_BTX.dtype)
+    count_BM1 = belongs_BMT.sum(-1, keepdim=True)
+    return belongs_BMT @ parts_BTX / count_BM1.clamp(min=1), count_BM1 == 0
+
+
+def _belongs(messages_BT: torch.Tensor) -> torch.Tensor:
+    """Which tokens are of which message [B, M, T]; the first are those of none."""
+    count = int(messages_BT.max()) + 2
+    return functional.one_hot(messages_BT + 1, count).transpose(1, 2)
+
+
+def _of_all(parts_BTX: torch.Tensor, messages_BT: torch.Tensor) -> torch.Tensor:
+    means_BMX, _ = message_means(parts_BTX, messages_BT)
+    return _belongs(messages_BT)[:, 1:].transpose(1, 2).to(parts_BTX.dtype) @ means_BMX
 
 
 def _of_those_after(parts_BTX: torch.Tensor, messages_BT: torch.Tensor) -> torch.Tensor:

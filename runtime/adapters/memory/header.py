@@ -6,10 +6,10 @@ from typing import cast
 
 from populace.actors.errors import MemoryModuleInvalid, MemoryModuleMismatch
 
-FORMATS = ("populace-memory-1", "populace-memory-3")
+FORMATS = ("populace-memory-1", "populace-memory-4")
 """The second has gates. Who knows the first alone would read and write everywhere."""
 
-EARLIER_FORMATS = ("populace-memory-2",)
+EARLIER_FORMATS = ("populace-memory-2", "populace-memory-3")
 """Gated modules that added to the layers of the base; refused."""
 
 METADATA_KEY = "populace"

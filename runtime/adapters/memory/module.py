@@ -52,7 +52,9 @@ class MemoryModule(torch.nn.Module):
         self.layers = torch.nn.ModuleList(kind(shape, one) for one in shape.with_memory(widths))
         hidden = widths[-1].hidden if shape.gated else 0
         self.gates = Gates(hidden) if shape.gated else None
-        self.answer_head = AnswerHead(hidden, len(self.layers), shape.width) if shape.gated else None
+        self.answer_head = (
+            AnswerHead(hidden, len(self.layers), shape.width, shape.states) if shape.gated else None
+        )
 
     def layer(self, number: int) -> MemoryLayer:
         return cast("MemoryLayer", self.layers[number])
@@ -98,8 +100,6 @@ class MemoryModule(torch.nn.Module):
             raise MemoryModuleInvalid(
                 f"its first layer is {shape.first_layer}, the base has {len(attention)}"
             )
-        if shape.gated and shape.writes != "token":
-            raise MemoryModuleInvalid("a module with gates writes tokens, not the means of messages")
         with torch.device("meta"):  # nothing is allocated for a shape that the file only claims
             module = cls(shape, tuple(one.widths for one in attention), base)
         module._fill(tensors)

@@ -24,7 +24,9 @@ from populace.policies.retrieval import (
 
 READ_ONLY = MemoryChoice(read=True, write=False)
 
-Way = Literal["memory", "nothing", "history", "retrieval", "notes", "memory and retrieval"]
+Way = Literal[
+    "memory", "nothing", "history", "retrieval", "notes", "memory and retrieval", "memory and history"
+]
 """Of knowing what a person said: from the memory's state; not at all; because the prompt has all that was
 said, as far as it fits; because it has the turns that fit the question best, by BM25 as in serving; because
 it has what the base noted of each turn."""
@@ -123,7 +125,7 @@ class Person:
         match self._way:
             case "memory" | "nothing":
                 return messages
-            case "history":
+            case "history" | "memory and history":
                 return (*self._history(messages, share), *messages)
             case "retrieval" | "memory and retrieval":
                 return with_context(messages, self._retrieved(messages, share))

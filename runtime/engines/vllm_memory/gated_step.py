@@ -79,7 +79,7 @@ class GatedStep:
             states_SNRR[message.row] = _written(layer, whole, states_SNRR[message.row])
         if len(self._reading):
             reading_P1H = hidden_TH[self._reading].unsqueeze(1)
-            self._reads.append(layer.read(reading_P1H, states_SNRR[self._read_rows]).flatten(1))
+            self._reads.append(layer.answers(reading_P1H, states_SNRR[self._read_rows])[:, 0])
 
     def finish(self, hidden_TH: torch.Tensor) -> None:
         """Add to the last hidden states what the answer head says, and keep what the requests have now."""

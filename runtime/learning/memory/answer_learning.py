@@ -19,6 +19,7 @@ from populace.adapters.memory.answer_head import AnswerHead
 from populace.adapters.memory.gated_layer import Told
 from populace.adapters.memory.layer import NOT_WRITTEN
 from populace.adapters.memory.module import MemoryModule
+from populace.learning.memory.encoding import FIRST_TOKENS
 from populace.learning.memory.recall import Validation
 from populace.learning.memory.stored_inputs import StoredInputs
 
@@ -49,13 +50,14 @@ class AnswerOptions:
 
 class Scored(NamedTuple):
     """Of each token [P] of answers: nats, nats of the head's gate, whether it was the most likely one, and
-    whether it is of a value.
+    whether it is of a value. Of the first tokens of answers: nats of whether what is asked for was told.
     """
 
     nats: torch.Tensor
     gate_nats: torch.Tensor
     right: torch.Tensor
     is_value: torch.Tensor
+    told_nats: torch.Tensor
 
     @property
     def value_loss(self) -> torch.Tensor:
@@ -64,12 +66,13 @@ class Scored(NamedTuple):
 
     @property
     def loss(self) -> torch.Tensor:
-        """What is learned from: values, the words around them, and which is which.
+        """What is learned from: values, the words around them, which is which, and what was told at all.
 
         The gate sees words less often than answers have them (``WORDS``, and ``WORDS_SHARE`` of stored
         inputs), so it opens rather too easily: a value that is not repeated costs more.
         """
-        return self.value_loss + _mean(self.nats[~self.is_value]) + 2 * self.gate_nats.mean()
+        words_loss = _mean(self.nats[~self.is_value])
+        return self.value_loss + words_loss + 2 * self.gate_nats.mean() + _mean(self.told_nats)
 
 
 class AnswerLearning:
@@ -81,6 +84,11 @@ class AnswerLearning:
         self._embeddings_VH = embeddings_VH.bfloat16()
         self._options = options
         self._generator = torch.Generator().manual_seed(options.seed)
+        # Says of how much is read whether anything was told: the first words of an answer alone teach that
+        # too slowly. Of no use afterwards.
+        self._told = torch.nn.Linear(len(memory.layers) * memory.shape.states, 1)
+        torch.nn.init.ones_(self._told.weight)
+        torch.nn.init.constant_(self._told.bias, -1.0)
 
     def run(
         self,
@@ -92,11 +100,8 @@ class AnswerLearning:
         """Take all steps; ``validate`` is called before the first, every so many, and after the last."""
         options = self._options
         # The gates are fitted: nothing of a loss reaches them.
-        learned = {
-            name: parameter
-            for name, parameter in self._memory.named_parameters()
-            if not name.startswith("gates.")
-        }
+        named = [*self._memory.named_parameters(), *self._told.named_parameters(prefix="answer_head.told")]
+        learned = {name: parameter for name, parameter in named if not name.startswith("gates.")}
         optimizer = torch.optim.AdamW(
             [{"params": [parameter], "size": _size(name, parameter)} for name, parameter in learned.items()],
             lr=0.0,
@@ -165,13 +170,20 @@ class AnswerLearning:
         last_PH = torch.cat([one.last[places] for one, places in pairs]).float()
         targets_P = torch.cat([one.targets[places] for one, places in pairs])
         is_value_P = torch.cat([one.is_value[places] for one, places in pairs])
-        added_PH, opens_P = head.parts(last_PH, read_back(self._memory, episodes, chosen, drop))
+        is_first_P = torch.cat([_first_tokens(one.answers)[places] for one, places in pairs])
+        is_told_P = torch.cat([_has_value(one)[places] for one, places in pairs])
+        read_PLW = read_back(self._memory, episodes, chosen, drop)
+        added_PH, opens_P = head.parts(last_PH, read_PLW)
+        told_F = self._told(read_PLW[is_first_P][..., self._memory.shape.width :].flatten(1)).squeeze(-1)
         logits_PV = ((last_PH + added_PH).bfloat16() @ self._embeddings_VH.T).float()
         return Scored(
             functional.cross_entropy(logits_PV, targets_P, reduction="none"),
             functional.binary_cross_entropy_with_logits(opens_P, is_value_P.float(), reduction="none"),
             logits_PV.argmax(-1) == targets_P,
             is_value_P,
+            functional.binary_cross_entropy_with_logits(
+                told_F, is_told_P[is_first_P].float(), reduction="none"
+            ),
         )
 
 
@@ -185,6 +197,23 @@ def _right_answers(episodes: Sequence[StoredInputs], scored: Scored) -> torch.Te
     of_values = torch.cat(numbers)[scored.is_value]
     wrong = torch.zeros(count).index_add(0, of_values, (~scored.right[scored.is_value]).float())
     return wrong[of_values.unique()] == 0
+
+
+def _first_tokens(answers_A: torch.Tensor) -> torch.Tensor:
+    """Which tokens are among the ``FIRST_TOKENS`` of their answer; they are all there."""
+    begins_A = torch.ones_like(answers_A, dtype=torch.bool)
+    begins_A[1:] = answers_A[1:] != answers_A[:-1]
+    first_A = begins_A.clone()
+    for distance in range(1, FIRST_TOKENS):
+        first_A[distance:] |= begins_A[:-distance]
+    return first_A
+
+
+def _has_value(episode: StoredInputs) -> torch.Tensor:
+    """Of each token whether its answer has a value."""
+    found = torch.zeros(int(episode.answers.max()) + 1 if len(episode.answers) else 0, dtype=torch.bool)
+    found[episode.answers[episode.is_value]] = True
+    return found[episode.answers]
 
 
 def _mean(nats: torch.Tensor) -> torch.Tensor:
@@ -210,7 +239,7 @@ def read_back(
         state_BNRR = layer.write_projected(projected, fresh_LBNRR[number], messages_BT)
         asked = [one.asked[number][places] for one, places in zip(episodes, chosen, strict=True)]
         asked_PH = drop(torch.cat(asked).float())
-        reads.append(layer.read(asked_PH.unsqueeze(1), state_BNRR[rows_P]).flatten(1))
+        reads.append(layer.answers(asked_PH.unsqueeze(1), state_BNRR[rows_P])[:, 0])
     return torch.stack(reads, dim=1)
 
 

@@ -13,6 +13,7 @@ Shape suffixes: L = layers with a memory, T = told tokens, P = pairs of a told a
 H = hidden width, R = rank.
 """
 
+import math
 from collections.abc import Callable, Sequence
 
 import torch
@@ -56,11 +57,11 @@ def start_gated(
     seed: int,
     progress: Callable[[float], None],
 ) -> None:
-    """Solve for values, keys, queries, rates and the answer head in place, for one state a layer.
+    """Solve for values, keys, queries, rates and the answer head in place.
 
     Raises ``InvalidRequest`` if no value of the episodes was told in the words in which it is asked for.
     """
-    layers, rank = len(memory.layers), memory.shape.rank
+    layers, rank, states = len(memory.layers), memory.shape.rank, memory.shape.states
     generator = torch.Generator().manual_seed(seed)
     linked = [one for one in episodes if one.links]
     if not linked:
@@ -68,7 +69,7 @@ def start_gated(
             "No episode has a value that was told: there is nothing to probe for.", "episodes"
         )
     ids_T = torch.cat([one.ids for one in episodes])
-    codes = embedding_directions(model, ids_T, layers * (rank - 1))
+    codes = embedding_directions(model, ids_T, layers * states * (rank - 1))
     embedded_VH, written_VH = _vocabulary(episodes), output_embeddings(model)[ids_T.unique()] - codes.mean
     elsewhere = [torch.rand(len(one.ids), generator=generator) < ELSEWHERE_SHARE for one in episodes]
     with torch.no_grad():
@@ -78,19 +79,29 @@ def start_gated(
             other_TX = torch.cat(
                 [one.keyed(number)[chosen] for one, chosen in zip(episodes, elsewhere, strict=True)]
             ).float()
-            directions, lengths = codes.of_layer(number, rank - 1, layers)
-            codes_VR = functional.pad(written_VH @ directions.T / lengths, (0, 1), value=1.0)
-            layer.value.copy_(value_weights(embedded_VH, codes_VR))
-            key_RX, query_RH = canonical(told_PX, asked_PH, rank, ridge=KEY_RIDGE)
-            keys = blind_to_the_mean(key_RX, told_PX).chunk(3, dim=-1)
-            for weight, solved in zip((layer.key, layer.key_before, layer.key_after), keys, strict=True):
+            parts: list[torch.Tensor] = []
+            for state in range(states):
+                directions, lengths = codes.of_layer(number * states + state, rank - 1, layers * states)
+                parts.append(functional.pad(written_VH @ directions.T / lengths, (0, 1), value=1.0))
+            layer.value.copy_(value_weights(embedded_VH, torch.cat(parts, dim=1)))
+            key_WX, query_WH = canonical(told_PX, asked_PH, states * rank, ridge=KEY_RIDGE)
+            # Each state has some of the leading directions.
+            order_W = torch.arange(states * rank).view(rank, states).T.flatten()
+            key_RX, query_RH = key_WX[order_W], query_WH[order_W]
+            keys = blind_to_the_mean(key_RX, told_PX).chunk(4, dim=-1)
+            key_weights = (layer.key, layer.key_before, layer.key_after, layer.key_message)
+            for weight, solved in zip(key_weights, keys, strict=True):
                 weight.copy_(solved)
             layer.query.copy_(blind_to_the_mean(query_RH, asked_PH))
-            rate_X, bias = rate_weights(told_PX, other_TX, at_values=RATE_AT_VALUES)
-            rates = rate_X.chunk(3)
-            for weight, solved in zip((layer.rate, layer.rate_before, layer.rate_after), rates, strict=True):
-                weight.copy_(solved)
-            layer.rate_bias.fill_(bias)
+            layer.query_told.copy_(layer.query)
+            if memory.shape.writes == "message":
+                layer.rate_bias.fill_(math.log(RATE_AT_VALUES / (1 - RATE_AT_VALUES)))
+            else:
+                rate_X, bias = rate_weights(told_PX, other_TX, at_values=RATE_AT_VALUES)
+                weights = (layer.rate, layer.rate_before, layer.rate_after, layer.rate_message)
+                for weight, solved in zip(weights, rate_X.chunk(4), strict=True):
+                    weight.copy_(solved.expand_as(weight))
+                layer.rate_bias.fill_(bias)
             progress((number + 1) / layers)
     _solve_head(model, memory, codes, episodes, generator)
 
@@ -102,7 +113,7 @@ def _vocabulary(episodes: Sequence[StoredInputs]) -> torch.Tensor:
 
 
 def _pairs(episodes: Sequence[StoredInputs], number: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """What keys are of [P, 3H] where values' tokens were told, and inputs [P, H] where they are asked for."""
+    """What keys are of [P, 4H] where values' tokens were told, and inputs [P, H] where they are asked for."""
     told: list[torch.Tensor] = []
     asked: list[torch.Tensor] = []
     for one in episodes:
@@ -125,7 +136,8 @@ def _solve_head(
     """
     head = memory.answer_head
     assert head is not None
-    layers, rank = len(memory.layers), memory.shape.rank
+    rank, states = memory.shape.rank, memory.shape.states
+    units = len(memory.layers) * states
     last_AH = torch.cat([one.last for one in episodes]).float()
     is_value_A = torch.cat([one.is_value for one in episodes])
     weight_H, bias = regression(last_AH, (is_value_A.float() * 2 - 1) * HEAD_LOGIT, ridge=HEAD_RIDGE)
@@ -138,7 +150,9 @@ def _solve_head(
         memory, sample, [torch.arange(len(one.targets)) for one in sample], lambda inputs: inputs
     )
     last_AH = torch.cat([one.last for one in sample]).float()
-    mixed_AX = torch.cat((last_AH, read_ALR.flatten(-2), read_ALR.norm(dim=-1)), dim=-1)
+    mixed_AX = torch.cat(
+        (last_AH, read_ALR.flatten(-2), read_ALR[..., : memory.shape.width].norm(dim=-1)), dim=-1
+    )
     deviation_X = mixed_AX.std(0).clamp(min=1e-3)
     weight_HX = torch.randn(head.mixed.weight.shape, generator=generator) / mixed_AX.shape[-1] ** 0.5
     head.mixed.weight.copy_(weight_HX / deviation_X)
@@ -148,13 +162,14 @@ def _solve_head(
     is_value_A = torch.cat([one.is_value for one in sample])
     read_PLR, last_PH = read_ALR[is_value_A], last_AH[is_value_A]
     targets_P = torch.cat([one.targets for one in sample])[is_value_A]
-    output = torch.zeros(last_AH.shape[-1], layers, rank)
-    for number, read_PR in enumerate(read_PLR[..., :-1].unbind(1)):
-        directions, lengths = codes.of_layer(number, rank - 1, layers)
+    output = torch.zeros(last_AH.shape[-1], units, rank)
+    values_PUR = read_PLR[..., : memory.shape.width].reshape(len(read_PLR), units, rank)
+    for unit, read_PR in enumerate(values_PUR[..., :-1].unbind(1)):
+        directions, lengths = codes.of_layer(unit, rank - 1, units)
         told_PR = (embeddings_VH[targets_P] - codes.mean) @ directions.T / lengths
         both = torch.stack((read_PR.flatten(), told_PR.flatten()))
         agreement = torch.corrcoef(both)[0, 1].nan_to_num(0.0).clamp(min=0.02)
-        output[:, number, :-1] = (directions * (agreement / read_PR.std().clamp(min=1e-6))).T
+        output[:, unit, :-1] = (directions * (agreement / read_PR.std().clamp(min=1e-6))).T
     output *= float(codes.lengths.mean())
     losses: list[tuple[float, float]] = []
     for gain in GAINS:

@@ -50,7 +50,7 @@ class StoredInputs(NamedTuple):
     links: list[tuple[int, int]]
 
     def keyed(self, number: int) -> torch.Tensor:
-        """What a layer's keys are of [T, 3H]: inputs of told tokens, the ones before and those after."""
+        """What a layer's keys are of [T, 4H]: each told token's own input and those around it."""
         own_1TH = self.told[number].unsqueeze(0)
         return torch.cat((own_1TH, *around_each(own_1TH, self.messages.unsqueeze(0))), dim=-1)[0]
 

@@ -15,6 +15,7 @@ from populace.actors.errors import MemoryModuleInvalid
 from populace.adapters.memory.attached import AttachedMemory, MemoryPass
 from populace.adapters.memory.attention import AttentionLayer
 from populace.adapters.memory.gated_layer import AFTER_DECAY
+from populace.adapters.memory.header import EARLIER_FORMATS
 from populace.adapters.memory.layer import LayerWidths, MemoryShape
 from populace.adapters.memory.module import MemoryModule
 
@@ -159,6 +160,7 @@ def test_each_message_is_written_if_the_gate_opens_at_its_end(seed: int) -> None
                 hidden_BTH[0, token],
                 hidden_BTH[0, token - 1] if token - 1 in of_message else torch.zeros(WIDTHS.hidden),
                 _after([hidden_BTH[0, place] for place in of_message if place > token]),
+                hidden_BTH[0, of_message].mean(0),
                 embedded[0, token],
             )
             wanted = _written(memory, number, wanted, told)
@@ -169,6 +171,7 @@ class _Token(NamedTuple):
     hidden: torch.Tensor
     before: torch.Tensor
     after: torch.Tensor
+    message: torch.Tensor
     embedded: torch.Tensor
 
 
@@ -184,9 +187,9 @@ def _after(following: list[torch.Tensor]) -> torch.Tensor:
 def _written(memory: MemoryModule, number: int, state_RR: torch.Tensor, told: _Token) -> torch.Tensor:
     """The equations at the head of ``gated_layer.py``."""
     layer = memory.gated_layer(number)
-    around = (told.hidden, told.before, told.after)
-    keys = zip((layer.key, layer.key_before, layer.key_after), around, strict=True)
-    rates = zip((layer.rate, layer.rate_before, layer.rate_after), around, strict=True)
+    around = (told.hidden, told.before, told.after, told.message)
+    keys = zip((layer.key, layer.key_before, layer.key_after, layer.key_message), around, strict=True)
+    rates = zip((layer.rate, layer.rate_before, layer.rate_after, layer.rate_message), around, strict=True)
     key_R = torch.nn.functional.normalize(
         torch.tanh(torch.stack([weight @ hidden_H for weight, hidden_H in keys]).sum(0)), dim=-1
     )
@@ -208,14 +211,15 @@ def test_a_module_with_gates_comes_back_as_it_was_and_says_so() -> None:
 
     again = MemoryModule.unpack(packed, "base", ATTENTION)
 
-    assert b"populace-memory-3" in packed[:4096]
+    assert b"populace-memory-4" in packed[:4096]
     assert again.shape == SHAPE
     assert len(again.layers) == len(range(LAYERS)[SHAPE.first_layer :: SHAPE.layer_step])
     assert again.pack() == packed
 
 
-def test_a_gated_module_of_an_earlier_format_is_refused_by_name() -> None:
-    packed = module(5).pack().replace(b"populace-memory-3", b"populace-memory-2", 1)
+@pytest.mark.parametrize("earlier", EARLIER_FORMATS)
+def test_a_gated_module_of_an_earlier_format_is_refused_by_name(earlier: str) -> None:
+    packed = module(5).pack().replace(b"populace-memory-4", earlier.encode(), 1)
 
     with pytest.raises(MemoryModuleInvalid, match="earlier version"):
         MemoryModule.unpack(packed, "base", ATTENTION)
@@ -231,10 +235,7 @@ def test_a_gate_that_is_not_finite_is_refused() -> None:
 
 
 def test_shapes_that_cannot_be_served_are_refused() -> None:
-    for shape, said in (
-        (replace(SHAPE, first_layer=LAYERS - 1), "the base has 2"),
-        (replace(SHAPE, writes="message"), "writes tokens"),
-    ):
-        packed = MemoryModule(shape, (WIDTHS,) * LAYERS, "base").pack()
-        with pytest.raises(MemoryModuleInvalid, match=said):
-            MemoryModule.unpack(packed, "base", ATTENTION[:2])
+    packed = MemoryModule(replace(SHAPE, first_layer=LAYERS - 1), (WIDTHS,) * LAYERS, "base").pack()
+
+    with pytest.raises(MemoryModuleInvalid, match="the base has 2"):
+        MemoryModule.unpack(packed, "base", ATTENTION[:2])

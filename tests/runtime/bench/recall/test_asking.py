@@ -94,7 +94,9 @@ async def test_each_way_of_knowing_a_person_shows_its_own(asker: Asker, engine: 
         await person.ask("What is my cat called?")
         asked[way] = engine.requests[-1]
 
-    assert {way for way, request in asked.items() if request.memory} == {"memory", "memory and retrieval"}
+    remembering = {way for way, request in asked.items() if request.memory}
+    assert remembering == {"memory", "memory and retrieval", "memory and history"}
+    assert asked["memory and history"].prompt[::2] == asked["history"].prompt[::2]
     assert asked["nothing"].prompt == asked["memory"].prompt == alone("What is my cat called?")
     assert asked["history"].prompt[::2] == tuple(
         Message("user", said) for said in ("My cat is Mia.", "It rains.", "What is my cat called?")

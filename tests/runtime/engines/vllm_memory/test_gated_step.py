@@ -110,8 +110,8 @@ def test_each_request_of_a_step_gets_what_the_head_says_of_its_own_state(seed: i
             continue
         read_LW = torch.stack(
             [
-                memory.layer(layer)
-                .read(hidden_LTH[layer, number].view(1, 1, -1), state_NRR.unsqueeze(0))
+                memory.gated_layer(layer)
+                .answers(hidden_LTH[layer, number].view(1, 1, -1), state_NRR.unsqueeze(0))
                 .flatten()
                 for layer, state_NRR in enumerate(state_LNRR)
             ]
