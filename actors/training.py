@@ -168,7 +168,7 @@ class OpenJob(NamedTuple):
     session_key: bytes
 
 
-class News(NamedTuple):
+class UnsettledFeedback(NamedTuple):
     """A model whose feedback nobody looked at yet, and what a policy asks of it.
 
     ``serving`` is the revision that ``latest`` names if it was trained here, with what was thought of its
@@ -221,12 +221,12 @@ class TrainingJobs(Protocol):
         """For a trainer: all jobs that have not ended, in the order in which they were asked for."""
         ...
 
-    async def news(self, *, limit: int = 256) -> tuple[News, ...]:
-        """For a trainer: up to ``limit`` models of each host with news and no open job, others each time."""
+    async def unsettled(self, *, limit: int = 256) -> tuple[UnsettledFeedback, ...]:
+        """For a trainer: up to ``limit`` models a host with unsettled feedback and no open job, in turn."""
         ...
 
-    async def settle(self, news: News) -> None:
-        """For a trainer: nothing follows from these news. What was said since stays news."""
+    async def settle(self, unsettled: UnsettledFeedback) -> None:
+        """For a trainer: nothing follows from this feedback. What was said since stays unsettled."""
         ...
 
     async def start(self, model: ModelId, number: int) -> TrainingJob:

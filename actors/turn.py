@@ -112,7 +112,7 @@ class TurnGrant:
     created_ms: int
     operation: str
     body_hash: bytes
-    ticket: str
+    grant_id: str
     position: int
     revision: str
     adapter: AdapterRef | None

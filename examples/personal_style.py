@@ -45,7 +45,7 @@ from populace.learning.evaluation import HeldOutReplies, reply_log_probs
 from populace.learning.frozen_base import FrozenBase
 from populace.learning.methods.objective import TrainSequence
 from populace.learning.session import StepOptions, StepReport, TrainingSession
-from populace.learning.trainer import Candidate, Pupil, Trainer
+from populace.learning.trainer import Candidate, Learner, Trainer
 from populace.policies.evaluation_gate import GateRule
 from populace.settings.settings import Settings
 from populace.storage.records.files import write_durably
@@ -104,14 +104,14 @@ class Readers:
         self._watch.at(f"seed {seed} learns")
         everything = [one for own in study.learned for one in own]
         rate, people = options.learning_rate, range(len(study.labels))
-        pupils = [self._pupil(at, None, rate, options, seed) for at in people]
-        pupils.append(self._made(EVERYBODY, everything, (), None, rate, options, seed))
-        *own, pooled = self._trained(pupils)
+        learners = [self._learner(at, None, rate, options, seed) for at in people]
+        learners.append(self._made(EVERYBODY, everything, (), None, rate, options, seed))
+        *own, pooled = self._trained(learners)
         begun = self._served(pooled, options)
         self._watch.at(f"seed {seed} goes on from everybody's")
         rate = options.further_rate
         further = self._trained(
-            [self._pupil(at, self._served(pooled, options), rate, options, seed) for at in people]
+            [self._learner(at, self._served(pooled, options), rate, options, seed) for at in people]
         )
         self._watch.at(f"seed {seed} reads")
         adapters = [self._served(one, options) for one in own]
@@ -128,9 +128,9 @@ class Readers:
             divergence=[one.evaluation.probe_kl for one in own],
         )
 
-    def _trained(self, pupils: Sequence[Pupil]) -> list[Candidate]:
+    def _trained(self, learners: Sequence[Learner]) -> list[Candidate]:
         candidates: list[Candidate] = []
-        for outcome in self._trainer.train(pupils, self._watch).values():
+        for outcome in self._trainer.train(learners, self._watch).values():
             if isinstance(outcome, TrainingFailed):
                 raise SystemExit(str(outcome))
             candidates.append(outcome)
@@ -140,9 +140,9 @@ class Readers:
         """As it would be served: training has more digits."""
         return TrainableAdapter.of_packed(candidate.packed, self._base.modules, rank_max=options.rank)
 
-    def _pupil(
+    def _learner(
         self, person: int, begun: TrainableAdapter | None, rate: float, options: argparse.Namespace, seed: int
-    ) -> Pupil:
+    ) -> Learner:
         study = self._study
         return self._made(
             study.labels[person], study.learned[person], study.held_out[person], begun, rate, options, seed
@@ -157,7 +157,7 @@ class Readers:
         rate: float,
         options: argparse.Namespace,
         seed: int,
-    ) -> Pupil:
+    ) -> Learner:
         shape = LoraShape(rank=options.rank)
         adapter = begun or TrainableAdapter.begin(
             self._base.model, self._base.modules, shape, "uniform", seed=seed
@@ -169,7 +169,7 @@ class Readers:
             seed=seed,
         )
         session = TrainingSession(name, adapter, steps)
-        return Pupil(session, SupervisedCurriculum(learned), None, HeldOutReplies(self._base, held_out))
+        return Learner(session, SupervisedCurriculum(learned), None, HeldOutReplies(self._base, held_out))
 
     def _read_each(
         self, adapters: Sequence[TrainableAdapter], entries: Sequence[Sequence[TrainSequence]]

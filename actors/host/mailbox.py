@@ -8,7 +8,7 @@ from populace.actors.turn import TurnGrant, TurnRequest
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Letter:
+class QueuedTurn:
     """A turn request and the promise to answer it with a grant."""
 
     request: TurnRequest
@@ -16,43 +16,43 @@ class Letter:
 
 
 class Mailbox:
-    """Letters leave in the order in which they came; a letter whose sender gave up is skipped."""
+    """Turns leave in the order in which they came; a queued whose sender gave up is skipped."""
 
     def __init__(self, capacity: int) -> None:
         self._capacity = capacity
-        self._letters: deque[Letter] = deque()
+        self._turns: deque[QueuedTurn] = deque()
 
     def __len__(self) -> int:
-        return len(self._letters)
+        return len(self._turns)
 
     @property
     def is_full(self) -> bool:
-        return len(self._letters) >= self._capacity
+        return len(self._turns) >= self._capacity
 
-    def put(self, letter: Letter) -> None:
+    def put(self, queued: QueuedTurn) -> None:
         assert not self.is_full, "the caller checks is_full and refuses"
-        self._letters.append(letter)
+        self._turns.append(queued)
 
-    def take(self) -> Letter | None:
-        """Take the oldest letter that somebody still waits for."""
-        while self._letters:
-            letter = self._letters.popleft()
-            if not letter.granted.done():
-                return letter
+    def take(self) -> QueuedTurn | None:
+        """Take the oldest queued that somebody still waits for."""
+        while self._turns:
+            queued = self._turns.popleft()
+            if not queued.granted.done():
+                return queued
         return None
 
-    def discard(self, letter: Letter) -> None:
-        """Drop a letter whose sender stopped waiting, if it is still here."""
-        if letter in self._letters:
-            self._letters.remove(letter)
+    def discard(self, queued: QueuedTurn) -> None:
+        """Drop a queued whose sender stopped waiting, if it is still here."""
+        if queued in self._turns:
+            self._turns.remove(queued)
 
     def check_integrity(self) -> None:
-        """Raise ``AssertionError`` if a letter is here that was answered, or more than there is room for."""
-        assert len(self._letters) <= self._capacity, "there are more letters than there is room for"
-        for letter in self._letters:
-            assert not letter.granted.done() or letter.granted.cancelled(), "an answered letter still waits"
+        """Raise ``AssertionError`` if a queued is here that was answered, or more than there is room for."""
+        assert len(self._turns) <= self._capacity, "there are more turns than there is room for"
+        for queued in self._turns:
+            assert not queued.granted.done() or queued.granted.cancelled(), "an answered queued still waits"
 
     def fail(self, error: Exception) -> None:
-        """Answer every waiting letter with ``error``, so that nobody hangs."""
-        while (letter := self.take()) is not None:
-            letter.granted.set_exception(error)
+        """Answer every waiting queued with ``error``, so that nobody hangs."""
+        while (queued := self.take()) is not None:
+            queued.granted.set_exception(error)

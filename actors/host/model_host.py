@@ -17,10 +17,10 @@ from populace.actors.feedback import Feedback, Opinion
 from populace.actors.forgetting import FORGET_ROLE
 from populace.actors.host.activations import Activations
 from populace.actors.host.forgetter import Forgetter
+from populace.actors.host.grant_ids import GrantIds
 from populace.actors.host.memory_keeper import MemoryKeeper
 from populace.actors.host.personal_model import PersonalModel
 from populace.actors.host.retriever import Retriever
-from populace.actors.host.tickets import Tickets
 from populace.actors.host_limits import HostLimits
 from populace.actors.hosts import (
     ApiKey,
@@ -65,11 +65,11 @@ class ModelHost:
         self._clock = clock
         self._engine = engine
         self._limits = limits or HostLimits()
-        self._tickets = Tickets()
+        self._grant_ids = GrantIds()
         self._owned = OwnedShards(
             store,
             shards,
-            owner=f"{name}/{self._tickets.incarnation}",
+            owner=f"{name}/{self._grant_ids.incarnation}",
             clock=clock,
             on_lost=self._forget_shard,
         )
@@ -118,14 +118,14 @@ class ModelHost:
         model = self._activate(request.model)
         self._active.note_wanted(request.model)
         try:
-            letter = model.request_turn(request)
+            queued = model.request_turn(request)
         except Exception:
             self._active.note_idle(model)
             raise
         try:
-            grant = await letter.granted
+            grant = await queued.granted
         except asyncio.CancelledError:
-            model.withdraw(letter)
+            model.withdraw(queued)
             raise
         try:
             # A duplicate that waited behind the first finds it committed now.
@@ -144,9 +144,9 @@ class ModelHost:
         return grant
 
     async def finish_turn(self, grant: TurnGrant, reply: Reply) -> Interaction:
-        if grant.ticket in self._commits:
-            return await asyncio.shield(self._commits[grant.ticket])
-        if not self._tickets.is_ours(grant.ticket, self._catalogue.shard(grant.model)):
+        if grant.grant_id in self._commits:
+            return await asyncio.shield(self._commits[grant.grant_id])
+        if not self._grant_ids.is_ours(grant.grant_id, self._catalogue.shard(grant.model)):
             return await self._adopt(grant, reply)
         model = self._active.get(grant.model)
         if model is None or not model.is_running(grant):
@@ -162,8 +162,8 @@ class ModelHost:
         if model is None:
             raise TurnExpired(grant.model.name, "its shard was lost")
         model.claim(grant)
-        commit = self._commits[grant.ticket] = asyncio.create_task(self._commit(model, grant, make))
-        commit.add_done_callback(lambda _: self._commits.pop(grant.ticket))
+        commit = self._commits[grant.grant_id] = asyncio.create_task(self._commit(model, grant, make))
+        commit.add_done_callback(lambda _: self._commits.pop(grant.grant_id))
         return await asyncio.shield(commit)
 
     async def abandon_turn(self, grant: TurnGrant, reason: str) -> None:
@@ -261,7 +261,7 @@ class ModelHost:
                 resident_bytes=self._active.resident_bytes,
                 resident_bytes_max=self._limits.resident_bytes_max,
                 turns=self._turns,
-                activations=self._tickets.activations,
+                activations=self._grant_ids.activations,
                 passivations=self._active.passivations,
                 refusals=self._active.refusals,
                 commits=commits,
@@ -305,7 +305,7 @@ class ModelHost:
         self._promotions.check_integrity()
         for model in self._active:
             assert self._owned.is_held(self._catalogue.shard(model.id)), f"{model.id} has lost its shard"
-        assert self._tickets.activations >= self._active.passivations + len(self._active)
+        assert self._grant_ids.activations >= self._active.passivations + len(self._active)
 
     def close(self) -> None:
         """Answer everybody who waits, commit what is queued, and release the shards."""
@@ -323,15 +323,15 @@ class ModelHost:
             return model
         model = PersonalModel(
             self._catalogue.load(model_id),
-            # The number keeps a ticket of an earlier activation from passing for one of this.
-            incarnation=self._tickets.next_activation,
+            # The number keeps a grant_id of an earlier activation from passing for one of this.
+            incarnation=self._grant_ids.next_activation,
             clock=self._clock,
             mailbox_max=self._limits.mailbox_max,
             adapter_of=self._adapter_of,
             on_idle=self._active.note_idle,
         )
         self._active.add(model)
-        self._tickets.activations += 1
+        self._grant_ids.activations += 1
         return model
 
     def _note_moved(self, model: ModelId, stored: StoredModel) -> None:
@@ -341,7 +341,7 @@ class ModelHost:
 
     def _forget_shard(self, number: int, error: Exception) -> None:
         """Drop the activations of a lost shard: they may be ahead of what is durable."""
-        self._tickets.lose(number)
+        self._grant_ids.lose(number)
         for model in self._active:
             if self._catalogue.shard(model.id) == number:
                 self._active.drop(model, error)
@@ -357,7 +357,7 @@ class ModelHost:
         if turn.position != grant.position:
             await self.abandon_turn(turn, "the log moved on")
             raise PositionConflict(grant.model.name, grant.position, turn.position)
-        return await self.finish_turn(replace(grant, ticket=turn.ticket), reply)
+        return await self.finish_turn(replace(grant, grant_id=turn.grant_id), reply)
 
     async def _erase(self, model: ModelId) -> None:
         try:

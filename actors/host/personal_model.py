@@ -13,7 +13,7 @@ from populace.actors.clock import Clock, Timer
 from populace.actors.engine import AdapterRef
 from populace.actors.errors import MailboxFull, TurnExpired
 from populace.actors.host.lifecycle import Lifecycle, Phase
-from populace.actors.host.mailbox import Letter, Mailbox
+from populace.actors.host.mailbox import Mailbox, QueuedTurn
 from populace.actors.keepers.log_index import LogIndex
 from populace.actors.turn import BASE_REVISION, ModelId, TurnGrant, TurnRequest
 from populace.policies.admission import retry_after_s
@@ -65,12 +65,12 @@ class PersonalModel:
         self._lifecycle = Lifecycle()
         self._mailbox = Mailbox(mailbox_max)
         self._running: RunningTurn | None = None
-        self._tickets = 0
+        self._grant_ids = 0
         self._turn_s_mean = TURN_SECONDS_EXPECTED
         self._drained: asyncio.Event = asyncio.Event()
 
-    def request_turn(self, request: TurnRequest) -> Letter:
-        """Queue for a turn; ``letter.granted`` resolves when it has come.
+    def request_turn(self, request: TurnRequest) -> QueuedTurn:
+        """Queue for a turn; ``queued.granted`` resolves when it has come.
 
         Raises ``MailboxFull``, ``RevisionNotFound`` for an unknown alias, and ``ModelNotFound``
         while the model is being erased.
@@ -83,17 +83,17 @@ class PersonalModel:
                 f"{len(self._mailbox)} turns wait for `{self.id.name}` already.",
                 retry_after_s(len(self._mailbox), self._turn_s_mean),
             )
-        letter = Letter(request, asyncio.get_running_loop().create_future())
-        self._mailbox.put(letter)
+        queued = QueuedTurn(request, asyncio.get_running_loop().create_future())
+        self._mailbox.put(queued)
         self._grant_next()
-        return letter
+        return queued
 
-    def withdraw(self, letter: Letter) -> None:
+    def withdraw(self, queued: QueuedTurn) -> None:
         """Take back a request whose sender stopped waiting, granted already or not."""
-        self._mailbox.discard(letter)
-        if letter.granted.done() and not letter.granted.cancelled() and letter.granted.exception() is None:
-            self.release(letter.granted.result())
-        letter.granted.cancel()
+        self._mailbox.discard(queued)
+        if queued.granted.done() and not queued.granted.cancelled() and queued.granted.exception() is None:
+            self.release(queued.granted.result())
+        queued.granted.cancel()
         self._settle()
 
     def claim(self, grant: TurnGrant) -> None:
@@ -114,7 +114,7 @@ class PersonalModel:
         """Take over what was committed and grant the next turn."""
         running = self._running
         assert running is not None
-        assert running.grant.ticket == grant.ticket
+        assert running.grant.grant_id == grant.grant_id
         assert stored.head.log_position > self.stored.head.log_position
         self.stored = stored
         took_s = self._clock.monotonic() - running.started_s
@@ -155,7 +155,7 @@ class PersonalModel:
         self._drained.set()
 
     def is_running(self, grant: TurnGrant) -> bool:
-        return self._running is not None and self._running.grant.ticket == grant.ticket
+        return self._running is not None and self._running.grant.grant_id == grant.grant_id
 
     @property
     def is_busy(self) -> bool:
@@ -196,29 +196,29 @@ class PersonalModel:
     def _grant_next(self) -> None:
         if self._running is not None:
             return
-        letter = self._mailbox.take()
-        if letter is None:
+        queued = self._mailbox.take()
+        if queued is None:
             return
-        request = letter.request
+        request = queued.request
         try:
             grant = self._grant_for(request)
         except (RevisionNotFound, ModelNotFound) as error:
-            letter.granted.set_exception(error)
+            queued.granted.set_exception(error)
             self._grant_next()
             return
         deadline = self._clock.call_later(request.turn_seconds_max, lambda: self._expire(grant))
         self._running = RunningTurn(grant, self._clock.monotonic(), deadline)
-        letter.granted.set_result(grant)
+        queued.granted.set_result(grant)
 
     def _grant_for(self, request: TurnRequest) -> TurnGrant:
         revision = self._revision_of(request.alias)
-        self._tickets += 1
+        self._grant_ids += 1
         return TurnGrant(
             model=self.id,
             created_ms=self.stored.identity.created_ms,
             operation=request.operation,
             body_hash=request.body_hash,
-            ticket=f"{self._incarnation}:{self._tickets}",
+            grant_id=f"{self._incarnation}:{self._grant_ids}",
             position=self.stored.head.log_position,
             revision=revision,
             adapter=None if revision == BASE_REVISION else self._adapter_of(revision),

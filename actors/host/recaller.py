@@ -72,7 +72,7 @@ async def _answer(engine: Engine, turn: TurnGrant, number: int, question: str) -
     if engine.base.memory_module is not None:
         use = Memory.unpack(turn.memory).use(MemoryChoice(write=False), messages, earlier=0)
     request = GenerateRequest(
-        request_id=f"{turn.ticket}:known:{number}",
+        request_id=f"{turn.grant_id}:known:{number}",
         prompt=messages,
         sampling=Sampling(max_tokens=TOKENS_MAX, temperature=0.0, logprobs=1),
         adapter=turn.adapter,

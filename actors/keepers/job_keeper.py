@@ -11,17 +11,17 @@ from populace.actors.clock import Clock
 from populace.actors.errors import InvalidRequest, TrainingUnavailable
 from populace.actors.hosts import ModelView, Revision
 from populace.actors.keepers.catalogue import Catalogue, model_view, revision_record
-from populace.actors.keepers.news_reader import NewsReader
 from populace.actors.keepers.owned_shards import OwnedShards
 from populace.actors.keepers.promotions import Promotions
+from populace.actors.keepers.unsettled_feedback import UnsettledFeedbackReader
 from populace.actors.reward_tasks import RewardTask, pack_tasks, unpack_tasks
 from populace.actors.training import (
     EndState,
     JobProgress,
-    News,
     OpenJob,
     TrainingJob,
     TrainingOptions,
+    UnsettledFeedback,
 )
 from populace.actors.turn import ModelId, operation_of
 from populace.storage.records import erasures
@@ -56,7 +56,7 @@ class JobKeeper:
         self._clock = clock
         self._has_trainer = has_trainer
         self._on_moved = on_moved
-        self._news = NewsReader(shards, clock=clock)
+        self._unsettled = UnsettledFeedbackReader(shards, clock=clock)
 
     async def ask(
         self,
@@ -130,15 +130,15 @@ class JobKeeper:
                     found.append(OpenJob(job_view(ModelId(tenant, name), record), record.session_key))
         return tuple(sorted(found, key=lambda one: (one.job.created_ms, one.job.model)))
 
-    async def news(self, *, limit: int = 256) -> tuple[News, ...]:
-        return await self._news.read(limit)
+    async def unsettled(self, *, limit: int = 256) -> tuple[UnsettledFeedback, ...]:
+        return await self._unsettled.read(limit)
 
-    async def settle(self, news: News) -> None:
+    async def settle(self, unsettled: UnsettledFeedback) -> None:
         def settle(txn: WriteTransaction) -> None:
-            if sum(1 for _ in feedback.walk_feedback(txn, *news.model)) == news.given:
-                jobs.settle_news(txn, *news.model)
+            if sum(1 for _ in feedback.walk_feedback(txn, *unsettled.model)) == unsettled.given:
+                jobs.settle_feedback(txn, *unsettled.model)
 
-        await self._write(news.model, settle)
+        await self._write(unsettled.model, settle)
 
     async def start(self, model: ModelId, number: int) -> TrainingJob:
         def start(txn: WriteTransaction) -> JobRecord:
@@ -156,7 +156,7 @@ class JobKeeper:
                 "parent": None if options.from_base else stored.aliases.get(FIRST_ALIAS),
             }
             if options.method == "rl":
-                # Nothing of the log: what was not learned before is news after it, as all feedback is.
+                # Nothing of the log: what was not learned before is unsettled after it, as all feedback is.
                 cursor = stored.head.cursor
                 changes |= {"log_range": (cursor, cursor), "feedback_until_ms": 0}
             elif options.rebuilds is not None:

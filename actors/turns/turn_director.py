@@ -189,7 +189,7 @@ async def _generate(
         use = None if reply.memory is None else reply.memory.use
         generate = GenerateRequest(
             # A second try is another request to the engine.
-            request_id=f"{grant.ticket}:{kept}:{retrieved}",
+            request_id=f"{grant.grant_id}:{kept}:{retrieved}",
             prompt=prompt if raw_prompt is None else raw_prompt,
             sampling=request.sampling,
             adapter=grant.adapter,

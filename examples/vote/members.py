@@ -72,7 +72,9 @@ class Classroom:
         taught = self.tokens_of(task, task.taught)
         for first in range(0, recipe.members, TOGETHER):
             group = [
-                Pupil.begin(self._base, taught, recipe, f"{task.name} {seed} {number}", seed * 1000 + number)
+                Learner.begin(
+                    self._base, taught, recipe, f"{task.name} {seed} {number}", seed * 1000 + number
+                )
                 for number in range(first, min(first + TOGETHER, recipe.members))
             ]
             for _ in range(recipe.steps):
@@ -99,7 +101,7 @@ class Classroom:
         return TrainSequence(ids, (*(0.0 for _ in ids[1:]), 1.0))
 
 
-class Pupil:
+class Learner:
     """A member in training, and what it has yet to see of its part, in its own order."""
 
     def __init__(
@@ -114,7 +116,7 @@ class Pupil:
     @classmethod
     def begin(
         cls, base: FrozenBase, taught: Sequence[TrainSequence], recipe: Recipe, name: str, seed: int
-    ) -> "Pupil":
+    ) -> "Learner":
         """Start an adapter; its name says what it sees and in which order, its seed what it begins as."""
         order = random.Random(name)
         own = order.sample(list(taught), round(recipe.seen * len(taught)))

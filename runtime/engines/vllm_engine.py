@@ -33,7 +33,7 @@ from populace.actors.engine import (
 )
 from populace.actors.errors import AdapterInvalid, EngineUnavailable, InvalidRequest
 from populace.adapters.base_modules import read_base_modules
-from populace.engines.adapter_shelf import AdapterShelf
+from populace.engines.adapter_table import AdapterTable
 from populace.engines.prompts import BaseTokenizer, PromptTokens
 from populace.engines.residency_recorder import ResidencyRecorder
 from populace.engines.sampling import (
@@ -89,7 +89,7 @@ class VllmEngine:
         self._llm: AsyncLLM | None = llm
         self._gate = gate
         self._warm = warm
-        self._shelf = AdapterShelf(self._add_lora, self._remove_lora, gate, warm, recorder)
+        self._table = AdapterTable(self._add_lora, self._remove_lora, gate, warm, recorder)
         self._cache_secret = secrets.token_bytes(32)
         self._generating = 0
         self._closing: asyncio.Task[None] | None = None
@@ -186,7 +186,7 @@ class VllmEngine:
         memory = self._memory_request(request, prompt)
         digest = None if request.adapter is None else request.adapter.digest
         if request.adapter is not None and not self._gate.has_room(digest):
-            self._shelf.stage(request.adapter)
+            self._table.stage(request.adapter)
         ticket = await self._gate.enter(digest)
         self._generating += 1
         try:
@@ -207,17 +207,17 @@ class VllmEngine:
             self._generating -= 1
             self._gate.leave(ticket)
             if request.adapter is not None:
-                self._shelf.touch(request.adapter.digest)
+                self._table.touch(request.adapter.digest)
 
     async def prepare(self, adapter: AdapterRef, replaces: AdapterRef | None = None) -> None:
         with our_errors():
             self._gate.check_open()
-            await self._shelf.prepare(adapter, replaces)
+            await self._table.prepare(adapter, replaces)
 
     async def forget(self, adapter: AdapterRef) -> None:
         with our_errors():
             self._gate.check_open()
-            await self._shelf.forget(adapter.digest)
+            await self._table.forget(adapter.digest)
 
     async def _reply(self, call: "_Call", tokens_max: int) -> AsyncGenerator[Delta, None]:
         """Choose the reply; fetch the memory state that it left before the last delta."""
@@ -301,7 +301,7 @@ class VllmEngine:
         return first
 
     async def _ready(self, adapter: AdapterRef) -> LoRARequest:
-        loaded = await self._shelf.ready(adapter)
+        loaded = await self._table.ready(adapter)
         return LoRARequest(adapter.digest, loaded.number, str(loaded.image.path))
 
     async def _warm_up(self) -> None:
@@ -331,20 +331,20 @@ class VllmEngine:
             self._gate.close("its process died")
 
     def statistics(self) -> EngineStatistics:
-        tiers = {"hot": self._shelf.statistics(), "warm": self._warm.statistics()}
+        tiers = {"hot": self._table.statistics(), "warm": self._warm.statistics()}
         return replace(self._gate.statistics(), **tiers)
 
     def held(self) -> HeldAdapters:
-        return self._shelf.held()
+        return self._table.held()
 
     def check_integrity(self) -> None:
         self._gate.check_integrity()
         running = self.statistics().running
-        assert self._generating + self._shelf.places == running
+        assert self._generating + self._table.places == running
         if self._llm is not None:
             assert self._llm.get_num_unfinished_requests() <= running
             assert not self._llm.errored, "vLLM's process died"
-        self._shelf.check_integrity()
+        self._table.check_integrity()
 
     async def close(self) -> None:
         if self._closing is None:
@@ -356,7 +356,7 @@ class VllmEngine:
         llm, self._llm = self._running_llm(), None
         # Before the process goes: its death alone would leave the readers waiting for ever.
         llm.output_processor.propagate_error(EngineDeadError())
-        self._shelf.close()
+        self._table.close()
         if llm.output_handler is not None:  # it would log the end of the process as an error
             llm.output_handler.cancel()
         await asyncio.to_thread(llm.shutdown)

@@ -7,7 +7,14 @@ from typing import Any, Protocol
 from populace.actors.hosts import ModelView, Revision
 from populace.actors.keepers.job_keeper import newest_first
 from populace.actors.reward_tasks import RewardTask
-from populace.actors.training import EndState, JobProgress, News, OpenJob, TrainingJob, TrainingOptions
+from populace.actors.training import (
+    EndState,
+    JobProgress,
+    OpenJob,
+    TrainingJob,
+    TrainingOptions,
+    UnsettledFeedback,
+)
 from populace.actors.turn import ModelId
 
 
@@ -53,12 +60,14 @@ class JobDirectory:
         found = (one for page in pages for one in page)
         return tuple(sorted(found, key=lambda one: (one.job.created_ms, one.job.model)))
 
-    async def news(self, *, limit: int = 256) -> tuple[News, ...]:
-        pages: list[tuple[News, ...]] = await self._router.everywhere("jobs.news", limit=limit)
+    async def unsettled(self, *, limit: int = 256) -> tuple[UnsettledFeedback, ...]:
+        pages: list[tuple[UnsettledFeedback, ...]] = await self._router.everywhere(
+            "jobs.unsettled", limit=limit
+        )
         return tuple(one for page in pages for one in page)
 
-    async def settle(self, news: News) -> None:
-        await self._router.retried(news.model, "jobs.settle", news)
+    async def settle(self, unsettled: UnsettledFeedback) -> None:
+        await self._router.retried(unsettled.model, "jobs.settle", unsettled)
 
     async def start(self, model: ModelId, number: int) -> TrainingJob:
         return await self._router.retried(model, "jobs.start", model, number)

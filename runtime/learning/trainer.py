@@ -28,7 +28,7 @@ BATCH = 8
 
 
 @dataclass(frozen=True, slots=True)
-class Pupil:
+class Learner:
     """One person's training. ``parent`` None is the base; ``held_out`` is what the candidate is judged by.
 
     ``batch`` is how many examples a step has, None as many as the trainer gives.
@@ -50,9 +50,9 @@ class Pupil:
 
 
 class Candidate(NamedTuple):
-    """What came of a pupil: the packed adapter as it would be served, its scores, and whether it is promoted.
+    """The packed adapter of a learner as it would be served, its scores, and whether it is promoted.
 
-    ``seconds`` is the pupil's share of the time, by tokens; ``losses`` has each step's.
+    ``seconds`` is the learner's share of the time, by tokens; ``losses`` has each step's.
     """
 
     packed: bytearray
@@ -96,19 +96,19 @@ class Trainer:
         self._batch = batch
 
     def train(
-        self, pupils: Sequence[Pupil], progress: TrainerProgress
+        self, learners: Sequence[Learner], progress: TrainerProgress
     ) -> Mapping[str, Candidate | TrainingFailed]:
         """Train all of them to the end of their steps, and judge what came of them.
 
-        Names are unique. A pupil whose session has taken steps goes on from there, and ends before its last
+        Names are unique. A learner whose session has taken steps goes on from there, and ends before its last
         one if there is nothing more to learn. One that diverges, does not fit into memory by itself, or whose
         curriculum fails, fails alone; so does one that ``progress`` stops.
         """
-        assert len({pupil.name for pupil in pupils}) == len(pupils)
+        assert len({learner.name for learner in learners}) == len(learners)
         outcomes: dict[str, Candidate | TrainingFailed] = {}
-        reports: dict[str, list[StepReport]] = {pupil.name: [] for pupil in pupils}
+        reports: dict[str, list[StepReport]] = {learner.name: [] for learner in learners}
         seconds: dict[str, float] = dict.fromkeys(reports, 0.0)
-        left = list(pupils)
+        left = list(learners)
         while learning := self._learning(left, outcomes, progress):
             drawn = self._drawn(learning, outcomes, seconds)
             # Who has nothing more to learn has ended, and is judged.
@@ -120,27 +120,27 @@ class Trainer:
                 began = time.monotonic()
                 stepped = self._step(part)
                 took, tokens = time.monotonic() - began, sum(_tokens(objective) for _, objective in part)
-                for (pupil, objective), outcome in zip(part, stepped, strict=True):
+                for (learner, objective), outcome in zip(part, stepped, strict=True):
                     share = took * _tokens(objective) / tokens
-                    seconds[pupil.name] += share
+                    seconds[learner.name] += share
                     if isinstance(outcome, TrainingFailed):
-                        outcomes[pupil.name] = outcome
+                        outcomes[learner.name] = outcome
                     else:
-                        reports[pupil.name].append(outcome)
-                        progress.stepped(pupil.name, outcome, share)
-        for pupil in pupils:
-            if pupil.name not in outcomes:
-                outcomes[pupil.name] = self._judge(pupil, reports[pupil.name], seconds[pupil.name])
+                        reports[learner.name].append(outcome)
+                        progress.stepped(learner.name, outcome, share)
+        for learner in learners:
+            if learner.name not in outcomes:
+                outcomes[learner.name] = self._judge(learner, reports[learner.name], seconds[learner.name])
         return outcomes
 
     def _learning(
         self,
-        pupils: Sequence[Pupil],
+        learners: Sequence[Learner],
         outcomes: dict[str, Candidate | TrainingFailed],
         progress: TrainerProgress,
-    ) -> list[Pupil]:
+    ) -> list[Learner]:
         """Who takes a step next; those who are stopped instead get their outcome."""
-        learning = [one for one in pupils if not one.is_done and one.name not in outcomes]
+        learning = [one for one in learners if not one.is_done and one.name not in outcomes]
         stopped = [one for one in learning if not progress.goes_on(one.name)]
         for one in stopped:
             outcomes[one.name] = TrainingStopped(one.name, f"it was stopped after {one.session.step} steps")
@@ -148,71 +148,75 @@ class Trainer:
 
     def _drawn(
         self,
-        learning: Sequence[Pupil],
+        learning: Sequence[Learner],
         outcomes: dict[str, Candidate | TrainingFailed],
         seconds: dict[str, float],
-    ) -> list[tuple[Pupil, Objective]]:
+    ) -> list[tuple[Learner, Objective]]:
         """Draw what each learns next, and note whose curriculum failed.
 
         Who has nothing more to learn is left out, and has failed as well if that is so from the beginning.
         """
-        drawn: list[tuple[Pupil, Objective]] = []
-        for pupil in learning:
+        drawn: list[tuple[Learner, Objective]] = []
+        for learner in learning:
             began = time.monotonic()
             try:
-                drawn.append((pupil, pupil.curriculum.objective(pupil.session, pupil.batch or self._batch)))
+                drawn.append(
+                    (learner, learner.curriculum.objective(learner.session, learner.batch or self._batch))
+                )
             except NothingToTrain as error:
-                if not pupil.session.step:
-                    outcomes[pupil.name] = error
+                if not learner.session.step:
+                    outcomes[learner.name] = error
             except TrainingFailed as error:
-                outcomes[pupil.name] = error
+                outcomes[learner.name] = error
             # A curriculum may sample, which takes longer than the step.
-            seconds[pupil.name] += time.monotonic() - began
+            seconds[learner.name] += time.monotonic() - began
         return drawn
 
-    def _parts(self, drawn: Sequence[tuple[Pupil, Objective]]) -> Iterator[list[tuple[Pupil, Objective]]]:
-        """Cut the pupils into steps of so many tokens; one with more has a step alone."""
-        part: list[tuple[Pupil, Objective]] = []
+    def _parts(self, drawn: Sequence[tuple[Learner, Objective]]) -> Iterator[list[tuple[Learner, Objective]]]:
+        """Cut the learners into steps of so many tokens; one with more has a step alone."""
+        part: list[tuple[Learner, Objective]] = []
         tokens = 0
-        for pupil, objective in drawn:
+        for learner, objective in drawn:
             if part and tokens + _tokens(objective) > self._tokens_a_step:
                 yield part
                 part, tokens = [], 0
-            part.append((pupil, objective))
+            part.append((learner, objective))
             tokens += _tokens(objective)
         if part:
             yield part
 
-    def _step(self, part: Sequence[tuple[Pupil, Objective]]) -> list[StepReport | TrainingFailed]:
+    def _step(self, part: Sequence[tuple[Learner, Objective]]) -> list[StepReport | TrainingFailed]:
         """Take a step; what does not fit into memory together is tried in halves."""
         try:
-            return list(take_step(self._base, [(pupil.session, objective) for pupil, objective in part]))
+            return list(take_step(self._base, [(learner.session, objective) for learner, objective in part]))
         except (MemoryError, RuntimeError) as error:
             if not is_out_of_memory(error):
                 raise
         # Outside of the handler: its traceback keeps the tensors of the attempt.
-        for pupil, _ in part:
-            pupil.session.optimizer.zero_grad(set_to_none=True)
+        for learner, _ in part:
+            learner.session.optimizer.zero_grad(set_to_none=True)
         if len(part) > 1:
             half = len(part) // 2
             return self._step(part[:half]) + self._step(part[half:])
-        [(pupil, objective)] = part
+        [(learner, objective)] = part
         reason = f"a step of {_tokens(objective)} tokens does not fit into memory"
-        return [TrainingFailed(pupil.name, reason)]
+        return [TrainingFailed(learner.name, reason)]
 
     def _judge(
-        self, pupil: Pupil, reports: Sequence[StepReport], seconds: float
+        self, learner: Learner, reports: Sequence[StepReport], seconds: float
     ) -> Candidate | TrainingFailed:
-        packed = pupil.session.adapter.pack(self._base.fingerprint, self._base.dtype)
+        packed = learner.session.adapter.pack(self._base.fingerprint, self._base.dtype)
         served = TrainableAdapter.of_packed(packed, self._base.modules, rank_max=self._rank_max)
         try:
             evaluation = evaluate(
-                self._base, self._encoder, pupil.held_out, parent=pupil.parent, candidate=served
+                self._base, self._encoder, learner.held_out, parent=learner.parent, candidate=served
             )
         except TrainingFailed as error:
             return error
         if not math.isfinite(evaluation.probe_candidate):
-            return TrainingDiverged(pupil.name, pupil.session.step, "its candidate's scores are not finite")
+            return TrainingDiverged(
+                learner.name, learner.session.step, "its candidate's scores are not finite"
+            )
         return Candidate(
             packed,
             evaluation,

@@ -60,7 +60,7 @@ class TrainerActor:
         os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
         self._options = options
         self._stopping = threading.Event()
-        self._workshop: Any = None
+        self._loop: Any = None
         self._profiler: Any = None
         self._thread = threading.Thread(target=lambda: asyncio.run(self._run()), name="trainer", daemon=True)
         self._thread.start()
@@ -71,8 +71,8 @@ class TrainerActor:
     def close(self) -> None:
         """Save what is being trained and end; answers when that is done, or after ``STOP_SECONDS_MAX``."""
         self._stopping.set()
-        if self._workshop is not None:
-            self._workshop.stop()
+        if self._loop is not None:
+            self._loop.stop()
         self._thread.join(STOP_SECONDS_MAX)
 
     async def _run(self) -> None:
@@ -98,9 +98,9 @@ class TrainerActor:
                         worked_at = asyncio.get_running_loop().time()
                     else:
                         profiled_at = now
-                elif self._workshop is not None and now - worked_at > IDLE_SECONDS_MAX:
+                elif self._loop is not None and now - worked_at > IDLE_SECONDS_MAX:
                     # With the base, which takes a gigabyte that nobody needs now.
-                    self._workshop = self._profiler = None
+                    self._loop = self._profiler = None
             except PopulaceError as error:
                 logger.info("the trainer waits: %s", error)
             except Exception:
@@ -117,17 +117,17 @@ class TrainerActor:
         return await self._profiler.round() > 0
 
     def _open_workshop(self, directory: Directory) -> Any:
-        if self._workshop is None:
+        if self._loop is None:
             # Torch loads here, in the process of a population that somebody trains.
             from populace.learning.on_policy.sampler import EngineSampler
-            from populace.trainer.loading import load_tools
-            from populace.trainer.loop import Workshop
+            from populace.trainer.loading import load_trainer
+            from populace.trainer.loop import TrainingLoop
             from populace.trainer.profiler import Profiler
 
             options, path = self._options, Path(self._options.data_directory)
             loop, engine = asyncio.get_running_loop(), ReplicaEngine(self._options.base)
-            tools = cache(
-                lambda: load_tools(
+            load = cache(
+                lambda: load_trainer(
                     Path(options.base_directory),
                     options.base.fingerprint,
                     Store.adapters(path),
@@ -137,18 +137,18 @@ class TrainerActor:
                     sampler=EngineSampler(engine, loop, Store.adapters(path)),
                 )
             )
-            self._profiler = Profiler(directory.members, tools=tools)
-            self._workshop = Workshop(
+            self._profiler = Profiler(directory.members, load=load)
+            self._loop = TrainingLoop(
                 directory,
                 directory.jobs,
-                tools=tools,
+                load=load,
                 revisions=Store.adapters(path),
                 sessions=SessionFiles.of_store(path),
                 memory_module=options.base.memory_module,
             )
             if self._stopping.is_set():
-                self._workshop.stop()
-        return self._workshop
+                self._loop.stop()
+        return self._loop
 
 
 def start_trainer(options: TrainerOptions, *, environment: dict[str, str]) -> Any:

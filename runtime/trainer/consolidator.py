@@ -2,7 +2,7 @@
 
 import logging
 
-from populace.actors.training import News, TrainingJobs, TrainingOptions
+from populace.actors.training import TrainingJobs, TrainingOptions, UnsettledFeedback
 from populace.policies.consolidation import ConsolidationRule, consolidation, training_order
 from populace.policies.evaluation_gate import RollbackRule, should_roll_back
 from populace.storage.records.errors import PopulaceError
@@ -23,32 +23,32 @@ class Consolidator:
         self._trains = trains
 
     async def look(self) -> None:
-        """Look at a page of news, and do what follows. What fails for one model is tried at the next look."""
-        news = {f"{one.model.tenant}/{one.model.name}": one for one in await self._jobs.news()}
-        for name in training_order({name: one.standing for name, one in news.items()}):
+        """Do what follows from a page of unsettled feedback; what fails for a model is tried again."""
+        found = {f"{one.model.tenant}/{one.model.name}": one for one in await self._jobs.unsettled()}
+        for name in training_order({name: one.standing for name, one in found.items()}):
             try:
-                await self._look_at(news[name])
+                await self._look_at(found[name])
             except PopulaceError as error:
                 logger.info("%s is looked at again: %s", name, error)
 
-    async def _look_at(self, news: News) -> None:
-        if news.serving is not None and should_roll_back(news.of_parent, news.of_serving, self._rollback):
-            await self._jobs.roll_back(news.model, news.serving)
+    async def _look_at(self, found: UnsettledFeedback) -> None:
+        if found.serving is not None and should_roll_back(found.of_parent, found.of_serving, self._rollback):
+            await self._jobs.roll_back(found.model, found.serving)
             logger.info(
                 "%s/%s gave %s back: %d of %d replies were liked, of its parent's %d of %d",
-                *news.model,
-                news.serving[:12],
-                news.of_serving.good,
-                news.of_serving.total,
-                news.of_parent.good,
-                news.of_parent.total,
+                *found.model,
+                found.serving[:12],
+                found.of_serving.good,
+                found.of_serving.total,
+                found.of_parent.good,
+                found.of_parent.total,
             )
             return
-        decision = consolidation(news.standing, self._rule)
+        decision = consolidation(found.standing, self._rule)
         if decision.due and self._trains:
             # One training for each place in the log and its feedback, whoever asks twice.
-            key = f"consolidation-{news.standing.position}-{news.given}"
-            await self._jobs.ask(news.model, TrainingOptions(), key)
-            logger.info("%s/%s is trained: %s", *news.model, decision.reason)
-        elif news.standing.judged == 0:
-            await self._jobs.settle(news)
+            key = f"consolidation-{found.standing.position}-{found.given}"
+            await self._jobs.ask(found.model, TrainingOptions(), key)
+            logger.info("%s/%s is trained: %s", *found.model, decision.reason)
+        elif found.standing.judged == 0:
+            await self._jobs.settle(found)

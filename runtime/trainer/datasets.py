@@ -1,4 +1,4 @@
-"""What a job's pupil learns and is judged by, by its method: of the log, of its own replies, or of tasks."""
+"""The datasets of jobs, by method: what is learned and judged by, of the log, own replies, or tasks."""
 
 import hashlib
 from collections.abc import Sequence
@@ -33,7 +33,7 @@ STEPS_A_ROUND = 2
 """Of rewarded replies: sampling takes most of the time."""
 
 
-class Material(NamedTuple):
+class TrainingData(NamedTuple):
     """What a job learns from: the interactions of its range, what was thought of them before it began, and
     the tasks that came with it.
     """
@@ -43,7 +43,7 @@ class Material(NamedTuple):
     tasks: Sequence[RewardTask] = ()
 
 
-class Study(NamedTuple):
+class Dataset(NamedTuple):
     """``data_digest`` is of all that is learned from and judged by."""
 
     curriculum: Curriculum
@@ -51,7 +51,7 @@ class Study(NamedTuple):
     data_digest: str
 
 
-class StudyMaker:
+class DatasetBuilder:
     """For one base. Without a ``sampler`` nobody learns from their own replies."""
 
     def __init__(
@@ -66,34 +66,34 @@ class StudyMaker:
         self._encoder = encoder
         self._sampler = sampler
 
-    def make(self, job: TrainingJob, material: Material, parent: TrainableAdapter | None) -> Study:
+    def make(self, job: TrainingJob, data: TrainingData, parent: TrainableAdapter | None) -> Dataset:
         """Raises ``TrainingFailed``, and ``InvalidRequest`` for a reward that nobody knows."""
         options, name = job.options, job.model.name
         if options.method == "rl":
-            return self._of_tasks(name, options, material.tasks, parent)
-        examples = examples_of(material.log, material.feedback)
+            return self._of_tasks(name, options, data.tasks, parent)
+        examples = examples_of(data.log, data.feedback)
         if options.method == "distillation":
-            curriculum = self._of_own_replies(name, options, material, examples, parent)
+            curriculum = self._of_own_replies(name, options, data, examples, parent)
         else:
             curriculum = make_curriculum(
                 options.method, name, examples, self._encoder, self._base, parent, unjudged=options.unjudged
             )
         held_out = HeldOutReplies(self._base, self._wanted(examples, unjudged=options.unjudged))
-        return Study(curriculum, held_out, digest_of(examples))
+        return Dataset(curriculum, held_out, digest_of(examples))
 
     def _of_own_replies(
         self,
         name: str,
         options: TrainingOptions,
-        material: Material,
+        data: TrainingData,
         examples: Sequence[Example],
         parent: TrainableAdapter | None,
     ) -> Curriculum:
         sampler = self._engine(name)
         queries = log_queries(
             name,
-            material.log,
-            material.feedback,
+            data.log,
+            data.feedback,
             examples,
             self._tokenizer,
             retrieve=options.retrieve,
@@ -116,7 +116,7 @@ class StudyMaker:
         options: TrainingOptions,
         tasks: Sequence[RewardTask],
         parent: TrainableAdapter | None,
-    ) -> Study:
+    ) -> Dataset:
         assert options.reward is not None, "a job of rl has a reward"
         sampler = self._engine(name)
         fitting = [one for one in tasks if self._fits(one, options.reply_tokens)]
@@ -138,7 +138,7 @@ class StudyMaker:
             seed=options.seed,
         )
         digest = hashlib.sha256(pack_tasks(fitting).encode()).hexdigest()
-        return Study(RolloutCurriculum(method, sampler, self._base, rounds), held_out, digest)
+        return Dataset(RolloutCurriculum(method, sampler, self._base, rounds), held_out, digest)
 
     def _engine(self, name: str) -> Sampler:
         if self._sampler is None:

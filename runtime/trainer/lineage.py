@@ -8,14 +8,14 @@ from statistics import fmean
 from populace.actors.hosts import Lineage, Revision
 from populace.learning.trainer import Candidate
 from populace.storage.packed.adapter import PackedAdapter
-from populace.trainer.runs import Training
+from populace.trainer.runs import TrainingRun
 
 LIBRARIES = ("populace", "torch", "transformers", "safetensors")
 """Whose versions the bits of a training may depend on."""
 
 
 def revision_of(
-    training: Training, candidate: Candidate, *, memory_module: str | None, now_ms: int
+    training: TrainingRun, candidate: Candidate, *, memory_module: str | None, now_ms: int
 ) -> Revision:
     """Describe a candidate as the revision that it would be."""
     job, packed = training.job, PackedAdapter(memoryview(candidate.packed))

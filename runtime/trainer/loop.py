@@ -38,13 +38,14 @@ from populace.storage.records.errors import (
 from populace.storage.revisions import RevisionFiles
 from populace.storage.training.errors import JobEnded, JobNotFound
 from populace.storage.training.sessions import SessionFiles
-from populace.trainer.datasets import Material
+from populace.trainer.datasets import TrainingData
 from populace.trainer.lineage import revision_of
-from populace.trainer.runs import PupilMaker, Training
+from populace.trainer.loading import LoadedTrainer
+from populace.trainer.runs import TrainingRun
 
 logger = logging.getLogger(__name__)
 
-PUPILS_MAX = 16
+LEARNERS_MAX = 16
 """Trained at once; the others wait. Each has some 30 MB of weights and moments at rank 8."""
 
 SAVE_SECONDS = 60.0
@@ -71,7 +72,7 @@ PASSING = (
 """No fault of the job: it stays open and is tried again."""
 
 
-class Workshop:
+class TrainingLoop:
     """``round`` works on what is there; nothing else is needed, in any order, after any crash."""
 
     def __init__(
@@ -79,20 +80,20 @@ class Workshop:
         hosts: Hosts,
         jobs: TrainingJobs,
         *,
-        tools: Callable[[], tuple[Trainer, PupilMaker]],
+        load: Callable[[], LoadedTrainer],
         revisions: RevisionFiles,
         sessions: SessionFiles,
         memory_module: str | None = None,
     ) -> None:
-        """``tools`` loads the base, on a thread, when the first job is there."""
+        """``load`` loads the base, on a thread, when the first job is there."""
         self._hosts = hosts
         self._jobs = jobs
-        self._load_tools = tools
-        self._tools: tuple[Trainer, PupilMaker] | None = None
+        self._load = load
+        self._trainer: LoadedTrainer | None = None
         self._revisions = revisions
         self._sessions = sessions
         self._memory_module = memory_module
-        self._live: dict[ModelId, Training] = {}
+        self._live: dict[ModelId, TrainingRun] = {}
         self._stopping = threading.Event()
 
     async def round(self) -> bool:
@@ -106,7 +107,7 @@ class Workshop:
         for one in found:
             if one.job.state == "promoting":
                 await self._of_job(one.job, self._promote_again(one.job))
-        training = [one for one in found if one.job.state != "promoting"][:PUPILS_MAX]
+        training = [one for one in found if one.job.state != "promoting"][:LEARNERS_MAX]
         for one in training:
             if not self._stopping.is_set():
                 await self._of_job(one.job, self._prepare(one))
@@ -125,22 +126,22 @@ class Workshop:
         job = await self._jobs.start(one.job.model, one.job.number)
         assert job.log_range is not None
         assert job.feedback_until_ms is not None
-        material = await self._material(job.model, job.log_range, job.feedback_until_ms)
+        data = await self._data(job.model, job.log_range, job.feedback_until_ms)
         if job.options.method == "rl":
-            material = material._replace(tasks=await self._jobs.tasks(job.model, job.number))
+            data = data._replace(tasks=await self._jobs.tasks(job.model, job.number))
         try:
             saved = await asyncio.to_thread(self._sessions.read, one.session_key)
         except RecordInvalid as error:
             logger.warning("the training of %s/%s begins anew: %s", *job.model, error)
             saved = None
         view = await self._hosts.show_model(job.model)
-        _, maker = await self._loaded()
-        if view.base != maker.base_fingerprint and job.options.rebuilds is None:
-            reason = f"its base is {view.base[:12]}, and here it is {maker.base_fingerprint[:12]}"
+        runs = (await self._loaded()).runs
+        if view.base != runs.base_fingerprint and job.options.rebuilds is None:
+            reason = f"its base is {view.base[:12]}, and here it is {runs.base_fingerprint[:12]}"
             raise TrainingFailed(job.model.name, reason)
-        self._live[job.model] = await asyncio.to_thread(maker.make, job, one.session_key, material, saved)
+        self._live[job.model] = await asyncio.to_thread(runs.make, job, one.session_key, data, saved)
 
-    async def _material(self, model: ModelId, log_range: tuple[int, int], until_ms: int) -> Material:
+    async def _data(self, model: ModelId, log_range: tuple[int, int], until_ms: int) -> TrainingData:
         log: list[Interaction] = []
         given: list[Feedback] = []
         start, stop = log_range
@@ -160,11 +161,11 @@ class Workshop:
             last = opinions[-1].position
             given = [one for one in given if one.position < last]
             start = last
-        return Material(log, given)
+        return TrainingData(log, given)
 
     async def _train(self) -> None:
-        trainer, _ = await self._loaded()
-        watch = _Watch({one.pupil.name: one for one in self._live.values()}, self._save, self._stopping)
+        trainer = (await self._loaded()).trainer
+        watch = _Watch({one.learner.name: one for one in self._live.values()}, self._save, self._stopping)
         reporting = asyncio.create_task(self._report(watch))
         try:
             outcomes = await asyncio.to_thread(_train_all, trainer, watch)
@@ -184,15 +185,15 @@ class Workshop:
                 mine = {(one.job.model, one.job.number): name for name, one in watch.trainings.items()}
                 watch.gone |= {name for job, name in mine.items() if job not in still}
                 others = [job for job in found if (job.model, job.number) not in mine]
-                if len(mine) < PUPILS_MAX and any(job.state != "promoting" for job in others):
+                if len(mine) < LEARNERS_MAX and any(job.state != "promoting" for job in others):
                     watch.is_interrupted = True
                 for one in watch.trainings.values():
-                    if one.pupil.name not in watch.gone:
+                    if one.learner.name not in watch.gone:
                         await self._jobs.report(one.job.model, one.job.number, one.progress)
             except PopulaceError as error:
                 logger.info("how far the trainings are is said later: %s", error)
 
-    async def _settle(self, training: Training, outcome: Candidate | TrainingFailed) -> None:
+    async def _settle(self, training: TrainingRun, outcome: Candidate | TrainingFailed) -> None:
         if isinstance(outcome, TrainingStopped):
             if self._stopping.is_set():
                 await asyncio.to_thread(self._save, training)
@@ -203,7 +204,7 @@ class Workshop:
         await self._promote(training, outcome)
         self._forget(training.job.model)
 
-    async def _promote(self, training: Training, candidate: Candidate) -> None:
+    async def _promote(self, training: TrainingRun, candidate: Candidate) -> None:
         job = training.job
         revision = revision_of(
             training, candidate, memory_module=self._memory_module, now_ms=time.time_ns() // 1_000_000
@@ -250,7 +251,7 @@ class Workshop:
             return
         logger.info("the training of %s/%s %s: %s", *model, state, reason)
 
-    def _save(self, training: Training) -> None:
+    def _save(self, training: TrainingRun) -> None:
         self._sessions.write(training.session_key, training.pack())
 
     def _forget(self, model: ModelId) -> None:
@@ -259,26 +260,26 @@ class Workshop:
         if training is not None:
             self._sessions.remove(training.session_key)
 
-    async def _loaded(self) -> tuple[Trainer, PupilMaker]:
-        if self._tools is None:
-            self._tools = await asyncio.to_thread(self._load_tools)
-        return self._tools
+    async def _loaded(self) -> LoadedTrainer:
+        if self._trainer is None:
+            self._trainer = await asyncio.to_thread(self._load)
+        return self._trainer
 
 
 def _train_all(trainer: Trainer, watch: "_Watch") -> dict[str, Candidate | TrainingFailed]:
     """Train everybody together; if that breaks unexpectedly, each alone, and whoever breaks it fails."""
-    pupils = [one.pupil for one in watch.trainings.values()]
+    learners = [one.learner for one in watch.trainings.values()]
     try:
-        return dict(trainer.train(pupils, watch))
+        return dict(trainer.train(learners, watch))
     except Exception:
-        logger.exception("training %d people together failed unexpectedly", len(pupils))
+        logger.exception("training %d people together failed unexpectedly", len(learners))
     outcomes: dict[str, Candidate | TrainingFailed] = {}
-    for pupil in pupils:
+    for learner in learners:
         try:
-            outcomes |= trainer.train([pupil], watch)
+            outcomes |= trainer.train([learner], watch)
         except Exception as error:
-            logger.exception("the training of %s failed unexpectedly", pupil.name)
-            outcomes[pupil.name] = TrainingFailed(pupil.name, _unexpected(error))
+            logger.exception("the training of %s failed unexpectedly", learner.name)
+            outcomes[learner.name] = TrainingFailed(learner.name, _unexpected(error))
     return outcomes
 
 
@@ -287,12 +288,12 @@ def _unexpected(error: Exception) -> str:
 
 
 class _Watch:
-    """Told of each step by the trainer's thread. ``trainings`` are by their pupils' names."""
+    """Told of each step by the trainer's thread. ``trainings`` are by their learners' names."""
 
     def __init__(
         self,
-        trainings: Mapping[str, Training],
-        save: Callable[[Training], None],
+        trainings: Mapping[str, TrainingRun],
+        save: Callable[[TrainingRun], None],
         stopping: threading.Event,
     ) -> None:
         self.trainings = trainings

@@ -8,10 +8,10 @@ from populace.actors.errors import AdapterInvalid
 from populace.actors.members import Members, MemberView, Profile
 from populace.actors.turn import BASE_REVISION
 from populace.learning.profiling import profile_of
-from populace.learning.trainer import Trainer
 from populace.policies.diversity.probes import DIGEST
 from populace.storage.records.errors import ModelNotFound
-from populace.trainer.runs import PupilMaker
+from populace.trainer.loading import LoadedTrainer
+from populace.trainer.runs import RunBuilder
 
 logger = logging.getLogger(__name__)
 
@@ -22,9 +22,9 @@ MEMBERS_A_ROUND = 16
 class Profiler:
     """``round`` profiles who has no profile; what it knows it can lose."""
 
-    def __init__(self, members: Members, *, tools: Callable[[], tuple[Trainer, PupilMaker]]) -> None:
+    def __init__(self, members: Members, *, load: Callable[[], LoadedTrainer]) -> None:
         self._members = members
-        self._load_tools = tools
+        self._load = load
         self._refused: set[tuple[str, str]] = set()
 
     async def round(self) -> int:
@@ -33,10 +33,10 @@ class Profiler:
         due = [one for one in found if (one.base, one.revision) not in self._refused]
         if not due:
             return 0
-        _, maker = await asyncio.to_thread(self._load_tools)
+        runs = (await asyncio.to_thread(self._load)).runs
         done = 0
         for member in due:
-            profile = await asyncio.to_thread(self._profile, member, maker)
+            profile = await asyncio.to_thread(self._profile, member, runs)
             if profile is None:
                 self._refused.add((member.base, member.revision))
                 continue
@@ -46,12 +46,12 @@ class Profiler:
                 continue
         return done
 
-    def _profile(self, member: MemberView, maker: PupilMaker) -> Profile | None:
-        if member.base != maker.base.fingerprint:
+    def _profile(self, member: MemberView, runs: RunBuilder) -> Profile | None:
+        if member.base != runs.base.fingerprint:
             return None
         try:
-            adapter = None if member.revision == BASE_REVISION else maker.read(member.revision)
+            adapter = None if member.revision == BASE_REVISION else runs.read(member.revision)
         except AdapterInvalid as error:
             logger.warning("%s/%s is not profiled: %s", *member.model, error)
             return None
-        return profile_of(maker.base, maker.encoder, adapter, member.revision)
+        return profile_of(runs.base, runs.encoder, adapter, member.revision)

@@ -1,4 +1,4 @@
-"""From a job to a pupil: where the model begins or goes on with what it learns.
+"""From a job to a learner: where the model begins or goes on with what it learns.
 
 All of it follows from the job, as it was fixed when it started: the log of its range, the feedback given
 before, the tasks, the parent, the options. A session that was saved goes on if it learned from the same.
@@ -23,17 +23,17 @@ from populace.learning.frozen_base import FrozenBase
 from populace.learning.on_policy.sampler import Sampler
 from populace.learning.session import StepOptions, StepReport, TrainingSession
 from populace.learning.session_file import pack_session, unpack_session
-from populace.learning.trainer import Pupil
+from populace.learning.trainer import Learner
 from populace.storage.records.errors import RecordInvalid
 from populace.storage.revisions import RevisionFiles
-from populace.trainer.datasets import Material, StudyMaker
+from populace.trainer.datasets import DatasetBuilder, TrainingData
 
 CURVE_MAX = 256
 """Losses that are told of a job: a picture has no more room, and its row is written every second."""
 
 
 @dataclass(slots=True)
-class Training:
+class TrainingRun:
     """A job that is worked on. ``tokens`` and ``seconds`` are those of earlier trainers too.
 
     ``saved_at`` is when its session was written last, by the monotonic clock.
@@ -41,7 +41,7 @@ class Training:
 
     job: TrainingJob
     session_key: bytes
-    pupil: Pupil
+    learner: Learner
     data_digest: str
     loss: float | None = None
     reward: float | None = None
@@ -59,7 +59,7 @@ class Training:
 
     @property
     def progress(self) -> JobProgress:
-        session = self.pupil.session
+        session = self.learner.session
         curve = tuple(thinned(self.curve, CURVE_MAX))
         step, steps = session.step, session.options.steps
         return JobProgress(step, steps, self.loss, self.tokens, self.seconds, curve, self.reward)
@@ -67,8 +67,8 @@ class Training:
     @property
     def hyper_parameters(self) -> dict[str, bool | int | float | str | None]:
         """What the weights follow from beside the data: the job's options as they came out, and the steps."""
-        steps = self.pupil.session.options
-        shape = shape_of(self.pupil.session.adapter)
+        steps = self.learner.session.options
+        shape = shape_of(self.learner.session.adapter)
         return {
             **asdict(self.job.options),
             "replies": self.job.options.replies_each,
@@ -83,7 +83,7 @@ class Training:
         }
 
     def pack(self) -> bytes:
-        """Make the file that ``PupilMaker`` goes on from."""
+        """Make the file that ``RunBuilder`` goes on from."""
         told = {
             "data_digest": self.data_digest,
             "loss": self.loss,
@@ -92,10 +92,10 @@ class Training:
             "seconds": self.seconds,
             "curve": self.curve,
         }
-        return pack_session(self.pupil.session, told)
+        return pack_session(self.learner.session, told)
 
 
-class PupilMaker:
+class RunBuilder:
     """For one base. Not thread-safe, as the base is not."""
 
     def __init__(
@@ -114,16 +114,18 @@ class PupilMaker:
         self._rank_max = rank_max
         tokenizer = BaseTokenizer(base_directory)
         self.encoder = ExampleEncoder(tokenizer, base.context_tokens)
-        self._studies = StudyMaker(base, tokenizer, self.encoder, sampler)
+        self._datasets = DatasetBuilder(base, tokenizer, self.encoder, sampler)
 
-    def make(self, job: TrainingJob, session_key: bytes, material: Material, saved: bytes | None) -> Training:
-        """Make a pupil of a job that has started; ``saved`` is what ``Training.pack`` made of it earlier.
+    def make(
+        self, job: TrainingJob, session_key: bytes, data: TrainingData, saved: bytes | None
+    ) -> TrainingRun:
+        """Make the run of a job that has started; ``saved`` is what ``TrainingRun.pack`` made of it earlier.
 
         Raises ``TrainingFailed``, ``AdapterInvalid``, ``AdapterMismatch`` and ``InvalidRequest``.
         """
         options, name = job.options, job.model.name
         parent = self._parent(job)
-        curriculum, held_out, digest = self._studies.make(job, material, parent)
+        curriculum, held_out, digest = self._datasets.make(job, data, parent)
         steps = options.steps or steps_of(curriculum.size, options.batch, options.epochs)
         stepping = StepOptions(steps=steps, learning_rate=options.learning_rate, seed=options.seed)
         going_on = _unpacked(saved, stepping, digest)
@@ -135,11 +137,11 @@ class PupilMaker:
         anchors = anchor_sequences(self.encoder) if options.anchor else []
         if anchors:
             curriculum = AnchoredCurriculum(curriculum, anchors, self.base, options.anchor)
-        pupil = Pupil(session, curriculum, parent, held_out, options.batch)
-        return Training(
+        learner = Learner(session, curriculum, parent, held_out, options.batch)
+        return TrainingRun(
             job,
             session_key,
-            pupil,
+            learner,
             digest,
             told.get("loss"),
             told.get("reward"),

@@ -232,7 +232,7 @@ def tasks(tenant: str, name: str) -> bytes:
     return _TASKS + model_part(tenant, name)
 
 
-def news(tenant: str, name: str) -> bytes:
+def unsettled(tenant: str, name: str) -> bytes:
     return _NEWS + model_part(tenant, name)
 
 
@@ -254,8 +254,8 @@ def profile(tenant: str, name: str) -> bytes:
     return _PROFILE + model_part(tenant, name)
 
 
-def all_news() -> bytes:
-    """The prefix of every model with news; the rest of each key is the model."""
+def all_unsettled() -> bytes:
+    """The prefix of every model with unsettled feedback; the rest of each key is the model."""
     return _NEWS
 
 

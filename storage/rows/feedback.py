@@ -49,7 +49,7 @@ def give_feedback(txn: WriteTransaction, tenant: str, name: str, record: Feedbac
     counted = head.model_copy(update={"log_bytes": head.log_bytes + len(data)})
     txn.put(keys.head(tenant, name), counted.pack())
     txn.put(key, data)
-    txn.put(keys.news(tenant, name), b"")
+    txn.put(keys.unsettled(tenant, name), b"")
     return record
 
 

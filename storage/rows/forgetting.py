@@ -133,7 +133,7 @@ def forget_turns(
         cursor = _cursor_of(revisions, aliases[FIRST_ALIAS])
         head = head.model_copy(update={"cursor": cursor})
         if next(txn.scan(keys.all_feedback(tenant, name), limit=1), None) is not None:
-            txn.put(keys.news(tenant, name), b"")
+            txn.put(keys.unsettled(tenant, name), b"")
     txn.put(keys.head(tenant, name), head.pack())
     erasures.note_erasure(txn, touched, now_ms=now_ms)
     return GivenUp(tuple(sorted(touched)), tuple(job.number for job in cancelled), aliases)

@@ -79,7 +79,7 @@ def record_candidate(
 ) -> JobRecord:
     """Register what came of a job, which says whether it is promoted next; if so, the cursor moves with it.
 
-    Feedback that came after the job began is still news then. Raises as ``change_job``.
+    Feedback that came after the job began is still unsettled then. Raises as ``change_job``.
     """
     assert job.state in ("promoting", "rejected"), job.state
     assert job.log_range is not None
@@ -93,7 +93,7 @@ def record_candidate(
     if job.state == "promoting":
         txn.put(keys.head(tenant, name), moved)
         if is_settled:
-            txn.delete(keys.news(tenant, name))
+            txn.delete(keys.unsettled(tenant, name))
     return job
 
 
@@ -144,9 +144,9 @@ def roll_back(
     return model._replace(head=head)
 
 
-def settle_news(txn: WriteTransaction, tenant: str, name: str) -> None:
+def settle_feedback(txn: WriteTransaction, tenant: str, name: str) -> None:
     """Note that somebody looked at the model's feedback, and that nothing follows from it."""
-    txn.delete(keys.news(tenant, name))
+    txn.delete(keys.unsettled(tenant, name))
 
 
 def read_job(txn: ReadTransaction, tenant: str, name: str, number: int) -> JobRecord:
@@ -193,9 +193,9 @@ def walk_open_jobs(txn: ReadTransaction) -> Iterator[tuple[str, str, JobRecord]]
         yield tenant, name, read_job(txn, tenant, name, number)
 
 
-def walk_news(txn: ReadTransaction, after: bytes | None = None) -> Iterator[tuple[bytes, str, str]]:
-    """Walk the models with news after this row: the row, tenant and name of each."""
-    for key, _ in txn.scan(keys.all_news(), after=after):
+def walk_unsettled(txn: ReadTransaction, after: bytes | None = None) -> Iterator[tuple[bytes, str, str]]:
+    """Walk the models with unsettled feedback after this row: the row, tenant and name of each."""
+    for key, _ in txn.scan(keys.all_unsettled(), after=after):
         yield (key, *keys.model_of(key))
 
 

@@ -157,7 +157,7 @@ def _rows(model: PortableModel, tenant: str, name: str) -> dict[bytes, bytes]:
         given = _sound(FeedbackRecord, data)
         key = keys.feedback(tenant, name, given.position, given.operation)
         _put_new(rows, key, data, "feedback")
-        rows[keys.news(tenant, name)] = b""
+        rows[keys.unsettled(tenant, name)] = b""
     if model.forgotten is not None:
         _sound(ForgottenRecord, model.forgotten)
         rows[keys.forgotten(tenant, name)] = model.forgotten

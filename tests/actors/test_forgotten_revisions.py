@@ -85,7 +85,7 @@ async def test_without_another_revision_the_base_answers_and_the_rest_is_to_be_l
     view = await ada.host.show_model(ADA)
     assert (view.aliases, view.cursor) == ({}, 0)
     assert (await ada.say("and now?")).revision == "base"
-    assert [news.model for news in await ada.host.jobs.news()] == [ADA]
+    assert [unsettled.model for unsettled in await ada.host.jobs.unsettled()] == [ADA]
 
 
 async def test_what_was_trained_before_it_was_said_or_imported_stays(ada: Ada) -> None:

@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, Callable
 
 import pytest
 
-from populace.actors.host.mailbox import Letter, Mailbox
+from populace.actors.host.mailbox import Mailbox, QueuedTurn
 from populace.actors.host.model_host import ModelHost
 from populace.actors.turn import ModelId
 from populace.policies.passivation import IdleQueue
@@ -93,11 +93,11 @@ def miscount_writes(host: ModelHost) -> Callable[[], None]:
 
 
 def grant_what_waits(host: ModelHost) -> Callable[[], None]:
-    letter = host._active._active[ADA]._mailbox._letters[0]
+    queued = host._active._active[ADA]._mailbox._turns[0]
     running = host._active._active[ADA]._running
     assert running is not None
-    letter.granted.set_result(running.grant)
-    return lambda: host._active._active[ADA]._mailbox.discard(letter)
+    queued.granted.set_result(running.grant)
+    return lambda: host._active._active[ADA]._mailbox.discard(queued)
 
 
 def stop_the_running(host: ModelHost) -> Callable[[], None]:
@@ -151,11 +151,11 @@ async def test_a_host_notices_what_is_wrong_in_it_and_so_does_the_end_of_a_test(
 
 async def test_a_mailbox_is_not_fuller_than_it_may_be() -> None:
     mailbox = Mailbox(1)
-    letters = [Letter(turn_of(ADA), asyncio.get_running_loop().create_future()) for _ in range(2)]
-    mailbox.put(letters[0])
+    turns = [QueuedTurn(turn_of(ADA), asyncio.get_running_loop().create_future()) for _ in range(2)]
+    mailbox.put(turns[0])
     mailbox.check_integrity()
 
-    mailbox._letters.append(letters[1])
+    mailbox._turns.append(turns[1])
 
     with pytest.raises(AssertionError):
         mailbox.check_integrity()

@@ -199,8 +199,8 @@ async def test_what_is_rewarded_leaves_the_log_to_be_learned(hosts: Directory, a
 
     view = await hosts.show_model(ada)
     assert (view.aliases, view.cursor) == ({"latest": rewarded.digest}, 3)
-    [news] = [one for one in await hosts.jobs.news() if one.model == ada]
-    assert (news.standing.untrained, news.standing.failed_at) == (1, None)
+    [unsettled] = [one for one in await hosts.jobs.unsettled() if one.model == ada]
+    assert (unsettled.standing.untrained, unsettled.standing.failed_at) == (1, None)
     with pytest.raises(InvalidRequest, match="rewarded for tasks"):
         await hosts.jobs.ask(ada, TrainingOptions(rebuilds=rewarded.digest))
 
@@ -268,32 +268,32 @@ async def judge(hosts: Directory, model: ModelId, position: int, opinion: Opinio
 
 
 async def test_news_say_what_was_thought_since_the_model_was_trained(hosts: Directory, ada: ModelId) -> None:
-    async def news() -> list[object]:
-        return [one for one in await hosts.jobs.news() if one.model == ada]
+    async def unsettled() -> list[object]:
+        return [one for one in await hosts.jobs.unsettled() if one.model == ada]
 
     for number in range(3, 16):
         await take_turn(hosts, turn_of(ada, f"op-{number}"))
-    assert await news() == []
+    assert await unsettled() == []
     for position in range(16):
         await judge(hosts, ada, position)
 
-    [one] = [one for one in await hosts.jobs.news() if one.model == ada]
+    [one] = [one for one in await hosts.jobs.unsettled() if one.model == ada]
     held_out = sum(map(is_held_out, range(16)))
     assert (one.standing.untrained, one.standing.judged) == (16, 16 - held_out)
     assert (one.standing.held_out, one.standing.position, one.given) == (held_out, 16, 16)
     assert (one.serving, one.standing.failed_at) == (None, None)
 
     job = await started(hosts, ada)
-    assert await news() == [], "somebody looks at it"
+    assert await unsettled() == [], "somebody looks at it"
     await hosts.jobs.end(ada, job.number, "failed", "of itself")
-    [failed] = [one for one in await hosts.jobs.news() if one.model == ada]
+    [failed] = [one for one in await hosts.jobs.unsettled() if one.model == ada]
     assert failed.standing.failed_at == 16
 
     await hosts.jobs.settle(one)
-    assert await news() == []
+    assert await unsettled() == []
     await judge(hosts, ada, 3, DOWN)
     await hosts.jobs.settle(one)
-    assert len(await news()) == 1, "what was said since is news"
+    assert len(await unsettled()) == 1, "what was said since is unsettled"
 
 
 async def test_news_count_what_was_thought_of_a_revision_and_of_its_parent(
@@ -305,7 +305,7 @@ async def test_news_count_what_was_thought_of_a_revision_and_of_its_parent(
     for position, opinion in enumerate([UP, UP, DOWN, DOWN, Opinion(correction="No."), UP]):
         await judge(hosts, ada, position, opinion)
 
-    [one] = [one for one in await hosts.jobs.news() if one.model == ada]
+    [one] = [one for one in await hosts.jobs.unsettled() if one.model == ada]
 
     assert one.serving == made.digest
     assert one.of_parent == Judged(good=2, bad=1)
@@ -361,7 +361,7 @@ async def test_as_many_news_as_were_asked_for_and_others_the_next_time(
         await host.give_feedback(model, 0, UP)
     clock.advance(90)
 
-    pages = [await host.jobs.news(limit=2) for _ in range(3)]
+    pages = [await host.jobs.unsettled(limit=2) for _ in range(3)]
 
     assert {one.model.name for page in pages for one in page} == {"ada", "bob", "cyd", "dan", "eve"}
     assert all(len(page) <= 2 for page in pages)

@@ -89,7 +89,7 @@ def bytes_of(stored: StoredModel) -> bytes:
 
 def waiting_of(host: ModelHost) -> list[str]:
     """The operations in Ada's mailbox, in their order."""
-    return [letter.request.operation for letter in host._active._active[ADA]._mailbox._letters]
+    return [queued.request.operation for queued in host._active._active[ADA]._mailbox._turns]
 
 
 async def activate(host: ModelHost) -> TurnGrant:

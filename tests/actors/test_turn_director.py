@@ -106,7 +106,7 @@ async def test_an_operation_that_is_tried_again_keeps_its_completion_id(
     other = await grant_of(host, turn_of(ada, "op-2"))
     await host.abandon_turn(other, "its reader left")
 
-    assert len({first.ticket, again.ticket, other.ticket}) == 3
+    assert len({first.grant_id, again.grant_id, other.grant_id}) == 3
     assert completion_id(first) == completion_id(again) != completion_id(other)
 
 

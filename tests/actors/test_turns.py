@@ -66,7 +66,7 @@ async def test_turns_of_different_models_do_not_wait_for_each_other(hosts: Hosts
 
     logs = await asyncio.gather(*(hosts.read_log(model) for model in models))
     assert [len(log) for log in logs] == [1] * 8
-    assert len({grant.ticket for grant in grants}) == 8
+    assert len({grant.grant_id for grant in grants}) == 8
 
 
 async def test_a_committed_turn_is_in_the_log_once_with_what_made_it(hosts: Hosts, ada: ModelId) -> None:

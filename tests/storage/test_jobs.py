@@ -93,9 +93,9 @@ def open_jobs(shard: Shard) -> list[tuple[str, int]]:
         return [(name, job.number) for _, name, job in jobs.walk_open_jobs(txn)]
 
 
-def with_news(shard: Shard) -> list[str]:
+def with_unsettled(shard: Shard) -> list[str]:
     with shard.read() as txn:
-        return [name for _, _, name in jobs.walk_news(txn)]
+        return [name for _, _, name in jobs.walk_unsettled(txn)]
 
 
 def test_a_job_waits_until_it_ends_and_is_found_while_it_is_open(ada: Shard) -> None:
@@ -216,28 +216,28 @@ def test_a_rollback_to_a_parent_that_the_model_does_not_have_is_refused(ada: Sha
     assert model(ada) == before
 
 
-@pytest.mark.parametrize(("said_ms", "news"), [(STARTED_MS - 1, []), (STARTED_MS, ["ada"])])
+@pytest.mark.parametrize(("said_ms", "unsettled"), [(STARTED_MS - 1, []), (STARTED_MS, ["ada"])])
 def test_feedback_is_news_until_a_training_that_began_after_it_is_promoted(
-    ada: Shard, said_ms: int, news: list[str]
+    ada: Shard, said_ms: int, unsettled: list[str]
 ) -> None:
-    assert with_news(ada) == []
+    assert with_unsettled(ada) == []
     say(ada, 2, said_ms)
-    assert with_news(ada) == ["ada"]
+    assert with_unsettled(ada) == ["ada"]
 
     record(ada, started(ada), "promoting")
 
-    assert with_news(ada) == news
+    assert with_unsettled(ada) == unsettled
     ada.check_integrity()
 
 
 def test_what_is_rejected_stays_news_until_somebody_settles_it(ada: Shard) -> None:
     say(ada, 2, 1)
     record(ada, started(ada), "rejected")
-    assert with_news(ada) == ["ada"]
+    assert with_unsettled(ada) == ["ada"]
 
-    run(ada, lambda txn: jobs.settle_news(txn, TENANT, "ada"))
+    run(ada, lambda txn: jobs.settle_feedback(txn, TENANT, "ada"))
 
-    assert with_news(ada) == []
+    assert with_unsettled(ada) == []
 
 
 def test_as_many_jobs_are_kept_as_somebody_may_want_to_look_at(ada: Shard) -> None:
@@ -259,7 +259,7 @@ def test_an_erased_model_leaves_no_job_and_no_news(ada: Shard) -> None:
     run(ada, lambda txn: erasures.erase_model(txn, TENANT, "ada", now_ms=1))
 
     assert open_jobs(ada) == []
-    assert with_news(ada) == []
+    assert with_unsettled(ada) == []
     ada.check_integrity()
     with pytest.raises(ModelNotFound):
         ask(ada)

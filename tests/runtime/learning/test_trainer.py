@@ -18,7 +18,7 @@ from populace.learning.frozen_base import FrozenBase, Reading
 from populace.learning.methods.objective import Scored, TrainSequence
 from populace.learning.session import StepOptions, StepReport, TrainingSession
 from populace.learning.session_file import pack_session, unpack_session
-from populace.learning.trainer import Candidate, Pupil, Trainer
+from populace.learning.trainer import Candidate, Learner, Trainer
 from populace.policies.evaluation_gate import GateRule
 
 GATE = GateRule(probe_kl_max=10.0, probe_loss_max=10.0)
@@ -66,7 +66,7 @@ def replies(encoder: ExampleEncoder, name: str, *asks: str) -> list[TrainSequenc
     return [one for one in found if one is not None]
 
 
-def pupil(
+def learner(
     base: FrozenBase,
     encoder: ExampleEncoder,
     name: str,
@@ -74,9 +74,9 @@ def pupil(
     learning_rate: float = 1e-2,
     parent: TrainableAdapter | None = None,
     asks: tuple[str, ...] = ("Who?", "And who?", "Who then?"),
-) -> Pupil:
+) -> Learner:
     adapter = TrainableAdapter.begin(base.model, base.modules, LoraShape(rank=4), "uniform", seed=1)
-    return Pupil(
+    return Learner(
         TrainingSession(name, adapter, StepOptions(steps=6, learning_rate=learning_rate)),
         SupervisedCurriculum(replies(encoder, name, *asks)),
         parent,
@@ -96,7 +96,7 @@ def candidate_of(outcome: Candidate | TrainingFailed) -> Candidate:
 def test_who_has_learned_something_gets_a_candidate_that_is_promoted(
     base: FrozenBase, encoder: ExampleEncoder
 ) -> None:
-    ada, watch = pupil(base, encoder, "ada"), Watch()
+    ada, watch = learner(base, encoder, "ada"), Watch()
 
     candidate = candidate_of(trainer(base, encoder).train([ada], watch)["ada"])
 
@@ -114,10 +114,10 @@ def test_who_has_learned_something_gets_a_candidate_that_is_promoted(
 def test_who_has_learned_nothing_more_than_the_parent_is_rejected(
     base: FrozenBase, encoder: ExampleEncoder
 ) -> None:
-    [taught] = trainer(base, encoder).train([pupil(base, encoder, "ada")], Watch()).values()
+    [taught] = trainer(base, encoder).train([learner(base, encoder, "ada")], Watch()).values()
     parent = TrainableAdapter.of_packed(candidate_of(taught).packed, base.modules, rank_max=16)
 
-    idle = pupil(base, encoder, "ada", learning_rate=1e-9, parent=parent)
+    idle = learner(base, encoder, "ada", learning_rate=1e-9, parent=parent)
     candidate = candidate_of(trainer(base, encoder).train([idle], Watch())["ada"])
 
     assert not candidate.verdict.promotes
@@ -130,13 +130,13 @@ def test_people_learn_the_same_however_many_share_a_step(
 ) -> None:
     names = ("ada", "bob", "eve")
     alone = {
-        name: candidate_of(trainer(base, encoder).train([pupil(base, encoder, name)], Watch())[name])
+        name: candidate_of(trainer(base, encoder).train([learner(base, encoder, name)], Watch())[name])
         for name in names
     }
 
     watch = Watch()
     together = trainer(base, encoder, tokens_a_step=tokens_a_step).train(
-        [pupil(base, encoder, name) for name in names], watch
+        [learner(base, encoder, name) for name in names], watch
     )
 
     for name in names:
@@ -145,9 +145,9 @@ def test_people_learn_the_same_however_many_share_a_step(
 
 
 def test_who_diverges_fails_alone_and_by_name(base: FrozenBase, encoder: ExampleEncoder) -> None:
-    pupils = [pupil(base, encoder, "ada"), pupil(base, encoder, "bob", learning_rate=1e38)]
+    learners = [learner(base, encoder, "ada"), learner(base, encoder, "bob", learning_rate=1e38)]
 
-    outcomes = trainer(base, encoder).train(pupils, Watch())
+    outcomes = trainer(base, encoder).train(learners, Watch())
 
     assert candidate_of(outcomes["ada"]).verdict.promotes
     assert isinstance(outcomes["bob"], TrainingDiverged)
@@ -160,11 +160,11 @@ def test_what_does_not_fit_into_memory_together_is_done_in_parts(
     tight = SmallMemory(small_base_f32, "f" * 64, dtype=torch.float32)
     names = ("ada", "bob", "eve")
     roomy = trainer(base, encoder).train(
-        [pupil(base, encoder, name, asks=("Who?",)) for name in names], Watch()
+        [learner(base, encoder, name, asks=("Who?",)) for name in names], Watch()
     )
 
     outcomes = trainer(tight, encoder).train(
-        [pupil(tight, encoder, name, asks=("Who?",)) for name in names], Watch()
+        [learner(tight, encoder, name, asks=("Who?",)) for name in names], Watch()
     )
 
     for name in names:
@@ -177,7 +177,7 @@ def test_one_who_does_not_fit_into_memory_alone_fails_by_name(
     small_base_f32: Path, encoder: ExampleEncoder
 ) -> None:
     tight = SmallMemory(small_base_f32, "f" * 64, dtype=torch.float32)
-    giant = pupil(tight, encoder, "ada", asks=("Who? " * 40,))
+    giant = learner(tight, encoder, "ada", asks=("Who? " * 40,))
 
     [outcome] = trainer(tight, encoder).train([giant], Watch()).values()
 
@@ -188,8 +188,8 @@ def test_one_who_does_not_fit_into_memory_alone_fails_by_name(
 def test_who_is_stopped_can_go_on_to_the_same_bits_and_the_others_are_not_stopped(
     base: FrozenBase, encoder: ExampleEncoder
 ) -> None:
-    whole = candidate_of(trainer(base, encoder).train([pupil(base, encoder, "ada")], Watch())["ada"])
-    ada, bob, watch = pupil(base, encoder, "ada"), pupil(base, encoder, "bob"), Watch()
+    whole = candidate_of(trainer(base, encoder).train([learner(base, encoder, "ada")], Watch())["ada"])
+    ada, bob, watch = learner(base, encoder, "ada"), learner(base, encoder, "bob"), Watch()
     watch.stopped = {"ada"}
 
     # One after the other: who shares a step with whom changes the rounding.
@@ -205,7 +205,7 @@ def test_who_is_stopped_can_go_on_to_the_same_bits_and_the_others_are_not_stoppe
 def test_a_training_that_was_cut_short_goes_on_to_the_same_bits(
     base: FrozenBase, encoder: ExampleEncoder
 ) -> None:
-    whole = candidate_of(trainer(base, encoder).train([pupil(base, encoder, "ada")], Watch())["ada"])
+    whole = candidate_of(trainer(base, encoder).train([learner(base, encoder, "ada")], Watch())["ada"])
 
     class Killed(Exception):
         pass
@@ -215,10 +215,10 @@ def test_a_training_that_was_cut_short_goes_on_to_the_same_bits(
             if report.step == 2:
                 raise Killed
 
-    cut = pupil(base, encoder, "ada")
+    cut = learner(base, encoder, "ada")
     with pytest.raises(Killed):
         trainer(base, encoder).train([cut], Until())
     resumed, _ = unpack_session(pack_session(cut.session, {}))
-    rest = Pupil(resumed, cut.curriculum, None, cut.held_out)
+    rest = Learner(resumed, cut.curriculum, None, cut.held_out)
 
     assert candidate_of(trainer(base, encoder).train([rest], Watch())["ada"]).packed == whole.packed

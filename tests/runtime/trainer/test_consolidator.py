@@ -134,8 +134,8 @@ async def test_what_was_looked_at_and_says_nothing_more_is_not_looked_at_again(l
     await looked.judge([0], UP)
     await train(looked)
     await looked.judge([1], UP)
-    assert [one.model for one in await looked.host.jobs.news()] == [ADA]
+    assert [one.model for one in await looked.host.jobs.unsettled()] == [ADA]
 
     await looked.look()
 
-    assert await looked.host.jobs.news() == ()
+    assert await looked.host.jobs.unsettled() == ()

@@ -54,7 +54,7 @@ async def test_a_model_learns_from_its_own_replies_beside_one_that_learns_from_i
     await population.ask(await population.teach(ADA, CORRECTED, 16), OPTIONS)
     await population.ask(await population.teach(BOB, CORRECTED, 16), replace(OPTIONS, method="sft"))
 
-    await population.workshop().round()
+    await population.training_loop().round()
 
     job = await population.job(ADA)
     assert job.state in ("promoted", "rejected"), job.reason
@@ -67,7 +67,7 @@ async def test_a_model_learns_from_its_own_replies_beside_one_that_learns_from_i
 async def test_a_log_that_helps_with_nothing_is_skipped_by_name(population: Trained) -> None:
     await population.ask(await population.teach(ADA, Opinion(thumb=False), 9), OPTIONS)
 
-    await population.workshop().round()
+    await population.training_loop().round()
 
     job = await population.job(ADA)
     assert (job.state, "helps with" in job.reason) == ("skipped", True)
@@ -77,7 +77,7 @@ async def test_a_trainer_without_an_engine_says_so(population: Trained) -> None:
     population.sampler = None
     await population.ask(await population.teach(ADA, CORRECTED, 9), OPTIONS)
 
-    await population.workshop().round()
+    await population.training_loop().round()
 
     job = await population.job(ADA)
     assert (job.state, "no engine" in job.reason) == ("failed", True)

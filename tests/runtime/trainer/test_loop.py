@@ -46,7 +46,7 @@ async def test_what_somebody_corrected_becomes_a_revision_that_says_where_it_com
     ada = await population.teach(ADA)
     await population.ask(ada)
 
-    assert await population.workshop().round()
+    assert await population.training_loop().round()
 
     job = await population.job(ada)
     assert (job.state, job.step, job.log_range) == ("promoted", 8, (0, TURNS)), job.reason
@@ -63,17 +63,17 @@ async def test_what_somebody_corrected_becomes_a_revision_that_says_where_it_com
     assert (lineage.hyper_parameters["steps"], lineage.hyper_parameters["learning_rate"]) == (8, 1e-2)
     assert lineage.versions["torch"] == torch.__version__
     assert lineage.tokens == job.tokens > 0
-    assert not await population.workshop().round(), "nothing is left to do"
+    assert not await population.training_loop().round(), "nothing is left to do"
 
 
 async def test_the_next_training_goes_on_from_the_revision_that_serves(population: Trained) -> None:
     ada = await population.teach(ADA)
     await population.ask(ada)
-    await population.workshop().round()
+    await population.training_loop().round()
     first = (await population.job(ada)).candidate
 
     await population.ask(ada, TrainingOptions(steps=2, learning_rate=1e-2))
-    await population.workshop().round()
+    await population.training_loop().round()
 
     job = await population.job(ada)
     assert job.parent == first
@@ -84,16 +84,16 @@ async def test_the_next_training_goes_on_from_the_revision_that_serves(populatio
 async def test_a_trainer_that_is_stopped_goes_on_to_the_same_bits(population: Trained) -> None:
     for model in (ADA, BOB):
         await population.ask(await population.teach(model, turns=16), replace(OPTIONS, steps=40))
-    straight = population.workshop()
+    straight = population.training_loop()
     await population.host.jobs.cancel(ADA)
     await straight.round()
     await population.ask(ADA, replace(OPTIONS, steps=40))
 
-    cut = population.workshop()
+    cut = population.training_loop()
     working = asyncio.create_task(cut.round())
 
     async def is_under_way() -> bool:
-        return any(training.pupil.session.step for training in cut._live.values())
+        return any(training.learner.session.step for training in cut._live.values())
 
     await wait_until(is_under_way)
     cut.stop()
@@ -103,7 +103,7 @@ async def test_a_trainer_that_is_stopped_goes_on_to_the_same_bits(population: Tr
     assert 0 < between.step < 40
     assert len(list(population.sessions.root.iterdir())) == 1
 
-    await population.workshop().round()
+    await population.training_loop().round()
 
     ended = await population.job(ADA)
     assert ended.candidate == (await population.job(BOB)).candidate
@@ -117,7 +117,7 @@ async def test_a_damaged_session_begins_anew_and_ends_the_same(population: Train
     [job, _] = await population.host.jobs.open_jobs()
     population.sessions.write(job.session_key, b"no session")
 
-    await population.workshop().round()
+    await population.training_loop().round()
 
     assert (await population.job(ADA)).state == "promoted"
     assert (await population.job(ADA)).step == 8
@@ -127,8 +127,8 @@ async def test_a_damaged_session_begins_anew_and_ends_the_same(population: Train
 async def test_who_leaves_is_trained_no_further_and_the_others_are(population: Trained, leaves: str) -> None:
     await population.ask(await population.teach(ADA, turns=16), replace(OPTIONS, steps=100_000))
     await population.ask(await population.teach(BOB, turns=16))
-    workshop = population.workshop()
-    working = asyncio.create_task(workshop.round())
+    training_loop = population.training_loop()
+    working = asyncio.create_task(training_loop.round())
 
     async def is_under_way() -> bool:
         return (await population.job(ADA)).step > 0
@@ -141,7 +141,7 @@ async def test_who_leaves_is_trained_no_further_and_the_others_are(population: T
     await working
 
     assert (await population.job(BOB)).state == "promoted"
-    assert not await workshop.round()
+    assert not await training_loop.round()
     if leaves == "erased":
         with pytest.raises(ModelNotFound):
             await population.host.show_model(ADA)
@@ -153,8 +153,8 @@ async def test_who_leaves_is_trained_no_further_and_the_others_are(population: T
 async def test_who_asks_while_another_is_trained_joins(population: Trained) -> None:
     await population.ask(await population.teach(ADA, turns=16), replace(OPTIONS, steps=100_000))
     await population.teach(BOB, turns=16)
-    workshop = population.workshop()
-    working = asyncio.create_task(workshop.round())
+    training_loop = population.training_loop()
+    working = asyncio.create_task(training_loop.round())
 
     async def is_under_way() -> bool:
         return (await population.job(ADA)).step > 0
@@ -163,7 +163,7 @@ async def test_who_asks_while_another_is_trained_joins(population: Trained) -> N
     await population.ask(BOB)
     await working
     before = (await population.job(ADA)).step
-    together = asyncio.create_task(workshop.round())
+    together = asyncio.create_task(training_loop.round())
 
     async def has_ended() -> bool:
         return (await population.job(BOB)).step == 8
@@ -182,13 +182,13 @@ async def test_a_candidate_that_no_engine_takes_now_is_promoted_when_one_does(
     ada = await population.teach(ADA)
     await population.ask(ada)
     population.engine.failures = 2
-    workshop = population.workshop()
+    training_loop = population.training_loop()
 
-    await workshop.round()
+    await training_loop.round()
     assert (await population.job(ada)).state == "promoting"
-    await population.workshop().round()
+    await population.training_loop().round()
     assert (await population.job(ada)).state == "promoting"
-    await population.workshop().round()
+    await population.training_loop().round()
 
     job = await population.job(ada)
     assert job.state == "promoted"
@@ -211,7 +211,7 @@ async def test_a_bug_that_one_meets_ends_their_training_by_name_and_nobody_elses
     await population.ask(await population.teach(ADA, Opinion(correction="Bruno. " * 40), 16), options)
     await population.ask(await population.teach(BOB, turns=16), options)
 
-    await population.workshop(Broken(small_base_f32, BASE, dtype=torch.float32)).round()
+    await population.training_loop(Broken(small_base_f32, BASE, dtype=torch.float32)).round()
 
     broken = await population.job(ADA)
     assert (broken.state, "unexpectedly (ZeroDivisionError)" in broken.reason) == ("failed", True)
@@ -252,7 +252,7 @@ async def test_what_cannot_be_learned_ends_by_name_and_the_model_is_as_it_was(
     before = await population.host.show_model(ada)
     await population.ask(ada, options)
 
-    await population.workshop().round()
+    await population.training_loop().round()
 
     job = await population.job(ada)
     assert job.state == state, job
@@ -264,7 +264,7 @@ async def test_a_machine_without_memory_fails_by_name(population: Trained, small
     ada = await population.teach(ADA)
     await population.ask(ada)
 
-    await population.workshop(NoMemory(small_base_f32, BASE, dtype=torch.float32)).round()
+    await population.training_loop(NoMemory(small_base_f32, BASE, dtype=torch.float32)).round()
 
     job = await population.job(ada)
     assert job.state == "failed"
@@ -277,7 +277,7 @@ async def test_a_base_that_changed_under_the_log_fails_by_name(
     ada = await population.teach(ADA)
     await population.ask(ada)
 
-    await population.workshop(FrozenBase(small_base_f32, "e" * 64, dtype=torch.float32)).round()
+    await population.training_loop(FrozenBase(small_base_f32, "e" * 64, dtype=torch.float32)).round()
 
     job = await population.job(ada)
     assert job.state == "failed"
@@ -289,7 +289,7 @@ async def test_a_parent_whose_file_is_missing_fails_by_name(population: Trained)
     await population.host.publish_revision(ada, replace(revision("lost"), base=BASE))
     await population.ask(ada)
 
-    await population.workshop().round()
+    await population.training_loop().round()
 
     job = await population.job(ada)
     assert job.state == "failed"
@@ -309,15 +309,15 @@ async def test_another_shape_than_the_parents_has_to_begin_from_the_base(
 ) -> None:
     ada = await population.teach(ADA)
     await population.ask(ada)
-    await population.workshop().round()
+    await population.training_loop().round()
 
     await population.ask(ada, replace(OPTIONS, **asked))
-    await population.workshop().round()
+    await population.training_loop().round()
     job = await population.job(ada)
     assert (job.state, "begin from the base" in job.reason) == ("failed", True), job.reason
 
     await population.ask(ada, replace(OPTIONS, **asked, from_base=True))
-    await population.workshop().round()
+    await population.training_loop().round()
     job = await population.job(ada)
     assert (job.state, job.parent) in (("promoted", None), ("rejected", None)), job
     made = {one.digest: one for one in await population.host.list_revisions(ada)}[job.candidate or ""]
@@ -329,7 +329,7 @@ async def test_another_shape_than_the_parents_has_to_begin_from_the_base(
 async def test_targets_that_the_base_does_not_have_are_named(population: Trained, targets: str) -> None:
     await population.ask(await population.teach(ADA), replace(OPTIONS, targets=targets))
 
-    await population.workshop().round()
+    await population.training_loop().round()
 
     job = await population.job(ADA)
     assert (job.state, "no layers named nothing" in job.reason) == ("failed", True), job.reason
@@ -340,13 +340,13 @@ async def test_a_revision_is_made_again_to_the_bit_whatever_was_said_since(
 ) -> None:
     ada = await population.teach(ADA, turns=16)
     await population.ask(ada)
-    await population.workshop().round()
+    await population.training_loop().round()
     first = (await population.job(ada)).candidate
     await population.host.give_feedback(ada, 3, Opinion(correction="Rex."))
     await population.talk(ada, 16, 20)
 
     await population.ask(ada, TrainingOptions(rebuilds=first))
-    await population.workshop().round()
+    await population.training_loop().round()
 
     again = await population.job(ada)
     assert (again.state, again.candidate, again.log_range) == ("promoted", first, (0, 16)), again.reason
@@ -359,12 +359,12 @@ async def test_a_revision_is_made_again_on_another_base_and_its_model_is_of_that
 ) -> None:
     ada = await population.teach(ADA, turns=16)
     await population.ask(ada)
-    await population.workshop().round()
+    await population.training_loop().round()
     first = (await population.job(ada)).candidate
     other = FrozenBase(small_base_f32, "e" * 64, dtype=torch.float32)
 
     await population.ask(ada, TrainingOptions(rebuilds=first))
-    await population.workshop(other).round()
+    await population.training_loop(other).round()
 
     job = await population.job(ada)
     assert job.state == "promoted", job.reason
@@ -394,7 +394,7 @@ async def test_a_step_has_as_many_examples_as_were_asked_for(population: Trained
             await population.teach(model, turns=16), replace(OPTIONS, batch=batch, steps=2, anchor=0.0)
         )
 
-    await population.workshop().round()
+    await population.training_loop().round()
 
     one, two = [(await population.job(model)).tokens for model in (ADA, BOB)]
     assert 1.8 * one < two < 2.2 * one
@@ -409,10 +409,12 @@ async def test_feedback_given_after_the_start_does_not_change_what_is_learned(
     population.clock.advance(1)
     await population.host.give_feedback(ADA, 3, Opinion(correction="Rex."))
 
-    await population.workshop().round()
+    await population.training_loop().round()
 
     made = [(await population.host.list_revisions(model))[0].lineage for model in (ADA, BOB)]
     assert made[0] is not None
     assert made[1] is not None
     assert made[0].data_digest == made[1].data_digest
-    assert [one.model for one in await population.host.jobs.news()] == [ADA], "it is news for the next"
+    assert [one.model for one in await population.host.jobs.unsettled()] == [ADA], (
+        "it is unsettled for the next"
+    )

@@ -12,8 +12,9 @@ from populace.actors.turn import ModelId
 from populace.learning.frozen_base import FrozenBase
 from populace.learning.trainer import Trainer
 from populace.policies.diversity.probes import DIGEST, LABELS, PROBES
+from populace.trainer.loading import LoadedTrainer
 from populace.trainer.profiler import Profiler
-from populace.trainer.runs import PupilMaker
+from populace.trainer.runs import RunBuilder
 from tests.runtime.trainer.trained_population import ADA, BASE, BOB, GATE, OPTIONS, Trained
 
 
@@ -31,11 +32,11 @@ async def population(tmp_path: Path, small_base_f32: Path, base: FrozenBase) -> 
 
 @pytest.fixture
 def profiler(population: Trained, base: FrozenBase, small_base_f32: Path) -> Profiler:
-    def tools() -> tuple[Trainer, PupilMaker]:
-        maker = PupilMaker(base, small_base_f32, population.store.revisions, rank_max=16)
-        return Trainer(base, maker.encoder, gate=GATE, rank_max=16), maker
+    def load() -> LoadedTrainer:
+        runs = RunBuilder(base, small_base_f32, population.store.revisions, rank_max=16)
+        return LoadedTrainer(Trainer(base, runs.encoder, gate=GATE, rank_max=16), runs)
 
-    return Profiler(population.host.members, tools=tools)
+    return Profiler(population.host.members, load=load)
 
 
 async def profile(population: Trained, model: ModelId) -> Profile:
@@ -60,7 +61,7 @@ async def test_a_member_is_profiled_again_when_it_has_a_new_revision(
     assert before == await profile(population, BOB), "both are the base"
 
     await population.ask(ADA, OPTIONS)
-    await population.workshop().round()
+    await population.training_loop().round()
     assert await profiler.round() == 1
     after = await profile(population, ADA)
 
@@ -77,7 +78,7 @@ async def test_who_cannot_be_read_is_left_out_and_not_tried_again_and_again(
 ) -> None:
     await population.teach(ADA)
     await population.ask(ADA, OPTIONS)
-    await population.workshop().round()
+    await population.training_loop().round()
     await population.host.members.share(ADA, "votes")
     digest = (await population.host.show_model(ADA)).aliases["latest"]
     population.store.revisions.path(digest).write_bytes(b"torn")

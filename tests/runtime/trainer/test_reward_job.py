@@ -93,7 +93,7 @@ async def rewarded(
     population: Trained, options: TrainingOptions = REWARDED, tasks: Sequence[RewardTask] = TASKS
 ) -> TrainingJob:
     await population.host.jobs.ask(ADA, options, tasks=tasks)
-    await population.workshop().round()
+    await population.training_loop().round()
     return await population.job(ADA)
 
 
@@ -120,7 +120,9 @@ async def test_what_is_rewarded_becomes_a_revision_and_the_log_is_still_to_be_le
     assert (view.cursor, view.aliases) == (0, {"latest": made.digest})
     assert (await population.job(BOB)).state == "promoted", "who learns from a log shares the steps"
     population.clock.advance(3600)
-    assert ADA in [one.model for one in await population.host.jobs.news()], "what it was told is not learned"
+    assert ADA in [one.model for one in await population.host.jobs.unsettled()], (
+        "what it was told is not learned"
+    )
 
     with pytest.raises(InvalidRequest, match="tasks, which are not kept"):
         await population.ask(ADA, TrainingOptions(rebuilds=made.digest))
@@ -134,18 +136,18 @@ async def test_a_trainer_that_is_stopped_goes_on_with_the_tasks(
     rewarding(vowels)
     await population.teach(ADA, turns=1)
     await population.host.jobs.ask(ADA, REWARDED, tasks=TASKS)
-    cut = population.workshop()
+    cut = population.training_loop()
     working = asyncio.create_task(cut.round())
 
     async def is_under_way() -> bool:
-        return any(training.pupil.session.step > 1 for training in cut._live.values())
+        return any(training.learner.session.step > 1 for training in cut._live.values())
 
     await wait_until(is_under_way)
     cut.stop()
     await working
     between = await population.job(ADA)
     assert (between.state, between.reward is not None) == ("running", True)
-    await population.workshop().round()
+    await population.training_loop().round()
     job = await population.job(ADA)
     assert (job.state, job.step) == ("promoted", REWARDED.steps)
 

@@ -14,8 +14,9 @@ from populace.learning.trainer import Trainer
 from populace.policies.evaluation_gate import GateRule
 from populace.storage.store import Store
 from populace.storage.training.sessions import SessionFiles
-from populace.trainer.loop import Workshop
-from populace.trainer.runs import PupilMaker
+from populace.trainer.loading import LoadedTrainer
+from populace.trainer.loop import TrainingLoop
+from populace.trainer.runs import RunBuilder
 from tests.actors.fakes import FakeClock, ScriptedEngine, spoken
 from tests.actors.turns import grant_of, reply, turn_of
 
@@ -59,19 +60,19 @@ class Trained:
         self._base_directory = base_directory
         self._base = base
 
-    def workshop(self, base: FrozenBase | None = None) -> Workshop:
+    def training_loop(self, base: FrozenBase | None = None) -> TrainingLoop:
         served = base or self._base
 
-        def tools() -> tuple[Trainer, PupilMaker]:
-            maker = PupilMaker(
+        def load() -> LoadedTrainer:
+            runs = RunBuilder(
                 served, self._base_directory, self.store.revisions, rank_max=16, sampler=self.sampler
             )
-            return Trainer(served, maker.encoder, gate=GATE, rank_max=16), maker
+            return LoadedTrainer(Trainer(served, runs.encoder, gate=GATE, rank_max=16), runs)
 
-        return Workshop(
+        return TrainingLoop(
             self.host,
             self.host.jobs,
-            tools=tools,
+            load=load,
             revisions=self.store.revisions,
             sessions=self.sessions,
             memory_module="m" * 64,

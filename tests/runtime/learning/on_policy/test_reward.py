@@ -19,7 +19,7 @@ from populace.learning.on_policy.rounds import Group, RolloutCurriculum, RoundOp
 from populace.learning.on_policy.sampler import Sampler
 from populace.learning.rewards import Reward, Task
 from populace.learning.session import StepReport
-from populace.learning.trainer import Candidate, Pupil, Trainer
+from populace.learning.trainer import Candidate, Learner, Trainer
 from populace.policies.evaluation_gate import GateRule
 from tests.runtime.learning.on_policy.learners import Counting, learn, session
 
@@ -175,9 +175,9 @@ def test_a_reward_that_is_none_fails_its_model_by_name_and_nobody_else(
 ) -> None:
     rewarding(function)
     encoder = ExampleEncoder(tokenizer, 256)
-    pupil = Pupil(session(base), curriculum(), None, HeldOutReplies(base, []))
+    learner = Learner(session(base), curriculum(), None, HeldOutReplies(base, []))
 
-    [outcome] = _trainer(base, encoder).train([pupil], Watch()).values()
+    [outcome] = _trainer(base, encoder).train([learner], Watch()).values()
 
     assert isinstance(outcome, RewardFailed)
     assert says in str(outcome)
@@ -196,9 +196,9 @@ def test_who_has_nothing_more_to_learn_is_judged_by_what_was_learned(
 
     rewarding(solved_after_a_round)
     encoder, watch = ExampleEncoder(tokenizer, 256), Watch()
-    pupil = Pupil(session(base), curriculum(), None, HeldOutReplies(base, []))
+    learner = Learner(session(base), curriculum(), None, HeldOutReplies(base, []))
 
-    [outcome] = _trainer(base, encoder).train([pupil], watch).values()
+    [outcome] = _trainer(base, encoder).train([learner], watch).values()
 
     assert isinstance(outcome, Candidate)
     assert watch.steps == [0]

@@ -7,7 +7,7 @@ from populace.actors.clock import Clock
 from populace.actors.feedback import feedback_by_position, judged
 from populace.actors.keepers.feedback_keeper import feedback_view
 from populace.actors.keepers.owned_shards import OwnedShards
-from populace.actors.training import News
+from populace.actors.training import UnsettledFeedback
 from populace.actors.turn import BASE_REVISION, ModelId
 from populace.policies.consolidation import BUDGET_SECONDS, Standing
 from populace.policies.evaluation_gate import Judged
@@ -21,7 +21,7 @@ from populace.storage.rows import feedback, jobs, ledger
 from populace.storage.rows.ledger import FIRST_ALIAS, StoredModel
 
 
-class NewsReader:
+class UnsettledFeedbackReader:
     """Of one host's models. Remembers where it stopped, so that all have their turn."""
 
     def __init__(self, shards: OwnedShards, *, clock: Clock) -> None:
@@ -30,9 +30,9 @@ class NewsReader:
         self._next_shard = 0
         self._after: bytes | None = None
 
-    async def read(self, limit: int) -> tuple[News, ...]:
-        """See ``TrainingJobs.news``. Reads all feedback of each model that it answers, on a thread."""
-        found: list[News] = []
+    async def read(self, limit: int) -> tuple[UnsettledFeedback, ...]:
+        """See ``TrainingJobs.unsettled``. Reads all feedback of each model that it answers, on a thread."""
+        found: list[UnsettledFeedback] = []
         now_ms = self._clock.epoch_ms()
         for _ in self._shards.numbers:
             if len(found) == limit:
@@ -43,7 +43,7 @@ class NewsReader:
                 page, self._after = await self._shards.read_on_thread(number, read)
                 found += page
             except StorageError:
-                self._after = None  # it is lost or being checked, and has the same news afterwards
+                self._after = None  # it is lost or being checked, and has the same feedback afterwards
             if self._after is not None:
                 break
             self._next_shard = (self._next_shard + 1) % len(self._shards.numbers)
@@ -52,22 +52,22 @@ class NewsReader:
 
 def _read_page(
     txn: ReadTransaction, after: bytes | None, limit: int, now_ms: int
-) -> tuple[list[News], bytes | None]:
-    """Answer up to ``limit`` news after the row ``after``, and the row to go on after, None at the end."""
-    found: list[News] = []
+) -> tuple[list[UnsettledFeedback], bytes | None]:
+    """Answer up to ``limit`` models after the row ``after``, and the row to go on after, None at the end."""
+    found: list[UnsettledFeedback] = []
     before = after
-    for row, tenant, name in jobs.walk_news(txn, after):
+    for row, tenant, name in jobs.walk_unsettled(txn, after):
         if len(found) == limit:
             return found, before
         before = row
         if jobs.open_number(txn, tenant, name) is None:
             stored = ledger.read_model(txn, tenant, name)
-            assert stored is not None, "news are a model's"
-            found.append(_news(txn, ModelId(tenant, name), stored, now_ms))
+            assert stored is not None, "feedback is on a model's replies"
+            found.append(_unsettled(txn, ModelId(tenant, name), stored, now_ms))
     return found, None
 
 
-def _news(txn: ReadTransaction, model: ModelId, stored: StoredModel, now_ms: int) -> News:
+def _unsettled(txn: ReadTransaction, model: ModelId, stored: StoredModel, now_ms: int) -> UnsettledFeedback:
     head = stored.head
     given = [feedback_view(model, record) for record in feedback.walk_feedback(txn, *model)]
     all_judged = {position: judged(said) for position, said in feedback_by_position(given).items()}
@@ -84,7 +84,7 @@ def _news(txn: ReadTransaction, model: ModelId, stored: StoredModel, now_ms: int
     )
     serving = _trained(txn, model, stored.aliases.get(FIRST_ALIAS))
     counts = _liked_by_revision(txn, model, judgements)
-    return News(
+    return UnsettledFeedback(
         model,
         standing,
         None if serving is None else serving.digest,

@@ -34,7 +34,7 @@ class Loaded(NamedTuple):
     image: Lease
 
 
-class AdapterShelf:
+class AdapterTable:
     """One load per digest while it stays in use.
 
     vLLM tells adapters apart by numbers; none is ever given to a second digest.
@@ -50,7 +50,7 @@ class AdapterShelf:
     ) -> None:
         """``load`` and ``unload`` tell the engine: a digest, its number and its image's path.
 
-        A ``recorder`` is told of each use, and closed with the shelf.
+        A ``recorder`` is told of each use, and closed with the table.
         """
         self._recorder = recorder
         self._load_into_engine = load

@@ -10,7 +10,7 @@ import pytest
 from populace.actors.engine import AdapterRef
 from populace.actors.errors import AdapterInvalid, EngineUnavailable
 from populace.bench.residency_traces import read_trace
-from populace.engines.adapter_shelf import AdapterShelf
+from populace.engines.adapter_table import AdapterTable
 from populace.engines.residency_recorder import ResidencyRecorder
 from populace.engines.slots import AdmissionGate, AdmissionQueue
 from populace.engines.warm_tier import WarmTier
@@ -23,7 +23,7 @@ BYTES = 100
 
 
 class Desk:
-    """A gate, a shelf over a real warm tier, and an engine that notes what it is told."""
+    """A gate, a table over a real warm tier, and an engine that notes what it is told."""
 
     def __init__(
         self,
@@ -39,7 +39,7 @@ class Desk:
             suffix="test",
             clock=clock,
         )
-        self.shelf = AdapterShelf(self._load, self._unload, self.gate, self.warm, recorder)
+        self.table = AdapterTable(self._load, self._unload, self.gate, self.warm, recorder)
         self.loaded: dict[int, str] = {}
         self.refused: set[str] = set()
         self.root = root
@@ -67,14 +67,14 @@ class Desk:
         """What an engine does for a request: enter, load, generate until told to end, leave."""
         ticket = await self.gate.enter(adapter.digest)
         try:
-            number = (await self.shelf.ready(adapter)).number
+            number = (await self.table.ready(adapter)).number
             assert self.loaded[number] == adapter.digest
             if end is not None:
                 await end.wait()
                 assert self.loaded[number] == adapter.digest, "an adapter in use was unloaded"
         finally:
             self.gate.leave(ticket)
-            self.shelf.touch(adapter.digest)
+            self.table.touch(adapter.digest)
 
 
 def adapter(name: str, size: int = 20) -> AdapterRef:
@@ -85,8 +85,8 @@ def adapter(name: str, size: int = 20) -> AdapterRef:
 async def desk(tmp_path: Path) -> AsyncGenerator[Desk]:
     made = Desk(tmp_path / "warm")
     yield made
-    made.shelf.check_integrity()
-    made.shelf.close()
+    made.table.check_integrity()
+    made.table.close()
 
 
 async def until(condition: Callable[[], bool]) -> None:
@@ -106,7 +106,7 @@ async def hold(desk: Desk, *adapters: AdapterRef) -> tuple[list[asyncio.Task[Non
 async def wait_in_line(desk: Desk, *adapters: AdapterRef) -> list[asyncio.Task[None]]:
     """Begin to use adapters for which there is no room; they wait for it when this returns."""
     waiting = [asyncio.create_task(desk.use(one)) for one in adapters]
-    await until(lambda: desk.shelf.waiting == len(adapters))
+    await until(lambda: desk.table.waiting == len(adapters))
     return waiting
 
 
@@ -122,7 +122,7 @@ async def test_what_is_held_is_told_and_first_what_stays_longest(desk: Desk) -> 
     for name in "abcda":
         await desk.use(adapter(name))
 
-    held = desk.shelf.held()
+    held = desk.table.held()
 
     assert [digest[0] for digest in held.hot] == ["a", "d", "c"]
     assert [digest[0] for digest in held.warm] == ["a", "d", "c", "b"]
@@ -139,7 +139,7 @@ async def test_hits_loads_and_evictions_are_counted_with_their_bytes(desk: Desk)
     for name in "abacd":
         await desk.use(adapter(name))
 
-    counted = desk.shelf.statistics()
+    counted = desk.table.statistics()
 
     assert (counted.hits, counted.loads, counted.evictions) == (1, 4, 1)
     assert (counted.adapters, counted.bytes, counted.loaded_bytes) == (3, 60, 80)
@@ -205,7 +205,7 @@ async def test_a_small_one_does_not_pass_a_large_one_that_waits(desk: Desk) -> N
     waiting = await wait_in_line(desk, adapter("c", 90))
     waiting.append(asyncio.create_task(desk.use(adapter("d", 5))))
     # There is room for it, and still it waits. Who of both is loaded first then is for two threads to tell.
-    await until(lambda: desk.shelf.waiting == 2)
+    await until(lambda: desk.table.waiting == 2)
 
     end.set()
     await asyncio.gather(*held, *waiting)
@@ -241,7 +241,7 @@ async def test_one_that_the_engine_refuses_holds_nothing_and_is_tried_again(desk
 async def test_the_image_of_who_waits_for_a_place_is_made_meanwhile(desk: Desk) -> None:
     held, ends = await hold(desk, *(adapter(name, 10) for name in "abc"))
     assert not desk.gate.has_room("d" * 64)
-    desk.shelf.stage(adapter("d", 10))
+    desk.table.stage(adapter("d", 10))
     waiting = asyncio.create_task(desk.use(adapter("d", 10)))
 
     await until(lambda: desk.warm.statistics().loads == 4)
@@ -255,11 +255,11 @@ async def test_the_image_of_who_waits_for_a_place_is_made_meanwhile(desk: Desk) 
 
 async def test_what_cannot_be_staged_is_told_to_its_request_alone(desk: Desk) -> None:
     for broken in (adapter("a", BYTES + 1), AdapterRef("b" * 64, "no number")):
-        desk.shelf.stage(broken)
+        desk.table.stage(broken)
     held, [end] = await hold(desk, adapter("c", BYTES))
-    desk.shelf.stage(adapter("d", 10))
+    desk.table.stage(adapter("d", 10))
 
-    await until(lambda: not desk.shelf._stagings)
+    await until(lambda: not desk.table._stagings)
 
     with pytest.raises(AdapterInvalid):
         await desk.use(adapter("a", BYTES + 1))
@@ -269,7 +269,7 @@ async def test_what_cannot_be_staged_is_told_to_its_request_alone(desk: Desk) ->
 
 
 async def test_what_is_prepared_is_found_in_memory_and_takes_no_slot(desk: Desk) -> None:
-    await asyncio.gather(*(desk.shelf.prepare(adapter(name)) for name in "abcd"))
+    await asyncio.gather(*(desk.table.prepare(adapter(name)) for name in "abcd"))
     assert desk.loaded == {}
 
     for name in "abcd":
@@ -282,24 +282,24 @@ async def test_a_successor_takes_the_slot_of_its_predecessor(desk: Desk) -> None
     for name in "abc":
         await desk.use(adapter(name))
 
-    await desk.shelf.prepare(adapter("d"), replaces=adapter("b"))
+    await desk.table.prepare(adapter("d"), replaces=adapter("b"))
 
     assert [name[0] for name in desk.loaded.values()] == ["a", "c", "d"]
-    loads = desk.shelf.statistics().loads
+    loads = desk.table.statistics().loads
     await desk.use(adapter("d"))
-    assert (desk.shelf.statistics().loads, desk.shelf.statistics().hits) == (loads, 1)
-    assert desk.gate.statistics().running == desk.shelf.places == 0
+    assert (desk.table.statistics().loads, desk.table.statistics().hits) == (loads, 1)
+    assert desk.gate.statistics().running == desk.table.places == 0
 
 
 async def test_a_successor_takes_no_slot_of_those_in_use(desk: Desk) -> None:
     held, ends = await hold(desk, *(adapter(name) for name in "abc"))
 
-    await desk.shelf.prepare(adapter("d"), replaces=adapter("b"))
+    await desk.table.prepare(adapter("d"), replaces=adapter("b"))
 
     assert sorted(name[0] for name in desk.loaded.values()) == ["a", "b", "c"]
     ends[0].set()
     await asyncio.gather(held[0])
-    await desk.shelf.prepare(adapter("d"), replaces=adapter("b"))
+    await desk.table.prepare(adapter("d"), replaces=adapter("b"))
     assert sorted(name[0] for name in desk.loaded.values()) == ["b", "c", "d"]
     for end in ends:
         end.set()
@@ -309,7 +309,7 @@ async def test_a_successor_takes_no_slot_of_those_in_use(desk: Desk) -> None:
 async def test_who_replaces_one_that_is_not_loaded_takes_no_slot(desk: Desk) -> None:
     await desk.use(adapter("a"))
 
-    await desk.shelf.prepare(adapter("d"), replaces=adapter("b"))
+    await desk.table.prepare(adapter("d"), replaces=adapter("b"))
 
     assert [name[0] for name in desk.loaded.values()] == ["a"]
 
@@ -319,16 +319,16 @@ async def test_a_successor_that_the_engine_refuses_leaves_everything_as_it_was(d
     desk.refused.add("d" * 64)
 
     with pytest.raises(AdapterInvalid):
-        await desk.shelf.prepare(adapter("d"), replaces=adapter("a"))
+        await desk.table.prepare(adapter("d"), replaces=adapter("a"))
 
     assert [name[0] for name in desk.loaded.values()] == ["a"]
-    assert desk.gate.statistics().running == desk.shelf.places == 0
+    assert desk.gate.statistics().running == desk.table.places == 0
 
 
 async def test_what_is_prepared_waits_for_room_and_lets_it_go_again(desk: Desk) -> None:
     held, [end] = await hold(desk, adapter("a", 90))
-    preparing = asyncio.create_task(desk.shelf.prepare(adapter("b", 90)))
-    await until(lambda: desk.shelf.waiting == 1)
+    preparing = asyncio.create_task(desk.table.prepare(adapter("b", 90)))
+    await until(lambda: desk.table.waiting == 1)
 
     end.set()
     await asyncio.gather(*held, preparing)
@@ -339,10 +339,10 @@ async def test_what_is_prepared_waits_for_room_and_lets_it_go_again(desk: Desk) 
 async def test_every_use_is_recorded_as_the_policy_bench_reads_it(tmp_path: Path) -> None:
     recorder = ResidencyRecorder(tmp_path / "traces")
     desk = Desk(tmp_path / "warm", recorder)
-    await desk.shelf.prepare(adapter("c", 30))
+    await desk.table.prepare(adapter("c", 30))
     for name, size in (("a", 20), ("b", 40), ("a", 20)):
         await desk.use(adapter(name, size))
-    desk.shelf.close()
+    desk.table.close()
 
     trace = read_trace(recorder.path)
 
@@ -355,7 +355,7 @@ async def test_a_record_that_is_full_ends_and_nobody_notices(tmp_path: Path) -> 
     desk = Desk(tmp_path / "warm", recorder)
     for name in "ababab":
         await desk.use(adapter(name))
-    desk.shelf.close()
+    desk.table.close()
 
     assert 1 <= len(read_trace(recorder.path)) <= 3
 
@@ -382,8 +382,8 @@ async def test_what_is_forgotten_is_unloaded_and_its_image_goes(desk: Desk) -> N
     for name in "ab":
         await desk.use(adapter(name))
 
-    await desk.shelf.forget("a" * 64)
-    await desk.shelf.forget("c" * 64)
+    await desk.table.forget("a" * 64)
+    await desk.table.forget("c" * 64)
 
     assert [name[0] for name in desk.loaded.values()] == ["b"]
     assert desk.warm.digests() == ("b" * 64,)
@@ -393,7 +393,7 @@ async def test_what_is_forgotten_is_unloaded_and_its_image_goes(desk: Desk) -> N
 async def test_what_is_in_use_is_not_forgotten(desk: Desk) -> None:
     held, [end] = await hold(desk, adapter("a"))
 
-    await desk.shelf.forget("a" * 64)
+    await desk.table.forget("a" * 64)
 
     assert [name[0] for name in desk.loaded.values()] == ["a"]
     end.set()
@@ -404,10 +404,10 @@ async def test_what_is_in_use_is_not_forgotten(desk: Desk) -> None:
 async def test_closing_ends_who_prepares_by_name(tmp_path: Path) -> None:
     desk = Desk(tmp_path / "warm")
     held, [end] = await hold(desk, adapter("a", 90))
-    preparing = [asyncio.create_task(desk.shelf.prepare(adapter(name, 90))) for name in "bc"]
-    await until(lambda: desk.shelf.waiting == 1)
+    preparing = [asyncio.create_task(desk.table.prepare(adapter(name, 90))) for name in "bc"]
+    await until(lambda: desk.table.waiting == 1)
 
-    desk.shelf.close()
+    desk.table.close()
 
     for outcome in await asyncio.gather(*preparing, return_exceptions=True):
         assert isinstance(outcome, EngineUnavailable)
@@ -417,9 +417,9 @@ async def test_closing_ends_who_prepares_by_name(tmp_path: Path) -> None:
 
 async def test_closing_while_an_image_turns_out_too_many_ends_who_prepares(tmp_path: Path) -> None:
     def clock() -> float:  # asked when an image is made and room is looked for
-        if desk.shelf.waiting:
+        if desk.table.waiting:
             # Before the waiter learns that there is none.
-            asyncio.get_running_loop().call_soon(desk.shelf.close)
+            asyncio.get_running_loop().call_soon(desk.table.close)
         return time.monotonic()
 
     desk = Desk(tmp_path / "warm", clock=clock)
@@ -427,7 +427,7 @@ async def test_closing_while_an_image_turns_out_too_many_ends_who_prepares(tmp_p
 
     async with asyncio.timeout(30):
         with pytest.raises(EngineUnavailable):
-            await desk.shelf.prepare(adapter("b", 90))
+            await desk.table.prepare(adapter("b", 90))
     end.set()
     await asyncio.gather(*held)
 
@@ -437,7 +437,7 @@ async def test_closing_ends_who_waits_by_name(tmp_path: Path) -> None:
     held, [end] = await hold(desk, adapter("a", 90))
     [waiting] = await wait_in_line(desk, adapter("b", 90))
 
-    desk.shelf.close()
+    desk.table.close()
 
     with pytest.raises(EngineUnavailable):
         await waiting
