@@ -4,12 +4,13 @@ import ast
 import importlib
 import inspect
 import pickle
+import re
 import types
 import typing
 
 from populace.gateway.errors import status_of
 from populace.storage.records.errors import PopulaceError
-from tests.house.source_tree import modules
+from tests.house.source_tree import ROOT, modules
 
 SAMPLES: dict[type, object] = {str: "a text", int: 3, float: 1.5, bool: True}
 
@@ -80,6 +81,13 @@ def test_every_error_has_a_code_of_its_own() -> None:
         classes.setdefault(error.code, []).append(error.__qualname__)
 
     assert {code: names for code, names in classes.items() if len(names) > 1} == {}
+
+
+def test_the_page_for_trouble_has_every_code_with_its_status() -> None:
+    page = (ROOT / "docs/troubleshooting.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `(\w+)` \| (\d+) \|", page, re.MULTILINE)
+
+    assert {(code, int(status)) for code, status in rows} == {(e.code, status_of(e)) for e in ERRORS}
 
 
 def test_every_error_has_an_http_status() -> None:
