@@ -2,9 +2,11 @@
 
 import contextlib
 import json
+import shutil
 import sys
 from collections.abc import Callable, Generator
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, NoReturn
 
 import typer
@@ -35,6 +37,16 @@ def print_turn(turn: dict[str, Any]) -> None:
     asked = turn["messages"][-1]["content"]
     said = escape(f"{asked!r} → {turn['reply']!r}")
     out.print(f"[dim]{turn['position']:>5}[/] {said}", highlight=False)
+
+
+def program() -> str:
+    """How this command is typed here: ``populace`` if that is on the PATH, and else with its path."""
+    if shutil.which("populace") is not None:
+        return "populace"
+    own = Path(sys.argv[0])
+    if own.name != "populace":
+        return f"{sys.executable} -m populace"
+    return str(own.relative_to(Path.cwd())) if own.is_relative_to(Path.cwd()) else str(own)
 
 
 def local_time(seconds: int) -> str:

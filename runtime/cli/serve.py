@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from populace.cli.console import err, named_errors, out, progress
+from populace.cli.console import err, named_errors, out, program, progress
 from populace.settings.settings import Settings
 
 if TYPE_CHECKING:
@@ -126,7 +126,7 @@ def _greet(started: "Started", reply: str) -> None:
     out.print("Create a model and talk to it:\n")
     for line in _curl_lines(url, key):
         out.print(line, highlight=False, markup=False, soft_wrap=True)
-    out.print("\nOr in another terminal: [bold]populace chat ada[/]. Ctrl-C stops.\n")
+    out.print(f"\nOr in another terminal: [bold]{program()} chat ada[/]. Ctrl-C stops.\n")
 
 
 def _curl_lines(url: str, key: str) -> list[str]:

@@ -48,11 +48,15 @@ def run_cluster(
     started, and then ``StartFailed``.
     """
     enter_quiet_environment()
+    owner = f"populace serve at {http_url(settings)}"
+    if settings.data.is_dir():
+        # A second one is told that the first one runs, and not that its port is taken.
+        DirectoryLock(settings.data, owner).release()
     check_port(settings.host, settings.port)
     engine = choose_engine(settings)
     settings.data.mkdir(parents=True, exist_ok=True)
     with contextlib.ExitStack() as stack:
-        stack.enter_context(DirectoryLock(settings.data, f"populace serve (process {os.getpid()})"))
+        stack.enter_context(DirectoryLock(settings.data, owner))
         store = Store.create_or_open(settings.data, shards=settings.shards, master_key=settings.master_key)
         base = prepare_base(
             settings.base, settings.cache, progress=base_progress, allow_hub=settings.base is not None
