@@ -18,6 +18,8 @@ REPLY_TOKENS_DEFAULT = 256
 
 TURN_SECONDS_MAX = 120.0
 
+REAL_NUMBERS = {"temperature", "top_p", "frequency_penalty", "presence_penalty"}
+
 ROLES = ("system", "user", "assistant")
 """The log has others for what is no chat."""
 
@@ -52,6 +54,12 @@ def chat_request(
 def _sampling(options: ChatOptions) -> Sampling:
     given: dict[str, Any] = {"max_tokens": REPLY_TOKENS_DEFAULT}
     given |= {name: value for name, value in options.items() if name in SamplingOptions.__annotations__}
+    for name in REAL_NUMBERS & given.keys():
+        value = given[name]
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise InvalidRequest(f"{name} is a number, not {value!r:.80}.", name)
+        # The same operation over HTTP has a float.
+        given[name] = float(value)
     stop = given.get("stop", ())
     given["stop"] = (stop,) if isinstance(stop, str) else tuple(stop)
     return Sampling(**given)

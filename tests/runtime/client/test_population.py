@@ -59,6 +59,8 @@ def test_what_is_retrieved_shapes_the_reply_and_none_is_the_default() -> None:
         ("hi", {"operation": " "}),
         ("hi", {"operation": "\ud800"}),
         ("hi", {"tempurature": 0}),
+        ("hi", {"temperature": "hot"}),
+        ("hi", {"top_p": True}),
         ("hi", {"context": {"retrieve": 17}}),
         ("hi", {"context": {"retrieve": -1}}),
         ("hi", {"context": {"retrieve": True}}),
@@ -92,3 +94,9 @@ def test_a_wrong_keyword_is_told_the_nearest_right_one() -> None:
 
 def test_a_stop_string_may_be_given_alone() -> None:
     assert chat_request(ADA, "hi", stop="\n").sampling.stop == ("\n",)
+
+
+def test_a_whole_number_is_the_same_request_as_over_http() -> None:
+    requests = [chat_request(ADA, "hi", temperature=number) for number in (0, 0.0)]
+
+    assert requests[0].turn.body_hash == requests[1].turn.body_hash
