@@ -164,10 +164,9 @@ def test_a_chat_takes_a_turn_back_and_records_no_command(served: Served, ada: st
     assert "Nothing was said here yet" in talked.stderr
     assert "There is no command '/hlep'" in talked.stderr
     log = served.log_of(ada)
-    assert [(turn["forgotten"], [one["content"] for one in turn["messages"]]) for turn in log] == [
-        (True, []),
-        (False, ["/help is a word"]),
-    ]
+    said = [one["content"] for turn in log for one in turn["messages"] if one["role"] == "user"]
+    assert said == ["/help is a word"]
+    assert log[0]["forgotten"]
 
 
 def test_a_key_of_another_tenant_opens_another_tenants_models_only(served: Served, ada: str) -> None:
