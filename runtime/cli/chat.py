@@ -9,7 +9,7 @@ from prompt_toolkit import PromptSession
 from prompt_toolkit.formatted_text import ANSI
 from prompt_toolkit.history import InMemoryHistory
 
-from populace.cli.console import err, fail, named_errors, out, print_json, print_turn
+from populace.cli.console import counted, err, fail, named_errors, out, print_json, print_turn
 from populace.cli.gateway_client import GatewayClient, GatewayError, model_path
 from populace.policies.retrieval import RETRIEVED_MAX
 from populace.settings.settings import Settings
@@ -77,7 +77,8 @@ class ChatSession:
         )
         for turn in page["data"]:
             spoken = [one for one in turn["messages"] if one["role"] == "user"]
-            self._messages += [*spoken[-1:], {"role": "assistant", "content": turn["reply"]}]
+            if spoken:  # a turn that was forgotten, or that set the memory, has nothing
+                self._messages += [spoken[-1], {"role": "assistant", "content": turn["reply"]}]
 
     def ask_once(self, message: str, *, as_json: bool) -> None:
         self._messages.append({"role": "user", "content": message})
@@ -91,7 +92,7 @@ class ChatSession:
         turns = len(self._messages) // 2
         out.print(
             f"[dim]Talking to {self._name}"
-            + (f", after {turns} earlier turns." if turns else ".")
+            + (f", after {counted(turns, 'earlier turn')}." if turns else ".")
             + " /help shows the commands.[/]"
         )
         read = self._reader()

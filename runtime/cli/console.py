@@ -34,9 +34,16 @@ def print_turn(turn: dict[str, Any]) -> None:
     if turn["forgotten"]:
         out.print(f"[dim]{turn['position']:>5} forgotten[/]", highlight=False)
         return
-    asked = turn["messages"][-1]["content"]
-    said = escape(f"{asked!r} → {turn['reply']!r}")
-    out.print(f"[dim]{turn['position']:>5}[/] {said}", highlight=False)
+    asked = turn["messages"][-1]
+    if asked["role"] == "forget":
+        told = json.loads(asked["content"])
+        positions = ", ".join(str(position) for position in told["positions"])
+        out.print(f"[dim]{turn['position']:>5} had turn {positions} forgotten[/]", highlight=False)
+    elif asked["role"] == "memory":
+        out.print(f"[dim]{turn['position']:>5} set the memory {escape(asked['content'])}[/]", highlight=False)
+    else:
+        said = escape(f"{asked['content']!r} → {turn['reply']!r}")
+        out.print(f"[dim]{turn['position']:>5}[/] {said}", highlight=False)
 
 
 def program() -> str:

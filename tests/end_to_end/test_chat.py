@@ -167,6 +167,9 @@ def test_a_chat_takes_a_turn_back_and_records_no_command(served: Served, ada: st
     said = [one["content"] for turn in log for one in turn["messages"] if one["role"] == "user"]
     assert said == ["/help is a word"]
     assert log[0]["forgotten"]
+    resumed = served.run("-m", "populace", "chat", ada, typed="/log\n/quit\n").stdout
+    assert "after 1 earlier turn." in " ".join(resumed.split())
+    assert "had turn 0 forgotten" in resumed
 
 
 def test_a_key_of_another_tenant_opens_another_tenants_models_only(served: Served, ada: str) -> None:
