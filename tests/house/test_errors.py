@@ -90,5 +90,23 @@ def test_the_page_for_trouble_has_every_code_with_its_status() -> None:
     assert {(code, int(status)) for code, status in rows} == {(e.code, status_of(e)) for e in ERRORS}
 
 
+def test_the_statuses_that_documents_name_are_those_of_the_errors() -> None:
+    statuses: dict[str, set[int]] = {}
+    for error in ERRORS:
+        statuses.setdefault(error.code, set()).add(status_of(error))
+    named = [
+        (document.name, code, int(status))
+        for document in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
+        for text in [document.read_text(encoding="utf-8")]
+        for status, code in (
+            *re.findall(r"\b([45]\d\d) `(\w+)`", text),
+            *((status, code) for code, status in re.findall(r"`(\w+)` \(([45]\d\d)\)", text)),
+        )
+    ]
+
+    assert len(named) > 10
+    assert [one for one in named if one[2] not in statuses.get(one[1], ())] == []
+
+
 def test_every_error_has_an_http_status() -> None:
     assert [error for error in ERRORS if not 400 <= status_of(error) < 600] == []

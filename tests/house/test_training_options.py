@@ -1,0 +1,23 @@
+"""The options of a training are the same over HTTP, from the command line and in Python."""
+
+import dataclasses
+import inspect
+
+from populace.actors.training import TrainingOptions
+from populace.cli.training import train
+from populace.gateway.schema import TrainingBody
+
+FIELDS = {field.name: field.default for field in dataclasses.fields(TrainingOptions)}
+
+
+def test_a_body_over_http_has_every_option_with_its_default() -> None:
+    body = {name: field.default for name, field in TrainingBody.model_fields.items() if name != "tasks"}
+
+    assert body == FIELDS
+
+
+def test_the_command_line_has_every_option_with_its_default() -> None:
+    flags = {name: one.default for name, one in inspect.signature(train).parameters.items() if name in FIELDS}
+
+    # A revision is made again by a command of its own: `populace model rebuild`.
+    assert flags == {name: default for name, default in FIELDS.items() if name != "rebuilds"}
