@@ -43,12 +43,10 @@ class InvalidRequest(PopulaceError):
     """The caller's input is wrong. ``parameter`` names the offending part, if there is one."""
 
     code = "invalid_request"
+    template = "{message}"
 
     message: str
     parameter: str | None = None
-
-    def __str__(self) -> str:
-        return self.message
 
 
 class InvalidName(InvalidRequest):
@@ -171,12 +169,10 @@ class Refused(PopulaceError):
     """A bounded resource is full. Nothing was started; try again after ``retry_after_s`` seconds."""
 
     code = "overloaded"
+    template = "{message}"
 
     message: str
     retry_after_s: float | None = 1.0
-
-    def __str__(self) -> str:
-        return self.message
 
 
 class MailboxFull(Refused):

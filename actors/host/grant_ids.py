@@ -1,6 +1,6 @@
 """What names a grant, and tells whether the activation that gave it is gone for another reason than its end.
 
-A grant_id is ``<incarnation>:<activation>:<number>``: which host object, its how many-th activation, and
+A grant id is ``<incarnation>:<activation>:<number>``: which host object, its how many-th activation, and
 which of that one's turns.
 """
 

@@ -16,7 +16,7 @@ class QueuedTurn:
 
 
 class Mailbox:
-    """Turns leave in the order in which they came; a queued whose sender gave up is skipped."""
+    """Turns leave in the order in which they came; one whose caller gave up is skipped."""
 
     def __init__(self, capacity: int) -> None:
         self._capacity = capacity
@@ -34,7 +34,7 @@ class Mailbox:
         self._turns.append(queued)
 
     def take(self) -> QueuedTurn | None:
-        """Take the oldest queued that somebody still waits for."""
+        """Take the oldest turn that a caller still waits for."""
         while self._turns:
             queued = self._turns.popleft()
             if not queued.granted.done():
@@ -42,17 +42,17 @@ class Mailbox:
         return None
 
     def discard(self, queued: QueuedTurn) -> None:
-        """Drop a queued whose sender stopped waiting, if it is still here."""
+        """Drop a turn whose caller stopped waiting, if it is still here."""
         if queued in self._turns:
             self._turns.remove(queued)
 
     def check_integrity(self) -> None:
-        """Raise ``AssertionError`` if a queued is here that was answered, or more than there is room for."""
+        """Raise ``AssertionError`` if a turn is here that was answered, or more than there is room for."""
         assert len(self._turns) <= self._capacity, "there are more turns than there is room for"
         for queued in self._turns:
-            assert not queued.granted.done() or queued.granted.cancelled(), "an answered queued still waits"
+            assert not queued.granted.done() or queued.granted.cancelled(), "an answered turn still waits"
 
     def fail(self, error: Exception) -> None:
-        """Answer every waiting queued with ``error``, so that nobody hangs."""
+        """Answer every waiting turn with ``error``, so that nobody hangs."""
         while (queued := self.take()) is not None:
             queued.granted.set_exception(error)

@@ -323,7 +323,7 @@ class ModelHost:
             return model
         model = PersonalModel(
             self._catalogue.load(model_id),
-            # The number keeps a grant_id of an earlier activation from passing for one of this.
+            # The number keeps a grant id of an earlier activation from passing for one of this.
             incarnation=self._grant_ids.next_activation,
             clock=self._clock,
             mailbox_max=self._limits.mailbox_max,

@@ -65,7 +65,7 @@ class PersonalModel:
         self._lifecycle = Lifecycle()
         self._mailbox = Mailbox(mailbox_max)
         self._running: RunningTurn | None = None
-        self._grant_ids = 0
+        self._grants = 0
         self._turn_s_mean = TURN_SECONDS_EXPECTED
         self._drained: asyncio.Event = asyncio.Event()
 
@@ -212,13 +212,13 @@ class PersonalModel:
 
     def _grant_for(self, request: TurnRequest) -> TurnGrant:
         revision = self._revision_of(request.alias)
-        self._grant_ids += 1
+        self._grants += 1
         return TurnGrant(
             model=self.id,
             created_ms=self.stored.identity.created_ms,
             operation=request.operation,
             body_hash=request.body_hash,
-            grant_id=f"{self._incarnation}:{self._grant_ids}",
+            grant_id=f"{self._incarnation}:{self._grants}",
             position=self.stored.head.log_position,
             revision=revision,
             adapter=None if revision == BASE_REVISION else self._adapter_of(revision),

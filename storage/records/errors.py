@@ -115,12 +115,10 @@ class InteractionNotFound(StorageError):
     """The model's log holds no such interaction, or has dropped it. ``reference`` is how it was named."""
 
     code = "interaction_not_found"
+    template = "The log of `{model}` holds no interaction {reference:.80}."
 
     model: str
     reference: str
-
-    def __str__(self) -> str:
-        return f"The log of `{self.model}` holds no interaction {self.reference[:80]}."
 
 
 class InteractionForgotten(StorageError):

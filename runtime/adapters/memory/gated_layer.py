@@ -183,20 +183,23 @@ def _of_the_one_before(parts_BTX: torch.Tensor, messages_BT: torch.Tensor) -> to
 
 def message_means(parts_BTX: torch.Tensor, messages_BT: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """The mean of each message [B, M, X], and which of them [B, M, 1] there are not."""
-    belongs_BMT = _belongs(messages_BT)[:, 1:].to(parts_BTX.dtype)
-    count_BM1 = belongs_BMT.sum(-1, keepdim=True)
-    return belongs_BMT @ parts_BTX / count_BM1.clamp(min=1), count_BM1 == 0
+    belongs_BMT = _belongs(messages_BT, parts_BTX.dtype)
+    return _means(parts_BTX, belongs_BMT), belongs_BMT.sum(-1, keepdim=True) == 0
 
 
-def _belongs(messages_BT: torch.Tensor) -> torch.Tensor:
-    """Which tokens are of which message [B, M, T]; the first are those of none."""
+def _belongs(messages_BT: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    """Which tokens are of which message [B, M, T], as 1 and 0."""
     count = int(messages_BT.max()) + 2
-    return functional.one_hot(messages_BT + 1, count).transpose(1, 2)
+    return functional.one_hot(messages_BT + 1, count).transpose(1, 2)[:, 1:].to(dtype)
+
+
+def _means(parts_BTX: torch.Tensor, belongs_BMT: torch.Tensor) -> torch.Tensor:
+    return belongs_BMT @ parts_BTX / belongs_BMT.sum(-1, keepdim=True).clamp(min=1)
 
 
 def _of_all(parts_BTX: torch.Tensor, messages_BT: torch.Tensor) -> torch.Tensor:
-    means_BMX, _ = message_means(parts_BTX, messages_BT)
-    return _belongs(messages_BT)[:, 1:].transpose(1, 2).to(parts_BTX.dtype) @ means_BMX
+    belongs_BMT = _belongs(messages_BT, parts_BTX.dtype)
+    return belongs_BMT.transpose(1, 2) @ _means(parts_BTX, belongs_BMT)
 
 
 def _of_those_after(parts_BTX: torch.Tensor, messages_BT: torch.Tensor) -> torch.Tensor:

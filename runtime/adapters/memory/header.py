@@ -10,7 +10,7 @@ FORMATS = ("populace-memory-1", "populace-memory-4")
 """The second has gates. Who knows the first alone would read and write everywhere."""
 
 EARLIER_FORMATS = ("populace-memory-2", "populace-memory-3")
-"""Gated modules that added to the layers of the base; refused."""
+"""Gated modules with other parts than those of today; refused."""
 
 METADATA_KEY = "populace"
 HEADER_BYTES_MAX = 1 << 20
