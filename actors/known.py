@@ -1,8 +1,9 @@
 """What a personal model answers when it is asked about its person, and which turn it has each answer from.
 
 Where an answer comes from is told by its words: those that the person said in a turn of the log, that the
-question has not, and that few turns and few other answers have (as in BM25, a word that is everywhere counts
-next to nothing). An answer with no such word may be right, but nothing shows that the person ever said it.
+question has not, that the base does not say to it by itself, and that few turns and few other answers have
+(as in BM25, a word that is everywhere counts next to nothing). An answer with no such word may be right, but
+nothing shows that the person ever said it.
 """
 
 import math
@@ -54,13 +55,20 @@ ALIKE_MAX = 2
 
 SHORT_WORD = 2
 
+ASKING = re.compile(r"[^.!?\n]*\?")
+"""A question. What somebody asks is less likely to be about themselves than what they say."""
+
 
 class Answer(NamedTuple):
-    """What the model said to a question, and the probability of each of its tokens."""
+    """What the model said to a question, and the probability of each of its tokens.
+
+    ``base_text`` is what its base says to it, with no memory and no adapter.
+    """
 
     question: str
     text: str
     tokens: tuple[TokenLogprob, ...]
+    base_text: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,9 +119,14 @@ def checked_questions(questions: Sequence[str]) -> tuple[str, ...]:
 
 
 def known_of(model: ModelId, answers: Sequence[Answer], turns: Sequence[tuple[int, str]]) -> Known:
-    """Find for each answer the turn that it is from; ``turns`` are position and words, oldest first."""
-    said = [(position, text, frozenset(words_of(text))) for position, text in turns]
-    often = Counter(word for _, _, words in said for word in words)
+    """Find for each answer the turn that it is from; ``turns`` are position and words, oldest first.
+
+    Of turns with the same words that one counts which does not only ask with them, and of those the newest.
+    """
+    said = [
+        (*turn, frozenset(words_of(turn[1])), frozenset(words_of(ASKING.sub(" ", turn[1])))) for turn in turns
+    ]
+    often = Counter(word for _, _, words, _ in said for word in words)
     alike = Counter(word for one in answers for word in set(words_of(one.text)))
     asked = {word for one in (*QUESTIONS, *(one.question for one in answers)) for word in words_of(one)}
     facts: list[KnownFact] = []
@@ -121,18 +134,18 @@ def known_of(model: ModelId, answers: Sequence[Answer], turns: Sequence[tuple[in
     for answer in answers:
         telling = {
             word: math.log(1 + len(said) / often[word])
-            for word in set(words_of(answer.text)) - asked
+            for word in set(words_of(answer.text)) - asked - set(words_of(answer.base_text))
             if often[word] and alike[word] <= ALIKE_MAX and _is_telling(word, answer.text)
         }
         scores = [
-            (sum(telling[word] for word in words & telling.keys()), place)
-            for place, (*_, words) in enumerate(said)
+            (sum(telling[word] for word in told & telling.keys()), bool(words & telling.keys()), place)
+            for place, (_, _, words, told) in enumerate(said)
         ]
-        score, place = max(scores, default=(0.0, 0))
-        if not score:
+        _, any_said, place = max(scores, default=(0.0, False, 0))
+        if not any_said:
             unknown.append(answer.question)
             continue
-        position, text, words = said[place]
+        position, text, words, _ = said[place]
         sure = _probability(answer, words & telling.keys())
         facts.append(KnownFact(answer.question, answer.text, sure, position, text))
     facts.sort(key=lambda one: -one.sure)

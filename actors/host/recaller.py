@@ -5,10 +5,10 @@ from collections.abc import Callable, Sequence
 from contextlib import aclosing
 from hashlib import sha256
 
-from populace.actors.engine import Engine, GenerateRequest, Message, Sampling
+from populace.actors.engine import Engine, GenerateRequest, Message, Sampling, TokenLogprob
 from populace.actors.errors import EngineUnavailable, TurnExpired
 from populace.actors.keepers.owned_shards import OwnedShards
-from populace.actors.known import Answer, Known, checked_questions, known_of
+from populace.actors.known import QUESTIONS, Answer, Known, checked_questions, known_of
 from populace.actors.memory import Memory, MemoryChoice
 from populace.actors.turn import Interaction, ModelId, TurnGrant, TurnRequest, operation_of
 from populace.actors.turns.turn_director import TurnHost
@@ -34,6 +34,8 @@ class Recaller:
         self._shards = shards
         self._shard_of = shard_of
         self._engine = engine
+        self._base_texts: dict[str, str] = {}
+        """What the base says to the common questions: the same for everybody, so asked once."""
 
     async def known(self, model: ModelId, questions: Sequence[str]) -> Known:
         """See ``Memories.known``. Raises ``EngineUnavailable`` on a host without an engine."""
@@ -49,7 +51,13 @@ class Recaller:
 
             async def answer(number: int, question: str) -> Answer:
                 async with few:
-                    return await _answer(engine, turn, number, question)
+                    text, tokens = await _answer(engine, turn, number, question)
+                    base_text = self._base_texts.get(question)
+                    if base_text is None:
+                        base_text, _ = await _answer(engine, turn, number, question, of_base=True)
+                    if question in QUESTIONS:
+                        self._base_texts[question] = base_text
+                    return Answer(question, text, tokens, base_text)
 
             answering = [asyncio.ensure_future(answer(*numbered)) for numbered in enumerate(asked)]
             try:
@@ -66,24 +74,26 @@ class Recaller:
         return known_of(model, answers, said)
 
 
-async def _answer(engine: Engine, turn: TurnGrant, number: int, question: str) -> Answer:
+async def _answer(
+    engine: Engine, turn: TurnGrant, number: int, question: str, *, of_base: bool = False
+) -> tuple[str, tuple[TokenLogprob, ...]]:
+    """Ask the model, or the base by itself: the reply and its tokens."""
     messages = (Message("user", question),)
     use = None
-    if engine.base.memory_module is not None:
+    if engine.base.memory_module is not None and not of_base:
         use = Memory.unpack(turn.memory).use(MemoryChoice(write=False), messages, earlier=0)
     request = GenerateRequest(
-        request_id=f"{turn.grant_id}:known:{number}",
+        request_id=f"{turn.grant_id}:known:{number}{':base' if of_base else ''}",
         prompt=messages,
         sampling=Sampling(max_tokens=TOKENS_MAX, temperature=0.0, logprobs=1),
-        adapter=turn.adapter,
+        adapter=None if of_base else turn.adapter,
         stream=False,
         memory=use,
         owner=turn.model.owner,
     )
     async with aclosing(engine.generate(request)) as deltas:
         parts = [delta async for delta in deltas]
-    text = "".join(part.text for part in parts)
-    return Answer(question, text, tuple(token for part in parts for token in part.logprobs))
+    return "".join(part.text for part in parts), tuple(token for part in parts for token in part.logprobs)
 
 
 def _said(txn: ReadTransaction, model: ModelId) -> list[tuple[int, str]]:

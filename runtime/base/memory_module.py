@@ -1,9 +1,8 @@
-"""Which memory module a base is served with: the one that is asked for, and by default none.
+"""Which memory module a base is served with: the one that is asked for, or by default a shipped one.
 
-Populace ships a module for its default base. It leaves alone what is none of its business, except that it
-takes about one general request in a hundred for a question about the person, and it recalls little of what
-people tell in their own words (``docs/measurements/2026-11-27-memory-module.md``). So it is served only where
-somebody asks for it.
+Populace ships a module for its default base. A shipped module is attached by default once it is measured to
+leave alone what is none of its business (``docs/measurements/2026-11-27-memory-module.md``); another base has
+none unless one is named.
 """
 
 from hashlib import sha256
@@ -22,7 +21,7 @@ SHIPPED = "shipped"
 SHIPPED_FOLDER = Path(__file__).parent.parent / "adapters" / "memory" / "shipped"
 """One file for each base that there is one for, under the base's fingerprint."""
 
-ATTACHED_BY_DEFAULT: frozenset[str] = frozenset()
+ATTACHED_BY_DEFAULT = frozenset({"a17b310a42b1a02f185caf6a0006055d4f1a633f3047d530b3d57c184eca1523"})
 """The shipped modules, by the SHA-256 of their files, that a base is served with if nothing is asked for."""
 
 

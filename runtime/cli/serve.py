@@ -25,7 +25,7 @@ populace serve --port 9000 --engine torch
 
 populace serve --base ./my-model --data ./my-data
 
-populace serve --memory-module shipped
+populace serve --memory-module none
 """
 
 
@@ -42,7 +42,7 @@ def serve(
         str | None,
         typer.Option(
             help="A memory module's file, shipped for the one that comes with the default base, or none. "
-            "Default: none, as the shipped one recalls too little of what people tell in their own words."
+            "Default: the shipped one for the default base, none for any other."
         ),
     ] = None,
     replicas: Annotated[int | None, typer.Option(help="Engine replicas.")] = None,

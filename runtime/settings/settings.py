@@ -96,7 +96,7 @@ class Settings(BaseModel):
     memory_module: str | None = None
     """The file of a memory module, ``shipped`` for the one that comes with Populace, or ``none``.
 
-    None takes what ``runtime/base/memory_module.py`` attaches by default, which is none.
+    None takes what is attached by default: for the default base the shipped one, for others none.
     """
     kv_cache_gib: Annotated[float, Field(gt=0, allow_inf_nan=False)] = Field(
         default_factory=lambda: 1.0 if psutil.virtual_memory().total < SMALL_MACHINE_BYTES else 4.0

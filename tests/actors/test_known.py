@@ -21,9 +21,11 @@ TOLD = (
 )
 
 
-def answer(question: str, text: str, chance: float = 0.5) -> Answer:
+def answer(question: str, text: str, chance: float = 0.5, of_base: str = "") -> Answer:
     pieces = [f" {word}" if number else word for number, word in enumerate(text.split())]
-    return Answer(question, text, tuple(TokenLogprob(7, piece, math.log(chance)) for piece in pieces))
+    return Answer(
+        question, text, tuple(TokenLogprob(7, piece, math.log(chance)) for piece in pieces), of_base
+    )
 
 
 def test_an_answer_is_from_the_turn_that_has_its_words() -> None:
@@ -54,6 +56,22 @@ def test_of_two_turns_with_the_same_words_the_newer_one_counts() -> None:
     assert [one.position for one in known.facts] == [9]
 
 
+def test_who_told_it_counts_and_not_who_asked_about_it_later() -> None:
+    asked = "What does Mr Biscuit eat? And where does Mr Biscuit sleep?"
+    known = known_of(ADA, [answer("What is my cat's name?", "It is Mr Biscuit.")], [*TOLD, (5, asked)])
+
+    assert [one.position for one in known.facts] == [1]
+    only_asked = known_of(ADA, [answer("What is my cat's name?", "It is Mr Biscuit.")], [(5, asked)])
+    assert [one.position for one in only_asked.facts] == [5]
+
+
+def test_what_the_base_says_by_itself_is_of_no_turn() -> None:
+    rambling = "Everybody needs extra hours for a cat."
+    known = known_of(ADA, [answer("Which pets do I have?", rambling, of_base=rambling)], TOLD)
+
+    assert known.facts == ()
+
+
 @pytest.mark.parametrize("text", ["", "I do not know.", "You live in Paris."])
 def test_what_nobody_said_is_not_known(text: str) -> None:
     known = known_of(ADA, [answer("Where do I live?", text)], TOLD)
@@ -76,12 +94,14 @@ async def replying(request: GenerateRequest) -> AsyncGenerator[Delta, None]:
     if request.sampling.logprobs is None:
         text, token = f"I heard: {asked.content}", ()
     else:
-        assert request.memory is not None
-        assert request.memory.new_from is None
-        assert request.memory.state == b"state"
         if "fail" in asked.content:
             raise EngineUnavailable("it fails")
-        text = "You live in Ghent." if "live" in asked.content else "You have not told me."
+        if request.memory is None:
+            text = "As an AI, I live nowhere."
+        else:
+            assert request.memory.new_from is None
+            assert request.memory.state == b"state"
+            text = "You live in Ghent." if "live" in asked.content else "You have not told me."
         token = (TokenLogprob(7, text, math.log(0.5)),)
     writes = request.memory is not None and request.memory.new_from is not None
     yield Delta(text, (7,), 3, token, "stop", b"state" if writes else None)

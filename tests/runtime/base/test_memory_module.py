@@ -1,4 +1,4 @@
-"""A base is served with the memory module that is asked for, and by default with none."""
+"""A base is served with the memory module that is asked for, and by default with the shipped one."""
 
 from hashlib import sha256
 from pathlib import Path
@@ -50,8 +50,8 @@ def test_the_default_base_has_a_module_of_less_than_six_megabytes(
     assert MemoryModule.unpack(data, fingerprint, layers).pack(torch.bfloat16) == data
 
 
-def test_who_asks_for_no_module_is_served_without_one(fingerprint: str) -> None:
-    assert find_memory_module(None, fingerprint) is None
+def test_the_default_base_is_served_with_the_shipped_module(fingerprint: str) -> None:
+    assert find_memory_module(None, fingerprint) == find_memory_module(SHIPPED, fingerprint)
     assert find_memory_module(None, "0" * 64) is None
     assert find_memory_module(NONE, fingerprint) is None
 
@@ -59,12 +59,10 @@ def test_who_asks_for_no_module_is_served_without_one(fingerprint: str) -> None:
 def test_one_constant_says_which_shipped_modules_are_attached_by_default(
     fingerprint: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    shipped = find_memory_module(SHIPPED, fingerprint)
-    assert shipped is not None
-    monkeypatch.setattr(memory_module, "ATTACHED_BY_DEFAULT", frozenset({shipped.digest}))
+    monkeypatch.setattr(memory_module, "ATTACHED_BY_DEFAULT", frozenset({"0" * 64}))
 
-    assert find_memory_module(None, fingerprint) == shipped
-    assert find_memory_module(NONE, fingerprint) is None
+    assert find_memory_module(None, fingerprint) is None
+    assert find_memory_module(SHIPPED, fingerprint) is not None
 
 
 def test_a_shipped_file_that_cannot_be_used_is_in_nobodys_way(
