@@ -3,13 +3,14 @@
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
-from fastapi.responses import JSONResponse, Response, StreamingResponse
+from fastapi.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
+from populace.api.models import ModelObject
 from populace.archive.layout import MEDIA_TYPE, SUFFIX
+from populace.gateway.answers import answer
 from populace.gateway.archive_desk import ArchiveDesk, HeldFile
 from populace.gateway.context import Caller, KeyedRoute
-from populace.gateway.personal_models import model_body
 from populace.gateway.target import named_model
 
 router = APIRouter(route_class=KeyedRoute)
@@ -43,13 +44,13 @@ async def export_model(request: Request, tenant: Caller, name: str) -> Response:
     return ArchiveResponse(held, f"{model.name}{SUFFIX}")
 
 
-@router.post(IMPORT_PATH, status_code=201)
+@router.post(IMPORT_PATH, status_code=201, response_model=ModelObject)
 async def import_model(
     request: Request, tenant: Caller, name: Annotated[str | None, Query()] = None
 ) -> Response:
     """Create a model from the archive in the body, under its own name or another one."""
     view = await _desk(request).take_in(tenant, name, request.stream())
-    return JSONResponse(model_body(view), status_code=201)
+    return answer(ModelObject.of(view), status_code=201)
 
 
 def _desk(request: Request) -> ArchiveDesk:

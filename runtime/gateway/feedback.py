@@ -1,12 +1,15 @@
 """``/v1/feedback``: what somebody thought of a reply, and what was thought of a model's."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
-from fastapi.responses import JSONResponse, Response
+from fastapi.responses import Response
 
 from populace.actors.errors import InvalidRequest
-from populace.actors.feedback import Feedback, Opinion
+from populace.actors.feedback import Opinion
+from populace.api.objects import Listing
+from populace.api.turns import FeedbackObject
+from populace.gateway.answers import answer
 from populace.gateway.context import Caller, KeyedRoute, gateway_of
 from populace.gateway.idempotency import idempotency_key
 from populace.gateway.schema import FeedbackBody
@@ -19,7 +22,7 @@ Limit = Annotated[int, Query(ge=1, le=1000)]
 Start = Annotated[int, Query(ge=0, lt=2**63)]
 
 
-@router.post("/v1/feedback", status_code=201)
+@router.post("/v1/feedback", status_code=201, response_model=FeedbackObject)
 async def give_feedback(request: Request, tenant: Caller, body: FeedbackBody) -> Response:
     """Attach feedback to a reply, which ``completion_id`` (its ``id``) or ``position`` names.
 
@@ -40,27 +43,13 @@ async def give_feedback(request: Request, tenant: Caller, body: FeedbackBody) ->
         reward=body.reward,
     )
     given = await gateway_of(request).hosts.give_feedback(model, on, opinion, idempotency_key(request))
-    return JSONResponse(feedback_body(given), status_code=201)
+    return answer(FeedbackObject.of(given), status_code=201)
 
 
-@router.get("/v1/personal-models/{name}/feedback")
+@router.get("/v1/personal-models/{name}/feedback", response_model=Listing[FeedbackObject])
 async def read_feedback(
     request: Request, tenant: Caller, name: str, start: Start = 0, limit: Limit = 1000
 ) -> Response:
     """List the feedback on the interactions at and after position ``start``, in their order."""
     found = await gateway_of(request).hosts.read_feedback(named_model(tenant, name), start=start, limit=limit)
-    return JSONResponse({"object": "list", "data": [feedback_body(one) for one in found]})
-
-
-def feedback_body(given: Feedback) -> dict[str, Any]:
-    opinion = given.opinion
-    return {
-        "object": "feedback",
-        "model": given.model.name,
-        "position": given.position,
-        "created": given.created_ms // 1000,
-        "thumb": None if opinion.thumb is None else "up" if opinion.thumb else "down",
-        "rating": opinion.rating,
-        "correction": opinion.correction,
-        "reward": opinion.reward,
-    }
+    return answer(Listing[FeedbackObject](data=tuple(FeedbackObject.of(given) for given in found)))

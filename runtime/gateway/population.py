@@ -13,7 +13,9 @@ from populace.actors.aggregation.ensemble import PopulationAnswer
 from populace.actors.aggregation.question import Question
 from populace.actors.engine import Message
 from populace.actors.errors import InvalidRequest
-from populace.actors.members import MemberView
+from populace.api.objects import Listing
+from populace.api.population import AnswerObject, MemberObject
+from populace.gateway.answers import answer
 from populace.gateway.context import Caller, KeyedRoute, aggregator_of, gateway_of
 from populace.gateway.disconnect import while_connected
 from populace.gateway.errors import error_body, status_of
@@ -28,29 +30,29 @@ router = APIRouter(route_class=KeyedRoute)
 Answers = AsyncGenerator[PopulationAnswer]
 
 
-@router.put("/v1/personal-models/{name}/sharing")
+@router.put("/v1/personal-models/{name}/sharing", response_model=MemberObject)
 async def share(request: Request, tenant: Caller, name: str, body: SharingBody) -> Response:
     """Have a model take part and share ``votes`` or ``texts``; null has it take part no longer."""
     model = named_model(tenant, name)
     member = await gateway_of(request).hosts.members.share(model, body.sharing)
     if member is None:
-        return JSONResponse({"object": "population.member", "model": name, "sharing": None})
-    return JSONResponse(member_body(member))
+        return answer(MemberObject(model=name, sharing=None))
+    return answer(MemberObject.of(member))
 
 
-@router.get("/v1/population/members")
+@router.get("/v1/population/members", response_model=Listing[MemberObject])
 async def list_members(request: Request, tenant: Caller) -> Response:
     """List those of the caller's models that take part, by name."""
     found = await gateway_of(request).hosts.members.of_tenant(tenant)
-    return JSONResponse({"object": "list", "data": [member_body(one) for one in found]})
+    return answer(Listing[MemberObject](data=tuple(MemberObject.of(member) for member in found)))
 
 
-@router.post("/v1/population/answers")
+@router.post("/v1/population/answers", response_model=AnswerObject)
 async def ask(request: Request, tenant: Caller, body: AskBody) -> Response:
     """Ask members and answer what they came to; with ``stream`` also what the votes so far come to."""
     answers = aggregator_of(request).ask(tenant, question_of(body), body.models)
     if not body.stream:
-        return JSONResponse(answer_body(await while_connected(request, last_of(answers))))
+        return answer(AnswerObject.of(await while_connected(request, last_of(answers))))
     # The first one is waited for here, so that an error has a status.
     first = await anext(answers)
     return EventStream(_events(first, answers), answers, {})
@@ -94,7 +96,7 @@ async def chat(request: Request, tenant: str, body: ChatBody) -> Response:
                 "object": "chat.completion",
                 "choices": [choice],
                 "usage": usage_of(answer.prompt_tokens, answer.reply_tokens),
-                "populace": answer_body(answer),
+                "populace": _body(answer),
             }
         )
     first = await anext(answers)
@@ -117,7 +119,7 @@ async def _chunks(
 
     def part(answer: PopulationAnswer, delta: dict[str, Any], finish: str | None) -> bytes:
         choice = {"index": 0, "delta": delta, "finish_reason": finish, "logprobs": None}
-        return event({**chunk, "choices": [choice], "populace": answer_body(answer)})
+        return event({**chunk, "choices": [choice], "populace": _body(answer)})
 
     last = first
     try:
@@ -142,38 +144,15 @@ async def last_of(answers: Answers) -> PopulationAnswer:
     return found
 
 
-def answer_body(answer: PopulationAnswer) -> dict[str, Any]:
-    return {
-        "object": "population.answer",
-        "final": answer.is_final,
-        "answer": answer.answer,
-        "reason": answer.reason,
-        "tie": answer.is_tie,
-        "shares": [{"answer": said, "share": round(share, 6)} for said, share in answer.shares.items()],
-        "measures": answer.measures._asdict(),
-        "votes": [vote._asdict() for vote in answer.votes],
-    }
-
-
-def member_body(member: MemberView) -> dict[str, Any]:
-    profile = member.profile
-    return {
-        "object": "population.member",
-        "model": member.model.name,
-        "base": member.base,
-        "revision": member.revision,
-        "sharing": member.sharing,
-        "since": member.since_ms // 1000,
-        "profiled": member.is_profiled,
-        "accuracy": None if profile is None or not member.is_profiled else profile.accuracy,
-    }
+def _body(answer: PopulationAnswer) -> dict[str, Any]:
+    return AnswerObject.of(answer).model_dump(mode="json")
 
 
 async def _events(first: PopulationAnswer, answers: Answers) -> AsyncGenerator[bytes, None]:
-    yield event(answer_body(first))
+    yield event(_body(first))
     try:
         async for one in answers:
-            yield event(answer_body(one))
+            yield event(_body(one))
     except PopulaceError as error:
         yield event(error_body(str(error), status=status_of(type(error)), code=error.code))
     yield DONE

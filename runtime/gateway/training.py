@@ -1,16 +1,18 @@
 """``/v1/jobs`` and ``/v1/personal-models/{name}/jobs``: trainings, and taking back what came of one."""
 
-from dataclasses import asdict
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
-from fastapi.responses import JSONResponse, Response
+from fastapi.responses import Response
 
 from populace.actors.reward_tasks import tasks_of
 from populace.actors.training import TrainingJob, TrainingOptions
+from populace.api.models import ModelObject
+from populace.api.objects import Listing
+from populace.api.training import JobObject
+from populace.gateway.answers import answer
 from populace.gateway.context import Caller, KeyedRoute, gateway_of
 from populace.gateway.idempotency import idempotency_key
-from populace.gateway.personal_models import model_body
 from populace.gateway.schema import RollbackBody, TrainingBody
 from populace.gateway.target import LATEST, named_model
 from populace.storage.records.errors import RevisionNotFound
@@ -20,35 +22,35 @@ router = APIRouter(route_class=KeyedRoute)
 Limit = Annotated[int, Query(ge=1, le=1000)]
 
 
-@router.post("/v1/personal-models/{name}/jobs", status_code=202)
+@router.post("/v1/personal-models/{name}/jobs", status_code=202, response_model=JobObject)
 async def train(request: Request, tenant: Caller, name: str, body: TrainingBody) -> Response:
     """Ask for a training. With an ``Idempotency-Key`` a retry is answered with the same job."""
     options = TrainingOptions(**body.model_dump(exclude={"tasks"}))
     jobs = gateway_of(request).hosts.jobs
     model, tasks = named_model(tenant, name), tasks_of(body.tasks)
     job = await jobs.ask(model, options, idempotency_key(request), tasks)
-    return JSONResponse(job_body(job), status_code=202)
+    return answer(JobObject.of(job), status_code=202)
 
 
-@router.get("/v1/personal-models/{name}/jobs")
+@router.get("/v1/personal-models/{name}/jobs", response_model=Listing[JobObject])
 async def list_jobs_of_model(request: Request, tenant: Caller, name: str) -> Response:
     """List the model's trainings, newest first."""
     return _listed(await gateway_of(request).hosts.jobs.of_model(named_model(tenant, name)))
 
 
-@router.delete("/v1/personal-models/{name}/jobs")
+@router.delete("/v1/personal-models/{name}/jobs", response_model=JobObject)
 async def cancel(request: Request, tenant: Caller, name: str) -> Response:
     """Cancel the model's open training, and answer it."""
-    return JSONResponse(job_body(await gateway_of(request).hosts.jobs.cancel(named_model(tenant, name))))
+    return answer(JobObject.of(await gateway_of(request).hosts.jobs.cancel(named_model(tenant, name))))
 
 
-@router.get("/v1/jobs")
+@router.get("/v1/jobs", response_model=Listing[JobObject])
 async def list_jobs(request: Request, tenant: Caller, limit: Limit = 100) -> Response:
     """List the trainings of all of the caller's models, newest first."""
     return _listed(await gateway_of(request).hosts.jobs.of_tenant(tenant, limit=limit))
 
 
-@router.post("/v1/personal-models/{name}/rollback")
+@router.post("/v1/personal-models/{name}/rollback", response_model=ModelObject)
 async def roll_back(request: Request, tenant: Caller, name: str, body: RollbackBody) -> Response:
     """Give ``latest`` back from a revision to its parent; nothing happens if it is elsewhere by then."""
     hosts, model = gateway_of(request).hosts, named_model(tenant, name)
@@ -57,35 +59,8 @@ async def roll_back(request: Request, tenant: Caller, name: str, body: RollbackB
         revision = (await hosts.show_model(model)).aliases.get(LATEST)
     if revision is None:
         raise RevisionNotFound(name, LATEST)
-    return JSONResponse(model_body(await hosts.jobs.roll_back(model, revision)))
-
-
-def job_body(job: TrainingJob) -> dict[str, Any]:
-    options = job.options
-    return {
-        "id": f"{job.model.name}/{job.number}",
-        "object": "training.job",
-        "model": job.model.name,
-        "number": job.number,
-        "state": job.state,
-        "reason": job.reason,
-        "method": options.method,
-        "created": job.created_ms // 1000,
-        "started": None if job.started_ms is None else job.started_ms // 1000,
-        "ended": None if job.ended_ms is None else job.ended_ms // 1000,
-        "log_range": None if job.log_range is None else list(job.log_range),
-        "parent": job.parent,
-        "step": job.step,
-        "steps": job.steps,
-        "loss": job.loss,
-        "reward": job.reward,
-        "tokens": job.tokens,
-        "seconds": round(job.seconds, 3),
-        "curve": [list(point) for point in job.curve],
-        "revision": job.candidate,
-        "options": asdict(options),
-    }
+    return answer(ModelObject.of(await hosts.jobs.roll_back(model, revision)))
 
 
 def _listed(jobs: tuple[TrainingJob, ...]) -> Response:
-    return JSONResponse({"object": "list", "data": [job_body(job) for job in jobs]})
+    return answer(Listing[JobObject](data=tuple(JobObject.of(job) for job in jobs)))

@@ -21,6 +21,7 @@ ALLOWED: Mapping[str, str] = {
     "adapters": "actors storage storage.packed storage.records",
     "adapters.lora": "actors adapters storage storage.packed",
     "adapters.memory": "actors adapters",
+    "api": "actors actors.aggregation policies.diversity",
     "archive": "actors actors.keepers adapters settings storage storage.packed storage.records storage.rows",
     "base": "actors adapters.memory settings storage.records",
     "bench": (
@@ -50,7 +51,7 @@ ALLOWED: Mapping[str, str] = {
     "engines.vllm_lora": "adapters engines.kernels storage.packed",
     "engines.vllm_memory": "actors adapters.memory engines.kernels",
     "gateway": (
-        "actors actors.aggregation actors.turns archive base engines hosting pictures policies "
+        "actors actors.aggregation actors.turns api archive base engines hosting pictures policies "
         "policies.diversity settings storage.backups storage.packed storage.records storage.rows "
         "storage.training"
     ),

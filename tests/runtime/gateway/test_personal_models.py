@@ -242,3 +242,23 @@ async def test_the_last_log_position_of_all_is_read(client: httpx.AsyncClient) -
     reply = await client.get(f"{MODELS}/ada/interactions", params={"start": str(2**63 - 1), "limit": 1000})
 
     assert reply.json()["data"] == []
+
+
+async def test_openapi_describes_what_every_route_of_personal_models_answers(
+    population: Population,
+) -> None:
+    described = population.app.openapi()["paths"]
+    untyped = [
+        f"{method} {path}"
+        for path, methods in described.items()
+        for method, operation in methods.items()
+        if path.startswith(
+            ("/v1/personal-models", "/v1/models", "/v1/population", "/v1/jobs", "/v1/feedback")
+        )
+        for status, told in operation["responses"].items()
+        if status.startswith("2")
+        if not path.endswith(("/export", "/picture"))
+        if "$ref" not in told["content"]["application/json"]["schema"]
+    ]
+
+    assert untyped == []

@@ -37,7 +37,7 @@ async def test_who_takes_part_is_listed_until_it_does_no_longer(
 
     assert await listed() == [("ada", "texts"), ("bob", "votes"), ("cyd", "votes")]
     left = await client.put("/v1/personal-models/bob/sharing", json={"sharing": None})
-    assert left.json() == {"object": "population.member", "model": "bob", "sharing": None}
+    assert (left.json()["model"], left.json()["sharing"], left.json()["since"]) == ("bob", None, None)
     assert [name for name, _ in await listed()] == ["ada", "cyd"]
 
 

@@ -1,0 +1,120 @@
+"""The members of a population, and what they came to together."""
+
+from typing import Literal
+
+from populace.actors.aggregation.ballot import VoteState
+from populace.actors.aggregation.ensemble import Measures, MemberVote, PopulationAnswer
+from populace.actors.members import MemberView
+from populace.actors.turn import ModelId
+from populace.api.objects import ApiObject, milliseconds, seconds
+from populace.policies.diversity.disclosure import Sharing
+
+SHARE_DIGITS = 6
+
+
+class MemberObject(ApiObject):
+    """A model that takes part, or with ``sharing`` null one that does not; see ``MemberView``.
+
+    ``accuracy`` is that of its profile on the probe set, null without one.
+    """
+
+    object: Literal["population.member"] = "population.member"
+    model: str
+    base: str | None = None
+    revision: str | None = None
+    sharing: Sharing | None
+    since: int | None = None
+    profiled: bool = False
+    accuracy: float | None = None
+
+    @classmethod
+    def of(cls, member: MemberView) -> "MemberObject":
+        profile = member.profile
+        return cls(
+            model=member.model.name,
+            base=member.base,
+            revision=member.revision,
+            sharing=member.sharing,
+            since=seconds(member.since_ms),
+            profiled=member.is_profiled,
+            accuracy=None if profile is None or not member.is_profiled else profile.accuracy,
+        )
+
+    def value(self, tenant: str) -> MemberView | None:
+        """Make the member again, without its profile; None for a model that takes no part."""
+        if self.sharing is None or self.base is None or self.revision is None or self.since is None:
+            return None
+        since = milliseconds(self.since)
+        return MemberView(ModelId(tenant, self.model), self.base, self.revision, self.sharing, since, None)
+
+
+class ShareObject(ApiObject):
+    """An answer's part of the weight; null stands for all that may not be told."""
+
+    answer: str | None
+    share: float
+
+
+class MeasuresObject(ApiObject):
+    """How the votes lie; see ``Measures``."""
+
+    voted: int
+    agreement: float
+    disagreement: float
+    entropy: float
+
+
+class VoteObject(ApiObject):
+    """One member's part in an answer; see ``MemberVote``."""
+
+    model: str
+    revision: str
+    state: VoteState
+    answer: str | None
+    weight: float
+    reason: str
+    seconds: float
+
+
+class AnswerObject(ApiObject):
+    """What members came to; see ``PopulationAnswer``."""
+
+    object: Literal["population.answer"] = "population.answer"
+    final: bool
+    answer: str | None
+    reason: str
+    tie: bool
+    shares: tuple[ShareObject, ...]
+    measures: MeasuresObject
+    votes: tuple[VoteObject, ...]
+    prompt_tokens: int = 0
+    reply_tokens: int = 0
+
+    @classmethod
+    def of(cls, answer: PopulationAnswer) -> "AnswerObject":
+        return cls(
+            final=answer.is_final,
+            answer=answer.answer,
+            reason=answer.reason,
+            tie=answer.is_tie,
+            shares=tuple(
+                ShareObject(answer=said, share=round(share, SHARE_DIGITS))
+                for said, share in answer.shares.items()
+            ),
+            measures=MeasuresObject(**answer.measures._asdict()),
+            votes=tuple(VoteObject(**vote._asdict()) for vote in answer.votes),
+            prompt_tokens=answer.prompt_tokens,
+            reply_tokens=answer.reply_tokens,
+        )
+
+    def value(self) -> PopulationAnswer:
+        return PopulationAnswer(
+            answer=self.answer,
+            reason=self.reason,
+            is_tie=self.tie,
+            shares={share.answer: share.share for share in self.shares},
+            votes=tuple(MemberVote(**dict(vote)) for vote in self.votes),
+            measures=Measures(**dict(self.measures)),
+            prompt_tokens=self.prompt_tokens,
+            reply_tokens=self.reply_tokens,
+        )

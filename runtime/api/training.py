@@ -1,0 +1,84 @@
+"""Training jobs."""
+
+from dataclasses import asdict, fields
+from typing import Any, Literal
+
+from populace.actors.training import JobState, TrainingJob, TrainingOptions
+from populace.actors.turn import ModelId
+from populace.api.objects import ApiObject, milliseconds, seconds
+
+SECONDS_DIGITS = 3
+
+
+class JobObject(ApiObject):
+    """A training; see ``TrainingJob``. ``options`` are the fields of ``TrainingOptions``."""
+
+    id: str
+    object: Literal["training.job"] = "training.job"
+    model: str
+    number: int
+    state: JobState
+    reason: str
+    method: str
+    created: int
+    started: int | None
+    ended: int | None
+    log_range: tuple[int, int] | None
+    parent: str | None
+    step: int
+    steps: int
+    loss: float | None
+    reward: float | None
+    tokens: int
+    seconds: float
+    curve: tuple[tuple[int, float], ...]
+    revision: str | None
+    options: dict[str, Any]
+
+    @classmethod
+    def of(cls, job: TrainingJob) -> "JobObject":
+        return cls(
+            id=f"{job.model.name}/{job.number}",
+            model=job.model.name,
+            number=job.number,
+            state=job.state,
+            reason=job.reason,
+            method=job.options.method,
+            created=seconds(job.created_ms),
+            started=None if job.started_ms is None else seconds(job.started_ms),
+            ended=None if job.ended_ms is None else seconds(job.ended_ms),
+            log_range=job.log_range,
+            parent=job.parent,
+            step=job.step,
+            steps=job.steps,
+            loss=job.loss,
+            reward=job.reward,
+            tokens=job.tokens,
+            seconds=round(job.seconds, SECONDS_DIGITS),
+            curve=job.curve,
+            revision=job.candidate,
+            options=asdict(job.options),
+        )
+
+    def value(self, tenant: str) -> TrainingJob:
+        known = {field.name for field in fields(TrainingOptions)}
+        return TrainingJob(
+            model=ModelId(tenant, self.model),
+            number=self.number,
+            options=TrainingOptions(**{name: value for name, value in self.options.items() if name in known}),
+            state=self.state,
+            reason=self.reason,
+            created_ms=milliseconds(self.created),
+            started_ms=None if self.started is None else milliseconds(self.started),
+            ended_ms=None if self.ended is None else milliseconds(self.ended),
+            log_range=self.log_range,
+            parent=self.parent,
+            step=self.step,
+            steps=self.steps,
+            loss=self.loss,
+            reward=self.reward,
+            tokens=self.tokens,
+            seconds=self.seconds,
+            curve=self.curve,
+            candidate=self.revision,
+        )

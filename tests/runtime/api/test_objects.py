@@ -1,0 +1,96 @@
+"""What comes over the wire is what was sent, but for the parts of a second."""
+
+from populace.actors.aggregation.ensemble import Measures, MemberVote, PopulationAnswer
+from populace.actors.engine import Message
+from populace.actors.feedback import Feedback, Opinion
+from populace.actors.forgetting import Forgotten
+from populace.actors.hosts import Lineage, ModelView, Revision
+from populace.actors.known import Known, KnownFact
+from populace.actors.memories import MemoryView, MemoryWrite
+from populace.actors.memory import MemoryTrace
+from populace.actors.training import TrainingJob, TrainingOptions
+from populace.actors.turn import Interaction, ModelId
+from populace.api.memory import KnownObject, MemoryObject
+from populace.api.models import ModelObject, RevisionObject
+from populace.api.objects import Page
+from populace.api.population import AnswerObject
+from populace.api.training import JobObject
+from populace.api.turns import FeedbackObject, ForgottenObject, InteractionObject
+
+ADA = ModelId("acme", "ada")
+
+TURN = Interaction(
+    model=ADA,
+    position=3,
+    operation="key-once",
+    completion_id="chatcmpl-1",
+    messages=(Message("user", "Where do I live? \u2028"),),
+    reply="In Ghent.",
+    finish_reason="stop",
+    prompt_tokens=9,
+    completion_tokens=4,
+    revision="base",
+    base="b" * 64,
+    memory_version=2,
+    created_ms=1_700_000_000_000,
+    conversation="main",
+    memory=MemoryTrace(True, 1),
+    retrieved=(1, 2),
+)
+LINEAGE = Lineage(
+    (0, 4), 5000, "d", {"rank": 2, "reward": None}, {"torch": "2"}, None, {"loss": 0.5}, (), 7, 1.5
+)
+REVISION = Revision("r" * 64, "b" * 64, "sft", None, 4, 1024, 9000, "ready", LINEAGE, (("s", 0.5),))
+MODEL = ModelView(ADA, "b" * 64, 1000, 0, 4, 4, 2, {"latest": "r" * 64}, True)
+
+
+def test_a_model_and_its_revisions() -> None:
+    assert ModelObject.model_validate_json(ModelObject.of(MODEL).model_dump_json()).value("acme") == MODEL
+    told = RevisionObject.model_validate_json(RevisionObject.of(REVISION).model_dump_json())
+    assert told.value() == REVISION
+
+
+def test_a_turn() -> None:
+    told = InteractionObject.model_validate_json(InteractionObject.of(TURN).model_dump_json())
+    assert told.value(ADA) == TURN
+
+
+def test_feedback_and_what_was_forgotten() -> None:
+    given = Feedback(ADA, 3, Opinion(thumb=False, correction="In Bruges."), 4000)
+    assert (
+        FeedbackObject.model_validate_json(FeedbackObject.of(given).model_dump_json()).value("acme") == given
+    )
+    forgotten = Forgotten(
+        ADA, (1,), (2,), (3,), (4,), ("r",), (5,), (("latest", None),), "folded", 6, (TURN,), False
+    )
+    sent = ForgottenObject.of(forgotten).model_dump_json()
+    assert ForgottenObject.model_validate_json(sent).value("acme") == forgotten
+
+
+def test_a_memory_with_its_state_and_what_it_knows() -> None:
+    view = MemoryView(ADA, 2, b"state \xff", (MemoryWrite(0, 3000, 1, 5),))
+    sent = MemoryObject.of(view, module="m", served_module="m", size=7, norms=(1.0,), with_state=True)
+    assert MemoryObject.model_validate_json(sent.model_dump_json()).value("acme") == view
+    known = Known(ADA, (KnownFact("Where?", "In Ghent.", 0.25, 3, "I live in Ghent."),), ("Who?",))
+    assert KnownObject.model_validate_json(KnownObject.of(known).model_dump_json()).value("acme") == known
+
+
+def test_a_job() -> None:
+    options = TrainingOptions(rank=2)
+    job = TrainingJob(ADA, 0, options, "running", "", 1000, 2000, None, (0, 4), curve=((1, 2.5), (2, 1.5)))
+    assert JobObject.model_validate_json(JobObject.of(job).model_dump_json()).value("acme") == job
+
+
+def test_an_answer_of_the_population() -> None:
+    vote = MemberVote("ada", "base", "voted", None, 1.0, "", 0.5)
+    answer = PopulationAnswer(
+        "Rome", "", False, {"Rome": 0.75, None: 0.25}, (vote,), Measures(3, 1, 0, 0), 9, 4
+    )
+    assert AnswerObject.model_validate_json(AnswerObject.of(answer).model_dump_json()).value() == answer
+
+
+def test_a_page_says_whether_there_is_more_and_a_newer_servers_fields_are_ignored() -> None:
+    page = Page[ModelObject](data=(ModelObject.of(MODEL),), after="ada")
+    sent = page.model_dump()
+    assert sent["has_more"]
+    assert Page[ModelObject].model_validate({**sent, "later": 1}) == page
