@@ -45,10 +45,10 @@ from populace.bench.intervals import wilson
 from populace.bench.ports import free_port
 from populace.bench.recall.generated import FIRST_SEED, Kind, attribute_of, kinds, told_episodes, told_options
 from populace.bench.recall.grading import names_value
-from populace.learning.memory.episodes import Episode, Question
-from populace.learning.memory.phrases import ATTRIBUTES, NOT_TOLD
-from populace.learning.memory.values import Values
-from populace.learning.memory.words import words_of
+from populace.module_training.episodes import Episode, Question
+from populace.module_training.phrases import ATTRIBUTES, NOT_TOLD
+from populace.module_training.values import Values
+from populace.module_training.words import words_of
 from populace.settings.credentials import Credentials
 from populace.settings.running import wait_for_running
 from populace.settings.settings import Settings, process_environment

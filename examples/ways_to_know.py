@@ -39,9 +39,9 @@ from populace.bench.recall.generated import FIRST_SEED
 from populace.bench.recall.grading import names_value
 from populace.client.model_handle import ModelHandle
 from populace.client.population import Population
-from populace.learning.memory.phrases import ANSWER, ANY, ATTRIBUTES, filled
-from populace.learning.memory.values import Values
-from populace.learning.memory.words import words_of
+from populace.module_training.phrases import ANSWER, ANY, ATTRIBUTES, filled
+from populace.module_training.values import Values
+from populace.module_training.words import words_of
 from populace.settings.settings import Settings
 
 T = TypeVar("T")

@@ -13,8 +13,8 @@ from populace.cli.console import CommandFailed, err, named_errors, out, print_js
 from populace.settings.settings import Settings, enter_quiet_environment
 
 if TYPE_CHECKING:
-    from populace.learning.memory.answer_learning import Scored
-    from populace.learning.memory.recall import Recall, Validation
+    from populace.module_training.answer_learning import Scored
+    from populace.module_training.recall import Recall, Validation
 
 app = typer.Typer(help="Make, train and test memory modules.", no_args_is_help=True)
 
@@ -84,12 +84,12 @@ def corpus(
         from populace.base.prepare import prepare_base
 
         try:
-            from populace.learning.memory.facts import FactsOptions, fact_episodes
-            from populace.learning.memory.own_words import own_words_episodes
+            from populace.module_training.facts import FactsOptions, fact_episodes
+            from populace.module_training.own_words import own_words_episodes
         except ImportError as error:
             raise CommandFailed("Making episodes takes Faker: pip install 'populace[train]'.") from error
-        from populace.learning.memory.episodes import write_episodes
-        from populace.learning.memory.words import words_of
+        from populace.module_training.episodes import write_episodes
+        from populace.module_training.words import words_of
 
         files = prepare_base(base, Settings.from_environment().cache, allow_hub=base is not None)
         options = FactsOptions(
@@ -189,10 +189,10 @@ def train(
         from populace.adapters.memory.attention import attention_layers
         from populace.adapters.memory.layer import FIRST_LAYER_SHARE, MemoryShape
         from populace.base.prepare import prepare_base
-        from populace.learning.memory.answer_learning import AnswerOptions
-        from populace.learning.memory.episodes import read_episodes
-        from populace.learning.memory.gated_training import GatedTrainer
-        from populace.learning.memory.training import MemoryTrainer, TrainOptions
+        from populace.module_training.answer_learning import AnswerOptions
+        from populace.module_training.episodes import read_episodes
+        from populace.module_training.gated_training import GatedTrainer
+        from populace.module_training.training import MemoryTrainer, TrainOptions
 
         files = prepare_base(base, Settings.from_environment().cache, allow_hub=base is not None)
         rank = rank or (64 if gated else 8)

@@ -2,7 +2,7 @@
 
 ``examples`` and ``curricula`` turn interactions into what is learned, ``methods/`` has a loss for each
 method, ``trainer`` and ``session`` take the steps, many people's in one batch. ``on_policy/`` learns from the
-model's own replies, ``memory/`` trains memory modules.
+model's own replies. Memory modules are trained in ``module_training/``.
 
 This package computes and knows no Ray: who learns when is up to ``trainer/``.
 """

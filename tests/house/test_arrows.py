@@ -30,11 +30,11 @@ ALLOWED: Mapping[str, str] = {
         "storage.packed storage.records storage.rows storage.shards"
     ),
     "bench.recall": (
-        "actors actors.keepers base bench engines learning learning.memory learning.methods policies settings"
+        "actors actors.keepers base bench engines learning module_training learning.methods policies settings"
     ),
     "cli": (
         "actors actors.aggregation adapters adapters.lora adapters.memory archive base bench bench.recall "
-        "client cluster gateway learning.memory learning.on_policy pictures policies settings storage "
+        "client cluster gateway module_training learning.on_policy pictures policies settings storage "
         "storage.backups storage.packed storage.records"
     ),
     "client": (
@@ -63,10 +63,10 @@ ALLOWED: Mapping[str, str] = {
         "actors actors.keepers adapters adapters.lora engines learning.methods policies "
         "policies.diversity storage.records"
     ),
-    "learning.memory": "actors adapters adapters.memory engines storage.records",
     "learning.on_policy": (
         "actors adapters.lora engines learning learning.methods policies storage storage.packed"
     ),
+    "module_training": "actors adapters adapters.memory engines storage.records",
     "pictures": "actors actors.aggregation adapters.memory",
     "settings": "actors storage.records",
     "storage": "storage.packed storage.records storage.shards",

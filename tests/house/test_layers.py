@@ -9,6 +9,7 @@ MODEL_ROOMS = (
     "runtime/bench/",
     "runtime/engines/",
     "runtime/learning/",
+    "runtime/module_training/",
     "runtime/base/",
 )
 DOORS: Mapping[str, tuple[str, ...]] = {
@@ -24,7 +25,7 @@ DOORS: Mapping[str, tuple[str, ...]] = {
         "runtime/engines/vllm_memory/compiled.py",
         "runtime/engines/vllm_lora/compiled.py",
     ),
-    "faker": ("runtime/learning/memory/values.py",),
+    "faker": ("runtime/module_training/values.py",),
     "fastapi": ("runtime/gateway/",),
     "starlette": ("runtime/gateway/",),
 }

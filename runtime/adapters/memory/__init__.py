@@ -5,5 +5,5 @@ are the published rule, ``gated_layer``, ``gates`` and ``answer_head`` what modu
 ``attached`` puts a module into a model of transformers; it is the reference that vLLM's side
 (``engines/vllm_memory``) is held against.
 
-How a module is trained is in ``learning/memory``; when a state is read and written is decided by the actors.
+How a module is trained is in ``module_training``; when a state is read and written is decided by the actors.
 """

@@ -33,7 +33,7 @@ from populace.bench.recall.tellings import Answered, measure_tellings, tellings_
 from populace.bench.recall.told_facts import Recalled, measure_told_facts, told_facts_table
 from populace.bench.report import BenchReport
 from populace.engines.vllm_environment import applied
-from populace.learning.memory.words import words_of
+from populace.module_training.words import words_of
 from populace.settings.settings import Settings
 
 SETS = (general.NAME, told_facts.NAME, tellings.NAME, long_chat.NAME, never_told.NAME, instructions.NAME)

@@ -8,7 +8,7 @@ from populace.bench.recall.asking import Asker, Conversation, alone, side_by_sid
 from populace.bench.recall.generated import kinds, told_episodes
 from populace.bench.recall.held_out import Say
 from populace.bench.recall.person import Person, Way
-from populace.learning.memory.episodes import Episode
+from populace.module_training.episodes import Episode
 
 FACTS = 3
 

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
-from populace.learning.memory.episodes import Episode, Question
-from populace.learning.memory.facts import FactsOptions, fact_episodes
-from populace.learning.memory.phrases import ANSWER, ATTRIBUTES, filled
-from populace.learning.memory.values import Part
+from populace.module_training.episodes import Episode, Question
+from populace.module_training.facts import FactsOptions, fact_episodes
+from populace.module_training.phrases import ANSWER, ATTRIBUTES, filled
+from populace.module_training.values import Part
 
 FIRST_SEED = 10_000
 """No corpus that is trained on has one of these."""

@@ -8,7 +8,7 @@ from populace.bench.recall.generated import ANY_WORDS, TITLES, TRAINED, UNSEEN, 
 from populace.bench.recall.grading import denies, names_value
 from populace.bench.recall.person import Person, Way
 from populace.bench.recall.tables import Table, share_aim, share_row
-from populace.learning.memory.episodes import Episode
+from populace.module_training.episodes import Episode
 
 NAME = "generated"
 COUNTS = (1, 3, 10, 30)

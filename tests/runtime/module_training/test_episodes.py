@@ -8,7 +8,7 @@ import pytest
 from populace.actors.errors import EpisodesInvalid
 from populace.adapters.memory.layer import NOT_WRITTEN
 from populace.engines.prompts import BaseTokenizer
-from populace.learning.memory.encoding import (
+from populace.module_training.encoding import (
     FIRST_TOKENS,
     FIRST_WEIGHT,
     LENGTH_STEP,
@@ -19,23 +19,23 @@ from populace.learning.memory.encoding import (
     OwnReply,
     batch_of,
 )
-from populace.learning.memory.episodes import (
+from populace.module_training.episodes import (
     Episode,
     Question,
     SaidMessage,
     read_episodes,
     write_episodes,
 )
-from populace.learning.memory.facts import FactsOptions, fact_episodes
-from populace.learning.memory.general import GENERAL
-from populace.learning.memory.phrases import ANY, ATTRIBUTES, CHATTER, OWN_WAYS, filled, own_ways
-from populace.learning.memory.values import is_held_out
-from populace.learning.memory.words import words_of
-from tests.runtime.learning.memory.conftest import WORDS
+from populace.module_training.facts import FactsOptions, fact_episodes
+from populace.module_training.general import GENERAL
+from populace.module_training.phrases import ANY, ATTRIBUTES, CHATTER, OWN_WAYS, filled, own_ways
+from populace.module_training.values import is_held_out
+from populace.module_training.words import words_of
+from tests.runtime.module_training.conftest import WORDS
 
 pytestmark = pytest.mark.engine
 
-EXAMPLE = Path(__file__).parents[4] / "examples" / "remember.py"
+EXAMPLE = Path(__file__).parents[3] / "examples" / "remember.py"
 BRUNO = Episode(
     messages=(
         SaidMessage(role="user", content="My dog is New Bruno."),

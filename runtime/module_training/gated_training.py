@@ -11,16 +11,16 @@ import torch
 from populace.actors.errors import InvalidRequest
 from populace.adapters.memory.layer import MemoryShape
 from populace.adapters.memory.module import STORED, MemoryModule
-from populace.learning.memory.answer_learning import AnswerLearning, AnswerOptions, Scored
-from populace.learning.memory.encoding import EncodedEpisode, EpisodeEncoder
-from populace.learning.memory.episodes import Episode
-from populace.learning.memory.gate_fitting import fit_gates, nearest_to_opening
-from populace.learning.memory.gated_start import start_gated
-from populace.learning.memory.loaded_base import load_base, read_first
-from populace.learning.memory.own_replies import own_replies, requests_in
-from populace.learning.memory.probe import output_embeddings
-from populace.learning.memory.recall import Validation
-from populace.learning.memory.stored_inputs import WORDS_SHARE, StoredInputs, bytes_of, stored_inputs
+from populace.module_training.answer_learning import AnswerLearning, AnswerOptions, Scored
+from populace.module_training.encoding import EncodedEpisode, EpisodeEncoder
+from populace.module_training.episodes import Episode
+from populace.module_training.gate_fitting import fit_gates, nearest_to_opening
+from populace.module_training.gated_start import start_gated
+from populace.module_training.loaded_base import load_base, read_first
+from populace.module_training.own_replies import own_replies, requests_in
+from populace.module_training.probe import output_embeddings
+from populace.module_training.recall import Validation
+from populace.module_training.stored_inputs import WORDS_SHARE, StoredInputs, bytes_of, stored_inputs
 from populace.storage.records.files import write_durably
 
 GATE_EPISODES = 3000

@@ -22,8 +22,8 @@ from transformers import PreTrainedModel
 
 from populace.actors.errors import InvalidRequest
 from populace.adapters.memory.module import MemoryModule
-from populace.learning.memory.answer_learning import read_back
-from populace.learning.memory.probe import (
+from populace.module_training.answer_learning import read_back
+from populace.module_training.probe import (
     Directions,
     blind_to_the_mean,
     canonical,
@@ -33,7 +33,7 @@ from populace.learning.memory.probe import (
     regression,
     value_weights,
 )
-from populace.learning.memory.stored_inputs import StoredInputs
+from populace.module_training.stored_inputs import StoredInputs
 
 KEY_RIDGE = 0.2
 RATE_AT_VALUES = 0.8

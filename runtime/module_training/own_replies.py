@@ -10,8 +10,8 @@ from transformers import PreTrainedModel
 
 from populace.actors.engine import Message
 from populace.engines.prompts import BaseTokenizer
-from populace.learning.memory.encoding import OwnReply
-from populace.learning.memory.episodes import Episode
+from populace.module_training.encoding import OwnReply
+from populace.module_training.episodes import Episode
 
 TOKENS_MAX = 48
 """Of a longer reply the beginning is learned from, without an end that the base did not say."""

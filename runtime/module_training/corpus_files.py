@@ -8,7 +8,7 @@ from functools import cache
 from importlib.resources import files
 from typing import NamedTuple, cast
 
-from populace.learning.memory.values import Part
+from populace.module_training.values import Part
 
 FOLDER = "corpus"
 

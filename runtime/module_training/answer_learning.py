@@ -19,9 +19,9 @@ from populace.adapters.memory.answer_head import AnswerHead
 from populace.adapters.memory.gated_layer import Told
 from populace.adapters.memory.layer import NOT_WRITTEN
 from populace.adapters.memory.module import MemoryModule
-from populace.learning.memory.encoding import FIRST_TOKENS
-from populace.learning.memory.recall import Validation
-from populace.learning.memory.stored_inputs import StoredInputs
+from populace.module_training.encoding import FIRST_TOKENS
+from populace.module_training.recall import Validation
+from populace.module_training.stored_inputs import StoredInputs
 
 WORDS = 384
 """Tokens of a step that are not of values: all would take longer than they teach."""

@@ -17,16 +17,16 @@ from populace.adapters.memory.gates import Gates
 from populace.adapters.memory.layer import NOT_WRITTEN, MemoryShape
 from populace.adapters.memory.module import MemoryModule
 from populace.engines.prompts import BaseTokenizer
-from populace.learning.memory.answer_learning import AnswerOptions, Scored
-from populace.learning.memory.encoding import FIRST_TOKENS, EpisodeEncoder, OwnReply, batch_of
-from populace.learning.memory.episodes import Episode, Question, SaidMessage
-from populace.learning.memory.gate_fitting import nearest_to_opening
-from populace.learning.memory.gated_training import GatedTrainer
-from populace.learning.memory.loaded_base import load_base
-from populace.learning.memory.own_words import own_words_episodes
-from populace.learning.memory.recall import Validation, hidden_inputs
-from populace.learning.memory.stored_inputs import stored_inputs
-from tests.runtime.learning.memory.conftest import WORDS
+from populace.module_training.answer_learning import AnswerOptions, Scored
+from populace.module_training.encoding import FIRST_TOKENS, EpisodeEncoder, OwnReply, batch_of
+from populace.module_training.episodes import Episode, Question, SaidMessage
+from populace.module_training.gate_fitting import nearest_to_opening
+from populace.module_training.gated_training import GatedTrainer
+from populace.module_training.loaded_base import load_base
+from populace.module_training.own_words import own_words_episodes
+from populace.module_training.recall import Validation, hidden_inputs
+from populace.module_training.stored_inputs import stored_inputs
+from tests.runtime.module_training.conftest import WORDS
 
 pytestmark = pytest.mark.engine
 

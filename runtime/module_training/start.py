@@ -10,9 +10,9 @@ from populace.actors.errors import InvalidRequest
 from populace.adapters.memory.attached import AttachedMemory, MemoryPass
 from populace.adapters.memory.attention import AttentionLayer
 from populace.adapters.memory.module import MemoryModule
-from populace.learning.memory.encoding import EncodedEpisode, batch_of
-from populace.learning.memory.probe import Directions, agreement_of, collect_pairs, probe_module, set_outputs
-from populace.learning.memory.recall import both_passes, recall
+from populace.module_training.encoding import EncodedEpisode, batch_of
+from populace.module_training.probe import Directions, agreement_of, collect_pairs, probe_module, set_outputs
+from populace.module_training.recall import both_passes, recall
 
 GAINS = (64.0, 128.0, 256.0, 512.0, 1024.0)
 AGREEMENT_BATCHES = 6

@@ -13,7 +13,7 @@ from populace.adapters.memory.attached import AttachedMemory, MemoryPass, given_
 from populace.adapters.memory.attention import AttentionLayer
 from populace.adapters.memory.layer import NOT_WRITTEN
 from populace.adapters.memory.module import MemoryModule
-from populace.learning.memory.encoding import VALUE_WEIGHT, Batch, Rows
+from populace.module_training.encoding import VALUE_WEIGHT, Batch, Rows
 
 
 class Recall(NamedTuple):

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from populace.learning.memory.episodes import Episode
-from populace.learning.memory.facts import FactsOptions, fact_episodes
+from populace.module_training.episodes import Episode
+from populace.module_training.facts import FactsOptions, fact_episodes
 from tests.small_base import make_small_base
 
 WORDS = [f"{first}{second}" for first in "bdfgklmnprst" for second in ("ala", "eno", "iru", "ost", "und")]

@@ -11,9 +11,9 @@ from populace.adapters.base_modules import read_base_modules
 from populace.adapters.memory.attention import attention_layers
 from populace.adapters.memory.layer import MemoryShape
 from populace.adapters.memory.module import MemoryModule
-from populace.learning.memory.episodes import Episode, Question
-from populace.learning.memory.recall import Recall, Validation
-from populace.learning.memory.training import MemoryTrainer, TrainOptions
+from populace.module_training.episodes import Episode, Question
+from populace.module_training.recall import Recall, Validation
+from populace.module_training.training import MemoryTrainer, TrainOptions
 
 pytestmark = pytest.mark.engine
 

@@ -14,7 +14,7 @@ from populace.actors.engine import Message
 from populace.adapters.memory.layer import NOT_WRITTEN
 from populace.engines.message_places import shared_beginning
 from populace.engines.prompts import BaseTokenizer
-from populace.learning.memory.episodes import Episode, Question
+from populace.module_training.episodes import Episode, Question
 
 VALUE_WEIGHT = 1.0
 FIRST_TOKENS = 3

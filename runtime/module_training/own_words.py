@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from populace.learning.memory.corpus_files import (
+from populace.module_training.corpus_files import (
     AMBIGUOUS,
     lines,
     listed_values,
@@ -20,9 +20,9 @@ from populace.learning.memory.corpus_files import (
     personal_requests,
     phrases_of,
 )
-from populace.learning.memory.episodes import Episode, Question, SaidMessage
-from populace.learning.memory.general import GENERAL
-from populace.learning.memory.phrases import (
+from populace.module_training.episodes import Episode, Question, SaidMessage
+from populace.module_training.general import GENERAL
+from populace.module_training.phrases import (
     ANSWER,
     ANY,
     ATTRIBUTES,
@@ -32,7 +32,7 @@ from populace.learning.memory.phrases import (
     TAKEN_IN,
     filled,
 )
-from populace.learning.memory.values import Part, ValueOptions, Values
+from populace.module_training.values import Part, ValueOptions, Values
 
 FACTS = (1, 1, 2, 2, 3, 3, 3, 3, 4, 5, 7, 10)
 """How many facts an episode has: one of these."""

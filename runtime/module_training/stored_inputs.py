@@ -19,8 +19,8 @@ from transformers import PreTrainedModel
 from populace.adapters.memory.attention import AttentionLayer
 from populace.adapters.memory.gated_layer import around_each
 from populace.adapters.memory.layer import NOT_WRITTEN, MemoryShape
-from populace.learning.memory.encoding import FIRST_TOKENS, VALUE_WEIGHT, EncodedEpisode, Target, batch_of
-from populace.learning.memory.recall import hidden_inputs
+from populace.module_training.encoding import FIRST_TOKENS, VALUE_WEIGHT, EncodedEpisode, Target, batch_of
+from populace.module_training.recall import hidden_inputs
 
 PROBED = torch.bfloat16
 

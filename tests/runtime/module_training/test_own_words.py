@@ -7,7 +7,7 @@ from typing import get_args
 
 import pytest
 
-from populace.learning.memory.corpus_files import (
+from populace.module_training.corpus_files import (
     AMBIGUOUS,
     attribute_phrases,
     lines,
@@ -16,11 +16,11 @@ from populace.learning.memory.corpus_files import (
     personal_requests,
     phrases_of,
 )
-from populace.learning.memory.episodes import Episode
-from populace.learning.memory.own_words import own_words_episodes
-from populace.learning.memory.values import Part, is_held_out
+from populace.module_training.episodes import Episode
+from populace.module_training.own_words import own_words_episodes
+from populace.module_training.values import Part, is_held_out
 
-HELD_OUT = Path(__file__).parents[3] / "held_out"
+HELD_OUT = Path(__file__).parents[2] / "held_out"
 PARTS: tuple[Part, ...] = get_args(Part)
 WORDS = tuple(f"word{number}" for number in range(400))
 

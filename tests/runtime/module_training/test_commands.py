@@ -7,7 +7,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from populace.cli.memory_module import app
-from populace.learning.memory.episodes import read_episodes
+from populace.module_training.episodes import read_episodes
 
 pytestmark = pytest.mark.engine
 

@@ -18,18 +18,18 @@ from populace.adapters.memory.attached import AttachedMemory
 from populace.adapters.memory.initial import initial_module
 from populace.adapters.memory.layer import MemoryShape
 from populace.adapters.memory.module import STORED
-from populace.learning.memory.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
-from populace.learning.memory.encoding import (
+from populace.module_training.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
+from populace.module_training.encoding import (
     EncodedEpisode,
     EncodedEpisodes,
     EpisodeEncoder,
     batch_of,
 )
-from populace.learning.memory.episodes import Episode
-from populace.learning.memory.loaded_base import load_base, read_first
-from populace.learning.memory.own_replies import own_replies, requests_in
-from populace.learning.memory.recall import Recall, Validation, recall
-from populace.learning.memory.start import start_by_probe
+from populace.module_training.episodes import Episode
+from populace.module_training.loaded_base import load_base, read_first
+from populace.module_training.own_replies import own_replies, requests_in
+from populace.module_training.recall import Recall, Validation, recall
+from populace.module_training.start import start_by_probe
 from populace.storage.records.files import write_durably
 
 WINDOW_BATCHES = 4

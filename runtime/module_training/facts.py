@@ -10,9 +10,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-from populace.learning.memory.episodes import Episode, Question, SaidMessage
-from populace.learning.memory.general import GENERAL
-from populace.learning.memory.phrases import (
+from populace.module_training.episodes import Episode, Question, SaidMessage
+from populace.module_training.general import GENERAL
+from populace.module_training.phrases import (
     ANSWER,
     ANY,
     ATTRIBUTES,
@@ -24,7 +24,7 @@ from populace.learning.memory.phrases import (
     filled,
     own_ways,
 )
-from populace.learning.memory.values import Part, ValueOptions, Values
+from populace.module_training.values import Part, ValueOptions, Values
 
 REPLY_WORDS_MAX = 14
 

@@ -11,9 +11,9 @@ from transformers import AutoModelForCausalLM
 
 from populace.actors.engine import Message
 from populace.engines.prompts import BaseTokenizer
-from populace.learning.memory.encoding import EpisodeEncoder, batch_of
-from populace.learning.memory.episodes import Episode
-from populace.learning.memory.recall import run_base
+from populace.module_training.encoding import EpisodeEncoder, batch_of
+from populace.module_training.episodes import Episode
+from populace.module_training.recall import run_base
 
 pytestmark = pytest.mark.engine
 

@@ -27,8 +27,8 @@ from transformers import PreTrainedModel
 from populace.adapters.memory.attention import AttentionLayer
 from populace.adapters.memory.layer import NOT_WRITTEN
 from populace.adapters.memory.module import MemoryModule
-from populace.learning.memory.encoding import EncodedEpisode, batch_of
-from populace.learning.memory.recall import hidden_inputs
+from populace.module_training.encoding import EncodedEpisode, batch_of
+from populace.module_training.recall import hidden_inputs
 
 RIDGE = 1e-2
 """Of the mean variance of the hidden inputs."""

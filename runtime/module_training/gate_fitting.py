@@ -23,7 +23,7 @@ from populace.adapters.memory.attached import given_hidden
 from populace.adapters.memory.attention import AttentionLayer
 from populace.adapters.memory.gates import Gates
 from populace.engines.prompts import BaseTokenizer
-from populace.learning.memory.episodes import Episode
+from populace.module_training.episodes import Episode
 
 PENALTY = 0.01
 """Of the squared weights on standardised inputs."""
