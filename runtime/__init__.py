@@ -28,18 +28,21 @@ if TYPE_CHECKING:
         Refused,
         TrainingUnavailable,
         TurnExpired,
+        Unauthorized,
     )
     from populace.actors.feedback import Feedback
     from populace.actors.forgetting import Forgotten
     from populace.actors.hosts import HostStatistics, ModelView, Revision
     from populace.actors.members import MemberView
+    from populace.actors.merging import LayerDifference, MergedRevision, MergeOptions
     from populace.actors.training import TrainingJob, TrainingOptions
     from populace.actors.turn import Interaction
-    from populace.adapters.lora.comparing import LayerDifference
-    from populace.adapters.lora.merged_revision import MergedRevision
-    from populace.adapters.lora.merging import MergeOptions
+    from populace.client.async_model import AsyncModel
+    from populace.client.async_population import AsyncPopulation
+    from populace.client.connecting import connect, connect_async
     from populace.client.model_handle import ModelHandle
-    from populace.client.population import Population, connect
+    from populace.client.population import Population
+    from populace.client.streaming import AsyncReplyStream, ReplyStream
     from populace.pictures.memory import PersonalMemory
     from populace.storage.records.errors import (
         ArchiveInvalid,
@@ -59,6 +62,9 @@ __version__ = "0.1.0"
 _HOMES = {
     "AdapterInvalid": "populace.actors.errors",
     "AdapterMismatch": "populace.actors.errors",
+    "AsyncModel": "populace.client.async_model",
+    "AsyncPopulation": "populace.client.async_population",
+    "AsyncReplyStream": "populace.client.streaming",
     "ArchiveInvalid": "populace.storage.records.errors",
     "ClusterNotFound": "populace.actors.errors",
     "DiskRefused": "populace.storage.records.errors",
@@ -74,12 +80,12 @@ _HOMES = {
     "InvalidName": "populace.actors.errors",
     "InvalidRequest": "populace.actors.errors",
     "JobNotFound": "populace.storage.training.errors",
-    "LayerDifference": "populace.adapters.lora.comparing",
+    "LayerDifference": "populace.actors.merging",
     "MailboxFull": "populace.actors.errors",
     "MemberView": "populace.actors.members",
     "MemoryStateMismatch": "populace.actors.errors",
-    "MergeOptions": "populace.adapters.lora.merging",
-    "MergedRevision": "populace.adapters.lora.merged_revision",
+    "MergeOptions": "populace.actors.merging",
+    "MergedRevision": "populace.actors.merging",
     "Message": "populace.actors.engine",
     "ModelExists": "populace.storage.records.errors",
     "ModelHandle": "populace.client.model_handle",
@@ -95,6 +101,7 @@ _HOMES = {
     "PromptTooLong": "populace.actors.errors",
     "Question": "populace.actors.aggregation.question",
     "Refused": "populace.actors.errors",
+    "ReplyStream": "populace.client.streaming",
     "Revision": "populace.actors.hosts",
     "RevisionNotFound": "populace.storage.records.errors",
     "Sampling": "populace.actors.engine",
@@ -102,14 +109,19 @@ _HOMES = {
     "TrainingOptions": "populace.actors.training",
     "TrainingUnavailable": "populace.actors.errors",
     "TrainingUnderWay": "populace.storage.training.errors",
+    "Unauthorized": "populace.actors.errors",
     "TurnExpired": "populace.actors.errors",
-    "connect": "populace.client.population",
+    "connect": "populace.client.connecting",
+    "connect_async": "populace.client.connecting",
 }
 
 __all__ = [
     "AdapterInvalid",
     "AdapterMismatch",
     "ArchiveInvalid",
+    "AsyncModel",
+    "AsyncPopulation",
+    "AsyncReplyStream",
     "ClusterNotFound",
     "DiskRefused",
     "EngineOverloaded",
@@ -145,6 +157,7 @@ __all__ = [
     "PromptTooLong",
     "Question",
     "Refused",
+    "ReplyStream",
     "Revision",
     "RevisionNotFound",
     "Sampling",
@@ -153,8 +166,10 @@ __all__ = [
     "TrainingUnavailable",
     "TrainingUnderWay",
     "TurnExpired",
+    "Unauthorized",
     "__version__",
     "connect",
+    "connect_async",
 ]
 
 

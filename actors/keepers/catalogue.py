@@ -10,11 +10,12 @@ from populace.actors.errors import InvalidName
 from populace.actors.hosts import ApiKey, Lineage, ModelView, Revision
 from populace.actors.keepers.owned_shards import OwnedShards
 from populace.actors.memory import MemoryTrace
+from populace.actors.names import check_model_name
 from populace.actors.turn import Interaction, ModelId
 from populace.policies.placement import shard_of
 from populace.storage.records import erasures
 from populace.storage.records.errors import ArchiveInvalid, ModelNotFound
-from populace.storage.records.keys import RESERVED_MODEL_NAMES, alias_problem, name_problem
+from populace.storage.records.keys import alias_problem, name_problem
 from populace.storage.records.records import ApiKeyRecord, IdentityRecord, InteractionRecord, RevisionRecord
 from populace.storage.rows import ledger, portable
 from populace.storage.rows.ledger import StoredModel
@@ -166,16 +167,6 @@ class Catalogue:
 
     def key_shard(self, key_id: str) -> int:
         return shard_of(KEY_SHARD_TENANT, key_id, self._shard_count)
-
-
-def check_model_name(model: ModelId) -> None:
-    """Raise ``InvalidName`` unless tenant and name are allowed."""
-    problem = name_problem(model.tenant)
-    if problem is not None:
-        raise InvalidName(model.tenant, problem)
-    problem = name_problem(model.name, reserved=RESERVED_MODEL_NAMES)
-    if problem is not None:
-        raise InvalidName(model.name, problem)
 
 
 def revision_record(revision: Revision) -> RevisionRecord:

@@ -23,6 +23,13 @@ class MemoryTraceObject(ApiObject):
     read: bool
     written_from: int | None
 
+    @classmethod
+    def of(cls, trace: MemoryTrace) -> "MemoryTraceObject":
+        return cls(read=trace.read, written_from=trace.written_from)
+
+    def value(self) -> MemoryTrace:
+        return MemoryTrace(self.read, self.written_from)
+
 
 class InteractionObject(ApiObject):
     """A turn of the log; see ``Interaction``."""
@@ -47,12 +54,9 @@ class InteractionObject(ApiObject):
 
     @classmethod
     def of(cls, turn: Interaction) -> "InteractionObject":
-        trace = turn.memory
         return cls(
             position=turn.position,
-            memory=None
-            if trace is None
-            else MemoryTraceObject(read=trace.read, written_from=trace.written_from),
+            memory=None if turn.memory is None else MemoryTraceObject.of(turn.memory),
             retrieved=turn.retrieved,
             forgotten=turn.forgotten,
             operation=turn.operation,
@@ -87,7 +91,7 @@ class InteractionObject(ApiObject):
             created_ms=milliseconds(self.created),
             conversation=self.conversation,
             replayed=replayed,
-            memory=None if self.memory is None else MemoryTrace(self.memory.read, self.memory.written_from),
+            memory=None if self.memory is None else self.memory.value(),
             retrieved=self.retrieved,
             forgotten=self.forgotten,
         )

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from populace.actors.hosts import ModelView
-from populace.actors.keepers.catalogue import check_model_name
+from populace.actors.names import check_model_name
 from populace.actors.turn import ModelId
 from populace.archive.adapter_check import Check, Unpacked
 from populace.archive.layout import (

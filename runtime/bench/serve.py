@@ -209,7 +209,7 @@ def _vllm_serve(
 def _populace_serve(
     settings: Settings, bench: ServeBench, adapters: list[Path], work: Path
 ) -> Generator[Server]:
-    from populace.client.population import connect
+    from populace.client.connecting import connect
     from populace.settings.credentials import Credentials
     from populace.settings.running import wait_for_running
 

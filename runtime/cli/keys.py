@@ -67,6 +67,6 @@ def revoke(key_id: Annotated[str, typer.Argument(help="The id, as `populace key 
 
 
 def _connect() -> "Population":
-    from populace.client.population import connect
+    from populace.client.connecting import connect
 
     return connect()

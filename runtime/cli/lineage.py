@@ -15,7 +15,7 @@ from populace.cli.training import print_ends, watched
 from populace.settings.settings import Settings
 
 if TYPE_CHECKING:
-    from populace.adapters.lora.comparing import LayerDifference
+    from populace.actors.merging import LayerDifference
 
 DIFF_EXAMPLES = """Examples: `populace model diff ada`, `populace model diff ada latest base`,
 `populace model diff ada 3f2a 9c1d --layers`."""
@@ -94,7 +94,7 @@ def diff(
 
     An angle of 0 degrees writes into the same direction of a layer's output, one of 90 into another.
     """
-    from populace.client.population import connect
+    from populace.client.connecting import connect
 
     with named_errors(), connect() as population:
         found = population.model(name).diff(one, other)

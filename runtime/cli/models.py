@@ -140,7 +140,7 @@ def erase(
 
 
 def _create_with_adapter(name: str, adapter: Path) -> None:
-    from populace.client.population import connect
+    from populace.client.connecting import connect
 
     with err.status("Checking the adapter"), connect() as population:
         population.create(name, adapter=adapter)

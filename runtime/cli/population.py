@@ -155,7 +155,7 @@ def report(
 
     Example: `populace population report --svg population.svg`. It reads profiles, and asks nobody.
     """
-    from populace.client.population import connect
+    from populace.client.connecting import connect
 
     with named_errors(), connect() as population:
         # numpy loads here, for those who want a report.
@@ -208,7 +208,7 @@ def merge(
     """Merge members' adapters, by what they add to the base, into a revision of one model."""
     if weight and len(weight) != len(names):
         raise typer.BadParameter(f"{len(names)} names have {len(weight)} weights.", param_hint="--weight")
-    from populace.client.population import connect
+    from populace.client.connecting import connect
 
     weights = dict(zip(names, weight, strict=True)) if weight else None
     with named_errors(), err.status("Merging"), connect() as population:

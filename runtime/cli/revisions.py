@@ -22,7 +22,7 @@ def publish(
     alias: Annotated[str, typer.Option(help="What to move to the new revision.")] = "latest",
 ) -> None:
     """Give a model a new adapter: the old one answers until an engine has the new one ready."""
-    from populace.client.population import connect
+    from populace.client.connecting import connect
 
     with named_errors(), err.status("Checking and prewarming the adapter"), connect() as population:
         revision = population.model(name).publish(adapter, alias=alias)

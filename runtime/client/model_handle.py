@@ -1,63 +1,37 @@
 """A personal model in Python: a handle that is used like that of a Ray actor."""
 
-import time
-from collections.abc import Coroutine, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar, Unpack, cast
+from typing import TYPE_CHECKING, Any, Literal, Unpack, overload
 
-import ray
-
-from populace.actors.errors import InvalidRequest
-from populace.actors.feedback import Feedback, Opinion, thumb_of
+from populace.actors.feedback import Feedback
 from populace.actors.forgetting import Forgotten, MemoryAfter
 from populace.actors.hosts import ModelView, Revision
+from populace.actors.known import Known
 from populace.actors.members import MemberView
-from populace.actors.reward_tasks import tasks_of
-from populace.actors.training import TrainingJob, TrainingOptions
-from populace.actors.turn import BASE_REVISION, Interaction, ModelId, operation_of
-from populace.client.chat_request import MessageLike, chat_request
-from populace.client.options import ChatOptions, TrainOptions, check_options
-from populace.hosting.directory import Directory
-from populace.hosting.host_actor import RayHostClient
+from populace.actors.merging import LayerDifference
+from populace.actors.training import TrainingJob
+from populace.actors.turn import Interaction
+from populace.client.async_model import AsyncModel
+from populace.client.chat_request import MessageLike
+from populace.client.options import ChatOptions, TrainOptions
+from populace.client.streaming import ReplyStream, Runner
 from populace.pictures.memory import PersonalMemory
 from populace.policies.diversity.disclosure import Sharing
-from populace.storage.records.errors import RevisionNotFound
-from populace.storage.rows.ledger import FIRST_ALIAS
 
 if TYPE_CHECKING:
-    from populace.adapters.lora.comparing import LayerDifference
-
-T = TypeVar("T")
-
-POLL_SECONDS = 0.5
-
-
-class Owner(Protocol):
-    """The population that a handle is of: what it asks there, and what there is told of a model's name."""
-
-    tenant: str
-    directory: Directory
-
-    def run(self, call: Coroutine[Any, Any, T]) -> T: ...
-
-    def imported(self, adapter: str | Path) -> AbstractContextManager[Revision]: ...
-
-    def export(self, name: str, path: str | Path, *, overwrite: bool = False) -> Path: ...
-
-    def erase(self, name: str) -> None: ...
-
-    def compare(self, one: str | None, other: str | None) -> "list[LayerDifference]": ...
+    import ray
 
 
 class ModelHandle:
     """One personal model. ``ada.chat("hi")`` blocks, ``ada.chat.remote("hi")`` gives an ObjectRef."""
 
-    def __init__(self, population: Owner, model: ModelId) -> None:
-        self._population = population
-        self.id = model
-        self.chat = ChatMethod(population, model)
+    def __init__(self, runner: Runner, model: AsyncModel) -> None:
+        self._runner = runner
+        self._model = model
+        self.id = model.id
+        self.chat = ChatMethod(runner, model)
 
     @property
     def name(self) -> str:
@@ -65,38 +39,38 @@ class ModelHandle:
 
     def show(self) -> ModelView:
         """Read what the model is and where it stands. Raises ``ModelNotFound``."""
-        return self._population.run(self._population.directory.show_model(self.id))
+        return self._runner.run(self._model.show())
 
     def log(self, *, start: int = 0, limit: int = 100) -> tuple[Interaction, ...]:
         """Read up to ``limit`` interactions, oldest first, at and after ``start``.
 
         A log whose beginning was compacted is read from ``show().log_start`` on.
         """
-        call = self._population.directory.read_log(self.id, start=start, limit=limit)
-        return self._population.run(call)
+        return self._runner.run(self._model.log(start=start, limit=limit))
 
     @property
     def memory(self) -> PersonalMemory:
         """Read what the model remembers as of now; ``known()`` asks it. Raises ``ModelNotFound``."""
-        memories = self._population.directory.memories
-        view = self._population.run(memories.show(self.id))
-        return PersonalMemory.of(view, lambda asked: self._population.run(memories.known(self.id, asked)))
+        memory = self._runner.run(self._model.memory())
+
+        def ask(questions: Sequence[str]) -> Known:
+            return self._runner.run(self._model.known(questions))
+
+        return replace(memory, ask=ask)
 
     def memory_at(self, position: int) -> PersonalMemory:
         """Compute what the model remembered after ``position`` turns, from its log.
 
         Raises ``ModelNotFound``, and ``InvalidRequest`` for a position that the log does not keep.
         """
-        call = self._population.directory.memories.show(self.id, position)
-        return PersonalMemory.of(self._population.run(call))
+        return self._runner.run(self._model.memory_at(position))
 
     def restore_memory(self, position: int | None, *, operation: str | None = None) -> Interaction:
         """Set the memory to what it was after ``position`` turns, in a turn of its own; None empties it.
 
         With an ``operation`` a retry changes nothing. Raises as ``memory_at``; nothing has changed then.
         """
-        call = self._population.directory.memories.restore(self.id, position, operation_of(operation))
-        return self._population.run(call)
+        return self._runner.run(self._model.restore_memory(position, operation=operation))
 
     def feedback(
         self,
@@ -115,15 +89,15 @@ class ModelHandle:
         The same feedback again is the same; with an ``operation`` only a retry is. Raises
         ``InvalidRequest``, ``InteractionNotFound``, ``FeedbackFull`` and ``OperationConflict``.
         """
-        reference = on.position if isinstance(on, Interaction) else on
-        opinion = Opinion(thumb_of(thumb), rating, correction, reward)
-        call = self._population.directory.give_feedback(self.id, reference, opinion, operation)
-        return self._population.run(call)
+        return self._runner.run(
+            self._model.feedback(
+                on, thumb=thumb, rating=rating, correction=correction, reward=reward, operation=operation
+            )
+        )
 
     def opinions(self, *, start: int = 0, limit: int = 1000) -> tuple[Feedback, ...]:
         """Read the feedback on the turns at and after ``start``, in the log's order."""
-        call = self._population.directory.read_feedback(self.id, start=start, limit=limit)
-        return self._population.run(call)
+        return self._runner.run(self._model.opinions(start=start, limit=limit))
 
     def forget(
         self,
@@ -143,22 +117,14 @@ class ModelHandle:
         Raises ``InteractionNotFound``, ``InvalidRequest``, ``OperationConflict``, and ``MemoryStateMismatch``
         if the memory is of a module that is not served; nothing has changed then.
         """
-        forgetting = self._population.directory.forgetting
-        named = turns_named(what)
-        if isinstance(named, str) and not confirm:
-            return self._population.run(forgetting.find(self.id, named))
-        call = forgetting.forget(self.id, named, operation_of(operation), memory=memory)
-        return self._population.run(call)
+        return self._runner.run(self._model.forget(what, confirm=confirm, memory=memory, operation=operation))
 
     def fork(self, name: str) -> "ModelHandle":
         """Create a model that begins with all that this one is: log, memory, revisions and aliases.
 
         Raises ``ModelNotFound``, ``InvalidName`` and ``ModelExists``.
         """
-        target = ModelId(self._population.tenant, name)
-        content = self._population.run(self._population.directory.export_model(self.id))
-        self._population.run(self._population.directory.import_model(target, content))
-        return ModelHandle(self._population, target)
+        return ModelHandle(self._runner, self._runner.run(self._model.fork(name)))
 
     def publish(self, adapter: str | Path, *, alias: str = "latest") -> Revision:
         """Import a PEFT LoRA directory or packed file as a revision, prewarm it, and move ``alias`` to it.
@@ -167,9 +133,7 @@ class ModelHandle:
         Raises ``AdapterInvalid``, ``AdapterMismatch``, ``ModelNotFound``, ``EngineUnavailable`` and
         ``EngineOverloaded``; the alias has not moved then.
         """
-        with self._population.imported(adapter) as revision:
-            self._population.run(self._population.directory.publish_revision(self.id, revision, alias))
-        return replace(revision, readiness="ready")
+        return self._runner.run(self._model.publish(adapter, alias=alias))
 
     def train(
         self,
@@ -192,16 +156,9 @@ class ModelHandle:
 
         Raises ``InvalidRequest``, ``TrainingUnderWay`` and ``TrainingUnavailable``.
         """
-        check_options(options, TrainOptions, "train")
-        call = self._population.directory.jobs.ask(
-            self.id, TrainingOptions(**options), operation, tasks_of(tasks)
+        return self._runner.run(
+            self._model.train(tasks=tasks, operation=operation, seconds_max=seconds_max, **options)
         )
-        job = self._population.run(call)
-        give_up = None if seconds_max is None else time.monotonic() + seconds_max
-        while job.is_open and (give_up is None or time.monotonic() < give_up):
-            time.sleep(POLL_SECONDS)
-            job = next(one for one in self.jobs() if one.number == job.number)
-        return job
 
     def rebuild(self, *, seconds_max: float | None = None) -> TrainingJob:
         """Make the revision that answers again, from the base and what it learned from; see ``train``.
@@ -210,10 +167,7 @@ class ModelHandle:
         the model is of that base then. Raises ``RevisionNotFound`` for a model that is the base's, and
         ``InvalidRequest`` for a revision that was not trained here, or whose log is not kept any more.
         """
-        serving = self.show().aliases.get(FIRST_ALIAS)
-        if serving is None:
-            raise RevisionNotFound(self.name, FIRST_ALIAS)
-        return self.train(rebuilds=serving, seconds_max=seconds_max)
+        return self._runner.run(self._model.rebuild(seconds_max=seconds_max))
 
     def share(self, sharing: Sharing | None) -> MemberView | None:
         """Have the model take part in answers of the population, or with None no longer.
@@ -221,52 +175,43 @@ class ModelHandle:
         With ``"votes"`` what it votes for is told, with ``"texts"`` what it says as well. Its memory and its
         log are never read for that. Raises ``InvalidRequest`` and ``ModelNotFound``.
         """
-        return self._population.run(self._population.directory.members.share(self.id, sharing))
+        return self._runner.run(self._model.share(sharing))
 
     def jobs(self) -> tuple[TrainingJob, ...]:
         """The model's trainings, newest first."""
-        return self._population.run(self._population.directory.jobs.of_model(self.id))
+        return self._runner.run(self._model.jobs())
 
     def cancel_training(self) -> TrainingJob:
         """Cancel the training that is under way. Raises ``JobNotFound`` if there is none."""
-        return self._population.run(self._population.directory.jobs.cancel(self.id))
+        return self._runner.run(self._model.cancel_training())
 
     def rollback(self) -> ModelView:
         """Give ``latest`` back to the parent of the revision that it names, and what went into it to the log.
 
         Raises ``RevisionNotFound`` for a model that is the base's, or whose parent is elsewhere.
         """
-        serving = self.show().aliases.get(FIRST_ALIAS)
-        if serving is None:
-            raise RevisionNotFound(self.name, FIRST_ALIAS)
-        return self._population.run(self._population.directory.jobs.roll_back(self.id, serving))
+        return self._runner.run(self._model.rollback())
 
     def revisions(self) -> tuple[Revision, ...]:
         """List the revisions, oldest first."""
-        return self._population.run(self._population.directory.list_revisions(self.id))
+        return self._runner.run(self._model.revisions())
 
-    def diff(self, one: str | None = None, other: str | None = None) -> "list[LayerDifference]":
+    def diff(self, one: str | None = None, other: str | None = None) -> tuple[LayerDifference, ...]:
         """Compare two revisions layer by layer: norms, distance and principal angles.
 
         Each is an alias, a digest or its beginning, or ``base``, which changes nothing. ``one`` None is what
         answers, ``other`` None is the parent of ``one``. Raises ``RevisionNotFound``, and ``InvalidRequest``
         for a beginning that several have.
         """
-        known, aliases = self.revisions(), self.show().aliases
-        chosen = find_revision(self.name, known, aliases, one or _serving(aliases))
-        against = chosen.parent if chosen is not None and other is None else None
-        if other is not None:
-            found = find_revision(self.name, known, aliases, other)
-            against = None if found is None else found.digest
-        return self._population.compare(None if chosen is None else chosen.digest, against)
+        return self._runner.run(self._model.diff(one, other))
 
     def export(self, path: str | Path, *, overwrite: bool = False) -> Path:
         """Write all of the model to a file, see ``Population.export``."""
-        return self._population.export(self.name, path, overwrite=overwrite)
+        return self._runner.run(self._model.export(path, overwrite=overwrite))
 
     def erase(self) -> None:
         """Erase the model, see ``Population.erase``. Raises ``ModelNotFound``."""
-        self._population.erase(self.name)
+        self._runner.run(self._model.erase())
 
     def __repr__(self) -> str:
         return f"<personal model {self.id.tenant}/{self.id.name}>"
@@ -275,15 +220,32 @@ class ModelHandle:
 class ChatMethod:
     """``chat`` of a handle, called plainly or through ``remote`` as on a Ray actor."""
 
-    def __init__(self, population: Owner, model: ModelId) -> None:
-        self._population = population
+    def __init__(self, runner: Runner, model: AsyncModel) -> None:
+        self._runner = runner
         self._model = model
 
-    def __call__(self, message: str | Sequence[MessageLike], **options: Unpack[ChatOptions]) -> Interaction:
+    @overload
+    def __call__(
+        self,
+        message: str | Sequence[MessageLike],
+        *,
+        stream: Literal[False] = False,
+        **options: Unpack[ChatOptions],
+    ) -> Interaction: ...
+
+    @overload
+    def __call__(
+        self, message: str | Sequence[MessageLike], *, stream: Literal[True], **options: Unpack[ChatOptions]
+    ) -> ReplyStream: ...
+
+    def __call__(
+        self, message: str | Sequence[MessageLike], *, stream: bool = False, **options: Unpack[ChatOptions]
+    ) -> Interaction | ReplyStream:
         """Make one turn and return it when it is durably in the log; ``str()`` of it is the reply.
 
         A text continues the ``conversation`` (default ``main``; None begins with nothing before
-        it) from the model's own log. A sequence of messages is read exactly as it is.
+        it) from the model's own log. A sequence of messages is read exactly as it is. With ``stream`` the
+        texts of the reply are returned as they are made, for ``for``: see ``ReplyStream``.
 
         Options: ``conversation``, ``alias``, ``operation`` (an idempotency key: the same key gives
         the same turn), ``turn_seconds_max``, ``memory`` (``{"read": bool, "write": bool}``: whether the
@@ -292,53 +254,20 @@ class ChatMethod:
         are told of in the prompt; ``Interaction.retrieved`` has their positions), and those of ``Sampling``
         (``max_tokens``, ``temperature``, ``top_p``, ``top_k``, ``seed``, ``stop``, ...).
 
-        Raises ``ModelNotFound``, ``MailboxFull``, ``PromptTooLong``, ``OperationConflict``,
-        ``TurnExpired``, ``HostUnavailable``. A host that restarts meanwhile is waited for.
+        Raises ``InvalidRequest``, ``ModelNotFound``, ``MailboxFull``, ``PromptTooLong``,
+        ``OperationConflict``, ``TurnExpired``, ``HostUnavailable``. A host that restarts meanwhile is waited
+        for.
         """
-        request = chat_request(self._model, message, **options)
-        return self._population.run(self._population.directory.chat(request))
+        if stream:
+            begun = self._runner.run(self._model.chat(message, stream=True, **options))
+            return ReplyStream(self._runner, begun)
+        return self._runner.run(self._model.chat(message, **options))
 
     def remote(
         self, message: str | Sequence[MessageLike], **options: Unpack[ChatOptions]
     ) -> "ray.ObjectRef[Interaction]":
-        """Start a turn; ``ray.get`` or ``await`` the result. Not retried if the host restarts."""
-        request = chat_request(self._model, message, **options)
-        client = self._population.directory.client_of(self._model)
-        assert isinstance(client, RayHostClient)
-        return client.handle.call.remote("chat", request)
+        """Start a turn; ``ray.get`` or ``await`` the result. Not retried if the host restarts.
 
-
-def _serving(aliases: Mapping[str, str]) -> str:
-    return FIRST_ALIAS if FIRST_ALIAS in aliases else BASE_REVISION
-
-
-def turns_named(what: object) -> str | list[int]:
-    """Read what a Python caller names turns by. Raises ``InvalidRequest`` for what names none."""
-    if isinstance(what, str):
-        return what
-    if isinstance(what, Interaction):
-        return [what.position]
-    several = cast("Sequence[object]", what) if isinstance(what, Sequence) else [what]
-    positions = [what] if isinstance(what, bytes) else list(several)
-    # True is an int to Python, and not the position 1 to anybody.
-    if not all(type(one) is int and one >= 0 for one in positions):
-        raise InvalidRequest(f"Name turns by their positions or by words, not by {what!r:.80}.", "positions")
-    return cast("list[int]", positions)
-
-
-def find_revision(
-    name: str, known: Sequence[Revision], aliases: Mapping[str, str], reference: str
-) -> Revision | None:
-    """Find the revision under an alias, a digest or its beginning; None for the base, which is none.
-
-    Raises ``RevisionNotFound``, and ``InvalidRequest`` for a beginning that several have.
-    """
-    if reference == BASE_REVISION:
-        return None
-    wanted = aliases.get(reference, reference)
-    found = [one for one in known if one.digest.startswith(wanted)]
-    if not found or not wanted:
-        raise RevisionNotFound(name, reference)
-    if len(found) > 1:
-        raise InvalidRequest(f"{len(found)} revisions of `{name}` begin with {reference}.", "revision")
-    return found[0]
+        Raises ``InvalidRequest`` for a population that is connected over HTTP.
+        """
+        return self._model.remote_chat(message, **options)

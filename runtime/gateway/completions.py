@@ -79,6 +79,7 @@ async def _complete(
             body.to_sampling(),
             alias=target.alias,
             operation=key,
+            conversation=body.history_of,
             memory=body.memory_choice,
             retrieved=body.retrieved,
             choices=body.choices,
@@ -100,6 +101,8 @@ def _check_base(body: ChatBody | CompletionBody) -> None:
         raise InvalidRequest("The base has no log to keep a choice in.", "keep")
     if body.retrieved > 0:
         raise InvalidRequest("The base has no log to retrieve from.", "context")
+    if body.history_of is not None:
+        raise InvalidRequest("The base has no log with a conversation in it.", "conversation")
 
 
 async def _ask_base(

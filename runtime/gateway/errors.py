@@ -116,6 +116,19 @@ def error_body(message: str, *, status: int, code: str, parameter: str | None = 
     }
 
 
+def populace_error_body(error: PopulaceError) -> dict[str, Any]:
+    """Build the body of one of our own errors; ``details`` are its fields, so that a client has it whole."""
+    parameter = error.parameter if isinstance(error, actors.InvalidRequest) else None
+    body = error_body(str(error), status=status_of(type(error)), code=error.code, parameter=parameter)
+    details = {name: getattr(error, name) for name in error.fields}
+    body["error"]["details"] = {
+        name: _presentable(value) if isinstance(value, str) else value
+        for name, value in details.items()
+        if value is None or isinstance(value, str | int | float)
+    }
+    return body
+
+
 def internal_error_body() -> dict[str, Any]:
     """Build the body for an unforeseen error: its details are for the log, not for the caller."""
     message = "Populace failed unexpectedly. The log has the details; please report it."
@@ -124,7 +137,6 @@ def internal_error_body() -> dict[str, Any]:
 
 def error_response(error: PopulaceError) -> JSONResponse:
     status = status_of(type(error))
-    parameter = error.parameter if isinstance(error, actors.InvalidRequest) else None
     headers: dict[str, str] = {}
     if error.retry_after_s is not None:
         headers["Retry-After"] = str(max(1, math.ceil(error.retry_after_s)))
@@ -133,8 +145,7 @@ def error_response(error: PopulaceError) -> JSONResponse:
         headers["x-should-retry"] = "false"
     if status == 401:
         headers["WWW-Authenticate"] = "Bearer"
-    body = error_body(str(error), status=status, code=error.code, parameter=parameter)
-    return JSONResponse(body, status_code=status, headers=headers)
+    return JSONResponse(populace_error_body(error), status_code=status, headers=headers)
 
 
 def _presentable(text: str) -> str:

@@ -14,7 +14,7 @@ from populace.actors.errors import TurnExpired
 from populace.actors.turn import Interaction
 from populace.actors.turns.running_reply import RunningReply
 from populace.actors.turns.turn_director import completion_id
-from populace.gateway.errors import error_body, internal_error_body, status_of
+from populace.gateway.errors import internal_error_body, populace_error_body
 from populace.gateway.event_stream import EventStream
 from populace.gateway.metrics import GatewayMetrics
 from populace.gateway.wire import DONE, ChunkWriter, Envelope, Provenance, event, usage_of
@@ -103,7 +103,7 @@ class Exchange(NamedTuple):
             assert last, "a reply ends with a finish reason or an error"
         except PopulaceError as error:
             # The status is sent already: the stream ends with the error and without [DONE].
-            yield event(error_body(str(error), status=status_of(type(error)), code=error.code))
+            yield event(populace_error_body(error))
             return
         except Exception:
             logger.exception("a stream failed")

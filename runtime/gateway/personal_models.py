@@ -1,5 +1,6 @@
 """``/v1/models`` as OpenAI clients know it, and ``/v1/personal-models`` to create, show and erase."""
 
+from importlib import metadata
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
@@ -8,6 +9,7 @@ from fastapi.responses import Response
 from populace.actors.turn import ModelId
 from populace.api.models import DeletedModelObject, ModelObject, OpenAIModelObject, RevisionObject
 from populace.api.objects import Page, seconds
+from populace.api.server import API_VERSION, BaseObject, PopulationObject
 from populace.api.turns import InteractionObject
 from populace.gateway.answers import answer
 from populace.gateway.context import Caller, KeyedRoute, gateway_of
@@ -45,6 +47,21 @@ async def show_openai_model(request: Request, tenant: Caller, name: str) -> Resp
     if target.alias not in view.aliases and target.alias != LATEST:
         raise RevisionNotFound(target.model.name, target.alias)
     return answer(_openai_model(name, view.created_ms, tenant))
+
+
+@router.get("/v1/population", response_model=PopulationObject)
+async def show_population(request: Request, tenant: Caller) -> Response:
+    """Say whose population the key is for, on which base, and which version of the API this is."""
+    gateway = gateway_of(request)
+    return answer(
+        PopulationObject(
+            version=metadata.version("populace"),
+            api=API_VERSION,
+            tenant=tenant,
+            base=BaseObject.of(gateway.engine.base),
+            turn_seconds_max=gateway.turn_seconds_max,
+        )
+    )
 
 
 @router.post("/v1/personal-models", status_code=201, response_model=ModelObject)

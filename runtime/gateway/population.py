@@ -18,7 +18,7 @@ from populace.api.population import AnswerObject, MemberObject
 from populace.gateway.answers import answer
 from populace.gateway.context import Caller, KeyedRoute, aggregator_of, gateway_of
 from populace.gateway.disconnect import while_connected
-from populace.gateway.errors import error_body, status_of
+from populace.gateway.errors import populace_error_body
 from populace.gateway.event_stream import EventStream
 from populace.gateway.schema import DEFAULT_QUESTION, AskBody, ChatBody, PopulationBody, SharingBody
 from populace.gateway.target import POPULATION_MODEL, named_model
@@ -70,7 +70,7 @@ def question_of(body: AskBody) -> Question:
 
 async def chat(request: Request, tenant: str, body: ChatBody) -> Response:
     """Answer a chat with ``model: "population"``: greedily, unless the request has a temperature."""
-    for name in ("memory", "context", "keep", "n", "logprobs"):
+    for name in ("memory", "context", "conversation", "keep", "n", "logprobs"):
         if name in body.model_fields_set:
             raise InvalidRequest(f"The population has no {name}.", name)
     options = body.population or PopulationBody()
@@ -130,7 +130,7 @@ async def _chunks(
                 yield part(last, {}, None)
         yield part(last, _said(question, last), "stop")
     except PopulaceError as error:
-        yield event(error_body(str(error), status=status_of(type(error)), code=error.code))
+        yield event(populace_error_body(error))
     yield DONE
 
 
@@ -154,5 +154,5 @@ async def _events(first: PopulationAnswer, answers: Answers) -> AsyncGenerator[b
         async for one in answers:
             yield event(_body(one))
     except PopulaceError as error:
-        yield event(error_body(str(error), status=status_of(type(error)), code=error.code))
+        yield event(populace_error_body(error))
     yield DONE

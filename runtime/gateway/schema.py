@@ -222,6 +222,11 @@ class SamplingBody(Body):
         return 0
 
     @property
+    def history_of(self) -> str | None:
+        """The conversation of the log whose turns come before the messages; a raw prompt has none."""
+        return None
+
+    @property
     def wants_usage(self) -> bool:
         return self.stream_options is not None and self.stream_options.include_usage
 
@@ -249,11 +254,17 @@ class ChatBody(SamplingBody):
     logprobs: bool | None = False
     top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
     context: ContextBody | None = None
+    conversation: NonEmptyText | None = None
+    """The messages go on from the turns of this conversation in the model's own log."""
     population: PopulationBody | None = None
 
     @property
     def retrieved(self) -> int:
         return 0 if self.context is None else self.context.retrieve
+
+    @property
+    def history_of(self) -> str | None:
+        return self.conversation
 
     @field_validator("top_logprobs")
     @classmethod

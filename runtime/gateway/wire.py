@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 from populace.actors.engine import BaseInfo, Delta, FinishReason, TokenLogprob
 from populace.actors.turn import Interaction, TurnGrant
+from populace.api.turns import MemoryTraceObject
 
 DONE = b"data: [DONE]\n\n"
 
@@ -16,7 +17,8 @@ _encode = json.JSONEncoder(separators=(",", ":")).encode
 class Provenance(NamedTuple):
     """What an answer was made with (promise P12); ``log_position`` None means it is in no log.
 
-    ``retrieved`` are the positions that ``Interaction.retrieved`` has, None where none is recorded.
+    ``retrieved`` are the positions that ``Interaction.retrieved`` has, ``memory`` is what the turn did with
+    the memory, ``conversation`` the one that it is of: None where none is recorded.
     """
 
     revision: str
@@ -26,6 +28,8 @@ class Provenance(NamedTuple):
     operation: str | None
     replayed: bool = False
     retrieved: tuple[int, ...] | None = None
+    memory: dict[str, bool | int | None] | None = None
+    conversation: str | None = None
 
     @classmethod
     def of_grant(cls, grant: TurnGrant) -> "Provenance":
@@ -41,6 +45,8 @@ class Provenance(NamedTuple):
             turn.operation,
             turn.replayed,
             turn.retrieved,
+            None if turn.memory is None else MemoryTraceObject.of(turn.memory).model_dump(),
+            turn.conversation,
         )
 
     @classmethod

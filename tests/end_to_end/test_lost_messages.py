@@ -12,7 +12,7 @@ import ray
 from openai import APIError, APIStatusError, OpenAI
 from openai.types.chat import ChatCompletionUserMessageParam
 
-from populace.client.population import connect
+from populace.client.connecting import connect
 from populace.hosting.host_actor import NAMESPACE, host_name
 from populace.storage.store import Store
 from tests.end_to_end.served import serve
@@ -92,7 +92,7 @@ def test_every_turn_acknowledged_while_ray_loses_messages_is_in_its_log_once(
         for model in models:
             check_log(served.log_of(model), [talker for talker in talkers if talker.model == model])
         with connect(data=served.data) as population:
-            for number in range(population._info.hosts):
+            for number in range(len(population.statistics())):
                 host = _ray.get_actor(host_name(number), namespace=NAMESPACE)
                 _ray.get(host.check_integrity.remote())
             assert messages_lost() > 0

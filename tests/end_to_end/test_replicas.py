@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from populace.adapters.random_adapter import ATTENTION, write_random_adapter
-from populace.client.population import connect
+from populace.client.connecting import connect
 from tests.end_to_end.served import Served, serve
 from tests.runtime.gateway.test_operations import samples_of
 from tests.small_base import make_small_base

@@ -9,7 +9,7 @@ FACE = "face"
 """The package ``populace`` itself, whose names are those of its packages."""
 
 ALLOWED: Mapping[str, str] = {
-    "face": "actors actors.aggregation adapters.lora cli client pictures storage.records storage.training",
+    "face": "actors actors.aggregation cli client pictures storage.records storage.training",
     "actors": "policies policies.diversity storage.records storage.rows",
     "actors.aggregation": "actors policies.diversity storage.records",
     "actors.host": "actors actors.keepers actors.turns policies storage storage.records storage.rows",
@@ -22,7 +22,7 @@ ALLOWED: Mapping[str, str] = {
     "adapters.lora": "actors adapters storage storage.packed",
     "adapters.memory": "actors adapters",
     "api": "actors actors.aggregation policies.diversity",
-    "archive": "actors actors.keepers adapters settings storage storage.packed storage.records storage.rows",
+    "archive": "actors adapters settings storage storage.packed storage.records storage.rows",
     "base": "actors adapters.memory settings storage.records",
     "bench": (
         "actors actors.aggregation actors.host actors.keepers adapters adapters.lora adapters.memory base "
@@ -33,13 +33,14 @@ ALLOWED: Mapping[str, str] = {
         "actors actors.keepers base bench engines learning module_training learning.methods policies settings"
     ),
     "cli": (
-        "actors actors.aggregation adapters adapters.lora adapters.memory archive base bench bench.recall "
+        "actors actors.aggregation adapters adapters.memory archive base bench bench.recall "
         "client cluster gateway module_training learning.on_policy pictures policies settings storage "
         "storage.backups storage.packed storage.records"
     ),
     "client": (
-        "actors actors.aggregation actors.keepers actors.turns adapters adapters.lora archive engines "
-        "hosting pictures policies policies.diversity settings storage storage.records storage.rows"
+        "actors actors.aggregation actors.turns adapters adapters.lora api archive engines "
+        "hosting pictures policies policies.diversity settings storage storage.packed storage.records "
+        "storage.rows storage.training"
     ),
     "cluster": (
         "actors archive base engines gateway hosting policies settings storage storage.records trainer"

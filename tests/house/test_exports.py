@@ -10,8 +10,11 @@ import sys
 import pytest
 
 import populace
-from populace.client.model_handle import ModelHandle
-from populace.client.population import Population, connect
+from populace.client.async_model import AsyncModel
+from populace.client.async_population import AsyncPopulation
+from populace.client.connecting import connect, connect_async
+from populace.client.model_handle import ChatMethod, ModelHandle
+from populace.client.population import Population
 from populace.settings.settings import process_environment
 from tests.house.source_tree import modules
 
@@ -43,11 +46,23 @@ def test_every_class_that_the_public_docstrings_name_is_exported() -> None:
     classes = {
         node.name for module in modules() for node in module.tree.body if isinstance(node, ast.ClassDef)
     }
-    members = [member for face in (Population, ModelHandle) for member in (face, *vars(face).values())]
-    docstrings = [inspect.getdoc(member) or "" for member in (connect, *members)]
+    faces = (Population, ModelHandle, ChatMethod, AsyncPopulation, AsyncModel)
+    members = [member for face in faces for member in (face, *vars(face).values())]
+    docstrings = [inspect.getdoc(member) or "" for member in (connect, connect_async, *members)]
 
     named = {name for text in docstrings for name in re.findall(r"``([A-Z]\w+)``", text)}
     assert (named & classes) - set(populace.__all__) == set()
+
+
+def test_the_blocking_and_the_asyncio_face_have_the_same_verbs() -> None:
+    def verbs(face: type) -> set[str]:
+        return {name for name in vars(face) if not name.startswith("_")}
+
+    blocking_only = {"base_directory", "directory", "run", "tenant", "base"}
+    assert verbs(Population) - blocking_only == verbs(AsyncPopulation) - {"tenant", "base"}
+    # `chat` of a handle is an object, and `known` is asked of its memory.
+    assert verbs(ModelHandle) | {"chat", "known", "remote_chat"} == verbs(AsyncModel)
+    assert "remote" in verbs(ChatMethod)
 
 
 def test_an_unknown_name_is_an_attribute_error() -> None:
@@ -56,7 +71,14 @@ def test_an_unknown_name_is_an_attribute_error() -> None:
 
 
 @pytest.mark.parametrize(
-    "module", ["populace", "populace.cli.main", "populace.settings.settings", "populace.base.prepare"]
+    "module",
+    [
+        "populace",
+        "populace.cli.main",
+        "populace.client.connecting",
+        "populace.settings.settings",
+        "populace.base.prepare",
+    ],
 )
 def test_an_import_brings_in_nothing_heavy(module: str) -> None:
     program = f"import sys, json, {module}; print(json.dumps([n for n in {HEAVY} if n in sys.modules]))"

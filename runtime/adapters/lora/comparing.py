@@ -9,10 +9,10 @@ Q₁ᵀ·Q₂, where the columns of Q are an orthonormal basis of each (Björck 
 
 import math
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
 
+from populace.actors.merging import LayerDifference
 from populace.adapters.base_modules import read_base_modules
 from populace.adapters.lora.layer import LoraLayer
 from populace.adapters.lora.trainable import TrainableAdapter
@@ -20,20 +20,6 @@ from populace.storage.revisions import RevisionFiles
 
 RANK_TOLERANCE = 1e-6
 """A direction with less of ΔW than this share of its largest singular value is rounding."""
-
-
-class LayerDifference(NamedTuple):
-    """One layer in both: the norm of each ΔW, that of their difference, and the angles in degrees.
-
-    A layer that one of them does not adapt has the norm 0 there. ``angles`` are from the smallest to the
-    largest, as many as the smaller rank; none where one ΔW is zero.
-    """
-
-    module: str
-    norm: float
-    other_norm: float
-    distance: float
-    angles: tuple[float, ...]
 
 
 def compare_stored(

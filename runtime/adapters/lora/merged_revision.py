@@ -3,24 +3,17 @@
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
 
 from populace.actors.errors import InvalidRequest
 from populace.actors.hosts import Revision
+from populace.actors.merging import MergedRevision, MergeOptions
 from populace.adapters.base_modules import read_base_modules
-from populace.adapters.lora.merging import MergeOptions, merge_adapters
+from populace.adapters.lora.merging import merge_adapters
 from populace.adapters.lora.trainable import TrainableAdapter
 from populace.storage.packed.adapter import PackedAdapter
 from populace.storage.store import Store
-
-
-class MergedRevision(NamedTuple):
-    """``kept`` is the share of ‖ΔW‖² that the cut to a rank left; 1 for a sum."""
-
-    revision: Revision
-    kept: float
 
 
 @contextmanager

@@ -12,49 +12,14 @@ Shape suffixes: R = rank, S = ranks of all together, I = inputs, O = outputs, M 
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Literal, NamedTuple, get_args
+from typing import NamedTuple
 
 import torch
 
 from populace.actors.errors import InvalidRequest
+from populace.actors.merging import MergeOptions
 from populace.adapters.lora.layer import LoraLayer
 from populace.adapters.lora.trainable import TrainableAdapter
-
-MergeMethod = Literal["sum", "svd", "ties", "dare"]
-METHODS: tuple[MergeMethod, ...] = get_args(MergeMethod)
-LINEAR = "linear"
-LINEAR_WARNING = (
-    "`linear` averages factors, which mixes one adapter's B with another's A: the sum of the products was "
-    "made instead, which is what it stands for."
-)
-
-
-@dataclass(frozen=True, slots=True)
-class MergeOptions:
-    """How adapters become one.
-
-    ``sum`` is exact and has the rank of all together. The others are cut to ``rank``, None the largest of
-    the members': ``svd`` is the nearest adapter of that rank to the sum. ``ties`` keeps of each ΔW the share
-    ``density`` of its largest entries, elects each entry's sign by their sum, and averages those that agree
-    (Yadav et al., 2023). ``dare`` drops entries by chance, makes up for it, and sums (Yu et al., 2024).
-    """
-
-    method: MergeMethod = "sum"
-    rank: int | None = None
-    density: float = 0.5
-    seed: int = 0
-
-    def check(self) -> None:
-        """Raise ``InvalidRequest`` for what nobody can mean."""
-        if self.method not in METHODS:
-            raise InvalidRequest(
-                f"There is no way {self.method!r} to merge but {', '.join(METHODS)}.", "method"
-            )
-        if self.rank is not None and self.rank < 1:
-            raise InvalidRequest(f"rank is from 1, not {self.rank}.", "rank")
-        if not 0 < self.density <= 1:
-            raise InvalidRequest(f"density is above 0 and at most 1, not {self.density}.", "density")
 
 
 class Merged(NamedTuple):

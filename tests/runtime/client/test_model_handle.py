@@ -3,7 +3,8 @@
 import pytest
 
 from populace.actors.errors import InvalidRequest
-from populace.client.model_handle import find_revision, turns_named
+from populace.client.async_model import turns_named
+from populace.client.revisions import find_revision
 from populace.storage.records.errors import RevisionNotFound
 from tests.actors.turns import revision
 

@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from populace.actors.errors import InvalidRequest
+from populace.actors.merging import MergeOptions
 from populace.adapters.base_modules import BaseModules, read_base_modules
 from populace.adapters.lora.merged_revision import merged_adapter
-from populace.adapters.lora.merging import MergeOptions
 from populace.adapters.lora.shape import LoraShape
 from populace.adapters.lora.trainable import TrainableAdapter
 from populace.learning.frozen_base import FrozenBase

@@ -12,9 +12,10 @@ from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from populace.actors.errors import InvalidRequest
+from populace.actors.merging import MergeOptions
 from populace.adapters.base_modules import BaseModules, read_base_modules
 from populace.adapters.lora.layer import LoraLayer
-from populace.adapters.lora.merging import Merged, MergeOptions, merge_adapters, weights_of
+from populace.adapters.lora.merging import Merged, merge_adapters, weights_of
 from populace.adapters.lora.shape import LoraShape
 from populace.adapters.lora.trainable import TrainableAdapter
 from tests.small_base import make_small_base

@@ -1,0 +1,150 @@
+"""A population for asyncio: the verbs of ``Population``, awaited."""
+
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import nullcontext, suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, Unpack
+from warnings import warn
+
+from populace.actors.aggregation.ensemble import PopulationAnswer
+from populace.actors.aggregation.question import Question
+from populace.actors.engine import BaseInfo, Message
+from populace.actors.hosts import HostStatistics, ModelView
+from populace.actors.members import MemberView
+from populace.actors.merging import LINEAR, LINEAR_WARNING, MergedRevision
+from populace.actors.names import check_model_name
+from populace.actors.turn import ModelId
+from populace.client.async_model import AsyncModel
+from populace.client.connection import Connection, MergeRequest, TellVote
+from populace.client.options import AskOptions, check_options
+from populace.storage.records.errors import ModelExists
+
+ARCHIVE_BYTES_MAX = 64 * 2**30
+"""A file that claims more is not of a personal model."""
+
+PAGE = 1000
+
+
+class AsyncPopulation:
+    """All personal models of one tenant, used on one event loop.
+
+    Use ``populace.connect_async``. What a verb does and raises is said once, at the one of ``Population``.
+    """
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+        self.closed = False
+
+    @property
+    def tenant(self) -> str:
+        return self.connection.tenant
+
+    @property
+    def base(self) -> BaseInfo:
+        return self.connection.base
+
+    def model(self, name: str) -> AsyncModel:
+        """See ``Population.model``."""
+        model = ModelId(self.tenant, name)
+        check_model_name(model)
+        return AsyncModel(self.connection, model)
+
+    async def create(
+        self, name: str, *, adapter: str | Path | None = None, exist_ok: bool = False
+    ) -> AsyncModel:
+        """See ``Population.create``."""
+        handle = self.model(name)
+        with suppress(ModelExists) if exist_ok else nullcontext():
+            if adapter is None:
+                await self.connection.hosts.create_model(handle.id)
+            else:
+                await self.connection.publish(handle.id, Path(adapter), create=True)
+        return handle
+
+    async def models(self) -> AsyncGenerator[ModelView, None]:
+        """Walk all models by name, a page at a time."""
+        after: str | None = None
+        while True:
+            page = await self.connection.hosts.list_models(self.tenant, after=after, limit=PAGE)
+            for view in page.models:
+                yield view
+            if page.after is None:
+                return
+            after = page.after
+
+    async def erase(self, name: str) -> None:
+        """See ``Population.erase``."""
+        await self.model(name).erase()
+
+    async def export(self, name: str, path: str | Path, *, overwrite: bool = False) -> Path:
+        """See ``Population.export``."""
+        return await self.model(name).export(path, overwrite=overwrite)
+
+    async def import_model(
+        self, path: str | Path, name: str | None = None, *, bytes_max: int = ARCHIVE_BYTES_MAX
+    ) -> AsyncModel:
+        """See ``Population.import_model``."""
+        view = await self.connection.import_model(Path(path), name, bytes_max=bytes_max)
+        return AsyncModel(self.connection, view.model)
+
+    async def fork(self, name: str, new_name: str) -> AsyncModel:
+        """See ``ModelHandle.fork``."""
+        return await self.model(name).fork(new_name)
+
+    async def members(self) -> tuple[MemberView, ...]:
+        """See ``Population.members``."""
+        return await self.connection.hosts.members.of_tenant(self.tenant)
+
+    async def ask(
+        self,
+        question: str,
+        *,
+        models: Sequence[str] | None = None,
+        on_vote: TellVote | None = None,
+        **options: Unpack[AskOptions],
+    ) -> PopulationAnswer:
+        """See ``Population.ask``."""
+        check_options(options, AskOptions, "ask")
+        given: dict[str, Any] = dict(options)
+        if given.get("choices"):
+            given = {"kind": "choice", **given, "choices": tuple(given["choices"])}
+        asked = Question((Message("user", question),), **given)
+        return await self.connection.ask(asked, models, on_vote)
+
+    async def merge(
+        self,
+        models: Sequence[str],
+        into: str,
+        *,
+        weights: Mapping[str, float] | None = None,
+        method: str = "sum",
+        rank: int | None = None,
+        density: float = 0.5,
+        seed: int = 0,
+    ) -> MergedRevision:
+        """See ``Population.merge``."""
+        if method == LINEAR:
+            warn(LINEAR_WARNING, stacklevel=2)
+            method = "sum"
+        target = self.model(into).id.name
+        names = tuple(dict.fromkeys(models))
+        return await self.connection.merge(MergeRequest(names, target, weights, method, rank, density, seed))
+
+    async def statistics(self) -> tuple[HostStatistics, ...]:
+        """See ``Population.statistics``."""
+        return await self.connection.statistics()
+
+    async def close(self) -> None:
+        """Let go of the connection; the population goes on. Safe to call twice."""
+        if not self.closed:
+            self.closed = True
+            await self.connection.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()

@@ -1,0 +1,144 @@
+"""A turn as a chat completion over HTTP, whole and streamed, and back."""
+
+import json
+from collections.abc import AsyncGenerator, AsyncIterator
+from typing import Any
+
+from populace.actors.engine import FinishReason
+from populace.actors.errors import HostUnavailable
+from populace.actors.turn import ChatRequest, Interaction
+from populace.api.objects import ApiObject, milliseconds
+from populace.api.turns import MemoryTraceObject
+from populace.client.remote_errors import error_of
+
+OPERATION_PREFIX = "key-"
+"""What ``operation_of`` puts before a caller's key; the gateway does so with the header."""
+
+
+class _MessageObject(ApiObject):
+    content: str = ""
+
+
+class _ChoiceObject(ApiObject):
+    message: _MessageObject = _MessageObject()
+    delta: _MessageObject = _MessageObject()
+    finish_reason: FinishReason | None = None
+
+
+class _UsageObject(ApiObject):
+    prompt_tokens: int
+    completion_tokens: int
+
+
+class _ProvenanceObject(ApiObject):
+    """What a reply was made with; see ``gateway.wire.Provenance``."""
+
+    revision: str
+    base: str
+    log_position: int
+    memory_version: int
+    operation: str
+    replayed: bool
+    retrieved: tuple[int, ...] | None
+    memory: MemoryTraceObject | None
+    conversation: str | None
+
+
+class CompletionObject(ApiObject):
+    """A chat completion of a personal model, or a chunk of one."""
+
+    id: str
+    created: int
+    choices: tuple[_ChoiceObject, ...]
+    usage: _UsageObject | None = None
+    populace: _ProvenanceObject | None = None
+
+    def interaction(self, request: ChatRequest) -> Interaction:
+        """Make the turn of a whole completion; its messages are the request's."""
+        assert self.usage is not None
+        assert self.populace is not None
+        return self.recorded(request, self.choices[0].message.content, self.usage, self.populace)
+
+    def recorded(
+        self, request: ChatRequest, reply: str, usage: _UsageObject, made_with: _ProvenanceObject
+    ) -> Interaction:
+        return Interaction(
+            model=request.turn.model,
+            position=made_with.log_position,
+            operation=made_with.operation,
+            completion_id=self.id,
+            messages=request.messages,
+            reply=reply,
+            finish_reason=self.choices[0].finish_reason or "stop",
+            prompt_tokens=usage.prompt_tokens,
+            completion_tokens=usage.completion_tokens,
+            revision=made_with.revision,
+            base=made_with.base,
+            memory_version=made_with.memory_version,
+            created_ms=milliseconds(self.created),
+            conversation=made_with.conversation,
+            replayed=made_with.replayed,
+            memory=None if made_with.memory is None else made_with.memory.value(),
+            retrieved=made_with.retrieved or (),
+        )
+
+
+def key_header(operation: str) -> dict[str, str]:
+    """Name an operation to the gateway: also one without a caller's key, so that it can be sent again."""
+    return {"Idempotency-Key": operation.removeprefix(OPERATION_PREFIX)}
+
+
+def chat_body(request: ChatRequest, *, stream: bool = False) -> dict[str, Any]:
+    """The body of ``POST /v1/chat/completions`` for this turn."""
+    turn, sampling = request.turn, request.sampling
+    body: dict[str, Any] = {
+        "model": turn.model.name if turn.alias == "latest" else f"{turn.model.name}@{turn.alias}",
+        "messages": [said._asdict() for said in request.messages],
+        "max_tokens": sampling.max_tokens,
+        "temperature": sampling.temperature,
+        "top_p": sampling.top_p,
+        "top_k": sampling.top_k,
+        "seed": sampling.seed,
+        "stop": list(sampling.stop) or None,
+        "frequency_penalty": sampling.frequency_penalty,
+        "presence_penalty": sampling.presence_penalty,
+        "ignore_eos": sampling.ignore_eos,
+        "memory": request.memory._asdict(),
+        "conversation": turn.history_of,
+    }
+    if sampling.logprobs is not None:
+        body |= {"logprobs": True, "top_logprobs": sampling.logprobs}
+    if turn.retrieval is not None:
+        body["context"] = {"retrieve": turn.retrieval.count}
+    if stream:
+        body |= {"stream": True, "stream_options": {"include_usage": True}}
+    return body
+
+
+async def parts_of(
+    request: ChatRequest, lines: AsyncIterator[str], url: str
+) -> AsyncGenerator[str | Interaction, None]:
+    """Read a stream's events: the texts of the reply, and last its turn.
+
+    Raises the error that the stream ends with, and ``HostUnavailable`` for one that breaks off.
+    """
+    texts: list[str] = []
+    last: CompletionObject | None = None
+    usage: _UsageObject | None = None
+    async for line in lines:
+        if not line.startswith("data: ") or line == "data: [DONE]":
+            continue
+        told = json.loads(line.removeprefix("data: "))
+        if "error" in told:
+            raise error_of(told["error"])
+        chunk = CompletionObject.model_validate(told)
+        usage = chunk.usage or usage
+        if chunk.populace is not None:
+            last = chunk
+        for choice in chunk.choices:
+            if choice.delta.content:
+                texts.append(choice.delta.content)
+                yield choice.delta.content
+    if last is None or usage is None or last.populace is None:
+        raise HostUnavailable(url, "the stream broke off")
+    yield last.recorded(request, "".join(texts), usage, last.populace)

@@ -1,0 +1,121 @@
+"""``connect``: from an address to a population, here or on another machine."""
+
+from collections.abc import Generator
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from populace.actors.errors import ClusterNotFound, InvalidRequest, Unauthorized
+from populace.client.async_population import AsyncPopulation
+from populace.client.connection import Connection
+from populace.client.http_connection import HttpConnection, is_url
+from populace.client.loop_thread import LoopThread
+from populace.client.population import Population
+from populace.settings.credentials import Credentials
+from populace.settings.running import find_running
+from populace.settings.settings import Settings
+
+DEFAULT_TENANT = "local"
+
+
+def connect(
+    address: str | None = None,
+    *,
+    api_key: str | None = None,
+    tenant: str | None = None,
+    data: str | Path | None = None,
+) -> Population:
+    """Connect to a running Populace.
+
+    An ``address`` like ``http://host:8000`` is that of a server on any machine: it takes an ``api_key``
+    (default: POPULACE_API_KEY, or the key of this account for it), which says whose models are meant, and
+    needs neither Ray nor a model on this one.
+
+    Any other ``address`` is that of a Ray cluster, and None the Populace of this user that serves the data
+    directory ``data`` (default: POPULACE_DATA) on this machine. That is inside the cluster's trust boundary:
+    it needs no API key, and ``tenant`` (default: local) says whose models are meant.
+
+    Raises ``ClusterNotFound``, ``Unauthorized``, and ``InvalidRequest`` for a tenant that is not the key's.
+    """
+    loop = LoopThread()
+    try:
+        connection = loop.run(_opened(address, api_key, tenant, data))
+    except BaseException:
+        loop.close()
+        raise
+    return Population(AsyncPopulation(connection), loop)
+
+
+def connect_async(
+    address: str | None = None,
+    *,
+    api_key: str | None = None,
+    tenant: str | None = None,
+    data: str | Path | None = None,
+) -> "Connecting":
+    """Connect for asyncio: ``async with populace.connect_async() as population``, or ``await`` and close it.
+
+    For the arguments and errors see ``connect``.
+    """
+    return Connecting(address, api_key, tenant, data)
+
+
+class Connecting:
+    """A connection that is about to be made, by ``await`` or ``async with``."""
+
+    def __init__(
+        self, address: str | None, api_key: str | None, tenant: str | None, data: str | Path | None
+    ) -> None:
+        self._wanted = (address, api_key, tenant, data)
+        self._population: AsyncPopulation | None = None
+
+    def __await__(self) -> Generator[Any, None, AsyncPopulation]:
+        return self._connected().__await__()
+
+    async def __aenter__(self) -> AsyncPopulation:
+        self._population = await self._connected()
+        return self._population
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        assert self._population is not None
+        await self._population.close()
+
+    async def _connected(self) -> AsyncPopulation:
+        return AsyncPopulation(await _opened(*self._wanted))
+
+
+async def _opened(
+    address: str | None, api_key: str | None, tenant: str | None, data: str | Path | None
+) -> Connection:
+    if address is None or not is_url(address):
+        if api_key is not None:
+            raise InvalidRequest(
+                "An API key goes with the address of a server, like http://127.0.0.1:8000.", "api_key"
+            )
+        # Ray and an engine's client load here, for those who are in the cluster.
+        from populace.client.ray_connection import RayConnection
+
+        return RayConnection.open(address, tenant=tenant or DEFAULT_TENANT, data=data)
+    connection = await HttpConnection.open(address, api_key or _key_for(address, data))
+    if tenant is not None and tenant != connection.tenant:
+        await connection.close()
+        raise InvalidRequest(
+            f"The API key is of the tenant {connection.tenant!r}, not of {tenant!r}.", "tenant"
+        )
+    return connection
+
+
+def _key_for(address: str, data: str | Path | None) -> str:
+    """The key that this account has for a server: from the environment, or as the one that serves here."""
+    settings = Settings.from_environment(data=data)
+    if settings.api_key is not None:
+        return settings.api_key
+    with suppress(ClusterNotFound):
+        running = find_running(settings.data)
+        key = Credentials(settings.config).find(running.store_id)
+        if key is not None and running.url.rstrip("/") == address.rstrip("/"):
+            return key
+    raise Unauthorized(f"{address} takes an API key: give api_key=, or set POPULACE_API_KEY.")

@@ -1,0 +1,185 @@
+"""What the Python face needs of a population, wherever it is: in this cluster, or behind an address."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+from populace.actors.aggregation.ensemble import PopulationAnswer
+from populace.actors.aggregation.question import Question
+from populace.actors.engine import BaseInfo
+from populace.actors.feedback import Feedback, Opinion
+from populace.actors.forgetting import Forgotten, MemoryAfter
+from populace.actors.hosts import HostStatistics, ModelPage, ModelView, Revision
+from populace.actors.known import Known
+from populace.actors.members import MemberView
+from populace.actors.memories import MemoryView
+from populace.actors.merging import LayerDifference, MergedRevision
+from populace.actors.reward_tasks import RewardTask
+from populace.actors.training import TrainingJob, TrainingOptions
+from populace.actors.turn import ChatRequest, Interaction, ModelId
+from populace.client.streaming import AsyncReplyStream
+from populace.policies.diversity.disclosure import Sharing
+
+if TYPE_CHECKING:
+    import ray
+
+    from populace.hosting.directory import Directory
+
+TellVote = Callable[[PopulationAnswer], None]
+
+
+class MergeRequest(NamedTuple):
+    """What to merge, and how: ``weights`` are by name, None for the mean; see ``MergeOptions``."""
+
+    models: tuple[str, ...]
+    into: str
+    weights: Mapping[str, float] | None
+    method: str
+    rank: int | None
+    density: float
+    seed: int
+
+
+class Jobs(Protocol):
+    """A part of ``TrainingJobs``."""
+
+    async def ask(
+        self,
+        model: ModelId,
+        options: TrainingOptions,
+        key: str | None = None,
+        tasks: Sequence[RewardTask] = (),
+    ) -> TrainingJob: ...
+
+    async def cancel(self, model: ModelId) -> TrainingJob: ...
+
+    async def of_model(self, model: ModelId) -> tuple[TrainingJob, ...]: ...
+
+    async def roll_back(self, model: ModelId, revision: str) -> ModelView: ...
+
+
+class Members(Protocol):
+    """A part of ``actors.members.Members``."""
+
+    async def share(self, model: ModelId, sharing: Sharing | None) -> MemberView | None: ...
+
+    async def of_tenant(self, tenant: str) -> tuple[MemberView, ...]: ...
+
+
+class Memories(Protocol):
+    """A part of ``actors.memories.Memories``."""
+
+    async def show(self, model: ModelId, position: int | None = None) -> MemoryView: ...
+
+    async def restore(self, model: ModelId, position: int | None, operation: str) -> Interaction: ...
+
+    async def known(self, model: ModelId, questions: Sequence[str]) -> Known: ...
+
+
+class Forgetting(Protocol):
+    """A part of ``actors.forgetting.Forgetting``."""
+
+    async def find(self, model: ModelId, words: str) -> Forgotten: ...
+
+    async def forget(
+        self, model: ModelId, what: str | Sequence[int], operation: str, *, memory: MemoryAfter = "folded"
+    ) -> Forgotten: ...
+
+
+class ClientHosts(Protocol):
+    """A part of ``Hosts``, which raises the same errors."""
+
+    @property
+    def jobs(self) -> Jobs: ...
+
+    @property
+    def members(self) -> Members: ...
+
+    @property
+    def memories(self) -> Memories: ...
+
+    @property
+    def forgetting(self) -> Forgetting: ...
+
+    async def chat(self, request: ChatRequest) -> Interaction: ...
+
+    async def create_model(self, model: ModelId) -> ModelView: ...
+
+    async def show_model(self, model: ModelId) -> ModelView: ...
+
+    async def list_models(self, tenant: str, *, after: str | None = None, limit: int = 100) -> ModelPage: ...
+
+    async def erase_model(self, model: ModelId) -> None: ...
+
+    async def read_log(
+        self, model: ModelId, *, start: int = 0, limit: int = 100
+    ) -> tuple[Interaction, ...]: ...
+
+    async def give_feedback(
+        self, model: ModelId, on: int | str, opinion: Opinion, key: str | None = None
+    ) -> Feedback: ...
+
+    async def read_feedback(
+        self, model: ModelId, *, start: int = 0, limit: int = 1000
+    ) -> tuple[Feedback, ...]: ...
+
+    async def list_revisions(self, model: ModelId) -> tuple[Revision, ...]: ...
+
+
+class Connection(Protocol):
+    """A way to a population, used on one event loop.
+
+    ``hosts`` have what is done to a model; what takes files, engines or several models is here.
+    """
+
+    tenant: str
+    base: BaseInfo
+
+    @property
+    def base_directory(self) -> Path:
+        """Where the base's files are. Raises ``InvalidRequest`` where they are on another machine."""
+        ...
+
+    @property
+    def directory(self) -> "Directory":
+        """The hosts with all that they can do. Raises ``InvalidRequest`` where there is no Ray."""
+        ...
+
+    @property
+    def hosts(self) -> ClientHosts: ...
+
+    async def stream(self, request: ChatRequest) -> AsyncReplyStream:
+        """Begin a turn and return its reply as it is made. Raises as ``chat``."""
+        ...
+
+    def remote_chat(self, request: ChatRequest) -> "ray.ObjectRef[Interaction]":
+        """Start a turn on the model's host. Raises ``InvalidRequest`` where there is no Ray."""
+        ...
+
+    async def ask(
+        self, question: Question, models: Sequence[str] | None, on_vote: TellVote | None
+    ) -> PopulationAnswer: ...
+
+    async def fork(self, model: ModelId, name: str) -> ModelView: ...
+
+    async def publish(
+        self, model: ModelId, adapter: Path, alias: str = "latest", *, create: bool = False
+    ) -> Revision:
+        """Publish an adapter's directory or packed file; with ``create`` as the first of a new model."""
+        ...
+
+    async def diff(
+        self, model: ModelId, one: str | None, other: str | None
+    ) -> tuple[LayerDifference, ...]: ...
+
+    async def merge(self, request: MergeRequest) -> MergedRevision: ...
+
+    async def export(self, model: ModelId, target: Path) -> None:
+        """Write the model's archive to a new or existing file, which is as it was if that fails."""
+        ...
+
+    async def import_model(self, path: Path, name: str | None, *, bytes_max: int) -> ModelView: ...
+
+    async def statistics(self) -> tuple[HostStatistics, ...]: ...
+
+    async def close(self) -> None: ...

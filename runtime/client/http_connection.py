@@ -1,0 +1,226 @@
+"""A population behind an address: everything goes to its gateway, with an API key."""
+
+import json
+import re
+from collections.abc import AsyncIterator, Sequence
+from contextlib import aclosing
+from importlib import metadata
+from pathlib import Path
+from tempfile import TemporaryFile
+from typing import TYPE_CHECKING, BinaryIO, cast
+from zipfile import ZIP_STORED, ZipFile
+
+import httpx
+
+from populace.actors.aggregation.ensemble import PopulationAnswer
+from populace.actors.aggregation.question import Question
+from populace.actors.engine import BaseInfo
+from populace.actors.errors import ClusterNotFound, InvalidRequest, Unauthorized
+from populace.actors.hosts import HostStatistics, ModelView, Revision
+from populace.actors.merging import LayerDifference, MergedRevision
+from populace.actors.turn import ChatRequest, Interaction, ModelId
+from populace.api.models import ModelObject, RevisionObject
+from populace.api.population import AnswerObject
+from populace.api.server import API_VERSION, PopulationObject
+from populace.client.completions import chat_body, key_header, parts_of
+from populace.client.connection import MergeRequest, TellVote
+from populace.client.http_hosts import HttpHosts, path_of
+from populace.client.http_transport import HttpTransport
+from populace.client.remote_errors import error_of
+from populace.client.streaming import AsyncReplyStream, Parts
+from populace.storage.records.errors import PopulaceError
+from populace.storage.records.files import disk_named, replaced_durably
+
+if TYPE_CHECKING:
+    import ray
+
+    from populace.hosting.directory import Directory
+
+CHUNK_BYTES = 256 * 1024
+ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
+
+
+class HttpConnection:
+    """Serves ``Connection``."""
+
+    def __init__(self, transport: HttpTransport, tenant: str, base: BaseInfo) -> None:
+        """Use ``HttpConnection.open``."""
+        self._http = transport
+        self.tenant = tenant
+        self.base = base
+        self.hosts = HttpHosts(transport)
+
+    @classmethod
+    async def open(
+        cls, url: str, api_key: str, *, transport: httpx.AsyncBaseTransport | None = None
+    ) -> "HttpConnection":
+        """Raises ``Unauthorized``, and ``ClusterNotFound`` for what is no Populace of this version."""
+        http = HttpTransport(url, api_key, transport=transport)
+        try:
+            told = await http.call("GET", "/v1/population", PopulationObject)
+        except Unauthorized as error:
+            await http.close()
+            raise Unauthorized(f"{http.url} refused the API key. `populace key create` makes one.") from error
+        except (PopulaceError, ValueError) as error:
+            await http.close()
+            if isinstance(error, ClusterNotFound):
+                raise
+            raise ClusterNotFound(http.url, "What answers there is no Populace, or an older one.") from error
+        if told.api != API_VERSION:
+            await http.close()
+            raise ClusterNotFound(
+                http.url,
+                f"It is Populace {told.version}, and this client is {metadata.version('populace')}: "
+                f"install populace=={told.version} here.",
+            )
+        return cls(http, told.tenant, told.base.value())
+
+    @property
+    def base_directory(self) -> Path:
+        raise InvalidRequest(f"The base's files are on the machine of {self._http.url}.", "base_directory")
+
+    @property
+    def directory(self) -> "Directory":
+        raise InvalidRequest(f"{self._http.url} has no Ray cluster to be in; use its models.", "directory")
+
+    async def stream(self, request: ChatRequest) -> AsyncReplyStream:
+        parts = self._parts(request)
+        # The first part is waited for, so that a refusal is raised here.
+        first = await anext(parts)
+        return AsyncReplyStream(_with_first(first, parts))
+
+    async def _parts(self, request: ChatRequest) -> Parts:
+        headers = key_header(request.turn.operation)
+        body = chat_body(request, stream=True)
+        path = "/v1/chat/completions"
+        async with (
+            self._http.opened("POST", path, json=body, headers=headers) as response,
+            aclosing(parts_of(request, response.aiter_lines(), self._http.url)) as parts,
+        ):
+            async for part in parts:
+                yield part
+
+    def remote_chat(self, request: ChatRequest) -> "ray.ObjectRef[Interaction]":
+        raise InvalidRequest(
+            "`remote` returns a Ray ObjectRef, and this population is connected over HTTP: use "
+            "`connect()` in the cluster, or `connect_async` and `await`.",
+            "remote",
+        )
+
+    async def ask(
+        self, question: Question, models: Sequence[str] | None, on_vote: TellVote | None
+    ) -> PopulationAnswer:
+        body = {
+            "messages": [said._asdict() for said in question.messages],
+            "k": question.k,
+            "kind": question.kind,
+            "choices": list(question.choices),
+            "select": question.select,
+            "combine": question.combine,
+            "models": None if models is None else list(models),
+            "seconds_max": question.seconds_max,
+            "reply_tokens": question.reply_tokens,
+            "temperature": question.temperature,
+            "seed": question.seed,
+            "stream": True,
+        }
+        found: PopulationAnswer | None = None
+        async with self._http.opened("POST", "/v1/population/answers", json=body) as response:
+            async for line in response.aiter_lines():
+                if not line.startswith("data: ") or line == "data: [DONE]":
+                    continue
+                told = json.loads(line.removeprefix("data: "))
+                if "error" in told:
+                    raise error_of(told["error"])
+                found = AnswerObject.model_validate(told).value()
+                if on_vote is not None:
+                    on_vote(found)
+        if found is None:
+            raise ClusterNotFound(self._http.url, "It ended the answer before its beginning.")
+        return found
+
+    async def fork(self, model: ModelId, name: str) -> ModelView:
+        made = await self._http.call("POST", path_of(model, "/fork"), ModelObject, json={"name": name})
+        return made.value(self.tenant)
+
+    async def publish(
+        self, model: ModelId, adapter: Path, alias: str = "latest", *, create: bool = False
+    ) -> Revision:
+        with _adapter_file(adapter) as file:
+            revision = await self._http.call(
+                "POST",
+                path_of(model, "/revisions"),
+                RevisionObject,
+                params={"alias": alias, "create": create},
+                content=_chunks(file),
+                headers=_file_headers(file),
+            )
+        return revision.value()
+
+    async def diff(self, model: ModelId, one: str | None, other: str | None) -> tuple[LayerDifference, ...]:
+        raise NotImplementedError
+
+    async def merge(self, request: MergeRequest) -> MergedRevision:
+        raise NotImplementedError
+
+    async def export(self, model: ModelId, target: Path) -> None:
+        async with self._http.opened("GET", path_of(model, "/export")) as response:
+            with disk_named(target), replaced_durably(target) as file:
+                async for chunk in response.aiter_bytes(CHUNK_BYTES):
+                    file.write(chunk)
+
+    async def import_model(self, path: Path, name: str | None, *, bytes_max: int) -> ModelView:
+        del bytes_max  # the server has its own limit
+        with path.open("rb") as file:
+            made = await self._http.call(
+                "POST",
+                "/v1/personal-models/import",
+                ModelObject,
+                params={} if name is None else {"name": name},
+                content=_chunks(file),
+                headers=_file_headers(file),
+            )
+        return made.value(self.tenant)
+
+    async def statistics(self) -> tuple[HostStatistics, ...]:
+        raise InvalidRequest(f"Over HTTP the statistics are at {self._http.url}/metrics.", "statistics")
+
+    async def close(self) -> None:
+        await self._http.close()
+
+
+def is_url(address: str) -> bool:
+    """Whether an address is that of a gateway, and not of a Ray cluster."""
+    return re.match(r"https?://", address) is not None
+
+
+async def _with_first(first: str | Interaction, parts: Parts) -> Parts:
+    async with aclosing(parts):
+        yield first
+        async for part in parts:
+            yield part
+
+
+def _adapter_file(adapter: Path) -> BinaryIO:
+    """Open a packed file, or a PEFT directory as a zip. Raises ``InvalidRequest`` for what is neither."""
+    if adapter.is_file():
+        return adapter.open("rb")
+    missing = [name for name in ADAPTER_FILES if not (adapter / name).is_file()]
+    if missing:
+        raise InvalidRequest(f"{adapter} is no adapter: it has no {missing[0]}.", "adapter")
+    file = cast("BinaryIO", TemporaryFile())  # noqa: SIM115 - the caller closes it
+    with ZipFile(file, "w", ZIP_STORED) as zipped:
+        for name in ADAPTER_FILES:
+            zipped.write(adapter / name, name)
+    return file
+
+
+def _file_headers(file: BinaryIO) -> dict[str, str]:
+    size = file.seek(0, 2)
+    file.seek(0)
+    return {"Content-Length": str(size), "Content-Type": "application/octet-stream"}
+
+
+async def _chunks(file: BinaryIO) -> AsyncIterator[bytes]:
+    while chunk := file.read(CHUNK_BYTES):
+        yield chunk

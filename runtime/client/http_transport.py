@@ -1,0 +1,100 @@
+"""Requests to a gateway: the key, the retries, and errors as the classes that they are there."""
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from typing import Any, TypeVar
+
+import httpx
+
+from populace.actors.errors import ClusterNotFound, HostUnavailable
+from populace.api.objects import ApiObject
+from populace.client.remote_errors import error_in
+from populace.storage.records.errors import PopulaceError, ShardStopped, UnknownOutcome
+
+logger = logging.getLogger(__name__)
+
+Answer = TypeVar("Answer", bound=ApiObject)
+
+CONNECT_SECONDS_MAX = 5.0
+REPLY_SECONDS_MAX = 600.0
+"""The server bounds a turn; this is for a server that has stopped to answer."""
+
+RETRY_SECONDS_MAX = 20.0
+"""How long a call waits for a server that restarts, as ``hosting.directory`` does for a host."""
+RETRY_DELAYS_S = (0.1, 0.2, 0.4, 0.8, 1.6)
+
+LOST = (HostUnavailable, ShardStopped, UnknownOutcome, httpx.TransportError)
+"""After these nobody knows whether the call took effect."""
+
+
+class HttpTransport:
+    """Calls one gateway. ``transport`` takes the place of the network in tests."""
+
+    def __init__(self, url: str, api_key: str, *, transport: httpx.AsyncBaseTransport | None = None) -> None:
+        self.url = url.rstrip("/")
+        self._client = httpx.AsyncClient(
+            base_url=self.url,
+            headers={"Authorization": f"Bearer {api_key}"},
+            timeout=httpx.Timeout(REPLY_SECONDS_MAX, connect=CONNECT_SECONDS_MAX),
+            transport=transport,
+            trust_env=False,
+        )
+
+    async def get(self, path: str, kind: type[Answer], **options: Any) -> Answer:
+        """Get an object. A server that restarts is waited for."""
+        return await self.call("GET", path, kind, repeats=True, **options)
+
+    async def call(
+        self, method: str, path: str, kind: type[Answer], *, repeats: bool = False, **options: Any
+    ) -> Answer:
+        """Call and return the object of the body, parsed as ``kind``.
+
+        ``repeats``: the call may take effect twice without harm, so it is made again while the server
+        restarts. Raises what the server raised, and ``ClusterNotFound`` if no server answers.
+        """
+        response = await self._patiently(method, path, options, repeats=repeats)
+        return kind.model_validate_json(response.content)
+
+    async def _patiently(
+        self, method: str, path: str, options: dict[str, Any], *, repeats: bool
+    ) -> httpx.Response:
+        loop = asyncio.get_running_loop()
+        give_up_at = loop.time() + RETRY_SECONDS_MAX
+        attempt = 0
+        while True:
+            try:
+                response = await self._client.request(method, path, **options)
+                if response.is_error:
+                    raise error_in(response.content, response.status_code)
+                return response
+            except LOST as error:
+                delay_s = RETRY_DELAYS_S[min(attempt, len(RETRY_DELAYS_S) - 1)]
+                if not repeats or loop.time() + delay_s > give_up_at:
+                    raise self._named(error) from error
+                logger.info("%s %s is retried in %.1f s: %s", method, path, delay_s, error)
+                attempt += 1
+            await asyncio.sleep(delay_s)
+
+    @asynccontextmanager
+    async def opened(self, method: str, path: str, **options: Any) -> AsyncGenerator[httpx.Response, None]:
+        """Call and read the body as it comes. Raises as ``call``."""
+        try:
+            async with self._client.stream(method, path, **options) as response:
+                if response.is_error:
+                    await response.aread()
+                    raise error_in(response.content, response.status_code)
+                yield response
+        except httpx.TransportError as error:
+            raise self._named(error) from error
+
+    def _named(self, error: PopulaceError | httpx.TransportError) -> PopulaceError:
+        if isinstance(error, PopulaceError):
+            return error
+        if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout | httpx.UnsupportedProtocol):
+            return ClusterNotFound(self.url, "Is `populace serve` running there, and is this its address?")
+        return HostUnavailable(self.url, f"the connection broke off ({type(error).__name__}: {error})")
+
+    async def close(self) -> None:
+        await self._client.aclose()

@@ -1,0 +1,63 @@
+"""An event loop on a thread of its own, for callers that block."""
+
+import asyncio
+import threading
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+from populace.actors.errors import InvalidRequest
+
+T = TypeVar("T")
+
+CLOSE_SECONDS = 5.0
+"""For tasks that wait to hear that they are cancelled."""
+
+
+class LoopThread:
+    """Serves ``Runner``. All calls share a loop: those to one host then share messages."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="populace", daemon=True)
+        self._thread.start()
+
+    @property
+    def closed(self) -> bool:
+        return self._loop.is_closed()
+
+    def run(self, call: Coroutine[Any, Any, T]) -> T:
+        """Run a call to its end, from any thread. An interrupt cancels it.
+
+        Raises ``InvalidRequest`` after ``close``.
+        """
+        if self.closed:
+            call.close()
+            raise InvalidRequest("This population was closed: connect again.", "population")
+        running = asyncio.run_coroutine_threadsafe(call, self._loop)
+        try:
+            return running.result()
+        except BaseException:
+            running.cancel()
+            raise
+
+    def start(self, call: Coroutine[Any, Any, Any]) -> None:
+        """Run a call without waiting for it. Raises ``RuntimeError`` if closed."""
+        asyncio.run_coroutine_threadsafe(call, self._loop)
+
+    def close(self) -> None:
+        """End what still waits on the loop, as ``asyncio.run`` does, and the thread. Safe to call twice."""
+        if self.closed:
+            return
+        self.run(_end_tasks())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+
+async def _end_tasks() -> None:
+    left = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in left:
+        task.cancel()
+    if left:
+        await asyncio.wait(left, timeout=CLOSE_SECONDS)
+    await asyncio.get_running_loop().shutdown_asyncgens()

@@ -1,0 +1,54 @@
+"""From an error body of the gateway to the error that it was there."""
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from populace.actors import errors as actors
+from populace.storage.packed import errors as packed
+from populace.storage.records.errors import PopulaceError
+from populace.storage.training import errors as training
+
+KNOWN_IN = (actors, packed, training)
+"""The modules whose import makes the classes known that a gateway may name."""
+
+
+def error_in(body: bytes, status: int) -> PopulaceError:
+    """Make the error of a response again: of the class that has its code, with the fields that it had.
+
+    An error that this client does not know is a ``PopulaceError`` with the message.
+    """
+    try:
+        told: Mapping[str, Any] = json.loads(body)["error"]
+        return error_of(told)
+    except (ValueError, KeyError, TypeError):
+        text = body[:200].decode(errors="replace").strip()
+        return PopulaceError(f"The server answered {status}{': ' + text if text else ''}.")
+
+
+def error_of(told: Mapping[str, Any]) -> PopulaceError:
+    """Make the error of an error object again."""
+    message, code = str(told["message"]), told.get("code")
+    details: dict[str, Any] = {
+        "message": message,
+        "parameter": told.get("param"),
+        **(told.get("details") or {}),
+    }
+    for kind in _kinds(PopulaceError):
+        if kind.code == code and "code" in vars(kind) and details.keys() >= set(kind.fields):
+            return _made(kind, message, {name: details[name] for name in kind.fields})
+    return PopulaceError(message)
+
+
+def _made(kind: type[PopulaceError], message: str, fields: Mapping[str, Any]) -> PopulaceError:
+    """Make an error of its fields, past constructors that make these of something else."""
+    made = kind.__new__(kind)
+    vars(made).update(fields)
+    made.args = tuple(fields.values()) or (message,)
+    return made
+
+
+def _kinds(kind: type[PopulaceError]) -> Iterator[type[PopulaceError]]:
+    yield kind
+    for narrower in kind.__subclasses__():
+        yield from _kinds(narrower)

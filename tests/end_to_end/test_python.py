@@ -1,0 +1,116 @@
+"""The Python face against a real service: in the cluster and over HTTP, blocking and for asyncio."""
+
+import re
+from collections.abc import Generator
+from pathlib import Path
+
+import pytest
+
+import populace
+from populace.actors.errors import ClusterNotFound, InvalidRequest, Unauthorized
+from tests.end_to_end.served import Served
+
+pytestmark = [pytest.mark.engine, pytest.mark.ray]
+
+QUESTION = "What is the capital of France?"
+
+CLIENT = """
+import sys
+
+class Refuse:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in ("ray", "torch", "vllm", "transformers", "peft", "lmdb", "fastapi"):
+            raise ImportError(f"a client must not import {name}")
+
+sys.meta_path.insert(0, Refuse())
+import asyncio, populace
+
+url, name, target = sys.argv[1:]
+with populace.connect(url) as population:
+    model = population.create(name, exist_ok=True)
+    print(model.chat("What is the capital of France?", temperature=0, max_tokens=20))
+    print("".join(model.chat("And of Italy?", stream=True, temperature=0, max_tokens=20)))
+    print(len(model.log()), model.memory.version, model.export(target).stat().st_size > 1000)
+
+async def main():
+    async with populace.connect_async(url) as population:
+        model = population.model(name)
+        stream = await model.chat("And of Spain?", stream=True, temperature=0, max_tokens=20)
+        texts = [text async for text in stream]
+        print(len(texts) > 2, stream.interaction.position, stream.interaction.reply == "".join(texts))
+
+asyncio.run(main())
+"""
+
+
+@pytest.fixture(params=["cluster", "http"])
+def population(served: Served, request: pytest.FixtureRequest) -> Generator[populace.Population]:
+    if request.param == "cluster":
+        connected = populace.connect(data=served.data)
+    else:
+        connected = populace.connect(served.url, api_key=served.key)
+    with connected:
+        yield connected
+
+
+@pytest.fixture
+def ada(served: Served, request: pytest.FixtureRequest) -> str:
+    return served.create(re.sub(r"\W", "-", request.node.name))
+
+
+def test_a_stream_is_the_turn_that_the_log_has(population: populace.Population, ada: str) -> None:
+    stream = population.model(ada).chat(QUESTION, stream=True, temperature=0, max_tokens=20)
+    texts = list(stream)
+
+    assert len(texts) > 2
+    assert stream.interaction is not None
+    (logged,) = population.model(ada).log()
+    assert logged.reply == "".join(texts) == stream.interaction.reply
+
+
+def test_a_stream_that_is_left_gives_its_turn_back(population: populace.Population, ada: str) -> None:
+    model = population.model(ada)
+    for _ in model.chat("Count to a thousand.", stream=True, ignore_eos=True, max_tokens=1000):
+        break
+
+    # The model is free at once, and not after the turn's time.
+    assert model.chat(QUESTION, max_tokens=8, turn_seconds_max=60).position == 0
+
+
+def test_a_turn_is_the_same_over_http_and_in_the_cluster(served: Served, ada: str) -> None:
+    with populace.connect(data=served.data) as near, populace.connect(served.url, api_key=served.key) as far:
+        made = near.model(ada).chat(QUESTION, operation="op", temperature=0, max_tokens=20)
+        again = far.model(ada).chat(QUESTION, operation="op", temperature=0, max_tokens=20)
+
+        assert (again.replayed, again.reply, again.position) == (True, made.reply, made.position)
+        assert far.model(ada).memory.norms == near.model(ada).memory.norms
+
+
+def test_a_closed_population_says_so(population: populace.Population, ada: str) -> None:
+    population.close()
+
+    with pytest.raises(InvalidRequest, match="closed: connect again"):
+        population.model(ada).show()
+
+
+def test_wrong_keys_addresses_and_tenants_are_one_line(served: Served) -> None:
+    for call in (
+        lambda: populace.connect(served.url, api_key="populace_0_0"),
+        lambda: populace.connect("http://127.0.0.1:9", api_key="populace_0_0"),
+        lambda: populace.connect(served.url, api_key=served.key, tenant="globex"),
+        lambda: populace.connect(api_key=served.key),
+    ):
+        with pytest.raises((ClusterNotFound, Unauthorized, InvalidRequest)) as refused:
+            call()
+        assert "\n" not in str(refused.value)
+
+
+def test_a_client_needs_neither_ray_nor_a_model_library(served: Served, ada: str, tmp_path: Path) -> None:
+    client = tmp_path / "client.py"
+    client.write_text(CLIENT)
+    done = served.run(str(client), served.url, ada, str(tmp_path / "ada.zip"))
+
+    assert done.returncode == 0, done.stderr
+    told = done.stdout.splitlines()
+    assert "Paris" in told[0]
+    assert told[-2:] == ["2 2 True", "True 2 True"]

@@ -1,0 +1,255 @@
+"""The Python face over HTTP: the same verbs, values and errors as in the cluster, on the real gateway."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from populace.actors.errors import ClusterNotFound, HostUnavailable, InvalidName, InvalidRequest, Unauthorized
+from populace.actors.turn import ModelId
+from populace.client.async_model import AsyncModel
+from populace.client.async_population import AsyncPopulation
+from populace.client.http_connection import HttpConnection, is_url
+from populace.client.http_transport import HttpTransport
+from populace.client.remote_errors import error_in
+from populace.storage.records.errors import (
+    InteractionNotFound,
+    ModelExists,
+    ModelNotFound,
+    OperationConflict,
+    PopulaceError,
+)
+from tests.runtime.gateway.population import Population
+
+URL = "http://populace"
+
+
+@pytest.fixture
+async def served(tmp_path: Path) -> AsyncGenerator[Population]:
+    population = await Population.start(tmp_path)
+    yield population
+    population.close()
+
+
+@pytest.fixture
+async def remote(served: Population) -> AsyncGenerator[AsyncPopulation]:
+    transport = httpx.ASGITransport(served.app)
+    async with AsyncPopulation(
+        await HttpConnection.open(URL, served.keys["acme"], transport=transport)
+    ) as population:
+        yield population
+
+
+@pytest.fixture
+async def ada(remote: AsyncPopulation) -> AsyncModel:
+    return await remote.create("ada")
+
+
+async def test_a_client_learns_whose_population_it_is_and_on_which_base(
+    remote: AsyncPopulation, served: Population
+) -> None:
+    assert (remote.tenant, remote.base) == ("acme", served.engine.base)
+
+
+async def test_what_was_said_is_the_turn_that_the_log_has(ada: AsyncModel, served: Population) -> None:
+    first = await ada.chat("hello", temperature=0, context={"retrieve": 2})
+    second = await ada.chat("and again", operation="once")
+    again = await ada.chat("and again", operation="once")
+
+    (logged_first, logged) = await served.log("ada")
+    assert (first.position, first.reply, first.conversation) == (0, logged_first.reply, "main")
+    assert (second.reply, second.completion_id) == (logged.reply, logged.completion_id)
+    assert (again.position, again.replayed) == (1, True)
+    assert [turn.reply for turn in await ada.log()] == [first.reply, second.reply]
+    assert (await ada.log())[1].messages == logged.messages
+    with pytest.raises(OperationConflict):
+        await ada.chat("something else", operation="once")
+
+
+async def test_a_conversation_goes_on_from_the_log_and_another_one_does_not(
+    ada: AsyncModel, served: Population
+) -> None:
+    await ada.chat("hello")
+    await ada.chat("again")
+    await ada.chat("alone", conversation=None)
+
+    prompts = [request.prompt for request in served.engine.requests]
+    assert [len(prompt) for prompt in prompts] == [1, 3, 1]
+
+
+async def test_a_reply_is_streamed_and_then_in_the_log(ada: AsyncModel, served: Population) -> None:
+    stream = await ada.chat("hello", stream=True)
+    texts = [text async for text in stream]
+
+    (logged,) = await served.log("ada")
+    assert len(texts) > 1
+    assert "".join(texts) == logged.reply
+    assert stream.interaction is not None
+    assert (stream.interaction.position, stream.interaction.reply) == (0, logged.reply)
+    replayed = await ada.chat("hello", stream=True, operation=logged.operation.removeprefix("key-"))
+    assert "".join([text async for text in replayed]) == logged.reply
+
+
+async def test_models_are_created_listed_forked_and_erased(remote: AsyncPopulation) -> None:
+    ada = await remote.create("ada")
+    await ada.chat("hello")
+    assert (await remote.create("ada", exist_ok=True)).id == ModelId("acme", "ada")
+    with pytest.raises(ModelExists, match="`ada` exists already"):
+        await remote.create("ada")
+    bob = await ada.fork("bob")
+
+    assert (await bob.show()).log_position == 1
+    assert [view.model.name async for view in remote.models()] == ["ada", "bob"]
+    await bob.erase()
+    with pytest.raises(ModelNotFound) as missing:
+        await bob.show()
+    assert missing.value.model == "bob"
+    with pytest.raises(InvalidName):
+        remote.model("a/b")
+
+
+async def test_feedback_is_kept_and_read(ada: AsyncModel) -> None:
+    turn = await ada.chat("hello")
+    given = [
+        await ada.feedback(turn, thumb="down", correction="Hi!"),
+        await ada.feedback(turn.completion_id, rating=0.5),
+    ]
+
+    opinions = await ada.opinions()
+    assert len(opinions) == 2
+    assert all(one in opinions for one in given)
+    with pytest.raises(InteractionNotFound):
+        await ada.feedback(7, thumb=True)
+
+
+async def test_turns_are_found_and_forgotten(ada: AsyncModel) -> None:
+    await ada.chat("My password is tulip.")
+    await ada.chat("Nice weather.")
+
+    found = await ada.forget("tulip")
+    assert (found.found_at, found.positions) == ((0,), ())
+    forgotten = await ada.forget("tulip", confirm=True)
+    assert forgotten.positions == (0,)
+    assert [turn.forgotten for turn in await ada.log()][:2] == [True, False]
+
+
+async def test_the_population_is_shared_with_and_asked(remote: AsyncPopulation) -> None:
+    for name in ("ada", "bob", "cyd"):
+        model = await remote.create(name)
+        member = await model.share("texts")
+        assert member is not None
+        assert member.model == ModelId("acme", name)
+
+    heard: list[int] = []
+    answer = await remote.ask(
+        "Say something.", k=3, kind="words", on_vote=lambda so_far: heard.append(len(so_far.votes))
+    )
+    assert answer.is_final
+    assert heard
+    assert len(await remote.members()) == 3
+    assert await remote.model("ada").share(None) is None
+    assert len(await remote.members()) == 2
+
+
+async def test_a_training_is_asked_for_listed_and_cancelled(ada: AsyncModel) -> None:
+    turn = await ada.chat("hello")
+    await ada.feedback(turn, correction="Hi!")
+    job = await ada.train(rank=2, seconds_max=0)
+
+    assert (job.model, job.options.rank, job.is_open) == (ModelId("acme", "ada"), 2, True)
+    assert await ada.jobs() == (job,)
+    assert (await ada.cancel_training()).state == "cancelled"
+    with pytest.raises(InvalidRequest, match="Did you mean `rank`"):
+        await ada.train(rnk=2)  # type: ignore[call-arg]
+
+
+async def test_a_model_is_exported_and_imported(remote: AsyncPopulation, tmp_path: Path) -> None:
+    ada = await remote.create("ada")
+    await ada.chat("hello")
+    target = await ada.export(tmp_path / "ada.zip")
+    with pytest.raises(InvalidRequest, match="exists already"):
+        await ada.export(target)
+    bob = await remote.import_model(target, "bob")
+
+    assert [turn.reply for turn in await bob.log()] == [turn.reply for turn in await ada.log()]
+
+
+async def test_errors_are_the_ones_of_the_server(remote: AsyncPopulation) -> None:
+    with pytest.raises(ModelNotFound):
+        await remote.model("nobody").chat("hello")
+    with pytest.raises(InvalidRequest, match="temperature") as refused:
+        await (await remote.create("ada")).chat("hello", temperature=9.0)
+    assert refused.value.parameter == "temperature"
+    with pytest.raises(InvalidRequest, match="cluster"):
+        remote.model("ada").remote_chat("hello")
+
+
+async def test_a_wrong_key_and_a_wrong_address_are_named(served: Population) -> None:
+    with pytest.raises(Unauthorized, match="http://populace refused the API key"):
+        await HttpConnection.open(URL, "populace_no_key", transport=httpx.ASGITransport(served.app))
+    with pytest.raises(ClusterNotFound, match=r"No running Populace found at http://127.0.0.1:9"):
+        await HttpConnection.open("http://127.0.0.1:9", "populace_no_key")
+    elsewhere = httpx.MockTransport(lambda request: httpx.Response(200, text="<html>It works!</html>"))
+    with pytest.raises(ClusterNotFound, match="no Populace"):
+        await HttpConnection.open(URL, "populace_no_key", transport=elsewhere)
+
+
+async def test_a_server_of_another_api_names_the_client_for_it(served: Population) -> None:
+    async def newer(request: httpx.Request) -> httpx.Response:
+        answer = await httpx.ASGITransport(served.app).handle_async_request(request)
+        told = (await answer.aread()).replace(b'"api":1', b'"api":99')
+        return httpx.Response(200, content=told)
+
+    with pytest.raises(ClusterNotFound, match=r"install populace==\d"):
+        await HttpConnection.open(URL, served.keys["acme"], transport=httpx.MockTransport(newer))
+
+
+async def test_a_server_that_restarts_is_waited_for_and_one_that_refuses_is_not(served: Population) -> None:
+    calls: list[str] = []
+
+    async def restarting(request: httpx.Request) -> httpx.Response:
+        calls.append(request.method)
+        if len(calls) == 1:
+            raise httpx.ConnectError("refused")
+        if len(calls) == 2:
+            details = {"host": "h", "reason": "r"}
+            body = {"error": {"message": "x", "code": "host_unavailable", "details": details}}
+            return httpx.Response(503, json=body)
+        return await httpx.ASGITransport(served.app).handle_async_request(request)
+
+    http = HttpTransport(URL, served.keys["acme"], transport=httpx.MockTransport(restarting))
+    connection = HttpConnection(http, "acme", served.engine.base)
+    with pytest.raises(ClusterNotFound):
+        await connection.hosts.create_model(ModelId("acme", "ada"))
+    with pytest.raises(HostUnavailable):
+        await connection.hosts.create_model(ModelId("acme", "ada"))
+    await connection.hosts.create_model(ModelId("acme", "ada"))
+    calls.clear()
+    assert (await AsyncModel(connection, ModelId("acme", "ada")).chat("hello")).position == 0
+    assert len(calls) == 3
+    await connection.close()
+
+
+def test_an_error_that_is_not_known_keeps_its_words() -> None:
+    unknown = error_in(b'{"error": {"message": "Later.", "code": "of_a_newer_server"}}', 500)
+    assert (type(unknown), str(unknown)) == (PopulaceError, "Later.")
+    assert (
+        str(error_in(b"<html>Bad gateway</html>", 502))
+        == "The server answered 502: <html>Bad gateway</html>."
+    )
+
+
+@pytest.mark.parametrize(("address", "expected"), [("http://a:1", True), ("https://a", True), ("a:1", False)])
+def test_which_addresses_are_of_servers(address: str, expected: bool) -> None:
+    assert is_url(address) == expected
+
+
+async def test_a_call_that_is_cancelled_leaves_the_connection_usable(ada: AsyncModel) -> None:
+    task = asyncio.ensure_future(ada.chat("hello"))
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert (await ada.show()).model.name == "ada"
