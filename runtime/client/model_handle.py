@@ -14,9 +14,10 @@ from populace.actors.feedback import Feedback, Opinion, thumb_of
 from populace.actors.forgetting import Forgotten, MemoryAfter
 from populace.actors.hosts import ModelView, Revision
 from populace.actors.members import MemberView
+from populace.actors.revision_names import find_compared
 from populace.actors.reward_tasks import tasks_of
 from populace.actors.training import TrainingJob, TrainingOptions
-from populace.actors.turn import BASE_REVISION, Interaction, ModelId, operation_of
+from populace.actors.turn import Interaction, ModelId, operation_of
 from populace.client.chat_request import MessageLike, chat_request
 from populace.client.options import ChatOptions, TrainOptions, check_options
 from populace.hosting.directory import Directory
@@ -171,6 +172,23 @@ class ModelHandle:
             self._population.run(self._population.directory.publish_revision(self.id, revision, alias))
         return replace(revision, readiness="ready")
 
+    def move_alias(self, alias: str, revision: str) -> ModelView:
+        """Move an alias to a revision that the model has, and prewarm that before, as ``publish`` does.
+
+        ``revision`` is its digest, the beginning of it, or another alias. What the model has learned from
+        stays as noted: ``rollback`` gives that back to the log. Raises ``InvalidName``, ``RevisionNotFound``,
+        ``InvalidRequest``, ``AdapterMismatch``, ``EngineUnavailable`` and ``EngineOverloaded``; the alias has
+        not moved then.
+        """
+        return self._population.run(self._population.directory.move_alias(self.id, alias, revision))
+
+    def remove_alias(self, alias: str) -> ModelView:
+        """Remove an alias other than ``latest``; its revision stays.
+
+        Raises ``RevisionNotFound`` if there is none, and ``InvalidRequest`` for ``latest``.
+        """
+        return self._population.run(self._population.directory.remove_alias(self.id, alias))
+
     def train(
         self,
         *,
@@ -252,13 +270,8 @@ class ModelHandle:
         answers, ``other`` None is the parent of ``one``. Raises ``RevisionNotFound``, and ``InvalidRequest``
         for a beginning that several have.
         """
-        known, aliases = self.revisions(), self.show().aliases
-        chosen = find_revision(self.name, known, aliases, one or _serving(aliases))
-        against = chosen.parent if chosen is not None and other is None else None
-        if other is not None:
-            found = find_revision(self.name, known, aliases, other)
-            against = None if found is None else found.digest
-        return self._population.compare(None if chosen is None else chosen.digest, against)
+        found = find_compared(self.name, self.revisions(), self.show().aliases, one or None, other)
+        return self._population.compare(*found)
 
     def export(self, path: str | Path, *, overwrite: bool = False) -> Path:
         """Write all of the model to a file, see ``Population.export``."""
@@ -308,10 +321,6 @@ class ChatMethod:
         return client.handle.call.remote("chat", request)
 
 
-def _serving(aliases: Mapping[str, str]) -> str:
-    return FIRST_ALIAS if FIRST_ALIAS in aliases else BASE_REVISION
-
-
 def turns_named(what: object) -> str | list[int]:
     """Read what a Python caller names turns by. Raises ``InvalidRequest`` for what names none."""
     if isinstance(what, str):
@@ -324,21 +333,3 @@ def turns_named(what: object) -> str | list[int]:
     if not all(type(one) is int and one >= 0 for one in positions):
         raise InvalidRequest(f"Name turns by their positions or by words, not by {what!r:.80}.", "positions")
     return cast("list[int]", positions)
-
-
-def find_revision(
-    name: str, known: Sequence[Revision], aliases: Mapping[str, str], reference: str
-) -> Revision | None:
-    """Find the revision under an alias, a digest or its beginning; None for the base, which is none.
-
-    Raises ``RevisionNotFound``, and ``InvalidRequest`` for a beginning that several have.
-    """
-    if reference == BASE_REVISION:
-        return None
-    wanted = aliases.get(reference, reference)
-    found = [one for one in known if one.digest.startswith(wanted)]
-    if not found or not wanted:
-        raise RevisionNotFound(name, reference)
-    if len(found) > 1:
-        raise InvalidRequest(f"{len(found)} revisions of `{name}` begin with {reference}.", "revision")
-    return found[0]

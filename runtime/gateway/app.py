@@ -13,6 +13,7 @@ from populace.actors.engine import Engine
 from populace.actors.errors import InvalidRequest, RequestTooLarge
 from populace.actors.hosts import Hosts
 from populace.gateway import (
+    aliases,
     archives,
     completions,
     feedback,
@@ -66,7 +67,8 @@ def create_app(
         hosts, engine, probe_engine, Access(hosts), metrics, turn_seconds_max, aggregator
     )
     longer: dict[str, int] = {}
-    modules: list[Any] = [completions, personal_models, memories, feedback, forgetting, training, operations]
+    modules: list[Any] = [completions, personal_models, aliases, memories, feedback, forgetting, training]
+    modules.append(operations)
     if archive_desk is not None:
         app.state.archive_desk = archive_desk
         modules.append(archives)

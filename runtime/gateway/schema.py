@@ -341,6 +341,12 @@ class RollbackBody(Body):
     revision: NonEmptyText | None = None
 
 
+class AliasBody(Body):
+    """``PUT /v1/personal-models/{name}/aliases/{alias}``: a digest, its beginning, or another alias."""
+
+    revision: NonEmptyText
+
+
 class RestoreMemoryBody(Body):
     """``POST /v1/personal-models/{name}/memory``; ``position`` null empties the memory."""
 
