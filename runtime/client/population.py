@@ -21,11 +21,11 @@ from populace.actors.aggregation.aggregator import Aggregator
 from populace.actors.aggregation.ensemble import PopulationAnswer
 from populace.actors.aggregation.question import Question
 from populace.actors.engine import Message
-from populace.actors.errors import ClusterNotFound, InvalidRequest, NoMember
+from populace.actors.errors import ClusterNotFound, InvalidRequest
 from populace.actors.hosts import HostStatistics, ModelView, Revision
 from populace.actors.keepers.catalogue import check_model_name
-from populace.actors.members import MemberView
-from populace.actors.turn import BASE_REVISION, ModelId
+from populace.actors.members import MemberView, revision_to_merge
+from populace.actors.turn import ModelId
 from populace.client.model_handle import ModelHandle
 from populace.client.options import AskOptions, check_options
 from populace.engines.client import ReplicaEngine
@@ -248,7 +248,7 @@ class Population:
         names = list(dict.fromkeys(models))
         target = self.model(into)
         with merged_adapter(
-            [self._shared_revision(name) for name in names],
+            [revision_to_merge(name, self._member(name)) for name in names],
             weights_of(weights, names),
             MergeOptions(method, rank, density, seed),  # type: ignore[arg-type]  # it is checked there
             Path(self._info.data_directory),
@@ -263,18 +263,8 @@ class Population:
                 self.run(self.directory.create_model(target.id, merged.revision))
         return merged
 
-    def _shared_revision(self, name: str) -> str:
-        """The revision that a member answers with, if it may be merged."""
-        member = self.run(self.directory.members.of_model(self.model(name).id))
-        if member is None:
-            raise NoMember(name)
-        if member.sharing != "texts":
-            raise InvalidRequest(
-                f"`{name}` shares its votes only; its weights say more than these.", "models"
-            )
-        if member.revision == BASE_REVISION:
-            raise InvalidRequest(f"`{name}` has no adapter to merge yet.", "models")
-        return member.revision
+    def _member(self, name: str) -> MemberView | None:
+        return self.run(self.directory.members.of_model(self.model(name).id))
 
     async def _ask(
         self,

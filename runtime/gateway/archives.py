@@ -7,8 +7,9 @@ from fastapi.responses import JSONResponse, Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from populace.archive.layout import MEDIA_TYPE, SUFFIX
-from populace.gateway.archive_desk import ArchiveDesk, HeldFile
+from populace.gateway.archive_desk import ArchiveDesk
 from populace.gateway.context import Caller, KeyedRoute
+from populace.gateway.desk import HeldFile
 from populace.gateway.personal_models import model_body
 from populace.gateway.target import named_model
 
