@@ -259,6 +259,22 @@ class Hosts(Protocol):
         """
         ...
 
+    async def move_alias(self, model: ModelId, alias: str, reference: str) -> ModelView:
+        """Prewarm a revision that the model has, as ``publish_revision`` does, then move ``alias`` to it.
+
+        ``reference`` is its digest, the beginning of it, or another alias. Neither the log nor the cursor
+        moves. Raises as ``publish_revision``, ``RevisionNotFound``, and ``InvalidRequest`` for a beginning
+        that several have and for the base; the alias has not moved then.
+        """
+        ...
+
+    async def remove_alias(self, model: ModelId, alias: str) -> ModelView:
+        """Remove an alias; its revision stays.
+
+        Raises ``RevisionNotFound`` if there is none, and ``InvalidRequest`` for ``latest``.
+        """
+        ...
+
     async def list_revisions(self, model: ModelId) -> tuple[Revision, ...]:
         """List the model's revisions, oldest first."""
         ...

@@ -5,7 +5,8 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from populace.actors.turn import ModelId
+from populace.actors.errors import InvalidRequest, NoMember
+from populace.actors.turn import BASE_REVISION, ModelId
 from populace.policies.diversity.disclosure import Sharing
 
 
@@ -42,6 +43,20 @@ class MemberView(NamedTuple):
     def is_profiled(self) -> bool:
         """Whether its profile is of what it would answer with."""
         return self.profile is not None and self.profile.revision == self.revision
+
+
+def revision_to_merge(name: str, member: MemberView | None) -> str:
+    """Answer the revision that a member answers with, if it may be merged.
+
+    Raises ``NoMember``, and ``InvalidRequest`` for a member that shares votes alone, or has no adapter.
+    """
+    if member is None:
+        raise NoMember(name)
+    if member.sharing != "texts":
+        raise InvalidRequest(f"`{name}` shares its votes only; its weights say more than these.", "models")
+    if member.revision == BASE_REVISION:
+        raise InvalidRequest(f"`{name}` has no adapter to merge yet.", "models")
+    return member.revision
 
 
 class Members(Protocol):

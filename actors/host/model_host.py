@@ -230,9 +230,13 @@ class ModelHost:
         return self._feedback.read(model, start, limit)
 
     async def publish_revision(self, model: ModelId, revision: Revision, alias: str = "latest") -> ModelView:
-        stored = await self._promotions.promote(model, revision, alias)
-        self._note_moved(model, stored)
-        return model_view(stored, active=model in self._active)
+        return self._moved(model, await self._promotions.promote(model, revision, alias))
+
+    async def move_alias(self, model: ModelId, alias: str, reference: str) -> ModelView:
+        return self._moved(model, await self._promotions.repoint(model, alias, reference))
+
+    async def remove_alias(self, model: ModelId, alias: str) -> ModelView:
+        return self._moved(model, await self._promotions.remove(model, alias))
 
     async def list_revisions(self, model: ModelId) -> tuple[Revision, ...]:
         return self._promotions.revisions(model)
@@ -333,6 +337,10 @@ class ModelHost:
         self._active.add(model)
         self._grant_ids.activations += 1
         return model
+
+    def _moved(self, model: ModelId, stored: StoredModel) -> ModelView:
+        self._note_moved(model, stored)
+        return model_view(stored, active=model in self._active)
 
     def _note_moved(self, model: ModelId, stored: StoredModel) -> None:
         active = self._active.get(model)

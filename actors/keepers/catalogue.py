@@ -6,11 +6,12 @@ from dataclasses import asdict
 
 from populace.actors.clock import Clock
 from populace.actors.engine import Message
-from populace.actors.errors import InvalidName
+from populace.actors.errors import InvalidName, InvalidRequest
 from populace.actors.hosts import ApiKey, Lineage, ModelView, Revision
 from populace.actors.keepers.owned_shards import OwnedShards
 from populace.actors.memory import MemoryTrace
 from populace.actors.names import check_model_name
+from populace.actors.revision_names import find_revision
 from populace.actors.turn import Interaction, ModelId
 from populace.policies.placement import shard_of
 from populace.storage.records import erasures
@@ -98,9 +99,7 @@ class Catalogue:
 
     async def register(self, model: ModelId, revision: Revision, alias: str) -> None:
         """Record a revision that ``alias`` is to be moved to."""
-        problem = alias_problem(alias)
-        if problem is not None:
-            raise InvalidName(alias, problem)
+        check_alias(alias)
         record = revision_record(revision)
         await self._shards.write(
             self.shard(model), lambda txn: ledger.register_revision(txn, model.tenant, model.name, record)
@@ -112,6 +111,27 @@ class Catalogue:
             self.shard(model),
             lambda txn: ledger.promote_revision(txn, model.tenant, model.name, digest, alias),
         )
+
+    async def remove_alias(self, model: ModelId, alias: str) -> StoredModel:
+        """Remove an alias other than ``latest``. Raises ``InvalidRequest`` for that one."""
+        check_alias(alias)
+        if alias == ledger.FIRST_ALIAS:
+            message = f"Every model answers under `{alias}`: move it or roll it back, but do not remove it."
+            raise InvalidRequest(message, "alias")
+        return await self._shards.write(
+            self.shard(model), lambda txn: ledger.remove_alias(txn, model.tenant, model.name, alias)
+        )
+
+    def find_revision(self, model: ModelId, reference: str) -> Revision:
+        """Find a revision by an alias, a digest or its beginning.
+
+        Raises ``ModelNotFound``, ``RevisionNotFound``, and ``InvalidRequest`` for the base, or a beginning
+        that several have.
+        """
+        found = find_revision(model.name, self.revisions(model), self.load(model).aliases, reference)
+        if found is None:
+            raise InvalidRequest("An alias names a revision, and the base is none.", "revision")
+        return found
 
     def revisions(self, model: ModelId) -> tuple[Revision, ...]:
         with self._shards.read(self.shard(model)) as transaction:
@@ -167,6 +187,13 @@ class Catalogue:
 
     def key_shard(self, key_id: str) -> int:
         return shard_of(KEY_SHARD_TENANT, key_id, self._shard_count)
+
+
+def check_alias(alias: str) -> None:
+    """Raise ``InvalidName`` unless the alias is allowed."""
+    problem = alias_problem(alias)
+    if problem is not None:
+        raise InvalidName(alias, problem)
 
 
 def revision_record(revision: Revision) -> RevisionRecord:

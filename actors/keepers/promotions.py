@@ -14,7 +14,7 @@ from dataclasses import replace
 from populace.actors.engine import AdapterRef, Engine
 from populace.actors.errors import EngineOverloaded
 from populace.actors.hosts import Revision
-from populace.actors.keepers.catalogue import Catalogue
+from populace.actors.keepers.catalogue import Catalogue, check_alias
 from populace.actors.turn import ModelId
 from populace.storage.rows.ledger import StoredModel
 
@@ -46,6 +46,23 @@ class Promotions:
             await self._catalogue.register(model, revision, alias)
             await self._prewarm(model, revision.digest, alias)
             return await self._catalogue.promote(model, revision.digest, alias)
+
+    async def repoint(self, model: ModelId, alias: str, reference: str) -> StoredModel:
+        """Prewarm a revision that the model has, named by ``reference``, and move the alias to it.
+
+        What ``reference`` names is looked up when it is the call's turn. Raises as ``promote``, and as
+        ``Catalogue.find_revision``.
+        """
+        check_alias(alias)
+        async with self._in_order(model, alias):
+            digest = self._catalogue.find_revision(model, reference).digest
+            await self._prewarm(model, digest, alias)
+            return await self._catalogue.promote(model, digest, alias)
+
+    async def remove(self, model: ModelId, alias: str) -> StoredModel:
+        """Remove the alias after the moves that were asked for before. Raises as the catalogue does."""
+        async with self._in_order(model, alias):
+            return await self._catalogue.remove_alias(model, alias)
 
     async def move(
         self, model: ModelId, digest: str, alias: str, move: Callable[[], Awaitable[StoredModel]]

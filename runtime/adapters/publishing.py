@@ -11,6 +11,7 @@ from populace.adapters.base_modules import BaseModules, read_base_modules
 from populace.adapters.packing import pack_peft_adapter, read_adapter, unpack_to_peft_directory
 from populace.adapters.peft_directory import read_peft_directory
 from populace.storage.packed.adapter import PackedAdapter
+from populace.storage.records.files import disk_named
 from populace.storage.store import Store
 
 
@@ -21,13 +22,14 @@ def imported_adapter(
     """Check a PEFT directory or packed file against the base, then store it packed under its digest.
 
     It is safe from removal for the time of the block, in which a model must get it. Raises
-    ``AdapterInvalid`` and ``AdapterMismatch``; nothing is stored then.
+    ``AdapterInvalid``, ``AdapterMismatch`` and ``DiskRefused``; nothing is stored then.
     """
     base = read_base_modules(base_directory, fingerprint)
     packed, rank = _checked(adapter.absolute(), base, rank_max)
     files = Store.adapters(store_path)
     with files.adding():
-        digest, size = files.add(packed)
+        with disk_named(files.root):
+            digest, size = files.add(packed)
         yield Revision(
             digest=digest,
             base=fingerprint,

@@ -3,8 +3,9 @@
 from typing import Literal
 
 from populace.actors.hosts import Lineage, ModelView, Readiness, Revision
+from populace.actors.merging import LayerDifference, MergedRevision
 from populace.actors.turn import ModelId
-from populace.api.objects import ApiObject, milliseconds, seconds
+from populace.api.objects import ApiObject, Listing, milliseconds, seconds
 
 
 class OpenAIModelObject(ApiObject):
@@ -160,3 +161,37 @@ class RevisionObject(ApiObject):
             None if self.lineage is None else self.lineage.value(),
             tuple((source.revision, source.weight) for source in self.sources),
         )
+
+
+class LayerObject(ApiObject):
+    """A layer in two revisions; see ``LayerDifference``."""
+
+    object: Literal["personal_model.layer_difference"] = "personal_model.layer_difference"
+    module: str
+    norm: float
+    other_norm: float
+    distance: float
+    angles: tuple[float, ...]
+
+    def value(self) -> LayerDifference:
+        return LayerDifference(self.module, self.norm, self.other_norm, self.distance, self.angles)
+
+
+class DiffObject(Listing[LayerObject]):
+    """Two revisions compared layer by layer; each is a digest or ``base``."""
+
+    one: str
+    other: str
+
+
+class MergeObject(ApiObject):
+    """What came of a merge; see ``MergedRevision``. ``warning`` says what was done otherwise than asked."""
+
+    object: Literal["population.merge"] = "population.merge"
+    model: str
+    revision: RevisionObject
+    kept: float
+    warning: str | None
+
+    def value(self) -> MergedRevision:
+        return MergedRevision(self.revision.value(), self.kept)

@@ -3,7 +3,8 @@
 ``layout`` says what lies where, ``writing`` and ``reading`` are the two directions, ``exporting`` and
 ``importing`` connect them with a population. An archive may come from anybody: it is whole, sound and
 bounded, or it is refused as ``ArchiveInvalid``. Adapters in it are checked in a process of their own
-(``adapter_check``).
+(``adapter_check``). So are those that come alone (``adapter_upload``), and merging and comparing adapters is
+done there too (``adapter_work``): a gateway has no torch.
 
 Backups of whole stores are in ``storage/backups``.
 """

@@ -34,7 +34,7 @@ CHUNK_BYTES = 1 << 20
 DIRECTORY_BYTES_MAX = 2 * 2**20
 """Of an archive with ``MEMBERS_MAX`` members, 175 bytes each."""
 
-_NOT_READABLE = (
+NOT_READABLE = (
     zipfile.BadZipFile,
     zlib.error,
     struct.error,
@@ -178,6 +178,6 @@ def _check_members(label: str, found: dict[str, int], named: dict[str, Member]) 
 def _readable(label: str, part: str) -> Generator[None]:
     try:
         yield
-    except _NOT_READABLE as error:
+    except NOT_READABLE as error:
         reason = str(error) if isinstance(error, ValueError) else f"{part} cannot be read ({error})"
         raise ArchiveInvalid(label, reason) from error

@@ -136,6 +136,14 @@ class AsyncModel:
         """See ``ModelHandle.publish``."""
         return await self._connection.publish(self.id, Path(adapter), alias)
 
+    async def move_alias(self, alias: str, revision: str) -> ModelView:
+        """See ``ModelHandle.move_alias``."""
+        return await self._hosts.move_alias(self.id, alias, revision)
+
+    async def remove_alias(self, alias: str) -> ModelView:
+        """See ``ModelHandle.remove_alias``."""
+        return await self._hosts.remove_alias(self.id, alias)
+
     async def train(
         self,
         *,

@@ -125,6 +125,10 @@ class ClientHosts(Protocol):
 
     async def list_revisions(self, model: ModelId) -> tuple[Revision, ...]: ...
 
+    async def move_alias(self, model: ModelId, alias: str, reference: str) -> ModelView: ...
+
+    async def remove_alias(self, model: ModelId, alias: str) -> ModelView: ...
+
 
 class Connection(Protocol):
     """A way to a population, used on one event loop.

@@ -19,7 +19,7 @@ from populace.actors.errors import ClusterNotFound, InvalidRequest, Unauthorized
 from populace.actors.hosts import HostStatistics, ModelView, Revision
 from populace.actors.merging import LayerDifference, MergedRevision
 from populace.actors.turn import ChatRequest, Interaction, ModelId
-from populace.api.models import ModelObject, RevisionObject
+from populace.api.models import DiffObject, MergeObject, ModelObject, RevisionObject
 from populace.api.population import AnswerObject
 from populace.api.server import API_VERSION, PopulationObject
 from populace.client.completions import chat_body, key_header, parts_of
@@ -158,10 +158,17 @@ class HttpConnection:
         return revision.value()
 
     async def diff(self, model: ModelId, one: str | None, other: str | None) -> tuple[LayerDifference, ...]:
-        raise NotImplementedError
+        named = {"one": one, "other": other}
+        query = {name: told for name, told in named.items() if told is not None}
+        found = await self._http.get(path_of(model, "/diff"), DiffObject, params=query)
+        return tuple(layer.value() for layer in found.data)
 
     async def merge(self, request: MergeRequest) -> MergedRevision:
-        raise NotImplementedError
+        # The same merge again is the same revision.
+        merged = await self._http.call(
+            "POST", "/v1/population/merge", MergeObject, repeats=True, json=request._asdict()
+        )
+        return merged.value()
 
     async def export(self, model: ModelId, target: Path) -> None:
         async with self._http.opened("GET", path_of(model, "/export")) as response:

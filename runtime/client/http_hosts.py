@@ -102,6 +102,17 @@ class HttpHosts:
         found = await self._http.get(path_of(model, "/revisions"), Page[RevisionObject])
         return tuple(revision.value() for revision in found.data)
 
+    async def move_alias(self, model: ModelId, alias: str, reference: str) -> ModelView:
+        path, body = _alias_path(model, alias), {"revision": reference}
+        return (await self._http.call("PUT", path, ModelObject, repeats=True, json=body)).value(model.tenant)
+
+    async def remove_alias(self, model: ModelId, alias: str) -> ModelView:
+        return (await self._http.call("DELETE", _alias_path(model, alias), ModelObject)).value(model.tenant)
+
+
+def _alias_path(model: ModelId, alias: str) -> str:
+    return path_of(model, f"/aliases/{quote(alias, safe='')}")
+
 
 class HttpJobs:
     """Serves ``Jobs``."""

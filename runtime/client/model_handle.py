@@ -135,6 +135,23 @@ class ModelHandle:
         """
         return self._runner.run(self._model.publish(adapter, alias=alias))
 
+    def move_alias(self, alias: str, revision: str) -> ModelView:
+        """Move an alias to a revision that the model has, and prewarm that before, as ``publish`` does.
+
+        ``revision`` is its digest, the beginning of it, or another alias. What the model has learned from
+        stays as noted: ``rollback`` gives that back to the log. Raises ``InvalidName``, ``RevisionNotFound``,
+        ``InvalidRequest``, ``AdapterMismatch``, ``EngineUnavailable`` and ``EngineOverloaded``; the alias has
+        not moved then.
+        """
+        return self._runner.run(self._model.move_alias(alias, revision))
+
+    def remove_alias(self, alias: str) -> ModelView:
+        """Remove an alias other than ``latest``; its revision stays.
+
+        Raises ``RevisionNotFound`` if there is none, and ``InvalidRequest`` for ``latest``.
+        """
+        return self._runner.run(self._model.remove_alias(alias))
+
     def train(
         self,
         *,

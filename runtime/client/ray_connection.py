@@ -18,14 +18,15 @@ from ray.exceptions import RayError
 from populace.actors.aggregation.aggregator import Aggregator
 from populace.actors.aggregation.ensemble import PopulationAnswer
 from populace.actors.aggregation.question import Question
-from populace.actors.errors import ClusterNotFound, InvalidRequest, NoMember
+from populace.actors.errors import ClusterNotFound
 from populace.actors.hosts import HostStatistics, ModelView, Revision
+from populace.actors.members import revision_to_merge
 from populace.actors.merging import LayerDifference, MergedRevision, MergeOptions
-from populace.actors.turn import BASE_REVISION, ChatRequest, Interaction, ModelId
+from populace.actors.revision_names import find_compared
+from populace.actors.turn import ChatRequest, Interaction, ModelId
 from populace.actors.turns.running_reply import RunningReply
 from populace.actors.turns.turn_director import begin_reply
 from populace.client.connection import MergeRequest, TellVote
-from populace.client.revisions import named_revisions
 from populace.client.streaming import AsyncReplyStream
 from populace.engines.client import ReplicaEngine
 from populace.hosting.aggregation import aggregator_over
@@ -142,7 +143,7 @@ class RayConnection:
 
         aliases = (await self.hosts.show_model(model)).aliases
         known = await self.hosts.list_revisions(model)
-        chosen, against = named_revisions(model.name, known, aliases, one, other)
+        chosen, against = find_compared(model.name, known, aliases, one, other)
         return tuple(
             await asyncio.to_thread(
                 compare_stored,
@@ -163,7 +164,10 @@ class RayConnection:
         names = list(request.models)
         target = ModelId(self.tenant, request.into)
         merging = merged_adapter(
-            [await self._shared_revision(name) for name in names],
+            [
+                revision_to_merge(name, await self.hosts.members.of_model(ModelId(self.tenant, name)))
+                for name in names
+            ],
             weights_of(request.weights, names),
             MergeOptions(request.method, request.rank, request.density, request.seed),  # type: ignore[arg-type]
             self._data,
@@ -234,19 +238,6 @@ class RayConnection:
         if self._replicas is None:
             self._replicas = ReplicaEngine(self.base)
         return self._replicas
-
-    async def _shared_revision(self, name: str) -> str:
-        """The revision that a member answers with, if it may be merged."""
-        member = await self.hosts.members.of_model(ModelId(self.tenant, name))
-        if member is None:
-            raise NoMember(name)
-        if member.sharing != "texts":
-            raise InvalidRequest(
-                f"`{name}` shares its votes only; its weights say more than these.", "models"
-            )
-        if member.revision == BASE_REVISION:
-            raise InvalidRequest(f"`{name}` has no adapter to merge yet.", "models")
-        return member.revision
 
 
 @asynccontextmanager

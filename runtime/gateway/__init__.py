@@ -4,5 +4,5 @@
 translates and calls a host or an engine, and decides nothing. ``completions`` and ``exchange`` are the chat.
 Each request is bounded (``body_limit``), counted, and belongs to the tenant of its API key (``access``).
 
-No shard is opened here, and neither torch nor vLLM is imported.
+No shard is opened here, and neither torch nor vLLM is imported: ``adapter_desk`` has another process for it.
 """

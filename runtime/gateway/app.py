@@ -13,17 +13,21 @@ from populace.actors.engine import Engine
 from populace.actors.errors import InvalidRequest, RequestTooLarge
 from populace.actors.hosts import Hosts
 from populace.gateway import (
+    aliases,
     archives,
     completions,
     feedback,
     forgetting,
     memories,
+    merges,
     operations,
     personal_models,
     population,
+    revisions,
     training,
 )
 from populace.gateway.access import Access
+from populace.gateway.adapter_desk import AdapterDesk
 from populace.gateway.archive_desk import ArchiveDesk
 from populace.gateway.body_limit import BodyLimit
 from populace.gateway.context import EngineProbe, Gateway
@@ -46,12 +50,13 @@ def create_app(
     turn_seconds_max: float = 120.0,
     body_bytes_max: int = 8 * 1024 * 1024,
     archive_desk: ArchiveDesk | None = None,
+    adapter_desk: AdapterDesk | None = None,
     aggregator: Aggregator | None = None,
 ) -> FastAPI:
     """Build the application over any ``Hosts`` and ``Engine``, in one process or across Ray.
 
-    Without ``archive_desk``, which needs the store's files, models cannot be exported and imported. Without
-    ``aggregator`` the population as a whole cannot be asked.
+    Without the desks, which need the store's files, models cannot be exported and imported, and adapters
+    neither published, merged nor compared. Without ``aggregator`` the population as a whole cannot be asked.
     """
     app = FastAPI(
         title="Populace",
@@ -66,11 +71,16 @@ def create_app(
         hosts, engine, probe_engine, Access(hosts), metrics, turn_seconds_max, aggregator
     )
     longer: dict[str, int] = {}
-    modules: list[Any] = [completions, personal_models, memories, feedback, forgetting, training, operations]
+    modules: list[Any] = [completions, personal_models, aliases, memories, feedback, forgetting]
+    modules += [training, operations]
     if archive_desk is not None:
         app.state.archive_desk = archive_desk
         modules.append(archives)
         longer[archives.IMPORT_PATH] = archive_desk.bytes_max
+    if adapter_desk is not None:
+        app.state.adapter_desk = adapter_desk
+        modules += [revisions, merges]
+        longer[revisions.REVISIONS_PATH] = adapter_desk.bytes_max
     if aggregator is not None:
         modules.append(population)
     for module in modules:

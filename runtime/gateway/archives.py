@@ -9,8 +9,9 @@ from starlette.types import Receive, Scope, Send
 from populace.api.models import ModelObject
 from populace.archive.layout import MEDIA_TYPE, SUFFIX
 from populace.gateway.answers import answer
-from populace.gateway.archive_desk import ArchiveDesk, HeldFile
+from populace.gateway.archive_desk import ArchiveDesk
 from populace.gateway.context import Caller, KeyedRoute
+from populace.gateway.desk import HeldFile
 from populace.gateway.target import named_model
 
 router = APIRouter(route_class=KeyedRoute)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from starlette.routing import compile_path
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from populace.actors.errors import RequestTooLarge
@@ -11,19 +12,19 @@ from populace.gateway.errors import error_response
 class BodyLimit:
     """ASGI middleware: answers 413 as soon as the declared or received length passes the limit.
 
-    ``longer`` maps a path to a limit of its own, for what is written to a file as it comes.
+    ``longer`` maps a route's path to a limit of its own, for what is written to a file as it comes.
     """
 
     def __init__(self, app: ASGIApp, bytes_max: int, longer: Mapping[str, int]) -> None:
         self._app = app
         self._bytes_max = bytes_max
-        self._longer = longer
+        self._longer = [(compile_path(path)[0], limit) for path, limit in longer.items()]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        bytes_max = self._longer.get(scope["path"], self._bytes_max)
+        bytes_max = self._limit_of(scope["path"])
         headers = dict(scope["headers"])
         if _declared_bytes(headers.get(b"content-length", b"")) > bytes_max:
             await _refuse(bytes_max, scope, receive, send)
@@ -50,6 +51,10 @@ class BodyLimit:
             if started:
                 raise
             await _refuse(bytes_max, scope, receive, send)
+
+    def _limit_of(self, path: str) -> int:
+        found = (limit for pattern, limit in self._longer if pattern.match(path))
+        return next(found, self._bytes_max)
 
 
 async def _refuse(bytes_max: int, scope: Scope, receive: Receive, send: Send) -> None:

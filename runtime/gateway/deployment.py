@@ -14,8 +14,10 @@ from ray import serve
 from populace.actors.engine import BaseInfo
 from populace.archive.importing import Destination
 from populace.engines.client import ReplicaEngine
+from populace.gateway.adapter_desk import AdapterDesk
 from populace.gateway.app import create_app
 from populace.gateway.archive_desk import ArchiveDesk
+from populace.gateway.desk import Desk
 from populace.gateway.server import Server, bind
 from populace.hosting.aggregation import aggregator_over
 from populace.hosting.directory import Directory
@@ -32,7 +34,7 @@ class GatewayOptions(NamedTuple):
     """How to start a gateway.
 
     ``turn_seconds_max`` bounds a turn, ``body_bytes_max`` a request, and ``archive_bytes_max`` one that
-    imports an archive, whose adapters go to ``destination``.
+    brings an archive or an adapter; adapters go to ``destination``.
     """
 
     host: str
@@ -54,13 +56,15 @@ class GatewayReplica:
         clients = [connect_host(index) for index in range(options.hosts)]
         engine = ReplicaEngine(options.base)
         directory = Directory(clients, shard_count=options.shards)
+        desk = Desk(bytes_max=options.archive_bytes_max)
         app = create_app(
             directory,
             engine,
             probe_engine=engine,
             turn_seconds_max=options.turn_seconds_max,
             body_bytes_max=options.body_bytes_max,
-            archive_desk=ArchiveDesk(directory, options.destination, bytes_max=options.archive_bytes_max),
+            archive_desk=ArchiveDesk(directory, options.destination, desk),
+            adapter_desk=AdapterDesk(directory, options.destination, desk),
             aggregator=aggregator_over(directory, engine, options.destination.data_directory),
         )
         self._server = Server(app)

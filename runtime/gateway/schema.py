@@ -346,10 +346,28 @@ class AskBody(PopulationBody):
     stream: bool = False
 
 
+class MergeBody(Body):
+    """``POST /v1/population/merge``; ``weights`` are by name, null is the mean. See ``MergeOptions``."""
+
+    models: Annotated[list[NonEmptyText], Field(min_length=1, max_length=MEMBERS_MAX)]
+    into: Text
+    weights: dict[str, float] | None = None
+    method: Literal["sum", "svd", "ties", "dare", "linear"] = "sum"
+    rank: Annotated[int, Field(ge=1)] | None = None
+    density: Annotated[float, Field(gt=0, le=1)] = 0.5
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+
+
 class RollbackBody(Body):
     """``POST /v1/personal-models/{name}/rollback``; without a revision the one that ``latest`` names."""
 
     revision: NonEmptyText | None = None
+
+
+class AliasBody(Body):
+    """``PUT /v1/personal-models/{name}/aliases/{alias}``: a digest, its beginning, or another alias."""
+
+    revision: NonEmptyText
 
 
 class RestoreMemoryBody(Body):

@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+from populace.actors.errors import InvalidName
 from populace.actors.turn import ModelId
 from populace.storage.records.errors import ModelNotFound, RevisionNotFound
 from populace.storage.records.keys import RESERVED_MODEL_NAMES, alias_problem, name_problem
@@ -42,3 +43,18 @@ def named_model(tenant: str, name: str) -> ModelId:
     if target.model is None or "@" in name:
         raise ModelNotFound(name[:128])
     return target.model
+
+
+def new_model(tenant: str, name: str) -> ModelId:
+    """Resolve the name of a model that may be created; raises ``InvalidName`` for one that none can have."""
+    problem = name_problem(name, reserved=RESERVED_MODEL_NAMES)
+    if problem is not None:
+        raise InvalidName(name, problem)
+    return ModelId(tenant, name)
+
+
+def check_alias(alias: str) -> None:
+    """Raise ``InvalidName`` for an alias that no revision can have."""
+    problem = alias_problem(alias)
+    if problem is not None:
+        raise InvalidName(alias, problem)

@@ -107,6 +107,12 @@ class Directory:
     async def publish_revision(self, model: ModelId, revision: Revision, alias: str = "latest") -> ModelView:
         return await self.retried(model, "publish_revision", model, revision, alias)
 
+    async def move_alias(self, model: ModelId, alias: str, reference: str) -> ModelView:
+        return await self.retried(model, "move_alias", model, alias, reference)
+
+    async def remove_alias(self, model: ModelId, alias: str) -> ModelView:
+        return await self._of(model).call("remove_alias", model, alias)
+
     async def list_revisions(self, model: ModelId) -> tuple[Revision, ...]:
         return await self.retried(model, "list_revisions", model)
 

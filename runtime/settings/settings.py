@@ -120,7 +120,7 @@ class Settings(BaseModel):
     """Requests that may wait for one engine beyond ``sequences_max``."""
     body_bytes_max: Annotated[int, Field(ge=1024)] = 8 * MIB
     archive_bytes_max: Annotated[int, Field(ge=1024)] = 1024 * MIB
-    """A personal model that is imported over HTTP, packed and unpacked."""
+    """A personal model or an adapter that is imported over HTTP, packed and unpacked."""
     operation_seconds_max: Seconds = 24 * HOUR_SECONDS
     """How long the result of an operation id is kept for a caller that retries."""
     log_seconds_max: Seconds = 30 * DAY_SECONDS

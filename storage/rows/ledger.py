@@ -159,6 +159,21 @@ def promote_revision(
     return model._replace(aliases=dict(sorted({**model.aliases, alias: digest}.items())))
 
 
+def remove_alias(txn: WriteTransaction, tenant: str, name: str, alias: str) -> StoredModel:
+    """Remove an alias; its revision stays. Answers the model as it is then.
+
+    Raises ``ModelNotFound``, and ``RevisionNotFound`` if the model has no such alias.
+    """
+    model = read_model(txn, tenant, name)
+    if model is None:
+        raise ModelNotFound(name)
+    if alias not in model.aliases:
+        raise RevisionNotFound(name, alias)
+    txn.delete(keys.alias(tenant, name, alias))
+    kept = {other: digest for other, digest in model.aliases.items() if other != alias}
+    return model._replace(aliases=kept)
+
+
 def read_model(txn: ReadTransaction, tenant: str, name: str) -> StoredModel | None:
     """Return the model, or None if the tenant has none of that name."""
     data = None if keys.name_problem(name) else txn.get(keys.identity(tenant, name))

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from populace.actors.engine import AdapterRef
-from populace.actors.errors import AdapterInvalid, EngineUnavailable
+from populace.actors.errors import AdapterInvalid, EngineUnavailable, InvalidName, InvalidRequest
 from populace.actors.host.model_host import ModelHost
 from populace.actors.hosts import Revision
 from populace.actors.turn import ModelId
@@ -192,3 +192,84 @@ async def test_publishing_what_is_ready_again_keeps_its_first_record(host: Model
 
     assert await host.list_revisions(ADA) == (OLD, NEW)
     assert await served(host, "op-1") == OLD.digest
+
+
+@pytest.mark.parametrize("reference", ["canary", NEW.digest, NEW.digest[:12]])
+async def test_an_alias_moves_to_a_revision_that_the_model_has_once_it_is_ready(
+    host: ModelHost, engine: Engine, reference: str
+) -> None:
+    await host.publish_revision(ADA, NEW, "canary")
+    gate = engine.hold(NEW)
+    move = asyncio.create_task(host.move_alias(ADA, "latest", reference))
+    await engine.wait_prepared(2)
+
+    assert await served(host, "op-1") == OLD.digest
+
+    gate.set()
+    view = await move
+
+    assert view.aliases == {"canary": NEW.digest, "latest": NEW.digest}
+    assert await served(host, "op-2") == NEW.digest
+    assert engine.replaced[-1] is not None
+    assert engine.replaced[-1].digest == OLD.digest
+
+
+async def test_what_another_alias_names_is_looked_up_when_it_is_the_moves_turn(
+    host: ModelHost, engine: Engine
+) -> None:
+    gate = engine.hold(NEW)
+    first = asyncio.create_task(host.publish_revision(ADA, NEW))
+    await engine.wait_prepared(1)
+    second = asyncio.create_task(host.move_alias(ADA, "latest", "canary"))
+    await host.publish_revision(ADA, NEWER, "canary")
+    gate.set()
+    await asyncio.gather(first, second)
+
+    assert await served(host, "op-1") == NEWER.digest
+
+
+@pytest.mark.parametrize(
+    ("alias", "reference", "refusal"),
+    [
+        ("latest", "canary", RevisionNotFound),
+        ("latest", "f" * 64, RevisionNotFound),
+        ("latest", "base", InvalidRequest),
+        ("No Alias", OLD.digest, InvalidName),
+        ("f" * 64, OLD.digest, InvalidName),
+    ],
+)
+async def test_a_move_that_cannot_be_is_refused_and_moves_nothing(
+    host: ModelHost, engine: Engine, alias: str, reference: str, refusal: type[Exception]
+) -> None:
+    with pytest.raises(refusal):
+        await host.move_alias(ADA, alias, reference)
+
+    assert (await host.show_model(ADA)).aliases == {"latest": OLD.digest}
+    assert engine.prepared == []
+
+
+async def test_what_an_engine_refuses_moves_no_alias(host: ModelHost, engine: Engine) -> None:
+    await host.publish_revision(ADA, NEW, "canary")
+    engine.refusals[NEW.digest] = EngineUnavailable("it restarts")
+
+    with pytest.raises(EngineUnavailable):
+        await host.move_alias(ADA, "latest", "canary")
+
+    assert await served(host, "op-1") == OLD.digest
+
+
+async def test_an_alias_is_removed_and_its_revision_stays(host: ModelHost) -> None:
+    await host.publish_revision(ADA, NEW, "canary")
+
+    view = await host.remove_alias(ADA, "canary")
+
+    assert view.aliases == (await host.show_model(ADA)).aliases == {"latest": OLD.digest}
+    assert await host.list_revisions(ADA) == (OLD, NEW)
+    with pytest.raises(RevisionNotFound):
+        await take_turn(host, turn_of(ADA, "op-1", alias="canary"))
+    with pytest.raises(RevisionNotFound):
+        await host.remove_alias(ADA, "canary")
+    with pytest.raises(InvalidRequest):
+        await host.remove_alias(ADA, "latest")
+    with pytest.raises(ModelNotFound):
+        await host.remove_alias(ModelId("globex", "ada"), "canary")

@@ -19,10 +19,10 @@ ALLOWED: Mapping[str, str] = {
     ),
     "actors.turns": "actors policies storage.records",
     "adapters": "actors storage storage.packed storage.records",
-    "adapters.lora": "actors adapters storage storage.packed",
+    "adapters.lora": "actors adapters storage storage.packed storage.records",
     "adapters.memory": "actors adapters",
     "api": "actors actors.aggregation policies.diversity",
-    "archive": "actors adapters settings storage storage.packed storage.records storage.rows",
+    "archive": ("actors adapters adapters.lora settings storage storage.packed storage.records storage.rows"),
     "base": "actors adapters.memory settings storage.records",
     "bench": (
         "actors actors.aggregation actors.host actors.keepers adapters adapters.lora adapters.memory base "

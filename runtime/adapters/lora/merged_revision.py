@@ -13,6 +13,7 @@ from populace.adapters.base_modules import read_base_modules
 from populace.adapters.lora.merging import merge_adapters
 from populace.adapters.lora.trainable import TrainableAdapter
 from populace.storage.packed.adapter import PackedAdapter
+from populace.storage.records.files import disk_named
 from populace.storage.store import Store
 
 
@@ -32,8 +33,8 @@ def merged_adapter(
 
     It is safe from removal for the time of the block.
 
-    Raises ``InvalidRequest``, also for a rank that is not served, ``AdapterInvalid`` and ``AdapterMismatch``;
-    nothing is stored then.
+    Raises ``InvalidRequest``, also for a rank that is not served, ``AdapterInvalid``, ``AdapterMismatch`` and
+    ``DiskRefused``; nothing is stored then.
     """
     base, files = read_base_modules(base_directory, fingerprint), Store.adapters(store_path)
     adapters = [
@@ -51,7 +52,8 @@ def merged_adapter(
     if PackedAdapter(memoryview(packed)).digest in digests:
         raise InvalidRequest("What is merged is one of those that it is merged from.", "models")
     with files.adding():
-        digest, size = files.add(packed)
+        with disk_named(files.root):
+            digest, size = files.add(packed)
         yield MergedRevision(
             Revision(
                 digest=digest,

@@ -9,6 +9,7 @@ import pytest
 
 from populace.actors.errors import ClusterNotFound, HostUnavailable, InvalidName, InvalidRequest, Unauthorized
 from populace.actors.turn import ModelId
+from populace.adapters.random_adapter import write_random_adapter
 from populace.client.async_model import AsyncModel
 from populace.client.async_population import AsyncPopulation
 from populace.client.http_connection import HttpConnection, is_url
@@ -21,6 +22,7 @@ from populace.storage.records.errors import (
     OperationConflict,
     PopulaceError,
 )
+from tests.runtime.archive.uploads import TARGETS, write_base
 from tests.runtime.gateway.population import Population
 
 URL = "http://populace"
@@ -253,3 +255,31 @@ async def test_a_call_that_is_cancelled_leaves_the_connection_usable(ada: AsyncM
     with pytest.raises(asyncio.CancelledError):
         await task
     assert (await ada.show()).model.name == "ada"
+
+
+async def test_adapters_are_published_compared_and_merged(
+    remote: AsyncPopulation, served: Population, tmp_path: Path
+) -> None:
+    base = write_base(served.base_directory)
+    adapters = [
+        write_random_adapter(tmp_path / name, base, seed=seed, rank=2, targets=TARGETS)
+        for seed, name in enumerate(("one", "two"))
+    ]
+    ada = await remote.create("ada", adapter=adapters[0])
+    (first,) = await ada.revisions()
+    second = await ada.publish(adapters[1], alias="canary")
+    await ada.move_alias("latest", second.digest[:12])
+    await ada.remove_alias("canary")
+    view = await ada.show()
+
+    assert view.aliases == {"latest": second.digest}
+    assert all(layer.distance > 0 for layer in await ada.diff(first.digest, second.digest))
+    with pytest.raises(InvalidRequest, match=r"it has no adapter_config\.json"):
+        await ada.publish(tmp_path)
+    bob = await remote.create("bob", adapter=adapters[0])
+    for member in (ada, bob):
+        await member.share("texts")
+    merged = await remote.merge(["ada", "bob"], into="both")
+    assert merged.kept == 1.0
+    assert [source for source, _ in merged.revision.sources] == [second.digest, first.digest]
+    assert (await remote.model("both").show()).aliases == {"latest": merged.revision.digest}

@@ -13,10 +13,13 @@ from populace.actors.host.model_host import ModelHost
 from populace.actors.host_limits import HostLimits
 from populace.actors.turn import Interaction, ModelId
 from populace.archive.adapter_check import check_adapters
+from populace.archive.adapter_work import DoWork, do_work
 from populace.archive.importing import Destination
 from populace.gateway.access import new_key
+from populace.gateway.adapter_desk import AdapterDesk
 from populace.gateway.app import create_app
 from populace.gateway.archive_desk import ArchiveDesk
+from populace.gateway.desk import Desk
 from populace.hosting.aggregation import aggregator_over
 from populace.hosting.directory import Directory, LocalHostClient
 from populace.policies.placement import shards_of
@@ -29,16 +32,18 @@ HOSTS = 2
 MAILBOX_MAX = 2
 BODY_BYTES_MAX = 100_000
 ARCHIVE_BYTES_MAX = 400_000
+RANK_MAX = 16
 
 
 class Population:
     """``app`` over two hosts; ``keys`` holds an API key of each tenant, acme and globex."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path
+        self.path = path
         self.engine = ScriptedEngine()
         self.keys: dict[str, str] = {}
         self.turn_seconds_max = 60.0
+        self.base_directory = path.with_name(f"{path.name}-base")
         self._open()
 
     @classmethod
@@ -60,20 +65,19 @@ class Population:
             host.check_integrity()
         self._close_hosts()
 
-    def make_app(self) -> FastAPI:
+    def make_app(self, *, do_work: DoWork = do_work) -> FastAPI:
+        """``do_work`` works on adapters, in this process unless it is another one."""
+        desk = Desk(bytes_max=ARCHIVE_BYTES_MAX)
+        destination = Destination(self.path, self.base_directory, BASE.fingerprint, RANK_MAX)
         return create_app(
             self.directory,
             self.engine,
             probe_engine=self.engine,
             turn_seconds_max=self.turn_seconds_max,
             body_bytes_max=BODY_BYTES_MAX,
-            archive_desk=ArchiveDesk(
-                self.directory,
-                Destination(self._path, self._path / "no-base", BASE.fingerprint, 16),
-                bytes_max=ARCHIVE_BYTES_MAX,
-                check=check_adapters,
-            ),
-            aggregator=aggregator_over(self.directory, self.engine, self._path),
+            archive_desk=ArchiveDesk(self.directory, destination, desk, check=check_adapters),
+            adapter_desk=AdapterDesk(self.directory, destination, desk, do_work=do_work),
+            aggregator=aggregator_over(self.directory, self.engine, self.path),
         )
 
     @asynccontextmanager
@@ -99,7 +103,7 @@ class Population:
                 await asyncio.sleep(0.002)
 
     def _open(self) -> None:
-        store = Store.create_or_open(self._path, SHARDS)
+        store = Store.create_or_open(self.path, SHARDS)
         self.hosts = [
             ModelHost(
                 f"host-{index}",
@@ -107,6 +111,7 @@ class Population:
                 shards_of(index, SHARDS, HOSTS),
                 base=BASE.fingerprint,
                 clock=SystemClock(),
+                engine=self.engine,
                 limits=HostLimits(mailbox_max=MAILBOX_MAX),
             )
             for index in range(HOSTS)

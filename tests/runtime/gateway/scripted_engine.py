@@ -21,7 +21,7 @@ class ScriptedEngine:
     """Answers ``reply <n>`` and ``ending``, where n counts the requests, a token at a time.
 
     ``hold_before`` names the token that waits for ``gate``; ``held`` is set when a reply waits
-    there. ``failure`` is raised instead of token ``fail_before``.
+    there. ``failure`` is raised instead of token ``fail_before``, ``refusal`` when an adapter is prepared.
     """
 
     def __init__(self) -> None:
@@ -34,13 +34,18 @@ class ScriptedEngine:
         self.freed = asyncio.Event()
         self.fail_before = 0
         self.failure: Exception | None = None
+        self.refusal: Exception | None = None
+        self.prepared: list[str] = []
 
     @property
     def base(self) -> BaseInfo:
         return BASE
 
     async def prepare(self, adapter: AdapterRef, replaces: AdapterRef | None = None) -> None:
-        """Everything is ready."""
+        """Everything is ready, unless there is a ``refusal``."""
+        if self.refusal is not None:
+            raise self.refusal
+        self.prepared.append(adapter.digest)
 
     async def forget(self, adapter: AdapterRef) -> None:
         """Nothing is kept."""

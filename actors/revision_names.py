@@ -1,4 +1,4 @@
-"""What callers name revisions by: an alias, a digest or its beginning, or ``base``."""
+"""What callers name a revision by: an alias, a digest or its beginning, or ``base``, which is none."""
 
 from collections.abc import Mapping, Sequence
 
@@ -7,22 +7,6 @@ from populace.actors.hosts import Revision
 from populace.actors.turn import BASE_REVISION
 from populace.storage.records.errors import RevisionNotFound
 from populace.storage.rows.ledger import FIRST_ALIAS
-
-
-def named_revisions(
-    name: str, known: Sequence[Revision], aliases: Mapping[str, str], one: str | None, other: str | None
-) -> tuple[str | None, str | None]:
-    """Find two revisions to compare and return their digests, None for the base.
-
-    ``one`` None is what answers, ``other`` None is the parent of ``one``. Raises as ``find_revision``.
-    """
-    serving = FIRST_ALIAS if FIRST_ALIAS in aliases else BASE_REVISION
-    chosen = find_revision(name, known, aliases, one or serving)
-    against = chosen.parent if chosen is not None and other is None else None
-    if other is not None:
-        found = find_revision(name, known, aliases, other)
-        against = None if found is None else found.digest
-    return None if chosen is None else chosen.digest, against
 
 
 def find_revision(
@@ -41,3 +25,26 @@ def find_revision(
     if len(found) > 1:
         raise InvalidRequest(f"{len(found)} revisions of `{name}` begin with {reference}.", "revision")
     return found[0]
+
+
+def find_compared(
+    name: str,
+    known: Sequence[Revision],
+    aliases: Mapping[str, str],
+    first: str | None = None,
+    second: str | None = None,
+) -> tuple[str | None, str | None]:
+    """Find the digests of two revisions that are to be compared, None for the base.
+
+    ``first`` None is what answers, ``second`` None is the parent of the first. Raises as ``find_revision``.
+    """
+    serving = FIRST_ALIAS if FIRST_ALIAS in aliases else BASE_REVISION
+    chosen = find_revision(name, known, aliases, serving if first is None else first)
+    if second is not None:
+        against = find_revision(name, known, aliases, second)
+        return _digest_of(chosen), _digest_of(against)
+    return _digest_of(chosen), None if chosen is None else chosen.parent
+
+
+def _digest_of(revision: Revision | None) -> str | None:
+    return None if revision is None else revision.digest

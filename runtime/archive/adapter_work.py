@@ -1,0 +1,229 @@
+"""Importing, merging and comparing adapters in a process of its own, for a gateway.
+
+Torch and transformers take seconds and half a gigabyte, which a process that streams tokens has not got to
+spare. A program: reads ``Work`` as JSON from standard input, writes its ``Result`` to standard output.
+"""
+
+import subprocess
+import sys
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+
+from populace.actors.errors import AdapterInvalid, AdapterMismatch, InvalidRequest
+from populace.actors.hosts import Revision
+from populace.actors.merging import LINEAR, LINEAR_WARNING, MergeOptions
+from populace.archive.importing import Destination
+from populace.settings.settings import process_environment
+from populace.storage.records.errors import DiskRefused, PopulaceError
+from populace.storage.store import Store
+
+SECONDS_MAX = 600
+
+
+class _OfStore(BaseModel):
+    """Work on the adapters of a store; all paths are absolute."""
+
+    model_config = ConfigDict(frozen=True)
+
+    store: Destination
+
+
+class Importing(_OfStore):
+    """Check an adapter that is a PEFT directory or a packed file, and store it packed."""
+
+    kind: Literal["import"] = "import"
+    adapter: Path
+    now_ms: int
+
+
+class Merging(_OfStore):
+    """Merge revisions, which ``members`` has by their models' names, and store what comes of them.
+
+    The rest is as in ``MergeOptions`` and ``weights_of``.
+    """
+
+    kind: Literal["merge"] = "merge"
+    members: dict[str, str]
+    weights: dict[str, float] | None
+    method: str
+    rank: int | None
+    density: float
+    seed: int
+    now_ms: int
+
+
+class Comparing(_OfStore):
+    """Compare two revisions by their digests, None for the base."""
+
+    kind: Literal["compare"] = "compare"
+    first: str | None
+    second: str | None
+
+
+Work = Annotated[Importing | Merging | Comparing, Field(discriminator="kind")]
+
+
+class Made(BaseModel):
+    """A revision that is stored. ``kept`` is that of ``MergedRevision``; ``warning`` is for the caller."""
+
+    revision: Revision
+    kept: float = 1.0
+    warning: str | None = None
+
+
+class ComparedLayer(BaseModel):
+    """A ``LayerDifference``."""
+
+    module: str
+    norm: float
+    other_norm: float
+    distance: float
+    angles: tuple[float, ...]
+
+
+class Refusal(BaseModel):
+    """An error of ours with what it carries."""
+
+    error: str
+    values: tuple[str | None, ...]
+
+
+class Result(BaseModel):
+    """What came of the work: a revision, layers, or a refusal."""
+
+    made: Made | None = None
+    layers: tuple[ComparedLayer, ...] | None = None
+    refusal: Refusal | None = None
+
+
+DoWork = Callable[[Importing | Merging | Comparing], Result]
+
+REFUSALS: dict[str, type[PopulaceError]] = {
+    error.__name__: error for error in (InvalidRequest, AdapterInvalid, AdapterMismatch, DiskRefused)
+}
+_WORK: TypeAdapter[Importing | Merging | Comparing] = TypeAdapter(Work)
+
+
+def made_by(do_work: DoWork, work: Importing | Merging) -> Made:
+    """Have a revision made. The caller keeps it from removal."""
+    made = do_work(work).made
+    assert made is not None, "a revision comes of it, or an error"
+    return made
+
+
+@contextmanager
+def merged_revision(do_work: DoWork, work: Merging) -> Generator[Made]:
+    """Have revisions merged, which are safe from removal for the time of the block as is the new one.
+
+    Raises as ``do_work``; nothing is stored then. Blocks.
+    """
+    with Store.adapters(work.store.data_directory).adding():
+        yield made_by(do_work, work)
+
+
+def compared_by(do_work: DoWork, work: Comparing) -> tuple[ComparedLayer, ...]:
+    """Have two revisions compared, which are not removed meanwhile. Raises as ``do_work``. Blocks."""
+    with Store.adapters(work.store.data_directory).adding():
+        layers = do_work(work).layers
+    assert layers is not None, "layers come of it, or an error"
+    return layers
+
+
+def do_work(work: Importing | Merging | Comparing) -> Result:
+    """Do the work in this process. Blocks for seconds; what it stores is swept unless it is kept.
+
+    Raises ``InvalidRequest``, ``AdapterInvalid``, ``AdapterMismatch`` and ``DiskRefused``; nothing is stored
+    then.
+    """
+    match work:
+        case Importing():
+            return Result(made=_imported(work))
+        case Merging():
+            return Result(made=_merged(work))
+        case Comparing():
+            return Result(layers=_compared(work))
+
+
+def _imported(work: Importing) -> Made:
+    # Torch and transformers load here.
+    from populace.adapters.publishing import imported_adapter
+
+    data_directory, base_directory, fingerprint, rank_max = work.store
+    with imported_adapter(
+        work.adapter, data_directory, base_directory, fingerprint, rank_max=rank_max, now_ms=work.now_ms
+    ) as revision:
+        return Made(revision=revision)
+
+
+def _merged(work: Merging) -> Made:
+    from populace.adapters.lora.merged_revision import merged_adapter
+    from populace.adapters.lora.merging import weights_of
+
+    is_linear = work.method == LINEAR
+    data_directory, base_directory, fingerprint, rank_max = work.store
+    with merged_adapter(
+        list(work.members.values()),
+        weights_of(work.weights, list(work.members)),
+        MergeOptions("sum" if is_linear else work.method, work.rank, work.density, work.seed),  # type: ignore[arg-type]  # it is checked there
+        data_directory,
+        base_directory,
+        fingerprint,
+        rank_max=rank_max,
+        now_ms=work.now_ms,
+    ) as (revision, kept):
+        return Made(revision=revision, kept=kept, warning=LINEAR_WARNING if is_linear else None)
+
+
+def _compared(work: Comparing) -> tuple[ComparedLayer, ...]:
+    from populace.adapters.lora.comparing import compare_stored
+
+    data_directory, base_directory, fingerprint, rank_max = work.store
+    layers = compare_stored(
+        Store.adapters(data_directory),
+        base_directory,
+        fingerprint,
+        work.first,
+        work.second,
+        rank_max=rank_max,
+    )
+    return tuple(ComparedLayer(**layer._asdict()) for layer in layers)
+
+
+def do_work_apart(work: Importing | Merging | Comparing) -> Result:
+    """Do what ``do_work`` does, in another process."""
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "populace.archive.adapter_work"],
+            input=work.model_dump_json(),
+            stdout=subprocess.PIPE,
+            text=True,
+            check=True,
+            timeout=SECONDS_MAX,
+            env=process_environment(OMP_NUM_THREADS="1"),
+        )
+    except subprocess.TimeoutExpired as error:
+        raise InvalidRequest(
+            f"The work on adapters took longer than {SECONDS_MAX} s and was ended."
+        ) from error
+    # A library may have printed before.
+    result = Result.model_validate_json(done.stdout.splitlines()[-1])
+    if result.refusal is not None:
+        raise REFUSALS[result.refusal.error](*result.refusal.values)
+    return result
+
+
+def main() -> None:
+    work = _WORK.validate_json(sys.stdin.read())
+    try:
+        result = do_work(work)
+    except tuple(REFUSALS.values()) as error:
+        result = Result(refusal=Refusal(error=type(error).__name__, values=error.args))
+    sys.stdout.write(f"\n{result.model_dump_json()}\n")
+
+
+if __name__ == "__main__":
+    main()

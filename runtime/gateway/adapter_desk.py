@@ -1,0 +1,140 @@
+"""Importing, merging and comparing adapters beside the requests that are answered meanwhile.
+
+What needs torch is done in a process of its own (``runtime/archive/adapter_work.py``). An adapter is safe
+from removal until its model has it.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine
+from typing import Any, NamedTuple
+
+from populace.actors.hosts import Hosts, ModelView, Revision
+from populace.actors.turn import ModelId
+from populace.archive.adapter_upload import uploaded_revision
+from populace.archive.adapter_work import (
+    ComparedLayer,
+    Comparing,
+    DoWork,
+    Made,
+    Merging,
+    compared_by,
+    do_work_apart,
+    merged_revision,
+)
+from populace.archive.importing import Destination
+from populace.gateway.desk import Desk
+from populace.storage.records.errors import ModelExists, ModelNotFound
+
+Give = Callable[[Revision], Coroutine[Any, Any, ModelView]]
+"""Gives a revision that is stored to its model."""
+
+
+class MergeChoice(NamedTuple):
+    """How members become one: see ``MergeOptions`` and ``weights_of``."""
+
+    method: str
+    weights: dict[str, float] | None
+    rank: int | None
+    density: float
+    seed: int
+
+
+class AdapterDesk:
+    """Of one gateway. All methods raise ``Refused`` while the tenant has other work at the desk."""
+
+    def __init__(
+        self, hosts: Hosts, store: Destination, desk: Desk, *, do_work: DoWork = do_work_apart
+    ) -> None:
+        self._hosts = hosts
+        self._store = store
+        self._desk = desk
+        self._do_work = do_work
+
+    @property
+    def bytes_max(self) -> int:
+        return self._desk.bytes_max
+
+    async def publish(self, model: ModelId, alias: str, body: AsyncIterator[bytes]) -> Revision:
+        """Import the adapter that comes as ``body`` as a revision of the model, and move ``alias`` to it.
+
+        A model that is not there is told before the body is read. A caller who leaves when all of it has
+        come gets the revision nevertheless. Raises ``AdapterInvalid``, ``AdapterMismatch``, ``DiskRefused``
+        and as ``Hosts.publish_revision``; the alias has not moved then.
+        """
+        await self._hosts.show_model(model)
+        return await self._take_in(
+            model, body, lambda revision: self._hosts.publish_revision(model, revision, alias)
+        )
+
+    async def create(self, model: ModelId, body: AsyncIterator[bytes]) -> Revision:
+        """Create the model with the adapter that comes as ``body`` as its first revision.
+
+        Raises as ``publish`` and ``Hosts.create_model``; nothing is created then.
+        """
+        if await self._exists(model):
+            raise ModelExists(model.name)
+        return await self._take_in(model, body, lambda revision: self._hosts.create_model(model, revision))
+
+    async def merge(self, members: dict[str, str], target: ModelId, choice: MergeChoice) -> Made:
+        """Merge revisions, by their models' names, into one of ``target``, which is created if need be.
+
+        Raises ``InvalidRequest``, ``AdapterInvalid``, ``AdapterMismatch``, ``DiskRefused`` and as
+        ``Hosts.publish_revision``.
+        """
+        work = Merging(store=self._store, members=members, now_ms=_now_ms(), **choice._asdict())
+        loop = asyncio.get_running_loop()
+
+        async def give(revision: Revision) -> ModelView:
+            try:
+                return await self._hosts.publish_revision(target, revision)
+            except ModelNotFound:
+                return await self._hosts.create_model(target, revision)
+
+        def merge() -> Made:
+            with merged_revision(self._do_work, work) as made:
+                asyncio.run_coroutine_threadsafe(give(made.revision), loop).result()
+            return made
+
+        made = await self._desk.alone(merge, target.tenant)
+        return made.model_copy(update={"revision": await self._kept(target, made.revision)})
+
+    async def compare(self, tenant: str, first: str | None, second: str | None) -> tuple[ComparedLayer, ...]:
+        """Compare two revisions by their digests, None for the base.
+
+        Raises ``AdapterInvalid`` and ``AdapterMismatch``.
+        """
+        work = Comparing(store=self._store, first=first, second=second)
+        return await self._desk.alone(lambda: compared_by(self._do_work, work), tenant)
+
+    async def _take_in(self, model: ModelId, body: AsyncIterator[bytes], give: Give) -> Revision:
+        held = self._desk.hold(model.tenant)
+        await held.fill(body)
+        loop = asyncio.get_running_loop()
+
+        def take_in() -> Revision:
+            with uploaded_revision(
+                held.file, self._store, bytes_max=self.bytes_max, now_ms=_now_ms(), do_work=self._do_work
+            ) as revision:
+                asyncio.run_coroutine_threadsafe(give(revision), loop).result()
+            return revision
+
+        made = await self._desk.apart(take_in, held)
+        held.close()
+        return await self._kept(model, made)
+
+    async def _exists(self, model: ModelId) -> bool:
+        try:
+            await self._hosts.show_model(model)
+        except ModelNotFound:
+            return False
+        return True
+
+    async def _kept(self, model: ModelId, made: Revision) -> Revision:
+        """Read what the model has now of a revision that it got; it may have had it before."""
+        known = await self._hosts.list_revisions(model)
+        return next((revision for revision in known if revision.digest == made.digest), made)
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000

@@ -1,0 +1,31 @@
+"""``/v1/personal-models/{name}/aliases/{alias}``: which revision a model answers with under a name."""
+
+from fastapi import APIRouter, Request
+from fastapi.responses import Response
+
+from populace.api.models import ModelObject
+from populace.gateway.answers import answer
+from populace.gateway.context import Caller, KeyedRoute, gateway_of
+from populace.gateway.schema import AliasBody
+from populace.gateway.target import named_model
+
+router = APIRouter(route_class=KeyedRoute)
+
+ALIAS_PATH = "/v1/personal-models/{name}/aliases/{alias}"
+
+
+@router.put(ALIAS_PATH, response_model=ModelObject)
+async def move_alias(request: Request, tenant: Caller, name: str, alias: str, body: AliasBody) -> Response:
+    """Have the alias name a revision of the model: a digest, the beginning of one, or another alias.
+
+    An engine prewarms the revision before. The cursor stays, which ``rollback`` moves as well.
+    """
+    view = await gateway_of(request).hosts.move_alias(named_model(tenant, name), alias, body.revision)
+    return answer(ModelObject.of(view))
+
+
+@router.delete(ALIAS_PATH, response_model=ModelObject)
+async def remove_alias(request: Request, tenant: Caller, name: str, alias: str) -> Response:
+    """Remove an alias other than ``latest``, and answer the model. The revision stays."""
+    view = await gateway_of(request).hosts.remove_alias(named_model(tenant, name), alias)
+    return answer(ModelObject.of(view))

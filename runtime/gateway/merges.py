@@ -1,0 +1,36 @@
+"""``/v1/population/merge``: one revision of several members'."""
+
+from fastapi import APIRouter, Request
+from fastapi.responses import Response
+
+from populace.actors.members import revision_to_merge
+from populace.api.models import MergeObject, RevisionObject
+from populace.gateway.adapter_desk import MergeChoice
+from populace.gateway.answers import answer
+from populace.gateway.context import Caller, KeyedRoute, gateway_of
+from populace.gateway.revisions import desk_of
+from populace.gateway.schema import MergeBody
+from populace.gateway.target import named_model, new_model
+
+router = APIRouter(route_class=KeyedRoute)
+
+
+@router.post("/v1/population/merge", status_code=201, response_model=MergeObject)
+async def merge(request: Request, tenant: Caller, body: MergeBody) -> Response:
+    """Merge what members' adapters add to the base into a revision of ``into``, which becomes its ``latest``.
+
+    ``into`` is created if there is none. All members have to share texts. The same merge again is the same
+    revision. ``kept`` is the share of ‖ΔW‖² that a cut to a rank left.
+    """
+    target = new_model(tenant, body.into)
+    members = gateway_of(request).hosts.members
+    revisions = {
+        name: revision_to_merge(name, await members.of_model(named_model(tenant, name)))
+        for name in dict.fromkeys(body.models)
+    }
+    choice = MergeChoice(body.method, body.weights, body.rank, body.density, body.seed)
+    made = await desk_of(request).merge(revisions, target, choice)
+    merged = MergeObject(
+        model=target.name, revision=RevisionObject.of(made.revision), kept=made.kept, warning=made.warning
+    )
+    return answer(merged, status_code=201)

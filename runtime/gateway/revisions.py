@@ -1,0 +1,68 @@
+"""``/v1/personal-models/{name}/revisions`` and ``…/diff``: giving a model an adapter, and comparing two."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import Response
+
+from populace.actors.errors import InvalidRequest
+from populace.actors.revision_names import find_compared
+from populace.actors.turn import BASE_REVISION
+from populace.api.models import DiffObject, LayerObject, RevisionObject
+from populace.gateway.adapter_desk import AdapterDesk
+from populace.gateway.answers import answer
+from populace.gateway.context import Caller, KeyedRoute, gateway_of
+from populace.gateway.target import LATEST, check_alias, named_model, new_model
+
+router = APIRouter(route_class=KeyedRoute)
+
+REVISIONS_PATH = "/v1/personal-models/{name}/revisions"
+BINARY = {"schema": {"type": "string", "format": "binary"}}
+UPLOAD = {"required": True, "content": {"application/zip": BINARY, "application/octet-stream": BINARY}}
+
+Reference = Annotated[str | None, Query(min_length=1)]
+
+
+@router.post(
+    REVISIONS_PATH, status_code=201, response_model=RevisionObject, openapi_extra={"requestBody": UPLOAD}
+)
+async def publish_revision(
+    request: Request, tenant: Caller, name: str, alias: str = LATEST, create: bool = False
+) -> Response:
+    """Import the adapter in the body as a revision of the model, prewarm it, and move the alias to it.
+
+    The body is a zip of a PEFT LoRA directory, or a packed adapter. The same adapter again is the same
+    revision. With ``create`` the model is created with it, and must not be there yet.
+    """
+    check_alias(alias)
+    desk = desk_of(request)
+    if not create:
+        revision = await desk.publish(named_model(tenant, name), alias, request.stream())
+    elif alias != LATEST:
+        raise InvalidRequest(f"A new model's first revision is its `{LATEST}`.", "alias")
+    else:
+        revision = await desk.create(new_model(tenant, name), request.stream())
+    return answer(RevisionObject.of(revision), status_code=201)
+
+
+@router.get("/v1/personal-models/{name}/diff", response_model=DiffObject)
+async def compare_revisions(
+    request: Request, tenant: Caller, name: str, one: Reference = None, other: Reference = None
+) -> Response:
+    """Compare two revisions layer by layer: norms, distance and principal angles in degrees.
+
+    Each is an alias, a digest or its beginning, or ``base``. ``one`` is by default what answers, ``other``
+    the parent of ``one``.
+    """
+    hosts, model = gateway_of(request).hosts, named_model(tenant, name)
+    view, known = await hosts.show_model(model), await hosts.list_revisions(model)
+    first, second = find_compared(name, known, view.aliases, one, other)
+    layers = await desk_of(request).compare(tenant, first, second)
+    data = tuple(LayerObject(**layer.model_dump()) for layer in layers)
+    return answer(DiffObject(one=first or BASE_REVISION, other=second or BASE_REVISION, data=data))
+
+
+def desk_of(request: Request) -> AdapterDesk:
+    desk = request.app.state.adapter_desk
+    assert isinstance(desk, AdapterDesk), "its routes are there with it only"
+    return desk
