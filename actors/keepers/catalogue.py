@@ -15,7 +15,7 @@ from populace.actors.revision_names import find_revision
 from populace.actors.turn import Interaction, ModelId
 from populace.policies.placement import shard_of
 from populace.storage.records import erasures
-from populace.storage.records.errors import ArchiveInvalid, ModelNotFound
+from populace.storage.records.errors import ArchiveInvalid, ModelExists, ModelNotFound
 from populace.storage.records.keys import alias_problem, name_problem
 from populace.storage.records.records import ApiKeyRecord, IdentityRecord, InteractionRecord, RevisionRecord
 from populace.storage.rows import ledger, portable
@@ -55,9 +55,14 @@ class Catalogue:
         )
         record = None if revision is None else revision_record(revision)
         data_key = self._sealing.new_data_key()
-        return await self._shards.write(
-            self.shard(model), lambda txn: ledger.create_model(txn, identity, data_key, record)
-        )
+        try:
+            return await self._shards.write(
+                self.shard(model), lambda txn: ledger.create_model(txn, identity, data_key, record)
+            )
+        except ModelExists:
+            if revision is not None:
+                await self._give_up(model, revision)
+            raise
 
     async def read_portable(self, model: ModelId) -> PortableModel:
         """Read all of a model as one snapshot, on a thread."""
@@ -101,9 +106,13 @@ class Catalogue:
         """Record a revision that ``alias`` is to be moved to."""
         check_alias(alias)
         record = revision_record(revision)
-        await self._shards.write(
-            self.shard(model), lambda txn: ledger.register_revision(txn, model.tenant, model.name, record)
-        )
+        try:
+            await self._shards.write(
+                self.shard(model), lambda txn: ledger.register_revision(txn, model.tenant, model.name, record)
+            )
+        except ModelNotFound:
+            await self._give_up(model, revision)
+            raise
 
     async def promote(self, model: ModelId, digest: str, alias: str) -> StoredModel:
         """Move the alias to a registered revision, which is ready then."""
@@ -187,6 +196,10 @@ class Catalogue:
 
     def key_shard(self, key_id: str) -> int:
         return shard_of(KEY_SHARD_TENANT, key_id, self._shard_count)
+
+    async def _give_up(self, model: ModelId, revision: Revision) -> None:
+        """Have a sweep remove an adapter that was stored for a model which does not get it."""
+        await self._shards.write(self.shard(model), lambda txn: erasures.give_up(txn, [revision.digest]))
 
 
 def check_alias(alias: str) -> None:

@@ -120,12 +120,14 @@ def populace_error_body(error: PopulaceError) -> dict[str, Any]:
     """Build the body of one of our own errors; ``details`` are its fields, so that a client has it whole."""
     parameter = error.parameter if isinstance(error, actors.InvalidRequest) else None
     body = error_body(str(error), status=status_of(type(error)), code=error.code, parameter=parameter)
-    details = {name: getattr(error, name) for name in error.fields}
-    body["error"]["details"] = {
+    told = {name: getattr(error, name) for name in error.fields if name not in ("message", "parameter")}
+    details = {
         name: _presentable(value) if isinstance(value, str) else value
-        for name, value in details.items()
+        for name, value in told.items()
         if value is None or isinstance(value, str | int | float)
     }
+    if details:
+        body["error"]["details"] = details
     return body
 
 

@@ -10,6 +10,7 @@ from populace.actors.hosts import Revision
 from populace.actors.turn import ModelId
 from populace.policies.placement import shard_of
 from populace.storage.records import erasures
+from populace.storage.records.errors import ModelExists, ModelNotFound
 from populace.storage.store import Store
 from tests.actors.conftest import MakeHost
 from tests.actors.fakes import BASE, FakeClock
@@ -156,3 +157,27 @@ async def test_a_sweep_is_taken_up_after_a_crash(make_host: MakeHost, store: Sto
 
     assert not store.revisions.has(digest)
     assert not (store.revisions.root / ".incoming-left").exists()
+
+
+async def test_an_adapter_that_was_stored_for_a_model_which_does_not_get_it_is_swept(
+    host: ModelHost, store: Store, digest: str
+) -> None:
+    await host.create_model(BEN)
+    with pytest.raises(ModelNotFound):
+        await host.publish_revision(ADA, revision_of(digest))
+    with pytest.raises(ModelExists):
+        await host.create_model(BEN, revision_of(digest))
+
+    assert await host.sweep_adapters() == 1
+    assert not store.revisions.has(digest)
+
+
+async def test_an_adapter_that_another_call_brought_is_not_swept(
+    host: ModelHost, store: Store, digest: str
+) -> None:
+    with pytest.raises(ModelNotFound):
+        await host.publish_revision(ADA, revision_of(digest))
+    await host.create_model(ADA, revision_of(digest))
+
+    assert await host.sweep_adapters() == 0
+    assert store.revisions.has(digest)

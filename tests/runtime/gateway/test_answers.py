@@ -34,6 +34,8 @@ async def test_a_reply_names_revision_log_position_and_base(client: httpx.AsyncC
         "memory_version": 0,
         "replayed": False,
         "retrieved": [],
+        "memory": None,
+        "conversation": None,
     }
 
 
@@ -109,6 +111,8 @@ async def test_a_stream_has_openais_shape(client: httpx.AsyncClient, population:
         "operation": turn.operation,
         "replayed": False,
         "retrieved": [],
+        "memory": None,
+        "conversation": None,
     }
     tokens = turn.prompt_tokens
     usage = {"prompt_tokens": tokens, "completion_tokens": 3, "total_tokens": tokens + 3}
@@ -205,6 +209,8 @@ async def test_the_base_answers_and_records_nothing(
         "operation": None,
         "replayed": False,
         "retrieved": None,
+        "memory": None,
+        "conversation": None,
     }
     assert await population.log("ada") == ()
 

@@ -12,9 +12,10 @@ CHAT = "/v1/chat/completions"
 
 
 def error_of(response: httpx.Response) -> dict[str, object]:
-    """Answer the error object; it always has these four fields and nothing is beside it."""
+    """Answer the error object; it always has these four fields, and nothing is beside it but its details."""
     body = response.json()
     assert list(body) == ["error"]
+    body["error"].pop("details", None)
     assert sorted(body["error"]) == ["code", "message", "param", "type"]
     return body["error"]
 
@@ -186,3 +187,9 @@ async def test_a_stream_that_stalls_ends_by_the_turns_deadline(population: Popul
 
     assert reply.status_code == 200
     assert '"code":"turn_expired"' in reply.text
+
+
+async def test_an_error_carries_its_fields_so_that_a_client_has_it_whole(client: httpx.AsyncClient) -> None:
+    reply = await client.post(CHAT, json=chat_body(model="nobody"))
+
+    assert reply.json()["error"]["details"] == {"model": "nobody"}
