@@ -2,7 +2,8 @@
 # PYTHON=/path/to/python chooses the interpreter, ARGS="..." goes to `populace serve` or pytest.
 
 .DEFAULT_GOAL := help
-.PHONY: help install develop serve test lint mutants clean
+.PHONY: help install develop serve lint test test-engines test-faults test-all mutants clean
+.NOTPARALLEL:
 
 # Nothing phones home, and no model hub is asked for anything.
 export RAY_USAGE_STATS_ENABLED := 0
@@ -19,7 +20,7 @@ FIND_PYTHON = for python in $(or $(PYTHON),python3.11 python3.12 python3.13 pyth
 	echo "Populace needs Python 3.11 or newer: install it, or set PYTHON=/path/to/python" >&2; exit 1; fi
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 install: ## make .venv with the built wheel, an engine and the test tools
 	@$(FIND_PYTHON); "$$python" scripts/install.py
@@ -35,8 +36,28 @@ lint: install ## ruff and pyright
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
 
-test: lint ## lint, types and all tests but the slow ones
-	$(BIN)/pytest $(ARGS)
+# Each test is in exactly one of three tiers, whatever its marks: tests/house/test_tiers.py.
+PLAIN := (not engine and not ray and not fault) or smoke
+ENGINES := (engine or ray) and not fault and not smoke
+FAULTS := fault and not smoke
+# On two processes, each file on one of them, so that what a file shares is made once.
+BESIDE := -n 2 --dist loadfile --no-loadscope-reorder
+# Ray's and vLLM's processes outlive a pytest that is interrupted; the supervisor ends them.
+SUPERVISED := $(BIN)/python scripts/supervise.py
+
+test: install ## lint, types, the plain tests and one end-to-end path (vLLM, Ray, kill -9)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(SUPERVISED) $(BIN)/python scripts/check.py $(BESIDE) -m "$(PLAIN)" $(ARGS)
+
+test-engines: install ## the tests that load language models, start engines or clusters
+	$(SUPERVISED) $(BIN)/pytest -m "$(ENGINES)" $(ARGS)
+
+test-faults: install ## the torture in full, of which `make test` has a sample
+	$(SUPERVISED) $(BIN)/pytest $(BESIDE) -m "$(FAULTS)" $(ARGS)
+
+test-all: ## all three, whatever fails; CI runs the same through .ci/run
+	@$(MAKE) --no-print-directory --keep-going test test-engines test-faults
 
 mutants: install ## plant the faults that the promises forbid; each must turn a test red
 	@$(BIN)/python -m scripts.mutants $(ARGS)

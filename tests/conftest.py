@@ -12,19 +12,32 @@ import pytest
 from populace.base.prepare import prepare_base
 from populace.settings.settings import Settings, enter_quiet_environment, in_ci
 from tests import balanced_books
+from tests.limits import ENGINE_TEST_SECONDS
 
 # Before any test module imports Ray, vLLM or the hub: they read these variables once.
 enter_quiet_environment()
 
 balanced_books.watch()
 
-MUST_RUN_MARKERS = ("engine", "ray")
+LOADED = {"base_directory", "small_base_f32", "decided_base"}
+"""Fixtures that a test asks for to load the model; ``base_files`` is for all else."""
+
+MUST_RUN_MARKERS = ("engine", "ray", "fault", "smoke")
 
 
 @pytest.fixture(scope="session")
-def base_directory() -> Path:
-    """The default base model; the first call on a machine converts it into the user's cache (20 s)."""
+def base_files() -> Path:
+    """The default base's folder, for its tokenizer and configuration; its weights are not loaded.
+
+    The first call on a machine converts it into the user's cache (20 s); a second process waits for that.
+    """
     return prepare_base(None, Settings.from_environment().cache).directory
+
+
+@pytest.fixture(scope="session")
+def base_directory(base_files: Path) -> Path:
+    """The default base, to be loaded; a test that asks for it must be marked ``engine``."""
+    return base_files
 
 
 def pytest_configure() -> None:
@@ -33,18 +46,32 @@ def pytest_configure() -> None:
         faulthandler.enable()
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give engines and clusters the time to start."""
+    for item in items:
+        if is_marked(item, "engine", "ray"):
+            item.add_marker(pytest.mark.timeout(ENGINE_TEST_SECONDS))
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """A test that loads a model is not in ``make test``, however it came to it."""
+    loaded = LOADED.intersection(getattr(item, "fixturenames", ()))
+    assert not loaded or is_marked(item, "engine"), f"it asks for {loaded}: mark it engine"
+
+
+def is_marked(item: pytest.Item, *names: str) -> bool:
+    """Whether the test has one of these marks."""
+    return any(item.get_closest_marker(name) is not None for name in names)
+
+
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_teardown(item: pytest.Item) -> Generator[None]:
-    """Check the books of everything that is alive when a test ends, before its fixtures close it.
-
-    A measurement's shards are too large to be read once more.
-    """
+    """Check the books of everything that is alive when a test ends, before its fixtures close it."""
     unbalanced: AssertionError | None = None
-    if item.get_closest_marker("slow") is None:
-        try:
-            balanced_books.check()
-        except AssertionError as error:
-            unbalanced = error
+    try:
+        balanced_books.check()
+    except AssertionError as error:
+        unbalanced = error
     yield
     if unbalanced is not None:
         raise unbalanced
@@ -54,11 +81,10 @@ def pytest_runtest_teardown(item: pytest.Item) -> Generator[None]:
 def pytest_runtest_makereport(
     item: pytest.Item,
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """In CI, a skipped engine or Ray test is a failure."""
+    """In CI, a skipped test of an engine, a cluster or a fault is a failure."""
     report = yield
     expected_failure = hasattr(report, "wasxfail")
-    must_run = any(item.get_closest_marker(name) for name in MUST_RUN_MARKERS)
-    if report.skipped and must_run and not expected_failure and in_ci():
+    if report.skipped and is_marked(item, *MUST_RUN_MARKERS) and not expected_failure and in_ci():
         fail_instead(report, item.nodeid)
     return report
 

@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from populace.settings.settings import process_environment
-
-SECONDS_MAX = 120
+from tests.limits import HANG_SECONDS
 
 
 def populace(*arguments: object) -> subprocess.CompletedProcess[str]:
@@ -17,7 +16,7 @@ def populace(*arguments: object) -> subprocess.CompletedProcess[str]:
         [sys.executable, "-m", "populace", *map(str, arguments)],
         capture_output=True,
         text=True,
-        timeout=SECONDS_MAX,
+        timeout=HANG_SECONDS,
         check=False,
         env=process_environment(),
     )

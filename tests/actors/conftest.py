@@ -1,5 +1,6 @@
 """Hosts for each test, whose books must balance and whose mailboxes must be empty when it ends."""
 
+import contextlib
 import itertools
 from collections.abc import AsyncGenerator, Callable, Generator
 from pathlib import Path
@@ -23,6 +24,8 @@ from tests.actors.populations import (
 )
 from tests.actors.turns import wait_waiting
 
+FOLDER = Path(__file__).parent
+
 MakeHost = Callable[..., ModelHost]
 
 _tenants = itertools.count()
@@ -44,10 +47,37 @@ def tenant() -> str:
     return f"tenant-{next(_tenants)}"
 
 
-@pytest.fixture(scope="module")
-def two_ray_hosts(tmp_path_factory: pytest.TempPathFactory) -> Generator[tuple[Store, list[Any]]]:
-    with ray_running(), ray_hosts(tmp_path_factory.mktemp("ray") / "store") as hosts:
-        yield hosts
+class SharedRay(contextlib.ExitStack):
+    """Two hosts on one Ray for all tests of this folder; the tests beside it start Rays of their own."""
+
+    hosts: tuple[Store, list[Any]] | None = None
+
+    def start(self, path: Path) -> tuple[Store, list[Any]]:
+        """Answer the hosts; the first call starts them."""
+        if self.hosts is None:
+            self.enter_context(ray_running())
+            self.hosts = self.enter_context(ray_hosts(path))
+        return self.hosts
+
+    def stop(self) -> None:
+        self.hosts = None
+        self.close()
+
+
+_shared_ray = SharedRay()
+
+
+@pytest.fixture
+def two_ray_hosts(tmp_path_factory: pytest.TempPathFactory) -> tuple[Store, list[Any]]:
+    return _shared_ray.start(tmp_path_factory.mktemp("ray") / "store")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(nextitem: pytest.Item | None) -> Generator[None]:
+    """Stop the shared Ray with the last test of this folder."""
+    yield
+    if nextitem is None or FOLDER not in nextitem.path.parents:
+        _shared_ray.stop()
 
 
 @pytest.fixture(params=["local", pytest.param("ray", marks=pytest.mark.ray)])

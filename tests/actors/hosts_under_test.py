@@ -21,7 +21,8 @@ from populace.storage.shards.ownership import stored_epoch, stored_owner
 from populace.storage.store import Store
 from tests.actors.expected_model import LIMITS, ExpectedModel
 from tests.actors.fakes import BASE, FakeClock
-from tests.actors.turns import SECONDS_MAX, reply, turn_of
+from tests.actors.turns import reply, turn_of
+from tests.limits import HANG_SECONDS
 
 T = TypeVar("T")
 
@@ -98,7 +99,7 @@ class HostsUnderTest(RuleBasedStateMachine):
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         async def bounded() -> T:
-            async with asyncio.timeout(SECONDS_MAX):
+            async with asyncio.timeout(HANG_SECONDS):
                 return await work
 
         return self.runner.run(bounded())

@@ -63,7 +63,7 @@ def ray_directory(handles: list[Any], store: Store) -> Directory:
 
 @contextmanager
 def ray_running() -> Generator[None]:
-    """A Ray of our own. Not for the whole session: other modules start Populace, and with it Ray."""
+    """A Ray of our own. Not for the whole session: other folders start Populace, and with it Ray."""
     ray.init(
         address="local",
         namespace=NAMESPACE,

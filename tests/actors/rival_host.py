@@ -16,6 +16,7 @@ from populace.actors.turn import ModelId
 from populace.storage.store import Store
 from tests.actors.fakes import BASE, FakeClock
 from tests.actors.turns import take_turn, turn_of
+from tests.limits import HANG_SECONDS
 
 
 class Rival:
@@ -38,7 +39,7 @@ class Rival:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._process.communicate(timeout=60)
+        self._process.communicate(timeout=HANG_SECONDS)
 
 
 async def own_once(path: str, model: list[str] | None, operation: str, text: str) -> int | None:

@@ -14,6 +14,7 @@ from populace.storage.records.errors import ModelExists, ModelNotFound
 from populace.storage.store import Store
 from tests.actors.conftest import MakeHost
 from tests.actors.fakes import BASE, FakeClock
+from tests.limits import HANG_SECONDS
 from tests.storage.adapters import packed
 from tests.storage.processes import line_of, running
 
@@ -70,7 +71,7 @@ def neighbour(store: Store, number: int, digest: str) -> Generator[None]:
     with running(NEIGHBOUR, store.path, number, digest, "carl") as process:
         assert line_of(process) == "there"
         yield
-        process.communicate(b"\n", timeout=60)
+        process.communicate(b"\n", timeout=HANG_SECONDS)
 
 
 async def test_the_adapter_goes_with_the_last_model_that_has_it(

@@ -4,6 +4,7 @@ import asyncio
 import os
 from collections.abc import AsyncGenerator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,14 +21,7 @@ from populace.storage.rows.portable import PortableModel
 from populace.storage.store import Store
 from tests.actors.conftest import MakeHost
 from tests.actors.fakes import FakeClock
-from tests.actors.populations import (
-    SHARDS,
-    local_directory,
-    local_hosts,
-    ray_directory,
-    ray_hosts,
-    ray_running,
-)
+from tests.actors.populations import SHARDS, local_directory, local_hosts, ray_directory
 from tests.actors.turns import grant_of, revision, take_turn, turn_of
 
 ADA = ModelId("acme", "ada")
@@ -148,21 +142,21 @@ async def look_at_log(host: ModelHost) -> None:
 
 
 @pytest.mark.ray
-def test_a_log_of_64_mib_passes_between_processes(tmp_path: Path) -> None:
-    async def there_and_back(directory: Directory) -> None:
-        await directory.create_model(ADA)
-        text = os.urandom(512 * 1024).hex()
-        turns = LONG_LOG_BYTES // len(text)
-        for number in range(turns):
-            await take_turn(directory, turn_of(ADA, f"op-{number}"), text)
-        zoe = ModelId("acme", "zoe")
+async def test_a_log_of_64_mib_passes_between_processes(
+    two_ray_hosts: tuple[Store, list[Any]], tenant: str
+) -> None:
+    store, handles = two_ray_hosts
+    directory = ray_directory(handles, store)
+    ada, zoe = ModelId(tenant, "ada"), ModelId(tenant, "zoe")
+    await directory.create_model(ada)
+    text = os.urandom(512 * 1024).hex()
+    turns = LONG_LOG_BYTES // len(text)
+    for number in range(turns):
+        await take_turn(directory, turn_of(ada, f"op-{number}"), text)
 
-        content = await directory.export_model(ADA)
-        view = await directory.import_model(zoe, content)
+    content = await directory.export_model(ada)
+    view = await directory.import_model(zoe, content)
 
-        assert sum(map(len, content.interactions)) > LONG_LOG_BYTES
-        assert view.log_position == turns
-        assert untimed(await directory.export_model(zoe)) == untimed(content)
-
-    with ray_running(), ray_hosts(tmp_path / "store") as (store, handles):
-        asyncio.run(there_and_back(ray_directory(handles, store)))
+    assert sum(map(len, content.interactions)) > LONG_LOG_BYTES
+    assert view.log_position == turns
+    assert untimed(await directory.export_model(zoe)) == untimed(content)

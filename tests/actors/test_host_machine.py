@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import initialize, rule
+from hypothesis.stateful import initialize, rule, run_state_machine_as_test
 
 from populace.actors.errors import MailboxFull, TurnExpired
 from populace.actors.hosts import ModelView
@@ -26,6 +26,7 @@ from tests.actors.expected_model import LIMITS, ExpectedModel
 from tests.actors.hosts_under_test import NAMES, Held, HostsUnderTest, Left, Waiting, kill, outcome_of, settle
 from tests.actors.rival_host import Rival
 from tests.actors.turns import grant_of, reply, revision, turn_of, wait_until
+from tests.torture import amounts
 
 FOREVER_S = 1e12
 MOMENT_S = 2**-9
@@ -354,10 +355,14 @@ class HostMachine(HostsUnderTest):
         self.clock.jump(days * DAY_S)
 
 
-TestHost = HostMachine.TestCase
-TestHost.settings = settings(
-    max_examples=40,
-    stateful_step_count=30,
-    deadline=None,
-    suppress_health_check=[HealthCheck.too_slow],
-)
+@pytest.mark.parametrize("examples", amounts(40, sample=10))
+def test_whatever_is_asked_of_hosts_they_answer_as_one_expects(examples: int) -> None:
+    once = settings(
+        max_examples=examples,
+        stateful_step_count=30,
+        deadline=None,
+        suppress_health_check=[HealthCheck.too_slow],
+    )
+    run_state_machine_as_test(  # pyright: ignore[reportUnknownMemberType] - partly untyped
+        HostMachine, settings=once
+    )

@@ -11,10 +11,11 @@ from populace.actors.turn import ModelId
 from populace.settings.settings import process_environment
 from populace.storage.rows import ledger
 from populace.storage.store import Store
-from tests.actors.backup_command import SECONDS_MAX, restore
+from tests.actors.backup_command import restore
 from tests.actors.conftest import MakeHost
 from tests.actors.fakes import FakeClock
 from tests.actors.turns import take_turn, turn_of
+from tests.limits import HANG_SECONDS
 
 MODELS = [ModelId("acme", f"model-{number}") for number in range(8)]
 
@@ -58,7 +59,7 @@ async def test_every_turn_that_was_acknowledged_before_the_backup_is_in_it(
         env=process_environment(),
     )
     ended = asyncio.create_task(backup.wait())
-    async with asyncio.timeout(SECONDS_MAX):
+    async with asyncio.timeout(HANG_SECONDS):
         while not ended.done():
             await talk.round()
     assert await ended == 0

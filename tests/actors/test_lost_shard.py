@@ -7,7 +7,8 @@ from populace.actors.turn import Interaction, Reply, TurnGrant
 from populace.storage.records.errors import ShardStopped, UnknownOutcome
 from tests.actors.test_compaction import ADA, BEN
 from tests.actors.test_owned_shards import disk_full
-from tests.actors.turns import SECONDS_MAX, grant_of, reply, take_turn, turn_of
+from tests.actors.turns import grant_of, reply, take_turn, turn_of
+from tests.limits import HANG_SECONDS
 
 
 async def lose_shard(host: ModelHost) -> None:
@@ -23,7 +24,7 @@ async def lose_shard(host: ModelHost) -> None:
 
 
 async def finish_patiently(host: ModelHost, grant: TurnGrant, answer: Reply) -> Interaction:
-    async with asyncio.timeout(SECONDS_MAX):
+    async with asyncio.timeout(HANG_SECONDS):
         while True:
             try:
                 return await host.finish_turn(grant, answer)

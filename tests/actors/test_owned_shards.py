@@ -20,7 +20,7 @@ from populace.storage.shards.ownership import stored_epoch
 from populace.storage.shards.shard import Shard
 from populace.storage.store import Store
 from tests.actors.fakes import FakeClock
-from tests.actors.turns import SECONDS_MAX
+from tests.limits import HANG_SECONDS
 from tests.storage.disk_recording import Write, record
 from tests.storage.samples import TENANT, commit, create_model, identity
 
@@ -34,7 +34,7 @@ class GatedStore(Store):
         self.recovered: list[Shard] = []
 
     def recover_shard(self, number: int, owner: str) -> Shard:
-        assert self.gate.wait(SECONDS_MAX)
+        assert self.gate.wait(HANG_SECONDS)
         self.recovered.append(super().recover_shard(number, owner))
         return self.recovered[-1]
 
@@ -106,7 +106,7 @@ async def fail(owned: OwnedShards) -> None:
 
 async def epoch_or_loss(owned: OwnedShards) -> int | StorageError:
     """Wait out the recovery; answer the epoch of the shard that serves, or why none does."""
-    async with asyncio.timeout(SECONDS_MAX):
+    async with asyncio.timeout(HANG_SECONDS):
         while True:
             try:
                 with owned.read(0) as txn:

@@ -12,6 +12,7 @@ from populace.storage.store import Store
 from tests.actors.conftest import MakeHost
 from tests.actors.fakes import FakeClock
 from tests.actors.turns import grant_of, queue_turn, reply, take_turn, turn_of
+from tests.limits import HANG_SECONDS
 
 ADA, BEN = ModelId("acme", "ada"), ModelId("acme", "ben")
 
@@ -28,7 +29,7 @@ for number in range(store.shards):
 
 def replace_owner(store: Store) -> None:
     """Take every shard from another process, as a restarted host does while the old one is stopped."""
-    subprocess.run([sys.executable, "-c", SUCCESSOR, str(store.path)], check=True, timeout=60)
+    subprocess.run([sys.executable, "-c", SUCCESSOR, str(store.path)], check=True, timeout=HANG_SECONDS)
 
 
 async def test_a_successor_commits_a_turn_that_the_former_host_granted(

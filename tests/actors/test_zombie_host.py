@@ -10,7 +10,9 @@ from populace.storage.shards import takeover
 from populace.storage.store import Store
 from tests.actors.conftest import MakeHost
 from tests.actors.turns import take_turn, turn_of
+from tests.limits import HANG_SECONDS
 from tests.storage.processes import line_of, running, wait_stopped
+from tests.torture import rounds
 
 ROUNDS = 5
 MODELS = 8
@@ -53,7 +55,7 @@ asyncio.run(main())
 """
 
 
-@pytest.mark.parametrize("round_number", range(ROUNDS))
+@pytest.mark.parametrize("round_number", rounds(ROUNDS, sample=1))
 async def test_a_host_that_comes_back_after_it_was_replaced_records_nothing(
     store: Store, make_host: MakeHost, monkeypatch: pytest.MonkeyPatch, round_number: int
 ) -> None:
@@ -72,7 +74,7 @@ async def test_a_host_that_comes_back_after_it_was_replaced_records_nothing(
                 await take_turn(heir, turn_of(model, f"heir-{turn}"))
 
         zombie.send_signal(signal.SIGCONT)
-        said, _ = zombie.communicate(timeout=60)
+        said, _ = zombie.communicate(timeout=HANG_SECONDS)
     lines += said.decode().splitlines()
     killed = zombie.returncode == -signal.SIGKILL
 

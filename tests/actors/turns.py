@@ -8,8 +8,8 @@ from typing import Protocol
 from populace.actors.engine import Message
 from populace.actors.hosts import HostStatistics, Revision
 from populace.actors.turn import Interaction, ModelId, Reply, TurnGrant, TurnRequest
+from tests.limits import HANG_SECONDS
 
-SECONDS_MAX = 30
 """After so long, what a test waits for does not come."""
 
 
@@ -97,6 +97,6 @@ async def wait_waiting(hosts: TurnGiver, waiting: int) -> None:
 
 async def wait_until(condition: Callable[[], Awaitable[bool]]) -> None:
     """Let the event loop run until the condition holds; a host in another process sets no event here."""
-    async with asyncio.timeout(SECONDS_MAX):
+    async with asyncio.timeout(HANG_SECONDS):
         while not await condition():  # noqa: ASYNC110
             await asyncio.sleep(0)

@@ -14,15 +14,17 @@ from typing import Any
 import httpx
 import psutil
 from openai import OpenAI
+from openai.types.chat import ChatCompletionUserMessageParam
 
 from populace.bench.ports import free_port
 from populace.settings.credentials import Credentials
 from populace.settings.running import find_running, wait_for_running
 from populace.settings.settings import process_environment
-from tests.living import is_alive
+from tests.limits import ENGINE_HANG_SECONDS, HANG_SECONDS
+from tests.living import wait_ended
 
-START_SECONDS_MAX = 240.0
-STOP_SECONDS_MAX = 60.0
+STOP_SECONDS = 60.0
+"""After the command has ended, for processes that should have ended with it; what is left then is killed."""
 
 
 @dataclass(frozen=True)
@@ -52,11 +54,11 @@ class Served:
         )
 
     def openai(self) -> OpenAI:
-        return OpenAI(base_url=f"{self.url}/v1", api_key=self.key, max_retries=0, timeout=120)
+        return OpenAI(base_url=f"{self.url}/v1", api_key=self.key, max_retries=0, timeout=ENGINE_HANG_SECONDS)
 
     def call(self, method: str, path: str, **options: Any) -> httpx.Response:
         headers = {"Authorization": f"Bearer {self.key}", **options.pop("headers", {})}
-        return httpx.request(method, self.url + path, headers=headers, timeout=120, **options)
+        return httpx.request(method, self.url + path, headers=headers, timeout=ENGINE_HANG_SECONDS, **options)
 
     def create(self, name: str) -> str:
         assert self.call("POST", "/v1/personal-models", json={"name": name}).status_code == 201
@@ -74,7 +76,7 @@ class Served:
             input=typed,
             capture_output=True,
             text=True,
-            timeout=1200,
+            timeout=ENGINE_HANG_SECONDS,
         )
 
     def family(self) -> list[psutil.Process]:
@@ -84,6 +86,28 @@ class Served:
     def host_process(self) -> psutil.Process:
         """Ray names it after its class, and while it answers a call also after the method."""
         return next(one for one in self.family() if "".join(one.cmdline()).startswith("ray::HostActor"))
+
+
+def ask(text: str) -> list[ChatCompletionUserMessageParam]:
+    return [{"role": "user", "content": text}]
+
+
+def chat(served: Served, model: str, operation: str) -> dict[str, Any]:
+    """Make a turn as a careful client does: with an operation id, again after an error."""
+    body = {"model": model, "messages": [{"role": "user", "content": operation}], "max_tokens": 8}
+    give_up = time.monotonic() + ENGINE_HANG_SECONDS
+    while time.monotonic() < give_up:
+        try:
+            reply = served.call(
+                "POST", "/v1/chat/completions", json=body, headers={"Idempotency-Key": operation}
+            )
+        except httpx.HTTPError:
+            continue
+        if reply.status_code == 200:
+            return reply.json()
+        assert reply.status_code in (408, 409, 429, 503), reply.text
+        time.sleep(float(reply.headers.get("Retry-After", "1")))
+    raise AssertionError(f"{operation} was never acknowledged")
 
 
 @contextmanager
@@ -122,14 +146,14 @@ def serve(
 
 
 def wait_until_ready(served: Served) -> None:
-    give_up = time.monotonic() + START_SECONDS_MAX
+    give_up = time.monotonic() + ENGINE_HANG_SECONDS
     while time.monotonic() < give_up and served.process.poll() is None:
         try:
-            ready = httpx.get(f"{served.url}/readyz", timeout=5).status_code == 200
+            ready = httpx.get(f"{served.url}/readyz", timeout=60).status_code == 200
         except httpx.HTTPError:
             ready = False
         if ready:
-            wait_for_running(served.data, seconds_max=60)
+            wait_for_running(served.data, seconds_max=HANG_SECONDS)
             return
         time.sleep(0.2)
     raise AssertionError(f"populace serve did not become ready:\n{served.log.read_text()[-3000:]}")
@@ -142,10 +166,9 @@ def stop(served: Served) -> list[psutil.Process]:
     family = served.family()
     served.process.send_signal(signal.SIGINT)
     try:
-        served.process.wait(STOP_SECONDS_MAX)
+        served.process.wait(HANG_SECONDS)
     finally:
-        _, left = psutil.wait_procs(family, timeout=10)
-        alive = [one for one in left if is_alive(one)]
+        alive = wait_ended(family, STOP_SECONDS)
         for one in alive:
             one.kill()
     return alive
@@ -156,5 +179,5 @@ def kill_everything(served: Served) -> None:
     family = served.family()
     for one in family:
         os.kill(one.pid, signal.SIGKILL)
-    served.process.wait(30)
-    psutil.wait_procs(family[1:], timeout=30)
+    served.process.wait(HANG_SECONDS)
+    assert wait_ended(family) == []

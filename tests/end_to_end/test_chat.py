@@ -6,58 +6,19 @@ from pathlib import Path
 
 import pytest
 from openai import BadRequestError, NotFoundError
-from openai.types.chat import ChatCompletionUserMessageParam
 
 import populace
 from populace import Message
-from tests.end_to_end.served import Served
+from tests.end_to_end.served import Served, ask
 
 pytestmark = [pytest.mark.engine, pytest.mark.ray]
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
-def ask(text: str) -> list[ChatCompletionUserMessageParam]:
-    return [{"role": "user", "content": text}]
-
-
 @pytest.fixture
 def ada(served: Served) -> str:
     return served.create(f"ada-{uuid.uuid4().hex[:8]}")
-
-
-def test_the_openai_client_gets_the_right_answer_from_a_personal_model(served: Served, ada: str) -> None:
-    question = ask("What is the capital of France?")
-
-    reply = served.openai().chat.completions.create(
-        model=ada, messages=question, temperature=0, max_tokens=30
-    )
-
-    assert reply.choices[0].message.content == "The capital of France is Paris."
-    assert reply.choices[0].finish_reason == "stop"
-    assert [turn["reply"] for turn in served.log_of(ada)] == ["The capital of France is Paris."]
-
-
-def test_a_streamed_reply_is_the_whole_reply_in_pieces(served: Served, ada: str) -> None:
-    client = served.openai()
-    question = ask("What is the capital of France?")
-
-    stream = client.chat.completions.create(
-        model=ada,
-        messages=question,
-        temperature=0,
-        max_tokens=30,
-        stream=True,
-        stream_options={"include_usage": True},
-    )
-    chunks = list(stream)
-
-    pieces = [chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices]
-    assert "".join(pieces) == "The capital of France is Paris."
-    assert len(pieces) > 3
-    assert chunks[-2].choices[0].finish_reason == "stop"
-    assert chunks[-1].usage is not None
-    assert served.log_of(ada)[0]["reply"] == "".join(pieces)
 
 
 def test_every_reply_names_the_weights_and_the_log_position_it_came_from(served: Served, ada: str) -> None:

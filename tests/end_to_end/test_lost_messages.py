@@ -16,6 +16,7 @@ from populace.client.connecting import connect
 from populace.hosting.host_actor import NAMESPACE, host_name
 from populace.storage.store import Store
 from tests.end_to_end.served import serve
+from tests.limits import ENGINE_HANG_SECONDS, HANG_SECONDS
 
 _ray: Any = ray  # its API is partly untyped
 _ray_worker: Any = importlib.import_module("ray._private.worker")  # only there it tells where it logs
@@ -28,7 +29,6 @@ MODELS = 24
 MODELS_TALKED_TO = 4
 CLIENTS_OF_A_MODEL = 2
 TURNS = 3
-TURN_SECONDS_MAX = 120.0
 REPEATABLE = (408, 409, 429, 503, 504)
 
 
@@ -47,7 +47,7 @@ class Talker:
             self._say(f"{self.model}-{self._number}-{turn}", stream=turn % 2 == 1)
 
     def _say(self, operation: str, *, stream: bool) -> None:
-        give_up = time.monotonic() + TURN_SECONDS_MAX
+        give_up = time.monotonic() + ENGINE_HANG_SECONDS
         while time.monotonic() < give_up:
             began = time.monotonic()
             try:
@@ -80,7 +80,7 @@ def test_every_turn_acknowledged_while_ray_loses_messages_is_in_its_log_once(
 ) -> None:
     del base_directory
     with serve(tmp_path, engine="torch", module="tests.end_to_end.lossy_populace") as served:
-        client = served.openai().with_options(max_retries=2, timeout=60)
+        client = served.openai().with_options(max_retries=2, timeout=HANG_SECONDS)
         models = [served.create(f"model-{number}") for number in range(MODELS)]
         talkers = [
             Talker(client, model, number)

@@ -11,6 +11,7 @@ import pytest
 import populace
 from populace.adapters.memory.state import Values
 from tests.end_to_end.served import Served
+from tests.living import wait_ended
 
 pytestmark = [pytest.mark.engine, pytest.mark.ray]
 
@@ -117,7 +118,7 @@ def test_the_memory_outlives_the_host_to_the_bit(served: Served, ada: str) -> No
         before = population.model(ada).memory
         killed = served.host_process()
         killed.kill()
-        killed.wait(30)
+        assert wait_ended([killed]) == []
         after = population.model(ada).memory
 
     assert before.state is not None

@@ -6,11 +6,12 @@ import uuid
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 
 import populace
 from tests.end_to_end.served import Served
+from tests.limits import ENGINE_HANG_SECONDS
+from tests.living import wait_ended
 
 pytestmark = [pytest.mark.engine, pytest.mark.ray]
 
@@ -21,7 +22,6 @@ QUESTIONS = [
 ]
 ANSWER = "It is Bruno."
 LEFT_OUT = "Do you know who is my dog?"
-SECONDS_MAX = 300.0
 
 
 @pytest.fixture
@@ -42,13 +42,13 @@ def jobs_of(served: Served, name: str) -> list[dict[str, Any]]:
 
 def wait_for(served: Served, name: str, *, step: int) -> dict[str, Any]:
     """Wait until the newest job of the model has taken so many steps, or has ended."""
-    give_up = time.monotonic() + SECONDS_MAX
+    give_up = time.monotonic() + ENGINE_HANG_SECONDS
     while time.monotonic() < give_up:
         job = jobs_of(served, name)[0]
         if job["step"] >= step or job["state"] not in ("waiting", "running"):
             return job
         time.sleep(0.2)
-    raise AssertionError(f"no {step} steps in {SECONDS_MAX} s: {jobs_of(served, name)}")
+    raise AssertionError(f"no {step} steps in {ENGINE_HANG_SECONDS} s: {jobs_of(served, name)}")
 
 
 def says(served: Served, name: str) -> str:
@@ -95,7 +95,7 @@ def test_a_trainer_that_is_killed_begins_again_and_comes_to_an_end(served: Serve
 
     [trainer] = [one for one in served.family() if "".join(one.cmdline()).startswith("ray::TrainerActor")]
     trainer.kill()
-    psutil.wait_procs([trainer], timeout=30)
+    assert wait_ended([trainer]) == []
 
     job = wait_for(served, ada, step=9)
     assert job["state"] in ("promoted", "rejected"), job

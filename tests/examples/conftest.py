@@ -8,5 +8,5 @@ from tests.small_base import make_small_base
 
 
 @pytest.fixture(scope="module")
-def small_base(tmp_path_factory: pytest.TempPathFactory, base_directory: Path) -> Path:
-    return make_small_base(tmp_path_factory.mktemp("base"), base_directory)
+def small_base(tmp_path_factory: pytest.TempPathFactory, base_files: Path) -> Path:
+    return make_small_base(tmp_path_factory.mktemp("base"), base_files)

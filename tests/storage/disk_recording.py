@@ -16,6 +16,8 @@ from typing import NamedTuple
 
 import pytest
 
+from tests.limits import HANG_SECONDS
+
 REPOSITORY = Path(__file__).parents[2]
 
 CALLS = (
@@ -124,7 +126,7 @@ def record(
     command += ["-e", f"trace={','.join('?' + call for call in CALLS)}"]
     command += [part for expression in inject for part in ("-e", f"inject={expression}")]
     command += [sys.executable, "-m", module, str(root), *arguments]
-    ran = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=120)
+    ran = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=HANG_SECONDS)
     if "ptrace" in ran.stderr.lower() or "not permitted" in ran.stderr:
         pytest.fail(
             "strace may not trace here. Allow ptrace: SYS_PTRACE for a container, "

@@ -21,6 +21,7 @@ from populace.storage.records.transaction import ReadTransaction
 from populace.storage.revisions import SUFFIX
 from populace.storage.rows import ledger
 from populace.storage.store import Store
+from tests.limits import HANG_SECONDS
 from tests.storage.disk_recording import (
     REPOSITORY,
     DiskRecording,
@@ -56,7 +57,7 @@ def judge(trace: Path, root: Path, work: Path, images: int) -> list[Verdict]:
         command += [str(first), str(last), str(work)]
         with subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.PIPE, text=True) as child:
             try:
-                output, _ = child.communicate(timeout=120)
+                output, _ = child.communicate(timeout=HANG_SECONDS)
             except subprocess.TimeoutExpired:
                 child.kill()
                 output, _ = child.communicate()

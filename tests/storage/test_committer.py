@@ -13,6 +13,7 @@ from populace.storage.records.transaction import WriteTransaction
 from populace.storage.rows import ledger
 from populace.storage.shards.committer import Committer
 from populace.storage.shards.shard import Shard
+from tests.limits import HANG_SECONDS
 from tests.storage.samples import TENANT, commit, create_model, identity
 
 
@@ -32,7 +33,7 @@ class Gate:
 
     def __call__(self, txn: WriteTransaction) -> None:
         self.entered.set()
-        assert self.released.wait(60)
+        assert self.released.wait(HANG_SECONDS)
 
 
 def create(name: str) -> Callable[[WriteTransaction], ledger.StoredModel]:
@@ -43,7 +44,7 @@ def test_many_threads_share_few_transactions(committer: Committer, shard: Shard)
     def write(worker: int) -> None:
         futures = [committer.submit(create(f"m-{worker}-{number}")) for number in range(50)]
         for future in futures:
-            future.result(60)
+            future.result(HANG_SECONDS)
 
     with ThreadPoolExecutor(16) as pool:
         list(pool.map(write, range(16)))
@@ -59,20 +60,20 @@ def test_many_threads_share_few_transactions(committer: Committer, shard: Shard)
 def test_a_bad_write_does_not_hurt_its_neighbours_in_the_batch(committer: Committer) -> None:
     gate = Gate()
     held = committer.submit(gate)
-    assert gate.entered.wait(60)
+    assert gate.entered.wait(HANG_SECONDS)
 
     futures = [committer.submit(create(name)) for name in ("a", "a", "b")]
     gate.released.set()
 
-    held.result(60)
-    assert futures[0].result(60).identity.name == "a"
+    held.result(HANG_SECONDS)
+    assert futures[0].result(HANG_SECONDS).identity.name == "a"
     assert isinstance(futures[1].exception(60), ModelExists)
-    assert futures[2].result(60).identity.name == "b"
+    assert futures[2].result(HANG_SECONDS).identity.name == "b"
     assert committer.statistics().batches == 2
 
 
 def test_racing_turns_at_one_position_have_one_winner(committer: Committer) -> None:
-    committer.submit(create("ada")).result(60)
+    committer.submit(create("ada")).result(HANG_SECONDS)
 
     futures = [committer.submit(lambda txn, n=n: commit(txn, 0, f"op-{n}")) for n in range(20)]
 
@@ -82,20 +83,20 @@ def test_racing_turns_at_one_position_have_one_winner(committer: Committer) -> N
 
 
 def test_the_same_operation_sent_many_times_at_once_takes_effect_once(committer: Committer) -> None:
-    committer.submit(create("ada")).result(60)
+    committer.submit(create("ada")).result(HANG_SECONDS)
     futures: list[Future[InteractionRecord]] = [
         committer.submit(lambda txn: commit(txn, 0, "op")) for _ in range(20)
     ]
 
-    assert len({future.result(60).pack() for future in futures}) == 1
+    assert len({future.result(HANG_SECONDS).pack() for future in futures}) == 1
 
 
 def test_writes_take_effect_in_the_order_of_their_submission(committer: Committer) -> None:
-    committer.submit(create("ada")).result(60)
+    committer.submit(create("ada")).result(HANG_SECONDS)
 
     futures = [committer.submit(lambda txn, n=n: commit(txn, n, f"op-{n}")) for n in range(100)]
 
-    assert [future.result(60).position for future in futures] == list(range(100))
+    assert [future.result(HANG_SECONDS).position for future in futures] == list(range(100))
 
 
 async def test_tasks_commit_without_threads_of_their_own(committer: Committer) -> None:
@@ -133,7 +134,7 @@ async def test_a_cancelled_task_does_not_hurt_its_neighbours(committer: Committe
 def test_a_write_cancelled_before_it_began_takes_no_effect(committer: Committer, shard: Shard) -> None:
     gate = Gate()
     committer.submit(gate)
-    assert gate.entered.wait(60)
+    assert gate.entered.wait(HANG_SECONDS)
 
     future = committer.submit(create("never"))
     assert future.cancel()
@@ -150,7 +151,7 @@ def test_a_full_queue_refuses_instead_of_growing(shard: Shard) -> None:
     committer = Committer(shard, queue_max=3)
     gate = Gate()
     committer.submit(gate)
-    assert gate.entered.wait(60)
+    assert gate.entered.wait(HANG_SECONDS)
     queued = [committer.submit(create(f"m-{number}")) for number in range(3)]
 
     with pytest.raises(WriteQueueFull) as caught:
@@ -172,7 +173,7 @@ def test_a_stopped_shard_answers_everything_queued_and_reopens_under_the_committ
     assert [type(error) for error in errors] == [ShardStopped] * 10
     assert len({id(error) for error in errors}) == 10
     shard.reopen()
-    assert committer.submit(create("later")).result(60).identity.name == "later"
+    assert committer.submit(create("later")).result(HANG_SECONDS).identity.name == "later"
 
 
 def test_closing_finishes_what_is_queued_and_refuses_the_rest(shard: Shard) -> None:
@@ -196,4 +197,4 @@ def test_a_bug_in_a_write_is_its_own_callers_problem(committer: Committer) -> No
             await committer.commit(stop)
 
     asyncio.run(wait())
-    assert committer.submit(create("ada")).result(60).identity.name == "ada"
+    assert committer.submit(create("ada")).result(HANG_SECONDS).identity.name == "ada"

@@ -18,6 +18,7 @@ from populace.storage.shards import generations
 from populace.storage.shards import shard as shard_module
 from populace.storage.shards.shard import Shard
 from populace.storage.store import Store
+from tests.limits import HANG_SECONDS
 from tests.storage.samples import open_shard
 
 SECRET = b"a sentence that somebody wants forgotten"
@@ -118,7 +119,7 @@ while status != 0:
 def kill_at_each_call(template: Path, root: Path, work: str) -> list[Path]:
     """Do the work on copies of ``template``, killed at its nth file call in the nth; the last one lives."""
     command = [sys.executable, "-c", KILLED, str(template), str(root), work]
-    subprocess.run(command, check=True, timeout=120)
+    subprocess.run(command, check=True, timeout=HANG_SECONDS)
     return sorted(root.iterdir(), key=lambda path: int(path.name))
 
 
@@ -214,7 +215,7 @@ def test_a_read_in_progress_ends_in_its_own_time_and_the_next_one_sees_the_new_f
         assert txn.get(b"k000") == ROWS[b"k000"]
         assert rows_of(full)[b"k000"] == b"new"
 
-    compacting.join(60)
+    compacting.join(HANG_SECONDS)
     assert data_files(shard_path) != [former]
     assert len(data_files(shard_path)) == 1
 
@@ -247,7 +248,7 @@ def test_an_owner_that_was_stopped_before_a_takeover_and_a_compaction_is_fenced(
         heir.compact()
 
         zombie.send_signal(signal.SIGCONT)
-        said, _ = zombie.communicate(timeout=60)
+        said, _ = zombie.communicate(timeout=HANG_SECONDS)
 
     assert said == "fenced 1 2\n"
     heir.write([put({b"k000": b"new"})])
@@ -279,10 +280,10 @@ def test_an_opening_that_waited_for_a_compaction_takes_the_new_file_and_not_the_
         assert former.stdout is not None
         assert former.stdout.readline() == "swapping\n"
         opening = pool.submit(open_shard, path, 0, 1, "the heir", map_bytes=1 << 26)
-        assert is_open.wait(60)
+        assert is_open.wait(HANG_SECONDS)
         # Which of the two comes first from here on does not matter: the former file is open.
-        said, _ = former.communicate("go on\n", timeout=60)
-        heir = opening.result(60)
+        said, _ = former.communicate("go on\n", timeout=HANG_SECONDS)
+        heir = opening.result(HANG_SECONDS)
 
     assert said.splitlines()[-1] in ("fenced 1 2", "wrote")
     expected = ROWS | ({b"k000": b"wrote"} if said.endswith("wrote\n") else {})
@@ -296,7 +297,7 @@ def test_an_opening_that_waited_for_a_compaction_takes_the_new_file_and_not_the_
 def test_a_fenced_owner_compacts_nothing(full: Shard, shard_path: Path) -> None:
     code = "import sys; from pathlib import Path; from tests.storage.samples import open_shard; "
     code += "open_shard(Path(sys.argv[1]), 0, 1, 'the heir', map_bytes=1 << 26).close()"
-    subprocess.run([sys.executable, "-c", code, str(shard_path)], check=True, timeout=60)
+    subprocess.run([sys.executable, "-c", code, str(shard_path)], check=True, timeout=HANG_SECONDS)
     former = generations.locate(shard_path)
 
     with pytest.raises(Fenced):
@@ -376,7 +377,7 @@ def test_a_file_without_the_shards_header_is_not_taken_for_a_fresh_one(tmp_path:
     code = "import lmdb, sys; lmdb.open(sys.argv[1]).close()"
     shutil.rmtree(data.parent)
     data.parent.mkdir()
-    subprocess.run([sys.executable, "-c", code, str(data.parent)], check=True, timeout=60)
+    subprocess.run([sys.executable, "-c", code, str(data.parent)], check=True, timeout=HANG_SECONDS)
 
     with pytest.raises(StoreInvalid, match="no shard header"):
         store.open_shard(0, "the test")

@@ -13,6 +13,7 @@ from populace.storage.records.transaction import WriteTransaction
 from populace.storage.rows import ledger
 from populace.storage.shards.shard import READERS_MAX, Shard
 from populace.storage.store import Store
+from tests.limits import HANG_SECONDS
 from tests.storage.processes import running
 from tests.storage.samples import FOREVER_MS, TENANT, create_model, identity, interaction, open_shard
 
@@ -138,7 +139,7 @@ def files_of(path: Path) -> dict[str, bytes]:
 def answers_of(*paths: Path) -> list[str]:
     """Let a process open the stores one after the other and say how each one went."""
     with running(READER, *paths) as reader:
-        said, _ = reader.communicate(timeout=120)
+        said, _ = reader.communicate(timeout=HANG_SECONDS)
     answers = said.decode().splitlines()
     assert reader.returncode == 0, f"signal {-reader.returncode} killed it at {paths[len(answers)]}"
     return answers
@@ -222,7 +223,7 @@ def test_a_directory_of_another_user_is_refused_and_left_as_it_is(tmp_path: Path
         entry.chmod(0o555 if entry.is_dir() else 0o444)
 
     with running(STRANGER, path.parent) as stranger:
-        said, _ = stranger.communicate(timeout=60)
+        said, _ = stranger.communicate(timeout=HANG_SECONDS)
 
     for entry in (path.parent, path, *path.rglob("*")):
         entry.chmod(0o755 if entry.is_dir() else 0o644)
@@ -235,7 +236,7 @@ def test_a_directory_of_another_user_is_refused_and_left_as_it_is(tmp_path: Path
 
 def test_a_map_that_cannot_grow_stops_the_shard_and_loses_nothing(tmp_path: Path) -> None:
     with running(SMALL_SPACE, tmp_path) as process:
-        said, _ = process.communicate(timeout=60)
+        said, _ = process.communicate(timeout=HANG_SECONDS)
 
     assert said.decode().splitlines() == ["stopped", "stopped", "b'value' None"]
     assert process.returncode == 0

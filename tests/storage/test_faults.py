@@ -13,6 +13,7 @@ import pytest
 from populace.storage.records.errors import StorageError
 from populace.storage.rows import ledger
 from populace.storage.store import Store
+from tests.limits import HANG_SECONDS
 from tests.storage.faulty_writer import OPERATIONS, Report, serve
 from tests.storage.samples import TENANT
 
@@ -24,7 +25,7 @@ PROCESSES = multiprocessing.get_context("forkserver")
 PROCESSES.set_forkserver_preload(["tests.storage.faulty_writer"])
 
 
-@pytest.mark.parametrize("error", ["ENOSPC", "EIO"])
+@pytest.mark.parametrize("error", ["ENOSPC", pytest.param("EIO", marks=pytest.mark.fault)])
 @pytest.mark.parametrize("call", CALLS)
 def test_a_disk_that_fails_at_any_call_loses_nothing_and_halves_nothing(
     tmp_path: Path, call: str, error: str
@@ -58,7 +59,7 @@ def writing(path: Path) -> Generator[tuple[int, Connection]]:
     try:
         assert process.pid is not None
         yield process.pid, ours
-        process.join(30)
+        process.join(HANG_SECONDS)
         assert process.exitcode == 0
     finally:
         process.kill()

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.limits import HANG_SECONDS
 from tests.storage.processes import running
 from tests.storage.small_disk import OWN_MOUNTS, may_mount
 
@@ -51,7 +52,7 @@ def test_a_compaction_that_fills_the_disk_neither_ends_the_process_nor_keeps_the
     if not may_mount(tmp_path):
         pytest.skip("this user may not mount a file system")
     with running(COMPACTING, tmp_path, prefix=OWN_MOUNTS) as process:
-        said, _ = process.communicate(timeout=60)
+        said, _ = process.communicate(timeout=HANG_SECONDS)
 
     assert process.returncode == 0
     outcomes = said.decode().split()

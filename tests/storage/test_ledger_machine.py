@@ -18,6 +18,7 @@ from hypothesis.stateful import (
     invariant,
     multiple,
     rule,
+    run_state_machine_as_test,
 )
 
 from populace.storage.records import erasures
@@ -41,6 +42,7 @@ from tests.storage.samples import (
     publish_revision,
     revision,
 )
+from tests.torture import amounts
 
 T = TypeVar("T")
 
@@ -250,5 +252,8 @@ class LedgerMachine(RuleBasedStateMachine):
                 assert {stored.digest for stored in found} == expected.revisions
 
 
-TestLedger = LedgerMachine.TestCase
-TestLedger.settings = settings(max_examples=40, stateful_step_count=30, deadline=None)
+@pytest.mark.parametrize("examples", amounts(40, sample=10))
+def test_whatever_is_done_to_a_ledger_it_holds_what_a_dictionary_would(examples: int) -> None:
+    run_state_machine_as_test(  # pyright: ignore[reportUnknownMemberType] - partly untyped
+        LedgerMachine, settings=settings(max_examples=examples, stateful_step_count=30, deadline=None)
+    )

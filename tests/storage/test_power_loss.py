@@ -11,6 +11,7 @@ import pytest
 from tests.storage.disk_recording import record
 from tests.storage.power_loss import Verdict, judge
 from tests.storage.power_loss_writer import KILLED_EARLY
+from tests.torture import amounts
 
 WRITER = "tests.storage.power_loss_writer"
 
@@ -26,14 +27,18 @@ def lose_power_often(tmp_path: Path, images: int, *flaws: str) -> tuple[list[Ver
     return wrong, f"{len(wrong)} of {images}, such as {wrong[:3]}; rebuild one with: {again}"
 
 
-def test_what_was_acknowledged_is_there_whole_after_power_loss(tmp_path: Path) -> None:
-    wrong, report = lose_power_often(tmp_path, 320)
+@pytest.mark.parametrize("images", amounts(320, sample=40))
+def test_what_was_acknowledged_is_there_whole_after_power_loss(tmp_path: Path, images: int) -> None:
+    wrong, report = lose_power_often(tmp_path, images)
 
     assert wrong == [], report
 
 
-def test_it_is_there_also_if_the_store_was_made_by_a_process_that_was_killed(tmp_path: Path) -> None:
-    wrong, report = lose_power_often(tmp_path, 40, KILLED_EARLY)
+@pytest.mark.parametrize("images", amounts(40, sample=10))
+def test_it_is_there_also_if_the_store_was_made_by_a_process_that_was_killed(
+    tmp_path: Path, images: int
+) -> None:
+    wrong, report = lose_power_often(tmp_path, images, KILLED_EARLY)
 
     assert wrong == [], report
 

@@ -23,6 +23,7 @@ from populace.storage.rows import ledger
 from populace.storage.shards import generations
 from populace.storage.shards.ownership import stored_owner
 from populace.storage.shards.shard import Shard
+from tests.limits import HANG_SECONDS
 from tests.storage.samples import TENANT, create_model, identity, open_shard
 
 SUCCESSOR = """
@@ -67,7 +68,7 @@ shard.close()
 
 def run_python(code: str, *arguments: object) -> str:
     command = [sys.executable, "-c", code, *map(str, arguments)]
-    return subprocess.run(command, check=True, capture_output=True, text=True, timeout=60).stdout
+    return subprocess.run(command, check=True, capture_output=True, text=True, timeout=HANG_SECONDS).stdout
 
 
 def put(key: bytes, value: bytes = b"value") -> Callable[[WriteTransaction], None]:

@@ -11,6 +11,7 @@ import pytest
 from populace.storage.records import keys
 from populace.storage.records.errors import StoreInUse, StoreInvalid, StoreVersionMismatch
 from populace.storage.store import Store
+from tests.limits import HANG_SECONDS
 
 HOLDER = """
 import sys
@@ -150,7 +151,7 @@ def test_a_served_directory_is_refused_with_the_servers_name_until_it_ends(tmp_p
             Store.create_or_open(tmp_path).lock("second")
 
         holder.kill()
-        holder.wait(60)
+        holder.wait(HANG_SECONDS)
     with Store.create_or_open(tmp_path).lock("second") as lock:
         lock.release()
         Store.create_or_open(tmp_path).lock("third").release()

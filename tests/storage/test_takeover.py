@@ -13,8 +13,10 @@ from populace.storage.records.errors import StoreInUse
 from populace.storage.rows import ledger
 from populace.storage.shards import takeover
 from populace.storage.shards.shard import Shard
+from tests.limits import HANG_SECONDS
 from tests.storage.processes import line_of, running, say, wait_stopped
 from tests.storage.samples import TENANT, commit, open_shard
+from tests.torture import rounds
 
 ROUNDS = 20
 MODELS = 4
@@ -77,7 +79,7 @@ def operations_of(shard: Shard, name: str) -> list[str]:
         return [made.operation for made in ledger.read_log(txn, TENANT, name, limit=10**6)]
 
 
-@pytest.mark.parametrize("round_number", range(ROUNDS))
+@pytest.mark.parametrize("round_number", rounds(ROUNDS, sample=4))
 def test_a_stopped_owner_that_comes_back_changes_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, round_number: int
 ) -> None:
@@ -102,7 +104,7 @@ def test_a_stopped_owner_that_comes_back_changes_nothing(
             )
 
         zombie.send_signal(signal.SIGCONT)
-        said, _ = zombie.communicate(timeout=60)
+        said, _ = zombie.communicate(timeout=HANG_SECONDS)
     lines += said.decode().splitlines()
     killed = zombie.returncode == -signal.SIGKILL
 
@@ -128,7 +130,7 @@ def test_an_owner_that_was_stopped_between_transactions_lives_and_is_fenced(tmp_
 
         heir = open_shard(tmp_path, 0, 1, "the heir")
         zombie.send_signal(signal.SIGCONT)
-        said, _ = zombie.communicate(b"\n", timeout=60)
+        said, _ = zombie.communicate(b"\n", timeout=HANG_SECONDS)
 
     assert (said, zombie.returncode) == (b"fenced m0 1 2\n", 0)
     assert operations_of(heir, "m0") == ["zombie-m0-0"]
@@ -144,7 +146,7 @@ def test_an_owner_that_is_stopped_inside_a_transaction_is_killed_and_named(
 
         heir = open_shard(tmp_path, 0, 1, "the heir")
 
-        assert holder.wait(60) == -signal.SIGKILL
+        assert holder.wait(HANG_SECONDS) == -signal.SIGKILL
     assert heir.epoch == 2
     with heir.read() as txn:
         assert txn.get(b"half") is None

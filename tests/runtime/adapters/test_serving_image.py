@@ -23,14 +23,14 @@ RANK = 3
 
 
 @pytest.fixture(scope="module")
-def modules(base_directory: Path, tmp_path_factory: pytest.TempPathFactory) -> BaseModules:
-    small = make_small_base(tmp_path_factory.mktemp("small-base"), base_directory)
+def modules(base_files: Path, tmp_path_factory: pytest.TempPathFactory) -> BaseModules:
+    small = make_small_base(tmp_path_factory.mktemp("small-base"), base_files)
     return read_base_modules(small, FINGERPRINT)
 
 
 @pytest.fixture(scope="module")
-def directory(base_directory: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    small = make_small_base(tmp_path_factory.mktemp("small-base"), base_directory)
+def directory(base_files: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    small = make_small_base(tmp_path_factory.mktemp("small-base"), base_files)
     targets = ("q_proj", "v_proj", "o_proj", "down_proj")
     return write_random_adapter(tmp_path_factory.mktemp("peft"), small, seed=1, rank=RANK, targets=targets)
 

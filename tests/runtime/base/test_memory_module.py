@@ -32,13 +32,11 @@ FACTS = {
 
 
 @pytest.fixture(scope="module")
-def fingerprint(base_directory: Path) -> str:
+def fingerprint(base_files: Path) -> str:
     return prepare_base(None, Settings.from_environment().cache).fingerprint
 
 
-def test_the_default_base_has_a_module_of_less_than_six_megabytes(
-    fingerprint: str, base_directory: Path
-) -> None:
+def test_the_default_base_has_a_module_of_less_than_six_megabytes(fingerprint: str, base_files: Path) -> None:
     found = find_memory_module(SHIPPED, fingerprint)
 
     assert found is not None
@@ -46,7 +44,7 @@ def test_the_default_base_has_a_module_of_less_than_six_megabytes(
     data = found.path.read_bytes()
     assert found.digest == sha256(data).hexdigest()
     assert len(data) < SHIPPED_BYTES_MAX
-    layers = attention_layers(read_base_modules(base_directory, fingerprint))
+    layers = attention_layers(read_base_modules(base_files, fingerprint))
     assert MemoryModule.unpack(data, fingerprint, layers).pack(torch.bfloat16) == data
 
 

@@ -40,13 +40,13 @@ def snapshot(directory: Path) -> dict[str, tuple[int, int]]:
     return {path.name: (path.stat().st_size, path.stat().st_mtime_ns) for path in directory.rglob("*")}
 
 
-def test_the_default_base_is_made_once_and_then_found_at_once(base_directory: Path) -> None:
-    cache = base_directory.parent.parent
+def test_the_default_base_is_made_once_and_then_found_at_once(base_files: Path) -> None:
+    cache = base_files.parent.parent
     stages: list[str] = []
 
     prepared = prepare_base(None, cache, progress=lambda stage, _: stages.append(stage))
 
-    assert prepared.directory == base_directory
+    assert prepared.directory == base_files
     assert prepared.name == "SmolLM2-135M-Instruct"
     assert prepared.context_tokens == 8192
     assert prepared.has_chat_template
@@ -54,25 +54,23 @@ def test_the_default_base_is_made_once_and_then_found_at_once(base_directory: Pa
     assert is_base_prepared(None, cache)
 
 
-def test_the_recorded_fingerprint_is_that_of_the_files(base_directory: Path) -> None:
-    prepared = read_prepared(base_directory)
+def test_the_recorded_fingerprint_is_that_of_the_files(base_files: Path) -> None:
+    prepared = read_prepared(base_files)
 
     assert prepared is not None
-    assert prepared.fingerprint == fingerprint(base_directory)
+    assert prepared.fingerprint == fingerprint(base_files)
 
 
-def test_a_copy_of_a_base_has_the_same_fingerprint(base_directory: Path, cache: Path, tmp_path: Path) -> None:
+def test_a_copy_of_a_base_has_the_same_fingerprint(base_files: Path, cache: Path, tmp_path: Path) -> None:
     copy = tmp_path / "copy"
-    shutil.copytree(base_directory, copy)
+    shutil.copytree(base_files, copy)
 
-    assert prepare_base(str(copy), cache).fingerprint == fingerprint(base_directory)
+    assert prepare_base(str(copy), cache).fingerprint == fingerprint(base_files)
 
 
-def test_a_prepared_base_with_a_damaged_file_is_not_taken_for_whole(
-    base_directory: Path, tmp_path: Path
-) -> None:
+def test_a_prepared_base_with_a_damaged_file_is_not_taken_for_whole(base_files: Path, tmp_path: Path) -> None:
     copy = tmp_path / "copy"
-    shutil.copytree(base_directory, copy)
+    shutil.copytree(base_files, copy)
     (copy / "tokenizer.json").write_bytes(b"{}")
 
     assert read_prepared(copy) is None

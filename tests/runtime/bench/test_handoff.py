@@ -11,6 +11,8 @@ from populace.bench.merged_handoff import Learner
 from populace.learning.frozen_base import FrozenBase, Reading
 from populace.learning.methods.objective import TrainSequence
 
+pytestmark = pytest.mark.engine
+
 SEQUENCE = TrainSequence((5, 17, 40, 8, 100), (0.0, 1.0, 1.0, 1.0, 1.0))
 
 

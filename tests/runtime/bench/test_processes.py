@@ -9,7 +9,8 @@ import pytest
 
 from populace.bench.processes import BenchFailed, CpuMeter, child, wait_until_idle, wait_until_ready
 from populace.settings.settings import process_environment
-from tests.living import is_alive
+from tests.limits import HANG_SECONDS
+from tests.living import wait_ended
 
 SPIN = "while True: pass"
 SLEEP = "import time; time.sleep(600)"
@@ -29,10 +30,7 @@ def test_a_block_ends_the_command_and_its_children(tmp_path: Path) -> None:
             time.sleep(0.05)
         family = [parent, *parent.children()]
 
-    give_up = time.monotonic() + 10
-    while any(is_alive(one) for one in family):
-        assert time.monotonic() < give_up, family
-        time.sleep(0.05)
+    assert wait_ended(family) == []
 
 
 def test_a_server_that_ends_at_once_is_named_with_the_end_of_its_log(tmp_path: Path) -> None:
@@ -60,7 +58,7 @@ def test_waiting_for_rest_ends_when_the_others_stop_computing(tmp_path: Path) ->
         "import time\nend = time.process_time() + 1.5\nwhile time.process_time() < end: pass\ntime.sleep(600)"
     )
     with child(python(code), process_environment(), tmp_path / "log") as process:
-        wait_until_idle([CpuMeter(process.pid, lambda _: "all")], seconds_max=60)
+        wait_until_idle([CpuMeter(process.pid, lambda _: "all")], seconds_max=HANG_SECONDS)
         spun = sum(psutil.Process(process.pid).cpu_times()[:2])
 
     assert spun >= 1.4  # told in hundredths, rounded down

@@ -23,12 +23,12 @@ from populace.policies.placement import shard_of
 from populace.settings.settings import process_environment
 from populace.storage.records import keys
 from populace.storage.store import Store
-from tests.actors.turns import SECONDS_MAX
+from tests.limits import HANG_SECONDS
 
 TINY = SoakBench(
     identities=3000,
     active_share=0.1,
-    seconds=SECONDS_MAX,
+    seconds=HANG_SECONDS,
     turns=2000,
     shards=2,
     map_bytes=2**20,
@@ -142,12 +142,12 @@ def test_one_object_is_printed(tmp_path: Path, often: None) -> None:
 def test_an_interrupted_soak_leaves_nothing_behind(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "populace", "bench", "soak", "--data", str(tmp_path)]
     with subprocess.Popen(command, stderr=subprocess.DEVNULL, env=process_environment()) as process:
-        give_up = time.monotonic() + SECONDS_MAX
+        give_up = time.monotonic() + HANG_SECONDS
         while not list(tmp_path.rglob("data.mdb")):
             assert time.monotonic() < give_up
             time.sleep(0.01)
         process.send_signal(signal.SIGINT)
-        process.wait(SECONDS_MAX)
+        process.wait(HANG_SECONDS)
 
     assert process.returncode != 0
     assert list(tmp_path.iterdir()) == []

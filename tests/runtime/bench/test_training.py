@@ -9,12 +9,14 @@ from populace.bench.training_times import TrainingTimes, Work
 from populace.settings.settings import Settings
 from tests.small_base import make_small_base
 
+pytestmark = pytest.mark.engine
+
 WORK = Work(rank=2, steps=3, sequences=2, tokens=(8, 12))
 
 
 @pytest.fixture(scope="module")
-def small_base(base_directory: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_small_base(tmp_path_factory.mktemp("small-base"), base_directory)
+def small_base(base_files: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_small_base(tmp_path_factory.mktemp("small-base"), base_files)
 
 
 def test_shared_steps_and_peft_learn_the_same(small_base: Path) -> None:

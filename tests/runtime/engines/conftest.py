@@ -12,7 +12,7 @@ FEED_FORWARD = ("gate_proj", "up_proj", "down_proj")
 
 
 @pytest.fixture(scope="module")
-def adapters(base_directory: Path, tmp_path_factory: pytest.TempPathFactory) -> list[AdapterRef]:
+def adapters(base_files: Path, tmp_path_factory: pytest.TempPathFactory) -> list[AdapterRef]:
     """Five adapters of different ranks and targets, each strong enough to change a greedy reply."""
     root = tmp_path_factory.mktemp("adapters")
     shapes = [
@@ -23,9 +23,7 @@ def adapters(base_directory: Path, tmp_path_factory: pytest.TempPathFactory) -> 
         (8, FEED_FORWARD, 0.2),
     ]
     paths = [
-        write_random_adapter(
-            root / str(seed), base_directory, seed=seed, rank=rank, targets=targets, scale=scale
-        )
+        write_random_adapter(root / str(seed), base_files, seed=seed, rank=rank, targets=targets, scale=scale)
         for seed, (rank, targets, scale) in enumerate(shapes)
     ]
     return [AdapterRef(adapter_digest(path)[0], str(path)) for path in paths]

@@ -4,14 +4,13 @@ import asyncio
 
 from populace.actors.engine import Delta
 from populace.engines.channel import Item, Silence
-
-WAIT_SECONDS_MAX = 10.0
+from tests.limits import HANG_SECONDS
 
 
 async def take(queue: "asyncio.Queue[Item]", count: int) -> list[Delta | Exception]:
     """Receive so many items, or fail. Silences do not count: a busy machine makes them."""
     received: list[Delta | Exception] = []
-    async with asyncio.timeout(WAIT_SECONDS_MAX):
+    async with asyncio.timeout(HANG_SECONDS):
         while len(received) < count:
             item = await queue.get()
             if not isinstance(item, Silence):

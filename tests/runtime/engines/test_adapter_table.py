@@ -17,6 +17,7 @@ from populace.engines.warm_tier import WarmTier
 from populace.policies.residency import Residency
 from populace.policies.segmented_lru import SegmentedLru
 from populace.storage.warm_files import WarmFiles, erase
+from tests.limits import HANG_SECONDS
 
 SLOTS = 3
 BYTES = 100
@@ -90,7 +91,7 @@ async def desk(tmp_path: Path) -> AsyncGenerator[Desk]:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(HANG_SECONDS):
         while not condition():  # noqa: ASYNC110
             await asyncio.sleep(0.001)
 
@@ -221,7 +222,7 @@ async def test_who_gave_up_waiting_does_not_keep_others_from_the_room(desk: Desk
     end.set()
     await asyncio.gather(*held)
 
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(HANG_SECONDS):
         await desk.use(adapter("d", 90))
         await desk.use(adapter("a", 90))
 
@@ -425,7 +426,7 @@ async def test_closing_while_an_image_turns_out_too_many_ends_who_prepares(tmp_p
     desk = Desk(tmp_path / "warm", clock=clock)
     held, [end] = await hold(desk, adapter("a", 90))
 
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(HANG_SECONDS):
         with pytest.raises(EngineUnavailable):
             await desk.table.prepare(adapter("b", 90))
     end.set()

@@ -13,7 +13,8 @@ from populace.actors.engine import Delta, TokenLogprob
 from populace.actors.errors import EngineUnavailable
 from populace.engines import channel
 from populace.engines.channel import StreamTarget, TokenReader, TokenSender
-from tests.runtime.engines.receiving import WAIT_SECONDS_MAX, take
+from tests.limits import HANG_SECONDS
+from tests.runtime.engines.receiving import take
 
 _msgpack: Any = msgpack  # it ships no types
 
@@ -100,7 +101,7 @@ async def test_what_is_added_in_one_turn_of_the_loop_leaves_in_one_message(
     await asyncio.sleep(0)
     sender.add(target, 1, delta(64))
 
-    async with asyncio.timeout(WAIT_SECONDS_MAX):
+    async with asyncio.timeout(HANG_SECONDS):
         messages = [_msgpack.unpackb(await socket.recv()) for _ in range(2)]
 
     assert [len(message) for message in messages] == [64, 1]
@@ -240,7 +241,7 @@ async def test_closing_leaks_nothing(sender: TokenSender) -> None:
 
     reader.close()
     sender.close()
-    await asyncio.wait(tasks, timeout=WAIT_SECONDS_MAX)
+    await asyncio.wait(tasks, timeout=HANG_SECONDS)
 
     assert asyncio.all_tasks() == {asyncio.current_task()}
     assert reader._socket.closed

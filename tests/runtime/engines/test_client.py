@@ -13,6 +13,7 @@ from populace.engines import channel, runs
 from populace.engines.channel import Silence, TokenSender
 from populace.engines.client import SENDS_MAX, SILENT_LOOKS_MAX, ReplicaEngine
 from populace.engines.runs import Runs
+from tests.limits import HANG_SECONDS
 from tests.runtime.gateway.scripted_engine import BASE, ScriptedEngine
 
 REPLY = ["reply 1", " to", " you"]
@@ -99,7 +100,7 @@ async def client(replica: Runs) -> AsyncGenerator[ReplicaEngine]:
 
 async def texts(client: ReplicaEngine, prompt: str = "hello", *, stream: bool = True) -> list[str]:
     request = GenerateRequest("request", prompt, Sampling(), stream=stream)
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(HANG_SECONDS):
         return [delta.text async for delta in client.generate(request)]
 
 

@@ -15,8 +15,8 @@ LONG = (Message("user", "one two three " * INLINE_CHARACTERS_MAX),)
 
 
 @pytest.fixture(scope="module")
-def tokenizer(base_directory: Path) -> Generator[BaseTokenizer, None, None]:
-    tokenizer = BaseTokenizer(base_directory)
+def tokenizer(base_files: Path) -> Generator[BaseTokenizer, None, None]:
+    tokenizer = BaseTokenizer(base_files)
     yield tokenizer
     tokenizer.close()
 

@@ -24,6 +24,7 @@ from populace.hosting.host_actor import NAMESPACE
 from populace.policies.holdings import Holdings, mark_of
 from populace.policies.routing import load_max
 from populace.storage.revisions import adapter_digest
+from tests.limits import ENGINE_HANG_SECONDS
 from tests.small_base import make_small_base
 
 pytestmark = [pytest.mark.engine, pytest.mark.ray, pytest.mark.asyncio(loop_scope="module")]
@@ -35,7 +36,6 @@ SLOTS = 8
 CROWD = 24
 """Requests at once, of which one replica gets no more than ``load_max(CROWD, 2)``."""
 
-WAIT_SECONDS_MAX = 90.0
 
 _ray: Any = ray
 _serve: Any = serve
@@ -127,7 +127,7 @@ async def published(replica: Any) -> dict[str, Any]:
 async def routed(why: str, send: Callable[[], Any]) -> None:
     """Send until a request was routed for this reason."""
     before = routes.ROUTED[why]
-    async with asyncio.timeout(WAIT_SECONDS_MAX):
+    async with asyncio.timeout(ENGINE_HANG_SECONDS):
         while routes.ROUTED[why] == before:
             await send()
 
@@ -218,7 +218,7 @@ async def test_requests_of_a_replica_that_is_killed_go_to_the_other_and_come_bac
     ended = await asyncio.gather(*in_flight, return_exceptions=True)
     assert all(isinstance(one, str | EngineUnavailable) for one in ended)
     assert survivor in await holders(newcomer)
-    async with asyncio.timeout(WAIT_SECONDS_MAX):
+    async with asyncio.timeout(ENGINE_HANG_SECONDS):
         while not await holders_beside(survivor, client, people):
             pass
 

@@ -10,7 +10,8 @@ from populace.actors.errors import EngineUnavailable, PromptTooLong
 from populace.engines import channel, runs
 from populace.engines.channel import Silence, TokenReader, TokenSender
 from populace.engines.runs import Runs
-from tests.runtime.engines.receiving import WAIT_SECONDS_MAX, take, take_texts
+from tests.limits import HANG_SECONDS
+from tests.runtime.engines.receiving import take, take_texts
 from tests.runtime.gateway.scripted_engine import BASE, ScriptedEngine
 
 LOOPBACK = "127.0.0.1"
@@ -116,7 +117,7 @@ async def test_an_ended_run_is_forgotten_after_a_while(
     monkeypatch.setattr(runs, "RUN_SECONDS_KEPT", 0.0)
     with reader.stream() as (target, _):
         await replica.run(ask(), target)
-        async with asyncio.timeout(WAIT_SECONDS_MAX):
+        async with asyncio.timeout(HANG_SECONDS):
             while replica._runs:  # noqa: ASYNC110
                 await asyncio.sleep(0)
 
@@ -131,7 +132,7 @@ async def test_a_run_that_takes_long_is_heard_and_a_request_that_nobody_took_is_
     with reader.stream() as (taken, queue), reader.stream() as (_, silent):
         run = asyncio.create_task(replica.run(ask(), taken))
         await engine.held.wait()
-        async with asyncio.timeout(WAIT_SECONDS_MAX):
+        async with asyncio.timeout(HANG_SECONDS):
             while await silent.get() != Silence(5, accepted=False):
                 pass
         while not queue.empty():
@@ -140,7 +141,7 @@ async def test_a_run_that_takes_long_is_heard_and_a_request_that_nobody_took_is_
             assert item.looks < 5
 
         replica.close()
-        async with asyncio.timeout(WAIT_SECONDS_MAX):
+        async with asyncio.timeout(HANG_SECONDS):
             while await queue.get() != Silence(5, accepted=True):
                 pass
         run.cancel()

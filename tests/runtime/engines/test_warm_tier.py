@@ -12,6 +12,7 @@ from populace.engines.warm_tier import LOADS_MAX, WarmTier
 from populace.policies.replacements import REPLACEMENTS
 from populace.policies.residency import Residency
 from populace.storage.warm_files import WarmFiles, erase
+from tests.limits import HANG_SECONDS
 
 BYTES = 100
 
@@ -29,7 +30,7 @@ class Maker:
     def __call__(self, adapter: AdapterRef) -> bytes:
         self.side_by_side += 1
         self.most = max(self.most, self.side_by_side)
-        assert self.open.wait(30)
+        assert self.open.wait(HANG_SECONDS)
         self.made.append(adapter.digest)
         self.side_by_side -= 1
         if adapter.path == "broken":

@@ -25,6 +25,7 @@ from populace.hosting.directory import Directory, LocalHostClient
 from populace.policies.placement import shards_of
 from populace.settings.clock import SystemClock
 from populace.storage.store import Store
+from tests.limits import HANG_SECONDS
 from tests.runtime.gateway.scripted_engine import BASE, ScriptedEngine
 
 SHARDS = 2
@@ -98,7 +99,7 @@ class Population:
 
     async def wait_waiting(self, count: int) -> None:
         """Wait until so many turns wait for a model: other connections cause it, so it is polled."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(HANG_SECONDS):
             while sum([host.waiting for host in await self.directory.statistics()]) != count:  # noqa: ASYNC110
                 await asyncio.sleep(0.002)
 

@@ -13,6 +13,7 @@ from populace.actors.engine import (
     TokenLogprob,
 )
 from populace.actors.errors import PromptTooLong
+from tests.limits import HANG_SECONDS
 
 BASE = BaseInfo("scripted", "f" * 64, 1000)
 
@@ -78,7 +79,7 @@ class ScriptedEngine:
 
     async def wait_freed(self) -> None:
         """Wait until a reply has given its slot back."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(HANG_SECONDS):
             await self.freed.wait()
 
     async def check(self) -> None:

@@ -12,6 +12,7 @@ import httpx
 import pytest
 
 from populace.storage.records.errors import DiskRefused
+from tests.limits import HANG_SECONDS
 from tests.runtime.archive.homes import members_of
 from tests.runtime.gateway.population import ARCHIVE_BYTES_MAX, BODY_BYTES_MAX, Population, chat_body
 
@@ -211,7 +212,7 @@ async def test_a_client_that_leaves_its_body_frees_its_turn(
     async with httpx.AsyncClient(base_url=url, headers=headers) as client:
         with pytest.raises(Left):
             await client.post(IMPORT, content=leaving())
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(HANG_SECONDS):
             while (await client.get(EXPORT)).status_code == 429:  # noqa: ASYNC110
                 await asyncio.sleep(0.002)
         assert (await client.post(IMPORT, params={"name": "eve"}, content=data)).status_code == 201

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tests.limits import HANG_SECONDS
 from tests.runtime.gateway.talk_on_full_disk import MODELS, TURNS_AFTER
 from tests.runtime.gateway.test_operations import samples_of
 from tests.storage.small_disk import OWN_MOUNTS, may_mount
@@ -29,7 +30,7 @@ def report(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=HANG_SECONDS,
     )
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)

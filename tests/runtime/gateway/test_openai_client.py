@@ -9,6 +9,7 @@ import pytest
 from openai import AsyncOpenAI, OpenAI
 from openai.types.chat import ChatCompletionMessageParam
 
+from tests.limits import HANG_SECONDS
 from tests.runtime.gateway.population import MAILBOX_MAX, Population
 from tests.runtime.gateway.scripted_engine import BASE
 
@@ -19,7 +20,7 @@ MESSAGES: list[ChatCompletionMessageParam] = [{"role": "user", "content": "hello
 async def ada(population: Population, url: str) -> AsyncGenerator[AsyncOpenAI, None]:
     """Acme's client. It does not retry, so that a test sees the first answer."""
     async with AsyncOpenAI(
-        api_key=population.keys["acme"], base_url=f"{url}/v1", max_retries=0, timeout=60
+        api_key=population.keys["acme"], base_url=f"{url}/v1", max_retries=0, timeout=HANG_SECONDS
     ) as client:
         yield client
 

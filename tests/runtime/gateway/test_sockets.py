@@ -7,10 +7,10 @@ from collections.abc import AsyncGenerator
 import httpx
 import pytest
 
+from tests.limits import HANG_SECONDS
 from tests.runtime.gateway.population import BODY_BYTES_MAX, Population, chat_body
 
 CHAT = "/v1/chat/completions"
-WAIT_SECONDS_MAX = 10.0
 
 
 def request_bytes(population: Population, body: dict[str, object], *headers: str) -> bytes:
@@ -32,7 +32,7 @@ async def answer_to(address: tuple[str, int], content: bytes) -> bytes:
     """Send bytes on a connection of their own and read until the server closes it."""
     reader, writer = await asyncio.open_connection(*address)
     writer.write(content)
-    async with asyncio.timeout(WAIT_SECONDS_MAX):
+    async with asyncio.timeout(HANG_SECONDS):
         answer = await reader.read()
     writer.close()
     return answer
@@ -53,7 +53,7 @@ async def leave_when_held(
     """Send a request and close the connection as soon as the engine waits at the gate."""
     _, writer = await asyncio.open_connection(*address)
     writer.write(request_bytes(population, body, *headers))
-    async with asyncio.timeout(WAIT_SECONDS_MAX):
+    async with asyncio.timeout(HANG_SECONDS):
         await population.engine.held.wait()
     writer.close()
 

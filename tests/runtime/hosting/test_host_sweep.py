@@ -16,7 +16,8 @@ from populace.storage.store import Store
 from tests.actors.conftest import MakeHost, clock, make_host, store
 from tests.actors.populations import SHARDS
 from tests.actors.test_compaction import ADA, BEN, bytes_of
-from tests.actors.turns import SECONDS_MAX, take_turn, turn_of, wait_until
+from tests.actors.turns import take_turn, turn_of, wait_until
+from tests.limits import HANG_SECONDS
 
 __all__ = ["clock", "make_host", "store"]  # fixtures
 
@@ -42,7 +43,7 @@ async def test_a_sweep_that_fails_is_logged_and_the_next_one_tries_again(
 
     monkeypatch.setattr(shutil, "disk_usage", fail)
     sweeping = asyncio.create_task(sweep(eager, seconds=0.001))
-    async with asyncio.timeout(SECONDS_MAX):
+    async with asyncio.timeout(HANG_SECONDS):
         while bytes_of(store) > before / 2:  # noqa: ASYNC110
             await asyncio.sleep(0.001)
     sweeping.cancel()

@@ -25,6 +25,8 @@ from populace.learning.methods.sft import SupervisedObjective
 from populace.learning.probes import PROBES
 from populace.learning.session import StepOptions, StepReport, TrainingSession, take_step
 
+pytestmark = pytest.mark.engine
+
 
 @pytest.fixture(scope="module")
 def base(small_base_f32: Path) -> FrozenBase:

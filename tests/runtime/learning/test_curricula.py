@@ -29,6 +29,8 @@ from populace.learning.session import StepOptions, StepReport, TrainingSession, 
 from populace.policies.hold_out import is_held_out
 from populace.policies.lessons import Judgement
 
+pytestmark = pytest.mark.engine
+
 TAUGHT = [position for position in range(20) if not is_held_out(position)]
 UP, DOWN = Judgement(liked=True), Judgement(liked=False)
 

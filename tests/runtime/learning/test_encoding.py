@@ -17,8 +17,8 @@ PROMPT = [
 
 
 @pytest.fixture(scope="module")
-def tokenizer(base_directory: Path) -> BaseTokenizer:
-    return BaseTokenizer(base_directory)
+def tokenizer(base_files: Path) -> BaseTokenizer:
+    return BaseTokenizer(base_files)
 
 
 def test_the_reply_follows_the_prompt_that_serving_renders(tokenizer: BaseTokenizer) -> None:

@@ -18,6 +18,8 @@ from populace.learning.methods.sft import SupervisedObjective
 from populace.learning.session import StepOptions, TrainingSession, take_step
 from populace.policies.evaluation_gate import GateRule, verdict
 
+pytestmark = pytest.mark.engine
+
 
 @pytest.fixture(scope="module")
 def base(small_base_f32: Path) -> FrozenBase:

@@ -14,6 +14,8 @@ from populace.adapters.lora.trainable import TrainableAdapter
 from populace.learning.frozen_base import FrozenBase, Reading
 from populace.learning.methods.objective import TrainSequence
 
+pytestmark = pytest.mark.engine
+
 FINGERPRINT = "f" * 64
 
 

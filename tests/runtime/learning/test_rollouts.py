@@ -17,6 +17,8 @@ from populace.learning.methods.context_distillation import distillation_sequence
 from populace.learning.rollouts import Rollout, answers, of_revision, roll_out, seed_of
 from populace.storage.revisions import adapter_digest
 
+pytestmark = pytest.mark.engine
+
 FINGERPRINT = "f" * 64
 PROMPTS = [(Message("user", "Who?"),), (Message("user", "And where?"),)]
 

@@ -18,6 +18,8 @@ from populace.learning.session import StepOptions, StepReport, TrainingSession, 
 from populace.learning.session_file import pack_session, unpack_session
 from populace.storage.records.errors import RecordInvalid
 
+pytestmark = pytest.mark.engine
+
 FINGERPRINT = "f" * 64
 PEOPLE = {"ada": 8, "bob": 2, "eve": 4}
 """Who has which rank."""

@@ -21,6 +21,8 @@ from populace.learning.session_file import pack_session, unpack_session
 from populace.learning.trainer import Candidate, Learner, Trainer
 from populace.policies.evaluation_gate import GateRule
 
+pytestmark = pytest.mark.engine
+
 GATE = GateRule(probe_kl_max=10.0, probe_loss_max=10.0)
 """A base of random weights has no general knowledge to lose."""
 

@@ -13,8 +13,8 @@ WORDS = [f"{first}{second}" for first in "bdfgklmnprst" for second in ("ala", "e
 
 
 @pytest.fixture(scope="session")
-def small_base(base_directory: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_small_base(tmp_path_factory.mktemp("small-base"), base_directory)
+def small_base(base_files: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_small_base(tmp_path_factory.mktemp("small-base"), base_files)
 
 
 @pytest.fixture(scope="session")

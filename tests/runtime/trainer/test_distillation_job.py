@@ -15,6 +15,8 @@ from populace.learning.on_policy.sampler import EngineSampler, engine_sampler
 from populace.storage.revisions import RevisionFiles
 from tests.runtime.trainer.trained_population import ADA, BASE, BOB, Trained
 
+pytestmark = pytest.mark.engine
+
 OPTIONS = TrainingOptions(
     method="distillation", rank=4, steps=3, learning_rate=1e-3, batch=2, replies=2, reply_tokens=6
 )

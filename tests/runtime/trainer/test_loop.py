@@ -27,6 +27,8 @@ from tests.runtime.trainer.trained_population import (
     Trained,
 )
 
+pytestmark = pytest.mark.engine
+
 
 @pytest.fixture(scope="module")
 def base(small_base_f32: Path) -> FrozenBase:

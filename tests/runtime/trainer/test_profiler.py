@@ -17,6 +17,8 @@ from populace.trainer.profiler import Profiler
 from populace.trainer.runs import RunBuilder
 from tests.runtime.trainer.trained_population import ADA, BASE, BOB, GATE, OPTIONS, Trained
 
+pytestmark = pytest.mark.engine
+
 
 @pytest.fixture(scope="module")
 def base(small_base_f32: Path) -> FrozenBase:

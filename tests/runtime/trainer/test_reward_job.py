@@ -21,6 +21,8 @@ from populace.storage.revisions import RevisionFiles
 from tests.actors.turns import wait_until
 from tests.runtime.trainer.trained_population import ADA, BASE, BOB, OPTIONS, Trained
 
+pytestmark = pytest.mark.engine
+
 NAME = "of-this-job"
 TASKS = [
     RewardTask((Message("user", f"Say something of {what}.{more}"),), {})

@@ -15,6 +15,8 @@ from populace.adapters.lora.trainable import TrainableAdapter
 from populace.learning.frozen_base import FrozenBase
 from populace.storage.store import Store
 
+pytestmark = pytest.mark.engine
+
 FINGERPRINT = "f" * 64
 RANK_MAX = 16
 

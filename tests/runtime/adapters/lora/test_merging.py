@@ -26,16 +26,14 @@ WEIGHTS = [0.5, 1.25, -0.75]
 
 
 @pytest.fixture(scope="module")
-def model(base_directory: Path, tmp_path_factory: pytest.TempPathFactory) -> PreTrainedModel:
-    folder = make_small_base(tmp_path_factory.mktemp("base"), base_directory, torch.float32)
+def model(base_files: Path, tmp_path_factory: pytest.TempPathFactory) -> PreTrainedModel:
+    folder = make_small_base(tmp_path_factory.mktemp("base"), base_files, torch.float32)
     return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
 
 
 @pytest.fixture(scope="module")
-def base(
-    model: PreTrainedModel, base_directory: Path, tmp_path_factory: pytest.TempPathFactory
-) -> BaseModules:
-    folder = make_small_base(tmp_path_factory.mktemp("base"), base_directory, torch.float32)
+def base(model: PreTrainedModel, base_files: Path, tmp_path_factory: pytest.TempPathFactory) -> BaseModules:
+    folder = make_small_base(tmp_path_factory.mktemp("base"), base_files, torch.float32)
     return read_base_modules(folder, FINGERPRINT)
 
 
@@ -80,6 +78,7 @@ def test_a_sum_is_exact_whatever_the_ranks_and_layers(model: PreTrainedModel, ba
         assert layer.rank == sum(one.layers[name].rank for one in members if name in one.layers)
 
 
+@pytest.mark.engine
 def test_on_the_real_base_a_sum_adds_what_its_members_add(base_directory: Path) -> None:
     """To 1e-5 of the largest output, at what each layer really reads."""
     real: Any = AutoModelForCausalLM.from_pretrained(base_directory, dtype=torch.float32)

@@ -20,6 +20,8 @@ from populace.learning.frozen_base import FrozenBase, Reading
 from populace.learning.methods.objective import TrainSequence
 from populace.storage.packed.adapter import PackedAdapter
 
+pytestmark = pytest.mark.engine
+
 FINGERPRINT = "f" * 64
 IDS = (1, 40, 900, 7, 7, 31)
 

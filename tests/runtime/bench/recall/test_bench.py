@@ -18,15 +18,15 @@ from populace.bench.recall.bench import SETS, RecallBench, RecallImpossible, ben
 from populace.bench.recall.held_out import CHECKOUT
 from populace.cli.bench import app
 from populace.settings.settings import Settings, process_environment
+from tests.limits import HANG_SECONDS
 from tests.small_base import make_small_base
 
-SECONDS_MAX = 60.0
 HELD_OUT = Path(__file__).parents[4] / CHECKOUT
 
 
 @pytest.fixture(scope="module")
-def settings(base_directory: Path, tmp_path_factory: pytest.TempPathFactory) -> Settings:
-    folder = make_small_base(tmp_path_factory.mktemp("small-base"), base_directory)
+def settings(base_files: Path, tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    folder = make_small_base(tmp_path_factory.mktemp("small-base"), base_files)
     return Settings.from_environment(
         base=str(folder), cache=tmp_path_factory.mktemp("cache"), engine="torch", context_tokens=512
     )
@@ -149,13 +149,13 @@ def test_an_interrupted_bench_leaves_nothing_behind(settings: Settings, module: 
         TMPDIR=str(tmp_path),
     )
     with subprocess.Popen(command, cwd=HELD_OUT, stderr=subprocess.DEVNULL, env=environment) as process:
-        give_up = time.monotonic() + SECONDS_MAX
+        give_up = time.monotonic() + HANG_SECONDS
         while not list(tmp_path.glob("populace-*")):
             assert process.poll() is None, "the bench ended"
             assert time.monotonic() < give_up
             time.sleep(0.01)
         process.send_signal(signal.SIGINT)
-        process.wait(SECONDS_MAX)
+        process.wait(HANG_SECONDS)
 
     assert process.returncode != 0
     assert list(tmp_path.glob("populace-*")) == []

@@ -20,8 +20,8 @@ def base(decided_base: Path) -> FrozenBase:
 
 
 @pytest.fixture(scope="session")
-def tokenizer(decided_base: Path) -> BaseTokenizer:
-    return BaseTokenizer(decided_base)
+def tokenizer(base_files: Path) -> BaseTokenizer:
+    return BaseTokenizer(base_files)
 
 
 @pytest.fixture(scope="session")

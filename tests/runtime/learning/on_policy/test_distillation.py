@@ -12,6 +12,8 @@ from populace.learning.on_policy.sampler import Sampler
 from populace.learning.on_policy.tasks import ContextQuery
 from tests.runtime.learning.on_policy.learners import Counting, learn, session
 
+pytestmark = pytest.mark.engine
+
 CONTEXT = "zebra quartz zebra quartz zebra quartz"
 QUERIES = [ContextQuery((Message("user", f"Is it {number}?"),), CONTEXT) for number in range(2)]
 ROUND = RoundOptions(replies=6, tokens_max=4)

@@ -23,6 +23,8 @@ from populace.learning.trainer import Candidate, Learner, Trainer
 from populace.policies.evaluation_gate import GateRule
 from tests.runtime.learning.on_policy.learners import Counting, learn, session
 
+pytestmark = pytest.mark.engine
+
 NAME = "of-this-test"
 TASKS = [
     RewardTask((Message("user", f"Say something of {what}."),), {}) for what in ("tea", "rain", "Rome", "ink")

@@ -16,6 +16,8 @@ from populace.learning.on_policy.tasks import ContextQuery
 from populace.learning.session_file import pack_session, unpack_session
 from tests.runtime.learning.on_policy.learners import Behind, Counting, Gone, Remembering, learn, session
 
+pytestmark = pytest.mark.engine
+
 QUERIES = [ContextQuery((Message("user", f"Is it {number}?"),), "It is 7.") for number in range(6)]
 ROUND = RoundOptions(replies=3, tokens_max=4, steps=2)
 

@@ -15,6 +15,8 @@ from populace.storage.packed.adapter import PackedAdapter
 from populace.storage.revisions import RevisionFiles
 from tests.runtime.learning.on_policy.learners import session
 
+pytestmark = pytest.mark.engine
+
 PROMPTS = [(Message("user", "Who?"),), (Message("user", "And where?"),)]
 
 

@@ -1,0 +1,15 @@
+"""How long a test waits before it calls something hung.
+
+No test measures with these: what they wait for takes a small part of them on two busy cores, so a machine
+that is many times slower still passes, and only what would never end fails. Each is below the limit that
+pytest sets for the whole test, so that the message is the test's own.
+"""
+
+HANG_SECONDS = 300.0
+"""For what a thread or a child process does at once."""
+
+ENGINE_HANG_SECONDS = 1200.0
+"""For what starts an engine or a Ray, or waits for a model's replies."""
+
+ENGINE_TEST_SECONDS = 1800.0
+"""For a whole test that is marked ``engine`` or ``ray``; the others' is in ``pyproject.toml``."""
