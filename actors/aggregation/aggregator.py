@@ -14,7 +14,7 @@ from populace.actors.aggregation.ensemble import PopulationAnswer, combined
 from populace.actors.aggregation.question import Question
 from populace.actors.clock import Clock
 from populace.actors.engine import AdapterRef, Engine
-from populace.actors.errors import AdapterMismatch, NoMember
+from populace.actors.errors import AdapterMismatch, InvalidRequest, NoMember
 from populace.actors.hosts import Hosts
 from populace.actors.members import MemberView
 from populace.actors.turn import BASE_REVISION, ModelId
@@ -60,6 +60,12 @@ class Aggregator:
         """
         question.check()
         views = await self._views(tenant, question, models)
+        least = self._rule.voted_min
+        if len(views) < least:
+            raise InvalidRequest(
+                f"Of fewer than {least} votes nothing is told: ask {least} members or more.",
+                "k" if models is None else "models",
+            )
         members = [
             Member(
                 view.model.name,

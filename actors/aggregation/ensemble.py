@@ -79,7 +79,7 @@ def combined(
         counted = tally(answers, weights)
         winner, is_tie, sums = counted.answer, counted.is_tie, counted.weights
     reason = _reason(winner, Counter(vote.state for vote in cast), told, rule)
-    answer = None if reason else winner
+    answer = None if reason or winner is None else question.in_words(winner)
     # A group that is too small is not told at all, neither who said what nor whether they said the same.
     is_enough = voted >= rule.voted_min
     shown = told if is_enough else set[str]()
@@ -87,13 +87,16 @@ def combined(
         answer,
         reason,
         is_tie and is_enough,
-        _shares(sums, shown),
+        {
+            None if said is None else question.in_words(said): share
+            for said, share in _shares(sums, shown).items()
+        },
         tuple(
             MemberVote(
                 member.name,
                 BASE_REVISION if member.adapter is None else member.adapter.digest,
                 vote.state,
-                said if said in shown else None,
+                None if said is None or said not in shown else question.in_words(said),
                 weight,
                 vote.reason,
                 vote.seconds,

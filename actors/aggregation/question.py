@@ -40,6 +40,10 @@ class Question:
     seconds_max: float = 30.0
     seed: int = 0
 
+    def in_words(self, vote: str) -> str:
+        """A vote as callers know it: members choose by letters, which stand for ``choices``."""
+        return self.choices[ord(vote) - ord("A")] if self.kind == "choice" else vote
+
     def check(self) -> None:
         """Raise ``InvalidRequest`` for what nobody can mean."""
         if not self.messages or self.messages[-1].role != "user":

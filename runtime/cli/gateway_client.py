@@ -11,12 +11,17 @@ import httpx
 
 from populace.actors.errors import ClusterNotFound
 from populace.cli.console import CommandFailed
+from populace.client.remote_errors import error_in, error_of
 from populace.settings.credentials import Credentials
 from populace.settings.running import find_running
 from populace.settings.settings import Settings
+from populace.storage.records.errors import ModelNotFound
 
 CONNECT_SECONDS_MAX = 5.0
 CHUNK_BYTES = 256 * 1024
+
+ADVICE = {ModelNotFound.code: "Create it with `populace model create`."}
+"""What helps on the command line, by code."""
 
 Moved = Callable[[int, int], None]
 """Is told of each piece of a file: its bytes, and those of the whole file."""
@@ -127,7 +132,7 @@ class GatewayClient:
                     continue
                 chunk = json.loads(line.removeprefix("data: "))
                 if "error" in chunk:
-                    raise GatewayError(chunk["error"]["message"], 200, chunk["error"]["code"])
+                    raise GatewayError(str(error_of(chunk["error"])), 200, chunk["error"]["code"])
                 yield chunk
 
     def close(self) -> None:
@@ -147,8 +152,6 @@ def model_path(name: str, rest: str = "") -> str:
 
 
 def _error(response: httpx.Response) -> GatewayError:
-    try:
-        error = response.json()["error"]
-        return GatewayError(error["message"], response.status_code, error["code"])
-    except (ValueError, KeyError, TypeError):
-        return GatewayError(f"The gateway answered {response.status_code}.", response.status_code, "unknown")
+    error = error_in(response.content, response.status_code)
+    message = " ".join(filter(None, (str(error), ADVICE.get(error.code))))
+    return GatewayError(message, response.status_code, error.code)

@@ -113,21 +113,18 @@ def ask(
     if as_json:
         print_json(found)
     else:
-        print_answer(found, choice or [])
+        print_answer(found)
     if found["answer"] is None:
         with named_errors():
             raise CommandFailed(f"There is no answer: {found['reason']}.")
 
 
-def print_answer(found: dict[str, Any], choices: list[str]) -> None:
+def print_answer(found: dict[str, Any]) -> None:
     """Print the votes, the answer, and how they lie."""
-    labels = dict(zip("ABCDEFGHIJKLMNOPQRSTUVWXYZ", choices, strict=False))
     table = Table("member", "revision", "vote", "weight", "seconds")
     for vote in found["votes"]:
         said = vote["answer"]
         told = f"[dim]{vote['state']}[/]" if said is None else said
-        if said in labels:
-            told = f"{said}: {labels[said]}"
         table.add_row(
             vote["model"], vote["revision"][:12], told, f"{vote['weight']:.2f}", f"{vote['seconds']:.1f}"
         )
@@ -137,7 +134,7 @@ def print_answer(found: dict[str, Any], choices: list[str]) -> None:
     if said is None:
         out.print(f"{voted}.", highlight=False)
         return
-    out.print(f"[bold]{labels.get(said, said)}[/]", highlight=False)
+    out.print(said, style="bold", highlight=False, markup=False)
     tie = ", a tie" if found["tie"] else ""
     out.print(
         f"{voted}, {measures['agreement']:.0%} for this{tie}; "

@@ -37,7 +37,9 @@ def error_of(told: Mapping[str, Any]) -> PopulaceError:
     for kind in _kinds(PopulaceError):
         if kind.code == code and "code" in vars(kind) and details.keys() >= set(kind.fields):
             return _made(kind, message, {name: details[name] for name in kind.fields})
-    return PopulaceError(message)
+    unknown = PopulaceError(message)
+    vars(unknown)["code"] = code
+    return unknown
 
 
 def _made(kind: type[PopulaceError], message: str, fields: Mapping[str, Any]) -> PopulaceError:

@@ -95,6 +95,9 @@ TYPES: Mapping[int, str] = {
 }
 
 
+ADVICE: Mapping[str, str] = {storage.ModelNotFound.code: "Create it with POST /v1/personal-models."}
+"""What helps a caller over HTTP, by code: an error itself is told in Python and on the command line too."""
+
 TEXT_LENGTH_MAX = 1000
 """Messages quote the caller, who may have sent megabytes."""
 
@@ -119,7 +122,8 @@ def error_body(message: str, *, status: int, code: str, parameter: str | None = 
 def populace_error_body(error: PopulaceError) -> dict[str, Any]:
     """Build the body of one of our own errors; ``details`` are its fields, so that a client has it whole."""
     parameter = error.parameter if isinstance(error, actors.InvalidRequest) else None
-    body = error_body(str(error), status=status_of(type(error)), code=error.code, parameter=parameter)
+    message = " ".join(filter(None, (str(error), ADVICE.get(error.code))))
+    body = error_body(message, status=status_of(type(error)), code=error.code, parameter=parameter)
     told = {name: getattr(error, name) for name in error.fields if name not in ("message", "parameter")}
     details = {
         name: _presentable(value) if isinstance(value, str) else value

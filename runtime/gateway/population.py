@@ -89,7 +89,7 @@ async def chat(request: Request, tenant: str, body: ChatBody) -> Response:
     }
     if not body.stream:
         answer = await last_of(answers)
-        choice = {"index": 0, "finish_reason": "stop", "logprobs": None, "message": _said(question, answer)}
+        choice = {"index": 0, "finish_reason": "stop", "logprobs": None, "message": _said(answer)}
         return JSONResponse(
             {
                 **head,
@@ -101,19 +101,16 @@ async def chat(request: Request, tenant: str, body: ChatBody) -> Response:
         )
     first = await anext(answers)
     chunk = {**head, "object": "chat.completion.chunk"}
-    return EventStream(_chunks(first, answers, question, chunk), answers, {})
+    return EventStream(_chunks(first, answers, chunk), answers, {})
 
 
-def _said(question: Question, answer: PopulationAnswer) -> dict[str, Any]:
-    """The answer as a message: a choice in its own words; none is a refusal, which says why."""
-    text = answer.answer
-    if text is not None and question.kind == "choice":
-        text = question.choices[ord(text) - ord("A")]
-    return {"role": "assistant", "content": text, "refusal": answer.reason or None}
+def _said(answer: PopulationAnswer) -> dict[str, Any]:
+    """The answer as a message; none is a refusal, which says why."""
+    return {"role": "assistant", "content": answer.answer, "refusal": answer.reason or None}
 
 
 async def _chunks(
-    first: PopulationAnswer, answers: Answers, question: Question, chunk: dict[str, Any]
+    first: PopulationAnswer, answers: Answers, chunk: dict[str, Any]
 ) -> AsyncGenerator[bytes, None]:
     """Say each vote as it comes, without content; then the answer."""
 
@@ -128,7 +125,7 @@ async def _chunks(
         async for last in answers:
             if not last.is_final:
                 yield part(last, {}, None)
-        yield part(last, _said(question, last), "stop")
+        yield part(last, _said(last), "stop")
     except PopulaceError as error:
         yield event(populace_error_body(error))
     yield DONE

@@ -87,7 +87,7 @@ class ModelNotFound(StorageError):
     """
 
     code = "model_not_found"
-    template = "The model `{model}` does not exist. Create it with POST /v1/personal-models."
+    template = "The model `{model}` does not exist."
 
     model: str
 

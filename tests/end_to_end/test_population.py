@@ -56,8 +56,8 @@ def test_members_are_asked_from_the_command_line_and_from_python(served: Served,
         messages=[{"role": "user", "content": QUESTION}],
         extra_body={"population": {"choices": CITIES, "models": members}},
     )
-    letter = answer["answer"]
-    assert chat.choices[0].message.content == CITIES["ABC".index(letter)]
+    assert chat.choices[0].message.content == answer["answer"]
+    assert answer["answer"] in CITIES
     told = served.run("-m", "populace", "population", "ask", QUESTION, *options)
     assert "3 of 3 voted" in told.stdout
     none = served.run("-m", "populace", "population", "ask", QUESTION, "-k", "200")
@@ -68,8 +68,8 @@ def test_members_are_asked_from_the_command_line_and_from_python(served: Served,
         "-m", "populace", "population", "ask", QUESTION, "--choice", "Rome", "--choice", "Paris", *two
     )
     assert hidden.returncode == 1
-    assert hidden.stderr.startswith("Error: There is no answer: 2 answered")
-    assert ("2 of 2 voted." in hidden.stdout, "differ" in hidden.stdout) == (True, False)
+    assert hidden.stderr.startswith("Error: Of fewer than 3 votes nothing is told: ask 3 members or more.")
+    assert hidden.stdout == ""
 
 
 def test_members_that_share_texts_are_merged_into_a_revision_that_names_them(

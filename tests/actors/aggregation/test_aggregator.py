@@ -82,8 +82,8 @@ async def test_votes_come_one_after_the_other_and_end_in_an_answer(
     assert partial[0].reason.startswith("1 answered")
     assert (answer.is_final, answer.answer, answer.shares) == (
         True,
-        "B",
-        {"B": pytest.approx(2 / 3), "C": pytest.approx(1 / 3)},
+        "Rome",
+        {"Rome": pytest.approx(2 / 3), "Oslo": pytest.approx(1 / 3)},
     )
     assert [(vote.model, vote.revision) for vote in answer.votes] == [
         (name, revision(name).digest) for name in ("ada", "bob", "cyd")

@@ -49,11 +49,11 @@ async def test_members_are_asked_and_the_answer_names_each_ones_vote(
     assert (answer["object"], answer["final"], answer["answer"], answer["tie"]) == (
         "population.answer",
         True,
-        "B",
+        "Rome",
         False,
     )
     assert [(vote["model"], vote["revision"], vote["answer"]) for vote in answer["votes"]] == [
-        (name, "base", "B") for name in members
+        (name, "base", "Rome") for name in members
     ]
     assert (answer["measures"]["voted"], answer["measures"]["agreement"]) == (3, 1.0)
     assert await population.log("ada") == ()
@@ -67,7 +67,7 @@ async def test_with_stream_votes_are_told_as_they_come(client: httpx.AsyncClient
     assert lines[-1] == "[DONE]"
     parts = [json.loads(line) for line in lines[:-1]]
     assert [part["final"] for part in parts] == [False, False, True]
-    assert [part["answer"] for part in parts] == [None, None, "B"]
+    assert [part["answer"] for part in parts] == [None, None, "Rome"]
 
 
 async def test_text_is_that_of_who_shares_it(client: httpx.AsyncClient, members: list[str]) -> None:
@@ -85,6 +85,8 @@ async def test_text_is_that_of_who_shares_it(client: httpx.AsyncClient, members:
         ({**WHERE, "models": ["ada", "eve"]}, 409, "no_member"),
         ({**WHERE, "models": ["nobody"]}, 404, "model_not_found"),
         ({**WHERE, "choices": ["Rome"]}, 400, "invalid_request"),
+        ({**WHERE, "k": 2}, 400, "invalid_request"),
+        ({**WHERE, "models": ["ada", "bob"]}, 400, "invalid_request"),
         ({**WHERE, "k": 0}, 400, "invalid_request"),
         ({"k": 3}, 400, "invalid_request"),
         ({"question": "a", "messages": [{"role": "user", "content": "a"}]}, 400, "invalid_request"),
