@@ -230,7 +230,8 @@ def served(folder: Path, options: argparse.Namespace) -> Generator[Server]:
     with (folder / "serve.log").open("ab") as log:
         process = subprocess.Popen(
             command,
-            env=process_environment(POPULACE_CONFIG=str(config)),
+            # Nothing is trained unless the example asks: a job of the trainer's own would be in its way.
+            env=process_environment(POPULACE_CONFIG=str(config), POPULACE_TRAINING="asked"),
             stdout=log,
             stderr=log,
         )
