@@ -106,7 +106,7 @@ def install_all(project: dict[str, Any], before: State | None, *, editable: bool
             return State(python, engine, editable, "", "", "; ".join(reasons))
     say(f"installing with {pythons[0]} and no vLLM engine")
     prepare_venv(pythons[0], "", None)
-    install_package(project, extras="test", editable=editable)
+    install_package(project, extras="serve,test", editable=editable)
     return State(pythons[0], "", editable, "", "", "; ".join(reasons))
 
 

@@ -74,13 +74,25 @@ def fail(message: str) -> NoReturn:
 
 @contextlib.contextmanager
 def named_errors() -> Generator[None]:
-    """Turn the errors that Populace raises on purpose into a line for a person and status 1."""
+    """Turn the errors that Populace raises on purpose into a line for a person and status 1.
+
+    So does a package that is not there because only a client was installed.
+    """
     try:
         yield
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.startswith("populace"):
+            raise
+        message = f"This takes {error.name}: pip install 'populace[serve]', or 'populace[cpu]' with vLLM."
+        _fail(message, error)
     except (PopulaceError, CommandFailed) as error:
-        err.print("[bold red]Error:[/]", end=" ")
-        err.print(str(error), highlight=False, markup=False)
-        raise typer.Exit(1) from error
+        _fail(str(error), error)
+
+
+def _fail(message: str, error: Exception) -> NoReturn:
+    err.print("[bold red]Error:[/]", end=" ")
+    err.print(message, highlight=False, markup=False)
+    raise typer.Exit(1) from error
 
 
 def progress(*more: ProgressColumn) -> Progress:

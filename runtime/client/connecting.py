@@ -96,8 +96,14 @@ async def _opened(
                 "An API key goes with the address of a server, like http://127.0.0.1:8000.", "api_key"
             )
         # Ray and an engine's client load here, for those who are in the cluster.
-        from populace.client.ray_connection import RayConnection
-
+        try:
+            from populace.client.ray_connection import RayConnection
+        except ModuleNotFoundError as error:
+            raise InvalidRequest(
+                f"In the cluster this takes {error.name}: pip install 'populace[serve]', or connect to the "
+                "address of a server, like http://host:8000.",
+                "address",
+            ) from error
         return RayConnection.open(address, tenant=tenant or DEFAULT_TENANT, data=data)
     connection = await HttpConnection.open(address, api_key or _key_for(address, data))
     if tenant is not None and tenant != connection.tenant:

@@ -1,6 +1,9 @@
 """The Python face against a real service: in the cluster and over HTTP, blocking and for asyncio."""
 
 import re
+import shutil
+import subprocess
+import sys
 from collections.abc import Generator
 from pathlib import Path
 
@@ -9,31 +12,25 @@ import pytest
 import populace
 from populace.actors.errors import ClusterNotFound, InvalidRequest, Unauthorized
 from tests.end_to_end.served import Served
+from tests.limits import ENGINE_HANG_SECONDS
 
 pytestmark = [pytest.mark.engine, pytest.mark.ray]
 
+ROOT = Path(__file__).parents[2]
 QUESTION = "What is the capital of France?"
 
 CLIENT = """
-import sys
+import asyncio, sys, populace
 
-class Refuse:
-    def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] in ("ray", "torch", "vllm", "transformers", "peft", "lmdb", "fastapi"):
-            raise ImportError(f"a client must not import {name}")
-
-sys.meta_path.insert(0, Refuse())
-import asyncio, populace
-
-url, name, target = sys.argv[1:]
-with populace.connect(url) as population:
+url, key, name, target = sys.argv[1:]
+with populace.connect(url, api_key=key) as population:
     model = population.create(name, exist_ok=True)
     print(model.chat("What is the capital of France?", temperature=0, max_tokens=20))
     print("".join(model.chat("And of Italy?", stream=True, temperature=0, max_tokens=20)))
     print(len(model.log()), model.memory.version, model.export(target).stat().st_size > 1000)
 
 async def main():
-    async with populace.connect_async(url) as population:
+    async with populace.connect_async(url, api_key=key) as population:
         model = population.model(name)
         stream = await model.chat("And of Spain?", stream=True, temperature=0, max_tokens=20)
         texts = [text async for text in stream]
@@ -105,12 +102,42 @@ def test_wrong_keys_addresses_and_tenants_are_one_line(served: Served) -> None:
         assert "\n" not in str(refused.value)
 
 
-def test_a_client_needs_neither_ray_nor_a_model_library(served: Served, ada: str, tmp_path: Path) -> None:
+@pytest.fixture(scope="session")
+def client_python(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An environment of its own, into which the package was installed without extras."""
+    folder = tmp_path_factory.mktemp("client")
+    source = folder / "source"
+    shutil.copytree(ROOT, source, ignore=shutil.ignore_patterns(".*", "build", "*.egg-info", "__pycache__"))
+    subprocess.run([sys.executable, "-m", "venv", folder / "venv"], check=True)
+    python = folder / "venv" / "bin" / "python"
+    subprocess.run([python, "-m", "pip", "install", "-q", source], check=True, timeout=ENGINE_HANG_SECONDS)
+    return python
+
+
+def test_a_client_in_an_environment_of_its_own_needs_neither_ray_nor_a_model_library(
+    served: Served, ada: str, tmp_path: Path, client_python: Path
+) -> None:
+    for name in ("ray", "torch", "vllm", "transformers"):
+        assert subprocess.run([client_python, "-c", f"import {name}"], capture_output=True).returncode == 1
     client = tmp_path / "client.py"
     client.write_text(CLIENT)
-    done = served.run(str(client), served.url, ada, str(tmp_path / "ada.zip"))
+    done = subprocess.run(
+        [client_python, client, served.url, served.key, ada, tmp_path / "ada.zip"],
+        capture_output=True,
+        text=True,
+        timeout=ENGINE_HANG_SECONDS,
+    )
 
     assert done.returncode == 0, done.stderr
     told = done.stdout.splitlines()
     assert "Paris" in told[0]
     assert told[-2:] == ["2 2 True", "True 2 True"]
+
+
+def test_serving_without_its_packages_is_one_line(client_python: Path, tmp_path: Path) -> None:
+    command = [client_python, "-m", "populace", "serve", "--data", tmp_path / "data"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=ENGINE_HANG_SECONDS)
+
+    assert done.returncode == 1
+    assert "pip install 'populace[serve]'" in done.stderr
+    assert "Traceback" not in done.stderr

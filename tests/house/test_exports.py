@@ -16,7 +16,7 @@ from populace.client.connecting import connect, connect_async
 from populace.client.model_handle import ChatMethod, ModelHandle
 from populace.client.population import Population
 from populace.settings.settings import process_environment
-from tests.house.source_tree import modules
+from tests.house.source_tree import modules, project
 
 HEAVY = ("fastapi", "lmdb", "peft", "ray", "torch", "transformers", "vllm")
 
@@ -92,3 +92,25 @@ def test_an_import_brings_in_nothing_heavy(module: str) -> None:
     ).stdout
 
     assert json.loads(output) == []
+
+
+def test_a_client_and_the_command_line_load_without_what_only_serving_needs() -> None:
+    """The extra ``serve`` is not there where a client is installed."""
+    listed = project()["project"]["optional-dependencies"]["serve"]
+    names = [re.split(r"[\[>=]", one)[0].removeprefix("py").replace("-", "_") for one in listed]
+    program = f"""
+import sys
+class Missing:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in {names}:
+            raise ModuleNotFoundError(name=name)
+sys.meta_path.insert(0, Missing())
+import populace, populace.cli.main
+print(len([getattr(populace, name) for name in populace.__all__]))
+"""
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", program], capture_output=True, text=True, env=process_environment()
+    )
+
+    assert "zmq" in names
+    assert done.stdout == f"{len(populace.__all__)}\n", done.stderr
