@@ -190,7 +190,9 @@ def watched(client: GatewayClient, asked: Sequence[dict[str, Any]]) -> list[dict
                     if job["state"] in OPEN:
                         latest[name] = job = _again(client, job)
                         total = job["steps"] or None
-                        display.update(tasks[name], completed=job["step"], total=total, told=told(job))
+                        display.update(
+                            tasks[name], completed=job["step"], total=total, told=told(job, time.time())
+                        )
         except KeyboardInterrupt:
             err.print("They go on: `populace jobs` shows how far, `populace jobs --cancel NAME` ends one.")
             raise typer.Exit(130) from None
@@ -202,11 +204,15 @@ def _again(client: GatewayClient, job: dict[str, Any]) -> dict[str, Any]:
     return next((one for one in found if one["number"] == job["number"]), {**job, "state": "cancelled"})
 
 
-def told(job: dict[str, Any]) -> str:
-    """Say loss, speed and what is left of a job that runs, and of others their state."""
+def told(job: dict[str, Any], now: float) -> str:
+    """Say loss, speed and what is left of a job that runs, and of others their state.
+
+    What is left is told by the clock on the wall: a trainer also waits, for others' turns and for engines.
+    """
     if job["state"] != "running" or not job["seconds"] or job["loss"] is None:
         return job["state"]
-    left = job["seconds"] / max(1, job["step"]) * (job["steps"] - job["step"])
+    passed = max(job["seconds"], now - job["started"])
+    left = passed / max(1, job["step"]) * (job["steps"] - job["step"])
     measured = f"{_measured(job)} {job[_measured(job)]:.3f}"
     return f"{measured}  {job['tokens'] / job['seconds']:.0f} tokens/s  {left:.0f} s left"
 
@@ -218,7 +224,9 @@ def print_ends(found: Sequence[dict[str, Any]]) -> None:
         if job["revision"] is not None:
             line += f", revision {job['revision'][:12]}"
         if job["tokens"]:
-            line += f", {job['step']} steps, {job['tokens']:,} tokens in {job['seconds']:.1f} s"
+            line += f", {job['step']} steps, {job['tokens']:,} tokens in {job['seconds']:.1f} s of training"
+        if job["ended"] is not None:
+            line += f", {job['ended'] - job['created']} s after it was asked for"
         out.print(line, highlight=False)
         if line_of_losses := spark(job["curve"]):
             first, last = job["curve"][0][1], job["curve"][-1][1]
