@@ -33,7 +33,8 @@ class HttpTransport:
     """Calls one gateway. ``transport`` takes the place of the network in tests."""
 
     def __init__(self, url: str, api_key: str, *, transport: httpx.AsyncBaseTransport | None = None) -> None:
-        self.url = url.rstrip("/")
+        # What OpenAI's clients are given ends in /v1.
+        self.url = url.rstrip("/").removesuffix("/v1")
         self._client = httpx.AsyncClient(
             base_url=self.url,
             headers={"Authorization": f"Bearer {api_key}"},

@@ -33,6 +33,11 @@ class LoopThread:
         if self.closed:
             call.close()
             raise InvalidRequest("This population was closed: connect again.", "population")
+        if threading.current_thread() is self._thread:
+            call.close()
+            raise InvalidRequest(
+                "A callback of this population cannot wait for another call on it.", "population"
+            )
         running = asyncio.run_coroutine_threadsafe(call, self._loop)
         try:
             return running.result()

@@ -14,6 +14,7 @@ from populace.client.async_model import AsyncModel
 from populace.client.async_population import AsyncPopulation
 from populace.client.http_connection import HttpConnection, is_url
 from populace.client.http_transport import HttpTransport
+from populace.client.loop_thread import LoopThread
 from populace.client.remote_errors import error_in
 from populace.storage.records.errors import (
     InteractionNotFound,
@@ -232,6 +233,29 @@ async def test_a_server_that_restarts_is_waited_for_and_one_that_refuses_is_not(
     assert (await AsyncModel(connection, ModelId("acme", "ada")).chat("hello")).position == 0
     assert len(calls) == 3
     await connection.close()
+
+
+async def test_the_address_that_openais_clients_take_is_one(served: Population) -> None:
+    transport = httpx.ASGITransport(served.app)
+    connection = await HttpConnection.open(f"{URL}/v1/", served.keys["acme"], transport=transport)
+
+    assert connection.tenant == "acme"
+    await connection.close()
+
+
+def test_a_loop_thread_runs_calls_until_it_is_closed_and_not_from_itself() -> None:
+    loop = LoopThread()
+
+    async def call(inner: bool = False) -> int:
+        return loop.run(call()) if inner else 7
+
+    assert loop.run(call()) == 7
+    with pytest.raises(InvalidRequest, match="callback"):
+        loop.run(call(inner=True))
+    loop.close()
+    loop.close()
+    with pytest.raises(InvalidRequest, match="closed: connect again"):
+        loop.run(call())
 
 
 def test_an_error_that_is_not_known_keeps_its_words() -> None:
