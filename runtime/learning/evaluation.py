@@ -31,6 +31,11 @@ class Compared(NamedTuple):
 class HeldOut(Protocol):
     """What a person's candidates are judged by."""
 
+    @property
+    def size(self) -> int:
+        """The number of replies or tasks that are held out."""
+        ...
+
     def compare(self, parent: TrainableAdapter | None, candidate: TrainableAdapter) -> Compared:
         """Measure both; ``parent`` None is the base. Raises ``TrainingFailed``."""
         ...
@@ -42,6 +47,10 @@ class HeldOutReplies:
 
     base: FrozenBase
     sequences: Sequence[TrainSequence]
+
+    @property
+    def size(self) -> int:
+        return len(self.sequences)
 
     def compare(self, parent: TrainableAdapter | None, candidate: TrainableAdapter) -> Compared:
         return Compared(

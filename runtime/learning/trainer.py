@@ -90,7 +90,7 @@ class Trainer:
     ) -> None:
         self._base = base
         self._encoder = encoder
-        self._gate = gate
+        self.gate = gate
         self._rank_max = rank_max
         self._tokens_a_step = tokens_a_step
         self._batch = batch
@@ -220,7 +220,7 @@ class Trainer:
         return Candidate(
             packed,
             evaluation,
-            verdict(evaluation, self._gate),
+            verdict(evaluation, self.gate),
             tuple(report.loss for report in reports),
             sum(report.tokens for report in reports),
             seconds,

@@ -25,6 +25,7 @@ from populace.actors.training import EndState, JobProgress, OpenJob, TrainingJob
 from populace.actors.turn import Interaction, ModelId
 from populace.learning.session import StepReport
 from populace.learning.trainer import Candidate, Trainer
+from populace.policies.hold_out import EVERY
 from populace.storage.records.errors import (
     DiskRefused,
     Fenced,
@@ -135,11 +136,20 @@ class TrainingLoop:
             logger.warning("the training of %s/%s begins anew: %s", *job.model, error)
             saved = None
         view = await self._hosts.show_model(job.model)
-        runs = (await self._loaded()).runs
+        trainer, runs = await self._loaded()
         if view.base != runs.base_fingerprint and job.options.rebuilds is None:
             reason = f"its base is {view.base[:12]}, and here it is {runs.base_fingerprint[:12]}"
             raise TrainingFailed(job.model.name, reason)
-        self._live[job.model] = await asyncio.to_thread(runs.make, job, one.session_key, data, saved)
+        run = await asyncio.to_thread(runs.make, job, one.session_key, data, saved)
+        needed = trainer.gate.replies_min
+        if run.learner.held_out.size < needed and job.options.rebuilds is None:
+            what = "tasks" if job.options.method == "rl" else "judged turns"
+            reason = (
+                f"of its {what} {run.learner.held_out.size} are held out, too few to judge what comes of it: "
+                f"{needed} are needed, and one in {EVERY} is held out, so {needed * EVERY} {what} are enough"
+            )
+            raise NothingToTrain(job.model.name, reason)
+        self._live[job.model] = run
 
     async def _data(self, model: ModelId, log_range: tuple[int, int], until_ms: int) -> TrainingData:
         log: list[Interaction] = []

@@ -30,6 +30,10 @@ class HeldOutTasks:
     tokens_max: int
     seed: int
 
+    @property
+    def size(self) -> int:
+        return len(self.tasks)
+
     def compare(self, parent: TrainableAdapter | None, candidate: TrainableAdapter) -> Compared:
         """Raises ``TrainingFailed``: an engine that does not sample, a reward that is no number."""
         if not self.tasks:

@@ -237,9 +237,9 @@ class NoMemory(FrozenBase):
         (9, Opinion(thumb=False), OPTIONS, "skipped", "was liked or corrected"),
         (9, Opinion(thumb=True), replace(OPTIONS, method="preference"), "skipped", "was corrected"),
         (9, Opinion(correction="long " * 9000), OPTIONS, "skipped", "longer than the context"),
-        (9, CORRECTED, replace(OPTIONS, learning_rate=10.0), "failed", "finite"),
+        (16, CORRECTED, replace(OPTIONS, learning_rate=10.0), "failed", "finite"),
         (9, CORRECTED, replace(OPTIONS, rank=17), "failed", "rank 17"),
-        (3, CORRECTED, OPTIONS, "rejected", "too few to judge it"),
+        (3, CORRECTED, OPTIONS, "skipped", "2 are needed, and one in 8 is held out, so 16 judged turns"),
     ],
 )
 async def test_what_cannot_be_learned_ends_by_name_and_the_model_is_as_it_was(

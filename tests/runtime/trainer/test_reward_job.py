@@ -161,7 +161,7 @@ async def test_a_trainer_that_is_stopped_goes_on_with_the_tasks(
         (is_nan, REWARDED, TASKS, "failed", "returned nan"),
         (always, REWARDED, TASKS, "skipped", "no reply was better than another"),
         (vowels, replace(REWARDED, reward="of-nobody"), TASKS, "failed", "no reward named `of-nobody`"),
-        (vowels, replace(REWARDED, steps=2), TASKS[:3], "rejected", "1 held-out tasks are too few"),
+        (vowels, replace(REWARDED, steps=2), TASKS[:3], "skipped", "of its tasks 1 are held out, too few"),
         (vowels, replace(REWARDED, reply_tokens=4096), TASKS, "skipped", "has room in the context"),
         (vowels, replace(REWARDED, learning_rate=1e-9, steps=2), TASKS, "rejected", "its held-out reward is"),
     ],
