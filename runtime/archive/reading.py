@@ -169,7 +169,9 @@ def _check_members(label: str, found: dict[str, int], named: dict[str, Member]) 
         if found[name] != named[name].bytes:
             raise ArchiveInvalid(label, f"{name} has {found[name]} bytes and not {named[name].bytes}")
     digests = {digest for name in named if (digest := digest_of_member(name)) is not None}
-    needed = ALWAYS | {adapter_file(one, part) for one in digests for part in (CONFIG_FILE, TENSORS_FILE)}
+    needed = ALWAYS | {
+        adapter_file(digest, part) for digest in digests for part in (CONFIG_FILE, TENSORS_FILE)
+    }
     for name in sorted(needed - set(named)):
         raise ArchiveInvalid(label, f"{name} is missing")
 

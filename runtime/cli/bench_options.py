@@ -50,7 +50,7 @@ def reporting_quietly() -> Generator[Callable[[str, float], None]]:
 def _existing(directory: Path) -> Path:
     """Return the directory, or the nearest one above it that exists."""
     directory = directory.absolute()
-    return next(one for one in (directory, *directory.parents) if one.is_dir())
+    return next(path for path in (directory, *directory.parents) if path.is_dir())
 
 
 def show(report: "BenchReport", *, as_json: bool) -> None:

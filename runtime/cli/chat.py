@@ -89,7 +89,7 @@ class ChatSession:
             "GET", model_path(self._bare, "/interactions"), params={"start": start, "limit": TURNS_RESUMED}
         )
         for turn in page["data"]:
-            spoken = [one for one in turn["messages"] if one["role"] == "user"]
+            spoken = [message for message in turn["messages"] if message["role"] == "user"]
             if spoken:  # a turn that was forgotten, or that set the memory, has nothing
                 self._messages += [spoken[-1], {"role": "assistant", "content": turn["reply"]}]
 
@@ -126,7 +126,7 @@ class ChatSession:
         """Return what reads messages: from a terminal with editing, history and paste, else line by line."""
         if not sys.stdin.isatty():
             return lambda: out.input("[bold cyan]you[/] ")
-        said = [one["content"] for one in self._messages if one["role"] == "user"]
+        said = [message["content"] for message in self._messages if message["role"] == "user"]
         session: PromptSession[str] = PromptSession(history=InMemoryHistory(said))
         return lambda: session.prompt(ANSI("\x1b[1;36myou\x1b[0m "))
 

@@ -69,8 +69,8 @@ def _print_table(given: list[dict[str, Any]]) -> None:
         out.print("Nobody has said what they think.")
         return
     table = Table("turn", "when", "thumb", "rating", "reward", "correction")
-    for one in given:
-        cells = (one["thumb"], one["rating"], one["reward"], one["correction"])
+    for opinion in given:
+        cells = (opinion["thumb"], opinion["rating"], opinion["reward"], opinion["correction"])
         said = ["" if cell is None else str(cell) for cell in cells]
-        table.add_row(str(one["position"]), local_time(one["created"]), *said)
+        table.add_row(str(opinion["position"]), local_time(opinion["created"]), *said)
     out.print(table)

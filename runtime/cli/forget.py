@@ -81,7 +81,7 @@ class _Asker:
         for position in positions:
             query = {"start": position, "limit": 1}
             page = self._client.request("GET", model_path(self.name, "/interactions"), params=query)["data"]
-            if [one["position"] for one in page] != [position]:
+            if [turn["position"] for turn in page] != [position]:
                 raise CommandFailed(f"The log of {self.name} holds no turn {position}.")
             found += page
         return found
@@ -138,5 +138,5 @@ def _print_answer(answer: dict[str, Any]) -> None:
 
 
 def _said(positions: list[int]) -> str:
-    said = ", ".join(str(one) for one in positions)
+    said = ", ".join(str(position) for position in positions)
     return f"turn {said}" if len(positions) == 1 else f"turns {said}"

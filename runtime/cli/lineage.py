@@ -118,15 +118,19 @@ def diff(
     for kind, differences in kinds.items():
         table.add_row(kind, *_difference_cells(differences))
     out.print(table)
-    total = _norm([one.distance for one in found])
+    total = _norm([layer.distance for layer in found])
     out.print(f"{len(found)} layers, {total:.4g} apart in all.", highlight=False)
 
 
 def _difference_cells(found: Sequence["LayerDifference"]) -> tuple[str, ...]:
     """Format the Frobenius norms over all these layers, and the smallest, mean and largest angle."""
-    angles = [angle for one in found for angle in one.angles]
+    angles = [angle for layer in found for angle in layer.angles]
     told = f"{min(angles):.0f}° {fmean(angles):.0f}° {max(angles):.0f}°" if angles else ""
-    norms = ([one.norm for one in found], [one.other_norm for one in found], [one.distance for one in found])
+    norms = (
+        [layer.norm for layer in found],
+        [layer.other_norm for layer in found],
+        [layer.distance for layer in found],
+    )
     return (*(f"{_norm(values):.4g}" for values in norms), told)
 
 
@@ -142,11 +146,13 @@ def history_tree(name: str, revisions: Sequence[Mapping[str, Any]], aliases: Map
     left = list(revisions)
     while left:
         # A parent is older than its children unless a clock jumped; each pass finds at least one.
-        ready = [one for one in left if one["parent"] not in known or one["parent"] in branches] or left[:1]
-        for one in ready:
-            branch = branches.get(one["parent"], root)
-            branches[one["id"]] = branch.add(_label(one, aliases), highlight=False)
-        left = [one for one in left if one["id"] not in branches]
+        ready = [
+            revision for revision in left if revision["parent"] not in known or revision["parent"] in branches
+        ] or left[:1]
+        for revision in ready:
+            branch = branches.get(revision["parent"], root)
+            branches[revision["id"]] = branch.add(_label(revision, aliases), highlight=False)
+        left = [revision for revision in left if revision["id"] not in branches]
     return root
 
 
@@ -155,7 +161,7 @@ def _label(revision: Mapping[str, Any], aliases: Mapping[str, str]) -> str:
     lineage = revision["lineage"]
     made = f"{revision['method']}, rank {revision['rank']}, {revision['bytes'] / 1e6:.1f} MB"
     lines = [f"[bold]{revision['id'][:12]}[/]{named}  {made}, {local_time(revision['created'])}"]
-    lines += [f"[dim]{one['weight']:g} × {one['revision'][:12]}[/]" for one in revision["sources"]]
+    lines += [f"[dim]{source['weight']:g} × {source['revision'][:12]}[/]" for source in revision["sources"]]
     if lineage is None:
         return "\n".join(lines)
     hyper = lineage["hyper_parameters"]

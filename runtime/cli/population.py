@@ -72,9 +72,11 @@ def members(as_json: AsJson = False) -> None:
         out.print("Nobody takes part yet. `populace model share NAME` has one.")
         return
     table = Table("model", "shares", "revision", "right on probes", "since")
-    for one in found:
-        accuracy = "not profiled yet" if one["accuracy"] is None else f"{one['accuracy']:.0%}"
-        table.add_row(one["model"], one["sharing"], one["revision"][:12], accuracy, local_time(one["since"]))
+    for member in found:
+        accuracy = "not profiled yet" if member["accuracy"] is None else f"{member['accuracy']:.0%}"
+        table.add_row(
+            member["model"], member["sharing"], member["revision"][:12], accuracy, local_time(member["since"])
+        )
     out.print(table)
 
 

@@ -141,7 +141,9 @@ def train(
     with named_errors(), GatewayClient.of_settings(Settings.from_environment()) as client:
         if tasks is not None:
             body["tasks"] = json.loads(pack_tasks(read_tasks(tasks)))
-        asked = [_asked(client, name, body, one=not every) for name in _chosen(client, names, every=every)]
+        asked = [
+            _asked(client, name, body, is_only=not every) for name in _chosen(client, names, every=every)
+        ]
         found = [job for job in asked if job is not None]
         if wait:
             found = watched(client, found)
@@ -178,18 +180,18 @@ def _chosen(client: GatewayClient, names: Sequence[str] | None, *, every: bool) 
     if every and names:
         raise CommandFailed("Name models, or say --all.")
     if every:
-        return [one["id"] for one in client.pages("/v1/personal-models") if one["log_position"] > 0]
+        return [model["id"] for model in client.pages("/v1/personal-models") if model["log_position"] > 0]
     if not names:
         raise CommandFailed("Name the models to train, or say --all.")
     return list(dict.fromkeys(names))
 
 
-def _asked(client: GatewayClient, name: str, body: dict[str, Any], *, one: bool) -> dict[str, Any] | None:
+def _asked(client: GatewayClient, name: str, body: dict[str, Any], *, is_only: bool) -> dict[str, Any] | None:
     """Request a training; with several, a model that is in training already keeps that one."""
     try:
         return client.request("POST", model_path(name, "/jobs"), json=body)
     except GatewayError as error:
-        if one or error.code != "training_under_way":
+        if is_only or error.code != "training_under_way":
             raise
         err.print(f"{name} is trained already.")
         return None
@@ -225,7 +227,9 @@ def watched(client: GatewayClient, asked: Sequence[dict[str, Any]]) -> list[dict
 
 def _again(client: GatewayClient, job: dict[str, Any]) -> dict[str, Any]:
     found = client.request("GET", model_path(job["model"], "/jobs"))["data"]
-    return next((one for one in found if one["number"] == job["number"]), {**job, "state": "cancelled"})
+    return next(
+        (listed for listed in found if listed["number"] == job["number"]), {**job, "state": "cancelled"}
+    )
 
 
 def told(job: dict[str, Any], now: float) -> str:

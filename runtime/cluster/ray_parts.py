@@ -159,7 +159,9 @@ def _deploy(application: serve.Application, name: str) -> None:
     except RuntimeError as error:
         status = serve.status().applications.get(name)
         deployments = [] if status is None else list(status.deployments.values())
-        reason = "\n".join(one.message for one in deployments if one.message) or str(error)
+        reason = "\n".join(deployment.message for deployment in deployments if deployment.message) or str(
+            error
+        )
         raise StartFailed(name, reason) from error
 
 

@@ -23,7 +23,7 @@ async def forget(request: Request, tenant: Caller, name: str, body: ForgetBody) 
     without them, or ``emptied``. With an ``Idempotency-Key`` a retry changes nothing.
     """
     gateway, model = gateway_of(request), named_model(tenant, name)
-    if sum(one is not None for one in (body.position, body.positions, body.query)) != 1:
+    if sum(named is not None for named in (body.position, body.positions, body.query)) != 1:
         raise InvalidRequest("Name the turns by one of position, positions and query.", "position")
     if body.query is not None and not body.confirm:
         return answer(ForgottenObject.of(await gateway.hosts.forgetting.find(model, body.query)))

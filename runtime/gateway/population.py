@@ -133,12 +133,12 @@ async def _chunks(
 
 async def last_of(answers: Answers) -> PopulationAnswer:
     """Wait for the answer."""
-    found: PopulationAnswer | None = None
+    last: PopulationAnswer | None = None
     async with aclosing(answers):
-        async for one in answers:
-            found = one
-    assert found is not None, "there is one at least"
-    return found
+        async for answer in answers:
+            last = answer
+    assert last is not None, "there is one at least"
+    return last
 
 
 def _body(answer: PopulationAnswer) -> dict[str, Any]:
@@ -148,8 +148,8 @@ def _body(answer: PopulationAnswer) -> dict[str, Any]:
 async def _events(first: PopulationAnswer, answers: Answers) -> AsyncGenerator[bytes, None]:
     yield event(_body(first))
     try:
-        async for one in answers:
-            yield event(_body(one))
+        async for answer in answers:
+            yield event(_body(answer))
     except PopulaceError as error:
         yield event(populace_error_body(error))
     yield DONE

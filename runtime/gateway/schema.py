@@ -102,7 +102,9 @@ class ChatMessage(Body):
         if not isinstance(value, dict):
             return value
         given = cast("dict[object, object]", value)
-        return {name: one for name, one in given.items() if name in cls.model_fields or not _is_empty(one)}
+        return {
+            name: field for name, field in given.items() if name in cls.model_fields or not _is_empty(field)
+        }
 
     def message(self) -> Message:
         content = self.content if isinstance(self.content, str) else "".join(p.text for p in self.content)

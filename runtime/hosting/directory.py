@@ -133,7 +133,7 @@ class Directory:
 
     async def statistics(self) -> tuple[HostStatistics, ...]:
         pages: list[tuple[HostStatistics, ...]] = await self.everywhere("statistics")
-        return tuple(one for page in pages for one in page)
+        return tuple(host for page in pages for host in page)
 
     def client_of(self, model: ModelId) -> HostClient:
         return self._of(model)

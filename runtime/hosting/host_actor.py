@@ -237,7 +237,7 @@ def start_hosts(options: list[HostOptions], *, environment: dict[str, str]) -> l
     remote: Any = ray.remote(HostActor)
     handles = [
         remote.options(
-            name=host_name(one.number),
+            name=host_name(option.number),
             namespace=NAMESPACE,
             lifetime="detached",
             get_if_exists=True,
@@ -245,8 +245,8 @@ def start_hosts(options: list[HostOptions], *, environment: dict[str, str]) -> l
             max_concurrency=HOST_CONCURRENCY_MAX,
             num_cpus=0,
             runtime_env={"env_vars": environment},
-        ).remote(one)
-        for one in options
+        ).remote(option)
+        for option in options
     ]
     ray.get([handle.describe.remote() for handle in handles])
     return handles

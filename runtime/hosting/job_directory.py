@@ -57,14 +57,14 @@ class JobDirectory:
 
     async def open_jobs(self) -> tuple[OpenJob, ...]:
         pages: list[tuple[OpenJob, ...]] = await self._router.everywhere("jobs.open_jobs")
-        found = (one for page in pages for one in page)
-        return tuple(sorted(found, key=lambda one: (one.job.created_ms, one.job.model)))
+        found = (open_job for page in pages for open_job in page)
+        return tuple(sorted(found, key=lambda open_job: (open_job.job.created_ms, open_job.job.model)))
 
     async def unsettled(self, *, limit: int = 256) -> tuple[UnsettledFeedback, ...]:
         pages: list[tuple[UnsettledFeedback, ...]] = await self._router.everywhere(
             "jobs.unsettled", limit=limit
         )
-        return tuple(one for page in pages for one in page)
+        return tuple(feedback for page in pages for feedback in page)
 
     async def settle(self, unsettled: UnsettledFeedback) -> None:
         await self._router.retried(unsettled.model, "jobs.settle", unsettled)

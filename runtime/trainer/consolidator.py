@@ -24,8 +24,11 @@ class Consolidator:
 
     async def look(self) -> None:
         """Do what follows from a page of unsettled feedback; what fails for a model is tried again."""
-        found = {f"{one.model.tenant}/{one.model.name}": one for one in await self._jobs.unsettled()}
-        for name in training_order({name: one.standing for name, one in found.items()}):
+        found = {
+            f"{feedback.model.tenant}/{feedback.model.name}": feedback
+            for feedback in await self._jobs.unsettled()
+        }
+        for name in training_order({name: feedback.standing for name, feedback in found.items()}):
             try:
                 await self._look_at(found[name])
             except PopulaceError as error:

@@ -119,8 +119,8 @@ class DatasetBuilder:
     ) -> Dataset:
         assert options.reward is not None, "a job of rl has a reward"
         sampler = self._engine(name)
-        fitting = [one for one in tasks if self._fits(one, options.reply_tokens)]
-        taught = [one for at, one in enumerate(fitting) if not is_held_out(at)]
+        fitting = [task for task in tasks if self._fits(task, options.reply_tokens)]
+        taught = [task for at, task in enumerate(fitting) if not is_held_out(at)]
         if not taught:
             raise NothingToTrain(name, f"none of its {len(tasks)} tasks has room in the context for a reply")
         method = RewardMethod(taught, self._base, self._tokenizer, parent, RewardOptions(options.reward))
@@ -129,7 +129,7 @@ class DatasetBuilder:
         )
         held_out = HeldOutTasks(
             name,
-            [one for at, one in enumerate(fitting) if is_held_out(at)],
+            [task for at, task in enumerate(fitting) if is_held_out(at)],
             options.reward,
             self._base,
             sampler,
@@ -151,9 +151,13 @@ class DatasetBuilder:
     def _wanted(self, examples: Sequence[Example], *, unjudged: bool) -> list[TrainSequence]:
         """The replies that judge, as they should have been."""
         found: list[TrainSequence] = []
-        for one in examples:
-            reply = wanted_reply(one.reply, one.judged, unjudged=unjudged) if one.is_held_out else None
-            sequence = None if reply is None else self._encoder.sequence(one.prompt, reply)
+        for example in examples:
+            reply = (
+                wanted_reply(example.reply, example.judged, unjudged=unjudged)
+                if example.is_held_out
+                else None
+            )
+            sequence = None if reply is None else self._encoder.sequence(example.prompt, reply)
             if sequence is not None:
                 found.append(sequence)
         return found

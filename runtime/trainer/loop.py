@@ -99,18 +99,18 @@ class TrainingLoop:
     async def round(self) -> bool:
         """Work on the open jobs for a while; answers whether there were any."""
         found = await self._jobs.open_jobs()
-        still = {(one.job.model, one.job.number) for one in found}
+        still = {(open_job.job.model, open_job.job.number) for open_job in found}
         for model, training in list(self._live.items()):
             if (model, training.job.number) not in still:
                 self._forget(training.job.model)
-        await asyncio.to_thread(self._sessions.sweep, [one.session_key for one in found])
-        for one in found:
-            if one.job.state == "promoting":
-                await self._of_job(one.job, self._promote_again(one.job))
-        training = [one for one in found if one.job.state != "promoting"][:LEARNERS_MAX]
-        for one in training:
+        await asyncio.to_thread(self._sessions.sweep, [open_job.session_key for open_job in found])
+        for open_job in found:
+            if open_job.job.state == "promoting":
+                await self._of_job(open_job.job, self._promote_again(open_job.job))
+        training = [open_job for open_job in found if open_job.job.state != "promoting"][:LEARNERS_MAX]
+        for open_job in training:
             if not self._stopping.is_set():
-                await self._of_job(one.job, self._prepare(one))
+                await self._of_job(open_job.job, self._prepare(open_job))
         if self._live and not self._stopping.is_set():
             await self._train()
         return bool(found)
@@ -119,18 +119,18 @@ class TrainingLoop:
         """Have ``round`` end soon, with every session saved. From any thread."""
         self._stopping.set()
 
-    async def _prepare(self, one: OpenJob) -> None:
+    async def _prepare(self, open_job: OpenJob) -> None:
         """Start the job, or take it over from an earlier trainer."""
-        if one.job.model in self._live:
+        if open_job.job.model in self._live:
             return
-        job = await self._jobs.start(one.job.model, one.job.number)
+        job = await self._jobs.start(open_job.job.model, open_job.job.number)
         assert job.log_range is not None
         assert job.feedback_until_ms is not None
         data = await self._data(job.model, job.log_range, job.feedback_until_ms)
         if job.options.method == "rl":
             data = data._replace(tasks=await self._jobs.tasks(job.model, job.number))
         try:
-            saved = await asyncio.to_thread(self._sessions.read, one.session_key)
+            saved = await asyncio.to_thread(self._sessions.read, open_job.session_key)
         except RecordInvalid as error:
             logger.warning("the training of %s/%s begins anew: %s", *job.model, error)
             saved = None
@@ -139,7 +139,7 @@ class TrainingLoop:
         if view.base != runs.base_fingerprint and job.options.rebuilds is None:
             reason = f"its base is {view.base[:12]}, and here it is {runs.base_fingerprint[:12]}"
             raise TrainingFailed(job.model.name, reason)
-        self._live[job.model] = await asyncio.to_thread(runs.make, job, one.session_key, data, saved)
+        self._live[job.model] = await asyncio.to_thread(runs.make, job, open_job.session_key, data, saved)
 
     async def _data(self, model: ModelId, log_range: tuple[int, int], until_ms: int) -> TrainingData:
         log: list[Interaction] = []
@@ -154,18 +154,22 @@ class TrainingLoop:
         start = log_range[0]
         while start < stop:
             opinions = await self._hosts.read_feedback(model, start=start, limit=PAGE)
-            given += [one for one in opinions if one.position < stop and one.created_ms < until_ms]
+            given += [
+                opinion for opinion in opinions if opinion.position < stop and opinion.created_ms < until_ms
+            ]
             if len(opinions) < PAGE:
                 break
             # What is left of this position comes again with the next page.
             last = opinions[-1].position
-            given = [one for one in given if one.position < last]
+            given = [opinion for opinion in given if opinion.position < last]
             start = last
         return TrainingData(log, given)
 
     async def _train(self) -> None:
         trainer = (await self._loaded()).trainer
-        watch = _Watch({one.learner.name: one for one in self._live.values()}, self._save, self._stopping)
+        watch = _Watch(
+            {training.learner.name: training for training in self._live.values()}, self._save, self._stopping
+        )
         reporting = asyncio.create_task(self._report(watch))
         try:
             outcomes = await asyncio.to_thread(_train_all, trainer, watch)
@@ -180,16 +184,19 @@ class TrainingLoop:
         while True:
             await asyncio.sleep(REPORT_SECONDS)
             try:
-                found = [one.job for one in await self._jobs.open_jobs()]
+                found = [open_job.job for open_job in await self._jobs.open_jobs()]
                 still = {(job.model, job.number) for job in found}
-                mine = {(one.job.model, one.job.number): name for name, one in watch.trainings.items()}
+                mine = {
+                    (training.job.model, training.job.number): name
+                    for name, training in watch.trainings.items()
+                }
                 watch.gone |= {name for job, name in mine.items() if job not in still}
                 others = [job for job in found if (job.model, job.number) not in mine]
                 if len(mine) < LEARNERS_MAX and any(job.state != "promoting" for job in others):
                     watch.is_interrupted = True
-                for one in watch.trainings.values():
-                    if one.learner.name not in watch.gone:
-                        await self._jobs.report(one.job.model, one.job.number, one.progress)
+                for training in watch.trainings.values():
+                    if training.learner.name not in watch.gone:
+                        await self._jobs.report(training.job.model, training.job.number, training.progress)
             except PopulaceError as error:
                 logger.info("how far the trainings are is said later: %s", error)
 
@@ -216,7 +223,11 @@ class TrainingLoop:
 
     async def _promote_again(self, job: TrainingJob) -> None:
         """Go on where an earlier trainer, or an engine, died: the candidate is recorded and stored."""
-        found = [one for one in await self._hosts.list_revisions(job.model) if one.digest == job.candidate]
+        found = [
+            revision
+            for revision in await self._hosts.list_revisions(job.model)
+            if revision.digest == job.candidate
+        ]
         [revision] = found
         self._forget(job.model)
         progress = JobProgress(job.step, job.steps, job.loss, job.tokens, job.seconds, job.curve, job.reward)
@@ -268,7 +279,7 @@ class TrainingLoop:
 
 def _train_all(trainer: Trainer, watch: "_Watch") -> dict[str, Candidate | TrainingFailed]:
     """Train everybody together; if that breaks unexpectedly, each alone, and whoever breaks it fails."""
-    learners = [one.learner for one in watch.trainings.values()]
+    learners = [training.learner for training in watch.trainings.values()]
     try:
         return dict(trainer.train(learners, watch))
     except Exception:

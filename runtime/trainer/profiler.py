@@ -30,7 +30,7 @@ class Profiler:
     async def round(self) -> int:
         """Profile some members; answers how many. Members of another base are left alone."""
         found = await self._members.unprofiled(DIGEST, limit=MEMBERS_A_ROUND)
-        due = [one for one in found if (one.base, one.revision) not in self._refused]
+        due = [member for member in found if (member.base, member.revision) not in self._refused]
         if not due:
             return 0
         runs = (await asyncio.to_thread(self._load)).runs

@@ -168,7 +168,7 @@ class RunBuilder:
         asked: dict[str, Any] = {"rank": options.rank, "alpha": options.alpha, "targets": options.targets}
         if options.targets is not None:
             asked["targets"] = tuple(sorted(set(options.target_names)))
-        asked = {what: one for what, one in asked.items() if one is not None}
+        asked = {what: value for what, value in asked.items() if value is not None}
         if parent is None:
             shape = replace(LoraShape(), **asked)
             if shape.rank > self._rank_max:
@@ -179,12 +179,12 @@ class RunBuilder:
                 self.base.model, self.base.modules, shape, options.start, seed=options.seed
             )
         has = shape_of(parent)
-        for what, one in asked.items():
-            if one != getattr(has, what):
+        for what, value in asked.items():
+            if value != getattr(has, what):
                 raise TrainingFailed(
                     job.model.name,
                     f"its adapter has {what} {_said(getattr(has, what))}; "
-                    f"{_said(one)} has to begin from the base",
+                    f"{_said(value)} has to begin from the base",
                 )
         assert job.parent is not None
         return self.read(job.parent)
