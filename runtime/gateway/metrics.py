@@ -34,7 +34,7 @@ TIER_COUNTERS = ("hits", "loads", "loaded_bytes", "evictions")
 
 
 class GatewayMetrics:
-    """Counts what passes through, and shows what hosts and engine report when it is scraped."""
+    """Counts requests, and shows what hosts and engine report when it is scraped."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
@@ -74,7 +74,7 @@ class GatewayMetrics:
 
 
 class ReportedStatistics(Collector):
-    """Shows what hosts and engine reported just now; one that cannot be reached has no samples."""
+    """Shows what hosts and engine report now; one that cannot be reached has no samples."""
 
     def __init__(self) -> None:
         self.hosts: tuple[HostStatistics, ...] = ()
