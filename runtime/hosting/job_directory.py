@@ -19,7 +19,7 @@ from populace.actors.turn import ModelId
 
 
 class Router(Protocol):
-    """What ``Directory`` does for every call. Results are the hosts' own."""
+    """The routing of ``Directory``, which every call uses. Results are returned as the hosts return them."""
 
     def retried(self, model: ModelId, name: str, *args: Any, **options: Any) -> Coroutine[Any, Any, Any]: ...
 
@@ -27,7 +27,7 @@ class Router(Protocol):
 
 
 class JobDirectory:
-    """Serves ``TrainingJobs``."""
+    """Implements ``TrainingJobs`` for the whole population."""
 
     def __init__(self, router: Router) -> None:
         self._router = router
@@ -39,7 +39,7 @@ class JobDirectory:
         key: str | None = None,
         tasks: Sequence[RewardTask] = (),
     ) -> TrainingJob:
-        # A key of ours: what is asked again because an answer was lost is one training.
+        # A generated key makes a request that is repeated after a lost response the same training.
         key = key or secrets.token_hex(16)
         return await self._router.retried(model, "jobs.ask", model, options, key, tuple(tasks))
 

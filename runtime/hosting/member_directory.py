@@ -8,7 +8,7 @@ from populace.policies.diversity.disclosure import Sharing
 
 
 class MemberDirectory:
-    """Serves ``Members``."""
+    """Implements ``Members`` for the whole population."""
 
     def __init__(self, router: Router) -> None:
         self._router = router

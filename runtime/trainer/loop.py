@@ -1,7 +1,7 @@
-"""Works on the training jobs of a population, as many people's at once as there are.
+"""Works on the training jobs of a population, up to ``LEARNERS_MAX`` people's at once.
 
-What it knows it can lose: jobs are rows of their models, what they learn from is fixed there, and a session
-is saved every minute. Whoever comes after a crash finds the open jobs and goes on.
+It can lose all it has in memory: jobs are rows of their models, which also fix what they learn from, and a
+session is saved every minute. After a crash the next trainer finds the open jobs and continues.
 """
 
 import asyncio
@@ -46,18 +46,18 @@ from populace.trainer.runs import TrainingRun
 logger = logging.getLogger(__name__)
 
 LEARNERS_MAX = 16
-"""Trained at once; the others wait. Each has some 30 MB of weights and moments at rank 8."""
+"""Models trained at once; others wait. Each takes some 30 MB of weights and moments at rank 8."""
 
 SAVE_SECONDS = 60.0
-"""Of work are lost at most when a trainer is killed."""
+"""At most this many seconds of work are lost if the trainer is killed."""
 
 REPORT_SECONDS = 1.0
-"""Who asks while others are trained joins them after so long, with the next step."""
+"""A new job joins the ones in training after at most this time and the current step."""
 
 PAGE = 1000
 
 GONE = (JobEnded, JobNotFound, ModelNotFound)
-"""Somebody cancelled the job, or erased the model."""
+"""Errors that mean that the job was cancelled, or the model erased."""
 
 PASSING = (
     Refused,
@@ -69,11 +69,11 @@ PASSING = (
     UnknownOutcome,
     WriteQueueFull,
 )
-"""No fault of the job: it stays open and is tried again."""
+"""Errors that are not the job's fault: it stays open and is retried."""
 
 
 class TrainingLoop:
-    """``round`` works on what is there; nothing else is needed, in any order, after any crash."""
+    """Works on open jobs in ``round``, which continues them after any crash without further calls."""
 
     def __init__(
         self,
@@ -85,7 +85,7 @@ class TrainingLoop:
         sessions: SessionFiles,
         memory_module: str | None = None,
     ) -> None:
-        """``load`` loads the base, on a thread, when the first job is there."""
+        """Make a loop; ``load`` is called on a thread, at the first job, to load the base."""
         self._hosts = hosts
         self._jobs = jobs
         self._load = load
@@ -97,7 +97,7 @@ class TrainingLoop:
         self._stopping = threading.Event()
 
     async def round(self) -> bool:
-        """Work on the open jobs for a while; answers whether there were any."""
+        """Work on the open jobs for a while; returns whether there were any."""
         found = await self._jobs.open_jobs()
         still = {(open_job.job.model, open_job.job.number) for open_job in found}
         for model, training in list(self._live.items()):
@@ -116,7 +116,7 @@ class TrainingLoop:
         return bool(found)
 
     def stop(self) -> None:
-        """Have ``round`` end soon, with every session saved. From any thread."""
+        """Make ``round`` end soon, with every session saved. May be called from any thread."""
         self._stopping.set()
 
     async def _prepare(self, open_job: OpenJob) -> None:
@@ -159,7 +159,7 @@ class TrainingLoop:
             ]
             if len(opinions) < PAGE:
                 break
-            # What is left of this position comes again with the next page.
+            # The rest of this position is read again with the next page.
             last = opinions[-1].position
             given = [opinion for opinion in given if opinion.position < last]
             start = last
@@ -180,7 +180,7 @@ class TrainingLoop:
             await self._of_job(training.job, self._settle(training, outcome))
 
     async def _report(self, watch: "_Watch") -> None:
-        """Say how far everybody is, and stop for who comes and goes."""
+        """Report everyone's progress, and interrupt training when a job is added or ends."""
         while True:
             await asyncio.sleep(REPORT_SECONDS)
             try:
@@ -222,7 +222,7 @@ class TrainingLoop:
         logger.info("the training of %s/%s was %s %s", *job.model, ended.state, ended.reason)
 
     async def _promote_again(self, job: TrainingJob) -> None:
-        """Go on where an earlier trainer, or an engine, died: the candidate is recorded and stored."""
+        """Promote the stored candidate of a job whose trainer, or engine, died before."""
         found = [
             revision
             for revision in await self._hosts.list_revisions(job.model)
@@ -234,7 +234,7 @@ class TrainingLoop:
         await self._jobs.finish(job.model, job.number, revision, progress)
 
     async def _of_job(self, job: TrainingJob, work: Coroutine[Any, Any, None]) -> None:
-        """Do a part of one job's work; what goes wrong with it ends this job and no other."""
+        """Do a part of one job's work; an error in it ends this job and no other."""
         model, number = job.model, job.number
         try:
             await work
@@ -250,7 +250,7 @@ class TrainingLoop:
             else:
                 await self._end(model, number, "failed", str(error))
         except Exception as error:
-            # A bug of ours, in what this job is about: the others must not wait for it for ever.
+            # A bug of ours that this job runs into: the others must not wait for it for ever.
             logger.exception("the training of %s/%s failed unexpectedly", *model)
             await self._end(model, number, "failed", _unexpected(error))
 
@@ -266,7 +266,7 @@ class TrainingLoop:
         self._sessions.write(training.session_key, training.pack())
 
     def _forget(self, model: ModelId) -> None:
-        """Its file goes now; that of a job which another trainer worked on goes with the next sweep."""
+        """Drop a training and its session file; the next sweep removes files of other trainers' jobs."""
         training = self._live.pop(model, None)
         if training is not None:
             self._sessions.remove(training.session_key)
@@ -278,7 +278,7 @@ class TrainingLoop:
 
 
 def _train_all(trainer: Trainer, watch: "_Watch") -> dict[str, Candidate | TrainingFailed]:
-    """Train everybody together; if that breaks unexpectedly, each alone, and whoever breaks it fails."""
+    """Train all together; after an unexpected error train each alone, so that only the cause fails."""
     learners = [training.learner for training in watch.trainings.values()]
     try:
         return dict(trainer.train(learners, watch))
@@ -299,7 +299,7 @@ def _unexpected(error: Exception) -> str:
 
 
 class _Watch:
-    """Told of each step by the trainer's thread. ``trainings`` are by their learners' names."""
+    """Called for each step on the trainer's thread. ``trainings`` maps learners' names to them."""
 
     def __init__(
         self,
