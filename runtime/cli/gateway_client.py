@@ -28,7 +28,7 @@ Moved = Callable[[int, int], None]
 
 
 class GatewayError(CommandFailed):
-    """The gateway answered with an error body: its message, HTTP status and code."""
+    """The gateway returned an error body: its message, HTTP status and code."""
 
     def __init__(self, message: str, status: int, code: str) -> None:
         super().__init__(message)

@@ -134,7 +134,7 @@ def ask(
 
 
 def print_answer(found: dict[str, Any]) -> None:
-    """Print the votes, the answer, and how they lie."""
+    """Print the votes, the answer, and statistics of the votes."""
     table = Table("member", "revision", "vote", "weight", "seconds")
     for vote in found["votes"]:
         said = vote["answer"]

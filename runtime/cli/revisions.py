@@ -23,7 +23,7 @@ def publish(
     ],
     alias: Annotated[str, typer.Option(help="The alias to move to the new revision.")] = "latest",
 ) -> None:
-    """Publish a new adapter for a model; the old one answers until an engine has loaded the new one."""
+    """Publish a new adapter for a model; the old one stays in use until an engine has loaded it."""
     from populace.client.connecting import connect
 
     with named_errors(), err.status("Checking and prewarming the adapter"), connect() as population:

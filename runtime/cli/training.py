@@ -114,7 +114,7 @@ def train(
     ] = True,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Train models on their logs and feedback; those that become better answer from then on.
+    """Train models on their logs and feedback; a revision that is better becomes the current one.
 
     One turn in eight is held out to judge what was learned from the others. A new revision that is no better
     than the old one, or that got worse on general text, is rejected and kept for inspection.

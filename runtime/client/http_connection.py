@@ -56,7 +56,7 @@ class HttpConnection:
     ) -> "HttpConnection":
         """Open a connection.
 
-        Raises ``Unauthorized``, and ``ClusterNotFound`` if no Populace of this version answers.
+        Raises ``Unauthorized``, and ``ClusterNotFound`` if no Populace of this version responds.
         """
         http = HttpTransport(url, api_key, transport=transport)
         try:

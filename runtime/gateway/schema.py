@@ -116,7 +116,7 @@ class StreamOptions(Body):
 
 
 class MemoryBody(Body):
-    """Whether the reply may come from the model's memory, and whether the memory takes this turn in."""
+    """Whether the reply may come from the model's memory, and whether this turn is written into it."""
 
     read: bool = True
     write: bool = True

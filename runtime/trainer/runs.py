@@ -83,7 +83,7 @@ class TrainingRun:
         }
 
     def pack(self) -> bytes:
-        """Make the file that ``RunBuilder`` goes on from."""
+        """Make the session file that ``RunBuilder`` continues from."""
         told = {
             "data_digest": self.data_digest,
             "loss": self.loss,
