@@ -23,7 +23,7 @@ COMMANDS = {
     "/quit": "leave, as Ctrl-D does",
 }
 ESCAPE = "//"
-"""Typed at the start of a message, it sends one that begins with a slash and is no command."""
+"""Prefix that sends the rest, with one slash, as a message instead of reading it as a command."""
 
 
 def chat(
@@ -44,7 +44,7 @@ def chat(
     retrieve: Annotated[
         int,
         typer.Option(
-            help="Earlier turns of the log that are put into each prompt, best fit first.",
+            help="Number of earlier turns of the log, those that fit best, to put into each prompt.",
             min=0,
             max=RETRIEVED_MAX,
         ),
