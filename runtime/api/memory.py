@@ -1,4 +1,4 @@
-"""A model's memory: its state in numbers, and what the model knows by it."""
+"""A model's memory: its state in numbers, and what the model knows from it."""
 
 from base64 import b64decode, b64encode
 from typing import Literal
@@ -22,7 +22,7 @@ class MemoryWriteObject(ApiObject):
 
 
 class MemoryObject(ApiObject):
-    """A model's memory. ``served_module`` is what the engine has now: a state of another is no use with it.
+    """A model's memory. A state works only with its own module; ``served_module`` is the engine's.
 
     ``norms`` are the Frobenius norms of the layers' states. ``state`` is the engine's packed state in base64,
     null unless it was asked for.
@@ -79,7 +79,7 @@ class MemoryObject(ApiObject):
 
 
 class FactObject(ApiObject):
-    """An answer with the turn that it is from; see ``KnownFact``."""
+    """An answer with the turn that it comes from; see ``KnownFact``."""
 
     question: str
     answer: str
@@ -89,7 +89,7 @@ class FactObject(ApiObject):
 
 
 class KnownObject(ApiObject):
-    """What a model knows of its person; see ``Known``."""
+    """What a model knows about its person; see ``Known``."""
 
     object: Literal["personal_model.known"] = "personal_model.known"
     id: str

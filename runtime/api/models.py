@@ -185,7 +185,7 @@ class DiffObject(Listing[LayerObject]):
 
 
 class MergeObject(ApiObject):
-    """What came of a merge; see ``MergedRevision``. ``warning`` says what was done otherwise than asked."""
+    """The result of a merge; see ``MergedRevision``. ``warning`` says how it differs from the request."""
 
     object: Literal["population.merge"] = "population.merge"
     model: str

@@ -1,4 +1,4 @@
-"""What all objects of the API have in common, and lists of them."""
+"""The base class of all objects of the API, and lists of them."""
 
 from typing import Generic, Literal, TypeVar
 
@@ -8,7 +8,7 @@ T = TypeVar("T")
 
 
 class ApiObject(BaseModel):
-    """An object of an answer. A client ignores fields that a newer server adds."""
+    """An object of a response. A client ignores fields that a newer server adds."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 

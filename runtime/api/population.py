@@ -1,4 +1,4 @@
-"""The members of a population, and what they came to together."""
+"""The members of a population, and their combined answers."""
 
 from typing import Literal
 
@@ -15,7 +15,7 @@ SHARE_DIGITS = 6
 class MemberObject(ApiObject):
     """A model that takes part, or with ``sharing`` null one that does not; see ``MemberView``.
 
-    ``accuracy`` is that of its profile on the probe set, null without one.
+    ``accuracy`` is that of its profile on the probe set, null without a profile.
     """
 
     object: Literal["population.member"] = "population.member"
@@ -41,7 +41,7 @@ class MemberObject(ApiObject):
         )
 
     def value(self, tenant: str) -> MemberView | None:
-        """Make the member again, without its profile; None for a model that takes no part."""
+        """Restore the member, without its profile; None for a model that takes no part."""
         if self.sharing is None or self.base is None or self.revision is None or self.since is None:
             return None
         since = milliseconds(self.since)
@@ -49,14 +49,14 @@ class MemberObject(ApiObject):
 
 
 class ShareObject(ApiObject):
-    """An answer's part of the weight; null stands for all that may not be told."""
+    """An answer's share of the weight; null stands for all answers that are not shared."""
 
     answer: str | None
     share: float
 
 
 class MeasuresObject(ApiObject):
-    """How the votes lie; see ``Measures``."""
+    """Statistics of the votes; see ``Measures``."""
 
     voted: int
     agreement: float
@@ -77,7 +77,7 @@ class VoteObject(ApiObject):
 
 
 class AnswerObject(ApiObject):
-    """What members came to; see ``PopulationAnswer``."""
+    """The combined answer of members; see ``PopulationAnswer``."""
 
     object: Literal["population.answer"] = "population.answer"
     final: bool

@@ -1,4 +1,4 @@
-"""What a client learns first: who it is to this server, and what is served."""
+"""What a client reads first: its tenant at this server, and the base model that is served."""
 
 from typing import Literal
 
@@ -6,7 +6,7 @@ from populace.actors.engine import BaseInfo
 from populace.api.objects import ApiObject
 
 API_VERSION = 1
-"""Raised when a client of the number before could not work any more."""
+"""Version of the API; it is raised when clients of the previous version could no longer work."""
 
 
 class BaseObject(ApiObject):
@@ -26,7 +26,7 @@ class BaseObject(ApiObject):
 
 
 class PopulationObject(ApiObject):
-    """The population that the caller's key is for. ``version`` is that of the server's package."""
+    """The population that the caller's key gives access to. ``version`` is that of the server's package."""
 
     object: Literal["population"] = "population"
     version: str

@@ -11,7 +11,7 @@ SECONDS_DIGITS = 3
 
 
 class JobObject(ApiObject):
-    """A training; see ``TrainingJob``. ``options`` are the fields of ``TrainingOptions``."""
+    """A training job; see ``TrainingJob``. ``options`` are the fields of ``TrainingOptions``."""
 
     id: str
     object: Literal["training.job"] = "training.job"

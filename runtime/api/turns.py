@@ -1,4 +1,4 @@
-"""The turns of a model's log, what was thought of them, and what was forgotten of them."""
+"""The turns of a model's log, the feedback on them, and the forgotten ones."""
 
 from typing import Literal
 
@@ -18,7 +18,7 @@ class MessageObject(ApiObject):
 
 
 class MemoryTraceObject(ApiObject):
-    """Whether the turn read the memory, and the first message of its prompt that went into it."""
+    """Whether the turn read the memory, and the first message of its prompt that was written into it."""
 
     read: bool
     written_from: int | None
@@ -74,7 +74,7 @@ class InteractionObject(ApiObject):
         )
 
     def value(self, model: ModelId, *, replayed: bool = False) -> Interaction:
-        """Make the turn again; how many turns of history it had and which tokens it wrote is not told."""
+        """Restore the turn, without its number of history turns and the tokens that it wrote."""
         return Interaction(
             model=model,
             position=self.position,
@@ -129,7 +129,7 @@ class FeedbackObject(ApiObject):
 
 
 class ForgottenObject(ApiObject):
-    """What was forgotten or found; see ``Forgotten``. ``message`` says it in words."""
+    """The turns that were forgotten or found; see ``Forgotten``. ``message`` is a summary in words."""
 
     object: Literal["personal_model.forgotten"] = "personal_model.forgotten"
     id: str

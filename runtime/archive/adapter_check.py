@@ -1,7 +1,7 @@
-"""Checking adapters from outside, and packing them, in a process of its own.
+"""Checks adapters from outside, and packs them, in a process of its own.
 
-Torch and transformers take seconds and half a gigabyte, which a gateway that streams tokens has not
-got to spare. A program: reads ``Check`` as JSON from standard input, writes ``Outcome`` to standard output.
+Torch and transformers take seconds and half a gigabyte, which a gateway that streams tokens cannot
+spare. A program: reads ``Check`` as JSON from standard input, writes ``Outcome`` to standard output.
 """
 
 import subprocess
@@ -17,7 +17,7 @@ SECONDS_MAX = 600
 
 
 class Unpacked(BaseModel):
-    """An adapter's PEFT directory, and the file that is to be written of it, if any."""
+    """An adapter's PEFT directory, and the packed file to write from it, if any."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -26,7 +26,7 @@ class Unpacked(BaseModel):
 
 
 class Check(BaseModel):
-    """Which adapters are to be checked, against which base."""
+    """The adapters to check, and the base to check them against."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -37,7 +37,7 @@ class Check(BaseModel):
 
 
 class Outcome(BaseModel):
-    """The largest rank of each adapter, or why one cannot be used and whether it is for another base."""
+    """Each adapter's largest rank, or why one cannot be used; ``is_mismatch``: it is for another base."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -47,7 +47,7 @@ class Outcome(BaseModel):
 
 
 def check_adapters(check: Check) -> tuple[int, ...]:
-    """Check the adapters, pack those that are to be, and answer their ranks. Blocks for seconds.
+    """Check the adapters, pack those that name a file, and return their ranks. Blocks for seconds.
 
     Raises ``AdapterInvalid`` and ``AdapterMismatch``.
     """
@@ -67,7 +67,7 @@ def check_adapters(check: Check) -> tuple[int, ...]:
 
 
 def check_adapters_apart(check: Check) -> tuple[int, ...]:
-    """Do what ``check_adapters`` does, in another process."""
+    """Run ``check_adapters`` in another process."""
     done = subprocess.run(
         [sys.executable, "-m", "populace.archive.adapter_check"],
         input=check.model_dump_json(),

@@ -1,8 +1,8 @@
-"""An adapter as it is uploaded: a zip of PEFT's two files, or one packed file. It may come from anybody.
+"""An uploaded adapter: a zip of PEFT's two files, or one packed file. It is untrusted.
 
-Of a zip, the sizes that it names are added up before anything is unpacked, and only the two files are
-unpacked, under names of ours. Links, pickles and paths that leave their folder are refused by name. What the
-two files say is for ``adapter_work`` to check, in a process of its own.
+The sizes that a zip declares are added up before anything is unpacked, and only the two files are unpacked,
+under names of ours. Links, pickles and paths that leave their folder are refused by name. The contents of the
+two files are checked by ``adapter_work``, in a process of its own.
 """
 
 import shutil
@@ -26,21 +26,21 @@ from populace.storage.store import Store
 
 ENTRIES_MAX = 1000
 DIRECTORY_BYTES_MAX = 512 * 1024
-"""Of a zip with ``ENTRIES_MAX`` entries, 500 bytes each."""
+"""Largest directory of a zip: ``ENTRIES_MAX`` entries of 500 bytes each."""
 
 PARTS = (CONFIG_FILE, TENSORS_FILE)
 PICKLES = frozenset({".bin", ".ckpt", ".pickle", ".pkl", ".pt", ".pth"})
 MAC_FOLDER = "__MACOSX"
-"""What a Mac adds to a zip: a folder with a companion of each file."""
+"""The folder that macOS adds to a zip, with a companion of each file."""
 
 
 @contextmanager
 def uploaded_revision(
     file: BinaryIO, store: Destination, *, bytes_max: int, now_ms: int, do_work: DoWork
 ) -> Generator[Revision]:
-    """Unpack an upload, have it checked, packed and stored, and answer it as a revision.
+    """Unpack, check, pack and store an upload; yields it as a revision.
 
-    It is safe from removal for the time of the block, in which a model must get it. Raises
+    It is protected from removal during the block, in which it must be registered with a model. Raises
     ``AdapterInvalid``, ``AdapterMismatch`` and ``DiskRefused``; nothing is stored then. Blocks.
     """
     adapters = Store.adapters(store.data_directory)
@@ -53,7 +53,7 @@ def uploaded_revision(
 
 
 def unpack_upload(file: BinaryIO, folder: Path, *, bytes_max: int) -> Path:
-    """Unpack to at most ``bytes_max`` bytes; answers a PEFT directory or a packed file in ``folder``.
+    """Unpack to at most ``bytes_max`` bytes; returns a PEFT directory or a packed file in ``folder``.
 
     Raises ``AdapterInvalid``, and ``OSError`` if the disk refuses.
     """
@@ -82,7 +82,7 @@ def unpack_upload(file: BinaryIO, folder: Path, *, bytes_max: int) -> Path:
 
 
 def _parts(entries: Sequence[zipfile.ZipInfo], bytes_max: int) -> list[zipfile.ZipInfo]:
-    """Find the adapter's two files among the entries, if all of them are such as may be there."""
+    """Find the adapter's two files among the entries, if all entries are allowed."""
     unpacked = sum(entry.file_size for entry in entries)
     if unpacked > bytes_max:
         raise AdapterInvalid(f"the zip file unpacks to {unpacked} bytes; {bytes_max} are allowed")

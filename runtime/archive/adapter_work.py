@@ -1,6 +1,6 @@
-"""Importing, merging and comparing adapters in a process of its own, for a gateway.
+"""Imports, merges and compares adapters in a process of its own, for a gateway.
 
-Torch and transformers take seconds and half a gigabyte, which a process that streams tokens has not got to
+Torch and transformers take seconds and half a gigabyte, which a process that streams tokens cannot
 spare. A program: reads ``Work`` as JSON from standard input, writes its ``Result`` to standard output.
 """
 
@@ -41,9 +41,9 @@ class Importing(_OfStore):
 
 
 class Merging(_OfStore):
-    """Merge revisions, which ``members`` has by their models' names, and store what comes of them.
+    """Merge revisions, which ``members`` maps from model names, and store the result.
 
-    The rest is as in ``MergeOptions`` and ``weights_of``.
+    The other fields are those of ``MergeOptions`` and ``weights_of``.
     """
 
     kind: Literal["merge"] = "merge"
@@ -57,7 +57,7 @@ class Merging(_OfStore):
 
 
 class Comparing(_OfStore):
-    """Compare two revisions by their digests, None for the base."""
+    """Compare two revisions, given by digest; None is the base."""
 
     kind: Literal["compare"] = "compare"
     first: str | None
@@ -68,7 +68,7 @@ Work = Annotated[Importing | Merging | Comparing, Field(discriminator="kind")]
 
 
 class Made(BaseModel):
-    """A revision that is stored. ``kept`` is that of ``MergedRevision``; ``warning`` is for the caller."""
+    """A stored revision. ``kept`` is that of ``MergedRevision``; ``warning`` is meant for the caller."""
 
     revision: Revision
     kept: float = 1.0
@@ -76,7 +76,7 @@ class Made(BaseModel):
 
 
 class ComparedLayer(BaseModel):
-    """A ``LayerDifference``."""
+    """The fields of a ``LayerDifference``."""
 
     module: str
     norm: float
@@ -86,14 +86,14 @@ class ComparedLayer(BaseModel):
 
 
 class Refusal(BaseModel):
-    """An error of ours with what it carries."""
+    """An error of ours with its fields."""
 
     error: str
     values: tuple[str | None, ...]
 
 
 class Result(BaseModel):
-    """What came of the work: a revision, layers, or a refusal."""
+    """The result of the work: a revision, layers, or a refusal."""
 
     made: Made | None = None
     layers: tuple[ComparedLayer, ...] | None = None
@@ -109,7 +109,7 @@ _WORK: TypeAdapter[Importing | Merging | Comparing] = TypeAdapter(Work)
 
 
 def made_by(do_work: DoWork, work: Importing | Merging) -> Made:
-    """Have a revision made. The caller keeps it from removal."""
+    """Make a revision with ``do_work``. The caller protects it from removal."""
     made = do_work(work).made
     assert made is not None, "a revision comes of it, or an error"
     return made
@@ -117,16 +117,16 @@ def made_by(do_work: DoWork, work: Importing | Merging) -> Made:
 
 @contextmanager
 def merged_revision(do_work: DoWork, work: Merging) -> Generator[Made]:
-    """Have revisions merged, which are safe from removal for the time of the block as is the new one.
+    """Merge revisions; they and the new one are protected from removal during the block.
 
-    Raises as ``do_work``; nothing is stored then. Blocks.
+    Raises what ``do_work`` raises; nothing is stored then. Blocks.
     """
     with Store.adapters(work.store.data_directory).adding():
         yield made_by(do_work, work)
 
 
 def compared_by(do_work: DoWork, work: Comparing) -> tuple[ComparedLayer, ...]:
-    """Have two revisions compared, which are not removed meanwhile. Raises as ``do_work``. Blocks."""
+    """Compare two revisions, protected from removal meanwhile. Raises what ``do_work`` raises. Blocks."""
     with Store.adapters(work.store.data_directory).adding():
         layers = do_work(work).layers
     assert layers is not None, "layers come of it, or an error"
@@ -134,7 +134,7 @@ def compared_by(do_work: DoWork, work: Comparing) -> tuple[ComparedLayer, ...]:
 
 
 def do_work(work: Importing | Merging | Comparing) -> Result:
-    """Do the work in this process. Blocks for seconds; what it stores is swept unless it is kept.
+    """Do the work in this process. Blocks for seconds; a revision that it stores is swept unless protected.
 
     Raises ``InvalidRequest``, ``AdapterInvalid``, ``AdapterMismatch`` and ``DiskRefused``; nothing is stored
     then.
@@ -194,7 +194,7 @@ def _compared(work: Comparing) -> tuple[ComparedLayer, ...]:
 
 
 def do_work_apart(work: Importing | Merging | Comparing) -> Result:
-    """Do what ``do_work`` does, in another process."""
+    """Run ``do_work`` in another process."""
     try:
         done = subprocess.run(
             [sys.executable, "-m", "populace.archive.adapter_work"],

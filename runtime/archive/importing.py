@@ -1,4 +1,4 @@
-"""From an archive to a model of another population, which then has all that the first one had."""
+"""Imports an archive as a model of another population, with all that the exported model had."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -41,7 +41,7 @@ AdapterCheck = Callable[[Check], Sequence[int]]
 
 
 class Destination(NamedTuple):
-    """Where imported adapters go, and what they are checked against."""
+    """Where imported adapters are stored, and the base that they are checked against."""
 
     data_directory: Path
     base_directory: Path
@@ -58,9 +58,9 @@ def import_archive(
     check: AdapterCheck,
     create: Callable[[ModelId, PortableModel], ModelView],
 ) -> ModelView:
-    """Give the archive's model to ``create``, as ``name`` or else its own name, with its adapters stored.
+    """Store an archive's adapters and pass its model to ``create``, as ``name`` or else its own name.
 
-    Blocks. Everything is checked before anything is stored; the adapters are safe from removal until
+    Blocks. Everything is checked before anything is stored; the adapters are protected from removal until
     ``create`` returns. Raises ``ArchiveInvalid``, ``InvalidName``, ``AdapterInvalid``,
     ``AdapterMismatch`` and what ``create`` raises.
     """
@@ -127,7 +127,7 @@ def _state(archive: ArchiveReader, name: str, kind: type[Record], field: str) ->
 
 
 def _unpack(archive: ArchiveReader, revision: RevisionRecord, directory: Path) -> Unpacked:
-    """Unpack a revision's adapter. It is to be packed unless it has the digest that its two files have."""
+    """Unpack a revision's adapter; it is packed again unless its digest is that of its two files."""
     path = directory / revision.digest
     path.mkdir()
     for part in (CONFIG_FILE, TENSORS_FILE):
@@ -139,7 +139,7 @@ def _unpack(archive: ArchiveReader, revision: RevisionRecord, directory: Path) -
 def _check_digests(
     archive: ArchiveReader, revisions: Sequence[RevisionRecord], unpacked: Sequence[Unpacked]
 ) -> None:
-    """See that each adapter is the one that its revision's digest names."""
+    """Check that each adapter has the digest of its revision."""
     for revision, adapter in zip(revisions, unpacked, strict=True):
         if adapter_digest(adapter.pack_to or adapter.directory) != (revision.digest, revision.adapter_bytes):
             raise archive.refusal(f"the adapter of the revision {revision.digest} is another one")

@@ -1,8 +1,8 @@
-"""What lies in a ``.populace`` file: one personal model as a zip that its person can read.
+"""The files in a ``.populace`` archive: one personal model as a zip that its person can read.
 
 ::
 
-    manifest.json                                     what it is of, and size and SHA-256 of the others
+    manifest.json                                     its model, and size and SHA-256 of the other files
     log.jsonl                                         an InteractionRecord in each line
     operations.jsonl                                  an OperationRecord in each line
     revisions.jsonl                                   a RevisionRecord in each line
@@ -15,9 +15,9 @@
 
 The digest is that of the packed file that the two files make for the archive's base; in version 1 it is over
 the two files, which the store kept as they are (``storage/revisions.py``), and so it is here if all
-adapters are of that kind. Text is deflated, tensors are stored. The tenant is not named: whoever imports it
-is its tenant. Nothing depends on the time of the export, so that two exports of a model to which nothing
-happened are the same file.
+adapters are of that kind. Text is deflated, tensors are stored. The tenant is not named: the model
+belongs to the tenant that imports it. Nothing depends on the time of the export, so that two exports of an
+unchanged model are the same file.
 """
 
 import json
@@ -31,7 +31,7 @@ from populace.storage.revisions import CONFIG_FILE, TENSORS_FILE
 
 FORMAT = "populace-model"
 VERSION = 4
-"""The newest version that this release reads. It writes the first one that can have what the model has."""
+"""The newest version that this release reads. It writes the oldest one that can hold the model."""
 VERSION_WITHOUT_FORGOTTEN = 3
 VERSION_WITHOUT_FEEDBACK = 2
 VERSION_WITHOUT_PACKED = 1
@@ -54,7 +54,7 @@ _ADAPTER_FILE = re.compile(
 )
 
 MEMBERS_MAX = 8192
-"""Some 4,000 revisions."""
+"""Most files in an archive, enough for some 4,000 revisions."""
 MANIFEST_BYTES_MAX = 16 * 2**20
 
 
@@ -85,7 +85,7 @@ class Manifest(BaseModel):
 
     @classmethod
     def parse(cls, data: bytes) -> Self:
-        """Read a manifest. Raises ``ValueError`` that says in its text what is wrong."""
+        """Read a manifest. Raises ``ValueError`` whose text says what is wrong."""
         try:
             common = _AnyManifest.model_validate_json(data)
             if common.format != FORMAT:
@@ -98,7 +98,7 @@ class Manifest(BaseModel):
 
 
 class _AnyManifest(BaseModel):
-    """What every version's manifest has: enough to refuse a newer one by its number."""
+    """The fields that every version's manifest has: enough to refuse a newer one by its number."""
 
     model_config = ConfigDict(strict=True, extra="ignore")
 
@@ -107,12 +107,12 @@ class _AnyManifest(BaseModel):
 
 
 def adapter_file(digest: str, file: str) -> str:
-    """Name the member of an adapter's file."""
+    """Return the name in the archive of an adapter's file."""
     return f"revisions/{digest}/{file}"
 
 
 def is_member(name: str) -> bool:
-    """Whether a file of that name may lie in an archive."""
+    """Return whether a file of that name may be in an archive."""
     return name == MANIFEST or name in ALWAYS or name in SOMETIMES or digest_of_member(name) is not None
 
 

@@ -1,8 +1,8 @@
-"""Reading an archive that may come from anybody: whole, sound and bounded, or ``ArchiveInvalid``.
+"""Reads an untrusted archive: it is whole, sound and bounded, or it is ``ArchiveInvalid``.
 
-The sizes that the file names are added up before anything is unpacked, and no member gives more than
+The sizes that the file declares are added up before anything is unpacked, and no member yields more than
 its own. Every member is digested while it is read, and one whose digest is not the manifest's is refused
-at its end: nothing that was read counts before.
+at its end: until then nothing that was read may be used.
 """
 
 import contextlib
@@ -32,20 +32,20 @@ from populace.storage.revisions import CONFIG_FILE, TENSORS_FILE
 
 CHUNK_BYTES = 1 << 20
 DIRECTORY_BYTES_MAX = 2 * 2**20
-"""Of an archive with ``MEMBERS_MAX`` members, 175 bytes each."""
+"""Largest directory of an archive: ``MEMBERS_MAX`` members of 175 bytes each."""
 
 NOT_READABLE = (
     zipfile.BadZipFile,
     zlib.error,
     struct.error,
     EOFError,
-    NotImplementedError,  # a compression that nobody has
+    NotImplementedError,  # an unknown compression
     RuntimeError,  # an encrypted member
     ValueError,
     OverflowError,
     OSError,
 )
-"""What zipfile raises for what is not whole; also a disk that fails to read."""
+"""Errors that zipfile raises for a file that is not whole; also those of a disk that fails."""
 
 
 class ArchiveReader:
@@ -62,7 +62,7 @@ class ArchiveReader:
 
     @property
     def digests(self) -> frozenset[str]:
-        """The revisions whose adapters it holds."""
+        """The digests of the revisions whose adapters it holds."""
         found = (digest_of_member(name) for name in self.manifest.members)
         return frozenset(digest for digest in found if digest is not None)
 
@@ -114,7 +114,7 @@ class ArchiveReader:
 def open_archive(file: BinaryIO, label: str, *, bytes_max: int) -> Generator[ArchiveReader]:
     """Open an archive that unpacks to at most ``bytes_max`` bytes; ``label`` names it in errors.
 
-    Raises ``ArchiveInvalid``, and so do the reader's methods.
+    Raises ``ArchiveInvalid``, as the reader's methods do.
     """
     with _readable(label, "the file"):
         directory = zip_directory(file)
@@ -142,14 +142,14 @@ def open_archive_file(path: Path, *, bytes_max: int) -> Generator[ArchiveReader]
 
 
 def _members(archive: zipfile.ZipFile, label: str, bytes_max: int) -> dict[str, int]:
-    """Return the size of each file in the archive, if they may lie in one."""
+    """Return the size of each file in the archive. Raises ``ArchiveInvalid`` if one is not allowed."""
     members: dict[str, int] = {}
     for entry in archive.infolist():
         if not is_member(entry.filename):
             raise ArchiveInvalid(label, f"it holds {entry.filename[:80]!r}, which is no part of a model")
         if entry.filename in members:
             raise ArchiveInvalid(label, f"it holds {entry.filename} twice")
-        # The others unpack with as much memory as the file says, up to 4 GiB.
+        # The other compressions use as much memory as the file says, up to 4 GiB.
         if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
             raise ArchiveInvalid(label, f"{entry.filename} is packed in another way than deflate")
         members[entry.filename] = entry.file_size
@@ -169,7 +169,9 @@ def _check_members(label: str, found: dict[str, int], named: dict[str, Member]) 
         if found[name] != named[name].bytes:
             raise ArchiveInvalid(label, f"{name} has {found[name]} bytes and not {named[name].bytes}")
     digests = {digest for name in named if (digest := digest_of_member(name)) is not None}
-    needed = ALWAYS | {adapter_file(one, part) for one in digests for part in (CONFIG_FILE, TENSORS_FILE)}
+    needed = ALWAYS | {
+        adapter_file(digest, part) for digest in digests for part in (CONFIG_FILE, TENSORS_FILE)
+    }
     for name in sorted(needed - set(named)):
         raise ArchiveInvalid(label, f"{name} is missing")
 

@@ -1,8 +1,8 @@
-"""Records as JSON lines that a person can read, and back to the very same bytes.
+"""Converts records to JSON lines that a person can read, and back to exactly the same bytes.
 
 Bytes are hex. A record that an older release wrote may lack fields that this one fills in, so that
 it would be packed to other bytes; its line begins with its bytes on disk in base64, as ``stored``. A line
-without them has all fields that the release had which wrote it, and is packed with those alone.
+without ``stored`` has all fields of the release that wrote it, and is packed with those alone.
 """
 
 import base64
@@ -17,7 +17,7 @@ from populace.storage.records.records import RECORD_BYTES_MAX, Record, problems_
 R = TypeVar("R", bound=Record)
 
 LINE_BYTES_MAX = 8 * RECORD_BYTES_MAX
-"""A control character takes one byte in a record and six in JSON; the base64 takes four thirds."""
+"""Longest line: a control character takes one byte in a record and six in JSON, base64 four thirds."""
 
 _STORED = b'{"stored":'
 
@@ -31,7 +31,7 @@ def line_of(kind: type[Record], data: bytes) -> bytes:
 
 
 def data_of(kind: type[Record], line: bytes) -> bytes:
-    """Return the packed record of a line that may come from anybody. Raises ``RecordInvalid``."""
+    """Return the packed record of an untrusted line. Raises ``RecordInvalid``."""
     try:
         if not line.startswith(_STORED):
             return _parsed(kind, line).pack_given()

@@ -1,4 +1,4 @@
-"""A record that carries a state, as a safetensors file.
+"""Converts a record that carries a state to a safetensors file and back.
 
 The state is the tensor ``payload`` of bytes, which is absent if the record has none. The record's other
 fields are JSON in the metadata ``record``. A record that would not be packed to the bytes that it
@@ -28,13 +28,13 @@ def tensors_of(kind: type[Record], data: bytes, field: str) -> bytes:
         tensors["payload"] = payload
     if record.pack() != data:
         tensors["stored"] = data
-    # One entry: safetensors writes several in any order.
+    # A single entry, because safetensors writes several in any order.
     metadata = {"record": record.model_dump_json(exclude={field})}
     return save({name: np.frombuffer(part, np.uint8) for name, part in tensors.items()}, metadata)
 
 
 def record_of(kind: type[Record], file: bytes, field: str) -> bytes:
-    """Return the packed record of a file that may come from anybody. Raises ``RecordInvalid``."""
+    """Return the packed record of an untrusted file. Raises ``RecordInvalid``."""
     try:
         tensors = {name: tensor.tobytes() for name, tensor in load(file).items() if tensor.dtype == np.uint8}
         (length,) = _LENGTH.unpack_from(file)

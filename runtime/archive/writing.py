@@ -1,6 +1,6 @@
-"""Writing an archive: each member is digested while it is written, the manifest comes last.
+"""Writes an archive: each member is digested while it is written, the manifest comes last.
 
-Adapters are unpacked on the way, a matrix at a time and without torch, which a gateway has not got.
+Adapters are unpacked on the way, a matrix at a time and without torch, which a gateway does not have.
 """
 
 import hashlib
@@ -50,13 +50,13 @@ from populace.storage.rows.portable import PortableModel
 
 CHUNK_BYTES = 1 << 20
 _BEGINNING = (1980, 1, 1, 0, 0, 0)
-"""Of time, for zip files: an archive does not depend on when it was made."""
+"""The earliest time of a zip file, given to every member: an archive does not depend on its time."""
 
 
 def write_archive(file: BinaryIO, name: str, model: PortableModel, adapters: RevisionFiles) -> None:
     """Write the model's archive to an empty file. ``adapters`` must not be swept meanwhile.
 
-    Raises ``RecordInvalid`` and ``StoreInvalid`` for what is damaged in the store.
+    Raises ``RecordInvalid`` and ``StoreInvalid`` if the store is damaged.
     """
     with ZipFile(file, "w", allowZip64=True) as archive:
         members = _Members(archive)
@@ -87,7 +87,7 @@ def write_archive(file: BinaryIO, name: str, model: PortableModel, adapters: Rev
 
 
 def _version(model: PortableModel, *, has_packed: bool) -> int:
-    """The first one that can have it: older releases read it, too."""
+    """Return the oldest version that can hold the model, so that older releases read it, too."""
     if model.forgotten is not None:
         return VERSION
     if model.feedback:
@@ -96,9 +96,9 @@ def _version(model: PortableModel, *, has_packed: bool) -> int:
 
 
 class _Members:
-    """The members of an archive that is being written; ``written`` says what each one is.
+    """The members of an archive that is being written; ``written`` describes each one.
 
-    ``has_packed``: an adapter among them was packed in the store.
+    ``has_packed`` says that an adapter among them was packed in the store.
     """
 
     def __init__(self, archive: ZipFile) -> None:
@@ -113,7 +113,7 @@ class _Members:
         self._add(name, [data], size_max=len(data))
 
     def add_adapter(self, digest: str, adapters: RevisionFiles) -> None:
-        """Add the adapter as PEFT's two files, whatever it is in the store."""
+        """Add the adapter as PEFT's two files, whatever its form in the store."""
         adapters.verify(digest)
         path = adapters.path(digest)
         config, tensors = (adapter_file(digest, part) for part in (CONFIG_FILE, TENSORS_FILE))

@@ -1,7 +1,7 @@
-"""How large a zip file's directory is, found out before the standard library reads it whole.
+"""Finds the size of a zip file's directory before the standard library reads it whole.
 
 ``zipfile`` makes an object of every entry at once, ten times the size of what the entry takes in the
-file: a file of a gigabyte that is nothing but entries would take ten of memory.
+file: a file of a gigabyte with nothing but entries would take ten of memory.
 """
 
 import struct
@@ -18,7 +18,7 @@ class ZipDirectory(NamedTuple):
 
 
 def zip_directory(file: BinaryIO) -> ZipDirectory:
-    """Read what the end of the file says of its directory.
+    """Read the size and place of the directory from the end of the file.
 
     Raises ``ValueError`` for a file that is no zip, was cut off, or ends in anything else.
     """
@@ -32,7 +32,7 @@ def zip_directory(file: BinaryIO) -> ZipDirectory:
     signature, _, record_at, _ = _LOCATOR.unpack(_read(file, locator_at, _LOCATOR.size))
     if signature != b"PK\6\7":
         return ZipDirectory(entries, size)
-    # A large archive. Only where our own writer puts it, so that zipfile reads the same record.
+    # A large archive. Its record is read only where our writer puts it, as zipfile does.
     signature, *_, entries, size, _ = _END_64.unpack(_read(file, locator_at - _END_64.size, _END_64.size))
     if signature != b"PK\6\6" or record_at != locator_at - _END_64.size:
         raise ValueError("its zip64 record is not where it belongs")

@@ -16,7 +16,7 @@ from typing import Any
 def convert(gguf: Path, directory: Path) -> None:
     """Load ``gguf``, dequantise it to bfloat16, and save safetensors, tokenizer and chat template."""
     _announce("load", 0.0)
-    # The auto classes are untyped, so the library comes in as Any and not as a page of casts.
+    # The auto classes are untyped, so the library is used as Any, which saves a page of casts.
     transformers: Any = importlib.import_module("transformers")
     transformers.utils.logging.set_verbosity_error()
     source = {"gguf_file": gguf.name, "local_files_only": True}

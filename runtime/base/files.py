@@ -1,4 +1,4 @@
-"""A base model's directory: what must lie in it, and the fingerprint that names it.
+"""A base model's directory: the files that it must have, and the fingerprint that names it.
 
 The fingerprint is the SHA-256 of everything that decides which tokens the base produces, and of
 nothing else, so that the same weights in another sharding keep their name. Each part is fed as its
@@ -22,7 +22,7 @@ from typing import Any, BinaryIO, NamedTuple, cast
 from populace.storage.records.errors import PopulaceError
 
 CONTEXT_TOKENS_UNSTATED = 2048
-"""Assumed for architectures that state no limit (their attention has none)."""
+"""Context length assumed for architectures that state no limit (their attention has none)."""
 
 VOLATILE_CONFIG_KEYS = frozenset(
     {
@@ -54,7 +54,7 @@ class BaseInvalid(PopulaceError):
 class BaseModelFiles:
     """A base model on disk, ready to be loaded by an engine.
 
-    ``context_tokens`` is what the model was made for; serving may use less. Without a chat
+    ``context_tokens`` is the context length that the model was made for; serving may use less. Without a chat
     template the base completes text but cannot chat.
     """
 
@@ -96,7 +96,7 @@ def read_config(directory: Path) -> dict[str, Any]:
 
 
 def context_tokens_of(config: Mapping[str, Any]) -> int:
-    """Find how many tokens the architecture was made for."""
+    """Return the context length in tokens that the architecture was made for."""
     nested = config.get("text_config")
     places = (config, cast(Mapping[str, Any], nested)) if isinstance(nested, dict) else (config,)
     for place in places:

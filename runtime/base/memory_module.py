@@ -1,7 +1,7 @@
-"""Which memory module a base is served with: the one that is asked for, or by default a shipped one.
+"""Finds the memory module that a base is served with: the one asked for, or by default a shipped one.
 
-Populace ships a module for its default base. A shipped module is attached by default once it is measured to
-leave alone what is none of its business (``docs/measurements/2026-11-27-memory-module.md``); another base has
+Populace ships a module for its default base. A shipped module is attached by default once it is measured not
+to change replies that need no memory (``docs/measurements/2026-11-27-memory-module.md``); another base has
 none unless one is named.
 """
 
@@ -13,16 +13,16 @@ from populace.actors.errors import MemoryModuleInvalid
 from populace.adapters.memory.header import check_file
 
 NONE = "none"
-"""Named so, the base is served without a memory."""
+"""Name that serves the base without a memory."""
 
 SHIPPED = "shipped"
-"""Named so, the base is served with the module that Populace ships for it. ``./shipped`` is a file."""
+"""Name of the module that Populace ships for the base. A file of that name is ``./shipped``."""
 
 SHIPPED_FOLDER = Path(__file__).parent.parent / "adapters" / "memory" / "shipped"
-"""One file for each base that there is one for, under the base's fingerprint."""
+"""Folder of the shipped modules: one file for each such base, named by the base's fingerprint."""
 
 ATTACHED_BY_DEFAULT = frozenset({"a17b310a42b1a02f185caf6a0006055d4f1a633f3047d530b3d57c184eca1523"})
-"""The shipped modules, by the SHA-256 of their files, that a base is served with if nothing is asked for."""
+"""The shipped modules, by the SHA-256 of their files, that are used if the settings name no module."""
 
 
 class MemoryModuleFile(NamedTuple):
@@ -33,9 +33,9 @@ class MemoryModuleFile(NamedTuple):
 
 
 def find_memory_module(named: str | None, base: str) -> MemoryModuleFile | None:
-    """Find the module for the base with this fingerprint; None: it has no memory.
+    """Find the module for the base with this fingerprint; returns None for a base without a memory.
 
-    Raises ``MemoryModuleInvalid`` and ``MemoryModuleMismatch`` for one that was asked for and cannot be used.
+    Raises ``MemoryModuleInvalid`` and ``MemoryModuleMismatch`` if the named module cannot be used.
     """
     if named == NONE:
         return None

@@ -1,4 +1,4 @@
-"""Find or make the base model that everything else stands on, and name it by its fingerprint.
+"""Finds or makes the base model, and names it by its fingerprint.
 
 A base is the default (converted once into the cache), a local directory (read, never written), or
 a hub id such as ``org/name``. Nothing is downloaded from a hub unless the caller allows it.
@@ -48,10 +48,10 @@ logger = logging.getLogger(__name__)
 def prepare_base(
     base: str | None, cache_directory: Path, *, progress: Progress | None = None, allow_hub: bool = False
 ) -> BaseModelFiles:
-    """Make the base usable and return where it is. Quick when it was done before.
+    """Make the base usable and return its files. Quick when it was done before.
 
-    Two processes may call this at once: one prepares, the other waits. Killed at any point it
-    leaves nothing half made. ``base`` None is the default; making it takes about 15 s.
+    Two processes may call this at once: one prepares, the other waits. If it is killed at any point,
+    it leaves nothing half made. ``base`` None is the default; making it takes about 15 s.
 
     Raises:
         BaseInvalid: the base cannot be found, fetched or converted, or is not a causal LM; says why.
@@ -71,14 +71,14 @@ def prepare_base(
 
 
 def is_base_prepared(base: str | None, cache_directory: Path) -> bool:
-    """Tell whether ``prepare_base`` would return at once, without preparing anything."""
+    """Return whether ``prepare_base`` would return at once, without preparing anything."""
     if base is None:
         return read_prepared(default_directory(cache_directory)) is not None
     return Path(base).expanduser().is_dir()
 
 
 def _no_progress(stage: Stage, fraction: float) -> None:
-    """Report to nobody."""
+    """Ignore the progress."""
 
 
 def _prepare_default(cache_directory: Path, progress: Progress) -> BaseModelFiles:
@@ -101,7 +101,7 @@ def _prepare_default(cache_directory: Path, progress: Progress) -> BaseModelFile
 def _prepare_directory(
     directory: Path, name: str, cache_directory: Path, progress: Progress
 ) -> BaseModelFiles:
-    """Validate and name a directory that is not ours; the cache notes it under its files' sizes and times."""
+    """Validate and name a directory that is not ours; the cache keeps the result by file sizes and times."""
     config = read_config(directory)
     note = cache_directory / "fingerprints" / f"{_short_hash(str(directory))}.json"
     state = _file_states(directory)
@@ -131,7 +131,7 @@ def _read_note(note: Path, state: list[list[str | int]]) -> str | None:
         if content["version"] == NOTE_VERSION and content["files"] == state:
             return str(content["fingerprint"])
     except (OSError, ValueError, KeyError, TypeError):
-        pass  # No note, or a damaged one: the fingerprint is computed again.
+        pass  # The note is missing or damaged: the fingerprint is computed again.
     return None
 
 

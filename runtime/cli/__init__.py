@@ -4,5 +4,5 @@ A command parses, calls a client, the gateway or the cluster, and prints: result
 errors to stderr (``console``), ``--json`` for programs. Heavy imports are inside the functions, so that
 ``--help`` is quick.
 
-Nothing is decided here that a Python caller would miss.
+A command decides nothing that a Python caller would not get as well.
 """

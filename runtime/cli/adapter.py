@@ -1,4 +1,4 @@
-"""``populace adapter``: pack PEFT adapters, unpack them, and show what is in one."""
+"""``populace adapter``: packs PEFT adapters, unpacks them, and shows what is in one."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,18 +12,20 @@ from populace.settings.settings import Settings, enter_quiet_environment
 app = typer.Typer(help="Pack PEFT adapters, unpack them, and look into them.", no_args_is_help=True)
 
 RANK_MAX = 512
-"""The largest that any engine serves."""
+"""The largest adapter rank that any engine serves."""
 
 Base = Annotated[
     str | None, typer.Option(help="Base model: a local directory or a hub id. Default: the default base.")
 ]
-Packed = Annotated[Path, typer.Argument(help="A packed adapter.", exists=True, dir_okay=False)]
+Packed = Annotated[Path, typer.Argument(help="A packed adapter file.", exists=True, dir_okay=False)]
 
 
 @app.command(name="import", epilog="Example: `populace adapter import my-lora/ ada.adapter`.")
 def import_(
-    directory: Annotated[Path, typer.Argument(help="A PEFT LoRA directory.", exists=True, file_okay=False)],
-    to: Annotated[Path, typer.Argument(help="The packed adapter to write.", dir_okay=False)],
+    directory: Annotated[
+        Path, typer.Argument(help="The directory of a PEFT LoRA adapter.", exists=True, file_okay=False)
+    ],
+    to: Annotated[Path, typer.Argument(help="The packed adapter file to write.", dir_okay=False)],
     base: Base = None,
 ) -> None:
     """Check a PEFT LoRA directory against its base, and pack it into one file."""
@@ -50,9 +52,11 @@ def import_(
 @app.command(epilog="Example: `populace adapter export ada.adapter my-lora/`.")
 def export(
     packed: Packed,
-    directory: Annotated[Path, typer.Argument(help="The directory to make.", file_okay=False)],
+    directory: Annotated[
+        Path, typer.Argument(help="The directory to write the adapter to.", file_okay=False)
+    ],
 ) -> None:
-    """Write a packed adapter as the PEFT directory that it was made of."""
+    """Write a packed adapter as the PEFT directory that it was made from."""
     with named_errors():
         if directory.exists() and any(directory.iterdir()):
             raise CommandFailed(f"{directory} is not empty: name a new directory.")

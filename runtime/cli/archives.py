@@ -27,11 +27,12 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 def export_model(
     name: Annotated[str, typer.Argument(help="The model's name.")],
     file: Annotated[
-        Path | None, typer.Argument(help=f"The file to write; NAME{SUFFIX} here if it is not given.")
+        Path | None,
+        typer.Argument(help=f"The file to write. Default: NAME{SUFFIX} in the current directory."),
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace a file that exists.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace the file if it exists.")] = False,
 ) -> None:
-    """Write all that a model is and was told to a file."""
+    """Write a whole model to a file: its log, memory, revisions and aliases."""
     with named_errors():
         target = (Path(f"{name}{SUFFIX}") if file is None else file.expanduser()).absolute()
         if target.is_dir():
@@ -47,10 +48,12 @@ def export_model(
 
 def import_model(
     file: Annotated[Path, typer.Argument(help="A file that `populace model export` wrote.")],
-    name: Annotated[str | None, typer.Option(help="Another name than the exported model's.")] = None,
+    name: Annotated[
+        str | None, typer.Option(help="The new model's name. Default: the exported model's.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Create a model from a file: with its log, its memory, its revisions and aliases."""
+    """Create a model from an exported file, with its log, memory, revisions and aliases."""
     with named_errors():
         try:
             source = file.expanduser().open("rb")

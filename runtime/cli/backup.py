@@ -19,22 +19,32 @@ populace backup --keys /safe/populace.keys --keys-only
 
 def backup(
     keys: Annotated[
-        Path, typer.Option("--keys", help="The key file of all backups; replaced.", metavar="FILE")
+        Path,
+        typer.Option(
+            "--keys",
+            help="The key file for all backups of this store; an existing one is replaced.",
+            metavar="FILE",
+        ),
     ],
     directory: Annotated[
-        Path | None, typer.Argument(help="The backup's directory: absent or empty.", metavar="DIR")
+        Path | None,
+        typer.Argument(
+            help="The directory to write the backup to; it must be absent or empty.", metavar="DIR"
+        ),
     ] = None,
-    data: Annotated[Path | None, typer.Option(help="The data directory, if not POPULACE_DATA.")] = None,
+    data: Annotated[Path | None, typer.Option(help="The data directory. Default: POPULACE_DATA.")] = None,
     keys_only: Annotated[
-        bool, typer.Option("--keys-only", help="Only renew the key file: it forgets who was erased.")
+        bool,
+        typer.Option("--keys-only", help="Renew only the key file, which removes the keys of erased models."),
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Back the store up, also while it is served.
+    """Back up the store, also while it is being served.
 
-    DIR holds everything but the keys: nothing can be read without FILE.
+    DIR holds everything but the keys: nothing in it can be read without FILE.
     FILE opens all backups of the store. Keep it apart from them, and keep no
-    older copies: those still open what backups have of whom was erased since.
+    older copies: an old key file still opens, in old backups, models that were
+    erased since.
     """
     with named_errors():
         if (directory is None) != keys_only:

@@ -1,4 +1,4 @@
-"""``populace bench``: measure, in one run against the other side, and say which aims are met."""
+"""``populace bench``: measures Populace against an alternative in one run, and says which aims are met."""
 
 import contextlib
 import signal
@@ -30,21 +30,23 @@ app = typer.Typer(no_args_is_help=True)
 
 @app.callback()
 def bench() -> None:
-    """Measure this machine against the aims."""
-    # As Ctrl-C does: the bench's processes and files go with it.
+    """Measure this machine and compare the results with the aims."""
+    # Handled as Ctrl-C, which also ends the bench's processes and removes its files.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
 @app.command()
 def serve(
-    streams: Annotated[str, typer.Option(help="Concurrent clients, comma separated.")] = "1,4,16",
+    streams: Annotated[str, typer.Option(help="Numbers of concurrent clients, comma separated.")] = "1,4,16",
     rounds: Annotated[int, typer.Option(min=1, help="Measured rounds; medians are reported.")] = 5,
-    requests: Annotated[int, typer.Option(min=1, help="Requests of each client in a round.")] = 2,
-    reply_tokens: Annotated[int, typer.Option(min=2, help="Tokens of a reply.")] = 48,
-    adapters: Annotated[int, typer.Option(min=0, help="Different LoRA adapters; 0 for the base alone.")] = 4,
+    requests: Annotated[int, typer.Option(min=1, help="Requests that each client sends in a round.")] = 2,
+    reply_tokens: Annotated[int, typer.Option(min=2, help="Length of each reply in tokens.")] = 48,
+    adapters: Annotated[
+        int, typer.Option(min=0, help="Number of different LoRA adapters; 0 measures the base model alone.")
+    ] = 4,
     as_json: AsJson = False,
 ) -> None:
-    """The gateway with personal models against `vllm serve`.
+    """Compare the gateway, serving personal models, with `vllm serve`.
 
     Example: `populace bench serve --streams 1,4,16 --json`. Takes about 13 minutes on two cores.
     """
@@ -67,15 +69,19 @@ def serve(
 def memory(
     engines: Annotated[str, typer.Option(help="Engines, comma separated.")] = "vllm,torch",
     rounds: Annotated[int, typer.Option(min=1, help="Measured rounds; medians are reported.")] = 5,
-    reply_tokens: Annotated[int, typer.Option(min=2, help="Tokens of a reply.")] = 48,
-    prompt_tokens: Annotated[int, typer.Option(min=2, max=2000, help="Tokens of a prompt.")] = 256,
+    reply_tokens: Annotated[int, typer.Option(min=2, help="Length of each reply in tokens.")] = 48,
+    prompt_tokens: Annotated[
+        int, typer.Option(min=2, max=2000, help="Length of each prompt in tokens.")
+    ] = 256,
     rule: Annotated[
         Literal["gated", "published"],
-        typer.Option(help="A memory with gates, open and closed, or one that every token reads and writes."),
+        typer.Option(
+            help="Memory module: with gates (open and closed), or one that every token reads and writes."
+        ),
     ] = "gated",
     as_json: AsJson = False,
 ) -> None:
-    """What a memory costs an engine: the same requests with and without one.
+    """Measure what a memory costs an engine: the same requests with and without one.
 
     Example: `populace bench memory --json`. Takes about ten minutes on two cores.
     """
@@ -99,7 +105,7 @@ def identities(
     n: Annotated[int, typer.Option("--n", min=100, help="Personal models to create.")] = 100_000,
     as_json: AsJson = False,
 ) -> None:
-    """A host with many identities: create, look up, activate, passivate, restart.
+    """Measure a host with many identities: create, look up, activate, passivate, restart.
 
     Example: `populace bench identities --n 1000000`. A million takes about ten minutes on two cores.
     """
@@ -113,13 +119,15 @@ def identities(
 
 @app.command()
 def store(
-    models: Annotated[str, typer.Option(help="Models that commit at once, comma separated.")] = "1,16,64,256",
+    models: Annotated[
+        str, typer.Option(help="Numbers of models that commit at once, comma separated.")
+    ] = "1,16,64,256",
     rounds: Annotated[int, typer.Option(min=1, help="Rounds of each side; medians are reported.")] = 5,
-    seconds: Annotated[float, typer.Option(min=0.01, help="Length of a round.")] = 1.0,
+    seconds: Annotated[float, typer.Option(min=0.01, help="Length of a round in seconds.")] = 1.0,
     data: Data = None,
     as_json: AsJson = False,
 ) -> None:
-    """A shard with many models: durable turns in groups and one by one, reads, activation.
+    """Measure a shard with many models: durable turns in groups and one by one, reads, activation.
 
     Example: `populace bench store --models 16,256 --json`. Takes a minute and leaves nothing behind.
     """
@@ -135,17 +143,23 @@ def store(
 
 @app.command()
 def cliff(
-    slots: Annotated[int, typer.Option(min=1, help="Adapter slots of an engine.")] = 4,
-    ratios: Annotated[str, typer.Option(help="Working sets over slots.")] = "0.5,1,2,4,8,16",
-    clients: Annotated[int, typer.Option(min=1, help="Clients that ask one request after the other.")] = 8,
-    requests: Annotated[int, typer.Option(min=1, help="Requests of each client in a round.")] = 6,
-    reply_tokens: Annotated[int, typer.Option(min=2, help="Tokens of a reply, by half more or less.")] = 24,
+    slots: Annotated[int, typer.Option(min=1, help="Adapter slots of the engine.")] = 4,
+    ratios: Annotated[
+        str, typer.Option(help="Ratios of adapters in use to adapter slots, comma separated.")
+    ] = "0.5,1,2,4,8,16",
+    clients: Annotated[
+        int, typer.Option(min=1, help="Concurrent clients; each sends one request after the other.")
+    ] = 8,
+    requests: Annotated[int, typer.Option(min=1, help="Requests that each client sends in a round.")] = 6,
+    reply_tokens: Annotated[
+        int, typer.Option(min=2, help="Mean length of a reply in tokens; lengths vary by half of it.")
+    ] = 24,
     rounds: Annotated[int, typer.Option(min=1, help="Measured rounds; medians are reported.")] = 3,
     as_json: AsJson = False,
 ) -> None:
-    """More adapters in turn than an engine has slots, against vLLM as it comes.
+    """Use more adapters in turn than an engine has slots, and compare with plain vLLM.
 
-    Example: `populace bench cliff --ratios 0.5,8 --rounds 1`. All of it takes half an hour on two cores.
+    Example: `populace bench cliff --ratios 0.5,8 --rounds 1`. The full run takes half an hour on two cores.
     """
     with named_errors():
         sets = positive(ratios, "--ratios")
@@ -159,18 +173,21 @@ def cliff(
 
 @app.command()
 def readiness(
-    models: Annotated[int, typer.Option(min=2, help="Warm models, and adapter slots; half change.")] = 8,
-    revisions: Annotated[int, typer.Option(min=1, help="New revisions in a round.")] = 32,
-    seconds: Annotated[float, typer.Option(min=1.0, help="How long a round lasts.")] = 64.0,
-    rate: Annotated[float, typer.Option(min=0.1, help="Requests a second, of all models.")] = 1.5,
-    reply_tokens: Annotated[int, typer.Option(min=2, help="Tokens of a reply.")] = 12,
+    models: Annotated[
+        int,
+        typer.Option(min=2, help="Number of warm models and of adapter slots; half of the models change."),
+    ] = 8,
+    revisions: Annotated[int, typer.Option(min=1, help="New revisions published in a round.")] = 32,
+    seconds: Annotated[float, typer.Option(min=1.0, help="Length of a round in seconds.")] = 64.0,
+    rate: Annotated[float, typer.Option(min=0.1, help="Requests per second, over all models.")] = 1.5,
+    reply_tokens: Annotated[int, typer.Option(min=2, help="Length of each reply in tokens.")] = 12,
     rounds: Annotated[int, typer.Option(min=1, help="Measured rounds.")] = 2,
     as_json: AsJson = False,
 ) -> None:
-    """New revisions while others talk: what they cost those who ask for old ones, and their first askers.
+    """Publish revisions under load: measure the delay of other requests and of the first ones for each.
 
-    Example: `populace bench readiness --revisions 8 --seconds 16 --rounds 1`. All of it takes ten minutes on
-    two cores.
+    Example: `populace bench readiness --revisions 8 --seconds 16 --rounds 1`. The full run takes ten minutes
+    on two cores.
     """
     with named_errors():
         with reporting_quietly() as report:
@@ -183,16 +200,18 @@ def readiness(
 
 @app.command()
 def catalogue(
-    n: Annotated[int, typer.Option(min=1000, help="Identities.")] = 1_000_000,
-    adapters: Annotated[int, typer.Option(min=100, help="Distinct adapters that they have.")] = 10_000,
-    asks: Annotated[int, typer.Option(min=2, help="Identities asked, each of another adapter.")] = 64,
+    n: Annotated[int, typer.Option(min=1000, help="Number of identities.")] = 1_000_000,
+    adapters: Annotated[int, typer.Option(min=100, help="Number of distinct adapters among them.")] = 10_000,
+    asks: Annotated[
+        int, typer.Option(min=2, help="Number of identities asked, each with a different adapter.")
+    ] = 64,
     data: Data = None,
     as_json: AsJson = False,
 ) -> None:
-    """A million identities over ten thousand adapters on disk: build, audit, look up, activate, first token.
+    """Measure a million identities over ten thousand adapters: build, audit, look up, activate, first token.
 
-    Example: `populace bench catalogue --n 100000 --adapters 1000`. All of it takes ten minutes on two cores
-    and 3 GB of disk; nothing is left behind.
+    Example: `populace bench catalogue --n 100000 --adapters 1000`. The full run takes ten minutes on two
+    cores and 3 GB of disk; nothing is left behind.
     """
     with named_errors():
         where = on_disk(data)
@@ -206,15 +225,16 @@ def catalogue(
 
 @app.command()
 def packed(
-    layers: Annotated[int, typer.Option(min=1, help="Layers of the made-up model.")] = 48,
-    experts: Annotated[int, typer.Option(min=1, help="Experts of each of its layers.")] = 128,
+    layers: Annotated[int, typer.Option(min=1, help="Layers of the generated model.")] = 48,
+    experts: Annotated[int, typer.Option(min=1, help="Experts in each of its layers.")] = 128,
     rounds: Annotated[int, typer.Option(min=1, help="Measured rounds; medians are reported.")] = 7,
-    loads: Annotated[str, typer.Option(help="Adapters that are loaded at once.")] = "4,8,16",
+    loads: Annotated[str, typer.Option(help="Adapters loaded at once.")] = "4,8,16",
     as_json: AsJson = False,
 ) -> None:
-    """A packed adapter against one tensor for each matrix: objects, bytes, reading, building, loading.
+    """Compare packed adapters with one tensor per matrix: objects, bytes, reading, building, loading.
 
-    Example: `populace bench packed --layers 4 --experts 8`. All of it takes about three minutes on two cores.
+    Example: `populace bench packed --layers 4 --experts 8`. The full run takes about three minutes on two
+    cores.
     """
     with named_errors():
         counts = numbers(loads, "--loads")
@@ -230,16 +250,21 @@ def packed(
 
 @app.command()
 def residency_policy(
-    models: Annotated[int, typer.Option(min=100, help="Personal models of the made-up traffic.")] = 10_000,
-    accesses: Annotated[int, typer.Option(min=100, help="Accesses of each made-up trace.")] = 100_000,
-    shares: Annotated[str, typer.Option(help="Sizes of the tier, in parts of all bytes.")] = "0.01,0.05,0.2",
+    models: Annotated[
+        int, typer.Option(min=100, help="Number of personal models in the generated traffic.")
+    ] = 10_000,
+    accesses: Annotated[int, typer.Option(min=100, help="Accesses in each generated trace.")] = 100_000,
+    shares: Annotated[
+        str, typer.Option(help="Sizes of the memory tier as shares of all adapter bytes, comma separated.")
+    ] = "0.01,0.05,0.2",
     trace: Annotated[
-        list[Path] | None, typer.Option(help="Play this instead: lines of seconds,key,bytes. Repeatable.")
+        list[Path] | None,
+        typer.Option(help="A recorded trace to replay instead: lines of seconds,key,bytes. Repeatable."),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Who talks, and when.")] = 1,
+    seed: Annotated[int, typer.Option(help="Seed of the generated traffic.")] = 1,
     as_json: AsJson = False,
 ) -> None:
-    """Which policy keeps in memory what is asked for next, against one that knows the future.
+    """Compare policies for what stays in memory with the optimal one, which knows the future.
 
     Example: `populace bench residency-policy --shares 0.05`, or `--trace monday.csv --trace tuesday.csv`.
     Takes half a minute; nothing is served.
@@ -262,14 +287,18 @@ def residency_policy(
 @app.command()
 def soak(
     identities: Annotated[int, typer.Option(min=1000, help="Personal models to create.")] = 1_000_000,
-    active: Annotated[float, typer.Option(min=0.0, max=1.0, help="Share of them that talks.")] = 0.01,
-    seconds: Annotated[float, typer.Option(min=0.1, help="How long they talk.")] = 60.0,
-    turns: Annotated[int | None, typer.Option(min=1, help="Turns after which they stop earlier.")] = None,
-    seed: Annotated[int, typer.Option(help="Who talks, and in which order.")] = 1,
+    active: Annotated[
+        float, typer.Option(min=0.0, max=1.0, help="Share of the models that get turns, 0 to 1.")
+    ] = 0.01,
+    seconds: Annotated[float, typer.Option(min=0.1, help="Duration of the run in seconds.")] = 60.0,
+    turns: Annotated[
+        int | None, typer.Option(min=1, help="Stop after this many turns, if that is earlier.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of which models get turns, and in which order.")] = 1,
     data: Data = None,
     as_json: AsJson = False,
 ) -> None:
-    """A population with many identities, most of them idle, within its bounds: memory, files, readers.
+    """Run many identities, most of them idle, and check the bounds on memory, files and readers.
 
     Example: `populace bench soak --identities 100000 --json`. A million takes about ten minutes on two
     cores and 2 GB of disk; nothing is left behind, also after Ctrl-C.

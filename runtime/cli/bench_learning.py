@@ -1,4 +1,4 @@
-"""``populace bench training``, ``handoff`` and ``ask``: what learning costs, and asking many that learned."""
+"""``populace bench training``, ``handoff`` and ``ask``: costs of learning and of asking many models."""
 
 from pathlib import Path
 from typing import Annotated
@@ -11,18 +11,22 @@ from populace.settings.settings import Settings
 
 
 def training(
-    people: Annotated[str, typer.Option(help="People at once, comma separated.")] = "1,4,8,16",
+    people: Annotated[
+        str, typer.Option(help="Numbers of people trained at once, comma separated.")
+    ] = "1,4,8,16",
     rounds: Annotated[int, typer.Option(min=1, help="Measured rounds; medians are reported.")] = 3,
-    rank: Annotated[int, typer.Option(min=1, help="Of each one's adapter.")] = 8,
-    steps: Annotated[int, typer.Option(min=1, help="Steps of each one's training.")] = 8,
-    sequences: Annotated[int, typer.Option(min=1, help="Sequences of each one in a step.")] = 4,
-    tokens_max: Annotated[int, typer.Option(min=4, max=2000, help="Tokens of the longest sequence.")] = 48,
+    rank: Annotated[int, typer.Option(min=1, help="Rank of each person's adapter.")] = 8,
+    steps: Annotated[int, typer.Option(min=1, help="Training steps for each person.")] = 8,
+    sequences: Annotated[int, typer.Option(min=1, help="Sequences of each person in a step.")] = 4,
+    tokens_max: Annotated[
+        int, typer.Option(min=4, max=2000, help="Length of the longest sequence in tokens.")
+    ] = 48,
     svg: Annotated[
-        Path | None, typer.Option(help="Draw the loss curves, laid over each other, into this file.")
+        Path | None, typer.Option(help="Draw the loss curves, overlaid, to this SVG file.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """People trained in shared steps against one after the other with PEFT.
+    """Compare training people in shared steps with training them one after the other with PEFT.
 
     Example: `populace bench training --people 1,8 --svg curves.svg`. Takes about ten minutes on two cores.
     """
@@ -44,14 +48,14 @@ def training(
 
 
 def handoff(
-    rounds: Annotated[int, typer.Option(min=1, help="Adapters handed over.")] = 8,
-    merged: Annotated[int, typer.Option(min=1, help="Merged models handed over.")] = 2,
-    rank: Annotated[int, typer.Option(min=1, help="Of the adapter.")] = 8,
+    rounds: Annotated[int, typer.Option(min=1, help="Number of adapters handed over.")] = 8,
+    merged: Annotated[int, typer.Option(min=1, help="Number of merged models handed over.")] = 2,
+    rank: Annotated[int, typer.Option(min=1, help="Rank of the adapter.")] = 8,
     as_json: AsJson = False,
 ) -> None:
-    """From an optimiser's step to the first token: the adapter alone, against merging and reloading.
+    """Measure from an optimiser's step to the first token: the adapter alone against merge and reload.
 
-    Example: `populace bench handoff --rounds 2 --merged 1`. All of it takes three minutes on two cores.
+    Example: `populace bench handoff --rounds 2 --merged 1`. The full run takes three minutes on two cores.
     """
     with named_errors():
         with reporting_quietly() as report:
@@ -62,14 +66,16 @@ def handoff(
 
 
 def ask(
-    members: Annotated[str, typer.Option(help="Members asked, comma separated.")] = "1,4,16,64",
+    members: Annotated[str, typer.Option(help="Numbers of members asked, comma separated.")] = "1,4,16,64",
     rounds: Annotated[int, typer.Option(min=1, help="Measured rounds; medians are reported.")] = 3,
-    reply_tokens: Annotated[int, typer.Option(min=1, max=256, help="Tokens of a reply at most.")] = 16,
+    reply_tokens: Annotated[
+        int, typer.Option(min=1, max=256, help="Largest length of a reply in tokens.")
+    ] = 16,
     as_json: AsJson = False,
 ) -> None:
-    """Members that answer together, against as many requests at once and one after the other.
+    """Compare members that answer together with as many single requests, concurrent and sequential.
 
-    Example: `populace bench ask --members 1,4 --rounds 1`. All of it takes about six minutes on two cores.
+    Example: `populace bench ask --members 1,4 --rounds 1`. The full run takes about six minutes on two cores.
     """
     with named_errors():
         counts = numbers(members, "--members")

@@ -16,11 +16,13 @@ if TYPE_CHECKING:
     from populace.bench.report import BenchReport
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
-Data = Annotated[Path | None, typer.Option(help="A directory on the disk to measure, else that of the data.")]
+Data = Annotated[
+    Path | None, typer.Option(help="A directory on the disk to measure. Default: the data directory.")
+]
 
 
 def on_disk(data: Path | None) -> Path:
-    """Return where to measure; refuses a directory in memory."""
+    """Return the directory to measure in. Refuses one whose file system is in memory."""
     from populace.bench.store import MEMORY_FILESYSTEMS, filesystem_of
 
     directory = _existing(data or Settings.from_environment().data)
@@ -37,7 +39,8 @@ def on_disk(data: Path | None) -> Path:
 def reporting_quietly() -> Generator[Callable[[str, float], None]]:
     """Show a progress bar for a bench whose libraries are to be imported in the block.
 
-    They read the environment once. Ray and vLLM print what is nobody's result to standard output.
+    Those libraries read the environment once. Ray and vLLM print progress to standard output, where only
+    results belong.
     """
     enter_quiet_environment()
     with reporting() as report, contextlib.redirect_stdout(sys.stderr):
@@ -47,7 +50,7 @@ def reporting_quietly() -> Generator[Callable[[str, float], None]]:
 def _existing(directory: Path) -> Path:
     """Return the directory, or the nearest one above it that exists."""
     directory = directory.absolute()
-    return next(one for one in (directory, *directory.parents) if one.is_dir())
+    return next(path for path in (directory, *directory.parents) if path.is_dir())
 
 
 def show(report: "BenchReport", *, as_json: bool) -> None:

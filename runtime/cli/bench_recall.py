@@ -1,4 +1,4 @@
-"""``populace bench recall``: what a person sees of a memory."""
+"""``populace bench recall``: measures what a memory does to the replies that a person gets."""
 
 from pathlib import Path
 from typing import Annotated
@@ -12,37 +12,43 @@ from populace.settings.settings import Settings
 
 
 def recall(
-    seeds: Annotated[int, typer.Option(min=1, help="Each draws other facts and other tellings.")] = 1,
-    requests: Annotated[int, typer.Option(min=1, help="At most so many of each set and seed.")] = 120,
+    seeds: Annotated[
+        int, typer.Option(min=1, help="Number of random seeds; each draws different facts and wordings.")
+    ] = 1,
+    requests: Annotated[int, typer.Option(min=1, help="Requests of each set and seed, at most.")] = 120,
     memory_module: Annotated[
-        str, typer.Option(help="The file of a memory module, or the one that is shipped for the base.")
+        str, typer.Option(help="File of a memory module, or the name of the module shipped for the base.")
     ] = SHIPPED,
     way: Annotated[
         str,
         typer.Option(
-            help="What people are known by: memory, nothing, history, retrieval, notes, "
+            help="What the model knows a person by: memory, nothing, history, retrieval, notes, "
             "memory and retrieval, memory and history."
         ),
     ] = "memory",
     only: Annotated[
         str | None,
         typer.Option(
-            help="Of general, generated, tellings, chat, never-told, instructions; comma separated."
+            help="Measure only these sets, comma separated: general, generated, tellings, chat, "
+            "never-told, instructions. Default: all."
         ),
     ] = None,
     held_out: Annotated[
-        Path | None, typer.Option(help="The directory of the held-out sets, else that of the checkout.")
+        Path | None, typer.Option(help="Directory of the held-out sets. Default: the checkout's.")
     ] = None,
     replies: Annotated[
-        Path | None, typer.Option(help="A file, as JSON lines, for each question in a new conversation.")
+        Path | None,
+        typer.Option(
+            help="Write each question asked in a new conversation, and its reply, to this JSON lines file."
+        ),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """What a memory remembers and what it does to everything else, over whole replies.
+    """Measure what a memory remembers, and its effect on everything else, over whole replies.
 
-    Examples: `populace bench recall --only general,tellings --requests 40`, and with `--way retrieval` what a
-    search in the log knows. One seed of all takes about ten minutes on two cores. Run it in a checkout, which
-    has the held-out sets.
+    Examples: `populace bench recall --only general,tellings --requests 40`, and `--way retrieval`
+    for what a search in the log finds. One seed of all sets takes about ten minutes on two cores. Run it in a
+    checkout, which has the held-out sets.
     """
     with named_errors():
         with reporting_quietly() as report:

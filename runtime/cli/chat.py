@@ -1,4 +1,4 @@
-"""``populace chat``: talk to a personal model; the conversation goes on where it ended."""
+"""``populace chat``: talk to a personal model; a conversation continues where it ended."""
 
 import sys
 from collections.abc import Callable
@@ -23,18 +23,31 @@ COMMANDS = {
     "/quit": "leave, as Ctrl-D does",
 }
 ESCAPE = "//"
-"""A message that begins with a slash is sent with two."""
+"""Prefix that sends the rest, with one slash, as a message instead of reading it as a command."""
 
 
 def chat(
-    name: Annotated[str, typer.Argument(help="The personal model; `name@alias` for another revision.")],
-    message: Annotated[str | None, typer.Option("--message", "-m", help="Ask once and exit.")] = None,
+    name: Annotated[
+        str, typer.Argument(help="Name of the personal model; `name@alias` selects another revision.")
+    ],
+    message: Annotated[
+        str | None, typer.Option("--message", "-m", help="Send this message, print the reply and exit.")
+    ] = None,
     create: Annotated[bool, typer.Option("--create", help="Create the model if it does not exist.")] = False,
-    new: Annotated[bool, typer.Option("--new", help="Do not go on with the earlier conversation.")] = False,
-    max_tokens: Annotated[int, typer.Option(help="The longest reply, in tokens.", min=1)] = 256,
-    temperature: Annotated[float, typer.Option(help="0 is greedy.", min=0, max=2)] = 0.2,
+    new: Annotated[
+        bool, typer.Option("--new", help="Begin a new conversation instead of continuing the last one.")
+    ] = False,
+    max_tokens: Annotated[int, typer.Option(help="Largest length of a reply in tokens.", min=1)] = 256,
+    temperature: Annotated[
+        float, typer.Option(help="Sampling temperature; 0 always takes the most likely token.", min=0, max=2)
+    ] = 0.2,
     retrieve: Annotated[
-        int, typer.Option(help="Earlier turns that each reply may come from.", min=0, max=RETRIEVED_MAX)
+        int,
+        typer.Option(
+            help="Number of earlier turns of the log, those that fit best, to put into each prompt.",
+            min=0,
+            max=RETRIEVED_MAX,
+        ),
     ] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="With -m: print the completion as JSON.")] = False,
 ) -> None:
@@ -60,7 +73,7 @@ class ChatSession:
     """The messages that the model is shown, and the loop around them."""
 
     def __init__(self, client: GatewayClient, name: str, **options: Any) -> None:
-        """``options`` are those of every completion."""
+        """Make a session; ``options`` are sent with every completion."""
         self._client = client
         self._name = name
         self._bare = name.partition("@")[0]
@@ -76,7 +89,7 @@ class ChatSession:
             "GET", model_path(self._bare, "/interactions"), params={"start": start, "limit": TURNS_RESUMED}
         )
         for turn in page["data"]:
-            spoken = [one for one in turn["messages"] if one["role"] == "user"]
+            spoken = [message for message in turn["messages"] if message["role"] == "user"]
             if spoken:  # a turn that was forgotten, or that set the memory, has nothing
                 self._messages += [spoken[-1], {"role": "assistant", "content": turn["reply"]}]
 
@@ -110,10 +123,10 @@ class ChatSession:
                 self._turn(line.removeprefix("/") if line.startswith(ESCAPE) else line)
 
     def _reader(self) -> Callable[[], str]:
-        """How messages are read: from a terminal with editing, history and paste, else line by line."""
+        """Return what reads messages: from a terminal with editing, history and paste, else line by line."""
         if not sys.stdin.isatty():
             return lambda: out.input("[bold cyan]you[/] ")
-        said = [one["content"] for one in self._messages if one["role"] == "user"]
+        said = [message["content"] for message in self._messages if message["role"] == "user"]
         session: PromptSession[str] = PromptSession(history=InMemoryHistory(said))
         return lambda: session.prompt(ANSI("\x1b[1;36myou\x1b[0m "))
 
@@ -176,7 +189,7 @@ class ChatSession:
         return "".join(pieces)
 
     def _fitting(self, send: Any) -> Any:
-        """Send; while the conversation is longer than the context, leave out its older half."""
+        """Send, and drop the older half of the conversation for as long as it exceeds the context."""
         while True:
             try:
                 return send({**self._options, "messages": self._messages})

@@ -1,4 +1,4 @@
-"""How the command line talks: one console for results, one for progress and errors."""
+"""What the command line prints with: one console for results, one for progress and errors."""
 
 import contextlib
 import json
@@ -21,7 +21,7 @@ err = Console(stderr=True)
 
 
 class CommandFailed(Exception):
-    """What a command could not do, as a sentence for the person who typed it."""
+    """A command failed; the message is a sentence for the person who typed it."""
 
 
 def print_json(value: Any) -> None:
@@ -47,7 +47,7 @@ def print_turn(turn: dict[str, Any]) -> None:
 
 
 def program() -> str:
-    """How this command is typed here: ``populace`` if that is on the PATH, and else with its path."""
+    """Return how to type this command here: ``populace`` if that is on the PATH, else with its path."""
     if shutil.which("populace") is not None:
         return "populace"
     own = Path(sys.argv[0])
@@ -57,17 +57,17 @@ def program() -> str:
 
 
 def local_time(seconds: int) -> str:
-    """Say a time of the epoch as the clock on the wall has it, to the minute."""
+    """Format seconds since the epoch as local time, to the minute."""
     return datetime.fromtimestamp(seconds, UTC).astimezone().strftime("%Y-%m-%d %H:%M")
 
 
 def counted(number: int, noun: str) -> str:
-    """Say how many there are: ``1 model``, ``2,000 models``."""
+    """Format a count with its noun: ``1 model``, ``2,000 models``."""
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
 def fail(message: str) -> NoReturn:
-    """Say what went wrong and exit with status 1."""
+    """Print the error and exit with status 1."""
     err.print(f"[bold red]Error:[/] {message}", highlight=False, markup=True)
     raise typer.Exit(1)
 
@@ -76,7 +76,7 @@ def fail(message: str) -> NoReturn:
 def named_errors() -> Generator[None]:
     """Turn the errors that Populace raises on purpose into a line for a person and status 1.
 
-    So does a package that is not there because only a client was installed.
+    The same is done for a package that is missing because only the client was installed.
     """
     try:
         yield
@@ -96,9 +96,9 @@ def _fail(message: str, error: Exception) -> NoReturn:
 
 
 def progress(*more: ProgressColumn) -> Progress:
-    """A progress display for what takes longer than a second; it goes to standard error.
+    """Make a progress display for work longer than a second; it is drawn on standard error.
 
-    ``more`` columns are behind the usual ones.
+    ``more`` columns come after the usual ones.
     """
     return Progress(
         SpinnerColumn(),
@@ -114,7 +114,7 @@ def progress(*more: ProgressColumn) -> Progress:
 
 @contextlib.contextmanager
 def reporting() -> Generator[Callable[[str, float], None]]:
-    """Show a progress display and give what moves it: the step, and which share of it is done."""
+    """Show a progress display; yields what moves it, given the step and the share done, 0 to 1."""
     with progress() as display:
         task = display.add_task("Starting", total=1.0)
 

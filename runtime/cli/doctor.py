@@ -13,7 +13,7 @@ MARKS = {"ok": "[green]✓[/]", "warn": "[yellow]![/]", "fail": "[red]✗[/]"}
 
 
 def doctor(
-    deep: Annotated[bool, typer.Option("--deep", help="Also import vLLM (10 to 20 s).")] = False,
+    deep: Annotated[bool, typer.Option("--deep", help="Also import vLLM, which takes 10 to 20 s.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Check Python, engines, base model, port, disks and memory; exit 1 if anything fails."""

@@ -1,4 +1,4 @@
-"""``populace model feedback``: say what you think of a reply, and read what was thought."""
+"""``populace model feedback``: gives feedback on a reply, and lists what was given."""
 
 from typing import Annotated, Any
 
@@ -24,16 +24,23 @@ populace model feedback ada
 def feedback(
     name: Annotated[str, typer.Argument(help="The model's name.")],
     turn: Annotated[
-        int | None, typer.Option(min=0, help="The turn that it is about.", show_default="the newest")
+        int | None,
+        typer.Option(
+            min=0,
+            help="Position of the turn in the log that the feedback is about.",
+            show_default="the newest",
+        ),
     ] = None,
     up: Annotated[bool, typer.Option("--up", help="The reply was good.")] = False,
     down: Annotated[bool, typer.Option("--down", help="The reply was bad.")] = False,
-    rating: Annotated[float | None, typer.Option(min=0, max=1, help="How good it was.")] = None,
+    rating: Annotated[
+        float | None, typer.Option(min=0, max=1, help="How good the reply was, from 0 to 1.")
+    ] = None,
     correction: Annotated[str | None, typer.Option(help="What the reply should have been.")] = None,
-    reward: Annotated[float | None, typer.Option(help="What it was worth, in any number.")] = None,
+    reward: Annotated[float | None, typer.Option(help="Reward for the reply, any number.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Say what you think of a reply; without an opinion, list what was thought of the model's."""
+    """Give feedback on a reply; without any, list the feedback on the model's replies."""
     said = {"rating": rating, "correction": correction, "reward": reward}
     said["thumb"] = "up" if up else "down" if down else None
     said = {field: value for field, value in said.items() if value is not None}
@@ -62,8 +69,8 @@ def _print_table(given: list[dict[str, Any]]) -> None:
         out.print("Nobody has said what they think.")
         return
     table = Table("turn", "when", "thumb", "rating", "reward", "correction")
-    for one in given:
-        cells = (one["thumb"], one["rating"], one["reward"], one["correction"])
+    for opinion in given:
+        cells = (opinion["thumb"], opinion["rating"], opinion["reward"], opinion["correction"])
         said = ["" if cell is None else str(cell) for cell in cells]
-        table.add_row(str(one["position"]), local_time(one["created"]), *said)
+        table.add_row(str(opinion["position"]), local_time(opinion["created"]), *said)
     out.print(table)

@@ -1,4 +1,4 @@
-"""``populace model forget``: turns that shall never have been said."""
+"""``populace model forget``: removes turns from a model for good."""
 
 from typing import Annotated, Any
 
@@ -24,19 +24,27 @@ def forget(
     name: Annotated[str, typer.Argument(help="The model's name.")],
     positions: Annotated[
         list[int] | None,
-        typer.Argument(min=0, metavar="[POSITION]...", help="The turns, by their positions."),
+        typer.Argument(min=0, metavar="[POSITION]...", help="Positions in the log of the turns to forget."),
     ] = None,
-    query: Annotated[str | None, typer.Option(help="Words that were said in the turns.")] = None,
+    query: Annotated[str | None, typer.Option(help="Find the turns by words that were said in them.")] = None,
     empty_memory: Annotated[
-        bool, typer.Option("--empty-memory", help="Empty the memory and do not fold it again.")
+        bool,
+        typer.Option(
+            "--empty-memory", help="Empty the memory instead of recomputing it from the remaining turns."
+        ),
     ] = False,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask. Words alone forget nothing.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON; needs --yes to forget.")] = False,
+    yes: Annotated[
+        bool,
+        typer.Option("--yes", "-y", help="Do not ask for confirmation; the turns must be given by position."),
+    ] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print JSON; turns are forgotten only with --yes.")
+    ] = False,
 ) -> None:
     """Forget turns for good: they leave the log, the memory, and every revision that learned from them.
 
-    Shows the turns and asks first, and then about later turns that were shown them and may repeat them.
-    Backups and exports that were made before keep them.
+    Shows the turns and asks first. It then asks about later turns whose prompts contained them and which may
+    repeat them. Backups and exports that were made before keep the turns.
     """
     with named_errors(), GatewayClient.of_settings(Settings.from_environment()) as client:
         if bool(positions) == (query is not None):
@@ -56,7 +64,7 @@ def forget(
 
 
 class _Asker:
-    """Talks to the gateway of one model."""
+    """Sends the requests about one model to the gateway."""
 
     def __init__(self, client: GatewayClient, name: str, memory: str) -> None:
         self.name = name
@@ -73,14 +81,14 @@ class _Asker:
         for position in positions:
             query = {"start": position, "limit": 1}
             page = self._client.request("GET", model_path(self.name, "/interactions"), params=query)["data"]
-            if [one["position"] for one in page] != [position]:
+            if [turn["position"] for turn in page] != [position]:
                 raise CommandFailed(f"The log of {self.name} holds no turn {position}.")
             found += page
         return found
 
 
 def _forget_all(asker: _Asker, positions: list[int], *, yes: bool, as_json: bool) -> None:
-    """Forget the turns, and then those that may repeat them as far as that is wanted."""
+    """Forget the turns, and then those that may repeat them if the person agrees."""
     while positions:
         answer = asker.post({"positions": positions})
         if as_json:
@@ -95,7 +103,7 @@ def _forget_all(asker: _Asker, positions: list[int], *, yes: bool, as_json: bool
 
 
 def _found(asker: _Asker, query: str, *, asks: bool, as_json: bool) -> list[int]:
-    """Show what the words find; its positions, if its person can be asked whether that is what they mean."""
+    """Show the turns that the words find; return their positions if the person can be asked to confirm."""
     answer = asker.post({"query": query})
     if as_json:
         print_json(answer)
@@ -130,5 +138,5 @@ def _print_answer(answer: dict[str, Any]) -> None:
 
 
 def _said(positions: list[int]) -> str:
-    said = ", ".join(str(one) for one in positions)
+    said = ", ".join(str(position) for position in positions)
     return f"turn {said}" if len(positions) == 1 else f"turns {said}"

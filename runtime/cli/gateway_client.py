@@ -21,14 +21,14 @@ CONNECT_SECONDS_MAX = 5.0
 CHUNK_BYTES = 256 * 1024
 
 ADVICE = {ModelNotFound.code: "Create it with `populace model create`."}
-"""What helps on the command line, by code."""
+"""What to do about an error on the command line, by the error's code."""
 
 Moved = Callable[[int, int], None]
-"""Is told of each piece of a file: its bytes, and those of the whole file."""
+"""Called for each piece of a file with its bytes and those of the whole file."""
 
 
 class GatewayError(CommandFailed):
-    """The gateway answered with an error body: its message, HTTP status and code."""
+    """The gateway returned an error body: its message, HTTP status and code."""
 
     def __init__(self, message: str, status: int, code: str) -> None:
         super().__init__(message)
@@ -57,7 +57,7 @@ class GatewayClient:
         return cls(running.url, key)
 
     def request(self, method: str, path: str, **options: Any) -> Any:
-        """Call and answer the JSON body. Raises ``GatewayError`` and ``ClusterNotFound``."""
+        """Send a request and return the JSON body. Raises ``GatewayError`` and ``ClusterNotFound``."""
         return self._called(method, path, **options).json()
 
     def text(self, path: str) -> str:
@@ -74,7 +74,7 @@ class GatewayClient:
         return response
 
     def download(self, path: str, file: BinaryIO, moved: Moved) -> None:
-        """Write the body to the file; ``moved`` is told how many bytes came, and of how many."""
+        """Write the body to the file; ``moved`` is called as it arrives."""
         with self._answered("GET", path) as response:
             total = int(response.headers["content-length"])
             for chunk in response.iter_raw():
@@ -82,7 +82,7 @@ class GatewayClient:
                 moved(len(chunk), total)
 
     def upload(self, path: str, file: BinaryIO, moved: Moved, **options: Any) -> Any:
-        """Send the file as the body, and answer the JSON body of the reply."""
+        """Send the file as the body, and return the JSON body of the response."""
         total = file.seek(0, 2)
         file.seek(0)
 

@@ -1,4 +1,4 @@
-"""``populace key``: API keys and the tenants that they stand for."""
+"""``populace key``: manages API keys and the tenants that they belong to."""
 
 import time
 from typing import TYPE_CHECKING, Annotated
@@ -18,7 +18,12 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 @app.command()
 def create(
-    tenant: Annotated[str, typer.Argument(help="Whose models the key opens; a new name is a new tenant.")],
+    tenant: Annotated[
+        str,
+        typer.Argument(
+            help="The tenant whose models the key gives access to; an unused name makes a new tenant."
+        ),
+    ],
     label: Annotated[str, typer.Option(help="A note to recognise the key by.")] = "",
     as_json: AsJson = False,
 ) -> None:
@@ -58,7 +63,9 @@ def list_keys(as_json: AsJson = False) -> None:
 
 
 @app.command()
-def revoke(key_id: Annotated[str, typer.Argument(help="The id, as `populace key list` shows it.")]) -> None:
+def revoke(
+    key_id: Annotated[str, typer.Argument(help="Id of the key, as `populace key list` shows it.")],
+) -> None:
     """Revoke a key; gateways stop accepting it within seconds."""
     with named_errors(), _connect() as population:
         if population.run(population.directory.revoke_key(key_id)) is None:

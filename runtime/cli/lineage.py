@@ -1,4 +1,4 @@
-"""``populace model history``, ``diff`` and ``rollback``: where revisions come from, and the way back."""
+"""``populace model history``, ``diff``, ``rollback`` and ``rebuild``: the lineage of revisions."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -30,7 +30,7 @@ SHOWN = ("learning_rate", "steps", "seed")
 
 
 def history(name: Name, as_json: AsJson = False) -> None:
-    """Draw where a model's revisions come from, as a tree: the base first, what was rejected too."""
+    """Draw the lineage of a model's revisions as a tree from the base, with those that were rejected."""
     with named_errors(), GatewayClient.of_settings(Settings.from_environment()) as client:
         aliases = client.request("GET", model_path(name))["aliases"]
         found = client.request("GET", model_path(name, "/revisions"))["data"]
@@ -43,11 +43,15 @@ def history(name: Name, as_json: AsJson = False) -> None:
 def rollback(
     name: Name,
     revision: Annotated[
-        str | None, typer.Option(help="Only if it is this one, by its whole digest.", show_default=False)
+        str | None,
+        typer.Option(
+            help="Roll back only if this is the current revision, given by its full digest.",
+            show_default=False,
+        ),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Give a model its revision's parent back, or the base; what was learned since goes back to the log."""
+    """Set a model back to its revision's parent, or the base; turns learned since count as not learned."""
     with named_errors(), GatewayClient.of_settings(Settings.from_environment()) as client:
         body = client.request("POST", model_path(name, "/rollback"), json={"revision": revision})
     if as_json:
@@ -58,10 +62,10 @@ def rollback(
 
 
 def rebuild(name: Name, as_json: AsJson = False) -> None:
-    """Make the revision that answers again, from the base and the turns and feedback that it learned from.
+    """Retrain the current revision from the base and the turns and feedback that it learned from.
 
-    On the same base one that went on from no other comes out to the bit. A model of another base than the one
-    that is served now becomes one of this base.
+    On the same base, a revision without a parent comes out bit for bit the same. A model trained on another
+    base than the one served now becomes one of this base.
     """
     with named_errors(), GatewayClient.of_settings(Settings.from_environment()) as client:
         serving = client.request("GET", model_path(name))["aliases"].get("latest")
@@ -82,17 +86,22 @@ def diff(
     name: Name,
     one: Annotated[
         str | None,
-        typer.Argument(help="Digest or its beginning, alias, or base.", show_default="latest"),
+        typer.Argument(
+            help="A revision: its digest or the beginning of it, an alias, or base.", show_default="latest"
+        ),
     ] = None,
     other: Annotated[
-        str | None, typer.Argument(help="What to compare it with.", show_default="its parent")
+        str | None, typer.Argument(help="The revision to compare with.", show_default="its parent")
     ] = None,
-    every: Annotated[bool, typer.Option("--layers", help="Every layer, not each kind of them.")] = False,
+    every: Annotated[
+        bool, typer.Option("--layers", help="Show every layer instead of each kind of layer.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Show how far two revisions of a model are apart: the norms of what they add, and the angles between.
 
-    An angle of 0 degrees writes into the same direction of a layer's output, one of 90 into another.
+    At an angle of 0 degrees both write into the same direction of a layer's output, at 90 into orthogonal
+    ones.
     """
     from populace.client.connecting import connect
 
@@ -109,15 +118,19 @@ def diff(
     for kind, differences in kinds.items():
         table.add_row(kind, *_difference_cells(differences))
     out.print(table)
-    total = _norm([one.distance for one in found])
+    total = _norm([layer.distance for layer in found])
     out.print(f"{len(found)} layers, {total:.4g} apart in all.", highlight=False)
 
 
 def _difference_cells(found: Sequence["LayerDifference"]) -> tuple[str, ...]:
-    """The Frobenius norms over these layers together, and the smallest, mean and largest angle."""
-    angles = [angle for one in found for angle in one.angles]
+    """Format the Frobenius norms over all these layers, and the smallest, mean and largest angle."""
+    angles = [angle for layer in found for angle in layer.angles]
     told = f"{min(angles):.0f}° {fmean(angles):.0f}° {max(angles):.0f}°" if angles else ""
-    norms = ([one.norm for one in found], [one.other_norm for one in found], [one.distance for one in found])
+    norms = (
+        [layer.norm for layer in found],
+        [layer.other_norm for layer in found],
+        [layer.distance for layer in found],
+    )
     return (*(f"{_norm(values):.4g}" for values in norms), told)
 
 
@@ -132,12 +145,14 @@ def history_tree(name: str, revisions: Sequence[Mapping[str, Any]], aliases: Map
     branches: dict[str, Tree] = {}
     left = list(revisions)
     while left:
-        # A parent is older than its children, but for clocks that jump; each pass finds one at least.
-        ready = [one for one in left if one["parent"] not in known or one["parent"] in branches] or left[:1]
-        for one in ready:
-            branch = branches.get(one["parent"], root)
-            branches[one["id"]] = branch.add(_label(one, aliases), highlight=False)
-        left = [one for one in left if one["id"] not in branches]
+        # A parent is older than its children unless a clock jumped; each pass finds at least one.
+        ready = [
+            revision for revision in left if revision["parent"] not in known or revision["parent"] in branches
+        ] or left[:1]
+        for revision in ready:
+            branch = branches.get(revision["parent"], root)
+            branches[revision["id"]] = branch.add(_label(revision, aliases), highlight=False)
+        left = [revision for revision in left if revision["id"] not in branches]
     return root
 
 
@@ -146,7 +161,7 @@ def _label(revision: Mapping[str, Any], aliases: Mapping[str, str]) -> str:
     lineage = revision["lineage"]
     made = f"{revision['method']}, rank {revision['rank']}, {revision['bytes'] / 1e6:.1f} MB"
     lines = [f"[bold]{revision['id'][:12]}[/]{named}  {made}, {local_time(revision['created'])}"]
-    lines += [f"[dim]{one['weight']:g} × {one['revision'][:12]}[/]" for one in revision["sources"]]
+    lines += [f"[dim]{source['weight']:g} × {source['revision'][:12]}[/]" for source in revision["sources"]]
     if lineage is None:
         return "\n".join(lines)
     hyper = lineage["hyper_parameters"]

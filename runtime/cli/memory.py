@@ -1,4 +1,4 @@
-"""``populace model memory``: what a model remembers."""
+"""``populace model memory``: shows what a model remembers."""
 
 from contextlib import nullcontext
 from pathlib import Path
@@ -32,23 +32,26 @@ SAID_WIDTH = 60
 def memory(
     name: Annotated[str, typer.Argument(help="The model's name.")],
     ask: Annotated[
-        list[str] | None, typer.Option(help="Ask this and not the common questions; may be repeated.")
+        list[str] | None, typer.Option(help="Ask this question instead of the common ones. Repeatable.")
     ] = None,
     state: Annotated[
-        bool, typer.Option("--state", help="Ask nothing; show how much each layer holds, and the writes.")
+        bool,
+        typer.Option(
+            "--state", help="Ask nothing; show the norm of each layer's state and the newest writes."
+        ),
     ] = False,
     picture: Annotated[
-        Path | None, typer.Option(help="Write a picture of the state to this SVG file.", dir_okay=False)
+        Path | None, typer.Option(help="Draw the state to this SVG file.", dir_okay=False)
     ] = None,
     restore: Annotated[
-        int | None, typer.Option(min=0, help="First set it to what it was after so many turns.")
+        int | None, typer.Option(min=0, help="First set the memory to its state after this many turns.")
     ] = None,
-    forget: Annotated[bool, typer.Option("--forget", help="First empty it; the log stays.")] = False,
+    forget: Annotated[bool, typer.Option("--forget", help="First empty the memory; the log stays.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Show what a model knows of its person: what it answers, how sure it is, and from which turn.
+    """Show what a model knows about its person: each answer, how sure it is, and the turn it comes from.
 
-    A fact is corrected by telling it anew, and forgotten with `populace model forget NAME TURN`.
+    Correct a fact by telling it to the model again; remove it with `populace model forget NAME TURN`.
     """
     with named_errors(), GatewayClient.of_settings(Settings.from_environment()) as client:
         if restore is not None and forget:

@@ -1,4 +1,4 @@
-"""``populace memory``: make the episodes for a memory module, train it, and test it."""
+"""``populace memory``: makes the episodes for a memory module, trains it, and tests it."""
 
 import itertools
 from dataclasses import replace
@@ -51,16 +51,23 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 @app.command(epilog=CORPUS_EXAMPLES)
 def corpus(
     to: Annotated[Path, typer.Argument(help="The file of episodes to write.", dir_okay=False)],
-    episodes: Annotated[int, typer.Option(min=1, help="How many episodes.")] = 20_000,
+    episodes: Annotated[int, typer.Option(min=1, help="Number of episodes.")] = 20_000,
     part: Annotated[
-        Literal["train", "held-out"], typer.Option(help="Which values: those to train on, or all others.")
+        Literal["train", "held-out"],
+        typer.Option(help="Which values of facts to draw: those to train on, or the held-out ones."),
     ] = "train",
-    facts_min: Annotated[int, typer.Option(min=1, max=20, help="Facts of an episode, at least.")] = 1,
-    facts_max: Annotated[int, typer.Option(min=1, max=20, help="Facts of an episode, at most.")] = 3,
-    words_max: Annotated[int, typer.Option(min=1, max=8, help="Words of a value, at most.")] = 3,
+    facts_min: Annotated[
+        int, typer.Option(min=1, max=20, help="Smallest number of facts in an episode.")
+    ] = 1,
+    facts_max: Annotated[int, typer.Option(min=1, max=20, help="Largest number of facts in an episode.")] = 3,
+    words_max: Annotated[int, typer.Option(min=1, max=8, help="Largest number of words in a value.")] = 3,
     open_share: Annotated[
         float,
-        typer.Option(min=0, max=1, help="Share of values that are any words, not of the attribute's kind."),
+        typer.Option(
+            min=0,
+            max=1,
+            help="Share of values, 0 to 1, that are arbitrary words instead of the attribute's kind.",
+        ),
     ] = 0.4,
     own_words: Annotated[
         bool,
@@ -73,9 +80,9 @@ def corpus(
     seed: Annotated[int, typer.Option(help="The same seed makes the same episodes.")] = 1,
     base: Base = None,
 ) -> None:
-    """Make episodes of personal facts: told in a conversation, asked for when it is over.
+    """Make episodes of personal facts, told in a conversation and asked for in a later one.
 
-    Needs the `train` extra. A value that is held out has a word that no value to train on has.
+    Needs the `train` extra. Every held-out value has a word that no training value has.
     """
     with named_errors():
         if facts_min > facts_max:
@@ -109,65 +116,84 @@ def corpus(
 
 @app.command(epilog=TRAIN_EXAMPLES)
 def train(
-    episodes: Annotated[Path, typer.Argument(help="Episodes to train on.", exists=True, dir_okay=False)],
-    held_out: Annotated[
-        Path, typer.Option(help="Episodes to validate on, never trained on.", exists=True, dir_okay=False)
+    episodes: Annotated[
+        Path, typer.Argument(help="File of the episodes to train on.", exists=True, dir_okay=False)
     ],
-    to: Annotated[Path, typer.Option(help="Where the memory module goes.", dir_okay=False)],
-    steps: Annotated[int, typer.Option(min=1, help="Steps at most.")] = 1000,
+    held_out: Annotated[
+        Path,
+        typer.Option(
+            help="File of the episodes to validate on; never trained on.", exists=True, dir_okay=False
+        ),
+    ],
+    to: Annotated[Path, typer.Option(help="The memory module file to write.", dir_okay=False)],
+    steps: Annotated[int, typer.Option(min=1, help="Largest number of training steps.")] = 1000,
     batch: Annotated[
-        int | None, typer.Option(min=1, help="Episodes of a step. Default: 16, with gates 32.")
+        int | None, typer.Option(min=1, help="Episodes in a step. Default: 16, with gates 32.")
     ] = None,
     step_size: Annotated[
         float | None,
-        typer.Option(min=1e-6, help="Relative size of the first steps. Default: 0.03, with gates 0.007."),
+        typer.Option(min=1e-6, help="Initial relative step size. Default: 0.03, with gates 0.007."),
     ] = None,
     rank: Annotated[
-        int | None, typer.Option(min=1, max=64, help="Rows of a state. Default: 8, with gates 64.")
+        int | None, typer.Option(min=1, max=64, help="Rows of a state, its rank. Default: 8, with gates 64.")
     ] = None,
-    states: Annotated[int, typer.Option(min=1, max=16, help="Parallel states of a layer.")] = 1,
+    states: Annotated[int, typer.Option(min=1, max=16, help="Parallel states in each layer.")] = 1,
     writes: Annotated[
-        Literal["token", "message"], typer.Option(help="Write each token, or the mean of each message.")
+        Literal["token", "message"],
+        typer.Option(help="What is written to the memory: each token, or the mean of each message."),
     ] = "token",
     gated: Annotated[
-        bool, typer.Option("--gated", help="With gates: general requests get the base's own replies.")
+        bool,
+        typer.Option("--gated", help="Add gates, so that general requests get the base model's own replies."),
     ] = False,
     first_layer: Annotated[
         int | None,
-        typer.Option(min=0, help="With gates: the first layer with a memory. Default: a quarter up."),
+        typer.Option(
+            min=0,
+            help="With gates: index of the first layer with a memory. Default: a quarter of the layers.",
+        ),
     ] = None,
     layer_step: Annotated[
-        int, typer.Option(min=1, help="With gates: every so many layers from the first have a memory.")
+        int,
+        typer.Option(
+            min=1, help="With gates: distance between layers with a memory, counted from the first."
+        ),
     ] = 4,
     probe_batches: Annotated[
         int | None,
         typer.Option(
-            min=1, help="Batches of episodes to solve for the first parameters. Default: 50, with gates all."
+            min=1,
+            help="Batches of episodes that the initial parameters are solved from. "
+            "Default: 50, with gates all.",
         ),
     ] = None,
     start: Annotated[
         Literal["probe", "published"],
-        typer.Option(help="Solve for the first parameters (one state, tokens written), or draw them."),
+        typer.Option(help="Initial parameters: solved from episodes (one state, tokens written), or random."),
     ] = "probe",
     first: Annotated[
-        Path | None, typer.Option(help="Train this module on.", exists=True, dir_okay=False)
+        Path | None, typer.Option(help="Continue from this trained module.", exists=True, dir_okay=False)
     ] = None,
-    sparsity: Annotated[float, typer.Option(min=0, help="Weight of the rate of writing in the loss.")] = 0.0,
-    validate_every: Annotated[int, typer.Option(min=1, help="Steps between validations.")] = 100,
+    sparsity: Annotated[
+        float, typer.Option(min=0, help="Weight in the loss of how often the memory is written.")
+    ] = 0.0,
+    validate_every: Annotated[int, typer.Option(min=1, help="Number of steps between validations.")] = 100,
     patience: Annotated[
         int | None,
-        typer.Option(min=1, help="Without gates: validations without progress before the end. Default: 5."),
+        typer.Option(
+            min=1, help="Without gates: stop after this many validations without progress. Default: 5."
+        ),
     ] = None,
     seed: Annotated[int, typer.Option(help="The same seed trains the same module.")] = 0,
     threads: Annotated[int | None, typer.Option(min=1, help="Compute threads. Default: all cores.")] = None,
-    resume: Annotated[bool, typer.Option(help="Go on from the checkpoint beside --to.")] = False,
+    resume: Annotated[bool, typer.Option(help="Continue from the checkpoint beside --to.")] = False,
     base: Base = None,
 ) -> None:
-    """Train a memory module for a base: what a conversation leaves in it must answer questions later.
+    """Train a memory module for a base, so that a conversation's memory answers later questions.
 
-    Ctrl-C ends training; the best module so far is kept, and --resume goes on from the last validation.
-    With --gated the base computes every episode once, which takes about a megabyte for each of the default
-    base, and --first trains what was kept on.
+    Ctrl-C ends training; the best module so far is kept, and --resume continues from the last validation.
+    With --gated the base computes every episode once, which takes about a megabyte per episode for the
+    default base, and --first continues training a finished module.
     """
     with named_errors():
         if first_layer is not None and not gated:
@@ -264,10 +290,10 @@ def train(
 
 @app.command()
 def inspect(
-    module: Annotated[Path, typer.Argument(help="A memory module.", exists=True, dir_okay=False)],
+    module: Annotated[Path, typer.Argument(help="A memory module file.", exists=True, dir_okay=False)],
     as_json: AsJson = False,
 ) -> None:
-    """Show what a memory module is: its base, shape, digest and size.
+    """Show the base, shape, digest and size of a memory module.
 
     Example: `populace memory inspect module.safetensors`.
     """
@@ -288,7 +314,7 @@ def inspect(
 
 
 LINE_EVERY = 10
-"""Steps, where there is no terminal to draw a bar on."""
+"""Steps between lines of progress if there is no terminal to draw a bar on."""
 
 
 class _Told:
@@ -309,7 +335,7 @@ class _Told:
         self._advance(step, float(scored.loss.detach()), f"right {exact:.0%}")
 
     def answered(self, step: int, scored: "Scored") -> None:
-        """The same, of a module with gates."""
+        """Show a validation of a module with gates."""
         self._advance(
             step, float(scored.loss.detach()), f"tokens right {float(scored.right.float().mean()):.0%}"
         )

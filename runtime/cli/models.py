@@ -1,4 +1,4 @@
-"""``populace model``: create, list, show and erase personal models; its other commands are beside it."""
+"""``populace model``: creates, lists, shows and erases personal models; the group's root."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -54,7 +54,7 @@ def create(
     name: Name,
     adapter: Annotated[
         Path | None,
-        typer.Option(help="A PEFT LoRA directory or a packed adapter, its first revision.", exists=True),
+        typer.Option(help="First revision: a PEFT LoRA directory or a packed adapter file.", exists=True),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -111,7 +111,7 @@ def show(name: Name, as_json: AsJson = False) -> None:
 
 @app.command()
 def fork(name: Name, new_name: Annotated[str, typer.Argument(help="The new model's name.")]) -> None:
-    """Create a model that begins with all that another one is.
+    """Create a copy of a model: its log, memory, revisions and aliases.
 
     Example: `populace model fork ada ada-at-work`.
     """
@@ -124,12 +124,12 @@ def fork(name: Name, new_name: Annotated[str, typer.Argument(help="The new model
 @app.command("delete", hidden=True)
 def erase(
     name: Name,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False,
 ) -> None:
-    """Erase a model with all that its person said, also from backups.
+    """Erase a model and everything its person said, also from backups.
 
-    Backups are opened by their key file, so let that forget the model too: with the next backup, or
-    at once with `populace backup --keys FILE --keys-only`.
+    Backups can be read with their key file, so renew that too: with the next backup, or at once with
+    `populace backup --keys FILE --keys-only`.
     """
     with named_errors(), GatewayClient.of_settings(Settings.from_environment()) as client:
         turns = client.request("GET", model_path(name))["log_position"]

@@ -1,4 +1,4 @@
-"""``populace population`` and ``populace model share``: who takes part in answers of many, and asking."""
+"""``populace population`` and ``populace model share``: membership in the population, and asking it."""
 
 import warnings
 from pathlib import Path
@@ -39,8 +39,10 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 def share(
     name: Annotated[str, typer.Argument(help="The model's name.")],
-    texts: Annotated[bool, typer.Option("--texts", help="Share what it says as well.")] = False,
-    stop: Annotated[bool, typer.Option("--stop", help="Take part no longer.")] = False,
+    texts: Annotated[
+        bool, typer.Option("--texts", help="Share the texts of its answers, and not only its votes.")
+    ] = False,
+    stop: Annotated[bool, typer.Option("--stop", help="Stop taking part.")] = False,
 ) -> None:
     """Have a model take part in answers of the population.
 
@@ -70,29 +72,41 @@ def members(as_json: AsJson = False) -> None:
         out.print("Nobody takes part yet. `populace model share NAME` has one.")
         return
     table = Table("model", "shares", "revision", "right on probes", "since")
-    for one in found:
-        accuracy = "not profiled yet" if one["accuracy"] is None else f"{one['accuracy']:.0%}"
-        table.add_row(one["model"], one["sharing"], one["revision"][:12], accuracy, local_time(one["since"]))
+    for member in found:
+        accuracy = "not profiled yet" if member["accuracy"] is None else f"{member['accuracy']:.0%}"
+        table.add_row(
+            member["model"], member["sharing"], member["revision"][:12], accuracy, local_time(member["since"])
+        )
     out.print(table)
 
 
 @app.command(epilog=ASK_EXAMPLES)
 def ask(
-    question: Annotated[str, typer.Argument(help="What to ask.")],
-    k: Annotated[int, typer.Option("-k", help="Members that answer.")] = DEFAULTS.k,
-    choice: Annotated[list[str] | None, typer.Option(help="What may be answered; twice or more.")] = None,
+    question: Annotated[str, typer.Argument(help="The question.")],
+    k: Annotated[int, typer.Option("-k", help="Number of members that answer.")] = DEFAULTS.k,
+    choice: Annotated[list[str] | None, typer.Option(help="A possible answer; give two or more.")] = None,
     kind: Annotated[
         str | None,
-        typer.Option(help=f"One of {', '.join(KINDS)}.", show_default="choice with --choice, else text"),
+        typer.Option(
+            help=f"Kind of answer: {', '.join(KINDS)}.", show_default="choice with --choice, else text"
+        ),
     ] = None,
-    select: Annotated[str, typer.Option(help=f"Who answers: {', '.join(SELECTS)}.")] = DEFAULTS.select,
-    combine: Annotated[str, typer.Option(help=f"How votes count: {', '.join(COMBINES)}.")] = DEFAULTS.combine,
-    model: Annotated[list[str] | None, typer.Option(help="Who answers, instead of -k.")] = None,
-    seconds_max: Annotated[float, typer.Option(help="Who is later is left out.")] = DEFAULTS.seconds_max,
-    seed: Annotated[int, typer.Option(help="Of --select random, and of what is drawn.")] = 0,
+    select: Annotated[
+        str, typer.Option(help=f"How members are chosen: {', '.join(SELECTS)}.")
+    ] = DEFAULTS.select,
+    combine: Annotated[
+        str, typer.Option(help=f"How votes are combined: {', '.join(COMBINES)}.")
+    ] = DEFAULTS.combine,
+    model: Annotated[
+        list[str] | None, typer.Option(help="A member that answers, instead of -k chosen ones. Repeatable.")
+    ] = None,
+    seconds_max: Annotated[
+        float, typer.Option(help="Seconds after which members without an answer are left out.")
+    ] = DEFAULTS.seconds_max,
+    seed: Annotated[int, typer.Option(help="Random seed of --select random and of sampling.")] = 0,
     as_json: AsJson = False,
 ) -> None:
-    """Ask members of the population, and print what they come to with each one's vote."""
+    """Ask members of the population, and print their combined answer with each one's vote."""
     body: dict[str, Any] = {
         "question": question,
         "k": k,
@@ -120,7 +134,7 @@ def ask(
 
 
 def print_answer(found: dict[str, Any]) -> None:
-    """Print the votes, the answer, and how they lie."""
+    """Print the votes, the answer, and statistics of the votes."""
     table = Table("member", "revision", "vote", "weight", "seconds")
     for vote in found["votes"]:
         said = vote["answer"]
@@ -145,12 +159,15 @@ def print_answer(found: dict[str, Any]) -> None:
 
 @app.command()
 def report(
-    svg: Annotated[Path | None, typer.Option(help="Draw who answers like whom into this file.")] = None,
+    svg: Annotated[
+        Path | None, typer.Option(help="Draw how similarly the members answer to this SVG file.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Who answers like whom, how their errors go together, and what more voters are worth on the probes.
+    """Report, on the probes, how alike members answer, how errors correlate, and what more voters gain.
 
-    Example: `populace population report --svg population.svg`. It reads profiles, and asks nobody.
+    Example: `populace population report --svg population.svg`. It reads stored profiles and
+    asks no model.
     """
     from populace.client.connecting import connect
 
@@ -192,17 +209,31 @@ def print_report(found: "PopulationReport") -> None:
 
 @app.command(epilog=MERGE_EXAMPLES)
 def merge(
-    names: Annotated[list[str], typer.Argument(metavar="NAME...", help="Members that share texts.")],
-    into: Annotated[str, typer.Option(help="The model that gets the merged revision; it may be new.")],
-    method: Annotated[str, typer.Option(help="sum is exact; svd, ties and dare are cut to a rank.")] = "sum",
-    rank: Annotated[int | None, typer.Option(help="To cut to.", show_default="the members' largest")] = None,
-    density: Annotated[float, typer.Option(help="ties, dare: the share of entries that stay.")] = 0.5,
-    weight: Annotated[
-        list[float] | None, typer.Option(help="One for each name, in their order.", show_default="the mean")
+    names: Annotated[
+        list[str], typer.Argument(metavar="NAME...", help="The members to merge; each must share texts.")
+    ],
+    into: Annotated[
+        str, typer.Option(help="The model that gets the merged revision; it is created if it does not exist.")
+    ],
+    method: Annotated[
+        str, typer.Option(help="sum (exact), or svd, ties or dare, which are cut to a rank.")
+    ] = "sum",
+    rank: Annotated[
+        int | None,
+        typer.Option(help="Rank of the result for svd, ties and dare.", show_default="the members' largest"),
     ] = None,
-    seed: Annotated[int, typer.Option(help="dare: of what is dropped.")] = 0,
+    density: Annotated[
+        float, typer.Option(help="ties, dare: the share of entries that are kept, 0 to 1.")
+    ] = 0.5,
+    weight: Annotated[
+        list[float] | None,
+        typer.Option(
+            help="Weight of a member; give one for each name, in their order.", show_default="the mean"
+        ),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="dare: random seed of which entries are dropped.")] = 0,
 ) -> None:
-    """Merge members' adapters, by what they add to the base, into a revision of one model."""
+    """Merge what members' adapters add to the base into a revision of one model."""
     if weight and len(weight) != len(names):
         raise typer.BadParameter(f"{len(names)} names have {len(weight)} weights.", param_hint="--weight")
     from populace.client.connecting import connect

@@ -1,4 +1,4 @@
-"""``populace restore``: make a data directory of a backup and the key file."""
+"""``populace restore``: makes a data directory from a backup and the key file."""
 
 from pathlib import Path
 from typing import Annotated
@@ -20,26 +20,26 @@ def restore(
     directory: Annotated[Path, typer.Argument(help="The backup's directory.", metavar="DIR")],
     keys: Annotated[Path, typer.Option("--keys", help="The newest key file.", metavar="FILE")],
     data: Annotated[
-        Path | None, typer.Option(help="The new data directory, absent or empty, if not POPULACE_DATA.")
+        Path | None, typer.Option(help="The new data directory, absent or empty. Default: POPULACE_DATA.")
     ] = None,
     erasures_of: Annotated[
         Path | None,
         typer.Option(
-            help="A data directory of the same store: who was erased there stays erased.",
+            help="A data directory of the same store; models erased there stay erased.",
             exists=True,
             file_okay=False,
         ),
     ] = None,
     partial: Annotated[
-        bool, typer.Option("--partial", help="Leave out models that FILE knows nothing of, and go on.")
+        bool, typer.Option("--partial", help="Leave out models whose keys FILE does not have, and go on.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Restore a backup into a new data directory.
 
-    Everything is checked first; after an error nothing is left there.
-    Who was erased since the backup is left out, as far as FILE or
-    --erasures-of knows. API keys are as they were when the backup was made:
+    Everything is checked first; an error leaves nothing in the directory.
+    Models erased since the backup are left out, as far as FILE or
+    --erasures-of records them. API keys are as they were when the backup was made:
     revoke again those that were revoked since.
     """
     with named_errors():

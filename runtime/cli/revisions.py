@@ -1,4 +1,4 @@
-"""``populace model publish`` and ``model revisions``: new adapters of a model."""
+"""``populace model publish`` and ``model revisions``: publishes and lists a model's adapters."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -18,10 +18,12 @@ Name = Annotated[str, typer.Argument(help="The model's name.")]
 
 def publish(
     name: Name,
-    adapter: Annotated[Path, typer.Argument(help="A PEFT LoRA directory.", exists=True, file_okay=False)],
-    alias: Annotated[str, typer.Option(help="What to move to the new revision.")] = "latest",
+    adapter: Annotated[
+        Path, typer.Argument(help="The directory of a PEFT LoRA adapter.", exists=True, file_okay=False)
+    ],
+    alias: Annotated[str, typer.Option(help="The alias to move to the new revision.")] = "latest",
 ) -> None:
-    """Give a model a new adapter: the old one answers until an engine has the new one ready."""
+    """Publish a new adapter for a model; the old one stays in use until an engine has loaded it."""
     from populace.client.connecting import connect
 
     with named_errors(), err.status("Checking and prewarming the adapter"), connect() as population:
@@ -32,7 +34,7 @@ def publish(
 def revisions(
     name: Name, as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False
 ) -> None:
-    """List a model's revisions, oldest first, and what their aliases are.
+    """List a model's revisions, oldest first, with their aliases.
 
     A revision is registered, then prewarming, then ready; aliases move to ready ones only.
     """

@@ -32,12 +32,12 @@ populace serve --memory-module none
 def serve(
     host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
     port: Annotated[int | None, typer.Option(help="Port to listen on.")] = None,
-    data: Annotated[Path | None, typer.Option(help="Data directory; made if it is not there.")] = None,
+    data: Annotated[Path | None, typer.Option(help="Data directory; created if it does not exist.")] = None,
     base: Annotated[
         str | None,
         typer.Option(help="Base model: a local directory or a hub id. Default: SmolLM2-135M-Instruct."),
     ] = None,
-    engine: Annotated[str | None, typer.Option(help="auto, vllm or torch.")] = None,
+    engine: Annotated[str | None, typer.Option(help="Inference engine: auto, vllm or torch.")] = None,
     memory_module: Annotated[
         str | None,
         typer.Option(
@@ -45,12 +45,16 @@ def serve(
             "Default: the shipped one for the default base, none for any other."
         ),
     ] = None,
-    replicas: Annotated[int | None, typer.Option(help="Engine replicas.")] = None,
-    shards: Annotated[int | None, typer.Option(help="Shards of a new store; fixed once it is made.")] = None,
-    ray_address: Annotated[
-        str | None, typer.Option(help="Join this Ray cluster instead of starting one.")
+    replicas: Annotated[int | None, typer.Option(help="Number of engine replicas.")] = None,
+    shards: Annotated[
+        int | None, typer.Option(help="Number of shards of a new store; fixed when the store is created.")
     ] = None,
-    log_level: Annotated[str | None, typer.Option(help="debug, info, warning or error.")] = None,
+    ray_address: Annotated[
+        str | None, typer.Option(help="Address of a Ray cluster to join instead of starting one.")
+    ] = None,
+    log_level: Annotated[
+        str | None, typer.Option(help="Level of log messages: debug, info, warning or error.")
+    ] = None,
 ) -> None:
     """Serve personal models over HTTP until Ctrl-C.
 
@@ -102,7 +106,7 @@ def _serve(settings: Settings) -> None:
 
 
 def _first_reply(started: "Started") -> str:
-    """Have the base say something through the gateway: what is ready should have been seen to work."""
+    """Get a first reply of the base through the gateway, so that ready means tested."""
     from populace.cli.gateway_client import GatewayClient
 
     ask = {"model": "base", "messages": [{"role": "user", "content": QUESTION}], "temperature": 0}

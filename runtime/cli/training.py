@@ -1,4 +1,4 @@
-"""``populace train`` and ``populace jobs``: have models learn from what was thought of their replies."""
+"""``populace train`` and ``populace jobs``: trains models on their logs and feedback."""
 
 import csv
 import json
@@ -44,58 +44,80 @@ COLORS = {"promoted": "green", "rejected": "yellow", "skipped": "yellow", "faile
 
 def train(
     names: Annotated[
-        list[str] | None, typer.Argument(metavar="NAME", help="The models.", show_default=False)
+        list[str] | None,
+        typer.Argument(metavar="NAME", help="Names of the models to train.", show_default=False),
     ] = None,
-    every: Annotated[bool, typer.Option("--all", help="All models that somebody talked to.")] = False,
-    method: Annotated[str, typer.Option(help=f"One of {', '.join(METHODS)}.")] = DEFAULTS.method,
+    every: Annotated[
+        bool, typer.Option("--all", help="Train all models that have a turn in their log.")
+    ] = False,
+    method: Annotated[str, typer.Option(help=f"Training method: {', '.join(METHODS)}.")] = DEFAULTS.method,
     rank: Annotated[
-        int | None, typer.Option(help="Of a new adapter.", show_default="the parent's, or 8")
+        int | None, typer.Option(help="LoRA rank of a new adapter.", show_default="the parent's, or 8")
     ] = None,
     alpha: Annotated[
-        float | None, typer.Option(help="How much a new adapter counts, over √rank.", show_default="as rank")
+        float | None,
+        typer.Option(
+            help="LoRA alpha of a new adapter, which is scaled by alpha/√rank.", show_default="as rank"
+        ),
     ] = None,
     targets: Annotated[
         str | None,
-        typer.Option(help="Its layers, as q_proj,v_proj.", show_default="all linear"),
+        typer.Option(
+            help="Layers that a new adapter changes, comma separated, like q_proj,v_proj.",
+            show_default="all linear",
+        ),
     ] = None,
-    start: Annotated[str, typer.Option(help=f"How a new one begins: {', '.join(STARTS)}.")] = DEFAULTS.start,
+    start: Annotated[
+        str, typer.Option(help=f"How a new adapter is initialised: {', '.join(STARTS)}.")
+    ] = DEFAULTS.start,
     from_base: Annotated[
-        bool, typer.Option("--from-base", help="Begin anew instead of from the revision that serves.")
+        bool,
+        typer.Option(
+            "--from-base", help="Train a new adapter from the base instead of the current revision's."
+        ),
     ] = False,
-    epochs: Annotated[float, typer.Option(help="How often each example is seen.")] = DEFAULTS.epochs,
-    steps: Annotated[int | None, typer.Option(help="So many steps, whatever --epochs says.")] = None,
-    learning_rate: Annotated[float, typer.Option(help="The highest one.")] = DEFAULTS.learning_rate,
-    batch: Annotated[int, typer.Option(help="Examples in a step.")] = DEFAULTS.batch,
-    seed: Annotated[int, typer.Option(help="Of the first weights and the order of examples.")] = 0,
+    epochs: Annotated[float, typer.Option(help="Passes over the examples.")] = DEFAULTS.epochs,
+    steps: Annotated[int | None, typer.Option(help="Number of optimiser steps; overrides --epochs.")] = None,
+    learning_rate: Annotated[float, typer.Option(help="Peak learning rate.")] = DEFAULTS.learning_rate,
+    batch: Annotated[int, typer.Option(help="Examples in an optimiser step.")] = DEFAULTS.batch,
+    seed: Annotated[
+        int, typer.Option(help="Random seed of the initial weights and the order of examples.")
+    ] = 0,
     anchor: Annotated[
-        float, typer.Option(help="How much staying with the base on general text counts; 0: not at all.")
+        float, typer.Option(help="Weight of staying close to the base model on general text; 0 turns it off.")
     ] = DEFAULTS.anchor,
     retrieve: Annotated[
-        int, typer.Option(help="distillation: turns of the log that the teacher reads.")
+        int, typer.Option(help="distillation: turns of the log that the teacher gets in its prompt.")
     ] = DEFAULTS.retrieve,
     replies: Annotated[
         int | None,
-        typer.Option(help="distillation, rl: replies to each question.", show_default="4, or 8 of rl"),
+        typer.Option(
+            help="distillation, rl: replies sampled for each question.", show_default="4, or 8 of rl"
+        ),
     ] = None,
     reply_tokens: Annotated[
-        int, typer.Option(help="distillation, rl: tokens of a reply at most.")
+        int, typer.Option(help="distillation, rl: largest length of a reply in tokens.")
     ] = DEFAULTS.reply_tokens,
     reward: Annotated[
-        str | None, typer.Option(help="rl: what judges replies, by its name: number, exact, matches, …")
+        str | None, typer.Option(help="rl: name of the reward that scores replies: number, exact, matches, …")
     ] = None,
     tasks: Annotated[
-        Path | None, typer.Option(help='rl: JSON lines, {"prompt": "What is 3 + 4?", "answer": 7} each.')
+        Path | None,
+        typer.Option(help='rl: JSON lines file of tasks like {"prompt": "What is 3 + 4?", "answer": 7}.'),
     ] = None,
     unjudged: Annotated[
-        bool, typer.Option("--unjudged", help="Learn also from replies that nobody judged.")
+        bool, typer.Option("--unjudged", help="Also learn from replies without feedback.")
     ] = False,
-    wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Watch until they end.")] = True,
+    wait: Annotated[
+        bool,
+        typer.Option("--wait/--no-wait", help="Show progress until the trainings end, or return at once."),
+    ] = True,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Train models on their logs and feedback; those that become better answer from then on.
+    """Train models on their logs and feedback; a revision that is better becomes the current one.
 
-    One in eight turns is held out, and judges what was learned from the others. Who is no better than before,
-    or has forgotten what has nothing to do with them, is rejected and kept for inspection.
+    One turn in eight is held out to judge what was learned from the others. A new revision that is no better
+    than the old one, or that got worse on general text, is rejected and kept for inspection.
     """
     body: dict[str, Any] = {
         "method": method,
@@ -119,7 +141,9 @@ def train(
     with named_errors(), GatewayClient.of_settings(Settings.from_environment()) as client:
         if tasks is not None:
             body["tasks"] = json.loads(pack_tasks(read_tasks(tasks)))
-        asked = [_asked(client, name, body, one=not every) for name in _chosen(client, names, every=every)]
+        asked = [
+            _asked(client, name, body, is_only=not every) for name in _chosen(client, names, every=every)
+        ]
         found = [job for job in asked if job is not None]
         if wait:
             found = watched(client, found)
@@ -129,10 +153,12 @@ def train(
 
 
 def jobs(
-    name: Annotated[str | None, typer.Argument(help="One model's only.", show_default=False)] = None,
-    cancel: Annotated[str | None, typer.Option(help="Cancel the training of this model.")] = None,
+    name: Annotated[
+        str | None, typer.Argument(help="List the trainings of this model only.", show_default=False)
+    ] = None,
+    cancel: Annotated[str | None, typer.Option(help="Cancel the open training of this model.")] = None,
     as_csv: Annotated[
-        bool, typer.Option("--csv", help="Print the losses, or rewards, of the steps as CSV.")
+        bool, typer.Option("--csv", help="Print the loss, or the reward, of each step as CSV.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
@@ -154,25 +180,25 @@ def _chosen(client: GatewayClient, names: Sequence[str] | None, *, every: bool) 
     if every and names:
         raise CommandFailed("Name models, or say --all.")
     if every:
-        return [one["id"] for one in client.pages("/v1/personal-models") if one["log_position"] > 0]
+        return [model["id"] for model in client.pages("/v1/personal-models") if model["log_position"] > 0]
     if not names:
         raise CommandFailed("Name the models to train, or say --all.")
     return list(dict.fromkeys(names))
 
 
-def _asked(client: GatewayClient, name: str, body: dict[str, Any], *, one: bool) -> dict[str, Any] | None:
-    """Ask for one training; of many, a model that is trained already is left to that."""
+def _asked(client: GatewayClient, name: str, body: dict[str, Any], *, is_only: bool) -> dict[str, Any] | None:
+    """Request a training; with several, a model that is in training already keeps that one."""
     try:
         return client.request("POST", model_path(name, "/jobs"), json=body)
     except GatewayError as error:
-        if one or error.code != "training_under_way":
+        if is_only or error.code != "training_under_way":
             raise
         err.print(f"{name} is trained already.")
         return None
 
 
 def watched(client: GatewayClient, asked: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Show how far they are until all have ended. Ctrl-C leaves them at work."""
+    """Show the progress of trainings until all have ended. Ctrl-C leaves them running."""
     latest = {job["model"]: job for job in asked}
     columns = (
         SpinnerColumn(),
@@ -201,13 +227,16 @@ def watched(client: GatewayClient, asked: Sequence[dict[str, Any]]) -> list[dict
 
 def _again(client: GatewayClient, job: dict[str, Any]) -> dict[str, Any]:
     found = client.request("GET", model_path(job["model"], "/jobs"))["data"]
-    return next((one for one in found if one["number"] == job["number"]), {**job, "state": "cancelled"})
+    return next(
+        (listed for listed in found if listed["number"] == job["number"]), {**job, "state": "cancelled"}
+    )
 
 
 def told(job: dict[str, Any], now: float) -> str:
-    """Say loss, speed and what is left of a job that runs, and of others their state.
+    """Describe a running job by loss, speed and time left, any other by its state.
 
-    What is left is told by the clock on the wall: a trainer also waits, for others' turns and for engines.
+    The time left is computed from wall-clock time, because a trainer also waits for other people's turns
+    and for engines.
     """
     if job["state"] != "running" or not job["seconds"] or job["loss"] is None:
         return job["state"]
@@ -238,7 +267,7 @@ def print_ends(found: Sequence[dict[str, Any]]) -> None:
 
 
 def _measured(job: dict[str, Any]) -> str:
-    """What the job's curve is of."""
+    """Name what the job's curve shows."""
     return "loss" if job["reward"] is None else "reward"
 
 

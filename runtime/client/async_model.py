@@ -31,7 +31,7 @@ POLL_SECONDS = 0.5
 
 
 class AsyncModel:
-    """One personal model. What a verb does and raises is said once, at the one of ``ModelHandle``."""
+    """One personal model. Each method does and raises the same as that of ``ModelHandle``."""
 
     def __init__(self, connection: Connection, model: ModelId) -> None:
         self._connection = connection
@@ -80,11 +80,11 @@ class AsyncModel:
         return await self._hosts.read_log(self.id, start=start, limit=limit)
 
     async def memory(self) -> PersonalMemory:
-        """See ``ModelHandle.memory``; what it knows is asked with ``known``."""
+        """See ``ModelHandle.memory``; ``known`` asks it questions."""
         return PersonalMemory.of(await self._hosts.memories.show(self.id))
 
     async def known(self, questions: Sequence[str] = ()) -> Known:
-        """Ask the model what it knows of its person; see ``PersonalMemory.known``."""
+        """Ask the model what it knows about its person; see ``PersonalMemory.known``."""
         return await self._hosts.memories.known(self.id, tuple(questions))
 
     async def memory_at(self, position: int) -> PersonalMemory:
@@ -201,7 +201,7 @@ class AsyncModel:
         await self._hosts.erase_model(self.id)
 
     async def _serving(self) -> str:
-        """The digest that ``latest`` names. Raises ``RevisionNotFound`` for a model that is the base's."""
+        """Return the digest that ``latest`` names. Raises ``RevisionNotFound`` if that is the base."""
         serving = (await self.show()).aliases.get(FIRST_ALIAS)
         if serving is None:
             raise RevisionNotFound(self.name, FIRST_ALIAS)
@@ -219,14 +219,17 @@ def _target(path: str | Path, *, overwrite: bool) -> Path:
 
 
 def turns_named(what: object) -> str | list[int]:
-    """Read what a Python caller names turns by. Raises ``InvalidRequest`` for what names none."""
+    """Return the positions, or the words, that a caller names turns by.
+
+    Raises ``InvalidRequest`` for a value that names no turns.
+    """
     if isinstance(what, str):
         return what
     if isinstance(what, Interaction):
         return [what.position]
     several = cast("Sequence[object]", what) if isinstance(what, Sequence) else [what]
     positions = [what] if isinstance(what, bytes) else list(several)
-    # True is an int to Python, and not the position 1 to anybody.
+    # True is an int in Python, but no caller means position 1 by it.
     if not all(type(position) is int and position >= 0 for position in positions):
         raise InvalidRequest(f"Name turns by their positions or by words, not by {what!r:.80}.", "positions")
     return cast("list[int]", positions)

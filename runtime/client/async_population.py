@@ -21,7 +21,7 @@ from populace.client.options import AskOptions, check_options
 from populace.storage.records.errors import ModelExists
 
 ARCHIVE_BYTES_MAX = 64 * 2**30
-"""A file that claims more is not of a personal model."""
+"""Largest unpacked size, in bytes, that an archive of a personal model may claim."""
 
 PAGE = 1000
 
@@ -29,7 +29,7 @@ PAGE = 1000
 class AsyncPopulation:
     """All personal models of one tenant, used on one event loop.
 
-    Use ``populace.connect_async``. What a verb does and raises is said once, at the one of ``Population``.
+    Use ``populace.connect_async``. Each method does and raises the same as that of ``Population``.
     """
 
     def __init__(self, connection: Connection) -> None:
@@ -136,7 +136,7 @@ class AsyncPopulation:
         return await self.connection.statistics()
 
     async def close(self) -> None:
-        """Let go of the connection; the population goes on. Safe to call twice."""
+        """Close the connection; the population keeps running. Safe to call twice."""
         if not self.closed:
             self.closed = True
             await self.connection.close()

@@ -1,4 +1,4 @@
-"""From what a caller of the Python face says to the request of one turn."""
+"""Turns the arguments of ``chat`` in Python into the request of one turn."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Unpack
@@ -14,14 +14,14 @@ from populace.storage.rows.ledger import FIRST_ALIAS
 
 DEFAULT_CONVERSATION = "main"
 REPLY_TOKENS_DEFAULT = 256
-"""``chat`` answers are for reading; ask for more with ``max_tokens``."""
+"""Default of ``max_tokens`` for ``chat``, whose replies are meant to be read by a person."""
 
 TURN_SECONDS_MAX = 120.0
 
 REAL_NUMBERS = {"temperature", "top_p", "frequency_penalty", "presence_penalty"}
 
 ROLES = ("system", "user", "assistant")
-"""The log has others for what is no chat."""
+"""Roles that a chat message may have; the log has others for turns that are no chat."""
 
 MessageLike = Message | Mapping[str, str]
 
@@ -35,9 +35,9 @@ def chat_request(
     if isinstance(message, str):
         messages: tuple[Message, ...] = (Message("user", message),)
     else:
-        messages = tuple(_message(one) for one in message)
+        messages = tuple(_message(entry) for entry in message)
         conversation = None
-    _check_unicode([conversation or "", *(part for one in messages for part in one)])
+    _check_unicode([conversation or "", *(part for entry in messages for part in entry)])
     return make_request(
         model,
         messages,
@@ -58,7 +58,7 @@ def _sampling(options: ChatOptions) -> Sampling:
         value = given[name]
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise InvalidRequest(f"{name} is a number, not {value!r:.80}.", name)
-        # The same operation over HTTP has a float.
+        # Over HTTP the same operation has a float, and both must compare equal.
         given[name] = float(value)
     stop = given.get("stop", ())
     given["stop"] = (stop,) if isinstance(stop, str) else tuple(stop)

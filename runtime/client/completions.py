@@ -1,4 +1,4 @@
-"""A turn as a chat completion over HTTP, whole and streamed, and back."""
+"""Converts turns to chat completions over HTTP and back, whole and streamed."""
 
 import json
 from collections.abc import AsyncGenerator, AsyncIterator
@@ -12,7 +12,7 @@ from populace.api.turns import MemoryTraceObject
 from populace.client.remote_errors import error_of
 
 OPERATION_PREFIX = "key-"
-"""What ``operation_of`` puts before a caller's key; the gateway does so with the header."""
+"""Prefix that ``operation_of`` puts before a caller's key, as the gateway does with the header's."""
 
 
 class _MessageObject(ApiObject):
@@ -31,7 +31,7 @@ class _UsageObject(ApiObject):
 
 
 class _ProvenanceObject(ApiObject):
-    """What a reply was made with; see ``gateway.wire.Provenance``."""
+    """The parts a reply was made from; see ``gateway.wire.Provenance``."""
 
     revision: str
     base: str
@@ -54,7 +54,7 @@ class CompletionObject(ApiObject):
     populace: _ProvenanceObject | None = None
 
     def interaction(self, request: ChatRequest) -> Interaction:
-        """Make the turn of a whole completion; its messages are the request's."""
+        """Make the turn of a whole completion; its messages are taken from the request."""
         assert self.usage is not None
         assert self.populace is not None
         return self.recorded(request, self.choices[0].message.content, self.usage, self.populace)
@@ -84,12 +84,12 @@ class CompletionObject(ApiObject):
 
 
 def key_header(operation: str) -> dict[str, str]:
-    """Name an operation to the gateway: also one without a caller's key, so that it can be sent again."""
+    """Return the ``Idempotency-Key`` header of an operation; one without a caller's key can be resent too."""
     return {"Idempotency-Key": operation.removeprefix(OPERATION_PREFIX)}
 
 
 def chat_body(request: ChatRequest, *, stream: bool = False) -> dict[str, Any]:
-    """The body of ``POST /v1/chat/completions`` for this turn."""
+    """Return the body of ``POST /v1/chat/completions`` for this turn."""
     turn, sampling = request.turn, request.sampling
     body: dict[str, Any] = {
         "model": turn.model.name if turn.alias == "latest" else f"{turn.model.name}@{turn.alias}",
@@ -118,9 +118,9 @@ def chat_body(request: ChatRequest, *, stream: bool = False) -> dict[str, Any]:
 async def parts_of(
     request: ChatRequest, lines: AsyncIterator[str], url: str
 ) -> AsyncGenerator[str | Interaction, None]:
-    """Read a stream's events: the texts of the reply, and last its turn.
+    """Read a stream's events: yields the texts of the reply, and last its turn.
 
-    Raises the error that the stream ends with, and ``HostUnavailable`` for one that breaks off.
+    Raises the error that the stream ends with, and ``HostUnavailable`` if the stream breaks off.
     """
     texts: list[str] = []
     last: CompletionObject | None = None

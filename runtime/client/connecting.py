@@ -1,4 +1,4 @@
-"""``connect``: from an address to a population, here or on another machine."""
+"""``connect``: opens the population at an address, on this machine or another."""
 
 from collections.abc import Generator
 from contextlib import suppress
@@ -28,15 +28,15 @@ def connect(
 ) -> Population:
     """Connect to a running Populace.
 
-    An ``address`` like ``http://host:8000`` is that of a server on any machine: it takes an ``api_key``
-    (default: POPULACE_API_KEY, or the key of this account for it), which says whose models are meant, and
-    needs neither Ray nor a model on this one.
+    An ``address`` like ``http://host:8000`` names a server on any machine. It needs an ``api_key`` (default:
+    POPULACE_API_KEY, or this account's key for that server), which selects the tenant, and neither Ray nor a
+    base model on this machine.
 
-    Any other ``address`` is that of a Ray cluster, and None the Populace of this user that serves the data
-    directory ``data`` (default: POPULACE_DATA) on this machine. That is inside the cluster's trust boundary:
-    it needs no API key, and ``tenant`` (default: local) says whose models are meant.
+    Any other ``address`` names a Ray cluster; None is this user's Populace on this machine that serves the
+    data directory ``data`` (default: POPULACE_DATA). Such a connection is inside the cluster's trust
+    boundary: it needs no API key, and ``tenant`` (default: local) selects whose models are used.
 
-    Raises ``ClusterNotFound``, ``Unauthorized``, and ``InvalidRequest`` for a tenant that is not the key's.
+    Raises ``ClusterNotFound``, ``Unauthorized``, and ``InvalidRequest`` if the tenant is not the key's.
     """
     loop = LoopThread()
     try:
@@ -62,7 +62,7 @@ def connect_async(
 
 
 class Connecting:
-    """A connection that is about to be made, by ``await`` or ``async with``."""
+    """A connection that is made when it is awaited or entered with ``async with``."""
 
     def __init__(
         self, address: str | None, api_key: str | None, tenant: str | None, data: str | Path | None
@@ -95,7 +95,7 @@ async def _opened(
             raise InvalidRequest(
                 "An API key goes with the address of a server, like http://127.0.0.1:8000.", "api_key"
             )
-        # Ray and an engine's client load here, for those who are in the cluster.
+        # Ray and an engine's client are imported only for a connection inside the cluster.
         try:
             from populace.client.ray_connection import RayConnection
         except ModuleNotFoundError as error:
@@ -115,7 +115,7 @@ async def _opened(
 
 
 def _key_for(address: str, data: str | Path | None) -> str:
-    """The key that this account has for a server: from the environment, or as the one that serves here."""
+    """Return this account's key for a server: from the environment, or the local server's own."""
     settings = Settings.from_environment(data=data)
     if settings.api_key is not None:
         return settings.api_key

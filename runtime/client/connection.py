@@ -1,4 +1,4 @@
-"""What the Python face needs of a population, wherever it is: in this cluster, or behind an address."""
+"""What the Python interface needs of a population, in this cluster or behind an HTTP address."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -29,7 +29,7 @@ TellVote = Callable[[PopulationAnswer], None]
 
 
 class MergeRequest(NamedTuple):
-    """What to merge, and how: ``weights`` are by name, None for the mean; see ``MergeOptions``."""
+    """A merge of members: ``weights`` are by member name, None is the mean; see ``MergeOptions``."""
 
     models: tuple[str, ...]
     into: str
@@ -41,7 +41,7 @@ class MergeRequest(NamedTuple):
 
 
 class Jobs(Protocol):
-    """A part of ``TrainingJobs``."""
+    """The part of ``TrainingJobs`` that a client uses."""
 
     async def ask(
         self,
@@ -59,7 +59,7 @@ class Jobs(Protocol):
 
 
 class Members(Protocol):
-    """A part of ``actors.members.Members``."""
+    """The part of ``actors.members.Members`` that a client uses."""
 
     async def share(self, model: ModelId, sharing: Sharing | None) -> MemberView | None: ...
 
@@ -67,7 +67,7 @@ class Members(Protocol):
 
 
 class Memories(Protocol):
-    """A part of ``actors.memories.Memories``."""
+    """The part of ``actors.memories.Memories`` that a client uses."""
 
     async def show(self, model: ModelId, position: int | None = None) -> MemoryView: ...
 
@@ -77,7 +77,7 @@ class Memories(Protocol):
 
 
 class Forgetting(Protocol):
-    """A part of ``actors.forgetting.Forgetting``."""
+    """The part of ``actors.forgetting.Forgetting`` that a client uses."""
 
     async def find(self, model: ModelId, words: str) -> Forgotten: ...
 
@@ -87,7 +87,7 @@ class Forgetting(Protocol):
 
 
 class ClientHosts(Protocol):
-    """A part of ``Hosts``, which raises the same errors."""
+    """The part of ``Hosts`` that a client uses; it raises the same errors."""
 
     @property
     def jobs(self) -> Jobs: ...
@@ -133,7 +133,7 @@ class ClientHosts(Protocol):
 class Connection(Protocol):
     """A way to a population, used on one event loop.
 
-    ``hosts`` have what is done to a model; what takes files, engines or several models is here.
+    ``hosts`` has the operations on one model; those on files, engines or several models are methods here.
     """
 
     tenant: str
@@ -141,23 +141,23 @@ class Connection(Protocol):
 
     @property
     def base_directory(self) -> Path:
-        """Where the base's files are. Raises ``InvalidRequest`` where they are on another machine."""
+        """Return the directory of the base. Raises ``InvalidRequest`` if it is on another machine."""
         ...
 
     @property
     def directory(self) -> "Directory":
-        """The hosts with all that they can do. Raises ``InvalidRequest`` where there is no Ray."""
+        """Return the directory of all hosts. Raises ``InvalidRequest`` over HTTP, without Ray."""
         ...
 
     @property
     def hosts(self) -> ClientHosts: ...
 
     async def stream(self, request: ChatRequest) -> AsyncReplyStream:
-        """Begin a turn and return its reply as it is made. Raises as ``chat``."""
+        """Begin a turn and return its reply as a stream. Raises what ``chat`` raises."""
         ...
 
     def remote_chat(self, request: ChatRequest) -> "ray.ObjectRef[Interaction]":
-        """Start a turn on the model's host. Raises ``InvalidRequest`` where there is no Ray."""
+        """Start a turn on the model's host. Raises ``InvalidRequest`` over HTTP, without Ray."""
         ...
 
     async def ask(
@@ -169,7 +169,7 @@ class Connection(Protocol):
     async def publish(
         self, model: ModelId, adapter: Path, alias: str = "latest", *, create: bool = False
     ) -> Revision:
-        """Publish an adapter's directory or packed file; with ``create`` as the first of a new model."""
+        """Publish an adapter's directory or packed file; with ``create`` as a new model's first."""
         ...
 
     async def diff(
@@ -179,7 +179,7 @@ class Connection(Protocol):
     async def merge(self, request: MergeRequest) -> MergedRevision: ...
 
     async def export(self, model: ModelId, target: Path) -> None:
-        """Write the model's archive to a new or existing file, which is as it was if that fails."""
+        """Write the model's archive to a new or existing file, which is unchanged on an error."""
         ...
 
     async def import_model(self, path: Path, name: str | None, *, bytes_max: int) -> ModelView: ...

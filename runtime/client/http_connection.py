@@ -1,4 +1,4 @@
-"""A population behind an address: everything goes to its gateway, with an API key."""
+"""A population behind an HTTP address: every call goes to its gateway, with an API key."""
 
 import json
 import re
@@ -41,7 +41,7 @@ ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
 
 
 class HttpConnection:
-    """Serves ``Connection``."""
+    """Implements ``Connection`` over HTTP."""
 
     def __init__(self, transport: HttpTransport, tenant: str, base: BaseInfo) -> None:
         """Use ``HttpConnection.open``."""
@@ -54,7 +54,10 @@ class HttpConnection:
     async def open(
         cls, url: str, api_key: str, *, transport: httpx.AsyncBaseTransport | None = None
     ) -> "HttpConnection":
-        """Raises ``Unauthorized``, and ``ClusterNotFound`` for what is no Populace of this version."""
+        """Open a connection.
+
+        Raises ``Unauthorized``, and ``ClusterNotFound`` if no Populace of this version responds.
+        """
         http = HttpTransport(url, api_key, transport=transport)
         try:
             told = await http.call("GET", "/v1/population", PopulationObject)
@@ -85,7 +88,7 @@ class HttpConnection:
 
     async def stream(self, request: ChatRequest) -> AsyncReplyStream:
         parts = self._parts(request)
-        # The first part is waited for, so that a refusal is raised here.
+        # Waits for the first part, so that a refusal is raised here.
         first = await anext(parts)
         return AsyncReplyStream(_with_first(first, parts))
 
@@ -164,7 +167,7 @@ class HttpConnection:
         return tuple(layer.value() for layer in found.data)
 
     async def merge(self, request: MergeRequest) -> MergedRevision:
-        # The same merge again is the same revision.
+        # Repeating a merge makes the same revision.
         merged = await self._http.call(
             "POST", "/v1/population/merge", MergeObject, repeats=True, json=request._asdict()
         )
@@ -197,7 +200,7 @@ class HttpConnection:
 
 
 def is_url(address: str) -> bool:
-    """Whether an address is that of a gateway, and not of a Ray cluster."""
+    """Return whether an address is a gateway's and not a Ray cluster's."""
     return re.match(r"https?://", address) is not None
 
 
@@ -209,7 +212,7 @@ async def _with_first(first: str | Interaction, parts: Parts) -> Parts:
 
 
 def _adapter_file(adapter: Path) -> BinaryIO:
-    """Open a packed file, or a PEFT directory as a zip. Raises ``InvalidRequest`` for what is neither."""
+    """Open a packed file, or a PEFT directory as a zip. Raises ``InvalidRequest`` for anything else."""
     if adapter.is_file():
         return adapter.open("rb")
     missing = [name for name in ADAPTER_FILES if not (adapter / name).is_file()]

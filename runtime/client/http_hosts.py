@@ -1,4 +1,4 @@
-"""What is done to a personal model, as requests to a gateway: the ``ClientHosts`` of a remote population."""
+"""Operations on a personal model as requests to a gateway: the ``ClientHosts`` of a remote population."""
 
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -30,7 +30,7 @@ def path_of(model: ModelId, rest: str = "") -> str:
 
 
 class HttpHosts:
-    """Serves ``ClientHosts``. The tenant of every model is that of the key."""
+    """Implements ``ClientHosts`` over HTTP. The tenant of every model is that of the key."""
 
     def __init__(self, transport: HttpTransport) -> None:
         self._http = transport
@@ -80,7 +80,7 @@ class HttpHosts:
         if opinion.thumb is not None:
             said["thumb"] = "up" if opinion.thumb else "down"
         named = {"position": on} if isinstance(on, int) else {"completion_id": on}
-        # The same opinion without a key is the same feedback.
+        # Feedback without a key is stored once however often it is sent.
         given = await self._http.call(
             "POST",
             "/v1/feedback",
@@ -115,7 +115,7 @@ def _alias_path(model: ModelId, alias: str) -> str:
 
 
 class HttpJobs:
-    """Serves ``Jobs``."""
+    """Implements ``Jobs`` over HTTP."""
 
     def __init__(self, transport: HttpTransport) -> None:
         self._http = transport
@@ -146,14 +146,14 @@ class HttpJobs:
         return tuple(job.value(model.tenant) for job in found.data)
 
     async def roll_back(self, model: ModelId, revision: str) -> ModelView:
-        # A second time `latest` is elsewhere, and nothing happens.
+        # When repeated, `latest` names another revision by then, and nothing happens.
         body = {"revision": revision}
         path = path_of(model, "/rollback")
         return (await self._http.call("POST", path, ModelObject, repeats=True, json=body)).value(model.tenant)
 
 
 class HttpMembers:
-    """Serves ``Members``."""
+    """Implements ``Members`` over HTTP."""
 
     def __init__(self, transport: HttpTransport) -> None:
         self._http = transport
@@ -172,7 +172,7 @@ class HttpMembers:
 
 
 class HttpMemories:
-    """Serves ``Memories``."""
+    """Implements ``Memories`` over HTTP."""
 
     def __init__(self, transport: HttpTransport) -> None:
         self._http = transport
@@ -201,7 +201,7 @@ class HttpMemories:
 
 
 class HttpForgetting:
-    """Serves ``Forgetting``."""
+    """Implements ``Forgetting`` over HTTP."""
 
     def __init__(self, transport: HttpTransport) -> None:
         self._http = transport

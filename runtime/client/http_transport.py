@@ -1,4 +1,4 @@
-"""Requests to a gateway: the key, the retries, and errors as the classes that they are there."""
+"""Requests to a gateway: the key, the retries, and errors as the classes that the server raised."""
 
 import asyncio
 import logging
@@ -19,21 +19,21 @@ Answer = TypeVar("Answer", bound=ApiObject)
 
 CONNECT_SECONDS_MAX = 5.0
 REPLY_SECONDS_MAX = 600.0
-"""The server bounds a turn; this is for a server that has stopped to answer."""
+"""Timeout for a server that has stopped responding; the server itself bounds a turn earlier."""
 
 RETRY_SECONDS_MAX = 20.0
 """How long a call waits for a server that restarts, as ``hosting.directory`` does for a host."""
 RETRY_DELAYS_S = (0.1, 0.2, 0.4, 0.8, 1.6)
 
 LOST = (HostUnavailable, ShardStopped, UnknownOutcome, httpx.TransportError)
-"""After these nobody knows whether the call took effect."""
+"""After these errors it is unknown whether the call took effect."""
 
 
 class HttpTransport:
-    """Calls one gateway. ``transport`` takes the place of the network in tests."""
+    """Calls one gateway. ``transport`` replaces the network in tests."""
 
     def __init__(self, url: str, api_key: str, *, transport: httpx.AsyncBaseTransport | None = None) -> None:
-        # What OpenAI's clients are given ends in /v1.
+        # The address that OpenAI's clients are given ends in /v1.
         self.url = url.rstrip("/").removesuffix("/v1")
         self._client = httpx.AsyncClient(
             base_url=self.url,
@@ -44,16 +44,16 @@ class HttpTransport:
         )
 
     async def get(self, path: str, kind: type[Answer], **options: Any) -> Answer:
-        """Get an object. A server that restarts is waited for."""
+        """Get an object; waits for a server that restarts."""
         return await self.call("GET", path, kind, repeats=True, **options)
 
     async def call(
         self, method: str, path: str, kind: type[Answer], *, repeats: bool = False, **options: Any
     ) -> Answer:
-        """Call and return the object of the body, parsed as ``kind``.
+        """Send a request and return the body, parsed as ``kind``.
 
-        ``repeats``: the call may take effect twice without harm, so it is made again while the server
-        restarts. Raises what the server raised, and ``ClusterNotFound`` if no server answers.
+        ``repeats`` says that the call may take effect twice without harm, so that it is retried while the
+        server restarts. Raises what the server raised, and ``ClusterNotFound`` if no server responds.
         """
         response = await self._patiently(method, path, options, repeats=repeats)
         return kind.model_validate_json(response.content)
@@ -80,7 +80,7 @@ class HttpTransport:
 
     @asynccontextmanager
     async def opened(self, method: str, path: str, **options: Any) -> AsyncGenerator[httpx.Response, None]:
-        """Call and read the body as it comes. Raises as ``call``."""
+        """Send a request and read the body as it arrives. Raises what ``call`` raises."""
         try:
             async with self._client.stream(method, path, **options) as response:
                 if response.is_error:

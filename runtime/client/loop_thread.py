@@ -10,11 +10,11 @@ from populace.actors.errors import InvalidRequest
 T = TypeVar("T")
 
 CLOSE_SECONDS = 5.0
-"""For tasks that wait to hear that they are cancelled."""
+"""How long ``close`` waits for cancelled tasks to end."""
 
 
 class LoopThread:
-    """Serves ``Runner``. All calls share a loop: those to one host then share messages."""
+    """Implements ``Runner``. All calls share one loop, so that calls to one host share messages."""
 
     def __init__(self) -> None:
         self._loop = asyncio.new_event_loop()
@@ -50,7 +50,7 @@ class LoopThread:
         asyncio.run_coroutine_threadsafe(call, self._loop)
 
     def close(self) -> None:
-        """End what still waits on the loop, as ``asyncio.run`` does, and the thread. Safe to call twice."""
+        """Cancel the tasks on the loop, as ``asyncio.run`` does, and end the thread. Safe to call twice."""
         if self.closed:
             return
         self.run(_end_tasks())

@@ -38,19 +38,19 @@ class ModelHandle:
         return self.id.name
 
     def show(self) -> ModelView:
-        """Read what the model is and where it stands. Raises ``ModelNotFound``."""
+        """Return the model's current state. Raises ``ModelNotFound``."""
         return self._runner.run(self._model.show())
 
     def log(self, *, start: int = 0, limit: int = 100) -> tuple[Interaction, ...]:
         """Read up to ``limit`` interactions, oldest first, at and after ``start``.
 
-        A log whose beginning was compacted is read from ``show().log_start`` on.
+        A log whose beginning was compacted starts at ``show().log_start``.
         """
         return self._runner.run(self._model.log(start=start, limit=limit))
 
     @property
     def memory(self) -> PersonalMemory:
-        """Read what the model remembers as of now; ``known()`` asks it. Raises ``ModelNotFound``."""
+        """Return the model's current memory; its ``known()`` asks it questions. Raises ``ModelNotFound``."""
         memory = self._runner.run(self._model.memory())
 
         def ask(questions: Sequence[str]) -> Known:
@@ -59,16 +59,18 @@ class ModelHandle:
         return replace(memory, ask=ask)
 
     def memory_at(self, position: int) -> PersonalMemory:
-        """Compute what the model remembered after ``position`` turns, from its log.
+        """Compute from the log the memory that the model had after ``position`` turns.
 
-        Raises ``ModelNotFound``, and ``InvalidRequest`` for a position that the log does not keep.
+        Raises ``ModelNotFound``, and ``InvalidRequest`` for a position that is no longer in the log.
         """
         return self._runner.run(self._model.memory_at(position))
 
     def restore_memory(self, position: int | None, *, operation: str | None = None) -> Interaction:
-        """Set the memory to what it was after ``position`` turns, in a turn of its own; None empties it.
+        """Set the memory to what it was after ``position`` turns; None empties it.
 
-        With an ``operation`` a retry changes nothing. Raises as ``memory_at``; nothing has changed then.
+        This is recorded as a turn of its own.
+
+        With an ``operation`` a retry changes nothing. Raises what ``memory_at`` raises, before any change.
         """
         return self._runner.run(self._model.restore_memory(position, operation=operation))
 
@@ -82,11 +84,11 @@ class ModelHandle:
         reward: float | None = None,
         operation: str | None = None,
     ) -> Feedback:
-        """Say what somebody thought of a reply: ``on`` is the turn, its position or its completion id.
+        """Record feedback on a reply; ``on`` is the turn, its position or its completion id.
 
         ``thumb`` is True or ``"up"``, False or ``"down"``, a ``rating`` from 0 to 1, ``correction`` what the
         reply should have been, ``reward`` any number.
-        The same feedback again is the same; with an ``operation`` only a retry is. Raises
+        Repeated feedback is stored once; with an ``operation``, only a retry counts as repeated. Raises
         ``InvalidRequest``, ``InteractionNotFound``, ``FeedbackFull`` and ``OperationConflict``.
         """
         return self._runner.run(
@@ -107,20 +109,20 @@ class ModelHandle:
         memory: MemoryAfter = "folded",
         operation: str | None = None,
     ) -> Forgotten:
-        """Forget turns for good: the turn or its position, several, or words that find them.
+        """Forget turns for good, named by themselves, their positions, or words that find them.
 
-        Words find and forget nothing unless ``confirm`` is true: ``found`` of the answer has the turns. What
-        is forgotten leaves the log, the memory and every revision that learned from it, and no byte of it
-        stays; the answer names later turns that were shown it. ``memory="emptied"`` empties a memory that
-        cannot be folded again. With an ``operation`` a retry changes nothing.
+        Words only find turns, in ``found`` of the result, unless ``confirm`` is true. A forgotten turn leaves
+        the log, the memory and every revision that learned from it, and no byte of it stays; the result names
+        later turns whose prompts contained it. ``memory="emptied"`` empties a memory that cannot be
+        recomputed. With an ``operation`` a retry changes nothing.
 
         Raises ``InteractionNotFound``, ``InvalidRequest``, ``OperationConflict``, and ``MemoryStateMismatch``
-        if the memory is of a module that is not served; nothing has changed then.
+        if the memory belongs to a module that is not served; nothing has changed then.
         """
         return self._runner.run(self._model.forget(what, confirm=confirm, memory=memory, operation=operation))
 
     def fork(self, name: str) -> "ModelHandle":
-        """Create a model that begins with all that this one is: log, memory, revisions and aliases.
+        """Copy this model to a new one, with log, memory, revisions and aliases.
 
         Raises ``ModelNotFound``, ``InvalidName`` and ``ModelExists``.
         """
@@ -129,17 +131,17 @@ class ModelHandle:
     def publish(self, adapter: str | Path, *, alias: str = "latest") -> Revision:
         """Import a PEFT LoRA directory or packed file as a revision, prewarm it, and move ``alias`` to it.
 
-        Until it is ready the old revision answers; turns in flight finish on the one they began with.
+        Until it is ready the old revision stays in use; turns in flight finish on the one they began with.
         Raises ``AdapterInvalid``, ``AdapterMismatch``, ``ModelNotFound``, ``EngineUnavailable`` and
         ``EngineOverloaded``; the alias has not moved then.
         """
         return self._runner.run(self._model.publish(adapter, alias=alias))
 
     def move_alias(self, alias: str, revision: str) -> ModelView:
-        """Move an alias to a revision that the model has, and prewarm that before, as ``publish`` does.
+        """Prewarm a revision that the model has, as ``publish`` does, and move an alias to it.
 
-        ``revision`` is its digest, the beginning of it, or another alias. What the model has learned from
-        stays as noted: ``rollback`` gives that back to the log. Raises ``InvalidName``, ``RevisionNotFound``,
+        ``revision`` is its digest, the beginning of it, or another alias. Which turns count as learned does
+        not change; ``rollback`` changes that too. Raises ``InvalidName``, ``RevisionNotFound``,
         ``InvalidRequest``, ``AdapterMismatch``, ``EngineUnavailable`` and ``EngineOverloaded``; the alias has
         not moved then.
         """
@@ -160,15 +162,15 @@ class ModelHandle:
         seconds_max: float | None = None,
         **options: Unpack[TrainOptions],
     ) -> TrainingJob:
-        """Train the model on its log and feedback, wait for what comes of it, and answer that.
+        """Train the model on its log and feedback, wait for the end, and return the job.
 
         ``options`` are the fields of ``TrainingOptions``: ``method``, ``rank``, ``epochs``, ``seed``,
-        ``learning_rate``, ``unjudged`` and so on. A candidate that is better than its parent answers from
-        then on; the job's ``state`` says whether it is, and its ``reason`` why not. After ``seconds_max`` the
-        job is answered as it is then, and goes on; 0 does not wait.
+        ``learning_rate``, ``unjudged`` and so on. A candidate that is better than its parent becomes
+        the current revision; the job's ``state`` says whether it did, and its ``reason`` why not. After
+        ``seconds_max`` the job is returned as it is then, and goes on; 0 does not wait.
 
-        With ``method="rl"`` it learns from what a ``reward`` makes of its replies to ``tasks``, and one in
-        eight of these is held out to judge it: ``ada.train(method="rl", reward="number",
+        With ``method="rl"`` the model learns from the ``reward`` of its replies to ``tasks``, of which one in
+        eight is held out to judge it: ``ada.train(method="rl", reward="number",
         tasks=[{"prompt": "What is 3 + 4?", "answer": 7}, …])``.
 
         Raises ``InvalidRequest``, ``TrainingUnderWay`` and ``TrainingUnavailable``.
@@ -178,24 +180,25 @@ class ModelHandle:
         )
 
     def rebuild(self, *, seconds_max: float | None = None) -> TrainingJob:
-        """Make the revision that answers again, from the base and what it learned from; see ``train``.
+        """Retrain the current revision from the base and what it learned from; see ``train``.
 
-        On the base that it was trained on, a revision without a parent comes out to the bit. On another base
-        the model is of that base then. Raises ``RevisionNotFound`` for a model that is the base's, and
-        ``InvalidRequest`` for a revision that was not trained here, or whose log is not kept any more.
+        On the base that it was trained on, a revision without a parent comes out bit for bit the same. On
+        another base the model becomes one of that base. Raises ``RevisionNotFound`` for a model without a
+        revision, and ``InvalidRequest`` for a revision that was not trained here, or whose log is no longer
+        kept.
         """
         return self._runner.run(self._model.rebuild(seconds_max=seconds_max))
 
     def share(self, sharing: Sharing | None) -> MemberView | None:
-        """Have the model take part in answers of the population, or with None no longer.
+        """Let the model take part in answers of the population; None ends that.
 
-        With ``"votes"`` what it votes for is told, with ``"texts"`` what it says as well. Its memory and its
-        log are never read for that. Raises ``InvalidRequest`` and ``ModelNotFound``.
+        ``"votes"`` shares its votes, ``"texts"`` also the texts of its answers. Its memory and its log are
+        never read for that. Raises ``InvalidRequest`` and ``ModelNotFound``.
         """
         return self._runner.run(self._model.share(sharing))
 
     def jobs(self) -> tuple[TrainingJob, ...]:
-        """The model's trainings, newest first."""
+        """List the model's trainings, newest first."""
         return self._runner.run(self._model.jobs())
 
     def cancel_training(self) -> TrainingJob:
@@ -203,9 +206,9 @@ class ModelHandle:
         return self._runner.run(self._model.cancel_training())
 
     def rollback(self) -> ModelView:
-        """Give ``latest`` back to the parent of the revision that it names, and what went into it to the log.
+        """Move ``latest`` back to the parent of its revision; turns learned since count as not learned.
 
-        Raises ``RevisionNotFound`` for a model that is the base's, or whose parent is elsewhere.
+        Raises ``RevisionNotFound`` for a model without a revision, or without that revision's parent.
         """
         return self._runner.run(self._model.rollback())
 
@@ -216,14 +219,14 @@ class ModelHandle:
     def diff(self, one: str | None = None, other: str | None = None) -> tuple[LayerDifference, ...]:
         """Compare two revisions layer by layer: norms, distance and principal angles.
 
-        Each is an alias, a digest or its beginning, or ``base``, which changes nothing. ``one`` None is what
-        answers, ``other`` None is the parent of ``one``. Raises ``RevisionNotFound``, and ``InvalidRequest``
-        for a beginning that several have.
+        Each is an alias, a digest or its beginning, or ``base``, which changes nothing. ``one`` None is the
+        current revision, ``other`` None is the parent of ``one``. Raises ``RevisionNotFound``, and
+        ``InvalidRequest`` for an ambiguous beginning.
         """
         return self._runner.run(self._model.diff(one, other))
 
     def export(self, path: str | Path, *, overwrite: bool = False) -> Path:
-        """Write all of the model to a file, see ``Population.export``."""
+        """Write the whole model to a file, see ``Population.export``."""
         return self._runner.run(self._model.export(path, overwrite=overwrite))
 
     def erase(self) -> None:
@@ -235,7 +238,7 @@ class ModelHandle:
 
 
 class ChatMethod:
-    """``chat`` of a handle, called plainly or through ``remote`` as on a Ray actor."""
+    """The ``chat`` of a handle, called directly or through ``remote`` as on a Ray actor."""
 
     def __init__(self, runner: Runner, model: AsyncModel) -> None:
         self._runner = runner
@@ -262,18 +265,17 @@ class ChatMethod:
 
         A text continues the ``conversation`` (default ``main``; None begins with nothing before
         it) from the model's own log. A sequence of messages is read exactly as it is. With ``stream`` the
-        texts of the reply are returned as they are made, for ``for``: see ``ReplyStream``.
+        texts of the reply are returned as they are made: see ``ReplyStream``.
 
         Options: ``conversation``, ``alias``, ``operation`` (an idempotency key: the same key gives
         the same turn), ``turn_seconds_max``, ``memory`` (``{"read": bool, "write": bool}``: whether the
         reply may use the model's memory and whether the turn goes into it; both are true by default),
-        ``context`` (``{"retrieve": 3}``: so many turns of the model's log, those that fit the message best,
-        are told of in the prompt; ``Interaction.retrieved`` has their positions), and those of ``Sampling``
+        ``context`` (``{"retrieve": 3}``: the three turns of the model's log that fit the message best are put
+        into the prompt; ``Interaction.retrieved`` has their positions), and those of ``Sampling``
         (``max_tokens``, ``temperature``, ``top_p``, ``top_k``, ``seed``, ``stop``, ...).
 
         Raises ``InvalidRequest``, ``ModelNotFound``, ``MailboxFull``, ``PromptTooLong``,
-        ``OperationConflict``, ``TurnExpired``, ``HostUnavailable``. A host that restarts meanwhile is waited
-        for.
+        ``OperationConflict``, ``TurnExpired``, ``HostUnavailable``. Waits for a host that restarts meanwhile.
         """
         if stream:
             begun = self._runner.run(self._model.chat(message, stream=True, **options))

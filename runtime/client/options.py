@@ -1,4 +1,4 @@
-"""The keywords of ``chat``, ``train`` and ``ask``: what type checkers know, and what a wrong one is told."""
+"""The keywords of ``chat``, ``train`` and ``ask``, for type checkers and for errors about wrong ones."""
 
 import difflib
 from collections.abc import Mapping, Sequence
@@ -73,7 +73,7 @@ class AskOptions(TypedDict, total=False):
 
 
 def check_options(given: Mapping[str, Any], known: type, verb: str) -> None:
-    """Raise ``InvalidRequest`` for a keyword that ``verb`` does not have, with the one that may be meant."""
+    """Raise ``InvalidRequest`` for a keyword that ``verb`` does not have; suggests a similar one."""
     names = list(known.__annotations__)
     for name in given:
         if name not in names:

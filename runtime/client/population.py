@@ -1,4 +1,4 @@
-"""The Python face: a population, and models in it that are used like Ray actor handles."""
+"""The Python interface: a population, and models in it that are used like Ray actor handles."""
 
 from collections.abc import Coroutine, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -34,16 +34,16 @@ class Population:
 
     @property
     def base_directory(self) -> Path:
-        """Where the base model's files are on this machine. Raises ``InvalidRequest`` over HTTP."""
+        """Return the directory of the base model on this machine. Raises ``InvalidRequest`` over HTTP."""
         return self._population.connection.base_directory
 
     @property
     def directory(self) -> "Directory":
-        """The hosts themselves, with what operators ask of them. Raises ``InvalidRequest`` over HTTP."""
+        """Return the directory of the hosts, for operators. Raises ``InvalidRequest`` over HTTP."""
         return self._population.connection.directory
 
     def model(self, name: str) -> "ModelHandle":
-        """Get a handle; the model need not exist yet, the first call on it says whether it does.
+        """Return a handle; whether the model exists is found out by the first call on it.
 
         Raises ``InvalidName`` for a name that no model can have.
         """
@@ -72,17 +72,17 @@ class Population:
                 self._loop.run(views.aclose())
 
     def erase(self, name: str) -> None:
-        """Erase the model after its running turn, with all that its person said. Raises ``ModelNotFound``.
+        """Erase the model after its running turn, and everything its person said. Raises ``ModelNotFound``.
 
         Its data key is destroyed, so no backup that was made before can be read either.
         """
         self._loop.run(self._population.erase(name))
 
     def export(self, name: str, path: str | Path, *, overwrite: bool = False) -> Path:
-        """Write all that the model is and was told to a file, as of one moment, and answer its path.
+        """Write the whole model, with its log, to a file, as of one moment, and return the file's path.
 
-        What is in it is not encrypted. Raises ``ModelNotFound``, ``InvalidRequest`` (the file exists) and
-        ``DiskRefused``; the file is as it was then.
+        The file is not encrypted. Raises ``ModelNotFound``, ``InvalidRequest`` (the file exists) and
+        ``DiskRefused``, and leaves an existing file unchanged then.
         """
         return self._loop.run(self._population.export(name, path, overwrite=overwrite))
 
@@ -103,7 +103,7 @@ class Population:
         return ModelHandle(self._loop, self._loop.run(self._population.fork(name, new_name)))
 
     def members(self) -> tuple[MemberView, ...]:
-        """Those of the models that take part in answers of the population, by name."""
+        """List the models that take part in answers of the population, by name."""
         return self._loop.run(self._population.members())
 
     def ask(
@@ -114,11 +114,11 @@ class Population:
         on_vote: TellVote | None = None,
         **options: Unpack[AskOptions],
     ) -> PopulationAnswer:
-        """Have several models answer, and say what they come to together.
+        """Ask several models, and return their combined answer.
 
         ``options`` are the fields of ``Question``: ``k``, ``kind``, ``choices``, ``select``, ``combine`` and
-        so on; with ``choices`` the kind is choice. ``models`` are who shall answer, instead of ``k`` that are
-        chosen. ``on_vote`` is told what the votes so far come to, after each.
+        so on; with ``choices`` the kind is choice. ``models`` names the members that answer,
+        instead of ``k`` chosen ones. ``on_vote`` is called after each vote with the answer so far.
 
         Raises ``InvalidRequest``, ``PopulationTooSmall``, ``NoMember``, ``ModelNotFound`` and
         ``AdapterMismatch``.
@@ -136,14 +136,14 @@ class Population:
         density: float = 0.5,
         seed: int = 0,
     ) -> MergedRevision:
-        """Merge what members' adapters add to the base into a revision of the model ``into``, and answer it.
+        """Merge what members' adapters add to the base into a revision of the model ``into``; returns it.
 
-        ``into`` is created if there is none; the revision becomes its ``latest`` and names all that it comes
-        from. ``weights`` are by name, without them the mean; for the rest see ``MergeOptions``. Merged
-        weights may say what a member was told: all have to share texts.
+        ``into`` is created if it does not exist; the revision becomes its ``latest`` and names its sources.
+        ``weights`` are by member name, without them the mean is taken; for the rest see ``MergeOptions``.
+        Merged weights may reveal what a member was told, so all members have to share texts.
 
         Raises ``InvalidRequest``, ``NoMember``, ``ModelNotFound``, ``AdapterInvalid``, and what
-        ``ModelHandle.publish`` raises. Asked for ``linear`` it warns, and makes the sum.
+        ``ModelHandle.publish`` raises. For the method ``linear`` it warns, and makes the sum.
         """
         return self._loop.run(
             self._population.merge(
@@ -155,9 +155,9 @@ class Population:
         return self._loop.run(self._population.statistics())
 
     def close(self) -> None:
-        """Let go of the connection; the population goes on. Safe to call twice.
+        """Close the connection; the population keeps running. Safe to call twice.
 
-        Ray is left too, if ``connect`` joined it: a process that stays in a Ray that ends is ended by it.
+        Also leaves Ray if ``connect`` joined it, because Ray ends the processes in it when it ends.
         """
         if not self._loop.closed:
             self._loop.run(self._population.close())

@@ -1,6 +1,6 @@
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 # Ray's API is partly untyped.
-"""A population in this Ray cluster: its hosts and engines are asked without a gateway between."""
+"""A population in this Ray cluster: calls go to its hosts and engines directly, without a gateway."""
 
 import asyncio
 import logging
@@ -43,7 +43,7 @@ T = TypeVar("T")
 
 
 class RayConnection:
-    """Serves ``Connection``. It opens the store's files, so it works on the machine that has them."""
+    """Implements ``Connection`` in a Ray cluster. It opens the store's files, so it needs their machine."""
 
     def __init__(self, info: PopulationInfo, handles: Sequence[Any], *, tenant: str, owns_ray: bool) -> None:
         """Use ``RayConnection.open``."""
@@ -119,7 +119,7 @@ class RayConnection:
     async def publish(
         self, model: ModelId, adapter: Path, alias: str = "latest", *, create: bool = False
     ) -> Revision:
-        # Torch and transformers load here, for those who bring an adapter.
+        # Torch and transformers are imported only to publish an adapter.
         from populace.adapters.publishing import imported_adapter
 
         imported: AbstractContextManager[Revision] = imported_adapter(
@@ -138,7 +138,7 @@ class RayConnection:
         return replace(revision, readiness="ready")
 
     async def diff(self, model: ModelId, one: str | None, other: str | None) -> tuple[LayerDifference, ...]:
-        # Torch loads here, for those who compare.
+        # Torch is imported only to compare.
         from populace.adapters.lora.comparing import compare_stored
 
         aliases = (await self.hosts.show_model(model)).aliases
@@ -157,7 +157,7 @@ class RayConnection:
         )
 
     async def merge(self, request: MergeRequest) -> MergedRevision:
-        # Torch loads here, for those who merge.
+        # Torch is imported only to merge.
         from populace.adapters.lora.merged_revision import merged_adapter
         from populace.adapters.lora.merging import weights_of
 
@@ -220,12 +220,12 @@ class RayConnection:
         return await self.hosts.statistics()
 
     async def close(self) -> None:
-        """End what still waits on the loop, as ``asyncio.run`` does, and leave a Ray that was joined.
+        """Cancel the tasks on the loop, as ``asyncio.run`` does, and leave Ray if this joined it.
 
-        A process that stays in a Ray that ends is ended by it.
+        Ray ends the processes that are still in it when it ends.
         """
         if self._replicas is not None:
-            # Its sockets are the loop's.
+            # Its sockets belong to the loop.
             self._replicas.close()
         if self._owns_ray:
             await asyncio.to_thread(ray.shutdown)
@@ -242,7 +242,7 @@ class RayConnection:
 
 @asynccontextmanager
 async def _on_thread(manager: AbstractContextManager[T]) -> AsyncGenerator[T, None]:
-    """Enter and leave a context on a thread: its work would hold up everything else on the loop."""
+    """Enter and leave a context on a thread, so that its work does not block the loop."""
     value = await asyncio.to_thread(manager.__enter__)
     try:
         yield value
@@ -266,10 +266,10 @@ async def _parts(reply: RunningReply) -> AsyncGenerator[str | Interaction, None]
 
 
 def _is_same(joined: str, target: str) -> bool:
-    """Whether two Ray addresses may be of one cluster. One of them may be a loopback address of the other."""
+    """Return whether two Ray addresses may name one cluster; one may be the other's loopback address."""
     if target in ("auto", "local"):
         return True
-    hosts, ports = zip(*(one.rpartition(":")[::2] for one in (joined, target)), strict=True)
+    hosts, ports = zip(*(address.rpartition(":")[::2] for address in (joined, target)), strict=True)
     is_local = any(host in ("", "localhost", "127.0.0.1") for host in hosts)
     return ports[0] == ports[1] and (is_local or hosts[0] == hosts[1])
 

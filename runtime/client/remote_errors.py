@@ -1,4 +1,4 @@
-"""From an error body of the gateway to the error that it was there."""
+"""Turns an error body of the gateway back into the error that was raised there."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -10,13 +10,13 @@ from populace.storage.records.errors import PopulaceError
 from populace.storage.training import errors as training
 
 KNOWN_IN = (actors, packed, training)
-"""The modules whose import makes the classes known that a gateway may name."""
+"""Modules that define the error classes that a gateway may name; importing them registers the classes."""
 
 
 def error_in(body: bytes, status: int) -> PopulaceError:
-    """Make the error of a response again: of the class that has its code, with the fields that it had.
+    """Rebuild the error of a response, with the class of its code and the fields that it had.
 
-    An error that this client does not know is a ``PopulaceError`` with the message.
+    An error that this client does not know becomes a ``PopulaceError`` with the message.
     """
     try:
         told: Mapping[str, Any] = json.loads(body)["error"]
@@ -27,7 +27,7 @@ def error_in(body: bytes, status: int) -> PopulaceError:
 
 
 def error_of(told: Mapping[str, Any]) -> PopulaceError:
-    """Make the error of an error object again."""
+    """Rebuild the error of an error object."""
     message, code = str(told["message"]), told.get("code")
     details: dict[str, Any] = {
         "message": message,
@@ -43,7 +43,7 @@ def error_of(told: Mapping[str, Any]) -> PopulaceError:
 
 
 def _made(kind: type[PopulaceError], message: str, fields: Mapping[str, Any]) -> PopulaceError:
-    """Make an error of its fields, past constructors that make these of something else."""
+    """Make an error from its fields without its constructor, whose arguments may be others."""
     made = kind.__new__(kind)
     vars(made).update(fields)
     made.args = tuple(fields.values()) or (message,)

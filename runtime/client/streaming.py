@@ -10,13 +10,13 @@ from populace.actors.turn import Interaction
 T = TypeVar("T")
 
 Parts = AsyncGenerator[str | Interaction, None]
-"""The texts of a reply in their order, and last the turn as the log holds it."""
+"""Yields the texts of a reply in order, and last the turn as the log holds it."""
 
 
 class AsyncReplyStream:
-    """The texts of a reply, for ``async for``; ``interaction`` is the turn once all of them were read.
+    """The texts of a reply, for ``async for``; ``interaction`` is the turn once all texts were read.
 
-    A stream that is closed or dropped before gives the turn back: nothing of it is recorded.
+    A stream that is closed or dropped before its end cancels the turn: nothing of it is recorded.
     """
 
     def __init__(self, parts: Parts) -> None:
@@ -55,9 +55,9 @@ class Runner(Protocol):
 
 
 class ReplyStream:
-    """The texts of a reply, for ``for``; ``interaction`` is the turn once all of them were read.
+    """The texts of a reply, for a ``for`` loop; ``interaction`` is the turn once all texts were read.
 
-    A stream that is closed or dropped before gives the turn back: nothing of it is recorded.
+    A stream that is closed or dropped before its end cancels the turn: nothing of it is recorded.
     """
 
     def __init__(self, runner: Runner, stream: AsyncReplyStream) -> None:
@@ -96,7 +96,7 @@ class ReplyStream:
         # `for text in ada.chat(…, stream=True): break` leaves nothing else that could close it.
         if not self._ended:
             closing = self._stream.aclose()
-            with suppress(RuntimeError):  # the population is closed, and has ended it
+            with suppress(RuntimeError):  # closing the population has ended it already
                 self._runner.start(closing)
                 return
             closing.close()

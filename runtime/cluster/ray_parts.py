@@ -37,10 +37,10 @@ LOCAL_TENANT = "local"
 """The tenant of the person who runs ``populace serve`` on their own machine."""
 
 OBJECT_STORE_BYTES = 128 * 1024 * 1024
-"""Ray's shared memory. Messages here are small; Ray's default takes a third of the machine."""
+"""Size of Ray's shared memory. Messages are small; Ray's default takes a third of the machine."""
 
 ONE_THREAD = {"OMP_NUM_THREADS": "1"}
-"""For processes that do not compute: the cores belong to the engine."""
+"""Environment of processes that do not compute, because the cores belong to the engine."""
 
 CLOSE_SECONDS_MAX = 10.0
 
@@ -88,7 +88,7 @@ def run_population(
             _host_options(settings, info, base), environment=quiet_environment() | ONE_THREAD
         )
         if settings.log_level != "debug":
-            # Serve's own progress; ours is reported.
+            # Hides Serve's own progress; ours is reported.
             logging.getLogger("ray.serve").setLevel(logging.WARNING)
         serve.start(proxy_location="Disabled", logging_config={"log_level": "WARNING"})
         report(f"Starting the {engine} engine (about half a minute on a small machine)")
@@ -119,7 +119,7 @@ def run_population(
     finally:
         with _without_rays_prints(settings):
             for trainer in trainers:
-                # First, while the hosts hear how far it is.
+                # The trainer stops first, while the hosts can still receive its progress.
                 _stop_actor(trainer, STOP_SECONDS_MAX)
             with contextlib.suppress(Exception):
                 serve.shutdown()
@@ -129,13 +129,13 @@ def run_population(
 
 @contextmanager
 def _without_rays_prints(settings: Settings) -> Generator[None]:
-    """Keep off the terminal what Ray prints, on threads of its own, of the actors that are being stopped."""
+    """Hide what Ray prints, on threads of its own, about the actors that are being stopped."""
     with contextlib.redirect_stdout(sys.stdout if settings.log_level == "debug" else io.StringIO()):
         yield
 
 
 def ensure_key(directory: Directory, credentials: Credentials, store_id: str) -> str:
-    """Answer an API key of the local tenant: the one of earlier runs if it is still valid, else a new one."""
+    """Return an API key of the local tenant: that of earlier runs if it is still valid, else a new one."""
     return asyncio.run(_ensure_key(directory, credentials, store_id))
 
 
@@ -159,7 +159,9 @@ def _deploy(application: serve.Application, name: str) -> None:
     except RuntimeError as error:
         status = serve.status().applications.get(name)
         deployments = [] if status is None else list(status.deployments.values())
-        reason = "\n".join(one.message for one in deployments if one.message) or str(error)
+        reason = "\n".join(deployment.message for deployment in deployments if deployment.message) or str(
+            error
+        )
         raise StartFailed(name, reason) from error
 
 

@@ -27,7 +27,7 @@ Report = Callable[[str], None]
 
 
 class Started(NamedTuple):
-    """What a caller needs to know of a running Populace."""
+    """The addresses and parts of a running Populace."""
 
     running: Running
     api_key: str
@@ -42,7 +42,7 @@ def run_cluster(
 ) -> Generator[Started]:
     """Run a Populace for the time of the block.
 
-    ``report`` is told each step, ``base_progress`` how far the base model is. Raises
+    ``report`` is called with each step, ``base_progress`` with the progress of the base model. Raises
     ``SettingsError`` (port in use, no such engine), ``StoreInUse``, ``StoreVersionMismatch``,
     ``StoreInvalid``, ``MasterKeyRefused``, ``BaseInvalid`` and ``MemoryModuleInvalid`` before anything is
     started, and then ``StartFailed``.
@@ -50,7 +50,7 @@ def run_cluster(
     enter_quiet_environment()
     owner = f"populace serve at {http_url(settings)}"
     if settings.data.is_dir():
-        # A second one is told that the first one runs, and not that its port is taken.
+        # A second Populace must report that the first one runs, and not that its port is taken.
         DirectoryLock(settings.data, owner).release()
     check_port(settings.host, settings.port)
     engine = choose_engine(settings)
@@ -62,10 +62,10 @@ def run_cluster(
             settings.base, settings.cache, progress=base_progress, allow_hub=settings.base is not None
         )
         memory = find_memory_module(settings.memory_module, base.fingerprint)
-        # Heavy imports: only from here on, when the cheap checks have passed.
+        # Heavy imports, which come only after the cheap checks have passed.
         from populace.cluster.ray_parts import ensure_key, run_population, run_ray
 
-        # Last: replicas that Ray had to kill leave their adapters' images.
+        # Runs last, because replicas that Ray had to kill leave their adapters' images behind.
         stack.callback(warm_files.sweep, warm_files.warm_root())
         report("Starting Ray")
         ray_address = stack.enter_context(run_ray(settings))

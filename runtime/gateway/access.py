@@ -1,4 +1,4 @@
-"""API keys: who is calling. The tenant comes from here and from nowhere else in a request.
+"""API keys, which identify the caller. A request's tenant is taken from its key and nothing else.
 
 A key reads ``populace_<key id>_<secret>``: 64 random bits that find the record, 256 that prove
 it. The store keeps only the SHA-256 of the secret, which is enough for a secret of full entropy.
@@ -26,7 +26,7 @@ CACHE_KEYS_MAX = 10_000
 
 
 def new_key(tenant: str, label: str, *, now_ms: int) -> tuple[str, ApiKey]:
-    """Make a key; the first part of the answer is shown to its owner once and kept nowhere."""
+    """Make a key and its record; the key itself is shown to its owner once and stored nowhere."""
     key_id = secrets.token_hex(8)
     secret = secrets.token_urlsafe(32)
     record = ApiKey(
@@ -49,7 +49,7 @@ class Access:
         self._known: OrderedDict[str, tuple[ApiKey, float]] = OrderedDict()
 
     async def tenant(self, request: Request) -> str:
-        """Answer the caller's tenant; raises ``Unauthorized``."""
+        """Return the caller's tenant; raises ``Unauthorized``."""
         scheme, _, presented = request.headers.get("authorization", "").partition(" ")
         if scheme.lower() != "bearer" or not presented.strip():
             raise Unauthorized("No API key provided. Send it as `Authorization: Bearer <key>`.")

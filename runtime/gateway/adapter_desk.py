@@ -1,7 +1,7 @@
-"""Importing, merging and comparing adapters beside the requests that are answered meanwhile.
+"""Imports, merges and compares adapters without holding up the other requests.
 
-What needs torch is done in a process of its own (``runtime/archive/adapter_work.py``). An adapter is safe
-from removal until its model has it.
+Work that needs torch is done in a process of its own (``runtime/archive/adapter_work.py``). An adapter is
+protected from removal until its model refers to it.
 """
 
 import asyncio
@@ -27,11 +27,11 @@ from populace.gateway.desk import Desk
 from populace.storage.records.errors import ModelExists, ModelNotFound
 
 Give = Callable[[Revision], Coroutine[Any, Any, ModelView]]
-"""Gives a revision that is stored to its model."""
+"""Registers a stored revision with its model."""
 
 
 class MergeChoice(NamedTuple):
-    """How members become one: see ``MergeOptions`` and ``weights_of``."""
+    """How members are merged: see ``MergeOptions`` and ``weights_of``."""
 
     method: str
     weights: dict[str, float] | None
@@ -41,7 +41,7 @@ class MergeChoice(NamedTuple):
 
 
 class AdapterDesk:
-    """Of one gateway. All methods raise ``Refused`` while the tenant has other work at the desk."""
+    """Work on adapters for one gateway. All methods raise ``Refused`` while other work of the tenant runs."""
 
     def __init__(
         self, hosts: Hosts, store: Destination, desk: Desk, *, do_work: DoWork = do_work_apart
@@ -56,11 +56,11 @@ class AdapterDesk:
         return self._desk.bytes_max
 
     async def publish(self, model: ModelId, alias: str, body: AsyncIterator[bytes]) -> Revision:
-        """Import the adapter that comes as ``body`` as a revision of the model, and move ``alias`` to it.
+        """Import the adapter in ``body`` as a revision of the model, and move ``alias`` to it.
 
-        A model that is not there is told before the body is read. A caller who leaves when all of it has
-        come gets the revision nevertheless. Raises ``AdapterInvalid``, ``AdapterMismatch``, ``DiskRefused``
-        and as ``Hosts.publish_revision``; the alias has not moved then.
+        A missing model is reported before the body is read. If the client disconnects once all of the body
+        has arrived, the revision is published all the same. Raises ``AdapterInvalid``, ``AdapterMismatch``,
+        ``DiskRefused`` and what ``Hosts.publish_revision`` raises; the alias has not moved then.
         """
         await self._hosts.show_model(model)
         return await self._take_in(
@@ -68,19 +68,19 @@ class AdapterDesk:
         )
 
     async def create(self, model: ModelId, body: AsyncIterator[bytes]) -> Revision:
-        """Create the model with the adapter that comes as ``body`` as its first revision.
+        """Create the model with the adapter in ``body`` as its first revision.
 
-        Raises as ``publish`` and ``Hosts.create_model``; nothing is created then.
+        Raises what ``publish`` and ``Hosts.create_model`` raise; nothing is created then.
         """
         if await self._exists(model):
             raise ModelExists(model.name)
         return await self._take_in(model, body, lambda revision: self._hosts.create_model(model, revision))
 
     async def merge(self, members: dict[str, str], target: ModelId, choice: MergeChoice) -> Made:
-        """Merge revisions, by their models' names, into one of ``target``, which is created if need be.
+        """Merge revisions, given by model name, into one of ``target``, which is created if missing.
 
-        Raises ``InvalidRequest``, ``AdapterInvalid``, ``AdapterMismatch``, ``DiskRefused`` and as
-        ``Hosts.publish_revision``.
+        Raises ``InvalidRequest``, ``AdapterInvalid``, ``AdapterMismatch``, ``DiskRefused`` and what
+        ``Hosts.publish_revision`` raises.
         """
         work = Merging(store=self._store, members=members, now_ms=_now_ms(), **choice._asdict())
         loop = asyncio.get_running_loop()
@@ -100,7 +100,7 @@ class AdapterDesk:
         return made.model_copy(update={"revision": await self._kept(target, made.revision)})
 
     async def compare(self, tenant: str, first: str | None, second: str | None) -> tuple[ComparedLayer, ...]:
-        """Compare two revisions by their digests, None for the base.
+        """Compare two revisions, given by digest; None is the base.
 
         Raises ``AdapterInvalid`` and ``AdapterMismatch``.
         """
@@ -131,7 +131,7 @@ class AdapterDesk:
         return True
 
     async def _kept(self, model: ModelId, made: Revision) -> Revision:
-        """Read what the model has now of a revision that it got; it may have had it before."""
+        """Read the model's record of a revision, which may be older than this import of it."""
         known = await self._hosts.list_revisions(model)
         return next((revision for revision in known if revision.digest == made.digest), made)
 

@@ -1,4 +1,4 @@
-"""``/v1/personal-models/{name}/aliases/{alias}``: which revision a model answers with under a name."""
+"""``/v1/personal-models/{name}/aliases/{alias}``: which revision an alias of a model names."""
 
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
@@ -16,9 +16,10 @@ ALIAS_PATH = "/v1/personal-models/{name}/aliases/{alias}"
 
 @router.put(ALIAS_PATH, response_model=ModelObject)
 async def move_alias(request: Request, tenant: Caller, name: str, alias: str, body: AliasBody) -> Response:
-    """Have the alias name a revision of the model: a digest, the beginning of one, or another alias.
+    """Move the alias to a revision of the model: a digest, the beginning of one, or another alias.
 
-    An engine prewarms the revision before. The cursor stays, which ``rollback`` moves as well.
+    An engine prewarms the revision first. Which turns count as learned does not change, as it does with
+    ``rollback``.
     """
     view = await gateway_of(request).hosts.move_alias(named_model(tenant, name), alias, body.revision)
     return answer(ModelObject.of(view))
@@ -26,6 +27,6 @@ async def move_alias(request: Request, tenant: Caller, name: str, alias: str, bo
 
 @router.delete(ALIAS_PATH, response_model=ModelObject)
 async def remove_alias(request: Request, tenant: Caller, name: str, alias: str) -> Response:
-    """Remove an alias other than ``latest``, and answer the model. The revision stays."""
+    """Remove an alias other than ``latest``, and return the model. The revision stays."""
     view = await gateway_of(request).hosts.remove_alias(named_model(tenant, name), alias)
     return answer(ModelObject.of(view))

@@ -1,4 +1,4 @@
-"""Objects of the API as responses."""
+"""Renders objects of the API as responses."""
 
 from fastapi.responses import Response
 

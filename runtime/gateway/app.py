@@ -39,7 +39,7 @@ from populace.gateway.request_counter import RequestCounter
 from populace.storage.records.errors import PopulaceError
 
 CLIENT_CLOSED_REQUEST = 499
-"""The status of an answer whose client had left, as in nginx: only the metrics ever see it."""
+"""Status of a response whose client had disconnected, as in nginx; only the metrics ever see it."""
 
 
 def create_app(
@@ -55,12 +55,12 @@ def create_app(
 ) -> FastAPI:
     """Build the application over any ``Hosts`` and ``Engine``, in one process or across Ray.
 
-    Without the desks, which need the store's files, models cannot be exported and imported, and adapters
-    neither published, merged nor compared. Without ``aggregator`` the population as a whole cannot be asked.
+    The desks need the store's files; without them models cannot be exported or imported, nor adapters
+    published, merged or compared. Without ``aggregator`` the population as a whole cannot be asked.
     """
     app = FastAPI(
         title="Populace",
-        # The documentation pages load scripts from a CDN; /openapi.json needs nobody.
+        # The documentation pages load scripts from a CDN; /openapi.json needs none.
         docs_url=None,
         redoc_url=None,
         # A redirect would be built from the caller's Host header, and clients drop the key on it.

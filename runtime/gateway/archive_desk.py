@@ -1,4 +1,4 @@
-"""Making and reading archives beside the requests that are answered meanwhile."""
+"""Writes and reads archives without holding up the other requests."""
 
 import asyncio
 import tempfile
@@ -40,15 +40,15 @@ class ArchiveDesk:
     async def export(self, model: ModelId) -> HeldFile:
         """Make the model's archive; the caller closes it.
 
-        Raises ``Refused`` while the tenant has another one in the making, and as ``export_archive``.
+        Raises ``Refused`` while another one of the tenant is being made, and what ``export_archive`` raises.
         """
         held = self._desk.hold(model.tenant)
         return await self._desk.apart(partial(self._export, model, held, asyncio.get_running_loop()), held)
 
     async def take_in(self, tenant: str, name: str | None, body: AsyncIterator[bytes]) -> ModelView:
-        """Import the archive that comes as ``body``. Raises ``Refused`` and as ``import_archive``.
+        """Import the archive in ``body``. Raises ``Refused`` and what ``import_archive`` raises.
 
-        A caller who leaves when all of it has come gets the model nevertheless.
+        If the client disconnects once all of the body has arrived, the model is created all the same.
         """
         held = self._desk.hold(tenant)
         await held.fill(body)

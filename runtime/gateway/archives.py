@@ -1,4 +1,4 @@
-"""Routes for a personal model as a file that its person keeps."""
+"""Routes that export a personal model as a file and import one."""
 
 from typing import Annotated
 
@@ -20,7 +20,7 @@ IMPORT_PATH = "/v1/personal-models/import"
 
 
 class ArchiveResponse(StreamingResponse):
-    """An archive as a download; it is closed also if the client leaves before its end."""
+    """An archive as a download; it is closed also if the client disconnects before its end."""
 
     def __init__(self, held: HeldFile, filename: str) -> None:
         headers = {
@@ -39,7 +39,7 @@ class ArchiveResponse(StreamingResponse):
 
 @router.get("/v1/personal-models/{name}/export", status_code=200, response_class=ArchiveResponse)
 async def export_model(request: Request, tenant: Caller, name: str) -> Response:
-    """Answer all that the model is and was told, as of one moment, as a zip file."""
+    """Return the whole model, with its log, as of one moment, as a zip file."""
     model = named_model(tenant, name)
     held = await _desk(request).export(model)
     return ArchiveResponse(held, f"{model.name}{SUFFIX}")
@@ -49,7 +49,7 @@ async def export_model(request: Request, tenant: Caller, name: str) -> Response:
 async def import_model(
     request: Request, tenant: Caller, name: Annotated[str | None, Query()] = None
 ) -> Response:
-    """Create a model from the archive in the body, under its own name or another one."""
+    """Create a model from the archive in the body, under the name in it or another one."""
     view = await _desk(request).take_in(tenant, name, request.stream())
     return answer(ModelObject.of(view), status_code=201)
 

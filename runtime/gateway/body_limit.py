@@ -10,9 +10,9 @@ from populace.gateway.errors import error_response
 
 
 class BodyLimit:
-    """ASGI middleware: answers 413 as soon as the declared or received length passes the limit.
+    """ASGI middleware: responds with 413 as soon as the declared or received length exceeds the limit.
 
-    ``longer`` maps a route's path to a limit of its own, for what is written to a file as it comes.
+    ``longer`` maps a route's path to a limit of its own, for bodies that are written to a file.
     """
 
     def __init__(self, app: ASGIApp, bytes_max: int, longer: Mapping[str, int]) -> None:
@@ -62,7 +62,7 @@ async def _refuse(bytes_max: int, scope: Scope, receive: Receive, send: Send) ->
 
 
 def _declared_bytes(content_length: bytes) -> float:
-    """Read a Content-Length; one that is no number is for the server to refuse, and counts as 0."""
+    """Parse a Content-Length; one that is no number counts as 0, and the server refuses it later."""
     if not content_length.isdigit():
         return 0
     # int() refuses thousands of digits; no such length is below any limit.

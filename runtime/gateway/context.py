@@ -1,4 +1,4 @@
-"""What every route of the gateway works with."""
+"""The objects that every route of the gateway uses."""
 
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
@@ -16,10 +16,10 @@ from populace.gateway.metrics import GatewayMetrics
 
 
 class EngineProbe(Protocol):
-    """How the engine is, as those see it who operate it. Both raise ``EngineUnavailable``."""
+    """The engine's health and statistics, for operators. Both methods raise ``EngineUnavailable``."""
 
     async def check(self) -> None:
-        """Return if a replica answers, whatever the others do."""
+        """Return if at least one replica responds."""
         ...
 
     async def report(self) -> EngineReport: ...
@@ -29,7 +29,7 @@ class EngineProbe(Protocol):
 class Gateway:
     """One gateway process. ``turn_seconds_max`` bounds a turn, from its grant to its commit.
 
-    Without an ``aggregator`` the population is not asked.
+    Without an ``aggregator`` the population cannot be asked.
     """
 
     hosts: Hosts
@@ -54,7 +54,7 @@ def aggregator_of(request: Request) -> Aggregator:
 
 
 class KeyedRoute(APIRoute):
-    """A route that asks for the API key first: nobody without one makes this process parse a body."""
+    """A route that checks the API key first, so that no body is parsed for a caller without one."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handle = super().get_route_handler()

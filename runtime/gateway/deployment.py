@@ -23,7 +23,7 @@ from populace.hosting.aggregation import aggregator_over
 from populace.hosting.directory import Directory
 from populace.hosting.host_actor import connect_host
 
-# Its types are open: parameters and results unknown to a strict checker.
+# Ray Serve's types leave parameters and results unknown to a strict checker.
 _serve: Any = serve
 
 APPLICATION = "populace-gateway"

@@ -1,8 +1,8 @@
-"""Work on archives and adapters beside the requests that are answered meanwhile.
+"""Work on archives and adapters that does not hold up the other requests.
 
-It is done on threads, a few at a time. A tenant has one file at a time, from its first byte to its last: a
-slow reader or sender holds up to a gigabyte of this machine's disk. The file has no name, so that nothing of
-a person is left of it, however this process ends.
+It is done on threads, a few at a time. A tenant has one file at a time, from its first byte to its last,
+because a slow reader or sender holds up to a gigabyte of this machine's disk. The file has no name, so that
+no personal data is left behind however this process ends.
 """
 
 import asyncio
@@ -19,12 +19,12 @@ from populace.storage.records.files import disk_named
 T = TypeVar("T")
 
 WORK_AT_ONCE_MAX = 2
-"""A log of 64 MiB takes 0.4 GiB of memory on its way, and a process with torch about as much."""
+"""Pieces of work that run at once. A log of 64 MiB takes 0.4 GiB of memory, and so does a torch process."""
 RETRY_SECONDS = 5.0
 
 
 class HeldFile:
-    """A file without a name and a tenant's turn at the desk; both are over when it is closed."""
+    """A nameless file and a tenant's right to use the desk; closing it ends both."""
 
     def __init__(self, on_close: Callable[[], None]) -> None:
         with disk_named(Path(tempfile.gettempdir())):
@@ -36,7 +36,9 @@ class HeldFile:
         return self.file.seek(0, 2)
 
     async def chunks(self) -> AsyncIterator[bytes]:
-        """Read all of it, once. It is closed before the last chunk leaves: who has that may come again."""
+        """Read the file, once. It is closed before the last chunk is sent, so that a client that has it all
+        is not refused when it asks again.
+        """
         self.file.seek(0)
         chunk = await asyncio.to_thread(self.file.read, CHUNK_BYTES)
         while chunk:
@@ -47,7 +49,7 @@ class HeldFile:
             chunk = following
 
     async def fill(self, chunks: AsyncIterator[bytes]) -> None:
-        """Write what comes; the file is closed if that fails. Raises ``DiskRefused``."""
+        """Write the chunks to the file, which is closed on an error. Raises ``DiskRefused``."""
         try:
             async for chunk in chunks:
                 with disk_named(Path(tempfile.gettempdir())):
@@ -57,14 +59,14 @@ class HeldFile:
             raise
 
     def close(self) -> None:
-        """End both. Safe to call twice."""
+        """Remove the file and let the tenant use the desk again. Safe to call twice."""
         if not self.file.closed:
             self.file.close()
             self._on_close()
 
 
 class Desk:
-    """Of one gateway, for archives and adapters alike. A file has ``bytes_max`` bytes at most."""
+    """The desk of one gateway, for archives and adapters. A file has at most ``bytes_max`` bytes."""
 
     def __init__(self, *, bytes_max: int) -> None:
         self.bytes_max = bytes_max
@@ -72,7 +74,7 @@ class Desk:
         self._working = asyncio.Semaphore(WORK_AT_ONCE_MAX)
 
     def hold(self, tenant: str) -> HeldFile:
-        """Make a file for a tenant, whose turn it is until that is closed. Raises ``Refused``."""
+        """Make a file for a tenant, which has the desk until the file is closed. Raises ``Refused``."""
         if tenant in self._tenants:
             raise Refused("Another archive or adapter of yours is in work; wait for its end.", RETRY_SECONDS)
         held = HeldFile(partial(self._tenants.discard, tenant))
@@ -80,7 +82,7 @@ class Desk:
         return held
 
     async def apart(self, work: Callable[[], T], held: HeldFile) -> T:
-        """Do the work on a thread; on an error the file is closed, but not before the thread let go of it."""
+        """Do the work on a thread; on an error close the file once the thread no longer uses it."""
 
         async def in_turn() -> T:
             async with self._working:
@@ -97,7 +99,7 @@ class Desk:
             raise
 
     async def alone(self, work: Callable[[], T], tenant: str) -> T:
-        """Do work of a tenant that needs no file, as its turn at the desk. Raises ``Refused``."""
+        """Do work of a tenant that needs no file but counts as its use of the desk. Raises ``Refused``."""
         held = self.hold(tenant)
         done = await self.apart(work, held)
         held.close()

@@ -1,4 +1,4 @@
-"""Work that is worth doing only while its client is still there."""
+"""Runs work that is useful only while its client is connected."""
 
 import asyncio
 from collections.abc import Coroutine
@@ -11,7 +11,7 @@ T = TypeVar("T")
 
 
 async def while_connected(request: Request, work: Coroutine[Any, Any, T]) -> T:
-    """Await ``work``; if the client leaves first, cancel it, await its end, raise ``ClientDisconnect``.
+    """Await ``work``; if the client disconnects first, cancel it, await its end, raise ``ClientDisconnect``.
 
     The request's body must have been read.
     """

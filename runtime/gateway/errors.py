@@ -96,14 +96,14 @@ TYPES: Mapping[int, str] = {
 
 
 ADVICE: Mapping[str, str] = {storage.ModelNotFound.code: "Create it with POST /v1/personal-models."}
-"""What helps a caller over HTTP, by code: an error itself is told in Python and on the command line too."""
+"""What to do about an error over HTTP, by code; the errors' own messages also serve Python and the CLI."""
 
 TEXT_LENGTH_MAX = 1000
-"""Messages quote the caller, who may have sent megabytes."""
+"""Longest message, in characters; messages quote the caller, who may have sent megabytes."""
 
 
 def status_of(error_type: type[PopulaceError]) -> int:
-    """Answer the HTTP status of an error class; ``KeyError`` if nobody decided it."""
+    """Return the HTTP status of an error class; raises ``KeyError`` if none is defined."""
     return STATUS[error_type]
 
 
@@ -120,7 +120,7 @@ def error_body(message: str, *, status: int, code: str, parameter: str | None = 
 
 
 def populace_error_body(error: PopulaceError) -> dict[str, Any]:
-    """Build the body of one of our own errors; ``details`` are its fields, so that a client has it whole."""
+    """Build the body of one of our own errors; a client rebuilds it from its fields, ``details``."""
     parameter = error.parameter if isinstance(error, actors.InvalidRequest) else None
     message = " ".join(filter(None, (str(error), ADVICE.get(error.code))))
     body = error_body(message, status=status_of(type(error)), code=error.code, parameter=parameter)
@@ -147,7 +147,7 @@ def error_response(error: PopulaceError) -> JSONResponse:
     if error.retry_after_s is not None:
         headers["Retry-After"] = str(max(1, math.ceil(error.retry_after_s)))
     else:
-        # OpenAI's clients repeat every 409 and 5xx otherwise, though the answer cannot change.
+        # Otherwise OpenAI's clients repeat every 409 and 5xx, though the response cannot change.
         headers["x-should-retry"] = "false"
     if status == 401:
         headers["WWW-Authenticate"] = "Bearer"

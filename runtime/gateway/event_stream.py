@@ -1,4 +1,4 @@
-"""A server-sent event response that closes its source when the client leaves."""
+"""A server-sent event response that closes its source when the client disconnects."""
 
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
@@ -16,8 +16,8 @@ class EventStream(StreamingResponse):
     """Streams ``events``, which reads ``source``; however the response ends, both are closed first.
 
     Starlette leaves a half-read generator to the garbage collector, and with it the engine's slot.
-    Closing ``events`` alone would not do: a client that leaves before the first event leaves a
-    generator that never began, and closing that runs none of its code.
+    Closing ``events`` alone is not enough: if the client disconnects before the first event, the
+    generator never began, and closing that runs none of its code.
     """
 
     media_type = "text/event-stream"

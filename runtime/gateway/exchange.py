@@ -1,4 +1,4 @@
-"""One request on its way out: a running reply becomes an HTTP answer, whole or streamed."""
+"""Turns a running reply into an HTTP response, whole or streamed."""
 
 import logging
 import secrets
@@ -27,9 +27,9 @@ Begin = Callable[[], Awaitable[RunningReply]]
 
 
 class Exchange(NamedTuple):
-    """What both shapes of an answer need to know of the request. ``started`` is the metrics' time.
+    """What both shapes of a response need from the request. ``started`` is the time for the metrics.
 
-    Of the ``choices``, the one of the number ``kept`` is recorded.
+    Of the ``choices``, the one with the index ``kept`` is recorded.
     """
 
     metrics: GatewayMetrics
@@ -42,7 +42,7 @@ class Exchange(NamedTuple):
     kept: int | None = 0
 
     async def whole(self, begin: Begin) -> Response:
-        """Answer the complete reply in one body. An answer from the log has no log probabilities."""
+        """Return the complete reply in one body. A reply from the log has no log probabilities."""
         deltas: list[list[Delta]] = [[] for _ in range(self.choices)]
         async with aclosing(await begin()) as reply:
             async for delta in reply:
@@ -60,7 +60,7 @@ class Exchange(NamedTuple):
         return JSONResponse(body, headers=provenance.headers())
 
     async def streamed(self, begin: Begin) -> Response:
-        """Answer a stream of events.
+        """Return a stream of events.
 
         The response starts with the first token, so that a refusal is still a status of its own.
         """
@@ -83,7 +83,7 @@ class Exchange(NamedTuple):
     async def _events(
         self, writers: Sequence[ChunkWriter], reply: RunningReply, first: Delta, provenance: Provenance
     ) -> AsyncGenerator[bytes, None]:
-        """Write tokens as they come; the last ones when the turn has ended, which is after its commit."""
+        """Write tokens as they are generated; the last ones after the turn's commit."""
         delta: Delta | None = first
         last: list[Delta] = []
         kept: list[str] = []
@@ -115,7 +115,7 @@ class Exchange(NamedTuple):
             yield ending
 
     async def _replayed(self, writer: ChunkWriter, turn: Interaction) -> AsyncGenerator[bytes, None]:
-        """Stream an acknowledged turn again: the same id and text, in one chunk."""
+        """Stream a recorded turn again, with the same id and text, in one chunk."""
         yield writer.last(_reply_of(turn, None), Provenance.of_interaction(turn))
         for ending in self._ending(writer, turn.prompt_tokens, turn.completion_tokens):
             yield ending
@@ -145,7 +145,7 @@ class Exchange(NamedTuple):
 
 
 def _recorded(turn: Interaction, streamed: str) -> Provenance:
-    """Check that the log holds what was streamed; another call with the same operation may have won."""
+    """Check that the log holds what was streamed; another call of the same operation may have won."""
     if turn.reply != streamed:
         reason = "another call with this Idempotency-Key was recorded first; send it again for that answer"
         raise TurnExpired(turn.model.name, reason)
@@ -153,7 +153,7 @@ def _recorded(turn: Interaction, streamed: str) -> Provenance:
 
 
 def _reply_of(turn: Interaction, generated: Delta | None) -> Delta:
-    """The reply as the log has it, with the log probabilities of its generation where there was one."""
+    """Return the reply as the log has it, with the log probabilities of its generation, if there was one."""
     return Delta(
         text=turn.reply,
         token_ids=(),

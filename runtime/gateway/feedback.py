@@ -1,4 +1,4 @@
-"""``/v1/feedback``: what somebody thought of a reply, and what was thought of a model's."""
+"""``/v1/feedback``: records feedback on a reply, and lists that on a model's replies."""
 
 from typing import Annotated
 
@@ -26,8 +26,8 @@ Start = Annotated[int, Query(ge=0, lt=2**63)]
 async def give_feedback(request: Request, tenant: Caller, body: FeedbackBody) -> Response:
     """Attach feedback to a reply, which ``completion_id`` (its ``id``) or ``position`` names.
 
-    The same feedback again is the same. With an ``Idempotency-Key`` only a retry is, and the same thumb twice
-    counts twice.
+    Repeated feedback is stored once. With an ``Idempotency-Key`` only a retry counts as repeated, and the
+    same thumb under two keys counts twice.
     """
     model = parse_target(tenant, body.model).model
     if model is None:

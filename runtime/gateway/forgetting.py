@@ -1,4 +1,4 @@
-"""``/v1/personal-models/{name}/forget``: turns that shall never have been said."""
+"""``/v1/personal-models/{name}/forget``: removes turns from a model for good."""
 
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
@@ -19,11 +19,11 @@ router = APIRouter(route_class=KeyedRoute)
 async def forget(request: Request, tenant: Caller, name: str, body: ForgetBody) -> Response:
     """Forget turns, by ``position`` or ``positions``, or by the words of a ``query``.
 
-    A query finds turns and forgets nothing unless it is sent with ``confirm``. The memory is folded again
+    A query finds turns and forgets nothing unless it is sent with ``confirm``. The memory is recomputed
     without them, or ``emptied``. With an ``Idempotency-Key`` a retry changes nothing.
     """
     gateway, model = gateway_of(request), named_model(tenant, name)
-    if sum(one is not None for one in (body.position, body.positions, body.query)) != 1:
+    if sum(named is not None for named in (body.position, body.positions, body.query)) != 1:
         raise InvalidRequest("Name the turns by one of position, positions and query.", "position")
     if body.query is not None and not body.confirm:
         return answer(ForgottenObject.of(await gateway.hosts.forgetting.find(model, body.query)))

@@ -1,4 +1,4 @@
-"""The key by which a client names an operation, so that a retry is not another one."""
+"""The key by which a client names an operation, so that a retry is recognised."""
 
 from fastapi import Request
 

@@ -1,4 +1,4 @@
-"""Answers what no handler foresaw, so that a bug costs one request and shows nothing of the inside."""
+"""Handles unforeseen errors, so that a bug costs one request and reveals no internals."""
 
 import logging
 
@@ -11,11 +11,11 @@ logger = logging.getLogger(__name__)
 
 
 class LastResort:
-    """ASGI middleware: an unexpected error is logged once and answered with 500.
+    """ASGI middleware: an unexpected error is logged once and the response is a 500.
 
-    If the answer has begun already, the error goes on to the server, which cuts the connection:
-    half an answer must not look whole. Starlette's own catch-all sits outside of all middleware,
-    where nothing counts its answers, and raises again after it answered.
+    If the response has begun already, the error goes on to the server, which cuts the connection:
+    half a response must not look whole. Starlette's own catch-all sits outside of all middleware,
+    where nothing counts its responses, and raises the error again after it responded.
     """
 
     def __init__(self, app: ASGIApp) -> None:

@@ -56,9 +56,9 @@ async def draw_memory(request: Request, tenant: Caller, name: str, position: Pos
 async def show_known(
     request: Request, tenant: Caller, name: str, question: Annotated[tuple[str, ...], Query()] = ()
 ) -> Response:
-    """Ask the model about its person: each answer with how sure it is and the turn that it is from.
+    """Ask the model about its person; each answer has its confidence and the turn that it comes from.
 
-    ``question`` may be given several times; without, a list of common ones is asked. Nothing is logged.
+    ``question`` may be repeated; without it a list of common ones is asked. Nothing is logged.
     """
     asking = gateway_of(request).hosts.memories.known(named_model(tenant, name), question)
     return answer(KnownObject.of(await while_connected(request, asking)))
@@ -66,7 +66,7 @@ async def show_known(
 
 @router.post("/v1/personal-models/{name}/memory", response_model=InteractionObject)
 async def restore_memory(request: Request, tenant: Caller, name: str, body: RestoreMemoryBody) -> Response:
-    """Set the memory back to what it was after ``position`` turns; that is a turn of the log itself.
+    """Set the memory to what it was after ``position`` turns; this is recorded as a turn itself.
 
     ``position`` null empties it. With an ``Idempotency-Key`` a retry changes nothing.
     """
@@ -81,6 +81,6 @@ async def restore_memory(request: Request, tenant: Caller, name: str, body: Rest
 
 
 async def _memory(request: Request, tenant: str, name: str, position: int | None) -> MemoryView:
-    """Read a memory. A replay takes the engine, so it ends when the client leaves."""
+    """Read a memory. A replay occupies the engine, so it is cancelled if the client disconnects."""
     reading = gateway_of(request).hosts.memories.show(named_model(tenant, name), position)
     return await while_connected(request, reading)

@@ -1,4 +1,4 @@
-"""``/v1/population/merge``: one revision of several members'."""
+"""``/v1/population/merge``: merges several members into one revision."""
 
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
@@ -19,8 +19,8 @@ router = APIRouter(route_class=KeyedRoute)
 async def merge(request: Request, tenant: Caller, body: MergeBody) -> Response:
     """Merge what members' adapters add to the base into a revision of ``into``, which becomes its ``latest``.
 
-    ``into`` is created if there is none. All members have to share texts. The same merge again is the same
-    revision. ``kept`` is the share of ‖ΔW‖² that a cut to a rank left.
+    ``into`` is created if it does not exist. All members have to share texts. Repeating a merge makes the
+    same revision. ``kept`` is the share of ‖ΔW‖² that remains after a cut to a rank.
     """
     target = new_model(tenant, body.into)
     members = gateway_of(request).hosts.members

@@ -34,7 +34,7 @@ TIER_COUNTERS = ("hits", "loads", "loaded_bytes", "evictions")
 
 
 class GatewayMetrics:
-    """Counts what passes through, and shows what hosts and engine report when it is scraped."""
+    """Counts requests, and shows what hosts and engine report when it is scraped."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
@@ -74,7 +74,7 @@ class GatewayMetrics:
 
 
 class ReportedStatistics(Collector):
-    """Shows what hosts and engine reported just now; one that cannot be reached has no samples."""
+    """Shows what hosts and engine report now; one that cannot be reached has no samples."""
 
     def __init__(self) -> None:
         self.hosts: tuple[HostStatistics, ...] = ()
@@ -111,9 +111,11 @@ class ReportedStatistics(Collector):
 def _of_engine(engine: EngineReport) -> Iterator[Metric]:
     for name in ENGINE_GAUGES:
         gauge = GaugeMetricFamily(f"populace_engine_{name}", f"The engine's {name}", labels=["replica"])
-        yield _by_replica(gauge, {number: getattr(one, name) for number, one in engine.replicas.items()})
+        yield _by_replica(
+            gauge, {number: getattr(replica, name) for number, replica in engine.replicas.items()}
+        )
     for tier, text in TIERS.items():
-        of_replicas = {number: getattr(one, tier) for number, one in engine.replicas.items()}
+        of_replicas = {number: getattr(replica, tier) for number, replica in engine.replicas.items()}
         yield from _of_tier(tier, text, of_replicas)
     text = "Requests that this gateway sent to replicas, by why it chose the replica"
     routed = CounterMetricFamily("populace_routed_requests", text, labels=["why"])
@@ -125,7 +127,9 @@ def _of_engine(engine: EngineReport) -> Iterator[Metric]:
 def _of_tier(tier: str, text: str, replicas: Mapping[int, TierStatistics | None]) -> Iterator[Metric]:
     for kind, names in ((GaugeMetricFamily, TIER_GAUGES), (CounterMetricFamily, TIER_COUNTERS)):
         for name in names:
-            values = {number: getattr(one, name) for number, one in replicas.items() if one is not None}
+            values = {
+                number: getattr(replica, name) for number, replica in replicas.items() if replica is not None
+            }
             known = {number: value for number, value in values.items() if value is not None}
             yield _by_replica(kind(f"populace_{tier}_{name}", f"{text}: {name}", labels=["replica"]), known)
 

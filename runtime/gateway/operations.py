@@ -17,13 +17,13 @@ PROBE_SECONDS_MAX = 5.0
 
 @router.get("/healthz")
 async def healthz() -> Response:
-    """This process answers."""
+    """Return 200 while this process responds."""
     return JSONResponse({"status": "ok"})
 
 
 @router.get("/readyz")
 async def readyz(request: Request) -> Response:
-    """Hosts and engine answer too; 503 names the one that does not."""
+    """Return 200 if hosts and engine respond too; a 503 names the one that does not."""
     gateway = gateway_of(request)
     hosts, engine_answers = await asyncio.gather(_probe_hosts(gateway), _engine_answers(gateway))
     checks = {

@@ -51,7 +51,7 @@ async def show_openai_model(request: Request, tenant: Caller, name: str) -> Resp
 
 @router.get("/v1/population", response_model=PopulationObject)
 async def show_population(request: Request, tenant: Caller) -> Response:
-    """Say whose population the key is for, on which base, and which version of the API this is."""
+    """Return the tenant of the key, the base model, and the version of the API."""
     gateway = gateway_of(request)
     return answer(
         PopulationObject(
@@ -66,7 +66,7 @@ async def show_population(request: Request, tenant: Caller) -> Response:
 
 @router.post("/v1/personal-models", status_code=201, response_model=ModelObject)
 async def create_model(request: Request, tenant: Caller, body: NewModelBody) -> Response:
-    """Create a personal model. It answers from the base until it has a revision of its own."""
+    """Create a personal model. It uses the base model until it has a revision of its own."""
     gateway = gateway_of(request)
     view = await gateway.hosts.create_model(ModelId(tenant, body.name))
     return answer(ModelObject.of(view), status_code=201)
@@ -91,7 +91,7 @@ async def show_model(request: Request, tenant: Caller, name: str) -> Response:
 
 @router.post("/v1/personal-models/{name}/fork", status_code=201, response_model=ModelObject)
 async def fork_model(request: Request, tenant: Caller, name: str, body: NewModelBody) -> Response:
-    """Create a model that begins with all that this one is: log, memory, revisions and aliases."""
+    """Copy this model to a new one, with log, memory, revisions and aliases."""
     hosts = gateway_of(request).hosts
     content = await hosts.export_model(named_model(tenant, name))
     view = await hosts.import_model(ModelId(tenant, body.name), content)
@@ -100,7 +100,7 @@ async def fork_model(request: Request, tenant: Caller, name: str, body: NewModel
 
 @router.get("/v1/personal-models/{name}/revisions", response_model=Page[RevisionObject])
 async def list_revisions(request: Request, tenant: Caller, name: str) -> Response:
-    """List the model's revisions, oldest first: where each comes from, and whether it is ready."""
+    """List the model's revisions, oldest first, each with its lineage and whether it is ready."""
     found = await gateway_of(request).hosts.list_revisions(named_model(tenant, name))
     return answer(
         Page[RevisionObject](data=tuple(RevisionObject.of(revision) for revision in found), after=None)
@@ -109,7 +109,7 @@ async def list_revisions(request: Request, tenant: Caller, name: str) -> Respons
 
 @router.delete("/v1/personal-models/{name}", response_model=DeletedModelObject)
 async def erase_model(request: Request, tenant: Caller, name: str) -> Response:
-    """Erase the model and all that its person said, after its running turn."""
+    """Erase the model and everything its person said, after its running turn."""
     gateway = gateway_of(request)
     await gateway.hosts.erase_model(named_model(tenant, name))
     return answer(DeletedModelObject(id=name))

@@ -1,4 +1,4 @@
-"""``/v1/population``: who takes part in the population's answers, and asking it."""
+"""``/v1/population``: membership in the population, and asking it."""
 
 import secrets
 import time
@@ -32,7 +32,7 @@ Answers = AsyncGenerator[PopulationAnswer]
 
 @router.put("/v1/personal-models/{name}/sharing", response_model=MemberObject)
 async def share(request: Request, tenant: Caller, name: str, body: SharingBody) -> Response:
-    """Have a model take part and share ``votes`` or ``texts``; null has it take part no longer."""
+    """Let a model take part and share its ``votes`` or ``texts``; null ends that."""
     model = named_model(tenant, name)
     member = await gateway_of(request).hosts.members.share(model, body.sharing)
     if member is None:
@@ -49,17 +49,17 @@ async def list_members(request: Request, tenant: Caller) -> Response:
 
 @router.post("/v1/population/answers", response_model=AnswerObject)
 async def ask(request: Request, tenant: Caller, body: AskBody) -> Response:
-    """Ask members and answer what they came to; with ``stream`` also what the votes so far come to."""
+    """Ask members and return their combined answer; with ``stream`` also the one after each vote."""
     answers = aggregator_of(request).ask(tenant, question_of(body), body.models)
     if not body.stream:
         return answer(AnswerObject.of(await while_connected(request, last_of(answers))))
-    # The first one is waited for here, so that an error has a status.
+    # Waits for the first answer here, so that an error has a status.
     first = await anext(answers)
     return EventStream(_events(first, answers), answers, {})
 
 
 def question_of(body: AskBody) -> Question:
-    """Raises ``InvalidRequest`` if nothing is asked, or twice."""
+    """Build the question of a body. Raises ``InvalidRequest`` if it has none, or two."""
     if (body.question is None) == (body.messages is None):
         raise InvalidRequest("Ask with either `question` or `messages`.", "question")
     messages = [message.message() for message in body.messages or []]
@@ -69,7 +69,7 @@ def question_of(body: AskBody) -> Question:
 
 
 async def chat(request: Request, tenant: str, body: ChatBody) -> Response:
-    """Answer a chat with ``model: "population"``: greedily, unless the request has a temperature."""
+    """Reply to a chat with ``model: "population"``; decodes greedily unless the request has a temperature."""
     for name in ("memory", "context", "conversation", "keep", "n", "logprobs"):
         if name in body.model_fields_set:
             raise InvalidRequest(f"The population has no {name}.", name)
@@ -105,14 +105,14 @@ async def chat(request: Request, tenant: str, body: ChatBody) -> Response:
 
 
 def _said(answer: PopulationAnswer) -> dict[str, Any]:
-    """The answer as a message; none is a refusal, which says why."""
+    """Render the answer as a message; without an answer it is a refusal with the reason."""
     return {"role": "assistant", "content": answer.answer, "refusal": answer.reason or None}
 
 
 async def _chunks(
     first: PopulationAnswer, answers: Answers, chunk: dict[str, Any]
 ) -> AsyncGenerator[bytes, None]:
-    """Say each vote as it comes, without content; then the answer."""
+    """Write a chunk without content for each vote as it arrives, and then the answer."""
 
     def part(answer: PopulationAnswer, delta: dict[str, Any], finish: str | None) -> bytes:
         choice = {"index": 0, "delta": delta, "finish_reason": finish, "logprobs": None}
@@ -132,13 +132,13 @@ async def _chunks(
 
 
 async def last_of(answers: Answers) -> PopulationAnswer:
-    """Wait for the answer."""
-    found: PopulationAnswer | None = None
+    """Wait for the final answer, which is the last of ``answers``."""
+    last: PopulationAnswer | None = None
     async with aclosing(answers):
-        async for one in answers:
-            found = one
-    assert found is not None, "there is one at least"
-    return found
+        async for answer in answers:
+            last = answer
+    assert last is not None, "there is one at least"
+    return last
 
 
 def _body(answer: PopulationAnswer) -> dict[str, Any]:
@@ -148,8 +148,8 @@ def _body(answer: PopulationAnswer) -> dict[str, Any]:
 async def _events(first: PopulationAnswer, answers: Answers) -> AsyncGenerator[bytes, None]:
     yield event(_body(first))
     try:
-        async for one in answers:
-            yield event(_body(one))
+        async for answer in answers:
+            yield event(_body(answer))
     except PopulaceError as error:
         yield event(populace_error_body(error))
     yield DONE

@@ -1,4 +1,4 @@
-"""Says what is wrong with a request, in the caller's words rather than in pydantic's."""
+"""Describes what is wrong with a request, in the caller's terms rather than pydantic's."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -1,4 +1,4 @@
-"""Counts answers by route and status; an unknown path counts as ``other``, to bound the series."""
+"""Counts responses by route and status; an unknown path counts as ``other``, to bound the series."""
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -6,7 +6,7 @@ from populace.gateway.metrics import GatewayMetrics
 
 
 class RequestCounter:
-    """ASGI middleware around everything else."""
+    """ASGI middleware that counts responses; the outermost of all."""
 
     def __init__(self, app: ASGIApp, metrics: GatewayMetrics) -> None:
         self._app = app

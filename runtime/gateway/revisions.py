@@ -1,4 +1,4 @@
-"""``/v1/personal-models/{name}/revisions`` and ``…/diff``: giving a model an adapter, and comparing two."""
+"""``/v1/personal-models/{name}/revisions`` and ``…/diff``: publishes an adapter, and compares two."""
 
 from typing import Annotated
 
@@ -31,8 +31,8 @@ async def publish_revision(
 ) -> Response:
     """Import the adapter in the body as a revision of the model, prewarm it, and move the alias to it.
 
-    The body is a zip of a PEFT LoRA directory, or a packed adapter. The same adapter again is the same
-    revision. With ``create`` the model is created with it, and must not be there yet.
+    The body is a zip of a PEFT LoRA directory, or a packed adapter. Importing an adapter again makes the same
+    revision. With ``create`` the model is created with it, and must not exist yet.
     """
     check_alias(alias)
     desk = desk_of(request)
@@ -51,8 +51,8 @@ async def compare_revisions(
 ) -> Response:
     """Compare two revisions layer by layer: norms, distance and principal angles in degrees.
 
-    Each is an alias, a digest or its beginning, or ``base``. ``one`` is by default what answers, ``other``
-    the parent of ``one``.
+    Each is an alias, a digest or its beginning, or ``base``. ``one`` is by default the current revision,
+    ``other`` the parent of ``one``.
     """
     hosts, model = gateway_of(request).hosts, named_model(tenant, name)
     view, known = await hosts.show_model(model), await hosts.list_revisions(model)

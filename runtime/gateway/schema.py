@@ -29,14 +29,14 @@ STOP_STRINGS_MAX = 16
 MESSAGES_MAX = 2048
 CHOICES_MAX = 16
 TOKENS_MAX = 2**31 - 1
-"""The largest count that is asked about: the engines hold counts in 32 bits."""
+"""The largest token count that a request may have; the engines hold counts in 32 bits."""
 
 DEFAULT_TRAINING = TrainingOptions()
 DEFAULT_QUESTION = Question(())
 
 TEXT_BRANCH, LIST_BRANCH = "<text>", "<list>"
 UNION_BRANCHES = frozenset({TEXT_BRANCH, LIST_BRANCH})
-"""How the branches of a union show up in pydantic's locations; no parameter has such a name."""
+"""Names of a union's branches in pydantic's error locations; no parameter has such a name."""
 
 
 def _encodable(text: str) -> str:
@@ -48,7 +48,7 @@ def _encodable(text: str) -> str:
 
 
 def _branch(value: object) -> str | None:
-    """Choose by the value's own type, so that an error is about what the caller meant."""
+    """Choose the branch by the value's own type, so that an error is about what the caller meant."""
     if isinstance(value, str):
         return TEXT_BRANCH
     return LIST_BRANCH if isinstance(value, list) else None
@@ -66,7 +66,7 @@ def _with(switch: str, value: T, info: ValidationInfo) -> T:
 
 
 Text = Annotated[str, AfterValidator(_encodable)]
-# The length comes first: after a validator of ours pydantic would count "items".
+# The length is checked first: after a validator of ours pydantic would count "items".
 NonEmptyText = Annotated[str, Field(min_length=1), AfterValidator(_encodable)]
 Branch = Discriminator(
     _branch, custom_error_type="text_or_list", custom_error_message="Input should be a text or a list"
@@ -95,14 +95,16 @@ class ChatMessage(Body):
     @model_validator(mode="before")
     @classmethod
     def _without_empty_extras(cls, value: object) -> object:
-        """Drop parameters that carry nothing: clients send replies back with all fields that they know.
+        """Drop unknown parameters that are empty, because clients send replies back with all their fields.
 
-        A refusal, an annotation or a tool call that is one would be lost, and stays unknown.
+        A refusal, an annotation or a tool call that has content would be lost, so it is refused as unknown.
         """
         if not isinstance(value, dict):
             return value
         given = cast("dict[object, object]", value)
-        return {name: one for name, one in given.items() if name in cls.model_fields or not _is_empty(one)}
+        return {
+            name: field for name, field in given.items() if name in cls.model_fields or not _is_empty(field)
+        }
 
     def message(self) -> Message:
         content = self.content if isinstance(self.content, str) else "".join(p.text for p in self.content)
@@ -114,14 +116,14 @@ class StreamOptions(Body):
 
 
 class MemoryBody(Body):
-    """Whether the reply may come from the model's memory, and whether the memory takes this turn in."""
+    """Whether the reply may come from the model's memory, and whether this turn is written into it."""
 
     read: bool = True
     write: bool = True
 
 
 class ContextBody(Body):
-    """How many turns of the model's own log are to be told of in the prompt: those that fit it best."""
+    """How many turns of the model's own log are put into the prompt; those that fit it best are chosen."""
 
     retrieve: Annotated[int, Field(ge=0, le=RETRIEVED_MAX)] = 0
 
@@ -129,7 +131,7 @@ class ContextBody(Body):
 class PopulationBody(Body):
     """How the population is asked: see ``actors/aggregation/question.py``.
 
-    ``kind`` null is choice with ``choices``, else text. ``models`` are who shall answer, instead of ``k``.
+    ``kind`` null is choice with ``choices``, else text. ``models`` names the members, instead of ``k``.
     """
 
     k: int = DEFAULT_QUESTION.k
@@ -158,7 +160,7 @@ class PopulationBody(Body):
 
 
 class SamplingBody(Body):
-    """What chat and text completions share."""
+    """The parameters that chat and text completions share."""
 
     model: Annotated[str, Field(min_length=1, max_length=512), AfterValidator(_encodable)]
     stream: bool | None = False
@@ -203,7 +205,7 @@ class SamplingBody(Body):
 
     @property
     def kept(self) -> int | None:
-        """The choice that becomes the turn. An only one does; of several, none does unless it is named."""
+        """The index of the choice that is recorded: the only one, or of several the one named, else none."""
         return 0 if self.choices == 1 else self.keep
 
     @property
@@ -218,12 +220,12 @@ class SamplingBody(Body):
 
     @property
     def retrieved(self) -> int:
-        """How many turns of the log the prompt is to have; a raw prompt has none."""
+        """How many turns of the log are put into the prompt; a raw prompt gets none."""
         return 0
 
     @property
     def history_of(self) -> str | None:
-        """The conversation of the log whose turns come before the messages; a raw prompt has none."""
+        """The conversation in the log whose turns precede the messages; a raw prompt has none."""
         return None
 
     @property
@@ -231,7 +233,7 @@ class SamplingBody(Body):
         return self.stream_options is not None and self.stream_options.include_usage
 
     def sampling(self, *, max_tokens: int | None, logprobs: int | None) -> Sampling:
-        """Translate; an explicit null means the default, as in OpenAI's API."""
+        """Build the sampling parameters; an explicit null means the default, as in OpenAI's API."""
         return Sampling(
             max_tokens=max_tokens,
             temperature=1.0 if self.temperature is None else self.temperature,
@@ -255,7 +257,7 @@ class ChatBody(SamplingBody):
     top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
     context: ContextBody | None = None
     conversation: NonEmptyText | None = None
-    """The messages go on from the turns of this conversation in the model's own log."""
+    """Name of the conversation in the model's own log that the messages continue."""
     population: PopulationBody | None = None
 
     @property
@@ -305,7 +307,7 @@ class FeedbackBody(Body):
 class TrainingBody(Body):
     """``POST /v1/personal-models/{name}/jobs``: the fields of ``TrainingOptions``, with its defaults.
 
-    ``tasks`` are those of rl, as ``actors/reward_tasks.py`` says.
+    ``tasks`` are for the method rl; ``actors/reward_tasks.py`` describes them.
     """
 
     method: Method = DEFAULT_TRAINING.method
@@ -330,7 +332,7 @@ class TrainingBody(Body):
 
 
 class SharingBody(Body):
-    """``PUT /v1/personal-models/{name}/sharing``; null: the model takes part no longer."""
+    """``PUT /v1/personal-models/{name}/sharing``; null ends the model's membership."""
 
     sharing: Sharing | None
 
@@ -347,7 +349,7 @@ class AskBody(PopulationBody):
 
 
 class MergeBody(Body):
-    """``POST /v1/population/merge``; ``weights`` are by name, null is the mean. See ``MergeOptions``."""
+    """``POST /v1/population/merge``; ``weights`` are by member, null is the mean. See ``MergeOptions``."""
 
     models: Annotated[list[NonEmptyText], Field(min_length=1, max_length=MEMBERS_MAX)]
     into: Text
@@ -359,7 +361,7 @@ class MergeBody(Body):
 
 
 class RollbackBody(Body):
-    """``POST /v1/personal-models/{name}/rollback``; without a revision the one that ``latest`` names."""
+    """``POST /v1/personal-models/{name}/rollback``; the default is the revision that ``latest`` names."""
 
     revision: NonEmptyText | None = None
 
@@ -379,7 +381,7 @@ class RestoreMemoryBody(Body):
 class ForgetBody(Body):
     """``POST /v1/personal-models/{name}/forget``: turns by position, or words that find them.
 
-    What words find is forgotten if it is ``confirm``ed.
+    Turns that words find are forgotten only with ``confirm``.
     """
 
     position: TurnPosition | None = None

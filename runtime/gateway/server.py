@@ -10,11 +10,12 @@ from fastapi import FastAPI
 BACKLOG = 2048
 
 KEEP_ALIVE_SECONDS = 75
-"""Longer than clients keep an idle connection (httpx 5 s): whoever closes second may lose a request."""
+"""How long idle connections are kept: longer than by clients (httpx 5 s), so that the client closes first
+and no request arrives at a connection that is being closed."""
 
 
 class Server(uvicorn.Server):
-    """Uvicorn inside a replica: signals are Ray's business, and nothing here speaks WebSocket."""
+    """Uvicorn inside a replica, without signal handlers, which are Ray's, and without WebSockets."""
 
     def __init__(self, app: FastAPI) -> None:
         super().__init__(
@@ -35,7 +36,7 @@ class Server(uvicorn.Server):
 
 
 def bind(host: str, port: int) -> socket.socket:
-    """Listen on the port; raises ``OSError`` if somebody else has it."""
+    """Listen on the port; raises ``OSError`` if another process has it."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

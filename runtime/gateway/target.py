@@ -11,11 +11,11 @@ BASE_MODEL = "base"
 POPULATION_MODEL = "population"
 
 LATEST = "latest"
-"""The alias that every model has: the base itself until a revision is published."""
+"""The alias that every model has; it names the base itself until a revision is published."""
 
 
 class Target(NamedTuple):
-    """A personal model and the alias to answer with; ``model`` None is the base itself."""
+    """A personal model and the alias to use; ``model`` None is the base itself."""
 
     model: ModelId | None
     alias: str
@@ -24,7 +24,7 @@ class Target(NamedTuple):
 def parse_target(tenant: str, text: str) -> Target:
     """Resolve a ``model`` field for a tenant.
 
-    A name that no model can have is not found, as any other name without a model. Raises
+    A name that no model can have is reported as not found, as any other name without a model is. Raises
     ``ModelNotFound`` and ``RevisionNotFound``.
     """
     if text == BASE_MODEL:

@@ -1,4 +1,4 @@
-"""``/v1/jobs`` and ``/v1/personal-models/{name}/jobs``: trainings, and taking back what came of one."""
+"""``/v1/jobs`` and ``/v1/personal-models/{name}/jobs``: trainings, and rolling one back."""
 
 from typing import Annotated
 
@@ -24,7 +24,7 @@ Limit = Annotated[int, Query(ge=1, le=1000)]
 
 @router.post("/v1/personal-models/{name}/jobs", status_code=202, response_model=JobObject)
 async def train(request: Request, tenant: Caller, name: str, body: TrainingBody) -> Response:
-    """Ask for a training. With an ``Idempotency-Key`` a retry is answered with the same job."""
+    """Request a training. With an ``Idempotency-Key`` a retry returns the same job."""
     options = TrainingOptions(**body.model_dump(exclude={"tasks"}))
     jobs = gateway_of(request).hosts.jobs
     model, tasks = named_model(tenant, name), tasks_of(body.tasks)
@@ -40,7 +40,7 @@ async def list_jobs_of_model(request: Request, tenant: Caller, name: str) -> Res
 
 @router.delete("/v1/personal-models/{name}/jobs", response_model=JobObject)
 async def cancel(request: Request, tenant: Caller, name: str) -> Response:
-    """Cancel the model's open training, and answer it."""
+    """Cancel the model's open training, and return its job."""
     return answer(JobObject.of(await gateway_of(request).hosts.jobs.cancel(named_model(tenant, name))))
 
 
@@ -52,7 +52,7 @@ async def list_jobs(request: Request, tenant: Caller, limit: Limit = 100) -> Res
 
 @router.post("/v1/personal-models/{name}/rollback", response_model=ModelObject)
 async def roll_back(request: Request, tenant: Caller, name: str, body: RollbackBody) -> Response:
-    """Give ``latest`` back from a revision to its parent; nothing happens if it is elsewhere by then."""
+    """Move ``latest`` from a revision to its parent; does nothing if it names another by then."""
     hosts, model = gateway_of(request).hosts, named_model(tenant, name)
     revision = body.revision
     if revision is None:

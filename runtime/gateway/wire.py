@@ -10,15 +10,15 @@ from populace.api.turns import MemoryTraceObject
 
 DONE = b"data: [DONE]\n\n"
 
-# Streams are ASCII: clients that split lines as Unicode has them would cut a reply at U+2028.
+# Streams are ASCII: clients that split lines by Unicode's rules would cut a reply at U+2028.
 _encode = json.JSONEncoder(separators=(",", ":")).encode
 
 
 class Provenance(NamedTuple):
-    """What an answer was made with (promise P12); ``log_position`` None means it is in no log.
+    """What a reply was made with (promise P12); ``log_position`` None means that it is in no log.
 
-    ``retrieved`` are the positions that ``Interaction.retrieved`` has, ``memory`` is what the turn did with
-    the memory, ``conversation`` the one that it is of: None where none is recorded.
+    ``retrieved`` has the positions in ``Interaction.retrieved``, ``memory`` says how the turn used the
+    memory, ``conversation`` names the turn's conversation; each is None where none is recorded.
     """
 
     revision: str
@@ -64,7 +64,7 @@ class Provenance(NamedTuple):
 
 
 class Envelope(NamedTuple):
-    """What all parts of one completion share. ``is_chat`` chooses between the two shapes."""
+    """The fields that all parts of one completion share. ``is_chat`` selects the shape."""
 
     completion_id: str
     model: str
@@ -103,8 +103,8 @@ class Envelope(NamedTuple):
 class ChunkWriter:
     """Writes the events of one choice of a stream, in order.
 
-    A token's event is three pieces joined, of which only the middle is encoded: it runs once a
-    token and stream, on the processors that the engine needs.
+    A token's event is three pieces joined, of which only the middle is encoded each time: this runs for
+    every token of every stream, on the processors that the engine needs.
     """
 
     def __init__(self, envelope: Envelope, choice: int) -> None:
@@ -121,7 +121,7 @@ class ChunkWriter:
         self._text_length = 0
 
     def token(self, delta: Delta) -> bytes:
-        """Write what one engine step added."""
+        """Write the tokens that one engine step added."""
         before, self._before = self._before, self._following
         if not delta.logprobs:
             self._text_length += len(delta.text)

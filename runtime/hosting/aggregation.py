@@ -11,7 +11,7 @@ from populace.storage.store import Store
 
 
 def aggregator_over(hosts: Hosts, engine: Engine, data_directory: Path) -> Aggregator:
-    """Make one for this process; use it on the event loop of ``engine``."""
+    """Make the aggregator of this process; use it on the event loop of ``engine``."""
     revisions = Store.adapters(data_directory)
     return Aggregator(
         hosts,

@@ -1,4 +1,4 @@
-"""Where each model is: routes every call to the host of its shard, merges what spans hosts.
+"""Routes every call to the host of its model's shard, and merges results that span hosts.
 
 Many calls that are made in one turn of the event loop share one message to a host: a call on
 its own costs a process hop (2 k/s measured on two cores), 256 in one message 450 k/s.
@@ -39,15 +39,15 @@ RETRY_DELAYS_S = (0.05, 0.1, 0.2, 0.4, 0.8)
 
 
 class HostClient(Protocol):
-    """Sends a call to one host: ``name`` is a method of ``Hosts`` or of what it has, as ``jobs.ask``."""
+    """Sends a call to one host: ``name`` is a method of ``Hosts`` or of its parts, like ``jobs.ask``."""
 
     async def call(self, name: str, *args: Any, **options: Any) -> Any:
-        """Answer the method's result or raise its error; ``HostUnavailable`` if no host answers."""
+        """Return the method's result or raise its error; raises ``HostUnavailable`` if no host responds."""
         ...
 
 
 class Directory:
-    """Serves ``Hosts`` for the whole population, with its ``jobs`` and ``members``."""
+    """Implements ``Hosts`` for the whole population, with its ``jobs`` and ``members``."""
 
     def __init__(self, clients: Sequence[HostClient], *, shard_count: int) -> None:
         self._clients = tuple(clients)
@@ -133,7 +133,7 @@ class Directory:
 
     async def statistics(self) -> tuple[HostStatistics, ...]:
         pages: list[tuple[HostStatistics, ...]] = await self.everywhere("statistics")
-        return tuple(one for page in pages for one in page)
+        return tuple(host for page in pages for host in page)
 
     def client_of(self, model: ModelId) -> HostClient:
         return self._of(model)
@@ -143,18 +143,18 @@ class Directory:
         return self._clients[host_of(shard, len(self._clients))]
 
     async def everywhere(self, name: str, *args: Any, **options: Any) -> list[Any]:
-        """Call every host until it answers; the results are in the hosts' order."""
+        """Call every host until it responds; the results are in the hosts' order."""
         return list(
             await asyncio.gather(*(_patiently(client, name, args, options) for client in self._clients))
         )
 
     def retried(self, model: ModelId, name: str, *args: Any, **options: Any) -> Coroutine[Any, Any, Any]:
-        """Call the model's host until it answers. Only for what may take effect twice without harm."""
+        """Call the model's host until it responds. Only for calls that may take effect twice without harm."""
         return _patiently(self._of(model), name, args, options)
 
 
 async def _patiently(client: HostClient, name: str, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
-    """Call until the host answers; a host that restarts is waited for, within bounds.
+    """Call until the host responds; waits at most ``RETRY_SECONDS_MAX`` for a host that restarts.
 
     Only for calls that may take effect twice without harm.
     """

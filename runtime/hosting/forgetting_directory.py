@@ -8,7 +8,7 @@ from populace.hosting.job_directory import Router
 
 
 class ForgettingDirectory:
-    """Serves ``Forgetting``."""
+    """Implements ``Forgetting`` for the whole population."""
 
     def __init__(self, router: Router) -> None:
         self._router = router
@@ -25,7 +25,7 @@ class ForgettingDirectory:
         memory: MemoryAfter = "folded",
         turn_seconds_max: float = 120.0,
     ) -> Forgotten:
-        # The operation id makes it take effect once.
+        # Retrying is safe: the operation id makes it take effect once.
         return await self._router.retried(
             model,
             "forgetting.forget",

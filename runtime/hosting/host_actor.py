@@ -2,11 +2,11 @@
 # Ray's API is partly untyped.
 """A host as a Ray actor, and the client that reaches it.
 
-A message carries many calls. Those that finish within ``PROMPT_SECONDS`` are answered together;
-one that waits (for a turn, say) is answered by a message of its own, so that it holds up nobody.
+A message carries many calls. The results of those that finish within ``PROMPT_SECONDS`` are returned
+together; a call that waits, for a turn for example, gets a message of its own and holds up no other.
 
 Ray runs a message at most once and does not say whether a lost one ran. So a client sends it again
-under the same id, and the actor answers a message that it knows without running it again.
+under the same id, and the actor returns the results of a message that it knows without running it again.
 """
 
 import asyncio
@@ -37,16 +37,17 @@ logger = logging.getLogger(__name__)
 
 NAMESPACE = "populace"
 PROMPT_SECONDS = 0.02
-"""A turn's grant and its commit both fit in here on an idle machine (1 to 5 ms measured)."""
+"""How long a message waits for its calls. A turn's grant and its commit both finish within this time on an
+idle machine (1 to 5 ms measured)."""
 PASSIVATION_SWEEP_SECONDS = 5.0
-"""A compaction comes with each twelfth, so each minute."""
+"""Time between two sweeps. Every twelfth also compacts, which is once a minute."""
 CALLS_PER_MESSAGE_MAX = 1024
 MESSAGES_IN_FLIGHT_MAX = 4
 SENDS_MAX = 6
 RESEND_SECONDS = 0.05
-"""Before the second try; each further one waits twice as long: 1.5 s in all."""
+"""Wait before a message is sent again; it doubles each time, to 1.5 s in all."""
 MESSAGE_SECONDS_KEPT = 10.0
-"""For which the actor remembers a message and its answers: longer than a client repeats it."""
+"""How long the actor keeps a message's results: longer than a client repeats the message."""
 HOST_CONCURRENCY_MAX = 10_000
 """Concurrent messages that one host accepts. A queued turn holds one; its mailbox bounds it earlier."""
 
@@ -66,7 +67,7 @@ class HostOptions(NamedTuple):
 
 
 class PopulationInfo(NamedTuple):
-    """What a client needs to route by itself, and to publish revisions."""
+    """The data that a client needs to route calls by itself, and to publish revisions."""
 
     hosts: int
     shards: int
@@ -90,7 +91,7 @@ class Answers(NamedTuple):
 
 
 class Failed(NamedTuple):
-    """Carries an error beside the results of its neighbours."""
+    """The error of a call, among the results of the other calls of its message."""
 
     error: Exception
 
@@ -99,7 +100,7 @@ def host_name(index: int) -> str:
     return f"populace-host-{index}"
 
 
-# Any: Ray's types would make the method one that only a handle can call.
+# Any: with Ray's types only a handle could call the method.
 _sent_again: Any = ray.method(max_task_retries=SENDS_MAX)
 """Marks a method that may run twice: Ray itself repeats a call whose message was lost."""
 
@@ -109,7 +110,7 @@ class HostActor:
 
     def __init__(self, options: HostOptions) -> None:
         self._options = options
-        # A token of the process before this one must not name a call of this one.
+        # A token of the previous process must not name a call of this one.
         self._tokens = itertools.count(secrets.randbits(62))
         self._waiting: dict[int, asyncio.Task[Any]] = {}
         self._tokens_of: dict[asyncio.Task[Any], int] = {}
@@ -147,13 +148,13 @@ class HostActor:
         return os.getpid()
 
     async def call(self, name: str, *args: Any, **options: Any) -> Any:
-        """Run one call; used where the caller wants an ObjectRef of its own."""
+        """Run one call; for callers that want an ObjectRef of its own."""
         return await attrgetter(name)(self._host)(*args, **options)
 
     async def call_many(
         self, calls: list[tuple[str, tuple[Any, ...], dict[str, Any]]], message: str, again_for: str | None
     ) -> Answers:
-        """Run the calls, or answer again for a message that came before.
+        """Run the calls, or return the results of a message that arrived before.
 
         ``again_for`` names, when a message is sent again, the process that may have run it: its
         successor does not know and must not run it a second time.
@@ -174,19 +175,19 @@ class HostActor:
         return Answers(self._incarnation, results)
 
     async def collect(self, token: int) -> Any:
-        """Wait for a call that was answered with ``Waiting``; may be asked again if the answer is lost."""
+        """Wait for a call whose result was ``Waiting``; may be called again if the result is lost."""
         task = self._waiting[token]
         try:
             await asyncio.wait([task])
             return self._outcome(task)
         finally:
-            # Also when Ray cancels this message, as it does when its caller gives up.
+            # Runs also when Ray cancels this message because its caller gave up.
             if not task.done():
                 task.cancel()
             asyncio.get_running_loop().call_later(MESSAGE_SECONDS_KEPT, self._drop, token)
 
     async def forget(self, token: int) -> None:
-        """Cancel a waiting call whose caller gave up, or give back the turn that it got meanwhile."""
+        """Cancel a waiting call whose caller gave up, or release the turn that it got meanwhile."""
         task = self._drop(token)
         if task is None or task.cancel() or task.cancelled() or task.exception() is not None:
             return
@@ -204,7 +205,7 @@ class HostActor:
         self._host.close()
 
     def _start_sweep(self) -> None:
-        """Sweep from the first message on: nobody describes a host that Ray restarted."""
+        """Start sweeping, with the first message: nothing calls ``describe`` on a host that Ray restarted."""
         if self._sweeper is None:
             self._sweeper = asyncio.create_task(sweep(self._host, seconds=PASSIVATION_SWEEP_SECONDS))
 
@@ -232,12 +233,12 @@ class HostActor:
 
 
 def start_hosts(options: list[HostOptions], *, environment: dict[str, str]) -> list[Any]:
-    """Create the host actors, or find them if they run already; returns their handles when they answer."""
+    """Create the host actors, or find them if they run already; returns their handles once they respond."""
     # Any: Ray's types know a remote class only where the decorator is written on the class.
     remote: Any = ray.remote(HostActor)
     handles = [
         remote.options(
-            name=host_name(one.number),
+            name=host_name(option.number),
             namespace=NAMESPACE,
             lifetime="detached",
             get_if_exists=True,
@@ -245,8 +246,8 @@ def start_hosts(options: list[HostOptions], *, environment: dict[str, str]) -> l
             max_concurrency=HOST_CONCURRENCY_MAX,
             num_cpus=0,
             runtime_env={"env_vars": environment},
-        ).remote(one)
-        for one in options
+        ).remote(option)
+        for option in options
     ]
     ray.get([handle.describe.remote() for handle in handles])
     return handles
@@ -299,7 +300,7 @@ class RayHostClient:
             results = await self._send_until_answered([call for call, _ in batch])
         except RayError as error:
             results = [Failed(self._unavailable(error))] * len(batch)
-        except Exception as error:  # arguments that do not pickle, say: nobody may wait for ever
+        except Exception as error:  # for example arguments that do not pickle: no caller may wait for ever
             results = [Failed(error)] * len(batch)
         finally:
             self._in_flight -= 1
@@ -348,7 +349,7 @@ class RayHostClient:
             return Failed(self._unavailable(error))
 
     def _give_back(self, result: object) -> None:
-        """End what a caller who left would have got: a call that waits, or the turn granted to it."""
+        """Cancel the waiting call, or release the granted turn, of a caller that gave up."""
         if isinstance(result, Waiting):
             self.handle.forget.remote(result.token)
         elif isinstance(result, TurnGrant):
@@ -363,7 +364,7 @@ class RayHostClient:
 
 
 def connect_host(index: int) -> RayHostClient:
-    """Find a running host; raises ``ValueError`` if there is none of that index."""
+    """Find a running host; raises ``ValueError`` if none has that index."""
     name = host_name(index)
     handle = ray.get_actor(name, namespace=NAMESPACE)
     return RayHostClient(handle, name)

@@ -1,4 +1,4 @@
-"""What a host does from time to time: passivate, check its books, compact, remove erased adapters."""
+"""The periodic work of a host: passivate, check its books, compact, remove erased adapters."""
 
 import asyncio
 import itertools
@@ -10,7 +10,7 @@ from populace.actors.host.model_host import ModelHost
 logger = logging.getLogger(__name__)
 
 COMPACTION_SWEEPS = 12
-"""Checks and compaction come with each of so many sweeps, also after a disk that was too full."""
+"""The host checks itself and compacts once in this many sweeps, also after the disk was too full."""
 
 
 async def sweep(host: ModelHost, *, seconds: float) -> NoReturn:
@@ -33,7 +33,7 @@ async def _sweep_once(host: ModelHost, *, compacts: bool) -> None:
     try:
         host.check_integrity()
     except AssertionError:
-        # A bug of ours; whoever is served well goes on to be.
+        # A bug of ours; the other models must stay served.
         logger.exception("the books of %s do not balance", host.name)
     await host.record_time()
     if count := await host.compact_shards():

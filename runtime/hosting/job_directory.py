@@ -19,7 +19,7 @@ from populace.actors.turn import ModelId
 
 
 class Router(Protocol):
-    """What ``Directory`` does for every call. Results are the hosts' own."""
+    """The routing of ``Directory``, which every call uses. Results are returned as the hosts return them."""
 
     def retried(self, model: ModelId, name: str, *args: Any, **options: Any) -> Coroutine[Any, Any, Any]: ...
 
@@ -27,7 +27,7 @@ class Router(Protocol):
 
 
 class JobDirectory:
-    """Serves ``TrainingJobs``."""
+    """Implements ``TrainingJobs`` for the whole population."""
 
     def __init__(self, router: Router) -> None:
         self._router = router
@@ -39,7 +39,7 @@ class JobDirectory:
         key: str | None = None,
         tasks: Sequence[RewardTask] = (),
     ) -> TrainingJob:
-        # A key of ours: what is asked again because an answer was lost is one training.
+        # A generated key makes a request that is repeated after a lost response the same training.
         key = key or secrets.token_hex(16)
         return await self._router.retried(model, "jobs.ask", model, options, key, tuple(tasks))
 
@@ -57,14 +57,14 @@ class JobDirectory:
 
     async def open_jobs(self) -> tuple[OpenJob, ...]:
         pages: list[tuple[OpenJob, ...]] = await self._router.everywhere("jobs.open_jobs")
-        found = (one for page in pages for one in page)
-        return tuple(sorted(found, key=lambda one: (one.job.created_ms, one.job.model)))
+        found = (open_job for page in pages for open_job in page)
+        return tuple(sorted(found, key=lambda open_job: (open_job.job.created_ms, open_job.job.model)))
 
     async def unsettled(self, *, limit: int = 256) -> tuple[UnsettledFeedback, ...]:
         pages: list[tuple[UnsettledFeedback, ...]] = await self._router.everywhere(
             "jobs.unsettled", limit=limit
         )
-        return tuple(one for page in pages for one in page)
+        return tuple(feedback for page in pages for feedback in page)
 
     async def settle(self, unsettled: UnsettledFeedback) -> None:
         await self._router.retried(unsettled.model, "jobs.settle", unsettled)

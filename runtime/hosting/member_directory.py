@@ -8,7 +8,7 @@ from populace.policies.diversity.disclosure import Sharing
 
 
 class MemberDirectory:
-    """Serves ``Members``."""
+    """Implements ``Members`` for the whole population."""
 
     def __init__(self, router: Router) -> None:
         self._router = router
@@ -21,13 +21,13 @@ class MemberDirectory:
 
     async def of_tenant(self, tenant: str) -> tuple[MemberView, ...]:
         pages: list[tuple[MemberView, ...]] = await self._router.everywhere("members.of_tenant", tenant)
-        return by_name([one for page in pages for one in page])
+        return by_name([member for page in pages for member in page])
 
     async def unprofiled(self, probes: str, *, limit: int = 64) -> tuple[MemberView, ...]:
         pages: list[tuple[MemberView, ...]] = await self._router.everywhere(
             "members.unprofiled", probes, limit=limit
         )
-        return tuple(one for page in pages for one in page)[:limit]
+        return tuple(member for page in pages for member in page)[:limit]
 
     async def keep_profile(self, model: ModelId, profile: Profile) -> bool:
         return await self._router.retried(model, "members.keep_profile", model, profile)

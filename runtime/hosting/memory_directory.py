@@ -9,7 +9,7 @@ from populace.hosting.job_directory import Router
 
 
 class MemoryDirectory:
-    """Serves ``Memories``."""
+    """Implements ``Memories`` for the whole population."""
 
     def __init__(self, router: Router) -> None:
         self._router = router
@@ -20,7 +20,7 @@ class MemoryDirectory:
     async def restore(
         self, model: ModelId, position: int | None, operation: str, *, turn_seconds_max: float = 120.0
     ) -> Interaction:
-        # The operation id makes it take effect once.
+        # Retrying is safe: the operation id makes it take effect once.
         return await self._router.retried(
             model, "memories.restore", model, position, operation, turn_seconds_max=turn_seconds_max
         )

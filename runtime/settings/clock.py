@@ -8,7 +8,7 @@ from populace.actors.clock import Timer
 
 
 class SystemClock:
-    """Satisfies ``Clock`` with the machine's time and the running loop's timers."""
+    """Implements ``Clock`` with the machine's time and the running loop's timers."""
 
     def monotonic(self) -> float:
         return time.monotonic()

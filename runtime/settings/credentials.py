@@ -1,6 +1,6 @@
 """The API keys of this user, for the command line: one file, readable by its owner only.
 
-The store keeps hashes; this is the client's side, like a password file of any other client.
+The store keeps only hashes; this file is the client's side, like the password file of any other client.
 """
 
 import json
@@ -11,7 +11,7 @@ FILE_NAME = "credentials.json"
 
 
 class Credentials:
-    """API keys by store id."""
+    """Maps store ids to API keys, in a file."""
 
     def __init__(self, directory: Path) -> None:
         self._path = directory / FILE_NAME

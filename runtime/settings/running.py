@@ -1,4 +1,4 @@
-"""The note that a running Populace leaves in its data directory, so that clients find it."""
+"""The note that a running Populace writes to its data directory, so that clients find it."""
 
 import json
 import os
@@ -41,7 +41,7 @@ def remove_running(data: Path) -> None:
 
 
 def find_running(data: Path) -> Running:
-    """Read the note of a process that still runs; raises ``ClusterNotFound``."""
+    """Read the note of a process that still runs; raises ``ClusterNotFound`` if there is none."""
     hint = "Start it with `make serve` or `populace serve`, or name another data directory (POPULACE_DATA)."
     try:
         running = Running(**json.loads((data / FILE_NAME).read_text()))
@@ -55,7 +55,7 @@ def find_running(data: Path) -> Running:
 def wait_for_running(data: Path, *, seconds_max: float) -> Running:
     """Wait for the note of a Populace that is starting; raises ``ClusterNotFound`` after ``seconds_max``.
 
-    The note is the last step of a start: whoever has read it can use everything.
+    The note is the last step of a start: once it can be read, everything can be used.
     """
     give_up = time.monotonic() + seconds_max
     while True:

@@ -53,82 +53,82 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
 
     data: Path = Field(default_factory=lambda: platformdirs.user_data_path("populace"))
-    """The store. One process owns it at a time; it must be on a local disk."""
+    """Directory of the store. One process owns it at a time; it must be on a local disk."""
     cache: Path = Field(default_factory=lambda: platformdirs.user_cache_path("populace"))
-    """What can be made again: converted base models and fingerprints."""
+    """Directory of files that can be made again: converted base models and fingerprints."""
     config: Path = Field(default_factory=lambda: platformdirs.user_config_path("populace"))
-    """This user's API keys."""
+    """Directory of this user's API keys."""
     master_key: Path | None = None
-    """The file of the key that people's data keys are wrapped with; None is ``master.key`` in ``data``."""
+    """File of the key that encrypts people's data keys; None is ``master.key`` in ``data``."""
     api_key: str | None = None
-    """The key that the command line sends; None takes the one that ``populace serve`` left in ``config``."""
+    """API key that the command line sends; None is the one that ``populace serve`` stored in ``config``."""
 
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=1, le=65535)] = 8000
     ray_address: str | None = None
-    """None starts a Ray of our own on this machine; ``auto`` or an address joins a running one."""
+    """Ray cluster to use: ``auto`` or an address joins a running one, None starts one on this machine."""
     log_level: LogLevel = "info"
 
     shards: Annotated[int, Field(ge=1, le=4096)] = 8
-    """Written into the store's header when it is created; later values are ignored."""
+    """Number of shards, written into the store's header at its creation; later values are ignored."""
     hosts: Positive = Field(default_factory=lambda: hosts_default(os.cpu_count() or 1))
     replicas: Positive = 1
     threads: Positive = Field(default_factory=lambda given: threads_default(physical_cores(), given))
-    """Compute threads of one replica. All replicas' together are the physical cores by default: more of them
-    spin against each other."""
+    """Compute threads of one replica. By default all replicas' threads together are as many as the physical
+    cores, because more of them would spin against each other."""
 
     base: str | None = None
-    """A local directory or a hub id; None is the default base model."""
+    """Base model: a local directory or a hub id; None is the default base."""
     engine: EngineChoice = "auto"
     context_tokens: Annotated[int, Field(ge=16)] = 2048
     sequences_max: Positive = 16
     adapter_slots: Positive = Field(
         default_factory=lambda given: adapter_slots_default(given, has_gpu=has_gpu())
     )
-    """Different adapters that one replica works with at once. On a GPU each has memory for ``rank_max``."""
+    """Different adapters that one replica uses at once. On a GPU each reserves memory for ``rank_max``."""
     rank_max: Annotated[int, Field(ge=1, le=512)] = 16
     warm_bytes_max: Annotated[int, Field(ge=MIB)] = 512 * MIB
-    """Adapters that this machine's replicas keep in host memory, ready for their engines."""
+    """Bytes of adapters that this machine's replicas keep in host memory, ready for their engines."""
     residency_policy: ResidencyPolicy = "segmented-lru"
-    """Who of them leaves when another comes; see `populace bench residency-policy`."""
+    """Policy that chooses the adapter to evict from host memory; see `populace bench residency-policy`."""
     residency_trace: Path | None = None
-    """A directory in which vLLM's replicas record which adapters are asked for, and when."""
+    """Directory in which vLLM's replicas record which adapters are requested, and when; None turns it off."""
     memory_module: str | None = None
-    """The file of a memory module, ``shipped`` for the one that comes with Populace, or ``none``.
+    """Memory module: a file, ``shipped`` for the one that comes with Populace, or ``none``.
 
-    None takes what is attached by default: for the default base the shipped one, for others none.
+    None is the shipped one for the default base, and none for other bases.
     """
     kv_cache_gib: Annotated[float, Field(gt=0, allow_inf_nan=False)] = Field(
         default_factory=lambda: 1.0 if psutil.virtual_memory().total < SMALL_MACHINE_BYTES else 4.0
     )
 
     training: TrainingMode = "auto"
-    """``auto`` trains models that enough was thought of, ``asked`` only those that somebody asks for, ``off``
-    none: no trainer runs then. It is a process of low priority, which loads the base when it needs it."""
+    """``auto`` trains models that have enough feedback, ``asked`` only those with a request, ``off`` none,
+    without a trainer. The trainer is a process of low priority, which loads the base when it needs it."""
     training_threads: Positive = 1
     """Compute threads of the trainer, beside those of the engines."""
     training_device: str = "cpu"
-    """Where the trainer's base is: ``cpu``, or a device as torch names it. vLLM keeps most of its GPU."""
+    """Device of the trainer's base: ``cpu``, or another by torch's name. vLLM occupies most of its GPU."""
 
     turn_seconds_max: Seconds = 120.0
     idle_seconds_max: Seconds = 300.0
     resident_bytes_max: Annotated[int, Field(ge=MIB)] = 256 * MIB
-    """Active personal models of one host."""
+    """Bytes of active personal models that one host keeps in memory."""
     mailbox_max: Positive = 16
     """Turns that may wait for one personal model."""
     waiting_max: Positive = 64
-    """Requests that may wait for one engine beyond ``sequences_max``."""
+    """Requests that may wait for one engine, beyond the ``sequences_max`` running ones."""
     body_bytes_max: Annotated[int, Field(ge=1024)] = 8 * MIB
     archive_bytes_max: Annotated[int, Field(ge=1024)] = 1024 * MIB
-    """A personal model or an adapter that is imported over HTTP, packed and unpacked."""
+    """Largest personal model or adapter that is imported over HTTP, in bytes, both packed and unpacked."""
     operation_seconds_max: Seconds = 24 * HOUR_SECONDS
     """How long the result of an operation id is kept for a caller that retries."""
     log_seconds_max: Seconds = 30 * DAY_SECONDS
-    """How long a model's interactions are kept; the newest and those not yet trained on, for longer."""
+    """How long a model's interactions are kept; the newest, and those not yet trained on, are kept longer."""
     log_interactions_max: Annotated[int, Field(ge=64)] = 10_000
-    """Interactions kept of one model, all in all. One whose operation id is still kept always stays."""
+    """Most interactions kept of one model. One whose operation id is still kept always stays."""
     log_bytes_max: Annotated[int, Field(ge=16 * MIB)] = 64 * MIB
-    """Bytes kept of one model's interactions, all in all."""
+    """Most bytes kept of one model's interactions."""
 
     @field_validator("data", "cache", "config", "master_key", "residency_trace")
     @classmethod
@@ -152,27 +152,27 @@ class Settings(BaseModel):
 
 
 def variable_of(field: str) -> str:
-    """Name the environment variable of a setting."""
+    """Return the name of a setting's environment variable."""
     return PREFIX + field.upper()
 
 
 def hosts_default(cores: int) -> int:
-    """One host process up to four cores, then one for every four: a host needs little beside an engine."""
+    """Return one host process per four cores, and at least one: a host needs little beside an engine."""
     return max(1, cores // 4)
 
 
 def threads_default(cores: int, given: Mapping[str, Any]) -> int:
-    """The threads of each of the replicas that were ``given``."""
+    """Share the cores among the replicas that were ``given``; returns the threads of each."""
     return max(1, cores // given.get("replicas", 1))
 
 
 def adapter_slots_default(given: Mapping[str, Any], *, has_gpu: bool) -> int:
-    """As many as there are requests at once, where a slot costs nothing; on a GPU it is padded memory."""
+    """Return one slot per concurrent request where slots cost nothing; on a GPU each is padded memory."""
     return ADAPTER_SLOTS_GPU if has_gpu else given.get("sequences_max", ADAPTER_SLOTS_GPU)
 
 
 def has_gpu() -> bool:
-    """Whether this machine has a GPU that vLLM uses."""
+    """Return whether this machine has a GPU that vLLM uses."""
     return shutil.which("nvidia-smi") is not None
 
 
@@ -185,7 +185,7 @@ def physical_cores() -> int:
 
 
 def quiet_environment(*, allow_hub: bool = False) -> dict[str, str]:
-    """Name the variables that stop Ray, vLLM and the model hub from phoning home.
+    """Return the variables that stop Ray, vLLM and the model hub from sending usage data.
 
     They act only if set before the libraries are imported, and have to be passed to Ray's workers too.
     """
@@ -209,7 +209,7 @@ OWN_RAY_ENVIRONMENT = {
     # After 10 s without a request Serve asks each replica for its queue first, two requests at a
     # time: 16 at once then waited 1.1 s for their first token instead of 0.65 s.
     "RAY_SERVE_QUEUE_LENGTH_CACHE_TIMEOUT_S": "3600",
-    # Nobody reads what these collect: no dashboard runs, and /metrics is the gateway's own. Idle,
+    # What these collect is not read: no dashboard runs, and /metrics is the gateway's own. Idle,
     # Ray and Serve took 73 ms of processor time a second with them and take 52 ms without.
     "RAY_event_stats": "0",
     "RAY_enable_metrics_collection": "0",
@@ -220,7 +220,7 @@ OWN_RAY_ENVIRONMENT = {
     "RAY_prestart_worker_first_driver": "0",
     "RAY_enable_worker_prestart": "0",
 }
-"""What a Ray that we start ourselves reads when it starts. A variable that is set already wins."""
+"""Environment of a Ray that we start ourselves. A variable that is set already wins."""
 
 
 def enter_own_ray_environment() -> None:
@@ -230,7 +230,7 @@ def enter_own_ray_environment() -> None:
 
 
 def ask_for_ray_token() -> bool:
-    """Have Ray present this user's token, unless the environment chose; answers whether it changed."""
+    """Make Ray send this user's token unless the environment sets this; returns whether it changed."""
     if "RAY_AUTH_MODE" in os.environ:
         return False
     os.environ["RAY_AUTH_MODE"] = "token"
@@ -248,7 +248,7 @@ def process_environment(**changes: str) -> dict[str, str]:
 
 
 def in_ci() -> bool:
-    """Tell whether this run is the project's continuous integration."""
+    """Return whether this run is the project's continuous integration."""
     return os.environ.get("CI", "").lower() in {"1", "true"}
 
 

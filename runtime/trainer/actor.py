@@ -2,7 +2,7 @@
 # Ray's API is partly untyped.
 """The trainer as a Ray actor: a process of its own, which Ray starts again when it dies.
 
-Nothing crosses to it but what hosts say of logs and jobs, and nothing comes back but revisions.
+Its only inputs are logs and jobs, which it reads from the hosts; its only outputs are revisions.
 """
 
 import asyncio
@@ -33,13 +33,13 @@ TRAINER = "populace-trainer"
 POLL_SECONDS = 1.0
 LOOK_SECONDS = 15.0
 STOP_SECONDS_MAX = 20.0
-"""For the step that is being taken, and for writing the sessions."""
+"""How long ``close`` waits for the current step, and for the sessions to be written."""
 
 IDLE_SECONDS_MAX = 600.0
 
 
 class TrainerOptions(NamedTuple):
-    """How to start a trainer. ``automatic`` also trains whom nobody asked for, when it is due."""
+    """How to start a trainer. ``automatic`` also trains models that are due without a request."""
 
     hosts: int
     shards: int
@@ -52,11 +52,11 @@ class TrainerOptions(NamedTuple):
 
 
 class TrainerActor:
-    """Works from its start to its end, without being called."""
+    """Works on jobs from its start to its end, without being called."""
 
     def __init__(self, options: TrainerOptions) -> None:
-        # Of threads that begin from here on, and those are all that compute. A nice thread would be waited
-        # for at each of the engine's barriers; an idle one is put aside at once.
+        # Applies to threads that start from here on, which are all that compute. A nice thread would be
+        # waited for at each of the engine's barriers; an idle one is put aside at once.
         os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
         self._options = options
         self._stopping = threading.Event()
@@ -69,7 +69,7 @@ class TrainerActor:
         return os.getpid()
 
     def close(self) -> None:
-        """Save what is being trained and end; answers when that is done, or after ``STOP_SECONDS_MAX``."""
+        """Save the trainings in progress and end; returns when done, or after ``STOP_SECONDS_MAX``."""
         self._stopping.set()
         if self._loop is not None:
             self._loop.stop()
@@ -93,24 +93,24 @@ class TrainerActor:
                     await self._open_workshop(directory).round()
                     worked_at = asyncio.get_running_loop().time()
                 elif now - profiled_at >= LOOK_SECONDS:
-                    # All members are read for that, which may be many: again at once only if some were due.
+                    # This reads all members, maybe many, so it is repeated at once only if some were due.
                     if await self._are_profiled(directory):
                         worked_at = asyncio.get_running_loop().time()
                     else:
                         profiled_at = now
                 elif self._loop is not None and now - worked_at > IDLE_SECONDS_MAX:
-                    # With the base, which takes a gigabyte that nobody needs now.
+                    # Also frees the base, which takes a gigabyte that is not needed now.
                     self._loop = self._profiler = None
             except PopulaceError as error:
                 logger.info("the trainer waits: %s", error)
             except Exception:
-                # A bug of ours: jobs stay open, and the next round tries again.
+                # A bug of ours: jobs stay open, and the next round retries them.
                 logger.exception("a round of the trainer failed")
                 await asyncio.sleep(LOOK_SECONDS)
             await asyncio.sleep(POLL_SECONDS)
 
     async def _are_profiled(self, directory: Directory) -> bool:
-        """Profile members that are not, if there are any."""
+        """Profile some of the members without a profile, if there are any."""
         if not await directory.members.unprofiled(DIGEST, limit=1):
             return False
         self._open_workshop(directory)
@@ -118,7 +118,7 @@ class TrainerActor:
 
     def _open_workshop(self, directory: Directory) -> Any:
         if self._loop is None:
-            # Torch loads here, in the process of a population that somebody trains.
+            # Torch is imported only here, once there is something to train.
             from populace.learning.on_policy.sampler import EngineSampler
             from populace.trainer.loading import load_trainer
             from populace.trainer.loop import TrainingLoop
@@ -152,7 +152,7 @@ class TrainerActor:
 
 
 def start_trainer(options: TrainerOptions, *, environment: dict[str, str]) -> Any:
-    """Create the trainer, or find it if it runs; its handle is answered before it has done anything."""
+    """Create the trainer, or find it if it runs; returns its handle without waiting for it to work."""
     remote: Any = ray.remote(TrainerActor)
     return remote.options(
         name=TRAINER,

@@ -1,4 +1,4 @@
-"""Looks after models that somebody judged: trains one when it is due, takes back what turned out badly."""
+"""Looks after models with new feedback: trains one when it is due, and rolls back a bad revision."""
 
 import logging
 
@@ -11,21 +11,24 @@ logger = logging.getLogger(__name__)
 
 
 class Consolidator:
-    """``look`` may be called at any time; what it does twice has taken effect once."""
+    """Decides on trainings and rollbacks. ``look`` may be called at any time; repeating it has no effect."""
 
     def __init__(
         self, jobs: TrainingJobs, *, rule: ConsolidationRule, rollback: RollbackRule, trains: bool = True
     ) -> None:
-        """Without ``trains`` revisions are only taken back."""
+        """Make a consolidator; without ``trains`` it only rolls revisions back."""
         self._jobs = jobs
         self._rule = rule
         self._rollback = rollback
         self._trains = trains
 
     async def look(self) -> None:
-        """Do what follows from a page of unsettled feedback; what fails for a model is tried again."""
-        found = {f"{one.model.tenant}/{one.model.name}": one for one in await self._jobs.unsettled()}
-        for name in training_order({name: one.standing for name, one in found.items()}):
+        """Act on a page of unsettled feedback; a model for which this fails is retried later."""
+        found = {
+            f"{feedback.model.tenant}/{feedback.model.name}": feedback
+            for feedback in await self._jobs.unsettled()
+        }
+        for name in training_order({name: feedback.standing for name, feedback in found.items()}):
             try:
                 await self._look_at(found[name])
             except PopulaceError as error:
@@ -46,7 +49,7 @@ class Consolidator:
             return
         decision = consolidation(found.standing, self._rule)
         if decision.due and self._trains:
-            # One training for each place in the log and its feedback, whoever asks twice.
+            # The key allows one training for each log position and amount of feedback.
             key = f"consolidation-{found.standing.position}-{found.given}"
             await self._jobs.ask(found.model, TrainingOptions(), key)
             logger.info("%s/%s is trained: %s", *found.model, decision.reason)

@@ -1,4 +1,4 @@
-"""The datasets of jobs, by method: what is learned and judged by, of the log, own replies, or tasks."""
+"""Makes the datasets of jobs, by method: from the log, the model's own replies, or tasks."""
 
 import hashlib
 from collections.abc import Sequence
@@ -27,16 +27,14 @@ from populace.policies.hold_out import is_held_out
 from populace.policies.lessons import wanted_reply
 
 FORWARD = 0.5
-"""The weight of the forward divergence: what a model would never say by itself comes too slowly without."""
+"""Weight of the forward divergence; without it, replies that a model never gives are learned too slowly."""
 
 STEPS_A_ROUND = 2
-"""Of rewarded replies: sampling takes most of the time."""
+"""Optimiser steps on each round of rewarded replies, because sampling them takes most of the time."""
 
 
 class TrainingData(NamedTuple):
-    """What a job learns from: the interactions of its range, what was thought of them before it began, and
-    the tasks that came with it.
-    """
+    """What a job learns from: the interactions in its range, the feedback before its start, its tasks."""
 
     log: Sequence[Interaction]
     feedback: Sequence[Feedback]
@@ -44,7 +42,7 @@ class TrainingData(NamedTuple):
 
 
 class Dataset(NamedTuple):
-    """``data_digest`` is of all that is learned from and judged by."""
+    """The data of a job. ``data_digest`` covers the data to learn from and the held-out data."""
 
     curriculum: Curriculum
     held_out: HeldOut
@@ -52,7 +50,7 @@ class Dataset(NamedTuple):
 
 
 class DatasetBuilder:
-    """For one base. Without a ``sampler`` nobody learns from their own replies."""
+    """Makes datasets for one base. Without a ``sampler``, methods that sample replies are refused."""
 
     def __init__(
         self,
@@ -67,7 +65,7 @@ class DatasetBuilder:
         self._sampler = sampler
 
     def make(self, job: TrainingJob, data: TrainingData, parent: TrainableAdapter | None) -> Dataset:
-        """Raises ``TrainingFailed``, and ``InvalidRequest`` for a reward that nobody knows."""
+        """Make a job's dataset. Raises ``TrainingFailed``, and ``InvalidRequest`` for an unknown reward."""
         options, name = job.options, job.model.name
         if options.method == "rl":
             return self._of_tasks(name, options, data.tasks, parent)
@@ -119,8 +117,8 @@ class DatasetBuilder:
     ) -> Dataset:
         assert options.reward is not None, "a job of rl has a reward"
         sampler = self._engine(name)
-        fitting = [one for one in tasks if self._fits(one, options.reply_tokens)]
-        taught = [one for at, one in enumerate(fitting) if not is_held_out(at)]
+        fitting = [task for task in tasks if self._fits(task, options.reply_tokens)]
+        taught = [task for at, task in enumerate(fitting) if not is_held_out(at)]
         if not taught:
             raise NothingToTrain(name, f"none of its {len(tasks)} tasks has room in the context for a reply")
         method = RewardMethod(taught, self._base, self._tokenizer, parent, RewardOptions(options.reward))
@@ -129,7 +127,7 @@ class DatasetBuilder:
         )
         held_out = HeldOutTasks(
             name,
-            [one for at, one in enumerate(fitting) if is_held_out(at)],
+            [task for at, task in enumerate(fitting) if is_held_out(at)],
             options.reward,
             self._base,
             sampler,
@@ -149,11 +147,15 @@ class DatasetBuilder:
         return len(self._tokenizer.tokens_of(task.prompt).ids) + reply_tokens <= self._base.context_tokens
 
     def _wanted(self, examples: Sequence[Example], *, unjudged: bool) -> list[TrainSequence]:
-        """The replies that judge, as they should have been."""
+        """Return the held-out examples with the replies that were wanted."""
         found: list[TrainSequence] = []
-        for one in examples:
-            reply = wanted_reply(one.reply, one.judged, unjudged=unjudged) if one.is_held_out else None
-            sequence = None if reply is None else self._encoder.sequence(one.prompt, reply)
+        for example in examples:
+            reply = (
+                wanted_reply(example.reply, example.judged, unjudged=unjudged)
+                if example.is_held_out
+                else None
+            )
+            sequence = None if reply is None else self._encoder.sequence(example.prompt, reply)
             if sequence is not None:
                 found.append(sequence)
         return found

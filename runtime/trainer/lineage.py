@@ -1,4 +1,4 @@
-"""What is told of a revision that was trained: where it comes from, and what it was judged by."""
+"""Describes a trained revision: its lineage, and the scores that it was judged by."""
 
 from collections.abc import Mapping
 from functools import cache
@@ -11,13 +11,13 @@ from populace.storage.packed.adapter import PackedAdapter
 from populace.trainer.runs import TrainingRun
 
 LIBRARIES = ("populace", "torch", "transformers", "safetensors")
-"""Whose versions the bits of a training may depend on."""
+"""Libraries on whose versions the exact result of a training may depend."""
 
 
 def revision_of(
     training: TrainingRun, candidate: Candidate, *, memory_module: str | None, now_ms: int
 ) -> Revision:
-    """Describe a candidate as the revision that it would be."""
+    """Describe a candidate as the revision that it would become."""
     job, packed = training.job, PackedAdapter(memoryview(candidate.packed))
     assert job.log_range is not None
     assert job.feedback_until_ms is not None
@@ -46,7 +46,7 @@ def revision_of(
 
 
 def scores_of(candidate: Candidate) -> dict[str, float]:
-    """What the candidate was judged by, in nats a token but for rewards, as far as it was measured."""
+    """Return the measured scores of a candidate: rewards, and all others in nats per token."""
     measured, judged = candidate.evaluation, candidate.verdict
     kind = "tasks" if measured.measure == "reward" else "replies"
     scores = {

@@ -1,4 +1,4 @@
-"""Loads what training needs of a base: its weights, its tokenizer, and what judges."""
+"""Loads what training needs of a base: its weights, its tokenizer, and the judging of candidates."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -11,11 +11,11 @@ from populace.storage.revisions import RevisionFiles
 from populace.trainer.runs import RunBuilder
 
 TOKENS_A_STEP = 1024
-"""Some seconds on a core: nobody who stops a trainer waits for longer."""
+"""Tokens in a step: some seconds on a core, which bounds the wait when a trainer is stopped."""
 
 
 class LoadedTrainer(NamedTuple):
-    """What works on jobs, of one base: ``runs`` begins them, ``trainer`` takes their steps."""
+    """The parts that work on the jobs of one base: ``runs`` begins them, ``trainer`` takes their steps."""
 
     trainer: Trainer
     runs: RunBuilder
@@ -31,7 +31,7 @@ def load_trainer(
     device: str = "cpu",
     sampler: Sampler | None = None,
 ) -> LoadedTrainer:
-    """Load the base in the type in which it is served, and what trains on it."""
+    """Load the base, in the data type that it is served in, and the trainer on it."""
     base = FrozenBase(base_directory, fingerprint, device=device)
     runs = RunBuilder(base, base_directory, revisions, rank_max=rank_max, sampler=sampler)
     trainer = Trainer(base, runs.encoder, gate=gate, rank_max=rank_max, tokens_a_step=TOKENS_A_STEP)

@@ -1,7 +1,7 @@
-"""Works on the training jobs of a population, as many people's at once as there are.
+"""Works on the training jobs of a population, up to ``LEARNERS_MAX`` people's at once.
 
-What it knows it can lose: jobs are rows of their models, what they learn from is fixed there, and a session
-is saved every minute. Whoever comes after a crash finds the open jobs and goes on.
+It can lose all it has in memory: jobs are rows of their models, which also fix what they learn from, and a
+session is saved every minute. After a crash the next trainer finds the open jobs and continues.
 """
 
 import asyncio
@@ -47,18 +47,18 @@ from populace.trainer.runs import TrainingRun
 logger = logging.getLogger(__name__)
 
 LEARNERS_MAX = 16
-"""Trained at once; the others wait. Each has some 30 MB of weights and moments at rank 8."""
+"""Models trained at once; others wait. Each takes some 30 MB of weights and moments at rank 8."""
 
 SAVE_SECONDS = 60.0
-"""Of work are lost at most when a trainer is killed."""
+"""At most this many seconds of work are lost if the trainer is killed."""
 
 REPORT_SECONDS = 1.0
-"""Who asks while others are trained joins them after so long, with the next step."""
+"""A new job joins the ones in training after at most this time and the current step."""
 
 PAGE = 1000
 
 GONE = (JobEnded, JobNotFound, ModelNotFound)
-"""Somebody cancelled the job, or erased the model."""
+"""Errors that mean that the job was cancelled, or the model erased."""
 
 PASSING = (
     Refused,
@@ -70,11 +70,11 @@ PASSING = (
     UnknownOutcome,
     WriteQueueFull,
 )
-"""No fault of the job: it stays open and is tried again."""
+"""Errors that are not the job's fault: it stays open and is retried."""
 
 
 class TrainingLoop:
-    """``round`` works on what is there; nothing else is needed, in any order, after any crash."""
+    """Works on open jobs in ``round``, which continues them after any crash without further calls."""
 
     def __init__(
         self,
@@ -86,7 +86,7 @@ class TrainingLoop:
         sessions: SessionFiles,
         memory_module: str | None = None,
     ) -> None:
-        """``load`` loads the base, on a thread, when the first job is there."""
+        """Make a loop; ``load`` is called on a thread, at the first job, to load the base."""
         self._hosts = hosts
         self._jobs = jobs
         self._load = load
@@ -98,40 +98,40 @@ class TrainingLoop:
         self._stopping = threading.Event()
 
     async def round(self) -> bool:
-        """Work on the open jobs for a while; answers whether there were any."""
+        """Work on the open jobs for a while; returns whether there were any."""
         found = await self._jobs.open_jobs()
-        still = {(one.job.model, one.job.number) for one in found}
+        still = {(open_job.job.model, open_job.job.number) for open_job in found}
         for model, training in list(self._live.items()):
             if (model, training.job.number) not in still:
                 self._forget(training.job.model)
-        await asyncio.to_thread(self._sessions.sweep, [one.session_key for one in found])
-        for one in found:
-            if one.job.state == "promoting":
-                await self._of_job(one.job, self._promote_again(one.job))
-        training = [one for one in found if one.job.state != "promoting"][:LEARNERS_MAX]
-        for one in training:
+        await asyncio.to_thread(self._sessions.sweep, [open_job.session_key for open_job in found])
+        for open_job in found:
+            if open_job.job.state == "promoting":
+                await self._of_job(open_job.job, self._promote_again(open_job.job))
+        training = [open_job for open_job in found if open_job.job.state != "promoting"][:LEARNERS_MAX]
+        for open_job in training:
             if not self._stopping.is_set():
-                await self._of_job(one.job, self._prepare(one))
+                await self._of_job(open_job.job, self._prepare(open_job))
         if self._live and not self._stopping.is_set():
             await self._train()
         return bool(found)
 
     def stop(self) -> None:
-        """Have ``round`` end soon, with every session saved. From any thread."""
+        """Make ``round`` end soon, with every session saved. May be called from any thread."""
         self._stopping.set()
 
-    async def _prepare(self, one: OpenJob) -> None:
+    async def _prepare(self, open_job: OpenJob) -> None:
         """Start the job, or take it over from an earlier trainer."""
-        if one.job.model in self._live:
+        if open_job.job.model in self._live:
             return
-        job = await self._jobs.start(one.job.model, one.job.number)
+        job = await self._jobs.start(open_job.job.model, open_job.job.number)
         assert job.log_range is not None
         assert job.feedback_until_ms is not None
         data = await self._data(job.model, job.log_range, job.feedback_until_ms)
         if job.options.method == "rl":
             data = data._replace(tasks=await self._jobs.tasks(job.model, job.number))
         try:
-            saved = await asyncio.to_thread(self._sessions.read, one.session_key)
+            saved = await asyncio.to_thread(self._sessions.read, open_job.session_key)
         except RecordInvalid as error:
             logger.warning("the training of %s/%s begins anew: %s", *job.model, error)
             saved = None
@@ -140,7 +140,7 @@ class TrainingLoop:
         if view.base != runs.base_fingerprint and job.options.rebuilds is None:
             reason = f"its base is {view.base[:12]}, and here it is {runs.base_fingerprint[:12]}"
             raise TrainingFailed(job.model.name, reason)
-        run = await asyncio.to_thread(runs.make, job, one.session_key, data, saved)
+        run = await asyncio.to_thread(runs.make, job, open_job.session_key, data, saved)
         needed = trainer.gate.replies_min
         if run.learner.held_out.size < needed and job.options.rebuilds is None:
             what = "tasks" if job.options.method == "rl" else "judged turns"
@@ -164,18 +164,22 @@ class TrainingLoop:
         start = log_range[0]
         while start < stop:
             opinions = await self._hosts.read_feedback(model, start=start, limit=PAGE)
-            given += [one for one in opinions if one.position < stop and one.created_ms < until_ms]
+            given += [
+                opinion for opinion in opinions if opinion.position < stop and opinion.created_ms < until_ms
+            ]
             if len(opinions) < PAGE:
                 break
-            # What is left of this position comes again with the next page.
+            # The rest of this position is read again with the next page.
             last = opinions[-1].position
-            given = [one for one in given if one.position < last]
+            given = [opinion for opinion in given if opinion.position < last]
             start = last
         return TrainingData(log, given)
 
     async def _train(self) -> None:
         trainer = (await self._loaded()).trainer
-        watch = _Watch({one.learner.name: one for one in self._live.values()}, self._save, self._stopping)
+        watch = _Watch(
+            {training.learner.name: training for training in self._live.values()}, self._save, self._stopping
+        )
         reporting = asyncio.create_task(self._report(watch))
         try:
             outcomes = await asyncio.to_thread(_train_all, trainer, watch)
@@ -186,20 +190,23 @@ class TrainingLoop:
             await self._of_job(training.job, self._settle(training, outcome))
 
     async def _report(self, watch: "_Watch") -> None:
-        """Say how far everybody is, and stop for who comes and goes."""
+        """Report everyone's progress, and interrupt training when a job is added or ends."""
         while True:
             await asyncio.sleep(REPORT_SECONDS)
             try:
-                found = [one.job for one in await self._jobs.open_jobs()]
+                found = [open_job.job for open_job in await self._jobs.open_jobs()]
                 still = {(job.model, job.number) for job in found}
-                mine = {(one.job.model, one.job.number): name for name, one in watch.trainings.items()}
+                mine = {
+                    (training.job.model, training.job.number): name
+                    for name, training in watch.trainings.items()
+                }
                 watch.gone |= {name for job, name in mine.items() if job not in still}
                 others = [job for job in found if (job.model, job.number) not in mine]
                 if len(mine) < LEARNERS_MAX and any(job.state != "promoting" for job in others):
                     watch.is_interrupted = True
-                for one in watch.trainings.values():
-                    if one.learner.name not in watch.gone:
-                        await self._jobs.report(one.job.model, one.job.number, one.progress)
+                for training in watch.trainings.values():
+                    if training.learner.name not in watch.gone:
+                        await self._jobs.report(training.job.model, training.job.number, training.progress)
             except PopulaceError as error:
                 logger.info("how far the trainings are is said later: %s", error)
 
@@ -225,15 +232,19 @@ class TrainingLoop:
         logger.info("the training of %s/%s was %s %s", *job.model, ended.state, ended.reason)
 
     async def _promote_again(self, job: TrainingJob) -> None:
-        """Go on where an earlier trainer, or an engine, died: the candidate is recorded and stored."""
-        found = [one for one in await self._hosts.list_revisions(job.model) if one.digest == job.candidate]
+        """Promote the stored candidate of a job whose trainer, or engine, died before."""
+        found = [
+            revision
+            for revision in await self._hosts.list_revisions(job.model)
+            if revision.digest == job.candidate
+        ]
         [revision] = found
         self._forget(job.model)
         progress = JobProgress(job.step, job.steps, job.loss, job.tokens, job.seconds, job.curve, job.reward)
         await self._jobs.finish(job.model, job.number, revision, progress)
 
     async def _of_job(self, job: TrainingJob, work: Coroutine[Any, Any, None]) -> None:
-        """Do a part of one job's work; what goes wrong with it ends this job and no other."""
+        """Do a part of one job's work; an error in it ends this job and no other."""
         model, number = job.model, job.number
         try:
             await work
@@ -249,7 +260,7 @@ class TrainingLoop:
             else:
                 await self._end(model, number, "failed", str(error))
         except Exception as error:
-            # A bug of ours, in what this job is about: the others must not wait for it for ever.
+            # A bug of ours that this job runs into: the others must not wait for it for ever.
             logger.exception("the training of %s/%s failed unexpectedly", *model)
             await self._end(model, number, "failed", _unexpected(error))
 
@@ -265,7 +276,7 @@ class TrainingLoop:
         self._sessions.write(training.session_key, training.pack())
 
     def _forget(self, model: ModelId) -> None:
-        """Its file goes now; that of a job which another trainer worked on goes with the next sweep."""
+        """Drop a training and its session file; the next sweep removes files of other trainers' jobs."""
         training = self._live.pop(model, None)
         if training is not None:
             self._sessions.remove(training.session_key)
@@ -277,8 +288,8 @@ class TrainingLoop:
 
 
 def _train_all(trainer: Trainer, watch: "_Watch") -> dict[str, Candidate | TrainingFailed]:
-    """Train everybody together; if that breaks unexpectedly, each alone, and whoever breaks it fails."""
-    learners = [one.learner for one in watch.trainings.values()]
+    """Train all together; after an unexpected error train each alone, so that only the cause fails."""
+    learners = [training.learner for training in watch.trainings.values()]
     try:
         return dict(trainer.train(learners, watch))
     except Exception:
@@ -298,7 +309,7 @@ def _unexpected(error: Exception) -> str:
 
 
 class _Watch:
-    """Told of each step by the trainer's thread. ``trainings`` are by their learners' names."""
+    """Called for each step on the trainer's thread. ``trainings`` maps learners' names to them."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""Profiles the members of the population: whoever takes part is read once for each revision."""
+"""Profiles the members of the population, each once for each of its revisions."""
 
 import asyncio
 import logging
@@ -16,11 +16,11 @@ from populace.trainer.runs import RunBuilder
 logger = logging.getLogger(__name__)
 
 MEMBERS_A_ROUND = 16
-"""A few seconds each on two cores: a training that somebody asks for meanwhile waits no longer."""
+"""Members profiled in a round, at a few seconds each on two cores; a new training waits for the round."""
 
 
 class Profiler:
-    """``round`` profiles who has no profile; what it knows it can lose."""
+    """Profiles members without a profile in ``round``; its state may be lost."""
 
     def __init__(self, members: Members, *, load: Callable[[], LoadedTrainer]) -> None:
         self._members = members
@@ -28,9 +28,9 @@ class Profiler:
         self._refused: set[tuple[str, str]] = set()
 
     async def round(self) -> int:
-        """Profile some members; answers how many. Members of another base are left alone."""
+        """Profile some members; returns how many. Members of another base are skipped."""
         found = await self._members.unprofiled(DIGEST, limit=MEMBERS_A_ROUND)
-        due = [one for one in found if (one.base, one.revision) not in self._refused]
+        due = [member for member in found if (member.base, member.revision) not in self._refused]
         if not due:
             return 0
         runs = (await asyncio.to_thread(self._load)).runs

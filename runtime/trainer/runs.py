@@ -1,7 +1,7 @@
-"""From a job to a learner: where the model begins or goes on with what it learns.
+"""Turns a job into a learner, which begins anew or continues a saved session.
 
-All of it follows from the job, as it was fixed when it started: the log of its range, the feedback given
-before, the tasks, the parent, the options. A session that was saved goes on if it learned from the same.
+The learner depends only on the job as it was fixed at its start: the log in its range, the feedback given
+before, the tasks, the parent, the options. A saved session is continued if it learned from the same data.
 """
 
 import json
@@ -29,14 +29,14 @@ from populace.storage.revisions import RevisionFiles
 from populace.trainer.datasets import DatasetBuilder, TrainingData
 
 CURVE_MAX = 256
-"""Losses that are told of a job: a picture has no more room, and its row is written every second."""
+"""Most points of a job's reported curve: a picture shows no more, and its row is written every second."""
 
 
 @dataclass(slots=True)
 class TrainingRun:
-    """A job that is worked on. ``tokens`` and ``seconds`` are those of earlier trainers too.
+    """A job that is worked on. ``tokens`` and ``seconds`` include those of earlier trainers.
 
-    ``saved_at`` is when its session was written last, by the monotonic clock.
+    ``saved_at`` is the time on the monotonic clock when its session was last written.
     """
 
     job: TrainingJob
@@ -66,7 +66,7 @@ class TrainingRun:
 
     @property
     def hyper_parameters(self) -> dict[str, bool | int | float | str | None]:
-        """What the weights follow from beside the data: the job's options as they came out, and the steps."""
+        """What determines the weights besides the data: the job's effective options, and the steps."""
         steps = self.learner.session.options
         shape = shape_of(self.learner.session.adapter)
         return {
@@ -83,7 +83,7 @@ class TrainingRun:
         }
 
     def pack(self) -> bytes:
-        """Make the file that ``RunBuilder`` goes on from."""
+        """Make the session file that ``RunBuilder`` continues from."""
         told = {
             "data_digest": self.data_digest,
             "loss": self.loss,
@@ -96,7 +96,7 @@ class TrainingRun:
 
 
 class RunBuilder:
-    """For one base. Not thread-safe, as the base is not."""
+    """Makes runs for one base. Not thread-safe, as the base is not."""
 
     def __init__(
         self,
@@ -107,7 +107,7 @@ class RunBuilder:
         rank_max: int,
         sampler: Sampler | None = None,
     ) -> None:
-        """Without a ``sampler`` nobody learns from their own replies."""
+        """Make a builder; without a ``sampler``, methods that sample replies are refused."""
         self.base_fingerprint = base.fingerprint
         self.base = base
         self._files = files
@@ -119,7 +119,7 @@ class RunBuilder:
     def make(
         self, job: TrainingJob, session_key: bytes, data: TrainingData, saved: bytes | None
     ) -> TrainingRun:
-        """Make the run of a job that has started; ``saved`` is what ``TrainingRun.pack`` made of it earlier.
+        """Make the run of a job that has started; ``saved`` is what ``TrainingRun.pack`` returned earlier.
 
         Raises ``TrainingFailed``, ``AdapterInvalid``, ``AdapterMismatch`` and ``InvalidRequest``.
         """
@@ -163,12 +163,12 @@ class RunBuilder:
         return TrainableAdapter.of_revision(path, self.base.modules, rank_max=self._rank_max, digest=digest)
 
     def _first_adapter(self, job: TrainingJob, parent: TrainableAdapter | None) -> TrainableAdapter:
-        """The parent's weights to move, or a new adapter, which changes nothing yet."""
+        """Return the parent's adapter to continue, or a new one, which changes nothing yet."""
         options = job.options
         asked: dict[str, Any] = {"rank": options.rank, "alpha": options.alpha, "targets": options.targets}
         if options.targets is not None:
             asked["targets"] = tuple(sorted(set(options.target_names)))
-        asked = {what: one for what, one in asked.items() if one is not None}
+        asked = {what: value for what, value in asked.items() if value is not None}
         if parent is None:
             shape = replace(LoraShape(), **asked)
             if shape.rank > self._rank_max:
@@ -179,19 +179,19 @@ class RunBuilder:
                 self.base.model, self.base.modules, shape, options.start, seed=options.seed
             )
         has = shape_of(parent)
-        for what, one in asked.items():
-            if one != getattr(has, what):
+        for what, value in asked.items():
+            if value != getattr(has, what):
                 raise TrainingFailed(
                     job.model.name,
                     f"its adapter has {what} {_said(getattr(has, what))}; "
-                    f"{_said(one)} has to begin from the base",
+                    f"{_said(value)} has to begin from the base",
                 )
         assert job.parent is not None
         return self.read(job.parent)
 
 
 def shape_of(adapter: TrainableAdapter) -> LoraShape:
-    """The shape of an adapter; of one whose layers differ, which was imported, the largest rank and alpha."""
+    """Return an adapter's shape; the largest rank and alpha if its layers differ, as imported ones may."""
     layers = adapter.layers.values()
     return LoraShape(
         max(layer.rank for layer in layers),
@@ -205,7 +205,7 @@ def _said(value: float | tuple[str, ...]) -> str:
 
 
 def thinned(curve: Sequence[tuple[int, float]], most: int) -> list[tuple[int, float]]:
-    """Leave every so many-th point, and the newest, so that there are ``most`` at most."""
+    """Keep evenly spaced points and the newest, so that at most ``most`` are left."""
     stride = max(1, -(-len(curve) // (most - 1)))
     return [*curve[:-1:stride], *curve[-1:]]
 
@@ -213,7 +213,7 @@ def thinned(curve: Sequence[tuple[int, float]], most: int) -> list[tuple[int, fl
 def _unpacked(
     saved: bytes | None, options: StepOptions, data_digest: str
 ) -> tuple[TrainingSession, dict[str, Any]] | None:
-    """Unpack a session that learns from the same; from anything else a training begins anew."""
+    """Unpack a session that learns from the same data; None, to begin anew, for any other."""
     if saved is None:
         return None
     try:

@@ -340,7 +340,7 @@ MUTANTS = (
     Mutant(
         "a job learns from what was thought after it began",
         "P13",
-        (Edit("runtime/trainer/loop.py", " and one.created_ms < until_ms", ""),),
+        (Edit("runtime/trainer/loop.py", " and opinion.created_ms < until_ms", ""),),
         ("tests/runtime/trainer/test_loop.py",),
     ),
     Mutant(
