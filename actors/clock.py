@@ -1,4 +1,4 @@
-"""Time as the actors see it: injected, so that tests own it."""
+"""Time as the actors see it: injected, so that tests control it."""
 
 from collections.abc import Callable
 from typing import Protocol

@@ -1,7 +1,7 @@
-"""What stands in a prompt besides the conversation: earlier turns that were retrieved for it.
+"""The part of a prompt that is not the conversation: earlier turns that were retrieved for it.
 
-They are told in the system message, the first one of the prompt, behind what it says anyway. Where there
-is none it is made, and what a base's chat template says in its place is left out, as for any other.
+They stand at the end of the prompt's first message, the system message. If the prompt has none, one is made;
+a base's chat template then leaves out its default system text, as for any other.
 """
 
 import hashlib
@@ -14,7 +14,7 @@ DIGEST_BYTES = 16
 
 
 def with_context(messages: tuple[Message, ...], exchanges: Sequence[Exchange]) -> tuple[Message, ...]:
-    """Tell of the exchanges in the messages' system message; there may be one message more then."""
+    """Add the exchanges to the system message of the messages, which is made if there is none."""
     if not exchanges:
         return messages
     text = context_text(exchanges)
@@ -24,6 +24,6 @@ def with_context(messages: tuple[Message, ...], exchanges: Sequence[Exchange]) -
 
 
 def context_digest(exchanges: Sequence[Exchange]) -> bytes:
-    """Digest what a prompt says of the exchanges: BLAKE2b-128 of the text, nothing for none."""
+    """Digest what a prompt says of the exchanges: BLAKE2b-128 of the text, empty without exchanges."""
     text = context_text(exchanges).encode("utf-8", "replace")
     return hashlib.blake2b(text, digest_size=DIGEST_BYTES).digest() if exchanges else b""

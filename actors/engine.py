@@ -46,7 +46,7 @@ class Sampling:
 class AdapterRef(NamedTuple):
     """An immutable adapter revision: its content digest, and the PEFT directory or packed file that holds it.
 
-    The digest alone is the identity: other content has another one.
+    The digest alone is the identity: different content has a different digest.
     """
 
     digest: str
@@ -68,7 +68,7 @@ class MemoryUse(NamedTuple):
     new_from: int | None = 0
 
     def after(self, messages: int) -> "MemoryUse":
-        """The same use, of a prompt that begins with so many messages more."""
+        """The same use for a prompt that has this many more messages at its beginning."""
         return self if self.new_from is None else self._replace(new_from=self.new_from + messages)
 
 
@@ -76,9 +76,9 @@ class MemoryUse(NamedTuple):
 class GenerateRequest:
     """One reply to generate. ``adapter`` None asks the base model, ``memory`` None no memory.
 
-    ``owner`` says whose request it is: what an engine caches of it is found by that owner's alone.
-    ``stream`` False allows the engine to answer with a single delta. With ``reply_ids`` the reply is
-    not chosen but said again, token by token: its memory state is wanted, not its text.
+    ``owner`` says whose request it is: only requests of the same owner find what an engine caches of it.
+    ``stream`` False allows the engine to reply with a single delta. With ``reply_ids`` the reply is
+    not sampled but replayed, token by token: its memory state is wanted, not its text.
     """
 
     request_id: str
@@ -120,7 +120,7 @@ class Delta:
 
 
 def joined(deltas: Sequence[Delta]) -> Delta:
-    """Make one delta of all those of a reply; there must be one at least."""
+    """Join all deltas of a reply into one; there must be at least one."""
     return Delta(
         text="".join(delta.text for delta in deltas),
         token_ids=tuple(token for delta in deltas for token in delta.token_ids),
@@ -142,10 +142,10 @@ class BaseInfo(NamedTuple):
 
 
 class TierStatistics(NamedTuple):
-    """What a tier of adapters did since it began, and what it holds.
+    """What a tier of adapters did since it started, and what it holds.
 
-    ``loads`` are those that had to be made for it, of ``loaded_bytes`` together. ``bytes_max`` None: it is
-    not bytes that bound it.
+    ``loads`` counts adapters that had to be loaded, which have ``loaded_bytes`` together. ``bytes_max`` None:
+    the tier is not bounded by bytes.
     """
 
     hits: int
@@ -161,7 +161,7 @@ class TierStatistics(NamedTuple):
 class EngineStatistics:
     """A snapshot of one engine. ``adapters_hot`` counts adapters that hold an engine slot.
 
-    ``hot`` is the tier that the engine reads, ``warm`` the one in host memory, if it has them.
+    ``hot`` is the tier that the engine reads, ``warm`` the one in host memory; None if it has no such tier.
     """
 
     running: int
@@ -173,7 +173,7 @@ class EngineStatistics:
 
 
 class EngineReport(NamedTuple):
-    """Statistics of each replica by its number, and how many requests went to replicas from here, by why."""
+    """Statistics of each replica by its number, and how many requests were routed to replicas, by reason."""
 
     replicas: Mapping[int, EngineStatistics]
     routed: Mapping[str, int]
@@ -182,7 +182,7 @@ class EngineReport(NamedTuple):
 class HeldAdapters(NamedTuple):
     """Digests of the adapters that an engine need not load: ``hot`` in the engine, ``warm`` in host memory.
 
-    Each begins with those that will stay longest. What is hot may be among the warm too.
+    Each begins with the adapters that will stay longest. A hot adapter may be among the warm ones too.
     """
 
     hot: tuple[str, ...]
@@ -196,25 +196,25 @@ class Engine(Protocol):
     ``EngineOverloaded`` before its first delta, and ``MemoryStateInvalid`` instead of the last one
     if the reply left a state with NaN or infinity. Closing the generator (or cancelling the task
     that reads it) frees the engine's slot at once. Replies of one engine may interleave; each request
-    sees its own order.
+    receives its own deltas in order.
     """
 
     @property
     def base(self) -> BaseInfo: ...
 
     async def prepare(self, adapter: AdapterRef, replaces: AdapterRef | None = None) -> None:
-        """Check the adapter and bring it into memory, so that its first request need not wait for that.
+        """Check the adapter and load it into memory, so that its first request need not wait for that.
 
-        If the one that it ``replaces`` is loaded, it is loaded as well, and that one is the next to give way.
-        It disturbs nobody: requests' own adapters come first. Raises ``AdapterInvalid``,
-        ``AdapterMismatch``, ``EngineUnavailable`` and ``EngineOverloaded``.
+        If the adapter that it ``replaces`` is loaded, it is loaded as well, and the replaced one is the next
+        to be evicted. Adapters that requests need come first. Raises ``AdapterInvalid``, ``AdapterMismatch``,
+        ``EngineUnavailable`` and ``EngineOverloaded``.
         """
         ...
 
     async def forget(self, adapter: AdapterRef) -> None:
-        """Let go of an adapter that will not be asked for again: out of the engine and of host memory.
+        """Drop an adapter that will not be asked for again from the engine and from host memory.
 
-        One that is in use stays until others need its room. Raises ``EngineUnavailable``.
+        An adapter in use stays until others need its room. Raises ``EngineUnavailable``.
         """
         ...
 
@@ -222,12 +222,12 @@ class Engine(Protocol):
 
 
 class OwnedEngine(Engine, Protocol):
-    """An engine as the process that runs it sees it."""
+    """An engine as seen by the process that runs it."""
 
     def statistics(self) -> EngineStatistics: ...
 
     def held(self) -> HeldAdapters:
-        """Tell what is there, or being loaded, now."""
+        """Return which adapters are loaded, or being loaded, now."""
         ...
 
     def check_integrity(self) -> None:
@@ -235,5 +235,5 @@ class OwnedEngine(Engine, Protocol):
         ...
 
     async def close(self) -> None:
-        """Stop the engine and end what is in flight with ``EngineUnavailable``. Safe to call twice."""
+        """Stop the engine; requests in flight end with ``EngineUnavailable``. Safe to call twice."""
         ...

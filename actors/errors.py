@@ -29,7 +29,7 @@
     ├── TrainingFailed             training ended without a new revision; the model is as it was
     │   ├── NothingToTrain         there is nothing that it could learn from
     │   ├── TrainingDiverged       a loss or gradient with NaN or infinity
-    │   ├── TrainingStopped        somebody stopped it; it can go on where it is
+    │   ├── TrainingStopped        it was stopped; it can be resumed from where it is
     │   ├── RewardFailed           a reward function raised, or returned what is no number
     │   └── RolloutsStale          no reply is of the revision that learns
     ├── StartFailed                a part of the population did not start
@@ -132,7 +132,7 @@ class EpisodesInvalid(InvalidRequest):
 
 
 class TasksInvalid(InvalidRequest):
-    """A file of tasks or queries cannot be read, or a line of it is none."""
+    """A file of tasks or queries cannot be read, or a line of it is not a task or query."""
 
     code = "tasks_invalid"
 
@@ -194,7 +194,7 @@ class EngineOverloaded(Refused):
 
 
 class TurnExpired(PopulaceError):
-    """The turn's deadline passed, or its caller gave it up, before it was committed."""
+    """The turn's deadline passed, or its caller abandoned it, before it was committed."""
 
     code = "turn_expired"
     retry_after_s = 0.0
@@ -248,7 +248,7 @@ class NoMember(PopulaceError):
 
 
 class TrainingUnavailable(PopulaceError):
-    """This Populace runs without a trainer: nobody would ever take the job."""
+    """This Populace runs without a trainer: the job would never be started."""
 
     code = "training_unavailable"
 
@@ -267,7 +267,7 @@ class TrainingFailed(PopulaceError):
 
 
 class NothingToTrain(TrainingFailed):
-    """Nothing that there is can be learned from with this method: no example, or no reply that teaches."""
+    """There is nothing that this method can learn from: no example, or no reply that teaches."""
 
     code = "nothing_to_train"
 
@@ -290,7 +290,7 @@ class TrainingStopped(TrainingFailed):
 
 
 class RewardFailed(TrainingFailed):
-    """A reward function raised, or returned what is no finite number."""
+    """A reward function raised, or returned something other than a finite number."""
 
     code = "reward_failed"
 
@@ -301,7 +301,7 @@ class RewardFailed(TrainingFailed):
 
 
 class RolloutsStale(TrainingFailed):
-    """Every reply that was sampled is of another revision than the one that learns."""
+    """Every sampled reply is of another revision than the one that learns."""
 
     code = "rollouts_stale"
 

@@ -1,4 +1,4 @@
-"""What somebody thought of a reply."""
+"""Feedback: what a person thought of a reply."""
 
 import math
 from collections.abc import Iterable
@@ -22,8 +22,8 @@ class Opinion:
     reward: float | None = None
 
     def check(self) -> None:
-        """Raise ``InvalidRequest`` for one that says nothing, or something that nobody can mean."""
-        if all(one is None for one in (self.thumb, self.rating, self.correction, self.reward)):
+        """Raise ``InvalidRequest`` for an empty opinion and for values out of range."""
+        if all(value is None for value in (self.thumb, self.rating, self.correction, self.reward)):
             raise InvalidRequest("Feedback needs a thumb, a rating, a correction or a reward.", "thumb")
         if self.rating is not None and not 0 <= self.rating <= 1:
             raise InvalidRequest(f"A rating is from 0 to 1, not {self.rating}.", "rating")
@@ -42,7 +42,7 @@ class Opinion:
 
 @dataclass(frozen=True, slots=True)
 class Feedback:
-    """An opinion in the log's keeping, on the interaction at ``position``."""
+    """A recorded opinion on the interaction at ``position``."""
 
     model: ModelId
     position: int
@@ -51,7 +51,7 @@ class Feedback:
 
 
 def thumb_of(said: object) -> bool | None:
-    """Read a thumb as a Python caller gives it. Raises ``InvalidRequest`` for what is none."""
+    """Read a thumb as a Python caller gives it. Raises ``InvalidRequest`` for anything else."""
     if said is None or isinstance(said, bool):
         return said
     if isinstance(said, str) and said in THUMBS:
@@ -60,7 +60,7 @@ def thumb_of(said: object) -> bool | None:
 
 
 def feedback_by_position(feedback: Iterable[Feedback]) -> dict[int, list[Feedback]]:
-    """Gather what was thought of each interaction."""
+    """Group the feedback by the position of its interaction."""
     gathered: dict[int, list[Feedback]] = {}
     for given in feedback:
         gathered.setdefault(given.position, []).append(given)
@@ -68,6 +68,6 @@ def feedback_by_position(feedback: Iterable[Feedback]) -> dict[int, list[Feedbac
 
 
 def judged(feedback: Iterable[Feedback]) -> Judgement:
-    """What all the feedback on one interaction comes to."""
+    """Combine all the feedback on one interaction into a judgement."""
     in_order = sorted(feedback, key=lambda given: given.created_ms)
     return judgement([Said(*astuple(given.opinion)) for given in in_order])

@@ -1,7 +1,7 @@
-"""Forgetting turns: what is asked and answered, and what a log is without some of its turns.
+"""Forgetting turns: the request and its result, and a log without some of its turns.
 
-A turn that was forgotten may lie in later ones: in the history that they were shown, in the messages that
-their client sent again, among what was retrieved for them. There it is taken out, and the turns are named,
+A turn that was forgotten may be part of later ones: of the history that they were shown, of the messages that
+their client sent again, of what was retrieved for them. There it is taken out, and the turns are named,
 since their replies may repeat it: their person says whether those are to be forgotten too.
 """
 
@@ -22,38 +22,38 @@ from populace.storage.records.records import InteractionRecord
 from populace.storage.rows.forgetting import FORGOTTEN_ROLE, redacted
 
 MemoryAfter = Literal["folded", "emptied"]
-"""What becomes of the memory: it is folded again without the turns, or emptied, where that cannot be done."""
+"""What happens to the memory: it is folded again without the turns, or emptied where that is impossible."""
 
 FORGET_ROLE = "forget"
-"""The role of the one message of a turn that had others forgotten; it says which."""
+"""The role of the single message of a turn that forgot others; the message says which."""
 
 SAID_ROLES = frozenset({"memory", FORGET_ROLE, FORGOTTEN_ROLE})
-"""Roles of the one message of turns in which nothing was said."""
+"""The roles of the single message of turns in which nothing was said."""
 
 TURNS_MAX = 256
-"""That are forgotten at once."""
+"""At most this many turns are forgotten at once."""
 
 FOUND_MAX = 16
-"""Turns that words find at most, and so may be forgotten by them."""
+"""Words must match at most this many turns, so that those can be forgotten by them."""
 
 NEAREST_MAX = 5
-"""Turns that are told of if none has all of the words."""
+"""If no turn has all of the words, this many of the nearest ones are returned."""
 
 SAME_CHARACTERS_MIN = 12
-"""A shorter message is the same only if all of it is: "yes" is in half of all replies."""
+"""A shorter message counts as repeated only by an equal one: "yes" is in half of all replies."""
 
 
 @dataclass(frozen=True, slots=True)
 class Forgotten:
-    """What was forgotten, or what was found, if nothing was.
+    """What was forgotten, or what was found if nothing was forgotten.
 
-    ``position`` is that of the turn of the log that says so, None without one. ``positions`` are the turns
-    that it forgot, ``already`` those that were forgotten before. ``shown`` are later turns that were shown
-    one of them, and ``repeated`` other turns in which the same words stand: all of these are still there.
+    ``position`` is that of the turn that records the forgetting, None without one. ``positions`` are the
+    turns that it forgot, ``already`` those that were forgotten before. ``shown`` are later turns that were
+    shown one of them, and ``repeated`` other turns with the same words: all of these are still there.
     ``revisions`` had learned from them and are gone, ``jobs`` are trainings that were cancelled, and
     ``aliases`` are those that moved, each with the revision that it names now, None for the base. ``memory``
-    says what became of the memory, None if there was none. ``found`` are turns that words found; with
-    ``is_exact`` false no turn has all of them, and these are the nearest.
+    says what happened to the memory, None if there was none. ``found`` are the turns that match the words;
+    with ``is_exact`` false no turn has all of the words, and these are the nearest.
     """
 
     model: ModelId
@@ -89,17 +89,17 @@ class Forgotten:
         return tuple(turn.position for turn in self.found)
 
     def message(self) -> Message:
-        """What the log has of it: numbers and digests, and no words."""
-        told = {name: one for name, one in asdict(self).items() if name in _LOGGED and one}
+        """The message that the log keeps of it: numbers and digests, and no words."""
+        told = {name: value for name, value in asdict(self).items() if name in _LOGGED and value}
         return Message(FORGET_ROLE, json.dumps(told))
 
     @classmethod
     def of(cls, turn: Interaction) -> Self:
-        """Read it from the turn that it was. Raises ``InvalidRequest`` for a turn of another kind."""
+        """Read it from the turn that recorded it. Raises ``InvalidRequest`` for a turn of another kind."""
         if turn.messages[0].role != FORGET_ROLE:
             raise InvalidRequest("The operation id was used for another request.", "operation")
         told = json.loads(turn.messages[0].content)
-        lists: dict[str, Any] = {name: tuple(one) for name, one in told.items() if name in _LISTS}
+        lists: dict[str, Any] = {name: tuple(value) for name, value in told.items() if name in _LISTS}
         aliases = tuple((alias, digest) for alias, digest in told.get("aliases", ()))
         return cls(turn.model, **lists, aliases=aliases, memory=told.get("memory"), position=turn.position)
 
@@ -109,12 +109,12 @@ _LOGGED = _LISTS | {"aliases", "memory"}
 
 
 class Forgetting(Protocol):
-    """What may be asked of it. Methods raise ``ModelNotFound``, and as ``Hosts``'."""
+    """Finds and forgets turns. Methods raise ``ModelNotFound``, and what methods of ``Hosts`` raise."""
 
     async def find(self, model: ModelId, words: str) -> Forgotten:
         """Find the turns that have all of the words, or else those that fit them best; forgets nothing.
 
-        Raises ``InvalidRequest`` for no words, and for some that more than ``FOUND_MAX`` turns have.
+        Raises ``InvalidRequest`` without words, and if more than ``FOUND_MAX`` turns have them.
         """
         ...
 
@@ -129,16 +129,16 @@ class Forgetting(Protocol):
     ) -> Forgotten:
         """Forget turns, in a turn of its own: log, memory, and the revisions that learned from them.
 
-        They are named by their positions, or by words that all of them have. Those that are forgotten already
-        stay it. Raises ``InteractionNotFound``, ``InvalidRequest`` for a
-        turn in which nothing was said, as ``begin_turn``, and if the memory is to be ``folded`` as
-        ``Memories.show``; nothing has changed then.
+        They are named by their positions, or by words that all of them have. A turn that is forgotten already
+        stays so. Raises ``InteractionNotFound``, ``InvalidRequest`` for a turn in which nothing was said,
+        what ``begin_turn`` raises, and if the memory is to be ``folded`` what ``Memories.show`` raises;
+        nothing has changed then.
         """
         ...
 
 
 class ShownTurns(NamedTuple):
-    """A log without some turns. ``contexts`` is what is left of what was retrieved for each of its turns."""
+    """A log without some turns. ``contexts`` has what remains of what was retrieved for each turn."""
 
     changed: dict[int, InteractionRecord]
     turns: tuple[bytes, ...]
@@ -148,8 +148,8 @@ class ShownTurns(NamedTuple):
 
 
 def _turns(positions: Sequence[int]) -> str:
-    """Name turns as a person does: Turns 7, 9 and 12."""
-    said = [str(one) for one in positions]
+    """Name turns in English, like "Turns 7, 9 and 12"."""
+    said = [str(position) for position in positions]
     if len(said) == 1:
         return f"Turn {said[0]}"
     return f"Turns {', '.join(said[:-1])} and {said[-1]}"
@@ -166,18 +166,21 @@ def log_without(
     *,
     now_ms: int,
 ) -> ShownTurns:
-    """Take the turns out of all of a log's records, which are in its order.
+    """Take the turns out of the records of a whole log, which are in its order.
 
-    ``contexts`` is what was retrieved for each turn that something was for, None where that is not known.
+    ``contexts`` is what was retrieved for each turn with a retrieval, None where that is not known.
     """
-    by_position = {one.position: one for one in records}
+    by_position = {record.position: record for record in records}
     gone = [by_position[position] for position in sorted(positions)]
-    digests = {one.position: turn_digest(one.messages, one.reply) for one in gone}
+    digests = {record.position: turn_digest(record.messages, record.reply) for record in gone}
     changed = {
-        one.position: redacted(
-            one, turn=digests[one.position], operation=keys.operation_hash(one.operation), now_ms=now_ms
+        record.position: redacted(
+            record,
+            turn=digests[record.position],
+            operation=keys.operation_hash(record.operation),
+            now_ms=now_ms,
         )
-        for one in gone
+        for record in gone
     }
     turns = frozenset(digests.values())
     shown: list[int] = []
@@ -197,7 +200,7 @@ def log_without(
         elif is_same(record):
             repeated.append(place)
     return ShownTurns(
-        changed, tuple(digests[one] for one in sorted(digests)), tuple(shown), tuple(repeated), left
+        changed, tuple(digests[place] for place in sorted(digests)), tuple(shown), tuple(repeated), left
     )
 
 
@@ -210,7 +213,7 @@ def _record_without(
 ) -> InteractionRecord:
     """Take the turns out of the history and the messages of a turn, and from what was retrieved for it."""
     history = _history(record, by_position)
-    lost = [one for one in history if one.position in positions]
+    lost = [earlier for earlier in history if earlier.position in positions]
     kept = without_turns(record.messages, turns)
     changes: dict[str, object] = {}
     if lost:
@@ -219,15 +222,15 @@ def _record_without(
         messages = tuple(record.messages[index] for index in kept)
         changes["messages"] = messages or ((FORGOTTEN_ROLE, ""),)
     if record.memory_from is not None and changes:
-        # The first message that was written moves up by all that is gone before it.
-        before = sum(len(one.messages) + 1 for one in history)
-        gone = sum(len(one.messages) + 1 for one in lost)
+        # The first written message moves up by the number of messages that are gone before it.
+        before = sum(len(earlier.messages) + 1 for earlier in history)
+        gone = sum(len(earlier.messages) + 1 for earlier in lost)
         gone += sum(
             before + index < record.memory_from for index in set(range(len(record.messages))) - set(kept)
         )
         changes["memory_from"] = record.memory_from - gone
     if positions & set(record.retrieved):
-        changes["retrieved"] = tuple(one for one in record.retrieved if one not in positions)
+        changes["retrieved"] = tuple(position for position in record.retrieved if position not in positions)
         changes["context_digest"] = context_digest(context) if context is not None else b""
     return record.model_copy(update=changes) if changes else record
 
@@ -235,34 +238,38 @@ def _record_without(
 def _history(
     record: InteractionRecord, by_position: Mapping[int, InteractionRecord]
 ) -> list[InteractionRecord]:
-    """The earlier turns of its conversation that a turn was shown, newest first, as far as they are kept."""
+    """The kept earlier turns of the conversation that the turn was shown, newest first."""
     if record.conversation is None or record.history_turns == 0:
         return []
     earlier = range(record.position - 1, record.position - HISTORY_TURNS_MAX - 1, -1)
     found = (by_position[place] for place in earlier if place in by_position)
-    same = [one for one in found if one.conversation == record.conversation]
+    same = [earlier for earlier in found if earlier.conversation == record.conversation]
     return same[: record.history_turns]
 
 
 def _context_without(
     context: tuple[Exchange, ...] | None, positions: frozenset[int]
 ) -> tuple[Exchange, ...] | None:
-    return None if context is None else tuple(one for one in context if one.position not in positions)
+    return (
+        None
+        if context is None
+        else tuple(exchange for exchange in context if exchange.position not in positions)
+    )
 
 
 def _same_words(gone: Sequence[InteractionRecord]) -> Callable[[InteractionRecord], bool]:
-    """Tell of a turn whether it has, word for word, what a person said in one of those that go."""
-    said = {text for one in gone for text in _said(one)}
+    """Return a test whether a turn repeats, word for word, what was said in one of the ``gone`` turns."""
+    said = {text for record in gone for text in _said(record)}
     long = [text for text in said if len(text) >= SAME_CHARACTERS_MIN]
 
     def is_same(record: InteractionRecord) -> bool:
         texts = [*_said(record), record.reply.casefold()]
-        return any(one in said for one in texts) or any(text in one for text in long for one in texts)
+        return any(text in said for text in texts) or any(part in text for part in long for text in texts)
 
     return is_same
 
 
 def _said(record: InteractionRecord) -> list[str]:
-    """The texts of a turn's own messages, without case."""
+    """The texts of the turn's own messages, case-folded."""
     own = record.messages[turn_start(record.messages) :]
-    return [text for role, one in own if role != "system" and (text := one.strip().casefold())]
+    return [text for role, content in own if role != "system" and (text := content.strip().casefold())]

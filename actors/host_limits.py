@@ -11,7 +11,7 @@ from populace.policies.log_retention import LogLimits
 class HostLimits:
     """The bounds of one host. Bytes are the host's own estimate of what activations hold.
 
-    Without ``has_trainer`` nobody may ask for a training.
+    Without ``has_trainer`` trainings are refused.
     """
 
     resident_bytes_max: int = 256 * 1024 * 1024

@@ -1,7 +1,7 @@
-"""What callers ask of the hosts: one protocol, served in one process or by Ray actors alike.
+"""The protocol of the hosts for their callers, implemented in one process and by Ray actors alike.
 
-``ModelHost`` answers it for the shards it owns; ``runtime/hosting/directory.py`` answers it for the whole
-population by sending each call to the host of the model's shard.
+``ModelHost`` implements it for the shards it owns; ``runtime/hosting/directory.py`` implements it for the
+whole population by sending each call to the host of the model's shard.
 """
 
 from dataclasses import dataclass
@@ -18,16 +18,16 @@ if TYPE_CHECKING:
     from populace.actors.training import TrainingJobs
 
 Readiness = Literal["registered", "prewarming", "ready"]
-"""How far a revision has come: an alias is only ever moved to one that is ``ready``."""
+"""The state of a revision: an alias is only ever moved to one that is ``ready``."""
 
 
 @dataclass(frozen=True, slots=True)
 class Lineage:
     """How a revision was trained, so that it can be made again.
 
-    It learned from the interactions of ``log_range`` and the feedback on them before ``feedback_until_ms``,
-    which came to examples of ``data_digest``. ``scores`` are what it was judged by, ``objections`` why it was
-    not promoted; ``seconds`` and ``tokens`` its share of what the trainer did.
+    It learned from the interactions of ``log_range`` and the feedback on them before ``feedback_until_ms``;
+    ``data_digest`` is the digest of the examples made from them. ``scores`` are what it was judged by,
+    ``objections`` why it was not promoted; ``seconds`` and ``tokens`` its share of the trainer's work.
     """
 
     log_range: tuple[int, int]
@@ -46,8 +46,8 @@ class Lineage:
 class Revision:
     """An immutable adapter version, as callers see it. ``rank`` is the largest over its modules.
 
-    ``parent`` None is the base, or unknown for one that was not trained here, which has no ``lineage``.
-    ``sources`` are the digests of the revisions that a merged one comes from, with their weights.
+    ``parent`` None is the base, or unknown for a revision that was not trained here, which has no
+    ``lineage``. ``sources`` are the digests and weights of the revisions that a merged one was made from.
     """
 
     digest: str
@@ -66,7 +66,7 @@ class Revision:
 class ModelView:
     """A personal model as callers see it. ``aliases`` maps alias to revision digest.
 
-    Its log is kept at positions ``[log_start, log_position)``; what came before was compacted.
+    Its log is kept at positions ``[log_start, log_position)``; earlier interactions were compacted.
     """
 
     model: ModelId
@@ -153,12 +153,12 @@ class Hosts(Protocol):
 
     @property
     def jobs(self) -> "TrainingJobs":
-        """What may be asked of training jobs, of the same models."""
+        """The training jobs of the same models."""
         ...
 
     @property
     def forgetting(self) -> "Forgetting":
-        """How turns of the same models are forgotten."""
+        """The forgetting of turns of the same models."""
         ...
 
     @property
@@ -168,11 +168,11 @@ class Hosts(Protocol):
 
     @property
     def members(self) -> "Members":
-        """What may be asked of who takes part in the population's answers."""
+        """Those of the models that take part in the population's answers."""
         ...
 
     async def begin_turn(self, request: TurnRequest) -> TurnGrant | Interaction:
-        """Wait for the model's turn; answer the recorded interaction if the operation took effect.
+        """Wait for the model's turn; return the recorded interaction if the operation took effect before.
 
         Turns of one model are granted in the order of arrival. Raises ``MailboxFull``,
         ``HostOverloaded``, ``OperationConflict``, ``RevisionNotFound`` (unknown alias).
@@ -188,7 +188,7 @@ class Hosts(Protocol):
         ...
 
     async def abandon_turn(self, grant: TurnGrant, reason: str) -> None:
-        """Give the turn up; nothing is recorded and the next one is granted."""
+        """Abandon the turn; nothing is recorded and the next one is granted."""
         ...
 
     async def chat(self, request: ChatRequest) -> Interaction:
@@ -209,11 +209,11 @@ class Hosts(Protocol):
         ...
 
     async def export_model(self, model: ModelId) -> PortableModel:
-        """Read all of the model but its adapters' files, in plain and as of one moment."""
+        """Read all of the model but its adapters' files, unencrypted and as of one moment."""
         ...
 
     async def import_model(self, model: ModelId, content: PortableModel) -> ModelView:
-        """Create the model with all that another one was, sealed with a new data key.
+        """Create the model with the content of an exported one, sealed with a new data key.
 
         The files of its adapters must be in the store. Raises ``InvalidName``, ``ModelExists`` and
         ``ArchiveInvalid``; nothing is created then.
@@ -235,36 +235,36 @@ class Hosts(Protocol):
     async def give_feedback(
         self, model: ModelId, on: int | str, opinion: Opinion, key: str | None = None
     ) -> Feedback:
-        """Keep what somebody thought of a reply beside the log; ``on`` is its position or completion id.
+        """Record feedback on a reply beside the log; ``on`` is the reply's position or completion id.
 
-        With the same ``key``, or without one the same opinion, nothing is added and the first one answered.
-        Raises ``InvalidRequest`` for an opinion that is none, ``InteractionNotFound``, ``FeedbackFull``, and
-        ``OperationConflict`` for another opinion of the same key.
+        With the same ``key``, or without one the same opinion, nothing is added and the first is returned.
+        Raises ``InvalidRequest`` for an empty or invalid opinion, ``InteractionNotFound``, ``FeedbackFull``,
+        and ``OperationConflict`` for another opinion with the same key.
         """
         ...
 
     async def read_feedback(
         self, model: ModelId, *, start: int = 0, limit: int = 1000
     ) -> tuple[Feedback, ...]:
-        """Read up to ``limit`` opinions on the interactions at and after ``start``, in the log's order."""
+        """Read up to ``limit`` opinions on the interactions from ``start`` on, in the log's order."""
         ...
 
     async def publish_revision(self, model: ModelId, revision: Revision, alias: str = "latest") -> ModelView:
         """Register a revision, prewarm it in an engine, then move ``alias`` to it.
 
-        Until then turns get the revision that the alias names, and they keep what they began with. Moves of
-        one alias take effect in the order of the calls. Raises ``InvalidName``, ``AdapterInvalid``,
+        Until then turns get the revision that the alias names, and turns keep the one they began with. Moves
+        of one alias take effect in the order of the calls. Raises ``InvalidName``, ``AdapterInvalid``,
         ``AdapterMismatch``, ``EngineUnavailable`` and ``EngineOverloaded``; the alias has not moved then, and
-        the same call may be made again.
+        the call may be repeated.
         """
         ...
 
     async def move_alias(self, model: ModelId, alias: str, reference: str) -> ModelView:
-        """Prewarm a revision that the model has, as ``publish_revision`` does, then move ``alias`` to it.
+        """Prewarm a revision of the model, as ``publish_revision`` does, then move ``alias`` to it.
 
-        ``reference`` is its digest, the beginning of it, or another alias. Neither the log nor the cursor
-        moves. Raises as ``publish_revision``, ``RevisionNotFound``, and ``InvalidRequest`` for a beginning
-        that several have and for the base; the alias has not moved then.
+        ``reference`` is the revision's digest, a prefix of it, or another alias. Neither the log nor the
+        cursor moves. Raises as ``publish_revision``, ``RevisionNotFound``, and ``InvalidRequest`` for the
+        base and for a prefix of several digests; the alias has not moved then.
         """
         ...
 
@@ -286,7 +286,7 @@ class Hosts(Protocol):
     async def list_keys(self, tenant: str | None = None) -> tuple[ApiKey, ...]: ...
 
     async def revoke_key(self, key_id: str) -> ApiKey | None:
-        """Revoke a key; answers it, or None if there is none of that id."""
+        """Revoke a key; return it, or None if no key has that id."""
         ...
 
     async def statistics(self) -> tuple[HostStatistics, ...]: ...

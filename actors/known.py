@@ -1,8 +1,8 @@
-"""What a personal model answers when it is asked about its person, and which turn it has each answer from.
+"""What a personal model answers about its person, and from which turn it has each answer.
 
-Where an answer comes from is told by its words: those that the person said in a turn of the log, that the
-question has not, that the base does not say to it by itself, and that few turns and few other answers have
-(as in BM25, a word that is everywhere counts next to nothing). An answer with no such word may be right, but
+The source of an answer is found by its words: those that the person said in a turn of the log, that are not
+in the question, that the base does not say to it by itself, and that few turns and few other answers have (as
+in BM25, a word that is everywhere counts next to nothing). An answer with no such word may be right, but
 nothing shows that the person ever said it.
 """
 
@@ -45,24 +45,24 @@ QUESTIONS = (
     "Where do I want to travel?",
     "What do I dislike?",
 )
-"""Asked if no others are."""
+"""The questions that are asked if none are given."""
 
 QUESTIONS_MAX = 64
 QUESTION_CHARACTERS_MAX = 500
 
 ALIKE_MAX = 2
-"""A word that more answers have is of how answers are put, not of what they say."""
+"""A word in more answers than this belongs to their phrasing, not to their content."""
 
 SHORT_WORD = 2
 
 ASKING = re.compile(r"[^.!?\n]*\?")
-"""A question. What somebody asks is less likely to be about themselves than what they say."""
+"""Matches a question. What people ask is less likely to be about themselves than what they say."""
 
 
 class Answer(NamedTuple):
-    """What the model said to a question, and the probability of each of its tokens.
+    """The model's answer to a question, and the probability of each of its tokens.
 
-    ``base_text`` is what its base says to it, with no memory and no adapter.
+    ``base_text`` is the answer of its base, with no memory and no adapter.
     """
 
     question: str
@@ -73,7 +73,7 @@ class Answer(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class KnownFact:
-    """An answer with words that the person said in the turn ``position``; ``said`` is all they said there.
+    """An answer with words that the person said in the turn ``position``; ``said`` is its whole text.
 
     ``sure`` is the probability, 0 to 1, that the model gave to each token of these words (geometric mean).
     """
@@ -89,8 +89,8 @@ class KnownFact:
 class Known:
     """What a model knows of its person, surest first.
 
-    ``unknown`` are the questions to whose answers no turn of the log has the words: the model said that it
-    does not know, or made it up.
+    ``unknown`` are the questions whose answers have no words from a turn of the log: the model said that it
+    does not know, or made the answer up.
     """
 
     model: ModelId
@@ -101,7 +101,8 @@ class Known:
         if not self.facts:
             return f"{self.model.name} knows nothing that it was told."
         return "\n".join(
-            f"{one.answer} ({one.sure:.0%} sure, from turn {one.position}: {one.said})" for one in self.facts
+            f"{fact.answer} ({fact.sure:.0%} sure, from turn {fact.position}: {fact.said})"
+            for fact in self.facts
         )
 
 
@@ -109,8 +110,8 @@ def checked_questions(questions: Sequence[str]) -> tuple[str, ...]:
     """Return the questions to ask. Raises ``InvalidRequest`` for too many, and for empty or too long ones."""
     if len(questions) > QUESTIONS_MAX:
         raise InvalidRequest(f"At most {QUESTIONS_MAX} questions are asked at once.", "question")
-    for one in questions:
-        if not one.strip() or len(one) > QUESTION_CHARACTERS_MAX:
+    for question in questions:
+        if not question.strip() or len(question) > QUESTION_CHARACTERS_MAX:
             raise InvalidRequest(
                 f"A question has 1 to {QUESTION_CHARACTERS_MAX} characters and is not only spaces.",
                 "question",
@@ -119,16 +120,17 @@ def checked_questions(questions: Sequence[str]) -> tuple[str, ...]:
 
 
 def known_of(model: ModelId, answers: Sequence[Answer], turns: Sequence[tuple[int, str]]) -> Known:
-    """Find for each answer the turn that it is from; ``turns`` are position and words, oldest first.
+    """Find for each answer the turn that it is from; ``turns`` are position and text, oldest first.
 
-    Of turns with the same words that one counts which does not only ask with them, and of those the newest.
+    Among turns with the same words, one that has them outside a question is preferred, and then the newest.
     """
     said = [
         (*turn, frozenset(words_of(turn[1])), frozenset(words_of(ASKING.sub(" ", turn[1])))) for turn in turns
     ]
     often = Counter(word for _, _, words, _ in said for word in words)
-    alike = Counter(word for one in answers for word in set(words_of(one.text)))
-    asked = {word for one in (*QUESTIONS, *(one.question for one in answers)) for word in words_of(one)}
+    alike = Counter(word for answer in answers for word in set(words_of(answer.text)))
+    asked_texts = (*QUESTIONS, *(answer.question for answer in answers))
+    asked = {word for text in asked_texts for word in words_of(text)}
     facts: list[KnownFact] = []
     unknown: list[str] = []
     for answer in answers:
@@ -148,19 +150,19 @@ def known_of(model: ModelId, answers: Sequence[Answer], turns: Sequence[tuple[in
         position, text, words, _ = said[place]
         sure = _probability(answer, words & telling.keys())
         facts.append(KnownFact(answer.question, answer.text, sure, position, text))
-    facts.sort(key=lambda one: -one.sure)
+    facts.sort(key=lambda fact: -fact.sure)
     return Known(model, tuple(facts), tuple(unknown))
 
 
 def _is_telling(word: str, text: str) -> bool:
-    """Whether a word may say something: short ones do as names and numbers, in capitals or digits."""
+    """Whether the word may carry a fact: a short one does only as a name or number, in capitals or digits."""
     if len(word) > SHORT_WORD or not word.isascii() or not word.isalpha():
         return True
     return re.search(rf"(?<!^)\b{re.escape(word.capitalize())}\b", text) is not None
 
 
 def _probability(answer: Answer, words: Iterable[str]) -> float:
-    """The mean probability of the tokens that have a character of these words."""
+    """The geometric mean of the probabilities of the tokens that have a character of these words."""
     text = answer.text.casefold()
     spans = [found.span() for word in words for found in re.finditer(re.escape(word), text)]
     chosen: list[float] = []

@@ -1,4 +1,4 @@
-"""Who takes part in the population's answers, as callers, aggregators and profilers see it."""
+"""The members, models that take part in the population's answers, as aggregators and profilers see them."""
 
 from typing import NamedTuple, Protocol
 
@@ -13,8 +13,8 @@ from populace.policies.diversity.disclosure import Sharing
 class Profile(NamedTuple):
     """How a revision (a digest, or ``base``) answers the probe set with the digest ``probes``.
 
-    ``log_probs`` are float16, little-endian, of ``choices`` for each probe; ``accuracy`` is the share of
-    probes whose likeliest choice is right.
+    ``log_probs`` are float16, little-endian, one for each of the ``choices`` of each probe; ``accuracy`` is
+    the share of probes whose likeliest choice is right.
     """
 
     revision: str
@@ -25,12 +25,12 @@ class Profile(NamedTuple):
 
     @property
     def table(self) -> NDArray[np.float64]:
-        """The natural logarithms [N, K]."""
+        """The natural log probabilities [N, K] of N probes with K choices."""
         return np.frombuffer(self.log_probs, "<f2").reshape(-1, self.choices).astype(np.float64)
 
 
 class MemberView(NamedTuple):
-    """A personal model that takes part. ``revision`` is what ``latest`` names, ``base`` without one."""
+    """A personal model that takes part. ``revision`` is the one that ``latest`` names, else ``base``."""
 
     model: ModelId
     base: str
@@ -41,14 +41,14 @@ class MemberView(NamedTuple):
 
     @property
     def is_profiled(self) -> bool:
-        """Whether its profile is of what it would answer with."""
+        """Whether the profile is of the revision that the model answers with now."""
         return self.profile is not None and self.profile.revision == self.revision
 
 
 def revision_to_merge(name: str, member: MemberView | None) -> str:
-    """Answer the revision that a member answers with, if it may be merged.
+    """Return the revision that the member answers with, if it may be merged.
 
-    Raises ``NoMember``, and ``InvalidRequest`` for a member that shares votes alone, or has no adapter.
+    Raises ``NoMember``, and ``InvalidRequest`` for a member that shares only votes, or has no adapter.
     """
     if member is None:
         raise NoMember(name)
@@ -60,12 +60,12 @@ def revision_to_merge(name: str, member: MemberView | None) -> str:
 
 
 class Members(Protocol):
-    """The members of the population. Methods of a model raise ``ModelNotFound``, and as ``Hosts``'."""
+    """The members of the population. Methods of one model raise ``ModelNotFound``, and as ``Hosts``."""
 
     async def share(self, model: ModelId, sharing: Sharing | None) -> MemberView | None:
-        """Have the model take part and share so much, or with None no longer.
+        """Let the model take part and share this much; None: it no longer takes part.
 
-        Raises ``InvalidRequest`` for what there is not to share.
+        Raises ``InvalidRequest`` for an unknown kind of sharing.
         """
         ...
 
@@ -74,13 +74,13 @@ class Members(Protocol):
         ...
 
     async def of_tenant(self, tenant: str) -> tuple[MemberView, ...]:
-        """Those of a tenant's models that take part, by name."""
+        """The tenant's models that take part, by name."""
         ...
 
     async def unprofiled(self, probes: str, *, limit: int = 64) -> tuple[MemberView, ...]:
-        """For a profiler: members of any tenant whose profile is of other probes or another revision."""
+        """For a profiler: members of any tenant without a profile of these probes and their revision."""
         ...
 
     async def keep_profile(self, model: ModelId, profile: Profile) -> bool:
-        """For a profiler: keep a profile; answers whether the model takes part still."""
+        """For a profiler: keep a profile; return whether the model still takes part."""
         ...

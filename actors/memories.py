@@ -1,4 +1,4 @@
-"""What callers ask of the memories of personal models, and what they are answered."""
+"""The memories of personal models: the protocol for callers, and the values that it returns."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from populace.actors.turn import Interaction, ModelId
 
 
 class MemoryWrite(NamedTuple):
-    """A turn that wrote into the memory. ``messages`` counts those of the request that were written."""
+    """A turn that wrote into the memory. ``messages`` counts the request's messages that were written."""
 
     position: int
     created_ms: int
@@ -19,10 +19,10 @@ class MemoryWrite(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class MemoryView:
-    """A personal model's memory. ``version`` counts the turns that went through it.
+    """A personal model's memory. ``version`` counts the turns that passed through it.
 
     ``state`` is the engine's packed state, None if nothing was ever written. ``writes`` are the newest
-    ones that the log still has, newest first.
+    writes that the log still has, newest first.
     """
 
     model: ModelId
@@ -32,12 +32,12 @@ class MemoryView:
 
 
 class Memories(Protocol):
-    """Served by a host for its models, and for the whole population. Raises as ``Hosts``."""
+    """Reads and sets memories, for the models of a host or of the whole population. Raises as ``Hosts``."""
 
     async def show(self, model: ModelId, position: int | None = None) -> MemoryView:
         """Read the model's memory state after ``[0, position)``, and its newest writes before it.
 
-        ``position`` None is what was last committed. Raises ``InvalidRequest`` for one that the log does
+        ``position`` None means the last commit. Raises ``InvalidRequest`` for a position that the log does
         not keep.
         """
         ...
@@ -52,9 +52,9 @@ class Memories(Protocol):
         ...
 
     async def known(self, model: ModelId, questions: Sequence[str]) -> Known:
-        """Ask the model about its person, from its memory and its adapter alone, and log nothing of it.
+        """Ask the model about its person, with its memory and its adapter alone, and log nothing of it.
 
         Without ``questions`` those of ``actors/known.py`` are asked. Raises ``InvalidRequest`` for too many
-        or too long ones, and as ``begin_turn``.
+        or too long questions, and as ``begin_turn``.
         """
         ...

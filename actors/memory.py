@@ -1,7 +1,7 @@
-"""What a personal model keeps of its δ-mem from turn to turn, and what a turn does with it.
+"""The memory that a personal model keeps of its δ-mem from turn to turn, and what a turn does with it.
 
-A fold over the interaction log: each turn takes the memory that the one before left, reads it while it
-generates, and leaves the next. The state itself is the engine's business; here it is bytes.
+It is a fold over the interaction log: each turn takes the memory that the previous turn left, reads it while
+it generates, and leaves the next. Only the engine interprets the state; here it is bytes.
 """
 
 import struct
@@ -28,11 +28,11 @@ BOTH = MemoryChoice()
 
 
 class MemoryTrace(NamedTuple):
-    """What a turn did with the memory, as the log holds it: enough to do it again.
+    """What a turn did with the memory, as recorded in the log: enough to replay it.
 
     ``written_from`` is the first message of the prompt, history included, that was written; None if
-    none was. ``reply_ids`` are the reply's tokens, then. ``module`` is the digest of the memory module.
-    ``is_set``: the memory was set and not folded on.
+    none was. If one was, ``reply_ids`` are the reply's tokens. ``module`` is the digest of the memory module.
+    ``is_set``: the turn set the memory instead of folding over it.
     """
 
     read: bool
@@ -43,7 +43,7 @@ class MemoryTrace(NamedTuple):
 
 
 class MemoryOutcome(NamedTuple):
-    """What a turn leaves: the packed ``Memory`` to store, and the trace for the log."""
+    """The result of a turn: the packed ``Memory`` to store, and the trace for the log."""
 
     payload: bytes
     trace: MemoryTrace
@@ -53,7 +53,7 @@ class MemoryOutcome(NamedTuple):
 class Memory:
     """An engine's state (None: empty), and the digests of the latest turns, oldest first.
 
-    The digests are of all turns, also of those that did not write: they were not to be written later.
+    The digests are of all turns, also of those that did not write: these must not be written later either.
     """
 
     state: bytes | None = None
@@ -61,10 +61,10 @@ class Memory:
 
     @classmethod
     def unpack(cls, payload: bytes | None) -> Self:
-        """Decode what ``pack`` gave; None is the memory of a model without turns.
+        """Decode the result of ``pack``; None is the memory of a model without turns.
 
         Raises:
-            MemoryStateInvalid: it is damaged.
+            MemoryStateInvalid: the payload is damaged.
         """
         if payload is None:
             return cls()
@@ -83,9 +83,9 @@ class Memory:
         return _HEADER.pack(_MAGIC, len(state)) + state + b"".join(self.turns)
 
     def use(self, choice: MemoryChoice, messages: Sequence[Message], *, earlier: int) -> MemoryUse | None:
-        """Say what a turn does with it; the first ``earlier`` messages are from the model's own log.
+        """Return how a turn uses the memory; the first ``earlier`` messages are from the model's own log.
 
-        None if the turn neither reads nor writes.
+        Returns None if the turn neither reads nor writes.
         """
         if not (choice.read or choice.write):
             return None
@@ -93,6 +93,6 @@ class Memory:
         return MemoryUse(self.state, choice.read, new_from if choice.write else None)
 
     def after(self, messages: Sequence[Message], reply: str, state: bytes | None) -> Self:
-        """The memory after a turn that left ``state``; None: it did not write."""
+        """The memory after a turn that left ``state``; None means that it did not write."""
         digest = turn_digest(messages, reply)
         return type(self)(state if state is not None else self.state, with_turn(self.turns, digest))

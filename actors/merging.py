@@ -1,4 +1,4 @@
-"""What is asked of a merge of adapters, and what comes of one; and how two revisions differ."""
+"""The options and results of merging adapters, and of comparing two revisions."""
 
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, get_args
@@ -19,7 +19,7 @@ LINEAR_WARNING = (
 class MergeOptions:
     """How adapters become one.
 
-    ``sum`` is exact and has the rank of all together. The others are cut to ``rank``, None the largest of
+    ``sum`` is exact and its rank is the sum of all ranks. The others are cut to ``rank``, None the largest of
     the members': ``svd`` is the nearest adapter of that rank to the sum. ``ties`` keeps of each ΔW the share
     ``density`` of its largest entries, elects each entry's sign by their sum, and averages those that agree
     (Yadav et al., 2023). ``dare`` drops entries by chance, makes up for it, and sums (Yu et al., 2024).
@@ -31,7 +31,7 @@ class MergeOptions:
     seed: int = 0
 
     def check(self) -> None:
-        """Raise ``InvalidRequest`` for what nobody can mean."""
+        """Raise ``InvalidRequest`` for values that are out of range or contradict each other."""
         if self.method not in METHODS:
             raise InvalidRequest(
                 f"There is no way {self.method!r} to merge but {', '.join(METHODS)}.", "method"
@@ -43,17 +43,17 @@ class MergeOptions:
 
 
 class MergedRevision(NamedTuple):
-    """``kept`` is the share of ‖ΔW‖² that the cut to a rank left; 1 for a sum."""
+    """A revision from a merge. ``kept`` is the share of ‖ΔW‖² that the cut to a rank left; 1 for a sum."""
 
     revision: Revision
     kept: float
 
 
 class LayerDifference(NamedTuple):
-    """One layer in both: the norm of each ΔW, that of their difference, and the angles in degrees.
+    """One layer of two revisions: the norm of each ΔW, that of their difference, and the angles in degrees.
 
-    A layer that one of them does not adapt has the norm 0 there. ``angles`` are from the smallest to the
-    largest, as many as the smaller rank; none where one ΔW is zero.
+    A revision that does not adapt the layer has the norm 0 there. ``angles`` are ascending, as many as the
+    smaller rank; there are none if one ΔW is zero.
     """
 
     module: str

@@ -1,4 +1,4 @@
-"""What callers name a revision by: an alias, a digest or its beginning, or ``base``, which is none."""
+"""The names of a revision for callers: an alias, a digest or a prefix of one, or ``base`` for none."""
 
 from collections.abc import Mapping, Sequence
 
@@ -12,9 +12,9 @@ from populace.storage.rows.ledger import FIRST_ALIAS
 def find_revision(
     name: str, known: Sequence[Revision], aliases: Mapping[str, str], reference: str
 ) -> Revision | None:
-    """Find the revision under an alias, a digest or its beginning; None for the base, which is none.
+    """Find the revision of an alias, a digest or a prefix of one; None for the base.
 
-    Raises ``RevisionNotFound``, and ``InvalidRequest`` for a beginning that several have.
+    Raises ``RevisionNotFound``, and ``InvalidRequest`` for a prefix of several digests.
     """
     if reference == BASE_REVISION:
         return None
@@ -34,9 +34,10 @@ def find_compared(
     first: str | None = None,
     second: str | None = None,
 ) -> tuple[str | None, str | None]:
-    """Find the digests of two revisions that are to be compared, None for the base.
+    """Find the digests of two revisions to compare, None for the base.
 
-    ``first`` None is what answers, ``second`` None is the parent of the first. Raises as ``find_revision``.
+    ``first`` None is the one that is served, ``second`` None the parent of the first. Raises as
+    ``find_revision``.
     """
     serving = FIRST_ALIAS if FIRST_ALIAS in aliases else BASE_REVISION
     chosen = find_revision(name, known, aliases, serving if first is None else first)

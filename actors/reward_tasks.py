@@ -1,4 +1,4 @@
-"""Tasks that anybody can check: what a model is asked, and what a reward needs to know of it.
+"""Reward tasks: what a model is asked, and what a reward function needs to judge its reply.
 
 They come as JSON objects::
 
@@ -17,40 +17,40 @@ ROLES = ("system", "user", "assistant")
 
 TASKS_MAX = 4096
 TASKS_BYTES_MAX = 2**20
-"""Of one training, as JSON."""
+"""The limit of the tasks of one training, as JSON."""
 
 
 class RewardTask(NamedTuple):
-    """A prompt, and what its reward knows: ``{"answer": 7}``, say."""
+    """A prompt, and what its reward function is given, for example ``{"answer": 7}``."""
 
     prompt: tuple[Message, ...]
     known: Mapping[str, Any]
 
 
 def tasks_of(objects: Sequence[Mapping[str, Any]]) -> tuple[RewardTask, ...]:
-    """Read the tasks of a training. Raises ``InvalidRequest``, which names the first wrong one."""
+    """Read the tasks of a training. Raises ``InvalidRequest``, which names the first invalid task."""
     if len(objects) > TASKS_MAX:
         raise InvalidRequest(
             f"{len(objects)} tasks are too many, {TASKS_MAX} at most are learned from.", "tasks"
         )
     found: list[RewardTask] = []
-    for number, one in enumerate(objects):
+    for number, fields in enumerate(objects):
         try:
-            found.append(task_of(one))
+            found.append(task_of(fields))
         except ValueError as error:
             raise InvalidRequest(f"Task {number}: {error}.", f"tasks[{number}]") from error
     return tuple(found)
 
 
 def task_of(fields: Mapping[str, Any]) -> RewardTask:
-    """Read one task; raises ``ValueError`` for what is none."""
+    """Read one task; raises ``ValueError`` for an invalid one."""
     rest = dict(fields)
     return RewardTask(prompt_of(rest), rest)
 
 
 def pack_tasks(tasks: Sequence[RewardTask]) -> str:
-    """Write tasks as JSON that ``unpack_tasks`` reads. Raises ``InvalidRequest``, also for too much of it."""
-    objects = [{**one.known, "messages": [message._asdict() for message in one.prompt]} for one in tasks]
+    """Write tasks as JSON for ``unpack_tasks``. Raises ``InvalidRequest``, also above ``TASKS_BYTES_MAX``."""
+    objects = [{**task.known, "messages": [message._asdict() for message in task.prompt]} for task in tasks]
     try:
         packed = json.dumps(objects, allow_nan=False)
     except (TypeError, ValueError) as error:
@@ -68,7 +68,7 @@ def unpack_tasks(packed: str) -> tuple[RewardTask, ...]:
 
 
 def prompt_of(fields: dict[str, Any]) -> tuple[Message, ...]:
-    """Take what is asked out of the fields; raises ``ValueError`` if they ask nothing."""
+    """Remove the prompt from the fields and return it; raises ``ValueError`` if there is none."""
     if ("prompt" in fields) == ("messages" in fields):
         raise ValueError("it has either a `prompt` or `messages`")
     if "prompt" in fields:
@@ -76,7 +76,7 @@ def prompt_of(fields: dict[str, Any]) -> tuple[Message, ...]:
     messages = fields.pop("messages")
     if not isinstance(messages, list) or not messages:
         raise ValueError("`messages` is not a list of messages")
-    return tuple(_message(one) for one in cast("list[Any]", messages))
+    return tuple(_message(message) for message in cast("list[Any]", messages))
 
 
 def _message(said: Any) -> Message:

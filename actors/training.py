@@ -1,7 +1,7 @@
 """Training jobs as callers and trainers see them, and what a host does with them.
 
-A job is asked for by whoever wants a model to learn, and worked on by a trainer, which lives in another
-process: it starts the job, reads the log up to where that fixed it, and brings back a candidate.
+A caller asks for a job, and a trainer in another process works on it: it starts the job, which fixes the end
+of the log that it reads, and returns a candidate revision.
 """
 
 import math
@@ -19,7 +19,7 @@ from populace.policies.evaluation_gate import Judged
 from populace.policies.retrieval import RETRIEVED_MAX
 
 LogMethod = Literal["sft", "preference", "thumbs"]
-"""Learn from replies that are in the log."""
+"""The methods that learn from replies in the log."""
 LOG_METHODS: tuple[LogMethod, ...] = get_args(LogMethod)
 
 Method = Literal["sft", "preference", "thumbs", "distillation", "rl"]
@@ -38,21 +38,23 @@ STEPS_MAX = 100_000
 
 @dataclass(frozen=True, slots=True)
 class TrainingOptions:
-    """How a model is trained.
+    """The options of a training.
 
-    ``rank``, ``alpha`` and ``targets`` (last parts of layers' names, ``"q_proj,v_proj"``) None are those of
-    the revision that it goes on from; without one 8, 8 and all linear layers. ``from_base`` begins anew,
-    which is the only way to others. ``start`` is how a new adapter begins. ``steps`` None is as many as
-    ``epochs`` are. ``anchor`` is how much it counts to stay with the base on general text. ``unjudged`` takes
-    replies that nobody judged for wanted, which is for a log whose replies are a person's own writing.
+    ``rank``, ``alpha`` and ``targets`` (last parts of layers' names, ``"q_proj,v_proj"``) are by default
+    those of the revision that the training continues from; without one 8, 8 and all linear layers. To change
+    them, ``from_base`` has to begin a new adapter from the base. ``start`` is how a new adapter is
+    initialised. ``steps`` None means the steps of ``epochs`` epochs. ``anchor`` weighs staying with the base
+    on general text. ``unjudged`` treats replies without feedback as wanted, which is for a log whose replies
+    are a person's own writing.
 
-    ``distillation`` learns from ``replies`` of ``reply_tokens`` each that the model gives now to what it was
-    asked, so that they become what they would be with the ``retrieve`` turns of its log that fit best.
-    ``rl`` learns from ``replies`` to each of the tasks that come with the job, as the ``reward`` of this name
-    judges them, and not from the log. ``replies`` None are 4 of the one and 8 of the other.
+    ``distillation`` samples ``replies`` of ``reply_tokens`` each to the logged prompts, and learns to reply
+    as the model would with the ``retrieve`` best fitting turns of its log in the prompt.
+    ``rl`` learns from ``replies`` to each of the job's tasks, as the ``reward`` of this name
+    judges them, and not from the log. ``replies`` None means 4 for distillation and 8 for rl.
 
-    ``rebuilds`` is the digest of the revision that answers: it is made again from the base and what it
-    learned from, with its own options whatever the others say. On another base it is another revision.
+    ``rebuilds`` is the digest of the served revision: it is trained again from the base and the data that
+    it learned from, with its own options; all others are ignored. On another base the result is another
+    revision.
     """
 
     method: Method = "sft"
@@ -76,14 +78,14 @@ class TrainingOptions:
 
     @property
     def target_names(self) -> tuple[str, ...]:
-        return tuple(one.strip() for one in (self.targets or "").split(","))
+        return tuple(name.strip() for name in (self.targets or "").split(","))
 
     @property
     def replies_each(self) -> int:
         return self.replies or (8 if self.method == "rl" else 4)
 
     def check(self) -> None:
-        """Raise ``InvalidRequest`` for what nobody can mean."""
+        """Raise ``InvalidRequest`` for values that are out of range or contradict each other."""
         if self.method not in METHODS:
             raise InvalidRequest(f"There is no method {self.method!r} but {', '.join(METHODS)}.", "method")
         if self.start not in STARTS:
@@ -92,7 +94,9 @@ class TrainingOptions:
             raise InvalidRequest("Only sft learns from replies that nobody judged.", "unjudged")
         if (self.method == "rl") != (self.reward is not None):
             raise InvalidRequest("A reward is what rl learns from, and no other method.", "reward")
-        if self.targets is not None and not all(re.fullmatch(r"\w{1,64}", one) for one in self.target_names):
+        if self.targets is not None and not all(
+            re.fullmatch(r"\w{1,64}", name) for name in self.target_names
+        ):
             raise InvalidRequest(f"Targets are names with commas between, not {self.targets!r}.", "targets")
         limits = {
             "rank": (self.rank, 1, 512),
@@ -114,14 +118,14 @@ class TrainingOptions:
 
 @dataclass(frozen=True, slots=True)
 class TrainingJob:
-    """One training of a model. ``number`` counts the model's trainings from 0.
+    """A training of a model. ``number`` counts the model's trainings from 0.
 
-    Of ``log_range``, ``feedback_until_ms``, ``parent`` (None: the base) and ``started_ms`` nothing is known
-    before it starts.
-    ``loss`` is the newest step's, ``reward`` the mean of its round of replies, which only rl has. ``curve``
-    has the losses of steps by their numbers, or the rewards if there are, thinned out if there are many.
-    ``seconds`` and ``tokens`` are its share of what the trainer did.
-    ``candidate`` is the digest of the revision that came of it, promoted or not; ``reason`` says why not.
+    ``log_range``, ``feedback_until_ms``, ``parent`` (None: the base) and ``started_ms`` are unknown before it
+    starts.
+    ``loss`` is that of the newest step, ``reward`` the mean of its round of replies, which only rl has.
+    ``curve`` has the losses of steps by their numbers, or the rewards if there are any, thinned out if there
+    are many. ``seconds`` and ``tokens`` are its share of the trainer's work.
+    ``candidate`` is the digest of the resulting revision, promoted or not; ``reason`` says why not.
     """
 
     model: ModelId
@@ -150,7 +154,7 @@ class TrainingJob:
 
 
 class JobProgress(NamedTuple):
-    """How far a job is. ``reward`` and ``curve`` are as in ``TrainingJob``."""
+    """The progress of a job. ``reward`` and ``curve`` are as in ``TrainingJob``."""
 
     step: int
     steps: int
@@ -162,17 +166,17 @@ class JobProgress(NamedTuple):
 
 
 class OpenJob(NamedTuple):
-    """A job with the key of the file in which its session lies while it is interrupted."""
+    """A job that has not ended, with the key of the session file from which it is resumed."""
 
     job: TrainingJob
     session_key: bytes
 
 
 class UnsettledFeedback(NamedTuple):
-    """A model whose feedback nobody looked at yet, and what a policy asks of it.
+    """A model with feedback that no policy has handled yet, and what the policies need to know of it.
 
-    ``serving`` is the revision that ``latest`` names if it was trained here, with what was thought of its
-    replies and of its parent's. ``given`` counts all feedback on the model.
+    ``serving`` is the revision that ``latest`` names if it was trained here, with the feedback on its replies
+    and on its parent's. ``given`` counts all feedback on the model.
     """
 
     model: ModelId
@@ -184,7 +188,7 @@ class UnsettledFeedback(NamedTuple):
 
 
 class TrainingJobs(Protocol):
-    """The jobs of the population. Methods of a model raise ``ModelNotFound``, and as those of ``Hosts``."""
+    """The jobs of the population. Methods of one model raise ``ModelNotFound``, and as those of ``Hosts``."""
 
     async def ask(
         self,
@@ -193,19 +197,19 @@ class TrainingJobs(Protocol):
         key: str | None = None,
         tasks: Sequence[RewardTask] = (),
     ) -> TrainingJob:
-        """Ask for a training; with the same ``key`` a retry is answered with the job that it made.
+        """Ask for a training; a retry with the same ``key`` returns the job that the first call made.
 
         ``tasks`` are what rl learns from.
 
         Raises ``InvalidRequest``, ``OperationConflict``, ``TrainingUnderWay``, ``TrainingUnavailable``, and
-        ``RevisionNotFound`` for a revision to be made again.
+        ``RevisionNotFound`` for an unknown revision to rebuild.
         """
         ...
 
     async def cancel(self, model: ModelId) -> TrainingJob:
         """Cancel the model's open job. Raises ``JobNotFound`` if it has none.
 
-        A job whose candidate is being promoted ends by itself and is answered as it is.
+        A job whose candidate is being promoted is not cancelled and is returned as it is.
         """
         ...
 
@@ -226,43 +230,45 @@ class TrainingJobs(Protocol):
         ...
 
     async def settle(self, unsettled: UnsettledFeedback) -> None:
-        """For a trainer: nothing follows from this feedback. What was said since stays unsettled."""
+        """For a trainer: note that nothing follows from this feedback. Later feedback stays unsettled."""
         ...
 
     async def start(self, model: ModelId, number: int) -> TrainingJob:
-        """For a trainer: fix what a waiting job learns from; one that runs already is answered as it is.
+        """For a trainer: fix what a waiting job learns from; a job that runs already is returned as it is.
 
-        Raises ``JobNotFound`` and ``JobEnded``, as do all that follow.
+        Raises ``JobNotFound`` and ``JobEnded``, as the other methods of one job do.
         """
         ...
 
     async def tasks(self, model: ModelId, number: int) -> tuple[RewardTask, ...]:
-        """For a trainer: what an open job of rl is rewarded for."""
+        """For a trainer: the tasks of an open rl job."""
         ...
 
     async def report(self, model: ModelId, number: int, progress: JobProgress) -> None:
-        """For a trainer: say how far a job is."""
+        """For a trainer: record the progress of a job."""
         ...
 
     async def end(self, model: ModelId, number: int, state: EndState, reason: str) -> TrainingJob:
-        """For a trainer: end a job of which no candidate came."""
+        """For a trainer: end a job without a candidate."""
         ...
 
     async def finish(
         self, model: ModelId, number: int, revision: Revision, progress: JobProgress
     ) -> TrainingJob:
-        """For a trainer: record what came of a job, whose file must be in the store, and promote it.
+        """For a trainer: record the candidate of a job, whose file must be in the store, and promote it.
 
         A revision with objections is recorded and rejected. Otherwise the cursor moves with the record, an
-        engine prewarms it, and then ``latest`` moves. May be called again, also by another trainer. Raises
-        what ``Hosts.publish_revision`` raises; the job stays open then, and the old revision answers.
+        engine prewarms it, and then ``latest`` moves. The call may be repeated, also by another trainer.
+        Raises what ``Hosts.publish_revision`` raises; the job then stays open, and the old revision is
+        served.
         """
         ...
 
     async def roll_back(self, model: ModelId, revision: str) -> ModelView:
-        """Give ``latest`` back from this revision to its parent, and the cursor with it.
+        """Move ``latest`` back from this revision to its parent, and the cursor with it.
 
-        Nothing happens if ``latest`` is elsewhere. A parent of None is the base. Raises ``RevisionNotFound``,
-        also for a parent that the model does not have, and what ``Hosts.publish_revision`` raises.
+        Nothing happens if ``latest`` names another one. A parent of None is the base. Raises
+        ``RevisionNotFound``, also for a parent that the model does not have, and what
+        ``Hosts.publish_revision`` raises.
         """
         ...

@@ -1,7 +1,7 @@
-"""The values of one turn, in the order in which they come to be.
+"""The values of one turn, in the order in which they are made.
 
 ``TurnRequest`` (what is asked) → ``TurnGrant`` (the model is yours until the deadline) →
-``Reply`` (what the engine made) → ``Interaction`` (what is in the log). All of them are plain
+``Reply`` (what the engine generated) → ``Interaction`` (what is in the log). All of them are plain
 data and cross processes; a grant and a reply together are enough to commit the turn, so a
 host that restarted in between can still record it.
 """
@@ -16,10 +16,10 @@ from populace.actors.memory import BOTH, MemoryChoice, MemoryOutcome, MemoryTrac
 from populace.policies.retrieval import Exchange, Retrieval
 
 BASE_REVISION = "base"
-"""The revision of a model that has no adapter: it answers with the base alone."""
+"""The name of the revision of a model without an adapter, which replies with the base alone."""
 
 RAW_ROLE = "text"
-"""The role of a prompt that is read as it is, and so of its message in the log."""
+"""The role of a raw prompt, which the model reads as it is, and of its message in the log."""
 
 
 class ModelId(NamedTuple):
@@ -30,14 +30,14 @@ class ModelId(NamedTuple):
 
     @property
     def owner(self) -> str:
-        """What names the model among all tenants'; no name has a slash."""
+        """The name of the model among those of all tenants; no part of it contains a slash."""
         return f"{self.tenant}/{self.name}"
 
 
 def operation_of(key: str | None) -> str:
-    """Name the operation that a caller gave a key; without one a retry is another operation.
+    """Return the operation id of a caller's key; without one a retry counts as another operation.
 
-    Raises ``InvalidRequest`` for a key of spaces, and for one that no bytes can carry.
+    Raises ``InvalidRequest`` for a key of spaces, and for one that cannot be encoded.
     """
     if key is None:
         return f"auto-{secrets.token_hex(16)}"
@@ -55,9 +55,9 @@ class TurnRequest:
     """Ask for the next turn of a personal model.
 
     ``operation`` is the caller's idempotency key, ``body_hash`` a digest of everything that
-    shapes the reply. ``history_of`` names a conversation whose earlier turns the grant shall
-    carry; None for none. ``retrieval`` says what of the log it shall carry besides. The turn ends by itself
-    ``turn_seconds_max`` after it was granted.
+    shapes the reply. ``history_of`` names a conversation whose earlier turns the grant carries;
+    None for none. ``retrieval`` says which other turns of the log it carries. The turn ends by itself
+    ``turn_seconds_max`` seconds after it was granted.
     """
 
     model: ModelId
@@ -102,7 +102,7 @@ class TurnGrant:
     ``adapter`` None means the model has no revision yet and answers with the base alone;
     ``revision`` is then ``base``. ``position`` is the log position that the turn will get.
     ``history`` holds earlier turns of the conversation, oldest first, each with its reply.
-    ``created_ms`` tells the model from a namesake that was created after it was deleted.
+    ``created_ms`` distinguishes the model from a namesake that was created after it was deleted.
     ``memory`` is what the model keeps of its δ-mem, see ``Memory.pack``; None before it kept any.
     ``retrieved`` are the turns of its log that fit the request best, best first; some may be in the history.
     ``forgotten`` are the digests of turns that must not come back with the request's own history.
@@ -127,7 +127,7 @@ class TurnGrant:
 
     @property
     def request(self) -> TurnRequest:
-        """The request for this turn again, without what the grant carries already."""
+        """The request for this turn again, without the retrieval that the grant carries already."""
         return TurnRequest(
             model=self.model,
             operation=self.operation,
@@ -140,9 +140,9 @@ class TurnGrant:
 class Reply:
     """A complete reply, ready to be committed.
 
-    ``messages`` are the request's own; the model saw them after the ``history_turns`` newest turns
-    of the grant's history. ``memory`` is what the turn leaves of the memory; None: it had none. ``retrieved``
-    are the positions of the retrieved turns that it saw, ``context_digest`` is that of what it saw of them.
+    ``messages`` are the request's own; the model saw them after the ``history_turns`` newest turns of the
+    grant's history. ``memory`` is the memory after the turn; None: it had none. ``retrieved`` are the
+    positions of the retrieved turns that it saw, ``context_digest`` the digest of what it saw of them.
     """
 
     messages: tuple[Message, ...]
@@ -159,10 +159,10 @@ class Reply:
 
 @dataclass(frozen=True, slots=True)
 class Interaction:
-    """An acknowledged turn, as the log holds it. ``replayed`` is true if an earlier call made it.
+    """An acknowledged turn, as recorded in the log. ``replayed`` is true if an earlier call made it.
 
-    ``retrieved`` are the positions of the turns of the log that its prompt had besides the conversation.
-    ``forgotten``: it stands where a turn was, and nothing of that is left.
+    ``retrieved`` are the positions of the logged turns that its prompt had besides the conversation.
+    ``forgotten``: the turn at this position was forgotten, and nothing of its words is left.
     """
 
     model: ModelId

@@ -1,7 +1,8 @@
-"""What to decide: placement, passivation, admission, residency, retrieval, promotion.
+"""The decisions: placement, passivation, admission, residency, retrieval, promotion.
 
-Each module is pure: it takes numbers and values, and returns a decision. No clock, no files, no randomness
-but what is handed in, nothing of another room. So every rule is tested and simulated without a server.
+Each module is pure: it takes numbers and values, and returns a decision. It uses no clock, no files, no
+randomness except what is passed in, and nothing of the other top-level packages. So every rule is tested and
+simulated without a server.
 
-Carrying a decision out is up to the actors and the runtime.
+The actors and the runtime carry the decisions out.
 """

@@ -1,4 +1,4 @@
-"""What a policy that knows the future would do: the measure of those that do not.
+"""A replacement policy that knows the future, to compare real policies with.
 
 L. A. Belady, "A study of replacement algorithms for a virtual-storage computer", IBM Systems Journal 5(2),
 1966; the bound for mixed sizes: D. S. Berger, N. Beckmann, M. Harchol-Balter, "Practical Bounds on
@@ -14,10 +14,10 @@ NEVER = float("inf")
 
 
 def clairvoyant(trace: Sequence[Access], bytes_max: int) -> Outcome:
-    """Play the trace; who is used again last leaves first.
+    """Play the trace; the key that is used again last leaves first.
 
-    No policy that must take in everything it is asked for loads less often, if all sizes are equal.
-    With mixed sizes it is a good policy and not the best; ``hits_bound`` is above all of them.
+    If all sizes are equal, no policy that must admit every requested key loads less often.
+    With mixed sizes it is a good policy and not the best; ``hits_bound`` bounds all policies from above.
     """
     next_use = _next_uses(trace)
     resident: dict[str, tuple[float, int]] = {}
@@ -45,7 +45,7 @@ def clairvoyant(trace: Sequence[Access], bytes_max: int) -> Outcome:
 
 
 def hits_bound(trace: Sequence[Access], bytes_max: int) -> int:
-    """No policy has more hits: the shortest stays of the smallest keys, in as many bytes and uses in all."""
+    """An upper bound of any policy's hits: the cheapest stays that fit into all bytes times all uses."""
     last: dict[str, int] = {}
     costs: list[int] = []
     for index, access in enumerate(trace):

@@ -1,10 +1,10 @@
-"""When a shard's file is worth writing anew: freed pages are reused, but never given back.
+"""Decides when a shard's file is worth rewriting: freed pages are reused, but never returned.
 
 A compaction costs a copy of the live bytes while writes wait. With both bounds a file stays below
 ``max(live / (1 - FREE_SHARE_MIN), live + FREE_BYTES_MIN)``, and each byte copied gives back at least
 one: the copies cost no more than the writes that freed the pages.
 
-An erasure always asks for one, as the names and the wrapped key of whom it erased stay readable
+An erasure always needs a compaction, as the names and the wrapped key of the erased model stay readable
 until then. How long it may wait grows with the shard, so that many erasures share a copy.
 """
 
@@ -12,7 +12,7 @@ FREE_SHARE_MIN = 0.5
 FREE_BYTES_MIN = 64 * 2**20
 
 ERASED_SECONDS_PER_GIB = 60.0
-"""A copy takes some 1 s for each GB, so erasures alone hold up writes for 2 % of the time at most."""
+"""The wait after an erasure for each GiB. A copy takes about 1 s, so erasures delay writes by 2 % at most."""
 ERASED_SECONDS_MAX = 3600.0
 
 
@@ -28,9 +28,9 @@ def worth_compacting(
 
 
 def erasure_due(bytes_used: int, erased_seconds: float) -> bool:
-    """Whether a shard whose first uncompacted erasure was ``erased_seconds`` ago is to be compacted now.
+    """Whether to compact a shard now whose first uncompacted erasure was ``erased_seconds`` ago.
 
-    One that is to come, by a wall clock that was set back, is not waited for.
+    An erasure in the future, because the wall clock was set back, is due at once.
     """
     wait_s = min(ERASED_SECONDS_MAX, bytes_used / 2**30 * ERASED_SECONDS_PER_GIB)
     return not 0 <= erased_seconds < wait_s

@@ -1,6 +1,7 @@
-"""When a personal model is trained: what it has heard since moves from its log into its weights.
+"""Decides when a personal model is trained, which moves the newer part of its log into its weights.
 
-Not after every turn: a step costs as much as many replies, and a person who is talking wants the machine.
+It is not trained after every turn: a step costs as much as many replies, and people who are talking need the
+machine.
 """
 
 from dataclasses import dataclass
@@ -11,12 +12,12 @@ BUDGET_SECONDS = 24 * 3600.0
 
 @dataclass(frozen=True, slots=True)
 class ConsolidationRule:
-    """Train after ``interactions_min`` new interactions, or ``judged_min`` with feedback, when nobody talks.
+    """Train an idle model after ``interactions_min`` new interactions, or ``judged_min`` with feedback.
 
-    One of the new at least has feedback, or there is nothing to learn; and ``held_out_min`` of those held
-    out, old or new, or nobody could judge the candidate.
-    ``idle_seconds_min`` is since the model's last turn; with ``interactions_late`` new ones it is not waited
-    for any longer. ``tokens_max`` bounds what one model is trained on in ``BUDGET_SECONDS``.
+    At least one new interaction must have feedback, or there is nothing to learn; and so must
+    ``held_out_min`` held-out ones, old or new, or the candidate could not be judged. ``idle_seconds_min`` is
+    the time since the model's last turn; with ``interactions_late`` new interactions it is no longer
+    required. ``tokens_max`` bounds what one model is trained on in ``BUDGET_SECONDS``.
     """
 
     interactions_min: int = 16
@@ -28,12 +29,12 @@ class ConsolidationRule:
 
 
 class Standing(NamedTuple):
-    """Where a model stands.
+    """The state of a model that the rule decides by.
 
-    ``untrained`` and ``judged`` count its interactions after the cursor and those of them with feedback,
-    ``held_out`` those of all with feedback that are held out, ``tokens_spent`` what it was trained on within
-    ``BUDGET_SECONDS``. ``failed_at`` is the log
-    position at which training failed or its candidate was rejected last, None if it was not since.
+    ``untrained`` counts its interactions after the cursor, ``judged`` those of them with feedback,
+    ``held_out`` all held-out interactions with feedback. ``tokens_spent`` is what it was trained on within
+    ``BUDGET_SECONDS``. ``failed_at`` is the log position of the newest training if that failed or its
+    candidate was rejected, else None.
     """
 
     position: int
@@ -46,7 +47,7 @@ class Standing(NamedTuple):
 
 
 class Consolidation(NamedTuple):
-    """Whether to train now, and why or why not, in words for whoever asks."""
+    """Whether to train now, with the reason in words for people."""
 
     due: bool
     reason: str
@@ -70,7 +71,7 @@ def consolidation(standing: Standing, rule: ConsolidationRule) -> Consolidation:
         )
     since_failure = None if standing.failed_at is None else standing.position - standing.failed_at
     if since_failure is not None and since_failure < rule.interactions_min:
-        # The same log would only give the same candidate.
+        # The same log would only produce the same candidate.
         return Consolidation(False, f"{since_failure} interactions since a candidate that was not taken")
     if standing.tokens_spent >= rule.tokens_max:
         return Consolidation(False, f"its budget of {rule.tokens_max} tokens is spent")
@@ -83,7 +84,7 @@ def consolidation(standing: Standing, rule: ConsolidationRule) -> Consolidation:
 
 
 def training_order(waiting: dict[str, Standing]) -> list[str]:
-    """Who comes first: who has most new interactions, then who has been quiet longest, then by name."""
+    """Order models by most new interactions, then by longest idle time, then by name."""
 
     def urgency(name: str) -> tuple[int, float, str]:
         standing = waiting[name]

@@ -1,8 +1,8 @@
-"""Whether a candidate may replace its parent, and whether it should give the place back.
+"""Decides whether a candidate may replace its parent, and whether to roll it back later.
 
-A candidate is judged by what it never learned from, and by text that has nothing to do with its person. It
-must predict the replies that they wanted better than its parent, or be rewarded more for other tasks of those
-that it learned; and it must predict the general text hardly worse than the base.
+A candidate is judged by held-out data, and by text that has nothing to do with its person. It must predict
+the replies that the person wanted better than its parent, or be rewarded more for held-out tasks; and it must
+predict the general text hardly worse than the base.
 """
 
 import math
@@ -12,15 +12,15 @@ from statistics import fmean
 from typing import Literal, NamedTuple
 
 Measure = Literal["loss", "reward"]
-"""Of replies that somebody wanted, in nats a token; or what replies to a task are rewarded with."""
+"""The loss of wanted replies, in nats a token; or the reward of replies to a task."""
 
 
 @dataclass(frozen=True, slots=True)
 class GateRule:
     """The thresholds, in nats a token but for rewards, which have their own unit.
 
-    The held-out loss must fall, or the reward rise, by more than ``gain_min``, and with ``errors`` of its
-    standard error over what is held out to spare; fewer replies or tasks than ``replies_min`` judge nobody.
+    The held-out loss must fall, or the reward rise, by more than ``gain_min`` plus ``errors`` times the
+    standard error over the held-out items; at least ``replies_min`` replies or tasks are needed to judge.
     On general text the candidate's divergence from the base is at most ``probe_kl_max`` and its loss at most
     ``probe_loss_max`` above the base's. Of the default base, twenty corrections of one kind are 0.09 to 0.13
     away with anchors and 0.27 without.
@@ -34,7 +34,7 @@ class GateRule:
 
 
 class Evaluation(NamedTuple):
-    """What was measured. ``parent`` and ``candidate`` have a loss for each held-out reply, or a reward for
+    """The measurements. ``parent`` and ``candidate`` have a loss for each held-out reply, or a reward for
     each held-out task, as ``measure`` says.
 
     ``probe_kl`` is KL(base ‖ candidate) on general text, the other two are the losses there; all three are in
@@ -50,7 +50,7 @@ class Evaluation(NamedTuple):
 
 
 class Verdict(NamedTuple):
-    """``objections`` are why the candidate is not promoted, in words; none promotes it."""
+    """``objections`` say in words why the candidate is not promoted; without any it is promoted."""
 
     gain: float
     gain_error: float
@@ -62,7 +62,7 @@ class Verdict(NamedTuple):
 
 
 def verdict(evaluation: Evaluation, rule: GateRule) -> Verdict:
-    """Judge a candidate. What is NaN or infinite speaks against it."""
+    """Judge a candidate. Measurements that are NaN or infinite are objections."""
     pairs = list(zip(evaluation.parent, evaluation.candidate, strict=True))
     is_loss = evaluation.measure == "loss"
     gains = [parent - candidate if is_loss else candidate - parent for parent, candidate in pairs]
@@ -98,9 +98,9 @@ def verdict(evaluation: Evaluation, rule: GateRule) -> Verdict:
 
 @dataclass(frozen=True, slots=True)
 class RollbackRule:
-    """Give the place back once ``judged_min`` replies were judged and the share of good ones fell.
+    """Roll back once ``judged_min`` replies were judged and the share of good ones fell.
 
-    It fell if that is less likely than ``chance_max`` for a revision as good as the parent.
+    It fell if so few good ones are less likely than ``chance_max`` for a revision as good as the parent.
     """
 
     judged_min: int = 5
@@ -108,7 +108,7 @@ class RollbackRule:
 
 
 class Judged(NamedTuple):
-    """How many of a revision's replies somebody liked, and how many not."""
+    """How many of a revision's replies were liked, and how many were not."""
 
     good: int
     bad: int
@@ -121,8 +121,8 @@ class Judged(NamedTuple):
 def should_roll_back(parent: Judged, revision: Judged, rule: RollbackRule) -> bool:
     """Whether live feedback turned against a revision since it replaced its parent.
 
-    The parent's share of good replies is taken as (good + 1) / (total + 2), so that one that nobody judged
-    counts as half good; then the chance of so few good ones among the revision's is binomial.
+    The parent's share of good replies is taken as (good + 1) / (total + 2), so that a parent without feedback
+    counts as half good; the chance of at most this many good ones among the revision's is then binomial.
     """
     if revision.total < rule.judged_min:
         return False

@@ -1,8 +1,8 @@
-"""What a replica tells routers of the adapters that it holds: 8 bytes for each, and for no more than so many.
+"""Summarises for routers the adapters that a replica holds: 8 bytes for each, up to a maximum.
 
-Marks and not a Bloom filter: at these bounds a summary has at most 10 KiB, once in some seconds and only if
-it changed, and a filter of a sixth of that takes one adapter in a hundred for one that is held. Two digests
-with one mark (one pair in 2**64) do no more harm than that: a worse choice. No weights are found by a mark.
+It uses marks and not a Bloom filter: at these bounds a summary has at most 10 KiB, sent every few seconds and
+only if it changed, and a filter of a sixth of that would take one adapter in a hundred for a held one. Two
+digests with the same mark (one pair in 2**64) only cause a worse choice: no weights are found by a mark.
 """
 
 from collections.abc import Iterable, Mapping
@@ -25,26 +25,26 @@ def mark_of(digest: str) -> bytes:
 
 
 def summary_of(hot: Iterable[str], warm: Iterable[str]) -> dict[str, bytes]:
-    """Summarize the digests that a replica holds, each tier beginning with what will stay longest.
+    """Summarize the digests that a replica holds, each tier beginning with those that will stay longest.
 
-    What is beyond ``HOT_MAX`` and ``WARM_MAX`` is left out. The order is not told, so that a summary
+    Digests beyond ``HOT_MAX`` and ``WARM_MAX`` are left out. The order is not included, so that a summary
     changes only when something comes or leaves.
     """
     hottest = {mark_of(digest) for digest in islice(hot, HOT_MAX)}
-    # What is hot takes no room among the warm.
+    # A hot adapter takes no place among the warm ones.
     cooler = (mark for mark in map(mark_of, warm) if mark not in hottest)
     return {"hot": b"".join(sorted(hottest)), "warm": b"".join(sorted(set(islice(cooler, WARM_MAX))))}
 
 
 class Holdings(NamedTuple):
-    """A summary as a router reads it."""
+    """A parsed summary, for a router."""
 
     hot: frozenset[bytes] = NOTHING
     warm: frozenset[bytes] = NOTHING
 
     @classmethod
     def read(cls, summary: Mapping[str, object]) -> Self:
-        """Read a summary; one that is missing, or was made by another release, holds nothing."""
+        """Read a summary; one that is empty, or was made by another release, holds nothing."""
         return cls(_marks(summary.get("hot")), _marks(summary.get("warm")))
 
     def tier(self, mark: bytes) -> Tier:

@@ -1,18 +1,18 @@
-"""Which messages of a prompt a model has taken into its memory before.
+"""Finds which messages of a prompt a model has already taken into its memory.
 
-Clients send a conversation whole, again and again, shortened, edited or continued elsewhere; none of
-them says what is new. A model therefore keeps the digests of its latest turns, and what comes after the
-last turn that it knows is new.
+Clients send a whole conversation again and again, shortened, edited or continued elsewhere, and do not say
+what is new. A model therefore keeps the digests of its latest turns, and all messages after the last known
+turn are new.
 """
 
 import hashlib
 from collections.abc import Container, Sequence
 
 DIGEST_BYTES = 8
-"""Two of a model's few hundred turns are confused once in 10^14."""
+"""The length of a turn's digest: two of a model's few hundred turns collide once in 10^14."""
 
 TURNS_KNOWN_MAX = 512
-"""A conversation that goes on after so many turns in others is taken for a new one."""
+"""A conversation that is resumed after this many turns in others is taken for a new one."""
 
 RoleAndContent = tuple[str, str]
 
@@ -34,7 +34,7 @@ def turn_digest(messages: Sequence[RoleAndContent], reply: str) -> bytes:
 def first_new(messages: Sequence[RoleAndContent], known: Container[bytes]) -> int:
     """Return the index of the first message after the last turn that is ``known``; 0 if none is.
 
-    The messages after the last reply are always new: who says something twice means it twice.
+    The messages after the last reply are always new: something said twice is meant twice.
     """
     for index in reversed(range(len(messages))):
         role, content = messages[index]
@@ -44,7 +44,7 @@ def first_new(messages: Sequence[RoleAndContent], known: Container[bytes]) -> in
 
 
 def turns_in(messages: Sequence[RoleAndContent]) -> frozenset[bytes]:
-    """Digest all turns that the messages hold: each ends with a reply."""
+    """Digest all turns in the messages: each ends with a reply."""
     replies = [index for index, (role, _) in enumerate(messages) if role == "assistant"]
     starts = [0, *(index + 1 for index in replies)]
     return frozenset(
@@ -54,9 +54,9 @@ def turns_in(messages: Sequence[RoleAndContent]) -> frozenset[bytes]:
 
 
 def without_turns(messages: Sequence[RoleAndContent], forgotten: Container[bytes]) -> list[int]:
-    """Return the indices of the messages that are of no ``forgotten`` turn; system messages are of none.
+    """Return the indices of the messages that belong to no ``forgotten`` turn; system messages never do.
 
-    What comes after the last reply is no turn yet and stays.
+    Messages after the last reply are no turn yet and stay.
     """
     kept: list[int] = []
     start = 0
@@ -65,14 +65,14 @@ def without_turns(messages: Sequence[RoleAndContent], forgotten: Container[bytes
             continue
         turn = range(start, index + 1)
         is_forgotten = turn_digest(messages[start:index], content) in forgotten
-        kept += [one for one in turn if not is_forgotten or messages[one][0] == "system"]
+        kept += [place for place in turn if not is_forgotten or messages[place][0] == "system"]
         start = index + 1
     return [*kept, *range(start, len(messages))]
 
 
 def with_turn(known: Sequence[bytes], digest: bytes) -> tuple[bytes, ...]:
-    """Add a turn; the oldest ones are forgotten."""
-    return (*(one for one in known if one != digest), digest)[-TURNS_KNOWN_MAX:]
+    """Add a turn as the newest; the oldest beyond ``TURNS_KNOWN_MAX`` are dropped."""
+    return (*(earlier for earlier in known if earlier != digest), digest)[-TURNS_KNOWN_MAX:]
 
 
 def turn_start(messages: Sequence[RoleAndContent]) -> int:

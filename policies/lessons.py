@@ -1,19 +1,19 @@
-"""What a reply teaches, by what its person thought of it.
+"""Decides what a reply teaches, by the feedback on it.
 
-A model that learns from whatever it said learns to be more like itself and nothing else. So a reply teaches
-when somebody liked it, or said what it should have been; one that nobody judged teaches only on request, as
-when a log was imported and its replies are a person's own writing.
+A model that learns from all of its own replies only becomes more like itself. So a reply teaches if it was
+liked or corrected; one without feedback teaches only on request, as when a log was imported and its
+replies are a person's own writing.
 """
 
 from collections.abc import Sequence
 from typing import NamedTuple
 
 RATING_LIKED = 0.5
-"""A rating of more is as a thumb up, of less as one down."""
+"""A rating above this counts as a thumb up, one below as a thumb down."""
 
 
 class Said(NamedTuple):
-    """One opinion, as ``actors/feedback.py`` has it."""
+    """One opinion, with the fields of ``Opinion`` in ``actors/feedback.py``."""
 
     thumb: bool | None = None
     rating: float | None = None
@@ -22,7 +22,7 @@ class Said(NamedTuple):
 
 
 class Judgement(NamedTuple):
-    """What all opinions on a reply come to. ``liked`` None: nobody said."""
+    """The combination of all opinions on a reply. ``liked`` None: no opinion says so."""
 
     liked: bool | None = None
     correction: str | None = None
@@ -34,9 +34,9 @@ class Judgement(NamedTuple):
 
 
 def judgement(opinions: Sequence[Said]) -> Judgement:
-    """Add opinions up, the newest last: of each kind the newest counts.
+    """Combine opinions, which are given oldest first: the newest of each kind counts.
 
-    A rating of just the middle likes nothing and dislikes nothing, and takes back what was said before.
+    A rating of exactly the middle is neither a like nor a dislike, and revokes earlier ones.
     """
     liked: bool | None = None
     correction: str | None = None
@@ -52,9 +52,9 @@ def judgement(opinions: Sequence[Said]) -> Judgement:
 
 
 def wanted_reply(reply: str, judged: Judgement, *, unjudged: bool = False) -> str | None:
-    """What the model should have said, None if that is not known.
+    """The reply that the model should have given, None if that is not known.
 
-    A correction, or the reply itself if it was liked; with ``unjudged`` also one that nobody judged.
+    It is the correction, or the reply itself if it was liked; with ``unjudged`` also one without feedback.
     """
     if judged.correction is not None:
         return judged.correction
@@ -64,7 +64,7 @@ def wanted_reply(reply: str, judged: Judgement, *, unjudged: bool = False) -> st
 
 
 def preferred_pair(reply: str, judged: Judgement) -> tuple[str, str] | None:
-    """The reply that is preferred and the one that it is preferred to, None if nobody compared two."""
+    """The preferred reply and the one that it is preferred to, None if there is no such pair."""
     if judged.correction is None or judged.correction == reply or not reply:
         return None
     return judged.correction, reply

@@ -1,4 +1,4 @@
-"""How much of a personal model's log is kept, and from which position on.
+"""Decides how much of a personal model's log is kept, and from which position on.
 
 ::
 
@@ -6,8 +6,8 @@
     [start, keep_from) dropped now: beyond a hard bound, or old, trained on and not among the newest
     [keep_from, position) kept
 
-The hard bounds win over age and training, so that nobody's log grows without end. What must stay
-whatever the bounds say, the caller does not show.
+The hard bounds take precedence over age and training, so that no log grows without end. The caller
+leaves out interactions that must stay regardless of the bounds.
 """
 
 from collections.abc import Iterable
@@ -43,7 +43,7 @@ class LogExtent(NamedTuple):
 
 
 class InteractionSize(NamedTuple):
-    """What the policy knows of one interaction: when it was made, in served time, and its bytes on disk."""
+    """One interaction for the policy: when it was made, in served time, and its bytes on disk."""
 
     made_ms: int
     bytes_kept: int
@@ -52,8 +52,8 @@ class InteractionSize(NamedTuple):
 def keep_from(log: LogExtent, oldest: Iterable[InteractionSize], limits: LogLimits, now_ms: int) -> int:
     """Return the first position to keep, from ``log.start`` to as far as ``oldest`` reaches.
 
-    ``oldest`` yields the interactions from ``log.start`` on; no more of them are taken than are
-    dropped, and one.
+    ``oldest`` yields the interactions from ``log.start`` on; at most one more is taken from it than is
+    dropped.
     """
     old_ms = now_ms - limits.seconds_kept * 1000
     trained = log.position if log.untrained_from is None else log.untrained_from

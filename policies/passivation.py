@@ -1,4 +1,4 @@
-"""Which activations leave memory: those idle for too long, and the longest idle under pressure.
+"""Decides which activations leave memory: those idle for too long, and the longest idle under pressure.
 
 Only idle models are listed here, so a busy one can never be chosen. Over budget with nothing
 idle is an overload, to be refused; evicting the busy would make them come back at once.
@@ -12,7 +12,7 @@ Key = TypeVar("Key", bound=Hashable)
 
 
 class IdleQueue(Generic[Key]):
-    """The idle ones, longest idle first. Times are the caller's, non-decreasing seconds."""
+    """A queue of idle keys, longest idle first. Times are the caller's, in non-decreasing seconds."""
 
     def __init__(self) -> None:
         self._idle_since: OrderedDict[Key, float] = OrderedDict()
@@ -32,7 +32,7 @@ class IdleQueue(Generic[Key]):
         self._idle_since.pop(key, None)
 
     def check_integrity(self) -> None:
-        """Raise ``AssertionError`` unless those who became idle earlier come first."""
+        """Raise ``AssertionError`` unless keys are ordered by the time at which they became idle."""
         times = list(self._idle_since.values())
         assert times == sorted(times), "the idle queue is out of order"
 

@@ -1,4 +1,4 @@
-"""Where a personal model lives: model → shard → host, by arithmetic that never changes.
+"""Places personal models: model → shard → host, by arithmetic that never changes.
 
 The shard count is fixed when a store is made, so ``shard_of`` is part of the on-disk format:
 another function would look for every model in the wrong environment.
@@ -13,7 +13,7 @@ def shard_of(tenant: str, model: str, shards: int) -> int:
     digest = blake2b(digest_size=8)
     for part in (tenant, model):
         data = part.encode()
-        # Without the length, ("ab", "c") and ("a", "bc") would be one input.
+        # Without the length, ("ab", "c") and ("a", "bc") would be the same input.
         digest.update(len(data).to_bytes(4, "big"))
         digest.update(data)
     return int.from_bytes(digest.digest(), "big") % shards

@@ -1,4 +1,4 @@
-"""The orders of leaving that a tier can be told to have, by name."""
+"""The replacement orders that a tier can be configured with, by name."""
 
 from collections.abc import Callable, Mapping
 
@@ -10,4 +10,4 @@ REPLACEMENTS: Mapping[str, Callable[[int], Replacement]] = {
     "segmented-lru": SegmentedLru,
     "w-tinylfu": TinyLfu,
 }
-"""Each is made for a tier of so many bytes."""
+"""Makes each order, given the bytes of the tier."""

@@ -1,8 +1,8 @@
-"""What stays in a tier of so many bytes, and what leaves when something else comes.
+"""Decides what stays in a tier of bounded bytes, and what leaves when something else comes.
 
-A tier holds whole adapters of different sizes, by digest. In which order they leave is a ``Replacement``;
-what may leave at all is decided here: never what is held by who uses it now, and what belongs to a
-session under way only if nothing else is left.
+A tier holds whole adapters of different sizes, by digest. A ``Replacement`` defines the order in which they
+leave; what may leave at all is decided here: never an adapter that is held by a user, and one of a session
+under way only if nothing else is left.
 """
 
 from collections import Counter
@@ -11,29 +11,29 @@ from typing import Protocol
 
 
 class Replacement(Protocol):
-    """An order of leaving. It knows sizes and uses, and nothing of who may not leave."""
+    """An order of leaving. It knows sizes and uses, and not which keys must stay."""
 
     def insert(self, key: str, size: int) -> None:
-        """Take in a key that is not there, of ``size`` bytes; this is its first use."""
+        """Add a new key of ``size`` bytes; this is its first use."""
         ...
 
     def touch(self, key: str) -> None:
-        """Note another use of a key that is there."""
+        """Note another use of a present key."""
         ...
 
     def remove(self, key: str) -> None:
-        """Let go of a key that is there."""
+        """Remove a present key."""
         ...
 
     def leaving(self) -> Iterator[str]:
-        """Yield every key, first the one that should leave first. Ends when something changes."""
+        """Yield every key, first the one that should leave first. Valid until the next change."""
         ...
 
     def check_integrity(self) -> None: ...
 
 
 class Residency:
-    """The books of one tier: sizes, who holds what, which sessions are under way. Times are the caller's."""
+    """The state of one tier: sizes, holds, and sessions under way. Times are the caller's, in seconds."""
 
     def __init__(self, bytes_max: int, replacement: Replacement) -> None:
         assert bytes_max > 0
@@ -52,28 +52,28 @@ class Residency:
 
     @property
     def bytes(self) -> int:
-        """Of all that is resident; never above ``bytes_max``."""
+        """The bytes of all resident keys; never above ``bytes_max``."""
         return self._bytes
 
     def size_of(self, key: str) -> int:
-        """In bytes, of a key that is resident."""
+        """The bytes of a resident key."""
         return self._sizes[key]
 
     def leaving(self) -> Iterator[str]:
-        """Yield every resident key in the order of leaving, as if nobody held any."""
+        """Yield every resident key in the order of leaving, ignoring holds."""
         return self._replacement.leaving()
 
     def use(self, key: str) -> bool:
-        """Note a use; tells whether the key is resident. If not, the caller may ``admit`` it."""
+        """Note a use; return whether the key is resident. If not, the caller may ``admit`` it."""
         if key not in self._sizes:
             return False
         self._replacement.touch(key)
         return True
 
     def admit(self, key: str, size: int, now: float) -> tuple[str, ...] | None:
-        """Make ``size`` bytes of room and take the key in; answers who left, in order.
+        """Make ``size`` bytes of room and add the key; return the keys that left, in order.
 
-        None, and nothing has changed, if the room is held by others or the tier is too small for it.
+        Returns None, and changes nothing, if held keys leave too little room or the tier is too small.
         """
         assert key not in self._sizes
         assert size >= 0
@@ -88,14 +88,14 @@ class Residency:
         return victims
 
     def remove(self, key: str) -> None:
-        """Let a resident key go; nobody may hold it."""
+        """Remove a resident key, which must not be held."""
         assert not self._holds[key]
         self._bytes -= self._sizes.pop(key)
         self._sessions.pop(key, None)
         self._replacement.remove(key)
 
     def hold(self, key: str) -> None:
-        """Keep a resident key until as many ``release`` as ``hold``."""
+        """Keep a resident key until ``release`` was called as often as ``hold``."""
         assert key in self._sizes
         self._holds[key] += 1
 
@@ -109,12 +109,12 @@ class Residency:
         return key in self._holds
 
     def continue_session(self, key: str, until: float) -> None:
-        """Expect more uses of a resident key before ``until``: others leave before it."""
+        """Expect more uses of a resident key before ``until``: keys without a session leave before it."""
         assert key in self._sizes
         self._sessions[key] = until
 
     def _victims(self, size: int, now: float) -> tuple[str, ...] | None:
-        """Choose who leaves for ``size`` more bytes."""
+        """Choose the keys that leave for ``size`` more bytes; None if they are not enough."""
         excess = self._bytes + size - self.bytes_max
         if excess <= 0:
             return ()
@@ -138,7 +138,7 @@ class Residency:
         yield from in_session
 
     def check_integrity(self) -> None:
-        """Raise ``AssertionError`` if the books do not balance."""
+        """Raise ``AssertionError`` if sizes, holds and sessions contradict each other."""
         assert self._bytes == sum(self._sizes.values())
         assert self._bytes <= self.bytes_max
         assert self._holds.keys() <= self._sizes.keys()

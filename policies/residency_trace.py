@@ -1,4 +1,4 @@
-"""A record of what was asked for, and what a policy makes of it."""
+"""A trace of accesses, and its replay with a policy."""
 
 from collections.abc import Iterable
 from typing import NamedTuple
@@ -7,7 +7,7 @@ from populace.policies.residency import Residency
 
 
 class Access(NamedTuple):
-    """A use of ``key``, of ``size`` bytes, at ``time`` in seconds. Traces are in the order of time."""
+    """A use of ``key``, of ``size`` bytes, at ``time`` in seconds. Traces are ordered by time."""
 
     time: float
     key: str
@@ -15,7 +15,7 @@ class Access(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """What a policy made of a trace. Each access is a hit or a load, and ``bytes`` are those loaded."""
+    """The result of a policy on a trace. Each access is a hit or a load, and ``bytes`` are those loaded."""
 
     accesses: int
     hits: int
@@ -29,7 +29,7 @@ class Outcome(NamedTuple):
 
 
 def play(trace: Iterable[Access], residency: Residency, *, session_seconds: float = 0.0) -> Outcome:
-    """Play the trace on an empty tier. Each use begins or prolongs a session of so many seconds."""
+    """Play the trace on an empty tier. Each use begins or prolongs a session of ``session_seconds``."""
     accesses = hits = loads = loaded = evictions = 0
     for time, key, size in trace:
         accesses += 1

@@ -1,7 +1,7 @@
-"""Which turns of a model's own log go into a prompt, what they are found by, and how they stand there.
+"""Decides which turns of a model's own log go into a prompt, how they are found, and in which form.
 
-Found by the words of its person and of the reply, or of what the reply should have been. A turn that was
-disliked and not corrected never comes, nor one that the prompt has already, nor what is no conversation.
+A turn is found by the words of its person and of the reply, or of its correction. A turn that was disliked
+and not corrected is never retrieved, nor one that the prompt has already, nor one that is no conversation.
 """
 
 import re
@@ -16,19 +16,19 @@ from populace.policies.lessons import Judgement, wanted_reply
 
 RETRIEVED_MAX = 16
 QUERY_WORDS_MAX = 256
-"""Of a message with more different words the last ones count: a question stands behind what it is about."""
+"""If a message has more different words, the last ones count: a question stands after its subject."""
 TURN_WORDS_MAX = 2048
-"""A longer turn is found by its beginning."""
+"""A turn with more words is found by its beginning."""
 WORD_CHARACTERS = 16
-"""A text is split no further than so many for each of the words that count: some are megabytes."""
+"""A text is read only up to this many characters for each word that counts: some texts are megabytes."""
 TEXT_CHARACTERS_MAX = 600
-"""Of a longer text a prompt has the beginning: one pasted document must not be all that is retrieved."""
+"""A longer text is cut in the prompt: one pasted document must not be all that is retrieved."""
 CONTEXT_SHARE = 4
-"""One in so many of the context's tokens may be retrieved ones; history may take half."""
+"""One in this many of the context's tokens may be of retrieved turns; history may take half."""
 
 HEADING = "What the user said to you before:"
 
-# Scripts that put no space between words: each of their characters counts as a word.
+# Scripts without spaces between words: each of their characters counts as a word.
 _UNSPACED = (
     "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff"
     "\uf900-\ufaff\U00020000-\U0003ffff"
@@ -38,9 +38,9 @@ _WORD = re.compile(rf"[{_UNSPACED}]|[^\W{_UNSPACED}]+")
 
 @dataclass(frozen=True, slots=True)
 class Retrieval:
-    """What a turn asks of the log: up to ``count`` turns that fit the ``words``, but none of the ``known``.
+    """A query of the log: up to ``count`` turns that fit the ``words``, but none of the ``known``.
 
-    ``known`` are digests of turns that the request itself holds, see ``policies/ingestion.py``.
+    ``known`` are digests of turns that the request itself contains, see ``policies/ingestion.py``.
     """
 
     words: tuple[str, ...]
@@ -49,7 +49,7 @@ class Retrieval:
 
     @classmethod
     def of(cls, messages: Sequence[RoleAndContent], count: int) -> Self | None:
-        """What the last message of the user asks for; None if nothing can fit it."""
+        """The query of the user's last message; None if no turn can fit it."""
         if count == 0:
             return None
         asked = next((content for role, content in reversed(messages) if role == "user"), "")
@@ -59,7 +59,7 @@ class Retrieval:
 
 
 class Exchange(NamedTuple):
-    """An earlier turn as a prompt can have it. By ``turn``, its digest, one is seen to have it already."""
+    """An earlier turn in the form for a prompt. ``turn`` is its digest, which finds it in a prompt."""
 
     position: int
     said: str
@@ -68,10 +68,10 @@ class Exchange(NamedTuple):
 
 
 def words_of(text: str) -> list[str]:
-    """Split into words: runs of letters and digits, case-folded, compatible forms as one.
+    """Split into words: runs of letters and digits, case-folded, with compatible forms unified.
 
-    No list of words is left out and no ending is cut off, as both are of one language; BM25 gives a word
-    that most turns have next to no weight.
+    There are no stop words and no stemming, as both depend on the language; BM25 gives a word that most
+    turns have next to no weight.
     """
     return _WORD.findall(unicodedata.normalize("NFKC", text.casefold()))
 
@@ -87,7 +87,7 @@ def turn_words(messages: Sequence[RoleAndContent], reply: str, judged: Judgement
 def exchange_of(
     position: int, messages: Sequence[RoleAndContent], reply: str, judged: Judgement
 ) -> Exchange | None:
-    """The turn as a prompt can have it, with its correction for its reply; None if it must not come."""
+    """The turn in the form for a prompt, with a correction as its reply; None if it must not be retrieved."""
     said, answered = _said(messages), wanted_reply(reply, judged, unjudged=True)
     if not said or answered is None:
         return None
@@ -97,10 +97,10 @@ def exchange_of(
 def exchanges_that_fit(
     found: Sequence[Exchange], known: Container[bytes], *, count: int, tokens_max: int
 ) -> list[Exchange]:
-    """Choose up to ``count`` of what was found, best first, that are not ``known`` and fit together.
+    """Choose up to ``count`` of the turns, given best first, that are not ``known`` and fit together.
 
-    They are answered in the log's order: what was said later corrects what was said before. The estimate
-    of tokens is that of ``turns_that_fit``; one that is too long makes way for the next.
+    They are returned in the log's order, since later turns correct earlier ones. Tokens are estimated as in
+    ``turns_that_fit``; a turn that is too long is skipped.
     """
     budget = tokens_max * CHARACTERS_PER_TOKEN - len(HEADING)
     chosen: list[Exchange] = []
@@ -113,7 +113,7 @@ def exchanges_that_fit(
 
 
 def context_text(exchanges: Sequence[Exchange]) -> str:
-    """What the prompt's system message says of them; empty without any."""
+    """The text of the exchanges for the prompt's system message; empty without any."""
     return "".join([HEADING, *map(_shown, exchanges)]) if exchanges else ""
 
 
@@ -122,14 +122,14 @@ def _shown(exchange: Exchange) -> str:
 
 
 def _said(messages: Sequence[RoleAndContent]) -> str:
-    """What the user said after the last reply before: a client may have sent the whole conversation."""
+    """The user's text since the previous reply: a client may have sent the whole conversation."""
     return "\n".join(spoken_in(messages))
 
 
 def spoken_in(messages: Sequence[RoleAndContent]) -> list[str]:
     """The user's messages of a turn, stripped, without empty ones."""
     spoken = [content.strip() for role, content in messages[turn_start(messages) :] if role == "user"]
-    return [one for one in spoken if one]
+    return [text for text in spoken if text]
 
 
 def _beginning(text: str) -> str:

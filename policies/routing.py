@@ -1,7 +1,7 @@
-"""Which replica a request goes to: one that holds its adapter, unless that one has too much to do already.
+"""Chooses the replica of a request: one that holds its adapter, unless its load is too high already.
 
-How much is too much: V. Mirrokni, M. Thorup, M. Zadimoghaddam, "Consistent hashing with bounded loads",
-SODA 2018. Who breaks ties: D. Thaler, C. Ravishankar, "Using name-based mappings to increase hit rates",
+The bound of the load: V. Mirrokni, M. Thorup, M. Zadimoghaddam, "Consistent hashing with bounded loads",
+SODA 2018. The order of ties: D. Thaler, C. Ravishankar, "Using name-based mappings to increase hit rates",
 IEEE/ACM Transactions on Networking 6(1), 1998 (rendezvous hashing).
 """
 
@@ -11,24 +11,26 @@ from hashlib import blake2b
 from typing import Literal, NamedTuple
 
 LOAD_FACTOR = 1.25
-"""How far above the mean a replica's load may be because of what it holds.
+"""The factor by which a replica's load may exceed the mean because it holds the adapter.
 
-What goes elsewhere makes its adapter hot there as well, so that the next request finds two replicas: a hot
-model spreads as far as its load does. Nearer to 1 every small difference would spread adapters over all.
+A request that goes elsewhere makes its adapter hot there as well, so that the next one finds two replicas: a
+hot model spreads as far as its load does. Nearer to 1, small differences would spread adapters over all
+replicas.
 """
 
 LOAD_SLACK = 2
-"""Requests above that, which are never too many: at small loads the mean is a fraction, and one or two more
-rows in a batch cost less than another load of an adapter."""
+"""The requests above that bound that are always allowed: at small loads the mean is a fraction, and one or
+two
+more rows in a batch cost less than another load of an adapter."""
 
 Tier = Literal["hot", "warm", "cool"]
 Reason = Literal["hot", "warm", "least_loaded", "overflow"]
 
 
 class ReplicaView(NamedTuple):
-    """A replica as a router sees it: where it has the request's adapter, and how many requests it has.
+    """A replica for a router: the tier in which it has the request's adapter, and its number of requests.
 
-    ``load`` counts those that run and those that wait. All replicas of a deployment have as many places.
+    ``load`` counts running and waiting requests. All replicas of a deployment have equally many places.
     """
 
     name: str
@@ -37,7 +39,7 @@ class ReplicaView(NamedTuple):
 
 
 class Choice(NamedTuple):
-    """A replica, and why it is in this place of the order."""
+    """A replica, and the reason for its place in the order."""
 
     replica: str
     reason: Reason
@@ -52,7 +54,7 @@ def load_max(load: int, replicas: int) -> int:
 def order(views: Sequence[ReplicaView], key: bytes) -> list[Choice]:
     """Order the replicas, the best first: hot, then warm, then the least loaded.
 
-    A replica that would have more than ``load_max`` loses what its tier is worth. Equals are ordered by
+    A replica that would have more than ``load_max`` loses the advantage of its tier. Ties are ordered by
     ``key``, which should be the adapter's mark: all routers then send a new adapter to the same replica.
     """
     if not views:

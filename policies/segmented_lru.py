@@ -1,4 +1,4 @@
-"""Least recently used first: plain, and in two segments so that what came once leaves before what came again.
+"""Least recently used first: plain, and in two segments so that keys used once leave before those used again.
 
 Segmented LRU: R. Karedla, J. S. Love, B. G. Wherry, "Caching strategies to improve disk system
 performance", Computer 27(3), 1994.
@@ -12,7 +12,7 @@ PROTECTED_SHARE = 0.8
 
 
 class Lru:
-    """The one whose last use is longest ago leaves first."""
+    """The key whose last use is longest ago leaves first."""
 
     def __init__(self) -> None:
         self._sizes: OrderedDict[str, int] = OrderedDict()
@@ -35,7 +35,7 @@ class Lru:
         self.pop(key)
 
     def pop(self, key: str) -> int:
-        """Let go of a key; answers its size."""
+        """Remove a key; return its size."""
         size = self._sizes.pop(key)
         self.bytes -= size
         return size
@@ -55,10 +55,10 @@ class Lru:
 
 
 class SegmentedLru:
-    """What was used once is on probation and leaves first, what was used again is protected.
+    """Keys that were used once are on probation and leave first, those that were used again are protected.
 
-    A scan over many keys passes through probation. The protected segment takes a share of the bytes;
-    what is used least recently there goes back on probation, for one more chance.
+    A scan over many keys passes through probation only. The protected segment has a share of the bytes;
+    its least recently used keys go back on probation.
     """
 
     def __init__(self, bytes_max: int, *, protected_share: float = PROTECTED_SHARE) -> None:
@@ -83,7 +83,7 @@ class SegmentedLru:
         self.settle()
 
     def settle(self) -> None:
-        """Put back on probation what is beyond the protected segment's bytes."""
+        """Move keys beyond the protected segment's bytes back on probation."""
         while self._protected.bytes > self.protected_bytes_max:
             key = self._protected.oldest()
             self._probation.insert(key, self._protected.pop(key))

@@ -1,14 +1,14 @@
-"""How old something is, told from how long its shard was served and not from what the wall clock says.
+"""Measures ages by how long a shard was served and not by the wall clock.
 
 A wall clock that is set forward for a moment would free operation ids, and a retry would then take
-effect twice; it would also let go of every log that is older than the 30 days that it skipped. One
-that is set back would keep them for ever. So retention counts a time that only passes:
+effect twice; it would also drop every log that is older than the 30 days that it skipped. One that is set
+back would keep them for ever. So retention counts a time that only increases:
 
-* it begins with what the wall clock says when the shard is first served, and never looks at it again;
+* it begins with the wall clock's time when the shard is first served, and never reads that again;
 * it goes on at the rate of the monotonic clock of the host that serves the shard;
-* it stands still while nobody does, and a restart may forget ``SECONDS_FORGOTTEN_MAX`` of it.
+* it stands still while no host does, and a restart may lose up to ``SECONDS_FORGOTTEN_MAX`` of it.
 
-Where that differs from true time, things are kept for longer and never for shorter than promised.
+Where this differs from true time, data is kept for longer and never for shorter than promised.
 """
 
 SECONDS_UNRECORDED = 60.0
@@ -35,9 +35,9 @@ class ServedTime:
         return self._recorded_ms is None or now_ms - self._recorded_ms >= seconds * 1000
 
     def note_recorded(self, now_ms: int) -> None:
-        """The store knows now that it was served until ``now_ms``."""
+        """Note that the store has recorded the served time ``now_ms``."""
         self._recorded_ms = max(now_ms, self._recorded_ms or now_ms)
 
     def check_integrity(self, monotonic_s: float) -> None:
-        """Raise ``AssertionError`` if the store says that more time has passed than did."""
+        """Raise ``AssertionError`` if the recorded time is later than the served time."""
         assert self._recorded_ms is None or self._recorded_ms <= self.now_ms(monotonic_s)

@@ -1,4 +1,4 @@
-"""W-TinyLFU: a small window for what is new, and behind it only what is used more often than who would leave.
+"""W-TinyLFU: a small window for new keys; behind it, keys used more often than the next to leave.
 
 G. Einziger, R. Friedman, B. Manes, "TinyLFU: A Highly Efficient Cache Admission Policy", ACM ToS 13(4),
 2017; the window that adapts: G. Einziger, O. Eytan, R. Friedman, B. Manes, "Adaptive Software Cache
@@ -12,17 +12,17 @@ from populace.policies.segmented_lru import PROTECTED_SHARE, Lru, SegmentedLru
 
 WINDOW_SHARE_MIN = 0.01
 WINDOW_SHARE_FIRST = 0.5
-"""Of the bytes. People come in sessions: from 0.01 the window took too long to grow for them, see
+"""The window's first share of the bytes. People come in sessions: from 0.01 it took too long to grow, see
 ``populace bench residency-policy``."""
 WINDOW_SHARE_MAX = 0.8
 STEP_SHARE = 0.0625
-"""Of the bytes: the first step of the window when the traffic has changed."""
+"""The first step of the window, as a share of the bytes, when the traffic has changed."""
 STEP_DECAY = 0.98
 RESTART_CHANGE = 0.05
-"""A hit rate that moved by so much means that the traffic has changed."""
+"""A change of the hit rate by this much means that the traffic has changed."""
 
 SAMPLE_USES = 10
-"""Uses for each resident key after which frequencies are halved and the window is moved."""
+"""After this many uses for each resident key, frequencies are halved and the window is moved."""
 
 ROWS = 4
 COUNT_MAX = 15
@@ -32,7 +32,7 @@ _BITS = 2**64 - 1
 
 
 class FrequencySketch:
-    """About how often each key was used lately, in constant memory: a count-min sketch that ages.
+    """Estimates how often each key was used lately, in constant memory: a count-min sketch that ages.
 
     Too many keys make counts too high, never too low, until ``halve`` forgets half of each.
     """
@@ -60,9 +60,9 @@ class FrequencySketch:
 
 
 class TinyLfu:
-    """What is new enters a window; who leaves the window must be used more often than who it replaces.
+    """New keys enter a window; a key that leaves it must be used more often than the key that it replaces.
 
-    The window grows and shrinks with the hit rate: large for traffic of sessions, small for favourites.
+    The window adapts to the hit rate: large for traffic in sessions, small for steady favourites.
     """
 
     def __init__(self, bytes_max: int, *, entries: int = 4096, adaptive: bool = True) -> None:
@@ -93,7 +93,8 @@ class TinyLfu:
     def leaving(self) -> Iterator[str]:
         """The oldest of a full window or the next of the main segments, whichever is used less often.
 
-        Of two that are used equally often the one in the window: a scan must not turn over what is there.
+        Of two that are used equally often the one in the window leaves: a scan must not replace resident
+        keys.
         """
         window, main = self._window.items(), self._main.leaving()
         newcomer, resident = next(window, None), next(main, None)
@@ -116,7 +117,7 @@ class TinyLfu:
             yield from (key for key, _ in window)
 
     def _settle_window(self) -> None:
-        """Move on what the window has no bytes for, but never what came last."""
+        """Move keys for which the window has no bytes out of it, but never the newest one."""
         while self._window.bytes > self.window_bytes_max and len(self._window) > 1:
             key = self._window.oldest()
             self._main.insert(key, self._window.pop(key))
@@ -132,7 +133,7 @@ class TinyLfu:
             self._uses = self._hits = 0
 
     def _climb(self, hit_rate: float) -> None:
-        """Move the window on if the hit rate rose, else back, by steps that become smaller."""
+        """Change the window in the same direction if the hit rate rose, else back, by shrinking steps."""
         change = hit_rate - self._last_hit_rate
         self._last_hit_rate = hit_rate
         step = self._step if change >= 0 else -self._step

@@ -1,8 +1,8 @@
-"""What survives: one directory with LMDB shards, adapters, and what proves that they are whole.
+"""The durable state: one directory with LMDB shards and adapters, and the means to prove them whole.
 
 ``store`` opens it, ``revisions`` has the adapters, content-addressed. From the bottom up: ``records/`` are
-values, keys and errors, ``training/`` the sessions of jobs, ``rows/`` the verbs of a transaction, ``shards/``
-LMDB with one writing owner, ``packed/`` an adapter in one file, ``backups/`` copies.
+values, keys and errors, ``training/`` the sessions of jobs, ``rows/`` the operations of a transaction,
+``shards/`` LMDB with one writing owner, ``packed/`` an adapter in one file, ``backups/`` copies.
 
-No actor is known here, and no clock is read but the time of service.
+Nothing here knows an actor, and no clock is read except for the served time.
 """

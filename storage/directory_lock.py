@@ -1,4 +1,4 @@
-"""One serving process for each data directory, said early and in words."""
+"""Allows one serving process for each data directory, and refuses a second one early and in words."""
 
 import fcntl
 import os
@@ -15,8 +15,8 @@ LOCK_FILE = "LOCK"
 class DirectoryLock:
     """The right to serve a data directory, until ``release`` or the end of the process.
 
-    It tells people early that they started a second server. It is not what keeps the data
-    safe: the shards' epochs are.
+    It shows early that a second server was started. It is not what keeps the data safe: the shards'
+    epochs are.
     """
 
     def __init__(self, path: Path, owner: str) -> None:

@@ -1,4 +1,4 @@
-"""What a data directory says of itself, before anything else of it is read."""
+"""The header of a data directory, which is read before anything else of it."""
 
 from pathlib import Path
 
@@ -28,7 +28,7 @@ class Header(BaseModel):
 
 
 class _AnyHeader(BaseModel):
-    """What every release's header has: enough to refuse a newer one by its number."""
+    """The fields of every release's header: enough to refuse a newer one by its number."""
 
     model_config = ConfigDict(strict=True, extra="ignore")
 

@@ -1,15 +1,15 @@
 """Adapters, content-addressed and written once: one packed file each, ``<root>/<digest>.adapter``.
 
-The digest is the one in the file itself, which vouches for all of it (``storage/packed/envelope.py``), so
+The digest is the one in the file's envelope, which covers all of it (``storage/packed/envelope.py``), so
 equal content has one file and a file never changes. It appears by ``rename`` after it is on disk.
 
 Up to schema 3 an adapter was a directory ``<root>/<digest>/`` in PEFT's layout, whose digest is SHA-256 over
 a tag and the SHA-256 of each of its two files. Those stay as they are, and so do those that come from an
-archive or a backup of that time: the digest is in the log of who was served with it.
+archive or a backup of that time: their digests are in the logs of the models that were served with them.
 
-``.incoming-*`` are what a crash left of unfinished ones. Whoever adds an adapter keeps ``.lock`` shared until
-a model has it, and whoever removes those that no model has keeps it alone, so that none is removed under who
-is just about to use it.
+``.incoming-*`` are unfinished adapters that a crash left. Adding an adapter holds ``.lock`` shared until a
+model has it, and removing unused adapters holds it exclusively, so that none is removed that is about to be
+used.
 """
 
 import contextlib
@@ -28,7 +28,7 @@ from populace.storage.records.errors import StoreInvalid
 from populace.storage.records.files import sync_directory, sync_file
 
 SUFFIX = ".adapter"
-"""Of packed files."""
+"""The suffix of packed files."""
 CONFIG_FILE = "adapter_config.json"
 TENSORS_FILE = "adapter_model.safetensors"
 
@@ -43,7 +43,7 @@ class RevisionFiles:
         self.root = root
 
     def add(self, adapter: bytes | bytearray | Path) -> tuple[str, int]:
-        """Store a packed adapter durably; answers its digest and its size in bytes.
+        """Store a packed adapter durably; return its digest and its size in bytes.
 
         A ``Path`` names a file, which is copied in pieces and must not change meanwhile. Content that is
         stored already is left as it is. Only the digest is checked; raises ``PackedAdapterInvalid`` and
@@ -56,13 +56,13 @@ class RevisionFiles:
         file = Path(name)
         try:
             _write(adapter, file)
-            # Digest what was written and not what was read: the name vouches for this copy.
+            # Digest what was written and not what was read: the name has to be right for this copy.
             digest, size = adapter_digest(file)
             if not self.has(digest):
                 # The engines may run as another user than this one.
                 file.chmod(0o644)
                 sync_file(file)
-                # Over that of another writer who was first: it is the same.
+                # This may replace the file of another writer, which is the same.
                 file.replace(self.path(digest))
         finally:
             file.unlink(missing_ok=True)
@@ -72,7 +72,8 @@ class RevisionFiles:
     def add_directory(self, config: bytes, tensors: bytes | Path) -> tuple[str, int]:
         """Store the two files of an adapter that has its digest from schema 3 or before, durably.
 
-        Answers their digest and size in bytes together; ``tensors`` and what is stored already as in ``add``.
+        Returns their digest and total size in bytes; ``tensors`` and stored content are treated as in
+        ``add``.
         """
         with self.incoming() as incoming:
             (incoming / CONFIG_FILE).write_bytes(config)
@@ -85,7 +86,7 @@ class RevisionFiles:
 
     @contextlib.contextmanager
     def incoming(self) -> Generator[Path]:
-        """Make a directory for what is not an adapter yet; it goes with the block, or in a later sweep."""
+        """Yield a directory for an unfinished adapter; it is removed with the block, or in a later sweep."""
         self.root.mkdir(parents=True, exist_ok=True)
         path = Path(tempfile.mkdtemp(prefix=_INCOMING, dir=self.root))
         try:
@@ -95,11 +96,11 @@ class RevisionFiles:
 
     @contextlib.contextmanager
     def passing(self, adapter: bytes | bytearray) -> Generator[tuple[str, Path]]:
-        """Hold a packed adapter that no model will have; yields its digest and file.
+        """Hold a packed adapter that no model will have; yield its digest and file.
 
-        The file goes with the block; nothing else is removed meanwhile, and a crash leaves it to a later
-        sweep. What is stored already is taken from there and stays. Raises ``PackedAdapterInvalid`` and
-        ``PackedAdapterVersionMismatch``.
+        The file is removed with the block; nothing else is removed meanwhile, and a crash leaves it to a
+        later sweep. If the adapter is stored already, that file is used and stays. Raises
+        ``PackedAdapterInvalid`` and ``PackedAdapterVersionMismatch``.
         """
         with self.adding(), self.incoming() as folder:
             file = folder / f"passing{SUFFIX}"
@@ -112,13 +113,13 @@ class RevisionFiles:
 
     @contextlib.contextmanager
     def adding(self) -> Generator[None]:
-        """Keep every adapter where it is for the time of the block, in which a model gets what is added."""
+        """Prevent removals during the block, in which a model gets the added adapter."""
         with self._locked(fcntl.LOCK_SH):
             yield
 
     @contextlib.contextmanager
     def alone(self) -> Generator[bool]:
-        """Keep everybody from adding for the time of the block; tells whether nobody is adding just now."""
+        """Prevent additions during the block; yield False if one is under way just now."""
         try:
             with self._locked(fcntl.LOCK_EX | fcntl.LOCK_NB):
                 yield True
@@ -126,20 +127,20 @@ class RevisionFiles:
             yield False
 
     def remove(self, digest: str) -> None:
-        """Remove the adapter durably if it is there. Only ``alone``, and if no model has it."""
+        """Remove the adapter durably if it exists. Call only under ``alone``, and if no model has it."""
         path = self.path(digest)
         if not path.is_dir():
             path.unlink(missing_ok=True)
             sync_directory(self.root)
         else:
-            # Whole or not at all, for who reads meanwhile and after a crash.
+            # Whole or not at all, for concurrent readers and after a crash.
             doomed = Path(tempfile.mkdtemp(prefix=_INCOMING, dir=self.root))
             path.rename(doomed / digest)
             sync_directory(self.root)
             shutil.rmtree(doomed)
 
     def sweep(self) -> int:
-        """Remove what crashes left of unfinished adapters; answers how many. Only ``alone``."""
+        """Remove unfinished adapters that crashes left; return how many. Call only under ``alone``."""
         left = list(self.root.glob(f"{_INCOMING}*"))
         for path in left:
             if path.is_dir():
@@ -149,7 +150,7 @@ class RevisionFiles:
         return len(left)
 
     def path(self, digest: str) -> Path:
-        """Return the packed file of the digest, whether or not it exists, or the directory that exists.
+        """Return the directory of the digest if it exists, else the packed file, whether or not it exists.
 
         Raises ``StoreInvalid`` for anything but 64 hex digits, so that no name leaves the root.
         """
@@ -174,7 +175,7 @@ class RevisionFiles:
             raise StoreInvalid(str(path), f"the adapter is damaged: its digest is {found}")
 
     def _sync_names(self) -> None:
-        # Also for content that was here: its writer may not have come so far, or never will.
+        # Also for content that existed: its writer may not have synced it yet, or never will.
         sync_directory(self.root)
         sync_directory(self.root.parent)
 
@@ -189,7 +190,7 @@ class RevisionFiles:
             os.close(descriptor)
 
     def _publish_directory(self, incoming: Path, digest: str) -> None:
-        # mkdtemp makes the directory private to this user; the engines may run as another.
+        # mkdtemp makes the directory private to this user; the engines may run as another user.
         incoming.chmod(0o755)
         for name in (CONFIG_FILE, TENSORS_FILE):
             with (incoming / name).open("rb") as file:
@@ -204,7 +205,7 @@ class RevisionFiles:
 
 
 def adapter_digest(path: Path) -> tuple[str, int]:
-    """Read a packed file or a PEFT directory; answers its digest, and its size in bytes.
+    """Read a packed file or a PEFT directory; return its digest, and its size in bytes.
 
     Raises ``PackedAdapterInvalid`` and ``PackedAdapterVersionMismatch`` for a file, and ``OSError``.
     """

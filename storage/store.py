@@ -5,7 +5,7 @@ On disk::
     store.json          {"format": "populace-store", "schema": 5, "shards": S, "store_id": hex,
                          "master_key": hex, "whole": true, "sealed": true}
     master.key          the key of the data keys, see ``storage/records/master_key.py``; may lie elsewhere
-    LOCK                held with flock by the serving process; its text says who that is
+    LOCK                held with flock by the serving process; its text names it
     shards/0000/        shard 0, see ``storage/shards/generations.py``, and so on up to S - 1
     revisions/          adapters, see ``storage/revisions.py``
     training/           trainings that were interrupted, see ``storage/training/sessions.py``
@@ -14,8 +14,8 @@ S is fixed when the directory is made, because it decides which shard holds a mo
 written first, then the shards, then ``whole``: from then on a shard that is absent was lost. It
 names the master key, so that another one is refused before anything is read with it.
 
-Schema 3 had no packed adapters: a release that knows only directories would leave those of erased
-people where they are. What it had stays as it is, and only the number is raised.
+Schema 3 had no packed adapters: a release that knows only directories would not remove those of erased
+models. Its adapters stay as they are, and only the number is raised.
 Schema 2 had no keys; ``sealed`` says that its rows were migrated, see ``storage/shards/migration.py``.
 Schema 1 had no ``whole``, made a shard when it was first opened, and had its environment in
 ``shards/0000`` itself. The schema's number is raised before the shards are changed, so that the
@@ -62,7 +62,7 @@ _OUR_NAMES_BEFORE_THE_HEADER = frozenset(
 
 
 class Store:
-    """An existing data directory. Holds nothing open."""
+    """An existing data directory. It keeps no file open."""
 
     def __init__(self, path: Path, shards: int, store_id: str, sealing: Sealing) -> None:
         """Use ``Store.create_or_open``."""
@@ -77,11 +77,11 @@ class Store:
         """Open the store, or make one with ``shards`` shards (8 if None) in an empty or new directory.
 
         ``master_key`` is the file of the master key, in the directory itself if None; it is made
-        together with the store. A store of an older schema is migrated first, which fences whoever
-        serves it and takes some seconds for each GB. Processes that do this at once agree on one
-        store. Raises ``StoreInvalid`` (another shard count than ``shards``, a damaged header, a
-        shard that was lost, a directory of something else), ``MasterKeyRefused``,
-        ``StoreVersionMismatch``, ``DiskRefused`` and ``DiskFull``.
+        together with the store. A store of an older schema is migrated first, which fences the process
+        that serves it and takes some seconds for each GB. Processes that do this at once agree on one
+        store. Raises ``StoreInvalid`` (another shard count than ``shards``, a damaged header, a lost
+        shard, a directory of another program), ``MasterKeyRefused``, ``StoreVersionMismatch``,
+        ``DiskRefused`` and ``DiskFull``.
         """
         assert shards is None or 1 <= shards <= SHARDS_MAX, shards
         with disk_named(path):
@@ -108,9 +108,9 @@ class Store:
 
     @classmethod
     def open(cls, path: Path, *, master_key: Path | None = None) -> Self:
-        """Open a store that exists: what a host does, which must not start over in an empty directory.
+        """Open an existing store. For hosts, which must not start over in an empty directory.
 
-        Raises ``StoreInvalid``, also for a store that was not made or migrated to its end,
+        Raises ``StoreInvalid``, also for a store whose creation or migration was not finished,
         ``MasterKeyRefused`` and ``StoreVersionMismatch``.
         """
         header = _read_made_header(path)
@@ -119,7 +119,7 @@ class Store:
 
     @classmethod
     def lay_out(cls, path: Path, shards: int, store_id: str, master_key: MasterKey) -> Self:
-        """Begin a store in a directory that nobody sees yet: its shards and key file are made next.
+        """Begin a store in a directory that is not visible yet: its shards and key file are made next.
 
         Raises ``DiskRefused``.
         """
@@ -133,7 +133,7 @@ class Store:
 
     @staticmethod
     def shard_paths(path: Path, store_id: str) -> list[Path]:
-        """Return where the shards of this very store are, for who has no master key to read them with.
+        """Return the paths of the shards of the store ``store_id``, without needing its master key.
 
         Raises ``StoreInvalid``, also for another store, and ``StoreVersionMismatch``.
         """
@@ -144,14 +144,14 @@ class Store:
 
     @staticmethod
     def master_key_path(path: Path, master_key: Path | None) -> Path:
-        """Return where the master key of a store is: ``master_key``, or in the directory if None."""
+        """Return the path of a store's master key: ``master_key``, or the one in the directory if None."""
         return master_key or path / MASTER_KEY_FILE
 
     @staticmethod
     def adapters(path: Path) -> RevisionFiles:
-        """Return the adapters of a store, for who needs nothing else of it and has no master key.
+        """Return the adapters of a store, without needing its master key.
 
-        Raises ``StoreInvalid``, also for one that was not migrated to its end, and ``StoreVersionMismatch``.
+        Raises ``StoreInvalid``, also if a migration was not finished, and ``StoreVersionMismatch``.
         """
         _read_made_header(path)
         return RevisionFiles(path / REVISIONS_DIRECTORY)
@@ -172,8 +172,8 @@ class Store:
             create=False,
         )
         try:
-            # Also for one that was here: whoever made it may have been killed before it synced the
-            # names, and a commit makes a file's content durable but not that it has a name.
+            # Also for an existing one: the process that made it may have been killed before it synced the
+            # names, and a commit makes a file's content durable but not its name.
             for directory in (shard.path, shard.path.parent, self.path):
                 sync_directory(directory)
         except OSError as error:
@@ -182,9 +182,9 @@ class Store:
         return shard
 
     def recover_shard(self, number: int, owner: str) -> Shard:
-        """Open the shard after its disk failed: read from there and not from memory, and checked whole.
+        """Open the shard after its disk failed: read it from disk and not from memory, and check all of it.
 
-        Nobody may have it open in this process. Takes about 7 s for each GB, and 45 us for each
+        It must not be open in this process. Takes about 7 s for each GB, and 45 us for each
         interaction. Raises ``StoreDamaged``, and ``ShardStopped`` if the disk still fails; see also
         ``Shard.open``.
         """
@@ -229,9 +229,9 @@ def _load_key(path: Path, header: Header) -> MasterKey:
 
 
 def _make_whole(path: Path, header: Header, master_key: Path) -> None:
-    """Make the shards that are absent and migrate those of an older schema; goes on after a crash."""
+    """Make the shards that are absent and migrate those of an older schema; resumes after a crash."""
     if header.master_key is None:
-        # Before the header says that there is one.
+        # Before the header says that the store has one.
         key_id = MasterKey.load_or_create(master_key).key_id
         header = header.model_copy(update={"master_key": key_id})
     header = header.model_copy(update={"schema_version": keys.SCHEMA})

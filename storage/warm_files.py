@@ -1,13 +1,13 @@
-"""Files in host memory that processes of one machine share: one copy, which stays as long as anybody uses it.
+"""Files in host memory that processes of one machine share: one copy, which stays while it is used.
 
 ::
 
-    <root>/<name>                what there is
+    <root>/<name>                the file
     <root>/users/<user>/<name>   another name of the same file, for each process that uses it
     <root>/users/<user>/.lock    locked while the process lives
 
-A name is given to equal bytes only, so who finds it takes it. The last user's going removes it; what users
-left that were killed goes when the next one comes.
+Files of one name have equal bytes, so a process that finds it uses it. The last user removes it; the files of
+killed users are removed when the next one comes.
 """
 
 import contextlib
@@ -26,10 +26,10 @@ _INCOMING = ".incoming-"
 
 
 class WarmFiles:
-    """The files as one process uses them. Safe from several threads for different names."""
+    """One process's use of the files. Safe from several threads for different names."""
 
     def __init__(self, root: Path) -> None:
-        """Join the users of ``root``, which is made if it is not there, for this user alone."""
+        """Join the users of ``root``, which is created, readable by this user alone, if it is absent."""
         self.root = root
         root.mkdir(mode=0o700, parents=True, exist_ok=True)
         if root.stat().st_uid != os.getuid():
@@ -41,11 +41,11 @@ class WarmFiles:
         fcntl.flock(self._lock, fcntl.LOCK_EX)
 
     def path(self, name: str) -> Path:
-        """Where this process finds the file while it uses it."""
+        """The path of the file for this process while it uses it."""
         return self._mine / name
 
     def use(self, name: str) -> int | None:
-        """Begin to use a file that is there; answers its size in bytes, None if it is not."""
+        """Begin to use an existing file; return its size in bytes, None if there is none."""
         try:
             os.link(self.root / name, self.path(name))
         except FileNotFoundError:
@@ -55,7 +55,7 @@ class WarmFiles:
         return self.path(name).stat().st_size
 
     def add(self, name: str, data: bytes | bytearray | memoryview) -> None:
-        """Put a file there and begin to use it. ``OSError``: there is no room, and nothing is left."""
+        """Create a file and begin to use it. Raises ``OSError`` if there is no room; nothing is left then."""
         descriptor, incoming = tempfile.mkstemp(prefix=_INCOMING, dir=self._mine)
         try:
             with open(descriptor, "wb") as file:  # noqa: PTH123 - a descriptor
@@ -68,19 +68,19 @@ class WarmFiles:
             os.link(self.path(name), self.root / name)
 
     def leave(self, name: str) -> None:
-        """End using a file; the last user removes it. Who has it mapped keeps what is mapped."""
+        """End using a file; the last user removes it. Existing maps of it stay valid."""
         self.path(name).unlink(missing_ok=True)
         _remove_unused(self.root / name)
 
     def close(self) -> None:
-        """Leave every file; nobody's are removed."""
+        """End using all files; those of other users are not removed."""
         shutil.rmtree(self._mine, ignore_errors=True)
         os.close(self._lock)
         sweep(self.root)
 
 
 def sweep(root: Path) -> None:
-    """Remove what users left that are no more, and the files that nobody uses. No such directory: nothing."""
+    """Remove the names of ended users, and the files without users. Does nothing if ``root`` is absent."""
     if not (root / USERS).is_dir():
         return
     for user in (root / USERS).iterdir():
@@ -92,24 +92,24 @@ def sweep(root: Path) -> None:
 
 
 def warm_root() -> Path:
-    """Where this user's processes on this machine share files: in memory, where there is such a place."""
+    """The directory in which this user's processes on this machine share files: in memory if possible."""
     memory = Path("/dev/shm")  # noqa: S108 - a directory of this user's own in it
     is_usable = memory.is_dir() and os.access(memory, os.W_OK)
-    # A container has 64 MB of it unless told otherwise; what is mapped from a disk is in memory as well.
+    # A container has 64 MB of it by default; files mapped from a disk are in memory as well.
     is_large = is_usable and shutil.disk_usage(memory).total >= MEMORY_BYTES_MIN
     parent = memory if is_large else Path(tempfile.gettempdir())
     return parent / f"populace-{os.getuid()}"
 
 
 def erase(root: Path, prefix: str) -> None:
-    """Remove the files whose names begin so, for all users."""
+    """Remove the files whose names begin with ``prefix``, for all users."""
     for pattern in (f"{prefix}*", f"{USERS}/*/{prefix}*"):
         for path in root.glob(pattern):
             path.unlink(missing_ok=True)
 
 
 def _remove_unused(file: Path) -> None:
-    # Between the two a user may come: its own name keeps the bytes, and the next one finds no file here.
+    # Between the two a user may come: its own name keeps the bytes, and the next user finds no file here.
     with contextlib.suppress(FileNotFoundError):
         if file.stat().st_nlink == 1:
             file.unlink()

@@ -1,4 +1,4 @@
-"""Asks a population: chooses members, lets them answer, and says what they came to together."""
+"""Asks a population: chooses members, lets them answer, and combines their votes."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Sequence
@@ -23,14 +23,14 @@ from populace.storage.records.errors import ModelNotFound
 
 
 class ProbeSet(NamedTuple):
-    """What profiles are of: the digest of the probes, and the number of each one's right choice."""
+    """The probes that profiles are made with: their digest, and the number of each probe's right choice."""
 
     digest: str
     labels: NDArray[np.int64]
 
 
 class Aggregator:
-    """Answers for the whole population on one engine. Nothing of an answer is recorded with its members."""
+    """Answers for the whole population on one engine. Members record nothing of what they answer here."""
 
     def __init__(
         self,
@@ -52,11 +52,11 @@ class Aggregator:
     async def ask(
         self, tenant: str, question: Question, models: Sequence[str] | None = None
     ) -> AsyncGenerator[PopulationAnswer]:
-        """Yield what the votes so far come to, after each; the last one is the answer.
+        """Yield the combined result of the votes so far after each vote; the last one is the answer.
 
-        ``models`` are who shall answer, by name, instead of ``question.k`` that are chosen. Raises
-        ``InvalidRequest``, ``PopulationTooSmall``, ``ModelNotFound``, ``NoMember`` for one that takes no
-        part, and ``AdapterMismatch`` for one of another base.
+        ``models`` names the members that answer, instead of ``question.k`` chosen ones. Raises
+        ``InvalidRequest``, ``PopulationTooSmall``, ``ModelNotFound``, ``NoMember`` for a model that takes no
+        part, and ``AdapterMismatch`` for a model of another base.
         """
         question.check()
         views = await self._views(tenant, question, models)
@@ -79,7 +79,7 @@ class Aggregator:
         async with aclosing(self._ballot.votes(question, members)) as came:
             async for vote in came:
                 votes[vote.place] = vote
-                if any(one.state == "asked" for one in votes.values()):
+                if any(other.state == "asked" for other in votes.values()):
                     yield combined(question, members, list(votes.values()), self._rule)
         for place, view in enumerate(views):
             if not await self._takes_part(view):
@@ -89,8 +89,8 @@ class Aggregator:
     async def _views(self, tenant: str, question: Question, models: Sequence[str] | None) -> list[MemberView]:
         base = self._engine.base.fingerprint
         if models is None:
-            found = [one for one in await self._hosts.members.of_tenant(tenant) if one.base == base]
-            # Of thousands it takes a while, in which others want to be served.
+            found = [member for member in await self._hosts.members.of_tenant(tenant) if member.base == base]
+            # Choosing among thousands takes a while, and the event loop has others to serve.
             return await asyncio.to_thread(
                 chosen_members, question, found, self._probes.labels, self._probes.digest
             )
@@ -105,7 +105,7 @@ class Aggregator:
         return views
 
     async def _takes_part(self, view: MemberView) -> bool:
-        """Whether what it said may still be used: it may have been erased, or have withdrawn, meanwhile."""
+        """Whether the member still takes part: it may have been erased, or have withdrawn, meanwhile."""
         try:
             now = await self._hosts.members.of_model(view.model)
         except ModelNotFound:

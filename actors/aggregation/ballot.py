@@ -1,7 +1,7 @@
-"""Asks all members at once, and says each one's vote as it comes.
+"""Asks all members at once, and yields each member's vote as it comes.
 
-Members answer with their adapters alone: what a personal model remembers, or has in its log, is its person's.
-Nothing of it is recorded with the member.
+Members answer with their adapters alone: what a personal model remembers, or has in its log, belongs to its
+person. The member records nothing of the question or of its reply.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ from populace.policies.diversity.disclosure import Sharing
 from populace.storage.records.errors import PopulaceError
 
 OWNER = "population"
-"""Whose requests these are: no prefix of a question is found in a person's cache, nor the other way round."""
+"""The owner of these requests: no prefix of a question is found in a person's cache, nor the reverse."""
 
 VoteState = Literal["asked", "voted", "abstained", "late", "failed", "gone"]
 
@@ -33,11 +33,11 @@ class Member(NamedTuple):
 
 
 class Vote(NamedTuple):
-    """What one member came to. ``place`` is its own among the chosen; ``text`` is its whole reply, of so
-    many tokens.
+    """One member's vote. ``place`` is its own among the chosen; ``text`` is its whole reply, which has
+    ``tokens`` tokens.
 
-    ``answer`` is what the reply votes for, or the reply itself if the question wants text; of who did not
-    vote it is None, and ``reason`` says why.
+    ``answer`` is what the reply votes for, or the reply itself if the question wants text. It is None if the
+    member did not vote, and ``reason`` says why.
     """
 
     place: int
@@ -58,9 +58,9 @@ class Ballot:
         self._clock = clock
 
     async def votes(self, question: Question, members: Sequence[Member]) -> AsyncGenerator[Vote]:
-        """Yield a vote of each member, those who are late last.
+        """Yield a vote of each member; those that miss the deadline come last.
 
-        All have the same deadline. Whoever closes this generator ends what is still being answered.
+        All have the same deadline. Closing this generator cancels the replies that are still running.
         """
         came: asyncio.Queue[Vote | None] = asyncio.Queue()
         kind = question.vote_kind
@@ -107,7 +107,7 @@ class Ballot:
         sampling = Sampling(
             max_tokens=question.reply_tokens,
             temperature=question.temperature,
-            # Of two members with one adapter each has a draw of its own.
+            # Two members with the same adapter still draw differently.
             seed=(question.seed + place) % 2**63,
         )
         request = GenerateRequest(
@@ -123,5 +123,5 @@ class Ballot:
 
 
 def _whole(reply: str) -> str | None:
-    """A reply that is wanted as it is; of nothing but space there is none."""
+    """Return the reply as it is; None if it is nothing but space."""
     return reply.strip() or None

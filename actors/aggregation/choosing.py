@@ -1,7 +1,7 @@
-"""Which members answer a question: of those who may, as the question says, by how they answered the probes.
+"""Chooses which members answer a question, as the question says, by how they answered the probes.
 
-Nobody is run to be chosen. Who has no profile of what it would answer with is taken for one at chance that is
-like nobody else, and comes behind those who are known, or they would be chosen for being strange.
+No member is run to be chosen. A member without a profile of its present revision counts as one at chance that
+is like no other. It comes behind the profiled ones, or it would be chosen for being different.
 """
 
 from collections.abc import Sequence
@@ -26,28 +26,28 @@ def chosen_members(
     """
     if question.k > len(members):
         raise PopulationTooSmall(question.k, len(members))
-    ordered = sorted(members, key=lambda one: one.model)
+    ordered = sorted(members, key=lambda member: member.model)
     if question.select == "random":
         return [ordered[at] for at in random_k(len(ordered), question.k, question.seed)]
-    known = [one for one in ordered if accuracy_of(one, probes) is not None]
-    others = [one for one in ordered if accuracy_of(one, probes) is None]
+    known = [member for member in ordered if accuracy_of(member, probes) is not None]
+    others = [member for member in ordered if accuracy_of(member, probes) is None]
     places = _places(question, known, labels_N) if known else []
     found = [known[at] for at in places] + others
     return found[: question.k]
 
 
 def accuracy_of(member: MemberView, probes: str) -> float | None:
-    """The share of probes that it answers right, None if it has no profile of what it would answer with."""
+    """The share of probes that the member answers right; None without a profile of its present revision."""
     profile = member.profile
     return profile.accuracy if profile and member.is_profiled and profile.probes == probes else None
 
 
 def _places(question: Question, known: Sequence[MemberView], labels_N: NDArray[np.int64]) -> list[int]:
-    profiles = [one.profile for one in known if one.profile is not None]
-    accuracy_M = [one.accuracy for one in profiles]
+    profiles = [member.profile for member in known if member.profile is not None]
+    accuracy_M = [profile.accuracy for profile in profiles]
     if question.select == "best":
         return top_k(accuracy_M, question.k)
-    log_probs_MNK = np.array([one.table for one in profiles])
+    log_probs_MNK = np.array([profile.table for profile in profiles])
     if question.select == "diverse":
         return diverse_k(accuracy_M, np.exp(log_probs_MNK), question.k)
     wrong_MN = log_probs_MNK.argmax(2) != labels_N

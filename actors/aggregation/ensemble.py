@@ -1,4 +1,4 @@
-"""From the members' votes to the population's answer, and what may be told of it."""
+"""From the members' votes to the population's answer, and what of it may be disclosed."""
 
 import math
 from collections import Counter
@@ -13,11 +13,11 @@ from populace.policies.diversity.disclosure import DisclosureRule, tellable
 from populace.policies.diversity.votes import log_odds_weights, minimum_bayes_risk, tally
 
 OPEN_CHOICES = 4
-"""As many wrong answers and a right one does a weight take for likely where no choices are given."""
+"""Without given choices, a vote's weight assumes this many possible answers, of which one is right."""
 
 
 class MemberVote(NamedTuple):
-    """One member's part in an answer. ``answer`` None: it did not vote, or what it said is not told."""
+    """One member's part in an answer. ``answer`` None: it did not vote, or its answer is not disclosed."""
 
     model: str
     revision: str
@@ -29,10 +29,10 @@ class MemberVote(NamedTuple):
 
 
 class Measures(NamedTuple):
-    """How the votes lie. ``agreement`` is the share of those who voted that said the answer, by number.
+    """How the votes are distributed. ``agreement`` is the share of voters, by number, that gave the answer.
 
-    ``disagreement`` is how likely two voters are to differ, ``entropy`` that of the answers in nats. Of too
-    few voters to be told all are 0.
+    ``disagreement`` is how likely two voters are to differ, ``entropy`` that of the answers in nats. All are
+    0 if there are too few voters to disclose them.
     """
 
     voted: int
@@ -43,10 +43,10 @@ class Measures(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class PopulationAnswer:
-    """``answer`` None: there is none, and ``reason`` says why. It is not final while a vote is ``asked``.
+    """What a population answers. ``answer`` None: there is none, and ``reason`` says why.
 
-    ``shares`` are the answers' parts of the weight as far as they may be told; what may not is together
-    under None. The tokens are those of all members that replied.
+    It is not final while a vote is ``asked``. ``shares`` are the answers' parts of the weight as far as they
+    may be disclosed; the rest is summed under None. The tokens are those of all members that replied.
     """
 
     answer: str | None
@@ -66,13 +66,15 @@ class PopulationAnswer:
 def combined(
     question: Question, members: Sequence[Member], votes: Sequence[Vote], rule: DisclosureRule
 ) -> PopulationAnswer:
-    """Make one answer of the votes, of which each member has one."""
+    """Combine the votes, one of each member, into one answer."""
     by_place = {vote.place: vote for vote in votes}
     cast = [by_place[place] for place in range(len(members))]
     answers = [vote.answer if vote.state == "voted" else None for vote in cast]
     weights = _weights(question, members)
     voted = sum(answer is not None for answer in answers)
-    told = tellable(answers, [one.sharing for one in members], is_open=question.kind != "choice", rule=rule)
+    told = tellable(
+        answers, [member.sharing for member in members], is_open=question.kind != "choice", rule=rule
+    )
     if question.kind == "text":
         winner, is_tie, sums = _most_alike(answers, weights, told)
     else:
@@ -80,7 +82,7 @@ def combined(
         winner, is_tie, sums = counted.answer, counted.is_tie, counted.weights
     reason = _reason(winner, Counter(vote.state for vote in cast), told, rule)
     answer = None if reason or winner is None else question.in_words(winner)
-    # A group that is too small is not told at all, neither who said what nor whether they said the same.
+    # Of a group that is too small nothing is disclosed, neither the answers nor whether they agree.
     is_enough = voted >= rule.voted_min
     shown = told if is_enough else set[str]()
     return PopulationAnswer(
@@ -110,7 +112,7 @@ def combined(
 
 
 def measures_of(answers: Sequence[str | None], winner: str | None) -> Measures:
-    """Measure how the votes lie; of nobody's all are 0."""
+    """Measure how the votes are distributed; without any vote, all measures are 0."""
     counts = Counter(answer for answer in answers if answer is not None)
     voted = counts.total()
     if not voted:
@@ -127,28 +129,28 @@ def measures_of(answers: Sequence[str | None], winner: str | None) -> Measures:
 
 
 def _weights(question: Question, members: Sequence[Member]) -> list[float]:
-    """Each member's: alike, or its log-odds on the probes; one that nobody has profiled is at chance."""
+    """Each member's weight: equal, or its log-odds on the probes; a member without a profile is at chance."""
     if question.combine == "majority":
         return [1.0] * len(members)
     choices = len(question.choices) or OPEN_CHOICES
-    known = [1 / choices if one.accuracy is None else one.accuracy for one in members]
+    known = [1 / choices if member.accuracy is None else member.accuracy for member in members]
     return log_odds_weights(known, choices)
 
 
 def _most_alike(
     answers: Sequence[str | None], weights: Sequence[float], told: set[str]
 ) -> tuple[str | None, bool, dict[str, float]]:
-    """The text that may be told and is most like everybody's; how like they are on average."""
+    """The disclosable text that is most like all others, whether it is a tie, and each text's likeness."""
     _, expected = minimum_bayes_risk(answers, weights=weights)
     said = [
         (risk, -at, answer)
         for at, (answer, risk) in enumerate(zip(answers, expected, strict=True))
         if answer is not None
     ]
-    allowed = [one for one in said if one[2] in told]
+    allowed = [candidate for candidate in said if candidate[2] in told]
     alike = {answer: risk for risk, _, answer in sorted(said, reverse=True)}
     if not allowed:
-        # Somebody said something, which nobody may be told.
+        # There are answers, but none of them may be disclosed.
         return (said[0][2] if said else None), False, alike
     return max(allowed)[2], False, alike
 

@@ -1,4 +1,4 @@
-"""A question to the population: how many members answer it, who, and how their answers become one."""
+"""A question to the population: how many members answer it, which, and how their answers become one."""
 
 import math
 from dataclasses import dataclass
@@ -22,11 +22,12 @@ MEMBERS_MAX = 256
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What is asked, and how it is answered.
+    """A question, and how it is answered.
 
-    ``k`` members are chosen as ``select`` says. Of the ``kind`` choice, number or words their replies are
-    votes, which count alike or by the members' log-odds on the probes; of the kind text the reply that is
-    most like all others is the answer. Who has not answered after ``seconds_max`` is left out by name.
+    ``k`` members are chosen as ``select`` says. With the ``kind`` choice, number or words their replies are
+    votes, which count alike or by the members' log-odds on the probes; with the kind text, the reply that is
+    most like all others is the answer. A member that has not replied after ``seconds_max`` is reported as
+    late.
     """
 
     messages: tuple[Message, ...]
@@ -41,11 +42,11 @@ class Question:
     seed: int = 0
 
     def in_words(self, vote: str) -> str:
-        """A vote as callers know it: members choose by letters, which stand for ``choices``."""
+        """The vote as callers know it: members choose by letters, which stand for ``choices``."""
         return self.choices[ord(vote) - ord("A")] if self.kind == "choice" else vote
 
     def check(self) -> None:
-        """Raise ``InvalidRequest`` for what nobody can mean."""
+        """Raise ``InvalidRequest`` for values that are out of range or contradict each other."""
         if not self.messages or self.messages[-1].role != "user":
             raise InvalidRequest("A question ends with what somebody asks.", "messages")
         for name, value, known in (
@@ -78,7 +79,7 @@ class Question:
 
     @property
     def vote_kind(self) -> AnswerKind | None:
-        """How a reply is read, None if it is text."""
+        """How a reply is read as a vote; None for text."""
         return None if self.kind == "text" else self.kind
 
     @property
@@ -87,7 +88,7 @@ class Question:
         if self.kind != "choice":
             return self.messages
         labels = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
-        listed = "\n".join(f"{label}. {one}" for label, one in zip(labels, self.choices, strict=False))
+        listed = "\n".join(f"{label}. {choice}" for label, choice in zip(labels, self.choices, strict=False))
         last = self.messages[-1]
         asked = f"{last.content}\n{listed}\nAnswer with one letter."
         return (*self.messages[:-1], Message(last.role, asked))

@@ -1,4 +1,4 @@
-"""What a population is like, by its members' profiles: who answers like whom, what more voters are worth."""
+"""Describes a population by its members' profiles: which answer alike, and what more voters are worth."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -14,11 +14,11 @@ from populace.policies.diversity.similarity import output_similarity
 
 DRAWS = 30
 MEMBERS_MAX = 1024
-"""More are reported on by those that come first by name: every pair is compared."""
+"""At most this many members are compared, the first by name: every pair is compared."""
 
 
 class MemberPlace(NamedTuple):
-    """``accuracy`` is on the probes; ``x`` and ``y`` are where it lies among the others."""
+    """A member's ``accuracy`` on the probes, and its place ``x``, ``y`` on the map of likeness."""
 
     model: str
     accuracy: float
@@ -37,7 +37,10 @@ class CurvePoint(NamedTuple):
 
 
 class PopulationReport(NamedTuple):
-    """``unprofiled`` are members that nobody knows yet. Fits are there from three sizes on."""
+    """A population's map and curve. ``unprofiled`` names members without a current profile.
+
+    Fits need at least three sizes.
+    """
 
     members: tuple[MemberPlace, ...]
     unprofiled: tuple[str, ...]
@@ -54,14 +57,14 @@ class PopulationReport(NamedTuple):
 
     @property
     def body(self) -> dict[str, Any]:
-        """All of it as JSON can have it."""
+        """The report in types that JSON has."""
         plain = self._asdict()
         for name in ("disagreement", "double_fault", "error_correlation", "effective_members"):
             plain[name] = None if np.isnan(plain[name]) else round(plain[name], 6)
         return {
             **plain,
-            "members": [one._asdict() for one in self.members],
-            "curve": [one._asdict() for one in self.curve],
+            "members": [place._asdict() for place in self.members],
+            "curve": [point._asdict() for point in self.curve],
             "logarithmic": _fit_body(self.logarithmic),
             "saturating": _fit_body(self.saturating),
         }
@@ -69,16 +72,20 @@ class PopulationReport(NamedTuple):
 
 def population_report(members: Sequence[MemberView]) -> PopulationReport:
     """Report on the members that have a profile, ``MEMBERS_MAX`` at most."""
-    known = [one for one in members if one.is_profiled and one.profile and one.profile.probes == DIGEST]
-    unprofiled = tuple(one.model.name for one in members if one not in known)
+    known = [
+        member
+        for member in members
+        if member.is_profiled and member.profile and member.profile.probes == DIGEST
+    ]
+    unprofiled = tuple(member.model.name for member in members if member not in known)
     known = known[:MEMBERS_MAX]
     if not known:
         nothing = float("nan")
         return PopulationReport(
             (), unprofiled, 0, nothing, nothing, nothing, nothing, 0.0, 0.0, (), None, None
         )
-    profiles = [one.profile for one in known if one.profile is not None]
-    tables_MNK = np.array([one.table for one in profiles])
+    profiles = [member.profile for member in known if member.profile is not None]
+    tables_MNK = np.array([profile.table for profile in profiles])
     answers_MN = tables_MNK.argmax(2)
     similarity_MM = output_similarity(np.exp(tables_MNK))
     places_M2, of_cluster = coordinates(similarity_MM), clusters(similarity_MM)
@@ -86,11 +93,11 @@ def population_report(members: Sequence[MemberView]) -> PopulationReport:
     sizes = [2**power for power in range(len(known).bit_length()) if 2**power <= len(known)]
     accuracies_DS = vote_curve(answers_MN, LABELS, sizes, draws=DRAWS)
     low_S, high_S = np.quantile(accuracies_DS, (0.025, 0.975), axis=0)
-    accuracy = [one.accuracy for one in profiles]
+    accuracy = [profile.accuracy for profile in profiles]
     return PopulationReport(
         tuple(
-            MemberPlace(one.model.name, profile.accuracy, cluster, float(x), float(y))
-            for one, profile, cluster, (x, y) in zip(known, profiles, of_cluster, places_M2, strict=True)
+            MemberPlace(member.model.name, profile.accuracy, cluster, float(x), float(y))
+            for member, profile, cluster, (x, y) in zip(known, profiles, of_cluster, places_M2, strict=True)
         ),
         unprofiled,
         max(of_cluster) + 1,

@@ -1,7 +1,7 @@
-"""The personal models that are in a host's memory, in a budget of bytes.
+"""The personal models in a host's memory, within a budget of bytes.
 
-A busy one never leaves; of the idle ones the longest idle goes first, after a time or when another needs
-its place.
+A busy one is never passivated; of the idle ones the longest idle goes first, after a time or when another
+needs its place.
 """
 
 from collections.abc import Callable, Iterator
@@ -14,7 +14,7 @@ from populace.policies.passivation import IdleQueue
 
 
 class Activations:
-    """``on_passivated`` hears of each model that leaves because nobody talks to it."""
+    """The active models of one host. ``on_passivated`` is called with each model passivated when idle."""
 
     def __init__(
         self,
@@ -43,7 +43,7 @@ class Activations:
         return model in self._active
 
     def __iter__(self) -> Iterator[PersonalModel]:
-        """Walk a copy: models may come and go meanwhile."""
+        """Iterate over a copy: models may come and go meanwhile."""
         return iter(list(self._active.values()))
 
     def get(self, model: ModelId) -> PersonalModel | None:
@@ -55,11 +55,11 @@ class Activations:
 
     @property
     def is_over(self) -> bool:
-        """Whether those who are busy hold more than there is room for."""
+        """Whether the busy models hold more than there is room for."""
         return self.resident_bytes > self._bytes_max
 
     def add(self, model: PersonalModel) -> None:
-        """Take the model in; idle ones make room for it. Raises ``HostOverloaded`` if they are too few."""
+        """Add the model; idle ones make room for it. Raises ``HostOverloaded`` if they are too few."""
         while self.resident_bytes + model.resident_bytes > self._bytes_max:
             victim = self._idle.longest_idle()
             if victim is None:
@@ -70,16 +70,16 @@ class Activations:
         self.resident_bytes += model.resident_bytes
 
     def note_wanted(self, model: ModelId) -> None:
-        """Keep the model: a turn of it is about to be asked for."""
+        """Keep the model active: a turn of it is about to be requested."""
         self._idle.discard(model)
 
     def note_idle(self, model: PersonalModel) -> None:
-        """Let the model leave from now on, if it has nothing to do."""
+        """Allow the model to be passivated from now on, if it has nothing to do."""
         if self._active.get(model.id) is model and not model.is_busy:
             self._idle.add(model.id, self._clock.monotonic())
 
     def note_grown(self, model: PersonalModel, added_bytes: int) -> None:
-        """Count what a model came to hold; idle ones make room for it, as far as there are any."""
+        """Count bytes that the model holds in addition; idle models make room for it as far as they can."""
         if self._active.get(model.id) is not model:
             return
         self.resident_bytes += added_bytes
@@ -90,7 +90,7 @@ class Activations:
             self._passivate(victim)
 
     def passivate_idle(self) -> int:
-        """Passivate what has been idle for too long; answers how many."""
+        """Passivate the models that have been idle for too long; return how many."""
         count = 0
         for model in self._idle.idle_longer_than(self._idle_seconds_max, self._clock.monotonic()):
             self._passivate(model)
@@ -98,14 +98,14 @@ class Activations:
         return count
 
     def passivate(self, model: ModelId) -> bool:
-        """Passivate one model now if it is idle; answers whether it was active and idle."""
+        """Passivate one model now if it is idle; return whether it was active and idle."""
         if model not in self._idle:
             return False
         self._passivate(model)
         return True
 
     def drop(self, model: PersonalModel, error: Exception) -> None:
-        """Have the model leave at once, busy or not; whoever waits for it gets the error."""
+        """Remove the model at once, busy or not; callers that wait for it get the error."""
         self._idle.discard(model.id)
         if self._active.get(model.id) is model:
             del self._active[model.id]

@@ -1,7 +1,7 @@
-"""Has turns of a model forgotten: its log, its memory and what learned from them, in one transaction.
+"""Forgets turns of a model: changes its log, its memory and what learned from them in one transaction.
 
-It is a turn of the log itself, so that nothing is made meanwhile from what is being forgotten, a retry finds
-what the first call did, and a reply that was made before is not committed after.
+The forgetting is itself a turn of the log, so that nothing is made meanwhile from what is being forgotten, a
+retry finds what the first call did, and a reply that was generated before is not committed after.
 """
 
 import asyncio
@@ -43,7 +43,7 @@ from populace.storage.rows.forgetting import FORGOTTEN_ROLE, LogWithout
 
 
 class ForgettingHost(Protocol):
-    """What forgetting needs of the host: a turn, and a commit that changes the log as well."""
+    """The part of the host that forgetting needs: a turn, and a commit that changes the log as well."""
 
     async def begin_turn(self, request: TurnRequest) -> TurnGrant | Interaction: ...
 
@@ -53,9 +53,9 @@ class ForgettingHost(Protocol):
 
 
 class _Plan(NamedTuple):
-    """What is to be written, from the log as it was at ``without.position``.
+    """What is to be written, computed from the log as it was at ``without.position``.
 
-    ``memory`` is the memory then without the turns, None for a model that has none.
+    ``memory`` is the memory at that position without the turns, None for a model that has none.
     """
 
     without: LogWithout
@@ -110,7 +110,7 @@ class Forgetter:
         if done is not None:
             return Forgotten.of(done)
         wanted = await self._positions(model, named)
-        # The memory is computed before the turn begins, if it can be: a long replay keeps nobody waiting.
+        # The memory is computed before the turn begins, if possible: no turn waits for a long replay.
         plan = await self._plan(model, wanted, memory)
         if plan is None:
             return Forgotten(model, already=wanted)
@@ -142,18 +142,20 @@ class Forgetter:
         return tuple(named)
 
     async def _plan(self, model: ModelId, wanted: tuple[int, ...], memory: MemoryAfter) -> _Plan | None:
-        """Say what log and memory are without the turns; None if all of them are forgotten already."""
+        """Compute log and memory without the turns; None if all of them are forgotten already."""
         now_ms = self._clock.epoch_ms()
 
         def read(txn: ReadTransaction) -> tuple[ShownTurns, frozenset[int], FoldedFrom] | None:
             records = _checked_log(txn, model, wanted)
-            left = frozenset(one.position for one in records if one.forgotten is None)
+            left = frozenset(record.position for record in records if record.forgotten is None)
             positions = left.intersection(wanted)
             if not positions:
                 return None
-            contexts = {one.position: shown_exchanges(txn, model, one) for one in records if one.retrieved}
+            contexts = {
+                record.position: shown_exchanges(txn, model, record) for record in records if record.retrieved
+            }
             log = log_without(records, positions, contexts, now_ms=now_ms)
-            after = {one.position: log.changed.get(one.position, one) for one in records}
+            after = {record.position: log.changed.get(record.position, record) for record in records}
             return log, positions, folded_from(txn, model, after, positions, log.contexts)
 
         found = await self._shards.read_on_thread(self._shard_of(model), read)
@@ -168,7 +170,7 @@ class Forgetter:
         return _Plan(without, log, None if refolded is None else refolded.memory)
 
     def _made(self, turn: TurnGrant, plan: _Plan, wanted: tuple[int, ...], memory: MemoryAfter) -> MakeReply:
-        """What the turn does in its transaction, and what it says of that."""
+        """Return what the turn does in its transaction, which also makes its reply."""
         model, without = turn.model, plan.without
         now_ms = self._clock.epoch_ms()
 
@@ -177,7 +179,7 @@ class Forgetter:
             told = Forgotten(
                 model,
                 positions=tuple(sorted(without.positions)),
-                already=tuple(one for one in wanted if one not in without.positions),
+                already=tuple(position for position in wanted if position not in without.positions),
                 shown=plan.log.shown,
                 repeated=plan.log.repeated,
                 revisions=given_up.revisions,
@@ -191,10 +193,10 @@ class Forgetter:
 
 
 def _checked_log(txn: ReadTransaction, model: ModelId, wanted: Sequence[int]) -> list[InteractionRecord]:
-    """Read all of the log, in which something was said at each of the wanted positions."""
+    """Read the whole log; raise unless something was said at each of the wanted positions."""
     head = ledger.read_head(txn, *model)
     records = ledger.read_log(txn, *model, start=head.log_start, limit=head.log_position - head.log_start)
-    by_position = {one.position: one for one in records}
+    by_position = {record.position: record for record in records}
     for position in wanted:
         if position not in by_position:
             raise InteractionNotFound(model.name, str(position))
@@ -208,13 +210,13 @@ def _checked_log(txn: ReadTransaction, model: ModelId, wanted: Sequence[int]) ->
 
 
 def _found_in(txn: ReadTransaction, model: ModelId, wanted: Sequence[str]) -> Forgotten:
-    """Look for the words in what was said, in replies and in corrections."""
+    """Search for the words in messages, replies and corrections."""
     head = ledger.read_head(txn, *model)
     records = ledger.read_log(txn, *model, start=head.log_start, limit=head.log_position - head.log_start)
-    said = [one for one in records if one.messages[0][0] not in SAID_ROLES]
-    given = feedback_by_position(feedback_view(model, one) for one in walk_feedback(txn, *model))
-    words = {one.position: _words(one, given.get(one.position, ())) for one in said}
-    all_of_them = [one for one in said if set(wanted) <= set(words[one.position])]
+    said = [record for record in records if record.messages[0][0] not in SAID_ROLES]
+    given = feedback_by_position(feedback_view(model, feedback) for feedback in walk_feedback(txn, *model))
+    words = {record.position: _words(record, given.get(record.position, ())) for record in said}
+    all_of_them = [record for record in said if set(wanted) <= set(words[record.position])]
     if len(all_of_them) > FOUND_MAX:
         raise InvalidRequest(
             f"{len(all_of_them)} turns have these words, and at most {FOUND_MAX} are looked at: "
@@ -222,16 +224,16 @@ def _found_in(txn: ReadTransaction, model: ModelId, wanted: Sequence[str]) -> Fo
             "query",
         )
     if all_of_them or not said:
-        return Forgotten(model, found=tuple(interaction_view(model, one) for one in all_of_them))
-    by_position = {one.position: one for one in said}
+        return Forgotten(model, found=tuple(interaction_view(model, record) for record in all_of_them))
+    by_position = {record.position: record for record in said}
     turns = [(position, words[position]) for position in sorted(words)]
     index = LogIndex().extended(turns, start=head.log_start, end=head.log_position).counted()
     nearest = [by_position[position] for position in index.ranked(wanted)[:NEAREST_MAX]]
-    found = tuple(interaction_view(model, one) for one in nearest)
+    found = tuple(interaction_view(model, record) for record in nearest)
     return Forgotten(model, found=found, is_exact=not found)
 
 
 def _words(record: InteractionRecord, given: Sequence[Feedback]) -> list[str]:
     own = [content for _, content in record.messages[turn_start(record.messages) :]]
-    corrections = [one.opinion.correction or "" for one in given]
+    corrections = [feedback.opinion.correction or "" for feedback in given]
     return words_of("\n".join([*own, record.reply, *corrections]))

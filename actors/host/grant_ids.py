@@ -1,14 +1,14 @@
-"""What names a grant, and tells whether the activation that gave it is gone for another reason than its end.
+"""The ids of grants, which show whether the activation that made a grant was lost rather than passivated.
 
-A grant id is ``<incarnation>:<activation>:<number>``: which host object, its how many-th activation, and
-which of that one's turns.
+A grant id is ``<incarnation>:<activation>:<number>``: the host object, the number of its activation, and the
+number of the turn in that activation.
 """
 
 import secrets
 
 
 class GrantIds:
-    """The activations of one host, and up to which of them each shard's were lost with the shard."""
+    """Numbers one host's activations, and remembers up to which number each shard's were lost with it."""
 
     def __init__(self) -> None:
         self.incarnation = secrets.token_hex(8)
@@ -17,7 +17,7 @@ class GrantIds:
 
     @property
     def next_activation(self) -> str:
-        """What the grant ids of the next activation start with; the caller counts it when it exists."""
+        """The start of the grant ids of the next activation; the caller counts that once it exists."""
         return f"{self.incarnation}:{self.activations}"
 
     def lose(self, shard: int) -> None:
@@ -27,8 +27,8 @@ class GrantIds:
     def is_ours(self, grant_id: str, shard: int) -> bool:
         """Whether this host could still have the activation that granted a turn of the shard.
 
-        If not, nobody here knows of the turn any more: grant and reply together may still be
-        committed. If so, a turn that is not running was given up.
+        If not, the turn is unknown here: grant and reply together may still be committed. If so, a turn
+        that is not running was abandoned.
         """
         incarnation, activation, _ = grant_id.split(":")
         return incarnation == self.incarnation and int(activation) >= self._lost_before.get(shard, 0)

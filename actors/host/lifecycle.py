@@ -7,7 +7,7 @@ from enum import Enum
 
 
 class Phase(Enum):
-    """Where an activation stands."""
+    """The phases of an activation."""
 
     ACTIVE = "active"
     """Turns are granted in the order of arrival."""

@@ -9,14 +9,14 @@ from populace.actors.turn import TurnGrant, TurnRequest
 
 @dataclass(frozen=True, slots=True, eq=False)
 class QueuedTurn:
-    """A turn request and the promise to answer it with a grant."""
+    """A turn request and the future of its grant."""
 
     request: TurnRequest
     granted: asyncio.Future[TurnGrant]
 
 
 class Mailbox:
-    """Turns leave in the order in which they came; one whose caller gave up is skipped."""
+    """Holds waiting turns in the order of arrival; a turn whose caller gave up is skipped."""
 
     def __init__(self, capacity: int) -> None:
         self._capacity = capacity
@@ -47,12 +47,12 @@ class Mailbox:
             self._turns.remove(queued)
 
     def check_integrity(self) -> None:
-        """Raise ``AssertionError`` if a turn is here that was answered, or more than there is room for."""
+        """Raise ``AssertionError`` if a turn in the box was granted already, or there are more than fit."""
         assert len(self._turns) <= self._capacity, "there are more turns than there is room for"
         for queued in self._turns:
             assert not queued.granted.done() or queued.granted.cancelled(), "an answered turn still waits"
 
     def fail(self, error: Exception) -> None:
-        """Answer every waiting turn with ``error``, so that nobody hangs."""
+        """Fail every waiting turn with ``error``, so that no caller hangs."""
         while (queued := self.take()) is not None:
             queued.granted.set_exception(error)

@@ -1,4 +1,4 @@
-"""The memory as what it is, a fold over the log: read as of any position, and set back to one."""
+"""Treats the memory as a fold over the log: reads it as of any position, and sets it back to one."""
 
 import asyncio
 import hashlib
@@ -32,7 +32,7 @@ from populace.storage.rows import forgetting, ledger, log
 from populace.storage.rows.ledger import StoredModel
 
 MEMORY_ROLE = "memory"
-"""The role of the one message of a turn that set the memory back; it says to which position."""
+"""The role of the single message of a turn that set the memory back; it says to which position."""
 
 _AS_OF = "as of position "
 
@@ -40,12 +40,12 @@ WRITES_SHOWN_MAX = 32
 
 
 class _Stretch(NamedTuple):
-    """What is between a stored memory and a wanted position.
+    """The part of a log between a stored memory and a wanted position.
 
     ``records`` begin with up to ``HISTORY_TURNS_MAX`` from before ``start``: the histories of the first
     turns. ``versions`` has the memory's version before each position of the stretch, and after the last.
     ``shown`` is what was retrieved for each of its turns, None where that is not known any more.
-    ``revisions`` are those that the model has: of a turn whose revision it gave up the base alone is asked.
+    ``revisions`` are those that the model has: a turn whose revision is gone is replayed on the base alone.
     """
 
     memory: Memory
@@ -57,9 +57,9 @@ class _Stretch(NamedTuple):
 
 
 class FoldedFrom(NamedTuple):
-    """What a memory is folded again from: the ``stretch`` begins at or before the turn ``first``.
+    """The input of folding a memory again: the ``stretch`` begins at or before the turn ``first``.
 
-    ``stretch`` is of the log as it is to be from then on.
+    ``stretch`` is of the log as it will be from then on.
     """
 
     stored: StoredModel
@@ -68,7 +68,7 @@ class FoldedFrom(NamedTuple):
 
 
 class Refolded(NamedTuple):
-    """A memory that was folded again, and the records that keep one and change with it."""
+    """A memory that was folded again, and the changed records of turns that store a memory."""
 
     memory: Memory
     changed: dict[int, InteractionRecord]
@@ -77,7 +77,7 @@ class Refolded(NamedTuple):
 class MemoryKeeper:
     """Serves ``Memories`` for the models of one host.
 
-    Replays take an engine and as long as the turns took to read.
+    A replay needs an engine, and takes as long as it took to read the turns.
     """
 
     def __init__(
@@ -117,12 +117,12 @@ class MemoryKeeper:
     async def at(self, model: ModelId, position: int) -> Memory:
         """Compute the memory after ``[0, position)`` from the nearest stored one before.
 
-        Replies are said again and not chosen, so it is what the turns left: to the bit on the reference
-        engine, alone in its batch, and up to rounding otherwise.
+        Replies are replayed and not sampled, so the result is the memory that the turns left: to the bit on
+        the reference engine with a batch of one, and up to rounding otherwise.
 
         Raises:
-            InvalidRequest: the log does not reach there, or what it needs was compacted.
-            MemoryStateMismatch: the turns or the stored memory are another module's.
+            InvalidRequest: the log does not reach that position, or what the replay needs was compacted.
+            MemoryStateMismatch: the turns or the stored memory are of another memory module.
         """
         return await self._folded(self._stretch(model, position))
 
@@ -131,8 +131,8 @@ class MemoryKeeper:
     ) -> Interaction:
         """Set the memory to what it was after ``[0, position)``, as a turn of the log; None empties it.
 
-        The turn begins when that memory is computed, so that a long replay keeps nobody waiting. Raises
-        as ``at``.
+        The turn begins after that memory is computed, so that no turn waits for a long replay. Raises as
+        ``at``.
         """
         digest = hashlib.sha256(f"restore {position}".encode()).digest()
         request = TurnRequest(model, operation, digest, turn_seconds_max=turn_seconds_max)
@@ -144,7 +144,7 @@ class MemoryKeeper:
         if isinstance(turn, Interaction):
             return turn
         try:
-            if memory is None:  # what was said before is still not to be written again
+            if memory is None:  # earlier turns must still not be written again
                 memory = replace(Memory.unpack(turn.memory), state=None)
             said = "as of the beginning" if position is None else f"{_AS_OF}{position}"
             return await self._host.finish_turn(turn, setting_reply(turn, Message(MEMORY_ROLE, said), memory))
@@ -153,12 +153,12 @@ class MemoryKeeper:
             raise
 
     async def refolded(self, source: FoldedFrom, how: MemoryAfter) -> Refolded:
-        """Fold the memory again from the turn ``source.first`` on, and all that the log keeps of it since.
+        """Fold the memory again from the turn ``source.first`` on, and every memory that the log keeps since.
 
-        ``emptied`` asks no engine. Raises as ``at``.
+        ``emptied`` needs no engine. Raises as ``at``.
         """
         stretch, first = source.stretch, source.first
-        targets = {_set_to(one) for one in stretch.records.values() if one.memory_after is not None}
+        targets = {_set_to(record) for record in stretch.records.values() if record.memory_after is not None}
         states: dict[int | None, Memory] = {}
         changed: dict[int, InteractionRecord] = {}
         memory = stretch.memory
@@ -195,11 +195,11 @@ class MemoryKeeper:
             count = position + 1 - first
             records = ledger.read_log(transaction, *model, start=first, limit=count) if count > 0 else ()
             shown = {
-                one.position: shown_exchanges(transaction, model, one)
-                for one in records
-                if one.position >= start and one.retrieved
+                logged.position: shown_exchanges(transaction, model, logged)
+                for logged in records
+                if logged.position >= start and logged.retrieved
             }
-        by_position = {one.position: one for one in records}
+        by_position = {logged.position: logged for logged in records}
         payload = None if record is None else record.payload
         versions = _versions(head, by_position, start, position)
         return _Stretch(Memory.unpack(payload), start, by_position, versions, shown, live)
@@ -215,9 +215,9 @@ class MemoryKeeper:
         record = stretch.records[place]
         if record.memory_after is not None:
             return Memory.unpack(record.memory_after)
-        if record.forgotten is not None:  # it is not written, and not when its client sends it again either
+        if record.forgotten is not None:  # not written now, nor when the client sends the turn again
             return replace(memory, turns=with_turn(memory.turns, record.forgotten[1]))
-        messages = (*_history(stretch.records, place), *(Message(*one) for one in record.messages))
+        messages = (*_history(stretch.records, place), *(Message(*pair) for pair in record.messages))
         state = None
         if record.memory_from is not None:
             exchanges = stretch.shown.get(place, ())
@@ -272,9 +272,9 @@ def folded_from(
     positions: frozenset[int],
     shown: Mapping[int, tuple[Exchange, ...] | None],
 ) -> FoldedFrom:
-    """Say what the memory is folded from without the turns at ``positions``.
+    """Read what the memory is folded from again, without the turns at ``positions``.
 
-    ``records`` is the whole log without them, ``shown`` what was retrieved for its turns.
+    ``records`` is the whole log without those turns, ``shown`` what was retrieved for its turns.
     """
     stored = _stored(ledger.read_model(txn, *model), model)
     first = min(positions)
@@ -293,7 +293,7 @@ def folded_from(
 
 
 def _revisions(txn: ReadTransaction, model: ModelId) -> frozenset[str]:
-    return frozenset(one.digest for one in ledger.list_revisions(txn, *model))
+    return frozenset(revision.digest for revision in ledger.list_revisions(txn, *model))
 
 
 def _versions(head: HeadRecord, records: Mapping[int, InteractionRecord], start: int, end: int) -> list[int]:
@@ -305,7 +305,7 @@ def _versions(head: HeadRecord, records: Mapping[int, InteractionRecord], start:
 
 
 def _set_to(record: InteractionRecord) -> int | None:
-    """The position that a turn set the memory back to, None for one that emptied it or folded it again."""
+    """The position that the turn set the memory back to, None if it emptied it or folded it again."""
     role, content = record.messages[0]
     place = content.removeprefix(_AS_OF)
     return int(place) if role == MEMORY_ROLE and place.isdecimal() else None
@@ -314,7 +314,7 @@ def _set_to(record: InteractionRecord) -> int | None:
 def _set_again(
     record: InteractionRecord, memory: Memory, states: Mapping[int | None, Memory], first: int
 ) -> Memory:
-    """What a turn that set the memory leaves when it is folded again from the turn ``first`` on."""
+    """The memory after a turn that set the memory, when that is folded again from the turn ``first`` on."""
     assert record.memory_after is not None
     if record.messages[0][0] == FORGET_ROLE:
         is_emptied = json.loads(record.messages[0][1]).get("memory") == "emptied"
@@ -326,7 +326,7 @@ def _set_again(
 
 
 def _digest(record: InteractionRecord) -> bytes:
-    """The digest of a turn, also of one that was forgotten."""
+    """The digest of the turn, also if it was forgotten."""
     if record.forgotten is not None:
         return record.forgotten[1]
     return turn_digest(record.messages, record.reply)
@@ -339,7 +339,7 @@ def _stored(found: StoredModel | None, model: ModelId) -> StoredModel:
 
 
 def _history(records: Mapping[int, InteractionRecord], place: int) -> list[Message]:
-    """The earlier turns that the model read before this one's messages. Raises ``InvalidRequest`` if gone."""
+    """The messages of the earlier turns that the turn read. Raises ``InvalidRequest`` if they are gone."""
     record = records[place]
     wanted: list[InteractionRecord] = []
     for earlier in range(place - 1, place - HISTORY_TURNS_MAX - 1, -1):
@@ -358,12 +358,12 @@ def _history(records: Mapping[int, InteractionRecord], place: int) -> list[Messa
     return [
         message
         for other in reversed(wanted)
-        for message in (*(Message(*one) for one in other.messages), Message("assistant", other.reply))
+        for message in (*(Message(*pair) for pair in other.messages), Message("assistant", other.reply))
     ]
 
 
 def setting_reply(turn: TurnGrant, message: Message, memory: Memory | None) -> Reply:
-    """What a turn leaves in which nothing was said, and the memory was set, if the model has one."""
+    """The reply of a turn in which nothing was said, and which set the memory, if the model has one."""
     trace = MemoryTrace(read=False, written_from=None, is_set=True)
     return Reply(
         messages=(message,),
@@ -377,7 +377,7 @@ def setting_reply(turn: TurnGrant, message: Message, memory: Memory | None) -> R
 
 
 def _writes(records: Sequence[InteractionRecord]) -> tuple[MemoryWrite, ...]:
-    """List what the turns wrote, newest first. Of a turn with a history all of its own messages count."""
+    """List what the turns wrote, newest first. For a turn with a history, all of its own messages count."""
     return tuple(
         MemoryWrite(
             position=record.position,

@@ -1,8 +1,8 @@
 """A host: thousands of personal models on one event loop, over the shards that it owns.
 
 Activation reads a model's durable state on its first message; passivation drops the object, as
-everything worth keeping was committed turn by turn. The host grants turns and commits them; who
-generates in between (this process, or a gateway that streams) does not matter to it.
+everything worth keeping was committed turn by turn. The host grants turns and commits them; it does
+not matter which process generates in between (this one, or a gateway that streams).
 """
 
 import asyncio
@@ -128,14 +128,14 @@ class ModelHost:
             model.withdraw(queued)
             raise
         try:
-            # A duplicate that waited behind the first finds it committed now.
+            # A duplicate that waited behind the first call finds its turn committed now.
             replay = self._turn_log.find(request)
             if replay is None:
                 grant = self._turn_log.completed(grant)
                 if request.retrieval is not None:
                     found = await self._retriever.find(model, grant, request.retrieval)
                     grant = replace(grant, retrieved=found)
-        except BaseException:  # a caller may leave while the log is searched
+        except BaseException:  # the caller may be cancelled while the log is searched
             model.release(grant)
             raise
         if replay is not None:
@@ -157,7 +157,7 @@ class ModelHost:
         return await self.finish_made(grant, lambda txn: reply)
 
     async def finish_made(self, grant: TurnGrant, make: MakeReply) -> Interaction:
-        """Commit a running turn whose reply ``make`` answers in the transaction, after what else it does."""
+        """Commit a running turn. ``make`` runs in its transaction and returns the turn's reply."""
         model = self._active.get(grant.model)
         if model is None:
             raise TurnExpired(grant.model.name, "its shard was lost")
@@ -191,7 +191,7 @@ class ModelHost:
     async def list_models(self, tenant: str, *, after: str | None = None, limit: int = 100) -> ModelPage:
         stored = self._catalogue.list(tenant, after, limit)
         views = tuple(
-            model_view(one, active=ModelId(tenant, one.identity.name) in self._active) for one in stored
+            model_view(model, active=ModelId(tenant, model.identity.name) in self._active) for model in stored
         )
         return ModelPage(views, views[-1].model.name if views and len(views) == limit else None)
 
@@ -209,7 +209,7 @@ class ModelHost:
         if model in self._erasing:
             raise ModelNotFound(model.name)
         self._erasing.add(model)
-        # Shielded: a model that drains for a caller who left would refuse every turn from then on.
+        # Shielded: if the caller were cancelled, the model would stay draining and refuse every turn.
         await asyncio.shield(self._erase(model))
 
     async def read_log(self, model: ModelId, *, start: int = 0, limit: int = 100) -> tuple[Interaction, ...]:
@@ -275,34 +275,34 @@ class ModelHost:
         )
 
     def passivate_idle(self) -> int:
-        """Passivate what has been idle for too long; answers how many. Called by the runtime's clock."""
+        """Passivate the models idle for too long; return how many. Called by the runtime's clock."""
         return self._active.passivate_idle()
 
     async def compact_shards(self) -> int:
-        """Compact the shards whose files are mostly free or hold traces of who was erased.
+        """Compact the shards whose files are mostly free or hold traces of erased models.
 
-        Answers how many. Called by the runtime's clock.
+        Returns how many. Called by the runtime's clock.
         """
         return await self._owned.compact(
             free_bytes_min=self._limits.shard_free_bytes_min, now_ms=self._clock.epoch_ms()
         )
 
     async def sweep_adapters(self) -> int:
-        """Remove adapters of erased models; answers how many. Called by the runtime's clock."""
+        """Remove adapters of erased models; return how many. Called by the runtime's clock."""
         return await self._adapters.sweep()
 
     async def record_time(self) -> None:
-        """Remember how long the shards were served; see ``policies/served_time.py``."""
+        """Record how long the shards were served; see ``policies/served_time.py``."""
         await self._owned.record_time()
 
     def passivate(self, model: ModelId) -> bool:
-        """Passivate one model now if it is idle; answers whether it was active and idle."""
+        """Passivate one model now if it is idle; return whether it was active and idle."""
         return self._active.passivate(model)
 
     def check_integrity(self) -> None:
         """Raise ``AssertionError`` unless idle + busy = active, each on a held shard, and bytes add up.
 
-        Reads no row and waits for nothing: cheap enough for a host that serves.
+        Reads no row and waits for nothing: cheap enough while the host serves.
         """
         self._owned.check_integrity()
         self._active.check_integrity()
@@ -312,7 +312,7 @@ class ModelHost:
         assert self._grant_ids.activations >= self._active.passivations + len(self._active)
 
     def close(self) -> None:
-        """Answer everybody who waits, commit what is queued, and release the shards."""
+        """Fail all waiting turns, commit queued writes, and release the shards."""
         for model in self._active:
             self._active.drop(model, HostUnavailable(self.name, "it is shutting down"))
         self._retriever.close()
@@ -327,7 +327,7 @@ class ModelHost:
             return model
         model = PersonalModel(
             self._catalogue.load(model_id),
-            # The number keeps a grant id of an earlier activation from passing for one of this.
+            # The number distinguishes grant ids of an earlier activation from those of this one.
             incarnation=self._grant_ids.next_activation,
             clock=self._clock,
             mailbox_max=self._limits.mailbox_max,

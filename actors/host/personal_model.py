@@ -1,8 +1,8 @@
 """One activation of a personal model: a mailbox and at most one running turn.
 
 A plain object on a host's event loop. It decides whose turn it is; it neither generates nor
-stores. What it knows of the store is the snapshot that it was activated with, moved forward by
-every commit of its own.
+stores. It knows the store only by the snapshot that it was activated with, which each of its own
+commits moves forward.
 """
 
 import asyncio
@@ -21,19 +21,19 @@ from populace.storage.records.errors import ModelNotFound, RevisionNotFound
 from populace.storage.rows.ledger import StoredModel
 
 ACTIVATION_BYTES = 5 * 1024
-"""What an activation costs besides its memory state and its log's words: object, mailbox, records, its place.
+"""The bytes of an activation besides its memory state and its log's words: object, mailbox, records, entries.
 
 Measured over 20,000 idle ones: 4.3 kB of private memory each (4.0 kB of it Python objects). Its
 waiting turns, 1.3 kB each, are bounded by the mailbox and not counted.
 """
 
 TURN_SECONDS_EXPECTED = 2.0
-"""The first estimate of a turn's length, before any was seen."""
+"""The estimate of a turn's length before any turn has ended."""
 
 
 @dataclass(slots=True)
 class RunningTurn:
-    """The turn that has the model now. ``committing`` keeps the deadline from ending it."""
+    """The turn that has the model now. While ``committing``, the deadline does not end it."""
 
     grant: TurnGrant
     started_s: float
@@ -57,7 +57,7 @@ class PersonalModel:
         self.id = ModelId(stored.identity.tenant, stored.identity.name)
         self.stored = stored
         self.index = LogIndex()
-        """The words of its log, as far as a turn asked for something in it."""
+        """The words of the model's log, as far as retrievals have read it."""
         self._incarnation = incarnation
         self._clock = clock
         self._adapter_of = adapter_of
@@ -70,7 +70,7 @@ class PersonalModel:
         self._drained: asyncio.Event = asyncio.Event()
 
     def request_turn(self, request: TurnRequest) -> QueuedTurn:
-        """Queue for a turn; ``queued.granted`` resolves when it has come.
+        """Queue for a turn; ``queued.granted`` resolves when the turn begins.
 
         Raises ``MailboxFull``, ``RevisionNotFound`` for an unknown alias, and ``ModelNotFound``
         while the model is being erased.
@@ -89,7 +89,7 @@ class PersonalModel:
         return queued
 
     def withdraw(self, queued: QueuedTurn) -> None:
-        """Take back a request whose sender stopped waiting, granted already or not."""
+        """Take back a request whose caller stopped waiting, granted already or not."""
         self._mailbox.discard(queued)
         if queued.granted.done() and not queued.granted.cancelled() and queued.granted.exception() is None:
             self.release(queued.granted.result())
@@ -111,7 +111,7 @@ class PersonalModel:
         running.deadline.cancel()
 
     def advance(self, grant: TurnGrant, stored: StoredModel) -> None:
-        """Take over what was committed and grant the next turn."""
+        """Adopt the committed state and grant the next turn."""
         running = self._running
         assert running is not None
         assert running.grant.grant_id == grant.grant_id
@@ -122,7 +122,7 @@ class PersonalModel:
         self._end_running()
 
     def abandon(self, grant: TurnGrant) -> None:
-        """Give the turn up, unless it has ended or is being committed: a commit cannot be taken back."""
+        """Abandon the turn, unless it has ended or is being committed: a commit cannot be undone."""
         if self._running is not None and self.is_running(grant) and not self._running.committing:
             self._end_running()
 
@@ -132,11 +132,11 @@ class PersonalModel:
             self._end_running()
 
     def replace_aliases(self, aliases: dict[str, str]) -> None:
-        """Take over moved aliases. The running turn keeps the revision it began with."""
+        """Adopt moved aliases. The running turn keeps the revision it began with."""
         self.stored = self.stored._replace(aliases=aliases)
 
     async def drain(self) -> None:
-        """Refuse new turns, answer the waiting ones, and wait for the running turn to end."""
+        """Refuse new turns, fail the waiting ones, and wait for the running turn to end."""
         if self._lifecycle.phase is Phase.ACTIVE:
             self._lifecycle.move(Phase.DRAINING)
             self._mailbox.fail(ModelNotFound(self.id.name))
@@ -144,7 +144,7 @@ class PersonalModel:
         await self._drained.wait()
 
     def die(self, error: Exception) -> None:
-        """Leave memory at once; whoever waits is answered with ``error``."""
+        """Leave memory at once; waiting callers get ``error``."""
         if self._lifecycle.phase is Phase.GONE:
             return
         self._lifecycle.move(Phase.GONE)
@@ -171,7 +171,7 @@ class PersonalModel:
         return ACTIVATION_BYTES + (len(memory.payload) if memory else 0) + self.index.bytes
 
     def check_integrity(self) -> None:
-        """Raise ``AssertionError`` unless turns and mail are where the phase allows them."""
+        """Raise ``AssertionError`` unless the running turn and the mailbox agree with the phase."""
         phase, running = self._lifecycle.phase, self._running
         self._mailbox.check_integrity()
         if phase is Phase.GONE:
@@ -242,7 +242,7 @@ class PersonalModel:
         self._settle()
 
     def _settle(self) -> None:
-        """Tell whoever cares that the model has nothing to do."""
+        """Report that the model has nothing to do."""
         if self.is_busy:
             return
         if self._lifecycle.phase is Phase.DRAINING:

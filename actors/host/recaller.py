@@ -1,4 +1,4 @@
-"""Asks a personal model what it knows of its person, in a turn that is given back: nothing is logged."""
+"""Asks a personal model what it knows of its person, in a turn that is abandoned: nothing is logged."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -21,7 +21,7 @@ TOKENS_MAX = 48
 
 
 class Recaller:
-    """Asks the models of a host."""
+    """Asks the models of one host."""
 
     def __init__(
         self,
@@ -35,7 +35,7 @@ class Recaller:
         self._shard_of = shard_of
         self._engine = engine
         self._base_texts: dict[str, str] = {}
-        """What the base says to the common questions: the same for everybody, so asked once."""
+        """The base's replies to the common questions: the same for all models, so generated once."""
 
     async def known(self, model: ModelId, questions: Sequence[str]) -> Known:
         """See ``Memories.known``. Raises ``EngineUnavailable`` on a host without an engine."""
@@ -66,8 +66,8 @@ class Recaller:
             except TimeoutError:
                 raise TurnExpired(model.name, f"it took over {turn.turn_seconds_max:g} s") from None
             finally:
-                for one in answering:
-                    one.cancel()
+                for task in answering:
+                    task.cancel()
         finally:
             await asyncio.shield(self._host.abandon_turn(turn, "nothing of it is logged"))
         said = await self._shards.read_on_thread(self._shard_of(model), lambda txn: _said(txn, model))
@@ -77,7 +77,7 @@ class Recaller:
 async def _answer(
     engine: Engine, turn: TurnGrant, number: int, question: str, *, of_base: bool = False
 ) -> tuple[str, tuple[TokenLogprob, ...]]:
-    """Ask the model, or the base by itself: the reply and its tokens."""
+    """Ask the model, or the base by itself; return the reply and its tokens."""
     messages = (Message("user", question),)
     use = None
     if engine.base.memory_module is not None and not of_base:
@@ -97,11 +97,15 @@ async def _answer(
 
 
 def _said(txn: ReadTransaction, model: ModelId) -> list[tuple[int, str]]:
-    """What the person said in each turn of the log, with its position."""
+    """The position of each turn of the log, with what the person said in it."""
     stored = ledger.read_model(txn, *model)
     if stored is None:  # erased meanwhile
         return []
     head = stored.head
     records = ledger.read_log(txn, *model, start=head.log_start, limit=head.log_position - head.log_start)
-    said = [(one.position, " ".join(spoken_in(one.messages))) for one in records if one.forgotten is None]
+    said = [
+        (record.position, " ".join(spoken_in(record.messages)))
+        for record in records
+        if record.forgotten is None
+    ]
     return [(position, text) for position, text in said if text]

@@ -1,7 +1,7 @@
-"""Finds in a model's log what a turn asks for, off the event loop.
+"""Retrieves turns from a model's log for a new turn, off the event loop.
 
-The words of a log lie with its active model and count as its bytes: they leave with it, be it passivated or
-erased. A host's searches run on one thread, so that the event loop shares its processor with that one alone.
+The words of a log are kept with its active model and count as its bytes: they go when it is passivated or
+erased. A host's searches run on one thread, so that the event loop shares its processor with that one only.
 """
 
 import asyncio
@@ -31,14 +31,14 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 PAGE_TURNS = 1024
-"""Turns that one read of the store brings into an index: some 100 ms, while its pages are pinned."""
+"""One read of the store brings this many turns into an index: some 100 ms, while its pages are pinned."""
 
 LOOKED_AT_MAX = 128
-"""Turns that are read to find some that may come."""
+"""At most this many of the best turns are read to find those that may be retrieved."""
 
 
 class Retriever:
-    """One of each host."""
+    """Searches the logs of one host's models."""
 
     def __init__(
         self, host: str, shards: OwnedShards, shard_of: Callable[[ModelId], int], active: Activations
@@ -53,14 +53,15 @@ class Retriever:
     async def find(self, model: PersonalModel, grant: TurnGrant, wanted: Retrieval) -> tuple[Exchange, ...]:
         """Find turns before the granted one, best first.
 
-        Of those that are not in the grant's history there are up to ``wanted.count``, and all of the
-        history that fit better: how much of it the prompt has room for is found out later. Raises as a read.
+        Returns up to ``wanted.count`` turns that are not in the grant's history, and all turns of the
+        history that fit better: how much history the prompt has room for is known only later. Raises what
+        a read raises.
         """
         begun = index = model.index
         while index.end < grant.position:
             index = await self._extended(grant.model, index, grant.position)
         index, ranked = await self._on_thread(partial(_ranked, index, wanted))
-        if model.is_running(grant) and model.index is begun:  # else it leaves, or was corrected meanwhile
+        if model.is_running(grant) and model.index is begun:  # else passivated or corrected meanwhile
             self._put(model, index)
         history = turns_in([message for turn in grant.history for message in turn])
         return await self._read(
@@ -68,11 +69,11 @@ class Retriever:
         )
 
     def forget(self, model: PersonalModel) -> None:
-        """Drop the words of the model's log: they are no longer what its turns are found by."""
+        """Drop the words of the model's log, because its turns have changed."""
         self._put(model, LogIndex())
 
     def close(self) -> None:
-        """End what is being searched; who waits for it is told that the host is away."""
+        """Stop the searches; callers that wait for one get ``HostUnavailable``."""
         self._closed = True
         self._thread.shutdown()
 
@@ -85,7 +86,7 @@ class Retriever:
         before = model.resident_bytes
         model.index = index
         self._active.note_grown(model, model.resident_bytes - before)
-        if self._active.is_over and index.bytes:  # the words are read anew for each turn that asks
+        if self._active.is_over and index.bytes:  # each retrieval reads the words anew
             self.forget(model)
 
     async def _read(self, model: ModelId, question: Callable[[ReadTransaction], T]) -> T:
@@ -99,7 +100,7 @@ class Retriever:
         return await asyncio.get_running_loop().run_in_executor(self._thread, self._while_open(work))
 
     def _while_open(self, work: Callable[P, T]) -> Callable[P, T]:
-        """Have what is still queued when the host closes not begin."""
+        """Keep work from starting that is still queued when the host closes."""
 
         def checked(*args: P.args, **options: P.kwargs) -> T:
             self._check_open()
@@ -115,9 +116,10 @@ class Retriever:
 def shown_exchanges(
     txn: ReadTransaction, model: ModelId, record: InteractionRecord
 ) -> tuple[Exchange, ...] | None:
-    """What was retrieved for a turn of the log, as its prompt had it; None if that cannot be known any more.
+    """What was retrieved for a turn of the log, as its prompt had it; None if that is not known any more.
 
-    A turn of it may be dropped, or was judged while this one was made, by a clock that may have jumped.
+    A retrieved turn may have been dropped, or judged while this turn was made, by a clock that may have
+    jumped.
     """
     exchanges = tuple(
         exchange
@@ -135,13 +137,13 @@ def _ranked(index: LogIndex, wanted: Retrieval) -> tuple[LogIndex, list[int]]:
 def _words(
     txn: ReadTransaction, model: ModelId, first: int, end: int
 ) -> tuple[int, list[tuple[int, list[str]]]]:
-    """Where the log starts now, and the words of its next ``PAGE_TURNS`` at most at ``[first, end)``."""
+    """The start of the log, and the words of the first ``PAGE_TURNS`` turns at most in ``[first, end)``."""
     start = ledger.read_head(txn, *model).log_start
     first = max(first, start)
     records = ledger.read_log(txn, *model, start=first, limit=min(PAGE_TURNS, end - first))
     last = records[-1].position if records else first
-    walk = takewhile(lambda one: one.position <= last, walk_feedback(txn, *model, first))
-    given = feedback_by_position(feedback_view(model, one) for one in walk)
+    walk = takewhile(lambda record: record.position <= last, walk_feedback(txn, *model, first))
+    given = feedback_by_position(feedback_view(model, record) for record in walk)
     return start, [
         (record.position, turn_words(record.messages, record.reply, judged(given.get(record.position, ()))))
         for record in records
@@ -171,10 +173,10 @@ def _exchanges(
 def _exchange(
     txn: ReadTransaction, model: ModelId, position: int, *, before_ms: int | None = None
 ) -> Exchange | None:
-    """The turn with what was thought of it, or was until then; None if it is dropped or must not come."""
+    """The turn with its feedback, until ``before_ms`` if given; None if it was dropped or must not come."""
     record = ledger.read_interaction(txn, *model, position)
     if record is None:
         return None
-    given = [feedback_view(model, one) for one in read_feedback_on(txn, *model, position)]
-    counting = [one for one in given if before_ms is None or one.created_ms <= before_ms]
+    given = [feedback_view(model, record) for record in read_feedback_on(txn, *model, position)]
+    counting = [feedback for feedback in given if before_ms is None or feedback.created_ms <= before_ms]
     return exchange_of(position, record.messages, record.reply, judged(counting))

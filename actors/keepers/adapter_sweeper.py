@@ -1,7 +1,7 @@
 """Removes the adapters of erased models from the disk, as soon as no other model has them.
 
 Adapters are shared by content, over all shards and hosts. So an erasure leaves the digests of the
-model's adapters in its shard, and a sweep asks every shard whether somebody has them.
+model's adapters in its shard, and a sweep looks in every shard for models that have them.
 """
 
 import asyncio
@@ -21,14 +21,14 @@ logger = logging.getLogger(__name__)
 
 
 class AdapterSweeper:
-    """Sweeps what the shards of one host ask for."""
+    """Removes the adapters that erasures left behind in the shards of one host."""
 
     def __init__(self, store: Store, shards: OwnedShards) -> None:
         self._store = store
         self._shards = shards
 
     async def sweep(self) -> int:
-        """Remove what nobody has; answers how many adapters. What cannot be swept now stays for the next.
+        """Remove unused adapters and return how many. What cannot be removed now is left to the next sweep.
 
         Reads the revisions of all models on a thread, about 1 s for each million.
         """
@@ -57,7 +57,7 @@ class AdapterSweeper:
         return removed
 
     def _remove_unused(self, digests: Collection[str]) -> int | None:
-        """Remove those that no shard has; answers how many, None if somebody adds one just now."""
+        """Remove those that no shard has; return how many, None if an adapter is just being added."""
         files = self._store.revisions
         with files.alone() as is_alone:
             if not is_alone:

@@ -1,4 +1,4 @@
-"""What exists, apart from turns: models, revisions, aliases, logs and API keys of a host's shards."""
+"""The catalogue of a host's shards: models, revisions, aliases, logs and API keys; all but turns."""
 
 import asyncio
 import heapq
@@ -41,7 +41,7 @@ class Catalogue:
         return shard_of(model.tenant, model.name, self._shard_count)
 
     def load(self, model: ModelId) -> StoredModel:
-        """Read a model's durable state; absent raises ``ModelNotFound``, never a default."""
+        """Read a model's durable state; raise ``ModelNotFound`` if it is absent, never return a default."""
         with self._shards.read(self.shard(model)) as transaction:
             stored = ledger.read_model(transaction, model.tenant, model.name)
         if stored is None:
@@ -73,7 +73,7 @@ class Catalogue:
     async def write_portable(
         self, model: ModelId, content: PortableModel, *, operation_seconds_kept: float
     ) -> StoredModel:
-        """Check all of a model from outside, on a thread, then make it this one in one transaction."""
+        """Check all of an imported model on a thread, then create this model from it in one transaction."""
         check_model_name(model)
         if content.base != self._base:
             raise ArchiveInvalid(
@@ -115,7 +115,7 @@ class Catalogue:
             raise
 
     async def promote(self, model: ModelId, digest: str, alias: str) -> StoredModel:
-        """Move the alias to a registered revision, which is ready then."""
+        """Move the alias to a registered revision, which becomes ready."""
         return await self._shards.write(
             self.shard(model),
             lambda txn: ledger.promote_revision(txn, model.tenant, model.name, digest, alias),
@@ -132,10 +132,10 @@ class Catalogue:
         )
 
     def find_revision(self, model: ModelId, reference: str) -> Revision:
-        """Find a revision by an alias, a digest or its beginning.
+        """Find a revision by an alias, a digest or a prefix of one.
 
-        Raises ``ModelNotFound``, ``RevisionNotFound``, and ``InvalidRequest`` for the base, or a beginning
-        that several have.
+        Raises ``ModelNotFound``, ``RevisionNotFound``, and ``InvalidRequest`` for the base, or a prefix of
+        several digests.
         """
         found = find_revision(model.name, self.revisions(model), self.load(model).aliases, reference)
         if found is None:
@@ -198,7 +198,7 @@ class Catalogue:
         return shard_of(KEY_SHARD_TENANT, key_id, self._shard_count)
 
     async def _give_up(self, model: ModelId, revision: Revision) -> None:
-        """Have a sweep remove an adapter that was stored for a model which does not get it."""
+        """Note for a sweep an adapter that was stored for a model but not registered with it."""
         await self._shards.write(self.shard(model), lambda txn: erasures.give_up(txn, [revision.digest]))
 
 

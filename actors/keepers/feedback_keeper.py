@@ -1,4 +1,4 @@
-"""Feedback from its caller to the row beside the log, and back."""
+"""Writes feedback to rows beside the log, and reads it."""
 
 import hashlib
 import json
@@ -15,7 +15,7 @@ from populace.storage.rows import feedback, ledger
 
 
 class FeedbackKeeper:
-    """Of one host's models. Each call is one read or one group-committed write."""
+    """Keeps the feedback on one host's models. Each call is one read or one group-committed write."""
 
     def __init__(self, shards: OwnedShards, shard_of: Callable[[ModelId], int], *, clock: Clock) -> None:
         self._shards = shards
@@ -30,7 +30,7 @@ class FeedbackKeeper:
         body_hash = hashlib.blake2b(said, digest_size=32).digest()
         record = FeedbackRecord(
             position=position,
-            # Who says the same of a reply again, without a key, has said it once.
+            # The same opinion on a reply again, without a key, counts once.
             operation=f"said-{body_hash.hex()}" if key is None else operation_of(key),
             body_hash=body_hash,
             created_ms=self._clock.epoch_ms(),

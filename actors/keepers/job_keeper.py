@@ -1,4 +1,4 @@
-"""Training jobs of one host's models: each step is one durable transaction, which may be asked for again."""
+"""Training jobs of one host's models: each step is one durable transaction, which may be repeated."""
 
 import asyncio
 import hashlib
@@ -49,7 +49,7 @@ class JobKeeper:
         has_trainer: bool,
         on_moved: Callable[[ModelId, StoredModel], None],
     ) -> None:
-        """``on_moved`` is told of a model whose aliases have moved."""
+        """``on_moved`` is called with a model whose aliases have moved."""
         self._shards = shards
         self._catalogue = catalogue
         self._promotions = promotions
@@ -97,7 +97,7 @@ class JobKeeper:
             record = jobs.read_job(txn, *model, number)
             if record.state == "promoting":
                 return record
-            # Also of one that never started: what is not wanted now is not asked for again by itself.
+            # Also for a job that never started: a policy must not ask again for what is not wanted now.
             log_range = record.log_range or (head.log_start, head.log_position)
             ended = self._ended(record, "cancelled", "somebody cancelled it")
             return jobs.change_job(txn, *model, ended.model_copy(update={"log_range": log_range}))
@@ -128,7 +128,7 @@ class JobKeeper:
             with self._shards.read(number) as txn:
                 for tenant, name, record in jobs.walk_open_jobs(txn):
                     found.append(OpenJob(job_view(ModelId(tenant, name), record), record.session_key))
-        return tuple(sorted(found, key=lambda one: (one.job.created_ms, one.job.model)))
+        return tuple(sorted(found, key=lambda opened: (opened.job.created_ms, opened.job.model)))
 
     async def unsettled(self, *, limit: int = 256) -> tuple[UnsettledFeedback, ...]:
         return await self._unsettled.read(limit)
@@ -156,7 +156,7 @@ class JobKeeper:
                 "parent": None if options.from_base else stored.aliases.get(FIRST_ALIAS),
             }
             if options.method == "rl":
-                # Nothing of the log: what was not learned before is unsettled after it, as all feedback is.
+                # It learns nothing from the log, whose unlearned turns stay unsettled, as all feedback does.
                 cursor = stored.head.cursor
                 changes |= {"log_range": (cursor, cursor), "feedback_until_ms": 0}
             elif options.rebuilds is not None:
@@ -211,7 +211,7 @@ class JobKeeper:
         try:
             record = await self._write(model, record_it)
         except (JobEnded, JobNotFound, ModelNotFound):
-            # Nobody will have it: what it learned from may have been forgotten meanwhile.
+            # No model will have it: what it learned from may have been forgotten meanwhile.
             await self._write(model, lambda txn: erasures.give_up(txn, [revision.digest]))
             raise
         if record.state != "promoting":
@@ -238,7 +238,7 @@ class JobKeeper:
         return model_view(moved, active=False)
 
     def _options_of(self, model: ModelId, digest: str) -> TrainingOptions:
-        """Answer how the revision that the model answers with was trained."""
+        """Return the options with which the revision that the model serves was trained."""
         stored = self._catalogue.load(model)
         if stored.aliases.get(FIRST_ALIAS) != digest:
             raise RevisionNotFound(model.name, digest)
@@ -272,7 +272,7 @@ class JobKeeper:
 
 
 def _rewarded(txn: ReadTransaction, model: ModelId, revision: RevisionRecord) -> str | None:
-    """Answer the revision that was rewarded for tasks, of this one and those that it goes on from."""
+    """Return the newest revision trained on rewards, among this one and its ancestors."""
     while revision.method != "rl":
         if revision.parent is None:
             return None

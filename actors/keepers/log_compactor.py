@@ -1,8 +1,8 @@
-"""Keeps the logs of a host's models bounded, behind their turns: nobody waits for it.
+"""Keeps the logs of a host's models bounded, after their turns: no turn waits for it.
 
-A look at a log forgets expired operation ids and drops what ``policies/log_retention.py`` lets go.
-It is a write like a turn's and takes its place in the same queue, so it never runs inside one.
-What a failed look left undone, the next one does: each begins with what the store says.
+One run on a log forgets expired operation ids and drops what ``policies/log_retention.py`` lets go.
+It is a write like a turn's and takes its place in the same queue, so it never runs inside a turn.
+What a failed run left undone, the next one does: each begins with the state of the store.
 """
 
 import asyncio
@@ -23,11 +23,11 @@ logger = logging.getLogger(__name__)
 
 TURNS_BETWEEN_LOOKS = 64
 STEP_MAX = 256
-"""Interactions that one transaction drops at most, so that a long backlog holds up no turn for long."""
+"""One transaction drops at most this many interactions, so that a long backlog delays no turn for long."""
 
 
 class LogCompactor:
-    """At most one look at a time for each model."""
+    """Compacts logs, each model's at most once at a time."""
 
     def __init__(self, shards: OwnedShards, shard_of: Callable[[ModelId], int], *, limits: LogLimits) -> None:
         self._shards = shards
@@ -36,17 +36,17 @@ class LogCompactor:
         self._looks: dict[ModelId, asyncio.Task[None]] = {}
 
     def note_turn(self, stored: StoredModel) -> None:
-        """Look at the log if the turn that was just committed makes it time to."""
+        """Compact the log if the turn that was just committed makes it due."""
         if stored.head.log_position % TURNS_BETWEEN_LOOKS == 0:
             self._look_soon(stored)
 
     def note_passivated(self, stored: StoredModel) -> None:
-        """Look at the log of a model that leaves memory, unless it is too short to be worth a write."""
+        """Compact the log of a model that is passivated, unless it is too short to be worth a write."""
         if stored.head.log_position - stored.head.log_start >= TURNS_BETWEEN_LOOKS:
             self._look_soon(stored)
 
     def close(self) -> None:
-        """Wait for no look any more. One that is queued already may still take effect."""
+        """Stop waiting for running compactions. One that is queued already may still take effect."""
         for look in self._looks.values():
             look.cancel()
 
@@ -74,9 +74,9 @@ class LogCompactor:
 
 
 def compact(txn: WriteTransaction, model: ModelId, limits: LogLimits, now_ms: int) -> bool:
-    """Take one step: prune and drop up to ``STEP_MAX`` interactions; answers whether that was all.
+    """Take one step: prune and drop up to ``STEP_MAX`` interactions; return whether that was all.
 
-    A model whose memory state is not stored where its log would be cut is cut before.
+    If the memory state is not stored where the log would be cut, the log is cut at an earlier position.
     """
     before = ledger.read_model(txn, *model)
     if before is None:
@@ -98,12 +98,12 @@ def _keep_from(txn: ReadTransaction, stored: StoredModel, limits: LogLimits, now
         start=head.log_start,
         position=head.log_position,
         bytes_kept=head.log_bytes,
-        # A model that was never trained may never be; from its first training on it waits for the next.
+        # A model that was never trained may never be; after its first training, the log waits for the next.
         untrained_from=head.cursor if head.cursor > 0 else None,
     )
     free = min(head.operations_start - head.log_start, STEP_MAX)
     walk = islice(log.walk_log(txn, identity.tenant, identity.name, head.log_start), free)
-    oldest = (InteractionSize(_made_ms(one.record, identity), one.bytes_kept) for one in walk)
+    oldest = (InteractionSize(_made_ms(logged.record, identity), logged.bytes_kept) for logged in walk)
     return keep_from(extent, oldest, limits, now_ms)
 
 

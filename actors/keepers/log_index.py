@@ -1,6 +1,6 @@
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
 # bm25s is untyped.
-"""The words of one log, and which of its turns fit others best: BM25 by ``bm25s``.
+"""An index of the words of one log, which ranks its turns for a query: BM25 by ``bm25s``.
 
 Lucene's form of it, whose idf is never negative, so that a log of one turn can be searched (Kamphuis et al.,
 "Which BM25 Do You Mean?", ECIR 2020)::
@@ -8,8 +8,8 @@ Lucene's form of it, whose idf is never negative, so that a log of one turn can 
     score = Σ_q idf(q) · tf / (tf + k1 · (1 - b + b · length / mean length))
     idf(q) = ln(1 + (N - df + ½) / (df + ½))
 
-``bm25s`` computes the scores of a fixed set of turns ahead, 30 µs for each, and can add none. So turns that
-came since are scored here by the same formula, with the counts of that set, until they are an eighth of it.
+``bm25s`` precomputes the scores of a fixed set of turns, 30 µs for each, and can add none. So later turns
+are scored here by the same formula, with the counts of that set, until they are an eighth of it.
 """
 
 import zlib
@@ -20,16 +20,16 @@ import numpy as np
 import numpy.typing as npt
 
 Numbers = npt.NDArray[np.uint32]
-"""Words, as their CRC-32: a fraction of the memory, and of 30,000 words two are one in a tenth of logs."""
+"""Words as their CRC-32: a fraction of the memory; of 30,000 words two collide in a tenth of logs."""
 Scores = npt.NDArray[np.float32]
 
 K1, B = 1.5, 0.75
 """The defaults of ``bm25s``."""
 SCORE_DIGITS = 4
 ADDED_SHARE = 8
-"""For one turn that is not counted there are so many that are."""
+"""There are at least this many counted turns for each uncounted one."""
 TURN_BYTES = 200
-"""What a turn costs besides its words: an array's own object, and its place."""
+"""The bytes of a turn besides its words: the array object, and its entry."""
 
 
 class IndexedTurn(NamedTuple):
@@ -38,9 +38,10 @@ class IndexedTurn(NamedTuple):
 
 
 class LogIndex:
-    """The turns of a log before ``end``. Immutable: a longer one shares with this one what both have.
+    """The turns of a log before ``end``. Immutable: a longer index shares the common turns with this one.
 
-    Counting and searching keep a processor busy and take no lock: not for an event loop, but for any thread.
+    Counting and searching keep a processor busy and take no lock: run them on any thread, not on an event
+    loop.
     """
 
     __slots__ = ("_counted", "_turns", "bytes", "end")
@@ -52,28 +53,28 @@ class LogIndex:
         self._counted = counted
         self.end = end
         self.bytes = sum(TURN_BYTES + turn.words.nbytes for turn in turns)
-        """An estimate: the arrays, and what each turn costs besides."""
+        """An estimate of the memory: the arrays, and ``TURN_BYTES`` for each turn."""
         if counted is not None:
             self.bytes += counted.bytes
 
     def extended(self, turns: Sequence[tuple[int, Sequence[str]]], *, start: int, end: int) -> Self:
-        """The index of the log at ``[start, end)``; ``turns`` are the words of those that this one has not.
+        """The index of the log at ``[start, end)``; ``turns`` are the words of the turns that are new in it.
 
-        What was dropped before ``start`` leaves the index. A turn without words does not enter it.
+        Turns before ``start`` leave the index. A turn without words does not enter it.
         """
         kept = tuple(turn for turn in self._turns if turn.position >= start)
         added = tuple(IndexedTurn(position, _numbers(words)) for position, words in turns if words)
         return type(self)(kept + added, end, self._counted if len(kept) == len(self._turns) else None)
 
     def counted(self) -> Self:
-        """The same, with so many of its turns counted that it can be searched; it may be this one."""
+        """The same index with enough of its turns counted to be searched; it may be this one."""
         count = 0 if self._counted is None else self._counted.count
         if len(self._turns) <= count + count // ADDED_SHARE:
             return self
         return type(self)(self._turns, self.end, _CountedTurns([turn.words for turn in self._turns]))
 
     def ranked(self, words: Sequence[str]) -> list[int]:
-        """The positions of the turns that have one of the words, best first and of equals the newest.
+        """The positions of the turns that have one of the words, best first, and among equals newest first.
 
         The index must be ``counted``.
         """
@@ -83,16 +84,16 @@ class LogIndex:
         wanted_Q = np.unique(_numbers(words))
         scores_N = self._counted.scores(wanted_Q, [turn.words for turn in self._turns[self._counted.count :]])
         positions_N = np.asarray([turn.position for turn in self._turns])
-        # Rounded: of two equal turns one may be counted, and its sum differs in the last bits.
+        # Rounded: if only one of two equal turns is counted, their sums differ in the last bits.
         order = np.lexsort((-positions_N, -scores_N.round(SCORE_DIGITS)))
         return [int(positions_N[place]) for place in order if scores_N[place] > 0]
 
 
 class _CountedTurns:
-    """Turns whose words are counted, with the scores of each word in each of them."""
+    """Turns whose words are counted, with the score of each word in each turn."""
 
     def __init__(self, turns: Sequence[Numbers]) -> None:
-        # Imported here: it takes 0.6 s and, where numba is, 85 MiB. A host that is not asked has neither.
+        # Imported here: it takes 0.6 s and, with numba, 85 MiB. A host without retrievals spends neither.
         from bm25s import BM25
 
         self.count = len(turns)
@@ -106,7 +107,7 @@ class _CountedTurns:
         )
 
     def scores(self, wanted_Q: Numbers, added: Sequence[Numbers]) -> Scores:
-        """Score these turns for the words, and after them the ``added`` ones."""
+        """Return the scores of these turns for the words, followed by those of the ``added`` ones."""
         places_Q = np.searchsorted(self._vocabulary_V, wanted_Q)
         places_Q[places_Q == len(self._vocabulary_V)] = 0
         is_known_Q = self._vocabulary_V[places_Q] == wanted_Q

@@ -46,14 +46,14 @@ class MemberKeeper:
         found: list[MemberView] = []
         for number in self._shards.numbers:
             found += await self._shards.read_on_thread(
-                number, lambda txn: [_view(tenant, one) for one in members.walk_members(txn, tenant)]
+                number, lambda txn: [_view(tenant, record) for record in members.walk_members(txn, tenant)]
             )
         return by_name(found)
 
     async def unprofiled(self, probes: str, *, limit: int = 64) -> tuple[MemberView, ...]:
         def read(txn: ReadTransaction) -> list[MemberView]:
-            walk = (_view(tenant, one) for tenant, one in members.walk_all_members(txn))
-            missing = (one for one in walk if not (one.is_profiled and _is_of(one, probes)))
+            walk = (_view(tenant, record) for tenant, record in members.walk_all_members(txn))
+            missing = (member for member in walk if not (member.is_profiled and _is_of(member, probes)))
             return list(islice(missing, limit))
 
         found: list[MemberView] = []
@@ -70,7 +70,7 @@ class MemberKeeper:
 
 
 def by_name(found: list[MemberView]) -> tuple[MemberView, ...]:
-    return tuple(sorted(found, key=lambda one: one.model))
+    return tuple(sorted(found, key=lambda member: member.model))
 
 
 def _is_of(member: MemberView, probes: str) -> bool:

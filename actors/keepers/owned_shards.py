@@ -54,7 +54,7 @@ class OwnedShard:
 
 
 class OwnedShards:
-    """Reads and writes by shard number; ``on_lost`` is told when a shard's activations are stale."""
+    """Reads and writes by shard number; ``on_lost`` is called when a shard's activations are stale."""
 
     def __init__(
         self,
@@ -73,7 +73,7 @@ class OwnedShards:
         self._open: dict[int, OwnedShard] = {}
         self._lost: dict[int, StorageError] = {}
         self._recovering: dict[int, Future[Shard]] = {}
-        # One at a time: a disk that failed, and takes all shards with it, is read by one thread.
+        # One at a time: if a disk fails with all of its shards, only one thread reads it.
         self._recoverer = ThreadPoolExecutor(1, thread_name_prefix="populace-recover")
         self._closed = False
         for number in self._numbers:
@@ -102,7 +102,7 @@ class OwnedShards:
         *,
         thread: ThreadPoolExecutor | None = None,
     ) -> T:
-        """Answer a question that takes the event loop too long, on any thread if none is named.
+        """Run a read that would block the event loop for too long, on any thread if none is named.
 
         Raises as ``read`` and ``question`` do.
         """
@@ -139,11 +139,11 @@ class OwnedShards:
             raise
 
     def served_ms(self, number: int) -> int:
-        """The shard's time, by which what it holds grows old. Raises as ``read`` does."""
+        """The served time of the shard, in ms, by which its rows age. Raises as ``read`` does."""
         return self._shard(number).served.now_ms(self._clock.monotonic())
 
     async def record_time(self) -> None:
-        """Let the shards that nobody wrote to for long know that they were served meanwhile."""
+        """Record the served time in the shards that had no write for long."""
         for number, owned in list(self._open.items()):
             now_ms = owned.served.now_ms(self._clock.monotonic())
             if owned.served.is_unrecorded(now_ms, SECONDS_FORGOTTEN_MAX):
@@ -153,10 +153,10 @@ class OwnedShards:
                     logger.warning("the time of shard %d was not recorded: %s", number, error)
 
     async def compact(self, *, free_bytes_min: int, now_ms: int) -> int:
-        """Compact the shards whose files are worth it, one at a time on a thread; answers how many.
+        """Compact the shards whose files are worth it, one at a time on a thread; return how many.
 
-        A shard's writes wait meanwhile, and its reads do not. One that has no room on the disk goes
-        on as it is, and the log says so.
+        A shard's writes wait meanwhile, and its reads do not. A shard without room on the disk goes on
+        as it is, and the log says so.
         """
         count = 0
         for number, owned in list(self._open.items()):
@@ -173,7 +173,7 @@ class OwnedShards:
             except (DiskFull, DiskRefused) as error:
                 logger.warning("%s", error)
             except (Fenced, ShardStopped) as error:
-                # Also while the shard was being closed, or read by a reader that lasted.
+                # Also raised if the shard was being closed, or a long read was in progress.
                 if owned.shard.is_stopped:
                     self._lose(number, owned, error)
             else:
@@ -186,7 +186,7 @@ class OwnedShards:
         return None if owned is None else owned.shard
 
     def statistics(self) -> StoreStatistics:
-        """Measure the open shards; one that stopped counts as not open, whoever finds out first.
+        """Measure the open shards; a stopped one counts as not open, also if it is found out only here.
 
         Raises ``DiskRefused`` if the data directory is gone.
         """
@@ -210,9 +210,9 @@ class OwnedShards:
         )
 
     def commit_statistics(self) -> tuple[int, int]:
-        """Count commits and the transactions that carried them."""
+        """Return the numbers of commits and of the transactions that carried them."""
         statistics = [owned.committer.statistics() for owned in self._open.values()]
-        return sum(one.commits for one in statistics), sum(one.batches for one in statistics)
+        return sum(shard.commits for shard in statistics), sum(shard.batches for shard in statistics)
 
     def is_held(self, number: int) -> bool:
         return number in self._open
@@ -235,7 +235,7 @@ class OwnedShards:
             owned.shard.check_integrity()
 
     def close(self) -> None:
-        """Release the shards, after a recovery that is under way."""
+        """Release the shards; a recovery under way ends first."""
         self._closed = True
         for owned in self._open.values():
             owned.close()
@@ -280,7 +280,7 @@ class OwnedShards:
         return recovering
 
     def _recovered(self, number: int) -> OwnedShard:
-        """Take the shard that was recovered; raise ``ShardStopped`` while it is not."""
+        """Take the shard if its recovery has ended; raise ``ShardStopped`` before."""
         recovering = self._recovering.get(number) or self._recover(number)
         if not recovering.done():
             raise ShardStopped(number, "its disk failed, and it is checked before it serves again")

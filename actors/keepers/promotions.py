@@ -1,8 +1,8 @@
-"""How a new revision comes to an alias: registered → prewarming → ready.
+"""Promotes a revision to an alias: registered → prewarming → ready.
 
-The alias moves only when an engine has the adapter checked and in its memory; until then the old
-revision answers. What fails on the way, or is cut short by a crash, leaves the alias where it was and
-the revision registered: the same call again goes on from there.
+The alias moves only when an engine has checked the adapter and has it in memory; until then the old
+revision is served. A failure or crash on the way leaves the alias where it was and the revision registered:
+the same call again continues from there.
 """
 
 import asyncio
@@ -19,18 +19,18 @@ from populace.actors.turn import ModelId
 from populace.storage.rows.ledger import StoredModel
 
 PREWARM_SECONDS_MAX = 60.0
-"""An adapter is prewarmed in well under a second; the rest is waiting for room in an engine's memory."""
+"""The limit of a prewarming: it takes well under a second; the rest is waiting for room in an engine."""
 
 PREWARM_RETRY_SECONDS = 5.0
 
 
 class Promotions:
-    """Of one host's models. Those to one alias take effect in the order of their arrival."""
+    """Promotes revisions of one host's models. Moves of one alias take effect in the order of arrival."""
 
     def __init__(
         self, catalogue: Catalogue, engine: Engine | None, adapter_of: Callable[[str], AdapterRef]
     ) -> None:
-        """Without an ``engine`` there is nothing to prewarm: what is registered is ready."""
+        """Without an ``engine`` nothing is prewarmed: a registered revision is ready."""
         self._catalogue = catalogue
         self._engine = engine
         self._adapter_of = adapter_of
@@ -38,7 +38,7 @@ class Promotions:
         self._prewarming: Counter[tuple[ModelId, str]] = Counter()
 
     async def promote(self, model: ModelId, revision: Revision, alias: str) -> StoredModel:
-        """Register the revision, prewarm it, move the alias; answers the model as it is then.
+        """Register the revision, prewarm it and move the alias; return the model after that.
 
         Raises ``InvalidName``, ``ModelNotFound``, and what ``Engine.prepare`` raises.
         """
@@ -48,9 +48,9 @@ class Promotions:
             return await self._catalogue.promote(model, revision.digest, alias)
 
     async def repoint(self, model: ModelId, alias: str, reference: str) -> StoredModel:
-        """Prewarm a revision that the model has, named by ``reference``, and move the alias to it.
+        """Prewarm a revision of the model, named by ``reference``, and move the alias to it.
 
-        What ``reference`` names is looked up when it is the call's turn. Raises as ``promote``, and as
+        ``reference`` is looked up after the earlier moves of the alias. Raises as ``promote``, and as
         ``Catalogue.find_revision``.
         """
         check_alias(alias)
@@ -60,7 +60,7 @@ class Promotions:
             return await self._catalogue.promote(model, digest, alias)
 
     async def remove(self, model: ModelId, alias: str) -> StoredModel:
-        """Remove the alias after the moves that were asked for before. Raises as the catalogue does."""
+        """Remove the alias after its earlier moves. Raises as the catalogue does."""
         async with self._in_order(model, alias):
             return await self._catalogue.remove_alias(model, alias)
 
@@ -118,7 +118,7 @@ class Promotions:
 
 
 class _Order:
-    """Whose turn it is to move an alias; asyncio's lock is fair. ``promotions`` wait or have it."""
+    """The order of one alias's moves; asyncio's lock is fair. ``promotions`` counts those in it."""
 
     def __init__(self) -> None:
         self.lock = asyncio.Lock()

@@ -17,16 +17,16 @@ from populace.storage.rows import forgetting, ledger
 from populace.storage.rows.ledger import StoredModel
 
 MEMORY_KEPT_EVERY = 64
-"""One turn in so many keeps the memory that it was served with (12 kB): the log can be cut there, and a
+"""One turn in this many keeps the memory that it was served with (12 kB): the log can be cut there, and a
 replay is never longer."""
 
 
 MakeReply = Callable[[WriteTransaction], Reply]
-"""What a turn does in its transaction before it is appended; answers its reply. It may run more than once."""
+"""Runs in a turn's transaction before the turn is appended, and returns its reply. May run more than once."""
 
 
 class TurnLog:
-    """Each call is one read or one group-committed write."""
+    """Reads and appends turns. Each call is one read or one group-committed write."""
 
     def __init__(
         self,
@@ -42,7 +42,7 @@ class TurnLog:
         self._operation_ms_kept = int(operation_seconds_kept * 1000)
 
     def find(self, request: TurnRequest) -> Interaction | None:
-        """Return what the operation made if its id is kept, else None.
+        """Return the interaction that the operation made if its id is kept, else None.
 
         Raises ``OperationConflict``, and ``InteractionForgotten`` if that was forgotten since.
         """
@@ -61,7 +61,7 @@ class TurnLog:
         return interaction_view(request.model, interaction, replayed=True)
 
     async def append(self, grant: TurnGrant, make: MakeReply) -> tuple[InteractionRecord, StoredModel]:
-        """Commit the turn durably; answers what the log has, and the model as it is then.
+        """Commit the turn durably; return its record in the log, and the model after it.
 
         Raises what ``make``, ``ledger.commit_turn`` and ``OwnedShards.write`` raise.
         """
@@ -95,7 +95,7 @@ class TurnLog:
         return await self._shards.write(shard, append)
 
     def completed(self, grant: TurnGrant) -> TurnGrant:
-        """Give the grant what the log has for it: earlier turns of its conversation, and forgotten ones."""
+        """Return the grant with the earlier turns of its conversation and the digests of forgotten turns."""
         with self._shards.read(self._shard_of(grant.model)) as transaction:
             history = () if grant.history_of is None else _history(transaction, grant)
             forgotten = forgetting.forgotten_turns(transaction, *grant.model)
@@ -117,7 +117,7 @@ def _history(txn: ReadTransaction, grant: TurnGrant) -> tuple[tuple[Message, ...
 
 
 def _memory_kept(grant: TurnGrant, reply: Reply) -> bytes | None:
-    """The memory that the turn keeps of before it; one that was folded anew is what it leaves."""
+    """The memory before the turn, if the turn keeps it; for a memory folded anew, the one after it."""
     if grant.position % MEMORY_KEPT_EVERY != 0:
         return None
     is_anew = reply.memory is not None and reply.messages[0].role == FORGET_ROLE

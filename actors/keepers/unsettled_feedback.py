@@ -1,4 +1,4 @@
-"""What feedback says of the models that it came to: whether to train one, or to take its revision back."""
+"""Summarises new feedback for each model, to decide on a training or a rollback of its revision."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -22,7 +22,7 @@ from populace.storage.rows.ledger import FIRST_ALIAS, StoredModel
 
 
 class UnsettledFeedbackReader:
-    """Of one host's models. Remembers where it stopped, so that all have their turn."""
+    """Reads one host's unsettled feedback. Remembers where it stopped, so that all models get a turn."""
 
     def __init__(self, shards: OwnedShards, *, clock: Clock) -> None:
         self._shards = shards
@@ -31,7 +31,7 @@ class UnsettledFeedbackReader:
         self._after: bytes | None = None
 
     async def read(self, limit: int) -> tuple[UnsettledFeedback, ...]:
-        """See ``TrainingJobs.unsettled``. Reads all feedback of each model that it answers, on a thread."""
+        """See ``TrainingJobs.unsettled``. Reads all feedback of each model that it returns, on a thread."""
         found: list[UnsettledFeedback] = []
         now_ms = self._clock.epoch_ms()
         for _ in self._shards.numbers:
@@ -43,7 +43,7 @@ class UnsettledFeedbackReader:
                 page, self._after = await self._shards.read_on_thread(number, read)
                 found += page
             except StorageError:
-                self._after = None  # it is lost or being checked, and has the same feedback afterwards
+                self._after = None  # the shard is lost or being checked, and has the same feedback afterwards
             if self._after is not None:
                 break
             self._next_shard = (self._next_shard + 1) % len(self._shards.numbers)
@@ -53,7 +53,7 @@ class UnsettledFeedbackReader:
 def _read_page(
     txn: ReadTransaction, after: bytes | None, limit: int, now_ms: int
 ) -> tuple[list[UnsettledFeedback], bytes | None]:
-    """Answer up to ``limit`` models after the row ``after``, and the row to go on after, None at the end."""
+    """Return up to ``limit`` models after the row ``after``, and the last row read, None at the end."""
     found: list[UnsettledFeedback] = []
     before = after
     for row, tenant, name in jobs.walk_unsettled(txn, after):
@@ -71,7 +71,7 @@ def _unsettled(txn: ReadTransaction, model: ModelId, stored: StoredModel, now_ms
     head = stored.head
     given = [feedback_view(model, record) for record in feedback.walk_feedback(txn, *model)]
     all_judged = {position: judged(said) for position, said in feedback_by_position(given).items()}
-    judgements = {position: one for position, one in all_judged.items() if one.is_judged}
+    judgements = {position: judgement for position, judgement in all_judged.items() if judgement.is_judged}
     known = list(jobs.walk_jobs(txn, *model))
     standing = Standing(
         position=head.log_position,
@@ -105,13 +105,13 @@ def _last_ms(txn: ReadTransaction, model: ModelId, position: int) -> int:
 def _failed_at(
     txn: ReadTransaction, model: ModelId, known: Sequence[JobRecord], stored: StoredModel
 ) -> int | None:
-    """Where the log was at the newest training on it, if what came of that does not serve."""
+    """The log position at the newest training on it, if the result of that training is not served."""
     on_the_log = [job for job in known if job.log_range is None or job.log_range[0] < job.log_range[1]]
     newest = on_the_log[-1] if on_the_log else None
     if newest is None or newest.log_range is None:
         return None
     serving = _trained(txn, model, stored.aliases.get(FIRST_ALIAS))
-    # What was rewarded for tasks since then goes on from it.
+    # A later training on rewards continues from it.
     while serving is not None and serving.digest != newest.candidate and serving.method == "rl":
         serving = _trained(txn, model, serving.parent)
     serves = serving is not None and newest.state == "promoted" and serving.digest == newest.candidate
@@ -128,15 +128,19 @@ def _trained(txn: ReadTransaction, model: ModelId, digest: str | None) -> Revisi
 def _liked_by_revision(
     txn: ReadTransaction, model: ModelId, judgements: dict[int, Judgement]
 ) -> dict[str, Judged]:
-    """How many replies of each revision were liked and not, by digest or ``base``.
+    """How many replies of each revision were liked, and how many were not, by digest or ``base``.
 
-    A corrected reply that nobody liked was not good either.
+    A corrected reply without a like counts as not liked.
     """
     counts: dict[str, Judged] = {}
-    for position, one in judgements.items():
+    for position, judgement in judgements.items():
         data = txn.get(keys.interaction(*model, position))
         assert data is not None, "feedback is on an interaction that is kept"
-        liked = one.liked if one.liked is not None else (False if one.correction is not None else None)
+        liked = (
+            judgement.liked
+            if judgement.liked is not None
+            else (False if judgement.correction is not None else None)
+        )
         if liked is None:
             continue
         revision = InteractionRecord.unpack(data).revision

@@ -1,7 +1,7 @@
-"""Several replies to one prompt, side by side: what ``n`` of the OpenAI API asks for.
+"""Generates several replies to one prompt, side by side, for ``n`` of the OpenAI API.
 
-Each is a request to the engine of its own, with a copy of the memory state that all begin from, so none
-of them sees what another writes.
+Each is a separate request to the engine, with a copy of the memory state that all begin from, so none of them
+sees what another writes.
 """
 
 import asyncio
@@ -13,9 +13,9 @@ from populace.actors.engine import Delta, Engine, GenerateRequest
 
 
 def generate_choices(engine: Engine, request: GenerateRequest, count: int) -> AsyncGenerator[Delta, None]:
-    """Generate ``count`` replies; each delta says of which ``choice`` it is. The first error ends all.
+    """Generate ``count`` replies; each delta's ``choice`` says which it belongs to. The first error ends all.
 
-    With a seed, every choice has one of its own, the first that of the request.
+    With a seed, every choice has a seed of its own, the first that of the request.
     """
     if count == 1:
         return engine.generate(request)
@@ -45,7 +45,7 @@ async def _side_by_side(replies: Sequence[AsyncGenerator[Delta, None]]) -> Async
             ending = error
         parts.put_nowait(ending)
 
-    # Not a task group: that would cancel whichever task reads this generator, and a stream is read by two.
+    # Not a task group: it would cancel the task that reads this generator, and a stream is read by two.
     readers = [asyncio.create_task(read(number, deltas)) for number, deltas in enumerate(replies)]
     try:
         reading = len(readers)

@@ -13,8 +13,8 @@ async def until(
 ) -> AsyncGenerator[Delta, None]:
     """Pass deltas on and close them in the end; raise ``late`` once the event loop's time is ``deadline``.
 
-    The timeout encloses each wait on its own: around a ``yield`` it would cancel whichever task
-    began to read, and a stream is read by two.
+    The timeout encloses each wait separately: around a ``yield`` it would cancel the task that began to
+    read, and a stream is read by two.
     """
     async with aclosing(deltas):
         while True:

@@ -1,4 +1,4 @@
-"""The one way from what a caller asks for to the request of a turn, over HTTP and from Python alike."""
+"""The one way from a caller's arguments to the request of a turn, over HTTP and from Python alike."""
 
 import hashlib
 import json
@@ -28,11 +28,11 @@ def make_request(
     """Make the request of one turn.
 
     ``operation`` is the caller's idempotency key, ``conversation`` the one whose earlier turns are read, and
-    ``retrieved`` how many turns of the log are. The same operation may be sent again through any face: what
-    is compared is what the values come to, so that a default that is named is no other request.
+    ``retrieved`` how many turns of the log are retrieved. The same operation may be sent again over HTTP or
+    from Python: the resolved values are compared, so a default that is given explicitly is no other request.
 
-    Raises ``InvalidRequest`` if all messages are empty, for an operation of several choices, and for one that
-    no bytes can carry.
+    Raises ``InvalidRequest`` if all messages are empty, for an operation with several choices, and for an
+    operation that cannot be encoded.
     """
     check_messages(messages)
     if operation is not None and choices > 1:
@@ -55,6 +55,6 @@ def make_request(
 
 
 def check_messages(messages: tuple[Message, ...]) -> None:
-    """Raise ``InvalidRequest`` if there is nothing to answer, whoever is asked."""
+    """Raise ``InvalidRequest`` if there is nothing to reply to, for a model or the base alike."""
     if not any(message.content for message in messages):
         raise InvalidRequest("There is nothing to answer: the message is empty.", "messages")

@@ -1,4 +1,4 @@
-"""A reply on its way to whoever asked for it."""
+"""A reply on its way to its reader."""
 
 from collections.abc import AsyncGenerator
 
@@ -9,9 +9,9 @@ from populace.actors.turn import Interaction, TurnGrant
 class RunningReply:
     """A reply that is read delta by delta. It has to be closed, also after an error.
 
-    ``grant`` is the turn that the reply is made in. It is None if the base answers, and if an earlier call
-    with the same operation made the turn. ``interaction`` is the turn as the log holds it: from the beginning
-    if an earlier call made it, and otherwise once the last delta was read; None if nothing is recorded.
+    ``grant`` is that of the reply's turn. It is None if the base replies, and if an earlier call with the
+    same operation made the turn. ``interaction`` is the turn as recorded in the log: from the beginning if
+    an earlier call made it, and otherwise once the last delta was read; None if nothing is recorded.
     """
 
     def __init__(
@@ -29,7 +29,7 @@ class RunningReply:
         return self._deltas
 
     async def aclose(self) -> None:
-        """Stop generating, free the engine's slot, and give an unfinished turn back."""
+        """Stop generating, free the engine's slot, and abandon an unfinished turn."""
         await self._deltas.aclose()
 
 

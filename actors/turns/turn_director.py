@@ -1,7 +1,7 @@
-"""One turn from grant to log, for whoever runs it: a gateway that streams, or a host that does not.
+"""Directs one turn from grant to log, in a gateway that streams or in a host that does not.
 
-The last delta is held back until the turn is committed, so that nobody sees a finished reply that
-a crash could take away.
+The last delta is held back until the turn is committed, so that no client sees a finished reply that a
+crash could lose.
 """
 
 import asyncio
@@ -55,11 +55,11 @@ def completion_id(grant: TurnGrant) -> str:
 async def begin_reply(
     hosts: TurnHost, engine: Engine, request: ChatRequest, *, stream: bool = False
 ) -> RunningReply:
-    """Begin one turn and return its reply. With ``stream`` it has deltas, as they come; else it has none.
+    """Begin one turn and return its reply, which has deltas as they come with ``stream``, and else none.
 
-    An operation that took effect before has its interaction at once and no deltas. A reply that is closed
-    early, or breaks off, gives the turn back with nothing recorded. So does a request that keeps none of its
-    choices, whose reply has no interaction.
+    The reply of an operation that took effect before has its interaction at once and no deltas. A reply that
+    is closed early, or fails, abandons the turn with nothing recorded. So does a request that keeps none of
+    its choices, whose reply has no interaction.
     """
     turn = await hosts.begin_turn(request.turn)
     if isinstance(turn, Interaction):
@@ -109,7 +109,7 @@ class DirectedReply(RunningReply):
 
 
 def _without_forgotten(request: ChatRequest, forgotten: frozenset[bytes]) -> ChatRequest:
-    """Take turns that were forgotten out of what the client sent: they are not read, written nor logged.
+    """Remove forgotten turns from the client's messages: they are not read, written or logged.
 
     Raises ``InvalidRequest`` if nothing is left.
     """
@@ -188,7 +188,7 @@ async def _generate(
             reply.memory = TurnMemory(memory, request, earlier, engine.base.memory_module)
         use = None if reply.memory is None else reply.memory.use
         generate = GenerateRequest(
-            # A second try is another request to the engine.
+            # A second attempt is a new request to the engine.
             request_id=f"{grant.grant_id}:{kept}:{retrieved}",
             prompt=prompt if raw_prompt is None else raw_prompt,
             sampling=request.sampling,
@@ -215,5 +215,5 @@ async def _abandon(hosts: TurnHost, grant: TurnGrant) -> None:
     try:
         await hosts.abandon_turn(grant, "the turn did not finish")
     except PopulaceError as error:
-        # The caller learns why the turn failed, not this; the deadline ends the turn.
+        # The caller gets the error of the turn and not this one; the deadline ends the turn.
         logger.warning("A turn of %s could not be given back: %s", grant.model.name, error)

@@ -1,4 +1,4 @@
-"""The memory of one turn: what its request uses of it, and what its reply leaves."""
+"""The memory of one turn: how its request uses it, and what its reply leaves."""
 
 from collections.abc import Sequence
 
@@ -8,7 +8,7 @@ from populace.actors.turn import ChatRequest
 
 
 class TurnMemory:
-    """``earlier`` are the messages of the model's own log that the prompt begins with.
+    """The memory in one turn. ``earlier`` are the messages from the model's log that the prompt begins with.
 
     ``module`` is the digest of the memory module that the engine serves.
     """
@@ -23,9 +23,9 @@ class TurnMemory:
         self.use: MemoryUse | None = memory.use(request.memory, self._messages, earlier=len(earlier))
 
     def outcome(self, text: str, token_ids: Sequence[int], state: bytes | None) -> MemoryOutcome:
-        """What to store after the reply that left ``state``.
+        """Return what to store after the reply that left ``state``.
 
-        A turn that did not write is remembered all the same: it is not to be written later, when its
+        The digest of a turn that did not write is kept too: the turn must not be written later, when its
         client sends the conversation again.
         """
         written_from = None if self.use is None else self.use.new_from

@@ -1,5 +1,6 @@
-"""Populations as numbers: how members differ, who answers, how votes become one, what may be told.
+"""Populations as numbers: how members differ, which answer, how votes become one, what may be disclosed.
 
-``probes`` and ``similarity`` say how alike members are, ``selection`` chooses some, ``votes`` and ``fits``
-say what they are worth together, ``disclosure`` what may leave. Formulas name their sources.
+``probes`` and ``similarity`` measure how alike members are, ``selection`` chooses some, ``votes`` and
+``fits`` measure what they are worth together, ``disclosure`` decides what may be shown. Formulas name their
+sources.
 """

@@ -1,7 +1,7 @@
-"""What a reply votes for: a choice, a number, or a few words. A reply that says none abstains.
+"""Extracts the vote of a reply: a choice, a number, or a few words. A reply without any abstains.
 
-Small models say much around an answer, and a vote is counted only with those that say the same; so answers
-are brought to one form: the label of a choice, a number without its zeros, words without case and articles.
+Small models say much around an answer, and only equal votes are counted together; so answers are normalised:
+the label of a choice, a number without trailing zeros, words without case and articles.
 """
 
 import re
@@ -13,7 +13,7 @@ from typing import Literal
 AnswerKind = Literal["choice", "number", "words"]
 
 WORDS_MAX = 12
-"""A reply of more words is a text, and no two texts are the same."""
+"""A reply of more words is a text and no vote, since no two texts are the same."""
 
 _ARTICLES = frozenset({"a", "an", "the"})
 _NUMBER = re.compile(r"[-+]?\d[\d,]*(?:\.\d+)?")
@@ -22,24 +22,24 @@ _AT_FRONT = re.compile(r"\s*\(?([A-Z])(?:[).:,]|\s*$)")
 
 
 def extractor(kind: AnswerKind, choices: Sequence[str] = ()) -> Callable[[str], str | None]:
-    """How to read a reply of this kind. ``choices`` are labelled A, B, C and so on, 26 at most.
+    """Return a function that reads votes of this kind. ``choices`` are labelled A, B, C …, at most 26.
 
-    Raises ``ValueError`` for choices that there are too few or too many of, or that are the same.
+    Raises ``ValueError`` for too few, too many or equal choices.
     """
     if kind == "number":
         return number_of
     if kind == "words":
         return words_of
-    same = {words_of(one, words_max=None) for one in choices}
+    same = {words_of(choice, words_max=None) for choice in choices}
     if not 2 <= len(choices) <= 26 or len(same) != len(choices):
         raise ValueError(f"two to 26 different choices are chosen from, not {list(choices)}")
     return lambda reply: choice_of(reply, choices)
 
 
 def choice_of(reply: str, choices: Sequence[str]) -> str | None:
-    """The label of the choice that the reply names: said to be the answer, in front, or by its words.
+    """The label of the choice that the reply names as the answer, at its beginning, or by its words.
 
-    One that names several in none of these ways, or none, abstains.
+    A reply that names none, or several by their words only, abstains: None.
     """
     labels = string.ascii_uppercase[: len(choices)]
     for pattern in (_LABELED, _AT_FRONT):
@@ -49,10 +49,10 @@ def choice_of(reply: str, choices: Sequence[str]) -> str | None:
     said = f" {' '.join(_words(reply))} "
     named = [
         (label, words)
-        for label, words in zip(labels, (" ".join(_words(one)) for one in choices), strict=True)
+        for label, words in zip(labels, (" ".join(_words(choice)) for choice in choices), strict=True)
         if words and f" {words} " in said
     ]
-    # "New York" names York too: what is a part of another that is named is not meant.
+    # "New York" names York too: a choice that is a part of another named one is not meant.
     meant = [
         label
         for label, words in named
@@ -62,7 +62,7 @@ def choice_of(reply: str, choices: Sequence[str]) -> str | None:
 
 
 def number_of(reply: str) -> str | None:
-    """The last number in the reply, as it is written shortest: ``1,200.50`` is ``1200.5``."""
+    """The last number in the reply in its shortest form: ``1,200.50`` is ``1200.5``."""
     found = _NUMBER.findall(reply)
     if not found:
         return None

@@ -1,8 +1,8 @@
-"""What an answer of the population may tell of one member.
+"""Decides what an answer of the population may disclose of one member.
 
-Who takes part shares votes, or texts as well. A vote for one of the choices that were asked says no more than
-that; a number or words are a member's own, and are told if that member shares texts, or if enough said the
-same that they are nobody's in particular. And a group of too few is a member in disguise.
+A member shares votes, or texts as well. A vote for one of the given choices reveals no more than that; a
+number or words are a member's own, and are disclosed if that member shares texts, or if enough members said
+the same. And too small a group would reveal its members.
 """
 
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ Sharing = Literal["votes", "texts"]
 
 @dataclass(frozen=True, slots=True)
 class DisclosureRule:
-    """``voted_min`` members must have answered, and ``same_min`` alike for an answer that is their own."""
+    """``voted_min`` members must have voted, and ``same_min`` alike for an answer in their own words."""
 
     voted_min: int = 3
     same_min: int = 2
@@ -23,10 +23,10 @@ class DisclosureRule:
 def tellable(
     answers: Sequence[str | None], sharing: Sequence[Sharing], *, is_open: bool, rule: DisclosureRule
 ) -> set[str]:
-    """Which of the members' answers may be told. ``is_open``: they are not among choices that were given."""
+    """The members' answers that may be disclosed. ``is_open``: answers are not among given choices."""
     told: set[str] = set()
-    for answer in {one for one in answers if one is not None}:
-        by = [share for one, share in zip(answers, sharing, strict=True) if one == answer]
+    for answer in {said for said in answers if said is not None}:
+        by = [share for said, share in zip(answers, sharing, strict=True) if said == answer]
         if not is_open or len(by) >= rule.same_min or "texts" in by:
             told.add(answer)
     return told

@@ -1,7 +1,7 @@
-"""Curves through accuracies of k members: one that grows without end, and one that saturates.
+"""Fits curves to the accuracies of k members: one that grows without bound, and one that saturates.
 
-The published law is acc ≈ 0.386 + 0.0172 ln k. Voters that are exchangeable can do no better together than
-what most of the population says, so that a law of the logarithm has to end; both are fitted, and reported.
+The published law is acc ≈ 0.386 + 0.0172 ln k. Exchangeable voters together can do no better than the
+majority of the population, so a logarithmic law has to end; both are fitted, and reported.
 Shape suffixes: D = draws, S = sizes.
 """
 
@@ -18,7 +18,7 @@ EXPONENTS = np.linspace(0.05, 4.0, 80)
 
 
 class Fit(NamedTuple):
-    """``parameters`` by name, each with the middle 95 % of what draws of the draws again give.
+    """A fitted curve: ``parameters`` by name, each with its middle 95 % over resamples of the draws.
 
     ``residual`` is the root mean square over the sizes, in the accuracy's unit.
     """
@@ -33,9 +33,9 @@ def logarithmic_fit(sizes: Sequence[int], accuracies_DS: Floats, *, seed: int = 
 
 
 def saturating_fit(sizes: Sequence[int], accuracies_DS: Floats, *, seed: int = 0) -> Fit:
-    """c − d k^(−e) with d ≥ 0 and e among ``EXPONENTS``: c is what a large population comes to.
+    """c − d k^(−e) with d ≥ 0 and e among ``EXPONENTS``: c is the limit of a large population.
 
-    For each exponent c and d are linear; the one with the least squares is taken.
+    For each exponent c and d are linear; the exponent with the least squares is taken.
     """
     return _fitted(_saturating, ("c", "d", "e"), sizes, accuracies_DS, seed)
 
@@ -75,7 +75,7 @@ def _saturating(sizes_S: Floats, means_S: Floats) -> tuple[Floats, Floats]:
         design = np.column_stack([np.ones_like(sizes_S), -(sizes_S**-exponent)])
         found = np.linalg.lstsq(design, means_S, rcond=None)[0]
         if found[1] < 0:
-            # Where more members are worse the curve is level: it has no limit above them.
+            # If more members are worse, the curve is level: it has no limit above them.
             found = np.array([means_S.mean(), 0.0])
         predicted_S = design @ found
         error = float(((predicted_S - means_S) ** 2).sum())

@@ -1,4 +1,4 @@
-"""A population seen from above: who answers like whom, and what more voters are worth.
+"""Maps a population: which members answer alike, and what more voters are worth.
 
 Shape suffixes: M = members, N = items, K = choices, D = draws, S = sizes.
 """
@@ -12,14 +12,14 @@ Floats = NDArray[np.float64]
 Numbers = NDArray[np.int64]
 
 ALIKE_MIN = 0.98
-"""Members that are as alike as that, through others if need be, are one cluster."""
+"""Members at least this alike, directly or through others, are one cluster."""
 
 
 def coordinates(similarity_MM: Floats) -> Floats:
-    """Places in the plane whose distances are those of √(1 − S), as well as a plane can. [M, 2]
+    """Places in the plane whose distances approximate √(1 − S) as well as a plane can. [M, 2]
 
-    Classical multidimensional scaling (Torgerson, 1952). Which way is up means nothing: of each axis the
-    member that is furthest out is on its positive side.
+    Classical multidimensional scaling (Torgerson, 1952). The signs of the axes are arbitrary: the furthest
+    member on each axis is on its positive side.
     """
     members = len(similarity_MM)
     squares_MM = 1 - similarity_MM
@@ -35,7 +35,7 @@ def coordinates(similarity_MM: Floats) -> Floats:
 
 
 def clusters(similarity_MM: Floats, alike_min: float = ALIKE_MIN) -> list[int]:
-    """Each member's cluster, numbered by their first members: the connected parts of what is alike."""
+    """Each member's cluster, numbered by first member: connected components of the graph of alike members."""
     found = [-1] * len(similarity_MM)
     count = 0
     for first in range(len(found)):
@@ -58,8 +58,7 @@ def vote_curve(
 ) -> Floats:
     """The accuracy of majority votes of random members, for each draw and number of them. [D, S]
 
-    A tie goes to the answer of the member that was drawn first among those that tie. Answers are numbers of
-    choices, from 0.
+    A tie goes to the tied answer of the member that was drawn first. Answers are numbers of choices, from 0.
     """
     source = np.random.default_rng(seed)
     choices = int(max(answers_MN.max(), labels_N.max())) + 1
@@ -73,13 +72,13 @@ def vote_curve(
 
 
 def plurality(answers_MN: Numbers, choices: int) -> Numbers:
-    """What most members say of each item; a tie goes to the earliest member among those that tie. [N]
+    """The most frequent answer to each item; a tie goes to the tied answer of the earliest member. [N]
 
     Answers are numbers of choices, from 0.
     """
     items: Numbers = np.arange(answers_MN.shape[1], dtype=np.int64)
     counts_NK = (answers_MN[:, :, None] == np.arange(choices)).sum(0).astype(float)
-    # A part of a vote that no second voter outweighs: earlier ones have more of it.
+    # A fraction of a vote that breaks ties but never outweighs a voter: earlier members have more of it.
     for place, said_N in enumerate(answers_MN):
         counts_NK[items, said_N] += 0.2 / 2.0 ** min(place, 60)
     return counts_NK.argmax(1)

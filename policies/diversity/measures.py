@@ -1,8 +1,8 @@
-"""How much members of a population differ, and what that is worth when they answer together.
+"""Measures how much members of a population differ, and what that is worth when they answer together.
 
-Each identity here is exact, so that a diversity is the part of the ensemble's gain that it is said to be, and
-none is to be maximised by itself: it is a third term beside bias and variance (Wood et al., "A Unified Theory
-of Diversity in Ensemble Learning", 2023).
+Each identity here is exact, so that a diversity is exactly its part of the ensemble's gain. None should be
+maximised by itself: diversity is a third term beside bias and variance (Wood et al., "A Unified Theory of
+Diversity in Ensemble Learning", 2023).
 
 Shape suffixes: M = members, N = items, K = choices.
 """
@@ -32,8 +32,8 @@ class PairDiversity(NamedTuple):
 class MajorityError(NamedTuple):
     """``ensemble`` = ``mean`` − ``good`` + ``bad`` (Brown & Kuncheva, "Good and Bad Diversity", 2010).
 
-    Shares of items: how often the ensemble is wrong, and a member on average; how many members disagree with
-    an ensemble that is right, and with one that is wrong.
+    All are means over items: how often the ensemble is wrong, and a member on average; the share of members
+    that disagree with the ensemble where it is right, and where it is wrong.
     """
 
     ensemble: float
@@ -51,7 +51,7 @@ class Ambiguity(NamedTuple):
 
 
 def pair_diversity(answers_MN: NDArray[np.int64], labels_N: NDArray[np.int64]) -> PairDiversity:
-    """Compare each pair's answers, which are numbers of choices; -1 is none, and is wrong."""
+    """Compare each pair's answers, which are numbers of choices; -1 means no answer, and is wrong."""
     wrong_MN = answers_MN != labels_N
     first, second = np.triu_indices(len(answers_MN), k=1)
     if not len(first):
@@ -66,7 +66,7 @@ def pair_diversity(answers_MN: NDArray[np.int64], labels_N: NDArray[np.int64]) -
 
 
 def error_correlations(wrong_MN: Flags) -> Floats:
-    """ρ of being wrong, each member with each; one that is always or never wrong goes with nobody. [M, M]"""
+    """ρ of being wrong of each pair of members; 0 if one of the two is always or never wrong. [M, M]"""
     directions_MN = error_directions(wrong_MN)
     found_MM = directions_MN @ directions_MN.T
     np.fill_diagonal(found_MM, 1.0)
@@ -74,14 +74,14 @@ def error_correlations(wrong_MN: Flags) -> Floats:
 
 
 def error_directions(wrong_MN: Flags) -> Floats:
-    """Vectors of length 1 whose products are ρ; of who is always or never wrong zeros. [M, N]"""
+    """Unit vectors whose products are ρ; zeros for a member that is always or never wrong. [M, N]"""
     centred_MN = wrong_MN - wrong_MN.mean(1, keepdims=True)
     spread_M1 = np.sqrt((centred_MN**2).sum(1, keepdims=True))
     return np.divide(centred_MN, spread_M1, out=np.zeros_like(centred_MN), where=spread_M1 > 0)
 
 
 def effective_members(members: int, correlation: float) -> float:
-    """M / (1 + (M − 1) ρ): as many independent voters have a mean vote of the same variance.
+    """M / (1 + (M − 1) ρ): the number of independent voters whose mean vote has the same variance.
 
     With ρ > 0 no number of members is worth more than 1 / ρ. A correlation below 0 counts as 0.
     """
@@ -89,7 +89,7 @@ def effective_members(members: int, correlation: float) -> float:
 
 
 def majority_error(wrong_MN: Flags, ensemble_wrong_N: Flags) -> MajorityError:
-    """Take the ensemble's error apart. Exact for any rule of voting, ties included."""
+    """Decompose the ensemble's error. Exact for any rule of voting, ties included."""
     disagree_N = (wrong_MN != ensemble_wrong_N).mean(0)
     return MajorityError(
         float(ensemble_wrong_N.mean()),
@@ -112,7 +112,7 @@ def squared_ambiguity(predictions_MN: Floats, targets_N: Floats, weights_M: Floa
 def logit_mean(log_probs_MNK: Floats, weights_M: Floats) -> tuple[Floats, Floats]:
     """The normalised weighted geometric mean of distributions, log ḡ [N, K], and −log Z [N].
 
-    −log Z ≥ 0 is how far the members are from their mean, Σ w KL(ḡ ‖ p), and needs no label.
+    −log Z ≥ 0 is the members' mean divergence from ḡ, Σ w KL(ḡ ‖ p), and needs no label.
     """
     pooled_NK = np.einsum("m,mnk->nk", weights_M, log_probs_MNK)
     highest_N1 = pooled_NK.max(1, keepdims=True)

@@ -1,6 +1,6 @@
-"""What members are known by: forty questions with three choices each, the same for everybody.
+"""The probes that profile members: forty questions with three choices each, the same for all.
 
-They are of every kind, so that two members that learned different things differ on some; they are short, as
+They cover many topics, so that members that learned different things differ on some; they are short, as
 every member reads them whenever it gets a new revision.
 """
 
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 
 class ChoiceProbe(NamedTuple):
-    """A question, what may be replied, and which of that is right."""
+    """A question, its choices, and the number of the right one."""
 
     ask: str
     choices: tuple[str, str, str]
@@ -62,8 +62,8 @@ PROBES = (
     ChoiceProbe("What comes out of a volcano?", ("Snow.", "Lava.", "Milk."), 1),
     ChoiceProbe("What is two times two times two?", ("6.", "4.", "8."), 2),
 )
-"""Written for this file."""
+"""The probes, which were written for this file."""
 
 LABELS: NDArray[np.int64] = np.array([probe.right for probe in PROBES])
 DIGEST = hashlib.sha256(json.dumps(PROBES).encode()).hexdigest()
-"""A profile of other probes than these says nothing here."""
+"""The digest of the probes; a profile with another digest is of other probes and not used."""

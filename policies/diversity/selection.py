@@ -1,7 +1,7 @@
-"""Which k of N members answer: by quality, by how they differ, or by chance.
+"""Chooses k of N members: by quality, by how they differ, or at random.
 
-Every function answers places in the order in which they were chosen. What is equal goes to the lower place,
-so that the same population chooses the same members.
+Every function returns places in the order in which they were chosen. Ties go to the lower place, so that the
+same population chooses the same members.
 
 Shape suffixes: M = members, N = items, K = choices.
 """
@@ -21,19 +21,19 @@ Floats = NDArray[np.float64]
 EXACT_SUBSETS_MAX = 200_000
 
 _GAIN_MIN = 1e-12
-"""A determinant below this is of members that differ by rounding only."""
+"""Below this determinant, members differ by rounding only."""
 
 _RIDGE = 1e-6
-"""Of noise that a member has to itself: two that never differ are one and a rounding."""
+"""Independent noise added to each member, so that two members that never differ count as little over one."""
 
 
 def top_k(quality_M: Sequence[float] | Floats, k: int) -> list[int]:
-    """The best by themselves."""
+    """The k members with the highest quality."""
     return [int(at) for at in np.argsort(-np.asarray(quality_M, float), kind="stable")[:k]]
 
 
 def random_k(members: int, k: int, seed: int) -> list[int]:
-    """A subset by chance, the same for the same seed."""
+    """A random subset, the same for the same seed."""
     return random.Random(f"members {seed}").sample(range(members), min(k, members))  # noqa: S311 - no secret
 
 
@@ -46,14 +46,13 @@ def dpp_kernel(quality_M: Sequence[float] | Floats, similarity_MM: Floats) -> Fl
 def dpp_greedy(kernel_MM: Floats, k: int) -> list[int]:
     """Choose k one after the other, each for the greatest det L_S (Chen, Zhang & Zhou, 2018). O(M k²).
 
-    When nobody adds anything more, who differs from the chosen by rounding only, the rest is chosen by their
-    own diagonal.
+    Once all others differ from the chosen by rounding only, the rest is chosen by their own diagonal.
     """
     return dpp_greedy_rows(np.diag(kernel_MM), lambda at: kernel_MM[at], k)
 
 
 def dpp_greedy_rows(diagonal_M: Floats, row_of: Callable[[int], Floats], k: int) -> list[int]:
-    """As ``dpp_greedy``, from the rows of the chosen alone: a kernel of thousands is never made."""
+    """As ``dpp_greedy``, from the rows of the chosen alone: the kernel of thousands is never computed."""
     members = len(diagonal_M)
     gains_M = diagonal_M.astype(float)
     rows: list[Floats] = []
@@ -73,7 +72,7 @@ def dpp_greedy_rows(diagonal_M: Floats, row_of: Callable[[int], Floats], k: int)
 
 
 def diverse_k(quality_M: Sequence[float] | Floats, probs_MNK: Floats, k: int) -> list[int]:
-    """Choose by quality and by how differently members answer probes: a DPP with the outputs' similarity."""
+    """Choose by quality and by difference in answering probes: a DPP with the outputs' similarity."""
     quality, entropies_M = np.asarray(quality_M, float), mean_entropies(probs_MNK)
 
     def row_of(at: int) -> Floats:
@@ -83,9 +82,9 @@ def diverse_k(quality_M: Sequence[float] | Floats, probs_MNK: Floats, k: int) ->
 
 
 def dpp_exact(kernel_MM: Floats, k: int) -> list[int]:
-    """The k with the greatest det L_S of all, in the order of places. Tries every subset.
+    """The k members with the greatest det L_S, in the order of places. Tries every subset.
 
-    Raises ``ValueError`` for more than ``EXACT_SUBSETS_MAX`` of them.
+    Raises ``ValueError`` for more than ``EXACT_SUBSETS_MAX`` subsets.
     """
     members = len(kernel_MM)
     subsets = 1
@@ -93,30 +92,32 @@ def dpp_exact(kernel_MM: Floats, k: int) -> list[int]:
         subsets = subsets * (members - at) // (at + 1)
     if subsets > EXACT_SUBSETS_MAX:
         raise ValueError(f"{subsets} subsets are too many to try")
-    found = max(combinations(range(members), k), key=lambda one: np.linalg.det(kernel_MM[np.ix_(one, one)]))
+    found = max(
+        combinations(range(members), k), key=lambda places: np.linalg.det(kernel_MM[np.ix_(places, places)])
+    )
     return list(found)
 
 
 def discriminability(accuracy_M: Sequence[float] | Floats, correlation_MM: Floats) -> float:
-    """d² = μᵀ R⁻¹ μ with μ = Φ⁻¹(accuracy): what members know together under a Gaussian copula of errors.
+    """d² = μᵀ R⁻¹ μ with μ = Φ⁻¹(accuracy): the members' joint information under a Gaussian copula of errors.
 
-    Voter i sees the truth ±1 as μ_i with noise of correlation R; the best weighing of all is wrong with
-    Φ(−d), which stops falling when their errors are correlated: see ``error_floor``.
+    Voter i sees the truth ±1 as μ_i with noise of correlation R; the best weighting of all voters is wrong
+    with probability Φ(−d), which stops falling when their errors are correlated: see ``error_floor``.
     """
     mu_M = _signals(accuracy_M)
     return float(mu_M @ np.linalg.solve(_regular(correlation_MM), mu_M))
 
 
 def error_floor(accuracy_M: Sequence[float] | Floats, correlation_MM: Floats) -> float:
-    """Φ(−d): how often the best weighing of these members is wrong about two choices."""
+    """Φ(−d): how often the best weighting of these members is wrong about two choices."""
     return NormalDist().cdf(-np.sqrt(max(0.0, discriminability(accuracy_M, correlation_MM))))
 
 
 def greedy_information(accuracy_M: Sequence[float] | Floats, correlation_MM: Floats, k: int) -> list[int]:
     """Choose each for the most information about the truth, given the chosen.
 
-    Of a Gaussian channel that is ½ log(1 + d²), so that it grows with ``discriminability``, whose greedy
-    choice weighs a member's accuracy against how much its errors are those of the chosen.
+    For a Gaussian channel that is ½ log(1 + d²), which grows with ``discriminability``. The greedy choice
+    weighs a member's accuracy against how much its errors agree with those of the chosen.
     """
     return greedy_information_rows(accuracy_M, lambda at: correlation_MM[at], k)
 
@@ -126,8 +127,8 @@ def greedy_information_rows(
 ) -> list[int]:
     """As ``greedy_information``, from the chosen members' correlations alone. O(M k²).
 
-    By the Cholesky factor of the chosen: of each other one is left what they do not say of its signal and of
-    its noise, and it would add the ratio of the first's square to the second's variance to d².
+    It uses the Cholesky factor of the chosen: for each other member it keeps the residual signal and the
+    residual variance of the noise given the chosen; the member would add residual signal² / variance to d².
     """
     signals_M = _signals(accuracy_M)
     noises_M = np.full(len(signals_M), 1.0 + _RIDGE)
@@ -135,7 +136,7 @@ def greedy_information_rows(
     chosen: list[int] = []
     left_M = np.ones(len(signals_M), bool)
     while len(chosen) < min(k, len(signals_M)):
-        # Rounded, so that equals are equal and the lower place comes first.
+        # Rounded, so that equal gains compare equal and the lower place comes first.
         best = int(np.argmax(np.where(left_M, np.round(signals_M**2 / noises_M, 12), -1.0)))
         row_M = _factor_row(row_of(best), rows, best, noises_M[best])
         signals_M = signals_M - row_M * signals_M[best] / np.sqrt(noises_M[best])
@@ -150,7 +151,7 @@ def caruana(log_probs_MNK: Floats, labels_N: NDArray[np.int64], k: int) -> list[
     """Choose k with replacement, each for the lowest NLL of the mean distribution with the chosen.
 
     Greedy forward selection from a library of models (Caruana et al., 2004). A member may be chosen again,
-    which gives it weight. The labels are those of a probe set, not of what is asked.
+    which gives it weight. The labels are those of a probe set, not of the question.
     """
     items = np.arange(len(labels_N))
     probs_MN = np.exp(log_probs_MNK[:, items, labels_N])
@@ -166,7 +167,7 @@ def caruana(log_probs_MNK: Floats, labels_N: NDArray[np.int64], k: int) -> list[
 
 
 def _factor_row(row_M: Floats, rows: Sequence[Floats], at: int, variance: float) -> Floats:
-    """The next row of the Cholesky factor of the chosen: of ``at``, with its kernel row and variance left."""
+    """The next row of the Cholesky factor: for ``at``, with its kernel row and residual variance."""
     row_M = row_M.astype(float)
     for other_M in rows:
         row_M = row_M - other_M[at] * other_M
@@ -174,11 +175,11 @@ def _factor_row(row_M: Floats, rows: Sequence[Floats], at: int, variance: float)
 
 
 def _signals(accuracy_M: Sequence[float] | Floats) -> Floats:
-    """Φ⁻¹, of accuracies that are neither 0 nor 1."""
+    """Φ⁻¹ of the accuracies, clipped away from 0 and 1."""
     normal = NormalDist()
-    return np.array([normal.inv_cdf(min(max(float(one), 1e-6), 1 - 1e-6)) for one in accuracy_M])
+    return np.array([normal.inv_cdf(min(max(float(accuracy), 1e-6), 1 - 1e-6)) for accuracy in accuracy_M])
 
 
 def _regular(correlation_MM: Floats) -> Floats:
-    """A correlation that can be inverted."""
+    """The correlation with ``_RIDGE`` on its diagonal, so that it can be inverted."""
     return correlation_MM + _RIDGE * np.eye(len(correlation_MM))

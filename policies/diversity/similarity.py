@@ -1,4 +1,4 @@
-"""How alike two members are: by what they say, or by what their adapters add to the base.
+"""Measures how alike two members are: by their outputs, or by what their adapters add to the base.
 
 Shape suffixes: M = members, N = items, K = choices, R = rank, I = inputs, O = outputs.
 """
@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 
 Factors = Mapping[str, tuple[NDArray[np.floating], NDArray[np.floating]]]
-"""A [R, I] and B [O, R] of each layer of an adapter, scaling included."""
+"""The matrices A [R, I] and B [O, R] of each layer of an adapter, scaling included."""
 
 
 def output_similarity(probs_MNK: Floats) -> Floats:
-    """1 − JSD / log 2 of each pair, mean over items: 1 says the same, 0 never the same. [M, M]
+    """1 − JSD / log 2 of each pair, mean over items: 1 is always the same, 0 never the same. [M, M]
 
     JSD(p, q) = H((p + q) / 2) − (H(p) + H(q)) / 2 (Lin, "Divergence Measures Based on the Shannon Entropy",
     1991).
@@ -25,12 +25,12 @@ def output_similarity(probs_MNK: Floats) -> Floats:
 
 
 def mean_entropies(probs_MNK: Floats) -> Floats:
-    """Each member's, over items, in nats. [M]"""
+    """Each member's mean entropy over items, in nats. [M]"""
     return _entropy(probs_MNK).mean(1)
 
 
 def similarity_to(probs_MNK: Floats, entropies_M: Floats, at: int) -> Floats:
-    """One row of ``output_similarity``, of members with these ``mean_entropies``. [M]"""
+    """One row of ``output_similarity``, for members with these ``mean_entropies``. [M]"""
     mixed_M = mean_entropies((probs_MNK[at] + probs_MNK) / 2)
     divergence_M = mixed_M - (entropies_M[at] + entropies_M) / 2
     return np.clip(1 - divergence_M / np.log(2), 0.0, 1.0)
@@ -39,8 +39,8 @@ def similarity_to(probs_MNK: Floats, entropies_M: Floats, at: int) -> Floats:
 def weight_similarity(adapters: Sequence[Factors]) -> Floats:
     """cos(ΔW, ΔW') of each pair over all layers. [M, M]
 
-    tr(ΔWᵀΔW') = tr((BᵀB')(A'Aᵀ)): products of R × R, and ΔW [O, I] is never made. A layer that one adapter
-    does not have counts as zeros; an adapter of zeros is like none, and like itself.
+    tr(ΔWᵀΔW') = tr((BᵀB')(A'Aᵀ)): products of R × R; ΔW [O, I] is never computed. A layer that an adapter
+    lacks counts as zeros; an adapter of zeros is like no other, and like itself.
     """
     members = len(adapters)
     products_MM = np.zeros((members, members))
@@ -64,6 +64,6 @@ def _product(one: Factors, other: Factors) -> float:
 
 
 def _entropy(probs: Floats) -> Floats:
-    """Shannon's, in nats, over the last axis."""
+    """The Shannon entropy over the last axis, in nats."""
     logs = np.log(probs, out=np.zeros_like(probs), where=probs > 0)
     return -(probs * logs).sum(-1)

@@ -4,8 +4,8 @@
 (``storage/backups/sealed_stream.py``). One that is a directory in the store (``storage/revisions.py``) is
 two sealed streams without that frame, as in every backup up to schema 3: the config, then the tensors.
 
-Name and key come from a secret that is forgotten with the backup's making, so neither the adapter nor its
-digest can be told by who cannot open one of the models that have it.
+Name and key come from a secret that is discarded once the backup is made, so only those who can open one of
+the models that have the adapter can learn it or its digest.
 """
 
 import itertools
@@ -29,7 +29,7 @@ _READ_BYTES = 1 << 20
 
 
 class AdapterGrant(NamedTuple):
-    """What a model carries of an adapter that it has: where it lies in the backup, and its key."""
+    """What a model's backup has of its adapter: the name in the backup, and the key."""
 
     digest: bytes
     name: bytes
@@ -37,7 +37,7 @@ class AdapterGrant(NamedTuple):
 
 
 class AdapterWriter:
-    """Puts adapters into a backup; ``add_sum`` is told the digest and name of each file."""
+    """Writes adapters into a backup; ``add_sum`` is called with the digest and name of each file."""
 
     def __init__(
         self, backup: Path, salt: bytes, revisions: RevisionFiles, add_sum: Callable[[bytes, str], None]
@@ -77,7 +77,7 @@ class AdapterWriter:
 
 
 def restore_adapter(backup: Path, salt: bytes, grant: AdapterGrant, revisions: RevisionFiles) -> bool:
-    """Store the adapter durably unless it is there; answers whether it was not. Raises ``BackupInvalid``."""
+    """Store the adapter durably unless it is there; return whether it was new. Raises ``BackupInvalid``."""
     if revisions.has(grant.digest.hex()):
         return False
     file = adapter_file(grant)

@@ -1,6 +1,6 @@
-"""Writing a backup of a store, also of one that is being served.
+"""Writes a backup of a store, which may be serving.
 
-Each shard is read in one snapshot, so what was acknowledged before the backup began is in it, whole.
+Each shard is read in one snapshot, so all that was acknowledged before the backup began is in it, whole.
 A backup holds no key: those are in the key file (``storage/backups/key_file.py``), which is written with it.
 """
 
@@ -36,7 +36,7 @@ _MODELS_A_REPORT = 64
 
 
 class _Written(NamedTuple):
-    """How much of what has been written."""
+    """Counts of what has been written."""
 
     models: int = 0
     api_keys: int = 0
@@ -46,9 +46,9 @@ class _Written(NamedTuple):
 def write_backup(store: Store, target: Path, key_file: Path, *, now_ms: int, report: Report) -> Manifest:
     """Write a backup to ``target``, which is absent or empty, and the key file.
 
-    The key file is replaced first, so that no backup is there without its keys. After an error there is
-    no backup, and the key file is the former one or a renewed one. Takes no lock of the store and holds
-    nobody up but the removal of adapters; pages that are freed meanwhile are reused after it.
+    The key file is replaced first, so that no backup exists without its keys. After an error there is
+    no backup, and the key file is the former one or a renewed one. Takes no lock of the store and delays
+    only the removal of adapters; pages that are freed meanwhile are reused after it.
 
     Raises ``DirectoryRefused``, ``KeyFileRefused``, ``DiskRefused``, ``StoreInvalid`` and ``RecordInvalid``
     for a damaged store, and ``StoreInUse`` if this process has a shard open.
@@ -62,7 +62,7 @@ def write_backup(store: Store, target: Path, key_file: Path, *, now_ms: int, rep
         shards=store.shards,
     )
     with ExitStack() as stack:
-        # The key file first, then the name: a backup is never there without its keys.
+        # The key file first, then the name: a backup never exists without its keys.
         place = stack.enter_context(building(target))
         key_writer = stack.enter_context(_keys_of(store, key_file, now_ms))
         with disk_named(store.revisions.root):
@@ -79,7 +79,7 @@ def write_backup(store: Store, target: Path, key_file: Path, *, now_ms: int, rep
 
 
 def write_keys(store: Store, key_file: Path, *, now_ms: int, report: Report) -> int:
-    """Write the key file alone, so that it forgets who was erased; answers how many models it opens.
+    """Write the key file alone, so that it drops erased models; return how many models it opens.
 
     Raises as ``write_backup`` does.
     """
@@ -119,7 +119,7 @@ class _Writer:
         self._adapters = AdapterWriter(place, manifest.salt, store.revisions, self._add_sum)
 
     def write(self) -> Manifest:
-        """Write all files but the MAC; answers the manifest with its counts."""
+        """Write all files but the MAC; return the manifest with its counts."""
         shards = [self._write_shard(number) for number in range(self._store.shards)]
         manifest = self._manifest.model_copy(
             update={
@@ -152,11 +152,11 @@ class _Writer:
         return written
 
     def _write_plain(self, writer: FrameWriter, txn: ReadTransaction) -> tuple[int, int]:
-        """Write the rows that belong to no model; answers how many API keys and erasures there are."""
+        """Write the rows that belong to no model; return the numbers of API keys and erasures."""
         api_keys = erasures = 0
         served = txn.get(keys.SERVED_KEY)
         if served is not None:
-            # Or what is kept for a time would be as old as the restore is late.
+            # Otherwise the time until the restore would count towards the age of what expires.
             write_row(writer, (keys.SERVED_KEY, served))
         for row in txn.scan(keys.api_keys()):
             write_row(writer, row)
@@ -172,7 +172,7 @@ class _Writer:
 
 
 def _keys_of(store: Store, key_file: Path, now_ms: int) -> AbstractContextManager[KeyFileWriter]:
-    # Resolved: what a symbolic link leads to is replaced, and not the link.
+    # Resolved: the target of a symbolic link is replaced, and not the link.
     master_key = store.sealing.master_key
     return replacing(key_file.resolve(), store.store_id, store.shards, master_key, now_ms=now_ms)
 

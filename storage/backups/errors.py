@@ -1,4 +1,4 @@
-"""The errors of backing a store up and restoring it.
+"""The errors of backing up and restoring a store.
 
 ::
 

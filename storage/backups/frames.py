@@ -22,7 +22,7 @@ _msgpack: Any = msgpack  # it ships no types
 
 
 class FrameWriter:
-    """Writes frames to an open file. What goes wrong is an ``OSError``."""
+    """Writes frames to an open file. Failures raise ``OSError``."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
@@ -45,7 +45,7 @@ class FrameWriter:
 
 @contextlib.contextmanager
 def writing(path: Path) -> Generator[FrameWriter]:
-    """Write a new file, whose content is durable at the end of the block; see also ``sync_directory``."""
+    """Write a new file; its content is durable at the end of the block. See also ``sync_directory``."""
     with path.open("xb") as file:
         writer = FrameWriter(file)
         yield writer
@@ -58,7 +58,7 @@ def pack(*frame: str | bytes | int) -> bytes:
 
 
 def read_frames(path: Path, refused: Callable[[str, str], StorageError]) -> Iterator[Frame]:
-    """Read a file frame by frame. Raises ``refused`` of the path and a reason."""
+    """Read a file frame by frame. Raises what ``refused`` makes of the path and a reason."""
     try:
         with path.open("rb") as file:
             unpacker = _msgpack.Unpacker(file, use_list=False, max_buffer_size=FRAME_BYTES_MAX)
@@ -66,7 +66,7 @@ def read_frames(path: Path, refused: Callable[[str, str], StorageError]) -> Iter
                 if not isinstance(frame, tuple):
                     raise refused(str(path), "it is damaged: there is something other than frames in it")
                 yield frame
-            # The unpacker takes a frame that was cut for the end.
+            # The unpacker treats a frame that was cut as the end.
             if unpacker.tell() != file.tell():
                 raise refused(str(path), "it is damaged: it ends within a frame")
     except OSError as error:

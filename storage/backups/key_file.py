@@ -1,8 +1,8 @@
-"""The key file: what opens all backups of a store, kept apart from them and replaced by each one.
+"""The key file, which opens all backups of a store, is kept apart from them and replaced by each one.
 
-It holds the master key and the wrapped data keys of the models that live, and names the erasures. Whoever
-was erased is not in the next one, so that nothing opens what older backups have of them. Models
-are named by the random ids of their data keys.
+It holds the master key and the wrapped data keys of the existing models, and names the erasures. An erased
+model is not in the next key file, so that nothing opens its data in older backups. Models are named by the
+random ids of their data keys.
 
 On disk, frames (``storage/backups/frames.py``)::
 
@@ -35,7 +35,7 @@ _READ_BYTES = 1 << 20
 
 
 class ShardKeys(NamedTuple):
-    """What the file knows of one shard: ``wrapped`` and ``erased`` map data key ids to what is stored."""
+    """One shard's part of the file: ``wrapped`` and ``erased`` map data key ids to the stored values."""
 
     number: int
     wrapped: dict[bytes, bytes]
@@ -43,7 +43,7 @@ class ShardKeys(NamedTuple):
 
 
 class KeyFileWriter:
-    """Takes the keys and erasures of one shard after the other. Raises ``DiskRefused``."""
+    """Writes the keys and erasures of one shard after the other. Raises ``DiskRefused``."""
 
     def __init__(self, path: Path, frames: FrameWriter) -> None:
         """Use ``replacing``."""
@@ -65,7 +65,7 @@ class KeyFileWriter:
 
 
 class KeyFile:
-    """A key file that was read to its end once and is whole."""
+    """A key file that was read to its end once and found whole."""
 
     def __init__(self, path: Path, store_id: str, shards: int, master_key: MasterKey) -> None:
         """Use ``KeyFile.load``."""
@@ -76,7 +76,7 @@ class KeyFile:
 
     @classmethod
     def load(cls, path: Path) -> Self:
-        """Read the head, and see that the file is whole. Raises ``KeyFileRefused``."""
+        """Read the head, and check that the file is whole. Raises ``KeyFileRefused``."""
         _check_whole(path)
         match next(read_frames(path, KeyFileRefused), ()):
             case (str(tag), int(version), *_) if tag == FORMAT and version > VERSION:
@@ -91,7 +91,7 @@ class KeyFile:
         return cls(path, store_id, shards, master_key)
 
     def read_shards(self) -> Iterator[ShardKeys]:
-        """Yield what is known of each shard, in order, one at a time. Raises ``KeyFileRefused``."""
+        """Yield the keys of each shard, in order, one at a time. Raises ``KeyFileRefused``."""
         found: ShardKeys | None = None
         for frame in read_frames(self.path, KeyFileRefused):
             match frame:
@@ -113,12 +113,12 @@ def replacing(
 ) -> Generator[KeyFileWriter]:
     """Write the key file of a store anew; it takes the place of the former one when the block ends.
 
-    If the block raises, the former one stays. Raises ``KeyFileRefused`` for a file of something else or of
+    If the block raises, the former file stays. Raises ``KeyFileRefused`` for a file that is no key file or of
     another store, which is left as it is, and ``DiskRefused``.
     """
     with disk_named(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        # Not a random name: what a crash left holds keys, and must not outlive the next backup.
+        # Not a random name: the rest of a crash holds keys, and must not outlive the next backup.
         temporary = path.with_name(f".{path.name}.tmp")
         descriptor = _locked_alone(temporary, path)
     with os.fdopen(descriptor, "wb") as file:
@@ -156,7 +156,7 @@ def _check_whole(path: Path) -> None:
 
 
 def _refuse_other(path: Path, store_id: str, master_key: MasterKey) -> None:
-    """Refuse to replace what is not the former key file of this store: that would lose other keys."""
+    """Refuse to replace anything but the former key file of this store: that could lose other keys."""
     if not path.exists():
         return
     try:
@@ -173,7 +173,7 @@ def _refuse_unknown(path: Path, frame: Frame) -> None:
 
 
 def _locked_alone(temporary: Path, path: Path) -> int:
-    """Open the file for its owner's eyes only, and lock it until the descriptor is closed."""
+    """Open the file, readable for its owner only, and lock it until the descriptor is closed."""
     while True:
         descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
         try:
@@ -182,7 +182,7 @@ def _locked_alone(temporary: Path, path: Path) -> int:
             os.close(descriptor)
             raise KeyFileRefused(str(path), "another backup is writing it just now") from None
         if is_at(temporary, descriptor):
-            # It may have been here, made by somebody else.
+            # It may have existed, made with other permissions.
             os.fchmod(descriptor, 0o600)
             return descriptor
         os.close(descriptor)

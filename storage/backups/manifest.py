@@ -1,4 +1,4 @@
-"""What a backup is: its layout, its manifest, and the proof that nothing in it was changed.
+"""The layout of a backup, its manifest, and the proof that nothing in it was changed.
 
 In the backup's directory::
 
@@ -8,8 +8,8 @@ In the backup's directory::
     SHA256SUMS        SHA-256 and name of each of these files, as ``sha256sum`` writes and checks them
     SHA256SUMS.mac    HMAC-SHA256 of the SHA-256 of SHA256SUMS, with a key that is derived from the master key
 
-Anybody can see whether a copy is whole (``sha256sum --check SHA256SUMS``), and only who has the key
-file can make one that is accepted: API keys and erasures are not sealed.
+Anyone can check whether a copy is whole (``sha256sum --check SHA256SUMS``), but only with the key file can
+one make a backup that is accepted: API keys and erasures are not sealed.
 """
 
 import hashlib
@@ -39,7 +39,7 @@ _SUM_PATTERN = re.compile(r"([0-9a-f]{64})  (backup\.json|shards/[0-9]{4}|adapte
 _PURPOSE = b"populace backup 1: sums"
 
 Report = Callable[[str, float], None]
-"""Is told what is done now, and which share of the whole is done."""
+"""Called with what is being done now, and the share of the whole that is done, from 0 to 1."""
 
 
 class Manifest(BaseModel):
@@ -82,7 +82,7 @@ class Manifest(BaseModel):
         return manifest
 
     def write(self, backup: Path) -> bytes:
-        """Write the manifest durably; answers the SHA-256 of its file."""
+        """Write the manifest durably; return the SHA-256 of its file."""
         data = self.model_dump_json(by_alias=True).encode() + b"\n"
         write_durably(backup / MANIFEST_FILE, data)
         return hashlib.sha256(data).digest()
@@ -93,7 +93,7 @@ class Manifest(BaseModel):
 
 
 class _AnyManifest(BaseModel):
-    """What every release's manifest has: enough to refuse a newer one by its number."""
+    """The fields of every release's manifest: enough to refuse a newer one by its number."""
 
     model_config = ConfigDict(strict=True, extra="ignore")
 
@@ -102,12 +102,12 @@ class _AnyManifest(BaseModel):
 
 
 def write_mac(backup: Path, manifest: Manifest, master_key: MasterKey) -> None:
-    """Vouch for SHA256SUMS as it is now."""
+    """Authenticate SHA256SUMS as it is now."""
     write_durably(backup / MAC_FILE, _mac(backup, manifest, master_key))
 
 
 def check_files(backup: Path, manifest: Manifest, master_key: MasterKey, report: Report) -> None:
-    """Raise ``BackupInvalid`` unless every file is there as the backup wrote it. Reads all of them."""
+    """Raise ``BackupInvalid`` unless every file is as the backup wrote it. Reads all of them."""
     try:
         written = (backup / MAC_FILE).read_bytes()
         sums_bytes = (backup / SUMS_FILE).stat().st_size
@@ -147,7 +147,7 @@ def _read_sums(backup: Path) -> Iterator[tuple[str, str, str]]:
 
 
 def _mac(backup: Path, manifest: Manifest, master_key: MasterKey) -> bytes:
-    """What the file of the MAC holds: hex digits and a newline."""
+    """The content of the MAC file: hex digits and a newline."""
     with (backup / SUMS_FILE).open("rb") as file:
         key = master_key.derive(manifest.salt, _PURPOSE)
         mac = hmac.digest(key, hashlib.file_digest(file, "sha256").digest(), "sha256")

@@ -1,4 +1,4 @@
-"""Making a store of a backup: it is there when everything was checked, and without those who were erased."""
+"""Makes a store of a backup: it appears once everything was checked, and without erased models."""
 
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -19,7 +19,7 @@ from populace.storage.store import Store
 
 
 class Restored(NamedTuple):
-    """What is in the new store, and how many models were left out, by reason."""
+    """The counts of the new store, and how many models were left out, by reason."""
 
     models: int
     adapters: int
@@ -40,8 +40,8 @@ def restore_backup(
 ) -> Restored:
     """Make a store in ``target``, which is absent or empty, as it was when ``backup`` was written.
 
-    Left out is who was erased since, as far as the key file knows, or the store in ``erasures_of``. A
-    model that neither knows of is an error, unless ``partial``. The master key goes to the file
+    Models that were erased since are left out, as far as the key file or the store in ``erasures_of`` knows
+    them. A model that neither knows is an error, unless ``partial``. The master key goes to the file
     ``master_key``, in ``target`` if None. Raises ``BackupInvalid``, ``BackupVersionMismatch``,
     ``KeyFileRefused``, ``DirectoryRefused``, ``MasterKeyRefused``, ``DiskRefused``, ``StoreVersionMismatch``
     and ``StoreInvalid`` (of ``erasures_of``); nothing is made then.
@@ -55,8 +55,8 @@ def restore_backup(
     if target.resolve().is_relative_to(backup.resolve()):
         raise DirectoryRefused(str(target), "it lies in the backup")
     _refuse_other_key(opened.master_key, master_key)
-    # Before anything is written, though the seals would find most of it: not what is plain, nor a
-    # model that nobody has the key of.
+    # Before anything is written. The seals would find most changes, but not those in plain rows, nor in a
+    # model without a key.
     check_files(backup, manifest, opened.master_key, report)
     with building(target) as place:
         store = Store.lay_out(place, manifest.shards, manifest.store_id, opened.master_key)
@@ -68,7 +68,7 @@ def restore_backup(
 
 
 class _Restore:
-    """One backup on its way into ``store``."""
+    """The restoring of one backup into ``store``."""
 
     def __init__(
         self,
@@ -155,7 +155,7 @@ class _Restore:
 
 
 def _check_shards(backup: Path, store: Store, report: Report) -> None:
-    """Open every seal and balance the books. Raises ``BackupInvalid``."""
+    """Open every seal and check every shard's laws. Raises ``BackupInvalid``."""
     for number in range(store.shards):
         shard = store.open_shard(number, "the restore")
         try:
@@ -169,6 +169,6 @@ def _check_shards(backup: Path, store: Store, report: Report) -> None:
 
 
 def _refuse_other_key(key: MasterKey, path: Path | None) -> None:
-    """Refuse a place for the master key where another store's lies."""
+    """Refuse to write the master key over that of another store."""
     if path is not None and path.exists() and MasterKey.load(path).key_id != key.key_id:
         raise MasterKeyRefused(str(path), "it is that of another store than the backup's and is not replaced")

@@ -1,8 +1,8 @@
-"""A stream of bytes that is sealed in chunks, so that it is written and read in bounded memory.
+"""Seals a stream of bytes in chunks, so that it is written and read in bounded memory.
 
 Chunk number n is AES-256-GCM under a nonce of n (11 bytes) and whether it is the last one (1 byte): the
-STREAM construction of Hoang, Reyhanitabar, Rogaway and Vizár (2015). A chunk that was changed, moved, left
-out or put in is noticed, and so is an end that is missing. A key must seal one stream only.
+STREAM construction of Hoang, Reyhanitabar, Rogaway and Vizár (2015). It detects a chunk that was changed,
+moved, left out or put in, and a missing end. A key must seal one stream only.
 
 In a file, a chunk is a frame (``storage/backups/frames.py``) ``"chunk", bytes``, and the last one is
 ``"last", bytes``.
@@ -43,9 +43,9 @@ def seal(key: bytes, pieces: Iterable[bytes]) -> Iterator[Chunk]:
 
 
 def unseal(key: bytes, chunks: Iterable[Chunk]) -> Iterator[bytes]:
-    """Open what ``seal`` made, piece by piece. Raises ``SealBroken``, also at the end.
+    """Open the chunks of ``seal``, piece by piece. Raises ``SealBroken``, also at the end.
 
-    Do not act on a piece for good before the last one has come.
+    Do not act irrevocably on a piece before the last one has come.
     """
     cipher = AESGCM(key)
     ended = False
@@ -68,7 +68,7 @@ def write_sealed(writer: FrameWriter, key: bytes, pieces: Iterable[bytes]) -> No
 
 
 def read_sealed(frames: Iterator[Frame], key: bytes) -> Iterator[bytes]:
-    """Open what ``write_sealed`` wrote, and leave ``frames`` behind it. Raises ``SealBroken``."""
+    """Open the stream of ``write_sealed``; ``frames`` then stands after it. Raises ``SealBroken``."""
     return unseal(key, read_chunks(frames))
 
 

@@ -1,4 +1,4 @@
-"""One shard of a backup: its models, each sealed as a whole with a key that comes from its data key.
+"""One shard of a backup: its models, each sealed as a whole with a key derived from its data key.
 
 On disk, frames (``storage/backups/frames.py``)::
 
@@ -9,8 +9,8 @@ On disk, frames (``storage/backups/frames.py``)::
                      "row", key, value as in the shard
     "end", models
 
-Values that the shard keeps sealed are sealed twice. So without its data key not even a model's name,
-or how much it has of what, can be told; the stream's length can.
+Values that the shard keeps sealed are sealed twice. So without its data key not even a model's name or
+its numbers of rows are revealed; only the stream's length is.
 """
 
 from collections.abc import Callable, Iterator
@@ -48,7 +48,7 @@ def count_models(txn: ReadTransaction) -> int:
 
 
 def data_keys(txn: ReadTransaction) -> Iterator[tuple[IdentityRecord, DataKeyRecord]]:
-    """Walk the models that live. Raises ``RecordInvalid`` for one that lost its data key."""
+    """Walk the existing models. Raises ``RecordInvalid`` for a model that lost its data key."""
     for _, data in txn.scan(keys.all_identities()):
         identity = IdentityRecord.unpack(data)
         stored = txn.get(keys.data_key(identity.tenant, identity.name))
@@ -66,7 +66,7 @@ def write_model(
     salt: bytes,
     put_adapter: Callable[[bytes], AdapterGrant],
 ) -> None:
-    """Write one model; ``put_adapter`` takes the digest of each adapter that it has."""
+    """Write one model; ``put_adapter`` is called with the digest of each of its adapters."""
     tenant, name = identity.tenant, identity.name
 
     def pieces() -> Iterator[bytes]:
@@ -91,7 +91,7 @@ def write_end(writer: FrameWriter, models: int) -> None:
 
 
 class ShardReader:
-    """Reads a shard of a backup. ``models`` and ``left_out`` count those that ``rows`` came by so far."""
+    """Reads a shard of a backup. ``models`` and ``left_out`` count those that ``rows`` has passed so far."""
 
     def __init__(
         self,
@@ -102,7 +102,7 @@ class ShardReader:
         data_key_of: Callable[[bytes], bytes | None],
         take_adapter: Callable[[AdapterGrant], None],
     ) -> None:
-        """``data_key_of`` answers None for the id of a model that is left out."""
+        """``data_key_of`` returns None for the id of a model that is left out."""
         self.models = 0
         self.left_out = 0
         self._backup = backup

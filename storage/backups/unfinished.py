@@ -1,4 +1,4 @@
-"""A directory that appears whole or not at all: built under a hidden name beside it, then renamed."""
+"""Builds a directory that appears whole or not at all: under a hidden name beside it, then renamed."""
 
 import contextlib
 import fcntl
@@ -13,11 +13,11 @@ from populace.storage.records.files import disk_named, is_at, sync_directory
 
 @contextlib.contextmanager
 def building(target: Path) -> Generator[Path]:
-    """Give a hidden empty directory to fill, which is ``target`` when the block ends.
+    """Yield a hidden empty directory to fill, which becomes ``target`` when the block ends.
 
-    The files in it must be durable then, with their names. If the block raises, nothing is left;
-    what a crash left is removed by whoever builds the same target next. Raises ``DirectoryRefused``
-    if ``target`` is not absent or empty, or somebody builds it already, and ``DiskRefused``.
+    The files in it must be durable then, with their names. If the block raises, nothing is left; the rest
+    of a crash is removed when the same target is built next. Raises ``DirectoryRefused`` if ``target`` is
+    not absent or empty, or is being built already, and ``DiskRefused``.
     """
     target = target.resolve()
     with disk_named(target):
@@ -38,7 +38,7 @@ def building(target: Path) -> Generator[Path]:
                 target.rename(hidden)
                 raise
         except BaseException:
-            # Under the lock, so that it is ours and not that of the next one.
+            # Under the lock, so that it is ours and not that of the next builder.
             shutil.rmtree(hidden, ignore_errors=True)
             raise
         finally:
@@ -65,5 +65,5 @@ def _locked_alone(hidden: Path, target: Path) -> int:
             raise DirectoryRefused(str(target), "another process is writing it just now") from None
         if is_at(hidden, descriptor):
             return descriptor
-        # It was renamed or removed between the opening and the lock.
+        # It was renamed or removed between opening and locking it.
         os.close(descriptor)

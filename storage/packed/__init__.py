@@ -1,5 +1,4 @@
-"""An adapter in one file: an envelope that vouches for it, a header, and matrices in the order of layers.
+"""An adapter in one file: an envelope with its digest, a header, and matrices in the order of layers.
 
-Read and written without torch, mapped and never copied. What comes from PEFT is packed in
-``runtime/adapters``.
+It is read and written without torch, mapped and never copied. ``runtime/adapters`` packs PEFT adapters.
 """

@@ -8,8 +8,8 @@
     zeros                    up to the next multiple of 64
     body                     groups of matrices, each at a multiple of 64; zeros between
 
-The same matrices and configuration make the same bytes, so the digest names the adapter. Whatever reads
-one checks its structure first, and that costs no look at the body; ``check_content`` reads all of it.
+The same matrices and configuration make the same bytes, so the digest names the adapter. Reading an adapter
+checks its structure first, without touching the body; ``check_content`` reads all of it.
 """
 
 import hashlib
@@ -47,28 +47,28 @@ from populace.storage.records.records import RECORD_BYTES_MAX, Record, problems_
 
 GROUPS_MAX = 100_000
 MATRICES_MAX = 1_000_000
-"""Of all groups: 27 times those of a model of 48 layers with 128 experts each."""
+"""The limit over all groups: 27 times the matrices of a model of 48 layers with 128 experts each."""
 
 _LENGTH_AT = CONTENT_AT
 _HEADER_AT = _LENGTH_AT + 8
 
 _ARRAY_TYPES: dict[DType, str] = {"F32": "<f4", "F16": "<f2", "BF16": "<u2"}
-"""numpy has no bfloat16: its bits, as integers."""
+"""The numpy type of each. numpy has no bfloat16, so its bits are read as integers."""
 
 _EXPONENTS: dict[DType, tuple[str, int]] = {
     "F32": ("<u4", 0x7F80_0000),
     "F16": ("<u2", 0x7C00),
     "BF16": ("<u2", 0x7F80),
 }
-"""A float whose exponent has all of these bits is NaN or infinite."""
+"""The integer type and exponent bits of each; a float with all of these bits set is NaN or infinite."""
 
 
 class AdapterHeader(Record):
-    """What a packed adapter says of itself.
+    """The header of a packed adapter.
 
     ``base`` is the fingerprint of the base that it was made for, if it is known, ``config`` PEFT's
     ``adapter_config.json`` as it came, ``metadata`` that of the tensor file. ``rank_scaled``: a product
-    B·A counts alpha / √rank (rsLoRA), and not alpha / rank.
+    B·A is scaled by alpha / √rank (rsLoRA), and not by alpha / rank.
     """
 
     KIND: ClassVar[str] = "packed adapter"
@@ -81,7 +81,7 @@ class AdapterHeader(Record):
 
 
 class PackedAdapter:
-    """A packed adapter over bytes that somebody keeps: a file's map, shared memory, or plain ones."""
+    """A packed adapter over bytes that the caller keeps: a mapped file, shared memory, or plain bytes."""
 
     def __init__(self, data: memoryview) -> None:
         """Read the header and check that it describes these bytes.
@@ -102,7 +102,7 @@ class PackedAdapter:
 
     @classmethod
     def open(cls, path: Path) -> Self:
-        """Map the file; its pages are read when they are used, and shared by all that map it."""
+        """Map the file; its pages are read when they are used, and shared by all processes that map it."""
         try:
             with path.open("rb") as file:
                 size = file.seek(0, 2)
@@ -119,28 +119,28 @@ class PackedAdapter:
 
     @property
     def data(self) -> memoryview:
-        """The whole file."""
+        """The bytes of the whole file."""
         return self._data
 
     @property
     def rank(self) -> int:
-        """The largest of any module."""
+        """The largest rank of any module."""
         return max(group.rank for group in self.groups)
 
     def scaling_of(self, group: Group) -> float:
-        """What the products of its modules' matrices are multiplied with."""
+        """The factor by which the products B·A of the group's modules are multiplied."""
         return group.alpha / (math.sqrt(group.rank) if self.rank_scaled else group.rank)
 
     def group(self, group: Group) -> np.ndarray[Any, Any]:
         """View the matrices of a group, [numbers of each axis.., rows, columns], without a copy.
 
-        Those of bfloat16 are its bits, as uint16.
+        bfloat16 matrices are returned as their bits, as uint16.
         """
         shape = (*map(len, group.numbers), *group.shape)
         return np.frombuffer(self.group_bytes(group), dtype=_ARRAY_TYPES[group.dtype]).reshape(shape)
 
     def group_bytes(self, group: Group) -> memoryview:
-        """The matrices of a group as they lie."""
+        """The bytes of a group's matrices, as stored."""
         start = self._body + group.offset
         return self._data[start : start + group.bytes]
 
@@ -154,7 +154,7 @@ class PackedAdapter:
     def check_content(self) -> None:
         """Read every byte. Raises ``PackedAdapterInvalid`` unless they are those of its digest.
 
-        Enough for one that was verified before it got the name of its digest.
+        This suffices for an adapter that was verified before it was named by its digest.
         """
         check_content(self.digest, hashlib.sha256(self._data[CONTENT_AT:]).hexdigest())
 
@@ -175,10 +175,10 @@ def pack_adapter(
     rank_scaled: bool = False,
     metadata: Mapping[str, str] | None = None,
 ) -> bytearray:
-    """Pack matrices, whose bytes are little-endian and row-major, by module and side.
+    """Pack matrices, whose bytes are little-endian and row-major and are asked for by module and side.
 
-    ``base`` is the fingerprint of the base that they were made for, if it is known. They are asked for one by
-    one. Raises ``PackedAdapterInvalid`` for more than an adapter can be.
+    ``base`` is the fingerprint of the base that they were made for, if it is known. The matrices are asked
+    for one by one. Raises ``PackedAdapterInvalid`` above an adapter's limits.
     """
     groups = groups_of(factors)
     told = tuple(sorted((metadata or {}).items()))
@@ -196,7 +196,7 @@ def retyped_adapter(
 ) -> bytearray:
     """Pack the adapter with its matrices in another type, which are asked for group by group.
 
-    The groups are those that it has, also where ``pack_adapter`` would lay some together now.
+    The groups stay the same, also where ``pack_adapter`` would now join some.
     """
     groups: list[Group] = []
     offset = 0
@@ -219,7 +219,7 @@ def _laid_out(
     metadata: tuple[tuple[str, str], ...],
     groups: tuple[Group, ...],
 ) -> tuple[bytearray, int]:
-    """Make room for all of the file and write its header; answers where the body begins, too."""
+    """Allocate the whole file and write its header; return it with the offset of the body."""
     try:
         header = AdapterHeader(
             base=base, rank_scaled=rank_scaled, config=config, metadata=metadata, groups=groups
@@ -245,7 +245,7 @@ def _seal(packed: bytearray) -> None:
 
 
 def _header(data: memoryview) -> tuple[AdapterHeader, int]:
-    """Read the header, and where the body begins."""
+    """Return the header and the offset of the body."""
     length = int.from_bytes(data[_LENGTH_AT:_HEADER_AT], "little")
     if not 0 < length <= min(RECORD_BYTES_MAX, len(data) - _HEADER_AT):
         raise PackedAdapterInvalid("it is cut off, or its header's length is damaged")
@@ -257,7 +257,7 @@ def _header(data: memoryview) -> tuple[AdapterHeader, int]:
 
 
 def _check_places(groups: tuple[Group, ...], body_bytes: int) -> None:
-    """Groups lie one after the other as ``pack_adapter`` lays them, and no matrix is there twice."""
+    """Check that groups follow each other as ``pack_adapter`` lays them out, and no matrix occurs twice."""
     expected = end = 0
     for group in groups:
         check_names(group)

@@ -1,4 +1,4 @@
-"""What stands before a packed adapter's header, and vouches for all of the file.
+"""The envelope before a packed adapter's header, whose digest covers all of the file.
 
 ::
 
@@ -25,7 +25,7 @@ _CHUNK_BYTES = 1 << 20
 
 
 def told_digest(beginning: bytes) -> str:
-    """Return the digest that the first ``CONTENT_AT`` bytes name, which is not compared with the rest.
+    """Return the digest in the first ``CONTENT_AT`` bytes, without comparing it with the content.
 
     Raises ``PackedAdapterInvalid`` and ``PackedAdapterVersionMismatch``.
     """
@@ -40,13 +40,13 @@ def told_digest(beginning: bytes) -> str:
 
 
 def check_content(digest: str, found: str) -> None:
-    """Raise ``PackedAdapterInvalid`` unless the content's digest is the one that is told."""
+    """Raise ``PackedAdapterInvalid`` unless ``found``, the content's digest, is ``digest``."""
     if found != digest:
         raise PackedAdapterInvalid("its bytes are not those that its digest was made of")
 
 
 def file_digest(file: BinaryIO) -> tuple[str, int]:
-    """Read a whole file that is open at its beginning; answers its digest, and its size in bytes.
+    """Read a whole file that is open at its beginning; return its digest, and its size in bytes.
 
     Raises ``PackedAdapterInvalid`` and ``PackedAdapterVersionMismatch``.
     """

@@ -1,6 +1,6 @@
-"""Which matrices of an adapter lie together: those of one module, side, shape and type, over all layers.
+"""Groups the matrices of an adapter: those of one module, side, shape and type, over all layers.
 
-A dense model has two groups for each target module, one with experts no more: they are another axis.
+A dense model has two groups for each target module, and so has a model with experts: these are another axis.
 """
 
 import itertools
@@ -20,16 +20,16 @@ DType = Literal["F32", "F16", "BF16"]
 ITEM_BYTES: dict[str, int] = {"F32": 4, "F16": 2, "BF16": 2}
 AXES_MAX = 4
 ALIGNMENT = 64
-"""Of each group in bytes: a cache line, and more than any copy instruction asks for."""
+"""The alignment of each group in bytes: a cache line, and more than any copy instruction needs."""
 
 _NUMBER = re.compile(r"(?<=\.)(?:0|[1-9]\d{0,8})(?=\.)")
-"""A number between dots in a module's name: a layer's or an expert's. One with leading zeros is a name."""
+"""Matches a layer's or expert's number between dots in a module's name, without leading zeros."""
 
 
 class Factor(NamedTuple):
-    """One matrix of the module of this dotted name in the base, a row for each rank.
+    """A matrix of the base's module with this dotted name, one row for each rank.
 
-    A is [rank, inputs]. B lies transposed, [rank, outputs]: an engine adds along the outputs.
+    A is [rank, inputs]. B is stored transposed, [rank, outputs]: an engine adds along the outputs.
     """
 
     module: str
@@ -44,7 +44,7 @@ Size = Annotated[int, Field(ge=1, lt=2**31)]
 
 
 class Group(NamedTuple):
-    """Matrices that lie one after the other.
+    """Matrices that are stored one after the other.
 
     ``pattern`` is their modules' name with a ``*`` for each of the axes, along which the modules have
     these ``numbers``; the last axis runs fastest. ``offset`` is from the start of the body.
@@ -77,19 +77,19 @@ class Group(NamedTuple):
         return self.shape[0]
 
     def factors(self) -> Iterator[tuple[Factor, int]]:
-        """Every matrix with where it begins in the body, in the order in which they lie."""
+        """Every matrix with its offset in the body, in the stored order."""
         for index, module in enumerate(modules_of(self.pattern, self.numbers)):
             factor = Factor(module, self.side, self.shape, self.dtype, self.alpha)
             yield factor, self.offset + index * self.factor_bytes
 
 
 def modules_of(pattern: str, numbers: tuple[tuple[int, ...], ...]) -> Iterator[str]:
-    """Name every module of a group, in the order in which their matrices lie."""
-    return (_numbered(pattern, one) for one in itertools.product(*numbers))
+    """Name every module of a group, in the stored order of their matrices."""
+    return (_numbered(pattern, place) for place in itertools.product(*numbers))
 
 
 class _Alike(NamedTuple):
-    """What the matrices of a group have in common."""
+    """The common properties of the matrices of a group."""
 
     pattern: str
     side: Side
@@ -99,9 +99,9 @@ class _Alike(NamedTuple):
 
 
 def groups_of(factors: Iterable[Factor]) -> tuple[Group, ...]:
-    """Lay the matrices out. The same ones are laid out alike, in whatever order they come.
+    """Lay the matrices out. The layout does not depend on the order in which they come.
 
-    A group is a full grid of its numbers, so what only some layers have is a group of its own.
+    A group is a full grid of its numbers, so matrices that only some layers have form a group of their own.
     """
     alike: dict[_Alike, list[tuple[int, ...]]] = defaultdict(list)
     for factor in factors:
@@ -109,9 +109,9 @@ def groups_of(factors: Iterable[Factor]) -> tuple[Group, ...]:
         alike[_Alike(pattern, factor.side, factor.dtype, factor.alpha, factor.shape)].append(numbers)
     groups: list[Group] = []
     offset = 0
-    for one, places in sorted(alike.items()):
+    for common, places in sorted(alike.items()):
         for grid in _grids(sorted(places)):
-            group = Group(*one, grid, offset)
+            group = Group(*common, grid, offset)
             groups.append(group)
             offset = aligned(offset + group.bytes)
     return tuple(groups)
@@ -129,7 +129,7 @@ def check_names(group: Group) -> None:
 
 
 def check_apart(groups: Iterable[Group]) -> None:
-    """Raise ``PackedAdapterInvalid`` if two groups of a pattern have the same matrix."""
+    """Raise ``PackedAdapterInvalid`` if two groups with the same pattern have the same matrix."""
     alike: dict[tuple[str, str], list[Group]] = defaultdict(list)
     for group in groups:
         alike[group.pattern, group.side].append(group)

@@ -1,8 +1,8 @@
-"""The lowest floor: values as they lie on disk, their keys, their encryption, and the root of all errors.
+"""The lowest floor: values as stored on disk, their keys, their encryption, and the root of all errors.
 
 ``records`` and ``keys`` are the schema, msgpack with a version. ``sealing`` and ``master_key`` encrypt what a
-person said, ``erasures`` forgets the keys. ``transaction`` is what rows need of a database, ``files`` what
-survives power loss.
+person said, ``erasures`` destroys the keys. ``transaction`` is what rows need of a database, ``files`` writes
+files that survive power loss.
 
 Everything in ``storage/`` may import this package; it imports none.
 """

@@ -1,9 +1,9 @@
-"""Erasing a personal model: its rows, its data key, and in time every trace of it.
+"""Erases a personal model: its rows, its data key, and in time every trace of it.
 
-At once, the rows and the data key go; what was sealed by it is lost with it, also in free pages, in
-files that were compacted away and in backups. What an erasure leaves is the random id of the
-data key, so that a backup from before does not bring the model back. A compaction then removes
-the names and the wrapped key from the free pages, and the adapters go when no model has them.
+The rows and the data key are deleted at once; everything sealed with that key is lost, also in free pages,
+in files that were compacted away and in backups. An erasure leaves only the random id of the data key, so
+that an earlier backup does not bring the model back. A compaction then removes the names and the wrapped
+key from the free pages, and the adapters are removed when no model has them.
 """
 
 import struct
@@ -19,9 +19,9 @@ _ERASED = struct.Struct(">qQ")
 
 
 class Erased(NamedTuple):
-    """Erasures that wait for a compaction: when the first one was, and how many there are.
+    """The erasures that wait for a compaction: the time of the first one in ms, and their number.
 
-    Models that were erased, and those of which a turn was forgotten.
+    They are erased models, and models of which a turn was forgotten.
     """
 
     first_ms: int
@@ -52,14 +52,14 @@ def erase_model(txn: WriteTransaction, tenant: str, name: str, *, now_ms: int) -
 
 
 def note_erasure(txn: WriteTransaction, digests: Collection[str], *, now_ms: int) -> None:
-    """Have a compaction remove what a model gave up from the free pages, and a sweep these adapters of it."""
+    """Request a compaction, which clears deleted rows from the free pages, and a sweep of these adapters."""
     waiting = read_waiting(txn) or Erased(now_ms, 0)
     give_up(txn, digests)
     txn.put(keys.ERASED_KEY, waiting._replace(models=waiting.models + 1).pack())
 
 
 def give_up(txn: WriteTransaction, digests: Collection[str]) -> None:
-    """Have a sweep remove these adapters, unless a model has them."""
+    """Request a sweep of these adapters, which removes those that no model has."""
     for digest in digests:
         txn.put(keys.orphan(bytes.fromhex(digest)), b"")
 
@@ -71,7 +71,7 @@ def read_waiting(txn: ReadTransaction) -> Erased | None:
 
 
 def settle(txn: WriteTransaction, compacted: Erased | None) -> None:
-    """Note that a compaction took these, unless others came meanwhile."""
+    """Note that a compaction covered these erasures, unless others came meanwhile."""
     if compacted is not None and read_waiting(txn) == compacted:
         txn.delete(keys.ERASED_KEY)
 

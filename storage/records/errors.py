@@ -36,12 +36,12 @@ from typing import Any, ClassVar, dataclass_transform, get_origin
 
 @dataclass_transform(eq_default=False)
 class PopulaceError(Exception):
-    """Any error that Populace raises on purpose.
+    """The base of all errors that Populace raises on purpose.
 
     ``code`` is stable and machine readable; ``retry_after_s`` is set where the same call
-    may succeed later. A class declares what it carries as a dataclass does, and in ``template`` how
-    that reads. All of it goes to ``Exception.__init__``, so that an error survives pickling between Ray
-    processes with its numbers intact. A class that carries nothing takes its text.
+    may succeed later. A class declares its fields as a dataclass does, and its message in ``template``.
+    All fields go to ``Exception.__init__``, so that an error survives pickling between Ray
+    processes with its numbers intact. A class without fields takes its message as argument.
     """
 
     code: ClassVar[str] = "internal_error"
@@ -77,7 +77,7 @@ def _signature(error: type[PopulaceError]) -> inspect.Signature:
 
 
 class StorageError(PopulaceError):
-    """The store could not do what was asked."""
+    """The store could not carry out the request."""
 
 
 class ModelNotFound(StorageError):
@@ -122,7 +122,7 @@ class InteractionNotFound(StorageError):
 
 
 class InteractionForgotten(StorageError):
-    """The turn was forgotten: the log says that it was there, and nothing of what was said."""
+    """The turn was forgotten: the log keeps its position, and nothing of what was said."""
 
     code = "interaction_forgotten"
     template = "Turn {position} of `{model}` was forgotten: nothing of what was said is kept."
@@ -132,7 +132,7 @@ class InteractionForgotten(StorageError):
 
 
 class FeedbackFull(StorageError):
-    """As much feedback on one interaction is kept as there may be. None was taken."""
+    """The interaction has as much feedback as is kept. The new feedback was not recorded."""
 
     code = "feedback_full"
     template = "There is feedback {most} times on the interaction {position} of `{model}`."
@@ -219,7 +219,7 @@ class DiskFull(StorageError):
 
 
 class DiskRefused(StorageError):
-    """The disk did not let a file be made or opened; what was acknowledged is as it was."""
+    """The disk refused to create or open a file; acknowledged data is unchanged."""
 
     code = "disk_refused"
     retry_after_s = 60.0
@@ -233,7 +233,7 @@ class DiskRefused(StorageError):
 
 
 class WriteQueueFull(StorageError):
-    """As many writes as the shard's queue holds wait already; this one took no effect."""
+    """The shard's write queue is full; this write took no effect."""
 
     code = "overloaded"
     retry_after_s = 1.0

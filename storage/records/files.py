@@ -1,4 +1,4 @@
-"""Files that survive power loss: what is needed beside ``write`` and ``rename``."""
+"""Writes files that survive power loss: what is needed besides ``write`` and ``rename``."""
 
 import contextlib
 import os
@@ -12,7 +12,7 @@ from populace.storage.records.errors import DiskRefused
 
 @contextlib.contextmanager
 def disk_named(path: Path) -> Generator[None]:
-    """Raise ``DiskRefused`` for whatever the operating system refuses meanwhile."""
+    """Raise ``DiskRefused`` for any ``OSError`` within the block."""
     try:
         yield
     except OSError as error:
@@ -20,7 +20,7 @@ def disk_named(path: Path) -> Generator[None]:
 
 
 def sync_directory(path: Path) -> None:
-    """Make the directory's entries durable: a rename is not before its parent is synced."""
+    """Make the directory's entries durable: a rename is durable only once its directory is synced."""
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)
@@ -29,7 +29,7 @@ def sync_directory(path: Path) -> None:
 
 
 def sync_file(path: Path) -> None:
-    """Make the file's content durable, whoever wrote it."""
+    """Make the file's content durable, whichever process wrote it."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -51,7 +51,7 @@ def write_durably(path: Path, data: bytes | bytearray, *, mode: int = 0o644) -> 
 
 
 def is_at(path: Path, descriptor: int) -> bool:
-    """Whether the path still names what the descriptor was opened as."""
+    """Whether the path still names the file that the descriptor was opened on."""
     try:
         return os.path.samestat(path.stat(), os.fstat(descriptor))
     except FileNotFoundError:
@@ -60,7 +60,7 @@ def is_at(path: Path, descriptor: int) -> bool:
 
 @contextlib.contextmanager
 def replaced_durably(path: Path) -> Generator[BinaryIO]:
-    """Give a new file to fill, which is ``path`` after the block; ``path`` is as it was if that raises.
+    """Yield a new file to fill, which becomes ``path`` after the block; an error leaves ``path`` unchanged.
 
     Only this user may read it.
     """
@@ -78,7 +78,7 @@ def replaced_durably(path: Path) -> Generator[BinaryIO]:
 
 
 def forget_cached(path: Path) -> None:
-    """Let the next read come from the disk, where what a failed sync left in memory may not be."""
+    """Make the next read come from the disk, which may lack what a failed sync left in memory."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)

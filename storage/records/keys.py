@@ -1,4 +1,4 @@
-"""The keys of a shard: one sorted key space, laid out so that a scan of a prefix is a question.
+"""The keys of a shard: one sorted key space, laid out so that each query is the scan of a prefix.
 
 On disk (schema 5), every integer big-endian, every name ASCII without NUL::
 
@@ -17,7 +17,7 @@ On disk (schema 5), every integer big-endian, every name ASCII without NUL::
     j tenant NUL name NUL number (u64)        -> JobRecord, sealed
     t tenant NUL name NUL                     -> u64 number: the job that is open
     J tenant NUL name NUL                     -> TasksRecord, sealed: what the open job is rewarded for
-    u tenant NUL name NUL                     -> nothing; a model with feedback that nobody looked at
+    u tenant NUL name NUL                     -> nothing; a model with unsettled feedback
     G tenant NUL name NUL                     -> MemberRecord: it takes part in the population's answers
     P tenant NUL name NUL                     -> ProfileRecord, sealed: how it answers the probes
     F tenant NUL name NUL                     -> ForgottenRecord, sealed: the turns that were forgotten
@@ -31,10 +31,9 @@ Sealed values are encrypted with the model's data key, see ``storage/records/sea
 were plain, and there were no ``d``, ``e`` and ``x``. Schemas 3 and 4 have no ``f``, ``j``, ``t``, ``J``,
 ``u``, ``G``, ``P`` and ``F``; between those two it was the adapters' files that changed.
 
-The kind comes first so that a listing of a tenant's models touches identities only. Names
-end in NUL so that no name is a prefix of another. Operation ids and key ids come from
-outside and may have any length; hashed, they fit LMDB's 511-byte keys. The longest key has
-1 + 65 + 65 + 64 bytes.
+The kind comes first so that listing a tenant's models reads identities only. Names end in NUL
+so that no name is a prefix of another. Operation ids and key ids come from outside and may have
+any length; hashed, they fit LMDB's 511-byte keys. The longest key has 1 + 65 + 65 + 64 bytes.
 """
 
 import re
@@ -43,11 +42,11 @@ from functools import lru_cache
 from hashlib import blake2b
 
 SCHEMA = 5
-"""The newest layout that this release reads and the one that it writes."""
+"""The layout that this release writes, and the newest that it reads."""
 
 NAME_PATTERN = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 RESERVED_MODEL_NAMES = frozenset({"base", "population"})
-"""Names that the APIs give a meaning of their own; no personal model may take one."""
+"""Names with a meaning of their own in the APIs; no personal model may have one."""
 
 EPOCH_KEY = b"!epoch"
 ERASED_KEY = b"!erased"
@@ -93,7 +92,7 @@ _KINDS = {
 _DIGEST_PATTERN = re.compile(r"[0-9a-f]{64}")
 _HASH_BYTES = 16
 _MODEL_PARTS_KEPT = 4096
-"""A turn makes five keys of its model at least; checking its two names takes 0.5 µs each time."""
+"""The size of a cache: a turn makes five keys of its model at least, and checking two names takes 0.5 µs."""
 
 
 def name_problem(name: str, *, reserved: Collection[str] = ()) -> str | None:
@@ -161,7 +160,7 @@ def all_revisions() -> bytes:
 
 
 def interaction(tenant: str, name: str, position: int) -> bytes:
-    """Interactions sort by position, so that the log is one scan."""
+    """The key of an interaction; these sort by position, so that reading the log is one scan."""
     return interactions(tenant, name) + position.to_bytes(8, "big")
 
 
@@ -175,12 +174,12 @@ def operation(tenant: str, name: str, operation: str) -> bytes:
 
 
 def operation_of_hash(tenant: str, name: str, hashed: bytes) -> bytes:
-    """The key of an operation whose id is not known any more."""
+    """The key of an operation of which only the hash of its id is known."""
     return operations(tenant, name) + hashed
 
 
 def operation_hash(operation: str) -> bytes:
-    """What the key of an operation has of its id."""
+    """The hash of the operation id, as the operation's key contains it."""
     return _hash(operation)
 
 
@@ -190,7 +189,7 @@ def operations(tenant: str, name: str) -> bytes:
 
 
 def feedback(tenant: str, name: str, position: int, operation: str) -> bytes:
-    """Feedback sorts by the interaction that it is about."""
+    """The key of a feedback row; these sort by the interaction that they are about."""
     return feedback_on(tenant, name, position) + _hash(operation)
 
 
@@ -205,7 +204,7 @@ def all_feedback(tenant: str, name: str) -> bytes:
 
 
 def job(tenant: str, name: str, number: int) -> bytes:
-    """Jobs sort by number, the order in which they were asked for."""
+    """The key of a job; these sort by number, the order in which they were asked for."""
     return jobs(tenant, name) + number.to_bytes(8, "big")
 
 
@@ -215,7 +214,7 @@ def jobs(tenant: str, name: str) -> bytes:
 
 
 def jobs_of_tenant(tenant: str) -> bytes:
-    """The prefix of the training jobs of all of the tenant's models."""
+    """The prefix of the training jobs of all the tenant's models."""
     return _JOB + _name(tenant)
 
 
@@ -241,7 +240,7 @@ def member(tenant: str, name: str) -> bytes:
 
 
 def members(tenant: str) -> bytes:
-    """The prefix of those of the tenant's models that take part, which sort by name."""
+    """The prefix of the tenant's models that take part, which sort by name."""
     return _MEMBER + _name(tenant)
 
 
@@ -287,7 +286,7 @@ def is_sealed(key: bytes) -> bool:
 
 
 def kind_of(key: bytes) -> str:
-    """Name the record of a sealed row, for messages."""
+    """The name of a sealed row's record kind, for messages."""
     return _KINDS[key[0]]
 
 
@@ -338,12 +337,12 @@ def model_prefixes(tenant: str, name: str) -> tuple[bytes, ...]:
 
 @lru_cache(maxsize=_MODEL_PARTS_KEPT)
 def model_part(tenant: str, name: str) -> bytes:
-    """What follows the kind in every key of the model: it does not start another model's."""
+    """The part after the kind in every key of the model; it is no prefix of another model's part."""
     return _name(tenant) + _name(name)
 
 
 def _name(name: str) -> bytes:
-    # Callers answer a bad name with an error; one that comes this far would tear the key space.
+    # Callers refuse a bad name with an error; one that gets this far would break the key space.
     assert NAME_PATTERN.fullmatch(name) is not None, name
     return name.encode() + b"\0"
 

@@ -1,8 +1,8 @@
-"""The master key: what the data keys of all personal models are wrapped with.
+"""The master key, which wraps the data keys of all personal models.
 
-On disk: one line of the tag, a space and 32 bytes in base64, readable by the owner only. It lies
+On disk: one line of the tag, a space and 32 bytes in base64, readable by the owner only. It is stored
 beside the shards unless the operator keeps it elsewhere. No backup holds it, but the key file of the
-backups does. Without it nothing that people said can be read again.
+backups does. Without it nothing that people said can be decrypted.
 """
 
 import base64
@@ -29,7 +29,7 @@ _TAG = b"populace-master-key-1"
 
 
 class MasterKey:
-    """An AES-256-GCM key. ``key_id`` names it without telling anything of it."""
+    """An AES-256-GCM key. ``key_id`` names it without revealing anything of it."""
 
     def __init__(self, key: bytes) -> None:
         assert len(key) == KEY_BYTES, len(key)
@@ -43,7 +43,7 @@ class MasterKey:
 
     @classmethod
     def decode(cls, line: bytes) -> Self | None:
-        """Read what ``encode`` made; None for anything else."""
+        """Decode a line of ``encode``; None for anything else."""
         tag, _, text = line.strip().partition(b" ")
         try:
             key = base64.b64decode(text, validate=True)
@@ -53,7 +53,7 @@ class MasterKey:
 
     @classmethod
     def load(cls, path: Path) -> Self:
-        """Read the file. Raises ``MasterKeyRefused`` if it is absent, unreadable or something else."""
+        """Read the file. Raises ``MasterKeyRefused`` if it is absent, unreadable or no master key."""
         try:
             line = path.read_bytes()
         except OSError as error:
@@ -65,7 +65,7 @@ class MasterKey:
 
     @classmethod
     def load_or_create(cls, path: Path) -> Self:
-        """Read the file, or make it durably if it is absent. One process at a time may do this.
+        """Read the file, or create it durably if it is absent. One process at a time may do this.
 
         Raises ``MasterKeyRefused`` and ``DiskRefused``.
         """
@@ -73,14 +73,14 @@ class MasterKey:
             cls.generate().save(path)
         key = cls.load(path)
         with disk_named(path):
-            # Also one that was here: who made it may have been killed before it was durable, and
-            # what is written next relies on it.
+            # Also if it existed: the process that made it may have been killed before it was durable, and
+            # the following writes rely on it.
             sync_file(path)
             sync_directory(path.parent)
         return key
 
     def save(self, path: Path) -> None:
-        """Write the file durably, for its owner's eyes only. Raises ``DiskRefused``."""
+        """Write the file durably, readable by its owner only. Raises ``DiskRefused``."""
         with disk_named(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             write_durably(path, self.encode(), mode=0o600)
@@ -89,7 +89,7 @@ class MasterKey:
         return _TAG + b" " + base64.b64encode(self._key) + b"\n"
 
     def derive(self, salt: bytes, purpose: bytes) -> bytes:
-        """Make a key for another purpose, which tells nothing of this one."""
+        """Derive a key for another purpose, which reveals nothing of this one."""
         return derive_key(self._key, salt, purpose)
 
     def wrap(self, data_key: bytes, name: bytes) -> bytes:
@@ -98,7 +98,7 @@ class MasterKey:
         return nonce + self._cipher.encrypt(nonce, data_key, name)
 
     def unwrap(self, wrapped: bytes, name: bytes) -> bytes:
-        """Decrypt what ``wrap`` made under the same name. Raises ``RecordInvalid``."""
+        """Decrypt a key of ``wrap`` under the same name. Raises ``RecordInvalid``."""
         try:
             return self._cipher.decrypt(wrapped[:NONCE_BYTES], wrapped[NONCE_BYTES:], name)
         except (InvalidTag, ValueError) as error:
@@ -106,5 +106,5 @@ class MasterKey:
 
 
 def derive_key(secret: bytes, salt: bytes, purpose: bytes) -> bytes:
-    """Make a key of a secret one, for one purpose: HKDF-SHA256 (RFC 5869)."""
+    """Derive a key from a secret for one purpose: HKDF-SHA256 (RFC 5869)."""
     return HKDF(SHA256(), KEY_BYTES, salt, purpose).derive(secret)

@@ -23,7 +23,7 @@ _msgpack: Any = msgpack  # it ships no types
 class Record(BaseModel):
     """A stored value. Subclasses set ``KIND`` (for messages) and ``VERSION``."""
 
-    # The last three are for JSON, as which a record leaves the store in an archive.
+    # The last three are for JSON, the form of a record in an archive.
     model_config = ConfigDict(
         frozen=True,
         extra="forbid",
@@ -37,12 +37,12 @@ class Record(BaseModel):
     VERSION: ClassVar[int] = 1
 
     def pack(self) -> bytes:
-        """Encode; raises ``RecordInvalid`` for what ``unpack`` would refuse to read back."""
-        # A record's fields are what msgpack knows, so that ``model_dump`` would only copy them.
+        """Encode the record. Raises ``RecordInvalid`` for one that ``unpack`` would refuse."""
+        # msgpack knows the types of all fields, so ``model_dump`` would only copy them.
         return self._packed(self.__dict__)
 
     def pack_given(self) -> bytes:
-        """Encode the fields that were given and no defaults, as a release did that had no others."""
+        """Encode only the fields that were set and no defaults, as a release without newer fields did."""
         return self._packed(
             {name: value for name, value in self.__dict__.items() if name in self.model_fields_set}
         )
@@ -55,7 +55,7 @@ class Record(BaseModel):
 
     @classmethod
     def unpack(cls, data: bytes | memoryview) -> Self:
-        """Decode and validate; raises ``RecordInvalid`` on anything unexpected."""
+        """Decode and validate. Raises ``RecordInvalid`` on anything unexpected."""
         if len(data) > RECORD_BYTES_MAX:
             raise RecordInvalid(cls.KIND, f"{len(data)} bytes are more than {RECORD_BYTES_MAX}")
         try:
@@ -71,16 +71,16 @@ class Record(BaseModel):
 
 
 def problems_of(error: ValidationError) -> str:
-    """Say what pydantic found. Its own text quotes the input, and that is somebody's conversation."""
+    """Describe what pydantic found, without its own text: that quotes the input, a person's conversation."""
     problems = error.errors(include_input=False, include_url=False, include_context=False)
     return "; ".join(f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}" for problem in problems)
 
 
 class IdentityRecord(Record):
-    """A personal model exists from the commit of this record until it is deleted.
+    """The identity of a personal model, which exists from this record's commit until its deletion.
 
-    ``arrived`` is the log position that it had when it came from another store, and when that was in
-    the served time of its shard: the interactions before are as old here as that.
+    ``arrived`` is the log position that it had when it was imported from another store, and that moment in
+    the served time of its shard in ms: all earlier interactions count as made then.
     """
 
     KIND = "identity"
@@ -102,7 +102,7 @@ class DataKeyRecord(Record):
 
 
 class ErasureRecord(Record):
-    """That the model whose data key had a certain id was erased. It says nothing of whose it was."""
+    """Records that the model with a certain data key id was erased, and not whose model it was."""
 
     KIND = "erasure"
 
@@ -110,13 +110,13 @@ class ErasureRecord(Record):
 
 
 class HeadRecord(Record):
-    """Where a personal model stands. Written in every turn's transaction.
+    """The head of a personal model's log. Written in every turn's transaction.
 
     ``log_position`` counts the interactions ever made; those at ``[log_start, log_position)`` are
-    kept, in ``log_bytes`` together with the feedback on them (None: an older release did not count them).
-    ``cursor`` is how far the model has been trained: ``[0, cursor)`` went into its weights. ``chain`` is the
-    digest of the newest interaction, which names its predecessor's, and ``start_chain`` that of the newest
-    dropped one. Operation ids are kept for interactions from ``operations_start`` on.
+    kept, and have ``log_bytes`` with their feedback (None: an older release did not count them). ``cursor``
+    is how far the model has been trained: ``[0, cursor)`` went into its weights. ``chain`` is the digest of
+    the newest interaction, which contains its predecessor's, and ``start_chain`` that of the newest dropped
+    one. Operation ids are kept for interactions from ``operations_start`` on.
     """
 
     KIND = "head"
@@ -134,13 +134,13 @@ class HeadRecord(Record):
 class RevisionRecord(Record):
     """An immutable adapter version with its lineage.
 
-    ``ready`` alone changes, once: an alias may be moved to it. Older releases had only those that are.
+    Only ``ready`` changes, once: an alias may then be moved to it. Older releases had only ready ones.
 
-    What follows ``ready`` is how a trained one was made, so that it can be made again: from the interactions
-    of ``log_range`` and the feedback on them given before ``feedback_until_ms``, which came to examples of
-    ``data_digest``, with ``hyper_parameters`` on libraries of ``versions``, while the base was served with
-    ``memory_module``. It took ``seconds`` and ``tokens``. ``objections`` say why it was not promoted.
-    ``sources`` are the digests and weights of those that a merged one comes from.
+    The fields after ``ready`` say how a revision was trained, so that it can be rebuilt: on the interactions
+    of ``log_range`` and the feedback given on them before ``feedback_until_ms``, with ``data_digest`` of the
+    examples made from them, with ``hyper_parameters`` on libraries of ``versions``, while the base was served
+    with ``memory_module``. It took ``seconds`` and ``tokens``. ``objections`` say why it was not promoted.
+    ``sources`` are the digests and weights of the revisions that a merged one was made from.
     """
 
     KIND = "revision"
@@ -167,12 +167,12 @@ class RevisionRecord(Record):
 
 
 class InteractionRecord(Record):
-    """One acknowledged turn: what came in, what went out, and what it was served with.
+    """One acknowledged turn: its messages, its reply, and what it was served with.
 
     ``messages`` are the request's own (role, content) pairs; the model saw them after the
     ``history_turns`` newest earlier turns of the same ``conversation``. ``previous`` is the chain
-    digest of the interaction before this one, empty for the first. ``created_ms`` is what the wall clock
-    said and ``served_ms`` the time that retention counts; None: an older release did not tell them apart.
+    digest of the interaction before this one, empty for the first. ``created_ms`` is the wall clock's time
+    and ``served_ms`` the time that retention counts; None: an older release did not distinguish them.
     ``memory_read`` says whether the memory was read, ``memory_from`` is the first message of the prompt,
     history included, that was written into it (None: nothing was), with the reply's tokens ``reply_ids``.
     ``memory_module`` is the digest of the memory module that the base was served with then. ``memory`` is
@@ -181,8 +181,8 @@ class InteractionRecord(Record):
     positions of the earlier turns that the prompt had besides, and ``context_digest`` is of what it said of
     them, see ``actors/context.py``.
 
-    ``forgotten`` stands where a turn was, with nothing of it but when it was forgotten, the digest by which
-    a client's history is seen to hold it (``policies/ingestion.py``), and the hash of its operation id.
+    ``forgotten`` replaces a forgotten turn: the time of forgetting in ms, the digest that recognises the turn
+    in a client's history (``policies/ingestion.py``), and the hash of its operation id.
     """
 
     KIND = "interaction"
@@ -215,7 +215,7 @@ class InteractionRecord(Record):
 
 
 class OperationRecord(Record):
-    """That an operation id took effect, with which body, at which log position."""
+    """Records that an operation id took effect, with which body, and at which log position."""
 
     KIND = "operation"
 
@@ -225,10 +225,10 @@ class OperationRecord(Record):
 
 
 class FeedbackRecord(Record):
-    """What somebody thought of the reply at ``position``, in one or more ways.
+    """Feedback on the reply at ``position``, of one or more kinds.
 
     ``thumb`` is True for up; ``rating`` is from 0 to 1, ``reward`` any number; ``correction`` is what the
-    reply should have been. ``operation`` and ``body_hash`` tell a retry from other feedback.
+    reply should have been. ``operation`` and ``body_hash`` distinguish a retry from other feedback.
     """
 
     KIND = "feedback"
@@ -244,14 +244,13 @@ class FeedbackRecord(Record):
 
 
 class JobRecord(Record):
-    """A training of a personal model, from when it was asked for.
+    """A training of a personal model, kept from the moment it is asked for.
 
     ``options`` are JSON. ``state`` is one of ``storage/rows/jobs.py``, ``reason`` why it ended so.
-    ``log_range``, ``feedback_until_ms``, ``parent`` and ``started_ms`` are fixed when it starts, so that what
-    goes on after a crash learns from the same. ``session_key`` names and opens the file in which it is kept
-    meanwhile. ``loss`` and ``reward`` are those of the newest of ``step`` steps, ``curve`` has those of some
-    by their numbers;
-    ``candidate`` is the digest of the revision that came of it.
+    ``log_range``, ``feedback_until_ms``, ``parent`` and ``started_ms`` are fixed when it starts, so that a
+    training resumed after a crash learns from the same data. ``session_key`` names and opens the file of its
+    session meanwhile. ``loss`` and ``reward`` are those of the newest of ``step`` steps, ``curve`` has those
+    of some steps by their numbers; ``candidate`` is the digest of the resulting revision.
     """
 
     KIND = "job"
@@ -280,7 +279,7 @@ class JobRecord(Record):
 
 
 class TasksRecord(Record):
-    """What the open training of a personal model is rewarded for: ``tasks`` are JSON.
+    """The reward tasks of the open training of a personal model: ``tasks`` are JSON.
 
     A row of its own, since the job's is written every second.
     """
@@ -300,7 +299,7 @@ class MemberRecord(Record):
 
 
 class ProfileRecord(Record):
-    """How a revision (a digest, or ``base``) answers the probe set ``probes``, a digest.
+    """The answers of a revision (a digest, or ``base``) to the probe set with the digest ``probes``.
 
     ``log_probs`` are float16, little-endian: for each probe the logarithms of its ``choices``. ``accuracy``
     is the share of probes whose likeliest choice is right.
@@ -319,7 +318,7 @@ class ProfileRecord(Record):
 class ForgottenRecord(Record):
     """The digests of a model's forgotten turns, the newest last, also of those that its log dropped since.
 
-    Whoever sends one of them again does not bring it back.
+    A client that sends one of them again does not bring it back.
     """
 
     KIND = "forgotten"
@@ -337,7 +336,7 @@ class MemoryRecord(Record):
 
 
 class SnapshotRecord(Record):
-    """What the interactions at ``[0, position)``, which are dropped, added up to.
+    """The fold of the dropped interactions at ``[0, position)``.
 
     ``chain`` is the digest of the newest of them, ``memory`` the memory state that they left behind,
     None for a model without one.

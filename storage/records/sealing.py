@@ -4,9 +4,9 @@ On disk a sealed value is::
 
     0x01, nonce (12 bytes), AES-256-GCM of the record with the row's key as associated data
 
-and the model's data key a row of its own, wrapped by the master key. Whoever destroys that row has
-destroyed every sealed row of the model, wherever a copy of it lies. The associated data ties a
-value to its place: no row passes for another, nor for another person's.
+and the model's data key is a row of its own, wrapped by the master key. Destroying that row destroys
+every sealed row of the model, wherever a copy of it lies. The associated data ties a value to its
+key: no row passes for another, nor for another person's.
 
 Nonces are random, so one data key is good for 2**32 values (NIST SP 800-38D, section 8.3).
 """
@@ -25,7 +25,7 @@ from populace.storage.records.records import DataKeyRecord
 
 KEY_ID_BYTES = 16
 CIPHERS_KEPT = 4096
-"""About a kilobyte each. Unwrapping a key takes some 4 µs, sealing a turn 1 µs."""
+"""The size of a cache, about 1 kB an entry. Unwrapping a key takes some 4 µs, sealing a turn 1 µs."""
 
 _SEALED = b"\x01"
 _BODY_AT = 1 + NONCE_BYTES
@@ -34,14 +34,14 @@ _BODY_AT = 1 + NONCE_BYTES
 class Sealing:
     """Encrypts and decrypts the values of one store. Safe from many threads at once.
 
-    With ``opens_plain``, a value that an older schema left plain is answered as it is; only a
+    With ``opens_plain``, a value that an older schema left plain is returned as it is; only a
     migration may do that, for it would let a forged row pass.
     """
 
     def __init__(self, master_key: MasterKey, *, opens_plain: bool = False) -> None:
         self.master_key = master_key
         self._opens_plain = opens_plain
-        # Not a method's own cache, which would keep this object and its keys for ever.
+        # Not a cache on the method, which would keep this object and its keys for ever.
         self._cipher = lru_cache(maxsize=CIPHERS_KEPT)(self._unwrapped)
 
     def new_data_key(self) -> DataKeyRecord:
@@ -61,7 +61,7 @@ class Sealing:
         return _SEALED + nonce + cipher.encrypt(nonce, value, key)
 
     def open(self, cipher: AESGCM, key: bytes, sealed: bytes) -> bytes:
-        """Decrypt what ``seal`` made for the same row. Raises ``RecordInvalid``."""
+        """Decrypt a value of ``seal`` for the same row. Raises ``RecordInvalid``."""
         if not is_sealed(sealed):
             raise RecordInvalid(keys.kind_of(key), "it is not sealed")
         try:
@@ -71,7 +71,7 @@ class Sealing:
             raise RecordInvalid(keys.kind_of(key), reason) from error
 
     def leaves_plain(self, value: bytes) -> bool:
-        """Whether the value is one that an older schema left plain, and may be read."""
+        """Whether the value was left plain by an older schema, and may be read."""
         return self._opens_plain and not is_sealed(value)
 
     def _unwrapped(self, data_key: bytes) -> AESGCM:

@@ -1,4 +1,4 @@
-"""What the ledger asks of a transaction. ``storage/shards/shard.py`` answers it with LMDB.
+"""The transactions that the rows' operations need. ``storage/shards`` implements them with LMDB.
 
 A transaction sees one consistent snapshot, and its own writes on top of it. It is valid only
 inside the block or operation that it was given to, and only on that OS thread.
@@ -16,7 +16,7 @@ class ReadTransaction(Protocol):
     def scan(
         self, prefix: bytes, *, after: bytes | None = None, limit: int | None = None
     ) -> Iterator[tuple[bytes, bytes]]:
-        """Walk the keys that start with ``prefix`` in ascending order, strictly after the key ``after``.
+        """Iterate over the keys that start with ``prefix``, ascending, strictly after the key ``after``.
 
         Writing while a scan is open is not allowed.
         """
@@ -29,9 +29,9 @@ class WriteTransaction(ReadTransaction, Protocol):
     def put(self, key: bytes, value: bytes) -> None: ...
 
     def delete(self, key: bytes) -> bool:
-        """Remove the key; answers whether it was there."""
+        """Remove the key; return whether it was there."""
         ...
 
     def delete_prefix(self, prefix: bytes) -> int:
-        """Remove every key that starts with ``prefix``; answers how many there were."""
+        """Remove every key that starts with ``prefix``; return how many there were."""
         ...

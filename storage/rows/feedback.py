@@ -1,7 +1,7 @@
-"""Feedback on interactions: rows beside the log, which stays what was said.
+"""Feedback on interactions: rows beside the log, which itself does not change.
 
-It is counted with the log's bytes and goes with the interactions that it is about. A row of its own says
-that there is some that nobody looked at yet: whoever trains looks there and not at every model.
+It is counted with the log's bytes and is dropped with the interactions that it is about. A row of its own
+marks a model with unhandled feedback, so that a trainer need not look at every model.
 """
 
 from collections.abc import Iterator
@@ -18,14 +18,14 @@ from populace.storage.records.transaction import ReadTransaction, WriteTransacti
 from populace.storage.rows import log
 
 FEEDBACK_MAX = 16
-"""On one interaction: people change their mind, and a client that repeats itself has a bug."""
+"""The limit for one interaction: people change their mind, but a client that repeats itself has a bug."""
 
 LOOKED_BACK_MAX = 1000
-"""Interactions that are looked through for a completion id: up to 20 ms."""
+"""At most this many interactions are searched for a completion id: up to 20 ms."""
 
 
 def give_feedback(txn: WriteTransaction, tenant: str, name: str, record: FeedbackRecord) -> FeedbackRecord:
-    """Attach the feedback to its interaction, or answer what its operation id attached before.
+    """Attach the feedback to its interaction, or return what its operation id attached before.
 
     Raises ``ModelNotFound``, ``InteractionNotFound``, ``InteractionForgotten``, ``OperationConflict`` (same
     id, other body) and ``FeedbackFull``.
@@ -54,20 +54,20 @@ def give_feedback(txn: WriteTransaction, tenant: str, name: str, record: Feedbac
 
 
 def walk_feedback(txn: ReadTransaction, tenant: str, name: str, start: int = 0) -> Iterator[FeedbackRecord]:
-    """Walk the feedback on the interactions at and after ``start``, by position. Write nothing meanwhile."""
-    # No hash of an operation is as long: it is after all feedback on the position before.
+    """Walk the feedback on the interactions from ``start`` on, by position. Write nothing meanwhile."""
+    # Longer than the hash of any operation, so it sorts after all feedback on the position before.
     after = None if start <= 0 else keys.feedback_on(tenant, name, start - 1) + b"\xff" * 32
     for _, data in txn.scan(keys.all_feedback(tenant, name), after=after):
         yield FeedbackRecord.unpack(data)
 
 
 def read_feedback_on(txn: ReadTransaction, tenant: str, name: str, position: int) -> list[FeedbackRecord]:
-    """Return the feedback on one interaction, in no order that means anything."""
+    """Return the feedback on one interaction, in arbitrary order."""
     return [FeedbackRecord.unpack(data) for _, data in txn.scan(keys.feedback_on(tenant, name, position))]
 
 
 def find_position(txn: ReadTransaction, tenant: str, name: str, completion_id: str) -> int:
-    """Return the position of the interaction of this completion id, if it is among the newest.
+    """Return the position of the interaction with this completion id, if it is among the newest.
 
     Raises ``ModelNotFound`` and ``InteractionNotFound``.
     """

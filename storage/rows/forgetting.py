@@ -1,9 +1,9 @@
-"""Forgetting turns: nothing of them stays in the log, beside it, or in an adapter that learned from them.
+"""Forgets turns: nothing of them stays in the log, beside it, or in an adapter that learned from them.
 
-What is left of one is its place: an ``InteractionRecord`` without words, so that positions keep their
-meaning, and the chain of the log goes through it. A retry of its operation id finds that it was forgotten and
-runs nothing. Revisions that learned from it leave the model with all that go on from them; a compaction and a
-sweep then remove from the disk what was given up, as after an erasure (``storage/records/erasures.py``).
+A forgotten turn keeps its place, as an ``InteractionRecord`` without words, so that positions keep their
+meaning and the chain of the log is unbroken. A retry of its operation id finds that it was forgotten and runs
+nothing. Revisions that learned from it are removed from the model with their descendants; a compaction and a
+sweep then remove the deleted data from the disk, as after an erasure (``storage/records/erasures.py``).
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -26,17 +26,18 @@ from populace.storage.rows.ledger import FIRST_ALIAS
 from populace.storage.training.sessions import new_session_key
 
 FORGOTTEN_ROLE = "forgotten"
-"""The role of the one message, an empty one, that a forgotten turn has."""
+"""The role of the single, empty message of a forgotten turn."""
 
 TURNS_FORGOTTEN_MAX = 4096
-"""Digests that are kept of forgotten turns; each turn takes them along. Older ones may come back."""
+"""At most this many digests of forgotten turns are kept, since each grant carries them. Older turns may
+come back."""
 
 
 class LogWithout(NamedTuple):
-    """What becomes of a log of ``position`` interactions when those at ``positions`` are forgotten.
+    """The changes to a log of ``position`` interactions when those at ``positions`` are forgotten.
 
-    ``changed`` are all records that change, but for the chain: forgotten ones and later ones that had
-    something of them. ``turns`` are the digests of the forgotten ones.
+    ``changed`` are all records whose content changes besides the chain: forgotten ones and later ones that
+    had something of them. ``turns`` are the digests of the forgotten ones.
     """
 
     position: int
@@ -46,9 +47,9 @@ class LogWithout(NamedTuple):
 
 
 class GivenUp(NamedTuple):
-    """What went besides: revisions, trainings that were cancelled, and where aliases went that moved.
+    """What a forgetting removed besides: revisions and trainings; and the new digests of moved aliases.
 
-    None is the base.
+    The digest None is the base.
     """
 
     revisions: tuple[str, ...]
@@ -59,9 +60,9 @@ class GivenUp(NamedTuple):
 def redacted(
     interaction: InteractionRecord, *, turn: bytes, operation: bytes, now_ms: int
 ) -> InteractionRecord:
-    """What is left of a turn: its place, when it was, what it was served with, and the memory before it.
+    """Return the rest of a turn: its position and times, what it was served with, and the memory before it.
 
-    ``turn`` is its digest, ``operation`` the hash of its operation id. Not even its length is left.
+    ``turn`` is its digest, ``operation`` the hash of its operation id. Not even its length is kept.
     """
     return InteractionRecord(
         position=interaction.position,
@@ -86,9 +87,9 @@ def redacted(
 def forget_turns(
     txn: WriteTransaction, tenant: str, name: str, without: LogWithout, *, now_ms: int
 ) -> GivenUp:
-    """Make the log what it is without the turns; answers what had to go with them: all or nothing.
+    """Remove the turns from the log; return what had to go with them: all or nothing.
 
-    The memory is the caller's business, in the same transaction. Raises ``ModelNotFound``,
+    The caller changes the memory in the same transaction. Raises ``ModelNotFound``,
     ``PositionConflict`` if the log has moved since, and ``InteractionNotFound`` for a turn that was dropped
     meanwhile.
     """
@@ -100,13 +101,15 @@ def forget_turns(
         raise InteractionNotFound(name, str(dropped[0]))
     rows, head = _rows_without(txn, tenant, name, without, head)
     operations = _operations_without(txn, tenant, name, without)
-    feedback = [key for one in without.positions for key, _ in txn.scan(keys.feedback_on(tenant, name, one))]
+    feedback = [
+        key for position in without.positions for key, _ in txn.scan(keys.feedback_on(tenant, name, position))
+    ]
     revisions = ledger.list_revisions(txn, tenant, name)
     touched = touched_revisions(revisions, without.positions)
     aliases = _aliases_without(txn, tenant, name, revisions, touched)
     cancelled = _jobs_without(txn, tenant, name, without.positions, touched, now_ms)
     known = forgotten_record(txn, tenant, name)
-    turns = (*(one for one in known.turns if one not in without.turns), *without.turns)
+    turns = (*(digest for digest in known.turns if digest not in without.turns), *without.turns)
     profile = txn.get(keys.profile(tenant, name))
 
     for key, value in {**rows, **operations}.items():
@@ -117,7 +120,7 @@ def forget_turns(
     txn.put(keys.forgotten(tenant, name), kept.pack())
     for job in cancelled:
         jobs.change_job(txn, tenant, name, job)
-        # One that was about to be promoted gives the cursor back.
+        # A job that was about to be promoted moves the cursor back.
         head = head.model_copy(update={"cursor": ledger.read_head(txn, tenant, name).cursor})
     for alias, target in aliases.items():
         if target is None:
@@ -129,7 +132,7 @@ def forget_turns(
     if profile is not None and ProfileRecord.unpack(profile).revision in touched:
         txn.delete(keys.profile(tenant, name))
     if FIRST_ALIAS in aliases:
-        # What the revision had learned of the rest of the log is to be learned again.
+        # The rest of the log, from which the revision had learned, has to be learned again.
         cursor = _cursor_of(revisions, aliases[FIRST_ALIAS])
         head = head.model_copy(update={"cursor": cursor})
         if next(txn.scan(keys.all_feedback(tenant, name), limit=1), None) is not None:
@@ -150,20 +153,21 @@ def forgotten_turns(txn: ReadTransaction, tenant: str, name: str) -> frozenset[b
 
 
 def touched_revisions(revisions: Sequence[RevisionRecord], positions: Collection[int]) -> frozenset[str]:
-    """Name the revisions that may hold something of the turns, and all that go on from one that may.
+    """Return the digests of the revisions that may hold something of the turns, and of their descendants.
 
-    A revision's log range says what it was given to learn from, and not what of it became an example.
+    A revision's log range says what it was given to learn from, not which turns became examples.
     """
     touched = {
-        one.digest
-        for one in revisions
-        if one.log_range is not None and any(one.log_range[0] <= at < one.log_range[1] for at in positions)
+        revision.digest
+        for revision in revisions
+        if revision.log_range is not None
+        and any(revision.log_range[0] <= at < revision.log_range[1] for at in positions)
     }
     while True:
         more = {
-            one.digest
-            for one in revisions
-            if one.parent in touched or any(source in touched for source, _ in one.sources)
+            revision.digest
+            for revision in revisions
+            if revision.parent in touched or any(source in touched for source, _ in revision.sources)
         }
         if more <= touched:
             return frozenset(touched)
@@ -173,7 +177,7 @@ def touched_revisions(revisions: Sequence[RevisionRecord], positions: Collection
 def _rows_without(
     txn: ReadTransaction, tenant: str, name: str, without: LogWithout, head: HeadRecord
 ) -> tuple[dict[bytes, bytes], HeadRecord]:
-    """Chain the log anew from the first record that changes; answers its rows and the head."""
+    """Chain the log anew from the first record that changes; return its rows and the head."""
     first = min(without.changed)
     rows: dict[bytes, bytes] = {}
     chain, more_bytes = b"", 0
@@ -183,7 +187,7 @@ def _rows_without(
         data = record.model_copy(update={"previous": previous}).pack()
         rows[keys.interaction(tenant, name, record.position)] = data
         chain = ledger.chain_digest(data)
-        # The feedback on a forgotten turn goes with it.
+        # The feedback on a forgotten turn is deleted with it.
         kept_bytes = 0 if record.position in without.positions else logged.bytes_kept - len(logged.data)
         more_bytes += len(data) + kept_bytes - logged.bytes_kept
     assert head.log_bytes is not None, "counted_head counts them"
@@ -193,7 +197,7 @@ def _rows_without(
 def _operations_without(
     txn: ReadTransaction, tenant: str, name: str, without: LogWithout
 ) -> dict[bytes, bytes]:
-    """The operation rows of the turns without the digests of what was asked."""
+    """The operation rows of the turns, without the digests of their bodies."""
     rows: dict[bytes, bytes] = {}
     for position in without.positions:
         key = ledger.operation_key(tenant, name, without.changed[position])
@@ -213,17 +217,17 @@ def _aliases_without(
     revisions: Sequence[RevisionRecord],
     touched: Collection[str],
 ) -> dict[str, str | None]:
-    """Where the aliases of touched revisions go: to the nearest ancestor that is not, else to the newest.
+    """Map aliases of touched revisions to their nearest untouched ancestor, else to the newest revision.
 
-    Only to one that is ready and of the model's base; without any the base answers again.
+    Only a ready revision of the model's base is taken; None, the base, if there is none.
     """
     model = ledger.read_model(txn, tenant, name)
     assert model is not None, "its head was read"
-    known = {one.digest: one for one in revisions}
+    known = {revision.digest: revision for revision in revisions}
     left = [
-        one
-        for one in revisions
-        if one.digest not in touched and one.ready and one.base == model.identity.base
+        revision
+        for revision in revisions
+        if revision.digest not in touched and revision.ready and revision.base == model.identity.base
     ]
     moved: dict[str, str | None] = {}
     for alias, digest in model.aliases.items():
@@ -245,7 +249,7 @@ def _jobs_without(
     touched: Collection[str],
     now_ms: int,
 ) -> list[JobRecord]:
-    """The open training as cancelled, if it learns from the turns; nothing opens what was saved of it."""
+    """The open training as cancelled, if it learns from the turns; its new key opens no saved session."""
     number = jobs.open_number(txn, tenant, name)
     if number is None:
         return []
@@ -263,6 +267,6 @@ def _jobs_without(
 
 
 def _cursor_of(revisions: Sequence[RevisionRecord], digest: str | None) -> int:
-    """How far the log went into a revision; not at all into the base and what was trained elsewhere."""
-    found = next((one for one in revisions if one.digest == digest), None)
+    """The end of the log that a revision learned from; 0 for the base and revisions trained elsewhere."""
+    found = next((revision for revision in revisions if revision.digest == digest), None)
     return 0 if found is None or found.log_range is None else found.log_range[1]

@@ -55,7 +55,7 @@ def check_model(txn: ReadTransaction, tenant: str, name: str) -> None:
 def check_contents(txn: ReadTransaction, tenant: str, name: str) -> None:
     """Check that what is kept of a log is gapless and chained, and what is pointed at exists.
 
-    Also of rows from outside, see ``storage/rows/portable.py``.
+    It also checks imported rows, see ``storage/rows/portable.py``.
     """
     data = txn.get(keys.head(tenant, name))
     if data is None:
@@ -97,7 +97,7 @@ def _check_log(txn: ReadTransaction, tenant: str, name: str, head: HeadRecord) -
         _law(interaction.position == count, (interaction.position, count))
         _law(bool(interaction.messages), f"{tenant}/{name} has a turn {count} in which nothing was said")
         _law((interaction.memory_from or 0) >= 0, interaction.memory_from)
-        _law(all(0 <= one < count for one in interaction.retrieved), interaction.retrieved)
+        _law(all(0 <= position < count for position in interaction.retrieved), interaction.retrieved)
         _check_forgotten(txn, tenant, name, interaction, forgotten)
         _law(interaction.previous == chain, f"the chain of {tenant}/{name} breaks at {count}")
         chain = ledger.chain_digest(data)
@@ -111,7 +111,7 @@ def _check_log(txn: ReadTransaction, tenant: str, name: str, head: HeadRecord) -
 def _check_forgotten(
     txn: ReadTransaction, tenant: str, name: str, interaction: InteractionRecord, known: frozenset[bytes]
 ) -> None:
-    """Check that nothing is left of a turn that was forgotten, and that it cannot come back."""
+    """Check that nothing is left of a forgotten turn, and that it cannot come back."""
     if interaction.forgotten is None:
         return
     when_ms, turn, operation = interaction.forgotten
@@ -124,7 +124,7 @@ def _check_forgotten(
 
 
 def _feedback_bytes(txn: ReadTransaction, tenant: str, name: str, head: HeadRecord) -> int:
-    """Check that all feedback is on interactions that are kept; answers its bytes."""
+    """Check that all feedback is on interactions that are kept; return its bytes."""
     total = 0
     for key, data in txn.scan(keys.all_feedback(tenant, name)):
         given = FeedbackRecord.unpack(data)
@@ -133,13 +133,13 @@ def _feedback_bytes(txn: ReadTransaction, tenant: str, name: str, head: HeadReco
         _law(given.rating is None or 0 <= given.rating <= 1, f"a rating of {given.rating}")
         _law(given.reward is None or math.isfinite(given.reward), f"a reward of {given.reward}")
         said = (given.thumb, given.rating, given.correction, given.reward)
-        _law(any(one is not None for one in said), f"feedback on {given.position} that says nothing")
+        _law(any(value is not None for value in said), f"feedback on {given.position} that says nothing")
         total += len(data)
     return total
 
 
 def _check_jobs(txn: ReadTransaction, tenant: str, name: str, head: HeadRecord) -> None:
-    """Check that jobs are numbered without gaps, and that the open one is the newest and is found."""
+    """Check that jobs are numbered without gaps, and that the open one is the newest and has its row."""
     jobs = [(key, JobRecord.unpack(data)) for key, data in txn.scan(keys.jobs(tenant, name))]
     for index, (key, job) in enumerate(jobs):
         _law(key == keys.job(tenant, name, job.number), job.number)
@@ -157,7 +157,7 @@ def _check_jobs(txn: ReadTransaction, tenant: str, name: str, head: HeadRecord) 
 
 
 def _check_membership(txn: ReadTransaction, tenant: str, name: str) -> None:
-    """Check that only who takes part has a profile, and that this one is whole."""
+    """Check that only a model that takes part has a profile, and that the profile is whole."""
     member, profile = txn.get(keys.member(tenant, name)), txn.get(keys.profile(tenant, name))
     if member is not None:
         MemberRecord.unpack(member)
@@ -183,6 +183,6 @@ def _check_snapshot(txn: ReadTransaction, tenant: str, name: str, head: HeadReco
 
 
 def _law(holds: bool, violation: object) -> None:
-    """An assertion that ``python -O`` keeps: it also decides whether rows from outside come in."""
+    """An assertion that ``python -O`` keeps: it also decides whether imported rows are accepted."""
     if not holds:
         raise AssertionError(violation)

@@ -1,4 +1,4 @@
-"""Training jobs: rows of a personal model that say what is being learned, and what came of it.
+"""Training jobs: rows of a personal model that say what is being learned, and with which result.
 
 ::
 
@@ -26,15 +26,15 @@ OPEN_STATES = frozenset({"waiting", "running", "promoting"})
 ENDED_STATES = frozenset({"promoted", "rejected", "skipped", "failed", "cancelled"})
 
 JOBS_KEPT = 32
-"""Of one model, with the open one."""
+"""The number of jobs that are kept for one model, including the open one."""
 
 
 def ask_for_job(
     txn: WriteTransaction, tenant: str, name: str, record: JobRecord, tasks: TasksRecord | None = None
 ) -> JobRecord:
-    """Keep a waiting job under the next number, or answer the one that its operation id asked for.
+    """Store a waiting job under the next number, or return the one that its operation id asked for before.
 
-    The tasks are kept for as long as it is open.
+    The tasks are kept while it is open.
 
     Raises ``ModelNotFound``, ``OperationConflict`` (same id, other body) and ``TrainingUnderWay``.
     """
@@ -60,10 +60,10 @@ def ask_for_job(
 
 
 def change_job(txn: WriteTransaction, tenant: str, name: str, record: JobRecord) -> JobRecord:
-    """Replace an open job; one in a state that ends it is open no longer.
+    """Replace the record of an open job; a state that ends it closes it.
 
-    One whose candidate was about to be promoted gives the cursor back then. Raises ``ModelNotFound``,
-    ``JobNotFound``, and ``JobEnded`` for one that is over.
+    If its candidate was about to be promoted, ending it moves the cursor back. Raises ``ModelNotFound``,
+    ``JobNotFound``, and ``JobEnded`` for an ended job.
     """
     head = ledger.read_head(txn, tenant, name)
     gives_back = _check_open(txn, tenant, name, record.number) == "promoting"
@@ -77,9 +77,9 @@ def change_job(txn: WriteTransaction, tenant: str, name: str, record: JobRecord)
 def record_candidate(
     txn: WriteTransaction, tenant: str, name: str, job: JobRecord, revision: RevisionRecord
 ) -> JobRecord:
-    """Register what came of a job, which says whether it is promoted next; if so, the cursor moves with it.
+    """Register a job's candidate. If the job's state says that it is promoted next, the cursor moves too.
 
-    Feedback that came after the job began is still unsettled then. Raises as ``change_job``.
+    Feedback that came after the job began stays unsettled. Raises as ``change_job``.
     """
     assert job.state in ("promoting", "rejected"), job.state
     assert job.log_range is not None
@@ -100,9 +100,9 @@ def record_candidate(
 def promote_candidate(
     txn: WriteTransaction, tenant: str, name: str, job: JobRecord, alias: str = FIRST_ALIAS
 ) -> StoredModel:
-    """Move the alias to the job's candidate, which is ready, and end the job. Raises as ``change_job``.
+    """Move the alias to the job's candidate, which becomes ready, and end the job. Raises as ``change_job``.
 
-    The model is of the candidate's base from then on, if it was made again on another one.
+    If it was rebuilt on another base, the model is of that base from then on.
     """
     assert job.state == "promoted", job.state
     assert job.candidate is not None
@@ -121,9 +121,9 @@ def promote_candidate(
 def roll_back(
     txn: WriteTransaction, tenant: str, name: str, digest: str, alias: str = FIRST_ALIAS
 ) -> StoredModel:
-    """Give the alias back from this revision to its parent, and the cursor to where the parent's was.
+    """Move the alias back from this revision to its parent, and the cursor to the parent's.
 
-    Nothing happens if the alias is elsewhere by now. Without a parent the base answers again. Raises
+    Nothing happens if the alias names another one by now. Without a parent the base is served again. Raises
     ``ModelNotFound`` and ``RevisionNotFound``, also for a parent that the model does not have.
     """
     model = ledger.read_model(txn, tenant, name)
@@ -145,7 +145,7 @@ def roll_back(
 
 
 def settle_feedback(txn: WriteTransaction, tenant: str, name: str) -> None:
-    """Note that somebody looked at the model's feedback, and that nothing follows from it."""
+    """Mark the model's feedback as handled: nothing follows from it."""
     txn.delete(keys.unsettled(tenant, name))
 
 
@@ -158,7 +158,7 @@ def read_job(txn: ReadTransaction, tenant: str, name: str, number: int) -> JobRe
 
 
 def read_tasks(txn: ReadTransaction, tenant: str, name: str, number: int) -> TasksRecord:
-    """Return what an open job is rewarded for. Raises ``JobNotFound`` and ``JobEnded``."""
+    """Return the reward tasks of an open job. Raises ``JobNotFound`` and ``JobEnded``."""
     _check_open(txn, tenant, name, number)
     data = txn.get(keys.tasks(tenant, name))
     if data is None:
@@ -167,7 +167,7 @@ def read_tasks(txn: ReadTransaction, tenant: str, name: str, number: int) -> Tas
 
 
 def open_number(txn: ReadTransaction, tenant: str, name: str) -> int | None:
-    """Return the number of the model's open job."""
+    """Return the number of the model's open job, None without one."""
     data = txn.get(keys.open_job(tenant, name))
     return None if data is None else int.from_bytes(data, "big")
 
@@ -179,7 +179,7 @@ def walk_jobs(txn: ReadTransaction, tenant: str, name: str) -> Iterator[JobRecor
 
 
 def walk_jobs_of_tenant(txn: ReadTransaction, tenant: str) -> Iterator[tuple[str, JobRecord]]:
-    """Walk the jobs of all of a tenant's models with the models' names, by name."""
+    """Walk the jobs of all models of a tenant, with the models' names, by name."""
     for key, data in txn.scan(keys.jobs_of_tenant(tenant)):
         yield keys.model_of(key)[1], JobRecord.unpack(data)
 
@@ -194,7 +194,7 @@ def walk_open_jobs(txn: ReadTransaction) -> Iterator[tuple[str, str, JobRecord]]
 
 
 def walk_unsettled(txn: ReadTransaction, after: bytes | None = None) -> Iterator[tuple[bytes, str, str]]:
-    """Walk the models with unsettled feedback after this row: the row, tenant and name of each."""
+    """Walk the models with unsettled feedback after the row ``after``: the row, tenant and name of each."""
     for key, _ in txn.scan(keys.all_unsettled(), after=after):
         yield (key, *keys.model_of(key))
 
@@ -207,7 +207,7 @@ def _check_open(txn: ReadTransaction, tenant: str, name: str, number: int) -> st
 
 
 def _cursor_of(txn: ReadTransaction, tenant: str, name: str, digest: str | None) -> int:
-    """How far the log went into a revision; not at all into the base and what was trained elsewhere."""
+    """The end of the log that a revision learned from; 0 for the base and revisions trained elsewhere."""
     log_range = None if digest is None else ledger.read_revision(txn, tenant, name, digest).log_range
     return 0 if log_range is None else log_range[1]
 

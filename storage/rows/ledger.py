@@ -1,9 +1,9 @@
-"""What the store knows of personal models: its verbs, as pure functions of a transaction.
+"""The store's operations on personal models, as pure functions of a transaction.
 
-Every verb checks first and writes last, so that one that raises has changed nothing. Tenants,
+Every operation checks first and writes last, so that one that raises has changed nothing. Tenants,
 aliases and the names of new models must have passed ``keys.name_problem``; any other text is
 the name of a model that does not exist. An absent row is always ``None`` or an error and never a
-default: a model that cannot be found must not answer as a fresh one.
+default: a model that cannot be found must not be served as a fresh one.
 """
 
 from hashlib import blake2b
@@ -36,7 +36,7 @@ FIRST_ALIAS = "latest"
 
 
 class StoredModel(NamedTuple):
-    """All of a model but its log and revisions. ``aliases`` maps alias to revision digest."""
+    """The rows of a model except its log and revisions. ``aliases`` maps alias to revision digest."""
 
     identity: IdentityRecord
     head: HeadRecord
@@ -85,7 +85,7 @@ def commit_turn(
 ) -> InteractionRecord:
     """Append the interaction, move the head, keep the operation id and the memory: all or nothing.
 
-    If the operation id took effect before and has not expired, answer the interaction that it
+    If the operation id took effect before and has not expired, return the interaction that it
     made and change nothing. The record's ``previous`` is filled in here. Raises
     ``ModelNotFound``, ``OperationConflict`` (same id, other body), ``PositionConflict``, and
     ``InteractionForgotten`` if what the operation made was forgotten since.
@@ -126,7 +126,7 @@ def commit_turn(
 
 
 def register_revision(txn: WriteTransaction, tenant: str, name: str, revision: RevisionRecord) -> None:
-    """Record the revision as one that no alias may be moved to yet. Raises ``ModelNotFound``.
+    """Record the revision as not ready: no alias may be moved to it yet. Raises ``ModelNotFound``.
 
     A digest that is recorded already keeps its first record, and stays ready if it is: revisions are
     immutable.
@@ -140,7 +140,7 @@ def register_revision(txn: WriteTransaction, tenant: str, name: str, revision: R
 def promote_revision(
     txn: WriteTransaction, tenant: str, name: str, digest: str, alias: str = FIRST_ALIAS
 ) -> StoredModel:
-    """Move ``alias`` to a registered revision, which is ready from now on; answers the model as it is then.
+    """Move ``alias`` to a registered revision, which becomes ready; return the model after that.
 
     Raises ``ModelNotFound``, and ``RevisionNotFound`` if it is not registered.
     """
@@ -160,7 +160,7 @@ def promote_revision(
 
 
 def remove_alias(txn: WriteTransaction, tenant: str, name: str, alias: str) -> StoredModel:
-    """Remove an alias; its revision stays. Answers the model as it is then.
+    """Remove an alias; its revision stays. Returns the model after that.
 
     Raises ``ModelNotFound``, and ``RevisionNotFound`` if the model has no such alias.
     """
@@ -184,7 +184,7 @@ def list_models(
     txn: ReadTransaction, tenant: str, *, after: str | None = None, limit: int = 100
 ) -> list[StoredModel]:
     """Return up to ``limit`` of the tenant's models by name, strictly after the name ``after``."""
-    # ``after`` may be any text, also one that is too long for a key of LMDB.
+    # ``after`` may be any text, also one too long for an LMDB key.
     start = None if after is None else keys.identities(tenant) + after.encode(errors="replace")[:256] + b"\0"
     found = txn.scan(keys.identities(tenant), after=start, limit=limit)
     return [_model(txn, IdentityRecord.unpack(data)) for _, data in found]
@@ -269,7 +269,7 @@ def list_keys(txn: ReadTransaction, tenant: str | None = None) -> list[ApiKeyRec
 
 
 def revoke_key(txn: WriteTransaction, key_id: str, *, now_ms: int) -> ApiKeyRecord | None:
-    """Revoke the key and answer it, None if there is none. The first revocation's time stays."""
+    """Revoke the key and return it, None if there is none. The time of the first revocation stays."""
     record = find_key(txn, key_id)
     if record is None or record.revoked_ms is not None:
         return record
@@ -286,12 +286,12 @@ def operation_key(tenant: str, name: str, interaction: InteractionRecord) -> byt
 
 
 def chain_digest(data: bytes) -> bytes:
-    """Digest a stored interaction, which names its predecessor's digest: BLAKE2b-128 of its bytes on disk."""
+    """Digest a stored interaction, which contains its predecessor's digest: BLAKE2b-128 of its bytes."""
     return blake2b(data, digest_size=16).digest()
 
 
 def read_head(txn: ReadTransaction, tenant: str, name: str) -> HeadRecord:
-    """Return where the model stands. Raises ``ModelNotFound``."""
+    """Return the head of the model. Raises ``ModelNotFound``."""
     data = None if keys.name_problem(name) else txn.get(keys.head(tenant, name))
     if data is None:
         raise ModelNotFound(name)

@@ -1,4 +1,4 @@
-"""The old end of a log: what has expired leaves, and a snapshot keeps what it added up to.
+"""Drops the old end of a log: expired interactions go, and a snapshot keeps their fold.
 
 ::
 
@@ -6,11 +6,11 @@
     [log_start, operations_start)  kept; its operation ids are free again
     [operations_start, position)   kept, and its operation ids too
 
-Feedback on an interaction goes with it and counts with its bytes.
+Feedback on an interaction is dropped with it and counts with its bytes.
 
-The state of a model is the fold of its log, and stays it: ``fold(snapshot, log[log_start:])``. The
-chain goes on over the gap, as the head keeps the digest that the first kept interaction names.
-The bytes of what was dropped stay in free pages of the file until they are reused.
+The state of a model remains the fold of its log: ``fold(snapshot, log[log_start:])``. The chain
+continues over the gap, as the head keeps the digest that the first kept interaction contains.
+The bytes of dropped interactions stay in free pages of the file until these are reused.
 """
 
 from collections.abc import Iterator
@@ -31,7 +31,7 @@ from populace.storage.rows.ledger import StoredModel
 
 
 class LoggedInteraction(NamedTuple):
-    """An interaction with its bytes on disk, and how many there are with the feedback on it."""
+    """An interaction with its bytes on disk; ``bytes_kept`` counts those and the feedback's."""
 
     record: InteractionRecord
     data: bytes
@@ -43,7 +43,7 @@ def prune_operations(
 ) -> HeadRecord:
     """Forget expired operation ids, oldest turns first, up to the first that has not expired.
 
-    Looks at up to ``limit`` interactions and answers the head as it is then. Raises ``ModelNotFound``.
+    Reads up to ``limit`` interactions and returns the new head. Raises ``ModelNotFound``.
     """
     head = counted_head(txn, tenant, name)
     expired, position = _expired_operations(txn, tenant, name, head, now_ms, limit)
@@ -63,7 +63,7 @@ def compact_log(
 
     ``memory`` is the memory state after ``[0, keep_from)``, None if the model had none by then.
     An operation id that is kept pins its interaction, because a retry must still find the first
-    reply: ``keep_from`` is at most ``operations_start``. Answers the head as it is then.
+    reply: ``keep_from`` is at most ``operations_start``. Returns the new head.
 
     Raises ``ModelNotFound``, and ``RecordInvalid`` for a log that is damaged where it would be cut.
     """
@@ -109,16 +109,16 @@ def compact_log(
 
 
 def read_snapshot(txn: ReadTransaction, tenant: str, name: str) -> SnapshotRecord | None:
-    """Return what the dropped part of the log added up to; None if nothing was dropped."""
+    """Return the fold of the dropped part of the log; None if nothing was dropped."""
     data = txn.get(keys.snapshot(tenant, name))
     return None if data is None else SnapshotRecord.unpack(data)
 
 
 def stored_memory(txn: ReadTransaction, model: StoredModel, position: int) -> tuple[int, MemoryRecord | None]:
-    """Go back from ``position`` to the newest one whose memory state is stored; return both.
+    """Return the newest position up to ``position`` whose memory state is stored, and that state.
 
     Stored are the state of a model without memory, its present one, those that interactions keep and
-    that of its snapshot. Those in between are a replay of the log away, which takes an engine.
+    that of its snapshot. Those in between have to be replayed from the log, which takes an engine.
     """
     head, (tenant, name) = model.head, (model.identity.tenant, model.identity.name)
     while position > head.log_start:
@@ -144,7 +144,7 @@ def walk_log(txn: ReadTransaction, tenant: str, name: str, start: int) -> Iterat
     for _, data in txn.scan(keys.interactions(tenant, name), after=before):
         record = InteractionRecord.unpack(data)
         feedback = txn.scan(keys.feedback_on(tenant, name, record.position))
-        yield LoggedInteraction(record, data, len(data) + sum(len(one) for _, one in feedback))
+        yield LoggedInteraction(record, data, len(data) + sum(len(value) for _, value in feedback))
 
 
 def feedback_below(
@@ -196,6 +196,6 @@ def _memory_version(txn: ReadTransaction, tenant: str, name: str, head: HeadReco
 
 
 def _previous(txn: ReadTransaction, tenant: str, name: str, head: HeadRecord, position: int) -> bytes:
-    """Return the digest that is named for the interaction before ``position``."""
+    """Return the chain digest of the interaction before ``position``."""
     data = txn.get(keys.interaction(tenant, name, position))
     return head.chain if data is None else InteractionRecord.unpack(data).previous

@@ -1,6 +1,6 @@
 """Which personal models take part in the population's answers, and how each answers the probes.
 
-Nobody takes part who did not say so. A profile is of a member, and goes when it takes part no longer.
+A model takes part only if its owner asked for it. Its profile is deleted when it no longer takes part.
 """
 
 from collections.abc import Iterator
@@ -25,7 +25,7 @@ class StoredMember(NamedTuple):
 
 
 def take_part(txn: WriteTransaction, tenant: str, name: str, record: MemberRecord | None) -> None:
-    """Have the model take part, or with None no longer. Raises ``ModelNotFound``."""
+    """Let the model take part; None: it no longer takes part. Raises ``ModelNotFound``."""
     ledger.read_head(txn, tenant, name)
     if record is not None:
         txn.put(keys.member(tenant, name), record.pack())
@@ -35,7 +35,7 @@ def take_part(txn: WriteTransaction, tenant: str, name: str, record: MemberRecor
 
 
 def put_profile(txn: WriteTransaction, tenant: str, name: str, profile: ProfileRecord) -> bool:
-    """Keep how a member answers the probes; answers whether it takes part still, or nothing is kept."""
+    """Keep a member's profile; return False, and keep nothing, if the model takes part no longer."""
     if keys.name_problem(name) or txn.get(keys.member(tenant, name)) is None:
         return False
     txn.put(keys.profile(tenant, name), profile.pack())
@@ -61,7 +61,7 @@ def read_member(txn: ReadTransaction, tenant: str, name: str) -> StoredMember | 
 
 
 def walk_members(txn: ReadTransaction, tenant: str) -> Iterator[StoredMember]:
-    """Walk those of the tenant's models in the shard that take part, by name."""
+    """Walk the tenant's models in the shard that take part, by name."""
     for _, found in _walk(txn, keys.members(tenant)):
         yield found
 

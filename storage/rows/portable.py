@@ -1,8 +1,8 @@
-"""A personal model outside of any store: all its rows in plain, to leave one store and enter another.
+"""A personal model outside of any store: all its rows unencrypted, to move from one store to another.
 
-The values are the records' own bytes, as an interaction names the digest of its predecessor's. What
-comes in is from somebody's file and is trusted in nothing: its rows are laid out in memory and
-must keep every law of ``storage/rows/integrity.py`` before one of them is written.
+The values are the records' own bytes, as an interaction contains the digest of its predecessor's. An
+imported model comes from an untrusted file: its rows are laid out in memory and must keep every law
+of ``storage/rows/integrity.py`` before any of them is written.
 """
 
 from collections.abc import Mapping
@@ -31,11 +31,11 @@ R = TypeVar("R", bound=Record)
 
 COUNT_MAX = 2**63 - 1
 CREATED_MS_MAX = 253_402_300_799_999
-"""The end of the year 9999, the last one that Python's dates can show."""
+"""The end of the year 9999, the last that Python's dates can represent."""
 
 
 class PortableModel(NamedTuple):
-    """Everything of a model but its tenant, name, adapter files and training jobs. Values are packed records.
+    """A model without its tenant, name, adapter files and training jobs. Values are packed records.
 
     ``aliases`` maps alias to revision digest. ``operations`` are in the order of their positions:
     the key of each follows from the interaction that it names.
@@ -95,11 +95,11 @@ def portable_rows(model: PortableModel, tenant: str, name: str) -> dict[bytes, b
 def timed_here(
     rows: Mapping[bytes, bytes], tenant: str, name: str, *, now_ms: int, expires_ms: int
 ) -> dict[bytes, bytes]:
-    """Tell the rows of a model what time it is in the shard that they enter.
+    """Set the times in the rows of a model to the served time of the shard that they enter.
 
     Two shards were not served for the same time, so an age that began in one means nothing in the
-    other. What comes in counts as made at ``now_ms``, and its operation ids expire at ``expires_ms``:
-    kept for longer than promised, never for shorter.
+    other. Imported rows count as made at ``now_ms``, and their operation ids expire at ``expires_ms``:
+    they are kept for longer than promised, never for shorter.
     """
     identity_key, operations = keys.identity(tenant, name), keys.operations(tenant, name)
     identity = IdentityRecord.unpack(rows[identity_key])
@@ -116,7 +116,7 @@ def timed_here(
 def write_portable(
     txn: WriteTransaction, tenant: str, name: str, data_key: DataKeyRecord, rows: Mapping[bytes, bytes]
 ) -> None:
-    """Write what ``portable_rows`` laid out, sealed with a new data key. Raises ``ModelExists``."""
+    """Write the rows of ``portable_rows``, sealed with a new data key. Raises ``ModelExists``."""
     if txn.get(keys.identity(tenant, name)) is not None:
         raise ModelExists(name)
     txn.put(keys.data_key(tenant, name), data_key.pack())
@@ -183,7 +183,7 @@ def _sound(kind: type[R], data: bytes) -> R:
 
 
 def _check_numbers(record: Record) -> None:
-    """Refuse counts and times that no store of ours could have written, and keys could not hold."""
+    """Refuse counts and times that no store could have written, and that keys could not hold."""
     for field, value in record:
         highest = CREATED_MS_MAX if field == "created_ms" else COUNT_MAX
         if isinstance(value, int) and not 0 <= value <= highest:

@@ -1,11 +1,11 @@
-"""Rows that are in no shard yet, as a transaction sees rows."""
+"""Rows in memory that are in no shard yet, behind the interface of a transaction."""
 
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping
 
 
 class RowsInMemory:
-    """Answers ``ReadTransaction``."""
+    """Implements ``ReadTransaction``."""
 
     def __init__(self, rows: Mapping[bytes, bytes]) -> None:
         self._rows = rows

@@ -1,7 +1,8 @@
-"""One shard: an LMDB environment with one writing owner, who is fenced when another one takes over.
+"""One shard: an LMDB environment with one writing owner, which is fenced when another one takes over.
 
-``shard`` is the only module that writes with lmdb. ``ownership`` and ``takeover`` hand it over, ``committer``
-groups writes, ``compaction`` and ``generations`` renew its file, ``refusal`` remembers why it refuses.
+``shard`` is the only module that writes with lmdb. ``ownership`` and ``takeover`` transfer ownership,
+``committer`` groups writes, ``compaction`` and ``generations`` renew the file, ``refusal`` keeps the reason
+why a shard refuses work.
 
-What the rows mean is in ``storage/rows``.
+The meaning of the rows is in ``storage/rows``.
 """

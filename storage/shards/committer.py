@@ -1,8 +1,7 @@
 """Group commit: one thread per shard turns many small writes into few durable transactions.
 
-An fsync costs 0.3 to 1 ms, whatever it makes durable, so writes that arrive while one is under
-way share the next one. The thread also keeps LMDB's rule that a write transaction stays on
-one OS thread.
+An fsync costs 0.3 to 1 ms, regardless of how much it makes durable, so writes that arrive during one
+share the next. The thread also keeps LMDB's rule that a write transaction stays on one OS thread.
 """
 
 import asyncio
@@ -27,7 +26,7 @@ QUEUE_MAX = 8192
 
 
 class CommitterStatistics(NamedTuple):
-    """``commits`` operations took effect in ``batches`` transactions; ``waiting`` are not begun."""
+    """``commits`` operations took effect in ``batches`` transactions; ``waiting`` have not begun."""
 
     commits: int
     batches: int
@@ -35,7 +34,7 @@ class CommitterStatistics(NamedTuple):
 
 
 class _Waiting(NamedTuple):
-    """One write and who waits for it: a thread's future, or a task's on ``loop``."""
+    """One write and the future that waits for it: a thread's, or a task's on ``loop``."""
 
     operation: Callable[[WriteTransaction], object]
     future: Future[Any] | asyncio.Future[Any]
@@ -45,11 +44,11 @@ class _Waiting(NamedTuple):
 class Committer:
     """The write queue of one shard.
 
-    Writes take effect in the order in which they were submitted; a batch is what came while the
-    one before it was written. It never waits for more: of 16 tasks that are answered together all
-    are back before the thread gets the interpreter, and a wait of 1 ms only halved their turns.
-    When the shard stops, everything queued is answered with its error; after ``Shard.reopen`` the
-    same committer goes on.
+    Writes take effect in the order in which they were submitted; a batch has the writes that came while
+    the previous one was written. It never waits for more: 16 tasks whose writes end together all submit
+    again before the thread gets the interpreter, and a wait of 1 ms only halved their turns.
+    When the shard stops, every queued write fails with its error; after ``Shard.reopen`` the same
+    committer goes on.
     """
 
     def __init__(
@@ -74,7 +73,7 @@ class Committer:
         self._thread.start()
 
     def submit(self, operation: Callable[[WriteTransaction], T]) -> Future[T]:
-        """Queue a write; the future has its outcome once that is durable.
+        """Queue a write; the future gets the outcome once it is durable.
 
         See ``Shard.write`` for what an operation may do. Cancelling the future has an effect only
         while the write has not begun. Raises ``WriteQueueFull``, and ``ShardStopped`` after ``close``.
@@ -87,7 +86,7 @@ class Committer:
         """Queue a write and wait until it is durable: ``submit`` for tasks.
 
         Prefer it to wrapping ``submit``: a batch wakes the event loop once instead of once for
-        each write. A cancelled wait does not say whether the write took effect.
+        each write. After a cancelled wait the write may or may not take effect.
         """
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.create_future()
@@ -109,7 +108,7 @@ class Committer:
             return CommitterStatistics(self._commits, self._batches, len(self._queue))
 
     def check_integrity(self) -> None:
-        """Raise ``AssertionError`` unless every write was answered, is being written, or waits in bounds."""
+        """Raise ``AssertionError`` unless every write has ended, is being written, or waits in bounds."""
         with self._changed:
             assert self._submitted == self._answered + self._in_hand + len(self._queue), "a write is missing"
             assert len(self._queue) <= self._queue_max, "the queue is over its bound"
@@ -138,7 +137,7 @@ class Committer:
                 self._in_hand = 0
 
     def _wait_batch(self) -> list[_Waiting]:
-        """Take the next batch; empty when closed and drained."""
+        """Wait for the next batch and take it; it is empty when closed and drained."""
         with self._changed:
             self._changed.wait_for(lambda: self._queue or self._closing)
             self._in_hand = min(len(self._queue), self._batch_max)
@@ -150,7 +149,7 @@ class Committer:
         except StorageError as error:
             # One exception raised in many tasks would collect the tracebacks of all of them.
             return [copy.copy(error) for _ in batch]
-        except BaseException as error:  # a bug; the thread must live on, or every later write would hang
+        except BaseException as error:  # a bug; the thread must go on, or every later write would hang
             logger.exception("a batch on shard %d failed", self._shard.number)
             return [error for _ in batch]
         with self._changed:
@@ -160,7 +159,7 @@ class Committer:
 
 
 def _begin(waiting: _Waiting) -> bool:
-    """Whether somebody still waits; afterwards a thread's future cannot be cancelled."""
+    """Whether the write is still waited for; afterwards a thread's future cannot be cancelled."""
     if isinstance(waiting.future, asyncio.Future):
         return not waiting.future.cancelled()
     return waiting.future.set_running_or_notify_cancel()
@@ -176,7 +175,7 @@ def _deliver(batch: Sequence[_Waiting], outcomes: Sequence[object]) -> None:
     for loop, settled in by_loop.items():
         try:
             # Each call writes to the loop's wake-up socket and may lose the GIL to the loop for a
-            # whole switch interval (5 ms), so there is one for the batch and not one for each write.
+            # whole switch interval (5 ms), so there is one call for the batch and not one for each write.
             loop.call_soon_threadsafe(_settle, settled)
         except RuntimeError:
             logger.warning("a loop closed before %d of its writes were answered", len(settled))
@@ -187,7 +186,7 @@ def _settle(settled: Sequence[tuple[Future[Any] | asyncio.Future[Any], object]])
         if future.done():
             continue
         if isinstance(outcome, StopIteration):
-            # Futures refuse it, and the batch's other waiters would wait for ever.
+            # Futures refuse StopIteration, and the batch's other waiters would wait for ever.
             outcome = RuntimeError("a write raised StopIteration")
         if isinstance(outcome, BaseException):
             future.set_exception(outcome)

@@ -15,7 +15,7 @@ Environment = TypeVar("Environment")
 
 
 class LmdbSource(Protocol):
-    """What is asked of LMDB, written down so that this file does not import it."""
+    """The part of LMDB that is used, declared here so that this file does not import it."""
 
     def copy(self, path: str, compact: bool = ..., /) -> None: ...
 
@@ -28,10 +28,10 @@ def write_copy(
     *,
     open_copy: Callable[[Path], Environment],
 ) -> tuple[Environment, Path]:
-    """Write the rows of one snapshot durably to a new generation; answers it open, and its directory.
+    """Write the rows of one snapshot durably to a new generation; return it open, and its directory.
 
-    Raises ``DiskFull``, before anything is written if the space can be told to be short, and
-    ``DiskRefused``. Whatever it raises, what it wrote is removed.
+    Raises ``DiskFull``, before anything is written if the lack of space is evident, and
+    ``DiskRefused``. On any error, everything written is removed.
     """
     bytes_needed = size.bytes_used - size.bytes_free
     bytes_free = shutil.disk_usage(path).free
@@ -45,7 +45,7 @@ def write_copy(
         return open_copy(place), place
     except Exception as error:
         generations.discard(place)
-        # An OSError's, or LMDB's name for it.
+        # The code of an OSError, or LMDB's message for it.
         if errno.ENOSPC in (getattr(error, "errno", None), getattr(error, "code", None)):
             raise DiskFull(number, bytes_needed, shutil.disk_usage(path).free) from error
         raise

@@ -1,8 +1,8 @@
-"""What an older schema left behind, brought to this one.
+"""Migrates a shard of an older schema to this one.
 
 Schema 1 had its environment in the shard's own directory; opening moves it. Schemas 1 and 2 left
 all rows plain; here each model gets a data key and its rows are sealed, model by model, so that a
-model that has a data key is done. The plain bytes stay in free pages until the compaction at the end.
+model with a data key is finished. The plain bytes stay in free pages until the compaction at the end.
 """
 
 import logging
@@ -21,7 +21,7 @@ MODELS_A_COMMIT = 64
 
 
 def migrate_shard(path: Path, number: int, shard_count: int, sealing: Sealing) -> None:
-    """Bring a shard of any older schema to this one; goes on after a crash, and is quick when it is done.
+    """Migrate a shard of any older schema; resumes after a crash, and is quick if nothing is left to do.
 
     ``sealing`` must open plain rows. Raises as ``Shard.open`` does, and ``DiskFull``.
     """

@@ -1,7 +1,7 @@
-"""Taking over a shard: find its environment, get its writer lock, look again, and write the next epoch.
+"""Takes over a shard: finds its environment, gets its writer lock, looks again, and writes the next epoch.
 
-A compaction may make another generation the shard between the first look and the lock. Whoever
-has the lock of the one that ``current`` names keeps it that way, and is alone in doing so.
+A compaction may make another generation current between the first look and the lock. Only the holder of the
+lock of the generation that ``current`` names can change ``current``.
 """
 
 import functools
@@ -22,11 +22,11 @@ class Closable(Protocol):
 
 
 Environment = TypeVar("Environment", bound=Closable)
-"""LMDB's; a type variable, so that only the two doors import it."""
+"""LMDB's environment; a type variable, so that only the two modules that use lmdb import it."""
 
 
 class Claim(NamedTuple):
-    """Who opens which shard."""
+    """The opening of a shard by an owner."""
 
     path: Path
     number: int
@@ -41,9 +41,9 @@ def take_over(
     *,
     fatal: type[Exception],
 ) -> tuple[Environment, Path, int]:
-    """Answer the shard's open environment, its directory and the epoch that is held now.
+    """Return the shard's open environment, its directory and the new epoch.
 
-    A stopped process that is in the way is killed. What crashes and compactions left is removed.
+    A stopped process that is in the way is killed. The remains of crashes and compactions are removed.
     Raises ``StoreInvalid`` and ``StoreVersionMismatch``, what ``open_environment`` raises, and
     ``ShardStopped`` for what is ``fatal``.
     """
@@ -61,7 +61,7 @@ def take_over(
 
 
 class _Moved(Exception):
-    """A compaction made another generation the shard meanwhile."""
+    """A compaction made another generation current meanwhile."""
 
 
 def _take(
@@ -72,7 +72,7 @@ def _take(
     fatal: type[Exception],
     begin: Callable[[], None],
 ) -> tuple[Environment, int]:
-    """Write the next epoch and answer it, unless ``begin`` raises because nobody waits any more."""
+    """Write the next epoch and return it, unless ``begin`` raises because the opening was given up."""
     try:
         environment = open_environment(place)
     except StorageError:
@@ -91,7 +91,7 @@ def _take(
         return environment, epoch
     except BaseException as error:
         environment.close()
-        # What is wrong with a file that was compacted away is of no interest.
+        # Errors of a file that was compacted away do not matter.
         _raise_if_moved(claim.path, place)
         if isinstance(error, (fatal, OSError)):
             raise ShardStopped(claim.number, str(error)) from error

@@ -1,4 +1,4 @@
-"""Who may write a shard, and for how long it was served, as rows of the shard itself.
+"""The owner of a shard, and how long it was served, as rows of the shard itself.
 
 The rows' layout is in ``storage/records/keys.py``. Only the place of the schema number and of the
 epoch is fixed for all releases, so that an older release can refuse a newer shard and a newer
@@ -17,15 +17,15 @@ _SERVED = struct.Struct(">q")
 
 
 def write_header(txn: WriteTransaction, number: int, shard_count: int) -> None:
-    """Say which shard this is: what every environment has before its first owner."""
+    """Write which shard this is, which every environment says before its first owner."""
     txn.put(keys.SHARD_KEY, _SHARD.pack(keys.SCHEMA, number, shard_count))
 
 
 def take_ownership(txn: WriteTransaction, path: str, number: int, shard_count: int, owner: str) -> int:
-    """Write the next epoch and answer it; an older schema's shard gets this release's number.
+    """Write the next epoch and return it; a shard of an older schema gets this release's schema number.
 
-    Raises ``StoreVersionMismatch`` for a newer schema and ``StoreInvalid`` for another shard's
-    environment or one that is not ours.
+    Raises ``StoreVersionMismatch`` for a newer schema and ``StoreInvalid`` for the environment of another
+    shard or of another program.
     """
     header = txn.get(keys.SHARD_KEY)
     if header is None:
@@ -49,7 +49,7 @@ def stored_epoch(txn: ReadTransaction) -> int:
 
 
 def stored_owner(txn: ReadTransaction) -> str | None:
-    """Return what the newest owner calls itself, None before the first."""
+    """Return the name that the newest owner gave itself, None before the first."""
     stored = txn.get(keys.EPOCH_KEY)
     return None if stored is None else stored[_EPOCH.size :].decode()
 

@@ -1,4 +1,4 @@
-"""A shard's file from outside: whole, cut or damaged, and one snapshot for who does not own it."""
+"""Checks a shard's file for cuts and damage, and reads a snapshot of it without owning it."""
 
 import contextlib
 from collections.abc import Generator
@@ -19,8 +19,8 @@ _verifier: Any = verify  # it has no types
 def check_pages(path: Path) -> None:
     """Raise ``StoreDamaged`` if the pages of the shard contradict each other; about 7 s for each GB.
 
-    LMDB itself may end the process at such a page. Nobody may write to the shard meanwhile. A file
-    that is no environment raises ``StoreInvalid``.
+    LMDB itself may kill the process at such a page. There must be no writer meanwhile. A file that
+    is no environment raises ``StoreInvalid``.
     """
     place = generations.locate(path)
     found = None if place is None else damage_of(place)
@@ -34,11 +34,11 @@ def damage_of(place: Path) -> str | None:
     size = data.stat().st_size
     try:
         with data.open("rb") as file:
-            walk = _verifier._Verifier(file, size)  # ``verify.verify`` does not give the walk itself
+            walk = _verifier._Verifier(file, size)  # ``verify.verify`` does not return the walk itself
             found: list[str] = walk.verify()
     except _verifier.VerifyError as error:
         raise StoreInvalid(str(place), f"{error}; restore the data directory from a backup") from error
-    # It looks at the first page of a long value only, so a file may have lost the others.
+    # It reads only the first page of a long value, so a file may have lost the others.
     if not found and any(walk.live[size // walk.psize :]):
         return "a page that is in use lies beyond the end of the file"
     return str(found[0]) if found else None
@@ -54,7 +54,7 @@ def raise_if_cut(environment: lmdb.Environment) -> None:
     if (place / generations.DATA_FILE).stat().st_size >= pages * environment.stat()["psize"]:
         return
     # Pages that were freed by the transaction that made them were never written. A walk over all
-    # pages tells that from a loss, while the writer lock keeps them as they are.
+    # pages distinguishes that from a loss, while the writer lock keeps them unchanged.
     found = damage_of(place)
     if found is not None:
         raise StoreDamaged(environment.path(), f"the file lost its end ({found})")
@@ -62,9 +62,9 @@ def raise_if_cut(environment: lmdb.Environment) -> None:
 
 @contextlib.contextmanager
 def read_snapshot(path: Path) -> Generator[ReadTransaction]:
-    """Read one consistent snapshot of a shard, also of one that another process is writing to.
+    """Read one consistent snapshot of a shard, even while another process writes to it.
 
-    Sealed values are answered as they are. The snapshot pins the pages that are freed meanwhile.
+    Sealed values are returned as they are. The snapshot pins the pages that are freed meanwhile.
     Raises ``StoreInvalid``, ``DiskRefused``, and ``StoreInUse`` if this process has the shard open.
     """
     try:
@@ -82,7 +82,7 @@ def _begin(environment: lmdb.Environment) -> "lmdb.Transaction[bytes]":
     try:
         return environment.begin()
     except lmdb.MapResizedError:
-        # The owner wrote beyond the end that the file had when it was opened here.
+        # The owner has written beyond the end that the file had when it was opened here.
         environment.set_mapsize(0)
         return environment.begin()
 
@@ -95,6 +95,6 @@ def _open(path: Path) -> lmdb.Environment:
         try:
             return lmdb.open(str(place), readonly=True, create=False, readahead=False, max_spare_txns=0)
         except lmdb.Error:
-            # A compaction may have made another generation the shard meanwhile.
+            # A compaction may have made another generation current meanwhile.
             if generations.locate(path) == place:
                 raise

@@ -1,8 +1,8 @@
-"""The reads in progress on a shard, so that nobody takes its map away under them unawares.
+"""Tracks the reads in progress on a shard, whose map must not be resized or closed under them unnoticed.
 
 LMDB knows its readers' process and thread, not their age, and ends them when the map is resized
-or closed. A read that lasts pins every page that is freed meanwhile: 0.2 MiB of rows became 83 MiB
-of file in 400 commits.
+or closed. A long read pins every page that is freed meanwhile: 0.2 MiB of rows became 83 MiB of
+file in 400 commits.
 """
 
 import logging
@@ -15,12 +15,12 @@ from dataclasses import dataclass
 logger = logging.getLogger(__name__)
 
 READ_SECONDS_MAX = 1.0
-"""A longer read is named in the log and the statistics, and does not outlive a compaction."""
+"""A longer read is reported in the log and the statistics, and is ended by a compaction."""
 
 
 @dataclass(slots=True, eq=False)
 class Read:
-    """One read, known by the thread that began it."""
+    """One read, identified by the thread that began it."""
 
     thread_id: int
     began_s: float
@@ -37,7 +37,7 @@ class Read:
 
 
 class ReadsInProgress:
-    """Safe from many threads at once."""
+    """The reads in progress on one shard. Safe from many threads at once."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -65,26 +65,26 @@ class ReadsInProgress:
         return tuple(read for read in self.now() if read.seconds > seconds)
 
     def report_longer_than(self, seconds: float, shard: int) -> None:
-        """Name each of these in the log, once."""
+        """Log each read that is older than ``seconds``, once."""
         for read in self.longer_than(seconds):
             if not read.is_reported:
                 read.is_reported = True
                 logger.warning("a read of shard %d on thread %s lasts and pins its pages", shard, read.thread)
 
     def check_integrity(self) -> None:
-        """Raise ``AssertionError`` if a read outlived its thread: nobody will end it."""
+        """Raise ``AssertionError`` if a read outlived its thread: it will never end."""
         alive = {thread.ident for thread in threading.enumerate()}
         left = [read.thread_id for read in self.now() if read.thread_id not in alive]
         assert not left, f"reads of the ended threads {left} are still in progress"
 
     @contextmanager
     def none_begins(self) -> Generator[bool]:
-        """Hold up new reads for the time of the block, which must be short; tells if there are none."""
+        """Block new reads during the block, which must be short; yield whether none is in progress."""
         with self._lock:
             yield not self._reads
 
     def wait_ended(self, reads: Collection[Read], timeout_s: float) -> bool:
-        """Wait until these have ended; answers whether they have."""
+        """Wait until these reads have ended; return whether they have within ``timeout_s``."""
         with self._ended:
             self._waiting += 1
             try:

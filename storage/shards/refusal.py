@@ -1,4 +1,4 @@
-"""Why a shard refuses all work: what stopped it first, for every call that comes later."""
+"""The reason why a shard refuses all work: the error that stopped it first, for every later call."""
 
 import logging
 from typing import NoReturn
@@ -9,7 +9,7 @@ logger = logging.getLogger(__name__)
 
 
 class Refusal:
-    """Nothing is refused until ``stop`` or ``close``, and everything from then on until ``lift``."""
+    """Refuses nothing until ``stop`` or ``close``, and everything from then on until ``lift``."""
 
     def __init__(self, shard: int) -> None:
         self._shard = shard
@@ -20,7 +20,7 @@ class Refusal:
         return self._error is not None
 
     def check(self) -> None:
-        """Raise a fresh copy of what stopped the shard, if something did."""
+        """Raise a fresh copy of the error that stopped the shard, if it is stopped."""
         if self._error is not None:
             raise type(self._error)(*self._error.args)
 
@@ -28,14 +28,14 @@ class Refusal:
         """Refuse all further work, then raise ``error``."""
         if self._error is None:
             logger.error("shard %d stops: %s", self._shard, error)
-            # A later call's outcome is known: it is not even begun.
+            # The outcome of a later call is known: it has not even begun.
             self._error = (
                 ShardStopped(self._shard, error.cause) if isinstance(error, UnknownOutcome) else error
             )
         raise error from cause
 
     def close(self) -> None:
-        """Refuse all further work, for the first reason that there was."""
+        """Refuse all further work; an earlier reason stays."""
         self._error = self._error or ShardStopped(self._shard, "it is closed")
 
     def lift(self) -> None:

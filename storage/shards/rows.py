@@ -1,7 +1,7 @@
-"""An LMDB transaction as rows with keys, in the words of ``storage/records/transaction.py``.
+"""LMDB transactions behind the interface of ``storage/records/transaction.py``.
 
-Values are as on disk; ``storage/shards/sealed_rows.py`` opens those that are sealed. What is asked of LMDB
-is written down as protocols, so that ``storage/shards/shard.py`` stays the one file that imports it.
+Values are as on disk; ``storage/shards/sealed_rows.py`` opens those that are sealed. The used part of LMDB is
+declared as protocols, so that ``storage/shards/shard.py`` stays the only file that writes with it.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -13,7 +13,7 @@ from populace.storage.records.transaction import WriteTransaction
 T = TypeVar("T")
 
 VERBATIM_BYTES_A_COMMIT = 16 * 2**20
-"""LMDB keeps what a transaction changed in memory."""
+"""The bytes that one transaction of ``put_verbatim`` writes: LMDB keeps its changes in memory."""
 
 
 class LmdbCursor(Protocol):
@@ -43,7 +43,7 @@ class LmdbTransaction(Protocol):
 
 
 class Reader:
-    """Answers ``ReadTransaction``."""
+    """Implements ``ReadTransaction``."""
 
     def __init__(self, transaction: LmdbTransaction) -> None:
         self._transaction = transaction
@@ -55,7 +55,7 @@ class Reader:
         self, prefix: bytes, *, after: bytes | None = None, limit: int | None = None
     ) -> Iterator[tuple[bytes, bytes]]:
         with self._transaction.cursor() as cursor:
-            # ``after`` + NUL is the smallest key that is larger than ``after``.
+            # ``after`` + NUL is the smallest key larger than ``after``.
             start = prefix if after is None else max(prefix, after + b"\0")
             found = cursor.set_range(start)
             while found and limit != 0:
@@ -68,7 +68,7 @@ class Reader:
 
 
 class Writer(Reader):
-    """Answers ``WriteTransaction``, and knows whether it was written to."""
+    """Implements ``WriteTransaction``, and knows whether it was written to."""
 
     def __init__(self, transaction: LmdbTransaction) -> None:
         super().__init__(transaction)
@@ -97,9 +97,9 @@ class Writer(Reader):
 def put_verbatim(
     rows: Iterable[tuple[bytes, bytes]], begin: Callable[[], AbstractContextManager[LmdbTransaction]]
 ) -> None:
-    """Put rows as they are on disk, in as many transactions as it takes to keep each one small.
+    """Put rows as they are on disk, in several transactions if needed to keep each one small.
 
-    For an environment that nobody knows of yet: a failure leaves a part of the rows there.
+    Use it only on an environment that is not a shard yet: a failure leaves a part of the rows in it.
     """
     remaining = iter(rows)
     ended = False
@@ -116,7 +116,7 @@ def put_verbatim(
 
 
 class Poisoned(Exception):
-    """An operation failed after it had written: the transaction must start again without it."""
+    """An operation failed after it had written: the transaction must be restarted without it."""
 
     def __init__(self, index: int, error: Exception) -> None:
         super().__init__(index, error)
@@ -131,9 +131,9 @@ def run_operations(
     *,
     fatal: type[Exception],
 ) -> list[T | Exception]:
-    """Give each operation a ``Writer`` of one transaction, and answer each one's outcome.
+    """Run each operation with a ``Writer`` of one transaction, and return each one's outcome.
 
-    That is a result, the error of one that wrote nothing, or the error in ``failed``. Raises
+    An outcome is a result, the error of an operation that wrote nothing, or the error in ``failed``. Raises
     ``Poisoned``, and what is ``fatal`` for the whole transaction.
     """
     return [

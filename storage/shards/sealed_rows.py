@@ -1,4 +1,4 @@
-"""Rows whose sealed values are decrypted on their way out and encrypted on their way in."""
+"""Transactions that decrypt sealed values when they are read and encrypt them when they are written."""
 
 from collections.abc import Iterator
 
@@ -11,7 +11,7 @@ from populace.storage.shards.rows import LmdbTransaction, Reader, Writer
 
 
 class SealedReader(Reader):
-    """Answers ``ReadTransaction``. A row that was not sealed as it must be raises ``RecordInvalid``."""
+    """Implements ``ReadTransaction``. A row that is not properly sealed raises ``RecordInvalid``."""
 
     def __init__(self, transaction: LmdbTransaction, sealing: Sealing) -> None:
         super().__init__(transaction)
@@ -46,10 +46,10 @@ class SealedReader(Reader):
 
 
 class SealedWriter(SealedReader, Writer):
-    """Answers ``WriteTransaction``. A model's data key is put before its first sealed row."""
+    """Implements ``WriteTransaction``. A model's data key must be put before its first sealed row."""
 
     def put(self, key: bytes, value: bytes) -> None:
-        # Sealed first: a row that cannot be sealed must fail before anything counts as written.
+        # Seal first: a row that cannot be sealed must fail before the transaction counts as written to.
         super().put(key, self._sealed(key, value))
 
     def _sealed(self, key: bytes, value: bytes) -> bytes:

@@ -9,9 +9,9 @@ Durability is LMDB's default (``sync``, ``metasync``, no ``writemap``): of 400 s
 losses each, it is the only mode that lost nothing. After a failed commit the environment is
 never used again, because a second fsync may report success for pages that the first one lost.
 
-A compaction makes another environment the shard, under the writer lock of the one before. A takeover
-writes its epoch under that lock too, so a former owner finds a newer epoch than its own in whichever
-environment it still has open.
+A compaction makes another environment the shard, under the writer lock of the former one. A takeover
+writes its epoch under that lock too, so a former owner finds a newer epoch than its own in any
+environment that it still has open.
 
 LMDB must not be used across ``fork``, on a network file system, or twice in one process.
 """
@@ -55,15 +55,15 @@ T = TypeVar("T")
 logger = logging.getLogger(__name__)
 
 MAP_BYTES = 64 * 2**30
-"""An address reservation, not disk or memory: the file grows as it is written."""
+"""The initial size of the map. It reserves addresses, not disk or memory: the file grows as it is written."""
 
 READERS_MAX = 1024
 
 _DAMAGED = (lmdb.CorruptedError, lmdb.PageNotFoundError)
-"""What a page says that is not what was written."""
+"""The errors of a page that does not contain what was written."""
 
 _BROKEN = (*_DAMAGED, lmdb.PanicError, lmdb.DiskError)
-"""What a read can meet that reading again will not cure."""
+"""The errors of a read that repeating it does not cure."""
 
 
 class Shard:
@@ -104,10 +104,10 @@ class Shard:
         """Open the shard and take ownership of it: every earlier owner is fenced.
 
         With ``create``, an absent or empty directory becomes a fresh shard. The file of a shard of
-        schema 1 is moved. ``owner`` says for humans who that is. Raises ``StoreVersionMismatch``,
+        schema 1 is moved. ``owner`` names the owner for humans. Raises ``StoreVersionMismatch``,
         ``StoreInvalid`` (absent, not whole, not LMDB, or another shard's), ``DiskFull``, and
         ``StoreInUse`` if this process has it open already, or another one keeps the writer lock. A
-        process that is stopped and keeps it is killed, see ``storage/shards/takeover.py``.
+        stopped process that keeps it is killed, see ``storage/shards/takeover.py``.
         """
         if create:
             cls.create(path, number, shard_count)
@@ -121,13 +121,13 @@ class Shard:
     ) -> None:
         """Make a shard, durably, if the directory is absent or empty. It has no owner yet.
 
-        ``rows`` are put as they are: those of models sealed. Raises ``DiskRefused``, and what
+        ``rows`` are put as they are: rows of models must be sealed. Raises ``DiskRefused``, and what
         iterating over ``rows`` raises; there is no shard then.
         """
 
         def fill(generation: Path) -> None:
             generations.reserve_lock(generation, READERS_MAX)
-            # Whoever makes a generation current syncs it first.
+            # A generation is synced before it becomes current.
             with lmdb.open(str(generation), map_size=MAP_BYTES, sync=False) as environment:
                 with environment.begin(write=True) as txn:
                     write_header(Writer(txn), number, shard_count)
@@ -140,7 +140,7 @@ class Shard:
                 raise DiskRefused(str(path), str(error)) from error
 
     def write(self, operations: Sequence[Callable[[WriteTransaction], T]]) -> list[T | Exception]:
-        """Run the operations in one durable transaction and answer each one's outcome, in order.
+        """Run the operations in one durable transaction and return each one's outcome, in order.
 
         An operation that raises fails alone, and the others are committed. Operations may run
         more than once before the commit (when a neighbour has to be taken out, or the map
@@ -191,11 +191,11 @@ class Shard:
             self._reads.end(read)
 
     def compact(self) -> None:
-        """Go on, at the same epoch, with a file that has the live rows and no bytes of deleted ones.
+        """Replace the file, at the same epoch, with one that has the live rows and no bytes of deleted ones.
 
-        Writes wait meanwhile (about 1 s for 1 GB of rows), reads do not; one that lasts longer than
+        Writes wait meanwhile (about 1 s for 1 GB of rows), reads do not; a read that lasts longer than
         ``READ_SECONDS_MAX`` after the swap gets ``ShardStopped``. A crash leaves the former file or
-        the new one. Raises ``DiskFull``, after which the shard goes on as it was, and ``Fenced`` and
+        the new one. Raises ``DiskFull``, after which the shard is unchanged, and ``Fenced`` and
         ``ShardStopped`` as ``write`` does.
         """
         with self._writing:
@@ -218,7 +218,7 @@ class Shard:
             self.write([lambda txn: erasures.settle(txn, size.erased)])
 
     def reopen(self) -> None:
-        """Close, open again and take ownership anew. Do not answer ``Fenced`` with this."""
+        """Close, open again and take ownership anew. Do not call it because of ``Fenced``."""
         self.close()
         with self._writing:
             self._environment, self._place, self.epoch = self._open()
@@ -245,7 +245,7 @@ class Shard:
             self._reads.end(read)
 
     def check_integrity(self) -> None:
-        """Raise ``AssertionError`` if the books of any model in the shard do not balance."""
+        """Raise ``AssertionError`` if the rows of any model in the shard break a law."""
         with self.read() as transaction:
             integrity.check(transaction)
 
@@ -255,7 +255,7 @@ class Shard:
 
     @property
     def is_stopped(self) -> bool:
-        """Whether it refuses all work until it is opened again."""
+        """Whether the shard refuses all work until it is reopened."""
         return self._refusal.is_on
 
     def _open(self) -> tuple[lmdb.Environment, Path, int]:
@@ -292,7 +292,7 @@ class Shard:
         return environment
 
     def _migrate(self) -> None:
-        """Move a shard of schema 1 into a generation; its epoch keeps the older release out already."""
+        """Move a shard of schema 1 into a generation; its new epoch already fences the older release."""
         if self._place == self.path:
             try:
                 self.compact()
@@ -301,7 +301,7 @@ class Shard:
                 raise
 
     def _swap(self, environment: lmdb.Environment, place: Path) -> None:
-        """Make the copy the shard, unless another owner came meanwhile."""
+        """Make the copy the shard, unless another owner took over meanwhile."""
         try:
             with _begin_write(self._environment) as transaction, environment.begin() as copied:
                 stored = stored_epoch(Reader(transaction))
@@ -319,7 +319,7 @@ class Shard:
     def _write_once(
         self, operations: Sequence[Callable[[WriteTransaction], T]], failed: dict[int, Exception]
     ) -> list[T | Exception]:
-        """Try the batch without the operations in ``failed``, which are answered with their errors."""
+        """Try the batch without the operations in ``failed``, whose outcomes are their errors."""
         transaction = _begin_write(self._environment)
         try:
             stored = stored_epoch(Reader(transaction))
@@ -338,7 +338,7 @@ class Shard:
         try:
             transaction.commit()
         except lmdb.MapFullError:
-            # The free list did not fit; LMDB finds out before it writes a page.
+            # The free list did not fit; LMDB detects this before it writes a page.
             raise
         except BaseException as error:
             self._refusal.stop(UnknownOutcome(self.number, str(error)), error)
@@ -352,7 +352,7 @@ class Shard:
             return environment.begin()
 
     def _look_ahead(self) -> None:
-        """Grow the map before it is full, at a moment without reads, and name those that last."""
+        """Grow the map before it is full, at a moment without reads, and report long reads."""
         self._reads.report_longer_than(READ_SECONDS_MAX, self.number)
         if map_share(self._environment) > MAP_SHARE_MAX:
             with self._reads.none_begins() as is_quiet:
@@ -384,6 +384,6 @@ def _begin_write(environment: lmdb.Environment) -> "lmdb.Transaction[bytes]":
     try:
         return environment.begin(write=True)
     except lmdb.MapResizedError:
-        # The next owner grew the map; adopt its size, then see that it is the owner.
+        # The next owner grew the map; adopt its size, then find its newer epoch.
         environment.set_mapsize(0)
         return environment.begin(write=True)

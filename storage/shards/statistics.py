@@ -1,4 +1,4 @@
-"""How large a shard is, how much of that is waste, and who keeps it from being reused."""
+"""Measures how large a shard is, how much of it is free, and which reads keep pages from being reused."""
 
 from collections.abc import Collection
 from typing import NamedTuple, Protocol, TypedDict
@@ -7,18 +7,18 @@ from populace.storage.records.erasures import Erased
 from populace.storage.shards.reads import Read
 
 MAP_SHARE_MAX = 0.8
-"""A map that is used so far is doubled before the next write, if no read is in progress just then."""
+"""Above this share of use, a map is doubled before the next write if no read is in progress then."""
 
 _META_PAGES = 2
 
 
 class ShardStatistics(NamedTuple):
-    """Of the file's ``bytes_used``, ``bytes_free`` hold no row: a compaction gives exactly these back.
+    """The size of a shard. Of its ``bytes_used``, ``bytes_free`` hold no row and are what a compaction frees.
 
-    ``reader_slots`` of all processes are taken; the oldest snapshot is ``reader_lag`` transactions
-    old. ``long_reads`` names the threads of this process whose reads are older than the bound.
-    ``erased`` are the erasures that wait for a compaction, None without any.
-    ``full_maps`` counts the times that a write of this owner met a full map and had to begin anew.
+    ``reader_slots`` are taken by all processes together; the oldest snapshot is ``reader_lag``
+    transactions old. ``long_reads`` names the threads of this process whose reads are older than the
+    bound. ``erased`` are the erasures that wait for a compaction, None without any. ``full_maps`` counts
+    how often a write of this owner met a full map and had to start again.
     """
 
     entries: int
@@ -47,7 +47,7 @@ class _Tree(TypedDict):
 
 
 class LmdbEnvironment(Protocol):
-    """What is asked of LMDB, written down so that this file does not import it."""
+    """The part of LMDB that is used, declared here so that this file does not import it."""
 
     def info(self) -> _Information: ...
 
@@ -62,7 +62,7 @@ def measure(
     """Measure the environment. ``erased`` is the value of its row ``keys.ERASED_KEY``."""
     slots, oldest = _snapshots(environment.readers())
     information, tree = environment.info(), environment.stat()
-    # Each page is a meta page, one of the tree's, or free; the list of the free ones counts as free.
+    # Each page is a meta page, a page of the tree, or free; the list of free pages counts as free.
     pages = information["last_pgno"] + 1
     pages_live = _META_PAGES + tree["branch_pages"] + tree["leaf_pages"] + tree["overflow_pages"]
     return ShardStatistics(
@@ -80,13 +80,13 @@ def measure(
 
 
 def map_share(environment: LmdbEnvironment) -> float:
-    """How much of the map has been in use; at 1.0 it is full, unless freed pages can be used again."""
+    """The share of the map that has been used; at 1.0 it is full, unless freed pages can be reused."""
     information = environment.info()
     return (information["last_pgno"] + 1) * environment.stat()["psize"] / information["map_size"]
 
 
 def _snapshots(table: str) -> tuple[int, int | None]:
-    """Read LMDB's table of readers: how many slots are taken, and the oldest transaction that is read.
+    """Parse LMDB's table of readers: the number of slots taken, and the oldest transaction being read.
 
     A line is process, thread and transaction, with ``-`` for a slot that is kept between two reads.
     """

@@ -1,15 +1,15 @@
-"""Opening a shard whose former owner was stopped while it held one of LMDB's locks.
+"""Opens a shard even if its former owner was stopped while it held one of LMDB's locks.
 
 A process that is stopped inside a write transaction (SIGSTOP, a debugger) keeps the writer lock,
 and LMDB waits for that lock inside C, without a limit. So an opening runs on a thread of its own
-and is watched. Whoever is in its way and stands still is killed: LMDB's locks are robust, so the
-next one in the queue gets them, and a dead process's unfinished transaction never happened. A
-process that runs is never killed; after a limit the opening gives up and says who that is.
+and is watched. A stopped process in its way is killed: LMDB's locks are robust, so the next
+process in the queue gets them, and a dead process's unfinished transaction never happened. A
+running process is never killed; after a limit the opening gives up and names it.
 
-Who has the environment open is asked of the kernel and not of a record: as long as it does, a
-process holds a POSIX lock on ``lock.mdb``, which ``/proc`` shows. A process id from a record could
-be used again by a stranger, and be another process's in another container. A holder in another
-container, of another user or on another machine is not shown: it is named as unseen, and lives.
+The kernel and not a record says which processes have the environment open: each of them holds a
+POSIX lock on ``lock.mdb``, which ``/proc`` shows. A recorded process id could have been reused, and
+could mean another process in another container. A holder in another container, of another user or
+on another machine is not shown: it is reported as unseen, and is not killed.
 """
 
 import contextlib
@@ -32,24 +32,24 @@ T = TypeVar("T")
 logger = logging.getLogger(__name__)
 
 LOOK_SECONDS = 1.0
-"""How often a slow opening asks who is in its way. One that stands still for so long is stopped."""
+"""The interval at which a slow opening looks for holders. One that stands still this long is stopped."""
 
 WAIT_SECONDS_MAX = 30.0
-"""A running owner holds the lock for one commit; what takes longer than this is not one."""
+"""The limit of an opening: a running owner holds the lock for one commit, which takes less than this."""
 
 _LOCK_FILE = "lock.mdb"
 _UNSEEN = "a process that cannot be seen from here (in another container, of another user or machine)"
 _MOVED = -1
-"""In place of a count of moves: the process runs, or nothing can be told of it."""
+"""Instead of a count of moves: the process runs, or nothing is known about it."""
 
 
 def open_watched(path: Path, opening: Callable[[Callable[[], None]], T]) -> T:
-    """Run ``opening`` on a thread and answer its result; kill a stopped process that is in its way.
+    """Run ``opening`` on a thread and return its result; kill a stopped process that is in its way.
 
-    ``opening`` gets a function to call once it has the writer lock and before it writes. That
-    raises if nobody waits any more, and ``opening`` must undo what it did. Raises what ``opening``
-    raised, and ``StoreInUse`` if it does not get the lock in time; it goes on waiting then on its
-    thread, which ends with the process or when the lock is free.
+    ``opening`` is passed a function to call once it has the writer lock and before it writes. That
+    raises if the caller has given up, and ``opening`` must then undo what it did. Raises what ``opening``
+    raised, and ``StoreInUse`` if it does not get the lock in time; its thread then goes on waiting, and
+    ends with the process or when the lock is free.
     """
     outcome: Future[T] = Future()
     threading.Thread(
@@ -75,7 +75,7 @@ def _run(path: Path, opening: Callable[[Callable[[], None]], T], outcome: Future
     try:
         result = opening(begin)
     except BaseException as error:
-        # Who gave up before the opening failed does not ask why.
+        # The caller has given up and does not need the error.
         with contextlib.suppress(InvalidStateError):
             outcome.set_exception(error)
         return
@@ -86,7 +86,7 @@ def _run(path: Path, opening: Callable[[Callable[[], None]], T], outcome: Future
 def _holders(path: Path) -> list[int]:
     """Find the other processes that have the environment open.
 
-    Nobody can tell which of them has the writer lock, so a stopped one may be killed for a
+    It is unknown which of them has the writer lock, so a stopped one may be killed because of a
     running one's long commit: it was about to be fenced in any case.
     """
     try:
@@ -97,7 +97,7 @@ def _holders(path: Path) -> list[int]:
 
 
 def _holds(pid: int, wanted: os.stat_result) -> bool:
-    """Whether the process holds a lock on the file; a fork of the holder has it open, but no lock."""
+    """Whether the process holds a lock on the file; a fork of the holder has it open, but has no lock."""
     try:
         for descriptor in Path(f"/proc/{pid}/fd").iterdir():
             with contextlib.suppress(FileNotFoundError):
@@ -111,15 +111,15 @@ def _holds(pid: int, wanted: os.stat_result) -> bool:
 def _kill_if_still(pid: int, path: Path, moves_before: int | None) -> int:
     """Kill the process if it was stopped at the last look, is now, and has not moved in between.
 
-    Answers what to pass at the next look. One look is not enough: under a tracer every process
-    is stopped for a moment at each system call.
+    Returns the count of moves to pass at the next look. One look is not enough: under a tracer every
+    process is stopped for a moment at each system call.
     """
     try:
         process = os.pidfd_open(pid)
     except OSError:
         return _MOVED
     try:
-        # From here on ``process`` stays the same one, whoever gets the number.
+        # From here on ``process`` means the same process, even if its number is reused.
         moves = _moves_if_stopped(pid)
         wanted = (path / _LOCK_FILE).stat()
         if moves == _MOVED or moves != moves_before or not _holds(pid, wanted):
@@ -134,7 +134,7 @@ def _kill_if_still(pid: int, path: Path, moves_before: int | None) -> int:
 
 
 def _moves_if_stopped(pid: int) -> int:
-    """Count how often the process's threads gave up a CPU, or answer ``_MOVED`` if one is not stopped."""
+    """Count how often the process's threads gave up a CPU; return ``_MOVED`` if one is not stopped."""
     moves = 0
     for thread in Path(f"/proc/{pid}/task").iterdir():
         fields = dict(_fields(thread / "status"))

@@ -25,7 +25,7 @@ class JobNotFound(StorageError):
 
 
 class JobEnded(StorageError):
-    """The training job is over: nothing can be done about it any more."""
+    """The training job has ended and cannot be changed any more."""
 
     code = "job_ended"
     template = "The training job {number} of `{model}` is over: it was {state}."
@@ -36,7 +36,7 @@ class JobEnded(StorageError):
 
 
 class TrainingUnderWay(StorageError):
-    """The model is trained already: one training at a time, since each begins where the last one ended."""
+    """The model has an open training: there is one at a time, since each begins where the last one ended."""
 
     code = "training_under_way"
     template = (

@@ -1,11 +1,11 @@
-"""Training that was interrupted, until it goes on: one encrypted file for each job.
+"""The sessions of interrupted trainings: one encrypted file for each job.
 
 On disk a file is::
 
     nonce (12 bytes), AES-256-GCM of the session with the file's name as associated data
 
-under the key that the job's row has, which is sealed as everything of its person is: whoever erases the
-model has destroyed the session too, wherever a copy of it lies. The name is BLAKE2b-128 of the key.
+under the key in the job's row, which is sealed with the model's data key: erasing the model destroys the
+session too, wherever a copy of it lies. The name is BLAKE2b-128 of the key.
 """
 
 import os
@@ -31,7 +31,7 @@ def new_session_key() -> bytes:
 
 
 class SessionFiles:
-    """The sessions of one store, a few megabytes each. ``root`` is made when it is needed."""
+    """The sessions of one store, a few megabytes each. ``root`` is created when it is needed."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -41,7 +41,7 @@ class SessionFiles:
         return cls(path / DIRECTORY)
 
     def write(self, key: bytes, session: bytes) -> None:
-        """Replace the session of this key, durably. Raises ``DiskRefused``; the older one stays then."""
+        """Replace the session of this key, durably. Raises ``DiskRefused``; the older session stays then."""
         nonce = os.urandom(NONCE_BYTES)
         path = self.path(key)
         sealed = AESGCM(key).encrypt(nonce, session, path.name.encode())
@@ -68,7 +68,7 @@ class SessionFiles:
         self.path(key).unlink(missing_ok=True)
 
     def sweep(self, keys: Collection[bytes]) -> int:
-        """Remove what none of these keys opens; answers how many files. Nobody may write meanwhile."""
+        """Remove the files that none of these keys opens; return how many. Write no session meanwhile."""
         kept = {self.path(key).name for key in keys}
         others = [path for path in self.root.glob("*") if path.name not in kept] if self.root.is_dir() else []
         for path in others:
