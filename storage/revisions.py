@@ -150,7 +150,7 @@ class RevisionFiles:
         return len(left)
 
     def path(self, digest: str) -> Path:
-        """Return the directory of the digest if it exists, else the packed file, whether or not it exists.
+        """Return the packed file of the digest, existing or not, or the directory if only that exists.
 
         Raises ``StoreInvalid`` for anything but 64 hex digits, so that no name leaves the root.
         """
