@@ -52,7 +52,7 @@ def population(served: Served, request: pytest.FixtureRequest) -> Generator[popu
 
 @pytest.fixture
 def ada(served: Served, request: pytest.FixtureRequest) -> str:
-    return served.create(re.sub(r"\W", "-", request.node.name))
+    return served.create(re.sub(r"\W", "-", request.node.name)[:60])
 
 
 def test_a_stream_is_the_turn_that_the_log_has(population: populace.Population, ada: str) -> None:
