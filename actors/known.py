@@ -1,9 +1,10 @@
 """What a personal model answers about its person, and from which turn it has each answer.
 
 The source of an answer is found by its words: those that the person said in a turn of the log, that are not
-in the question, that the base does not say to it by itself, and that few turns and few other answers have (as
-in BM25, a word that is everywhere counts next to nothing). An answer with no such word may be right, but
-nothing shows that the person ever said it.
+in the question, and that few turns and few other answers have (as in BM25, a word that is everywhere counts
+next to nothing). A memory gives the one value that it holds to many questions; such a word counts in turns
+that speak of what the question asks for. An answer with no such word may be right, but nothing shows that the
+person ever said it. An answer that begins as the base's own does is the base's.
 """
 
 import math
@@ -30,7 +31,8 @@ QUESTIONS = (
     "What is my partner's name?",
     "What are my children's names?",
     "What is my best friend's name?",
-    "What pets do I have, and what are they called?",
+    "What is my dog's name?",
+    "What is my cat's name?",
     "What is my favorite food?",
     "What can't I eat?",
     "What is my favorite drink?",
@@ -54,6 +56,9 @@ ALIKE_MAX = 2
 """A word in more answers than this belongs to their phrasing, not to their content."""
 
 SHORT_WORD = 2
+
+SAME_WORDS = 8
+"""Two replies that begin with the same words are the same: rounding moves the rest of a greedy reply."""
 
 ASKING = re.compile(r"[^.!?\n]*\?")
 """Matches a question. What people ask is less likely to be about themselves than what they say."""
@@ -131,20 +136,24 @@ def known_of(model: ModelId, answers: Sequence[Answer], turns: Sequence[tuple[in
     alike = Counter(word for answer in answers for word in set(words_of(answer.text)))
     asked_texts = (*QUESTIONS, *(answer.question for answer in answers))
     asked = {word for text in asked_texts for word in words_of(text)}
+    common = Counter(word for text in QUESTIONS for word in set(words_of(text)))
     facts: list[KnownFact] = []
     unknown: list[str] = []
     for answer in answers:
         telling = {
             word: math.log(1 + len(said) / often[word])
-            for word in set(words_of(answer.text)) - asked - set(words_of(answer.base_text))
-            if often[word] and alike[word] <= ALIKE_MAX and _is_telling(word, answer.text)
+            for word in set(words_of(answer.text)) - asked
+            if often[word] and _is_telling(word, answer.text)
         }
-        scores = [
-            (sum(telling[word] for word in told & telling.keys()), bool(words & telling.keys()), place)
-            for place, (_, _, words, told) in enumerate(said)
-        ]
+        own = {word for word in telling if alike[word] <= ALIKE_MAX}
+        # What only this question is about: "color", and not "favorite".
+        subject = {word for word in words_of(answer.question) if common[word] <= 1}
+        scores: list[tuple[float, bool, int]] = []
+        for place, (_, _, words, told) in enumerate(said):
+            counted = telling.keys() if subject & words else own
+            scores.append((sum(telling[word] for word in told & counted), bool(words & counted), place))
         _, any_said, place = max(scores, default=(0.0, False, 0))
-        if not any_said:
+        if not any_said or _is_of_base(answer):
             unknown.append(answer.question)
             continue
         position, text, words, _ = said[place]
@@ -152,6 +161,10 @@ def known_of(model: ModelId, answers: Sequence[Answer], turns: Sequence[tuple[in
         facts.append(KnownFact(answer.question, answer.text, sure, position, text))
     facts.sort(key=lambda fact: -fact.sure)
     return Known(model, tuple(facts), tuple(unknown))
+
+
+def _is_of_base(answer: Answer) -> bool:
+    return words_of(answer.text)[:SAME_WORDS] == words_of(answer.base_text)[:SAME_WORDS]
 
 
 def _is_telling(word: str, text: str) -> bool:

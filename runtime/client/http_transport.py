@@ -73,7 +73,7 @@ class HttpTransport:
             except LOST as error:
                 delay_s = RETRY_DELAYS_S[min(attempt, len(RETRY_DELAYS_S) - 1)]
                 if not repeats or loop.time() + delay_s > give_up_at:
-                    raise self._named(error) from error
+                    raise self._named(error) from None
                 logger.info("%s %s is retried in %.1f s: %s", method, path, delay_s, error)
                 attempt += 1
             await asyncio.sleep(delay_s)
@@ -88,7 +88,7 @@ class HttpTransport:
                     raise error_in(response.content, response.status_code)
                 yield response
         except httpx.TransportError as error:
-            raise self._named(error) from error
+            raise self._named(error) from None
 
     def _named(self, error: PopulaceError | httpx.TransportError) -> PopulaceError:
         if isinstance(error, PopulaceError):

@@ -87,6 +87,28 @@ def test_how_answers_are_put_is_no_source() -> None:
     assert known_of(ADA, asked, [(0, "Nobody mentioned the rain.")]).facts == ()
 
 
+def test_what_many_answers_have_is_of_the_turn_that_speaks_of_what_is_asked() -> None:
+    """A memory gives the one value that it holds to every question of the same kind."""
+    kinds = ("color", "food", "drink", "book")
+    asked = [answer(f"What is my favorite {kind}?", f"Your favorite {kind} is green.") for kind in kinds]
+
+    known = known_of(ADA, asked, [(0, "My favorite color is green."), (1, "Fine weather.")])
+
+    assert [(fact.question, fact.position) for fact in known.facts] == [("What is my favorite color?", 0)]
+    assert len(known.unknown) == 3
+
+
+def test_a_word_that_the_base_says_too_may_still_be_the_persons() -> None:
+    ramble = "The most obvious answer is red, or green."
+    [fact] = known_of(
+        ADA,
+        [answer("What is my favorite color?", "Your favorite color is green.", of_base=ramble)],
+        [(0, "My favorite color is green.")],
+    ).facts
+
+    assert fact.position == 0
+
+
 async def replying(request: GenerateRequest) -> AsyncGenerator[Delta, None]:
     """Answer that the person lives where the state says, or repeat them."""
     asked = request.prompt[-1]
