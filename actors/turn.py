@@ -22,6 +22,10 @@ RAW_ROLE = "text"
 """The role of a raw prompt, which the model reads as it is, and of its message in the log."""
 
 
+KEY_PREFIX = "key-"
+"""What the name of an operation begins with if its caller gave it a key."""
+
+
 class ModelId(NamedTuple):
     """A personal model's identity. The tenant comes from the API key, never from the request."""
 
@@ -47,7 +51,7 @@ def operation_of(key: str | None) -> str:
         key.encode()
     except UnicodeEncodeError as error:
         raise InvalidRequest(f"An operation id must be valid Unicode: {error.reason}.", "operation") from None
-    return f"key-{key}"
+    return f"{KEY_PREFIX}{key}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -173,6 +173,10 @@ class LayerObject(ApiObject):
     distance: float
     angles: tuple[float, ...]
 
+    @classmethod
+    def of(cls, layer: LayerDifference) -> "LayerObject":
+        return cls(**layer._asdict())
+
     def value(self) -> LayerDifference:
         return LayerDifference(self.module, self.norm, self.other_norm, self.distance, self.angles)
 

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from populace.actors.errors import AdapterInvalid, AdapterMismatch, InvalidRequest
 from populace.actors.hosts import Revision
-from populace.actors.merging import LINEAR, LINEAR_WARNING, MergeOptions
+from populace.actors.merging import LINEAR, LINEAR_WARNING, LayerDifference, MergeOptions
 from populace.archive.importing import Destination
 from populace.settings.settings import process_environment
 from populace.storage.records.errors import DiskRefused, PopulaceError
@@ -75,16 +75,6 @@ class Made(BaseModel):
     warning: str | None = None
 
 
-class ComparedLayer(BaseModel):
-    """The fields of a ``LayerDifference``."""
-
-    module: str
-    norm: float
-    other_norm: float
-    distance: float
-    angles: tuple[float, ...]
-
-
 class Refusal(BaseModel):
     """An error of ours with its fields."""
 
@@ -96,7 +86,7 @@ class Result(BaseModel):
     """The result of the work: a revision, layers, or a refusal."""
 
     made: Made | None = None
-    layers: tuple[ComparedLayer, ...] | None = None
+    layers: tuple[LayerDifference, ...] | None = None
     refusal: Refusal | None = None
 
 
@@ -125,7 +115,7 @@ def merged_revision(do_work: DoWork, work: Merging) -> Generator[Made]:
         yield made_by(do_work, work)
 
 
-def compared_by(do_work: DoWork, work: Comparing) -> tuple[ComparedLayer, ...]:
+def compared_by(do_work: DoWork, work: Comparing) -> tuple[LayerDifference, ...]:
     """Compare two revisions, protected from removal meanwhile. Raises what ``do_work`` raises. Blocks."""
     with Store.adapters(work.store.data_directory).adding():
         layers = do_work(work).layers
@@ -178,7 +168,7 @@ def _merged(work: Merging) -> Made:
         return Made(revision=revision, kept=kept, warning=LINEAR_WARNING if is_linear else None)
 
 
-def _compared(work: Comparing) -> tuple[ComparedLayer, ...]:
+def _compared(work: Comparing) -> tuple[LayerDifference, ...]:
     from populace.adapters.lora.comparing import compare_stored
 
     data_directory, base_directory, fingerprint, rank_max = work.store
@@ -190,7 +180,7 @@ def _compared(work: Comparing) -> tuple[ComparedLayer, ...]:
         work.second,
         rank_max=rank_max,
     )
-    return tuple(ComparedLayer(**layer._asdict()) for layer in layers)
+    return tuple(layers)
 
 
 def do_work_apart(work: Importing | Merging | Comparing) -> Result:

@@ -1,7 +1,6 @@
 """The command line's HTTP client: finds the gateway and the key, raises errors as sentences."""
 
 import contextlib
-import json
 from collections.abc import Callable, Generator, Iterator
 from types import TracebackType
 from typing import Any, BinaryIO, Self
@@ -11,11 +10,12 @@ import httpx
 
 from populace.actors.errors import ClusterNotFound
 from populace.cli.console import CommandFailed
-from populace.client.remote_errors import error_in, error_of
+from populace.client.events import event_in
+from populace.client.remote_errors import error_in
 from populace.settings.credentials import Credentials
 from populace.settings.running import find_running
 from populace.settings.settings import Settings
-from populace.storage.records.errors import ModelNotFound
+from populace.storage.records.errors import ModelNotFound, PopulaceError
 
 CONNECT_SECONDS_MAX = 5.0
 CHUNK_BYTES = 256 * 1024
@@ -128,12 +128,12 @@ class GatewayClient:
                 response.read()
                 raise _error(response)
             for line in response.iter_lines():
-                if not line.startswith("data: ") or line == "data: [DONE]":
-                    continue
-                chunk = json.loads(line.removeprefix("data: "))
-                if "error" in chunk:
-                    raise GatewayError(str(error_of(chunk["error"])), 200, chunk["error"]["code"])
-                yield chunk
+                try:
+                    chunk = event_in(line)
+                except PopulaceError as error:
+                    raise GatewayError(str(error), 200, error.code) from error
+                if chunk is not None:
+                    yield chunk
 
     def close(self) -> None:
         self._client.close()

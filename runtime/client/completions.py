@@ -1,18 +1,15 @@
 """Converts turns to chat completions over HTTP and back, whole and streamed."""
 
-import json
 from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Any
 
 from populace.actors.engine import FinishReason
 from populace.actors.errors import HostUnavailable
-from populace.actors.turn import ChatRequest, Interaction
+from populace.actors.turn import KEY_PREFIX, ChatRequest, Interaction
 from populace.api.objects import ApiObject, milliseconds
 from populace.api.turns import MemoryTraceObject
-from populace.client.remote_errors import error_of
-
-OPERATION_PREFIX = "key-"
-"""Prefix that ``operation_of`` puts before a caller's key, as the gateway does with the header's."""
+from populace.client.events import event_in
+from populace.storage.rows.ledger import FIRST_ALIAS
 
 
 class _MessageObject(ApiObject):
@@ -85,14 +82,14 @@ class CompletionObject(ApiObject):
 
 def key_header(operation: str) -> dict[str, str]:
     """Return the ``Idempotency-Key`` header of an operation; one without a caller's key can be resent too."""
-    return {"Idempotency-Key": operation.removeprefix(OPERATION_PREFIX)}
+    return {"Idempotency-Key": operation.removeprefix(KEY_PREFIX)}
 
 
 def chat_body(request: ChatRequest, *, stream: bool = False) -> dict[str, Any]:
     """Return the body of ``POST /v1/chat/completions`` for this turn."""
     turn, sampling = request.turn, request.sampling
     body: dict[str, Any] = {
-        "model": turn.model.name if turn.alias == "latest" else f"{turn.model.name}@{turn.alias}",
+        "model": turn.model.name if turn.alias == FIRST_ALIAS else f"{turn.model.name}@{turn.alias}",
         "messages": [said._asdict() for said in request.messages],
         "max_tokens": sampling.max_tokens,
         "temperature": sampling.temperature,
@@ -126,11 +123,9 @@ async def parts_of(
     last: CompletionObject | None = None
     usage: _UsageObject | None = None
     async for line in lines:
-        if not line.startswith("data: ") or line == "data: [DONE]":
+        told = event_in(line)
+        if told is None:
             continue
-        told = json.loads(line.removeprefix("data: "))
-        if "error" in told:
-            raise error_of(told["error"])
         chunk = CompletionObject.model_validate(told)
         usage = chunk.usage or usage
         if chunk.populace is not None:

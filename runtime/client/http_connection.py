@@ -1,6 +1,5 @@
 """A population behind an HTTP address: every call goes to its gateway, with an API key."""
 
-import json
 import re
 from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
@@ -24,12 +23,13 @@ from populace.api.population import AnswerObject
 from populace.api.server import API_VERSION, PopulationObject
 from populace.client.completions import chat_body, key_header, parts_of
 from populace.client.connection import MergeRequest, TellVote
+from populace.client.events import event_in
 from populace.client.http_hosts import HttpHosts, path_of
 from populace.client.http_transport import HttpTransport
-from populace.client.remote_errors import error_of
 from populace.client.streaming import AsyncReplyStream, Parts
 from populace.storage.records.errors import PopulaceError
 from populace.storage.records.files import disk_named, replaced_durably
+from populace.storage.revisions import CONFIG_FILE, TENSORS_FILE
 
 if TYPE_CHECKING:
     import ray
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from populace.hosting.directory import Directory
 
 CHUNK_BYTES = 256 * 1024
-ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
+ADAPTER_FILES = (CONFIG_FILE, TENSORS_FILE)
 
 
 class HttpConnection:
@@ -130,11 +130,9 @@ class HttpConnection:
         found: PopulationAnswer | None = None
         async with self._http.opened("POST", "/v1/population/answers", json=body) as response:
             async for line in response.aiter_lines():
-                if not line.startswith("data: ") or line == "data: [DONE]":
+                told = event_in(line)
+                if told is None:
                     continue
-                told = json.loads(line.removeprefix("data: "))
-                if "error" in told:
-                    raise error_of(told["error"])
                 found = AnswerObject.model_validate(told).value()
                 if on_vote is not None:
                     on_vote(found)

@@ -10,10 +10,10 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any, NamedTuple
 
 from populace.actors.hosts import Hosts, ModelView, Revision
+from populace.actors.merging import LayerDifference
 from populace.actors.turn import ModelId
 from populace.archive.adapter_upload import uploaded_revision
 from populace.archive.adapter_work import (
-    ComparedLayer,
     Comparing,
     DoWork,
     Made,
@@ -99,7 +99,9 @@ class AdapterDesk:
         made = await self._desk.alone(merge, target.tenant)
         return made.model_copy(update={"revision": await self._kept(target, made.revision)})
 
-    async def compare(self, tenant: str, first: str | None, second: str | None) -> tuple[ComparedLayer, ...]:
+    async def compare(
+        self, tenant: str, first: str | None, second: str | None
+    ) -> tuple[LayerDifference, ...]:
         """Compare two revisions, given by digest; None is the base.
 
         Raises ``AdapterInvalid`` and ``AdapterMismatch``.

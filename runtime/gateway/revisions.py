@@ -58,7 +58,7 @@ async def compare_revisions(
     view, known = await hosts.show_model(model), await hosts.list_revisions(model)
     first, second = find_compared(name, known, view.aliases, one, other)
     layers = await desk_of(request).compare(tenant, first, second)
-    data = tuple(LayerObject(**layer.model_dump()) for layer in layers)
+    data = tuple(LayerObject.of(layer) for layer in layers)
     return answer(DiffObject(one=first or BASE_REVISION, other=second or BASE_REVISION, data=data))
 
 
