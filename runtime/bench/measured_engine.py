@@ -1,4 +1,4 @@
-"""The engine that a bench measures in its own process, with a memory module."""
+"""Starts the engine that a bench measures in the bench's own process, with a memory module."""
 
 from importlib.util import find_spec
 from pathlib import Path
@@ -17,7 +17,7 @@ async def start_measured(
     context_tokens: int,
     sequences_max: int,
 ) -> OwnedEngine:
-    """Start ``vllm``, ``torch``, or with ``auto`` vLLM where it is installed. The caller closes it."""
+    """Start the engine ``vllm`` or ``torch``, or with ``auto`` vLLM if installed. The caller closes it."""
     if kind == "vllm" or (kind == "auto" and find_spec("vllm") is not None):
         from populace.engines.vllm_engine import VllmEngine as MeasuredEngine
     else:
