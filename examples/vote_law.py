@@ -179,7 +179,7 @@ def _print(console: Console, task: Task, findings: Findings) -> None:
     for name, gain in findings.gains.items():
         gains.add_row(name, f"{gain.mean:+.1%}", f"{gain.low:+.1%} to {gain.high:+.1%}")
     console.print(gains)
-    laws = PrintedTable("law", "of", "parameters (95 %)", "residual", caption=PUBLISHED)
+    laws = PrintedTable("law", "of", "parameters (95 %)", "RMS residual", caption=PUBLISHED)
     for name, fits in findings.fits.items():
         for law, fit in fits.items():
             laws.add_row(law, name, _parameters(fit), f"{fit.residual:.2%}")
