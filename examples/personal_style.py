@@ -60,7 +60,7 @@ PLACES = ("base", "changelogs", "to", "json")
 """Options that do not change the results."""
 
 TRAINED_COST = 3
-"""Training on a token takes as long as reading so many."""
+"""Training on a token takes this many times as long as reading it."""
 
 
 class StudyProgress:

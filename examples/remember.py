@@ -75,8 +75,6 @@ GENERAL = (
 """General questions; none is in the training data of the shipped memory module."""
 
 CONDITIONS = ("memory alone", "no memory", "whole history", "by chance", "never told", "same as base")
-
-
 TOLD = told_options(FACTS)
 KINDS = kinds(FACTS)
 
@@ -212,8 +210,8 @@ def _kind_of(question: Question) -> str:
 
 
 def _never_told(person: Person) -> str:
-    told = {attribute_of(question) for question in person.episode.questions}
-    return random.Random(person.name).choice(sorted(ATTRIBUTES.keys() - told))
+    known = {attribute_of(question) for question in person.episode.questions}
+    return random.Random(person.name).choice(sorted(ATTRIBUTES.keys() - known))
 
 
 def _chat(server: Server, model: str, texts: list[str], *, max_tokens: int, memory: object = None) -> str:

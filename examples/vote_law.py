@@ -61,7 +61,7 @@ from populace.storage.records.files import write_durably
 
 TASKS = ("products", "sections")
 AMOUNTS = Amounts(taught=280, probes=120, asked=320)
-"""They are all 720 products."""
+"""The task "products" has just these 720 items."""
 
 PUBLISHED = "published (30B, competition mathematics): 0.386 + 0.0172 ln k"
 DRAWN_CURVES = (MEMBERS, DRAWN, ONE, BEST, DIVERSE)

@@ -28,7 +28,7 @@ TOGETHER = 8
 READ_TOGETHER = 64
 
 TRAINED_COST = 3
-"""Training on a token takes as long as reading so many."""
+"""Training on a token takes this many times as long as reading it."""
 
 
 @dataclass(frozen=True, slots=True)

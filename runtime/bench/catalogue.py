@@ -142,7 +142,7 @@ async def _measure(
         cool = [await _ask(directory, engine, files, identity) for identity in asked]
         again = [await _ask(directory, engine, files, identity) for identity in asked[-4:] for _ in range(4)]
         engine_bytes = engine.run(_private_bytes)
-    found = _Figures(
+    figures = _Figures(
         adapters_per_s=bench.adapters / adapters_s,
         identities_per_s=bench.n / identities_s,
         adapter_bytes=adapter_bytes,
@@ -156,7 +156,7 @@ async def _measure(
         engine_bytes=engine_bytes,
     )
     host.stop()
-    return found
+    return figures
 
 
 def _write_adapters(
@@ -194,8 +194,8 @@ async def _is_wrong(
     view = await directory.show_model(model(identity))
     if view.aliases != {"latest": digests[number]}:
         return True
-    found = files.path(view.aliases["latest"]).read_bytes()
-    return found != bytes(pack_random_adapter(modules, seed=number))
+    content = files.path(view.aliases["latest"]).read_bytes()
+    return content != bytes(pack_random_adapter(modules, seed=number))
 
 
 def _of_distinct_adapters(bench: CatalogueBench, chance: random.Random) -> list[int]:

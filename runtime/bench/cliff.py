@@ -191,14 +191,14 @@ def _row(side: str, cell: _Cell, medians: _Figures) -> Row:
 
 def _aims(bench: CliffBench, figures: dict[tuple[str, _Cell], _Figures], traffic: str) -> list[Aim]:
     hot, far = min(bench.ratios), max(ratio for ratio in bench.ratios if ratio <= 8)
-    stock, ours = (figures[side, _Cell(traffic, far)] for side in (STOCK, SAME_SLOTS))
+    stock, own = (figures[side, _Cell(traffic, far)] for side in (STOCK, SAME_SLOTS))
     all_hot = figures[SAME_SLOTS, _Cell(traffic, hot)]
     where = f"{traffic}, {far:g} x, same slots"
-    speed, first = ours.speed / stock.speed, ours.first_p50 / stock.first_p50
+    speed, first = own.speed / stock.speed, own.first_p50 / stock.first_p50
     aims = [
         Aim(f"{where}: throughput", round(speed, 3), THROUGHPUT_MIN, "x vllm", at_most=False),
         Aim(f"{where}: TTFT p50", round(first, 3), FIRST_TOKEN_MAX, "x vllm", at_most=True),
-        Aim(f"{where}: longest gap", round(ours.gap / all_hot.gap, 3), GAP_MAX, "x all hot", at_most=True),
+        Aim(f"{where}: longest gap", round(own.gap / all_hot.gap, 3), GAP_MAX, "x all hot", at_most=True),
     ]
     fitting = [ratio for ratio in bench.ratios if ratio <= 2]
     slowest = min(figures[SAME_BYTES, _Cell(traffic, ratio)].speed for ratio in fitting)

@@ -140,6 +140,7 @@ class PopulaceEngine:
 
     @classmethod
     async def start(cls, side: Side, common: Start) -> "PopulaceEngine":
+        """Start the engine with the packed files of ``common.adapters``."""
         from populace.engines.vllm_engine import VllmEngine
 
         options: dict[str, Any] = (
@@ -188,4 +189,5 @@ class PopulaceEngine:
         await self.engine.prepare(adapter, replaces)
 
     async def close(self) -> None:
+        """Stop the engine."""
         await self.engine.close()

@@ -163,7 +163,7 @@ async def _measure_engine(
 
 
 Timing = Callable[[int, MemoryUse | None], Awaitable[float]]
-"""Returns the seconds of a batch of this many requests, with a memory or without (None)."""
+"""Times a batch of this many requests in seconds, with a memory, or None without."""
 
 
 def _decoded(engine: OwnedEngine, bench: MemoryBench) -> Timing:

@@ -119,8 +119,8 @@ def _measure_files(bench: PackedBench, adapter: _Adapter, result: BenchReport) -
     sizes = (adapter.tensors.stat().st_size, opened.bytes)
     _add(result, adapter.name, "objects", *map(float, objects), unit="")
     _add(result, adapter.name, "file", *(size / 1e6 for size in sizes), unit="MB")
-    for what, (theirs, ours) in sides.items():
-        per_tensor, packed = _times(theirs, ours, bench.rounds)
+    for what, (with_tensors, with_packed) in sides.items():
+        per_tensor, packed = _times(with_tensors, with_packed, bench.rounds)
         _add(result, adapter.name, what, per_tensor * 1000, packed * 1000, unit="ms")
 
 
@@ -135,11 +135,11 @@ def _read_groups(file: Path) -> list[Any]:
     return [group_tensor(packed, group) for group in packed.groups]
 
 
-def _times(theirs: Callable[[], object], ours: Callable[[], object], rounds: int) -> tuple[float, float]:
+def _times(first: Callable[[], object], second: Callable[[], object], rounds: int) -> tuple[float, float]:
     """Call both in turn, after a round of warm-up; return the median seconds of each."""
     taken: tuple[list[float], list[float]] = ([], [])
     for round_number in range(rounds + 1):
-        for side, times in zip((theirs, ours), taken, strict=True):
+        for side, times in zip((first, second), taken, strict=True):
             began = time.perf_counter()
             side()
             if round_number:
@@ -185,10 +185,10 @@ def _measure_loads(
                     again = [engine.load(numbers) for numbers in asked[load]]
                     times["warm", load] = statistics.median(again)
     for load in bench.loads:
-        theirs = times["vllm", load] * 1000
+        of_vllm = times["vllm", load] * 1000
         for form, side in (("cool", "populace"), ("warm", "warm")):
             what = f"load {load}, {form}"
-            _add(result, f"default base, rank {RANK}", what, theirs, times[side, load] * 1000, unit="ms")
+            _add(result, f"default base, rank {RANK}", what, of_vllm, times[side, load] * 1000, unit="ms")
 
 
 def _add(

@@ -27,7 +27,7 @@ ADMISSION = "admission only"
 TWO_PHASE = "two-phase"
 
 ASKED_SECONDS = (0.1, 1.0)
-"""A new revision gets its first request between so many seconds after its publication."""
+"""Bounds of the time from a publication to the first request to the new revision."""
 
 OLD_MAX = 0.40
 """Largest aimed-at TTFT p95 of unchanged models, relative to neither: 9.63 of 24.03 s in MinT's table 11."""

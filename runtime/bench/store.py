@@ -139,6 +139,7 @@ class _Population:
                 raise outcome
 
     def first(self, count: int) -> list[str]:
+        """Return the names of the first ``count`` models."""
         return list(self.positions)[:count]
 
     def next_turn(self, name: str) -> Operation:
@@ -149,6 +150,7 @@ class _Population:
         return partial(_commit, name=name, interaction=interaction)
 
     def check_integrity(self) -> None:
+        """Check the shard, and that each model's log has as many turns as were committed."""
         self.shard.check_integrity()
         with self.shard.read() as txn:
             for name, position in self.positions.items():
@@ -220,20 +222,20 @@ async def _commit_in_groups(population: _Population, names: list[str], seconds: 
     times: list[float] = []
     started = time.perf_counter()
 
-    async def live(name: str) -> None:
+    async def take_turns(name: str) -> None:
         while (begun := time.perf_counter()) < started + seconds or not times:
             await committer.commit(population.next_turn(name))
             times.append(time.perf_counter() - begun)
 
     with closing(Committer(population.shard)) as committer:
-        await asyncio.gather(*(live(name) for name in names))
+        await asyncio.gather(*(take_turns(name) for name in names))
         return Round(time.perf_counter() - started, times)
 
 
 def _commit_one_by_one(population: _Population, names: list[str], seconds: float) -> Round:
     started = time.perf_counter()
 
-    def live(name: str) -> list[float]:
+    def take_turns(name: str) -> list[float]:
         times: list[float] = []
         while (begun := time.perf_counter()) < started + seconds or not times:
             [outcome] = population.shard.write([population.next_turn(name)])
@@ -243,7 +245,7 @@ def _commit_one_by_one(population: _Population, names: list[str], seconds: float
         return times
 
     with ThreadPoolExecutor(len(names)) as pool:
-        times = [seconds for times in pool.map(live, names) for seconds in times]
+        times = [seconds for times in pool.map(take_turns, names) for seconds in times]
     return Round(time.perf_counter() - started, times)
 
 
@@ -322,7 +324,7 @@ async def _measure_activations(bench: StoreBench, path: Path, result: BenchRepor
     with closing(
         ModelHost("bench", store, range(store.shards), base=BASE, clock=SystemClock(), limits=LIMITS)
     ) as host:
-        await asyncio.gather(*(_live(host, model) for model in models))
+        await asyncio.gather(*(_create_with_history(host, model) for model in models))
         for name, conversation, earlier in (
             ("activate", None, 0),
             (f"activate, with {HISTORY_TURNS} earlier turns", "main", HISTORY_TURNS),
@@ -342,7 +344,7 @@ async def _measure_activations(bench: StoreBench, path: Path, result: BenchRepor
             result.rows.append(_row(name, len(models), times))
 
 
-async def _live(host: ModelHost, model: ModelId) -> None:
+async def _create_with_history(host: ModelHost, model: ModelId) -> None:
     await host.create_model(model)
     for number in range(HISTORY_TURNS):
         grant = await host.begin_turn(_request(model, f"lived-{number}", "main"))

@@ -12,8 +12,9 @@ from populace.settings.settings import Settings
 
 AIMED_PEOPLE = 8
 SPEED_UP_MIN = 2.0
-"""Least aimed-at speed with ``AIMED_PEOPLE``, relative to PEFT. MinT reports 1.77 for three policies on GPUs
-(arXiv 2605.13779).
+"""Least aimed-at speed with ``AIMED_PEOPLE``, relative to PEFT.
+
+MinT reports 1.77 for three policies on GPUs (arXiv 2605.13779).
 """
 
 LOSS_DISTANCE_MAX = 0.05
@@ -108,9 +109,11 @@ class _Side(NamedTuple):
 
     @property
     def tokens_a_second(self) -> float:
+        """The number of tokens of all people, per second of training."""
         return self.tokens / self.seconds
 
     def row(self, side: str, people: int) -> Row:
+        """Return the row of training so many people in one of both ways."""
         return {
             "side": side,
             "people": people,

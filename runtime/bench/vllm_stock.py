@@ -30,6 +30,7 @@ class StockVllm:
 
     @classmethod
     async def start(cls, side: Side, common: Start) -> Self:
+        """Start vLLM without the plugin, with as many LoRA slots as the side has."""
         arguments = AsyncEngineArgs(
             model=str(common.base),
             max_model_len=common.context_tokens,
@@ -77,6 +78,7 @@ class StockVllm:
         """Do nothing, because vLLM cannot load an adapter into host memory without taking a slot for it."""
 
     async def close(self) -> None:
+        """Stop vLLM and its processes."""
         await asyncio.to_thread(self._llm.shutdown)
 
 

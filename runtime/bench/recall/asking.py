@@ -80,12 +80,12 @@ class Asker:
         memory: MemoryUse | None,
         *,
         tokens_max: int | None = None,
-        said: Reply | None = None,
+        forced: Reply | None = None,
         is_question: bool = False,
     ) -> tuple[Reply, bytes | None]:
         """Return the reply and the memory state after it.
 
-        If ``said`` is given, the engine reads that reply and chooses no other. ``is_question`` records the
+        If ``forced`` is given, the engine reads that reply and chooses no other. ``is_question`` records the
         reply in ``heard``.
         """
         sampling = Sampling(max_tokens=tokens_max or self._reply_tokens, temperature=0.0)
@@ -96,7 +96,7 @@ class Asker:
                 sampling,
                 stream=False,
                 memory=memory,
-                reply_ids=None if said is None else said.token_ids,
+                reply_ids=None if forced is None else forced.token_ids,
             )
             deltas: list[Delta] = []
             async with aclosing(self._engine.generate(request)) as generated:
@@ -110,7 +110,7 @@ class Asker:
                 Heard(self.progress.title, messages[-1].content, whole.text, whole.prompt_tokens)
             )
         self.state_bytes = max(self.state_bytes, len(whole.memory or b""))
-        return said or Reply(whole.text, whole.token_ids, whole.finish_reason), whole.memory
+        return forced or Reply(whole.text, whole.token_ids, whole.finish_reason), whole.memory
 
 
 async def side_by_side(coroutines: Sequence[Coroutine[Any, Any, T]]) -> list[T]:

@@ -37,8 +37,8 @@ async def chat(asker: Asker, person: Person, says: Sequence[Say], *, together: b
     """
     conversation: Conversation = ()
     for turn in says:
-        said = await asker.base(alone(turn.say), tokens_max=CHAT_TOKENS)
-        conversation = await person.tell(turn.say, conversation if together else (), said=said)
+        reply = await asker.base(alone(turn.say), tokens_max=CHAT_TOKENS)
+        conversation = await person.tell(turn.say, conversation if together else (), forced=reply)
     return conversation
 
 

@@ -84,18 +84,20 @@ class Person:
         self._index = LogIndex()
         self._notes: list[str] = []
 
-    async def tell(self, text: str, earlier: Conversation = (), *, said: Reply | None = None) -> Conversation:
+    async def tell(
+        self, text: str, earlier: Conversation = (), *, forced: Reply | None = None
+    ) -> Conversation:
         """Send a message in a turn that reads and writes the memory; return the conversation with the reply.
 
-        If ``said`` is given, the engine reads that reply and generates none.
+        If ``forced`` is given, the engine reads that reply and generates none.
         """
         messages = (*earlier, Message("user", text))
         if has_memory(self._way):
             use = self._memory.use(BOTH, messages, earlier=0)
-            reply, state = await self._asker.reply(messages, use, said=said)
+            reply, state = await self._asker.reply(messages, use, forced=forced)
             self._memory = self._memory.after(messages, reply.text, state)
         else:
-            reply = said or await self._asker.base(messages)
+            reply = forced or await self._asker.base(messages)
         if self._way == "notes":
             noted = await self._asker.base((*NOTING, *alone(text)), tokens_max=NOTE_TOKENS)
             note = noted.text.strip()

@@ -49,12 +49,12 @@ async def measure_tellings(asker: Asker, way: Way, tellings: Sequence[Telling]) 
             base_right,
         )
 
-    async def told(telling: Telling) -> list[Answered]:
+    async def answers_of(telling: Telling) -> list[Answered]:
         person = Person(asker, way)
         await person.tell_all(telling.tell, together=True)
         return await side_by_side([answered(person, telling, question) for question in telling.questions])
 
-    by_telling = await side_by_side([told(telling) for telling in tellings])
+    by_telling = await side_by_side([answers_of(telling) for telling in tellings])
     return [answer for answers in by_telling for answer in answers]
 
 
