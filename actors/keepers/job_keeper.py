@@ -15,14 +15,9 @@ from populace.actors.keepers.owned_shards import OwnedShards
 from populace.actors.keepers.promotions import Promotions
 from populace.actors.keepers.unsettled_feedback import UnsettledFeedbackReader
 from populace.actors.reward_tasks import RewardTask, pack_tasks, unpack_tasks
-from populace.actors.training import (
-    EndState,
-    JobProgress,
-    OpenJob,
-    TrainingJob,
-    TrainingOptions,
-    UnsettledFeedback,
-)
+from populace.actors.training import EndState, JobProgress, OpenJob, TrainingJob, UnsettledFeedback
+from populace.actors.training_methods import TASK_METHODS
+from populace.actors.training_options import OPTIONS, TrainingOptions
 from populace.actors.turn import ModelId, operation_of
 from populace.storage.records import erasures
 from populace.storage.records.errors import ModelNotFound, RevisionNotFound
@@ -66,8 +61,8 @@ class JobKeeper:
         tasks: Sequence[RewardTask] = (),
     ) -> TrainingJob:
         options.check()
-        if bool(tasks) != (options.method == "rl"):
-            raise InvalidRequest("Tasks are what rl learns from, and no other method.", "tasks")
+        if bool(tasks) != (options.method in TASK_METHODS):
+            raise InvalidRequest(f"Only {' and '.join(TASK_METHODS)} has `tasks`, and needs them.", "tasks")
         rewarded_for = TasksRecord(tasks=pack_tasks(tasks)) if tasks else None
         if not self._has_trainer:
             raise TrainingUnavailable
@@ -155,7 +150,7 @@ class JobKeeper:
                 "log_range": (stored.head.log_start, stored.head.log_position),
                 "parent": None if options.from_base else stored.aliases.get(FIRST_ALIAS),
             }
-            if options.method == "rl":
+            if options.method in TASK_METHODS:
                 # It learns nothing from the log, whose unlearned turns stay unsettled, as all feedback does.
                 cursor = stored.head.cursor
                 changes |= {"log_range": (cursor, cursor), "feedback_until_ms": 0}
@@ -259,7 +254,7 @@ class JobKeeper:
                 f"the log begins at {stored.head.log_start}, and not at {made.log_range[0]}.",
                 "rebuilds",
             )
-        fields = {name: value for name, value in made.hyper_parameters.items() if name in _OPTIONS}
+        fields = {name: value for name, value in made.hyper_parameters.items() if name in OPTIONS}
         options = TrainingOptions(**fields)  # type: ignore[arg-type]  # as they were packed
         return replace(options, from_base=True, rebuilds=digest)
 
@@ -273,7 +268,7 @@ class JobKeeper:
 
 def _rewarded(txn: ReadTransaction, model: ModelId, revision: RevisionRecord) -> str | None:
     """Return the newest revision trained on rewards, among this one and its ancestors."""
-    while revision.method != "rl":
+    while revision.method not in TASK_METHODS:
         if revision.parent is None:
             return None
         try:
@@ -292,7 +287,6 @@ def job_view(model: ModelId, record: JobRecord) -> TrainingJob:
     return TrainingJob(model=model, options=TrainingOptions(**json.loads(record.options)), **told)
 
 
-_OPTIONS = frozenset(TrainingOptions.__dataclass_fields__)
 _VIEWED = frozenset(TrainingJob.__dataclass_fields__) - {"model", "options"}
 
 

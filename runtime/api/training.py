@@ -1,9 +1,10 @@
 """Training jobs."""
 
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from typing import Any, Literal
 
-from populace.actors.training import JobState, TrainingJob, TrainingOptions
+from populace.actors.training import JobState, TrainingJob
+from populace.actors.training_options import OPTIONS, TrainingOptions
 from populace.actors.turn import ModelId
 from populace.api.objects import ApiObject, milliseconds, seconds
 
@@ -61,11 +62,12 @@ class JobObject(ApiObject):
         )
 
     def value(self, tenant: str) -> TrainingJob:
-        known = {field.name for field in fields(TrainingOptions)}
         return TrainingJob(
             model=ModelId(tenant, self.model),
             number=self.number,
-            options=TrainingOptions(**{name: value for name, value in self.options.items() if name in known}),
+            options=TrainingOptions(
+                **{name: value for name, value in self.options.items() if name in OPTIONS}
+            ),
             state=self.state,
             reason=self.reason,
             created_ms=milliseconds(self.created),

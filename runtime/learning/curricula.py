@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from populace.actors.errors import NothingToTrain
-from populace.actors.training import LogMethod
 from populace.adapters.lora.trainable import TrainableAdapter
 from populace.learning.encoding import ExampleEncoder
 from populace.learning.evaluation import reply_log_probs
@@ -114,76 +113,84 @@ def steps_of(size: int, batch: int, epochs: float) -> int:
     return max(1, math.ceil(size * epochs / batch))
 
 
-def make_curriculum(
-    method: LogMethod,
-    name: str,
-    examples: Sequence[Example],
-    encoder: ExampleEncoder,
-    base: FrozenBase,
-    parent: TrainableAdapter | None,
-    *,
-    unjudged: bool = False,
-) -> Curriculum:
-    """Make tokens of the examples that the method can learn from, and have the parent read what it needs.
+@dataclass(frozen=True, slots=True)
+class LogLessons:
+    """The examples of a model's log, and what a method needs to make a curriculum of them.
 
-    ``unjudged`` is for ``sft``: replies that nobody judged are taken for wanted. What is held out, or does
-    not fit the context, is left out. Raises ``NothingToTrain``, which says why nothing is left.
+    ``parent`` is the adapter that the training continues from, None the base. With ``unjudged``, ``sft``
+    takes replies without feedback for wanted.
     """
-    taught = [example for example in examples if not example.is_held_out]
-    if method == "sft":
-        wanted = [(one.prompt, wanted_reply(one.reply, one.judged, unjudged=unjudged)) for one in taught]
-        replies = [(prompt, reply) for prompt, reply in wanted if reply is not None]
-        found = [encoder.sequence(prompt, reply) for prompt, reply in replies]
-        sequences = [one for one in found if one is not None]
-        _check(name, examples, taught, len(replies), len(sequences), "was liked or corrected")
-        return SupervisedCurriculum(sequences)
-    if method == "preference":
-        compared = [(one.prompt, preferred_pair(one.reply, one.judged)) for one in taught]
-        pairs = [(prompt, pair) for prompt, pair in compared if pair is not None]
-        encoded = [[encoder.sequence(prompt, reply) for reply in pair] for prompt, pair in pairs]
-        whole = [one for pair in encoded if None not in pair for one in pair if one is not None]
-        _check(name, examples, taught, len(pairs), len(whole) // 2, "was corrected")
-        return PreferenceCurriculum(whole, reply_log_probs(base, parent, whole))
-    thumbed = [one for one in taught if one.judged.liked is not None and one.reply]
-    kept = [(one, encoder.sequence(one.prompt, one.reply)) for one in thumbed]
-    fitting = [(one, sequence) for one, sequence in kept if sequence is not None]
-    _check(name, examples, taught, len(thumbed), len(fitting), "was liked or disliked")
-    return _thumbs([one for one, _ in fitting], [one for _, one in fitting], encoder, base, parent)
+
+    name: str
+    examples: Sequence[Example]
+    encoder: ExampleEncoder
+    base: FrozenBase
+    parent: TrainableAdapter | None
+    unjudged: bool = False
+
+    @property
+    def taught(self) -> list[Example]:
+        """The examples that are not held out."""
+        return [example for example in self.examples if not example.is_held_out]
 
 
-def _thumbs(
-    examples: Sequence[Example],
-    sequences: Sequence[TrainSequence],
-    encoder: ExampleEncoder,
-    base: FrozenBase,
-    parent: TrainableAdapter | None,
-) -> ThumbsCurriculum:
+def supervised(lessons: LogLessons) -> SupervisedCurriculum:
+    """Learn replies that were liked or corrected.
+
+    Like ``preferences`` and ``thumbs``, it leaves out what is held out and what does not fit the context, and
+    raises ``NothingToTrain``, which says why nothing is left.
+    """
+    wanted = [
+        (example.prompt, wanted_reply(example.reply, example.judged, unjudged=lessons.unjudged))
+        for example in lessons.taught
+    ]
+    replies = [(prompt, reply) for prompt, reply in wanted if reply is not None]
+    encoded = [lessons.encoder.sequence(prompt, reply) for prompt, reply in replies]
+    sequences = [sequence for sequence in encoded if sequence is not None]
+    _check(lessons, len(replies), len(sequences), "was liked or corrected")
+    return SupervisedCurriculum(sequences)
+
+
+def preferences(lessons: LogLessons) -> PreferenceCurriculum:
+    """Learn to prefer corrections to the replies that they correct. Raises as ``supervised``."""
+    compared = [(example.prompt, preferred_pair(example.reply, example.judged)) for example in lessons.taught]
+    pairs = [(prompt, pair) for prompt, pair in compared if pair is not None]
+    encoded = [[lessons.encoder.sequence(prompt, reply) for reply in pair] for prompt, pair in pairs]
+    whole = [sequence for pair in encoded if None not in pair for sequence in pair if sequence is not None]
+    _check(lessons, len(pairs), len(whole) // 2, "was corrected")
+    return PreferenceCurriculum(whole, reply_log_probs(lessons.base, lessons.parent, whole))
+
+
+def thumbs(lessons: LogLessons) -> ThumbsCurriculum:
+    """Learn from replies that were liked or disliked. Raises as ``supervised``."""
+    encoder = lessons.encoder
+    thumbed = [example for example in lessons.taught if example.judged.liked is not None and example.reply]
+    encoded = [(example, encoder.sequence(example.prompt, example.reply)) for example in thumbed]
+    fitting = [(example, sequence) for example, sequence in encoded if sequence is not None]
+    _check(lessons, len(thumbed), len(fitting), "was liked or disliked")
+    examples, sequences = [example for example, _ in fitting], [sequence for _, sequence in fitting]
     before = [examples[-1], *examples[:-1]]
-    mixed = [encoder.sequence(other.prompt, one.reply) for one, other in zip(examples, before, strict=True)]
-    # One alone has no other's prompt, and where one does not fit there is no reference point.
-    mismatched = [one for one in mixed if one is not None]
+    mixed = [
+        encoder.sequence(other.prompt, example.reply) for example, other in zip(examples, before, strict=True)
+    ]
+    # A single example has no other's prompt, and where one does not fit there is no reference point.
+    mismatched = [sequence for sequence in mixed if sequence is not None]
     if len(examples) == 1 or len(mismatched) < len(mixed):
         mismatched = []
     return ThumbsCurriculum(
         sequences,
-        reply_log_probs(base, parent, sequences),
-        [bool(one.judged.liked) for one in examples],
+        reply_log_probs(lessons.base, lessons.parent, sequences),
+        [bool(example.judged.liked) for example in examples],
         mismatched,
-        reply_log_probs(base, parent, mismatched),
+        reply_log_probs(lessons.base, lessons.parent, mismatched),
     )
 
 
-def _check(
-    name: str,
-    examples: Sequence[Example],
-    taught: Sequence[Example],
-    fit_for_method: int,
-    fitting: int,
-    needed: str,
-) -> None:
+def _check(lessons: LogLessons, fit_for_method: int, fitting: int, needed: str) -> None:
     """Raise ``NothingToTrain`` that names the first reason for which nothing is left."""
     if fitting:
         return
+    name, examples, taught = lessons.name, lessons.examples, lessons.taught
     if not examples:
         raise NothingToTrain(name, "nobody has talked to it since it was trained last")
     if not taught:

@@ -26,7 +26,7 @@ from populace.learning.session_file import pack_session, unpack_session
 from populace.learning.trainer import Learner
 from populace.storage.records.errors import RecordInvalid
 from populace.storage.revisions import RevisionFiles
-from populace.trainer.datasets import DatasetBuilder, TrainingData
+from populace.trainer.datasets import MAKERS, DatasetInputs, TrainingData
 
 CURVE_MAX = 256
 """Most points of a job's reported curve: a picture shows no more, and its row is written every second."""
@@ -36,7 +36,8 @@ CURVE_MAX = 256
 class TrainingRun:
     """A job that is worked on. ``tokens`` and ``seconds`` include those of earlier trainers.
 
-    ``saved_at`` is the time on the monotonic clock when its session was last written.
+    ``curve`` has the loss, or the reward, of every step. ``saved_at`` is the time on the monotonic clock when
+    its session was last written.
     """
 
     job: TrainingJob
@@ -71,7 +72,7 @@ class TrainingRun:
         shape = shape_of(self.learner.session.adapter)
         return {
             **asdict(self.job.options),
-            "replies": self.job.options.replies_each,
+            "replies": self.job.options.replies_each or None,
             "rank": shape.rank,
             "alpha": shape.alpha,
             "targets": _said(shape.targets),
@@ -112,9 +113,9 @@ class RunBuilder:
         self.base = base
         self._files = files
         self._rank_max = rank_max
-        tokenizer = BaseTokenizer(base_directory)
-        self.encoder = ExampleEncoder(tokenizer, base.context_tokens)
-        self._datasets = DatasetBuilder(base, tokenizer, self.encoder, sampler)
+        self._tokenizer = BaseTokenizer(base_directory)
+        self.encoder = ExampleEncoder(self._tokenizer, base.context_tokens)
+        self._sampler = sampler
 
     def make(
         self, job: TrainingJob, session_key: bytes, data: TrainingData, saved: bytes | None
@@ -125,7 +126,8 @@ class RunBuilder:
         """
         options, name = job.options, job.model.name
         parent = self._parent(job)
-        curriculum, held_out, digest = self._datasets.make(job, data, parent)
+        inputs = DatasetInputs(job, data, parent, self.base, self._tokenizer, self.encoder, self._sampler)
+        curriculum, held_out, digest = MAKERS[options.method](inputs)
         steps = options.steps or steps_of(curriculum.size, options.batch, options.epochs)
         stepping = StepOptions(steps=steps, learning_rate=options.learning_rate, seed=options.seed)
         going_on = _unpacked(saved, stepping, digest)

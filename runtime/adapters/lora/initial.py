@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import torch
 
-from populace.actors.training import Start
+from populace.actors.training_options import Start
 
 
 class Factors(NamedTuple):

@@ -8,7 +8,8 @@ from populace.actors.hosts import Lineage, ModelView, Revision
 from populace.actors.known import Known, KnownFact
 from populace.actors.memories import MemoryView, MemoryWrite
 from populace.actors.memory import MemoryTrace
-from populace.actors.training import TrainingJob, TrainingOptions
+from populace.actors.training import TrainingJob
+from populace.actors.training_options import TrainingOptions
 from populace.actors.turn import Interaction, ModelId
 from populace.api.memory import KnownObject, MemoryObject
 from populace.api.models import ModelObject, RevisionObject

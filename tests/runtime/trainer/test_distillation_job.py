@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from populace.actors.feedback import Opinion
-from populace.actors.training import TrainingOptions
+from populace.actors.training_options import TrainingOptions
 from populace.engines.torch_engine import TorchEngine
 from populace.learning.frozen_base import FrozenBase
 from populace.learning.on_policy.sampler import EngineSampler, engine_sampler

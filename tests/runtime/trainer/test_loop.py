@@ -11,7 +11,7 @@ import torch
 
 from populace.actors.errors import InvalidRequest
 from populace.actors.feedback import Opinion
-from populace.actors.training import TrainingOptions
+from populace.actors.training_options import TrainingOptions
 from populace.learning.frozen_base import FrozenBase, Reading
 from populace.learning.methods.objective import Scored
 from populace.policies.hold_out import is_held_out

@@ -11,7 +11,8 @@ import torch
 from populace.actors.engine import Message
 from populace.actors.errors import InvalidRequest
 from populace.actors.reward_tasks import RewardTask
-from populace.actors.training import TrainingJob, TrainingOptions
+from populace.actors.training import TrainingJob
+from populace.actors.training_options import TrainingOptions
 from populace.engines.torch_engine import TorchEngine
 from populace.learning import rewards
 from populace.learning.frozen_base import FrozenBase
