@@ -5,7 +5,7 @@ of the log that it reads, and returns a candidate revision.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, Protocol
 
 from populace.actors.hosts import ModelView, Revision
@@ -21,16 +21,29 @@ JobState = Literal[
 EndState = Literal["skipped", "failed", "cancelled"]
 
 
+class JobProgress(NamedTuple):
+    """The progress of a job. ``seconds`` and ``tokens`` are its share of the trainer's work.
+
+    ``loss`` is that of the newest step, ``reward`` the mean of its round of replies, which only rl has.
+    ``curve`` has the losses of steps by their numbers, or the rewards if there are any, thinned out if there
+    are many.
+    """
+
+    step: int = 0
+    steps: int = 0
+    loss: float | None = None
+    tokens: int = 0
+    seconds: float = 0.0
+    curve: tuple[tuple[int, float], ...] = ()
+    reward: float | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class TrainingJob:
     """A training of a model. ``number`` counts the model's trainings from 0.
 
     ``log_range``, ``feedback_until_ms``, ``parent`` (None: the base) and ``started_ms`` are unknown before it
-    starts.
-    ``loss`` is that of the newest step, ``reward`` the mean of its round of replies, which only rl has.
-    ``curve`` has the losses of steps by their numbers, or the rewards if there are any, thinned out if there
-    are many. ``seconds`` and ``tokens`` are its share of the trainer's work.
-    ``candidate`` is the digest of the resulting revision, promoted or not; ``reason`` says why not.
+    starts. ``candidate`` is the digest of the resulting revision, promoted or not; ``reason`` says why not.
     """
 
     model: ModelId
@@ -44,30 +57,12 @@ class TrainingJob:
     log_range: tuple[int, int] | None = None
     feedback_until_ms: int | None = None
     parent: str | None = None
-    step: int = 0
-    steps: int = 0
-    loss: float | None = None
-    reward: float | None = None
-    tokens: int = 0
-    seconds: float = 0.0
-    curve: tuple[tuple[int, float], ...] = ()
+    progress: JobProgress = field(default_factory=JobProgress)
     candidate: str | None = None
 
     @property
     def is_open(self) -> bool:
         return self.state in ("waiting", "running", "promoting")
-
-
-class JobProgress(NamedTuple):
-    """The progress of a job. ``reward`` and ``curve`` are as in ``TrainingJob``."""
-
-    step: int
-    steps: int
-    loss: float | None
-    tokens: int
-    seconds: float
-    curve: tuple[tuple[int, float], ...] = ()
-    reward: float | None = None
 
 
 class OpenJob(NamedTuple):

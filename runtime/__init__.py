@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from populace.actors.hosts import HostStatistics, ModelView, Revision
     from populace.actors.members import MemberView
     from populace.actors.merging import LayerDifference, MergedRevision, MergeOptions
-    from populace.actors.training import TrainingJob
+    from populace.actors.training import JobProgress, TrainingJob
     from populace.actors.training_options import TrainingOptions
     from populace.actors.turn import Interaction
     from populace.client.async_model import AsyncModel
@@ -81,6 +81,7 @@ _HOMES = {
     "InvalidName": "populace.actors.errors",
     "InvalidRequest": "populace.actors.errors",
     "JobNotFound": "populace.storage.training.errors",
+    "JobProgress": "populace.actors.training",
     "LayerDifference": "populace.actors.merging",
     "MailboxFull": "populace.actors.errors",
     "MemberView": "populace.actors.members",
@@ -137,6 +138,7 @@ __all__ = [
     "InvalidName",
     "InvalidRequest",
     "JobNotFound",
+    "JobProgress",
     "LayerDifference",
     "MailboxFull",
     "MemberView",

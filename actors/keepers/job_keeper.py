@@ -5,7 +5,7 @@ import hashlib
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from populace.actors.clock import Clock
 from populace.actors.errors import InvalidRequest, TrainingUnavailable
@@ -197,8 +197,8 @@ class JobKeeper:
             record = jobs.read_job(txn, *model, number)
             if record.candidate == revision.digest:
                 return record
-            told = {**progress._asdict(), "candidate": revision.digest, "state": "promoting"}
-            changed = record.model_copy(update=told)
+            reached = {**progress._asdict(), "candidate": revision.digest, "state": "promoting"}
+            changed = record.model_copy(update=reached)
             if objections:
                 changed = self._ended(changed, "rejected", "; ".join(objections))
             return jobs.record_candidate(txn, *model, changed, revision_record(revision))
@@ -283,11 +283,13 @@ def newest_first(found: list[TrainingJob]) -> tuple[TrainingJob, ...]:
 
 
 def job_view(model: ModelId, record: JobRecord) -> TrainingJob:
-    told = {name: value for name, value in record if name in _VIEWED}
-    return TrainingJob(model=model, options=TrainingOptions(**json.loads(record.options)), **told)
-
-
-_VIEWED = frozenset(TrainingJob.__dataclass_fields__) - {"model", "options"}
+    """Return a job as callers see it: without its keys, and its progress, which the row has flat, as one."""
+    row: dict[str, Any] = dict(record)
+    for name in ("operation", "body_hash", "session_key"):
+        del row[name]
+    options = TrainingOptions(**json.loads(row.pop("options")))
+    progress = JobProgress(**{name: row.pop(name) for name in JobProgress._fields})
+    return TrainingJob(model=model, options=options, progress=progress, **row)
 
 
 def _open(model: ModelId, record: JobRecord) -> JobRecord:

@@ -21,7 +21,7 @@ from populace.actors.errors import (
 )
 from populace.actors.feedback import Feedback
 from populace.actors.hosts import Hosts
-from populace.actors.training import EndState, JobProgress, OpenJob, TrainingJob, TrainingJobs
+from populace.actors.training import EndState, OpenJob, TrainingJob, TrainingJobs
 from populace.actors.training_methods import TASK_METHODS
 from populace.actors.turn import Interaction, ModelId
 from populace.learning.session import StepReport
@@ -241,8 +241,7 @@ class TrainingLoop:
         ]
         [revision] = found
         self._forget(job.model)
-        progress = JobProgress(job.step, job.steps, job.loss, job.tokens, job.seconds, job.curve, job.reward)
-        await self._jobs.finish(job.model, job.number, revision, progress)
+        await self._jobs.finish(job.model, job.number, revision, job.progress)
 
     async def _of_job(self, job: TrainingJob, work: Coroutine[Any, Any, None]) -> None:
         """Do a part of one job's work; an error in it ends this job and no other."""

@@ -34,7 +34,7 @@ CURVE_MAX = 256
 
 @dataclass(slots=True)
 class TrainingRun:
-    """A job that is worked on. ``tokens`` and ``seconds`` include those of earlier trainers.
+    """A job that is worked on. Its progress includes the work of earlier trainers.
 
     ``curve`` has the loss, or the reward, of every step. ``saved_at`` is the time on the monotonic clock when
     its session was last written.
@@ -44,26 +44,24 @@ class TrainingRun:
     session_key: bytes
     learner: Learner
     data_digest: str
-    loss: float | None = None
-    reward: float | None = None
-    tokens: int = 0
-    seconds: float = 0.0
-    curve: list[tuple[int, float]] = field(default_factory=list[tuple[int, float]])
+    curve: list[tuple[int, float]]
+    _progress: JobProgress
     saved_at: float = field(default_factory=time.monotonic)
 
     def note(self, report: StepReport, seconds: float) -> None:
-        self.loss = report.loss
-        self.tokens += report.tokens
-        self.seconds += seconds
-        self.reward = report.metrics.get("reward")
-        self.curve.append((report.step, report.loss if self.reward is None else self.reward))
+        reward = report.metrics.get("reward")
+        self._progress = self._progress._replace(
+            loss=report.loss,
+            reward=reward,
+            tokens=self._progress.tokens + report.tokens,
+            seconds=self._progress.seconds + seconds,
+        )
+        self.curve.append((report.step, report.loss if reward is None else reward))
 
     @property
     def progress(self) -> JobProgress:
-        session = self.learner.session
-        curve = tuple(thinned(self.curve, CURVE_MAX))
-        step, steps = session.step, session.options.steps
-        return JobProgress(step, steps, self.loss, self.tokens, self.seconds, curve, self.reward)
+        session, curve = self.learner.session, tuple(thinned(self.curve, CURVE_MAX))
+        return self._progress._replace(step=session.step, steps=session.options.steps, curve=curve)
 
     @property
     def hyper_parameters(self) -> dict[str, bool | int | float | str | None]:
@@ -85,15 +83,8 @@ class TrainingRun:
 
     def pack(self) -> bytes:
         """Make the session file that ``RunBuilder`` continues from."""
-        told = {
-            "data_digest": self.data_digest,
-            "loss": self.loss,
-            "reward": self.reward,
-            "tokens": self.tokens,
-            "seconds": self.seconds,
-            "curve": self.curve,
-        }
-        return pack_session(self.learner.session, told)
+        reached = self.progress._asdict() | {"curve": self.curve}
+        return pack_session(self.learner.session, reached | {"data_digest": self.data_digest})
 
 
 class RunBuilder:
@@ -133,24 +124,16 @@ class RunBuilder:
         going_on = _unpacked(saved, stepping, digest)
         if going_on is None:
             adapter = self._first_adapter(job, parent)
-            session, told = TrainingSession(f"{job.model.tenant}/{name}", adapter, stepping), {}
+            session, reached = TrainingSession(f"{job.model.tenant}/{name}", adapter, stepping), {}
         else:
-            session, told = going_on
+            session, reached = going_on
+        progress = JobProgress(**{name: reached[name] for name in JobProgress._fields if name in reached})
+        curve = [(step, value) for step, value in progress.curve]
         anchors = anchor_sequences(self.encoder) if options.anchor else []
         if anchors:
             curriculum = AnchoredCurriculum(curriculum, anchors, self.base, options.anchor)
         learner = Learner(session, curriculum, parent, held_out, options.batch)
-        return TrainingRun(
-            job,
-            session_key,
-            learner,
-            digest,
-            told.get("loss"),
-            told.get("reward"),
-            told.get("tokens", 0),
-            told.get("seconds", 0.0),
-            [(step, loss) for step, loss in told.get("curve", [])],
-        )
+        return TrainingRun(job, session_key, learner, digest, curve, progress)
 
     def _parent(self, job: TrainingJob) -> TrainableAdapter | None:
         if job.parent is None:
@@ -219,8 +202,8 @@ def _unpacked(
     if saved is None:
         return None
     try:
-        session, told = unpack_session(saved)
+        session, reached = unpack_session(saved)
     except RecordInvalid:
         return None
     same = json.dumps(asdict(session.options)) == json.dumps(asdict(options))
-    return (session, told) if same and told.get("data_digest") == data_digest else None
+    return (session, reached) if same and reached.get("data_digest") == data_digest else None
