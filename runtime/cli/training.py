@@ -39,6 +39,8 @@ JOBS_EXAMPLES = """Examples: `populace jobs`, `populace jobs ada`, `populace job
 
 POLL_SECONDS = 0.5
 BLOCKS = "▁▂▃▄▅▆▇█"
+NOT_PROMOTED = 3
+"""The exit status if no training failed, but not every model got a new revision; 2 is wrong usage."""
 OPEN = ("waiting", "running", "promoting")
 COLORS = {"promoted": "green", "rejected": "yellow", "skipped": "yellow", "failed": "red", "running": "cyan"}
 
@@ -68,6 +70,10 @@ def train(
 
     One turn in eight is held out to judge what was learned from the others. A new revision that is no better
     than the old one, or that got worse on general text, is rejected and kept for inspection.
+
+    The exit status is 0 if every model got a new current revision, 1 after an error or a failed training, and
+    3 if a revision was rejected, a training was skipped or cancelled, or there was no model to train. With
+    --no-wait it is 0 once the trainings are requested.
     """
     with named_errors(), GatewayClient.of_settings(Settings.from_environment()) as client:
         options.check()
@@ -81,8 +87,7 @@ def train(
         if wait:
             found = watched(client, found)
         print_json(found) if as_json else print_ends(found)
-        if any(job["state"] == "failed" for job in found):
-            raise typer.Exit(1)
+    raise typer.Exit(exit_status(found))
 
 
 def jobs(
@@ -196,7 +201,15 @@ def print_ends(found: Sequence[dict[str, Any]]) -> None:
         if job["reason"]:
             out.print(f"  {job['reason']}", highlight=False, markup=False)
     if not found:
-        out.print("There was nobody to train.")
+        out.print("There was no model to train.")
+
+
+def exit_status(found: Sequence[dict[str, Any]]) -> int:
+    """Return 0 if all were promoted or are still open, 1 if one failed, and else ``NOT_PROMOTED``."""
+    states = {job["state"] for job in found}
+    if "failed" in states:
+        return 1
+    return 0 if states and states <= {"promoted", *OPEN} else NOT_PROMOTED
 
 
 def _measured(job: dict[str, Any]) -> str:
