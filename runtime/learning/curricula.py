@@ -1,6 +1,7 @@
-"""What a session's next step is about, by method: some of its person's examples, against which reference.
+"""Curricula: the encoded examples of one personal model, from which each training step draws its batch.
 
-A curriculum holds examples as tokens and draws a step's batch as a function of the session's seed and step.
+There is one class for each method that learns from the log. Which examples a step draws is a function of the
+session's seed and step number, so that a restored session draws the same ones.
 """
 
 import math
@@ -23,18 +24,22 @@ from populace.policies.lessons import preferred_pair, wanted_reply
 
 
 class Curriculum(Protocol):
-    """``size`` counts what there is to draw from: an epoch is so many."""
+    """Draws the batches of one training session."""
 
     @property
-    def size(self) -> int: ...
+    def size(self) -> int:
+        """The number of examples or prompts in one epoch."""
+        ...
 
     def objective(self, session: TrainingSession, batch: int) -> Objective:
-        """Draw so many for the session's next step."""
+        """Draw ``batch`` examples for the session's next step, or all if there are fewer."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class SupervisedCurriculum:
+    """Replies to imitate, with the cross-entropy loss of ``sft``."""
+
     sequences: Sequence[TrainSequence]
 
     @property
@@ -42,12 +47,15 @@ class SupervisedCurriculum:
         return len(self.sequences)
 
     def objective(self, session: TrainingSession, batch: int) -> Objective:
-        return SupervisedObjective([self.sequences[at] for at in drawn(session, self.size, batch)])
+        return SupervisedObjective([self.sequences[at] for at in batch_places(session, self.size, batch)])
 
 
 @dataclass(frozen=True, slots=True)
 class PreferenceCurriculum:
-    """``sequences`` and the parent's ``reference`` alternate: preferred, and what it is preferred to."""
+    """Pairs of a preferred and a rejected reply, in turn: even places are preferred, odd ones rejected.
+
+    ``reference`` holds the parent's log-likelihood of each reply, in nats, in the order of ``sequences``.
+    """
 
     sequences: Sequence[TrainSequence]
     reference: Sequence[float]
@@ -57,7 +65,7 @@ class PreferenceCurriculum:
         return len(self.sequences) // 2
 
     def objective(self, session: TrainingSession, batch: int) -> Objective:
-        places = [2 * at + side for at in drawn(session, self.size, batch) for side in (0, 1)]
+        places = [2 * at + side for at in batch_places(session, self.size, batch) for side in (0, 1)]
         return PreferenceObjective(
             [self.sequences[place] for place in places], [self.reference[place] for place in places]
         )
@@ -65,7 +73,11 @@ class PreferenceCurriculum:
 
 @dataclass(frozen=True, slots=True)
 class ThumbsCurriculum:
-    """Thumbed replies, and ``mismatched`` ones: the reply of each after the prompt of the one before it."""
+    """Replies with a thumbs-up or thumbs-down, and mismatched pairs for the KL estimate of KTO.
+
+    A mismatched pair is a reply after the prompt of the previous example; ``mismatched`` is empty or has one
+    for each reply. The references are the parent's log-likelihoods of the replies, in nats.
+    """
 
     sequences: Sequence[TrainSequence]
     reference: Sequence[float]
@@ -78,7 +90,7 @@ class ThumbsCurriculum:
         return len(self.sequences)
 
     def objective(self, session: TrainingSession, batch: int) -> Objective:
-        chosen = drawn(session, self.size, batch)
+        chosen = batch_places(session, self.size, batch)
         others = [at for at in chosen if self.mismatched]
         return ThumbsObjective(
             [*(self.sequences[at] for at in chosen), *(self.mismatched[at] for at in others)],
@@ -87,19 +99,23 @@ class ThumbsCurriculum:
         )
 
 
-def drawn(session: TrainingSession, size: int, batch: int) -> list[int]:
-    """The places of the session's next batch: every epoch all of them, each in an order of its own."""
+def batch_places(session: TrainingSession, size: int, batch: int) -> list[int]:
+    """Return the indices of the session's next batch, as ``epoch_places`` draws them."""
     return epoch_places(f"epoch {session.options.seed}", session.step, size, batch)
 
 
 def epoch_places(seed: str, number: int, size: int, batch: int) -> list[int]:
-    """The places of batch ``number``: every epoch has all of them, each in an order that the seed gives."""
+    """Return the indices of batch ``number``, from 0, out of ``size`` examples.
+
+    Each epoch has every index once, in an order that is drawn from ``seed`` and the epoch. A batch may span
+    two epochs.
+    """
     batch = min(batch, size)
     first = number * batch
     orders: dict[int, list[int]] = {}
     places: list[int] = []
-    for at_all in range(first, first + batch):
-        epoch, at = divmod(at_all, size)
+    for draw in range(first, first + batch):
+        epoch, at = divmod(draw, size)
         if epoch not in orders:
             orders[epoch] = list(range(size))
             source = random.Random(f"{seed} {epoch}")  # noqa: S311 - not a secret
@@ -109,7 +125,7 @@ def epoch_places(seed: str, number: int, size: int, batch: int) -> list[int]:
 
 
 def steps_of(size: int, batch: int, epochs: float) -> int:
-    """How many steps so many epochs are, one at least."""
+    """Return the number of steps that ``epochs`` take, at least 1."""
     return max(1, math.ceil(size * epochs / batch))
 
 
@@ -173,7 +189,7 @@ def thumbs(lessons: LogLessons) -> ThumbsCurriculum:
     mixed = [
         encoder.sequence(other.prompt, example.reply) for example, other in zip(examples, before, strict=True)
     ]
-    # A single example has no other's prompt, and where one does not fit there is no reference point.
+    # A single example has no other prompt, and the KL estimate needs a mismatched pair for every reply.
     mismatched = [sequence for sequence in mixed if sequence is not None]
     if len(examples) == 1 or len(mismatched) < len(mixed):
         mismatched = []
@@ -187,14 +203,14 @@ def thumbs(lessons: LogLessons) -> ThumbsCurriculum:
 
 
 def _check(lessons: LogLessons, fit_for_method: int, fitting: int, needed: str) -> None:
-    """Raise ``NothingToTrain`` that names the first reason for which nothing is left."""
+    """Raise ``NothingToTrain`` with the first step of the selection that left no example."""
     if fitting:
         return
     name, examples, taught = lessons.name, lessons.examples, lessons.taught
     if not examples:
-        raise NothingToTrain(name, "nobody has talked to it since it was trained last")
+        raise NothingToTrain(name, "its log has no interaction since its last training")
     if not taught:
-        raise NothingToTrain(name, f"all {len(examples)} new interactions are held out to judge it by")
+        raise NothingToTrain(name, f"all {len(examples)} new interactions are held out for evaluation")
     if not fit_for_method:
         raise NothingToTrain(name, f"none of its {len(taught)} new replies {needed}")
     raise NothingToTrain(name, f"each of its {fit_for_method} examples is longer than the context")
