@@ -7,14 +7,8 @@ from typing import Any, Protocol
 from populace.actors.hosts import ModelView, Revision
 from populace.actors.keepers.job_keeper import newest_first
 from populace.actors.reward_tasks import RewardTask
-from populace.actors.training import (
-    EndState,
-    JobProgress,
-    OpenJob,
-    TrainingJob,
-    TrainingOptions,
-    UnsettledFeedback,
-)
+from populace.actors.training import EndState, JobProgress, OpenJob, TrainingJob, UnsettledFeedback
+from populace.actors.training_options import TrainingOptions
 from populace.actors.turn import ModelId
 
 
