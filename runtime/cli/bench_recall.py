@@ -23,7 +23,7 @@ def recall(
         str,
         typer.Option(
             help="What the model knows a person by: memory, nothing, history, retrieval, notes, "
-            "memory and retrieval, memory and history."
+            "neighbours, memory and retrieval, memory and history."
         ),
     ] = "memory",
     only: Annotated[

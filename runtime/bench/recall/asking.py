@@ -4,10 +4,13 @@ import asyncio
 import itertools
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import aclosing
-from typing import Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from populace.actors.engine import Delta, Engine, GenerateRequest, MemoryUse, Message, Sampling, joined
 from populace.bench.recall.grading import Reply
+
+if TYPE_CHECKING:
+    from populace.bench.recall.neighbours import KeptTokens, NeighbourLanguageModel
 
 Conversation = tuple[Message, ...]
 Report = Callable[[str, float], None]
@@ -54,7 +57,15 @@ class Progress:
 class Asker:
     """Sends greedy requests to an engine, at most ``requests_max`` at once, and caches the base's replies."""
 
-    def __init__(self, engine: Engine, progress: Progress, *, reply_tokens: int, requests_max: int) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        progress: Progress,
+        *,
+        reply_tokens: int,
+        requests_max: int,
+        neighbours: "NeighbourLanguageModel | None" = None,
+    ) -> None:
         self.progress = progress
         self.state_bytes = 0
         """The size of the largest memory state that any reply left."""
@@ -65,6 +76,13 @@ class Asker:
         self._places = asyncio.Semaphore(requests_max)
         self._numbers = itertools.count()
         self._base: dict[tuple[Conversation, int], Reply] = {}
+        self._neighbours = neighbours
+
+    @property
+    def neighbours(self) -> "NeighbourLanguageModel":
+        """The base in torch, with nearest neighbours beside it."""
+        assert self._neighbours is not None, "the bench loads it for this way"
+        return self._neighbours
 
     async def base(self, messages: Conversation, *, tokens_max: int | None = None) -> Reply:
         """Return the base's reply without a memory; the same messages are asked only once."""
@@ -111,6 +129,16 @@ class Asker:
             )
         self.state_bytes = max(self.state_bytes, len(whole.memory or b""))
         return forced or Reply(whole.text, whole.token_ids, whole.finish_reason), whole.memory
+
+    async def reply_by_neighbours(
+        self, messages: Conversation, kept: "Sequence[KeptTokens]", *, is_question: bool
+    ) -> Reply:
+        """Generate a reply from what a person's own tokens add to the base."""
+        reply, prompt_tokens = await self.neighbours.reply(messages, kept)
+        self.progress.step()
+        if is_question:
+            self.heard.append(Heard(self.progress.title, messages[-1].content, reply.text, prompt_tokens))
+        return reply
 
 
 async def side_by_side(coroutines: Sequence[Coroutine[Any, Any, T]]) -> list[T]:

@@ -135,6 +135,11 @@ async def _measured(
     progress: Progress,
 ) -> Measured:
     words = words_of(base.directory)
+    neighbours = None
+    if bench.way == "neighbours":
+        from populace.bench.recall.neighbours import NeighbourLanguageModel
+
+        neighbours = NeighbourLanguageModel(base.directory, base.fingerprint, reply_tokens=bench.reply_tokens)
     engine: OwnedEngine = await start_measured(
         settings.engine,
         settings,
@@ -145,7 +150,13 @@ async def _measured(
         sequences_max=SEQUENCES,
     )
     try:
-        asker = Asker(engine, progress, reply_tokens=bench.reply_tokens, requests_max=REQUESTS_MAX)
+        asker = Asker(
+            engine,
+            progress,
+            reply_tokens=bench.reply_tokens,
+            requests_max=REQUESTS_MAX,
+            neighbours=neighbours,
+        )
         measured = Measured()
         for seed in range(bench.seeds):
             await _measure_seed(bench, asker, words, held_out, seed, measured)

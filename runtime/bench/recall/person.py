@@ -1,7 +1,7 @@
 """A simulated person, and the ways in which their model can know what they said."""
 
 from collections.abc import Sequence
-from typing import Literal, NamedTuple, get_args
+from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
 
 from populace.actors.context import with_context
 from populace.actors.engine import Message
@@ -22,13 +22,24 @@ from populace.policies.retrieval import (
     turn_words,
 )
 
+if TYPE_CHECKING:
+    from populace.bench.recall.neighbours import KeptTokens
+
 READ_ONLY = MemoryChoice(read=True, write=False)
 
 Way = Literal[
-    "memory", "nothing", "history", "retrieval", "notes", "memory and retrieval", "memory and history"
+    "memory",
+    "nothing",
+    "history",
+    "retrieval",
+    "notes",
+    "neighbours",
+    "memory and retrieval",
+    "memory and history",
 ]
 """The source of what a model knows: the memory state; nothing; the newest turns that fit into the prompt; the
-turns that match the question best, by BM25 as in serving; or notes that the base took of each turn.
+turns that match the question best, by BM25 as in serving; notes that the base took of each turn; or the
+hidden states that the base had at the person's own tokens, those nearest to the reply's.
 """
 
 WAYS: tuple[Way, ...] = get_args(Way)
@@ -83,6 +94,7 @@ class Person:
         self._log: list[Turn] = []
         self._index = LogIndex()
         self._notes: list[str] = []
+        self._kept: list[KeptTokens] = []
 
     async def tell(
         self, text: str, earlier: Conversation = (), *, forced: Reply | None = None
@@ -103,6 +115,8 @@ class Person:
             note = noted.text.strip()
             if not note.startswith("NOTHING"):
                 self._notes.append(note)
+        if self._way == "neighbours":
+            self._kept.append(await self._asker.neighbours.kept(text))
         self._log.append(Turn(text, reply.text))
         return (*messages, Message("assistant", reply.text))
 
@@ -115,6 +129,8 @@ class Person:
     async def ask(self, text: str, earlier: Conversation = ()) -> Reply:
         """Ask a question that is not written or logged, in a new conversation or after ``earlier``."""
         messages = (*earlier, Message("user", text))
+        if self._way == "neighbours":
+            return await self._asker.reply_by_neighbours(messages, self._kept, is_question=not earlier)
         use = self._memory.use(READ_ONLY, messages, earlier=0) if has_memory(self._way) else None
         for share in SHARES:
             try:
@@ -129,7 +145,7 @@ class Person:
     def _prompt(self, messages: Conversation, share: float) -> Conversation:
         """Return the messages with what the way adds, which gets a ``share`` of its usual tokens."""
         match self._way:
-            case "memory" | "nothing":
+            case "memory" | "nothing" | "neighbours":
                 return messages
             case "history" | "memory and history":
                 return (*self._history(messages, share), *messages)
