@@ -19,7 +19,7 @@ from populace.actors.aggregation.aggregator import Aggregator
 from populace.actors.aggregation.ensemble import PopulationAnswer
 from populace.actors.aggregation.question import Question
 from populace.actors.errors import ClusterNotFound
-from populace.actors.hosts import HostStatistics, ModelView, Revision
+from populace.actors.hosts import Hosts, HostStatistics, ModelView, Revision
 from populace.actors.members import revision_to_merge
 from populace.actors.merging import LayerDifference, MergedRevision, MergeOptions
 from populace.actors.revision_names import find_compared
@@ -97,7 +97,7 @@ class RayConnection:
     def remote_chat(self, request: ChatRequest) -> "ray.ObjectRef[Interaction]":
         client = self.hosts.client_of(request.turn.model)
         assert isinstance(client, RayHostClient)
-        return client.handle.call.remote("chat", request)
+        return client.call_remote(Hosts.chat, request)
 
     async def ask(
         self, question: Question, models: Sequence[str] | None, on_vote: TellVote | None

@@ -14,7 +14,7 @@ import itertools
 import logging
 import os
 import secrets
-from operator import attrgetter
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,9 +25,9 @@ from populace.actors.engine import BaseInfo
 from populace.actors.errors import HostUnavailable
 from populace.actors.host.model_host import ModelHost
 from populace.actors.host_limits import HostLimits
-from populace.actors.turn import TurnGrant
 from populace.engines.client import ReplicaEngine
 from populace.hosting.host_sweep import sweep
+from populace.hosting.operations import OPERATIONS, Call, Method, Operation, P, T, operation_of
 from populace.policies.placement import shards_of
 from populace.settings.clock import SystemClock
 from populace.storage.records.errors import PopulaceError
@@ -149,11 +149,12 @@ class HostActor:
 
     async def call(self, name: str, *args: Any, **options: Any) -> Any:
         """Run one call; for callers that want an ObjectRef of its own."""
-        return await attrgetter(name)(self._host)(*args, **options)
+        operation = OPERATIONS.get(name)
+        if operation is None:
+            raise HostUnavailable(self._host.name, f"its version has no operation `{name}`")
+        return await operation.run(self._host, *args, **options)
 
-    async def call_many(
-        self, calls: list[tuple[str, tuple[Any, ...], dict[str, Any]]], message: str, again_for: str | None
-    ) -> Answers:
+    async def call_many(self, calls: list[Call], message: str, again_for: str | None) -> Answers:
         """Run the calls, or return the results of a message that arrived before.
 
         ``again_for`` names, when a message is sent again, the process that may have run it: its
@@ -163,10 +164,12 @@ class HostActor:
         tasks = self._messages.get(message)
         if tasks is None:
             if again_for not in (None, self._incarnation):
-                restarted = HostUnavailable(host_name(self._options.number), "it restarted meanwhile")
+                restarted = HostUnavailable(self._host.name, "it restarted meanwhile")
                 return Answers(self._incarnation, [Failed(restarted)] * len(calls))
+            # A task has the name of its operation: ``forget`` may have to take its result back.
             tasks = [
-                asyncio.ensure_future(self.call(name, *args, **options)) for name, args, options in calls
+                asyncio.create_task(self.call(name, *args, **options), name=name)
+                for name, args, options in calls
             ]
             self._messages[message] = tasks
             asyncio.get_running_loop().call_later(MESSAGE_SECONDS_KEPT, self._messages.pop, message)
@@ -187,12 +190,13 @@ class HostActor:
             asyncio.get_running_loop().call_later(MESSAGE_SECONDS_KEPT, self._drop, token)
 
     async def forget(self, token: int) -> None:
-        """Cancel a waiting call whose caller gave up, or release the turn that it got meanwhile."""
+        """Cancel a waiting call whose caller gave up, or take back what it returned meanwhile."""
         task = self._drop(token)
         if task is None or task.cancel() or task.cancelled() or task.exception() is not None:
             return
-        if isinstance(task.result(), TurnGrant):
-            await self._host.abandon_turn(task.result(), "its caller left")
+        if (undo := OPERATIONS[task.get_name()].on_lost(task.result())) is not None:
+            name, args, options = undo
+            await self.call(name, *args, **options)
 
     async def check_integrity(self) -> None:
         """Raise ``AssertionError`` unless the host's books balance and each waiting call has one token."""
@@ -223,7 +227,7 @@ class HostActor:
 
     def _outcome(self, task: "asyncio.Task[Any]") -> Any:
         if task.cancelled():
-            return Failed(HostUnavailable(host_name(self._options.number), "the call was cancelled"))
+            return Failed(HostUnavailable(self._host.name, "the call was cancelled"))
         error = task.exception()
         if error is None:
             return task.result()
@@ -253,33 +257,46 @@ def start_hosts(options: list[HostOptions], *, environment: dict[str, str]) -> l
     return handles
 
 
+class Pending(NamedTuple):
+    """A call that was not sent yet, or whose message has no answer yet."""
+
+    operation: Operation[..., Any]
+    call: Call
+    answer: "asyncio.Future[Any]"
+
+
 class RayHostClient:
     """Sends calls to a host actor, gathering those of one event-loop turn into one message."""
 
     def __init__(self, handle: Any, name: str) -> None:
         self.handle = handle
         self._name = name
-        self._queue: list[tuple[tuple[str, tuple[Any, ...], dict[str, Any]], asyncio.Future[Any]]] = []
+        self._queue: list[Pending] = []
         self._in_flight = 0
         self._scheduled = False
         self._incarnation: str | None = None
 
-    async def call(self, name: str, *args: Any, **options: Any) -> Any:
+    async def call(self, method: Method[P, T], *args: P.args, **options: P.kwargs) -> T:
         loop = asyncio.get_running_loop()
+        operation = operation_of(method)
         answer: asyncio.Future[Any] = loop.create_future()
-        self._queue.append(((name, args, options), answer))
+        self._queue.append(Pending(operation, (operation.name, args, options), answer))
         self._schedule(loop)
         try:
             result = await answer
         except asyncio.CancelledError:
             if not answer.cancelled():
-                self._give_back(answer.result())
+                self._give_back(operation, answer.result())
             raise
         if isinstance(result, Waiting):
-            result = await self._collect(result)
+            result = await self._collect(operation, result)
         if isinstance(result, Failed):
             raise result.error
         return result
+
+    def call_remote(self, method: Method[P, T], *args: P.args, **options: P.kwargs) -> "ray.ObjectRef[T]":
+        """Send the call in a message of its own, which is not repeated if Ray loses it."""
+        return self.handle.call.remote(operation_of(method).name, *args, **options)
 
     def _schedule(self, loop: asyncio.AbstractEventLoop) -> None:
         if not self._scheduled and self._in_flight < MESSAGES_IN_FLIGHT_MAX and self._queue:
@@ -289,15 +306,15 @@ class RayHostClient:
     def _send(self, loop: asyncio.AbstractEventLoop) -> None:
         self._scheduled = False
         batch, self._queue = self._queue[:CALLS_PER_MESSAGE_MAX], self._queue[CALLS_PER_MESSAGE_MAX:]
-        batch = [(call, answer) for call, answer in batch if not answer.done()]
+        batch = [pending for pending in batch if not pending.answer.done()]
         if batch:
             self._in_flight += 1
             loop.create_task(self._exchange(batch, loop))  # the futures keep it alive
         self._schedule(loop)
 
-    async def _exchange(self, batch: list[Any], loop: asyncio.AbstractEventLoop) -> None:
+    async def _exchange(self, batch: list[Pending], loop: asyncio.AbstractEventLoop) -> None:
         try:
-            results = await self._send_until_answered([call for call, _ in batch])
+            results = await self._send_until_answered([pending.call for pending in batch])
         except RayError as error:
             results = [Failed(self._unavailable(error))] * len(batch)
         except Exception as error:  # for example arguments that do not pickle: no caller may wait for ever
@@ -305,13 +322,13 @@ class RayHostClient:
         finally:
             self._in_flight -= 1
             self._schedule(loop)
-        for (_, answer), result in zip(batch, results, strict=True):
-            if not answer.done():
-                answer.set_result(result)
+        for pending, result in zip(batch, results, strict=True):
+            if not pending.answer.done():
+                pending.answer.set_result(result)
             else:
-                self._give_back(result)
+                self._give_back(pending.operation, result)
 
-    async def _send_until_answered(self, calls: list[Any]) -> list[Any]:
+    async def _send_until_answered(self, calls: list[Call]) -> list[Any]:
         message = secrets.token_hex(16)
         again_for: str | None = None
         for attempt in itertools.count(1):
@@ -337,27 +354,28 @@ class RayHostClient:
                 await asyncio.sleep(RESEND_SECONDS * 2 ** (attempt - 1))
         raise AssertionError("the loop ends with an answer or an error")
 
-    async def _collect(self, waiting: Waiting) -> Any:
+    async def _collect(self, operation: Operation[..., Any], waiting: Waiting) -> Any:
         collected: asyncio.Future[Any] = asyncio.ensure_future(self._collect_until_answered(waiting.token))
         try:
             return await asyncio.shield(collected)
         except asyncio.CancelledError:
-            self._give_back(waiting)
-            collected.add_done_callback(self._give_back_collected)
+            self._give_back(operation, waiting)
+            collected.add_done_callback(partial(self._give_back_collected, operation))
             raise
         except RayError as error:
             return Failed(self._unavailable(error))
 
-    def _give_back(self, result: object) -> None:
-        """Cancel the waiting call, or release the granted turn, of a caller that gave up."""
+    def _give_back(self, operation: Operation[..., Any], result: object) -> None:
+        """Cancel the waiting call, or take back the result, of a caller that gave up."""
         if isinstance(result, Waiting):
             self.handle.forget.remote(result.token)
-        elif isinstance(result, TurnGrant):
-            self.handle.call.remote("abandon_turn", result, "its caller left")
+        elif not isinstance(result, Failed) and (undo := operation.on_lost(result)) is not None:
+            name, args, options = undo
+            self.handle.call.remote(name, *args, **options)
 
-    def _give_back_collected(self, collected: "asyncio.Future[Any]") -> None:
+    def _give_back_collected(self, operation: Operation[..., Any], collected: "asyncio.Future[Any]") -> None:
         if not collected.cancelled() and collected.exception() is None:
-            self._give_back(collected.result())
+            self._give_back(operation, collected.result())
 
     def _unavailable(self, error: RayError) -> Exception:
         return host_error(self._name, error)
