@@ -31,7 +31,8 @@ from populace.client.streaming import AsyncReplyStream
 from populace.engines.client import ReplicaEngine
 from populace.hosting.aggregation import aggregator_over
 from populace.hosting.directory import Directory
-from populace.hosting.host_actor import NAMESPACE, PopulationInfo, RayHostClient, host_error, host_name
+from populace.hosting.host_actor import NAMESPACE, PopulationInfo, host_name
+from populace.hosting.host_client import RayHostClient, host_error
 from populace.settings.running import find_running
 from populace.settings.settings import Settings, ask_for_ray_token, enter_quiet_environment
 from populace.storage.records.errors import ModelNotFound

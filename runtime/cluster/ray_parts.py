@@ -25,7 +25,8 @@ from populace.engines.vllm_environment import vllm_environment
 from populace.gateway import deployment
 from populace.gateway.access import KEY_PATTERN, new_key
 from populace.hosting.directory import Directory
-from populace.hosting.host_actor import NAMESPACE, HostOptions, RayHostClient, host_name, start_hosts
+from populace.hosting.host_actor import NAMESPACE, HostOptions, host_name, start_hosts
+from populace.hosting.host_client import RayHostClient
 from populace.policies.history import HISTORY_TURNS_MAX
 from populace.policies.log_retention import LogLimits
 from populace.settings.credentials import Credentials

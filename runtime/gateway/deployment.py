@@ -21,7 +21,7 @@ from populace.gateway.desk import Desk
 from populace.gateway.server import Server, bind
 from populace.hosting.aggregation import aggregator_over
 from populace.hosting.directory import Directory
-from populace.hosting.host_actor import connect_host
+from populace.hosting.host_client import connect_host
 
 # Ray Serve's types leave parameters and results unknown to a strict checker.
 _serve: Any = serve

@@ -14,9 +14,10 @@ from populace.actors.errors import HostUnavailable
 from populace.actors.host_limits import HostLimits
 from populace.actors.hosts import Hosts
 from populace.actors.turn import ModelId, TurnGrant
-from populace.hosting import host_actor
+from populace.hosting import host_actor, host_client
 from populace.hosting.directory import Directory
-from populace.hosting.host_actor import CALLS_PER_MESSAGE_MAX, HostActor, RayHostClient, Waiting
+from populace.hosting.host_actor import HostActor, Waiting
+from populace.hosting.host_client import CALLS_PER_MESSAGE_MAX, RayHostClient
 from populace.hosting.operations import OPERATIONS, Call
 from populace.storage.records.errors import ModelExists, ModelNotFound
 from populace.storage.store import Store
@@ -288,7 +289,7 @@ def test_every_operation_is_a_method_of_a_host(tmp_path: Path) -> None:
 async def test_an_actor_that_cannot_be_reached_is_an_unavailable_host(
     handle: ActorHandle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(host_actor, "RESEND_SECONDS", 0.001)
+    monkeypatch.setattr(host_client, "RESEND_SECONDS", 0.001)
     handle.failure = ActorUnavailableError("gone", None)
     client = RayHostClient(handle, "populace-host-0")
 
