@@ -2,16 +2,17 @@
 # Ray's API is partly untyped.
 """The Serve deployment that owns one engine."""
 
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from ray import serve
 from ray.serve.config import RequestRouterConfig
 
-from populace.actors.engine import AdapterRef, EngineStatistics, GenerateRequest, OwnedEngine
+from populace.actors.engine import AdapterRef, EngineStatistics, GenerateRequest
 from populace.engines.channel import StreamTarget, TokenSender
 from populace.engines.client import DEPLOYMENT
+from populace.engines.options import EngineOptions
 from populace.engines.runs import Runs
+from populace.engines.starting import start_engine
 from populace.policies.holdings import summary_of
 
 PUBLISH_SECONDS = 2.0
@@ -23,33 +24,12 @@ PUBLISH_SECONDS_ALONE = 3600.0
 ROUTER = "populace.engines.routing.ResidencyRouter"
 
 
-class ReplicaOptions(NamedTuple):
-    """How to start an engine. ``kind`` is ``vllm`` or ``torch``; counts are of what they name."""
-
-    kind: str
-    base_directory: str
-    name: str
-    fingerprint: str
-    context_tokens: int
-    sequences_max: int
-    waiting_max: int
-    adapter_slots: int
-    rank_max: int
-    gpus: int
-    threads: int
-    kv_cache_gib: float
-    warm_bytes_max: int
-    memory_module: str | None
-    residency_policy: str = "segmented-lru"
-    trace_directory: str | None = None
-
-
 class EngineReplica:
     """Answers ``ReplicaEngine``. The engine starts with the replica and ends with it."""
 
-    async def __init__(self, options: ReplicaOptions) -> None:
+    async def __init__(self, kind: str, options: EngineOptions) -> None:
         self._sender = TokenSender()
-        self._engine = await start_engine(options)
+        self._engine = await start_engine(kind, options)
         self._runs = Runs(self._engine, self._sender)
 
     async def generate(self, request: GenerateRequest, target: StreamTarget) -> int:
@@ -87,49 +67,13 @@ class EngineReplica:
         self._sender.close()
 
 
-async def start_engine(options: ReplicaOptions) -> OwnedEngine:
-    """Start the engine of this kind in this process."""
-    directory = Path(options.base_directory)
-    memory_module = None if options.memory_module is None else Path(options.memory_module)
-    if options.kind == "vllm":
-        from populace.engines.vllm_engine import VllmEngine
-
-        return await VllmEngine.start(
-            directory,
-            options.fingerprint,
-            name=options.name,
-            context_tokens=options.context_tokens,
-            sequences_max=options.sequences_max,
-            adapter_slots=options.adapter_slots,
-            rank_max=options.rank_max,
-            waiting_max=options.waiting_max,
-            threads=options.threads,
-            kv_gib=max(1, round(options.kv_cache_gib)),
-            warm_bytes_max=options.warm_bytes_max,
-            memory_module=memory_module,
-            residency_policy=options.residency_policy,
-            trace_directory=None if options.trace_directory is None else Path(options.trace_directory),
-        )
-    from populace.engines.torch_engine import TorchEngine
-
-    return await TorchEngine.start(
-        directory,
-        options.fingerprint,
-        name=options.name,
-        context_tokens=options.context_tokens,
-        sequences_max=options.sequences_max,
-        adapter_slots=options.adapter_slots,
-        rank_max=options.rank_max,
-        waiting_max=options.waiting_max,
-        threads=options.threads,
-        memory_module=memory_module,
-    )
-
-
 def engine_application(
-    options: ReplicaOptions, *, replicas: int, environment: dict[str, str]
+    kind: str, options: EngineOptions, *, gpus: int, replicas: int, environment: dict[str, str]
 ) -> serve.Application:
-    """Describe the deployment; the environment must be there before the engine's libraries load."""
+    """Describe the deployment of ``replicas`` engines, with ``gpus`` GPUs each.
+
+    The environment is that of their processes, because it must be set before an engine's libraries load.
+    """
     # Any: Serve's types know a deployment only where the decorator is written on the class, and take
     # each field of a configuration for a dict.
     router_config: Any = RequestRouterConfig
@@ -148,8 +92,8 @@ def engine_application(
         graceful_shutdown_timeout_s=5,
         ray_actor_options={
             "num_cpus": 0,
-            "num_gpus": options.gpus,
+            "num_gpus": gpus,
             "runtime_env": {"env_vars": environment},
         },
     )
-    return deployment.bind(options)
+    return deployment.bind(kind, options)

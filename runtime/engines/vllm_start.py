@@ -15,14 +15,13 @@ from populace.actors.errors import EngineUnavailable, InvalidRequest
 from populace.adapters.base_modules import BaseModules
 from populace.adapters.packing import read_adapter
 from populace.adapters.serving_image import NAMES, serving_image
+from populace.engines.options import EngineOptions
 from populace.engines.serving_memory import ServingMemory
 from populace.engines.vllm_memory.request import MODULE_BASE, MODULE_DIGEST, MODULE_PATH, WORKER_CLASS
 from populace.engines.warm_tier import WarmTier
 from populace.policies.replacements import REPLACEMENTS
 from populace.policies.residency import Residency
 from populace.storage.warm_files import WarmFiles, warm_root
-
-WARM_BYTES_MAX = 512 * 1024**2
 
 WARM_UP_TOKENS = 40
 """More than a memory's compiled step takes in one call."""
@@ -71,20 +70,15 @@ def warm_up_request(context_tokens: int, *, with_memory: bool) -> GenerateReques
     )
 
 
-def warm_tier(
-    modules: BaseModules, rank_max: int, dtype: torch.dtype, bytes_max: int, policy: str
-) -> WarmTier:
-    """The adapters of this base in host memory, as an engine with this type reads them.
-
-    ``policy`` is one of ``REPLACEMENTS``.
-    """
+def warm_tier(modules: BaseModules, options: EngineOptions, dtype: torch.dtype) -> WarmTier:
+    """Make the tier of this base's adapters in host memory, as an engine with this type reads them."""
+    bytes_max = options.warm_bytes_max
 
     def make(adapter: AdapterRef) -> bytearray | memoryview:
         path, digest = Path(adapter.path), adapter.digest
-        return serving_image(read_adapter(path, modules, rank_max=rank_max, digest=digest), dtype)
+        return serving_image(read_adapter(path, modules, rank_max=options.rank_max, digest=digest), dtype)
 
     # An image was checked against its base, so it is no other base's.
     suffix = f"{NAMES[dtype]}.{(modules.fingerprint or '')[:32]}"
-    return WarmTier(
-        WarmFiles(warm_root()), Residency(bytes_max, REPLACEMENTS[policy](bytes_max)), make, suffix=suffix
-    )
+    residency = Residency(bytes_max, REPLACEMENTS[options.residency_policy](bytes_max))
+    return WarmTier(WarmFiles(warm_root()), residency, make, suffix=suffix)
