@@ -17,7 +17,6 @@ from ray import serve
 from populace.actors.engine import BaseInfo
 from populace.actors.errors import StartFailed
 from populace.actors.host_limits import HostLimits
-from populace.archive.importing import Destination
 from populace.base.memory_module import MemoryModuleFile
 from populace.base.prepare import BaseModelFiles
 from populace.engines import client, replica
@@ -32,6 +31,7 @@ from populace.policies.history import HISTORY_TURNS_MAX
 from populace.policies.log_retention import LogLimits
 from populace.settings.credentials import Credentials
 from populace.settings.settings import Settings, enter_own_ray_environment, has_gpu, quiet_environment
+from populace.storage.adapter_store import AdapterStore
 from populace.storage.store import Store
 from populace.trainer.actor import STOP_SECONDS_MAX, TrainerOptions, start_trainer
 
@@ -262,5 +262,5 @@ def _gateway_options(
         turn_seconds_max=settings.turn_seconds_max,
         body_bytes_max=settings.body_bytes_max,
         archive_bytes_max=settings.archive_bytes_max,
-        destination=Destination(settings.data, base.directory, base.fingerprint, settings.rank_max),
+        destination=AdapterStore(settings.data, base.directory, base.fingerprint, settings.rank_max),
     )

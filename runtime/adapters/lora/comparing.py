@@ -8,7 +8,6 @@ Q₁ᵀ·Q₂, where the columns of Q are an orthonormal basis of each (Björck 
 """
 
 import math
-from pathlib import Path
 
 import torch
 
@@ -16,31 +15,23 @@ from populace.actors.merging import LayerDifference
 from populace.adapters.base_modules import read_base_modules
 from populace.adapters.lora.layer import LoraLayer
 from populace.adapters.lora.trainable import TrainableAdapter
-from populace.storage.revisions import RevisionFiles
+from populace.storage.adapter_store import AdapterStore
 
 RANK_TOLERANCE = 1e-6
 """A direction with less of ΔW than this share of its largest singular value is rounding."""
 
 
-def compare_stored(
-    files: RevisionFiles,
-    base_directory: Path,
-    fingerprint: str,
-    one: str | None,
-    other: str | None,
-    *,
-    rank_max: int,
-) -> list[LayerDifference]:
+def compare_stored(store: AdapterStore, one: str | None, other: str | None) -> list[LayerDifference]:
     """Compare two adapters of a store by their digests; None is the base itself.
 
     Raises ``AdapterInvalid`` and ``AdapterMismatch``.
     """
-    base = read_base_modules(base_directory, fingerprint)
+    base, files = read_base_modules(store.base_directory, store.fingerprint), store.files()
 
     def read(digest: str | None) -> TrainableAdapter | None:
         if digest is None:
             return None
-        return TrainableAdapter.of_revision(files.path(digest), base, rank_max=rank_max, digest=digest)
+        return TrainableAdapter.of_revision(files.path(digest), base, rank_max=store.rank_max, digest=digest)
 
     return compare_adapters(read(one), read(other))
 
