@@ -1,4 +1,4 @@
-"""An engine in the caller's own process, for programs that train or measure and serve nobody else."""
+"""An engine in the caller's own process, for programs that train or measure and do not serve."""
 
 from importlib import import_module
 from importlib.util import find_spec
@@ -18,8 +18,8 @@ async def start_in_process(
     """Start vLLM where it is installed, in 20 s on 2 cores, else the torch engine.
 
     Eight replies of 12 tokens to each of eight prompts: on one core vLLM samples 95 tokens a second, the
-    torch engine 25. It has as many threads as torch has here: who trains and samples in turns uses them in
-    turns.
+    torch engine 25. It has as many threads as torch has here, because a program that trains and samples in
+    turns uses them in turns.
     """
     options = EngineOptions(
         base.directory,
@@ -33,7 +33,7 @@ async def start_in_process(
     )
     if find_spec("vllm") is None:
         return await start_engine("torch", options)
-    # vLLM reads some of it when it is imported. Its warnings are for who serves others.
+    # vLLM reads some of it when it is imported. Its warnings are of use only to a server.
     with applied(vllm_environment(torch.get_num_threads()) | {"VLLM_LOGGING_LEVEL": "ERROR"}):
         import_module("populace.engines.vllm_engine")
     return await start_engine("vllm", options)

@@ -19,7 +19,7 @@ PUBLISH_SECONDS = 2.0
 """How often Serve asks a replica what it holds. Serve's own round, a second or less, comes on top of it."""
 
 PUBLISH_SECONDS_ALONE = 3600.0
-"""The same where a router has no choice: nobody needs to know."""
+"""The same for a single replica, where the router has no choice."""
 
 ROUTER = "populace.engines.routing.ResidencyRouter"
 
@@ -33,7 +33,7 @@ class EngineReplica:
         self._runs = Runs(self._engine, self._sender)
 
     async def generate(self, request: GenerateRequest, target: StreamTarget) -> int:
-        """Send the deltas to ``target``; answer how many there were when all have left.
+        """Send the deltas to ``target``; return how many there were when all are sent.
 
         May be called again for the same target: the request runs once.
         """
@@ -44,15 +44,15 @@ class EngineReplica:
         await self._engine.prepare(adapter, replaces)
 
     async def forget(self, adapter: AdapterRef) -> None:
-        """Let go of the adapter in this engine. May be called again."""
+        """Unload the adapter from this engine. May be called again."""
         await self._engine.forget(adapter)
 
     async def statistics(self) -> tuple[int, EngineStatistics]:
-        """Answer the number of this replica, which its successor inherits, and its engine's figures."""
+        """Return the number of this replica, which its successor inherits, and its engine's statistics."""
         return serve.get_replica_context().rank.rank, self._engine.statistics()
 
     async def record_routing_stats(self) -> dict[str, bytes]:
-        """Summarize what this replica holds; Serve brings it to every router."""
+        """Summarize the adapters that this replica holds; Serve sends that to every router."""
         held = self._engine.held()
         return summary_of(held.hot, held.warm)
 

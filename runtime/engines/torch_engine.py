@@ -1,6 +1,6 @@
 """The reference engine: transformers and PEFT, on any machine.
 
-Every result of another engine is checked against this one, so it does the plain thing. It
+Every result of another engine is checked against this one, so it is simple. It
 batches: rows with different adapters, or none, share each step and join and leave between steps.
 """
 
@@ -132,7 +132,7 @@ class TorchEngine:
             self._gate.leave(ticket)
 
     async def prepare(self, adapter: AdapterRef, replaces: AdapterRef | None = None) -> None:
-        """Check the adapter; nothing of it stays, as the worker reads it where a request needs it."""
+        """Check the adapter; nothing of it is kept, as the worker reads it when a request needs it."""
         self._gate.check_open()
         await asyncio.to_thread(self._check, adapter)
 

@@ -186,7 +186,7 @@ class VllmEngine:
                         yield delta
         except EngineUnavailable:
             self._close_gate_if_dead()
-            self._gate.check_open()  # says why it is unavailable, if it stays so
+            self._gate.check_open()  # raises with the reason, if it is unavailable
             raise
         finally:
             self._generating -= 1
@@ -216,7 +216,7 @@ class VllmEngine:
                 yield delta
 
     async def _said_again(self, call: "_Call") -> AsyncGenerator[Delta, None]:
-        """Read the reply as if it were a prompt."""
+        """Read the reply as a prompt, which leaves the same state as choosing its tokens."""
         reply_ids = call.request.reply_ids
         assert reply_ids, "checked before"
         state = await self._computed_state(call, reply_ids) if call.writes else None
@@ -243,7 +243,7 @@ class VllmEngine:
         if start is None or request.memory is None:
             return None
         return MemoryRequest(
-            # Not the request's id: one that comes again must not find what was left of the first.
+            # Not the request's id: a repeated request must not find what the first one left.
             key=secrets.token_hex(16),
             state=None if request.memory.state is None else start.tobytes(),
             reads=request.memory.read,
@@ -254,7 +254,7 @@ class VllmEngine:
         )
 
     async def _taken_state(self, call: "_Call", reply_ids: Sequence[int]) -> bytes:
-        """Fetch the state that the reply left; it has taken in all tokens but the last.
+        """Fetch the state that the reply left, which has taken in all tokens but the last.
 
         A stop string may have been found so late that the state of that token is gone: then it is
         computed again from the same tokens.
@@ -280,7 +280,7 @@ class VllmEngine:
         return self._memory.pack(state)
 
     async def _take(self, key: str, tokens: int) -> bytes | None:
-        """Have each worker forget the request; every one has the whole state, if any."""
+        """Fetch the state from the workers, which forget the request; each of them has all of it, if any."""
         call = cast("Any", self._running_llm().collective_rpc)
         [first, *_] = cast("list[bytes | None]", await call("take_memory_state", args=(key, tokens)))
         return first
@@ -339,7 +339,7 @@ class VllmEngine:
 
     async def _stop(self) -> None:
         llm, self._llm = self._running_llm(), None
-        # Before the process goes: its death alone would leave the readers waiting for ever.
+        # Before the process ends, as its end alone would leave the readers waiting for ever.
         llm.output_processor.propagate_error(EngineDeadError())
         self._table.close()
         if llm.output_handler is not None:  # it would log the end of the process as an error
@@ -349,7 +349,7 @@ class VllmEngine:
 
 
 class _Call(NamedTuple):
-    """A request that was let in, as vLLM takes it."""
+    """An admitted request, in the form that vLLM takes."""
 
     request: GenerateRequest
     prompt_ids: list[int]
@@ -361,7 +361,7 @@ class _Call(NamedTuple):
         return self.memory is not None and self.memory.writes
 
     def again(self) -> "_Call":
-        """The call that computes the same state once more, for one token that nobody wants."""
+        """Return the call that computes the same state once more, with a token that is not used."""
         assert self.memory is not None
         one_token = Sampling(max_tokens=1, temperature=0.0)
         request = replace(

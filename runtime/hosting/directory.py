@@ -1,4 +1,4 @@
-"""Routes every call to the host of its model's shard, and merges results that span hosts.
+"""Sends every call to the host of its model's shard, and merges the results of several hosts.
 
 Many calls that are made in one turn of the event loop share one message to a host: a call on
 its own costs a process hop (2 k/s measured on two cores), 256 in one message 450 k/s.
