@@ -56,7 +56,7 @@ class InvalidName(InvalidRequest):
 
     def __init__(self, name: str, rule: str) -> None:
         super().__init__(f"The name {name[:80]!r} is not allowed: {rule}.", "name")
-        self.args = (name, rule)
+        self._pickled_from(name, rule)
 
 
 class RequestTooLarge(InvalidRequest):
@@ -66,7 +66,7 @@ class RequestTooLarge(InvalidRequest):
 
     def __init__(self, bytes_max: int) -> None:
         super().__init__(f"The request body is larger than {bytes_max} bytes.")
-        self.args = (bytes_max,)
+        self._pickled_from(bytes_max)
 
 
 class PromptTooLong(InvalidRequest):
@@ -81,7 +81,7 @@ class PromptTooLong(InvalidRequest):
             "Shorten the prompt or lower max_tokens.",
             "messages",
         )
-        self.args = (prompt_tokens, max_tokens, context_tokens)
+        self._pickled_from(prompt_tokens, max_tokens, context_tokens)
         self.prompt_tokens = prompt_tokens
         self.max_tokens = max_tokens
         self.context_tokens = context_tokens
@@ -94,7 +94,7 @@ class AdapterInvalid(InvalidRequest):
 
     def __init__(self, reason: str) -> None:
         super().__init__(f"The adapter cannot be used: {reason}.", "adapter")
-        self.args = (reason,)
+        self._pickled_from(reason)
         self.reason = reason
 
 
@@ -111,7 +111,7 @@ class MemoryModuleInvalid(InvalidRequest):
 
     def __init__(self, reason: str) -> None:
         super().__init__(f"The memory module cannot be used: {reason}.", "memory_module")
-        self.args = (reason,)
+        self._pickled_from(reason)
         self.reason = reason
 
 
@@ -128,7 +128,7 @@ class EpisodesInvalid(InvalidRequest):
 
     def __init__(self, path: str, reason: str) -> None:
         super().__init__(f"{path}: {reason}.", "episodes")
-        self.args = (path, reason)
+        self._pickled_from(path, reason)
 
 
 class TasksInvalid(InvalidRequest):
@@ -138,7 +138,7 @@ class TasksInvalid(InvalidRequest):
 
     def __init__(self, path: str, reason: str) -> None:
         super().__init__(f"{path}: {reason}.", "tasks")
-        self.args = (path, reason)
+        self._pickled_from(path, reason)
 
 
 class MemoryStateInvalid(PopulaceError):
@@ -193,33 +193,30 @@ class EngineOverloaded(Refused):
     code = "engine_overloaded"
 
 
-class TurnExpired(PopulaceError):
+class TurnExpired(PopulaceError, retry_after_s=0.0):
     """The turn's deadline passed, or its caller abandoned it, before it was committed."""
 
     code = "turn_expired"
-    retry_after_s = 0.0
     template = "The turn of `{model}` ended before it was committed: {reason}. Nothing was recorded."
 
     model: str
     reason: str
 
 
-class HostUnavailable(PopulaceError):
+class HostUnavailable(PopulaceError, retry_after_s=1.0):
     """The host of this model is restarting or unreachable."""
 
     code = "host_unavailable"
-    retry_after_s = 1.0
     template = "The host {host} is not available: {reason}. Retry with the same operation id."
 
     host: str
     reason: str
 
 
-class EngineUnavailable(PopulaceError):
+class EngineUnavailable(PopulaceError, retry_after_s=2.0):
     """The serving replica died or is not ready yet."""
 
     code = "engine_unavailable"
-    retry_after_s = 2.0
     template = "The serving engine is not available: {reason}."
 
     reason: str
@@ -279,7 +276,7 @@ class TrainingDiverged(TrainingFailed):
 
     def __init__(self, model: str, step: int, reason: str) -> None:
         super().__init__(model, f"at step {step}, {reason}")
-        self.args = (model, step, reason)
+        self._pickled_from(model, step, reason)
         self.step = step
 
 
@@ -296,7 +293,7 @@ class RewardFailed(TrainingFailed):
 
     def __init__(self, model: str, reward: str, reason: str) -> None:
         super().__init__(model, f"the reward `{reward}` {reason}")
-        self.args = (model, reward, reason)
+        self._pickled_from(model, reward, reason)
         self.reward = reward
 
 
@@ -309,7 +306,7 @@ class RolloutsStale(TrainingFailed):
         super().__init__(
             model, f"all {rollouts} replies are of other revisions than {revision}, which learns"
         )
-        self.args = (model, revision, rollouts)
+        self._pickled_from(model, revision, rollouts)
         self.revision = revision
         self.rollouts = rollouts
 

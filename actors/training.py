@@ -91,7 +91,7 @@ class TrainingOptions:
         if self.start not in STARTS:
             raise InvalidRequest(f"There is no start {self.start!r} but {', '.join(STARTS)}.", "start")
         if self.unjudged and self.method != "sft":
-            raise InvalidRequest("Only sft learns from replies that nobody judged.", "unjudged")
+            raise InvalidRequest("Only the method sft learns from replies without feedback.", "unjudged")
         if (self.method == "rl") != (self.reward is not None):
             raise InvalidRequest("A reward is what rl learns from, and no other method.", "reward")
         if self.targets is not None and not all(

@@ -48,7 +48,7 @@ class Question:
     def check(self) -> None:
         """Raise ``InvalidRequest`` for values that are out of range or contradict each other."""
         if not self.messages or self.messages[-1].role != "user":
-            raise InvalidRequest("A question ends with what somebody asks.", "messages")
+            raise InvalidRequest("The last message of a question must have the role `user`.", "messages")
         for name, value, known in (
             ("kind", self.kind, KINDS),
             ("select", self.select, SELECTS),

@@ -1,8 +1,8 @@
-"""LoRA adapters as files and as images: read, checked, packed, published, made ready for an engine.
+"""LoRA adapters as files and serving images: reading, checking, packing and publishing.
 
-An adapter comes in as a directory of PEFT's, which is checked in full before a model sees a byte of it
-(``peft_directory``), is stored as one packed file (``packing``, ``publishing``), and is served from an image
-in the base's type (``serving_image``). ``lora/`` has adapters as parameters, ``memory/`` the δ-mem modules.
+An adapter arrives as a PEFT directory, of which everything is checked before it is used (``peft_directory``).
+It is stored as one packed file (``packing``, ``publishing``) and served from an image in the base's data type
+(``serving_image``). ``lora/`` has adapters as parameters, ``memory/`` has the δ-mem modules.
 
-What an engine does with an adapter is in ``engines/``; how one is trained is in ``learning/``.
+How an engine loads an adapter is in ``engines/``; how one is trained is in ``learning/``.
 """

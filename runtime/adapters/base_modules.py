@@ -1,6 +1,6 @@
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
 # transformers' configurations and from_config are untyped.
-"""Which linear layers a base model has: what an adapter's tensors are checked against."""
+"""The names and shapes of a base model's linear layers, against which adapters are checked."""
 
 import functools
 from collections.abc import Iterable
@@ -13,7 +13,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
 
 class LinearShape(NamedTuple):
-    """A linear layer maps ``inputs`` features to ``outputs``; its weight is [outputs, inputs]."""
+    """The shape [outputs, inputs] of a linear layer's weight."""
 
     outputs: int
     inputs: int
@@ -21,19 +21,19 @@ class LinearShape(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class BaseModules:
-    """A base's linear layers by their dotted name, without the output head."""
+    """A base's linear layers by dotted name, without the output head, and its fingerprint if it is known."""
 
     linears: dict[str, LinearShape]
     fingerprint: str | None = None
 
     @property
     def targets(self) -> tuple[str, ...]:
-        """The last parts of the layers' names, sorted: what an adapter on all of them targets."""
+        """The distinct last parts of the layers' names, sorted: PEFT's ``target_modules`` for all layers."""
         return tuple(sorted({name.rsplit(".", 1)[-1] for name in self.linears}))
 
 
 def read_base_modules(base_directory: Path, fingerprint: str | None = None) -> BaseModules:
-    """Build the base without memory (on torch's meta device) and list its linear layers."""
+    """List the base's linear layers without loading weights: the model is built on torch's meta device."""
     return BaseModules(_linears(base_directory.resolve()), fingerprint)
 
 

@@ -1,4 +1,4 @@
-"""Between PEFT's directories and packed adapters: bit for bit, in both directions."""
+"""Converts PEFT directories to packed adapters and back; both directions keep every bit."""
 
 import mmap
 import os
@@ -20,14 +20,14 @@ SIDES: tuple[Side, Side] = ("A", "B")
 
 
 def pack_peft_directory(directory: Path, base: BaseModules, *, rank_max: int) -> bytearray:
-    """Check a PEFT directory and pack it. Raises ``AdapterInvalid`` and ``AdapterMismatch``."""
+    """Check a PEFT directory and pack it. Raises as ``read_peft_directory`` and ``pack_peft_adapter``."""
     return pack_peft_adapter(read_peft_directory(directory, base, rank_max=rank_max), base)
 
 
 def pack_peft_adapter(adapter: PeftAdapter, base: BaseModules) -> bytearray:
-    """Pack an adapter that was checked against the base: what is equal to PEFT has equal bytes.
+    """Pack an adapter that was checked against the base; equal PEFT adapters give equal bytes.
 
-    Raises ``AdapterInvalid`` for one that is more than a packed adapter can be.
+    Raises ``AdapterInvalid`` if it exceeds a limit of the packed format.
     """
     try:
         return pack_adapter(
@@ -52,7 +52,7 @@ def _factors(adapter: PeftAdapter) -> Iterator[Factor]:
 
 
 class _Matrices(Mapping[tuple[str, Side], bytes]):
-    """The matrices in a tensor file, read from it when they are asked for: one at a time is in memory."""
+    """The matrices of a tensor file, each read on access, so that only one at a time is in memory."""
 
     def __init__(self, adapter: PeftAdapter) -> None:
         self._adapter = adapter
@@ -65,7 +65,7 @@ class _Matrices(Mapping[tuple[str, Side], bytes]):
         data = self._data[tensor.begin : tensor.end]
         if side == "A":
             return data.tobytes()
-        # Numbers of that size, whatever they mean: they only change places.
+        # Unsigned integers of the item's size: transposing must not convert any value.
         return np.frombuffer(data, f"u{ITEM_BYTES[tensor.dtype]}").reshape(tensor.shape).T.tobytes()
 
     def __iter__(self) -> Iterator[tuple[str, Side]]:
@@ -78,9 +78,12 @@ class _Matrices(Mapping[tuple[str, Side], bytes]):
 def read_adapter(path: Path, base: BaseModules, *, rank_max: int, digest: str | None = None) -> PackedAdapter:
     """Read a PEFT directory or a packed file, and check all of it against the base.
 
-    ``digest`` is that of a revision, which was checked when it was published: a packed file has to be that
-    one byte for byte, and is not looked through for NaN again. Raises ``AdapterInvalid`` and
-    ``AdapterMismatch``.
+    ``digest`` names a published revision. A packed file must match it byte for byte, and is not searched for
+    NaN again, as that was done before it was published.
+
+    Raises:
+        AdapterInvalid: the path is not absolute, or the adapter is damaged, not the revision or not served.
+        AdapterMismatch: the adapter was made for another base.
     """
     if not path.is_absolute():
         raise AdapterInvalid(f"its path {str(path)[:200]!r} is not absolute")
@@ -101,9 +104,11 @@ def read_adapter(path: Path, base: BaseModules, *, rank_max: int, digest: str | 
 
 
 def check_packed_adapter(packed: PackedAdapter, base: BaseModules, *, rank_max: int) -> None:
-    """Check that the matrices are those of a LoRA adapter of this base.
+    """Check that a packed adapter belongs to this base, with an A and a B of one rank for each layer.
 
-    Raises ``AdapterInvalid`` and ``AdapterMismatch``.
+    Raises:
+        AdapterInvalid: its rank is above ``rank_max``, or a layer lacks A or B or has two ranks.
+        AdapterMismatch: the fingerprint, a layer or a shape is another base's.
     """
     if packed.base is not None and base.fingerprint is not None and packed.base != base.fingerprint:
         raise AdapterMismatch(f"it was made for the base {packed.base[:80]}, this is {base.fingerprint}")
@@ -122,13 +127,16 @@ def check_packed_adapter(packed: PackedAdapter, base: BaseModules, *, rank_max: 
                     f"and is {factor.shape}"
                 )
             ranks.setdefault(factor.module, {})[group.side] = group.rank
-    for module, of_sides in ranks.items():
-        if set(of_sides) != set(SIDES) or len(set(of_sides.values())) > 1:
+    for module, side_ranks in ranks.items():
+        if set(side_ranks) != set(SIDES) or len(set(side_ranks.values())) > 1:
             raise AdapterInvalid(f"{module} has not an A and a B of one rank")
 
 
 def unpack_to_peft_directory(packed: PackedAdapter, directory: Path) -> None:
-    """Write the adapter as PEFT would: the configuration and tensors that it was packed from."""
+    """Write the adapter as a PEFT directory with the configuration and tensors that it was packed from.
+
+    Existing files are replaced, each atomically.
+    """
     directory.mkdir(parents=True, exist_ok=True)
     with replaced_durably(directory / TENSOR_FILE) as file:
         os.fchmod(file.fileno(), 0o644)

@@ -1,7 +1,7 @@
-"""``adapter_config.json``: which PEFT LoRA adapters Populace serves, and what theirs mean.
+"""``adapter_config.json``: the fields of PEFT LoRA adapters that Populace serves, and their meaning.
 
-Both engines must read an adapter alike. What one of them ignores or applies differently is
-refused here by name instead of being served wrong.
+Both engines must apply an adapter in the same way. A field that one of them ignores or applies differently is
+refused here by name, because it would be served wrong.
 """
 
 import json
@@ -33,14 +33,16 @@ _UNSUPPORTED = {
     "use_bdlora": "block-diagonal LoRA",
     "arrow_config": "Arrow routing",
 }
-# The other string initialisations (PiSSA, OLoRA, CorDA, LoftQ) change the base's weights when
-# PEFT loads the adapter.
+# With the other names (PiSSA, OLoRA, CorDA, LoftQ) PEFT changes the base's weights when it loads the adapter.
 _HARMLESS_INITIALISATIONS = ("gaussian", "eva", "orthogonal")
 
 
 @dataclass(frozen=True, slots=True)
 class LoraConfig:
-    """The parts of a checked ``adapter_config.json`` that say what the tensors mean."""
+    """The fields of a checked ``adapter_config.json`` that determine how the tensors are applied.
+
+    ``layers`` are the layer numbers that may be adapted; None allows all.
+    """
 
     rank: int
     alpha: float
@@ -52,21 +54,24 @@ class LoraConfig:
 
     @property
     def rank_highest(self) -> int:
+        """The largest rank of any layer."""
         return max(self.rank, *self.rank_pattern.values(), 0)
 
     def rank_of(self, module: str) -> int:
-        return _of_pattern(self.rank_pattern, module, self.rank)
+        """Return the rank of a layer by its dotted name."""
+        return _matched(self.rank_pattern, module, self.rank)
 
     def alpha_of(self, module: str) -> float:
-        return _of_pattern(self.alpha_pattern, module, self.alpha)
+        """Return ``lora_alpha`` of a layer by its dotted name."""
+        return _matched(self.alpha_pattern, module, self.alpha)
 
     def scaling_of(self, module: str) -> float:
-        """What B·A is multiplied with: alpha / rank, or alpha / sqrt(rank) with rsLoRA."""
+        """Return the factor of B·A: alpha / rank, or alpha / sqrt(rank) with rsLoRA."""
         rank = self.rank_of(module)
         return self.alpha_of(module) / (math.sqrt(rank) if self.rank_scaled else rank)
 
     def target_of(self, module: str) -> str | None:
-        """The entry of ``targets`` that names this module, as PEFT matches them."""
+        """Return the entry of ``targets`` that matches this layer by PEFT's rules, or None."""
         layer = re.search(r"\.layers\.(\d+)\.", f".{module}.")
         if self.layers is not None and (layer is None or int(layer[1]) not in self.layers):
             return None
@@ -74,7 +79,7 @@ class LoraConfig:
 
 
 def parse_peft_config(data: bytes, *, rank_max: int) -> LoraConfig:
-    """Check and read an ``adapter_config.json``; raises ``AdapterInvalid`` naming the field."""
+    """Check and parse an ``adapter_config.json``. Raises ``AdapterInvalid``, which names the field."""
     if len(data) > CONFIG_BYTES_MAX:
         raise AdapterInvalid(f"adapter_config.json is larger than {CONFIG_BYTES_MAX} bytes")
     try:
@@ -100,7 +105,7 @@ def parse_peft_config(data: bytes, *, rank_max: int) -> LoraConfig:
 
 
 def write_peft_config(rank: int, alpha: float, targets: Iterable[str], **more: object) -> bytes:
-    """Write the ``adapter_config.json`` of a plain LoRA adapter; ``more`` are further fields of PEFT's."""
+    """Encode the ``adapter_config.json`` of a plain LoRA adapter; ``more`` has further fields of PEFT."""
     config = {
         "peft_type": "LORA",
         "task_type": "CAUSAL_LM",
@@ -151,7 +156,10 @@ def _layers(value: object) -> frozenset[int] | None:
 
 
 def _pattern(field: str, fields: Mapping[str, object]) -> list[tuple[str, object]]:
-    """PEFT and vLLM run these keys as regular expressions, so only plain names are let through."""
+    """Return the items of a pattern field. PEFT and vLLM run its keys as regular expressions.
+
+    Only plain names are accepted, which match alike in both.
+    """
     value = fields.get(field)
     if not value:
         return []
@@ -168,7 +176,7 @@ def _names(name: str, module: str) -> bool:
     return module == name or module.endswith("." + name)
 
 
-def _of_pattern(pattern: Mapping[str, _Value], module: str, default: _Value) -> _Value:
+def _matched(pattern: Mapping[str, _Value], module: str, default: _Value) -> _Value:
     return next((value for name, value in pattern.items() if _names(name, module)), default)
 
 

@@ -1,6 +1,6 @@
-"""Reading a PEFT LoRA directory from outside: checked in full before a model sees a byte of it.
+"""Reads PEFT LoRA directories from untrusted sources; everything is checked before a model uses it.
 
-Nothing is unpickled: weights come from ``adapter_model.safetensors`` or not at all.
+Weights are read from ``adapter_model.safetensors`` only; nothing is unpickled.
 """
 
 import json
@@ -31,7 +31,7 @@ _DTYPES = ("F32", "F16", "BF16")
 
 
 class StoredTensor(NamedTuple):
-    """A tensor lies at ``[begin, end)`` of its file."""
+    """The type, shape and place of a tensor; its bytes are ``[begin, end)`` of the file."""
 
     dtype: DType
     shape: tuple[int, int]
@@ -41,9 +41,9 @@ class StoredTensor(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class PeftAdapter:
-    """A checked adapter. ``modules`` are the adapted layers' dotted names in the base, sorted.
+    """A checked adapter. ``modules`` are the sorted dotted names of the adapted layers in the base.
 
-    ``metadata`` and ``tensors`` are those of the tensor file.
+    ``metadata`` and ``tensors`` come from the header of ``tensor_file``.
     """
 
     config_bytes: bytes
@@ -55,19 +55,21 @@ class PeftAdapter:
 
     @property
     def rank(self) -> int:
+        """The largest rank of any layer."""
         return self.config.rank_highest
 
     @property
     def targets(self) -> tuple[str, ...]:
+        """The ``target_modules`` of the configuration, sorted."""
         return self.config.targets
 
 
 def read_peft_directory(path: Path, base: BaseModules, *, rank_max: int) -> PeftAdapter:
-    """Check that the directory holds a LoRA adapter of this base. Blocks: it reads every tensor.
+    """Check that the directory holds a LoRA adapter of this base. Blocks while it reads every tensor.
 
     Raises:
-        AdapterInvalid: a file is missing, oversized, malformed, or uses a method not served.
-        AdapterMismatch: the adapter is sound but was made for another base.
+        AdapterInvalid: a file is missing, oversized or malformed, or the adapter uses a method not served.
+        AdapterMismatch: the adapter is valid but was made for another base.
     """
     config_bytes = _read_config(path)
     config = parse_peft_config(config_bytes, rank_max=rank_max)
@@ -93,7 +95,7 @@ def _read_config(path: Path) -> bytes:
 
 
 def _read_header(tensor_file: Path) -> tuple[dict[str, dict[str, object]], int]:
-    """Read the safetensors header alone: 8 bytes of length, then JSON by tensor name. Answers its end too."""
+    """Read the safetensors header, 8 bytes of length and JSON by tensor name, and return it with its end."""
     try:
         size = tensor_file.stat().st_size
         with tensor_file.open("rb") as file:
@@ -114,24 +116,24 @@ def _read_header(tensor_file: Path) -> tuple[dict[str, dict[str, object]], int]:
 
 
 def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    """Refuse a name that is there twice, of which safetensors may have checked the other one."""
-    found = dict(pairs)
-    if len(found) < len(pairs):
+    """Refuse a duplicate name: safetensors may check one of the entries and we read the other."""
+    entries = dict(pairs)
+    if len(entries) < len(pairs):
         raise ValueError("a name is there twice")
-    return found
+    return entries
 
 
 def _stored(entry: Mapping[str, object], body: int) -> StoredTensor:
-    """Read an entry of a header that safetensors has opened: it describes the file."""
+    """Convert a header entry that safetensors has checked; ``body`` is where the tensors begin."""
     begin, end = cast("list[int]", entry["data_offsets"])
     shape = cast("tuple[int, int]", tuple(cast("list[int]", entry["shape"])))
     return StoredTensor(cast("DType", entry["dtype"]), shape, body + begin, body + end)
 
 
-def _metadata(found: Mapping[str, object]) -> dict[str, str]:
-    if not all(isinstance(value, str) for value in found.values()):
+def _metadata(entry: Mapping[str, object]) -> dict[str, str]:
+    if not all(isinstance(value, str) for value in entry.values()):
         raise AdapterInvalid(f"the metadata of {TENSOR_FILE} is not a map of texts")
-    return cast("dict[str, str]", dict(found))
+    return cast("dict[str, str]", dict(entry))
 
 
 def _check_fingerprint(metadata: Mapping[str, str], base: BaseModules) -> None:
@@ -143,7 +145,7 @@ def _check_fingerprint(metadata: Mapping[str, str], base: BaseModules) -> None:
 
 
 def _check_names(header: Mapping[str, object], config: LoraConfig, base: BaseModules) -> tuple[str, ...]:
-    """Every tensor belongs to a targeted layer, every layer has A and B, every target is met."""
+    """Check that each tensor is of a targeted layer, each layer has A and B, and each target has a layer."""
     sides: dict[str, set[str]] = {}
     for name in header:
         match = _TENSOR_NAME.fullmatch(name)
@@ -156,13 +158,13 @@ def _check_names(header: Mapping[str, object], config: LoraConfig, base: BaseMod
         if config.target_of(match["module"]) is None:
             raise AdapterInvalid(f"the layer {match['module']} is not among its target_modules")
         sides.setdefault(match["module"], set()).add(match["side"])
-    for module, found in sides.items():
-        if found != {"A", "B"}:
-            missing = ({"A", "B"} - found).pop()
+    for module, present in sides.items():
+        if present != {"A", "B"}:
+            missing = ({"A", "B"} - present).pop()
             raise AdapterInvalid(f"the tensor {tensor_name(module, missing)} is missing")
-    met = {config.target_of(module) for module in sides}
+    matched = {config.target_of(module) for module in sides}
     for target in config.targets:
-        if target not in met:
+        if target not in matched:
             raise AdapterInvalid(f"no tensor belongs to the target module {target}")
     return tuple(sorted(sides))
 
@@ -184,7 +186,7 @@ def _check_shapes(
 
 
 def _check_file(tensor_file: Path) -> None:
-    """Have safetensors see that the header describes the file."""
+    """Have safetensors check that the header describes the whole file."""
     try:
         with safe_open(str(tensor_file), framework="np"):
             pass

@@ -1,4 +1,4 @@
-"""From an adapter of a user to an immutable revision in the store's files."""
+"""Publishes a user's adapter as an immutable revision in the store's files."""
 
 import tempfile
 from collections.abc import Generator
@@ -19,7 +19,7 @@ from populace.storage.records.files import disk_named
 def imported_adapter(adapter: Path, store: AdapterStore, *, now_ms: int) -> Generator[Revision]:
     """Check a PEFT directory or packed file against the base, then store it packed under its digest.
 
-    It is safe from removal for the time of the block, in which a model must get it. Raises
+    The sweep does not remove it during the block; a model must refer to it by the end of it. Raises
     ``AdapterInvalid``, ``AdapterMismatch`` and ``DiskRefused``; nothing is stored then.
     """
     base = read_base_modules(store.base_directory, store.fingerprint)
@@ -45,7 +45,7 @@ def _checked(path: Path, base: BaseModules, rank_max: int) -> tuple[bytearray, i
         checked = read_peft_directory(path, base, rank_max=rank_max)
         return pack_peft_adapter(checked, base), checked.rank
     given = read_adapter(path, base, rank_max=rank_max)
-    # Stored is what its PEFT files give, because it is exported as those and must be the same when imported.
+    # Exports are PEFT files, so only an adapter that survives the conversion to them and back is stored.
     with tempfile.TemporaryDirectory(prefix="populace-") as folder:
         unpack_to_peft_directory(given, Path(folder))
         checked = read_peft_directory(Path(folder), base, rank_max=rank_max)

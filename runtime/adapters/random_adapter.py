@@ -32,10 +32,10 @@ def write_random_adapter(
     fingerprint: str | None = None,
     dtype: torch.dtype = torch.float32,
 ) -> Path:
-    """Write a valid PEFT directory whose weights follow from ``seed`` alone, and return it.
+    """Write a valid PEFT directory whose weights depend on ``seed`` alone, and return its path.
 
-    A is uniform as in a fresh adapter. B is not zero but normal with deviation ``scale``: at
-    the default the greedy replies of SmolLM2-135M differ from the base's and stay language.
+    A is uniform as in a new adapter. B is normal with standard deviation ``scale``, not zero: with the
+    default the greedy replies of SmolLM2-135M differ from the base's and are still language.
     """
     linears = {
         name: shape
@@ -44,7 +44,7 @@ def write_random_adapter(
     }
     directory.mkdir(parents=True, exist_ok=True)
     metadata = {"format": "pt"} | ({} if fingerprint is None else {FINGERPRINT_KEY: fingerprint})
-    tensors = {name: one.to(dtype) for name, one in _random_tensors(linears, seed, rank, scale).items()}
+    tensors = {name: tensor.to(dtype) for name, tensor in _random_tensors(linears, seed, rank, scale).items()}
     save_file(tensors, directory / TENSOR_FILE, metadata)
     (directory / CONFIG_FILE).write_bytes(write_peft_config(rank, alpha, targets))
     return directory
@@ -53,7 +53,7 @@ def write_random_adapter(
 def pack_random_adapter(
     base: BaseModules, *, seed: int, rank: int = 1, targets: Sequence[str] = ("q_proj", "v_proj")
 ) -> bytearray:
-    """Make a packed adapter in bfloat16 whose weights follow from ``seed`` alone: 2 ms, for thousands."""
+    """Make a packed adapter in bfloat16 whose weights depend on ``seed`` alone, in 2 ms."""
     generator = torch.Generator().manual_seed(seed)
     factors: list[Factor] = []
     matrices: dict[tuple[str, Side], memoryview] = {}

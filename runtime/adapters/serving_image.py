@@ -1,6 +1,6 @@
-"""A serving image: a packed adapter in the base's type, as an engine reads it.
+"""Serving images: packed adapters in the base's data type, which engine workers map into memory.
 
-A worker maps it and needs no more than to know where each matrix begins.
+A worker only looks up where each matrix begins; it converts nothing.
 """
 
 import warnings
@@ -16,7 +16,7 @@ NAMES: dict[torch.dtype, DType] = {dtype: name for name, dtype in TYPES.items()}
 
 
 def serving_image(adapter: PackedAdapter, dtype: torch.dtype) -> bytearray | memoryview:
-    """Make the image for a base of this type; an adapter that has it is its own."""
+    """Return the image of an adapter for a base of this type; one that already has the type is not copied."""
     if all(TYPES[group.dtype] is dtype for group in adapter.groups):
         return adapter.data
     return retyped_adapter(
@@ -25,14 +25,14 @@ def serving_image(adapter: PackedAdapter, dtype: torch.dtype) -> bytearray | mem
 
 
 def matrix_bytes(matrix: torch.Tensor) -> memoryview:
-    """The bytes of a matrix of any type, row after row; a copy only if they do not lie so."""
+    """Return the bytes of a matrix of any type in row-major order, copied only if it is not contiguous."""
     return cast("Any", matrix.contiguous().view(torch.uint8).numpy()).data.cast("B")
 
 
 def group_tensor(adapter: PackedAdapter, group: Group) -> torch.Tensor:
-    """View a group's matrices as a tensor [.., rows, columns], without a copy. It must not be written to."""
+    """View a group's matrices as a tensor [.., rows, columns] without a copy. It must not be written to."""
     with warnings.catch_warnings():
-        # The bytes are read-only, which torch has no word for.
+        # torch warns of read-only bytes, as it has no read-only tensors.
         warnings.filterwarnings("ignore", "The given buffer is not writable", UserWarning)
         flat = torch.frombuffer(adapter.group_bytes(group), dtype=TYPES[group.dtype])
     return flat.view(*map(len, group.numbers), *group.shape)

@@ -1,7 +1,7 @@
-"""A packed adapter's matrices as PEFT's ``adapter_model.safetensors``, without torch and a matrix at a time.
+"""Writes a packed adapter as PEFT's ``adapter_model.safetensors``, matrix by matrix and without torch.
 
-Written as safetensors itself orders and names them, except that the metadata is sorted, which safetensors
-writes in any order: the same packed adapter always gives the same file.
+The tensors are ordered as safetensors orders them. The metadata is sorted, which safetensors does not do, so
+that the same packed adapter always gives the same file.
 """
 
 import json
@@ -11,11 +11,11 @@ from populace.storage.packed.adapter import PackedAdapter
 from populace.storage.packed.layout import DType, Factor
 
 _ORDER: dict[DType, int] = {"F32": 0, "BF16": 1, "F16": 2}
-"""In which safetensors writes tensors, of one type by name."""
+"""safetensors writes tensors in this order of their types, and within a type by name."""
 
 
 class TensorFile:
-    """The file, as long as the packed adapter's bytes are there. ``size`` is in bytes."""
+    """The content of the file. It reads the packed adapter's bytes on demand. ``size`` is in bytes."""
 
     def __init__(self, adapter: PackedAdapter) -> None:
         self._adapter = adapter
@@ -31,7 +31,7 @@ class TensorFile:
         self.size = len(self._header) + sum(group.bytes for group in adapter.groups)
 
     def pieces(self) -> Iterator[bytes]:
-        """Yield the header and each tensor."""
+        """Yield the bytes of the header, then of each tensor."""
         yield self._header
         for _, factor, group, index in self._tensors:
             matrix = self._adapter.group(group).reshape(-1, *group.shape)[index]
@@ -52,7 +52,7 @@ class TensorFile:
 
 
 def tensor_name(module: str, side: str) -> str:
-    """The name PEFT gives to a module's A or B matrix."""
+    """Return PEFT's name for the A or B matrix of a layer."""
     return f"base_model.model.{module}.lora_{side}.weight"
 
 

@@ -300,10 +300,10 @@ def inspect(
     with named_errors():
         from hashlib import sha256
 
-        from populace.adapters.memory.header import told_of
+        from populace.adapters.memory.header import read_metadata
 
         data = module.read_bytes()
-        told = {**told_of(data), "digest": sha256(data).hexdigest(), "bytes": len(data)}
+        told = {**read_metadata(data), "digest": sha256(data).hexdigest(), "bytes": len(data)}
         if as_json:
             print_json(told)
             return

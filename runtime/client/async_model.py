@@ -36,7 +36,7 @@ class AsyncModel:
     def __init__(self, connection: Connection, model: ModelId) -> None:
         self._connection = connection
         self._hosts = connection.hosts
-        self.id = model
+        self.id: ModelId = model
 
     @property
     def name(self) -> str:

@@ -34,7 +34,7 @@ class AsyncPopulation:
 
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
-        self.closed = False
+        self.closed: bool = False
 
     @property
     def tenant(self) -> str:

@@ -46,9 +46,9 @@ class HttpConnection:
     def __init__(self, transport: HttpTransport, tenant: str, base: BaseInfo) -> None:
         """Use ``HttpConnection.open``."""
         self._http = transport
-        self.tenant = tenant
-        self.base = base
-        self.hosts = HttpHosts(transport)
+        self.tenant: str = tenant
+        self.base: BaseInfo = base
+        self.hosts: HttpHosts = HttpHosts(transport)
 
     @classmethod
     async def open(

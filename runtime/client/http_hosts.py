@@ -34,10 +34,10 @@ class HttpHosts:
 
     def __init__(self, transport: HttpTransport) -> None:
         self._http = transport
-        self.jobs = HttpJobs(transport)
-        self.members = HttpMembers(transport)
-        self.memories = HttpMemories(transport)
-        self.forgetting = HttpForgetting(transport)
+        self.jobs: HttpJobs = HttpJobs(transport)
+        self.members: HttpMembers = HttpMembers(transport)
+        self.memories: HttpMemories = HttpMemories(transport)
+        self.forgetting: HttpForgetting = HttpForgetting(transport)
 
     async def chat(self, request: ChatRequest) -> Interaction:
         completion = await self._http.call(

@@ -12,7 +12,7 @@ from populace.actors.known import Known
 from populace.actors.members import MemberView
 from populace.actors.merging import LayerDifference
 from populace.actors.training import TrainingJob
-from populace.actors.turn import Interaction
+from populace.actors.turn import Interaction, ModelId
 from populace.client.async_model import AsyncModel
 from populace.client.chat_request import MessageLike
 from populace.client.options import ChatOptions, TrainOptions
@@ -30,8 +30,8 @@ class ModelHandle:
     def __init__(self, runner: Runner, model: AsyncModel) -> None:
         self._runner = runner
         self._model = model
-        self.id = model.id
-        self.chat = ChatMethod(runner, model)
+        self.id: ModelId = model.id
+        self.chat: ChatMethod = ChatMethod(runner, model)
 
     @property
     def name(self) -> str:

@@ -29,7 +29,7 @@ class Population:
         """Use ``populace.connect``."""
         self._population = population
         self._loop = loop
-        self.tenant = population.tenant
+        self.tenant: str = population.tenant
         self.base: BaseInfo = population.base
 
     @property

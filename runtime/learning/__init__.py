@@ -1,8 +1,8 @@
-"""Learning: from a log and what was thought of it to an adapter.
+"""Training of adapters from interaction logs and the feedback on them.
 
-``examples`` and ``curricula`` turn interactions into what is learned, ``methods/`` has a loss for each
-method, ``trainer`` and ``session`` take the steps, many people's in one batch. ``on_policy/`` learns from the
-model's own replies. Memory modules are trained in ``module_training/``.
+``examples`` and ``curricula`` make training examples of interactions, ``methods/`` has the loss of each
+method, and ``trainer`` and ``session`` take the steps of many personal models in one batch. ``on_policy/``
+trains on the model's own replies. Memory modules are trained in ``module_training/``.
 
-This package computes and knows no Ray: who learns when is up to ``trainer/``.
+This package computes and does not import Ray. The package ``trainer/`` decides which model trains when.
 """

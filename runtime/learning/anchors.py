@@ -1,7 +1,7 @@
-"""General text that a model keeps to while it learns: what it says there shall stay what the base says.
+"""General questions on which training keeps an adapter's predictions close to the base's.
 
-Without it a few corrections of one kind move everything a small model says. Other questions than those of
-``learning/probes.py``, by which it is judged whether that worked.
+Without this penalty a few corrections of one kind change all replies of a small model. The anchors differ
+from the probes of ``learning/probes.py``, which measure how far the general replies have moved.
 """
 
 from collections.abc import Sequence
@@ -18,6 +18,7 @@ from populace.learning.probes import Probe
 from populace.learning.session import TrainingSession
 
 ANCHORS_A_STEP = 4
+"""This many anchors are added to the batch of each step."""
 
 ANCHORS = (
     Probe("What is the capital of Japan?", "The capital of Japan is Tokyo."),
@@ -61,15 +62,16 @@ ANCHORS = (
     Probe("Give an example of a metal.", "Iron is an example of a metal."),
     Probe("What is a good way to learn?", "A good way to learn is to practice a little every day."),
 )
-"""Written for this file."""
+"""The questions and answers are written for this file and come from no dataset."""
 
 
 @dataclass(frozen=True, slots=True)
 class AnchoredObjective:
     """L = L_method + ``weight`` · mean_t KL(π_base ‖ π) over the anchors' tokens.
 
-    A penalty of the divergence from where a model began, as in RLHF (Ziegler et al., 2019), but on other
-    text. ``base`` are the base's logarithms [N, V] of the anchors' scored tokens.
+    It penalises the divergence from the initial model, as RLHF does (Ziegler et al., 2019), but on other text
+    than the method's. ``base`` [N, V] holds the base's log-probabilities at the anchors' N scored tokens, in
+    nats. The metric ``anchor_kl`` is the divergence, in nats a token.
     """
 
     method: Objective
@@ -95,7 +97,7 @@ class AnchoredObjective:
 
 @dataclass(frozen=True, slots=True)
 class AnchoredCurriculum:
-    """What ``learned`` draws, with some anchors beside it. ``anchors`` are not empty."""
+    """Adds anchors to each batch that ``learned`` draws. ``anchors`` must not be empty."""
 
     learned: Curriculum
     anchors: Sequence[TrainSequence]
@@ -117,6 +119,6 @@ class AnchoredCurriculum:
 
 
 def anchor_sequences(encoder: ExampleEncoder) -> list[TrainSequence]:
-    """Encode the anchors that fit the context."""
-    found = [encoder.sequence([Message("user", one.ask)], one.answer) for one in ANCHORS]
-    return [one for one in found if one is not None]
+    """Encode the anchors, without those that are longer than the context."""
+    encoded = [encoder.sequence([Message("user", anchor.ask)], anchor.answer) for anchor in ANCHORS]
+    return [sequence for sequence in encoded if sequence is not None]

@@ -1,4 +1,7 @@
-"""What ``context: {"retrieve": k}`` makes of a prompt, offline: from any log, as for a teacher."""
+"""Adds retrieved turns to a prompt as ``context: {"retrieve": k}`` does in serving, from a log in memory.
+
+Training uses it to give the teacher of a distillation its context.
+"""
 
 from collections.abc import Sequence
 
@@ -10,15 +13,15 @@ from populace.actors.turn import Interaction
 from populace.policies.retrieval import Exchange, Retrieval, exchange_of, exchanges_that_fit, turn_words
 
 CONTEXT_TOKENS_MAX = 512
-"""What serving leaves for it of a context of 2,048 tokens."""
+"""The retrieved turns have at most this many tokens: serving allows them so much of a context of 2,048."""
 
 
 def context_messages(
     log: Sequence[Interaction], feedback: Sequence[Feedback], query: str, k: int
 ) -> tuple[Message, ...]:
-    """The system message that tells of the ``k`` turns that fit the query best; nothing if none does.
+    """Return a system message with the ``k`` turns of ``log`` that match ``query`` best, or () if none does.
 
-    ``log`` is what may be read: what is held out must not be in it if the answer teaches.
+    If the result is used for training, ``log`` must not contain held-out turns.
     """
     return prompt_with_context(log, feedback, (Message("user", query),), k)[:-1]
 
@@ -31,9 +34,9 @@ def prompt_with_context(
     *,
     tokens_max: int = CONTEXT_TOKENS_MAX,
 ) -> tuple[Message, ...]:
-    """Tell in the prompt of up to ``k`` turns of the log that fit its last question best and are not in it.
+    """Return the prompt with up to ``k`` turns that match its last question best and are not in it already.
 
-    Indexes the log anew: 30 µs a turn, so that many questions to one log cost as many times that.
+    Each call indexes the whole log, which takes 30 µs a turn.
     """
     wanted = Retrieval.of(prompt, k)
     if wanted is None or not log:
@@ -45,11 +48,11 @@ def prompt_with_context(
     ]
     index = LogIndex().extended(words, start=log[0].position, end=log[-1].position + 1).counted()
     turns = {turn.position: turn for turn in log}
-    found: dict[bytes, Exchange] = {}
+    exchanges: dict[bytes, Exchange] = {}
     for position in index.ranked(wanted.words):
         turn = turns[position]
         exchange = exchange_of(position, turn.messages, turn.reply, judgements[position])
         if exchange is not None:
-            found.setdefault(exchange.turn, exchange)
-    chosen = exchanges_that_fit(list(found.values()), wanted.known, count=k, tokens_max=tokens_max)
+            exchanges.setdefault(exchange.turn, exchange)
+    chosen = exchanges_that_fit(list(exchanges.values()), wanted.known, count=k, tokens_max=tokens_max)
     return with_context(prompt, chosen)

@@ -1,6 +1,7 @@
-"""What a session's next step is about, by method: some of its person's examples, against which reference.
+"""Curricula: the encoded examples of one personal model, from which each training step draws its batch.
 
-A curriculum holds examples as tokens and draws a step's batch as a function of the session's seed and step.
+There is one class for each method that learns from the log. Which examples a step draws is a function of the
+session's seed and step number, so that a restored session draws the same ones.
 """
 
 import math
@@ -24,18 +25,22 @@ from populace.policies.lessons import preferred_pair, wanted_reply
 
 
 class Curriculum(Protocol):
-    """``size`` counts what there is to draw from: an epoch is so many."""
+    """Draws the batches of one training session."""
 
     @property
-    def size(self) -> int: ...
+    def size(self) -> int:
+        """The number of examples or prompts in one epoch."""
+        ...
 
     def objective(self, session: TrainingSession, batch: int) -> Objective:
-        """Draw so many for the session's next step."""
+        """Draw ``batch`` examples for the session's next step, or all if there are fewer."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class SupervisedCurriculum:
+    """Replies to imitate, with the cross-entropy loss of ``sft``."""
+
     sequences: Sequence[TrainSequence]
 
     @property
@@ -43,12 +48,15 @@ class SupervisedCurriculum:
         return len(self.sequences)
 
     def objective(self, session: TrainingSession, batch: int) -> Objective:
-        return SupervisedObjective([self.sequences[at] for at in drawn(session, self.size, batch)])
+        return SupervisedObjective([self.sequences[at] for at in batch_places(session, self.size, batch)])
 
 
 @dataclass(frozen=True, slots=True)
 class PreferenceCurriculum:
-    """``sequences`` and the parent's ``reference`` alternate: preferred, and what it is preferred to."""
+    """Pairs of a preferred and a rejected reply, in turn: even places are preferred, odd ones rejected.
+
+    ``reference`` holds the parent's log-likelihood of each reply, in nats, in the order of ``sequences``.
+    """
 
     sequences: Sequence[TrainSequence]
     reference: Sequence[float]
@@ -58,7 +66,7 @@ class PreferenceCurriculum:
         return len(self.sequences) // 2
 
     def objective(self, session: TrainingSession, batch: int) -> Objective:
-        places = [2 * at + side for at in drawn(session, self.size, batch) for side in (0, 1)]
+        places = [2 * at + side for at in batch_places(session, self.size, batch) for side in (0, 1)]
         return PreferenceObjective(
             [self.sequences[place] for place in places], [self.reference[place] for place in places]
         )
@@ -66,7 +74,11 @@ class PreferenceCurriculum:
 
 @dataclass(frozen=True, slots=True)
 class ThumbsCurriculum:
-    """Thumbed replies, and ``mismatched`` ones: the reply of each after the prompt of the one before it."""
+    """Replies with a thumbs-up or thumbs-down, and mismatched pairs for the KL estimate of KTO.
+
+    A mismatched pair is a reply after the prompt of the previous example; ``mismatched`` is empty or has one
+    for each reply. The references are the parent's log-likelihoods of the replies, in nats.
+    """
 
     sequences: Sequence[TrainSequence]
     reference: Sequence[float]
@@ -79,7 +91,7 @@ class ThumbsCurriculum:
         return len(self.sequences)
 
     def objective(self, session: TrainingSession, batch: int) -> Objective:
-        chosen = drawn(session, self.size, batch)
+        chosen = batch_places(session, self.size, batch)
         others = [at for at in chosen if self.mismatched]
         return ThumbsObjective(
             [*(self.sequences[at] for at in chosen), *(self.mismatched[at] for at in others)],
@@ -88,19 +100,23 @@ class ThumbsCurriculum:
         )
 
 
-def drawn(session: TrainingSession, size: int, batch: int) -> list[int]:
-    """The places of the session's next batch: every epoch all of them, each in an order of its own."""
+def batch_places(session: TrainingSession, size: int, batch: int) -> list[int]:
+    """Return the indices of the session's next batch, as ``epoch_places`` draws them."""
     return epoch_places(f"epoch {session.options.seed}", session.step, size, batch)
 
 
 def epoch_places(seed: str, number: int, size: int, batch: int) -> list[int]:
-    """The places of batch ``number``: every epoch has all of them, each in an order that the seed gives."""
+    """Return the indices of batch ``number``, from 0, out of ``size`` examples.
+
+    Each epoch has every index once, in an order that is drawn from ``seed`` and the epoch. A batch may span
+    two epochs.
+    """
     batch = min(batch, size)
     first = number * batch
     orders: dict[int, list[int]] = {}
     places: list[int] = []
-    for at_all in range(first, first + batch):
-        epoch, at = divmod(at_all, size)
+    for draw in range(first, first + batch):
+        epoch, at = divmod(draw, size)
         if epoch not in orders:
             orders[epoch] = list(range(size))
             source = random.Random(f"{seed} {epoch}")  # noqa: S311 - not a secret
@@ -110,7 +126,7 @@ def epoch_places(seed: str, number: int, size: int, batch: int) -> list[int]:
 
 
 def steps_of(size: int, batch: int, epochs: float) -> int:
-    """How many steps so many epochs are, one at least."""
+    """Return the number of steps that ``epochs`` take, at least 1."""
     return max(1, math.ceil(size * epochs / batch))
 
 
@@ -124,31 +140,42 @@ def make_curriculum(
     *,
     unjudged: bool = False,
 ) -> Curriculum:
-    """Make tokens of the examples that the method can learn from, and have the parent read what it needs.
+    """Encode the examples that the method can learn from, and score them with the parent where it needs that.
 
-    ``unjudged`` is for ``sft``: replies that nobody judged are taken for wanted. What is held out, or does
-    not fit the context, is left out. Raises ``NothingToTrain``, which says why nothing is left.
+    With ``unjudged``, ``sft`` also learns replies without feedback. Examples that are held out or longer than
+    the context are left out. Raises ``NothingToTrain``, which gives the reason, if no example is left.
     """
     taught = [example for example in examples if not example.is_held_out]
     if method == "sft":
-        wanted = [(one.prompt, wanted_reply(one.reply, one.judged, unjudged=unjudged)) for one in taught]
+        wanted = [
+            (example.prompt, wanted_reply(example.reply, example.judged, unjudged=unjudged))
+            for example in taught
+        ]
         replies = [(prompt, reply) for prompt, reply in wanted if reply is not None]
-        found = [encoder.sequence(prompt, reply) for prompt, reply in replies]
-        sequences = [one for one in found if one is not None]
+        encoded = [encoder.sequence(prompt, reply) for prompt, reply in replies]
+        sequences = [sequence for sequence in encoded if sequence is not None]
         _check(name, examples, taught, len(replies), len(sequences), "was liked or corrected")
         return SupervisedCurriculum(sequences)
     if method == "preference":
-        compared = [(one.prompt, preferred_pair(one.reply, one.judged)) for one in taught]
+        compared = [(example.prompt, preferred_pair(example.reply, example.judged)) for example in taught]
         pairs = [(prompt, pair) for prompt, pair in compared if pair is not None]
-        encoded = [[encoder.sequence(prompt, reply) for reply in pair] for prompt, pair in pairs]
-        whole = [one for pair in encoded if None not in pair for one in pair if one is not None]
+        encoded_pairs = [[encoder.sequence(prompt, reply) for reply in pair] for prompt, pair in pairs]
+        whole = [
+            sequence
+            for pair in encoded_pairs
+            if None not in pair
+            for sequence in pair
+            if sequence is not None
+        ]
         _check(name, examples, taught, len(pairs), len(whole) // 2, "was corrected")
         return PreferenceCurriculum(whole, reply_log_probs(base, parent, whole))
-    thumbed = [one for one in taught if one.judged.liked is not None and one.reply]
-    kept = [(one, encoder.sequence(one.prompt, one.reply)) for one in thumbed]
-    fitting = [(one, sequence) for one, sequence in kept if sequence is not None]
+    thumbed = [example for example in taught if example.judged.liked is not None and example.reply]
+    kept = [(example, encoder.sequence(example.prompt, example.reply)) for example in thumbed]
+    fitting = [(example, sequence) for example, sequence in kept if sequence is not None]
     _check(name, examples, taught, len(thumbed), len(fitting), "was liked or disliked")
-    return _thumbs([one for one, _ in fitting], [one for _, one in fitting], encoder, base, parent)
+    return _thumbs(
+        [example for example, _ in fitting], [sequence for _, sequence in fitting], encoder, base, parent
+    )
 
 
 def _thumbs(
@@ -158,16 +185,19 @@ def _thumbs(
     base: FrozenBase,
     parent: TrainableAdapter | None,
 ) -> ThumbsCurriculum:
-    before = [examples[-1], *examples[:-1]]
-    mixed = [encoder.sequence(other.prompt, one.reply) for one, other in zip(examples, before, strict=True)]
-    # One alone has no other's prompt, and where one does not fit there is no reference point.
-    mismatched = [one for one in mixed if one is not None]
+    previous = [examples[-1], *examples[:-1]]
+    mixed = [
+        encoder.sequence(other.prompt, example.reply)
+        for example, other in zip(examples, previous, strict=True)
+    ]
+    # A single example has no other prompt, and the KL estimate needs a mismatched pair for every reply.
+    mismatched = [sequence for sequence in mixed if sequence is not None]
     if len(examples) == 1 or len(mismatched) < len(mixed):
         mismatched = []
     return ThumbsCurriculum(
         sequences,
         reply_log_probs(base, parent, sequences),
-        [bool(one.judged.liked) for one in examples],
+        [bool(example.judged.liked) for example in examples],
         mismatched,
         reply_log_probs(base, parent, mismatched),
     )
@@ -181,13 +211,13 @@ def _check(
     fitting: int,
     needed: str,
 ) -> None:
-    """Raise ``NothingToTrain`` that names the first reason for which nothing is left."""
+    """Raise ``NothingToTrain`` with the first step of the selection that left no example."""
     if fitting:
         return
     if not examples:
-        raise NothingToTrain(name, "nobody has talked to it since it was trained last")
+        raise NothingToTrain(name, "its log has no interaction since its last training")
     if not taught:
-        raise NothingToTrain(name, f"all {len(examples)} new interactions are held out to judge it by")
+        raise NothingToTrain(name, f"all {len(examples)} new interactions are held out for evaluation")
     if not fit_for_method:
         raise NothingToTrain(name, f"none of its {len(taught)} new replies {needed}")
     raise NothingToTrain(name, f"each of its {fit_for_method} examples is longer than the context")

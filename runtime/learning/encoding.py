@@ -1,4 +1,4 @@
-"""Examples as tokens: rendered as serving renders them, with the reply's tokens and its end to be learned."""
+"""Encodes examples as tokens with the chat template of serving; the reply and its end token are scored."""
 
 from collections.abc import Sequence
 
@@ -8,30 +8,31 @@ from populace.learning.methods.objective import TrainSequence
 
 
 class ExampleEncoder:
-    """For one base. A sequence has at most ``tokens_max`` tokens, which its context must hold."""
+    """Encodes for one base. A sequence has at most ``tokens_max`` tokens, the base's context or less."""
 
     def __init__(self, tokenizer: BaseTokenizer, tokens_max: int) -> None:
         self._tokenizer = tokenizer
         self._tokens_max = tokens_max
 
     def sequence(self, prompt: Sequence[Message], reply: str) -> TrainSequence | None:
-        """Encode a prompt and the reply to learn; None for a reply that does not fit with its own message.
+        """Encode a prompt and the reply to learn.
 
-        What is too long loses its oldest messages, except system messages; the reply is never cut: a model
-        that learns the half of a reply learns to stop in its middle.
+        A sequence that is too long loses its oldest messages, except system messages. The reply is never cut,
+        as a model that is trained on half a reply stops in the middle. Returns None if the reply and the
+        message it answers do not fit.
         """
         messages = list(prompt)
         while True:
             sequence = self._encode((*messages, Message("assistant", reply)))
             if len(sequence.ids) <= self._tokens_max:
                 return sequence
-            spoken = [at for at, one in enumerate(messages) if one.role != "system"]
-            if len(spoken) <= 1:
+            places = [at for at, message in enumerate(messages) if message.role != "system"]
+            if len(places) <= 1:
                 return None
-            # A conversation begins with what the person says.
-            del messages[spoken[0]]
-            while messages[spoken[0]].role == "assistant":
-                del messages[spoken[0]]
+            # Chat templates expect a conversation to begin with a user's message.
+            del messages[places[0]]
+            while messages[places[0]].role == "assistant":
+                del messages[places[0]]
 
     def _encode(self, messages: tuple[Message, ...]) -> TrainSequence:
         ids, spans = self._tokenizer.tokens_of(messages, len(messages) - 1)

@@ -1,6 +1,6 @@
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 # torch's split is untyped.
-"""What a candidate scores: on what its person said and it never learned from, and on general text."""
+"""Scores a candidate adapter against its parent on held-out interactions, and against the base on probes."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,11 +17,17 @@ from populace.learning.probes import PROBES
 from populace.policies.evaluation_gate import Evaluation, Measure
 
 TOKENS_A_PASS = 1024
-"""Of a pass that is not differentiated: its logarithms are 200 MB with a vocabulary of 50,000."""
+"""A forward pass without gradient has at most this many tokens, unless one sequence is longer.
+
+With a vocabulary of 50,000 its log-probabilities take 200 MB.
+"""
 
 
 class Compared(NamedTuple):
-    """A number of the parent and of the candidate for each thing that is held out."""
+    """The scores of the parent and of the candidate, one for each held-out reply or task.
+
+    ``measure`` says what they are: losses in nats a token, or rewards.
+    """
 
     parent: Sequence[float]
     candidate: Sequence[float]
@@ -29,7 +35,7 @@ class Compared(NamedTuple):
 
 
 class HeldOut(Protocol):
-    """What a person's candidates are judged by."""
+    """The held-out data by which the candidates of one personal model are judged."""
 
     @property
     def size(self) -> int:
@@ -37,13 +43,13 @@ class HeldOut(Protocol):
         ...
 
     def compare(self, parent: TrainableAdapter | None, candidate: TrainableAdapter) -> Compared:
-        """Measure both; ``parent`` None is the base. Raises ``TrainingFailed``."""
+        """Score both on all held-out data. ``parent`` None is the base. May raise ``TrainingFailed``."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class HeldOutReplies:
-    """Replies that somebody wanted: how likely are they?"""
+    """Held-out replies that were liked, corrected or taken as wanted, scored by loss in nats a token."""
 
     base: FrozenBase
     sequences: Sequence[TrainSequence]
@@ -67,11 +73,12 @@ def evaluate(
     parent: TrainableAdapter | None,
     candidate: TrainableAdapter,
 ) -> Evaluation:
-    """Measure both on what is held out, and the candidate and the base on the probes.
+    """Score parent and candidate on ``held_out``, and base and candidate on the probes.
 
-    ``parent`` None is the base itself. ``candidate`` should be what will be served, read back from its
-    packed file: training has more digits. Takes memory for ``TOKENS_A_PASS`` or the longest sequence.
-    Raises what ``held_out`` raises.
+    ``parent`` None is the base. ``candidate`` should be read back from its packed form, since packing rounds
+    it to the served type. Memory is taken for ``TOKENS_A_PASS`` tokens or the longest sequence. The probes
+    give mean losses and the mean divergence KL(base ‖ candidate), in nats a token. Raises what
+    ``held_out.compare`` raises.
     """
     compared = held_out.compare(parent, candidate)
     probes = [encoder.sequence([Message("user", probe.ask)], probe.answer) for probe in PROBES]
@@ -97,15 +104,15 @@ def evaluate(
 def reply_losses(
     base: FrozenBase, adapter: TrainableAdapter | None, sequences: Sequence[TrainSequence]
 ) -> list[float]:
-    """The mean negative log-likelihood of each sequence's scored tokens, in nats a token."""
+    """Return the mean negative log-likelihood of each sequence's scored tokens, in nats a token."""
     sums = reply_log_probs(base, adapter, sequences)
-    return [-one / len(sequence.scored) for one, sequence in zip(sums, sequences, strict=True)]
+    return [-total / len(sequence.scored) for total, sequence in zip(sums, sequences, strict=True)]
 
 
 def reply_log_probs(
     base: FrozenBase, adapter: TrainableAdapter | None, sequences: Sequence[TrainSequence]
 ) -> list[float]:
-    """The log-likelihood of each sequence's scored tokens together, in nats."""
+    """Return the log-likelihood of each sequence's scored tokens together, in nats."""
     sums: list[float] = []
     for part in _passes(sequences):
         scored = score_alone(base, adapter, part)
@@ -116,30 +123,30 @@ def reply_log_probs(
 def token_log_probs(
     base: FrozenBase, adapter: TrainableAdapter | None, sequences: Sequence[TrainSequence]
 ) -> list[list[float]]:
-    """The log-likelihood of each scored token of each sequence, in nats."""
-    found: list[list[float]] = []
+    """Return the log-likelihood of each scored token of each sequence, in nats."""
+    log_probs: list[list[float]] = []
     for part in _passes(sequences):
         scored = score_alone(base, adapter, part)
-        found += [list(map(float, one)) for one in scored.target_log_probs.split(scored.counts)]
-    return found
+        log_probs += [list(map(float, row)) for row in scored.target_log_probs.split(scored.counts)]
+    return log_probs
 
 
 @torch.no_grad()
 def score_alone(
     base: FrozenBase, adapter: TrainableAdapter | None, sequences: Sequence[TrainSequence]
 ) -> Scored:
-    """Read the sequences in one pass that is not differentiated."""
+    """Score the sequences with one adapter, None for the base, in one forward pass without gradient."""
     return base.score([Reading(adapter, sequences)])[0]
 
 
 def _passes(sequences: Sequence[TrainSequence]) -> list[list[TrainSequence]]:
-    """Cut the sequences, in their order, into passes of so many tokens; a longer one has its own."""
+    """Split the sequences, in order, into passes of up to ``TOKENS_A_PASS``; a longer one is a pass alone."""
     passes: list[list[TrainSequence]] = []
     tokens = 0
-    for one in sequences:
-        if not passes or tokens + len(one.ids) > TOKENS_A_PASS:
+    for sequence in sequences:
+        if not passes or tokens + len(sequence.ids) > TOKENS_A_PASS:
             passes.append([])
             tokens = 0
-        passes[-1].append(one)
-        tokens += len(one.ids)
+        passes[-1].append(sequence)
+        tokens += len(sequence.ids)
     return passes

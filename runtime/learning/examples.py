@@ -1,8 +1,8 @@
-"""From a log to examples: what the model was asked, with what went before, and what was thought of its reply.
+"""Makes examples of a log: the prompt of each turn with its history, the reply, and the feedback on it.
 
-What is held out is neither learned nor read: what an example to learn from was made after begins behind the
-last held-out turn in it, whether the log knows that turn or the client sent it along, and what was retrieved
-for it comes without those turns.
+Held-out text never reaches training. The history of a training example begins after the last held-out turn in
+it, whether that turn comes from the log or was sent again by the client, and the turns that were retrieved
+for the example are used without the held-out ones.
 """
 
 import hashlib
@@ -21,9 +21,9 @@ from populace.policies.retrieval import Exchange, exchange_of
 
 
 class Example(NamedTuple):
-    """An interaction to learn from or to be judged by.
+    """An interaction for training or, if it is held out, for evaluation.
 
-    ``prompt`` has the turns before it, too, and tells of those that were retrieved for it.
+    ``prompt`` includes the earlier turns of the conversation and a system message with the retrieved turns.
     """
 
     position: int
@@ -37,10 +37,10 @@ class Example(NamedTuple):
 
 
 def examples_of(log: Sequence[Interaction], feedback: Sequence[Feedback]) -> list[Example]:
-    """Make an example of each interaction that is a conversation; ``log`` is gapless, in the log's order.
+    """Make an example of each conversational turn. ``log`` is in the log's order, without gaps.
 
-    Turns that only set the memory, forgotten ones, and raw prompts, are none. What ``log`` does not hold of
-    history and of retrieved turns is left out.
+    Turns that only set the memory, forgotten turns and raw prompts make no example. Earlier and retrieved
+    turns that are not in ``log`` are left out of the prompts.
     """
     opinions = feedback_by_position(feedback)
     held_out = {turn.reply for turn in log if is_held_out(turn.position)}
@@ -51,7 +51,7 @@ def examples_of(log: Sequence[Interaction], feedback: Sequence[Feedback]) -> lis
         prompt = (*_history(log[:index], turn), *turn.messages)
         retrieved = turn.retrieved
         if not is_held_out(turn.position):
-            prompt = _behind(prompt, held_out)
+            prompt = _after_held_out(prompt, held_out)
             retrieved = tuple(position for position in retrieved if not is_held_out(position))
         prompt = with_context(prompt, _exchanges(log[:index], opinions, retrieved, turn.created_ms))
         judgement = judged(opinions.get(turn.position, ()))
@@ -60,7 +60,7 @@ def examples_of(log: Sequence[Interaction], feedback: Sequence[Feedback]) -> lis
 
 
 def digest_of(examples: Sequence[Example]) -> str:
-    """Digest examples: SHA-256, the same for the same data in the same order."""
+    """Return the SHA-256 of the examples in hexadecimal; it depends on their order."""
     digest = hashlib.sha256()
     for example in examples:
         line = json.dumps(example, ensure_ascii=False, separators=(",", ":"))
@@ -69,11 +69,13 @@ def digest_of(examples: Sequence[Example]) -> str:
 
 
 def _history(earlier: Sequence[Interaction], turn: Interaction) -> tuple[Message, ...]:
-    """The earlier turns of the conversation that the reply was made after, oldest first."""
+    """Return the earlier turns of the conversation that the model saw for this reply, oldest first."""
     if turn.conversation is None or turn.history_turns == 0:
         return ()
-    same = [one for one in earlier if one.conversation == turn.conversation][-turn.history_turns :]
-    return tuple(message for one in same for message in (*one.messages, Message("assistant", one.reply)))
+    same = [other for other in earlier if other.conversation == turn.conversation][-turn.history_turns :]
+    return tuple(
+        message for other in same for message in (*other.messages, Message("assistant", other.reply))
+    )
 
 
 def _exchanges(
@@ -82,19 +84,21 @@ def _exchanges(
     positions: Sequence[int],
     made_ms: int,
 ) -> list[Exchange]:
-    """The earlier turns at the positions, with what was thought of them when the reply was made."""
+    """Return the earlier turns at the positions, with the feedback that they had when the reply was made."""
     exchanges: list[Exchange] = []
     for turn in earlier if positions else ():
         if turn.position in positions:
-            given = [one for one in opinions.get(turn.position, ()) if one.created_ms <= made_ms]
+            given = [opinion for opinion in opinions.get(turn.position, ()) if opinion.created_ms <= made_ms]
             exchange = exchange_of(turn.position, turn.messages, turn.reply, judged(given))
             exchanges += [] if exchange is None else [exchange]
     return exchanges
 
 
-def _behind(prompt: tuple[Message, ...], held_out: Container[str]) -> tuple[Message, ...]:
-    """Cut the prompt behind the last reply of those, but for system messages."""
-    places = (at for at, one in enumerate(prompt) if one.role == "assistant" and one.content in held_out)
+def _after_held_out(prompt: tuple[Message, ...], held_out: Container[str]) -> tuple[Message, ...]:
+    """Drop everything up to the last held-out reply, except system messages."""
+    places = (
+        at for at, message in enumerate(prompt) if message.role == "assistant" and message.content in held_out
+    )
     last = max(places, default=-1)
-    system = tuple(one for one in prompt[: last + 1] if one.role == "system")
+    system = tuple(message for message in prompt[: last + 1] if message.role == "system")
     return system + prompt[last + 1 :]

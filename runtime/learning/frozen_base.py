@@ -1,6 +1,6 @@
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 # transformers' loading and forward functions are untyped.
-"""The base as training sees it: frozen, and read by many people's adapters in one pass."""
+"""The frozen base in training: one forward pass scores sequences for the adapters of many personal models."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,21 +10,24 @@ import torch
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from populace.adapters.base_modules import BaseModules, read_base_modules
-from populace.adapters.lora.attached import AttachedAdapters, Owned
+from populace.adapters.lora.attached import AdapterSpan, AttachedAdapters
 from populace.adapters.lora.trainable import TrainableAdapter
 from populace.learning.methods.objective import Scored, TrainSequence
 from populace.learning.packed_attention import PACKED
 
 
 class Reading(NamedTuple):
-    """Sequences for one adapter, None for the base alone."""
+    """Sequences that are scored with one adapter; ``adapter`` None is the base."""
 
     adapter: TrainableAdapter | None
     sequences: Sequence[TrainSequence]
 
 
 class FrozenBase:
-    """One loaded base. Not thread-safe; a pass may be differentiated before the next one or after."""
+    """A loaded base with frozen weights. Not thread-safe.
+
+    The backward pass of a scoring may run before or after the next scoring.
+    """
 
     def __init__(
         self, directory: Path, fingerprint: str, *, dtype: torch.dtype = torch.bfloat16, device: str = "cpu"
@@ -41,12 +44,12 @@ class FrozenBase:
         self._attached = AttachedAdapters(self.model, list(self.modules.linears))
 
     def score(self, readings: Sequence[Reading]) -> list[Scored]:
-        """Read all sequences in one pass; answers what was scored, reading by reading.
+        """Score all sequences in one forward pass and return one ``Scored`` for each reading, in order.
 
-        The results depend on the adapters' parameters by autograd, unless it is off. Every reading has a
-        token that is scored. Time and memory go with the number of tokens together.
+        The results are differentiable in the adapters' parameters unless autograd is off. Every reading must
+        have a scored token. Time and memory grow linearly with the total number of tokens.
         """
-        owned: list[Owned] = []
+        spans: list[AdapterSpan] = []
         ids: list[int] = []
         positions: list[int] = []
         lengths: list[int] = []
@@ -54,16 +57,16 @@ class FrozenBase:
         counts: list[tuple[int, ...]] = []
         for adapter, sequences in readings:
             begin = len(ids)
-            counts.append(tuple(len(one.scored) for one in sequences))
-            for one in sequences:
-                # The token before it predicts each one.
-                places += [len(ids) + place - 1 for place in one.scored]
-                ids += one.ids
-                positions += range(len(one.ids))
-                lengths.append(len(one.ids))
-            owned.append(Owned(begin, len(ids), adapter))
+            counts.append(tuple(len(sequence.scored) for sequence in sequences))
+            for sequence in sequences:
+                # The logits of a token are at the place of the token before it.
+                places += [len(ids) + place - 1 for place in sequence.scored]
+                ids += sequence.ids
+                positions += range(len(sequence.ids))
+                lengths.append(len(sequence.ids))
+            spans.append(AdapterSpan(begin, len(ids), adapter))
         device = self.model.device
-        with self._attached.running(owned):
+        with self._attached.running(spans):
             output = cast("Any", self.model)(
                 input_ids=torch.tensor([ids], device=device),
                 position_ids=torch.tensor([positions], device=device),
@@ -75,8 +78,8 @@ class FrozenBase:
         targets_N = torch.tensor([ids[place + 1] for place in places], device=device)
         sizes = [sum(count) for count in counts]
         return [
-            Scored(rows_NV, of_reading_N, count)
-            for rows_NV, of_reading_N, count in zip(
+            Scored(rows_NV, targets_of_reading_N, count)
+            for rows_NV, targets_of_reading_N, count in zip(
                 log_probs_NV.split(sizes), targets_N.split(sizes), counts, strict=True
             )
         ]

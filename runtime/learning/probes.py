@@ -1,10 +1,10 @@
-"""General text, by which it is seen whether an adapter forgot what has nothing to do with its person."""
+"""General questions that measure whether an adapter lost abilities which its person's data does not cover."""
 
 from typing import NamedTuple
 
 
 class Probe(NamedTuple):
-    """A question that anybody might ask, and an answer that any base should find likely."""
+    """A question of general knowledge, and an answer that every base should find likely."""
 
     ask: str
     answer: str
@@ -28,4 +28,4 @@ PROBES = (
     Probe("What is a triangle?", "A triangle is a shape with three sides and three angles."),
     Probe("Why do people sleep?", "People sleep so that their bodies and minds can rest and recover."),
 )
-"""Written for this file. Sixteen short answers are some 200 tokens: a tenth of a second a pass."""
+"""Written for this file, from no dataset. The 16 answers have about 200 tokens, 0.1 s a pass on a CPU."""

@@ -1,8 +1,9 @@
-"""Reward functions that can be verified, by name: a reply is right or it is not, and anybody can check.
+"""Verifiable reward functions by name: a program decides whether a reply is right.
 
-A function gets the prompt, the reply and what the task knows (an answer, say), and returns a finite number.
-Its name is how jobs and lineage refer to it, so that it must mean the same for ever. Packages add their own
-by an entry point of the group ``populace.rewards``; ``@reward`` is for programs that train by themselves.
+A function is called with the prompt, the reply and the task's fields (its answer, for example), and returns a
+finite number. Jobs and lineage refer to it by name, so a name must keep its meaning. Packages add rewards
+with an entry point of the group ``populace.rewards``; ``@reward`` is for programs that call the trainer
+directly.
 """
 
 import math
@@ -25,7 +26,7 @@ _NUMBER = re.compile(r"[-+]?\d[\d,]*(?:\.\d+)?")
 
 
 def reward(name: str) -> Callable[[Reward], Reward]:
-    """Register the function that is decorated. A name is taken once."""
+    """Register the decorated function under ``name``. Raises ``InvalidRequest`` if the name is taken."""
 
     def register(function: Reward) -> Reward:
         if name in _registered and _registered[name] is not function:
@@ -37,22 +38,26 @@ def reward(name: str) -> Callable[[Reward], Reward]:
 
 
 def find_reward(name: str) -> Reward:
-    """Find a reward by its name. Raises ``InvalidRequest`` that lists those that there are."""
+    """Return the reward function of this name. Raises ``InvalidRequest``, which lists the known names."""
     if name in _registered:
         return _registered[name]
-    found = _of_packages()
-    if name not in found:
-        known = ", ".join(sorted({*_registered, *found}))
+    installed = _package_rewards()
+    if name not in installed:
+        known = ", ".join(sorted({*_registered, *installed}))
         raise InvalidRequest(f"There is no reward named `{name[:80]}`; there are {known}.", "reward")
-    return found[name].load()
+    return installed[name].load()
 
 
 def rewarded(model: str, name: str, prompt: Sequence[Message], reply: str, task: Task) -> float:
-    """Reward a reply. Raises ``InvalidRequest`` for an unknown name, ``RewardFailed`` for no number."""
+    """Return the reward of a reply. ``model`` is named in errors.
+
+    Raises ``InvalidRequest`` for an unknown reward, and ``RewardFailed`` if the function raises or does not
+    return a finite number.
+    """
     function = find_reward(name)
     try:
         value = float(function(prompt, reply, task))
-    except Exception as error:  # whatever somebody else's function raises
+    except Exception as error:  # a reward of another package may raise anything
         raise RewardFailed(model, name, f"raised {type(error).__name__}: {str(error)[:200]}") from error
     if not math.isfinite(value):
         raise RewardFailed(model, name, f"returned {value}")
@@ -61,14 +66,14 @@ def rewarded(model: str, name: str, prompt: Sequence[Message], reply: str, task:
 
 @reward("exact")
 def exact(prompt: Sequence[Message], reply: str, task: Task) -> float:
-    """1 if the reply is the task's ``answer``, but for the space around it."""
+    """Return 1 if the reply equals the task's ``answer`` apart from surrounding white space, else 0."""
     del prompt
     return float(reply.strip() == str(task["answer"]).strip())
 
 
 @reward("number")
 def number(prompt: Sequence[Message], reply: str, task: Task) -> float:
-    """1 if the last number in the reply is the task's ``answer``."""
+    """Return 1 if the last number in the reply equals the task's ``answer``, else 0."""
     del prompt
     numbers = _NUMBER.findall(reply)
     return float(bool(numbers) and float(numbers[-1].replace(",", "")) == float(task["answer"]))
@@ -76,11 +81,11 @@ def number(prompt: Sequence[Message], reply: str, task: Task) -> float:
 
 @reward("matches")
 def matches(prompt: Sequence[Message], reply: str, task: Task) -> float:
-    """1 if the whole reply matches the task's ``pattern``, a regular expression of Python's."""
+    """Return 1 if the whole reply matches the task's ``pattern``, a Python regular expression, else 0."""
     del prompt
     return float(re.fullmatch(str(task["pattern"]), reply.strip(), re.DOTALL) is not None)
 
 
 @cache
-def _of_packages() -> dict[str, Any]:
-    return {one.name: one for one in entry_points(group=GROUP)}
+def _package_rewards() -> dict[str, Any]:
+    return {entry.name: entry for entry in entry_points(group=GROUP)}

@@ -1,7 +1,7 @@
-"""Replies to learn from, as the serving engines make them: tokens, their logarithms, revision and seed.
+"""Rollouts: replies that a serving engine samples for training, with log-probabilities, revision and seed.
 
-What the sampler thought of its own tokens goes with them, since its numbers are not the trainer's. A rollout
-of another revision than the one that learns is never used silently: ``of_revision`` takes it out and counts.
+The sampler's log-probabilities are kept, since the trainer's differ by rounding. A rollout of another
+revision than the one in training is not used: ``of_revision`` drops and counts it.
 """
 
 import asyncio
@@ -15,14 +15,14 @@ from populace.actors.engine import AdapterRef, Engine, GenerateRequest, Message,
 from populace.actors.turn import BASE_REVISION
 
 STREAMS = 32
-"""An engine's queue is for people who wait for a reply; training does not fill it."""
+"""At most this many rollouts run at once, so that training does not fill the queue of a serving engine."""
 
 
 class Rollout(NamedTuple):
-    """A reply to ``prompt``. ``log_probs`` are natural logarithms of ``reply_ids``, by the sampler.
+    """A sampled reply to ``prompt``.
 
-    The prompt's and the reply's tokens are as many as the engine counted. ``finished`` is false for a reply
-    that was cut at the most tokens it might have.
+    ``log_probs`` are the sampler's log-probabilities of ``reply_ids``, in nats. ``finished`` is false if the
+    reply was cut at its token limit.
     """
 
     prompt: tuple[Message, ...]
@@ -34,8 +34,8 @@ class Rollout(NamedTuple):
     finished: bool
 
 
-class Usable(NamedTuple):
-    """The rollouts of the revision that was asked for, and how many of others there were."""
+class UsableRollouts(NamedTuple):
+    """The rollouts of the wanted revision, and the number of ``masked`` ones of other revisions."""
 
     rollouts: list[Rollout]
     masked: int
@@ -52,18 +52,19 @@ async def roll_out(
     owner: str = "",
     streams: int = STREAMS,
 ) -> list[list[Rollout]]:
-    """Have the engine answer each prompt so many times, at temperature 1, each time with a seed of its own.
+    """Sample ``replies`` replies to each prompt and return them by prompt. ``adapter`` None is the base.
 
-    A temperature of 1 and no limits: the sampler's logarithms are those of what it draws from. The seeds
-    follow from ``seed``, so that the same engine gives the same rollouts. At most ``streams`` are asked for
-    at once. Raises what ``Engine.generate`` raises; what was running then is cancelled.
+    The temperature is 1 without top-k or top-p, so that the reported log-probabilities are those of the
+    distribution that is sampled. Each reply has its own seed, derived from ``seed``: the same engine gives
+    the same rollouts. At most ``streams`` requests run at once. Raises the first error of
+    ``Engine.generate``; the other requests are cancelled.
     """
     asked = [
         (prompt, Sampling(tokens_max, temperature=1.0, seed=seed_of(seed, number, at), logprobs=0))
         for number, prompt in enumerate(prompts)
         for at in range(replies)
     ]
-    rollouts = await _all(engine, asked, adapter, owner, streams)
+    rollouts = await _roll_out_all(engine, asked, adapter, owner, streams)
     return [rollouts[first : first + replies] for first in range(0, len(rollouts), replies)]
 
 
@@ -76,45 +77,48 @@ async def answers(
     owner: str = "",
     streams: int = STREAMS,
 ) -> list[Rollout]:
-    """Have the engine answer each prompt once, greedily; otherwise as ``roll_out``."""
+    """Generate one greedy reply to each prompt; limits and errors are as for ``roll_out``."""
     greedy = Sampling(tokens_max, temperature=0.0, seed=0, logprobs=0)
-    return await _all(engine, [(prompt, greedy) for prompt in prompts], adapter, owner, streams)
+    return await _roll_out_all(engine, [(prompt, greedy) for prompt in prompts], adapter, owner, streams)
 
 
-def of_revision(rollouts: Sequence[Rollout], revision: str) -> Usable:
-    """Keep the rollouts of this revision, a digest or ``base``."""
-    kept = [one for one in rollouts if one.revision == revision]
-    return Usable(kept, len(rollouts) - len(kept))
+def of_revision(rollouts: Sequence[Rollout], revision: str) -> UsableRollouts:
+    """Keep the rollouts of ``revision``, a digest or ``base``, and count the others."""
+    kept = [rollout for rollout in rollouts if rollout.revision == revision]
+    return UsableRollouts(kept, len(rollouts) - len(kept))
 
 
 def seed_of(seed: int, prompt: int, reply: int) -> int:
-    """The seed of one reply: one seed for all would make them all the same."""
+    """Derive the seed, 31 bits, of reply number ``reply`` to prompt number ``prompt``.
+
+    With one seed for all, the replies to a prompt would be equal.
+    """
     digest = blake2b(b"%d %d %d" % (seed, prompt, reply), digest_size=4).digest()
     return int.from_bytes(digest, "big") >> 1
 
 
-async def _all(
+async def _roll_out_all(
     engine: Engine,
     asked: Sequence[tuple[tuple[Message, ...], Sampling]],
     adapter: AdapterRef | None,
     owner: str,
     streams: int,
 ) -> list[Rollout]:
-    turn = asyncio.Semaphore(streams)
+    slots = asyncio.Semaphore(streams)
 
-    async def in_turn(prompt: tuple[Message, ...], sampling: Sampling) -> Rollout:
-        async with turn:
-            return await _one(engine, prompt, adapter, sampling, owner)
+    async def in_slot(prompt: tuple[Message, ...], sampling: Sampling) -> Rollout:
+        async with slots:
+            return await _roll_out(engine, prompt, adapter, sampling, owner)
 
     try:
         async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(in_turn(*one)) for one in asked]
-    except ExceptionGroup as errors:  # one says it for all
+            tasks = [group.create_task(in_slot(*request)) for request in asked]
+    except ExceptionGroup as errors:  # callers catch the engine's errors, not groups
         raise errors.exceptions[0] from errors
     return [task.result() for task in tasks]
 
 
-async def _one(
+async def _roll_out(
     engine: Engine,
     prompt: tuple[Message, ...],
     adapter: AdapterRef | None,

@@ -1,10 +1,9 @@
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
 # torch.optim is partly untyped.
-"""One personal model in training: its adapter, what its optimiser remembers, and how far it is.
+"""A training session of one personal model: the adapter, the optimiser's moments and the step number.
 
-What a step draws at random is a function of the session's seed and the step's number, and so is the learning
-rate. Parameters, moments and step are therefore all that a session is: saved and restored, it goes on to the
-same bits, whoever else was trained in between.
+Random draws and the learning rate are functions of the session's seed and step number. A session that is
+saved and restored therefore continues to the same bits, whatever else was trained in between.
 """
 
 import math
@@ -23,10 +22,10 @@ from populace.learning.methods.objective import Objective
 
 @dataclass(frozen=True, slots=True)
 class StepOptions:
-    """How a session's steps move its adapter: AdamW, with a rate that rises, then falls as a cosine.
+    """AdamW with linear warm-up and cosine decay of the learning rate.
 
-    It falls over ``steps`` to ``rate_last`` of ``learning_rate``. A gradient longer than ``clip`` is
-    shortened to that.
+    The rate rises over ``warm_up`` steps to ``learning_rate`` and falls until step ``steps`` to the share
+    ``rate_last`` of it. The norm of the gradient is clipped to ``clip``.
     """
 
     steps: int
@@ -39,14 +38,18 @@ class StepOptions:
     seed: int = 0
 
     def rate(self, step: int) -> float:
-        """The learning rate of the step of this number, from 0."""
+        """Return the learning rate of step number ``step``, counted from 0."""
         rising = min(1.0, (step + 1) / (self.warm_up + 1))
         falling = 0.5 * (1 + math.cos(math.pi * min(1.0, step / self.steps)))
         return self.learning_rate * rising * (self.rate_last + (1 - self.rate_last) * falling)
 
 
 class StepReport(NamedTuple):
-    """What one step of one session did. ``gradient`` is its length before it was clipped."""
+    """The result of one step of one session.
+
+    ``loss`` is the value that was minimised, ``gradient`` the gradient's norm before clipping, and ``tokens``
+    the number of tokens in the batch. ``metrics`` are those of the objective.
+    """
 
     step: int
     loss: float
@@ -56,7 +59,7 @@ class StepReport(NamedTuple):
 
 
 class TrainingSession:
-    """``name`` says whose it is, for messages. ``step`` counts the steps that were taken."""
+    """An adapter with its optimiser. ``name`` is used in errors; ``step`` counts the steps taken."""
 
     def __init__(self, name: str, adapter: TrainableAdapter, options: StepOptions) -> None:
         self.name = name
@@ -68,16 +71,16 @@ class TrainingSession:
         )
 
     def source(self, purpose: str) -> random.Random:
-        """What the next step draws from for this purpose."""
+        """Return a random source for ``purpose`` that depends on the seed and the number of the next step."""
         return random.Random(f"{purpose} {self.options.seed} {self.step}")  # noqa: S311 - not a secret
 
     def apply(self) -> float:
-        """Move the adapter along the gradient that it has; answers its length.
+        """Take an optimiser step with the accumulated gradient and return its norm before clipping.
 
-        Raises ``TrainingDiverged`` for one with NaN or infinity, and moves nothing.
+        Raises ``TrainingDiverged`` if the gradient has NaN or infinity; the adapter is unchanged then.
         """
-        length = torch.nn.utils.clip_grad_norm_(self.adapter.parameters(), self.options.clip)
-        if not bool(torch.isfinite(length)):
+        norm = torch.nn.utils.clip_grad_norm_(self.adapter.parameters(), self.options.clip)
+        if not bool(torch.isfinite(norm)):
             self.optimizer.zero_grad(set_to_none=True)
             raise TrainingDiverged(self.name, self.step, "its gradient is not finite")
         for group in self.optimizer.param_groups:
@@ -85,26 +88,26 @@ class TrainingSession:
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         self.step += 1
-        return float(length)
+        return float(norm)
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """CUDA has a class for it; the CPU's allocator says it in words."""
+    """Return whether the error means that memory ran out; torch's CPU allocator has no class for it."""
     return isinstance(error, MemoryError | torch.OutOfMemoryError) or "allocate memory" in str(error)
 
 
 def take_step(
     base: FrozenBase, parts: Sequence[tuple[TrainingSession, Objective]]
 ) -> list[StepReport | TrainingFailed]:
-    """Take a step of every session in one pass through the base; answers in their order.
+    """Take one step of every session with one pass through the base; the results are in the same order.
 
-    Each has its own loss, gradient, clipping and optimiser: what it becomes does not depend on who else is
-    in the pass, up to the rounding of matrix products of another size. One whose loss or gradient is not
-    finite, or whose optimiser has no room, stays as it is and gets an error in its place.
+    Each session has its own loss, gradient, clipping and optimiser. The other sessions of the pass change its
+    result only by the rounding of larger matrix products. A session whose loss or gradient is not finite, or
+    whose optimiser does not fit into memory, is unchanged and has an error as its result.
     """
     assert len({id(session) for session, _ in parts}) == len(parts), "a session takes one step at a time"
-    scored = base.score([Reading(session.adapter, objective.sequences) for session, objective in parts])
-    losses = [objective.loss(one) for (_, objective), one in zip(parts, scored, strict=True)]
+    readings = base.score([Reading(session.adapter, objective.sequences) for session, objective in parts])
+    losses = [objective.loss(scored) for (_, objective), scored in zip(parts, readings, strict=True)]
     finite = [loss.value for loss in losses if bool(torch.isfinite(loss.value.detach()))]
     if finite:
         torch.stack(finite).sum().backward()
@@ -117,17 +120,17 @@ def take_step(
             continue
         number = session.step
         try:
-            length = session.apply()
+            norm = session.apply()
         except TrainingDiverged as error:
             outcomes.append(error)
             continue
         except (MemoryError, RuntimeError) as error:
-            # Of this person's moments; who came before has taken the step and must not take it again.
+            # The moments of this session do not fit. Sessions before it took their steps and keep them.
             if not is_out_of_memory(error):
                 raise
             session.optimizer.zero_grad(set_to_none=True)
             outcomes.append(TrainingFailed(session.name, "its optimiser does not fit into memory"))
             continue
-        tokens = sum(len(one.ids) for one in objective.sequences)
-        outcomes.append(StepReport(number, value, length, tokens, loss.metrics))
+        tokens = sum(len(sequence.ids) for sequence in objective.sequences)
+        outcomes.append(StepReport(number, value, norm, tokens, loss.metrics))
     return outcomes

@@ -1,9 +1,10 @@
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 # safetensors' and torch.optim's functions are partly untyped.
-"""A training session at rest: one safetensors file, which holds no code.
+"""The file of a training session: safetensors, which cannot hold code.
 
-Its tensors are each layer's A and B, what is taken off their product, and the two moments of each; the header
-has what JSON can say: options, steps, the layers' scalings, and what the caller adds.
+The tensors are ``<layer>.a`` and ``<layer>.b``, the factors ``<layer>.offset_a`` and ``<layer>.offset_b``
+whose product is subtracted, if any, and the AdamW state of a and b. The header has JSON: options, step, the
+scaling of each layer, and the caller's own fields under ``told``.
 """
 
 import json
@@ -24,8 +25,8 @@ VERSION = 1
 _MOMENTS = ("step", "exp_avg", "exp_avg_sq")
 
 
-def pack_session(session: TrainingSession, told: Mapping[str, Any]) -> bytes:
-    """Write all that the session goes on from, and ``told``, which JSON must be able to say."""
+def pack_session(session: TrainingSession, extra: Mapping[str, Any]) -> bytes:
+    """Encode everything from which the session continues, and ``extra``, which must be valid JSON."""
     tensors: dict[str, torch.Tensor] = {}
     for name, layer in session.adapter.layers.items():
         for side, parameter in (("a", layer.a), ("b", layer.b)):
@@ -39,14 +40,14 @@ def pack_session(session: TrainingSession, told: Mapping[str, Any]) -> bytes:
         "name": session.name,
         "step": session.step,
         "options": asdict(session.options),
-        "layers": {name: [one.alpha, one.rank_scaled] for name, one in session.adapter.layers.items()},
-        "told": dict(told),
+        "layers": {name: [layer.alpha, layer.rank_scaled] for name, layer in session.adapter.layers.items()},
+        "told": dict(extra),
     }
-    return save({name: one.contiguous() for name, one in tensors.items()}, {HEADER: json.dumps(header)})
+    return save({name: tensor.contiguous() for name, tensor in tensors.items()}, {HEADER: json.dumps(header)})
 
 
 def unpack_session(data: bytes) -> tuple[TrainingSession, dict[str, Any]]:
-    """Read a session, and what it was told. Raises ``RecordInvalid`` for anything else."""
+    """Decode a session and its ``extra`` fields. Raises ``RecordInvalid`` for damaged or other data."""
     try:
         tensors = load(data)
         header = _header(data)
@@ -75,12 +76,12 @@ def unpack_session(data: bytes) -> tuple[TrainingSession, dict[str, Any]]:
         return session, header["told"]
     except RecordInvalid:
         raise
-    except Exception as error:  # whatever a damaged file makes safetensors, json and torch raise
+    except Exception as error:  # safetensors, json and torch raise many classes for damaged data
         raise RecordInvalid("training session", f"it is damaged ({type(error).__name__})") from error
 
 
 def _header(data: bytes) -> dict[str, Any]:
-    """Read our part of the header, which safetensors itself reads from files only."""
+    """Parse our entry of the header; safetensors offers that for files only, not for bytes."""
     length = int.from_bytes(data[:8], "little")
     header = json.loads(json.loads(data[8 : 8 + length])["__metadata__"][HEADER])
     if header["version"] != VERSION:

@@ -1,7 +1,7 @@
-"""Trains many people's adapters on one base: a step takes as many as fit, and nobody disturbs another.
+"""Trains the adapters of many personal models on one base, as many in one step as its token budget allows.
 
-It knows neither log nor store: it is given sessions and what they learn, and gives back candidates with their
-scores, or what went wrong, one for each person.
+The trainer reads neither log nor store. It takes sessions with their curricula, and returns for each model a
+candidate with its scores, or an error that does not affect the other models.
 """
 
 import math
@@ -21,17 +21,18 @@ from populace.learning.session import StepReport, TrainingSession, is_out_of_mem
 from populace.policies.evaluation_gate import Evaluation, GateRule, Verdict, verdict
 
 TOKENS_A_STEP = 2048
-"""Of all people in one step: it bounds what is kept for the backward pass."""
+"""The batches of all models in a step have at most this many tokens, which bounds stored activations."""
 
 BATCH = 8
-"""Examples of one person in a step."""
+"""Number of examples that a step draws for each model, unless its ``Learner`` says otherwise."""
 
 
 @dataclass(frozen=True, slots=True)
 class Learner:
-    """One person's training. ``parent`` None is the base; ``held_out`` is what the candidate is judged by.
+    """The training of one personal model.
 
-    ``batch`` is how many examples a step has, None as many as the trainer gives.
+    ``parent`` None is the base. The candidate is judged on ``held_out``. ``batch`` is the number of examples
+    in a step; None is the trainer's default.
     """
 
     session: TrainingSession
@@ -50,9 +51,10 @@ class Learner:
 
 
 class Candidate(NamedTuple):
-    """The packed adapter of a learner as it would be served, its scores, and whether it is promoted.
+    """The packed adapter of a trained model, its scores, and the verdict on its promotion.
 
-    ``seconds`` is the learner's share of the time, by tokens; ``losses`` has each step's.
+    ``losses`` has one value for each step, ``tokens`` counts those of all its batches, and ``seconds`` is its
+    share of the training time in proportion to tokens.
     """
 
     packed: bytearray
@@ -64,19 +66,22 @@ class Candidate(NamedTuple):
 
 
 class TrainerProgress(Protocol):
-    """Who is told how far each person's training is, and says whether it goes on."""
+    """Callbacks that follow the training of each model and can stop it."""
 
     def stepped(self, name: str, report: StepReport, seconds: float) -> None:
-        """A step was taken; ``seconds`` is this person's share of its time, by tokens."""
+        """Called after each step of a model; ``seconds`` is its share of the step's time, by tokens."""
         ...
 
     def goes_on(self, name: str) -> bool:
-        """Whether the person's next step is taken. Asked before each one."""
+        """Called before each step of a model; False stops its training."""
         ...
 
 
 class Trainer:
-    """Not thread-safe, as its base. ``rank_max`` is what the engines serve."""
+    """Takes the steps of many learners on one base and judges their candidates. Not thread-safe.
+
+    ``rank_max`` is the highest rank that the engines serve, ``tokens_a_step`` the token budget of a step.
+    """
 
     def __init__(
         self,
@@ -98,29 +103,29 @@ class Trainer:
     def train(
         self, learners: Sequence[Learner], progress: TrainerProgress
     ) -> Mapping[str, Candidate | TrainingFailed]:
-        """Train all of them to the end of their steps, and judge what came of them.
+        """Train all learners to the end of their steps and return a candidate or an error by name.
 
-        Names are unique. A learner whose session has taken steps goes on from there, and ends before its last
-        one if there is nothing more to learn. One that diverges, does not fit into memory by itself, or whose
-        curriculum fails, fails alone; so does one that ``progress`` stops.
+        Names must be unique. A session that has taken steps continues from there. A learner whose curriculum
+        has nothing more to learn ends early and is judged. A learner fails alone if it diverges, does not fit
+        into memory by itself, is stopped by ``progress``, or its curriculum fails.
         """
         assert len({learner.name for learner in learners}) == len(learners)
         outcomes: dict[str, Candidate | TrainingFailed] = {}
         reports: dict[str, list[StepReport]] = {learner.name: [] for learner in learners}
         seconds: dict[str, float] = dict.fromkeys(reports, 0.0)
         left = list(learners)
-        while learning := self._learning(left, outcomes, progress):
-            drawn = self._drawn(learning, outcomes, seconds)
-            # Who has nothing more to learn has ended, and is judged.
-            left = [one for one, _ in drawn]
-            for whole in self._parts(drawn):
-                part = [one for one in whole if progress.goes_on(one[0].name)]
+        while learning := self._unfinished(left, outcomes, progress):
+            batches = self._draw_batches(learning, outcomes, seconds)
+            # A learner without a batch has nothing more to learn: it takes no more steps and is judged below.
+            left = [learner for learner, _ in batches]
+            for group in self._step_groups(batches):
+                part = [batch for batch in group if progress.goes_on(batch[0].name)]
                 if not part:
                     continue
                 began = time.monotonic()
-                stepped = self._step(part)
+                results = self._step(part)
                 took, tokens = time.monotonic() - began, sum(_tokens(objective) for _, objective in part)
-                for (learner, objective), outcome in zip(part, stepped, strict=True):
+                for (learner, objective), outcome in zip(part, results, strict=True):
                     share = took * _tokens(objective) / tokens
                     seconds[learner.name] += share
                     if isinstance(outcome, TrainingFailed):
@@ -133,50 +138,52 @@ class Trainer:
                 outcomes[learner.name] = self._judge(learner, reports[learner.name], seconds[learner.name])
         return outcomes
 
-    def _learning(
+    def _unfinished(
         self,
         learners: Sequence[Learner],
         outcomes: dict[str, Candidate | TrainingFailed],
         progress: TrainerProgress,
     ) -> list[Learner]:
-        """Who takes a step next; those who are stopped instead get their outcome."""
-        learning = [one for one in learners if not one.is_done and one.name not in outcomes]
-        stopped = [one for one in learning if not progress.goes_on(one.name)]
-        for one in stopped:
-            outcomes[one.name] = TrainingStopped(one.name, f"it was stopped after {one.session.step} steps")
-        return [one for one in learning if one.name not in outcomes]
+        """Return the learners that take another step; those that ``progress`` stops get their outcome."""
+        learning = [learner for learner in learners if not learner.is_done and learner.name not in outcomes]
+        stopped = [learner for learner in learning if not progress.goes_on(learner.name)]
+        for learner in stopped:
+            reason = f"it was stopped after {learner.session.step} steps"
+            outcomes[learner.name] = TrainingStopped(learner.name, reason)
+        return [learner for learner in learning if learner.name not in outcomes]
 
-    def _drawn(
+    def _draw_batches(
         self,
         learning: Sequence[Learner],
         outcomes: dict[str, Candidate | TrainingFailed],
         seconds: dict[str, float],
     ) -> list[tuple[Learner, Objective]]:
-        """Draw what each learns next, and note whose curriculum failed.
+        """Draw the next batch of each learner, and record the curricula that failed.
 
-        Who has nothing more to learn is left out, and has failed as well if that is so from the beginning.
+        A learner with nothing more to learn is left out; it failed if it has not taken any step.
         """
-        drawn: list[tuple[Learner, Objective]] = []
+        batches: list[tuple[Learner, Objective]] = []
         for learner in learning:
             began = time.monotonic()
             try:
-                drawn.append(
-                    (learner, learner.curriculum.objective(learner.session, learner.batch or self._batch))
-                )
+                objective = learner.curriculum.objective(learner.session, learner.batch or self._batch)
+                batches.append((learner, objective))
             except NothingToTrain as error:
                 if not learner.session.step:
                     outcomes[learner.name] = error
             except TrainingFailed as error:
                 outcomes[learner.name] = error
-            # A curriculum may sample, which takes longer than the step.
+            # A curriculum may sample replies, which takes longer than the step.
             seconds[learner.name] += time.monotonic() - began
-        return drawn
+        return batches
 
-    def _parts(self, drawn: Sequence[tuple[Learner, Objective]]) -> Iterator[list[tuple[Learner, Objective]]]:
-        """Cut the learners into steps of so many tokens; one with more has a step alone."""
+    def _step_groups(
+        self, batches: Sequence[tuple[Learner, Objective]]
+    ) -> Iterator[list[tuple[Learner, Objective]]]:
+        """Group the batches into steps within the token budget; a larger batch has a step alone."""
         part: list[tuple[Learner, Objective]] = []
         tokens = 0
-        for learner, objective in drawn:
+        for learner, objective in batches:
             if part and tokens + _tokens(objective) > self._tokens_a_step:
                 yield part
                 part, tokens = [], 0
@@ -186,13 +193,13 @@ class Trainer:
             yield part
 
     def _step(self, part: Sequence[tuple[Learner, Objective]]) -> list[StepReport | TrainingFailed]:
-        """Take a step; what does not fit into memory together is tried in halves."""
+        """Take a step; if it does not fit into memory, split it into halves down to single learners."""
         try:
             return list(take_step(self._base, [(learner.session, objective) for learner, objective in part]))
         except (MemoryError, RuntimeError) as error:
             if not is_out_of_memory(error):
                 raise
-        # Outside of the handler: its traceback keeps the tensors of the attempt.
+        # After the handler, whose traceback keeps the tensors of the failed attempt alive.
         for learner, _ in part:
             learner.session.optimizer.zero_grad(set_to_none=True)
         if len(part) > 1:
@@ -228,4 +235,4 @@ class Trainer:
 
 
 def _tokens(objective: Objective) -> int:
-    return sum(len(one.ids) for one in objective.sequences)
+    return sum(len(sequence.ids) for sequence in objective.sequences)

@@ -1,8 +1,8 @@
-"""Training memory modules: for everybody, before anybody is served, from made-up people.
+"""Training of memory modules, once for each base, on generated conversations of invented people.
 
-``own_words`` and ``episodes`` make conversations from the ``corpus/``, ``encoding`` turns them into tokens.
-Modules with gates are fitted, solved for and trained from what the base computes once (``gated_training``);
-those without are trained through the base (``training``). ``recall`` is what both are judged by.
+``facts`` and ``own_words`` generate episodes, the latter from ``corpus/``, and ``encoding`` makes tokens of
+them. Modules with gates are trained on hidden inputs that the base computes once (``gated_training``), those
+without by gradient descent through the base (``training``). ``recall`` scores modules without gates.
 
-Nothing of a real person's log is used here, and nothing of ``tests/held_out``.
+Real logs are never used here, and neither is ``tests/held_out``.
 """

@@ -1,9 +1,10 @@
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 # torch.optim is partly untyped.
-"""Learning to recall and to answer, from what the base computed once: all of a gated module but its gates.
+"""Trains all parts of a gated module except its gates, on hidden inputs that the base computed once.
 
-Shape suffixes: L = layers with a memory, P = tokens of answers that a step learns from, B = episodes,
-N = states, R = rank, H = hidden width, V = vocabulary, W = what all states of a layer read.
+Shape suffixes: L = layers with a memory, P = scored tokens of a step, F = first tokens of answers among them,
+A = tokens of an episode's answers, B = episodes, T = told tokens, N = states, R = rank, H = hidden width,
+V = vocabulary, W = what all states of a layer read.
 """
 
 import math
@@ -23,20 +24,26 @@ from populace.module_training.encoding import FIRST_TOKENS
 from populace.module_training.recall import Validation
 from populace.module_training.stored_inputs import StoredInputs
 
-WORDS = 384
-"""Tokens of a step that are not of values: all would take longer than they teach."""
+WORDS_A_STEP = 384
+"""About this many tokens outside values are scored in a step: all of them would cost time and add little."""
 
 SIZE_MIN = 1e-2
-HEAD_STEP = 0.2
-"""What steps of the answer head are relative to: the words around values begin as nothing."""
+"""The step of a parameter tensor is relative to at least this size."""
+
+HEAD_SIZE_MIN = 0.2
+"""The same for tensors of the answer head: those for the words around values are zero before training."""
 
 Drop = Callable[[torch.Tensor], torch.Tensor]
+"""A dropout over the features of hidden inputs [.., H]."""
 
 
 @dataclass(frozen=True, slots=True)
 class AnswerOptions:
-    """How to learn. ``step_size`` is relative to each tensor's own size; ``dropped`` is the share of the
-    inputs that a step leaves out at random, the same for all tokens.
+    """Options of ``AnswerLearning``.
+
+    ``batch`` is in episodes. ``step_size`` is relative to the root mean square of each parameter tensor; it
+    rises over ``warm_up`` steps and decays as a cosine. ``dropped`` is the share of the hidden features that
+    a step drops at random, the same ones for all tokens.
     """
 
     steps: int = 1000
@@ -49,8 +56,11 @@ class AnswerOptions:
 
 
 class Scored(NamedTuple):
-    """Of each token [P] of answers: nats, nats of the head's gate, whether it was the most likely one, and
-    whether it is of a value. Of the first tokens of answers: nats of whether what is asked for was told.
+    """Scores of the answers' tokens.
+
+    For each token [P]: its cross-entropy ``nats``, that of the head's gate, whether it was the most likely
+    token, and whether it is of a value. ``told_nats`` [F] are the cross-entropies of the prediction whether
+    the value asked for was told.
     """
 
     nats: torch.Tensor
@@ -61,31 +71,31 @@ class Scored(NamedTuple):
 
     @property
     def value_loss(self) -> torch.Tensor:
-        """Nats a token of a value."""
+        """The mean cross-entropy of value tokens, in nats a token."""
         return _mean(self.nats[self.is_value])
 
     @property
     def loss(self) -> torch.Tensor:
-        """What is learned from: values, the words around them, which is which, and what was told at all.
+        """The training loss: values, words around them, the gate between both, and what was told at all.
 
-        The gate sees words less often than answers have them (``WORDS``, and ``WORDS_SHARE`` of stored
-        inputs), so it opens rather too easily: a value that is not repeated costs more.
+        The gate sees fewer words around values than answers have (``WORDS_A_STEP``, and ``WORDS_SHARE`` of
+        the stored inputs), so it opens rather too often, which costs less than failing to repeat a value.
         """
         words_loss = _mean(self.nats[~self.is_value])
         return self.value_loss + words_loss + 2 * self.gate_nats.mean() + _mean(self.told_nats)
 
 
 class AnswerLearning:
-    """Trains a module in place. ``embeddings`` [V, H] are the base's output embeddings."""
+    """Trains a gated module in place. ``embeddings_VH`` are the base's output embeddings."""
 
     def __init__(self, memory: MemoryModule, embeddings_VH: torch.Tensor, options: AnswerOptions) -> None:
         self._memory = memory
-        # Half of the time of a step is the product with these.
+        # In bfloat16, since the product with them takes half of a step's time.
         self._embeddings_VH = embeddings_VH.bfloat16()
         self._options = options
         self._generator = torch.Generator().manual_seed(options.seed)
-        # Says of how much is read whether anything was told: the first words of an answer alone teach that
-        # too slowly. Of no use afterwards.
+        # An auxiliary classifier: from what is read it predicts whether a value was told. The first words of
+        # the answers alone teach that too slowly. It is dropped after training.
         self._told = torch.nn.Linear(len(memory.layers) * memory.shape.states, 1)
         torch.nn.init.ones_(self._told.weight)
         torch.nn.init.constant_(self._told.bias, -1.0)
@@ -97,9 +107,9 @@ class AnswerLearning:
         stepped: Callable[[int, Scored], None],
         validate: Callable[[int], None],
     ) -> None:
-        """Take all steps; ``validate`` is called before the first, every so many, and after the last."""
+        """Take all steps; ``validate`` is called every ``validate_every`` steps, from 0, and at the end."""
         options = self._options
-        # The gates are fitted: nothing of a loss reaches them.
+        # The gates are fitted separately; the loss does not depend on them.
         named = [*self._memory.named_parameters(), *self._told.named_parameters(prefix="answer_head.told")]
         learned = {name: parameter for name, parameter in named if not name.startswith("gates.")}
         optimizer = torch.optim.AdamW(
@@ -116,7 +126,7 @@ class AnswerLearning:
                 group["lr"] = (
                     group["size"] * options.step_size * min(1.0, (number + 1) / options.warm_up) * falling
                 )
-            scored = self._scored(episodes, self._chosen(episodes), self._dropping())
+            scored = self._scored(episodes, self._sample(episodes), self._dropout())
             optimizer.zero_grad()
             scored.loss.backward()
             torch.nn.utils.clip_grad_norm_(learned.values(), 1.0)
@@ -126,31 +136,35 @@ class AnswerLearning:
 
     @torch.no_grad()
     def validated(self, step: int, held_out: Sequence[StoredInputs]) -> Validation:
-        """Score episodes whose answers are all there, of which some must have a value."""
-        every: list[Scored] = []
+        """Score held-out episodes that were stored with all tokens of their answers.
+
+        At least one answer must have a value.
+        """
+        batches: list[Scored] = []
         exact: list[torch.Tensor] = []
         for first in range(0, len(held_out), self._options.batch):
             episodes = held_out[first : first + self._options.batch]
-            scored = self._scored(episodes, [torch.arange(len(one.targets)) for one in episodes], _as_it_is)
-            every.append(scored)
+            every_token = [torch.arange(len(episode.targets)) for episode in episodes]
+            scored = self._scored(episodes, every_token, _no_dropout)
+            batches.append(scored)
             exact.append(_right_answers(episodes, scored))
-        all_ = Scored(*(torch.cat(parts) for parts in zip(*every, strict=True)))
+        total = Scored(*(torch.cat(parts) for parts in zip(*batches, strict=True)))
         return Validation(
-            step, float(all_.loss), float(all_.value_loss), float(torch.cat(exact).float().mean())
+            step, float(total.loss), float(total.value_loss), float(torch.cat(exact).float().mean())
         )
 
-    def _chosen(self, episodes: Sequence[StoredInputs]) -> list[torch.Tensor]:
-        """The places of all value tokens, and of some of the others."""
-        others = sum(int((~one.is_value).sum()) for one in episodes)
-        share = min(1.0, WORDS / max(others, 1))
+    def _sample(self, episodes: Sequence[StoredInputs]) -> list[torch.Tensor]:
+        """Return the places of all value tokens and of a random sample of the others, by episode."""
+        others = sum(int((~episode.is_value).sum()) for episode in episodes)
+        share = min(1.0, WORDS_A_STEP / max(others, 1))
         return [
-            (one.is_value | (torch.rand(len(one.is_value), generator=self._generator) < share)).nonzero()[
-                :, 0
-            ]
-            for one in episodes
+            (
+                episode.is_value | (torch.rand(len(episode.is_value), generator=self._generator) < share)
+            ).nonzero()[:, 0]
+            for episode in episodes
         ]
 
-    def _dropping(self) -> Drop:
+    def _dropout(self) -> Drop:
         dropped, generator = self._options.dropped, self._generator
 
         def drop(inputs: torch.Tensor) -> torch.Tensor:
@@ -160,25 +174,26 @@ class AnswerLearning:
         return drop
 
     def _scored(self, episodes: Sequence[StoredInputs], chosen: Sequence[torch.Tensor], drop: Drop) -> Scored:
-        """Write what was told, read it before each chosen token, and compare with the whole vocabulary.
+        """Write what was told, read before each chosen token, and score that over the whole vocabulary.
 
-        Nothing less will do: it is the few that the base would say by itself ("called", "a") that win.
+        Sampled negatives do not suffice: the competitors are the few tokens that the base itself finds likely
+        there ("called", "a").
         """
         head = self._memory.answer_head
         assert isinstance(head, AnswerHead)
         pairs = list(zip(episodes, chosen, strict=True))
-        last_PH = torch.cat([one.last[places] for one, places in pairs]).float()
-        targets_P = torch.cat([one.targets[places] for one, places in pairs])
-        is_value_P = torch.cat([one.is_value[places] for one, places in pairs])
-        is_first_P = torch.cat([_first_tokens(one.answers)[places] for one, places in pairs])
-        is_told_P = torch.cat([_has_value(one)[places] for one, places in pairs])
+        last_PH = torch.cat([episode.last[places] for episode, places in pairs]).float()
+        targets_P = torch.cat([episode.targets[places] for episode, places in pairs])
+        is_value_P = torch.cat([episode.is_value[places] for episode, places in pairs])
+        is_first_P = torch.cat([_first_tokens(episode.answers)[places] for episode, places in pairs])
+        is_told_P = torch.cat([_has_value(episode)[places] for episode, places in pairs])
         read_PLW = read_back(self._memory, episodes, chosen, drop)
-        added_PH, opens_P = head.parts(last_PH, read_PLW)
+        added_PH, gate_P = head.parts(last_PH, read_PLW)
         told_F = self._told(read_PLW[is_first_P][..., self._memory.shape.width :].flatten(1)).squeeze(-1)
         logits_PV = ((last_PH + added_PH).bfloat16() @ self._embeddings_VH.T).float()
         return Scored(
             functional.cross_entropy(logits_PV, targets_P, reduction="none"),
-            functional.binary_cross_entropy_with_logits(opens_P, is_value_P.float(), reduction="none"),
+            functional.binary_cross_entropy_with_logits(gate_P, is_value_P.float(), reduction="none"),
             logits_PV.argmax(-1) == targets_P,
             is_value_P,
             functional.binary_cross_entropy_with_logits(
@@ -188,19 +203,19 @@ class AnswerLearning:
 
 
 def _right_answers(episodes: Sequence[StoredInputs], scored: Scored) -> torch.Tensor:
-    """Of each answer with a value whether all its tokens are right."""
+    """Return for each answer with a value whether all tokens of the value are right."""
     numbers: list[torch.Tensor] = []
     count = 0
-    for one in episodes:
-        numbers.append(one.answers + count)
-        count += int(one.answers.max()) + 1 if len(one.answers) else 0
-    of_values = torch.cat(numbers)[scored.is_value]
-    wrong = torch.zeros(count).index_add(0, of_values, (~scored.right[scored.is_value]).float())
-    return wrong[of_values.unique()] == 0
+    for episode in episodes:
+        numbers.append(episode.answers + count)
+        count += int(episode.answers.max()) + 1 if len(episode.answers) else 0
+    answers = torch.cat(numbers)[scored.is_value]
+    wrong = torch.zeros(count).index_add(0, answers, (~scored.right[scored.is_value]).float())
+    return wrong[answers.unique()] == 0
 
 
 def _first_tokens(answers_A: torch.Tensor) -> torch.Tensor:
-    """Which tokens are among the ``FIRST_TOKENS`` of their answer; they are all there."""
+    """Return which tokens are among the first ``FIRST_TOKENS`` of their answer, all of which are stored."""
     begins_A = torch.ones_like(answers_A, dtype=torch.bool)
     begins_A[1:] = answers_A[1:] != answers_A[:-1]
     first_A = begins_A.clone()
@@ -210,51 +225,54 @@ def _first_tokens(answers_A: torch.Tensor) -> torch.Tensor:
 
 
 def _has_value(episode: StoredInputs) -> torch.Tensor:
-    """Of each token whether its answer has a value."""
-    found = torch.zeros(int(episode.answers.max()) + 1 if len(episode.answers) else 0, dtype=torch.bool)
-    found[episode.answers[episode.is_value]] = True
-    return found[episode.answers]
+    """Return for each token whether its answer has a value."""
+    has_value = torch.zeros(int(episode.answers.max()) + 1 if len(episode.answers) else 0, dtype=torch.bool)
+    has_value[episode.answers[episode.is_value]] = True
+    return has_value[episode.answers]
 
 
 def _mean(nats: torch.Tensor) -> torch.Tensor:
-    """Of nothing it is 0: a step may have no value."""
+    """Return the mean, or 0 for an empty tensor: a step may have no token of a kind."""
     return nats.sum() / max(len(nats), 1)
 
 
 def read_back(
     memory: MemoryModule, episodes: Sequence[StoredInputs], chosen: Sequence[torch.Tensor], drop: Drop
 ) -> torch.Tensor:
-    """Write what was told, and return what is read [P, L, W] before the chosen tokens of answers."""
+    """Write what was told into empty states, and return what is read [P, L, W] before the chosen tokens.
+
+    ``chosen`` has the places among each episode's answer tokens. Differentiable in the memory's parameters.
+    """
     messages_BT = torch.nn.utils.rnn.pad_sequence(
-        [one.messages for one in episodes], batch_first=True, padding_value=NOT_WRITTEN
+        [episode.messages for episode in episodes], batch_first=True, padding_value=NOT_WRITTEN
     )
-    embedded_BTH = _side_by_side([one.embedded for one in episodes])
+    embedded_BTH = _padded([episode.embedded for episode in episodes])
     rows_P = torch.cat([torch.full((len(places),), row) for row, places in enumerate(chosen)])
     fresh_LBNRR = memory.fresh_states(len(episodes))
     reads: list[torch.Tensor] = []
     for number in range(len(memory.layers)):
         layer = memory.gated_layer(number)
-        told_BTH = _side_by_side([one.told[number] for one in episodes])
+        told_BTH = _padded([episode.told[number] for episode in episodes])
         projected = layer.projected(Told(told_BTH, embedded_BTH), drop)
         state_BNRR = layer.write_projected(projected, fresh_LBNRR[number], messages_BT)
-        asked = [one.asked[number][places] for one, places in zip(episodes, chosen, strict=True)]
+        asked = [episode.asked[number][places] for episode, places in zip(episodes, chosen, strict=True)]
         asked_PH = drop(torch.cat(asked).float())
         reads.append(layer.answers(asked_PH.unsqueeze(1), state_BNRR[rows_P])[:, 0])
     return torch.stack(reads, dim=1)
 
 
-def _side_by_side(parts: Sequence[torch.Tensor]) -> torch.Tensor:
-    return torch.nn.utils.rnn.pad_sequence([one.float() for one in parts], batch_first=True)
+def _padded(rows: Sequence[torch.Tensor]) -> torch.Tensor:
+    return torch.nn.utils.rnn.pad_sequence([row.float() for row in rows], batch_first=True)
 
 
-def _as_it_is(inputs: torch.Tensor) -> torch.Tensor:
+def _no_dropout(inputs: torch.Tensor) -> torch.Tensor:
     return inputs
 
 
 def _size(name: str, parameter: torch.Tensor) -> float:
-    """What a tensor's steps are relative to: its own size, or the size that it comes to."""
+    """Return the size to which a tensor's steps are relative: its root mean square, with a minimum."""
     size = max(float(parameter.detach().square().mean().sqrt()), SIZE_MIN)
-    return max(size, HEAD_STEP) if name.startswith("answer_head.") and "repeated" not in name else size
+    return max(size, HEAD_SIZE_MIN) if name.startswith("answer_head.") and "repeated" not in name else size
 
 
 def _batches(train: Sequence[StoredInputs], options: AnswerOptions) -> Iterator[list[StoredInputs]]:

@@ -1,6 +1,10 @@
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 # safetensors' functions are untyped.
-"""A training session at rest: one safetensors file, which holds no code and is replaced whole."""
+"""Checkpoints of a module's training, each a safetensors file, which cannot hold code.
+
+Its tensors are ``memory.<parameter>``, ``best.<parameter>`` and ``optimizer.<number>.<moment>``; the metadata
+has the other fields as JSON.
+"""
 
 import json
 from collections.abc import Mapping
@@ -19,26 +23,26 @@ MEMORY, BEST, OPTIMIZER = "memory.", "best.", "optimizer."
 
 
 class Checkpoint(NamedTuple):
-    """Everything that training goes on from.
+    """Everything from which training continues.
 
-    ``told`` is what JSON can say: options, steps, scores. ``memory`` and ``best`` are parameters by name,
-    ``optimizer`` the state that torch keeps for each parameter's number.
+    ``fields`` has the values that JSON can hold: options, steps and scores. ``memory`` and ``best`` are the
+    current and the best parameters by name, ``optimizer`` is torch's state by the number of the parameter.
     """
 
-    told: dict[str, Any]
+    fields: dict[str, Any]
     memory: Mapping[str, torch.Tensor]
     best: Mapping[str, torch.Tensor]
     optimizer: Mapping[int, Mapping[str, torch.Tensor]]
 
 
 def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
-    """Replace the file; until it is whole the old one stays."""
+    """Replace the file atomically; an earlier checkpoint is kept until the new one is on disk."""
     tensors = {MEMORY + name: tensor for name, tensor in checkpoint.memory.items()}
     tensors |= {BEST + name: tensor for name, tensor in checkpoint.best.items()}
     for number, state in checkpoint.optimizer.items():
         tensors |= {f"{OPTIMIZER}{number}.{name}": tensor for name, tensor in state.items()}
     whole = {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
-    write_durably(path, save(whole, {METADATA_KEY: json.dumps(checkpoint.told)}))
+    write_durably(path, save(whole, {METADATA_KEY: json.dumps(checkpoint.fields)}))
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
@@ -48,7 +52,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
     optimizer: dict[int, dict[str, torch.Tensor]] = {}
     try:
         with safe_open(path, framework="pt") as file:
-            told = json.loads(file.metadata()[METADATA_KEY])
+            fields = json.loads(file.metadata()[METADATA_KEY])
             for key in file.keys():  # noqa: SIM118 - it is no mapping
                 tensor = file.get_tensor(key)
                 if key.startswith(OPTIMIZER):
@@ -58,6 +62,8 @@ def read_checkpoint(path: Path) -> Checkpoint:
                     best[key.removeprefix(BEST)] = tensor
                 else:
                     memory[key.removeprefix(MEMORY)] = tensor
-    except Exception as error:  # whatever a damaged file makes safetensors raise
-        raise InvalidRequest(f"{path} is no checkpoint that training can go on from.", "resume") from error
-    return Checkpoint(told, memory, best, optimizer)
+    except Exception as error:  # safetensors raises many classes for damaged files
+        raise InvalidRequest(
+            f"{path} is no checkpoint from which training can continue.", "resume"
+        ) from error
+    return Checkpoint(fields, memory, best, optimizer)

@@ -1,4 +1,4 @@
-"""The phrases that episodes are made of, as people write them: files beside this one, under ``corpus/``."""
+"""The phrases of which ``own_words`` makes episodes, read from the files under ``corpus/``."""
 
 import hashlib
 import json
@@ -13,7 +13,10 @@ from populace.module_training.values import Part
 FOLDER = "corpus"
 
 HELD_OUT_SHARE = 0.15
-"""Of the ways of telling and asking: they say how a module does in words that it never saw."""
+"""This share of the phrases for telling and asking is used only in held-out episodes.
+
+They measure how well a module handles phrases that it was not trained on.
+"""
 
 AMBIGUOUS = (
     {"city", "village", "home town", "favorite city", "next trip", "workplace city"},
@@ -31,11 +34,14 @@ AMBIGUOUS = (
     {"favorite food", "usual breakfast"},
     {"age", "lucky number", "shoe size"},
 )
-"""Attributes that some questions could mean alike; a person of an episode has one of each group."""
+"""Groups of attributes that one question could mean; a person of an episode has at most one of each group."""
 
 
 class AttributePhrases(NamedTuple):
-    """How one attribute is told with a value ``{v}``, asked for, changed, answered and not known."""
+    """The phrases for one attribute, whose values are of this ``kind``.
+
+    They tell its value ``{v}``, ask for it, change it, answer it, and say that it is not known.
+    """
 
     kind: str
     tell: tuple[str, ...]
@@ -46,7 +52,7 @@ class AttributePhrases(NamedTuple):
 
 
 class PersonalRequest(NamedTuple):
-    """A request that uses what was told of an attribute without asking for it, and a reply with ``{v}``."""
+    """A request that needs an attribute's value without asking for it, and a reply with the value ``{v}``."""
 
     attribute: str
     ask: str
@@ -54,7 +60,7 @@ class PersonalRequest(NamedTuple):
 
 
 class NeverTold(NamedTuple):
-    """A personal question about something that no episode tells, and what is said to it."""
+    """A personal question about something that no episode tells, and the answer that it is not known."""
 
     ask: str
     unknown: str
@@ -62,65 +68,68 @@ class NeverTold(NamedTuple):
 
 @cache
 def attribute_phrases() -> dict[str, AttributePhrases]:
-    """Every attribute that people tell of, by its name."""
-    told = json.loads(_text("ways.json"))
+    """Return the phrases of all attributes by name."""
+    attributes = json.loads(_text("ways.json"))
     return {
-        name: AttributePhrases(one["kind"], *(tuple(one[part]) for part in AttributePhrases._fields[1:]))
-        for name, one in told.items()
+        name: AttributePhrases(
+            phrases["kind"], *(tuple(phrases[part]) for part in AttributePhrases._fields[1:])
+        )
+        for name, phrases in attributes.items()
     }
 
 
 @cache
 def phrases_of(part: Part) -> dict[str, AttributePhrases]:
-    """The attributes with the ways of telling and asking that are for this part, and for no other."""
+    """Return the phrases of all attributes, with those for telling and asking that only this part uses."""
     return {
-        name: one._replace(tell=_kept(one.tell, part), ask=_kept(one.ask, part))
-        for name, one in attribute_phrases().items()
+        name: phrases._replace(tell=_of_part(phrases.tell, part), ask=_of_part(phrases.ask, part))
+        for name, phrases in attribute_phrases().items()
     }
 
 
-def _kept(phrases: tuple[str, ...], part: Part) -> tuple[str, ...]:
-    return tuple(one for one in phrases if (one in _held_out()) == (part == "held-out"))
+def _of_part(phrases: tuple[str, ...], part: Part) -> tuple[str, ...]:
+    return tuple(phrase for phrase in phrases if (phrase in _held_out()) == (part == "held-out"))
 
 
 @cache
 def _held_out() -> frozenset[str]:
-    """Some ways of each attribute, so that none is without; what two of them share is held out for both."""
-    found: set[str] = set()
-    for one in attribute_phrases().values():
-        for phrases in (one.tell, one.ask):
-            found.update(_drawn(phrases))
-    return frozenset(found)
+    """Hold out some phrases of each attribute; one that two attributes share is held out for both."""
+    held_out: set[str] = set()
+    for attribute in attribute_phrases().values():
+        for phrases in (attribute.tell, attribute.ask):
+            held_out.update(_held_out_share(phrases))
+    return frozenset(held_out)
 
 
-def _drawn(phrases: Iterable[str]) -> list[str]:
-    """The share of them that is held out."""
-    drawn = sorted(phrases, key=lambda phrase: hashlib.sha256(phrase.encode()).digest())
-    return drawn[: math.ceil(HELD_OUT_SHARE * len(drawn))]
+def _held_out_share(phrases: Iterable[str]) -> list[str]:
+    """Return ``HELD_OUT_SHARE`` of the phrases, at least one, chosen by their hashes."""
+    ordered = sorted(phrases, key=lambda phrase: hashlib.sha256(phrase.encode()).digest())
+    return ordered[: math.ceil(HELD_OUT_SHARE * len(ordered))]
 
 
 @cache
 def personal_requests() -> tuple[PersonalRequest, ...]:
-    return tuple(PersonalRequest(**one) for one in json.loads(_text("personal_requests.json")))
+    """Return all requests that need an attribute's value; both parts use them."""
+    return tuple(PersonalRequest(**fields) for fields in json.loads(_text("personal_requests.json")))
 
 
 @cache
 def never_told(part: Part) -> tuple[NeverTold, ...]:
-    """Those of this part, and of no other."""
-    told = [NeverTold(**one) for one in json.loads(_text("never_told.json"))]
-    kept = _drawn([one.ask for one in told])
-    return tuple(one for one in told if (one.ask in kept) == (part == "held-out"))
+    """Return the questions about things that are never told, those that only this part uses."""
+    questions = [NeverTold(**fields) for fields in json.loads(_text("never_told.json"))]
+    held_out = _held_out_share([question.ask for question in questions])
+    return tuple(question for question in questions if (question.ask in held_out) == (part == "held-out"))
 
 
 @cache
 def listed_values() -> dict[str, tuple[str, ...]]:
-    """Values of kinds that ``values.py`` has no list of."""
+    """Return values by kind, for kinds of which ``values.py`` has no list."""
     return {kind: tuple(values) for kind, values in json.loads(_text("values.json")).items()}
 
 
 @cache
 def lines(name: str) -> tuple[str, ...]:
-    """The lines of ``requests``, ``chatter``, ``fillers`` or ``replies``."""
+    """Return the lines of ``requests``, ``chatter``, ``fillers`` or ``replies``."""
     return tuple(line for line in _text(f"{name}.txt").splitlines() if line)
 
 

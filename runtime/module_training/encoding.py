@@ -1,6 +1,7 @@
-"""Episodes as tokens: what is written, what is asked, and which tokens count.
+"""Encodes episodes as tokens, with the tokens that are written and the weights of the answers' tokens.
 
-The same template and the same rule of what is written as in serving: see ``BaseTokenizer.tokens_of``.
+The chat template, and the rule by which tokens of a message are written, are those of serving
+(``BaseTokenizer.tokens_of``).
 
 Shape suffixes: B = rows, T = tokens.
 """
@@ -17,37 +18,42 @@ from populace.engines.prompts import BaseTokenizer
 from populace.module_training.episodes import Episode, Question
 
 VALUE_WEIGHT = 1.0
+"""The weight in the loss of a token of a value, which only the memory can know."""
+
 FIRST_TOKENS = 3
 FIRST_WEIGHT = 0.5
-"""Of an answer's first tokens, which decide what kind of answer it is: "You live in", "You have not"."""
+"""The weight of an answer's first tokens, which decide its kind: "You live in", "You have not"."""
 
 OTHER_WEIGHT = 0.1
-"""Of the tokens of an answer that the question and the base suffice for."""
+"""The weight of an answer's other tokens, which the base predicts from the question."""
 
 LENGTH_STEP = 32
-"""Rows are filled up to a multiple: an allocator has the memory of sizes that come again at hand."""
+"""Rows are padded to a multiple of this length, as allocators reuse memory of recurring sizes."""
 
 
 class Target(NamedTuple):
-    """A token of an answer: where it is in the question's tokens, and how much it counts."""
+    """A token of an answer: its position in the tokens of the questions, and its weight in the loss."""
 
     position: int
     weight: float
 
 
 class Link(NamedTuple):
-    """A token of a value: where it was told, and where it is to be recalled (the position before it)."""
+    """A token of a value: its position where it was told, and the position before it in the answer.
+
+    At the latter the memory is to be read for it.
+    """
 
     told: int
     recalled: int
 
 
 class Conversations(NamedTuple):
-    """Conversations in one row of tokens, which share what comes before their first messages.
+    """Conversations in one row of tokens, which share the tokens before their first messages.
 
-    ``branches`` says which conversation each token is of; 0: what all share. A token sees those before
-    it that are shared or of its own conversation, and ``positions`` counts only these, so that each
-    conversation is read as if it were alone.
+    ``branches`` has for each token the number of its conversation, from 1, or 0 for shared tokens. A token
+    attends to the tokens before it that are shared or of its conversation, and ``positions`` counts only
+    these, so that each conversation is computed as if it were alone.
     """
 
     ids: list[int]
@@ -56,18 +62,18 @@ class Conversations(NamedTuple):
 
 
 class OwnReply(NamedTuple):
-    """What the base says to a request by itself; not ``whole`` if it was cut where it was long enough."""
+    """The base's own reply to a request; ``whole`` is false if it was cut at its token limit."""
 
     text: str
     whole: bool
 
 
 class EncodedEpisode(NamedTuple):
-    """Token ids of what is told and of what is asked.
+    """The tokens of an episode: the conversations that are told, and the questions that are asked afterwards.
 
-    ``written`` has for each told token the number of the message with which it goes into the memory, or
-    ``NOT_WRITTEN``; ``asked_written`` is the same of what is asked. ``answers`` are the targets of each
-    question, value tokens and others; ``links`` those of all.
+    ``written`` has for each told token the number of the message with which it is written, or
+    ``NOT_WRITTEN``; ``asked_written`` has the same for the questions. ``answers`` has the targets of each
+    question, ``links`` the value tokens of all questions.
     """
 
     told: Conversations
@@ -79,11 +85,11 @@ class EncodedEpisode(NamedTuple):
 
 
 class EpisodeEncoder:
-    """Encodes episodes for one base. ``own_replies`` has the base's answers to those that have none.
+    """Encodes episodes for one base. ``own_replies`` has the base's replies to questions without an answer.
 
-    For a ``gated`` module what its gates let through is encoded: of what is told the person's messages that
-    tell something, each but its last token, and of the questions those about the person. Of others only
-    those with an own reply are: a gate that opens for them should change nothing.
+    For a ``gated`` module only what its gates should let through is encoded: the person's messages that tell
+    something, without their last tokens, and the questions about the person. Questions about other things are
+    included only if ``own_replies`` has them: for these the module must change nothing though its gate opens.
     """
 
     def __init__(
@@ -94,22 +100,23 @@ class EpisodeEncoder:
         self._gated = gated
 
     def encode(self, episode: Episode) -> EncodedEpisode:
+        """Encode one episode."""
         told, told_spans = self._conversations(episode.conversations())
         asking = [
-            one
-            for one in episode.questions
-            if one.answer is not None or not self._gated or one.ask in self._own_replies
+            question
+            for question in episode.questions
+            if question.answer is not None or not self._gated or question.ask in self._own_replies
         ]
-        questions = [(one, self._answer(one)) for one in asking]
+        questions = [(question, self._answer(question)) for question in asking]
         asked, asked_spans = self._conversations(
-            [[Message("user", one.ask), Message("assistant", answer)] for one, answer in questions]
+            [[Message("user", question.ask), Message("assistant", answer)] for question, answer in questions]
         )
         answers: list[list[Target]] = []
         links: list[Link] = []
         for number, (question, answer) in enumerate(questions):
             start, stop = asked_spans[2 * number + 1]
             value = self._value_tokens(asked.ids, start, stop, answer, question.value)
-            # The end of the reply is one of its tokens, if it is where the base ended it.
+            # The end token is learned too, except after a reply that was cut at its limit.
             ends = question.answer is not None or self._own_replies[question.ask].whole
             places = range(start, stop + ends)
             answers.append([Target(place, _weight(place, start, value)) for place in places])
@@ -117,8 +124,8 @@ class EpisodeEncoder:
         if self._gated:
             told_spans = [
                 (start, stop - 1)
-                for said, (start, stop) in zip(episode.messages, told_spans, strict=True)
-                if said.role == "user" and said.tells
+                for message, (start, stop) in zip(episode.messages, told_spans, strict=True)
+                if message.role == "user" and message.tells
             ]
         asked_with_writes = episode.asked_with_writes and not self._gated
         return EncodedEpisode(
@@ -136,22 +143,22 @@ class EpisodeEncoder:
     def _conversations(
         self, conversations: Sequence[Sequence[Message]]
     ) -> tuple[Conversations, list[tuple[int, int]]]:
-        """Lay conversations side by side, and say where each message is."""
+        """Put conversations into one row, and return with it the spans of all messages."""
         rendered = [self._conversation(messages) for messages in conversations]
         shared = shared_beginning(*(ids[: spans[0][0]] for ids, spans in rendered))
         ids = rendered[0][0][:shared]
         branches, positions = [0] * shared, list(range(shared))
-        found: list[tuple[int, int]] = []
+        moved_spans: list[tuple[int, int]] = []
         for branch, (own, spans) in enumerate(rendered, start=1):
             moved = len(ids) - shared
-            found += [(start + moved, stop + moved) for start, stop in spans]
+            moved_spans += [(start + moved, stop + moved) for start, stop in spans]
             ids += own[shared:]
             branches += [branch] * (len(own) - shared)
             positions += range(shared, len(own))
-        return Conversations(ids, branches, positions), found
+        return Conversations(ids, branches, positions), moved_spans
 
     def _conversation(self, messages: Sequence[Message]) -> tuple[list[int], list[tuple[int, int]]]:
-        """Render without the beginning of a next reply; a reply's span ends before its end token."""
+        """Render without a generation prompt; the span of a reply ends before its end token."""
         ids, spans = self._tokenizer.tokens_of(tuple(messages), 0)
         exact: list[tuple[int, int]] = []
         for message, (start, stop) in zip(messages, spans, strict=True):
@@ -169,35 +176,35 @@ class EpisodeEncoder:
         asked: list[int],
         value: list[int],
     ) -> list[Link]:
-        """Pair the value's tokens where the user told it last with the answer's, if they are the same."""
+        """Pair the value's tokens in the last message that tells it with the answer's, if they are equal."""
         if question.value is None:
             return []
-        for said, (start, stop) in zip(reversed(episode.messages), reversed(told_spans), strict=True):
-            if said.role == "user" and question.value in said.content:
-                places = self._value_tokens(told, start, stop, said.content, question.value)
+        for message, (start, stop) in zip(reversed(episode.messages), reversed(told_spans), strict=True):
+            if message.role == "user" and question.value in message.content:
+                places = self._value_tokens(told, start, stop, message.content, question.value)
                 if [told[place] for place in places] == [asked[place] for place in value]:
-                    return [Link(one, other - 1) for one, other in zip(places, value, strict=True)]
+                    return [Link(place, answered - 1) for place, answered in zip(places, value, strict=True)]
                 return []
         return []
 
     def _value_tokens(self, ids: list[int], start: int, stop: int, text: str, value: str | None) -> list[int]:
-        """The tokens of ``ids[start:stop]``, which read ``text``, that have a character of the value."""
+        """Return the places in ``ids[start:stop]``, the tokens of ``text``, that overlap the value."""
         if value is None:
             return []
         first = text.rfind(value)
-        found: list[int] = []
+        places: list[int] = []
         before = 0
         for place in range(start, stop):
             after = len(self._tokenizer.text(ids[start : place + 1]))
-            # A token begins with the space before its word, which is not of the value.
+            # A token often begins with the space before its word, which is not part of the value.
             if after > first and before < first + len(value):
-                found.append(place)
+                places.append(place)
             before = after
-        return found
+        return places
 
 
 class EncodedEpisodes:
-    """Episodes that are encoded when they are first asked for: it takes 15 ms each, of thousands."""
+    """A sequence of episodes that are encoded on first access, since each of thousands takes 15 ms."""
 
     def __init__(self, encoder: EpisodeEncoder, episodes: Sequence[Episode]) -> None:
         self._encoder = encoder
@@ -227,9 +234,9 @@ def _written(conversations: Conversations, spans: Iterable[tuple[int, int]]) -> 
 
 
 class Rows(NamedTuple):
-    """Conversations of many episodes, filled up on the right: what a base of transformers is called with.
+    """The arguments of a transformers model: conversations of many episodes, padded on the right.
 
-    ``ids`` and ``positions`` int [B, T]; ``mask`` float [B, 1, T, T] is added to the attention's scores.
+    ``ids`` and ``positions`` are int [B, T]; ``mask``, float [B, 1, T, T], is added to the attention scores.
     """
 
     ids: torch.Tensor
@@ -238,10 +245,11 @@ class Rows(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """Encoded episodes side by side.
+    """A padded batch of encoded episodes.
 
     ``written`` and ``asked_written`` [B, T] are as in ``EncodedEpisode``. ``rows``, ``positions``,
-    ``weights`` and ``groups`` (which answer) describe the target tokens.
+    ``weights`` and ``groups`` have one element for each target token; ``groups`` numbers the answers of the
+    batch.
     """
 
     told: Rows
@@ -255,35 +263,36 @@ class Batch(NamedTuple):
 
 
 def batch_of(episodes: Sequence[EncodedEpisode]) -> Batch:
-    flat = [
+    """Make a batch of episodes, at least one of which has an answer."""
+    targets = [
         (row, target.position, target.weight, group)
-        for group, (row, targets) in enumerate(
-            (row, targets) for row, one in enumerate(episodes) for targets in one.answers
+        for group, (row, answer) in enumerate(
+            (row, answer) for row, episode in enumerate(episodes) for answer in episode.answers
         )
-        for target in targets
+        for target in answer
     ]
     return Batch(
-        _rows([one.told for one in episodes]),
-        _padded([one.written for one in episodes], NOT_WRITTEN),
-        _rows([one.asked for one in episodes]),
-        _padded([one.asked_written for one in episodes], NOT_WRITTEN),
-        torch.tensor([one[0] for one in flat]),
-        torch.tensor([one[1] for one in flat]),
-        torch.tensor([one[2] for one in flat]),
-        torch.tensor([one[3] for one in flat]),
+        _rows([episode.told for episode in episodes]),
+        _padded([episode.written for episode in episodes], NOT_WRITTEN),
+        _rows([episode.asked for episode in episodes]),
+        _padded([episode.asked_written for episode in episodes], NOT_WRITTEN),
+        torch.tensor([row for row, _, _, _ in targets]),
+        torch.tensor([position for _, position, _, _ in targets]),
+        torch.tensor([weight for _, _, weight, _ in targets]),
+        torch.tensor([group for _, _, _, group in targets]),
     )
 
 
 def _rows(conversations: Sequence[Conversations]) -> Rows:
-    branches_BT = _padded([one.branches for one in conversations], -1)
+    branches_BT = _padded([row.branches for row in conversations], -1)
     tokens = branches_BT.shape[1]
     sees = branches_BT[:, :, None] == branches_BT[:, None, :]
     sees |= branches_BT[:, None, :] == 0
     sees &= torch.ones(tokens, tokens, dtype=torch.bool).tril()
     mask = torch.zeros(sees.shape).masked_fill(~sees, torch.finfo(torch.bfloat16).min)
     return Rows(
-        _padded([one.ids for one in conversations], 0),
-        _padded([one.positions for one in conversations], 0),
+        _padded([row.ids for row in conversations], 0),
+        _padded([row.positions for row in conversations], 0),
         mask[:, None],
     )
 

@@ -1,14 +1,14 @@
-"""What a memory module is trained on: conversations, and questions that are asked when they are over.
+"""Episodes, on which memory modules are trained: conversations, and questions that are asked after them.
 
 A file of episodes has one JSON object a line::
 
     {"messages": [{"role": "user", "content": "My dog is called Bruno."}, ...],
      "questions": [{"ask": "Who is my dog?", "answer": "Your dog is called Bruno.", "value": "Bruno"}]}
 
-The messages are written into an empty memory; one that is ``"fresh": true`` begins another conversation.
-Then the questions are asked, each in a conversation that begins with nothing, from the memory alone. An
-``answer`` of null is what the base itself says: what is remembered must not change it. In an episode that
-is ``"asked_with_writes": true`` the memory goes on being written while it is asked, as in a chat.
+The messages are written into an empty memory; a message with ``"fresh": true`` begins another conversation.
+Then each question is asked in a new conversation, so that only the memory can answer it. An ``answer`` of
+null stands for the base's own reply, which the memory must not change. With ``"asked_with_writes": true`` the
+questions and answers are written into the memory too, as in a chat.
 """
 
 from collections.abc import Iterable
@@ -28,9 +28,9 @@ class _Line(BaseModel):
 
 
 class SaidMessage(_Line):
-    """A message; a ``fresh`` one does not see those before it, as the first of a conversation does not.
+    """A message of a conversation; a ``fresh`` one begins a new conversation.
 
-    One of a user's that does not ``tells`` has nothing about the person: a gated memory leaves it alone.
+    A user's message with ``tells`` false says nothing about the person and is not written by a gated memory.
     """
 
     role: Literal["user", "assistant"]
@@ -40,11 +40,15 @@ class SaidMessage(_Line):
 
     @property
     def message(self) -> Message:
+        """The message as an engine takes it."""
         return Message(self.role, self.content)
 
 
 class Question(_Line):
-    """``value`` is the part of the answer that only the memory can know; None: all of it counts alike."""
+    """A question and its answer, None for the base's own reply.
+
+    ``value`` is the part of the answer that only the memory can know, None if there is no such part.
+    """
 
     ask: Text
     answer: Text | None
@@ -58,24 +62,27 @@ class Question(_Line):
 
 
 class Episode(_Line):
-    """With ``asked_with_writes`` the questions and answers are written too, in their order."""
+    """The messages and questions of one invented person.
+
+    With ``asked_with_writes`` the questions and answers are written into the memory too, in order.
+    """
 
     messages: Annotated[tuple[SaidMessage, ...], Field(min_length=1)]
     questions: Annotated[tuple[Question, ...], Field(min_length=1)]
     asked_with_writes: bool = False
 
     def conversations(self) -> list[list[Message]]:
-        """The messages, cut before each fresh one."""
-        found: list[list[Message]] = []
+        """Return the messages of each conversation, split before the fresh ones."""
+        conversations: list[list[Message]] = []
         for said in self.messages:
-            if said.fresh or not found:
-                found.append([])
-            found[-1].append(said.message)
-        return found
+            if said.fresh or not conversations:
+                conversations.append([])
+            conversations[-1].append(said.message)
+        return conversations
 
 
 def read_episodes(path: Path) -> tuple[Episode, ...]:
-    """Read a file of episodes. Raises ``EpisodesInvalid``, which names the first wrong line."""
+    """Read a file of episodes. Raises ``EpisodesInvalid``, which names the first invalid line."""
     episodes: list[Episode] = []
     try:
         with path.open(encoding="utf-8") as lines:
@@ -89,7 +96,7 @@ def read_episodes(path: Path) -> tuple[Episode, ...]:
 
 
 def write_episodes(path: Path, episodes: Iterable[Episode]) -> int:
-    """Write a file of episodes and return how many there are."""
+    """Write a file of episodes and return their number."""
     count = 0
     with path.open("w", encoding="utf-8") as file:
         for episode in episodes:

@@ -1,8 +1,8 @@
-"""Episodes of personal facts: what people tell an assistant about themselves, and ask it later.
+"""Generates episodes of personal facts from templates: what people tell an assistant, and ask it later.
 
-Many attributes, told and asked in many ways, with replies of every kind, chatter in between and facts that
-change. A conversation may end after any turn, and what comes next is told in another one. Some questions
-are about what was never told, and some have nothing to do with the person.
+There are many attributes and phrases, various replies, small talk in between, and facts that change. A
+conversation may end after any turn; the next message begins another one. Some questions are about things that
+were not told, and some are not about the person.
 """
 
 import random
@@ -13,6 +13,7 @@ from typing import Literal, NamedTuple
 from populace.module_training.episodes import Episode, Question, SaidMessage
 from populace.module_training.general import GENERAL
 from populace.module_training.phrases import (
+    ACKNOWLEDGEMENTS,
     ANSWER,
     ANY,
     ATTRIBUTES,
@@ -20,7 +21,6 @@ from populace.module_training.phrases import (
     CHATTER,
     NOT_TOLD,
     REPLIES,
-    TAKEN_IN,
     filled,
     own_ways,
 )
@@ -31,15 +31,16 @@ REPLY_WORDS_MAX = 14
 
 @dataclass(frozen=True, slots=True)
 class FactsOptions(ValueOptions):
-    """How episodes are made. Shares are probabilities; for those of values see ``ValueOptions``.
+    """Options of the generator. Shares are probabilities; ``ValueOptions`` has those of values.
 
-    An episode has ``facts_min`` to ``facts_max`` facts. After a turn the next one is in another conversation
-    with ``fresh_share``, and a reply is one of ``REPLIES`` with ``long_share``, else a word or two.
+    An episode has ``facts_min`` to ``facts_max`` facts. After a turn a new conversation begins with
+    ``fresh_share``, and small talk follows with ``chatter_share``. A reply is one of ``REPLIES`` with
+    ``long_share``, else a few words. One fact changes with ``change_share``.
 
-    Of the facts, an attribute is any word of the vocabulary with ``open_attribute_share``; telling and
-    asking is in words of the attribute's own with ``own_share`` each. An episode asks for something that was
-    not told with ``not_told_share``, and something general with ``general_share``; asking is written into
-    the memory too with ``written_share``, as it is in a chat.
+    The attribute of a fact is any word of the vocabulary with ``open_attribute_share``. It is told, and asked
+    for, in phrases of its own with ``own_share`` each. An episode asks for something that was not told with
+    ``not_told_share`` and something general with ``general_share``. With ``written_share`` the questions are
+    written into the memory too, as in a chat.
     """
 
     facts_min: int = 1
@@ -63,7 +64,7 @@ class _Fact(NamedTuple):
 def fact_episodes(
     words: Sequence[str], part: Part, *, seed: int, options: FactsOptions | None = None
 ) -> Iterator[Episode]:
-    """Make episodes without end; the same arguments make the same ones."""
+    """Generate episodes without end; the same arguments give the same episodes."""
     options = options or FactsOptions()
     source = random.Random(f"episodes {part} {seed}")  # noqa: S311 - a corpus, not a secret
     maker = _Maker(source, Values(words, part, options, seed=seed), options)
@@ -72,7 +73,7 @@ def fact_episodes(
 
 
 class _Maker:
-    """Makes one episode after the other."""
+    """Generates one episode after the other from one random source."""
 
     def __init__(self, source: random.Random, values: Values, options: FactsOptions) -> None:
         self._source = source
@@ -90,7 +91,9 @@ class _Maker:
             told.append((known[name], filled(source.choice(CHANGE), *known[name])))
         turns: list[tuple[str, str]] = []
         for fact, text in told:
-            reply = self._reply(fact) if self._happens(options.long_share) else source.choice(TAKEN_IN)
+            reply = (
+                self._reply(fact) if self._happens(options.long_share) else source.choice(ACKNOWLEDGEMENTS)
+            )
             turns.append((text, reply))
             if self._happens(options.chatter_share):
                 turns.append(source.choice(CHATTER))
@@ -108,9 +111,9 @@ class _Maker:
     def _value(self, name: str) -> str:
         return self._values.draw(ATTRIBUTES.get(name, "words"))
 
-    def _phrase(self, fact: _Fact, what: Literal["tell", "ask"]) -> str:
+    def _phrase(self, fact: _Fact, purpose: Literal["tell", "ask"]) -> str:
         ways = own_ways(fact.attribute) if self._happens(self._options.own_share) else ANY
-        return filled(self._source.choice(getattr(ways, what)), *fact)
+        return filled(self._source.choice(getattr(ways, purpose)), *fact)
 
     def _reply(self, fact: _Fact) -> str:
         words = filled(self._source.choice(REPLIES), *fact).split()

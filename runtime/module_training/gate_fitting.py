@@ -1,10 +1,11 @@
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 # torch.optim and transformers' models are partly untyped.
-"""The two gates of a memory module, fitted to what episodes say of their messages.
+"""Fits the two gates of a memory module to the labels that episodes have for their messages.
 
-Logistic regression on the input of the first layer with a memory, at the last token of a message of the
-person: does it tell something, does it ask about the person? The thresholds come from texts that the
-regression did not see: few general requests may open the read gate, and few tellings be left out.
+Each gate is a logistic regression on the input of the first layer with a memory, at the last token of a
+message of the person: whether the message tells something about the person, and whether it asks about them.
+The thresholds are set on texts that the regressions did not see, so that few general requests open the read
+gate and few messages that tell something are not written.
 
 Shape suffixes: S = messages, H = hidden width.
 """
@@ -26,24 +27,29 @@ from populace.engines.prompts import BaseTokenizer
 from populace.module_training.episodes import Episode
 
 PENALTY = 0.01
-"""Of the squared weights on standardised inputs."""
+"""The coefficient of the squared weights, for standardised inputs, in the loss of a regression."""
 
-OPENED_WRONGLY = 0.02
-"""The share of messages that neither tell nor ask about the person at which the read gate may open.
+READ_FALSE_POSITIVES = 0.02
+"""The read gate may open for this share of the messages that neither tell nor ask about the person.
 
-Of these alone: what tells something is so unlike a question that it would hide how often a request opens it.
+Messages that tell something are not counted: they differ so much from questions that the threshold would be
+too low for general requests.
 """
 
 NEITHER_WEIGHT = 3.0
-"""Of such a message in the regression, of which episodes have few and people say most."""
+"""The weight in the regressions of a message that neither tells nor asks about the person.
 
-CLOSED_WRONGLY = 0.03
-"""The share of tellings at which the write gate may stay closed."""
+Episodes have few of them, but most messages of real people are of this kind.
+"""
+
+WRITE_FALSE_NEGATIVES = 0.03
+"""The write gate may be closed for this share of the messages that tell something."""
 
 CALIBRATION_SHARE = 0.2
-"""Of all texts, by a hash of each: kept for the thresholds."""
+"""This share of the texts, chosen by their hashes, is used for the thresholds and not for the regressions."""
 
 BATCH = 16
+"""Number of prompts in a forward pass."""
 
 
 class _Sample(NamedTuple):
@@ -66,34 +72,35 @@ def fit_gates(
     *,
     progress: Callable[[float], None] = lambda _: None,
 ) -> None:
-    """Fit both gates in place. ``layer`` is the first one with a memory.
+    """Fit both gates in place. ``layer`` is the first attention layer with a memory.
 
-    Raises ``InvalidRequest`` if the episodes have no message of one of the kinds.
+    Raises ``InvalidRequest`` if the episodes lack messages that tell, that ask, or that do neither.
     """
     samples = sorted(
         dict.fromkeys(sample for episode in episodes for sample in _samples(episode)),
         key=lambda sample: sum(len(message.content) for message in sample.messages),
     )
-    kept = torch.tensor([sample.calibrates for sample in samples])
+    calibrates = torch.tensor([sample.calibrates for sample in samples])
     tells = torch.tensor([sample.tells for sample in samples])
     asks = torch.tensor([sample.asks for sample in samples])
     neither = ~tells & ~asks
     for wanted in (tells, asks, neither):
-        if not bool((wanted & kept).any()) or not bool((wanted & ~kept).any()):
+        if not bool((wanted & calibrates).any()) or not bool((wanted & ~calibrates).any()):
             raise InvalidRequest(
-                "The gates take tellings, questions about the person, and messages that are neither: some "
-                "hundreds of episodes made with --own-words.",
+                "The gates need messages that tell something about the person, questions about the person, "
+                "and messages that do neither: take some hundreds of episodes made with --own-words.",
                 "episodes",
             )
     inputs_SH = _inputs(model, tokenizer, layer, samples, progress)
-    weights_S = torch.where(neither, NEITHER_WEIGHT, 1.0)[~kept]
+    fits = ~calibrates
+    weights_S = torch.where(neither, NEITHER_WEIGHT, 1.0)[fits]
     with torch.no_grad():
-        weight_H, bias = _regression(inputs_SH[~kept], asks[~kept], weights_S)
-        level = (inputs_SH[kept & neither] @ weight_H + bias).quantile(1 - OPENED_WRONGLY)
+        weight_H, bias = _regression(inputs_SH[fits], asks[fits], weights_S)
+        level = (inputs_SH[calibrates & neither] @ weight_H + bias).quantile(1 - READ_FALSE_POSITIVES)
         gates.read_weight.copy_(weight_H)
         gates.read_bias.fill_(float(bias - level))
-        weight_H, bias = _regression(inputs_SH[~kept], tells[~kept], weights_S)
-        level = (inputs_SH[kept & tells] @ weight_H + bias).quantile(CLOSED_WRONGLY)
+        weight_H, bias = _regression(inputs_SH[fits], tells[fits], weights_S)
+        level = (inputs_SH[calibrates & tells] @ weight_H + bias).quantile(WRITE_FALSE_NEGATIVES)
         gates.write_weight.copy_(weight_H)
         gates.write_bias.fill_(float(bias - level))
 
@@ -106,23 +113,25 @@ def nearest_to_opening(
     requests: Sequence[str],
     count: int,
 ) -> list[str]:
-    """Return so many of the requests for which the read gate is open or nearest to it."""
-    samples = [_Sample((Message("user", one),), tells=False, asks=False) for one in sorted(requests, key=len)]
+    """Return the ``count`` requests with the highest logits of the read gate, highest first."""
+    samples = [
+        _Sample((Message("user", request),), tells=False, asks=False) for request in sorted(requests, key=len)
+    ]
     if not samples:
         return []
-    opens_S = gates.read(_inputs(model, tokenizer, layer, samples, lambda _: None))
-    return [samples[place].messages[0].content for place in opens_S.topk(min(count, len(samples))).indices]
+    logits_S = gates.read(_inputs(model, tokenizer, layer, samples, lambda _: None))
+    return [samples[place].messages[0].content for place in logits_S.topk(min(count, len(samples))).indices]
 
 
 def _samples(episode: Episode) -> Iterable[_Sample]:
-    """Each of the person's messages as the last of its conversation, and each question alone."""
-    before: list[Message] = []
+    """Yield each of the person's messages with its conversation so far, and each question alone."""
+    conversation: list[Message] = []
     for said in episode.messages:
         if said.fresh:
-            before = []
-        before.append(said.message)
+            conversation = []
+        conversation.append(said.message)
         if said.role == "user":
-            yield _Sample(tuple(before), said.tells, asks=False)
+            yield _Sample(tuple(conversation), said.tells, asks=False)
     for question in episode.questions:
         yield _Sample((Message("user", question.ask),), tells=False, asks=question.answer is not None)
 
@@ -135,21 +144,21 @@ def _inputs(
     samples: Sequence[_Sample],
     progress: Callable[[float], None],
 ) -> torch.Tensor:
-    """The layer's inputs [S, H] at the last tokens of the prompts that end with each sample."""
-    found: list[torch.Tensor] = []
+    """Return the layer's inputs [S, H] at the last token of each sample's prompt."""
+    inputs: list[torch.Tensor] = []
 
-    class Noted(Exception):
-        pass
+    class Recorded(Exception):
+        """Ends a forward pass: later layers are not needed."""
 
-    def note(_: torch.nn.Module, args: tuple[Any, ...], options: dict[str, Any]) -> None:
+    def record(_: torch.nn.Module, args: tuple[Any, ...], options: dict[str, Any]) -> None:
         hidden_BTH = given_hidden(args, options)
-        found.append(hidden_BTH[torch.arange(len(lengths)), lengths - 1].float())
-        raise Noted
+        inputs.append(hidden_BTH[torch.arange(len(lengths)), lengths - 1].float())
+        raise Recorded
 
-    hook = model.get_submodule(layer.name).register_forward_pre_hook(note, with_kwargs=True)
+    hook = model.get_submodule(layer.name).register_forward_pre_hook(record, with_kwargs=True)
     try:
         for start in range(0, len(samples), BATCH):
-            prompts = [tokenizer.tokens_of(one.messages).ids for one in samples[start : start + BATCH]]
+            prompts = [tokenizer.tokens_of(sample.messages).ids for sample in samples[start : start + BATCH]]
             lengths = torch.tensor([len(ids) for ids in prompts])
             filled = torch.zeros(len(prompts), int(lengths.max()), dtype=torch.long)
             for row, ids in enumerate(prompts):
@@ -157,18 +166,18 @@ def _inputs(
             mask = torch.arange(filled.shape[1]) < lengths[:, None]
             try:
                 cast("Any", model.base_model)(input_ids=filled, attention_mask=mask.long(), use_cache=False)
-            except Noted:
+            except Recorded:
                 progress(min(1.0, (start + BATCH) / len(samples)))
     finally:
         hook.remove()
-    return torch.cat(found)
+    return torch.cat(inputs)
 
 
 @torch.enable_grad()
 def _regression(
     inputs_SH: torch.Tensor, wanted_S: torch.Tensor, weights_S: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return weight [H] and bias for inputs as they are."""
+    """Fit a penalised logistic regression and return its weight [H] and bias for inputs not standardised."""
     mean_H, deviation_H = inputs_SH.mean(0), inputs_SH.std(0) + 1e-6
     standard_SH, target_S = (inputs_SH - mean_H) / deviation_H, wanted_S.float()
     weight_H = torch.zeros(standard_SH.shape[1], requires_grad=True)

@@ -1,16 +1,17 @@
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 # torch.linalg is untyped.
-"""The first parameters of a gated memory module, solved for from stored inputs of the base.
+"""Solves for the initial parameters of a gated memory module, from stored hidden inputs of the base.
 
-As in ``probe.py``, with what trials showed to matter: values are regressed on what tells the token itself, of
-all that was told, so that words that training never saw are kept as well; keys are of what is around the
-token too; keys and queries take a strong ridge, or they learn the episodes by heart; and what is read goes to
-the last hidden state, not through the layers. Each layer has a part of the directions of the output
-embeddings, together the leading ones, and in its last row a one for every token: what is read of that says
-how much was told.
+The method is that of ``probe.py`` with changes that proved necessary in experiments. Values are regressed on
+token embeddings, of all told tokens, so that they generalise to words without an episode. Keys also use the
+inputs around the token. Keys and queries have a strong ridge penalty, without which they overfit to the
+episodes. What is read is added to the last hidden state. Each layer stores some of the directions of the
+output embeddings, all layers together the leading ones, and the last row of a value is 1 for every token, so
+that reading it says how much was told.
 
-Shape suffixes: L = layers with a memory, T = told tokens, P = pairs of a told and a recalled token,
-H = hidden width, R = rank.
+Shape suffixes: L = layers with a memory, T = told tokens, P = pairs of a told and a recalled token, or scored
+tokens, A = tokens of answers, U = states of all layers, H = hidden width, R = rank, V = distinct tokens,
+W = rows of all states of a layer, X = any width.
 """
 
 import math
@@ -25,28 +26,36 @@ from populace.adapters.memory.module import MemoryModule
 from populace.module_training.answer_learning import read_back
 from populace.module_training.probe import (
     Directions,
-    blind_to_the_mean,
     canonical,
     embedding_directions,
     output_embeddings,
     rate_weights,
     regression,
     value_weights,
+    without_mean_response,
 )
 from populace.module_training.stored_inputs import StoredInputs
 
 KEY_RIDGE = 0.2
+"""The ridge penalty of keys and queries, relative to the mean variance of their inputs."""
+
 RATE_AT_VALUES = 0.8
-"""Without decay a strong write costs the other facts nothing."""
+"""The write rate at tokens of values. As nothing decays, a high rate does not weaken other facts."""
 
 HEAD_LOGIT = 2.5
+"""The head's gate is regressed to this logit at value tokens, and to its negative at other tokens."""
+
 HEAD_RIDGE = 0.05
+"""The ridge penalty of that regression, relative to the mean variance of its inputs."""
+
 GAINS = (4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0)
+"""The strengths of the head's output among which the best is chosen."""
 
 SAMPLE = 64
-"""Episodes from which the strength of the head is told, about as many: short ones and long ones."""
+"""The strength is chosen on about this many episodes, spread evenly over their lengths."""
 
 ELSEWHERE_SHARE = 0.15
+"""This share of the told tokens are examples of tokens that are not of values, for the rates."""
 
 
 def start_gated(
@@ -59,25 +68,27 @@ def start_gated(
 ) -> None:
     """Solve for values, keys, queries, rates and the answer head in place.
 
-    Raises ``InvalidRequest`` if no value of the episodes was told in the words in which it is asked for.
+    ``progress`` is called with the share of the layers that is done. Raises ``InvalidRequest`` if no episode
+    has an answer with the tokens of a told value.
     """
     layers, rank, states = len(memory.layers), memory.shape.rank, memory.shape.states
     generator = torch.Generator().manual_seed(seed)
-    linked = [one for one in episodes if one.links]
+    linked = [episode for episode in episodes if episode.links]
     if not linked:
         raise InvalidRequest(
-            "No episode has a value that was told: there is nothing to probe for.", "episodes"
+            "No episode has an answer with a value that was told, from which a module could be solved for.",
+            "episodes",
         )
-    ids_T = torch.cat([one.ids for one in episodes])
+    ids_T = torch.cat([episode.ids for episode in episodes])
     codes = embedding_directions(model, ids_T, layers * states * (rank - 1))
     embedded_VH, written_VH = _vocabulary(episodes), output_embeddings(model)[ids_T.unique()] - codes.mean
-    elsewhere = [torch.rand(len(one.ids), generator=generator) < ELSEWHERE_SHARE for one in episodes]
+    elsewhere = [torch.rand(len(episode.ids), generator=generator) < ELSEWHERE_SHARE for episode in episodes]
     with torch.no_grad():
         for number in range(layers):
             layer = memory.gated_layer(number)
             told_PX, asked_PH = _pairs(linked, number)
             other_TX = torch.cat(
-                [one.keyed(number)[chosen] for one, chosen in zip(episodes, elsewhere, strict=True)]
+                [episode.keyed(number)[chosen] for episode, chosen in zip(episodes, elsewhere, strict=True)]
             ).float()
             parts: list[torch.Tensor] = []
             for state in range(states):
@@ -85,14 +96,14 @@ def start_gated(
                 parts.append(functional.pad(written_VH @ directions.T / lengths, (0, 1), value=1.0))
             layer.value.copy_(value_weights(embedded_VH, torch.cat(parts, dim=1)))
             key_WX, query_WH = canonical(told_PX, asked_PH, states * rank, ridge=KEY_RIDGE)
-            # Each state has some of the leading directions.
+            # The canonical directions are dealt out, so that each state has some of the leading ones.
             order_W = torch.arange(states * rank).view(rank, states).T.flatten()
             key_RX, query_RH = key_WX[order_W], query_WH[order_W]
-            keys = blind_to_the_mean(key_RX, told_PX).chunk(4, dim=-1)
+            keys = without_mean_response(key_RX, told_PX).chunk(4, dim=-1)
             key_weights = (layer.key, layer.key_before, layer.key_after, layer.key_message)
             for weight, solved in zip(key_weights, keys, strict=True):
                 weight.copy_(solved)
-            layer.query.copy_(blind_to_the_mean(query_RH, asked_PH))
+            layer.query.copy_(without_mean_response(query_RH, asked_PH))
             layer.query_told.copy_(layer.query)
             if memory.shape.writes == "message":
                 layer.rate_bias.fill_(math.log(RATE_AT_VALUES / (1 - RATE_AT_VALUES)))
@@ -107,18 +118,20 @@ def start_gated(
 
 
 def _vocabulary(episodes: Sequence[StoredInputs]) -> torch.Tensor:
-    """What the base's first attention layer is given [V, H] of each token that was told, by their ids."""
-    seen = {int(token): one.embedded[place] for one in episodes for place, token in enumerate(one.ids)}
-    return torch.stack([seen[token] for token in sorted(seen)]).float()
+    """Return the inputs [V, H] of the base's first attention layer for the told tokens, by token id."""
+    inputs = {
+        int(token): episode.embedded[place] for episode in episodes for place, token in enumerate(episode.ids)
+    }
+    return torch.stack([inputs[token] for token in sorted(inputs)]).float()
 
 
 def _pairs(episodes: Sequence[StoredInputs], number: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """What keys are of [P, 4H] where values' tokens were told, and inputs [P, H] where they are asked for."""
+    """Return the inputs of keys [P, 4H] where values were told, and of queries [P, H] where recalled."""
     told: list[torch.Tensor] = []
     asked: list[torch.Tensor] = []
-    for one in episodes:
-        told.append(one.keyed(number)[[told for told, _ in one.links]])
-        asked.append(one.asked[number][[asked for _, asked in one.links]])
+    for episode in episodes:
+        told.append(episode.keyed(number)[[place for place, _ in episode.links]])
+        asked.append(episode.asked[number][[place for _, place in episode.links]])
     return torch.cat(told).float(), torch.cat(asked).float()
 
 
@@ -130,26 +143,28 @@ def _solve_head(
     episodes: Sequence[StoredInputs],
     generator: torch.Generator,
 ) -> None:
-    """The head's gate by regression; what is read back along its directions, as strongly as serves best.
+    """Solve for the answer head in place.
 
-    What mixes its inputs is drawn, for inputs of deviation 1, and adds nothing yet.
+    Its gate is a regression. What is read is added along the directions that the values store, with the
+    strength of ``GAINS`` that has the lowest loss. The layer that mixes the inputs is random, scaled for
+    inputs of standard deviation 1; its output weights stay zero.
     """
     head = memory.answer_head
     assert head is not None
     rank, states = memory.shape.rank, memory.shape.states
     units = len(memory.layers) * states
-    last_AH = torch.cat([one.last for one in episodes]).float()
-    is_value_A = torch.cat([one.is_value for one in episodes])
+    last_AH = torch.cat([episode.last for episode in episodes]).float()
+    is_value_A = torch.cat([episode.is_value for episode in episodes])
     weight_H, bias = regression(last_AH, (is_value_A.float() * 2 - 1) * HEAD_LOGIT, ridge=HEAD_RIDGE)
     head.repeats.weight[0, : len(weight_H)] = weight_H
     head.repeats.bias.fill_(bias)
 
-    linked = [one for one in episodes if one.links]
+    linked = [episode for episode in episodes if episode.links]
     sample = linked[:: max(1, len(linked) // SAMPLE)]
     read_ALR = read_back(
-        memory, sample, [torch.arange(len(one.targets)) for one in sample], lambda inputs: inputs
+        memory, sample, [torch.arange(len(episode.targets)) for episode in sample], lambda inputs: inputs
     )
-    last_AH = torch.cat([one.last for one in sample]).float()
+    last_AH = torch.cat([episode.last for episode in sample]).float()
     mixed_AX = torch.cat(
         (last_AH, read_ALR.flatten(-2), read_ALR[..., : memory.shape.width].norm(dim=-1)), dim=-1
     )
@@ -159,9 +174,9 @@ def _solve_head(
     head.mixed.bias.copy_(-head.mixed.weight @ mixed_AX.mean(0))
 
     embeddings_VH = output_embeddings(model)
-    is_value_A = torch.cat([one.is_value for one in sample])
+    is_value_A = torch.cat([episode.is_value for episode in sample])
     read_PLR, last_PH = read_ALR[is_value_A], last_AH[is_value_A]
-    targets_P = torch.cat([one.targets for one in sample])[is_value_A]
+    targets_P = torch.cat([episode.targets for episode in sample])[is_value_A]
     output = torch.zeros(last_AH.shape[-1], units, rank)
     values_PUR = read_PLR[..., : memory.shape.width].reshape(len(read_PLR), units, rank)
     for unit, read_PR in enumerate(values_PUR[..., :-1].unbind(1)):

@@ -1,4 +1,4 @@
-"""Training a memory module with gates: nothing passes through the base, which computes each episode once."""
+"""Trains a gated memory module: the base computes each episode once, and no gradient passes through it."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -24,29 +24,39 @@ from populace.module_training.stored_inputs import WORDS_SHARE, StoredInputs, by
 from populace.storage.records.files import write_durably
 
 GATE_EPISODES = 3000
-"""For gates more tell nothing new."""
+"""The gates are fitted on at most this many episodes; more do not improve them."""
 
 NEAREST_REQUESTS = 256
-"""So many general requests, those nearest to opening a read gate, are answered through an open one."""
+"""The module is also trained to change nothing on this many general requests.
 
-PROBED_TOGETHER = 16
+They are those with the highest logits of the read gate, for which it may open by mistake.
+"""
+
+PROBE_BATCH = 16
+"""Number of episodes in a forward pass of the base."""
 
 
 class GatedProgress(Protocol):
-    """Who is told how far training is: ``doing`` what, and which share of it."""
+    """Callbacks that follow a training."""
 
-    def doing(self, what: str, share: float) -> None: ...
+    def doing(self, what: str, share: float) -> None:
+        """Called during the phase ``what`` with the share of it that is done, 0 to 1."""
+        ...
 
-    def answered(self, step: int, scored: Scored) -> None: ...
+    def answered(self, step: int, scored: Scored) -> None:
+        """Called after training step number ``step``, counted from 1."""
+        ...
 
-    def validated(self, validation: Validation, best: Validation) -> None: ...
+    def validated(self, validation: Validation, best: Validation) -> None:
+        """Called after each validation; ``best`` is the best so far and may be the same."""
+        ...
 
 
 class GatedTrainer:
-    """Trains a module from episodes: gates, start, what it recalls and what it answers.
+    """Trains a gated module: fits the gates, solves for the initial parameters, and trains on the answers.
 
-    The same episodes and options give the same module, on the same number of threads. Takes about a
-    megabyte of memory for each episode of the default base.
+    The same episodes and options give the same module on the same number of threads. With the default base it
+    takes about 1 MB of memory for each episode.
     """
 
     def __init__(
@@ -62,10 +72,11 @@ class GatedTrainer:
         first: Path | None = None,
         threads: int | None = None,
     ) -> None:
-        """Load the base. ``first`` trains that module on: its gates stay, and its start is not solved for.
+        """Load the base.
 
-        ``threads`` None computes on every core. Raises ``InvalidRequest`` for a base that cannot have a
-        memory, for a first module of another shape, and for episodes that ask for no value.
+        With ``first``, the training continues from that module: gates and initial parameters are kept. With
+        ``threads`` None it runs on every core. Raises ``InvalidRequest`` for a base that cannot have a
+        memory, a first module of another shape, and episodes without a question for a value.
         """
         if threads is not None:
             torch.set_num_threads(threads)
@@ -74,24 +85,25 @@ class GatedTrainer:
         self._options = options
         self._progress = progress
         self._goes_on = first is not None
-        self.memory = MemoryModule(shape, tuple(one.widths for one in base.attention), fingerprint)
+        self.memory = MemoryModule(shape, tuple(layer.widths for layer in base.attention), fingerprint)
         if first is not None:
             self.memory = read_first(first, base, shape)
         self.best: Validation | None = None
 
     def run(self, *, keep: Path | None = None) -> Validation:
-        """Train to the end and return the best validation; ``memory`` is that module then.
+        """Train to the end, set ``memory`` to the module that validated best, and return its validation.
 
-        Whenever one is better than all before, the module is written to ``keep``. Raises
-        ``InvalidRequest`` for episodes that a gate or a start cannot be made of.
+        Each time a module is better than all before, it is written to the file ``keep``. Raises
+        ``InvalidRequest`` for episodes that lack what the gates or the initial parameters need, or that do
+        not fit into memory.
         """
         memory, base = self.memory, self._base
-        assert memory.gates is not None, "the shape is a gated one"
+        assert memory.gates is not None, "the shape must be gated"
         first_layer = base.attention[memory.shape.first_layer]
         if not self._goes_on:
             fitting = partial(self._progress.doing, "Fitting the gates")
-            some = self._train[:GATE_EPISODES]
-            fit_gates(base.model, base.tokenizer, first_layer, memory.gates, some, progress=fitting)
+            fitted = self._train[:GATE_EPISODES]
+            fit_gates(base.model, base.tokenizer, first_layer, memory.gates, fitted, progress=fitting)
         requests = requests_in([*self._train, *self._held_out])
         nearest = nearest_to_opening(
             base.model, base.tokenizer, first_layer, memory.gates, requests, NEAREST_REQUESTS
@@ -119,7 +131,7 @@ class GatedTrainer:
 
         learning.run(train, stepped=self._progress.answered, validate=validate)
         self.memory = MemoryModule.unpack(kept, base.fingerprint, base.attention)
-        assert self.best is not None, "it was validated in the end"
+        assert self.best is not None, "the last step is validated"
         return self.best
 
     def _stored(
@@ -133,8 +145,8 @@ class GatedTrainer:
         needed, free = bytes_of(encoded, self.memory.shape, base.attention), psutil.virtual_memory().available
         if needed > free:
             raise InvalidRequest(
-                f"{len(encoded)} episodes take about {needed / 1e9:.0f} GB of memory to learn from, and "
-                f"{free / 1e9:.0f} GB are free: take fewer (populace memory corpus --episodes).",
+                f"Training on {len(encoded)} episodes takes about {needed / 1e9:.0f} GB of memory, and "
+                f"{free / 1e9:.0f} GB are free: make fewer (populace memory corpus --episodes).",
                 "episodes",
             )
         return stored_inputs(
@@ -142,7 +154,7 @@ class GatedTrainer:
             base.attention,
             self.memory.shape,
             encoded,
-            batch=PROBED_TOGETHER,
+            batch=PROBE_BATCH,
             progress=partial(self._progress.doing, "Probing the base"),
             seed=self._options.seed,
             words_share=words_share,
@@ -150,7 +162,9 @@ class GatedTrainer:
 
 
 def _asking(episodes: Sequence[Episode], name: str) -> list[Episode]:
-    """Those with a question that the base alone cannot answer."""
-    if not any(asked.value for one in episodes for asked in one.questions):
+    """Return the episodes with a question that the base alone cannot answer."""
+    if not any(question.value for episode in episodes for question in episode.questions):
         raise InvalidRequest("No episode has a question for a value that was told.", name)
-    return [one for one in episodes if any(asked.answer is not None for asked in one.questions)]
+    return [
+        episode for episode in episodes if any(question.answer is not None for question in episode.questions)
+    ]

@@ -1,4 +1,4 @@
-"""What people say to an assistant that has nothing to do with them: a memory must not change the reply."""
+"""Requests that are not about the person: a memory must not change the replies to them."""
 
 GENERAL = tuple(
     """\

@@ -1,6 +1,6 @@
 # pyright: reportUnknownMemberType=false
 # transformers' loading functions are partly untyped.
-"""The base as memory modules are trained on it: frozen, for its hidden states."""
+"""The frozen base on which memory modules are trained."""
 
 from pathlib import Path
 from typing import NamedTuple, cast
@@ -17,6 +17,8 @@ from populace.engines.prompts import BaseTokenizer
 
 
 class LoadedBase(NamedTuple):
+    """A loaded base with its attention layers, tokenizer and fingerprint."""
+
     model: PreTrainedModel
     attention: tuple[AttentionLayer, ...]
     tokenizer: BaseTokenizer
@@ -24,27 +26,32 @@ class LoadedBase(NamedTuple):
 
 
 def load_base(directory: Path, fingerprint: str) -> LoadedBase:
-    """Load a base. Raises ``InvalidRequest`` for one that cannot have a memory."""
+    """Load a base in bfloat16 with frozen weights. Raises ``InvalidRequest`` if it cannot have a memory."""
     model = cast(
         "PreTrainedModel",
         AutoModelForCausalLM.from_pretrained(
             str(directory),
             dtype=torch.bfloat16,
             local_files_only=True,
-            # Sequences are short, and the fused kernels' backward passes slow on a CPU.
+            # Sequences are short, and the backward passes of the fused kernels are slow on a CPU.
             attn_implementation="eager",
         ).eval(),
     )
     model.requires_grad_(False)
     attention = attention_layers(read_base_modules(directory, fingerprint))
     if not attention:
-        raise InvalidRequest("This base's attention has no layers that a memory can be attached to.", "base")
+        raise InvalidRequest(
+            "This base cannot have a memory: its attention has no layers named q_proj and o_proj.", "base"
+        )
     return LoadedBase(model, attention, BaseTokenizer(directory), fingerprint)
 
 
 def read_first(first: Path, base: LoadedBase, shape: MemoryShape) -> MemoryModule:
-    """Read a module that is to be trained on. Raises ``InvalidRequest`` if it has another shape."""
+    """Read the module from which training continues.
+
+    Raises ``InvalidRequest`` if it has another shape, and as ``MemoryModule.read``.
+    """
     module = MemoryModule.read(first, base.fingerprint, base.attention)
     if module.shape != shape:
-        raise InvalidRequest(f"{first} has another shape: {module.shape}.", "first")
+        raise InvalidRequest(f"{first} has another shape than {shape}: {module.shape}.", "first")
     return module

@@ -1,6 +1,6 @@
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 # transformers' models are untyped.
-"""What the base says by itself to requests about anything else, and shall go on saying."""
+"""The base's own replies to requests that are not about the person, which a memory must not change."""
 
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, cast
@@ -14,14 +14,17 @@ from populace.module_training.encoding import OwnReply
 from populace.module_training.episodes import Episode
 
 TOKENS_MAX = 48
-"""Of a longer reply the beginning is learned from, without an end that the base did not say."""
+"""Longer replies are cut here, and their end token is not learned."""
 
-ASKED_TOGETHER = 32
+BATCH = 32
+"""Number of requests that are answered in one batch."""
 
 
 def requests_in(episodes: Iterable[Episode]) -> list[str]:
-    """What is asked that has no answer: the base's own is right."""
-    return sorted({one.ask for episode in episodes for one in episode.questions if one.answer is None})
+    """Return the distinct questions without an answer, to which the base's own reply is right, sorted."""
+    return sorted(
+        {question.ask for episode in episodes for question in episode.questions if question.answer is None}
+    )
 
 
 def own_replies(
@@ -31,14 +34,17 @@ def own_replies(
     *,
     progress: Callable[[float], None],
 ) -> dict[str, OwnReply]:
-    """Have the base answer requests greedily."""
+    """Generate the base's greedy reply to each request, of at most ``TOKENS_MAX`` tokens.
+
+    ``progress`` is called with the share of the requests that is done.
+    """
     replies: dict[str, OwnReply] = {}
-    for start in range(0, len(requests), ASKED_TOGETHER):
-        together = requests[start : start + ASKED_TOGETHER]
-        prompts = [tokenizer.tokens_of((Message("user", ask),)).ids for ask in together]
+    for start in range(0, len(requests), BATCH):
+        batch = requests[start : start + BATCH]
+        prompts = [tokenizer.tokens_of((Message("user", ask),)).ids for ask in batch]
         longest = max(map(len, prompts))
         filler = min(tokenizer.eos_ids)
-        said = cast("Any", model).generate(
+        generated = cast("Any", model).generate(
             torch.tensor([[filler] * (longest - len(ids)) + ids for ids in prompts]),
             attention_mask=torch.tensor([[0] * (longest - len(ids)) + [1] * len(ids) for ids in prompts]),
             do_sample=False,
@@ -46,8 +52,8 @@ def own_replies(
             eos_token_id=sorted(tokenizer.eos_ids),
             pad_token_id=filler,
         )
-        for ask, ids in zip(together, said[:, longest:].tolist(), strict=True):
+        for ask, ids in zip(batch, generated[:, longest:].tolist(), strict=True):
             whole = bool(tokenizer.eos_ids.intersection(ids))
             replies[ask] = OwnReply(tokenizer.text(ids).strip() or "I do not know.", whole)
-        progress((start + len(together)) / len(requests))
+        progress((start + len(batch)) / len(requests))
     return replies

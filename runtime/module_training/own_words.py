@@ -1,10 +1,10 @@
-"""Episodes in people's own words: facts in passing, several in one message, between small talk and requests.
+"""Generates episodes in people's own words, with facts in passing, small talk and requests.
 
-Beside what ``facts.py`` makes of templates: a message may have sentences around its fact, two facts or a
-request that the base answers; facts change, some are dislikes, some are of others; questions may not name
-what they ask for, or only need it. Held-out episodes are told and asked in ways that no other has. Messages
-that tell nothing, and requests that ask nothing about the person, are marked as such: a gate learns to leave
-both alone.
+Unlike the templates of ``facts.py``, a message may have sentences around its fact, two facts, or a request
+that the base answers; some facts are dislikes or about other people; and a question may paraphrase what it
+asks for, or be a request that only needs it. Held-out episodes have phrases that no training episode has.
+Messages that tell nothing and requests that ask nothing about the person are marked, so that gates can be
+fitted to them.
 """
 
 import random
@@ -23,39 +23,55 @@ from populace.module_training.corpus_files import (
 from populace.module_training.episodes import Episode, Question, SaidMessage
 from populace.module_training.general import GENERAL
 from populace.module_training.phrases import (
+    ACKNOWLEDGEMENTS,
     ANSWER,
     ANY,
     ATTRIBUTES,
     CHANGE,
     CHATTER,
     NOT_TOLD,
-    TAKEN_IN,
     filled,
 )
 from populace.module_training.values import Part, ValueOptions, Values
 
-FACTS = (1, 1, 2, 2, 3, 3, 3, 3, 4, 5, 7, 10)
-"""How many facts an episode has: one of these."""
+FACT_COUNTS = (1, 1, 2, 2, 3, 3, 3, 3, 4, 5, 7, 10)
+"""The number of an episode's facts is drawn from these."""
 
 QUESTIONS_MAX = 5
+"""An episode asks for at most this many of its facts."""
 
 PLAIN_SHARE = 0.4
-"""Of facts, told and asked as templates do: "My city is Lisbon." """
+"""The probability that a fact is told and asked for with a template, "My city is Lisbon.", if it has one."""
 
-AROUND_SHARE = 0.4
-TOGETHER_SHARE = 0.15
+FILLER_SHARE = 0.4
+"""The probability that a message has one or two sentences around its facts."""
+
+SECOND_FACT_SHARE = 0.15
+"""The probability that a message tells two facts."""
+
 REQUEST_SHARE = 0.1
-CHANGE_SHARE = 0.3
-CHATTER_SHARE = 0.2
-FRESH_SHARE = 0.6
-USED_SHARE = 0.15
-NOT_TOLD_COUNTS = (0, 0, 1, 1, 2)
-"""How many questions an episode has about what was not told: one of these."""
+"""The probability that a message also has a request that the base answers."""
 
-NEVER_SHARE = 0.4
-"""Of these questions, about something that no episode tells."""
+CHANGE_SHARE = 0.3
+"""The probability that one fact of the episode changes at the end."""
+
+CHATTER_SHARE = 0.2
+"""The probability that a message that tells nothing follows."""
+
+FRESH_SHARE = 0.6
+"""The probability that a message begins a new conversation."""
+
+PERSONAL_REQUEST_SHARE = 0.15
+"""The probability that a fact is not asked for, but needed by a request, if its attribute has one."""
+
+NOT_TOLD_COUNTS = (0, 0, 1, 1, 2)
+"""The number of an episode's questions about things that were not told is drawn from these."""
+
+NEVER_TOLD_SHARE = 0.4
+"""The probability that such a question is about something that no episode tells."""
 
 GENERAL_SHARE = 0.3
+"""The probability that an episode ends with a request that is not about the person."""
 
 _A_VOWEL = re.compile(r"\b([Aa]) (?=[aeiouAEIOU])")
 
@@ -67,7 +83,7 @@ class _Fact(NamedTuple):
 
 
 def own_words_episodes(words: Sequence[str], part: Part, *, seed: int) -> Iterator[Episode]:
-    """Make episodes without end; the same arguments make the same ones."""
+    """Generate episodes without end; the same arguments give the same episodes."""
     maker = _Maker(words, part, seed)
     while True:
         yield maker.episode()
@@ -79,10 +95,10 @@ class _Maker:
         self._values = Values(words, part, ValueOptions(open_share=0.25), seed=seed, lists=listed_values())
         self._requests = (*lines("requests"), *GENERAL)
         self._phrases = phrases_of(part)
-        self._never = [Question(ask=one.ask, answer=one.unknown) for one in never_told(part)]
+        self._never = [Question(ask=question.ask, answer=question.unknown) for question in never_told(part)]
 
     def episode(self) -> Episode:
-        facts = self._facts(self._source.choice(FACTS))
+        facts = self._facts(self._source.choice(FACT_COUNTS))
         turns = list(self._tellings(facts))
         if self._happens(CHANGE_SHARE):
             place = self._source.randrange(len(facts))
@@ -108,18 +124,19 @@ class _Maker:
         return self._values.draw(self._phrases[name].kind)
 
     def _tellings(self, facts: Sequence[_Fact]) -> Iterator[tuple[str, bool]]:
-        """User messages, and whether each tells something about the person."""
+        """Yield user messages, each with whether it tells something about the person."""
         waiting = list(facts)
         while waiting:
-            said = [self._told(waiting.pop(0))]
-            if waiting and self._happens(TOGETHER_SHARE):
-                said.append(self._told(waiting.pop(0)))
-            if self._happens(AROUND_SHARE):
+            sentences = [self._told(waiting.pop(0))]
+            if waiting and self._happens(SECOND_FACT_SHARE):
+                sentences.append(self._told(waiting.pop(0)))
+            if self._happens(FILLER_SHARE):
                 for _ in range(self._source.randint(1, 2)):
-                    said.insert(self._source.randint(0, len(said)), self._line("fillers"))
+                    sentences.insert(self._source.randint(0, len(sentences)), self._line("fillers"))
             if self._happens(REQUEST_SHARE):
-                said.insert(self._source.choice((0, len(said))), self._source.choice(self._requests))
-            yield " ".join(said), True
+                place = self._source.choice((0, len(sentences)))
+                sentences.insert(place, self._source.choice(self._requests))
+            yield " ".join(sentences), True
             if self._happens(CHATTER_SHARE):
                 is_request = self._happens(0.4)
                 yield self._source.choice(self._requests) if is_request else self._line("chatter"), False
@@ -137,15 +154,15 @@ class _Maker:
         return _A_VOWEL.sub(r"\1n ", text)
 
     def _messages(self, turns: Sequence[tuple[str, bool]]) -> Iterator[SaidMessage]:
-        for number, (said, tells) in enumerate(turns):
+        for number, (text, tells) in enumerate(turns):
             fresh = number > 0 and self._happens(FRESH_SHARE)
-            if number > 0 and not fresh:  # nobody reads the last reply of a conversation
+            if number > 0 and not fresh:  # the last reply of a conversation would have no effect
                 yield SaidMessage(role="assistant", content=self._reply())
-            yield SaidMessage(role="user", content=said, fresh=fresh, tells=tells)
+            yield SaidMessage(role="user", content=text, fresh=fresh, tells=tells)
 
     def _reply(self) -> str:
         source = self._source
-        ways = (TAKEN_IN, lines("replies"), [reply for _, reply in CHATTER])
+        ways = (ACKNOWLEDGEMENTS, lines("replies"), [reply for _, reply in CHATTER])
         chosen = source.choice(source.choices(ways, (3, 5, 1))[0])
         return chosen.replace("{v}", "it").replace("{a}", "that")
 
@@ -161,16 +178,16 @@ class _Maker:
             if not any(name in group and group & known for group in (known, *AMBIGUOUS))
         ]
         for _ in range(source.choice(NOT_TOLD_COUNTS)):
-            is_never = self._happens(NEVER_SHARE)
+            is_never = self._happens(NEVER_TOLD_SHARE)
             yield source.choice(self._never) if is_never else self._not_told(source.choice(names))
         if self._happens(GENERAL_SHARE):
             yield Question(ask=source.choice(self._requests), answer=None)
 
     def _question(self, fact: _Fact) -> Question:
         phrases = self._phrases[fact.attribute]
-        used = [one for one in personal_requests() if one.attribute == fact.attribute]
-        if used and self._happens(USED_SHARE):
-            chosen = self._source.choice(used)
+        requests = [request for request in personal_requests() if request.attribute == fact.attribute]
+        if requests and self._happens(PERSONAL_REQUEST_SHARE):
+            chosen = self._source.choice(requests)
             return Question(ask=chosen.ask, answer=self._filled(chosen.reply, fact), value=fact.value)
         if fact.plain and self._happens(0.6):
             ask = self._filled(self._source.choice(ANY.ask), fact)

@@ -1,4 +1,4 @@
-"""How people tell an assistant about themselves and ask for it later, and what it says to that."""
+"""The templates of ``facts.py``: how people tell facts and ask for them, and what an assistant replies."""
 
 from typing import NamedTuple
 
@@ -57,11 +57,11 @@ ATTRIBUTES: dict[str, str] = {
     "dream": "words",
     "project": "words",
 }
-"""What there is to tell, and the kind of value that it has; see ``values.py``."""
+"""The attributes of a person, each with the kind of its values in ``values.py``."""
 
 
 class Ways(NamedTuple):
-    """Ways of telling a value ``{v}`` of an attribute ``{a}``, and of asking for it."""
+    """Templates for telling the value ``{v}`` of the attribute ``{a}``, and for asking for it."""
 
     tell: tuple[str, ...]
     ask: tuple[str, ...]
@@ -134,20 +134,21 @@ OWN_WAYS: dict[str, Ways] = {
     "dream": Ways(("I dream of {v}.",), ("What do I dream of?",)),
     "project": Ways(("I am working on {v}.",), ("What am I working on?",)),
 }
-"""What is said of one attribute only; of others see ``own_ways``."""
+"""Templates for single attributes; ``own_ways`` has those for groups of attributes."""
 
 
 def own_ways(attribute: str) -> Ways:
-    """The ways of telling and asking that suit the attribute, without ``{a}``; without any, those of all."""
-    found = OWN_WAYS.get(attribute)
-    if found is None and attribute.startswith("favorite "):
-        found = _FAVORITE
-    elif found is None and ATTRIBUTES.get(attribute) == "first":
-        found = _SOMEONE
-    return found or ANY
+    """Return the templates of the attribute or of its group, or ``ANY`` if there are none."""
+    ways = OWN_WAYS.get(attribute)
+    if ways is None and attribute.startswith("favorite "):
+        ways = _FAVORITE
+    elif ways is None and ATTRIBUTES.get(attribute) == "first":
+        ways = _SOMEONE
+    return ways or ANY
 
 
 def filled(phrase: str, attribute: str, value: str = "") -> str:
+    """Return the template with its attribute and value filled in."""
     return phrase.format(a=attribute, f=attribute.removeprefix("favorite "), v=value)
 
 
@@ -158,7 +159,15 @@ CHANGE = (
     "From now on my {a} is {v}.",
     "That has changed, my {a} is {v} now.",
 )
-TAKEN_IN = ("Okay.", "Got it.", "Thanks, I will remember.", "Noted.", "I see.", "Good to know.", "Sure.")
+ACKNOWLEDGEMENTS = (
+    "Okay.",
+    "Got it.",
+    "Thanks, I will remember.",
+    "Noted.",
+    "I see.",
+    "Good to know.",
+    "Sure.",
+)
 REPLIES = (
     "I'm sorry for any confusion, but as a chatbot, I don't have the ability to remember any preferences.",
     "I'm sorry for any misunderstanding, but I can't access personal data unless you share it with me.",
@@ -175,7 +184,7 @@ REPLIES = (
     "What can I help you with?",
     "Here are some tips that may help you: first, think about what you want to do next.",
 )
-"""What small chat models say to a fact. Most are cut somewhere, as a limit of tokens cuts them."""
+"""Replies of small chat models to a fact. Episodes cut most of them, as a token limit would."""
 
 ANSWER = "Your {a} is {v}."
 NOT_TOLD = "You have not told me your {a}."

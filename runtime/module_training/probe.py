@@ -1,18 +1,18 @@
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 # torch.linalg and transformers' models are untyped.
-"""The first parameters of a memory module, solved for instead of drawn: linear probes of the base.
+"""Solves for the initial parameters of a memory module with linear probes of the base.
 
-From random projections gradient descent takes hundreds of steps to find that remembering is possible at
-all, and on a wide vocabulary it did not find it. What the parts of a δ-mem should do is known, though, and
-a forward pass of the base over the training episodes is enough to solve for each of them:
+From random projections gradient descent takes hundreds of steps before the memory has any use, and with a
+large vocabulary it never had. But the function of each part of a δ-mem is known, and a forward pass of the
+base over the training episodes is enough to solve for it:
 
-* value: a ridge regression from the hidden input at a value's token to a part of that token's output
-  embedding, other directions in each layer, together the leading ones of the vocabulary;
-* key and query: the canonical correlation of the hidden inputs where a value was told and where it is to
-  be recalled, whose directions say what both places have in common (Hotelling, 1936);
-* rate: a ridge regression to a high rate at the tokens of values and a low one elsewhere;
-* the output projection: the same directions of the embedding back, in each layer as strongly as what it
-  recalls agrees with what was told, and all in all as it serves held-out questions best.
+* value: a ridge regression from the hidden input at a value's token to components of that token's output
+  embedding, in other directions for each layer, together the leading ones of the vocabulary;
+* key and query: the canonical correlation of the hidden inputs where a value was told and where it is to be
+  recalled, whose directions are what both places have in common (Hotelling, 1936);
+* rate: a ridge regression to a high rate at tokens of values and a low one elsewhere;
+* output projection: the same directions of the embedding, weighted for each layer by how well what it recalls
+  agrees with what was told, and scaled by the gain with the lowest loss (``start.py``).
 
 Shape suffixes: P = pairs of a told and a recalled token, H = hidden width, R = rank, V = vocabulary.
 """
@@ -31,18 +31,22 @@ from populace.module_training.encoding import EncodedEpisode, batch_of
 from populace.module_training.recall import hidden_inputs
 
 RIDGE = 1e-2
-"""Of the mean variance of the hidden inputs."""
+"""The default ridge penalty, relative to the mean variance of the hidden inputs."""
 
 RATE_AT_VALUES = 0.35
+"""The write rate at tokens of values."""
+
 RATE_ELSEWHERE_LOGIT = -6.0
+"""The logit of the write rate at other tokens: a rate of 0.25 %."""
+
 ELSEWHERE_SHARE = 0.25
-"""Of the other written tokens, taken as examples of what not to write."""
+"""This share of the other written tokens are examples of tokens with a low rate."""
 
 
 class Pairs(NamedTuple):
-    """Hidden inputs of each layer where values were told, where they are recalled, and elsewhere.
+    """Hidden inputs by layer, [P, H] where values were told and where they are recalled.
 
-    ``tokens`` are the values' token ids [P].
+    ``elsewhere`` has those of a sample of other written tokens, ``tokens`` [P] the values' token ids.
     """
 
     told: list[torch.Tensor]
@@ -59,7 +63,7 @@ def collect_pairs(
     seed: int,
     progress: Callable[[], None] = lambda: None,
 ) -> Pairs:
-    """Run the base, without a memory, over what is told and what is asked."""
+    """Run the base without a memory over episodes; ``progress`` is called after each batch."""
     generator = torch.Generator().manual_seed(seed)
     told: list[list[torch.Tensor]] = [[] for _ in attention]
     recalled: list[list[torch.Tensor]] = [[] for _ in attention]
@@ -67,7 +71,7 @@ def collect_pairs(
     tokens: list[int] = []
     for episodes in batches:
         batch = batch_of(episodes)
-        links = [(row, link) for row, one in enumerate(episodes) for link in one.links]
+        links = [(row, link) for row, episode in enumerate(episodes) for link in episode.links]
         is_other = batch.written != NOT_WRITTEN
         for row, link in links:
             is_other[row, link.told] = False
@@ -94,34 +98,39 @@ def collect_pairs(
 
 
 class Directions(NamedTuple):
-    """The leading directions of the output embeddings [layers x R, H], how long values are in each."""
+    """The leading principal directions [layers x R, H] of the output embeddings of the values' tokens.
+
+    ``lengths`` [layers x R] are the standard deviations along them, and ``mean`` [H] is the mean embedding.
+    """
 
     directions: torch.Tensor
     lengths: torch.Tensor
     mean: torch.Tensor
 
     def of_layer(self, layer: int, rank: int, layers: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Every layer takes some of the leading and some of the last ones."""
+        """Return the directions and lengths of a layer; each layer has some leading and some later ones."""
         chosen = torch.arange(rank) * layers + layer
         return self.directions[chosen], self.lengths[chosen]
 
 
 def embedding_directions(model: PreTrainedModel, tokens: torch.Tensor, count: int) -> Directions:
+    """Return the ``count`` leading directions of the output embeddings of these tokens."""
     embeddings_VH = output_embeddings(model)[tokens.unique()]
     mean_H = embeddings_VH.mean(0)
     _, _, directions = torch.linalg.svd(embeddings_VH - mean_H, full_matrices=False)
-    found = directions[:count]
-    # Few values, or a base narrower than all states together: the other rows of the states learn by descent.
-    directions = torch.zeros(count, found.shape[1])
-    directions[: len(found)] = found
+    leading = directions[:count]
+    # With few values, or a base narrower than all states together, the remaining directions are zero: the
+    # rows of the states for them are left to gradient descent.
+    directions = torch.zeros(count, leading.shape[1])
+    directions[: len(leading)] = leading
     lengths = ((embeddings_VH - mean_H) @ directions.T).std(0, correction=0)
     return Directions(directions, lengths.clamp(min=1e-6), mean_H)
 
 
 def probe_module(model: PreTrainedModel, memory: MemoryModule, pairs: Pairs) -> Directions:
-    """Solve for value, key, query and rate; the output projections become zero. Returns the directions.
+    """Solve for values, keys, queries and rates in place, and set the output projections to zero.
 
-    For modules with one state for each layer.
+    The module must have one state for each layer. Returns the directions in which its values are stored.
     """
     layers, rank = len(memory.layers), memory.shape.rank
     directions = embedding_directions(model, pairs.tokens, layers * rank)
@@ -133,8 +142,8 @@ def probe_module(model: PreTrainedModel, memory: MemoryModule, pairs: Pairs) -> 
             wanted, lengths = directions.of_layer(number, rank, layers)
             layer.value.copy_(value_weights(told, embeddings_PH @ wanted.T / lengths))
             key, query = canonical(told, recalled, rank)
-            layer.key.copy_(blind_to_the_mean(key, told))
-            layer.query.copy_(blind_to_the_mean(query, recalled))
+            layer.key.copy_(without_mean_response(key, told))
+            layer.query.copy_(without_mean_response(query, recalled))
             weight, bias = rate_weights(told, pairs.elsewhere[number])
             layer.rate.copy_(weight.expand(rank, -1))
             layer.rate_bias.fill_(bias)
@@ -145,7 +154,10 @@ def probe_module(model: PreTrainedModel, memory: MemoryModule, pairs: Pairs) -> 
 
 
 def set_outputs(memory: MemoryModule, directions: Directions, agreement: torch.Tensor, gain: float) -> None:
-    """Give what each layer recalls back along its directions; ``agreement`` weighs the layers."""
+    """Set the output projections to add what each layer recalls along its directions.
+
+    ``agreement`` [layers] weighs the layers, and ``gain`` all of them.
+    """
     layers, shape = len(memory.layers), memory.shape
     with torch.no_grad():
         for number in range(layers):
@@ -159,7 +171,10 @@ def set_outputs(memory: MemoryModule, directions: Directions, agreement: torch.T
 def agreement_of(
     model: PreTrainedModel, directions: Directions, read: Sequence[torch.Tensor], tokens: torch.Tensor
 ) -> torch.Tensor:
-    """How well what each layer read [P, R] agrees with what was told: correlation squared over its size."""
+    """Return for each layer how well what it read [P, R] agrees with what was told.
+
+    It is the squared correlation of both, divided by the standard deviation of what was read.
+    """
     embeddings_PH = output_embeddings(model)[tokens] - directions.mean
     weights: list[torch.Tensor] = []
     for number, read_PR in enumerate(read):
@@ -172,30 +187,33 @@ def agreement_of(
 
 
 def output_embeddings(model: PreTrainedModel) -> torch.Tensor:
-    """The output embeddings [V, H] in float32."""
+    """Return the output embeddings [V, H] in float32."""
     return cast("torch.Tensor", cast("Any", model.get_output_embeddings()).weight).detach().float()
 
 
 def value_weights(inputs_PH: torch.Tensor, targets_PR: torch.Tensor) -> torch.Tensor:
-    """Return [R, H] that maps the inputs to the targets, without a constant: a value has none."""
+    """Return the ridge regression [R, H] from inputs to targets, without a bias, as values have none."""
     covariance = inputs_PH.T @ inputs_PH / len(inputs_PH)
     return torch.linalg.solve(_ridged(covariance), inputs_PH.T @ targets_PR / len(inputs_PH)).T
 
 
 def canonical(
-    one_PH: torch.Tensor, other_PH: torch.Tensor, rank: int, *, ridge: float = RIDGE
+    told_PH: torch.Tensor, recalled_PH: torch.Tensor, rank: int, *, ridge: float = RIDGE
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return two [R, H], which find in the one and the other what both have in common."""
-    one_PH, other_PH = one_PH - one_PH.mean(0), other_PH - other_PH.mean(0)
-    count = len(one_PH)
-    one_root = _inverse_root(one_PH.T @ one_PH / count, ridge)
-    other_root = _inverse_root(other_PH.T @ other_PH / count, ridge)
-    left, _, right = torch.linalg.svd(one_root @ (one_PH.T @ other_PH / count) @ other_root)
-    return left[:, :rank].T @ one_root, right[:rank] @ other_root
+    """Return projections [R, H] of both inputs onto their leading canonical directions (Hotelling, 1936)."""
+    told_PH, recalled_PH = told_PH - told_PH.mean(0), recalled_PH - recalled_PH.mean(0)
+    count = len(told_PH)
+    told_root = _inverse_root(told_PH.T @ told_PH / count, ridge)
+    recalled_root = _inverse_root(recalled_PH.T @ recalled_PH / count, ridge)
+    left, _, right = torch.linalg.svd(told_root @ (told_PH.T @ recalled_PH / count) @ recalled_root)
+    return left[:, :rank].T @ told_root, right[:rank] @ recalled_root
 
 
-def blind_to_the_mean(weight_RH: torch.Tensor, inputs_PH: torch.Tensor) -> torch.Tensor:
-    """Take the mean input out of a projection that has no bias: else it would decide every direction."""
+def without_mean_response(weight_RH: torch.Tensor, inputs_PH: torch.Tensor) -> torch.Tensor:
+    """Return the projection changed so that it maps the mean input to 0.
+
+    Keys and queries have no bias, and the mean input would dominate their directions.
+    """
     mean_H = inputs_PH.mean(0)
     return weight_RH - torch.outer(weight_RH @ mean_H, mean_H) / (mean_H @ mean_H)
 
@@ -207,7 +225,10 @@ def rate_weights(
     at_values: float = RATE_AT_VALUES,
     elsewhere: float = RATE_ELSEWHERE_LOGIT,
 ) -> tuple[torch.Tensor, float]:
-    """Return the weight [H] and bias of a rate that is ``at_values`` there, and has that logit elsewhere."""
+    """Return the weight [H] and bias of the rate's logit, by ridge regression.
+
+    The targets are the rate ``at_values`` at tokens of values, and the logit ``elsewhere`` at other tokens.
+    """
     inputs = torch.cat((values_PH, elsewhere_PH))
     logit = math.log(at_values / (1 - at_values))
     wanted = torch.cat((torch.full((len(values_PH),), logit), torch.full((len(elsewhere_PH),), elsewhere)))
@@ -217,7 +238,7 @@ def rate_weights(
 def regression(
     inputs_PH: torch.Tensor, wanted_P: torch.Tensor, *, ridge: float = RIDGE
 ) -> tuple[torch.Tensor, float]:
-    """Return the weight [H] and the constant that predict a number from the inputs."""
+    """Return the weight [H] and bias of the ridge regression from inputs to the numbers ``wanted_P``."""
     mean_H, level = inputs_PH.mean(0), wanted_P.mean()
     centred = inputs_PH - mean_H
     weight_H = torch.linalg.solve(

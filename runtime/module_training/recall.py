@@ -1,6 +1,6 @@
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 # transformers' models are untyped.
-"""Write a batch of episodes into empty memories, ask the questions in a new conversation, and score."""
+"""Scores a memory module: episodes are written into empty states, then their questions are asked."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple, cast
@@ -17,10 +17,11 @@ from populace.module_training.encoding import VALUE_WEIGHT, Batch, Rows
 
 
 class Recall(NamedTuple):
-    """What the answers scored. ``loss`` is their weighted cross-entropy, in nats a token.
+    """The scores of a batch. ``loss`` is the weighted mean cross-entropy of the answers, in nats a token.
 
-    ``value_loss`` is that of the value tokens alone. ``exact`` says of each answer with a value whether
-    every token of it was the most likely one, which is whether the base would say it greedily.
+    ``value_loss`` is that of the value tokens alone. ``exact`` has for each answer with a value whether every
+    token of the value was the most likely one, so that greedy decoding would give it. ``rate`` [layers] are
+    the mean rates of the written tokens.
     """
 
     loss: torch.Tensor
@@ -30,9 +31,9 @@ class Recall(NamedTuple):
 
 
 class Validation(NamedTuple):
-    """What held-out episodes scored: the loss, and nats a token of a value.
+    """The scores of held-out episodes after ``step`` steps; the losses are in nats a token.
 
-    ``exact`` is the share of answers with a value that had all its tokens right.
+    ``exact`` is the share of the answers with a value in which all tokens of the value were right.
     """
 
     step: int
@@ -42,7 +43,7 @@ class Validation(NamedTuple):
 
 
 class Passes(NamedTuple):
-    """The two passes of a batch, and the last hidden states [B, T, H] of the second."""
+    """The pass that writes a batch, the one that asks, and the last hidden states [B, T, H] of the latter."""
 
     writing: MemoryPass
     asking: MemoryPass
@@ -50,7 +51,7 @@ class Passes(NamedTuple):
 
 
 class HiddenInputs(NamedTuple):
-    """What every layer's attention reads, and the last hidden states, [B, T, H] each."""
+    """The inputs of every attention layer, and the last hidden states, [B, T, H] each."""
 
     inputs: list[torch.Tensor]
     last: torch.Tensor
@@ -62,7 +63,7 @@ def both_passes(
     memory: MemoryModule,
     batch: Batch,
 ) -> Passes:
-    """Write what is told into empty states, then read them with what is asked, writing that where it is."""
+    """Write what is told into empty states, then ask the questions, which read and in some episodes write."""
     states = list(memory.fresh_states(len(batch.written)))
     writing = MemoryPass(states, batch.written != NOT_WRITTEN, batch.written)
     with attached.running(writing):
@@ -90,10 +91,7 @@ def recall(
     memory: MemoryModule,
     batch: Batch,
 ) -> Recall:
-    """Run both passes and score; differentiable in the memory's parameters.
-
-    ``rate`` is the mean rate of the written tokens in each layer.
-    """
+    """Run both passes and score the answers; differentiable in the memory's parameters."""
     writing, _, hidden_BTH = both_passes(model, attached, memory, batch)
     rate = torch.stack([_mean_rate(passed.rate, writing.writes) for passed in writing.passed.values()])
     return _scored(model, hidden_BTH, batch, rate)
@@ -101,25 +99,25 @@ def recall(
 
 @torch.no_grad()
 def hidden_inputs(model: PreTrainedModel, attention: Sequence[AttentionLayer], rows: Rows) -> HiddenInputs:
-    """Run the base without a memory."""
-    found: list[torch.Tensor] = []
+    """Run the base without a memory and return the inputs of these attention layers."""
+    inputs: list[torch.Tensor] = []
 
-    def note(_: torch.nn.Module, args: tuple[Any, ...], options: dict[str, Any]) -> None:
-        found.append(given_hidden(args, options))
+    def record(_: torch.nn.Module, args: tuple[Any, ...], options: dict[str, Any]) -> None:
+        inputs.append(given_hidden(args, options))
 
     hooks = [
-        model.get_submodule(layer.name).register_forward_pre_hook(note, with_kwargs=True)
+        model.get_submodule(layer.name).register_forward_pre_hook(record, with_kwargs=True)
         for layer in attention
     ]
     try:
-        return HiddenInputs(found, run_base(model, rows))
+        return HiddenInputs(inputs, run_base(model, rows))
     finally:
         for hook in hooks:
             hook.remove()
 
 
 def _scored(model: PreTrainedModel, hidden_BTH: torch.Tensor, batch: Batch, rate: torch.Tensor) -> Recall:
-    # The position before a token predicts it.
+    # The logits of a token are at the position before it.
     logits = cast("Any", model.get_output_embeddings())(hidden_BTH[batch.rows, batch.positions - 1]).float()
     wanted = batch.asked.ids[batch.rows, batch.positions]
     losses = functional.cross_entropy(logits, wanted, reduction="none")

@@ -1,4 +1,7 @@
-"""Where training starts: a module whose parts were solved for, see ``probe.py``, or the published one."""
+"""Solves for the initial parameters of a module without gates, and chooses the gain of its outputs.
+
+The parts are solved for by ``probe.py``; the gain is that with the lowest loss on training episodes.
+"""
 
 from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
@@ -15,11 +18,16 @@ from populace.module_training.probe import Directions, agreement_of, collect_pai
 from populace.module_training.recall import both_passes, recall
 
 GAINS = (64.0, 128.0, 256.0, 512.0, 1024.0)
-AGREEMENT_BATCHES = 6
-GAIN_BATCHES = 2
+"""The gains of the output projections among which the best is chosen."""
 
-Step = Callable[[str, float], None]
-"""Is told what is being done, and which share of it is done."""
+AGREEMENT_BATCHES = 6
+"""Number of batches on which the agreement of each layer is measured."""
+
+GAIN_BATCHES = 2
+"""Number of batches on which each gain is tried."""
+
+Progress = Callable[[str, float], None]
+"""Called with the name of a phase and the share of it that is done, 0 to 1."""
 
 
 def start_by_probe(
@@ -30,21 +38,27 @@ def start_by_probe(
     batches: Sequence[Sequence[EncodedEpisode]],
     *,
     seed: int,
-    step: Step,
+    progress: Progress,
 ) -> None:
-    """Solve for the module's parameters on batches of training episodes, in place."""
+    """Solve for the module's parameters on batches of training episodes, in place.
+
+    Raises ``InvalidRequest`` if no episode has an answer with the tokens of a told value.
+    """
     done = 0
 
     def collected() -> None:
         nonlocal done
         done += 1
-        step("Probing the base", done / len(batches))
+        progress("Probing the base", done / len(batches))
 
     pairs = collect_pairs(model, attention, batches, seed=seed, progress=collected)
     if not len(pairs.tokens):
-        raise InvalidRequest("No episode has a value that was told: there is nothing to probe for.", "start")
+        raise InvalidRequest(
+            "No episode has an answer with a value that was told, from which a module could be solved for.",
+            "start",
+        )
     directions = probe_module(model, memory, pairs)
-    step("Solving for the outputs", 0.0)
+    progress("Solving for the outputs", 0.0)
     set_outputs(memory, directions, _agreement(model, attached, memory, directions, batches), 1.0)
     outputs = [memory.layer(number).delta_output for number in range(len(memory.layers))]
     solved = [None if output is None else output.detach().clone() for output in outputs]
@@ -53,7 +67,7 @@ def start_by_probe(
         _scale(memory, solved, gain)
         losses = [_value_loss(model, attached, memory, batch) for batch in islice(batches, GAIN_BATCHES)]
         best = min(best, (sum(losses) / len(losses), gain))
-        step("Solving for the outputs", (index + 1) / len(GAINS))
+        progress("Solving for the outputs", (index + 1) / len(GAINS))
     _scale(memory, solved, best[1])
 
 
@@ -80,13 +94,13 @@ def _agreement(
     directions: Directions,
     batches: Sequence[Sequence[EncodedEpisode]],
 ) -> torch.Tensor:
-    """Compare what is read where values are to be recalled with what was told."""
+    """Measure for each layer how well what is read for the values agrees with what was told."""
     read: list[list[torch.Tensor]] = [[] for _ in memory.layers]
     tokens: list[int] = []
     for episodes in islice(batches, AGREEMENT_BATCHES):
         batch = batch_of(episodes)
         asking: MemoryPass = both_passes(model, attached, memory, batch).asking
-        links = [(row, link) for row, one in enumerate(episodes) for link in one.links]
+        links = [(row, link) for row, episode in enumerate(episodes) for link in episode.links]
         rows, places = [row for row, _ in links], [link.recalled for _, link in links]
         for number, passed in asking.passed.items():
             read[number].append(passed.read[rows, 0, places])

@@ -1,10 +1,9 @@
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 # transformers' models are partly untyped.
-"""What the base computes of episodes, whatever a gated memory holds.
+"""Computes the hidden inputs of episodes once, for training a gated module many times on them.
 
-Nothing that is read is added before the last hidden states, so the inputs of all layers, where something
-is told and where it is to be said again, are the base's own. They are computed once, and learned from many
-times.
+A gated memory changes only the last hidden states, so the inputs of all layers are the base's own, both where
+something is told and where it is recalled.
 
 Shape suffixes: L = layers with a memory, T = told tokens, A = tokens of answers, H = hidden width.
 """
@@ -17,25 +16,26 @@ import torch
 from transformers import PreTrainedModel
 
 from populace.adapters.memory.attention import AttentionLayer
-from populace.adapters.memory.gated_layer import around_each
+from populace.adapters.memory.gated_layer import token_context
 from populace.adapters.memory.layer import NOT_WRITTEN, MemoryShape
 from populace.module_training.encoding import FIRST_TOKENS, VALUE_WEIGHT, EncodedEpisode, Target, batch_of
 from populace.module_training.recall import hidden_inputs
 
-PROBED = torch.bfloat16
+STORED_DTYPE = torch.bfloat16
 
 WORDS_SHARE = 0.25
-"""The share that is kept of words that are not first in an answer, of a value, or right behind one."""
+"""This share is stored of the answers' tokens that are neither first, nor of a value, nor just after one."""
 
 
 class StoredInputs(NamedTuple):
-    """One episode: inputs of the layers at told tokens [L, T, H], and before tokens of answers [L, A, H].
+    """The hidden inputs of one episode.
 
-    ``messages`` [T] says of which message a told token is, ``embedded`` [T, H] what the base's first
-    attention layer is given of it, ``ids`` [T] which token it is. ``last`` [A, H] are the base's last hidden
-    states before the tokens of answers, ``targets`` [A] these tokens, ``is_value`` which of them are of a
-    value, and ``answers`` of which answer each is. ``links`` pairs places of told value tokens with those
-    where they are to be said again.
+    ``told`` [L, T, H] are those at told tokens, ``asked`` [L, A, H] those before the answers' tokens. For the
+    told tokens, ``messages`` [T] has the number of the message, ``embedded`` [T, H] the input of the base's
+    first attention layer, and ``ids`` [T] the token. For the answers' tokens, ``last`` [A, H] has the base's
+    last hidden states before them, ``targets`` [A] the tokens, ``is_value`` [A] whether they are of a value,
+    and ``answers`` [A] the number of the answer. ``links`` pairs the indices of told value tokens with those
+    of the answers' tokens that repeat them.
     """
 
     told: torch.Tensor
@@ -50,9 +50,9 @@ class StoredInputs(NamedTuple):
     links: list[tuple[int, int]]
 
     def keyed(self, number: int) -> torch.Tensor:
-        """What a layer's keys are of [T, 4H]: each told token's own input and those around it."""
+        """Return the inputs of a layer's keys [T, 4H]: each token's own input and its ``token_context``."""
         own_1TH = self.told[number].unsqueeze(0)
-        return torch.cat((own_1TH, *around_each(own_1TH, self.messages.unsqueeze(0))), dim=-1)[0]
+        return torch.cat((own_1TH, *token_context(own_1TH, self.messages.unsqueeze(0))), dim=-1)[0]
 
 
 def stored_inputs(
@@ -66,20 +66,24 @@ def stored_inputs(
     seed: int = 0,
     progress: Callable[[float], None],
 ) -> list[StoredInputs]:
-    """Run the base over what is told and what is asked; those of similar length together."""
+    """Run the base over episodes, ``batch`` of them at a time, and store their inputs ordered by length.
+
+    ``words_share`` as ``WORDS_SHARE``; ``seed`` draws that sample. ``progress`` is called with the share of
+    the episodes that is done.
+    """
     source = random.Random(seed)  # noqa: S311 - not a secret
     order = sorted(range(len(episodes)), key=lambda index: len(episodes[index].told.ids))
-    found: list[StoredInputs] = []
+    stored: list[StoredInputs] = []
     for start in range(0, len(order), batch):
         chosen = [episodes[index] for index in order[start : start + batch]]
         rows = batch_of(chosen)
         told = hidden_inputs(model, attention, rows.told)
         asked = hidden_inputs(model, attention, rows.asked)
         told_LBTH, asked_LBTH = (
-            torch.stack(list(shape.with_memory(one.inputs))).to(PROBED) for one in (told, asked)
+            torch.stack(list(shape.with_memory(hidden.inputs))).to(STORED_DTYPE) for hidden in (told, asked)
         )
         for row, episode in enumerate(chosen):
-            written = [place for place, one in enumerate(episode.written) if one != NOT_WRITTEN]
+            written = [place for place, message in enumerate(episode.written) if message != NOT_WRITTEN]
             kept = [
                 (number, target)
                 for number, answer in enumerate(episode.answers)
@@ -88,14 +92,14 @@ def stored_inputs(
             before = [target.position - 1 for _, target in kept]
             told_at = {place: index for index, place in enumerate(written)}
             asked_at = {place: index for index, place in enumerate(before)}
-            found.append(
+            stored.append(
                 StoredInputs(
                     told_LBTH[:, row, written].clone(),
-                    told.inputs[0][row, written].to(PROBED),
+                    told.inputs[0][row, written].to(STORED_DTYPE),
                     rows.told.ids[row, written],
                     torch.tensor([episode.written[place] for place in written], dtype=torch.long),
                     asked_LBTH[:, row, before].clone(),
-                    asked.last[row, before].to(PROBED),
+                    asked.last[row, before].to(STORED_DTYPE),
                     rows.asked.ids[row, [target.position for _, target in kept]],
                     torch.tensor([target.weight == VALUE_WEIGHT for _, target in kept], dtype=torch.bool),
                     torch.tensor([number for number, _ in kept], dtype=torch.long),
@@ -107,23 +111,23 @@ def stored_inputs(
                 )
             )
         progress(min(1.0, (start + batch) / len(order)))
-    return found
+    return stored
 
 
 def bytes_of(
     episodes: Sequence[EncodedEpisode], shape: MemoryShape, attention: Sequence[AttentionLayer]
 ) -> int:
-    """About as many bytes as the stored inputs of these episodes take."""
+    """Estimate the bytes that the stored inputs of these episodes take."""
     tokens = sum(
-        sum(one != NOT_WRITTEN for one in episode.written) + sum(map(len, episode.answers))
+        sum(message != NOT_WRITTEN for message in episode.written) + sum(map(len, episode.answers))
         for episode in episodes
     )
     layers = shape.with_memory(attention)
-    return tokens * (len(layers) + 1) * layers[0].widths.hidden * PROBED.itemsize
+    return tokens * (len(layers) + 1) * layers[0].widths.hidden * STORED_DTYPE.itemsize
 
 
 def _kept(answer: Sequence[Target], words_share: float, source: random.Random) -> Iterator[Target]:
-    """All tokens that tell something new: an answer's first ones, its values', and where a value ends."""
+    """Yield an answer's first tokens, those of its value, the one after it, and a sample of the others."""
     is_after = False
     for number, target in enumerate(answer):
         is_value = target.weight == VALUE_WEIGHT

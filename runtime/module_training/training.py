@@ -1,6 +1,6 @@
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 # torch.optim and transformers' loading functions are partly untyped.
-"""Training a memory module on episodes: the cross-entropy of the answers, through the scan."""
+"""Trains a memory module without gates on episodes, by the cross-entropy of the answers through the base."""
 
 import math
 import random
@@ -33,21 +33,23 @@ from populace.module_training.start import start_by_probe
 from populace.storage.records.files import write_durably
 
 WINDOW_BATCHES = 4
-"""Batches are cut from so many times their size, sorted by length: less of them is padding."""
+"""This many batches are drawn together and sorted by length, so that each needs less padding."""
 
 
 Start = Literal["probe", "published"]
-"""Solve for the first parameters, or draw them as the published code does."""
+"""How the initial parameters are made: solved for by ``start.py``, or drawn as in the published code."""
 
 
 @dataclass(frozen=True, slots=True)
 class TrainOptions:
-    """How to train. The same options and episodes give the same module, on the same number of threads.
+    """Options of ``MemoryTrainer``; the same options, episodes and number of threads give the same module.
 
-    ``step_size`` is relative: each parameter tensor moves by that share of its own size a step, falling as
-    a cosine. ``sparsity`` weighs how far the mean rate of writing is from ``sparsity_rate``. Training ends
-    after ``steps``, or when ``patience`` validations in a row were no better than the best. Only a module
-    with one state for each layer, into which every token is written, can be solved for: others are drawn.
+    ``batch`` is in episodes. ``step_size`` is relative to the root mean square of each parameter tensor
+    before training, rises over ``warm_up`` steps and decays as a cosine. ``sparsity`` is the coefficient of
+    the squared distance of the mean write rate from ``sparsity_rate``. Training ends after ``steps``, or
+    after ``patience`` validations in a row that did not improve on the best. ``start`` "probe" applies only
+    to modules with one state for each layer that write tokens; others begin with "published". It uses
+    ``probe_batches`` batches.
     """
 
     steps: int = 1000
@@ -64,17 +66,23 @@ class TrainOptions:
 
 
 class TrainProgress(Protocol):
-    """Who is told how far training is."""
+    """Callbacks that follow a training."""
 
-    def doing(self, what: str, share: float) -> None: ...
+    def doing(self, what: str, share: float) -> None:
+        """Called during the phase ``what`` with the share of it that is done, 0 to 1."""
+        ...
 
-    def stepped(self, step: int, scored: Recall) -> None: ...
+    def stepped(self, step: int, scored: Recall) -> None:
+        """Called after training step number ``step``, counted from 1."""
+        ...
 
-    def validated(self, validation: Validation, best: Validation) -> None: ...
+    def validated(self, validation: Validation, best: Validation) -> None:
+        """Called after each validation; ``best`` is the best so far and may be the same."""
+        ...
 
 
 class MemoryTrainer:
-    """One training session. ``save`` keeps all of it; from that it goes on with the same numbers."""
+    """One training session. If it is restored from what ``save`` wrote, it continues to the same bits."""
 
     def __init__(
         self,
@@ -90,13 +98,14 @@ class MemoryTrainer:
         checkpoint: Path | None = None,
         threads: int | None = None,
     ) -> None:
-        """Load the base, have it answer what has no answer, and make the first module.
+        """Load the base, generate its own replies, and make the initial module.
 
-        ``first`` trains that module on, ``checkpoint`` goes on where a session stopped. ``threads`` None
-        computes on every core. Raises ``InvalidRequest`` for a base that cannot have a memory, for a first
-        module of another shape, and for a checkpoint that is damaged or of other options.
+        With ``first`` the training begins with that module; with ``checkpoint`` it continues a stopped
+        session. With ``threads`` None it runs on every core. Raises ``InvalidRequest`` for a base that cannot
+        have a memory, a first module of another shape, and a checkpoint that is damaged or of another
+        session.
         """
-        assert not shape.gated, "those are trained by gated_training"
+        assert not shape.gated, "gated modules are trained by gated_training"
         if threads is not None:
             torch.set_num_threads(threads)
         self._options = options
@@ -134,22 +143,23 @@ class MemoryTrainer:
                 attention,
                 batches,
                 seed=options.seed,
-                step=progress.doing,
+                progress=progress.doing,
             )
         self._best_parameters = self._parameters()
         self._optimizer = self._new_optimizer()
         if kept is not None:
-            self._go_on_from(kept)
+            self._restore(kept)
 
     @property
     def best(self) -> tuple[dict[str, torch.Tensor], Validation | None]:
-        """The parameters that validated best, and how they did."""
+        """The parameters that validated best, and their validation, None before the first one."""
         return self._best_parameters, self._best
 
     def run(self, checkpoint: Path | None = None, *, keep: Path | None = None) -> Validation:
         """Train to the end and return the best validation.
 
-        Each one writes a ``checkpoint``, and a better one the module to the file ``keep``.
+        Each validation writes the file ``checkpoint``; one that is the best so far writes the module to the
+        file ``keep``.
         """
         options = self._options
         if self._best is None:
@@ -168,8 +178,8 @@ class MemoryTrainer:
         return self._best
 
     def save(self, path: Path) -> None:
-        """Write everything that training goes on from: parameters, moments, step and the best module."""
-        told = {
+        """Replace the file atomically by a checkpoint with parameters, moments, step and best module."""
+        fields = {
             "session": self._session,
             "step": self._step,
             "worse": self._worse,
@@ -177,30 +187,30 @@ class MemoryTrainer:
             "sizes": [group["size"] for group in self._optimizer.param_groups],
         }
         moments = self._optimizer.state_dict()["state"]
-        write_checkpoint(path, Checkpoint(told, self.memory.state_dict(), self._best_parameters, moments))
+        write_checkpoint(path, Checkpoint(fields, self.memory.state_dict(), self._best_parameters, moments))
 
     def _checked(self, path: Path) -> Checkpoint:
-        """Read a checkpoint of the same session. Raises ``InvalidRequest`` for any other file.
+        """Read a checkpoint with the same base, shape, options and episodes.
 
-        Base, shape, options and episodes must be those that it was made with.
+        Raises ``InvalidRequest`` for any other file.
         """
         kept = read_checkpoint(path)
-        session = kept.told.get("session", {})
+        session = kept.fields.get("session", {})
         if session != self._session:
             other = [name for name in self._session if session.get(name) != self._session[name]]
             raise InvalidRequest(
-                f"{path} was made with other {' and '.join(other)}: {[session.get(one) for one in other]}.",
+                f"{path} was made with other {' and '.join(other)}: {[session.get(name) for name in other]}.",
                 "resume",
             )
         return kept
 
-    def _go_on_from(self, kept: Checkpoint) -> None:
+    def _restore(self, kept: Checkpoint) -> None:
         groups = self._optimizer.state_dict()["param_groups"]
-        for group, size in zip(groups, kept.told["sizes"], strict=True):
+        for group, size in zip(groups, kept.fields["sizes"], strict=True):
             group["size"] = size
         self._optimizer.load_state_dict({"state": dict(kept.optimizer), "param_groups": groups})
-        self._step, self._worse = kept.told["step"], kept.told["worse"]
-        self._best = None if kept.told["best"] is None else Validation(*kept.told["best"])
+        self._step, self._worse = kept.fields["step"], kept.fields["worse"]
+        self._best = None if kept.fields["best"] is None else Validation(*kept.fields["best"])
         self._best_parameters = dict(kept.best)
 
     def _parameters(self) -> dict[str, torch.Tensor]:
@@ -233,18 +243,18 @@ class MemoryTrainer:
 
     @torch.no_grad()
     def _validation_now(self) -> Validation:
-        scored: list[Recall] = []
+        batches: list[Recall] = []
         size = self._options.batch
         for start in range(0, len(self._validation), size):
             batch = batch_of(self._validation[start : start + size])
-            scored.append(recall(self._model, self._attached, self.memory, batch))
+            batches.append(recall(self._model, self._attached, self.memory, batch))
             self._progress.doing("Validating", min(1.0, (start + size) / len(self._validation)))
-        count = len(scored)
+        count = len(batches)
         return Validation(
             self._step,
-            float(sum(one.loss for one in scored) / count),
-            float(sum(one.value_loss for one in scored) / count),
-            float(torch.cat([one.exact for one in scored]).float().mean()),
+            float(sum(scored.loss for scored in batches) / count),
+            float(sum(scored.value_loss for scored in batches) / count),
+            float(torch.cat([scored.exact for scored in batches]).float().mean()),
         )
 
     def _new_optimizer(self) -> torch.optim.AdamW:
@@ -255,7 +265,7 @@ class MemoryTrainer:
         return torch.optim.AdamW(groups, lr=0.0, weight_decay=0.0, betas=(0.9, 0.99))
 
     def _episodes(self, step: int) -> list[EncodedEpisode]:
-        """The batch of a step: a function of the seed and the step alone, so that training can go on."""
+        """Return the batch of a step, which depends on the seed and step alone and so survives a resume."""
         size = self._options.batch
         window, place = divmod(step, WINDOW_BATCHES)
         source = random.Random(f"batches {self._options.seed} {window}")  # noqa: S311 - not a secret
@@ -275,7 +285,7 @@ def _digest(episodes: Sequence[Episode]) -> str:
 
 
 def _schedule(step: int, options: TrainOptions) -> float:
-    """Rise linearly, then fall as a cosine to a twentieth."""
+    """Return the factor of the step size: linear warm-up, then cosine decay to 1/20."""
     rising = min(1.0, (step + 1) / options.warm_up)
     falling = 0.5 * (1 + math.cos(math.pi * min(1.0, step / options.steps)))
     return rising * (0.05 + 0.95 * falling)

@@ -1,9 +1,9 @@
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
 # Faker's providers are found at run time.
-"""What people have to tell: lists of food, names, places, and every word of the base's vocabulary.
+"""Draws the values of facts: names, places, food and so on from lists, or words of the base's vocabulary.
 
-Some words are held out: no training episode has a value with one of them. A value that is held out has one
-at least ("white wine", where "white" is held out, though "red wine" was trained on).
+Some words are held out: no training episode has a value with one of them, and every held-out value has at
+least one ("white wine" is held out if "white" is, though "red wine" is trained on).
 """
 
 import hashlib
@@ -19,9 +19,10 @@ from faker import Faker
 Part = Literal["train", "held-out"]
 
 HELD_OUT_SHARE = 0.12
-"""Of all words, by a hash of each."""
+"""This share of all words is held out, chosen by their hashes."""
 
 AGES = (5, 99)
+"""The lowest and the highest age, in years."""
 
 LISTS: dict[str, str] = {
     "city": "London, Paris, Berlin, Madrid, Rome, Vienna, Prague, Lisbon, Dublin, Oslo, Stockholm, "
@@ -100,10 +101,10 @@ LISTS: dict[str, str] = {
 
 @dataclass(frozen=True, slots=True)
 class ValueOptions:
-    """How values are drawn. Shares are probabilities.
+    """Options for drawing values. Shares are probabilities.
 
-    One of kind ``words``, and of any other with ``open_share``, is made of up to ``words_max`` words of the
-    vocabulary, of one only with ``single_share``.
+    A value of kind ``words``, and with ``open_share`` one of any other kind, has up to ``words_max`` words of
+    the vocabulary, and only one word with ``single_share``.
     """
 
     words_max: int = 3
@@ -112,7 +113,10 @@ class ValueOptions:
 
 
 class Values:
-    """Values of one part of the vocabulary, drawn with a seed. ``lists`` has more kinds of them."""
+    """Draws values for training or held-out episodes; the same arguments give the same values.
+
+    ``lists`` adds further kinds of values.
+    """
 
     def __init__(
         self,
@@ -135,7 +139,7 @@ class Values:
             "company": faker.company,
             "person": lambda: f"{faker.first_name()} {faker.last_name()}",
             "first": faker.first_name,
-            # Not Faker's months: those are of dates up to now, so they are other ones tomorrow.
+            # Faker draws dates up to today, so the same seed would give other months on another day.
             "date": lambda: f"{self._random.choice(month_name[1:])} {self._random.randint(1, 28)}",
             "age": lambda: str(self._random.randint(*AGES)),
         }
@@ -145,7 +149,7 @@ class Values:
             self._makers[kind] = partial(self._random.choice, values)
 
     def draw(self, kind: str) -> str:
-        """Draw a value of this part; of the vocabulary's words if no list has one."""
+        """Draw a value of this kind and part, of the vocabulary if 1,000 draws of the kind give none."""
         if kind == "words" or self._random.random() < self._options.open_share:
             return self._phrase()
         for _ in range(1000):
@@ -167,5 +171,6 @@ class Values:
 
 
 def is_held_out(word: str) -> bool:
+    """Return whether values of training episodes must not have this word; case does not matter."""
     digest = hashlib.sha256(word.strip(".,").lower().encode()).digest()
     return digest[0] / 256 < HELD_OUT_SHARE

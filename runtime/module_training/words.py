@@ -1,6 +1,6 @@
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 # transformers' tokenizers are partly untyped.
-"""The words of a base: those that its tokenizer has as one token."""
+"""The vocabulary for values: the words that a base's tokenizer encodes as one token."""
 
 from pathlib import Path
 from typing import Any, cast
@@ -11,12 +11,15 @@ LETTERS_MIN = 3
 
 
 def words_of(base_directory: Path) -> list[str]:
-    """List the ASCII words that are one token with the space before them, in alphabetical order."""
+    """List the ASCII words of at least ``LETTERS_MIN`` letters that are one token with the space before them.
+
+    They are in alphabetical order.
+    """
     tokenizer: Any = AutoTokenizer.from_pretrained(str(base_directory), local_files_only=True)
     space = str(tokenizer.convert_ids_to_tokens(tokenizer.encode(" a", add_special_tokens=False))[0])[:-1]
-    found = {
+    words = {
         token.removeprefix(space)
         for token in cast("dict[str, int]", tokenizer.get_vocab())
         if space and token.startswith(space)
     }
-    return sorted(word for word in found if len(word) >= LETTERS_MIN and word.isascii() and word.isalpha())
+    return sorted(word for word in words if len(word) >= LETTERS_MIN and word.isascii() and word.isalpha())

@@ -40,13 +40,20 @@ def remove_running(data: Path) -> None:
         return
 
 
+def read_note(data: Path) -> Running | None:
+    """Read the note of the last process that served, which may be gone; None if it stopped as it should."""
+    try:
+        return Running(**json.loads((data / FILE_NAME).read_text()))
+    except (OSError, ValueError, TypeError):
+        return None
+
+
 def find_running(data: Path) -> Running:
     """Read the note of a process that still runs; raises ``ClusterNotFound`` if there is none."""
     hint = "Start it with `make serve` or `populace serve`, or name another data directory (POPULACE_DATA)."
-    try:
-        running = Running(**json.loads((data / FILE_NAME).read_text()))
-    except (OSError, ValueError, TypeError):
-        raise ClusterNotFound(str(data), hint) from None
+    running = read_note(data)
+    if running is None:
+        raise ClusterNotFound(str(data), hint)
     if not psutil.pid_exists(running.pid):
         raise ClusterNotFound(str(data), f"The process {running.pid} that served it is gone. {hint}")
     return running

@@ -49,8 +49,10 @@ class PopulaceError(Exception):
     fields: ClassVar[tuple[str, ...]] = ()
     retry_after_s: float | None = None
 
-    def __init_subclass__(cls) -> None:
+    def __init_subclass__(cls, *, retry_after_s: float | None = None) -> None:
         super().__init_subclass__()
+        if retry_after_s is not None:
+            cls.retry_after_s = retry_after_s
         hints = inspect.get_annotations(cls)
         own = [name for name, hint in hints.items() if get_origin(hint) is not ClassVar]
         cls.fields = (*(name for name in cls.fields if name not in own), *own)
@@ -63,6 +65,10 @@ class PopulaceError(Exception):
         bound.apply_defaults()
         vars(self).update(bound.arguments)
         super().__init__(*bound.args)
+
+    def _pickled_from(self, *values: Any) -> None:
+        """Set the arguments that make this error anew, for a class whose ``__init__`` makes its message."""
+        self.args = values
 
     def __str__(self) -> str:
         return self.template.format_map(vars(self)) if self.template else super().__str__()
@@ -154,11 +160,10 @@ class OperationConflict(StorageError):
     operation: str
 
 
-class PositionConflict(StorageError):
+class PositionConflict(StorageError, retry_after_s=0.0):
     """The log position that the turn was granted at is no longer the head."""
 
     code = "turn_conflict"
-    retry_after_s = 0.0
     template = (
         "Another turn of `{model}` was committed meanwhile (granted at position {expected}, log is at "
         "{stored}). Send the turn again."
@@ -169,11 +174,10 @@ class PositionConflict(StorageError):
     stored: int
 
 
-class Fenced(StorageError):
+class Fenced(StorageError, retry_after_s=1.0):
     """This owner's epoch is older than the one in the store: it must stop writing."""
 
     code = "fenced"
-    retry_after_s = 1.0
     template = "Shard {shard} moved to another host (held epoch {held}, stored epoch {stored})."
 
     shard: int
@@ -181,11 +185,10 @@ class Fenced(StorageError):
     stored: int
 
 
-class UnknownOutcome(StorageError):
+class UnknownOutcome(StorageError, retry_after_s=1.0):
     """A commit failed after it began: it may or may not be durable."""
 
     code = "unknown_outcome"
-    retry_after_s = 1.0
     template = (
         "A commit on shard {shard} failed after it began ({cause}); whether it took effect is "
         "unknown. Retry with the same operation id: it takes effect at most once."
@@ -195,22 +198,20 @@ class UnknownOutcome(StorageError):
     cause: str
 
 
-class ShardStopped(StorageError):
+class ShardStopped(StorageError, retry_after_s=1.0):
     """The shard is closed, or stopped after a failed commit, and refuses work until reopened."""
 
     code = "shard_stopped"
-    retry_after_s = 1.0
     template = "Shard {shard} is stopped: {reason}."
 
     shard: int
     reason: str
 
 
-class DiskFull(StorageError):
+class DiskFull(StorageError, retry_after_s=60.0):
     """There is no room for a compact copy of the shard; it goes on with the file that it has."""
 
     code = "disk_full"
-    retry_after_s = 60.0
     template = "Compacting shard {shard} takes {bytes_needed} bytes of disk, and {bytes_free} are free."
 
     shard: int
@@ -218,11 +219,10 @@ class DiskFull(StorageError):
     bytes_free: int
 
 
-class DiskRefused(StorageError):
+class DiskRefused(StorageError, retry_after_s=60.0):
     """The disk refused to create or open a file; acknowledged data is unchanged."""
 
     code = "disk_refused"
-    retry_after_s = 60.0
     template = (
         "The disk of {path} refused: {reason}. Make room there, or make it writable for this user, "
         "and try again."
@@ -232,11 +232,10 @@ class DiskRefused(StorageError):
     reason: str
 
 
-class WriteQueueFull(StorageError):
+class WriteQueueFull(StorageError, retry_after_s=1.0):
     """The shard's write queue is full; this write took no effect."""
 
     code = "overloaded"
-    retry_after_s = 1.0
     template = "Shard {shard} has {waiting} writes waiting, which is its limit."
 
     shard: int

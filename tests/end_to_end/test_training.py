@@ -114,7 +114,7 @@ def test_a_training_that_is_cancelled_leaves_the_model_as_it_was(served: Served,
     empty = served.create(f"empty-{uuid.uuid4().hex[:8]}")
     skipped = served.run("-m", "populace", "train", empty)
     assert skipped.returncode == 0, skipped.stderr
-    assert "nobody has talked to it" in skipped.stdout
+    assert "its log has no interaction" in skipped.stdout
     both = served.run("-m", "populace", "train", empty, "--all")
     assert both.returncode != 0
     assert "or say --all" in both.stderr

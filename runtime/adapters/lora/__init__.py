@@ -1,9 +1,9 @@
-"""LoRA adapters as tensors: what training moves, what merging adds up, what comparing tells apart.
+"""LoRA adapters as tensors: their parameters, and merging and comparing them.
 
-``shape`` says which layers a person's adapter has and of what rank, ``initial`` where training begins,
-``trainable`` and ``layer`` hold the parameters. ``attached`` runs many people's adapters in one batch.
-``merging`` and ``comparing`` never make a full weight difference; ``merged_revision`` makes a revision of
-several.
+``shape`` has the rank and the adapted layers, ``initial`` the parameters before training, ``trainable`` and
+``layer`` the parameters themselves. ``attached`` runs the adapters of many personal models in one batch.
+``merging`` merges several adapters into one and ``merged_revision`` stores it as a revision; ``comparing``
+measures how far two adapters are apart.
 
-No losses, no optimisers and no data: those are in ``learning/``.
+Losses, optimisers and data are in ``learning/``.
 """

@@ -1,9 +1,11 @@
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 # torch's split is untyped.
-"""Many people's adapters on one frozen base: in a batch each token has its owner's.
+"""Runs the adapters of many personal models on one frozen base in one batch.
 
-The tokens of a batch lie in one row, one sequence after the other, so that nothing is padded and ranks may
-differ from person to person: each adapter multiplies its own tokens.
+The tokens of a batch are packed into one row, one sequence after the other. Each adapter multiplies its own
+span of tokens, so that nothing is padded and ranks may differ.
+
+Shape suffixes: N = tokens of a span, I = a layer's inputs, O = its outputs.
 """
 
 from collections.abc import Generator, Sequence
@@ -16,8 +18,8 @@ from transformers import PreTrainedModel
 from populace.adapters.lora.trainable import TrainableAdapter
 
 
-class Owned(NamedTuple):
-    """The tokens in [start, stop) have this adapter; None: the base alone."""
+class AdapterSpan(NamedTuple):
+    """The adapter of the tokens in [start, stop); None is the base alone."""
 
     start: int
     stop: int
@@ -25,30 +27,30 @@ class Owned(NamedTuple):
 
 
 class AttachedAdapters:
-    """Hooks that add what adapters say, within ``running``; outside of it the model is the base."""
+    """Hooks that add the adapters' outputs to a model's layers, within ``running`` only."""
 
     def __init__(self, model: PreTrainedModel, modules: Sequence[str]) -> None:
-        """``modules`` are all layers that an adapter may have."""
-        self._owned: Sequence[Owned] = ()
+        """Install the hooks. ``modules`` are the dotted names of all layers that an adapter may have."""
+        self._spans: Sequence[AdapterSpan] = ()
         self._hooks = [
             model.get_submodule(name).register_forward_hook(self._hook_of(name)) for name in modules
         ]
 
     @contextmanager
-    def running(self, owned: Sequence[Owned]) -> Generator[None]:
-        """Have the forward passes in the block, of one row [1, T], use these adapters.
+    def running(self, spans: Sequence[AdapterSpan]) -> Generator[None]:
+        """Use these adapters in the forward passes of the block, each of one row [1, tokens].
 
-        ``owned`` are all of the row's tokens in order, without a gap.
+        The spans must cover all tokens of the row in order, without a gap.
         """
-        assert not self._owned
-        self._owned = owned
+        assert not self._spans
+        self._spans = spans
         try:
             yield
         finally:
-            self._owned = ()
+            self._spans = ()
 
     def detach(self) -> None:
-        """Leave the model as it was."""
+        """Remove the hooks."""
         for hook in self._hooks:
             hook.remove()
 
@@ -56,11 +58,11 @@ class AttachedAdapters:
         def add(
             _: torch.nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor
         ) -> torch.Tensor | None:
-            layers = [one.adapter.layers.get(name) if one.adapter else None for one in self._owned]
+            layers = [span.adapter.layers.get(name) if span.adapter else None for span in self._spans]
             if not any(layer is not None for layer in layers):
                 return None
-            # Split and not sliced: a slice's gradient is as large as what it was cut from.
-            sizes = [one.stop - one.start for one in self._owned]
+            # Split, as the gradient of a slice is as large as the tensor that it was cut from.
+            sizes = [span.stop - span.start for span in self._spans]
             parts = [
                 y_NO if layer is None else (y_NO.float() + layer(x_NI)).to(y_NO.dtype)
                 for x_NI, y_NO, layer in zip(

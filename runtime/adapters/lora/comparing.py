@@ -1,10 +1,10 @@
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 # torch.linalg's functions are partly untyped.
-"""How far two revisions are apart, layer by layer, without ever making a layer's full ΔW.
+"""Measures how far two revisions are apart, layer by layer, without computing a layer's full ΔW.
 
-ΔW = s B·A has the rank r, so that all of it is in r × r products: ‖B·A‖² = tr((Bᵀ·B)(A·Aᵀ)), Frobenius' norm.
-The principal angles between the spaces that two ΔW write into are the arc cosines of the singular values of
-Q₁ᵀ·Q₂, where the columns of Q are an orthonormal basis of each (Björck and Golub, 1973).
+ΔW = s B·A has rank r, so its Frobenius norm comes from r × r products: ‖B·A‖² = tr((Bᵀ·B)(A·Aᵀ)). The
+principal angles between the column spaces of two ΔW are the arc cosines of the singular values of Q₁ᵀ·Q₂,
+where the columns of Q₁ and Q₂ are orthonormal bases of these spaces (Björck and Golub, 1973).
 """
 
 import math
@@ -18,13 +18,13 @@ from populace.adapters.lora.trainable import TrainableAdapter
 from populace.storage.adapter_store import AdapterStore
 
 RANK_TOLERANCE = 1e-6
-"""A direction with less of ΔW than this share of its largest singular value is rounding."""
+"""Singular values of ΔW below this share of the largest one are taken for rounding errors."""
 
 
-def compare_stored(store: AdapterStore, one: str | None, other: str | None) -> list[LayerDifference]:
-    """Compare two adapters of a store by their digests; None is the base itself.
+def compare_stored(store: AdapterStore, first: str | None, second: str | None) -> list[LayerDifference]:
+    """Compare two adapters of a store by their digests; None is the base.
 
-    Raises ``AdapterInvalid`` and ``AdapterMismatch``.
+    Raises ``AdapterInvalid`` and ``AdapterMismatch`` as ``read_adapter`` does.
     """
     base, files = read_base_modules(store.base_directory, store.fingerprint), store.files()
 
@@ -33,19 +33,24 @@ def compare_stored(store: AdapterStore, one: str | None, other: str | None) -> l
             return None
         return TrainableAdapter.of_revision(files.path(digest), base, rank_max=store.rank_max, digest=digest)
 
-    return compare_adapters(read(one), read(other))
+    return compare_adapters(read(first), read(second))
 
 
-def compare_adapters(one: TrainableAdapter | None, other: TrainableAdapter | None) -> list[LayerDifference]:
-    """Compare two adapters of one base, in the order of their layers; None is the base itself."""
-    mine = {} if one is None else one.layers
-    theirs = {} if other is None else other.layers
-    return [_compare(name, mine.get(name), theirs.get(name)) for name in dict.fromkeys((*mine, *theirs))]
+def compare_adapters(
+    first: TrainableAdapter | None, second: TrainableAdapter | None
+) -> list[LayerDifference]:
+    """Compare two adapters of one base, in the order of their layers; None is the base.
+
+    Norms are Frobenius norms of ΔW, the distance is that of the difference, and angles are in degrees.
+    """
+    layers = {} if first is None else first.layers
+    others = {} if second is None else second.layers
+    return [_compare(name, layers.get(name), others.get(name)) for name in dict.fromkeys((*layers, *others))]
 
 
-def _compare(name: str, one: LoraLayer | None, other: LoraLayer | None) -> LayerDifference:
-    factors = [_factors(layer) for layer in (one, other) if layer is not None]
-    norms = [0.0 if layer is None else _norm(*_factors(layer)) for layer in (one, other)]
+def _compare(name: str, first: LoraLayer | None, second: LoraLayer | None) -> LayerDifference:
+    factors = [_factors(layer) for layer in (first, second) if layer is not None]
+    norms = [0.0 if layer is None else _norm(*_factors(layer)) for layer in (first, second)]
     if len(factors) < 2:
         return LayerDifference(name, norms[0], norms[1], max(norms), ())
     (a, b), (other_a, other_b) = factors
@@ -56,7 +61,7 @@ def _compare(name: str, one: LoraLayer | None, other: LoraLayer | None) -> Layer
 
 
 def _factors(layer: LoraLayer) -> tuple[torch.Tensor, torch.Tensor]:
-    """A [R, I] and B [O, R] in float64, with the scaling in B."""
+    """Return A [R, I] and B [O, R] in float64, with the scaling in B."""
     merged = layer.merged()
     return merged.a.detach().double(), merged.b.detach().double() * merged.scaling
 
@@ -66,8 +71,8 @@ def _norm(a: torch.Tensor, b: torch.Tensor) -> float:
 
 
 def _basis(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-    """An orthonormal basis of the outputs that B·A reaches: [O, its rank]."""
-    # A = R'ᵀ·Q'ᵀ with orthonormal rows Q'ᵀ, which change no singular value: B·R'ᵀ has those of B·A.
+    """Return an orthonormal basis [O, rank of B·A] of the column space of B·A."""
+    # A = R'ᵀ·Q'ᵀ, where the rows of Q'ᵀ are orthonormal: B·R'ᵀ has the singular values of B·A.
     triangular = torch.linalg.qr(a.T).R
     left, values, _ = torch.linalg.svd(b @ triangular.T, full_matrices=False)
     return left[:, values > RANK_TOLERANCE * max(float(values.max()), torch.finfo(torch.double).tiny)]

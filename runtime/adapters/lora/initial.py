@@ -1,9 +1,10 @@
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
 # torch.linalg's results are untyped.
-"""Where the training of an adapter begins. W is a layer's weight [outputs, inputs], s the scaling.
+"""The initial factors of an adapter. W is a layer's weight [outputs, inputs], s the scaling.
 
-Some ways begin with B₀·A₀ ≠ 0 and take it out of the base's weights. A shared base stays as it is, so here
-the adapter itself has the difference: ΔW = s (B·A − B₀·A₀), which is 0 at first and in which B₀ and A₀ stay.
+Some initialisations begin with B₀·A₀ ≠ 0 and subtract it from the base's weights. A shared base cannot
+change, so the adapter contains the subtraction: ΔW = s (B·A − B₀·A₀) with constant B₀ and A₀, which is 0 at
+first.
 """
 
 import math
@@ -15,7 +16,7 @@ from populace.actors.training import Start
 
 
 class Factors(NamedTuple):
-    """A [rank, inputs] and B [outputs, rank] in float32; ``is_offset``: what they begin with is taken off."""
+    """A [rank, inputs] and B [outputs, rank] in float32; with ``is_offset`` their product is subtracted."""
 
     a: torch.Tensor
     b: torch.Tensor
@@ -25,13 +26,13 @@ class Factors(NamedTuple):
 def initial_factors(
     weight: torch.Tensor, rank: int, scaling: float, start: Start, generator: torch.Generator
 ) -> Factors:
-    """Make a layer's first A and B. Only ``uniform`` draws from ``generator``.
+    """Make the initial A and B of a layer. Only ``uniform`` draws from ``generator``.
 
-    ``uniform``: A in ±1/√inputs and B = 0, as PEFT does (Hu et al., "LoRA", 2021).
-    ``orthogonal-tail``: A = V₋ᵣᵀ, the smallest right singular vectors of W without their values, and B = 0:
-    learning begins where the base does least.
-    ``pissa``: s B₀·A₀ is the principal part U_r Σ_r V_rᵀ, half of Σ on each side (Meng et al., 2024).
-    ``olora``: B₀ and A₀ are the first columns of Q and rows of R of W = Q·R (Büyükakyüz, 2024).
+    ``uniform``: A is uniform in ±1/√inputs and B = 0, as in PEFT (Hu et al., "LoRA", 2021).
+    ``orthogonal-tail``: A = V₋ᵣᵀ, the right singular vectors of the smallest singular values of W, and B = 0,
+    so that training begins in the input directions that the base uses least.
+    ``pissa``: s B₀·A₀ = U_r Σ_r V_rᵀ, the largest singular values, √Σ_r in each factor (Meng et al., 2024).
+    ``olora``: B₀ is the first columns of Q and A₀ the first rows of R, with W = Q·R (Büyükakyüz, 2024).
     """
     outputs, inputs = weight.shape
     if start == "uniform":
@@ -40,7 +41,7 @@ def initial_factors(
         return Factors(a, torch.zeros(outputs, rank))
     matrix = weight.detach().float().cpu()
     if start == "orthogonal-tail":
-        # All of V: a layer with more inputs than outputs is blind along the last of them.
+        # The full V: a layer with more inputs than outputs has a null space, which its last rows span.
         right = torch.linalg.svd(matrix, full_matrices=True).Vh
         return Factors(right[-rank:].contiguous(), torch.zeros(outputs, rank))
     if start == "pissa":

@@ -1,4 +1,4 @@
-"""One layer of an adapter as parameters.
+"""The parameters of a LoRA adapter in one linear layer.
 
 Shape suffixes: T = tokens, I = the layer's inputs, O = its outputs, R = rank.
 """
@@ -9,9 +9,10 @@ import torch
 
 
 class LoraLayer(torch.nn.Module):
-    """A [R, I] and B [O, R] in float32, with what is taken off their product for ever, if anything is.
+    """The factors A [R, I] and B [O, R] in float32: ΔW = s (B·A − B₀·A₀).
 
-    The product counts ``alpha`` / √R if it is ``rank_scaled``, else ``alpha`` / R.
+    s is ``alpha`` / √R if ``rank_scaled``, else ``alpha`` / R. ``offset`` holds the constants A₀ and B₀ of
+    ``initial.py``; without it the subtracted term is 0.
     """
 
     def __init__(
@@ -24,7 +25,7 @@ class LoraLayer(torch.nn.Module):
         offset: tuple[torch.Tensor, torch.Tensor] | None = None,
     ) -> None:
         super().__init__()
-        # Contiguous, as they come back from a file: a product of other strides has other bits.
+        # Contiguous, as after loading from a file: products of matrices with other strides round differently.
         self.a = torch.nn.Parameter(a_RI.contiguous())
         self.b = torch.nn.Parameter(b_OR.contiguous())
         self.alpha = alpha
@@ -33,14 +34,16 @@ class LoraLayer(torch.nn.Module):
 
     @property
     def rank(self) -> int:
+        """The rows of A; an offset is not counted."""
         return self.a.shape[0]
 
     @property
     def scaling(self) -> float:
+        """The factor s of ΔW."""
         return self.alpha / (math.sqrt(self.rank) if self.rank_scaled else self.rank)
 
     def forward(self, x_TI: torch.Tensor) -> torch.Tensor:
-        """What the layer's output changes by: [T, O] in float32."""
+        """Return what to add to the layer's output, x·ΔWᵀ [T, O] in float32."""
         x_TI = x_TI.float()
         added_TO = (x_TI @ self.a.T) @ (self.b.T * self.scaling)
         if self.offset is None:
@@ -49,7 +52,7 @@ class LoraLayer(torch.nn.Module):
         return added_TO - (x_TI @ a_RI.T) @ (b_OR.T * self.scaling)
 
     def merged(self) -> "LoraLayer":
-        """The same change by factors that have no offset: of twice the rank if there is one."""
+        """Return a layer with the same ΔW and no offset; its rank is doubled if there was one."""
         a_RI, b_OR, alpha = self.a.detach(), self.b.detach(), self.alpha
         if self.offset is not None:
             a_RI = torch.cat([a_RI, self.offset[0]])

@@ -1,4 +1,4 @@
-"""From several revisions of the store to one that was merged from them."""
+"""Merges several revisions of a store into a new one."""
 
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
@@ -25,12 +25,11 @@ def merged_adapter(
     *,
     now_ms: int,
 ) -> Generator[MergedRevision]:
-    """Merge revisions and store what comes of them, in the type in which trained ones are.
+    """Merge revisions, and store the result in bfloat16 as trained revisions are.
 
-    It is safe from removal for the time of the block.
-
-    Raises ``InvalidRequest``, also for a rank that is not served, ``AdapterInvalid``, ``AdapterMismatch`` and
-    ``DiskRefused``; nothing is stored then.
+    The sweep does not remove it during the block; a model must refer to it by the end of it. Raises
+    ``InvalidRequest`` for invalid options, for a rank above ``rank_max`` and for a result that equals one of
+    the inputs, and ``AdapterInvalid``, ``AdapterMismatch`` and ``DiskRefused``; nothing is stored then.
     """
     base, files = read_base_modules(store.base_directory, store.fingerprint), store.files()
     adapters = [
@@ -41,13 +40,13 @@ def merged_adapter(
     rank = max(layer.rank for layer in merged.adapter.layers.values())
     if rank > store.rank_max:
         raise InvalidRequest(
-            f"Merged exactly they have rank {rank}, and {store.rank_max} is served: "
-            "merge with svd, or fewer.",
+            f"Merged exactly they have rank {rank}, and at most {store.rank_max} is served: use the method "
+            "svd, or merge fewer.",
             "method",
         )
     packed = merged.adapter.pack(store.fingerprint, torch.bfloat16)
     if PackedAdapter(memoryview(packed)).digest in digests:
-        raise InvalidRequest("What is merged is one of those that it is merged from.", "models")
+        raise InvalidRequest("The merged adapter equals one of those that it is merged from.", "models")
     with files.adding():
         with disk_named(files.root):
             digest, size = files.add(packed)

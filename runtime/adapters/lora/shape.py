@@ -1,4 +1,4 @@
-"""What a person's LoRA adapter is made of: rank, scaling, and the layers that it adapts."""
+"""The shape of a LoRA adapter: rank, scaling, and the layers that it adapts."""
 
 import math
 from collections.abc import Sequence
@@ -8,16 +8,16 @@ from populace.actors.errors import InvalidRequest
 from populace.adapters.base_modules import BaseModules
 
 ALPHA = 8.0
-"""With rank 16 the scaling of the common α = 32 over rank: 32 / 16 = 8 / √16."""
+"""At rank 16 the scaling 8 / √16 = 2 equals that of the common plain LoRA setting, alpha 32 / rank 16."""
 
 
 @dataclass(frozen=True, slots=True)
 class LoraShape:
-    """A product B·A counts ``alpha`` / √``rank``, so that one learning rate serves every rank.
+    """Rank, alpha and target layers of an adapter, with the scaling s = alpha / √rank of rsLoRA.
 
-    The first step of gradient descent moves B·A by η s² r for the scaling s, which is then η alpha²
-    whatever the rank (Kalajdzievski, "A Rank Stabilization Scaling Factor", 2023). It is what PEFT does with
-    ``use_rslora`` and the same ``lora_alpha`` for all ranks. ``targets`` are last parts of layers' names.
+    With it one learning rate η works for every rank r: the first gradient step moves B·A by η s² r, which is
+    η alpha² at any rank (Kalajdzievski, "A Rank Stabilization Scaling Factor", 2023). PEFT calls it
+    ``use_rslora``. ``targets`` are the last parts of the names of the adapted layers.
     """
 
     rank: int = 8
@@ -26,12 +26,14 @@ class LoraShape:
 
     @property
     def scaling(self) -> float:
+        """The factor s of B·A."""
         return self.alpha / math.sqrt(self.rank)
 
     def modules_of(self, base: BaseModules) -> list[str]:
-        """The layers of the base that it adapts, in the base's order.
+        """Return the dotted names of the base's layers that are adapted, in the base's order.
 
-        Raises ``InvalidRequest`` for a rank or alpha that is none, and a target that the base does not have.
+        Raises ``InvalidRequest`` if rank or alpha is not positive, the rank is larger than a layer, or the
+        base lacks a target.
         """
         if self.rank < 1 or not 0 < self.alpha < math.inf:
             raise InvalidRequest(f"Rank {self.rank} and alpha {self.alpha} must be above 0.", "rank")
@@ -45,10 +47,10 @@ class LoraShape:
         chosen = [name for name in base.linears if name.rsplit(".", 1)[-1] in self.targets]
         small = [name for name in chosen if min(base.linears[name]) < self.rank]
         if small:
-            raise InvalidRequest(f"Rank {self.rank} is more than {small[0]} has.", "rank")
+            raise InvalidRequest(f"Rank {self.rank} is more than {small[0]} can have.", "rank")
         return chosen
 
 
 def targets_of(modules: Sequence[str]) -> tuple[str, ...]:
-    """The last parts of layers' names, sorted."""
+    """Return the distinct last parts of the layers' names, sorted."""
     return tuple(sorted({name.rsplit(".", 1)[-1] for name in modules}))

@@ -1,4 +1,4 @@
-"""An adapter as parameters: what training moves, and what becomes a revision."""
+"""An adapter as trainable parameters, which can be packed into a revision and read from one."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -20,12 +20,12 @@ from populace.storage.packed.layout import Factor, Side
 
 
 class TrainableAdapter(torch.nn.Module):
-    """The layers of one adapter by their names in the base; ranks and scalings may differ among them."""
+    """The layers of one adapter by their dotted names in the base; ranks and scalings may differ."""
 
     def __init__(self, layers: Mapping[str, LoraLayer]) -> None:
         super().__init__()
         self.layers = dict(layers)
-        # torch allows no dots in a module's own name.
+        # torch does not allow dots in the name of a submodule.
         for name, layer in layers.items():
             self.add_module(name.replace(".", "/"), layer)
 
@@ -33,18 +33,21 @@ class TrainableAdapter(torch.nn.Module):
     def begin(
         cls, model: PreTrainedModel, base: BaseModules, shape: LoraShape, start: Start, *, seed: int
     ) -> "TrainableAdapter":
-        """Make one that changes nothing yet. Raises ``InvalidRequest`` for a shape the base cannot have."""
+        """Make an untrained adapter, whose ΔW is 0, with the initial factors of ``start``.
+
+        Raises ``InvalidRequest`` for a shape that the base cannot have.
+        """
         generator = torch.Generator().manual_seed(seed)
         layers: dict[str, LoraLayer] = {}
         for name in shape.modules_of(base):
             weight = model.get_submodule(name).get_parameter("weight")
-            first = initial_factors(weight, shape.rank, shape.scaling, start, generator)
+            factors = initial_factors(weight, shape.rank, shape.scaling, start, generator)
             layers[name] = LoraLayer(
-                first.a,
-                first.b,
+                factors.a,
+                factors.b,
                 alpha=shape.alpha,
                 rank_scaled=True,
-                offset=(first.a.clone(), first.b.clone()) if first.is_offset else None,
+                offset=(factors.a.clone(), factors.b.clone()) if factors.is_offset else None,
             )
         return cls(layers)
 
@@ -52,15 +55,12 @@ class TrainableAdapter(torch.nn.Module):
     def of_revision(
         cls, path: Path, base: BaseModules, *, rank_max: int, digest: str | None = None
     ) -> "TrainableAdapter":
-        """Go on from an adapter's packed file or PEFT directory.
-
-        Raises ``AdapterInvalid`` and ``AdapterMismatch``.
-        """
+        """Read an adapter from a packed file or PEFT directory, with the checks of ``read_adapter``."""
         return cls._unpacked(read_adapter(path, base, rank_max=rank_max, digest=digest), base)
 
     @classmethod
     def of_packed(cls, data: bytes | bytearray, base: BaseModules, *, rank_max: int) -> "TrainableAdapter":
-        """Go on from a packed adapter in memory. Raises as ``of_revision``."""
+        """Read a packed adapter in memory. Raises as ``PackedAdapter`` and ``check_packed_adapter`` do."""
         packed = PackedAdapter(memoryview(data))
         check_packed_adapter(packed, base, rank_max=rank_max)
         return cls._unpacked(packed, base)
@@ -75,7 +75,7 @@ class TrainableAdapter(torch.nn.Module):
             alphas[factor.module] = factor.alpha
         return cls(
             {
-                # A packed B lies transposed.
+                # B is packed transposed.
                 name: LoraLayer(
                     sides[name]["A"],
                     sides[name]["B"].T.contiguous(),
@@ -88,7 +88,7 @@ class TrainableAdapter(torch.nn.Module):
         )
 
     def pack(self, fingerprint: str, dtype: torch.dtype) -> bytearray:
-        """Make a revision's packed adapter in this type. In the base's, it is served as it lies."""
+        """Pack the adapter as a revision, rounded to ``dtype``; in the base's type it is served as it is."""
         merged = {name: layer.merged() for name, layer in self.layers.items()}
         factors: list[Factor] = []
         matrices: dict[tuple[str, Side], memoryview] = {}
@@ -106,11 +106,11 @@ class TrainableAdapter(torch.nn.Module):
 
 
 _METADATA = {"format": "pt"}
-"""What PEFT writes into a tensor file, and torch asks for."""
+"""PEFT writes this metadata into a tensor file, and transformers requires it."""
 
 
 def _peft_config(layers: Mapping[str, LoraLayer]) -> bytes:
-    """Write the ``adapter_config.json`` of these layers: the commonest rank and alpha, and who differs."""
+    """Encode ``adapter_config.json`` with the commonest rank and alpha, and patterns for the other layers."""
     rank = Counter(layer.rank for layer in layers.values()).most_common(1)[0][0]
     alpha = Counter(layer.alpha for layer in layers.values()).most_common(1)[0][0]
     return write_peft_config(

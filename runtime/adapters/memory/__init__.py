@@ -1,9 +1,8 @@
-"""δ-mem as tensors: the layers of a memory module, its gates and its answer head, and a person's state.
+"""δ-mem as tensors: the parts of a memory module, and the memory state of a personal model.
 
-``module`` is the file that all people share, ``state`` the bytes that one person owns. ``layer`` and ``scan``
-are the published rule, ``gated_layer``, ``gates`` and ``answer_head`` what modules with gates do.
-``attached`` puts a module into a model of transformers; it is the reference that vLLM's side
-(``engines/vllm_memory``) is held against.
+``module`` is the file that all personal models share, ``state`` the bytes that one of them owns. ``layer``
+and ``scan`` implement the published rule; ``gated_layer``, ``gates`` and ``answer_head`` are parts of gated
+modules. ``attached`` runs a module in a transformers model, the reference for ``engines/vllm_memory``.
 
-How a module is trained is in ``module_training``; when a state is read and written is decided by the actors.
+Modules are trained in ``module_training``. The actors decide when a state is read and written.
 """

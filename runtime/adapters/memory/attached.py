@@ -1,7 +1,8 @@
-"""A memory module inside a model of transformers: every forward pass reads and writes states.
+"""Runs a memory module in a transformers model: every forward pass reads and writes memory states.
 
-The hooks sit on the attention blocks, and without gates on their two linear layers, so that any architecture
-with those has a memory. What else is hooked there (PEFT's adapters) does not matter: both add to one sum.
+The hooks are on the attention blocks and, for modules without gates, on their query and output projections,
+so any architecture with these can have a memory. Hooks of PEFT adapters on the same layers do not interfere,
+as both only add to the output.
 """
 
 from collections.abc import Generator, Iterable
@@ -20,17 +21,17 @@ from populace.adapters.memory.module import MemoryModule
 
 @dataclass
 class MemoryPass:
-    """One forward pass: which of its tokens write, and the states [B, N, R, R] of each layer.
+    """The inputs and outputs of one forward pass with a memory.
 
-    ``states`` are those before the pass, and after it those that it left. ``writes`` is bool [B, T];
-    ``messages`` [B, T] numbers the messages, for modules with gates or that write means. ``reads`` is bool
-    [B]: to what the other rows compute nothing is added; None: all read. With ``keeps_hidden`` the layers'
-    inputs [B, T, H] are kept in ``hidden``.
+    ``states`` [B, N, R, R] of each layer are replaced by those after the pass. ``writes`` (bool [B, T]) marks
+    the tokens that are written. ``messages`` [B, T] numbers the messages; gated modules and those that write
+    means need it. ``reads`` (bool [B]) marks the rows that read; None is all. The outputs of other rows are
+    the base's. With ``keeps_hidden`` the inputs [B, T, H] of the layers with a memory are kept in ``hidden``.
 
-    With a gated module a pass over prompts ``decides``: its gates take from ``writes`` the messages that
-    tell nothing, and from ``reads`` the rows that ask nothing, and only the last tokens read, the states
-    that the prompts left. In other passes every token of a row that reads does. What is read goes to the
-    answer head. ``embedded`` becomes what the base's first attention layer is given.
+    With ``decides``, for a pass over prompts of a gated module, the gates remove from ``writes`` the messages
+    whose write gate is closed, and from ``reads`` the rows whose read gate is closed, and only the last token
+    reads, from the states after the prompt. In other passes every token of a reading row reads. ``embedded``
+    is set to the input [B, T, H] of the base's first attention layer.
     """
 
     states: list[torch.Tensor]
@@ -45,11 +46,12 @@ class MemoryPass:
 
 
 class AttachedMemory:
-    """Hooks that add what a memory says, within ``running``; outside of it the model is the base."""
+    """Hooks that apply a memory module within ``running``; outside it the model computes as the base."""
 
     def __init__(
         self, model: PreTrainedModel, memory: MemoryModule, attention: Iterable[AttentionLayer]
     ) -> None:
+        """Install the hooks. ``attention`` lists all attention layers of the base, in order."""
         self._memory = memory
         self._layers = tuple(attention)
         self._current: MemoryPass | None = None
@@ -64,7 +66,7 @@ class AttachedMemory:
 
     @contextmanager
     def running(self, current: MemoryPass) -> Generator[MemoryPass]:
-        """Have the forward pass in the block, one only, read and write the states of ``current``."""
+        """Have the single forward pass in the block read and write the states of ``current``."""
         assert self._current is None
         self._current = current
         try:
@@ -73,7 +75,7 @@ class AttachedMemory:
             self._current = None
 
     def detach(self) -> None:
-        """Leave the model as it was."""
+        """Remove the hooks."""
         for hook in self._hooks:
             hook.remove()
 
@@ -112,14 +114,14 @@ class AttachedMemory:
             self._current.embedded = given_hidden(args, options)
 
     def _passed_gates(self, number: int, hidden_BTH: torch.Tensor, current: MemoryPass) -> Passed:
-        """What a layer of a gated module does; the first decides for all."""
+        """Write to and read from a layer of a gated module; the first layer evaluates the gates for all."""
         layer = self._memory.gated_layer(number)
         if current.decides and number == 0:
             self._decide(hidden_BTH, current)
         state_BNRR = current.states[number]
         if bool(current.writes.any()):
-            assert current.messages is not None, "messages are written"
-            assert current.embedded is not None, "the first layer is called first"
+            assert current.messages is not None, "a gated module writes messages"
+            assert current.embedded is not None, "the hook on the base's first layer has run"
             written_BT = current.messages.masked_fill(~current.writes, NOT_WRITTEN)
             state_BNRR = layer.store(Told(hidden_BTH, current.embedded), state_BNRR, written_BT)
         read_BTW = layer.answers(hidden_BTH[:, -1:] if current.decides else hidden_BTH, state_BNRR)
@@ -128,7 +130,7 @@ class AttachedMemory:
     def _decide(self, hidden_BTH: torch.Tensor, current: MemoryPass) -> None:
         gates = self._memory.gates
         assert gates is not None
-        assert current.messages is not None, "a gate decides on messages"
+        assert current.messages is not None, "the write gate decides on messages"
         opens_BT = gates.write(hidden_BTH) > 0
         kept = torch.zeros_like(current.writes)
         for row, message in {
@@ -142,7 +144,7 @@ class AttachedMemory:
         current.reads = opens_B if current.reads is None else opens_B & current.reads
 
     def _answer(self, _: torch.nn.Module, __: Any, output: Any) -> Any:
-        """Add to the last hidden states what the answer head says of all that was read."""
+        """Add the output of the answer head to the last hidden states."""
         current, head = self._current, self._memory.answer_head
         if current is None or head is None or not (current.reads is None or bool(current.reads.any())):
             return output
@@ -156,7 +158,7 @@ class AttachedMemory:
 
     @staticmethod
     def _sum(output_BTX: torch.Tensor, delta_BSX: torch.Tensor, reads: torch.Tensor | None) -> torch.Tensor:
-        """Add to the last S tokens, those that read, and leave every other number as it is."""
+        """Add to the last S tokens of the rows that read; every other value keeps its bits."""
         tokens = delta_BSX.shape[1]
         if reads is not None:
             delta_BSX = delta_BSX * reads[:, None, None]
@@ -168,7 +170,7 @@ class AttachedMemory:
         if self._current is None:
             return output
         passed = self._current.passed[number]
-        # A delta is used once, and those of a long prompt's layers would be gigabytes together.
+        # A delta is used once and dropped: for a long prompt those of all layers take gigabytes.
         if query:
             delta, self._current.passed[number] = passed.delta_query, passed._replace(delta_query=None)
         else:
@@ -177,5 +179,5 @@ class AttachedMemory:
 
 
 def given_hidden(args: tuple[Any, ...], options: dict[str, Any]) -> torch.Tensor:
-    """The hidden states that an attention block is called with."""
+    """Return the hidden states from the arguments of an attention block."""
     return cast("torch.Tensor", args[0] if args else options["hidden_states"])

@@ -1,4 +1,4 @@
-"""Where a base's attention layers are, told from the names and shapes of its linear layers."""
+"""Finds a base's attention layers by the names and shapes of its linear layers."""
 
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -18,16 +18,16 @@ class AttentionLayer(NamedTuple):
 
 
 def attention_layers(base: BaseModules) -> tuple[AttentionLayer, ...]:
-    """List the blocks that have a query and an output projection, as Llama's and Qwen's do, in order.
+    """List the attention blocks with separate query and output projections, as in Llama and Qwen, in order.
 
-    Empty for an architecture with other names: it cannot have a memory.
+    The result is empty for architectures that name them differently; these cannot have a memory.
     """
-    found = [
+    layers = [
         _layer(name.removesuffix(f".{QUERY}"), base.linears)
         for name in base.linears
         if name.endswith(f".{QUERY}")
     ]
-    return tuple(one for one in found if one is not None)
+    return tuple(layer for layer in layers if layer is not None)
 
 
 def _layer(name: str, linears: Mapping[str, LinearShape]) -> AttentionLayer | None:

@@ -1,17 +1,17 @@
-"""What makes a memory leave alone what is none of its business: two gates.
+"""The two gates of a memory, which decide what is written and when a reply reads.
 
-A gated module differs from the published rule (``layer.py``, ``scan.py``) in where it is used, and that
-is all decided in its first layer, before anything of the memory is read:
+Unlike the published rule (``layer.py``, ``scan.py``), a gated module reads and writes only where a gate is
+open. Both gates are computed in its first layer, before anything is read:
 
-* A **reply** reads the memory if the read gate opens at the last token of its prompt; then that token and
-  the reply's read it, in all layers that have a memory. What they read goes to the last hidden states
-  alone (``answer_head.py``), so every key and value of the base is its own whatever the memory holds. With
-  a closed gate every number is the base's own.
-* A **message** of the person is written if the write gate opens at its last token, all but that token: it
-  may be the one that a reply reads with, and what is written depends on the text alone. Replies and what
-  others say are not the person's word, and never written.
+* A **reply** reads the memory if the read gate is open at the last token of its prompt. Then that token and
+  the tokens of the reply read, in all layers with a memory. What they read changes the last hidden states
+  only (``answer_head.py``), so the keys and values of the base do not depend on the memory. With a closed
+  gate every output is the base's.
+* A **message** of the person is written if the write gate is open at its last token: all its tokens but that
+  one, since a prompt's last token reads and what is written must depend on the text alone. Replies and other
+  roles are never written.
 
-An empty memory is not read at all.
+An empty memory is never read.
 
 Shape suffixes: H = hidden width.
 """
@@ -20,7 +20,7 @@ import torch
 
 
 class Gates(torch.nn.Module):
-    """Two linear gates on the input of the first layer with a memory; open above 0."""
+    """Two linear gates on the input of the first layer with a memory; a gate with a logit above 0 is open."""
 
     def __init__(self, hidden: int) -> None:
         super().__init__()
@@ -30,9 +30,9 @@ class Gates(torch.nn.Module):
         self.write_bias = torch.nn.Parameter(torch.zeros(1))
 
     def read(self, hidden: torch.Tensor) -> torch.Tensor:
-        """Say [...] how far the gate for reading is open for each input [..., H]: above 0 it is."""
+        """Return the logits [...] of the read gate for inputs [..., H]."""
         return hidden.float() @ self.read_weight + self.read_bias
 
     def write(self, hidden: torch.Tensor) -> torch.Tensor:
-        """Say the same of the gate for writing."""
+        """Return the logits [...] of the write gate for inputs [..., H]."""
         return hidden.float() @ self.write_weight + self.write_bias

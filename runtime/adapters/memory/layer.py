@@ -1,14 +1,14 @@
-"""The δ-mem of one attention layer: what its tokens bring to the state, and what they read from it.
+"""The δ-mem of one attention layer: the projections with which its tokens write and read the state.
 
-Per token with hidden input x (arXiv 2605.12357, equations 4 to 9)::
+For a token with hidden input x (arXiv 2605.12357, equations 4 to 9)::
 
     q, k = l2norm(tanh(W x))    v = W x    b = sigmoid(W_b x + bias)      [rank], for each state
     delta_q = (alpha / rank) W_q r      delta_o = (alpha / rank) W_o r     r: what was read
 
-``delta_q`` is added to the query projection before any norm or rotary embedding of it, ``delta_o``
-after the output projection. Everything is computed in float32.
+``delta_q`` is added to the output of the query projection, before any norm or rotary embedding, and
+``delta_o`` to that of the output projection. Everything is computed in float32.
 
-Shape suffixes: B = batch, N = states, T = tokens, R = rank, H = hidden width, M = messages.
+Shape suffixes: B = batch, N = states, T = tokens, R = rank, H = hidden width, M = messages, W = N x R.
 """
 
 from collections.abc import Sequence
@@ -27,10 +27,13 @@ Writes = Literal["token", "message"]
 Layer = TypeVar("Layer")
 
 NOT_WRITTEN = -1
-"""In the place of a message's number: the token is of none that is written."""
+"""Instead of a message number: the token belongs to no message that is written."""
 
 FIRST_LAYER_SHARE = 0.27
-"""Of the layers, the first ones: without a gated memory, as they do not tell yet what is about the person."""
+"""This share of the layers, the first ones, has no memory in a gated module.
+
+Their inputs do not show yet whether a text is about the person, which the gates decide by.
+"""
 
 RANK_MAX = 256
 STATES_MAX = 64
@@ -39,13 +42,14 @@ LAYERS_MAX = 1024
 
 @dataclass(frozen=True, slots=True)
 class MemoryShape:
-    """What all layers of a memory module have in common.
+    """The configuration that all layers of a memory module share.
 
-    ``writes`` "token" writes every token (TSW), "message" the mean of each message (SSW); more than
-    one of ``states`` are parallel ones with projections of their own (MSW). A ``gated`` module reads and
-    writes where its gates say so, see ``gates.py``, what it writes is of ``gated_layer.py``, and ``alpha``
-    and ``heads`` do not matter; the layers before ``first_layer`` have no memory, so that a gate can be
-    computed before anything is read, and from there on every ``layer_step``-th one has.
+    With ``writes`` "token" every token is written (TSW of the paper), with "message" the mean of each message
+    (SSW). Several ``states`` are parallel, each with its own projections (MSW). ``heads`` names the
+    projections to which is added, query and output. A ``gated`` module reads and writes where its gates are
+    open (``gates.py``), by the rule of ``gated_layer.py``; it ignores ``alpha`` and ``heads``. The layers
+    before ``first_layer`` have no memory, so that the gates are computed before anything is read; from there
+    on every ``layer_step``-th layer has one.
     """
 
     rank: Annotated[int, Field(ge=1, le=RANK_MAX)] = 8
@@ -59,11 +63,11 @@ class MemoryShape:
 
     @property
     def width(self) -> int:
-        """The rows of all states together."""
+        """The number of rows of all states together."""
         return self.rank * self.states
 
     def with_memory(self, layers: Sequence[Layer]) -> Sequence[Layer]:
-        """Those of a base's layers that have a memory."""
+        """Return those of the base's attention layers that have a memory."""
         return layers[self.first_layer :: self.layer_step]
 
 
@@ -75,10 +79,12 @@ class LayerWidths(NamedTuple):
 
 
 class Passed(NamedTuple):
-    """What a pass added to the layer's two projections [B, T, width], and the state after it.
+    """The results of one layer in a pass.
 
-    ``read`` [B, N, T, R] is what each token read, ``rate`` how strongly it would write; None for a pass
-    that writes nothing.
+    ``delta_query`` and ``delta_output`` [B, T, width] are to be added to the two projections, None for one
+    that the module does not change. ``state`` [B, N, R, R] is the state after the pass, ``read`` [B, N, T, R]
+    what each token read, [B, T, W + N] in a gated layer, and ``rate`` [B, N, T, R] the rates of the tokens or
+    messages; None if nothing is written.
     """
 
     delta_query: torch.Tensor | None
@@ -89,10 +95,10 @@ class Passed(NamedTuple):
 
 
 class MemoryLayer(torch.nn.Module):
-    """The trained projections of one attention layer. They are shared; the states are not."""
+    """The trained projections of one attention layer, which all personal models share."""
 
     def __init__(self, shape: MemoryShape, widths: LayerWidths) -> None:
-        """All zeros: read but empty. ``memory/initial.py`` and files fill it."""
+        """Make a layer of zeros, to be filled by ``initial.py`` or from a file."""
         super().__init__()
         self.shape = shape
         self.widths = widths
@@ -111,10 +117,11 @@ class MemoryLayer(torch.nn.Module):
         writes_BT: torch.Tensor,
         messages_BT: torch.Tensor | None = None,
     ) -> Passed:
-        """Read with every token, and write those that ``writes_BT`` (bool) marks.
+        """Read with every token, and write the tokens that ``writes_BT`` (bool) marks.
 
-        With ``writes`` "message", every token reads the state from before the pass, and the mean of
-        each message's marked tokens is written, in the order of the ids in ``messages_BT``.
+        If the shape writes tokens, a token reads what the tokens before it have written. If it writes
+        messages, every token reads the state from before the pass, and the mean of each message's marked
+        tokens is written, in the order of the numbers in ``messages_BT``.
         """
         hidden_BTH = hidden_BTH.float()
         if not bool(writes_BT.any()):
@@ -129,7 +136,7 @@ class MemoryLayer(torch.nn.Module):
         return Passed(*self.deltas(read_BNTR), state_BNRR, read_BNTR, tokens.rate)
 
     def read(self, hidden_BTH: torch.Tensor, state_BNRR: torch.Tensor) -> torch.Tensor:
-        """Read [B, N, T, R] of one and the same state with every token."""
+        """Read the given state with every token; returns [B, N, T, R]."""
         query_BNTR = direction(self._states(functional.linear(hidden_BTH.float(), self.query)))
         return query_BNTR @ state_BNRR.transpose(-1, -2)
 
@@ -140,7 +147,7 @@ class MemoryLayer(torch.nn.Module):
         writes_BT: torch.Tensor,
         messages_BT: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """Write the marked tokens, or the means of their messages, and read nothing."""
+        """Write the marked tokens, or the means of their messages, and return the new state."""
         if self.shape.writes == "token":
             return self._scanned(self.inputs(hidden_BTH.float()), state_BNRR, writes_BT).state
         assert messages_BT is not None, "writes of message means need the messages"
@@ -151,8 +158,8 @@ class MemoryLayer(torch.nn.Module):
         return scan_chunks(_writing(tokens, writes_BT), state_BNRR)
 
     def inputs(self, hidden_BTH: torch.Tensor) -> TokenInputs:
-        """Project hidden inputs to what the scan takes, [B, N, T, R] each."""
-        # One product of all four: each alone is too narrow for the processor.
+        """Project hidden inputs to the inputs of the scan, [B, N, T, R] each."""
+        # One product for all four, since a single one is too narrow to use the processor fully.
         weight = torch.cat((self.query, self.key, self.value, self.rate))
         query, key, value, rate = functional.linear(hidden_BTH, weight).chunk(4, dim=-1)
         return TokenInputs(
@@ -163,7 +170,7 @@ class MemoryLayer(torch.nn.Module):
         )
 
     def deltas(self, read_BNTR: torch.Tensor) -> tuple[torch.Tensor | None, torch.Tensor | None]:
-        """Project what was read to what is added to the query and the output projection."""
+        """Project what was read to delta_q and delta_o [B, T, width]; None if it is not in ``heads``."""
         read_BTW = read_BNTR.transpose(1, 2).flatten(2) * (self.shape.alpha / self.shape.rank)
         query, output = (
             None if weight is None else functional.linear(read_BTW, weight)
@@ -172,13 +179,13 @@ class MemoryLayer(torch.nn.Module):
         return query, output
 
     def _states(self, projected_BTW: torch.Tensor) -> torch.Tensor:
-        """Split [B, T, W] among the states: [B, N, T, R]."""
+        """Split [B, T, W] into the states [B, N, T, R]."""
         batch, tokens, _ = projected_BTW.shape
         return projected_BTW.reshape(batch, tokens, self.shape.states, self.shape.rank).transpose(1, 2)
 
 
 def direction(projected: torch.Tensor) -> torch.Tensor:
-    """Make keys or queries of what was projected."""
+    """Return the unit vectors l2norm(tanh(projected)), the form of keys and queries."""
     return functional.normalize(torch.tanh(projected), dim=-1)
 
 
@@ -187,7 +194,7 @@ def message_means(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Return each message's mean [B, M, H] over its marked tokens, and whether it has any [B, M].
 
-    ``messages_BT`` has ids from 0 to M - 1; what is not marked may have any other number.
+    ``messages_BT`` has numbers from 0 to M - 1; tokens that are not marked may have any number.
     """
     count = int(messages_BT.max()) + 1 if messages_BT.numel() else 0
     belongs_BMT = functional.one_hot(messages_BT.clamp(min=0), max(count, 1)).transpose(1, 2)
@@ -197,7 +204,7 @@ def message_means(
 
 
 def _writing(tokens: TokenInputs, writes_BT: torch.Tensor) -> TokenInputs:
-    """Have only the marked tokens write. What is masked may be anything, also padding's NaN."""
+    """Zero the inputs of unmarked tokens except queries; they may hold anything, such as NaN in padding."""
     masked_B1T1 = ~writes_BT[:, None, :, None]
     return TokenInputs(
         *(
@@ -208,4 +215,5 @@ def _writing(tokens: TokenInputs, writes_BT: torch.Tensor) -> TokenInputs:
 
 
 def zeros(*shape: int) -> torch.nn.Parameter:
+    """Return a parameter of zeros."""
     return torch.nn.Parameter(torch.zeros(*shape))

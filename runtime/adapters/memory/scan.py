@@ -8,12 +8,12 @@ linear regression of value i on the keys (arXiv 2605.12357, equations 6, 10 and 
     r_t = S_{t-1} q_t
     S_t = Diag(1 - b_t) S_{t-1} + Diag(b_t) (v_t - S_{t-1} k_t) k_t^T
 
-Both forms take the same arguments and answer the same numbers up to rounding. ``scan_loop`` is the
-definition. ``scan_chunks`` computes chunks of tokens side by side: for training and for reading prompts.
+Both forms take the same arguments and give the same results up to rounding. ``scan_loop`` is the definition.
+``scan_chunks`` computes the tokens of a chunk in parallel, for training and for prompts. A token with b = 0
+reads and does not write; so do padding and tokens that were written before.
 
 Shape suffixes: X = any leading dimensions (batch, states), T = tokens, R = rank, K = chunks,
 C = tokens of a chunk.
-A token with b = 0 reads and does not write; padding and what was written before are such tokens.
 """
 
 from typing import NamedTuple, cast
@@ -22,11 +22,11 @@ import torch
 from torch.nn import functional
 
 CHUNK_TOKENS = 32
-"""The solve grows with the square of it, the number of steps falls with it; 32 to 64 are as good."""
+"""Longer chunks need fewer steps, but each solves a larger system; 32 to 64 tokens are equally fast."""
 
 
 class TokenInputs(NamedTuple):
-    """What each token brings, all [X, T, R]. ``rate`` is b, for each row of the state, in [0, 1]."""
+    """The tokens' queries, keys, values and rates, all [X, T, R]. ``rate`` has b in [0, 1] for each row."""
 
     query: torch.Tensor
     key: torch.Tensor
@@ -35,14 +35,14 @@ class TokenInputs(NamedTuple):
 
 
 class Scanned(NamedTuple):
-    """What each token read [X, T, R], and the state after all of them [X, R, R]."""
+    """What each token read [X, T, R], and the state after all tokens [X, R, R]."""
 
     read: torch.Tensor
     state: torch.Tensor
 
 
 def scan_loop(tokens: TokenInputs, state_XRR: torch.Tensor) -> Scanned:
-    """Take one token after the other. The reference; exact by definition."""
+    """Apply the rule token by token; the reference for every other form."""
     reads: list[torch.Tensor] = []
     for token in range(tokens.query.shape[-2]):
         query_XR, key_XR, value_XR, rate_XR = (part[..., token, :] for part in tokens)
@@ -55,15 +55,15 @@ def scan_loop(tokens: TokenInputs, state_XRR: torch.Tensor) -> Scanned:
 
 
 def scan_chunks(tokens: TokenInputs, state_XRR: torch.Tensor, *, chunk_tokens: int = CHUNK_TOKENS) -> Scanned:
-    """Take ``chunk_tokens`` at a time; differentiable in everything, also where a rate is 0 or 1.
+    """Apply the rule to ``chunk_tokens`` at a time; differentiable in all inputs, also at rates of 0 and 1.
 
-    Everything but the states at which the chunks start is computed for all chunks at once; what is
-    left for one after the other is one small product.
+    Everything is computed for all chunks at once, except the states at which the chunks start: these take one
+    small product for each chunk.
     """
     count = tokens.query.shape[-2]
     if count == 0:
         return Scanned(torch.zeros_like(tokens.query), state_XRR)
-    if count == 1:  # a reply's token: nothing is side by side, and the loop has far fewer operations
+    if count == 1:  # a token of a reply; the loop needs far fewer operations
         return scan_loop(tokens, state_XRR)
     size = min(chunk_tokens, count)
     chunks = _chunks(tokens, size)
@@ -74,15 +74,15 @@ def scan_chunks(tokens: TokenInputs, state_XRR: torch.Tensor, *, chunk_tokens: i
 
 
 class _Updates(NamedTuple):
-    """What each token of a chunk adds to a row of the state, as a function of the row s_0 at its start.
+    """What the tokens of a chunk add to a row of the state, as a linear function of the row s_0 at its start.
 
-    Row i is s_j = Γ(j, 0) s_0 + Σ_{l ≤ j} Γ(j, l) u_l k_l, with Γ(j, l) = Π_{l < m ≤ j} (1 - b_m). The u
-    are what the delta rule says, which is one triangular system for each row::
+    After token j a row is s_j = Γ(j, 0) s_0 + Σ_{l ≤ j} Γ(j, l) u_l k_l, with Γ(j, l) = Π_{l < m ≤ j} (1 -
+    b_m). The delta rule determines u by one triangular system for each row::
 
         u_j + b_j Σ_{l < j} Γ(j-1, l) (k_l · k_j) u_l = b_j (v_j - Γ(j-1, 0) s_0 · k_j)
 
-    so they are linear in s_0: u = ``own`` - ``dependent`` s_0. ``from_start`` is Γ(j-1, 0), ``between``
-    Γ(j-1, l) for l < j: what is left when token j reads. ``at_end`` has Γ(C, l) for all l from 0.
+    so that u = ``own`` - ``dependent`` s_0. ``from_start`` is Γ(j-1, 0) and ``between`` Γ(j-1, l) for l < j,
+    the shares that are left when token j reads. ``at_end`` has Γ(C, l) for all l from 0.
 
     ``own`` and ``from_start`` are [X, K, R, C, 1], ``dependent`` [X, K, R, C, R], ``between``
     [X, K, R, C, C], ``at_end`` [X, K, R, C + 1].
@@ -96,7 +96,7 @@ class _Updates(NamedTuple):
 
 
 def _chunks(tokens: TokenInputs, size: int) -> TokenInputs:
-    """Cut [X, T, R] into [X, K, C, R]; the last chunk is filled up with tokens that do not write."""
+    """Split [X, T, R] into [X, K, C, R]; the last chunk is padded with tokens that do not write."""
     missing = -tokens.query.shape[-2] % size
     return TokenInputs(
         *(functional.pad(part, (0, 0, 0, missing)).unflatten(-2, (-1, size)) for part in tokens)
@@ -112,7 +112,7 @@ def _solve(chunks: TokenInputs) -> _Updates:
     overlap_XK1CC = (key_XKCR @ key_XKCR.transpose(-1, -2)).unsqueeze(-3)
     value_XKRC1 = value_XKCR.transpose(-1, -2).unsqueeze(-1)
     wanted = torch.cat((value_XKRC1, from_start_XKRC1 * key_XKCR.unsqueeze(-3)), dim=-1)
-    # The diagonal is taken as 1: ``tril(-1)`` left zeros there.
+    # ``unitriangular`` takes the diagonal as 1; ``tril(-1)`` left zeros there.
     solved = cast(
         "torch.Tensor",
         torch.linalg.solve_triangular(
@@ -127,7 +127,7 @@ def _solve(chunks: TokenInputs) -> _Updates:
 def _chunk_states(
     chunks: TokenInputs, updates: _Updates, state_XRR: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the states at which the chunks start, and the last one's at its end."""
+    """Return the states at which the chunks start [X, K, R, R], and the state after the last chunk."""
     key_XK1RC = chunks.key.transpose(-1, -2).unsqueeze(-3)
     left_XKRC1 = updates.at_end[..., 1:].unsqueeze(-1)
     added_XKRR = (key_XK1RC @ (left_XKRC1 * updates.own)).squeeze(-1)
@@ -151,10 +151,10 @@ def _read_chunks(chunks: TokenInputs, updates: _Updates, start_XKRR: torch.Tenso
 
 
 def _products(factors_XCR: torch.Tensor) -> torch.Tensor:
-    """Return [.., R, C+1, C+1]: at (j, l) the product of factors l+1 to j, 1 where j ≤ l.
+    """Return [.., R, C+1, C+1]: at (j, l) the product of factors l+1 to j, and 1 where j ≤ l.
 
-    As products and not as quotients of running ones, or differences of logarithms: those lose
-    everything after a factor of 0, and digits after a small one.
+    They are true products. Quotients of running products, or differences of their logarithms, would fail
+    after a factor of 0 and lose digits after a small one.
     """
     size = factors_XCR.shape[-2]
     factors_XRC1 = factors_XCR.transpose(-1, -2).unsqueeze(-1)

@@ -1,8 +1,8 @@
-"""A memory state as bytes: what a personal model owns, what crosses processes, and what is stored.
+"""Memory states as bytes, in which form they are stored and cross processes.
 
-A header that names the memory module, and float32 values in little-endian order, [layers, states,
-rank, rank]. Nothing here runs what is in the bytes, and nothing is taken over unchecked. No torch: who
-only shows a state does not load it.
+The format is a header that names the memory module, then float32 values in little-endian order, [layers,
+states, rank, rank]. Everything is checked, and nothing is executed. This module does not import torch, so
+that processes which only inspect a state do not load it.
 """
 
 import struct
@@ -17,9 +17,11 @@ _HEADER = struct.Struct("<8s32sHHH2x")
 _MAGIC = b"PMSTATE1"
 
 VALUE_MAX = 1000.0
-"""No value of a state is larger. Written ones stay near those of the values, which are below ten; one
-that is far beyond is damaged, and what it adds to a model could reach the key-value cache as NaN, and
-by way of a block that is used again the next request in it, another person's."""
+"""A state with a larger absolute value is refused as damaged.
+
+Valid states stay near the values that are written, which are below ten. A huge value could put NaN into the
+key-value cache, and a reused block would pass it on to the request of another person.
+"""
 
 Values = npt.NDArray[np.float32]
 
@@ -27,7 +29,7 @@ _LITTLE_ENDIAN = np.dtype("<f4")
 
 
 class StateFormat(NamedTuple):
-    """What the states of one memory module look like; ``module`` is its digest in hexadecimal."""
+    """The format of the states of one memory module; ``module`` is its digest in hexadecimal."""
 
     module: str
     layers: int
@@ -36,10 +38,12 @@ class StateFormat(NamedTuple):
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
+        """The shape of a state: [layers, states, rank, rank]."""
         return self.layers, self.states, self.rank, self.rank
 
     @property
     def packed_bytes(self) -> int:
+        """The size of a packed state in bytes, with its header."""
         return _HEADER.size + 4 * self.layers * self.states * self.rank**2
 
     @classmethod
@@ -51,11 +55,11 @@ class StateFormat(NamedTuple):
         return cls(module.hex(), layers, states, rank)
 
     def empty(self) -> Values:
-        """The state of a model that was told nothing."""
+        """Return the empty state, all zeros."""
         return np.zeros(self.shape, np.float32)
 
     def pack(self, state_LNRR: Values) -> bytes:
-        """Encode. Raises ``MemoryStateInvalid`` if a value is not a number, or too large."""
+        """Encode a state. Raises ``MemoryStateInvalid`` for NaN, infinity and values beyond ``VALUE_MAX``."""
         assert state_LNRR.shape == self.shape, state_LNRR.shape
         _check(state_LNRR)
         header = _HEADER.pack(_MAGIC, bytes.fromhex(self.module), self.layers, self.states, self.rank)
@@ -66,12 +70,13 @@ class StateFormat(NamedTuple):
 
         Raises:
             MemoryStateMismatch: another memory module wrote it.
-            MemoryStateInvalid: it is truncated, or a value is not a number, or too large.
+            MemoryStateInvalid: it is truncated, or has NaN, infinity or values beyond ``VALUE_MAX``.
         """
-        told = self.of(packed)
-        if told != self:
+        stored = self.of(packed)
+        if stored != self:
             raise MemoryStateMismatch(
-                f"it was written with the memory module {told.module[:12]}, and {self.module[:12]} is served"
+                f"it was written with the memory module {stored.module[:12]}, "
+                f"and {self.module[:12]} is served"
             )
         if len(packed) != self.packed_bytes:
             raise MemoryStateInvalid(f"it has {len(packed)} bytes and should have {self.packed_bytes}")

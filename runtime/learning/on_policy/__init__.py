@@ -1,5 +1,6 @@
-"""Learning from a model's own replies: rewards that anybody can check, and context that becomes weights.
+"""On-policy training, on replies that the model in training samples itself.
 
-``rounds`` samples, judges and takes steps; ``reward`` and ``distillation`` are the two judges; ``sampler`` is
-an engine that is not the trainer's. ``tasks`` and ``log_queries`` are what is asked.
+``reward`` trains with verifiable rewards, ``distillation`` trains a context into the weights. ``rounds`` is
+the curriculum of both, and ``sampler`` the engine from which the replies come. ``tasks`` and ``log_queries``
+make the prompts, and ``held_out_tasks`` judges a candidate by its rewards.
 """

@@ -1,7 +1,6 @@
-"""Learning to say without a context what the model says with it: the student has none, the teacher has it.
+"""Context distillation: the student learns to reply without a context as the teacher does with it.
 
-The student reads prompts. What the teacher knows beside them is read by the teacher, and is in no sequence
-that is learned from.
+Only the teacher reads the context. It is in no sequence that the student is trained on.
 """
 
 from collections.abc import Callable, Sequence
@@ -30,11 +29,12 @@ Teacher = Literal["parent", "student"]
 
 @dataclass(frozen=True, slots=True)
 class DistillationOptions:
-    """``teacher``: the parent, which stays as it is, or the student itself as it is at each step.
+    """Options of the losses in ``methods/context_distillation.py``.
 
-    ``exact`` compares the ``top`` likeliest tokens of the student at each place, and with a weight of
-    ``forward`` in the other direction; else the sampled one alone, to which ``advantage_max`` belongs. See
-    ``methods/context_distillation.py``.
+    The teacher is the fixed parent, or the student with its weights at each step. With ``exact`` the
+    divergence is computed over the student's ``top`` likeliest tokens at each place, and ``forward`` weighs
+    the forward divergence beside the reverse one. Without, it is estimated from the sampled token, and
+    ``advantage_max`` clips the estimate.
     """
 
     teacher: Teacher = "parent"
@@ -45,7 +45,10 @@ class DistillationOptions:
 
 
 class DistillationMethod:
-    """An ``OnPolicyMethod``: the reverse divergence of student and teacher. ``parent`` None is the base."""
+    """The ``OnPolicyMethod`` that minimises the reverse KL divergence of student and teacher.
+
+    ``parent`` None is the base.
+    """
 
     def __init__(
         self,
@@ -57,9 +60,9 @@ class DistillationMethod:
         *,
         tokens_max: int,
     ) -> None:
-        """``tokens_max`` are those of a reply.
+        """Check that every query fits. ``tokens_max`` is the limit for a reply.
 
-        Raises ``PromptTooLong`` if a context and its query leave no room for that.
+        Raises ``PromptTooLong`` if a query with its context leaves less room than that.
         """
         self._queries = queries
         self._base = base
@@ -76,26 +79,34 @@ class DistillationMethod:
         return [query.prompt for query in self._queries]
 
     def lessons(self, session: TrainingSession, groups: Sequence[Group], steps: int) -> Lessons:
-        made: list[Callable[[], Objective]] = [
+        objectives: list[Callable[[], Objective]] = [
             partial(self._objective, session, part) for part in parts_of(groups, steps)
         ]
-        return Lessons(made, {})
+        return Lessons(objectives, {})
 
     def _objective(self, session: TrainingSession, groups: Sequence[Group]) -> Objective:
         options = self._options
-        student = [one for group in groups for one in self._sequences(group, self._queries[group.at].prompt)]
-        taught = [one for group in groups for one in self._sequences(group, self._queries[group.at].taught)]
+        student = [
+            sequence
+            for group in groups
+            for sequence in self._sequences(group, self._queries[group.at].prompt)
+        ]
+        taught = [
+            sequence
+            for group in groups
+            for sequence in self._sequences(group, self._queries[group.at].taught)
+        ]
         teacher = self._parent if options.teacher == "parent" else session.adapter
         if options.exact:
-            judged = score_alone(self._base, teacher, taught)
-            return ExactDistillation(student, judged.log_probs, options.top, options.forward)
+            scored = score_alone(self._base, teacher, taught)
+            return ExactDistillation(student, scored.log_probs, options.top, options.forward)
         return SampledDistillation(
             student,
-            [number for group in groups for one in group.rollouts for number in one.log_probs],
-            [number for row in token_log_probs(self._base, teacher, taught) for number in row],
+            [value for group in groups for rollout in group.rollouts for value in rollout.log_probs],
+            [value for row in token_log_probs(self._base, teacher, taught) for value in row],
             options.advantage_max,
         )
 
     def _sequences(self, group: Group, prompt: tuple[Message, ...]) -> list[TrainSequence]:
-        asked = self._tokenizer.tokens_of(prompt).ids
-        return [distillation_sequence(asked, one.reply_ids) for one in group.rollouts]
+        prompt_ids = self._tokenizer.tokens_of(prompt).ids
+        return [distillation_sequence(prompt_ids, rollout.reply_ids) for rollout in group.rollouts]

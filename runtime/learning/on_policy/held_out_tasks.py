@@ -1,4 +1,4 @@
-"""Judges a candidate by what its replies to tasks are rewarded with that it never learned from."""
+"""Judges a candidate by the rewards of its replies to held-out tasks."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,10 +15,10 @@ from populace.learning.rewards import rewarded
 
 @dataclass(frozen=True, slots=True)
 class HeldOutTasks:
-    """A ``HeldOut``: the mean reward of so many replies to each task, drawn alike of parent and candidate.
+    """A ``HeldOut`` that scores each task by the mean reward of ``replies`` replies.
 
-    They are sampled at temperature 1, as what is learned from is: one greedy reply to each would be one coin
-    thrown where there are ``replies``.
+    Parent and candidate sample at temperature 1, as in training, with the same seeds. A single greedy reply
+    to each task would give a much noisier score.
     """
 
     model: str
@@ -35,7 +35,10 @@ class HeldOutTasks:
         return len(self.tasks)
 
     def compare(self, parent: TrainableAdapter | None, candidate: TrainableAdapter) -> Compared:
-        """Raises ``TrainingFailed``: an engine that does not sample, a reward that is no number."""
+        """Sample from both and score them. ``parent`` None is the base.
+
+        Raises ``TrainingFailed`` if the engine cannot sample or a reward is not a finite number.
+        """
         if not self.tasks:
             return Compared((), (), "reward")
         return Compared(self._rewards(parent or self._untrained()), self._rewards(candidate), "reward")
@@ -45,23 +48,23 @@ class HeldOutTasks:
             self.sampler,
             self.model,
             adapter.pack(self.base.fingerprint, self.base.dtype),
-            [one.prompt for one in self.tasks],
+            [task.prompt for task in self.tasks],
             replies=self.replies,
             tokens_max=self.tokens_max,
             seed=self.seed,
-            # All of them: what is judged has to be the same of both.
+            # Without rollouts of another revision, the two scores would be of different numbers of replies.
             complete=True,
         )
         return [
             fmean(
                 rewarded(self.model, self.reward, task.prompt, rollout.reply, task.known)
-                for rollout in one.rollouts
+                for rollout in replies.rollouts
             )
-            for task, one in zip(self.tasks, usable, strict=True)
+            for task, replies in zip(self.tasks, usable, strict=True)
         ]
 
     def _untrained(self) -> TrainableAdapter:
-        """The base, as an engine is sent a revision: it begins without changing anything."""
+        """Return an adapter with B = 0, which is the base in the form in which a sampler takes a revision."""
         return TrainableAdapter.begin(
             self.base.model, self.base.modules, LoraShape(rank=1), "uniform", seed=self.seed
         )

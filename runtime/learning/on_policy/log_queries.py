@@ -1,4 +1,4 @@
-"""Queries of a log: what its person asked, with what else in the log would have helped to answer."""
+"""Makes distillation queries of a log: each question of its person, with the other turns that match it."""
 
 from collections.abc import Sequence
 
@@ -22,24 +22,24 @@ def log_queries(
     retrieve: int,
     tokens_max: int,
 ) -> list[ContextQuery]:
-    """Make a query of each example that is learned from: its prompt, and the turns of the log that fit it.
+    """Make a query of each training example: its prompt, and up to ``retrieve`` matching turns as context.
 
-    What is held out is in no context, and the turn itself may be: a correction is what the teacher has at
-    hand. A prompt that nothing fits, or that has no room in ``tokens_max`` with its context, is left out.
-    Raises ``NothingToTrain`` if none is left.
+    No context has held-out turns. It may have the example's own turn, as a correction of its reply is what
+    the teacher should know. A prompt without a match, or longer than ``tokens_max`` with its context, makes
+    no query. Raises ``NothingToTrain`` if there is no query.
     """
     known = [turn for turn in log if not is_held_out(turn.position)]
     queries: list[ContextQuery] = []
     for example in examples:
-        asked = [one.content for one in example.prompt if one.role == "user"]
+        asked = [message.content for message in example.prompt if message.role == "user"]
         if example.is_held_out or not asked:
             continue
-        found = context_messages(known, feedback, asked[-1], retrieve)
-        if not found:
+        context = context_messages(known, feedback, asked[-1], retrieve)
+        if not context:
             continue
-        query = ContextQuery(example.prompt, found[0].content)
+        query = ContextQuery(example.prompt, context[0].content)
         if len(tokenizer.tokens_of(query.taught).ids) <= tokens_max:
             queries.append(query)
     if not queries:
-        raise NothingToTrain(name, f"nothing in its log helps with any of its {len(examples)} questions")
+        raise NothingToTrain(name, f"no turn of its log matches any of its {len(examples)} questions")
     return queries

@@ -1,4 +1,4 @@
-"""Learning from rewards that anybody can check: what beats other replies to its prompt becomes likelier."""
+"""Policy gradients from verifiable rewards: replies that beat others to the same prompt become likelier."""
 
 import statistics
 from collections.abc import Callable, Sequence
@@ -21,7 +21,7 @@ from populace.learning.session import TrainingSession
 
 @dataclass(frozen=True, slots=True)
 class RewardOptions:
-    """The reward by its name, and ``PolicyObjective``'s options. ``scaled`` as in ``group_advantages``."""
+    """The name of the reward, the options of ``PolicyObjective``, and ``scaled`` of ``group_advantages``."""
 
     reward: str
     clipping: Clipping = "ppo"
@@ -32,11 +32,11 @@ class RewardOptions:
 
 
 class RewardMethod:
-    """An ``OnPolicyMethod``: policy gradients over groups of rewarded replies.
+    """The ``OnPolicyMethod`` of policy gradients over groups of rewarded replies.
 
-    A group whose rewards are all equal teaches nothing and is left out. With a step are told ``reward``, the
-    mean over all replies of its round; ``equal``, the share of groups that were left out; and how far the
-    model is from ``parent``, None the base, as ``kl_parent``.
+    A group whose rewards are all equal has no advantages and is left out. Each step has the metrics
+    ``reward``, the mean over all replies of its round; ``equal``, the share of groups that were left out; and
+    ``kl_parent``, the estimated divergence from ``parent`` (None is the base).
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class RewardMethod:
         parent: TrainableAdapter | None,
         options: RewardOptions,
     ) -> None:
-        """Raises ``InvalidRequest`` for a reward that nobody knows."""
+        """Look up the reward. Raises ``InvalidRequest`` if there is none of this name."""
         find_reward(options.reward)
         self._tasks = tasks
         self._base = base
@@ -60,18 +60,21 @@ class RewardMethod:
         return [task.prompt for task in self._tasks]
 
     def lessons(self, session: TrainingSession, groups: Sequence[Group], steps: int) -> Lessons:
-        """Raises ``RewardFailed`` for a reward that raises or is no number."""
-        judged = [_Judged(group, self._rewards(session.name, group)) for group in groups]
-        mixed = [one for one in judged if len(set(one.rewards)) > 1]
+        """Reward the replies and make the objectives of a round.
+
+        Raises ``RewardFailed`` if the reward function raises or does not return a finite number.
+        """
+        rewarded_groups = [_RewardedGroup(group, self._rewards(session.name, group)) for group in groups]
+        mixed = [group for group in rewarded_groups if len(set(group.rewards)) > 1]
         parts = parts_of(mixed, steps)
-        # One part alone is learned from by the weights that sampled it: π_old is π there.
+        # With one part, the weights that learn are those that sampled: π_old is π.
         old = session.adapter if len(parts) > 1 else None
         objectives = [self._objective(part, old) for part in parts]
-        told = {
-            "reward": statistics.fmean(reward for one in judged for reward in one.rewards),
-            "equal": 1 - len(mixed) / len(judged),
+        metrics = {
+            "reward": statistics.fmean(reward for group in rewarded_groups for reward in group.rewards),
+            "equal": 1 - len(mixed) / len(rewarded_groups),
         }
-        return Lessons([_made(objective) for objective in objectives], told)
+        return Lessons([_returns(objective) for objective in objectives], metrics)
 
     def _rewards(self, name: str, group: Group) -> list[float]:
         task = self._tasks[group.at]
@@ -80,16 +83,16 @@ class RewardMethod:
             for rollout in group.rollouts
         ]
 
-    def _objective(self, judged: Sequence["_Judged"], old: TrainableAdapter | None) -> PolicyObjective:
+    def _objective(self, part: Sequence["_RewardedGroup"], old: TrainableAdapter | None) -> PolicyObjective:
         options = self._options
         sequences: list[TrainSequence] = []
         advantages: list[float] = []
         sampler: list[float] = []
-        for group, rewards in judged:
-            asked = self._tokenizer.tokens_of(self._tasks[group.at].prompt).ids
-            sequences += [distillation_sequence(asked, one.reply_ids) for one in group.rollouts]
+        for group, rewards in part:
+            prompt_ids = self._tokenizer.tokens_of(self._tasks[group.at].prompt).ids
+            sequences += [distillation_sequence(prompt_ids, rollout.reply_ids) for rollout in group.rollouts]
             advantages += group_advantages(rewards, scaled=options.scaled)
-            sampler += [number for one in group.rollouts for number in one.log_probs]
+            sampler += [value for rollout in group.rollouts for value in rollout.log_probs]
         return PolicyObjective(
             sequences,
             advantages,
@@ -103,15 +106,15 @@ class RewardMethod:
         )
 
     def _log_probs(self, adapter: TrainableAdapter | None, sequences: Sequence[TrainSequence]) -> list[float]:
-        return [one for row in token_log_probs(self._base, adapter, sequences) for one in row]
+        return [value for row in token_log_probs(self._base, adapter, sequences) for value in row]
 
 
-class _Judged(NamedTuple):
-    """A group, and a reward for each of its replies. A prompt may have two groups where epochs meet."""
+class _RewardedGroup(NamedTuple):
+    """A group with the reward of each reply. A prompt has two groups if the round spans two epochs."""
 
     group: Group
     rewards: list[float]
 
 
-def _made(objective: PolicyObjective) -> Callable[[], PolicyObjective]:
+def _returns(objective: PolicyObjective) -> Callable[[], PolicyObjective]:
     return lambda: objective

@@ -1,11 +1,11 @@
-"""A curriculum of the model's own replies: it answers, that is judged, and it takes a few steps on it.
+"""The on-policy curriculum: in each round the model samples replies and is trained on their judgement.
 
-A round samples from the adapter as it is and is then learned from in parts, one a step. So a session samples
-once in so many steps, and while it does the others of a shared step wait: one person's round fills an engine.
+A round samples with the current adapter and is split into parts, one for each step. Sampling happens once in
+``RoundOptions.steps`` steps. The other sessions of a shared step wait for it, as one round fills an engine.
 
-What a round asks and draws is a function of the session's seed and the step at which it begins. A session
-that is kept between two rounds goes on to the same bits if the sampler does; one that is kept inside of a
-round begins a new one.
+The prompts and seeds of a round are functions of the session's seed and the step at which the round begins. A
+session that is saved between two rounds continues to the same bits if the sampler gives the same replies. One
+that is saved within a round begins a new round.
 """
 
 import random
@@ -25,12 +25,12 @@ from populace.learning.session import TrainingSession
 T = TypeVar("T")
 
 TRIES = 4
-"""Prompts are drawn so often until the replies to one of them teach something."""
+"""A round draws prompts at most this often until there are replies that the method can learn from."""
 
 
 @dataclass(frozen=True, slots=True)
 class RoundOptions:
-    """``replies`` to each prompt, of ``tokens_max`` each; a round is learned from in ``steps`` parts."""
+    """Each prompt gets ``replies`` replies of at most ``tokens_max`` tokens; a round has ``steps`` steps."""
 
     replies: int = 8
     tokens_max: int = 64
@@ -38,44 +38,44 @@ class RoundOptions:
 
 
 class Group(NamedTuple):
-    """Replies to one prompt, which is number ``at`` of those that the method has."""
+    """Replies to one prompt; ``at`` is its index in the method's ``prompts``."""
 
     at: int
     rollouts: list[Rollout]
 
 
 class Lessons(NamedTuple):
-    """What a round came to: its steps' objectives, and what is told of it with each.
+    """The objectives of a round's steps, and ``metrics`` that each of these steps reports.
 
-    Each is made when its turn comes: it may hold logarithms over the whole vocabulary.
+    An objective is made when its step comes, as it may hold log-probabilities over the whole vocabulary.
     """
 
     steps: Sequence[Callable[[], Objective]]
-    told: Mapping[str, float]
+    metrics: Mapping[str, float]
 
 
 class OnPolicyMethod(Protocol):
-    """Makes objectives of replies."""
+    """A method that judges sampled replies and makes objectives of them."""
 
     @property
     def prompts(self) -> Sequence[tuple[Message, ...]]:
-        """What the model that learns is asked, and nothing else that it reads."""
+        """The prompts exactly as the model in training reads them, without the context of a teacher."""
         ...
 
     def lessons(self, session: TrainingSession, groups: Sequence[Group], steps: int) -> Lessons:
-        """Judge the groups and cut what teaches something into at most so many steps; none if nothing does.
+        """Judge the groups, and split those that can be learned from into at most ``steps`` objectives.
 
-        Raises ``TrainingFailed``.
+        There is no step if no group can be learned from. May raise ``TrainingFailed``.
         """
         ...
 
 
 @dataclass(frozen=True, slots=True)
-class _OfRound:
-    """An objective with what is told of its round."""
+class _RoundObjective:
+    """An objective that reports the metrics of its round as well."""
 
     objective: Objective
-    told: Mapping[str, float]
+    metrics: Mapping[str, float]
 
     @property
     def sequences(self) -> Sequence[TrainSequence]:
@@ -83,14 +83,14 @@ class _OfRound:
 
     def loss(self, scored: Scored) -> Loss:
         loss = self.objective.loss(scored)
-        return Loss(loss.value, {**self.told, **loss.metrics})
+        return Loss(loss.value, {**self.metrics, **loss.metrics})
 
 
 class RolloutCurriculum:
-    """A ``Curriculum`` of one session: a batch is so many prompts of a round.
+    """The ``Curriculum`` of one on-policy session. The batch size is the number of prompts in a round.
 
-    What it tells with each step: ``masked`` is how many rollouts were of another revision than the one that
-    was sent, and not learned from.
+    Each step reports the metric ``masked``: the number of rollouts of the round that were dropped because
+    they were of another revision than the one that was sent.
     """
 
     def __init__(
@@ -108,10 +108,11 @@ class RolloutCurriculum:
         return len(self._method.prompts)
 
     def objective(self, session: TrainingSession, batch: int) -> Objective:
-        """Take the round's next part, or sample a new round first. Blocks while it samples.
+        """Return the next part of the round, or sample a new round first; that blocks.
 
-        Raises ``NothingToTrain`` if no reply teaches anything, ``RolloutsStale`` if none is of the revision
-        that was sent, what the method raises, and ``TrainingFailed`` if the engine could not sample.
+        Raises ``NothingToTrain`` if ``TRIES`` rounds gave nothing to learn from, ``RolloutsStale`` if no
+        rollout is of the revision that was sent, ``TrainingFailed`` if the engine could not sample, and what
+        the method raises.
         """
         at = session.step - self._began
         if not 0 <= at < len(self._steps):
@@ -120,22 +121,23 @@ class RolloutCurriculum:
 
     def _round(self, session: TrainingSession, batch: int) -> list[Callable[[], Objective]]:
         packed = session.adapter.pack(self._base.fingerprint, self._base.dtype)
-        for again in range(TRIES):
-            groups, masked = self._sample(session, batch, packed, again)
+        for attempt in range(TRIES):
+            groups, masked = self._sample(session, batch, packed, attempt)
             lessons = self._method.lessons(session, groups, self._options.steps)
             if lessons.steps:
-                told = {**lessons.told, "masked": float(masked)}
-                return [_telling(make, told) for make in lessons.steps]
+                metrics = {**lessons.metrics, "masked": float(masked)}
+                return [_with_metrics(make, metrics) for make in lessons.steps]
         raise NothingToTrain(
-            session.name, f"in {TRIES} rounds of {batch} prompts no reply was better than another to the same"
+            session.name,
+            f"in {TRIES} rounds of {batch} prompts no reply was better than another to the same prompt",
         )
 
     def _sample(
-        self, session: TrainingSession, batch: int, packed: bytearray, again: int
+        self, session: TrainingSession, batch: int, packed: bytearray, attempt: int
     ) -> tuple[list[Group], int]:
-        """Sample a round, without the rollouts of other revisions; how many those were."""
-        seed = f"{session.options.seed} {again}"
-        # After a round that came to fewer steps its prompts are asked again, with other draws.
+        """Sample a round; return the usable groups, and the number of rollouts of other revisions."""
+        seed = f"{session.options.seed} {attempt}"
+        # A round with fewer steps than planned leaves this number unchanged: its prompts are drawn again.
         number = session.step // self._options.steps
         places = epoch_places(f"round {seed}", number, self.size, batch)
         draws = random.Random(f"rollouts {seed} {session.step}")  # noqa: S311 - not a secret
@@ -148,14 +150,18 @@ class RolloutCurriculum:
             tokens_max=self._options.tokens_max,
             seed=draws.randrange(2**31),
         )
-        groups = [Group(at, one.rollouts) for at, one in zip(places, usable, strict=True) if one.rollouts]
-        return groups, sum(one.masked for one in usable)
+        groups = [
+            Group(at, replies.rollouts)
+            for at, replies in zip(places, usable, strict=True)
+            if replies.rollouts
+        ]
+        return groups, sum(replies.masked for replies in usable)
 
 
 def parts_of(groups: Sequence[T], steps: int) -> list[Sequence[T]]:
-    """Deal whole groups into at most so many parts, none of them empty."""
+    """Distribute whole groups over at most ``steps`` parts, none of which is empty."""
     return [groups[first::steps] for first in range(min(steps, len(groups)))]
 
 
-def _telling(make: Callable[[], Objective], told: Mapping[str, float]) -> Callable[[], Objective]:
-    return lambda: _OfRound(make(), told)
+def _with_metrics(make: Callable[[], Objective], metrics: Mapping[str, float]) -> Callable[[], Objective]:
+    return lambda: _RoundObjective(make(), metrics)

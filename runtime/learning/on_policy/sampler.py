@@ -1,6 +1,6 @@
-"""Where a trainer's replies come from: an engine that is not the trainer's, and often another process.
+"""Samples a trainer's replies from an engine, which often runs in another process.
 
-One way goes a revision, packed as it would be published, the other way go rollouts of it.
+The trainer sends a revision, packed as for publishing, and gets rollouts of it.
 """
 
 import asyncio
@@ -12,7 +12,7 @@ from typing import Any, Protocol, TypeVar
 
 from populace.actors.engine import AdapterRef, Engine, Message, OwnedEngine
 from populace.actors.errors import EngineUnavailable, InvalidRequest, Refused, RolloutsStale, TrainingFailed
-from populace.learning.rollouts import Rollout, Usable, answers, of_revision, roll_out
+from populace.learning.rollouts import Rollout, UsableRollouts, answers, of_revision, roll_out
 from populace.storage.packed.adapter import PackedAdapter
 from populace.storage.revisions import RevisionFiles
 
@@ -20,7 +20,7 @@ T = TypeVar("T")
 
 
 class Sampler(Protocol):
-    """Whoever answers prompts with a revision. It may be behind: each rollout says which it is of."""
+    """Samples replies of a revision. It may lag behind, so each rollout names the revision that made it."""
 
     def sample(
         self,
@@ -31,9 +31,10 @@ class Sampler(Protocol):
         tokens_max: int,
         seed: int,
     ) -> list[list[Rollout]]:
-        """Answer each prompt so many times with the packed adapter; blocks.
+        """Sample ``replies`` replies to each prompt with the packed adapter, at temperature 1; blocks.
 
-        What is drawn follows from ``seed``. Raises what ``Engine.prepare`` and ``Engine.generate`` raise.
+        The seeds of the replies are derived from ``seed``. Raises what ``Engine.prepare`` and
+        ``Engine.generate`` raise.
         """
         ...
 
@@ -48,11 +49,11 @@ def usable_rollouts(
     tokens_max: int,
     seed: int,
     complete: bool = False,
-) -> list[Usable]:
-    """Sample, and leave out the rollouts of other revisions than the packed one.
+) -> list[UsableRollouts]:
+    """Sample, and drop the rollouts that are not of the packed revision; one result for each prompt.
 
-    Raises ``RolloutsStale`` if none is left, or with ``complete`` if one is not, and ``TrainingFailed`` if
-    nothing could be sampled; they name the model ``name``.
+    Raises ``RolloutsStale`` if no rollout is left or, with ``complete``, if any was dropped, and
+    ``TrainingFailed`` if the engine cannot sample. The errors name the model ``name``.
     """
     try:
         sampled = sampler.sample(packed, prompts, replies=replies, tokens_max=tokens_max, seed=seed)
@@ -60,17 +61,17 @@ def usable_rollouts(
         raise TrainingFailed(name, f"its replies could not be sampled: {error}") from error
     revision = PackedAdapter(memoryview(packed)).digest
     usable = [of_revision(rollouts, revision) for rollouts in sampled]
-    masked = sum(one.masked for one in usable)
-    if not any(one.rollouts for one in usable) or (complete and masked):
+    masked = sum(replies.masked for replies in usable)
+    if not any(replies.rollouts for replies in usable) or (complete and masked):
         raise RolloutsStale(name, revision, masked)
     return usable
 
 
 class EngineSampler:
-    """Samples from an engine that runs on ``loop``. Any thread but the loop's may call it, and many at once.
+    """Samples from an engine that runs on ``loop``; calls block, and come from any thread but the loop's.
 
-    A revision that is not among the published ones is in a file and in the engine for the time of the call
-    alone; a crash leaves the file to the sweep of ``revisions``. ``owner`` as in ``GenerateRequest``.
+    A revision that is not published is in a file and in the engine only during the call. If the process dies
+    then, the sweep of ``revisions`` removes the file. ``owner`` is that of ``GenerateRequest``.
     """
 
     def __init__(
@@ -95,7 +96,7 @@ class EngineSampler:
         tokens_max: int,
         seed: int,
     ) -> list[list[Rollout]]:
-        async def sampled(adapter: AdapterRef) -> list[list[Rollout]]:
+        async def sample(adapter: AdapterRef) -> list[list[Rollout]]:
             return await roll_out(
                 self._engine,
                 prompts,
@@ -106,26 +107,26 @@ class EngineSampler:
                 owner=self._owner,
             )
 
-        return self._with(packed, sampled)
+        return self._with(packed, sample)
 
     def answers(
         self, packed: bytes | bytearray, prompts: Sequence[tuple[Message, ...]], *, tokens_max: int
     ) -> list[str]:
-        """Answer each prompt once with the packed adapter, greedily: what a person would get to read."""
+        """Return the text of one greedy reply to each prompt with the packed adapter."""
 
-        async def answered(adapter: AdapterRef) -> list[str]:
-            said = await answers(self._engine, prompts, adapter, tokens_max=tokens_max, owner=self._owner)
-            return [one.reply for one in said]
+        async def answer(adapter: AdapterRef) -> list[str]:
+            replies = await answers(self._engine, prompts, adapter, tokens_max=tokens_max, owner=self._owner)
+            return [reply.reply for reply in replies]
 
-        return self._with(packed, answered)
+        return self._with(packed, answer)
 
     def _with(self, packed: bytes | bytearray, use: Callable[[AdapterRef], Awaitable[T]]) -> T:
-        """Use the packed adapter on the loop, and leave nothing of it."""
+        """Run ``use`` on the loop with the packed adapter prepared; remove it afterwards if unpublished."""
         with self._revisions.passing(packed) as (digest, path):
             adapter = AdapterRef(digest, str(path))
             is_published = path == self._revisions.path(digest)
 
-            async def used() -> T:
+            async def prepare_and_use() -> T:
                 try:
                     await self._engine.prepare(adapter)
                     return await use(adapter)
@@ -133,23 +134,23 @@ class EngineSampler:
                     if not is_published:
                         await self._engine.forget(adapter)
 
-            return _run(used(), self.loop)
+            return _run(prepare_and_use(), self.loop)
 
 
 @contextmanager
 def engine_sampler(
     start: Callable[[], Awaitable[OwnedEngine]], revisions: RevisionFiles
 ) -> Generator[EngineSampler]:
-    """Run an engine on a thread of its own for the time of the block, and sample from it."""
+    """Start an engine on a thread of its own, yield a sampler for it, and close it after the block."""
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, name="sampler", daemon=True)
     thread.start()
 
-    async def started() -> OwnedEngine:
+    async def start_engine() -> OwnedEngine:
         return await start()
 
     try:
-        engine = _run(started(), loop)
+        engine = _run(start_engine(), loop)
         try:
             yield EngineSampler(engine, loop, revisions)
         finally:
@@ -160,9 +161,9 @@ def engine_sampler(
         loop.close()
 
 
-def _run(what: Coroutine[Any, Any, T], loop: asyncio.AbstractEventLoop) -> T:
-    """Run it there and wait for it here. Who is interrupted while waiting ends it first."""
-    future: Future[T] = asyncio.run_coroutine_threadsafe(what, loop)
+def _run(coroutine: Coroutine[Any, Any, T], loop: asyncio.AbstractEventLoop) -> T:
+    """Run the coroutine on the loop and wait for it. An interrupt of the waiting thread cancels it."""
+    future: Future[T] = asyncio.run_coroutine_threadsafe(coroutine, loop)
     try:
         return future.result()
     except BaseException:

@@ -1,7 +1,7 @@
-"""What a model is asked to learn from its own replies: tasks with a reward, and queries with a context.
+"""Files of on-policy prompts: tasks with a reward, and queries with a teacher's context.
 
-A file of tasks has one JSON object a line, as ``actors/reward_tasks.py`` says. A file of queries has what the
-teacher knows beside what is asked::
+A file of tasks has one JSON object a line, described in ``actors/reward_tasks.py``. A file of queries has one
+a line with the prompt and the context that only the teacher reads::
 
     {"prompt": "Who is my dog?", "context": "The person's dog is called Bruno."}
 """
@@ -19,57 +19,55 @@ T = TypeVar("T")
 
 
 class ContextQuery(NamedTuple):
-    """A prompt, and what the teacher has at hand when it judges a reply to it: any text."""
+    """A prompt, and the text that the teacher reads beside it when it scores a reply."""
 
     prompt: tuple[Message, ...]
     context: str
 
     @property
     def taught(self) -> tuple[Message, ...]:
-        """The prompt as the teacher reads it: the context is a system message, behind what was one."""
-        system = [one.content for one in self.prompt if one.role == "system"]
-        rest = [one for one in self.prompt if one.role != "system"]
-        # One message: many templates refuse a second one.
+        """The teacher's prompt: the context is appended to the system message, or becomes it."""
+        system = [message.content for message in self.prompt if message.role == "system"]
+        rest = [message for message in self.prompt if message.role != "system"]
+        # Many chat templates refuse a second system message.
         return (Message("system", "\n\n".join([*system, self.context])), *rest)
 
 
 def read_tasks(path: Path) -> tuple[RewardTask, ...]:
-    """Read a file of tasks. Raises ``TasksInvalid``, which names the first wrong line."""
+    """Read a file of tasks. Raises ``TasksInvalid``, which names the first invalid line."""
     return _read(path, lambda prompt, rest: RewardTask(prompt, rest))
 
 
 def read_queries(path: Path) -> tuple[ContextQuery, ...]:
-    """Read a file of queries. Raises ``TasksInvalid``, which names the first wrong line."""
+    """Read a file of queries. Raises ``TasksInvalid``, which names the first invalid line."""
     return _read(path, _query)
 
 
 def _query(prompt: tuple[Message, ...], rest: dict[str, Any]) -> ContextQuery:
     context = rest.pop("context", None)
     if not isinstance(context, str) or not context.strip():
-        raise ValueError("`context` is not a text")
+        raise ValueError("`context` is missing, empty or not a text")
     if rest:
-        raise ValueError(f"`{next(iter(rest))}` is unknown")
+        raise ValueError(f"`{next(iter(rest))}` is not a field of a query")
     return ContextQuery(prompt, context)
 
 
-def _read(path: Path, made_of: Callable[[tuple[Message, ...], dict[str, Any]], T]) -> tuple[T, ...]:
+def _read(path: Path, make: Callable[[tuple[Message, ...], dict[str, Any]], T]) -> tuple[T, ...]:
     try:
         lines = path.read_text(encoding="utf-8").rstrip("\n").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise TasksInvalid(str(path), f"it cannot be read ({error})") from error
     if lines == [""]:
         raise TasksInvalid(str(path), "it is empty")
-    return tuple(_made(path, number, line, made_of) for number, line in enumerate(lines, start=1))
+    return tuple(_parse(path, number, line, make) for number, line in enumerate(lines, start=1))
 
 
-def _made(
-    path: Path, number: int, line: str, made_of: Callable[[tuple[Message, ...], dict[str, Any]], T]
-) -> T:
+def _parse(path: Path, number: int, line: str, make: Callable[[tuple[Message, ...], dict[str, Any]], T]) -> T:
     try:
         fields = json.loads(line)
         if not isinstance(fields, dict):
-            raise ValueError("it is not an object")  # noqa: TRY004, TRY301 - told with its line below
+            raise ValueError("it is not an object")  # noqa: TRY004, TRY301 - its line is added below
         rest = cast("dict[str, Any]", fields)
-        return made_of(prompt_of(rest), rest)
+        return make(prompt_of(rest), rest)
     except ValueError as error:
         raise TasksInvalid(str(path), f"line {number}: {error}") from error

@@ -16,7 +16,7 @@ from populace.learning.curricula import (
     PreferenceCurriculum,
     SupervisedCurriculum,
     ThumbsCurriculum,
-    drawn,
+    batch_places,
     make_curriculum,
     steps_of,
 )
@@ -130,7 +130,7 @@ def test_every_method_learns_what_it_is_about(
 @pytest.mark.parametrize(
     ("method", "examples", "reason"),
     [
-        ("sft", [], "nobody has talked to it"),
+        ("sft", [], "its log has no interaction"),
         ("sft", [example(0)._replace(position=0)], "all 1 new interactions are held out"),
         (
             "sft",
@@ -155,20 +155,20 @@ def test_an_epoch_is_every_example_once_in_an_order_of_its_own(base: FrozenBase)
         places: list[int] = []
         for step in range(5):
             learning.step = 5 * epoch + step
-            places += drawn(learning, 10, 2)
+            places += batch_places(learning, 10, 2)
         orders.append(places)
 
     assert all(sorted(order) == list(range(10)) for order in orders)
     assert len({tuple(order) for order in orders}) == 3
     other = session(base, seed=1)
     other.step = 0
-    assert drawn(other, 10, 10) != orders[0]
+    assert batch_places(other, 10, 10) != orders[0]
 
 
 def test_a_batch_is_never_more_than_there_is(base: FrozenBase) -> None:
     learning = session(base)
     for step in range(4):
         learning.step = step
-        assert sorted(drawn(learning, 3, 8)) == [0, 1, 2]
+        assert sorted(batch_places(learning, 3, 8)) == [0, 1, 2]
 
     assert (steps_of(3, 8, 1.0), steps_of(16, 8, 2.0), steps_of(17, 8, 1.0)) == (1, 4, 3)

@@ -180,7 +180,7 @@ def test_episodes_without_a_value_are_refused_by_name(
     questions = (Question(ask="Say hello.", answer="Hello."),)
     empty = [one.model_copy(update={"questions": questions}) for one in held_out]
 
-    with pytest.raises(InvalidRequest, match="No episode has a value"):
+    with pytest.raises(InvalidRequest, match="No episode has an answer with a value"):
         new_trainer(chosen=empty)
 
 

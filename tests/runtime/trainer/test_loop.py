@@ -232,7 +232,7 @@ class NoMemory(FrozenBase):
 @pytest.mark.parametrize(
     ("turns", "opinion", "options", "state", "reason"),
     [
-        (0, None, OPTIONS, "skipped", "nobody has talked to it"),
+        (0, None, OPTIONS, "skipped", "its log has no interaction"),
         (9, None, OPTIONS, "skipped", "was liked or corrected"),
         (9, Opinion(thumb=False), OPTIONS, "skipped", "was liked or corrected"),
         (9, Opinion(thumb=True), replace(OPTIONS, method="preference"), "skipped", "was corrected"),

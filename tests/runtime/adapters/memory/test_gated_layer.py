@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 from populace.adapters.memory.gated_layer import (
     AFTER_DECAY,
     AFTER_TOKENS,
-    Brought,
+    DeltaInputs,
     GatedLayer,
     Told,
-    around_each,
     delta_rule,
+    token_context,
 )
 from populace.adapters.memory.layer import NOT_WRITTEN, LayerWidths, MemoryShape
 
@@ -39,7 +39,7 @@ def test_chunks_are_one_token_after_the_other(seed: int, tokens: int, chunk_toke
     )
     begun = torch.randn(2, 1, 4, 4, generator=generator)
 
-    after = delta_rule(Brought(key, value, rates), begun, chunk_tokens=chunk_tokens)
+    after = delta_rule(DeltaInputs(key, value, rates), begun, chunk_tokens=chunk_tokens)
 
     wanted = begun
     for token in range(tokens):
@@ -52,7 +52,7 @@ def test_what_is_written_twice_is_as_if_written_last() -> None:
     key = torch.nn.functional.normalize(torch.ones(1, 1, 2, 3), dim=-1)
     value = torch.tensor([[[[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]]])
 
-    state = delta_rule(Brought(key, value, torch.ones(1, 1, 2, 1)), torch.zeros(1, 1, 3, 3))
+    state = delta_rule(DeltaInputs(key, value, torch.ones(1, 1, 2, 1)), torch.zeros(1, 1, 3, 3))
 
     torch.testing.assert_close((state @ key[..., 0, :, None]).flatten(), value[0, 0, 1])
 
@@ -64,7 +64,7 @@ def test_what_is_around_a_token_is_of_its_own_message(lengths: list[int], seed: 
     messages = torch.tensor([[number for number, length in enumerate(lengths) for _ in range(length)]])
     hidden = torch.randn(1, messages.shape[1], 2, generator=torch.Generator().manual_seed(seed))
 
-    before, after, message = around_each(hidden, messages)
+    before, after, message = token_context(hidden, messages)
 
     places = range(messages.shape[1])
     for place in places:
@@ -106,7 +106,7 @@ def test_messages_are_written_once_each_with_the_means_of_their_tokens() -> None
     written = layer.write_projected(projected, torch.zeros(1, 1, 4, 4), messages_BT)
 
     wanted = torch.zeros(4, 4)
-    around = (hidden_BTH, *around_each(hidden_BTH, messages_BT))
+    around = (hidden_BTH, *token_context(hidden_BTH, messages_BT))
     weights = (layer.key, layer.key_before, layer.key_after, layer.key_message)
     rates = (layer.rate, layer.rate_before, layer.rate_after, layer.rate_message)
     for tokens in (slice(0, 2), slice(3, 5)):

@@ -62,7 +62,7 @@ def test_the_teacher_reads_what_was_corrected_and_nothing_that_is_held_out(token
 
 
 def test_a_question_without_room_for_its_context_is_left_out(tokenizer: BaseTokenizer) -> None:
-    with pytest.raises(NothingToTrain, match="helps with any of its 8 questions"):
+    with pytest.raises(NothingToTrain, match="matches any of its 8 questions"):
         queries(tokenizer, LOG, GIVEN, tokens_max=10)
 
 

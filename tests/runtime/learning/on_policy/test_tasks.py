@@ -73,10 +73,10 @@ def test_a_line_that_is_no_task_is_an_error_by_its_number(tmp_path: Path, wrong:
 @pytest.mark.parametrize(
     ("rest", "says"),
     [
-        ({}, "`context` is not a text"),
-        ({"context": " "}, "`context` is not a text"),
-        ({"context": ["a"]}, "`context` is not a text"),
-        ({"context": "It is 7.", "answer": 7}, "`answer` is unknown"),
+        ({}, "`context` is missing, empty or not a text"),
+        ({"context": " "}, "`context` is missing, empty or not a text"),
+        ({"context": ["a"]}, "`context` is missing, empty or not a text"),
+        ({"context": "It is 7.", "answer": 7}, "`answer` is not a field of a query"),
     ],
 )
 def test_a_line_that_is_no_query_is_an_error_by_its_number(
