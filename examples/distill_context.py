@@ -1,16 +1,16 @@
-"""Facts that a model knows only with a note at hand become facts that it knows without.
+"""Context distillation: facts that a model knows only from a note in its prompt become part of its weights.
 
-A person's model is asked about eight facts in a few ways. It answers alone, and the same base, which reads
-the note of that fact as well, judges the answer token by token: what it would rather have said becomes
-likelier. No note is in anything that is learned from. Then it is asked in other words.
+A personal model is asked about eight facts in several ways. It answers without a note, and the base, which
+reads the note of that fact as well, scores the answer token by token: the tokens that it prefers become
+likelier. No note is in the training data. Afterwards the model is asked in other words.
 
     python examples/distill_context.py
     python examples/distill_context.py --seeds 1 --rounds 10 --form sampled --json facts.json
 
-"With the note" is the base with the note at hand, "before" and "after" are the model without it; all are
-asked in words that were not learned from, and answer greedily. What was forgotten elsewhere: "same as base"
-is how often an answer to a question of anybody's begins with the base's words, "KL" and "loss" are the
-divergence from the base and how much less likely right answers became, on general text, in nats a token.
+"With the note" is the base with the note in its prompt, "before" and "after" are the model without it; all
+answer greedily, and the questions are not among those of the training. Effects on other requests: "same as
+base" is the share of answers to general questions that begin with the base's words; "KL" and "loss" are the
+divergence from the base and the increase of the loss on general text, in nats per token.
 """
 
 import argparse
@@ -46,22 +46,22 @@ from populace.settings.settings import Settings, enter_quiet_environment
 from populace.storage.revisions import RevisionFiles
 
 QUERIES = 24
-"""In a round."""
+"""Queries in a round."""
 ROUND = RoundOptions(replies=2, tokens_max=10, steps=2)
 LEARNING_RATE = 1e-3
 FORWARD = 0.5
-"""Half is of the other direction: it wants a name at once that the student never thought of."""
+"""The weight of the forward KL, which raises tokens that the student itself would hardly ever sample."""
 VOCABULARY = 2**20
-"""More tokens than any base has."""
+"""More tokens than any base's vocabulary has."""
 ANSWER_TOKENS = 20
 CONTEXT_TOKENS = 256
 SAME_WORDS = 5
 
 
 class Fact(NamedTuple):
-    """What a note says and how to say it, the word that only it can know, and ways to ask for that.
+    """A fact about the user (``known``), the answer that states it (``said``), and the word that is graded.
 
-    Those in ``taught`` are learned from, those in ``held_out`` are not.
+    The questions in ``taught`` are in the training, those in ``held_out`` are not.
     """
 
     known: str
@@ -72,7 +72,7 @@ class Fact(NamedTuple):
 
     @property
     def note(self) -> str:
-        """So small a base needs to be told twice: it names half of the facts from ``known`` alone."""
+        """The note. It has the answer too: from ``known`` alone the small base names half of the facts."""
         return f"Your notes on the user: {self.known} Answer from your notes, as: {self.said}"
 
 
@@ -149,11 +149,11 @@ GENERAL = (
     "What do cows eat?",
     "How many legs has a spider?",
 )
-"""None of them is about the person, or among those that the divergence is measured on."""
+"""Questions that are neither about the user nor in the general text on which the divergence is measured."""
 
 
 class Run(NamedTuple):
-    """One seed's training; shares, and nats a token."""
+    """The result of one seed: shares of answers, losses and divergences in nats per token, and seconds."""
 
     seed: int
     after: float
@@ -167,7 +167,7 @@ class Run(NamedTuple):
 def main() -> None:
     options = _options()
     console = Console()
-    # Who is told to end takes the engine's process along, as with Ctrl-C.
+    # SIGTERM is handled as Ctrl-C, which also ends the engine's process.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     enter_quiet_environment()
     base = prepare_base(None, Settings.from_environment().cache)
@@ -180,21 +180,21 @@ def main() -> None:
         tempfile.TemporaryDirectory(prefix="distill-context-") as folder,
         engine_sampler(start, RevisionFiles(Path(folder))) as sampler,
     ):
-        lesson = Lesson(frozen, tokenizer, sampler, console)
-        untaught = lesson.session(0, 1).adapter
-        noted, before = lesson.known(untaught, noted=True), lesson.known(untaught, noted=False)
+        study = DistillationStudy(frozen, tokenizer, sampler, console)
+        untrained = study.session(0, 1).adapter
+        noted, before = study.known(untrained, noted=True), study.known(untrained, noted=False)
         console.print(f"With its note the base knows {noted:.0%}, without {before:.0%}.", highlight=False)
         runs = [
-            lesson.run(seed, options.rounds, exact=options.form == "exact") for seed in range(options.seeds)
+            study.run(seed, options.rounds, exact=options.form == "exact") for seed in range(options.seeds)
         ]
-    _tell(console, noted, before, runs)
+    _print(console, noted, before, runs)
     if options.json is not None:
-        told = {"noted": noted, "before": before, "runs": [run._asdict() for run in runs]}
-        options.json.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+        body = {"noted": noted, "before": before, "runs": [run._asdict() for run in runs]}
+        options.json.write_text(json.dumps(body, indent=1) + "\n", encoding="utf-8")
 
 
-class Lesson:
-    """The base, and all that is asked of it."""
+class DistillationStudy:
+    """Trains adapters on the facts, and measures what they know."""
 
     def __init__(
         self, base: FrozenBase, tokenizer: BaseTokenizer, sampler: EngineSampler, console: Console
@@ -205,14 +205,14 @@ class Lesson:
         self._console = console
 
     def run(self, seed: int, rounds: int, *, exact: bool) -> Run:
-        """Distil the notes into a new adapter, and measure what it knows then."""
+        """Distil the notes into a new adapter in ``rounds`` rounds, and measure it."""
         queries = [ContextQuery(_asked(ask), fact.note) for fact in FACTS for ask in fact.taught]
         method = DistillationMethod(
             queries,
             self._base,
             self._tokenizer,
             None,
-            # All of the vocabulary: a name that it is told is none of its likeliest tokens.
+            # The whole vocabulary, because a name from the note is not among the student's likeliest tokens.
             DistillationOptions(exact=exact, top=VOCABULARY, forward=FORWARD),
             tokens_max=ROUND.tokens_max,
         )
@@ -237,6 +237,7 @@ class Lesson:
         )
 
     def session(self, seed: int, steps: int) -> TrainingSession:
+        """Begin the training of a new adapter, which equals the base."""
         adapter = TrainableAdapter.begin(
             self._base.model, self._base.modules, LoraShape(rank=16), "uniform", seed=seed
         )
@@ -244,22 +245,22 @@ class Lesson:
         return TrainingSession(f"seed {seed}", adapter, rates)
 
     def known(self, adapter: TrainableAdapter, *, noted: bool) -> float:
-        """The share of facts that greedy answers name, asked in words that were not learned from."""
+        """Return the share of held-out questions whose greedy answer is right, with a note or without."""
         asked = [(fact, _asked(ask)) for fact in FACTS for ask in fact.held_out]
         prompts = [ContextQuery(ask, fact.note).taught if noted else ask for fact, ask in asked]
-        said = self._answers(adapter, prompts)
+        replies = self._answers(adapter, prompts)
         return statistics.fmean(
             re.search(rf"\b{fact.value}\b", reply, re.IGNORECASE) is not None
-            for (fact, _), reply in zip(asked, said, strict=True)
+            for (fact, _), reply in zip(asked, replies, strict=True)
         )
 
     def _same_as_base(self, adapter: TrainableAdapter) -> float:
         prompts = [_asked(ask) for ask in GENERAL]
-        before = self._answers(self.session(0, 1).adapter, prompts)
-        after = self._answers(adapter, prompts)
+        of_base = self._answers(self.session(0, 1).adapter, prompts)
+        replies = self._answers(adapter, prompts)
         return statistics.fmean(
-            one.split()[:SAME_WORDS] == other.split()[:SAME_WORDS]
-            for one, other in zip(before, after, strict=True)
+            expected.split()[:SAME_WORDS] == reply.split()[:SAME_WORDS]
+            for expected, reply in zip(of_base, replies, strict=True)
         )
 
     def _answers(self, adapter: TrainableAdapter, prompts: Sequence[tuple[Message, ...]]) -> list[str]:
@@ -275,8 +276,8 @@ class Lesson:
                 if not isinstance(outcome, StepReport):
                     raise outcome
                 distances.append(outcome.metrics["reverse_kl"])
-                told = f"{session.name}: {distances[-1]:.2f} nats a token from what the note says"
-                progress.update(task, advance=1, description=told)
+                shown = f"{session.name}: {distances[-1]:.2f} nats per token from the base with its note"
+                progress.update(task, advance=1, description=shown)
         return distances
 
 
@@ -285,15 +286,19 @@ def _asked(ask: str) -> tuple[Message, ...]:
 
 
 def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="What a model knows with a note it learns to know without.")
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--rounds", type=int, default=30, help=f"of {QUERIES} queries")
-    parser.add_argument("--form", choices=("exact", "sampled"), default="exact")
-    parser.add_argument("--json", type=Path, help="write what each step was at to this file")
+    parser = argparse.ArgumentParser(
+        description="Distil facts from a note in the prompt into a personal model's weights."
+    )
+    parser.add_argument("--seeds", type=int, default=3, help="number of trainings (default: 3)")
+    parser.add_argument("--rounds", type=int, default=30, help=f"rounds of {QUERIES} queries (default: 30)")
+    parser.add_argument(
+        "--form", choices=("exact", "sampled"), default="exact", help="the divergence's form (default: exact)"
+    )
+    parser.add_argument("--json", type=Path, help="write the results and each step's divergence to this file")
     return parser.parse_args()
 
 
-def _tell(console: Console, noted: float, before: float, runs: Sequence[Run]) -> None:
+def _print(console: Console, noted: float, before: float, runs: Sequence[Run]) -> None:
     table = Table("seed", "with the note", "before", "after", "same as base", "KL", "loss", "seconds")
     for run in runs:
         table.add_row(

@@ -1,4 +1,4 @@
-"""The official ``openai`` client, unmodified, talks to a personal model; a retry does not make a second turn.
+"""Use a personal model with the official ``openai`` client; a retry does not make a second turn.
 
 Run it beside ``make serve``, with the address and key that it prints:
 

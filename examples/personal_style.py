@@ -1,18 +1,18 @@
-"""Does a personal model write like its person? Real people's writing, and what each adapter makes of it.
+"""Measures how much better personal adapters predict the writing of their own person.
 
-The people are those who wrote most into the Debian changelogs of this machine. Each gets an adapter, trained
-on their older entries; one more is trained on everybody's, and each gets another one that goes on from that.
-All read the newer entries of all, and what counts is how likely these are: no judge, nothing is sampled.
+The people are those who wrote most in the Debian changelogs of this machine. Each gets an adapter that is
+trained on their older entries; a pooled adapter is trained on those of all people, and each person gets a
+further adapter that is trained from it. All adapters read the newer entries of all people, and the measure is
+the likelihood of these: there is no judge and no sampling.
 
     python examples/personal_style.py --to study
     python examples/personal_style.py --people 3 --seeds 1 --epochs 1
 
-What is asked for names a package and a version. Half of the names are nobody's to learn from, and what is
-held out is of those, or a name would tell the person; ``--same-packages`` does without. People are printed
-as initials: what is asked is whether they can be told apart, not who they are.
+A prompt names a package and a version. Held-out entries are of packages that no training data has, because a
+package's name could identify the person; ``--same-packages`` lifts this. People are printed as initials.
 
-``--to`` keeps each seed's scores, so that the same command goes on after an interruption, and writes the
-result and a picture of it. Without, nothing is written.
+``--to`` keeps each seed's scores, so that the same command resumes after an interruption, and writes the
+result and a picture of it, which takes ``pip install "populace[pictures]"``. Without it nothing is written.
 """
 
 import argparse
@@ -46,106 +46,113 @@ from populace.learning.frozen_base import FrozenBase
 from populace.learning.methods.objective import TrainSequence
 from populace.learning.session import StepOptions, StepReport, TrainingSession
 from populace.learning.trainer import Candidate, Learner, Trainer
+from populace.pictures.figures import require_matplotlib
 from populace.policies.evaluation_gate import GateRule
 from populace.settings.settings import Settings
 from populace.storage.records.files import write_durably
 
 EVERYBODY = "everybody"
 BATCH = 4
-"""Examples of a person in a step: few, because there are few in all."""
+"""Examples of each person in a training step. There are few, because a person has few examples."""
 
 WARM_UP = 2
 PLACES = ("base", "changelogs", "to", "json")
-"""Options that say where, and not what."""
+"""Options that do not change the results."""
 
 TRAINED_COST = 3
-"""A token that is learned takes as long as so many that are read."""
+"""Training on a token takes this many times as long as reading it."""
 
 
-class Watch:
-    """Shows how far everything together is, in tokens read."""
+class StudyProgress:
+    """Shows the progress of the whole study, in tokens read."""
 
     def __init__(self, progress: Progress, total: float) -> None:
         self._progress = progress
         self._task = progress.add_task("", total=total)
 
     def at(self, what: str) -> None:
+        """Name the current work."""
         self._progress.update(self._task, description=what)
 
     def read(self, tokens: float) -> None:
+        """Count tokens as read."""
         self._progress.advance(self._task, tokens)
 
     def stepped(self, name: str, report: StepReport, seconds: float = 0.0) -> None:
+        """Count the tokens of a training step."""
         self.read(TRAINED_COST * report.tokens)
 
     def goes_on(self, name: str) -> bool:
+        """Never stop a training."""
         return True
 
 
-class Readers:
-    """The base, and the adapters that are trained on it, as readers of everybody's held-out entries."""
+class StyleReader:
+    """Trains the adapters of a study, and reads held-out entries with them and with the base."""
 
-    def __init__(self, base: FrozenBase, trainer: Trainer, study: Study, watch: Watch) -> None:
+    def __init__(self, base: FrozenBase, trainer: Trainer, study: Study, progress: StudyProgress) -> None:
         self._base = base
         self._trainer = trainer
         self._study = study
-        self._watch = watch
+        self._progress = progress
 
     def base(self) -> BaseReadings:
-        self._watch.at("the base reads")
+        """Read all held-out entries with the base, alone and after retrieved entries."""
+        self._progress.at("the base reads")
         return BaseReadings(self._read(None, self._study.held_out), self._read(None, self._study.recalled))
 
     def adapters(self, options: argparse.Namespace, seed: int) -> SeedReadings:
-        """Train everybody in shared steps, and one adapter more on all; then everybody from that one on.
+        """Train personal adapters and the pooled one in shared steps, then further ones from the pooled one.
 
-        The one of all sees each entry as often as its writer's does: as many steps as all people's together.
+        The pooled adapter sees each entry as often as its writer's adapter does, and so takes as many steps
+        as all people's together. Returns the log-likelihoods under all of them.
         """
         study = self._study
-        self._watch.at(f"seed {seed} learns")
-        everything = [one for own in study.learned for one in own]
+        self._progress.at(f"seed {seed} trains")
+        everything = [entry for own in study.learned for entry in own]
         rate, people = options.learning_rate, range(len(study.labels))
-        learners = [self._learner(at, None, rate, options, seed) for at in people]
+        learners = [self._learner(person, None, rate, options, seed) for person in people]
         learners.append(self._made(EVERYBODY, everything, (), None, rate, options, seed))
         *own, pooled = self._trained(learners)
-        begun = self._served(pooled, options)
-        self._watch.at(f"seed {seed} goes on from everybody's")
+        served_pooled = self._served(pooled, options)
+        self._progress.at(f"seed {seed} trains from everybody's")
         rate = options.further_rate
         further = self._trained(
-            [self._learner(at, self._served(pooled, options), rate, options, seed) for at in people]
+            [self._learner(person, self._served(pooled, options), rate, options, seed) for person in people]
         )
-        self._watch.at(f"seed {seed} reads")
-        adapters = [self._served(one, options) for one in own]
-        further_adapters = [self._served(one, options) for one in further]
+        self._progress.at(f"seed {seed} reads")
+        adapters = [self._served(candidate, options) for candidate in own]
+        further_adapters = [self._served(candidate, options) for candidate in further]
         return SeedReadings(
             adapters=[self._read(adapter, study.held_out) for adapter in adapters],
-            pooled=self._read(begun, study.held_out),
+            pooled=self._read(served_pooled, study.held_out),
             both=self._read_each(adapters, study.recalled),
             further=self._read_each(further_adapters, study.held_out),
-            # The next person's stands for all others': it is a placebo, and needs no matrix.
+            # The next person's adapter is the control for all others: a whole matrix would take too long.
             further_other=self._read_each(further_adapters[1:] + further_adapters[:1], study.held_out),
             further_both=self._read_each(further_adapters, study.recalled),
-            objections=[one.verdict.objections for one in own],
-            divergence=[one.evaluation.probe_kl for one in own],
+            objections=[candidate.verdict.objections for candidate in own],
+            divergence=[candidate.evaluation.probe_kl for candidate in own],
         )
 
     def _trained(self, learners: Sequence[Learner]) -> list[Candidate]:
         candidates: list[Candidate] = []
-        for outcome in self._trainer.train(learners, self._watch).values():
+        for outcome in self._trainer.train(learners, self._progress).values():
             if isinstance(outcome, TrainingFailed):
                 raise SystemExit(str(outcome))
             candidates.append(outcome)
         return candidates
 
     def _served(self, candidate: Candidate, options: argparse.Namespace) -> TrainableAdapter:
-        """As it would be served: training has more digits."""
+        """Return the adapter as it is served: packing rounds the weights of the training."""
         return TrainableAdapter.of_packed(candidate.packed, self._base.modules, rank_max=options.rank)
 
     def _learner(
-        self, person: int, begun: TrainableAdapter | None, rate: float, options: argparse.Namespace, seed: int
+        self, person: int, start: TrainableAdapter | None, rate: float, options: argparse.Namespace, seed: int
     ) -> Learner:
         study = self._study
         return self._made(
-            study.labels[person], study.learned[person], study.held_out[person], begun, rate, options, seed
+            study.labels[person], study.learned[person], study.held_out[person], start, rate, options, seed
         )
 
     def _made(
@@ -153,13 +160,13 @@ class Readers:
         name: str,
         learned: Sequence[TrainSequence],
         held_out: Sequence[TrainSequence],
-        begun: TrainableAdapter | None,
+        start: TrainableAdapter | None,
         rate: float,
         options: argparse.Namespace,
         seed: int,
     ) -> Learner:
         shape = LoraShape(rank=options.rank)
-        adapter = begun or TrainableAdapter.begin(
+        adapter = start or TrainableAdapter.begin(
             self._base.model, self._base.modules, shape, "uniform", seed=seed
         )
         steps = StepOptions(
@@ -174,39 +181,43 @@ class Readers:
     def _read_each(
         self, adapters: Sequence[TrainableAdapter], entries: Sequence[Sequence[TrainSequence]]
     ) -> list[list[float]]:
-        """Each adapter reads the entries of one person."""
-        return [self._read(adapter, [one])[0] for adapter, one in zip(adapters, entries, strict=True)]
+        """Read the entries of each person with the adapter in the same place."""
+        return [self._read(adapter, [own])[0] for adapter, own in zip(adapters, entries, strict=True)]
 
     def _read(
         self, adapter: TrainableAdapter | None, entries: Sequence[Sequence[TrainSequence]]
     ) -> list[list[float]]:
-        """The log-likelihood of each entry of each person, in nats."""
+        """Return the log-likelihood of each entry of each person, in nats."""
         answers: list[list[float]] = []
         for own in entries:
             answers.append(reply_log_probs(self._base, adapter, own))
-            self._watch.read(tokens_of([own]))
+            self._progress.read(tokens_of([own]))
         return answers
 
 
-class Kept:
-    """The seeds of one study that have been read, in a folder; without one nothing is kept."""
+class SeedFiles:
+    """The readings of each seed of one study, in a folder; without a folder nothing is kept."""
 
     def __init__(self, folder: Path | None, study: str) -> None:
         self._folder = folder
         self._study = study
 
     def has(self, name: str) -> bool:
+        """Return whether there is a file of this seed."""
         return self._folder is not None and (self._folder / f"{name}.json").exists()
 
-    def or_made(self, name: str, make: Callable[[], SeedReadings]) -> SeedReadings:
-        """Read it, or make it and keep it. A file is whole or is not there."""
+    def load_or_make(self, name: str, make: Callable[[], SeedReadings]) -> SeedReadings:
+        """Return the readings from their file, or make and write them. A file is whole or is not there.
+
+        Raises ``SystemExit`` if the file is of another study.
+        """
         if self._folder is None:
             return make()
         path = self._folder / f"{name}.json"
         if path.exists():
             content = json.loads(path.read_bytes())
             if content["study"] != self._study:
-                raise SystemExit(f"{path} is of another study: other options, changelogs or base")
+                raise SystemExit(f"{path} is of another study: its options, changelogs or base differ.")
             return SeedReadings(**content["readings"])
         made = make()
         self._folder.mkdir(parents=True, exist_ok=True)
@@ -215,15 +226,18 @@ class Kept:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the study; an interrupt exits with status 130."""
     try:
         run(_options(arguments))
     except KeyboardInterrupt:
-        # What a seed would have had is not written: it begins again.
+        # Readings are written when a seed is complete, so an interrupted seed begins again.
         raise SystemExit(130) from None
 
 
 def run(options: argparse.Namespace) -> None:
-    """Read as the base, train and read seed by seed, and say what was found."""
+    """Read with the base, train and read seed by seed, and print and write the findings."""
+    if options.to is not None:
+        require_matplotlib()
     files = prepare_base(options.base, Settings.from_environment().cache)
     tokenizer = BaseTokenizer(files.directory)
     encoder = ExampleEncoder(tokenizer, files.context_tokens)
@@ -242,39 +256,42 @@ def run(options: argparse.Namespace) -> None:
     base = FrozenBase(files.directory, files.fingerprint)
     trainer = Trainer(base, encoder, gate=GateRule(), rank_max=options.rank, batch=BATCH)
     rates = (options.learning_rate, options.further_rate)
-    told = (study.digest, options.rank, *rates, options.epochs, BATCH, WARM_UP)
-    kept = Kept(options.to, f"{files.fingerprint} {told}")
+    identity = (study.digest, options.rank, *rates, options.epochs, BATCH, WARM_UP)
+    seed_files = SeedFiles(options.to, f"{files.fingerprint} {identity}")
     names = {f"seed-{seed}": seed for seed in range(options.seeds)}
-    # By each person's adapter, everybody's, and each that goes on from that.
+    # Three times: by the personal adapters, the pooled one, and the further ones.
     learned = 3 * options.epochs * tokens_of(study.learned)
-    missing = sum(not kept.has(name) for name in names)
+    missing = sum(not seed_files.has(name) for name in names)
     total = study.base_tokens + missing * (study.seed_tokens + TRAINED_COST * learned)
     with progress_display(TimeRemainingColumn()) as progress:
-        readers = Readers(base, trainer, study, Watch(progress, total))
+        reader = StyleReader(base, trainer, study, StudyProgress(progress, total))
         began = time.monotonic()
-        alone = readers.base()
+        alone = reader.base()
         minutes = (time.monotonic() - began) / study.base_tokens * total / 60
         progress.console.print(
-            f"{len(study.writers)} people, seeds to go: {missing}; each learns {learned:,.0f} tokens and "
-            f"reads {study.seed_tokens:,}: about {minutes:.0f} minutes",
+            f"{len(study.writers)} people, {missing} seeds to go; each trains on {learned:,.0f} tokens "
+            f"and reads {study.seed_tokens:,}: about {minutes:.0f} minutes",
             highlight=False,
         )
-        seeds = [kept.or_made(name, partial(readers.adapters, options, seed)) for name, seed in names.items()]
-    tokens = [[len(one.scored) for one in own] for own in study.held_out]
+        seeds = [
+            seed_files.load_or_make(name, partial(reader.adapters, options, seed))
+            for name, seed in names.items()
+        ]
+    tokens = [[len(entry.scored) for entry in own] for own in study.held_out]
     report(study, Readings(study.labels, tokens, alone, seeds), options)
 
 
 def report(study: Study, readings: Readings, options: argparse.Namespace) -> None:
-    """Print what was found, and write it and its picture if there is where to."""
-    found = findings_of(readings)
+    """Print the findings; with ``--to`` write them and their picture."""
+    findings = findings_of(readings)
     people = [
         {
             "person": label,
             "learned": _counted(writer.learned),
             "held out": _counted(writer.held_out),
-            "base": round(found.base[at], 3),
-            "own": round(found.losses[at][at], 3),
-            "others": round(fmean(row[at] for i, row in enumerate(found.losses) if i != at), 3),
+            "base": round(findings.base[at], 3),
+            "own": round(findings.losses[at][at], 3),
+            "others": round(fmean(row[at] for i, row in enumerate(findings.losses) if i != at), 3),
         }
         for at, (label, writer) in enumerate(zip(study.labels, study.writers, strict=True))
     ]
@@ -282,78 +299,94 @@ def report(study: Study, readings: Readings, options: argparse.Namespace) -> Non
         "machine": machine(),
         "options": {name: value for name, value in vars(options).items() if name not in PLACES},
         "people": people,
-        "findings": found._asdict(),
+        "findings": findings._asdict(),
         "readings": asdict(readings),
     }
     if options.to is not None:
         write_durably(options.to / "result.json", json.dumps(body).encode())
-        bars = [Bar(one.name, one.mean, one.low, one.high) for one in found.gains]
-        write_durably(options.to / "personal-style.svg", picture(study.labels, found.losses, bars).encode())
+        bars = [Bar(gain.name, gain.mean, gain.low, gain.high) for gain in findings.gains]
+        write_durably(
+            options.to / "personal-style.svg", picture(study.labels, findings.losses, bars).encode()
+        )
     if options.json:
         print(json.dumps(body))
         return
     console = Console()
-    table = Table(*people[0], title="Held-out loss in nats a token")
+    table = Table(*people[0], title="Held-out loss in nats per token")
     for row in people:
         table.add_row(*map(str, row.values()))
     console.print(table)
-    _print_losses(console, study.labels, found.losses)
-    _print_findings(console, "Gain over the base in nats a token", found.gains, "{:+.3f}")
-    _print_findings(console, "Difference in nats a token, paired", found.differences, "{:+.3f}")
-    chance = f"Told by their writing (by chance {1 / len(people):.0%} from all, 50% from one)"
-    _print_findings(console, chance, found.told, "{:.0%}")
+    _print_losses(console, study.labels, findings.losses)
+    _print_findings(console, "Gain over the base in nats per token", findings.gains, "{:+.3f}")
+    _print_findings(console, "Paired difference in nats per token", findings.differences, "{:+.3f}")
+    chance = f"Writers identified by their text (by chance {1 / len(people):.0%} from all, 50% from one)"
+    _print_findings(console, chance, findings.told, "{:.0%}")
     console.print(
-        f"The gate would promote {found.promoted:.0%} of the adapters; on general text they are "
-        f"{found.divergence:.3f} nats a token (KL) from the base.",
+        f"The gate would promote {findings.promoted:.0%} of the adapters; on general text their KL "
+        f"divergence from the base is {findings.divergence:.3f} nats per token.",
         highlight=False,
     )
 
 
 def _counted(entries: Sequence[Entry]) -> str:
-    return f"{len(entries)} entries of {len({one.package for one in entries})} packages"
+    return f"{len(entries)} entries of {len({entry.package for entry in entries})} packages"
 
 
 def _print_losses(console: Console, labels: Sequence[str], losses: Sequence[Sequence[float]]) -> None:
-    table = Table("adapter", *labels, title="Whose text, by whose adapter: held-out loss in nats a token")
+    table = Table(
+        "adapter", *labels, title="Held-out loss in nats per token: adapter (rows), writer (columns)"
+    )
     for i, (label, row) in enumerate(zip(labels, losses, strict=True)):
         table.add_row(
-            label, *(f"[bold]{one:.2f}[/]" if i == j else f"{one:.2f}" for j, one in enumerate(row))
+            label, *(f"[bold]{loss:.2f}[/]" if i == j else f"{loss:.2f}" for j, loss in enumerate(row))
         )
     console.print(table)
 
 
 def _print_findings(console: Console, title: str, findings: Sequence[Finding], form: str) -> None:
     table = Table("", "mean", "95 %", "each seed", title=title)
-    for one in findings:
-        each = ", ".join(form.format(value) for value in one.each_seed)
-        table.add_row(
-            one.name, form.format(one.mean), f"{form.format(one.low)} to {form.format(one.high)}", each
-        )
+    for finding in findings:
+        each = ", ".join(form.format(value) for value in finding.each_seed)
+        interval = f"{form.format(finding.low)} to {form.format(finding.high)}"
+        table.add_row(finding.name, form.format(finding.mean), interval, each)
     console.print(table)
 
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="Does a personal model write like its person?")
-    parser.add_argument("--people", type=int, default=8)
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--epochs", type=float, default=3.0)
-    parser.add_argument("--learned", type=int, default=1600, help="tokens of each person to learn from")
-    parser.add_argument("--held-out", type=int, default=600, help="newer tokens of each person to read")
-    parser.add_argument("--same-packages", action="store_true", help="hold out of what is learned from, too")
-    parser.add_argument("--rank", type=int, default=8)
-    parser.add_argument("--learning-rate", type=float, default=1e-3)
-    parser.add_argument(
-        "--further-rate", type=float, default=2e-4, help="of those that go on from everybody's adapter"
+    parser = argparse.ArgumentParser(
+        description="Measure how much better personal adapters predict the writing of their own person."
     )
-    parser.add_argument("--base", help="a directory; default: the default base")
+    parser.add_argument("--people", type=int, default=8, help="number of people (default: 8)")
+    parser.add_argument("--seeds", type=int, default=3, help="number of trainings (default: 3)")
+    parser.add_argument("--epochs", type=float, default=3.0, help="epochs of each training (default: 3)")
     parser.add_argument(
-        "--changelogs", type=Path, default=Path("/usr/share/doc"), help="where packages have them"
+        "--learned", type=int, default=1600, help="training tokens of each person (default: 1600)"
     )
-    parser.add_argument("--to", type=Path, help="a directory for scores, the result and its picture")
+    parser.add_argument(
+        "--held-out", type=int, default=600, help="newer, held-out tokens of each person (default: 600)"
+    )
+    parser.add_argument(
+        "--same-packages", action="store_true", help="allow packages of the training in the held-out entries"
+    )
+    parser.add_argument("--rank", type=int, default=8, help="rank of each adapter (default: 8)")
+    parser.add_argument("--learning-rate", type=float, default=1e-3, help="default: 0.001")
+    parser.add_argument(
+        "--further-rate", type=float, default=2e-4, help="learning rate of further adapters (default: 0.0002)"
+    )
+    parser.add_argument("--base", help="a directory of a base (default: the default base)")
+    parser.add_argument(
+        "--changelogs",
+        type=Path,
+        default=Path("/usr/share/doc"),
+        help="the directory of packages' documentation (default: /usr/share/doc)",
+    )
+    parser.add_argument(
+        "--to", type=Path, help="write each seed's scores, the result and its picture to this directory"
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of tables")
     options = parser.parse_args(arguments)
     if options.people < 2 or options.seeds < 1:
-        parser.error("there is nothing to compare with fewer than two people and one seed")
+        parser.error("at least two people and one seed are needed")
     return options
 
 

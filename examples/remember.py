@@ -1,22 +1,22 @@
-"""What a model remembers when nothing but its memory is left.
+"""Measures what personal models recall from their memory alone, after a crash.
 
-Tells fresh models three facts each, ends the conversation, kills Populace, starts it again on the same
-data, and asks in a conversation that begins with nothing. The same questions are asked with the memory
-off, and with the whole conversation in the prompt. The facts are new combinations of values that the
-memory module was trained on; values of the same kinds (names, places, food) with a word at least that it
-never saw; and one to three words that have nothing to do with the fact, none of which it ever saw.
+New models are told three facts each. Then Populace is killed and started again on the same data, and the
+models are asked in new, empty conversations: with the memory, without it, and with the whole conversation in
+the prompt. The facts are of three kinds: new combinations of values that the memory module was trained on;
+values of the same kinds (names, places, food) with at least one word that it never saw; and one to three
+unseen words that are unrelated to the fact.
 
-Starts and stops Populaces of its own:
+The example starts and stops its own Populaces:
 
     python examples/remember.py
     python examples/remember.py --people 4 --seeds 1 --memory-module module.safetensors
 
-Each person also asks for something that they never told: "never told" is how often the answer says so. And
-they ask something that has nothing to do with them: what is remembered should not change the answer. "Same
-as base" is how often its first words are those of the base, greedily.
+Each person also asks for a fact that they never told: "never told" is the share of answers that say so. They
+ask a general question as well, whose answer the memory should not change: "same as base" is the share of
+greedy answers that begin with the same words as the base's.
 
-"By chance" is how often an answer from memory names a value that is drawn anew for the same question: what
-guessing from the lists of values would score.
+"By chance" is the share of answers from memory that name a random value for the same question, which is what
+guessing from the lists of values scores.
 """
 
 import argparse
@@ -72,17 +72,15 @@ GENERAL = (
     "What does a doctor do?",
     "Say thank you in French.",
 )
-"""None of them is in what the shipped module was trained on."""
+"""General questions; none is in the training data of the shipped memory module."""
 
 CONDITIONS = ("memory alone", "no memory", "whole history", "by chance", "never told", "same as base")
-
-
 TOLD = told_options(FACTS)
 KINDS = kinds(FACTS)
 
 
 class Person(NamedTuple):
-    """A personal model and what it is told. ``episode`` has a question for each fact."""
+    """A personal model, the kind of its facts, and its messages and questions, one for each fact."""
 
     name: str
     kind: Kind
@@ -90,6 +88,8 @@ class Person(NamedTuple):
 
 
 class Server(NamedTuple):
+    """A running ``populace serve`` and a client of it."""
+
     process: subprocess.Popen[bytes]
     client: OpenAI
     url: str
@@ -107,11 +107,11 @@ def main() -> None:
             people = _people(words, options.people, seed)
             with served(Path(folder), options) as server:
                 _tell(server, people)
-                # Without a chance to say goodbye: what was acknowledged is on the disk.
+                # Killed without a shutdown, because every acknowledged turn has to be on the disk.
                 kill_all(server.process)
             with served(Path(folder), options) as server:
-                found = _ask_all(server, people, words)
-        for key, hits in found.items():
+                hits_of_seed = _ask_all(server, people, words)
+        for key, hits in hits_of_seed.items():
             scores[key] += hits
             by_seed[key].append(sum(hits) / len(hits))
         console.print(f"seed {seed}: {options.people} people of each kind", highlight=False)
@@ -128,12 +128,14 @@ def main() -> None:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        description="What a model remembers when nothing but its memory is left."
+        description="Measure what personal models recall from their memory alone, after a crash."
     )
-    parser.add_argument("--people", type=int, default=16, help="models for each kind of values and seed")
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--engine", default="auto", choices=("auto", "vllm", "torch"))
-    parser.add_argument("--memory-module", default="shipped", help="a file, or the module that is shipped")
+    parser.add_argument(
+        "--people", type=int, default=16, help="models for each kind of values and seed (default: 16)"
+    )
+    parser.add_argument("--seeds", type=int, default=3, help="number of repetitions (default: 3)")
+    parser.add_argument("--engine", default="auto", choices=("auto", "vllm", "torch"), help="the engine")
+    parser.add_argument("--memory-module", default="shipped", help="a module's file, or: shipped")
     return parser.parse_args()
 
 
@@ -157,19 +159,21 @@ def _tell(server: Server, people: list[Person]) -> None:
 
 
 def _ask_all(server: Server, people: list[Person], words: Sequence[str]) -> dict[tuple[str, str], list[bool]]:
-    """Ask every person's questions under every condition; the answers leave no trace."""
+    """Ask all questions under every condition, without writing; return hits by kind and condition."""
 
     def ask(person: Person) -> dict[str, list[str]]:
         history = [said.content for said in person.episode.messages]
         answers: dict[str, list[str]] = defaultdict(list)
         for question in person.episode.questions:
-            for condition, told, memory in (
+            for condition, earlier, memory in (
                 ("memory alone", [], READ_ONLY),
                 ("no memory", [], NO_MEMORY),
                 ("whole history", history, NO_MEMORY),
             ):
                 answers[condition].append(
-                    _chat(server, person.name, [*told, question.ask], max_tokens=ANSWER_TOKENS, memory=memory)
+                    _chat(
+                        server, person.name, [*earlier, question.ask], max_tokens=ANSWER_TOKENS, memory=memory
+                    )
                 )
         unknown = f"What is my {_never_told(person)}?"
         answers["never told"] = [
@@ -206,8 +210,8 @@ def _kind_of(question: Question) -> str:
 
 
 def _never_told(person: Person) -> str:
-    told = {attribute_of(question) for question in person.episode.questions}
-    return random.Random(person.name).choice(sorted(ATTRIBUTES.keys() - told))
+    known = {attribute_of(question) for question in person.episode.questions}
+    return random.Random(person.name).choice(sorted(ATTRIBUTES.keys() - known))
 
 
 def _chat(server: Server, model: str, texts: list[str], *, max_tokens: int, memory: object = None) -> str:
@@ -223,14 +227,14 @@ def _chat(server: Server, model: str, texts: list[str], *, max_tokens: int, memo
 
 @contextmanager
 def served(folder: Path, options: argparse.Namespace) -> Generator[Server]:
-    """A ``populace serve`` on the folder's data; whatever is left of it afterwards is killed."""
+    """Run ``populace serve`` on the folder's data during the block; then stop it and kill what is left."""
     data, config, port = folder / "data", folder / "config", free_port()
     command = [sys.executable, "-m", "populace", "serve", "--port", str(port), "--data", str(data)]
     command += ["--engine", options.engine, "--memory-module", options.memory_module]
     with (folder / "serve.log").open("ab") as log:
         process = subprocess.Popen(
             command,
-            # Nothing is trained unless the example asks: a job of the trainer's own would be in its way.
+            # The trainer starts no jobs by itself, because they would compete with the measured requests.
             env=process_environment(POPULACE_CONFIG=str(config), POPULACE_TRAINING="asked"),
             stdout=log,
             stderr=log,
@@ -248,7 +252,7 @@ def served(folder: Path, options: argparse.Namespace) -> Generator[Server]:
 
 
 def kill_all(process: subprocess.Popen[bytes]) -> None:
-    """Kill -9 the process and all that it started, as a power cut would end them."""
+    """Send SIGKILL to the process and all its descendants, and wait until they have ended."""
     if process.poll() is None:
         family = psutil.Process(process.pid).children(recursive=True)
         process.kill()

@@ -1,7 +1,6 @@
-"""Two people with adapters of their own ask the same question at the same time, in one engine batch.
+"""Two personal models with different adapters answer the same question in one engine batch.
 
-The adapters are random here: they stand for what training makes of each person's own log. Run it
-beside ``make serve``.
+The adapters are random and stand for trained ones. Run it beside ``make serve``.
 """
 
 import tempfile

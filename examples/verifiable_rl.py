@@ -1,15 +1,15 @@
-"""A model learns from nothing but whether its own replies are right.
+"""Reinforcement learning with a verifiable reward: a model learns sums from whether its replies are right.
 
-It is asked for small sums. Each prompt of a round is answered eight times, a reward function says which
-replies have the right number, and those become likelier (GRPO). That is done with adapters of several ranks
-and seeds, and each is measured on sums that it never saw, beside the base that it began as. Replies are drawn
-at temperature 1, before and after as in training; "greedy" is how often the likeliest reply is right.
+Each prompt of a round gets eight sampled replies, a reward function grades the number in each, and right
+replies become likelier (GRPO). Adapters of several ranks and seeds are trained, and each is measured on
+held-out sums beside the base. Replies are sampled at temperature 1 in training and in the measurement;
+"greedy" is the share of greedy replies that are right.
 
     python examples/verifiable_rl.py
     python examples/verifiable_rl.py --ranks 1 --seeds 1 --rounds 10 --json rewards.json --svg rewards.svg
 
-"Gain" is (after − before) / (1 − before), of what there was to gain; "KL" how far the model has gone from the
-base on its own replies, in nats a token. Nothing is left behind.
+"Gain" is (after − before) / (1 − before), the share of the possible improvement; "KL" is the divergence from
+the base on the model's own replies, in nats per token. No files are left but those that options name.
 """
 
 import argparse
@@ -43,17 +43,18 @@ from populace.learning.on_policy.sampler import EngineSampler, engine_sampler
 from populace.learning.rewards import rewarded
 from populace.learning.session import StepOptions, StepReport, TrainingSession, take_step
 from populace.pictures.curves import curves_picture
+from populace.pictures.figures import require_matplotlib
 from populace.settings.settings import Settings, enter_quiet_environment
 from populace.storage.revisions import RevisionFiles
 
 REWARD = "number"
 NUMBER_MAX = 9
 HELD_OUT = 16
-"""Pairs of numbers, of 45."""
+"""Held-out pairs of numbers, of 45."""
 HELD_OUT_REPLIES = 8
 HELD_OUT_SEED = 1_000_003
 PROMPTS = 8
-"""In a round."""
+"""Prompts in a round."""
 ROUND = RoundOptions(replies=8, tokens_max=12, steps=2)
 LEARNING_RATE = 5e-4
 CONTEXT_TOKENS = 256
@@ -61,14 +62,14 @@ SPLIT_SEED = 0
 
 
 class Score(NamedTuple):
-    """Shares of right replies to what is held out: of those that are drawn, and of the likeliest."""
+    """The shares of right replies to held-out sums: of sampled ones, and of greedy ones."""
 
     sampled: float
     greedy: float
 
 
 class Run(NamedTuple):
-    """One adapter's training: what it scores then, and its round's ``rewards`` at each step."""
+    """One adapter's training: its scores afterwards, its divergence, and the mean reward of each step."""
 
     rank: int
     seed: int
@@ -81,7 +82,9 @@ class Run(NamedTuple):
 def main() -> None:
     options = _options()
     console = Console()
-    # Who is told to end takes the engine's process along, as with Ctrl-C.
+    if options.svg is not None:
+        require_matplotlib()
+    # SIGTERM is handled as Ctrl-C, which also ends the engine's process.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     enter_quiet_environment()
     base = prepare_base(None, Settings.from_environment().cache)
@@ -108,19 +111,19 @@ def main() -> None:
             rewards = [report.metrics["reward"] for report in reports]
             runs.append(Run(rank, seed, after, reports[-1].metrics["kl_parent"], rewards, took))
             console.print(f"rank {rank}, seed {seed}: {after.sampled:.0%} in {took:.0f} s", highlight=False)
-    _tell(console, options.ranks, before, runs)
+    _print(console, options.ranks, before, runs)
     if options.json is not None:
-        told = {
+        body = {
             "before": before._asdict(),
             "runs": [run._asdict() | {"after": run.after._asdict()} for run in runs],
         }
-        options.json.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+        options.json.write_text(json.dumps(body, indent=1) + "\n", encoding="utf-8")
     if options.svg is not None:
         options.svg.write_text(rewards_picture(runs), encoding="utf-8")
 
 
 def rewards_picture(runs: Sequence[Run]) -> str:
-    """Draw the share of right replies at each round, by rank, mean over seeds; to the shortest run's end."""
+    """Return a chart of the right replies by round and rank: means over seeds, up to the shortest run."""
     steps = min(len(run.rewards) for run in runs)
     means = {
         f"rank {rank}": [
@@ -133,7 +136,7 @@ def rewards_picture(runs: Sequence[Run]) -> str:
 
 
 def sums() -> tuple[list[RewardTask], list[RewardTask]]:
-    """Sums of two small numbers, to learn from and held out; both orders of two are on the same side."""
+    """Return sums to train on and held-out sums; both orders of two numbers are on the same side."""
     pairs = list(itertools.combinations_with_replacement(range(1, NUMBER_MAX + 1), 2))
     random.Random(SPLIT_SEED).shuffle(pairs)
     return _asked(pairs[HELD_OUT:]), _asked(pairs[:HELD_OUT])
@@ -142,18 +145,18 @@ def sums() -> tuple[list[RewardTask], list[RewardTask]]:
 def _asked(pairs: Sequence[tuple[int, int]]) -> list[RewardTask]:
     return [
         RewardTask(
-            (Message("system", "Be brief."), Message("user", f"What is {one} + {other}?")),
-            {"answer": one + other},
+            (Message("system", "Be brief."), Message("user", f"What is {first} + {second}?")),
+            {"answer": first + second},
         )
         for pair in pairs
-        for one, other in sorted({pair, pair[::-1]})
+        for first, second in sorted({pair, pair[::-1]})
     ]
 
 
 def score(
     sampler: EngineSampler, base: FrozenBase, adapter: TrainableAdapter, tasks: Sequence[RewardTask]
 ) -> Score:
-    """Ask the tasks, with the same draws for every adapter."""
+    """Ask the tasks, with the same sampling seed for every adapter, and grade the replies."""
     packed, prompts = adapter.pack(base.fingerprint, base.dtype), [task.prompt for task in tasks]
     groups = sampler.sample(
         packed, prompts, replies=HELD_OUT_REPLIES, tokens_max=ROUND.tokens_max, seed=HELD_OUT_SEED
@@ -161,7 +164,9 @@ def score(
     greedy = sampler.answers(packed, prompts, tokens_max=ROUND.tokens_max)
     return Score(
         statistics.fmean(
-            _right(task, one.reply) for task, group in zip(tasks, groups, strict=True) for one in group
+            _right(task, rollout.reply)
+            for task, group in zip(tasks, groups, strict=True)
+            for rollout in group
         ),
         statistics.fmean(_right(task, reply) for task, reply in zip(tasks, greedy, strict=True)),
     )
@@ -172,12 +177,16 @@ def _right(task: RewardTask, reply: str) -> float:
 
 
 def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="A model learns from whether its own replies are right.")
-    parser.add_argument("--ranks", type=int, nargs="+", default=[1, 4, 16])
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--rounds", type=int, default=10, help="of 8 prompts and 8 replies to each")
-    parser.add_argument("--json", type=Path, help="write every round's reward to this file")
-    parser.add_argument("--svg", type=Path, help="draw them into this file")
+    parser = argparse.ArgumentParser(description="Train a model on whether its own replies are right.")
+    parser.add_argument(
+        "--ranks", type=int, nargs="+", default=[1, 4, 16], help="ranks of adapters (default: 1 4 16)"
+    )
+    parser.add_argument("--seeds", type=int, default=3, help="trainings of each rank (default: 3)")
+    parser.add_argument(
+        "--rounds", type=int, default=10, help="rounds of 8 prompts with 8 replies each (default: 10)"
+    )
+    parser.add_argument("--json", type=Path, help="write the scores and each step's reward to this file")
+    parser.add_argument("--svg", type=Path, help="draw the rewards by round to this SVG file")
     return parser.parse_args()
 
 
@@ -193,7 +202,7 @@ def _session(base: FrozenBase, rank: int, seed: int, steps: int) -> TrainingSess
 def _learn(
     base: FrozenBase, session: TrainingSession, curriculum: RolloutCurriculum, console: Console
 ) -> list[StepReport]:
-    """Take all steps, or as many as there is something to learn."""
+    """Take all steps, or stop when all replies to each prompt have the same reward."""
     reports: list[StepReport] = []
     with Progress(console=console, transient=True) as progress:
         task = progress.add_task(session.name, total=session.options.steps)
@@ -213,7 +222,7 @@ def _learn(
     return reports
 
 
-def _tell(console: Console, ranks: Sequence[int], before: Score, runs: Sequence[Run]) -> None:
+def _print(console: Console, ranks: Sequence[int], before: Score, runs: Sequence[Run]) -> None:
     table = Table("rank", "before", "after", "each seed", "gain", "greedy", "KL", "seconds a run")
     for rank in ranks:
         of_rank = [run for run in runs if run.rank == rank]

@@ -35,7 +35,8 @@ if TYPE_CHECKING:
     from populace.actors.hosts import HostStatistics, ModelView, Revision
     from populace.actors.members import MemberView
     from populace.actors.merging import LayerDifference, MergedRevision, MergeOptions
-    from populace.actors.training import TrainingJob, TrainingOptions
+    from populace.actors.training import JobProgress, TrainingJob
+    from populace.actors.training_options import TrainingOptions
     from populace.actors.turn import Interaction
     from populace.client.async_model import AsyncModel
     from populace.client.async_population import AsyncPopulation
@@ -80,6 +81,7 @@ _HOMES = {
     "InvalidName": "populace.actors.errors",
     "InvalidRequest": "populace.actors.errors",
     "JobNotFound": "populace.storage.training.errors",
+    "JobProgress": "populace.actors.training",
     "LayerDifference": "populace.actors.merging",
     "MailboxFull": "populace.actors.errors",
     "MemberView": "populace.actors.members",
@@ -106,7 +108,7 @@ _HOMES = {
     "RevisionNotFound": "populace.storage.records.errors",
     "Sampling": "populace.actors.engine",
     "TrainingJob": "populace.actors.training",
-    "TrainingOptions": "populace.actors.training",
+    "TrainingOptions": "populace.actors.training_options",
     "TrainingUnavailable": "populace.actors.errors",
     "TrainingUnderWay": "populace.storage.training.errors",
     "Unauthorized": "populace.actors.errors",
@@ -136,6 +138,7 @@ __all__ = [
     "InvalidName",
     "InvalidRequest",
     "JobNotFound",
+    "JobProgress",
     "LayerDifference",
     "MailboxFull",
     "MemberView",

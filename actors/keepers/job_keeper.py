@@ -5,7 +5,7 @@ import hashlib
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from populace.actors.clock import Clock
 from populace.actors.errors import InvalidRequest, TrainingUnavailable
@@ -15,14 +15,9 @@ from populace.actors.keepers.owned_shards import OwnedShards
 from populace.actors.keepers.promotions import Promotions
 from populace.actors.keepers.unsettled_feedback import UnsettledFeedbackReader
 from populace.actors.reward_tasks import RewardTask, pack_tasks, unpack_tasks
-from populace.actors.training import (
-    EndState,
-    JobProgress,
-    OpenJob,
-    TrainingJob,
-    TrainingOptions,
-    UnsettledFeedback,
-)
+from populace.actors.training import EndState, JobProgress, OpenJob, TrainingJob, UnsettledFeedback
+from populace.actors.training_methods import TASK_METHODS
+from populace.actors.training_options import OPTIONS, TrainingOptions
 from populace.actors.turn import ModelId, operation_of
 from populace.storage.records import erasures
 from populace.storage.records.errors import ModelNotFound, RevisionNotFound
@@ -66,8 +61,8 @@ class JobKeeper:
         tasks: Sequence[RewardTask] = (),
     ) -> TrainingJob:
         options.check()
-        if bool(tasks) != (options.method == "rl"):
-            raise InvalidRequest("Tasks are what rl learns from, and no other method.", "tasks")
+        if bool(tasks) != (options.method in TASK_METHODS):
+            raise InvalidRequest(f"Only {' and '.join(TASK_METHODS)} has `tasks`, and needs them.", "tasks")
         rewarded_for = TasksRecord(tasks=pack_tasks(tasks)) if tasks else None
         if not self._has_trainer:
             raise TrainingUnavailable
@@ -155,7 +150,7 @@ class JobKeeper:
                 "log_range": (stored.head.log_start, stored.head.log_position),
                 "parent": None if options.from_base else stored.aliases.get(FIRST_ALIAS),
             }
-            if options.method == "rl":
+            if options.method in TASK_METHODS:
                 # It learns nothing from the log, whose unlearned turns stay unsettled, as all feedback does.
                 cursor = stored.head.cursor
                 changes |= {"log_range": (cursor, cursor), "feedback_until_ms": 0}
@@ -202,8 +197,8 @@ class JobKeeper:
             record = jobs.read_job(txn, *model, number)
             if record.candidate == revision.digest:
                 return record
-            told = {**progress._asdict(), "candidate": revision.digest, "state": "promoting"}
-            changed = record.model_copy(update=told)
+            reached = {**progress._asdict(), "candidate": revision.digest, "state": "promoting"}
+            changed = record.model_copy(update=reached)
             if objections:
                 changed = self._ended(changed, "rejected", "; ".join(objections))
             return jobs.record_candidate(txn, *model, changed, revision_record(revision))
@@ -259,7 +254,7 @@ class JobKeeper:
                 f"the log begins at {stored.head.log_start}, and not at {made.log_range[0]}.",
                 "rebuilds",
             )
-        fields = {name: value for name, value in made.hyper_parameters.items() if name in _OPTIONS}
+        fields = {name: value for name, value in made.hyper_parameters.items() if name in OPTIONS}
         options = TrainingOptions(**fields)  # type: ignore[arg-type]  # as they were packed
         return replace(options, from_base=True, rebuilds=digest)
 
@@ -273,7 +268,7 @@ class JobKeeper:
 
 def _rewarded(txn: ReadTransaction, model: ModelId, revision: RevisionRecord) -> str | None:
     """Return the newest revision trained on rewards, among this one and its ancestors."""
-    while revision.method != "rl":
+    while revision.method not in TASK_METHODS:
         if revision.parent is None:
             return None
         try:
@@ -288,12 +283,13 @@ def newest_first(found: list[TrainingJob]) -> tuple[TrainingJob, ...]:
 
 
 def job_view(model: ModelId, record: JobRecord) -> TrainingJob:
-    told = {name: value for name, value in record if name in _VIEWED}
-    return TrainingJob(model=model, options=TrainingOptions(**json.loads(record.options)), **told)
-
-
-_OPTIONS = frozenset(TrainingOptions.__dataclass_fields__)
-_VIEWED = frozenset(TrainingJob.__dataclass_fields__) - {"model", "options"}
+    """Return a job as callers see it: without its keys, and its progress, which the row has flat, as one."""
+    row: dict[str, Any] = dict(record)
+    for name in ("operation", "body_hash", "session_key"):
+        del row[name]
+    options = TrainingOptions(**json.loads(row.pop("options")))
+    progress = JobProgress(**{name: row.pop(name) for name in JobProgress._fields})
+    return TrainingJob(model=model, options=options, progress=progress, **row)
 
 
 def _open(model: ModelId, record: JobRecord) -> JobRecord:

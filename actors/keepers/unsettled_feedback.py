@@ -8,6 +8,7 @@ from populace.actors.feedback import feedback_by_position, judged
 from populace.actors.keepers.feedback_keeper import feedback_view
 from populace.actors.keepers.owned_shards import OwnedShards
 from populace.actors.training import UnsettledFeedback
+from populace.actors.training_methods import TASK_METHODS
 from populace.actors.turn import BASE_REVISION, ModelId
 from populace.policies.consolidation import BUDGET_SECONDS, Standing
 from populace.policies.evaluation_gate import Judged
@@ -112,7 +113,7 @@ def _failed_at(
         return None
     serving = _trained(txn, model, stored.aliases.get(FIRST_ALIAS))
     # A later training on rewards continues from it.
-    while serving is not None and serving.digest != newest.candidate and serving.method == "rl":
+    while serving is not None and serving.digest != newest.candidate and serving.method in TASK_METHODS:
         serving = _trained(txn, model, serving.parent)
     serves = serving is not None and newest.state == "promoted" and serving.digest == newest.candidate
     return None if serves else newest.log_range[1]

@@ -1,8 +1,8 @@
 # pyright: reportMissingTypeStubs=false
-"""What people wrote into the Debian changelogs of a machine, oldest first.
+"""Reads who wrote what in the Debian changelogs of a machine.
 
-A changelog is as deb-changelog(5) says: entries of one version each, signed by one person; what follows a
-line ``[ Name ]`` in an entry is that person's. Packages made from one source carry the same changelog.
+The format is that of deb-changelog(5): an entry is of one version and signed by one person; lines after
+``[ Name ]`` in an entry are that person's. Packages of one source have the same changelog.
 """
 
 import gzip
@@ -18,15 +18,15 @@ from debian.changelog import ChangeBlock, Changelog
 
 FILES = "*/changelog.Debian.gz"
 PROGRAMS = re.compile(r"\b(Janitor|Daemon|Bot|Team|Maintainers|Developers|Group)\b", re.IGNORECASE)
-"""Words in names that are not one person's."""
+"""Words in names of programs and groups, which are no person's."""
 
 _SECTION = re.compile(r"\s*\[ (.+) \]\s*")
 
 
 class Entry(NamedTuple):
-    """What one person wrote about one version of a source package; lines are wrapped as they were.
+    """A person's text about one version of a source package, with its line breaks.
 
-    ``written`` is in seconds of the epoch.
+    ``written`` is in seconds since the epoch.
     """
 
     person: str
@@ -37,7 +37,7 @@ class Entry(NamedTuple):
 
 
 class Writer(NamedTuple):
-    """A person's entries in the order of time: those to learn from, and newer ones to be judged by."""
+    """A person's entries, oldest first: those of the training, and newer held-out ones."""
 
     name: str
     learned: tuple[Entry, ...]
@@ -45,9 +45,9 @@ class Writer(NamedTuple):
 
 
 class Budget(NamedTuple):
-    """How much is learned and held out of each person, and how long an entry may be, in units of a cost.
+    """The amounts of each person's training and held-out entries, and bounds of an entry, in units of a cost.
 
-    The entry that reaches an amount is the last.
+    The entry that reaches an amount is the last one.
     """
 
     learned: int
@@ -57,7 +57,7 @@ class Budget(NamedTuple):
 
 
 def read_entries(folder: Path) -> list[Entry]:
-    """Read the entries of all changelogs below the folder, oldest first, each version of a source once."""
+    """Return the entries of all changelogs in the folder, oldest first; each version of a source once."""
     entries: list[Entry] = []
     seen: set[tuple[str, str]] = set()
     for path in sorted(folder.glob(FILES)):
@@ -67,11 +67,11 @@ def read_entries(folder: Path) -> list[Entry]:
                 if key not in seen:
                     seen.add(key)
                     entries += entries_of(block)
-    return sorted(entries, key=lambda one: (one.written, one.package, one.version))
+    return sorted(entries, key=lambda entry: (entry.written, entry.package, entry.version))
 
 
 def entries_of(block: ChangeBlock) -> Iterator[Entry]:
-    """One for each person who wrote a part of it; none without a date, or for a rebuild of an old source."""
+    """Yield an entry for each person who wrote a part; none for undated blocks and binary rebuilds."""
     date = parsedate_tz(block.date or "")
     if date is None or "binary-only" in {name.lower() for name in block.other_pairs}:
         return
@@ -90,10 +90,9 @@ def entries_of(block: ChangeBlock) -> Iterator[Entry]:
 
 
 def worded_once(entries: Iterable[Entry]) -> list[Entry]:
-    """Leave out what somebody has written before in the same words: it is nobody's own.
+    """Return the entries, oldest first, without those whose words an earlier entry of anyone has.
 
-    Numbers, marks and spaces make no other words. The entries are in the order of time; so what is held out
-    of their end was never learned, from whomever.
+    Numbers, punctuation and spaces are ignored. A held-out entry is therefore never in any training data.
     """
     seen: set[str] = set()
     kept: list[Entry] = []
@@ -113,44 +112,47 @@ def chosen_writers(
     *,
     same_packages: bool = False,
 ) -> list[Writer]:
-    """Choose the people who wrote most to learn from, and of each the newest entries.
+    """Choose the people with the most training data, and the newest entries of each.
 
-    Some packages are nobody's to learn from, and what is held out is of those, so that nobody is recognised
-    by the name of a package; ``same_packages`` does without. What is learned is older than all
-    that is held out of the same person. Raises ``LookupError`` if fewer people wrote enough.
+    Held-out entries are of packages that no training data has, so that no package's name identifies a person;
+    ``same_packages`` lifts this. Training entries are older than all held-out ones of the same person. Raises
+    ``LookupError`` if too few people wrote enough.
     """
     by_person: dict[str, list[Entry]] = defaultdict(list)
     for entry in entries:
         by_person[entry.person].append(entry)
-    found: list[tuple[int, Writer]] = []
+    candidates: list[tuple[int, Writer]] = []
     for name, own in by_person.items():
-        newest = [(one, cost(one)) for one in reversed(own)]
-        newest = [(one, size) for one, size in newest if budget.entry_min <= size <= budget.entry_max]
+        newest = [(entry, cost(entry)) for entry in reversed(own)]
+        newest = [(entry, size) for entry, size in newest if budget.entry_min <= size <= budget.entry_max]
         held_out = _first(
-            [(one, size) for one, size in newest if same_packages or is_kept_back(one.package)],
+            [(entry, size) for entry, size in newest if same_packages or is_kept_back(entry.package)],
             budget.held_out,
         )
         if held_out is None:
             continue
         older = [
-            (one, size)
-            for one, size in newest
-            if one.written < held_out[-1].written and (same_packages or not is_kept_back(one.package))
+            (entry, size)
+            for entry, size in newest
+            if entry.written < held_out[-1].written and (same_packages or not is_kept_back(entry.package))
         ]
         learned = _first(older, budget.learned)
         if learned is not None:
-            found.append((sum(size for _, size in older), Writer(name, learned[::-1], held_out[::-1])))
-    if len(found) < people:
-        raise LookupError(f"{len(found)} people wrote enough, not {people}: ask for fewer, or less of each")
-    found.sort(key=lambda one: (-one[0], one[1].name))
-    return [writer for _, writer in found[:people]]
+            written = sum(size for _, size in older)
+            candidates.append((written, Writer(name, learned[::-1], held_out[::-1])))
+    if len(candidates) < people:
+        raise LookupError(
+            f"{len(candidates)} people wrote enough, not {people}: lower --people, --learned or --held-out."
+        )
+    candidates.sort(key=lambda candidate: (-candidate[0], candidate[1].name))
+    return [writer for _, writer in candidates[:people]]
 
 
 def is_kept_back(package: str) -> bool:
-    """Whether nobody learns from this package: so for half of the first words of packages' names.
+    """Return whether a package is in no training data, which holds for half of the first words of names.
 
-    ``llvm-toolchain-18`` and ``llvm-toolchain-19`` have much in common, as have ``binutils`` and
-    ``binutils-gold``.
+    Packages with the same first word, such as ``llvm-toolchain-18`` and ``llvm-toolchain-19``, have much in
+    common.
     """
     first = re.match(r"[a-z]*", package)
     assert first is not None
@@ -158,7 +160,7 @@ def is_kept_back(package: str) -> bool:
 
 
 def _first(entries: Sequence[tuple[Entry, int]], budget: int) -> tuple[Entry, ...] | None:
-    """The first entries whose costs reach the budget together, or None."""
+    """Return the first entries whose costs reach the budget together, or None if all do not."""
     chosen: list[Entry] = []
     spent = 0
     for entry, size in entries:

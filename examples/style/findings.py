@@ -1,8 +1,7 @@
-"""What the readings of ``personal_style.py`` say: gains in nats a token, and who is told by their writing.
+"""The findings of ``personal_style.py``: gains in nats per token, and how often writers are identified.
 
-Everything is paired: the same entries are read under every condition. Intervals are the middle 95 % of means
-over people and seeds that are drawn again with replacement (a percentile bootstrap, Efron 1979), so they say
-how much other people and other seeds would have changed it.
+All comparisons are paired, because every condition reads the same entries. Intervals are 95 % percentile
+bootstraps (Efron 1979) of means over people and seeds.
 
 Shape suffixes: S = seeds, P = people, E = one person's entries.
 """
@@ -20,12 +19,12 @@ Numbers = Sequence[Sequence[float]]
 
 DRAWS = 4000
 GROUP = 4
-"""Entries that are judged together, besides one and all."""
+"""Number of entries that are identified together, besides one and all."""
 
 
 @dataclass(frozen=True, slots=True)
 class BaseReadings:
-    """The base's log-likelihoods in nats, of the entries by themselves and behind retrieved ones."""
+    """The base's log-likelihoods in nats, of the entries alone and after retrieved entries."""
 
     alone: Numbers
     retrieval: Numbers
@@ -33,13 +32,14 @@ class BaseReadings:
 
 @dataclass(frozen=True, slots=True)
 class SeedReadings:
-    """The log-likelihoods of one seed's adapters in nats: ``adapters[i]`` is person i's reading everybody.
+    """The log-likelihoods in nats under one seed's adapters.
 
-    ``pooled`` is one adapter's that was trained on all, ``both`` each person's own with retrieved entries
-    in the prompt. ``further`` is of adapters that went on from the pooled one with a person's own entries,
-    ``further_other`` of another person's such adapter, ``further_both`` of one's own with retrieved entries.
-    ``objections`` are the gate's against each person's adapter that began at the base, ``divergence`` is how
-    far that is from the base on general text, KL in nats a token.
+    ``adapters[i]`` is that of all people's entries under person i's adapter, ``pooled`` that under the
+    adapter trained on all people, and ``both`` that of each person's entries under their own adapter with
+    retrieved entries in the prompt. ``further`` adapters were trained from the pooled one on a person's own
+    entries: ``further`` is under one's own, ``further_other`` under another person's, and ``further_both``
+    under one's own with retrieved entries. ``objections`` are those of the evaluation gate to each of
+    ``adapters``, and ``divergence`` is their KL from the base on general text, in nats per token.
     """
 
     adapters: Sequence[Numbers]
@@ -54,7 +54,7 @@ class SeedReadings:
 
 @dataclass(frozen=True, slots=True)
 class Readings:
-    """``tokens`` counts what was scored of each entry."""
+    """The readings of a study; ``tokens`` has the number of scored tokens of each entry."""
 
     labels: Sequence[str]
     tokens: Numbers
@@ -63,7 +63,7 @@ class Readings:
 
 
 class Finding(NamedTuple):
-    """A mean over people and seeds, the interval around it, and each seed's own mean."""
+    """A mean over people and seeds, its 95 % interval, and the mean of each seed."""
 
     name: str
     mean: float
@@ -73,9 +73,11 @@ class Finding(NamedTuple):
 
 
 class Findings(NamedTuple):
-    """``losses[i][j]`` is person j's held-out loss under person i's adapter, ``base[j]`` under none.
+    """The findings of a study, as means over seeds.
 
-    In nats a token, and of all seeds. ``promoted`` is the share of adapters that the gate lets through.
+    ``losses[i][j]`` is the loss of person j's held-out entries under person i's adapter, and ``base[j]``
+    under the base, in nats per token. ``told`` are shares of identified writers, ``promoted`` is the share of
+    adapters that the evaluation gate accepts.
     """
 
     losses: list[list[float]]
@@ -88,7 +90,7 @@ class Findings(NamedTuple):
 
 
 def findings_of(readings: Readings) -> Findings:
-    """Sum it all up."""
+    """Compute all findings."""
     people, seeds = range(len(readings.labels)), readings.seeds
     losses_SPP = np.array([[losses(readings.tokens, table) for table in seed.adapters] for seed in seeds])
     base_P = np.array(losses(readings.tokens, readings.base.alone))
@@ -106,11 +108,11 @@ def findings_of(readings: Readings) -> Findings:
     retrieval_SP = np.tile(
         base_P - np.array(losses(readings.tokens, readings.base.retrieval)), (len(seeds), 1)
     )
-    told = {
-        "from all, by one entry": [told_share(seed.adapters, 1) for seed in seeds],
-        f"from all, by {GROUP} entries": [told_share(seed.adapters, GROUP) for seed in seeds],
-        "from all, by all entries": [told_share(seed.adapters, None) for seed in seeds],
-        "from one other, by one entry": [told_from_another(seed.adapters) for seed in seeds],
+    identified = {
+        "from all, by one entry": [identified_share(seed.adapters, 1) for seed in seeds],
+        f"from all, by {GROUP} entries": [identified_share(seed.adapters, GROUP) for seed in seeds],
+        "from all, by all entries": [identified_share(seed.adapters, None) for seed in seeds],
+        "from one other, by one entry": [identified_from_another(seed.adapters) for seed in seeds],
     }
     return Findings(
         losses_SPP.mean(0).tolist(),
@@ -135,22 +137,23 @@ def findings_of(readings: Readings) -> Findings:
             finding("own from everybody's over another's such", further_SP - further_other_SP),
             finding("own from everybody's over own", further_SP - own_SP),
         ],
-        [finding(name, np.array(shares)) for name, shares in told.items()],
+        [finding(name, np.array(shares)) for name, shares in identified.items()],
         fmean(not objections for seed in seeds for objections in seed.objections),
-        fmean(one for seed in seeds for one in seed.divergence),
+        fmean(divergence for seed in seeds for divergence in seed.divergence),
     )
 
 
 def losses(tokens: Numbers, log_probs: Numbers) -> list[float]:
-    """The mean loss of each person's entries together, in nats a token."""
-    return [-sum(one) / sum(counts) for one, counts in zip(log_probs, tokens, strict=True)]
+    """Return the mean loss of each person's entries together, in nats per token."""
+    return [-sum(own) / sum(counts) for own, counts in zip(log_probs, tokens, strict=True)]
 
 
-def told_share(adapters: Sequence[Numbers], group: int | None) -> list[float]:
-    """How many of a person's groups of entries their own adapter finds likelier than any other does.
+def identified_share(adapters: Sequence[Numbers], group: int | None) -> list[float]:
+    """Return each person's share of groups of entries that are likeliest under their own adapter.
 
-    Groups follow each other in time; a last one that is not full is left out, unless it is the only one.
-    None takes all entries together. Gains over the base would say the same: that is one for all adapters.
+    A group has ``group`` entries in the order of time, or all for None. A last group that is not full is left
+    out, unless it is the only one. Gains over the base identify the same writers, because the base is the
+    same for all adapters.
     """
     shares: list[float] = []
     for person in range(len(adapters)):
@@ -158,14 +161,14 @@ def told_share(adapters: Sequence[Numbers], group: int | None) -> list[float]:
         entries = log_probs_PE.shape[1]
         size = min(group or entries, entries)
         groups = [log_probs_PE[:, at : at + size].sum(1) for at in range(0, entries - size + 1, size)]
-        shares.append(fmean(float(one.argmax() == person) for one in groups))
+        shares.append(fmean(float(log_probs_P.argmax() == person) for log_probs_P in groups))
     return shares
 
 
-def told_from_another(adapters: Sequence[Numbers]) -> list[float]:
-    """How often a person's own adapter finds an entry likelier than another's does, over entries and others.
+def identified_from_another(adapters: Sequence[Numbers]) -> list[float]:
+    """Return each person's share of pairs of entry and other adapter for which their own is likelier.
 
-    By chance half: who learned more, and is better at everybody, gains here what the others lose.
+    By chance the mean is a half: what an adapter that is better at all entries gains here, others lose.
     """
     shares: list[float] = []
     for person in range(len(adapters)):
@@ -176,7 +179,7 @@ def told_from_another(adapters: Sequence[Numbers]) -> list[float]:
 
 
 def finding(name: str, values_SP: NDArray[np.float64]) -> Finding:
-    """Average, and draw people and seeds again to see by how much they matter."""
+    """Return the mean with its bootstrap interval over people and seeds, and each seed's mean."""
     source = np.random.default_rng(0)
     seeds, people = values_SP.shape
     means = [
@@ -184,5 +187,5 @@ def finding(name: str, values_SP: NDArray[np.float64]) -> Finding:
         for _ in range(DRAWS)
     ]
     low, high = np.quantile(means, (0.025, 0.975))
-    each_seed = tuple(float(one) for one in values_SP.mean(1))
+    each_seed = tuple(float(mean) for mean in values_SP.mean(1))
     return Finding(name, float(values_SP.mean()), float(low), float(high), each_seed)

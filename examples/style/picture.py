@@ -1,26 +1,25 @@
-"""The picture of ``personal_style.py``: whose adapter predicts whom, and what each help is worth, as SVG."""
+# pyright: reportUnknownMemberType=false
+# matplotlib's functions are partly untyped.
+"""The picture of ``personal_style.py``: losses by adapter and writer, and gains over the base, as SVG."""
 
 from collections.abc import Sequence
-from statistics import fmean
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from populace.pictures.svg import GREY, blue_to_red, box, document, line, text
+import numpy as np
+from numpy.typing import NDArray
 
-CELL = 52
-LABEL = 64
-MARGIN = 20
-HEAD = 58
-BAR = 26
-BAR_GAP = 14
-BARS_WIDTH = 300
-BAR_LABEL = 175
-TITLE_WIDTH = 500
-PALER = 0.75
-"""So that black can be read on the strongest colour."""
+from populace.pictures.figures import svg
+
+if TYPE_CHECKING:
+    from populace.pictures.figures import Axes, Figure
+
+WIDTH, HEIGHT = 1080, 520
+PALENESS = 1.6
+"""The scale of colours ends at this multiple of the largest difference: black is readable on all of them."""
 
 
 class Bar(NamedTuple):
-    """A gain over the base in nats a token, and the interval that it lies in."""
+    """A gain over the base in nats per token, and its 95 % interval."""
 
     name: str
     value: float
@@ -29,59 +28,52 @@ class Bar(NamedTuple):
 
 
 def picture(labels: Sequence[str], losses: Sequence[Sequence[float]], bars: Sequence[Bar]) -> str:
-    """Draw ``losses[i][j]``, of person j's held-out text under adapter i, and beside it the bars."""
-    side = CELL * len(labels)
-    left = max(2 * MARGIN + LABEL + side, TITLE_WIDTH) + MARGIN
-    width = left + BAR_LABEL + BARS_WIDTH + MARGIN
-    height = HEAD + LABEL + max(side, len(bars) * (BAR + BAR_GAP) + 40) + MARGIN
-    told = (
-        text(
-            MARGIN, 22, "Held-out loss in nats a token: whose text (across), by whose adapter (down)", size=13
-        ),
-        text(MARGIN, 40, "colour: against the mean of the column; blue is better", size=10, color=GREY),
-        text(left, 22, "Gain over the base in nats a token", size=13),
-        text(left, 40, "lines: 95 % intervals over people and seeds", size=10, color=GREY),
-    )
-    top = HEAD + LABEL / 2
-    return document(
-        width, height, [*told, *_matrix(labels, losses, MARGIN + LABEL, top), *_bars(bars, left, top)]
-    )
+    """Return ``losses`` as a matrix beside a chart of the bars.
+
+    ``losses[i][j]`` is the loss of person j's held-out text under person i's adapter, in nats per token.
+    Raises ``MatplotlibMissing``.
+    """
+
+    def draw(figure: "Figure") -> None:
+        matrix, gains = figure.subplots(1, 2, width_ratios=(5, 4))
+        _draw_matrix(matrix, labels, np.array(losses))
+        _draw_gains(gains, bars)
+
+    return svg(WIDTH, HEIGHT, draw)
 
 
-def _matrix(labels: Sequence[str], losses: Sequence[Sequence[float]], left: float, top: float) -> list[str]:
-    means = [fmean(column) for column in zip(*losses, strict=True)]
-    shifts = [[loss - mean for loss, mean in zip(row, means, strict=True)] for row in losses]
-    strongest = max(abs(shift) for row in shifts for shift in row) or 1.0
-    drawn: list[str] = []
-    for i, (label, row) in enumerate(zip(labels, losses, strict=True)):
-        middle = top + i * CELL + CELL / 2 + 4
-        drawn.append(text(left - 8, middle, label, anchor="end"))
-        drawn.append(text(left + i * CELL + CELL / 2, top - 8, label, anchor="middle"))
-        for j, loss in enumerate(row):
-            x, y = left + j * CELL, top + i * CELL
-            color = blue_to_red(PALER * shifts[i][j] / strongest)
-            drawn.append(box(x, y, CELL - 2, CELL - 2, fill=color))
-            drawn.append(text(x + CELL / 2 - 1, middle, f"{loss:.2f}", anchor="middle"))
-    return drawn
+def _draw_matrix(axes: "Axes", labels: Sequence[str], losses_PP: NDArray[np.float64]) -> None:
+    """Colour each cell by its difference from the mean of its column: of the same text, other adapters."""
+    differences_PP = losses_PP - losses_PP.mean(0)
+    strongest = PALENESS * (float(np.abs(differences_PP).max()) or 1.0)
+    axes.imshow(differences_PP, cmap="bwr", vmin=-strongest, vmax=strongest)
+    for (i, j), loss in np.ndenumerate(losses_PP):
+        axes.text(j, i, f"{loss:.2f}", horizontalalignment="center", verticalalignment="center")
+    axes.set_xticks(range(len(labels)), labels)
+    axes.set_yticks(range(len(labels)), labels)
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+    axes.set_title("Held-out loss in nats per token (blue: below the column's mean)")
+    axes.set_xlabel("writer of the text")
+    axes.set_ylabel("person whose adapter reads it")
 
 
-def _bars(bars: Sequence[Bar], left: float, top: float) -> list[str]:
-    lowest = min(0.0, *(bar.low for bar in bars))
-    highest = max(0.0, *(bar.high for bar in bars))
-    scale = BARS_WIDTH / ((highest - lowest) or 1.0)
-
-    def at(value: float) -> float:
-        return left + BAR_LABEL + (value - lowest) * scale
-
-    drawn: list[str] = []
-    for number, bar in enumerate(bars):
-        y = top + number * (BAR + BAR_GAP)
-        middle = y + BAR / 2
-        begin, end = sorted((at(0.0), at(bar.value)))
-        drawn.append(text(left + BAR_LABEL - 8, middle + 4, bar.name, anchor="end"))
-        drawn.append(box(begin, y, end - begin, BAR, fill="#7a9cc6"))
-        drawn.append(line(at(bar.low), middle, at(bar.high), middle, width=1.5))
-        drawn.append(text(begin + 4, y - 2, f"{bar.value:+.3f}", size=9, color=GREY))
-    bottom = top + len(bars) * (BAR + BAR_GAP)
-    drawn.append(line(at(0.0), top - 6, at(0.0), bottom, width=1.5))
-    return drawn
+def _draw_gains(axes: "Axes", bars: Sequence[Bar]) -> None:
+    rows = range(len(bars))
+    axes.barh(rows, [bar.value for bar in bars], color="#7a9cc6", height=0.6)
+    axes.hlines(rows, [bar.low for bar in bars], [bar.high for bar in bars], "black")
+    for row, bar in enumerate(bars):
+        axes.annotate(
+            f"{bar.value:+.3f}",
+            (max(0.0, bar.high), row),
+            (5, 0),
+            textcoords="offset points",
+            verticalalignment="center",
+        )
+    axes.axvline(0.0, color="black")
+    axes.set_yticks(rows, [bar.name for bar in bars])
+    axes.tick_params(axis="y", length=0)
+    axes.invert_yaxis()
+    axes.margins(x=0.15)
+    axes.set_title("Gain over the base in nats per token")
+    axes.set_xlabel("lines: 95 % intervals over people and seeds")

@@ -1,7 +1,7 @@
 # pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false, reportUnknownVariableType=false
 # pyright: reportUnknownArgumentType=false
 # bm25s is partly untyped.
-"""The entries of the chosen people as tokens, by themselves and behind what retrieval finds."""
+"""The entries of the chosen people as tokens, alone and after the entries that retrieval finds."""
 
 import hashlib
 import json
@@ -19,18 +19,18 @@ from populace.learning.encoding import ExampleEncoder
 from populace.learning.methods.objective import TrainSequence
 
 SYSTEM = "Write the Debian changelog entry, in bullets that begin with *."
-"""It says the form, so that no adapter is praised for that, and is short: it is read before every entry."""
+"""The prompt states the form, so that adapters gain nothing by learning it. It precedes every entry."""
 
 RECALLED = 2
-"""Own entries that retrieval puts before what is asked for."""
+"""Number of the person's own entries that retrieval puts into the prompt."""
 
 
 @dataclass(frozen=True, slots=True)
 class Study:
-    """The people, and their entries as tokens, in the same order.
+    """The people and their entries as tokens, in the same order.
 
-    ``held_out`` has what is asked for by itself, ``recalled`` the same behind the person's own learned
-    entries that retrieval found. ``digest`` is of all this.
+    ``recalled`` has the entries of ``held_out`` after the person's own training entries that retrieval found.
+    ``digest`` identifies all tokens.
     """
 
     labels: Sequence[str]
@@ -42,15 +42,15 @@ class Study:
 
     @property
     def base_tokens(self) -> int:
-        """What the base reads."""
+        """The number of tokens that the base reads."""
         return tokens_of(self.held_out) + tokens_of(self.recalled)
 
     @property
     def seed_tokens(self) -> int:
-        """What the adapters of one seed read.
+        """The number of tokens that the adapters of one seed read.
 
-        Each, and everybody's, reads all people; those that went on read two people; and either kind reads its
-        own person with what was retrieved.
+        Each person's adapter and the pooled one read all people; each further one reads two people; and
+        each of both kinds reads its own person with retrieved entries.
         """
         return (len(self.writers) + 3) * tokens_of(self.held_out) + 2 * tokens_of(self.recalled)
 
@@ -64,7 +64,7 @@ def make_study(
     *,
     same_packages: bool,
 ) -> Study:
-    """Choose people and make tokens of what they wrote. Raises ``LookupError`` if too few wrote enough."""
+    """Choose the people and encode their entries. Raises ``LookupError`` if too few people wrote enough."""
     writers = chosen_writers(
         worded_once(read_entries(changelogs)),
         people,
@@ -74,29 +74,29 @@ def make_study(
     )
     recalled = [
         [
-            _sequence(encoder, one, found)
-            for one, found in zip(own.held_out, retrieved(own.held_out, own.learned), strict=True)
+            _sequence(encoder, entry, before)
+            for entry, before in zip(own.held_out, retrieved(own.held_out, own.learned), strict=True)
         ]
         for own in writers
     ]
-    learned = [[_sequence(encoder, one) for one in own.learned] for own in writers]
-    held_out = [[_sequence(encoder, one) for one in own.held_out] for own in writers]
+    learned = [[_sequence(encoder, entry) for entry in own.learned] for own in writers]
+    held_out = [[_sequence(encoder, entry) for entry in own.held_out] for own in writers]
     digest = hashlib.sha256(json.dumps([learned, held_out, recalled]).encode()).hexdigest()
     return Study(labels_of([own.name for own in writers]), writers, learned, held_out, recalled, digest)
 
 
 def retrieved(asked: Sequence[Entry], among: Sequence[Entry]) -> list[list[Entry]]:
-    """For each the most alike, by BM25 of what is asked for; the best is the last, next to the question."""
+    """Return the best matches of each request by BM25, the best one last, next to the request."""
     index = bm25s.BM25()
-    index.index(_words([f"{_request(one)} {one.text}" for one in among]), show_progress=False)
-    found, _ = index.retrieve(
-        _words([_request(one) for one in asked]), k=min(RECALLED, len(among)), show_progress=False
+    index.index(_words([f"{_request(entry)} {entry.text}" for entry in among]), show_progress=False)
+    places, _ = index.retrieve(
+        _words([_request(entry) for entry in asked]), k=min(RECALLED, len(among)), show_progress=False
     )
-    return [[among[int(place)] for place in reversed(row)] for row in found]
+    return [[among[int(place)] for place in reversed(row)] for row in places]
 
 
 def labels_of(names: Sequence[str]) -> list[str]:
-    """Initials, numbered where two people have the same."""
+    """Return initials, with numbers where several people have the same."""
     labels: list[str] = []
     for name in names:
         initials = "".join(word[0] for word in name.split() if word[0].isalpha())
@@ -106,7 +106,8 @@ def labels_of(names: Sequence[str]) -> list[str]:
 
 
 def tokens_of(entries: Sequence[Sequence[TrainSequence]]) -> int:
-    return sum(len(one.ids) for own in entries for one in own)
+    """Return the number of tokens of all entries of all people."""
+    return sum(len(entry.ids) for own in entries for entry in own)
 
 
 def _request(entry: Entry) -> str:
@@ -115,11 +116,11 @@ def _request(entry: Entry) -> str:
 
 def _sequence(encoder: ExampleEncoder, entry: Entry, before: Sequence[Entry] = ()) -> TrainSequence:
     messages = [Message("system", SYSTEM)]
-    for one in before:
-        messages += [Message("user", _request(one)), Message("assistant", one.text)]
-    found = encoder.sequence([*messages, Message("user", _request(entry))], entry.text)
-    assert found is not None, "an entry is far shorter than the context"
-    return found
+    for earlier in before:
+        messages += [Message("user", _request(earlier)), Message("assistant", earlier.text)]
+    sequence = encoder.sequence([*messages, Message("user", _request(entry))], entry.text)
+    assert sequence is not None, "an entry is far shorter than the context"
+    return sequence
 
 
 def _words(texts: Sequence[str]) -> Any:

@@ -1,7 +1,7 @@
-"""What one table says of a population: accuracy by the number of members, and what the gain is made of.
+"""The findings of a study of votes: accuracy by the number of members, and the diversity that explains it.
 
-The table has how likely each member finds each choice of each item. Everything is counted from it: no member
-is asked twice. Members are chosen by the probes and judged by what is asked.
+All are computed from tables of each member's log-probability of each choice of each item, so that no member
+is asked twice. Members are chosen by the probes and measured on the other questions ("asked").
 
 Shape suffixes: M = members, N = items, K = choices, D = draws, S = sizes, k = members that answer.
 """
@@ -33,13 +33,14 @@ Numbers = NDArray[np.int64]
 BOOTSTRAPS = 2000
 LAW_SIZES_MIN = 3
 GROWTH, ROOM = 1.6, 1.25
-"""From a number of members to the next, and from the last but one to all at least."""
+"""Ratios of a number of members to the one before, and least ratio of all members to the last but one."""
+
 MEMBERS, DRAWN, ONE, MEAN = "random", "random, sampled", "one, sampled", "random, mean"
 BEST, DIVERSE, INFORMATION, CARUANA = "the best", "diverse (DPP)", "information", "Caruana"
 
 
 class Interval(NamedTuple):
-    """``low`` and ``high`` hold the middle 95 % of what the items drawn again would give."""
+    """A mean difference and its 95 % bootstrap interval over items."""
 
     mean: float
     low: float
@@ -48,24 +49,24 @@ class Interval(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Natural logarithms [M, N, K] that sum to one over choices, and the right choices [N]."""
+    """Log-probabilities [M, N, K], normalised over the choices, and the indices of the right choices [N]."""
 
     log_probs: Floats
     labels: Numbers
 
     @property
     def answers(self) -> Numbers:
-        """Each member's likeliest choices. [M, N]"""
+        """Each member's likeliest choice of each item. [M, N]"""
         return self.log_probs.argmax(-1)
 
     @property
     def accuracies(self) -> Floats:
-        """Of each member. [M]"""
+        """Each member's share of right answers. [M]"""
         return (self.answers == self.labels).mean(1)
 
 
 class Tables(NamedTuple):
-    """What the base makes of what is asked, as one member; what members make of the probes, and of that."""
+    """The tables of the base for the questions, and of the members for the probes and the questions."""
 
     base: Table
     probes: Table
@@ -74,12 +75,13 @@ class Tables(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Findings:
-    """Accuracies are shares of what is asked.
+    """The findings of one task. Accuracies are shares of the questions.
 
-    ``curves`` has one for each size and way to choose and to combine; the random ones are means over draws.
-    ``best`` is the accuracy of the member that did best on the probes, ``luckiest`` that of whichever did
-    best on what is asked, which nobody knows before. ``gains`` are differences to the vote of all.
-    ``diversity`` is −log Z of all members' mean in nats an item, by which its NLL is below the mean member's.
+    ``curves`` has an accuracy for each of ``sizes`` by way to choose and combine members; random choices are
+    means over draws. ``best`` is the accuracy of the member that is best on the probes, ``luckiest`` that of
+    the one that is best on the questions, which is not known in advance. ``gains`` are those of the vote of
+    all. ``diversity`` is −log Z of the members' geometric mean in nats per item: its NLL is that much below
+    the mean member's.
     """
 
     sizes: Sequence[int]
@@ -97,7 +99,7 @@ class Findings:
 
 
 def findings_of(tables: Tables, sizes: Sequence[int], *, draws: int, seed: int = 0) -> Findings:
-    """Count everything, for each number of members in ``sizes`` over ``draws`` random choices of them."""
+    """Compute all findings, with ``draws`` random choices of members for each of ``sizes``."""
     source = np.random.default_rng(seed)
     base, probes, asked = tables
     labels_N, answers_MN = asked.labels, asked.answers
@@ -106,30 +108,30 @@ def findings_of(tables: Tables, sizes: Sequence[int], *, draws: int, seed: int =
     again_DN = np.empty((draws, len(labels_N)), bool)
     for draw in range(draws):
         order_M = source.permutation(members)
-        said_MN = answers_MN[order_M]
+        likeliest_MN = answers_MN[order_M]
         drawn_MN = sampled(asked.log_probs[order_M], source)
-        # As often the same one: whoever is first in this draw.
+        # The control: the first member of this draw answers as often as all together.
         same_MN = sampled(np.repeat(asked.log_probs[order_M[:1]], members, 0), source)
         again_DN[draw] = _voted(asked, same_MN) == labels_N
         for column, size in enumerate(sizes):
-            for name, votes_MN in ((MEMBERS, said_MN), (DRAWN, drawn_MN), (ONE, same_MN)):
+            for name, votes_MN in ((MEMBERS, likeliest_MN), (DRAWN, drawn_MN), (ONE, same_MN)):
                 random_DS[name][draw, column] = (_voted(asked, votes_MN[:size]) == labels_N).mean()
             mean_NK, _ = logit_mean(asked.log_probs[order_M[:size]], np.full(size, 1 / size))
             random_DS[MEAN][draw, column] = (mean_NK.argmax(1) == labels_N).mean()
-    curves = {name: [float(one) for one in found_DS.mean(0)] for name, found_DS in random_DS.items()}
-    # One after the other: fewer are the first of more.
+    curves = {name: [float(mean) for mean in of_draws_DS.mean(0)] for name, of_draws_DS in random_DS.items()}
+    # Members are chosen greedily, so that the first of a larger choice are the smaller choice.
     chosen = chosen_by(probes, max(sizes))
     for name, places in chosen.items():
         curves[name] = []
         for size in sizes:
             first = places[:size]
-            # Caruana's are chosen for the mean of their distributions.
-            said_N = (
+            # Caruana's method chooses members for the mean of their distributions.
+            answers_N = (
                 np.exp(asked.log_probs[first]).mean(0).argmax(1)
                 if name == CARUANA
                 else _voted(asked, answers_MN[first])
             )
-            curves[name].append(float((said_N == labels_N).mean()))
+            curves[name].append(float((answers_N == labels_N).mean()))
     best = chosen[BEST][0]
     voted_N = _voted(asked, answers_MN)
     right_MN = answers_MN == labels_N
@@ -157,15 +159,15 @@ def findings_of(tables: Tables, sizes: Sequence[int], *, draws: int, seed: int =
 
 
 def sizes_up_to(members: int) -> list[int]:
-    """Odd numbers that grow by about a half, and all: an even number may tie."""
-    found = [1]
-    while (larger := max(found[-1] + 2, round(found[-1] * GROWTH) // 2 * 2 + 1)) * ROOM <= members:
-        found.append(larger)
-    return found if found[-1] == members else [*found, members]
+    """Return odd numbers, which tie less, each about 1.6 times the one before, and ``members``."""
+    sizes = [1]
+    while (larger := max(sizes[-1] + 2, round(sizes[-1] * GROWTH) // 2 * 2 + 1)) * ROOM <= members:
+        sizes.append(larger)
+    return sizes if sizes[-1] == members else [*sizes, members]
 
 
 def chosen_by(probes: Table, k: int) -> dict[str, list[int]]:
-    """Who answers, by each way of choosing; Caruana's may have a member more than once."""
+    """Return k members by each way of choosing; Caruana's may have a member several times."""
     quality_M = probes.accuracies
     correlation_MM = error_correlations(probes.answers != probes.labels)
     return {
@@ -177,16 +179,16 @@ def chosen_by(probes: Table, k: int) -> dict[str, list[int]]:
 
 
 def sampled(log_probs_MNK: Floats, source: np.random.Generator) -> Numbers:
-    """Draw a choice of each distribution: the greatest of log p and a Gumbel noise. [M, N]"""
+    """Draw a choice from each distribution, as the argmax of log p plus Gumbel noise. [M, N]"""
     return (log_probs_MNK + source.gumbel(size=log_probs_MNK.shape)).argmax(-1)
 
 
-def _voted(asked: Table, said_kN: Numbers) -> Numbers:
-    return plurality(said_kN, asked.log_probs.shape[-1])
+def _voted(asked: Table, answers_kN: Numbers) -> Numbers:
+    return plurality(answers_kN, asked.log_probs.shape[-1])
 
 
 def _laws(sizes: Sequence[int], accuracies_DS: Floats) -> dict[str, Fit]:
-    """None if there are fewer sizes than a law has parameters."""
+    """Fit both laws, or none if there are fewer sizes than a law has parameters."""
     if len(sizes) < LAW_SIZES_MIN:
         return {}
     return {
@@ -195,9 +197,9 @@ def _laws(sizes: Sequence[int], accuracies_DS: Floats) -> dict[str, Fit]:
     }
 
 
-def _gain(ours_N: NDArray[np.bool_], theirs_N: NDArray[np.bool_] | Floats) -> Interval:
-    """Compare on the same items, which are drawn again with replacement (a percentile bootstrap)."""
-    differences_N = ours_N.astype(float) - theirs_N
+def _gain(vote_N: NDArray[np.bool_], other_N: NDArray[np.bool_] | Floats) -> Interval:
+    """Compare accuracies on the same items, with a percentile bootstrap over items (Efron 1979)."""
+    differences_N = vote_N.astype(float) - other_N
     source = np.random.default_rng(0)
     items = len(differences_N)
     means: Floats = differences_N[source.integers(items, size=(BOOTSTRAPS, items))].mean(1)

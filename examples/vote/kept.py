@@ -1,4 +1,4 @@
-"""The tables of a task in a folder, so that what was trained and asked is not trained and asked again."""
+"""Keeps the tables of a task in a folder, so that a study resumes without training again."""
 
 import hashlib
 import io
@@ -11,11 +11,11 @@ from vote.findings import Table, Tables
 from populace.storage.records.files import write_durably
 
 
-def kept_or_made(folder: Path | None, name: str, what: str, make: Callable[[], Tables]) -> Tables:
-    """Read a task's tables, or make and keep them; without a folder nothing is kept.
+def load_or_make(folder: Path | None, name: str, what: str, make: Callable[[], Tables]) -> Tables:
+    """Return a task's tables from its file, or make and write them; without a folder nothing is written.
 
-    ``what`` says all that they depend on. A file is whole or is not there. Ends the program if the file is of
-    something else.
+    ``what`` names all that the tables depend on. A file is written as a whole or not at all. Raises
+    ``SystemExit`` if the file belongs to another ``what``.
     """
     if folder is None:
         return make()
@@ -23,7 +23,7 @@ def kept_or_made(folder: Path | None, name: str, what: str, make: Callable[[], T
     if path.exists():
         with np.load(path) as kept:
             if str(kept["what"]) != digest:
-                raise SystemExit(f"{path} is of another study: other options, packages or base")
+                raise SystemExit(f"{path} is of another study: its options, packages or base differ.")
             return Tables(
                 *(Table(kept[f"{part}_log_probs"], kept[f"{part}_labels"]) for part in Tables._fields)
             )

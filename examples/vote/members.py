@@ -1,4 +1,4 @@
-"""Small adapters of one task that differ in what they saw, in which order, and in what they began as.
+"""Trains small adapters of one task that differ in their examples, the order of these, and initial weights.
 
 Shape suffixes: M = members, N = items, K = choices.
 """
@@ -23,17 +23,17 @@ from populace.learning.session import StepOptions, TrainingSession, take_step
 Floats = NDArray[np.float64]
 
 TOGETHER = 8
-"""Members in a step: more need more memory, and gain no more time."""
+"""Members that share a training step: more would need more memory and save no more time."""
 
 READ_TOGETHER = 64
 
 TRAINED_COST = 3
-"""A token that is learned takes as long as so many that are read."""
+"""Training on a token takes this many times as long as reading it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """Each member sees ``seen`` of what there is to learn, in batches of ``batch``, for ``steps`` steps."""
+    """The training of each member: ``steps`` of ``batch`` examples, from a share ``seen`` of all of them."""
 
     members: int
     steps: int
@@ -43,32 +43,35 @@ class Recipe:
     batch: int = 16
 
 
-class Classroom:
-    """Trains members of a task and reads what they make of its items."""
+class MemberTrainer:
+    """Trains the members of a task, and scores the choices of its items with them."""
 
     def __init__(self, base: FrozenBase, tokenizer: BaseTokenizer) -> None:
         self._base = base
         self._tokenizer = tokenizer
 
     def tokens_of(self, task: Task, items: Sequence[Item]) -> list[TrainSequence]:
-        """Encode prompts with the right answers; only the answer's token is scored.
+        """Encode prompts with the right answers; only the answer's token is in the loss.
 
-        Raises ``ValueError`` for a choice that is no single token.
+        Raises ``ValueError`` as ``choice_tokens``.
         """
         choices = self.choice_tokens(task)
         return [self._sequence(item, choices) for item in items]
 
     def choice_tokens(self, task: Task) -> list[int]:
-        """The token of each choice."""
-        found = [self._tokenizer.tokens_of(choice).ids for choice in task.choices]
-        if any(len(tokens) != 1 for tokens in found) or len({tokens[0] for tokens in found}) < len(found):
-            raise ValueError(f"{task.name}: each choice has to be a token of its own, not {found}")
-        return [tokens[0] for tokens in found]
+        """Return the token of each choice. Raises ``ValueError`` if they are not single, different tokens."""
+        choices = [self._tokenizer.tokens_of(choice).ids for choice in task.choices]
+        if any(len(ids) != 1 for ids in choices) or len({ids[0] for ids in choices}) < len(choices):
+            raise ValueError(f"{task.name}: each choice has to be one token that no other has, not {choices}")
+        return [ids[0] for ids in choices]
 
     def train(
         self, task: Task, recipe: Recipe, seed: int, stepped: Callable[[int], None]
     ) -> Iterator[TrainableAdapter]:
-        """Train the members, some at a time in shared steps; ``stepped`` learns how many were in each."""
+        """Yield the trained members, which train some at a time in shared steps.
+
+        ``stepped`` is called after each step with the number of members in it.
+        """
         taught = self.tokens_of(task, task.taught)
         for first in range(0, recipe.members, TOGETHER):
             group = [
@@ -78,15 +81,15 @@ class Classroom:
                 for number in range(first, min(first + TOGETHER, recipe.members))
             ]
             for _ in range(recipe.steps):
-                parts = [(one.session, SupervisedObjective(one.next_batch())) for one in group]
+                parts = [(learner.session, SupervisedObjective(learner.next_batch())) for learner in group]
                 for outcome in take_step(self._base, parts):
                     if isinstance(outcome, Exception):
                         raise outcome
                 stepped(len(group))
-            yield from (one.session.adapter for one in group)
+            yield from (learner.session.adapter for learner in group)
 
     def read(self, task: Task, adapter: TrainableAdapter | None, items: Sequence[Item]) -> Floats:
-        """How likely each choice is, in natural logarithms and among the choices alone. [N, K]"""
+        """Return the log-probability of each choice, normalised over the choices. [N, K]"""
         choices = torch.tensor(self.choice_tokens(task))
         sequences = self.tokens_of(task, items)
         rows: list[torch.Tensor] = []
@@ -102,7 +105,7 @@ class Classroom:
 
 
 class Learner:
-    """A member in training, and what it has yet to see of its part, in its own order."""
+    """A member in training, and the examples of its share that it has not seen in this epoch."""
 
     def __init__(
         self, session: TrainingSession, own: list[TrainSequence], batch: int, order: random.Random
@@ -117,7 +120,7 @@ class Learner:
     def begin(
         cls, base: FrozenBase, taught: Sequence[TrainSequence], recipe: Recipe, name: str, seed: int
     ) -> "Learner":
-        """Start an adapter; its name says what it sees and in which order, its seed what it begins as."""
+        """Start an adapter. The name seeds its examples and their order; ``seed`` its initial weights."""
         order = random.Random(name)
         own = order.sample(list(taught), round(recipe.seen * len(taught)))
         adapter = TrainableAdapter.begin(
@@ -127,7 +130,7 @@ class Learner:
         return cls(TrainingSession(name, adapter, rates), own, recipe.batch, order)
 
     def next_batch(self) -> list[TrainSequence]:
-        """What it sees next; when it has seen all of its part it begins again in another order."""
+        """Return the next examples; after all of its share, another epoch begins in another order."""
         batch: list[TrainSequence] = []
         while len(batch) < self._batch:
             if not self._left:

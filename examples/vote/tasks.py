@@ -1,8 +1,9 @@
 # pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false, reportUnknownVariableType=false
 # python-debian has no types.
-"""What a population is asked: questions whose answer is one of a few, each a single token.
+"""The tasks of the study of votes: questions whose answer is one of a few choices, each a single token.
 
-Items are split three ways: what members learn from, probes to choose members by, and what is asked of them.
+The items of a task are split into those of the training, probes by which members are chosen, and questions on
+which they are measured.
 """
 
 import random
@@ -14,18 +15,18 @@ from typing import NamedTuple
 from debian.deb822 import Packages
 
 SECTIONS = ("admin", "games", "graphics", "math", "net", "science", "sound", "text")
-"""Of Debian: what packages are about, not what they are written in."""
+"""Sections of Debian that tell a package's subject, and not its programming language."""
 
 
 class Item(NamedTuple):
-    """What a model reads, and the number of the choice that is right."""
+    """A prompt, and the index of the right choice."""
 
     prompt: str
     label: int
 
 
 class Amounts(NamedTuple):
-    """How many items there are of each kind."""
+    """The number of items of each part."""
 
     taught: int
     probes: int
@@ -33,7 +34,7 @@ class Amounts(NamedTuple):
 
 
 class Task(NamedTuple):
-    """A choice follows its prompt as it stands here, blanks included."""
+    """A task. A choice is appended to a prompt as it is, with its spaces."""
 
     name: str
     choices: tuple[str, ...]
@@ -43,7 +44,7 @@ class Task(NamedTuple):
 
 
 def products(amounts: Amounts, seed: int) -> Task:
-    """The last digit of a number of two digits times one of one, whose other digits are there."""
+    """Return the task of completing a product of a two-digit and a one-digit number by its last digit."""
     pairs = [(first, second) for first in range(10, 100) for second in range(2, 10)]
     random.Random(f"products {seed}").shuffle(pairs)
     items = [
@@ -53,10 +54,11 @@ def products(amounts: Amounts, seed: int) -> Task:
 
 
 def sections(amounts: Amounts, seed: int, available: str) -> Task:
-    """Which section of Debian a package is in, by what it says in a line.
+    """Return the task of naming a package's section of Debian from the first line of its description.
 
-    ``available`` is what ``apt-cache dumpavail`` prints. A source's packages say much the same, so that one
-    of each is taken, and as many of each section.
+    ``available`` is the output of ``apt-cache dumpavail``. Packages of the same source have similar
+    descriptions, so that only one of each source is used; each section has equally many. Raises
+    ``ValueError`` if a section has too few.
     """
     by_section: dict[str, dict[str, str]] = defaultdict(dict)
     for package in Packages.iter_paragraphs(available.splitlines(), use_apt_pkg=False):
@@ -67,7 +69,7 @@ def sections(amounts: Amounts, seed: int, available: str) -> Task:
     each = -(-sum(amounts) // len(SECTIONS))
     few = [name for name in SECTIONS if len(by_section[name]) < each]
     if few:
-        raise ValueError(f"{each} packages of each section are asked for; too few are {', '.join(few)}")
+        raise ValueError(f"{each} packages of each section are needed; fewer are in {', '.join(few)}")
     chance = random.Random(f"sections {seed}")
     items = [
         Item(f"{line}\nSection:", label)
@@ -79,9 +81,9 @@ def sections(amounts: Amounts, seed: int, available: str) -> Task:
 
 
 def available_packages() -> str:
-    """What this machine's apt knows of; needs Debian, and its lists.
+    """Return all packages that this machine's apt knows, as ``apt-cache dumpavail`` prints them.
 
-    Raises ``OSError`` where there is no apt, and ``subprocess.CalledProcessError`` where it fails.
+    Raises ``OSError`` if there is no apt, and ``subprocess.CalledProcessError`` if it fails.
     """
     command = ["apt-cache", "dumpavail"]
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout
@@ -90,5 +92,5 @@ def available_packages() -> str:
 def _split(name: str, choices: tuple[str, ...], items: Sequence[Item], amounts: Amounts) -> Task:
     first, second, third = amounts.taught, amounts.taught + amounts.probes, sum(amounts)
     if len(items) < third:
-        raise ValueError(f"{third} items are asked for; {name} has {len(items)}")
+        raise ValueError(f"{third} items are needed; {name} has {len(items)}")
     return Task(name, choices, tuple(items[:first]), tuple(items[first:second]), tuple(items[second:third]))

@@ -1,9 +1,10 @@
 """Training jobs."""
 
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from typing import Any, Literal
 
-from populace.actors.training import JobState, TrainingJob, TrainingOptions
+from populace.actors.training import JobProgress, JobState, TrainingJob
+from populace.actors.training_options import OPTIONS, TrainingOptions
 from populace.actors.turn import ModelId
 from populace.api.objects import ApiObject, milliseconds, seconds
 
@@ -49,23 +50,18 @@ class JobObject(ApiObject):
             ended=None if job.ended_ms is None else seconds(job.ended_ms),
             log_range=job.log_range,
             parent=job.parent,
-            step=job.step,
-            steps=job.steps,
-            loss=job.loss,
-            reward=job.reward,
-            tokens=job.tokens,
-            seconds=round(job.seconds, SECONDS_DIGITS),
-            curve=job.curve,
+            **job.progress._replace(seconds=round(job.progress.seconds, SECONDS_DIGITS))._asdict(),
             revision=job.candidate,
             options=asdict(job.options),
         )
 
     def value(self, tenant: str) -> TrainingJob:
-        known = {field.name for field in fields(TrainingOptions)}
         return TrainingJob(
             model=ModelId(tenant, self.model),
             number=self.number,
-            options=TrainingOptions(**{name: value for name, value in self.options.items() if name in known}),
+            options=TrainingOptions(
+                **{name: value for name, value in self.options.items() if name in OPTIONS}
+            ),
             state=self.state,
             reason=self.reason,
             created_ms=milliseconds(self.created),
@@ -73,12 +69,6 @@ class JobObject(ApiObject):
             ended_ms=None if self.ended is None else milliseconds(self.ended),
             log_range=self.log_range,
             parent=self.parent,
-            step=self.step,
-            steps=self.steps,
-            loss=self.loss,
-            reward=self.reward,
-            tokens=self.tokens,
-            seconds=self.seconds,
-            curve=self.curve,
+            progress=JobProgress(**{name: getattr(self, name) for name in JobProgress._fields}),
             candidate=self.revision,
         )

@@ -1,8 +1,8 @@
-"""``populace bench``: what Populace does beside the other way of doing it, in one run, with the aims.
+"""``populace bench``: measures Populace beside an alternative in the same run, and compares it with its aims.
 
-One module for each bench; ``report`` prints the table and the JSON object, ``processes`` and
-``engine_process`` keep the sides apart. Everything that only a bench needs lives here, torch and vLLM
-included.
+Each bench is a module of its name; ``report`` prints the table or the JSON object, and ``processes`` and
+``engine_process`` run the sides in separate processes. All that only a bench needs is here, with torch and
+vLLM.
 
-Nothing outside imports from here but the command line, examples and tests.
+Only the command line, examples and tests import from here.
 """

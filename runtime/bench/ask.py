@@ -1,4 +1,4 @@
-"""``populace bench ask``: members that answer together, against as many requests that somebody makes."""
+"""``populace bench ask``: members that answer together, compared with as many single requests."""
 
 import asyncio
 import statistics
@@ -15,7 +15,7 @@ from populace.actors.aggregation.ballot import Ballot, Member
 from populace.actors.aggregation.question import Question
 from populace.actors.engine import Message
 from populace.base.prepare import prepare_base
-from populace.bench.engine_process import Ours, RunningEngine, running_engine
+from populace.bench.engine_process import PopulaceEngine, RunningEngine, running_engine
 from populace.bench.engine_sides import Side, Start
 from populace.bench.report import Aim, BenchReport
 from populace.settings.clock import SystemClock
@@ -23,7 +23,10 @@ from populace.settings.settings import Settings
 
 AIMED_MEMBERS = 16
 RATIO_MAX = 1.1
-"""Of ``AIMED_MEMBERS`` asked together, to as many requests at once: a vote costs no more than a reply."""
+"""Largest aimed-at time of ``AIMED_MEMBERS`` members together, relative to as many concurrent requests.
+
+A vote then costs no more than a reply.
+"""
 
 SLOTS = 16
 RANK = 8
@@ -37,7 +40,7 @@ Report = Callable[[str, float], None]
 
 @dataclass(frozen=True, slots=True)
 class AskBench:
-    """How many members are asked, each with an adapter of its own, and for how many tokens."""
+    """Numbers of members that are asked, each with its own adapter, and the length of their replies."""
 
     members: tuple[int, ...] = (1, 4, 16, 64)
     rounds: int = 3
@@ -45,7 +48,7 @@ class AskBench:
 
 
 class Asked(NamedTuple):
-    """Seconds until the first vote and until the last one, and the tokens of all replies."""
+    """The seconds until the first and the last vote arrive, and the number of tokens of all replies."""
 
     first: float
     last: float
@@ -53,7 +56,7 @@ class Asked(NamedTuple):
 
 
 def bench_ask(bench: AskBench, settings: Settings, report: Report) -> BenchReport:
-    """Take turns: so many together, at once, and one after the other, and again. Stops its engine."""
+    """Ask each number of members in all three ways, in turn, for each round. Starts and stops an engine."""
     from populace.adapters.base_modules import read_base_modules
     from populace.bench.random_adapters import write_random_adapters
 
@@ -69,7 +72,7 @@ def bench_ask(bench: AskBench, settings: Settings, report: Report) -> BenchRepor
         )
         report("Starting the engine", 0.0)
         with running_engine(Side("ours", stock=False, slots=SLOTS), start) as engine:
-            # The first round brings adapters into memory, and is not counted.
+            # The first round loads the adapters into memory, and is not counted.
             for number in range(bench.rounds + 1):
                 for at, count in enumerate(bench.members):
                     done = (number * len(bench.members) + at) / ((bench.rounds + 1) * len(bench.members))
@@ -82,7 +85,7 @@ def bench_ask(bench: AskBench, settings: Settings, report: Report) -> BenchRepor
 
 
 def _asked(engine: RunningEngine, side: str, count: int, tokens: int, number: int) -> Asked:
-    """Ask so many on this side, what nobody was asked before."""
+    """Ask ``count`` members a question that no prefix cache has seen, in the way ``side``."""
     question = Question(
         (Message("user", f"What comes after {number} and {count} on the side {side}?"),),
         reply_tokens=tokens,
@@ -91,22 +94,26 @@ def _asked(engine: RunningEngine, side: str, count: int, tokens: int, number: in
     return engine.run(ask_members, question, count, side)
 
 
-async def ask_members(engine: Ours, question: Question, count: int, side: str) -> Asked:
-    """In the engine's process: ask the first so many adapters."""
+async def ask_members(engine: PopulaceEngine, question: Question, count: int, side: str) -> Asked:
+    """Ask the first ``count`` adapters in the way ``side``; runs in the engine's process."""
     members = [Member(str(at), adapter, "votes") for at, adapter in enumerate(engine.adapters[:count])]
     began = time.perf_counter()
     if side == TOGETHER:
         return await _votes(engine, question, members, began)
     if side == AT_ONCE:
-        votes = await asyncio.gather(*(_votes(engine, question, [one], began) for one in members))
+        votes = await asyncio.gather(*(_votes(engine, question, [member], began) for member in members))
     else:
-        votes = [await _votes(engine, question, [one], began) for one in members]
+        votes = [await _votes(engine, question, [member], began) for member in members]
     return Asked(
-        min(one.first for one in votes), max(one.last for one in votes), sum(one.tokens for one in votes)
+        min(vote.first for vote in votes),
+        max(vote.last for vote in votes),
+        sum(vote.tokens for vote in votes),
     )
 
 
-async def _votes(engine: Ours, question: Question, members: Sequence[Member], began: float) -> Asked:
+async def _votes(
+    engine: PopulaceEngine, question: Question, members: Sequence[Member], began: float
+) -> Asked:
     times: list[float] = []
     tokens = 0
     async with aclosing(Ballot(engine.engine, SystemClock()).votes(question, members)) as votes:
@@ -118,19 +125,21 @@ async def _votes(engine: Ours, question: Question, members: Sequence[Member], be
 
 
 def reported(bench: AskBench, taken: dict[tuple[int, str], list[Asked]]) -> BenchReport:
-    """Medians of each side, and whether asking together costs more than asking at once."""
+    """Report the medians of each side, and the time together relative to concurrent requests."""
     result = BenchReport("ask")
     for count in bench.members:
-        seconds = {side: statistics.median(one.last for one in taken[count, side]) for side in SIDES}
+        seconds = {side: statistics.median(asked.last for asked in taken[count, side]) for side in SIDES}
         for side in SIDES:
-            asked = taken[count, side]
+            repeats = taken[count, side]
             result.rows.append(
                 {
                     "members": count,
                     "side": side,
-                    "first_vote_ms": round(1000 * statistics.median(one.first for one in asked)),
+                    "first_vote_ms": round(1000 * statistics.median(asked.first for asked in repeats)),
                     "answer_ms": round(1000 * seconds[side]),
-                    "tokens_a_second": round(statistics.median(one.tokens / one.last for one in asked), 1),
+                    "tokens_a_second": round(
+                        statistics.median(asked.tokens / asked.last for asked in repeats), 1
+                    ),
                     "speed_up": round(seconds[ONE_BY_ONE] / seconds[side], 2),
                 }
             )
@@ -139,6 +148,6 @@ def reported(bench: AskBench, taken: dict[tuple[int, str], list[Asked]]) -> Benc
             name = f"{count} members together"
             result.aims.append(Aim(name, ratio, RATIO_MAX, "x as many requests at once", at_most=True))
     result.notes.append(
-        f"{SLOTS} adapter slots and so many requests in a batch; more members than that take turns"
+        f"the engine has {SLOTS} adapter slots and runs as many requests in a batch; further members wait"
     )
     return result

@@ -1,4 +1,4 @@
-"""The bare engine beside the servers: the same requests, with no process in between."""
+"""The load of ``populace bench serve`` on an engine in the same process, without a server."""
 
 import asyncio
 import time
@@ -11,7 +11,7 @@ from populace.bench.load import Load, Sample, messages_of
 async def run_bare(
     engine: Engine, adapters: Sequence[AdapterRef | None], load: Load, *, round_number: int
 ) -> tuple[list[Sample], float]:
-    """Run the load; answer the samples and the wall time in seconds."""
+    """Run the load; stream i uses ``adapters[i % len(adapters)]``. Return samples and wall seconds."""
     started = time.perf_counter()
     streams = (
         _stream(engine, adapters[index % len(adapters)], load, index, round_number)
@@ -29,7 +29,7 @@ async def _stream(
         messages = messages_of(load, index, request, round_number)
         generate = GenerateRequest(
             request_id=f"{round_number}-{load.streams}-{index}-{request}",
-            prompt=tuple(Message(one["role"], one["content"]) for one in messages),
+            prompt=tuple(Message(message["role"], message["content"]) for message in messages),
             sampling=Sampling(max_tokens=load.reply_tokens, temperature=0.0, ignore_eos=True),
             adapter=adapter,
         )

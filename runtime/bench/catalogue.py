@@ -1,7 +1,7 @@
-"""``populace bench catalogue``: a million identities over ten thousand adapters, and any of them answers.
+"""``populace bench catalogue``: turns of a million identities that share ten thousand adapters on disk.
 
-Each identity has one of the adapters as its revision, on disk. What is asked of them is measured with a
-hundredth of both first: none of it may depend on how many there are.
+Each identity has one of the adapters as its revision. Every figure is measured first with a hundredth of
+the identities and adapters, because none of them may grow with their number.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ from populace.actors.turn import TurnGrant, TurnRequest
 from populace.adapters.base_modules import BaseModules, read_base_modules
 from populace.adapters.random_adapter import pack_random_adapter
 from populace.base.prepare import BaseModelFiles, prepare_base
-from populace.bench.engine_process import Ours, RunningEngine, running_engine
+from populace.bench.engine_process import PopulaceEngine, RunningEngine, running_engine
 from populace.bench.engine_sides import Side, Start, draw_prompt
 from populace.bench.one_host import OneHost, Report, disk_bytes, many, model, running_ray
 from populace.bench.private_memory import Memory
@@ -33,14 +33,19 @@ from populace.storage.revisions import RevisionFiles
 from populace.storage.store import Store
 
 SMALLER = 100
-"""By how much fewer identities and adapters the first catalogue has."""
+"""The first catalogue has this many times fewer identities and adapters."""
 
 GROWTH_MAX = 1.25
+"""Largest aimed-at ratio of a figure of the whole catalogue to that of the smaller one."""
 
 
 @dataclass(frozen=True, slots=True)
 class CatalogueBench:
-    """How many there are, and how many of them are looked at."""
+    """Sizes of the catalogue and of the samples that are measured.
+
+    ``n`` identities share ``adapters``; of random ones, ``audits`` are checked byte for byte, ``lookups`` are
+    looked up and ``asks`` are asked for a token.
+    """
 
     n: int = 1_000_000
     adapters: int = 10_000
@@ -49,16 +54,17 @@ class CatalogueBench:
     asks: int = 64
 
     def smaller(self) -> "CatalogueBench":
+        """Return the catalogue of a ``SMALLER``-th of the identities and adapters."""
         adapters = max(self.asks, self.adapters // SMALLER)
         return replace(self, n=max(adapters, self.n // SMALLER), adapters=adapters)
 
     def adapter_of(self, identity: int) -> int:
-        """Which adapter an identity has: neighbours have others."""
+        """Return the index of an identity's adapter; neighbouring identities have different ones."""
         return identity * 7919 % self.adapters
 
 
 class _Figures(NamedTuple):
-    """Of one catalogue. Times are medians in seconds, memory is private, in bytes."""
+    """The measurements of one catalogue: median times in seconds, private memory and sizes in bytes."""
 
     adapters_per_s: float
     identities_per_s: float
@@ -74,25 +80,25 @@ class _Figures(NamedTuple):
 
 
 class _Asked(NamedTuple):
-    """Seconds until the turn was granted, and from then to the first token."""
+    """The seconds until a turn was granted, and from then until its first token."""
 
     granted: float
     first: float
 
 
 def bench_catalogue(bench: CatalogueBench, settings: Settings, where: Path, report: Report) -> BenchReport:
-    """Build both catalogues in a temporary directory under ``where`` and ask them. Needs vLLM."""
+    """Build both catalogues in a temporary directory under ``where`` and measure them. Needs vLLM."""
     base = prepare_base(settings.base, settings.cache, allow_hub=False)
     figures: dict[int, _Figures] = {}
     with running_ray(), tempfile.TemporaryDirectory(prefix="populace-", dir=where) as folder:
-        for one in (bench.smaller(), bench):
-            figures[one.n] = asyncio.run(
+        for catalogue in (bench.smaller(), bench):
+            figures[catalogue.n] = asyncio.run(
                 _measure(
-                    one,
+                    catalogue,
                     settings,
                     base,
-                    Path(folder) / str(one.n),
-                    lambda step, part, n=one.n: report(f"{n:,}: {step}", part),
+                    Path(folder) / str(catalogue.n),
+                    lambda step, part, n=catalogue.n: report(f"{n:,}: {step}", part),
                 )
             )
     return _compare(bench, figures)
@@ -114,8 +120,8 @@ async def _measure(
     )
     identities_s = time.perf_counter() - began
 
-    await host.restart()  # what it holds from now on is what it needs to serve, and nothing of the building
-    chance = random.Random(bench.n)  # noqa: S311 - who is looked at
+    await host.restart()  # so that its memory is what serving takes, without what building left behind
+    chance = random.Random(bench.n)  # noqa: S311 - a sample, not a secret
     report("Auditing", 0.0)
     wrong = sum(
         [
@@ -136,27 +142,27 @@ async def _measure(
         cool = [await _ask(directory, engine, files, identity) for identity in asked]
         again = [await _ask(directory, engine, files, identity) for identity in asked[-4:] for _ in range(4)]
         engine_bytes = engine.run(_private_bytes)
-    found = _Figures(
+    figures = _Figures(
         adapters_per_s=bench.adapters / adapters_s,
         identities_per_s=bench.n / identities_s,
         adapter_bytes=adapter_bytes,
         disk_bytes=await asyncio.to_thread(disk_bytes, path),
         wrong=wrong,
         look_up=percentile(looked_up, 50),
-        activate=percentile([one.granted for one in cool], 50),
-        first_cool=percentile([one.first for one in cool], 50),
-        first_again=percentile([one.first for one in again], 50),
+        activate=percentile([turn.granted for turn in cool], 50),
+        first_cool=percentile([turn.first for turn in cool], 50),
+        first_again=percentile([turn.first for turn in again], 50),
         host_bytes=host.private_bytes(),
         engine_bytes=engine_bytes,
     )
     host.stop()
-    return found
+    return figures
 
 
 def _write_adapters(
     bench: CatalogueBench, modules: BaseModules, files: RevisionFiles, report: Report
 ) -> tuple[list[str], int]:
-    """Write distinct adapters; answers their digests, and the bytes of one."""
+    """Write distinct adapters of equal size; return their digests, and the size of one in bytes."""
     digests: list[str] = []
     size = 0
     for number in range(bench.adapters):
@@ -183,17 +189,17 @@ async def _is_wrong(
     digests: list[str],
     identity: int,
 ) -> bool:
-    """Whether the identity's revision is another than it was given, or its file holds other bytes."""
+    """Return whether the identity's revision is not the one it was created with, or its file differs."""
     number = bench.adapter_of(identity)
     view = await directory.show_model(model(identity))
     if view.aliases != {"latest": digests[number]}:
         return True
-    found = files.path(view.aliases["latest"]).read_bytes()
-    return found != bytes(pack_random_adapter(modules, seed=number))
+    content = files.path(view.aliases["latest"]).read_bytes()
+    return content != bytes(pack_random_adapter(modules, seed=number))
 
 
 def _of_distinct_adapters(bench: CatalogueBench, chance: random.Random) -> list[int]:
-    """Choose identities no two of which have the same adapter."""
+    """Draw identities that all have different adapters."""
     chosen: dict[int, int] = {}
     while len(chosen) < min(bench.asks, bench.adapters, bench.n):
         identity = chance.randrange(bench.n)
@@ -203,7 +209,7 @@ def _of_distinct_adapters(bench: CatalogueBench, chance: random.Random) -> list[
 
 async def _ask(directory: Directory, engine: RunningEngine, files: RevisionFiles, identity: int) -> _Asked:
     """Take a turn as far as its first token, with the adapter's file out of the page cache."""
-    draw = random.Random()  # noqa: S311 - a prompt that no cache knows
+    draw = random.Random()  # noqa: S311 - a prompt that no cache has seen
     began = time.perf_counter()
     grant = await directory.begin_turn(TurnRequest(model(identity), f"ask-{draw.random()}", b""))
     granted = time.perf_counter()
@@ -215,8 +221,8 @@ async def _ask(directory: Directory, engine: RunningEngine, files: RevisionFiles
     return _Asked(granted - began, first)
 
 
-async def _first_token(engine: Ours, adapter: AdapterRef, prompt: tuple[int, ...]) -> float:
-    """In the engine's process: the seconds to the first token."""
+async def _first_token(engine: PopulaceEngine, adapter: AdapterRef, prompt: tuple[int, ...]) -> float:
+    """Return the seconds until the first token; runs in the engine's process."""
     began = time.perf_counter()
     async with aclosing(engine.tokens_of(adapter, prompt, 1)) as counts:
         async for _ in counts:
@@ -224,8 +230,8 @@ async def _first_token(engine: Ours, adapter: AdapterRef, prompt: tuple[int, ...
     return time.perf_counter() - began
 
 
-async def _private_bytes(engine: Ours) -> int:
-    """In the engine's process: what it and vLLM's hold of their own."""
+async def _private_bytes(engine: PopulaceEngine) -> int:
+    """Return the private memory of the engine's process and of its children; runs in that process."""
     del engine
     own = psutil.Process()
     return sum(Memory.of(process).private_bytes for process in (own, *own.children(recursive=True)))
@@ -238,10 +244,10 @@ def _compare(bench: CatalogueBench, figures: dict[int, _Figures]) -> BenchReport
         notes=[
             f"{bench.smaller().n:,} identities over {bench.smaller().adapters:,} adapters,",
             f"then {bench.n:,} over {bench.adapters:,}, of {large.adapter_bytes:,} bytes each.",
-            "audit: the revision of a random identity, and every byte of its file, are what they should be.",
+            "audit: the revision of a random identity and every byte of its file are as they were written.",
             "activate: from an idle identity to a granted turn. cool: the adapter is read from the disk.",
-            "Medians. Memory is private, without the pages of files; the host's is that of a process that",
-            "built nothing: it starts anew after the building.",
+            "Times are medians. Memory is private, without the pages of files; the host restarts after the",
+            "catalogue is built and before its memory is measured.",
         ],
     )
     rows: tuple[tuple[str, float, float, int], ...] = (

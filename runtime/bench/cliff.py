@@ -1,8 +1,9 @@
-"""``populace bench cliff``: more adapters in turn than an engine has slots, ours against vLLM as it comes.
+"""``populace bench cliff``: throughput when more adapters are in use than an engine has slots.
 
-Each side is an engine in a process of its own, and all play the same traffic in turn: clients that ask one
-request after the other, each of another adapter (Zipf or uniform) of a working set that is a multiple of
-the slots. Adapters have ranks 1 to 16 on all linear layers; vLLM pads each slot to 16.
+Populace's engine is compared with unchanged vLLM. Each side is an engine in its own process, and all get the
+same traffic: clients that send one request after the other, each for an adapter that is drawn (Zipf or
+uniform) from a working set that is a multiple of the slots. Adapters have ranks 1 to 16 on all linear layers;
+vLLM pads each slot to 16.
 """
 
 import math
@@ -18,7 +19,7 @@ from typing import NamedTuple
 from populace.adapters.base_modules import BaseModules, read_base_modules
 from populace.base.prepare import prepare_base
 from populace.bench.engine_process import Round, longest_gap, running_engine
-from populace.bench.engine_sides import PROMPT_TOKENS, Ask, Side, Start, draw_prompt
+from populace.bench.engine_sides import PROMPT_TOKENS, EngineRequest, Side, Start, draw_prompt
 from populace.bench.random_adapters import write_random_adapters
 from populace.bench.report import Aim, BenchReport, Row, percentile
 from populace.settings.settings import Settings
@@ -40,7 +41,7 @@ Report = Callable[[str, float], None]
 
 @dataclass(frozen=True, slots=True)
 class CliffBench:
-    """What to play. ``ratios`` are working sets over ``slots``."""
+    """The traffic and the engines' slots. ``ratios`` are sizes of working sets, in multiples of ``slots``."""
 
     slots: int = 4
     ratios: tuple[float, ...] = RATIOS
@@ -51,14 +52,14 @@ class CliffBench:
 
 
 class _Cell(NamedTuple):
-    """A column of the bench: what is drawn from, and how many adapters in turn."""
+    """One combination of traffic (zipf or uniform) and size of the working set."""
 
     traffic: str
     ratio: float
 
 
 class _Figures(NamedTuple):
-    """Of one round: tokens/s, seconds to the first token, and the longest pause inside a reply."""
+    """The figures of one round: tokens/s, seconds to the first token, and the longest pause in a reply."""
 
     speed: float
     first_p50: float
@@ -69,7 +70,7 @@ class _Figures(NamedTuple):
 
 
 def bench_cliff(bench: CliffBench, settings: Settings, report: Report) -> BenchReport:
-    """Start the sides, play all rounds, compare. Stops the sides."""
+    """Start each side in turn, run all rounds on it and stop it; then compare the sides."""
     base = prepare_base(settings.base, settings.cache, allow_hub=False)
     modules = read_base_modules(base.directory)
     with tempfile.TemporaryDirectory(prefix="populace-") as folder:
@@ -103,7 +104,7 @@ def _measure(
     cells = [_Cell(traffic, ratio) for traffic in ("zipf", "uniform") for ratio in bench.ratios]
     for side, start in starts.items():
         report(f"Starting {side.name}", 0.0)
-        # One at a time: an engine that rests beside another still takes its caches and its timers.
+        # Only one engine runs at a time, because an idle one still competes for CPU caches and runs timers.
         with running_engine(side, start) as engine:
             steps = len(cells) * (bench.rounds + 1)
             for step in range(steps):
@@ -116,17 +117,19 @@ def _measure(
     return measured
 
 
-def _traffic(bench: CliffBench, cell: _Cell, number: int) -> list[list[Ask]]:
-    """What each client asks: the same for every side in a round, and no prompt twice."""
+def _traffic(bench: CliffBench, cell: _Cell, number: int) -> list[list[EngineRequest]]:
+    """Draw the requests of each client: the same for every side in a round, and no prompt twice."""
     draw = random.Random(f"{cell} {number}")  # noqa: S311 - traffic, not a secret
     working_set = range(max(1, round(bench.slots * cell.ratio)))
     weights = [1 / (rank + 1) if cell.traffic == "zipf" else 1.0 for rank in working_set]
 
-    def ask() -> Ask:
+    def ask() -> EngineRequest:
         [adapter] = draw.choices(working_set, weights)
         prompt = draw_prompt(draw)
-        # Of one length, all replies of a round would end together, and no prompt fall into a reply.
-        return Ask(adapter, prompt, draw.randint(bench.reply_tokens // 2, bench.reply_tokens * 3 // 2))
+        # Replies of one length would all end together, and no prompt would be computed during a reply.
+        return EngineRequest(
+            adapter, prompt, draw.randint(bench.reply_tokens // 2, bench.reply_tokens * 3 // 2)
+        )
 
     return [[ask() for _ in range(bench.requests)] for _ in range(bench.clients)]
 
@@ -155,47 +158,47 @@ def _compare(
         notes=[
             f"Medians of {bench.rounds} rounds; {bench.clients} clients, {bench.requests} requests each.",
             f"Prompts of {PROMPT_TOKENS} tokens, replies of {bench.reply_tokens} (by half more or less); ms.",
-            "working set: adapters in turn, over the slots. gap: the longest pause inside a reply.",
+            "working set: adapters in use, in multiples of the slots. gap: the longest pause in a reply.",
             f"{STOCK}: {bench.slots} slots of {slot_bytes / 1e6:.1f} MB each, PEFT directories.",
-            f"{SAME_SLOTS}: ours with as many slots. {SAME_BYTES}: ours with as many bytes for them.",
-            "ours: packed files, as a store has them.",
+            f"{SAME_SLOTS}: Populace with as many slots. {SAME_BYTES}: Populace with as many bytes for them.",
+            "Populace reads packed files, as a store has them.",
         ],
     )
     figures = {
         key: _Figures(*(statistics.median(column) for column in zip(*rounds, strict=True)))
         for key, rounds in measured.items()
     }
-    for (side, cell), found in figures.items():
-        result.rows.append(_row(side, cell, found))
+    for (side, cell), medians in figures.items():
+        result.rows.append(_row(side, cell, medians))
     for traffic in ("zipf", "uniform"):
         result.aims += _aims(bench, figures, traffic)
     return result
 
 
-def _row(side: str, cell: _Cell, found: _Figures) -> Row:
+def _row(side: str, cell: _Cell, medians: _Figures) -> Row:
     return {
         "traffic": cell.traffic,
         "working set": f"{cell.ratio:g} x",
         "side": side,
-        "tokens/s": round(found.speed, 1),
-        "TTFT p50": round(found.first_p50 * 1000),
-        "p95": round(found.first_p95 * 1000),
-        "p99": round(found.first_p99 * 1000),
-        "max": round(found.first_max * 1000),
-        "gap": round(found.gap * 1000),
+        "tokens/s": round(medians.speed, 1),
+        "TTFT p50": round(medians.first_p50 * 1000),
+        "p95": round(medians.first_p95 * 1000),
+        "p99": round(medians.first_p99 * 1000),
+        "max": round(medians.first_max * 1000),
+        "gap": round(medians.gap * 1000),
     }
 
 
 def _aims(bench: CliffBench, figures: dict[tuple[str, _Cell], _Figures], traffic: str) -> list[Aim]:
     hot, far = min(bench.ratios), max(ratio for ratio in bench.ratios if ratio <= 8)
-    stock, ours = (figures[side, _Cell(traffic, far)] for side in (STOCK, SAME_SLOTS))
+    stock, own = (figures[side, _Cell(traffic, far)] for side in (STOCK, SAME_SLOTS))
     all_hot = figures[SAME_SLOTS, _Cell(traffic, hot)]
     where = f"{traffic}, {far:g} x, same slots"
-    speed, first = ours.speed / stock.speed, ours.first_p50 / stock.first_p50
+    speed, first = own.speed / stock.speed, own.first_p50 / stock.first_p50
     aims = [
         Aim(f"{where}: throughput", round(speed, 3), THROUGHPUT_MIN, "x vllm", at_most=False),
         Aim(f"{where}: TTFT p50", round(first, 3), FIRST_TOKEN_MAX, "x vllm", at_most=True),
-        Aim(f"{where}: longest gap", round(ours.gap / all_hot.gap, 3), GAP_MAX, "x all hot", at_most=True),
+        Aim(f"{where}: longest gap", round(own.gap / all_hot.gap, 3), GAP_MAX, "x all hot", at_most=True),
     ]
     fitting = [ratio for ratio in bench.ratios if ratio <= 2]
     slowest = min(figures[SAME_BYTES, _Cell(traffic, ratio)].speed for ratio in fitting)
@@ -205,5 +208,5 @@ def _aims(bench: CliffBench, figures: dict[tuple[str, _Cell], _Figures], traffic
 
 
 def _slot_bytes(modules: BaseModules, rank: int) -> int:
-    """What one of vLLM's slots takes: A and B of each linear layer at the largest rank, in bfloat16."""
+    """Return the size of one of vLLM's slots: A and B of each linear layer at this rank, in bfloat16."""
     return 2 * rank * sum(shape.inputs + shape.outputs for shape in modules.linears.values())

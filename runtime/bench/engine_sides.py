@@ -1,4 +1,4 @@
-"""The engines that a bench compares, and what they are asked."""
+"""The engines that a bench compares: how each is started, and the requests that it gets."""
 
 import random
 from collections.abc import AsyncGenerator
@@ -7,18 +7,18 @@ from typing import NamedTuple, Protocol
 
 PROMPT_TOKENS = 32
 IDS = (100, 20_000)
-"""Token ids that every base has."""
+"""A half-open range of token ids that are in the vocabulary of every base."""
 
 
 def draw_prompt(draw: random.Random) -> tuple[int, ...]:
-    """Draw a prompt that no other request has."""
+    """Draw ``PROMPT_TOKENS`` random token ids, so that no other request has the same prompt."""
     return tuple(draw.randrange(*IDS) for _ in range(PROMPT_TOKENS))
 
 
 class Side(NamedTuple):
-    """How an engine is started. ``stock``: vLLM as it comes, with PEFT directories.
+    """One engine of a comparison. ``stock`` means unchanged vLLM, which reads PEFT directories.
 
-    ``warm_bytes_max`` None leaves host memory without a bound that matters here.
+    ``warm_bytes_max`` bounds the adapters in host memory; None keeps the engine's default.
     """
 
     name: str
@@ -28,7 +28,10 @@ class Side(NamedTuple):
 
 
 class Start(NamedTuple):
-    """What an engine is started with. ``adapters`` are PEFT directories, or packed files if it is ours."""
+    """The base, adapters and limits that an engine is started with.
+
+    ``adapters`` are PEFT directories for unchanged vLLM, and packed files for Populace's engine.
+    """
 
     base: Path
     fingerprint: str
@@ -38,19 +41,19 @@ class Start(NamedTuple):
     threads: int
 
 
-class Ask(NamedTuple):
-    """One request: which adapter, None for the base, its prompt, and how many tokens the reply has."""
+class EngineRequest(NamedTuple):
+    """A request for exactly ``reply_tokens`` tokens with this adapter, or None for the base alone."""
 
     adapter: int | None
     prompt: tuple[int, ...]
     reply_tokens: int
 
 
-class Player(Protocol):
-    """An engine as the clients see it."""
+class BenchEngine(Protocol):
+    """The operations that a bench needs of an engine; adapters are indices into ``Start.adapters``."""
 
-    def tokens(self, ask: Ask) -> AsyncGenerator[int, None]:
-        """Yield how many tokens came, as they come."""
+    def tokens(self, ask: EngineRequest) -> AsyncGenerator[int, None]:
+        """Yield the number of new tokens whenever some arrive."""
         ...
 
     async def load(self, adapter: int) -> None:
@@ -58,7 +61,9 @@ class Player(Protocol):
         ...
 
     async def prepare(self, adapter: int, replaces: int) -> None:
-        """Bring the adapter as near as it can be without taking anything from those in use."""
+        """Prewarm the adapter that replaces another, without evicting an adapter that is in use."""
         ...
 
-    async def close(self) -> None: ...
+    async def close(self) -> None:
+        """Stop the engine and free what it holds."""
+        ...

@@ -1,6 +1,6 @@
 # pyright: reportUnknownVariableType=false
 # safetensors' functions are partly untyped.
-"""A made-up adapter on a model with experts, for measurements: it has tens of thousands of tensors."""
+"""A random adapter on a mixture-of-experts model, which has tens of thousands of tensors."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,7 +21,7 @@ QUERY, KEY_VALUE = 4096, 512
 
 
 def expert_linears(layers: int, experts: int) -> dict[str, LinearShape]:
-    """Name the linear layers of a model with so many layers, and experts in each."""
+    """Return the linear layers by name of such a model with ``layers`` layers of ``experts`` experts each."""
     attention = {
         "q": LinearShape(QUERY, HIDDEN),
         "k": LinearShape(KEY_VALUE, HIDDEN),
@@ -40,7 +40,7 @@ def expert_linears(layers: int, experts: int) -> dict[str, LinearShape]:
 
 
 def write_expert_adapter(tensor_file: Path, packed: Path, linears: Mapping[str, LinearShape]) -> None:
-    """Write an adapter of rank 1 in bfloat16 on these layers: as PEFT's tensors, and packed."""
+    """Write one adapter of rank 1 in bfloat16 on these layers twice: as PEFT's tensors, and packed."""
     generator = torch.Generator().manual_seed(0)
     tensors: dict[str, torch.Tensor] = {}
     factors: list[Factor] = []

@@ -1,7 +1,7 @@
-"""``populace bench handoff``: from a step of the optimiser to the first token of what it made.
+"""``populace bench handoff``: the time from an optimiser's step to the first token of the new weights.
 
-An adapter is packed, stored and made ready in the engine that serves; or it is merged into its base, and an
-engine is started with the whole model, as who has no adapters in serving must.
+Either the adapter alone is packed, stored and made ready in the engine that serves, or it is merged into its
+base and an engine is started with the whole model, as serving without adapters requires.
 """
 
 import random
@@ -16,14 +16,17 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from populace.actors.engine import AdapterRef
 from populace.base.prepare import prepare_base
-from populace.bench.engine_process import Ours, RunningEngine, running_engine
-from populace.bench.engine_sides import Ask, Side, Start, draw_prompt
+from populace.bench.engine_process import PopulaceEngine, RunningEngine, running_engine
+from populace.bench.engine_sides import EngineRequest, Side, Start, draw_prompt
 from populace.bench.report import Aim, BenchReport, Row
 from populace.settings.settings import Settings
 from populace.storage.revisions import RevisionFiles
 
 RATIO_MIN = 18.3
-"""Of merging and reloading to the adapter alone. MinT's figure 7: Qwen3-4B on GPUs (arXiv 2605.13779)."""
+"""Least aimed-at ratio of the time with merging and reloading to that of the adapter alone.
+
+It is the ratio of MinT's figure 7, with Qwen3-4B on GPUs (arXiv 2605.13779).
+"""
 
 if TYPE_CHECKING:
     from populace.bench.merged_handoff import Learner
@@ -35,7 +38,7 @@ Report = Callable[[str, float], None]
 
 @dataclass(frozen=True, slots=True)
 class HandoffBench:
-    """How often each is done. A merged model's engine takes half a minute to start."""
+    """The numbers of repetitions, and the adapter's rank. A merged model's engine starts in half a minute."""
 
     rounds: int = 8
     merged_rounds: int = 2
@@ -43,7 +46,7 @@ class HandoffBench:
 
 
 class Handoff(NamedTuple):
-    """Seconds until it is written, then until it is ready, then until its first token; and what is moved."""
+    """The seconds of writing, of getting ready and of the first token, in this order, and the bytes."""
 
     write: float
     ready: float
@@ -52,11 +55,12 @@ class Handoff(NamedTuple):
 
     @property
     def total(self) -> float:
+        """The seconds from the optimiser's step to the first token."""
         return self.write + self.ready + self.token
 
 
 def bench_handoff(bench: HandoffBench, settings: Settings, report: Report) -> BenchReport:
-    """Hand over so many revisions each way, one engine after the other. Stops them."""
+    """Hand over the revisions in both ways, with one engine running at a time; none runs afterwards."""
     from populace.bench.merged_handoff import Learner
 
     base = prepare_base(settings.base, settings.cache, allow_hub=False)
@@ -68,7 +72,7 @@ def bench_handoff(bench: HandoffBench, settings: Settings, report: Report) -> Be
         alone: list[Handoff] = []
         with running_engine(Side("adapter", stock=False, slots=SLOTS), start) as engine:
             replaced = None
-            # The first one warms the steps' shapes, and is not counted.
+            # The first one compiles and allocates for the shapes of a step, and is not counted.
             for number in range(bench.rounds + 1):
                 report(f"Adapter {number} of {bench.rounds}", number / (bench.rounds + 1))
                 handed, replaced = _adapter(learner, files, engine, replaced, number)
@@ -100,14 +104,14 @@ def _merged(learner: "Learner", directory: Path, start: Start, number: int) -> H
     written = time.perf_counter()
     with running_engine(Side("merged", stock=True, slots=1), start._replace(base=directory)) as engine:
         ready = time.perf_counter()
-        [one] = engine.play([[Ask(None, _prompt(number), 1)]]).served
-        return Handoff(written - began, ready - written, one.token_times[0], size)
+        [reply] = engine.play([[EngineRequest(None, _prompt(number), 1)]]).served
+        return Handoff(written - began, ready - written, reply.token_times[0], size)
 
 
 async def hand_over(
-    engine: Ours, adapter: AdapterRef, replaced: AdapterRef | None, prompt: tuple[int, ...]
+    engine: PopulaceEngine, adapter: AdapterRef, replaced: AdapterRef | None, prompt: tuple[int, ...]
 ) -> tuple[float, float]:
-    """In the engine's process: make the adapter ready, then ask it; seconds of both."""
+    """Prewarm the adapter, then ask it for a token; return both times. Runs in the engine's process."""
     began = time.perf_counter()
     await engine.publish(adapter, replaced)
     ready = time.perf_counter()
@@ -122,8 +126,8 @@ def _prompt(number: int) -> tuple[int, ...]:
 
 
 def compared(bench: HandoffBench, alone: list[Handoff], merged: list[Handoff]) -> BenchReport:
-    """Report medians of both, and how much longer a merged model takes."""
-    ratio = statistics.median(one.total for one in merged) / statistics.median(one.total for one in alone)
+    """Report the medians of both ways, and how many times longer a merged model takes."""
+    ratio = _median(merged, "total") / _median(alone, "total")
     return BenchReport(
         "handoff",
         rows=[_row("adapter alone", alone), _row("merged, engine started", merged)],
@@ -140,17 +144,16 @@ def compared(bench: HandoffBench, alone: list[Handoff], merged: list[Handoff]) -
             f"{bench.rounds} adapters of rank {bench.rank}, {bench.merged_rounds} merged models; medians.",
             "write: packed and stored durably, or merged and saved.",
             "ready: in the engine's memory, or an engine started with the model.",
-            "token: the first of a reply to 32 tokens after that.",
+            "token: from then to the first token of a reply to 32 tokens.",
         ],
     )
 
 
-def _row(side: str, handed: list[Handoff]) -> Row:
-    return {
-        "side": side,
-        "MB": round(handed[0].bytes / 1e6, 1),
-        "write ms": round(statistics.median(one.write for one in handed) * 1000),
-        "ready ms": round(statistics.median(one.ready for one in handed) * 1000),
-        "token ms": round(statistics.median(one.token for one in handed) * 1000),
-        "total ms": round(statistics.median(one.total for one in handed) * 1000),
-    }
+def _row(side: str, handoffs: list[Handoff]) -> Row:
+    parts = ("write", "ready", "token", "total")
+    times: Row = {f"{part} ms": round(_median(handoffs, part) * 1000) for part in parts}
+    return {"side": side, "MB": round(handoffs[0].bytes / 1e6, 1), **times}
+
+
+def _median(handoffs: list[Handoff], part: str) -> float:
+    return statistics.median(getattr(handoff, part) for handoff in handoffs)

@@ -1,8 +1,8 @@
-"""``populace bench identities``: what a host does with a million names, most of them idle.
+"""``populace bench identities``: time and memory of one host with a million identities, most of them idle.
 
-One host actor on Ray over a store in a temporary directory, called as every client calls it: many
-calls of one event-loop turn share a message. Small stores are built first, to show that the time
-to start does not depend on how many identities there are.
+The host is an actor on Ray with a store in a temporary directory, called as every client calls it: calls of
+the same turn of the event loop share a message. A small store is measured first, because the time to start
+should not depend on the number of identities.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ from populace.bench.report import Aim, BenchReport, Row, percentile
 from populace.hosting.directory import Directory
 
 BUDGET_BYTES = 1024 * 1024 * 1024
-"""Private memory of the host process, at most."""
+"""Largest aimed-at private memory of the host's process."""
 
 LOOKUPS_MAX = 50_000
 ACTIVATIONS_MAX = 50_000
@@ -36,7 +36,7 @@ def bench_identities(n: int, *, report: Report) -> BenchReport:
         small.stop()
         large = OneHost(Path(folder) / "large", BASE)
         asyncio.run(_measure(large, n, result, report))
-        # Before the restart: the process that created and activated them all.
+        # Before the restart, because this process has created and activated all of them.
         private_bytes = large.private_bytes()
         report("Restarting", 1.0)
         start_large_s = asyncio.run(large.restart())
@@ -79,7 +79,7 @@ async def _measure(host: OneHost, n: int, result: BenchReport, report: Report) -
 
 
 async def _activate(directory: Directory, chosen: ModelId, number: int) -> None:
-    """Take a turn and give it back: the least that makes a model active."""
+    """Begin a turn and give it up, which is the least that makes a model active."""
     turn = await directory.begin_turn(TurnRequest(chosen, f"bench-{number}", b""))
     assert isinstance(turn, TurnGrant)
     await directory.abandon_turn(turn, "bench")
@@ -105,9 +105,9 @@ def _add_sizes(
 ) -> None:
     files = disk_bytes(path)
     result.notes += [
-        f"store {files / 2**20:,.0f} MiB, {files / n:,.0f} bytes an identity",
+        f"store {files / 2**20:,.0f} MiB, {files / n:,.0f} bytes per identity",
         f"{CONCURRENCY} calls in flight; latencies include the wait for the group commit and for each other",
-        f"start to answer: {start_small_s:.2f} s at {SMALL:,}, {start_large_s:.2f} s at {n:,}",
+        f"start to first answer: {start_small_s:.2f} s with {SMALL:,}, {start_large_s:.2f} s with {n:,}",
     ]
     result.aims += [
         Aim(
@@ -118,7 +118,7 @@ def _add_sizes(
             at_most=True,
         ),
         Aim(
-            f"start-up time ratio, {n:,} against {SMALL:,} identities",
+            f"start-up time with {n:,} identities relative to {SMALL:,}",
             round(start_large_s / start_small_s, 2),
             1.25,
             "×",

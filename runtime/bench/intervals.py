@@ -1,4 +1,4 @@
-"""95 % intervals of what was counted or averaged. Pure."""
+"""95 % confidence intervals of shares, means and ratios. Pure functions."""
 
 import math
 import random
@@ -12,18 +12,19 @@ DRAWS = 2000
 
 
 class Interval(NamedTuple):
-    """A measured number and the bounds that hold the true one in 95 of 100 repetitions."""
+    """An estimate and its 95 % confidence interval."""
 
     value: float
     low: float
     high: float
 
     def times(self, factor: float) -> "Interval":
+        """Return the interval in a unit that is ``factor`` times smaller; the factor is not negative."""
         return Interval(self.value * factor, self.low * factor, self.high * factor)
 
 
 def wilson(hits: int, count: int, z: float = Z) -> tuple[float, float]:
-    """The score interval of a proportion (Wilson, 1927)."""
+    """Return the score interval of a proportion (Wilson 1927) at ``z`` standard errors; not for 0 of 0."""
     share, spread = hits / count, z * z / count
     middle = (share + spread / 2) / (1 + spread)
     half = z * math.sqrt(share * (1 - share) / count + spread / (4 * count)) / (1 + spread)
@@ -31,16 +32,16 @@ def wilson(hits: int, count: int, z: float = Z) -> tuple[float, float]:
 
 
 def share_of(hits: Sequence[bool]) -> Interval:
-    """The share of hits, one at least, with Wilson's interval."""
+    """Return the share of hits with Wilson's interval; ``hits`` is not empty."""
     return Interval(sum(hits) / len(hits), *wilson(sum(hits), len(hits)))
 
 
 def bootstrap(
     units: Sequence[T], statistic: Callable[[Sequence[T]], float], *, draws: int = DRAWS
 ) -> Interval:
-    """A statistic of independent units, one at least, with its percentile bootstrap (Efron, 1979).
+    """Return a statistic of independent units with its percentile bootstrap (Efron 1979); no ``units`` fails.
 
-    The same units give the same interval.
+    Resampling is seeded, so that the same units give the same interval.
     """
     source = random.Random(0)  # noqa: S311 - resampling, not a secret
     drawn = sorted(statistic(source.choices(units, k=len(units))) for _ in range(draws))
@@ -48,11 +49,12 @@ def bootstrap(
 
 
 def mean_of(values: Sequence[float]) -> Interval:
+    """Return the mean with its bootstrap interval; ``values`` is not empty."""
     return bootstrap(values, lambda drawn: sum(drawn) / len(drawn))
 
 
 def ratio_of(pairs: Sequence[tuple[float, float]]) -> Interval:
-    """The sum of the first numbers over that of the second, of pairs that belong together; 0 of nothing."""
+    """Return the ratio of the sums of first and second numbers, resampled in pairs; 0 for x / 0."""
 
     def ratio(drawn: Sequence[tuple[float, float]]) -> float:
         below = sum(second for _, second in drawn)

@@ -1,4 +1,4 @@
-"""A closed loop of streaming clients over an OpenAI-compatible endpoint, the same for every server."""
+"""A closed loop of streaming clients of an OpenAI-compatible endpoint."""
 
 import asyncio
 import json
@@ -12,7 +12,7 @@ from populace.bench.processes import BenchFailed
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """``streams`` clients, each sending ``requests`` one after the other; lengths in tokens."""
+    """The number of concurrent clients, the requests that each sends in sequence, and the reply's tokens."""
 
     streams: int
     requests: int
@@ -21,7 +21,7 @@ class Load:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One request: seconds to the first token and to the end, tokens received."""
+    """One request: the seconds until its first token and its end, and the number of tokens received."""
 
     first_token_s: float
     total_s: float
@@ -30,7 +30,7 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """Where to send requests; stream ``i`` asks for ``models[i % len(models)]``."""
+    """A server's address, key and models; stream ``i`` uses ``models[i % len(models)]``."""
 
     url: str
     api_key: str
@@ -46,7 +46,7 @@ PROMPT = (
 
 
 def messages_of(load: Load, index: int, request: int, round_number: int) -> list[dict[str, str]]:
-    """Write a prompt that differs from its beginning on: no server gains from a prefix it has seen."""
+    """Return a prompt that differs from its first words on, so that no prefix cache helps."""
     number = f"{round_number}-{load.streams}-{index}-{request}"
     return [
         {"role": "system", "content": f"Case {number}."},
@@ -55,7 +55,7 @@ def messages_of(load: Load, index: int, request: int, round_number: int) -> list
 
 
 async def run_load(endpoint: Endpoint, load: Load, *, round_number: int) -> tuple[list[Sample], float]:
-    """Run the load; answer the samples and the wall time in seconds."""
+    """Run the load; return the samples and the wall seconds. Raises ``BenchFailed`` for a wrong reply."""
     limits = httpx.Limits(max_connections=load.streams + 4)
     headers = {"Authorization": f"Bearer {endpoint.api_key}"}
     async with httpx.AsyncClient(
@@ -95,7 +95,9 @@ async def _ask(
     tokens = 0
     async with client.stream("POST", "/v1/chat/completions", json=body) as response:
         if response.is_error:
-            raise BenchFailed(f"{response.status_code}: {(await response.aread()).decode()[:500]}")
+            raise BenchFailed(
+                f"{model}: HTTP {response.status_code}: {(await response.aread()).decode()[:500]}"
+            )
         async for line in response.aiter_lines():
             if not line.startswith("data: {"):
                 continue
@@ -105,5 +107,5 @@ async def _ask(
             if chunk.get("usage"):
                 tokens = chunk["usage"]["completion_tokens"]
     if first is None or tokens != reply_tokens:
-        raise BenchFailed(f"asked {model} for {reply_tokens} tokens and got {tokens}")
+        raise BenchFailed(f"{model} was asked for {reply_tokens} tokens and sent {tokens}")
     return Sample(first - started, time.perf_counter() - started, tokens)

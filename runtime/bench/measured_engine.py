@@ -1,4 +1,4 @@
-"""The engine that a bench measures in its own process, with a memory module."""
+"""Starts the engine that a bench measures in the bench's own process, with a memory module."""
 
 from importlib.util import find_spec
 from pathlib import Path
@@ -19,7 +19,7 @@ async def start_measured(
     context_tokens: int,
     sequences_max: int,
 ) -> OwnedEngine:
-    """Start ``vllm``, ``torch``, or with ``auto`` vLLM where it is installed. The caller closes it."""
+    """Start the engine ``vllm`` or ``torch``, or with ``auto`` vLLM if installed. The caller closes it."""
     if kind == "auto":
         kind = "torch" if find_spec("vllm") is None else "vllm"
     options = EngineOptions(

@@ -1,8 +1,8 @@
-"""``populace bench memory``: what a δ-mem costs an engine, against the same engine without one.
+"""``populace bench memory``: the time that a δ-mem adds to an engine's prefill and decoding.
 
-Both sides take turns in one engine process, round by round: the same prompts, the same batch, with and
-without a memory. With gates it is measured twice: gates that are always open read with every token of a reply
-and write every prompt, those that are always closed do neither.
+One engine process runs the same batches with and without a memory in turn. A gated memory is measured twice:
+gates that are always open read with every token of a reply and write every prompt, and gates that are always
+closed do neither.
 """
 
 import asyncio
@@ -35,10 +35,10 @@ PREFILL_RATIO_MAX = {"gated": 1.05, "published": 1.25}
 SHORT_PROMPT = 16
 SCAN_TOKENS = 2048
 IDS = (100, 20_000)
-"""Token ids that every base has."""
+"""A half-open range of token ids that are in the vocabulary of every base."""
 
 GATED = MemoryShape(rank=64, gated=True, layer_step=4)
-"""As ``populace memory train --gated`` makes them."""
+"""The shape that ``populace memory train --gated`` trains."""
 
 Report = Callable[[str, float], None]
 Rule = Literal["gated", "published"]
@@ -46,9 +46,10 @@ Rule = Literal["gated", "published"]
 
 @dataclass(frozen=True, slots=True)
 class MemoryBench:
-    """What to measure. Tokens of a reply that is decoded, and of a prompt that is read.
+    """The engines, the memory's rule, and the lengths in tokens of decoded replies and prefilled prompts.
 
-    ``rule`` "published" writes and reads with every token, in every layer; see ``adapters/memory/layer.py``.
+    With the ``rule`` "published" every token is written and read in every layer
+    (``adapters/memory/layer.py``).
     """
 
     rule: Rule = "gated"
@@ -59,29 +60,29 @@ class MemoryBench:
 
 
 class _Timed(NamedTuple):
-    """Seconds to the first token, and of each token after it."""
+    """The seconds until the first token, and the mean seconds per token after it."""
 
     first: float
     each: float
 
 
 class _Measured(NamedTuple):
-    """A memory module that is measured, under a name."""
+    """A memory module to measure, and its name in the rows."""
 
     name: str
     module: MemoryModule
 
 
 def bench_memory(bench: MemoryBench, settings: Settings, report: Report) -> BenchReport:
-    """Measure each engine, and of the published rule the scan. Starts the engines, and stops them."""
+    """Start, measure and stop each engine in turn; for the published rule, time the scan as well."""
     base = prepare_base(settings.base, settings.cache, allow_hub=False)
     result = BenchReport(
         "memory",
         columns=("engine", "memory", "what", "batch", "without_ms", "with_ms", "ratio"),
-        notes=["medians over the rounds; again: of a conversation whose beginning was read before"],
+        notes=["medians over the rounds; again: a conversation whose beginning is in the prefix cache"],
     )
     modules = _modules(bench.rule, base)
-    runs = [(kind, one) for kind in bench.engines for one in modules]
+    runs = [(kind, measured) for kind in bench.engines for measured in modules]
     with tempfile.TemporaryDirectory(prefix="populace-") as folder:
         path = Path(folder) / "module.safetensors"
         for index, (kind, measured) in enumerate(runs):
@@ -132,7 +133,7 @@ async def _measure_engine(
             ("decode, a token", _decoded(engine, bench), DECODE_RATIO_MAX),
             (f"prefill, {bench.prompt_tokens} tokens", _prefilled(engine, bench), prefill_max),
         ]
-        if bench.rule == "gated":  # without gates what is cached is of one state alone
+        if bench.rule == "gated":  # without gates a cached prefix is valid for one state alone
             again = f"prefill again, {bench.prompt_tokens} tokens"
             timings.append((again, _prefilled_again(engine, bench), prefill_max))
         for what, timed, ratio_max in timings:
@@ -162,7 +163,7 @@ async def _measure_engine(
 
 
 Timing = Callable[[int, MemoryUse | None], Awaitable[float]]
-"""Seconds of a batch of so many requests, with a memory or without."""
+"""Times a batch of this many requests in seconds, with a memory, or None without."""
 
 
 def _decoded(engine: OwnedEngine, bench: MemoryBench) -> Timing:
@@ -181,12 +182,13 @@ def _prefilled(engine: OwnedEngine, bench: MemoryBench) -> Timing:
 
 
 def _prefilled_again(engine: OwnedEngine, bench: MemoryBench) -> Timing:
-    """Of conversations: their beginning was read without a memory, and all but the last message is old."""
+    """Time conversations whose beginning is cached; only their last message is new to the memory."""
 
     async def timed(batch: int, use: MemoryUse | None) -> float:
         begun = [_conversation(bench.prompt_tokens) for _ in range(batch)]
         await _batch(engine, begun, 1, None)
-        asked = [(*one, Message("assistant", "I see."), Message("user", "And now?")) for one in begun]
+        more = (Message("assistant", "I see."), Message("user", "And now?"))
+        asked = [(*conversation, *more) for conversation in begun]
         use = None if use is None else use._replace(new_from=2)
         return (await _batch(engine, asked, 1, use)).first
 
@@ -197,13 +199,13 @@ Prompt = tuple[int, ...] | tuple[Message, ...]
 
 
 def _tokens(count: int) -> tuple[int, ...]:
-    """A prompt that no other begins as: that would be in the prefix cache."""
+    """Draw a random prompt, so that no beginning of it is in the prefix cache."""
     source = random.SystemRandom()
     return tuple(source.randrange(*IDS) for _ in range(count))
 
 
 def _conversation(tokens: int) -> tuple[Message, ...]:
-    """One message of about so many tokens: most bases read each digit as one."""
+    """Draw one message of about ``tokens`` tokens: most tokenizers make each digit a token."""
     source = random.SystemRandom()
     return (Message("user", "".join(str(source.randrange(10)) for _ in range(tokens))),)
 
@@ -211,18 +213,18 @@ def _conversation(tokens: int) -> tuple[Message, ...]:
 async def _batch(
     engine: OwnedEngine, prompts: Sequence[Prompt], reply_tokens: int, use: MemoryUse | None
 ) -> _Timed:
-    """Ask all of them at once."""
+    """Send all prompts at once; return the seconds until all have a first token, and the median per token."""
     timed = await asyncio.gather(
         *(
-            _one(engine, f"{time.time_ns()}-{index}", prompt, reply_tokens, use)
+            _time_request(engine, f"{time.time_ns()}-{index}", prompt, reply_tokens, use)
             for index, prompt in enumerate(prompts)
         )
     )
-    # The prompts of a batch are read in more than one step: what counts is when all of them are.
-    return _Timed(max(one.first for one in timed), statistics.median(one.each for one in timed))
+    # The prompts of a batch take more than one engine step; the batch is read when the last one is.
+    return _Timed(max(reply.first for reply in timed), statistics.median(reply.each for reply in timed))
 
 
-async def _one(
+async def _time_request(
     engine: OwnedEngine, name: str, prompt: Prompt, reply_tokens: int, use: MemoryUse | None
 ) -> _Timed:
     sampling = Sampling(max_tokens=reply_tokens, temperature=0.0, ignore_eos=True)
@@ -234,13 +236,13 @@ async def _one(
 
 
 def _measure_scan(bench: MemoryBench, result: BenchReport) -> None:
-    """Chunks against the plain loop, of one layer."""
+    """Add a row that compares the chunked scan of one layer with the loop over tokens."""
     times = time_scans(SCAN_TOKENS, MemoryShape().rank, bench.rounds)
     loop, chunks = times.loop * 1000, times.chunks * 1000
     result.rows.append(
         {
             "engine": "scan",
-            "what": f"{SCAN_TOKENS} tokens of a layer: loop, chunks",
+            "what": f"{SCAN_TOKENS} tokens in one layer: loop, chunks",
             "batch": 1,
             "without_ms": round(loop, 2),
             "with_ms": round(chunks, 2),

@@ -1,6 +1,6 @@
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 # transformers' models are partly untyped.
-"""An adapter between two of its steps, to be handed to an engine: as it is, or merged into its base."""
+"""An adapter in training that is handed to an engine between steps: alone, or merged into its base."""
 
 import shutil
 from pathlib import Path
@@ -18,7 +18,7 @@ WORK = Work(rank=8, steps=1000, sequences=1, tokens=(16, 48))
 
 
 class Learner:
-    """One person in training on a base; what they learn is noise."""
+    """One training session on random tokens, with the base that it trains on."""
 
     def __init__(
         self, base_directory: Path, fingerprint: str, *, rank: int, dtype: torch.dtype = torch.bfloat16
@@ -33,19 +33,16 @@ class Learner:
         )
 
     def step(self) -> None:
-        """Move the adapter: what it was before is another revision."""
+        """Take one optimiser step, so that the adapter is a new revision."""
         [outcome] = take_step(self._base, [(self._session, SupervisedObjective(WORK.of(0)))])
         assert isinstance(outcome, StepReport), outcome
 
     def packed(self) -> bytearray:
-        """Pack the adapter as a revision."""
+        """Return the adapter packed as a revision is stored."""
         return self._session.adapter.pack(self._base.fingerprint, self._base.dtype)
 
     def write_merged(self, directory: Path) -> int:
-        """Write the base with the adapter in its weights, W + s B·A, as a model of its own.
-
-        Answers the bytes of its weights.
-        """
+        """Write a whole model whose weights are W + s B·A, and return the size of its weights in bytes."""
         directory.mkdir()
         state = dict(self._base.model.state_dict())
         with torch.no_grad():
@@ -55,7 +52,7 @@ class Learner:
                 state[key] = (state[key].float() + change).to(state[key].dtype)
         self._base.model.save_pretrained(directory, state_dict=state)
         for file in self._directory.iterdir():
-            # The rest is the base's: its tokenizer, and a configuration without what is ours in this process.
+            # The tokenizer and configuration are the base's; the configuration in memory has our changes.
             if file.is_file() and file.suffix != ".safetensors":
                 shutil.copyfile(file, directory / file.name)
         return sum(file.stat().st_size for file in directory.glob("*.safetensors"))

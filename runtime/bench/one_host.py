@@ -1,8 +1,8 @@
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 # Ray's API is partly untyped.
-"""A host actor on Ray over a store of its own, called as every client calls it.
+"""One host actor on Ray with a store of its own, for benches that call it as every client does.
 
-Many calls of one event-loop turn share a message.
+Calls that are made in the same turn of the event loop share a message.
 """
 
 import asyncio
@@ -28,7 +28,7 @@ from populace.hosting.host_client import RayHostClient
 from populace.storage.store import Store
 
 RESIDENT_BYTES_MAX = 64 * 1024 * 1024
-"""The host's own budget for activations: small, so that activating more than fit passivates others."""
+"""The host's budget for active models. It is small, so that a bench sees passivations."""
 
 CONCURRENCY = 256
 
@@ -37,7 +37,7 @@ Report = Callable[[str, float], None]
 
 @contextmanager
 def running_ray() -> Generator[None]:
-    """Start a Ray of the bench's own, and stop it after the block."""
+    """Start a local Ray cluster for the bench, and stop it after the block."""
     ray.init(
         address="local",
         namespace=NAMESPACE,
@@ -53,7 +53,7 @@ def running_ray() -> Generator[None]:
 
 
 class OneHost:
-    """One store and the host actor over it. Needs a running Ray."""
+    """A store and its only host actor. Needs a running Ray."""
 
     def __init__(self, path: Path, base: BaseInfo) -> None:
         self.path = path
@@ -72,10 +72,11 @@ class OneHost:
         self._shards = store.shards
 
     def directory(self) -> Directory:
+        """Return a new client of the host."""
         return Directory([RayHostClient(self.handle, host_name(0))], shard_count=self._shards)
 
     async def restart(self) -> float:
-        """Kill the host and time the new process from its start to its first answer, in seconds."""
+        """Kill the host; return the seconds from the start of its next process to its first answer."""
         before = self.process()
         os.kill(before.pid, signal.SIGKILL)
         await asyncio.to_thread(before.wait, 30)
@@ -83,22 +84,26 @@ class OneHost:
         return time.time() - self.process().create_time()
 
     def process(self) -> psutil.Process:
+        """Return the host's current process."""
         return psutil.Process(ray.get(self.handle.process_id.remote()))
 
     def private_bytes(self) -> int:
+        """Return the private memory of the host's process."""
         return Memory.of(self.process()).private_bytes
 
     def stop(self) -> None:
+        """Close the store and end the actor."""
         ray.get(self.handle.close.remote())
         ray.kill(self.handle)
 
 
 def disk_bytes(path: Path) -> int:
-    """What all files under the path take on the disk."""
+    """Return the space that all files under the path take on the disk, in bytes."""
     return sum(file.stat().st_blocks * 512 for file in path.rglob("*") if file.is_file())
 
 
 def model(index: int) -> ModelId:
+    """Return the id of the bench's personal model number ``index``."""
     return ModelId("bench", f"person-{index}")
 
 
@@ -110,7 +115,7 @@ async def many(
     *,
     concurrency: int = CONCURRENCY,
 ) -> list[float]:
-    """Make ``count`` calls, so many at a time; answer the seconds that each took."""
+    """Make ``count`` calls, ``concurrency`` at a time; return the seconds that each took, as they end."""
     times: list[float] = []
     numbers = iter(range(count))
 

@@ -1,15 +1,15 @@
-"""Requests that arrive when they arrive, however far the engine is, while models get new adapters."""
+"""An open loop: requests arrive by a schedule, whatever the engine's backlog, while adapters are replaced."""
 
 import asyncio
 import time
 from typing import NamedTuple
 
 from populace.bench.engine_process import Served, served
-from populace.bench.engine_sides import Ask, Player
+from populace.bench.engine_sides import BenchEngine, EngineRequest
 
 
 class Arrival(NamedTuple):
-    """A request to a model, so many seconds after the beginning."""
+    """A request to a model, sent ``at_s`` seconds after the start of the round."""
 
     at_s: float
     model: int
@@ -17,7 +17,7 @@ class Arrival(NamedTuple):
 
 
 class Publication(NamedTuple):
-    """From ``at_s`` on, the model has a new adapter."""
+    """A model gets a new adapter, ``at_s`` seconds after the start of the round."""
 
     at_s: float
     model: int
@@ -25,9 +25,9 @@ class Publication(NamedTuple):
 
 
 class Schedule(NamedTuple):
-    """All of a round. ``adapters`` are those that the models begin with.
+    """The requests and publications of a round. ``adapters[i]`` is the adapter that model i begins with.
 
-    With ``is_two_phase`` a new adapter is prepared first, and the old one answers until that is done.
+    With ``is_two_phase`` a new adapter is prewarmed first, and the old one serves until that is done.
     """
 
     adapters: tuple[int, ...]
@@ -38,7 +38,7 @@ class Schedule(NamedTuple):
 
 
 class Answered(NamedTuple):
-    """What a request got, and from which adapter. ``is_first``: nobody had asked that adapter before."""
+    """A request's reply and its adapter; ``is_first`` marks the first request to that adapter."""
 
     model: int
     adapter: int
@@ -47,19 +47,19 @@ class Answered(NamedTuple):
 
 
 class OpenRound(NamedTuple):
-    """The answers, and the seconds from each publication until its adapter answers."""
+    """The replies, and the seconds from each publication until its adapter serves."""
 
     answered: tuple[Answered, ...]
     until_ready: tuple[float, ...]
 
 
-async def play_open(engine: Player, schedule: Schedule) -> OpenRound:
-    """Play a round; ends when all have their answer."""
+async def play_open(engine: BenchEngine, schedule: Schedule) -> OpenRound:
+    """Run a round; return when all replies have ended."""
     return await _OpenLoop(engine, schedule).play()
 
 
 class _OpenLoop:
-    def __init__(self, engine: Player, schedule: Schedule) -> None:
+    def __init__(self, engine: BenchEngine, schedule: Schedule) -> None:
         self._engine = engine
         self._schedule = schedule
         self._adapters = list(schedule.adapters)
@@ -79,8 +79,10 @@ class _OpenLoop:
         adapter = self._adapters[arrival.model]
         is_first = adapter not in self._asked
         self._asked.add(adapter)
-        got = await served(self._engine, Ask(adapter, arrival.prompt, self._schedule.reply_tokens))
-        return Answered(arrival.model, adapter, is_first, got)
+        reply = await served(
+            self._engine, EngineRequest(adapter, arrival.prompt, self._schedule.reply_tokens)
+        )
+        return Answered(arrival.model, adapter, is_first, reply)
 
     async def _publish(self, publication: Publication) -> float:
         await self._wait(publication.at_s)

@@ -1,10 +1,10 @@
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 # safetensors' functions are partly untyped.
-"""``populace bench packed``: a tensor for each matrix, as PEFT saves them, against a packed adapter.
+"""``populace bench packed``: reading and loading a packed adapter, compared with PEFT's tensor per matrix.
 
-Two adapters in bfloat16: rank 8 on all linear layers of the default base, and rank 1 on a made-up model of 48
-layers with 128 experts each, of the shapes of Qwen3-30B-A3B, which nothing here serves: its 37,248 tensors
-are those that MinT's packed loader was measured on. Files are in the page cache on both sides.
+Two adapters in bfloat16 are measured: rank 8 on all linear layers of the default base, and rank 1 on a model
+of 48 layers with 128 experts each, in the shapes of Qwen3-30B-A3B. The second one is only read, not served;
+MinT's packed loader was measured on the same 37,248 tensors. Files are in the page cache on both sides.
 """
 
 import math
@@ -35,14 +35,14 @@ SLOTS = 16
 
 MINT = {"objects": 55.4, "read": 54.8, "build": 29.5}
 MINT_LOAD = 8.5
-"""What MinT reports of its packed loader (arXiv 2605.13779, table 8)."""
+"""How many times fewer or faster MinT's packed loader is (arXiv 2605.13779, table 8)."""
 
 Report = Callable[[str, float], None]
 
 
 @dataclass(frozen=True, slots=True)
 class PackedBench:
-    """What to measure: the made-up model's size, and how many adapters are loaded at once."""
+    """The size of the mixture-of-experts model, the rounds, and how many adapters are loaded at once."""
 
     layers: int = 48
     experts: int = 128
@@ -62,16 +62,16 @@ class _Adapter(NamedTuple):
 
 
 def bench_packed(bench: PackedBench, settings: Settings, report: Report) -> BenchReport:
-    """Write both adapters, read and build them, and load many into an engine. Needs vLLM."""
+    """Write, read and build both adapters, and load many of the first into an engine. Needs vLLM."""
     base = prepare_base(settings.base, settings.cache, allow_hub=False)
     modules = read_base_modules(base.directory, base.fingerprint)
     result = BenchReport(
         "packed",
         notes=[
             f"Medians of {bench.rounds} rounds, of {bench.load_rounds} for loads; files in the page cache.",
-            "read: every tensor, or every group, is there to be used. checked: packed with its SHA-256.",
-            "build: vLLM's objects of an adapter, or a slot of an engine without a GPU.",
-            "load: into vLLM, all at once; cool: from the file, checked; warm: from its image in memory.",
+            "read: tensors or groups are in memory. checked: tensors are finite, the file has its SHA-256.",
+            "build: an adapter becomes vLLM's objects, or a slot of Populace's engine without a GPU.",
+            "load: concurrently into vLLM; cool: from the file, checked; warm: from its image in memory.",
         ],
     )
     with tempfile.TemporaryDirectory(prefix="populace-") as folder:
@@ -103,14 +103,14 @@ def _measure_files(bench: PackedBench, adapter: _Adapter, result: BenchReport) -
     from populace.bench.vllm_stock import build
     from populace.engines.vllm_lora.table import AdapterTable, LinearLayer
 
-    layers = [LinearLayer((name,), one.inputs, (one.outputs,)) for name, one in adapter.linears.items()]
+    layers = [LinearLayer((name,), shape.inputs, (shape.outputs,)) for name, shape in adapter.linears.items()]
     table = AdapterTable(layers, 1, TYPES["BF16"])
     opened, tensors = PackedAdapter.open(adapter.packed), _read_tensors(adapter.tensors)
     targets = list(BaseModules(dict(adapter.linears)).targets)
     sides: dict[str, tuple[Callable[[], object], Callable[[], object]]] = {
         "read": (lambda: _read_tensors(adapter.tensors), lambda: _read_groups(adapter.packed)),
         "read and checked": (
-            lambda: all(bool(one.isfinite().all()) for one in _read_tensors(adapter.tensors).values()),
+            lambda: all(bool(tensor.isfinite().all()) for tensor in _read_tensors(adapter.tensors).values()),
             lambda: PackedAdapter.open(adapter.packed).verify(),
         ),
         "build": (lambda: build(tensors, adapter.rank, targets), lambda: table.bind(0, opened)),
@@ -119,13 +119,13 @@ def _measure_files(bench: PackedBench, adapter: _Adapter, result: BenchReport) -
     sizes = (adapter.tensors.stat().st_size, opened.bytes)
     _add(result, adapter.name, "objects", *map(float, objects), unit="")
     _add(result, adapter.name, "file", *(size / 1e6 for size in sizes), unit="MB")
-    for what, (theirs, ours) in sides.items():
-        per_tensor, packed = _times(theirs, ours, bench.rounds)
+    for what, (with_tensors, with_packed) in sides.items():
+        per_tensor, packed = _times(with_tensors, with_packed, bench.rounds)
         _add(result, adapter.name, what, per_tensor * 1000, packed * 1000, unit="ms")
 
 
 def _read_tensors(file: Path) -> dict[str, Any]:
-    """As vLLM reads a PEFT directory."""
+    """Read tensors as vLLM reads those of a PEFT directory."""
     with safe_open(str(file), framework="pt") as tensors:
         return {name: tensors.get_tensor(name) for name in tensors.keys()}  # noqa: SIM118 - not iterable
 
@@ -135,11 +135,11 @@ def _read_groups(file: Path) -> list[Any]:
     return [group_tensor(packed, group) for group in packed.groups]
 
 
-def _times(theirs: Callable[[], object], ours: Callable[[], object], rounds: int) -> tuple[float, float]:
-    """Medians in seconds; the sides take turns, after a round that warms up."""
+def _times(first: Callable[[], object], second: Callable[[], object], rounds: int) -> tuple[float, float]:
+    """Call both in turn, after a round of warm-up; return the median seconds of each."""
     taken: tuple[list[float], list[float]] = ([], [])
     for round_number in range(rounds + 1):
-        for side, times in zip((theirs, ours), taken, strict=True):
+        for side, times in zip((first, second), taken, strict=True):
             began = time.perf_counter()
             side()
             if round_number:
@@ -155,7 +155,7 @@ def _measure_loads(
     work: Path,
     result: BenchReport,
 ) -> None:
-    # A round for each, one that warms up, and as many to push the measured ones out of the slots.
+    # Each round loads new adapters; the last ones evict the measured ones from the slots.
     count = sum(bench.loads) * (bench.load_rounds + 1) + SLOTS
     written = write_random_adapters(work / "loads", base.directory, modules, [RANK] * count, "BF16")
     times: dict[tuple[str, int], float] = {}
@@ -185,10 +185,10 @@ def _measure_loads(
                     again = [engine.load(numbers) for numbers in asked[load]]
                     times["warm", load] = statistics.median(again)
     for load in bench.loads:
-        theirs = times["vllm", load] * 1000
+        of_vllm = times["vllm", load] * 1000
         for form, side in (("cool", "populace"), ("warm", "warm")):
             what = f"load {load}, {form}"
-            _add(result, f"default base, rank {RANK}", what, theirs, times[side, load] * 1000, unit="ms")
+            _add(result, f"default base, rank {RANK}", what, of_vllm, times[side, load] * 1000, unit="ms")
 
 
 def _add(

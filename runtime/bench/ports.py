@@ -4,7 +4,7 @@ import socket
 
 
 def free_port() -> int:
-    """Ask the system for a loopback port that nobody listens on right now."""
+    """Return a loopback port that no process listens on now; another process may take it at any time."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

@@ -1,4 +1,4 @@
-"""How much memory a process holds, told apart from the files that it has mapped."""
+"""Measures the memory of a process without the pages of the files that it maps."""
 
 from typing import NamedTuple
 
@@ -6,10 +6,10 @@ import psutil
 
 
 class Memory(NamedTuple):
-    """``rss_bytes`` of a process, of which only ``private_bytes`` are its own.
+    """The resident set of a process, and the part of it that is not pages of mapped files.
 
-    The others are pages of the files that it has mapped: the kernel takes them back when it likes. USS
-    would count those that nobody else has mapped, so it would grow with a store's file.
+    The kernel may reclaim pages of mapped files at any time. The unique set size (USS) would count those that
+    no other process maps, so that it would grow with a store's file.
     """
 
     rss_bytes: int
@@ -17,5 +17,6 @@ class Memory(NamedTuple):
 
     @classmethod
     def of(cls, process: psutil.Process) -> "Memory":
+        """Measure a process now; raises ``psutil.Error`` if it is gone."""
         memory = process.memory_info()
         return cls(memory.rss, memory.rss - memory.shared)

@@ -1,4 +1,4 @@
-"""Servers as child processes: started, awaited, accounted for, and ended with all their children."""
+"""Servers as child processes: starting, awaiting readiness, CPU accounting, and ending all their children."""
 
 import subprocess
 import time
@@ -14,18 +14,18 @@ STOP_SECONDS_MAX = 30.0
 
 IDLE_WINDOW_SECONDS = 1.0
 IDLE_SHARE_MAX = 0.25
-"""Two idle vLLM servers and an idle Populace use about 0.12 of a core."""
+"""Servers count as idle below this share of a core. Two vLLM servers and a Populace use about 0.12 idle."""
 
 
 class BenchFailed(Exception):
-    """A server did not do what the bench needs; the message has the end of its log."""
+    """A server did not start, or answered wrongly; the message has the end of its log or its answer."""
 
 
 @contextmanager
 def child(
     command: list[str], environment: Mapping[str, str], log: Path
 ) -> Generator[subprocess.Popen[bytes]]:
-    """Run a command for the time of the block; its output goes to ``log``."""
+    """Run a command during the block with its output in ``log``; afterwards end it and all its children."""
     with log.open("wb") as output:
         process = subprocess.Popen(
             command, env=dict(environment), stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT
@@ -49,7 +49,7 @@ def child(
 def wait_until_ready(
     url: str, process: subprocess.Popen[bytes], log: Path, *, seconds_max: float = 300.0
 ) -> None:
-    """Wait until ``url`` answers 200; raises ``BenchFailed`` with the log's end if that does not happen."""
+    """Wait until ``url`` answers 200. Raises ``BenchFailed`` with the log's end if it does not in time."""
     give_up = time.monotonic() + seconds_max
     while time.monotonic() < give_up:
         if process.poll() is not None:
@@ -65,10 +65,10 @@ def wait_until_ready(
 
 
 def wait_until_idle(meters: Iterable["CpuMeter"], *, seconds_max: float = 20.0) -> None:
-    """Wait until the families together use less than ``IDLE_SHARE_MAX`` of one core, or time is up.
+    """Wait until the metered processes together use less than ``IDLE_SHARE_MAX`` of a core, or time is up.
 
-    A server may compute on after its last reply (a vLLM with its own thread settings spins for
-    seconds), and whoever is measured next would pay for it.
+    A server may still compute after its last reply: a vLLM with its own thread settings spins for seconds,
+    and would slow down the server that is measured next.
     """
     watched = list(meters)
     give_up = time.monotonic() + seconds_max
@@ -81,12 +81,13 @@ def wait_until_idle(meters: Iterable["CpuMeter"], *, seconds_max: float = 20.0) 
 
 
 def command_of(process: subprocess.Popen[bytes]) -> list[str]:
+    """Return the command that a process was started with, as a list of arguments."""
     arguments = process.args
     return [str(part) for part in arguments] if isinstance(arguments, list) else [str(arguments)]
 
 
 class CpuMeter:
-    """Processor seconds of a family of processes, summed by the part that ``part_of`` names."""
+    """Measures CPU seconds of a process and its descendants, summed by the name that ``part_of`` returns."""
 
     def __init__(self, pid: int, part_of: Callable[[psutil.Process], str]) -> None:
         self._pid = pid
@@ -94,9 +95,11 @@ class CpuMeter:
         self._before: dict[int, float] = {}
 
     def start(self) -> None:
+        """Begin to measure, from now on."""
         self._before = {process.pid: _cpu_seconds(process) for process in _family(self._pid)}
 
     def stop(self) -> dict[str, float]:
+        """Return the CPU seconds since ``start`` by part, without processes that ended meanwhile."""
         used: defaultdict[str, float] = defaultdict(float)
         for process in _family(self._pid):
             seconds = _cpu_seconds(process) - self._before.get(process.pid, 0.0)

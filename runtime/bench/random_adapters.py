@@ -1,4 +1,4 @@
-"""Random adapters for a bench, in the forms that its sides serve from."""
+"""Random adapters for a bench, as PEFT directories and as packed files."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,7 +12,7 @@ from populace.storage.packed.layout import DType
 
 
 class RandomAdapters(NamedTuple):
-    """The same adapters as PEFT directories, and as the packed files that a store has of them."""
+    """The same adapters, in the same order, as PEFT directories and as a store's packed files."""
 
     directories: tuple[Path, ...]
     packed: tuple[Path, ...]
@@ -21,7 +21,7 @@ class RandomAdapters(NamedTuple):
 def write_random_adapters(
     folder: Path, base_directory: Path, modules: BaseModules, ranks: Sequence[int], dtype: DType = "F32"
 ) -> RandomAdapters:
-    """Write an adapter of each rank on all linear layers; PEFT trains them in float32."""
+    """Write an adapter for each of ``ranks`` on all linear layers. F32 is the type that PEFT trains in."""
     directories = tuple(
         write_random_adapter(
             folder / str(number),

@@ -1,4 +1,4 @@
-"""Memory modules that were never trained, for measurements and tests."""
+"""Random memory modules and states, for measurements and tests."""
 
 from pathlib import Path
 
@@ -10,17 +10,19 @@ from populace.adapters.memory.layer import MemoryShape
 from populace.adapters.memory.module import MemoryModule, digest_of
 
 FAR_OPEN = 1e4
+"""A gate's bias that no input outweighs."""
 
 
 def random_module(
     base_directory: Path, fingerprint: str, shape: MemoryShape | None = None, *, strength: float = 0.15
 ) -> MemoryModule:
-    """Make a module that writes at every token; what it reads is added with ``strength``.
+    """Return a random module, the same for the same arguments.
 
-    The gates of a gated one open for about every second input.
+    It writes at every token; ``strength`` scales the matrices that add what is read. The gates of a gated
+    module open for about half of all inputs.
     """
     layers = attention_layers(read_base_modules(base_directory))
-    module = MemoryModule(shape or MemoryShape(), tuple(one.widths for one in layers), fingerprint)
+    module = MemoryModule(shape or MemoryShape(), tuple(layer.widths for layer in layers), fingerprint)
     generator = torch.Generator().manual_seed(7)
     with torch.no_grad():
         for name, parameter in module.named_parameters():
@@ -32,7 +34,7 @@ def random_module(
 
 
 def with_gates(module: MemoryModule, *, open_: bool) -> MemoryModule:
-    """Have both gates of a gated module always open, or always closed, in place."""
+    """Set both gates of a gated module always open or always closed, in place; return the module."""
     assert module.gates is not None
     for bias in (module.gates.read_bias, module.gates.write_bias):
         torch.nn.init.constant_(bias, FAR_OPEN if open_ else -FAR_OPEN)
@@ -40,7 +42,7 @@ def with_gates(module: MemoryModule, *, open_: bool) -> MemoryModule:
 
 
 def random_state(module: MemoryModule) -> bytes:
-    """Pack a state that has something everywhere, whatever the module would write."""
+    """Return a packed random state of the module, with no value that is zero."""
     empty = module.fresh_states(1)[:, 0]
     drawn = 0.1 * torch.randn(empty.shape, generator=torch.Generator().manual_seed(0))
     return module.state_format(digest_of(module.pack())).pack(drawn.numpy())

@@ -1,7 +1,7 @@
-"""``populace bench readiness``: what new revisions cost who asks for old ones, and who asks for them first.
+"""``populace bench readiness``: latency of other models, and of first requests, while revisions change.
 
-Models that are warm get requests in an open loop (Poisson). Some of them get new revisions meanwhile, which
-take over at once or when they are ready; the others never change, and should not notice.
+Warm models get requests in an open loop (Poisson). Half of them get new revisions meanwhile, which replace
+the old ones at once or when they are ready; the other half never changes and should not become slower.
 """
 
 import random
@@ -14,7 +14,7 @@ from typing import NamedTuple
 from populace.adapters.base_modules import read_base_modules
 from populace.base.prepare import prepare_base
 from populace.bench.engine_process import RunningEngine, longest_gap, running_engine
-from populace.bench.engine_sides import IDS, PROMPT_TOKENS, Ask, Side, Start, draw_prompt
+from populace.bench.engine_sides import IDS, PROMPT_TOKENS, EngineRequest, Side, Start, draw_prompt
 from populace.bench.open_loop import Answered, Arrival, OpenRound, Publication, Schedule, play_open
 from populace.bench.random_adapters import write_random_adapters
 from populace.bench.report import Aim, BenchReport, Row, percentile
@@ -27,20 +27,23 @@ ADMISSION = "admission only"
 TWO_PHASE = "two-phase"
 
 ASKED_SECONDS = (0.1, 1.0)
-"""After its publication: when a revision is asked for first."""
+"""Bounds of the time from a publication to the first request to the new revision."""
 
 OLD_MAX = 0.40
-"""Of the unchanged models' TTFT p95 with neither. MinT's table 11: 9.63 of 24.03 s."""
+"""Largest aimed-at TTFT p95 of unchanged models, relative to neither: 9.63 of 24.03 s in MinT's table 11."""
 
 FIRST_MAX = 0.43
-"""Of the new revisions' first TTFT p50 with admission only. MinT's table 11: 4.60 of 10.68 s."""
+"""Largest aimed-at first TTFT p50 of new revisions, relative to admission only.
+
+It is 4.60 of 10.68 s in MinT's table 11.
+"""
 
 Report = Callable[[str, float], None]
 
 
 @dataclass(frozen=True, slots=True)
 class ReadinessBench:
-    """What to play: ``models`` as there are slots, half of which get the new ``revisions`` of a round."""
+    """The traffic: as many ``models`` as slots, half of which get the ``revisions`` of a round in turn."""
 
     models: int = 8
     revisions: int = 32
@@ -56,7 +59,7 @@ class _Played(NamedTuple):
 
 
 def bench_readiness(bench: ReadinessBench, settings: Settings, report: Report) -> BenchReport:
-    """Play the same rounds on each side, one engine after the other. Stops them."""
+    """Run the same rounds on each side, with one engine at a time; none runs afterwards."""
     base = prepare_base(settings.base, settings.cache, allow_hub=False)
     modules = read_base_modules(base.directory)
     count = bench.models + bench.revisions * bench.rounds
@@ -67,7 +70,7 @@ def bench_readiness(bench: ReadinessBench, settings: Settings, report: Report) -
             base.directory, base.fingerprint, adapters.packed, settings.context_tokens, RANK, settings.threads
         )
         played: list[_Played] = []
-        # One engine for each side: the second would find the first one's adapters in memory.
+        # Each side has its own engine, because a shared one would already have the adapters in memory.
         for name in (NEITHER, ADMISSION, TWO_PHASE):
             report(f"Starting {name}", 0.0)
             start = common._replace(adapters=adapters.directories) if name == NEITHER else common
@@ -77,9 +80,9 @@ def bench_readiness(bench: ReadinessBench, settings: Settings, report: Report) -
 
 
 def _play(bench: ReadinessBench, engine: RunningEngine, side: str, report: Report) -> _Played:
-    for adapter in range(bench.models):  # warm, one by one, and the steps' shapes as well
+    for adapter in range(bench.models):  # loads each adapter, and compiles the shapes of a step
         prompt = tuple(range(IDS[0], IDS[0] + PROMPT_TOKENS))
-        engine.play([[Ask(adapter, prompt, bench.reply_tokens)]])
+        engine.play([[EngineRequest(adapter, prompt, bench.reply_tokens)]])
     rounds: list[OpenRound] = []
     for number in range(bench.rounds):
         report(f"{side}: round {number + 1} of {bench.rounds}", number / bench.rounds)
@@ -89,7 +92,7 @@ def _play(bench: ReadinessBench, engine: RunningEngine, side: str, report: Repor
 
 
 def draw_schedule(bench: ReadinessBench, number: int, *, is_two_phase: bool) -> Schedule:
-    """Draw a round: the same for every side, and no prompt twice. The models with odd numbers change."""
+    """Draw a round, the same for every side and with no prompt twice. Odd models get revisions."""
     draw = random.Random(number)  # noqa: S311 - traffic, not a secret
     changing = range(1, bench.models, 2)
     arrivals: list[Arrival] = []
@@ -103,7 +106,7 @@ def draw_schedule(bench: ReadinessBench, number: int, *, is_two_phase: bool) -> 
         Publication(bench.seconds * (index + 0.5) / bench.revisions, model, first + index)
         for index, model in zip(range(bench.revisions), _around(changing, bench.revisions), strict=True)
     ]
-    # Somebody asks each revision soon, and not at the moment when the next one is prepared.
+    # Each revision gets a request soon after it is published, before the next one is prewarmed.
     arrivals += [
         Arrival(
             publication.at_s + draw.uniform(*ASKED_SECONDS),
@@ -132,11 +135,11 @@ def _compare(bench: ReadinessBench, played: list[_Played]) -> BenchReport:
             f"{bench.models} warm models, {bench.requests_per_second:g} requests/s (Poisson).",
             f"{bench.revisions} revisions in {bench.seconds:g} s, for half of the models.",
             f"{bench.rounds} rounds together; times in ms.",
-            "unchanged: models without new revisions. first: who asks first for a revision.",
-            "gap: the longest pause inside an unchanged model's reply.",
-            "ready: from publishing until the revision answers.",
-            f"{NEITHER}: vLLM as it comes, PEFT directories; a new revision takes over at once.",
-            f"{ADMISSION}: ours from packed files, at once. {TWO_PHASE}: ours, when it is ready.",
+            "unchanged: models without new revisions. first: the first request to a revision.",
+            "gap: the longest pause in a reply of an unchanged model.",
+            "ready: from publishing until the revision serves.",
+            f"{NEITHER}: unchanged vLLM with PEFT directories; a new revision serves at once.",
+            f"{ADMISSION}: Populace with packed files, at once. {TWO_PHASE}: Populace, when it is ready.",
         ],
     )
     for side in played:
@@ -163,10 +166,10 @@ def _compare(bench: ReadinessBench, played: list[_Played]) -> BenchReport:
 
 
 def _rows(side: _Played) -> list[Row]:
-    ready = [seconds for one in side.rounds for seconds in one.until_ready]
-    found: list[Row] = []
+    ready = [seconds for played in side.rounds for seconds in played.until_ready]
+    rows: list[Row] = []
     own_figure = {
-        "unchanged": ("gap", longest_gap(one.served for one in _chosen(side, is_new=False))),
+        "unchanged": ("gap", longest_gap(answered.served for answered in _chosen(side, is_new=False))),
         "first": ("ready p50", percentile(ready, 50)),
     }
     for what, (figure, seconds) in own_figure.items():
@@ -180,14 +183,19 @@ def _rows(side: _Played) -> list[Row]:
             "max": round(max(firsts) * 1000),
         }
         row[figure] = round(seconds * 1000)
-        found.append(row)
-    return found
+        rows.append(row)
+    return rows
 
 
 def _chosen(side: _Played, *, is_new: bool) -> list[Answered]:
-    answered = [one for played in side.rounds for one in played.answered]
-    return [one for one in answered if (one.is_first if is_new else one.model % 2 == 0)]
+    """Return the first replies of new revisions, or else all replies of models that never change."""
+    return [
+        answered
+        for played in side.rounds
+        for answered in played.answered
+        if (answered.is_first if is_new else answered.model % 2 == 0)
+    ]
 
 
 def _firsts(side: _Played, *, is_new: bool) -> list[float]:
-    return [one.served.token_times[0] for one in _chosen(side, is_new=is_new)]
+    return [answered.served.token_times[0] for answered in _chosen(side, is_new=is_new)]

@@ -1,4 +1,4 @@
-"""What every bench prints: a table for people, or one JSON object for scripts."""
+"""The result of a bench: a table for people, or one JSON object for scripts."""
 
 import os
 import platform
@@ -16,7 +16,7 @@ Row = dict[str, str | int | float]
 
 @dataclass(frozen=True, slots=True)
 class Aim:
-    """A target and what was measured. ``at_most`` says on which side of ``aim`` the value should be."""
+    """A measured value and its target: at most ``aim``, or else at least ``aim``."""
 
     name: str
     value: float
@@ -26,15 +26,17 @@ class Aim:
 
     @property
     def met(self) -> bool:
+        """Whether the value is on the right side of the aim, or on it."""
         return self.value <= self.aim if self.at_most else self.value >= self.aim
 
     def body(self) -> dict[str, Any]:
+        """Return the aim in types that JSON has."""
         return {"name": self.name, "value": self.value, "aim": self.aim, "unit": self.unit, "met": self.met}
 
 
 @dataclass(slots=True)
 class BenchReport:
-    """Rows and aims of one run. A table of more ``columns`` than these would not fit; none shows all."""
+    """The rows, aims and notes of a run. The table shows ``columns``, or all if there are none."""
 
     bench: str
     rows: list[Row] = field(default_factory=list[Row])
@@ -43,6 +45,7 @@ class BenchReport:
     columns: tuple[str, ...] = ()
 
     def body(self) -> dict[str, Any]:
+        """Return the whole result and the machine in types that JSON has."""
         return {
             "bench": self.bench,
             "machine": machine(),
@@ -52,6 +55,7 @@ class BenchReport:
         }
 
     def print(self, console: Console) -> None:
+        """Print the table, each aim with its verdict, and the notes."""
         console.print(f"[bold]{self.bench}[/] on {machine()}", highlight=False)
         columns = self.columns or tuple(dict.fromkeys(name for row in self.rows for name in row))
         table = Table(*columns)
@@ -68,14 +72,14 @@ class BenchReport:
 
 
 def machine() -> str:
-    """Describe the machine in a line: processor, cores, memory."""
+    """Return a line with the processor, the usable cores, the memory, and Python's version."""
     memory_gib = round(psutil.virtual_memory().total / 2**30)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return f"{_processor()}, {cores} cores, {memory_gib} GiB, Python {platform.python_version()}"
 
 
 def percentile(values: Sequence[float], percent: float) -> float:
-    """The value below which ``percent`` of the values lie, by linear interpolation."""
+    """Return the value below which ``percent`` % of the values lie, interpolated linearly to 0.1 %."""
     if len(values) == 1:
         return values[0]
     cuts = statistics.quantiles(values, n=1000, method="inclusive")

@@ -1,6 +1,6 @@
-"""``populace bench residency-policy``: which policy keeps what is asked for next, and what could be had.
+"""``populace bench residency-policy``: hit rates of the residency policies, and the best that is possible.
 
-Nothing is served here: traces are played on the policies alone, also on one that knows the future.
+Traces are replayed on the policies alone, without an engine; one of the policies knows the future.
 """
 
 from collections.abc import Callable, Sequence
@@ -18,16 +18,16 @@ from populace.policies.tiny_lfu import TinyLfu
 
 SESSION_SECONDS = 60.0
 HITS_MIN = 0.99
-"""Of those of plain LRU: what the default policy may cost where no scan disturbs."""
+"""Least aimed-at hits of the default policy, relative to plain LRU."""
 
 Report = Callable[[str, float], None]
 
 
 @dataclass(frozen=True, slots=True)
 class ResidencyPolicyBench:
-    """What to play: made-up traffic over so many models, or recorded traces.
+    """The recorded ``traces`` to replay, or else the size and seed of synthetic traffic.
 
-    ``shares`` are sizes of the tier, of the bytes of all that the trace uses.
+    ``shares`` are sizes of the tier, as shares of the total size of all adapters in the trace.
     """
 
     models: int = 10_000
@@ -57,15 +57,15 @@ POLICIES = (
 
 
 def bench_residency_policy(bench: ResidencyPolicyBench, report: Report) -> BenchReport:
-    """Play each trace on each policy at each size. Raises ``TraceInvalid``."""
+    """Replay each trace on each policy at each size. Raises ``TraceInvalid`` for an unreadable trace."""
     result = BenchReport(
         "residency-policy",
         columns=("trace", "tier", *(policy.name for policy in POLICIES), "clairvoyant", "bound"),
         notes=[
-            "Hits: of all uses, without a load. tier: its bytes, of those of all that the trace uses.",
-            "sessions: SLRU, and whose session is under way stays if anybody else can leave.",
-            "clairvoyant: who is used again last leaves first; the optimum if all sizes are equal.",
-            "bound: no policy has more hits.",
+            "Hit rates: uses without a load. tier: its share of the size of all adapters in the trace.",
+            "sessions: SLRU that keeps adapters with a running session while any other can be evicted.",
+            "clairvoyant: evicts the adapter whose next use is last; optimal if all sizes are equal.",
+            "bound: no policy can have more hits.",
         ],
     )
     traces = _traces(bench)

@@ -1,7 +1,7 @@
-"""Which personal models are asked for, and when: made-up traffic, and what was recorded.
+"""Traces of which personal models are used and when: synthetic traffic, and recorded files.
 
-People differ in how often they talk (Zipf), come for a session of several messages, and go. Beside them
-run scans, which use each of many models once: an evaluation, a backup, a population that is asked.
+People differ in how often they begin a session (Zipf), which has several messages. Beside the sessions run
+scans, which use each of many models once: an evaluation, a backup, or a question to the population.
 """
 
 import csv
@@ -16,42 +16,42 @@ from populace.policies.residency_trace import Access
 
 ADAPTER_BYTES = 1 << 20
 MESSAGES_MEAN = 6.0
-"""Of a session, geometrically distributed."""
+"""The mean number of messages in a session; the distribution is geometric."""
 PAUSE_SECONDS_MEAN = 40.0
-"""Between two messages of a session: to read the reply and write the next one."""
+"""The mean time between two messages of a session; the distribution is exponential."""
 SESSIONS_EACH_SECOND = 0.5
 SCAN_SHARE = 0.2
-"""Of all models that a scan uses."""
+"""A scan uses this share of all models."""
 SCAN_PAUSE_SECONDS = 0.5
 RANKS = (1, 2, 4, 8, 16)
 ZIPF_EXPONENT = 0.9
 
 
 class TraceInvalid(ValueError):
-    """A recorded trace cannot be read."""
+    """A recorded trace cannot be read; the message names the file or the line."""
 
 
 class Traffic(NamedTuple):
-    """Made-up traffic, as ``name`` says it in a table."""
+    """A kind of synthetic traffic, and its name in the table."""
 
     name: str
     make: Callable[[int, int, int], list[Access]]
-    """From how many models, how many accesses and a seed."""
+    """Return a trace, given the numbers of models and accesses, and the seed."""
 
 
 def chat(models: int, accesses: int, seed: int) -> list[Access]:
-    """Sessions alone."""
+    """Return a trace of sessions alone."""
     return _first(accesses, _sessions(models, _draw(seed)))
 
 
 def chat_with_scans(models: int, accesses: int, seed: int) -> list[Access]:
-    """Sessions, and beside a third of them a scan."""
+    """Return a trace of sessions with scans, one of which runs for a third of the time."""
     scans = _scans(models, _draw(seed + 1))
     return _first(accesses, heapq.merge(_sessions(models, _draw(seed)), scans))
 
 
 def mixed_ranks(models: int, accesses: int, seed: int) -> list[Access]:
-    """Sessions and scans over adapters of ranks 1 to 16, so of sizes that differ by as much."""
+    """Return a trace of sessions and scans over adapters of ranks 1 to 16, with sizes in proportion."""
     ranks = _draw(seed + 2).choices(RANKS, k=models)
     unit = ADAPTER_BYTES // 8
     return [
@@ -60,7 +60,7 @@ def mixed_ranks(models: int, accesses: int, seed: int) -> list[Access]:
 
 
 def shifting(models: int, accesses: int, seed: int) -> list[Access]:
-    """Sessions of which those who talked much fall silent, and others talk, four times in all."""
+    """Return a trace of four parts; in each of them other people have the most sessions."""
     each = -(-accesses // 4)
     parts = [chat(models, each, seed + number) for number in range(4)]
     moved: list[Access] = []
@@ -74,7 +74,7 @@ def shifting(models: int, accesses: int, seed: int) -> list[Access]:
 
 
 def uniform(models: int, accesses: int, seed: int) -> list[Access]:
-    """Everybody alike and no sessions: nothing is to be known, and no policy helps."""
+    """Return a trace of independent uniform draws, in which no policy can do better than another."""
     draw = _draw(seed)
     return [Access(float(index), str(draw.randrange(models)), ADAPTER_BYTES) for index in range(accesses)]
 
@@ -89,7 +89,7 @@ TRAFFIC = (
 
 
 def read_trace(path: Path) -> list[Access]:
-    """Read lines of ``seconds,key,bytes`` in the order of time. Raises ``TraceInvalid``."""
+    """Read lines of ``seconds,key,bytes`` in the order of time. Raises ``TraceInvalid`` for others."""
     trace: list[Access] = []
     try:
         with path.open(newline="", encoding="utf-8") as file:
@@ -124,7 +124,7 @@ def _first(accesses: int, traffic: Iterator[Access]) -> list[Access]:
 
 
 def _sessions(models: int, draw: random.Random) -> Iterator[Access]:
-    """Yield the messages of everybody's sessions in the order of time, for ever."""
+    """Yield the messages of all sessions in the order of time, without end."""
     shares = list(itertools.accumulate(1 / rank**ZIPF_EXPONENT for rank in range(1, models + 1)))
     people = list(range(models))
     underway: list[tuple[float, int]] = []
@@ -143,7 +143,7 @@ def _sessions(models: int, draw: random.Random) -> Iterator[Access]:
 
 
 def _scans(models: int, draw: random.Random) -> Iterator[Access]:
-    """Yield scans over some of the models, each followed by a pause twice as long, for ever."""
+    """Yield scans over random models, each after a pause that is twice as long as it, without end."""
     time = 0.0
     while True:
         scanned = draw.sample(range(models), max(1, int(models * SCAN_SHARE)))

@@ -1,4 +1,4 @@
-"""How long the two forms of the scan take, for ``populace bench memory``."""
+"""Times the two forms of the δ-mem scan for ``populace bench memory``."""
 
 import statistics
 import time
@@ -12,14 +12,14 @@ from populace.adapters.memory.scan import TokenInputs, scan_chunks, scan_loop
 
 
 class ScanTimes(NamedTuple):
-    """Seconds for one layer's tokens, medians."""
+    """The median seconds of one layer's scan: a loop over tokens, and chunks of tokens."""
 
     loop: float
     chunks: float
 
 
 def time_scans(tokens: int, rank: int, rounds: int) -> ScanTimes:
-    """Take turns between the plain loop and the chunks; one round more than ``rounds`` warms up."""
+    """Time both forms in turn for ``rounds`` rounds, after one round of warm-up."""
     generator = torch.Generator().manual_seed(0)
     parts = [functional.normalize(torch.randn(tokens, rank, generator=generator), dim=-1) for _ in range(3)]
     inputs = TokenInputs(*parts, rate=torch.rand(tokens, rank, generator=generator))

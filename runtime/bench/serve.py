@@ -1,8 +1,7 @@
-"""``populace bench serve``: the gateway with personal models against ``vllm serve``, in one run.
+"""``populace bench serve``: the gateway with personal models compared with ``vllm serve``.
 
-Every server is up before the first round, and each round visits all of them, in another order
-and each when the others have come to rest, so that what else the machine does hits them alike.
-Medians over the rounds are reported.
+All servers run during all rounds. Each round measures all of them, in rotated order and each when the others
+are idle, so that other load on the machine affects them alike. Medians over the rounds are reported.
 """
 
 import asyncio
@@ -43,7 +42,7 @@ Report = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class ServeBench:
-    """What to measure. ``adapters`` 0 asks the base; else stream i uses adapter i modulo that many."""
+    """The load of all servers. Stream i uses adapter ``i % adapters``; without adapters all use the base."""
 
     streams: tuple[int, ...] = (1, 4, 16)
     rounds: int = 5
@@ -53,7 +52,7 @@ class ServeBench:
 
 
 class Server(NamedTuple):
-    """A running server: where it listens, and whose processor time it uses."""
+    """A running server: its endpoint, and a meter of its processes' CPU time."""
 
     endpoint: Endpoint
     meter: CpuMeter
@@ -63,7 +62,7 @@ Measured = dict[tuple[str, int], list[tuple[list[Sample], float, dict[str, float
 
 
 def bench_serve(bench: ServeBench, settings: Settings, *, report: Report) -> BenchReport:
-    """Start every server, run all rounds, and compare."""
+    """Start all servers, run all rounds, stop the servers, and compare. Raises ``BenchFailed``."""
     base = prepare_base(settings.base, settings.cache)
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         work = Path(folder)
@@ -74,7 +73,7 @@ def bench_serve(bench: ServeBench, settings: Settings, *, report: Report) -> Ben
         servers: dict[str, Server] = {}
         report("Starting vllm serve with this engine's settings")
         servers[TUNED] = stack.enter_context(_vllm_serve(settings, base, adapters, work, tuned=True))
-        report("Starting vllm serve as it comes")
+        report("Starting vllm serve with its defaults")
         servers[DEFAULTS] = stack.enter_context(_vllm_serve(settings, base, adapters, work, tuned=False))
         report("Starting populace serve")
         servers[POPULACE] = stack.enter_context(_populace_serve(settings, bench, adapters, work))
@@ -101,7 +100,7 @@ def _measure(bench: ServeBench, servers: dict[str, Server], report: Report) -> M
 
 
 def _rotated(servers: dict[str, Server], round_number: int) -> list[tuple[str, Server]]:
-    """Start each round with another server, so that none always follows the same one."""
+    """Rotate the servers by the round, so that each of them is first in some rounds."""
     items = list(servers.items())
     first = round_number % len(items)
     return items[first:] + items[:first]
@@ -135,7 +134,7 @@ def _compare(bench: ServeBench, measured: Measured) -> BenchReport:
     result.notes.append(
         f"medians of {bench.rounds} rounds; {bench.requests} requests a stream, "
         f"{bench.reply_tokens} tokens a reply, {kind}; "
-        f"ratios are against `{TUNED}`, which has the engine settings, threads and plugin of Populace"
+        f"ratios are relative to `{TUNED}`, which has Populace's engine settings, threads and plugin"
     )
     return result
 
@@ -182,8 +181,8 @@ def _vllm_serve(
         keep = ("VLLM_CPU_KVCACHE_SPACE", "VLLM_NO_USAGE_STATS", "DO_NOT_TRACK", "HF_HUB_OFFLINE")
         environment = {name: environment[name] for name in keep}
     command = [
-        # What the `vllm serve` command runs; the command itself looks for a distribution named
-        # `vllm`, which the CPU build is not.
+        # This is what `vllm serve` runs. The command itself fails with the CPU build, because it looks for
+        # a distribution named `vllm`.
         *(sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", str(base.directory)),
         *("--served-model-name", "base", "--port", str(port), "--host", "127.0.0.1"),
         *("--max-model-len", str(settings.context_tokens), "--max-num-seqs", str(settings.sequences_max)),
@@ -217,7 +216,7 @@ def _populace_serve(
     port = free_port()
     data, config, log = work / "data", work / "config", work / "populace.log"
     command = [sys.executable, "-m", "populace", "serve", "--port", str(port), "--data", str(data)]
-    command += ["--memory-module", "none"]  # vllm has none: what a memory costs is `bench memory`'s subject
+    command += ["--memory-module", "none"]  # vLLM has none; `bench memory` measures its cost
     environment = process_environment(POPULACE_CONFIG=str(config))
     with child(command, environment, log) as process:
         url = f"http://127.0.0.1:{port}"
@@ -234,7 +233,7 @@ def _populace_serve(
 
 
 async def _measure_bare(bench: ServeBench, settings: Settings, base: BaseModelFiles) -> Measured:
-    """The same requests straight into the engine, with no server around it."""
+    """Send the same requests to an engine in this process, without a server."""
     from populace.engines.vllm_engine import VllmEngine
 
     measured: Measured = defaultdict(list)

@@ -1,8 +1,8 @@
-"""``populace bench soak``: a million identities, of which a hundredth talks, stay within their bounds.
+"""``populace bench soak``: whether a million identities, a hundredth of them active, stay within all bounds.
 
-The hosts run in this process and without Ray, so that its memory is theirs. They are swept as a
-host actor sweeps them, with small limits: activations over budget, logs over their length and files
-that are mostly free come all the time. Turns take the shortest way: a grant, and a ready reply.
+The hosts run in this process without Ray, so that its memory is theirs, and are swept as a host actor sweeps
+them. Limits are small, so that budgets, log lengths and free space in files reach them all the time. A turn
+is a grant and a fixed reply, without an engine.
 """
 
 import asyncio
@@ -24,29 +24,29 @@ from populace.storage.records.errors import RecordInvalid
 from populace.storage.store import Store
 
 PRIVATE_GROWTH_BYTES_MAX = 32 * MIB
-"""Private memory that nine tenths of the identities may add, however many they are."""
+"""The last nine tenths of the identities may add at most this much private memory, however many they are."""
 
 PRIVATE_SPARE_BYTES = 96 * MIB
-"""What the process may take beside its activations: calls under way, LMDB's dirty pages, Python's own."""
+"""Private memory beside that of activations: calls in flight, LMDB's dirty pages, and Python itself."""
 
 READER_SLOTS_MAX = 16
-"""In one shard: its event loop's thread, and the threads that compact and measure."""
+"""Readers of a shard are its event loop's thread, and the threads that compact and measure."""
 
 FILE_RATIO_MAX = 2.0
-"""Of a file that was compacted if it was worth it: see ``policies/compaction.py``."""
+"""Largest size of a file relative to its live data; ``policies/compaction.py`` compacts files above it."""
 
 SAMPLE_SECONDS = 0.5
 ROWS_MAX = 8
-"""Of one step, beside the one at its end."""
+"""At most this many rows for a step, beside the one at its end."""
 
 COLUMNS = ("step", "identities", "turns", "private MiB", "file MiB", "free MiB", "map share", "p99 ms")
-"""Of the table; the rows of the JSON object have twice as many."""
+"""The columns of the table; the rows of the JSON object have more."""
 
 Report = Callable[[str, float], None]
 
 
 def bench_soak(bench: SoakBench, directory: Path, *, report: Report) -> BenchReport:
-    """Run in a temporary directory under ``directory``, which is removed again, also after Ctrl-C."""
+    """Run the soak in a temporary directory under ``directory`` and remove it, also after Ctrl-C."""
     with tempfile.TemporaryDirectory(prefix="populace-soak-", dir=directory) as folder:
         path = Path(folder) / "store"
         result = asyncio.run(_soak(bench, path, report))
@@ -86,12 +86,12 @@ async def _soak(bench: SoakBench, path: Path, report: Report) -> BenchReport:
     result = BenchReport("soak", rows=samples.rows, columns=COLUMNS)
     _add_memory_aims(bench, result, samples, (empty, tenth, full))
     _add_store_aims(bench, result, samples)
-    # Beyond the limit: what came since the last look, and what operation ids pinned then.
+    # A log may exceed its limit by turns since the last sweep and by those that operation ids pinned.
     pinned = logs.longest * min(1.0, 2 * bench.limits.operation_seconds_kept / talked_seconds)
     log_max = bench.limits.log.interactions_max + TURNS_BETWEEN_LOOKS + round(pinned)
     result.aims += [
         _at_most(f"interactions kept of the longest log, of {logs.longest:,}", logs.longest_kept, log_max),
-        _at_most("models without exactly the turns that were acknowledged", logs.wrong),
+        _at_most("models whose log is not exactly the acknowledged turns", logs.wrong),
     ]
     result.notes.append(
         f"{len(population.times):,} turns of {bench.active:,} models by Zipf's law, seed {bench.seed}; "
@@ -114,7 +114,7 @@ async def _watched(
                 await samples.take(step, is_row=number == stride - 1)
                 report(step.capitalize(), fraction())
             if len(samples.rows) - first >= ROWS_MAX:
-                # A step may last seconds or hours: keep every other row, and take half as many.
+                # A step may last seconds or hours: at the limit, every other row goes and samples get rarer.
                 del samples.rows[first::2]
                 stride *= 2
 
@@ -142,7 +142,7 @@ def _talking(bench: SoakBench, population: SoakPopulation) -> Callable[[], float
 def _add_memory_aims(
     bench: SoakBench, result: BenchReport, samples: SoakSamples, memory: tuple[Memory, Memory, Memory]
 ) -> None:
-    empty, tenth, full = (one.private_bytes for one in memory)
+    empty, tenth, full = (measured.private_bytes for measured in memory)
     most = samples.extremes
     identities = f"{bench.identities // 10:,} → {bench.identities:,} identities"
     result.aims += [
@@ -150,15 +150,17 @@ def _add_memory_aims(
             f"private memory, {identities}", _mebibytes(full - tenth), PRIVATE_GROWTH_BYTES_MAX / MIB, "MiB"
         ),
         _at_most(
-            "private memory at most, beside an empty store",
+            "private memory at most, above that with an empty store",
             _mebibytes(most.private_bytes - empty),
             (bench.resident_bytes_max + PRIVATE_SPARE_BYTES) / MIB,
             "MiB",
         ),
-        _at_most("activations against their budget, at most", round(most.resident_share, 3), 1.0, "×"),
+        _at_most(
+            "size of activations relative to their budget, at most", round(most.resident_share, 3), 1.0, "×"
+        ),
     ]
     result.notes.append(
-        "RSS counts pages of the files, which the kernel takes back when it likes; private memory does not"
+        "RSS counts pages of mapped files, which the kernel may reclaim at any time; private memory does not"
     )
 
 
@@ -167,11 +169,11 @@ def _add_store_aims(bench: SoakBench, result: BenchReport, samples: SoakSamples)
     growth = samples.map_bytes / (bench.map_bytes * bench.shards)
     result.aims += [
         _at_most("reader slots of a shard, at most", most.reader_slots, READER_SLOTS_MAX),
-        _at_most("reads that lasted", most.long_reads),
+        _at_most("reads that were open too long", most.long_reads),
         _at_most("writes that met a full map", samples.full_maps),
         Aim("maps grew to", round(growth, 2), 2.0, "× their first size", at_most=False),
         _at_most(
-            "bytes of the files against live ones, after compaction",
+            "size of the files relative to their live data, after compaction",
             round(samples.file_bytes / samples.live_bytes, 3),
             FILE_RATIO_MAX,
             "×",
@@ -180,7 +182,7 @@ def _add_store_aims(bench: SoakBench, result: BenchReport, samples: SoakSamples)
 
 
 def check_rows(path: Path, result: BenchReport, report: Report) -> None:
-    """Open the shards again and read every row of them."""
+    """Open the shards again, check every row of them, and add the aim and what failed."""
     store, wrong = Store.open(path), 0
     for number in range(store.shards):
         report("Checking every row", 0.85 + 0.15 * number / store.shards)
@@ -190,7 +192,7 @@ def check_rows(path: Path, result: BenchReport, report: Report) -> None:
         except (AssertionError, RecordInvalid) as error:
             wrong += 1
             result.notes.append(f"shard {number}: {error}")
-    result.aims.append(_at_most("shards whose books do not balance", wrong))
+    result.aims.append(_at_most("shards that fail their integrity check", wrong))
 
 
 def _at_most(name: str, value: float, aim: float = 0, unit: str = "") -> Aim:

@@ -1,4 +1,4 @@
-"""The population of a soak: real hosts over a real store, on one event loop, and what is done with them."""
+"""The population of a soak: hosts over a store on one event loop, and the operations on its models."""
 
 import asyncio
 import random
@@ -35,10 +35,10 @@ MESSAGES = (Message("user", ASKED),)
 
 @dataclass(frozen=True, slots=True)
 class SoakBench:
-    """What to run. The limits are small, so that a run of a minute reaches each of them many times.
+    """The size and the limits of a soak. A run of a minute reaches each limit many times.
 
-    ``active_share`` of the identities talk, by Zipf's law, for ``seconds`` or until ``turns`` were
-    taken. Afterwards ``TENANTS_LEAVING`` of the tenants are deleted with all that they have.
+    A share ``active_share`` of the identities take turns, by Zipf's law, for ``seconds`` or until there are
+    ``turns``. Afterwards the models of ``TENANTS_LEAVING`` tenants are erased.
     """
 
     identities: int = 1_000_000
@@ -58,7 +58,7 @@ class SoakBench:
     def sized(
         cls, identities: int, active_share: float, seconds: float, turns: int | None, seed: int
     ) -> "SoakBench":
-        """A run whose shards outgrow their maps several times, but never in one group commit."""
+        """Return a soak whose shards outgrow their maps several times, but never in one group commit."""
         return cls(
             identities,
             active_share,
@@ -71,15 +71,17 @@ class SoakBench:
 
     @property
     def active(self) -> int:
+        """The number of identities that take turns."""
         return max(1, round(self.identities * self.active_share))
 
     @property
     def leaving(self) -> int:
+        """The number of identities that are erased at the end."""
         return sum(1 for index in range(self.identities) if is_leaving(index))
 
     @property
     def limits(self) -> HostLimits:
-        """The limits of one of the hosts; an operation id is forgotten soon, for it pins its interaction."""
+        """The limits of each host; operation ids expire soon, as each keeps its interaction in the log."""
         return HostLimits(
             resident_bytes_max=self.resident_bytes_max // HOSTS,
             idle_seconds_max=5 * self.sweep_seconds,
@@ -90,7 +92,7 @@ class SoakBench:
 
 
 class LogsFound(NamedTuple):
-    """``wrong`` logs have not exactly the acknowledged turns; how much of the longest one is kept."""
+    """The number of wrong logs, and how many turns the longest log has had and still keeps."""
 
     wrong: int
     longest: int
@@ -98,16 +100,17 @@ class LogsFound(NamedTuple):
 
 
 class SmallMapStore(Store):
-    """A store whose shards begin with a small map, as no release does, to see it grow."""
+    """A store whose shards begin with a map of at most ``map_bytes_max``, so that the maps have to grow."""
 
     map_bytes_max = MAP_BYTES
 
     def open_shard(self, number: int, owner: str, *, map_bytes: int = MAP_BYTES) -> Shard:
+        """Open a shard with the smaller map."""
         return super().open_shard(number, owner, map_bytes=min(map_bytes, self.map_bytes_max))
 
 
 class SoakPopulation:
-    """``turns`` counts the acknowledged turns of each active model, ``times`` what each took."""
+    """Hosts over one store. ``turns`` counts acknowledged turns by model; ``times`` has their seconds."""
 
     def __init__(self, bench: SoakBench, store: Store) -> None:
         self._bench = bench
@@ -136,7 +139,7 @@ class SoakPopulation:
     @classmethod
     @asynccontextmanager
     async def running(cls, bench: SoakBench, path: Path) -> "AsyncGenerator[SoakPopulation]":
-        """Open a new store, and sweep its hosts until the block ends, however it does."""
+        """Open a new store and its hosts, sweep them during the block, and close them afterwards."""
         store = SmallMapStore.create_or_open(path, bench.shards)
         store.map_bytes_max = bench.map_bytes
         population = cls(bench, store)
@@ -144,14 +147,14 @@ class SoakPopulation:
         try:
             yield population
         finally:
-            for one in sweeps:
-                one.cancel()
+            for sweeping in sweeps:
+                sweeping.cancel()
             await asyncio.gather(*sweeps, return_exceptions=True)
             for host in population._hosts:
                 host.close()
 
     async def create(self, until: int) -> None:
-        """Create identities until there are so many; those under way share the group commits."""
+        """Create identities until there are ``until``; concurrent ones share group commits."""
 
         async def create(index: int) -> None:
             model = model_of(index)
@@ -161,7 +164,7 @@ class SoakPopulation:
         await _many(range(self.identities, until), create, self._bench.creates_at_once)
 
     async def talk(self) -> None:
-        """Take turns of the active models until the time or the turns are over."""
+        """Take turns of random active models until the time or the number of turns is reached."""
         until = time.monotonic() + self._bench.seconds
         turns = self._bench.turns
 
@@ -174,7 +177,7 @@ class SoakPopulation:
         await _many(numbers(), self._talk_once, self._bench.talks_at_once)
 
     async def leave(self) -> None:
-        """Delete the models of the tenants that leave: whole ranges of keys, and so whole pages."""
+        """Erase the models of the leaving tenants: whole ranges of keys, which frees whole pages."""
         leaving = filter(is_leaving, range(self._bench.identities))
 
         async def delete(index: int) -> None:
@@ -185,7 +188,7 @@ class SoakPopulation:
         await _many(leaving, delete, self._bench.creates_at_once)
 
     async def compact(self) -> None:
-        """Compact what is worth it now, without waiting for a sweep."""
+        """Compact the shards that are mostly free now, without waiting for a sweep."""
         for host in self._hosts:
             await host.compact_shards()
 
@@ -202,10 +205,10 @@ class SoakPopulation:
         return LogsFound(wrong, self.turns[busiest], kept)
 
     async def statistics(self) -> list[HostStatistics]:
-        """Ask each host, whose books must balance."""
+        """Check the integrity of each host and return its statistics."""
         for host in self._hosts:
             host.check_integrity()
-        return [one for host in self._hosts for one in await host.statistics()]
+        return [statistics for host in self._hosts for statistics in await host.statistics()]
 
     async def _talk_once(self, number: int) -> None:
         [rank] = self._chance.choices(self._ranks, cum_weights=self._weights)
@@ -217,7 +220,7 @@ class SoakPopulation:
             grant = await self._host(model).begin_turn(request)
         except Refused:
             self.refusals += 1
-            await asyncio.sleep(0)  # a refusal does not wait for anything: let the others get on
+            await asyncio.sleep(0)  # a refusal returns without waiting, so that other turns would never run
             return
         assert isinstance(grant, TurnGrant), "no operation id is used twice"
         reply = Reply(MESSAGES, ANSWERED, "stop", 90, 120, f"chatcmpl-{number}")
@@ -230,15 +233,17 @@ class SoakPopulation:
 
 
 def model_of(index: int) -> ModelId:
+    """Return the id of the identity number ``index``."""
     return ModelId(f"tenant-{index % TENANTS}", f"person-{index}")
 
 
 def is_leaving(index: int) -> bool:
+    """Return whether the identity is erased at the end."""
     return index % TENANTS < TENANTS_LEAVING
 
 
 async def _many(numbers: Iterable[int], call: Callable[[int], Awaitable[None]], at_once: int) -> None:
-    """Make a call for each number, so many at once; the first that fails ends them all."""
+    """Call with each number, ``at_once`` at a time; the first error cancels the rest and is raised."""
     remaining = iter(numbers)
 
     async def work() -> None:

@@ -1,4 +1,4 @@
-"""What a soak sees of itself from time to time: the rows of its table, and the extremes of all samples."""
+"""Samples of a running soak: the rows of its table, and the largest values of all samples."""
 
 import time
 from array import array
@@ -15,7 +15,7 @@ MIB = 2**20
 
 @dataclass(slots=True)
 class Extremes:
-    """The largest values of all samples, also of those that are not rows."""
+    """The largest values of all samples, including those that are not rows."""
 
     private_bytes: int = 0
     resident_share: float = 0.0
@@ -25,7 +25,7 @@ class Extremes:
 
 
 class SoakSamples:
-    """Takes a sample when it is told to; every sample moves the extremes."""
+    """The samples of a soak. Attributes beside ``rows`` and ``extremes`` are totals of the last sample."""
 
     def __init__(self, population: SoakPopulation) -> None:
         self._population = population
@@ -39,6 +39,7 @@ class SoakSamples:
         self.file_bytes = 0
 
     async def take(self, step: str, *, is_row: bool) -> None:
+        """Take a sample now; ``is_row`` also adds it to the table, as part of ``step``."""
         memory, hosts = Memory.of(psutil.Process()), await self._population.statistics()
         stores = [host.store for host in hosts]
         self.full_maps = sum(store.full_maps for store in stores)

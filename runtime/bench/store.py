@@ -1,9 +1,9 @@
-"""``populace bench store``: what a durable turn costs, in groups and one by one.
+"""``populace bench store``: durable turns per second with group commit, and with a transaction for each.
 
-Both sides write the same turns through the same ledger into the same shard, with ``fsync``, and
-take turns themselves: a round of one, a round of the other. In groups, every model is a task on one
-event loop and its turns pass through the ``Committer``. One by one, every model is a thread that
-commits each turn in a transaction of its own, as a server without group commit does.
+Both sides write the same turns through the same ledger into the same shard with ``fsync``, in alternate
+rounds. In groups, every model is a task on one event loop and its turns pass through the ``Committer``. One
+by one, every model is a thread that commits each turn in its own transaction, as a server without group
+commit does.
 """
 
 import asyncio
@@ -44,7 +44,7 @@ from populace.storage.shards.shard import Shard
 from populace.storage.store import Store
 
 RATIO_MIN = 20.0
-"""Group commit against one commit a turn, at the most models."""
+"""Least aimed-at speed of group commit relative to one commit per turn, with the most models."""
 
 TENANT = "bench"
 BASE = "0" * 64
@@ -64,7 +64,7 @@ Operation = Callable[[WriteTransaction], object]
 
 @dataclass(frozen=True, slots=True)
 class StoreBench:
-    """What to run. Each side commits for ``seconds`` in each round, at each number of models."""
+    """The load. In each round and with each number of ``models`` each side commits for ``seconds``."""
 
     models: tuple[int, ...] = (1, 16, 64, 256)
     rounds: int = 5
@@ -73,18 +73,19 @@ class StoreBench:
 
 
 class Round(NamedTuple):
-    """The turns that were committed in a round, by the seconds that each took."""
+    """The duration of a round, and the seconds that each of its turns took, all in seconds."""
 
     seconds: float
     times: list[float]
 
     @property
     def per_second(self) -> float:
+        """Committed turns per second."""
         return len(self.times) / self.seconds
 
 
 def bench_store(bench: StoreBench, directory: Path, *, report: Report) -> BenchReport:
-    """Measure in a temporary directory under ``directory``, which is removed again."""
+    """Measure in a temporary directory under ``directory``, and remove it."""
     result = BenchReport("store")
     with tempfile.TemporaryDirectory(prefix="populace-bench-", dir=directory) as folder:
         store = Store.create_or_open(Path(folder) / "commits", shards=2)
@@ -99,7 +100,7 @@ def bench_store(bench: StoreBench, directory: Path, *, report: Report) -> BenchR
         asyncio.run(_measure_activations(bench, Path(folder) / "host", result, report))
     result.aims.append(
         Aim(
-            f"turns a second, in groups against one by one, {max(bench.models)} models",
+            f"turns per second, in groups relative to one by one, {max(bench.models)} models",
             round(ratio, 1),
             RATIO_MIN,
             "×",
@@ -109,8 +110,8 @@ def bench_store(bench: StoreBench, directory: Path, *, report: Report) -> BenchR
     at_once = max(bench.models)
     result.notes += [
         f"medians of {bench.rounds} rounds of {bench.seconds:g} s, of which every other is one by one",
-        f"a turn is three rows, {len(_turn(0, '0' * 32).pack()):,} bytes of interaction among them",
-        f"rows that are ready, sealed and put, {at_once} turns a transaction: {ceiling:,.0f} turns a second",
+        f"a turn is three rows; its interaction has {len(_turn(0, '0' * 32).pack()):,} bytes",
+        f"the same rows, ready and unchecked, {at_once} turns a transaction: {ceiling:,.0f} turns per second",
     ]
     return result
 
@@ -123,11 +124,11 @@ def filesystem_of(path: Path) -> str:
         if path.resolve().is_relative_to(partition.mountpoint)
     ]
     # Of two mounts at one place, the later one hides the earlier.
-    return max(reversed(holding), key=lambda one: len(one.mountpoint)).fstype if holding else ""
+    return max(reversed(holding), key=lambda disk: len(disk.mountpoint)).fstype if holding else ""
 
 
 class _Population:
-    """The models of the bench and how many turns each of them has."""
+    """The models of the bench, and the number of turns that each of them has."""
 
     def __init__(self, shard: Shard, sealing: Sealing, count: int) -> None:
         self.shard = shard
@@ -138,16 +139,18 @@ class _Population:
                 raise outcome
 
     def first(self, count: int) -> list[str]:
+        """Return the names of the first ``count`` models."""
         return list(self.positions)[:count]
 
     def next_turn(self, name: str) -> Operation:
-        """Make the record of the model's next turn and what commits it."""
+        """Return the operation that commits the model's next turn."""
         position = self.positions[name]
         self.positions[name] += 1
         interaction = _turn(position, f"{name}-{position:024}")
         return partial(_commit, name=name, interaction=interaction)
 
     def check_integrity(self) -> None:
+        """Check the shard, and that each model's log has as many turns as were committed."""
         self.shard.check_integrity()
         with self.shard.read() as txn:
             for name, position in self.positions.items():
@@ -195,7 +198,7 @@ def _turn(position: int, operation: str) -> InteractionRecord:
 def _measure_commits(
     bench: StoreBench, population: _Population, result: BenchReport, report: Report
 ) -> float:
-    """Add the rows of both sides; answer the ratio at the most models."""
+    """Add the rows of both sides; return the ratio of their speeds with the most models."""
     ratio = 0.0
     for step, count in enumerate(bench.models):
         names = population.first(count)
@@ -211,7 +214,7 @@ def _measure_commits(
         ]
         if count == max(bench.models):
             pairs = zip(grouped, single, strict=True)
-            ratio = statistics.median(ours.per_second / plain.per_second for ours, plain in pairs)
+            ratio = statistics.median(in_groups.per_second / by_one.per_second for in_groups, by_one in pairs)
     return ratio
 
 
@@ -219,20 +222,20 @@ async def _commit_in_groups(population: _Population, names: list[str], seconds: 
     times: list[float] = []
     started = time.perf_counter()
 
-    async def live(name: str) -> None:
+    async def take_turns(name: str) -> None:
         while (begun := time.perf_counter()) < started + seconds or not times:
             await committer.commit(population.next_turn(name))
             times.append(time.perf_counter() - begun)
 
     with closing(Committer(population.shard)) as committer:
-        await asyncio.gather(*(live(name) for name in names))
+        await asyncio.gather(*(take_turns(name) for name in names))
         return Round(time.perf_counter() - started, times)
 
 
 def _commit_one_by_one(population: _Population, names: list[str], seconds: float) -> Round:
     started = time.perf_counter()
 
-    def live(name: str) -> list[float]:
+    def take_turns(name: str) -> list[float]:
         times: list[float] = []
         while (begun := time.perf_counter()) < started + seconds or not times:
             [outcome] = population.shard.write([population.next_turn(name)])
@@ -242,7 +245,7 @@ def _commit_one_by_one(population: _Population, names: list[str], seconds: float
         return times
 
     with ThreadPoolExecutor(len(names)) as pool:
-        times = [one for lived in pool.map(live, names) for one in lived]
+        times = [seconds for times in pool.map(take_turns, names) for seconds in times]
     return Round(time.perf_counter() - started, times)
 
 
@@ -250,9 +253,9 @@ def _commit_row(name: str, models: int, rounds: list[Round]) -> Row:
     return {
         "operation": name,
         "models": models,
-        "per second": round(statistics.median(one.per_second for one in rounds)),
-        "p50 ms": _milliseconds(percentile(one.times, 50) for one in rounds),
-        "p99 ms": _milliseconds(percentile(one.times, 99) for one in rounds),
+        "per second": round(statistics.median(measured.per_second for measured in rounds)),
+        "p50 ms": _milliseconds(percentile(measured.times, 50) for measured in rounds),
+        "p99 ms": _milliseconds(percentile(measured.times, 99) for measured in rounds),
     }
 
 
@@ -278,7 +281,7 @@ def _measure_reads(bench: StoreBench, population: _Population, result: BenchRepo
 
 
 def _measure_ceiling(bench: StoreBench, population: _Population) -> float:
-    """Write the rows of turns that nothing checks; answer turns a second, the median of the rounds."""
+    """Write the rows of turns without any check; return the median turns per second of the rounds."""
     names = list(population.positions)
     head = HeadRecord(log_position=1, chain=bytes(16)).pack()
     operation = OperationRecord(body_hash=bytes(32), position=1, expires_ms=FOREVER_MS).pack()
@@ -314,14 +317,14 @@ def _measure_ceiling(bench: StoreBench, population: _Population) -> float:
 
 
 async def _measure_activations(bench: StoreBench, path: Path, result: BenchReport, report: Report) -> None:
-    """Time a cold model to its first grant, with and without earlier turns in the grant."""
+    """Time an inactive model to its first grant, with and without earlier turns in the grant."""
     report("Activating", 0.97)
     store = Store.create_or_open(path)
     models = [ModelId(TENANT, f"person-{index}") for index in range(max(bench.models))]
     with closing(
         ModelHost("bench", store, range(store.shards), base=BASE, clock=SystemClock(), limits=LIMITS)
     ) as host:
-        await asyncio.gather(*(_live(host, model) for model in models))
+        await asyncio.gather(*(_create_with_history(host, model) for model in models))
         for name, conversation, earlier in (
             ("activate", None, 0),
             (f"activate, with {HISTORY_TURNS} earlier turns", "main", HISTORY_TURNS),
@@ -330,7 +333,7 @@ async def _measure_activations(bench: StoreBench, path: Path, result: BenchRepor
             for number in range(bench.reads):
                 model = models[number % len(models)]
                 passivated = host.passivate(model)
-                assert passivated, "a model that is active already would be measured as a cold one"
+                assert passivated, "a model that is still active would be measured as an inactive one"
                 request = _request(model, f"{conversation}-{number}", conversation)
                 begun = time.perf_counter()
                 grant = await host.begin_turn(request)
@@ -341,7 +344,7 @@ async def _measure_activations(bench: StoreBench, path: Path, result: BenchRepor
             result.rows.append(_row(name, len(models), times))
 
 
-async def _live(host: ModelHost, model: ModelId) -> None:
+async def _create_with_history(host: ModelHost, model: ModelId) -> None:
     await host.create_model(model)
     for number in range(HISTORY_TURNS):
         grant = await host.begin_turn(_request(model, f"lived-{number}", "main"))

@@ -1,4 +1,4 @@
-"""``populace bench training``: people trained in shared steps against one after the other with PEFT."""
+"""``populace bench training``: training people in shared steps, compared with one by one with PEFT."""
 
 import statistics
 from collections import defaultdict
@@ -12,17 +12,23 @@ from populace.settings.settings import Settings
 
 AIMED_PEOPLE = 8
 SPEED_UP_MIN = 2.0
-"""At ``AIMED_PEOPLE``. MinT reports 1.77 for three policies on GPUs (arXiv 2605.13779)."""
+"""Least aimed-at speed with ``AIMED_PEOPLE``, relative to PEFT.
+
+MinT reports 1.77 for three policies on GPUs (arXiv 2605.13779).
+"""
 
 LOSS_DISTANCE_MAX = 0.05
-"""Nats a token: bfloat16 rounds sums of another order otherwise, and training adds that up."""
+"""Largest aimed-at difference of losses, in nats per token.
+
+In bfloat16 sums depend on their order, and training accumulates the differences.
+"""
 
 Report = Callable[[str, float], None]
 
 
 @dataclass(frozen=True, slots=True)
 class TrainingBench:
-    """How many people at once, and what each is trained on, in sequences of a length in ``tokens``."""
+    """Numbers of people in shared steps, and the work of each; ``tokens`` bounds a sequence's length."""
 
     people: tuple[int, ...] = (1, 4, 8, 16)
     rounds: int = 3
@@ -33,12 +39,13 @@ class TrainingBench:
 
 
 Curves = dict[str, list[float]]
+"""Losses of each step in nats per token, by the way of training."""
 
 
 def bench_training(bench: TrainingBench, settings: Settings, report: Report) -> tuple[BenchReport, Curves]:
-    """Take turns: PEFT one person, then ours so many at once, and again.
+    """Train one person with PEFT and each number of people in shared steps, in turn, in each round.
 
-    Answers the first person's losses too, by who trained them: PEFT first.
+    Returns the report, and the first person's losses: those of PEFT first, then of each number of people.
     """
     from populace.bench.training_times import TrainingTimes, Work
 
@@ -56,18 +63,19 @@ def bench_training(bench: TrainingBench, settings: Settings, report: Report) -> 
         for at, count in enumerate(bench.people):
             report(f"{count} people at once", ((round_number + 1) * len(bench.people) + at) / total)
             alone, shared = times.alone([0]), times.shared(range(count))
-            theirs, ours = alone.losses[0], shared.losses[0]
-            distance = max(distance, *(abs(one - other) for one, other in zip(theirs, ours, strict=True)))
-            curves["PEFT"] = list(theirs)
-            curves[f"shared by {count}"] = list(ours)
+            with_peft, with_others = alone.losses[0], shared.losses[0]
+            steps = zip(with_peft, with_others, strict=True)
+            distance = max(distance, *(abs(peft_loss - shared_loss) for peft_loss, shared_loss in steps))
+            curves["PEFT"] = list(with_peft)
+            curves[f"shared by {count}"] = list(with_others)
             if round_number >= 0:
                 peft_seconds.append(alone.seconds)
                 peft_peaks.append(alone.peak_bytes)
                 seconds[count].append(shared.seconds)
                 peaks[count].append(shared.peak_bytes)
     result = BenchReport("training")
-    one = _Side(work.tokens_of([0]), statistics.median(peft_seconds), statistics.median(peft_peaks))
-    result.rows.append(one.row("PEFT, one by one", 1))
+    peft = _Side(work.tokens_of([0]), statistics.median(peft_seconds), statistics.median(peft_peaks))
+    result.rows.append(peft.row("PEFT, one by one", 1))
     sides = {
         count: _Side(
             work.tokens_of(range(count)), statistics.median(seconds[count]), statistics.median(peaks[count])
@@ -75,25 +83,25 @@ def bench_training(bench: TrainingBench, settings: Settings, report: Report) -> 
         for count in bench.people
     }
     for count, side in sides.items():
-        speed_up = round(side.tokens_a_second / one.tokens_a_second, 3)
+        speed_up = round(side.tokens_a_second / peft.tokens_a_second, 3)
         result.rows.append(side.row("shared steps", count) | {"speed_up": speed_up})
         if count == AIMED_PEOPLE:
-            name = f"tokens a second, {count} people at once"
+            name = f"tokens per second, {count} people at once"
             result.aims.append(Aim(name, speed_up, SPEED_UP_MIN, "x PEFT", at_most=False))
-    name = "greatest distance of the loss curves"
-    result.aims.append(Aim(name, round(distance, 4), LOSS_DISTANCE_MAX, "nats a token", at_most=True))
+    name = "largest difference of the loss curves"
+    result.aims.append(Aim(name, round(distance, 4), LOSS_DISTANCE_MAX, "nats per token", at_most=True))
     if len(sides) > 1:
         result.notes.append(_limit(sides[min(sides)], sides[max(sides)]))
     result.notes.append(
-        "last loss of the first person, in nats a token: "
+        "last loss of the first person, in nats per token: "
         + ", ".join(f"{name} {losses[-1]:.3f}" for name, losses in curves.items())
-        + "; peak memory is on top of the loaded base"
+        + "; peak memory is that beyond the loaded base"
     )
     return result, curves
 
 
 class _Side(NamedTuple):
-    """Medians of training some people, all steps together."""
+    """The tokens of all steps of some people, and medians of the time and memory of training them."""
 
     tokens: int
     seconds: float
@@ -101,9 +109,11 @@ class _Side(NamedTuple):
 
     @property
     def tokens_a_second(self) -> float:
+        """The number of tokens of all people, per second of training."""
         return self.tokens / self.seconds
 
     def row(self, side: str, people: int) -> Row:
+        """Return the row of training so many people in one of both ways."""
         return {
             "side": side,
             "people": people,
@@ -115,10 +125,10 @@ class _Side(NamedTuple):
 
 
 def _limit(fewest: _Side, most: _Side) -> str:
-    """Say what a token costs by itself, by the two ends: more people cannot make it cheaper."""
+    """Describe the line through the two ends: the time per token, and the constant that sharing saves."""
     a_token = (most.seconds - fewest.seconds) / (most.tokens - fewest.tokens)
     constant = fewest.seconds - fewest.tokens * a_token
     return (
-        f"a token takes {a_token * 1000:.2f} ms however many share a step, and a training {constant:.2f} s "
-        "whoever is in it: that is what sharing saves"
+        f"a token takes {a_token * 1000:.2f} ms however many people share a step; {constant:.2f} s of a "
+        "training do not depend on its people, and sharing saves them"
     )

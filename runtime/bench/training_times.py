@@ -1,9 +1,9 @@
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 # PEFT's, transformers' and torch.optim's functions are partly untyped.
-"""Training people together against one after the other with PEFT, for ``populace bench training``.
+"""Times training in shared steps, and one after the other with PEFT, for ``populace bench training``.
 
-Both sides have the same base and type, sequences, first weights, optimiser, rate and clipping: what they take
-differs, and what they learn must not.
+Both have the same base and type, sequences, initial weights, optimiser, learning rate and clipping, so that
+only their time and memory should differ, and not their losses.
 """
 
 import random
@@ -27,13 +27,13 @@ from populace.learning.session import StepOptions, StepReport, TrainingSession, 
 from populace.storage.packed.adapter import PackedAdapter
 
 IDS = (100, 20_000)
-"""Token ids that every base has."""
+"""A half-open range of token ids that are in the vocabulary of every base."""
 NOT_SCORED = -100
-"""What transformers leaves out of a loss."""
+"""The label of tokens that transformers leaves out of a loss."""
 
 
 class Work(NamedTuple):
-    """What each person is trained on: ``steps`` of all their ``sequences``, whose second half is scored."""
+    """The training of each person: ``steps`` of all ``sequences``, the second half of each in the loss."""
 
     rank: int
     steps: int
@@ -41,7 +41,7 @@ class Work(NamedTuple):
     tokens: tuple[int, int]
 
     def of(self, person: int) -> list[TrainSequence]:
-        """The person's sequences, of lengths in the range ``tokens``."""
+        """Draw the person's sequences, with lengths from ``tokens[0]`` to ``tokens[1]``."""
         source = random.Random(f"person {person}")  # noqa: S311 - not a secret
         lengths = [source.randint(*self.tokens) for _ in range(self.sequences)]
         return [
@@ -53,15 +53,16 @@ class Work(NamedTuple):
         ]
 
     def options(self) -> StepOptions:
+        """Return the options of each person's session."""
         return StepOptions(steps=self.steps, learning_rate=1e-3, warm_up=1)
 
     def tokens_of(self, people: Sequence[int]) -> int:
-        """Tokens that training these people reads."""
-        return self.steps * sum(len(one.ids) for person in people for one in self.of(person))
+        """Return the number of tokens in all steps of these people."""
+        return self.steps * sum(len(sequence.ids) for person in people for sequence in self.of(person))
 
 
 class Trained(NamedTuple):
-    """What training took, and each person's loss of each step. ``peak_bytes`` of memory came on top."""
+    """The time of a training, its peak memory beyond that before it, and ``losses[person][step]``."""
 
     seconds: float
     peak_bytes: int
@@ -69,7 +70,7 @@ class Trained(NamedTuple):
 
 
 class TrainingTimes:
-    """Both sides with their models loaded, to take turns."""
+    """Trains in both ways, with the base loaded once for each."""
 
     def __init__(self, base_directory: Path, fingerprint: str, work: Work) -> None:
         self._work = work
@@ -80,7 +81,7 @@ class TrainingTimes:
         self._peft: Any = plain
 
     def shared(self, people: Sequence[int]) -> Trained:
-        """Train all of them in shared steps."""
+        """Train all people in shared steps."""
         before = _reset_peak()
         adapters = [self._first(person) for person in people]
         began = time.perf_counter()
@@ -91,15 +92,15 @@ class TrainingTimes:
         objectives = [SupervisedObjective(self._work.of(person)) for person in people]
         losses: list[list[float]] = [[] for _ in people]
         for _ in range(self._work.steps):
-            for mine, outcome in zip(
+            for own_losses, outcome in zip(
                 losses, take_step(self._base, list(zip(sessions, objectives, strict=True))), strict=True
             ):
                 assert isinstance(outcome, StepReport), outcome
-                mine.append(outcome.loss)
+                own_losses.append(outcome.loss)
         return Trained(time.perf_counter() - began, _peak() - before, losses)
 
     def alone(self, people: Sequence[int]) -> Trained:
-        """Train one after the other with PEFT as its documentation does, with padding and labels."""
+        """Train one after the other with PEFT as in its documentation, with padding and labels."""
         before = _reset_peak()
         seconds = 0.0
         losses: list[list[float]] = []
@@ -130,7 +131,7 @@ class TrainingTimes:
 
     def _train_loaded(self, sequences: list[TrainSequence]) -> list[float]:
         options = self._work.options()
-        parameters = [one for one in self._peft.parameters() if one.requires_grad]
+        parameters = [parameter for parameter in self._peft.parameters() if parameter.requires_grad]
         optimizer = torch.optim.AdamW(
             parameters, lr=0.0, betas=options.betas, weight_decay=options.weight_decay
         )
@@ -149,18 +150,18 @@ class TrainingTimes:
 
 
 def _padded(sequences: list[TrainSequence]) -> dict[str, torch.Tensor]:
-    longest = max(len(one.ids) for one in sequences)
+    longest = max(len(sequence.ids) for sequence in sequences)
     ids, mask, labels = (torch.full((len(sequences), longest), filler) for filler in (0, 0, NOT_SCORED))
-    for row, one in enumerate(sequences):
-        ids[row, : len(one.ids)] = torch.tensor(one.ids)
-        mask[row, : len(one.ids)] = 1
-        for place in one.scored:
-            labels[row, place] = one.ids[place]
+    for row, sequence in enumerate(sequences):
+        ids[row, : len(sequence.ids)] = torch.tensor(sequence.ids)
+        mask[row, : len(sequence.ids)] = 1
+        for place in sequence.scored:
+            labels[row, place] = sequence.ids[place]
     return {"input_ids": ids, "attention_mask": mask, "labels": labels}
 
 
 def _reset_peak() -> int:
-    """Begin to count this process's peak anew; answers the bytes that it has now. Linux."""
+    """Reset this process's peak memory to its current memory, and return that in bytes. Only on Linux."""
     Path("/proc/self/clear_refs").write_text("5")
     return _of_status("VmRSS")
 
@@ -173,4 +174,4 @@ def _of_status(field: str) -> int:
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith(f"{field}:"):
             return int(line.split()[1]) * 1024
-    raise AssertionError(f"Linux tells every process its {field}")
+    raise AssertionError(f"/proc/self/status has no {field}, which Linux always writes")

@@ -1,6 +1,6 @@
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 # vLLM's classes are annotated in part only.
-"""vLLM without anything of Populace in it, for comparison."""
+"""Unchanged vLLM without Populace's plugin, for comparison."""
 
 import asyncio
 from collections.abc import AsyncGenerator
@@ -16,12 +16,12 @@ from vllm.lora.request import LoRARequest
 from vllm.sampling_params import RequestOutputKind, SamplingParams
 from vllm.v1.engine.async_llm import AsyncLLM
 
-from populace.bench.engine_sides import Ask, Side, Start
+from populace.bench.engine_sides import EngineRequest, Side, Start
 from populace.engines.vllm_environment import PLUGIN_VARIABLE, applied, vllm_environment
 
 
 class StockVllm:
-    """vLLM as it comes: adapters by their directory, loaded when a request first needs them."""
+    """Unchanged vLLM, which reads PEFT directories and loads an adapter when a request first needs it."""
 
     def __init__(self, llm: Any, adapters: tuple[Path, ...]) -> None:
         self._llm = llm
@@ -30,6 +30,7 @@ class StockVllm:
 
     @classmethod
     async def start(cls, side: Side, common: Start) -> Self:
+        """Start vLLM without the plugin, with as many LoRA slots as the side has."""
         arguments = AsyncEngineArgs(
             model=str(common.base),
             max_model_len=common.context_tokens,
@@ -48,8 +49,8 @@ class StockVllm:
             llm = await asyncio.to_thread(AsyncLLM.from_engine_args, arguments)
         return cls(llm, common.adapters)
 
-    async def tokens(self, ask: Ask) -> AsyncGenerator[int, None]:
-        """Yield how many tokens came, as they come."""
+    async def tokens(self, ask: EngineRequest) -> AsyncGenerator[int, None]:
+        """Yield the number of new tokens whenever some arrive."""
         self._count += 1
         parameters = SamplingParams(
             max_tokens=ask.reply_tokens,
@@ -74,13 +75,14 @@ class StockVllm:
         await self._llm.add_lora(LoRARequest(name, adapter + 1, str(self._adapters[adapter])))
 
     async def prepare(self, adapter: int, replaces: int) -> None:
-        """Do nothing: vLLM can load an adapter into a slot, and no less than that."""
+        """Do nothing, because vLLM cannot load an adapter into host memory without taking a slot for it."""
 
     async def close(self) -> None:
+        """Stop vLLM and its processes."""
         await asyncio.to_thread(self._llm.shutdown)
 
 
 def build(tensors: dict[str, Any], rank: int, targets: list[str]) -> LoRAModel:
-    """Make the objects that vLLM keeps of an adapter, from its tensors."""
+    """Return vLLM's object of an adapter, made from its tensors."""
     helper = PEFTHelper(r=rank, lora_alpha=rank, target_modules=targets)
     return LoRAModel.from_lora_tensors(1, tensors, helper, device="cpu")

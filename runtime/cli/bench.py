@@ -1,10 +1,10 @@
-"""``populace bench``: measures Populace against an alternative in one run, and says which aims are met."""
+"""``populace bench``: measures Populace beside an alternative, and says which aims are met."""
 
 import contextlib
 import signal
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import typer
 
@@ -21,9 +21,6 @@ from populace.cli.bench_options import (
 from populace.cli.bench_recall import recall
 from populace.cli.console import CommandFailed, err, named_errors, reporting
 from populace.settings.settings import Settings, enter_quiet_environment
-
-if TYPE_CHECKING:
-    pass
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -157,7 +154,7 @@ def cliff(
     rounds: Annotated[int, typer.Option(min=1, help="Measured rounds; medians are reported.")] = 3,
     as_json: AsJson = False,
 ) -> None:
-    """Use more adapters in turn than an engine has slots, and compare with plain vLLM.
+    """Use more adapters in turn than an engine has slots, and compare with unchanged vLLM.
 
     Example: `populace bench cliff --ratios 0.5,8 --rounds 1`. The full run takes half an hour on two cores.
     """
@@ -228,7 +225,9 @@ def packed(
     layers: Annotated[int, typer.Option(min=1, help="Layers of the generated model.")] = 48,
     experts: Annotated[int, typer.Option(min=1, help="Experts in each of its layers.")] = 128,
     rounds: Annotated[int, typer.Option(min=1, help="Measured rounds; medians are reported.")] = 7,
-    loads: Annotated[str, typer.Option(help="Adapters loaded at once.")] = "4,8,16",
+    loads: Annotated[
+        str, typer.Option(help="Numbers of adapters loaded at once, comma separated.")
+    ] = "4,8,16",
     as_json: AsJson = False,
 ) -> None:
     """Compare packed adapters with one tensor per matrix: objects, bytes, reading, building, loading.

@@ -32,9 +32,13 @@ def training(
     """
     with named_errors():
         counts = numbers(people, "--people")
+        from populace.pictures.curves import curves_picture
+        from populace.pictures.figures import require_matplotlib
+
+        if svg is not None:
+            require_matplotlib()
         with reporting_quietly() as report:
             from populace.bench.training import TrainingBench, bench_training
-            from populace.pictures.curves import curves_picture
 
             bench = TrainingBench(
                 counts, rounds, rank, steps, sequences, (max(2, tokens_max // 3), tokens_max)
@@ -42,7 +46,8 @@ def training(
             result, curves = bench_training(bench, Settings.from_environment(), report)
         if svg is not None:
             svg.write_text(
-                curves_picture("Loss of one person, in nats a token", curves, broad="PEFT"), encoding="utf-8"
+                curves_picture("Loss of one person, in nats per token", curves, broad="PEFT"),
+                encoding="utf-8",
             )
         show(result, as_json=as_json)
 

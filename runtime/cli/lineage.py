@@ -11,7 +11,7 @@ from rich.tree import Tree
 
 from populace.cli.console import CommandFailed, local_time, named_errors, out, print_json
 from populace.cli.gateway_client import GatewayClient, model_path
-from populace.cli.training import print_ends, watched
+from populace.cli.training import exit_status, print_ends, watched
 from populace.settings.settings import Settings
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def rebuild(name: Name, as_json: AsJson = False) -> None:
     """Retrain the current revision from the base and the turns and feedback that it learned from.
 
     On the same base, a revision without a parent comes out bit for bit the same. A model trained on another
-    base than the one served now becomes one of this base.
+    base than the one served now becomes one of this base. The exit status is that of `populace train`.
     """
     with named_errors(), GatewayClient.of_settings(Settings.from_environment()) as client:
         serving = client.request("GET", model_path(name))["aliases"].get("latest")
@@ -75,11 +75,12 @@ def rebuild(name: Name, as_json: AsJson = False) -> None:
         [job] = watched(client, [job])
     if as_json:
         print_json(job)
-        return
-    print_ends([job])
-    if job["revision"] is not None:
-        same = job["revision"] == serving
-        out.print("  To the bit what it was." if same else f"  Other bits than {serving[:12]}.")
+    else:
+        print_ends([job])
+        if job["revision"] is not None:
+            same = job["revision"] == serving
+            out.print("  To the bit what it was." if same else f"  Other bits than {serving[:12]}.")
+    raise typer.Exit(exit_status([job]))
 
 
 def diff(

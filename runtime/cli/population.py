@@ -177,8 +177,8 @@ def report(
         from populace.pictures.population import report_picture
 
         found = population_report(population.members())
-    if svg is not None:
-        svg.write_text(report_picture(found), encoding="utf-8")
+        if svg is not None:
+            svg.write_text(report_picture(found), encoding="utf-8")
     if as_json:
         print_json(found.body)
         return

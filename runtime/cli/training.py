@@ -5,6 +5,7 @@ import json
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,9 +14,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from rich.table import Column, Table
 
 from populace.actors.reward_tasks import pack_tasks
-from populace.actors.training import METHODS, STARTS, TrainingOptions
+from populace.actors.training_options import TrainingOptions
 from populace.cli.console import CommandFailed, err, local_time, named_errors, out, print_json
 from populace.cli.gateway_client import GatewayClient, GatewayError, model_path
+from populace.cli.training_flags import with_training_flags
 from populace.learning.on_policy.tasks import read_tasks
 from populace.settings.settings import Settings
 
@@ -35,13 +37,15 @@ populace train ada --method rl --reward number --tasks sums.jsonl
 JOBS_EXAMPLES = """Examples: `populace jobs`, `populace jobs ada`, `populace jobs --cancel ada`,
 `populace jobs ada --csv > losses.csv`."""
 
-DEFAULTS = TrainingOptions()
 POLL_SECONDS = 0.5
 BLOCKS = "▁▂▃▄▅▆▇█"
+NOT_PROMOTED = 3
+"""The exit status if no training failed, but not every model got a new revision; 2 is wrong usage."""
 OPEN = ("waiting", "running", "promoting")
 COLORS = {"promoted": "green", "rejected": "yellow", "skipped": "yellow", "failed": "red", "running": "cyan"}
 
 
+@with_training_flags
 def train(
     names: Annotated[
         list[str] | None,
@@ -50,64 +54,12 @@ def train(
     every: Annotated[
         bool, typer.Option("--all", help="Train all models that have a turn in their log.")
     ] = False,
-    method: Annotated[str, typer.Option(help=f"Training method: {', '.join(METHODS)}.")] = DEFAULTS.method,
-    rank: Annotated[
-        int | None, typer.Option(help="LoRA rank of a new adapter.", show_default="the parent's, or 8")
-    ] = None,
-    alpha: Annotated[
-        float | None,
-        typer.Option(
-            help="LoRA alpha of a new adapter, which is scaled by alpha/√rank.", show_default="as rank"
-        ),
-    ] = None,
-    targets: Annotated[
-        str | None,
-        typer.Option(
-            help="Layers that a new adapter changes, comma separated, like q_proj,v_proj.",
-            show_default="all linear",
-        ),
-    ] = None,
-    start: Annotated[
-        str, typer.Option(help=f"How a new adapter is initialised: {', '.join(STARTS)}.")
-    ] = DEFAULTS.start,
-    from_base: Annotated[
-        bool,
-        typer.Option(
-            "--from-base", help="Train a new adapter from the base instead of the current revision's."
-        ),
-    ] = False,
-    epochs: Annotated[float, typer.Option(help="Passes over the examples.")] = DEFAULTS.epochs,
-    steps: Annotated[int | None, typer.Option(help="Number of optimiser steps; overrides --epochs.")] = None,
-    learning_rate: Annotated[float, typer.Option(help="Peak learning rate.")] = DEFAULTS.learning_rate,
-    batch: Annotated[int, typer.Option(help="Examples in an optimiser step.")] = DEFAULTS.batch,
-    seed: Annotated[
-        int, typer.Option(help="Random seed of the initial weights and the order of examples.")
-    ] = 0,
-    anchor: Annotated[
-        float, typer.Option(help="Weight of staying close to the base model on general text; 0 turns it off.")
-    ] = DEFAULTS.anchor,
-    retrieve: Annotated[
-        int, typer.Option(help="distillation: turns of the log that the teacher gets in its prompt.")
-    ] = DEFAULTS.retrieve,
-    replies: Annotated[
-        int | None,
-        typer.Option(
-            help="distillation, rl: replies sampled for each question.", show_default="4, or 8 of rl"
-        ),
-    ] = None,
-    reply_tokens: Annotated[
-        int, typer.Option(help="distillation, rl: largest length of a reply in tokens.")
-    ] = DEFAULTS.reply_tokens,
-    reward: Annotated[
-        str | None, typer.Option(help="rl: name of the reward that scores replies: number, exact, matches, …")
-    ] = None,
+    *,
+    options: TrainingOptions,
     tasks: Annotated[
         Path | None,
-        typer.Option(help='rl: JSON lines file of tasks like {"prompt": "What is 3 + 4?", "answer": 7}.'),
+        typer.Option(help='JSON lines of tasks like {"prompt": "What is 3 + 4?", "answer": 7}. Only for rl.'),
     ] = None,
-    unjudged: Annotated[
-        bool, typer.Option("--unjudged", help="Also learn from replies without feedback.")
-    ] = False,
     wait: Annotated[
         bool,
         typer.Option("--wait/--no-wait", help="Show progress until the trainings end, or return at once."),
@@ -118,27 +70,14 @@ def train(
 
     One turn in eight is held out to judge what was learned from the others. A new revision that is no better
     than the old one, or that got worse on general text, is rejected and kept for inspection.
+
+    The exit status is 0 if every model got a new current revision, 1 after an error or a failed training, and
+    3 if a revision was rejected, a training was skipped or cancelled, or there was no model to train. With
+    --no-wait it is 0 once the trainings are requested.
     """
-    body: dict[str, Any] = {
-        "method": method,
-        "rank": rank,
-        "alpha": alpha,
-        "targets": targets,
-        "start": start,
-        "from_base": from_base,
-        "epochs": epochs,
-        "steps": steps,
-        "learning_rate": learning_rate,
-        "batch": batch,
-        "seed": seed,
-        "unjudged": unjudged,
-        "anchor": anchor,
-        "retrieve": retrieve,
-        "replies": replies,
-        "reply_tokens": reply_tokens,
-        "reward": reward,
-    }
     with named_errors(), GatewayClient.of_settings(Settings.from_environment()) as client:
+        options.check()
+        body: dict[str, Any] = asdict(options)
         if tasks is not None:
             body["tasks"] = json.loads(pack_tasks(read_tasks(tasks)))
         asked = [
@@ -148,8 +87,7 @@ def train(
         if wait:
             found = watched(client, found)
         print_json(found) if as_json else print_ends(found)
-        if any(job["state"] == "failed" for job in found):
-            raise typer.Exit(1)
+    raise typer.Exit(exit_status(found))
 
 
 def jobs(
@@ -263,7 +201,15 @@ def print_ends(found: Sequence[dict[str, Any]]) -> None:
         if job["reason"]:
             out.print(f"  {job['reason']}", highlight=False, markup=False)
     if not found:
-        out.print("There was nobody to train.")
+        out.print("There was no model to train.")
+
+
+def exit_status(found: Sequence[dict[str, Any]]) -> int:
+    """Return 0 if all were promoted or are still open, 1 if one failed, and else ``NOT_PROMOTED``."""
+    states = {job["state"] for job in found}
+    if "failed" in states:
+        return 1
+    return 0 if states and states <= {"promoted", *OPEN} else NOT_PROMOTED
 
 
 def _measured(job: dict[str, Any]) -> str:

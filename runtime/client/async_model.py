@@ -13,7 +13,8 @@ from populace.actors.known import Known
 from populace.actors.members import MemberView
 from populace.actors.merging import LayerDifference
 from populace.actors.reward_tasks import tasks_of
-from populace.actors.training import TrainingJob, TrainingOptions
+from populace.actors.training import TrainingJob
+from populace.actors.training_options import TrainingOptions
 from populace.actors.turn import Interaction, ModelId, operation_of
 from populace.client.chat_request import MessageLike, chat_request
 from populace.client.connection import Connection

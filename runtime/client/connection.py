@@ -15,7 +15,8 @@ from populace.actors.members import MemberView
 from populace.actors.memories import MemoryView
 from populace.actors.merging import LayerDifference, MergedRevision
 from populace.actors.reward_tasks import RewardTask
-from populace.actors.training import TrainingJob, TrainingOptions
+from populace.actors.training import TrainingJob
+from populace.actors.training_options import TrainingOptions
 from populace.actors.turn import ChatRequest, Interaction, ModelId
 from populace.client.streaming import AsyncReplyStream
 from populace.policies.diversity.disclosure import Sharing

@@ -1,5 +1,6 @@
 """Operations on a personal model as requests to a gateway: the ``ClientHosts`` of a remote population."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
@@ -11,8 +12,9 @@ from populace.actors.hosts import ModelPage, ModelView, Revision
 from populace.actors.known import Known
 from populace.actors.members import MemberView
 from populace.actors.memories import MemoryView
-from populace.actors.reward_tasks import RewardTask
-from populace.actors.training import TrainingJob, TrainingOptions
+from populace.actors.reward_tasks import RewardTask, pack_tasks
+from populace.actors.training import TrainingJob
+from populace.actors.training_options import TrainingOptions
 from populace.actors.turn import ChatRequest, Interaction, ModelId
 from populace.api.memory import KnownObject, MemoryObject
 from populace.api.models import DeletedModelObject, ModelObject, RevisionObject
@@ -127,13 +129,12 @@ class HttpJobs:
         key: str | None = None,
         tasks: Sequence[RewardTask] = (),
     ) -> TrainingJob:
-        told = [{**task.known, "messages": [said._asdict() for said in task.prompt]} for task in tasks]
         job = await self._http.call(
             "POST",
             path_of(model, "/jobs"),
             JobObject,
             repeats=key is not None,
-            json={**asdict(options), "tasks": told},
+            json={**asdict(options), "tasks": json.loads(pack_tasks(tasks))},
             headers={} if key is None else {"Idempotency-Key": key},
         )
         return job.value(model.tenant)

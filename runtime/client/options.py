@@ -6,7 +6,8 @@ from typing import Any, TypedDict
 
 from populace.actors.aggregation.question import Combine, Kind, Select
 from populace.actors.errors import InvalidRequest
-from populace.actors.training import Method, Start
+from populace.actors.training_methods import Method
+from populace.actors.training_options import Start
 
 
 class SamplingOptions(TypedDict, total=False):

@@ -8,6 +8,7 @@ from fastapi.responses import JSONResponse
 
 from populace.actors import errors as actors
 from populace.base.prepare import BaseInvalid
+from populace.pictures.figures import MatplotlibMissing
 from populace.settings.settings import SettingsError
 from populace.storage.backups import errors as backups
 from populace.storage.packed import errors as packed
@@ -81,6 +82,7 @@ STATUS: Mapping[type[PopulaceError], int] = {
     actors.ClusterNotFound: 503,
     SettingsError: 500,
     BaseInvalid: 500,
+    MatplotlibMissing: 500,
 }
 
 TYPES: Mapping[int, str] = {

@@ -11,6 +11,7 @@ from pydantic import (
     Field,
     Tag,
     ValidationInfo,
+    create_model,
     field_validator,
     model_validator,
 )
@@ -19,7 +20,7 @@ from populace.actors.aggregation.question import MEMBERS_MAX, Combine, Kind, Que
 from populace.actors.engine import Message, Sampling
 from populace.actors.forgetting import TURNS_MAX, MemoryAfter
 from populace.actors.memory import BOTH, MemoryChoice
-from populace.actors.training import Method, Start, TrainingOptions
+from populace.actors.training_options import OPTIONS, Option
 from populace.policies.diversity.disclosure import Sharing
 from populace.policies.retrieval import RETRIEVED_MAX
 
@@ -31,7 +32,6 @@ CHOICES_MAX = 16
 TOKENS_MAX = 2**31 - 1
 """The largest token count that a request may have; the engines hold counts in 32 bits."""
 
-DEFAULT_TRAINING = TrainingOptions()
 DEFAULT_QUESTION = Question(())
 
 TEXT_BRANCH, LIST_BRANCH = "<text>", "<list>"
@@ -68,6 +68,7 @@ def _with(switch: str, value: T, info: ValidationInfo) -> T:
 Text = Annotated[str, AfterValidator(_encodable)]
 # The length is checked first: after a validator of ours pydantic would count "items".
 NonEmptyText = Annotated[str, Field(min_length=1), AfterValidator(_encodable)]
+OptionalName = NonEmptyText | None
 Branch = Discriminator(
     _branch, custom_error_type="text_or_list", custom_error_message="Input should be a text or a list"
 )
@@ -304,31 +305,22 @@ class FeedbackBody(Body):
     reward: float | None = None
 
 
-class TrainingBody(Body):
+def _training_field(name: str, option: Option) -> tuple[Any, Any]:
+    # `TrainingOptions.check` says more of wrong targets than that they are empty.
+    is_name = option.type == (str | None) and name != "targets"
+    return (OptionalName if is_name else option.type), Field(option.default, description=option.description)
+
+
+_fields: dict[str, Any] = {name: _training_field(name, option) for name, option in OPTIONS.items()}
+
+
+class TrainingBody(create_model("TrainingBody", __base__=Body, **_fields)):
     """``POST /v1/personal-models/{name}/jobs``: the fields of ``TrainingOptions``, with its defaults.
 
     ``tasks`` are for the method rl; ``actors/reward_tasks.py`` describes them.
     """
 
-    method: Method = DEFAULT_TRAINING.method
-    rank: int | None = DEFAULT_TRAINING.rank
-    alpha: float | None = DEFAULT_TRAINING.alpha
-    targets: str | None = DEFAULT_TRAINING.targets
-    start: Start = DEFAULT_TRAINING.start
-    from_base: bool = DEFAULT_TRAINING.from_base
-    epochs: float = DEFAULT_TRAINING.epochs
-    steps: int | None = DEFAULT_TRAINING.steps
-    learning_rate: float = DEFAULT_TRAINING.learning_rate
-    batch: int = DEFAULT_TRAINING.batch
-    seed: int = DEFAULT_TRAINING.seed
-    unjudged: bool = DEFAULT_TRAINING.unjudged
-    anchor: float = DEFAULT_TRAINING.anchor
-    replies: int | None = DEFAULT_TRAINING.replies
-    reply_tokens: int = DEFAULT_TRAINING.reply_tokens
-    retrieve: int = DEFAULT_TRAINING.retrieve
-    reward: NonEmptyText | None = None
     tasks: list[dict[str, Any]] = []
-    rebuilds: NonEmptyText | None = None
 
 
 class SharingBody(Body):

@@ -6,7 +6,8 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 
 from populace.actors.reward_tasks import tasks_of
-from populace.actors.training import TrainingJob, TrainingOptions
+from populace.actors.training import TrainingJob
+from populace.actors.training_options import TrainingOptions
 from populace.api.models import ModelObject
 from populace.api.objects import Listing
 from populace.api.training import JobObject

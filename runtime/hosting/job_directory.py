@@ -13,9 +13,9 @@ from populace.actors.training import (
     OpenJob,
     TrainingJob,
     TrainingJobs,
-    TrainingOptions,
     UnsettledFeedback,
 )
+from populace.actors.training_options import TrainingOptions
 from populace.actors.turn import ModelId
 from populace.hosting.operations import Method, P, T
 

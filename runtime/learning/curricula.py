@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from populace.actors.errors import NothingToTrain
-from populace.actors.training import LogMethod
 from populace.adapters.lora.trainable import TrainableAdapter
 from populace.learning.encoding import ExampleEncoder
 from populace.learning.evaluation import reply_log_probs
@@ -130,65 +129,65 @@ def steps_of(size: int, batch: int, epochs: float) -> int:
     return max(1, math.ceil(size * epochs / batch))
 
 
-def make_curriculum(
-    method: LogMethod,
-    name: str,
-    examples: Sequence[Example],
-    encoder: ExampleEncoder,
-    base: FrozenBase,
-    parent: TrainableAdapter | None,
-    *,
-    unjudged: bool = False,
-) -> Curriculum:
-    """Encode the examples that the method can learn from, and score them with the parent where it needs that.
+@dataclass(frozen=True, slots=True)
+class LogLessons:
+    """The examples of a model's log, and what a method needs to make a curriculum of them.
 
-    With ``unjudged``, ``sft`` also learns replies without feedback. Examples that are held out or longer than
-    the context are left out. Raises ``NothingToTrain``, which gives the reason, if no example is left.
+    ``parent`` is the adapter that the training continues from, None the base. With ``unjudged``, ``sft``
+    takes replies without feedback for wanted.
     """
-    taught = [example for example in examples if not example.is_held_out]
-    if method == "sft":
-        wanted = [
-            (example.prompt, wanted_reply(example.reply, example.judged, unjudged=unjudged))
-            for example in taught
-        ]
-        replies = [(prompt, reply) for prompt, reply in wanted if reply is not None]
-        encoded = [encoder.sequence(prompt, reply) for prompt, reply in replies]
-        sequences = [sequence for sequence in encoded if sequence is not None]
-        _check(name, examples, taught, len(replies), len(sequences), "was liked or corrected")
-        return SupervisedCurriculum(sequences)
-    if method == "preference":
-        compared = [(example.prompt, preferred_pair(example.reply, example.judged)) for example in taught]
-        pairs = [(prompt, pair) for prompt, pair in compared if pair is not None]
-        encoded_pairs = [[encoder.sequence(prompt, reply) for reply in pair] for prompt, pair in pairs]
-        whole = [
-            sequence
-            for pair in encoded_pairs
-            if None not in pair
-            for sequence in pair
-            if sequence is not None
-        ]
-        _check(name, examples, taught, len(pairs), len(whole) // 2, "was corrected")
-        return PreferenceCurriculum(whole, reply_log_probs(base, parent, whole))
-    thumbed = [example for example in taught if example.judged.liked is not None and example.reply]
-    kept = [(example, encoder.sequence(example.prompt, example.reply)) for example in thumbed]
-    fitting = [(example, sequence) for example, sequence in kept if sequence is not None]
-    _check(name, examples, taught, len(thumbed), len(fitting), "was liked or disliked")
-    return _thumbs(
-        [example for example, _ in fitting], [sequence for _, sequence in fitting], encoder, base, parent
-    )
+
+    name: str
+    examples: Sequence[Example]
+    encoder: ExampleEncoder
+    base: FrozenBase
+    parent: TrainableAdapter | None
+    unjudged: bool = False
+
+    @property
+    def taught(self) -> list[Example]:
+        """The examples that are not held out."""
+        return [example for example in self.examples if not example.is_held_out]
 
 
-def _thumbs(
-    examples: Sequence[Example],
-    sequences: Sequence[TrainSequence],
-    encoder: ExampleEncoder,
-    base: FrozenBase,
-    parent: TrainableAdapter | None,
-) -> ThumbsCurriculum:
-    previous = [examples[-1], *examples[:-1]]
+def supervised(lessons: LogLessons) -> SupervisedCurriculum:
+    """Learn replies that were liked or corrected.
+
+    Like ``preferences`` and ``thumbs``, it leaves out what is held out and what does not fit the context, and
+    raises ``NothingToTrain``, which says why nothing is left.
+    """
+    wanted = [
+        (example.prompt, wanted_reply(example.reply, example.judged, unjudged=lessons.unjudged))
+        for example in lessons.taught
+    ]
+    replies = [(prompt, reply) for prompt, reply in wanted if reply is not None]
+    encoded = [lessons.encoder.sequence(prompt, reply) for prompt, reply in replies]
+    sequences = [sequence for sequence in encoded if sequence is not None]
+    _check(lessons, len(replies), len(sequences), "was liked or corrected")
+    return SupervisedCurriculum(sequences)
+
+
+def preferences(lessons: LogLessons) -> PreferenceCurriculum:
+    """Learn to prefer corrections to the replies that they correct. Raises as ``supervised``."""
+    compared = [(example.prompt, preferred_pair(example.reply, example.judged)) for example in lessons.taught]
+    pairs = [(prompt, pair) for prompt, pair in compared if pair is not None]
+    encoded = [[lessons.encoder.sequence(prompt, reply) for reply in pair] for prompt, pair in pairs]
+    whole = [sequence for pair in encoded if None not in pair for sequence in pair if sequence is not None]
+    _check(lessons, len(pairs), len(whole) // 2, "was corrected")
+    return PreferenceCurriculum(whole, reply_log_probs(lessons.base, lessons.parent, whole))
+
+
+def thumbs(lessons: LogLessons) -> ThumbsCurriculum:
+    """Learn from replies that were liked or disliked. Raises as ``supervised``."""
+    encoder = lessons.encoder
+    thumbed = [example for example in lessons.taught if example.judged.liked is not None and example.reply]
+    encoded = [(example, encoder.sequence(example.prompt, example.reply)) for example in thumbed]
+    fitting = [(example, sequence) for example, sequence in encoded if sequence is not None]
+    _check(lessons, len(thumbed), len(fitting), "was liked or disliked")
+    examples, sequences = [example for example, _ in fitting], [sequence for _, sequence in fitting]
+    before = [examples[-1], *examples[:-1]]
     mixed = [
-        encoder.sequence(other.prompt, example.reply)
-        for example, other in zip(examples, previous, strict=True)
+        encoder.sequence(other.prompt, example.reply) for example, other in zip(examples, before, strict=True)
     ]
     # A single example has no other prompt, and the KL estimate needs a mismatched pair for every reply.
     mismatched = [sequence for sequence in mixed if sequence is not None]
@@ -196,24 +195,18 @@ def _thumbs(
         mismatched = []
     return ThumbsCurriculum(
         sequences,
-        reply_log_probs(base, parent, sequences),
+        reply_log_probs(lessons.base, lessons.parent, sequences),
         [bool(example.judged.liked) for example in examples],
         mismatched,
-        reply_log_probs(base, parent, mismatched),
+        reply_log_probs(lessons.base, lessons.parent, mismatched),
     )
 
 
-def _check(
-    name: str,
-    examples: Sequence[Example],
-    taught: Sequence[Example],
-    fit_for_method: int,
-    fitting: int,
-    needed: str,
-) -> None:
+def _check(lessons: LogLessons, fit_for_method: int, fitting: int, needed: str) -> None:
     """Raise ``NothingToTrain`` with the first step of the selection that left no example."""
     if fitting:
         return
+    name, examples, taught = lessons.name, lessons.examples, lessons.taught
     if not examples:
         raise NothingToTrain(name, "its log has no interaction since its last training")
     if not taught:

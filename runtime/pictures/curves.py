@@ -1,13 +1,18 @@
-"""Curves laid over each other at one scale, as SVG."""
+# pyright: reportUnknownMemberType=false
+# matplotlib's functions are partly untyped.
+"""A line chart of several curves at one scale, as SVG."""
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
-from populace.pictures.svg import COLORS, INK, curve, document, line, text
+from populace.pictures.figures import COLORS, svg
+
+if TYPE_CHECKING:
+    from populace.pictures.figures import Figure
 
 WIDTH, HEIGHT = 640, 340
-LEFT, RIGHT, TOP, BOTTOM = 56, 190, 34, 44
-TICKS, TICKS_MAX = 5, 8
-BROAD_WIDTH, BROAD_OPACITY = 5, 0.35
+TICKS_MAX = 8
+BROAD_WIDTH, BROAD_OPACITY = 5.0, 0.35
 
 
 def curves_picture(
@@ -18,47 +23,27 @@ def curves_picture(
     broad: str | None = None,
     places: Mapping[str, float] | None = None,
 ) -> str:
-    """Draw each curve over its steps, the one named ``broad`` so that others can lie on it.
+    """Return a chart of each curve's values over its steps, with a legend of the curves' names.
 
-    Steps are numbers, from 1, or what ``places`` names, each with where it is, in any unit.
+    ``across`` is the label of the x axis. The curve named ``broad`` is drawn wide and pale, so that others
+    on top of it can be seen. ``places`` maps each step's tick label to its x coordinate; without it steps
+    are numbered from 1. Raises ``MatplotlibMissing``.
     """
-    values = [value for points in curves.values() for value in points]
-    lowest, highest = min(values), max(values)
     longest = max(map(len, curves.values()))
-    places = places or {str(step + 1): step for step in range(longest)}
-    names, at_step = list(places), list(places.values())
-    span = (at_step[-1] - at_step[0]) or 1.0
-    wide, down = WIDTH - LEFT - RIGHT, HEIGHT - TOP - BOTTOM
+    places = places or {str(step + 1): float(step) for step in range(longest)}
+    labels, x_of_step = list(places), list(places.values())
+    ticks = range(0, longest, max(1, longest // TICKS_MAX))
 
-    def x(step: int) -> float:
-        return LEFT + wide * (at_step[step] - at_step[0]) / span
+    def draw(figure: "Figure") -> None:
+        axes = figure.subplots()
+        axes.set_prop_cycle(color=COLORS)
+        for name, values in curves.items():
+            width, opacity = (BROAD_WIDTH, BROAD_OPACITY) if name == broad else (1.5, 1.0)
+            axes.plot(x_of_step[: len(values)], values, label=name, linewidth=width, alpha=opacity)
+        axes.set_xticks([x_of_step[tick] for tick in ticks], [labels[tick] for tick in ticks])
+        axes.set_title(title)
+        axes.set_xlabel(across)
+        axes.grid(axis="y", color="#dddddd")
+        figure.legend(loc="outside right upper")
 
-    def y(value: float) -> float:
-        return TOP + down * (1 - (value - lowest) / ((highest - lowest) or 1.0))
-
-    drawn = [text(LEFT, 20, title, size=13)]
-    for tick in range(TICKS):
-        value = lowest + (highest - lowest) * tick / (TICKS - 1)
-        drawn.append(line(LEFT, y(value), LEFT + wide, y(value), color="#dddddd"))
-        drawn.append(text(LEFT - 6, y(value) + 4, f"{value:.2f}", anchor="end"))
-    drawn += [
-        text(x(step), TOP + down + 18, names[step], anchor="middle")
-        for step in range(0, longest, max(1, longest // TICKS_MAX))
-    ]
-    drawn.append(text(LEFT + wide / 2, HEIGHT - 8, across, anchor="middle"))
-    for number, (name, points) in enumerate(curves.items()):
-        color = (INK, *COLORS)[number % (1 + len(COLORS))]
-        width, opacity = (BROAD_WIDTH, BROAD_OPACITY) if name == broad else (1.5, 1)
-        drawn.append(
-            curve(
-                [(x(step), y(value)) for step, value in enumerate(points)],
-                color=color,
-                width=width,
-                opacity=opacity,
-            )
-        )
-        at = TOP + 12 + 18 * number
-        key = WIDTH - RIGHT + 14
-        drawn.append(line(key, at - 4, key + 18, at - 4, color=color, width=width, opacity=opacity))
-        drawn.append(text(key + 24, at, name))
-    return document(WIDTH, HEIGHT, drawn)
+    return svg(WIDTH, HEIGHT, draw)

@@ -1,4 +1,8 @@
-"""A memory state for people: how much each layer holds, and a picture of all of it."""
+"""A personal model's memory state as people see it: the norm of each layer, and a picture of all values.
+
+The picture is SVG written by hand and no chart of matplotlib: the gateway serves it, and every client can
+draw it with nothing but the base dependencies.
+"""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -22,10 +26,11 @@ HEAD = 44
 
 @dataclass(frozen=True, slots=True)
 class PersonalMemory:
-    """What a personal model remembers, as of one turn.
+    """What a personal model remembers as of one turn.
 
-    ``version`` counts the turns that went through the memory; ``module`` is the digest of the memory
-    module that wrote the ``state`` [layers, states, rank, rank]; both are None if nothing was ever written.
+    ``version`` counts the turns that went through the memory. ``module`` is the digest of the memory module
+    that wrote the ``state`` [layers, states, rank, rank]; both are None if nothing was ever written.
+    ``writes`` are the newest writes.
     """
 
     name: str
@@ -37,18 +42,19 @@ class PersonalMemory:
 
     @classmethod
     def of(cls, view: MemoryView, ask: Ask | None = None) -> "PersonalMemory":
-        """Decode; ``ask`` is how ``known`` asks. Raises ``MemoryStateInvalid`` for a damaged state."""
+        """Decode a view; ``known`` calls ``ask``. Raises ``MemoryStateInvalid`` for a damaged state."""
         if view.state is None:
             return cls(view.model.name, view.version, None, None, view.writes, ask)
-        told = StateFormat.of(view.state)
-        return cls(view.model.name, view.version, told.module, told.unpack(view.state), view.writes, ask)
+        layout = StateFormat.of(view.state)
+        return cls(view.model.name, view.version, layout.module, layout.unpack(view.state), view.writes, ask)
 
     def known(self, questions: Sequence[str] = ()) -> Known:
-        """Ask the model what it knows of its person now: some common questions, or these.
+        """Ask the model what it knows about its person now: these questions, or a list of common ones.
 
-        Each fact has the answer, how sure the model is, and the turn that it is from: ``ada.forget`` takes
-        its ``position``, and what is told anew takes its place. Nothing of it is logged. Raises as a turn
-        does, and ``InvalidRequest`` for too many or too long questions and for an earlier memory.
+        Each fact has the answer, the model's confidence in it, and the ``position`` of the turn that it comes
+        from, which ``ada.forget`` takes; telling the model a fact anew replaces it. Nothing is logged. Raises
+        what a turn raises, and ``InvalidRequest`` for too many or too long questions and for an earlier
+        memory.
         """
         if self.ask is None:
             raise InvalidRequest("Only the memory as it is now can be asked.", "position")
@@ -63,10 +69,11 @@ class PersonalMemory:
 
     @property
     def bytes(self) -> int:
+        """The size of the state's values."""
         return 0 if self.state is None else self.state.nbytes
 
     def picture(self) -> str:
-        """Draw the state as SVG: a tile for each layer, a square for each value, with the layer's norm."""
+        """Return the state as SVG: a tile for each layer with its norm, and in it a square for each value."""
         tiles = np.zeros((0, 1, 1), np.float32) if self.state is None else _tiles(self.state)
         strongest = float(np.abs(tiles).max()) if tiles.size else 0.0
         height, width = tiles.shape[1] * CELL, tiles.shape[2] * CELL
@@ -89,16 +96,16 @@ class PersonalMemory:
             if len(tiles)
             else "nothing was written yet"
         )
-        told = (text(MARGIN, 18, title, size=14), text(MARGIN, 34, legend, size=10, color=GREY))
-        return document(full_width, full_height, [*told, *drawn])
+        head = (text(MARGIN, 18, title, size=14), text(MARGIN, 34, legend, size=10, color=GREY))
+        return document(full_width, full_height, [*head, *drawn])
 
     def _repr_svg_(self) -> str:
-        """Shown by notebooks."""
+        """The picture, under the name that notebooks look for."""
         return self.picture()
 
 
 def _tiles(state_LNRR: Values) -> Values:
-    """The parallel states of a layer beside each other [layers, rank, states x rank]."""
+    """Put the parallel states of each layer beside each other: [layers, rank, states x rank]."""
     layers, states, rank, _ = state_LNRR.shape
     return state_LNRR.transpose(0, 2, 1, 3).reshape(layers, rank, states * rank)
 

@@ -1,85 +1,109 @@
-"""A population as a picture: a map of who answers like whom, and the curve of votes, as SVG."""
+# pyright: reportUnknownMemberType=false
+# matplotlib's functions are partly untyped.
+"""A map of which members of a population answer alike, and the accuracy of their votes, as SVG."""
 
 from collections.abc import Sequence
-from html import escape
+from typing import TYPE_CHECKING
 
 from populace.actors.aggregation.report import MemberPlace, PopulationReport
-from populace.pictures.svg import COLORS, curve, document, line, text
+from populace.pictures.figures import COLORS, GREY, svg
 
-VOTES, BEST = COLORS[:2]
-WIDTH, HEIGHT, MARGIN, LEFT = 860, 420, 40, 420
+if TYPE_CHECKING:
+    from populace.pictures.figures import Axes, Figure
+
+WIDTH, HEIGHT = 860, 420
 NAMED_MAX = 40
-"""Members beyond that are told by pointing at them."""
+"""At most this many members have their names beside them: those with the most right answers."""
 
-LABEL_WIDTH, LABEL_HEIGHT = 70, 10
+LABEL_OFFSET, LABEL_HEIGHT = 8.0, 10.0
+"""Points from a member's centre to its label, and from a label to the next one above it."""
+
+VOTES, BEST = COLORS[1:3]
 
 
 def report_picture(report: PopulationReport) -> str:
-    """Draw the map, coloured by cluster and larger where more is right, and beside it the curve of votes."""
-    drawn = [
-        text(MARGIN, 24, "Who answers like whom", size=14),
-        text(LEFT + MARGIN, 24, "Right on probes, by number of voters", size=14),
-    ]
-    return document(WIDTH, HEIGHT, [*drawn, *_map(report.members), *_curve(report)])
+    """Return the map of members beside the chart of their votes.
+
+    A member's colour is that of its cluster, and its marker is larger the more of the probes it answers
+    right. Raises ``MatplotlibMissing``.
+    """
+
+    def draw(figure: "Figure") -> None:
+        left, right = figure.subplots(1, 2)
+        left.set_title("Members: near each other if they answer alike")
+        right.set_title("Right answers to probes, by number of voters")
+        if report.curve:
+            _draw_votes(right, report)
+        _draw_members(figure, left, report.members)
+
+    return svg(WIDTH, HEIGHT, draw)
 
 
-def _map(members: Sequence[MemberPlace]) -> list[str]:
-    span = max((abs(value) for one in members for value in (one.x, one.y)), default=0.0) or 1.0
-    side = (min(LEFT, HEIGHT) - 2 * MARGIN) / 2
-    drawn: list[str] = []
-    places = [(MARGIN + side * (1 + one.x / span), MARGIN + side * (1 - one.y / span)) for one in members]
-    for one, (x, y) in zip(members, places, strict=True):
-        color = COLORS[one.cluster % len(COLORS)]
-        drawn.append(
-            f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{3 + 6 * one.accuracy:.1f}" fill="{color}" '
-            f'fill-opacity="0.7"><title>{escape(one.model)}: {one.accuracy:.0%}</title></circle>'
+def _draw_votes(axes: "Axes", report: PopulationReport) -> None:
+    sizes = [point.k for point in report.curve]
+    axes.axhline(report.best, color=BEST, linestyle="--", label=f"best single member {report.best:.0%}")
+    axes.plot(
+        sizes, [point.mean for point in report.curve], color=VOTES, label="majority vote, mean and 95 %"
+    )
+    axes.vlines(sizes, [point.low for point in report.curve], [point.high for point in report.curve], VOTES)
+    for point in report.curve:
+        axes.annotate(
+            f"{point.mean:.0%}", (point.k, point.mean), (5, -11), textcoords="offset points", size=9
         )
-    if len(members) <= NAMED_MAX:
-        labels = apart([(x + LABEL_WIDTH / 5, y) for x, y in places])
-        for one, (x, y), (to_x, to_y) in zip(members, places, labels, strict=True):
-            drawn.append(line(x, y, to_x - 2, to_y, color="#bbbbbb", width=0.5))
-            drawn.append(text(to_x, to_y + 3, one.model, size=9))
-    return drawn
+    axes.set_xscale("log", base=2)
+    axes.set_xticks(sizes, [str(size) for size in sizes])
+    axes.yaxis.set_major_formatter("{x:.0%}")
+    axes.legend(loc="lower right")
 
 
-def apart(places: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
-    """Move labels down until none lies on another; they begin at the places."""
-    found: dict[int, tuple[float, float]] = {}
-    for at in sorted(range(len(places)), key=lambda at: places[at][1]):
-        x, y = places[at]
-        beside = [other_y for other_x, other_y in found.values() if abs(other_x - x) < LABEL_WIDTH]
-        # A little less than a label's height: what was moved by that is apart, however it was rounded.
-        while lies_on := [one for one in beside if abs(one - y) < LABEL_HEIGHT - 0.01]:
-            y = min(lies_on) + LABEL_HEIGHT
-        found[at] = (x, y)
-    return [found[at] for at in range(len(places))]
-
-
-def _curve(report: PopulationReport) -> list[str]:
-    if not report.curve:
-        return []
-    left, top = LEFT + MARGIN, MARGIN + 10
-    wide, down = WIDTH - left - MARGIN, HEIGHT - top - MARGIN
-    values = [value for one in report.curve for value in (one.low, one.high)] + [report.best]
-    lowest, highest = min(values), max(values)
-    scale = (highest - lowest) or 1.0
-
-    def x(at: int) -> float:
-        return left + wide * at / max(1, len(report.curve) - 1)
-
-    def y(value: float) -> float:
-        return top + down * (1 - (value - lowest) / scale)
-
-    best = y(report.best)
-    drawn = [
-        line(left, best, left + wide, best, color=BEST, dashes="4 3"),
-        text(left + 4, best - 5, f"best single member {report.best:.0%}", size=10),
-        curve([(x(at), y(one.mean)) for at, one in enumerate(report.curve)], color=VOTES, width=2),
-    ]
-    for at, one in enumerate(report.curve):
-        drawn += (
-            line(x(at), y(one.low), x(at), y(one.high), color=VOTES),
-            text(x(at) - 4, HEIGHT - 16, str(one.k), size=10),
-            text(x(at) + 5, y(one.mean) - 5, f"{one.mean:.0%}", size=9),
+def _draw_members(figure: "Figure", axes: "Axes", members: Sequence[MemberPlace]) -> None:
+    axes.scatter(
+        [member.x for member in members],
+        [member.y for member in members],
+        [(6 + 12 * member.accuracy) ** 2 for member in members],
+        [COLORS[1 + member.cluster % (len(COLORS) - 1)] for member in members],
+        alpha=0.7,
+    )
+    axes.set_axis_off()
+    axes.set_aspect("equal", "datalim")
+    named = sorted(members, key=lambda member: -member.accuracy)[:NAMED_MAX]
+    labels = [
+        axes.annotate(
+            member.model,
+            (member.x, member.y),
+            (LABEL_OFFSET, 0),
+            textcoords="offset points",
+            verticalalignment="center",
+            size=9,
+            arrowprops={"arrowstyle": "-", "color": GREY, "linewidth": 0.5},
         )
-    return drawn
+        for member in named
+    ]
+    # The layout makes room for the labels beside their members, and stays so when they move up.
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
+    boxes = [label.get_window_extent() for label in labels]
+    rises = apart([(box.x0, box.y0, box.width) for box in boxes])
+    for label, rise in zip(labels, rises, strict=True):
+        label.xyann = (LABEL_OFFSET, rise)
+
+
+def apart(labels: Sequence[tuple[float, float, float]]) -> list[float]:
+    """Return how far each label has to move up so that no two overlap; the lowest stays where it is.
+
+    A label is its left edge, its lower edge and its width; all lengths are in points. Each label is
+    ``LABEL_HEIGHT`` high.
+    """
+    placed: dict[int, tuple[float, float, float]] = {}
+    for index in sorted(range(len(labels)), key=lambda index: labels[index][1]):
+        left, bottom, width = labels[index]
+        beside = [
+            other_bottom
+            for other_left, other_bottom, other_width in placed.values()
+            if left < other_left + other_width and other_left < left + width
+        ]
+        # The tolerance is for labels that were moved apart by a whole height, which rounding may lessen.
+        while overlapped := [other for other in beside if abs(other - bottom) < LABEL_HEIGHT - 0.01]:
+            bottom = max(overlapped) + LABEL_HEIGHT
+        placed[index] = left, bottom, width
+    return [placed[index][1] - bottom for index, (_, bottom, _) in enumerate(labels)]

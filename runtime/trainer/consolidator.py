@@ -2,7 +2,8 @@
 
 import logging
 
-from populace.actors.training import TrainingJobs, TrainingOptions, UnsettledFeedback
+from populace.actors.training import TrainingJobs, UnsettledFeedback
+from populace.actors.training_options import TrainingOptions
 from populace.policies.consolidation import ConsolidationRule, consolidation, training_order
 from populace.policies.evaluation_gate import RollbackRule, should_roll_back
 from populace.storage.records.errors import PopulaceError

@@ -1,20 +1,21 @@
 """Makes the datasets of jobs, by method: from the log, the model's own replies, or tasks."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from populace.actors.errors import NothingToTrain, TrainingFailed
 from populace.actors.feedback import Feedback
 from populace.actors.reward_tasks import RewardTask, pack_tasks
-from populace.actors.training import TrainingJob, TrainingOptions
+from populace.actors.training import TrainingJob
 from populace.actors.turn import Interaction
 from populace.adapters.lora.trainable import TrainableAdapter
 from populace.engines.prompts import BaseTokenizer
-from populace.learning.curricula import Curriculum, make_curriculum
+from populace.learning.curricula import Curriculum, LogLessons, preferences, supervised, thumbs
 from populace.learning.encoding import ExampleEncoder
 from populace.learning.evaluation import HeldOut, HeldOutReplies
-from populace.learning.examples import Example, digest_of, examples_of
+from populace.learning.examples import digest_of, examples_of
 from populace.learning.frozen_base import FrozenBase
 from populace.learning.methods.objective import TrainSequence
 from populace.learning.on_policy.distillation import DistillationMethod, DistillationOptions
@@ -49,113 +50,112 @@ class Dataset(NamedTuple):
     data_digest: str
 
 
-class DatasetBuilder:
-    """Makes datasets for one base. Without a ``sampler``, methods that sample replies are refused."""
+@dataclass(frozen=True, slots=True)
+class DatasetInputs:
+    """What the dataset of one job is made from.
 
-    def __init__(
-        self,
-        base: FrozenBase,
-        tokenizer: BaseTokenizer,
-        encoder: ExampleEncoder,
-        sampler: Sampler | None,
-    ) -> None:
-        self._base = base
-        self._tokenizer = tokenizer
-        self._encoder = encoder
-        self._sampler = sampler
+    ``parent`` is the adapter that the job continues from, None the base. Without a ``sampler``, methods that
+    sample replies are refused.
+    """
 
-    def make(self, job: TrainingJob, data: TrainingData, parent: TrainableAdapter | None) -> Dataset:
-        """Make a job's dataset. Raises ``TrainingFailed``, and ``InvalidRequest`` for an unknown reward."""
-        options, name = job.options, job.model.name
-        if options.method == "rl":
-            return self._of_tasks(name, options, data.tasks, parent)
-        examples = examples_of(data.log, data.feedback)
-        if options.method == "distillation":
-            curriculum = self._of_own_replies(name, options, data, examples, parent)
-        else:
-            curriculum = make_curriculum(
-                options.method, name, examples, self._encoder, self._base, parent, unjudged=options.unjudged
-            )
-        held_out = HeldOutReplies(self._base, self._wanted(examples, unjudged=options.unjudged))
-        return Dataset(curriculum, held_out, digest_of(examples))
+    job: TrainingJob
+    data: TrainingData
+    parent: TrainableAdapter | None
+    base: FrozenBase
+    tokenizer: BaseTokenizer
+    encoder: ExampleEncoder
+    sampler: Sampler | None
 
-    def _of_own_replies(
-        self,
-        name: str,
-        options: TrainingOptions,
-        data: TrainingData,
-        examples: Sequence[Example],
-        parent: TrainableAdapter | None,
-    ) -> Curriculum:
-        sampler = self._engine(name)
-        queries = log_queries(
-            name,
-            data.log,
-            data.feedback,
-            examples,
-            self._tokenizer,
-            retrieve=options.retrieve,
-            tokens_max=self._base.context_tokens - options.reply_tokens,
+    def lessons(self) -> LogLessons:
+        examples = examples_of(self.data.log, self.data.feedback)
+        return LogLessons(
+            self.job.model.name, examples, self.encoder, self.base, self.parent, self.job.options.unjudged
         )
-        method = DistillationMethod(
-            queries,
-            self._base,
-            self._tokenizer,
-            parent,
-            DistillationOptions(forward=FORWARD),
-            tokens_max=options.reply_tokens,
-        )
-        rounds = RoundOptions(replies=options.replies_each, tokens_max=options.reply_tokens)
-        return RolloutCurriculum(method, sampler, self._base, rounds)
 
-    def _of_tasks(
-        self,
-        name: str,
-        options: TrainingOptions,
-        tasks: Sequence[RewardTask],
-        parent: TrainableAdapter | None,
-    ) -> Dataset:
-        assert options.reward is not None, "a job of rl has a reward"
-        sampler = self._engine(name)
-        fitting = [task for task in tasks if self._fits(task, options.reply_tokens)]
-        taught = [task for at, task in enumerate(fitting) if not is_held_out(at)]
-        if not taught:
-            raise NothingToTrain(name, f"none of its {len(tasks)} tasks has room in the context for a reply")
-        method = RewardMethod(taught, self._base, self._tokenizer, parent, RewardOptions(options.reward))
-        rounds = RoundOptions(
-            replies=options.replies_each, tokens_max=options.reply_tokens, steps=STEPS_A_ROUND
-        )
-        held_out = HeldOutTasks(
-            name,
-            [task for at, task in enumerate(fitting) if is_held_out(at)],
-            options.reward,
-            self._base,
-            sampler,
-            replies=options.replies_each,
-            tokens_max=options.reply_tokens,
-            seed=options.seed,
-        )
-        digest = hashlib.sha256(pack_tasks(fitting).encode()).hexdigest()
-        return Dataset(RolloutCurriculum(method, sampler, self._base, rounds), held_out, digest)
+    def engine(self) -> Sampler:
+        if self.sampler is None:
+            raise TrainingFailed(self.job.model.name, "this trainer samples from no engine")
+        return self.sampler
 
-    def _engine(self, name: str) -> Sampler:
-        if self._sampler is None:
-            raise TrainingFailed(name, "this trainer samples from no engine")
-        return self._sampler
 
-    def _fits(self, task: RewardTask, reply_tokens: int) -> bool:
-        return len(self._tokenizer.tokens_of(task.prompt).ids) + reply_tokens <= self._base.context_tokens
+def _from_log(curriculum_of: Callable[[LogLessons], Curriculum]) -> "Maker":
+    def make(inputs: DatasetInputs) -> Dataset:
+        lessons = inputs.lessons()
+        return _judged_by_log(lessons, curriculum_of(lessons))
 
-    def _wanted(self, examples: Sequence[Example], *, unjudged: bool) -> list[TrainSequence]:
-        """Return the held-out examples with the replies that were wanted."""
-        found: list[TrainSequence] = []
-        for example in examples:
-            reply = (
-                wanted_reply(example.reply, example.judged, unjudged=unjudged)
-                if example.is_held_out
-                else None
-            )
-            sequence = None if reply is None else self._encoder.sequence(example.prompt, reply)
-            if sequence is not None:
-                found.append(sequence)
-        return found
+    return make
+
+
+def _from_own_replies(inputs: DatasetInputs) -> Dataset:
+    sampler, options, lessons = inputs.engine(), inputs.job.options, inputs.lessons()
+    queries = log_queries(
+        lessons.name,
+        inputs.data.log,
+        inputs.data.feedback,
+        lessons.examples,
+        inputs.tokenizer,
+        retrieve=options.retrieve,
+        tokens_max=inputs.base.context_tokens - options.reply_tokens,
+    )
+    method = DistillationMethod(
+        queries,
+        inputs.base,
+        inputs.tokenizer,
+        inputs.parent,
+        DistillationOptions(forward=FORWARD),
+        tokens_max=options.reply_tokens,
+    )
+    rounds = RoundOptions(replies=options.replies_each, tokens_max=options.reply_tokens)
+    return _judged_by_log(lessons, RolloutCurriculum(method, sampler, inputs.base, rounds))
+
+
+def _from_tasks(inputs: DatasetInputs) -> Dataset:
+    options, name, base, tokenizer = inputs.job.options, inputs.job.model.name, inputs.base, inputs.tokenizer
+    assert options.reward is not None, "a job that learns from tasks has a reward"
+    sampler = inputs.engine()
+    room = base.context_tokens - options.reply_tokens
+    fitting = [task for task in inputs.data.tasks if len(tokenizer.tokens_of(task.prompt).ids) <= room]
+    taught = [task for at, task in enumerate(fitting) if not is_held_out(at)]
+    if not taught:
+        reason = f"none of its {len(inputs.data.tasks)} tasks has room in the context for a reply"
+        raise NothingToTrain(name, reason)
+    method = RewardMethod(taught, base, tokenizer, inputs.parent, RewardOptions(options.reward))
+    rounds = RoundOptions(replies=options.replies_each, tokens_max=options.reply_tokens, steps=STEPS_A_ROUND)
+    held_out = HeldOutTasks(
+        name,
+        [task for at, task in enumerate(fitting) if is_held_out(at)],
+        options.reward,
+        base,
+        sampler,
+        replies=options.replies_each,
+        tokens_max=options.reply_tokens,
+        seed=options.seed,
+    )
+    digest = hashlib.sha256(pack_tasks(fitting).encode()).hexdigest()
+    return Dataset(RolloutCurriculum(method, sampler, base, rounds), held_out, digest)
+
+
+def _judged_by_log(lessons: LogLessons, curriculum: Curriculum) -> Dataset:
+    """Judge the candidate by the held-out examples with the replies that were wanted."""
+    held_out: list[TrainSequence] = []
+    for example in lessons.examples:
+        wanted = wanted_reply(example.reply, example.judged, unjudged=lessons.unjudged)
+        if example.is_held_out and wanted is not None:
+            sequence = lessons.encoder.sequence(example.prompt, wanted)
+            held_out += [] if sequence is None else [sequence]
+    return Dataset(curriculum, HeldOutReplies(lessons.base, held_out), digest_of(lessons.examples))
+
+
+Maker = Callable[[DatasetInputs], Dataset]
+
+MAKERS: Mapping[str, Maker] = {
+    "sft": _from_log(supervised),
+    "preference": _from_log(preferences),
+    "thumbs": _from_log(thumbs),
+    "distillation": _from_own_replies,
+    "rl": _from_tasks,
+}
+"""The maker of each method's datasets; ``actors/training_methods.py`` has the other part of a method.
+
+It raises ``TrainingFailed``, and ``InvalidRequest`` for an unknown reward.
+"""

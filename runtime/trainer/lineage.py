@@ -39,8 +39,8 @@ def revision_of(
             memory_module=memory_module,
             scores=scores_of(candidate),
             objections=candidate.verdict.objections,
-            tokens=training.tokens,
-            seconds=training.seconds,
+            tokens=training.progress.tokens,
+            seconds=training.progress.seconds,
         ),
     )
 

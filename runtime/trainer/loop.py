@@ -21,7 +21,8 @@ from populace.actors.errors import (
 )
 from populace.actors.feedback import Feedback
 from populace.actors.hosts import Hosts
-from populace.actors.training import EndState, JobProgress, OpenJob, TrainingJob, TrainingJobs
+from populace.actors.training import EndState, OpenJob, TrainingJob, TrainingJobs
+from populace.actors.training_methods import TASK_METHODS
 from populace.actors.turn import Interaction, ModelId
 from populace.learning.session import StepReport
 from populace.learning.trainer import Candidate, Trainer
@@ -128,7 +129,7 @@ class TrainingLoop:
         assert job.log_range is not None
         assert job.feedback_until_ms is not None
         data = await self._data(job.model, job.log_range, job.feedback_until_ms)
-        if job.options.method == "rl":
+        if job.options.method in TASK_METHODS:
             data = data._replace(tasks=await self._jobs.tasks(job.model, job.number))
         try:
             saved = await asyncio.to_thread(self._sessions.read, open_job.session_key)
@@ -143,7 +144,7 @@ class TrainingLoop:
         run = await asyncio.to_thread(runs.make, job, open_job.session_key, data, saved)
         needed = trainer.gate.replies_min
         if run.learner.held_out.size < needed and job.options.rebuilds is None:
-            what = "tasks" if job.options.method == "rl" else "judged turns"
+            what = "tasks" if job.options.method in TASK_METHODS else "judged turns"
             reason = (
                 f"of its {what} {run.learner.held_out.size} are held out, too few to judge what comes of it: "
                 f"{needed} are needed, and one in {EVERY} is held out, so {needed * EVERY} {what} are enough"
@@ -240,8 +241,7 @@ class TrainingLoop:
         ]
         [revision] = found
         self._forget(job.model)
-        progress = JobProgress(job.step, job.steps, job.loss, job.tokens, job.seconds, job.curve, job.reward)
-        await self._jobs.finish(job.model, job.number, revision, progress)
+        await self._jobs.finish(job.model, job.number, revision, job.progress)
 
     async def _of_job(self, job: TrainingJob, work: Coroutine[Any, Any, None]) -> None:
         """Do a part of one job's work; an error in it ends this job and no other."""

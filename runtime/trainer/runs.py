@@ -26,7 +26,7 @@ from populace.learning.session_file import pack_session, unpack_session
 from populace.learning.trainer import Learner
 from populace.storage.records.errors import RecordInvalid
 from populace.storage.revisions import RevisionFiles
-from populace.trainer.datasets import DatasetBuilder, TrainingData
+from populace.trainer.datasets import MAKERS, DatasetInputs, TrainingData
 
 CURVE_MAX = 256
 """Most points of a job's reported curve: a picture shows no more, and its row is written every second."""
@@ -34,35 +34,34 @@ CURVE_MAX = 256
 
 @dataclass(slots=True)
 class TrainingRun:
-    """A job that is worked on. ``tokens`` and ``seconds`` include those of earlier trainers.
+    """A job that is worked on. Its progress includes the work of earlier trainers.
 
-    ``saved_at`` is the time on the monotonic clock when its session was last written.
+    ``curve`` has the loss, or the reward, of every step. ``saved_at`` is the time on the monotonic clock when
+    its session was last written.
     """
 
     job: TrainingJob
     session_key: bytes
     learner: Learner
     data_digest: str
-    loss: float | None = None
-    reward: float | None = None
-    tokens: int = 0
-    seconds: float = 0.0
-    curve: list[tuple[int, float]] = field(default_factory=list[tuple[int, float]])
+    curve: list[tuple[int, float]]
+    _progress: JobProgress
     saved_at: float = field(default_factory=time.monotonic)
 
     def note(self, report: StepReport, seconds: float) -> None:
-        self.loss = report.loss
-        self.tokens += report.tokens
-        self.seconds += seconds
-        self.reward = report.metrics.get("reward")
-        self.curve.append((report.step, report.loss if self.reward is None else self.reward))
+        reward = report.metrics.get("reward")
+        self._progress = self._progress._replace(
+            loss=report.loss,
+            reward=reward,
+            tokens=self._progress.tokens + report.tokens,
+            seconds=self._progress.seconds + seconds,
+        )
+        self.curve.append((report.step, report.loss if reward is None else reward))
 
     @property
     def progress(self) -> JobProgress:
-        session = self.learner.session
-        curve = tuple(thinned(self.curve, CURVE_MAX))
-        step, steps = session.step, session.options.steps
-        return JobProgress(step, steps, self.loss, self.tokens, self.seconds, curve, self.reward)
+        session, curve = self.learner.session, tuple(thinned(self.curve, CURVE_MAX))
+        return self._progress._replace(step=session.step, steps=session.options.steps, curve=curve)
 
     @property
     def hyper_parameters(self) -> dict[str, bool | int | float | str | None]:
@@ -71,7 +70,7 @@ class TrainingRun:
         shape = shape_of(self.learner.session.adapter)
         return {
             **asdict(self.job.options),
-            "replies": self.job.options.replies_each,
+            "replies": self.job.options.replies_each or None,
             "rank": shape.rank,
             "alpha": shape.alpha,
             "targets": _said(shape.targets),
@@ -84,15 +83,8 @@ class TrainingRun:
 
     def pack(self) -> bytes:
         """Make the session file that ``RunBuilder`` continues from."""
-        told = {
-            "data_digest": self.data_digest,
-            "loss": self.loss,
-            "reward": self.reward,
-            "tokens": self.tokens,
-            "seconds": self.seconds,
-            "curve": self.curve,
-        }
-        return pack_session(self.learner.session, told)
+        reached = self.progress._asdict() | {"curve": self.curve}
+        return pack_session(self.learner.session, reached | {"data_digest": self.data_digest})
 
 
 class RunBuilder:
@@ -112,9 +104,9 @@ class RunBuilder:
         self.base = base
         self._files = files
         self._rank_max = rank_max
-        tokenizer = BaseTokenizer(base_directory)
-        self.encoder = ExampleEncoder(tokenizer, base.context_tokens)
-        self._datasets = DatasetBuilder(base, tokenizer, self.encoder, sampler)
+        self._tokenizer = BaseTokenizer(base_directory)
+        self.encoder = ExampleEncoder(self._tokenizer, base.context_tokens)
+        self._sampler = sampler
 
     def make(
         self, job: TrainingJob, session_key: bytes, data: TrainingData, saved: bytes | None
@@ -125,30 +117,23 @@ class RunBuilder:
         """
         options, name = job.options, job.model.name
         parent = self._parent(job)
-        curriculum, held_out, digest = self._datasets.make(job, data, parent)
+        inputs = DatasetInputs(job, data, parent, self.base, self._tokenizer, self.encoder, self._sampler)
+        curriculum, held_out, digest = MAKERS[options.method](inputs)
         steps = options.steps or steps_of(curriculum.size, options.batch, options.epochs)
         stepping = StepOptions(steps=steps, learning_rate=options.learning_rate, seed=options.seed)
         going_on = _unpacked(saved, stepping, digest)
         if going_on is None:
             adapter = self._first_adapter(job, parent)
-            session, told = TrainingSession(f"{job.model.tenant}/{name}", adapter, stepping), {}
+            session, reached = TrainingSession(f"{job.model.tenant}/{name}", adapter, stepping), {}
         else:
-            session, told = going_on
+            session, reached = going_on
+        progress = JobProgress(**{name: reached[name] for name in JobProgress._fields if name in reached})
+        curve = [(step, value) for step, value in progress.curve]
         anchors = anchor_sequences(self.encoder) if options.anchor else []
         if anchors:
             curriculum = AnchoredCurriculum(curriculum, anchors, self.base, options.anchor)
         learner = Learner(session, curriculum, parent, held_out, options.batch)
-        return TrainingRun(
-            job,
-            session_key,
-            learner,
-            digest,
-            told.get("loss"),
-            told.get("reward"),
-            told.get("tokens", 0),
-            told.get("seconds", 0.0),
-            [(step, loss) for step, loss in told.get("curve", [])],
-        )
+        return TrainingRun(job, session_key, learner, digest, curve, progress)
 
     def _parent(self, job: TrainingJob) -> TrainableAdapter | None:
         if job.parent is None:
@@ -217,8 +202,8 @@ def _unpacked(
     if saved is None:
         return None
     try:
-        session, told = unpack_session(saved)
+        session, reached = unpack_session(saved)
     except RecordInvalid:
         return None
     same = json.dumps(asdict(session.options)) == json.dumps(asdict(options))
-    return (session, told) if same and told.get("data_digest") == data_digest else None
+    return (session, reached) if same and reached.get("data_digest") == data_digest else None

@@ -331,8 +331,8 @@ MUTANTS = (
         (
             Edit(
                 "runtime/learning/curricula.py",
-                "taught = [example for example in examples if not example.is_held_out]",
-                "taught = list(examples)",
+                "return [example for example in self.examples if not example.is_held_out]",
+                "return list(self.examples)",
             ),
         ),
         ("tests/runtime/learning/test_curricula.py",),

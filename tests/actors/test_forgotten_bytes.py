@@ -8,7 +8,7 @@ from typing import NamedTuple
 import pytest
 
 from populace.actors.feedback import Opinion
-from populace.actors.training import TrainingOptions
+from populace.actors.training_options import TrainingOptions
 from populace.archive.layout import VERSION
 from populace.archive.reading import open_archive
 from populace.archive.writing import write_archive

@@ -7,7 +7,7 @@ import pytest
 
 from populace.actors.feedback import Opinion
 from populace.actors.members import Profile
-from populace.actors.training import TrainingOptions
+from populace.actors.training_options import TrainingOptions
 from populace.policies.placement import shard_of
 from populace.storage.records import erasures, keys
 from populace.storage.records.errors import RevisionNotFound

@@ -11,7 +11,8 @@ from populace.actors.host.model_host import ModelHost
 from populace.actors.host_limits import HostLimits
 from populace.actors.hosts import Revision
 from populace.actors.reward_tasks import RewardTask
-from populace.actors.training import TrainingJob, TrainingOptions
+from populace.actors.training import TrainingJob
+from populace.actors.training_options import TrainingOptions
 from populace.actors.turn import ModelId
 from populace.hosting.directory import Directory
 from populace.policies.evaluation_gate import Judged
@@ -61,12 +62,12 @@ async def test_a_training_begins_with_all_that_was_said_and_ends_with_a_revision
     assert await hosts.jobs.start(ada, 0) == running, "what it learns from is fixed"
     await hosts.jobs.report(ada, 0, DONE._replace(step=2))
     [reported] = await hosts.jobs.of_model(ada)
-    assert (reported.step, reported.steps, reported.loss) == (2, 4, 0.5)
+    assert reported.progress == DONE._replace(step=2)
 
     made = trained(running)
     ended = await hosts.jobs.finish(ada, 0, made, DONE)
 
-    assert (ended.state, ended.candidate, ended.step) == ("promoted", made.digest, 4)
+    assert (ended.state, ended.candidate, ended.progress) == ("promoted", made.digest, DONE)
     assert ada not in [one.job.model for one in await hosts.jobs.open_jobs()]
     view = await hosts.show_model(ada)
     assert (view.cursor, view.aliases) == (3, {"latest": made.digest})
@@ -150,6 +151,7 @@ async def test_a_job_ends_by_name_and_may_be_ended_again(hosts: Directory, ada: 
         (TrainingOptions(alpha=0.0), "alpha"),
         (TrainingOptions(targets="q_proj,"), "targets"),
         (TrainingOptions(replies=0), "replies"),
+        (TrainingOptions(method="preference", retrieve=2), "retrieve"),
         (TrainingOptions(method="rl"), "reward"),
         (TrainingOptions(reward="number"), "reward"),
         (TrainingOptions(method="rl", reward="number"), "tasks"),
@@ -172,7 +174,7 @@ REWARDED = TrainingOptions(method="rl", reward="number")
 async def test_tasks_come_with_a_job_that_learns_from_them_and_with_no_other(
     hosts: Directory, ada: ModelId
 ) -> None:
-    with pytest.raises(InvalidRequest, match="no other method"):
+    with pytest.raises(InvalidRequest, match="Only rl has `tasks`"):
         await hosts.jobs.ask(ada, TrainingOptions(), tasks=[SUM])
 
     job = await hosts.jobs.ask(ada, REWARDED, "key-1", [SUM])

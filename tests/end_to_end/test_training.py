@@ -113,7 +113,7 @@ def test_a_training_that_is_cancelled_leaves_the_model_as_it_was(served: Served,
 
     empty = served.create(f"empty-{uuid.uuid4().hex[:8]}")
     skipped = served.run("-m", "populace", "train", empty)
-    assert skipped.returncode == 0, skipped.stderr
+    assert skipped.returncode == 3, skipped.stderr
     assert "its log has no interaction" in skipped.stdout
     both = served.run("-m", "populace", "train", empty, "--all")
     assert both.returncode != 0

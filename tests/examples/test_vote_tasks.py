@@ -44,10 +44,10 @@ def test_a_source_is_asked_for_once_and_sections_as_often() -> None:
 
 
 def test_too_few_packages_are_told_with_their_sections() -> None:
-    with pytest.raises(ValueError, match=r"3 packages of each section .* too few are admin, games"):
+    with pytest.raises(ValueError, match=r"3 packages of each section .* fewer are in admin, games"):
         sections(AMOUNTS, 0, packages(each=2))
 
 
 def test_more_products_than_there_are_cannot_be_asked() -> None:
-    with pytest.raises(ValueError, match="900 items are asked for; products has 720"):
+    with pytest.raises(ValueError, match="900 items are needed; products has 720"):
         products(Amounts(300, 300, 300), seed=0)

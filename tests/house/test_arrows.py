@@ -66,7 +66,7 @@ ALLOWED: Mapping[str, str] = {
         "actors adapters.lora engines learning learning.methods policies storage storage.packed"
     ),
     "module_training": "actors adapters adapters.memory engines storage.records",
-    "pictures": "actors actors.aggregation adapters.memory",
+    "pictures": "actors actors.aggregation adapters.memory storage.records",
     "settings": "actors storage.records",
     "storage": "storage.packed storage.records storage.shards",
     "storage.backups": "storage storage.packed storage.records storage.shards",

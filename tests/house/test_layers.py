@@ -25,6 +25,7 @@ DOORS: Mapping[str, tuple[str, ...]] = {
         "runtime/engines/vllm_memory/compiled.py",
         "runtime/engines/vllm_lora/compiled.py",
     ),
+    "matplotlib": ("runtime/pictures/figures.py",),
     "faker": ("runtime/module_training/values.py",),
     "fastapi": ("runtime/gateway/",),
     "starlette": ("runtime/gateway/",),

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import torch
 
-from populace.actors.training import Start
+from populace.actors.training_options import Start
 
 
 class Factors(NamedTuple):

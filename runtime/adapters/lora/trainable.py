@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from transformers import PreTrainedModel
 
-from populace.actors.training import Start
+from populace.actors.training_options import Start
 from populace.adapters.base_modules import BaseModules
 from populace.adapters.lora.initial import initial_factors
 from populace.adapters.lora.layer import LoraLayer

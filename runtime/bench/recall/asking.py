@@ -1,4 +1,4 @@
-"""How the bench asks an engine: greedily, so many at once, and the base only once for each thing."""
+"""Sends the bench's requests to an engine: greedily, a bounded number at once, and each to the base once."""
 
 import asyncio
 import itertools
@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 
 class Heard(NamedTuple):
-    """A question that somebody asked at a stage of the bench, and the reply."""
+    """A question of a stage of the bench, the reply, and the number of tokens in the prompt."""
 
     stage: str
     asked: str
@@ -24,19 +24,19 @@ class Heard(NamedTuple):
 
 
 class Progress:
-    """How far the bench is: stages that take about as long as each other, and requests of each."""
+    """Reports progress: the share done of stages that take about equally long, by their requests."""
 
     def __init__(self, report: Report, stages: int) -> None:
         self._report = report
         self._stages = stages
         self._begun = -1
         self.title = ""
-        """Of the stage that runs."""
+        """The title of the current stage."""
         self._requests = 1
         self._done = 0
 
     def begin(self, title: str, requests: int) -> None:
-        """Begin the next stage, of about so many requests."""
+        """Begin the next stage; ``requests`` is an estimate of its number of requests."""
         self._begun += 1
         self.title, self._requests, self._done = title, max(1, requests), 0
         self._show()
@@ -52,12 +52,12 @@ class Progress:
 
 
 class Asker:
-    """Asks an engine greedily, so many requests at once, and keeps what the base alone said."""
+    """Sends greedy requests to an engine, at most ``requests_max`` at once, and caches the base's replies."""
 
     def __init__(self, engine: Engine, progress: Progress, *, reply_tokens: int, requests_max: int) -> None:
         self.progress = progress
         self.state_bytes = 0
-        """Of the largest memory state that any reply left."""
+        """The size of the largest memory state that any reply left."""
         self.heard: list[Heard] = []
         self.context_tokens = engine.base.context_tokens
         self._engine = engine
@@ -67,7 +67,7 @@ class Asker:
         self._base: dict[tuple[Conversation, int], Reply] = {}
 
     async def base(self, messages: Conversation, *, tokens_max: int | None = None) -> Reply:
-        """What the base says without any memory; asked before, the same reply as then."""
+        """Return the base's reply without a memory; the same messages are asked only once."""
         key = (messages, tokens_max or self._reply_tokens)
         if key not in self._base:
             reply, _ = await self.reply(messages, None, tokens_max=tokens_max)
@@ -80,10 +80,14 @@ class Asker:
         memory: MemoryUse | None,
         *,
         tokens_max: int | None = None,
-        said: Reply | None = None,
+        forced: Reply | None = None,
         is_question: bool = False,
     ) -> tuple[Reply, bytes | None]:
-        """Ask, and return the reply with the state that it left. One that was ``said`` is said again."""
+        """Return the reply and the memory state after it.
+
+        If ``forced`` is given, the engine reads that reply and chooses no other. ``is_question`` records the
+        reply in ``heard``.
+        """
         sampling = Sampling(max_tokens=tokens_max or self._reply_tokens, temperature=0.0)
         async with self._places:
             request = GenerateRequest(
@@ -92,12 +96,12 @@ class Asker:
                 sampling,
                 stream=False,
                 memory=memory,
-                reply_ids=None if said is None else said.token_ids,
+                reply_ids=None if forced is None else forced.token_ids,
             )
             deltas: list[Delta] = []
             async with aclosing(self._engine.generate(request)) as generated:
                 async for delta in generated:
-                    deltas.append(delta)  # noqa: PERF401 - closed if it is cancelled
+                    deltas.append(delta)  # noqa: PERF401 - aclosing needs the loop
         whole = joined(deltas)
         assert whole.finish_reason is not None, "the last delta has one"
         self.progress.step()
@@ -106,11 +110,11 @@ class Asker:
                 Heard(self.progress.title, messages[-1].content, whole.text, whole.prompt_tokens)
             )
         self.state_bytes = max(self.state_bytes, len(whole.memory or b""))
-        return said or Reply(whole.text, whole.token_ids, whole.finish_reason), whole.memory
+        return forced or Reply(whole.text, whole.token_ids, whole.finish_reason), whole.memory
 
 
 async def side_by_side(coroutines: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
-    """Await all of them at once; the first error ends the others."""
+    """Await all coroutines concurrently and return their results; the first error cancels the others."""
     tasks = [asyncio.ensure_future(coroutine) for coroutine in coroutines]
     try:
         return list(await asyncio.gather(*tasks))
@@ -121,5 +125,5 @@ async def side_by_side(coroutines: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
 
 
 def alone(text: str) -> Conversation:
-    """A conversation of one message."""
+    """Return a conversation of one user's message."""
     return (Message("user", text),)

@@ -1,7 +1,7 @@
-"""The whole of ``populace bench recall``: one engine, all sets for each seed, and a report.
+"""The run of ``populace bench recall``: one engine, all sets for each seed, and the report.
 
-Everybody in it is a memory state, or known in another way (``person.py``). What they say goes through the
-engine turn by turn and is folded as a personal model's log is; what is measured are whole replies, greedily.
+What people say goes through the engine turn by turn into a memory state, as with a personal model's log, or
+is kept in another way (``person.py``). Whole greedy replies are measured.
 """
 
 import asyncio
@@ -38,26 +38,27 @@ from populace.settings.settings import Settings
 
 SETS = (general.NAME, told_facts.NAME, tellings.NAME, long_chat.NAME, never_told.NAME, instructions.NAME)
 WITH_PEOPLE = {general.NAME, never_told.NAME, instructions.NAME}
-"""Sets that ask the same few people, who told three facts and chatted."""
+"""Sets that share the same few people, who have told three facts and chatted."""
 
 SEQUENCES = 16
 REQUESTS_MAX = 2 * SEQUENCES
-"""At once: the engine never waits for the next one, and its queue is never full."""
+"""Requests in flight: enough that the engine never waits for one, and too few to fill its queue."""
 
 SCORED_IN_CHAT = 30
-"""A reply at the end of a chat is scored with the chat before it, ten times its length."""
+"""At most this many replies in chats are scored: each has a chat of ten times its length before it."""
 
 
 class RecallImpossible(Exception):
-    """What the bench lacks, as a sentence for the person who started it."""
+    """The bench cannot run; the message says what is missing and how to name it."""
 
 
 @dataclass(frozen=True, slots=True)
 class RecallBench:
-    """What to measure. ``requests`` bounds each set of a seed; ``module`` is named as for serving.
+    """The sets to measure and their sizes. ``requests`` bounds each set of a seed.
 
-    ``way`` is what people's models know them by: with one that has no memory, no module is loaded. Every
-    question in a new conversation and its reply go into the file ``replies``, one JSON object a line.
+    ``module`` is a memory module, named as for serving; it is loaded only if ``way``, the way in which
+    people's models know them, has a memory. Questions in new conversations are written with their replies to
+    the file ``replies``, one JSON object per line.
     """
 
     held_out: Path
@@ -74,14 +75,14 @@ class RecallBench:
 
     @property
     def stages(self) -> int:
-        """Stages of the progress bar: each set of each seed, people who chat, and the scores in the end."""
+        """The stages of the progress bar: sets of each seed, the chats before them, and the final scores."""
         with_people = bool(WITH_PEOPLE & set(self.sets))
         return self.seeds * (len(self.sets) + with_people) + (general.NAME in self.sets)
 
 
 @dataclass(slots=True)
 class Measured:
-    """What all seeds gave together."""
+    """The results of all seeds together."""
 
     general: dict[str, list[Compared]] = field(default_factory=lambda: defaultdict[str, list[Compared]](list))
     told_facts: list[Recalled] = field(default_factory=list[Recalled])
@@ -94,9 +95,9 @@ class Measured:
 
 
 def bench_recall(bench: RecallBench, settings: Settings, report: Report) -> BenchReport:
-    """Measure every set. Starts the engine, and stops it also when it is interrupted.
+    """Start an engine, measure every set, and stop the engine, also after an interrupt.
 
-    Raises ``HeldOutInvalid``, ``RecallImpossible``, and what preparing the base and finding its module raise.
+    Raises ``HeldOutInvalid``, ``RecallImpossible``, and the errors of ``prepare_base``.
     """
     held_out = read_held_out(bench.held_out)
     base = prepare_base(settings.base, settings.cache, allow_hub=False)
@@ -104,10 +105,10 @@ def bench_recall(bench: RecallBench, settings: Settings, report: Report) -> Benc
     progress = Progress(report, bench.stages)
     report("Starting the engine", 0.0)
     with tempfile.TemporaryDirectory(prefix="populace-") as folder, applied({"VLLM_RPC_BASE_PATH": folder}):
-        # vLLM's sockets lie there: one of its processes that Ctrl-C ends leaves them behind.
+        # vLLM's sockets are in the folder, because a process of it that Ctrl-C ends does not remove them.
         measured = asyncio.run(_measured(bench, settings, base, module, held_out, progress))
     if bench.replies is not None:
-        lines = [json.dumps(one._asdict(), ensure_ascii=False) + "\n" for one in measured.heard]
+        lines = [json.dumps(heard._asdict(), ensure_ascii=False) + "\n" for heard in measured.heard]
         bench.replies.write_text("".join(lines), encoding="utf-8")
     costs = _costs(measured.general, base, settings.threads, progress) if measured.general else {}
     return reported(bench, measured, costs, module)
@@ -170,8 +171,8 @@ async def _measure_seed(
         )
         if general.NAME in sets:
             asks = shuffled(held_out.general, general.NAME)[:requests]
-            found = await measure_general(asker, people, asks, again=seed == 0)
-            for of, compared in found.items():
+            by_condition = await measure_general(asker, people, asks, again=seed == 0)
+            for of, compared in by_condition.items():
                 measured.general[of] += compared
         if never_told.NAME in sets:
             asks = shuffled(held_out.never_told, never_told.NAME)[:requests]
@@ -194,39 +195,39 @@ async def _measure_seed(
 def _costs(
     compared: Mapping[str, Sequence[Compared]], base: BaseModelFiles, threads: int, progress: Progress
 ) -> dict[str, list[Cost]]:
-    """What each reply costs the base above its own one."""
+    """Return how much less likely the base finds each reply than its own, by condition."""
     from populace.bench.recall.reply_scores import SaidReply, nats_a_token
     from populace.engines.prompts import BaseTokenizer
 
     tokenizer = BaseTokenizer(base.directory)
 
-    def said(one: Compared) -> Iterator[SaidReply]:
-        prompt = tuple(tokenizer.tokens_of(one.messages).ids)
-        ours, own = one.reply.token_ids, one.base.token_ids
-        yield SaidReply(prompt, ours)
+    def scored(pair: Compared) -> Iterator[SaidReply]:
+        prompt = tuple(tokenizer.tokens_of(pair.messages).ids)
+        reply, own = pair.reply.token_ids, pair.base.token_ids
+        yield SaidReply(prompt, reply)
         yield SaidReply(prompt, own)
-        place = one.parting
+        place = pair.parting
         if place is not None:
-            yield SaidReply((*prompt, *own[:place]), ours[place : place + 1])
+            yield SaidReply((*prompt, *own[:place]), reply[place : place + 1])
             yield SaidReply((*prompt, *own[:place]), own[place : place + 1])
 
     kept = {
         of: list(some[:SCORED_IN_CHAT] if of == general.IN_CHAT else some) for of, some in compared.items()
     }
-    # The same reply costs the same.
-    other = [one for some in kept.values() for one in some if not one.same]
-    replies = [reply for one in other for reply in said(one)]
+    # Equal replies need no scores.
+    different = [pair for some in kept.values() for pair in some if not pair.same]
+    replies = [reply for pair in different for reply in scored(pair)]
     tokenizer.close()
-    progress.begin("What the replies cost the base", len(replies))
+    progress.begin("Scoring replies with the base", len(replies))
     scores = nats_a_token(base.directory, base.fingerprint, replies, threads=threads, progress=progress.step)
     differences = iter([reply - own for reply, own in zip(scores[::2], scores[1::2], strict=True)])
 
-    def cost(one: Compared) -> Cost:
-        if one.same:
+    def cost(pair: Compared) -> Cost:
+        if pair.same:
             return Cost()
-        return Cost(next(differences), math.inf if one.parting is None else next(differences))
+        return Cost(next(differences), math.inf if pair.parting is None else next(differences))
 
-    return {of: [cost(one) for one in some] for of, some in kept.items()}
+    return {of: [cost(pair) for pair in some] for of, some in kept.items()}
 
 
 def reported(
@@ -235,7 +236,7 @@ def reported(
     costs: Mapping[str, Sequence[Cost]],
     module: MemoryModuleFile | None,
 ) -> BenchReport:
-    """All rows, aims and notes."""
+    """Return the rows, aims and notes of all sets."""
     result = BenchReport("recall", columns=COLUMNS)
     tables: list[Table] = [
         general_table(measured.general, costs),
@@ -248,11 +249,11 @@ def reported(
     for table in tables:
         result.rows += table.rows
         result.aims += table.aims
-    result.rows += spent_rows(measured.state_bytes, [one.prompt_tokens for one in measured.heard])
+    result.rows += spent_rows(measured.state_bytes, [heard.prompt_tokens for heard in measured.heard])
     known_by = bench.way if module is None else f"{bench.way}, module {module.digest[:16]}"
     result.notes += [
         f"known by {known_by}; {bench.seeds} seeds, at most {bench.requests} requests a set",
         f"replies are greedy, of at most {bench.reply_tokens} tokens",
-        "low and high: 95 %, Wilson's for shares and else by bootstrap",
+        "low and high: 95 % intervals, Wilson's for shares and else by bootstrap",
     ]
     return result

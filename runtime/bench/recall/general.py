@@ -1,4 +1,4 @@
-"""General requests: what a memory does to replies that have nothing to do with what was told."""
+"""General requests: whether a memory changes replies that have nothing to do with what was told."""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -13,17 +13,20 @@ from populace.bench.report import Aim
 
 NAME = "general"
 AGAIN, MEMORY, IN_CHAT = "base, asked again", "memory", "memory, in a chat"
-"""Another batch rounds otherwise: how often the base repeats itself is what a memory can reach."""
+"""The conditions. Sums round differently in another batch, so the base repeats itself imperfectly."""
 
 SAME_MIN, LENGTH_MAX, NATS_MAX = 95.0, 5.0, 0.02
 
 ROUNDING_NATS = 0.25
-"""Two tokens whose probabilities are as close may change places by rounding: bfloat16 has steps of an eighth
-where the logits of likely tokens are, and a batch of another size sums in another order."""
+"""Rounding may swap two tokens whose log-probabilities differ by less than this.
+
+In bfloat16, logits of likely tokens have steps of an eighth, and a batch of another size sums in another
+order.
+"""
 
 
 class Compared(NamedTuple):
-    """A reply to some messages, beside that of the base to the same ones."""
+    """A reply to some messages, and the base's reply to the same messages."""
 
     messages: Conversation
     base: Reply
@@ -31,19 +34,21 @@ class Compared(NamedTuple):
 
     @property
     def same(self) -> bool:
+        """Whether both replies have the same tokens."""
         return self.base.token_ids == self.reply.token_ids
 
     @property
     def parting(self) -> int | None:
-        """The first place at which both say another token; None if one of them ends before."""
+        """The index of the first token that differs; None if one reply is the beginning of the other."""
         pairs = zip(self.base.token_ids, self.reply.token_ids, strict=False)
-        return next((place for place, (one, other) in enumerate(pairs) if one != other), None)
+        return next((place for place, (base, reply) in enumerate(pairs) if base != reply), None)
 
 
 class Cost(NamedTuple):
-    """What a reply costs the base above its own, in nats a token.
+    """The base's negative log-likelihood of a reply minus that of its own reply, in nats per token.
 
-    ``parting`` is what the one token costs by which it parts from it; infinite if it parts by its end.
+    ``parting`` is the same difference for the first token that differs alone. It is infinite if there is none
+    because one reply ends earlier.
     """
 
     nats: float = 0.0
@@ -53,9 +58,9 @@ class Cost(NamedTuple):
 async def measure_general(
     asker: Asker, people: Sequence[Chatted], asks: Sequence[Ask], *, again: bool
 ) -> dict[str, list[Compared]]:
-    """Ask the base and people in turn, alone and at the end of their chats; the base ``again`` if wanted."""
+    """Ask the base and a person each request, alone and after a chat; ``again`` asks the base twice."""
     asker.progress.begin("General requests", (5 if again else 4) * len(asks))
-    turns = [(one, people[number % len(people)]) for number, one in enumerate(asks)]
+    turns = [(ask, people[number % len(people)]) for number, ask in enumerate(asks)]
 
     async def base_again(ask: Ask) -> Compared:
         messages = alone(ask.ask)
@@ -67,17 +72,17 @@ async def measure_general(
         base = await asker.base(messages)
         return Compared(messages, base, await chatted.person.ask(ask.ask, earlier))
 
-    found = {MEMORY: await side_by_side([memory(ask, chatted, ()) for ask, chatted in turns])}
+    by_condition = {MEMORY: await side_by_side([memory(ask, chatted, ()) for ask, chatted in turns])}
     if again:
-        found[AGAIN] = await side_by_side([base_again(ask) for ask in asks])
-    found[IN_CHAT] = await side_by_side(
+        by_condition[AGAIN] = await side_by_side([base_again(ask) for ask in asks])
+    by_condition[IN_CHAT] = await side_by_side(
         [memory(ask, chatted, chatted.conversation) for ask, chatted in turns]
     )
-    return found
+    return by_condition
 
 
 def general_table(compared: Mapping[str, Sequence[Compared]], costs: Mapping[str, Sequence[Cost]]) -> Table:
-    """Rows and aims. There may be fewer ``costs`` than replies: those of the first so many."""
+    """Return the rows and aims by condition; ``costs`` may be those of the first replies only."""
     table = Table()
     for of in (AGAIN, MEMORY, IN_CHAT):
         if compared.get(of):
@@ -87,24 +92,26 @@ def general_table(compared: Mapping[str, Sequence[Compared]], costs: Mapping[str
 
 def _add(table: Table, of: str, compared: Sequence[Compared], costs: Sequence[Cost]) -> None:
     count = len(compared)
-    same = [one.same for one in compared]
-    lengths = [(float(len(one.reply.token_ids)), float(len(one.base.token_ids))) for one in compared]
-    broken = [is_broken_off(one.reply, one.base) for one in compared]
-    base_broken = [is_broken_off(one.base, one.reply) for one in compared]
+    same = [pair.same for pair in compared]
+    lengths = [(float(len(pair.reply.token_ids)), float(len(pair.base.token_ids))) for pair in compared]
+    broken = [is_broken_off(pair.reply, pair.base) for pair in compared]
+    base_broken = [is_broken_off(pair.base, pair.reply) for pair in compared]
     length = ratio_of(lengths)
-    nats, near = [one.nats for one in costs], [one.parting < ROUNDING_NATS for one in costs]
+    nats, near = [cost.nats for cost in costs], [cost.parting < ROUNDING_NATS for cost in costs]
     table.rows += share_row(NAME, of, "same reply as the base", same)
     table.rows += share_row(NAME, of, "the same up to rounding", near)
     table.rows += [
-        row(NAME, of, "tokens a reply", mean_of([ours for ours, _ in lengths]), "tokens", count),
-        row(NAME, of, "tokens a reply of the base", mean_of([base for _, base in lengths]), "tokens", count),
+        row(NAME, of, "tokens per reply", mean_of([reply for reply, _ in lengths]), "tokens", count),
+        row(
+            NAME, of, "tokens per reply of the base", mean_of([base for _, base in lengths]), "tokens", count
+        ),
         row(NAME, of, "length", length, "x the base's", count, digits=3),
     ]
     table.rows += share_row(NAME, of, "broken off, the base's not", broken)
     table.rows += share_row(NAME, of, "not broken off, the base's is", base_broken)
     if nats:
         table.rows.append(
-            row(NAME, of, "above the base's own reply", mean_of(nats), "nats a token", len(nats), digits=4)
+            row(NAME, of, "above the base's own reply", mean_of(nats), "nats per token", len(nats), digits=4)
         )
     if of == AGAIN:
         return
@@ -118,5 +125,5 @@ def _add(table: Table, of: str, compared: Sequence[Compared], costs: Sequence[Co
     if nats:
         mean = round(sum(nats) / len(nats), 4)
         table.aims.append(
-            Aim(f"above the base's own reply, {of}", mean, NATS_MAX, "nats a token", at_most=True)
+            Aim(f"above the base's own reply, {of}", mean, NATS_MAX, "nats per token", at_most=True)
         )

@@ -1,4 +1,4 @@
-"""People with generated facts, of values from lists and of all words of a base."""
+"""People with generated facts, whose values come from lists or from all words of a base's vocabulary."""
 
 import itertools
 from collections.abc import Sequence
@@ -11,14 +11,14 @@ from populace.module_training.phrases import ANSWER, ATTRIBUTES, filled
 from populace.module_training.values import Part
 
 FIRST_SEED = 10_000
-"""No corpus that is trained on has one of these."""
+"""The first of the seeds that no training corpus uses."""
 
 TRAINED, UNSEEN, ANY_WORDS = "new combinations", "values never seen", "any words, never seen"
 TITLES = (TRAINED, UNSEEN, ANY_WORDS)
 
 
 class Kind(NamedTuple):
-    """What the facts of some people are made of."""
+    """A kind of generated facts: its title in the tables, and how episodes of it are drawn."""
 
     title: str
     part: Part
@@ -26,7 +26,7 @@ class Kind(NamedTuple):
 
 
 def told_options(facts: int) -> FactsOptions:
-    """Options of episodes in which so many facts are told and asked for, and nothing else is said."""
+    """Return options of episodes that tell ``facts`` facts, ask for each, and contain nothing else."""
     return FactsOptions(
         facts_min=facts,
         facts_max=facts,
@@ -40,7 +40,7 @@ def told_options(facts: int) -> FactsOptions:
 
 
 def kinds(facts: int) -> tuple[Kind, ...]:
-    """Values that modules are trained on, others of the same kinds, and any other words."""
+    """Return the kinds: values of the training corpus, unseen values of its lists, and any words."""
     return (
         Kind(TRAINED, "train", told_options(facts)),
         Kind(UNSEEN, "held-out", told_options(facts)),
@@ -49,13 +49,13 @@ def kinds(facts: int) -> tuple[Kind, ...]:
 
 
 def told_episodes(words: Sequence[str], kind: Kind, count: int, seed: int) -> list[Episode]:
-    """So many people of a kind, each with a question for every fact; a seed draws the same ones again."""
+    """Draw ``count`` people of a kind, each with a question for every fact; the same for the same seed."""
     return list(
         itertools.islice(fact_episodes(words, kind.part, seed=FIRST_SEED + seed, options=kind.options), count)
     )
 
 
 def attribute_of(question: Question) -> str:
-    """Which of ``ATTRIBUTES`` a question of such an episode asks for."""
+    """Return which of ``ATTRIBUTES`` a question of such an episode asks for."""
     value = question.value or ""
     return next(name for name in ATTRIBUTES if question.answer == filled(ANSWER, name, value))

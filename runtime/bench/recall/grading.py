@@ -1,4 +1,4 @@
-"""What a reply is: right or outdated, broken off, an admission, what an instruction wanted. Pure."""
+"""Grades replies: right or outdated, broken off, an admission, or as an instruction asks. Pure functions."""
 
 import json
 import re
@@ -9,7 +9,7 @@ from populace.actors.engine import FinishReason
 from populace.bench.recall.held_out import Check, Question
 
 SENTENCE_WORDS_MIN = 4
-"""Fewer are an answer ("Lisbon", "About two hours") and need no full stop."""
+"""A reply of fewer words ("Lisbon", "About two hours") needs no full stop."""
 
 QUOTES = "\"'“”‘’«»`"
 CLOSING = QUOTES + ")]}*_~ \n\t"
@@ -66,7 +66,7 @@ _TENS = ("twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ni
 
 
 class Reply(NamedTuple):
-    """What a model said, and why it ended: ``length`` is the limit of tokens."""
+    """A reply, and why it ended: ``length`` means that it reached the limit of tokens."""
 
     text: str
     token_ids: tuple[int, ...]
@@ -74,44 +74,44 @@ class Reply(NamedTuple):
 
 
 def is_right(question: Question, reply: str) -> bool:
-    """Whether the reply has one of the values, if there are any, and nothing that is wrong."""
+    """Return whether the reply has one of the question's values, if it has any, and no wrong one."""
     if _has_one(reply, question.wrong):
         return False
     return not question.value or _has_one(reply, question.value)
 
 
 def is_outdated(question: Question, reply: str) -> bool:
-    """Whether the reply gives a value that was corrected, and not the one that holds."""
+    """Return whether the reply has a value that was corrected since, and not the current one."""
     return _has_one(reply, question.old) and not _has_one(reply, question.value)
 
 
 def names_value(reply: str, value: str | None) -> bool:
-    """Whether the value stands in the reply as words of its own, letter case aside; None never does."""
+    """Return whether the reply has the value as whole words, in any letter case; False for None."""
     return (
         value is not None and re.search(rf"(?<!\w){re.escape(value)}(?!\w)", reply, re.IGNORECASE) is not None
     )
 
 
 def admits(reply: str) -> bool:
-    """Whether the reply says that it was not told, does not know, or has to be told first.
+    """Return whether the reply says that it was not told, does not know, or has to be told first.
 
-    One that goes on to claim a value all the same ("I'm not sure, but your bank is ...") does not.
+    A reply that then claims a value nevertheless ("I'm not sure, but your bank is ...") does not count.
     """
     reply = _straight(reply)
     return _NOT_TOLD.search(reply) is not None and _CLAIM.search(reply) is None
 
 
 def denies(reply: str, *, right: bool) -> bool:
-    """Whether a reply to what was told says that it was not. One that is right denies nothing."""
+    """Return whether a reply about a told fact says that it was not told; a right reply never does."""
     return not right and admits(reply)
 
 
 def ends_open(text: str) -> bool:
-    """Whether the text stops in the middle of a sentence.
+    """Return whether the text stops in the middle of a sentence.
 
-    It does not if it ends with final punctuation (quotes, brackets and emphasis after it aside), with a
-    symbol such as an emoji, a block of code or a "[placeholder]"; nor if it is an answer of a few words, or
-    a list whose earlier items have no final punctuation either. An empty text does.
+    It does not if it ends with final punctuation (before any quotes, brackets and emphasis), a symbol such as
+    an emoji, a block of code or a "[placeholder]", if it has few words, or if it is a list whose earlier
+    items have no final punctuation either. An empty text does.
     """
     text = text.strip()
     if text.endswith(("```", "]")):
@@ -129,15 +129,15 @@ def ends_open(text: str) -> bool:
 
 
 def is_broken_off(reply: Reply, base: Reply) -> bool:
-    """Whether the model ended a reply in the middle of a sentence, and the base's own did not end so.
+    """Return whether the model stopped in the middle of a sentence where the base did not.
 
-    One that reached the limit of tokens was ended by that and not by the model.
+    A reply that reached the limit of tokens was not stopped by the model.
     """
     return _stopped_open(reply) and not _stopped_open(base)
 
 
 def follows(check: Check, reply: str) -> bool:
-    """Whether the reply is as the instruction wanted it. Quotation marks around it do not count."""
+    """Return whether the reply passes the check; quotation marks around it are ignored."""
     text = reply.strip().strip(QUOTES).strip()
     letters = [character for character in text if character.isalpha()]
     if check.contains is not None:
@@ -164,13 +164,16 @@ def follows(check: Check, reply: str) -> bool:
 
 
 def has_number(text: str, number: int) -> bool:
-    """Whether the number stands there, in digits or, up to 100, in words; 6 is neither in 36 nor in 6.5."""
+    """Return whether the text has the number in digits or, up to 100, in words; 36 and 6.5 do not have 6."""
     digits = rf"(?<!\d)(?<!\d[.,]){number}(?!\d)(?![.,]\d)"
     return re.search(rf"{digits}|{_in_words(number)}", text, re.IGNORECASE) is not None
 
 
 def _in_words(number: int) -> str:
-    """A pattern of the number's words, which no larger number has; of one beyond 100 it is found nowhere."""
+    """Return a pattern of the number's words that is not found in those of a larger number.
+
+    The pattern of a number beyond 100 matches nothing.
+    """
     ends_here = rf"\b(?![- ](?:{'|'.join((*_ONES[1:], 'hundred', 'thousand'))})\b)"
     before = "".join(rf"(?<!{word}[- ])" for word in (*_TENS, "hundred", "hundred and"))
     if 0 <= number < 20:
@@ -178,8 +181,8 @@ def _in_words(number: int) -> str:
     if number == 100:
         return rf"\b(?:a|one) hundred{ends_here}(?! and )"
     if 20 <= number < 100:
-        one = f"[- ]{_ONES[number % 10]}" if number % 10 else ""
-        return rf"{before}\b{_TENS[number // 10 - 2]}{one}{ends_here}"
+        ones = f"[- ]{_ONES[number % 10]}" if number % 10 else ""
+        return rf"{before}\b{_TENS[number // 10 - 2]}{ones}{ends_here}"
     return r"(?!)"
 
 

@@ -1,6 +1,6 @@
-"""The held-out sets: what was written by hand, and no memory module was trained on.
+"""The hand-written held-out sets, on which no memory module is trained.
 
-A directory of files with one JSON object a line; ``README.md`` beside them describes each.
+They are a directory of files with one JSON object per line; the ``README.md`` beside them describes each.
 """
 
 import random
@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 
 class HeldOutInvalid(Exception):
-    """A held-out set is not there or cannot be read; says which and why."""
+    """A held-out set is missing or cannot be read; the message says which and why."""
 
 
 class _Line(BaseModel):
@@ -27,22 +27,22 @@ class _Line(BaseModel):
 
 
 class Ask(_Line):
-    """A request that stands for itself."""
+    """A request that needs no earlier message."""
 
     ask: Text
 
 
 class Say(_Line):
-    """A user's turn in a long chat, which tells nothing lasting."""
+    """A user's turn in a long chat that tells nothing about the user."""
 
     say: Text
 
 
 class Question(_Line):
-    """What is asked of what was told. ``value``, ``wrong`` and ``old`` are substrings of a reply.
+    """A question about what was told. ``value``, ``wrong`` and ``old`` are substrings of a reply.
 
-    ``wrong`` is ``not`` in the file: a reply that has one of them is wrong. ``old`` are values that were
-    corrected since.
+    A right reply has one of ``value``, and none of ``wrong``, which the file calls ``not``. ``old`` are
+    values that were corrected since.
     """
 
     ask: Text
@@ -54,12 +54,12 @@ class Question(_Line):
     @model_validator(mode="after")
     def _something_decides(self) -> "Question":
         if not (self.value or self.wrong):
-            raise ValueError("a question needs a value or a not")
+            raise ValueError("a question needs at least one of value and not")
         return self
 
 
 class Telling(_Line):
-    """What somebody tells in one conversation, message by message, and what they ask in later ones."""
+    """A person's messages in one conversation, and the questions of later conversations."""
 
     tell: Annotated[tuple[Text, ...], Field(min_length=1)]
     questions: Annotated[tuple[Question, ...], Field(min_length=1)]
@@ -67,7 +67,7 @@ class Telling(_Line):
 
 
 class Check(_Line):
-    """What a reply has to be; just one of these is set."""
+    """A condition on a reply; exactly one field is set."""
 
     contains: tuple[Text, ...] | None = None
     words: int | None = None
@@ -83,17 +83,19 @@ class Check(_Line):
     @model_validator(mode="after")
     def _one_is_set(self) -> "Check":
         if len(self.model_fields_set) != 1:
-            raise ValueError("a check is one thing")
+            raise ValueError("a check has exactly one condition")
         return self
 
 
 class Instruction(_Line):
+    """An instruction whose reply can be checked without a judge."""
+
     ask: Text
     check: Check
 
 
 class HeldOut(NamedTuple):
-    """All sets of a directory."""
+    """The sets of a directory."""
 
     general: Sequence[Ask]
     chatter: Sequence[Say]
@@ -109,7 +111,7 @@ def find_held_out(named: Path | None, working_directory: Path) -> Path:
     """Return the directory that was named, else that of the checkout around the working directory.
 
     Raises:
-        HeldOutInvalid: there is none.
+        HeldOutInvalid: there is no such directory.
     """
     if named is not None:
         if not named.is_dir():
@@ -125,7 +127,7 @@ def find_held_out(named: Path | None, working_directory: Path) -> Path:
 
 
 def read_held_out(directory: Path) -> HeldOut:
-    """Read every set. Raises ``HeldOutInvalid``, which names the file and its first wrong line."""
+    """Read all sets. Raises ``HeldOutInvalid``, which names the file and its first invalid line."""
     return HeldOut(
         _read(directory / "general.jsonl", Ask),
         _read(directory / "chatter.jsonl", Say),
@@ -136,15 +138,15 @@ def read_held_out(directory: Path) -> HeldOut:
 
 
 def shuffled(lines: Sequence[T], name: str) -> list[T]:
-    """The lines in an order that depends on nothing but the name: the first so many are a fair sample."""
+    """Return the lines in an order that depends only on ``name``, so that a first part is a random sample."""
     return random.Random(name).sample(lines, len(lines))  # noqa: S311 - a sample, not a secret
 
 
 def tellings_of_seed(tellings: Sequence[Telling], count: int, seed: int) -> list[Telling]:
-    """The part of the tellings that a seed draws, of every kind about as many. No two seeds share one.
+    """Return the tellings of a seed, about equally many of each kind, and disjoint from those of other seeds.
 
-    A greedy reply to what was told before is the same again, so there is nothing to be learned from telling
-    it twice: when all are drawn there are no more.
+    There are fewer than ``count`` once all are drawn: greedy replies to a telling are the same each time, so
+    that a repetition measures nothing.
     """
     by_kind: dict[str, list[Telling]] = {}
     for telling in shuffled(tellings, "tellings"):
@@ -163,14 +165,14 @@ def _read(path: Path, kind: type[Line]) -> tuple[Line, ...]:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise HeldOutInvalid(f"The held-out set {path} cannot be read: {error}.") from error
-    found: list[Line] = []
+    parsed: list[Line] = []
     for number, line in enumerate(lines, start=1):
         try:
-            found.append(kind.model_validate_json(line))
+            parsed.append(kind.model_validate_json(line))
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join(map(str, first["loc"])) or "the line"
             raise HeldOutInvalid(f"{path}, line {number}, {where}: {first['msg']}.") from error
-    if not found:
+    if not parsed:
         raise HeldOutInvalid(f"The held-out set {path} is empty.")
-    return tuple(found)
+    return tuple(parsed)

@@ -1,4 +1,4 @@
-"""Instructions whose reply can be checked, with a memory loaded and without."""
+"""Instructions whose replies can be checked, with a memory and without."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -13,7 +13,7 @@ NAME = "instructions"
 
 
 class Followed(NamedTuple):
-    """Whether the reply was as wanted; ``is_sum`` if a number was."""
+    """Whether the replies with a memory and of the base pass the check; ``is_sum`` if it is for a number."""
 
     is_sum: bool
     memory: bool
@@ -23,23 +23,28 @@ class Followed(NamedTuple):
 async def measure_instructions(
     asker: Asker, people: Sequence[Chatted], instructions: Sequence[Instruction]
 ) -> list[Followed]:
+    """Give each instruction to the base and to one of the people, in turn."""
     asker.progress.begin("Instructions", 2 * len(instructions))
 
-    async def one(instruction: Instruction, chatted: Chatted) -> Followed:
+    async def followed(instruction: Instruction, chatted: Chatted) -> Followed:
         base = await asker.base(alone(instruction.ask))
         reply = await chatted.person.ask(instruction.ask)
         is_sum = instruction.check.number is not None
         return Followed(is_sum, follows(instruction.check, reply.text), follows(instruction.check, base.text))
 
     return await side_by_side(
-        [one(instruction, people[number % len(people)]) for number, instruction in enumerate(instructions)]
+        [
+            followed(instruction, people[number % len(people)])
+            for number, instruction in enumerate(instructions)
+        ]
     )
 
 
 def instructions_table(followed: Sequence[Followed]) -> Table:
+    """Return the shares of replies that pass, of all instructions and of sums."""
     table = Table()
-    sums = [one for one in followed if one.is_sum]
+    sums = [result for result in followed if result.is_sum]
     for of, some in (("all", followed), ("sums", sums)):
-        table.rows += share_row(NAME, f"{of}, memory", "as wanted", [one.memory for one in some])
-        table.rows += share_row(NAME, f"{of}, base", "as wanted", [one.base for one in some])
+        table.rows += share_row(NAME, f"{of}, memory", "as wanted", [result.memory for result in some])
+        table.rows += share_row(NAME, f"{of}, base", "as wanted", [result.base for result in some])
     return table

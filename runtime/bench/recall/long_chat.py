@@ -1,4 +1,4 @@
-"""What is left of what was told after a long chat about other things."""
+"""How much is recalled of what was told after a long chat about other things."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -19,7 +19,10 @@ KEPT_MIN = 90.0
 
 
 class Quiz(NamedTuple):
-    """What a person tells, all ``together`` or one by one, and questions with what grades a reply."""
+    """A person's tellings and questions, each question with the function that grades its reply.
+
+    The tellings are in one conversation if ``together``, and else in one each.
+    """
 
     of: str
     tell: tuple[str, ...]
@@ -28,7 +31,7 @@ class Quiz(NamedTuple):
 
 
 class Kept(NamedTuple):
-    """How many questions a person's memory answered right after so many turns of chat."""
+    """A person's result: ``right[turns]`` of ``asked`` questions were right after so many turns of chat."""
 
     of: str
     asked: int
@@ -36,7 +39,7 @@ class Kept(NamedTuple):
 
 
 def quizzes_of(words: Sequence[str], tellings: Sequence[Telling], people: int, seed: int) -> list[Quiz]:
-    """So many people of each kind of generated facts, and one for each telling that is asked for."""
+    """Return quizzes: ``people`` for each kind of generated facts, and one for each telling."""
     generated = [
         Quiz(
             "generated",
@@ -62,13 +65,16 @@ def quizzes_of(words: Sequence[str], tellings: Sequence[Telling], people: int, s
         )
         for telling in tellings
     ]
-    return [*generated, *(one for one in written if one.questions)]
+    return [*generated, *(quiz for quiz in written if quiz.questions)]
 
 
 async def measure_long_chat(
     asker: Asker, way: Way, quizzes: Sequence[Quiz], chatter: Sequence[Say], turns: Sequence[int], seed: int
 ) -> list[Kept]:
-    """Ask at once and after so many turns, in rising order. Each turn is a conversation of its own."""
+    """Ask right after the tellings, and again after each number of ``turns``, which rise.
+
+    Each turn of the chat is a conversation of its own.
+    """
     each = sum(len(quiz.tell) + len(quiz.questions) * (1 + len(turns)) for quiz in quizzes)
     asker.progress.begin("A long chat", each + len(quizzes) * turns[-1] + min(len(chatter), turns[-1]))
 
@@ -76,7 +82,7 @@ async def measure_long_chat(
         replies = await side_by_side([person.ask(ask) for ask, _ in quiz.questions])
         return sum(is_hit(reply.text) for reply, (_, is_hit) in zip(replies, quiz.questions, strict=True))
 
-    async def one(quiz: Quiz, says: Sequence[Say]) -> Kept:
+    async def kept_by(quiz: Quiz, says: Sequence[Say]) -> Kept:
         person = Person(asker, way)
         await person.tell_all(quiz.tell, together=quiz.together)
         kept = Kept(quiz.of, len(quiz.questions), {0: await right(person, quiz)})
@@ -89,20 +95,27 @@ async def measure_long_chat(
         drawn_chatter(chatter, turns[-1], f"long chat {seed} {number}") for number in range(len(quizzes))
     ]
     await hear_base(asker, chats)
-    return await side_by_side([one(quiz, says) for quiz, says in zip(quizzes, chats, strict=True)])
+    return await side_by_side([kept_by(quiz, says) for quiz, says in zip(quizzes, chats, strict=True)])
 
 
 def long_chat_table(kept: Sequence[Kept]) -> Table:
+    """Return the shares recalled after each number of turns, and of what was recalled at once."""
     table = Table()
     if not kept:
         return table
     points = sorted(kept[0].right)
-    for of in dict.fromkeys(one.of for one in kept):
+    for of in dict.fromkeys(result.of for result in kept):
         for turns in points:
-            hits = [place < one.right[turns] for one in kept if one.of == of for place in range(one.asked)]
+            hits = [
+                place < result.right[turns]
+                for result in kept
+                if result.of == of
+                for place in range(result.asked)
+            ]
             table.rows += share_row(NAME, f"{of}, after {turns} turns", "recalled", hits)
     for turns in points[1:]:
-        ratio = ratio_of([(float(one.right[turns]), float(one.right[0])) for one in kept]).times(100)
+        pairs = [(float(result.right[turns]), float(result.right[0])) for result in kept]
+        ratio = ratio_of(pairs).times(100)
         table.rows.append(
             row(NAME, f"all, after {turns} turns", "of what was at once", ratio, "%", len(kept))
         )

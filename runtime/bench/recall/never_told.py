@@ -1,4 +1,4 @@
-"""Questions about what was never told: does the reply say so?"""
+"""Questions about what was never told, whose replies should say so."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -14,24 +14,26 @@ ADMITTED_MIN = 80.0
 
 
 class Untold(NamedTuple):
-    """Whether the reply admits that it was not told, from a memory of other facts and from none."""
+    """Whether the replies with a memory of other facts and of the base admit that they were not told."""
 
     memory: bool
     base: bool
 
 
 async def measure_never_told(asker: Asker, people: Sequence[Chatted], asks: Sequence[Ask]) -> list[Untold]:
+    """Ask the base and one of the people, in turn, each question."""
     asker.progress.begin("What was never told", 2 * len(asks))
 
-    async def one(ask: Ask, chatted: Chatted) -> Untold:
+    async def untold(ask: Ask, chatted: Chatted) -> Untold:
         base = await asker.base(alone(ask.ask))
         return Untold(admits((await chatted.person.ask(ask.ask)).text), admits(base.text))
 
-    return await side_by_side([one(ask, people[number % len(people)]) for number, ask in enumerate(asks)])
+    return await side_by_side([untold(ask, people[number % len(people)]) for number, ask in enumerate(asks)])
 
 
 def never_told_table(untold: Sequence[Untold]) -> Table:
-    memory = [one.memory for one in untold]
+    """Return the shares of replies that admit it."""
+    memory = [result.memory for result in untold]
     rows = share_row(NAME, "memory", "admitted", memory)
-    rows += share_row(NAME, "base", "admitted", [one.base for one in untold])
+    rows += share_row(NAME, "base", "admitted", [result.base for result in untold])
     return Table(rows, share_aim("never told, admitted", memory, ADMITTED_MIN))

@@ -1,4 +1,4 @@
-"""Somebody the bench plays, and the ways in which what they said can be known later."""
+"""A simulated person, and the ways in which their model can know what they said."""
 
 from collections.abc import Sequence
 from typing import Literal, NamedTuple, get_args
@@ -27,19 +27,19 @@ READ_ONLY = MemoryChoice(read=True, write=False)
 Way = Literal[
     "memory", "nothing", "history", "retrieval", "notes", "memory and retrieval", "memory and history"
 ]
-"""Of knowing what a person said: from the memory's state; not at all; because the prompt has all that was
-said, as far as it fits; because it has the turns that fit the question best, by BM25 as in serving; because
-it has what the base noted of each turn."""
+"""The source of what a model knows: the memory state; nothing; the newest turns that fit into the prompt; the
+turns that match the question best, by BM25 as in serving; or notes that the base took of each turn.
+"""
 
 WAYS: tuple[Way, ...] = get_args(Way)
 
 RETRIEVED = 3
 
 REPLY_SHARE = 4
-"""One in so many of the context's tokens is kept for the question and the reply."""
+"""The question and the reply get 1 / ``REPLY_SHARE`` of the context's tokens."""
 
 SHARES = (1.0, 0.5, 0.25)
-"""Of the tokens that what is known may have, tried in turn until the prompt fits."""
+"""Shares of the tokens for what is known that are tried in turn, until the prompt fits."""
 
 NOTE_TOKENS = 24
 NOTING = (
@@ -57,20 +57,24 @@ NOTES_HEADING = "What you know about the user:"
 
 
 def has_memory(way: Way) -> bool:
+    """Return whether the way uses a memory module."""
     return way.startswith("memory")
 
 
 class Turn(NamedTuple):
+    """A person's message and the reply to it."""
+
     said: str
     answered: str
 
     @property
     def messages(self) -> Conversation:
+        """The turn as two messages."""
         return (Message("user", self.said), Message("assistant", self.answered))
 
 
 class Person:
-    """Somebody whose turns are folded into a memory as a model's own log is, and kept for other ways."""
+    """A person whose turns go into a memory as a model's log does, and are kept for the other ways."""
 
     def __init__(self, asker: Asker, way: Way = "memory") -> None:
         self._asker = asker
@@ -80,18 +84,20 @@ class Person:
         self._index = LogIndex()
         self._notes: list[str] = []
 
-    async def tell(self, text: str, earlier: Conversation = (), *, said: Reply | None = None) -> Conversation:
-        """Say something in a turn that reads and writes; returns the conversation with the reply.
+    async def tell(
+        self, text: str, earlier: Conversation = (), *, forced: Reply | None = None
+    ) -> Conversation:
+        """Send a message in a turn that reads and writes the memory; return the conversation with the reply.
 
-        With ``said`` the reply is not chosen but said again, which takes no longer than reading it.
+        If ``forced`` is given, the engine reads that reply and generates none.
         """
         messages = (*earlier, Message("user", text))
         if has_memory(self._way):
             use = self._memory.use(BOTH, messages, earlier=0)
-            reply, state = await self._asker.reply(messages, use, said=said)
+            reply, state = await self._asker.reply(messages, use, forced=forced)
             self._memory = self._memory.after(messages, reply.text, state)
         else:
-            reply = said or await self._asker.base(messages)
+            reply = forced or await self._asker.base(messages)
         if self._way == "notes":
             noted = await self._asker.base((*NOTING, *alone(text)), tokens_max=NOTE_TOKENS)
             note = noted.text.strip()
@@ -101,27 +107,27 @@ class Person:
         return (*messages, Message("assistant", reply.text))
 
     async def tell_all(self, texts: Sequence[str], *, together: bool = False) -> None:
-        """Say one thing after the other, each in a conversation of its own or all ``together`` in one."""
+        """Send each text in a conversation of its own, or all ``together`` in one."""
         conversation: Conversation = ()
         for text in texts:
             conversation = await self.tell(text, conversation if together else ())
 
     async def ask(self, text: str, earlier: Conversation = ()) -> Reply:
-        """Ask something that leaves no trace, in a new conversation unless there is an ``earlier`` one."""
+        """Ask a question that is not written or logged, in a new conversation or after ``earlier``."""
         messages = (*earlier, Message("user", text))
         use = self._memory.use(READ_ONLY, messages, earlier=0) if has_memory(self._way) else None
         for share in SHARES:
             try:
                 prompt = self._prompt(messages, share)
                 reply, _ = await self._asker.reply(prompt, use, is_question=not earlier)
-            except PromptTooLong:  # what fits is an estimate
+            except PromptTooLong:  # the number of tokens was an estimate
                 continue
             return reply
         reply, _ = await self._asker.reply(messages, use, is_question=not earlier)
         return reply
 
     def _prompt(self, messages: Conversation, share: float) -> Conversation:
-        """What is asked, with what the way tells besides, in a ``share`` of the tokens that it may have."""
+        """Return the messages with what the way adds, which gets a ``share`` of its usual tokens."""
         match self._way:
             case "memory" | "nothing":
                 return messages
@@ -133,7 +139,7 @@ class Person:
                 return (*self._noted(share), *messages)
 
     def _history(self, messages: Conversation, share: float) -> list[Message]:
-        """The newest turns that fit, without those of the conversation itself."""
+        """Return the newest turns that fit, without those of the conversation itself."""
         own = {message.content for message in messages}
         turns = [turn for turn in self._log if turn.said not in own]
         lengths = [len(turn.said) + len(turn.answered) for turn in turns]
@@ -143,7 +149,7 @@ class Person:
         return [message for turn in turns[len(turns) - fitting :] for message in turn.messages]
 
     def _retrieved(self, messages: Conversation, share: float) -> list[Exchange]:
-        """The turns of the log that fit the question, found and chosen as in serving."""
+        """Return the turns of the log that match the question, chosen as in serving."""
         wanted = Retrieval.of(messages, RETRIEVED)
         if wanted is None:
             return []
@@ -153,18 +159,18 @@ class Person:
             for place in range(self._index.end, len(turns))
         ]
         self._index = self._index.extended(words, start=0, end=len(turns)).counted()
-        found = [
+        ranked = [
             exchange
             for place in self._index.ranked(wanted.words)
             if (exchange := exchange_of(place, turns[place], self._log[place].answered, Judgement()))
         ]
         tokens_max = int(share * self._asker.context_tokens / CONTEXT_SHARE)
-        return exchanges_that_fit(found, turns_in(messages), count=RETRIEVED, tokens_max=tokens_max)
+        return exchanges_that_fit(ranked, turns_in(messages), count=RETRIEVED, tokens_max=tokens_max)
 
     def _noted(self, share: float) -> Conversation:
-        """The newest notes that fit, in the order in which they were made."""
+        """Return the newest notes that fit, oldest first."""
         tokens_max = int(share * self._asker.context_tokens / CONTEXT_SHARE)
-        fitting = turns_that_fit([len(one) for one in self._notes], tokens_max)
+        fitting = turns_that_fit([len(note) for note in self._notes], tokens_max)
         notes = self._notes[len(self._notes) - fitting :]
         if not notes:
             return ()

@@ -1,6 +1,6 @@
 # pyright: reportUnknownMemberType=false
 # torch's thread functions are partly untyped.
-"""How likely the base finds replies, whoever said them."""
+"""The base's log-likelihood of given replies."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -16,13 +16,14 @@ AT_ONCE = 8
 
 
 class SaidReply(NamedTuple):
-    """Token ids of a prompt, and of what was said to it; one at least."""
+    """The token ids of a prompt and of its reply, which is not empty."""
 
     prompt: tuple[int, ...]
     reply: tuple[int, ...]
 
     @property
     def sequence(self) -> TrainSequence:
+        """The prompt and the reply, of which only the reply is scored."""
         weights = (0.0,) * len(self.prompt) + (1.0,) * len(self.reply)
         return TrainSequence((*self.prompt, *self.reply), weights)
 
@@ -35,16 +36,17 @@ def nats_a_token(
     threads: int,
     progress: Callable[[], None] = lambda: None,
 ) -> list[float]:
-    """Load the base and return each reply's mean negative log-likelihood, in nats a token.
+    """Load the base and return each reply's mean negative log-likelihood, in nats per token.
 
-    In float32: bfloat16 would round a logit of 20 to a tenth, as much as what is to be told apart.
+    The base computes in float32, because bfloat16 rounds a logit of 20 to a tenth, which is as large as the
+    differences of interest. ``progress`` is called after each reply.
     """
     torch.set_num_threads(threads)
     base = FrozenBase(directory, fingerprint, dtype=torch.float32)
-    found: list[float] = []
+    scores: list[float] = []
     for start in range(0, len(replies), AT_ONCE):
         part = [reply.sequence for reply in replies[start : start + AT_ONCE]]
-        found += reply_losses(base, None, part)
+        scores += reply_losses(base, None, part)
         for _ in part:
             progress()
-    return found
+    return scores

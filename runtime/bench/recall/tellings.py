@@ -1,4 +1,4 @@
-"""What people tell in their own words, written by hand, and what they ask of it in others."""
+"""Hand-written tellings, and questions about them in other words."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -15,7 +15,7 @@ DENIED_MAX = 3.0
 
 
 class Answered(NamedTuple):
-    """An answer from memory. ``base_right`` is of the base without one, None where it was not asked."""
+    """The grades of a reply from memory; ``base_right`` is the base's, None if it was not asked."""
 
     telling: TellingKind
     question: QuestionKind
@@ -27,9 +27,10 @@ class Answered(NamedTuple):
 
 
 async def measure_tellings(asker: Asker, way: Way, tellings: Sequence[Telling]) -> list[Answered]:
-    """A person for each telling: tells it in one conversation, asks every question in a new one."""
+    """Have a person tell each telling in one conversation, and ask each question in a new one."""
     asker.progress.begin(
-        "Hand-written tellings", sum(len(one.tell) + len(one.questions) + _by_chance(one) for one in tellings)
+        "Hand-written tellings",
+        sum(len(telling.tell) + len(telling.questions) + _by_chance(telling) for telling in tellings),
     )
 
     async def answered(person: Person, telling: Telling, question: Question) -> Answered:
@@ -48,42 +49,43 @@ async def measure_tellings(asker: Asker, way: Way, tellings: Sequence[Telling]) 
             base_right,
         )
 
-    async def one(telling: Telling) -> list[Answered]:
+    async def answers_of(telling: Telling) -> list[Answered]:
         person = Person(asker, way)
         await person.tell_all(telling.tell, together=True)
         return await side_by_side([answered(person, telling, question) for question in telling.questions])
 
-    return [
-        answer for of_one in await side_by_side([one(telling) for telling in tellings]) for answer in of_one
-    ]
+    by_telling = await side_by_side([answers_of(telling) for telling in tellings])
+    return [answer for answers in by_telling for answer in answers]
 
 
 def tellings_table(answered: Sequence[Answered]) -> Table:
-    """Rows by kind of telling and of question. Questions without a value are reported apart."""
+    """Return rows by kind of telling and of question; questions without a value have rows of their own."""
     table = Table()
-    valued = [one for one in answered if one.has_value]
-    silent = [one for one in answered if not one.has_value]
-    table.rows += share_row(NAME, "all", "recalled", [one.right for one in valued])
-    for kind in dict.fromkeys(one.telling for one in valued):
-        table.rows += share_row(NAME, kind, "recalled", [one.right for one in valued if one.telling == kind])
+    valued = [answer for answer in answered if answer.has_value]
+    unvalued = [answer for answer in answered if not answer.has_value]
+    table.rows += share_row(NAME, "all", "recalled", [answer.right for answer in valued])
+    for kind in dict.fromkeys(answer.telling for answer in valued):
+        right = [answer.right for answer in valued if answer.telling == kind]
+        table.rows += share_row(NAME, kind, "recalled", right)
     for kind in ("named", "unnamed", "used"):
-        table.rows += share_row(
-            NAME, f"asked {kind}", "recalled", [one.right for one in valued if one.question == kind]
-        )
-    for of, answers in (("asked used", valued), ("only to be avoided", silent)):
-        base = [one.base_right for one in answers if one.base_right is not None]
-        if answers is silent:
-            table.rows += share_row(NAME, of, "right", [one.right for one in answers])
+        right = [answer.right for answer in valued if answer.question == kind]
+        table.rows += share_row(NAME, f"asked {kind}", "recalled", right)
+    for of, answers in (("asked used", valued), ("only to be avoided", unvalued)):
+        base = [answer.base_right for answer in answers if answer.base_right is not None]
+        if answers is unvalued:
+            table.rows += share_row(NAME, of, "right", [answer.right for answer in answers])
         table.rows += share_row(NAME, of, "right without a memory", base)
-    corrected = [one.outdated for one in valued if one.telling == "corrected"]
-    denied = [one.denied for one in valued if one.question != "used"]
+    corrected = [answer.outdated for answer in valued if answer.telling == "corrected"]
+    denied = [answer.denied for answer in valued if answer.question != "used"]
     table.rows += share_row(NAME, "corrected", "outdated", corrected)
     table.rows += share_row(NAME, "asked named or unnamed", "told, but denied", denied)
-    table.aims += share_aim("hand-written tellings recalled", [one.right for one in valued], RECALLED_MIN)
+    table.aims += share_aim(
+        "hand-written tellings recalled", [answer.right for answer in valued], RECALLED_MIN
+    )
     table.aims += share_aim("hand-written tellings, but denied", denied, DENIED_MAX, at_most=True)
     return table
 
 
 def _by_chance(telling: Telling) -> int:
-    """How many of its questions the base is asked as well: those that may be right by chance."""
+    """Return the number of questions that the base is asked too, as it may guess their answers."""
     return sum(question.kind == "used" for question in telling.questions)

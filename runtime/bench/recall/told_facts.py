@@ -1,4 +1,4 @@
-"""Generated facts that only the memory can know: one, three, ten and thirty of them."""
+"""Generated facts that the base cannot guess: one, three, ten and thirty of them."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -13,7 +13,7 @@ from populace.module_training.episodes import Episode
 NAME = "generated"
 COUNTS = (1, 3, 10, 30)
 SHARE = 0.4
-"""Questions of each kind and number of facts, of all requests."""
+"""Each kind and number of facts gets this share of the requests as questions."""
 
 AIMED = {TRAINED: 90.0, UNSEEN: 85.0, ANY_WORDS: 75.0}
 AIMED_FACTS = 3
@@ -22,7 +22,7 @@ DENIED_MAX = 3.0
 
 
 class Recalled(NamedTuple):
-    """An answer from memory to a question about one of so many facts."""
+    """The grades of a reply from memory to a question about one of ``facts`` facts."""
 
     title: str
     facts: int
@@ -33,8 +33,8 @@ class Recalled(NamedTuple):
 async def measure_told_facts(
     asker: Asker, way: Way, words: Sequence[str], requests: int, seed: int
 ) -> list[Recalled]:
-    """Each person tells each fact in a conversation of its own, and asks for every one in others."""
-    # The longest first: thirty turns one after the other take longer than the rest side by side.
+    """Have each person tell each fact in a conversation, and ask for each of them in another."""
+    # People with the most facts begin, because their thirty sequential turns take longer than all the others.
     people = [
         (kind.title, facts, episode)
         for facts in sorted(COUNTS, reverse=True)
@@ -43,7 +43,7 @@ async def measure_told_facts(
     ]
     asker.progress.begin("Generated facts", 2 * sum(facts for _, facts, _ in people))
 
-    async def one(title: str, facts: int, episode: Episode) -> list[Recalled]:
+    async def recalled(title: str, facts: int, episode: Episode) -> list[Recalled]:
         person = Person(asker, way)
         await person.tell_all([said.content for said in episode.messages[::2]])
         replies = await side_by_side([person.ask(question.ask) for question in episode.questions])
@@ -53,24 +53,26 @@ async def measure_told_facts(
             graded.append(Recalled(title, facts, right, denies(reply.text, right=right)))
         return graded
 
-    return [answer for of_one in await side_by_side([one(*person) for person in people]) for answer in of_one]
+    by_person = await side_by_side([recalled(*person) for person in people])
+    return [answer for answers in by_person for answer in answers]
 
 
 def told_facts_table(recalled: Sequence[Recalled]) -> Table:
+    """Return rows by number of facts and kind of values, and the aims."""
     table = Table()
     for facts in COUNTS:
         for title in TITLES:
-            right = [one.right for one in recalled if (one.title, one.facts) == (title, facts)]
+            right = [answer.right for answer in recalled if (answer.title, answer.facts) == (title, facts)]
             table.rows += share_row(NAME, f"{title}, {facts}", "recalled", right)
             if facts == AIMED_FACTS:
                 table.aims += share_aim(f"three facts recalled, {title}", right, AIMED[title])
-        of_all = [one for one in recalled if one.facts == facts]
-        table.rows += share_row(NAME, f"all values, {facts}", "recalled", [one.right for one in of_all])
+        of_all = [answer for answer in recalled if answer.facts == facts]
+        table.rows += share_row(NAME, f"all values, {facts}", "recalled", [answer.right for answer in of_all])
         table.rows += share_row(
-            NAME, f"all values, {facts}", "told, but denied", [one.denied for one in of_all]
+            NAME, f"all values, {facts}", "told, but denied", [answer.denied for answer in of_all]
         )
-    many = [one.right for one in recalled if one.facts == MANY]
-    denied = [one.denied for one in recalled if one.facts == AIMED_FACTS]
+    many = [answer.right for answer in recalled if answer.facts == MANY]
+    denied = [answer.denied for answer in recalled if answer.facts == AIMED_FACTS]
     table.aims += share_aim("ten facts recalled", many, MANY_MIN)
     table.aims += share_aim("three facts told, but denied", denied, DENIED_MAX, at_most=True)
     return table

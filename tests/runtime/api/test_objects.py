@@ -8,7 +8,8 @@ from populace.actors.hosts import Lineage, ModelView, Revision
 from populace.actors.known import Known, KnownFact
 from populace.actors.memories import MemoryView, MemoryWrite
 from populace.actors.memory import MemoryTrace
-from populace.actors.training import TrainingJob, TrainingOptions
+from populace.actors.training import JobProgress, TrainingJob
+from populace.actors.training_options import TrainingOptions
 from populace.actors.turn import Interaction, ModelId
 from populace.api.memory import KnownObject, MemoryObject
 from populace.api.models import ModelObject, RevisionObject
@@ -77,7 +78,8 @@ def test_a_memory_with_its_state_and_what_it_knows() -> None:
 
 def test_a_job() -> None:
     options = TrainingOptions(rank=2)
-    job = TrainingJob(ADA, 0, options, "running", "", 1000, 2000, None, (0, 4), curve=((1, 2.5), (2, 1.5)))
+    progress = JobProgress(2, 4, 1.5, 100, 1.5, ((1, 2.5), (2, 1.5)))
+    job = TrainingJob(ADA, 0, options, "running", "", 1000, 2000, None, (0, 4), progress=progress)
     assert JobObject.model_validate_json(JobObject.of(job).model_dump_json()).value("acme") == job
 
 

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncGenerator
 from dataclasses import replace
 
-from populace.bench.engine_sides import Ask
+from populace.bench.engine_sides import EngineRequest
 from populace.bench.open_loop import Arrival, Publication, Schedule, play_open
 from populace.bench.readiness import (
     ADMISSION,
@@ -27,7 +27,7 @@ class Desk:
         self.replaced: list[int] = []
         self.may_be_ready = asyncio.Event()
 
-    async def tokens(self, ask: Ask) -> AsyncGenerator[int, None]:
+    async def tokens(self, ask: EngineRequest) -> AsyncGenerator[int, None]:
         self.asked.append(ask.adapter)
         if len(self.asked) == 2:
             self.may_be_ready.set()

@@ -117,7 +117,7 @@ async def test_a_row_that_was_lost_is_found(tmp_path: Path) -> None:
         await population.create(100)
     report = BenchReport("soak")
     check_rows(path, report, lambda step, fraction: None)
-    assert met(report) == {"shards whose books do not balance": True}
+    assert met(report) == {"shards that fail their integrity check": True}
 
     lost = next(model for model in map(model_of, range(100)) if shard_of(*model, TINY.shards) == 0)
     with closing(Store.open(path).open_shard(0, "the test")) as shard:
@@ -125,7 +125,7 @@ async def test_a_row_that_was_lost_is_found(tmp_path: Path) -> None:
 
     report = BenchReport("soak")
     check_rows(path, report, lambda step, fraction: None)
-    assert met(report) == {"shards whose books do not balance": False}
+    assert met(report) == {"shards that fail their integrity check": False}
     assert [note for note in report.notes if note.startswith("shard 0: ")]
 
 

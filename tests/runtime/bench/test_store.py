@@ -46,13 +46,13 @@ def test_the_aim_is_the_ratio_of_the_two_sides_at_the_most_models(tiny: BenchRep
     [aim] = tiny.aims
     grouped, single = (float(row["per second"]) for row in tiny.rows[2:4])
 
-    assert aim.name == "turns a second, in groups against one by one, 4 models"
+    assert aim.name == "turns per second, in groups relative to one by one, 4 models"
     assert (aim.aim, aim.at_most) == (20.0, False)
     assert aim.value == pytest.approx(grouped / single, rel=0.05, abs=0.1)
 
 
 def test_the_report_says_what_rows_that_are_ready_would_take(tiny: BenchReport) -> None:
-    assert any(note.startswith("rows that are ready") for note in tiny.notes)
+    assert any(note.startswith("the same rows, ready") for note in tiny.notes)
 
 
 def test_progress_starts_low_and_never_goes_back(tmp_path: Path) -> None:

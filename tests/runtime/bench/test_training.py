@@ -45,7 +45,7 @@ def test_the_bench_reports_every_size_and_what_limits_it(small_base: Path, tmp_p
         ("shared steps", 1),
         ("shared steps", 8),
     ]
-    assert [aim.unit for aim in result.aims] == ["x PEFT", "nats a token"]
+    assert [aim.unit for aim in result.aims] == ["x PEFT", "nats per token"]
     assert result.aims[1].met
     assert "a token takes" in result.notes[0]
     assert said == ["1 people at once", "8 people at once"] * 2

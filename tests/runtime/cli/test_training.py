@@ -6,7 +6,7 @@ import pytest
 from rich.console import Console
 
 from populace.cli.lineage import history_tree
-from populace.cli.training import spark, told
+from populace.cli.training import exit_status, spark, told
 
 RUNNING: dict[str, Any] = {
     "state": "running",
@@ -40,6 +40,24 @@ def test_a_running_job_is_told_with_loss_speed_and_what_is_left() -> None:
 )
 def test_a_curve_of_losses_falls_from_left_to_right(losses: list[float], drawn: str) -> None:
     assert spark(list(enumerate(losses))) == drawn
+
+
+@pytest.mark.parametrize(
+    ("states", "status"),
+    [
+        ([], 3),
+        (["promoted"], 0),
+        (["waiting", "running"], 0),
+        (["rejected"], 3),
+        (["promoted", "skipped"], 3),
+        (["cancelled"], 3),
+        (["failed", "rejected"], 1),
+    ],
+)
+def test_the_exit_status_is_zero_only_if_every_model_got_what_it_was_trained_for(
+    states: list[str], status: int
+) -> None:
+    assert exit_status([{"state": state} for state in states]) == status
 
 
 def test_a_long_curve_keeps_its_ends_and_fits_a_line() -> None:

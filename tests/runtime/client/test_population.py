@@ -8,7 +8,7 @@ import pytest
 from populace.actors.aggregation.question import Question
 from populace.actors.engine import Message, Sampling
 from populace.actors.errors import InvalidRequest
-from populace.actors.training import TrainingOptions
+from populace.actors.training_options import TrainingOptions
 from populace.actors.turn import ModelId
 from populace.client.chat_request import chat_request
 from populace.client.options import AskOptions, SamplingOptions, TrainOptions

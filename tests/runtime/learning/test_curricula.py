@@ -1,6 +1,6 @@
 """What there is to learn by each method, and why there is nothing."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -8,17 +8,20 @@ import torch
 
 from populace.actors.engine import Message
 from populace.actors.errors import NothingToTrain
-from populace.actors.training import LOG_METHODS, LogMethod
 from populace.adapters.lora.shape import LoraShape
 from populace.adapters.lora.trainable import TrainableAdapter
 from populace.engines.prompts import BaseTokenizer
 from populace.learning.curricula import (
+    Curriculum,
+    LogLessons,
     PreferenceCurriculum,
     SupervisedCurriculum,
     ThumbsCurriculum,
     batch_places,
-    make_curriculum,
+    preferences,
     steps_of,
+    supervised,
+    thumbs,
 )
 from populace.learning.encoding import ExampleEncoder
 from populace.learning.evaluation import reply_log_probs
@@ -30,6 +33,8 @@ from populace.policies.hold_out import is_held_out
 from populace.policies.lessons import Judgement
 
 pytestmark = pytest.mark.engine
+
+Method = Callable[[LogLessons], Curriculum]
 
 TAUGHT = [position for position in range(20) if not is_held_out(position)]
 UP, DOWN = Judgement(liked=True), Judgement(liked=False)
@@ -73,8 +78,8 @@ def test_sft_learns_what_was_liked_or_corrected(
         example(3, Judgement(), "Perhaps."),
     ]
 
-    judged = make_curriculum("sft", "ada", examples, encoder, base, None)
-    every = make_curriculum("sft", "ada", examples, encoder, base, None, unjudged=True)
+    judged = supervised(LogLessons("ada", examples, encoder, base, None))
+    every = supervised(LogLessons("ada", examples, encoder, base, None, unjudged=True))
 
     assert isinstance(judged, SupervisedCurriculum)
     assert isinstance(every, SupervisedCurriculum)
@@ -87,7 +92,7 @@ def test_preference_learns_what_was_corrected_beside_what_the_parent_says(
 ) -> None:
     examples = [example(0), example(1, Judgement(correction="Better so."), "Not so.")]
 
-    curriculum = make_curriculum("preference", "ada", examples, encoder, base, None)
+    curriculum = preferences(LogLessons("ada", examples, encoder, base, None))
 
     assert isinstance(curriculum, PreferenceCurriculum)
     assert curriculum.size == 1
@@ -100,7 +105,7 @@ def test_thumbs_learn_from_ups_and_downs_and_each_reply_after_anothers_prompt(
 ) -> None:
     examples = [example(0, UP, "Yes."), example(1, DOWN, "No."), example(2, Judgement(), "Perhaps.")]
 
-    curriculum = make_curriculum("thumbs", "ada", examples, encoder, base, None)
+    curriculum = thumbs(LogLessons("ada", examples, encoder, base, None))
 
     assert isinstance(curriculum, ThumbsCurriculum)
     assert list(curriculum.up) == [True, False]
@@ -108,13 +113,13 @@ def test_thumbs_learn_from_ups_and_downs_and_each_reply_after_anothers_prompt(
     assert curriculum.mismatched[0].ids != curriculum.sequences[0].ids
 
 
-@pytest.mark.parametrize("method", LOG_METHODS)
+@pytest.mark.parametrize("method", [supervised, preferences, thumbs])
 def test_every_method_learns_what_it_is_about(
-    base: FrozenBase, encoder: ExampleEncoder, method: LogMethod
+    base: FrozenBase, encoder: ExampleEncoder, method: Method
 ) -> None:
     judged = [Judgement(liked=place % 2 == 0, correction="Better so.") for place in range(6)]
     examples = [example(place, one, f"Not so {place}.") for place, one in enumerate(judged)]
-    curriculum = make_curriculum(method, "ada", examples, encoder, base, None)
+    curriculum = method(LogLessons("ada", examples, encoder, base, None))
     learning = session(base)
 
     losses = [
@@ -130,23 +135,23 @@ def test_every_method_learns_what_it_is_about(
 @pytest.mark.parametrize(
     ("method", "examples", "reason"),
     [
-        ("sft", [], "its log has no interaction"),
-        ("sft", [example(0)._replace(position=0)], "all 1 new interactions are held out"),
+        (supervised, [], "its log has no interaction"),
+        (supervised, [example(0)._replace(position=0)], "all 1 new interactions are held out"),
         (
-            "sft",
+            supervised,
             [example(0, DOWN), example(1, Judgement())],
             "none of its 2 new replies was liked or corrected",
         ),
-        ("sft", [example(0, reply="long " * 90)], "each of its 1 examples is longer than the context"),
-        ("preference", [example(0, UP), example(1, DOWN)], "none of its 2 new replies was corrected"),
-        ("thumbs", [example(0, Judgement(reward=1.0))], "none of its 1 new replies was liked or disliked"),
+        (supervised, [example(0, reply="long " * 90)], "each of its 1 examples is longer than the context"),
+        (preferences, [example(0, UP), example(1, DOWN)], "none of its 2 new replies was corrected"),
+        (thumbs, [example(0, Judgement(reward=1.0))], "none of its 1 new replies was liked or disliked"),
     ],
 )
 def test_where_there_is_nothing_to_learn_it_is_said_why(
-    base: FrozenBase, encoder: ExampleEncoder, method: LogMethod, examples: Sequence[Example], reason: str
+    base: FrozenBase, encoder: ExampleEncoder, method: Method, examples: Sequence[Example], reason: str
 ) -> None:
     with pytest.raises(NothingToTrain, match=reason):
-        make_curriculum(method, "ada", examples, encoder, base, None)
+        method(LogLessons("ada", examples, encoder, base, None))
 
 
 def test_an_epoch_is_every_example_once_in_an_order_of_its_own(base: FrozenBase) -> None:

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from populace.actors.errors import TrainingDiverged
-from populace.actors.training import STARTS, Start
+from populace.actors.training_options import STARTS, Start
 from populace.adapters.lora.shape import LoraShape
 from populace.adapters.lora.trainable import TrainableAdapter
 from populace.learning.frozen_base import FrozenBase

@@ -7,7 +7,7 @@ import pytest
 
 from populace.actors.feedback import Opinion
 from populace.actors.host.model_host import ModelHost
-from populace.actors.training import TrainingOptions
+from populace.actors.training_options import TrainingOptions
 from populace.actors.turn import ModelId
 from populace.policies.consolidation import ConsolidationRule
 from populace.policies.evaluation_gate import RollbackRule

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from populace.actors.feedback import Opinion
-from populace.actors.training import TrainingOptions
+from populace.actors.training_options import TrainingOptions
 from populace.engines.options import EngineOptions
 from populace.engines.torch_engine import TorchEngine
 from populace.learning.frozen_base import FrozenBase
@@ -62,10 +62,10 @@ async def test_a_model_learns_from_its_own_replies_beside_one_that_learns_from_i
 
     job = await population.job(ADA)
     assert job.state in ("promoted", "rejected"), job.reason
-    assert (job.step, len(job.curve)) == (3, 3)
+    assert (job.progress.step, len(job.progress.curve)) == (3, 3)
     [made] = await population.host.list_revisions(ADA)
     assert (made.method, made.lineage is not None) == ("distillation", True)
-    assert (await population.job(BOB)).step == 3
+    assert (await population.job(BOB)).progress.step == 3
 
 
 async def test_a_log_that_helps_with_nothing_is_skipped_by_name(population: Trained) -> None:

@@ -11,7 +11,7 @@ import torch
 
 from populace.actors.errors import InvalidRequest
 from populace.actors.feedback import Opinion
-from populace.actors.training import TrainingOptions
+from populace.actors.training_options import TrainingOptions
 from populace.learning.frozen_base import FrozenBase, Reading
 from populace.learning.methods.objective import Scored
 from populace.policies.hold_out import is_held_out
@@ -51,7 +51,7 @@ async def test_what_somebody_corrected_becomes_a_revision_that_says_where_it_com
     assert await population.training_loop().round()
 
     job = await population.job(ada)
-    assert (job.state, job.step, job.log_range) == ("promoted", 8, (0, TURNS)), job.reason
+    assert (job.state, job.progress.step, job.log_range) == ("promoted", 8, (0, TURNS)), job.reason
     view = await population.host.show_model(ada)
     assert (view.aliases, view.cursor) == ({"latest": job.candidate}, TURNS)
     [made] = await population.host.list_revisions(ada)
@@ -64,7 +64,7 @@ async def test_what_somebody_corrected_becomes_a_revision_that_says_where_it_com
     assert lineage.scores["held_out_loss"] < lineage.scores["held_out_loss_parent"]
     assert (lineage.hyper_parameters["steps"], lineage.hyper_parameters["learning_rate"]) == (8, 1e-2)
     assert lineage.versions["torch"] == torch.__version__
-    assert lineage.tokens == job.tokens > 0
+    assert lineage.tokens == job.progress.tokens > 0
     assert not await population.training_loop().round(), "nothing is left to do"
 
 
@@ -102,14 +102,14 @@ async def test_a_trainer_that_is_stopped_goes_on_to_the_same_bits(population: Tr
     await working
     between = await population.job(ADA)
     assert between.state == "running"
-    assert 0 < between.step < 40
+    assert 0 < between.progress.step < 40
     assert len(list(population.sessions.root.iterdir())) == 1
 
     await population.training_loop().round()
 
     ended = await population.job(ADA)
     assert ended.candidate == (await population.job(BOB)).candidate
-    assert ended.tokens == (await population.job(BOB)).tokens
+    assert ended.progress.tokens == (await population.job(BOB)).progress.tokens
     assert list(population.sessions.root.iterdir()) == [], "nobody goes on from it"
 
 
@@ -122,7 +122,7 @@ async def test_a_damaged_session_begins_anew_and_ends_the_same(population: Train
     await population.training_loop().round()
 
     assert (await population.job(ADA)).state == "promoted"
-    assert (await population.job(ADA)).step == 8
+    assert (await population.job(ADA)).progress.step == 8
 
 
 @pytest.mark.parametrize("leaves", ["cancelled", "erased"])
@@ -133,7 +133,7 @@ async def test_who_leaves_is_trained_no_further_and_the_others_are(population: T
     working = asyncio.create_task(training_loop.round())
 
     async def is_under_way() -> bool:
-        return (await population.job(ADA)).step > 0
+        return (await population.job(ADA)).progress.step > 0
 
     await wait_until(is_under_way)
     if leaves == "erased":
@@ -159,23 +159,23 @@ async def test_who_asks_while_another_is_trained_joins(population: Trained) -> N
     working = asyncio.create_task(training_loop.round())
 
     async def is_under_way() -> bool:
-        return (await population.job(ADA)).step > 0
+        return (await population.job(ADA)).progress.step > 0
 
     await wait_until(is_under_way)
     await population.ask(BOB)
     await working
-    before = (await population.job(ADA)).step
+    before = (await population.job(ADA)).progress.step
     together = asyncio.create_task(training_loop.round())
 
     async def has_ended() -> bool:
-        return (await population.job(BOB)).step == 8
+        return (await population.job(BOB)).progress.step == 8
 
     await wait_until(has_ended)
     await population.host.jobs.cancel(ADA)
     await together
 
     assert (await population.job(BOB)).state == "promoted"
-    assert (await population.job(ADA)).step > before
+    assert (await population.job(ADA)).progress.step > before
 
 
 async def test_a_candidate_that_no_engine_takes_now_is_promoted_when_one_does(
@@ -398,7 +398,7 @@ async def test_a_step_has_as_many_examples_as_were_asked_for(population: Trained
 
     await population.training_loop().round()
 
-    one, two = [(await population.job(model)).tokens for model in (ADA, BOB)]
+    one, two = [(await population.job(model)).progress.tokens for model in (ADA, BOB)]
     assert 1.8 * one < two < 2.2 * one
 
 

@@ -11,7 +11,8 @@ import torch
 from populace.actors.engine import Message
 from populace.actors.errors import InvalidRequest
 from populace.actors.reward_tasks import RewardTask
-from populace.actors.training import TrainingJob, TrainingOptions
+from populace.actors.training import TrainingJob
+from populace.actors.training_options import TrainingOptions
 from populace.engines.options import EngineOptions
 from populace.engines.torch_engine import TorchEngine
 from populace.learning import rewards
@@ -111,8 +112,8 @@ async def test_what_is_rewarded_becomes_a_revision_and_the_log_is_still_to_be_le
     job = await rewarded(population)
 
     assert job.state == "promoted", job.reason
-    assert job.curve[-1][1] > job.curve[0][1] + 0.1, "the curve is of rewards"
-    assert job.reward == job.curve[-1][1]
+    assert job.progress.curve[-1][1] > job.progress.curve[0][1] + 0.1, "the curve is of rewards"
+    assert job.progress.reward == job.progress.curve[-1][1]
     [made] = await population.host.list_revisions(ADA)
     assert made.lineage is not None
     scores = made.lineage.scores
@@ -150,10 +151,10 @@ async def test_a_trainer_that_is_stopped_goes_on_with_the_tasks(
     cut.stop()
     await working
     between = await population.job(ADA)
-    assert (between.state, between.reward is not None) == ("running", True)
+    assert (between.state, between.progress.reward is not None) == ("running", True)
     await population.training_loop().round()
     job = await population.job(ADA)
-    assert (job.state, job.step) == ("promoted", REWARDED.steps)
+    assert (job.state, job.progress.step) == ("promoted", REWARDED.steps)
 
 
 @pytest.mark.parametrize(

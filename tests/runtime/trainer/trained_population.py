@@ -6,7 +6,8 @@ from populace.actors.engine import AdapterRef
 from populace.actors.errors import EngineUnavailable
 from populace.actors.feedback import Opinion
 from populace.actors.host.model_host import ModelHost
-from populace.actors.training import TrainingJob, TrainingOptions
+from populace.actors.training import TrainingJob
+from populace.actors.training_options import TrainingOptions
 from populace.actors.turn import ModelId
 from populace.learning.frozen_base import FrozenBase
 from populace.learning.on_policy.sampler import Sampler

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from populace.actors.training import STARTS, Start
+from populace.actors.training_options import STARTS, Start
 from populace.adapters.lora.initial import Factors, initial_factors
 from populace.adapters.lora.layer import LoraLayer
 

@@ -11,7 +11,7 @@ from peft import PeftModel
 from transformers import AutoModelForCausalLM
 
 from populace.actors.errors import InvalidRequest
-from populace.actors.training import STARTS, Start
+from populace.actors.training_options import STARTS, Start
 from populace.adapters.lora.shape import LoraShape
 from populace.adapters.lora.trainable import TrainableAdapter
 from populace.adapters.packing import unpack_to_peft_directory

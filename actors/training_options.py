@@ -1,0 +1,129 @@
+"""The options of a training, declared once: hosts check them, and clients offer them to people.
+
+The HTTP body (``runtime/gateway/schema.py``) and the command line's flags (``runtime/cli/training_flags.py``)
+are made from ``OPTIONS``.
+"""
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import Field, dataclass, field, fields
+from typing import Any, Literal, NamedTuple, TypeVar, get_args, get_origin
+
+from populace.actors.errors import InvalidRequest
+from populace.actors.training_methods import METHODS, TASK_METHODS, Method
+from populace.policies.retrieval import RETRIEVED_MAX
+
+T = TypeVar("T")
+
+Start = Literal["uniform", "orthogonal-tail", "pissa", "olora"]
+STARTS: tuple[Start, ...] = get_args(Start)
+
+STEPS_MAX = 100_000
+PARENTS = "the parent's, or"
+REPLIES = ", ".join(f"{recipe.replies} for {name}" for name, recipe in METHODS.items() if recipe.replies)
+
+
+def option(
+    default: T, text: str, least: float | None = None, most: float | None = None, unset: str | None = None
+) -> T:
+    """Declare an option: its help text, the bounds of a number, and the effect of None."""
+    about = {"text": text, "least": least, "most": most, "unset": unset}
+    return field(default=default, metadata=about)
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingOptions:
+    """The options of a training.
+
+    A training that continues from a revision keeps that revision's ``rank``, ``alpha`` and ``targets``. To
+    change them, ``from_base`` has to begin a new adapter from the base.
+
+    ``distillation`` samples ``replies`` of ``reply_tokens`` each to the logged prompts, and learns to reply
+    as the model would with the ``retrieve`` best fitting turns of its log in the prompt.
+    ``rl`` learns from ``replies`` to each of the job's tasks, as the ``reward`` of this name
+    judges them, and not from the log.
+    """
+
+    method: Method = option("sft", "Training method.")  # noqa: RUF009 - it returns a field
+    rank: int | None = option(None, "LoRA rank of a new adapter.", 1, 512, f"{PARENTS} 8")
+    alpha: float | None = option(
+        None, "LoRA alpha of a new adapter, which is scaled by alpha/√rank.", 1e-6, 1_000_000, f"{PARENTS} 8"
+    )
+    targets: str | None = option(
+        None, "Layers of a new adapter, with commas between: q_proj,v_proj.", unset=f"{PARENTS} all linear"
+    )
+    start: Start = option("uniform", "How a new adapter is initialised.")  # noqa: RUF009 - it returns a field
+    from_base: bool = option(False, "Train a new adapter from the base instead of the current revision's.")
+    epochs: float = option(8.0, "Passes over the examples.", 1e-6, 10_000)
+    steps: int | None = option(None, "Number of optimiser steps.", 1, STEPS_MAX, "those of the epochs")
+    learning_rate: float = option(5e-4, "Peak learning rate.", 1e-9, 10)
+    batch: int = option(8, "Examples in an optimiser step.", 1, 1024)
+    seed: int = option(0, "Random seed of the initial weights and the order of examples.", 0, 2**63 - 1)
+    unjudged: bool = option(False, "Also learn from replies without feedback, like a person's own writing.")
+    anchor: float = option(1.0, "Weight of staying close to the base on general text; 0 is off.", 0, 1000)
+    replies: int | None = option(None, "Replies sampled for each question.", 1, 64, REPLIES)
+    reply_tokens: int = option(48, "Largest length of a sampled reply in tokens.", 1, 4096)
+    retrieve: int = option(3, "Turns of the log in the prompt of the teacher.", 1, RETRIEVED_MAX)
+    reward: str | None = option(None, "Name of the reward that scores replies: number, exact, matches, …")
+    rebuilds: str | None = option(
+        None,
+        "Digest of the served revision, which is trained again from the base with the same data and options; "
+        "all other options are ignored.",
+    )
+
+    @property
+    def target_names(self) -> tuple[str, ...]:
+        return tuple(name.strip() for name in (self.targets or "").split(","))
+
+    @property
+    def replies_each(self) -> int:
+        return self.replies or METHODS[self.method].replies
+
+    def check(self) -> None:
+        """Raise ``InvalidRequest`` for values that are out of range or contradict each other."""
+        for name, known in OPTIONS.items():
+            value = getattr(self, name)
+            if known.choices and value not in known.choices:
+                raise InvalidRequest(f"There is no {name} {value!r} but {', '.join(known.choices)}.", name)
+            least, most = known.least, known.most
+            if None not in (value, least, most) and not (math.isfinite(value) and least <= value <= most):
+                raise InvalidRequest(f"{name} is from {least} to {most}, not {value}.", name)
+            if known.methods and self.method not in known.methods and value != known.default:
+                methods = " and ".join(known.methods)
+                raise InvalidRequest(f"Only {methods} can have `{name}`, not {self.method}.", name)
+        if self.method in TASK_METHODS and self.reward is None:
+            raise InvalidRequest(f"{self.method} needs a `reward`, which scores the replies.", "reward")
+        if self.targets is not None and not all(
+            re.fullmatch(r"\w{1,64}", name) for name in self.target_names
+        ):
+            raise InvalidRequest(f"Targets are names with commas between, not {self.targets!r}.", "targets")
+
+
+class Option(NamedTuple):
+    """A field of ``TrainingOptions``. ``methods`` have it, all of them if none is named."""
+
+    type: Any
+    default: Any
+    choices: Sequence[str]
+    methods: Sequence[str]
+    text: str
+    least: float | None
+    most: float | None
+    unset: str | None
+
+    @property
+    def description(self) -> str:
+        choices = f" One of {', '.join(self.choices)}." if self.choices else ""
+        bounds = "" if self.least is None else f" From {self.least} to {self.most}."
+        methods = f" Only for {' and '.join(self.methods)}." if self.methods else ""
+        return self.text + choices + bounds + methods
+
+
+def _option(declared: Field[Any]) -> Option:
+    choices = get_args(declared.type) if get_origin(declared.type) is Literal else ()
+    methods = [method for method, recipe in METHODS.items() if declared.name in recipe.options]
+    return Option(declared.type, declared.default, choices, methods, **declared.metadata)
+
+
+OPTIONS: Mapping[str, Option] = {declared.name: _option(declared) for declared in fields(TrainingOptions)}

@@ -1,0 +1,90 @@
+"""`populace train` waits for its trainings, and its exit status says whether they were promoted."""
+
+import asyncio
+import json
+import os
+from collections.abc import Awaitable, Callable, Coroutine
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from populace.actors.training import TrainingJob
+from populace.actors.turn import ModelId
+from populace.cli.main import app
+from populace.settings.running import Running, write_running
+from tests.actors.trainings import DONE, trained
+from tests.actors.turns import wait_until
+from tests.runtime.gateway.population import Population
+
+ADA = ModelId("acme", "ada")
+
+Train = Callable[..., Coroutine[Any, Any, Result]]
+
+
+@pytest.fixture
+def train(population: Population, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Train:
+    """Run the command with these arguments on a thread."""
+    write_running(tmp_path, Running("ray", url, os.getpid(), "store"))
+    monkeypatch.setenv("POPULACE_DATA", str(tmp_path))
+    monkeypatch.setenv("POPULACE_API_KEY", population.keys["acme"])
+    return lambda *arguments: asyncio.to_thread(CliRunner().invoke, app, ["train", *arguments])
+
+
+async def promoted(population: Population, job: TrainingJob) -> None:
+    await population.directory.jobs.finish(ADA, job.number, trained(job), DONE)
+
+
+async def rejected(population: Population, job: TrainingJob) -> None:
+    await population.directory.jobs.finish(ADA, job.number, trained(job, "new", "it is worse"), DONE)
+
+
+async def skipped(population: Population, job: TrainingJob) -> None:
+    await population.directory.jobs.end(ADA, job.number, "skipped", "nothing to learn")
+
+
+async def failed(population: Population, job: TrainingJob) -> None:
+    await population.directory.jobs.end(ADA, job.number, "failed", "it diverged")
+
+
+@pytest.mark.parametrize(("end", "status"), [(promoted, 0), (rejected, 3), (skipped, 3), (failed, 1)])
+async def test_the_exit_status_is_that_of_the_trainings_end(
+    train: Train, population: Population, end: Callable[..., Awaitable[None]], status: int
+) -> None:
+    training = asyncio.create_task(train("ada"))
+
+    async def is_asked_for() -> bool:
+        return bool(await population.directory.jobs.of_model(ADA))
+
+    await wait_until(is_asked_for)
+    await end(population, await population.directory.jobs.start(ADA, 0))
+    done = await training
+
+    assert done.exit_code == status, done.output
+
+
+async def test_flags_are_the_options_of_the_job(train: Train) -> None:
+    done = await train("ada", "--no-wait", "--json", "--rank", "4", "--from-base", "--start", "pissa")
+
+    assert done.exit_code == 0, done.output
+    [job] = json.loads(done.stdout)
+    chosen: dict[str, Any] = {"rank": 4, "from_base": True, "start": "pissa", "method": "sft", "seed": 0}
+    assert job["options"].items() >= chosen.items()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "message"),
+    [
+        (("ada", "--rank", "0"), 1, "rank is from 1 to 512"),
+        (("ada", "--retrieve", "2"), 1, "Only distillation can have `retrieve`"),
+        (("ada", "--method", "osmosis"), 2, "osmosis"),
+        (("--all",), 3, "There was no model to train."),
+    ],
+)
+async def test_what_cannot_be_trained_is_refused_or_said(
+    train: Train, arguments: tuple[str, ...], status: int, message: str
+) -> None:
+    done = await train(*arguments)
+
+    assert (done.exit_code, message in " ".join(done.output.split())) == (status, True), done.output
