@@ -8,7 +8,7 @@ import asyncio
 import hashlib
 import json
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from populace.actors.clock import Clock
 from populace.actors.errors import InvalidRequest
@@ -23,6 +23,7 @@ from populace.actors.forgetting import (
     ShownTurns,
     log_without,
 )
+from populace.actors.host.host_turns import HostTurns
 from populace.actors.host.memory_keeper import FoldedFrom, MemoryKeeper, folded_from, setting_reply
 from populace.actors.host.retriever import shown_exchanges
 from populace.actors.keepers.catalogue import interaction_view
@@ -42,16 +43,6 @@ from populace.storage.rows.feedback import walk_feedback
 from populace.storage.rows.forgetting import FORGOTTEN_ROLE, LogWithout
 
 
-class ForgettingHost(Protocol):
-    """The part of the host that forgetting needs: a turn, and a commit that changes the log as well."""
-
-    async def begin_turn(self, request: TurnRequest) -> TurnGrant | Interaction: ...
-
-    async def finish_made(self, grant: TurnGrant, make: MakeReply) -> Interaction: ...
-
-    async def abandon_turn(self, grant: TurnGrant, reason: str) -> None: ...
-
-
 class _Plan(NamedTuple):
     """What is to be written, computed from the log as it was at ``without.position``.
 
@@ -68,7 +59,7 @@ class Forgetter:
 
     def __init__(
         self,
-        host: ForgettingHost,
+        turns: HostTurns,
         shards: OwnedShards,
         shard_of: Callable[[ModelId], int],
         memories: MemoryKeeper,
@@ -77,7 +68,7 @@ class Forgetter:
         clock: Clock,
     ) -> None:
         """``found`` looks for the turn that an operation made."""
-        self._host = host
+        self._turns = turns
         self._shards = shards
         self._shard_of = shard_of
         self._memories = memories
@@ -114,18 +105,18 @@ class Forgetter:
         plan = await self._plan(model, wanted, memory)
         if plan is None:
             return Forgotten(model, already=wanted)
-        turn = await self._host.begin_turn(request)
+        turn = await self._turns.begin_turn(request)
         if isinstance(turn, Interaction):
             return Forgotten.of(turn)
         try:
             if turn.position != plan.without.position:
                 plan = await self._plan(model, wanted, memory)
             if plan is None:  # another call was first
-                await self._host.abandon_turn(turn, "there is nothing left to forget")
+                await self._turns.abandon_turn(turn, "there is nothing left to forget")
                 return Forgotten(model, already=wanted)
-            return Forgotten.of(await self._host.finish_made(turn, self._made(turn, plan, wanted, memory)))
+            return Forgotten.of(await self._turns.finish_made(turn, self._made(turn, plan, wanted, memory)))
         except BaseException:
-            await asyncio.shield(self._host.abandon_turn(turn, "nothing was forgotten"))
+            await asyncio.shield(self._turns.abandon_turn(turn, "nothing was forgotten"))
             raise
 
     async def _positions(self, model: ModelId, named: str | Sequence[int]) -> tuple[int, ...]:

@@ -82,7 +82,7 @@ class MemoryKeeper:
 
     def __init__(
         self,
-        host: TurnHost,
+        turns: TurnHost,
         shards: OwnedShards,
         shard_of: Callable[[ModelId], int],
         adapter_of: Callable[[str], AdapterRef],
@@ -90,11 +90,11 @@ class MemoryKeeper:
         found: Callable[[TurnRequest], Interaction | None],
     ) -> None:
         """``found`` looks for the turn that an operation made."""
-        self._host = host
+        self._turns = turns
         self._found = found
         self._shards = shards
         self._shard_of = shard_of
-        self._recaller = Recaller(host, shards, shard_of, engine)
+        self._recaller = Recaller(turns, shards, shard_of, engine)
         self._adapter_of = adapter_of
         self._engine = engine
 
@@ -140,16 +140,18 @@ class MemoryKeeper:
         if done is not None:
             return done
         memory = None if position is None else await self.at(model, position)
-        turn = await self._host.begin_turn(request)
+        turn = await self._turns.begin_turn(request)
         if isinstance(turn, Interaction):
             return turn
         try:
             if memory is None:  # earlier turns must still not be written again
                 memory = replace(Memory.unpack(turn.memory), state=None)
             said = "as of the beginning" if position is None else f"{_AS_OF}{position}"
-            return await self._host.finish_turn(turn, setting_reply(turn, Message(MEMORY_ROLE, said), memory))
+            return await self._turns.finish_turn(
+                turn, setting_reply(turn, Message(MEMORY_ROLE, said), memory)
+            )
         except BaseException:
-            await asyncio.shield(self._host.abandon_turn(turn, "the memory was not set"))
+            await asyncio.shield(self._turns.abandon_turn(turn, "the memory was not set"))
             raise
 
     async def refolded(self, source: FoldedFrom, how: MemoryAfter) -> Refolded:

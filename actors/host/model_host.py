@@ -1,25 +1,22 @@
 """A host: thousands of personal models on one event loop, over the shards that it owns.
 
 Activation reads a model's durable state on its first message; passivation drops the object, as
-everything worth keeping was committed turn by turn. The host grants turns and commits them; it does
-not matter which process generates in between (this one, or a gateway that streams).
+everything worth keeping was committed turn by turn.
 """
 
 import asyncio
 from collections.abc import Iterable
 from contextlib import aclosing
-from dataclasses import replace
 
 from populace.actors.clock import Clock
 from populace.actors.engine import AdapterRef, Engine
-from populace.actors.errors import EngineUnavailable, HostUnavailable, InvalidRequest, TurnExpired
+from populace.actors.errors import EngineUnavailable, HostUnavailable, InvalidRequest
 from populace.actors.feedback import Feedback, Opinion
-from populace.actors.forgetting import FORGET_ROLE
 from populace.actors.host.activations import Activations
 from populace.actors.host.forgetter import Forgetter
 from populace.actors.host.grant_ids import GrantIds
+from populace.actors.host.host_turns import HostTurns
 from populace.actors.host.memory_keeper import MemoryKeeper
-from populace.actors.host.personal_model import PersonalModel
 from populace.actors.host.retriever import Retriever
 from populace.actors.host_limits import HostLimits
 from populace.actors.hosts import (
@@ -30,17 +27,17 @@ from populace.actors.hosts import (
     Revision,
 )
 from populace.actors.keepers.adapter_sweeper import AdapterSweeper
-from populace.actors.keepers.catalogue import Catalogue, interaction_view, model_view
+from populace.actors.keepers.catalogue import Catalogue, model_view
 from populace.actors.keepers.feedback_keeper import FeedbackKeeper
 from populace.actors.keepers.job_keeper import JobKeeper
 from populace.actors.keepers.log_compactor import LogCompactor
 from populace.actors.keepers.member_keeper import MemberKeeper
 from populace.actors.keepers.owned_shards import OwnedShards
 from populace.actors.keepers.promotions import Promotions
-from populace.actors.keepers.turn_log import MakeReply, TurnLog
+from populace.actors.keepers.turn_log import TurnLog
 from populace.actors.turn import ChatRequest, Interaction, ModelId, Reply, TurnGrant, TurnRequest
 from populace.actors.turns.turn_director import begin_reply
-from populace.storage.records.errors import ModelNotFound, PositionConflict
+from populace.storage.records.errors import ModelNotFound
 from populace.storage.rows.ledger import StoredModel
 from populace.storage.rows.portable import PortableModel
 from populace.storage.store import Store
@@ -76,17 +73,11 @@ class ModelHost:
         self._catalogue = Catalogue(self._owned, store, base=base, clock=clock)
         self._adapters = AdapterSweeper(store, self._owned)
         self._promotions = Promotions(self._catalogue, engine, self._adapter_of)
-        self._turn_log = TurnLog(
+        turn_log = TurnLog(
             self._owned,
             self._catalogue.shard,
             clock=clock,
             operation_seconds_kept=self._limits.operation_seconds_kept,
-        )
-        self.memories = MemoryKeeper(
-            self, self._owned, self._catalogue.shard, self._adapter_of, engine, self._turn_log.find
-        )
-        self.forgetting = Forgetter(
-            self, self._owned, self._catalogue.shard, self.memories, self._turn_log.find, clock=clock
         )
         self.members = MemberKeeper(self._owned, self._catalogue.shard, clock=clock)
         self.jobs = JobKeeper(
@@ -107,70 +98,32 @@ class ModelHost:
             on_passivated=lambda model: self._logs.note_passivated(model.stored),
         )
         self._retriever = Retriever(name, self._owned, self._catalogue.shard, self._active)
-        self._erasing: set[ModelId] = set()
-        self._commits: dict[str, asyncio.Task[Interaction]] = {}
-        self._turns = 0
+        self._turns = HostTurns(
+            self._catalogue,
+            turn_log,
+            self._active,
+            self._retriever,
+            self._logs,
+            self._grant_ids,
+            clock=clock,
+            mailbox_max=self._limits.mailbox_max,
+            adapter_of=self._adapter_of,
+        )
+        self.memories = MemoryKeeper(
+            self._turns, self._owned, self._catalogue.shard, self._adapter_of, engine, turn_log.find
+        )
+        self.forgetting = Forgetter(
+            self._turns, self._owned, self._catalogue.shard, self.memories, turn_log.find, clock=clock
+        )
 
     async def begin_turn(self, request: TurnRequest) -> TurnGrant | Interaction:
-        replay = self._turn_log.find(request)
-        if replay is not None:
-            return replay
-        model = self._activate(request.model)
-        self._active.note_wanted(request.model)
-        try:
-            queued = model.request_turn(request)
-        except Exception:
-            self._active.note_idle(model)
-            raise
-        try:
-            grant = await queued.granted
-        except asyncio.CancelledError:
-            model.withdraw(queued)
-            raise
-        try:
-            # A duplicate that waited behind the first call finds its turn committed now.
-            replay = self._turn_log.find(request)
-            if replay is None:
-                grant = self._turn_log.completed(grant)
-                if request.retrieval is not None:
-                    found = await self._retriever.find(model, grant, request.retrieval)
-                    grant = replace(grant, retrieved=found)
-        except BaseException:  # the caller may be cancelled while the log is searched
-            model.release(grant)
-            raise
-        if replay is not None:
-            model.release(grant)
-            return replay
-        return grant
+        return await self._turns.begin_turn(request)
 
     async def finish_turn(self, grant: TurnGrant, reply: Reply) -> Interaction:
-        if grant.grant_id in self._commits:
-            return await asyncio.shield(self._commits[grant.grant_id])
-        if not self._grant_ids.is_ours(grant.grant_id, self._catalogue.shard(grant.model)):
-            return await self._adopt(grant, reply)
-        model = self._active.get(grant.model)
-        if model is None or not model.is_running(grant):
-            replay = self._turn_log.find(grant.request)
-            if replay is not None:
-                return replay
-            raise TurnExpired(grant.model.name, "its deadline passed or its caller gave it up")
-        return await self.finish_made(grant, lambda txn: reply)
-
-    async def finish_made(self, grant: TurnGrant, make: MakeReply) -> Interaction:
-        """Commit a running turn. ``make`` runs in its transaction and returns the turn's reply."""
-        model = self._active.get(grant.model)
-        if model is None:
-            raise TurnExpired(grant.model.name, "its shard was lost")
-        model.claim(grant)
-        commit = self._commits[grant.grant_id] = asyncio.create_task(self._commit(model, grant, make))
-        commit.add_done_callback(lambda _: self._commits.pop(grant.grant_id))
-        return await asyncio.shield(commit)
+        return await self._turns.finish_turn(grant, reply)
 
     async def abandon_turn(self, grant: TurnGrant, reason: str) -> None:
-        del reason
-        model = self._active.get(grant.model)
-        if model is not None:
-            model.abandon(grant)
+        await self._turns.abandon_turn(grant, reason)
 
     async def chat(self, request: ChatRequest) -> Interaction:
         if self._engine is None:
@@ -206,9 +159,9 @@ class ModelHost:
 
     async def erase_model(self, model: ModelId) -> None:
         self._catalogue.load(model)
-        if model in self._erasing:
+        if model in self._turns.erasing:
             raise ModelNotFound(model.name)
-        self._erasing.add(model)
+        self._turns.erasing.add(model)
         # Shielded: if the caller were cancelled, the model would stay draining and refuse every turn.
         await asyncio.shield(self._erase(model))
 
@@ -264,7 +217,7 @@ class ModelHost:
                 waiting=sum(model.waiting for model in self._active if model.is_busy),
                 resident_bytes=self._active.resident_bytes,
                 resident_bytes_max=self._limits.resident_bytes_max,
-                turns=self._turns,
+                turns=self._turns.committed,
                 activations=self._grant_ids.activations,
                 passivations=self._active.passivations,
                 refusals=self._active.refusals,
@@ -319,25 +272,6 @@ class ModelHost:
         self._logs.close()
         self._owned.close()
 
-    def _activate(self, model_id: ModelId) -> PersonalModel:
-        if model_id in self._erasing:
-            raise ModelNotFound(model_id.name)
-        model = self._active.get(model_id)
-        if model is not None:
-            return model
-        model = PersonalModel(
-            self._catalogue.load(model_id),
-            # The number distinguishes grant ids of an earlier activation from those of this one.
-            incarnation=self._grant_ids.next_activation,
-            clock=self._clock,
-            mailbox_max=self._limits.mailbox_max,
-            adapter_of=self._adapter_of,
-            on_idle=self._active.note_idle,
-        )
-        self._active.add(model)
-        self._grant_ids.activations += 1
-        return model
-
     def _moved(self, model: ModelId, stored: StoredModel) -> ModelView:
         self._note_moved(model, stored)
         return model_view(stored, active=model in self._active)
@@ -354,19 +288,6 @@ class ModelHost:
             if self._catalogue.shard(model.id) == number:
                 self._active.drop(model, error)
 
-    async def _adopt(self, grant: TurnGrant, reply: Reply) -> Interaction:
-        """Commit a turn whose activation was lost with its host or shard, if the log has not moved since."""
-        turn = await self.begin_turn(grant.request)
-        if isinstance(turn, Interaction):
-            return turn
-        if turn.created_ms != grant.created_ms:
-            await self.abandon_turn(turn, "it is a namesake's")
-            raise ModelNotFound(grant.model.name)
-        if turn.position != grant.position:
-            await self.abandon_turn(turn, "the log moved on")
-            raise PositionConflict(grant.model.name, grant.position, turn.position)
-        return await self.finish_turn(replace(grant, grant_id=turn.grant_id), reply)
-
     async def _erase(self, model: ModelId) -> None:
         try:
             active = self._active.get(model)
@@ -375,23 +296,7 @@ class ModelHost:
                 self._active.drop(active, ModelNotFound(model.name))
             await self._catalogue.erase(model)
         finally:
-            self._erasing.discard(model)
-
-    async def _commit(self, model: PersonalModel, grant: TurnGrant, make: MakeReply) -> Interaction:
-        try:
-            interaction, stored = await self._turn_log.append(grant, make)
-        except BaseException:
-            model.release(grant)
-            raise
-        if model.is_running(grant):
-            before = model.resident_bytes
-            model.advance(grant, stored)
-            self._active.note_grown(model, model.resident_bytes - before)
-            if interaction.messages[0][0] == FORGET_ROLE:
-                self._retriever.forget(model)
-        self._turns += 1
-        self._logs.note_turn(stored)
-        return interaction_view(grant.model, interaction)
+            self._turns.erasing.discard(model)
 
     def _adapter_of(self, digest: str) -> AdapterRef:
         return AdapterRef(digest, str(self._store.revisions.path(digest)))

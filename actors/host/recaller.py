@@ -25,12 +25,12 @@ class Recaller:
 
     def __init__(
         self,
-        host: TurnHost,
+        turns: TurnHost,
         shards: OwnedShards,
         shard_of: Callable[[ModelId], int],
         engine: Engine | None,
     ) -> None:
-        self._host = host
+        self._turns = turns
         self._shards = shards
         self._shard_of = shard_of
         self._engine = engine
@@ -44,7 +44,7 @@ class Recaller:
         if engine is None:
             raise EngineUnavailable("this host was started without one, and asking takes one")
         digest = sha256(b"known").digest()
-        turn = await self._host.begin_turn(TurnRequest(model, operation_of(None), digest))
+        turn = await self._turns.begin_turn(TurnRequest(model, operation_of(None), digest))
         assert not isinstance(turn, Interaction), "no turn has an operation id that was just drawn"
         try:
             few = asyncio.Semaphore(ASKED_TOGETHER)
@@ -69,7 +69,7 @@ class Recaller:
                 for task in answering:
                     task.cancel()
         finally:
-            await asyncio.shield(self._host.abandon_turn(turn, "nothing of it is logged"))
+            await asyncio.shield(self._turns.abandon_turn(turn, "nothing of it is logged"))
         said = await self._shards.read_on_thread(self._shard_of(model), lambda txn: _said(txn, model))
         return known_of(model, answers, said)
 

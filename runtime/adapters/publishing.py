@@ -10,29 +10,27 @@ from populace.actors.hosts import Revision
 from populace.adapters.base_modules import BaseModules, read_base_modules
 from populace.adapters.packing import pack_peft_adapter, read_adapter, unpack_to_peft_directory
 from populace.adapters.peft_directory import read_peft_directory
+from populace.storage.adapter_store import AdapterStore
 from populace.storage.packed.adapter import PackedAdapter
 from populace.storage.records.files import disk_named
-from populace.storage.store import Store
 
 
 @contextmanager
-def imported_adapter(
-    adapter: Path, store_path: Path, base_directory: Path, fingerprint: str, *, rank_max: int, now_ms: int
-) -> Generator[Revision]:
+def imported_adapter(adapter: Path, store: AdapterStore, *, now_ms: int) -> Generator[Revision]:
     """Check a PEFT directory or packed file against the base, then store it packed under its digest.
 
     The sweep does not remove it during the block; a model must refer to it by the end of it. Raises
     ``AdapterInvalid``, ``AdapterMismatch`` and ``DiskRefused``; nothing is stored then.
     """
-    base = read_base_modules(base_directory, fingerprint)
-    packed, rank = _checked(adapter.absolute(), base, rank_max)
-    files = Store.adapters(store_path)
+    base = read_base_modules(store.base_directory, store.fingerprint)
+    packed, rank = _checked(adapter.absolute(), base, store.rank_max)
+    files = store.files()
     with files.adding():
         with disk_named(files.root):
             digest, size = files.add(packed)
         yield Revision(
             digest=digest,
-            base=fingerprint,
+            base=store.fingerprint,
             method="imported",
             parent=None,
             rank=rank,

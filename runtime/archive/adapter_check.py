@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict
 
 from populace.actors.errors import AdapterInvalid, AdapterMismatch
 from populace.settings.settings import process_environment
+from populace.storage.adapter_store import AdapterStore
 
 SECONDS_MAX = 600
 
@@ -26,14 +27,12 @@ class Unpacked(BaseModel):
 
 
 class Check(BaseModel):
-    """The adapters to check, and the base to check them against."""
+    """The adapters to check, and the store in which they would have to fit."""
 
     model_config = ConfigDict(frozen=True)
 
     adapters: tuple[Unpacked, ...]
-    base_directory: Path
-    fingerprint: str
-    rank_max: int
+    store: AdapterStore
 
 
 class Outcome(BaseModel):
@@ -56,10 +55,10 @@ def check_adapters(check: Check) -> tuple[int, ...]:
     from populace.adapters.packing import pack_peft_adapter
     from populace.adapters.peft_directory import read_peft_directory
 
-    base = read_base_modules(check.base_directory, check.fingerprint)
+    base = read_base_modules(check.store.base_directory, check.store.fingerprint)
     ranks: list[int] = []
     for adapter in check.adapters:
-        checked = read_peft_directory(adapter.directory, base, rank_max=check.rank_max)
+        checked = read_peft_directory(adapter.directory, base, rank_max=check.store.rank_max)
         if adapter.pack_to is not None:
             adapter.pack_to.write_bytes(pack_peft_adapter(checked, base))
         ranks.append(checked.rank)

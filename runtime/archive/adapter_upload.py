@@ -16,13 +16,12 @@ from typing import BinaryIO
 from populace.actors.errors import AdapterInvalid
 from populace.actors.hosts import Revision
 from populace.archive.adapter_work import DoWork, Importing, made_by
-from populace.archive.importing import Destination
 from populace.archive.reading import CHUNK_BYTES, NOT_READABLE
 from populace.archive.zip_directory import zip_directory
+from populace.storage.adapter_store import AdapterStore
 from populace.storage.packed.envelope import MAGIC
 from populace.storage.records.files import disk_named
 from populace.storage.revisions import CONFIG_FILE, SUFFIX, TENSORS_FILE
-from populace.storage.store import Store
 
 ENTRIES_MAX = 1000
 DIRECTORY_BYTES_MAX = 512 * 1024
@@ -36,14 +35,14 @@ MAC_FOLDER = "__MACOSX"
 
 @contextmanager
 def uploaded_revision(
-    file: BinaryIO, store: Destination, *, bytes_max: int, now_ms: int, do_work: DoWork
+    file: BinaryIO, store: AdapterStore, *, bytes_max: int, now_ms: int, do_work: DoWork
 ) -> Generator[Revision]:
     """Unpack, check, pack and store an upload; yields it as a revision.
 
     It is protected from removal during the block, in which it must be registered with a model. Raises
     ``AdapterInvalid``, ``AdapterMismatch`` and ``DiskRefused``; nothing is stored then. Blocks.
     """
-    adapters = Store.adapters(store.data_directory)
+    adapters = store.files()
     with adapters.adding():
         with adapters.incoming() as folder:
             with disk_named(folder):

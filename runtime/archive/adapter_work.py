@@ -16,10 +16,9 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 from populace.actors.errors import AdapterInvalid, AdapterMismatch, InvalidRequest
 from populace.actors.hosts import Revision
 from populace.actors.merging import LINEAR, LINEAR_WARNING, LayerDifference, MergeOptions
-from populace.archive.importing import Destination
 from populace.settings.settings import process_environment
+from populace.storage.adapter_store import AdapterStore
 from populace.storage.records.errors import DiskRefused, PopulaceError
-from populace.storage.store import Store
 
 SECONDS_MAX = 600
 
@@ -29,7 +28,7 @@ class _OfStore(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    store: Destination
+    store: AdapterStore
 
 
 class Importing(_OfStore):
@@ -111,13 +110,13 @@ def merged_revision(do_work: DoWork, work: Merging) -> Generator[Made]:
 
     Raises what ``do_work`` raises; nothing is stored then. Blocks.
     """
-    with Store.adapters(work.store.data_directory).adding():
+    with work.store.files().adding():
         yield made_by(do_work, work)
 
 
 def compared_by(do_work: DoWork, work: Comparing) -> tuple[LayerDifference, ...]:
     """Compare two revisions, protected from removal meanwhile. Raises what ``do_work`` raises. Blocks."""
-    with Store.adapters(work.store.data_directory).adding():
+    with work.store.files().adding():
         layers = do_work(work).layers
     assert layers is not None, "layers come of it, or an error"
     return layers
@@ -142,10 +141,7 @@ def _imported(work: Importing) -> Made:
     # Torch and transformers load here.
     from populace.adapters.publishing import imported_adapter
 
-    data_directory, base_directory, fingerprint, rank_max = work.store
-    with imported_adapter(
-        work.adapter, data_directory, base_directory, fingerprint, rank_max=rank_max, now_ms=work.now_ms
-    ) as revision:
+    with imported_adapter(work.adapter, work.store, now_ms=work.now_ms) as revision:
         return Made(revision=revision)
 
 
@@ -154,15 +150,11 @@ def _merged(work: Merging) -> Made:
     from populace.adapters.lora.merging import weights_of
 
     is_linear = work.method == LINEAR
-    data_directory, base_directory, fingerprint, rank_max = work.store
     with merged_adapter(
         list(work.members.values()),
         weights_of(work.weights, list(work.members)),
         MergeOptions("sum" if is_linear else work.method, work.rank, work.density, work.seed),  # type: ignore[arg-type]  # it is checked there
-        data_directory,
-        base_directory,
-        fingerprint,
-        rank_max=rank_max,
+        work.store,
         now_ms=work.now_ms,
     ) as (revision, kept):
         return Made(revision=revision, kept=kept, warning=LINEAR_WARNING if is_linear else None)
@@ -171,16 +163,7 @@ def _merged(work: Merging) -> Made:
 def _compared(work: Comparing) -> tuple[LayerDifference, ...]:
     from populace.adapters.lora.comparing import compare_stored
 
-    data_directory, base_directory, fingerprint, rank_max = work.store
-    layers = compare_stored(
-        Store.adapters(data_directory),
-        base_directory,
-        fingerprint,
-        work.first,
-        work.second,
-        rank_max=rank_max,
-    )
-    return tuple(layers)
+    return tuple(compare_stored(work.store, work.first, work.second))
 
 
 def do_work_apart(work: Importing | Merging | Comparing) -> Result:

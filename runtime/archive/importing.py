@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 from populace.actors.hosts import ModelView
 from populace.actors.names import check_model_name
@@ -21,6 +20,7 @@ from populace.archive.layout import (
 from populace.archive.reading import ArchiveReader
 from populace.archive.record_lines import data_of
 from populace.archive.state_tensors import record_of
+from populace.storage.adapter_store import AdapterStore
 from populace.storage.records.errors import ArchiveInvalid, RecordInvalid
 from populace.storage.records.records import (
     FeedbackRecord,
@@ -35,25 +35,15 @@ from populace.storage.records.records import (
 )
 from populace.storage.revisions import CONFIG_FILE, SUFFIX, TENSORS_FILE, adapter_digest
 from populace.storage.rows.portable import PortableModel, portable_rows
-from populace.storage.store import Store
 
 AdapterCheck = Callable[[Check], Sequence[int]]
-
-
-class Destination(NamedTuple):
-    """Where imported adapters are stored, and the base that they are checked against."""
-
-    data_directory: Path
-    base_directory: Path
-    fingerprint: str
-    rank_max: int
 
 
 def import_archive(
     archive: ArchiveReader,
     tenant: str,
     name: str | None,
-    destination: Destination,
+    destination: AdapterStore,
     *,
     check: AdapterCheck,
     create: Callable[[ModelId, PortableModel], ModelView],
@@ -78,7 +68,7 @@ def import_archive(
     if frozenset(revision.digest for revision in revisions) != archive.digests:
         raise archive.refusal(f"it has not the adapters that {REVISIONS} names")
 
-    adapters = Store.adapters(destination.data_directory)
+    adapters = destination.files()
     with adapters.adding(), adapters.incoming() as directory:
         unpacked = [_unpack(archive, revision, directory) for revision in revisions]
         _check_ranks(archive, revisions, unpacked, destination, check)
@@ -149,20 +139,12 @@ def _check_ranks(
     archive: ArchiveReader,
     revisions: Sequence[RevisionRecord],
     unpacked: Sequence[Unpacked],
-    destination: Destination,
+    destination: AdapterStore,
     check: AdapterCheck,
 ) -> None:
     if not revisions:
         return
-    _, base_directory, fingerprint, rank_max = destination
-    ranks = check(
-        Check(
-            adapters=tuple(unpacked),
-            base_directory=base_directory,
-            fingerprint=fingerprint,
-            rank_max=rank_max,
-        )
-    )
+    ranks = check(Check(adapters=tuple(unpacked), store=destination))
     for revision, rank in zip(revisions, ranks, strict=True):
         if revision.rank != rank:
             raise archive.refusal(

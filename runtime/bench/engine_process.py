@@ -7,10 +7,11 @@ from concurrent.futures import ProcessPoolExecutor
 from contextlib import aclosing, contextmanager
 from itertools import pairwise
 from multiprocessing import get_context
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from populace.actors.engine import AdapterRef, GenerateRequest, Sampling
 from populace.bench.engine_sides import BenchEngine, EngineRequest, Side, Start
+from populace.engines.options import EngineOptions
 from populace.storage.revisions import adapter_digest
 
 if TYPE_CHECKING:
@@ -143,18 +144,17 @@ class PopulaceEngine:
         """Start the engine with the packed files of ``common.adapters``."""
         from populace.engines.vllm_engine import VllmEngine
 
-        options: dict[str, Any] = (
-            {} if side.warm_bytes_max is None else {"warm_bytes_max": side.warm_bytes_max}
-        )
-        engine = await VllmEngine.start(
+        options = EngineOptions(
             common.base,
             common.fingerprint,
-            context_tokens=common.context_tokens,
+            common.context_tokens,
             adapter_slots=side.slots,
             rank_max=common.rank_max,
             threads=common.threads,
-            **options,
         )
+        if side.warm_bytes_max is not None:
+            options = options._replace(warm_bytes_max=side.warm_bytes_max)
+        engine = await VllmEngine.start(options)
         adapters = [AdapterRef(adapter_digest(path)[0], str(path)) for path in common.adapters]
         return cls(engine, adapters)
 

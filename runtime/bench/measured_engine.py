@@ -4,6 +4,8 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from populace.actors.engine import OwnedEngine
+from populace.engines.options import EngineOptions
+from populace.engines.starting import start_engine
 from populace.settings.settings import Settings
 
 
@@ -18,16 +20,14 @@ async def start_measured(
     sequences_max: int,
 ) -> OwnedEngine:
     """Start the engine ``vllm`` or ``torch``, or with ``auto`` vLLM if installed. The caller closes it."""
-    if kind == "vllm" or (kind == "auto" and find_spec("vllm") is not None):
-        from populace.engines.vllm_engine import VllmEngine as MeasuredEngine
-    else:
-        from populace.engines.torch_engine import TorchEngine as MeasuredEngine
-
-    return await MeasuredEngine.start(
+    if kind == "auto":
+        kind = "torch" if find_spec("vllm") is None else "vllm"
+    options = EngineOptions(
         directory,
         fingerprint,
-        context_tokens=context_tokens,
+        context_tokens,
         sequences_max=sequences_max,
         threads=settings.threads,
         memory_module=module,
     )
+    return await start_engine(kind, options)

@@ -25,6 +25,7 @@ from populace.bench.load import Endpoint, Load, Sample, run_load
 from populace.bench.ports import free_port
 from populace.bench.processes import CpuMeter, child, wait_until_idle, wait_until_ready
 from populace.bench.report import Aim, BenchReport, Row, percentile
+from populace.engines.options import EngineOptions
 from populace.engines.vllm_environment import vllm_environment
 from populace.settings.settings import Settings, process_environment
 from populace.storage.revisions import adapter_digest
@@ -243,14 +244,16 @@ async def _measure_bare(bench: ServeBench, settings: Settings, base: BaseModelFi
         ]
         adapters: list[AdapterRef | None] = [AdapterRef(adapter_digest(path)[0], str(path)) for path in paths]
         engine = await VllmEngine.start(
-            base.directory,
-            base.fingerprint,
-            context_tokens=settings.context_tokens,
-            sequences_max=settings.sequences_max,
-            adapter_slots=settings.adapter_slots,
-            rank_max=settings.rank_max,
-            threads=settings.threads,
-            kv_gib=max(1, round(settings.kv_cache_gib)),
+            EngineOptions(
+                base.directory,
+                base.fingerprint,
+                settings.context_tokens,
+                sequences_max=settings.sequences_max,
+                adapter_slots=settings.adapter_slots,
+                rank_max=settings.rank_max,
+                threads=settings.threads,
+                kv_gib=max(1, round(settings.kv_cache_gib)),
+            )
         )
         meter = CpuMeter(psutil.Process().pid, _vllm_part)
         try:

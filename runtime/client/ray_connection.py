@@ -19,7 +19,7 @@ from populace.actors.aggregation.aggregator import Aggregator
 from populace.actors.aggregation.ensemble import PopulationAnswer
 from populace.actors.aggregation.question import Question
 from populace.actors.errors import ClusterNotFound
-from populace.actors.hosts import HostStatistics, ModelView, Revision
+from populace.actors.hosts import Hosts, HostStatistics, ModelView, Revision
 from populace.actors.members import revision_to_merge
 from populace.actors.merging import LayerDifference, MergedRevision, MergeOptions
 from populace.actors.revision_names import find_compared
@@ -31,13 +31,14 @@ from populace.client.streaming import AsyncReplyStream
 from populace.engines.client import ReplicaEngine
 from populace.hosting.aggregation import aggregator_over
 from populace.hosting.directory import Directory
-from populace.hosting.host_actor import NAMESPACE, PopulationInfo, RayHostClient, host_error, host_name
+from populace.hosting.host_actor import NAMESPACE, PopulationInfo, host_name
+from populace.hosting.host_client import RayHostClient, host_error
 from populace.settings.running import find_running
 from populace.settings.settings import Settings, ask_for_ray_token, enter_quiet_environment
+from populace.storage.adapter_store import AdapterStore
 from populace.storage.records.errors import ModelNotFound
 from populace.storage.records.files import disk_named, replaced_durably
 from populace.storage.rows.portable import PortableModel
-from populace.storage.store import Store
 
 T = TypeVar("T")
 
@@ -51,6 +52,9 @@ class RayConnection:
         self.base = info.base
         self.info = info
         self._owns_ray = owns_ray
+        self._adapters = AdapterStore(
+            Path(info.data_directory), Path(info.base_directory), info.base.fingerprint, info.rank_max
+        )
         clients = [RayHostClient(handle, host_name(index)) for index, handle in enumerate(handles)]
         self.hosts = Directory(clients, shard_count=info.shards)
         self._replicas: ReplicaEngine | None = None
@@ -84,7 +88,7 @@ class RayConnection:
 
     @property
     def base_directory(self) -> Path:
-        return Path(self.info.base_directory)
+        return self._adapters.base_directory
 
     @property
     def directory(self) -> Directory:
@@ -97,13 +101,13 @@ class RayConnection:
     def remote_chat(self, request: ChatRequest) -> "ray.ObjectRef[Interaction]":
         client = self.hosts.client_of(request.turn.model)
         assert isinstance(client, RayHostClient)
-        return client.handle.call.remote("chat", request)
+        return client.call_remote(Hosts.chat, request)
 
     async def ask(
         self, question: Question, models: Sequence[str] | None, on_vote: TellVote | None
     ) -> PopulationAnswer:
         if self._aggregator is None:
-            self._aggregator = aggregator_over(self.hosts, self._engine(), self._data)
+            self._aggregator = aggregator_over(self.hosts, self._engine(), self._adapters.data_directory)
         found: PopulationAnswer | None = None
         async with aclosing(self._aggregator.ask(self.tenant, question, models)) as answers:
             async for found in answers:
@@ -123,12 +127,7 @@ class RayConnection:
         from populace.adapters.publishing import imported_adapter
 
         imported: AbstractContextManager[Revision] = imported_adapter(
-            adapter,
-            self._data,
-            self.base_directory,
-            self.base.fingerprint,
-            rank_max=self.info.rank_max,
-            now_ms=time.time_ns() // 1_000_000,
+            adapter, self._adapters, now_ms=time.time_ns() // 1_000_000
         )
         async with _on_thread(imported) as revision:
             if create:
@@ -144,17 +143,7 @@ class RayConnection:
         aliases = (await self.hosts.show_model(model)).aliases
         known = await self.hosts.list_revisions(model)
         chosen, against = find_compared(model.name, known, aliases, one, other)
-        return tuple(
-            await asyncio.to_thread(
-                compare_stored,
-                Store.adapters(self._data),
-                self.base_directory,
-                self.base.fingerprint,
-                chosen,
-                against,
-                rank_max=self.info.rank_max,
-            )
-        )
+        return tuple(await asyncio.to_thread(compare_stored, self._adapters, chosen, against))
 
     async def merge(self, request: MergeRequest) -> MergedRevision:
         # Torch is imported only to merge.
@@ -170,10 +159,7 @@ class RayConnection:
             ],
             weights_of(request.weights, names),
             MergeOptions(request.method, request.rank, request.density, request.seed),  # type: ignore[arg-type]
-            self._data,
-            self.base_directory,
-            self.base.fingerprint,
-            rank_max=self.info.rank_max,
+            self._adapters,
             now_ms=time.time_ns() // 1_000_000,
         )
         async with _on_thread(merging) as merged:
@@ -193,17 +179,16 @@ class RayConnection:
 
         def write() -> None:
             with disk_named(target), replaced_durably(target) as file:
-                export_archive(file, model.name, self._data, content)
+                export_archive(file, model.name, self._adapters.data_directory, content)
 
         await asyncio.to_thread(write)
 
     async def import_model(self, path: Path, name: str | None, *, bytes_max: int) -> ModelView:
         from populace.archive.adapter_check import check_adapters
-        from populace.archive.importing import Destination, import_archive
+        from populace.archive.importing import import_archive
         from populace.archive.reading import open_archive_file
 
         loop = asyncio.get_running_loop()
-        destination = Destination(self._data, self.base_directory, self.base.fingerprint, self.info.rank_max)
 
         def create(model: ModelId, content: PortableModel) -> ModelView:
             return asyncio.run_coroutine_threadsafe(self.hosts.import_model(model, content), loop).result()
@@ -211,7 +196,7 @@ class RayConnection:
         def read() -> ModelView:
             with open_archive_file(path, bytes_max=bytes_max) as archive:
                 return import_archive(
-                    archive, self.tenant, name, destination, check=check_adapters, create=create
+                    archive, self.tenant, name, self._adapters, check=check_adapters, create=create
                 )
 
         return await asyncio.to_thread(read)
@@ -229,10 +214,6 @@ class RayConnection:
             self._replicas.close()
         if self._owns_ray:
             await asyncio.to_thread(ray.shutdown)
-
-    @property
-    def _data(self) -> Path:
-        return Path(self.info.data_directory)
 
     def _engine(self) -> ReplicaEngine:
         if self._replicas is None:

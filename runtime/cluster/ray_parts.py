@@ -17,19 +17,21 @@ from ray import serve
 from populace.actors.engine import BaseInfo
 from populace.actors.errors import StartFailed
 from populace.actors.host_limits import HostLimits
-from populace.archive.importing import Destination
 from populace.base.memory_module import MemoryModuleFile
 from populace.base.prepare import BaseModelFiles
 from populace.engines import client, replica
+from populace.engines.options import EngineOptions
 from populace.engines.vllm_environment import vllm_environment
 from populace.gateway import deployment
 from populace.gateway.access import KEY_PATTERN, new_key
 from populace.hosting.directory import Directory
-from populace.hosting.host_actor import NAMESPACE, HostOptions, RayHostClient, host_name, start_hosts
+from populace.hosting.host_actor import NAMESPACE, HostOptions, host_name, start_hosts
+from populace.hosting.host_client import RayHostClient
 from populace.policies.history import HISTORY_TURNS_MAX
 from populace.policies.log_retention import LogLimits
 from populace.settings.credentials import Credentials
 from populace.settings.settings import Settings, enter_own_ray_environment, has_gpu, quiet_environment
+from populace.storage.adapter_store import AdapterStore
 from populace.storage.store import Store
 from populace.trainer.actor import STOP_SECONDS_MAX, TrainerOptions, start_trainer
 
@@ -92,11 +94,14 @@ def run_population(
             logging.getLogger("ray.serve").setLevel(logging.WARNING)
         serve.start(proxy_location="Disabled", logging_config={"log_level": "WARNING"})
         report(f"Starting the {engine} engine (about half a minute on a small machine)")
+        options = _engine_options(settings, base, memory, context_tokens)
         _deploy(
             replica.engine_application(
-                _replica_options(settings, base, engine, memory, context_tokens),
+                engine,
+                options,
+                gpus=1 if engine == "vllm" and has_gpu() else 0,
                 replicas=settings.replicas,
-                environment=_engine_environment(settings, engine),
+                environment=_engine_environment(settings, engine, options.kv_gib),
             ),
             client.APPLICATION,
         )
@@ -218,36 +223,30 @@ def _trainer_options(
     )
 
 
-def _replica_options(
-    settings: Settings,
-    base: BaseModelFiles,
-    engine: str,
-    memory: MemoryModuleFile | None,
-    context_tokens: int,
-) -> replica.ReplicaOptions:
-    return replica.ReplicaOptions(
-        kind=engine,
-        base_directory=str(base.directory),
+def _engine_options(
+    settings: Settings, base: BaseModelFiles, memory: MemoryModuleFile | None, context_tokens: int
+) -> EngineOptions:
+    return EngineOptions(
+        base.directory,
+        base.fingerprint,
+        context_tokens,
         name=base.name,
-        fingerprint=base.fingerprint,
-        context_tokens=context_tokens,
         sequences_max=settings.sequences_max,
-        waiting_max=settings.waiting_max,
         adapter_slots=settings.adapter_slots,
         rank_max=settings.rank_max,
-        gpus=1 if engine == "vllm" and has_gpu() else 0,
+        waiting_max=settings.waiting_max,
         threads=settings.threads,
-        kv_cache_gib=settings.kv_cache_gib,
+        memory_module=None if memory is None else memory.path,
+        kv_gib=max(1, round(settings.kv_cache_gib)),
         warm_bytes_max=max(1, settings.warm_bytes_max // settings.replicas),
-        memory_module=None if memory is None else str(memory.path),
         residency_policy=settings.residency_policy,
-        trace_directory=None if settings.residency_trace is None else str(settings.residency_trace),
+        trace_directory=settings.residency_trace,
     )
 
 
-def _engine_environment(settings: Settings, engine: str) -> dict[str, str]:
+def _engine_environment(settings: Settings, engine: str, kv_gib: int) -> dict[str, str]:
     if engine == "vllm":
-        return quiet_environment() | vllm_environment(settings.threads, kv_gib=round(settings.kv_cache_gib))
+        return quiet_environment() | vllm_environment(settings.threads, kv_gib=kv_gib)
     return quiet_environment() | {"OMP_NUM_THREADS": str(settings.threads)}
 
 
@@ -263,5 +262,5 @@ def _gateway_options(
         turn_seconds_max=settings.turn_seconds_max,
         body_bytes_max=settings.body_bytes_max,
         archive_bytes_max=settings.archive_bytes_max,
-        destination=Destination(settings.data, base.directory, base.fingerprint, settings.rank_max),
+        destination=AdapterStore(settings.data, base.directory, base.fingerprint, settings.rank_max),
     )

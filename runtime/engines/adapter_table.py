@@ -1,9 +1,9 @@
-"""Which adapters an engine process has loaded.
+"""The adapters that an engine process has loaded.
 
-One that turns out unreadable inside a step kills the whole vLLM process. So an adapter is loaded from an
-image that was checked when it was made, by a call of its own, whose failure is one request's alone. That
-costs one step of waiting at most, and only if the adapter is not among the last ones used: as many as there
-are slots stay loaded. Whoever gives way is unloaded in the engine, in the same order.
+An adapter that turns out unreadable inside a step kills the whole vLLM process. So an adapter is loaded
+from an image that was checked when it was made, by a call of its own, whose failure is one request's alone.
+That costs one step of waiting at most, and only if the adapter is not among the last ones used: as many as
+there are slots stay loaded. An adapter that gives way is unloaded in the engine, in the same order.
 """
 
 import asyncio
@@ -21,10 +21,10 @@ from populace.engines.slots import AdmissionGate
 from populace.engines.warm_tier import Lease, WarmTier, look_at
 
 LOAD_TRIES_MAX = 3
-"""Times that an adapter is loaded whose image is erased meanwhile."""
+"""How often an adapter is loaded at most if its image is erased while it loads."""
 
 ANSWER_SECONDS_MAX = 60.0
-"""An engine loads and unloads in milliseconds; what a dying process leaves unanswered must end."""
+"""An engine loads and unloads in milliseconds; a call that a dying process never answers must end."""
 
 
 class Loaded(NamedTuple):
@@ -35,9 +35,9 @@ class Loaded(NamedTuple):
 
 
 class AdapterTable:
-    """One load per digest while it stays in use.
+    """Loads each adapter once while it stays in use.
 
-    vLLM tells adapters apart by numbers; none is ever given to a second digest.
+    vLLM distinguishes adapters by numbers; a number is never used for a second digest.
     """
 
     def __init__(
@@ -48,9 +48,9 @@ class AdapterTable:
         warm: WarmTier,
         recorder: ResidencyRecorder | None = None,
     ) -> None:
-        """``load`` and ``unload`` tell the engine: a digest, its number and its image's path.
+        """``load`` and ``unload`` call the engine with a digest, its number and its image's path.
 
-        A ``recorder`` is told of each use, and closed with the table.
+        A ``recorder`` records each use, and is closed with the table.
         """
         self._recorder = recorder
         self._load_into_engine = load
@@ -60,14 +60,14 @@ class AdapterTable:
         self._numbers = itertools.count(1)
         self._loads: OrderedDict[str, asyncio.Task[Loaded]] = OrderedDict()
         self._room = asyncio.Lock()
-        """Who waits for room in host memory, one after the other."""
+        """Held by the load that waits for room in host memory: loads are served in their order."""
         self.waiting = 0
         self._unloading = 0
         self._changed = asyncio.Event()
-        """Something ended that may have held an image."""
+        """Set when something has ended that may have held an image."""
         self._preparing = asyncio.Lock()
         self.places = 0
-        """In the gate, of what is prepared and not asked for."""
+        """Places in the gate that are held by adapters that are being prepared and not requested."""
         self._stagings: set[asyncio.Task[None]] = set()
         self._is_closed = False
         self._hits = self._made = self._made_bytes = self._evictions = 0
@@ -93,19 +93,19 @@ class AdapterTable:
             load.add_done_callback(self._ended)
             self._loads[adapter.digest] = load
         self.touch(adapter.digest)
-        # Not cancelled with its first asker: others may wait for it, and vLLM finishes it anyway.
+        # Not cancelled with the request that began it: others may wait, and vLLM finishes it anyway.
         await asyncio.wait([load])
         if load.cancelled():
             raise EngineUnavailable("it was closed")
         if load.exception() is not None and self._loads.get(adapter.digest) is load:
-            del self._loads[adapter.digest]  # the next request tries again: it may have been the disk
+            del self._loads[adapter.digest]  # the next request tries again: the disk may have been at fault
         return load.result()
 
     async def prepare(self, adapter: AdapterRef, replaces: AdapterRef | None = None) -> None:
-        """Have the adapter's image made, and stay as long as that of one that was just used.
+        """Make the adapter's image; it stays as long as that of an adapter that was just used.
 
-        One at a time, so that the adapters that requests wait for find a place beside it. If ``replaces``
-        is loaded and a slot is idle, the adapter is loaded too: who used the one will use the other.
+        One adapter is prepared at a time, so that those that requests wait for find room. If ``replaces``
+        is loaded and a slot is idle, the adapter is loaded too: users of the former will use the latter.
         """
         async with self._preparing:
             image = await self._image(adapter)
@@ -114,7 +114,7 @@ class AdapterTable:
                 await self._prepare_slot(adapter, replaces)
 
     async def forget(self, digest: str) -> None:
-        """Unload an adapter that will not be asked for again, and let its image go, unless it is in use."""
+        """Unload an adapter that will not be requested again and release its image, unless it is in use."""
         load = self._loads.get(digest)
         if load is not None:
             if not load.done() or self._gate.in_flight(digest):
@@ -127,7 +127,7 @@ class AdapterTable:
     async def _prepare_slot(self, adapter: AdapterRef, replaces: AdapterRef) -> None:
         if not self._gate.has_room(adapter.digest):
             return
-        # As a request does: what is loaded outside the gate may take the slot of one in flight.
+        # As a request does: an adapter that is loaded outside the gate may take the slot of one in use.
         ticket = await self._gate.enter(adapter.digest)
         self.places += 1
         try:
@@ -142,7 +142,7 @@ class AdapterTable:
     def stage(self, adapter: AdapterRef) -> None:
         """Begin to make the image of an adapter whose request waits for a place in the engine.
 
-        What fails here fails again when the request's turn has come, and is told then.
+        An error here is raised again, and reported, when the request has its place.
         """
         if adapter.digest not in self._loads and not self._is_closed:
             staging = asyncio.create_task(self._stage(adapter))
@@ -157,13 +157,13 @@ class AdapterTable:
         look_at(staging)
 
     def touch(self, digest: str) -> None:
-        """Note that the adapter was used just now: vLLM does so in every step of its requests."""
+        """Record that the adapter was used just now: vLLM does so in every step of its requests."""
         if digest in self._loads:
             self._loads.move_to_end(digest)
         self._changed.set()
 
     def held(self) -> HeldAdapters:
-        """Tell what is loaded or being loaded, the most recently used first, and what is in host memory."""
+        """Return what is loaded or being loaded, the most recently used first, and what is in host memory."""
         return HeldAdapters(hot=tuple(reversed(self._loads)), warm=self._warm.digests())
 
     def statistics(self) -> TierStatistics:
@@ -178,12 +178,12 @@ class AdapterTable:
             loaded_bytes=self._made_bytes,
             evictions=self._evictions,
             adapters=len(loaded),
-            bytes=sum(one.image.bytes for one in loaded),
+            bytes=sum(adapter.image.bytes for adapter in loaded),
             bytes_max=None,
         )
 
     def close(self) -> None:
-        """End the loads under way; who waits for one, or for room, gets ``EngineUnavailable``."""
+        """End the loads under way; calls that wait for a load or for room raise ``EngineUnavailable``."""
         self._is_closed = True
         self._changed.set()
         for task in (*self._loads.values(), *self._stagings):
@@ -193,7 +193,7 @@ class AdapterTable:
             self._recorder.close()
 
     async def _load(self, adapter: AdapterRef, idle: Sequence[Loaded]) -> Loaded:
-        # Side by side: the engine hears of both at the end of the same step.
+        # Both at once: the engine processes both calls at the end of the same step.
         gone, loaded = await asyncio.gather(
             self._unload(idle), self._load_checked(adapter), return_exceptions=True
         )
@@ -210,13 +210,13 @@ class AdapterTable:
             try:
                 return await self._load_image(adapter, image)
             except AdapterInvalid:
-                # Erased on its way, with another model that had it: it is made anew if it is still to be had.
+                # Its image was erased meanwhile, with another model that had it: it is made anew if possible.
                 if await asyncio.to_thread(image.path.exists):
                     raise
         raise EngineUnavailable("an adapter's image was erased each time that it was to be loaded")
 
     async def _load_image(self, adapter: AdapterRef, image: Lease) -> Loaded:
-        # A new number each time: what was told to unload may be told to load again at once.
+        # A new number each time, since an adapter that is being unloaded may be loaded again at once.
         number = next(self._numbers)
         try:
             async with _answered("loaded"):
@@ -229,9 +229,9 @@ class AdapterTable:
         return Loaded(number, image)
 
     async def _image(self, adapter: AdapterRef) -> Lease:
-        """Hold the adapter's image; wait until there is room for it, if those in flight hold all of it.
+        """Hold the adapter's image; wait for room if the adapters in use hold all of it.
 
-        Who waits first is served first: nobody with a small image passes one who needs more room.
+        Calls are served in their order: a small image does not pass a larger one that came first.
         """
         if not self._room.locked():
             with suppress(EngineOverloaded):
@@ -245,10 +245,10 @@ class AdapterTable:
 
     async def _image_in_turn(self, adapter: AdapterRef) -> Lease:
         while True:
-            self._changed.clear()  # before the look, which takes a while: what ends meanwhile is not missed
+            self._changed.clear()  # before the look, which takes a while, so that no end is missed
             with suppress(EngineOverloaded):
                 return await self._lease(adapter)
-            # What is loaded and idle holds its image as well; but those on their way out may be enough.
+            # Idle loaded adapters hold their images too; those being unloaded already may be enough.
             idle = [] if self._unloading else self._take_idle(len(self._loads))
             if idle:
                 await self._unload(idle)
@@ -273,7 +273,7 @@ class AdapterTable:
             self._changed.set()
 
     def _take_idle(self, count: int) -> list[Loaded]:
-        """Take out up to so many adapters that nobody uses now, first those used longest ago."""
+        """Remove up to this many idle adapters from the table, the least recently used first."""
         idle = [
             digest for digest, load in self._loads.items() if load.done() and not self._gate.in_flight(digest)
         ]

@@ -1,4 +1,4 @@
-"""A side channel for tokens: from a replica straight to whoever reads the stream.
+"""A side channel for tokens: from a replica straight to the process that reads the stream.
 
 Ray carries the request, its errors and its cancellation. The tokens take this way because a
 streamed Ray result costs a process hop per token and request, while here all tokens that one
@@ -11,7 +11,7 @@ the sequence numbers means a lost message: the reader ends the stream with an er
 A row without delta fields says that the replica works on it, and which sequence number is next.
 Replicas send one a second for all that they run, so that a stream tells a reply that takes long
 from one that never comes. Ray may bring one request to two replicas: each draws a random run, and
-the first that is heard is the one that counts.
+the run whose message comes first counts.
 """
 
 import asyncio
@@ -31,17 +31,18 @@ from populace.actors.errors import EngineUnavailable
 
 logger = logging.getLogger(__name__)
 
-_msgpack: Any = msgpack  # it ships no types
+_msgpack: Any = msgpack  # it has no type annotations
 
 READERS_MAX = 64
 """Reader sockets that a replica keeps open; the one used longest ago is closed first."""
 
 MESSAGES_QUEUED_MAX = 10_000
-"""Per socket. A reader that falls this far behind loses its streams, not the replica's memory."""
+"""Messages queued per socket. A reader that falls this far behind loses its streams, which bounds the
+replica's memory."""
 
 
 LOOK_SECONDS = 1.0
-"""How often a reader looks which of its streams were silent."""
+"""Time between two checks for silent streams in a reader."""
 
 
 class StreamTarget(NamedTuple):
@@ -53,18 +54,18 @@ class StreamTarget(NamedTuple):
 
 
 class Silence(NamedTuple):
-    """Nothing came for this stream at so many looks in a row. ``accepted``: something came before."""
+    """The stream was silent for this many checks in a row. ``accepted``: something came before."""
 
     looks: int
     accepted: bool
 
 
 Item = Delta | Silence | Exception
-"""What a stream's queue yields. After an exception nothing follows."""
+"""An entry of a stream's queue. An exception is the last one."""
 
 
 class _Stream:
-    """An open stream: what is expected next, and whether it was heard since the last look."""
+    """An open stream: the number expected next, and whether anything came since the last check."""
 
     __slots__ = ("expected", "heard", "queue", "run", "silent_looks")
 
@@ -100,7 +101,7 @@ class TokenReader:
             self._streams.pop(stream_id, None)
 
     def close(self) -> None:
-        """Stop reading; open streams end with ``EngineUnavailable``, so that nobody waits for ever."""
+        """Stop reading; open streams end with ``EngineUnavailable``, so that no reader waits for ever."""
         for task in self._tasks:
             task.cancel()
         self._socket.close(linger=0)
@@ -115,7 +116,7 @@ class TokenReader:
                 for stream_id, run, sequence, *fields in rows:
                     self._accept(stream_id, run, sequence, fields)
             except (ValueError, TypeError, msgpack.UnpackException) as error:
-                # Whoever reaches the port may write to it; one bad message must not end all streams.
+                # Any process that reaches the port can write to it; a bad message must not end all streams.
                 logger.warning("A message that is no tokens was dropped: %r", error)
 
     async def _listen(self) -> None:
@@ -147,7 +148,7 @@ class TokenReader:
 
 
 class TokenSender:
-    """The replica's end. Used on one event loop; everything added in one of its turns leaves together."""
+    """The replica's end. Used on one event loop; what is added in one turn of it is sent together."""
 
     def __init__(self) -> None:
         # ZeroMQ's stubs leave the type of its sockets open.
@@ -181,7 +182,7 @@ class TokenSender:
                 logger.warning("The reader at %s does not keep up; its streams will end", address)
             except zmq.ZMQError as error:
                 self._sockets.pop(address).close(linger=0)
-                # The other readers' tokens of this step still have to leave.
+                # The other readers' tokens of this step must still be sent.
                 logger.warning("The reader at %s cannot be reached: %s", address, error)
 
     def _socket(self, address: str) -> Any:

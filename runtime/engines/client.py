@@ -27,16 +27,16 @@ APPLICATION = "populace-engine"
 DEPLOYMENT = "engine"
 
 LAST_TOKENS_SECONDS = 5.0
-"""How long a finished request's last tokens may still be on their way before they count as lost."""
+"""Wait for the last tokens of a finished request; later they count as lost."""
 
 SENDS_MAX = 6
-"""How often one request is sent, all in all."""
+"""Number of times that a request is sent at most, the first one included."""
 
 SILENT_LOOKS_RESEND = (3, 6, 9)
-"""A replica gives a sign each second: one that was not heard by then may not have got the request."""
+"""Silent checks after which a request is sent again: a replica that has it gives a sign each second."""
 
 SILENT_LOOKS_MAX = 15
-"""A stream that is silent for so long has ended. A busy machine holds a replica up for some seconds."""
+"""Silent checks after which a stream has failed. A busy machine delays a replica by some seconds."""
 
 
 class _CallLost(Exception):
@@ -46,8 +46,8 @@ class _CallLost(Exception):
 class ReplicaEngine:
     """Sends requests to a replica; Ray Serve chooses which. Use it on one event loop.
 
-    A request that seems to be lost is sent again. Its replica knows it and runs it once; should
-    another replica get it, what the reader heard first counts.
+    A request that seems to be lost is sent again. Its replica knows it and runs it once; if
+    another replica gets it too, the reply of the one that answers first counts.
     """
 
     def __init__(self, base: BaseInfo) -> None:
@@ -86,7 +86,7 @@ class ReplicaEngine:
                 calls.cancel()
 
     async def prepare(self, adapter: AdapterRef, replaces: AdapterRef | None = None) -> None:
-        """Have the replica prepare it that has the one it replaces. What Ray loses is sent again."""
+        """Prepare the adapter in the replica that has the one it replaces. A lost call is sent again."""
         for left in reversed(range(SENDS_MAX)):
             try:
                 await _outcome(self._remote().prepare.remote(adapter, replaces))
@@ -96,7 +96,7 @@ class ReplicaEngine:
                     raise EngineUnavailable(str(error)) from error
 
     async def forget(self, adapter: AdapterRef) -> None:
-        """Have every replica forget it; those that died meanwhile have nothing."""
+        """Forget the adapter in every replica; those that died meanwhile have nothing."""
         response = self._remote().broadcast("forget", adapter).results_async(return_exceptions=True)
         await self._answer(response)
 
@@ -107,7 +107,7 @@ class ReplicaEngine:
     async def report(self) -> EngineReport:
         """Ask every replica for its statistics; those that died meanwhile are left out."""
         response = self._remote().broadcast("statistics").results_async(return_exceptions=True)
-        answers = [one for one in await self._answer(response) if not isinstance(one, BaseException)]
+        answers = [answer for answer in await self._answer(response) if not isinstance(answer, BaseException)]
         return EngineReport(replicas=dict(answers), routed=dict(ROUTED))
 
     def close(self) -> None:
@@ -154,7 +154,7 @@ class _Calls:
         outcome.add_done_callback(self._ended)
 
     def notice(self, silence: Silence) -> None:
-        """Send the request again if nobody has taken it; raise ``EngineUnavailable`` in the end."""
+        """Send the request again if no replica has accepted it; raise ``EngineUnavailable`` in the end."""
         if silence.looks >= SILENT_LOOKS_MAX:
             what = "its tokens stopped coming" if silence.accepted else "no replica took the request"
             raise EngineUnavailable(f"{what} for {silence.looks * LOOK_SECONDS:g} s")
@@ -162,7 +162,7 @@ class _Calls:
             self.send()
 
     def finish(self) -> None:
-        """Let the calls end by themselves: the reply is whole, and what they bring of no interest."""
+        """Let the calls end by themselves: the reply is complete, and their results are not needed."""
         self._open = {}
 
     def cancel(self) -> None:

@@ -1,4 +1,4 @@
-"""Where in a rendered conversation each message's content begins, for any chat template."""
+"""Finds where in a rendered conversation each message's content begins, for any chat template."""
 
 from collections.abc import Callable, Hashable, Sequence
 from itertools import takewhile
@@ -13,12 +13,14 @@ Render = Callable[[tuple[Message, ...]], str]
 def content_places(text: str, messages: tuple[Message, ...], first: int, render: Render) -> list[int]:
     """Return the character at which the content of each message from ``first`` on begins in ``text``.
 
-    Rendered once more with marks for contents, the template shows what it writes between them. One that
-    does more with a content than to trim it is asked about each message by itself: a content begins
-    at the first character that another content would change.
+    The conversation is rendered once more with marks in place of the contents, which shows what the template
+    writes between them. If the template changes a content other than by trimming it, each message is
+    rendered with another content: its content begins at the first character that differs.
     """
     marks = [_MARK.format(index) for index in range(len(messages))]
-    marked = render(tuple(one._replace(content=mark) for one, mark in zip(messages, marks, strict=True)))
+    marked = render(
+        tuple(message._replace(content=mark) for message, mark in zip(messages, marks, strict=True))
+    )
     places = _between(text, messages, marked, marks)
     if places is not None:
         return places[first:]
@@ -26,7 +28,7 @@ def content_places(text: str, messages: tuple[Message, ...], first: int, render:
 
 
 def _between(text: str, messages: Sequence[Message], marked: str, marks: Sequence[str]) -> list[int] | None:
-    """Read the places off the marked text; None: the two are not alike but for the contents."""
+    """Find the places from the marked text; return None if the texts differ in more than the contents."""
     places: list[int] = []
     here = 0
     for message, mark in zip(messages, marks, strict=True):
@@ -52,6 +54,6 @@ def _changed_at(text: str, messages: tuple[Message, ...], index: int, render: Re
 
 
 def shared_beginning(*sequences: Sequence[Hashable]) -> int:
-    """Return the length of what all of them begin with."""
+    """Return the length of the longest prefix that all sequences share."""
     alike = takewhile(lambda items: len(set(items)) == 1, zip(*sequences, strict=False))
     return sum(1 for _ in alike)

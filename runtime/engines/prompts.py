@@ -19,14 +19,14 @@ from populace.actors.errors import InvalidRequest
 from populace.engines.message_places import content_places
 
 INLINE_CHARACTERS_MAX = 2000
-"""A prompt up to this long is tokenised where it is asked for: about 0.5 ms, and a thread costs 0.2 ms."""
+"""A prompt up to this long is tokenised on the event loop: about 0.5 ms, and a thread costs 0.2 ms."""
 
 MESSAGE_CHARACTERS = 30
-"""About what a template writes around a message."""
+"""About as many characters are written around a message by a template."""
 
 
 WRITTEN_ROLES = frozenset({"user", "assistant", "tool", "function"})
-"""A memory takes in what is said, and not what the system is told."""
+"""A memory takes in the conversation, and not the system's messages."""
 
 
 class PromptTokens(NamedTuple):
@@ -40,7 +40,7 @@ class BaseTokenizer:
     """The base model's tokenizer, chat template and end-of-sequence ids."""
 
     def __init__(self, base_directory: Path, written_roles: frozenset[str] = WRITTEN_ROLES) -> None:
-        """``written_roles``: whose messages have spans."""
+        """Messages of the ``written_roles`` have spans."""
         self._written_roles = written_roles
         loaded = AutoTokenizer.from_pretrained(str(base_directory), local_files_only=True)
         self._tokenizer = cast("PreTrainedTokenizerFast", loaded)
@@ -62,7 +62,7 @@ class BaseTokenizer:
         if thread_is_idle and _characters(prompt) <= INLINE_CHARACTERS_MAX:
             return self.tokens_of(prompt, new_from)
         self._last = self._thread.submit(self.tokens_of, prompt, new_from)
-        # Shielded: were it cancelled while it waits, it would look done with another one still running.
+        # Shielded: if it were cancelled while it waits, it would look done while another still runs.
         return await asyncio.shield(asyncio.wrap_future(self._last))
 
     def tokens_of(self, prompt: Prompt, new_from: int | None = None) -> PromptTokens:
@@ -94,11 +94,11 @@ class BaseTokenizer:
         return PromptTokens(ids, () if new_from is None else ((0, len(ids)),))
 
     def reply_end(self, ids: Sequence[int], start: int, stop: int) -> int:
-        """The place of the token that ends the reply in [start, stop), or of its last one if none does."""
+        """Return the place of the token that ends the reply in [start, stop), or of its last token."""
         return next((place for place in range(start, stop) if ids[place] in self.eos_ids), stop - 1)
 
     def check_reply(self, ids: Sequence[int] | None) -> None:
-        """Raise ``InvalidRequest`` unless this is a reply that can be said again, or None."""
+        """Raise ``InvalidRequest`` unless this is None or a reply that can be repeated."""
         if ids is not None:
             if not ids:
                 raise InvalidRequest("A reply has one token at least.", "reply_ids")
@@ -134,9 +134,9 @@ class BaseTokenizer:
     def _message_spans(
         self, messages: tuple[Message, ...], text: str, ends: list[int], new_from: int
     ) -> tuple[tuple[int, int], ...]:
-        """A message begins with the token that has the first character of its content.
+        """Find the messages' tokens: the first has the first character of the message's content.
 
-        ``ends`` says for each token where in the text it ends.
+        ``ends`` has for each token the place in the text where it ends.
         """
         places = content_places(text, messages, new_from, self._render)
         starts = [bisect_right(ends, place) for place in places]
@@ -157,7 +157,7 @@ def _characters(prompt: Prompt) -> int:
 
 
 def _eos_ids(base_directory: Path, tokenizer_eos: int | None) -> frozenset[int]:
-    """Every id that ends a reply. Models name them in up to three places, and they differ."""
+    """Return every id that ends a reply. Models list them in up to three places, which differ."""
     ids = set[int]() if tokenizer_eos is None else {tokenizer_eos}
     for name in ("config.json", "generation_config.json"):
         path = base_directory / name

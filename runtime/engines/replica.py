@@ -2,58 +2,38 @@
 # Ray's API is partly untyped.
 """The Serve deployment that owns one engine."""
 
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from ray import serve
 from ray.serve.config import RequestRouterConfig
 
-from populace.actors.engine import AdapterRef, EngineStatistics, GenerateRequest, OwnedEngine
+from populace.actors.engine import AdapterRef, EngineStatistics, GenerateRequest
 from populace.engines.channel import StreamTarget, TokenSender
 from populace.engines.client import DEPLOYMENT
+from populace.engines.options import EngineOptions
 from populace.engines.runs import Runs
+from populace.engines.starting import start_engine
 from populace.policies.holdings import summary_of
 
 PUBLISH_SECONDS = 2.0
 """How often Serve asks a replica what it holds. Serve's own round, a second or less, comes on top of it."""
 
 PUBLISH_SECONDS_ALONE = 3600.0
-"""The same where a router has no choice: nobody needs to know."""
+"""The same for a single replica, where the router has no choice."""
 
 ROUTER = "populace.engines.routing.ResidencyRouter"
-
-
-class ReplicaOptions(NamedTuple):
-    """How to start an engine. ``kind`` is ``vllm`` or ``torch``; counts are of what they name."""
-
-    kind: str
-    base_directory: str
-    name: str
-    fingerprint: str
-    context_tokens: int
-    sequences_max: int
-    waiting_max: int
-    adapter_slots: int
-    rank_max: int
-    gpus: int
-    threads: int
-    kv_cache_gib: float
-    warm_bytes_max: int
-    memory_module: str | None
-    residency_policy: str = "segmented-lru"
-    trace_directory: str | None = None
 
 
 class EngineReplica:
     """Answers ``ReplicaEngine``. The engine starts with the replica and ends with it."""
 
-    async def __init__(self, options: ReplicaOptions) -> None:
+    async def __init__(self, kind: str, options: EngineOptions) -> None:
         self._sender = TokenSender()
-        self._engine = await start_engine(options)
+        self._engine = await start_engine(kind, options)
         self._runs = Runs(self._engine, self._sender)
 
     async def generate(self, request: GenerateRequest, target: StreamTarget) -> int:
-        """Send the deltas to ``target``; answer how many there were when all have left.
+        """Send the deltas to ``target``; return how many there were when all are sent.
 
         May be called again for the same target: the request runs once.
         """
@@ -64,15 +44,15 @@ class EngineReplica:
         await self._engine.prepare(adapter, replaces)
 
     async def forget(self, adapter: AdapterRef) -> None:
-        """Let go of the adapter in this engine. May be called again."""
+        """Unload the adapter from this engine. May be called again."""
         await self._engine.forget(adapter)
 
     async def statistics(self) -> tuple[int, EngineStatistics]:
-        """Answer the number of this replica, which its successor inherits, and its engine's figures."""
+        """Return the number of this replica, which its successor inherits, and its engine's statistics."""
         return serve.get_replica_context().rank.rank, self._engine.statistics()
 
     async def record_routing_stats(self) -> dict[str, bytes]:
-        """Summarize what this replica holds; Serve brings it to every router."""
+        """Summarize the adapters that this replica holds; Serve sends that to every router."""
         held = self._engine.held()
         return summary_of(held.hot, held.warm)
 
@@ -87,49 +67,13 @@ class EngineReplica:
         self._sender.close()
 
 
-async def start_engine(options: ReplicaOptions) -> OwnedEngine:
-    """Start the engine of this kind in this process."""
-    directory = Path(options.base_directory)
-    memory_module = None if options.memory_module is None else Path(options.memory_module)
-    if options.kind == "vllm":
-        from populace.engines.vllm_engine import VllmEngine
-
-        return await VllmEngine.start(
-            directory,
-            options.fingerprint,
-            name=options.name,
-            context_tokens=options.context_tokens,
-            sequences_max=options.sequences_max,
-            adapter_slots=options.adapter_slots,
-            rank_max=options.rank_max,
-            waiting_max=options.waiting_max,
-            threads=options.threads,
-            kv_gib=max(1, round(options.kv_cache_gib)),
-            warm_bytes_max=options.warm_bytes_max,
-            memory_module=memory_module,
-            residency_policy=options.residency_policy,
-            trace_directory=None if options.trace_directory is None else Path(options.trace_directory),
-        )
-    from populace.engines.torch_engine import TorchEngine
-
-    return await TorchEngine.start(
-        directory,
-        options.fingerprint,
-        name=options.name,
-        context_tokens=options.context_tokens,
-        sequences_max=options.sequences_max,
-        adapter_slots=options.adapter_slots,
-        rank_max=options.rank_max,
-        waiting_max=options.waiting_max,
-        threads=options.threads,
-        memory_module=memory_module,
-    )
-
-
 def engine_application(
-    options: ReplicaOptions, *, replicas: int, environment: dict[str, str]
+    kind: str, options: EngineOptions, *, gpus: int, replicas: int, environment: dict[str, str]
 ) -> serve.Application:
-    """Describe the deployment; the environment must be there before the engine's libraries load."""
+    """Describe the deployment of ``replicas`` engines, with ``gpus`` GPUs each.
+
+    The environment is that of their processes, because it must be set before an engine's libraries load.
+    """
     # Any: Serve's types know a deployment only where the decorator is written on the class, and take
     # each field of a configuration for a dict.
     router_config: Any = RequestRouterConfig
@@ -148,8 +92,8 @@ def engine_application(
         graceful_shutdown_timeout_s=5,
         ray_actor_options={
             "num_cpus": 0,
-            "num_gpus": options.gpus,
+            "num_gpus": gpus,
             "runtime_env": {"env_vars": environment},
         },
     )
-    return deployment.bind(options)
+    return deployment.bind(kind, options)

@@ -1,4 +1,4 @@
-"""Records which adapters are asked for, so that `populace bench residency-policy` can play it again."""
+"""Records which adapters are requested, so that `populace bench residency-policy` can replay it."""
 
 import logging
 import os
@@ -10,17 +10,17 @@ from populace.actors.errors import EngineUnavailable
 logger = logging.getLogger(__name__)
 
 RECORD_BYTES_MAX = 256 * 1024**2
-"""Some five million uses; what comes after is not recorded."""
+"""A record ends at this size, after some five million uses."""
 
 KEY_DIGITS = 16
-"""Of a digest: enough to tell millions apart, and the half of a file."""
+"""Digits of a digest that are recorded: enough for millions of adapters, in half of the space."""
 
 
 class ResidencyRecorder:
     """Appends a line ``seconds,key,bytes`` for each use, to a file of this process. Not durable."""
 
     def __init__(self, directory: Path, *, bytes_max: int = RECORD_BYTES_MAX) -> None:
-        """Raises ``EngineUnavailable`` if no file can be made there."""
+        """Create the file; raises ``EngineUnavailable`` if that is impossible."""
         self.path = directory / f"residency-{time.strftime('%Y%m%dT%H%M%S')}-{os.getpid()}.csv"
         try:
             directory.mkdir(parents=True, exist_ok=True)
@@ -31,7 +31,7 @@ class ResidencyRecorder:
         self._began = time.monotonic()
 
     def record(self, digest: str, size: int) -> None:
-        """Note a use of the adapter of so many bytes. Never fails: a full disk ends the record."""
+        """Record a use of the adapter with this many bytes. Never fails: a full disk ends the record."""
         if self._bytes_left <= 0:
             return
         line = f"{time.monotonic() - self._began:.3f},{digest[:KEY_DIGITS]},{size}\n"

@@ -1,8 +1,8 @@
-"""What a router knows of its replicas: what they hold, what they have to do, and what it sent them itself.
+"""A router's records of its replicas: their adapters, their load, and the calls that it sent to them.
 
-Replicas publish what they hold every few seconds. What was sent in between is remembered here, so that the
-first requests of an adapter all go where the first of them went. Used on one event loop. It imports nothing
-of Ray's, and is no part of the router's module: Ray sends that by value, which would copy ``ROUTED``.
+Replicas publish their adapters every few seconds. Calls that were sent in between are recorded here, so that
+the first requests of an adapter all go to the same replica. Used on one event loop. It does not import Ray,
+and is not in the router's module, because Ray sends that by value, which would copy ``ROUTED``.
 """
 
 import time
@@ -14,21 +14,21 @@ from populace.policies.holdings import Holdings, mark_of
 from populace.policies.routing import Choice, Reason, ReplicaView, Tier, order
 
 SENT_SECONDS = 10.0
-"""For which a replica counts as hot for what it was sent. By then it has published, on a busy machine too."""
+"""A replica counts as hot this long for what it was sent; by then it publishes, on a busy machine too."""
 
 SENT_MAX = 8192
 """Pairs of an adapter and a replica that are remembered; those used longest ago are forgotten."""
 
 OTHERS_SECONDS = 10.0
-"""For which a replica's word on how many requests it has from others counts."""
+"""How long a replica's report of its requests from other routers counts."""
 
 STREAMS_MAX = 4096
-"""Requests of which is remembered where they went, so that those that come again find it."""
+"""Requests whose replica is remembered, so that a repeated request goes to the same one."""
 
 REPLICAS_OF_STREAM_MAX = 8
 
 OPEN_SECONDS_MAX = 600.0
-"""After which a call counts as ended. No turn lasts as long, but Ray may lose a call without a word."""
+"""A call counts as ended after this time. No turn lasts as long, but Ray may lose a call silently."""
 
 RoutedReason = Reason | Literal["repeat"]
 
@@ -37,9 +37,9 @@ ROUTED: Counter[str] = Counter()
 
 
 class Call(NamedTuple):
-    """What matters of a call: its id, its adapter's digest, and the stream that its repeats share with it.
+    """The parts of a call that routing needs: its id, its adapter's digest, and the stream of its repeats.
 
-    Without a stream it is no request for a reply. What ``follows`` another adapter goes where that one is.
+    A call without a stream is no request for a reply. A call that ``follows`` an adapter goes to its replica.
     """
 
     id: str
@@ -57,14 +57,14 @@ class _Open(NamedTuple):
 
 
 class _Load(NamedTuple):
-    """How many requests of others a replica had, and when it said so."""
+    """How many requests of other routers a replica had, and when it reported that."""
 
     requests: int
     at_s: float
 
 
 class Routes:
-    """Chooses, and keeps the books that the choice needs. Every one of them is bounded."""
+    """Chooses replicas, and keeps the records that the choice needs. Each record is bounded."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -77,18 +77,18 @@ class Routes:
         self._streams: OrderedDict[bytes, tuple[str, ...]] = OrderedDict()
 
     def update(self, summaries: Mapping[str, Mapping[str, object]]) -> None:
-        """Take in what the replicas published; who is not among them is gone."""
+        """Take in what the replicas published; a replica that is not among them is gone."""
         for gone in self._summaries.keys() - summaries.keys():
             self.remove(gone)
         for replica, summary in summaries.items():
             if self._summaries.get(replica) != summary:
                 self._holdings[replica] = Holdings.read(summary)
         self._summaries = dict(summaries)
-        # A dead replica may have been heard after it was removed.
+        # A report of a dead replica may come after it was removed.
         self._others = {name: load for name, load in self._others.items() if name in summaries}
 
     def remove(self, replica: str) -> None:
-        """Forget a replica that died; what it was sent may still be told as ended."""
+        """Forget a replica that died; its calls may still be reported as ended."""
         self._summaries.pop(replica, None)
         self._holdings.pop(replica, None)
         self._others.pop(replica, None)
@@ -98,8 +98,8 @@ class Routes:
     def choose(self, call: Call, replicas: Sequence[str]) -> list[tuple[str, RoutedReason]]:
         """Order the replicas for a call, the best first, and count on the first to get it.
 
-        A request that comes again goes where it went, as it may run there. If it comes once more, that
-        replica does not answer: it is the last.
+        A request that is repeated goes to the same replica, as it may run there. If it is repeated once
+        more, that replica does not respond and becomes the last choice.
         """
         now = self._clock()
         self._end_forgotten(now)
@@ -114,7 +114,7 @@ class Routes:
         return chosen
 
     def settle(self, call: Call, replica: str, reason: RoutedReason) -> None:
-        """Note which replica gets the call, and why."""
+        """Record which replica gets the call, and why."""
         opened = self._open.get(call.id)
         if opened is not None and opened.replica != replica:
             self._expect(call, replica, opened.mark, self._clock())
@@ -126,7 +126,7 @@ class Routes:
                 self._streams.popitem(last=False)
 
     def end(self, call: str) -> None:
-        """Note that a call ended, or was given up before it was sent. Ids that are not open do nothing."""
+        """Record that a call ended or was given up before it was sent. Unknown ids are ignored."""
         opened = self._open.pop(call, None)
         if opened is None:
             return
@@ -135,7 +135,7 @@ class Routes:
             del self._own[opened.replica]
 
     def hear(self, replica: str, requests: int) -> None:
-        """Note how many requests a replica says it has, from whomever."""
+        """Record how many requests a replica reports, from all routers together."""
         self._others[replica] = _Load(max(0, requests - self._own[replica]), self._clock())
 
     def _expect(self, call: Call, replica: str, mark: bytes | None, now: float) -> None:
@@ -178,7 +178,7 @@ class Routes:
 
 
 def _after(tried: Collection[str], choices: Sequence[Choice]) -> list[tuple[str, RoutedReason]]:
-    """Put first what was tried once, and last what was tried more often or beside another."""
+    """Put first a replica that was tried once, and last those that were tried more often."""
     again: list[tuple[str, RoutedReason]] = [(name, "repeat") for name, _ in choices if name in tried]
     new: list[tuple[str, RoutedReason]] = [(name, why) for name, why in choices if name not in tried]
     return again + new if len(tried) == 1 else new + again

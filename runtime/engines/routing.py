@@ -3,7 +3,7 @@
 """Ray Serve's router of the engine replicas: it asks ``Routes`` where each call goes.
 
 Serve has one in every process that has a handle, and calls it on one event loop. Full queues, lost replicas
-and what is sent again stay Serve's business; missing or old summaries only make a choice worse.
+and repeated calls are handled by Serve; missing or old summaries only make a choice worse.
 """
 
 from asyncio import Future
@@ -28,7 +28,7 @@ class ResidencyRouter(RequestRouter):
 
     def update_replicas(self, replicas: list[RunningReplica]) -> None:
         super().update_replicas(replicas)
-        self._routes.update({one.replica_id.unique_id: one.routing_stats for one in replicas})
+        self._routes.update({replica.replica_id.unique_id: replica.routing_stats for replica in replicas})
 
     async def choose_replicas(
         self, candidate_replicas: list[RunningReplica], pending_request: PendingRequest | None = None
@@ -37,7 +37,7 @@ class ResidencyRouter(RequestRouter):
         if pending_request is None:
             return [candidate_replicas]
         pending_request.routing_context.should_backoff = True
-        replicas = {one.replica_id.unique_id: one for one in candidate_replicas}
+        replicas = {replica.replica_id.unique_id: replica for replica in candidate_replicas}
         call = call_of(pending_request)
         chosen = self._routes.choose(call, list(replicas))
         future: Future[RunningReplica] = pending_request.future
@@ -69,14 +69,14 @@ class ResidencyRouter(RequestRouter):
 
 
 def call_of(pending: PendingRequest) -> Call:
-    """Read what matters of a pending call; one that is about no adapter has an id alone."""
+    """Read what routing needs of a pending call; a call without an adapter has only an id."""
     call = pending.metadata.internal_request_id
     match pending.args:
         case [GenerateRequest() as request, StreamTarget() as target]:
             adapter = None if request.adapter is None else request.adapter.digest
             return Call(call, adapter, target.stream_id)
         case [AdapterRef() as adapter, replaces]:
-            # Who asks for it soon should find it there; and those who asked for the other one will.
+            # Those that use the other adapter will use this one, and should find it there.
             return Call(call, adapter.digest, follows=None if replaces is None else replaces.digest)
         case _:
             return Call(call)

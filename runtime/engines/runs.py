@@ -1,7 +1,7 @@
-"""The replies that a replica makes: each request once, however often Ray brings it.
+"""The replies that a replica makes: each request runs once, however often Ray delivers it.
 
-Ray loses a message without saying whether it arrived, and Serve and the client send it again. All
-that carry the same stream id ask for the same reply: the first runs, and the others get its outcome.
+Ray loses a message without saying whether it arrived, and Serve and the client send it again. Requests
+with the same stream id ask for the same reply: the first runs, and the others get its outcome.
 """
 
 import asyncio
@@ -14,14 +14,14 @@ from populace.actors.errors import EngineUnavailable
 from populace.engines.channel import StreamTarget
 
 SIGN_SECONDS = 1.0
-"""How often a replica says what it works on: soon enough that a client need not send again."""
+"""Time between two signs of life of a run: short enough that a client does not send it again."""
 
 RUN_SECONDS_KEPT = 60.0
-"""For which an ended run is remembered: longer than a client sends its request again."""
+"""How long an ended run is kept: longer than a client repeats its request."""
 
 
 class Sender(Protocol):
-    """Where the tokens go."""
+    """Sends tokens and signs of life to the readers of streams."""
 
     def add(self, target: StreamTarget, sequence: int, delta: Delta) -> None: ...
 
@@ -29,7 +29,7 @@ class Sender(Protocol):
 
 
 class _Run:
-    """One reply in the making, or made."""
+    """A reply that is being made, or is complete."""
 
     def __init__(
         self, engine: Engine, sender: Sender, request: GenerateRequest, target: StreamTarget
@@ -69,10 +69,10 @@ class Runs:
         self._signing = asyncio.create_task(self._sign())
 
     async def run(self, request: GenerateRequest, target: StreamTarget) -> int:
-        """Send the reply to ``target``; answer how many deltas it was in, or raise what ended it.
+        """Send the reply to ``target``; return the number of its deltas, or raise its error.
 
-        A request that came before is not run again: it waits for the first, or is answered as that
-        was. Whoever is cancelled has a reader who left, and ends the run.
+        A request that is known does not run again: it waits for the first, and has the same outcome.
+        Cancellation means that the reader is gone; it cancels the run.
         """
         run = self._runs.get(target.stream_id)
         if run is None:
@@ -85,7 +85,7 @@ class Runs:
             raise
 
     def close(self) -> None:
-        """Stop giving signs: the readers of what still runs notice."""
+        """Stop the signs of life, by which the readers of unfinished replies notice the end."""
         self._signing.cancel()
 
     async def _sign(self) -> None:

@@ -33,7 +33,7 @@ def check_sampling(sampling: Sampling) -> None:
 
 
 def reply_tokens_max(prompt_tokens: int, sampling: Sampling, context_tokens: int) -> int:
-    """How many tokens the reply may have; ``PromptTooLong`` if they do not fit the context."""
+    """Return how many tokens the reply may have. Raises ``PromptTooLong`` if the context has no room."""
     asked = sampling.max_tokens
     if prompt_tokens + (asked or 1) > context_tokens:
         raise PromptTooLong(prompt_tokens, asked or 1, context_tokens)
@@ -41,7 +41,7 @@ def reply_tokens_max(prompt_tokens: int, sampling: Sampling, context_tokens: int
 
 
 def said_again(request: GenerateRequest) -> Sampling:
-    """The request's sampling; for a reply that is said again, as long as it was and chosen by nobody."""
+    """Return the request's sampling; a repeated reply has its own length, and nothing is chosen."""
     if request.reply_ids is None:
         return request.sampling
     return replace(request.sampling, max_tokens=len(request.reply_ids), stop=(), logprobs=None)

@@ -15,7 +15,7 @@ from populace.engines.prompts import WRITTEN_ROLES
 
 
 class ServingMemory(NamedTuple):
-    """A memory module, where its file is, and what its states look like."""
+    """A memory module, the path of its file, and the format of its states."""
 
     module: MemoryModule
     path: Path
@@ -26,7 +26,7 @@ class ServingMemory(NamedTuple):
         return self.format.module
 
     def pack(self, values: bytes) -> bytes:
-        """Make a packed state of float32 values. Raises ``MemoryStateInvalid`` if one is not finite."""
+        """Pack a state of float32 values. Raises ``MemoryStateInvalid`` if a value is not finite."""
         return self.format.pack(np.frombuffer(values, np.float32).reshape(self.format.shape))
 
 
@@ -56,11 +56,11 @@ def starting_state(memory: ServingMemory | None, use: MemoryUse | None) -> Value
 
 
 def written_from(use: MemoryUse | None) -> int | None:
-    """The first message of the prompt that is written; None: none is."""
+    """Return the first message of the prompt that is written, None if none is."""
     return None if use is None else use.new_from
 
 
 def written_roles(memory: ServingMemory | None) -> frozenset[str]:
-    """Whose messages are written: the person's alone by a gated module, all but the system's by others."""
+    """Return the roles whose messages are written: a gated module writes only the person's."""
     gated = memory is not None and memory.module.shape.gated
     return frozenset({"user"}) if gated else WRITTEN_ROLES

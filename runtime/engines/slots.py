@@ -1,4 +1,4 @@
-"""Who may enter an engine now: a first-come gate over batch places and adapter slots.
+"""Admission to an engine: a first-come gate over batch places and adapter slots.
 
 vLLM skips a waiting request whose adapter finds no slot and lets later ones pass for ever
 (vllm#16876). So no more distinct adapters are let in than there are slots, and the order of
@@ -27,7 +27,7 @@ class Ticket:
 
 
 class AdmissionQueue:
-    """First come, first served, with one exception that ages.
+    """Admits requests in their order, with an exception that is limited in time.
 
     A request whose adapter is in flight already (or that asks the base) needs no new slot and
     may pass a waiting one that does, until the first that was left behind has waited
@@ -47,7 +47,7 @@ class AdmissionQueue:
         self._waiting[ticket] = None
 
     def leave(self, ticket: Ticket) -> None:
-        """Take a ticket out, whether it waits or runs. A second call does nothing."""
+        """Remove a ticket, whether it waits or runs. A second call does nothing."""
         self._waiting.pop(ticket, None)
         if ticket in self._running:
             del self._running[ticket]
@@ -81,7 +81,7 @@ class AdmissionQueue:
             self._in_flight[ticket.key] += 1
 
     def has_room(self, key: str | None) -> bool:
-        """Whether a request that came now would find a place, if nobody waits before it."""
+        """Return whether a request that came now would find a place if none waited before it."""
         return len(self._running) < self.places and self._fits(key)
 
     def in_flight(self, key: str) -> bool:
@@ -151,7 +151,7 @@ class AdmissionGate:
         self._admit()
 
     def close(self, reason: str) -> None:
-        """Refuse everyone from now on and end those who wait with ``EngineUnavailable``."""
+        """Refuse all requests from now on and fail those that wait with ``EngineUnavailable``."""
         self._closed = reason
         for entry in self._entries.values():
             if not entry.done():

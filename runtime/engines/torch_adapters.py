@@ -23,11 +23,11 @@ from populace.adapters.peft_directory import read_peft_directory
 from populace.engines.serving_memory import ServingMemory
 from populace.engines.torch_memory import RowMemory, one_token_pass
 
-_BASE = "__base__"  # PEFT's own word for a row without an adapter
+_BASE = "__base__"  # PEFT's name for a row without an adapter
 
 
 class AdaptedModel:
-    """A causal language model of which each batch row may use another adapter, or none.
+    """A causal language model with another adapter, or none, for each row of a batch.
 
     At most ``loaded_max`` adapters stay loaded; the least recently used one makes room. Not
     thread-safe: the engine's worker thread owns it.
@@ -126,7 +126,7 @@ class AdaptedModel:
 
     @property
     def loaded(self) -> tuple[str, ...]:
-        """Digests, the least recently used first."""
+        """The digests of the loaded adapters, the least recently used first."""
         return tuple(self._loaded)
 
     @contextlib.contextmanager
@@ -162,6 +162,6 @@ class AdaptedModel:
         if not self._loaded:  # PEFT has no forward pass without an adapter
             self._model = cast("PreTrainedModel", model.unload())
             return
-        if name in model.active_adapters:  # PEFT warns if it has to choose another itself
+        if name in model.active_adapters:  # PEFT warns if it has to choose another one itself
             model.set_adapter(next(reversed(self._loaded.values())))
         model.delete_adapter(name)

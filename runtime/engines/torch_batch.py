@@ -24,7 +24,7 @@ KeysValues = tuple[torch.Tensor, torch.Tensor]
 
 
 class Row:
-    """One reply in the making. ``deliver`` is called in the worker thread.
+    """A reply that is being made. ``deliver`` is called in the worker thread.
 
     ``cancelled`` is the only field that another thread sets; the row leaves at the next step.
     """
@@ -74,7 +74,7 @@ class Row:
             return
         try:
             self.deliver(replace(delta, memory=self.memory.packed()))
-        except MemoryStateInvalid as error:  # this reply's fault alone: the batch goes on
+        except MemoryStateInvalid as error:  # only this reply fails: the batch goes on
             self.deliver(error)
 
 
@@ -82,7 +82,7 @@ class RunningBatch:
     """Rows with a common key-value cache, padded on the left where they are shorter.
 
     A prompt is read alone and unpadded, then its cache joins the others': so no position is
-    ever computed from padding, and a row's numbers do not depend on who is beside it (up to
+    ever computed from padding, and a row's numbers do not depend on the other rows (up to
     the rounding of matrix products of another size).
     """
 
@@ -140,7 +140,7 @@ class RunningBatch:
             row.advance(logits_V)
 
     def drop_ended(self) -> None:
-        """Free the rows that are finished or cancelled, and the padding only they needed."""
+        """Remove the rows that are finished or cancelled, and the padding that only they needed."""
         stay = [index for index, row in enumerate(self.rows) if not (row.finished or row.cancelled)]
         if len(stay) == len(self.rows):
             return

@@ -1,4 +1,4 @@
-"""The memory states of the rows of a torch batch: what each reads, and what each has written.
+"""The memory states of the rows of a torch batch: what each row reads, and what it has written.
 
 Shape suffixes: L = layers, B = rows, N = states, R = rank, T = tokens, H = hidden width.
 """
@@ -39,7 +39,7 @@ class RowMemory:
 
     @property
     def goes_on(self) -> bool:
-        """Whether the tokens of the reply have to do with the memory: with a closed gate they have not."""
+        """Whether the tokens of the reply use the memory: with a closed gate they do not."""
         return self.reads or not self._module.shape.gated
 
     def begin(self) -> MemoryPass:
@@ -65,8 +65,8 @@ class RowMemory:
             self.reading_LNRR = self._written_LNRR
 
     def advance(self, passed: MemoryPass, row: int) -> None:
-        """Take over what a pass over one token of each row did."""
-        if not self.writes or self._module.shape.gated:  # a gated module writes nothing of a reply
+        """Take over the states after a pass over one token of each row."""
+        if not self.writes or self._module.shape.gated:  # a gated module does not write replies
             return
         if not self._by_message:
             self.reading_LNRR = self._written_LNRR = torch.stack([state[row] for state in passed.states])
@@ -79,7 +79,7 @@ class RowMemory:
         self._reply_tokens += 1
 
     def packed(self) -> bytes | None:
-        """The state that the reply left; None if nothing was to be written.
+        """Return the state that the reply left, None if nothing was to be written.
 
         Raises ``MemoryStateInvalid`` if it holds NaN or infinity.
         """
@@ -101,7 +101,7 @@ class RowMemory:
 
 
 def one_token_pass(memories: Sequence[RowMemory | None], module: MemoryModule) -> MemoryPass | None:
-    """Describe a pass over one token of each row; None if no row does anything with a memory."""
+    """Describe a pass over one token of each row; return None if no row uses a memory."""
     if not any(memory is not None and memory.goes_on for memory in memories):
         return None
     empty_LNRR = module.fresh_states(1)[:, 0]

@@ -18,7 +18,7 @@ logger = logging.getLogger(__name__)
 
 
 class _Forget(NamedTuple):
-    """An adapter to let go of between two steps, and who is told when that was done."""
+    """An adapter to unload between two steps, and the future that is set when it is done."""
 
     digest: str
     done: Future[None]
@@ -72,23 +72,23 @@ class TorchWorker:
                 pass
 
     def _serve(self, model: AdaptedModel, batch: RunningBatch) -> bool:
-        """One round: take in what waits, let go what ended, compute one step. False: closed."""
+        """Take in what waits, unload what is to be forgotten, and compute a step; return False if closed."""
         entries, closed = self._arrivals(wait=not batch.rows)
-        arrived = [one for one in entries if isinstance(one, Row)]
-        forgotten = [one for one in entries if isinstance(one, _Forget)]
+        arrived = [entry for entry in entries if isinstance(entry, Row)]
+        forgotten = [entry for entry in entries if isinstance(entry, _Forget)]
         if closed:
             for row in (*batch.rows, *arrived):
                 row.deliver(EngineUnavailable("it was closed"))
-            for one in forgotten:
-                if one.done.set_running_or_notify_cancel():
-                    one.done.set_exception(EngineUnavailable("it was closed"))
+            for forget in forgotten:
+                if forget.done.set_running_or_notify_cancel():
+                    forget.done.set_exception(EngineUnavailable("it was closed"))
             return False
         try:
-            # After the inbox was emptied: whoever was let in for a cancelled row came later
+            # After the inbox was emptied: a row that was let in for a cancelled one came later
             # than its mark, so adapters in use never exceed the slots.
             batch.drop_ended()
-            for one in forgotten:
-                self._forget(model, one, [*batch.rows, *arrived])
+            for forget in forgotten:
+                self._forget(model, forget, [*batch.rows, *arrived])
             for position, row in enumerate(arrived):
                 self._join(model, batch, row, arrived[position:])
             batch.drop_ended()
@@ -109,7 +109,7 @@ class TorchWorker:
             in_use = {r.adapter.digest for r in (*batch.rows, *pending) if r.adapter is not None}
             try:
                 model.load(row.adapter, in_use)
-            except Exception as error:  # this adapter's fault alone: the batch goes on
+            except Exception as error:  # only this adapter fails: the batch goes on
                 row.deliver(error)
                 return
             self.loaded = model.loaded
@@ -122,13 +122,13 @@ class TorchWorker:
             if not any(row.adapter is not None and row.adapter.digest == forget.digest for row in rows):
                 model.forget(forget.digest)
                 self.loaded = model.loaded
-        except Exception as error:  # told to who asked
+        except Exception as error:  # reported to the caller of forget
             forget.done.set_exception(error)
         else:
             forget.done.set_result(None)
 
     def _arrivals(self, *, wait: bool) -> tuple[list[Row | _Forget], bool]:
-        """Everything in the inbox, in order; with ``wait``, at least one entry. True: closed."""
+        """Return all entries of the inbox in order, with ``wait`` at least one, and whether it is closed."""
         arrived: list[Row | _Forget] = []
         closed = False
         while wait or not self._inbox.empty():

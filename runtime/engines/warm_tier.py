@@ -12,14 +12,14 @@ from populace.policies.residency import Residency
 from populace.storage.warm_files import WarmFiles
 
 SESSION_SECONDS = 60.0
-"""How long after a use the next one is expected: see ``populace bench residency-policy``."""
+"""The next use is expected within this time after a use: see ``populace bench residency-policy``."""
 
 LOADS_MAX = 2
-"""Images made at once. Each takes a thread and some times its adapter's bytes."""
+"""Images that are made at the same time. Each takes a thread and a multiple of its adapter's bytes."""
 
 
 class Lease:
-    """An image of so many bytes, that stays where it is until ``release``."""
+    """An image of this many bytes that stays in host memory until ``release``."""
 
     def __init__(self, path: Path, size: int, release: Callable[[], None]) -> None:
         self.path = path
@@ -27,7 +27,7 @@ class Lease:
         self._release: Callable[[], None] | None = release
 
     def release(self) -> None:
-        """Let the image go when others need its room. A second call does nothing."""
+        """Allow that the image gives way to others. A second call does nothing."""
         release, self._release = self._release, None
         if release is not None:
             release()
@@ -56,14 +56,14 @@ class WarmTier:
         self._hits = self._made = self._made_bytes = self._evictions = 0
 
     async def lease(self, adapter: AdapterRef) -> Lease:
-        """Hold the adapter's image, which is made unless it is there; who asks meanwhile shares the work.
+        """Hold the adapter's image, which is made unless it is there; concurrent calls share the work.
 
         Raises what ``make`` raises, and ``EngineOverloaded`` if everything in the budget is held.
         """
         digest = adapter.digest
         if self._residency.use(digest) and self._is_there(digest):
             self._hits += 1
-        # Again, if what was loaded had to leave before this coroutine's turn came.
+        # Again, if the image had to give way before this coroutine went on.
         while not self._is_there(digest):
             await self._loaded(adapter)
         self._residency.hold(digest)
@@ -71,13 +71,13 @@ class WarmTier:
         return Lease(path, size, lambda: self._release(digest))
 
     def forget(self, digest: str) -> None:
-        """Let an image go that will not be asked for again, unless it is held."""
+        """Drop an image that will not be requested again, unless it is held."""
         if digest in self._residency and not self._residency.held(digest):
             self._residency.remove(digest)
             self._files.leave(self._name(digest))
 
     def digests(self) -> tuple[str, ...]:
-        """Tell whose images are resident; who would leave last comes first."""
+        """Return the adapters whose images are resident; the one that would give way last comes first."""
         return tuple(self._residency.leaving())[::-1]
 
     def statistics(self) -> TierStatistics:
@@ -101,7 +101,7 @@ class WarmTier:
         self._residency.check_integrity()
 
     def _is_there(self, digest: str) -> bool:
-        """Whether the image is resident, and its file was not erased with the last model that had it."""
+        """Return whether the image is resident, and its file not erased with the last model that had it."""
         return digest in self._residency and self._files.path(self._name(digest)).exists()
 
     async def _loaded(self, adapter: AdapterRef) -> None:
@@ -109,7 +109,7 @@ class WarmTier:
         if load is None:
             load = self._loads[adapter.digest] = asyncio.create_task(self._load(adapter))
             load.add_done_callback(lambda done: self._ended(adapter.digest, done))
-        # Not cancelled with its first asker: others may wait for it.
+        # Not cancelled with the call that began it: others may wait for it.
         await asyncio.wait([load])
         if load.cancelled():
             raise EngineUnavailable("it was closed")
@@ -122,7 +122,7 @@ class WarmTier:
         if staged.made:
             self._made += 1
             self._made_bytes += staged.bytes
-        if adapter.digest in self._residency:  # its file was erased, and is wanted again
+        if adapter.digest in self._residency:  # its file was erased, and is needed again
             return
         left = self._residency.admit(adapter.digest, staged.bytes, self._clock())
         if left is None:
@@ -159,13 +159,13 @@ class WarmTier:
 
 
 def look_at(ended: "asyncio.Task[Any]") -> None:
-    """Look at a task's error, lest asyncio complains that nobody did: all who waited may be cancelled."""
+    """Read a task's error, as asyncio logs an error that is never read: all that waited may be cancelled."""
     if not ended.cancelled():
         ended.exception()
 
 
 class _Staged(NamedTuple):
-    """The size of an image that is in the files now, and whether it was made for that."""
+    """The size of an image that is in the files now, and whether it was made for this call."""
 
     bytes: int
     made: bool

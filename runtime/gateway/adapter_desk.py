@@ -22,8 +22,8 @@ from populace.archive.adapter_work import (
     do_work_apart,
     merged_revision,
 )
-from populace.archive.importing import Destination
 from populace.gateway.desk import Desk
+from populace.storage.adapter_store import AdapterStore
 from populace.storage.records.errors import ModelExists, ModelNotFound
 
 Give = Callable[[Revision], Coroutine[Any, Any, ModelView]]
@@ -44,7 +44,7 @@ class AdapterDesk:
     """Work on adapters for one gateway. All methods raise ``Refused`` while other work of the tenant runs."""
 
     def __init__(
-        self, hosts: Hosts, store: Destination, desk: Desk, *, do_work: DoWork = do_work_apart
+        self, hosts: Hosts, store: AdapterStore, desk: Desk, *, do_work: DoWork = do_work_apart
     ) -> None:
         self._hosts = hosts
         self._store = store

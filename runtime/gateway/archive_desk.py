@@ -10,9 +10,10 @@ from populace.actors.hosts import Hosts, ModelView
 from populace.actors.turn import ModelId
 from populace.archive.adapter_check import check_adapters_apart
 from populace.archive.exporting import export_archive
-from populace.archive.importing import AdapterCheck, Destination, import_archive
+from populace.archive.importing import AdapterCheck, import_archive
 from populace.archive.reading import open_archive
 from populace.gateway.desk import Desk, HeldFile
+from populace.storage.adapter_store import AdapterStore
 from populace.storage.records.files import disk_named
 from populace.storage.rows.portable import PortableModel
 
@@ -23,7 +24,7 @@ class ArchiveDesk:
     def __init__(
         self,
         hosts: Hosts,
-        destination: Destination,
+        destination: AdapterStore,
         desk: Desk,
         *,
         check: AdapterCheck = check_adapters_apart,

@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 from ray import serve
 
 from populace.actors.engine import BaseInfo
-from populace.archive.importing import Destination
 from populace.engines.client import ReplicaEngine
 from populace.gateway.adapter_desk import AdapterDesk
 from populace.gateway.app import create_app
@@ -21,7 +20,8 @@ from populace.gateway.desk import Desk
 from populace.gateway.server import Server, bind
 from populace.hosting.aggregation import aggregator_over
 from populace.hosting.directory import Directory
-from populace.hosting.host_actor import connect_host
+from populace.hosting.host_client import connect_host
+from populace.storage.adapter_store import AdapterStore
 
 # Ray Serve's types leave parameters and results unknown to a strict checker.
 _serve: Any = serve
@@ -45,7 +45,7 @@ class GatewayOptions(NamedTuple):
     turn_seconds_max: float
     body_bytes_max: int
     archive_bytes_max: int
-    destination: Destination
+    destination: AdapterStore
 
 
 class GatewayReplica:

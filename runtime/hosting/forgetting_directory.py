@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from populace.actors.forgetting import Forgotten, MemoryAfter
+from populace.actors.forgetting import Forgetting, Forgotten, MemoryAfter
 from populace.actors.turn import ModelId
 from populace.hosting.job_directory import Router
 
@@ -14,7 +14,7 @@ class ForgettingDirectory:
         self._router = router
 
     async def find(self, model: ModelId, words: str) -> Forgotten:
-        return await self._router.retried(model, "forgetting.find", model, words)
+        return await self._router.retried(model, Forgetting.find, model, words)
 
     async def forget(
         self,
@@ -28,7 +28,7 @@ class ForgettingDirectory:
         # Retrying is safe: the operation id makes it take effect once.
         return await self._router.retried(
             model,
-            "forgetting.forget",
+            Forgetting.forget,
             model,
             what,
             operation,

@@ -1,12 +1,10 @@
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 # Ray's API is partly untyped.
-"""A host as a Ray actor, and the client that reaches it.
+"""A host as a Ray actor.
 
 A message carries many calls. The results of those that finish within ``PROMPT_SECONDS`` are returned
 together; a call that waits, for a turn for example, gets a message of its own and holds up no other.
-
-Ray runs a message at most once and does not say whether a lost one ran. So a client sends it again
-under the same id, and the actor returns the results of a message that it knows without running it again.
+A message that arrives again gets the results of the first time, and its calls do not run again.
 """
 
 import asyncio
@@ -14,20 +12,18 @@ import itertools
 import logging
 import os
 import secrets
-from operator import attrgetter
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import ray
-from ray.exceptions import ActorUnavailableError, RayActorError, RayError, RayTaskError
 
 from populace.actors.engine import BaseInfo
 from populace.actors.errors import HostUnavailable
 from populace.actors.host.model_host import ModelHost
 from populace.actors.host_limits import HostLimits
-from populace.actors.turn import TurnGrant
 from populace.engines.client import ReplicaEngine
 from populace.hosting.host_sweep import sweep
+from populace.hosting.operations import OPERATIONS, Call
 from populace.policies.placement import shards_of
 from populace.settings.clock import SystemClock
 from populace.storage.records.errors import PopulaceError
@@ -41,11 +37,7 @@ PROMPT_SECONDS = 0.02
 idle machine (1 to 5 ms measured)."""
 PASSIVATION_SWEEP_SECONDS = 5.0
 """Time between two sweeps. Every twelfth also compacts, which is once a minute."""
-CALLS_PER_MESSAGE_MAX = 1024
-MESSAGES_IN_FLIGHT_MAX = 4
 SENDS_MAX = 6
-RESEND_SECONDS = 0.05
-"""Wait before a message is sent again; it doubles each time, to 1.5 s in all."""
 MESSAGE_SECONDS_KEPT = 10.0
 """How long the actor keeps a message's results: longer than a client repeats the message."""
 HOST_CONCURRENCY_MAX = 10_000
@@ -149,11 +141,12 @@ class HostActor:
 
     async def call(self, name: str, *args: Any, **options: Any) -> Any:
         """Run one call; for callers that want an ObjectRef of its own."""
-        return await attrgetter(name)(self._host)(*args, **options)
+        operation = OPERATIONS.get(name)
+        if operation is None:
+            raise HostUnavailable(self._host.name, f"its version has no operation `{name}`")
+        return await operation.run(self._host, *args, **options)
 
-    async def call_many(
-        self, calls: list[tuple[str, tuple[Any, ...], dict[str, Any]]], message: str, again_for: str | None
-    ) -> Answers:
+    async def call_many(self, calls: list[Call], message: str, again_for: str | None) -> Answers:
         """Run the calls, or return the results of a message that arrived before.
 
         ``again_for`` names, when a message is sent again, the process that may have run it: its
@@ -163,10 +156,12 @@ class HostActor:
         tasks = self._messages.get(message)
         if tasks is None:
             if again_for not in (None, self._incarnation):
-                restarted = HostUnavailable(host_name(self._options.number), "it restarted meanwhile")
+                restarted = HostUnavailable(self._host.name, "it restarted meanwhile")
                 return Answers(self._incarnation, [Failed(restarted)] * len(calls))
+            # A task has the name of its operation: ``forget`` may have to take its result back.
             tasks = [
-                asyncio.ensure_future(self.call(name, *args, **options)) for name, args, options in calls
+                asyncio.create_task(self.call(name, *args, **options), name=name)
+                for name, args, options in calls
             ]
             self._messages[message] = tasks
             asyncio.get_running_loop().call_later(MESSAGE_SECONDS_KEPT, self._messages.pop, message)
@@ -187,12 +182,13 @@ class HostActor:
             asyncio.get_running_loop().call_later(MESSAGE_SECONDS_KEPT, self._drop, token)
 
     async def forget(self, token: int) -> None:
-        """Cancel a waiting call whose caller gave up, or release the turn that it got meanwhile."""
+        """Cancel a waiting call whose caller gave up, or take back what it returned meanwhile."""
         task = self._drop(token)
         if task is None or task.cancel() or task.cancelled() or task.exception() is not None:
             return
-        if isinstance(task.result(), TurnGrant):
-            await self._host.abandon_turn(task.result(), "its caller left")
+        if (undo := OPERATIONS[task.get_name()].on_lost(task.result())) is not None:
+            name, args, options = undo
+            await self.call(name, *args, **options)
 
     async def check_integrity(self) -> None:
         """Raise ``AssertionError`` unless the host's books balance and each waiting call has one token."""
@@ -223,7 +219,7 @@ class HostActor:
 
     def _outcome(self, task: "asyncio.Task[Any]") -> Any:
         if task.cancelled():
-            return Failed(HostUnavailable(host_name(self._options.number), "the call was cancelled"))
+            return Failed(HostUnavailable(self._host.name, "the call was cancelled"))
         error = task.exception()
         if error is None:
             return task.result()
@@ -251,130 +247,3 @@ def start_hosts(options: list[HostOptions], *, environment: dict[str, str]) -> l
     ]
     ray.get([handle.describe.remote() for handle in handles])
     return handles
-
-
-class RayHostClient:
-    """Sends calls to a host actor, gathering those of one event-loop turn into one message."""
-
-    def __init__(self, handle: Any, name: str) -> None:
-        self.handle = handle
-        self._name = name
-        self._queue: list[tuple[tuple[str, tuple[Any, ...], dict[str, Any]], asyncio.Future[Any]]] = []
-        self._in_flight = 0
-        self._scheduled = False
-        self._incarnation: str | None = None
-
-    async def call(self, name: str, *args: Any, **options: Any) -> Any:
-        loop = asyncio.get_running_loop()
-        answer: asyncio.Future[Any] = loop.create_future()
-        self._queue.append(((name, args, options), answer))
-        self._schedule(loop)
-        try:
-            result = await answer
-        except asyncio.CancelledError:
-            if not answer.cancelled():
-                self._give_back(answer.result())
-            raise
-        if isinstance(result, Waiting):
-            result = await self._collect(result)
-        if isinstance(result, Failed):
-            raise result.error
-        return result
-
-    def _schedule(self, loop: asyncio.AbstractEventLoop) -> None:
-        if not self._scheduled and self._in_flight < MESSAGES_IN_FLIGHT_MAX and self._queue:
-            self._scheduled = True
-            loop.call_soon(self._send, loop)
-
-    def _send(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._scheduled = False
-        batch, self._queue = self._queue[:CALLS_PER_MESSAGE_MAX], self._queue[CALLS_PER_MESSAGE_MAX:]
-        batch = [(call, answer) for call, answer in batch if not answer.done()]
-        if batch:
-            self._in_flight += 1
-            loop.create_task(self._exchange(batch, loop))  # the futures keep it alive
-        self._schedule(loop)
-
-    async def _exchange(self, batch: list[Any], loop: asyncio.AbstractEventLoop) -> None:
-        try:
-            results = await self._send_until_answered([call for call, _ in batch])
-        except RayError as error:
-            results = [Failed(self._unavailable(error))] * len(batch)
-        except Exception as error:  # for example arguments that do not pickle: no caller may wait for ever
-            results = [Failed(error)] * len(batch)
-        finally:
-            self._in_flight -= 1
-            self._schedule(loop)
-        for (_, answer), result in zip(batch, results, strict=True):
-            if not answer.done():
-                answer.set_result(result)
-            else:
-                self._give_back(result)
-
-    async def _send_until_answered(self, calls: list[Any]) -> list[Any]:
-        message = secrets.token_hex(16)
-        again_for: str | None = None
-        for attempt in itertools.count(1):
-            try:
-                answers = await self.handle.call_many.remote(calls, message, again_for)
-            except ActorUnavailableError:
-                if attempt == SENDS_MAX:
-                    raise
-                again_for = self._incarnation
-                await asyncio.sleep(RESEND_SECONDS * 2 ** (attempt - 1))
-            else:
-                self._incarnation = answers.incarnation
-                return answers.results
-        raise AssertionError("the loop ends with an answer or an error")
-
-    async def _collect_until_answered(self, token: int) -> Any:
-        for attempt in itertools.count(1):
-            try:
-                return await self.handle.collect.remote(token)
-            except ActorUnavailableError:
-                if attempt == SENDS_MAX:
-                    raise
-                await asyncio.sleep(RESEND_SECONDS * 2 ** (attempt - 1))
-        raise AssertionError("the loop ends with an answer or an error")
-
-    async def _collect(self, waiting: Waiting) -> Any:
-        collected: asyncio.Future[Any] = asyncio.ensure_future(self._collect_until_answered(waiting.token))
-        try:
-            return await asyncio.shield(collected)
-        except asyncio.CancelledError:
-            self._give_back(waiting)
-            collected.add_done_callback(self._give_back_collected)
-            raise
-        except RayError as error:
-            return Failed(self._unavailable(error))
-
-    def _give_back(self, result: object) -> None:
-        """Cancel the waiting call, or release the granted turn, of a caller that gave up."""
-        if isinstance(result, Waiting):
-            self.handle.forget.remote(result.token)
-        elif isinstance(result, TurnGrant):
-            self.handle.call.remote("abandon_turn", result, "its caller left")
-
-    def _give_back_collected(self, collected: "asyncio.Future[Any]") -> None:
-        if not collected.cancelled() and collected.exception() is None:
-            self._give_back(collected.result())
-
-    def _unavailable(self, error: RayError) -> Exception:
-        return host_error(self._name, error)
-
-
-def connect_host(index: int) -> RayHostClient:
-    """Find a running host; raises ``ValueError`` if none has that index."""
-    name = host_name(index)
-    handle = ray.get_actor(name, namespace=NAMESPACE)
-    return RayHostClient(handle, name)
-
-
-def host_error(name: str, error: RayError) -> Exception:
-    """Translate what Ray raises into the error that the host raised, or ``HostUnavailable``."""
-    if isinstance(error, RayTaskError):
-        cause: object = error.cause
-        if isinstance(cause, PopulaceError):
-            return cause
-    reason = "it is restarting" if isinstance(error, RayActorError) else str(error).split("\n", 1)[0]
-    return HostUnavailable(name, reason)

@@ -21,7 +21,7 @@ async def sweep(host: ModelHost, *, seconds: float) -> NoReturn:
             await _sweep_once(host, compacts=number % COMPACTION_SWEEPS == 0)
         except Exception:
             logger.exception("a sweep of %s failed", host.name)
-    raise AssertionError("nobody counts to the end")
+    raise AssertionError("the loop has no end")
 
 
 async def _sweep_once(host: ModelHost, *, compacts: bool) -> None:

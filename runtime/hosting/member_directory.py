@@ -1,7 +1,7 @@
 """The members of the whole population: each call goes to the host of its model, as other calls do."""
 
 from populace.actors.keepers.member_keeper import by_name
-from populace.actors.members import MemberView, Profile
+from populace.actors.members import Members, MemberView, Profile
 from populace.actors.turn import ModelId
 from populace.hosting.job_directory import Router
 from populace.policies.diversity.disclosure import Sharing
@@ -14,20 +14,18 @@ class MemberDirectory:
         self._router = router
 
     async def share(self, model: ModelId, sharing: Sharing | None) -> MemberView | None:
-        return await self._router.retried(model, "members.share", model, sharing)
+        return await self._router.retried(model, Members.share, model, sharing)
 
     async def of_model(self, model: ModelId) -> MemberView | None:
-        return await self._router.retried(model, "members.of_model", model)
+        return await self._router.retried(model, Members.of_model, model)
 
     async def of_tenant(self, tenant: str) -> tuple[MemberView, ...]:
-        pages: list[tuple[MemberView, ...]] = await self._router.everywhere("members.of_tenant", tenant)
+        pages = await self._router.everywhere(Members.of_tenant, tenant)
         return by_name([member for page in pages for member in page])
 
     async def unprofiled(self, probes: str, *, limit: int = 64) -> tuple[MemberView, ...]:
-        pages: list[tuple[MemberView, ...]] = await self._router.everywhere(
-            "members.unprofiled", probes, limit=limit
-        )
+        pages = await self._router.everywhere(Members.unprofiled, probes, limit=limit)
         return tuple(member for page in pages for member in page)[:limit]
 
     async def keep_profile(self, model: ModelId, profile: Profile) -> bool:
-        return await self._router.retried(model, "members.keep_profile", model, profile)
+        return await self._router.retried(model, Members.keep_profile, model, profile)

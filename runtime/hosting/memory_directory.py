@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from populace.actors.known import Known
-from populace.actors.memories import MemoryView
+from populace.actors.memories import Memories, MemoryView
 from populace.actors.turn import Interaction, ModelId
 from populace.hosting.job_directory import Router
 
@@ -15,15 +15,15 @@ class MemoryDirectory:
         self._router = router
 
     async def show(self, model: ModelId, position: int | None = None) -> MemoryView:
-        return await self._router.retried(model, "memories.show", model, position)
+        return await self._router.retried(model, Memories.show, model, position)
 
     async def restore(
         self, model: ModelId, position: int | None, operation: str, *, turn_seconds_max: float = 120.0
     ) -> Interaction:
         # Retrying is safe: the operation id makes it take effect once.
         return await self._router.retried(
-            model, "memories.restore", model, position, operation, turn_seconds_max=turn_seconds_max
+            model, Memories.restore, model, position, operation, turn_seconds_max=turn_seconds_max
         )
 
     async def known(self, model: ModelId, questions: Sequence[str]) -> Known:
-        return await self._router.retried(model, "memories.known", model, questions)
+        return await self._router.retried(model, Memories.known, model, questions)

@@ -18,7 +18,8 @@ import ray
 from populace.actors.engine import BaseInfo
 from populace.engines.client import ReplicaEngine
 from populace.hosting.directory import Directory
-from populace.hosting.host_actor import NAMESPACE, connect_host
+from populace.hosting.host_actor import NAMESPACE
+from populace.hosting.host_client import connect_host
 from populace.policies.consolidation import ConsolidationRule
 from populace.policies.diversity.probes import DIGEST
 from populace.policies.evaluation_gate import GateRule, RollbackRule

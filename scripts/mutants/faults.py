@@ -89,19 +89,19 @@ MUTANTS = (
                 "    rows = {\n",
             ),
             Edit(
-                "actors/host/model_host.py",
+                "actors/host/host_turns.py",
                 "        except BaseException:\n            model.release(grant)\n",
                 "            key = keys.interaction(*grant.model, interaction.position)\n"
                 "            data = interaction.pack()\n"
-                "            await self._owned.write(\n"
+                "            await self._turn_log._shards.write(\n"
                 "                self._catalogue.shard(grant.model), lambda txn: txn.put(key, data)\n"
                 "            )\n"
                 "        except BaseException:\n            model.release(grant)\n",
             ),
             Edit(
-                "actors/host/model_host.py",
+                "actors/host/host_turns.py",
                 "from populace.storage.records.errors import ModelNotFound, PositionConflict\n",
-                "from populace.storage import keys\n"
+                "from populace.storage.records import keys\n"
                 "from populace.storage.records.errors import ModelNotFound, PositionConflict\n",
             ),
         ),

@@ -8,6 +8,7 @@ from contextlib import aclosing
 
 from populace.actors.engine import AdapterRef, BaseInfo, Delta, FinishReason, GenerateRequest
 from populace.hosting.directory import HostClient
+from populace.hosting.operations import Method, P, T, operation_of
 
 Script = Callable[[GenerateRequest], AsyncGenerator[Delta, None]]
 Step = Delta | Exception
@@ -126,12 +127,13 @@ class FailingClient:
         self._client = client
         self._failures = failures
 
-    async def call(self, name: str, *args: object, **options: object) -> object:
+    async def call(self, method: Method[P, T], *args: P.args, **options: P.kwargs) -> T:
+        name = operation_of(method).name
         self.calls.append(name)
         failures = self._failures.get(name)
         if failures:
             raise failures.pop(0)
-        return await self._client.call(name, *args, **options)
+        return await self._client.call(method, *args, **options)
 
 
 def delta(text: str, finish_reason: FinishReason | None = None) -> Delta:

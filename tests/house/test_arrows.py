@@ -42,9 +42,7 @@ ALLOWED: Mapping[str, str] = {
         "hosting pictures policies policies.diversity settings storage storage.packed storage.records "
         "storage.rows storage.training"
     ),
-    "cluster": (
-        "actors archive base engines gateway hosting policies settings storage storage.records trainer"
-    ),
+    "cluster": ("actors base engines gateway hosting policies settings storage storage.records trainer"),
     "engines": (
         "actors adapters adapters.memory base engines.vllm_lora engines.vllm_memory policies storage "
         "storage.records"
@@ -53,7 +51,7 @@ ALLOWED: Mapping[str, str] = {
     "engines.vllm_memory": "actors adapters.memory engines.kernels",
     "gateway": (
         "actors actors.aggregation actors.turns api archive base engines hosting pictures policies "
-        "policies.diversity settings storage.backups storage.packed storage.records storage.rows "
+        "policies.diversity settings storage storage.backups storage.packed storage.records storage.rows "
         "storage.training"
     ),
     "hosting": (

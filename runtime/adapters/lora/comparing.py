@@ -8,7 +8,6 @@ where the columns of Q₁ and Q₂ are orthonormal bases of these spaces (Björc
 """
 
 import math
-from pathlib import Path
 
 import torch
 
@@ -16,31 +15,23 @@ from populace.actors.merging import LayerDifference
 from populace.adapters.base_modules import read_base_modules
 from populace.adapters.lora.layer import LoraLayer
 from populace.adapters.lora.trainable import TrainableAdapter
-from populace.storage.revisions import RevisionFiles
+from populace.storage.adapter_store import AdapterStore
 
 RANK_TOLERANCE = 1e-6
 """Singular values of ΔW below this share of the largest one are taken for rounding errors."""
 
 
-def compare_stored(
-    files: RevisionFiles,
-    base_directory: Path,
-    fingerprint: str,
-    first: str | None,
-    second: str | None,
-    *,
-    rank_max: int,
-) -> list[LayerDifference]:
+def compare_stored(store: AdapterStore, first: str | None, second: str | None) -> list[LayerDifference]:
     """Compare two adapters of a store by their digests; None is the base.
 
     Raises ``AdapterInvalid`` and ``AdapterMismatch`` as ``read_adapter`` does.
     """
-    base = read_base_modules(base_directory, fingerprint)
+    base, files = read_base_modules(store.base_directory, store.fingerprint), store.files()
 
     def read(digest: str | None) -> TrainableAdapter | None:
         if digest is None:
             return None
-        return TrainableAdapter.of_revision(files.path(digest), base, rank_max=rank_max, digest=digest)
+        return TrainableAdapter.of_revision(files.path(digest), base, rank_max=store.rank_max, digest=digest)
 
     return compare_adapters(read(first), read(second))
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 
 import torch
 
@@ -12,9 +11,9 @@ from populace.actors.merging import MergedRevision, MergeOptions
 from populace.adapters.base_modules import read_base_modules
 from populace.adapters.lora.merging import merge_adapters
 from populace.adapters.lora.trainable import TrainableAdapter
+from populace.storage.adapter_store import AdapterStore
 from populace.storage.packed.adapter import PackedAdapter
 from populace.storage.records.files import disk_named
-from populace.storage.store import Store
 
 
 @contextmanager
@@ -22,11 +21,8 @@ def merged_adapter(
     digests: Sequence[str],
     weights: Sequence[float],
     options: MergeOptions,
-    store_path: Path,
-    base_directory: Path,
-    fingerprint: str,
+    store: AdapterStore,
     *,
-    rank_max: int,
     now_ms: int,
 ) -> Generator[MergedRevision]:
     """Merge revisions, and store the result in bfloat16 as trained revisions are.
@@ -35,20 +31,20 @@ def merged_adapter(
     ``InvalidRequest`` for invalid options, for a rank above ``rank_max`` and for a result that equals one of
     the inputs, and ``AdapterInvalid``, ``AdapterMismatch`` and ``DiskRefused``; nothing is stored then.
     """
-    base, files = read_base_modules(base_directory, fingerprint), Store.adapters(store_path)
+    base, files = read_base_modules(store.base_directory, store.fingerprint), store.files()
     adapters = [
-        TrainableAdapter.of_revision(files.path(digest), base, rank_max=rank_max, digest=digest)
+        TrainableAdapter.of_revision(files.path(digest), base, rank_max=store.rank_max, digest=digest)
         for digest in digests
     ]
     merged = merge_adapters(adapters, weights, options)
     rank = max(layer.rank for layer in merged.adapter.layers.values())
-    if rank > rank_max:
+    if rank > store.rank_max:
         raise InvalidRequest(
-            f"Merged exactly they have rank {rank}, and at most {rank_max} is served: use the method svd, or "
-            "merge fewer.",
+            f"Merged exactly they have rank {rank}, and at most {store.rank_max} is served: use the method "
+            "svd, or merge fewer.",
             "method",
         )
-    packed = merged.adapter.pack(fingerprint, torch.bfloat16)
+    packed = merged.adapter.pack(store.fingerprint, torch.bfloat16)
     if PackedAdapter(memoryview(packed)).digest in digests:
         raise InvalidRequest("The merged adapter equals one of those that it is merged from.", "models")
     with files.adding():
@@ -57,7 +53,7 @@ def merged_adapter(
         yield MergedRevision(
             Revision(
                 digest=digest,
-                base=fingerprint,
+                base=store.fingerprint,
                 method=f"merge-{options.method}",
                 parent=None,
                 rank=rank,

@@ -1,4 +1,4 @@
-"""What the loops that numba compiles have in common, on CPUs: how they are compiled, and bfloat16 as bits.
+"""Shared parts of the loops that numba compiles for CPUs: how they are compiled, and bfloat16 as bits.
 
 The loops themselves are beside what they speed up, in ``vllm_lora`` and ``vllm_memory``. No other module
 imports numba.

@@ -1,6 +1,6 @@
 # pyright: reportUnknownMemberType=false, reportUntypedFunctionDecorator=false, reportUnknownVariableType=false
 # numba's decorators are untyped.
-"""What the loops that numba compiles have in common: how they are compiled, and bfloat16 as its bits."""
+"""How loops are compiled by numba, and how they read and write bfloat16 as its bits."""
 
 from typing import Any
 

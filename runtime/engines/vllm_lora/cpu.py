@@ -113,11 +113,11 @@ def _empty_slots(layer: BaseLinearLayerWithLoRA) -> None:
     """Let the slots' matrices take no memory; writing to them is an error, and nothing does."""
     for name in ("lora_a_stacked", "lora_b_stacked"):
         stacks: tuple[torch.Tensor, ...] = getattr(layer, name)
-        setattr(layer, name, tuple(torch.zeros(1, dtype=one.dtype).expand(one.shape) for one in stacks))
+        setattr(layer, name, tuple(torch.zeros(1, dtype=stack.dtype).expand(stack.shape) for stack in stacks))
 
 
 def _served(manager: Any) -> _Served:
-    # Late: when vLLM starts on a CPU it looks into all that is imported, and fails on what numba imports.
+    # Imported late: a vLLM that starts on a CPU inspects all imported modules, and fails on numba's.
     from populace.engines.vllm_lora.table import AdapterTable, LinearLayer
 
     layers: list[LinearLayer] = []

@@ -4,7 +4,7 @@
 
 vLLM reads a PEFT directory file by file and tensor by tensor, inside the engine's loop, and would look for a
 path that is not there on a hub. Here what a request names is an image that was made and checked before. A
-directory is read as vLLM does it, for who starts vLLM's own server with this plugin.
+directory is read as vLLM does it, for a user who starts vLLM's own server with this plugin.
 """
 
 from collections.abc import Callable
@@ -24,7 +24,7 @@ from populace.storage.packed.layout import Factor, Side
 
 
 class ImageModel(LoRAModel):
-    """An adapter in vLLM's books. ``image`` stays mapped as long as they list it."""
+    """An adapter as vLLM lists it. ``image`` stays mapped as long as it is listed."""
 
     def __init__(self, number: int, image: PackedAdapter, loras: dict[str, LoRALayerWeights]) -> None:
         super().__init__(number, image.rank, loras)

@@ -1,6 +1,6 @@
 """Where the matrices of each adapter slot are, for every linear layer of a model on a CPU.
 
-A slot is a row of addresses into an adapter's serving image, which somebody else keeps in memory. So
+A slot is a row of addresses into an adapter's serving image, which the caller keeps in memory. So
 giving a slot to an adapter copies nothing, and a slot takes a few kilobytes however large its rank is.
 """
 
@@ -20,7 +20,7 @@ from populace.storage.packed.adapter import PackedAdapter
 from populace.storage.packed.layout import modules_of
 
 FEW_TOKENS = 8
-"""Of one adapter in a step: up to here a compiled loop takes them one by one; more are torch's."""
+"""Up to this many tokens of an adapter in a step are for a compiled loop; more are for torch."""
 
 PATTERNS_KNOWN = 256
 
@@ -71,10 +71,10 @@ class AdapterTable:
         self._places = lru_cache(PATTERNS_KNOWN)(self._find_places)
 
     def bind(self, slot: int, image: PackedAdapter | None) -> None:
-        """Give a slot to an adapter, whose image stays mapped until the slot is another's; None: to nobody.
+        """Give a slot to an adapter, whose image stays mapped until the slot is another's; None empties it.
 
-        Raises ``ValueError`` if the image does not fit the model; the slot is nobody's then. What is
-        accepted is read without another look, so this is where a wrong shape has to be found.
+        Raises ``ValueError`` if the image does not fit the model; the slot is empty then. An accepted
+        image is read without another check, so a wrong shape must be found here.
         """
         self._ranks[slot] = 0
         self._images[slot] = None
@@ -150,7 +150,7 @@ class AdapterTable:
         return matrices
 
     def _find_places(self, pattern: str, numbers: tuple[tuple[int, ...], ...]) -> NDArray[np.intp]:
-        """Which slices a group's matrices belong to, in the order in which they lie."""
+        """Return the slices that a group's matrices belong to, in the order in which they lie."""
         found: list[int] = []
         for module in modules_of(pattern, numbers):
             place = self._slice_of.get(self._renamed(module))

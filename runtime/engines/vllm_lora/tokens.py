@@ -1,6 +1,6 @@
 # pyright: reportUnknownMemberType=false
 # torch.from_numpy is partly untyped.
-"""Whose the tokens of a step are."""
+"""Sorts the tokens of a step by the adapters that they use."""
 
 from typing import NamedTuple
 
@@ -13,7 +13,7 @@ BASE = -1
 
 
 class StepTokens(NamedTuple):
-    """Which tokens of a step have which adapter.
+    """The tokens of a step by their adapters.
 
     ``few`` [.., 2] has a token and its slot in each row, ``many`` the tokens of a slot that are more than
     ``few_max``.
@@ -24,7 +24,7 @@ class StepTokens(NamedTuple):
 
 
 def step_tokens(slots: torch.Tensor, *, few_max: int) -> StepTokens:
-    """Sort a step's tokens; ``slots`` [tokens] says whose each is, ``BASE`` nobody's."""
+    """Sort a step's tokens; ``slots`` [tokens] has the slot of each, ``BASE`` for none."""
     found = slots.numpy()
     with_adapter = np.flatnonzero(found != BASE)
     of_tokens = found[with_adapter]

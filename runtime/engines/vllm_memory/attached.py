@@ -85,22 +85,22 @@ class ServedMemory:
     def _begin(self, *_: Any) -> None:
         self._slots.end_others(self._running())
         scheduled = self._scheduled()
-        if not any(one.request is not None for one in scheduled):
+        if not any(entry.request is not None for entry in scheduled):
             self._step = None
             return
-        slots = [None if one.request is None else self._slot(one.request) for one in scheduled]
+        slots = [None if entry.request is None else self._slot(entry.request) for entry in scheduled]
         before: list[int] = []
-        for slot, one in zip(slots, scheduled, strict=True):
+        for slot, entry in zip(slots, scheduled, strict=True):
             if slot is not None:
-                slot.begin(one.position)
+                slot.begin(entry.position)
             before.append(0 if slot is None else slot.cell)
         parts = [
-            Part(row, one.first, one.last, _writes(one))
-            for row, one in enumerate(scheduled)
-            if one.request is not None or one.last - one.first == 1
+            Part(row, entry.first, entry.last, _writes(entry))
+            for row, entry in enumerate(scheduled)
+            if entry.request is not None or entry.last - entry.first == 1
         ]
-        tokens = max(one.last for one in scheduled)
-        reads = [one.request is None or one.request.reads for one in scheduled]
+        tokens = max(entry.last for entry in scheduled)
+        reads = [entry.request is None or entry.request.reads for entry in scheduled]
         states = self._states.index_select(1, self._index(before))
         step: Step
         if self._sums is None and isinstance(self._weights, CompiledWeights):
@@ -131,11 +131,11 @@ class ServedMemory:
         states = step.finish()
         rows: list[int] = []
         cells: list[int] = []
-        for row, (slot, one) in enumerate(zip(slots, scheduled, strict=True)):
+        for row, (slot, entry) in enumerate(zip(slots, scheduled, strict=True)):
             if slot is not None:
                 open_tokens = step.open_tokens[row] if isinstance(step, MessageStep) else 0
                 rows.append(row)
-                cells.append(slot.advance(one.last - one.first, open_tokens))
+                cells.append(slot.advance(entry.last - entry.first, open_tokens))
         chosen, places = self._index(rows), self._index(cells)
         self._states.index_copy_(
             1, places, states if len(rows) == len(slots) else states.index_select(1, chosen)
@@ -161,11 +161,12 @@ class ServedMemory:
         return torch.tensor(numbers, dtype=torch.long, device=self._states.device)
 
 
-def _writes(one: Scheduled) -> tuple[tuple[int, int, bool], ...]:
-    if one.request is None:
+def _writes(entry: Scheduled) -> tuple[tuple[int, int, bool], ...]:
+    if entry.request is None:
         return ()
-    shift = one.first - one.position
-    stop = one.position + one.last - one.first
+    shift = entry.first - entry.position
+    stop = entry.position + entry.last - entry.first
     return tuple(
-        (first + shift, last + shift, ends) for first, last, ends in one.request.written(one.position, stop)
+        (first + shift, last + shift, ends)
+        for first, last, ends in entry.request.written(entry.position, stop)
     )

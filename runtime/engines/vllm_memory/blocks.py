@@ -1,6 +1,6 @@
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 # vLLM's classes are annotated in part only.
-"""What a memory inside vLLM is attached to, and what it is told of each step."""
+"""The blocks that a memory inside vLLM is attached to, and the values that it gets for each step."""
 
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple, Protocol, cast
@@ -50,7 +50,7 @@ def attention_of(blocks: Iterable[ServedBlock]) -> tuple[AttentionLayer, ...]:
 
 
 class LayerStep(Protocol):
-    """What a memory does in a step: ``layer`` is called for each block in order, then ``add_output``."""
+    """A memory's part of a step: ``layer`` is called for each block in order, then ``add_output``."""
 
     def layer(self, number: int, hidden_TH: torch.Tensor, projected_TP: torch.Tensor) -> None: ...
 
@@ -58,13 +58,13 @@ class LayerStep(Protocol):
 
 
 def hook_blocks(blocks: Iterable[ServedBlock], step: Callable[[], LayerStep | None]) -> None:
-    """Have the step that is under way, if any, add to the query and output projections of the blocks."""
+    """Hook the blocks so that the current step, if any, adds to their query and output projections."""
     for number, served in enumerate(blocks):
         _hook(number, served.block, step)
 
 
 def hook_inputs(block: ServedBlock, show: Callable[[torch.Tensor], None]) -> None:
-    """Show what a block's attention is given, before it computes."""
+    """Call ``show`` with the input of a block's attention before it computes."""
 
     def shown(_: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
         show(inputs[0])
@@ -88,5 +88,5 @@ def _hook(number: int, block: torch.nn.Module, step: Callable[[], LayerStep | No
 
 
 def first_output(output: Any) -> torch.Tensor:
-    """What a module of vLLM answers: linear layers, and models with more to say, do so in a tuple."""
+    """Return a module's first output: vLLM's linear layers, and some models, return a tuple."""
     return cast("torch.Tensor", output[0] if isinstance(output, tuple) else output)

@@ -203,10 +203,12 @@ class CompiledWeights(FusedWeights):
         # A row for each projection: their sums run along it. (Kept, since addresses keep nothing.)
         self._input_LJH = self.input_LHJ.transpose(1, 2).contiguous()
         layers = range(len(self.bias_LJ))
-        self.inputs_at = [[_at(one[layer]) for one in (self._input_LJH, self.bias_LJ)] for layer in layers]
-        # Each on its own: only what lies side by side is taken many at a time.
+        self.inputs_at = [
+            [_at(weights[layer]) for weights in (self._input_LJH, self.bias_LJ)] for layer in layers
+        ]
+        # Each layer by itself: only adjacent values are read many at a time.
         self.query, self.hidden = (
-            [_Output(one, _at(one)) for one in part_LWD.contiguous()]
+            [_Output(weights_WD, _at(weights_WD)) for weights_WD in part_LWD.contiguous()]
             for part_LWD in self.output_LWD.split((self.query_width, self.hidden_width), dim=-1)
         )
 
@@ -245,12 +247,14 @@ class CompiledTokenStep:
         self._read_TW = torch.zeros(tokens, shape.width)
         self._read_at = _at(self._read_TW)
         if self._few:
-            self._step_at = [c_void_p(one.ctypes.data) for one in (self._parts, self._writes, self._reads)]
-            self._states_at = [c_void_p(one.ctypes.data) for one in self._states]
+            self._step_at = [
+                c_void_p(array.ctypes.data) for array in (self._parts, self._writes, self._reads)
+            ]
+            self._states_at = [c_void_p(states.ctypes.data) for states in self._states]
             widths = (weights.hidden_width, weights.query_width)
             self._sizes = (tokens, *widths, shape.states, shape.rank, len(parts), len(reads))
             return
-        # Used again by each layer: the system takes large ones back at once, and each page of the next
+        # Used again by each layer: the system takes large arrays back at once, and each page of the next
         # is then a fault, which costs more than what is computed with it.
         self._hidden_TH = torch.empty(tokens, weights.hidden_width)
         self._raw_TJ = torch.empty(tokens, 4 * shape.width)

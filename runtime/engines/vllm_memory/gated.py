@@ -62,11 +62,11 @@ class ServedGatedMemory:
     def _begin(self, *_: Any) -> None:
         self._requests.end_others(self._running())
         rows: list[RowStep] = []
-        for one in self._scheduled():
-            if one.request is not None:
-                known = self._requests.of(one.request)
-                known.begin(one.position)
-                rows.append(row_step(known, one))
+        for entry in self._scheduled():
+            if entry.request is not None:
+                known = self._requests.of(entry.request)
+                known.begin(entry.position)
+                rows.append(row_step(known, entry))
         used = [row for row in rows if row.parts or row.reading is not None]
         self._step = GatedStep(self._module, rows, used) if used else None
         if self._step is None:
@@ -87,15 +87,15 @@ class ServedGatedMemory:
             self._step = None
 
 
-def row_step(known: GatedRequest, one: Scheduled) -> RowStep:
-    """Say what a request has in a step.
+def row_step(known: GatedRequest, entry: Scheduled) -> RowStep:
+    """Return a request's part of a step.
 
     A reply begins to read with the last token of its prompt, whose gate decides for all of it.
     """
-    tokens = one.last - one.first
+    tokens = entry.last - entry.first
     turn = known.request.prompt_tokens - 1
-    decides = one.position <= turn < one.position + tokens
+    decides = entry.position <= turn < entry.position + tokens
     reading = None
-    if known.request.reads and (decides or known.opened) and one.position + tokens > turn:
-        reading = (one.first + max(0, turn - one.position), one.last)
-    return RowStep(known, tokens, known.parts(one.first, tokens), reading, decides)
+    if known.request.reads and (decides or known.opened) and entry.position + tokens > turn:
+        reading = (entry.first + max(0, turn - entry.position), entry.last)
+    return RowStep(known, tokens, known.parts(entry.first, tokens), reading, decides)

@@ -1,4 +1,4 @@
-"""What a gated memory keeps of each request in flight inside vLLM: the books, pure but for their tensors.
+"""A gated memory's records of each running request inside vLLM: pure but for their tensors.
 
 Only the person's messages in a prompt are written, so a request's state does not change any more once its
 prompt is read: there is one state for each, and what a message has brought so far while it is read in pieces.
@@ -17,7 +17,7 @@ from populace.adapters.memory.gated_layer import Projected
 from populace.engines.vllm_memory.request import MemoryRequest
 
 ENDED_MAX = 4096
-"""Requests that ended and whose states nobody took yet."""
+"""Ended requests whose states are kept until they are taken."""
 
 
 class WrittenPart(NamedTuple):
@@ -30,22 +30,22 @@ class WrittenPart(NamedTuple):
 
 
 class Pending(NamedTuple):
-    """A message that goes on in the next step: what its tokens so far have by themselves, for each layer.
+    """A message that goes on in the next step: the values of its tokens so far, for each layer.
 
-    It is written when it is whole: what comes later in a message is part of what a token is kept under.
+    It is written when it is complete, because later tokens of a message are part of the keys of earlier ones.
     """
 
     layers: list[list[Projected]]
 
     def whole(self, number: int, last: Projected) -> Projected:
-        """All of the message's tokens of a layer; ``last`` are those of the step in which it ends."""
+        """Return all of the message's tokens of a layer; ``last`` are those of the step in which it ends."""
         parts = zip(*self.layers[number], last, strict=True)
         return Projected(*(torch.cat(part, dim=1) for part in parts))
 
 
 @dataclass
 class GatedRequest:
-    """``state`` is what whole messages left, ``pending`` what there is of one that goes on.
+    """A running request: ``state`` is what complete messages left, ``pending`` a message that goes on.
 
     ``seen`` counts tokens, ``opened`` says whether the reply reads, ``holds`` whether there is anything to
     be read. ``lost``: tokens that should have been written were not computed.
@@ -70,7 +70,7 @@ class GatedRequest:
         self.seen = position
 
     def parts(self, first: int, tokens: int) -> list[WrittenPart]:
-        """What of the next ``tokens``, which are the step's from ``first`` on, belongs to its messages."""
+        """Return the parts of messages in the next ``tokens``, which are the step's from ``first`` on."""
         shift, stop = first - self.seen, self.seen + tokens
         return [
             WrittenPart(
@@ -105,7 +105,7 @@ class GatedRequests:
         """Note that all but the ``running`` requests have ended."""
         for key in [key for key in self._running if key not in running]:
             known = self._ended[key] = self._running.pop(key)
-            known.pending = None  # grows with its message, and nobody reads it any more
+            known.pending = None  # grows with its message, and is not read any more
         while len(self._ended) > ENDED_MAX:
             self._ended.popitem(last=False)
 

@@ -1,6 +1,6 @@
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 # torch's unflatten is untyped.
-"""One step of vLLM's engine with a gated memory: what is decided, written and read in it.
+"""A step of vLLM's engine with a gated memory: decides, writes and reads.
 
 Shape suffixes: T = tokens of the step, H = hidden width, P = tokens that read, S = requests that are used in
 the step, L = layers with a memory, N = states, R = rank.
@@ -57,7 +57,7 @@ class GatedStep:
         self._reads: list[torch.Tensor] = []
 
     def embed(self, embedded_TH: torch.Tensor) -> None:
-        """Keep what the model's first block is given, if any message is read."""
+        """Keep the input of the model's first block, if any message is read."""
         if any(row.parts for row in self._used):
             self._embedded_TH = embedded_TH.clone()
 
@@ -82,7 +82,7 @@ class GatedStep:
             self._reads.append(layer.answers(reading_P1H, states_SNRR[self._read_rows])[:, 0])
 
     def finish(self, hidden_TH: torch.Tensor) -> None:
-        """Add to the last hidden states what the answer head says, and keep what the requests have now."""
+        """Add the answer head's output to the last hidden states, and keep the states of the requests."""
         if len(self._reading):
             head, reading_PH = self._module.answer_head, hidden_TH[self._reading]
             assert head is not None
@@ -127,6 +127,6 @@ class GatedStep:
 
 
 def _written(layer: GatedLayer, message: Projected, state_NRR: torch.Tensor) -> torch.Tensor:
-    """The state after a whole message."""
+    """Return the state after a complete message."""
     messages_1T = torch.zeros(message.own.shape[:2], dtype=torch.long, device=message.own.device)
     return layer.write_projected(message, state_NRR.unsqueeze(0), messages_1T)[0]

@@ -1,9 +1,9 @@
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 # vLLM's classes are partly untyped.
-"""How far a request with a gated memory may find its prompt in the cache.
+"""Limits how much of its prompt a request with a gated memory may find in the cache.
 
-With gates all keys and values are the base's own, so a request shares the cache with everybody of its salt.
-But a message that is to be written has to be computed, though its keys and values may be there.
+With gates all keys and values are the base's own, so all requests of a salt share the cache. But a message
+that is to be written has to be computed, though its keys and values may be there.
 """
 
 from typing import Any
@@ -16,12 +16,12 @@ def install() -> None:
     from vllm.v1.core.kv_cache_manager import KVCacheManager
 
     manager: Any = KVCacheManager
-    found = manager.get_computed_blocks
+    get_computed_blocks = manager.get_computed_blocks
 
     def found_before_what_is_written(self: Any, request: Any) -> Any:
         memory = _memory_of(request)
         last = None if memory is None else memory.computed_from
-        return found(self, request if last is None else _Beginning(request, last))
+        return get_computed_blocks(self, request if last is None else _Beginning(request, last))
 
     manager.get_computed_blocks = found_before_what_is_written
 

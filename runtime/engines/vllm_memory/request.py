@@ -1,4 +1,4 @@
-"""What a request tells the memory inside vLLM, as plain data in its ``SamplingParams.extra_args``."""
+"""A request's arguments for the memory inside vLLM, as plain data in its ``SamplingParams.extra_args``."""
 
 import hashlib
 from typing import Any, NamedTuple, Self
@@ -9,7 +9,7 @@ WORKER_CLASS = "populace.engines.vllm_memory.worker.MemoryWorker"
 """vLLM imports it by this name, in the processes that have the model."""
 
 MODULE_PATH = "populace_memory_module"
-"""In vLLM's ``additional_config``: the memory module's file, its digest, and its base's fingerprint."""
+"""Keys of vLLM's ``additional_config``: the memory module's file, its digest, its base's fingerprint."""
 
 MODULE_DIGEST = "populace_memory_digest"
 MODULE_BASE = "populace_memory_base"
@@ -34,9 +34,9 @@ class MemoryRequest(NamedTuple):
 
     @property
     def computed_from(self) -> int | None:
-        """The first token that must be computed although its keys and values may be cached.
+        """Return the first token that must be computed although its keys and values may be cached.
 
-        With gates it is the first one that is written. None: there is none, or ``cache_salt`` sees to it.
+        With gates it is the first token that is written. Without, ``cache_salt`` decides, and it is None.
         """
         return self.spans[0][0] if self.gated and self.spans else None
 
@@ -67,7 +67,7 @@ class MemoryRequest(NamedTuple):
     def written(self, start: int, stop: int) -> list[tuple[int, int, bool]]:
         """Cut the tokens [start, stop) into the parts that are written: (start, stop, message ends there).
 
-        The reply never ends here: nobody knows yet which token is its last.
+        The reply never ends here, as it is not known yet which token is its last.
         """
         if not self.writes:
             return []

@@ -1,7 +1,7 @@
-"""Which cell of the state buffers holds what: the books of the memory inside vLLM. Pure.
+"""The cells of the state buffers of the memory inside vLLM, and what each of them holds. Pure.
 
 Each request has a slot: a cell with its starting state and a ring of the states after its last few
-steps. The ring is there because who decides where a reply ends is not always who computes it: a stop
+steps. The ring is there because the end of a reply is not always decided where it is computed: a stop
 string is found outside, and a scheduler that runs ahead computes a step too many.
 """
 
@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from populace.engines.vllm_memory.request import MemoryRequest
 
 RING = 8
-"""States kept of each request. A stop string that is found later costs computing the state again."""
+"""States kept of each request. If a stop string is found later, the state is computed again."""
 
 
 @dataclass
@@ -37,7 +37,7 @@ class Slot:
 
     @property
     def cell(self) -> int:
-        """The newest state."""
+        """The cell with the newest state."""
         return self.kept.get(self.seen, self.start_cell)
 
     def begin(self, position: int) -> None:
@@ -69,7 +69,7 @@ class Slot:
 class SlotTable:
     """A slot for each request in flight, and for those that ended until their state is taken.
 
-    Slot 0 is nobody's: its states are empty and stay so, for requests without a memory.
+    Slot 0 is for requests without a memory: its states are empty and stay so.
     """
 
     def __init__(self, requests_max: int) -> None:

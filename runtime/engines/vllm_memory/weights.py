@@ -78,7 +78,7 @@ def _output_weights(layer: MemoryLayer, query_part: slice) -> torch.Tensor:
 
 
 class Part(NamedTuple):
-    """What a request has in this step: its row among the requests, and its tokens [first, last).
+    """A request's part of a step: its row among the requests, and its tokens [first, last).
 
     ``writes`` lists, relative to the step, the tokens that write: (first, last, message ends).
     """

@@ -32,15 +32,15 @@ class MemoryWorker(Worker):
     def load_model(self, *args: Any, **options: Any) -> None:
         super().load_model(*args, **options)
         self._known: dict[str, MemoryRequest | None] = {}
-        told: Any = self.vllm_config.additional_config
+        config: Any = self.vllm_config.additional_config
         model = self.model_runner.get_model()
         blocks = served_blocks(
             model, get_tensor_model_parallel_rank(), get_tensor_model_parallel_world_size()
         )
-        data = read_packed(Path(told[MODULE_PATH]))
-        if digest_of(data) != told[MODULE_DIGEST]:
-            raise MemoryModuleMismatch(f"{told[MODULE_PATH]} changed while the engine started")
-        module = MemoryModule.unpack(data, told[MODULE_BASE], attention_of(blocks))
+        data = read_packed(Path(config[MODULE_PATH]))
+        if digest_of(data) != config[MODULE_DIGEST]:
+            raise MemoryModuleMismatch(f"{config[MODULE_PATH]} changed while the engine started")
+        module = MemoryModule.unpack(data, config[MODULE_BASE], attention_of(blocks))
         device = cast("torch.device", self.device)
         self._memory: ServedMemory | ServedGatedMemory
         if module.shape.gated:
@@ -67,7 +67,7 @@ class MemoryWorker(Worker):
         present = self.model_runner.requests
         if present.keys() != self._known.keys():
             self._known = {
-                request_id: self._known[request_id] if request_id in self._known else _told(state)
+                request_id: self._known[request_id] if request_id in self._known else _request_of(state)
                 for request_id, state in present.items()
             }
         return self._known
@@ -93,5 +93,5 @@ class MemoryWorker(Worker):
         return {request.key for request in self._requests().values() if request is not None}
 
 
-def _told(state: Any) -> MemoryRequest | None:
+def _request_of(state: Any) -> MemoryRequest | None:
     return None if state.sampling_params is None else MemoryRequest.of(state.sampling_params.extra_args)

@@ -16,8 +16,9 @@ from populace.adapters.publishing import imported_adapter
 from populace.adapters.random_adapter import write_random_adapter
 from populace.archive.adapter_check import check_adapters
 from populace.archive.exporting import export_archive
-from populace.archive.importing import AdapterCheck, Destination, import_archive
+from populace.archive.importing import AdapterCheck, import_archive
 from populace.archive.reading import open_archive
+from populace.storage.adapter_store import AdapterStore
 from populace.storage.records.records import RevisionRecord
 from populace.storage.revisions import CONFIG_FILE, TENSORS_FILE
 from populace.storage.rows import ledger
@@ -51,7 +52,7 @@ class Home(NamedTuple):
 
     store: Store
     shard: Shard
-    destination: Destination
+    destination: AdapterStore
 
     def export(self, tenant: str = TENANT, name: str = "ada") -> bytes:
         file = io.BytesIO()
@@ -87,10 +88,7 @@ class Home(NamedTuple):
         return _revision(seed, *self.store.revisions.add_directory(config, path / TENSORS_FILE))
 
     def publishing(self, adapter: Path) -> AbstractContextManager[Revision]:
-        data_directory, base_directory, fingerprint, rank_max = self.destination
-        return imported_adapter(
-            adapter, data_directory, base_directory, fingerprint, rank_max=rank_max, now_ms=0
-        )
+        return imported_adapter(adapter, self.destination, now_ms=0)
 
     def content(self) -> tuple[dict[bytes, bytes], set[str]]:
         """All rows in plain, and the names in the adapters' folder."""
@@ -120,7 +118,7 @@ def open_home(path: Path) -> Generator[Home]:
     store = Store.create_or_open(path / "store", 1)
     shard = store.open_shard(0, "the test", map_bytes=1 << 26)
     try:
-        yield Home(store, shard, Destination(store.path, base, BASE, 16))
+        yield Home(store, shard, AdapterStore(store.path, base, BASE, 16))
         shard.check_integrity()
     finally:
         shard.close()

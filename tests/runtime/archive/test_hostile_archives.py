@@ -13,9 +13,9 @@ import pytest
 
 from populace.actors.errors import AdapterInvalid, AdapterMismatch, InvalidName
 from populace.archive.adapter_check import check_adapters_apart
-from populace.archive.importing import Destination
 from populace.archive.layout import MEMBERS_MAX
 from populace.archive.reading import open_archive, open_archive_file
+from populace.storage.adapter_store import AdapterStore
 from populace.storage.records.errors import ArchiveInvalid, ModelExists
 from tests.runtime.archive.homes import BYTES_MAX, Home, Members, members_of, pack, sealed
 
@@ -352,7 +352,7 @@ def test_an_adapter_that_cannot_be_served_is_refused_as_when_it_is_published(
     wide.mkdir()
     (wide / "config.json").write_text(json.dumps(config | {"hidden_size": 16}))
     foreign = other._replace(
-        destination=Destination(other.store.path, wide, other.destination.fingerprint, 16)
+        destination=AdapterStore(other.store.path, wide, other.destination.fingerprint, 16)
     )
 
     with pytest.raises(AdapterInvalid, match="rank"):

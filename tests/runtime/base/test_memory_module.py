@@ -14,6 +14,7 @@ from populace.adapters.memory.module import MemoryModule
 from populace.base import memory_module
 from populace.base.memory_module import NONE, SHIPPED, SHIPPED_FOLDER, find_memory_module
 from populace.base.prepare import prepare_base
+from populace.engines.options import EngineOptions
 from populace.engines.torch_engine import TorchEngine
 from populace.settings.settings import Settings
 
@@ -98,9 +99,8 @@ async def test_with_the_shipped_module_a_model_remembers_what_it_was_told(
     """Three facts of each of several people, asked for when nothing but the state is left."""
     found = find_memory_module(SHIPPED, fingerprint)
     assert found is not None
-    engine = await TorchEngine.start(
-        base_directory, fingerprint, context_tokens=512, memory_module=found.path
-    )
+    options = EngineOptions(base_directory, fingerprint, context_tokens=512, memory_module=found.path)
+    engine = await TorchEngine.start(options)
     try:
         names = list(FACTS)
         right = asked = 0

@@ -15,7 +15,6 @@ from pathlib import Path
 import psutil
 import pytest
 import pytest_asyncio
-import torch
 
 from populace.actors.engine import (
     AdapterRef,
@@ -29,8 +28,10 @@ from populace.actors.engine import (
 from populace.actors.errors import AdapterInvalid, EngineUnavailable, InvalidRequest, PromptTooLong
 from populace.adapters.base_modules import read_base_modules
 from populace.adapters.packing import pack_peft_directory
+from populace.engines.options import EngineOptions
 from populace.engines.torch_engine import TorchEngine
 from populace.storage.revisions import adapter_digest
+from tests.runtime.engines.engines_under_test import both_engines
 
 pytestmark = [pytest.mark.engine, pytest.mark.asyncio(loop_scope="module")]
 
@@ -74,18 +75,7 @@ async def ask(
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def engines(base_directory: Path) -> AsyncGenerator[dict[str, OwnedEngine]]:
-    from populace.engines.vllm_engine import VllmEngine
-
-    torch_engine = await TorchEngine.start(
-        base_directory,
-        "fingerprint",
-        context_tokens=CONTEXT_TOKENS,
-        sequences_max=4,
-        adapter_slots=ADAPTER_SLOTS,
-        dtype=torch.float32,
-        threads=1,  # beside vLLM's threads, waiting for a second one takes longer than its help saves
-    )
-    vllm_engine = await VllmEngine.start(
+    options = EngineOptions(
         base_directory,
         "fingerprint",
         context_tokens=CONTEXT_TOKENS,
@@ -93,9 +83,8 @@ async def engines(base_directory: Path) -> AsyncGenerator[dict[str, OwnedEngine]
         adapter_slots=ADAPTER_SLOTS,
         dtype="float32",
     )
-    yield {"torch": torch_engine, "vllm": vllm_engine}
-    await torch_engine.close()
-    await vllm_engine.close()
+    async with both_engines(options) as engines:
+        yield engines
 
 
 @pytest_asyncio.fixture(loop_scope="module", params=ENGINES)

@@ -14,7 +14,8 @@ from populace.actors.errors import PromptTooLong
 from populace.adapters.memory.layer import MemoryShape
 from populace.adapters.memory.state import StateFormat
 from populace.bench.random_module import random_module, with_gates
-from populace.engines.torch_engine import TorchEngine
+from populace.engines.options import EngineOptions
+from tests.runtime.engines.engines_under_test import both_engines
 
 pytestmark = [pytest.mark.engine, pytest.mark.asyncio(loop_scope="module")]
 
@@ -40,35 +41,22 @@ def gates(request: pytest.FixtureRequest) -> Gates:
 async def engines(
     base_directory: Path, tmp_path_factory: pytest.TempPathFactory, gates: Gates
 ) -> AsyncGenerator[dict[str, OwnedEngine]]:
-    from populace.engines.vllm_engine import VllmEngine
-
     module = random_module(base_directory, "fingerprint", SHAPE, strength=0.3)
     if gates != "mixed":
         module = with_gates(module, open_=gates == "open")
     path = tmp_path_factory.mktemp("memory") / "module.safetensors"
     path.write_bytes(module.pack())
-    torch_engine = await TorchEngine.start(
-        base_directory,
-        "fingerprint",
-        context_tokens=CONTEXT_TOKENS,
-        sequences_max=4,
-        dtype=torch.float32,
-        threads=1,
-        memory_module=path,
-    )
-    vllm_engine = await VllmEngine.start(
+    options = EngineOptions(
         base_directory,
         "fingerprint",
         context_tokens=CONTEXT_TOKENS,
         sequences_max=4,
         dtype="float32",
         memory_module=path,
-        # Prompts are read in pieces.
-        vllm_arguments={"max_num_batched_tokens": 48, "block_size": 32},
     )
-    yield {"torch": torch_engine, "vllm": vllm_engine}
-    await torch_engine.close()
-    await vllm_engine.close()
+    # Prompts are read in pieces.
+    async with both_engines(options, max_num_batched_tokens=48, block_size=32) as engines:
+        yield engines
 
 
 async def turn(

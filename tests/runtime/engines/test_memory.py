@@ -28,7 +28,9 @@ from populace.actors.turns.choices import generate_choices
 from populace.adapters.memory.layer import MemoryShape
 from populace.adapters.memory.state import StateFormat
 from populace.bench.random_module import random_module
+from populace.engines.options import EngineOptions
 from populace.engines.torch_engine import TorchEngine
+from tests.runtime.engines.engines_under_test import both_engines
 
 pytestmark = [pytest.mark.engine, pytest.mark.asyncio(loop_scope="module")]
 
@@ -57,34 +59,18 @@ def module_file(
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def engines(base_directory: Path, module_file: Path) -> AsyncGenerator[dict[str, OwnedEngine]]:
-    from populace.engines.vllm_engine import VllmEngine
-
-    torch_engine = await TorchEngine.start(
-        base_directory,
-        "fingerprint",
-        context_tokens=512,
-        sequences_max=4,
-        dtype=torch.float32,
-        threads=1,
-        memory_module=module_file,
-    )
-    vllm_engine = await VllmEngine.start(
+    options = EngineOptions(
         base_directory,
         "fingerprint",
         context_tokens=512,
         sequences_max=4,
         dtype="float32",
         memory_module=module_file,
-        # Prompts are read in pieces, and four replies of over 200 tokens do not fit the cache.
-        vllm_arguments={
-            "max_num_batched_tokens": 48,
-            "num_gpu_blocks_override": BLOCKS,
-            "block_size": BLOCK_TOKENS,
-        },
     )
-    yield {"torch": torch_engine, "vllm": vllm_engine}
-    await torch_engine.close()
-    await vllm_engine.close()
+    # Prompts are read in pieces, and four replies of over 200 tokens do not fit the cache.
+    cache: dict[str, int] = {"num_gpu_blocks_override": BLOCKS, "block_size": BLOCK_TOKENS}
+    async with both_engines(options, max_num_batched_tokens=48, **cache) as engines:
+        yield engines
 
 
 async def turn(
@@ -344,9 +330,8 @@ async def test_a_reply_that_leaves_a_damaged_state_fails(base_directory: Path, t
         module.layer(12).value.mul_(1e6)
     path = tmp_path / "module.safetensors"
     path.write_bytes(module.pack())
-    engine = await TorchEngine.start(
-        base_directory, "fingerprint", context_tokens=128, threads=1, memory_module=path
-    )
+    options = EngineOptions(base_directory, "fingerprint", context_tokens=128, threads=1, memory_module=path)
+    engine = await TorchEngine.start(options)
     try:
         with pytest.raises(MemoryStateInvalid, match="beyond"):
             await turn(engine, TELL, MemoryUse())

@@ -12,7 +12,8 @@ import torch
 
 from populace.actors.engine import AdapterRef, MemoryUse, Message, OwnedEngine
 from populace.bench.random_module import random_module
-from populace.engines.torch_engine import TorchEngine
+from populace.engines.options import EngineOptions
+from tests.runtime.engines.engines_under_test import both_engines
 from tests.runtime.engines.test_memory import TELL, turn, values
 
 pytestmark = [pytest.mark.engine, pytest.mark.asyncio(loop_scope="module")]
@@ -25,21 +26,13 @@ RELATIVE = 0.05
 async def engines(
     base_directory: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncGenerator[dict[str, OwnedEngine]]:
-    from populace.engines.vllm_engine import VllmEngine
-
     path = tmp_path_factory.mktemp("memory") / "module.safetensors"
     path.write_bytes(random_module(base_directory, "fingerprint").pack(torch.bfloat16))
-    started: dict[str, OwnedEngine] = {
-        "torch": await TorchEngine.start(
-            base_directory, "fingerprint", context_tokens=512, sequences_max=4, threads=1, memory_module=path
-        ),
-        "vllm": await VllmEngine.start(
-            base_directory, "fingerprint", context_tokens=512, sequences_max=4, memory_module=path
-        ),
-    }
-    yield started
-    for engine in started.values():
-        await engine.close()
+    options = EngineOptions(
+        base_directory, "fingerprint", context_tokens=512, sequences_max=4, memory_module=path
+    )
+    async with both_engines(options) as engines:
+        yield engines
 
 
 def assert_alike(one: bytes | None, other: bytes | None) -> None:

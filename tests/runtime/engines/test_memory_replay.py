@@ -20,7 +20,8 @@ from populace.actors.memory import MemoryChoice
 from populace.actors.turn import ChatRequest, ModelId, TurnRequest
 from populace.adapters.memory.state import StateFormat, Values
 from populace.bench.random_module import random_module
-from populace.engines.torch_engine import TorchEngine
+from populace.engines.options import EngineOptions
+from populace.engines.starting import start_engine
 from populace.settings.clock import SystemClock
 from populace.storage.store import Store
 from tests.small_base import make_small_base
@@ -39,16 +40,10 @@ async def engine(
     small = make_small_base(tmp_path_factory.mktemp("small"), base_directory, torch.float32)
     module = tmp_path_factory.mktemp("module") / "module.safetensors"
     module.write_bytes(random_module(small, "f" * 64).pack())
-    if request.param == "torch":
-        started: OwnedEngine = await TorchEngine.start(
-            small, "f" * 64, context_tokens=384, dtype=torch.float32, threads=1, memory_module=module
-        )
-    else:
-        from populace.engines.vllm_engine import VllmEngine
-
-        started = await VllmEngine.start(
-            small, "f" * 64, context_tokens=384, sequences_max=4, dtype="float32", memory_module=module
-        )
+    options = EngineOptions(
+        small, "f" * 64, context_tokens=384, sequences_max=4, dtype="float32", threads=1, memory_module=module
+    )
+    started = await start_engine(request.param, options)
     yield str(request.param), started
     await started.close()
 

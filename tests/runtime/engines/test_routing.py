@@ -19,7 +19,8 @@ from populace.actors.errors import EngineUnavailable
 from populace.adapters.random_adapter import write_random_adapter
 from populace.engines import routes
 from populace.engines.client import APPLICATION, DEPLOYMENT, ReplicaEngine
-from populace.engines.replica import ReplicaOptions, engine_application
+from populace.engines.options import EngineOptions
+from populace.engines.replica import engine_application
 from populace.hosting.host_actor import NAMESPACE
 from populace.policies.holdings import Holdings, mark_of
 from populace.policies.routing import load_max
@@ -66,26 +67,15 @@ def write_adapter(folder: Path, small_base: Path, seed: int) -> AdapterRef:
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def client(small_base: Path) -> AsyncGenerator[ReplicaEngine]:
     """A client of two torch replicas, as a gateway has it."""
-    options = ReplicaOptions(
-        kind="torch",
-        base_directory=str(small_base),
-        name="small",
-        fingerprint="f" * 64,
-        context_tokens=256,
-        sequences_max=8,
-        waiting_max=64,
-        adapter_slots=SLOTS,
-        rank_max=16,
-        gpus=0,
-        threads=1,
-        kv_cache_gib=1,
-        warm_bytes_max=1,
-        memory_module=None,
+    options = EngineOptions(
+        small_base, "f" * 64, context_tokens=256, sequences_max=8, adapter_slots=SLOTS, threads=1
     )
     _ray.init(address="local", namespace=NAMESPACE, include_dashboard=False, log_to_driver=False)
     try:
         _serve.start(proxy_location="Disabled", logging_config={"log_level": "WARNING"})
-        application = engine_application(options, replicas=2, environment={"OMP_NUM_THREADS": "1"})
+        application = engine_application(
+            "torch", options, gpus=0, replicas=2, environment={"OMP_NUM_THREADS": "1"}
+        )
         await asyncio.to_thread(_serve.run, application, name=APPLICATION, route_prefix=None)
         client = ReplicaEngine(BaseInfo("small", "f" * 64, 256))
         yield client

@@ -21,6 +21,7 @@ import pytest_asyncio
 from populace.actors.engine import AdapterRef, Delta, GenerateRequest, MemoryUse, Sampling
 from populace.adapters.random_adapter import write_random_adapter
 from populace.bench.random_module import random_module
+from populace.engines.options import EngineOptions
 from populace.engines.vllm_engine import VllmEngine, _Call
 from populace.storage.revisions import adapter_digest
 from populace.storage.warm_files import erase, warm_root
@@ -75,7 +76,7 @@ def people(small_base: Path, tmp_path_factory: pytest.TempPathFactory) -> list[A
 async def engine(small_base: Path, tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[VllmEngine]:
     module = tmp_path_factory.mktemp("memory") / "module"
     module.write_bytes(random_module(small_base, "f" * 64, strength=60.0).pack())
-    started = await VllmEngine.start(
+    options = EngineOptions(
         small_base,
         "f" * 64,
         context_tokens=256,
@@ -83,6 +84,7 @@ async def engine(small_base: Path, tmp_path_factory: pytest.TempPathFactory) -> 
         warm_bytes_max=WARM_BYTES_MAX,
         memory_module=module,
     )
+    started = await VllmEngine.start(options)
     yield started
     await started.close()
 

@@ -14,7 +14,6 @@ from populace.actors.host_limits import HostLimits
 from populace.actors.turn import Interaction, ModelId
 from populace.archive.adapter_check import check_adapters
 from populace.archive.adapter_work import DoWork, do_work
-from populace.archive.importing import Destination
 from populace.gateway.access import new_key
 from populace.gateway.adapter_desk import AdapterDesk
 from populace.gateway.app import create_app
@@ -24,6 +23,7 @@ from populace.hosting.aggregation import aggregator_over
 from populace.hosting.directory import Directory, LocalHostClient
 from populace.policies.placement import shards_of
 from populace.settings.clock import SystemClock
+from populace.storage.adapter_store import AdapterStore
 from populace.storage.store import Store
 from tests.limits import HANG_SECONDS
 from tests.runtime.gateway.scripted_engine import BASE, ScriptedEngine
@@ -69,7 +69,7 @@ class Population:
     def make_app(self, *, do_work: DoWork = do_work) -> FastAPI:
         """``do_work`` works on adapters, in this process unless it is another one."""
         desk = Desk(bytes_max=ARCHIVE_BYTES_MAX)
-        destination = Destination(self.path, self.base_directory, BASE.fingerprint, RANK_MAX)
+        destination = AdapterStore(self.path, self.base_directory, BASE.fingerprint, RANK_MAX)
         return create_app(
             self.directory,
             self.engine,

@@ -1,7 +1,6 @@
 """Health, readiness and metrics: for machines, without a key, and without anybody's name."""
 
 from dataclasses import asdict
-from typing import Any
 
 import httpx
 import pytest
@@ -11,6 +10,7 @@ from populace.actors.engine import EngineReport, EngineStatistics, TierStatistic
 from populace.actors.errors import EngineUnavailable, HostUnavailable
 from populace.gateway.app import create_app
 from populace.hosting.directory import Directory
+from populace.hosting.operations import Method, P, T
 from tests.runtime.gateway.population import Population, chat_body
 
 
@@ -54,7 +54,7 @@ class TwoReplicas:
 class UnreachableHost:
     """A host whose process is gone."""
 
-    async def call(self, name: str, *args: Any, **options: Any) -> Any:
+    async def call(self, method: Method[P, T], *args: P.args, **options: P.kwargs) -> T:
         raise HostUnavailable("host-0", "it restarts")
 
 

@@ -3,6 +3,7 @@
 import asyncio
 from collections import Counter
 from collections.abc import AsyncGenerator
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -11,18 +12,20 @@ from ray.exceptions import ActorUnavailableError
 
 from populace.actors.errors import HostUnavailable
 from populace.actors.host_limits import HostLimits
+from populace.actors.hosts import Hosts
 from populace.actors.turn import ModelId, TurnGrant
-from populace.hosting import host_actor
+from populace.hosting import host_actor, host_client
 from populace.hosting.directory import Directory
-from populace.hosting.host_actor import CALLS_PER_MESSAGE_MAX, HostActor, RayHostClient, Waiting
+from populace.hosting.host_actor import HostActor, Waiting
+from populace.hosting.host_client import CALLS_PER_MESSAGE_MAX, RayHostClient
+from populace.hosting.operations import OPERATIONS, Call
 from populace.storage.records.errors import ModelExists, ModelNotFound
 from populace.storage.store import Store
-from tests.actors.populations import SHARDS, host_options, ray_directory
+from tests.actors.fakes import FakeClock
+from tests.actors.populations import SHARDS, host_options, local_hosts, ray_directory
 from tests.actors.turns import grant_of, queue_turn, reply, take_turn, turn_of, wait_until
 
 ADA, BEN = ModelId("acme", "ada"), ModelId("acme", "ben")
-
-Call = tuple[str, tuple[Any, ...], dict[str, Any]]
 
 
 class Method:
@@ -260,15 +263,38 @@ async def test_a_message_sent_again_does_not_run_in_the_successor_of_the_process
     assert isinstance(refused.error, HostUnavailable)
 
 
+async def test_a_host_refuses_an_operation_that_it_does_not_know_by_its_name(handle: ActorHandle) -> None:
+    calls: list[Call] = [("close", (), {}), ("_store.path", (), {})]
+
+    refused = (await handle.actor.call_many(calls, "message", None)).results
+
+    assert [type(failed.error) for failed in refused] == [HostUnavailable] * 2
+    assert "`_store.path`" in str(refused[1].error)
+
+
+def test_every_operation_is_a_method_of_a_host(tmp_path: Path) -> None:
+    host = local_hosts(Store.create_or_open(tmp_path / "store", SHARDS), FakeClock())[0]
+
+    assert {
+        "begin_turn",
+        "jobs.ask",
+        "forgetting.forget",
+        "memories.show",
+        "members.share",
+    } <= OPERATIONS.keys()
+    assert all(callable(attrgetter(name)(host)) for name in OPERATIONS)
+    host.close()
+
+
 async def test_an_actor_that_cannot_be_reached_is_an_unavailable_host(
     handle: ActorHandle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(host_actor, "RESEND_SECONDS", 0.001)
+    monkeypatch.setattr(host_client, "RESEND_SECONDS", 0.001)
     handle.failure = ActorUnavailableError("gone", None)
     client = RayHostClient(handle, "populace-host-0")
 
     with pytest.raises(HostUnavailable):
-        await client.call("show_model", ADA)
+        await client.call(Hosts.show_model, ADA)
 
 
 async def test_a_token_of_the_process_before_does_not_name_a_call_of_this_one(

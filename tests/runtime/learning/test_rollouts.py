@@ -10,6 +10,7 @@ from populace.actors.engine import AdapterRef, Message
 from populace.actors.errors import AdapterInvalid
 from populace.adapters.lora.trainable import TrainableAdapter
 from populace.adapters.random_adapter import write_random_adapter
+from populace.engines.options import EngineOptions
 from populace.engines.prompts import BaseTokenizer
 from populace.engines.torch_engine import TorchEngine
 from populace.learning.frozen_base import FrozenBase, Reading
@@ -25,9 +26,8 @@ PROMPTS = [(Message("user", "Who?"),), (Message("user", "And where?"),)]
 
 @pytest.fixture
 async def engine(small_base_f32: Path) -> AsyncGenerator[TorchEngine]:
-    started = await TorchEngine.start(
-        small_base_f32, FINGERPRINT, context_tokens=256, dtype=torch.float32, threads=1
-    )
+    options = EngineOptions(small_base_f32, FINGERPRINT, context_tokens=256, dtype="float32", threads=1)
+    started = await TorchEngine.start(options)
     yield started
     await started.close()
 

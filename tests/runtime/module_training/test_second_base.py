@@ -1,6 +1,5 @@
 """A base of another architecture gets a memory module by the same commands, and is served with it."""
 
-import asyncio
 from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import Literal
@@ -17,8 +16,9 @@ from populace.adapters.memory.module import MemoryModule
 from populace.adapters.memory.state import StateFormat
 from populace.base.prepare import prepare_base
 from populace.cli.memory_module import app
-from populace.engines.torch_engine import TorchEngine
+from populace.engines.options import EngineOptions
 from populace.settings.settings import Settings
+from tests.runtime.engines.engines_under_test import both_engines
 from tests.small_base import make_second_base
 
 pytestmark = pytest.mark.engine
@@ -63,17 +63,12 @@ def module(second_base: Path, rule: Rule, tmp_path_factory: pytest.TempPathFacto
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def engines(second_base: Path, module: Path) -> AsyncGenerator[dict[str, OwnedEngine]]:
-    from populace.engines.vllm_engine import VllmEngine
-
     fingerprint = prepare_base(str(second_base), Settings.from_environment().cache).fingerprint
-    torch_engine = await TorchEngine.start(
-        second_base, fingerprint, context_tokens=CONTEXT_TOKENS, dtype=torch.float32, memory_module=module
-    )
-    vllm_engine = await VllmEngine.start(
+    options = EngineOptions(
         second_base, fingerprint, context_tokens=CONTEXT_TOKENS, dtype="float32", memory_module=module
     )
-    yield {"torch": torch_engine, "vllm": vllm_engine}
-    await asyncio.gather(torch_engine.close(), vllm_engine.close())
+    async with both_engines(options) as engines:
+        yield engines
 
 
 async def turn(engine: OwnedEngine, message: Message, use: MemoryUse) -> Delta:

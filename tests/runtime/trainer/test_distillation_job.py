@@ -9,6 +9,7 @@ import torch
 
 from populace.actors.feedback import Opinion
 from populace.actors.training_options import TrainingOptions
+from populace.engines.options import EngineOptions
 from populace.engines.torch_engine import TorchEngine
 from populace.learning.frozen_base import FrozenBase
 from populace.learning.on_policy.sampler import EngineSampler, engine_sampler
@@ -33,9 +34,10 @@ def sampler(small_base_f32: Path, tmp_path_factory: pytest.TempPathFactory) -> G
     revisions = RevisionFiles(tmp_path_factory.mktemp("sampled") / "revisions")
 
     async def start() -> TorchEngine:
-        return await TorchEngine.start(
-            small_base_f32, BASE, context_tokens=512, sequences_max=8, dtype=torch.float32, threads=1
+        options = EngineOptions(
+            small_base_f32, BASE, context_tokens=512, sequences_max=8, dtype="float32", threads=1
         )
+        return await TorchEngine.start(options)
 
     with engine_sampler(start, revisions) as started:
         yield started

@@ -13,6 +13,7 @@ from populace.actors.errors import InvalidRequest
 from populace.actors.reward_tasks import RewardTask
 from populace.actors.training import TrainingJob
 from populace.actors.training_options import TrainingOptions
+from populace.engines.options import EngineOptions
 from populace.engines.torch_engine import TorchEngine
 from populace.learning import rewards
 from populace.learning.frozen_base import FrozenBase
@@ -45,9 +46,10 @@ def sampler(decided_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Gen
     revisions = RevisionFiles(tmp_path_factory.mktemp("sampled") / "revisions")
 
     async def start() -> TorchEngine:
-        return await TorchEngine.start(
-            decided_base, BASE, context_tokens=512, sequences_max=32, dtype=torch.float32, threads=1
+        options = EngineOptions(
+            decided_base, BASE, context_tokens=512, sequences_max=32, dtype="float32", threads=1
         )
+        return await TorchEngine.start(options)
 
     with engine_sampler(start, revisions) as started:
         yield started

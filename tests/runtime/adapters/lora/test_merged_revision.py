@@ -13,6 +13,7 @@ from populace.adapters.lora.merged_revision import merged_adapter
 from populace.adapters.lora.shape import LoraShape
 from populace.adapters.lora.trainable import TrainableAdapter
 from populace.learning.frozen_base import FrozenBase
+from populace.storage.adapter_store import AdapterStore
 from populace.storage.store import Store
 
 pytestmark = pytest.mark.engine
@@ -59,10 +60,8 @@ def test_a_merged_revision_does_what_its_sources_do_and_names_them(
     sources = [stored(store, frozen, seed) for seed in (1, 2)]
     options = MergeOptions(method, rank=16 if method == "svd" else None)  # type: ignore[arg-type]
 
-    path = store.revisions.root.parent
-    with merged_adapter(
-        sources, [0.5, 2.0], options, path, small_base_f32, FINGERPRINT, rank_max=RANK_MAX, now_ms=7
-    ) as merged:
+    home = AdapterStore(store.path, small_base_f32, FINGERPRINT, RANK_MAX)
+    with merged_adapter(sources, [0.5, 2.0], options, home, now_ms=7) as merged:
         assert store.revisions.has(merged.revision.digest)
 
     made = merged.revision
@@ -81,13 +80,12 @@ def test_what_has_too_high_a_rank_to_be_served_is_refused_and_not_stored(
     store: Store, frozen: FrozenBase, small_base_f32: Path
 ) -> None:
     sources = [stored(store, frozen, seed) for seed in range(3)]
-    path, files = store.revisions.root.parent, set(store.revisions.root.iterdir())
+    home = AdapterStore(store.path, small_base_f32, FINGERPRINT, RANK_MAX)
+    files = set(store.revisions.root.iterdir())
 
     with (
         pytest.raises(InvalidRequest, match="rank 24, and 16 is served"),
-        merged_adapter(
-            sources, [1.0] * 3, MergeOptions(), path, small_base_f32, FINGERPRINT, rank_max=RANK_MAX, now_ms=0
-        ),
+        merged_adapter(sources, [1.0] * 3, MergeOptions(), home, now_ms=0),
     ):
         pass
 

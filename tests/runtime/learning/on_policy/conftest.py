@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from populace.engines.options import EngineOptions
 from populace.engines.prompts import BaseTokenizer
 from populace.engines.torch_engine import TorchEngine
 from populace.learning.frozen_base import FrozenBase
@@ -40,16 +41,10 @@ def sampler(
     decided_base: Path, revisions: RevisionFiles, engines: list[TorchEngine]
 ) -> Generator[EngineSampler]:
     async def start() -> TorchEngine:
-        engines.append(
-            await TorchEngine.start(
-                decided_base,
-                FINGERPRINT,
-                context_tokens=512,
-                sequences_max=32,
-                dtype=torch.float32,
-                threads=1,
-            )
+        options = EngineOptions(
+            decided_base, FINGERPRINT, context_tokens=512, sequences_max=32, dtype="float32", threads=1
         )
+        engines.append(await TorchEngine.start(options))
         return engines[0]
 
     with engine_sampler(start, revisions) as started:

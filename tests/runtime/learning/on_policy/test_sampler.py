@@ -7,6 +7,7 @@ import pytest
 
 from populace.actors.engine import Message
 from populace.actors.errors import AdapterMismatch, EngineUnavailable
+from populace.engines.options import EngineOptions
 from populace.engines.torch_engine import TorchEngine
 from populace.learning.frozen_base import FrozenBase
 from populace.learning.on_policy.sampler import EngineSampler, engine_sampler
@@ -97,7 +98,8 @@ def test_an_engine_that_does_not_start_or_is_closed_is_an_error_by_name(
     engines: list[TorchEngine] = []
 
     async def start() -> TorchEngine:
-        engines.append(await TorchEngine.start(decided_base, base.fingerprint, context_tokens=64, threads=1))
+        options = EngineOptions(decided_base, base.fingerprint, context_tokens=64, threads=1)
+        engines.append(await TorchEngine.start(options))
         return engines[0]
 
     with engine_sampler(start, RevisionFiles(tmp_path)) as sampler:

@@ -1,0 +1,163 @@
+"""The turns of a host: it activates their models, grants them one at a time, and commits them.
+
+It does not matter which process generates between the grant and the commit.
+"""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import replace
+
+from populace.actors.clock import Clock
+from populace.actors.engine import AdapterRef
+from populace.actors.errors import TurnExpired
+from populace.actors.forgetting import FORGET_ROLE
+from populace.actors.host.activations import Activations
+from populace.actors.host.grant_ids import GrantIds
+from populace.actors.host.personal_model import PersonalModel
+from populace.actors.host.retriever import Retriever
+from populace.actors.keepers.catalogue import Catalogue, interaction_view
+from populace.actors.keepers.log_compactor import LogCompactor
+from populace.actors.keepers.turn_log import MakeReply, TurnLog
+from populace.actors.turn import Interaction, ModelId, Reply, TurnGrant, TurnRequest
+from populace.storage.records.errors import ModelNotFound, PositionConflict
+
+
+class HostTurns:
+    """Serves the turns of ``Hosts``, and those in which a host changes a model itself."""
+
+    def __init__(
+        self,
+        catalogue: Catalogue,
+        turn_log: TurnLog,
+        active: Activations,
+        retriever: Retriever,
+        logs: LogCompactor,
+        grant_ids: GrantIds,
+        *,
+        clock: Clock,
+        mailbox_max: int,
+        adapter_of: Callable[[str], AdapterRef],
+    ) -> None:
+        self._catalogue = catalogue
+        self._turn_log = turn_log
+        self._active = active
+        self._retriever = retriever
+        self._logs = logs
+        self._grant_ids = grant_ids
+        self._clock = clock
+        self._mailbox_max = mailbox_max
+        self._adapter_of = adapter_of
+        self._commits: dict[str, asyncio.Task[Interaction]] = {}
+        self.erasing: set[ModelId] = set()
+        """Models that are being erased: they are not activated again."""
+
+        self.committed = 0
+
+    async def begin_turn(self, request: TurnRequest) -> TurnGrant | Interaction:
+        replay = self._turn_log.find(request)
+        if replay is not None:
+            return replay
+        model = self._activate(request.model)
+        self._active.note_wanted(request.model)
+        try:
+            queued = model.request_turn(request)
+        except Exception:
+            self._active.note_idle(model)
+            raise
+        try:
+            grant = await queued.granted
+        except asyncio.CancelledError:
+            model.withdraw(queued)
+            raise
+        try:
+            # A duplicate that waited behind the first call finds its turn committed now.
+            replay = self._turn_log.find(request)
+            if replay is None:
+                grant = self._turn_log.completed(grant)
+                if request.retrieval is not None:
+                    found = await self._retriever.find(model, grant, request.retrieval)
+                    grant = replace(grant, retrieved=found)
+        except BaseException:  # the caller may be cancelled while the log is searched
+            model.release(grant)
+            raise
+        if replay is not None:
+            model.release(grant)
+            return replay
+        return grant
+
+    async def finish_turn(self, grant: TurnGrant, reply: Reply) -> Interaction:
+        if grant.grant_id in self._commits:
+            return await asyncio.shield(self._commits[grant.grant_id])
+        if not self._grant_ids.is_ours(grant.grant_id, self._catalogue.shard(grant.model)):
+            return await self._adopt(grant, reply)
+        model = self._active.get(grant.model)
+        if model is None or not model.is_running(grant):
+            replay = self._turn_log.find(grant.request)
+            if replay is not None:
+                return replay
+            raise TurnExpired(grant.model.name, "its deadline passed or its caller gave it up")
+        return await self.finish_made(grant, lambda txn: reply)
+
+    async def finish_made(self, grant: TurnGrant, make: MakeReply) -> Interaction:
+        """Commit a running turn. ``make`` runs in its transaction and returns the turn's reply."""
+        model = self._active.get(grant.model)
+        if model is None:
+            raise TurnExpired(grant.model.name, "its shard was lost")
+        model.claim(grant)
+        commit = self._commits[grant.grant_id] = asyncio.create_task(self._commit(model, grant, make))
+        commit.add_done_callback(lambda _: self._commits.pop(grant.grant_id))
+        return await asyncio.shield(commit)
+
+    async def abandon_turn(self, grant: TurnGrant, reason: str) -> None:
+        del reason
+        model = self._active.get(grant.model)
+        if model is not None:
+            model.abandon(grant)
+
+    def _activate(self, model_id: ModelId) -> PersonalModel:
+        if model_id in self.erasing:
+            raise ModelNotFound(model_id.name)
+        model = self._active.get(model_id)
+        if model is not None:
+            return model
+        model = PersonalModel(
+            self._catalogue.load(model_id),
+            # The number distinguishes grant ids of an earlier activation from those of this one.
+            incarnation=self._grant_ids.next_activation,
+            clock=self._clock,
+            mailbox_max=self._mailbox_max,
+            adapter_of=self._adapter_of,
+            on_idle=self._active.note_idle,
+        )
+        self._active.add(model)
+        self._grant_ids.activations += 1
+        return model
+
+    async def _adopt(self, grant: TurnGrant, reply: Reply) -> Interaction:
+        """Commit a turn whose activation was lost with its host or shard, if the log has not moved since."""
+        turn = await self.begin_turn(grant.request)
+        if isinstance(turn, Interaction):
+            return turn
+        if turn.created_ms != grant.created_ms:
+            await self.abandon_turn(turn, "it is a namesake's")
+            raise ModelNotFound(grant.model.name)
+        if turn.position != grant.position:
+            await self.abandon_turn(turn, "the log moved on")
+            raise PositionConflict(grant.model.name, grant.position, turn.position)
+        return await self.finish_turn(replace(grant, grant_id=turn.grant_id), reply)
+
+    async def _commit(self, model: PersonalModel, grant: TurnGrant, make: MakeReply) -> Interaction:
+        try:
+            interaction, stored = await self._turn_log.append(grant, make)
+        except BaseException:
+            model.release(grant)
+            raise
+        if model.is_running(grant):
+            before = model.resident_bytes
+            model.advance(grant, stored)
+            self._active.note_grown(model, model.resident_bytes - before)
+            if interaction.messages[0][0] == FORGET_ROLE:
+                self._retriever.forget(model)
+        self.committed += 1
+        self._logs.note_turn(stored)
+        return interaction_view(grant.model, interaction)

@@ -1,0 +1,159 @@
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+# Ray's API is partly untyped.
+"""The client of a host actor. Its messages carry the calls of one turn of the event loop.
+
+Ray runs a message at most once and does not say whether a lost one ran. So a client sends it again
+under the same id, and the actor returns the results of a message that it knows without running it again.
+"""
+
+import asyncio
+import secrets
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import ray
+from ray.exceptions import ActorUnavailableError, RayActorError, RayError, RayTaskError
+
+from populace.actors.errors import HostUnavailable
+from populace.hosting.host_actor import NAMESPACE, SENDS_MAX, Failed, Waiting, host_name
+from populace.hosting.operations import Call, Method, Operation, P, T, operation_of
+from populace.storage.records.errors import PopulaceError
+
+CALLS_PER_MESSAGE_MAX = 1024
+MESSAGES_IN_FLIGHT_MAX = 4
+RESEND_SECONDS = 0.05
+"""Wait before a message is sent again; it doubles each time, to 1.5 s in all."""
+
+
+class Pending(NamedTuple):
+    """A call that was not sent yet, or whose message has no answer yet."""
+
+    operation: Operation[..., Any]
+    call: Call
+    answer: "asyncio.Future[Any]"
+
+
+class RayHostClient:
+    """Sends calls to a host actor, gathering those of one event-loop turn into one message."""
+
+    def __init__(self, handle: Any, name: str) -> None:
+        self.handle = handle
+        self._name = name
+        self._queue: list[Pending] = []
+        self._in_flight = 0
+        self._scheduled = False
+        self._incarnation: str | None = None
+
+    async def call(self, method: Method[P, T], *args: P.args, **options: P.kwargs) -> T:
+        loop = asyncio.get_running_loop()
+        operation = operation_of(method)
+        answer: asyncio.Future[Any] = loop.create_future()
+        self._queue.append(Pending(operation, (operation.name, args, options), answer))
+        self._schedule(loop)
+        try:
+            result = await answer
+        except asyncio.CancelledError:
+            if not answer.cancelled():
+                self._give_back(operation, answer.result())
+            raise
+        if isinstance(result, Waiting):
+            result = await self._collect(operation, result)
+        if isinstance(result, Failed):
+            raise result.error
+        return result
+
+    def call_remote(self, method: Method[P, T], *args: P.args, **options: P.kwargs) -> "ray.ObjectRef[T]":
+        """Send the call in a message of its own, which is not repeated if Ray loses it."""
+        return self.handle.call.remote(operation_of(method).name, *args, **options)
+
+    def _schedule(self, loop: asyncio.AbstractEventLoop) -> None:
+        if not self._scheduled and self._in_flight < MESSAGES_IN_FLIGHT_MAX and self._queue:
+            self._scheduled = True
+            loop.call_soon(self._send, loop)
+
+    def _send(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._scheduled = False
+        batch, self._queue = self._queue[:CALLS_PER_MESSAGE_MAX], self._queue[CALLS_PER_MESSAGE_MAX:]
+        batch = [pending for pending in batch if not pending.answer.done()]
+        if batch:
+            self._in_flight += 1
+            loop.create_task(self._exchange(batch, loop))  # the futures keep it alive
+        self._schedule(loop)
+
+    async def _exchange(self, batch: list[Pending], loop: asyncio.AbstractEventLoop) -> None:
+        try:
+            results = await self._send_until_answered([pending.call for pending in batch])
+        except RayError as error:
+            results = [Failed(host_error(self._name, error))] * len(batch)
+        except Exception as error:  # for example arguments that do not pickle: no caller may wait for ever
+            results = [Failed(error)] * len(batch)
+        finally:
+            self._in_flight -= 1
+            self._schedule(loop)
+        for pending, result in zip(batch, results, strict=True):
+            if not pending.answer.done():
+                pending.answer.set_result(result)
+            else:
+                self._give_back(pending.operation, result)
+
+    async def _send_until_answered(self, calls: list[Call]) -> list[Any]:
+        message = secrets.token_hex(16)
+        answers = await self._until_answered(
+            lambda again_for: self.handle.call_many.remote(calls, message, again_for)
+        )
+        self._incarnation = answers.incarnation
+        return answers.results
+
+    async def _until_answered(self, send: Callable[[str | None], Awaitable[T]]) -> T:
+        """Send a message until it is answered; ``send`` takes the process that may have run it already."""
+        again_for: str | None = None
+        for attempt in range(1, SENDS_MAX):
+            try:
+                return await send(again_for)
+            except ActorUnavailableError:
+                again_for = self._incarnation
+                await asyncio.sleep(RESEND_SECONDS * 2 ** (attempt - 1))
+        return await send(again_for)
+
+    async def _collect(self, operation: Operation[..., Any], waiting: Waiting) -> Any:
+        collected: asyncio.Future[Any] = asyncio.ensure_future(
+            self._until_answered(lambda _: self.handle.collect.remote(waiting.token))
+        )
+        try:
+            return await asyncio.shield(collected)
+        except asyncio.CancelledError:
+            self._give_back(operation, waiting)
+            collected.add_done_callback(partial(self._give_back_collected, operation))
+            raise
+        except RayError as error:
+            return Failed(host_error(self._name, error))
+
+    def _give_back(self, operation: Operation[..., Any], result: object) -> None:
+        """Cancel the waiting call, or take back the result, of a caller that gave up."""
+        if isinstance(result, Waiting):
+            self.handle.forget.remote(result.token)
+        elif not isinstance(result, Failed) and (undo := operation.on_lost(result)) is not None:
+            name, args, options = undo
+            self.handle.call.remote(name, *args, **options)
+
+    def _give_back_collected(self, operation: Operation[..., Any], collected: "asyncio.Future[Any]") -> None:
+        if not collected.cancelled() and collected.exception() is None:
+            self._give_back(operation, collected.result())
+
+
+def connect_host(index: int) -> RayHostClient:
+    """Find a running host; raises ``ValueError`` if none has that index."""
+    name = host_name(index)
+    handle = ray.get_actor(name, namespace=NAMESPACE)
+    return RayHostClient(handle, name)
+
+
+def host_error(name: str, error: RayError) -> Exception:
+    """Translate what Ray raises into the error that the host raised, or ``HostUnavailable``."""
+    if isinstance(error, RayTaskError):
+        cause: object = error.cause
+        if isinstance(cause, PopulaceError):
+            return cause
+    reason = "it is restarting" if isinstance(error, RayActorError) else str(error).split("\n", 1)[0]
+    return HostUnavailable(name, reason)

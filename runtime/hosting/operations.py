@@ -1,0 +1,76 @@
+"""The operations that cross Ray: the methods of the hosts' protocols, in a closed table by name.
+
+A caller passes the protocol's own method, so that its arguments and its result are checked and its definition
+is found. Only its name is sent, and a host runs no name that is not in the table.
+"""
+
+import inspect
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from operator import attrgetter
+from typing import Any, Concatenate, Final, Generic, ParamSpec, TypeVar, cast
+
+from populace.actors.forgetting import Forgetting
+from populace.actors.hosts import Hosts
+from populace.actors.members import Members
+from populace.actors.memories import Memories
+from populace.actors.training import TrainingJobs
+from populace.actors.turn import TurnGrant
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+Method = Callable[Concatenate[Any, P], Coroutine[Any, Any, T]]
+"""A method as its protocol declares it, like ``Hosts.begin_turn``."""
+
+Call = tuple[str, tuple[Any, ...], dict[str, Any]]
+"""A call as it is sent: an operation's name, its arguments and its keyword arguments."""
+
+_PROTOCOLS: Final = {
+    "": Hosts,
+    "jobs.": TrainingJobs,
+    "forgetting.": Forgetting,
+    "memories.": Memories,
+    "members.": Members,
+}
+"""The protocols that a host implements, by what stands before their methods' names."""
+
+
+@dataclass(frozen=True, slots=True)
+class Operation(Generic[P, T]):
+    """A method of the hosts as it is sent by name, like ``begin_turn`` or ``jobs.ask``.
+
+    ``on_lost`` returns the call that takes back a result whose caller is gone, or None if it may stay.
+    """
+
+    name: str
+    on_lost: Callable[[T], Call | None]
+
+    async def run(self, host: object, *args: P.args, **options: P.kwargs) -> T:
+        """Run the operation on a host in this process."""
+        return await attrgetter(self.name)(host)(*args, **options)
+
+
+def operation_of(method: Method[P, T]) -> Operation[P, T]:
+    """Return the operation of a protocol's method; raises ``KeyError`` for any other function."""
+    return cast("Operation[P, T]", _OPERATION_OF[method])
+
+
+def _abandon_grant(result: object) -> Call | None:
+    """An abandoned grant would keep its model busy until the turn's deadline."""
+    return ("abandon_turn", (result, "its caller left"), {}) if isinstance(result, TurnGrant) else None
+
+
+_ON_LOST: dict[Callable[..., Any], Callable[[Any], Call | None]] = {Hosts.begin_turn: _abandon_grant}
+
+_OPERATION_OF: dict[Callable[..., Any], Operation[..., Any]] = {
+    method: Operation(prefix + name, _ON_LOST.get(method, lambda _: None))
+    for prefix, protocol in _PROTOCOLS.items()
+    for name, method in vars(protocol).items()
+    if inspect.iscoroutinefunction(method)
+}
+
+OPERATIONS: dict[str, Operation[..., Any]] = {
+    operation.name: operation for operation in _OPERATION_OF.values()
+}
+"""All operations by name."""
