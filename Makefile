@@ -51,7 +51,7 @@ test: install ## lint, types, the plain tests and one end-to-end path (vLLM, Ray
 	$(SUPERVISED) $(BIN)/python scripts/check.py $(BESIDE) -m "$(PLAIN)" $(ARGS)
 
 test-engines: install ## the tests that load language models, start engines or clusters
-	$(SUPERVISED) $(BIN)/pytest -m "$(ENGINES)" $(ARGS)
+	$(SUPERVISED) $(BIN)/pytest -n 2 --dist loadgroup -m "$(ENGINES)" $(ARGS)
 
 test-faults: install ## the torture in full, of which `make test` has a sample
 	$(SUPERVISED) $(BIN)/pytest $(BESIDE) -m "$(FAULTS)" $(ARGS)

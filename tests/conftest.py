@@ -22,6 +22,11 @@ balanced_books.watch()
 LOADED = {"base_directory", "small_base_f32", "decided_base"}
 """Fixtures that a test asks for to load the model; ``base_files`` is for all else."""
 
+ONLY_LOAD = tuple(
+    f"tests/runtime/{room}/" for room in ("adapters", "archive", "learning", "module_training", "trainer")
+)
+"""Folders whose tests load a model in torch, and start neither an engine nor a cluster."""
+
 MUST_RUN_MARKERS = ("engine", "ray", "fault", "smoke")
 
 
@@ -47,10 +52,16 @@ def pytest_configure() -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Give engines and clusters the time to start."""
+    """Give engines and clusters the time to start, and one process of pytest all that start them.
+
+    The other process has the tests that only load a model, a file at a time (``make test-engines``).
+    """
     for item in items:
         if is_marked(item, "engine", "ray"):
             item.add_marker(pytest.mark.timeout(ENGINE_TEST_SECONDS))
+            file = item.nodeid.partition("::")[0]
+            only_loads = file.startswith(ONLY_LOAD) and not is_marked(item, "ray")
+            item.add_marker(pytest.mark.xdist_group(file if only_loads else "engines and clusters"))
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
