@@ -5,6 +5,9 @@ from typing import Literal
 from populace.actors.engine import BaseInfo
 from populace.api.objects import ApiObject
 
+TENANT_HEADER = "Populace-Tenant"
+"""Names the tenant of a caller in the Ray cluster; with an API key it says nothing."""
+
 API_VERSION = 1
 """Version of the API; it is raised when clients of the previous version could no longer work."""
 

@@ -64,7 +64,6 @@ class OneHost:
             data_directory=str(path),
             base=base,
             base_directory="",
-            rank_max=16,
             limits=HostLimits(resident_bytes_max=RESIDENT_BYTES_MAX),
             has_engine=False,
         )

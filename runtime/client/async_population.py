@@ -20,9 +20,6 @@ from populace.client.connection import Connection, MergeRequest, TellVote
 from populace.client.options import AskOptions, check_options
 from populace.storage.records.errors import ModelExists
 
-ARCHIVE_BYTES_MAX = 64 * 2**30
-"""Largest unpacked size, in bytes, that an archive of a personal model may claim."""
-
 PAGE = 1000
 
 
@@ -81,11 +78,9 @@ class AsyncPopulation:
         """See ``Population.export``."""
         return await self.model(name).export(path, overwrite=overwrite)
 
-    async def import_model(
-        self, path: str | Path, name: str | None = None, *, bytes_max: int = ARCHIVE_BYTES_MAX
-    ) -> AsyncModel:
+    async def import_model(self, path: str | Path, name: str | None = None) -> AsyncModel:
         """See ``Population.import_model``."""
-        view = await self.connection.import_model(Path(path), name, bytes_max=bytes_max)
+        view = await self.connection.import_model(Path(path), name)
         return AsyncModel(self.connection, view.model)
 
     async def fork(self, name: str, new_name: str) -> AsyncModel:

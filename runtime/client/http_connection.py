@@ -177,8 +177,7 @@ class HttpConnection:
                 async for chunk in response.aiter_bytes(CHUNK_BYTES):
                     file.write(chunk)
 
-    async def import_model(self, path: Path, name: str | None, *, bytes_max: int) -> ModelView:
-        del bytes_max  # the server has its own limit
+    async def import_model(self, path: Path, name: str | None) -> ModelView:
         with path.open("rb") as file:
             made = await self._http.call(
                 "POST",

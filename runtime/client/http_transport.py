@@ -10,6 +10,7 @@ import httpx
 
 from populace.actors.errors import ClusterNotFound, HostUnavailable
 from populace.api.objects import ApiObject
+from populace.api.server import TENANT_HEADER
 from populace.client.remote_errors import error_in
 from populace.storage.records.errors import PopulaceError, ShardStopped, UnknownOutcome
 
@@ -30,14 +31,27 @@ LOST = (HostUnavailable, ShardStopped, UnknownOutcome, httpx.TransportError)
 
 
 class HttpTransport:
-    """Calls one gateway. ``transport`` replaces the network in tests."""
+    """Calls one gateway. ``transport`` replaces the network in tests.
 
-    def __init__(self, url: str, api_key: str, *, transport: httpx.AsyncBaseTransport | None = None) -> None:
+    ``tenant`` is named to the gateway; only a key of the cluster lets it choose.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        api_key: str,
+        *,
+        tenant: str | None = None,
+        transport: httpx.AsyncBaseTransport | None = None,
+    ) -> None:
         # The address that OpenAI's clients are given ends in /v1.
         self.url = url.rstrip("/").removesuffix("/v1")
         self._client = httpx.AsyncClient(
             base_url=self.url,
-            headers={"Authorization": f"Bearer {api_key}"},
+            headers={
+                "Authorization": f"Bearer {api_key}",
+                **({} if tenant is None else {TENANT_HEADER: tenant}),
+            },
             timeout=httpx.Timeout(REPLY_SECONDS_MAX, connect=CONNECT_SECONDS_MAX),
             transport=transport,
             trust_env=False,

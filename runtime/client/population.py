@@ -10,7 +10,7 @@ from populace.actors.engine import BaseInfo
 from populace.actors.hosts import HostStatistics, ModelView
 from populace.actors.members import MemberView
 from populace.actors.merging import MergedRevision
-from populace.client.async_population import ARCHIVE_BYTES_MAX, AsyncPopulation
+from populace.client.async_population import AsyncPopulation
 from populace.client.connection import TellVote
 from populace.client.loop_thread import LoopThread
 from populace.client.model_handle import ModelHandle
@@ -86,16 +86,14 @@ class Population:
         """
         return self._loop.run(self._population.export(name, path, overwrite=overwrite))
 
-    def import_model(
-        self, path: str | Path, name: str | None = None, *, bytes_max: int = ARCHIVE_BYTES_MAX
-    ) -> "ModelHandle":
-        """Create a model from an exported file of at most ``bytes_max`` bytes, unpacked.
+    def import_model(self, path: str | Path, name: str | None = None) -> "ModelHandle":
+        """Create a model from an exported file; how large it may be is the server's setting.
 
         It has the exported model's name unless ``name`` is given, and all of its log, memory,
         revisions and aliases. Raises ``ArchiveInvalid``, ``ModelExists``, ``InvalidName``, ``AdapterInvalid``
         and ``AdapterMismatch``; nothing is created then.
         """
-        imported = self._population.import_model(path, name, bytes_max=bytes_max)
+        imported = self._population.import_model(path, name)
         return ModelHandle(self._loop, self._loop.run(imported))
 
     def fork(self, name: str, new_name: str) -> "ModelHandle":

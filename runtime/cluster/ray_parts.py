@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import io
 import logging
+import secrets
 import sys
 import time
 from collections.abc import Callable, Generator
@@ -19,13 +20,14 @@ from populace.actors.errors import StartFailed
 from populace.actors.host_limits import HostLimits
 from populace.base.memory_module import MemoryModuleFile
 from populace.base.prepare import BaseModelFiles
+from populace.cluster.addresses import http_url
 from populace.engines import client, replica
 from populace.engines.options import EngineOptions
 from populace.engines.vllm_environment import vllm_environment
 from populace.gateway import deployment
 from populace.gateway.access import KEY_PATTERN, new_key
 from populace.hosting.directory import Directory
-from populace.hosting.host_actor import NAMESPACE, HostOptions, host_name, start_hosts
+from populace.hosting.host_actor import NAMESPACE, GatewayAddress, HostOptions, host_name, start_hosts
 from populace.hosting.host_client import RayHostClient
 from populace.policies.history import HISTORY_TURNS_MAX
 from populace.policies.log_retention import LogLimits
@@ -84,10 +86,11 @@ def run_population(
     info = BaseInfo(base.name, base.fingerprint, context_tokens, module)
     handles: list[object] = []
     trainers: list[object] = []
+    gateway = GatewayAddress(http_url(settings), secrets.token_urlsafe(32))
     try:
         report("Starting the hosts")
         handles += start_hosts(
-            _host_options(settings, info, base), environment=quiet_environment() | ONE_THREAD
+            _host_options(settings, info, base, gateway), environment=quiet_environment() | ONE_THREAD
         )
         if settings.log_level != "debug":
             # Hides Serve's own progress; ours is reported.
@@ -108,7 +111,8 @@ def run_population(
         report("Starting the gateway")
         _deploy(
             deployment.gateway_application(
-                _gateway_options(settings, store, info, base), environment=quiet_environment() | ONE_THREAD
+                _gateway_options(settings, store, info, base, gateway.cluster_key),
+                environment=quiet_environment() | ONE_THREAD,
             ),
             deployment.APPLICATION,
         )
@@ -178,7 +182,9 @@ def _stop_actor(handle: object, seconds_max: float = CLOSE_SECONDS_MAX) -> None:
         ray.kill(handle)  # type: ignore[arg-type]
 
 
-def _host_options(settings: Settings, info: BaseInfo, base: BaseModelFiles) -> list[HostOptions]:
+def _host_options(
+    settings: Settings, info: BaseInfo, base: BaseModelFiles, gateway: GatewayAddress
+) -> list[HostOptions]:
     limits = HostLimits(
         resident_bytes_max=settings.resident_bytes_max,
         idle_seconds_max=settings.idle_seconds_max,
@@ -199,10 +205,10 @@ def _host_options(settings: Settings, info: BaseInfo, base: BaseModelFiles) -> l
             data_directory=str(settings.data),
             base=info,
             base_directory=str(base.directory),
-            rank_max=settings.rank_max,
             limits=limits,
             has_engine=True,
             master_key=None if settings.master_key is None else str(settings.master_key),
+            gateway=gateway,
         )
         for index in range(settings.hosts)
     ]
@@ -251,7 +257,7 @@ def _engine_environment(settings: Settings, engine: str, kv_gib: int) -> dict[st
 
 
 def _gateway_options(
-    settings: Settings, store: Store, info: BaseInfo, base: BaseModelFiles
+    settings: Settings, store: Store, info: BaseInfo, base: BaseModelFiles, cluster_key: str
 ) -> deployment.GatewayOptions:
     return deployment.GatewayOptions(
         host=settings.host,
@@ -263,4 +269,5 @@ def _gateway_options(
         body_bytes_max=settings.body_bytes_max,
         archive_bytes_max=settings.archive_bytes_max,
         destination=AdapterStore(settings.data, base.directory, base.fingerprint, settings.rank_max),
+        cluster_key=cluster_key,
     )

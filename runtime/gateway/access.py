@@ -1,4 +1,6 @@
-"""API keys, which identify the caller. A request's tenant is taken from its key and nothing else.
+"""API keys, which identify the caller. A request's tenant is taken from its key.
+
+Only a caller in the Ray cluster, who has the cluster key of this start, names the tenant itself.
 
 A key reads ``populace_<key id>_<secret>``: 64 random bits that find the record, 256 that prove
 it. The store keeps only the SHA-256 of the secret, which is enough for a secret of full entropy.
@@ -14,8 +16,10 @@ from collections.abc import Callable
 
 from fastapi import Request
 
-from populace.actors.errors import Unauthorized
+from populace.actors.errors import InvalidName, Unauthorized
 from populace.actors.hosts import ApiKey, Hosts
+from populace.api.server import TENANT_HEADER
+from populace.storage.records.keys import name_problem
 
 KEY_PATTERN = re.compile(r"populace_([0-9a-f]{16})_([A-Za-z0-9_-]{43})")
 
@@ -43,8 +47,16 @@ def new_key(tenant: str, label: str, *, now_ms: int) -> tuple[str, ApiKey]:
 class Access:
     """Resolves a request to its tenant, remembering valid keys for a few seconds."""
 
-    def __init__(self, hosts: Hosts, *, monotonic: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        hosts: Hosts,
+        *,
+        cluster_key: str | None = None,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """``cluster_key`` is for callers in the Ray cluster, which may name any tenant; None admits none."""
         self._hosts = hosts
+        self._cluster_key = cluster_key
         self._monotonic = monotonic
         self._known: OrderedDict[str, tuple[ApiKey, float]] = OrderedDict()
 
@@ -53,7 +65,11 @@ class Access:
         scheme, _, presented = request.headers.get("authorization", "").partition(" ")
         if scheme.lower() != "bearer" or not presented.strip():
             raise Unauthorized("No API key provided. Send it as `Authorization: Bearer <key>`.")
-        match = KEY_PATTERN.fullmatch(presented.strip())
+        presented = presented.strip()
+        cluster_key = self._cluster_key
+        if cluster_key is not None and hmac.compare_digest(presented.encode(), cluster_key.encode()):
+            return _tenant_in(request)
+        match = KEY_PATTERN.fullmatch(presented)
         if match is None:
             raise Unauthorized
         key_id, secret = match.groups()
@@ -78,3 +94,12 @@ class Access:
         if len(self._known) > CACHE_KEYS_MAX:
             self._known.popitem(last=False)
         return key
+
+
+def _tenant_in(request: Request) -> str:
+    """Return the tenant that a caller in the cluster names; raises ``InvalidName``."""
+    tenant = request.headers.get(TENANT_HEADER, "")
+    problem = name_problem(tenant)
+    if problem is not None:
+        raise InvalidName(tenant, problem)
+    return tenant

@@ -49,14 +49,16 @@ def create_app(
     probe_engine: EngineProbe,
     turn_seconds_max: float = 120.0,
     body_bytes_max: int = 8 * 1024 * 1024,
+    cluster_key: str | None = None,
     archive_desk: ArchiveDesk | None = None,
     adapter_desk: AdapterDesk | None = None,
     aggregator: Aggregator | None = None,
 ) -> FastAPI:
     """Build the application over any ``Hosts`` and ``Engine``, in one process or across Ray.
 
-    The desks need the store's files; without them models cannot be exported or imported, nor adapters
-    published, merged or compared. Without ``aggregator`` the population as a whole cannot be asked.
+    ``cluster_key`` is that of ``Access``. The desks need the store's files; without them models cannot be
+    exported or imported, nor adapters published, merged or compared. Without ``aggregator`` the population
+    as a whole cannot be asked.
     """
     app = FastAPI(
         title="Populace",
@@ -68,7 +70,13 @@ def create_app(
     )
     metrics = GatewayMetrics()
     app.state.gateway = Gateway(
-        hosts, engine, probe_engine, Access(hosts), metrics, turn_seconds_max, aggregator
+        hosts,
+        engine,
+        probe_engine,
+        Access(hosts, cluster_key=cluster_key),
+        metrics,
+        turn_seconds_max,
+        aggregator,
     )
     longer: dict[str, int] = {}
     modules: list[Any] = [completions, personal_models, aliases, memories, feedback, forgetting]

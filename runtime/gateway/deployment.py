@@ -34,7 +34,7 @@ class GatewayOptions(NamedTuple):
     """How to start a gateway.
 
     ``turn_seconds_max`` bounds a turn, ``body_bytes_max`` a request, and ``archive_bytes_max`` one that
-    brings an archive or an adapter; adapters go to ``destination``.
+    brings an archive or an adapter; adapters go to ``destination``. ``cluster_key`` is that of ``Access``.
     """
 
     host: str
@@ -46,6 +46,7 @@ class GatewayOptions(NamedTuple):
     body_bytes_max: int
     archive_bytes_max: int
     destination: AdapterStore
+    cluster_key: str
 
 
 class GatewayReplica:
@@ -63,6 +64,7 @@ class GatewayReplica:
             probe_engine=engine,
             turn_seconds_max=options.turn_seconds_max,
             body_bytes_max=options.body_bytes_max,
+            cluster_key=options.cluster_key,
             archive_desk=ArchiveDesk(directory, options.destination, desk),
             adapter_desk=AdapterDesk(directory, options.destination, desk),
             aggregator=aggregator_over(directory, engine, options.destination.data_directory),

@@ -53,10 +53,10 @@ class Directory:
     def __init__(self, clients: Sequence[HostClient], *, shard_count: int) -> None:
         self._clients = tuple(clients)
         self._shard_count = shard_count
-        self.jobs = JobDirectory(self)
-        self.forgetting = ForgettingDirectory(self)
-        self.memories = MemoryDirectory(self)
-        self.members = MemberDirectory(self)
+        self.jobs: JobDirectory = JobDirectory(self)
+        self.forgetting: ForgettingDirectory = ForgettingDirectory(self)
+        self.memories: MemoryDirectory = MemoryDirectory(self)
+        self.members: MemberDirectory = MemberDirectory(self)
 
     async def begin_turn(self, request: TurnRequest) -> TurnGrant | Interaction:
         return await self.retried(request.model, Hosts.begin_turn, request)

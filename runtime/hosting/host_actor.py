@@ -44,6 +44,13 @@ HOST_CONCURRENCY_MAX = 10_000
 """Concurrent messages that one host accepts. A queued turn holds one; its mailbox bounds it earlier."""
 
 
+class GatewayAddress(NamedTuple):
+    """Where this population's gateway listens, and the key with which it takes a caller in the cluster."""
+
+    url: str
+    cluster_key: str
+
+
 class HostOptions(NamedTuple):
     """Everything a host needs to start, and to start again after a crash."""
 
@@ -52,21 +59,21 @@ class HostOptions(NamedTuple):
     data_directory: str
     base: BaseInfo
     base_directory: str
-    rank_max: int
     limits: HostLimits
     has_engine: bool
     master_key: str | None = None
+    gateway: GatewayAddress | None = None
 
 
 class PopulationInfo(NamedTuple):
-    """The data that a client needs to route calls by itself, and to publish revisions."""
+    """The data that a client needs to route calls by itself, and to reach the gateway."""
 
     hosts: int
     shards: int
     base: BaseInfo
     base_directory: str
-    rank_max: int
     data_directory: str
+    gateway: GatewayAddress | None
 
 
 class Waiting(NamedTuple):
@@ -132,8 +139,8 @@ class HostActor:
             shards=self._shard_count,
             base=options.base,
             base_directory=options.base_directory,
-            rank_max=options.rank_max,
             data_directory=options.data_directory,
+            gateway=options.gateway,
         )
 
     async def process_id(self) -> int:

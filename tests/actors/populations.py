@@ -50,7 +50,6 @@ def host_options(store: Store, number: int = 0, hosts: int = 1, limits: HostLimi
         data_directory=str(store.path),
         base=BASE,
         base_directory="",
-        rank_max=16,
         limits=limits,
         has_engine=False,
     )

@@ -30,6 +30,7 @@ DOORS: Mapping[str, tuple[str, ...]] = {
     "fastapi": ("runtime/gateway/",),
     "starlette": ("runtime/gateway/",),
 }
+SERVERS_FILES = ("populace.archive", "populace.storage.shards", "populace.storage.store")
 ENVIRONMENT_DOORS = (
     "runtime/settings/",
     "runtime/engines/vllm_environment.py",  # lends variables to vLLM's start, parses none
@@ -54,6 +55,19 @@ def test_modules_import_only_from_their_own_room_or_a_lower_floor() -> None:
     ]
 
     assert too_high == []
+
+
+def test_a_client_opens_neither_a_store_nor_an_archive() -> None:
+    """What takes the server's files is the gateway's, also for a client in the cluster."""
+    opening = [
+        f"{module.path} imports {name}"
+        for module in modules()
+        if str(module.path).startswith("runtime/client/")
+        for name in imported_names(module.tree)
+        if name.startswith(SERVERS_FILES)
+    ]
+
+    assert opening == []
 
 
 def test_modules_import_by_absolute_names_under_populace() -> None:

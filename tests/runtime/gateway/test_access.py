@@ -7,6 +7,7 @@ from dataclasses import replace
 import httpx
 import pytest
 
+from populace.api.server import TENANT_HEADER
 from populace.gateway.access import CACHE_SECONDS, Access, new_key
 from tests.runtime.gateway.population import Population, chat_body
 
@@ -130,6 +131,37 @@ async def test_a_revoked_key_is_refused_within_the_cache_time(population: Popula
         after = await client.get("/v1/models", headers=headers)
 
     assert [reply.status_code for reply in (before, cached, after)] == [200, 200, 401]
+
+
+async def test_a_caller_in_the_cluster_names_its_tenant_and_nobody_else_does(population: Population) -> None:
+    state = population.app.state
+    access = Access(population.directory, cluster_key="of this start")
+    state.gateway = replace(state.gateway, access=access)
+    await population.create("eve", tenant="globex")
+    in_cluster = {"Authorization": "Bearer of this start"}
+    keyed = {"Authorization": f"Bearer {population.keys['acme']}", TENANT_HEADER: "globex"}
+    async with population.client(None) as client:
+        path = "/v1/personal-models/eve"
+        statuses = [
+            (await client.get(path, headers=headers)).status_code
+            for headers in (
+                in_cluster | {TENANT_HEADER: "globex"},
+                in_cluster | {TENANT_HEADER: "acme"},
+                keyed,
+                {"Authorization": "Bearer of this star", TENANT_HEADER: "globex"},
+            )
+        ]
+        unnamed = await client.get(path, headers=in_cluster)
+
+    assert statuses == [200, 404, 404, 401]
+    assert unnamed.json()["error"]["code"] == "invalid_name"
+
+
+async def test_without_a_cluster_key_an_empty_one_is_refused(population: Population) -> None:
+    async with population.client(None) as client:
+        reply = await client.get("/v1/models", headers={"Authorization": "Bearer ", TENANT_HEADER: "acme"})
+
+    assert reply.status_code == 401
 
 
 async def test_a_wrong_secret_is_refused_while_the_right_one_is_remembered(population: Population) -> None:

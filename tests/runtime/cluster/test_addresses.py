@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from populace.cluster.serve import http_url, wait_for_port
+from populace.cluster.addresses import http_url, wait_for_port
 from populace.settings.running import Running, write_running
 from populace.settings.settings import Settings, SettingsError
 from tests.limits import HANG_SECONDS

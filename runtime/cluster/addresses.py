@@ -1,0 +1,56 @@
+"""The address that a Populace listens at."""
+
+import socket
+import time
+from collections.abc import Callable
+
+import psutil
+
+from populace.settings.running import read_note
+from populace.settings.settings import Settings, SettingsError
+
+Report = Callable[[str], None]
+
+PORT_SECONDS_MAX = 30.0
+"""How long the processes of a Populace that was killed may take to end."""
+POLL_SECONDS = 0.2
+
+
+def wait_for_port(settings: Settings, report: Report, *, seconds_max: float = PORT_SECONDS_MAX) -> None:
+    """Raise ``SettingsError`` if the port cannot be listened on.
+
+    If this data directory's last Populace was killed, its gateway listens until Ray has noticed: that is
+    waited for, at most ``seconds_max``.
+    """
+    note = read_note(settings.data)
+    was_ours = note is not None and note.url == http_url(settings) and not psutil.pid_exists(note.pid)
+    give_up = time.monotonic() + (seconds_max if was_ours else 0.0)
+    is_reported = False
+    while True:
+        try:
+            return check_port(settings.host, settings.port)
+        except SettingsError:
+            if time.monotonic() >= give_up:
+                raise
+        if not is_reported:
+            report("Waiting for the Populace that was killed to leave the port")
+            is_reported = True
+        time.sleep(POLL_SECONDS)
+
+
+def check_port(host: str, port: int) -> None:
+    """Raise ``SettingsError`` if the port cannot be listened on."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            reason = (error.strerror or str(error)).lower()
+            allowed = f"{reason}; stop the program that uses it or choose another with --port"
+            raise SettingsError("POPULACE_PORT", str(port), allowed) from None
+
+
+def http_url(settings: Settings) -> str:
+    host = "127.0.0.1" if settings.host in ("0.0.0.0", "::") else settings.host  # noqa: S104
+    return f"http://[{host}]:{settings.port}" if ":" in host else f"http://{host}:{settings.port}"
