@@ -38,8 +38,8 @@ ALLOWED: Mapping[str, str] = {
         "storage.backups storage.packed storage.records"
     ),
     "client": (
-        "actors actors.aggregation actors.turns api engines hosting pictures policies policies.diversity settings storage storage.packed storage.records "
-        "storage.rows storage.training"
+        "actors actors.aggregation actors.turns api engines hosting pictures policies policies.diversity "
+        "settings storage storage.packed storage.records storage.rows storage.training"
     ),
     "cluster": ("actors base engines gateway hosting policies settings storage storage.records trainer"),
     "engines": (
