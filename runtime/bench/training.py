@@ -113,7 +113,7 @@ class _Side(NamedTuple):
         return self.tokens / self.seconds
 
     def row(self, side: str, people: int) -> Row:
-        """Return the row of training so many people in one of both ways."""
+        """Return the row of training ``people`` together or one after the other."""
         return {
             "side": side,
             "people": people,

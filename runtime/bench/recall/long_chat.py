@@ -31,7 +31,7 @@ class Quiz(NamedTuple):
 
 
 class Kept(NamedTuple):
-    """A person's result: ``right[turns]`` of ``asked`` questions were right after so many turns of chat."""
+    """A person's result: ``right[turns]`` of ``asked`` questions were right after that many turns of chat."""
 
     of: str
     asked: int

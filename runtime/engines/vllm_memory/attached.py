@@ -64,7 +64,7 @@ class ServedMemory:
         hook_blocks(blocks, lambda: self._step)
 
     def take(self, key: str, tokens: int) -> bytes | None:
-        """Return the state after so many tokens as float32 bytes and forget the request; None: not kept."""
+        """Return the state after ``tokens`` as float32 bytes and forget the request; None if not kept."""
         slot = self._slots.get(key)
         if slot is None:
             return None

@@ -54,7 +54,7 @@ class Slot:
             self.lost = True
 
     def advance(self, tokens: int, open_tokens: int = 0) -> int:
-        """Take in a step of so many tokens; return the cell for the state after them."""
+        """Count a step of ``tokens``; return the cell for the state after them."""
         self.ring = (self.ring + 1) % RING
         cell = self.number * (RING + 1) + self.ring
         for seen in [seen for seen, kept in self.kept.items() if kept == cell]:

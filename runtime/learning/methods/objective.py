@@ -1,6 +1,6 @@
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
 # torch's split is untyped.
-"""What a method of training is to the step that runs it: sequences to read, and a loss of what they scored.
+"""The protocol of a learning method: sequences for the model to read, and a loss of their scored tokens.
 
 Shape suffixes here and in the methods: N = scored tokens, V = vocabulary, S = sequences.
 """
@@ -13,9 +13,9 @@ import torch
 
 
 class TrainSequence(NamedTuple):
-    """Token ids, and how much the prediction of each counts.
+    """Token ids, and the weight of each one's prediction.
 
-    ``weights[t]`` is that of ``ids[t]`` given ``ids[:t]``; 0 does not score it. The first token is given.
+    ``weights[t]`` is the weight of ``ids[t]`` given ``ids[:t]``; 0 does not score it. The first is not scored.
     """
 
     ids: tuple[int, ...]
@@ -23,15 +23,15 @@ class TrainSequence(NamedTuple):
 
     @property
     def scored(self) -> tuple[int, ...]:
-        """The places of the tokens that are scored, in order."""
+        """The places of the scored tokens, in order."""
         return tuple(place for place, weight in enumerate(self.weights) if weight and place)
 
 
 class Scored(NamedTuple):
-    """What a forward pass made of an objective's sequences: their scored tokens, one after the other.
+    """The result of a forward pass: the scored tokens of all sequences, one sequence after the other.
 
-    ``log_probs`` [N, V] are natural logarithms over the whole vocabulary in float32, ``targets`` [N] the
-    tokens that stand there, and ``counts`` how many of each sequence are scored.
+    ``log_probs`` [N, V] are natural logarithms over the whole vocabulary in float32, ``targets`` [N] the ids
+    of the scored tokens, and ``counts`` [S] the number of them in each sequence.
     """
 
     log_probs: torch.Tensor
@@ -40,16 +40,17 @@ class Scored(NamedTuple):
 
     @property
     def target_log_probs(self) -> torch.Tensor:
+        """The log-probability of each scored token [N]."""
         return self.log_probs.gather(1, self.targets[:, None])[:, 0]
 
     def sums(self, values_N: torch.Tensor) -> torch.Tensor:
-        """Add up a number of each token by sequence: [N] to [S]."""
+        """Return the sum of the tokens' values for each sequence: [N] to [S]."""
         return torch.stack([part.sum() for part in values_N.split(self.counts)])
 
 
 @dataclass(frozen=True, slots=True)
 class Loss:
-    """A differentiable number to make smaller, and what else is worth telling about it."""
+    """A differentiable number to minimise, and numbers to report with it."""
 
     value: torch.Tensor
     metrics: Mapping[str, float] = field(default_factory=dict[str, float])
@@ -60,20 +61,20 @@ class Objective(Protocol):
 
     @property
     def sequences(self) -> Sequence[TrainSequence]:
-        """What the model reads; its context must hold each."""
+        """The sequences that the model reads; each must fit its context."""
         ...
 
     def loss(self, scored: Scored) -> Loss:
-        """Judge what the sequences scored; differentiable."""
+        """Return the differentiable loss of the scored tokens."""
         ...
 
 
 def token_weights(sequences: Sequence[TrainSequence], like: torch.Tensor) -> torch.Tensor:
-    """The weights of all scored tokens [N], on the device of ``like``."""
-    flat = [one.weights[place] for one in sequences for place in one.scored]
+    """Return the weights of all scored tokens [N], with the type and device of ``like``."""
+    flat = [sequence.weights[place] for sequence in sequences for place in sequence.scored]
     return numbers_like(flat, like)
 
 
 def numbers_like(numbers: Sequence[float], like: torch.Tensor) -> torch.Tensor:
-    """The numbers as a tensor of the type and on the device of ``like``."""
+    """Return the numbers as a tensor with the type and device of ``like``."""
     return torch.tensor(list(numbers), dtype=like.dtype, device=like.device)

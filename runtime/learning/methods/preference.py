@@ -1,7 +1,7 @@
-"""Learning from what somebody liked better: DPO for pairs, KTO for thumbs that have no pair.
+"""Learning from preferences: DPO for pairs of replies, KTO for thumbs without a pair.
 
 Both compare the model with a reference, which is its parent: r = log π(y | x) − log π_ref(y | x), summed over
-the reply's tokens. The reference's sums are numbers that were computed before.
+the reply's tokens. The reference's sums are computed beforehand.
 """
 
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ class PreferenceObjective:
     """DPO: L = −log σ(β (r_chosen − r_rejected)), the mean over pairs.
 
     Rafailov et al., "Direct Preference Optimization" (2023), equation 7. ``sequences`` alternate: chosen,
-    rejected, chosen, …; ``reference`` has a sum for each.
+    rejected, chosen, …; ``reference`` has the log-probability of each.
     """
 
     sequences: Sequence[TrainSequence]
@@ -26,6 +26,7 @@ class PreferenceObjective:
     beta: float = 0.1
 
     def loss(self, scored: Scored) -> Loss:
+        """Return the loss, the mean margin in nats, and the share of pairs in the right order."""
         gained_S = _gained(scored, self.reference)
         margins = gained_S[0::2] - gained_S[1::2]
         value = -functional.logsigmoid(self.beta * margins).mean()
@@ -35,12 +36,12 @@ class PreferenceObjective:
 
 @dataclass(frozen=True, slots=True)
 class ThumbsObjective:
-    """KTO: how far a thumbed reply is from the point z₀ that a reply of this model gains anyway.
+    """KTO: moves a thumbed reply away from z₀, which any reply of this model gains over the reference.
 
     L = λ (1 − σ(β (r − z₀))) for a thumb up and λ (1 − σ(β (z₀ − r))) for one down, the mean over replies;
     z₀ = max(0, mean r of the mismatched), without a gradient. Ethayarajh et al., "KTO" (2024), equation 8.
-    ``sequences`` are the thumbed replies, then as many ``mismatched``: each prompt with another's reply.
-    λ weighs ups and downs; with as much weight on both sides, whichever there are more of.
+    ``sequences`` are the thumbed replies, then as many mismatched ones: each prompt with another's reply.
+    λ gives the ups and the downs the same total weight, however many there are of each.
     """
 
     sequences: Sequence[TrainSequence]
@@ -49,6 +50,7 @@ class ThumbsObjective:
     beta: float = 0.1
 
     def loss(self, scored: Scored) -> Loss:
+        """Return the loss, z₀, and the mean gain of replies with a thumb up and down, in nats."""
         gained_S = _gained(scored, self.reference)
         count = len(self.up)
         gained, mismatched = gained_S[:count], gained_S[count:]
@@ -60,16 +62,15 @@ class ThumbsObjective:
             weight = [1.0] * count
         losses = 1 - torch.sigmoid(self.beta * sign * (gained - zero))
         value = (numbers_like(weight, gained) * losses).mean()
-        told = gained.detach()
         metrics = {"z0": float(zero)}
         if ups:
-            metrics["gained_up"] = float(told[sign > 0].mean())
+            metrics["gained_up"] = float(gained.detach()[sign > 0].mean())
         if ups < count:
-            metrics["gained_down"] = float(told[sign < 0].mean())
+            metrics["gained_down"] = float(gained.detach()[sign < 0].mean())
         return Loss(value, metrics)
 
 
 def _gained(scored: Scored, reference: Sequence[float]) -> torch.Tensor:
-    """How much likelier each sequence is than to the reference: natural logarithms [S]."""
+    """Return log π − log π_ref of each sequence [S], in nats."""
     sums_S = scored.sums(scored.target_log_probs)
     return sums_S - numbers_like(reference, sums_S)

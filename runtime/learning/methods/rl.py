@@ -1,7 +1,7 @@
 """Reinforcement learning from rewards that can be verified: groups of replies to one prompt (GRPO).
 
-π is the model that learns, π_old the same weights before this update, μ the sampler that made the reply: the
-serving engine, whose numbers differ a little from the trainer's.
+π is the model that learns, π_old the same weights before this update, and μ the sampler of the reply: the
+serving engine, whose probabilities differ a little from the trainer's.
 """
 
 import statistics
@@ -19,8 +19,9 @@ Clipping = Literal["ppo", "cispo"]
 def group_advantages(rewards: Sequence[float], *, scaled: bool = True) -> list[float]:
     """A_i = (R_i − mean R) / (std R + 10⁻⁴) over the replies to one prompt; all 0 if they are equal.
 
-    Shao et al., "DeepSeekMath" (2024), section 4.1. Not ``scaled``, they are not divided (Liu et al.,
-    "Understanding R1-Zero-Like Training", 2025): a prompt's weight does not depend on its difficulty then.
+    Shao et al., "DeepSeekMath" (2024), section 4.1. Without ``scaled`` they are not divided, so that a
+    prompt's weight does not depend on its difficulty (Liu et al., "Understanding R1-Zero-Like Training",
+    2025).
     """
     mean = statistics.fmean(rewards)
     if max(rewards) == min(rewards):
@@ -38,9 +39,9 @@ class PolicyObjective:
     w = min(π_old / μ, ``mismatch_max``), without a gradient, corrects for the sampler being another engine
     (Yao et al., "Your Efficient RL Framework Secretly Brings You Off-Policy RL Training", 2025).
 
-    ``advantages`` has a number for each sequence; ``sampler``, ``old`` and ``parent`` are logarithms of each
-    scored token, ``old`` None those of this pass. ``parent`` is only for reporting how far the model has
-    moved: the mean of exp(d) − 1 − d, d = log π_parent − log π (Schulman's k3 estimate of the divergence).
+    ``advantages`` has a number for each sequence; ``sampler``, ``old`` and ``parent`` have the
+    log-probability of each scored token, and ``old`` None stands for those of this pass. ``parent`` only serves to report the
+    distance to the parent: the mean of exp(d) − 1 − d, d = log π_parent − log π (Schulman's k3 estimate).
     """
 
     sequences: Sequence[TrainSequence]
@@ -54,6 +55,7 @@ class PolicyObjective:
     mismatch_max: float = 2.0
 
     def loss(self, scored: Scored) -> Loss:
+        """Return the loss, the share of clipped tokens, and the distances to the sampler and the parent."""
         log_probs_N = scored.target_log_probs
         now_N = log_probs_N.detach()
         old_N = now_N if self.old is None else numbers_like(self.old, now_N)

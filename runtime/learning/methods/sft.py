@@ -1,4 +1,4 @@
-"""Supervised fine-tuning: the replies that somebody accepted or corrected become likelier."""
+"""Supervised fine-tuning: replies that a person accepted or corrected become likelier."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,6 +13,7 @@ class SupervisedObjective:
     sequences: Sequence[TrainSequence]
 
     def loss(self, scored: Scored) -> Loss:
+        """Return the loss and the number of scored tokens."""
         of_tokens_N = token_weights(self.sequences, scored.log_probs)
         total = of_tokens_N.sum()
         value = -(of_tokens_N * scored.target_log_probs).sum() / total
