@@ -15,7 +15,7 @@ import torch
 class TrainSequence(NamedTuple):
     """Token ids, and the weight of each one's prediction.
 
-    ``weights[t]`` is the weight of ``ids[t]`` given ``ids[:t]``; 0 does not score it. The first is not scored.
+    ``weights[t]`` is the weight of ``ids[t]`` given ``ids[:t]``; 0 leaves it out. The first is never scored.
     """
 
     ids: tuple[int, ...]

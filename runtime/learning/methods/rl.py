@@ -40,8 +40,9 @@ class PolicyObjective:
     (Yao et al., "Your Efficient RL Framework Secretly Brings You Off-Policy RL Training", 2025).
 
     ``advantages`` has a number for each sequence; ``sampler``, ``old`` and ``parent`` have the
-    log-probability of each scored token, and ``old`` None stands for those of this pass. ``parent`` only serves to report the
-    distance to the parent: the mean of exp(d) − 1 − d, d = log π_parent − log π (Schulman's k3 estimate).
+    log-probability of each scored token, and ``old`` None stands for those of this pass. ``parent``
+    only serves to report the distance to the parent: the mean of exp(d) − 1 − d, d = log π_parent − log π
+    (Schulman's k3 estimate).
     """
 
     sequences: Sequence[TrainSequence]
