@@ -42,7 +42,8 @@ from populace.learning.on_policy.rounds import RolloutCurriculum, RoundOptions
 from populace.learning.on_policy.sampler import EngineSampler, engine_sampler
 from populace.learning.on_policy.tasks import ContextQuery
 from populace.learning.session import StepOptions, StepReport, TrainingSession, take_step
-from populace.settings.settings import Settings, enter_quiet_environment
+from populace.settings.environment import enter_quiet_environment
+from populace.settings.settings import Settings
 from populace.storage.revisions import RevisionFiles
 
 QUERIES = 24

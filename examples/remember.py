@@ -50,8 +50,9 @@ from populace.module_training.phrases import ATTRIBUTES, NOT_TOLD
 from populace.module_training.values import Values
 from populace.module_training.words import words_of
 from populace.settings.credentials import Credentials
+from populace.settings.environment import process_environment
 from populace.settings.running import wait_for_running
-from populace.settings.settings import Settings, process_environment
+from populace.settings.settings import Settings
 
 FACTS = 3
 START_SECONDS_MAX = 240.0

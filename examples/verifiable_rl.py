@@ -44,7 +44,8 @@ from populace.learning.rewards import rewarded
 from populace.learning.session import StepOptions, StepReport, TrainingSession, take_step
 from populace.pictures.curves import curves_picture
 from populace.pictures.figures import require_matplotlib
-from populace.settings.settings import Settings, enter_quiet_environment
+from populace.settings.environment import enter_quiet_environment
+from populace.settings.settings import Settings
 from populace.storage.revisions import RevisionFiles
 
 REWARD = "number"

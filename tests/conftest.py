@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from populace.base.prepare import prepare_base
-from populace.settings.settings import Settings, enter_quiet_environment, in_ci
+from populace.settings.environment import enter_quiet_environment, in_ci
+from populace.settings.settings import Settings
 from tests import balanced_books
 from tests.limits import ENGINE_TEST_SECONDS
 

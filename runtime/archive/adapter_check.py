@@ -11,7 +11,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict
 
 from populace.actors.errors import AdapterInvalid, AdapterMismatch
-from populace.settings.settings import process_environment
+from populace.settings.environment import process_environment
 from populace.storage.adapter_store import AdapterStore
 
 SECONDS_MAX = 600

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 from populace.actors.errors import AdapterInvalid, AdapterMismatch, InvalidRequest
 from populace.actors.hosts import Revision
 from populace.actors.merging import LINEAR, LINEAR_WARNING, LayerDifference, MergeOptions
-from populace.settings.settings import process_environment
+from populace.settings.environment import process_environment
 from populace.storage.adapter_store import AdapterStore
 from populace.storage.records.errors import DiskRefused, PopulaceError
 

@@ -25,7 +25,7 @@ from populace.base.files import (
     fingerprint,
     read_config,
 )
-from populace.settings.settings import process_environment, quiet_environment
+from populace.settings.environment import process_environment, quiet_environment
 
 Stage = Literal["wait", "fetch", "load", "convert", "save", "fingerprint", "ready"]
 Progress = Callable[[Stage, float], None]

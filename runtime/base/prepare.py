@@ -26,7 +26,7 @@ from populace.base.files import (
     read_config,
     validate_base,
 )
-from populace.settings.settings import process_environment
+from populace.settings.environment import process_environment
 
 __all__ = [
     "DEFAULT_BASE_NAME",

@@ -27,7 +27,8 @@ from populace.bench.processes import CpuMeter, child, wait_until_idle, wait_unti
 from populace.bench.report import Aim, BenchReport, Row, percentile
 from populace.engines.options import EngineOptions
 from populace.engines.vllm_environment import vllm_environment
-from populace.settings.settings import Settings, process_environment
+from populace.settings.environment import process_environment
+from populace.settings.settings import Settings
 from populace.storage.revisions import adapter_digest
 
 THROUGHPUT_AIM = 0.95

@@ -7,7 +7,8 @@ import typer
 from rich.table import Table
 
 from populace.cli.console import CommandFailed, named_errors, out, print_json
-from populace.settings.settings import Settings, enter_quiet_environment
+from populace.settings.environment import enter_quiet_environment
+from populace.settings.settings import Settings
 
 app = typer.Typer(help="Pack PEFT adapters, unpack them, and look into them.", no_args_is_help=True)
 

@@ -20,7 +20,8 @@ from populace.cli.bench_options import (
 )
 from populace.cli.bench_recall import recall
 from populace.cli.console import CommandFailed, err, named_errors, reporting
-from populace.settings.settings import Settings, enter_quiet_environment
+from populace.settings.environment import enter_quiet_environment
+from populace.settings.settings import Settings
 
 app = typer.Typer(no_args_is_help=True)
 

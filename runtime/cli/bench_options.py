@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from populace.cli.console import CommandFailed, out, print_json, reporting
-from populace.settings.settings import Settings, enter_quiet_environment
+from populace.settings.environment import enter_quiet_environment
+from populace.settings.settings import Settings
 
 if TYPE_CHECKING:
     from populace.bench.report import BenchReport

@@ -10,7 +10,8 @@ from rich.progress import Progress, TaskID
 from rich.table import Table
 
 from populace.cli.console import CommandFailed, err, named_errors, out, print_json, progress
-from populace.settings.settings import Settings, enter_quiet_environment
+from populace.settings.environment import enter_quiet_environment
+from populace.settings.settings import Settings
 
 if TYPE_CHECKING:
     from populace.module_training.answer_learning import Scored

@@ -33,8 +33,9 @@ from populace.hosting.aggregation import aggregator_over
 from populace.hosting.directory import Directory
 from populace.hosting.host_actor import NAMESPACE, PopulationInfo, host_name
 from populace.hosting.host_client import RayHostClient, host_error
+from populace.settings.environment import ask_for_ray_token, enter_quiet_environment
 from populace.settings.running import find_running
-from populace.settings.settings import Settings, ask_for_ray_token, enter_quiet_environment
+from populace.settings.settings import Settings
 
 
 class RayConnection:

@@ -21,7 +21,9 @@ from typing import Literal, NamedTuple
 import psutil
 
 from populace.base.prepare import BaseInvalid, is_base_prepared, prepare_base
-from populace.settings.settings import GIB, MIB, Settings, loud_variables, physical_cores, process_environment
+from populace.settings.environment import loud_variables, process_environment
+from populace.settings.machine import physical_cores
+from populace.settings.settings import GIB, MIB, Settings
 from populace.storage.header import HEADER_FILE
 from populace.storage.records.errors import MasterKeyRefused, StorageError
 from populace.storage.store import Store

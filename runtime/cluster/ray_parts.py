@@ -32,7 +32,9 @@ from populace.hosting.host_client import RayHostClient
 from populace.policies.history import HISTORY_TURNS_MAX
 from populace.policies.log_retention import LogLimits
 from populace.settings.credentials import Credentials
-from populace.settings.settings import Settings, enter_own_ray_environment, has_gpu, quiet_environment
+from populace.settings.environment import enter_own_ray_environment, quiet_environment
+from populace.settings.machine import has_gpu
+from populace.settings.settings import Settings
 from populace.storage.adapter_store import AdapterStore
 from populace.storage.store import Store
 from populace.trainer.actor import STOP_SECONDS_MAX, TrainerOptions, start_trainer

@@ -15,8 +15,9 @@ from populace.base.memory_module import MemoryModuleFile, find_memory_module
 from populace.base.prepare import BaseModelFiles, Progress, prepare_base
 from populace.cluster.addresses import Report, http_url, wait_for_port
 from populace.settings.credentials import Credentials
+from populace.settings.environment import enter_quiet_environment
 from populace.settings.running import Running, remove_running, write_running
-from populace.settings.settings import Settings, SettingsError, enter_quiet_environment
+from populace.settings.settings import Settings, SettingsError
 from populace.storage import warm_files
 from populace.storage.directory_lock import DirectoryLock
 from populace.storage.store import Store

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from populace.settings.settings import process_environment
+from populace.settings.environment import process_environment
 from tests.limits import HANG_SECONDS
 
 

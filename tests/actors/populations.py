@@ -16,7 +16,7 @@ from populace.hosting.directory import Directory, LocalHostClient
 from populace.hosting.host_actor import NAMESPACE, HostOptions, host_name, start_hosts
 from populace.hosting.host_client import RayHostClient
 from populace.policies.placement import shards_of
-from populace.settings.settings import quiet_environment
+from populace.settings.environment import quiet_environment
 from populace.storage.store import Store
 from tests.actors.fakes import BASE
 

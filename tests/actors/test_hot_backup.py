@@ -8,7 +8,7 @@ from pathlib import Path
 from populace.actors.host.model_host import ModelHost
 from populace.actors.host_limits import HostLimits
 from populace.actors.turn import ModelId
-from populace.settings.settings import process_environment
+from populace.settings.environment import process_environment
 from populace.storage.rows import ledger
 from populace.storage.store import Store
 from tests.actors.backup_command import restore

@@ -18,8 +18,8 @@ from openai.types.chat import ChatCompletionUserMessageParam
 
 from populace.bench.ports import free_port
 from populace.settings.credentials import Credentials
+from populace.settings.environment import process_environment
 from populace.settings.running import find_running, wait_for_running
-from populace.settings.settings import process_environment
 from tests.limits import ENGINE_HANG_SECONDS, HANG_SECONDS
 from tests.living import wait_ended
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from populace.settings.settings import process_environment
+from populace.settings.environment import process_environment
 from tests.limits import ENGINE_HANG_SECONDS
 from tests.living import wait_ended
 

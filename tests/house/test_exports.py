@@ -15,7 +15,7 @@ from populace.client.async_population import AsyncPopulation
 from populace.client.connecting import connect, connect_async
 from populace.client.model_handle import ChatMethod, ModelHandle
 from populace.client.population import Population
-from populace.settings.settings import process_environment
+from populace.settings.environment import process_environment
 from tests.house.source_tree import modules, project
 
 HEAVY = ("fastapi", "lmdb", "peft", "ray", "torch", "transformers", "vllm")

@@ -5,7 +5,7 @@ import subprocess
 import sys
 from importlib import resources
 
-from populace.settings.settings import process_environment
+from populace.settings.environment import process_environment
 from tests.house.source_tree import FLOORS, ROOT, modules, project
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from populace.actors.errors import AdapterInvalid, AdapterMismatch, InvalidRequest
 from populace.archive.adapter_work import Comparing, Importing, Merging, do_work, do_work_apart
-from populace.settings.settings import process_environment
+from populace.settings.environment import process_environment
 from populace.storage.packed.adapter import PackedAdapter
 from tests.runtime.archive.homes import Home
 from tests.runtime.archive.uploads import adapter_files

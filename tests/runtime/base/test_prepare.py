@@ -14,7 +14,7 @@ from safetensors.torch import save_file  # pyright: ignore[reportUnknownVariable
 from populace.base.default import default_directory, make_default, read_prepared
 from populace.base.files import fingerprint
 from populace.base.prepare import BaseInvalid, BaseModelFiles, is_base_prepared, prepare_base
-from populace.settings.settings import process_environment
+from populace.settings.environment import process_environment
 
 CONFIG = {"architectures": ["LlamaForCausalLM"], "model_type": "llama", "max_position_embeddings": 512}
 

@@ -8,7 +8,7 @@ import psutil
 import pytest
 
 from populace.bench.processes import BenchFailed, CpuMeter, child, wait_until_idle, wait_until_ready
-from populace.settings.settings import process_environment
+from populace.settings.environment import process_environment
 from tests.limits import HANG_SECONDS
 from tests.living import wait_ended
 

@@ -20,7 +20,7 @@ from populace.bench.soak import bench_soak, check_rows
 from populace.bench.soak_population import SoakBench, SoakPopulation, model_of
 from populace.cli.bench import app
 from populace.policies.placement import shard_of
-from populace.settings.settings import process_environment
+from populace.settings.environment import process_environment
 from populace.storage.records import keys
 from populace.storage.store import Store
 from tests.limits import HANG_SECONDS

@@ -11,7 +11,8 @@ from typer.testing import CliRunner
 
 from populace.cli.doctor import doctor as doctor_command
 from populace.cluster import doctor
-from populace.settings.settings import Settings, physical_cores
+from populace.settings.machine import physical_cores
+from populace.settings.settings import Settings
 from populace.storage.store import Store
 
 

@@ -7,6 +7,8 @@ from typing import get_args
 import pytest
 
 from populace.policies.replacements import REPLACEMENTS
+from populace.settings.environment import loud_variables, quiet_environment
+from populace.settings.machine import physical_cores
 from populace.settings.settings import (
     PREFIX,
     ResidencyPolicy,
@@ -14,9 +16,6 @@ from populace.settings.settings import (
     SettingsError,
     adapter_slots_default,
     hosts_default,
-    loud_variables,
-    physical_cores,
-    quiet_environment,
     variable_of,
 )
 

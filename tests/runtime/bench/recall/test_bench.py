@@ -17,7 +17,8 @@ from populace.bench.random_module import random_module
 from populace.bench.recall.bench import SETS, RecallBench, RecallImpossible, bench_recall
 from populace.bench.recall.held_out import CHECKOUT
 from populace.cli.bench import app
-from populace.settings.settings import Settings, process_environment
+from populace.settings.environment import process_environment
+from populace.settings.settings import Settings
 from tests.limits import HANG_SECONDS
 from tests.small_base import make_small_base
 
