@@ -22,7 +22,8 @@ from typing import NamedTuple
 from rich.console import Console
 from rich.table import Table
 
-from scripts.mutants.faults import MUTANTS, Mutant
+from scripts.mutants.faults import MUTANTS
+from scripts.mutants.mutant import Mutant
 
 ROOT = Path(__file__).resolve().parents[2]
 ROOMS = ("runtime", "actors", "storage", "policies")

@@ -1,11 +1,10 @@
 """What the documents list is what the code has."""
 
 import ast
-import importlib.util
 import re
 from collections.abc import Iterator
-from typing import Any
 
+from scripts.mutants.faults import MUTANTS
 from tests.house.source_tree import ROOT, modules
 
 PLACE = re.compile(r"`((?:runtime|actors|storage|policies)/[\w/]+\.py)(?::(\w+))?`")
@@ -36,17 +35,8 @@ def _is_there(names: dict[str, set[str]], path: str, name: str) -> bool:
     return path in names and (not name or name in names[path])
 
 
-def faults() -> tuple[Any, ...]:
-    specification = importlib.util.spec_from_file_location("faults", ROOT / "scripts/mutants/faults.py")
-    assert specification is not None
-    assert specification.loader is not None
-    module = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(module)
-    return module.MUTANTS
-
-
 def test_every_mutant_can_be_planted() -> None:
-    for mutant in faults():
+    for mutant in MUTANTS:
         planted: dict[str, str] = {}
         for file, old, new in mutant.edits:
             text = planted.get(file) or (ROOT / file).read_text()
@@ -55,7 +45,7 @@ def test_every_mutant_can_be_planted() -> None:
 
 
 def test_the_table_of_mutants_has_a_row_for_each() -> None:
-    names = [mutant.name for mutant in faults()]
+    names = [mutant.name for mutant in MUTANTS]
     rows = [
         line.split(" | ")[1]
         for line in (ROOT / "docs/mutants.md").read_text().splitlines()

@@ -1,0 +1,72 @@
+"""Faults against P13 and P14: what a training may learn and promote, and what a population may tell."""
+
+from scripts.mutants.mutant import Edit, Mutant
+
+FAULTS = (
+    Mutant(
+        "a rejected candidate moves the cursor",
+        "P13",
+        (
+            Edit(
+                "storage/rows/jobs.py",
+                '    if job.state == "promoting":\n        txn.put',
+                "    if True:\n        txn.put",
+            ),
+        ),
+        ("tests/storage/test_jobs.py",),
+    ),
+    Mutant(
+        "what is held out is learned",
+        "P13",
+        (
+            Edit(
+                "runtime/learning/curricula.py",
+                "return [example for example in self.examples if not example.is_held_out]",
+                "return list(self.examples)",
+            ),
+        ),
+        ("tests/runtime/learning/test_curricula.py",),
+    ),
+    Mutant(
+        "a job learns from what was thought after it began",
+        "P13",
+        (Edit("runtime/trainer/loop.py", " and opinion.created_ms < until_ms", ""),),
+        ("tests/runtime/trainer/test_loop.py",),
+    ),
+    Mutant(
+        "who withdrew while it answered is counted",
+        "P14",
+        (
+            Edit(
+                "actors/aggregation/aggregator.py",
+                "if not await self._takes_part(view):",
+                "if await self._takes_part(view) is None:",
+            ),
+        ),
+        ("tests/actors/aggregation/test_aggregator.py",),
+    ),
+    Mutant(
+        "a member's own words are told",
+        "P14",
+        (
+            Edit(
+                "policies/diversity/disclosure.py",
+                'if not is_open or len(by) >= rule.same_min or "texts" in by:',
+                "if by:",
+            ),
+        ),
+        ("tests/actors/aggregation/test_ensemble.py",),
+    ),
+    Mutant(
+        "a group of too few is told",
+        "P14",
+        (
+            Edit(
+                "actors/aggregation/ensemble.py",
+                "shown = told if is_enough else set[str]()",
+                "shown = told",
+            ),
+        ),
+        ("tests/actors/aggregation/test_ensemble.py",),
+    ),
+)
