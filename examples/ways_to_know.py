@@ -1,16 +1,18 @@
 """Where does a model know something of its person from: its memory, its weights, or its log?
 
-People tell their models three facts each, and correct what these say when they are asked for them in a few
-ways. Each model is forked before and after it is trained, and every fork is asked in other words, with its
-memory on or off and with or without what fits of its log in the prompt: all combinations of the three.
+People tell their models three facts each, in passing and in their own words, and correct the models'
+answers to some questions about each. Each model is forked before and after it is trained, and every fork is
+asked for each fact in words that were never corrected, with its memory on or off and with or without
+retrieval: all combinations of the three. Neither the values, nor how they are told and asked for at last,
+are in the data that memory modules are trained on.
 
 Starts and stops a Populace of its own for each seed:
 
     python examples/ways_to_know.py
     python examples/ways_to_know.py --people 4 --seeds 1 --json ways.json
 
-"Same as base" is how often the first words of an answer to something that has nothing to do with the person
-are those of the base, greedily. Each combination has forks of its own: what one is asked is in no log of
+"Same as base" is how often the first words of an answer to a question that has nothing to do with the person
+are those of the base, greedily. Each combination has forks of its own, so that no question is in the log of
 another.
 """
 
@@ -27,7 +29,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-from remember import GENERAL, NO_MEMORY, READ_ONLY, STREAMS, TOLD, Server, served
+from remember import GENERAL, NO_MEMORY, READ_ONLY, STREAMS, Server, served
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
@@ -39,16 +41,18 @@ from populace.bench.recall.generated import FIRST_SEED
 from populace.bench.recall.grading import names_value
 from populace.client.model_handle import ModelHandle
 from populace.client.population import Population
-from populace.module_training.phrases import ANSWER, ANY, ATTRIBUTES, filled
-from populace.module_training.values import Values
+from populace.module_training.corpus_files import AMBIGUOUS, listed_values, phrases_of
+from populace.module_training.own_words import with_article
+from populace.module_training.phrases import filled
+from populace.module_training.values import ValueOptions, Values
 from populace.module_training.words import words_of
 from populace.settings.settings import Settings
 
 T = TypeVar("T")
 
 FACTS = 3
-HELD_OUT_ASKS = 3
-"""Of the ways of asking, nobody was corrected in these."""
+CORRECTED = 6
+"""Questions for each fact that are corrected, at most."""
 
 RETRIEVED = 3
 ANSWER_TOKENS = 24
@@ -58,7 +62,7 @@ POLL_SECONDS = 0.5
 
 
 class Way(NamedTuple):
-    """What a model may know from, beside its base."""
+    """The sources that a model may know from, beside its base."""
 
     memory: bool
     adapter: bool
@@ -74,7 +78,7 @@ class Way(NamedTuple):
 
     @property
     def request(self) -> dict[str, Any]:
-        """What is said of it in a request."""
+        """The fields of a request that select this combination."""
         memory = READ_ONLY if self.memory else NO_MEMORY
         return (
             {"memory": memory, "context": {"retrieve": RETRIEVED}} if self.retrieval else {"memory": memory}
@@ -85,9 +89,12 @@ WAYS = sorted((Way(*on) for on in itertools.product((False, True), repeat=3)), k
 
 
 class Fact(NamedTuple):
+    """A fact: how it is told, the right answer, the questions that are corrected, and the one asked last."""
+
     attribute: str
     value: str
     told: str
+    answer: str
     taught: tuple[str, ...]
     asked: str
 
@@ -98,7 +105,7 @@ class Person(NamedTuple):
 
 
 class Hits(NamedTuple):
-    """Of one seed: whether each answer named what was told, and whether each was the base's."""
+    """The results of a seed: whether each answer has the value, and if each general one is the base's."""
 
     right: Mapping[Way, list[bool]]
     same: Mapping[Way, list[bool]]
@@ -108,7 +115,7 @@ class Hits(NamedTuple):
 def main() -> None:
     options = _options()
     console = Console()
-    # Who is told to end takes the server along, as with Ctrl-C.
+    # SIGTERM stops the server too, as Ctrl-C does.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     words = words_of(prepare_base(None, Settings.from_environment().cache).directory)
     seeds: list[Hits] = []
@@ -119,10 +126,10 @@ def main() -> None:
             served(Path(folder), options) as server,
             populace.connect(data=Path(folder) / "data") as population,
         ):
-            seeds.append(Lesson(population, server, console, options.epochs).run(people))
-        told = f"seed {seed}: {seeds[-1].promoted} of {len(people)} adapters were promoted"
-        console.print(told, highlight=False)
-    _tell(console, seeds)
+            seeds.append(WaysStudy(population, server, console, options.epochs).run(people))
+        promoted = f"seed {seed}: {seeds[-1].promoted} of {len(people)} adapters were promoted"
+        console.print(promoted, highlight=False)
+    _print_table(console, seeds)
     if options.json is not None:
         rows = [
             {"seed": seed, "way": way.title, "right": hits.right[way], "same": hits.same[way]}
@@ -133,27 +140,42 @@ def main() -> None:
 
 
 def people_of(words: Sequence[str], count: int, seed: int) -> list[Person]:
-    """Each has facts of its own, in values that the memory module was trained on."""
+    """Draw people whose facts are in values and words that the memory module was not trained on."""
     source = random.Random(f"ways {seed}")
-    values = Values(words, "train", TOLD, seed=FIRST_SEED + seed)
-    known = sorted(name for name, kind in ATTRIBUTES.items() if kind != "words")
+    options = ValueOptions(open_share=0.0)
+    values = Values(words, "held-out", options, seed=FIRST_SEED + seed, lists=listed_values())
+    known = sorted(name for name, phrases in phrases_of("held-out").items() if phrases.kind != "words")
     return [
         Person(
             f"person-{seed}-{number}",
-            tuple(_fact(source, name, values.draw(ATTRIBUTES[name])) for name in source.sample(known, FACTS)),
+            tuple(_fact(source, name, values) for name in _attributes(source, known)),
         )
         for number in range(count)
     ]
 
 
-def _fact(source: random.Random, attribute: str, value: str) -> Fact:
-    asks = [filled(ask, attribute) for ask in source.sample(ANY.ask, len(ANY.ask))]
-    told = filled(source.choice(ANY.tell), attribute, value)
-    return Fact(attribute, value, told, tuple(asks[HELD_OUT_ASKS:]), source.choice(asks[:HELD_OUT_ASKS]))
+def _attributes(source: random.Random, known: Sequence[str]) -> list[str]:
+    """Draw ``FACTS`` attributes, no two of which one question could mean."""
+    chosen: list[str] = []
+    for name in source.sample(known, len(known)):
+        if len(chosen) < FACTS and not any(name in group and group & set(chosen) for group in AMBIGUOUS):
+            chosen.append(name)
+    return chosen
 
 
-class Lesson:
-    """People tell, correct and train their models; then every way is asked."""
+def _fact(source: random.Random, attribute: str, values: Values) -> Fact:
+    unseen, trained = phrases_of("held-out")[attribute], phrases_of("train")[attribute]
+    value = values.draw(unseen.kind)
+
+    def said(phrases: Sequence[str]) -> str:
+        return with_article(filled(source.choice(phrases), attribute, value))
+
+    taught = source.sample(trained.ask, min(CORRECTED, len(trained.ask)))
+    return Fact(attribute, value, said(unseen.tell), said(unseen.answer[:1]), tuple(taught), said(unseen.ask))
+
+
+class WaysStudy:
+    """People tell, correct and train their models; then every combination is asked."""
 
     def __init__(self, population: Population, server: Server, console: Console, epochs: float) -> None:
         self._population = population
@@ -184,23 +206,23 @@ class Lesson:
         return Hits(right, same, promoted)
 
     def _answers(self, way: Way, person: Person, general: str) -> list[str]:
-        """What a fork says when it is asked for each fact, and last in general."""
+        """Return a fork's answers to the question for each fact, and last to a general question."""
         asks = [*(fact.asked for fact in person.facts), general]
         return [self._ask(f"{person.name}-{way.suffix}", ask, way.request) for ask in asks]
 
     def _told(self, person: Person) -> ModelHandle:
-        """Tell the facts; then ask for them and correct the answers, which leaves the memory as it is."""
+        """Tell the facts; then ask and correct the answers in turns that do not touch the memory."""
         model = self._population.create(person.name)
         for fact in person.facts:
             model.chat(fact.told, max_tokens=TOLD_TOKENS)
-        for round_ in zip(*(fact.taught for fact in person.facts), strict=True):
+        for round_ in zip(*(fact.taught for fact in person.facts), strict=False):
             for fact, ask in zip(person.facts, round_, strict=True):
                 turn = model.chat(ask, max_tokens=1, memory=NO_MEMORY)
-                model.feedback(turn, correction=filled(ANSWER, fact.attribute, fact.value))
+                model.feedback(turn, correction=fact.answer)
         return model
 
     def _trained(self, models: Sequence[ModelHandle]) -> int:
-        """Train all of them in shared steps; answers how many were promoted."""
+        """Train all models in shared steps; return how many revisions were promoted."""
         for model in models:
             model.train(epochs=self._epochs, seconds_max=0)
         promoted = 0
@@ -232,7 +254,7 @@ def _begins(reply: str) -> list[str]:
     return reply.split()[:SAME_WORDS]
 
 
-def _tell(console: Console, seeds: Sequence[Hits]) -> None:
+def _print_table(console: Console, seeds: Sequence[Hits]) -> None:
     table = Table("knows from", "right", "95 %", "each seed", "same as base", "asked")
     for way in WAYS:
         hits = [hit for seed in seeds for hit in seed.right[way]]

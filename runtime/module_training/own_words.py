@@ -89,6 +89,11 @@ def own_words_episodes(words: Sequence[str], part: Part, *, seed: int) -> Iterat
         yield maker.episode()
 
 
+def with_article(text: str) -> str:
+    """Return the text with "an" for "a" before a vowel, as a filled phrase may need it."""
+    return _A_VOWEL.sub(r"\1n ", text)
+
+
 class _Maker:
     def __init__(self, words: Sequence[str], part: Part, seed: int) -> None:
         self._source = random.Random(f"own words {part} {seed}")  # noqa: S311 - a corpus, not a secret
@@ -150,8 +155,7 @@ class _Maker:
         return self._filled(self._source.choice(ways), fact)
 
     def _filled(self, phrase: str, fact: _Fact) -> str:
-        text = filled(phrase, fact.attribute, fact.value)
-        return _A_VOWEL.sub(r"\1n ", text)
+        return with_article(filled(phrase, fact.attribute, fact.value))
 
     def _messages(self, turns: Sequence[tuple[str, bool]]) -> Iterator[SaidMessage]:
         for number, (text, tells) in enumerate(turns):
