@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from populace.actors.errors import AdapterInvalid, AdapterMismatch, InvalidRequest
 from populace.actors.hosts import Revision
-from populace.actors.merging import LINEAR, LINEAR_WARNING, LayerDifference, MergeOptions
+from populace.actors.merging import LayerDifference, MergeOptions
 from populace.settings.environment import process_environment
 from populace.storage.adapter_store import AdapterStore
 from populace.storage.records.errors import DiskRefused, PopulaceError
@@ -42,16 +42,13 @@ class Importing(_OfStore):
 class Merging(_OfStore):
     """Merge revisions, which ``members`` maps from model names, and store the result.
 
-    The other fields are those of ``MergeOptions`` and ``weights_of``.
+    ``weights`` are those of ``weights_of``.
     """
 
     kind: Literal["merge"] = "merge"
     members: dict[str, str]
     weights: dict[str, float] | None
-    method: str
-    rank: int | None
-    density: float
-    seed: int
+    options: MergeOptions
     now_ms: int
 
 
@@ -67,11 +64,10 @@ Work = Annotated[Importing | Merging | Comparing, Field(discriminator="kind")]
 
 
 class Made(BaseModel):
-    """A stored revision. ``kept`` is that of ``MergedRevision``; ``warning`` is meant for the caller."""
+    """A stored revision. ``kept`` is that of ``MergedRevision``."""
 
     revision: Revision
     kept: float = 1.0
-    warning: str | None = None
 
 
 class Refusal(BaseModel):
@@ -149,15 +145,14 @@ def _merged(work: Merging) -> Made:
     from populace.adapters.lora.merged_revision import merged_adapter
     from populace.adapters.lora.merging import weights_of
 
-    is_linear = work.method == LINEAR
     with merged_adapter(
         list(work.members.values()),
         weights_of(work.weights, list(work.members)),
-        MergeOptions("sum" if is_linear else work.method, work.rank, work.density, work.seed),  # type: ignore[arg-type]  # it is checked there
+        work.options,
         work.store,
         now_ms=work.now_ms,
     ) as (revision, kept):
-        return Made(revision=revision, kept=kept, warning=LINEAR_WARNING if is_linear else None)
+        return Made(revision=revision, kept=kept)
 
 
 def _compared(work: Comparing) -> tuple[LayerDifference, ...]:

@@ -7,10 +7,10 @@ protected from removal until its model refers to it.
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
-from typing import Any, NamedTuple
+from typing import Any
 
 from populace.actors.hosts import Hosts, ModelView, Revision
-from populace.actors.merging import LayerDifference
+from populace.actors.merging import LayerDifference, MergeOptions
 from populace.actors.turn import ModelId
 from populace.archive.adapter_upload import uploaded_revision
 from populace.archive.adapter_work import (
@@ -28,16 +28,6 @@ from populace.storage.records.errors import ModelExists, ModelNotFound
 
 Give = Callable[[Revision], Coroutine[Any, Any, ModelView]]
 """Registers a stored revision with its model."""
-
-
-class MergeChoice(NamedTuple):
-    """How members are merged: see ``MergeOptions`` and ``weights_of``."""
-
-    method: str
-    weights: dict[str, float] | None
-    rank: int | None
-    density: float
-    seed: int
 
 
 class AdapterDesk:
@@ -76,13 +66,21 @@ class AdapterDesk:
             raise ModelExists(model.name)
         return await self._take_in(model, body, lambda revision: self._hosts.create_model(model, revision))
 
-    async def merge(self, members: dict[str, str], target: ModelId, choice: MergeChoice) -> Made:
+    async def merge(
+        self,
+        members: dict[str, str],
+        target: ModelId,
+        weights: dict[str, float] | None,
+        options: MergeOptions,
+    ) -> Made:
         """Merge revisions, given by model name, into one of ``target``, which is created if missing.
+
+        ``weights`` are those of ``weights_of``.
 
         Raises ``InvalidRequest``, ``AdapterInvalid``, ``AdapterMismatch``, ``DiskRefused`` and what
         ``Hosts.publish_revision`` raises.
         """
-        work = Merging(store=self._store, members=members, now_ms=_now_ms(), **choice._asdict())
+        work = Merging(store=self._store, members=members, weights=weights, options=options, now_ms=_now_ms())
         loop = asyncio.get_running_loop()
 
         async def give(revision: Revision) -> ModelView:

@@ -4,8 +4,8 @@ from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
 from populace.actors.members import revision_to_merge
+from populace.actors.merging import LINEAR, LINEAR_WARNING, MergeOptions
 from populace.api.models import MergeObject, RevisionObject
-from populace.gateway.adapter_desk import MergeChoice
 from populace.gateway.answers import answer
 from populace.gateway.context import Caller, KeyedRoute, gateway_of
 from populace.gateway.revisions import desk_of
@@ -28,9 +28,13 @@ async def merge(request: Request, tenant: Caller, body: MergeBody) -> Response:
         name: revision_to_merge(name, await members.of_model(named_model(tenant, name)))
         for name in dict.fromkeys(body.models)
     }
-    choice = MergeChoice(body.method, body.weights, body.rank, body.density, body.seed)
-    made = await desk_of(request).merge(revisions, target, choice)
+    method = "sum" if body.method == LINEAR else body.method
+    options = MergeOptions(method, body.rank, body.density, body.seed)
+    made = await desk_of(request).merge(revisions, target, body.weights, options)
     merged = MergeObject(
-        model=target.name, revision=RevisionObject.of(made.revision), kept=made.kept, warning=made.warning
+        model=target.name,
+        revision=RevisionObject.of(made.revision),
+        kept=made.kept,
+        warning=LINEAR_WARNING if body.method == LINEAR else None,
     )
     return answer(merged, status_code=201)

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from populace.actors.errors import AdapterInvalid, AdapterMismatch, InvalidRequest
+from populace.actors.merging import MergeOptions
 from populace.archive.adapter_work import Comparing, Importing, Merging, do_work, do_work_apart
 from populace.settings.environment import process_environment
 from populace.storage.packed.adapter import PackedAdapter
@@ -19,10 +20,11 @@ def importing(home: Home, folder: Path, *, seed: int, rank: int = 2) -> Importin
     return Importing(store=home.destination, adapter=folder, now_ms=7)
 
 
-def merging(home: Home, digests: list[str], **options: object) -> Merging:
-    told = {"weights": None, "method": "sum", "rank": None, "density": 0.5, "seed": 0, **options}
+def merging(
+    home: Home, digests: list[str], options: MergeOptions, weights: dict[str, float] | None = None
+) -> Merging:
     members = {f"member-{index}": digest for index, digest in enumerate(digests)}
-    return Merging.model_validate({"store": home.destination, "members": members, "now_ms": 7, **told})
+    return Merging(store=home.destination, members=members, weights=weights, options=options, now_ms=7)
 
 
 def test_an_adapter_is_stored_merged_and_compared(other: Home, tmp_path: Path) -> None:
@@ -31,13 +33,13 @@ def test_an_adapter_is_stored_merged_and_compared(other: Home, tmp_path: Path) -
     assert second is not None
     digests = [first.revision.digest, second.revision.digest]
     merged = do_work(
-        merging(other, digests, method="svd", rank=1, weights={"member-0": 1, "member-1": 3})
+        merging(other, digests, MergeOptions("svd", rank=1), {"member-0": 1, "member-1": 3})
     ).made
     layers = do_work(Comparing(store=other.destination, first=digests[0], second=None)).layers
 
     assert merged is not None
     assert (first.revision.method, first.revision.rank, first.revision.created_ms) == ("imported", 2, 7)
-    assert (first.kept, first.warning, merged.warning) == (1.0, None, None)
+    assert first.kept == 1.0
     assert (merged.revision.method, merged.revision.rank) == ("merge-svd", 1)
     assert merged.revision.sources == ((digests[0], 1.0), (digests[1], 3.0))
     assert 0 < merged.kept < 1
@@ -53,7 +55,7 @@ def test_here_and_apart_come_to_the_same(other: Home, tmp_path: Path) -> None:
     made = [one.made.revision.digest for one in here if one.made is not None]
     works = [
         imports[0],
-        merging(other, made, method="linear"),
+        merging(other, made, MergeOptions()),
         Comparing(store=other.destination, first=made[0], second=made[1]),
     ]
 
@@ -61,7 +63,7 @@ def test_here_and_apart_come_to_the_same(other: Home, tmp_path: Path) -> None:
 
     assert [do_work_apart(work) for work in works] == results
     assert results[1].made is not None
-    assert "instead" in (results[1].made.warning or "")
+    assert results[1].made.kept == 1.0
 
 
 def test_what_cannot_be_used_is_refused_and_not_stored(other: Home, tmp_path: Path) -> None:
@@ -78,7 +80,7 @@ def test_what_cannot_be_used_is_refused_and_not_stored(other: Home, tmp_path: Pa
         with pytest.raises(AdapterMismatch, match="another base"):
             do(foreign.model_copy(update={"store": wider}))
     with pytest.raises(InvalidRequest, match="Weights and members differ"):
-        do_work(merging(other, [], weights={"ada": 1.0}))
+        do_work(merging(other, [], MergeOptions(), {"ada": 1.0}))
     assert other.content()[1] == set()
 
 
