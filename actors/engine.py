@@ -8,6 +8,9 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, Protocol
 
+EngineKind = Literal["vllm", "torch"]
+"""The engines that a replica can run; ``start_engine`` starts each of them."""
+
 FinishReason = Literal["stop", "length"]
 
 

@@ -6,11 +6,11 @@ from pathlib import Path
 from populace.actors.engine import OwnedEngine
 from populace.engines.options import EngineOptions
 from populace.engines.starting import start_engine
-from populace.settings.settings import Settings
+from populace.settings.settings import EngineChoice, Settings
 
 
 async def start_measured(
-    kind: str,
+    kind: EngineChoice,
     settings: Settings,
     directory: Path,
     fingerprint: str,
@@ -19,7 +19,7 @@ async def start_measured(
     context_tokens: int,
     sequences_max: int,
 ) -> OwnedEngine:
-    """Start the engine ``vllm`` or ``torch``, or with ``auto`` vLLM if installed. The caller closes it."""
+    """Start an engine, with ``auto`` vLLM if it is installed, else torch. The caller closes it."""
     if kind == "auto":
         kind = "torch" if find_spec("vllm") is None else "vllm"
     options = EngineOptions(

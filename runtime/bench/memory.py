@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from populace.actors.engine import GenerateRequest, MemoryUse, Message, OwnedEngine, Sampling
+from populace.actors.engine import EngineKind, GenerateRequest, MemoryUse, Message, OwnedEngine, Sampling
 from populace.adapters.base_modules import read_base_modules
 from populace.adapters.memory.attention import attention_layers
 from populace.adapters.memory.layer import FIRST_LAYER_SHARE, MemoryShape
@@ -53,7 +53,7 @@ class MemoryBench:
     """
 
     rule: Rule = "gated"
-    engines: tuple[str, ...] = ("vllm", "torch")
+    engines: tuple[EngineKind, ...] = ("vllm", "torch")
     rounds: int = 5
     reply_tokens: int = 48
     prompt_tokens: int = 256
@@ -82,7 +82,9 @@ def bench_memory(bench: MemoryBench, settings: Settings, report: Report) -> Benc
         notes=["medians over the rounds; again: a conversation whose beginning is in the prefix cache"],
     )
     modules = _modules(bench.rule, base)
-    runs = [(kind, measured) for kind in bench.engines for measured in modules]
+    runs: list[tuple[EngineKind, _Measured]] = [
+        (kind, measured) for kind in bench.engines for measured in modules
+    ]
     with tempfile.TemporaryDirectory(prefix="populace-") as folder:
         path = Path(folder) / "module.safetensors"
         for index, (kind, measured) in enumerate(runs):
@@ -109,7 +111,7 @@ def _modules(rule: Rule, base: BaseModelFiles) -> list[_Measured]:
 
 
 async def _measure_engine(
-    kind: str,
+    kind: EngineKind,
     measured: _Measured,
     bench: MemoryBench,
     settings: Settings,

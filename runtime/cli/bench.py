@@ -4,10 +4,11 @@ import contextlib
 import signal
 import sys
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, cast, get_args
 
 import typer
 
+from populace.actors.engine import EngineKind
 from populace.cli.bench_learning import ask, handoff, training
 from populace.cli.bench_options import (
     AsJson,
@@ -85,13 +86,15 @@ def memory(
     """
     with named_errors():
         chosen = tuple(engine.strip() for engine in engines.split(","))
-        if not set(chosen) <= {"vllm", "torch"}:
-            raise typer.BadParameter(f"--engines takes vllm and torch: {engines!r}")
+        if not set(chosen) <= set(kinds := get_args(EngineKind)):
+            raise typer.BadParameter(f"--engines takes {' and '.join(kinds)}: {engines!r}")
         with reporting_quietly() as report:
             from populace.bench.memory import MemoryBench, bench_memory
 
             result = bench_memory(
-                MemoryBench(rule, chosen, rounds, reply_tokens, prompt_tokens),
+                MemoryBench(
+                    rule, cast("tuple[EngineKind, ...]", chosen), rounds, reply_tokens, prompt_tokens
+                ),
                 Settings.from_environment(),
                 report,
             )

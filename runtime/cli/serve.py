@@ -118,7 +118,7 @@ def _first_reply(started: "Started") -> str:
 
 def _greet(started: "Started", reply: str) -> None:
     url, key = started.running.url, started.api_key
-    engine = {"vllm": "vLLM", "torch": "torch"}[started.engine]
+    engine = "vLLM" if started.engine == "vllm" else started.engine
     memory = "without a memory" if started.memory is None else "with a memory"
     out.print(
         f"\n[bold green]Populace is ready[/] with {started.base.name} on the {engine} engine, {memory}.\n"

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 import ray
 from ray import serve
 
-from populace.actors.engine import BaseInfo
+from populace.actors.engine import BaseInfo, EngineKind
 from populace.actors.errors import StartFailed
 from populace.actors.host_limits import HostLimits
 from populace.base.memory_module import MemoryModuleFile
@@ -78,7 +78,7 @@ def run_population(
     settings: Settings,
     store: Store,
     base: BaseModelFiles,
-    engine: str,
+    engine: EngineKind,
     memory: MemoryModuleFile | None,
     report: Callable[[str], None],
 ) -> Generator[Directory]:
@@ -252,7 +252,7 @@ def _engine_options(
     )
 
 
-def _engine_environment(settings: Settings, engine: str, kv_gib: int) -> dict[str, str]:
+def _engine_environment(settings: Settings, engine: EngineKind, kv_gib: int) -> dict[str, str]:
     if engine == "vllm":
         return quiet_environment() | vllm_environment(settings.threads, kv_gib=kv_gib)
     return quiet_environment() | {"OMP_NUM_THREADS": str(settings.threads)}

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from importlib.util import find_spec
 from typing import NamedTuple
 
+from populace.actors.engine import EngineKind
 from populace.base.memory_module import MemoryModuleFile, find_memory_module
 from populace.base.prepare import BaseModelFiles, Progress, prepare_base
 from populace.cluster.addresses import Report, http_url, wait_for_port
@@ -31,7 +32,7 @@ class Started(NamedTuple):
     running: Running
     api_key: str
     base: BaseModelFiles
-    engine: str
+    engine: EngineKind
     memory: MemoryModuleFile | None
 
 
@@ -76,8 +77,8 @@ def run_cluster(
         yield Started(running, api_key, base, engine, memory)
 
 
-def choose_engine(settings: Settings) -> str:
-    """Decide ``vllm`` or ``torch``; raises ``SettingsError`` if vLLM was asked for and is missing."""
+def choose_engine(settings: Settings) -> EngineKind:
+    """Decide which engine the replicas run; raises ``SettingsError`` if vLLM was asked for and is missing."""
     has_vllm = find_spec("vllm") is not None
     if settings.engine == "vllm" and not has_vllm:
         raise SettingsError(

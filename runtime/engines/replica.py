@@ -7,7 +7,7 @@ from typing import Any
 from ray import serve
 from ray.serve.config import RequestRouterConfig
 
-from populace.actors.engine import AdapterRef, EngineStatistics, GenerateRequest
+from populace.actors.engine import AdapterRef, EngineKind, EngineStatistics, GenerateRequest
 from populace.engines.channel import StreamTarget, TokenSender
 from populace.engines.client import DEPLOYMENT
 from populace.engines.options import EngineOptions
@@ -27,7 +27,7 @@ ROUTER = "populace.engines.routing.ResidencyRouter"
 class EngineReplica:
     """Answers ``ReplicaEngine``. The engine starts with the replica and ends with it."""
 
-    async def __init__(self, kind: str, options: EngineOptions) -> None:
+    async def __init__(self, kind: EngineKind, options: EngineOptions) -> None:
         self._sender = TokenSender()
         self._engine = await start_engine(kind, options)
         self._runs = Runs(self._engine, self._sender)
@@ -68,7 +68,7 @@ class EngineReplica:
 
 
 def engine_application(
-    kind: str, options: EngineOptions, *, gpus: int, replicas: int, environment: dict[str, str]
+    kind: EngineKind, options: EngineOptions, *, gpus: int, replicas: int, environment: dict[str, str]
 ) -> serve.Application:
     """Describe the deployment of ``replicas`` engines, with ``gpus`` GPUs each.
 

@@ -16,11 +16,12 @@ import platformdirs
 import psutil
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from populace.actors.engine import EngineKind
 from populace.settings.machine import has_gpu, physical_cores
 from populace.storage.records.errors import PopulaceError
 
 ResidencyPolicy = Literal["segmented-lru", "w-tinylfu"]
-EngineChoice = Literal["auto", "vllm", "torch"]
+EngineChoice = Literal["auto", EngineKind]
 TrainingMode = Literal["auto", "asked", "off"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 

@@ -71,7 +71,7 @@ def test_an_empty_variable_counts_as_not_set(monkeypatch: pytest.MonkeyPatch) ->
     [
         ("port", "0", "greater than or equal to 1"),
         ("port", "eighty", "valid integer"),
-        ("engine", "tensorflow", "'auto', 'vllm' or 'torch'"),
+        ("engine", "tensorflow", "'auto', 'vllm'"),
         ("turn_seconds_max", "inf", "finite"),
         ("idle_seconds_max", "-1", "greater than 0"),
         ("resident_bytes_max", "1", "1048576"),
