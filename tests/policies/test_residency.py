@@ -1,21 +1,23 @@
 """Whatever the order of leaving is: the bytes are kept, who is held stays, and sessions stay if they can."""
 
 from collections.abc import Callable, Iterable
+from functools import partial
 
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
+from populace.policies.replacements import REPLACEMENTS
 from populace.policies.residency import Replacement, Residency
 from populace.policies.segmented_lru import Lru, SegmentedLru
 from populace.policies.tiny_lfu import TinyLfu
 
 BYTES = 100
 ORDERS: dict[str, Callable[[], Replacement]] = {
+    **{name: partial(make, BYTES) for name, make in REPLACEMENTS.items()},
     "lru": Lru,
-    "slru": lambda: SegmentedLru(BYTES),
-    "tinylfu": lambda: TinyLfu(BYTES, entries=16),
+    "w-tinylfu of few entries": lambda: TinyLfu(BYTES, entries=16),
 }
 KEYS = [str(number) for number in range(31)]
 keys = st.sampled_from(KEYS)

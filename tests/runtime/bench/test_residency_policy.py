@@ -7,6 +7,7 @@ import pytest
 
 from populace.bench.residency_policy import POLICIES, ResidencyPolicyBench, bench_residency_policy
 from populace.bench.residency_traces import TRAFFIC, TraceInvalid, Traffic, read_trace
+from populace.policies.replacements import REPLACEMENTS
 from populace.policies.residency_trace import Access
 
 NAMES = [policy.name for policy in POLICIES]
@@ -46,6 +47,10 @@ def test_mixed_ranks_are_of_sixteen_sizes_apart_and_each_model_keeps_its_own() -
 
     assert all(sizes[access.key] == access.size for access in trace)
     assert max(sizes.values()) == 16 * min(sizes.values())
+
+
+def test_every_policy_that_can_be_chosen_is_measured() -> None:
+    assert {policy.make for policy in POLICIES} >= set(REPLACEMENTS.values())
 
 
 def test_each_trace_is_played_on_each_policy_at_each_size_and_the_best_is_the_clairvoyant() -> None:
