@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from populace.actors.aggregation.ensemble import PopulationAnswer
     from populace.actors.aggregation.question import Question
-    from populace.actors.engine import Message, Sampling
+    from populace.actors.engine import BaseInfo, Message, Sampling
     from populace.actors.errors import (
         AdapterInvalid,
         AdapterMismatch,
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from populace.actors.feedback import Feedback
     from populace.actors.forgetting import Forgotten
     from populace.actors.hosts import HostStatistics, ModelView, Revision
+    from populace.actors.known import Known
     from populace.actors.members import MemberView
     from populace.actors.merging import LayerDifference, MergedRevision, MergeOptions
     from populace.actors.training import JobProgress, TrainingJob
@@ -67,6 +68,7 @@ _HOMES = {
     "AsyncPopulation": "populace.client.async_population",
     "AsyncReplyStream": "populace.client.streaming",
     "ArchiveInvalid": "populace.storage.records.errors",
+    "BaseInfo": "populace.actors.engine",
     "ClusterNotFound": "populace.actors.errors",
     "DiskRefused": "populace.storage.records.errors",
     "EngineOverloaded": "populace.actors.errors",
@@ -82,6 +84,7 @@ _HOMES = {
     "InvalidRequest": "populace.actors.errors",
     "JobNotFound": "populace.storage.training.errors",
     "JobProgress": "populace.actors.training",
+    "Known": "populace.actors.known",
     "LayerDifference": "populace.actors.merging",
     "MailboxFull": "populace.actors.errors",
     "MemberView": "populace.actors.members",
@@ -124,6 +127,7 @@ __all__ = [
     "AsyncModel",
     "AsyncPopulation",
     "AsyncReplyStream",
+    "BaseInfo",
     "ClusterNotFound",
     "DiskRefused",
     "EngineOverloaded",
@@ -139,6 +143,7 @@ __all__ = [
     "InvalidRequest",
     "JobNotFound",
     "JobProgress",
+    "Known",
     "LayerDifference",
     "MailboxFull",
     "MemberView",
