@@ -35,31 +35,18 @@ def altered(key: str) -> str:
         "Bearer " + "x" * 10_000,
     ],
 )
-@pytest.mark.parametrize(
-    ("method", "path"),
-    [
-        ("POST", CHAT),
-        ("POST", "/v1/completions"),
-        ("GET", "/v1/models"),
-        ("GET", "/v1/models/ada"),
-        ("POST", "/v1/personal-models"),
-        ("GET", "/v1/personal-models"),
-        ("GET", "/v1/personal-models/ada"),
-        ("DELETE", "/v1/personal-models/ada"),
-        ("GET", "/v1/personal-models/ada/interactions"),
-    ],
-)
-async def test_without_a_known_key_every_route_is_401(
-    population: Population, method: str, path: str, header: str | None
-) -> None:
+async def test_without_a_known_key_every_route_is_401(population: Population, header: str | None) -> None:
     headers = {} if header is None else {"Authorization": header.encode("latin-1")}
+    answers: dict[str, tuple[int, str | None]] = {}
     async with population.client(None) as client:
-        reply = await client.request(method, path, headers=headers, content=b"{")  # type: ignore[arg-type]
+        for path, methods in population.app.openapi()["paths"].items():
+            for method in methods:
+                reply = await client.request(method, path, headers=headers, content=b"{")  # type: ignore[arg-type]
+                answers[f"{method} {path}"] = (reply.status_code, reply.headers.get("www-authenticate"))
 
-    assert reply.status_code == 401
-    assert reply.headers["www-authenticate"] == "Bearer"
-    assert reply.json()["error"]["type"] == "authentication_error"
-    assert reply.json()["error"]["code"] == "invalid_api_key"
+    open_to_all = {route for route, answer in answers.items() if answer != (401, "Bearer")}
+    assert open_to_all == {"get /healthz", "get /readyz", "get /metrics"}
+    assert len(answers) > 30
 
 
 async def test_a_wrong_secret_is_answered_like_an_unknown_key(population: Population) -> None:
