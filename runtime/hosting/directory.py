@@ -179,7 +179,7 @@ async def _patiently(client: HostClient, method: Method[P, T], *args: P.args, **
 class LocalHostClient:
     """Calls a host in this process; for tests and for embedding without Ray."""
 
-    def __init__(self, host: object) -> None:
+    def __init__(self, host: Hosts) -> None:
         self._host = host
 
     async def call(self, method: Method[P, T], *args: P.args, **options: P.kwargs) -> T:

@@ -46,7 +46,7 @@ class Operation(Generic[P, T]):
     name: str
     on_lost: Callable[[T], Call | None]
 
-    async def run(self, host: object, *args: P.args, **options: P.kwargs) -> T:
+    async def run(self, host: Hosts, *args: P.args, **options: P.kwargs) -> T:
         """Run the operation on a host in this process."""
         return await attrgetter(self.name)(host)(*args, **options)
 
