@@ -1,6 +1,7 @@
 """The learning methods, as hosts, clients and the command line need them: without torch.
 
-Adding a method takes an entry here and its maker in ``runtime/trainer/datasets.py``.
+A method has its loss in ``runtime/learning/methods``, an entry here, and the maker of its data in
+``runtime/trainer/datasets.py``.
 """
 
 from collections.abc import Mapping
