@@ -3,11 +3,13 @@
 import ast
 import re
 from collections.abc import Iterator
+from pathlib import Path
 
 from scripts.mutants.faults import MUTANTS
 from tests.house.source_tree import ROOT, modules
 
 PLACE = re.compile(r"`((?:runtime|actors|storage|policies)/[\w/]+\.py)(?::(\w+))?`")
+TEST = re.compile(r"`(tests/[\w/.]+|test_\w+(?:\.py)?)`")
 NAMED = ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
 
 
@@ -23,12 +25,32 @@ def test_what_the_documents_point_at_is_there() -> None:
     assert astray == []
 
 
+def test_the_tests_that_the_documents_name_are_there() -> None:
+    files = sorted((ROOT / "tests").rglob("*.py"))
+    laws = set(re.findall(r"def (test_\w+)", "".join(file.read_text(encoding="utf-8") for file in files)))
+    known = laws | {file.name for file in files}
+
+    named = [
+        (document.name, test)
+        for document in _documents()
+        for test in TEST.findall(document.read_text(encoding="utf-8"))
+    ]
+    assert len(named) > 10
+    assert [
+        (document, test) for document, test in named if test not in known and not (ROOT / test).exists()
+    ] == []
+
+
 def _places() -> Iterator[tuple[str, str, str]]:
-    for document in (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))):
+    for document in _documents():
         for path, name in PLACE.findall(document.read_text(encoding="utf-8")):
             # The mutants' table is of tests, whose folders have the rooms' names.
             if document.name != "mutants.md":
                 yield document.name, path, name
+
+
+def _documents() -> list[Path]:
+    return [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
 def _is_there(names: dict[str, set[str]], path: str, name: str) -> bool:
