@@ -52,6 +52,7 @@ def pytest_configure() -> None:
         faulthandler.enable()
 
 
+@pytest.hookimpl(tryfirst=True)  # xdist reads the groups in the same hook
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Give engines and clusters the time to start, and one process of pytest all that start them.
 
