@@ -42,16 +42,19 @@ ENGINES := (engine or ray) and not fault and not smoke
 FAULTS := fault and not smoke
 # On two processes, each file on one of them, so that what a file shares is made once.
 BESIDE := -n 2 --dist loadfile --no-loadscope-reorder
+AT_ONCE := $(BIN)/python scripts/side_by_side.py
 # Ray's and vLLM's processes outlive a pytest that is interrupted; the supervisor ends them.
 SUPERVISED := $(BIN)/python scripts/supervise.py
 
 test: install ## lint, types, the plain tests and one end-to-end path (vLLM, Ray, kill -9)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(SUPERVISED) $(BIN)/python scripts/check.py $(BESIDE) -m "$(PLAIN)" $(ARGS)
+	$(SUPERVISED) $(AT_ONCE) $(BIN)/pytest $(BESIDE) -m "$(PLAIN)" $(ARGS) -- $(BIN)/pyright
 
 test-engines: install ## the tests that load language models, start engines or clusters
-	$(SUPERVISED) $(BIN)/pytest -n 2 --dist loadgroup -m "$(ENGINES)" $(ARGS)
+	$(SUPERVISED) $(AT_ONCE) \
+	    $(BIN)/pytest -m "($(ENGINES)) and not only_loads" $(ARGS) -- \
+	    $(BIN)/pytest -m "($(ENGINES)) and only_loads" $(ARGS)
 
 test-faults: install ## the torture in full, of which `make test` has a sample
 	$(SUPERVISED) $(BIN)/pytest $(BESIDE) -m "$(FAULTS)" $(ARGS)

@@ -53,16 +53,15 @@ def pytest_configure() -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Give engines and clusters the time to start, and one process of pytest all that start them.
+    """Give engines and clusters the time to start, and mark the tests that start neither.
 
-    The other process has the tests that only load a model, a file at a time (``make test-engines``).
+    ``make test-engines`` runs the two kinds side by side.
     """
     for item in items:
         if is_marked(item, "engine", "ray"):
             item.add_marker(pytest.mark.timeout(ENGINE_TEST_SECONDS))
-            file = item.nodeid.partition("::")[0]
-            only_loads = file.startswith(ONLY_LOAD) and not is_marked(item, "ray")
-            item.add_marker(pytest.mark.xdist_group(file if only_loads else "engines and clusters"))
+            if item.nodeid.startswith(ONLY_LOAD):
+                item.add_marker(pytest.mark.only_loads)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
