@@ -272,7 +272,7 @@ def test_more_episodes_than_there_is_memory_for_are_refused_before_the_base_read
     monkeypatch.setattr(psutil, "virtual_memory", lambda: free)
     noted = Noted()
 
-    with pytest.raises(InvalidRequest, match="take fewer"):
+    with pytest.raises(InvalidRequest, match="make fewer"):
         GatedTrainer(small_base, "f" * 64, told, others, SHAPE, OPTIONS, noted).run()
 
     assert "Probing the base" not in noted.shares

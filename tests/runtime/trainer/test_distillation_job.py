@@ -1,7 +1,6 @@
 """What retrieval would tell a model, its weights learn from its own replies, as a job like any other."""
 
 from collections.abc import AsyncGenerator, Generator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -21,6 +20,7 @@ pytestmark = pytest.mark.engine
 OPTIONS = TrainingOptions(
     method="distillation", rank=4, steps=3, learning_rate=1e-3, batch=2, replies=2, reply_tokens=6
 )
+LOGGED = TrainingOptions(method="sft", rank=4, steps=3, learning_rate=1e-3, batch=2)
 CORRECTED = Opinion(correction="Bruno. Bruno. Bruno.")
 
 
@@ -56,7 +56,7 @@ async def test_a_model_learns_from_its_own_replies_beside_one_that_learns_from_i
     population: Trained,
 ) -> None:
     await population.ask(await population.teach(ADA, CORRECTED, 16), OPTIONS)
-    await population.ask(await population.teach(BOB, CORRECTED, 16), replace(OPTIONS, method="sft"))
+    await population.ask(await population.teach(BOB, CORRECTED, 16), LOGGED)
 
     await population.training_loop().round()
 
@@ -74,7 +74,7 @@ async def test_a_log_that_helps_with_nothing_is_skipped_by_name(population: Trai
     await population.training_loop().round()
 
     job = await population.job(ADA)
-    assert (job.state, "helps with" in job.reason) == ("skipped", True)
+    assert (job.state, "no turn of its log matches" in job.reason) == ("skipped", True)
 
 
 async def test_a_trainer_without_an_engine_says_so(population: Trained) -> None:

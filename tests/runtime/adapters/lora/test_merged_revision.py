@@ -84,7 +84,7 @@ def test_what_has_too_high_a_rank_to_be_served_is_refused_and_not_stored(
     files = set(store.revisions.root.iterdir())
 
     with (
-        pytest.raises(InvalidRequest, match="rank 24, and 16 is served"),
+        pytest.raises(InvalidRequest, match="rank 24, and at most 16 is served"),
         merged_adapter(sources, [1.0] * 3, MergeOptions(), home, now_ms=0),
     ):
         pass
