@@ -41,7 +41,7 @@ from populace.bench.recall.generated import FIRST_SEED
 from populace.bench.recall.grading import names_value
 from populace.client.model_handle import ModelHandle
 from populace.client.population import Population
-from populace.module_training.corpus_files import AMBIGUOUS, listed_values, phrases_of
+from populace.module_training.corpus_files import distinct_attributes, listed_values, phrases_of
 from populace.module_training.own_words import with_article
 from populace.module_training.phrases import filled
 from populace.module_training.values import ValueOptions, Values
@@ -148,19 +148,13 @@ def people_of(words: Sequence[str], count: int, seed: int) -> list[Person]:
     return [
         Person(
             f"person-{seed}-{number}",
-            tuple(_fact(source, name, values) for name in _attributes(source, known)),
+            tuple(
+                _fact(source, name, values)
+                for name in distinct_attributes(source.sample(known, len(known)), FACTS)
+            ),
         )
         for number in range(count)
     ]
-
-
-def _attributes(source: random.Random, known: Sequence[str]) -> list[str]:
-    """Draw ``FACTS`` attributes, no two of which one question could mean."""
-    chosen: list[str] = []
-    for name in source.sample(known, len(known)):
-        if len(chosen) < FACTS and not any(name in group and group & set(chosen) for group in AMBIGUOUS):
-            chosen.append(name)
-    return chosen
 
 
 def _fact(source: random.Random, attribute: str, values: Values) -> Fact:

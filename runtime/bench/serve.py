@@ -177,7 +177,7 @@ def _vllm_serve(
     settings: Settings, base: BaseModelFiles, adapters: list[Path], work: Path, *, tuned: bool
 ) -> Generator[Server]:
     port = free_port()
-    environment = vllm_environment(settings.threads, kv_gib=max(1, round(settings.kv_cache_gib)))
+    environment = vllm_environment(settings.threads, kv_gib=settings.kv_gib)
     if not tuned:
         keep = ("VLLM_CPU_KVCACHE_SPACE", "VLLM_NO_USAGE_STATS", "DO_NOT_TRACK", "HF_HUB_OFFLINE")
         environment = {name: environment[name] for name in keep}
@@ -253,7 +253,7 @@ async def _measure_bare(bench: ServeBench, settings: Settings, base: BaseModelFi
                 adapter_slots=settings.adapter_slots,
                 rank_max=settings.rank_max,
                 threads=settings.threads,
-                kv_gib=max(1, round(settings.kv_cache_gib)),
+                kv_gib=settings.kv_gib,
             )
         )
         meter = CpuMeter(psutil.Process().pid, _vllm_part)

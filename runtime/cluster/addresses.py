@@ -40,15 +40,20 @@ def wait_for_port(settings: Settings, report: Report, *, seconds_max: float = PO
 
 def check_port(host: str, port: int) -> None:
     """Raise ``SettingsError`` if the port cannot be listened on."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        try_port(host, port)
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        allowed = f"{reason}; stop the program that uses it or choose another with --port"
+        raise SettingsError("POPULACE_PORT", str(port), allowed) from None
+
+
+def try_port(host: str, port: int) -> None:
+    """Bind the port for a moment; raises ``OSError`` if it cannot be listened on."""
+    family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
     with socket.socket(family, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError as error:
-            reason = (error.strerror or str(error)).lower()
-            allowed = f"{reason}; stop the program that uses it or choose another with --port"
-            raise SettingsError("POPULACE_PORT", str(port), allowed) from None
+        probe.bind((host, port))
 
 
 def http_url(settings: Settings) -> str:

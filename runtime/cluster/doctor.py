@@ -7,7 +7,6 @@ Cheap by default: versions are read from metadata, and only libraries whose impo
 import importlib.util
 import platform
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
@@ -21,6 +20,7 @@ from typing import Literal, NamedTuple
 import psutil
 
 from populace.base.prepare import BaseInvalid, is_base_prepared, prepare_base
+from populace.cluster.addresses import try_port
 from populace.settings.environment import loud_variables, process_environment
 from populace.settings.machine import physical_cores
 from populace.settings.settings import GIB, MIB, Settings
@@ -153,10 +153,7 @@ def check_port(settings: Settings) -> Check:
     """Check that the port is free, or that Populace itself listens on it."""
     name, address = "port", f"{settings.host}:{settings.port}"
     try:
-        family = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM)[0][0]
-        with socket.socket(family, socket.SOCK_STREAM) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind((settings.host, settings.port))
+        try_port(settings.host, settings.port)
     except OSError as error:
         if _populace_answers(settings):
             return Check(name, "ok", f"Populace is running at {address}")

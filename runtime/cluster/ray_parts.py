@@ -245,7 +245,7 @@ def _engine_options(
         waiting_max=settings.waiting_max,
         threads=settings.threads,
         memory_module=None if memory is None else memory.path,
-        kv_gib=max(1, round(settings.kv_cache_gib)),
+        kv_gib=settings.kv_gib,
         warm_bytes_max=max(1, settings.warm_bytes_max // settings.replicas),
         residency_policy=settings.residency_policy,
         trace_directory=settings.residency_trace,

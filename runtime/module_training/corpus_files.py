@@ -37,6 +37,17 @@ AMBIGUOUS = (
 """Groups of attributes that one question could mean; a person of an episode has at most one of each group."""
 
 
+def distinct_attributes(names: Iterable[str], count: int) -> list[str]:
+    """Return the first ``count`` of the names of which no two are in one group of ``AMBIGUOUS``."""
+    chosen: list[str] = []
+    for name in names:
+        if len(chosen) == count:
+            break
+        if not any(name in group and group.intersection(chosen) for group in AMBIGUOUS):
+            chosen.append(name)
+    return chosen
+
+
 class AttributePhrases(NamedTuple):
     """The phrases for one attribute, whose values are of this ``kind``.
 

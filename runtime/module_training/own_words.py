@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from populace.module_training.corpus_files import (
     AMBIGUOUS,
+    distinct_attributes,
     lines,
     listed_values,
     never_told,
@@ -114,15 +115,9 @@ class _Maker:
     def _facts(self, count: int) -> list[_Fact]:
         names = list(self._phrases)
         self._source.shuffle(names)
-        chosen: list[str] = []
-        for name in names:
-            if len(chosen) == count:
-                break
-            if not any(name in group and group.intersection(chosen) for group in AMBIGUOUS):
-                chosen.append(name)
         return [
             _Fact(name, self._value(name), name in ATTRIBUTES and self._happens(PLAIN_SHARE))
-            for name in chosen
+            for name in distinct_attributes(names, count)
         ]
 
     def _value(self, name: str) -> str:

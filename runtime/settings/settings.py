@@ -131,6 +131,11 @@ class Settings(BaseModel):
     log_bytes_max: Annotated[int, Field(ge=16 * MIB)] = 64 * MIB
     """Most bytes kept of one model's interactions."""
 
+    @property
+    def kv_gib(self) -> int:
+        """``kv_cache_gib`` in whole GiB, at least one, as vLLM takes it on a CPU."""
+        return max(1, round(self.kv_cache_gib))
+
     @field_validator("data", "cache", "config", "master_key", "residency_trace")
     @classmethod
     def _absolute(cls, path: Path | None) -> Path | None:

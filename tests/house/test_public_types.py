@@ -7,6 +7,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
+CONTRACTS = ("populace.actors", "populace.api", "populace.client", "populace.hosting", "populace.storage")
+"""Packages of which the message names causes: what an exported class may use."""
+
 
 def test_every_exported_name_has_a_type_that_all_checkers_agree_on(tmp_path: Path) -> None:
     """A type checker infers less, or otherwise, in a library than what the library declares.
@@ -33,6 +36,3 @@ def test_every_exported_name_has_a_type_that_all_checkers_agree_on(tmp_path: Pat
         if "nferred" in diagnostic["message"] and symbol["name"].startswith(CONTRACTS)
     ]
     assert not vague, "\n".join([*sorted(vague), "", *causes])
-
-
-CONTRACTS = ("populace.actors", "populace.api", "populace.client", "populace.hosting", "populace.storage")

@@ -43,6 +43,7 @@ class NeighbourLanguageModel:
 
     def __init__(self, directory: Path, fingerprint: str, *, reply_tokens: int) -> None:
         self._base = load_base(directory, fingerprint)
+        self._embeddings = output_embeddings(self._base.model)
         self._reply_tokens = reply_tokens
         self._lock = asyncio.Lock()
 
@@ -74,7 +75,6 @@ class NeighbourLanguageModel:
         tokenizer, model = self._base.tokenizer, self._base.model
         states = torch.cat([kept.states for kept in person])
         ids = torch.cat([kept.ids for kept in person])
-        embeddings = output_embeddings(model)
         prompt = tokenizer.tokens_of(messages).ids
         inputs, cache = torch.tensor([prompt]), None
         reply: list[int] = []
@@ -82,7 +82,7 @@ class NeighbourLanguageModel:
         for _ in range(self._reply_tokens):
             read = model.base_model(inputs, past_key_values=cache, use_cache=True)
             cache, hidden = read.past_key_values, read.last_hidden_state[0, -1]
-            own = (hidden.float() @ embeddings.T).softmax(-1)
+            own = (hidden.float() @ self._embeddings.T).softmax(-1)
             cosines, places = (states @ normalize(hidden.float(), dim=-1)).topk(min(COUNT, len(states)))
             neighbours = torch.zeros_like(own).index_add_(0, ids[places], (cosines / TEMPERATURE).softmax(0))
             token = int((SHARE * neighbours + (1 - SHARE) * own).argmax())
