@@ -1,12 +1,18 @@
 """Requests to a gateway: the key, the retries, and errors as the classes that the server raised."""
 
-import asyncio
 import logging
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
 import httpx
+from tenacity import (
+    AsyncRetrying,
+    before_sleep_log,
+    retry_if_exception_type,
+    stop_before_delay,
+    wait_exponential,
+)
 
 from populace.actors.errors import ClusterNotFound, HostUnavailable
 from populace.api.objects import ApiObject
@@ -24,7 +30,7 @@ REPLY_SECONDS_MAX = 600.0
 
 RETRY_SECONDS_MAX = 20.0
 """How long a call waits for a server that restarts, as ``hosting.directory`` does for a host."""
-RETRY_DELAYS_S = (0.1, 0.2, 0.4, 0.8, 1.6)
+RETRY_SECONDS_FIRST, RETRY_SECONDS_BETWEEN_MAX = 0.1, 1.6
 
 LOST = (HostUnavailable, ShardStopped, UnknownOutcome, httpx.TransportError)
 """After these errors it is unknown whether the call took effect."""
@@ -75,22 +81,24 @@ class HttpTransport:
     async def _patiently(
         self, method: str, path: str, options: dict[str, Any], *, repeats: bool
     ) -> httpx.Response:
-        loop = asyncio.get_running_loop()
-        give_up_at = loop.time() + RETRY_SECONDS_MAX
-        attempt = 0
-        while True:
-            try:
-                response = await self._client.request(method, path, **options)
-                if response.is_error:
-                    raise error_in(response.content, response.status_code)
-                return response
-            except LOST as error:
-                delay_s = RETRY_DELAYS_S[min(attempt, len(RETRY_DELAYS_S) - 1)]
-                if not repeats or loop.time() + delay_s > give_up_at:
-                    raise self._named(error) from None
-                logger.info("%s %s is retried in %.1f s: %s", method, path, delay_s, error)
-                attempt += 1
-            await asyncio.sleep(delay_s)
+        async def send() -> httpx.Response:
+            response = await self._client.request(method, path, **options)
+            if response.is_error:
+                raise error_in(response.content, response.status_code)
+            return response
+
+        try:
+            if not repeats:
+                return await send()
+            return await AsyncRetrying(
+                retry=retry_if_exception_type(LOST),
+                wait=wait_exponential(RETRY_SECONDS_FIRST, max=RETRY_SECONDS_BETWEEN_MAX),
+                stop=stop_before_delay(RETRY_SECONDS_MAX),
+                before_sleep=before_sleep_log(logger, logging.INFO),
+                reraise=True,
+            )(send)
+        except LOST as error:
+            raise self._named(error) from None
 
     @asynccontextmanager
     async def opened(self, method: str, path: str, **options: Any) -> AsyncGenerator[httpx.Response, None]:

@@ -37,7 +37,7 @@ def hosts(store: Store) -> Generator[list[ModelHost]]:
 
 @pytest.fixture(autouse=True)
 def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(directory_module, "RETRY_DELAYS_S", (0.0,))
+    monkeypatch.setattr(directory_module, "RETRY_SECONDS_FIRST", 0.0)
 
 
 def failing(
