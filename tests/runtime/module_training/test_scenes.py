@@ -96,7 +96,8 @@ def test_a_slot_has_one_value_wherever_it_stands(part: Part) -> None:
 
 
 def test_an_article_goes_with_the_value_behind_it() -> None:
-    filled = [filled_scene(TOLD_TWICE, values_of("train"), "train", random.Random(seed)) for seed in range(40)]
+    values = values_of("train")
+    filled = [filled_scene(TOLD_TWICE, values, "train", random.Random(seed)) for seed in range(40)]
     homes = {one.messages[1].split("and ")[1] for one in filled}
 
     assert homes <= {"an attic there.", "a cellar there."}
