@@ -42,7 +42,8 @@ from populace.bench.recall.grading import names_value
 from populace.client.model_handle import ModelHandle
 from populace.client.population import Population
 from populace.module_training.corpus_files import distinct_attributes, listed_values, phrases_of
-from populace.module_training.phrases import filled, with_article
+from populace.module_training.own_words import with_article
+from populace.module_training.phrases import filled
 from populace.module_training.values import ValueOptions, Values
 from populace.module_training.words import words_of
 from populace.settings.settings import Settings

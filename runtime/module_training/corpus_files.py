@@ -80,7 +80,7 @@ class NeverTold(NamedTuple):
 @cache
 def attribute_phrases() -> dict[str, AttributePhrases]:
     """Return the phrases of all attributes by name."""
-    attributes = json.loads(corpus_text("ways.json"))
+    attributes = json.loads(_text("ways.json"))
     return {
         name: AttributePhrases(
             phrases["kind"], *(tuple(phrases[part]) for part in AttributePhrases._fields[1:])
@@ -121,13 +121,13 @@ def _held_out_share(phrases: Iterable[str]) -> list[str]:
 @cache
 def personal_requests() -> tuple[PersonalRequest, ...]:
     """Return all requests that need an attribute's value; both parts use them."""
-    return tuple(PersonalRequest(**fields) for fields in json.loads(corpus_text("personal_requests.json")))
+    return tuple(PersonalRequest(**fields) for fields in json.loads(_text("personal_requests.json")))
 
 
 @cache
 def never_told(part: Part) -> tuple[NeverTold, ...]:
     """Return the questions about things that are never told, those that only this part uses."""
-    questions = [NeverTold(**fields) for fields in json.loads(corpus_text("never_told.json"))]
+    questions = [NeverTold(**fields) for fields in json.loads(_text("never_told.json"))]
     held_out = _held_out_share([question.ask for question in questions])
     return tuple(question for question in questions if (question.ask in held_out) == (part == "held-out"))
 
@@ -135,16 +135,15 @@ def never_told(part: Part) -> tuple[NeverTold, ...]:
 @cache
 def listed_values() -> dict[str, tuple[str, ...]]:
     """Return values by kind, for kinds of which ``values.py`` has no list."""
-    return {kind: tuple(values) for kind, values in json.loads(corpus_text("values.json")).items()}
+    return {kind: tuple(values) for kind, values in json.loads(_text("values.json")).items()}
 
 
 @cache
 def lines(name: str) -> tuple[str, ...]:
     """Return the lines of ``requests``, ``chatter``, ``fillers`` or ``replies``."""
-    return tuple(line for line in corpus_text(f"{name}.txt").splitlines() if line)
+    return tuple(line for line in _text(f"{name}.txt").splitlines() if line)
 
 
-def corpus_text(name: str) -> str:
-    """Return the text of a file under ``corpus/``."""
+def _text(name: str) -> str:
     folder = files(cast("str", __package__)).joinpath(FOLDER)
     return folder.joinpath(name).read_text(encoding="utf-8")

@@ -3,11 +3,12 @@
 Unlike the templates of ``facts.py``, a message may have sentences around its fact, two facts, or a request
 that the base answers; some facts are dislikes or about other people; and a question may paraphrase what it
 asks for, or be a request that only needs it. Held-out episodes have phrases that no training episode has.
-Half of the episodes are of scenes (``scenes.py``), which are asked for any detail. Messages that tell nothing
-and requests that ask nothing about the person are marked, so that gates can be fitted to them.
+Messages that tell nothing and requests that ask nothing about the person are marked, so that gates can be
+fitted to them.
 """
 
 import random
+import re
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
@@ -31,9 +32,7 @@ from populace.module_training.phrases import (
     CHATTER,
     NOT_TOLD,
     filled,
-    with_article,
 )
-from populace.module_training.scenes import FilledScene, Scene, filled_scene, scenes_of
 from populace.module_training.values import Part, ValueOptions, Values
 
 FACT_COUNTS = (1, 1, 2, 2, 3, 3, 3, 3, 4, 5, 7, 10)
@@ -75,20 +74,7 @@ NEVER_TOLD_SHARE = 0.4
 GENERAL_SHARE = 0.3
 """The probability that an episode ends with a request that is not about the person."""
 
-SCENES_SHARE = 0.5
-"""The probability that an episode is of scenes."""
-
-SCENE_COUNTS = (1, 1, 2, 2, 3, 4)
-"""The number of such an episode's scenes is drawn from these."""
-
-SCENE_QUESTIONS_MAX = 2
-"""An episode asks for at most this many details of each scene."""
-
-FACTS_BESIDE_SCENES = (0, 0, 0, 1, 2)
-"""The number of facts that an episode of scenes also tells is drawn from these."""
-
-SCENES_TRIED = 20
-"""This many scenes are tried for one about something else than the others of the episode."""
+_A_VOWEL = re.compile(r"\b([Aa]) (?=[aeiouAEIOU])")
 
 
 class _Fact(NamedTuple):
@@ -104,74 +90,30 @@ def own_words_episodes(words: Sequence[str], part: Part, *, seed: int) -> Iterat
         yield maker.episode()
 
 
+def with_article(text: str) -> str:
+    """Return the text with "an" for "a" before a vowel, as a filled phrase may need it."""
+    return _A_VOWEL.sub(r"\1n ", text)
+
+
 class _Maker:
     def __init__(self, words: Sequence[str], part: Part, seed: int) -> None:
         self._source = random.Random(f"own words {part} {seed}")  # noqa: S311 - a corpus, not a secret
-        listed = listed_values()
-        self._values = Values(words, part, ValueOptions(open_share=0.25), seed=seed, lists=listed)
-        self._scene_values = Values(words, part, ValueOptions(open_share=0.1), seed=seed + 1, lists=listed)
+        self._values = Values(words, part, ValueOptions(open_share=0.25), seed=seed, lists=listed_values())
         self._requests = (*lines("requests"), *GENERAL)
         self._phrases = phrases_of(part)
         self._never = [Question(ask=question.ask, answer=question.unknown) for question in never_told(part)]
-        self._part: Part = part
-        self._scenes = scenes_of(part)
 
     def episode(self) -> Episode:
-        """Make the next episode."""
-        return self._of_scenes() if self._happens(SCENES_SHARE) else self._of_facts()
-
-    def _of_facts(self) -> Episode:
         facts = self._facts(self._source.choice(FACT_COUNTS))
         turns = list(self._tellings(facts))
         if self._happens(CHANGE_SHARE):
             place = self._source.randrange(len(facts))
             facts[place] = changed = facts[place]._replace(value=self._value(facts[place].attribute))
             turns.append((self._changed(changed), True))
-        questions = [*self._asked(facts), *self._others(facts)]
-        return Episode(messages=tuple(self._messages(turns)), questions=tuple(questions))
+        return Episode(messages=tuple(self._messages(turns)), questions=tuple(self._questions(facts)))
 
-    def _of_scenes(self) -> Episode:
-        source = self._source
-        scenes = self._distinct_scenes(source.choice(SCENE_COUNTS))
-        subjects = frozenset[str]().union(*(scene.subjects for scene in scenes))
-        filled = [self._filled_scene(scene) for scene in scenes]
-        facts = self._facts(source.choice(FACTS_BESIDE_SCENES), without=subjects)
-        waiting = [[(text, True) for text in scene.messages] for scene in filled]
-        waiting.append(list(self._tellings(facts)))
-        turns: list[tuple[str, bool]] = []
-        while any(waiting):
-            turns.append(source.choice([one for one in waiting if one]).pop(0))
-        questions = self._asked(facts)
-        for scene in filled:
-            asked = scene.questions
-            questions += source.sample(asked, min(len(asked), SCENE_QUESTIONS_MAX))
-            if scene.not_told and self._happens(0.5):
-                questions.append(source.choice(scene.not_told))
-        for other in self._distinct_scenes(source.choice(NOT_TOLD_COUNTS), without=subjects):
-            untold = self._filled_scene(other).not_told
-            questions += [source.choice(untold)] if untold else [source.choice(self._never)]
-        if self._happens(GENERAL_SHARE):
-            questions += self._filled_scene(source.choice(self._scenes)).general
-        questions = questions or [source.choice(self._never)]
-        return Episode(messages=tuple(self._messages(turns)), questions=tuple(questions))
-
-    def _distinct_scenes(self, count: int, *, without: frozenset[str] = frozenset()) -> list[Scene]:
-        """Draw up to ``count`` scenes no two of which are about the same, and none is about ``without``."""
-        chosen: list[Scene] = []
-        subjects = without
-        for scene in self._source.sample(self._scenes, min(SCENES_TRIED, len(self._scenes))):
-            if len(chosen) == count:
-                break
-            if not scene.subjects & subjects:
-                chosen.append(scene)
-                subjects |= scene.subjects
-        return chosen
-
-    def _filled_scene(self, scene: Scene) -> FilledScene:
-        return filled_scene(scene, self._scene_values, self._part, self._source)
-
-    def _facts(self, count: int, *, without: frozenset[str] = frozenset()) -> list[_Fact]:
-        names = [name for name in self._phrases if without.isdisjoint(name.split())]
+    def _facts(self, count: int) -> list[_Fact]:
+        names = list(self._phrases)
         self._source.shuffle(names)
         return [
             _Fact(name, self._value(name), name in ATTRIBUTES and self._happens(PLAIN_SHARE))
@@ -223,15 +165,12 @@ class _Maker:
         chosen = source.choice(source.choices(ways, (3, 5, 1))[0])
         return chosen.replace("{v}", "it").replace("{a}", "that")
 
-    def _asked(self, facts: Sequence[_Fact]) -> list[Question]:
-        return [
-            self._question(fact) for fact in self._source.sample(list(facts), min(len(facts), QUESTIONS_MAX))
-        ]
-
-    def _others(self, facts: Sequence[_Fact]) -> Iterator[Question]:
-        """Yield questions that the facts do not answer, and a request that the base answers."""
+    def _questions(self, facts: Sequence[_Fact]) -> Iterator[Question]:
         source = self._source
+        count = min(len(facts), QUESTIONS_MAX)
         known = {fact.attribute for fact in facts}
+        for fact in source.sample(list(facts), count):
+            yield self._question(fact)
         names = [
             name
             for name in self._phrases

@@ -1,9 +1,6 @@
 """The templates of ``facts.py``: how people tell facts and ask for them, and what an assistant replies."""
 
-import re
 from typing import NamedTuple
-
-_A_VOWEL = re.compile(r"\b([Aa]) (?=[aeiouAEIOU])")
 
 ATTRIBUTES: dict[str, str] = {
     "name": "first",
@@ -153,11 +150,6 @@ def own_ways(attribute: str) -> Ways:
 def filled(phrase: str, attribute: str, value: str = "") -> str:
     """Return the template with its attribute and value filled in."""
     return phrase.format(a=attribute, f=attribute.removeprefix("favorite "), v=value)
-
-
-def with_article(text: str) -> str:
-    """Return the text with "an" for "a" before a vowel, as a filled phrase may need it."""
-    return _A_VOWEL.sub(r"\1n ", text)
 
 
 CHANGE = (

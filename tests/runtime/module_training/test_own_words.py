@@ -18,7 +18,6 @@ from populace.module_training.corpus_files import (
 )
 from populace.module_training.episodes import Episode
 from populace.module_training.own_words import own_words_episodes
-from populace.module_training.scenes import scenes_of
 from populace.module_training.values import Part, is_held_out
 
 HELD_OUT = Path(__file__).parents[2] / "held_out"
@@ -129,10 +128,6 @@ def test_nothing_that_judges_a_module_is_in_what_it_is_trained_on() -> None:
     known |= {_plain(one) for ways in phrases for one in (*ways.tell, *ways.ask)}
     known |= {_plain(one.ask) for one in personal_requests()}
     known |= {_plain(one.ask) for part in PARTS for one in never_told(part)}
-    for scene in (scene for part in PARTS for scene in scenes_of(part)):
-        untold = [ask for ask, _ in scene.not_told]
-        known |= {_plain(text) for text in (*scene.tell, *scene.general, *untold)}
-        known |= {_plain(asked.q) for asked in scene.ask}
 
     held_out: list[str] = []
     for file in HELD_OUT.glob("*.jsonl"):
