@@ -6,10 +6,9 @@ is kept in another way (``person.py``). Whole greedy replies are measured.
 
 import asyncio
 import json
-import math
 import tempfile
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -22,7 +21,7 @@ from populace.bench.measured_engine import start_measured
 from populace.bench.recall import general, instructions, long_chat, never_told, tellings, told_facts
 from populace.bench.recall.asking import Asker, Heard, Progress, Report
 from populace.bench.recall.chatter import chatted_people
-from populace.bench.recall.general import Compared, Cost, general_table, measure_general
+from populace.bench.recall.general import Compared, general_table, measure_general
 from populace.bench.recall.held_out import HeldOut, read_held_out, shuffled, tellings_of_seed
 from populace.bench.recall.instructions import Followed, instructions_table, measure_instructions
 from populace.bench.recall.long_chat import Kept, long_chat_table, measure_long_chat, quizzes_of
@@ -110,8 +109,8 @@ def bench_recall(bench: RecallBench, settings: Settings, report: Report) -> Benc
     if bench.replies is not None:
         lines = [json.dumps(heard._asdict(), ensure_ascii=False) + "\n" for heard in measured.heard]
         bench.replies.write_text("".join(lines), encoding="utf-8")
-    costs = _costs(measured.general, base, settings.threads, progress) if measured.general else {}
-    return reported(bench, measured, costs, module)
+    nats = _nats(measured.general, base, settings.threads, progress) if measured.general else {}
+    return reported(bench, measured, nats, module)
 
 
 def _module(name: str, base: BaseModelFiles) -> MemoryModuleFile:
@@ -182,7 +181,7 @@ async def _measure_seed(
         )
         if general.NAME in sets:
             asks = shuffled(held_out.general, general.NAME)[:requests]
-            by_condition = await measure_general(asker, people, asks, again=seed == 0)
+            by_condition = await measure_general(asker, people, asks)
             for of, compared in by_condition.items():
                 measured.general[of] += compared
         if never_told.NAME in sets:
@@ -203,54 +202,41 @@ async def _measure_seed(
         measured.kept += await measure_long_chat(asker, way, quizzes, held_out.chatter, turns, seed)
 
 
-def _costs(
+def _nats(
     compared: Mapping[str, Sequence[Compared]], base: BaseModelFiles, threads: int, progress: Progress
-) -> dict[str, list[Cost]]:
-    """Return how much less likely the base finds each reply than its own, by condition."""
+) -> dict[str, list[float]]:
+    """Return how much less likely the base finds each reply than its own, in nats per token, by condition."""
     from populace.bench.recall.reply_scores import SaidReply, nats_a_token
     from populace.engines.prompts import BaseTokenizer
-
-    tokenizer = BaseTokenizer(base.directory)
-
-    def scored(pair: Compared) -> Iterator[SaidReply]:
-        prompt = tuple(tokenizer.tokens_of(pair.messages).ids)
-        reply, own = pair.reply.token_ids, pair.base.token_ids
-        yield SaidReply(prompt, reply)
-        yield SaidReply(prompt, own)
-        place = pair.parting
-        if place is not None:
-            yield SaidReply((*prompt, *own[:place]), reply[place : place + 1])
-            yield SaidReply((*prompt, *own[:place]), own[place : place + 1])
 
     kept = {
         of: list(some[:SCORED_IN_CHAT] if of == general.IN_CHAT else some) for of, some in compared.items()
     }
     # Equal replies need no scores.
     different = [pair for some in kept.values() for pair in some if not pair.same]
-    replies = [reply for pair in different for reply in scored(pair)]
+    tokenizer = BaseTokenizer(base.directory)
+    replies = [
+        SaidReply(tuple(tokenizer.tokens_of(pair.messages).ids), reply.token_ids)
+        for pair in different
+        for reply in (pair.reply, pair.base)
+    ]
     tokenizer.close()
     progress.begin("Scoring replies with the base", len(replies))
     scores = nats_a_token(base.directory, base.fingerprint, replies, threads=threads, progress=progress.step)
     differences = iter([reply - own for reply, own in zip(scores[::2], scores[1::2], strict=True)])
-
-    def cost(pair: Compared) -> Cost:
-        if pair.same:
-            return Cost()
-        return Cost(next(differences), math.inf if pair.parting is None else next(differences))
-
-    return {of: [cost(pair) for pair in some] for of, some in kept.items()}
+    return {of: [0.0 if pair.same else next(differences) for pair in some] for of, some in kept.items()}
 
 
 def reported(
     bench: RecallBench,
     measured: Measured,
-    costs: Mapping[str, Sequence[Cost]],
+    nats: Mapping[str, Sequence[float]],
     module: MemoryModuleFile | None,
 ) -> BenchReport:
     """Return the rows, aims and notes of all sets."""
     result = BenchReport("recall", columns=COLUMNS)
     tables: list[Table] = [
-        general_table(measured.general, costs),
+        general_table(measured.general, nats),
         told_facts_table(measured.told_facts),
         tellings_table(measured.tellings),
         long_chat_table(measured.kept),
