@@ -47,7 +47,7 @@ def recall(
     """Measure what a memory remembers, and its effect on everything else, over whole replies.
 
     Examples: `populace bench recall --only general,tellings --requests 40`, and `--way retrieval`
-    for what a search in the log finds. One seed of all sets takes about twenty-five minutes on two cores. Run it
+    for what a search in the log finds. One seed of all sets takes about 25 minutes on two cores. Run it
     in a checkout, which has the held-out sets.
     """
     with named_errors():
