@@ -14,7 +14,7 @@ populace model forget ada 7
 
 populace model forget ada 7 9 12 --yes
 
-populace model forget ada --query "my password"
+populace model forget ada "my password"
 
 populace model forget ada 7 --empty-memory
 """
@@ -22,11 +22,15 @@ populace model forget ada 7 --empty-memory
 
 def forget(
     name: Annotated[str, typer.Argument(help="The model's name.")],
-    positions: Annotated[
-        list[int] | None,
-        typer.Argument(min=0, metavar="[POSITION]...", help="Positions in the log of the turns to forget."),
+    turns: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[TURN]...", help="Positions in the log of the turns to forget, or words said in them."
+        ),
     ] = None,
-    query: Annotated[str | None, typer.Option(help="Find the turns by words that were said in them.")] = None,
+    query: Annotated[
+        str | None, typer.Option(help="Words that were said in the turns; also if they are numbers.")
+    ] = None,
     empty_memory: Annotated[
         bool,
         typer.Option(
@@ -47,15 +51,18 @@ def forget(
     repeat them. Backups and exports that were made before keep the turns.
     """
     with named_errors(), GatewayClient.of_settings(Settings.from_environment()) as client:
-        if bool(positions) == (query is not None):
-            raise CommandFailed("Name the turns by their positions, or by --query and words.")
+        if bool(turns) == (query is not None):
+            raise CommandFailed("Name the turns by their positions, or by words that were said in them.")
+        positions = [int(turn) for turn in turns or [] if turn.isdecimal()]
+        if turns and len(positions) < len(turns):
+            query = " ".join(turns)
         asker = _Asker(client, name, "emptied" if empty_memory else "folded")
         if query is not None:
             wanted = _found(asker, query, asks=not yes and not as_json, as_json=as_json)
         elif as_json and not yes:
             raise CommandFailed("--json asks nothing: forget with --yes.")
         else:
-            wanted = positions or []
+            wanted = positions
             if not yes:
                 _print_turns(asker.turns(wanted))
         if not yes and not typer.confirm(f"Forget {_said(wanted)} of `{name}` for good?"):

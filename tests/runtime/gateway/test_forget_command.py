@@ -54,7 +54,7 @@ async def test_a_position_is_shown_and_asked_about_and_then_who_was_shown_it(
     assert await forgotten(population) == [0, 1]
 
 
-@pytest.mark.parametrize("arguments", [("0",), ("--query", "my password")])
+@pytest.mark.parametrize("arguments", [("0",), ("my password",), ("my", "password"), ("--query", "my password")])
 async def test_without_a_yes_nothing_is_forgotten(
     forget: Forget, population: Population, arguments: tuple[str, ...]
 ) -> None:
@@ -77,6 +77,8 @@ async def test_words_show_their_turns_and_ask(forget: Forget, population: Popula
     [
         (("--query", "weather in Lisbon"), "nearest"),
         (("--query", "unicorn"), "Nothing was found"),
+        (("weather", "0"), "nearest"),
+        (("weather", "--yes"), "Name the turns to forget by their positions."),
         (("--query", "weather", "--yes"), "Name the turns to forget by their positions."),
         (("7",), "holds no turn 7"),
         ((), "Name the turns by their positions"),
@@ -111,4 +113,4 @@ async def test_with_yes_nobody_is_asked_and_json_is_the_answer(
 async def test_the_help_has_examples(forget: Forget) -> None:
     done = await forget("--help")
 
-    assert 'populace model forget ada --query "my password"' in done.output
+    assert 'populace model forget ada "my password"' in done.output
