@@ -54,7 +54,9 @@ async def test_a_position_is_shown_and_asked_about_and_then_who_was_shown_it(
     assert await forgotten(population) == [0, 1]
 
 
-@pytest.mark.parametrize("arguments", [("0",), ("my password",), ("my", "password"), ("--query", "my password")])
+@pytest.mark.parametrize(
+    "arguments", [("0",), ("my password",), ("my", "password"), ("--query", "my password")]
+)
 async def test_without_a_yes_nothing_is_forgotten(
     forget: Forget, population: Population, arguments: tuple[str, ...]
 ) -> None:
