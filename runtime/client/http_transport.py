@@ -1,26 +1,17 @@
 """Requests to a gateway: the key, the retries, and errors as the classes that the server raised."""
 
-import logging
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
 import httpx
-from tenacity import (
-    AsyncRetrying,
-    before_sleep_log,
-    retry_if_exception_type,
-    stop_before_delay,
-    wait_exponential,
-)
 
 from populace.actors.errors import ClusterNotFound, HostUnavailable
+from populace.actors.retries import LOST, retrying
 from populace.api.objects import ApiObject
 from populace.api.server import TENANT_HEADER
 from populace.client.remote_errors import error_in
-from populace.storage.records.errors import PopulaceError, ShardStopped, UnknownOutcome
-
-logger = logging.getLogger(__name__)
+from populace.storage.records.errors import PopulaceError
 
 Answer = TypeVar("Answer", bound=ApiObject)
 
@@ -30,10 +21,9 @@ REPLY_SECONDS_MAX = 600.0
 
 RETRY_SECONDS_MAX = 20.0
 """How long a call waits for a server that restarts, as ``hosting.directory`` does for a host."""
-RETRY_SECONDS_FIRST, RETRY_SECONDS_BETWEEN_MAX = 0.1, 1.6
+RETRY_SECONDS_FIRST = 0.1
 
-LOST = (HostUnavailable, ShardStopped, UnknownOutcome, httpx.TransportError)
-"""After these errors it is unknown whether the call took effect."""
+LOST_OR_CUT_OFF = (*LOST, httpx.TransportError)
 
 
 class HttpTransport:
@@ -90,14 +80,14 @@ class HttpTransport:
         try:
             if not repeats:
                 return await send()
-            return await AsyncRetrying(
-                retry=retry_if_exception_type(LOST),
-                wait=wait_exponential(RETRY_SECONDS_FIRST, max=RETRY_SECONDS_BETWEEN_MAX),
-                stop=stop_before_delay(RETRY_SECONDS_MAX),
-                before_sleep=before_sleep_log(logger, logging.INFO),
-                reraise=True,
-            )(send)
-        except LOST as error:
+            again = retrying(
+                f"{method} {path}",
+                LOST_OR_CUT_OFF,
+                first_seconds=RETRY_SECONDS_FIRST,
+                seconds_max=RETRY_SECONDS_MAX,
+            )
+            return await again(send)
+        except LOST_OR_CUT_OFF as error:
             raise self._named(error) from None
 
     @asynccontextmanager

@@ -6,19 +6,9 @@ its own costs a process hop (2 k/s measured on two cores), 256 in one message 45
 
 import asyncio
 import heapq
-import logging
 from collections.abc import Coroutine, Sequence
 from typing import Any, Protocol
 
-from tenacity import (
-    AsyncRetrying,
-    before_sleep_log,
-    retry_if_exception_type,
-    stop_before_delay,
-    wait_exponential,
-)
-
-from populace.actors.errors import HostUnavailable
 from populace.actors.feedback import Feedback, Opinion
 from populace.actors.hosts import (
     ApiKey,
@@ -29,6 +19,7 @@ from populace.actors.hosts import (
     Revision,
 )
 from populace.actors.keepers.catalogue import KEY_SHARD_TENANT
+from populace.actors.retries import LOST, retrying
 from populace.actors.turn import ChatRequest, Interaction, ModelId, Reply, TurnGrant, TurnRequest
 from populace.hosting.forgetting_directory import ForgettingDirectory
 from populace.hosting.job_directory import JobDirectory
@@ -36,18 +27,12 @@ from populace.hosting.member_directory import MemberDirectory
 from populace.hosting.memory_directory import MemoryDirectory
 from populace.hosting.operations import Method, P, T, operation_of
 from populace.policies.placement import host_of, shard_of
-from populace.storage.records.errors import ShardStopped, UnknownOutcome
 from populace.storage.rows.portable import PortableModel
-
-logger = logging.getLogger(__name__)
 
 RETRY_SECONDS_MAX = 20.0
 """How long a call waits for a restarting host: Ray restarts one in 1 to 3 s on a small machine."""
 
-RETRY_SECONDS_FIRST, RETRY_SECONDS_BETWEEN_MAX = 0.05, 0.8
-
-LOST = (HostUnavailable, ShardStopped, UnknownOutcome)
-"""After these errors a call may have taken effect or not."""
+RETRY_SECONDS_FIRST = 0.05
 
 
 class HostClient(Protocol):
@@ -175,13 +160,10 @@ async def _patiently(client: HostClient, method: Method[P, T], *args: P.args, **
     try:  # tenacity costs 16 microseconds a call, so that only a call that failed pays for it
         return await client.call(method, *args, **options)
     except LOST:
-        return await AsyncRetrying(
-            retry=retry_if_exception_type(LOST),
-            wait=wait_exponential(RETRY_SECONDS_FIRST, max=RETRY_SECONDS_BETWEEN_MAX),
-            stop=stop_before_delay(RETRY_SECONDS_MAX),
-            before_sleep=before_sleep_log(logger, logging.INFO),
-            reraise=True,
-        )(client.call, method, *args, **options)
+        again = retrying(
+            operation_of(method).name, LOST, first_seconds=RETRY_SECONDS_FIRST, seconds_max=RETRY_SECONDS_MAX
+        )
+        return await again(client.call, method, *args, **options)
 
 
 class LocalHostClient:

@@ -13,7 +13,7 @@ from populace.bench.report import Aim
 
 NAME = "general"
 MEMORY, IN_CHAT = "memory", "memory, in a chat"
-"""The conditions."""
+"""How a request is asked, as the tables name it: first of all, or after a chat."""
 
 SAME_MIN, LENGTH_MAX, NATS_MAX = 95.0, 5.0, 0.02
 
