@@ -178,7 +178,9 @@ class HostActor:
 
     async def collect(self, token: int) -> Any:
         """Wait for a call whose result was ``Waiting``; may be called again if the result is lost."""
-        task = self._waiting[token]
+        task = self._waiting.get(token)
+        if task is None:
+            raise HostUnavailable(self._host.name, "it restarted meanwhile, or the result was kept no longer")
         try:
             await asyncio.wait([task])
             return self._outcome(task)

@@ -151,9 +151,10 @@ def connect_host(index: int) -> RayHostClient:
 
 def host_error(name: str, error: RayError) -> Exception:
     """Translate what Ray raises into the error that the host raised, or ``HostUnavailable``."""
-    if isinstance(error, RayTaskError):
-        cause: object = error.cause
-        if isinstance(cause, PopulaceError):
-            return cause
-    reason = "it is restarting" if isinstance(error, RayActorError) else str(error).split("\n", 1)[0]
-    return HostUnavailable(name, reason)
+    if isinstance(error, RayActorError):
+        return HostUnavailable(name, "it is restarting")
+    # The text of a task's error begins with the call stack, in colours; its cause says what happened.
+    cause: object = error.cause if isinstance(error, RayTaskError) else error
+    if isinstance(cause, PopulaceError):
+        return cause
+    return HostUnavailable(name, f"{type(cause).__name__}: {str(cause).split(chr(10), 1)[0]}")

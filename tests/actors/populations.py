@@ -23,6 +23,8 @@ from tests.actors.fakes import BASE
 HOSTS = 2
 SHARDS = 4
 LIMITS = HostLimits(mailbox_max=3)
+OBJECT_STORE_BYTES = 256 * 2**20
+"""Two archives of 64 MiB beside each other, so that none is written to a disk that may be full."""
 
 
 def local_hosts(store: Store, clock: Clock) -> list[ModelHost]:
@@ -69,7 +71,7 @@ def ray_running() -> Generator[None]:
         namespace=NAMESPACE,
         include_dashboard=False,
         num_cpus=2,
-        object_store_memory=100 * 2**20,
+        object_store_memory=OBJECT_STORE_BYTES,
         log_to_driver=False,
     )
     try:

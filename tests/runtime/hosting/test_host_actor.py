@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ray.exceptions import ActorUnavailableError
+from ray.exceptions import ActorUnavailableError, RayTaskError
 
 from populace.actors.errors import HostUnavailable
 from populace.actors.host_limits import HostLimits
@@ -17,7 +17,7 @@ from populace.actors.turn import ModelId, TurnGrant
 from populace.hosting import host_actor, host_client
 from populace.hosting.directory import Directory
 from populace.hosting.host_actor import HostActor, Waiting
-from populace.hosting.host_client import CALLS_PER_MESSAGE_MAX, RayHostClient
+from populace.hosting.host_client import CALLS_PER_MESSAGE_MAX, RayHostClient, host_error
 from populace.hosting.operations import OPERATIONS, Call
 from populace.storage.records.errors import ModelExists, ModelNotFound
 from populace.storage.store import Store
@@ -263,6 +263,12 @@ async def test_a_message_sent_again_does_not_run_in_the_successor_of_the_process
     assert isinstance(refused.error, HostUnavailable)
 
 
+def test_a_host_that_failed_unexpectedly_is_named_with_what_happened() -> None:
+    error = RayTaskError("collect", "Traceback ...\n  a stack", OSError(28, "No space left on device"))
+
+    assert "No space left on device" in str(host_error("populace-host-0", error))
+
+
 async def test_a_host_refuses_an_operation_that_it_does_not_know_by_its_name(handle: ActorHandle) -> None:
     calls: list[Call] = [("close", (), {}), ("_store.path", (), {})]
 
@@ -310,7 +316,7 @@ async def test_a_token_of_the_process_before_does_not_name_a_call_of_this_one(
     (fresh,) = (await handle.actor.call_many([call], "message", None)).results
 
     assert isinstance(stale, Waiting)
-    with pytest.raises(KeyError):
+    with pytest.raises(HostUnavailable, match="restarted meanwhile"):
         await handle.actor.collect(stale.token)
     for actor, waiting in ((handle.actor, fresh), (former, stale)):
         await actor.forget(waiting.token)
