@@ -49,6 +49,8 @@ class Question:
         """Raise ``InvalidRequest`` for values that are out of range or contradict each other."""
         if not self.messages or self.messages[-1].role != "user":
             raise InvalidRequest("The last message of a question must have the role `user`.", "messages")
+        if not self.messages[-1].content:
+            raise InvalidRequest("There is nothing to answer: the question is empty.", "messages")
         for name, value, known in (
             ("kind", self.kind, KINDS),
             ("select", self.select, SELECTS),

@@ -10,6 +10,7 @@ from warnings import warn
 from populace.actors.aggregation.ensemble import PopulationAnswer
 from populace.actors.aggregation.question import Question
 from populace.actors.engine import BaseInfo, Message
+from populace.actors.errors import InvalidRequest
 from populace.actors.hosts import HostStatistics, ModelView
 from populace.actors.members import MemberView
 from populace.actors.merging import LINEAR, LINEAR_WARNING, MergedRevision
@@ -102,6 +103,8 @@ class AsyncPopulation:
         """See ``Population.ask``."""
         check_options(options, AskOptions, "ask")
         given: dict[str, Any] = dict(options)
+        if isinstance(given.get("choices"), str):
+            raise InvalidRequest("choices is a list of texts, not one text.", "choices")
         if given.get("choices"):
             given = {"kind": "choice", **given, "choices": tuple(given["choices"])}
         asked = Question((Message("user", question),), **given)

@@ -23,7 +23,7 @@ REAL_NUMBERS = {"temperature", "top_p", "frequency_penalty", "presence_penalty"}
 ROLES = ("system", "user", "assistant")
 """Roles that a chat message may have; the log has others for turns that are no chat."""
 
-MessageLike = Message | Mapping[str, str]
+MessageLike = Message | Mapping[str, Any]
 
 
 def chat_request(
@@ -35,7 +35,7 @@ def chat_request(
     if isinstance(message, str):
         messages: tuple[Message, ...] = (Message("user", message),)
     else:
-        messages = tuple(_message(entry) for entry in message)
+        messages = _messages(message)
         conversation = None
     _check_unicode([conversation or "", *(part for entry in messages for part in entry)])
     return make_request(
@@ -89,11 +89,23 @@ def _retrieved(told: Mapping[str, Any]) -> int:
     return count
 
 
+def _messages(told: Sequence[MessageLike]) -> tuple[Message, ...]:
+    try:
+        return tuple(_message(entry) for entry in told)
+    except TypeError:
+        raise InvalidRequest(
+            f"A message is a text or a list of messages, not {told!r:.80}.", "message"
+        ) from None
+
+
 def _message(one: MessageLike) -> Message:
     try:
         message = one if isinstance(one, Message) else Message(one["role"], one["content"])
     except (KeyError, TypeError):
         raise InvalidRequest("A message needs a `role` and a `content`.", "messages") from None
+    lost = [] if isinstance(one, Message) else [name for name, value in one.items() if value]
+    if more := [name for name in lost if name not in Message._fields]:
+        raise InvalidRequest(f"A message has a `role` and a `content`, but no {more[0]!r:.80}.", "messages")
     if message.role not in ROLES:
         raise InvalidRequest(
             f"{str(message.role)[:80]!r} is no role; there are {', '.join(ROLES)}.", "messages"

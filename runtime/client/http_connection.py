@@ -212,6 +212,8 @@ def _adapter_file(adapter: Path) -> BinaryIO:
     """Open a packed file, or a PEFT directory as a zip. Raises ``InvalidRequest`` for anything else."""
     if adapter.is_file():
         return adapter.open("rb")
+    if not adapter.exists():
+        raise InvalidRequest(f"There is no file or folder {adapter}.", "adapter")
     missing = [name for name in ADAPTER_FILES if not (adapter / name).is_file()]
     if missing:
         raise InvalidRequest(f"{adapter} is no adapter: it has no {missing[0]}.", "adapter")

@@ -111,6 +111,7 @@ async def test_text_is_taken_whole_and_nothing_is_none() -> None:
     [
         (Question(()), "messages"),
         (Question((Message("assistant", "Hi"),)), "messages"),
+        (Question((Message("user", ""),)), "messages"),
         (Question(ASKED, k=0), "k"),
         (Question(ASKED, k=1000), "k"),
         (Question(ASKED, kind="poem"), "kind"),  # type: ignore[arg-type]

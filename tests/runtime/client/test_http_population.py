@@ -300,6 +300,10 @@ async def test_adapters_are_published_compared_and_merged(
     assert all(layer.distance > 0 for layer in await ada.diff(first.digest, second.digest))
     with pytest.raises(InvalidRequest, match=r"it has no adapter_config\.json"):
         await ada.publish(tmp_path)
+    with pytest.raises(InvalidRequest, match="There is no file or folder"):
+        await ada.publish(tmp_path / "missing")
+    with pytest.raises(InvalidRequest, match="a list of texts"):
+        await remote.ask("Which?", choices="AB")
     bob = await remote.create("bob", adapter=adapters[0])
     for member in (ada, bob):
         await member.share("texts")

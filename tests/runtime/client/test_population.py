@@ -54,7 +54,11 @@ def test_what_is_retrieved_shapes_the_reply_and_none_is_the_default() -> None:
     [
         ("", {}),
         ([], {}),
+        (None, {}),
+        (5, {}),
+        (["hi"], {}),
         ([{"role": "user"}], {}),
+        ([{"role": "user", "content": "hi", "images": ["cat.png"]}], {}),
         ("\ud800", {}),
         ("hi", {"operation": " "}),
         ("hi", {"operation": "\ud800"}),
@@ -83,6 +87,12 @@ def test_input_of_the_wrong_shape_is_refused_by_name(message: Any, options: dict
 )
 def test_the_keywords_are_the_fields(options: type, fields: type, others: set[str]) -> None:
     assert {field.name for field in dataclasses.fields(fields)} - others == set(options.__annotations__)
+
+
+def test_empty_extras_of_an_echoed_message_are_no_loss() -> None:
+    echoed: dict[str, Any] = {"role": "user", "content": "hi", "refusal": None, "tool_calls": []}
+
+    assert chat_request(ADA, [echoed]).messages == (Message("user", "hi"),)
 
 
 def test_a_wrong_keyword_is_told_the_nearest_right_one() -> None:
