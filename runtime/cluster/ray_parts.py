@@ -121,7 +121,7 @@ def run_population(
         if settings.training != "off":
             trainers.append(
                 start_trainer(
-                    _trainer_options(settings, store, info, base),
+                    _trainer_options(settings, store, info, base, memory),
                     environment=quiet_environment() | {"OMP_NUM_THREADS": str(settings.training_threads)},
                 )
             )
@@ -217,7 +217,11 @@ def _host_options(
 
 
 def _trainer_options(
-    settings: Settings, store: Store, info: BaseInfo, base: BaseModelFiles
+    settings: Settings,
+    store: Store,
+    info: BaseInfo,
+    base: BaseModelFiles,
+    memory: MemoryModuleFile | None,
 ) -> TrainerOptions:
     return TrainerOptions(
         hosts=settings.hosts,
@@ -228,6 +232,7 @@ def _trainer_options(
         rank_max=settings.rank_max,
         device=settings.training_device,
         automatic=settings.training == "auto",
+        memory_module=None if memory is None else memory.path,
     )
 
 

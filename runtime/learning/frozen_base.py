@@ -4,7 +4,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple, Self, cast
 
 import torch
 from transformers import AutoModelForCausalLM, PreTrainedModel
@@ -12,6 +12,7 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 from populace.adapters.base_modules import BaseModules, read_base_modules
 from populace.adapters.lora.attached import AdapterSpan, AttachedAdapters
 from populace.adapters.lora.trainable import TrainableAdapter
+from populace.adapters.memory.attached import given_hidden
 from populace.learning.methods.objective import Scored, TrainSequence
 from populace.learning.packed_attention import PACKED
 
@@ -42,6 +43,30 @@ class FrozenBase:
         self.model.requires_grad_(False)
         self.context_tokens = int(cast("Any", self.model.config).max_position_embeddings)
         self._attached = AttachedAdapters(self.model, list(self.modules.linears))
+        self._recorded: list[torch.Tensor] = []
+        self._recorders: list[Any] = []
+
+    def record_inputs(self, layers: Sequence[str]) -> None:
+        """Keep the inputs of these attention layers, in the order of the base, in each later pass."""
+        for hook in self._recorders:
+            hook.remove()
+        self._recorders = [
+            self.model.get_submodule(name).register_forward_pre_hook(self._record, with_kwargs=True)
+            for name in layers
+        ]
+
+    def _record(self, _: torch.nn.Module, args: tuple[Any, ...], options: dict[str, Any]) -> None:
+        self._recorded.append(given_hidden(args, options)[0])
+
+    def hidden_inputs(self, sequences: Sequence[TrainSequence]) -> list[torch.Tensor]:
+        """Return the base's inputs [T, H] of each recorded layer for all tokens of the sequences."""
+        row = _Row.of([Reading(None, sequences)])
+        cast("Any", self.model.base_model)(**row.inputs(self.model.device), use_cache=False)
+        return self._take_recorded()
+
+    def _take_recorded(self) -> list[torch.Tensor]:
+        recorded, self._recorded = self._recorded, []
+        return recorded
 
     def score(self, readings: Sequence[Reading]) -> list[Scored]:
         """Score all sequences in one forward pass and return one ``Scored`` for each reading, in order.
@@ -49,37 +74,57 @@ class FrozenBase:
         The results are differentiable in the adapters' parameters unless autograd is off. Every reading must
         have a scored token. Time and memory grow linearly with the total number of tokens.
         """
-        spans: list[AdapterSpan] = []
-        ids: list[int] = []
-        positions: list[int] = []
-        lengths: list[int] = []
-        places: list[int] = []
-        counts: list[tuple[int, ...]] = []
-        for adapter, sequences in readings:
-            begin = len(ids)
-            counts.append(tuple(len(sequence.scored) for sequence in sequences))
-            for sequence in sequences:
-                # The logits of a token are at the place of the token before it.
-                places += [len(ids) + place - 1 for place in sequence.scored]
-                ids += sequence.ids
-                positions += range(len(sequence.ids))
-                lengths.append(len(sequence.ids))
-            spans.append(AdapterSpan(begin, len(ids), adapter))
-        device = self.model.device
-        with self._attached.running(spans):
+        row, device = _Row.of(readings), self.model.device
+        with self._attached.running(row.spans):
             output = cast("Any", self.model)(
-                input_ids=torch.tensor([ids], device=device),
-                position_ids=torch.tensor([positions], device=device),
-                lengths=tuple(lengths),
-                logits_to_keep=torch.tensor(places, device=device),
-                use_cache=False,
+                **row.inputs(device), logits_to_keep=torch.tensor(row.places, device=device), use_cache=False
             )
         log_probs_NV = cast("torch.Tensor", output.logits)[0].float().log_softmax(-1)
-        targets_N = torch.tensor([ids[place + 1] for place in places], device=device)
-        sizes = [sum(count) for count in counts]
+        targets_N = torch.tensor([row.ids[place + 1] for place in row.places], device=device)
+        scored = [sum(count) for count in row.counts]
+        read = [span.stop - span.start for span in row.spans]
+        recorded = [layer_TH.split(read) for layer_TH in self._take_recorded()]
         return [
-            Scored(rows_NV, targets_of_reading_N, count)
-            for rows_NV, targets_of_reading_N, count in zip(
-                log_probs_NV.split(sizes), targets_N.split(sizes), counts, strict=True
+            Scored(rows_NV, targets_of_reading_N, count, hidden_of_reading)
+            for rows_NV, targets_of_reading_N, count, hidden_of_reading in zip(
+                log_probs_NV.split(scored),
+                targets_N.split(scored),
+                row.counts,
+                zip(*recorded, strict=True) if recorded else [()] * len(read),
+                strict=True,
             )
         ]
+
+
+class _Row(NamedTuple):
+    """The sequences of readings as one row of tokens, and the ``places`` whose logits are wanted."""
+
+    ids: list[int]
+    positions: list[int]
+    lengths: list[int]
+    places: list[int]
+    counts: list[tuple[int, ...]]
+    spans: list[AdapterSpan]
+
+    @classmethod
+    def of(cls, readings: Sequence[Reading]) -> Self:
+        row = cls([], [], [], [], [], [])
+        for adapter, sequences in readings:
+            begin = len(row.ids)
+            row.counts.append(tuple(len(sequence.scored) for sequence in sequences))
+            for sequence in sequences:
+                # The logits of a token are at the place of the token before it.
+                row.places.extend(len(row.ids) + place - 1 for place in sequence.scored)
+                row.ids.extend(sequence.ids)
+                row.positions.extend(range(len(sequence.ids)))
+                row.lengths.append(len(sequence.ids))
+            row.spans.append(AdapterSpan(begin, len(row.ids), adapter))
+        return row
+
+    def inputs(self, device: torch.device) -> dict[str, Any]:
+        """Return the arguments of the model's forward pass."""
+        return {
+            "input_ids": torch.tensor([self.ids], device=device),
+            "position_ids": torch.tensor([self.positions], device=device),
+            "lengths": tuple(self.lengths),
+        }

@@ -50,6 +50,7 @@ class TrainerOptions(NamedTuple):
     rank_max: int
     device: str
     automatic: bool
+    memory_module: Path | None
 
 
 class TrainerActor:
@@ -136,6 +137,7 @@ class TrainerActor:
                     rank_max=options.rank_max,
                     device=options.device,
                     sampler=EngineSampler(engine, loop, Store.adapters(path)),
+                    memory_module=options.memory_module,
                 )
             )
             self._profiler = Profiler(directory.members, load=load)

@@ -30,9 +30,12 @@ def load_trainer(
     rank_max: int,
     device: str = "cpu",
     sampler: Sampler | None = None,
+    memory_module: Path | None = None,
 ) -> LoadedTrainer:
     """Load the base, in the data type that it is served in, and the trainer on it."""
     base = FrozenBase(base_directory, fingerprint, device=device)
-    runs = RunBuilder(base, base_directory, revisions, rank_max=rank_max, sampler=sampler)
+    runs = RunBuilder(
+        base, base_directory, revisions, rank_max=rank_max, sampler=sampler, memory_module=memory_module
+    )
     trainer = Trainer(base, runs.encoder, gate=gate, rank_max=rank_max, tokens_a_step=TOKENS_A_STEP)
     return LoadedTrainer(trainer, runs)

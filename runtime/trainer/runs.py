@@ -15,11 +15,14 @@ from populace.actors.errors import TrainingFailed
 from populace.actors.training import JobProgress, TrainingJob
 from populace.adapters.lora.shape import LoraShape, targets_of
 from populace.adapters.lora.trainable import TrainableAdapter
+from populace.adapters.memory.attention import attention_layers
+from populace.adapters.memory.module import MemoryModule
 from populace.engines.prompts import BaseTokenizer
 from populace.learning.anchors import AnchoredCurriculum, anchor_sequences
 from populace.learning.curricula import steps_of
 from populace.learning.encoding import ExampleEncoder
 from populace.learning.frozen_base import FrozenBase
+from populace.learning.memory_inputs import KeptInputsCurriculum, MemoryInputs
 from populace.learning.on_policy.sampler import Sampler
 from populace.learning.session import StepOptions, StepReport, TrainingSession
 from populace.learning.session_file import pack_session, unpack_session
@@ -98,8 +101,12 @@ class RunBuilder:
         *,
         rank_max: int,
         sampler: Sampler | None = None,
+        memory_module: Path | None = None,
     ) -> None:
-        """Make a builder; without a ``sampler``, methods that sample replies are refused."""
+        """Make a builder; without a ``sampler``, methods that sample replies are refused.
+
+        Adapters are trained so that what the memory module reads stays where the base has it.
+        """
         self.base_fingerprint = base.fingerprint
         self.base = base
         self._files = files
@@ -107,6 +114,8 @@ class RunBuilder:
         self._tokenizer = BaseTokenizer(base_directory)
         self.encoder = ExampleEncoder(self._tokenizer, base.context_tokens)
         self._sampler = sampler
+        self._anchors = anchor_sequences(self.encoder)
+        self._memory_inputs = None if memory_module is None else self._inputs_of(memory_module)
 
     def make(
         self, job: TrainingJob, session_key: bytes, data: TrainingData, saved: bytes | None
@@ -129,11 +138,17 @@ class RunBuilder:
             session, reached = going_on
         progress = JobProgress(**{name: reached[name] for name in JobProgress._fields if name in reached})
         curve = [(step, value) for step, value in progress.curve]
-        anchors = anchor_sequences(self.encoder) if options.anchor else []
-        if anchors:
-            curriculum = AnchoredCurriculum(curriculum, anchors, self.base, options.anchor)
+        if options.anchor and self._anchors:
+            curriculum = AnchoredCurriculum(curriculum, self._anchors, self.base, options.anchor)
+        if self._memory_inputs is not None:
+            curriculum = KeptInputsCurriculum(curriculum, self._memory_inputs)
         learner = Learner(session, curriculum, parent, held_out, options.batch)
         return TrainingRun(job, session_key, learner, digest, curve, progress)
+
+    def _inputs_of(self, module: Path) -> MemoryInputs:
+        attention = attention_layers(self.base.modules)
+        memory = MemoryModule.read(module, self.base_fingerprint, attention)
+        return MemoryInputs(memory, attention, self.base, self._anchors)
 
     def _parent(self, job: TrainingJob) -> TrainableAdapter | None:
         if job.parent is None:

@@ -56,3 +56,18 @@ def test_all_ways_to_know_are_measured(served: Served, tmp_path: Path) -> None:
     assert len(ways) == len(set(ways)) == 8
     assert {"base", "memory", "adapter", "retrieval", "memory + adapter + retrieval"} <= set(ways)
     assert children() <= before
+
+
+def test_a_style_and_a_memory_are_measured_together(served: Served, tmp_path: Path) -> None:
+    told, before = tmp_path / "style.json", children()
+
+    done = served.run(
+        str(EXAMPLES / "style_and_memory.py"), "--tellings", "2", "--general", "2", "--json", str(told)
+    )
+
+    assert done.returncode == 0, done.stderr
+    measured = {row["way"]: row for row in json.loads(told.read_text())}
+    assert list(measured) == ["base", "base + memory", "adapter", "adapter + memory"]
+    assert not any(measured["base"]["styled"])
+    assert len(measured["adapter + memory"]["styled"]) == 2
+    assert children() <= before

@@ -58,7 +58,7 @@ ALLOWED: Mapping[str, str] = {
         "storage storage.records storage.rows"
     ),
     "learning": (
-        "actors actors.keepers adapters adapters.lora engines learning.methods policies "
+        "actors actors.keepers adapters adapters.lora adapters.memory engines learning.methods policies "
         "policies.diversity storage.records"
     ),
     "learning.on_policy": (
@@ -74,8 +74,8 @@ ALLOWED: Mapping[str, str] = {
     "storage.shards": "storage.records storage.rows",
     "storage.training": "storage.records",
     "trainer": (
-        "actors adapters.lora engines hosting learning learning.methods learning.on_policy policies "
-        "policies.diversity storage storage.packed storage.records storage.training"
+        "actors adapters.lora adapters.memory engines hosting learning learning.methods learning.on_policy "
+        "policies policies.diversity storage storage.packed storage.records storage.training"
     ),
 }
 """The packages that each package imports. A new arrow needs a reason; a circle is never one."""

@@ -97,6 +97,12 @@ class GatedLayer(MemoryLayer):
         # The answer head takes what is read; nothing is added within the layers.
         self.delta_query = self.delta_output = None
 
+    def input_weights(self) -> list[torch.Tensor]:
+        return [
+            *(self.query, self.query_told, self.key, self.key_before, self.key_after, self.key_message),
+            *(self.rate, self.rate_before, self.rate_after, self.rate_message),
+        ]
+
     def store(self, told: Told, state_BNRR: torch.Tensor, messages_BT: torch.Tensor) -> torch.Tensor:
         """Return the states [B, N, R, R] after writing messages.
 

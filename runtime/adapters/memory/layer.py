@@ -135,6 +135,10 @@ class MemoryLayer(torch.nn.Module):
             state_BNRR = self.write(hidden_BTH, state_BNRR, writes_BT, messages_BT)
         return Passed(*self.deltas(read_BNTR), state_BNRR, read_BNTR, tokens.rate)
 
+    def input_weights(self) -> list[torch.Tensor]:
+        """Return the matrices [K, H] that the layer multiplies its hidden input with."""
+        return [self.query, self.key, self.value, self.rate]
+
     def read(self, hidden_BTH: torch.Tensor, state_BNRR: torch.Tensor) -> torch.Tensor:
         """Read the given state with every token; returns [B, N, T, R]."""
         query_BNTR = direction(self._states(functional.linear(hidden_BTH.float(), self.query)))

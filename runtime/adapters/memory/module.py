@@ -65,6 +65,16 @@ class MemoryModule(torch.nn.Module):
         """Return the layer of this number among those with a memory; the module must be gated."""
         return cast("GatedLayer", self.layers[number])
 
+    def input_directions(self, number: int) -> torch.Tensor:
+        """Return the rows [K, H] of keys, queries and rates that the layer multiplies its input with."""
+        return torch.cat(self.layer(number).input_weights()).detach()
+
+    def gate_directions(self) -> torch.Tensor | None:
+        """Return the rows [K, H] that the gates multiply the first layer's input with, if there are gates."""
+        if self.gates is None:
+            return None
+        return torch.stack((self.gates.read_weight, self.gates.write_weight)).detach()
+
     def state_format(self, digest: str) -> StateFormat:
         """Return the format of the module's states. ``digest`` is that of the module's file."""
         return StateFormat(digest, len(self.layers), self.shape.states, self.shape.rank)

@@ -31,12 +31,14 @@ class Scored(NamedTuple):
     """The result of a forward pass: the scored tokens of all sequences, one sequence after the other.
 
     ``log_probs`` [N, V] are natural logarithms over the whole vocabulary in float32, ``targets`` [N] the ids
-    of the scored tokens, and ``counts`` [S] the number of them in each sequence.
+    of the scored tokens, and ``counts`` [S] the number of them in each sequence. ``hidden`` has the inputs of
+    the layers that the base records, for all tokens and not only the scored ones.
     """
 
     log_probs: torch.Tensor
     targets: torch.Tensor
     counts: tuple[int, ...]
+    hidden: tuple[torch.Tensor, ...] = ()
 
     @property
     def target_log_probs(self) -> torch.Tensor:

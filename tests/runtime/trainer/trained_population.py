@@ -61,13 +61,23 @@ class Trained:
         self._base_directory = base_directory
         self._base = base
 
-    def training_loop(self, base: FrozenBase | None = None) -> TrainingLoop:
+    def runs(self, base: FrozenBase | None = None, memory_module: Path | None = None) -> RunBuilder:
+        return RunBuilder(
+            base or self._base,
+            self._base_directory,
+            self.store.revisions,
+            rank_max=16,
+            sampler=self.sampler,
+            memory_module=memory_module,
+        )
+
+    def training_loop(
+        self, base: FrozenBase | None = None, memory_module: Path | None = None
+    ) -> TrainingLoop:
         served = base or self._base
 
         def load() -> LoadedTrainer:
-            runs = RunBuilder(
-                served, self._base_directory, self.store.revisions, rank_max=16, sampler=self.sampler
-            )
+            runs = self.runs(served, memory_module)
             return LoadedTrainer(Trainer(served, runs.encoder, gate=GATE, rank_max=16), runs)
 
         return TrainingLoop(
