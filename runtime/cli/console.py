@@ -114,11 +114,19 @@ def progress(*more: ProgressColumn) -> Progress:
 
 @contextlib.contextmanager
 def reporting() -> Generator[Callable[[str, float], None]]:
-    """Show a progress display; yields what moves it, given the step and the share done, 0 to 1."""
+    """Show a progress display; yields what moves it, given the step and the share done, 0 to 1.
+
+    Where standard error is no terminal, each new step is a line with the time of day.
+    """
     with progress() as display:
         task = display.add_task("Starting", total=1.0)
+        last = ""
 
         def report(step: str, fraction: float) -> None:
+            nonlocal last
             display.update(task, description=step, completed=fraction)
+            if not err.is_terminal and step != last:
+                last = step
+                err.print(f"{datetime.now().astimezone():%H:%M:%S} {fraction:4.0%} {step}", highlight=False)
 
         yield report
