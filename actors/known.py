@@ -112,10 +112,17 @@ class Known:
 
 
 def checked_questions(questions: Sequence[str]) -> tuple[str, ...]:
-    """Return the questions to ask. Raises ``InvalidRequest`` for too many, and for empty or too long ones."""
+    """Return the questions to ask.
+
+    Raises ``InvalidRequest`` for too many, for empty or too long ones, and for what is no Unicode text.
+    """
     if len(questions) > QUESTIONS_MAX:
         raise InvalidRequest(f"At most {QUESTIONS_MAX} questions are asked at once.", "question")
     for question in questions:
+        try:
+            question.encode()
+        except (AttributeError, UnicodeEncodeError):
+            raise InvalidRequest("A question is a text of valid Unicode.", "question") from None
         if not question.strip() or len(question) > QUESTION_CHARACTERS_MAX:
             raise InvalidRequest(
                 f"A question has 1 to {QUESTION_CHARACTERS_MAX} characters and is not only spaces.",

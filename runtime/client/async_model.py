@@ -9,7 +9,7 @@ from populace.actors.errors import InvalidRequest
 from populace.actors.feedback import Feedback, Opinion, thumb_of
 from populace.actors.forgetting import Forgotten, MemoryAfter
 from populace.actors.hosts import ModelView, Revision
-from populace.actors.known import Known
+from populace.actors.known import Known, checked_questions
 from populace.actors.members import MemberView
 from populace.actors.merging import LayerDifference
 from populace.actors.reward_tasks import tasks_of
@@ -84,9 +84,10 @@ class AsyncModel:
         """See ``ModelHandle.memory``; ``known`` asks it questions."""
         return PersonalMemory.of(await self._hosts.memories.show(self.id))
 
-    async def known(self, questions: Sequence[str] = ()) -> Known:
+    async def known(self, questions: str | Sequence[str] = ()) -> Known:
         """Ask the model what it knows about its person; see ``PersonalMemory.known``."""
-        return await self._hosts.memories.known(self.id, tuple(questions))
+        asked = (questions,) if isinstance(questions, str) else tuple(questions)
+        return await self._hosts.memories.known(self.id, checked_questions(asked) if asked else ())
 
     async def memory_at(self, position: int) -> PersonalMemory:
         """See ``ModelHandle.memory_at``."""
@@ -107,7 +108,7 @@ class AsyncModel:
         operation: str | None = None,
     ) -> Feedback:
         """See ``ModelHandle.feedback``."""
-        reference = on.position if isinstance(on, Interaction) else on
+        reference = self._own(on).position if isinstance(on, Interaction) else on
         opinion = Opinion(thumb_of(thumb), rating, correction, reward)
         return await self._hosts.give_feedback(self.id, reference, opinion, operation)
 
@@ -124,7 +125,7 @@ class AsyncModel:
         operation: str | None = None,
     ) -> Forgotten:
         """See ``ModelHandle.forget``."""
-        named = turns_named(what)
+        named = turns_named(self._own(what) if isinstance(what, Interaction) else what)
         if isinstance(named, str) and not confirm:
             return await self._hosts.forgetting.find(self.id, named)
         return await self._hosts.forgetting.forget(self.id, named, operation_of(operation), memory=memory)
@@ -207,6 +208,12 @@ class AsyncModel:
         if serving is None:
             raise RevisionNotFound(self.name, FIRST_ALIAS)
         return serving
+
+    def _own(self, turn: Interaction) -> Interaction:
+        """Return the turn. Raises ``InvalidRequest`` if it is of another model."""
+        if turn.model != self.id:
+            raise InvalidRequest(f"That is a turn of `{turn.model.name}`, not of `{self.name}`.", "positions")
+        return turn
 
     def __repr__(self) -> str:
         return f"<personal model {self.id.tenant}/{self.id.name}>"

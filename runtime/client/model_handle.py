@@ -53,7 +53,7 @@ class ModelHandle:
         """Return the model's current memory; its ``known()`` asks it questions. Raises ``ModelNotFound``."""
         memory = self._runner.run(self._model.memory())
 
-        def ask(questions: Sequence[str]) -> Known:
+        def ask(questions: str | Sequence[str]) -> Known:
             return self._runner.run(self._model.known(questions))
 
         return replace(memory, ask=ask)

@@ -2,7 +2,8 @@
 # transformers' loading and forward functions are untyped.
 """The frozen base in training: one forward pass scores sequences for the adapters of many personal models."""
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, Self, cast
 
@@ -61,12 +62,18 @@ class FrozenBase:
     def hidden_inputs(self, sequences: Sequence[TrainSequence]) -> list[torch.Tensor]:
         """Return the base's inputs [T, H] of each recorded layer for all tokens of the sequences."""
         row = _Row.of([Reading(None, sequences)])
-        cast("Any", self.model.base_model)(**row.inputs(self.model.device), use_cache=False)
-        return self._take_recorded()
-
-    def _take_recorded(self) -> list[torch.Tensor]:
-        recorded, self._recorded = self._recorded, []
+        with self._recording() as recorded:
+            cast("Any", self.model.base_model)(**row.inputs(self.model.device), use_cache=False)
         return recorded
+
+    @contextmanager
+    def _recording(self) -> Generator[list[torch.Tensor]]:
+        """Yield the list of what the block's pass records; a pass that fails leaves nothing behind."""
+        recorded = self._recorded = []
+        try:
+            yield recorded
+        finally:
+            self._recorded = []
 
     def score(self, readings: Sequence[Reading]) -> list[Scored]:
         """Score all sequences in one forward pass and return one ``Scored`` for each reading, in order.
@@ -75,7 +82,7 @@ class FrozenBase:
         have a scored token. Time and memory grow linearly with the total number of tokens.
         """
         row, device = _Row.of(readings), self.model.device
-        with self._attached.running(row.spans):
+        with self._recording() as recorded, self._attached.running(row.spans):
             output = cast("Any", self.model)(
                 **row.inputs(device), logits_to_keep=torch.tensor(row.places, device=device), use_cache=False
             )
@@ -83,14 +90,14 @@ class FrozenBase:
         targets_N = torch.tensor([row.ids[place + 1] for place in row.places], device=device)
         scored = [sum(count) for count in row.counts]
         read = [span.stop - span.start for span in row.spans]
-        recorded = [layer_TH.split(read) for layer_TH in self._take_recorded()]
+        hidden = [layer_TH.split(read) for layer_TH in recorded]
         return [
             Scored(rows_NV, targets_of_reading_N, count, hidden_of_reading)
             for rows_NV, targets_of_reading_N, count, hidden_of_reading in zip(
                 log_probs_NV.split(scored),
                 targets_N.split(scored),
                 row.counts,
-                zip(*recorded, strict=True) if recorded else [()] * len(read),
+                zip(*hidden, strict=True) if hidden else [()] * len(read),
                 strict=True,
             )
         ]

@@ -27,6 +27,10 @@ WEIGHT = 1.0
 """The weight of the penalty, which is 1 if what is read moves as far as it differs between tokens."""
 
 
+TEXTS_MIN = 2
+"""With fewer texts nothing tells how much what is read differs between them."""
+
+
 class MemoryInputs:
     """The directions that a module reads of each layer's input, each scaled to the variance 1 over texts."""
 

@@ -173,6 +173,12 @@ class Trainer:
                     outcomes[learner.name] = error
             except TrainingFailed as error:
                 outcomes[learner.name] = error
+            except (MemoryError, RuntimeError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                outcomes[learner.name] = TrainingFailed(
+                    learner.name, "a batch of it does not fit into memory"
+                )
             # A curriculum may sample replies, which takes longer than the step.
             seconds[learner.name] += time.monotonic() - began
         return batches

@@ -22,7 +22,7 @@ from populace.learning.anchors import AnchoredCurriculum, anchor_sequences
 from populace.learning.curricula import steps_of
 from populace.learning.encoding import ExampleEncoder
 from populace.learning.frozen_base import FrozenBase
-from populace.learning.memory_inputs import KeptInputsCurriculum, MemoryInputs
+from populace.learning.memory_inputs import TEXTS_MIN, KeptInputsCurriculum, MemoryInputs
 from populace.learning.on_policy.sampler import Sampler
 from populace.learning.session import StepOptions, StepReport, TrainingSession
 from populace.learning.session_file import pack_session, unpack_session
@@ -145,7 +145,9 @@ class RunBuilder:
         learner = Learner(session, curriculum, parent, held_out, options.batch)
         return TrainingRun(job, session_key, learner, digest, curve, progress)
 
-    def _inputs_of(self, module: Path) -> MemoryInputs:
+    def _inputs_of(self, module: Path) -> MemoryInputs | None:
+        if len(self._anchors) < TEXTS_MIN:
+            return None
         attention = attention_layers(self.base.modules)
         memory = MemoryModule.read(module, self.base_fingerprint, attention)
         return MemoryInputs(memory, attention, self.base, self._anchors)

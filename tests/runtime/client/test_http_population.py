@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -125,6 +126,26 @@ async def test_feedback_is_kept_and_read(ada: AsyncModel) -> None:
     assert all(one in opinions for one in given)
     with pytest.raises(InteractionNotFound):
         await ada.feedback(7, thumb=True)
+
+
+async def test_a_turn_of_another_model_is_none_of_this_one(remote: AsyncPopulation, ada: AsyncModel) -> None:
+    bob = await remote.create("bob")
+    await ada.chat("hello")
+    turn = await bob.chat("hello")
+
+    with pytest.raises(InvalidRequest, match="a turn of `bob`, not of `ada`"):
+        await ada.forget(turn)
+    with pytest.raises(InvalidRequest, match="a turn of `bob`, not of `ada`"):
+        await ada.feedback(turn, thumb=True)
+    assert not (await ada.log())[0].forgotten
+
+
+@pytest.mark.parametrize("questions", ["", "x" * 70_000, ["\ud800"], [1], ["Who am I?"] * 65])
+async def test_what_is_no_question_is_refused_before_it_is_sent(ada: AsyncModel, questions: Any) -> None:
+    with pytest.raises(InvalidRequest) as refused:
+        await ada.known(questions)
+
+    assert refused.value.parameter == "question"
 
 
 async def test_turns_are_found_and_forgotten(ada: AsyncModel) -> None:

@@ -124,3 +124,24 @@ def test_a_gate_counts_where_a_reply_begins(base: FrozenBase, small_base_f32: Pa
     here, elsewhere = inputs.moved(moved, hidden, [5]), inputs.moved(moved, hidden, [4])
 
     assert float(here) > 10 * float(elsewhere) > 0
+
+
+def test_a_pass_that_fails_leaves_nothing_for_the_next(base: FrozenBase, small_base_f32: Path) -> None:
+    module = random_module(small_base_f32, "f" * 64, GATED)
+    texts = anchor_sequences(ExampleEncoder(BaseTokenizer(small_base_f32), 256))
+    inputs = inputs_of(base, module, texts)
+    expected = inputs.of_base(texts[:1])
+
+    def fails(*_: object) -> None:
+        raise torch.OutOfMemoryError("no memory")
+
+    hook = base.model.get_submodule(attention_layers(base.modules)[-1].name).register_forward_hook(fails)
+    try:
+        with pytest.raises(torch.OutOfMemoryError):
+            inputs.of_base(texts)
+    finally:
+        hook.remove()
+    again = inputs.of_base(texts[:1])
+
+    assert len(again) == len(expected)
+    assert torch.equal(again[0], expected[0])
