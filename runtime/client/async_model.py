@@ -12,13 +12,14 @@ from populace.actors.hosts import ModelView, Revision
 from populace.actors.known import Known
 from populace.actors.members import MemberView
 from populace.actors.merging import LayerDifference
+from populace.actors.peek import Peek
 from populace.actors.reward_tasks import tasks_of
 from populace.actors.training import TrainingJob
 from populace.actors.training_options import TrainingOptions
 from populace.actors.turn import Interaction, ModelId, operation_of
-from populace.client.chat_request import MessageLike, chat_request
+from populace.client.chat_request import MessageLike, chat_request, peek_request
 from populace.client.connection import Connection
-from populace.client.options import ChatOptions, TrainOptions, check_options
+from populace.client.options import ChatOptions, PeekOptions, TrainOptions, check_options
 from populace.client.streaming import AsyncReplyStream
 from populace.pictures.memory import PersonalMemory
 from populace.policies.diversity.disclosure import Sharing
@@ -71,6 +72,10 @@ class AsyncModel:
     ) -> "ray.ObjectRef[Interaction]":
         """See ``ChatMethod.remote``."""
         return self._connection.remote_chat(chat_request(self.id, message, **options))
+
+    async def peek(self, message: str | Sequence[MessageLike], **options: Unpack[PeekOptions]) -> Peek:
+        """See ``ModelHandle.peek``."""
+        return await self._hosts.peek(peek_request(self.id, message, **options))
 
     async def show(self) -> ModelView:
         """See ``ModelHandle.show``."""

@@ -6,9 +6,10 @@ from typing import Any, Unpack
 from populace.actors.engine import Message, Sampling
 from populace.actors.errors import InvalidRequest
 from populace.actors.memory import MemoryChoice
+from populace.actors.peek import without_trace
 from populace.actors.turn import ChatRequest, ModelId
 from populace.actors.turns.requests import make_request
-from populace.client.options import ChatOptions, SamplingOptions, check_options
+from populace.client.options import ChatOptions, PeekOptions, SamplingOptions, check_options
 from populace.policies.retrieval import RETRIEVED_MAX
 from populace.storage.rows.ledger import FIRST_ALIAS
 
@@ -49,6 +50,16 @@ def chat_request(
         retrieved=_retrieved(options.get("context") or {}),
         turn_seconds_max=options.get("turn_seconds_max", TURN_SECONDS_MAX),
     )
+
+
+def peek_request(
+    model: ModelId, message: str | Sequence[MessageLike], **options: Unpack[PeekOptions]
+) -> ChatRequest:
+    """Build the request of a peek. Raises as ``chat_request``, and for an option that only a turn has."""
+    check_options(options, PeekOptions, "peek")
+    if (options.get("memory") or {}).get("write"):
+        raise InvalidRequest("A peek leaves no trace: it writes no memory.", "memory")
+    return without_trace(chat_request(model, message, **options))
 
 
 def _sampling(options: ChatOptions) -> Sampling:

@@ -187,6 +187,8 @@ class SamplingBody(Body):
     user: Text | None = None
     metadata: dict[str, Any] | None = None
     memory: MemoryBody | None = None
+    peek: bool | None = None
+    """True leaves no trace in the model; False is a turn, whatever the messages look like."""
 
     @field_validator("stream_options")
     @classmethod

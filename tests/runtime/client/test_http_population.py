@@ -2,16 +2,19 @@
 
 import asyncio
 from collections.abc import AsyncGenerator
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
 import pytest
 
 from populace.actors.errors import ClusterNotFound, HostUnavailable, InvalidName, InvalidRequest, Unauthorized
+from populace.actors.hosts import Revision
 from populace.actors.turn import ModelId
 from populace.adapters.random_adapter import write_random_adapter
 from populace.client.async_model import AsyncModel
 from populace.client.async_population import AsyncPopulation
+from populace.client.chat_request import peek_request
 from populace.client.http_connection import HttpConnection, is_url
 from populace.client.http_transport import HttpTransport
 from populace.client.loop_thread import LoopThread
@@ -22,6 +25,7 @@ from populace.storage.records.errors import (
     ModelNotFound,
     OperationConflict,
     PopulaceError,
+    RevisionNotFound,
 )
 from tests.runtime.archive.uploads import TARGETS, write_base
 from tests.runtime.gateway.population import Population
@@ -93,6 +97,35 @@ async def test_a_reply_is_streamed_and_then_in_the_log(ada: AsyncModel, served: 
     assert (stream.interaction.position, stream.interaction.reply) == (0, logged.reply)
     replayed = await ada.chat("hello", stream=True, operation=logged.operation.removeprefix("key-"))
     assert "".join([text async for text in replayed]) == logged.reply
+
+
+async def test_a_peek_is_the_same_over_http_and_on_a_host_and_leaves_no_trace(
+    ada: AsyncModel, served: Population
+) -> None:
+    turn = await ada.chat("hello")
+
+    remote = await ada.peek("and again", temperature=0)
+    local = await served.directory.peek(peek_request(ada.id, "and again", temperature=0))
+
+    assert (remote.reply, local.reply) == ("reply 2 to you", "reply 3 to you")
+    assert remote == replace(local, reply=remote.reply)
+    assert (remote.model, remote.revision, remote.base) == (ada.id, "base", turn.base)
+    assert (remote.memory_version, remote.completion_tokens) == (0, 3)
+    _, seen, seen_here = served.engine.requests
+    assert (seen.prompt, seen.sampling) == (seen_here.prompt, seen_here.sampling)
+    assert len(seen.prompt) == 3
+    assert [logged.position for logged in await ada.log()] == [0]
+
+
+async def test_any_revision_is_peeked_at_by_its_digest(ada: AsyncModel, served: Population) -> None:
+    revision = Revision("d" * 64, served.engine.base.fingerprint, "import", None, 4, 100, 1)
+    await served.directory.publish_revision(ada.id, revision)
+
+    seen = [await ada.peek("hello", alias=alias) for alias in ("latest", "dd", "d" * 64, "base")]
+
+    assert [peek.revision for peek in seen] == [*["d" * 64] * 3, "base"]
+    with pytest.raises(RevisionNotFound):
+        await ada.peek("hello", alias="e" * 64)
 
 
 async def test_models_are_created_listed_forked_and_erased(remote: AsyncPopulation) -> None:
