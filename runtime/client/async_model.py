@@ -62,7 +62,7 @@ class AsyncModel:
         self, message: str | Sequence[MessageLike], *, stream: bool = False, **options: Unpack[ChatOptions]
     ) -> Interaction | AsyncReplyStream:
         """Make one turn; with ``stream`` return its texts for ``async for``. See ``ModelHandle.chat``."""
-        request = chat_request(self.id, message, **options)
+        request = chat_request(self.id, message, self._connection.base.sampling, **options)
         if stream:
             return await self._connection.stream(request)
         return await self._hosts.chat(request)
@@ -71,11 +71,15 @@ class AsyncModel:
         self, message: str | Sequence[MessageLike], **options: Unpack[ChatOptions]
     ) -> "ray.ObjectRef[Interaction]":
         """See ``ChatMethod.remote``."""
-        return self._connection.remote_chat(chat_request(self.id, message, **options))
+        return self._connection.remote_chat(
+            chat_request(self.id, message, self._connection.base.sampling, **options)
+        )
 
     async def peek(self, message: str | Sequence[MessageLike], **options: Unpack[PeekOptions]) -> Peek:
         """See ``ModelHandle.peek``."""
-        return await self._hosts.peek(peek_request(self.id, message, **options))
+        return await self._hosts.peek(
+            peek_request(self.id, message, self._connection.base.sampling, **options)
+        )
 
     async def show(self) -> ModelView:
         """See ``ModelHandle.show``."""

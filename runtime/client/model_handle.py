@@ -286,7 +286,8 @@ class ChatMethod:
         reply may use the model's memory and whether the turn goes into it; both are true by default),
         ``context`` (``{"retrieve": 3}``: the three turns of the model's log that fit the message best are put
         into the prompt; ``Interaction.retrieved`` has their positions), and those of ``Sampling``
-        (``max_tokens``, ``temperature``, ``top_p``, ``top_k``, ``seed``, ``stop``, ...).
+        (``max_tokens``, ``temperature``, ``top_p``, ``top_k``, ``seed``, ``stop``, ...); without them
+        ``temperature``, ``top_p`` and ``top_k`` are as the base recommends.
 
         Raises ``InvalidRequest``, ``ModelNotFound``, ``MailboxFull``, ``PromptTooLong``,
         ``OperationConflict``, ``TurnExpired``, ``HostUnavailable``. Waits for a host that restarts meanwhile.

@@ -80,7 +80,7 @@ async def _complete(
         chat = make_request(
             target.model,
             messages,
-            body.to_sampling(),
+            body.to_sampling(gateway.engine.base.sampling),
             alias=target.alias,
             operation=key,
             conversation=body.history_of,
@@ -116,7 +116,7 @@ async def _ask_base(
     request = GenerateRequest(
         request_id=secrets.token_hex(16),
         prompt=messages if isinstance(body, ChatBody) else body.prompt,
-        sampling=body.to_sampling(),
+        sampling=body.to_sampling(gateway.engine.base.sampling),
         stream=bool(body.stream),
         owner=ModelId(tenant, BASE_MODEL).owner,
     )

@@ -8,6 +8,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from populace.actors.engine import SamplingDefaults
 from populace.actors.errors import ClusterNotFound, HostUnavailable, InvalidName, InvalidRequest, Unauthorized
 from populace.actors.hosts import Revision
 from populace.actors.turn import ModelId
@@ -28,7 +29,7 @@ from populace.storage.records.errors import (
     RevisionNotFound,
 )
 from tests.runtime.archive.uploads import TARGETS, write_base
-from tests.runtime.gateway.population import Population
+from tests.runtime.gateway.population import Population, chat_body
 
 URL = "http://populace"
 
@@ -115,6 +116,35 @@ async def test_a_peek_is_the_same_over_http_and_on_a_host_and_leaves_no_trace(
     assert (seen.prompt, seen.sampling) == (seen_here.prompt, seen_here.sampling)
     assert len(seen.prompt) == 3
     assert [logged.position for logged in await ada.log()] == [0]
+
+
+async def test_what_nobody_says_of_sampling_is_as_the_base_recommends_over_http_and_in_python(
+    served: Population,
+) -> None:
+    served.engine.base = served.engine.base._replace(sampling=SamplingDefaults(0.6, 0.95, 20))
+    transport = httpx.ASGITransport(served.app)
+    connection = await HttpConnection.open(URL, served.keys["acme"], transport=transport)
+    async with AsyncPopulation(connection) as remote, served.client() as client:
+        ada = await remote.create("ada")
+        assert remote.base == served.engine.base
+
+        await ada.chat("hello")
+        await ada.chat("hello", temperature=0.0, top_p=1.0, top_k=0)
+        await client.post("/v1/chat/completions", json=chat_body())
+        await client.post("/v1/chat/completions", json=chat_body(temperature=None, top_p=None, top_k=None))
+        await client.post("/v1/chat/completions", json=chat_body(temperature=0, top_p=1, top_k=0))
+        await client.post("/v1/completions", json={"model": "base", "prompt": "once"})
+
+    used = [request.sampling for request in served.engine.requests]
+    recommended, greedy = (0.6, 0.95, 20), (0.0, 1.0, 0)
+    assert [(one.temperature, one.top_p, one.top_k) for one in used] == [
+        recommended,
+        greedy,
+        recommended,
+        recommended,
+        greedy,
+        recommended,
+    ]
 
 
 async def test_any_revision_is_peeked_at_by_its_digest(ada: AsyncModel, served: Population) -> None:
