@@ -135,6 +135,14 @@ def joined(deltas: Sequence[Delta]) -> Delta:
     )
 
 
+class SamplingDefaults(NamedTuple):
+    """The fields of ``Sampling`` that a base recommends, for requests that do not say them."""
+
+    temperature: float = 1.0
+    top_p: float = 1.0
+    top_k: int = 0
+
+
 class BaseInfo(NamedTuple):
     """The frozen base model that an engine serves, and the digest of its memory module, if it has one."""
 
@@ -142,6 +150,7 @@ class BaseInfo(NamedTuple):
     fingerprint: str
     context_tokens: int
     memory_module: str | None = None
+    sampling: SamplingDefaults = SamplingDefaults()
 
 
 class TierStatistics(NamedTuple):

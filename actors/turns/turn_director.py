@@ -90,10 +90,10 @@ class DirectedReply(RunningReply):
     async def _generate_and_commit(
         self, engine: Engine, request: ChatRequest, grant: TurnGrant, *, stream: bool
     ) -> AsyncGenerator[Delta, None]:
-        request = _without_forgotten(request, grant.forgotten)
+        request = without_forgotten(request, grant.forgotten)
         last: list[Delta] = []
         reply = ReplyBuilder(request.messages, completion_id(grant))
-        async with aclosing(_generate(engine, request, grant, reply, stream=stream)) as deltas:
+        async with aclosing(generate_reply(engine, request, grant, reply, stream=stream)) as deltas:
             async for delta in deltas:
                 if delta.finish_reason is not None:
                     last.append(delta)
@@ -108,7 +108,7 @@ class DirectedReply(RunningReply):
                 yield delta
 
 
-def _without_forgotten(request: ChatRequest, forgotten: frozenset[bytes]) -> ChatRequest:
+def without_forgotten(request: ChatRequest, forgotten: frozenset[bytes]) -> ChatRequest:
     """Remove forgotten turns from the client's messages: they are not read, written or logged.
 
     Raises ``InvalidRequest`` if nothing is left.
@@ -158,7 +158,7 @@ class ReplyBuilder:
         )
 
 
-async def _generate(
+async def generate_reply(
     engine: Engine, request: ChatRequest, grant: TurnGrant, reply: ReplyBuilder, *, stream: bool
 ) -> AsyncGenerator[Delta, None]:
     """Generate with as much history and as many retrieved turns as fit, until shortly before the deadline."""

@@ -39,8 +39,13 @@ def chat(
     ] = False,
     max_tokens: Annotated[int, typer.Option(help="Largest length of a reply in tokens.", min=1)] = 256,
     temperature: Annotated[
-        float, typer.Option(help="Sampling temperature; 0 always takes the most likely token.", min=0, max=2)
-    ] = 0.2,
+        float | None,
+        typer.Option(
+            help="Sampling temperature; 0 takes the most likely token. Default: as the base recommends.",
+            min=0,
+            max=2,
+        ),
+    ] = None,
     retrieve: Annotated[
         int,
         typer.Option(
@@ -58,7 +63,7 @@ def chat(
     with named_errors(), GatewayClient.of_settings(Settings.from_environment()) as client:
         bare = name.partition("@")[0]
         _ensure_model(client, bare, create=create, may_ask=message is None and sys.stdin.isatty())
-        options = {"max_tokens": max_tokens, "temperature": temperature}
+        options = {"max_tokens": max_tokens} | ({} if temperature is None else {"temperature": temperature})
         context = {"context": {"retrieve": retrieve}} if retrieve else {}
         session = ChatSession(client, name, **options, **context)
         if not new:

@@ -3,12 +3,13 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, Unpack
 
-from populace.actors.engine import Message, Sampling
+from populace.actors.engine import Message, Sampling, SamplingDefaults
 from populace.actors.errors import InvalidRequest
 from populace.actors.memory import MemoryChoice
+from populace.actors.peek import without_trace
 from populace.actors.turn import ChatRequest, ModelId
 from populace.actors.turns.requests import make_request
-from populace.client.options import ChatOptions, SamplingOptions, check_options
+from populace.client.options import ChatOptions, PeekOptions, SamplingOptions, check_options
 from populace.policies.retrieval import RETRIEVED_MAX
 from populace.storage.rows.ledger import FIRST_ALIAS
 
@@ -17,6 +18,8 @@ REPLY_TOKENS_DEFAULT = 256
 """Default of ``max_tokens`` for ``chat``, whose replies are meant to be read by a person."""
 
 TURN_SECONDS_MAX = 120.0
+
+NO_PREFERENCE = SamplingDefaults()
 
 REAL_NUMBERS = {"temperature", "top_p", "frequency_penalty", "presence_penalty"}
 
@@ -27,9 +30,16 @@ MessageLike = Message | Mapping[str, Any]
 
 
 def chat_request(
-    model: ModelId, message: str | Sequence[MessageLike], **options: Unpack[ChatOptions]
+    model: ModelId,
+    message: str | Sequence[MessageLike],
+    base: SamplingDefaults = NO_PREFERENCE,
+    /,
+    **options: Unpack[ChatOptions],
 ) -> ChatRequest:
-    """Build the request of one turn. Raises ``InvalidRequest`` for input of the wrong shape."""
+    """Build the request of one turn, sampled as ``base`` recommends where the options do not say it.
+
+    Raises ``InvalidRequest`` for input of the wrong shape.
+    """
     check_options(options, ChatOptions, "chat")
     conversation = options.get("conversation", DEFAULT_CONVERSATION)
     if isinstance(message, str):
@@ -41,7 +51,7 @@ def chat_request(
     return make_request(
         model,
         messages,
-        _sampling(options),
+        _sampling(options, base),
         alias=options.get("alias", FIRST_ALIAS),
         operation=options.get("operation"),
         conversation=conversation,
@@ -51,8 +61,22 @@ def chat_request(
     )
 
 
-def _sampling(options: ChatOptions) -> Sampling:
-    given: dict[str, Any] = {"max_tokens": REPLY_TOKENS_DEFAULT}
+def peek_request(
+    model: ModelId,
+    message: str | Sequence[MessageLike],
+    base: SamplingDefaults = NO_PREFERENCE,
+    /,
+    **options: Unpack[PeekOptions],
+) -> ChatRequest:
+    """Build the request of a peek. Raises as ``chat_request``, and for an option that only a turn has."""
+    check_options(options, PeekOptions, "peek")
+    if (options.get("memory") or {}).get("write"):
+        raise InvalidRequest("A peek leaves no trace: it writes no memory.", "memory")
+    return without_trace(chat_request(model, message, base, **options))
+
+
+def _sampling(options: ChatOptions, base: SamplingDefaults) -> Sampling:
+    given: dict[str, Any] = {"max_tokens": REPLY_TOKENS_DEFAULT, **base._asdict()}
     given |= {name: value for name, value in options.items() if name in SamplingOptions.__annotations__}
     for name in REAL_NUMBERS & given.keys():
         value = given[name]

@@ -5,6 +5,7 @@ from typing import Any
 
 from populace.actors.engine import FinishReason
 from populace.actors.errors import HostUnavailable
+from populace.actors.peek import Peek
 from populace.actors.turn import KEY_PREFIX, ChatRequest, Interaction
 from populace.api.objects import ApiObject, milliseconds
 from populace.api.turns import MemoryTraceObject
@@ -39,6 +40,35 @@ class _ProvenanceObject(ApiObject):
     retrieved: tuple[int, ...] | None
     memory: MemoryTraceObject | None
     conversation: str | None
+
+
+class _PeekProvenanceObject(ApiObject):
+    """The parts a peek was made from."""
+
+    revision: str
+    base: str
+    memory_version: int
+
+
+class PeekCompletionObject(ApiObject):
+    """A chat completion that is a peek at a personal model."""
+
+    choices: tuple[_ChoiceObject, ...]
+    usage: _UsageObject
+    populace: _PeekProvenanceObject
+
+    def value(self, request: ChatRequest) -> Peek:
+        choice, made_with = self.choices[0], self.populace
+        return Peek(
+            model=request.turn.model,
+            reply=choice.message.content,
+            finish_reason=choice.finish_reason or "stop",
+            prompt_tokens=self.usage.prompt_tokens,
+            completion_tokens=self.usage.completion_tokens,
+            revision=made_with.revision,
+            base=made_with.base,
+            memory_version=made_with.memory_version,
+        )
 
 
 class CompletionObject(ApiObject):

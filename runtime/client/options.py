@@ -25,15 +25,20 @@ class SamplingOptions(TypedDict, total=False):
     ignore_eos: bool
 
 
-class ChatOptions(SamplingOptions, total=False):
-    """The keywords of ``ModelHandle.chat``."""
+class PeekOptions(SamplingOptions, total=False):
+    """The keywords of ``ModelHandle.peek``."""
 
     conversation: str | None
     alias: str
-    operation: str | None
     turn_seconds_max: float
     memory: Mapping[str, Any] | None
     context: Mapping[str, Any] | None
+
+
+class ChatOptions(PeekOptions, total=False):
+    """The keywords of ``ModelHandle.chat``."""
+
+    operation: str | None
 
 
 class TrainOptions(TypedDict, total=False):

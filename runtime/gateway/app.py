@@ -53,12 +53,13 @@ def create_app(
     archive_desk: ArchiveDesk | None = None,
     adapter_desk: AdapterDesk | None = None,
     aggregator: Aggregator | None = None,
+    recognises_tasks: bool = True,
 ) -> FastAPI:
     """Build the application over any ``Hosts`` and ``Engine``, in one process or across Ray.
 
     ``cluster_key`` is that of ``Access``. The desks need the store's files; without them models cannot be
     exported or imported, nor adapters published, merged or compared. Without ``aggregator`` the population
-    as a whole cannot be asked.
+    as a whole cannot be asked. ``recognises_tasks`` is that of ``Gateway``.
     """
     app = FastAPI(
         title="Populace",
@@ -77,6 +78,7 @@ def create_app(
         metrics,
         turn_seconds_max,
         aggregator,
+        recognises_tasks,
     )
     longer: dict[str, int] = {}
     modules: list[Any] = [completions, personal_models, aliases, memories, feedback, forgetting]

@@ -29,7 +29,8 @@ class EngineProbe(Protocol):
 class Gateway:
     """One gateway process. ``turn_seconds_max`` bounds a turn, from its grant to its commit.
 
-    Without an ``aggregator`` the population cannot be asked.
+    Without an ``aggregator`` the population cannot be asked. With ``recognises_tasks`` the prompts that
+    front ends send by themselves are peeks.
     """
 
     hosts: Hosts
@@ -39,6 +40,7 @@ class Gateway:
     metrics: GatewayMetrics
     turn_seconds_max: float
     aggregator: Aggregator | None = None
+    recognises_tasks: bool = True
 
 
 def gateway_of(request: Request) -> Gateway:

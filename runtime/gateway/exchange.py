@@ -29,7 +29,7 @@ Begin = Callable[[], Awaitable[RunningReply]]
 class Exchange(NamedTuple):
     """What both shapes of a response need from the request. ``started`` is the time for the metrics.
 
-    Of the ``choices``, the one with the index ``kept`` is recorded.
+    Of the ``choices``, the one with the index ``kept`` is recorded. ``peek`` says why none is.
     """
 
     metrics: GatewayMetrics
@@ -40,6 +40,7 @@ class Exchange(NamedTuple):
     started: float
     choices: int = 1
     kept: int | None = 0
+    peek: str | None = None
 
     async def whole(self, begin: Begin) -> Response:
         """Return the complete reply in one body. A reply from the log has no log probabilities."""
@@ -139,7 +140,9 @@ class Exchange(NamedTuple):
         if reply.interaction is not None:
             return Provenance.of_interaction(reply.interaction)
         if reply.grant is None:
-            return Provenance.of_base(self.base)
+            return Provenance.of_base(self.base)._replace(peek=self.peek)
+        if self.peek is not None:
+            return Provenance.of_peek(reply.grant, self.peek)
         granted = Provenance.of_grant(reply.grant)
         return granted if self.kept is not None else granted._replace(log_position=None)
 

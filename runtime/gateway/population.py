@@ -74,7 +74,7 @@ async def chat(request: Request, tenant: str, body: ChatBody) -> Response:
         if name in body.model_fields_set:
             raise InvalidRequest(f"The population has no {name}.", name)
     options = body.population or PopulationBody()
-    sampling = body.to_sampling()
+    sampling = body.to_sampling(gateway_of(request).engine.base.sampling)
     question = options.to_question(
         [message.message() for message in body.messages],
         tokens=sampling.max_tokens or DEFAULT_QUESTION.reply_tokens,

@@ -17,7 +17,7 @@ from pydantic import (
 )
 
 from populace.actors.aggregation.question import MEMBERS_MAX, Combine, Kind, Question, Select
-from populace.actors.engine import Message, Sampling
+from populace.actors.engine import Message, Sampling, SamplingDefaults
 from populace.actors.forgetting import TURNS_MAX, MemoryAfter
 from populace.actors.memory import BOTH, MemoryChoice
 from populace.actors.training_options import OPTIONS, Option
@@ -167,9 +167,9 @@ class SamplingBody(Body):
     stream: bool | None = False
     stream_options: StreamOptions | None = None
     max_tokens: TokenCount | None = None
-    temperature: Annotated[float, Field(ge=0, le=2)] | None = 1.0
-    top_p: Annotated[float, Field(gt=0, le=1)] | None = 1.0
-    top_k: Annotated[int, Field(ge=0, le=TOKENS_MAX)] | None = 0
+    temperature: Annotated[float, Field(ge=0, le=2)] | None = None
+    top_p: Annotated[float, Field(gt=0, le=1)] | None = None
+    top_k: Annotated[int, Field(ge=0, le=TOKENS_MAX)] | None = None
     seed: Annotated[int, Field(ge=-(2**63), lt=2**63)] | None = None
     stop: (
         Annotated[
@@ -187,6 +187,8 @@ class SamplingBody(Body):
     user: Text | None = None
     metadata: dict[str, Any] | None = None
     memory: MemoryBody | None = None
+    peek: bool | None = None
+    """True leaves no trace in the model; False is a turn, whatever the messages look like."""
 
     @field_validator("stream_options")
     @classmethod
@@ -233,13 +235,13 @@ class SamplingBody(Body):
     def wants_usage(self) -> bool:
         return self.stream_options is not None and self.stream_options.include_usage
 
-    def sampling(self, *, max_tokens: int | None, logprobs: int | None) -> Sampling:
+    def sampling(self, base: SamplingDefaults, *, max_tokens: int | None, logprobs: int | None) -> Sampling:
         """Build the sampling parameters; an explicit null means the default, as in OpenAI's API."""
         return Sampling(
             max_tokens=max_tokens,
-            temperature=1.0 if self.temperature is None else self.temperature,
-            top_p=1.0 if self.top_p is None else self.top_p,
-            top_k=self.top_k or 0,
+            temperature=base.temperature if self.temperature is None else self.temperature,
+            top_p=base.top_p if self.top_p is None else self.top_p,
+            top_k=base.top_k if self.top_k is None else self.top_k,
             seed=self.seed,
             stop=self.stop_strings,
             logprobs=logprobs,
@@ -274,8 +276,9 @@ class ChatBody(SamplingBody):
     def _needs_logprobs(cls, count: int | None, info: ValidationInfo) -> int | None:
         return _with("logprobs", count, info)
 
-    def to_sampling(self) -> Sampling:
+    def to_sampling(self, base: SamplingDefaults) -> Sampling:
         return self.sampling(
+            base,
             max_tokens=self.max_completion_tokens or self.max_tokens,
             logprobs=(self.top_logprobs or 0) if self.logprobs else None,
         )
@@ -288,9 +291,9 @@ class CompletionBody(SamplingBody):
     logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
     echo: Literal[False] | None = False
 
-    def to_sampling(self) -> Sampling:
+    def to_sampling(self, base: SamplingDefaults) -> Sampling:
         # OpenAI's own default for this route is 16 tokens.
-        return self.sampling(max_tokens=self.max_tokens or 16, logprobs=self.logprobs)
+        return self.sampling(base, max_tokens=self.max_tokens or 16, logprobs=self.logprobs)
 
 
 class FeedbackBody(Body):

@@ -18,7 +18,8 @@ class Provenance(NamedTuple):
     """What a reply was made with (promise P12); ``log_position`` None means that it is in no log.
 
     ``retrieved`` has the positions in ``Interaction.retrieved``, ``memory`` says how the turn used the
-    memory, ``conversation`` names the turn's conversation; each is None where none is recorded.
+    memory, ``conversation`` names the turn's conversation; each is None where none is recorded. ``peek`` says
+    why the reply is a peek, which leaves no trace: see ``reason_to_peek``.
     """
 
     revision: str
@@ -30,10 +31,15 @@ class Provenance(NamedTuple):
     retrieved: tuple[int, ...] | None = None
     memory: dict[str, bool | int | None] | None = None
     conversation: str | None = None
+    peek: str | None = None
 
     @classmethod
     def of_grant(cls, grant: TurnGrant) -> "Provenance":
         return cls(grant.revision, grant.base, grant.position, grant.memory_version, grant.operation)
+
+    @classmethod
+    def of_peek(cls, grant: TurnGrant, peek: str) -> "Provenance":
+        return cls(grant.revision, grant.base, None, grant.memory_version, None, peek=peek)
 
     @classmethod
     def of_interaction(cls, turn: Interaction) -> "Provenance":
@@ -59,6 +65,7 @@ class Provenance(NamedTuple):
             "x-populace-base": self.base,
             "x-populace-log-position": self.log_position,
             "x-populace-memory-version": self.memory_version,
+            "x-populace-peek": self.peek,
         }
         return {name: str(value) for name, value in fields.items() if value is not None}
 

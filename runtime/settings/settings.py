@@ -23,6 +23,7 @@ from populace.storage.records.errors import PopulaceError
 ResidencyPolicy = Literal["segmented-lru", "w-tinylfu"]
 EngineChoice = Literal["auto", EngineKind]
 TrainingMode = Literal["auto", "asked", "off"]
+TaskPrompts = Literal["peek", "turn"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 
 PREFIX = "POPULACE_"
@@ -111,6 +112,9 @@ class Settings(BaseModel):
     training_device: str = "cpu"
     """Device of the trainer's base: ``cpu``, or another by torch's name. vLLM occupies most of its GPU."""
 
+    task_prompts: TaskPrompts = "peek"
+    """What the prompts for titles, tags or summaries are that chat front ends send by themselves: ``peek``
+    leaves no trace in the person, ``turn`` is said to them like any other."""
     turn_seconds_max: Seconds = 120.0
     idle_seconds_max: Seconds = 300.0
     resident_bytes_max: Annotated[int, Field(ge=MIB)] = 256 * MIB

@@ -26,6 +26,7 @@ class ScriptedEngine:
     """
 
     def __init__(self) -> None:
+        self.base = BASE
         self.ending: tuple[str, ...] = (" to", " you")
         self.requests: list[GenerateRequest] = []
         self.running: set[str] = set()
@@ -37,10 +38,6 @@ class ScriptedEngine:
         self.failure: Exception | None = None
         self.refusal: Exception | None = None
         self.prepared: list[str] = []
-
-    @property
-    def base(self) -> BaseInfo:
-        return BASE
 
     async def prepare(self, adapter: AdapterRef, replaces: AdapterRef | None = None) -> None:
         """Everything is ready, unless there is a ``refusal``."""

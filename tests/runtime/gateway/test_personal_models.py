@@ -76,14 +76,16 @@ async def test_models_come_in_pages_by_name(client: httpx.AsyncClient, populatio
     assert pages == [["ada", "bob"], ["cleo", "dan"], ["eve"]]
 
 
-async def test_openais_list_begins_with_the_base(client: httpx.AsyncClient, population: Population) -> None:
+async def test_openais_list_begins_with_what_all_share_and_pages_by_person(
+    client: httpx.AsyncClient, population: Population
+) -> None:
     for name in ("bob", "cleo"):
         await population.create(name)
     await population.create("zoe", tenant="globex")
 
     pages = await names_by_page(client, "/v1/models", 2)
 
-    assert pages == [["base", "ada", "bob"], ["cleo"]]
+    assert pages == [["base", "population", "ada", "ada:peek", "bob", "bob:peek"], ["cleo", "cleo:peek"]]
 
 
 async def test_revisions_are_listed_with_how_far_they_have_come(
