@@ -272,4 +272,5 @@ def _gateway_options(
         archive_bytes_max=settings.archive_bytes_max,
         destination=AdapterStore(settings.data, base.directory, base.fingerprint, settings.rank_max),
         cluster_key=cluster_key,
+        cors_origins=settings.allowed_origins,
     )

@@ -35,6 +35,7 @@ class GatewayOptions(NamedTuple):
 
     ``turn_seconds_max`` bounds a turn, ``body_bytes_max`` a request, and ``archive_bytes_max`` one that
     brings an archive or an adapter; adapters go to ``destination``. ``cluster_key`` is that of ``Access``.
+    Pages of the ``cors_origins`` may use the gateway.
     """
 
     host: str
@@ -47,6 +48,7 @@ class GatewayOptions(NamedTuple):
     archive_bytes_max: int
     destination: AdapterStore
     cluster_key: str
+    cors_origins: tuple[str, ...] = ()
 
 
 class GatewayReplica:
@@ -68,6 +70,7 @@ class GatewayReplica:
             archive_desk=ArchiveDesk(directory, options.destination, desk),
             adapter_desk=AdapterDesk(directory, options.destination, desk),
             aggregator=aggregator_over(directory, engine, options.destination.data_directory),
+            cors_origins=options.cors_origins,
         )
         self._server = Server(app)
         self._serving = asyncio.create_task(self._server.serve(sockets=[listener]))
