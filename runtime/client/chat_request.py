@@ -18,7 +18,15 @@ REPLY_TOKENS_DEFAULT = 256
 
 TURN_SECONDS_MAX = 120.0
 
-REAL_NUMBERS = {"temperature", "top_p", "frequency_penalty", "presence_penalty"}
+REAL_NUMBERS = {
+    "temperature",
+    "top_p",
+    "min_p",
+    "frequency_penalty",
+    "presence_penalty",
+    "repetition_penalty",
+}
+LISTS = {"allowed_token_ids", "bad_words", "stop_token_ids"}
 
 ROLES = ("system", "user", "assistant")
 """Roles that a chat message may have; the log has others for turns that are no chat."""
@@ -62,6 +70,9 @@ def _sampling(options: ChatOptions) -> Sampling:
         given[name] = float(value)
     stop = given.get("stop", ())
     given["stop"] = (stop,) if isinstance(stop, str) else tuple(stop)
+    given |= {name: tuple(given[name]) for name in LISTS & given.keys()}
+    if "logit_bias" in given:
+        given["logit_bias"] = tuple((token_id, float(bias)) for token_id, bias in given["logit_bias"].items())
     return Sampling(**given)
 
 

@@ -102,8 +102,9 @@ class TorchEngine:
     async def generate(self, request: GenerateRequest) -> AsyncGenerator[Delta, None]:
         self._gate.check_open()
         check_sampling(request.sampling)
+        self._tokenizer.check_sampling(request.sampling)
         self._tokenizer.check_reply(request.reply_ids)
-        prompt = await self._tokenizer.tokens(request.prompt, written_from(request.memory))
+        prompt = await self._tokenizer.tokens(request.prompt, written_from(request.memory), request.template)
         sampling = said_again(request)
         tokens_max = reply_tokens_max(len(prompt.ids), sampling, self._base.context_tokens)
         memory = self._row_memory(request.memory, prompt)

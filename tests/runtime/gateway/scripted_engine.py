@@ -10,6 +10,7 @@ from populace.actors.engine import (
     EngineReport,
     EngineStatistics,
     GenerateRequest,
+    PromptRead,
     TokenLogprob,
 )
 from populace.actors.errors import PromptTooLong
@@ -72,6 +73,7 @@ class ScriptedEngine:
                     prompt_tokens=prompt_tokens,
                     logprobs=() if request.sampling.logprobs is None else (row,),
                     finish_reason="stop" if index == len(tokens) - 1 else None,
+                    prompt=prompt_read(request) if index == 0 else None,
                 )
         finally:
             self.running.discard(request.request_id)
@@ -88,6 +90,25 @@ class ScriptedEngine:
     async def report(self) -> EngineReport:
         statistics = EngineStatistics(running=len(self.running), waiting=0, adapters_hot=0, adapter_slots=4)
         return EngineReport({0: statistics}, {"hot": len(self.requests)})
+
+
+def prompt_read(request: GenerateRequest) -> PromptRead | None:
+    """Describe the prompt if it was asked for: its words are its tokens, numbered from 100 on."""
+    sampling = request.sampling
+    if not sampling.wants_prompt:
+        return None
+    if isinstance(request.prompt, str):
+        words = [f" {word}" if at else word for at, word in enumerate(request.prompt.split(" "))]
+    else:
+        words = [f"<{part}>" for part in request.prompt]
+    ids = tuple(range(100, 100 + len(words)))
+    if sampling.prompt_logprobs is None:
+        return PromptRead(ids, "".join(words))
+    rows = [
+        TokenLogprob(token_id, word, -0.25, ((token_id, word, -0.25), (99, "other", -1.5)))
+        for token_id, word in zip(ids, words, strict=True)
+    ]
+    return PromptRead(ids, "".join(words), words[0], tuple(rows[1:]))
 
 
 def prompt_length(request: GenerateRequest) -> int:
