@@ -266,7 +266,26 @@ class Engine(Protocol):
     def generate(self, request: GenerateRequest) -> AsyncGenerator[Delta, None]: ...
 
 
-class OwnedEngine(Engine, Protocol):
+class Embedding(NamedTuple):
+    """The mean of a prompt's last hidden states in the base, of length 1, and the prompt's tokens."""
+
+    values: tuple[float, ...]
+    tokens: int
+
+
+class Embedder(Protocol):
+    """Embeds prompts by the base, without adapters and memories, so that all embeddings compare."""
+
+    async def embed(self, prompts: Sequence[Prompt]) -> list[Embedding]:
+        """Return an embedding of each prompt.
+
+        Raises ``EmbeddingsUnavailable`` if the engine has none, ``InvalidRequest``, ``PromptTooLong``,
+        ``EngineOverloaded`` and ``EngineUnavailable``.
+        """
+        ...
+
+
+class OwnedEngine(Engine, Embedder, Protocol):
     """An engine as seen by the process that runs it."""
 
     def statistics(self) -> EngineStatistics: ...

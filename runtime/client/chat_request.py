@@ -70,10 +70,19 @@ def _sampling(options: ChatOptions) -> Sampling:
         given[name] = float(value)
     stop = given.get("stop", ())
     given["stop"] = (stop,) if isinstance(stop, str) else tuple(stop)
-    given |= {name: tuple(given[name]) for name in LISTS & given.keys()}
-    if "logit_bias" in given:
-        given["logit_bias"] = tuple((token_id, float(bias)) for token_id, bias in given["logit_bias"].items())
+    for name in (LISTS | {"logit_bias"}) & given.keys():
+        given[name] = _tuple_of(name, given[name])
     return Sampling(**given)
+
+
+def _tuple_of(name: str, value: Any) -> tuple[Any, ...]:
+    try:
+        if name == "logit_bias":
+            return tuple((token_id, float(bias)) for token_id, bias in value.items())
+        return tuple(value)
+    except (AttributeError, TypeError, ValueError):
+        kind = "like {504: -5.0}, by token id" if name == "logit_bias" else "a list"
+        raise InvalidRequest(f"{name} must be {kind}, not {value!r:.80}.", name) from None
 
 
 def _check_unicode(texts: Sequence[str]) -> None:

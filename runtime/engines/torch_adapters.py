@@ -126,6 +126,19 @@ class AdaptedModel:
         )
         return cast("torch.Tensor", output.logits)
 
+    def embed(self, ids: Sequence[int]) -> tuple[float, ...]:
+        """Return the mean of the base's last hidden states over the tokens, normalised."""
+        extra = {"adapter_names": [_BASE]} if isinstance(self._model, PeftModel) else {}
+        output = self._model(
+            input_ids=torch.tensor([list(ids)]),
+            output_hidden_states=True,
+            use_cache=False,
+            logits_to_keep=1,
+            **extra,
+        )
+        hidden_TH = cast("torch.Tensor", output.hidden_states[-1])[0].float()
+        return tuple(torch.nn.functional.normalize(hidden_TH.mean(dim=0), dim=0).tolist())
+
     def one_token_pass(self, memories: Sequence[RowMemory | None]) -> MemoryPass | None:
         """Describe a step's use of the rows' memories; None if there is no use of any."""
         return None if self._memory_module is None else one_token_pass(memories, self._memory_module)

@@ -26,12 +26,14 @@ from populace.actors.engine import (
     AdapterRef,
     BaseInfo,
     Delta,
+    Embedding,
     EngineStatistics,
     GenerateRequest,
     HeldAdapters,
+    Prompt,
     Sampling,
 )
-from populace.actors.errors import AdapterInvalid, EngineUnavailable, InvalidRequest
+from populace.actors.errors import AdapterInvalid, EmbeddingsUnavailable, EngineUnavailable, InvalidRequest
 from populace.adapters.base_modules import read_base_modules
 from populace.engines.adapter_table import AdapterTable
 from populace.engines.options import EngineOptions
@@ -204,6 +206,10 @@ class VllmEngine:
         with our_errors():
             self._gate.check_open()
             await self._table.forget(adapter.digest)
+
+    async def embed(self, prompts: Sequence[Prompt]) -> list[Embedding]:
+        """Refuse: vLLM gives hidden states to its pooling runner alone, which would be a second engine."""
+        raise EmbeddingsUnavailable("vllm")
 
     async def _reply(self, call: "_Call", tokens_max: int) -> AsyncGenerator[Delta, None]:
         """Choose the reply; fetch the memory state that it left before the last delta."""

@@ -12,13 +12,14 @@ from starlette.requests import ClientDisconnect
 from starlette.routing import Match
 
 from populace.actors.aggregation.aggregator import Aggregator
-from populace.actors.engine import Engine
+from populace.actors.engine import Embedder, Engine
 from populace.actors.errors import InvalidRequest, RequestTooLarge
 from populace.actors.hosts import Hosts
 from populace.gateway import (
     aliases,
     archives,
     completions,
+    embeddings,
     feedback,
     forgetting,
     memories,
@@ -65,6 +66,7 @@ def create_app(
     adapter_desk: AdapterDesk | None = None,
     aggregator: Aggregator | None = None,
     cors_origins: Sequence[str] = (),
+    embedder: Embedder | None = None,
 ) -> FastAPI:
     """Build the application over any ``Hosts`` and ``Engine``, in one process or across Ray.
 
@@ -89,6 +91,7 @@ def create_app(
         metrics,
         turn_seconds_max,
         aggregator,
+        embedder,
     )
     longer: dict[str, int] = {}
     modules: list[Any] = [completions, personal_models, aliases, memories, feedback, forgetting]
@@ -103,6 +106,8 @@ def create_app(
         longer[revisions.REVISIONS_PATH] = adapter_desk.bytes_max
     if aggregator is not None:
         modules.append(population)
+    if embedder is not None:
+        modules.append(embeddings)
     for module in modules:
         app.include_router(module.router, responses={"default": {"description": "An error, as OpenAI's."}})
     app.add_exception_handler(PopulaceError, _populace_error)

@@ -71,6 +71,7 @@ class GatewayReplica:
             adapter_desk=AdapterDesk(directory, options.destination, desk),
             aggregator=aggregator_over(directory, engine, options.destination.data_directory),
             cors_origins=options.cors_origins,
+            embedder=engine,
         )
         self._server = Server(app)
         self._serving = asyncio.create_task(self._server.serve(sockets=[listener]))

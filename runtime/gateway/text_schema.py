@@ -19,7 +19,7 @@ from populace.gateway.schema import (
     TokenId,
 )
 
-PROMPTS_MAX = 256
+PROMPTS_MAX = 2048
 
 
 def _prompt_branch(value: object) -> str | None:
@@ -45,6 +45,15 @@ Prompts = Annotated[
     PromptBranch,
 ]
 """A text, the token ids of one, or several of either."""
+
+
+def prompts_in(prompt: str | list[str] | list[int] | list[list[int]]) -> tuple[Prompt, ...]:
+    """Return the prompts of a body, each for itself."""
+    if isinstance(prompt, str):
+        return (prompt,)
+    texts = tuple(one for one in prompt if isinstance(one, str))
+    lists = tuple(tuple(one) for one in prompt if isinstance(one, list))
+    return texts or lists or (tuple(one for one in prompt if isinstance(one, int)),)
 
 
 class CompletionBody(SamplingBody, UnusedTextParameters):
@@ -75,12 +84,7 @@ class CompletionBody(SamplingBody, UnusedTextParameters):
 
     @property
     def prompts(self) -> tuple[Prompt, ...]:
-        prompt = self.prompt
-        if isinstance(prompt, str):
-            return (prompt,)
-        texts = tuple(one for one in prompt if isinstance(one, str))
-        lists = tuple(tuple(one) for one in prompt if isinstance(one, list))
-        return texts or lists or (tuple(one for one in prompt if isinstance(one, int)),)
+        return prompts_in(self.prompt)
 
     @property
     def only_reads(self) -> bool:

@@ -80,6 +80,7 @@ class Population:
             adapter_desk=AdapterDesk(self.directory, destination, desk, do_work=do_work),
             aggregator=aggregator_over(self.directory, self.engine, self.path),
             cors_origins=cors_origins,
+            embedder=self.engine,
         )
 
     @asynccontextmanager

@@ -1,15 +1,18 @@
 """An engine whose replies a test writes, and can hold before any of their tokens."""
 
 import asyncio
-from collections.abc import AsyncGenerator
+import math
+from collections.abc import AsyncGenerator, Sequence
 
 from populace.actors.engine import (
     AdapterRef,
     BaseInfo,
     Delta,
+    Embedding,
     EngineReport,
     EngineStatistics,
     GenerateRequest,
+    Prompt,
     PromptRead,
     TokenLogprob,
 )
@@ -78,6 +81,13 @@ class ScriptedEngine:
         finally:
             self.running.discard(request.request_id)
             self.freed.set()
+
+    async def embed(self, prompts: Sequence[Prompt]) -> list[Embedding]:
+        """Count the prompt's characters or tokens in the first of three dimensions, and a 3 in the second."""
+        if self.failure is not None:
+            raise self.failure
+        lengths = [len(prompt) for prompt in prompts]
+        return [Embedding((n / math.hypot(n, 3), 3 / math.hypot(n, 3), 0.0), n) for n in lengths]
 
     async def wait_freed(self) -> None:
         """Wait until a reply has given its slot back."""

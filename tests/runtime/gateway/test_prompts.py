@@ -167,7 +167,7 @@ async def test_a_chat_tells_the_prompt_that_its_template_made(client: httpx.Asyn
         ({"prompt": [5, -1]}, "prompt[1]"),
         ({"prompt": [[5], []]}, "prompt[1]"),
         ({"prompt": [True]}, "prompt[0]"),
-        ({"prompt": ["a"] * 257}, "prompt"),
+        ({"prompt": ["a"] * 2049}, "prompt"),
         ({"max_tokens": 0}, "echo"),
         ({"keep": 0, "prompt": ["a", "b"], "n": 0}, "n"),
     ],
