@@ -167,10 +167,11 @@ async def test_a_body_of_exactly_the_limit_is_read(client: httpx.AsyncClient) ->
 
 
 async def test_a_text_completion_refuses_an_empty_prompt(client: httpx.AsyncClient) -> None:
-    for prompt in ("", [1, 2], ["a", "b"], None):
+    for prompt in ("", [], [""], [[]], None, 5):
         reply = await client.post("/v1/completions", json={"model": "ada", "prompt": prompt})
 
-        assert (reply.status_code, reply.json()["error"]["param"]) == (400, "prompt")
+        error = reply.json()["error"]
+        assert (reply.status_code, error["param"][:6]) == (400, "prompt")
 
 
 VALUES = st.recursive(
