@@ -137,7 +137,8 @@ class AdaptedModel:
             **extra,
         )
         hidden_TH = cast("torch.Tensor", output.hidden_states[-1])[0].float()
-        return tuple(torch.nn.functional.normalize(hidden_TH.mean(dim=0), dim=0).tolist())
+        mean_H = torch.nn.functional.normalize(hidden_TH.mean(dim=0), dim=0)
+        return tuple(cast("list[float]", mean_H.tolist()))
 
     def one_token_pass(self, memories: Sequence[RowMemory | None]) -> MemoryPass | None:
         """Describe a step's use of the rows' memories; None if there is no use of any."""

@@ -3,6 +3,7 @@
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 import pytest_asyncio
@@ -30,10 +31,11 @@ async def engine(base_directory: Path) -> AsyncGenerator[TorchEngine]:
 async def test_an_embedding_is_the_mean_of_the_last_hidden_states(
     engine: TorchEngine, base_directory: Path
 ) -> None:
-    tokenizer = AutoTokenizer.from_pretrained(str(base_directory))
-    model = AutoModelForCausalLM.from_pretrained(str(base_directory), dtype=torch.float32).eval()
+    load: Any = AutoModelForCausalLM
+    tokenizer: Any = cast("Any", AutoTokenizer).from_pretrained(str(base_directory))
+    model: Any = load.from_pretrained(str(base_directory), dtype=torch.float32).eval()
     with torch.inference_mode():
-        hidden = model.model(**tokenizer(FRANCE, return_tensors="pt")).last_hidden_state[0].mean(0)
+        hidden: Any = model.model(**tokenizer(FRANCE, return_tensors="pt")).last_hidden_state[0].mean(0)
 
     [embedding] = await engine.embed([FRANCE])
 
