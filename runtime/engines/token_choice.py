@@ -103,7 +103,7 @@ class TokenChooser:
 def logprob_of(
     logits_V: torch.Tensor, token_id: int, alternatives: int, token_text: Callable[[int], str]
 ) -> TokenLogprob:
-    """Return a token's log probability, and so many of the likeliest tokens."""
+    """Return a token's log probability, with that many ``alternatives``, the likeliest tokens."""
     logprobs_V = torch.log_softmax(logits_V, dim=-1)
     best = torch.topk(logprobs_V, alternatives)
     top = tuple(
