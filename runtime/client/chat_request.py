@@ -22,6 +22,15 @@ TURN_SECONDS_MAX = 120.0
 NO_PREFERENCE = SamplingDefaults()
 
 REAL_NUMBERS = {"temperature", "top_p", "frequency_penalty", "presence_penalty"}
+REAL_NUMBERS = {
+    "temperature",
+    "top_p",
+    "min_p",
+    "frequency_penalty",
+    "presence_penalty",
+    "repetition_penalty",
+}
+LISTS = {"allowed_token_ids", "bad_words", "stop_token_ids"}
 
 ROLES = ("system", "user", "assistant")
 """Roles that a chat message may have; the log has others for turns that are no chat."""
@@ -86,7 +95,19 @@ def _sampling(options: ChatOptions, base: SamplingDefaults) -> Sampling:
         given[name] = float(value)
     stop = given.get("stop", ())
     given["stop"] = (stop,) if isinstance(stop, str) else tuple(stop)
+    for name in (LISTS | {"logit_bias"}) & given.keys():
+        given[name] = _tuple_of(name, given[name])
     return Sampling(**given)
+
+
+def _tuple_of(name: str, value: Any) -> tuple[Any, ...]:
+    try:
+        if name == "logit_bias":
+            return tuple((token_id, float(bias)) for token_id, bias in value.items())
+        return tuple(value)
+    except (AttributeError, TypeError, ValueError):
+        kind = "like {504: -5.0}, by token id" if name == "logit_bias" else "a list"
+        raise InvalidRequest(f"{name} must be {kind}, not {value!r:.80}.", name) from None
 
 
 def _check_unicode(texts: Sequence[str]) -> None:

@@ -11,7 +11,7 @@ from populace.actors.training_options import Start
 
 
 class SamplingOptions(TypedDict, total=False):
-    """The fields of ``Sampling``."""
+    """The fields of ``Sampling``, but those that show the prompt, which an interaction does not."""
 
     max_tokens: int | None
     temperature: float
@@ -23,6 +23,15 @@ class SamplingOptions(TypedDict, total=False):
     frequency_penalty: float
     presence_penalty: float
     ignore_eos: bool
+    repetition_penalty: float
+    min_p: float
+    logit_bias: Mapping[int, float]
+    allowed_token_ids: Sequence[int]
+    bad_words: Sequence[str]
+    stop_token_ids: Sequence[int]
+    min_tokens: int
+    include_stop: bool
+    skip_special_tokens: bool
 
 
 class PeekOptions(SamplingOptions, total=False):

@@ -275,4 +275,5 @@ def _gateway_options(
         destination=AdapterStore(settings.data, base.directory, base.fingerprint, settings.rank_max),
         cluster_key=cluster_key,
         recognises_tasks=settings.task_prompts == "peek",
+        cors_origins=settings.allowed_origins,
     )

@@ -5,7 +5,7 @@ batches: rows with different adapters, or none, share each step and join and lea
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from pathlib import Path
 from typing import Self
 
@@ -15,11 +15,14 @@ from populace.actors.engine import (
     AdapterRef,
     BaseInfo,
     Delta,
+    Embedding,
     EngineStatistics,
     GenerateRequest,
     HeldAdapters,
     MemoryUse,
+    Prompt,
 )
+from populace.actors.errors import PromptTooLong
 from populace.adapters.base_modules import BaseModules, read_base_modules
 from populace.adapters.packing import read_adapter
 from populace.engines.options import EngineOptions
@@ -58,6 +61,7 @@ class TorchEngine:
         self._worker = worker
         self._gate = gate
         self._rows: set[Row] = set()
+        self._embedding = 0
         self._closing: asyncio.Task[None] | None = None
 
     @classmethod
@@ -102,8 +106,9 @@ class TorchEngine:
     async def generate(self, request: GenerateRequest) -> AsyncGenerator[Delta, None]:
         self._gate.check_open()
         check_sampling(request.sampling)
+        self._tokenizer.check_sampling(request.sampling)
         self._tokenizer.check_reply(request.reply_ids)
-        prompt = await self._tokenizer.tokens(request.prompt, written_from(request.memory))
+        prompt = await self._tokenizer.tokens(request.prompt, written_from(request.memory), request.template)
         sampling = said_again(request)
         tokens_max = reply_tokens_max(len(prompt.ids), sampling, self._base.context_tokens)
         memory = self._row_memory(request.memory, prompt)
@@ -140,6 +145,21 @@ class TorchEngine:
         self._gate.check_open()
         await self._worker.forget(adapter.digest)
 
+    async def embed(self, prompts: Sequence[Prompt]) -> list[Embedding]:
+        """Embed one prompt after the other, each between two steps, so that replies go on meanwhile."""
+        self._gate.check_open()
+        read = [(await self._tokenizer.tokens(prompt)).ids for prompt in prompts]
+        for ids in read:
+            if len(ids) > self._base.context_tokens:
+                raise PromptTooLong(len(ids), 0, self._base.context_tokens)
+        ticket = await self._gate.enter(None)
+        self._embedding += 1
+        try:
+            return [Embedding(await self._worker.embed(ids), len(ids)) for ids in read]
+        finally:
+            self._embedding -= 1
+            self._gate.leave(ticket)
+
     def _row_memory(self, use: MemoryUse | None, prompt: PromptTokens) -> RowMemory | None:
         state = starting_state(self._memory, use)
         if state is None or use is None or self._memory is None:
@@ -161,7 +181,7 @@ class TorchEngine:
 
     def check_integrity(self) -> None:
         self._gate.check_integrity()
-        assert len(self._rows) == self.statistics().running
+        assert len(self._rows) + self._embedding == self.statistics().running
 
     async def close(self) -> None:
         if self._closing is None:

@@ -12,6 +12,7 @@ because the model must not learn from a reply that its person never saw.
 
 import asyncio
 import secrets
+from collections.abc import Iterator
 from functools import partial
 
 from fastapi import APIRouter, Request
@@ -19,7 +20,7 @@ from fastapi.responses import Response
 
 from populace.actors.engine import GenerateRequest, Message
 from populace.actors.errors import InvalidRequest, TurnExpired
-from populace.actors.turn import RAW_ROLE, ModelId
+from populace.actors.turn import RAW_ROLE, ChatRequest, ModelId
 from populace.actors.turns.choices import generate_choices
 from populace.actors.turns.deadlines import until
 from populace.actors.turns.peeks import begin_peek_reply
@@ -31,9 +32,12 @@ from populace.gateway.context import Caller, Gateway, KeyedRoute, gateway_of
 from populace.gateway.disconnect import while_connected
 from populace.gateway.exchange import Exchange
 from populace.gateway.idempotency import idempotency_key
+from populace.gateway.parameters import warnings_of
 from populace.gateway.peeks import reason_to_peek
-from populace.gateway.schema import ChatBody, CompletionBody
+from populace.gateway.schema import ChatBody
 from populace.gateway.target import BASE_MODEL, POPULATION_MODEL, parse_target
+from populace.gateway.text_schema import CompletionBody
+from populace.gateway.wire import ReplyShape
 
 router = APIRouter(route_class=KeyedRoute)
 
@@ -51,7 +55,8 @@ async def chat_completions(request: Request, tenant: Caller, body: ChatBody) -> 
 @router.post("/v1/completions")
 async def completions(request: Request, tenant: Caller, body: CompletionBody) -> Response:
     """Continue a text; the model reads the prompt as it is, without a chat template."""
-    return await _complete(request, tenant, body, (Message(RAW_ROLE, body.prompt),))
+    messages = (Message(RAW_ROLE, body.prompt),) if isinstance(body.prompt, str) else ()
+    return await _complete(request, tenant, body, messages)
 
 
 async def _complete(
@@ -65,15 +70,16 @@ async def _complete(
         metrics=gateway.metrics,
         base=gateway.engine.base,
         model=body.model,
-        is_chat=isinstance(body, ChatBody),
+        shape=_shape_of(body, records=target.model is not None and peek is None),
         wants_usage=body.wants_usage,
         started=gateway.metrics.started(),
-        choices=body.choices,
+        choices=body.choices * (1 if isinstance(body, ChatBody) else len(body.prompts)),
         kept=body.kept,
         peek=peek,
     )
     if target.model is None:
-        check_messages(messages)
+        if isinstance(body, ChatBody):
+            check_messages(messages)
         _check_base(body)
         begin = partial(_ask_base, gateway, tenant, body, messages)
     else:
@@ -88,10 +94,11 @@ async def _complete(
             retrieved=body.retrieved,
             choices=body.choices,
             kept=body.kept,
+            prompts=() if isinstance(body, ChatBody) or messages else body.prompts,
+            template=body.template_variables,
             turn_seconds_max=gateway.turn_seconds_max,
         )
-        # Log probabilities and other choices come with the deltas only; the log does not keep them.
-        wants_deltas = bool(body.stream) or chat.sampling.logprobs is not None or chat.choices > 1
+        wants_deltas = _wants_deltas(body, chat)
         begins = begin_reply if peek is None else begin_peek_reply
         begin = partial(begins, gateway.hosts, gateway.engine, chat, stream=wants_deltas)
     if body.stream:
@@ -99,6 +106,37 @@ async def _complete(
     if key is None or target.model is None:
         return await while_connected(request, exchange.whole(begin))
     return await exchange.whole(begin)
+
+
+def _wants_deltas(body: ChatBody | CompletionBody, chat: ChatRequest) -> bool:
+    """Whether the log alone could not answer: it has a turn's words, and no tokens."""
+    told = chat.sampling.logprobs is not None or chat.sampling.wants_prompt
+    return bool(body.stream) or told or chat.choices > 1 or chat.kept is None
+
+
+def _shape_of(body: ChatBody | CompletionBody, *, records: bool) -> ReplyShape:
+    shape = ReplyShape(
+        is_chat=isinstance(body, ChatBody),
+        per_prompt=body.choices,
+        token_ids=bool(body.return_token_ids),
+        prompt_logprobs=body.prompt_logprobs is not None,
+        tokens_as_ids=bool(body.return_tokens_as_token_ids),
+        warnings=(*warnings_of(body), *(_unrecorded(body) if records else ())),
+    )
+    if isinstance(body, ChatBody):
+        return shape._replace(prompt_text=bool(body.return_prompt_text))
+    return shape._replace(echo=body.prompts if body.echo else (), counts=not body.only_reads)
+
+
+def _unrecorded(body: ChatBody | CompletionBody) -> Iterator[dict[str, str]]:
+    """Name what keeps a personal model's turn out of its log or its memory, and is not told elsewhere."""
+    if isinstance(body, CompletionBody) and not body.is_turn:
+        parameter = "max_tokens" if body.only_reads else "prompt"
+        message = "Nothing is recorded: the log keeps one prompt in words, and a reply to it."
+        yield {"param": parameter, "message": message}
+    if body.template_variables and body.memory_choice.write:
+        message = "The turn is not written into the memory, which is made from the log without these."
+        yield {"param": "chat_template_kwargs", "message": message}
 
 
 def _check_base(body: ChatBody | CompletionBody) -> None:
@@ -115,12 +153,15 @@ async def _ask_base(
 ) -> RunningReply:
     request = GenerateRequest(
         request_id=secrets.token_hex(16),
-        prompt=messages if isinstance(body, ChatBody) else body.prompt,
+        prompt=messages if isinstance(body, ChatBody) else body.prompts[0],
         sampling=body.to_sampling(gateway.engine.base.sampling),
         stream=bool(body.stream),
         owner=ModelId(tenant, BASE_MODEL).owner,
+        template=body.template_variables,
     )
+    prompts = () if isinstance(body, ChatBody) else body.prompts
     seconds_max = gateway.turn_seconds_max
     late = TurnExpired(BASE_MODEL, f"it took over {seconds_max:g} s")
     deadline = asyncio.get_running_loop().time() + seconds_max
-    return RunningReply(until(generate_choices(gateway.engine, request, body.choices), deadline, late))
+    replies = generate_choices(gateway.engine, request, body.choices, prompts)
+    return RunningReply(until(replies, deadline, late))

@@ -35,7 +35,7 @@ class GatewayOptions(NamedTuple):
 
     ``turn_seconds_max`` bounds a turn, ``body_bytes_max`` a request, and ``archive_bytes_max`` one that
     brings an archive or an adapter; adapters go to ``destination``. ``cluster_key`` is that of ``Access``,
-    ``recognises_tasks`` that of ``Gateway``.
+    ``recognises_tasks`` that of ``Gateway``. Pages of the ``cors_origins`` may use the gateway.
     """
 
     host: str
@@ -49,6 +49,7 @@ class GatewayOptions(NamedTuple):
     destination: AdapterStore
     cluster_key: str
     recognises_tasks: bool
+    cors_origins: tuple[str, ...] = ()
 
 
 class GatewayReplica:
@@ -71,6 +72,8 @@ class GatewayReplica:
             archive_desk=ArchiveDesk(directory, options.destination, desk),
             adapter_desk=AdapterDesk(directory, options.destination, desk),
             aggregator=aggregator_over(directory, engine, options.destination.data_directory),
+            cors_origins=options.cors_origins,
+            embedder=engine,
         )
         self._server = Server(app)
         self._serving = asyncio.create_task(self._server.serve(sockets=[listener]))

@@ -13,8 +13,9 @@ from populace.actors.errors import InvalidRequest
 from populace.actors.turn import BASE_REVISION
 from populace.gateway.context import Gateway
 from populace.gateway.idempotency import IDEMPOTENCY_KEY
-from populace.gateway.schema import ChatBody, CompletionBody
+from populace.gateway.schema import ChatBody
 from populace.gateway.target import Target
+from populace.gateway.text_schema import CompletionBody
 from populace.policies.task_prompts import task_of
 
 PEEK_HEADER = "X-Populace-Peek"

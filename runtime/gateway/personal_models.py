@@ -15,7 +15,7 @@ from populace.api.server import API_VERSION, BaseObject, PopulationObject
 from populace.api.turns import InteractionObject
 from populace.gateway.answers import answer
 from populace.gateway.context import Caller, KeyedRoute, gateway_of
-from populace.gateway.schema import NewModelBody
+from populace.gateway.management_schema import NewModelBody
 from populace.gateway.target import (
     BASE_MODEL,
     LATEST,

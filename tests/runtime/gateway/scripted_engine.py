@@ -1,15 +1,19 @@
 """An engine whose replies a test writes, and can hold before any of their tokens."""
 
 import asyncio
-from collections.abc import AsyncGenerator
+import math
+from collections.abc import AsyncGenerator, Sequence
 
 from populace.actors.engine import (
     AdapterRef,
     BaseInfo,
     Delta,
+    Embedding,
     EngineReport,
     EngineStatistics,
     GenerateRequest,
+    Prompt,
+    PromptRead,
     TokenLogprob,
 )
 from populace.actors.errors import PromptTooLong
@@ -69,10 +73,18 @@ class ScriptedEngine:
                     prompt_tokens=prompt_tokens,
                     logprobs=() if request.sampling.logprobs is None else (row,),
                     finish_reason="stop" if index == len(tokens) - 1 else None,
+                    prompt=prompt_read(request) if index == 0 else None,
                 )
         finally:
             self.running.discard(request.request_id)
             self.freed.set()
+
+    async def embed(self, prompts: Sequence[Prompt]) -> list[Embedding]:
+        """Count the prompt's characters or tokens in the first of three dimensions, and a 3 in the second."""
+        if self.failure is not None:
+            raise self.failure
+        lengths = [len(prompt) for prompt in prompts]
+        return [Embedding((n / math.hypot(n, 3), 3 / math.hypot(n, 3), 0.0), n) for n in lengths]
 
     async def wait_freed(self) -> None:
         """Wait until a reply has given its slot back."""
@@ -85,6 +97,25 @@ class ScriptedEngine:
     async def report(self) -> EngineReport:
         statistics = EngineStatistics(running=len(self.running), waiting=0, adapters_hot=0, adapter_slots=4)
         return EngineReport({0: statistics}, {"hot": len(self.requests)})
+
+
+def prompt_read(request: GenerateRequest) -> PromptRead | None:
+    """Describe the prompt if it was asked for: its words are its tokens, numbered from 100 on."""
+    sampling = request.sampling
+    if not sampling.wants_prompt:
+        return None
+    if isinstance(request.prompt, str):
+        words = [f" {word}" if at else word for at, word in enumerate(request.prompt.split(" "))]
+    else:
+        words = [f"<{part}>" for part in request.prompt]
+    ids = tuple(range(100, 100 + len(words)))
+    if sampling.prompt_logprobs is None:
+        return PromptRead(ids, "".join(words))
+    rows = [
+        TokenLogprob(token_id, word, -0.25, ((token_id, word, -0.25), (99, "other", -1.5)))
+        for token_id, word in zip(ids, words, strict=True)
+    ]
+    return PromptRead(ids, "".join(words), words[0], tuple(rows[1:]))
 
 
 def prompt_length(request: GenerateRequest) -> int:
