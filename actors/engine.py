@@ -31,7 +31,9 @@ class Sampling:
 
     ``temperature`` 0 is greedy. ``top_k`` 0 means no limit. ``max_tokens`` None means up to the
     end of the context. ``logprobs`` None returns none, 0 only the chosen token's, k also the k
-    most likely alternatives. A stop string ends the reply and is not part of it.
+    most likely alternatives. A stop string ends the reply and is not part of it. With ``response_schema``,
+    the text of a JSON schema, a reply that ends by itself is JSON of that schema, and log probabilities are
+    those among the tokens that it permits.
     """
 
     max_tokens: int | None = None
@@ -44,6 +46,7 @@ class Sampling:
     frequency_penalty: float = 0.0
     presence_penalty: float = 0.0
     ignore_eos: bool = False
+    response_schema: str | None = None
 
 
 class AdapterRef(NamedTuple):

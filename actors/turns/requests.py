@@ -41,7 +41,7 @@ def make_request(
             "leave out the operation (over HTTP the Idempotency-Key), or ask for one choice.",
             "n",
         )
-    shaping = (messages, asdict(sampling), alias, conversation, memory, retrieved, choices, kept)
+    shaping = (messages, _shaping(sampling), alias, conversation, memory, retrieved, choices, kept)
     turn = TurnRequest(
         model=model,
         operation=operation_of(operation),
@@ -52,6 +52,15 @@ def make_request(
         retrieval=Retrieval.of(messages, retrieved),
     )
     return ChatRequest(turn, messages, sampling, memory, choices, kept)
+
+
+def _shaping(sampling: Sampling) -> dict[str, object]:
+    """Return what shapes the reply; without a schema as older releases did, whose turns may be retried."""
+    return {
+        name: value
+        for name, value in asdict(sampling).items()
+        if name != "response_schema" or value is not None
+    }
 
 
 def check_messages(messages: tuple[Message, ...]) -> None:

@@ -6,6 +6,7 @@ from typing import Any, Unpack
 from populace.actors.engine import Message, Sampling
 from populace.actors.errors import InvalidRequest
 from populace.actors.memory import MemoryChoice
+from populace.actors.response_schema import schema_of
 from populace.actors.turn import ChatRequest, ModelId
 from populace.actors.turns.requests import make_request
 from populace.client.options import ChatOptions, SamplingOptions, check_options
@@ -62,7 +63,7 @@ def _sampling(options: ChatOptions) -> Sampling:
         given[name] = float(value)
     stop = given.get("stop", ())
     given["stop"] = (stop,) if isinstance(stop, str) else tuple(stop)
-    return Sampling(**given)
+    return Sampling(**given, response_schema=schema_of(options.get("response_format")))
 
 
 def _check_unicode(texts: Sequence[str]) -> None:

@@ -4,6 +4,8 @@ import difflib
 from collections.abc import Mapping, Sequence
 from typing import Any, TypedDict
 
+from pydantic import BaseModel
+
 from populace.actors.aggregation.question import Combine, Kind, Select
 from populace.actors.errors import InvalidRequest
 from populace.actors.training_methods import Method
@@ -11,7 +13,7 @@ from populace.actors.training_options import Start
 
 
 class SamplingOptions(TypedDict, total=False):
-    """The fields of ``Sampling``."""
+    """The fields of ``Sampling``, of which ``response_format`` gives the schema."""
 
     max_tokens: int | None
     temperature: float
@@ -34,6 +36,7 @@ class ChatOptions(SamplingOptions, total=False):
     turn_seconds_max: float
     memory: Mapping[str, Any] | None
     context: Mapping[str, Any] | None
+    response_format: type[BaseModel] | Mapping[str, Any] | None
 
 
 class TrainOptions(TypedDict, total=False):

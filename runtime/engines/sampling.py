@@ -23,6 +23,11 @@ def check_sampling(sampling: Sampling) -> None:
         f"from 0 to {LOGPROBS_MAX}",
     )
     _check(_within(sampling.frequency_penalty, -2.0, 2.0), "frequency_penalty", "from -2 to 2")
+    _check(
+        sampling.response_schema is None or not sampling.ignore_eos,
+        "ignore_eos",
+        "false with a response_format, whose end is the reply's",
+    )
     _check(_within(sampling.presence_penalty, -2.0, 2.0), "presence_penalty", "from -2 to 2")
     _check(
         len(sampling.stop) <= STOP_STRINGS_MAX
@@ -44,7 +49,9 @@ def said_again(request: GenerateRequest) -> Sampling:
     """Return the request's sampling; a repeated reply has its own length, and nothing is chosen."""
     if request.reply_ids is None:
         return request.sampling
-    return replace(request.sampling, max_tokens=len(request.reply_ids), stop=(), logprobs=None)
+    return replace(
+        request.sampling, max_tokens=len(request.reply_ids), stop=(), logprobs=None, response_schema=None
+    )
 
 
 def generator_seed(seed: int) -> int:

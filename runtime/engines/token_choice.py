@@ -9,19 +9,23 @@ from collections.abc import Callable
 import torch
 
 from populace.actors.engine import Sampling, TokenLogprob
+from populace.engines.reply_grammar import ReplyGrammar
 from populace.engines.sampling import generator_seed
 
 
 class TokenChooser:
     """Samples one reply's tokens. A seed makes it independent of everything else in the batch.
 
-    The order is vLLM's: penalties on what this reply has said, temperature, top-k, top-p. Log
-    probabilities are the model's own, before all of these.
+    The order is vLLM's: grammar, penalties on what this reply has said, temperature, top-k, top-p. Log
+    probabilities are the model's own among what the grammar permits, before the others.
     """
 
-    def __init__(self, sampling: Sampling, token_text: Callable[[int], str]) -> None:
+    def __init__(
+        self, sampling: Sampling, token_text: Callable[[int], str], grammar: ReplyGrammar | None = None
+    ) -> None:
         self._sampling = sampling
         self._token_text = token_text
+        self._grammar = grammar
         self._said: Counter[int] = Counter()
         self._generator = torch.Generator()
         if sampling.seed is None:
@@ -30,10 +34,17 @@ class TokenChooser:
             self._generator.manual_seed(generator_seed(sampling.seed))
 
     def choose(self, logits_V: torch.Tensor) -> tuple[int, TokenLogprob | None]:
-        """Return the next token, and its log probability if it was asked for."""
+        """Return the next token, and its log probability if it was asked for.
+
+        Raises ``InvalidRequest`` if the grammar became too large.
+        """
         logits_V = logits_V.float()
+        if self._grammar is not None:
+            logits_V = self._grammar.restrict(logits_V)
         token_id = self._sample(self._penalised(logits_V))
         self._said[token_id] += 1
+        if self._grammar is not None:
+            self._grammar.take(token_id)
         if self._sampling.logprobs is None:
             return token_id, None
         return token_id, self._logprob(logits_V, token_id, self._sampling.logprobs)
@@ -58,6 +69,7 @@ class TokenChooser:
         top = tuple(
             (index, self._token_text(index), value)
             for index, value in zip(map(int, best.indices), map(float, best.values), strict=True)
+            if value > -torch.inf
         )
         return TokenLogprob(token_id, self._token_text(token_id), float(logprobs_V[token_id]), top)
 

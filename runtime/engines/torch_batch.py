@@ -13,8 +13,9 @@ from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer
 
 from populace.actors.engine import AdapterRef, Delta, FinishReason, GenerateRequest
-from populace.actors.errors import MemoryStateInvalid
+from populace.actors.errors import InvalidRequest, MemoryStateInvalid
 from populace.engines.prompts import BaseTokenizer
+from populace.engines.reply_grammar import ReplyGrammar
 from populace.engines.reply_text import ReplyText
 from populace.engines.token_choice import TokenChooser
 from populace.engines.torch_adapters import AdaptedModel
@@ -37,6 +38,7 @@ class Row:
         tokenizer: BaseTokenizer,
         deliver: Callable[[Delta | Exception], None],
         memory: RowMemory | None = None,
+        grammar: ReplyGrammar | None = None,
     ) -> None:
         self.prompt_ids = prompt_ids
         self.memory = memory
@@ -49,12 +51,17 @@ class Row:
         self._tokens_left = len(self._said_before) or tokens_max
         says_again = request.sampling.ignore_eos or request.reply_ids is not None
         self._eos_ids = frozenset[int]() if says_again else tokenizer.eos_ids
-        self._chooser = TokenChooser(request.sampling, tokenizer.token_text)
+        self._chooser = TokenChooser(request.sampling, tokenizer.token_text, grammar)
         self._text = ReplyText(tokenizer.backend, request.sampling.stop)
 
     def advance(self, logits_V: torch.Tensor) -> None:
         """Choose the next token, deliver it, and note whether it was the last."""
-        self.last_id, logprob = self._chooser.choose(logits_V)
+        try:
+            self.last_id, logprob = self._chooser.choose(logits_V)
+        except InvalidRequest as error:  # only this reply fails: the batch goes on
+            self.finished = True
+            self.deliver(error)
+            return
         if self._said_before:
             self.last_id, logprob = self._said_before.popleft(), None
         self._tokens_left -= 1

@@ -25,6 +25,7 @@ from populace.actors.turns.deadlines import until
 from populace.actors.turns.requests import check_messages, make_request
 from populace.actors.turns.running_reply import RunningReply
 from populace.actors.turns.turn_director import begin_reply
+from populace.engines.schema_grammar import check_schema
 from populace.gateway import population
 from populace.gateway.context import Caller, Gateway, KeyedRoute, gateway_of
 from populace.gateway.disconnect import while_connected
@@ -71,8 +72,10 @@ async def _complete(
     if target.model is None:
         check_messages(messages)
         _check_base(body)
+        await check_schema(body.to_sampling().response_schema)
         begin = partial(_ask_base, gateway, tenant, body, messages)
     else:
+        await check_schema(body.to_sampling().response_schema)
         chat = make_request(
             target.model,
             messages,

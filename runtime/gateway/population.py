@@ -20,6 +20,7 @@ from populace.gateway.context import Caller, KeyedRoute, aggregator_of, gateway_
 from populace.gateway.disconnect import while_connected
 from populace.gateway.errors import populace_error_body
 from populace.gateway.event_stream import EventStream
+from populace.gateway.response_format import SCHEMA_FIELDS
 from populace.gateway.schema import DEFAULT_QUESTION, AskBody, ChatBody, PopulationBody, SharingBody
 from populace.gateway.target import POPULATION_MODEL, named_model
 from populace.gateway.wire import DONE, event, usage_of
@@ -70,7 +71,7 @@ def question_of(body: AskBody) -> Question:
 
 async def chat(request: Request, tenant: str, body: ChatBody) -> Response:
     """Reply to a chat with ``model: "population"``; decodes greedily unless the request has a temperature."""
-    for name in ("memory", "context", "conversation", "keep", "n", "logprobs"):
+    for name in ("memory", "context", "conversation", "keep", "n", "logprobs", *SCHEMA_FIELDS):
         if name in body.model_fields_set:
             raise InvalidRequest(f"The population has no {name}.", name)
     options = body.population or PopulationBody()

@@ -1,26 +1,36 @@
 """The bodies that the gateway accepts. Unknown parameters are refused by name, never ignored."""
 
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal, TypeVar, cast
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Discriminator,
     Field,
     Tag,
     ValidationInfo,
     create_model,
     field_validator,
-    model_validator,
 )
 
 from populace.actors.aggregation.question import MEMBERS_MAX, Combine, Kind, Question, Select
 from populace.actors.engine import Message, Sampling
+from populace.actors.errors import InvalidRequest
 from populace.actors.forgetting import TURNS_MAX, MemoryAfter
 from populace.actors.memory import BOTH, MemoryChoice
+from populace.actors.response_schema import schema_text
 from populace.actors.training_options import OPTIONS, Option
+from populace.gateway.body import (
+    LIST_BRANCH,
+    TEXT_BRANCH,
+    Body,
+    Branch,
+    NonEmptyText,
+    OptionalName,
+    Text,
+    encodable,
+)
+from populace.gateway.chat_messages import ChatMessage
+from populace.gateway.response_format import SCHEMA_FIELDS, ResponseFormatBody, StructuredOutputsBody
 from populace.policies.diversity.disclosure import Sharing
 from populace.policies.retrieval import RETRIEVED_MAX
 
@@ -34,29 +44,6 @@ TOKENS_MAX = 2**31 - 1
 
 DEFAULT_QUESTION = Question(())
 
-TEXT_BRANCH, LIST_BRANCH = "<text>", "<list>"
-UNION_BRANCHES = frozenset({TEXT_BRANCH, LIST_BRANCH})
-"""Names of a union's branches in pydantic's error locations; no parameter has such a name."""
-
-
-def _encodable(text: str) -> str:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        raise ValueError("it must be valid Unicode, but holds a lone surrogate") from None
-    return text
-
-
-def _branch(value: object) -> str | None:
-    """Choose the branch by the value's own type, so that an error is about what the caller meant."""
-    if isinstance(value, str):
-        return TEXT_BRANCH
-    return LIST_BRANCH if isinstance(value, list) else None
-
-
-def _is_empty(value: object) -> bool:
-    return value is None or value in ("", [], {})
-
 
 def _with(switch: str, value: T, info: ValidationInfo) -> T:
     """Refuse a parameter that would do nothing because ``switch`` is off."""
@@ -65,51 +52,8 @@ def _with(switch: str, value: T, info: ValidationInfo) -> T:
     return value
 
 
-Text = Annotated[str, AfterValidator(_encodable)]
-# The length is checked first: after a validator of ours pydantic would count "items".
-NonEmptyText = Annotated[str, Field(min_length=1), AfterValidator(_encodable)]
-OptionalName = NonEmptyText | None
-Branch = Discriminator(
-    _branch, custom_error_type="text_or_list", custom_error_message="Input should be a text or a list"
-)
 TurnPosition = Annotated[int, Field(ge=0, lt=2**63)]
 TokenCount = Annotated[int, Field(ge=1, le=TOKENS_MAX)]
-
-
-class Body(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
-
-
-class TextPart(Body):
-    type: Literal["text"]
-    text: Text
-
-
-class ChatMessage(Body):
-    role: Literal["system", "developer", "user", "assistant"]
-    content: Annotated[
-        Annotated[Text, Tag(TEXT_BRANCH)] | Annotated[list[TextPart], Field(min_length=1), Tag(LIST_BRANCH)],
-        Branch,
-    ]
-    name: Text | None = None
-
-    @model_validator(mode="before")
-    @classmethod
-    def _without_empty_extras(cls, value: object) -> object:
-        """Drop unknown parameters that are empty, because clients send replies back with all their fields.
-
-        A refusal, an annotation or a tool call that has content would be lost, so it is refused as unknown.
-        """
-        if not isinstance(value, dict):
-            return value
-        given = cast("dict[object, object]", value)
-        return {
-            name: field for name, field in given.items() if name in cls.model_fields or not _is_empty(field)
-        }
-
-    def message(self) -> Message:
-        content = self.content if isinstance(self.content, str) else "".join(p.text for p in self.content)
-        return Message("system" if self.role == "developer" else self.role, content)
 
 
 class StreamOptions(Body):
@@ -163,7 +107,7 @@ class PopulationBody(Body):
 class SamplingBody(Body):
     """The parameters that chat and text completions share."""
 
-    model: Annotated[str, Field(min_length=1, max_length=512), AfterValidator(_encodable)]
+    model: Annotated[str, Field(min_length=1, max_length=512), AfterValidator(encodable)]
     stream: bool | None = False
     stream_options: StreamOptions | None = None
     max_tokens: TokenCount | None = None
@@ -233,7 +177,9 @@ class SamplingBody(Body):
     def wants_usage(self) -> bool:
         return self.stream_options is not None and self.stream_options.include_usage
 
-    def sampling(self, *, max_tokens: int | None, logprobs: int | None) -> Sampling:
+    def sampling(
+        self, *, max_tokens: int | None, logprobs: int | None, response_schema: str | None = None
+    ) -> Sampling:
         """Build the sampling parameters; an explicit null means the default, as in OpenAI's API."""
         return Sampling(
             max_tokens=max_tokens,
@@ -246,6 +192,7 @@ class SamplingBody(Body):
             frequency_penalty=self.frequency_penalty or 0.0,
             presence_penalty=self.presence_penalty or 0.0,
             ignore_eos=self.ignore_eos,
+            response_schema=response_schema,
         )
 
 
@@ -260,6 +207,10 @@ class ChatBody(SamplingBody):
     conversation: NonEmptyText | None = None
     """Name of the conversation in the model's own log that the messages continue."""
     population: PopulationBody | None = None
+    response_format: ResponseFormatBody | None = None
+    guided_json: dict[str, Any] | None = None
+    structured_outputs: StructuredOutputsBody | None = None
+    """vLLM's two names for a schema; of the three at most one may be given."""
 
     @property
     def retrieved(self) -> int:
@@ -278,7 +229,17 @@ class ChatBody(SamplingBody):
         return self.sampling(
             max_tokens=self.max_completion_tokens or self.max_tokens,
             logprobs=(self.top_logprobs or 0) if self.logprobs else None,
+            response_schema=self._response_schema(),
         )
+
+    def _response_schema(self) -> str | None:
+        given = [name for name in SCHEMA_FIELDS if getattr(self, name) is not None]
+        if len(given) > 1:
+            raise InvalidRequest(f"Give one of {' and '.join(given)}: both name a schema.", given[-1])
+        if self.guided_json is not None:
+            return schema_text(self.guided_json, "guided_json")
+        schema = self.response_format or self.structured_outputs
+        return None if schema is None else schema.schema_text()
 
 
 class CompletionBody(SamplingBody):
