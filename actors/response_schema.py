@@ -92,13 +92,13 @@ def _check_bounds(schema: Mapping[str, Any], parameter: str) -> None:
             raise InvalidRequest(f"The schema has more than {SCHEMA_BYTES_MAX} bytes.", parameter)
         if isinstance(value, Mapping):
             for keyword, entry in cast("Mapping[str, object]", value).items():
+                pending.append((entry, depth + 1))
                 if keyword == "properties" and isinstance(entry, Mapping):
                     properties += len(cast("Mapping[str, object]", entry))
                 elif keyword in REPEAT_KEYWORDS and isinstance(entry, int | float):
                     repeats += int(min(max(entry, 0), REPEATS_MAX + 1))
                 elif keyword in LENGTH_KEYWORDS and isinstance(entry, int | float) and entry > LENGTH_MAX:
                     raise InvalidRequest(f"{keyword} {entry} of the schema is over {LENGTH_MAX}.", parameter)
-                pending.append((entry, depth + 1))
         elif isinstance(value, list | tuple):
             pending.extend((entry, depth + 1) for entry in cast("Sequence[object]", value))
     if properties > PROPERTIES_MAX:
