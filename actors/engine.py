@@ -41,6 +41,9 @@ class Sampling:
     logits of token ids; with ``allowed_token_ids`` no others are chosen; ``bad_words`` are never completed.
     Before ``min_tokens`` nothing ends the reply. ``prompt_logprobs`` is like ``logprobs``, of the prompt;
     that or ``returns_prompt`` puts the prompt into the first delta.
+
+    With ``response_schema``, the text of a JSON schema, a reply that ends by itself is JSON of that schema,
+    and log probabilities are those among the tokens that it permits.
     """
 
     max_tokens: int | None = None
@@ -64,6 +67,7 @@ class Sampling:
     skip_special_tokens: bool = True
     prompt_logprobs: int | None = None
     returns_prompt: bool = False
+    response_schema: str | None = None
 
     @property
     def wants_prompt(self) -> bool:

@@ -12,6 +12,15 @@ from populace.actors.memory import BOTH, MemoryChoice
 from populace.actors.turn import ChatRequest, ModelId, TurnRequest, operation_of
 from populace.policies.retrieval import Retrieval
 
+FREE = Sampling()
+FIRST_PARAMETERS = frozenset(
+    {
+        *("max_tokens", "temperature", "top_p", "top_k", "seed", "stop", "logprobs"),
+        *("frequency_penalty", "presence_penalty", "ignore_eos"),
+    }
+)
+"""The parameters of the first releases, which compared them at their defaults too."""
+
 
 def make_request(
     model: ModelId,
@@ -54,8 +63,9 @@ def make_request(
             "leave out the operation (over HTTP the Idempotency-Key), or ask for one choice.",
             "n",
         )
-    shaping = (messages, asdict(sampling), alias, conversation, memory, retrieved, choices, kept)
-    shaping += (prompts, dict(template))
+    shaping = (messages, _shaping(sampling), alias, conversation, memory, retrieved, choices, kept)
+    if prompts or template:
+        shaping += (prompts, dict(template))
     turn = TurnRequest(
         model=model,
         operation=operation_of(operation),
@@ -66,6 +76,18 @@ def make_request(
         retrieval=Retrieval.of(messages, retrieved),
     )
     return ChatRequest(turn, messages, sampling, memory, choices, kept, prompts, template)
+
+
+def _shaping(sampling: Sampling) -> dict[str, object]:
+    """Return what shapes the reply.
+
+    Without parameters that older releases lacked, unless they are used: turns of theirs may be retried.
+    """
+    return {
+        name: value
+        for name, value in asdict(sampling).items()
+        if name in FIRST_PARAMETERS or value != getattr(FREE, name)
+    }
 
 
 def check_messages(messages: tuple[Message, ...]) -> None:

@@ -7,6 +7,7 @@ from populace.actors.engine import Message, Sampling, SamplingDefaults
 from populace.actors.errors import InvalidRequest
 from populace.actors.memory import MemoryChoice
 from populace.actors.peek import without_trace
+from populace.actors.response_schema import schema_of
 from populace.actors.turn import ChatRequest, ModelId
 from populace.actors.turns.requests import make_request
 from populace.client.options import ChatOptions, PeekOptions, SamplingOptions, check_options
@@ -21,7 +22,6 @@ TURN_SECONDS_MAX = 120.0
 
 NO_PREFERENCE = SamplingDefaults()
 
-REAL_NUMBERS = {"temperature", "top_p", "frequency_penalty", "presence_penalty"}
 REAL_NUMBERS = {
     "temperature",
     "top_p",
@@ -97,7 +97,7 @@ def _sampling(options: ChatOptions, base: SamplingDefaults) -> Sampling:
     given["stop"] = (stop,) if isinstance(stop, str) else tuple(stop)
     for name in (LISTS | {"logit_bias"}) & given.keys():
         given[name] = _tuple_of(name, given[name])
-    return Sampling(**given)
+    return Sampling(**given, response_schema=schema_of(options.get("response_format")))
 
 
 def _tuple_of(name: str, value: Any) -> tuple[Any, ...]:

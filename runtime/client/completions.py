@@ -1,5 +1,6 @@
 """Converts turns to chat completions over HTTP and back, whole and streamed."""
 
+import json
 from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Any
 
@@ -133,6 +134,11 @@ def chat_body(request: ChatRequest, *, stream: bool = False) -> dict[str, Any]:
         "memory": request.memory._asdict(),
         "conversation": turn.history_of,
     }
+    if sampling.response_schema is not None:
+        body["response_format"] = {
+            "type": "json_schema",
+            "json_schema": {"name": "reply", "schema": json.loads(sampling.response_schema), "strict": True},
+        }
     if sampling.logprobs is not None:
         body |= {"logprobs": True, "top_logprobs": sampling.logprobs}
     if turn.retrieval is not None:

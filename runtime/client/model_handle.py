@@ -282,8 +282,10 @@ class ChatMethod:
         texts of the reply are returned as they are made: see ``ReplyStream``.
 
         Options: ``conversation``, ``alias``, ``operation`` (an idempotency key: the same key gives
-        the same turn), ``turn_seconds_max``, ``memory`` (``{"read": bool, "write": bool}``: whether the
-        reply may use the model's memory and whether the turn goes into it; both are true by default),
+        the same turn), ``turn_seconds_max``, ``response_format`` (a pydantic class or a JSON schema: a reply
+        that is not cut off at ``max_tokens`` is JSON of it), ``memory`` (``{"read": bool, "write": bool}``:
+        whether the reply may use the model's memory and whether the turn goes into it; both are true by
+        default),
         ``context`` (``{"retrieve": 3}``: the three turns of the model's log that fit the message best are put
         into the prompt; ``Interaction.retrieved`` has their positions), and those of ``Sampling``
         (``max_tokens``, ``temperature``, ``top_p``, ``top_k``, ``seed``, ``stop``, ...); without them

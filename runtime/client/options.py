@@ -4,6 +4,8 @@ import difflib
 from collections.abc import Mapping, Sequence
 from typing import Any, TypedDict
 
+from pydantic import BaseModel
+
 from populace.actors.aggregation.question import Combine, Kind, Select
 from populace.actors.errors import InvalidRequest
 from populace.actors.training_methods import Method
@@ -11,7 +13,10 @@ from populace.actors.training_options import Start
 
 
 class SamplingOptions(TypedDict, total=False):
-    """The fields of ``Sampling``, but those that show the prompt, which an interaction does not."""
+    """The fields of ``Sampling``, but those that show the prompt, which an interaction does not.
+
+    ``response_format`` gives the schema.
+    """
 
     max_tokens: int | None
     temperature: float
@@ -42,6 +47,7 @@ class PeekOptions(SamplingOptions, total=False):
     turn_seconds_max: float
     memory: Mapping[str, Any] | None
     context: Mapping[str, Any] | None
+    response_format: type[BaseModel] | Mapping[str, Any] | None
 
 
 class ChatOptions(PeekOptions, total=False):

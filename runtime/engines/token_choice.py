@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection, Sequence
 import torch
 
 from populace.actors.engine import Sampling, TokenLogprob
+from populace.engines.reply_grammar import ReplyGrammar
 from populace.engines.sampling import generator_seed
 
 TEMPERATURE_MIN = 0.01
@@ -21,14 +22,16 @@ PROMPT_TOKENS_AT_ONCE = 256
 class TokenChooser:
     """Samples one reply's tokens. A seed makes it independent of everything else in the batch.
 
-    The order is vLLM's: allowed tokens, bad words, biases and what may not end the reply yet, penalties,
-    temperature, min-p, top-k, top-p. Log probabilities are the model's own, before all of these.
+    The order is vLLM's: grammar, allowed tokens, bad words, biases and what may not end the reply yet,
+    penalties, temperature, min-p, top-k, top-p. Log probabilities are the model's own among what the grammar
+    permits, before the others.
     """
 
     def __init__(
         self,
         sampling: Sampling,
         token_text: Callable[[int], str],
+        grammar: ReplyGrammar | None = None,
         *,
         prompt_ids: Sequence[int] = (),
         end_ids: Collection[int] = (),
@@ -37,6 +40,7 @@ class TokenChooser:
         """``end_ids`` are not chosen before the reply has ``min_tokens``."""
         self._sampling = sampling
         self._token_text = token_text
+        self._grammar = grammar
         self._prompt_ids = frozenset(prompt_ids) if sampling.repetition_penalty != 1.0 else frozenset[int]()
         self._end_ids = list(end_ids)
         self._bad_word_ids = [list(ids) for ids in bad_word_ids]
@@ -49,11 +53,18 @@ class TokenChooser:
             self._generator.manual_seed(generator_seed(sampling.seed))
 
     def choose(self, logits_V: torch.Tensor) -> tuple[int, TokenLogprob | None]:
-        """Return the next token, and its log probability if it was asked for."""
+        """Return the next token, and its log probability if it was asked for.
+
+        Raises ``InvalidRequest`` if the grammar became too large.
+        """
         logits_V = logits_V.float()
+        if self._grammar is not None:
+            logits_V = self._grammar.restrict(logits_V)
         token_id = self._sample(self._penalised(self._biased(logits_V)))
         self._reply.append(token_id)
         self._said[token_id] += 1
+        if self._grammar is not None:
+            self._grammar.take(token_id)
         if self._sampling.logprobs is None:
             return token_id, None
         return token_id, logprob_of(logits_V, token_id, self._sampling.logprobs, self._token_text)
@@ -109,6 +120,7 @@ def logprob_of(
     top = tuple(
         (index, token_text(index), value)
         for index, value in zip(map(int, best.indices), map(float, best.values), strict=True)
+        if value > -torch.inf
     )
     return TokenLogprob(token_id, token_text(token_id), float(logprobs_V[token_id]), top)
 

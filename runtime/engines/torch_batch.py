@@ -13,8 +13,9 @@ from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer
 
 from populace.actors.engine import AdapterRef, Delta, FinishReason, GenerateRequest, PromptRead
-from populace.actors.errors import MemoryStateInvalid
+from populace.actors.errors import InvalidRequest, MemoryStateInvalid
 from populace.engines.prompts import BaseTokenizer
+from populace.engines.reply_grammar import ReplyGrammar
 from populace.engines.reply_text import ReplyText
 from populace.engines.sampling import said_again
 from populace.engines.token_choice import TokenChooser, prompt_logprobs
@@ -38,6 +39,7 @@ class Row:
         tokenizer: BaseTokenizer,
         deliver: Callable[[Delta | Exception], None],
         memory: RowMemory | None = None,
+        grammar: ReplyGrammar | None = None,
     ) -> None:
         self.prompt_ids = prompt_ids
         self.memory = memory
@@ -57,6 +59,7 @@ class Row:
         self._chooser = TokenChooser(
             sampling,
             tokenizer.token_text,
+            grammar,
             prompt_ids=prompt_ids,
             end_ids=stops | tokenizer.eos_ids,
             bad_word_ids=tokenizer.bad_word_ids(sampling.bad_words),
@@ -77,7 +80,12 @@ class Row:
 
     def advance(self, logits_V: torch.Tensor) -> None:
         """Choose the next token, deliver it, and note whether it was the last."""
-        self.last_id, logprob = self._chooser.choose(logits_V)
+        try:
+            self.last_id, logprob = self._chooser.choose(logits_V)
+        except InvalidRequest as error:  # only this reply fails: the batch goes on
+            self.finished = True
+            self.deliver(error)
+            return
         if self._said_before:
             self.last_id, logprob = self._said_before.popleft(), None
         self._tokens_left -= 1

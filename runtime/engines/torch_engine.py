@@ -27,6 +27,7 @@ from populace.adapters.base_modules import BaseModules, read_base_modules
 from populace.adapters.packing import read_adapter
 from populace.engines.options import EngineOptions
 from populace.engines.prompts import BaseTokenizer, PromptTokens
+from populace.engines.reply_grammar import Grammars
 from populace.engines.sampling import check_sampling, reply_tokens_max, said_again
 from populace.engines.serving_memory import (
     ServingMemory,
@@ -52,6 +53,7 @@ class TorchEngine:
         worker: TorchWorker,
         gate: AdmissionGate,
         memory: ServingMemory | None,
+        grammars: Grammars,
         check: Callable[[AdapterRef], object],
     ) -> None:
         self._base = base
@@ -62,6 +64,7 @@ class TorchEngine:
         self._gate = gate
         self._rows: set[Row] = set()
         self._embedding = 0
+        self._grammars = grammars
         self._closing: asyncio.Task[None] | None = None
 
     @classmethod
@@ -97,7 +100,7 @@ class TorchEngine:
         def check(adapter: AdapterRef) -> None:
             read_adapter(Path(adapter.path), modules, rank_max=options.rank_max, digest=adapter.digest)
 
-        return cls(info, tokenizer, worker, gate, memory, check)
+        return cls(info, tokenizer, worker, gate, memory, Grammars(options.base_directory), check)
 
     @property
     def base(self) -> BaseInfo:
@@ -112,6 +115,7 @@ class TorchEngine:
         sampling = said_again(request)
         tokens_max = reply_tokens_max(len(prompt.ids), sampling, self._base.context_tokens)
         memory = self._row_memory(request.memory, prompt)
+        grammar = await self._grammars.grammar(sampling.response_schema)
         ticket = await self._gate.enter(None if request.adapter is None else request.adapter.digest)
         deltas: asyncio.Queue[Delta | Exception] = asyncio.Queue()
         loop = asyncio.get_running_loop()
@@ -120,7 +124,7 @@ class TorchEngine:
             if not row.cancelled:
                 loop.call_soon_threadsafe(deltas.put_nowait, item)
 
-        row = Row(request, prompt.ids, tokens_max, self._tokenizer, deliver, memory)
+        row = Row(request, prompt.ids, tokens_max, self._tokenizer, deliver, memory, grammar)
         self._rows.add(row)
         try:
             self._worker.submit(row)

@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple, Self, cast
 
+from vllm.config import StructuredOutputsConfig
 from vllm.engine.arg_utils import AsyncEngineArgs
 from vllm.inputs.engine import tokens_input
 from vllm.lora.request import LoRARequest
@@ -45,6 +46,7 @@ from populace.engines.sampling import (
     reply_tokens_max,
     said_again,
 )
+from populace.engines.schema_grammar import check_schema
 from populace.engines.serving_memory import (
     ServingMemory,
     read_serving_memory,
@@ -131,6 +133,8 @@ class VllmEngine:
             max_logprobs=LOGPROBS_MAX,
             # Sampling defaults and ends of a reply come with each request, never from a file.
             generation_config="vllm",
+            # The library that the torch engine has too, so that a schema is served by both or by none.
+            structured_outputs_config=StructuredOutputsConfig(backend="guidance"),
             disable_log_stats=True,
             **memory_arguments(memory, options.fingerprint),
             **(vllm_arguments or {}),
@@ -168,6 +172,7 @@ class VllmEngine:
         self._gate.check_open()
         check_sampling(request.sampling)
         self._tokenizer.check_sampling(request.sampling)
+        await check_schema(request.sampling.response_schema)
         self._tokenizer.check_reply(request.reply_ids)
         prompt = await self._tokenizer.tokens(request.prompt, written_from(request.memory), request.template)
         tokens_max = reply_tokens_max(len(prompt.ids), said_again(request), self._base.context_tokens)

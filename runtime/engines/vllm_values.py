@@ -4,21 +4,24 @@
 
 import hashlib
 import hmac
+import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import cast
 
 from vllm.logprobs import Logprob
 from vllm.outputs import RequestOutput
-from vllm.sampling_params import RequestOutputKind, SamplingParams
+from vllm.sampling_params import RequestOutputKind, SamplingParams, StructuredOutputsParams
 
 from populace.actors.engine import Delta, FinishReason, GenerateRequest, TokenLogprob
 from populace.actors.errors import EngineUnavailable
 from populace.engines.sampling import generator_seed
+from populace.engines.schema_grammar import guided_schema
 
 
 def sampling_parameters(request: GenerateRequest, tokens_max: int, eos_ids: Iterable[int]) -> SamplingParams:
     """Return vLLM's sampling parameters; each of ``eos_ids`` ends a reply unless it ignores them."""
     sampling = request.sampling
+    schema = sampling.response_schema
     return SamplingParams(
         max_tokens=tokens_max,
         temperature=sampling.temperature,
@@ -40,6 +43,7 @@ def sampling_parameters(request: GenerateRequest, tokens_max: int, eos_ids: Iter
         include_stop_str_in_output=sampling.include_stop,
         skip_special_tokens=sampling.skip_special_tokens,
         prompt_logprobs=sampling.prompt_logprobs,
+        structured_outputs=None if schema is None else StructuredOutputsParams(json=guided_schema(schema)),
         output_kind=RequestOutputKind.DELTA if request.stream else RequestOutputKind.FINAL_ONLY,
     )
 
@@ -85,5 +89,8 @@ def _logprob(token_id: int, position: dict[int, Logprob], token_text: Callable[[
     """vLLM lists the chosen token first and then the most likely ones, which may repeat it."""
     alternatives = len(position) - (0 if position[token_id].rank in range(1, len(position) + 1) else 1)
     best = sorted(position.items(), key=lambda item: -item[1].logprob)[:alternatives]
-    top = tuple((index, token_text(index), entry.logprob) for index, entry in best)
+    # What a grammar excludes has -inf, which is no alternative and not JSON.
+    top = tuple(
+        (index, token_text(index), entry.logprob) for index, entry in best if entry.logprob > -math.inf
+    )
     return TokenLogprob(token_id, token_text(token_id), position[token_id].logprob, top)

@@ -18,7 +18,7 @@ from functools import partial
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
-from populace.actors.engine import GenerateRequest, Message
+from populace.actors.engine import GenerateRequest, Message, Sampling
 from populace.actors.errors import InvalidRequest, TurnExpired
 from populace.actors.turn import RAW_ROLE, ChatRequest, ModelId
 from populace.actors.turns.choices import generate_choices
@@ -27,6 +27,7 @@ from populace.actors.turns.peeks import begin_peek_reply
 from populace.actors.turns.requests import check_messages, make_request
 from populace.actors.turns.running_reply import RunningReply
 from populace.actors.turns.turn_director import begin_reply
+from populace.engines.schema_grammar import check_schema
 from populace.gateway import population
 from populace.gateway.context import Caller, Gateway, KeyedRoute, gateway_of
 from populace.gateway.disconnect import while_connected
@@ -77,16 +78,18 @@ async def _complete(
         kept=body.kept,
         peek=peek,
     )
+    sampling = body.to_sampling(gateway.engine.base.sampling)
+    await check_schema(sampling.response_schema)
     if target.model is None:
         if isinstance(body, ChatBody):
             check_messages(messages)
         _check_base(body)
-        begin = partial(_ask_base, gateway, tenant, body, messages)
+        begin = partial(_ask_base, gateway, tenant, body, messages, sampling)
     else:
         chat = make_request(
             target.model,
             messages,
-            body.to_sampling(gateway.engine.base.sampling),
+            sampling,
             alias=target.alias,
             operation=key,
             conversation=body.history_of,
@@ -149,12 +152,16 @@ def _check_base(body: ChatBody | CompletionBody) -> None:
 
 
 async def _ask_base(
-    gateway: Gateway, tenant: str, body: ChatBody | CompletionBody, messages: tuple[Message, ...]
+    gateway: Gateway,
+    tenant: str,
+    body: ChatBody | CompletionBody,
+    messages: tuple[Message, ...],
+    sampling: Sampling,
 ) -> RunningReply:
     request = GenerateRequest(
         request_id=secrets.token_hex(16),
         prompt=messages if isinstance(body, ChatBody) else body.prompts[0],
-        sampling=body.to_sampling(gateway.engine.base.sampling),
+        sampling=sampling,
         stream=bool(body.stream),
         owner=ModelId(tenant, BASE_MODEL).owner,
         template=body.template_variables,

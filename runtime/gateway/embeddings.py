@@ -17,10 +17,10 @@ from pydantic import Field
 
 from populace.actors.engine import Embedding
 from populace.actors.errors import InvalidRequest, TurnExpired
+from populace.gateway.body import Body, NonEmptyText
 from populace.gateway.context import Caller, KeyedRoute, embedder_of, gateway_of
 from populace.gateway.disconnect import while_connected
 from populace.gateway.parameters import ANY, Hint, warnings_of
-from populace.gateway.schema import Body, NonEmptyText
 from populace.gateway.target import BASE_MODEL, parse_target
 from populace.gateway.text_schema import Prompts, prompts_in
 

@@ -7,17 +7,9 @@ from pydantic import Field, create_model
 from populace.actors.aggregation.question import MEMBERS_MAX
 from populace.actors.forgetting import TURNS_MAX, MemoryAfter
 from populace.actors.training_options import OPTIONS, Option
-from populace.gateway.schema import (
-    DEFAULT_QUESTION,
-    MESSAGES_MAX,
-    Body,
-    ChatMessage,
-    NonEmptyText,
-    OptionalName,
-    PopulationBody,
-    Text,
-    TurnPosition,
-)
+from populace.gateway.body import Body, NonEmptyText, OptionalName, Text
+from populace.gateway.chat_messages import ChatMessage
+from populace.gateway.schema import DEFAULT_QUESTION, MESSAGES_MAX, PopulationBody, TurnPosition
 from populace.policies.diversity.disclosure import Sharing
 
 

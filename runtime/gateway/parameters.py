@@ -79,10 +79,6 @@ class UnusedParameters(BaseModel):
     ec_transfer_params: Annotated[ANY, Refused(NO_TRANSFER)] = None
     vllm_xargs: Annotated[ANY, Refused(OPERATORS, ({},))] = None
     repetition_detection: Annotated[ANY, Refused("use `repetition_penalty`, or `stop`")] = None
-    response_format: Annotated[ANY, Refused("replies are not bound to a format yet", ({"type": "text"},))] = (
-        None
-    )
-    structured_outputs: Annotated[ANY, Refused("replies are not bound to a format yet")] = None
 
 
 class UnusedChatParameters(UnusedParameters):

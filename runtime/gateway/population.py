@@ -11,7 +11,7 @@ from fastapi.responses import JSONResponse, Response
 
 from populace.actors.aggregation.ensemble import PopulationAnswer
 from populace.actors.aggregation.question import Question
-from populace.actors.engine import Message
+from populace.actors.engine import Message, Sampling
 from populace.actors.errors import InvalidRequest
 from populace.api.objects import Listing
 from populace.api.population import AnswerObject, MemberObject
@@ -35,6 +35,8 @@ ASKED_WITH = frozenset(
     ("model", "messages", "population", "stream", "stream_options", "temperature", "seed")
 ) | {"max_tokens", "max_completion_tokens", *hints_of(ChatBody)}
 """What a chat with the population may have; from its members it takes one token each, or whole replies."""
+
+NEUTRAL = Sampling()
 
 
 @router.put("/v1/personal-models/{name}/sharing", response_model=MemberObject)
@@ -78,7 +80,8 @@ def question_of(body: AskBody) -> Question:
 async def chat(request: Request, tenant: str, body: ChatBody) -> Response:
     """Reply to a chat with ``model: "population"``; decodes greedily unless the request has a temperature."""
     for name in body.model_fields_set - ASKED_WITH:
-        if getattr(body, name) != ChatBody.model_fields[name].default:
+        nothing = (ChatBody.model_fields[name].default, getattr(NEUTRAL, name, None))
+        if getattr(body, name) not in nothing:
             raise InvalidRequest(f"The population has no {name}.", name)
     options = body.population or PopulationBody()
     sampling = body.to_sampling(gateway_of(request).engine.base.sampling)

@@ -1,24 +1,25 @@
 """The bodies that the gateway accepts. Unknown parameters are refused by name, never ignored."""
 
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal, TypeVar, cast
+from typing import Annotated, Any, TypeVar
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Discriminator,
     Field,
     Tag,
     ValidationInfo,
     field_validator,
-    model_validator,
 )
 
 from populace.actors.aggregation.question import MEMBERS_MAX, Combine, Kind, Question, Select
 from populace.actors.engine import Message, Sampling, SamplingDefaults
+from populace.actors.errors import InvalidRequest
 from populace.actors.memory import BOTH, MemoryChoice
+from populace.actors.response_schema import schema_text
+from populace.gateway.body import LIST_BRANCH, TEXT_BRANCH, Body, Branch, NonEmptyText, encodable
+from populace.gateway.chat_messages import ChatMessage
 from populace.gateway.parameters import UnusedChatParameters, UnusedParameters
+from populace.gateway.response_format import SCHEMA_FIELDS, ResponseFormatBody, StructuredOutputsBody
 from populace.policies.retrieval import RETRIEVED_MAX
 
 T = TypeVar("T")
@@ -32,30 +33,6 @@ TOKENS_MAX = 2**31 - 1
 
 DEFAULT_QUESTION = Question(())
 
-TEXT_BRANCH, LIST_BRANCH = "<text>", "<list>"
-TOKENS_BRANCH, TOKEN_LISTS_BRANCH = "<tokens>", "<token lists>"
-UNION_BRANCHES = frozenset({TEXT_BRANCH, LIST_BRANCH, TOKENS_BRANCH, TOKEN_LISTS_BRANCH})
-"""Names of a union's branches in pydantic's error locations; no parameter has such a name."""
-
-
-def _encodable(text: str) -> str:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        raise ValueError("it must be valid Unicode, but holds a lone surrogate") from None
-    return text
-
-
-def _branch(value: object) -> str | None:
-    """Choose the branch by the value's own type, so that an error is about what the caller meant."""
-    if isinstance(value, str):
-        return TEXT_BRANCH
-    return LIST_BRANCH if isinstance(value, list) else None
-
-
-def _is_empty(value: object) -> bool:
-    return value is None or value in ("", [], {})
-
 
 def _with(switch: str, value: T, info: ValidationInfo) -> T:
     """Refuse a parameter that would do nothing because ``switch`` is off."""
@@ -64,52 +41,9 @@ def _with(switch: str, value: T, info: ValidationInfo) -> T:
     return value
 
 
-Text = Annotated[str, AfterValidator(_encodable)]
-# The length is checked first: after a validator of ours pydantic would count "items".
-NonEmptyText = Annotated[str, Field(min_length=1), AfterValidator(_encodable)]
-OptionalName = NonEmptyText | None
-Branch = Discriminator(
-    _branch, custom_error_type="text_or_list", custom_error_message="Input should be a text or a list"
-)
 TokenId = Annotated[int, Field(ge=0, le=TOKENS_MAX)]
 TurnPosition = Annotated[int, Field(ge=0, lt=2**63)]
 TokenCount = Annotated[int, Field(ge=1, le=TOKENS_MAX)]
-
-
-class Body(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
-
-
-class TextPart(Body):
-    type: Literal["text"]
-    text: Text
-
-
-class ChatMessage(Body):
-    role: Literal["system", "developer", "user", "assistant"]
-    content: Annotated[
-        Annotated[Text, Tag(TEXT_BRANCH)] | Annotated[list[TextPart], Field(min_length=1), Tag(LIST_BRANCH)],
-        Branch,
-    ]
-    name: Text | None = None
-
-    @model_validator(mode="before")
-    @classmethod
-    def _without_empty_extras(cls, value: object) -> object:
-        """Drop unknown parameters that are empty, because clients send replies back with all their fields.
-
-        A refusal, an annotation or a tool call that has content would be lost, so it is refused as unknown.
-        """
-        if not isinstance(value, dict):
-            return value
-        given = cast("dict[object, object]", value)
-        return {
-            name: field for name, field in given.items() if name in cls.model_fields or not _is_empty(field)
-        }
-
-    def message(self) -> Message:
-        content = self.content if isinstance(self.content, str) else "".join(p.text for p in self.content)
-        return Message("system" if self.role == "developer" else self.role, content)
 
 
 class StreamOptions(Body):
@@ -163,7 +97,7 @@ class PopulationBody(Body):
 class SamplingBody(Body, UnusedParameters):
     """The parameters that chat and text completions share."""
 
-    model: Annotated[str, Field(min_length=1, max_length=512), AfterValidator(_encodable)]
+    model: Annotated[str, Field(min_length=1, max_length=512), AfterValidator(encodable)]
     stream: bool | None = False
     stream_options: StreamOptions | None = None
     max_tokens: TokenCount | None = None
@@ -196,6 +130,10 @@ class SamplingBody(Body, UnusedParameters):
     ignore_eos: bool = False
     n: Annotated[int, Field(ge=1, le=CHOICES_MAX)] | None = 1
     keep: Annotated[int, Field(ge=0)] | None = None
+    response_format: ResponseFormatBody | None = None
+    guided_json: dict[str, Any] | None = None
+    structured_outputs: StructuredOutputsBody | None = None
+    """vLLM's two names for a schema; of the three at most one may be given."""
     memory: MemoryBody | None = None
     peek: bool | None = None
     """True leaves no trace in the model; False is a turn, whatever the messages look like."""
@@ -257,6 +195,16 @@ class SamplingBody(Body, UnusedParameters):
         """Further variables of the chat template; a raw prompt has no template."""
         return {}
 
+    def response_schema(self) -> str | None:
+        """Return the schema that the reply is held to. Raises ``InvalidRequest`` for several of them."""
+        given = [name for name in SCHEMA_FIELDS if getattr(self, name) is not None]
+        if len(given) > 1:
+            raise InvalidRequest(f"Give one of {' and '.join(given)}: both name a schema.", given[-1])
+        if self.guided_json is not None:
+            return schema_text(self.guided_json, "guided_json")
+        schema = self.response_format or self.structured_outputs
+        return None if schema is None else schema.schema_text()
+
     def sampling(
         self,
         base: SamplingDefaults,
@@ -288,6 +236,7 @@ class SamplingBody(Body, UnusedParameters):
             skip_special_tokens=self.skip_special_tokens,
             prompt_logprobs=self.prompt_logprobs,
             returns_prompt=returns_prompt or bool(self.return_token_ids),
+            response_schema=self.response_schema(),
         )
 
 

@@ -6,18 +6,15 @@ from typing import Annotated, cast
 from pydantic import Discriminator, Field, Tag, ValidationInfo, field_validator
 
 from populace.actors.engine import Prompt, Sampling, SamplingDefaults
-from populace.gateway.parameters import UnusedTextParameters
-from populace.gateway.schema import (
+from populace.gateway.body import (
     LIST_BRANCH,
-    LOGPROBS_MAX,
     TEXT_BRANCH,
     TOKEN_LISTS_BRANCH,
     TOKENS_BRANCH,
-    TOKENS_MAX,
     NonEmptyText,
-    SamplingBody,
-    TokenId,
 )
+from populace.gateway.parameters import UnusedTextParameters
+from populace.gateway.schema import LOGPROBS_MAX, TOKENS_MAX, SamplingBody, TokenId
 
 PROMPTS_MAX = 2048
 

@@ -7,10 +7,12 @@ from pathlib import Path
 
 import httpx
 import pytest
+from pydantic import BaseModel
 
 from populace.actors.engine import SamplingDefaults
 from populace.actors.errors import ClusterNotFound, HostUnavailable, InvalidName, InvalidRequest, Unauthorized
 from populace.actors.hosts import Revision
+from populace.actors.response_schema import schema_text
 from populace.actors.turn import ModelId
 from populace.adapters.random_adapter import write_random_adapter
 from populace.client.async_model import AsyncModel
@@ -53,6 +55,20 @@ async def remote(served: Population) -> AsyncGenerator[AsyncPopulation]:
 @pytest.fixture
 async def ada(remote: AsyncPopulation) -> AsyncModel:
     return await remote.create("ada")
+
+
+class Person(BaseModel):
+    name: str
+
+
+async def test_a_reply_is_held_to_a_pydantic_class(served: Population, ada: AsyncModel) -> None:
+    served.engine.reply = ('{"name": "Ada"}',)
+
+    turn = await ada.chat("Who?", response_format=Person)
+
+    asked = served.engine.requests[-1].sampling.response_schema
+    assert asked == schema_text(Person.model_json_schema())
+    assert Person.model_validate_json(turn.reply) == Person(name="Ada")
 
 
 async def test_a_client_learns_whose_population_it_is_and_on_which_base(

@@ -97,7 +97,7 @@ def test_input_of_the_wrong_shape_is_refused_by_name(message: Any, options: dict
 @pytest.mark.parametrize(
     ("options", "fields", "others"),
     [
-        (SamplingOptions, Sampling, {"prompt_logprobs", "returns_prompt"}),
+        (SamplingOptions, Sampling, {"prompt_logprobs", "returns_prompt", "response_schema"}),
         (TrainOptions, TrainingOptions, set[str]()),
         (AskOptions, Question, {"messages"}),
     ],

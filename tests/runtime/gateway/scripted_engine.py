@@ -25,13 +25,15 @@ BASE = BaseInfo("scripted", "f" * 64, 1000)
 class ScriptedEngine:
     """Answers ``reply <n>`` and ``ending``, where n counts the requests, a token at a time.
 
-    ``hold_before`` names the token that waits for ``gate``; ``held`` is set when a reply waits
-    there. ``failure`` is raised instead of token ``fail_before``, ``refusal`` when an adapter is prepared.
+    ``reply`` is said instead, if there is one. ``hold_before`` names the token that waits for ``gate``;
+    ``held`` is set when a reply waits there. ``failure`` is raised instead of token ``fail_before``,
+    ``refusal`` when an adapter is prepared.
     """
 
     def __init__(self) -> None:
         self.base = BASE
         self.ending: tuple[str, ...] = (" to", " you")
+        self.reply: tuple[str, ...] = ()
         self.requests: list[GenerateRequest] = []
         self.running: set[str] = set()
         self.hold_before: int | None = None
@@ -54,7 +56,7 @@ class ScriptedEngine:
 
     async def generate(self, request: GenerateRequest) -> AsyncGenerator[Delta, None]:
         self.requests.append(request)
-        tokens = (f"reply {len(self.requests)}", *self.ending)
+        tokens = self.reply or (f"reply {len(self.requests)}", *self.ending)
         prompt_tokens = prompt_length(request)
         if prompt_tokens + len(tokens) > BASE.context_tokens:
             raise PromptTooLong(prompt_tokens, len(tokens), BASE.context_tokens)

@@ -167,7 +167,8 @@ async def test_a_body_of_exactly_the_limit_is_read(client: httpx.AsyncClient) ->
 
 
 async def test_a_text_completion_refuses_an_empty_prompt(client: httpx.AsyncClient) -> None:
-    for prompt in ("", [], [""], [[]], None, 5):
+    prompts: tuple[Any, ...] = ("", [], [""], [[]], None, 5)
+    for prompt in prompts:
         reply = await client.post("/v1/completions", json={"model": "ada", "prompt": prompt})
 
         error = reply.json()["error"]

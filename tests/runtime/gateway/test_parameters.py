@@ -23,7 +23,7 @@ REQUESTS = {"chat_completion": "ChatCompletionRequest", "completion": "Completio
 DOCUMENT = ROOT / "docs" / "http.md"
 BEGIN, END = "<!-- parameters -->\n", "<!-- /parameters -->\n"
 NOTHING: dict[str, Any] = {}
-OUR_OWN = {"memory", "context", "conversation", "keep", "population"}
+OUR_OWN = {"memory", "context", "conversation", "keep", "peek", "population"}
 
 
 def fields_of_vllm(kind: str) -> set[str]:
@@ -178,7 +178,6 @@ async def test_hints_are_accepted_and_named(client: httpx.AsyncClient) -> None:
         (CHAT, "use_beam_search", True, False),
         (CHAT, "priority", 1, 0),
         (CHAT, "priority", False, 0),
-        (CHAT, "response_format", {"type": "json_object"}, {"type": "text"}),
         (TEXT, "suffix", " the end.", ""),
         (TEXT, "best_of", 3, 1),
         (TEXT, "add_special_tokens", False, True),
