@@ -17,10 +17,11 @@ from populace.actors.turn import ModelId
 from populace.adapters.random_adapter import write_random_adapter
 from populace.client.async_model import AsyncModel
 from populace.client.async_population import AsyncPopulation
-from populace.client.chat_request import peek_request
+from populace.client.chat_request import chat_request, peek_request
 from populace.client.http_connection import HttpConnection, is_url
 from populace.client.http_transport import HttpTransport
 from populace.client.loop_thread import LoopThread
+from populace.client.options import ChatOptions, SamplingOptions
 from populace.client.remote_errors import error_in
 from populace.storage.records.errors import (
     InteractionNotFound,
@@ -69,6 +70,35 @@ async def test_a_reply_is_held_to_a_pydantic_class(served: Population, ada: Asyn
     asked = served.engine.requests[-1].sampling.response_schema
     assert asked == schema_text(Person.model_json_schema())
     assert Person.model_validate_json(turn.reply) == Person(name="Ada")
+
+
+async def test_every_parameter_of_sampling_is_the_same_over_http(served: Population, ada: AsyncModel) -> None:
+    given: ChatOptions = {
+        "max_tokens": 7,
+        "temperature": 0.5,
+        "top_p": 0.9,
+        "top_k": 5,
+        "seed": 3,
+        "stop": ["end"],
+        "logprobs": 2,
+        "frequency_penalty": 0.5,
+        "presence_penalty": -0.5,
+        "ignore_eos": True,
+        "repetition_penalty": 1.2,
+        "min_p": 0.1,
+        "logit_bias": {7: 100, 8: -1.5},
+        "allowed_token_ids": [7, 8],
+        "bad_words": ["no"],
+        "stop_token_ids": [9],
+        "min_tokens": 2,
+        "include_stop": True,
+        "skip_special_tokens": False,
+    }
+    assert given.keys() == SamplingOptions.__annotations__.keys()
+
+    await ada.chat("hello", **given)
+
+    assert served.engine.requests[-1].sampling == chat_request(ada.id, "hello", **given).sampling
 
 
 async def test_a_client_learns_whose_population_it_is_and_on_which_base(
