@@ -181,12 +181,20 @@ def joined(deltas: Sequence[Delta]) -> Delta:
     )
 
 
+TEMPERATURE_DEFAULT = 0.2
+"""Temperature of a request that does not say it, on a base that recommends none.
+
+At 1.0 a small base, such as the default one, talks nonsense.
+"""
+
+
 class SamplingDefaults(NamedTuple):
     """The fields of ``Sampling`` that a base recommends, for requests that do not say them."""
 
-    temperature: float = 1.0
+    temperature: float = TEMPERATURE_DEFAULT
     top_p: float = 1.0
     top_k: int = 0
+    repetition_penalty: float = 1.0
 
 
 class BaseInfo(NamedTuple):

@@ -18,6 +18,7 @@ class SamplingObject(ApiObject):
     temperature: float
     top_p: float
     top_k: int
+    repetition_penalty: float
 
 
 class BaseObject(ApiObject):

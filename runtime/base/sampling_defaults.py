@@ -18,13 +18,11 @@ class _GenerationConfig(BaseModel):
     temperature: Annotated[float, Field(ge=0, le=2)] | None = None
     top_p: Annotated[float, Field(gt=0, le=1)] | None = None
     top_k: Annotated[int, Field(ge=0)] | None = None
+    repetition_penalty: Annotated[float, Field(ge=0.01, le=100)] | None = None
 
 
 def read_sampling_defaults(directory: Path) -> SamplingDefaults:
-    """Read what a request samples by that does not say it. Raises ``BaseInvalid`` for a damaged file.
-
-    ``repetition_penalty`` is not read: the torch engine has none.
-    """
+    """Read what a request samples by that does not say it. Raises ``BaseInvalid`` for a damaged file."""
     try:
         told = json.loads((directory / FILE).read_bytes())
         config = _GenerationConfig.model_validate(told)

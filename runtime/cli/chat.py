@@ -9,6 +9,7 @@ from prompt_toolkit import PromptSession
 from prompt_toolkit.formatted_text import ANSI
 from prompt_toolkit.history import InMemoryHistory
 
+from populace.actors.engine import TEMPERATURE_DEFAULT
 from populace.cli.console import counted, err, fail, named_errors, out, print_json, print_turn
 from populace.cli.gateway_client import GatewayClient, GatewayError, model_path
 from populace.policies.retrieval import RETRIEVED_MAX
@@ -41,7 +42,8 @@ def chat(
     temperature: Annotated[
         float | None,
         typer.Option(
-            help="Sampling temperature; 0 takes the most likely token. Default: as the base recommends.",
+            help="Sampling temperature; 0 takes the most likely token. "
+            f"Default: as the base recommends, else {TEMPERATURE_DEFAULT:g}.",
             min=0,
             max=2,
         ),

@@ -105,7 +105,7 @@ class SamplingBody(Body, UnusedParameters):
     top_p: Annotated[float, Field(gt=0, le=1)] | None = None
     top_k: Annotated[int, Field(ge=-1, le=TOKENS_MAX)] | None = None
     min_p: Annotated[float, Field(ge=0, le=1)] | None = 0.0
-    repetition_penalty: Annotated[float, Field(ge=0.01, le=100)] | None = 1.0
+    repetition_penalty: Annotated[float, Field(ge=0.01, le=100)] | None = None
     logit_bias: dict[Annotated[str, Field(pattern=r"^\d{1,9}$")], float] | None = None
     allowed_token_ids: list[TokenId] | None = None
     bad_words: list[NonEmptyText] | None = None
@@ -225,7 +225,9 @@ class SamplingBody(Body, UnusedParameters):
             frequency_penalty=self.frequency_penalty or 0.0,
             presence_penalty=self.presence_penalty or 0.0,
             ignore_eos=self.ignore_eos,
-            repetition_penalty=1.0 if self.repetition_penalty is None else self.repetition_penalty,
+            repetition_penalty=(
+                base.repetition_penalty if self.repetition_penalty is None else self.repetition_penalty
+            ),
             min_p=self.min_p or 0.0,
             logit_bias=tuple((int(token_id), bias) for token_id, bias in (self.logit_bias or {}).items()),
             allowed_token_ids=tuple(self.allowed_token_ids or ()),

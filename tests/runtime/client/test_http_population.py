@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncGenerator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -35,6 +36,7 @@ from tests.runtime.archive.uploads import TARGETS, write_base
 from tests.runtime.gateway.population import Population, chat_body
 
 URL = "http://populace"
+RECOMMENDED = SamplingDefaults._fields
 
 
 @pytest.fixture
@@ -167,7 +169,7 @@ async def test_a_peek_is_the_same_over_http_and_on_a_host_and_leaves_no_trace(
 async def test_what_nobody_says_of_sampling_is_as_the_base_recommends_over_http_and_in_python(
     served: Population,
 ) -> None:
-    served.engine.base = served.engine.base._replace(sampling=SamplingDefaults(0.6, 0.95, 20))
+    served.engine.base = served.engine.base._replace(sampling=SamplingDefaults(0.6, 0.95, 20, 1.1))
     transport = httpx.ASGITransport(served.app)
     connection = await HttpConnection.open(URL, served.keys["acme"], transport=transport)
     async with AsyncPopulation(connection) as remote, served.client() as client:
@@ -175,15 +177,17 @@ async def test_what_nobody_says_of_sampling_is_as_the_base_recommends_over_http_
         assert remote.base == served.engine.base
 
         await ada.chat("hello")
-        await ada.chat("hello", temperature=0.0, top_p=1.0, top_k=0)
+        await ada.chat("hello", temperature=0.0, top_p=1.0, top_k=0, repetition_penalty=1.0)
         await client.post("/v1/chat/completions", json=chat_body())
-        await client.post("/v1/chat/completions", json=chat_body(temperature=None, top_p=None, top_k=None))
-        await client.post("/v1/chat/completions", json=chat_body(temperature=0, top_p=1, top_k=0))
+        nulls: dict[str, Any] = dict.fromkeys(RECOMMENDED)
+        await client.post("/v1/chat/completions", json=chat_body(**nulls))
+        explicit: dict[str, Any] = dict(zip(RECOMMENDED, (0, 1, 0, 1), strict=True))
+        await client.post("/v1/chat/completions", json=chat_body(**explicit))
         await client.post("/v1/completions", json={"model": "base", "prompt": "once"})
 
     used = [request.sampling for request in served.engine.requests]
-    recommended, greedy = (0.6, 0.95, 20), (0.0, 1.0, 0)
-    assert [(one.temperature, one.top_p, one.top_k) for one in used] == [
+    recommended, greedy = (0.6, 0.95, 20, 1.1), (0.0, 1.0, 0, 1.0)
+    assert [tuple(getattr(one, name) for name in RECOMMENDED) for one in used] == [
         recommended,
         greedy,
         recommended,
