@@ -102,8 +102,24 @@ async def test_log_probabilities_are_numbers_of_what_is_permitted(engine: OwnedE
 async def test_a_schema_without_a_grammar_is_refused_and_the_engine_goes_on(engine: OwnedEngine) -> None:
     with pytest.raises(InvalidRequest, match="not"):
         await _deltas(engine, _request(schema_text({"not": {}})))
-    with pytest.raises(InvalidRequest) as raised:
-        await _deltas(engine, _request(ANY_OBJECT, ignore_eos=True))
+    excluding: dict[str, Any] = {
+        "ignore_eos": True,
+        "min_tokens": 4,
+        "allowed_token_ids": (7,),
+        "bad_words": ("{",),
+    }
+    for name, value in excluding.items():
+        with pytest.raises(InvalidRequest) as raised:
+            await _deltas(engine, _request(ANY_OBJECT, **{name: value}))
+        assert raised.value.parameter == name
 
-    assert raised.value.parameter == "ignore_eos"
     assert (await _deltas(engine, _request(None, max_tokens=2)))[-1].finish_reason is not None
+
+
+async def test_penalties_and_biases_choose_among_what_the_schema_permits(engine: OwnedEngine) -> None:
+    wanted = {"repetition_penalty": 1.3, "min_p": 0.05, "logit_bias": ((1, 100.0), (2, 100.0))}
+
+    reply = joined(await _deltas(engine, _request(schema_text(SCHEMAS[0]), temperature=0.7, **wanted)))
+
+    assert reply.finish_reason == "stop"
+    validate(json.loads(reply.text), SCHEMAS[0])

@@ -63,6 +63,22 @@ async def test_a_peek_is_answered_and_leaves_no_trace(
     assert sum([host.turns for host in await population.directory.statistics()]) == 0
 
 
+async def test_a_peek_may_be_what_no_log_could_hold_and_is_warned_of_nothing(
+    client: httpx.AsyncClient, population: Population
+) -> None:
+    several = await client.post("/v1/completions", json={"model": "ada:peek", "prompt": ["once", "twice"]})
+    variables: dict[str, Any] = {"chat_template_kwargs": {"enable_thinking": False}}
+    chat = await client.post(CHAT, json=chat_body(model="ada:peek", **variables))
+
+    assert [choice["index"] for choice in several.json()["choices"]] == [0, 1]
+    assert [request.prompt for request in population.engine.requests[:2]] == ["once", "twice"]
+    assert population.engine.requests[2].template == variables["chat_template_kwargs"]
+    for reply in (several, chat):
+        assert (reply.status_code, reply.headers["x-populace-peek"]) == (200, "asked")
+        assert "warnings" not in reply.json()
+    assert await population.log("ada") == ()
+
+
 async def test_a_turn_says_that_it_is_none(client: httpx.AsyncClient) -> None:
     turn = await client.post(CHAT, json=chat_body())
 
