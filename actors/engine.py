@@ -5,8 +5,8 @@ frozen dataclasses of plain data so that they cross Ray processes cheaply.
 """
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Literal, NamedTuple, Protocol
+from dataclasses import dataclass, field
+from typing import Any, Literal, NamedTuple, Protocol
 
 EngineKind = Literal["vllm", "torch"]
 """The engines that a replica can run; ``start_engine`` starts each of them."""
@@ -21,6 +21,9 @@ class Message(NamedTuple):
     content: str
 
 
+NO_VARIABLES: Mapping[str, Any] = {}
+"""A chat template's own variables alone. It must not be changed."""
+
 Prompt = tuple[Message, ...] | str | tuple[int, ...]
 """Chat messages (rendered with the base's chat template), raw text, or token ids."""
 
@@ -31,7 +34,16 @@ class Sampling:
 
     ``temperature`` 0 is greedy. ``top_k`` 0 means no limit. ``max_tokens`` None means up to the
     end of the context. ``logprobs`` None returns none, 0 only the chosen token's, k also the k
-    most likely alternatives. A stop string ends the reply and is not part of it.
+    most likely alternatives. A stop string or token ends the reply and is no part of its text unless
+    ``include_stop``. ``repetition_penalty`` counts the prompt too, the other penalties the reply alone.
+
+    ``min_p`` leaves out tokens less likely than this share of the likeliest one. ``logit_bias`` adds to the
+    logits of token ids; with ``allowed_token_ids`` no others are chosen; ``bad_words`` are never completed.
+    Before ``min_tokens`` nothing ends the reply. ``prompt_logprobs`` is like ``logprobs``, of the prompt;
+    that or ``returns_prompt`` puts the prompt into the first delta.
+
+    With ``response_schema``, the text of a JSON schema, a reply that ends by itself is JSON of that schema,
+    and log probabilities are those among the tokens that it permits.
     """
 
     max_tokens: int | None = None
@@ -44,6 +56,22 @@ class Sampling:
     frequency_penalty: float = 0.0
     presence_penalty: float = 0.0
     ignore_eos: bool = False
+    repetition_penalty: float = 1.0
+    min_p: float = 0.0
+    logit_bias: tuple[tuple[int, float], ...] = ()
+    allowed_token_ids: tuple[int, ...] = ()
+    bad_words: tuple[str, ...] = ()
+    stop_token_ids: tuple[int, ...] = ()
+    min_tokens: int = 0
+    include_stop: bool = False
+    skip_special_tokens: bool = True
+    prompt_logprobs: int | None = None
+    returns_prompt: bool = False
+    response_schema: str | None = None
+
+    @property
+    def wants_prompt(self) -> bool:
+        return self.returns_prompt or self.prompt_logprobs is not None
 
 
 class AdapterRef(NamedTuple):
@@ -82,6 +110,7 @@ class GenerateRequest:
     ``owner`` says whose request it is: only requests of the same owner find what an engine caches of it.
     ``stream`` False allows the engine to reply with a single delta. With ``reply_ids`` the reply is
     not sampled but replayed, token by token: its memory state is wanted, not its text.
+    ``template`` are further variables of the chat template, by name.
     """
 
     request_id: str
@@ -92,6 +121,20 @@ class GenerateRequest:
     memory: MemoryUse | None = None
     reply_ids: tuple[int, ...] | None = None
     owner: str = ""
+    template: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+
+class PromptRead(NamedTuple):
+    """A prompt as the engine read it: its token ids, their text, and if asked their log probabilities.
+
+    ``logprobs`` has a row for each token but the first, which follows nothing; ``first`` is the text of that
+    one. It is None if no log probabilities were asked for.
+    """
+
+    ids: tuple[int, ...]
+    text: str
+    first: str | None = None
+    logprobs: "tuple[TokenLogprob, ...]" = ()
 
 
 class TokenLogprob(NamedTuple):
@@ -110,7 +153,8 @@ class Delta:
     ``text`` may be empty while a multi-byte character or a possible stop string is incomplete.
     The last delta, and only it, has a ``finish_reason``. ``prompt_tokens`` is the same in each.
     ``memory`` is in the last one, if the request wrote: the state after all of the reply's tokens but
-    the last one, which the model chose and never read. ``choice`` numbers the replies to one prompt.
+    the last one, which the model chose and never read. ``choice`` numbers the replies to one prompt, or
+    to several in turn. ``prompt`` is in the first one, if it was asked for.
     """
 
     text: str
@@ -120,6 +164,7 @@ class Delta:
     finish_reason: FinishReason | None = None
     memory: bytes | None = None
     choice: int = 0
+    prompt: PromptRead | None = None
 
 
 def joined(deltas: Sequence[Delta]) -> Delta:
@@ -132,7 +177,24 @@ def joined(deltas: Sequence[Delta]) -> Delta:
         finish_reason=deltas[-1].finish_reason,
         memory=deltas[-1].memory,
         choice=deltas[-1].choice,
+        prompt=deltas[0].prompt,
     )
+
+
+TEMPERATURE_DEFAULT = 0.2
+"""Temperature of a request that does not say it, on a base that recommends none.
+
+At 1.0 a small base, such as the default one, talks nonsense.
+"""
+
+
+class SamplingDefaults(NamedTuple):
+    """The fields of ``Sampling`` that a base recommends, for requests that do not say them."""
+
+    temperature: float = TEMPERATURE_DEFAULT
+    top_p: float = 1.0
+    top_k: int = 0
+    repetition_penalty: float = 1.0
 
 
 class BaseInfo(NamedTuple):
@@ -142,6 +204,7 @@ class BaseInfo(NamedTuple):
     fingerprint: str
     context_tokens: int
     memory_module: str | None = None
+    sampling: SamplingDefaults = SamplingDefaults()
 
 
 class TierStatistics(NamedTuple):
@@ -224,7 +287,26 @@ class Engine(Protocol):
     def generate(self, request: GenerateRequest) -> AsyncGenerator[Delta, None]: ...
 
 
-class OwnedEngine(Engine, Protocol):
+class Embedding(NamedTuple):
+    """The mean of a prompt's last hidden states in the base, of length 1, and the prompt's tokens."""
+
+    values: tuple[float, ...]
+    tokens: int
+
+
+class Embedder(Protocol):
+    """Embeds prompts by the base, without adapters and memories, so that all embeddings compare."""
+
+    async def embed(self, prompts: Sequence[Prompt]) -> list[Embedding]:
+        """Return an embedding of each prompt.
+
+        Raises ``EmbeddingsUnavailable`` if the engine has none, ``InvalidRequest``, ``PromptTooLong``,
+        ``EngineOverloaded`` and ``EngineUnavailable``.
+        """
+        ...
+
+
+class OwnedEngine(Engine, Embedder, Protocol):
     """An engine as seen by the process that runs it."""
 
     def statistics(self) -> EngineStatistics: ...

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from populace.actors.feedback import Feedback, Opinion
+from populace.actors.peek import Peek
 from populace.actors.turn import ChatRequest, Interaction, ModelId, Reply, TurnGrant, TurnRequest
 from populace.storage.rows.portable import PortableModel
 
@@ -189,6 +190,19 @@ class Hosts(Protocol):
 
     async def abandon_turn(self, grant: TurnGrant, reason: str) -> None:
         """Abandon the turn; nothing is recorded and the next one is granted."""
+        ...
+
+    async def begin_peek(self, request: TurnRequest) -> TurnGrant:
+        """Return what a turn would be made with now, for a reply that leaves no trace; see ``Peek``.
+
+        Nothing waits, no turn begins, and nothing has to be ended. Besides aliases, ``request.alias`` may be
+        ``base``, or a digest or its beginning. Raises ``RevisionNotFound``, and ``InvalidRequest`` for a
+        beginning that several digests have.
+        """
+        ...
+
+    async def peek(self, request: ChatRequest) -> Peek:
+        """Make a reply on the host that leaves no trace, whatever the request says of memory and log."""
         ...
 
     async def chat(self, request: ChatRequest) -> Interaction:

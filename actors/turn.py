@@ -7,10 +7,11 @@ host that restarted in between can still record it.
 """
 
 import secrets
-from dataclasses import dataclass
-from typing import NamedTuple
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
-from populace.actors.engine import AdapterRef, FinishReason, Message, Sampling
+from populace.actors.engine import AdapterRef, FinishReason, Message, Prompt, Sampling
 from populace.actors.errors import InvalidRequest
 from populace.actors.memory import BOTH, MemoryChoice, MemoryOutcome, MemoryTrace
 from populace.policies.retrieval import Exchange, Retrieval
@@ -82,7 +83,11 @@ class ChatRequest:
     served with a memory module.
 
     Of several ``choices``, the one of the number ``kept`` becomes the turn; with None, none does: nothing is
-    recorded, nor remembered.
+    recorded, nor remembered. ``prompts`` are read as they are, each for itself, instead of messages, of which
+    there are none then; none of the replies is kept.
+
+    ``template`` are further variables of the chat template. The log does not keep them, so a turn with any is
+    not written into the memory, which has to come from the log alone.
     """
 
     turn: TurnRequest
@@ -91,12 +96,15 @@ class ChatRequest:
     memory: MemoryChoice = BOTH
     choices: int = 1
     kept: int | None = 0
+    prompts: tuple[Prompt, ...] = ()
+    template: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
     @property
-    def raw_prompt(self) -> str | None:
-        """The prompt of a request that is no chat."""
-        first = self.messages[0]
-        return first.content if first.role == RAW_ROLE else None
+    def raw_prompts(self) -> tuple[Prompt, ...]:
+        """The prompts of a request that is no chat."""
+        if self.prompts or self.messages[0].role != RAW_ROLE:
+            return self.prompts
+        return (self.messages[0].content,)
 
 
 @dataclass(frozen=True, slots=True)

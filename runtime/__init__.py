@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from populace.actors.known import Known
     from populace.actors.members import MemberView
     from populace.actors.merging import LayerDifference, MergedRevision, MergeOptions
+    from populace.actors.peek import Peek
     from populace.actors.training import JobProgress, TrainingJob
     from populace.actors.training_options import TrainingOptions
     from populace.actors.turn import Interaction
@@ -98,6 +99,7 @@ _HOMES = {
     "ModelView": "populace.actors.hosts",
     "NoMember": "populace.actors.errors",
     "OperationConflict": "populace.storage.records.errors",
+    "Peek": "populace.actors.peek",
     "PersonalMemory": "populace.pictures.memory",
     "PopulaceError": "populace.storage.records.errors",
     "Population": "populace.client.population",
@@ -157,6 +159,7 @@ __all__ = [
     "ModelView",
     "NoMember",
     "OperationConflict",
+    "Peek",
     "PersonalMemory",
     "PopulaceError",
     "Population",

@@ -13,13 +13,15 @@ from populace.actors.errors import TurnExpired
 from populace.actors.forgetting import FORGET_ROLE
 from populace.actors.host.activations import Activations
 from populace.actors.host.grant_ids import GrantIds
-from populace.actors.host.personal_model import PersonalModel
+from populace.actors.host.personal_model import PersonalModel, grant_of, revision_of
 from populace.actors.host.retriever import Retriever
 from populace.actors.keepers.catalogue import Catalogue, interaction_view
 from populace.actors.keepers.log_compactor import LogCompactor
 from populace.actors.keepers.turn_log import MakeReply, TurnLog
-from populace.actors.turn import Interaction, ModelId, Reply, TurnGrant, TurnRequest
-from populace.storage.records.errors import ModelNotFound, PositionConflict
+from populace.actors.peek import is_peek, new_peek_id
+from populace.actors.turn import BASE_REVISION, Interaction, ModelId, Reply, TurnGrant, TurnRequest
+from populace.storage.records.errors import ModelNotFound, PositionConflict, RevisionNotFound
+from populace.storage.rows.ledger import StoredModel
 
 
 class HostTurns:
@@ -85,7 +87,30 @@ class HostTurns:
             return replay
         return grant
 
+    async def begin_peek(self, request: TurnRequest) -> TurnGrant:
+        if request.model in self.erasing:
+            raise ModelNotFound(request.model.name)
+        active = self._active.get(request.model)
+        stored = self._catalogue.load(request.model) if active is None else active.stored
+        revision = self._revision_to_see(stored, request)
+        peek_id = new_peek_id()
+        grant = grant_of(
+            stored,
+            replace(request, operation=peek_id),
+            peek_id,
+            revision,
+            None if revision == BASE_REVISION else self._adapter_of(revision),
+        )
+        if request.alias == BASE_REVISION:
+            grant = replace(grant, memory=None, memory_version=0)
+        grant = self._turn_log.completed(grant)
+        if request.retrieval is not None:
+            grant = replace(grant, retrieved=await self._retriever.find(active, grant, request.retrieval))
+        return grant
+
     async def finish_turn(self, grant: TurnGrant, reply: Reply) -> Interaction:
+        if is_peek(grant):
+            raise TurnExpired(grant.model.name, "it is a peek, and was never a turn")
         if grant.grant_id in self._commits:
             return await asyncio.shield(self._commits[grant.grant_id])
         if not self._grant_ids.is_ours(grant.grant_id, self._catalogue.shard(grant.model)):
@@ -113,6 +138,15 @@ class HostTurns:
         model = self._active.get(grant.model)
         if model is not None:
             model.abandon(grant)
+
+    def _revision_to_see(self, stored: StoredModel, request: TurnRequest) -> str:
+        """Return the revision to peek at; an alias names that first, then ``base`` and a digest do."""
+        if request.alias == BASE_REVISION:
+            return BASE_REVISION
+        try:
+            return revision_of(stored, request.alias)
+        except RevisionNotFound:
+            return self._catalogue.find_revision(request.model, request.alias).digest
 
     def _activate(self, model_id: ModelId) -> PersonalModel:
         if model_id in self.erasing:

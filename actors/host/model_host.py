@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from contextlib import aclosing
 
 from populace.actors.clock import Clock
-from populace.actors.engine import AdapterRef, Engine
+from populace.actors.engine import AdapterRef, Engine, joined
 from populace.actors.errors import EngineUnavailable, HostUnavailable, InvalidRequest
 from populace.actors.feedback import Feedback, Opinion
 from populace.actors.host.activations import Activations
@@ -35,7 +35,9 @@ from populace.actors.keepers.member_keeper import MemberKeeper
 from populace.actors.keepers.owned_shards import OwnedShards
 from populace.actors.keepers.promotions import Promotions
 from populace.actors.keepers.turn_log import TurnLog
+from populace.actors.peek import Peek
 from populace.actors.turn import ChatRequest, Interaction, ModelId, Reply, TurnGrant, TurnRequest
+from populace.actors.turns.peeks import begin_peek_reply
 from populace.actors.turns.turn_director import begin_reply
 from populace.storage.records.errors import ModelNotFound
 from populace.storage.rows.ledger import StoredModel
@@ -124,6 +126,17 @@ class ModelHost:
 
     async def abandon_turn(self, grant: TurnGrant, reason: str) -> None:
         await self._turns.abandon_turn(grant, reason)
+
+    async def begin_peek(self, request: TurnRequest) -> TurnGrant:
+        return await self._turns.begin_peek(request)
+
+    async def peek(self, request: ChatRequest) -> Peek:
+        if self._engine is None:
+            raise EngineUnavailable("this host was started without one")
+        async with aclosing(await begin_peek_reply(self, self._engine, request)) as reply:
+            deltas = [delta async for delta in reply]
+        assert reply.grant is not None, "a peek has one"
+        return Peek.of(reply.grant, joined(deltas))
 
     async def chat(self, request: ChatRequest) -> Interaction:
         if self._engine is None:

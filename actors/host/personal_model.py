@@ -77,7 +77,7 @@ class PersonalModel:
         """
         if self._lifecycle.phase is not Phase.ACTIVE:
             raise ModelNotFound(self.id.name)
-        self._revision_of(request.alias)
+        revision_of(self.stored, request.alias)
         if self._mailbox.is_full:
             raise MailboxFull(
                 f"{len(self._mailbox)} turns wait for `{self.id.name}` already.",
@@ -185,14 +185,6 @@ class PersonalModel:
             assert running.grant.model == self.id
             assert running.grant.position == self.stored.head.log_position
 
-    def _revision_of(self, alias: str) -> str:
-        aliases = self.stored.aliases
-        if alias in aliases:
-            return aliases[alias]
-        if alias == "latest":
-            return BASE_REVISION
-        raise RevisionNotFound(self.id.name, alias)
-
     def _grant_next(self) -> None:
         if self._running is not None:
             return
@@ -211,24 +203,10 @@ class PersonalModel:
         queued.granted.set_result(grant)
 
     def _grant_for(self, request: TurnRequest) -> TurnGrant:
-        revision = self._revision_of(request.alias)
+        revision = revision_of(self.stored, request.alias)
         self._grants += 1
-        return TurnGrant(
-            model=self.id,
-            created_ms=self.stored.identity.created_ms,
-            operation=request.operation,
-            body_hash=request.body_hash,
-            grant_id=f"{self._incarnation}:{self._grants}",
-            position=self.stored.head.log_position,
-            revision=revision,
-            adapter=None if revision == BASE_REVISION else self._adapter_of(revision),
-            base=self.stored.identity.base,
-            memory_version=self.stored.head.memory_version,
-            history=(),
-            history_of=request.history_of,
-            turn_seconds_max=request.turn_seconds_max,
-            memory=None if self.stored.memory is None else self.stored.memory.payload,
-        )
+        adapter = None if revision == BASE_REVISION else self._adapter_of(revision)
+        return grant_of(self.stored, request, f"{self._incarnation}:{self._grants}", revision, adapter)
 
     def _expire(self, grant: TurnGrant) -> None:
         if self.is_running(grant):
@@ -249,3 +227,34 @@ class PersonalModel:
             self._drained.set()
         elif self._lifecycle.phase is Phase.ACTIVE:
             self._on_idle(self)
+
+
+def revision_of(stored: StoredModel, alias: str) -> str:
+    """Return the revision that the alias names. Raises ``RevisionNotFound``."""
+    if alias in stored.aliases:
+        return stored.aliases[alias]
+    if alias == "latest":
+        return BASE_REVISION
+    raise RevisionNotFound(stored.identity.name, alias)
+
+
+def grant_of(
+    stored: StoredModel, request: TurnRequest, grant_id: str, revision: str, adapter: AdapterRef | None
+) -> TurnGrant:
+    """Make a grant of the model as it is stored, so far without anything of its log."""
+    return TurnGrant(
+        model=request.model,
+        created_ms=stored.identity.created_ms,
+        operation=request.operation,
+        body_hash=request.body_hash,
+        grant_id=grant_id,
+        position=stored.head.log_position,
+        revision=revision,
+        adapter=adapter,
+        base=stored.identity.base,
+        memory_version=stored.head.memory_version,
+        history=(),
+        history_of=request.history_of,
+        turn_seconds_max=request.turn_seconds_max,
+        memory=None if stored.memory is None else stored.memory.payload,
+    )

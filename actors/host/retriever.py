@@ -50,18 +50,21 @@ class Retriever:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="populace-retrieve")
         self._closed = False
 
-    async def find(self, model: PersonalModel, grant: TurnGrant, wanted: Retrieval) -> tuple[Exchange, ...]:
+    async def find(
+        self, model: PersonalModel | None, grant: TurnGrant, wanted: Retrieval
+    ) -> tuple[Exchange, ...]:
         """Find turns before the granted one, best first.
 
         Returns up to ``wanted.count`` turns that are not in the grant's history, and all turns of the
         history that fit better: how much history the prompt has room for is known only later. Raises what
-        a read raises.
+        a read raises. ``model`` None is one that is not active; its log is read anew.
         """
-        begun = index = model.index
+        begun = index = LogIndex() if model is None else model.index
         while index.end < grant.position:
             index = await self._extended(grant.model, index, grant.position)
         index, ranked = await self._on_thread(partial(_ranked, index, wanted))
-        if model.is_running(grant) and model.index is begun:  # else passivated or corrected meanwhile
+        # Else passivated or corrected meanwhile, or a peek.
+        if model is not None and model.is_running(grant) and model.index is begun:
             self._put(model, index)
         history = turns_in([message for turn in grant.history for message in turn])
         return await self._read(

@@ -12,7 +12,7 @@ from populace.actors.keepers.owned_shards import OwnedShards
 from populace.actors.memory import MemoryTrace
 from populace.actors.names import check_model_name
 from populace.actors.revision_names import find_revision
-from populace.actors.turn import Interaction, ModelId
+from populace.actors.turn import BASE_REVISION, Interaction, ModelId
 from populace.policies.placement import shard_of
 from populace.storage.records import erasures
 from populace.storage.records.errors import ArchiveInvalid, ModelExists, ModelNotFound
@@ -203,8 +203,8 @@ class Catalogue:
 
 
 def check_alias(alias: str) -> None:
-    """Raise ``InvalidName`` unless the alias is allowed."""
-    problem = alias_problem(alias)
+    """Raise ``InvalidName`` unless the alias is allowed; ``base`` is not, as it names the base."""
+    problem = "it names the base" if alias == BASE_REVISION else alias_problem(alias)
     if problem is not None:
         raise InvalidName(alias, problem)
 

@@ -2,13 +2,24 @@
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import asdict
+from typing import Any
 
-from populace.actors.engine import Message, Sampling
+from populace.actors.engine import NO_VARIABLES, Message, Prompt, Sampling
 from populace.actors.errors import InvalidRequest
 from populace.actors.memory import BOTH, MemoryChoice
 from populace.actors.turn import ChatRequest, ModelId, TurnRequest, operation_of
 from populace.policies.retrieval import Retrieval
+
+FREE = Sampling()
+FIRST_PARAMETERS = frozenset(
+    {
+        *("max_tokens", "temperature", "top_p", "top_k", "seed", "stop", "logprobs"),
+        *("frequency_penalty", "presence_penalty", "ignore_eos"),
+    }
+)
+"""The parameters of the first releases, which compared them at their defaults too."""
 
 
 def make_request(
@@ -23,6 +34,8 @@ def make_request(
     retrieved: int = 0,
     choices: int = 1,
     kept: int | None = 0,
+    prompts: tuple[Prompt, ...] = (),
+    template: Mapping[str, Any] = NO_VARIABLES,
     turn_seconds_max: float,
 ) -> ChatRequest:
     """Make the request of one turn.
@@ -31,17 +44,28 @@ def make_request(
     ``retrieved`` how many turns of the log are retrieved. The same operation may be sent again over HTTP or
     from Python: the resolved values are compared, so a default that is given explicitly is no other request.
 
+    ``prompts`` stand instead of messages, and ``template`` keeps the turn out of the memory, see
+    ``ChatRequest``.
+
     Raises ``InvalidRequest`` if all messages are empty, for an operation with several choices, and for an
     operation that cannot be encoded.
     """
-    check_messages(messages)
+    if prompts:
+        assert not messages
+        assert kept is None
+    else:
+        check_messages(messages)
+    if template:
+        memory = memory._replace(write=False)
     if operation is not None and choices > 1:
         raise InvalidRequest(
             f"Of {choices} choices the log keeps one at most, and a retry could not have the others: "
             "leave out the operation (over HTTP the Idempotency-Key), or ask for one choice.",
             "n",
         )
-    shaping = (messages, asdict(sampling), alias, conversation, memory, retrieved, choices, kept)
+    shaping = (messages, _shaping(sampling), alias, conversation, memory, retrieved, choices, kept)
+    if prompts or template:
+        shaping += (prompts, dict(template))
     turn = TurnRequest(
         model=model,
         operation=operation_of(operation),
@@ -51,7 +75,19 @@ def make_request(
         turn_seconds_max=turn_seconds_max,
         retrieval=Retrieval.of(messages, retrieved),
     )
-    return ChatRequest(turn, messages, sampling, memory, choices, kept)
+    return ChatRequest(turn, messages, sampling, memory, choices, kept, prompts, template)
+
+
+def _shaping(sampling: Sampling) -> dict[str, object]:
+    """Return what shapes the reply.
+
+    Without parameters that older releases lacked, unless they are used: turns of theirs may be retried.
+    """
+    return {
+        name: value
+        for name, value in asdict(sampling).items()
+        if name in FIRST_PARAMETERS or value != getattr(FREE, name)
+    }
 
 
 def check_messages(messages: tuple[Message, ...]) -> None:

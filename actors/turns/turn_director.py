@@ -90,16 +90,18 @@ class DirectedReply(RunningReply):
     async def _generate_and_commit(
         self, engine: Engine, request: ChatRequest, grant: TurnGrant, *, stream: bool
     ) -> AsyncGenerator[Delta, None]:
-        request = _without_forgotten(request, grant.forgotten)
+        request = without_forgotten(request, grant.forgotten)
         last: list[Delta] = []
         reply = ReplyBuilder(request.messages, completion_id(grant))
-        async with aclosing(_generate(engine, request, grant, reply, stream=stream)) as deltas:
+        async with aclosing(generate_reply(engine, request, grant, reply, stream=stream)) as deltas:
             async for delta in deltas:
                 if delta.finish_reason is not None:
                     last.append(delta)
                 elif stream:
                     yield delta
-        assert len(last) == request.choices, "an engine ends a reply with a finish reason"
+        assert len(last) == request.choices * max(1, len(request.prompts)), (
+            "an engine ends a reply with a finish reason"
+        )
         if request.kept is not None:
             self.interaction = await self._hosts.finish_turn(grant, reply.finish())
             self._settled = True
@@ -108,7 +110,7 @@ class DirectedReply(RunningReply):
                 yield delta
 
 
-def _without_forgotten(request: ChatRequest, forgotten: frozenset[bytes]) -> ChatRequest:
+def without_forgotten(request: ChatRequest, forgotten: frozenset[bytes]) -> ChatRequest:
     """Remove forgotten turns from the client's messages: they are not read, written or logged.
 
     Raises ``InvalidRequest`` if nothing is left.
@@ -158,16 +160,16 @@ class ReplyBuilder:
         )
 
 
-async def _generate(
+async def generate_reply(
     engine: Engine, request: ChatRequest, grant: TurnGrant, reply: ReplyBuilder, *, stream: bool
 ) -> AsyncGenerator[Delta, None]:
     """Generate with as much history and as many retrieved turns as fit, until shortly before the deadline."""
     seconds_max = max(grant.turn_seconds_max - COMMIT_SECONDS_MARGIN, grant.turn_seconds_max / 2)
     history = grant.history
     lengths = [sum(len(message.content) for message in turn) for turn in history]
-    raw_prompt = request.raw_prompt
-    kept = 0 if raw_prompt is not None else turns_that_fit(lengths, engine.base.context_tokens // 2)
-    wanted = None if raw_prompt is not None else request.turn.retrieval
+    raw_prompts = request.raw_prompts
+    kept = 0 if raw_prompts else turns_that_fit(lengths, engine.base.context_tokens // 2)
+    wanted = None if raw_prompts else request.turn.retrieval
     retrieved = 0 if wanted is None else wanted.count
     deadline = asyncio.get_running_loop().time() + seconds_max
     late = TurnExpired(grant.model.name, f"it took over {grant.turn_seconds_max:g} s")
@@ -190,15 +192,16 @@ async def _generate(
         generate = GenerateRequest(
             # A second attempt is a new request to the engine.
             request_id=f"{grant.grant_id}:{kept}:{retrieved}",
-            prompt=prompt if raw_prompt is None else raw_prompt,
+            prompt=raw_prompts[0] if raw_prompts else prompt,
             sampling=request.sampling,
             adapter=grant.adapter,
             stream=stream,
             memory=None if use is None else use.after(len(prompt) - len(messages)),
             owner=grant.model.owner,
+            template=request.template,
         )
         try:
-            choices = generate_choices(engine, generate, request.choices)
+            choices = generate_choices(engine, generate, request.choices, raw_prompts)
             async with aclosing(until(choices, deadline, late)) as deltas:
                 async for delta in deltas:
                     if delta.choice == request.kept:

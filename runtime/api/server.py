@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from populace.actors.engine import BaseInfo
+from populace.actors.engine import BaseInfo, SamplingDefaults
 from populace.api.objects import ApiObject
 
 TENANT_HEADER = "Populace-Tenant"
@@ -12,6 +12,15 @@ API_VERSION = 1
 """Version of the API; it is raised when clients of the previous version could no longer work."""
 
 
+class SamplingObject(ApiObject):
+    """What a request samples by that does not say it; see ``SamplingDefaults``."""
+
+    temperature: float
+    top_p: float
+    top_k: int
+    repetition_penalty: float
+
+
 class BaseObject(ApiObject):
     """The base model; see ``BaseInfo``."""
 
@@ -19,13 +28,21 @@ class BaseObject(ApiObject):
     fingerprint: str
     context_tokens: int
     memory_module: str | None
+    sampling: SamplingObject
 
     @classmethod
     def of(cls, base: BaseInfo) -> "BaseObject":
-        return cls(**base._asdict())
+        return cls(
+            name=base.name,
+            fingerprint=base.fingerprint,
+            context_tokens=base.context_tokens,
+            memory_module=base.memory_module,
+            sampling=SamplingObject(**base.sampling._asdict()),
+        )
 
     def value(self) -> BaseInfo:
-        return BaseInfo(**dict(self))
+        sampling = SamplingDefaults(**dict(self.sampling))
+        return BaseInfo(self.name, self.fingerprint, self.context_tokens, self.memory_module, sampling)
 
 
 class PopulationObject(ApiObject):

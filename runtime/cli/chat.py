@@ -9,6 +9,7 @@ from prompt_toolkit import PromptSession
 from prompt_toolkit.formatted_text import ANSI
 from prompt_toolkit.history import InMemoryHistory
 
+from populace.actors.engine import TEMPERATURE_DEFAULT
 from populace.cli.console import counted, err, fail, named_errors, out, print_json, print_turn
 from populace.cli.gateway_client import GatewayClient, GatewayError, model_path
 from populace.policies.retrieval import RETRIEVED_MAX
@@ -39,8 +40,14 @@ def chat(
     ] = False,
     max_tokens: Annotated[int, typer.Option(help="Largest length of a reply in tokens.", min=1)] = 256,
     temperature: Annotated[
-        float, typer.Option(help="Sampling temperature; 0 always takes the most likely token.", min=0, max=2)
-    ] = 0.2,
+        float | None,
+        typer.Option(
+            help="Sampling temperature; 0 takes the most likely token. "
+            f"Default: as the base recommends, else {TEMPERATURE_DEFAULT:g}.",
+            min=0,
+            max=2,
+        ),
+    ] = None,
     retrieve: Annotated[
         int,
         typer.Option(
@@ -58,7 +65,7 @@ def chat(
     with named_errors(), GatewayClient.of_settings(Settings.from_environment()) as client:
         bare = name.partition("@")[0]
         _ensure_model(client, bare, create=create, may_ask=message is None and sys.stdin.isatty())
-        options = {"max_tokens": max_tokens, "temperature": temperature}
+        options = {"max_tokens": max_tokens} | ({} if temperature is None else {"temperature": temperature})
         context = {"context": {"retrieve": retrieve}} if retrieve else {}
         session = ChatSession(client, name, **options, **context)
         if not new:

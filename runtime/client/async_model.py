@@ -12,13 +12,14 @@ from populace.actors.hosts import ModelView, Revision
 from populace.actors.known import Known, checked_questions
 from populace.actors.members import MemberView
 from populace.actors.merging import LayerDifference
+from populace.actors.peek import Peek
 from populace.actors.reward_tasks import tasks_of
 from populace.actors.training import TrainingJob
 from populace.actors.training_options import TrainingOptions
 from populace.actors.turn import Interaction, ModelId, operation_of
-from populace.client.chat_request import MessageLike, chat_request
+from populace.client.chat_request import MessageLike, chat_request, peek_request
 from populace.client.connection import Connection
-from populace.client.options import ChatOptions, TrainOptions, check_options
+from populace.client.options import ChatOptions, PeekOptions, TrainOptions, check_options
 from populace.client.streaming import AsyncReplyStream
 from populace.pictures.memory import PersonalMemory
 from populace.policies.diversity.disclosure import Sharing
@@ -61,7 +62,7 @@ class AsyncModel:
         self, message: str | Sequence[MessageLike], *, stream: bool = False, **options: Unpack[ChatOptions]
     ) -> Interaction | AsyncReplyStream:
         """Make one turn; with ``stream`` return its texts for ``async for``. See ``ModelHandle.chat``."""
-        request = chat_request(self.id, message, **options)
+        request = chat_request(self.id, message, self._connection.base.sampling, **options)
         if stream:
             return await self._connection.stream(request)
         return await self._hosts.chat(request)
@@ -70,7 +71,15 @@ class AsyncModel:
         self, message: str | Sequence[MessageLike], **options: Unpack[ChatOptions]
     ) -> "ray.ObjectRef[Interaction]":
         """See ``ChatMethod.remote``."""
-        return self._connection.remote_chat(chat_request(self.id, message, **options))
+        return self._connection.remote_chat(
+            chat_request(self.id, message, self._connection.base.sampling, **options)
+        )
+
+    async def peek(self, message: str | Sequence[MessageLike], **options: Unpack[PeekOptions]) -> Peek:
+        """See ``ModelHandle.peek``."""
+        return await self._hosts.peek(
+            peek_request(self.id, message, self._connection.base.sampling, **options)
+        )
 
     async def show(self) -> ModelView:
         """See ``ModelHandle.show``."""

@@ -3,12 +3,14 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, Unpack
 
-from populace.actors.engine import Message, Sampling
+from populace.actors.engine import Message, Sampling, SamplingDefaults
 from populace.actors.errors import InvalidRequest
 from populace.actors.memory import MemoryChoice
+from populace.actors.peek import without_trace
+from populace.actors.response_schema import schema_of
 from populace.actors.turn import ChatRequest, ModelId
 from populace.actors.turns.requests import make_request
-from populace.client.options import ChatOptions, SamplingOptions, check_options
+from populace.client.options import ChatOptions, PeekOptions, SamplingOptions, check_options
 from populace.policies.retrieval import RETRIEVED_MAX
 from populace.storage.rows.ledger import FIRST_ALIAS
 
@@ -18,7 +20,17 @@ REPLY_TOKENS_DEFAULT = 256
 
 TURN_SECONDS_MAX = 120.0
 
-REAL_NUMBERS = {"temperature", "top_p", "frequency_penalty", "presence_penalty"}
+NO_PREFERENCE = SamplingDefaults()
+
+REAL_NUMBERS = {
+    "temperature",
+    "top_p",
+    "min_p",
+    "frequency_penalty",
+    "presence_penalty",
+    "repetition_penalty",
+}
+LISTS = {"allowed_token_ids", "bad_words", "stop_token_ids"}
 
 ROLES = ("system", "user", "assistant")
 """Roles that a chat message may have; the log has others for turns that are no chat."""
@@ -27,9 +39,16 @@ MessageLike = Message | Mapping[str, Any]
 
 
 def chat_request(
-    model: ModelId, message: str | Sequence[MessageLike], **options: Unpack[ChatOptions]
+    model: ModelId,
+    message: str | Sequence[MessageLike],
+    base: SamplingDefaults = NO_PREFERENCE,
+    /,
+    **options: Unpack[ChatOptions],
 ) -> ChatRequest:
-    """Build the request of one turn. Raises ``InvalidRequest`` for input of the wrong shape."""
+    """Build the request of one turn, sampled as ``base`` recommends where the options do not say it.
+
+    Raises ``InvalidRequest`` for input of the wrong shape.
+    """
     check_options(options, ChatOptions, "chat")
     conversation = options.get("conversation", DEFAULT_CONVERSATION)
     if isinstance(message, str):
@@ -41,7 +60,7 @@ def chat_request(
     return make_request(
         model,
         messages,
-        _sampling(options),
+        _sampling(options, base),
         alias=options.get("alias", FIRST_ALIAS),
         operation=options.get("operation"),
         conversation=conversation,
@@ -51,8 +70,22 @@ def chat_request(
     )
 
 
-def _sampling(options: ChatOptions) -> Sampling:
-    given: dict[str, Any] = {"max_tokens": REPLY_TOKENS_DEFAULT}
+def peek_request(
+    model: ModelId,
+    message: str | Sequence[MessageLike],
+    base: SamplingDefaults = NO_PREFERENCE,
+    /,
+    **options: Unpack[PeekOptions],
+) -> ChatRequest:
+    """Build the request of a peek. Raises as ``chat_request``, and for an option that only a turn has."""
+    check_options(options, PeekOptions, "peek")
+    if (options.get("memory") or {}).get("write"):
+        raise InvalidRequest("A peek leaves no trace: it writes no memory.", "memory")
+    return without_trace(chat_request(model, message, base, **options))
+
+
+def _sampling(options: ChatOptions, base: SamplingDefaults) -> Sampling:
+    given: dict[str, Any] = {"max_tokens": REPLY_TOKENS_DEFAULT, **base._asdict()}
     given |= {name: value for name, value in options.items() if name in SamplingOptions.__annotations__}
     for name in REAL_NUMBERS & given.keys():
         value = given[name]
@@ -62,7 +95,19 @@ def _sampling(options: ChatOptions) -> Sampling:
         given[name] = float(value)
     stop = given.get("stop", ())
     given["stop"] = (stop,) if isinstance(stop, str) else tuple(stop)
-    return Sampling(**given)
+    for name in (LISTS | {"logit_bias"}) & given.keys():
+        given[name] = _tuple_of(name, given[name])
+    return Sampling(**given, response_schema=schema_of(options.get("response_format")))
+
+
+def _tuple_of(name: str, value: Any) -> tuple[Any, ...]:
+    try:
+        if name == "logit_bias":
+            return tuple((token_id, float(bias)) for token_id, bias in value.items())
+        return tuple(value)
+    except (AttributeError, TypeError, ValueError):
+        kind = "like {504: -5.0}, by token id" if name == "logit_bias" else "a list"
+        raise InvalidRequest(f"{name} must be {kind}, not {value!r:.80}.", name) from None
 
 
 def _check_unicode(texts: Sequence[str]) -> None:

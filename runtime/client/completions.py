@@ -1,10 +1,12 @@
 """Converts turns to chat completions over HTTP and back, whole and streamed."""
 
+import json
 from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Any
 
 from populace.actors.engine import FinishReason
 from populace.actors.errors import HostUnavailable
+from populace.actors.peek import Peek
 from populace.actors.turn import KEY_PREFIX, ChatRequest, Interaction
 from populace.api.objects import ApiObject, milliseconds
 from populace.api.turns import MemoryTraceObject
@@ -39,6 +41,35 @@ class _ProvenanceObject(ApiObject):
     retrieved: tuple[int, ...] | None
     memory: MemoryTraceObject | None
     conversation: str | None
+
+
+class _PeekProvenanceObject(ApiObject):
+    """The parts a peek was made from."""
+
+    revision: str
+    base: str
+    memory_version: int
+
+
+class PeekCompletionObject(ApiObject):
+    """A chat completion that is a peek at a personal model."""
+
+    choices: tuple[_ChoiceObject, ...]
+    usage: _UsageObject
+    populace: _PeekProvenanceObject
+
+    def value(self, request: ChatRequest) -> Peek:
+        choice, made_with = self.choices[0], self.populace
+        return Peek(
+            model=request.turn.model,
+            reply=choice.message.content,
+            finish_reason=choice.finish_reason or "stop",
+            prompt_tokens=self.usage.prompt_tokens,
+            completion_tokens=self.usage.completion_tokens,
+            revision=made_with.revision,
+            base=made_with.base,
+            memory_version=made_with.memory_version,
+        )
 
 
 class CompletionObject(ApiObject):
@@ -100,9 +131,23 @@ def chat_body(request: ChatRequest, *, stream: bool = False) -> dict[str, Any]:
         "frequency_penalty": sampling.frequency_penalty,
         "presence_penalty": sampling.presence_penalty,
         "ignore_eos": sampling.ignore_eos,
+        "repetition_penalty": sampling.repetition_penalty,
+        "min_p": sampling.min_p,
+        "logit_bias": {str(token_id): bias for token_id, bias in sampling.logit_bias},
+        "allowed_token_ids": list(sampling.allowed_token_ids),
+        "bad_words": list(sampling.bad_words),
+        "stop_token_ids": list(sampling.stop_token_ids),
+        "min_tokens": sampling.min_tokens,
+        "include_stop_str_in_output": sampling.include_stop,
+        "skip_special_tokens": sampling.skip_special_tokens,
         "memory": request.memory._asdict(),
         "conversation": turn.history_of,
     }
+    if sampling.response_schema is not None:
+        body["response_format"] = {
+            "type": "json_schema",
+            "json_schema": {"name": "reply", "schema": json.loads(sampling.response_schema), "strict": True},
+        }
     if sampling.logprobs is not None:
         body |= {"logprobs": True, "top_logprobs": sampling.logprobs}
     if turn.retrieval is not None:

@@ -14,6 +14,7 @@ from populace.actors.known import Known
 from populace.actors.members import MemberView
 from populace.actors.memories import MemoryView
 from populace.actors.merging import LayerDifference, MergedRevision
+from populace.actors.peek import Peek
 from populace.actors.reward_tasks import RewardTask
 from populace.actors.training import TrainingJob
 from populace.actors.training_options import TrainingOptions
@@ -103,6 +104,8 @@ class ClientHosts(Protocol):
     def forgetting(self) -> Forgetting: ...
 
     async def chat(self, request: ChatRequest) -> Interaction: ...
+
+    async def peek(self, request: ChatRequest) -> Peek: ...
 
     async def create_model(self, model: ModelId) -> ModelView: ...
 

@@ -12,6 +12,7 @@ from populace.actors.hosts import ModelPage, ModelView, Revision
 from populace.actors.known import Known
 from populace.actors.members import MemberView
 from populace.actors.memories import MemoryView
+from populace.actors.peek import Peek, without_trace
 from populace.actors.reward_tasks import RewardTask, pack_tasks
 from populace.actors.training import TrainingJob
 from populace.actors.training_options import TrainingOptions
@@ -22,7 +23,7 @@ from populace.api.objects import Listing, Page
 from populace.api.population import MemberObject
 from populace.api.training import JobObject
 from populace.api.turns import FeedbackObject, ForgottenObject, InteractionObject
-from populace.client.completions import CompletionObject, chat_body, key_header
+from populace.client.completions import CompletionObject, PeekCompletionObject, chat_body, key_header
 from populace.client.http_transport import HttpTransport
 from populace.policies.diversity.disclosure import Sharing
 
@@ -51,6 +52,14 @@ class HttpHosts:
             headers=key_header(request.turn.operation),
         )
         return completion.interaction(request)
+
+    async def peek(self, request: ChatRequest) -> Peek:
+        body = chat_body(without_trace(request)) | {"peek": True}
+        # A peek leaves no trace, so a lost one is made again.
+        seen = await self._http.call(
+            "POST", "/v1/chat/completions", PeekCompletionObject, repeats=True, json=body
+        )
+        return seen.value(request)
 
     async def create_model(self, model: ModelId) -> ModelView:
         body = {"name": model.name}

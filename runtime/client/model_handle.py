@@ -11,11 +11,12 @@ from populace.actors.hosts import ModelView, Revision
 from populace.actors.known import Known
 from populace.actors.members import MemberView
 from populace.actors.merging import LayerDifference
+from populace.actors.peek import Peek
 from populace.actors.training import TrainingJob
 from populace.actors.turn import Interaction, ModelId
 from populace.client.async_model import AsyncModel
 from populace.client.chat_request import MessageLike
-from populace.client.options import ChatOptions, TrainOptions
+from populace.client.options import ChatOptions, PeekOptions, TrainOptions
 from populace.client.streaming import ReplyStream, Runner
 from populace.pictures.memory import PersonalMemory
 from populace.policies.diversity.disclosure import Sharing
@@ -36,6 +37,19 @@ class ModelHandle:
     @property
     def name(self) -> str:
         return self.id.name
+
+    def peek(self, message: str | Sequence[MessageLike], **options: Unpack[PeekOptions]) -> Peek:
+        """Return the model's reply as if this were its next turn, and leave no trace; ``str()`` is the reply.
+
+        The adapter, the memory and the log are read as they are now, also while a turn runs. Nothing is
+        logged, remembered or learned from. The options are those of ``chat`` but ``operation``; besides an
+        alias, ``alias`` may be a revision's digest or its beginning, or ``base`` for the base without
+        adapter and memory.
+
+        Raises ``InvalidRequest``, ``ModelNotFound``, ``RevisionNotFound``, ``PromptTooLong``,
+        ``TurnExpired``, ``HostUnavailable``.
+        """
+        return self._runner.run(self._model.peek(message, **options))
 
     def show(self) -> ModelView:
         """Return the model's current state. Raises ``ModelNotFound``."""
@@ -268,11 +282,14 @@ class ChatMethod:
         texts of the reply are returned as they are made: see ``ReplyStream``.
 
         Options: ``conversation``, ``alias``, ``operation`` (an idempotency key: the same key gives
-        the same turn), ``turn_seconds_max``, ``memory`` (``{"read": bool, "write": bool}``: whether the
-        reply may use the model's memory and whether the turn goes into it; both are true by default),
+        the same turn), ``turn_seconds_max``, ``response_format`` (a pydantic class or a JSON schema: a reply
+        that is not cut off at ``max_tokens`` is JSON of it), ``memory`` (``{"read": bool, "write": bool}``:
+        whether the reply may use the model's memory and whether the turn goes into it; both are true by
+        default),
         ``context`` (``{"retrieve": 3}``: the three turns of the model's log that fit the message best are put
         into the prompt; ``Interaction.retrieved`` has their positions), and those of ``Sampling``
-        (``max_tokens``, ``temperature``, ``top_p``, ``top_k``, ``seed``, ``stop``, ...).
+        (``max_tokens``, ``temperature``, ``top_p``, ``top_k``, ``seed``, ``stop``, ...); without them
+        ``temperature``, ``top_p`` and ``top_k`` are as the base recommends.
 
         Raises ``InvalidRequest``, ``ModelNotFound``, ``MailboxFull``, ``PromptTooLong``,
         ``OperationConflict``, ``TurnExpired``, ``HostUnavailable``. Waits for a host that restarts meanwhile.

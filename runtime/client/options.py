@@ -4,6 +4,8 @@ import difflib
 from collections.abc import Mapping, Sequence
 from typing import Any, TypedDict
 
+from pydantic import BaseModel
+
 from populace.actors.aggregation.question import Combine, Kind, Select
 from populace.actors.errors import InvalidRequest
 from populace.actors.training_methods import Method
@@ -11,7 +13,10 @@ from populace.actors.training_options import Start
 
 
 class SamplingOptions(TypedDict, total=False):
-    """The fields of ``Sampling``."""
+    """The fields of ``Sampling``, but those that show the prompt, which an interaction does not.
+
+    ``response_format`` gives the schema.
+    """
 
     max_tokens: int | None
     temperature: float
@@ -23,17 +28,32 @@ class SamplingOptions(TypedDict, total=False):
     frequency_penalty: float
     presence_penalty: float
     ignore_eos: bool
+    repetition_penalty: float
+    min_p: float
+    logit_bias: Mapping[int, float]
+    allowed_token_ids: Sequence[int]
+    bad_words: Sequence[str]
+    stop_token_ids: Sequence[int]
+    min_tokens: int
+    include_stop: bool
+    skip_special_tokens: bool
 
 
-class ChatOptions(SamplingOptions, total=False):
-    """The keywords of ``ModelHandle.chat``."""
+class PeekOptions(SamplingOptions, total=False):
+    """The keywords of ``ModelHandle.peek``."""
 
     conversation: str | None
     alias: str
-    operation: str | None
     turn_seconds_max: float
     memory: Mapping[str, Any] | None
     context: Mapping[str, Any] | None
+    response_format: type[BaseModel] | Mapping[str, Any] | None
+
+
+class ChatOptions(PeekOptions, total=False):
+    """The keywords of ``ModelHandle.chat``."""
+
+    operation: str | None
 
 
 class TrainOptions(TypedDict, total=False):

@@ -20,6 +20,7 @@ from populace.actors.errors import StartFailed
 from populace.actors.host_limits import HostLimits
 from populace.base.memory_module import MemoryModuleFile
 from populace.base.prepare import BaseModelFiles
+from populace.base.sampling_defaults import read_sampling_defaults
 from populace.cluster.addresses import http_url
 from populace.engines import client, replica
 from populace.engines.options import EngineOptions
@@ -85,7 +86,8 @@ def run_population(
     """Start hosts, engine replicas and gateway; stop them at the end of the block."""
     context_tokens = min(settings.context_tokens, base.context_tokens)
     module = None if memory is None else memory.digest
-    info = BaseInfo(base.name, base.fingerprint, context_tokens, module)
+    sampling = read_sampling_defaults(base.directory)
+    info = BaseInfo(base.name, base.fingerprint, context_tokens, module, sampling)
     handles: list[object] = []
     trainers: list[object] = []
     gateway = GatewayAddress(http_url(settings), secrets.token_urlsafe(32))
@@ -277,4 +279,6 @@ def _gateway_options(
         archive_bytes_max=settings.archive_bytes_max,
         destination=AdapterStore(settings.data, base.directory, base.fingerprint, settings.rank_max),
         cluster_key=cluster_key,
+        recognises_tasks=settings.task_prompts == "peek",
+        cors_origins=settings.allowed_origins,
     )

@@ -18,7 +18,7 @@ import asyncio
 import logging
 import secrets
 from collections import OrderedDict
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -26,7 +26,7 @@ import msgpack
 import zmq
 import zmq.asyncio
 
-from populace.actors.engine import Delta, TokenLogprob
+from populace.actors.engine import Delta, PromptRead, TokenLogprob
 from populace.actors.errors import EngineUnavailable
 
 logger = logging.getLogger(__name__)
@@ -206,16 +206,26 @@ def _fields(delta: Delta) -> tuple[Any, ...]:
         delta.finish_reason,
         delta.logprobs or None,
         delta.memory,
+        delta.prompt,
     )
 
 
 def _delta(fields: list[Any]) -> Delta:
-    text, token_ids, prompt_tokens, finish_reason, logprobs, memory = fields
+    text, token_ids, prompt_tokens, finish_reason, logprobs, memory, prompt = fields
     return Delta(
         text=text,
         token_ids=tuple(token_ids),
         prompt_tokens=prompt_tokens,
         finish_reason=finish_reason,
-        logprobs=tuple(TokenLogprob(*row) for row in logprobs or ()),
+        logprobs=_rows(logprobs),
         memory=memory,
+        prompt=None if prompt is None else _prompt(*prompt),
     )
+
+
+def _prompt(ids: tuple[int, ...], text: str, first: str | None, logprobs: Sequence[Any]) -> PromptRead:
+    return PromptRead(tuple(ids), text, first, _rows(logprobs))
+
+
+def _rows(logprobs: Sequence[Any] | None) -> tuple[TokenLogprob, ...]:
+    return tuple(TokenLogprob(*row) for row in logprobs or ())

@@ -3,7 +3,7 @@
 """The engine as other processes see it: the ``Engine`` protocol over the Serve deployment."""
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from typing import Any
 
 from ray import serve
@@ -17,7 +17,15 @@ from ray.exceptions import (
 from ray.serve.exceptions import RayServeException
 from ray.util import get_node_ip_address
 
-from populace.actors.engine import AdapterRef, BaseInfo, Delta, EngineReport, GenerateRequest
+from populace.actors.engine import (
+    AdapterRef,
+    BaseInfo,
+    Delta,
+    Embedding,
+    EngineReport,
+    GenerateRequest,
+    Prompt,
+)
 from populace.actors.errors import EngineUnavailable
 from populace.engines.channel import LOOK_SECONDS, Item, Silence, StreamTarget, TokenReader
 from populace.engines.routes import ROUTED
@@ -99,6 +107,9 @@ class ReplicaEngine:
         """Forget the adapter in every replica; those that died meanwhile have nothing."""
         response = self._remote().broadcast("forget", adapter).results_async(return_exceptions=True)
         await self._answer(response)
+
+    async def embed(self, prompts: Sequence[Prompt]) -> list[Embedding]:
+        return await self._answer(self._remote().embed.remote(prompts))
 
     async def check(self) -> None:
         """Raise ``EngineUnavailable`` unless a replica answers."""

@@ -4,19 +4,21 @@
 
 import asyncio
 import functools
+import inspect
 import json
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 from tokenizers import Tokenizer
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
-from populace.actors.engine import Message, Prompt
+from populace.actors.engine import NO_VARIABLES, Message, Prompt, PromptRead, Sampling, TokenLogprob
 from populace.actors.errors import InvalidRequest
-from populace.engines.message_places import content_places
+from populace.engines.message_places import Render, content_places
 
 INLINE_CHARACTERS_MAX = 2000
 """A prompt up to this long is tokenised on the event loop: about 0.5 ms, and a thread costs 0.2 ms."""
@@ -27,6 +29,11 @@ MESSAGE_CHARACTERS = 30
 
 WRITTEN_ROLES = frozenset({"user", "assistant", "tool", "function"})
 """A memory takes in the conversation, and not the system's messages."""
+
+
+_APPLY = cast("Callable[..., object]", PreTrainedTokenizerFast.apply_chat_template)
+TEMPLATE_PARAMETERS = frozenset(inspect.signature(_APPLY).parameters)
+"""What a caller's variables would replace: how a template is rendered, and what is rendered."""
 
 
 class PromptTokens(NamedTuple):
@@ -56,20 +63,25 @@ class BaseTokenizer:
     def backend(self) -> Tokenizer:
         return self._tokenizer.backend_tokenizer
 
-    async def tokens(self, prompt: Prompt, new_from: int | None = None) -> PromptTokens:
+    async def tokens(
+        self, prompt: Prompt, new_from: int | None = None, template: Mapping[str, Any] = NO_VARIABLES
+    ) -> PromptTokens:
         """Render and tokenise, a long prompt off the event loop; see ``tokens_of``."""
         thread_is_idle = self._last is None or self._last.done()
         if thread_is_idle and _characters(prompt) <= INLINE_CHARACTERS_MAX:
-            return self.tokens_of(prompt, new_from)
-        self._last = self._thread.submit(self.tokens_of, prompt, new_from)
+            return self.tokens_of(prompt, new_from, template)
+        self._last = self._thread.submit(self.tokens_of, prompt, new_from, template)
         # Shielded: if it were cancelled while it waits, it would look done while another still runs.
         return await asyncio.shield(asyncio.wrap_future(self._last))
 
-    def tokens_of(self, prompt: Prompt, new_from: int | None = None) -> PromptTokens:
+    def tokens_of(
+        self, prompt: Prompt, new_from: int | None = None, template: Mapping[str, Any] = NO_VARIABLES
+    ) -> PromptTokens:
         """Chat messages through the chat template, text with the tokenizer's own markers, ids as they are.
 
         The spans are those of the messages from ``new_from`` on, system messages left out. A message's
-        span begins with its content and ends where the next one's begins, or with the prompt.
+        span begins with its content and ends where the next one's begins, or with the prompt. ``template``
+        are further variables of the chat template.
 
         Raises:
             InvalidRequest: the prompt is empty, the template refuses it, or an id is not in the vocabulary.
@@ -78,14 +90,15 @@ class BaseTokenizer:
             ids = self._tokenizer.encode(prompt)
         elif prompt and isinstance(prompt[0], Message):
             messages = cast("tuple[Message, ...]", prompt)
-            text = self._render(messages)
+            render = partial(self._render, template=template)
+            text = render(messages)
             encoded = self._tokenizer(
                 text, add_special_tokens=False, return_offsets_mapping=new_from is not None
             )
             ids = cast("list[int]", encoded["input_ids"])
             if new_from is not None:
                 ends = [stop for _, stop in cast("list[tuple[int, int]]", encoded["offset_mapping"])]
-                return PromptTokens(ids, self._message_spans(messages, text, ends, new_from))
+                return PromptTokens(ids, self._message_spans(messages, text, ends, new_from, render))
         else:
             ids = list(cast("tuple[int, ...]", prompt))
             self._check_vocabulary(ids, "prompt")
@@ -104,6 +117,36 @@ class BaseTokenizer:
                 raise InvalidRequest("A reply has one token at least.", "reply_ids")
             self._check_vocabulary(ids, "reply_ids")
 
+    def check_sampling(self, sampling: Sampling) -> None:
+        """Raise ``InvalidRequest`` for a token id, or a bad word, that the vocabulary does not have."""
+        self._check_vocabulary([token_id for token_id, _ in sampling.logit_bias], "logit_bias")
+        self._check_vocabulary(sampling.allowed_token_ids, "allowed_token_ids")
+        self._check_vocabulary(sampling.stop_token_ids, "stop_token_ids")
+        self.bad_word_ids(sampling.bad_words)
+
+    def bad_word_ids(self, words: Sequence[str]) -> list[list[int]]:
+        """Return what each word must not be completed as: at the beginning of a text, and inside it.
+
+        They are vLLM's ids: a word inside a text counts if only its first token is another one there.
+        """
+        found: list[list[int]] = []
+        for word in words:
+            first, inside = (
+                self._tokenizer.encode(space + word.lstrip(), add_special_tokens=False) for space in ("", " ")
+            )
+            if not first:
+                raise InvalidRequest(f"{word!r} has no tokens.", "bad_words")
+            found.append(first)
+            if inside and inside[0] != first[0] and len(inside) == len(first):
+                found.append(inside)
+        return found
+
+    def prompt_read(self, ids: Sequence[int], rows: Sequence[TokenLogprob] | None) -> PromptRead:
+        """Describe a prompt; ``rows`` are of all its tokens but the first, None if not asked for."""
+        first = None if rows is None else self.token_text(ids[0])
+        text = cast("str", self._tokenizer.decode(list(ids)))
+        return PromptRead(tuple(ids), text, first, tuple(rows or ()))
+
     def _check_vocabulary(self, ids: Sequence[int], parameter: str) -> None:
         if any(not 0 <= token_id < self._vocabulary_size for token_id in ids):
             raise InvalidRequest(f"Token ids must be from 0 to {self._vocabulary_size - 1}.", parameter)
@@ -119,11 +162,13 @@ class BaseTokenizer:
     def close(self) -> None:
         self._thread.shutdown(wait=False)
 
-    def _render(self, messages: tuple[Message, ...]) -> str:
+    def _render(self, messages: tuple[Message, ...], *, template: Mapping[str, Any]) -> str:
+        if taken := [name for name in template if name in TEMPLATE_PARAMETERS]:
+            raise InvalidRequest(f"`{taken[0]}` is no variable of a chat template.", "chat_template_kwargs")
         conversation = [{"role": message.role, "content": message.content} for message in messages]
         try:
             rendered = self._tokenizer.apply_chat_template(
-                conversation, tokenize=False, add_generation_prompt=True
+                conversation, tokenize=False, add_generation_prompt=True, **template
             )
         except Exception as error:  # templates raise jinja2 errors, ValueError, TypeError at will
             raise InvalidRequest(
@@ -132,13 +177,13 @@ class BaseTokenizer:
         return cast("str", rendered)
 
     def _message_spans(
-        self, messages: tuple[Message, ...], text: str, ends: list[int], new_from: int
+        self, messages: tuple[Message, ...], text: str, ends: list[int], new_from: int, render: Render
     ) -> tuple[tuple[int, int], ...]:
         """Find the messages' tokens: the first has the first character of the message's content.
 
         ``ends`` has for each token the place in the text where it ends.
         """
-        places = content_places(text, messages, new_from, self._render)
+        places = content_places(text, messages, new_from, render)
         starts = [bisect_right(ends, place) for place in places]
         return tuple(
             (start, stop)

@@ -2,12 +2,20 @@
 # Ray's API is partly untyped.
 """The Serve deployment that owns one engine."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from ray import serve
 from ray.serve.config import RequestRouterConfig
 
-from populace.actors.engine import AdapterRef, EngineKind, EngineStatistics, GenerateRequest
+from populace.actors.engine import (
+    AdapterRef,
+    Embedding,
+    EngineKind,
+    EngineStatistics,
+    GenerateRequest,
+    Prompt,
+)
 from populace.engines.channel import StreamTarget, TokenSender
 from populace.engines.client import DEPLOYMENT
 from populace.engines.options import EngineOptions
@@ -46,6 +54,10 @@ class EngineReplica:
     async def forget(self, adapter: AdapterRef) -> None:
         """Unload the adapter from this engine. May be called again."""
         await self._engine.forget(adapter)
+
+    async def embed(self, prompts: Sequence[Prompt]) -> list[Embedding]:
+        """Embed prompts by the base. May be called again."""
+        return await self._engine.embed(prompts)
 
     async def statistics(self) -> tuple[int, EngineStatistics]:
         """Return the number of this replica, which its successor inherits, and its engine's statistics."""

@@ -1,7 +1,6 @@
 """The limits of one request, the same for every engine. Pure: no torch, no vLLM."""
 
 import math
-from dataclasses import replace
 
 from populace.actors.engine import GenerateRequest, Sampling
 from populace.actors.errors import InvalidRequest, PromptTooLong
@@ -9,6 +8,10 @@ from populace.actors.errors import InvalidRequest, PromptTooLong
 LOGPROBS_MAX = 20
 STOP_STRINGS_MAX = 16
 STOP_CHARACTERS_MAX = 256
+TOKEN_IDS_MAX = 1024
+"""Most tokens that a bias, an allowance or a stop may name in one request."""
+BAD_WORDS_MAX = 64
+BIAS_MAX = 100.0
 
 
 def check_sampling(sampling: Sampling) -> None:
@@ -30,6 +33,37 @@ def check_sampling(sampling: Sampling) -> None:
         "stop",
         f"at most {STOP_STRINGS_MAX} strings of 1 to {STOP_CHARACTERS_MAX} characters",
     )
+    _check_choice(sampling)
+    if sampling.response_schema is not None:
+        # With one of these it could be that no token may come next.
+        for name in ("ignore_eos", "min_tokens", "allowed_token_ids", "bad_words"):
+            _check(not getattr(sampling, name), name, "left out with a response_format")
+
+
+def _check_choice(sampling: Sampling) -> None:
+    _check(_within(sampling.repetition_penalty, 0.01, 100.0), "repetition_penalty", "from 0.01 to 100")
+    _check(_within(sampling.min_p, 0.0, 1.0), "min_p", "from 0 to 1")
+    for name in ("logit_bias", "allowed_token_ids", "stop_token_ids"):
+        _check(len(getattr(sampling, name)) <= TOKEN_IDS_MAX, name, f"at most {TOKEN_IDS_MAX} token ids")
+    _check(
+        all(_within(bias, -BIAS_MAX, BIAS_MAX) for _, bias in sampling.logit_bias),
+        "logit_bias",
+        f"numbers from {-BIAS_MAX:g} to {BIAS_MAX:g}, by token id",
+    )
+    _check(
+        len(sampling.bad_words) <= BAD_WORDS_MAX
+        and all(0 < len(word.strip()) <= STOP_CHARACTERS_MAX for word in sampling.bad_words),
+        "bad_words",
+        f"at most {BAD_WORDS_MAX} words of 1 to {STOP_CHARACTERS_MAX} characters",
+    )
+    longest = sampling.max_tokens
+    _check(
+        sampling.min_tokens >= 0 and (longest is None or sampling.min_tokens <= longest),
+        "min_tokens",
+        "from 0 to max_tokens",
+    )
+    asked = sampling.prompt_logprobs
+    _check(asked is None or 0 <= asked <= LOGPROBS_MAX, "prompt_logprobs", f"from 0 to {LOGPROBS_MAX}")
 
 
 def reply_tokens_max(prompt_tokens: int, sampling: Sampling, context_tokens: int) -> int:
@@ -44,7 +78,7 @@ def said_again(request: GenerateRequest) -> Sampling:
     """Return the request's sampling; a repeated reply has its own length, and nothing is chosen."""
     if request.reply_ids is None:
         return request.sampling
-    return replace(request.sampling, max_tokens=len(request.reply_ids), stop=(), logprobs=None)
+    return Sampling(max_tokens=len(request.reply_ids), temperature=0.0, ignore_eos=True)
 
 
 def generator_seed(seed: int) -> int:

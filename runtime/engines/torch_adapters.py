@@ -97,13 +97,19 @@ class AdaptedModel:
         mask_BT: torch.Tensor | None = None,
         positions_BT: torch.Tensor | None = None,
         memory: MemoryPass | None = None,
+        all_logits: bool = False,
     ) -> torch.Tensor:
-        """Extend the cache and return the logits [B, V] of the last position of each row."""
+        """Extend the cache and return the logits [B, 1, V] of the last position of each row, or of all."""
         if memory is not None:
             assert self._memory is not None, "a row with a memory was let in"
             with self._memory.running(memory):
                 return self.forward(
-                    ids_BT, cache=cache, adapters=adapters, mask_BT=mask_BT, positions_BT=positions_BT
+                    ids_BT,
+                    cache=cache,
+                    adapters=adapters,
+                    mask_BT=mask_BT,
+                    positions_BT=positions_BT,
+                    all_logits=all_logits,
                 )
         names = [_BASE if adapter is None else self._loaded[adapter.digest] for adapter in adapters]
         # An all-base batch needs no PEFT hooks: they cost about 1 ms a step. Inside the PEFT
@@ -115,10 +121,24 @@ class AdaptedModel:
             position_ids=positions_BT,
             past_key_values=cache,
             use_cache=True,
+            logits_to_keep=0 if all_logits else 1,
+            **extra,
+        )
+        return cast("torch.Tensor", output.logits)
+
+    def embed(self, ids: Sequence[int]) -> tuple[float, ...]:
+        """Return the mean of the base's last hidden states over the tokens, normalised."""
+        extra = {"adapter_names": [_BASE]} if isinstance(self._model, PeftModel) else {}
+        output = self._model(
+            input_ids=torch.tensor([list(ids)]),
+            output_hidden_states=True,
+            use_cache=False,
             logits_to_keep=1,
             **extra,
         )
-        return cast("torch.Tensor", output.logits)[:, -1]
+        hidden_TH = cast("torch.Tensor", output.hidden_states[-1])[0].float()
+        mean_H = torch.nn.functional.normalize(hidden_TH.mean(dim=0), dim=0)
+        return tuple(cast("list[float]", mean_H.tolist()))
 
     def one_token_pass(self, memories: Sequence[RowMemory | None]) -> MemoryPass | None:
         """Describe a step's use of the rows' memories; None if there is no use of any."""

@@ -12,11 +12,13 @@ import torch
 from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer
 
-from populace.actors.engine import AdapterRef, Delta, FinishReason, GenerateRequest
-from populace.actors.errors import MemoryStateInvalid
+from populace.actors.engine import AdapterRef, Delta, FinishReason, GenerateRequest, PromptRead
+from populace.actors.errors import InvalidRequest, MemoryStateInvalid
 from populace.engines.prompts import BaseTokenizer
+from populace.engines.reply_grammar import ReplyGrammar
 from populace.engines.reply_text import ReplyText
-from populace.engines.token_choice import TokenChooser
+from populace.engines.sampling import said_again
+from populace.engines.token_choice import TokenChooser, prompt_logprobs
 from populace.engines.torch_adapters import AdaptedModel
 from populace.engines.torch_memory import RowMemory
 
@@ -37,6 +39,7 @@ class Row:
         tokenizer: BaseTokenizer,
         deliver: Callable[[Delta | Exception], None],
         memory: RowMemory | None = None,
+        grammar: ReplyGrammar | None = None,
     ) -> None:
         self.prompt_ids = prompt_ids
         self.memory = memory
@@ -47,20 +50,50 @@ class Row:
         self.last_id = -1
         self._said_before = deque(request.reply_ids or ())
         self._tokens_left = len(self._said_before) or tokens_max
-        says_again = request.sampling.ignore_eos or request.reply_ids is not None
-        self._eos_ids = frozenset[int]() if says_again else tokenizer.eos_ids
-        self._chooser = TokenChooser(request.sampling, tokenizer.token_text)
-        self._text = ReplyText(tokenizer.backend, request.sampling.stop)
+        sampling = said_again(request)
+        stops = frozenset(sampling.stop_token_ids)
+        self._end_ids = stops if sampling.ignore_eos else stops | tokenizer.eos_ids
+        self._tokenizer = tokenizer
+        self._sampling = sampling
+        self._prompt_read: PromptRead | None = None
+        self._chooser = TokenChooser(
+            sampling,
+            tokenizer.token_text,
+            grammar,
+            prompt_ids=prompt_ids,
+            end_ids=stops | tokenizer.eos_ids,
+            bad_word_ids=tokenizer.bad_word_ids(sampling.bad_words),
+        )
+        self._text = ReplyText(tokenizer.backend, sampling)
+
+    @property
+    def wants_prompt_logits(self) -> bool:
+        return self._sampling.prompt_logprobs is not None
+
+    def end_prompt(self, logits_TV: torch.Tensor) -> None:
+        """Note what the first delta says of the prompt; the logits are of all its tokens, or of the last."""
+        if not self._sampling.wants_prompt:
+            return
+        asked, text = self._sampling.prompt_logprobs, self._tokenizer.token_text
+        rows = None if asked is None else prompt_logprobs(logits_TV, self.prompt_ids, asked, text)
+        self._prompt_read = self._tokenizer.prompt_read(self.prompt_ids, rows)
 
     def advance(self, logits_V: torch.Tensor) -> None:
         """Choose the next token, deliver it, and note whether it was the last."""
-        self.last_id, logprob = self._chooser.choose(logits_V)
+        try:
+            self.last_id, logprob = self._chooser.choose(logits_V)
+        except InvalidRequest as error:  # only this reply fails: the batch goes on
+            self.finished = True
+            self.deliver(error)
+            return
         if self._said_before:
             self.last_id, logprob = self._said_before.popleft(), None
         self._tokens_left -= 1
-        text, stopped = self._text.push(self.last_id)
+        ends = self.last_id in self._end_ids
+        shown = not ends or self._sampling.include_stop
+        text, stopped = self._text.push(self.last_id) if shown else ("", False)
         reason: FinishReason | None = None
-        if stopped or self.last_id in self._eos_ids:
+        if stopped or ends:
             reason = "stop"
         elif self._tokens_left == 0:
             reason = "length"
@@ -68,7 +101,8 @@ class Row:
             text += self._text.flush()
         self.finished = reason is not None
         logprobs = () if logprob is None else (logprob,)
-        delta = Delta(text, (self.last_id,), len(self.prompt_ids), logprobs, reason)
+        delta = Delta(text, (self.last_id,), len(self.prompt_ids), logprobs, reason, prompt=self._prompt_read)
+        self._prompt_read = None
         if not self.finished or self.memory is None:
             self.deliver(delta)
             return
@@ -98,10 +132,17 @@ class RunningBatch:
         ids_1T = torch.tensor([row.prompt_ids])
         memory = row.memory
         passing = None if memory is None else memory.begin()
-        logits_1V = self._model.forward(ids_1T, cache=cache, adapters=[row.adapter], memory=passing)
+        logits_1TV = self._model.forward(
+            ids_1T,
+            cache=cache,
+            adapters=[row.adapter],
+            memory=passing,
+            all_logits=row.wants_prompt_logits,
+        )
         if memory is not None and passing is not None:
             memory.end_prompt(passing)
-        row.advance(logits_1V[0])
+        row.end_prompt(logits_1TV[0])
+        row.advance(logits_1TV[0, -1])
         if row.finished:
             return
         tokens = max(self._mask_BT.shape[1], ids_1T.shape[1])
@@ -124,7 +165,7 @@ class RunningBatch:
         self._mask_BT = torch.cat([self._mask_BT, torch.ones_like(last_B1)], dim=1)
         cache = DynamicCache(self._cache)
         passing = self._model.one_token_pass([row.memory for row in self.rows])
-        logits_BV = self._model.forward(
+        logits_B1V = self._model.forward(
             last_B1,
             cache=cache,
             adapters=[row.adapter for row in self.rows],
@@ -136,7 +177,7 @@ class RunningBatch:
         for index, row in enumerate(self.rows):
             if row.memory is not None and passing is not None:
                 row.memory.advance(passing, index)
-        for row, logits_V in zip(self.rows, logits_BV, strict=True):
+        for row, logits_V in zip(self.rows, logits_B1V[:, -1], strict=True):
             row.advance(logits_V)
 
     def drop_ended(self) -> None:

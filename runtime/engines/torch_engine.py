@@ -5,7 +5,7 @@ batches: rows with different adapters, or none, share each step and join and lea
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from pathlib import Path
 from typing import Self
 
@@ -15,15 +15,19 @@ from populace.actors.engine import (
     AdapterRef,
     BaseInfo,
     Delta,
+    Embedding,
     EngineStatistics,
     GenerateRequest,
     HeldAdapters,
     MemoryUse,
+    Prompt,
 )
+from populace.actors.errors import PromptTooLong
 from populace.adapters.base_modules import BaseModules, read_base_modules
 from populace.adapters.packing import read_adapter
 from populace.engines.options import EngineOptions
 from populace.engines.prompts import BaseTokenizer, PromptTokens
+from populace.engines.reply_grammar import Grammars
 from populace.engines.sampling import check_sampling, reply_tokens_max, said_again
 from populace.engines.serving_memory import (
     ServingMemory,
@@ -49,6 +53,7 @@ class TorchEngine:
         worker: TorchWorker,
         gate: AdmissionGate,
         memory: ServingMemory | None,
+        grammars: Grammars,
         check: Callable[[AdapterRef], object],
     ) -> None:
         self._base = base
@@ -58,6 +63,8 @@ class TorchEngine:
         self._worker = worker
         self._gate = gate
         self._rows: set[Row] = set()
+        self._embedding = 0
+        self._grammars = grammars
         self._closing: asyncio.Task[None] | None = None
 
     @classmethod
@@ -93,7 +100,7 @@ class TorchEngine:
         def check(adapter: AdapterRef) -> None:
             read_adapter(Path(adapter.path), modules, rank_max=options.rank_max, digest=adapter.digest)
 
-        return cls(info, tokenizer, worker, gate, memory, check)
+        return cls(info, tokenizer, worker, gate, memory, Grammars(options.base_directory), check)
 
     @property
     def base(self) -> BaseInfo:
@@ -102,11 +109,13 @@ class TorchEngine:
     async def generate(self, request: GenerateRequest) -> AsyncGenerator[Delta, None]:
         self._gate.check_open()
         check_sampling(request.sampling)
+        self._tokenizer.check_sampling(request.sampling)
         self._tokenizer.check_reply(request.reply_ids)
-        prompt = await self._tokenizer.tokens(request.prompt, written_from(request.memory))
+        prompt = await self._tokenizer.tokens(request.prompt, written_from(request.memory), request.template)
         sampling = said_again(request)
         tokens_max = reply_tokens_max(len(prompt.ids), sampling, self._base.context_tokens)
         memory = self._row_memory(request.memory, prompt)
+        grammar = await self._grammars.grammar(sampling.response_schema)
         ticket = await self._gate.enter(None if request.adapter is None else request.adapter.digest)
         deltas: asyncio.Queue[Delta | Exception] = asyncio.Queue()
         loop = asyncio.get_running_loop()
@@ -115,7 +124,7 @@ class TorchEngine:
             if not row.cancelled:
                 loop.call_soon_threadsafe(deltas.put_nowait, item)
 
-        row = Row(request, prompt.ids, tokens_max, self._tokenizer, deliver, memory)
+        row = Row(request, prompt.ids, tokens_max, self._tokenizer, deliver, memory, grammar)
         self._rows.add(row)
         try:
             self._worker.submit(row)
@@ -140,6 +149,21 @@ class TorchEngine:
         self._gate.check_open()
         await self._worker.forget(adapter.digest)
 
+    async def embed(self, prompts: Sequence[Prompt]) -> list[Embedding]:
+        """Embed one prompt after the other, each between two steps, so that replies go on meanwhile."""
+        self._gate.check_open()
+        read = [(await self._tokenizer.tokens(prompt)).ids for prompt in prompts]
+        for ids in read:
+            if len(ids) > self._base.context_tokens:
+                raise PromptTooLong(len(ids), 0, self._base.context_tokens)
+        ticket = await self._gate.enter(None)
+        self._embedding += 1
+        try:
+            return [Embedding(await self._worker.embed(ids), len(ids)) for ids in read]
+        finally:
+            self._embedding -= 1
+            self._gate.leave(ticket)
+
     def _row_memory(self, use: MemoryUse | None, prompt: PromptTokens) -> RowMemory | None:
         state = starting_state(self._memory, use)
         if state is None or use is None or self._memory is None:
@@ -161,7 +185,7 @@ class TorchEngine:
 
     def check_integrity(self) -> None:
         self._gate.check_integrity()
-        assert len(self._rows) == self.statistics().running
+        assert len(self._rows) + self._embedding == self.statistics().running
 
     async def close(self) -> None:
         if self._closing is None:

@@ -24,11 +24,18 @@ class _Forget(NamedTuple):
     done: Future[None]
 
 
+class _Embed(NamedTuple):
+    """A prompt to embed between two steps, and the future of its embedding."""
+
+    ids: list[int]
+    done: Future[tuple[float, ...]]
+
+
 class TorchWorker:
     """Owns the model and the batch. ``submit`` and ``close`` may be called from any thread."""
 
     def __init__(self, load_model: Callable[[], AdaptedModel], threads: int | None) -> None:
-        self._inbox: queue.SimpleQueue[Row | _Forget | None] = queue.SimpleQueue()
+        self._inbox: queue.SimpleQueue[Row | _Forget | _Embed | None] = queue.SimpleQueue()
         self._threads = threads
         self._load_model = load_model
         self._started: queue.SimpleQueue[Exception | None] = queue.SimpleQueue()
@@ -51,6 +58,12 @@ class TorchWorker:
         forget = _Forget(digest, Future())
         self._inbox.put(forget)
         await asyncio.wrap_future(forget.done)
+
+    async def embed(self, ids: list[int]) -> tuple[float, ...]:
+        """Embed a prompt between two steps. Raises ``EngineUnavailable`` if it fails or is closed."""
+        embed = _Embed(ids, Future())
+        self._inbox.put(embed)
+        return await asyncio.wrap_future(embed.done)
 
     def close(self) -> None:
         """Stop after the current step and wait for the thread. Rows left get ``EngineUnavailable``."""
@@ -76,12 +89,13 @@ class TorchWorker:
         entries, closed = self._arrivals(wait=not batch.rows)
         arrived = [entry for entry in entries if isinstance(entry, Row)]
         forgotten = [entry for entry in entries if isinstance(entry, _Forget)]
+        embeds = [entry for entry in entries if isinstance(entry, _Embed)]
         if closed:
             for row in (*batch.rows, *arrived):
                 row.deliver(EngineUnavailable("it was closed"))
-            for forget in forgotten:
-                if forget.done.set_running_or_notify_cancel():
-                    forget.done.set_exception(EngineUnavailable("it was closed"))
+            for waiting in (*forgotten, *embeds):
+                if waiting.done.set_running_or_notify_cancel():
+                    waiting.done.set_exception(EngineUnavailable("it was closed"))
             return False
         try:
             # After the inbox was emptied: a row that was let in for a cancelled one came later
@@ -89,6 +103,8 @@ class TorchWorker:
             batch.drop_ended()
             for forget in forgotten:
                 self._forget(model, forget, [*batch.rows, *arrived])
+            for embed in embeds:
+                _embed(model, embed)
             for position, row in enumerate(arrived):
                 self._join(model, batch, row, arrived[position:])
             batch.drop_ended()
@@ -127,9 +143,9 @@ class TorchWorker:
         else:
             forget.done.set_result(None)
 
-    def _arrivals(self, *, wait: bool) -> tuple[list[Row | _Forget], bool]:
+    def _arrivals(self, *, wait: bool) -> tuple[list[Row | _Forget | _Embed], bool]:
         """Return all entries of the inbox in order, with ``wait`` at least one, and whether it is closed."""
-        arrived: list[Row | _Forget] = []
+        arrived: list[Row | _Forget | _Embed] = []
         closed = False
         while wait or not self._inbox.empty():
             entry = self._inbox.get()
@@ -139,3 +155,15 @@ class TorchWorker:
             else:
                 arrived.append(entry)
         return arrived, closed
+
+
+def _embed(model: AdaptedModel, embed: _Embed) -> None:
+    if not embed.done.set_running_or_notify_cancel():
+        return
+    try:
+        values = model.embed(embed.ids)
+    except Exception as error:  # only this prompt fails: the batch goes on
+        logger.exception("a prompt of %d tokens could not be embedded", len(embed.ids))
+        embed.done.set_exception(EngineUnavailable(f"a prompt could not be embedded: {error}"))
+    else:
+        embed.done.set_result(values)

@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple, Self, cast
 
+from vllm.config import StructuredOutputsConfig
 from vllm.engine.arg_utils import AsyncEngineArgs
 from vllm.inputs.engine import tokens_input
 from vllm.lora.request import LoRARequest
@@ -26,12 +27,14 @@ from populace.actors.engine import (
     AdapterRef,
     BaseInfo,
     Delta,
+    Embedding,
     EngineStatistics,
     GenerateRequest,
     HeldAdapters,
+    Prompt,
     Sampling,
 )
-from populace.actors.errors import AdapterInvalid, EngineUnavailable, InvalidRequest
+from populace.actors.errors import AdapterInvalid, EmbeddingsUnavailable, EngineUnavailable, InvalidRequest
 from populace.adapters.base_modules import read_base_modules
 from populace.engines.adapter_table import AdapterTable
 from populace.engines.options import EngineOptions
@@ -43,6 +46,7 @@ from populace.engines.sampling import (
     reply_tokens_max,
     said_again,
 )
+from populace.engines.schema_grammar import check_schema
 from populace.engines.serving_memory import (
     ServingMemory,
     read_serving_memory,
@@ -62,7 +66,7 @@ from populace.engines.vllm_start import (
     warm_tier,
     warm_up_request,
 )
-from populace.engines.vllm_values import cache_salt, delta_of, sampling_parameters
+from populace.engines.vllm_values import cache_salt, delta_of, prompt_rows, sampling_parameters
 from populace.engines.warm_tier import WarmTier
 
 
@@ -129,6 +133,8 @@ class VllmEngine:
             max_logprobs=LOGPROBS_MAX,
             # Sampling defaults and ends of a reply come with each request, never from a file.
             generation_config="vllm",
+            # The library that the torch engine has too, so that a schema is served by both or by none.
+            structured_outputs_config=StructuredOutputsConfig(backend="guidance"),
             disable_log_stats=True,
             **memory_arguments(memory, options.fingerprint),
             **(vllm_arguments or {}),
@@ -165,8 +171,10 @@ class VllmEngine:
     async def generate(self, request: GenerateRequest) -> AsyncGenerator[Delta, None]:
         self._gate.check_open()
         check_sampling(request.sampling)
+        self._tokenizer.check_sampling(request.sampling)
+        await check_schema(request.sampling.response_schema)
         self._tokenizer.check_reply(request.reply_ids)
-        prompt = await self._tokenizer.tokens(request.prompt, written_from(request.memory))
+        prompt = await self._tokenizer.tokens(request.prompt, written_from(request.memory), request.template)
         tokens_max = reply_tokens_max(len(prompt.ids), said_again(request), self._base.context_tokens)
         memory = self._memory_request(request, prompt)
         digest = None if request.adapter is None else request.adapter.digest
@@ -204,12 +212,21 @@ class VllmEngine:
             self._gate.check_open()
             await self._table.forget(adapter.digest)
 
+    async def embed(self, prompts: Sequence[Prompt]) -> list[Embedding]:
+        """Refuse: vLLM gives hidden states to its pooling runner alone, which would be a second engine."""
+        raise EmbeddingsUnavailable("vllm")
+
     async def _reply(self, call: "_Call", tokens_max: int) -> AsyncGenerator[Delta, None]:
         """Choose the reply; fetch the memory state that it left before the last delta."""
         said: list[int] = []
+        prompt_is_told = not call.request.sampling.wants_prompt
         async with aclosing(self._outputs(call, call.prompt_ids, tokens_max)) as outputs:
             async for output in outputs:
                 delta = delta_of(output, len(call.prompt_ids), self._tokenizer.token_text)
+                if not prompt_is_told:
+                    prompt_is_told = True
+                    rows = prompt_rows(output, call.prompt_ids, self._tokenizer.token_text)
+                    delta = replace(delta, prompt=self._tokenizer.prompt_read(call.prompt_ids, rows))
                 said += delta.token_ids
                 if delta.finish_reason is not None and call.writes:
                     delta = replace(delta, memory=await self._taken_state(call, said))
@@ -232,7 +249,8 @@ class VllmEngine:
         if memory is not None:
             parameters.extra_args = memory.arguments()
             # A cached block would skip writes; and what was read under one state is no other's.
-            parameters.skip_reading_prefix_cache = memory.writes and not memory.gated
+            if memory.writes and not memory.gated:
+                parameters.skip_reading_prefix_cache = True
             salt = memory.cache_salt(salt)
         return self._running_llm().generate(
             tokens_input(prompt_ids, cache_salt=salt), parameters, request.request_id, lora_request=call.lora

@@ -4,21 +4,24 @@
 
 import hashlib
 import hmac
-from collections.abc import Callable, Iterable
+import math
+from collections.abc import Callable, Iterable, Sequence
 from typing import cast
 
 from vllm.logprobs import Logprob
 from vllm.outputs import RequestOutput
-from vllm.sampling_params import RequestOutputKind, SamplingParams
+from vllm.sampling_params import RequestOutputKind, SamplingParams, StructuredOutputsParams
 
 from populace.actors.engine import Delta, FinishReason, GenerateRequest, TokenLogprob
 from populace.actors.errors import EngineUnavailable
 from populace.engines.sampling import generator_seed
+from populace.engines.schema_grammar import guided_schema
 
 
 def sampling_parameters(request: GenerateRequest, tokens_max: int, eos_ids: Iterable[int]) -> SamplingParams:
     """Return vLLM's sampling parameters; each of ``eos_ids`` ends a reply unless it ignores them."""
     sampling = request.sampling
+    schema = sampling.response_schema
     return SamplingParams(
         max_tokens=tokens_max,
         temperature=sampling.temperature,
@@ -26,11 +29,21 @@ def sampling_parameters(request: GenerateRequest, tokens_max: int, eos_ids: Iter
         top_k=sampling.top_k,
         seed=None if sampling.seed is None else generator_seed(sampling.seed),
         stop=list(sampling.stop),
-        stop_token_ids=[] if sampling.ignore_eos else sorted(eos_ids),
+        stop_token_ids=sorted({*sampling.stop_token_ids, *(() if sampling.ignore_eos else eos_ids)}),
         ignore_eos=sampling.ignore_eos,
         logprobs=sampling.logprobs,
         frequency_penalty=sampling.frequency_penalty,
         presence_penalty=sampling.presence_penalty,
+        repetition_penalty=sampling.repetition_penalty,
+        min_p=sampling.min_p,
+        logit_bias=dict(sampling.logit_bias) or None,
+        allowed_token_ids=list(sampling.allowed_token_ids) or None,
+        bad_words=list(sampling.bad_words),
+        min_tokens=sampling.min_tokens,
+        include_stop_str_in_output=sampling.include_stop,
+        skip_special_tokens=sampling.skip_special_tokens,
+        prompt_logprobs=sampling.prompt_logprobs,
+        structured_outputs=None if schema is None else StructuredOutputsParams(json=guided_schema(schema)),
         output_kind=RequestOutputKind.DELTA if request.stream else RequestOutputKind.FINAL_ONLY,
     )
 
@@ -58,9 +71,26 @@ def delta_of(output: RequestOutput, prompt_tokens: int, token_text: Callable[[in
     return Delta(completion.text, token_ids, prompt_tokens, logprobs, reason)
 
 
+def prompt_rows(
+    output: RequestOutput, prompt_ids: Sequence[int], token_text: Callable[[int], str]
+) -> list[TokenLogprob] | None:
+    """Read the log probabilities of a prompt's tokens but the first; None if none were asked for."""
+    if output.prompt_logprobs is None:
+        return None
+    positions = cast("list[dict[int, Logprob] | None]", output.prompt_logprobs)
+    return [
+        _logprob(token_id, position, token_text)
+        for token_id, position in zip(prompt_ids, positions, strict=False)
+        if position is not None
+    ]
+
+
 def _logprob(token_id: int, position: dict[int, Logprob], token_text: Callable[[int], str]) -> TokenLogprob:
     """vLLM lists the chosen token first and then the most likely ones, which may repeat it."""
     alternatives = len(position) - (0 if position[token_id].rank in range(1, len(position) + 1) else 1)
     best = sorted(position.items(), key=lambda item: -item[1].logprob)[:alternatives]
-    top = tuple((index, token_text(index), entry.logprob) for index, entry in best)
+    # What a grammar excludes has -inf, which is no alternative and not JSON.
+    top = tuple(
+        (index, token_text(index), entry.logprob) for index, entry in best if entry.logprob > -math.inf
+    )
     return TokenLogprob(token_id, token_text(token_id), position[token_id].logprob, top)

@@ -6,7 +6,7 @@ from fastapi.responses import Response
 from populace.api.models import ModelObject
 from populace.gateway.answers import answer
 from populace.gateway.context import Caller, KeyedRoute, gateway_of
-from populace.gateway.schema import AliasBody
+from populace.gateway.management_schema import AliasBody
 from populace.gateway.target import named_model
 
 router = APIRouter(route_class=KeyedRoute)

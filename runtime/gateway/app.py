@@ -1,21 +1,25 @@
 """The gateway as an ASGI application."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect
+from starlette.routing import Match
 
 from populace.actors.aggregation.aggregator import Aggregator
-from populace.actors.engine import Engine
+from populace.actors.engine import Embedder, Engine
 from populace.actors.errors import InvalidRequest, RequestTooLarge
 from populace.actors.hosts import Hosts
 from populace.gateway import (
     aliases,
     archives,
     completions,
+    embeddings,
     feedback,
     forgetting,
     memories,
@@ -36,10 +40,18 @@ from populace.gateway.last_resort import LastResort
 from populace.gateway.metrics import GatewayMetrics
 from populace.gateway.problems import describe_problem
 from populace.gateway.request_counter import RequestCounter
+from populace.gateway.request_id import REQUEST_ID_HEADER, RequestIds
 from populace.storage.records.errors import PopulaceError
 
 CLIENT_CLOSED_REQUEST = 499
 """Status of a response whose client had disconnected, as in nginx; only the metrics ever see it."""
+
+EXPOSED_HEADERS = (
+    REQUEST_ID_HEADER,
+    "retry-after",
+    *(f"x-populace-{name}" for name in ("revision", "base", "log-position", "memory-version", "peek")),
+)
+"""What a page may read of a response from another origin, besides its body."""
 
 
 def create_app(
@@ -53,12 +65,15 @@ def create_app(
     archive_desk: ArchiveDesk | None = None,
     adapter_desk: AdapterDesk | None = None,
     aggregator: Aggregator | None = None,
+    recognises_tasks: bool = True,
+    cors_origins: Sequence[str] = (),
+    embedder: Embedder | None = None,
 ) -> FastAPI:
     """Build the application over any ``Hosts`` and ``Engine``, in one process or across Ray.
 
     ``cluster_key`` is that of ``Access``. The desks need the store's files; without them models cannot be
     exported or imported, nor adapters published, merged or compared. Without ``aggregator`` the population
-    as a whole cannot be asked.
+    as a whole cannot be asked. ``recognises_tasks`` is that of ``Gateway``.
     """
     app = FastAPI(
         title="Populace",
@@ -77,6 +92,8 @@ def create_app(
         metrics,
         turn_seconds_max,
         aggregator,
+        recognises_tasks,
+        embedder,
     )
     longer: dict[str, int] = {}
     modules: list[Any] = [completions, personal_models, aliases, memories, feedback, forgetting]
@@ -91,6 +108,8 @@ def create_app(
         longer[revisions.REVISIONS_PATH] = adapter_desk.bytes_max
     if aggregator is not None:
         modules.append(population)
+    if embedder is not None:
+        modules.append(embeddings)
     for module in modules:
         app.include_router(module.router, responses={"default": {"description": "An error, as OpenAI's."}})
     app.add_exception_handler(PopulaceError, _populace_error)
@@ -99,6 +118,16 @@ def create_app(
     app.add_exception_handler(ClientDisconnect, _client_left)
     app.add_middleware(BodyLimit, bytes_max=body_bytes_max, longer=longer)
     app.add_middleware(LastResort)
+    if cors_origins:
+        # No credentials: a key is a header that a page's own program sends, and never a cookie.
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=cors_origins,
+            allow_methods=["*"],
+            allow_headers=["*"],
+            expose_headers=EXPOSED_HEADERS,
+        )
+    app.add_middleware(RequestIds)
     app.add_middleware(RequestCounter, metrics=metrics)
     return app
 
@@ -120,6 +149,12 @@ async def _http_error(request: Request, error: Exception) -> Response:
     if isinstance(error.__cause__, RequestTooLarge):
         return error_response(error.__cause__)
     path = request.scope["path"]
+    headers = dict(error.headers or {})
+    if error.status_code == 405:
+        # Starlette names the methods of the first route of this path alone.
+        headers["Allow"] = ", ".join(_methods_of(request))
+        if request.method == "OPTIONS":
+            return Response(status_code=204, headers=headers)
     code = {404: "route_not_found", 405: "method_not_allowed"}.get(error.status_code, "invalid_request")
     message = {
         404: f"There is no route {request.method} {path}.",
@@ -127,7 +162,12 @@ async def _http_error(request: Request, error: Exception) -> Response:
         400: "The body could not be read: it must be JSON in UTF-8, not nested too deeply.",
     }.get(error.status_code, str(error.detail))
     body = error_body(message, status=error.status_code, code=code)
-    return JSONResponse(body, status_code=error.status_code, headers=error.headers)
+    return JSONResponse(body, status_code=error.status_code, headers=headers)
+
+
+def _methods_of(request: Request) -> list[str]:
+    routes = [route for route in request.app.routes if route.matches(request.scope)[0] is not Match.NONE]
+    return sorted({"OPTIONS", *(method for route in routes for method in route.methods)})
 
 
 async def _client_left(request: Request, error: Exception) -> Response:

@@ -9,7 +9,7 @@ from fastapi.responses import Response
 from fastapi.routing import APIRoute
 
 from populace.actors.aggregation.aggregator import Aggregator
-from populace.actors.engine import Engine, EngineReport
+from populace.actors.engine import Embedder, Engine, EngineReport
 from populace.actors.hosts import Hosts
 from populace.gateway.access import Access
 from populace.gateway.metrics import GatewayMetrics
@@ -29,7 +29,8 @@ class EngineProbe(Protocol):
 class Gateway:
     """One gateway process. ``turn_seconds_max`` bounds a turn, from its grant to its commit.
 
-    Without an ``aggregator`` the population cannot be asked.
+    Without an ``aggregator`` the population cannot be asked, without an ``embedder`` nothing be embedded.
+    With ``recognises_tasks`` the prompts that front ends send by themselves are peeks.
     """
 
     hosts: Hosts
@@ -39,6 +40,8 @@ class Gateway:
     metrics: GatewayMetrics
     turn_seconds_max: float
     aggregator: Aggregator | None = None
+    recognises_tasks: bool = True
+    embedder: Embedder | None = None
 
 
 def gateway_of(request: Request) -> Gateway:
@@ -51,6 +54,12 @@ def aggregator_of(request: Request) -> Aggregator:
     aggregator = gateway_of(request).aggregator
     assert aggregator is not None, "its routes are there with it only"
     return aggregator
+
+
+def embedder_of(request: Request) -> Embedder:
+    embedder = gateway_of(request).embedder
+    assert embedder is not None, "its route is there with it only"
+    return embedder
 
 
 class KeyedRoute(APIRoute):

@@ -34,7 +34,8 @@ class GatewayOptions(NamedTuple):
     """How to start a gateway.
 
     ``turn_seconds_max`` bounds a turn, ``body_bytes_max`` a request, and ``archive_bytes_max`` one that
-    brings an archive or an adapter; adapters go to ``destination``. ``cluster_key`` is that of ``Access``.
+    brings an archive or an adapter; adapters go to ``destination``. ``cluster_key`` is that of ``Access``,
+    ``recognises_tasks`` that of ``Gateway``. Pages of the ``cors_origins`` may use the gateway.
     """
 
     host: str
@@ -47,6 +48,8 @@ class GatewayOptions(NamedTuple):
     archive_bytes_max: int
     destination: AdapterStore
     cluster_key: str
+    recognises_tasks: bool
+    cors_origins: tuple[str, ...] = ()
 
 
 class GatewayReplica:
@@ -65,9 +68,12 @@ class GatewayReplica:
             turn_seconds_max=options.turn_seconds_max,
             body_bytes_max=options.body_bytes_max,
             cluster_key=options.cluster_key,
+            recognises_tasks=options.recognises_tasks,
             archive_desk=ArchiveDesk(directory, options.destination, desk),
             adapter_desk=AdapterDesk(directory, options.destination, desk),
             aggregator=aggregator_over(directory, engine, options.destination.data_directory),
+            cors_origins=options.cors_origins,
+            embedder=engine,
         )
         self._server = Server(app)
         self._serving = asyncio.create_task(self._server.serve(sockets=[listener]))

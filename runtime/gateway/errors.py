@@ -8,6 +8,7 @@ from fastapi.responses import JSONResponse
 
 from populace.actors import errors as actors
 from populace.base.prepare import BaseInvalid
+from populace.gateway.request_id import current_request_id
 from populace.pictures.figures import MatplotlibMissing
 from populace.settings.settings import SettingsError
 from populace.storage.backups import errors as backups
@@ -71,6 +72,7 @@ STATUS: Mapping[type[PopulaceError], int] = {
     actors.TurnExpired: 504,
     actors.HostUnavailable: 503,
     actors.EngineUnavailable: 503,
+    actors.EmbeddingsUnavailable: 501,
     actors.TrainingUnavailable: 409,
     actors.TrainingFailed: 500,
     actors.NothingToTrain: 409,
@@ -110,15 +112,15 @@ def status_of(error_type: type[PopulaceError]) -> int:
 
 
 def error_body(message: str, *, status: int, code: str, parameter: str | None = None) -> dict[str, Any]:
-    """Build the body that OpenAI clients parse."""
-    return {
-        "error": {
-            "message": _presentable(message),
-            "type": TYPES.get(status, "server_error"),
-            "param": None if parameter is None else _presentable(parameter),
-            "code": code,
-        }
+    """Build the body that OpenAI clients parse, with the id of the request that failed."""
+    error = {
+        "message": _presentable(message),
+        "type": TYPES.get(status, "server_error"),
+        "param": None if parameter is None else _presentable(parameter),
+        "code": code,
     }
+    request_id = current_request_id()
+    return {"error": error if request_id is None else {**error, "request_id": request_id}}
 
 
 def populace_error_body(error: PopulaceError) -> dict[str, Any]:

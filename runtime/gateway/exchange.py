@@ -5,6 +5,7 @@ import secrets
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
+from dataclasses import replace
 from typing import NamedTuple
 
 from fastapi.responses import JSONResponse, Response
@@ -17,7 +18,7 @@ from populace.actors.turns.turn_director import completion_id
 from populace.gateway.errors import internal_error_body, populace_error_body
 from populace.gateway.event_stream import EventStream
 from populace.gateway.metrics import GatewayMetrics
-from populace.gateway.wire import DONE, ChunkWriter, Envelope, Provenance, event, usage_of
+from populace.gateway.wire import DONE, ChunkWriter, Envelope, Provenance, ReplyShape, event, usage_of
 from populace.storage.records.errors import PopulaceError
 
 logger = logging.getLogger(__name__)
@@ -29,24 +30,25 @@ Begin = Callable[[], Awaitable[RunningReply]]
 class Exchange(NamedTuple):
     """What both shapes of a response need from the request. ``started`` is the time for the metrics.
 
-    Of the ``choices``, the one with the index ``kept`` is recorded.
+    Of the ``choices`` to all prompts, the one with the index ``kept`` is recorded. ``peek`` says why none is.
     """
 
     metrics: GatewayMetrics
     base: BaseInfo
     model: str
-    is_chat: bool
+    shape: ReplyShape
     wants_usage: bool
     started: float
     choices: int = 1
     kept: int | None = 0
+    peek: str | None = None
 
     async def whole(self, begin: Begin) -> Response:
         """Return the complete reply in one body. A reply from the log has no log probabilities."""
         deltas: list[list[Delta]] = [[] for _ in range(self.choices)]
         async with aclosing(await begin()) as reply:
             async for delta in reply:
-                deltas[delta.choice].append(delta)
+                deltas[delta.choice].append(self.shape.shown(delta))
         replies = [joined(parts) for parts in deltas if parts]
         turn = reply.interaction
         if turn is not None and self.choices == 1:
@@ -56,7 +58,7 @@ class Exchange(NamedTuple):
             tokens = sum(len(made.token_ids) for made in replies)
         provenance = self._provenance(reply)
         body = self._envelope(reply).whole(replies, tokens, provenance)
-        self.metrics.replied(self.started, replies[0].prompt_tokens, tokens)
+        self.metrics.replied(self.started, self.shape.prompt_tokens(replies), tokens)
         return JSONResponse(body, headers=provenance.headers())
 
     async def streamed(self, begin: Begin) -> Response:
@@ -90,12 +92,13 @@ class Exchange(NamedTuple):
         tokens = 0
         try:
             while delta is not None:
+                delta = self.shape.shown(delta)
                 if delta.choice == self.kept:
                     kept.append(delta.text)
                 tokens += len(delta.token_ids)
                 if delta.finish_reason is not None:
                     last.append(delta)
-                elif delta.text or delta.logprobs:
+                elif delta.text or delta.logprobs or self.shape.tells_more:
                     yield writers[delta.choice].token(delta)
                 delta = await anext(aiter(reply), None)
             if reply.interaction is not None:
@@ -111,7 +114,7 @@ class Exchange(NamedTuple):
             return
         for ended in last:
             yield writers[ended.choice].last(ended, provenance)
-        for ending in self._ending(writers[0], last[0].prompt_tokens, tokens):
+        for ending in self._ending(writers[0], self.shape.prompt_tokens(last), tokens):
             yield ending
 
     async def _replayed(self, writer: ChunkWriter, turn: Interaction) -> AsyncGenerator[bytes, None]:
@@ -132,14 +135,16 @@ class Exchange(NamedTuple):
         elif reply.grant is not None:
             identity = completion_id(reply.grant)
         else:
-            identity = f"{'chatcmpl' if self.is_chat else 'cmpl'}-{secrets.token_hex(16)}"
-        return Envelope(identity, self.model, created, self.is_chat)
+            identity = f"{'chatcmpl' if self.shape.is_chat else 'cmpl'}-{secrets.token_hex(16)}"
+        return Envelope(identity, self.model, created, self.shape)
 
     def _provenance(self, reply: RunningReply) -> Provenance:
         if reply.interaction is not None:
             return Provenance.of_interaction(reply.interaction)
         if reply.grant is None:
-            return Provenance.of_base(self.base)
+            return Provenance.of_base(self.base)._replace(peek=self.peek)
+        if self.peek is not None:
+            return Provenance.of_peek(reply.grant, self.peek)
         granted = Provenance.of_grant(reply.grant)
         return granted if self.kept is not None else granted._replace(log_position=None)
 
@@ -153,11 +158,6 @@ def _recorded(turn: Interaction, streamed: str) -> Provenance:
 
 
 def _reply_of(turn: Interaction, generated: Delta | None) -> Delta:
-    """Return the reply as the log has it, with the log probabilities of its generation, if there was one."""
-    return Delta(
-        text=turn.reply,
-        token_ids=(),
-        prompt_tokens=turn.prompt_tokens,
-        logprobs=() if generated is None else generated.logprobs,
-        finish_reason=turn.finish_reason,
-    )
+    """Return the reply as the log has it, with what else its generation told, if there was one."""
+    told = Delta("", (), turn.prompt_tokens) if generated is None else generated
+    return replace(told, text=turn.reply, prompt_tokens=turn.prompt_tokens, finish_reason=turn.finish_reason)

@@ -12,7 +12,7 @@ from populace.api.turns import FeedbackObject
 from populace.gateway.answers import answer
 from populace.gateway.context import Caller, KeyedRoute, gateway_of
 from populace.gateway.idempotency import idempotency_key
-from populace.gateway.schema import FeedbackBody
+from populace.gateway.management_schema import FeedbackBody
 from populace.gateway.target import named_model, parse_target
 from populace.storage.records.errors import ModelNotFound
 

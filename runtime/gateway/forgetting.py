@@ -9,7 +9,7 @@ from populace.api.turns import ForgottenObject
 from populace.gateway.answers import answer
 from populace.gateway.context import Caller, KeyedRoute, gateway_of
 from populace.gateway.idempotency import idempotency_key
-from populace.gateway.schema import ForgetBody
+from populace.gateway.management_schema import ForgetBody
 from populace.gateway.target import named_model
 
 router = APIRouter(route_class=KeyedRoute)

@@ -6,6 +6,7 @@ from fastapi.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from populace.gateway.errors import internal_error_body
+from populace.gateway.request_id import current_request_id
 
 logger = logging.getLogger(__name__)
 
@@ -34,5 +35,5 @@ class LastResort:
         except Exception:
             if started or scope["type"] != "http":
                 raise
-            logger.exception("%s %s failed", scope["method"], scope["path"])
+            logger.exception("%s %s failed (%s)", scope["method"], scope["path"], current_request_id())
             await JSONResponse(internal_error_body(), status_code=500)(scope, receive, send)

@@ -13,7 +13,7 @@ from populace.gateway.answers import answer
 from populace.gateway.context import Caller, KeyedRoute, gateway_of
 from populace.gateway.disconnect import while_connected
 from populace.gateway.idempotency import idempotency_key
-from populace.gateway.schema import RestoreMemoryBody
+from populace.gateway.management_schema import RestoreMemoryBody
 from populace.gateway.target import named_model
 from populace.pictures.memory import PersonalMemory
 

@@ -8,8 +8,8 @@ from populace.actors.merging import LINEAR, LINEAR_WARNING, MergeOptions
 from populace.api.models import MergeObject, RevisionObject
 from populace.gateway.answers import answer
 from populace.gateway.context import Caller, KeyedRoute, gateway_of
+from populace.gateway.management_schema import MergeBody
 from populace.gateway.revisions import desk_of
-from populace.gateway.schema import MergeBody
 from populace.gateway.target import named_model, new_model
 
 router = APIRouter(route_class=KeyedRoute)

@@ -6,6 +6,8 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 
+from populace.actors.hosts import ModelView
+from populace.actors.revision_names import find_revision
 from populace.actors.turn import ModelId
 from populace.api.models import DeletedModelObject, ModelObject, OpenAIModelObject, RevisionObject
 from populace.api.objects import Page, seconds
@@ -13,9 +15,15 @@ from populace.api.server import API_VERSION, BaseObject, PopulationObject
 from populace.api.turns import InteractionObject
 from populace.gateway.answers import answer
 from populace.gateway.context import Caller, KeyedRoute, gateway_of
-from populace.gateway.schema import NewModelBody
-from populace.gateway.target import BASE_MODEL, LATEST, named_model, parse_target
-from populace.storage.records.errors import RevisionNotFound
+from populace.gateway.management_schema import NewModelBody
+from populace.gateway.target import (
+    BASE_MODEL,
+    LATEST,
+    PEEK_SUFFIX,
+    POPULATION_MODEL,
+    named_model,
+    parse_target,
+)
 
 router = APIRouter(route_class=KeyedRoute)
 
@@ -23,29 +31,40 @@ Limit = Annotated[int, Query(ge=1, le=1000)]
 Start = Annotated[int, Query(ge=0, lt=2**63)]
 
 BASE = OpenAIModelObject(id=BASE_MODEL, created=0, owned_by="populace")
+POPULATION = OpenAIModelObject(id=POPULATION_MODEL, created=0, owned_by="populace")
 
 
 @router.get("/v1/models", response_model=Page[OpenAIModelObject])
 async def list_openai_models(
     request: Request, tenant: Caller, after: str | None = None, limit: Limit = 1000
 ) -> Response:
-    """List the base and the caller's personal models, by name; ``after`` and ``limit`` page."""
+    """List every id that the caller may chat with; ``after`` and ``limit`` page by personal models.
+
+    The first page begins with ``base`` and ``population``. A personal model has its name, ``name:peek``, and
+    ``name@alias`` for each alias but ``latest``. ``after`` may be any of a model's ids.
+    """
     gateway = gateway_of(request)
-    page = await gateway.hosts.list_models(tenant, after=after, limit=limit)
-    base = (BASE,) if after is None else ()
-    models = tuple(_openai_model(view.model.name, view.created_ms, tenant) for view in page.models)
-    return answer(Page[OpenAIModelObject](data=base + models, after=page.after))
+    name = None if after is None else _name_in(after)
+    page = await gateway.hosts.list_models(tenant, after=name, limit=limit)
+    shared = () if after is not None else (BASE,) if gateway.aggregator is None else (BASE, POPULATION)
+    models = tuple(
+        _openai_model(identity, view.created_ms, tenant) for view in page.models for identity in _ids(view)
+    )
+    return answer(Page[OpenAIModelObject](data=shared + models, after=page.after))
 
 
 @router.get("/v1/models/{name}", response_model=OpenAIModelObject)
 async def show_openai_model(request: Request, tenant: Caller, name: str) -> Response:
     gateway = gateway_of(request)
+    if name == POPULATION_MODEL and gateway.aggregator is not None:
+        return answer(POPULATION)
     target = parse_target(tenant, name)
     if target.model is None:
         return answer(BASE)
     view = await gateway.hosts.show_model(target.model)
     if target.alias not in view.aliases and target.alias != LATEST:
-        raise RevisionNotFound(target.model.name, target.alias)
+        known = await gateway.hosts.list_revisions(target.model)
+        find_revision(target.model.name, known, view.aliases, target.alias)
     return answer(_openai_model(name, view.created_ms, tenant))
 
 
@@ -127,6 +146,18 @@ async def read_log(
     return answer(
         Page[InteractionObject](data=tuple(InteractionObject.of(turn) for turn in log), after=following)
     )
+
+
+def _ids(view: ModelView) -> list[str]:
+    """The ids under which a model answers, but for those of its revisions."""
+    name = view.model.name
+    aliases = sorted(alias for alias in view.aliases if alias != LATEST)
+    return [name, f"{name}{PEEK_SUFFIX}", *(f"{name}@{alias}" for alias in aliases)]
+
+
+def _name_in(identity: str) -> str:
+    """The name in a model's id. Clients page by the last id of a page."""
+    return identity.removesuffix(PEEK_SUFFIX).partition("@")[0]
 
 
 def _openai_model(name: str, created_ms: int, owner: str) -> OpenAIModelObject:

@@ -11,7 +11,7 @@ from fastapi.responses import JSONResponse, Response
 
 from populace.actors.aggregation.ensemble import PopulationAnswer
 from populace.actors.aggregation.question import Question
-from populace.actors.engine import Message
+from populace.actors.engine import Message, Sampling
 from populace.actors.errors import InvalidRequest
 from populace.api.objects import Listing
 from populace.api.population import AnswerObject, MemberObject
@@ -20,7 +20,9 @@ from populace.gateway.context import Caller, KeyedRoute, aggregator_of, gateway_
 from populace.gateway.disconnect import while_connected
 from populace.gateway.errors import populace_error_body
 from populace.gateway.event_stream import EventStream
-from populace.gateway.schema import DEFAULT_QUESTION, AskBody, ChatBody, PopulationBody, SharingBody
+from populace.gateway.management_schema import AskBody, SharingBody
+from populace.gateway.parameters import hints_of, warnings_of
+from populace.gateway.schema import DEFAULT_QUESTION, ChatBody, PopulationBody
 from populace.gateway.target import POPULATION_MODEL, named_model
 from populace.gateway.wire import DONE, event, usage_of
 from populace.storage.records.errors import PopulaceError
@@ -28,6 +30,13 @@ from populace.storage.records.errors import PopulaceError
 router = APIRouter(route_class=KeyedRoute)
 
 Answers = AsyncGenerator[PopulationAnswer]
+
+ASKED_WITH = frozenset(
+    ("model", "messages", "population", "stream", "stream_options", "temperature", "seed")
+) | {"max_tokens", "max_completion_tokens", *hints_of(ChatBody)}
+"""What a chat with the population may have; from its members it takes one token each, or whole replies."""
+
+NEUTRAL = Sampling()
 
 
 @router.put("/v1/personal-models/{name}/sharing", response_model=MemberObject)
@@ -70,11 +79,12 @@ def question_of(body: AskBody) -> Question:
 
 async def chat(request: Request, tenant: str, body: ChatBody) -> Response:
     """Reply to a chat with ``model: "population"``; decodes greedily unless the request has a temperature."""
-    for name in ("memory", "context", "conversation", "keep", "n", "logprobs"):
-        if name in body.model_fields_set:
+    for name in body.model_fields_set - ASKED_WITH:
+        nothing = (ChatBody.model_fields[name].default, getattr(NEUTRAL, name, None))
+        if getattr(body, name) not in nothing:
             raise InvalidRequest(f"The population has no {name}.", name)
     options = body.population or PopulationBody()
-    sampling = body.to_sampling()
+    sampling = body.to_sampling(gateway_of(request).engine.base.sampling)
     question = options.to_question(
         [message.message() for message in body.messages],
         tokens=sampling.max_tokens or DEFAULT_QUESTION.reply_tokens,
@@ -82,11 +92,13 @@ async def chat(request: Request, tenant: str, body: ChatBody) -> Response:
         seed=abs(sampling.seed or 0) % 2**63,
     )
     answers = aggregator_of(request).ask(tenant, question, options.models)
-    head = {
+    head: dict[str, Any] = {
         "id": f"chatcmpl-{secrets.token_hex(16)}",
         "created": int(time.time()),
         "model": POPULATION_MODEL,
     }
+    if warnings := warnings_of(body):
+        head["warnings"] = warnings
     if not body.stream:
         answer = await last_of(answers)
         choice = {"index": 0, "finish_reason": "stop", "logprobs": None, "message": _said(answer)}

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from populace.gateway.schema import UNION_BRANCHES
+from populace.gateway.body import UNION_BRANCHES
 
 
 def describe_problem(problem: Mapping[str, Any], content_type: str | None) -> tuple[str, str | None]:

@@ -1,27 +1,25 @@
 """The bodies that the gateway accepts. Unknown parameters are refused by name, never ignored."""
 
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal, TypeVar, cast
+from typing import Annotated, Any, TypeVar
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Discriminator,
     Field,
     Tag,
     ValidationInfo,
-    create_model,
     field_validator,
-    model_validator,
 )
 
 from populace.actors.aggregation.question import MEMBERS_MAX, Combine, Kind, Question, Select
-from populace.actors.engine import Message, Sampling
-from populace.actors.forgetting import TURNS_MAX, MemoryAfter
+from populace.actors.engine import Message, Sampling, SamplingDefaults
+from populace.actors.errors import InvalidRequest
 from populace.actors.memory import BOTH, MemoryChoice
-from populace.actors.training_options import OPTIONS, Option
-from populace.policies.diversity.disclosure import Sharing
+from populace.actors.response_schema import schema_text
+from populace.gateway.body import LIST_BRANCH, TEXT_BRANCH, Body, Branch, NonEmptyText, encodable
+from populace.gateway.chat_messages import ChatMessage
+from populace.gateway.parameters import UnusedChatParameters, UnusedParameters
+from populace.gateway.response_format import SCHEMA_FIELDS, ResponseFormatBody, StructuredOutputsBody
 from populace.policies.retrieval import RETRIEVED_MAX
 
 T = TypeVar("T")
@@ -29,33 +27,11 @@ T = TypeVar("T")
 STOP_STRINGS_MAX = 16
 MESSAGES_MAX = 2048
 CHOICES_MAX = 16
+LOGPROBS_MAX = 20
 TOKENS_MAX = 2**31 - 1
 """The largest token count that a request may have; the engines hold counts in 32 bits."""
 
 DEFAULT_QUESTION = Question(())
-
-TEXT_BRANCH, LIST_BRANCH = "<text>", "<list>"
-UNION_BRANCHES = frozenset({TEXT_BRANCH, LIST_BRANCH})
-"""Names of a union's branches in pydantic's error locations; no parameter has such a name."""
-
-
-def _encodable(text: str) -> str:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        raise ValueError("it must be valid Unicode, but holds a lone surrogate") from None
-    return text
-
-
-def _branch(value: object) -> str | None:
-    """Choose the branch by the value's own type, so that an error is about what the caller meant."""
-    if isinstance(value, str):
-        return TEXT_BRANCH
-    return LIST_BRANCH if isinstance(value, list) else None
-
-
-def _is_empty(value: object) -> bool:
-    return value is None or value in ("", [], {})
 
 
 def _with(switch: str, value: T, info: ValidationInfo) -> T:
@@ -65,51 +41,9 @@ def _with(switch: str, value: T, info: ValidationInfo) -> T:
     return value
 
 
-Text = Annotated[str, AfterValidator(_encodable)]
-# The length is checked first: after a validator of ours pydantic would count "items".
-NonEmptyText = Annotated[str, Field(min_length=1), AfterValidator(_encodable)]
-OptionalName = NonEmptyText | None
-Branch = Discriminator(
-    _branch, custom_error_type="text_or_list", custom_error_message="Input should be a text or a list"
-)
+TokenId = Annotated[int, Field(ge=0, le=TOKENS_MAX)]
 TurnPosition = Annotated[int, Field(ge=0, lt=2**63)]
 TokenCount = Annotated[int, Field(ge=1, le=TOKENS_MAX)]
-
-
-class Body(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
-
-
-class TextPart(Body):
-    type: Literal["text"]
-    text: Text
-
-
-class ChatMessage(Body):
-    role: Literal["system", "developer", "user", "assistant"]
-    content: Annotated[
-        Annotated[Text, Tag(TEXT_BRANCH)] | Annotated[list[TextPart], Field(min_length=1), Tag(LIST_BRANCH)],
-        Branch,
-    ]
-    name: Text | None = None
-
-    @model_validator(mode="before")
-    @classmethod
-    def _without_empty_extras(cls, value: object) -> object:
-        """Drop unknown parameters that are empty, because clients send replies back with all their fields.
-
-        A refusal, an annotation or a tool call that has content would be lost, so it is refused as unknown.
-        """
-        if not isinstance(value, dict):
-            return value
-        given = cast("dict[object, object]", value)
-        return {
-            name: field for name, field in given.items() if name in cls.model_fields or not _is_empty(field)
-        }
-
-    def message(self) -> Message:
-        content = self.content if isinstance(self.content, str) else "".join(p.text for p in self.content)
-        return Message("system" if self.role == "developer" else self.role, content)
 
 
 class StreamOptions(Body):
@@ -160,16 +94,28 @@ class PopulationBody(Body):
         )
 
 
-class SamplingBody(Body):
+class SamplingBody(Body, UnusedParameters):
     """The parameters that chat and text completions share."""
 
-    model: Annotated[str, Field(min_length=1, max_length=512), AfterValidator(_encodable)]
+    model: Annotated[str, Field(min_length=1, max_length=512), AfterValidator(encodable)]
     stream: bool | None = False
     stream_options: StreamOptions | None = None
     max_tokens: TokenCount | None = None
-    temperature: Annotated[float, Field(ge=0, le=2)] | None = 1.0
-    top_p: Annotated[float, Field(gt=0, le=1)] | None = 1.0
-    top_k: Annotated[int, Field(ge=0, le=TOKENS_MAX)] | None = 0
+    temperature: Annotated[float, Field(ge=0, le=2)] | None = None
+    top_p: Annotated[float, Field(gt=0, le=1)] | None = None
+    top_k: Annotated[int, Field(ge=-1, le=TOKENS_MAX)] | None = None
+    min_p: Annotated[float, Field(ge=0, le=1)] | None = 0.0
+    repetition_penalty: Annotated[float, Field(ge=0.01, le=100)] | None = None
+    logit_bias: dict[Annotated[str, Field(pattern=r"^\d{1,9}$")], float] | None = None
+    allowed_token_ids: list[TokenId] | None = None
+    bad_words: list[NonEmptyText] | None = None
+    stop_token_ids: list[TokenId] | None = None
+    include_stop_str_in_output: bool = False
+    skip_special_tokens: bool = True
+    min_tokens: Annotated[int, Field(ge=0, le=TOKENS_MAX)] | None = 0
+    prompt_logprobs: Annotated[int, Field(ge=0, le=LOGPROBS_MAX)] | None = None
+    return_token_ids: bool | None = False
+    return_tokens_as_token_ids: bool | None = False
     seed: Annotated[int, Field(ge=-(2**63), lt=2**63)] | None = None
     stop: (
         Annotated[
@@ -184,14 +130,25 @@ class SamplingBody(Body):
     ignore_eos: bool = False
     n: Annotated[int, Field(ge=1, le=CHOICES_MAX)] | None = 1
     keep: Annotated[int, Field(ge=0)] | None = None
-    user: Text | None = None
-    metadata: dict[str, Any] | None = None
+    response_format: ResponseFormatBody | None = None
+    guided_json: dict[str, Any] | None = None
+    structured_outputs: StructuredOutputsBody | None = None
+    """vLLM's two names for a schema; of the three at most one may be given."""
     memory: MemoryBody | None = None
+    peek: bool | None = None
+    """True leaves no trace in the model; False is a turn, whatever the messages look like."""
 
     @field_validator("stream_options")
     @classmethod
     def _needs_stream(cls, options: StreamOptions | None, info: ValidationInfo) -> StreamOptions | None:
         return _with("stream", options, info)
+
+    @field_validator("prompt_logprobs")
+    @classmethod
+    def _needs_a_whole_reply(cls, count: int | None, info: ValidationInfo) -> int | None:
+        if count is not None and info.data.get("stream"):
+            raise ValueError("a stream has none: leave out `stream`")
+        return count
 
     @field_validator("keep")
     @classmethod
@@ -233,29 +190,67 @@ class SamplingBody(Body):
     def wants_usage(self) -> bool:
         return self.stream_options is not None and self.stream_options.include_usage
 
-    def sampling(self, *, max_tokens: int | None, logprobs: int | None) -> Sampling:
+    @property
+    def template_variables(self) -> dict[str, Any]:
+        """Further variables of the chat template; a raw prompt has no template."""
+        return {}
+
+    def response_schema(self) -> str | None:
+        """Return the schema that the reply is held to. Raises ``InvalidRequest`` for several of them."""
+        given = [name for name in SCHEMA_FIELDS if getattr(self, name) is not None]
+        if len(given) > 1:
+            raise InvalidRequest(f"Give one of {' and '.join(given)}: both name a schema.", given[-1])
+        if self.guided_json is not None:
+            return schema_text(self.guided_json, "guided_json")
+        schema = self.response_format or self.structured_outputs
+        return None if schema is None else schema.schema_text()
+
+    def sampling(
+        self,
+        base: SamplingDefaults,
+        *,
+        max_tokens: int | None,
+        logprobs: int | None,
+        returns_prompt: bool = False,
+    ) -> Sampling:
         """Build the sampling parameters; an explicit null means the default, as in OpenAI's API."""
         return Sampling(
             max_tokens=max_tokens,
-            temperature=1.0 if self.temperature is None else self.temperature,
-            top_p=1.0 if self.top_p is None else self.top_p,
-            top_k=self.top_k or 0,
+            temperature=base.temperature if self.temperature is None else self.temperature,
+            top_p=base.top_p if self.top_p is None else self.top_p,
+            top_k=base.top_k if self.top_k is None else max(0, self.top_k),
             seed=self.seed,
             stop=self.stop_strings,
             logprobs=logprobs,
             frequency_penalty=self.frequency_penalty or 0.0,
             presence_penalty=self.presence_penalty or 0.0,
             ignore_eos=self.ignore_eos,
+            repetition_penalty=(
+                base.repetition_penalty if self.repetition_penalty is None else self.repetition_penalty
+            ),
+            min_p=self.min_p or 0.0,
+            logit_bias=tuple((int(token_id), bias) for token_id, bias in (self.logit_bias or {}).items()),
+            allowed_token_ids=tuple(self.allowed_token_ids or ()),
+            bad_words=tuple(self.bad_words or ()),
+            stop_token_ids=tuple(self.stop_token_ids or ()),
+            min_tokens=self.min_tokens or 0,
+            include_stop=self.include_stop_str_in_output,
+            skip_special_tokens=self.skip_special_tokens,
+            prompt_logprobs=self.prompt_logprobs,
+            returns_prompt=returns_prompt or bool(self.return_token_ids),
+            response_schema=self.response_schema(),
         )
 
 
-class ChatBody(SamplingBody):
+class ChatBody(SamplingBody, UnusedChatParameters):
     """``POST /v1/chat/completions``."""
 
     messages: Annotated[list[ChatMessage], Field(min_length=1, max_length=MESSAGES_MAX)]
     max_completion_tokens: TokenCount | None = None
     logprobs: bool | None = False
-    top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
+    top_logprobs: Annotated[int, Field(ge=0, le=LOGPROBS_MAX)] | None = None
+    chat_template_kwargs: dict[str, Any] | None = None
+    return_prompt_text: bool | None = False
     context: ContextBody | None = None
     conversation: NonEmptyText | None = None
     """Name of the conversation in the model's own log that the messages continue."""
@@ -269,121 +264,19 @@ class ChatBody(SamplingBody):
     def history_of(self) -> str | None:
         return self.conversation
 
+    @property
+    def template_variables(self) -> dict[str, Any]:
+        return self.chat_template_kwargs or {}
+
     @field_validator("top_logprobs")
     @classmethod
     def _needs_logprobs(cls, count: int | None, info: ValidationInfo) -> int | None:
         return _with("logprobs", count, info)
 
-    def to_sampling(self) -> Sampling:
+    def to_sampling(self, base: SamplingDefaults) -> Sampling:
         return self.sampling(
+            base,
             max_tokens=self.max_completion_tokens or self.max_tokens,
             logprobs=(self.top_logprobs or 0) if self.logprobs else None,
+            returns_prompt=bool(self.return_prompt_text),
         )
-
-
-class CompletionBody(SamplingBody):
-    """``POST /v1/completions``: the prompt is read as it is, without the chat template."""
-
-    prompt: NonEmptyText
-    logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
-    echo: Literal[False] | None = False
-
-    def to_sampling(self) -> Sampling:
-        # OpenAI's own default for this route is 16 tokens.
-        return self.sampling(max_tokens=self.max_tokens or 16, logprobs=self.logprobs)
-
-
-class FeedbackBody(Body):
-    """``POST /v1/feedback``."""
-
-    model: NonEmptyText
-    completion_id: NonEmptyText | None = None
-    position: Annotated[int, Field(ge=0, lt=2**63)] | None = None
-    thumb: Literal["up", "down"] | None = None
-    rating: float | None = None
-    correction: Text | None = None
-    reward: float | None = None
-
-
-def _training_field(name: str, option: Option) -> tuple[Any, Any]:
-    # `TrainingOptions.check` says more of wrong targets than that they are empty.
-    is_name = option.type == (str | None) and name != "targets"
-    return (OptionalName if is_name else option.type), Field(option.default, description=option.description)
-
-
-_fields: dict[str, Any] = {name: _training_field(name, option) for name, option in OPTIONS.items()}
-
-
-class TrainingBody(create_model("TrainingBody", __base__=Body, **_fields)):
-    """``POST /v1/personal-models/{name}/jobs``: the fields of ``TrainingOptions``, with its defaults.
-
-    ``tasks`` are for the method rl; ``actors/reward_tasks.py`` describes them.
-    """
-
-    tasks: list[dict[str, Any]] = []
-
-
-class SharingBody(Body):
-    """``PUT /v1/personal-models/{name}/sharing``; null ends the model's membership."""
-
-    sharing: Sharing | None
-
-
-class AskBody(PopulationBody):
-    """``POST /v1/population/answers``."""
-
-    question: NonEmptyText | None = None
-    messages: Annotated[list[ChatMessage], Field(min_length=1, max_length=MESSAGES_MAX)] | None = None
-    reply_tokens: int = DEFAULT_QUESTION.reply_tokens
-    temperature: float = DEFAULT_QUESTION.temperature
-    seed: int = DEFAULT_QUESTION.seed
-    stream: bool = False
-
-
-class MergeBody(Body):
-    """``POST /v1/population/merge``; ``weights`` are by member, null is the mean. See ``MergeOptions``."""
-
-    models: Annotated[list[NonEmptyText], Field(min_length=1, max_length=MEMBERS_MAX)]
-    into: Text
-    weights: dict[str, float] | None = None
-    method: Literal["sum", "svd", "ties", "dare", "linear"] = "sum"
-    rank: Annotated[int, Field(ge=1)] | None = None
-    density: Annotated[float, Field(gt=0, le=1)] = 0.5
-    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
-
-
-class RollbackBody(Body):
-    """``POST /v1/personal-models/{name}/rollback``; the default is the revision that ``latest`` names."""
-
-    revision: NonEmptyText | None = None
-
-
-class AliasBody(Body):
-    """``PUT /v1/personal-models/{name}/aliases/{alias}``: a digest, its beginning, or another alias."""
-
-    revision: NonEmptyText
-
-
-class RestoreMemoryBody(Body):
-    """``POST /v1/personal-models/{name}/memory``; ``position`` null empties the memory."""
-
-    position: Annotated[int, Field(ge=0, lt=2**63)] | None
-
-
-class ForgetBody(Body):
-    """``POST /v1/personal-models/{name}/forget``: turns by position, or words that find them.
-
-    Turns that words find are forgotten only with ``confirm``.
-    """
-
-    position: TurnPosition | None = None
-    positions: Annotated[list[TurnPosition], Field(min_length=1, max_length=TURNS_MAX)] | None = None
-    query: NonEmptyText | None = None
-    confirm: bool = False
-    memory: MemoryAfter = "folded"
-
-
-class NewModelBody(Body):
-    """``POST /v1/personal-models``."""
-
-    name: Text

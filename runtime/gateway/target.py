@@ -1,11 +1,15 @@
-"""What the ``model`` field of a request means: ``name``, ``name@alias`` or ``base``."""
+"""What the ``model`` field of a request means.
+
+It is ``name``, ``name@alias``, ``name@base``, ``name@digest``, or ``base``; ``:peek`` after a name asks for a
+reply that leaves no trace.
+"""
 
 from typing import NamedTuple
 
 from populace.actors.errors import InvalidName
 from populace.actors.turn import ModelId
 from populace.storage.records.errors import ModelNotFound, RevisionNotFound
-from populace.storage.records.keys import RESERVED_MODEL_NAMES, alias_problem, name_problem
+from populace.storage.records.keys import RESERVED_MODEL_NAMES, alias_problem, is_digest, name_problem
 
 BASE_MODEL = "base"
 POPULATION_MODEL = "population"
@@ -14,11 +18,18 @@ LATEST = "latest"
 """The alias that every model has; it names the base itself until a revision is published."""
 
 
+PEEK_SUFFIX = ":peek"
+
+
 class Target(NamedTuple):
-    """A personal model and the alias to use; ``model`` None is the base itself."""
+    """A personal model and the alias to use; ``model`` None is the base itself.
+
+    ``alias`` may be a digest, its beginning, or ``base`` too. ``peek``: the id asks to leave no trace.
+    """
 
     model: ModelId | None
     alias: str
+    peek: bool = False
 
 
 def parse_target(tenant: str, text: str) -> Target:
@@ -29,18 +40,19 @@ def parse_target(tenant: str, text: str) -> Target:
     """
     if text == BASE_MODEL:
         return Target(None, LATEST)
-    name, at, alias = text.partition("@")
+    peek = text.endswith(PEEK_SUFFIX)
+    name, at, alias = text.removesuffix(PEEK_SUFFIX).partition("@")
     if name_problem(name, reserved=RESERVED_MODEL_NAMES) is not None:
         raise ModelNotFound(text[:128])
-    if at and alias_problem(alias) is not None:
+    if at and alias_problem(alias) is not None and not is_digest(alias):
         raise RevisionNotFound(name, alias[:128])
-    return Target(ModelId(tenant, name), alias if at else LATEST)
+    return Target(ModelId(tenant, name), alias if at else LATEST, peek)
 
 
 def named_model(tenant: str, name: str) -> ModelId:
     """Resolve the name in a path; raises ``ModelNotFound`` for one that no model can have."""
     target = parse_target(tenant, name)
-    if target.model is None or "@" in name:
+    if target.model is None or "@" in name or target.peek:
         raise ModelNotFound(name[:128])
     return target.model
 
@@ -55,6 +67,6 @@ def new_model(tenant: str, name: str) -> ModelId:
 
 def check_alias(alias: str) -> None:
     """Raise ``InvalidName`` for an alias that no revision can have."""
-    problem = alias_problem(alias)
+    problem = "it names the base" if alias == BASE_MODEL else alias_problem(alias)
     if problem is not None:
         raise InvalidName(alias, problem)

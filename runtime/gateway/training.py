@@ -14,7 +14,7 @@ from populace.api.training import JobObject
 from populace.gateway.answers import answer
 from populace.gateway.context import Caller, KeyedRoute, gateway_of
 from populace.gateway.idempotency import idempotency_key
-from populace.gateway.schema import RollbackBody, TrainingBody
+from populace.gateway.management_schema import RollbackBody, TrainingBody
 from populace.gateway.target import LATEST, named_model
 from populace.storage.records.errors import RevisionNotFound
 

@@ -19,6 +19,7 @@ from populace.actors.hosts import (
     Revision,
 )
 from populace.actors.keepers.catalogue import KEY_SHARD_TENANT
+from populace.actors.peek import Peek
 from populace.actors.retries import LOST, retrying
 from populace.actors.turn import ChatRequest, Interaction, ModelId, Reply, TurnGrant, TurnRequest
 from populace.hosting.forgetting_directory import ForgettingDirectory
@@ -63,6 +64,12 @@ class Directory:
 
     async def abandon_turn(self, grant: TurnGrant, reason: str) -> None:
         await self._of(grant.model).call(Hosts.abandon_turn, grant, reason)
+
+    async def begin_peek(self, request: TurnRequest) -> TurnGrant:
+        return await self.retried(request.model, Hosts.begin_peek, request)
+
+    async def peek(self, request: ChatRequest) -> Peek:
+        return await self.retried(request.turn.model, Hosts.peek, request)
 
     async def chat(self, request: ChatRequest) -> Interaction:
         return await self.retried(request.turn.model, Hosts.chat, request)

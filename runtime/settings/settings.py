@@ -8,6 +8,7 @@ error: a typo must not quietly become the default.
 
 import difflib
 import os
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -23,6 +24,7 @@ from populace.storage.records.errors import PopulaceError
 ResidencyPolicy = Literal["segmented-lru", "w-tinylfu"]
 EngineChoice = Literal["auto", EngineKind]
 TrainingMode = Literal["auto", "asked", "off"]
+TaskPrompts = Literal["peek", "turn"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 
 PREFIX = "POPULACE_"
@@ -30,6 +32,7 @@ MIB = 2**20
 GIB = 2**30
 SMALL_MACHINE_BYTES = 32 * GIB
 ADAPTER_SLOTS_GPU = 8
+ORIGIN = re.compile(r"https?://[^/\s?#@]+")
 HOUR_SECONDS = 3600.0
 DAY_SECONDS = 24 * HOUR_SECONDS
 
@@ -111,6 +114,9 @@ class Settings(BaseModel):
     training_device: str = "cpu"
     """Device of the trainer's base: ``cpu``, or another by torch's name. vLLM occupies most of its GPU."""
 
+    task_prompts: TaskPrompts = "peek"
+    """What the prompts for titles, tags or summaries are that chat front ends send by themselves: ``peek``
+    leaves no trace in the person, ``turn`` is said to them like any other."""
     turn_seconds_max: Seconds = 120.0
     idle_seconds_max: Seconds = 300.0
     resident_bytes_max: Annotated[int, Field(ge=MIB)] = 256 * MIB
@@ -119,6 +125,9 @@ class Settings(BaseModel):
     """Turns that may wait for one personal model."""
     waiting_max: Positive = 64
     """Requests that may wait for one engine, beyond the ``sequences_max`` running ones."""
+    cors_origins: str | None = None
+    """Origins whose web pages may use the gateway, separated by commas, such as ``http://localhost:3000``;
+    ``*`` is any. With None a browser keeps pages of other origins away."""
     body_bytes_max: Annotated[int, Field(ge=1024)] = 8 * MIB
     archive_bytes_max: Annotated[int, Field(ge=1024)] = 1024 * MIB
     """Largest personal model or adapter that is imported over HTTP, in bytes, both packed and unpacked."""
@@ -136,10 +145,23 @@ class Settings(BaseModel):
         """``kv_cache_gib`` in whole GiB, at least one, as vLLM takes it on a CPU."""
         return max(1, round(self.kv_cache_gib))
 
+    @property
+    def allowed_origins(self) -> tuple[str, ...]:
+        """``cors_origins``, each for itself, as browsers write them."""
+        return origins_in(self.cors_origins)
+
     @field_validator("data", "cache", "config", "master_key", "residency_trace")
     @classmethod
     def _absolute(cls, path: Path | None) -> Path | None:
         return None if path is None else path.expanduser().absolute()
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _are_origins(cls, text: str | None) -> str | None:
+        for origin in origins_in(text):
+            if origin != "*" and not ORIGIN.fullmatch(origin):
+                raise ValueError(f"{origin!r} is no origin: those are like https://chat.example.org, or *")
+        return text
 
     @classmethod
     def from_environment(cls, **overrides: object) -> Self:
@@ -160,6 +182,11 @@ class Settings(BaseModel):
 def variable_of(field: str) -> str:
     """Return the name of a setting's environment variable."""
     return PREFIX + field.upper()
+
+
+def origins_in(text: str | None) -> tuple[str, ...]:
+    """Separate origins at commas."""
+    return tuple(origin.strip().rstrip("/") for origin in (text or "").split(",") if origin.strip())
 
 
 def hosts_default(cores: int) -> int:

@@ -82,9 +82,11 @@ FAULTS = (
             ),
             Edit(
                 "actors/host/host_turns.py",
-                "from populace.storage.records.errors import ModelNotFound, PositionConflict\n",
+                "from populace.storage.records.errors import ModelNotFound, PositionConflict, "
+                "RevisionNotFound\n",
                 "from populace.storage.records import keys\n"
-                "from populace.storage.records.errors import ModelNotFound, PositionConflict\n",
+                "from populace.storage.records.errors import ModelNotFound, PositionConflict, "
+                "RevisionNotFound\n",
             ),
         ),
         ("tests/storage/test_ledger.py", "tests/storage/test_ledger_machine.py"),

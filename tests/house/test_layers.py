@@ -14,6 +14,7 @@ MODEL_ROOMS = (
 )
 DOORS: Mapping[str, tuple[str, ...]] = {
     "bm25s": ("actors/keepers/log_index.py",),
+    "llguidance": ("runtime/engines/",),
     "lmdb": ("storage/shards/shard.py", "storage/shards/pages.py"),
     "vllm": ("runtime/engines/vllm_", "runtime/bench/vllm_stock.py"),
     "ray": ("runtime/",),

@@ -2,20 +2,27 @@
 
 import asyncio
 from collections.abc import AsyncGenerator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from pydantic import BaseModel
 
+from populace.actors.engine import SamplingDefaults
 from populace.actors.errors import ClusterNotFound, HostUnavailable, InvalidName, InvalidRequest, Unauthorized
+from populace.actors.hosts import Revision
+from populace.actors.response_schema import schema_text
 from populace.actors.turn import ModelId
 from populace.adapters.random_adapter import write_random_adapter
 from populace.client.async_model import AsyncModel
 from populace.client.async_population import AsyncPopulation
+from populace.client.chat_request import chat_request, peek_request
 from populace.client.http_connection import HttpConnection, is_url
 from populace.client.http_transport import HttpTransport
 from populace.client.loop_thread import LoopThread
+from populace.client.options import ChatOptions, SamplingOptions
 from populace.client.remote_errors import error_in
 from populace.storage.records.errors import (
     InteractionNotFound,
@@ -23,11 +30,13 @@ from populace.storage.records.errors import (
     ModelNotFound,
     OperationConflict,
     PopulaceError,
+    RevisionNotFound,
 )
 from tests.runtime.archive.uploads import TARGETS, write_base
-from tests.runtime.gateway.population import Population
+from tests.runtime.gateway.population import Population, chat_body
 
 URL = "http://populace"
+RECOMMENDED = SamplingDefaults._fields
 
 
 @pytest.fixture
@@ -49,6 +58,49 @@ async def remote(served: Population) -> AsyncGenerator[AsyncPopulation]:
 @pytest.fixture
 async def ada(remote: AsyncPopulation) -> AsyncModel:
     return await remote.create("ada")
+
+
+class Person(BaseModel):
+    name: str
+
+
+async def test_a_reply_is_held_to_a_pydantic_class(served: Population, ada: AsyncModel) -> None:
+    served.engine.reply = ('{"name": "Ada"}',)
+
+    turn = await ada.chat("Who?", response_format=Person)
+
+    asked = served.engine.requests[-1].sampling.response_schema
+    assert asked == schema_text(Person.model_json_schema())
+    assert Person.model_validate_json(turn.reply) == Person(name="Ada")
+
+
+async def test_every_parameter_of_sampling_is_the_same_over_http(served: Population, ada: AsyncModel) -> None:
+    given: ChatOptions = {
+        "max_tokens": 7,
+        "temperature": 0.5,
+        "top_p": 0.9,
+        "top_k": 5,
+        "seed": 3,
+        "stop": ["end"],
+        "logprobs": 2,
+        "frequency_penalty": 0.5,
+        "presence_penalty": -0.5,
+        "ignore_eos": True,
+        "repetition_penalty": 1.2,
+        "min_p": 0.1,
+        "logit_bias": {7: 100, 8: -1.5},
+        "allowed_token_ids": [7, 8],
+        "bad_words": ["no"],
+        "stop_token_ids": [9],
+        "min_tokens": 2,
+        "include_stop": True,
+        "skip_special_tokens": False,
+    }
+    assert given.keys() == SamplingOptions.__annotations__.keys()
+
+    await ada.chat("hello", **given)
+
+    assert served.engine.requests[-1].sampling == chat_request(ada.id, "hello", **given).sampling
 
 
 async def test_a_client_learns_whose_population_it_is_and_on_which_base(
@@ -94,6 +146,66 @@ async def test_a_reply_is_streamed_and_then_in_the_log(ada: AsyncModel, served: 
     assert (stream.interaction.position, stream.interaction.reply) == (0, logged.reply)
     replayed = await ada.chat("hello", stream=True, operation=logged.operation.removeprefix("key-"))
     assert "".join([text async for text in replayed]) == logged.reply
+
+
+async def test_a_peek_is_the_same_over_http_and_on_a_host_and_leaves_no_trace(
+    ada: AsyncModel, served: Population
+) -> None:
+    turn = await ada.chat("hello")
+
+    remote = await ada.peek("and again", temperature=0)
+    local = await served.directory.peek(peek_request(ada.id, "and again", temperature=0))
+
+    assert (remote.reply, local.reply) == ("reply 2 to you", "reply 3 to you")
+    assert remote == replace(local, reply=remote.reply)
+    assert (remote.model, remote.revision, remote.base) == (ada.id, "base", turn.base)
+    assert (remote.memory_version, remote.completion_tokens) == (0, 3)
+    _, seen, seen_here = served.engine.requests
+    assert (seen.prompt, seen.sampling) == (seen_here.prompt, seen_here.sampling)
+    assert len(seen.prompt) == 3
+    assert [logged.position for logged in await ada.log()] == [0]
+
+
+async def test_what_nobody_says_of_sampling_is_as_the_base_recommends_over_http_and_in_python(
+    served: Population,
+) -> None:
+    served.engine.base = served.engine.base._replace(sampling=SamplingDefaults(0.6, 0.95, 20, 1.1))
+    transport = httpx.ASGITransport(served.app)
+    connection = await HttpConnection.open(URL, served.keys["acme"], transport=transport)
+    async with AsyncPopulation(connection) as remote, served.client() as client:
+        ada = await remote.create("ada")
+        assert remote.base == served.engine.base
+
+        await ada.chat("hello")
+        await ada.chat("hello", temperature=0.0, top_p=1.0, top_k=0, repetition_penalty=1.0)
+        await client.post("/v1/chat/completions", json=chat_body())
+        nulls: dict[str, Any] = dict.fromkeys(RECOMMENDED)
+        await client.post("/v1/chat/completions", json=chat_body(**nulls))
+        explicit: dict[str, Any] = dict(zip(RECOMMENDED, (0, 1, 0, 1), strict=True))
+        await client.post("/v1/chat/completions", json=chat_body(**explicit))
+        await client.post("/v1/completions", json={"model": "base", "prompt": "once"})
+
+    used = [request.sampling for request in served.engine.requests]
+    recommended, greedy = (0.6, 0.95, 20, 1.1), (0.0, 1.0, 0, 1.0)
+    assert [tuple(getattr(one, name) for name in RECOMMENDED) for one in used] == [
+        recommended,
+        greedy,
+        recommended,
+        recommended,
+        greedy,
+        recommended,
+    ]
+
+
+async def test_any_revision_is_peeked_at_by_its_digest(ada: AsyncModel, served: Population) -> None:
+    revision = Revision("d" * 64, served.engine.base.fingerprint, "import", None, 4, 100, 1)
+    await served.directory.publish_revision(ada.id, revision)
+
+    seen = [await ada.peek("hello", alias=alias) for alias in ("latest", "dd", "d" * 64, "base")]
+
+    assert [peek.revision for peek in seen] == [*["d" * 64] * 3, "base"]
+    with pytest.raises(RevisionNotFound):
+        await ada.peek("hello", alias="e" * 64)
 
 
 async def test_models_are_created_listed_forked_and_erased(remote: AsyncPopulation) -> None:

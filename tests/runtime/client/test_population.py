@@ -8,9 +8,10 @@ import pytest
 from populace.actors.aggregation.question import Question
 from populace.actors.engine import Message, Sampling
 from populace.actors.errors import InvalidRequest
+from populace.actors.memory import MemoryChoice
 from populace.actors.training_options import TrainingOptions
 from populace.actors.turn import ModelId
-from populace.client.chat_request import chat_request
+from populace.client.chat_request import chat_request, peek_request
 from populace.client.options import AskOptions, SamplingOptions, TrainOptions
 from populace.policies.retrieval import Retrieval
 
@@ -49,6 +50,22 @@ def test_what_is_retrieved_shapes_the_reply_and_none_is_the_default() -> None:
     assert len({one.turn.body_hash for one in (plain, asking, two)}) == 3
 
 
+@pytest.mark.parametrize("options", [{"operation": "op"}, {"keep": 0}, {"memory": {"write": True}}])
+def test_a_peek_has_nothing_that_only_a_turn_has(options: dict[str, Any]) -> None:
+    with pytest.raises(InvalidRequest) as refused:
+        peek_request(ADA, "hi", **options)
+
+    assert refused.value.parameter in options
+
+
+def test_a_peek_is_the_request_of_a_turn_that_writes_and_keeps_nothing() -> None:
+    turn, peek = chat_request(ADA, "hi"), peek_request(ADA, "hi")
+
+    assert (peek.messages, peek.sampling) == (turn.messages, turn.sampling)
+    assert (peek.memory, peek.kept) == (MemoryChoice(read=True, write=False), None)
+    assert peek_request(ADA, "hi", alias="base").memory == MemoryChoice(read=False, write=False)
+
+
 @pytest.mark.parametrize(
     ("message", "options"),
     [
@@ -80,7 +97,7 @@ def test_input_of_the_wrong_shape_is_refused_by_name(message: Any, options: dict
 @pytest.mark.parametrize(
     ("options", "fields", "others"),
     [
-        (SamplingOptions, Sampling, set[str]()),
+        (SamplingOptions, Sampling, {"prompt_logprobs", "returns_prompt", "response_schema"}),
         (TrainOptions, TrainingOptions, set[str]()),
         (AskOptions, Question, {"messages"}),
     ],

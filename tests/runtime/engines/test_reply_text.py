@@ -59,3 +59,14 @@ def test_nothing_before_a_stop_string_is_lost_and_no_stop_string_is_shown(
         assert shown == text
     else:
         assert any(text[len(shown) :].startswith(stop) for stop in stops)
+
+
+def test_an_included_stop_string_is_shown_and_nothing_after_it() -> None:
+    assert StopStrings(("x", "<end>"), include=True).push("a <end> x") == ("a <end>", True)
+
+
+def test_a_stop_string_that_is_whole_before_the_reply_may_stop_is_text() -> None:
+    strings = StopStrings(("ab",))
+
+    assert strings.push("ab a", may_stop=False) == ("ab ", False)
+    assert strings.push("b", may_stop=True) == ("", True)

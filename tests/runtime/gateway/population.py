@@ -66,7 +66,7 @@ class Population:
             host.check_integrity()
         self._close_hosts()
 
-    def make_app(self, *, do_work: DoWork = do_work) -> FastAPI:
+    def make_app(self, *, do_work: DoWork = do_work, cors_origins: tuple[str, ...] = ()) -> FastAPI:
         """``do_work`` works on adapters, in this process unless it is another one."""
         desk = Desk(bytes_max=ARCHIVE_BYTES_MAX)
         destination = AdapterStore(self.path, self.base_directory, BASE.fingerprint, RANK_MAX)
@@ -79,6 +79,8 @@ class Population:
             archive_desk=ArchiveDesk(self.directory, destination, desk, check=check_adapters),
             adapter_desk=AdapterDesk(self.directory, destination, desk, do_work=do_work),
             aggregator=aggregator_over(self.directory, self.engine, self.path),
+            cors_origins=cors_origins,
+            embedder=self.engine,
         )
 
     @asynccontextmanager

@@ -1,15 +1,19 @@
 """An engine whose replies a test writes, and can hold before any of their tokens."""
 
 import asyncio
-from collections.abc import AsyncGenerator
+import math
+from collections.abc import AsyncGenerator, Sequence
 
 from populace.actors.engine import (
     AdapterRef,
     BaseInfo,
     Delta,
+    Embedding,
     EngineReport,
     EngineStatistics,
     GenerateRequest,
+    Prompt,
+    PromptRead,
     TokenLogprob,
 )
 from populace.actors.errors import PromptTooLong
@@ -21,12 +25,15 @@ BASE = BaseInfo("scripted", "f" * 64, 1000)
 class ScriptedEngine:
     """Answers ``reply <n>`` and ``ending``, where n counts the requests, a token at a time.
 
-    ``hold_before`` names the token that waits for ``gate``; ``held`` is set when a reply waits
-    there. ``failure`` is raised instead of token ``fail_before``, ``refusal`` when an adapter is prepared.
+    ``reply`` is said instead, if there is one. ``hold_before`` names the token that waits for ``gate``;
+    ``held`` is set when a reply waits there. ``failure`` is raised instead of token ``fail_before``,
+    ``refusal`` when an adapter is prepared.
     """
 
     def __init__(self) -> None:
+        self.base = BASE
         self.ending: tuple[str, ...] = (" to", " you")
+        self.reply: tuple[str, ...] = ()
         self.requests: list[GenerateRequest] = []
         self.running: set[str] = set()
         self.hold_before: int | None = None
@@ -37,10 +44,6 @@ class ScriptedEngine:
         self.failure: Exception | None = None
         self.refusal: Exception | None = None
         self.prepared: list[str] = []
-
-    @property
-    def base(self) -> BaseInfo:
-        return BASE
 
     async def prepare(self, adapter: AdapterRef, replaces: AdapterRef | None = None) -> None:
         """Everything is ready, unless there is a ``refusal``."""
@@ -53,7 +56,7 @@ class ScriptedEngine:
 
     async def generate(self, request: GenerateRequest) -> AsyncGenerator[Delta, None]:
         self.requests.append(request)
-        tokens = (f"reply {len(self.requests)}", *self.ending)
+        tokens = self.reply or (f"reply {len(self.requests)}", *self.ending)
         prompt_tokens = prompt_length(request)
         if prompt_tokens + len(tokens) > BASE.context_tokens:
             raise PromptTooLong(prompt_tokens, len(tokens), BASE.context_tokens)
@@ -72,10 +75,18 @@ class ScriptedEngine:
                     prompt_tokens=prompt_tokens,
                     logprobs=() if request.sampling.logprobs is None else (row,),
                     finish_reason="stop" if index == len(tokens) - 1 else None,
+                    prompt=prompt_read(request) if index == 0 else None,
                 )
         finally:
             self.running.discard(request.request_id)
             self.freed.set()
+
+    async def embed(self, prompts: Sequence[Prompt]) -> list[Embedding]:
+        """Count the prompt's characters or tokens in the first of three dimensions, and a 3 in the second."""
+        if self.failure is not None:
+            raise self.failure
+        lengths = [len(prompt) for prompt in prompts]
+        return [Embedding((n / math.hypot(n, 3), 3 / math.hypot(n, 3), 0.0), n) for n in lengths]
 
     async def wait_freed(self) -> None:
         """Wait until a reply has given its slot back."""
@@ -88,6 +99,25 @@ class ScriptedEngine:
     async def report(self) -> EngineReport:
         statistics = EngineStatistics(running=len(self.running), waiting=0, adapters_hot=0, adapter_slots=4)
         return EngineReport({0: statistics}, {"hot": len(self.requests)})
+
+
+def prompt_read(request: GenerateRequest) -> PromptRead | None:
+    """Describe the prompt if it was asked for: its words are its tokens, numbered from 100 on."""
+    sampling = request.sampling
+    if not sampling.wants_prompt:
+        return None
+    if isinstance(request.prompt, str):
+        words = [f" {word}" if at else word for at, word in enumerate(request.prompt.split(" "))]
+    else:
+        words = [f"<{part}>" for part in request.prompt]
+    ids = tuple(range(100, 100 + len(words)))
+    if sampling.prompt_logprobs is None:
+        return PromptRead(ids, "".join(words))
+    rows = [
+        TokenLogprob(token_id, word, -0.25, ((token_id, word, -0.25), (99, "other", -1.5)))
+        for token_id, word in zip(ids, words, strict=True)
+    ]
+    return PromptRead(ids, "".join(words), words[0], tuple(rows[1:]))
 
 
 def prompt_length(request: GenerateRequest) -> int:

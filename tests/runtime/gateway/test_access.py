@@ -53,7 +53,7 @@ async def test_a_wrong_secret_is_answered_like_an_unknown_key(population: Popula
     wrong, unknown = altered(population.keys["acme"]), new_key("acme", "lost", now_ms=0)[0]
     async with population.client(None) as client:
         replies = [
-            await client.get("/v1/models", headers={"Authorization": f"Bearer {key}"})
+            await client.get("/v1/models", headers={"Authorization": f"Bearer {key}", "X-Request-Id": "same"})
             for key in (wrong, unknown)
         ]
 

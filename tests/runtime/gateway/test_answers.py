@@ -36,6 +36,7 @@ async def test_a_reply_names_revision_log_position_and_base(client: httpx.AsyncC
         "retrieved": [],
         "memory": None,
         "conversation": None,
+        "peek": None,
     }
 
 
@@ -113,6 +114,7 @@ async def test_a_stream_has_openais_shape(client: httpx.AsyncClient, population:
         "retrieved": [],
         "memory": None,
         "conversation": None,
+        "peek": None,
     }
     tokens = turn.prompt_tokens
     usage = {"prompt_tokens": tokens, "completion_tokens": 3, "total_tokens": tokens + 3}
@@ -211,6 +213,7 @@ async def test_the_base_answers_and_records_nothing(
         "retrieved": None,
         "memory": None,
         "conversation": None,
+        "peek": None,
     }
     assert await population.log("ada") == ()
 

@@ -60,7 +60,16 @@ async def test_a_body_that_is_not_called_json_is_told_what_to_send(
 
 
 WRONG: list[tuple[dict[str, str], str, str]] = [
-    ({"tools": "[]"}, "tools", "Unknown parameter: `tools`."),
+    ({"tool": "[]"}, "tool", "Unknown parameter: `tool`."),
+    ({"tools": '[{"type": "function"}]'}, "tools", "tools are not called yet"),
+    ({"min_p": "1.5"}, "min_p", "Input should be less than or equal to 1"),
+    ({"top_k": "-2"}, "top_k", "Input should be greater than or equal to -1"),
+    ({"repetition_penalty": "0"}, "repetition_penalty", "Input should be greater than or equal to 0.01"),
+    ({"logit_bias": '{"hello": 1}'}, "logit_bias.hello.[key]", "String should match pattern"),
+    ({"logit_bias": '{"7": "much"}'}, "logit_bias.7", "Input should be a valid number"),
+    ({"stop_token_ids": "[-1]"}, "stop_token_ids[0]", "Input should be greater than or equal to 0"),
+    ({"stream": "true", "prompt_logprobs": "1"}, "prompt_logprobs", "a stream has none"),
+    ({"chat_template_kwargs": '"fast"'}, "chat_template_kwargs", "Input should be a valid dictionary"),
     ({"temperature": '"hot"'}, "temperature", "Input should be a valid number"),
     ({"temperature": "2.01"}, "temperature", "Input should be less than or equal to 2"),
     ({"temperature": "-1"}, "temperature", "Input should be greater than or equal to 0"),
@@ -113,7 +122,6 @@ WRONG: list[tuple[dict[str, str], str, str]] = [
     ({"model": '""'}, "model", "at least 1 character"),
     ({"model": '"' + "m" * 513 + '"'}, "model", "at most 512 characters"),
     ({"stop": r'["\ud800"]'}, "stop[0]", "valid"),
-    ({"user": r'"\ud800"'}, "user", "valid Unicode"),
 ]
 
 
@@ -159,10 +167,12 @@ async def test_a_body_of_exactly_the_limit_is_read(client: httpx.AsyncClient) ->
 
 
 async def test_a_text_completion_refuses_an_empty_prompt(client: httpx.AsyncClient) -> None:
-    for prompt in ("", [1, 2], ["a", "b"], None):
+    prompts: tuple[Any, ...] = ("", [], [""], [[]], None, 5)
+    for prompt in prompts:
         reply = await client.post("/v1/completions", json={"model": "ada", "prompt": prompt})
 
-        assert (reply.status_code, reply.json()["error"]["param"]) == (400, "prompt")
+        error = reply.json()["error"]
+        assert (reply.status_code, error["param"][:6]) == (400, "prompt")
 
 
 VALUES = st.recursive(

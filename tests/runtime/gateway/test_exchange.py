@@ -14,6 +14,7 @@ from populace.gateway.errors import TEXT_LENGTH_MAX, error_body
 from populace.gateway.event_stream import EventStream
 from populace.gateway.exchange import Begin, Exchange
 from populace.gateway.metrics import GatewayMetrics
+from populace.gateway.wire import ReplyShape
 from tests.runtime.gateway.scripted_engine import BASE
 
 ADA = ModelId("acme", "ada")
@@ -90,7 +91,7 @@ async def body_of(response: Response) -> str:
 @pytest.fixture
 def exchange() -> Exchange:
     metrics = GatewayMetrics()
-    return Exchange(metrics, BASE, "ada", is_chat=True, wants_usage=False, started=metrics.started())
+    return Exchange(metrics, BASE, "ada", ReplyShape(is_chat=True), False, metrics.started())
 
 
 async def test_a_stream_that_another_call_overtook_does_not_end_as_if_it_were_recorded(

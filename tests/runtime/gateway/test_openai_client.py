@@ -157,7 +157,7 @@ async def test_models(ada: AsyncOpenAI) -> None:
     listed = await ada.models.list()
     shown = await ada.models.retrieve("ada@latest")
 
-    assert [model.id for model in listed.data] == ["base", "ada"]
+    assert [model.id for model in listed.data] == ["base", "population", "ada", "ada:peek"]
     assert shown.id == "ada@latest"
     assert shown.owned_by == "acme"
 
@@ -266,4 +266,4 @@ async def test_the_blocking_client(population: Population, url: str) -> None:
 
     answer = await asyncio.to_thread(talk)
 
-    assert answer == ("reply 1 to you", ["reply 2", " to", " you"], ["base", "ada"])
+    assert answer == ("reply 1 to you", ["reply 2", " to", " you"], ["base", "population", "ada", "ada:peek"])

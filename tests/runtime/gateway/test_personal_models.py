@@ -76,14 +76,16 @@ async def test_models_come_in_pages_by_name(client: httpx.AsyncClient, populatio
     assert pages == [["ada", "bob"], ["cleo", "dan"], ["eve"]]
 
 
-async def test_openais_list_begins_with_the_base(client: httpx.AsyncClient, population: Population) -> None:
+async def test_openais_list_begins_with_what_all_share_and_pages_by_person(
+    client: httpx.AsyncClient, population: Population
+) -> None:
     for name in ("bob", "cleo"):
         await population.create(name)
     await population.create("zoe", tenant="globex")
 
     pages = await names_by_page(client, "/v1/models", 2)
 
-    assert pages == [["base", "ada", "bob"], ["cleo"]]
+    assert pages == [["base", "population", "ada", "ada:peek", "bob", "bob:peek"], ["cleo", "cleo:peek"]]
 
 
 async def test_revisions_are_listed_with_how_far_they_have_come(
@@ -208,6 +210,7 @@ async def test_a_foreign_model_is_not_there(
     client: httpx.AsyncClient, population: Population, method: str, path: str
 ) -> None:
     await population.create("zoe", tenant="globex")
+    client.headers["X-Request-Id"] = "same"
 
     reply = await client.request(method, f"{MODELS}/{path.format('zoe')}")
 
@@ -255,5 +258,5 @@ async def test_openapi_describes_what_every_route_answers(population: Population
     }
 
     files = {"get /v1/personal-models/{name}/export", "get /v1/personal-models/{name}/memory/picture"}
-    as_openai = {"post /v1/chat/completions", "post /v1/completions"}
+    as_openai = {"post /v1/chat/completions", "post /v1/completions", "post /v1/embeddings"}
     assert untyped == files | as_openai | {"get /healthz", "get /readyz", "get /metrics"}

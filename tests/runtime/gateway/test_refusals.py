@@ -12,10 +12,11 @@ CHAT = "/v1/chat/completions"
 
 
 def error_of(response: httpx.Response) -> dict[str, object]:
-    """Answer the error object; it always has these four fields, and nothing is beside it but its details."""
+    """Answer the error object; it has these four fields, and beside them its details and its request's id."""
     body = response.json()
     assert list(body) == ["error"]
     body["error"].pop("details", None)
+    assert body["error"].pop("request_id") == response.headers["x-request-id"]
     assert sorted(body["error"]) == ["code", "message", "param", "type"]
     return body["error"]
 
@@ -50,17 +51,18 @@ async def test_a_wrong_method_is_405_and_names_the_right_ones(client: httpx.Asyn
     reply = await client.put(CHAT, json={})
 
     assert reply.status_code == 405
-    assert reply.headers["allow"] == "POST"
+    assert reply.headers["allow"] == "OPTIONS, POST"
     assert error_of(reply)["code"] == "method_not_allowed"
 
 
 async def test_a_foreign_model_is_answered_like_one_that_does_not_exist(
     client: httpx.AsyncClient, population: Population
 ) -> None:
-    foreign_before = await client.post(CHAT, json=chat_body(model="grace"))
+    headers = {"X-Request-Id": "the-same"}
+    foreign_before = await client.post(CHAT, json=chat_body(model="grace"), headers=headers)
     await population.create("grace", tenant="globex")
 
-    foreign = await client.post(CHAT, json=chat_body(model="grace"))
+    foreign = await client.post(CHAT, json=chat_body(model="grace"), headers=headers)
 
     assert foreign.status_code == 404
     assert error_of(foreign)["code"] == "model_not_found"

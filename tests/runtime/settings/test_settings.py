@@ -53,6 +53,15 @@ def test_a_variable_sets_its_setting(
     assert getattr(Settings.from_environment(), name) == value
 
 
+def test_origins_are_separated_and_written_as_browsers_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("POPULACE_CORS_ORIGINS", "http://a.org:3000, https://b.org/,*")
+
+    settings = Settings.from_environment()
+
+    assert settings.allowed_origins == ("http://a.org:3000", "https://b.org", "*")
+    assert Settings().allowed_origins == ()
+
+
 def test_an_override_wins_over_its_variable_unless_it_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("POPULACE_PORT", "9000")
 
@@ -76,6 +85,7 @@ def test_an_empty_variable_counts_as_not_set(monkeypatch: pytest.MonkeyPatch) ->
         ("idle_seconds_max", "-1", "greater than 0"),
         ("resident_bytes_max", "1", "1048576"),
         ("log_interactions_max", "63", "greater than or equal to 64"),
+        ("cors_origins", "chat.example.org", "is no origin"),
     ],
 )
 def test_a_bad_value_names_the_variable_the_value_and_what_is_allowed(

@@ -1,0 +1,30 @@
+"""Makes the reply of a peek, in a gateway that streams or in a host that does not."""
+
+from typing import Protocol
+
+from populace.actors.engine import Engine
+from populace.actors.peek import without_trace
+from populace.actors.turn import ChatRequest, TurnGrant, TurnRequest
+from populace.actors.turns.running_reply import RunningReply
+from populace.actors.turns.turn_director import (
+    ReplyBuilder,
+    completion_id,
+    generate_reply,
+    without_forgotten,
+)
+
+
+class PeekHost(Protocol):
+    """The part of ``Hosts`` that a peek needs."""
+
+    async def begin_peek(self, request: TurnRequest) -> TurnGrant: ...
+
+
+async def begin_peek_reply(
+    hosts: PeekHost, engine: Engine, request: ChatRequest, *, stream: bool = False
+) -> RunningReply:
+    """Begin a peek and return its reply, which has deltas also without ``stream`` and no interaction."""
+    grant = await hosts.begin_peek(request.turn)
+    request = without_forgotten(without_trace(request), grant.forgotten)
+    reply = ReplyBuilder(request.messages, completion_id(grant))
+    return RunningReply(generate_reply(engine, request, grant, reply, stream=stream), grant=grant)

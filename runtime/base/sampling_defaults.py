@@ -1,0 +1,37 @@
+"""The sampling that a base's makers recommend, from its ``generation_config.json``."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import BaseModel, Field, ValidationError
+
+from populace.actors.engine import SamplingDefaults
+from populace.base.files import BaseInvalid
+
+FILE = "generation_config.json"
+
+
+class _GenerationConfig(BaseModel):
+    """The fields that both engines sample by. Null, and a field that is not there, mean no preference."""
+
+    temperature: Annotated[float, Field(ge=0, le=2)] | None = None
+    top_p: Annotated[float, Field(gt=0, le=1)] | None = None
+    top_k: Annotated[int, Field(ge=0)] | None = None
+    repetition_penalty: Annotated[float, Field(ge=0.01, le=100)] | None = None
+
+
+def read_sampling_defaults(directory: Path) -> SamplingDefaults:
+    """Read what a request samples by that does not say it. Raises ``BaseInvalid`` for a damaged file."""
+    try:
+        told = json.loads((directory / FILE).read_bytes())
+        config = _GenerationConfig.model_validate(told)
+    except FileNotFoundError:
+        return SamplingDefaults()
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        field = ".".join(map(str, first["loc"]))
+        raise BaseInvalid(str(directory), f"{field} in {FILE}: {first['msg']}") from error
+    except ValueError as error:
+        raise BaseInvalid(str(directory), f"{FILE} is no JSON: {error}") from error
+    return SamplingDefaults(**config.model_dump(exclude_none=True))

@@ -1,0 +1,38 @@
+"""What all bodies have in common: strict fields, texts that can be encoded, and unions with clear errors."""
+
+from typing import Annotated
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field
+
+TEXT_BRANCH, LIST_BRANCH = "<text>", "<list>"
+TOKENS_BRANCH, TOKEN_LISTS_BRANCH = "<tokens>", "<token lists>"
+UNION_BRANCHES = frozenset({TEXT_BRANCH, LIST_BRANCH, TOKENS_BRANCH, TOKEN_LISTS_BRANCH})
+"""Names of a union's branches in pydantic's error locations; no parameter has such a name."""
+
+
+def encodable(text: str) -> str:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ValueError("it must be valid Unicode, but holds a lone surrogate") from None
+    return text
+
+
+def _branch(value: object) -> str | None:
+    """Choose the branch by the value's own type, so that an error is about what the caller meant."""
+    if isinstance(value, str):
+        return TEXT_BRANCH
+    return LIST_BRANCH if isinstance(value, list) else None
+
+
+Text = Annotated[str, AfterValidator(encodable)]
+# The length is checked first: after a validator of ours pydantic would count "items".
+NonEmptyText = Annotated[str, Field(min_length=1), AfterValidator(encodable)]
+OptionalName = NonEmptyText | None
+Branch = Discriminator(
+    _branch, custom_error_type="text_or_list", custom_error_message="Input should be a text or a list"
+)
+
+
+class Body(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)

@@ -1,0 +1,137 @@
+"""Parameters of OpenAI's and vLLM's servers that this one does not act on: accepted as hints, or refused.
+
+A hint changes nothing that the caller could miss, so it is accepted, and the reply's ``warnings`` name it. A
+parameter whose absence would make the reply silently wrong is refused by name, except for the value that asks
+for nothing. A parameter in neither list, and in no body, is refused as unknown.
+"""
+
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from pydantic import BaseModel, GetCoreSchemaHandler
+from pydantic_core import CoreSchema, core_schema
+
+
+@dataclass(frozen=True)
+class Hint:
+    """Marks a parameter that changes nothing; ``reason`` says why."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class Refused:
+    """Marks a parameter that is refused; ``reason`` says why, ``neutral`` are values that ask for nothing."""
+
+    reason: str
+    neutral: tuple[object, ...] = ()
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_after_validator_function(self._neutral_only, handler(source))
+
+    def _neutral_only(self, value: object) -> object:
+        # By type too: to Python, 0 is False.
+        if value is None or any(type(value) is type(one) and value == one for one in self.neutral):
+            return None
+        raise ValueError(self.reason)
+
+
+NO_REASONING = "no base here reasons apart from its reply"
+NO_IMAGES = "messages are text alone"
+NO_BEAMS = "replies are sampled or greedy, never searched by beams: ask for several with `n`"
+NO_TRANSFER = "this engine takes over no cache from another"
+OPERATORS = "that is the operator's to decide"
+TOKENS_INSTEAD = "send the prompt as token ids to `/v1/completions` for full control of it"
+EXPERTS = "the router's choices of experts are not recorded"
+
+ANY = Any | None
+
+
+class UnusedParameters(BaseModel):
+    """What both kinds of completions have in common."""
+
+    store: Annotated[ANY, Hint("a person's turns are in their log anyway, and the base's in none")] = None
+    service_tier: Annotated[ANY, Hint("there is one tier")] = None
+    prompt_cache_key: Annotated[ANY, Hint("what is cached of a prompt is found by its owner's key")] = None
+    prompt_cache_retention: Annotated[ANY, Hint("caches are kept as long as there is room")] = None
+    safety_identifier: Annotated[ANY, Hint("who calls is known by the API key")] = None
+    user: Annotated[ANY, Hint("who calls is known by the API key, and who replies by `model`")] = None
+    metadata: Annotated[ANY, Hint("it is not stored")] = None
+    cache_salt: Annotated[ANY, Hint("caches have a secret salt for each owner already")] = None
+    request_id: Annotated[ANY, Hint("send it as the header X-Request-Id")] = None
+    session_id: Annotated[ANY, Hint("a person's model is the session")] = None
+    stream_interval: Annotated[ANY, Hint("tokens are sent as they come")] = None
+    return_token_offsets: Annotated[ANY, Hint("vLLM has them on its routes for rendering alone")] = None
+    mm_payload: Annotated[ANY, Hint(NO_IMAGES)] = None
+    return_mm_kwargs: Annotated[ANY, Hint(NO_IMAGES)] = None
+    thinking_token_budget: Annotated[ANY, Hint(NO_REASONING)] = None
+
+    use_beam_search: Annotated[ANY, Refused(NO_BEAMS, (False,))] = None
+    length_penalty: Annotated[ANY, Refused(NO_BEAMS, (1.0, 1))] = None
+    watermarking: Annotated[ANY, Refused("replies have no watermark", (False,))] = None
+    spaces_between_special_tokens: Annotated[ANY, Refused("they are always there", (True,))] = None
+    truncate_prompt_tokens: Annotated[ANY, Refused("a prompt that is too long is refused, not cut")] = None
+    truncation_side: Annotated[ANY, Refused("a prompt that is too long is refused, not cut")] = None
+    logprob_token_ids: Annotated[ANY, Refused("ask for the likeliest ones instead", ([],))] = None
+    priority: Annotated[ANY, Refused(OPERATORS, (0,))] = None
+    routed_experts_prompt_start: Annotated[ANY, Refused(EXPERTS, (0,))] = None
+    kv_transfer_params: Annotated[ANY, Refused(NO_TRANSFER)] = None
+    ec_transfer_params: Annotated[ANY, Refused(NO_TRANSFER)] = None
+    vllm_xargs: Annotated[ANY, Refused(OPERATORS, ({},))] = None
+    repetition_detection: Annotated[ANY, Refused("use `repetition_penalty`, or `stop`")] = None
+
+
+class UnusedChatParameters(UnusedParameters):
+    """What chats have besides."""
+
+    reasoning_effort: Annotated[ANY, Hint(NO_REASONING)] = None
+    reasoning: Annotated[ANY, Hint(NO_REASONING)] = None
+    include_reasoning: Annotated[ANY, Hint(NO_REASONING)] = None
+    verbosity: Annotated[ANY, Hint("say in a message how long the reply should be")] = None
+    prediction: Annotated[ANY, Hint("it could make a reply faster, and not other")] = None
+    media_io_kwargs: Annotated[ANY, Hint(NO_IMAGES)] = None
+    mm_processor_kwargs: Annotated[ANY, Hint(NO_IMAGES)] = None
+
+    modalities: Annotated[ANY, Refused("replies are text alone", (["text"], []))] = None
+    audio: Annotated[ANY, Refused("replies are text alone")] = None
+    web_search_options: Annotated[ANY, Refused("nothing is searched in the web")] = None
+    tools: Annotated[ANY, Refused("tools are not called yet", ([],))] = None
+    tool_choice: Annotated[ANY, Refused("tools are not called yet", ("none", "auto"))] = None
+    parallel_tool_calls: Annotated[ANY, Hint("tools are not called yet")] = None
+    functions: Annotated[ANY, Refused("tools are not called yet", ([],))] = None
+    function_call: Annotated[ANY, Refused("tools are not called yet", ("none", "auto"))] = None
+    echo: Annotated[ANY, Refused("the last message is in the request", (False,))] = None
+    add_generation_prompt: Annotated[ANY, Refused(TOKENS_INSTEAD, (True,))] = None
+    continue_final_message: Annotated[
+        ANY, Refused("a turn is a whole reply: the log could not tell whose words it began with", (False,))
+    ] = None
+    add_special_tokens: Annotated[ANY, Refused(TOKENS_INSTEAD, (False,))] = None
+    documents: Annotated[ANY, Refused("write them into a message", ([],))] = None
+    chat_template: Annotated[ANY, Refused("the base's own is used")] = None
+
+
+class UnusedTextParameters(UnusedParameters):
+    """What text completions have besides."""
+
+    add_special_tokens: Annotated[ANY, Refused("send the prompt as token ids instead", (True,))] = None
+    prompt_embeds: Annotated[ANY, Refused("a prompt is text or token ids")] = None
+    suffix: Annotated[ANY, Refused("a text is continued, and not filled in", ("",))] = None
+
+
+def hints_of(body: type[BaseModel]) -> dict[str, Hint]:
+    """Return the parameters of a body that change nothing."""
+    return {
+        name: mark
+        for name, field in body.model_fields.items()
+        for mark in field.metadata
+        if isinstance(mark, Hint)
+    }
+
+
+def warnings_of(body: BaseModel) -> list[dict[str, str]]:
+    """Name the parameters that the caller gave and that change nothing."""
+    return [
+        {"param": name, "message": f"`{name}` changes nothing here: {mark.reason}."}
+        for name, mark in hints_of(type(body)).items()
+        if getattr(body, name) is not None
+    ]

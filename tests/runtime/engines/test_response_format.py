@@ -1,0 +1,125 @@
+"""Replies that are held to a schema, on the real base model, which is too small to follow one by itself."""
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from jsonschema import validate
+
+from populace.actors.engine import Delta, GenerateRequest, Message, OwnedEngine, Sampling, joined
+from populace.actors.errors import InvalidRequest
+from populace.actors.response_schema import ANY_OBJECT, schema_text
+from populace.engines.options import EngineOptions
+from populace.engines.starting import start_engine
+from tests.runtime.engines.test_schema_grammar import RECURSIVE
+
+pytestmark = [pytest.mark.engine, pytest.mark.asyncio(loop_scope="module")]
+
+PROMPT = (Message("user", "Tell me about a person in France."),)
+SCHEMAS: tuple[dict[str, Any], ...] = (
+    {
+        "type": "object",
+        "properties": {
+            "name": {"type": "string", "maxLength": 20},
+            "age": {"type": "integer", "minimum": 0, "maximum": 120},
+            "tags": {"type": "array", "items": {"enum": ["kind", "tall"]}, "maxItems": 2},
+        },
+        "required": ["name", "age", "tags"],
+        "additionalProperties": False,
+    },
+    {"type": "array", "items": {"type": "boolean"}, "minItems": 3, "maxItems": 3},
+    {"anyOf": [{"type": "null"}, {"type": "integer", "minimum": 5, "maximum": 7}]},
+)
+UNENDING = {"type": "string", "minLength": 5000}
+
+
+@pytest_asyncio.fixture(loop_scope="module", scope="module", params=["torch", "vllm"])
+async def engine(request: pytest.FixtureRequest, base_directory: Path) -> AsyncGenerator[OwnedEngine]:
+    options = EngineOptions(base_directory, "fingerprint", context_tokens=512, dtype="float32", threads=1)
+    started = await start_engine(request.param, options)
+    yield started
+    started.check_integrity()
+    await started.close()
+
+
+def _request(schema: str | None, **sampling: Any) -> GenerateRequest:
+    given = Sampling(max_tokens=96, seed=1, response_schema=schema)
+    return GenerateRequest("one", PROMPT, replace(given, **sampling))
+
+
+async def _deltas(engine: OwnedEngine, request: GenerateRequest) -> list[Delta]:
+    return [delta async for delta in engine.generate(request)]
+
+
+@pytest.mark.parametrize("schema", SCHEMAS)
+@pytest.mark.parametrize("temperature", [0.0, 1.5])
+async def test_a_reply_that_ends_by_itself_is_json_of_the_schema(
+    engine: OwnedEngine, schema: dict[str, Any], temperature: float
+) -> None:
+    deltas = await _deltas(engine, _request(schema_text(schema), temperature=temperature))
+
+    assert deltas[-1].finish_reason == "stop"
+    validate(json.loads(joined(deltas).text), schema)
+
+
+async def test_replies_of_several_schemas_and_of_none_share_the_batch(engine: OwnedEngine) -> None:
+    asked = [*(schema_text(schema) for schema in SCHEMAS), None]
+
+    replies = await asyncio.gather(
+        *(
+            _deltas(engine, replace(_request(schema), request_id=str(number)))
+            for number, schema in enumerate(asked)
+        )
+    )
+
+    for schema, deltas in zip(SCHEMAS, replies, strict=False):
+        validate(json.loads(joined(deltas).text), schema)
+    assert replies[-1][-1].finish_reason is not None
+
+
+@pytest.mark.parametrize("schema", [schema_text(UNENDING), schema_text(RECURSIVE), ANY_OBJECT])
+async def test_a_reply_says_that_it_was_cut_off(engine: OwnedEngine, schema: str) -> None:
+    reply = joined(await _deltas(engine, _request(schema, max_tokens=1)))
+
+    assert reply.finish_reason == "length"
+    assert reply.text[:1] in ('"', "{")
+
+
+async def test_log_probabilities_are_numbers_of_what_is_permitted(engine: OwnedEngine) -> None:
+    [first, *_] = await _deltas(engine, _request(schema_text(SCHEMAS[1]), logprobs=20, temperature=0.0))
+
+    # A token that begins an array begins with its bracket, and few go on with a value.
+    [row] = first.logprobs
+    assert all(text.startswith("[") for _, text, _ in row.top)
+    assert all(logprob > float("-inf") for _, _, logprob in row.top)
+
+
+async def test_a_schema_without_a_grammar_is_refused_and_the_engine_goes_on(engine: OwnedEngine) -> None:
+    with pytest.raises(InvalidRequest, match="not"):
+        await _deltas(engine, _request(schema_text({"not": {}})))
+    excluding: dict[str, Any] = {
+        "ignore_eos": True,
+        "min_tokens": 4,
+        "allowed_token_ids": (7,),
+        "bad_words": ("{",),
+    }
+    for name, value in excluding.items():
+        with pytest.raises(InvalidRequest) as raised:
+            await _deltas(engine, _request(ANY_OBJECT, **{name: value}))
+        assert raised.value.parameter == name
+
+    assert (await _deltas(engine, _request(None, max_tokens=2)))[-1].finish_reason is not None
+
+
+async def test_penalties_and_biases_choose_among_what_the_schema_permits(engine: OwnedEngine) -> None:
+    wanted = {"repetition_penalty": 1.3, "min_p": 0.05, "logit_bias": ((1, 100.0), (2, 100.0))}
+
+    reply = joined(await _deltas(engine, _request(schema_text(SCHEMAS[0]), temperature=0.7, **wanted)))
+
+    assert reply.finish_reason == "stop"
+    validate(json.loads(reply.text), SCHEMAS[0])

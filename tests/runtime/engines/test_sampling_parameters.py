@@ -1,0 +1,130 @@
+"""The parameters of a reply that both engines take, on the real base model, with vLLM's meanings."""
+
+from collections.abc import AsyncGenerator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from populace.actors.engine import Delta, GenerateRequest, OwnedEngine, Prompt, Sampling, joined
+from populace.actors.errors import InvalidRequest
+from populace.engines.options import EngineOptions
+from populace.engines.starting import start_engine
+
+pytestmark = [pytest.mark.engine, pytest.mark.asyncio(loop_scope="module")]
+
+FRANCE = "The capital of France is"
+FRANCE_IDS = (504, 3575, 282, 4649, 314)
+GREEDY = Sampling(max_tokens=8, temperature=0.0)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module", params=["torch", "vllm"])
+async def engine(request: pytest.FixtureRequest, base_directory: Path) -> AsyncGenerator[OwnedEngine]:
+    options = EngineOptions(base_directory, "fingerprint", 512, dtype="float32", threads=1)
+    engine = await start_engine(request.param, options)
+    yield engine
+    await engine.close()
+
+
+async def ask(engine: OwnedEngine, prompt: Prompt = FRANCE, **options: Any) -> Delta:
+    sampling = replace(GREEDY, **options)
+    request = GenerateRequest("test", prompt, sampling)
+    return joined([delta async for delta in engine.generate(request)])
+
+
+async def test_a_prompt_is_told_with_the_likelihood_of_its_tokens(engine: OwnedEngine) -> None:
+    read = (await ask(engine, prompt_logprobs=2)).prompt
+
+    assert read is not None
+    assert (read.ids, read.text, read.first) == (FRANCE_IDS, FRANCE, "The")
+    assert [row.token_id for row in read.logprobs] == list(FRANCE_IDS[1:])
+    assert all(len(row.top) == 2 and row.logprob <= row.top[0][2] <= 0 for row in read.logprobs)
+
+
+async def test_the_likelihood_of_a_prompt_is_that_of_the_same_reply(engine: OwnedEngine) -> None:
+    made = await ask(engine, logprobs=0)
+
+    read = (await ask(engine, (*FRANCE_IDS, *made.token_ids), prompt_logprobs=0)).prompt
+
+    assert read is not None
+    scored = [row.logprob for row in read.logprobs[len(FRANCE_IDS) - 1 :]]
+    assert scored == pytest.approx([row.logprob for row in made.logprobs], abs=2e-4)
+
+
+async def test_a_prompt_that_nobody_asked_for_is_not_told(engine: OwnedEngine) -> None:
+    assert (await ask(engine)).prompt is None
+    read = (await ask(engine, returns_prompt=True)).prompt
+    assert read is not None
+    assert (read.text, read.first, read.logprobs) == (FRANCE, None, ())
+
+
+async def test_a_stop_token_ends_the_reply_and_has_no_text_unless_it_is_included(engine: OwnedEngine) -> None:
+    whole = await ask(engine)
+    stop = whole.token_ids[2]
+
+    cut = await ask(engine, stop_token_ids=(stop,))
+    included = await ask(engine, stop_token_ids=(stop,), include_stop=True)
+
+    assert (cut.token_ids, cut.finish_reason) == (whole.token_ids[:3], "stop")
+    assert whole.text.startswith(included.text)
+    assert included.text.startswith(cut.text)
+    assert len(cut.text) < len(included.text)
+
+
+async def test_nothing_ends_a_reply_before_its_least_length(engine: OwnedEngine) -> None:
+    first = (await ask(engine)).token_ids[0]
+
+    reply = await ask(engine, stop_token_ids=(first,), min_tokens=4)
+
+    assert len(reply.token_ids) >= 4
+    assert first not in reply.token_ids[:4]
+
+
+async def test_biases_allowances_and_bad_words_bind_what_is_said(engine: OwnedEngine) -> None:
+    whole = await ask(engine)
+    said = whole.text.split()[0]
+
+    assert (await ask(engine, logit_bias=((FRANCE_IDS[0], 100.0),))).token_ids == (FRANCE_IDS[0],) * 8
+    allowed = await ask(engine, allowed_token_ids=FRANCE_IDS, ignore_eos=True)
+    assert {*allowed.token_ids} <= {*FRANCE_IDS}
+    assert said not in (await ask(engine, bad_words=(said,))).text.split()
+
+
+async def test_a_repetition_penalty_counts_the_prompt(engine: OwnedEngine) -> None:
+    prompt = " a" * 12
+
+    plain = await ask(engine, prompt)
+    penalised = await ask(engine, prompt, repetition_penalty=100.0)
+
+    assert len({*plain.token_ids}) < 8
+    assert len({*penalised.token_ids}) == 8
+
+
+async def test_min_p_one_leaves_the_likeliest_alone(engine: OwnedEngine) -> None:
+    assert (await ask(engine, temperature=1.5, min_p=1.0)).token_ids == (await ask(engine)).token_ids
+
+
+@pytest.mark.parametrize(
+    ("options", "parameter"),
+    [
+        ({"logit_bias": ((10**9, 1.0),)}, "logit_bias"),
+        ({"logit_bias": ((1, 101.0),)}, "logit_bias"),
+        ({"allowed_token_ids": (10**9,)}, "allowed_token_ids"),
+        ({"stop_token_ids": (10**9,)}, "stop_token_ids"),
+        ({"min_tokens": 9}, "min_tokens"),
+        ({"min_p": 2.0}, "min_p"),
+        ({"repetition_penalty": 0.0}, "repetition_penalty"),
+        ({"bad_words": (" ",)}, "bad_words"),
+        ({"prompt_logprobs": 21}, "prompt_logprobs"),
+    ],
+    ids=str,
+)
+async def test_a_parameter_out_of_range_is_refused_by_name(
+    engine: OwnedEngine, options: dict[str, Any], parameter: str
+) -> None:
+    with pytest.raises(InvalidRequest) as refused:
+        await ask(engine, **options)
+
+    assert refused.value.parameter == parameter
