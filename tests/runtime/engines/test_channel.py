@@ -169,7 +169,7 @@ async def test_a_message_that_is_no_tokens_is_dropped(
         sender.add(target, 0, delta(0))
         await take(queue, 1)
         await stranger.send(noise)
-        after = [target.stream_id, 0, 1, "after", [], 3, None, None, None, None]
+        after: list[Any] = [target.stream_id, 0, 1, "after", [], 3, None, None, None, None]
         await stranger.send(_msgpack.packb([after]))
 
         received = await take(queue, 1)
