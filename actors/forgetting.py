@@ -138,8 +138,9 @@ class Forgetting(Protocol):
 
 
 class ShownTurns(NamedTuple):
-    """A log without some turns. ``contexts`` has what remains of what was retrieved for each turn."""
+    """A log without the turns at ``positions``. ``contexts`` has what remains of what was retrieved."""
 
+    positions: frozenset[int]
     changed: dict[int, InteractionRecord]
     turns: tuple[bytes, ...]
     shown: tuple[int, ...]
@@ -168,71 +169,106 @@ def log_without(
 ) -> ShownTurns:
     """Take the turns out of the records of a whole log, which are in its order.
 
-    ``contexts`` is what was retrieved for each turn with a retrieval, None where that is not known.
+    A turn of which nothing is left, since its client sent nothing else, goes with them. ``contexts`` is what
+    was retrieved for each turn with a retrieval, None where that is not known.
     """
     by_position = {record.position: record for record in records}
+    positions, turns, kept = _gone_and_kept(records, positions)
     gone = [by_position[position] for position in sorted(positions)]
-    digests = {record.position: turn_digest(record.messages, record.reply) for record in gone}
     changed = {
         record.position: redacted(
             record,
-            turn=digests[record.position],
+            turn=turn_digest(record.messages, record.reply),
             operation=keys.operation_hash(record.operation),
             now_ms=now_ms,
         )
         for record in gone
     }
-    turns = frozenset(digests.values())
     shown: list[int] = []
     repeated: list[int] = []
     left = dict(contexts)
     is_same = _same_words(gone)
-    for record in records:
-        place = record.position
-        if place in positions or record.messages[0][0] in SAID_ROLES:
-            continue
+    for place in kept:
+        record = by_position[place]
         if place in left:
             left[place] = _context_without(left[place], positions)
-        after = _record_without(record, by_position, positions, turns, left.get(place))
+        history = _history(record, by_position)
+        after = _record_without(record, history, positions, kept, left.get(place))
         if after != record:
             changed[place] = after
+        # Its history may have had one in the messages of another turn.
+        if after != record or any(len(kept[one.position]) < len(one.messages) for one in history):
             shown.append(place)
         elif is_same(record):
             repeated.append(place)
-    return ShownTurns(
-        changed, tuple(digests[place] for place in sorted(digests)), tuple(shown), tuple(repeated), left
-    )
+    return ShownTurns(positions, changed, turns, tuple(shown), tuple(repeated), left)
+
+
+def _gone_and_kept(
+    records: Sequence[InteractionRecord], positions: frozenset[int]
+) -> tuple[frozenset[int], tuple[bytes, ...], dict[int, list[int]]]:
+    """Return the positions that go, their digests, and which messages stay of each other turn."""
+    said = [
+        record
+        for record in records
+        if record.forgotten is None and record.messages[0][0] not in ("memory", FORGET_ROLE)
+    ]
+    while True:
+        digests = [
+            turn_digest(record.messages, record.reply) for record in said if record.position in positions
+        ]
+        turns = frozenset(digests)
+        kept = {
+            record.position: without_turns(record.messages, turns)
+            for record in said
+            if record.position not in positions
+        }
+        emptied = {
+            record.position
+            for record in said
+            if len(left := kept.get(record.position, ())) < len(record.messages)
+            and all(record.messages[index][0] == "system" for index in left)
+        }
+        if emptied <= positions:
+            return positions, tuple(dict.fromkeys(digests)), kept
+        positions |= emptied
 
 
 def _record_without(
     record: InteractionRecord,
-    by_position: Mapping[int, InteractionRecord],
+    history: Sequence[InteractionRecord],
     positions: frozenset[int],
-    turns: frozenset[bytes],
+    kept: Mapping[int, Sequence[int]],
     context: tuple[Exchange, ...] | None,
 ) -> InteractionRecord:
-    """Take the turns out of the history and the messages of a turn, and from what was retrieved for it."""
-    history = _history(record, by_position)
-    lost = [earlier for earlier in history if earlier.position in positions]
-    kept = without_turns(record.messages, turns)
+    """Take the turns out of the history and the messages of a turn, and from what was retrieved for it.
+
+    ``history`` are the earlier turns that it was shown, newest first. ``kept`` has the indices of the
+    messages that stay, for each turn that stays.
+    """
     changes: dict[str, object] = {}
+    lost = sum(earlier.position in positions for earlier in history)
     if lost:
-        changes["history_turns"] = record.history_turns - len(lost)
-    if len(kept) < len(record.messages):
-        messages = tuple(record.messages[index] for index in kept)
-        changes["messages"] = messages or ((FORGOTTEN_ROLE, ""),)
-    if record.memory_from is not None and changes:
-        # The first written message moves up by the number of messages that are gone before it.
-        before = sum(len(earlier.messages) + 1 for earlier in history)
-        gone = sum(len(earlier.messages) + 1 for earlier in lost)
-        gone += sum(
-            before + index < record.memory_from for index in set(range(len(record.messages))) - set(kept)
-        )
-        changes["memory_from"] = record.memory_from - gone
+        changes["history_turns"] = record.history_turns - lost
+    own = kept[record.position]
+    if len(own) < len(record.messages):
+        changes["messages"] = tuple(record.messages[index] for index in own)
+    if record.memory_from is not None and len(history) == record.history_turns:
+        # The first written message moves up by what is gone before it, also within its history. A turn
+        # whose history was dropped is not replayed.
+        stays = [stay for one in (*reversed(history), record) for stay in _stays(one, kept)]
+        changes["memory_from"] = sum(stays[: record.memory_from])
     if positions & set(record.retrieved):
         changes["retrieved"] = tuple(position for position in record.retrieved if position not in positions)
         changes["context_digest"] = context_digest(context) if context is not None else b""
     return record.model_copy(update=changes) if changes else record
+
+
+def _stays(record: InteractionRecord, kept: Mapping[int, Sequence[int]]) -> list[bool]:
+    """Say of each message of a turn, and last of its reply, whether it stays."""
+    own = kept.get(record.position)
+    indices = range(len(record.messages))
+    return [False] * (len(indices) + 1) if own is None else [*(index in own for index in indices), True]
 
 
 def _history(

@@ -136,7 +136,7 @@ class Forgetter:
         """Compute log and memory without the turns; None if all of them are forgotten already."""
         now_ms = self._clock.epoch_ms()
 
-        def read(txn: ReadTransaction) -> tuple[ShownTurns, frozenset[int], FoldedFrom] | None:
+        def read(txn: ReadTransaction) -> tuple[ShownTurns, FoldedFrom] | None:
             records = _checked_log(txn, model, wanted)
             left = frozenset(record.position for record in records if record.forgotten is None)
             positions = left.intersection(wanted)
@@ -147,17 +147,17 @@ class Forgetter:
             }
             log = log_without(records, positions, contexts, now_ms=now_ms)
             after = {record.position: log.changed.get(record.position, record) for record in records}
-            return log, positions, folded_from(txn, model, after, positions, log.contexts)
+            return log, folded_from(txn, model, after, log.positions, log.contexts)
 
         found = await self._shards.read_on_thread(self._shard_of(model), read)
         if found is None:
             return None
-        log, positions, source = found
+        log, source = found
         refolded = None
         if source.stored.memory is not None:
             refolded = await self._memories.refolded(source, memory)
         changed = {**log.changed, **(refolded.changed if refolded is not None else {})}
-        without = LogWithout(source.stored.head.log_position, positions, changed, log.turns)
+        without = LogWithout(source.stored.head.log_position, log.positions, changed, log.turns)
         return _Plan(without, log, None if refolded is None else refolded.memory)
 
     def _made(self, turn: TurnGrant, plan: _Plan, wanted: tuple[int, ...], memory: MemoryAfter) -> MakeReply:

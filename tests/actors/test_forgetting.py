@@ -101,7 +101,7 @@ async def test_the_memory_is_that_of_a_log_in_which_it_was_never_said(ada: Ada) 
 
 
 class Said(NamedTuple):
-    """One turn of a life; ``how``: its client sends the history, or it is of a conversation, or of none."""
+    """One turn of a life; ``how``: its client sends the history, or it is of a conversation, or both."""
 
     text: str
     how: str | None
@@ -112,7 +112,7 @@ LIVES = st.lists(
     st.builds(
         Said,
         st.sampled_from(["red", "green dog", "a longer message of five"]),
-        st.sampled_from([None, "client", "main", "other"]),
+        st.sampled_from([None, "client", "main", "other", "client main"]),
         st.sampled_from([True, True, True, False]),
     ),
     min_size=1,
@@ -123,10 +123,11 @@ LIVES = st.lists(
 async def live(ada: Ada, life: list[Said], *, without: frozenset[int] = frozenset()) -> None:
     for number, said in enumerate(life):
         if number not in without:
+            conversation = (said.how or "").removeprefix("client").strip() or None
             await ada.say(
                 f"{said.text} {number}",
-                conversation=said.how if said.how != "client" else None,
-                sends_history=said.how == "client",
+                conversation=conversation,
+                sends_history=said.how is not None and "client" in said.how,
                 write=said.writes,
             )
 
@@ -158,7 +159,7 @@ def test_forgetting_leaves_the_state_of_a_model_that_was_never_told(
 async def _leaves_the_state_of_its_twin(
     life: list[Said], without: frozenset[int], moment: int | None
 ) -> None:
-    later = [Said("goodbye", how, True) for how in ("main", None)]
+    later = [Said("goodbye", how, True) for how in ("main", None, "client main")]
     with served() as ada, served() as twin:
         for one, gone in ((ada, frozenset[int]()), (twin, without)):
             await one.host.create_model(ADA)
@@ -209,6 +210,35 @@ async def test_later_turns_are_named_that_were_shown_it_and_keep_nothing_of_it_b
     assert await ada.state() == await _state_after("Nice weather.")
 
 
+async def test_a_turn_that_had_it_in_the_messages_of_its_history_is_named_and_still_written(ada: Ada) -> None:
+    await ada.say(SECRET, sends_history=True)
+    await ada.say("I live in Rome.", sends_history=True, conversation="main")
+    await ada.say("My cat is called Luna.", conversation="main")
+
+    told = await ada.forget(0)
+
+    assert told.shown == (1, 2)
+    with served() as twin:
+        await twin.host.create_model(ADA)
+        await twin.say("I live in Rome.", conversation="main")
+        await twin.say("My cat is called Luna.", conversation="main")
+        assert await ada.state() == await twin.state()
+
+
+async def test_a_turn_in_which_nothing_else_was_sent_goes_with_it(ada: Ada) -> None:
+    """Its client let the model go on with the reply, so that the rest of it is a reply to nothing."""
+    await ada.say(SECRET, sends_history=True)
+    turn = TurnRequest(ADA, "op-on", b"on", history_of="main")
+    await ada.host.chat(ChatRequest(turn, (Message("system", "Be brief."), *ada.sent), Sampling()))
+    await ada.say("And now?", conversation="main")
+
+    told = await ada.forget(0)
+
+    assert (told.positions, told.shown) == ((0, 1), (2,))
+    assert "swordfish" not in said_in(await ada.log())
+    assert await ada.state() == await _state_after("And now?")
+
+
 async def _state_after(*texts: str) -> bytes | None:
     with served() as other:
         await other.host.create_model(ADA)
@@ -234,10 +264,11 @@ async def test_who_sends_it_again_with_a_history_does_not_bring_it_back(ada: Ada
 async def test_a_history_of_nothing_but_what_was_forgotten_is_refused(ada: Ada) -> None:
     await ada.say(SECRET, sends_history=True)
     await ada.forget(0)
-    turn = TurnRequest(ADA, "op-again", b"again")
 
-    with pytest.raises(InvalidRequest, match="forgotten, and nothing else"):
-        await ada.host.chat(ChatRequest(turn, ada.sent, Sampling()))
+    for number, messages in enumerate((ada.sent, (Message("system", "Be brief."), *ada.sent))):
+        turn = TurnRequest(ADA, f"op-again-{number}", b"again")
+        with pytest.raises(InvalidRequest, match="forgotten, and nothing else"):
+            await ada.host.chat(ChatRequest(turn, messages, Sampling()))
 
     assert len(await ada.log()) == 2
 
