@@ -213,11 +213,11 @@ def _gone_and_kept(
         for record in records
         if record.forgotten is None and record.messages[0][0] not in ("memory", FORGET_ROLE)
     ]
+    digests = {record.position: turn_digest(record.messages, record.reply) for record in said}
     while True:
-        digests = [
-            turn_digest(record.messages, record.reply) for record in said if record.position in positions
-        ]
-        turns = frozenset(digests)
+        # What another turn says as well was not forgotten.
+        live = {digest for place, digest in digests.items() if place not in positions}
+        turns = dict.fromkeys(digests[place] for place in sorted(positions) if digests[place] not in live)
         kept = {
             record.position: without_turns(record.messages, turns)
             for record in said
@@ -230,7 +230,7 @@ def _gone_and_kept(
             and all(record.messages[index][0] == "system" for index in left)
         }
         if emptied <= positions:
-            return positions, tuple(dict.fromkeys(digests)), kept
+            return positions, tuple(turns), kept
         positions |= emptied
 
 

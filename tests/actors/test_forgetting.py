@@ -273,6 +273,51 @@ async def test_a_history_of_nothing_but_what_was_forgotten_is_refused(ada: Ada) 
     assert len(await ada.log()) == 2
 
 
+async def test_what_is_told_anew_is_said_and_stays_in_its_clients_history(ada: Ada) -> None:
+    name = "My name is Ada."
+    await ada.say(name)
+    await ada.forget(0)
+    await ada.say(name, sends_history=True)
+
+    made = await ada.say("What is my name?", sends_history=True)
+
+    assert [one.content for one in made.messages] == [name, f"I heard: {name}", "What is my name?"]
+    assert await ada.state() == await _state_after_history(name, "What is my name?")
+    await ada.forget(2)
+    assert await ada.state() == await _state_after("What is my name?")
+    assert name not in said_in(await ada.log())
+    made = await ada.say("Who am I?", sends_history=True)
+    assert [one.content for one in made.messages] == [
+        "What is my name?",
+        "I heard: What is my name?",
+        "Who am I?",
+    ]
+
+
+async def test_what_another_turn_says_as_well_stays_in_every_history(ada: Ada) -> None:
+    await ada.say("Hi.", conversation="other")
+    await ada.say("Hi.", sends_history=True)
+    await ada.say("How are you?", sends_history=True)
+
+    told = await ada.forget(1)
+
+    assert (told.shown, told.repeated) == ((), (0,))
+    sent = ["Hi.", "I heard: Hi.", "How are you?"]
+    assert [one.content for one in (await ada.log())[2].messages] == sent
+    made = await ada.say("And now?", sends_history=True)
+    assert [one.content for one in made.messages][:3] == sent
+    await ada.forget(0)
+    assert "Hi." not in said_in(await ada.log())
+
+
+async def _state_after_history(*texts: str) -> bytes | None:
+    with served() as other:
+        await other.host.create_model(ADA)
+        for text in texts:
+            await other.say(text, sends_history=True)
+        return await other.state()
+
+
 async def test_retrieval_finds_it_no_more(ada: Ada) -> None:
     await ada.say(SECRET)
     assert (await ada.say("What is my password?", retrieve=2)).retrieved == (0,)
