@@ -15,7 +15,14 @@ from populace.actors.engine import Message
 from populace.actors.errors import InvalidRequest
 from populace.actors.turn import Interaction, ModelId
 from populace.policies.history import HISTORY_TURNS_MAX
-from populace.policies.ingestion import turn_digest, turn_start, without_turns
+from populace.policies.ingestion import (
+    Brought,
+    RoleAndContent,
+    brought_by,
+    turn_digest,
+    turn_start,
+    without_turns,
+)
 from populace.policies.retrieval import Exchange
 from populace.storage.records import keys
 from populace.storage.records.records import InteractionRecord
@@ -129,7 +136,8 @@ class Forgetting(Protocol):
     ) -> Forgotten:
         """Forget turns, in a turn of its own: log, memory, and the revisions that learned from them.
 
-        They are named by their positions, or by words that all of them have. A turn that is forgotten already
+        They are named by their positions, or by words that all of them have. What they were the first to
+        bring goes with them, and turns in which nothing else was sent. A turn that is forgotten already
         stays so. Raises ``InteractionNotFound``, ``InvalidRequest`` for a turn in which nothing was said,
         what ``begin_turn`` raises, and if the memory is to be ``folded`` what ``Memories.show`` raises;
         nothing has changed then.
@@ -169,11 +177,13 @@ def log_without(
 ) -> ShownTurns:
     """Take the turns out of the records of a whole log, which are in its order.
 
-    A turn of which nothing is left, since its client sent nothing else, goes with them. ``contexts`` is what
-    was retrieved for each turn with a retrieval, None where that is not known.
+    With them goes what they were the first to bring, turns that their client had elsewhere, unless another
+    turn here says it. A turn of which nothing is left, since its client sent nothing else, goes as well.
+    ``contexts`` is what was retrieved for each turn with a retrieval, None where that is not known.
     """
     by_position = {record.position: record for record in records}
-    positions, turns, kept = _gone_and_kept(records, positions)
+    brought = brought_in(records)
+    positions, turns, kept = _gone_and_kept(records, positions, brought)
     gone = [by_position[position] for position in sorted(positions)]
     changed = {
         record.position: redacted(
@@ -187,7 +197,7 @@ def log_without(
     shown: list[int] = []
     repeated: list[int] = []
     left = dict(contexts)
-    is_same = _same_words(gone)
+    is_same = _same_words([brought[record.position].messages for record in gone])
     for place in kept:
         record = by_position[place]
         if place in left:
@@ -204,20 +214,33 @@ def log_without(
     return ShownTurns(positions, changed, turns, tuple(shown), tuple(repeated), left)
 
 
-def _gone_and_kept(
-    records: Sequence[InteractionRecord], positions: frozenset[int]
-) -> tuple[frozenset[int], tuple[bytes, ...], dict[int, list[int]]]:
-    """Return the positions that go, their digests, and which messages stay of each other turn."""
+def brought_in(records: Sequence[InteractionRecord]) -> dict[int, Brought]:
+    """Say of each turn in a log in which something was said what none before it had."""
     said = [
         record
         for record in records
         if record.forgotten is None and record.messages[0][0] not in ("memory", FORGET_ROLE)
     ]
+    brought = brought_by((record.messages, record.reply) for record in said)
+    return {record.position: one for record, one in zip(said, brought, strict=True)}
+
+
+def _gone_and_kept(
+    records: Sequence[InteractionRecord], positions: frozenset[int], brought: Mapping[int, Brought]
+) -> tuple[frozenset[int], tuple[bytes, ...], dict[int, list[int]]]:
+    """Return the positions that go, the digests of what does, and which messages stay of each other turn."""
+    said = [record for record in records if record.position in brought]
     digests = {record.position: turn_digest(record.messages, record.reply) for record in said}
     while True:
         # What another turn says as well was not forgotten.
         live = {digest for place, digest in digests.items() if place not in positions}
-        turns = dict.fromkeys(digests[place] for place in sorted(positions) if digests[place] not in live)
+        gone = sorted(positions)
+        # The turns' own digests last: they are kept for longest.
+        told = [
+            *(turn for place in gone for turn in brought[place].earlier),
+            *(digests[place] for place in gone),
+        ]
+        turns = dict.fromkeys(turn for turn in told if turn not in live)
         kept = {
             record.position: without_turns(record.messages, turns)
             for record in said
@@ -293,19 +316,23 @@ def _context_without(
     )
 
 
-def _same_words(gone: Sequence[InteractionRecord]) -> Callable[[InteractionRecord], bool]:
-    """Return a test whether a turn repeats, word for word, what was said in one of the ``gone`` turns."""
-    said = {text for record in gone for text in _said(record)}
+def _same_words(gone: Sequence[Sequence[RoleAndContent]]) -> Callable[[InteractionRecord], bool]:
+    """Return a test whether a turn repeats, word for word, what was said in the ``gone`` messages."""
+    said = {text for messages in gone for text in _said(messages)}
     long = [text for text in said if len(text) >= SAME_CHARACTERS_MIN]
 
     def is_same(record: InteractionRecord) -> bool:
-        texts = [*_said(record), record.reply.casefold()]
+        own = record.messages[turn_start(record.messages) :]
+        texts = [*_said(own), record.reply.casefold()]
         return any(text in said for text in texts) or any(part in text for part in long for text in texts)
 
     return is_same
 
 
-def _said(record: InteractionRecord) -> list[str]:
-    """The texts of the turn's own messages, case-folded."""
-    own = record.messages[turn_start(record.messages) :]
-    return [text for role, content in own if role != "system" and (text := content.strip().casefold())]
+def _said(messages: Sequence[RoleAndContent]) -> list[str]:
+    """The texts of messages that are no replies, case-folded."""
+    return [
+        text
+        for role, content in messages
+        if role not in ("system", "assistant") and (text := content.strip().casefold())
+    ]

@@ -21,6 +21,7 @@ from populace.actors.forgetting import (
     Forgotten,
     MemoryAfter,
     ShownTurns,
+    brought_in,
     log_without,
 )
 from populace.actors.host.host_turns import HostTurns
@@ -33,7 +34,7 @@ from populace.actors.keepers.owned_shards import OwnedShards
 from populace.actors.keepers.turn_log import MakeReply
 from populace.actors.memory import Memory
 from populace.actors.turn import Interaction, ModelId, Reply, TurnGrant, TurnRequest
-from populace.policies.ingestion import turn_start
+from populace.policies.ingestion import Brought
 from populace.policies.retrieval import words_of
 from populace.storage.records.errors import InteractionNotFound
 from populace.storage.records.records import InteractionRecord
@@ -206,7 +207,11 @@ def _found_in(txn: ReadTransaction, model: ModelId, wanted: Sequence[str]) -> Fo
     records = ledger.read_log(txn, *model, start=head.log_start, limit=head.log_position - head.log_start)
     said = [record for record in records if record.messages[0][0] not in SAID_ROLES]
     given = feedback_by_position(feedback_view(model, feedback) for feedback in walk_feedback(txn, *model))
-    words = {record.position: _words(record, given.get(record.position, ())) for record in said}
+    brought = brought_in(records)
+    words = {
+        record.position: _words(brought[record.position], record.reply, given.get(record.position, ()))
+        for record in said
+    }
     all_of_them = [record for record in said if set(wanted) <= set(words[record.position])]
     if len(all_of_them) > FOUND_MAX:
         raise InvalidRequest(
@@ -224,7 +229,7 @@ def _found_in(txn: ReadTransaction, model: ModelId, wanted: Sequence[str]) -> Fo
     return Forgotten(model, found=found, is_exact=not found)
 
 
-def _words(record: InteractionRecord, given: Sequence[Feedback]) -> list[str]:
-    own = [content for _, content in record.messages[turn_start(record.messages) :]]
+def _words(brought: Brought, reply: str, given: Sequence[Feedback]) -> list[str]:
+    said = [content for _, content in brought.messages]
     corrections = [feedback.opinion.correction or "" for feedback in given]
-    return words_of("\n".join([*own, record.reply, *corrections]))
+    return words_of("\n".join([*said, reply, *corrections]))

@@ -101,7 +101,10 @@ async def test_the_memory_is_that_of_a_log_in_which_it_was_never_said(ada: Ada) 
 
 
 class Said(NamedTuple):
-    """One turn of a life; ``how``: its client sends the history, or it is of a conversation, or both."""
+    """One turn of a life; ``how``: its client sends the history, or it is of a conversation, or both.
+
+    A client that "brings" sends another turn before it, which it had elsewhere.
+    """
 
     text: str
     how: str | None
@@ -112,7 +115,7 @@ LIVES = st.lists(
     st.builds(
         Said,
         st.sampled_from(["red", "green dog", "a longer message of five"]),
-        st.sampled_from([None, "client", "main", "other", "client main"]),
+        st.sampled_from([None, "client", "main", "other", "client main", "client brings"]),
         st.sampled_from([True, True, True, False]),
     ),
     min_size=1,
@@ -123,7 +126,9 @@ LIVES = st.lists(
 async def live(ada: Ada, life: list[Said], *, without: frozenset[int] = frozenset()) -> None:
     for number, said in enumerate(life):
         if number not in without:
-            conversation = (said.how or "").removeprefix("client").strip() or None
+            if said.how == "client brings":
+                ada.sent += (Message("user", f"elsewhere {number}"), Message("assistant", f"noted {number}"))
+            conversation = (said.how or "").removeprefix("client").removesuffix("brings").strip() or None
             await ada.say(
                 f"{said.text} {number}",
                 conversation=conversation,
@@ -237,6 +242,55 @@ async def test_a_turn_in_which_nothing_else_was_sent_goes_with_it(ada: Ada) -> N
     assert (told.positions, told.shown) == ((0, 1), (2,))
     assert "swordfish" not in said_in(await ada.log())
     assert await ada.state() == await _state_after("And now?")
+
+
+async def test_what_a_turn_was_the_first_to_bring_is_found_and_goes_with_it(ada: Ada) -> None:
+    """Its client had it from elsewhere, or took one of several replies of which none was kept."""
+    ada.sent = (Message("user", SECRET), Message("assistant", "Noted, I keep swordfish-4711."))
+    await ada.say("Thanks.", sends_history=True)
+    await ada.say("And now?", sends_history=True)
+    before = ada.sent
+    assert [turn.position for turn in (await ada.host.forgetting.find(ADA, "swordfish")).found] == [0]
+
+    told = await ada.forget(0)
+
+    assert (told.positions, told.shown) == ((0,), (1,))
+    assert "swordfish" not in said_in(await ada.log())
+    assert await ada.state() == await _state_after("And now?")
+    made = await ada.say("And then?", sends_history=True)
+    assert [one.content for one in made.messages] == ["And now?", "I heard: And now?", "And then?"]
+    ada.sent = before[:2]
+    assert [one.content for one in (await ada.say("Hello?", sends_history=True)).messages] == ["Hello?"]
+
+
+async def test_forgetting_a_later_turn_leaves_what_another_one_brought_or_says(ada: Ada) -> None:
+    ada.sent = (Message("user", "I live in Rome."), Message("assistant", "Noted."))
+    await ada.say("Thanks.", sends_history=True)
+    await ada.say(SECRET, sends_history=True)
+    await ada.say("And now?", sends_history=True)
+
+    await ada.forget(1)
+
+    left = ["I live in Rome.", "Noted.", "Thanks.", "I heard: Thanks.", "And now?"]
+    assert [one.content for one in (await ada.log())[2].messages] == left
+
+
+async def test_a_reply_that_its_client_began_is_found_by_what_it_answers_and_does_not_come_back(
+    ada: Ada,
+) -> None:
+    begun = (Message("user", SECRET), Message("assistant", "Sure, "))
+    made = await ada.host.chat(ChatRequest(TurnRequest(ADA, "op-begun", b"begun"), begun, Sampling()))
+    assert [turn.position for turn in (await ada.host.forgetting.find(ADA, "swordfish")).found] == [0]
+
+    await ada.forget(0)
+
+    for sent in (
+        (*begun, Message("assistant", made.reply)),
+        (begun[0], Message("assistant", f"Sure, {made.reply}")),
+        (begun[0], Message("assistant", made.reply)),
+    ):
+        ada.sent = sent
+        assert [one.content for one in (await ada.say("Hello?", sends_history=True)).messages] == ["Hello?"]
 
 
 async def _state_after(*texts: str) -> bytes | None:
