@@ -15,7 +15,14 @@ from populace.actors.engine import Message
 from populace.actors.errors import InvalidRequest
 from populace.actors.turn import Interaction, ModelId
 from populace.policies.history import HISTORY_TURNS_MAX
-from populace.policies.ingestion import turn_digest, turn_start, without_turns
+from populace.policies.ingestion import (
+    Brought,
+    RoleAndContent,
+    brought_by,
+    turn_digest,
+    turn_start,
+    without_turns,
+)
 from populace.policies.retrieval import Exchange
 from populace.storage.records import keys
 from populace.storage.records.records import InteractionRecord
@@ -129,7 +136,8 @@ class Forgetting(Protocol):
     ) -> Forgotten:
         """Forget turns, in a turn of its own: log, memory, and the revisions that learned from them.
 
-        They are named by their positions, or by words that all of them have. A turn that is forgotten already
+        They are named by their positions, or by words that all of them have. What they were the first to
+        bring goes with them, and turns in which nothing else was sent. A turn that is forgotten already
         stays so. Raises ``InteractionNotFound``, ``InvalidRequest`` for a turn in which nothing was said,
         what ``begin_turn`` raises, and if the memory is to be ``folded`` what ``Memories.show`` raises;
         nothing has changed then.
@@ -138,8 +146,9 @@ class Forgetting(Protocol):
 
 
 class ShownTurns(NamedTuple):
-    """A log without some turns. ``contexts`` has what remains of what was retrieved for each turn."""
+    """A log without the turns at ``positions``. ``contexts`` has what remains of what was retrieved."""
 
+    positions: frozenset[int]
     changed: dict[int, InteractionRecord]
     turns: tuple[bytes, ...]
     shown: tuple[int, ...]
@@ -168,71 +177,121 @@ def log_without(
 ) -> ShownTurns:
     """Take the turns out of the records of a whole log, which are in its order.
 
+    With them goes what they were the first to bring, turns that their client had elsewhere, unless another
+    turn here says it. A turn of which nothing is left, since its client sent nothing else, goes as well.
     ``contexts`` is what was retrieved for each turn with a retrieval, None where that is not known.
     """
     by_position = {record.position: record for record in records}
+    brought = brought_in(records)
+    positions, turns, kept = _gone_and_kept(records, positions, brought)
     gone = [by_position[position] for position in sorted(positions)]
-    digests = {record.position: turn_digest(record.messages, record.reply) for record in gone}
     changed = {
         record.position: redacted(
             record,
-            turn=digests[record.position],
+            turn=turn_digest(record.messages, record.reply),
             operation=keys.operation_hash(record.operation),
             now_ms=now_ms,
         )
         for record in gone
     }
-    turns = frozenset(digests.values())
     shown: list[int] = []
     repeated: list[int] = []
     left = dict(contexts)
-    is_same = _same_words(gone)
-    for record in records:
-        place = record.position
-        if place in positions or record.messages[0][0] in SAID_ROLES:
-            continue
+    is_same = _same_words([brought[record.position].messages for record in gone])
+    for place in kept:
+        record = by_position[place]
         if place in left:
             left[place] = _context_without(left[place], positions)
-        after = _record_without(record, by_position, positions, turns, left.get(place))
+        history = _history(record, by_position)
+        after = _record_without(record, history, positions, kept, left.get(place))
         if after != record:
             changed[place] = after
+        # Its history may have had one in the messages of another turn.
+        if after != record or any(len(kept[one.position]) < len(one.messages) for one in history):
             shown.append(place)
         elif is_same(record):
             repeated.append(place)
-    return ShownTurns(
-        changed, tuple(digests[place] for place in sorted(digests)), tuple(shown), tuple(repeated), left
-    )
+    return ShownTurns(positions, changed, turns, tuple(shown), tuple(repeated), left)
+
+
+def brought_in(records: Sequence[InteractionRecord]) -> dict[int, Brought]:
+    """Say of each turn in a log in which something was said what none before it had."""
+    said = [
+        record
+        for record in records
+        if record.forgotten is None and record.messages[0][0] not in ("memory", FORGET_ROLE)
+    ]
+    brought = brought_by((record.messages, record.reply) for record in said)
+    return {record.position: one for record, one in zip(said, brought, strict=True)}
+
+
+def _gone_and_kept(
+    records: Sequence[InteractionRecord], positions: frozenset[int], brought: Mapping[int, Brought]
+) -> tuple[frozenset[int], tuple[bytes, ...], dict[int, list[int]]]:
+    """Return the positions that go, the digests of what does, and which messages stay of each other turn."""
+    said = [record for record in records if record.position in brought]
+    digests = {record.position: turn_digest(record.messages, record.reply) for record in said}
+    while True:
+        # What another turn says as well was not forgotten.
+        live = {digest for place, digest in digests.items() if place not in positions}
+        gone = sorted(positions)
+        # The turns' own digests last: they are kept for longest.
+        told = [
+            *(turn for place in gone for turn in brought[place].earlier),
+            *(digests[place] for place in gone),
+        ]
+        turns = dict.fromkeys(turn for turn in told if turn not in live)
+        kept = {
+            record.position: without_turns(record.messages, turns)
+            for record in said
+            if record.position not in positions
+        }
+        emptied = {
+            record.position
+            for record in said
+            if len(left := kept.get(record.position, ())) < len(record.messages)
+            and all(record.messages[index][0] == "system" for index in left)
+        }
+        if emptied <= positions:
+            return positions, tuple(turns), kept
+        positions |= emptied
 
 
 def _record_without(
     record: InteractionRecord,
-    by_position: Mapping[int, InteractionRecord],
+    history: Sequence[InteractionRecord],
     positions: frozenset[int],
-    turns: frozenset[bytes],
+    kept: Mapping[int, Sequence[int]],
     context: tuple[Exchange, ...] | None,
 ) -> InteractionRecord:
-    """Take the turns out of the history and the messages of a turn, and from what was retrieved for it."""
-    history = _history(record, by_position)
-    lost = [earlier for earlier in history if earlier.position in positions]
-    kept = without_turns(record.messages, turns)
+    """Take the turns out of the history and the messages of a turn, and from what was retrieved for it.
+
+    ``history`` are the earlier turns that it was shown, newest first. ``kept`` has the indices of the
+    messages that stay, for each turn that stays.
+    """
     changes: dict[str, object] = {}
+    lost = sum(earlier.position in positions for earlier in history)
     if lost:
-        changes["history_turns"] = record.history_turns - len(lost)
-    if len(kept) < len(record.messages):
-        messages = tuple(record.messages[index] for index in kept)
-        changes["messages"] = messages or ((FORGOTTEN_ROLE, ""),)
-    if record.memory_from is not None and changes:
-        # The first written message moves up by the number of messages that are gone before it.
-        before = sum(len(earlier.messages) + 1 for earlier in history)
-        gone = sum(len(earlier.messages) + 1 for earlier in lost)
-        gone += sum(
-            before + index < record.memory_from for index in set(range(len(record.messages))) - set(kept)
-        )
-        changes["memory_from"] = record.memory_from - gone
+        changes["history_turns"] = record.history_turns - lost
+    own = kept[record.position]
+    if len(own) < len(record.messages):
+        changes["messages"] = tuple(record.messages[index] for index in own)
+    if record.memory_from is not None and len(history) == record.history_turns:
+        # The first written message moves up by what is gone before it, also within its history. A turn
+        # whose history was dropped is not replayed.
+        stays = [stay for one in (*reversed(history), record) for stay in _stays(one, kept)]
+        changes["memory_from"] = sum(stays[: record.memory_from])
     if positions & set(record.retrieved):
         changes["retrieved"] = tuple(position for position in record.retrieved if position not in positions)
         changes["context_digest"] = context_digest(context) if context is not None else b""
     return record.model_copy(update=changes) if changes else record
+
+
+def _stays(record: InteractionRecord, kept: Mapping[int, Sequence[int]]) -> list[bool]:
+    """Say of each message of a turn, and last of its reply, whether it stays."""
+    own = kept.get(record.position)
+    indices = range(len(record.messages))
+    return [False] * (len(indices) + 1) if own is None else [*(index in own for index in indices), True]
 
 
 def _history(
@@ -257,19 +316,23 @@ def _context_without(
     )
 
 
-def _same_words(gone: Sequence[InteractionRecord]) -> Callable[[InteractionRecord], bool]:
-    """Return a test whether a turn repeats, word for word, what was said in one of the ``gone`` turns."""
-    said = {text for record in gone for text in _said(record)}
+def _same_words(gone: Sequence[Sequence[RoleAndContent]]) -> Callable[[InteractionRecord], bool]:
+    """Return a test whether a turn repeats, word for word, what was said in the ``gone`` messages."""
+    said = {text for messages in gone for text in _said(messages)}
     long = [text for text in said if len(text) >= SAME_CHARACTERS_MIN]
 
     def is_same(record: InteractionRecord) -> bool:
-        texts = [*_said(record), record.reply.casefold()]
+        own = record.messages[turn_start(record.messages) :]
+        texts = [*_said(own), record.reply.casefold()]
         return any(text in said for text in texts) or any(part in text for part in long for text in texts)
 
     return is_same
 
 
-def _said(record: InteractionRecord) -> list[str]:
-    """The texts of the turn's own messages, case-folded."""
-    own = record.messages[turn_start(record.messages) :]
-    return [text for role, content in own if role != "system" and (text := content.strip().casefold())]
+def _said(messages: Sequence[RoleAndContent]) -> list[str]:
+    """The texts of messages that are no replies, case-folded."""
+    return [
+        text
+        for role, content in messages
+        if role not in ("system", "assistant") and (text := content.strip().casefold())
+    ]

@@ -6,7 +6,8 @@ turn are new.
 """
 
 import hashlib
-from collections.abc import Container, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
+from typing import NamedTuple
 
 DIGEST_BYTES = 8
 """The length of a turn's digest: two of a model's few hundred turns collide once in 10^14."""
@@ -43,14 +44,19 @@ def first_new(messages: Sequence[RoleAndContent], known: Container[bytes]) -> in
     return 0
 
 
+class Brought(NamedTuple):
+    """What of a log a turn was the first to bring: the digests of earlier turns, and messages.
+
+    ``earlier`` are turns that its client had elsewhere. ``messages`` are theirs and the turn's own.
+    """
+
+    earlier: tuple[bytes, ...]
+    messages: tuple[RoleAndContent, ...]
+
+
 def turns_in(messages: Sequence[RoleAndContent]) -> frozenset[bytes]:
     """Digest all turns in the messages: each ends with a reply."""
-    replies = [index for index, (role, _) in enumerate(messages) if role == "assistant"]
-    starts = [0, *(index + 1 for index in replies)]
-    return frozenset(
-        turn_digest(messages[start:stop], messages[stop][1])
-        for start, stop in zip(starts, replies, strict=False)
-    )
+    return frozenset(digest for _, digest in _turns(messages))
 
 
 def without_turns(messages: Sequence[RoleAndContent], forgotten: Container[bytes]) -> list[int]:
@@ -58,16 +64,36 @@ def without_turns(messages: Sequence[RoleAndContent], forgotten: Container[bytes
 
     Messages after the last reply are no turn yet and stay.
     """
-    kept: list[int] = []
+    gone = {index for turn, digest in _turns(messages) if digest in forgotten for index in turn}
+    return [index for index, (role, _) in enumerate(messages) if index not in gone or role == "system"]
+
+
+def brought_by(log: Iterable[tuple[Sequence[RoleAndContent], str]]) -> list[Brought]:
+    """Say of each turn in a log, given by its messages and its reply, what no turn before it had."""
+    seen = set[bytes]()
+    brought: list[Brought] = []
+    for messages, reply in log:
+        new = [(turn, digest) for turn, digest in _turns(messages) if digest not in seen]
+        own = turn_start(messages)
+        indices = [*(index for turn, _ in new for index in turn), *range(own, len(messages))]
+        # A client that began the reply itself sends it back as one message, with its beginning or without.
+        begun = messages[own - 1][1] if 0 < own == len(messages) else None
+        answered = (
+            [] if begun is None else [turn_digest(messages[:-1], text) for text in (reply, begun + reply)]
+        )
+        earlier = dict.fromkeys((*(digest for _, digest in new), *answered))
+        brought.append(Brought(tuple(earlier), tuple(messages[index] for index in indices)))
+        seen |= earlier.keys() | {turn_digest(messages, reply)}
+    return brought
+
+
+def _turns(messages: Sequence[RoleAndContent]) -> Iterator[tuple[range, bytes]]:
+    """The indices and the digest of each turn in the messages, which ends with a reply."""
     start = 0
     for index, (role, content) in enumerate(messages):
-        if role != "assistant":
-            continue
-        turn = range(start, index + 1)
-        is_forgotten = turn_digest(messages[start:index], content) in forgotten
-        kept += [place for place in turn if not is_forgotten or messages[place][0] == "system"]
-        start = index + 1
-    return [*kept, *range(start, len(messages))]
+        if role == "assistant":
+            yield range(start, index + 1), turn_digest(messages[start:index], content)
+            start = index + 1
 
 
 def with_turn(known: Sequence[bytes], digest: bytes) -> tuple[bytes, ...]:

@@ -21,6 +21,7 @@ from populace.actors.forgetting import (
     Forgotten,
     MemoryAfter,
     ShownTurns,
+    brought_in,
     log_without,
 )
 from populace.actors.host.host_turns import HostTurns
@@ -33,7 +34,7 @@ from populace.actors.keepers.owned_shards import OwnedShards
 from populace.actors.keepers.turn_log import MakeReply
 from populace.actors.memory import Memory
 from populace.actors.turn import Interaction, ModelId, Reply, TurnGrant, TurnRequest
-from populace.policies.ingestion import turn_start
+from populace.policies.ingestion import Brought
 from populace.policies.retrieval import words_of
 from populace.storage.records.errors import InteractionNotFound
 from populace.storage.records.records import InteractionRecord
@@ -136,7 +137,7 @@ class Forgetter:
         """Compute log and memory without the turns; None if all of them are forgotten already."""
         now_ms = self._clock.epoch_ms()
 
-        def read(txn: ReadTransaction) -> tuple[ShownTurns, frozenset[int], FoldedFrom] | None:
+        def read(txn: ReadTransaction) -> tuple[ShownTurns, FoldedFrom] | None:
             records = _checked_log(txn, model, wanted)
             left = frozenset(record.position for record in records if record.forgotten is None)
             positions = left.intersection(wanted)
@@ -147,17 +148,17 @@ class Forgetter:
             }
             log = log_without(records, positions, contexts, now_ms=now_ms)
             after = {record.position: log.changed.get(record.position, record) for record in records}
-            return log, positions, folded_from(txn, model, after, positions, log.contexts)
+            return log, folded_from(txn, model, after, log.positions, log.contexts)
 
         found = await self._shards.read_on_thread(self._shard_of(model), read)
         if found is None:
             return None
-        log, positions, source = found
+        log, source = found
         refolded = None
         if source.stored.memory is not None:
             refolded = await self._memories.refolded(source, memory)
         changed = {**log.changed, **(refolded.changed if refolded is not None else {})}
-        without = LogWithout(source.stored.head.log_position, positions, changed, log.turns)
+        without = LogWithout(source.stored.head.log_position, log.positions, changed, log.turns)
         return _Plan(without, log, None if refolded is None else refolded.memory)
 
     def _made(self, turn: TurnGrant, plan: _Plan, wanted: tuple[int, ...], memory: MemoryAfter) -> MakeReply:
@@ -206,7 +207,11 @@ def _found_in(txn: ReadTransaction, model: ModelId, wanted: Sequence[str]) -> Fo
     records = ledger.read_log(txn, *model, start=head.log_start, limit=head.log_position - head.log_start)
     said = [record for record in records if record.messages[0][0] not in SAID_ROLES]
     given = feedback_by_position(feedback_view(model, feedback) for feedback in walk_feedback(txn, *model))
-    words = {record.position: _words(record, given.get(record.position, ())) for record in said}
+    brought = brought_in(records)
+    words = {
+        record.position: _words(brought[record.position], record.reply, given.get(record.position, ()))
+        for record in said
+    }
     all_of_them = [record for record in said if set(wanted) <= set(words[record.position])]
     if len(all_of_them) > FOUND_MAX:
         raise InvalidRequest(
@@ -224,7 +229,7 @@ def _found_in(txn: ReadTransaction, model: ModelId, wanted: Sequence[str]) -> Fo
     return Forgotten(model, found=found, is_exact=not found)
 
 
-def _words(record: InteractionRecord, given: Sequence[Feedback]) -> list[str]:
-    own = [content for _, content in record.messages[turn_start(record.messages) :]]
+def _words(brought: Brought, reply: str, given: Sequence[Feedback]) -> list[str]:
+    said = [content for _, content in brought.messages]
     corrections = [feedback.opinion.correction or "" for feedback in given]
-    return words_of("\n".join([*own, record.reply, *corrections]))
+    return words_of("\n".join([*said, reply, *corrections]))

@@ -13,7 +13,7 @@ from typing import ParamSpec, TypeVar
 
 from populace.actors.context import context_digest
 from populace.actors.errors import HostUnavailable
-from populace.actors.feedback import feedback_by_position, judged
+from populace.actors.feedback import Feedback, feedback_by_position, judged
 from populace.actors.host.activations import Activations
 from populace.actors.host.personal_model import PersonalModel
 from populace.actors.keepers.feedback_keeper import feedback_view
@@ -121,15 +121,20 @@ def shown_exchanges(
 ) -> tuple[Exchange, ...] | None:
     """What was retrieved for a turn of the log, as its prompt had it; None if that is not known any more.
 
-    A retrieved turn may have been dropped, or judged while this turn was made, by a clock that may have
-    jumped.
+    A retrieved turn may have been dropped, or the clock may have jumped. It may also have been judged while
+    this turn was made: the digest of what was shown says which of the judgements came later.
     """
-    exchanges = tuple(
-        exchange
-        for position in record.retrieved
-        if (exchange := _exchange(txn, model, position, before_ms=record.created_ms)) is not None
-    )
-    return exchanges if context_digest(exchanges) == record.context_digest else None
+    told = {position: _told(txn, model, position) for position in record.retrieved}
+    times = {feedback.created_ms for said in told.values() if said is not None for feedback in said[1]}
+    for before_ms in sorted({record.created_ms, *(at - 1 for at in times if at <= record.created_ms)})[::-1]:
+        exchanges = tuple(
+            exchange
+            for position, said in told.items()
+            if said is not None and (exchange := _exchange(position, said, before_ms=before_ms)) is not None
+        )
+        if context_digest(exchanges) == record.context_digest:
+            return exchanges
+    return None
 
 
 def _ranked(index: LogIndex, wanted: Retrieval) -> tuple[LogIndex, list[int]]:
@@ -163,7 +168,8 @@ def _exchanges(
     found: dict[bytes, Exchange] = {}
     left = wanted.count
     for position in ranked:
-        exchange = _exchange(txn, model, position)
+        said = _told(txn, model, position)
+        exchange = None if said is None else _exchange(position, said)
         if exchange is None or exchange.turn in wanted.known or exchange.turn in found:
             continue
         found[exchange.turn] = exchange
@@ -173,13 +179,20 @@ def _exchanges(
     return tuple(found.values())
 
 
-def _exchange(
-    txn: ReadTransaction, model: ModelId, position: int, *, before_ms: int | None = None
-) -> Exchange | None:
-    """The turn with its feedback, until ``before_ms`` if given; None if it was dropped or must not come."""
+def _told(
+    txn: ReadTransaction, model: ModelId, position: int
+) -> tuple[InteractionRecord, list[Feedback]] | None:
+    """A turn of the log and all feedback on it; None if it was dropped."""
     record = ledger.read_interaction(txn, *model, position)
     if record is None:
         return None
-    given = [feedback_view(model, record) for record in read_feedback_on(txn, *model, position)]
+    return record, [feedback_view(model, given) for given in read_feedback_on(txn, *model, position)]
+
+
+def _exchange(
+    position: int, said: tuple[InteractionRecord, list[Feedback]], *, before_ms: int | None = None
+) -> Exchange | None:
+    """The turn with its feedback, until ``before_ms`` if given; None if it must not come."""
+    record, given = said
     counting = [feedback for feedback in given if before_ms is None or feedback.created_ms <= before_ms]
     return exchange_of(position, record.messages, record.reply, judged(counting))

@@ -10,6 +10,7 @@ from populace.actors.keepers.catalogue import interaction_view
 from populace.actors.keepers.owned_shards import OwnedShards
 from populace.actors.turn import Interaction, ModelId, Reply, TurnGrant, TurnRequest
 from populace.policies.history import HISTORY_TURNS_MAX
+from populace.policies.ingestion import turn_digest
 from populace.storage.records.errors import InteractionForgotten, OperationConflict
 from populace.storage.records.records import InteractionRecord, MemoryRecord
 from populace.storage.records.transaction import ReadTransaction, WriteTransaction
@@ -88,6 +89,7 @@ class TurnLog:
                 now_ms=now_ms,
                 memory=memory,
             )
+            forgetting.tell_anew(txn, tenant, name, turn_digest(interaction.messages, interaction.reply))
             stored = ledger.read_model(txn, tenant, name)
             assert stored is not None, "a model that a turn was committed for exists"
             return interaction, stored

@@ -118,7 +118,7 @@ def without_forgotten(request: ChatRequest, forgotten: frozenset[bytes]) -> Chat
     kept = without_turns(request.messages, forgotten)
     if len(kept) == len(request.messages):
         return request
-    if not kept:
+    if all(request.messages[index].role == "system" for index in kept):
         raise InvalidRequest("These messages are a turn that was forgotten, and nothing else.", "messages")
     return replace(request, messages=tuple(request.messages[index] for index in kept))
 

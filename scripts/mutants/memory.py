@@ -111,8 +111,8 @@ FAULTS = (
         (
             Edit(
                 "actors/forgetting.py",
-                "kept = without_turns(record.messages, turns)",
-                "kept = list(range(len(record.messages)))",
+                "record.position: without_turns(record.messages, turns)",
+                "record.position: list(range(len(record.messages)))",
             ),
         ),
         ("tests/actors/test_forgetting.py",),

@@ -318,12 +318,14 @@ class ProfileRecord(Record):
 class ForgottenRecord(Record):
     """The digests of a model's forgotten turns, the newest last, also of those that its log dropped since.
 
-    A client that sends one of them again does not bring it back.
+    A client that sends one of them again does not bring it back. ``let_go`` counts the digests that are not
+    kept: the oldest beyond a limit, and those of turns whose words another turn has, or had told anew.
     """
 
     KIND = "forgotten"
 
     turns: tuple[bytes, ...]
+    let_go: int = 0
 
 
 class MemoryRecord(Record):

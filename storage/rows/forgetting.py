@@ -37,7 +37,7 @@ class LogWithout(NamedTuple):
     """The changes to a log of ``position`` interactions when those at ``positions`` are forgotten.
 
     ``changed`` are all records whose content changes besides the chain: forgotten ones and later ones that
-    had something of them. ``turns`` are the digests of the forgotten ones.
+    had something of them. ``turns`` are the digests of what must not come back.
     """
 
     position: int
@@ -108,16 +108,14 @@ def forget_turns(
     touched = touched_revisions(revisions, without.positions)
     aliases = _aliases_without(txn, tenant, name, revisions, touched)
     cancelled = _jobs_without(txn, tenant, name, without.positions, touched, now_ms)
-    known = forgotten_record(txn, tenant, name)
-    turns = (*(digest for digest in known.turns if digest not in without.turns), *without.turns)
+    forgotten = _forgotten_with(forgotten_record(txn, tenant, name), without)
     profile = txn.get(keys.profile(tenant, name))
 
     for key, value in {**rows, **operations}.items():
         txn.put(key, value)
     for key in feedback:
         txn.delete(key)
-    kept = known.model_copy(update={"turns": turns[-TURNS_FORGOTTEN_MAX:]})
-    txn.put(keys.forgotten(tenant, name), kept.pack())
+    txn.put(keys.forgotten(tenant, name), forgotten.pack())
     for job in cancelled:
         jobs.change_job(txn, tenant, name, job)
         # A job that was about to be promoted moves the cursor back.
@@ -140,6 +138,14 @@ def forget_turns(
     txn.put(keys.head(tenant, name), head.pack())
     erasures.note_erasure(txn, touched, now_ms=now_ms)
     return GivenUp(tuple(sorted(touched)), tuple(job.number for job in cancelled), aliases)
+
+
+def tell_anew(txn: WriteTransaction, tenant: str, name: str, turn: bytes) -> None:
+    """Let the digest of a forgotten turn go: its words were said again, and are not forgotten."""
+    known = forgotten_record(txn, tenant, name)
+    if turn in known.turns:
+        left = tuple(digest for digest in known.turns if digest != turn)
+        txn.put(keys.forgotten(tenant, name), ForgottenRecord(turns=left, let_go=known.let_go + 1).pack())
 
 
 def forgotten_record(txn: ReadTransaction, tenant: str, name: str) -> ForgottenRecord:
@@ -172,6 +178,16 @@ def touched_revisions(revisions: Sequence[RevisionRecord], positions: Collection
         if more <= touched:
             return frozenset(touched)
         touched |= more
+
+
+def _forgotten_with(known: ForgottenRecord, without: LogWithout) -> ForgottenRecord:
+    """Add the digests; those beyond the limit are let go, and those of turns that ``turns`` leaves out."""
+    turns = tuple(
+        dict.fromkeys((*(digest for digest in known.turns if digest not in without.turns), *without.turns))
+    )
+    own = {forgotten[1] for at in without.positions if (forgotten := without.changed[at].forgotten)}
+    let_go = len(own.difference(turns)) + max(0, len(turns) - TURNS_FORGOTTEN_MAX)
+    return ForgottenRecord(turns=turns[-TURNS_FORGOTTEN_MAX:], let_go=known.let_go + let_go)
 
 
 def _rows_without(

@@ -90,7 +90,7 @@ def check_contents(txn: ReadTransaction, tenant: str, name: str) -> None:
 
 def _check_log(txn: ReadTransaction, tenant: str, name: str, head: HeadRecord) -> None:
     count, chain, log_bytes = head.log_start, head.start_chain, _feedback_bytes(txn, tenant, name, head)
-    forgotten = forgetting.forgotten_turns(txn, tenant, name)
+    forgotten = set[bytes]()
     for key, data in txn.scan(keys.interactions(tenant, name)):
         interaction = InteractionRecord.unpack(data)
         _law(key == keys.interaction(tenant, name, count), f"{tenant}/{name} has a gap at {count}")
@@ -98,7 +98,9 @@ def _check_log(txn: ReadTransaction, tenant: str, name: str, head: HeadRecord) -
         _law(bool(interaction.messages), f"{tenant}/{name} has a turn {count} in which nothing was said")
         _law((interaction.memory_from or 0) >= 0, interaction.memory_from)
         _law(all(0 <= position < count for position in interaction.retrieved), interaction.retrieved)
-        _check_forgotten(txn, tenant, name, interaction, forgotten)
+        if interaction.forgotten is not None:
+            _check_forgotten(txn, tenant, name, interaction, interaction.forgotten)
+            forgotten.add(interaction.forgotten[1])
         _law(interaction.previous == chain, f"the chain of {tenant}/{name} breaks at {count}")
         chain = ledger.chain_digest(data)
         log_bytes += len(data)
@@ -106,19 +108,23 @@ def _check_log(txn: ReadTransaction, tenant: str, name: str, head: HeadRecord) -
     _law(count == head.log_position, (count, head.log_position))
     _law(chain == head.chain, f"the head of {tenant}/{name} names another newest interaction")
     _law(head.log_bytes in (None, log_bytes), (head.log_bytes, log_bytes))
+    known = forgetting.forgotten_record(txn, tenant, name)
+    missing = len(forgotten.difference(known.turns))
+    _law(missing <= known.let_go, f"{missing} turns of {tenant}/{name} were forgotten, and may come back")
 
 
 def _check_forgotten(
-    txn: ReadTransaction, tenant: str, name: str, interaction: InteractionRecord, known: frozenset[bytes]
+    txn: ReadTransaction,
+    tenant: str,
+    name: str,
+    interaction: InteractionRecord,
+    forgotten: tuple[int, bytes, bytes],
 ) -> None:
-    """Check that nothing is left of a forgotten turn, and that it cannot come back."""
-    if interaction.forgotten is None:
-        return
-    when_ms, turn, operation = interaction.forgotten
+    """Check that nothing is left of a forgotten turn."""
+    when_ms, turn, operation = forgotten
     _law(len(operation) == len(keys.operation_hash("")), f"no operation has the hash {operation.hex()[:80]}")
     left = forgetting.redacted(interaction, turn=turn, operation=operation, now_ms=when_ms)
     _law(left == interaction, f"turn {interaction.position} of {tenant}/{name} was forgotten, and is there")
-    _law(turn in known, f"turn {interaction.position} of {tenant}/{name} was forgotten, and may come back")
     said = next(txn.scan(keys.feedback_on(tenant, name, interaction.position), limit=1), None)
     _law(said is None, f"there is feedback on turn {interaction.position}, which was forgotten")
 

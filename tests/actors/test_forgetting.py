@@ -101,7 +101,10 @@ async def test_the_memory_is_that_of_a_log_in_which_it_was_never_said(ada: Ada) 
 
 
 class Said(NamedTuple):
-    """One turn of a life; ``how``: its client sends the history, or it is of a conversation, or of none."""
+    """One turn of a life; ``how``: its client sends the history, or it is of a conversation, or both.
+
+    A client that "brings" sends another turn before it, which it had elsewhere.
+    """
 
     text: str
     how: str | None
@@ -112,7 +115,7 @@ LIVES = st.lists(
     st.builds(
         Said,
         st.sampled_from(["red", "green dog", "a longer message of five"]),
-        st.sampled_from([None, "client", "main", "other"]),
+        st.sampled_from([None, "client", "main", "other", "client main", "client brings"]),
         st.sampled_from([True, True, True, False]),
     ),
     min_size=1,
@@ -123,10 +126,13 @@ LIVES = st.lists(
 async def live(ada: Ada, life: list[Said], *, without: frozenset[int] = frozenset()) -> None:
     for number, said in enumerate(life):
         if number not in without:
+            if said.how == "client brings":
+                ada.sent += (Message("user", f"elsewhere {number}"), Message("assistant", f"noted {number}"))
+            conversation = (said.how or "").removeprefix("client").removesuffix("brings").strip() or None
             await ada.say(
                 f"{said.text} {number}",
-                conversation=said.how if said.how != "client" else None,
-                sends_history=said.how == "client",
+                conversation=conversation,
+                sends_history=said.how is not None and "client" in said.how,
                 write=said.writes,
             )
 
@@ -158,7 +164,7 @@ def test_forgetting_leaves_the_state_of_a_model_that_was_never_told(
 async def _leaves_the_state_of_its_twin(
     life: list[Said], without: frozenset[int], moment: int | None
 ) -> None:
-    later = [Said("goodbye", how, True) for how in ("main", None)]
+    later = [Said("goodbye", how, True) for how in ("main", None, "client main")]
     with served() as ada, served() as twin:
         for one, gone in ((ada, frozenset[int]()), (twin, without)):
             await one.host.create_model(ADA)
@@ -209,6 +215,84 @@ async def test_later_turns_are_named_that_were_shown_it_and_keep_nothing_of_it_b
     assert await ada.state() == await _state_after("Nice weather.")
 
 
+async def test_a_turn_that_had_it_in_the_messages_of_its_history_is_named_and_still_written(ada: Ada) -> None:
+    await ada.say(SECRET, sends_history=True)
+    await ada.say("I live in Rome.", sends_history=True, conversation="main")
+    await ada.say("My cat is called Luna.", conversation="main")
+
+    told = await ada.forget(0)
+
+    assert told.shown == (1, 2)
+    with served() as twin:
+        await twin.host.create_model(ADA)
+        await twin.say("I live in Rome.", conversation="main")
+        await twin.say("My cat is called Luna.", conversation="main")
+        assert await ada.state() == await twin.state()
+
+
+async def test_a_turn_in_which_nothing_else_was_sent_goes_with_it(ada: Ada) -> None:
+    """Its client let the model go on with the reply, so that the rest of it is a reply to nothing."""
+    await ada.say(SECRET, sends_history=True)
+    turn = TurnRequest(ADA, "op-on", b"on", history_of="main")
+    await ada.host.chat(ChatRequest(turn, (Message("system", "Be brief."), *ada.sent), Sampling()))
+    await ada.say("And now?", conversation="main")
+
+    told = await ada.forget(0)
+
+    assert (told.positions, told.shown) == ((0, 1), (2,))
+    assert "swordfish" not in said_in(await ada.log())
+    assert await ada.state() == await _state_after("And now?")
+
+
+async def test_what_a_turn_was_the_first_to_bring_is_found_and_goes_with_it(ada: Ada) -> None:
+    """Its client had it from elsewhere, or took one of several replies of which none was kept."""
+    ada.sent = (Message("user", SECRET), Message("assistant", "Noted, I keep swordfish-4711."))
+    await ada.say("Thanks.", sends_history=True)
+    await ada.say("And now?", sends_history=True)
+    before = ada.sent
+    assert [turn.position for turn in (await ada.host.forgetting.find(ADA, "swordfish")).found] == [0]
+
+    told = await ada.forget(0)
+
+    assert (told.positions, told.shown) == ((0,), (1,))
+    assert "swordfish" not in said_in(await ada.log())
+    assert await ada.state() == await _state_after("And now?")
+    made = await ada.say("And then?", sends_history=True)
+    assert [one.content for one in made.messages] == ["And now?", "I heard: And now?", "And then?"]
+    ada.sent = before[:2]
+    assert [one.content for one in (await ada.say("Hello?", sends_history=True)).messages] == ["Hello?"]
+
+
+async def test_forgetting_a_later_turn_leaves_what_another_one_brought_or_says(ada: Ada) -> None:
+    ada.sent = (Message("user", "I live in Rome."), Message("assistant", "Noted."))
+    await ada.say("Thanks.", sends_history=True)
+    await ada.say(SECRET, sends_history=True)
+    await ada.say("And now?", sends_history=True)
+
+    await ada.forget(1)
+
+    left = ["I live in Rome.", "Noted.", "Thanks.", "I heard: Thanks.", "And now?"]
+    assert [one.content for one in (await ada.log())[2].messages] == left
+
+
+async def test_a_reply_that_its_client_began_is_found_by_what_it_answers_and_does_not_come_back(
+    ada: Ada,
+) -> None:
+    begun = (Message("user", SECRET), Message("assistant", "Sure, "))
+    made = await ada.host.chat(ChatRequest(TurnRequest(ADA, "op-begun", b"begun"), begun, Sampling()))
+    assert [turn.position for turn in (await ada.host.forgetting.find(ADA, "swordfish")).found] == [0]
+
+    await ada.forget(0)
+
+    for sent in (
+        (*begun, Message("assistant", made.reply)),
+        (begun[0], Message("assistant", f"Sure, {made.reply}")),
+        (begun[0], Message("assistant", made.reply)),
+    ):
+        ada.sent = sent
+        assert [one.content for one in (await ada.say("Hello?", sends_history=True)).messages] == ["Hello?"]
+
+
 async def _state_after(*texts: str) -> bytes | None:
     with served() as other:
         await other.host.create_model(ADA)
@@ -234,12 +318,58 @@ async def test_who_sends_it_again_with_a_history_does_not_bring_it_back(ada: Ada
 async def test_a_history_of_nothing_but_what_was_forgotten_is_refused(ada: Ada) -> None:
     await ada.say(SECRET, sends_history=True)
     await ada.forget(0)
-    turn = TurnRequest(ADA, "op-again", b"again")
 
-    with pytest.raises(InvalidRequest, match="forgotten, and nothing else"):
-        await ada.host.chat(ChatRequest(turn, ada.sent, Sampling()))
+    for number, messages in enumerate((ada.sent, (Message("system", "Be brief."), *ada.sent))):
+        turn = TurnRequest(ADA, f"op-again-{number}", b"again")
+        with pytest.raises(InvalidRequest, match="forgotten, and nothing else"):
+            await ada.host.chat(ChatRequest(turn, messages, Sampling()))
 
     assert len(await ada.log()) == 2
+
+
+async def test_what_is_told_anew_is_said_and_stays_in_its_clients_history(ada: Ada) -> None:
+    name = "My name is Ada."
+    await ada.say(name)
+    await ada.forget(0)
+    await ada.say(name, sends_history=True)
+
+    made = await ada.say("What is my name?", sends_history=True)
+
+    assert [one.content for one in made.messages] == [name, f"I heard: {name}", "What is my name?"]
+    assert await ada.state() == await _state_after_history(name, "What is my name?")
+    await ada.forget(2)
+    assert await ada.state() == await _state_after("What is my name?")
+    assert name not in said_in(await ada.log())
+    made = await ada.say("Who am I?", sends_history=True)
+    assert [one.content for one in made.messages] == [
+        "What is my name?",
+        "I heard: What is my name?",
+        "Who am I?",
+    ]
+
+
+async def test_what_another_turn_says_as_well_stays_in_every_history(ada: Ada) -> None:
+    await ada.say("Hi.", conversation="other")
+    await ada.say("Hi.", sends_history=True)
+    await ada.say("How are you?", sends_history=True)
+
+    told = await ada.forget(1)
+
+    assert (told.shown, told.repeated) == ((), (0,))
+    sent = ["Hi.", "I heard: Hi.", "How are you?"]
+    assert [one.content for one in (await ada.log())[2].messages] == sent
+    made = await ada.say("And now?", sends_history=True)
+    assert [one.content for one in made.messages][:3] == sent
+    await ada.forget(0)
+    assert "Hi." not in said_in(await ada.log())
+
+
+async def _state_after_history(*texts: str) -> bytes | None:
+    with served() as other:
+        await other.host.create_model(ADA)
+        for text in texts:
+            await other.say(text, sends_history=True)
+        return await other.state()
 
 
 async def test_retrieval_finds_it_no_more(ada: Ada) -> None:

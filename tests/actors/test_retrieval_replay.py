@@ -1,7 +1,9 @@
 """A memory is computed again from turns that were told of others, as long as what they were told is known."""
 
+import asyncio
 import hashlib
 from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from dataclasses import replace
 
 import pytest
@@ -64,6 +66,46 @@ async def test_every_position_has_the_memory_that_it_had_whatever_was_told_and_c
         await host.give_feedback(ADA, number, Opinion(correction=f"Dog {number}."))
 
     assert [(await host.memories.show(ADA, position)).state for position in range(7)] == states
+
+
+@pytest.mark.parametrize(
+    ("before", "meanwhile"),
+    [
+        (Opinion(correction="A fine dog."), Opinion(correction="Bruno it is.")),
+        (Opinion(thumb=True), Opinion(thumb=False)),
+    ],
+)
+async def test_what_was_judged_while_a_reply_was_made_is_said_again_as_it_was_shown(
+    make_host: MakeHost, clock: FakeClock, before: Opinion, meanwhile: Opinion
+) -> None:
+    started, goes_on = asyncio.Event(), asyncio.Event()
+
+    async def waiting(request: GenerateRequest) -> AsyncGenerator[Delta, None]:
+        if isinstance(request.prompt[-1], Message) and request.prompt[-1].content == "Which dog?":
+            started.set()
+            await goes_on.wait()
+        async with aclosing(reading(request)) as deltas:
+            async for delta in deltas:
+                yield delta
+
+    engine = ScriptedEngine(waiting)
+    engine.base = BASE._replace(memory_module="m" * 64)
+    host = make_host(engine=engine)
+    await host.create_model(ADA)
+    await say(host, "My dog is Bruno.", "op-0")
+    clock.advance(1)
+    await host.give_feedback(ADA, 0, before)
+    running = asyncio.create_task(say(host, "Which dog?", "op-1", count=1))
+    await started.wait()
+    clock.advance(1)
+    await host.give_feedback(ADA, 0, meanwhile)
+    clock.advance(1)
+    goes_on.set()
+    assert (await running).retrieved == (0,)
+    after = (await host.memories.show(ADA)).state
+    await say(host, "Good day.", "op-2")
+
+    assert (await host.memories.show(ADA, 2)).state == after
 
 
 async def test_new_messages_are_written_behind_the_message_that_tells_of_others(

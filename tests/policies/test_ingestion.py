@@ -3,7 +3,14 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from populace.policies.ingestion import TURNS_KNOWN_MAX, first_new, turn_digest, with_turn
+from populace.policies.ingestion import (
+    TURNS_KNOWN_MAX,
+    brought_by,
+    first_new,
+    turn_digest,
+    with_turn,
+    without_turns,
+)
 
 Turn = tuple[str, str]
 
@@ -90,3 +97,32 @@ def test_the_oldest_turns_are_forgotten() -> None:
 
     assert len(known) == TURNS_KNOWN_MAX
     assert known[0] == (3).to_bytes(8, "big")
+
+
+@given(st.lists(st.tuples(texts, texts), min_size=1, max_size=8, unique=True), st.data())
+def test_each_turn_of_a_client_that_sends_its_whole_history_is_brought_once(
+    turns: list[Turn], data: st.DataObject
+) -> None:
+    """Some turns were had elsewhere: the next one here is the first to bring them, and no other is."""
+    here = sorted(data.draw(st.sets(st.integers(0, len(turns) - 1), min_size=1)))
+    log = [([*said(turns[:index]), ("user", turns[index][0])], turns[index][1]) for index in here]
+
+    brought = brought_by(log)
+
+    starts = [0, *(index + 1 for index in here)]
+    for one, start, index in zip(brought, starts, here, strict=False):
+        assert list(one.messages) == [*said(turns[start:index]), ("user", turns[index][0])]
+        assert one.earlier == tuple(
+            turn_digest([("user", text)], reply) for text, reply in turns[start:index]
+        )
+
+
+@given(st.lists(st.tuples(texts, texts), min_size=1, max_size=6, unique=True), st.data())
+def test_turns_are_taken_out_and_system_messages_stay(turns: list[Turn], data: st.DataObject) -> None:
+    gone = data.draw(st.sets(st.sampled_from(turns)))
+    messages = [("system", "Be brief."), *said(turns), ("user", "so?")]
+
+    kept = without_turns(messages, {turn_digest([("user", text)], reply) for text, reply in gone})
+
+    left = said([turn for turn in turns if turn not in gone])
+    assert [messages[index] for index in kept] == [("system", "Be brief."), *left, ("user", "so?")]

@@ -106,16 +106,19 @@ def forgetful(shard: Shard, *, sealing: Sealing = SEALING) -> None:
     run(shard, lambda txn: forget(txn, 1))
 
 
-def forget(txn: WriteTransaction, position: int) -> GivenUp:
-    """Forget one turn, of which no other has anything."""
-    record = ledger.read_interaction(txn, TENANT, "ada", position)
-    assert record is not None
-    turn = record.position.to_bytes(8, "big")
-    left = forgetting.redacted(record, turn=turn, operation=keys.operation_hash(record.operation), now_ms=7)
-    without = LogWithout(
-        ledger.read_head(txn, TENANT, "ada").log_position, frozenset({position}), {position: left}, (turn,)
+def forget(txn: WriteTransaction, *positions: int) -> GivenUp:
+    """Forget turns, of which no other has anything."""
+    left: dict[int, InteractionRecord] = {}
+    turns = tuple(position.to_bytes(8, "big") for position in positions)
+    for position, turn in zip(positions, turns, strict=True):
+        record = ledger.read_interaction(txn, TENANT, "ada", position)
+        assert record is not None
+        operation = keys.operation_hash(record.operation)
+        left[position] = forgetting.redacted(record, turn=turn, operation=operation, now_ms=7)
+    end = ledger.read_head(txn, TENANT, "ada").log_position
+    return forgetting.forget_turns(
+        txn, TENANT, "ada", LogWithout(end, frozenset(positions), left, turns), now_ms=7
     )
-    return forgetting.forget_turns(txn, TENANT, "ada", without, now_ms=7)
 
 
 MAKERS: tuple[Maker, ...] = (fresh, talkative, with_everything, wholly_compacted, forgetful)

@@ -3,9 +3,15 @@
 import pytest
 
 from populace.storage.records import keys
-from populace.storage.records.errors import InteractionForgotten, InteractionNotFound, PositionConflict
-from populace.storage.records.records import FeedbackRecord, OperationRecord
-from populace.storage.rows import feedback, forgetting, ledger, log
+from populace.storage.records.errors import (
+    ArchiveInvalid,
+    InteractionForgotten,
+    InteractionNotFound,
+    PositionConflict,
+)
+from populace.storage.records.records import FeedbackRecord, ForgottenRecord, OperationRecord
+from populace.storage.records.transaction import WriteTransaction
+from populace.storage.rows import feedback, forgetting, ledger, log, portable
 from populace.storage.shards.shard import Shard
 from tests.storage.portable_models import forget, run
 from tests.storage.samples import TENANT, commit, create_model, identity
@@ -99,6 +105,43 @@ def test_what_was_planned_of_another_log_is_not_done(ada: Shard) -> None:
             run(ada, lambda txn, what=without: forgetting.forget_turns(txn, *ADA, what, now_ms=7))
 
         assert rows(ada) == before
+
+
+def test_a_model_that_forgot_more_turns_than_it_keeps_digests_of_is_sound_and_can_be_carried(
+    ada: Shard,
+) -> None:
+    count = forgetting.TURNS_FORGOTTEN_MAX + 2
+
+    def say_all(txn: WriteTransaction) -> None:
+        for position in range(TURNS, count):
+            commit(txn, position, f"op-{position}")
+
+    run(ada, say_all)
+    run(ada, lambda txn: forget(txn, *range(count)))
+
+    ada.check_integrity()
+    with ada.read() as txn:
+        kept = forgetting.forgotten_record(txn, *ADA)
+        carried = portable.read_portable(txn, *ADA)
+    assert (len(kept.turns), kept.let_go) == (forgetting.TURNS_FORGOTTEN_MAX, 2)
+    assert kept.turns[-1] == (count - 1).to_bytes(8, "big"), "the newest stay"
+    portable.portable_rows(carried, TENANT, "zoe")
+    fewer = carried._replace(forgotten=ForgottenRecord(turns=kept.turns[1:], let_go=2).pack())
+    with pytest.raises(ArchiveInvalid, match="may come back"):
+        portable.portable_rows(fewer, TENANT, "zoe")
+
+
+def test_the_digest_of_a_turn_that_is_told_anew_is_let_go(ada: Shard) -> None:
+    run(ada, lambda txn: forget(txn, 2, 3))
+    turn = (2).to_bytes(8, "big")
+
+    for _ in range(2):
+        run(ada, lambda txn: forgetting.tell_anew(txn, *ADA, turn))
+
+    with ada.read() as txn:
+        left = forgetting.forgotten_record(txn, *ADA)
+    assert (left.turns, left.let_go) == (((3).to_bytes(8, "big"),), 1)
+    ada.check_integrity()
 
 
 def test_a_compaction_takes_it_from_the_free_pages(ada: Shard) -> None:
