@@ -87,7 +87,7 @@ def main() -> None:
         served(Path(folder), options),
         populace.connect(data=Path(folder) / "data") as population,
     ):
-        plain, sailor = population.create("plain"), _trained(population, console)
+        plain, sailor = population.create("plain"), _trained(population, console, options.epochs)
         measured = [
             *_measured("base", plain, tellings, general),
             *_measured("adapter", sailor, tellings, general),
@@ -122,16 +122,18 @@ def _measured(
         return measured
 
 
-def _trained(population: Population, console: Console) -> ModelHandle:
-    """Create a model, correct its replies and train it; raises ``SystemExit`` if it was not promoted."""
+def _trained(population: Population, console: Console, epochs: float) -> ModelHandle:
+    """Create a model, correct its replies and train it; say so if the adapter was not promoted."""
     model = population.create("sailor")
     for ask, correction in track(CORRECTIONS, "sailor is corrected", console=console, transient=True):
         turn = model.chat(ask, max_tokens=1, conversation=None, memory=NO_MEMORY)
         model.feedback(turn, correction=correction)
     with console.status("sailor is trained"):
-        job = model.train(epochs=12)
+        job = model.train(epochs=epochs)
     if job.state != "promoted":
-        raise SystemExit(f"The adapter was not promoted: {job.reason}")
+        console.print(
+            f"The adapter was not promoted, so that the base replies: {job.reason}", highlight=False
+        )
     return model
 
 
@@ -161,6 +163,7 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Do a trained style and a memory go together?")
     parser.add_argument("--tellings", type=int, default=60, help="tellings, each to a fork of its own")
     parser.add_argument("--general", type=int, default=60, help="general requests")
+    parser.add_argument("--epochs", type=float, default=12.0, help="how often each correction is seen")
     parser.add_argument("--engine", default="auto", choices=("auto", "vllm", "torch"))
     parser.add_argument("--memory-module", default="shipped", help="a file, or the module that is shipped")
     parser.add_argument("--json", type=Path, help="write every reply's grade to this file")

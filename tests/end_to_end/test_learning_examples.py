@@ -62,7 +62,15 @@ def test_a_style_and_a_memory_are_measured_together(served: Served, tmp_path: Pa
     told, before = tmp_path / "style.json", children()
 
     done = served.run(
-        str(EXAMPLES / "style_and_memory.py"), "--tellings", "2", "--general", "2", "--json", str(told)
+        str(EXAMPLES / "style_and_memory.py"),
+        "--tellings",
+        "2",
+        "--general",
+        "2",
+        "--epochs",
+        "1",
+        "--json",
+        str(told),
     )
 
     assert done.returncode == 0, done.stderr
