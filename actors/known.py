@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from populace.actors.engine import TokenLogprob
 from populace.actors.errors import InvalidRequest
-from populace.actors.turn import ModelId
+from populace.actors.turn import ModelId, check_unicode
 from populace.policies.retrieval import words_of
 
 QUESTIONS = (
@@ -119,10 +119,9 @@ def checked_questions(questions: Sequence[str]) -> tuple[str, ...]:
     if len(questions) > QUESTIONS_MAX:
         raise InvalidRequest(f"At most {QUESTIONS_MAX} questions are asked at once.", "question")
     for question in questions:
-        try:
-            question.encode()
-        except (AttributeError, UnicodeEncodeError):
-            raise InvalidRequest("A question is a text of valid Unicode.", "question") from None
+        if not isinstance(question, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise InvalidRequest(f"A question is a text, not {question!r:.80}.", "question")
+        check_unicode("A question", question, "question")
         if not question.strip() or len(question) > QUESTION_CHARACTERS_MAX:
             raise InvalidRequest(
                 f"A question has 1 to {QUESTION_CHARACTERS_MAX} characters and is not only spaces.",

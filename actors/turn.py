@@ -48,11 +48,16 @@ def operation_of(key: str | None) -> str:
         return f"auto-{secrets.token_hex(16)}"
     if not key.strip():
         raise InvalidRequest("An operation id must not be empty.", "operation")
-    try:
-        key.encode()
-    except UnicodeEncodeError as error:
-        raise InvalidRequest(f"An operation id must be valid Unicode: {error.reason}.", "operation") from None
+    check_unicode("An operation id", key, "operation")
     return f"{KEY_PREFIX}{key}"
+
+
+def check_unicode(what: str, text: str, parameter: str) -> None:
+    """Raise ``InvalidRequest`` if ``text``, called ``what``, has a lone surrogate: it could not be stored."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise InvalidRequest(f"{what} must be valid Unicode: {error.reason}.", parameter) from None
 
 
 @dataclass(frozen=True, slots=True)

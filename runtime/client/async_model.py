@@ -117,7 +117,7 @@ class AsyncModel:
         operation: str | None = None,
     ) -> Feedback:
         """See ``ModelHandle.feedback``."""
-        reference = self._own(on).position if isinstance(on, Interaction) else on
+        reference = _position(self.id, on) if isinstance(on, Interaction) else on
         opinion = Opinion(thumb_of(thumb), rating, correction, reward)
         return await self._hosts.give_feedback(self.id, reference, opinion, operation)
 
@@ -134,7 +134,7 @@ class AsyncModel:
         operation: str | None = None,
     ) -> Forgotten:
         """See ``ModelHandle.forget``."""
-        named = turns_named(self._own(what) if isinstance(what, Interaction) else what)
+        named = turns_named(self.id, what)
         if isinstance(named, str) and not confirm:
             return await self._hosts.forgetting.find(self.id, named)
         return await self._hosts.forgetting.forget(self.id, named, operation_of(operation), memory=memory)
@@ -218,12 +218,6 @@ class AsyncModel:
             raise RevisionNotFound(self.name, FIRST_ALIAS)
         return serving
 
-    def _own(self, turn: Interaction) -> Interaction:
-        """Return the turn. Raises ``InvalidRequest`` if it is of another model."""
-        if turn.model != self.id:
-            raise InvalidRequest(f"That is a turn of `{turn.model.name}`, not of `{self.name}`.", "positions")
-        return turn
-
     def __repr__(self) -> str:
         return f"<personal model {self.id.tenant}/{self.id.name}>"
 
@@ -235,15 +229,22 @@ def _target(path: str | Path, *, overwrite: bool) -> Path:
     return target
 
 
-def turns_named(what: object) -> str | list[int]:
-    """Return the positions, or the words, that a caller names turns by.
+def _position(model: ModelId, turn: Interaction) -> int:
+    """Return the turn's position in the log. Raises ``InvalidRequest`` if it is another model's."""
+    if turn.model != model:
+        raise InvalidRequest(f"That is a turn of `{turn.model.name}`, not of `{model.name}`.", "positions")
+    return turn.position
 
-    Raises ``InvalidRequest`` for a value that names no turns.
+
+def turns_named(model: ModelId, what: object) -> str | list[int]:
+    """Return the positions, or the words, that a caller names turns of ``model`` by.
+
+    Raises ``InvalidRequest`` for a value that names no turns, and for a turn of another model.
     """
     if isinstance(what, str):
         return what
     if isinstance(what, Interaction):
-        return [what.position]
+        return [_position(model, what)]
     several = cast("Sequence[object]", what) if isinstance(what, Sequence) else [what]
     positions = [what] if isinstance(what, bytes) else list(several)
     # True is an int in Python, but no caller means position 1 by it.

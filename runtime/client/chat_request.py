@@ -8,7 +8,7 @@ from populace.actors.errors import InvalidRequest
 from populace.actors.memory import MemoryChoice
 from populace.actors.peek import without_trace
 from populace.actors.response_schema import schema_of
-from populace.actors.turn import ChatRequest, ModelId
+from populace.actors.turn import ChatRequest, ModelId, check_unicode
 from populace.actors.turns.requests import make_request
 from populace.client.options import ChatOptions, PeekOptions, SamplingOptions, check_options
 from populace.policies.retrieval import RETRIEVED_MAX
@@ -56,7 +56,8 @@ def chat_request(
     else:
         messages = _messages(message)
         conversation = None
-    _check_unicode([conversation or "", *(part for entry in messages for part in entry)])
+    check_unicode("A conversation's name", conversation or "", "conversation")
+    check_unicode("A message", "".join(part for entry in messages for part in entry), "message")
     return make_request(
         model,
         messages,
@@ -108,13 +109,6 @@ def _tuple_of(name: str, value: Any) -> tuple[Any, ...]:
     except (AttributeError, TypeError, ValueError):
         kind = "like {504: -5.0}, by token id" if name == "logit_bias" else "a list"
         raise InvalidRequest(f"{name} must be {kind}, not {value!r:.80}.", name) from None
-
-
-def _check_unicode(texts: Sequence[str]) -> None:
-    try:
-        "".join(texts).encode()
-    except UnicodeEncodeError as error:
-        raise InvalidRequest(f"The text is not valid Unicode: {error.reason}.", "message") from None
 
 
 def _memory_choice(told: Mapping[str, Any]) -> MemoryChoice:
