@@ -5,7 +5,8 @@ import time
 from collections.abc import Sequence
 
 from populace.actors.engine import AdapterRef, Engine, GenerateRequest, Message, Sampling
-from populace.bench.load import Load, Sample, messages_of
+from populace.actors.response_schema import schema_text
+from populace.bench.load import SCHEMA, Load, Sample, messages_of
 
 
 async def run_bare(
@@ -28,9 +29,14 @@ async def _stream(
     for request in range(load.requests):
         messages = messages_of(load, index, request, round_number)
         generate = GenerateRequest(
-            request_id=f"{round_number}-{load.streams}-{index}-{request}",
+            request_id=f"{round_number}-{load.title}-{index}-{request}",
             prompt=tuple(Message(message["role"], message["content"]) for message in messages),
-            sampling=Sampling(max_tokens=load.reply_tokens, temperature=0.0, ignore_eos=True),
+            sampling=Sampling(
+                max_tokens=load.reply_tokens,
+                temperature=0.0,
+                ignore_eos=True,
+                response_schema=schema_text(SCHEMA) if load.structured else None,
+            ),
             adapter=adapter,
         )
         samples.append(await _ask(engine, generate))

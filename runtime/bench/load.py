@@ -4,19 +4,39 @@ import asyncio
 import json
 import time
 from dataclasses import dataclass
+from typing import Any
 
 import httpx
 
 from populace.bench.processes import BenchFailed
 
+SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "properties": {
+        "friday": {"type": "array", "items": {"type": "string", "maxLength": 60}, "minItems": 64},
+        "why": {"type": "string"},
+    },
+    "required": ["friday", "why"],
+    "additionalProperties": False,
+}
+"""It needs more tokens than a reply of the bench has, so replies are as long with it as without."""
+
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """The number of concurrent clients, the requests that each sends in sequence, and the reply's tokens."""
+    """The number of concurrent clients, the requests that each sends in sequence, and the reply's tokens.
+
+    With ``structured`` each reply is held to ``SCHEMA``.
+    """
 
     streams: int
     requests: int
     reply_tokens: int
+    structured: bool = False
+
+    @property
+    def title(self) -> str:
+        return f"{self.streams} streams" + (", structured" if self.structured else "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +67,7 @@ PROMPT = (
 
 def messages_of(load: Load, index: int, request: int, round_number: int) -> list[dict[str, str]]:
     """Return a prompt that differs from its first words on, so that no prefix cache helps."""
-    number = f"{round_number}-{load.streams}-{index}-{request}"
+    number = f"{round_number}-{load.streams}-{load.structured}-{index}-{request}"
     return [
         {"role": "system", "content": f"Case {number}."},
         {"role": "user", "content": PROMPT.format(number=number)},
@@ -74,22 +94,23 @@ async def _stream(
     samples: list[Sample] = []
     for request in range(load.requests):
         messages = messages_of(load, index, request, round_number)
-        samples.append(await _ask(client, model, messages, load.reply_tokens))
+        samples.append(await _ask(client, model, messages, load))
     return samples
 
 
-async def _ask(
-    client: httpx.AsyncClient, model: str, messages: list[dict[str, str]], reply_tokens: int
-) -> Sample:
-    body = {
+async def _ask(client: httpx.AsyncClient, model: str, messages: list[dict[str, str]], load: Load) -> Sample:
+    body: dict[str, Any] = {
         "model": model,
         "messages": messages,
-        "max_tokens": reply_tokens,
+        "max_tokens": load.reply_tokens,
         "temperature": 0,
         "ignore_eos": True,
         "stream": True,
         "stream_options": {"include_usage": True},
     }
+    if load.structured:
+        shape = {"name": "plan", "schema": SCHEMA, "strict": True}
+        body["response_format"] = {"type": "json_schema", "json_schema": shape}
     started = time.perf_counter()
     first: float | None = None
     tokens = 0
@@ -106,6 +127,6 @@ async def _ask(
                 first = time.perf_counter()
             if chunk.get("usage"):
                 tokens = chunk["usage"]["completion_tokens"]
-    if first is None or tokens != reply_tokens:
-        raise BenchFailed(f"{model} was asked for {reply_tokens} tokens and sent {tokens}")
+    if first is None or tokens != load.reply_tokens:
+        raise BenchFailed(f"{model} was asked for {load.reply_tokens} tokens and sent {tokens}")
     return Sample(first - started, time.perf_counter() - started, tokens)

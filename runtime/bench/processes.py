@@ -1,5 +1,6 @@
 """Servers as child processes: starting, awaiting readiness, CPU accounting, and ending all their children."""
 
+import re
 import subprocess
 import time
 from collections import defaultdict
@@ -17,8 +18,14 @@ IDLE_SHARE_MAX = 0.25
 """Servers count as idle below this share of a core. Two vLLM servers and a Populace use about 0.12 idle."""
 
 
+LOG_END_CHARACTERS = 2000
+
+RAISED = re.compile(r"\b(?:[A-Za-z_]\w*\.)*[A-Z]\w*(?:Error|Exception|Exit|Refused|Failed): .+")
+"""The last line of a Python traceback, after whatever a logger puts before it."""
+
+
 class BenchFailed(Exception):
-    """A server did not start, or answered wrongly; the message has the end of its log or its answer."""
+    """A server did not start, or answered wrongly; the message has the cause and the end of its log."""
 
 
 @contextmanager
@@ -49,7 +56,7 @@ def child(
 def wait_until_ready(
     url: str, process: subprocess.Popen[bytes], log: Path, *, seconds_max: float = 300.0
 ) -> None:
-    """Wait until ``url`` answers 200. Raises ``BenchFailed`` with the log's end if it does not in time."""
+    """Wait until ``url`` answers 200. Raises ``BenchFailed`` with the cause if it does not in time."""
     give_up = time.monotonic() + seconds_max
     while time.monotonic() < give_up:
         if process.poll() is not None:
@@ -60,8 +67,29 @@ def wait_until_ready(
         except httpx.HTTPError:
             pass
         time.sleep(0.5)
-    tail = log.read_text(errors="replace")[-2000:]
-    raise BenchFailed(f"{subprocess.list2cmdline(command_of(process))} did not become ready:\n{tail}")
+    ended = process.poll()
+    how = (
+        f"is not ready after {seconds_max:.0f} s"
+        if ended is None
+        else f"ended with {ended} before it was ready"
+    )
+    said = log.read_text(errors="replace")
+    raise BenchFailed(
+        f"{subprocess.list2cmdline(command_of(process))} {how}: {cause_in(said)}\n"
+        f"The end of its log:\n{said[-LOG_END_CHARACTERS:]}"
+    )
+
+
+def cause_in(log: str) -> str:
+    """Return the first exception that a log names, else its last line.
+
+    Later exceptions follow from the first: vLLM's server ends by another one than the engine process that it
+    waits for.
+    """
+    raised = RAISED.search(log)
+    if raised is not None:
+        return raised[0].strip()
+    return next((line.strip() for line in reversed(log.splitlines()) if line.strip()), "its log is empty")
 
 
 def wait_until_idle(meters: Iterable["CpuMeter"], *, seconds_max: float = 20.0) -> None:

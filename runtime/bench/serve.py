@@ -1,5 +1,6 @@
 """``populace bench serve``: the gateway with personal models compared with ``vllm serve``.
 
+Every server has as much memory for keys and values, and replies with free text and with JSON of a schema.
 All servers run during all rounds. Each round measures all of them, in rotated order and each when the others
 are idle, so that other load on the machine affects them alike. Medians over the rounds are reported.
 """
@@ -43,13 +44,26 @@ Report = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class ServeBench:
-    """The load of all servers. Stream i uses adapter ``i % adapters``; without adapters all use the base."""
+    """The load of all servers. Stream i uses adapter ``i % adapters``; without adapters all use the base.
+
+    With ``structured`` the least and the most streams are measured with a schema as well.
+    """
 
     streams: tuple[int, ...] = (1, 4, 16)
     rounds: int = 5
     requests: int = 2
     reply_tokens: int = 48
     adapters: int = 4
+    structured: bool = True
+
+    @property
+    def loads(self) -> tuple[Load, ...]:
+        free = [Load(streams, self.requests, self.reply_tokens) for streams in self.streams]
+        ends = sorted({min(self.streams), max(self.streams)}) if self.structured else []
+        return (
+            *free,
+            *(Load(streams, self.requests, self.reply_tokens, structured=True) for streams in ends),
+        )
 
 
 class Server(NamedTuple):
@@ -59,7 +73,7 @@ class Server(NamedTuple):
     meter: CpuMeter
 
 
-Measured = dict[tuple[str, int], list[tuple[list[Sample], float, dict[str, float]]]]
+Measured = dict[tuple[str, Load], list[tuple[list[Sample], float, dict[str, float]]]]
 
 
 def bench_serve(bench: ServeBench, settings: Settings, *, report: Report) -> BenchReport:
@@ -82,21 +96,22 @@ def bench_serve(bench: ServeBench, settings: Settings, *, report: Report) -> Ben
         servers.clear()
     report("Measuring the bare engine")
     measured |= asyncio.run(_measure_bare(bench, settings, base))
-    return _compare(bench, measured)
+    result = _compare(bench, measured)
+    result.notes.append(f"each engine has {settings.kv_gib} GiB for keys and values")
+    return result
 
 
 def _measure(bench: ServeBench, servers: dict[str, Server], report: Report) -> Measured:
     measured: Measured = defaultdict(list)
     for round_number in range(-1, bench.rounds):
-        for streams in bench.streams:
+        for load in bench.loads:
             for name, server in _rotated(servers, round_number):
                 wait_until_idle(server.meter for server in servers.values())
-                report(f"Round {max(round_number, 0) + 1} of {bench.rounds}: {name}, {streams} streams")
-                load = Load(streams, bench.requests, bench.reply_tokens)
+                report(f"Round {max(round_number, 0) + 1} of {bench.rounds}: {name}, {load.title}")
                 server.meter.start()
                 samples, wall = asyncio.run(run_load(server.endpoint, load, round_number=round_number))
                 if round_number >= 0:  # the first round warms up
-                    measured[name, streams].append((samples, wall, server.meter.stop()))
+                    measured[name, load].append((samples, wall, server.meter.stop()))
     return measured
 
 
@@ -109,27 +124,27 @@ def _rotated(servers: dict[str, Server], round_number: int) -> list[tuple[str, S
 
 def _compare(bench: ServeBench, measured: Measured) -> BenchReport:
     result = BenchReport("serve")
-    throughput: dict[tuple[str, int], float] = {}
-    first_token: dict[tuple[str, int], float] = {}
-    for streams in bench.streams:
+    throughput: dict[tuple[str, Load], float] = {}
+    first_token: dict[tuple[str, Load], float] = {}
+    for load in bench.loads:
         for name in (TUNED, DEFAULTS, POPULACE, BARE):
-            runs = measured[name, streams]
+            runs = measured[name, load]
             speed = statistics.median(sum(s.tokens for s in samples) / wall for samples, wall, _ in runs)
             firsts = [statistics.median(s.first_token_s for s in samples) for samples, _, _ in runs]
-            throughput[name, streams] = speed
-            first_token[name, streams] = statistics.median(firsts)
+            throughput[name, load] = speed
+            first_token[name, load] = statistics.median(firsts)
             result.rows.append(
-                _row(name, streams, speed, first_token[name, streams], runs, throughput, first_token)
+                _row(name, load, speed, first_token[name, load], runs, throughput, first_token)
             )
-    for streams in bench.streams:
-        ratio = throughput[POPULACE, streams] / throughput[TUNED, streams]
+    for load in bench.loads:
+        ratio = throughput[POPULACE, load] / throughput[TUNED, load]
         result.aims.append(
-            Aim(f"throughput ratio, {streams} streams", round(ratio, 3), THROUGHPUT_AIM, "×", at_most=False)
+            Aim(f"throughput ratio, {load.title}", round(ratio, 3), THROUGHPUT_AIM, "×", at_most=False)
         )
-    for streams in bench.streams:
-        ratio = first_token[POPULACE, streams] / first_token[TUNED, streams]
+    for load in bench.loads:
+        ratio = first_token[POPULACE, load] / first_token[TUNED, load]
         result.aims.append(
-            Aim(f"TTFT ratio, {streams} streams", round(ratio, 3), FIRST_TOKEN_AIM, "×", at_most=True)
+            Aim(f"TTFT ratio, {load.title}", round(ratio, 3), FIRST_TOKEN_AIM, "×", at_most=True)
         )
     kind = f"{bench.adapters} LoRA adapters" if bench.adapters else "the base alone"
     result.notes.append(
@@ -142,12 +157,12 @@ def _compare(bench: ServeBench, measured: Measured) -> BenchReport:
 
 def _row(
     name: str,
-    streams: int,
+    load: Load,
     speed: float,
     first: float,
     runs: list[tuple[list[Sample], float, dict[str, float]]],
-    throughput: dict[tuple[str, int], float],
-    first_token: dict[tuple[str, int], float],
+    throughput: dict[tuple[str, Load], float],
+    first_token: dict[tuple[str, Load], float],
 ) -> Row:
     all_samples = [sample for samples, _, _ in runs for sample in samples]
     tokens = sum(sample.tokens for sample in all_samples)
@@ -161,13 +176,14 @@ def _row(
         if seconds > 0
     )
     return {
-        "streams": streams,
+        "streams": load.streams,
+        "reply": "of a schema" if load.structured else "free",
         "system": name,
         "tokens/s": round(speed, 1),
-        "ratio": round(speed / throughput[TUNED, streams], 3),
+        "ratio": round(speed / throughput[TUNED, load], 3),
         "TTFT p50 ms": round(first * 1000, 1),
         "TTFT p95 ms": round(percentile([s.first_token_s for s in all_samples], 95) * 1000, 1),
-        "TTFT ratio": round(first / first_token[TUNED, streams], 3),
+        "TTFT ratio": round(first / first_token[TUNED, load], 3),
         "processor s / 1,000 tokens": parts,
     }
 
@@ -187,6 +203,8 @@ def _vllm_serve(
         *(sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", str(base.directory)),
         *("--served-model-name", "base", "--port", str(port), "--host", "127.0.0.1"),
         *("--max-model-len", str(settings.context_tokens), "--max-num-seqs", str(settings.sequences_max)),
+        # What the engine here has too: the library that a schema is compiled with.
+        *("--structured-outputs-config.backend", "guidance" if tuned else "auto"),
         *("--enforce-eager", "--disable-log-stats", "--disable-uvicorn-access-log"),
         *(
             "--enable-lora",
@@ -259,14 +277,13 @@ async def _measure_bare(bench: ServeBench, settings: Settings, base: BaseModelFi
         meter = CpuMeter(psutil.Process().pid, _vllm_part)
         try:
             for round_number in range(-1, bench.rounds):
-                for streams in bench.streams:
+                for load in bench.loads:
                     meter.start()
-                    load = Load(streams, bench.requests, bench.reply_tokens)
                     samples, wall = await run_bare(
                         engine, adapters or [None], load, round_number=round_number
                     )
                     if round_number >= 0:
-                        measured[BARE, streams].append((samples, wall, meter.stop()))
+                        measured[BARE, load].append((samples, wall, meter.stop()))
         finally:
             await engine.close()
     return measured

@@ -43,11 +43,14 @@ def serve(
     adapters: Annotated[
         int, typer.Option(min=0, help="Number of different LoRA adapters; 0 measures the base model alone.")
     ] = 4,
+    structured: Annotated[
+        bool, typer.Option(help="Measure replies that are held to a JSON schema as well.")
+    ] = True,
     as_json: AsJson = False,
 ) -> None:
     """Compare the gateway, serving personal models, with `vllm serve`.
 
-    Example: `populace bench serve --streams 1,4,16 --json`. Takes about 13 minutes on two cores.
+    Example: `populace bench serve --streams 1,4,16 --json`. Takes about 22 minutes on two cores.
     """
     with named_errors():
         counts = numbers(streams, "--streams")
@@ -55,7 +58,7 @@ def serve(
         from populace.bench.processes import BenchFailed
         from populace.bench.serve import ServeBench, bench_serve
 
-        bench = ServeBench(counts, rounds, requests, reply_tokens, adapters)
+        bench = ServeBench(counts, rounds, requests, reply_tokens, adapters, structured)
         try:
             with err.status("Starting") as status, contextlib.redirect_stdout(sys.stderr):
                 report = bench_serve(bench, Settings.from_environment(), report=status.update)

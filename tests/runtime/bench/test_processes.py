@@ -7,7 +7,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from populace.bench.processes import BenchFailed, CpuMeter, child, wait_until_idle, wait_until_ready
+from populace.bench.processes import BenchFailed, CpuMeter, cause_in, child, wait_until_idle, wait_until_ready
 from populace.settings.environment import process_environment
 from tests.limits import HANG_SECONDS
 from tests.living import wait_ended
@@ -40,6 +40,30 @@ def test_a_server_that_ends_at_once_is_named_with_the_end_of_its_log(tmp_path: P
         pytest.raises(BenchFailed, match="no port left"),
     ):
         wait_until_ready("http://127.0.0.1:9/healthz", process, log)
+
+
+def test_a_server_that_does_not_start_is_named_with_the_cause_and_not_with_what_followed(
+    tmp_path: Path,
+) -> None:
+    code = (
+        "try:\n  raise ValueError('9.7 of 11.2 GiB are free')\n"
+        "except ValueError as error:\n  raise RuntimeError('the engine did not start') from error"
+    )
+    log = tmp_path / "log"
+    with (
+        child(python(code), process_environment(), log) as process,
+        pytest.raises(
+            BenchFailed, match=r"ended with 1 before it was ready: ValueError: 9\.7 of 11\.2 GiB are free"
+        ),
+    ):
+        wait_until_ready("http://127.0.0.1:9/healthz", process, log)
+
+
+def test_a_cause_is_found_behind_what_a_logger_puts_before_it() -> None:
+    log = "(EngineCore pid=7) ERROR 11-28 [core.py:1] ValueError: No memory.\nRuntimeError: See above."
+
+    assert cause_in(log) == "ValueError: No memory."
+    assert cause_in("Starting\nThe port 8000 is taken.\n") == "The port 8000 is taken."
 
 
 def test_the_meter_sums_processor_seconds_by_part(tmp_path: Path) -> None:
