@@ -166,13 +166,17 @@ class Unauthorized(PopulaceError):
 
 
 class Refused(PopulaceError):
-    """A bounded resource is full. Nothing was started; try again after ``retry_after_s`` seconds."""
+    """A bounded resource is full. Nothing was started; try again after ``retry_after_s`` seconds.
+
+    ``limit`` is how many requests may wait or run at once, where that is what was reached.
+    """
 
     code = "overloaded"
     template = "{message}"
 
     message: str
     retry_after_s: float | None = 1.0
+    limit: int | None = None
 
 
 class MailboxFull(Refused):

@@ -82,6 +82,7 @@ class PersonalModel:
             raise MailboxFull(
                 f"{len(self._mailbox)} turns wait for `{self.id.name}` already.",
                 retry_after_s(len(self._mailbox), self._turn_s_mean),
+                limit=len(self._mailbox),
             )
         queued = QueuedTurn(request, asyncio.get_running_loop().create_future())
         self._mailbox.put(queued)

@@ -132,7 +132,9 @@ class AdmissionGate:
         self._admit()
         if not entry.done() and self._queue.statistics().waiting > self._waiting_max:
             self.leave(ticket)
-            raise EngineOverloaded(f"The engine's queue is full ({self._waiting_max} requests wait).")
+            raise EngineOverloaded(
+                f"The engine's queue is full ({self._waiting_max} requests wait).", limit=self._waiting_max
+            )
         try:
             await entry
             self.check_open()

@@ -35,7 +35,7 @@ from populace.gateway.adapter_desk import AdapterDesk
 from populace.gateway.archive_desk import ArchiveDesk
 from populace.gateway.body_limit import BodyLimit
 from populace.gateway.context import EngineProbe, Gateway
-from populace.gateway.errors import error_body, error_response
+from populace.gateway.errors import RATE_LIMIT_HEADERS, error_body, error_response
 from populace.gateway.last_resort import LastResort
 from populace.gateway.metrics import GatewayMetrics
 from populace.gateway.problems import describe_problem
@@ -49,6 +49,7 @@ CLIENT_CLOSED_REQUEST = 499
 EXPOSED_HEADERS = (
     REQUEST_ID_HEADER,
     "retry-after",
+    *RATE_LIMIT_HEADERS,
     *(f"x-populace-{name}" for name in ("revision", "base", "log-position", "memory-version", "peek")),
 )
 """What a page may read of a response from another origin, besides its body."""

@@ -102,6 +102,9 @@ TYPES: Mapping[int, str] = {
 ADVICE: Mapping[str, str] = {storage.ModelNotFound.code: "Create it with POST /v1/personal-models."}
 """What to do about an error over HTTP, by code; the errors' own messages also serve Python and the CLI."""
 
+RATE_LIMIT_HEADERS = tuple(f"x-ratelimit-{name}-requests" for name in ("limit", "remaining", "reset"))
+"""OpenAI's names. Populace limits how many requests wait at once, not how many come in a minute."""
+
 TEXT_LENGTH_MAX = 1000
 """Longest message, in characters; messages quote the caller, who may have sent megabytes."""
 
@@ -149,7 +152,10 @@ def error_response(error: PopulaceError) -> JSONResponse:
     status = status_of(type(error))
     headers: dict[str, str] = {}
     if error.retry_after_s is not None:
-        headers["Retry-After"] = str(max(1, math.ceil(error.retry_after_s)))
+        seconds = max(1, math.ceil(error.retry_after_s))
+        headers["Retry-After"] = str(seconds)
+        if isinstance(error, actors.Refused) and error.limit is not None:
+            headers |= dict(zip(RATE_LIMIT_HEADERS, (str(error.limit), "0", f"{seconds}s"), strict=True))
     else:
         # Otherwise OpenAI's clients repeat every 409 and 5xx, though the response cannot change.
         headers["x-should-retry"] = "false"

@@ -92,6 +92,9 @@ async def test_a_full_mailbox_is_429_with_a_time_to_retry(
 
     assert refused.status_code == 429
     assert int(refused.headers["retry-after"]) >= 1
+    assert refused.headers["x-ratelimit-limit-requests"] == str(MAILBOX_MAX)
+    assert refused.headers["x-ratelimit-remaining-requests"] == "0"
+    assert refused.headers["x-ratelimit-reset-requests"] == refused.headers["retry-after"] + "s"
     assert error_of(refused)["type"] == "rate_limit_error"
     population.engine.gate.set()
     replies = await asyncio.gather(running, *waiting)
