@@ -47,7 +47,10 @@ QUESTIONS = (
     "Where do I want to travel?",
     "What do I dislike?",
 )
-"""The questions that are asked if none are given."""
+"""The questions that are asked if none are given, beside those for what the log speaks of."""
+
+LOG_QUESTIONS_MAX = 16
+"""Most questions that are made from a log. Each costs a reply of the model and one of the base."""
 
 QUESTIONS_MAX = 64
 QUESTION_CHARACTERS_MAX = 500
@@ -59,6 +62,11 @@ SHORT_WORD = 2
 
 SAME_WORDS = 8
 """Two replies that begin with the same words are the same: rounding moves the rest of a greedy reply."""
+
+MINE = re.compile(r"\bmy ((?:[a-z]+['’]s )?[a-z]+)\b", re.IGNORECASE)
+"""Matches what people call their own: "my brother", "my sister's dog"."""
+
+NAMING = re.compile(r"\b(?:call(?:ed)?|named?)\b")
 
 ASKING = re.compile(r"[^.!?\n]*\?")
 """Matches a question. What people ask is less likely to be about themselves than what they say."""
@@ -112,7 +120,7 @@ class Known:
 
 
 def checked_questions(questions: Sequence[str]) -> tuple[str, ...]:
-    """Return the questions to ask.
+    """Return the questions that a caller gives.
 
     Raises ``InvalidRequest`` for too many, for empty or too long ones, and for what is no Unicode text.
     """
@@ -127,7 +135,24 @@ def checked_questions(questions: Sequence[str]) -> tuple[str, ...]:
                 f"A question has 1 to {QUESTION_CHARACTERS_MAX} characters and is not only spaces.",
                 "question",
             )
-    return tuple(questions) or QUESTIONS
+    return tuple(questions)
+
+
+def log_questions(turns: Sequence[tuple[int, str]]) -> tuple[str, ...]:
+    """Return questions for what the person called theirs and ``QUESTIONS`` does not ask for, newest first.
+
+    ``turns`` are position and text, oldest first. What is in a question was asked for, and not told.
+    """
+    common = {word for question in QUESTIONS for word in words_of(question)}
+    questions: dict[str, str] = {}
+    for _, text in reversed(turns):
+        told = ASKING.sub(" ", text)
+        for found in MINE.finditer(told):
+            thing = found[1].lower().replace("’", "'")
+            if not set(words_of(thing)) <= common:
+                ending = "'s name" if NAMING.search(told) else ""
+                questions.setdefault(thing, f"What is my {thing}{ending}?")
+    return tuple(questions.values())[:LOG_QUESTIONS_MAX]
 
 
 def known_of(model: ModelId, answers: Sequence[Answer], turns: Sequence[tuple[int, str]]) -> Known:

@@ -8,7 +8,7 @@ from hashlib import sha256
 from populace.actors.engine import Engine, GenerateRequest, Message, Sampling, TokenLogprob
 from populace.actors.errors import EngineUnavailable, TurnExpired
 from populace.actors.keepers.owned_shards import OwnedShards
-from populace.actors.known import QUESTIONS, Answer, Known, checked_questions, known_of
+from populace.actors.known import QUESTIONS, Answer, Known, checked_questions, known_of, log_questions
 from populace.actors.memory import Memory, MemoryChoice
 from populace.actors.turn import Interaction, ModelId, TurnGrant, TurnRequest, operation_of
 from populace.actors.turns.turn_director import TurnHost
@@ -39,10 +39,11 @@ class Recaller:
 
     async def known(self, model: ModelId, questions: Sequence[str]) -> Known:
         """See ``Memories.known``. Raises ``EngineUnavailable`` on a host without an engine."""
-        asked = checked_questions(questions)
+        given = checked_questions(questions)
         engine = self._engine
         if engine is None:
             raise EngineUnavailable("this host was started without one, and asking takes one")
+        asked = given or (*QUESTIONS, *log_questions(await self._said(model)))
         digest = sha256(b"known").digest()
         turn = await self._turns.begin_turn(TurnRequest(model, operation_of(None), digest))
         assert not isinstance(turn, Interaction), "no turn has an operation id that was just drawn"
@@ -70,8 +71,11 @@ class Recaller:
                     task.cancel()
         finally:
             await asyncio.shield(self._turns.abandon_turn(turn, "nothing of it is logged"))
-        said = await self._shards.read_on_thread(self._shard_of(model), lambda txn: _said(txn, model))
-        return known_of(model, answers, said)
+        # Read anew: what was forgotten meanwhile is no source.
+        return known_of(model, answers, await self._said(model))
+
+    async def _said(self, model: ModelId) -> list[tuple[int, str]]:
+        return await self._shards.read_on_thread(self._shard_of(model), lambda txn: _said(txn, model))
 
 
 async def _answer(

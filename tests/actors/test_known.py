@@ -9,7 +9,15 @@ import pytest
 from populace.actors.engine import Delta, GenerateRequest, Message, TokenLogprob
 from populace.actors.errors import EngineUnavailable, InvalidRequest
 from populace.actors.host.model_host import ModelHost
-from populace.actors.known import QUESTION_CHARACTERS_MAX, QUESTIONS, QUESTIONS_MAX, Answer, known_of
+from populace.actors.known import (
+    LOG_QUESTIONS_MAX,
+    QUESTION_CHARACTERS_MAX,
+    QUESTIONS,
+    QUESTIONS_MAX,
+    Answer,
+    known_of,
+    log_questions,
+)
 from populace.storage.store import Store
 from tests.actors.fakes import BASE, FakeClock, ScriptedEngine
 from tests.actors.forgetful import ADA, MODULE, Ada
@@ -155,6 +163,27 @@ async def test_a_model_is_asked_and_nothing_is_left_of_it(ada: Ada) -> None:
     assert await ada.host.memories.show(ADA) == before
     assert await ada.log() == log
     assert (await ada.say("And now?")).position == 1
+
+
+def test_what_people_call_their_own_is_asked_for() -> None:
+    turns = [
+        (0, "My brother is called Emil and I collect stamps."),
+        (1, "What is my bicycle worth? My cat is asleep."),
+        (2, "My sister’s dog is a beagle, and my brother fears it."),
+    ]
+
+    assert log_questions(turns) == ("What is my sister's dog?", "What is my brother?")
+    assert log_questions(turns[:1]) == ("What is my brother's name?",)
+    assert (
+        len(log_questions([(0, " ".join(f"My thing{'x' * n} broke." for n in range(99)))]))
+        == LOG_QUESTIONS_MAX
+    )
+
+
+async def test_a_model_is_asked_for_what_its_log_speaks_of(ada: Ada) -> None:
+    await ada.say("My brother is called Emil.")
+
+    assert "What is my brother's name?" in (await ada.host.memories.known(ADA, ())).unknown
 
 
 async def test_what_was_forgotten_is_no_source(ada: Ada) -> None:
