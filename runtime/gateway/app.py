@@ -167,7 +167,10 @@ async def _http_error(request: Request, error: Exception) -> Response:
 
 
 def _methods_of(request: Request) -> list[str]:
-    routes = [route for route in request.app.routes if route.matches(request.scope)[0] is not Match.NONE]
+    matching = [route for route in request.app.routes if route.matches(request.scope)[0] is not Match.NONE]
+    # A path that is written out is that route's, although it may also be read as one with a name.
+    fewest = min(len(route.param_convertors) for route in matching)
+    routes = [route for route in matching if len(route.param_convertors) == fewest]
     return sorted({"OPTIONS", *(method for route in routes for method in route.methods)})
 
 

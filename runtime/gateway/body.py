@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, JsonValue
 
 TEXT_BRANCH, LIST_BRANCH = "<text>", "<list>"
 TOKENS_BRANCH, TOKEN_LISTS_BRANCH = "<tokens>", "<token lists>"
@@ -32,6 +32,18 @@ OptionalName = NonEmptyText | None
 Branch = Discriminator(
     _branch, custom_error_type="text_or_list", custom_error_message="Input should be a text or a list"
 )
+
+
+# The largest that every JSON reader and every schema of one holds exactly.
+ExactInteger = Annotated[int, Field(ge=0, lt=2**53)]
+
+
+def exactly_one_of(*names: str) -> ConfigDict:
+    """Say in the schema of a body that it needs one of these fields, and one alone; null is none."""
+    given: list[JsonValue] = [
+        {"required": [name], "properties": {name: {"not": {"type": "null"}}}} for name in names
+    ]
+    return ConfigDict(json_schema_extra={"oneOf": given})
 
 
 class Body(BaseModel):

@@ -30,7 +30,7 @@ router = APIRouter(route_class=KeyedRoute)
 class EmbeddingsBody(Body):
     """``POST /v1/embeddings``; ``dimensions`` keeps the first ones, to the length of 1 again."""
 
-    model: NonEmptyText
+    model: Annotated[NonEmptyText, Field(json_schema_extra={"const": BASE_MODEL})]
     input: Prompts
     encoding_format: Literal["float", "base64"] | None = "float"
     dimensions: Annotated[int, Field(ge=1)] | None = None

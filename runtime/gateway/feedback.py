@@ -10,6 +10,7 @@ from populace.actors.feedback import Opinion
 from populace.api.objects import Listing
 from populace.api.turns import FeedbackObject
 from populace.gateway.answers import answer
+from populace.gateway.body import ExactInteger
 from populace.gateway.context import Caller, KeyedRoute, gateway_of
 from populace.gateway.idempotency import idempotency_key
 from populace.gateway.management_schema import FeedbackBody
@@ -19,7 +20,7 @@ from populace.storage.records.errors import ModelNotFound
 router = APIRouter(route_class=KeyedRoute)
 
 Limit = Annotated[int, Query(ge=1, le=1000)]
-Start = Annotated[int, Query(ge=0, lt=2**63)]
+Start = Annotated[ExactInteger, Query()]
 
 
 @router.post("/v1/feedback", status_code=201, response_model=FeedbackObject)

@@ -7,18 +7,21 @@ from pydantic import Field, create_model
 from populace.actors.aggregation.question import MEMBERS_MAX
 from populace.actors.forgetting import TURNS_MAX, MemoryAfter
 from populace.actors.training_options import OPTIONS, Option
-from populace.gateway.body import Body, NonEmptyText, OptionalName, Text
+from populace.gateway.body import Body, ExactInteger, NonEmptyText, OptionalName, Text, exactly_one_of
 from populace.gateway.chat_messages import ChatMessage
-from populace.gateway.schema import DEFAULT_QUESTION, MESSAGES_MAX, PopulationBody, TurnPosition
+from populace.gateway.schema import DEFAULT_QUESTION, MESSAGES_MAX, PopulationBody
 from populace.policies.diversity.disclosure import Sharing
+from populace.storage.records.keys import NAME_PATTERN
 
 
 class FeedbackBody(Body):
     """``POST /v1/feedback``."""
 
+    model_config = exactly_one_of("completion_id", "position")
+
     model: NonEmptyText
     completion_id: NonEmptyText | None = None
-    position: Annotated[int, Field(ge=0, lt=2**63)] | None = None
+    position: ExactInteger | None = None
     thumb: Literal["up", "down"] | None = None
     rating: float | None = None
     correction: Text | None = None
@@ -52,6 +55,8 @@ class SharingBody(Body):
 class AskBody(PopulationBody):
     """``POST /v1/population/answers``."""
 
+    model_config = exactly_one_of("question", "messages")
+
     question: NonEmptyText | None = None
     messages: Annotated[list[ChatMessage], Field(min_length=1, max_length=MESSAGES_MAX)] | None = None
     reply_tokens: int = DEFAULT_QUESTION.reply_tokens
@@ -69,7 +74,7 @@ class MergeBody(Body):
     method: Literal["sum", "svd", "ties", "dare", "linear"] = "sum"
     rank: Annotated[int, Field(ge=1)] | None = None
     density: Annotated[float, Field(gt=0, le=1)] = 0.5
-    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    seed: ExactInteger = 0
 
 
 class RollbackBody(Body):
@@ -87,7 +92,7 @@ class AliasBody(Body):
 class RestoreMemoryBody(Body):
     """``POST /v1/personal-models/{name}/memory``; ``position`` null empties the memory."""
 
-    position: Annotated[int, Field(ge=0, lt=2**63)] | None
+    position: ExactInteger | None
 
 
 class ForgetBody(Body):
@@ -96,8 +101,10 @@ class ForgetBody(Body):
     Turns that words find are forgotten only with ``confirm``.
     """
 
-    position: TurnPosition | None = None
-    positions: Annotated[list[TurnPosition], Field(min_length=1, max_length=TURNS_MAX)] | None = None
+    model_config = exactly_one_of("position", "positions", "query")
+
+    position: ExactInteger | None = None
+    positions: Annotated[list[ExactInteger], Field(min_length=1, max_length=TURNS_MAX)] | None = None
     query: NonEmptyText | None = None
     confirm: bool = False
     memory: MemoryAfter = "folded"
@@ -106,4 +113,4 @@ class ForgetBody(Body):
 class NewModelBody(Body):
     """``POST /v1/personal-models``."""
 
-    name: Text
+    name: Annotated[Text, Field(json_schema_extra={"pattern": rf"^{NAME_PATTERN.pattern}$"})]

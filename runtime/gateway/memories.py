@@ -4,12 +4,15 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
+from pydantic import Field
 
+from populace.actors.known import QUESTION_CHARACTERS_MAX, QUESTIONS_MAX
 from populace.actors.memories import MemoryView
 from populace.actors.turn import operation_of
 from populace.api.memory import KnownObject, MemoryObject
 from populace.api.turns import InteractionObject
 from populace.gateway.answers import answer
+from populace.gateway.body import ExactInteger
 from populace.gateway.context import Caller, KeyedRoute, gateway_of
 from populace.gateway.disconnect import while_connected
 from populace.gateway.idempotency import idempotency_key
@@ -19,7 +22,11 @@ from populace.pictures.memory import PersonalMemory
 
 router = APIRouter(route_class=KeyedRoute)
 
-Position = Annotated[int | None, Query(ge=0, lt=2**63)]
+Position = Annotated[ExactInteger | None, Query()]
+Question = Annotated[
+    str, Field(json_schema_extra={"minLength": 1, "maxLength": QUESTION_CHARACTERS_MAX, "pattern": r"\S"})
+]
+Questions = Annotated[tuple[Question, ...], Query(json_schema_extra={"maxItems": QUESTIONS_MAX})]
 
 
 @router.get("/v1/personal-models/{name}/memory", response_model=MemoryObject)
@@ -54,7 +61,10 @@ async def draw_memory(request: Request, tenant: Caller, name: str, position: Pos
 
 @router.get("/v1/personal-models/{name}/memory/known", response_model=KnownObject)
 async def show_known(
-    request: Request, tenant: Caller, name: str, question: Annotated[tuple[str, ...], Query()] = ()
+    request: Request,
+    tenant: Caller,
+    name: str,
+    question: Questions = (),
 ) -> Response:
     """Ask the model about its person; each answer has its confidence and the turn that it comes from.
 

@@ -13,6 +13,7 @@ from populace.storage.records.errors import PopulaceError
 router = APIRouter()
 
 PROBE_SECONDS_MAX = 5.0
+METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
 @router.get("/healthz")
@@ -36,12 +37,12 @@ async def readyz(request: Request) -> Response:
     )
 
 
-@router.get("/metrics")
+@router.get("/metrics", response_class=Response, responses={200: {"content": {METRICS_TYPE: {}}}})
 async def metrics(request: Request) -> Response:
     gateway = gateway_of(request)
     hosts, engine = await asyncio.gather(_probe_hosts(gateway), _report_of_engine(gateway))
     body = gateway.metrics.render(hosts, engine)
-    return Response(body, media_type="text/plain; version=0.0.4; charset=utf-8")
+    return Response(body, media_type=METRICS_TYPE)
 
 
 async def _probe_hosts(gateway: Gateway) -> tuple[HostStatistics, ...]:

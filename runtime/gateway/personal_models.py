@@ -14,6 +14,7 @@ from populace.api.objects import Page, seconds
 from populace.api.server import API_VERSION, BaseObject, PopulationObject
 from populace.api.turns import InteractionObject
 from populace.gateway.answers import answer
+from populace.gateway.body import ExactInteger
 from populace.gateway.context import Caller, KeyedRoute, gateway_of
 from populace.gateway.management_schema import NewModelBody
 from populace.gateway.target import (
@@ -28,7 +29,7 @@ from populace.gateway.target import (
 router = APIRouter(route_class=KeyedRoute)
 
 Limit = Annotated[int, Query(ge=1, le=1000)]
-Start = Annotated[int, Query(ge=0, lt=2**63)]
+Start = Annotated[ExactInteger, Query()]
 
 BASE = OpenAIModelObject(id=BASE_MODEL, created=0, owned_by="populace")
 POPULATION = OpenAIModelObject(id=POPULATION_MODEL, created=0, owned_by="populace")

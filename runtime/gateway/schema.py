@@ -42,7 +42,6 @@ def _with(switch: str, value: T, info: ValidationInfo) -> T:
 
 
 TokenId = Annotated[int, Field(ge=0, le=TOKENS_MAX)]
-TurnPosition = Annotated[int, Field(ge=0, lt=2**63)]
 TokenCount = Annotated[int, Field(ge=1, le=TOKENS_MAX)]
 
 

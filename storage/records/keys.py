@@ -45,7 +45,7 @@ SCHEMA = 5
 """The layout that this release writes, and the newest that it reads."""
 
 NAME_PATTERN = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
-RESERVED_MODEL_NAMES = frozenset({"base", "population"})
+RESERVED_MODEL_NAMES = frozenset({"base", "population", "import"})
 """Names with a meaning of their own in the APIs; no personal model may have one."""
 
 EPOCH_KEY = b"!epoch"
