@@ -75,13 +75,15 @@ ASKING = re.compile(r"[^.!?\n]*\?")
 class Answer(NamedTuple):
     """The model's answer to a question, and the probability of each of its tokens.
 
-    ``base_text`` is the answer of its base, with no memory and no adapter.
+    It is ``whole`` if it ended by itself; one that did not is a ramble. ``base_text`` is the answer of its
+    base, with no memory and no adapter.
     """
 
     question: str
     text: str
     tokens: tuple[TokenLogprob, ...]
     base_text: str
+    whole: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,7 +186,7 @@ def known_of(model: ModelId, answers: Sequence[Answer], turns: Sequence[tuple[in
             counted = telling.keys() if subject & words else own
             scores.append((sum(telling[word] for word in told & counted), bool(words & counted), place))
         _, any_said, place = max(scores, default=(0.0, False, 0))
-        if not any_said or _is_of_base(answer):
+        if not any_said or not answer.whole or _is_of_base(answer):
             unknown.append(answer.question)
             continue
         position, text, words, _ = said[place]

@@ -52,13 +52,13 @@ class Recaller:
 
             async def answer(number: int, question: str) -> Answer:
                 async with few:
-                    text, tokens = await _answer(engine, turn, number, question)
+                    text, tokens, whole = await _answer(engine, turn, number, question)
                     base_text = self._base_texts.get(question)
                     if base_text is None:
-                        base_text, _ = await _answer(engine, turn, number, question, of_base=True)
+                        base_text, *_ = await _answer(engine, turn, number, question, of_base=True)
                     if question in QUESTIONS:
                         self._base_texts[question] = base_text
-                    return Answer(question, text, tokens, base_text)
+                    return Answer(question, text, tokens, base_text, whole)
 
             answering = [asyncio.ensure_future(answer(*numbered)) for numbered in enumerate(asked)]
             try:
@@ -80,8 +80,8 @@ class Recaller:
 
 async def _answer(
     engine: Engine, turn: TurnGrant, number: int, question: str, *, of_base: bool = False
-) -> tuple[str, tuple[TokenLogprob, ...]]:
-    """Ask the model, or the base by itself; return the reply and its tokens."""
+) -> tuple[str, tuple[TokenLogprob, ...], bool]:
+    """Ask the model, or the base by itself; return the reply, its tokens, and whether it ended by itself."""
     messages = (Message("user", question),)
     use = None
     if engine.base.memory_module is not None and not of_base:
@@ -97,7 +97,8 @@ async def _answer(
     )
     async with aclosing(engine.generate(request)) as deltas:
         parts = [delta async for delta in deltas]
-    return "".join(part.text for part in parts), tuple(token for part in parts for token in part.logprobs)
+    text, tokens = "".join(part.text for part in parts), [token for part in parts for token in part.logprobs]
+    return text, tuple(tokens), parts[-1].finish_reason == "stop"
 
 
 def _said(txn: ReadTransaction, model: ModelId) -> list[tuple[int, str]]:

@@ -22,6 +22,8 @@ from populace.pictures.memory import PersonalMemory
 
 router = APIRouter(route_class=KeyedRoute)
 
+PICTURE_TYPE = "image/svg+xml"
+
 Position = Annotated[ExactInteger | None, Query()]
 Question = Annotated[
     str, Field(json_schema_extra={"minLength": 1, "maxLength": QUESTION_CHARACTERS_MAX, "pattern": r"\S"})
@@ -52,11 +54,15 @@ async def show_memory(
     )
 
 
-@router.get("/v1/personal-models/{name}/memory/picture")
+@router.get(
+    "/v1/personal-models/{name}/memory/picture",
+    response_class=Response,
+    responses={200: {"content": {PICTURE_TYPE: {}}}},
+)
 async def draw_memory(request: Request, tenant: Caller, name: str, position: Position = None) -> Response:
     """Draw the model's memory state as SVG."""
     view = await _memory(request, tenant, name, position)
-    return Response(PersonalMemory.of(view).picture(), media_type="image/svg+xml")
+    return Response(PersonalMemory.of(view).picture(), media_type=PICTURE_TYPE)
 
 
 @router.get("/v1/personal-models/{name}/memory/known", response_model=KnownObject)

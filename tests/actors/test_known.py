@@ -180,6 +180,13 @@ def test_what_people_call_their_own_is_asked_for() -> None:
     )
 
 
+def test_an_answer_that_never_ended_is_no_fact() -> None:
+    whole = answer("What is my cat's name?", "Your cat is Mr Biscuit.")
+
+    assert known_of(ADA, [whole], TOLD).facts
+    assert known_of(ADA, [whole._replace(whole=False)], TOLD).unknown == (whole.question,)
+
+
 async def test_a_model_is_asked_for_what_its_log_speaks_of(ada: Ada) -> None:
     await ada.say("My brother is called Emil.")
 
