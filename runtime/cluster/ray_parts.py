@@ -281,4 +281,5 @@ def _gateway_options(
         cluster_key=cluster_key,
         recognises_tasks=settings.task_prompts == "peek",
         cors_origins=settings.allowed_origins,
+        tools_auto=settings.tool_choice_auto,
     )

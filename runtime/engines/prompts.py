@@ -27,8 +27,8 @@ MESSAGE_CHARACTERS = 30
 """About as many characters are written around a message by a template."""
 
 
-WRITTEN_ROLES = frozenset({"user", "assistant", "tool", "function"})
-"""A memory takes in the conversation, and not the system's messages."""
+WRITTEN_ROLES = frozenset({"user", "assistant"})
+"""A memory takes in the conversation, and neither the system's messages nor what tools returned."""
 
 
 _APPLY = cast("Callable[..., object]", PreTrainedTokenizerFast.apply_chat_template)

@@ -13,6 +13,7 @@ because the model must not learn from a reply that its person never saw.
 import asyncio
 import secrets
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 
 from fastapi import APIRouter, Request
@@ -20,6 +21,8 @@ from fastapi.responses import Response
 
 from populace.actors.engine import GenerateRequest, Message, Sampling
 from populace.actors.errors import InvalidRequest, TurnExpired
+from populace.actors.response_schema import PARAMETER
+from populace.actors.tool_choice import ToolUse
 from populace.actors.turn import RAW_ROLE, ChatRequest, ModelId
 from populace.actors.turns.choices import generate_choices
 from populace.actors.turns.deadlines import until
@@ -29,12 +32,14 @@ from populace.actors.turns.running_reply import RunningReply
 from populace.actors.turns.turn_director import begin_reply
 from populace.engines.schema_grammar import check_schema
 from populace.gateway import population
+from populace.gateway.chat_messages import messages_read
 from populace.gateway.context import Caller, Gateway, KeyedRoute, gateway_of
 from populace.gateway.disconnect import while_connected
 from populace.gateway.exchange import Exchange
 from populace.gateway.idempotency import idempotency_key
 from populace.gateway.parameters import warnings_of
 from populace.gateway.peeks import reason_to_peek
+from populace.gateway.response_format import SCHEMA_FIELDS
 from populace.gateway.schema import ChatBody
 from populace.gateway.target import BASE_MODEL, POPULATION_MODEL, parse_target
 from populace.gateway.text_schema import CompletionBody
@@ -50,7 +55,7 @@ async def chat_completions(request: Request, tenant: Caller, body: ChatBody) -> 
         return await while_connected(request, population.chat(request, tenant, body))
     if body.population is not None:
         raise InvalidRequest(f"Only `{POPULATION_MODEL}` is asked like this, not one model.", "population")
-    return await _complete(request, tenant, body, tuple(message.message() for message in body.messages))
+    return await _complete(request, tenant, body, messages_read(body.messages))
 
 
 @router.post("/v1/completions")
@@ -66,12 +71,14 @@ async def _complete(
     gateway = gateway_of(request)
     target = parse_target(tenant, body.model)
     key = idempotency_key(request)
-    peek = await reason_to_peek(request, gateway, target, body)
+    uses = body.tool_use(gateway.tools_auto) if isinstance(body, ChatBody) else ToolUse()
+    peek = await reason_to_peek(request, gateway, target, body, messages)
+    messages = uses.told(messages)
     exchange = Exchange(
         metrics=gateway.metrics,
         base=gateway.engine.base,
         model=body.model,
-        shape=_shape_of(body, records=target.model is not None and peek is None),
+        shape=_shape_of(body, uses, records=target.model is not None and peek is None),
         wants_usage=body.wants_usage,
         started=gateway.metrics.started(),
         choices=body.choices * (1 if isinstance(body, ChatBody) else len(body.prompts)),
@@ -79,7 +86,9 @@ async def _complete(
         peek=peek,
     )
     sampling = body.to_sampling(gateway.engine.base.sampling)
-    await check_schema(sampling.response_schema)
+    if uses.tools:
+        sampling = replace(sampling, response_schema=uses.schema())
+    await check_schema(sampling.response_schema, "tools" if uses.tools else PARAMETER)
     if target.model is None:
         if isinstance(body, ChatBody):
             check_messages(messages)
@@ -117,7 +126,7 @@ def _wants_deltas(body: ChatBody | CompletionBody, chat: ChatRequest) -> bool:
     return bool(body.stream) or told or chat.choices > 1 or chat.kept is None
 
 
-def _shape_of(body: ChatBody | CompletionBody, *, records: bool) -> ReplyShape:
+def _shape_of(body: ChatBody | CompletionBody, uses: ToolUse, *, records: bool) -> ReplyShape:
     shape = ReplyShape(
         is_chat=isinstance(body, ChatBody),
         per_prompt=body.choices,
@@ -127,7 +136,10 @@ def _shape_of(body: ChatBody | CompletionBody, *, records: bool) -> ReplyShape:
         warnings=(*warnings_of(body), *(_unrecorded(body) if records else ())),
     )
     if isinstance(body, ChatBody):
-        return shape._replace(prompt_text=bool(body.return_prompt_text))
+        warnings = (*shape.warnings, *_without_effect(body, uses))
+        return shape._replace(
+            prompt_text=bool(body.return_prompt_text), calls=bool(uses.tools), warnings=warnings
+        )
     return shape._replace(echo=body.prompts if body.echo else (), counts=not body.only_reads)
 
 
@@ -140,6 +152,18 @@ def _unrecorded(body: ChatBody | CompletionBody) -> Iterator[dict[str, str]]:
     if body.template_variables and body.memory_choice.write:
         message = "The turn is not written into the memory, which is made from the log without these."
         yield {"param": "chat_template_kwargs", "message": message}
+
+
+def _without_effect(body: ChatBody, uses: ToolUse) -> Iterator[dict[str, str]]:
+    """Name what a choice of tools leaves without effect. Calls come before a format, as at vLLM."""
+    for name in SCHEMA_FIELDS:
+        if uses.tools and getattr(body, name) is not None:
+            yield {"param": name, "message": f"`{name}` changes nothing: the reply has to call a tool."}
+    if body.tools and not uses.tools and body.tool_choice != "none":
+        message = (
+            "No tool is called: this base cannot choose whether to, and a setting says that it does not."
+        )
+        yield {"param": "tools", "message": message}
 
 
 def _check_base(body: ChatBody | CompletionBody) -> None:

@@ -77,6 +77,18 @@ def test_the_spans_of_a_conversation_are_its_messages(tokenizer: BaseTokenizer) 
             assert tokenizer.text(ids[start:stop]).startswith(content)
 
 
+def test_what_a_tool_returned_is_read_and_has_no_span(tokenizer: BaseTokenizer) -> None:
+    call = '[{"name": "weather", "arguments": {}}]'
+    said = (Message("user", "weather?"), Message("assistant", call), Message("tool", "sunny"))
+
+    ids, spans = tokenizer.tokens_of((*said, Message("user", "And now?")), 0)
+
+    assert "sunny" in tokenizer.text(ids)
+    written = [tokenizer.text(ids[start:stop]) for start, stop in spans]
+    assert len(written) == 3
+    assert not any("sunny" in text for text in written)
+
+
 async def test_a_conversation_of_many_short_messages_is_kept_off_the_loop(tokenizer: BaseTokenizer) -> None:
     messages = tuple(Message("user", "x") for _ in range(2000))
     working = asyncio.create_task(tokenizer.tokens(messages, 0))
