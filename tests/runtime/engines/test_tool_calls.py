@@ -37,7 +37,7 @@ TOOLS = {"weather": PLACE, "count": COUNT}
 
 @pytest_asyncio.fixture(loop_scope="module", scope="module", params=["torch", "vllm"])
 async def engine(request: pytest.FixtureRequest, base_directory: Path) -> AsyncGenerator[OwnedEngine]:
-    options = EngineOptions(base_directory, "fingerprint", context_tokens=512, dtype="float32", threads=1)
+    options = EngineOptions(base_directory, "fingerprint", context_tokens=1024, dtype="float32", threads=1)
     started = await start_engine(request.param, options)
     yield started
     started.check_integrity()
