@@ -31,14 +31,28 @@ class Tool(NamedTuple):
 
 
 class ToolUse(NamedTuple):
-    """The tools of which a reply has to call one, at most ``calls_max`` times; none: it is a text."""
+    """The tools of which a reply has to call one, at most ``calls_max`` times; none: it is a text.
+
+    With ``may`` the model chooses whether to call, and its base's chat template tells it of the tools.
+    """
 
     tools: tuple[Tool, ...] = ()
     calls_max: int = 1
+    may: bool = False
+
+    @property
+    def has_to(self) -> bool:
+        return bool(self.tools) and not self.may
+
+    @property
+    def template(self) -> dict[str, Any]:
+        """The variables of the chat template that tell of the tools."""
+        told = [{"type": "function", "function": tool._asdict()} for tool in self.tools]
+        return {"tools": told} if self.may else {}
 
     def told(self, messages: tuple[Message, ...]) -> tuple[Message, ...]:
         """Add to the system message which tools there are, and how to call them."""
-        if not self.tools:
+        if not self.has_to:
             return messages
         lines = [json.dumps(tool._asdict(), ensure_ascii=False) for tool in self.tools]
         form = with_calls("", [ToolCall("", "name", "{}")]).replace("{}}", "{…}}")
@@ -52,7 +66,7 @@ class ToolUse(NamedTuple):
 
     def schema(self) -> str | None:
         """Return the schema of the reply. Raises ``InvalidRequest`` if it is out of bounds."""
-        if not self.tools:
+        if not self.has_to:
             return None
         definitions: dict[str, Any] = {}
         for tool in self.tools:
@@ -75,9 +89,9 @@ class ToolUse(NamedTuple):
 def tool_use(tools: Sequence[Tool], choice: str | None, *, parallel: bool | None, auto: str) -> ToolUse:
     """Decide what a choice comes to: ``none``, ``auto``, ``required``, or the name of a tool after a colon.
 
-    ``auto`` says what becomes of a choice that is left to the model: ``refuse`` or ``none``. Without tools
-    there is nothing to choose. Several calls are made if the reply has to call any tool, unless ``parallel``
-    is False, and of a named tool only if it is True.
+    ``auto`` says what becomes of a choice that is left to the model: ``refuse``, ``none`` or ``may``. Without
+    tools there is nothing to choose. Several calls are made if the reply has to call any tool, unless
+    ``parallel`` is False, and of a named tool only if it is True.
 
     Raises ``InvalidRequest`` for two tools of a name, for a choice of what is not there, and for too many.
     """
@@ -93,7 +107,7 @@ def tool_use(tools: Sequence[Tool], choice: str | None, *, parallel: bool | None
     if choice in (None, "auto"):
         if auto == "refuse":
             raise InvalidRequest(ADVICE, "tool_choice")
-        return ToolUse()
+        return ToolUse(tuple(tools), CALLS_MAX, may=True) if auto == "may" else ToolUse()
     if choice == "none":
         return ToolUse()
     if choice == "required":

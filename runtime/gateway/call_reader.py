@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from populace.actors.engine import Delta
 from populace.actors.response_schema import NAME
-from populace.actors.tool_calls import call_id
+from populace.actors.tool_calls import call_id, calls_in
 
 _HEAD = re.compile(rf'(?:\[|, )\{{"name": "({NAME.pattern})", "arguments": $')
 
@@ -76,6 +76,18 @@ def calling_choice(reply: Delta, completion_id: str) -> dict[str, Any]:
     if calls:
         message["tool_calls"] = calls
     return {"message": message, "finish_reason": finish_reason(reply, reader)}
+
+
+def chosen_choice(reply: Delta, completion_id: str) -> dict[str, Any]:
+    """Render a reply of a model that chose whether to call as a choice's message and finish reason."""
+    content, calls = calls_in(reply.text)
+    message: dict[str, Any] = {"role": "assistant", "content": content, "refusal": None}
+    if not calls:
+        return {"message": message, "finish_reason": reply.finish_reason}
+    parts = [CallPart(number, call.name, call.arguments) for number, call in enumerate(calls)]
+    message["content"] = content or None
+    message["tool_calls"] = [part_of(part, completion_id, reply.choice) for part in parts]
+    return {"message": message, "finish_reason": "tool_calls"}
 
 
 def finish_reason(reply: Delta, reader: CallReader) -> str | None:

@@ -15,6 +15,7 @@ import secrets
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
@@ -65,13 +66,21 @@ async def completions(request: Request, tenant: Caller, body: CompletionBody) ->
     return await _complete(request, tenant, body, messages)
 
 
+def _tool_use(gateway: Gateway, body: ChatBody | CompletionBody) -> ToolUse:
+    if not isinstance(body, ChatBody):
+        return ToolUse()
+    if "tools" in body.template_variables:
+        raise InvalidRequest("Send the tools as `tools`.", "chat_template_kwargs")
+    return body.tool_use(gateway.tools_auto if gateway.engine.base.tool_parser is None else "may")
+
+
 async def _complete(
     request: Request, tenant: str, body: ChatBody | CompletionBody, messages: tuple[Message, ...]
 ) -> Response:
     gateway = gateway_of(request)
     target = parse_target(tenant, body.model)
     key = idempotency_key(request)
-    uses = body.tool_use(gateway.tools_auto) if isinstance(body, ChatBody) else ToolUse()
+    uses = _tool_use(gateway, body)
     peek = await reason_to_peek(request, gateway, target, body, messages)
     messages = uses.told(messages)
     exchange = Exchange(
@@ -86,14 +95,14 @@ async def _complete(
         peek=peek,
     )
     sampling = body.to_sampling(gateway.engine.base.sampling)
-    if uses.tools:
+    if uses.has_to:
         sampling = replace(sampling, response_schema=uses.schema())
-    await check_schema(sampling.response_schema, "tools" if uses.tools else PARAMETER)
+    await check_schema(sampling.response_schema, "tools" if uses.has_to else PARAMETER)
     if target.model is None:
         if isinstance(body, ChatBody):
             check_messages(messages)
         _check_base(body)
-        begin = partial(_ask_base, gateway, tenant, body, messages, sampling)
+        begin = partial(_ask_base, gateway, tenant, body, messages, sampling, uses.template)
     else:
         chat = make_request(
             target.model,
@@ -107,7 +116,7 @@ async def _complete(
             choices=body.choices,
             kept=body.kept,
             prompts=() if isinstance(body, ChatBody) or messages else body.prompts,
-            template=body.template_variables,
+            template={**body.template_variables, **uses.template},
             turn_seconds_max=gateway.turn_seconds_max,
         )
         wants_deltas = _wants_deltas(body, chat)
@@ -138,7 +147,7 @@ def _shape_of(body: ChatBody | CompletionBody, uses: ToolUse, *, records: bool) 
     if isinstance(body, ChatBody):
         warnings = (*shape.warnings, *_without_effect(body, uses))
         return shape._replace(
-            prompt_text=bool(body.return_prompt_text), calls=bool(uses.tools), warnings=warnings
+            prompt_text=bool(body.return_prompt_text), calls=uses.has_to, may_call=uses.may, warnings=warnings
         )
     return shape._replace(echo=body.prompts if body.echo else (), counts=not body.only_reads)
 
@@ -157,8 +166,11 @@ def _unrecorded(body: ChatBody | CompletionBody) -> Iterator[dict[str, str]]:
 def _without_effect(body: ChatBody, uses: ToolUse) -> Iterator[dict[str, str]]:
     """Name what a choice of tools leaves without effect. Calls come before a format, as at vLLM."""
     for name in SCHEMA_FIELDS:
-        if uses.tools and getattr(body, name) is not None:
+        if uses.has_to and getattr(body, name) is not None:
             yield {"param": name, "message": f"`{name}` changes nothing: the reply has to call a tool."}
+    if uses.may and body.memory_choice.write:
+        message = "The turn is not written into the memory: the log does not have the tools."
+        yield {"param": "tools", "message": message}
     if body.tools and not uses.tools and body.tool_choice != "none":
         message = (
             "No tool is called: this base cannot choose whether to, and a setting says that it does not."
@@ -181,6 +193,7 @@ async def _ask_base(
     body: ChatBody | CompletionBody,
     messages: tuple[Message, ...],
     sampling: Sampling,
+    tools: dict[str, Any],
 ) -> RunningReply:
     request = GenerateRequest(
         request_id=secrets.token_hex(16),
@@ -188,7 +201,7 @@ async def _ask_base(
         sampling=sampling,
         stream=bool(body.stream),
         owner=ModelId(tenant, BASE_MODEL).owner,
-        template=body.template_variables,
+        template={**body.template_variables, **tools},
     )
     prompts = () if isinstance(body, ChatBody) else body.prompts
     seconds_max = gateway.turn_seconds_max

@@ -15,7 +15,7 @@ from populace.actors.errors import TurnExpired
 from populace.actors.turn import Interaction
 from populace.actors.turns.running_reply import RunningReply
 from populace.actors.turns.turn_director import completion_id
-from populace.gateway.call_wire import CallWriter
+from populace.gateway.call_wire import writer_of
 from populace.gateway.errors import internal_error_body, populace_error_body
 from populace.gateway.event_stream import EventStream
 from populace.gateway.metrics import GatewayMetrics
@@ -75,8 +75,7 @@ class Exchange(NamedTuple):
             raise
         self.metrics.first_token(self.started)
         provenance, envelope = self._provenance(reply), self._envelope(reply)
-        writer = CallWriter if self.shape.calls else ChunkWriter
-        writers = [writer(envelope, choice) for choice in range(self.choices)]
+        writers = [writer_of(envelope, choice) for choice in range(self.choices)]
         if first is None:
             assert reply.interaction is not None, "a reply that is made has a delta"
             events = self._replayed(writers[0], reply.interaction)

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from populace.actors.engine import BaseInfo, Delta, FinishReason, Prompt, PromptRead, TokenLogprob
 from populace.actors.turn import Interaction, TurnGrant
 from populace.api.turns import MemoryTraceObject
-from populace.gateway.call_reader import calling_choice
+from populace.gateway.call_reader import calling_choice, chosen_choice
 
 DONE = b"data: [DONE]\n\n"
 
@@ -77,7 +77,7 @@ class ReplyShape(NamedTuple):
 
     With ``echo`` a text begins with its prompt, which is one of these. ``counts`` False shows the prompt
     alone, for a request to only read it. ``per_prompt`` is the number of replies to each prompt. With
-    ``calls`` a reply calls tools: see ``call_reader.py``.
+    ``calls`` a reply calls tools, with ``may_call`` it may: see ``call_reader.py``.
     """
 
     is_chat: bool
@@ -89,6 +89,7 @@ class ReplyShape(NamedTuple):
     prompt_logprobs: bool = False
     tokens_as_ids: bool = False
     calls: bool = False
+    may_call: bool = False
     warnings: tuple[dict[str, str], ...] = ()
 
     @property
@@ -183,6 +184,8 @@ class Envelope(NamedTuple):
             choice["token_ids"] = list(reply.token_ids)
         if self.shape.calls:
             choice |= calling_choice(reply, self.completion_id)
+        elif self.shape.may_call:
+            choice |= chosen_choice(reply, self.completion_id)
         elif self.is_chat:
             choice["message"] = {"role": "assistant", "content": reply.text, "refusal": None}
         else:

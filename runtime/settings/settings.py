@@ -118,6 +118,9 @@ class Settings(BaseModel):
     task_prompts: TaskPrompts = "peek"
     """What the prompts for titles, tags or summaries are that chat front ends send by themselves: ``peek``
     leaves no trace in the person, ``turn`` is said to them like any other."""
+    tool_parser: str | None = None
+    """vLLM's name of the parser of the base's own calls of tools; None is that of its template, ``none`` is
+    none."""
     tool_choice_auto: ToolChoiceAuto = "refuse"
     """What becomes of tools whose call is left to a base that cannot choose: ``refuse``, or ``none``, a reply
     in words with a warning."""

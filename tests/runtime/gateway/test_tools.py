@@ -221,6 +221,75 @@ async def test_a_setting_makes_replies_in_words_of_a_choice_that_is_left_to_the_
     assert [warning["param"] for warning in told] == ["tools"]
 
 
+@pytest.fixture
+def choosing(ada: AsyncOpenAI, population: Population) -> None:
+    """Make the base one that learned to call tools, whose engine shows calls as text."""
+    population.engine.base = population.engine.base._replace(tool_parser="hermes")
+    population.engine.reply = ("I", " look.", f"\n{WRITTEN}")
+
+
+WRITTEN = '[{"name": "weather", "arguments": {"city": "Paris"}}, {"name": "weather", "arguments": {}}]'
+
+
+@pytest.mark.usefixtures("choosing")
+@pytest.mark.parametrize("model", ["ada", "base"])
+@pytest.mark.parametrize("options", [{"tool_choice": "auto"}, {"tool_choice": openai.omit}])
+async def test_a_base_that_learned_of_tools_chooses_and_its_template_tells_of_them(
+    ada: AsyncOpenAI, population: Population, model: str, options: dict[str, Any]
+) -> None:
+    reply = await _ask(ada, model=model, **options)
+    chunks = await _stream(ada, model=model, **options)
+
+    [choice] = reply.choices
+    calls: Any = choice.message.tool_calls
+    assert (choice.message.content, choice.finish_reason) == ("I look.", "tool_calls")
+    assert [call.function.arguments for call in calls] == ['{"city": "Paris"}', "{}"]
+    assert "".join(chunk.choices[0].delta.content or "" for chunk in chunks) == "I look."
+    assert _arguments(chunks) == {0: '{"city": "Paris"}', 1: "{}"}
+    assert chunks[-1].choices[0].finish_reason == "tool_calls"
+    for request in population.engine.requests:
+        [told] = request.template["tools"]
+        assert (told["function"]["name"], request.sampling.response_schema) == ("weather", None)
+    logged = [turn.reply for turn in await population.log("ada")]
+    assert logged == [f"I look.\n{WRITTEN}"] * (2 if model == "ada" else 0)
+
+
+@pytest.mark.usefixtures("choosing")
+async def test_calls_that_were_chosen_go_back_as_the_same_text(
+    ada: AsyncOpenAI, population: Population
+) -> None:
+    first = await _ask(ada, tool_choice="auto")
+    message: Any = first.choices[0].message
+    population.engine.reply = ("It is sunny.",)
+
+    second = await _ask(ada, ASK, message, result(message.tool_calls[0].id), tool_choice="auto")
+    chunks = await _stream(ada, tool_choice="auto")
+
+    assert (second.choices[0].message.content, second.choices[0].finish_reason) == ("It is sunny.", "stop")
+    assert [chunk.choices[0].delta.content for chunk in chunks] == ["It is sunny."]
+    turns = await population.log("ada")
+    assert turns[1].messages[1].content == turns[0].reply
+
+
+@pytest.mark.usefixtures("choosing")
+async def test_a_replay_of_a_choice_is_streamed_whole(ada: AsyncOpenAI) -> None:
+    first = await _ask(ada, tool_choice="auto", extra_headers={"Idempotency-Key": "k"})
+    again = await _stream(ada, tool_choice="auto", extra_headers={"Idempotency-Key": "k"})
+
+    calls: Any = first.choices[0].message.tool_calls
+    parts = [part for chunk in again for part in chunk.choices[0].delta.tool_calls or ()]
+    assert [part.id for part in parts] == [call.id for call in calls]
+    assert "".join(chunk.choices[0].delta.content or "" for chunk in again) == "I look."
+
+
+@pytest.mark.usefixtures("choosing")
+async def test_tools_are_no_variable_that_a_caller_sets(ada: AsyncOpenAI) -> None:
+    with pytest.raises(openai.BadRequestError) as raised:
+        await _ask(ada, extra_body={"chat_template_kwargs": {"tools": []}})
+
+    assert raised.value.param == "chat_template_kwargs"
+
+
 async def test_a_call_comes_before_a_format_as_at_vllm(ada: AsyncOpenAI, population: Population) -> None:
     reply = await _ask(ada, response_format={"type": "json_object"})
 
