@@ -17,10 +17,14 @@ PARAMETERS: dict[str, Any] = {
     "properties": {"city": {"type": "string", "maxLength": 12}, "day": {"enum": ["today", "tomorrow"]}},
     "required": ["city", "day"],
 }
-WEATHER: dict[str, Any] = {
-    "type": "function",
-    "function": {"name": "weather", "description": "Tells the weather.", "parameters": PARAMETERS},
+FUNCTION: dict[str, Any] = {
+    "name": "weather",
+    "description": "Tells the weather.",
+    "parameters": PARAMETERS,
+    # The client's stream helper takes no other tools.
+    "strict": True,
 }
+WEATHER: dict[str, Any] = {"type": "function", "function": FUNCTION}
 OPTIONS: dict[str, Any] = {"tools": [WEATHER], "max_tokens": 100}
 
 

@@ -4,11 +4,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from transformers import AutoTokenizer
 
 from populace.actors.engine import Delta
 from populace.actors.errors import InvalidRequest
 from populace.actors.tool_calls import calls_in
+from populace.engines.prompts import BaseTokenizer
 
 pytest.importorskip("vllm")
 pytestmark = pytest.mark.engine
@@ -33,14 +33,16 @@ def test_words_are_shown_as_they_come_and_calls_at_the_end(
 ) -> None:
     from populace.engines.vllm_tool_calls import CallText
 
-    tokenizer: Any = AutoTokenizer.from_pretrained(str(base_directory), local_files_only=True)
-    reply = CallText("hermes", tokenizer, [WEATHER])
+    tokenizer = BaseTokenizer(base_directory)
+    reply = CallText("hermes", tokenizer.template_tokenizer, [WEATHER])
     pieces = [text[start : start + step] for start in range(0, len(text), step)]
 
     shown = [
         reply.shown(Delta(piece, (number,), 1, finish_reason="stop" if number == len(pieces) - 1 else None))
         for number, piece in enumerate(pieces)
     ]
+
+    tokenizer.close()
 
     read, found = calls_in("".join(delta.text for delta in shown))
     assert [(call.name, call.arguments) for call in found] == [("weather", '{"city": "Paris"}')] * calls
