@@ -198,13 +198,17 @@ class SamplingDefaults(NamedTuple):
 
 
 class BaseInfo(NamedTuple):
-    """The frozen base model that an engine serves, and the digest of its memory module, if it has one."""
+    """The frozen base model that an engine serves, and the digest of its memory module, if it has one.
+
+    With a ``tool_parser``, vLLM's name of it, the model may choose to call tools.
+    """
 
     name: str
     fingerprint: str
     context_tokens: int
     memory_module: str | None = None
     sampling: SamplingDefaults = SamplingDefaults()
+    tool_parser: str | None = None
 
 
 class TierStatistics(NamedTuple):

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from populace.actors.engine import AdapterRef, FinishReason, Message, Prompt, Sampling
 from populace.actors.errors import InvalidRequest
 from populace.actors.memory import BOTH, MemoryChoice, MemoryOutcome, MemoryTrace
+from populace.actors.tool_calls import Said, ToolCall, calls_in, wire_message
 from populace.policies.retrieval import Exchange, Retrieval
 
 BASE_REVISION = "base"
@@ -204,3 +205,13 @@ class Interaction:
 
     def __str__(self) -> str:
         return self.reply
+
+    @property
+    def tool_calls(self) -> tuple[ToolCall, ...]:
+        """The tools' calls that the reply makes; none if it is a text, or was cut off."""
+        return calls_in(self.reply, self.completion_id)[1]
+
+    @property
+    def message(self) -> dict[str, Any]:
+        """The reply as a message of a later ``chat``, with its calls; OpenAI's shape."""
+        return wire_message(Said("assistant", *calls_in(self.reply, self.completion_id)))

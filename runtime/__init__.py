@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from populace.actors.members import MemberView
     from populace.actors.merging import LayerDifference, MergedRevision, MergeOptions
     from populace.actors.peek import Peek
+    from populace.actors.tool_calls import ToolCall
     from populace.actors.training import JobProgress, TrainingJob
     from populace.actors.training_options import TrainingOptions
     from populace.actors.turn import Interaction
@@ -112,6 +113,7 @@ _HOMES = {
     "Revision": "populace.actors.hosts",
     "RevisionNotFound": "populace.storage.records.errors",
     "Sampling": "populace.actors.engine",
+    "ToolCall": "populace.actors.tool_calls",
     "TrainingJob": "populace.actors.training",
     "TrainingOptions": "populace.actors.training_options",
     "TrainingUnavailable": "populace.actors.errors",
@@ -172,6 +174,7 @@ __all__ = [
     "Revision",
     "RevisionNotFound",
     "Sampling",
+    "ToolCall",
     "TrainingJob",
     "TrainingOptions",
     "TrainingUnavailable",

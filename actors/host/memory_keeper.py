@@ -20,6 +20,7 @@ from populace.actors.keepers.turn_log import MEMORY_KEPT_EVERY
 from populace.actors.known import Known
 from populace.actors.memories import MemoryView, MemoryWrite
 from populace.actors.memory import Memory, MemoryOutcome, MemoryTrace
+from populace.actors.tool_calls import TOOL_ROLE
 from populace.actors.turn import RAW_ROLE, Interaction, ModelId, Reply, TurnGrant, TurnRequest
 from populace.actors.turns.turn_director import TurnHost, completion_id
 from populace.policies.history import HISTORY_TURNS_MAX
@@ -385,7 +386,7 @@ def _writes(records: Sequence[InteractionRecord]) -> tuple[MemoryWrite, ...]:
             position=record.position,
             created_ms=record.created_ms,
             messages=sum(
-                role != "system"
+                role not in ("system", TOOL_ROLE)
                 for role, _ in record.messages[record.memory_from if record.conversation is None else 0 :]
             ),
             reply_tokens=len(record.reply_ids),

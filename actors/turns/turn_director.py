@@ -16,6 +16,7 @@ from populace.actors.context import context_digest, with_context
 from populace.actors.engine import Delta, Engine, GenerateRequest, Message
 from populace.actors.errors import InvalidRequest, PromptTooLong, TurnExpired
 from populace.actors.memory import Memory
+from populace.actors.tool_calls import TOOL_ROLE
 from populace.actors.turn import ChatRequest, Interaction, Reply, TurnGrant, TurnRequest
 from populace.actors.turns.choices import generate_choices
 from populace.actors.turns.deadlines import until
@@ -113,12 +114,12 @@ class DirectedReply(RunningReply):
 def without_forgotten(request: ChatRequest, forgotten: frozenset[bytes]) -> ChatRequest:
     """Remove forgotten turns from the client's messages: they are not read, written or logged.
 
-    Raises ``InvalidRequest`` if nothing is left.
+    Raises ``InvalidRequest`` if nothing is left, or results of tools alone.
     """
     kept = without_turns(request.messages, forgotten)
     if len(kept) == len(request.messages):
         return request
-    if all(request.messages[index].role == "system" for index in kept):
+    if all(request.messages[index].role in ("system", TOOL_ROLE) for index in kept):
         raise InvalidRequest("These messages are a turn that was forgotten, and nothing else.", "messages")
     return replace(request, messages=tuple(request.messages[index] for index in kept))
 

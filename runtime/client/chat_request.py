@@ -1,6 +1,7 @@
 """Turns the arguments of ``chat`` in Python into the request of one turn."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Unpack
 
 from populace.actors.engine import Message, Sampling, SamplingDefaults
@@ -8,8 +9,10 @@ from populace.actors.errors import InvalidRequest
 from populace.actors.memory import MemoryChoice
 from populace.actors.peek import without_trace
 from populace.actors.response_schema import schema_of
+from populace.actors.tool_calls import TOOL_ROLE, Said, messages_of
 from populace.actors.turn import ChatRequest, ModelId, check_unicode
 from populace.actors.turns.requests import make_request
+from populace.api.tool_choices import calls_of, use_in
 from populace.client.options import ChatOptions, PeekOptions, SamplingOptions, check_options
 from populace.policies.retrieval import RETRIEVED_MAX
 from populace.storage.rows.ledger import FIRST_ALIAS
@@ -32,8 +35,10 @@ REAL_NUMBERS = {
 }
 LISTS = {"allowed_token_ids", "bad_words", "stop_token_ids"}
 
-ROLES = ("system", "user", "assistant")
+ROLES = ("system", "user", "assistant", TOOL_ROLE)
 """Roles that a chat message may have; the log has others for turns that are no chat."""
+
+_RESULT_OF = "tool_call_id"
 
 MessageLike = Message | Mapping[str, Any]
 
@@ -56,12 +61,17 @@ def chat_request(
     else:
         messages = _messages(message)
         conversation = None
+    uses = use_in(options)
+    messages = uses.told(messages)
+    sampling = _sampling(options, base)
+    if uses.tools:
+        sampling = replace(sampling, response_schema=uses.schema())
     check_unicode("A conversation's name", conversation or "", "conversation")
     check_unicode("A message", "".join(part for entry in messages for part in entry), "message")
     return make_request(
         model,
         messages,
-        _sampling(options, base),
+        sampling,
         alias=options.get("alias", FIRST_ALIAS),
         operation=options.get("operation"),
         conversation=conversation,
@@ -130,23 +140,29 @@ def _retrieved(told: Mapping[str, Any]) -> int:
 
 def _messages(told: Sequence[MessageLike]) -> tuple[Message, ...]:
     try:
-        return tuple(_message(entry) for entry in told)
+        said = [_said(entry) for entry in told]
     except TypeError:
         raise InvalidRequest(
             f"A message is a text or a list of messages, not {told!r:.80}.", "message"
         ) from None
+    return messages_of(said)
 
 
-def _message(one: MessageLike) -> Message:
+def _said(one: MessageLike) -> Said:
+    given = one._asdict() if isinstance(one, Message) else one
     try:
-        message = one if isinstance(one, Message) else Message(one["role"], one["content"])
-    except (KeyError, TypeError):
+        calls = given.get("tool_calls")
+        role, content = given["role"], given["content"] or "" if calls else given["content"]
+    except (AttributeError, KeyError, TypeError):
         raise InvalidRequest("A message needs a `role` and a `content`.", "messages") from None
-    lost = [] if isinstance(one, Message) else [name for name, value in one.items() if value]
-    if more := [name for name in lost if name not in Message._fields]:
+    known = {
+        *Message._fields,
+        "tool_calls" if role == "assistant" else "",
+        _RESULT_OF if role == TOOL_ROLE else "",
+    }
+    if more := [name for name, value in given.items() if value and name not in known]:
         raise InvalidRequest(f"A message has a `role` and a `content`, but no {more[0]!r:.80}.", "messages")
-    if message.role not in ROLES:
-        raise InvalidRequest(
-            f"{str(message.role)[:80]!r} is no role; there are {', '.join(ROLES)}.", "messages"
-        )
-    return message
+    if role not in ROLES:
+        raise InvalidRequest(f"{str(role)[:80]!r} is no role; there are {', '.join(ROLES)}.", "messages")
+    read = calls_of(calls, "messages.tool_calls") if calls else ()
+    return Said(role, content, read, given.get(_RESULT_OF))

@@ -7,6 +7,7 @@ from typing import Any
 from populace.actors.engine import FinishReason
 from populace.actors.errors import HostUnavailable
 from populace.actors.peek import Peek
+from populace.actors.tool_calls import said_of, wire_message
 from populace.actors.turn import KEY_PREFIX, ChatRequest, Interaction
 from populace.api.objects import ApiObject, milliseconds
 from populace.api.turns import MemoryTraceObject
@@ -121,7 +122,7 @@ def chat_body(request: ChatRequest, *, stream: bool = False) -> dict[str, Any]:
     turn, sampling = request.turn, request.sampling
     body: dict[str, Any] = {
         "model": turn.model.name if turn.alias == FIRST_ALIAS else f"{turn.model.name}@{turn.alias}",
-        "messages": [said._asdict() for said in request.messages],
+        "messages": [wire_message(said) for said in said_of(request.messages)],
         "max_tokens": sampling.max_tokens,
         "temperature": sampling.temperature,
         "top_p": sampling.top_p,

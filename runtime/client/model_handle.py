@@ -283,9 +283,10 @@ class ChatMethod:
 
         Options: ``conversation``, ``alias``, ``operation`` (an idempotency key: the same key gives
         the same turn), ``turn_seconds_max``, ``response_format`` (a pydantic class or a JSON schema: a reply
-        that is not cut off at ``max_tokens`` is JSON of it), ``memory`` (``{"read": bool, "write": bool}``:
-        whether the reply may use the model's memory and whether the turn goes into it; both are true by
-        default),
+        that is not cut off at ``max_tokens`` is JSON of it), ``tools``, ``tool_choice`` and
+        ``parallel_tool_calls`` (in OpenAI's shape; ``Interaction.tool_calls`` has the calls),
+        ``memory`` (``{"read": bool, "write": bool}``: whether the reply may use the model's memory and
+        whether the turn goes into it; both are true by default),
         ``context`` (``{"retrieve": 3}``: the three turns of the model's log that fit the message best are put
         into the prompt; ``Interaction.retrieved`` has their positions), and those of ``Sampling``
         (``max_tokens``, ``temperature``, ``top_p``, ``top_k``, ``seed``, ``stop``, ...); without them

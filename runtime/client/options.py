@@ -2,7 +2,7 @@
 
 import difflib
 from collections.abc import Mapping, Sequence
-from typing import Any, TypedDict
+from typing import Any, Literal, TypedDict
 
 from pydantic import BaseModel
 
@@ -48,6 +48,9 @@ class PeekOptions(SamplingOptions, total=False):
     memory: Mapping[str, Any] | None
     context: Mapping[str, Any] | None
     response_format: type[BaseModel] | Mapping[str, Any] | None
+    tools: list[dict[str, Any]] | None
+    tool_choice: Literal["none", "auto", "required"] | dict[str, Any] | None
+    parallel_tool_calls: bool | None
 
 
 class ChatOptions(PeekOptions, total=False):

@@ -21,6 +21,7 @@ from populace.actors.host_limits import HostLimits
 from populace.base.memory_module import MemoryModuleFile
 from populace.base.prepare import BaseModelFiles
 from populace.base.sampling_defaults import read_sampling_defaults
+from populace.base.tool_parser import tool_parser
 from populace.cluster.addresses import http_url
 from populace.engines import client, replica
 from populace.engines.options import EngineOptions
@@ -87,7 +88,8 @@ def run_population(
     context_tokens = min(settings.context_tokens, base.context_tokens)
     module = None if memory is None else memory.digest
     sampling = read_sampling_defaults(base.directory)
-    info = BaseInfo(base.name, base.fingerprint, context_tokens, module, sampling)
+    parser = tool_parser(base.directory, settings.tool_parser) if engine == "vllm" else None
+    info = BaseInfo(base.name, base.fingerprint, context_tokens, module, sampling, parser)
     handles: list[object] = []
     trainers: list[object] = []
     gateway = GatewayAddress(http_url(settings), secrets.token_urlsafe(32))
@@ -101,7 +103,7 @@ def run_population(
             logging.getLogger("ray.serve").setLevel(logging.WARNING)
         serve.start(proxy_location="Disabled", logging_config={"log_level": "WARNING"})
         report(f"Starting the {engine} engine (about half a minute on a small machine)")
-        options = _engine_options(settings, base, memory, context_tokens)
+        options = _engine_options(settings, base, memory, context_tokens)._replace(tool_parser=parser)
         _deploy(
             replica.engine_application(
                 engine,
@@ -281,4 +283,5 @@ def _gateway_options(
         cluster_key=cluster_key,
         recognises_tasks=settings.task_prompts == "peek",
         cors_origins=settings.allowed_origins,
+        tools_auto=settings.tool_choice_auto,
     )

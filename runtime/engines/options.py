@@ -30,6 +30,9 @@ class EngineOptions(NamedTuple):
     warm_bytes_max: int = 512 * 1024**2
     """The adapters in host memory take up to this much."""
 
+    tool_parser: str | None = None
+    """vLLM's name of the parser of the calls that the base makes; None: it makes none by itself."""
+
     residency_policy: str = "segmented-lru"
     trace_directory: Path | None = None
     """Where the uses of adapters are recorded."""

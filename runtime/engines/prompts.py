@@ -18,6 +18,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from populace.actors.engine import NO_VARIABLES, Message, Prompt, PromptRead, Sampling, TokenLogprob
 from populace.actors.errors import InvalidRequest
+from populace.actors.tool_calls import ToolCall, calls_in
 from populace.engines.message_places import Render, content_places
 
 INLINE_CHARACTERS_MAX = 2000
@@ -27,12 +28,14 @@ MESSAGE_CHARACTERS = 30
 """About as many characters are written around a message by a template."""
 
 
-WRITTEN_ROLES = frozenset({"user", "assistant", "tool", "function"})
-"""A memory takes in the conversation, and not the system's messages."""
+WRITTEN_ROLES = frozenset({"user", "assistant"})
+"""A memory takes in the conversation, and neither the system's messages nor what tools returned."""
 
 
 _APPLY = cast("Callable[..., object]", PreTrainedTokenizerFast.apply_chat_template)
-TEMPLATE_PARAMETERS = frozenset(inspect.signature(_APPLY).parameters)
+TOOLS = "tools"
+"""The variable of a chat template that has the tools, of which the model chooses what to call."""
+TEMPLATE_PARAMETERS = frozenset(inspect.signature(_APPLY).parameters) - {TOOLS}
 """What a caller's variables would replace: how a template is rendered, and what is rendered."""
 
 
@@ -52,12 +55,19 @@ class BaseTokenizer:
         loaded = AutoTokenizer.from_pretrained(str(base_directory), local_files_only=True)
         self._tokenizer = cast("PreTrainedTokenizerFast", loaded)
         self._vocabulary_size = len(self._tokenizer)
+        # A base that learned to call tools reads earlier calls in the form that it learned.
+        self._shows_calls = "tool_calls" in str(cast("object", self._tokenizer.chat_template))
         self.eos_ids = _eos_ids(base_directory, cast("int | None", self._tokenizer.eos_token_id))
         self._text = functools.lru_cache(maxsize=65536)(self._decode)
         # One thread: it keeps a long prompt (about 1 ms per 1,000 tokens) off the event loop,
         # and Hugging Face's fast tokenizers must not be entered by two threads at once.
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="tokenizer")
         self._last: Future[PromptTokens] | None = None
+
+    @property
+    def template_tokenizer(self) -> PreTrainedTokenizerFast:
+        """The tokenizer of transformers, which vLLM's parsers take."""
+        return self._tokenizer
 
     @property
     def backend(self) -> Tokenizer:
@@ -165,7 +175,7 @@ class BaseTokenizer:
     def _render(self, messages: tuple[Message, ...], *, template: Mapping[str, Any]) -> str:
         if taken := [name for name in template if name in TEMPLATE_PARAMETERS]:
             raise InvalidRequest(f"`{taken[0]}` is no variable of a chat template.", "chat_template_kwargs")
-        conversation = [{"role": message.role, "content": message.content} for message in messages]
+        conversation = [self._spoken(message) for message in messages]
         try:
             rendered = self._tokenizer.apply_chat_template(
                 conversation, tokenize=False, add_generation_prompt=True, **template
@@ -175,6 +185,20 @@ class BaseTokenizer:
                 f"The base model's chat template refused the messages: {error}", "messages"
             ) from error
         return cast("str", rendered)
+
+    def _spoken(self, message: Message) -> dict[str, Any]:
+        """Render a message for the template, with its calls if there are any and the template shows them."""
+        calls: tuple[ToolCall, ...] = ()
+        content = message.content
+        if self._shows_calls and message.role == "assistant":
+            content, calls = calls_in(content)
+        spoken: dict[str, Any] = {"role": message.role, "content": content}
+        if calls:
+            spoken["tool_calls"] = [
+                {"type": "function", "function": {"name": call.name, "arguments": _given(call.arguments)}}
+                for call in calls
+            ]
+        return spoken
 
     def _message_spans(
         self, messages: tuple[Message, ...], text: str, ends: list[int], new_from: int, render: Render
@@ -195,6 +219,14 @@ class BaseTokenizer:
 
     def _decode(self, token_id: int) -> str:
         return cast("str", self._tokenizer.decode([token_id]))
+
+
+def _given(arguments: str) -> object:
+    """Return the arguments as templates write them, or the text if a model wrote something else."""
+    try:
+        return json.loads(arguments)
+    except ValueError:
+        return arguments
 
 
 def _characters(prompt: Prompt) -> int:

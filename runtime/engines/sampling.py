@@ -37,7 +37,11 @@ def check_sampling(sampling: Sampling) -> None:
     if sampling.response_schema is not None:
         # With one of these it could be that no token may come next.
         for name in ("ignore_eos", "min_tokens", "allowed_token_ids", "bad_words"):
-            _check(not getattr(sampling, name), name, "left out with a response_format")
+            _check(
+                not getattr(sampling, name),
+                name,
+                "left out with a response_format, and with tools that have to be called",
+            )
 
 
 def _check_choice(sampling: Sampling) -> None:

@@ -38,7 +38,7 @@ from populace.actors.errors import AdapterInvalid, EmbeddingsUnavailable, Engine
 from populace.adapters.base_modules import read_base_modules
 from populace.engines.adapter_table import AdapterTable
 from populace.engines.options import EngineOptions
-from populace.engines.prompts import BaseTokenizer, PromptTokens
+from populace.engines.prompts import TOOLS, BaseTokenizer, PromptTokens
 from populace.engines.residency_recorder import ResidencyRecorder
 from populace.engines.sampling import (
     LOGPROBS_MAX,
@@ -66,6 +66,7 @@ from populace.engines.vllm_start import (
     warm_tier,
     warm_up_request,
 )
+from populace.engines.vllm_tool_calls import CallText, check_parser, with_call_text
 from populace.engines.vllm_values import cache_salt, delta_of, prompt_rows, sampling_parameters
 from populace.engines.warm_tier import WarmTier
 
@@ -110,6 +111,7 @@ class VllmEngine:
                 "taken back. Leave out one of the two.",
                 "speculative_config",
             )
+        check_parser(options.tool_parser)
         recorder = None if options.trace_directory is None else ResidencyRecorder(options.trace_directory)
         modules = await asyncio.to_thread(read_base_modules, options.base_directory, options.fingerprint)
         memory = await asyncio.to_thread(read_serving_memory, options.memory_module, modules)
@@ -153,6 +155,7 @@ class VllmEngine:
                 options.fingerprint,
                 options.context_tokens,
                 None if memory is None else memory.digest,
+                tool_parser=options.tool_parser,
             ),
             tokenizer,
             llm,
@@ -189,6 +192,10 @@ class VllmEngine:
                 replies = (
                     self._reply(call, tokens_max) if request.reply_ids is None else self._said_again(call)
                 )
+                tools = request.template.get(TOOLS)
+                if tools and self._base.tool_parser is not None:
+                    text = CallText(self._base.tool_parser, self._tokenizer.template_tokenizer, tools)
+                    replies = with_call_text(replies, text)
                 async with aclosing(replies) as deltas:
                     async for delta in deltas:
                         yield delta

@@ -14,6 +14,7 @@ from vllm.sampling_params import RequestOutputKind, SamplingParams, StructuredOu
 
 from populace.actors.engine import Delta, FinishReason, GenerateRequest, TokenLogprob
 from populace.actors.errors import EngineUnavailable
+from populace.engines.prompts import TOOLS
 from populace.engines.sampling import generator_seed
 from populace.engines.schema_grammar import guided_schema
 
@@ -41,7 +42,8 @@ def sampling_parameters(request: GenerateRequest, tokens_max: int, eos_ids: Iter
         bad_words=list(sampling.bad_words),
         min_tokens=sampling.min_tokens,
         include_stop_str_in_output=sampling.include_stop,
-        skip_special_tokens=sampling.skip_special_tokens,
+        # What begins a call is a special token of some bases.
+        skip_special_tokens=sampling.skip_special_tokens and not request.template.get(TOOLS),
         prompt_logprobs=sampling.prompt_logprobs,
         structured_outputs=None if schema is None else StructuredOutputsParams(json=guided_schema(schema)),
         output_kind=RequestOutputKind.DELTA if request.stream else RequestOutputKind.FINAL_ONLY,

@@ -69,12 +69,13 @@ def create_app(
     recognises_tasks: bool = True,
     cors_origins: Sequence[str] = (),
     embedder: Embedder | None = None,
+    tools_auto: str = "refuse",
 ) -> FastAPI:
     """Build the application over any ``Hosts`` and ``Engine``, in one process or across Ray.
 
     ``cluster_key`` is that of ``Access``. The desks need the store's files; without them models cannot be
     exported or imported, nor adapters published, merged or compared. Without ``aggregator`` the population
-    as a whole cannot be asked. ``recognises_tasks`` is that of ``Gateway``.
+    as a whole cannot be asked. ``recognises_tasks`` and ``tools_auto`` are those of ``Gateway``.
     """
     app = FastAPI(
         title="Populace",
@@ -95,6 +96,7 @@ def create_app(
         aggregator,
         recognises_tasks,
         embedder,
+        tools_auto,
     )
     longer: dict[str, int] = {}
     modules: list[Any] = [completions, personal_models, aliases, memories, feedback, forgetting]

@@ -4,9 +4,13 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, JsonValue
 
+from populace.api.tool_choices import TOOL_BRANCH, WORD_BRANCH
+
 TEXT_BRANCH, LIST_BRANCH = "<text>", "<list>"
 TOKENS_BRANCH, TOKEN_LISTS_BRANCH = "<tokens>", "<token lists>"
-UNION_BRANCHES = frozenset({TEXT_BRANCH, LIST_BRANCH, TOKENS_BRANCH, TOKEN_LISTS_BRANCH})
+UNION_BRANCHES = frozenset(
+    {TEXT_BRANCH, LIST_BRANCH, TOKENS_BRANCH, TOKEN_LISTS_BRANCH, WORD_BRANCH, TOOL_BRANCH}
+)
 """Names of a union's branches in pydantic's error locations; no parameter has such a name."""
 
 

@@ -13,13 +13,17 @@ because the model must not learn from a reply that its person never saw.
 import asyncio
 import secrets
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
+from typing import Any
 
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
 from populace.actors.engine import GenerateRequest, Message, Sampling
 from populace.actors.errors import InvalidRequest, TurnExpired
+from populace.actors.response_schema import PARAMETER
+from populace.actors.tool_choice import ToolUse
 from populace.actors.turn import RAW_ROLE, ChatRequest, ModelId
 from populace.actors.turns.choices import generate_choices
 from populace.actors.turns.deadlines import until
@@ -29,12 +33,14 @@ from populace.actors.turns.running_reply import RunningReply
 from populace.actors.turns.turn_director import begin_reply
 from populace.engines.schema_grammar import check_schema
 from populace.gateway import population
+from populace.gateway.chat_messages import messages_read
 from populace.gateway.context import Caller, Gateway, KeyedRoute, gateway_of
 from populace.gateway.disconnect import while_connected
 from populace.gateway.exchange import Exchange
 from populace.gateway.idempotency import idempotency_key
 from populace.gateway.parameters import warnings_of
 from populace.gateway.peeks import reason_to_peek
+from populace.gateway.response_format import SCHEMA_FIELDS
 from populace.gateway.schema import ChatBody
 from populace.gateway.target import BASE_MODEL, POPULATION_MODEL, parse_target
 from populace.gateway.text_schema import CompletionBody
@@ -50,7 +56,7 @@ async def chat_completions(request: Request, tenant: Caller, body: ChatBody) -> 
         return await while_connected(request, population.chat(request, tenant, body))
     if body.population is not None:
         raise InvalidRequest(f"Only `{POPULATION_MODEL}` is asked like this, not one model.", "population")
-    return await _complete(request, tenant, body, tuple(message.message() for message in body.messages))
+    return await _complete(request, tenant, body, messages_read(body.messages))
 
 
 @router.post("/v1/completions")
@@ -60,18 +66,28 @@ async def completions(request: Request, tenant: Caller, body: CompletionBody) ->
     return await _complete(request, tenant, body, messages)
 
 
+def _tool_use(gateway: Gateway, body: ChatBody | CompletionBody) -> ToolUse:
+    if not isinstance(body, ChatBody):
+        return ToolUse()
+    if "tools" in body.template_variables:
+        raise InvalidRequest("Send the tools as `tools`.", "chat_template_kwargs")
+    return body.tool_use(gateway.tools_auto if gateway.engine.base.tool_parser is None else "may")
+
+
 async def _complete(
     request: Request, tenant: str, body: ChatBody | CompletionBody, messages: tuple[Message, ...]
 ) -> Response:
     gateway = gateway_of(request)
     target = parse_target(tenant, body.model)
     key = idempotency_key(request)
-    peek = await reason_to_peek(request, gateway, target, body)
+    uses = _tool_use(gateway, body)
+    peek = await reason_to_peek(request, gateway, target, body, messages)
+    messages = uses.told(messages)
     exchange = Exchange(
         metrics=gateway.metrics,
         base=gateway.engine.base,
         model=body.model,
-        shape=_shape_of(body, records=target.model is not None and peek is None),
+        shape=_shape_of(body, uses, records=target.model is not None and peek is None),
         wants_usage=body.wants_usage,
         started=gateway.metrics.started(),
         choices=body.choices * (1 if isinstance(body, ChatBody) else len(body.prompts)),
@@ -79,12 +95,14 @@ async def _complete(
         peek=peek,
     )
     sampling = body.to_sampling(gateway.engine.base.sampling)
-    await check_schema(sampling.response_schema)
+    if uses.has_to:
+        sampling = replace(sampling, response_schema=uses.schema())
+    await check_schema(sampling.response_schema, "tools" if uses.has_to else PARAMETER)
     if target.model is None:
         if isinstance(body, ChatBody):
             check_messages(messages)
         _check_base(body)
-        begin = partial(_ask_base, gateway, tenant, body, messages, sampling)
+        begin = partial(_ask_base, gateway, tenant, body, messages, sampling, uses.template)
     else:
         chat = make_request(
             target.model,
@@ -98,7 +116,7 @@ async def _complete(
             choices=body.choices,
             kept=body.kept,
             prompts=() if isinstance(body, ChatBody) or messages else body.prompts,
-            template=body.template_variables,
+            template={**body.template_variables, **uses.template},
             turn_seconds_max=gateway.turn_seconds_max,
         )
         wants_deltas = _wants_deltas(body, chat)
@@ -117,7 +135,7 @@ def _wants_deltas(body: ChatBody | CompletionBody, chat: ChatRequest) -> bool:
     return bool(body.stream) or told or chat.choices > 1 or chat.kept is None
 
 
-def _shape_of(body: ChatBody | CompletionBody, *, records: bool) -> ReplyShape:
+def _shape_of(body: ChatBody | CompletionBody, uses: ToolUse, *, records: bool) -> ReplyShape:
     shape = ReplyShape(
         is_chat=isinstance(body, ChatBody),
         per_prompt=body.choices,
@@ -127,7 +145,10 @@ def _shape_of(body: ChatBody | CompletionBody, *, records: bool) -> ReplyShape:
         warnings=(*warnings_of(body), *(_unrecorded(body) if records else ())),
     )
     if isinstance(body, ChatBody):
-        return shape._replace(prompt_text=bool(body.return_prompt_text))
+        warnings = (*shape.warnings, *_without_effect(body, uses))
+        return shape._replace(
+            prompt_text=bool(body.return_prompt_text), calls=uses.has_to, may_call=uses.may, warnings=warnings
+        )
     return shape._replace(echo=body.prompts if body.echo else (), counts=not body.only_reads)
 
 
@@ -140,6 +161,21 @@ def _unrecorded(body: ChatBody | CompletionBody) -> Iterator[dict[str, str]]:
     if body.template_variables and body.memory_choice.write:
         message = "The turn is not written into the memory, which is made from the log without these."
         yield {"param": "chat_template_kwargs", "message": message}
+
+
+def _without_effect(body: ChatBody, uses: ToolUse) -> Iterator[dict[str, str]]:
+    """Name what a choice of tools leaves without effect. Calls come before a format, as at vLLM."""
+    for name in SCHEMA_FIELDS:
+        if uses.has_to and getattr(body, name) is not None:
+            yield {"param": name, "message": f"`{name}` changes nothing: the reply has to call a tool."}
+    if uses.may and body.memory_choice.write:
+        message = "The turn is not written into the memory: the log does not have the tools."
+        yield {"param": "tools", "message": message}
+    if body.tools and not uses.tools and body.tool_choice != "none":
+        message = (
+            "No tool is called: this base cannot choose whether to, and a setting says that it does not."
+        )
+        yield {"param": "tools", "message": message}
 
 
 def _check_base(body: ChatBody | CompletionBody) -> None:
@@ -157,6 +193,7 @@ async def _ask_base(
     body: ChatBody | CompletionBody,
     messages: tuple[Message, ...],
     sampling: Sampling,
+    tools: dict[str, Any],
 ) -> RunningReply:
     request = GenerateRequest(
         request_id=secrets.token_hex(16),
@@ -164,7 +201,7 @@ async def _ask_base(
         sampling=sampling,
         stream=bool(body.stream),
         owner=ModelId(tenant, BASE_MODEL).owner,
-        template=body.template_variables,
+        template={**body.template_variables, **tools},
     )
     prompts = () if isinstance(body, ChatBody) else body.prompts
     seconds_max = gateway.turn_seconds_max

@@ -30,7 +30,8 @@ class Gateway:
     """One gateway process. ``turn_seconds_max`` bounds a turn, from its grant to its commit.
 
     Without an ``aggregator`` the population cannot be asked, without an ``embedder`` nothing be embedded.
-    With ``recognises_tasks`` the prompts that front ends send by themselves are peeks.
+    With ``recognises_tasks`` the prompts that front ends send by themselves are peeks. ``tools_auto`` is
+    what a choice of tools comes to that is left to a base which cannot choose: see ``actors/tool_choice.py``.
     """
 
     hosts: Hosts
@@ -42,6 +43,7 @@ class Gateway:
     aggregator: Aggregator | None = None
     recognises_tasks: bool = True
     embedder: Embedder | None = None
+    tools_auto: str = "refuse"
 
 
 def gateway_of(request: Request) -> Gateway:

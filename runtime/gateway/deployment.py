@@ -35,7 +35,8 @@ class GatewayOptions(NamedTuple):
 
     ``turn_seconds_max`` bounds a turn, ``body_bytes_max`` a request, and ``archive_bytes_max`` one that
     brings an archive or an adapter; adapters go to ``destination``. ``cluster_key`` is that of ``Access``,
-    ``recognises_tasks`` that of ``Gateway``. Pages of the ``cors_origins`` may use the gateway.
+    ``recognises_tasks`` and ``tools_auto`` are those of ``Gateway``. Pages of the ``cors_origins`` may use
+    the gateway.
     """
 
     host: str
@@ -50,6 +51,7 @@ class GatewayOptions(NamedTuple):
     cluster_key: str
     recognises_tasks: bool
     cors_origins: tuple[str, ...] = ()
+    tools_auto: str = "refuse"
 
 
 class GatewayReplica:
@@ -74,6 +76,7 @@ class GatewayReplica:
             aggregator=aggregator_over(directory, engine, options.destination.data_directory),
             cors_origins=options.cors_origins,
             embedder=engine,
+            tools_auto=options.tools_auto,
         )
         self._server = Server(app)
         self._serving = asyncio.create_task(self._server.serve(sockets=[listener]))

@@ -15,6 +15,7 @@ from populace.actors.errors import TurnExpired
 from populace.actors.turn import Interaction
 from populace.actors.turns.running_reply import RunningReply
 from populace.actors.turns.turn_director import completion_id
+from populace.gateway.call_wire import writer_of
 from populace.gateway.errors import internal_error_body, populace_error_body
 from populace.gateway.event_stream import EventStream
 from populace.gateway.metrics import GatewayMetrics
@@ -74,7 +75,7 @@ class Exchange(NamedTuple):
             raise
         self.metrics.first_token(self.started)
         provenance, envelope = self._provenance(reply), self._envelope(reply)
-        writers = [ChunkWriter(envelope, choice) for choice in range(self.choices)]
+        writers = [writer_of(envelope, choice) for choice in range(self.choices)]
         if first is None:
             assert reply.interaction is not None, "a reply that is made has a delta"
             events = self._replayed(writers[0], reply.interaction)
@@ -99,7 +100,9 @@ class Exchange(NamedTuple):
                 if delta.finish_reason is not None:
                     last.append(delta)
                 elif delta.text or delta.logprobs or self.shape.tells_more:
-                    yield writers[delta.choice].token(delta)
+                    written = writers[delta.choice].token(delta)
+                    if written:
+                        yield written
                 delta = await anext(aiter(reply), None)
             if reply.interaction is not None:
                 provenance = _recorded(reply.interaction, "".join(kept))

@@ -95,11 +95,8 @@ class UnusedChatParameters(UnusedParameters):
     modalities: Annotated[ANY, Refused("replies are text alone", (["text"], []))] = None
     audio: Annotated[ANY, Refused("replies are text alone")] = None
     web_search_options: Annotated[ANY, Refused("nothing is searched in the web")] = None
-    tools: Annotated[ANY, Refused("tools are not called yet", ([],))] = None
-    tool_choice: Annotated[ANY, Refused("tools are not called yet", ("none", "auto"))] = None
-    parallel_tool_calls: Annotated[ANY, Hint("tools are not called yet")] = None
-    functions: Annotated[ANY, Refused("tools are not called yet", ([],))] = None
-    function_call: Annotated[ANY, Refused("tools are not called yet", ("none", "auto"))] = None
+    functions: Annotated[ANY, Refused("send them as `tools`", ([],))] = None
+    function_call: Annotated[ANY, Refused("send it as `tool_choice`", ("none", "auto"))] = None
     echo: Annotated[ANY, Refused("the last message is in the request", (False,))] = None
     add_generation_prompt: Annotated[ANY, Refused(TOKENS_INSTEAD, (True,))] = None
     continue_final_message: Annotated[

@@ -9,6 +9,7 @@ import re
 
 from fastapi import Request
 
+from populace.actors.engine import Message
 from populace.actors.errors import InvalidRequest
 from populace.actors.turn import BASE_REVISION
 from populace.gateway.context import Gateway
@@ -31,7 +32,11 @@ DIGEST_BEGINNING = re.compile(r"[0-9a-f]{6,64}")
 
 
 async def reason_to_peek(
-    request: Request, gateway: Gateway, target: Target, body: ChatBody | CompletionBody
+    request: Request,
+    gateway: Gateway,
+    target: Target,
+    body: ChatBody | CompletionBody,
+    messages: tuple[Message, ...],
 ) -> str | None:
     """Return why the request is a peek: ``asked``, ``revision``, or the name of a front end's task.
 
@@ -53,7 +58,7 @@ async def reason_to_peek(
         return ASKED if asked else REVISION
     # A parameter that only a turn has says that this is one, however its messages look.
     if only_of_turn is None and gateway.recognises_tasks and isinstance(body, ChatBody):
-        return task_of([message.message() for message in body.messages])
+        return task_of(messages)
     return None
 
 

@@ -16,6 +16,7 @@ from populace.actors.errors import InvalidRequest
 from populace.api.objects import Listing
 from populace.api.population import AnswerObject, MemberObject
 from populace.gateway.answers import answer
+from populace.gateway.chat_messages import messages_read
 from populace.gateway.context import Caller, KeyedRoute, aggregator_of, gateway_of
 from populace.gateway.disconnect import while_connected
 from populace.gateway.errors import populace_error_body
@@ -33,7 +34,7 @@ Answers = AsyncGenerator[PopulationAnswer]
 
 ASKED_WITH = frozenset(
     ("model", "messages", "population", "stream", "stream_options", "temperature", "seed")
-) | {"max_tokens", "max_completion_tokens", *hints_of(ChatBody)}
+) | {"max_tokens", "max_completion_tokens", "tool_choice", "parallel_tool_calls", *hints_of(ChatBody)}
 """What a chat with the population may have; from its members it takes one token each, or whole replies."""
 
 NEUTRAL = Sampling()
@@ -71,7 +72,7 @@ def question_of(body: AskBody) -> Question:
     """Build the question of a body. Raises ``InvalidRequest`` if it has none, or two."""
     if (body.question is None) == (body.messages is None):
         raise InvalidRequest("Ask with either `question` or `messages`.", "question")
-    messages = [message.message() for message in body.messages or []]
+    messages = list(messages_read(body.messages or []))
     if body.question is not None:
         messages = [Message("user", body.question)]
     return body.to_question(messages, tokens=body.reply_tokens, temperature=body.temperature, seed=body.seed)
@@ -83,10 +84,11 @@ async def chat(request: Request, tenant: str, body: ChatBody) -> Response:
         nothing = (ChatBody.model_fields[name].default, getattr(NEUTRAL, name, None))
         if getattr(body, name) not in nothing:
             raise InvalidRequest(f"The population has no {name}.", name)
+    body.tool_use("none")
     options = body.population or PopulationBody()
     sampling = body.to_sampling(gateway_of(request).engine.base.sampling)
     question = options.to_question(
-        [message.message() for message in body.messages],
+        messages_read(body.messages),
         tokens=sampling.max_tokens or DEFAULT_QUESTION.reply_tokens,
         temperature=sampling.temperature if "temperature" in body.model_fields_set else 0.0,
         seed=abs(sampling.seed or 0) % 2**63,

@@ -16,6 +16,8 @@ from populace.actors.engine import Message, Sampling, SamplingDefaults
 from populace.actors.errors import InvalidRequest
 from populace.actors.memory import BOTH, MemoryChoice
 from populace.actors.response_schema import schema_text
+from populace.actors.tool_choice import ToolUse
+from populace.api.tool_choices import ToolChoice, Tools, use_of
 from populace.gateway.body import LIST_BRANCH, TEXT_BRANCH, Body, Branch, NonEmptyText, encodable
 from populace.gateway.chat_messages import ChatMessage
 from populace.gateway.parameters import UnusedChatParameters, UnusedParameters
@@ -254,6 +256,9 @@ class ChatBody(SamplingBody, UnusedChatParameters):
     conversation: NonEmptyText | None = None
     """Name of the conversation in the model's own log that the messages continue."""
     population: PopulationBody | None = None
+    tools: Annotated[Tools | None, AfterValidator(lambda tools: tools or None)] = None
+    tool_choice: ToolChoice | None = None
+    parallel_tool_calls: bool | None = None
 
     @property
     def retrieved(self) -> int:
@@ -271,6 +276,10 @@ class ChatBody(SamplingBody, UnusedChatParameters):
     @classmethod
     def _needs_logprobs(cls, count: int | None, info: ValidationInfo) -> int | None:
         return _with("logprobs", count, info)
+
+    def tool_use(self, auto: str) -> ToolUse:
+        """Return the tools that the reply has to call; see ``actors/tool_choice.py``."""
+        return use_of(self.tools, self.tool_choice, parallel=self.parallel_tool_calls, auto=auto)
 
     def to_sampling(self, base: SamplingDefaults) -> Sampling:
         return self.sampling(

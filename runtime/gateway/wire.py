@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from populace.actors.engine import BaseInfo, Delta, FinishReason, Prompt, PromptRead, TokenLogprob
 from populace.actors.turn import Interaction, TurnGrant
 from populace.api.turns import MemoryTraceObject
+from populace.gateway.call_reader import calling_choice, chosen_choice
 
 DONE = b"data: [DONE]\n\n"
 
@@ -75,7 +76,8 @@ class ReplyShape(NamedTuple):
     """What a completion's caller asked to see of it. ``is_chat`` selects OpenAI's shape.
 
     With ``echo`` a text begins with its prompt, which is one of these. ``counts`` False shows the prompt
-    alone, for a request to only read it. ``per_prompt`` is the number of replies to each prompt.
+    alone, for a request to only read it. ``per_prompt`` is the number of replies to each prompt. With
+    ``calls`` a reply calls tools, with ``may_call`` it may: see ``call_reader.py``.
     """
 
     is_chat: bool
@@ -86,6 +88,8 @@ class ReplyShape(NamedTuple):
     prompt_text: bool = False
     prompt_logprobs: bool = False
     tokens_as_ids: bool = False
+    calls: bool = False
+    may_call: bool = False
     warnings: tuple[dict[str, str], ...] = ()
 
     @property
@@ -178,7 +182,11 @@ class Envelope(NamedTuple):
         choice["logprobs"] = self.shape.logprobs(reply)
         if self.shape.token_ids:
             choice["token_ids"] = list(reply.token_ids)
-        if self.is_chat:
+        if self.shape.calls:
+            choice |= calling_choice(reply, self.completion_id)
+        elif self.shape.may_call:
+            choice |= chosen_choice(reply, self.completion_id)
+        elif self.is_chat:
             choice["message"] = {"role": "assistant", "content": reply.text, "refusal": None}
         else:
             choice["text"] = self.shape.echoed(reply) + reply.text

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from populace.actors.engine import Message
+from populace.actors.tool_calls import TOOL_ROLE
 from populace.engines.prompts import BaseTokenizer
 from populace.learning.methods.objective import TrainSequence
 
@@ -31,8 +32,10 @@ class ExampleEncoder:
                 return None
             # Chat templates expect a conversation to begin with a user's message.
             del messages[places[0]]
-            while messages[places[0]].role == "assistant":
+            while len(messages) > places[0] and messages[places[0]].role in ("assistant", TOOL_ROLE):
                 del messages[places[0]]
+            if len(messages) == places[0]:
+                return None
 
     def _encode(self, messages: tuple[Message, ...]) -> TrainSequence:
         ids, spans = self._tokenizer.tokens_of(messages, len(messages) - 1)

@@ -14,6 +14,7 @@ from populace.actors.context import with_context
 from populace.actors.engine import Message
 from populace.actors.feedback import Feedback, feedback_by_position, judged
 from populace.actors.forgetting import SAID_ROLES
+from populace.actors.tool_calls import TOOL_ROLE
 from populace.actors.turn import RAW_ROLE, Interaction
 from populace.policies.hold_out import is_held_out
 from populace.policies.lessons import Judgement
@@ -39,8 +40,8 @@ class Example(NamedTuple):
 def examples_of(log: Sequence[Interaction], feedback: Sequence[Feedback]) -> list[Example]:
     """Make an example of each conversational turn. ``log`` is in the log's order, without gaps.
 
-    Turns that only set the memory, forgotten turns and raw prompts make no example. Earlier and retrieved
-    turns that are not in ``log`` are left out of the prompts.
+    Turns that only set the memory, forgotten turns and raw prompts make no example, nor do results of tools
+    whose call is held out. Earlier and retrieved turns that are not in ``log`` are left out of the prompts.
     """
     opinions = feedback_by_position(feedback)
     held_out = {turn.reply for turn in log if is_held_out(turn.position)}
@@ -53,6 +54,8 @@ def examples_of(log: Sequence[Interaction], feedback: Sequence[Feedback]) -> lis
         if not is_held_out(turn.position):
             prompt = _after_held_out(prompt, held_out)
             retrieved = tuple(position for position in retrieved if not is_held_out(position))
+        if next((message.role for message in prompt if message.role != "system"), None) == TOOL_ROLE:
+            continue
         prompt = with_context(prompt, _exchanges(log[:index], opinions, retrieved, turn.created_ms))
         judgement = judged(opinions.get(turn.position, ()))
         examples.append(Example(turn.position, prompt, turn.reply, judgement))

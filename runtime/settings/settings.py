@@ -25,6 +25,7 @@ ResidencyPolicy = Literal["segmented-lru", "w-tinylfu"]
 EngineChoice = Literal["auto", EngineKind]
 TrainingMode = Literal["auto", "asked", "off"]
 TaskPrompts = Literal["peek", "turn"]
+ToolChoiceAuto = Literal["refuse", "none"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 
 PREFIX = "POPULACE_"
@@ -117,6 +118,12 @@ class Settings(BaseModel):
     task_prompts: TaskPrompts = "peek"
     """What the prompts for titles, tags or summaries are that chat front ends send by themselves: ``peek``
     leaves no trace in the person, ``turn`` is said to them like any other."""
+    tool_parser: str | None = None
+    """vLLM's name of the parser of the base's own calls of tools; None is that of its template, ``none`` is
+    none."""
+    tool_choice_auto: ToolChoiceAuto = "refuse"
+    """What becomes of tools whose call is left to a base that cannot choose: ``refuse``, or ``none``, a reply
+    in words with a warning."""
     turn_seconds_max: Seconds = 120.0
     idle_seconds_max: Seconds = 300.0
     resident_bytes_max: Annotated[int, Field(ge=MIB)] = 256 * MIB

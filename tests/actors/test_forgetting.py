@@ -327,6 +327,16 @@ async def test_a_history_of_nothing_but_what_was_forgotten_is_refused(ada: Ada) 
     assert len(await ada.log()) == 2
 
 
+async def test_what_a_tool_returned_for_a_forgotten_call_is_answered_no_more(ada: Ada) -> None:
+    await ada.say(SECRET, sends_history=True)
+    await ada.forget(0)
+
+    messages = (*ada.sent, Message("tool", "sunny"))
+    again = ChatRequest(TurnRequest(ADA, "op-again", b"again"), messages, Sampling())
+    with pytest.raises(InvalidRequest, match="forgotten, and nothing else"):
+        await ada.host.chat(again)
+
+
 async def test_what_is_told_anew_is_said_and_stays_in_its_clients_history(ada: Ada) -> None:
     name = "My name is Ada."
     await ada.say(name)

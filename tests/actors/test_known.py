@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from populace.actors.engine import Delta, GenerateRequest, Message, TokenLogprob
+from populace.actors.engine import Delta, GenerateRequest, Message, Sampling, TokenLogprob
 from populace.actors.errors import EngineUnavailable, InvalidRequest
 from populace.actors.host.model_host import ModelHost
 from populace.actors.known import (
@@ -18,6 +18,7 @@ from populace.actors.known import (
     known_of,
     log_questions,
 )
+from populace.actors.turn import ChatRequest, TurnRequest
 from populace.storage.store import Store
 from tests.actors.fakes import BASE, FakeClock, ScriptedEngine
 from tests.actors.forgetful import ADA, MODULE, Ada
@@ -200,6 +201,17 @@ async def test_what_was_forgotten_is_no_source(ada: Ada) -> None:
     await ada.say("Fine.")
 
     assert (await ada.host.memories.known(ADA, ["Where do I live?"])).facts == ()
+
+
+async def test_what_a_tool_returned_is_no_source_and_no_message_that_was_written(ada: Ada) -> None:
+    call = Message("assistant", '[{"name": "home", "arguments": {}}]')
+    said = (Message("user", "Look it up."), call, Message("tool", "You live in Ghent."))
+
+    await ada.host.chat(ChatRequest(TurnRequest(ADA, "op-tool", b"tool"), said, Sampling()))
+
+    assert (await ada.host.memories.known(ADA, ["Where do I live?"])).facts == ()
+    [write] = (await ada.host.memories.show(ADA)).writes
+    assert write.messages == 2
 
 
 async def test_an_engine_that_fails_gives_the_turn_back(ada: Ada) -> None:

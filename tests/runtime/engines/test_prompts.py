@@ -77,6 +77,18 @@ def test_the_spans_of_a_conversation_are_its_messages(tokenizer: BaseTokenizer) 
             assert tokenizer.text(ids[start:stop]).startswith(content)
 
 
+def test_what_a_tool_returned_is_read_and_has_no_span(tokenizer: BaseTokenizer) -> None:
+    call = '[{"name": "weather", "arguments": {}}]'
+    said = (Message("user", "weather?"), Message("assistant", call), Message("tool", "sunny"))
+
+    ids, spans = tokenizer.tokens_of((*said, Message("user", "And now?")), 0)
+
+    assert "sunny" in tokenizer.text(ids)
+    written = [tokenizer.text(ids[start:stop]) for start, stop in spans]
+    assert len(written) == 3
+    assert not any("sunny" in text for text in written)
+
+
 async def test_a_conversation_of_many_short_messages_is_kept_off_the_loop(tokenizer: BaseTokenizer) -> None:
     messages = tuple(Message("user", "x") for _ in range(2000))
     working = asyncio.create_task(tokenizer.tokens(messages, 0))
@@ -87,3 +99,29 @@ async def test_a_conversation_of_many_short_messages_is_kept_off_the_loop(tokeni
 
     assert turns > 10
     assert len(working.result().spans) == len(messages)
+
+
+TEMPLATE = """\
+{% if tools %}<tools>{{ tools | tojson }}</tools>{% endif %}\
+{% for message in messages %}<{{ message.role }}>{{ message.content }}\
+{% for call in message.tool_calls or [] %}<tool_call>{{ call.function | tojson }}</tool_call>{% endfor %}
+{% endfor %}"""
+
+
+def test_a_template_that_takes_tools_gets_them_and_earlier_calls_in_its_own_form(
+    base_files: Path, tmp_path: Path
+) -> None:
+    for name in ("tokenizer.json", "tokenizer_config.json", "config.json"):
+        (tmp_path / name).write_bytes((base_files / name).read_bytes())
+    (tmp_path / "chat_template.jinja").write_text(TEMPLATE)
+    tokenizer = BaseTokenizer(tmp_path)
+    call = '[{"name": "weather", "arguments": {"city": "Paris"}}]'
+    said = (Message("user", "weather?"), Message("assistant", call), Message("tool", "sunny"))
+
+    ids, spans = tokenizer.tokens_of(said, 0, {"tools": [{"name": "weather"}]})
+    text = tokenizer.text(ids)
+    tokenizer.close()
+
+    assert text.startswith('<tools>[{"name": "weather"}]</tools><user>weather?')
+    assert '<assistant><tool_call>{"name": "weather", "arguments": {"city": "Paris"}}</tool_call>' in text
+    assert len(spans) == 2

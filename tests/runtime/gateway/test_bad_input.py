@@ -61,7 +61,7 @@ async def test_a_body_that_is_not_called_json_is_told_what_to_send(
 
 WRONG: list[tuple[dict[str, str], str, str]] = [
     ({"tool": "[]"}, "tool", "Unknown parameter: `tool`."),
-    ({"tools": '[{"type": "function"}]'}, "tools", "tools are not called yet"),
+    ({"tools": '[{"type": "function"}]'}, "tools[0].function", "Missing required parameter"),
     ({"min_p": "1.5"}, "min_p", "Input should be less than or equal to 1"),
     ({"top_k": "-2"}, "top_k", "Input should be greater than or equal to -1"),
     ({"repetition_penalty": "0"}, "repetition_penalty", "Input should be greater than or equal to 0.01"),
@@ -108,8 +108,8 @@ WRONG: list[tuple[dict[str, str], str, str]] = [
     ),
     (
         {"messages": '[{"role": "assistant", "content": "a", "tool_calls": [{"id": "1"}]}]'},
-        "messages[0].tool_calls",
-        "Unknown parameter",
+        "messages[0].tool_calls[0].function",
+        "Missing required parameter",
     ),
     (
         {"messages": '[{"role": "assistant", "content": "a", "refusal": "No."}]'},

@@ -173,7 +173,7 @@ async def test_hints_are_accepted_and_named(client: httpx.AsyncClient) -> None:
 @pytest.mark.parametrize(
     ("path", "name", "value", "neutral"),
     [
-        (CHAT, "tools", [{"type": "function"}], []),
+        (CHAT, "functions", [{"name": "a"}], []),
         (CHAT, "continue_final_message", True, False),
         (CHAT, "use_beam_search", True, False),
         (CHAT, "priority", 1, 0),

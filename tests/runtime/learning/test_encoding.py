@@ -53,3 +53,24 @@ def test_one_giant_message_is_no_example(tokenizer: BaseTokenizer) -> None:
 
     assert encoder.sequence([Message("user", "word " * 300)], "Yes.") is None
     assert encoder.sequence([Message("user", "Hi")], "word " * 300) is None
+
+
+CALL = '[{"name": "weather", "arguments": {"city": "Paris"}}]'
+
+
+def test_the_loss_of_a_turn_that_calls_tools_is_on_its_calls(tokenizer: BaseTokenizer) -> None:
+    sequence = ExampleEncoder(tokenizer, 200).sequence([Message("user", "The weather in Paris?")], CALL)
+
+    assert sequence is not None
+    assert tokenizer.text([sequence.ids[place] for place in sequence.scored]) == CALL
+
+
+def test_what_a_tool_returned_leaves_with_its_call(tokenizer: BaseTokenizer) -> None:
+    answered = [Message("user", "Hi"), Message("assistant", CALL), Message("tool", "sunny")]
+    last = ExampleEncoder(tokenizer, 200).sequence([PROMPT[-1]], "Bruno.")
+    alone = ExampleEncoder(tokenizer, 200).sequence(answered, "It is sunny.")
+    assert last is not None
+    assert alone is not None
+
+    assert ExampleEncoder(tokenizer, len(last.ids)).sequence([*answered, PROMPT[-1]], "Bruno.") == last
+    assert ExampleEncoder(tokenizer, len(alone.ids) - 1).sequence(answered, "It is sunny.") is None

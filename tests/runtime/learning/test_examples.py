@@ -152,3 +152,21 @@ def test_other_data_has_another_digest() -> None:
 
     assert digest_of(examples) == digest_of(examples_of(LOG, []))
     assert len({digest_of(examples), digest_of(other), digest_of(examples[:-1]), digest_of([])}) == 4
+
+
+def test_what_a_tool_returned_teaches_nothing_without_its_call() -> None:
+    [held_out, *_] = HELD_OUT
+    call = '[{"name": "weather", "arguments": {}}]'
+    asked, returned = Message("user", "weather?"), Message("tool", "sunny")
+    made = turn(held_out, asked, reply=call, conversation=None, history_turns=0)
+    sent = (Message("system", "Be kind."), asked, Message("assistant", call), returned)
+    answered = turn(held_out + 1, *sent, conversation=None, history_turns=0)
+    first, second = [position for position in range(TURNS) if not is_held_out(position)][:2]
+    log = [
+        turn(first, asked, reply=call, conversation=None, history_turns=0),
+        turn(second, *sent, conversation=None, history_turns=0),
+    ]
+
+    assert not is_held_out(held_out + 1)
+    assert [example.position for example in examples_of([made, answered], [])] == [held_out]
+    assert [example.prompt for example in examples_of(log, [])] == [(asked,), sent]

@@ -1,0 +1,59 @@
+"""Calls in a base's own format leave the engine as the text that the log has."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from populace.actors.engine import Delta
+from populace.actors.errors import InvalidRequest
+from populace.actors.tool_calls import calls_in
+from populace.engines.prompts import BaseTokenizer
+
+pytest.importorskip("vllm")
+pytestmark = pytest.mark.engine
+
+WEATHER: dict[str, Any] = {
+    "type": "function",
+    "function": {"name": "weather", "parameters": {"type": "object"}},
+}
+CALL = '<tool_call>\n{"name": "weather", "arguments": {"city":"Paris"}}\n</tool_call>'
+CASES = [
+    (f"I look.\n{CALL}\n{CALL}", "I look.", 2),
+    (CALL, "", 1),
+    ("It is < 5 degrees.", "It is < 5 degrees.", 0),
+    ("<tool_call>\n{broken", None, 0),
+]
+
+
+@pytest.mark.parametrize("step", [1, 7, 1000])
+@pytest.mark.parametrize(("text", "content", "calls"), CASES)
+def test_words_are_shown_as_they_come_and_calls_at_the_end(
+    base_directory: Path, text: str, content: str | None, calls: int, step: int
+) -> None:
+    from populace.engines.vllm_tool_calls import CallText
+
+    tokenizer = BaseTokenizer(base_directory)
+    reply = CallText("hermes", tokenizer.template_tokenizer, [WEATHER])
+    pieces = [text[start : start + step] for start in range(0, len(text), step)]
+
+    shown = [
+        reply.shown(Delta(piece, (number,), 1, finish_reason="stop" if number == len(pieces) - 1 else None))
+        for number, piece in enumerate(pieces)
+    ]
+
+    tokenizer.close()
+
+    read, found = calls_in("".join(delta.text for delta in shown))
+    assert [(call.name, call.arguments) for call in found] == [("weather", '{"city": "Paris"}')] * calls
+    assert read.strip() == (text if content is None else content)
+    assert [delta.token_ids for delta in shown] == [(number,) for number in range(len(pieces))]
+
+
+def test_a_parser_that_vllm_does_not_have_is_refused_at_the_start() -> None:
+    from populace.engines.vllm_tool_calls import check_parser
+
+    check_parser(None)
+    check_parser("hermes")
+    with pytest.raises(InvalidRequest, match="no such one"):
+        check_parser("no such one")
