@@ -14,7 +14,7 @@ from populace.actors.context import context_digest
 from populace.actors.engine import Message
 from populace.actors.errors import InvalidRequest
 from populace.actors.turn import Interaction, ModelId
-from populace.policies.history import HISTORY_TURNS_MAX
+from populace.policies.history import HISTORY_TURNS_MAX, with_history
 from populace.policies.ingestion import (
     Brought,
     RoleAndContent,
@@ -279,7 +279,8 @@ def _record_without(
     if record.memory_from is not None and len(history) == record.history_turns:
         # The first written message moves up by what is gone before it, also within its history. A turn
         # whose history was dropped is not replayed.
-        stays = [stay for one in (*reversed(history), record) for stay in _stays(one, kept)]
+        earlier = (_stays(one, kept)[one.instructions :] for one in reversed(history))
+        stays = with_history(earlier, _stays(record, kept), record.instructions)
         changes["memory_from"] = sum(stays[: record.memory_from])
     if positions & set(record.retrieved):
         changes["retrieved"] = tuple(position for position in record.retrieved if position not in positions)

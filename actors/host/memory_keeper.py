@@ -22,7 +22,7 @@ from populace.actors.memories import MemoryView, MemoryWrite
 from populace.actors.memory import Memory, MemoryOutcome, MemoryTrace
 from populace.actors.turn import RAW_ROLE, Interaction, ModelId, Reply, TurnGrant, TurnRequest
 from populace.actors.turns.turn_director import TurnHost, completion_id
-from populace.policies.history import HISTORY_TURNS_MAX
+from populace.policies.history import HISTORY_TURNS_MAX, with_history
 from populace.policies.ingestion import turn_digest, with_turn
 from populace.policies.retrieval import Exchange
 from populace.storage.records.errors import ModelNotFound
@@ -219,7 +219,8 @@ class MemoryKeeper:
             return Memory.unpack(record.memory_after)
         if record.forgotten is not None:  # not written now, nor when the client sends the turn again
             return replace(memory, turns=with_turn(memory.turns, record.forgotten[1]))
-        messages = (*_history(stretch.records, place), *(Message(*pair) for pair in record.messages))
+        own = [Message(*pair) for pair in record.messages]
+        messages = tuple(with_history(_history(stretch.records, place), own, record.instructions))
         state = None
         if record.memory_from is not None:
             exchanges = stretch.shown.get(place, ())
@@ -340,8 +341,8 @@ def _stored(found: StoredModel | None, model: ModelId) -> StoredModel:
     return found
 
 
-def _history(records: Mapping[int, InteractionRecord], place: int) -> list[Message]:
-    """The messages of the earlier turns that the turn read. Raises ``InvalidRequest`` if they are gone."""
+def _history(records: Mapping[int, InteractionRecord], place: int) -> list[list[Message]]:
+    """The earlier turns that the turn read. Raises ``InvalidRequest`` if they are gone."""
     record = records[place]
     wanted: list[InteractionRecord] = []
     for earlier in range(place - 1, place - HISTORY_TURNS_MAX - 1, -1):
@@ -358,9 +359,11 @@ def _history(records: Mapping[int, InteractionRecord], place: int) -> list[Messa
             "position",
         )
     return [
-        message
+        [
+            *(Message(*pair) for pair in other.messages[other.instructions :]),
+            Message("assistant", other.reply),
+        ]
         for other in reversed(wanted)
-        for message in (*(Message(*pair) for pair in other.messages), Message("assistant", other.reply))
     ]
 
 
