@@ -96,7 +96,7 @@ def _shaping(sampling: Sampling) -> dict[str, object]:
     }
 
 
-def check_messages(messages: tuple[Message, ...]) -> None:
+def check_messages(messages: tuple[Message, ...], parameter: str = "messages") -> None:
     """Raise ``InvalidRequest`` if there is nothing to reply to, for a model or the base alike."""
     if not any(message.content for message in messages):
-        raise InvalidRequest("There is nothing to answer: the message is empty.", "messages")
+        raise InvalidRequest("There is nothing to answer: the message is empty.", parameter)

@@ -33,13 +33,13 @@ def guided_schema(schema: str) -> str:
     return json.dumps({**json.loads(schema), "x-guidance": OPTIONS}, ensure_ascii=False)
 
 
-async def check_schema(schema: str | None) -> None:
+async def check_schema(schema: str | None, parameter: str = PARAMETER) -> None:
     """Raise ``InvalidRequest`` if no grammar can be made of the schema; does not block the event loop."""
     if schema is None:
         return
     problem = await asyncio.to_thread(problem_of, schema)
     if problem:
-        raise refused(problem)
+        raise refused(problem, parameter)
 
 
 @functools.lru_cache(CHECKED_MAX)
@@ -56,9 +56,9 @@ def problem_of(schema: str) -> str:
     return matcher.get_error() if matcher.is_error() else ""
 
 
-def refused(problem: str) -> InvalidRequest:
+def refused(problem: str, parameter: str = PARAMETER) -> InvalidRequest:
     """Make the error for a schema with this problem."""
     problem = " ".join(problem.partition("\n<")[0].split()).replace(
         "NoExtensionBias", "no value satisfies it"
     )
-    return InvalidRequest(f"Replies cannot be held to this JSON schema: {problem:.500}.", PARAMETER)
+    return InvalidRequest(f"Replies cannot be held to this JSON schema: {problem:.500}.", parameter)

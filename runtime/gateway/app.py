@@ -27,6 +27,7 @@ from populace.gateway import (
     operations,
     personal_models,
     population,
+    responses,
     revisions,
     training,
 )
@@ -96,7 +97,7 @@ def create_app(
         embedder,
     )
     longer: dict[str, int] = {}
-    modules: list[Any] = [completions, personal_models, aliases, memories, feedback, forgetting]
+    modules: list[Any] = [completions, responses, personal_models, aliases, memories, feedback, forgetting]
     modules += [training, operations]
     if archive_desk is not None:
         app.state.archive_desk = archive_desk

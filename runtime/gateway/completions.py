@@ -84,7 +84,7 @@ async def _complete(
         if isinstance(body, ChatBody):
             check_messages(messages)
         _check_base(body)
-        begin = partial(_ask_base, gateway, tenant, body, messages, sampling)
+        begin = partial(ask_base, gateway, tenant, body, messages, sampling)
     else:
         chat = make_request(
             target.model,
@@ -151,13 +151,14 @@ def _check_base(body: ChatBody | CompletionBody) -> None:
         raise InvalidRequest("The base has no log with a conversation in it.", "conversation")
 
 
-async def _ask_base(
+async def ask_base(
     gateway: Gateway,
     tenant: str,
     body: ChatBody | CompletionBody,
     messages: tuple[Message, ...],
     sampling: Sampling,
 ) -> RunningReply:
+    """Begin the reply of the base, to a chat or to a text."""
     request = GenerateRequest(
         request_id=secrets.token_hex(16),
         prompt=messages if isinstance(body, ChatBody) else body.prompts[0],

@@ -1,0 +1,203 @@
+"""``/v1/responses``: OpenAI's Responses API over a person's log.
+
+A response of a personal model is a turn, and its id says which. Nothing is stored beside the log: a response
+is read from its turn, one that follows another reads the turns that led to that, and deleting one forgets it.
+A peek and a response of the base are in no log, and their ids find nothing.
+"""
+
+import json
+from dataclasses import replace
+from functools import partial
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import Response
+
+from populace.actors.errors import InvalidRequest, ResponseNotFound
+from populace.actors.forgetting import SAID_ROLES
+from populace.actors.turn import FIRST, RAW_ROLE, Interaction, ModelId, operation_of
+from populace.actors.turns.peeks import begin_peek_reply
+from populace.actors.turns.requests import check_messages, make_request
+from populace.actors.turns.turn_director import begin_reply
+from populace.api.responses import DeletedResponse, ItemList, ResponseObject
+from populace.engines.schema_grammar import check_schema
+from populace.gateway.answers import answer
+from populace.gateway.completions import ask_base
+from populace.gateway.context import Caller, Gateway, KeyedRoute, gateway_of
+from populace.gateway.disconnect import while_connected
+from populace.gateway.event_stream import HEADERS, EventStream
+from populace.gateway.idempotency import idempotency_key
+from populace.gateway.parameters import warnings_of
+from populace.gateway.peeks import reason_to_peek
+from populace.gateway.response_exchange import ResponseExchange, events_of, response_of
+from populace.gateway.response_schema import SCHEMA_FIELD, Includable, ResponseBody
+from populace.gateway.response_wire import TurnKey, input_of
+from populace.gateway.target import POPULATION_MODEL, Target, parse_target
+from populace.storage.records.errors import ModelNotFound
+
+router = APIRouter(route_class=KeyedRoute)
+
+ITEMS_MAX = 100
+
+Limit = Annotated[int, Query(ge=1, le=ITEMS_MAX)]
+Included = Annotated[list[Includable] | None, Query(alias="include")]
+IncludedArray = Annotated[list[Includable] | None, Query(alias="include[]")]
+"""The official client's form of a list. Nothing of what may be included is in a log."""
+
+
+@router.post("/v1/responses", response_model=ResponseObject)
+async def create_response(request: Request, tenant: Caller, body: ResponseBody) -> Response:
+    """Reply to the input, as a turn that follows another response or is of a conversation.
+
+    With ``store`` false it is a peek, which leaves no trace.
+    """
+    if body.model == POPULATION_MODEL:
+        raise InvalidRequest("The population answers at /v1/chat/completions alone.", "model")
+    gateway, chat = gateway_of(request), body.chat()
+    target = parse_target(tenant, body.model)
+    key = idempotency_key(request)
+    peek = await reason_to_peek(request, gateway, target, chat)
+    sampling = replace(chat.to_sampling(gateway.engine.base.sampling), response_schema=body.response_schema())
+    await check_schema(sampling.response_schema, SCHEMA_FIELD)
+    told = body.told_back(sampling)
+    exchange = ResponseExchange(
+        metrics=gateway.metrics,
+        base=gateway.engine.base,
+        told=told,
+        warnings=tuple(warnings_of(body)),
+        started=gateway.metrics.started(),
+        peek=peek,
+    )
+    follows = await _follows(gateway, tenant, target, body)
+    if target.model is None:
+        check_messages(body.own, "input")
+        begin = partial(ask_base, gateway, tenant, chat, body.messages, sampling)
+    else:
+        note = json.dumps({**told, "items": len(body.own)}, separators=(",", ":"))
+        check_messages(body.own, "input")
+        turn = make_request(
+            target.model,
+            body.messages,
+            sampling,
+            alias=target.alias,
+            operation=key,
+            conversation=body.conversation_id,
+            memory=chat.memory_choice,
+            retrieved=chat.retrieved,
+            follows=follows,
+            instructions=len(body.told),
+            note=note,
+            turn_seconds_max=gateway.turn_seconds_max,
+        )
+        begins = begin_reply if peek is None else begin_peek_reply
+        wants_deltas = bool(body.stream) or body.includes_logprobs
+        begin = partial(begins, gateway.hosts, gateway.engine, turn, stream=wants_deltas)
+    if body.stream:
+        return await while_connected(request, exchange.streamed(begin))
+    if key is None or target.model is None:
+        return await while_connected(request, exchange.whole(begin))
+    return await exchange.whole(begin)
+
+
+@router.get("/v1/responses/{response_id}", response_model=ResponseObject)
+async def show_response(
+    request: Request,
+    tenant: Caller,
+    response_id: str,
+    stream: bool = False,
+    starting_after: Annotated[int, Query(ge=0)] | None = None,
+    include: Included = None,
+    include_array: IncludedArray = None,
+    include_obfuscation: bool = False,
+) -> Response:
+    """Read a response from its turn; with ``stream`` as events, those numbered after ``starting_after``."""
+    del include, include_array, include_obfuscation
+    turn = await find_turn(gateway_of(request), tenant, response_id)
+    if not stream:
+        if starting_after is not None:
+            raise InvalidRequest("It numbers events, so it goes with `stream=true`.", "starting_after")
+        return answer(response_of(turn))
+    skipped = 0 if starting_after is None else starting_after + 1
+    events = b"".join(events_of(turn)[skipped:])
+    return Response(events, media_type=EventStream.media_type, headers=HEADERS)
+
+
+@router.delete("/v1/responses/{response_id}", response_model=DeletedResponse)
+async def delete_response(request: Request, tenant: Caller, response_id: str) -> Response:
+    """Forget the response's turn: the log, the memory, and the revisions that learned from it."""
+    gateway = gateway_of(request)
+    turn = await find_turn(gateway, tenant, response_id)
+    await gateway.hosts.forgetting.forget(
+        turn.model,
+        [turn.position],
+        operation_of(idempotency_key(request)),
+        turn_seconds_max=gateway.turn_seconds_max,
+    )
+    return answer(DeletedResponse(id=response_id))
+
+
+@router.post("/v1/responses/{response_id}/cancel", response_model=ResponseObject)
+async def cancel_response(request: Request, tenant: Caller, response_id: str) -> Response:
+    """Refuse: nothing runs in the background, so a response that has an id to name is complete."""
+    await find_turn(gateway_of(request), tenant, response_id)
+    raise InvalidRequest(
+        "Nothing runs in the background, so there is nothing to cancel: this response is complete.",
+        "background",
+    )
+
+
+@router.get("/v1/responses/{response_id}/input_items", response_model=ItemList)
+async def list_input_items(
+    request: Request,
+    tenant: Caller,
+    response_id: str,
+    after: str | None = None,
+    limit: Limit = 20,
+    order: Literal["asc", "desc"] = "desc",
+    include: Included = None,
+    include_array: IncludedArray = None,
+) -> Response:
+    """List the items of a response's input, the last one first unless ``order`` is ``asc``."""
+    del include, include_array
+    items = input_of(await find_turn(gateway_of(request), tenant, response_id))
+    if order == "desc":
+        items = items[::-1]
+    ids = [item.id for item in items]
+    if after is not None and after not in ids:
+        raise InvalidRequest(f"This response has no item {after[:200]!r}.", "after")
+    start = 0 if after is None else ids.index(after) + 1
+    return answer(ItemList.of(items[start : start + limit], has_more=start + limit < len(items)))
+
+
+async def find_turn(gateway: Gateway, tenant: str, response_id: str) -> Interaction:
+    """Return the turn that a response is. Raises ``ResponseNotFound``, also for a turn that was forgotten."""
+    key = TurnKey.in_id(response_id)
+    if key is None:
+        raise ResponseNotFound(response_id)
+    try:
+        found = await gateway.hosts.read_log(ModelId(tenant, key.model), start=key.position, limit=1)
+    except ModelNotFound:
+        raise ResponseNotFound(response_id) from None
+    for turn in found:
+        is_named = TurnKey.of(turn.model.name, turn.position, turn.completion_id) == key
+        if is_named and not turn.forgotten and turn.messages[0].role not in (*SAID_ROLES, RAW_ROLE):
+            return turn
+    raise ResponseNotFound(response_id)
+
+
+async def _follows(gateway: Gateway, tenant: str, target: Target, body: ResponseBody) -> int | None:
+    """Return the position that the turn follows; None for a turn of a conversation, or of the base."""
+    if body.conversation_id is not None and target.model is None:
+        raise InvalidRequest("The base has no log with a conversation in it.", "conversation")
+    if body.context is not None and body.context.retrieve and target.model is None:
+        raise InvalidRequest("The base has no log to retrieve from.", "context")
+    named = body.previous_response_id
+    if named is None:
+        return FIRST if body.conversation_id is None else None
+    turn = await find_turn(gateway, tenant, named)
+    if turn.model != target.model:
+        raise InvalidRequest(
+            f"It is a response of `{turn.model.name}`, and a response follows one of the same model.",
+            "previous_response_id",
+        )
+    return turn.position
