@@ -34,7 +34,10 @@ MemoryAfter = Literal["folded", "emptied"]
 FORGET_ROLE = "forget"
 """The role of the single message of a turn that forgot others; the message says which."""
 
-SAID_ROLES = frozenset({"memory", FORGET_ROLE, FORGOTTEN_ROLE})
+CONVERSATION_ROLE = "conversation"
+"""The role of the single message of a turn that says what a client keeps with a conversation, as JSON."""
+
+SAID_ROLES = frozenset({"memory", FORGET_ROLE, FORGOTTEN_ROLE, CONVERSATION_ROLE})
 """The roles of the single message of turns in which nothing was said."""
 
 TURNS_MAX = 256
@@ -217,9 +220,7 @@ def log_without(
 def brought_in(records: Sequence[InteractionRecord]) -> dict[int, Brought]:
     """Say of each turn in a log in which something was said what none before it had."""
     said = [
-        record
-        for record in records
-        if record.forgotten is None and record.messages[0][0] not in ("memory", FORGET_ROLE)
+        record for record in records if record.forgotten is None and record.messages[0][0] not in SAID_ROLES
     ]
     brought = brought_by((record.messages, record.reply) for record in said)
     return {record.position: one for record, one in zip(said, brought, strict=True)}

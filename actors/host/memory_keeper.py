@@ -19,9 +19,10 @@ from populace.actors.keepers.owned_shards import OwnedShards
 from populace.actors.keepers.turn_log import MEMORY_KEPT_EVERY
 from populace.actors.known import Known
 from populace.actors.memories import MemoryView, MemoryWrite
-from populace.actors.memory import Memory, MemoryOutcome, MemoryTrace
-from populace.actors.turn import RAW_ROLE, Interaction, ModelId, Reply, TurnGrant, TurnRequest
-from populace.actors.turns.turn_director import TurnHost, completion_id
+from populace.actors.memory import Memory
+from populace.actors.turn import RAW_ROLE, Interaction, ModelId, TurnRequest
+from populace.actors.turns.setting import setting_reply
+from populace.actors.turns.turn_director import TurnHost
 from populace.policies.history import HISTORY_TURNS_MAX, with_history
 from populace.policies.ingestion import turn_digest, with_turn
 from populace.policies.retrieval import Exchange
@@ -365,20 +366,6 @@ def _history(records: Mapping[int, InteractionRecord], place: int) -> list[list[
         ]
         for other in reversed(wanted)
     ]
-
-
-def setting_reply(turn: TurnGrant, message: Message, memory: Memory | None) -> Reply:
-    """The reply of a turn in which nothing was said, and which set the memory, if the model has one."""
-    trace = MemoryTrace(read=False, written_from=None, is_set=True)
-    return Reply(
-        messages=(message,),
-        text="",
-        finish_reason="stop",
-        prompt_tokens=0,
-        completion_tokens=0,
-        completion_id=completion_id(turn),
-        memory=None if memory is None else MemoryOutcome(memory.pack(), trace),
-    )
 
 
 def _writes(records: Sequence[InteractionRecord]) -> tuple[MemoryWrite, ...]:

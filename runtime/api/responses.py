@@ -1,6 +1,8 @@
-"""The objects of ``/v1/responses`` and of the items in them, with OpenAI's names."""
+"""The objects of ``/v1/responses`` and ``/v1/conversations``, and the items in them, as OpenAI's."""
 
 from typing import Any, Literal
+
+from pydantic import RootModel
 
 from populace.api.objects import ApiObject
 
@@ -44,6 +46,10 @@ class OutputMessage(ApiObject):
 
 
 Item = InputMessage | OutputMessage
+
+
+class ItemObject(RootModel[Item]):
+    """One item."""
 
 
 class ItemList(ApiObject):
@@ -148,4 +154,21 @@ class DeletedResponse(ApiObject):
 
     id: str
     object: Literal["response"] = "response"
+    deleted: Literal[True] = True
+
+
+class ConversationObject(ApiObject):
+    """A conversation with a person's model, which its id names."""
+
+    id: str
+    object: Literal["conversation"] = "conversation"
+    created_at: int
+    metadata: dict[str, str] = {}
+
+
+class DeletedConversation(ApiObject):
+    """The conversation is gone; its turns stay in the log."""
+
+    id: str
+    object: Literal["conversation.deleted"] = "conversation.deleted"
     deleted: Literal[True] = True

@@ -19,6 +19,7 @@ from populace.gateway import (
     aliases,
     archives,
     completions,
+    conversations,
     embeddings,
     feedback,
     forgetting,
@@ -97,7 +98,16 @@ def create_app(
         embedder,
     )
     longer: dict[str, int] = {}
-    modules: list[Any] = [completions, responses, personal_models, aliases, memories, feedback, forgetting]
+    modules: list[Any] = [
+        completions,
+        responses,
+        conversations,
+        personal_models,
+        aliases,
+        memories,
+        feedback,
+        forgetting,
+    ]
     modules += [training, operations]
     if archive_desk is not None:
         app.state.archive_desk = archive_desk

@@ -23,6 +23,7 @@ from populace.gateway.errors import error_body, status_of
 from populace.gateway.wire import Provenance, logprobs_of
 from populace.storage.records.errors import PopulaceError
 
+CONVERSATION_PREFIX = "conv_"
 CHECK_LENGTH = 16
 _ID = re.compile(r"([a-z0-9][a-z0-9_-]{0,63})_([0-9a-f]{1,16})_([0-9a-f]{16})")
 POSITION_MAX = 2**63
@@ -44,6 +45,10 @@ class TurnKey(NamedTuple):
     @classmethod
     def of(cls, model: str, position: int, completion_id: str) -> "TurnKey":
         return cls(model, position, completion_id[-CHECK_LENGTH:])
+
+    @classmethod
+    def of_turn(cls, turn: Interaction) -> "TurnKey":
+        return cls.of(turn.model.name, turn.position, turn.completion_id)
 
     @classmethod
     def in_id(cls, identity: str, prefix: str = "resp_") -> "TurnKey | None":
@@ -70,8 +75,7 @@ class Draft(NamedTuple):
     def of_turn(
         cls, turn: Interaction, told: Mapping[str, Any], warnings: tuple[dict[str, str], ...] = ()
     ) -> "Draft":
-        key = TurnKey.of(turn.model.name, turn.position, turn.completion_id)
-        return cls(str(key), seconds(turn.created_ms), told, stored=True, warnings=warnings)
+        return cls(str(TurnKey.of_turn(turn)), seconds(turn.created_ms), told, stored=True, warnings=warnings)
 
     @property
     def item_id(self) -> str:
@@ -123,7 +127,7 @@ def input_of(turn: Interaction) -> tuple[Item, ...]:
     """Return the input of a turn's response as items: without instructions, and turns that it was shown."""
     own = turn.messages[turn.instructions :]
     own = own[-told_of(turn).get("items", len(own)) :]
-    key = TurnKey.of(turn.model.name, turn.position, turn.completion_id)
+    key = TurnKey.of_turn(turn)
     return tuple(_item(f"msg_{key}_{index}", said) for index, said in enumerate(own))
 
 

@@ -6,6 +6,7 @@ A peek and a response of the base are in no log, and their ids find nothing.
 """
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Annotated, Literal
@@ -13,13 +14,13 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 
-from populace.actors.errors import InvalidRequest, ResponseNotFound
-from populace.actors.forgetting import SAID_ROLES
+from populace.actors.errors import ConversationNotFound, InvalidRequest, ResponseNotFound
+from populace.actors.forgetting import CONVERSATION_ROLE, SAID_ROLES
 from populace.actors.turn import FIRST, RAW_ROLE, Interaction, ModelId, operation_of
 from populace.actors.turns.peeks import begin_peek_reply
 from populace.actors.turns.requests import check_messages, make_request
 from populace.actors.turns.turn_director import begin_reply
-from populace.api.responses import DeletedResponse, ItemList, ResponseObject
+from populace.api.responses import DeletedResponse, Item, ItemList, ResponseObject
 from populace.engines.schema_grammar import check_schema
 from populace.gateway.answers import answer
 from populace.gateway.completions import ask_base
@@ -31,7 +32,7 @@ from populace.gateway.parameters import warnings_of
 from populace.gateway.peeks import reason_to_peek
 from populace.gateway.response_exchange import ResponseExchange, events_of, response_of
 from populace.gateway.response_schema import SCHEMA_FIELD, Includable, ResponseBody
-from populace.gateway.response_wire import TurnKey, input_of
+from populace.gateway.response_wire import CONVERSATION_PREFIX, TurnKey, input_of
 from populace.gateway.target import POPULATION_MODEL, Target, parse_target
 from populace.storage.records.errors import ModelNotFound
 
@@ -39,6 +40,7 @@ router = APIRouter(route_class=KeyedRoute)
 
 ITEMS_MAX = 100
 
+Order = Literal["asc", "desc"]
 Limit = Annotated[int, Query(ge=1, le=ITEMS_MAX)]
 Included = Annotated[list[Includable] | None, Query(alias="include")]
 IncludedArray = Annotated[list[Includable] | None, Query(alias="include[]")]
@@ -68,6 +70,7 @@ async def create_response(request: Request, tenant: Caller, body: ResponseBody) 
         started=gateway.metrics.started(),
         peek=peek,
     )
+    await _check_conversation(gateway, tenant, target, body.conversation_id)
     follows = await _follows(gateway, tenant, target, body)
     if target.model is None:
         check_messages(body.own, "input")
@@ -153,42 +156,72 @@ async def list_input_items(
     response_id: str,
     after: str | None = None,
     limit: Limit = 20,
-    order: Literal["asc", "desc"] = "desc",
+    order: Order = "desc",
     include: Included = None,
     include_array: IncludedArray = None,
 ) -> Response:
     """List the items of a response's input, the last one first unless ``order`` is ``asc``."""
     del include, include_array
     items = input_of(await find_turn(gateway_of(request), tenant, response_id))
-    if order == "desc":
-        items = items[::-1]
-    ids = [item.id for item in items]
+    return answer(page_of(items, after, limit, order))
+
+
+def page_of(items: Sequence[Item], after: str | None, limit: int, order: Order) -> ItemList:
+    """Return a part of the items, which are in rising order. Raises ``InvalidRequest`` for an unknown id."""
+    ordered = tuple(items if order == "asc" else reversed(items))
+    ids = [item.id for item in ordered]
     if after is not None and after not in ids:
-        raise InvalidRequest(f"This response has no item {after[:200]!r}.", "after")
+        raise InvalidRequest(f"There is no item {after[:200]!r} here.", "after")
     start = 0 if after is None else ids.index(after) + 1
-    return answer(ItemList.of(items[start : start + limit], has_more=start + limit < len(items)))
+    return ItemList.of(ordered[start : start + limit], has_more=start + limit < len(ordered))
 
 
 async def find_turn(gateway: Gateway, tenant: str, response_id: str) -> Interaction:
     """Return the turn that a response is. Raises ``ResponseNotFound``, also for a turn that was forgotten."""
     key = TurnKey.in_id(response_id)
-    if key is None:
+    turn = None if key is None else await _turn_at(gateway, tenant, key)
+    if turn is None or turn.messages[0].role in (*SAID_ROLES, RAW_ROLE):
         raise ResponseNotFound(response_id)
+    return turn
+
+
+async def _turn_at(gateway: Gateway, tenant: str, key: TurnKey) -> Interaction | None:
     try:
         found = await gateway.hosts.read_log(ModelId(tenant, key.model), start=key.position, limit=1)
     except ModelNotFound:
-        raise ResponseNotFound(response_id) from None
-    for turn in found:
-        is_named = TurnKey.of(turn.model.name, turn.position, turn.completion_id) == key
-        if is_named and not turn.forgotten and turn.messages[0].role not in (*SAID_ROLES, RAW_ROLE):
-            return turn
-    raise ResponseNotFound(response_id)
+        return None
+    named = (turn for turn in found if TurnKey.of_turn(turn) == key)
+    return next(named, None)
+
+
+async def begun_by(gateway: Gateway, tenant: str, conversation: str) -> Interaction:
+    """Return the turn that created a conversation. Raises ``ConversationNotFound``."""
+    key = TurnKey.in_id(conversation, CONVERSATION_PREFIX)
+    turn = None if key is None else await _turn_at(gateway, tenant, key)
+    if turn is None or turn.messages[0].role != CONVERSATION_ROLE:
+        raise ConversationNotFound(conversation)
+    if "id" in json.loads(turn.messages[0].content):  # it says something of an earlier one
+        raise ConversationNotFound(conversation)
+    return turn
+
+
+async def _check_conversation(
+    gateway: Gateway, tenant: str, target: Target, conversation: str | None
+) -> None:
+    """Refuse a conversation of another person's; a name that no conversation was created with is a chat's."""
+    if conversation is None:
+        return
+    if target.model is None:
+        raise InvalidRequest("The base has no log with a conversation in it.", "conversation")
+    if TurnKey.in_id(conversation, CONVERSATION_PREFIX) is None:
+        return
+    begun = await begun_by(gateway, tenant, conversation)
+    if begun.model != target.model:
+        raise InvalidRequest(f"It is a conversation with `{begun.model.name}`.", "conversation")
 
 
 async def _follows(gateway: Gateway, tenant: str, target: Target, body: ResponseBody) -> int | None:
     """Return the position that the turn follows; None for a turn of a conversation, or of the base."""
-    if body.conversation_id is not None and target.model is None:
-        raise InvalidRequest("The base has no log with a conversation in it.", "conversation")
     if body.context is not None and body.context.retrieve and target.model is None:
         raise InvalidRequest("The base has no log to retrieve from.", "context")
     named = body.previous_response_id

@@ -7,10 +7,12 @@ from pathlib import Path
 import pytest
 
 from populace.actors.engine import Message, Sampling
+from populace.actors.forgetting import CONVERSATION_ROLE
 from populace.actors.host.model_host import ModelHost
 from populace.actors.hosts import Hosts
 from populace.actors.turn import FIRST, Interaction, ModelId, TurnGrant, TurnRequest
 from populace.actors.turns.requests import make_request
+from populace.actors.turns.setting import remark
 from populace.learning.examples import examples_of
 from populace.storage.records.errors import InteractionForgotten, InteractionNotFound
 from populace.storage.store import Store
@@ -122,6 +124,18 @@ async def test_a_replay_of_the_log_reads_what_the_turns_read(ada: Teller) -> Non
 
     assert [await ada.state(position) for position in range(6)] == ada.states
     assert len(set(ada.states)) == 6, "each turn was written"
+
+
+async def test_a_remark_changes_no_memory_and_no_replay_reads_it(ada: Teller) -> None:
+    await ada.say("one")
+    kept = await remark(ada.host, ADA, Message(CONVERSATION_ROLE, "{}"), "remark-1", turn_seconds_max=60.0)
+    ada.states.append(await ada.state())
+    await ada.say("two", follows=0)
+
+    assert ada.prompt == ["one", "reply to 1", "two"]
+    assert (kept.position, ada.states[2]) == (1, ada.states[1])
+    assert [await ada.state(position) for position in range(4)] == ada.states
+    assert [one.position for one in examples_of(await ada.host.read_log(ADA), ())] == [0, 2]
 
 
 async def test_a_training_reads_what_the_turns_read(ada: Teller) -> None:
