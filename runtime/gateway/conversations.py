@@ -1,7 +1,7 @@
 """``/v1/conversations``: conversations with a person, which are turns of the person's log.
 
-What is kept of a conversation besides, its metadata, is in turns of the log as well, in which nothing is said;
-its id names the first of them. So a conversation is sealed, exported and erased with its person.
+What is kept of a conversation besides, its metadata, is in turns of the log as well, in which nothing is
+said; its id names the first of them. So a conversation is sealed, exported and erased with its person.
 """
 
 import json

@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal, cast
 
 from pydantic import Discriminator, Field, Tag, ValidationInfo, field_validator, model_validator
 
-from populace.actors.engine import Message, Sampling, SamplingDefaults
+from populace.actors.engine import Message, Sampling
 from populace.actors.response_schema import ANY_OBJECT, schema_text
 from populace.gateway.body import LIST_BRANCH, TEXT_BRANCH, Body, Branch, NonEmptyText, Text
 from populace.gateway.chat_messages import ChatMessage
@@ -141,7 +141,7 @@ ConversationBranch = Discriminator(
 )
 Input = Annotated[
     Annotated[NonEmptyText, Tag(TEXT_BRANCH)]
-    | Annotated[list[MessageItem], Field(min_length=1, max_length=MESSAGES_MAX), Tag(LIST_BRANCH)],
+    | Annotated[list[MessageItem], Field(min_length=1, max_length=MESSAGES_MAX - 1), Tag(LIST_BRANCH)],
     Branch,
 ]
 
@@ -149,7 +149,7 @@ Input = Annotated[
 class ResponseBody(Body, UnusedResponseParameters):
     """``POST /v1/responses``. ``memory`` and ``context`` are those of chats."""
 
-    model: NonEmptyText
+    model: Annotated[NonEmptyText, Field(max_length=512)]
     input: Input
     instructions: Text | None = None
     previous_response_id: NonEmptyText | None = None
@@ -231,11 +231,10 @@ class ResponseBody(Body, UnusedResponseParameters):
             return schema_text(asked.json_schema, SCHEMA_FIELD)
         return ANY_OBJECT if isinstance(asked, JsonObjectFormat) else None
 
-    def told_back(self, sampling: Sampling | SamplingDefaults) -> dict[str, Any]:
-        """Return the fields of the response that repeat the request, as they are kept with its turn."""
+    def told_back(self, sampling: Sampling) -> dict[str, Any]:
+        """Return the fields of the response that repeat the request, but for the instructions."""
         asked: dict[str, Any] = {
             "model": self.model,
-            "instructions": self.instructions,
             "previous_response_id": self.previous_response_id,
             "conversation": None if self.conversation_id is None else {"id": self.conversation_id},
             "max_output_tokens": self.max_output_tokens,

@@ -117,10 +117,10 @@ class Draft(NamedTuple):
 
 def told_of(turn: Interaction) -> dict[str, Any]:
     """Return the fields of a turn's response that repeat its request; those of a chat are not kept."""
-    if turn.note:
-        told: dict[str, Any] = json.loads(turn.note)
-        return told
-    return {"model": turn.model.name}
+    told: dict[str, Any] = json.loads(turn.note) if turn.note else {"model": turn.model.name}
+    if turn.instructions:
+        told["instructions"] = turn.messages[0].content
+    return told
 
 
 def input_of(turn: Interaction) -> tuple[Item, ...]:

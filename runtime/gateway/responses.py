@@ -65,7 +65,7 @@ async def create_response(request: Request, tenant: Caller, body: ResponseBody) 
     exchange = ResponseExchange(
         metrics=gateway.metrics,
         base=gateway.engine.base,
-        told=told,
+        told={**told, "instructions": body.instructions or None},
         warnings=tuple(warnings_of(body)),
         started=gateway.metrics.started(),
         peek=peek,

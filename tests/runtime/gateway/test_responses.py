@@ -459,6 +459,10 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"text": {"format": {"type": "json_schema", "name": "x", "schema": {"type": 3}}}}, "text.format.schema"),
     ({"max_output_tokens": 0}, "max_output_tokens"),
     ({"model": "population"}, "model"),
+    ({"model": "m" * 513}, "model"),
+    ({"model": "m\ud800"}, "model"),
+    ({"input": [{"role": "user", "content": "hi"}] * 2048, "instructions": "x"}, "input"),
+    ({"input": "\ud800"}, "input"),
     ({"model": "base", "conversation": "conv_1"}, "conversation"),
     ({"conversation": "conv_1", "previous_response_id": "resp_1"}, "conversation"),
     ({"conversation": 3}, "conversation"),
@@ -470,7 +474,8 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
 async def test_what_cannot_be_done_is_refused_by_name(
     client: httpx.AsyncClient, population: Population, options: dict[str, Any], parameter: str
 ) -> None:
-    reply = await client.post(PATH, json={"model": "ada", "input": "hi", **options})
+    body = json.dumps({"model": "ada", "input": "hi", **options})  # in ASCII, so that surrogates arrive
+    reply = await client.post(PATH, content=body, headers={"Content-Type": "application/json"})
 
     assert (reply.status_code, reply.json()["error"]["param"]) == (400, parameter), reply.text
     assert await population.log("ada") == ()
