@@ -20,6 +20,8 @@
     │   ├── MailboxFull            too many turns wait for this model
     │   ├── HostOverloaded         every active model is busy and the byte budget is spent
     │   └── EngineOverloaded       the engine's queue is full
+    ├── ResponseNotFound           no turn of the tenant is this response
+    ├── ConversationNotFound       no conversation of the tenant has this id
     ├── TurnExpired                the turn's deadline passed, or it was given up
     ├── HostUnavailable            the host is restarting; retry
     ├── EngineUnavailable          the replica died or is starting; retry
@@ -195,6 +197,24 @@ class EngineOverloaded(Refused):
     """The engine's request queue is full."""
 
     code = "engine_overloaded"
+
+
+class ResponseNotFound(PopulaceError):
+    """No turn of the tenant is this response: there was none, it was forgotten, or it left no trace."""
+
+    code = "response_not_found"
+    template = "There is no response {response:.200}. One of the base, or with `store: false`, is not kept."
+
+    response: str
+
+
+class ConversationNotFound(PopulaceError):
+    """No conversation of the tenant has this id: it was never created, or it was deleted."""
+
+    code = "conversation_not_found"
+    template = "There is no conversation {conversation:.200}."
+
+    conversation: str
 
 
 class TurnExpired(PopulaceError, retry_after_s=0.0):

@@ -14,7 +14,7 @@ from populace.actors.context import context_digest
 from populace.actors.engine import Message
 from populace.actors.errors import InvalidRequest
 from populace.actors.turn import Interaction, ModelId
-from populace.policies.history import HISTORY_TURNS_MAX
+from populace.policies.history import HISTORY_TURNS_MAX, with_history
 from populace.policies.ingestion import (
     Brought,
     RoleAndContent,
@@ -34,7 +34,10 @@ MemoryAfter = Literal["folded", "emptied"]
 FORGET_ROLE = "forget"
 """The role of the single message of a turn that forgot others; the message says which."""
 
-SAID_ROLES = frozenset({"memory", FORGET_ROLE, FORGOTTEN_ROLE})
+CONVERSATION_ROLE = "conversation"
+"""The role of the single message of a turn that says what a client keeps with a conversation, as JSON."""
+
+SAID_ROLES = frozenset({"memory", FORGET_ROLE, FORGOTTEN_ROLE, CONVERSATION_ROLE})
 """The roles of the single message of turns in which nothing was said."""
 
 TURNS_MAX = 256
@@ -217,9 +220,7 @@ def log_without(
 def brought_in(records: Sequence[InteractionRecord]) -> dict[int, Brought]:
     """Say of each turn in a log in which something was said what none before it had."""
     said = [
-        record
-        for record in records
-        if record.forgotten is None and record.messages[0][0] not in ("memory", FORGET_ROLE)
+        record for record in records if record.forgotten is None and record.messages[0][0] not in SAID_ROLES
     ]
     brought = brought_by((record.messages, record.reply) for record in said)
     return {record.position: one for record, one in zip(said, brought, strict=True)}
@@ -279,7 +280,8 @@ def _record_without(
     if record.memory_from is not None and len(history) == record.history_turns:
         # The first written message moves up by what is gone before it, also within its history. A turn
         # whose history was dropped is not replayed.
-        stays = [stay for one in (*reversed(history), record) for stay in _stays(one, kept)]
+        earlier = (_stays(one, kept)[one.instructions :] for one in reversed(history))
+        stays = with_history(earlier, _stays(record, kept), record.instructions)
         changes["memory_from"] = sum(stays[: record.memory_from])
     if positions & set(record.retrieved):
         changes["retrieved"] = tuple(position for position in record.retrieved if position not in positions)

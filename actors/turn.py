@@ -24,6 +24,9 @@ RAW_ROLE = "text"
 """The role of a raw prompt, which the model reads as it is, and of its message in the log."""
 
 
+FIRST = -1
+"""What ``TurnRequest.follows`` is for a turn that follows none, and that others may follow."""
+
 KEY_PREFIX = "key-"
 """What the name of an operation begins with if its caller gave it a key."""
 
@@ -69,6 +72,9 @@ class TurnRequest:
     shapes the reply. ``history_of`` names a conversation whose earlier turns the grant carries;
     None for none. ``retrieval`` says which other turns of the log it carries. The turn ends by itself
     ``turn_seconds_max`` seconds after it was granted.
+
+    ``follows`` is the position of the turn that this one goes on from, whatever was said since, and names the
+    conversation itself; ``FIRST`` begins one. None: ``history_of`` says it all.
     """
 
     model: ModelId
@@ -78,6 +84,7 @@ class TurnRequest:
     history_of: str | None = None
     turn_seconds_max: float = 120.0
     retrieval: Retrieval | None = None
+    follows: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +101,9 @@ class ChatRequest:
 
     ``template`` are further variables of the chat template. The log does not keep them, so a turn with any is
     not written into the memory, which has to come from the log alone.
+
+    The first ``instructions`` of the messages are for this turn alone: they come before the history, and no
+    later turn has them in its own. ``note`` is kept in the log with the turn, and read by nothing here.
     """
 
     turn: TurnRequest
@@ -104,6 +114,8 @@ class ChatRequest:
     kept: int | None = 0
     prompts: tuple[Prompt, ...] = ()
     template: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    instructions: int = 0
+    note: str = ""
 
     @property
     def raw_prompts(self) -> tuple[Prompt, ...]:
@@ -124,6 +136,8 @@ class TurnGrant:
     ``memory`` is what the model keeps of its δ-mem, see ``Memory.pack``; None before it kept any.
     ``retrieved`` are the turns of its log that fit the request best, best first; some may be in the history.
     ``forgotten`` are the digests of turns that must not come back with the request's own history.
+    ``brought`` are the turns that it follows, if others were said in their conversation since: the turn
+    begins a conversation of its own, ``history_of``, and has them in its messages, as a chat client would.
     """
 
     model: ModelId
@@ -142,6 +156,7 @@ class TurnGrant:
     memory: bytes | None = None
     retrieved: tuple[Exchange, ...] = ()
     forgotten: frozenset[bytes] = frozenset()
+    brought: tuple[tuple[Message, ...], ...] = ()
 
     @property
     def request(self) -> TurnRequest:
@@ -173,6 +188,8 @@ class Reply:
     memory: MemoryOutcome | None = None
     retrieved: tuple[int, ...] = ()
     context_digest: bytes = b""
+    instructions: int = 0
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,6 +198,7 @@ class Interaction:
 
     ``retrieved`` are the positions of the logged turns that its prompt had besides the conversation.
     ``forgotten``: the turn at this position was forgotten, and nothing of its words is left.
+    ``instructions`` and ``note`` are those of ``ChatRequest``.
     """
 
     model: ModelId
@@ -202,6 +220,8 @@ class Interaction:
     memory: MemoryTrace | None = None
     retrieved: tuple[int, ...] = ()
     forgotten: bool = False
+    instructions: int = 0
+    note: str = ""
 
     def __str__(self) -> str:
         return self.reply

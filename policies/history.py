@@ -1,6 +1,9 @@
-"""Decides how much of a conversation goes back into the prompt."""
+"""Decides how much of a conversation goes back into the prompt, and where."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import TypeVar
+
+T = TypeVar("T")
 
 CHARACTERS_PER_TOKEN = 3.0
 """A low estimate for English text with byte-pair vocabularies, so that token counts are overestimated."""
@@ -24,3 +27,13 @@ def turns_that_fit(characters: Sequence[int], tokens_max: int) -> int:
             break
         fitting += 1
     return fitting
+
+
+def with_history(history: Iterable[Sequence[T]], own: Sequence[T], instructions: int) -> list[T]:
+    """Put earlier turns into the messages of a turn: after its instructions, and before the rest.
+
+    The first ``instructions`` of its own messages are for this turn alone: the earlier turns come without
+    theirs. They stay first, since many chat templates take a system message nowhere else.
+    """
+    earlier = (message for turn in history for message in turn)
+    return [*own[:instructions], *earlier, *own[instructions:]]

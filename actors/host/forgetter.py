@@ -25,7 +25,7 @@ from populace.actors.forgetting import (
     log_without,
 )
 from populace.actors.host.host_turns import HostTurns
-from populace.actors.host.memory_keeper import FoldedFrom, MemoryKeeper, folded_from, setting_reply
+from populace.actors.host.memory_keeper import FoldedFrom, MemoryKeeper, folded_from
 from populace.actors.host.retriever import shown_exchanges
 from populace.actors.keepers.catalogue import interaction_view
 from populace.actors.keepers.feedback_keeper import feedback_view
@@ -34,6 +34,7 @@ from populace.actors.keepers.owned_shards import OwnedShards
 from populace.actors.keepers.turn_log import MakeReply
 from populace.actors.memory import Memory
 from populace.actors.turn import Interaction, ModelId, Reply, TurnGrant, TurnRequest
+from populace.actors.turns.setting import setting_reply
 from populace.policies.ingestion import Brought
 from populace.policies.retrieval import words_of
 from populace.storage.records.errors import InteractionNotFound
@@ -195,7 +196,7 @@ def _checked_log(txn: ReadTransaction, model: ModelId, wanted: Sequence[int]) ->
         role = by_position[position].messages[0][0]
         if role in SAID_ROLES and role != FORGOTTEN_ROLE:
             raise InvalidRequest(
-                f"Turn {position} set the memory: nothing was said in it that could be forgotten.",
+                f"In turn {position} nothing was said that could be forgotten.",
                 "positions",
             )
     return records

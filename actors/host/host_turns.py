@@ -75,7 +75,7 @@ class HostTurns:
             # A duplicate that waited behind the first call finds its turn committed now.
             replay = self._turn_log.find(request)
             if replay is None:
-                grant = self._turn_log.completed(grant)
+                grant = self._turn_log.completed(grant, request.follows)
                 if request.retrieval is not None:
                     found = await self._retriever.find(model, grant, request.retrieval)
                     grant = replace(grant, retrieved=found)
@@ -103,7 +103,7 @@ class HostTurns:
         )
         if request.alias == BASE_REVISION:
             grant = replace(grant, memory=None, memory_version=0)
-        grant = self._turn_log.completed(grant)
+        grant = self._turn_log.completed(grant, request.follows)
         if request.retrieval is not None:
             grant = replace(grant, retrieved=await self._retriever.find(active, grant, request.retrieval))
         return grant

@@ -19,11 +19,12 @@ from populace.actors.keepers.owned_shards import OwnedShards
 from populace.actors.keepers.turn_log import MEMORY_KEPT_EVERY
 from populace.actors.known import Known
 from populace.actors.memories import MemoryView, MemoryWrite
-from populace.actors.memory import Memory, MemoryOutcome, MemoryTrace
+from populace.actors.memory import Memory
 from populace.actors.tool_calls import TOOL_ROLE
-from populace.actors.turn import RAW_ROLE, Interaction, ModelId, Reply, TurnGrant, TurnRequest
-from populace.actors.turns.turn_director import TurnHost, completion_id
-from populace.policies.history import HISTORY_TURNS_MAX
+from populace.actors.turn import RAW_ROLE, Interaction, ModelId, TurnRequest
+from populace.actors.turns.setting import setting_reply
+from populace.actors.turns.turn_director import TurnHost
+from populace.policies.history import HISTORY_TURNS_MAX, with_history
 from populace.policies.ingestion import turn_digest, with_turn
 from populace.policies.retrieval import Exchange
 from populace.storage.records.errors import ModelNotFound
@@ -220,7 +221,8 @@ class MemoryKeeper:
             return Memory.unpack(record.memory_after)
         if record.forgotten is not None:  # not written now, nor when the client sends the turn again
             return replace(memory, turns=with_turn(memory.turns, record.forgotten[1]))
-        messages = (*_history(stretch.records, place), *(Message(*pair) for pair in record.messages))
+        own = [Message(*pair) for pair in record.messages]
+        messages = tuple(with_history(_history(stretch.records, place), own, record.instructions))
         state = None
         if record.memory_from is not None:
             exchanges = stretch.shown.get(place, ())
@@ -341,8 +343,8 @@ def _stored(found: StoredModel | None, model: ModelId) -> StoredModel:
     return found
 
 
-def _history(records: Mapping[int, InteractionRecord], place: int) -> list[Message]:
-    """The messages of the earlier turns that the turn read. Raises ``InvalidRequest`` if they are gone."""
+def _history(records: Mapping[int, InteractionRecord], place: int) -> list[list[Message]]:
+    """The earlier turns that the turn read. Raises ``InvalidRequest`` if they are gone."""
     record = records[place]
     wanted: list[InteractionRecord] = []
     for earlier in range(place - 1, place - HISTORY_TURNS_MAX - 1, -1):
@@ -359,24 +361,12 @@ def _history(records: Mapping[int, InteractionRecord], place: int) -> list[Messa
             "position",
         )
     return [
-        message
+        [
+            *(Message(*pair) for pair in other.messages[other.instructions :]),
+            Message("assistant", other.reply),
+        ]
         for other in reversed(wanted)
-        for message in (*(Message(*pair) for pair in other.messages), Message("assistant", other.reply))
     ]
-
-
-def setting_reply(turn: TurnGrant, message: Message, memory: Memory | None) -> Reply:
-    """The reply of a turn in which nothing was said, and which set the memory, if the model has one."""
-    trace = MemoryTrace(read=False, written_from=None, is_set=True)
-    return Reply(
-        messages=(message,),
-        text="",
-        finish_reason="stop",
-        prompt_tokens=0,
-        completion_tokens=0,
-        completion_id=completion_id(turn),
-        memory=None if memory is None else MemoryOutcome(memory.pack(), trace),
-    )
 
 
 def _writes(records: Sequence[InteractionRecord]) -> tuple[MemoryWrite, ...]:

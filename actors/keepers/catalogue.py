@@ -291,6 +291,8 @@ def interaction_view(model: ModelId, record: InteractionRecord, *, replayed: boo
         memory=_trace(record),
         retrieved=record.retrieved,
         forgotten=record.forgotten is not None,
+        instructions=record.instructions,
+        note=record.note,
     )
 
 

@@ -1,6 +1,6 @@
 """The turns in the logs of a host's models: found by their operation ids, appended, and read as history."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from populace.actors.clock import Clock
@@ -8,10 +8,10 @@ from populace.actors.engine import Message
 from populace.actors.forgetting import FORGET_ROLE
 from populace.actors.keepers.catalogue import interaction_view
 from populace.actors.keepers.owned_shards import OwnedShards
-from populace.actors.turn import Interaction, ModelId, Reply, TurnGrant, TurnRequest
+from populace.actors.turn import FIRST, Interaction, ModelId, Reply, TurnGrant, TurnRequest
 from populace.policies.history import HISTORY_TURNS_MAX
 from populace.policies.ingestion import turn_digest
-from populace.storage.records.errors import InteractionForgotten, OperationConflict
+from populace.storage.records.errors import InteractionForgotten, InteractionNotFound, OperationConflict
 from populace.storage.records.records import InteractionRecord, MemoryRecord
 from populace.storage.records.transaction import ReadTransaction, WriteTransaction
 from populace.storage.rows import forgetting, ledger
@@ -21,6 +21,9 @@ MEMORY_KEPT_EVERY = 64
 """One turn in this many keeps the memory that it was served with (12 kB): the log can be cut there, and a
 replay is never longer."""
 
+
+THREAD = "thread-"
+"""What a conversation is called that a turn begins which follows none, or not the newest of another one."""
 
 MakeReply = Callable[[WriteTransaction], Reply]
 """Runs in a turn's transaction before the turn is appended, and returns its reply. May run more than once."""
@@ -96,25 +99,63 @@ class TurnLog:
 
         return await self._shards.write(shard, append)
 
-    def completed(self, grant: TurnGrant) -> TurnGrant:
-        """Return the grant with the earlier turns of its conversation and the digests of forgotten turns."""
+    def completed(self, grant: TurnGrant, follows: int | None = None) -> TurnGrant:
+        """Return the grant with the earlier turns of its conversation and the digests of forgotten turns.
+
+        ``follows`` is that of its request. Raises ``InteractionNotFound`` and ``InteractionForgotten`` if
+        there is no turn to follow.
+        """
         with self._shards.read(self._shard_of(grant.model)) as transaction:
-            history = () if grant.history_of is None else _history(transaction, grant)
             forgotten = forgetting.forgotten_turns(transaction, *grant.model)
-        return replace(grant, history=history, forgotten=forgotten)
+            if follows is not None:
+                grant = _following(transaction, grant, follows)
+            elif grant.history_of is not None:
+                earlier = _earlier(transaction, grant.model, grant.history_of, before=grant.position)
+                grant = replace(grant, history=_turns(earlier))
+        return replace(grant, forgotten=forgotten)
 
 
-def _history(txn: ReadTransaction, grant: TurnGrant) -> tuple[tuple[Message, ...], ...]:
-    """The earlier turns of the grant's conversation, oldest first, each with its reply."""
-    start = max(0, grant.position - HISTORY_TURNS_MAX)
-    records = ledger.read_log(txn, *grant.model, start=start, limit=grant.position - start)
+def _following(txn: ReadTransaction, grant: TurnGrant, follows: int) -> TurnGrant:
+    """Return the grant of a turn that goes on from another one.
+
+    Two that follow the same turn do not see each other. So only the first goes on in its conversation, whose
+    newest turns a replay takes for the history; the second begins another one. So does a turn that follows
+    one of a conversation with a name of its client's, to which it would be added unasked.
+    """
+    own = f"{THREAD}{grant.position}"
+    if follows == FIRST:
+        return replace(grant, history_of=own)
+    followed = ledger.read_interaction(txn, *grant.model, follows)
+    if followed is None:
+        raise InteractionNotFound(grant.model.name, str(follows))
+    if followed.forgotten is not None:
+        raise InteractionForgotten(grant.model.name, follows)
+    conversation = followed.conversation
+    if conversation is not None and conversation.startswith(THREAD):
+        earlier = _earlier(txn, grant.model, conversation, before=grant.position)
+        if earlier and earlier[-1].position == follows:
+            return replace(grant, history_of=conversation, history=_turns(earlier))
+    shown = [] if conversation is None else _earlier(txn, grant.model, conversation, before=follows)
+    return replace(grant, history_of=own, brought=_turns([*shown, followed]))
+
+
+def _earlier(
+    txn: ReadTransaction, model: ModelId, conversation: str, *, before: int
+) -> list[InteractionRecord]:
+    """The turns of the conversation that a turn at the position ``before`` is shown, oldest first."""
+    start = max(0, before - HISTORY_TURNS_MAX)
+    records = ledger.read_log(txn, *model, start=start, limit=before - start)
+    return [record for record in records if record.conversation == conversation and record.position < before]
+
+
+def _turns(records: Sequence[InteractionRecord]) -> tuple[tuple[Message, ...], ...]:
+    """The messages of each turn but for its own instructions, and its reply."""
     return tuple(
         (
-            *(Message(role, content) for role, content in record.messages),
+            *(Message(role, content) for role, content in record.messages[record.instructions :]),
             Message("assistant", record.reply),
         )
         for record in records
-        if record.conversation == grant.history_of
     )
 
 
@@ -153,5 +194,7 @@ def interaction_record(
         memory_module=None if trace is None else trace.module,
         retrieved=reply.retrieved,
         context_digest=reply.context_digest,
+        instructions=reply.instructions,
+        note=reply.note,
         memory_after=reply.memory.payload if reply.memory is not None and reply.memory.trace.is_set else None,
     )

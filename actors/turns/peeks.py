@@ -8,9 +8,9 @@ from populace.actors.turn import ChatRequest, TurnGrant, TurnRequest
 from populace.actors.turns.running_reply import RunningReply
 from populace.actors.turns.turn_director import (
     ReplyBuilder,
+    as_granted,
     completion_id,
     generate_reply,
-    without_forgotten,
 )
 
 
@@ -25,6 +25,6 @@ async def begin_peek_reply(
 ) -> RunningReply:
     """Begin a peek and return its reply, which has deltas also without ``stream`` and no interaction."""
     grant = await hosts.begin_peek(request.turn)
-    request = without_forgotten(without_trace(request), grant.forgotten)
-    reply = ReplyBuilder(request.messages, completion_id(grant))
+    request = as_granted(without_trace(request), grant, engine.base)
+    reply = ReplyBuilder(request, completion_id(grant))
     return RunningReply(generate_reply(engine, request, grant, reply, stream=stream), grant=grant)

@@ -36,6 +36,9 @@ def make_request(
     kept: int | None = 0,
     prompts: tuple[Prompt, ...] = (),
     template: Mapping[str, Any] = NO_VARIABLES,
+    follows: int | None = None,
+    instructions: int = 0,
+    note: str = "",
     turn_seconds_max: float,
 ) -> ChatRequest:
     """Make the request of one turn.
@@ -45,7 +48,7 @@ def make_request(
     from Python: the resolved values are compared, so a default that is given explicitly is no other request.
 
     ``prompts`` stand instead of messages, and ``template`` keeps the turn out of the memory, see
-    ``ChatRequest``.
+    ``ChatRequest``, also for ``instructions`` and ``note``; ``follows`` is that of ``TurnRequest``.
 
     Raises ``InvalidRequest`` if all messages are empty, for an operation with several choices, and for an
     operation that cannot be encoded.
@@ -66,6 +69,8 @@ def make_request(
     shaping = (messages, _shaping(sampling), alias, conversation, memory, retrieved, choices, kept)
     if prompts or template:
         shaping += (prompts, dict(template))
+    if follows is not None:
+        shaping += (follows, instructions)
     turn = TurnRequest(
         model=model,
         operation=operation_of(operation),
@@ -74,8 +79,9 @@ def make_request(
         history_of=conversation,
         turn_seconds_max=turn_seconds_max,
         retrieval=Retrieval.of(messages, retrieved),
+        follows=follows,
     )
-    return ChatRequest(turn, messages, sampling, memory, choices, kept, prompts, template)
+    return ChatRequest(turn, messages, sampling, memory, choices, kept, prompts, template, instructions, note)
 
 
 def _shaping(sampling: Sampling) -> dict[str, object]:
@@ -90,7 +96,7 @@ def _shaping(sampling: Sampling) -> dict[str, object]:
     }
 
 
-def check_messages(messages: tuple[Message, ...]) -> None:
+def check_messages(messages: tuple[Message, ...], parameter: str = "messages") -> None:
     """Raise ``InvalidRequest`` if there is nothing to reply to, for a model or the base alike."""
     if not any(message.content for message in messages):
-        raise InvalidRequest("There is nothing to answer: the message is empty.", "messages")
+        raise InvalidRequest("There is nothing to answer: the message is empty.", parameter)

@@ -7,13 +7,13 @@ crash could lose.
 import asyncio
 import hashlib
 import logging
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 from typing import Protocol
 
 from populace.actors.context import context_digest, with_context
-from populace.actors.engine import Delta, Engine, GenerateRequest, Message
+from populace.actors.engine import BaseInfo, Delta, Engine, GenerateRequest, Message
 from populace.actors.errors import InvalidRequest, PromptTooLong, TurnExpired
 from populace.actors.memory import Memory
 from populace.actors.tool_calls import TOOL_ROLE
@@ -22,7 +22,7 @@ from populace.actors.turns.choices import generate_choices
 from populace.actors.turns.deadlines import until
 from populace.actors.turns.running_reply import RunningReply, no_deltas
 from populace.actors.turns.turn_memory import TurnMemory
-from populace.policies.history import turns_that_fit
+from populace.policies.history import turns_that_fit, with_history
 from populace.policies.ingestion import turns_in, without_turns
 from populace.policies.retrieval import CONTEXT_SHARE, Exchange, exchanges_that_fit
 from populace.storage.records.errors import PopulaceError
@@ -91,9 +91,9 @@ class DirectedReply(RunningReply):
     async def _generate_and_commit(
         self, engine: Engine, request: ChatRequest, grant: TurnGrant, *, stream: bool
     ) -> AsyncGenerator[Delta, None]:
-        request = without_forgotten(request, grant.forgotten)
+        request = as_granted(request, grant, engine.base)
         last: list[Delta] = []
-        reply = ReplyBuilder(request.messages, completion_id(grant))
+        reply = ReplyBuilder(request, completion_id(grant))
         async with aclosing(generate_reply(engine, request, grant, reply, stream=stream)) as deltas:
             async for delta in deltas:
                 if delta.finish_reason is not None:
@@ -109,6 +109,26 @@ class DirectedReply(RunningReply):
         if stream:
             for delta in last:
                 yield delta
+
+
+def as_granted(request: ChatRequest, grant: TurnGrant, base: BaseInfo) -> ChatRequest:
+    """Add the turns that the grant brought, as far as they fit, and remove those that were forgotten.
+
+    Raises ``InvalidRequest`` if nothing is left.
+    """
+    if grant.brought:
+        fitting = _fitting(grant.brought, base)
+        brought = grant.brought[len(grant.brought) - fitting :]
+        messages = with_history(brought, request.messages, request.instructions)
+        request = replace(request, messages=tuple(messages))
+    return without_forgotten(request, grant.forgotten)
+
+
+def _fitting(turns: Sequence[Sequence[Message]], base: BaseInfo) -> int:
+    """Count the newest turns that may take half of the context."""
+    return turns_that_fit(
+        [sum(len(message.content) for message in turn) for turn in turns], base.context_tokens // 2
+    )
 
 
 def without_forgotten(request: ChatRequest, forgotten: frozenset[bytes]) -> ChatRequest:
@@ -127,8 +147,8 @@ def without_forgotten(request: ChatRequest, forgotten: frozenset[bytes]) -> Chat
 class ReplyBuilder:
     """Collects deltas into the reply that is committed."""
 
-    def __init__(self, messages: tuple[Message, ...], completion_id: str) -> None:
-        self._messages = messages
+    def __init__(self, request: ChatRequest, completion_id: str) -> None:
+        self._request = request
         self._completion_id = completion_id
         self._texts: list[str] = []
         self._token_ids: list[int] = []
@@ -148,7 +168,7 @@ class ReplyBuilder:
         assert last.finish_reason is not None
         text = "".join(self._texts)
         return Reply(
-            messages=self._messages,
+            messages=self._request.messages,
             text=text,
             finish_reason=last.finish_reason,
             prompt_tokens=last.prompt_tokens,
@@ -158,6 +178,8 @@ class ReplyBuilder:
             memory=None if self.memory is None else self.memory.outcome(text, self._token_ids, last.memory),
             retrieved=tuple(exchange.position for exchange in self.exchanges),
             context_digest=context_digest(self.exchanges),
+            instructions=self._request.instructions,
+            note=self._request.note,
         )
 
 
@@ -167,9 +189,8 @@ async def generate_reply(
     """Generate with as much history and as many retrieved turns as fit, until shortly before the deadline."""
     seconds_max = max(grant.turn_seconds_max - COMMIT_SECONDS_MARGIN, grant.turn_seconds_max / 2)
     history = grant.history
-    lengths = [sum(len(message.content) for message in turn) for turn in history]
     raw_prompts = request.raw_prompts
-    kept = 0 if raw_prompts else turns_that_fit(lengths, engine.base.context_tokens // 2)
+    kept = 0 if raw_prompts else _fitting(history, engine.base)
     wanted = None if raw_prompts else request.turn.retrieval
     retrieved = 0 if wanted is None else wanted.count
     deadline = asyncio.get_running_loop().time() + seconds_max
@@ -177,8 +198,8 @@ async def generate_reply(
     memory = Memory.unpack(grant.memory)
     while True:
         reply.history_turns = kept
-        earlier = tuple(message for turn in history[len(history) - kept :] for message in turn)
-        messages = earlier + request.messages
+        shown = history[len(history) - kept :]
+        messages = tuple(with_history(shown, request.messages, request.instructions))
         if wanted is not None:
             reply.exchanges = exchanges_that_fit(
                 grant.retrieved,
@@ -188,7 +209,9 @@ async def generate_reply(
             )
         prompt = with_context(messages, reply.exchanges)
         if engine.base.memory_module is not None:
-            reply.memory = TurnMemory(memory, request, earlier, engine.base.memory_module)
+            logged = len(messages) - len(request.messages)
+            earlier = request.instructions + logged if logged else 0
+            reply.memory = TurnMemory(memory, request.memory, messages, earlier, engine.base.memory_module)
         use = None if reply.memory is None else reply.memory.use
         generate = GenerateRequest(
             # A second attempt is a new request to the engine.

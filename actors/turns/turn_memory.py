@@ -3,24 +3,28 @@
 from collections.abc import Sequence
 
 from populace.actors.engine import MemoryUse, Message
-from populace.actors.memory import Memory, MemoryOutcome, MemoryTrace
-from populace.actors.turn import ChatRequest
+from populace.actors.memory import Memory, MemoryChoice, MemoryOutcome, MemoryTrace
 
 
 class TurnMemory:
-    """The memory in one turn. ``earlier`` are the messages from the model's log that the prompt begins with.
+    """The memory in one turn. ``messages`` are its prompt; the log has the first ``earlier`` of them.
 
     ``module`` is the digest of the memory module that the engine serves.
     """
 
     def __init__(
-        self, memory: Memory, request: ChatRequest, earlier: tuple[Message, ...], module: str
+        self,
+        memory: Memory,
+        choice: MemoryChoice,
+        messages: tuple[Message, ...],
+        earlier: int,
+        module: str,
     ) -> None:
         self._memory = memory
-        self._choice = request.memory
+        self._choice = choice
         self._module = module
-        self._messages = earlier + request.messages
-        self.use: MemoryUse | None = memory.use(request.memory, self._messages, earlier=len(earlier))
+        self._messages = messages
+        self.use: MemoryUse | None = memory.use(choice, messages, earlier=earlier)
 
     def outcome(self, text: str, token_ids: Sequence[int], state: bytes | None) -> MemoryOutcome:
         """Return what to store after the reply that left ``state``.

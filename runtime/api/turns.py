@@ -74,7 +74,7 @@ class InteractionObject(ApiObject):
         )
 
     def value(self, model: ModelId, *, replayed: bool = False) -> Interaction:
-        """Restore the turn, without its number of history turns and the tokens that it wrote."""
+        """Restore the turn, without its number of history turns, its note and the tokens that it wrote."""
         return Interaction(
             model=model,
             position=self.position,

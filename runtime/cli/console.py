@@ -39,6 +39,11 @@ def print_turn(turn: dict[str, Any]) -> None:
         told = json.loads(asked["content"])
         positions = ", ".join(str(position) for position in told["positions"])
         out.print(f"[dim]{turn['position']:>5} had turn {positions} forgotten[/]", highlight=False)
+    elif asked["role"] == "conversation":
+        out.print(
+            f"[dim]{turn['position']:>5} kept of a conversation {escape(asked['content'])}[/]",
+            highlight=False,
+        )
     elif asked["role"] == "memory":
         out.print(f"[dim]{turn['position']:>5} set the memory {escape(asked['content'])}[/]", highlight=False)
     else:

@@ -19,6 +19,7 @@ from populace.gateway import (
     aliases,
     archives,
     completions,
+    conversations,
     embeddings,
     feedback,
     forgetting,
@@ -27,6 +28,7 @@ from populace.gateway import (
     operations,
     personal_models,
     population,
+    responses,
     revisions,
     training,
 )
@@ -99,7 +101,16 @@ def create_app(
         tools_auto,
     )
     longer: dict[str, int] = {}
-    modules: list[Any] = [completions, personal_models, aliases, memories, feedback, forgetting]
+    modules: list[Any] = [
+        completions,
+        responses,
+        conversations,
+        personal_models,
+        aliases,
+        memories,
+        feedback,
+        forgetting,
+    ]
     modules += [training, operations]
     if archive_desk is not None:
         app.state.archive_desk = archive_desk

@@ -102,7 +102,7 @@ async def _complete(
         if isinstance(body, ChatBody):
             check_messages(messages)
         _check_base(body)
-        begin = partial(_ask_base, gateway, tenant, body, messages, sampling, uses.template)
+        begin = partial(ask_base, gateway, tenant, body, messages, sampling, uses.template)
     else:
         chat = make_request(
             target.model,
@@ -187,7 +187,7 @@ def _check_base(body: ChatBody | CompletionBody) -> None:
         raise InvalidRequest("The base has no log with a conversation in it.", "conversation")
 
 
-async def _ask_base(
+async def ask_base(
     gateway: Gateway,
     tenant: str,
     body: ChatBody | CompletionBody,
@@ -195,6 +195,7 @@ async def _ask_base(
     sampling: Sampling,
     tools: dict[str, Any],
 ) -> RunningReply:
+    """Begin the reply of the base, to a chat or to a text."""
     request = GenerateRequest(
         request_id=secrets.token_hex(16),
         prompt=messages if isinstance(body, ChatBody) else body.prompts[0],

@@ -64,6 +64,8 @@ STATUS: Mapping[type[PopulaceError], int] = {
     actors.MemoryStateInvalid: 500,
     actors.MemoryStateMismatch: 409,
     actors.RequestTooLarge: 413,
+    actors.ResponseNotFound: 404,
+    actors.ConversationNotFound: 404,
     actors.Unauthorized: 401,
     actors.Refused: 429,
     actors.MailboxFull: 429,

@@ -16,6 +16,7 @@ from populace.actors.feedback import Feedback, feedback_by_position, judged
 from populace.actors.forgetting import SAID_ROLES
 from populace.actors.tool_calls import TOOL_ROLE
 from populace.actors.turn import RAW_ROLE, Interaction
+from populace.policies.history import with_history
 from populace.policies.hold_out import is_held_out
 from populace.policies.lessons import Judgement
 from populace.policies.retrieval import Exchange, exchange_of
@@ -49,7 +50,7 @@ def examples_of(log: Sequence[Interaction], feedback: Sequence[Feedback]) -> lis
     for index, turn in enumerate(log):
         if turn.messages[0].role in (RAW_ROLE, *SAID_ROLES):
             continue
-        prompt = (*_history(log[:index], turn), *turn.messages)
+        prompt = tuple(with_history(_history(log[:index], turn), turn.messages, turn.instructions))
         retrieved = turn.retrieved
         if not is_held_out(turn.position):
             prompt = _after_held_out(prompt, held_out)
@@ -71,14 +72,12 @@ def digest_of(examples: Sequence[Example]) -> str:
     return digest.hexdigest()
 
 
-def _history(earlier: Sequence[Interaction], turn: Interaction) -> tuple[Message, ...]:
+def _history(earlier: Sequence[Interaction], turn: Interaction) -> list[tuple[Message, ...]]:
     """Return the earlier turns of the conversation that the model saw for this reply, oldest first."""
     if turn.conversation is None or turn.history_turns == 0:
-        return ()
+        return []
     same = [other for other in earlier if other.conversation == turn.conversation][-turn.history_turns :]
-    return tuple(
-        message for other in same for message in (*other.messages, Message("assistant", other.reply))
-    )
+    return [(*other.messages[other.instructions :], Message("assistant", other.reply)) for other in same]
 
 
 def _exchanges(

@@ -179,7 +179,9 @@ class InteractionRecord(Record):
     the memory it was served with, which some interactions keep so that a replay of the log need not begin
     at its start; ``memory_after`` is what an interaction that set the memory left. ``retrieved`` are the
     positions of the earlier turns that the prompt had besides, and ``context_digest`` is of what it said of
-    them, see ``actors/context.py``.
+    them, see ``actors/context.py``. The first ``instructions`` of the messages are for this turn alone: the
+    model saw them before the history, and no later turn was shown them. ``note`` is what a front end keeps
+    with the turn.
 
     ``forgotten`` replaces a forgotten turn: the time of forgetting in ms, the digest that recognises the turn
     in a client's history (``policies/ingestion.py``), and the hash of its operation id.
@@ -212,6 +214,8 @@ class InteractionRecord(Record):
     retrieved: tuple[int, ...] = ()
     context_digest: bytes = b""
     forgotten: tuple[int, bytes, bytes] | None = None
+    instructions: int = 0
+    note: str = ""
 
 
 class OperationRecord(Record):

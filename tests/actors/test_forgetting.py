@@ -493,7 +493,7 @@ async def test_what_was_no_conversation_cannot_be_forgotten(ada: Ada) -> None:
     await ada.forget(0)
 
     for position in (1, 2):
-        with pytest.raises(InvalidRequest, match="set the memory"):
+        with pytest.raises(InvalidRequest, match="nothing was said"):
             await ada.forget(position)
 
 

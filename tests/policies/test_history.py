@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from populace.policies.history import CHARACTERS_PER_TOKEN, turns_that_fit
+from populace.policies.history import CHARACTERS_PER_TOKEN, turns_that_fit, with_history
 
 lengths = st.lists(st.integers(0, 500), max_size=30)
 tokens = st.integers(0, 500)
@@ -24,3 +24,8 @@ def test_what_is_kept_fits_and_one_more_would_not(lengths: list[int], tokens_max
     budget = tokens_max * CHARACTERS_PER_TOKEN
     assert sum(lengths[len(lengths) - kept :]) <= budget
     assert kept == len(lengths) or sum(lengths[len(lengths) - kept - 1 :]) > budget
+
+
+def test_earlier_turns_come_after_the_instructions_of_a_turn() -> None:
+    assert with_history([["a", "b"], ["c"]], ["be brief", "d"], 1) == ["be brief", "a", "b", "c", "d"]
+    assert with_history([], ["d"], 0) == ["d"]

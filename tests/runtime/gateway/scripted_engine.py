@@ -11,6 +11,7 @@ from populace.actors.engine import (
     Embedding,
     EngineReport,
     EngineStatistics,
+    FinishReason,
     GenerateRequest,
     Prompt,
     PromptRead,
@@ -43,6 +44,7 @@ class ScriptedEngine:
         self.fail_before = 0
         self.failure: Exception | None = None
         self.refusal: Exception | None = None
+        self.finish_reason: FinishReason = "stop"
         self.prepared: list[str] = []
 
     async def prepare(self, adapter: AdapterRef, replaces: AdapterRef | None = None) -> None:
@@ -74,7 +76,7 @@ class ScriptedEngine:
                     token_ids=(index,),
                     prompt_tokens=prompt_tokens,
                     logprobs=() if request.sampling.logprobs is None else (row,),
-                    finish_reason="stop" if index == len(tokens) - 1 else None,
+                    finish_reason=self.finish_reason if index == len(tokens) - 1 else None,
                     prompt=prompt_read(request) if index == 0 else None,
                 )
         finally:

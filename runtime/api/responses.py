@@ -1,0 +1,174 @@
+"""The objects of ``/v1/responses`` and ``/v1/conversations``, and the items in them, as OpenAI's."""
+
+from typing import Any, Literal
+
+from pydantic import RootModel
+
+from populace.api.objects import ApiObject
+
+Status = Literal["in_progress", "completed", "incomplete", "failed"]
+
+
+class InputText(ApiObject):
+    """What was said to the model."""
+
+    type: Literal["input_text"] = "input_text"
+    text: str
+
+
+class OutputText(ApiObject):
+    """What the model said. ``logprobs`` is null in a response that did not ask for them."""
+
+    type: Literal["output_text"] = "output_text"
+    text: str
+    annotations: tuple[dict[str, Any], ...] = ()
+    logprobs: tuple[dict[str, Any], ...] | None = None
+
+
+class InputMessage(ApiObject):
+    """A message to the model."""
+
+    id: str
+    type: Literal["message"] = "message"
+    role: Literal["user", "system", "developer"]
+    status: Literal["completed"] = "completed"
+    content: tuple[InputText, ...]
+
+
+class OutputMessage(ApiObject):
+    """A message of the model's, also one that its client sent along."""
+
+    id: str
+    type: Literal["message"] = "message"
+    role: Literal["assistant"] = "assistant"
+    status: Literal["in_progress", "completed", "incomplete"] = "completed"
+    content: tuple[OutputText, ...]
+
+
+Item = InputMessage | OutputMessage
+
+
+class ItemObject(RootModel[Item]):
+    """One item."""
+
+
+class ItemList(ApiObject):
+    """A part of a list of items. The ids are empty if it has none."""
+
+    object: Literal["list"] = "list"
+    data: tuple[Item, ...]
+    first_id: str
+    last_id: str
+    has_more: bool
+
+    @classmethod
+    def of(cls, items: tuple[Item, ...], *, has_more: bool) -> "ItemList":
+        return cls(
+            data=items,
+            first_id=items[0].id if items else "",
+            last_id=items[-1].id if items else "",
+            has_more=has_more,
+        )
+
+
+class InputTokensDetails(ApiObject):
+    """Nothing is told of caches, which must not show who asked what before."""
+
+    cached_tokens: int = 0
+    cache_write_tokens: int = 0
+
+
+class OutputTokensDetails(ApiObject):
+    """No base here reasons apart from its reply."""
+
+    reasoning_tokens: int = 0
+
+
+class ResponseUsage(ApiObject):
+    """The tokens that were read and made."""
+
+    input_tokens: int
+    input_tokens_details: InputTokensDetails = InputTokensDetails()
+    output_tokens: int
+    output_tokens_details: OutputTokensDetails = OutputTokensDetails()
+    total_tokens: int
+
+
+class ResponseProblem(ApiObject):
+    """Why a response failed: ``type`` is the code of ours, ``code`` the nearest of OpenAI's."""
+
+    code: Literal["server_error", "rate_limit_exceeded", "invalid_prompt"]
+    message: str
+    type: str
+
+
+class IncompleteDetails(ApiObject):
+    """Why a reply broke off; the end of the context counts too."""
+
+    reason: Literal["max_output_tokens"] = "max_output_tokens"
+
+
+class ConversationReference(ApiObject):
+    """The conversation of a response."""
+
+    id: str
+
+
+class ResponseObject(ApiObject):
+    """A response: one turn of a personal model, or a reply that is in no log, with ``store`` false.
+
+    ``populace`` says what it was made with, once it is made.
+    """
+
+    id: str
+    object: Literal["response"] = "response"
+    created_at: int
+    status: Status
+    background: Literal[False] = False
+    error: ResponseProblem | None = None
+    incomplete_details: IncompleteDetails | None = None
+    instructions: str | None = None
+    model: str
+    output: tuple[OutputMessage, ...] = ()
+    conversation: ConversationReference | None = None
+    previous_response_id: str | None = None
+    max_output_tokens: int | None = None
+    metadata: dict[str, str] = {}
+    parallel_tool_calls: bool = False
+    reasoning: dict[str, None] = {"effort": None, "summary": None}
+    store: bool
+    temperature: float | None = None
+    text: dict[str, Any] = {"format": {"type": "text"}}
+    tool_choice: Literal["none", "auto"] = "auto"
+    tools: tuple[dict[str, Any], ...] = ()
+    top_logprobs: int | None = None
+    top_p: float | None = None
+    truncation: Literal["auto", "disabled"] | None = None
+    usage: ResponseUsage | None = None
+    populace: dict[str, Any] | None = None
+    warnings: tuple[dict[str, str], ...] = ()
+
+
+class DeletedResponse(ApiObject):
+    """The response's turn was forgotten."""
+
+    id: str
+    object: Literal["response"] = "response"
+    deleted: Literal[True] = True
+
+
+class ConversationObject(ApiObject):
+    """A conversation with a person's model, which its id names."""
+
+    id: str
+    object: Literal["conversation"] = "conversation"
+    created_at: int
+    metadata: dict[str, str] = {}
+
+
+class DeletedConversation(ApiObject):
+    """The conversation is gone; its turns stay in the log."""
+
+    id: str
+    object: Literal["conversation.deleted"] = "conversation.deleted"
+    deleted: Literal[True] = True

@@ -1,0 +1,230 @@
+"""``/v1/conversations``: conversations with a person, which are turns of the person's log.
+
+What is kept of a conversation besides, its metadata, is in turns of the log as well, in which nothing is
+said; its id names the first of them. So a conversation is sealed, exported and erased with its person.
+"""
+
+import json
+from collections.abc import AsyncGenerator
+from typing import Annotated, Any, NamedTuple
+
+from fastapi import APIRouter, Request
+from fastapi.responses import Response
+
+from populace.actors.engine import Message
+from populace.actors.errors import ConversationNotFound, InvalidRequest
+from populace.actors.forgetting import CONVERSATION_ROLE, SAID_ROLES
+from populace.actors.turn import Interaction, ModelId, operation_of
+from populace.actors.turns.setting import remark
+from populace.api.objects import seconds
+from populace.api.responses import ConversationObject, DeletedConversation, Item, ItemList, ItemObject
+from populace.gateway.answers import answer
+from populace.gateway.body import Body, NonEmptyText
+from populace.gateway.context import Caller, Gateway, KeyedRoute, gateway_of
+from populace.gateway.idempotency import idempotency_key
+from populace.gateway.parameters import ANY, Refused
+from populace.gateway.response_exchange import reply_of
+from populace.gateway.response_schema import Metadata
+from populace.gateway.response_wire import CONVERSATION_PREFIX, Draft, TurnKey, input_of, told_of
+from populace.gateway.responses import Included, IncludedArray, Limit, Order, begun_by, page_of
+from populace.gateway.target import named_model
+from populace.storage.records.errors import InteractionNotFound
+
+router = APIRouter(route_class=KeyedRoute)
+
+PATH = "/v1/conversations"
+TURNS_AT_ONCE = 500
+PERSON = "model"
+"""The key of the metadata that names the person, for clients that can send nothing else."""
+
+SPOKEN = "the items of a conversation are its turns: send them as the `input` of a response that names it"
+
+
+class NewConversationBody(Body):
+    """``POST /v1/conversations``. ``model``, here or in the metadata, is needed if the tenant has several."""
+
+    metadata: Metadata | None = None
+    model: NonEmptyText | None = None
+    items: Annotated[ANY, Refused(SPOKEN, ([],))] = None
+
+
+class MetadataBody(Body):
+    """``POST /v1/conversations/{id}``: the new metadata, instead of the old."""
+
+    metadata: Metadata | None
+
+
+class ItemsBody(Body):
+    """``POST /v1/conversations/{id}/items``."""
+
+    items: Annotated[ANY, Refused(SPOKEN, ([],))]
+
+
+class Kept(NamedTuple):
+    """A conversation as the log has it."""
+
+    begun: Interaction
+    metadata: dict[str, str]
+    turns: tuple[Interaction, ...]
+
+    def shown(self, identity: str) -> ConversationObject:
+        return ConversationObject(
+            id=identity, created_at=seconds(self.begun.created_ms), metadata=self.metadata
+        )
+
+
+@router.post(PATH, response_model=ConversationObject)
+async def create_conversation(request: Request, tenant: Caller, body: NewConversationBody) -> Response:
+    """Create a conversation with a person."""
+    gateway, metadata = gateway_of(request), body.metadata or {}
+    model = await _person(gateway, tenant, body.model or metadata.get(PERSON))
+    begun = await _remark(request, model, {"metadata": metadata})
+    return answer(Kept(begun, metadata, ()).shown(f"{CONVERSATION_PREFIX}{TurnKey.of_turn(begun)}"))
+
+
+@router.get(f"{PATH}/{{conversation_id}}", response_model=ConversationObject)
+async def show_conversation(request: Request, tenant: Caller, conversation_id: str) -> Response:
+    """Read when the conversation was created, and its metadata."""
+    return answer((await _find(gateway_of(request), tenant, conversation_id)).shown(conversation_id))
+
+
+@router.post(f"{PATH}/{{conversation_id}}", response_model=ConversationObject)
+async def update_conversation(
+    request: Request, tenant: Caller, conversation_id: str, body: MetadataBody
+) -> Response:
+    """Replace the metadata."""
+    kept = await _find(gateway_of(request), tenant, conversation_id)
+    metadata = body.metadata or {}
+    await _remark(request, kept.begun.model, {"id": conversation_id, "metadata": metadata})
+    return answer(kept._replace(metadata=metadata).shown(conversation_id))
+
+
+@router.delete(f"{PATH}/{{conversation_id}}", response_model=DeletedConversation)
+async def delete_conversation(request: Request, tenant: Caller, conversation_id: str) -> Response:
+    """Delete the conversation; its turns stay in the log, as OpenAI keeps the items."""
+    kept = await _find(gateway_of(request), tenant, conversation_id)
+    await _remark(request, kept.begun.model, {"id": conversation_id, "deleted": True})
+    return answer(DeletedConversation(id=conversation_id))
+
+
+@router.get(f"{PATH}/{{conversation_id}}/items", response_model=ItemList)
+async def list_items(
+    request: Request,
+    tenant: Caller,
+    conversation_id: str,
+    after: str | None = None,
+    limit: Limit = 20,
+    order: Order = "desc",
+    include: Included = None,
+    include_array: IncludedArray = None,
+) -> Response:
+    """List what was said in the conversation, the last first unless ``order`` is ``asc``."""
+    del include, include_array
+    kept = await _find(gateway_of(request), tenant, conversation_id)
+    items = [item for turn in kept.turns for item in _items_of(turn)]
+    return answer(page_of(items, after, limit, order))
+
+
+@router.post(f"{PATH}/{{conversation_id}}/items", response_model=ItemList)
+async def create_items(request: Request, tenant: Caller, conversation_id: str, body: ItemsBody) -> Response:
+    """Refuse items by name: what has no reply is no turn."""
+    del body
+    await _find(gateway_of(request), tenant, conversation_id)
+    return answer(ItemList.of((), has_more=False))
+
+
+@router.get(f"{PATH}/{{conversation_id}}/items/{{item_id}}", response_model=ItemObject)
+async def show_item(
+    request: Request,
+    tenant: Caller,
+    conversation_id: str,
+    item_id: str,
+    include: Included = None,
+    include_array: IncludedArray = None,
+) -> Response:
+    """Read one item."""
+    del include, include_array
+    _, item = await _find_item(gateway_of(request), tenant, conversation_id, item_id)
+    return answer(item)
+
+
+@router.delete(f"{PATH}/{{conversation_id}}/items/{{item_id}}", response_model=ConversationObject)
+async def delete_item(request: Request, tenant: Caller, conversation_id: str, item_id: str) -> Response:
+    """Forget the whole turn of the item: a reply without what it replies to is none."""
+    gateway = gateway_of(request)
+    turn, _ = await _find_item(gateway, tenant, conversation_id, item_id)
+    await gateway.hosts.forgetting.forget(
+        turn.model,
+        [turn.position],
+        operation_of(idempotency_key(request)),
+        turn_seconds_max=gateway.turn_seconds_max,
+    )
+    return answer((await _find(gateway, tenant, conversation_id)).shown(conversation_id))
+
+
+async def _person(gateway: Gateway, tenant: str, named: str | None) -> ModelId:
+    """Return the person to converse with. Raises ``InvalidRequest`` if that may be several, or nobody."""
+    if named is not None:
+        return named_model(tenant, named)
+    models = (await gateway.hosts.list_models(tenant, limit=2)).models
+    if len(models) != 1:
+        raise InvalidRequest(
+            "A conversation is with one person: name the model as `model`, or in the metadata as `model`.",
+            "model",
+        )
+    return models[0].model
+
+
+async def _remark(request: Request, model: ModelId, told: dict[str, Any]) -> Interaction:
+    gateway = gateway_of(request)
+    return await remark(
+        gateway.hosts,
+        model,
+        Message(CONVERSATION_ROLE, json.dumps(told)),
+        operation_of(idempotency_key(request)),
+        turn_seconds_max=gateway.turn_seconds_max,
+    )
+
+
+async def _find(gateway: Gateway, tenant: str, conversation: str) -> Kept:
+    """Read a conversation from the log. Raises ``ConversationNotFound``, also for one that was deleted."""
+    begun = await begun_by(gateway, tenant, conversation)
+    told: dict[str, Any] = json.loads(begun.messages[0].content)
+    turns: list[Interaction] = []
+    async for turn in _after(gateway, begun):
+        if turn.messages[0].role == CONVERSATION_ROLE:
+            later = json.loads(turn.messages[0].content)
+            told |= later if later.get("id") == conversation else {}
+        elif turn.conversation == conversation and turn.messages[0].role not in SAID_ROLES:
+            turns.append(turn)
+    if told.get("deleted"):
+        raise ConversationNotFound(conversation)
+    return Kept(begun, told["metadata"], tuple(turns))
+
+
+async def _after(gateway: Gateway, begun: Interaction) -> AsyncGenerator[Interaction, None]:
+    """The turns of the log after one of them."""
+    start = begun.position + 1
+    while True:
+        found = await gateway.hosts.read_log(begun.model, start=start, limit=TURNS_AT_ONCE)
+        for turn in found:
+            yield turn
+        if len(found) < TURNS_AT_ONCE:
+            return
+        start = found[-1].position + 1
+
+
+async def _find_item(
+    gateway: Gateway, tenant: str, conversation: str, item_id: str
+) -> tuple[Interaction, Item]:
+    """Return an item and its turn. Raises ``ConversationNotFound`` and ``InteractionNotFound``."""
+    kept = await _find(gateway, tenant, conversation)
+    for turn in kept.turns:
+        for item in _items_of(turn):
+            if item.id == item_id:
+                return turn, item
+    raise InteractionNotFound(kept.begun.model.name, item_id)
+
+
+def _items_of(turn: Interaction) -> tuple[Item, ...]:
+    return (*input_of(turn), Draft.of_turn(turn, told_of(turn)).message(reply_of(turn)))

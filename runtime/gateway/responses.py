@@ -1,0 +1,236 @@
+"""``/v1/responses``: OpenAI's Responses API over a person's log.
+
+A response of a personal model is a turn, and its id says which. Nothing is stored beside the log: a response
+is read from its turn, one that follows another reads the turns that led to that, and deleting one forgets it.
+A peek and a response of the base are in no log, and their ids find nothing.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import Response
+
+from populace.actors.errors import ConversationNotFound, InvalidRequest, ResponseNotFound
+from populace.actors.forgetting import CONVERSATION_ROLE, SAID_ROLES
+from populace.actors.turn import FIRST, RAW_ROLE, Interaction, ModelId, operation_of
+from populace.actors.turns.peeks import begin_peek_reply
+from populace.actors.turns.requests import check_messages, make_request
+from populace.actors.turns.turn_director import begin_reply
+from populace.api.responses import DeletedResponse, Item, ItemList, ResponseObject
+from populace.engines.schema_grammar import check_schema
+from populace.gateway.answers import answer
+from populace.gateway.completions import ask_base
+from populace.gateway.context import Caller, Gateway, KeyedRoute, gateway_of
+from populace.gateway.disconnect import while_connected
+from populace.gateway.event_stream import HEADERS, EventStream
+from populace.gateway.idempotency import idempotency_key
+from populace.gateway.parameters import warnings_of
+from populace.gateway.peeks import reason_to_peek
+from populace.gateway.response_exchange import ResponseExchange, events_of, response_of
+from populace.gateway.response_schema import SCHEMA_FIELD, Includable, ResponseBody
+from populace.gateway.response_wire import CONVERSATION_PREFIX, TurnKey, input_of
+from populace.gateway.target import POPULATION_MODEL, Target, parse_target
+from populace.storage.records.errors import ModelNotFound
+
+router = APIRouter(route_class=KeyedRoute)
+
+ITEMS_MAX = 100
+
+Order = Literal["asc", "desc"]
+Limit = Annotated[int, Query(ge=1, le=ITEMS_MAX)]
+Included = Annotated[list[Includable] | None, Query(alias="include")]
+IncludedArray = Annotated[list[Includable] | None, Query(alias="include[]")]
+"""The official client's form of a list. Nothing of what may be included is in a log."""
+
+
+@router.post("/v1/responses", response_model=ResponseObject)
+async def create_response(request: Request, tenant: Caller, body: ResponseBody) -> Response:
+    """Reply to the input, as a turn that follows another response or is of a conversation.
+
+    With ``store`` false it is a peek, which leaves no trace.
+    """
+    if body.model == POPULATION_MODEL:
+        raise InvalidRequest("The population answers at /v1/chat/completions alone.", "model")
+    gateway, chat = gateway_of(request), body.chat()
+    target = parse_target(tenant, body.model)
+    key = idempotency_key(request)
+    peek = await reason_to_peek(request, gateway, target, chat)
+    sampling = replace(chat.to_sampling(gateway.engine.base.sampling), response_schema=body.response_schema())
+    await check_schema(sampling.response_schema, SCHEMA_FIELD)
+    told = body.told_back(sampling)
+    exchange = ResponseExchange(
+        metrics=gateway.metrics,
+        base=gateway.engine.base,
+        told={**told, "instructions": body.instructions or None},
+        warnings=tuple(warnings_of(body)),
+        started=gateway.metrics.started(),
+        peek=peek,
+    )
+    await _check_conversation(gateway, tenant, target, body.conversation_id)
+    follows = await _follows(gateway, tenant, target, body)
+    if target.model is None:
+        check_messages(body.own, "input")
+        begin = partial(ask_base, gateway, tenant, chat, body.messages, sampling, {})
+    else:
+        note = json.dumps({**told, "items": len(body.own)}, separators=(",", ":"))
+        check_messages(body.own, "input")
+        turn = make_request(
+            target.model,
+            body.messages,
+            sampling,
+            alias=target.alias,
+            operation=key,
+            conversation=body.conversation_id,
+            memory=chat.memory_choice,
+            retrieved=chat.retrieved,
+            follows=follows,
+            instructions=len(body.told),
+            note=note,
+            turn_seconds_max=gateway.turn_seconds_max,
+        )
+        begins = begin_reply if peek is None else begin_peek_reply
+        wants_deltas = bool(body.stream) or body.includes_logprobs
+        begin = partial(begins, gateway.hosts, gateway.engine, turn, stream=wants_deltas)
+    if body.stream:
+        return await while_connected(request, exchange.streamed(begin))
+    if key is None or target.model is None:
+        return await while_connected(request, exchange.whole(begin))
+    return await exchange.whole(begin)
+
+
+@router.get("/v1/responses/{response_id}", response_model=ResponseObject)
+async def show_response(
+    request: Request,
+    tenant: Caller,
+    response_id: str,
+    stream: bool = False,
+    starting_after: Annotated[int, Query(ge=0)] | None = None,
+    include: Included = None,
+    include_array: IncludedArray = None,
+    include_obfuscation: bool = False,
+) -> Response:
+    """Read a response from its turn; with ``stream`` as events, those numbered after ``starting_after``."""
+    del include, include_array, include_obfuscation
+    turn = await find_turn(gateway_of(request), tenant, response_id)
+    if not stream:
+        if starting_after is not None:
+            raise InvalidRequest("It numbers events, so it goes with `stream=true`.", "starting_after")
+        return answer(response_of(turn))
+    skipped = 0 if starting_after is None else starting_after + 1
+    events = b"".join(events_of(turn)[skipped:])
+    return Response(events, media_type=EventStream.media_type, headers=HEADERS)
+
+
+@router.delete("/v1/responses/{response_id}", response_model=DeletedResponse)
+async def delete_response(request: Request, tenant: Caller, response_id: str) -> Response:
+    """Forget the response's turn: the log, the memory, and the revisions that learned from it."""
+    gateway = gateway_of(request)
+    turn = await find_turn(gateway, tenant, response_id)
+    await gateway.hosts.forgetting.forget(
+        turn.model,
+        [turn.position],
+        operation_of(idempotency_key(request)),
+        turn_seconds_max=gateway.turn_seconds_max,
+    )
+    return answer(DeletedResponse(id=response_id))
+
+
+@router.post("/v1/responses/{response_id}/cancel", response_model=ResponseObject)
+async def cancel_response(request: Request, tenant: Caller, response_id: str) -> Response:
+    """Refuse: nothing runs in the background, so a response that has an id to name is complete."""
+    await find_turn(gateway_of(request), tenant, response_id)
+    raise InvalidRequest(
+        "Nothing runs in the background, so there is nothing to cancel: this response is complete.",
+        "background",
+    )
+
+
+@router.get("/v1/responses/{response_id}/input_items", response_model=ItemList)
+async def list_input_items(
+    request: Request,
+    tenant: Caller,
+    response_id: str,
+    after: str | None = None,
+    limit: Limit = 20,
+    order: Order = "desc",
+    include: Included = None,
+    include_array: IncludedArray = None,
+) -> Response:
+    """List the items of a response's input, the last one first unless ``order`` is ``asc``."""
+    del include, include_array
+    items = input_of(await find_turn(gateway_of(request), tenant, response_id))
+    return answer(page_of(items, after, limit, order))
+
+
+def page_of(items: Sequence[Item], after: str | None, limit: int, order: Order) -> ItemList:
+    """Return a part of the items, which are in rising order. Raises ``InvalidRequest`` for an unknown id."""
+    ordered = tuple(items if order == "asc" else reversed(items))
+    ids = [item.id for item in ordered]
+    if after is not None and after not in ids:
+        raise InvalidRequest(f"There is no item {after[:200]!r} here.", "after")
+    start = 0 if after is None else ids.index(after) + 1
+    return ItemList.of(ordered[start : start + limit], has_more=start + limit < len(ordered))
+
+
+async def find_turn(gateway: Gateway, tenant: str, response_id: str) -> Interaction:
+    """Return the turn that a response is. Raises ``ResponseNotFound``, also for a turn that was forgotten."""
+    key = TurnKey.in_id(response_id)
+    turn = None if key is None else await _turn_at(gateway, tenant, key)
+    if turn is None or turn.messages[0].role in (*SAID_ROLES, RAW_ROLE):
+        raise ResponseNotFound(response_id)
+    return turn
+
+
+async def _turn_at(gateway: Gateway, tenant: str, key: TurnKey) -> Interaction | None:
+    try:
+        found = await gateway.hosts.read_log(ModelId(tenant, key.model), start=key.position, limit=1)
+    except ModelNotFound:
+        return None
+    named = (turn for turn in found if TurnKey.of_turn(turn) == key)
+    return next(named, None)
+
+
+async def begun_by(gateway: Gateway, tenant: str, conversation: str) -> Interaction:
+    """Return the turn that created a conversation. Raises ``ConversationNotFound``."""
+    key = TurnKey.in_id(conversation, CONVERSATION_PREFIX)
+    turn = None if key is None else await _turn_at(gateway, tenant, key)
+    if turn is None or turn.messages[0].role != CONVERSATION_ROLE:
+        raise ConversationNotFound(conversation)
+    if "id" in json.loads(turn.messages[0].content):  # it says something of an earlier one
+        raise ConversationNotFound(conversation)
+    return turn
+
+
+async def _check_conversation(
+    gateway: Gateway, tenant: str, target: Target, conversation: str | None
+) -> None:
+    """Refuse a conversation of another person's; a name that no conversation was created with is a chat's."""
+    if conversation is None:
+        return
+    if target.model is None:
+        raise InvalidRequest("The base has no log with a conversation in it.", "conversation")
+    if TurnKey.in_id(conversation, CONVERSATION_PREFIX) is None:
+        return
+    begun = await begun_by(gateway, tenant, conversation)
+    if begun.model != target.model:
+        raise InvalidRequest(f"It is a conversation with `{begun.model.name}`.", "conversation")
+
+
+async def _follows(gateway: Gateway, tenant: str, target: Target, body: ResponseBody) -> int | None:
+    """Return the position that the turn follows; None for a turn of a conversation, or of the base."""
+    if body.context is not None and body.context.retrieve and target.model is None:
+        raise InvalidRequest("The base has no log to retrieve from.", "context")
+    named = body.previous_response_id
+    if named is None:
+        return FIRST if body.conversation_id is None else None
+    turn = await find_turn(gateway, tenant, named)
+    if turn.model != target.model:
+        raise InvalidRequest(
+            f"It is a response of `{turn.model.name}`, and a response follows one of the same model.",
+            "previous_response_id",
+        )
+    return turn.position

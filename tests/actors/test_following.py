@@ -1,0 +1,201 @@
+"""A turn that follows another one reads what led to that one, and nothing that was said beside it."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from pathlib import Path
+
+import pytest
+
+from populace.actors.engine import Message, Sampling
+from populace.actors.forgetting import CONVERSATION_ROLE
+from populace.actors.host.model_host import ModelHost
+from populace.actors.hosts import Hosts
+from populace.actors.turn import FIRST, Interaction, ModelId, TurnGrant, TurnRequest
+from populace.actors.turns.requests import make_request
+from populace.actors.turns.setting import remark
+from populace.learning.examples import examples_of
+from populace.storage.records.errors import InteractionForgotten, InteractionNotFound
+from populace.storage.store import Store
+from tests.actors.fakes import BASE, FakeClock, ScriptedEngine
+from tests.actors.test_memory import engine as remembering
+from tests.actors.turns import grant_of, reply
+
+ADA = ModelId("acme", "ada")
+
+
+class Teller:
+    """Tells ada something as a turn that follows another one, and keeps the memory after each."""
+
+    def __init__(self, host: ModelHost, engine: ScriptedEngine) -> None:
+        self.host = host
+        self.engine = engine
+        self.states: list[bytes | None] = [None]
+
+    async def say(self, text: str, follows: int = FIRST, instructions: str | None = None) -> Interaction:
+        told = () if instructions is None else (Message("system", instructions),)
+        turn = await self.host.chat(
+            make_request(
+                ADA,
+                (*told, Message("user", text)),
+                Sampling(),
+                follows=follows,
+                instructions=len(told),
+                turn_seconds_max=60.0,
+            )
+        )
+        self.states.append(await self.state())
+        return turn
+
+    async def state(self, position: int | None = None) -> bytes | None:
+        return (await self.host.memories.show(ADA, position)).state
+
+    @property
+    def prompt(self) -> list[str]:
+        """What the model read last."""
+        return [one.content for one in self.engine.requests[-1].prompt if isinstance(one, Message)]
+
+
+@pytest.fixture
+async def ada(tmp_path: Path, clock: FakeClock) -> AsyncGenerator[Teller]:
+    engine = remembering()
+    store = Store.create_or_open(tmp_path / "store", 1)
+    host = ModelHost("host", store, [0], base=BASE.fingerprint, clock=clock, engine=engine)
+    await host.create_model(ADA)
+    yield Teller(host, engine)
+    host.check_integrity()
+    host.close()
+
+
+async def test_a_turn_reads_the_turns_that_led_to_the_one_it_follows(ada: Teller) -> None:
+    await ada.say("one")
+    await ada.say("apart")
+    await ada.say("two", follows=0)
+    last = await ada.say("three", follows=2)
+
+    assert ada.prompt == ["one", "reply to 1", "two", "reply to 3", "three"]
+    assert [message.content for message in last.messages] == ["three"]
+    assert [turn.conversation for turn in await ada.host.read_log(ADA)] == [
+        "thread-0",
+        "thread-1",
+        "thread-0",
+        "thread-0",
+    ]
+
+
+async def test_two_that_follow_the_same_turn_do_not_see_each_other(ada: Teller) -> None:
+    await ada.say("one")
+    await ada.say("two", follows=0)
+    again = await ada.say("two, said otherwise", follows=0)
+    assert ada.prompt == ["one", "reply to 1", "two, said otherwise"]
+
+    await ada.say("three", follows=again.position)
+    assert ada.prompt == ["one", "reply to 1", "two, said otherwise", "reply to 3", "three"]
+    await ada.say("four", follows=1)
+    assert ada.prompt == ["one", "reply to 1", "two", "reply to 3", "four"]
+
+
+async def test_a_turn_may_follow_any_turn_and_adds_nothing_to_its_clients_conversation(ada: Teller) -> None:
+    for name in ("main", None):
+        request = make_request(
+            ADA, (Message("user", f"in {name}"),), Sampling(), conversation=name, turn_seconds_max=60.0
+        )
+        turn = await ada.host.chat(request)
+        follower = await ada.say("and", follows=turn.position)
+
+        assert ada.prompt == [f"in {name}", turn.reply, "and"]
+        assert follower.conversation == f"thread-{follower.position}"
+
+
+async def test_instructions_come_first_and_are_for_one_turn_alone(ada: Teller) -> None:
+    first = await ada.say("one", instructions="Be brief.")
+    assert ada.prompt == ["Be brief.", "one"]
+    await ada.say("two", follows=first.position, instructions="Be long.")
+    assert ada.prompt == ["Be long.", "one", "reply to 2", "two"]
+    await ada.say("two again", follows=first.position)
+    assert ada.prompt == ["one", "reply to 2", "two again"]
+
+
+async def test_a_replay_of_the_log_reads_what_the_turns_read(ada: Teller) -> None:
+    await ada.say("one", instructions="Be brief.")
+    await ada.say("two", follows=0, instructions="Be long.")
+    await ada.say("three", follows=1)
+    await ada.say("aside", follows=0, instructions="Be kind.")
+    await ada.say("four", follows=2, instructions="Be brief.")
+
+    assert [await ada.state(position) for position in range(6)] == ada.states
+    assert len(set(ada.states)) == 6, "each turn was written"
+
+
+async def test_a_remark_changes_no_memory_and_no_replay_reads_it(ada: Teller) -> None:
+    await ada.say("one")
+    kept = await remark(ada.host, ADA, Message(CONVERSATION_ROLE, "{}"), "remark-1", turn_seconds_max=60.0)
+    ada.states.append(await ada.state())
+    await ada.say("two", follows=0)
+
+    assert ada.prompt == ["one", "reply to 1", "two"]
+    assert (kept.position, ada.states[2]) == (1, ada.states[1])
+    assert [await ada.state(position) for position in range(4)] == ada.states
+    assert [one.position for one in examples_of(await ada.host.read_log(ADA), ())] == [0, 2]
+
+
+async def test_a_training_reads_what_the_turns_read(ada: Teller) -> None:
+    await ada.say("Something that is held out of it.")
+    await ada.say("one", instructions="Be brief.")
+    await ada.say("two", follows=1, instructions="Be long.")
+
+    examples = examples_of(await ada.host.read_log(ADA), ())
+
+    assert [one.content for one in examples[2].prompt] == ["Be long.", "one", "reply to 2", "two"]
+
+
+async def test_forgetting_a_turn_that_others_follow_leaves_the_memory_of_a_log_without_it(
+    ada: Teller, tmp_path: Path, clock: FakeClock
+) -> None:
+    await ada.say("one", instructions="Be brief.")
+    await ada.say("secret", follows=0, instructions="Be discreet.")
+    await ada.say("aside", follows=0, instructions="Be kind.")
+    await ada.say("three", follows=1, instructions="Be long.")
+
+    forgotten = await ada.host.forgetting.forget(ADA, [1], "forget-1")
+
+    assert forgotten.shown == (3,)
+    log = await ada.host.read_log(ADA)
+    assert "secret" not in repr(log)
+    assert (log[3].history_turns, log[3].instructions) == (1, 1)
+    assert await ada.state() == await ada.state(5)
+    with pytest.raises(InteractionForgotten):
+        await ada.say("and?", follows=1)
+
+
+async def test_a_turn_that_is_not_in_the_log_cannot_be_followed_and_leaves_the_model_free(
+    hosts: Hosts, tenant: str
+) -> None:
+    model = (await hosts.create_model(ModelId(tenant, "ada"))).model
+    for position in (0, 7):
+        with pytest.raises(InteractionNotFound):
+            await hosts.begin_turn(TurnRequest(model, "op-1", b"", follows=position))
+
+    first = await hosts.finish_turn(
+        await grant_of(hosts, TurnRequest(model, "op-1", b"", follows=FIRST)), reply()
+    )
+    assert first.conversation == "thread-0"
+
+
+async def test_of_two_that_follow_the_same_turn_at_once_the_second_begins_another_conversation(
+    hosts: Hosts, tenant: str
+) -> None:
+    model = (await hosts.create_model(ModelId(tenant, "ada"))).model
+    await hosts.finish_turn(await grant_of(hosts, TurnRequest(model, "op-0", b"", follows=FIRST)), reply())
+
+    async def follow(operation: str) -> TurnGrant:
+        grant = await grant_of(hosts, TurnRequest(model, operation, b"", follows=0))
+        await hosts.finish_turn(grant, reply(asked=operation))
+        return grant
+
+    grants = sorted(await asyncio.gather(follow("op-1"), follow("op-2")), key=lambda grant: grant.position)
+
+    told = (Message("user", "Hi."), Message("assistant", "Hello."))
+    assert [(one.history_of, one.history, one.brought) for one in grants] == [
+        ("thread-0", (told,), ()),
+        ("thread-2", (), (told,)),
+    ]

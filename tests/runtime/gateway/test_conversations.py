@@ -1,0 +1,201 @@
+"""Conversations with a person: their items are turns of the log, and nothing is kept beside it."""
+
+from collections.abc import AsyncGenerator
+from typing import Any
+
+import httpx
+import pytest
+from openai import AsyncOpenAI, NotFoundError
+from openai.types.conversations import Conversation, ConversationDeletedResource, ConversationItemList
+from openai.types.conversations.message import Message as ConversationMessage
+
+from populace.actors.engine import Message
+from tests.limits import HANG_SECONDS
+from tests.runtime.gateway.population import Population
+
+PATH = "/v1/conversations"
+RESPONSES = "/v1/responses"
+
+
+@pytest.fixture
+async def ada(population: Population, url: str) -> AsyncGenerator[AsyncOpenAI, None]:
+    async with AsyncOpenAI(
+        api_key=population.keys["acme"], base_url=f"{url}/v1", max_retries=0, timeout=HANG_SECONDS
+    ) as client:
+        yield client
+
+
+async def create(client: httpx.AsyncClient, **body: Any) -> dict[str, Any]:
+    reply = await client.post(PATH, json=body)
+    assert reply.status_code == 200, reply.text
+    Conversation.model_validate(reply.json())
+    return reply.json()
+
+
+async def say(client: httpx.AsyncClient, text: str, conversation: str) -> dict[str, Any]:
+    body = {"model": "ada", "input": text, "conversation": conversation}
+    reply = await client.post(RESPONSES, json=body)
+    assert reply.status_code == 200, reply.text
+    return reply.json()
+
+
+async def items_of(client: httpx.AsyncClient, conversation: str, **options: Any) -> ConversationItemList:
+    reply = await client.get(f"{PATH}/{conversation}/items", params={"order": "asc", **options})
+    assert reply.status_code == 200, reply.text
+    return ConversationItemList.model_validate(reply.json())
+
+
+def texts(items: ConversationItemList) -> list[str]:
+    return [part.text for item in items.data for part in item.content]  # pyright: ignore
+
+
+async def test_the_official_client_converses(ada: AsyncOpenAI, population: Population) -> None:
+    conversation = await ada.conversations.create(metadata={"topic": "dogs"})
+    await ada.responses.create(model="ada", input="one", conversation=conversation.id)
+    await ada.responses.create(model="ada", input="aside")
+    await ada.responses.create(model="ada", input="two", conversation={"id": conversation.id})
+
+    items = await ada.conversations.items.list(conversation.id, order="asc")
+    second = await ada.conversations.items.retrieve(str(items.data[1].id), conversation_id=conversation.id)
+    changed = await ada.conversations.update(conversation.id, metadata={"topic": "cats"})
+    shown = await ada.conversations.retrieve(conversation.id)
+    await ada.conversations.items.delete(str(items.data[0].id), conversation_id=conversation.id)
+    left = await ada.conversations.items.list(conversation.id)
+    await ada.conversations.delete(conversation.id)
+
+    assert texts(items) == ["one", "reply 1 to you", "two", "reply 3 to you"]  # pyright: ignore
+    assert second == items.data[1]
+    assert [said.content for said in population.engine.requests[-1].prompt if isinstance(said, Message)] == [
+        "one",
+        "reply 1 to you",
+        "two",
+    ]
+    assert (conversation.metadata, changed.metadata) == ({"topic": "dogs"}, {"topic": "cats"})
+    assert shown == changed
+    assert texts(left) == ["reply 3 to you", "two"]  # pyright: ignore
+    with pytest.raises(NotFoundError):
+        await ada.conversations.retrieve(conversation.id)
+
+
+async def test_items_are_listed_in_parts_and_are_openais(client: httpx.AsyncClient) -> None:
+    conversation = (await create(client))["id"]
+    for text in ("one", "two"):
+        await say(client, text, conversation)
+
+    first = await items_of(client, conversation, limit=3)
+    rest = await items_of(client, conversation, limit=3, after=first.last_id)
+
+    assert (texts(first), first.has_more) == (["one", "reply 1 to you", "two"], True)
+    assert (texts(rest), rest.has_more) == (["reply 2 to you"], False)
+    for item in first.data:
+        shown = await client.get(f"{PATH}/{conversation}/items/{item.id}")
+        assert ConversationMessage.model_validate(shown.json()).role == item.role  # pyright: ignore
+    assert (await items_of(client, (await create(client))["id"])).data == []
+
+
+async def test_a_conversation_survives_a_restart_and_ends_with_its_person(
+    client: httpx.AsyncClient, population: Population
+) -> None:
+    made = await create(client, metadata={"a": "b"})
+    await say(client, "one", made["id"])
+    population.restart()
+
+    async with population.client() as later:
+        assert (await later.get(f"{PATH}/{made['id']}")).json() == made
+        assert texts(await items_of(later, made["id"])) == ["one", "reply 1 to you"]
+        await later.delete("/v1/personal-models/ada")
+        await population.create("ada")
+        assert (await later.get(f"{PATH}/{made['id']}")).status_code == 404
+
+
+async def test_deleting_a_conversation_leaves_its_turns(
+    client: httpx.AsyncClient, population: Population
+) -> None:
+    conversation = (await create(client))["id"]
+    made = await say(client, "one", conversation)
+
+    gone = await client.delete(f"{PATH}/{conversation}")
+
+    assert ConversationDeletedResource.model_validate(gone.json()).deleted
+    assert (await client.get(f"{RESPONSES}/{made['id']}")).json()["output"] == made["output"]
+    for method, path in (("GET", ""), ("DELETE", ""), ("GET", "/items"), ("GET", f"/items/{made['id']}")):
+        reply = await client.request(method, f"{PATH}/{conversation}{path}")
+        assert (reply.status_code, reply.json()["error"]["code"]) == (404, "conversation_not_found")
+
+
+async def test_nobody_speaks_in_what_is_kept_of_a_conversation(
+    client: httpx.AsyncClient, population: Population
+) -> None:
+    await create(client, metadata={"secret": "swordfish"})
+    found = await client.post("/v1/personal-models/ada/forget", json={"query": "swordfish"})
+    refused = await client.post("/v1/personal-models/ada/forget", json={"position": 0})
+    followed = await client.get(
+        f"{RESPONSES}/resp_ada_0_{(await population.log('ada'))[0].completion_id[-16:]}"
+    )
+
+    assert found.json()["found"] == []
+    assert refused.status_code == 400
+    assert followed.status_code == 404
+    assert population.engine.requests == []
+
+
+async def test_a_conversation_is_with_one_person_of_one_tenant(
+    client: httpx.AsyncClient, population: Population
+) -> None:
+    alone = await create(client)
+    await population.create("bob")
+    await population.create("ada", "globex")
+
+    ambiguous = await client.post(PATH, json={})
+    named = [await create(client, model="bob"), await create(client, metadata={"model": "bob"})]
+    unknown = await client.post(PATH, json={"model": "nobody"})
+    crossed = await client.post(
+        RESPONSES, json={"model": "ada", "input": "hi", "conversation": named[0]["id"]}
+    )
+
+    assert alone["id"].startswith("conv_ada_")
+    assert (ambiguous.status_code, ambiguous.json()["error"]["param"]) == (400, "model")
+    assert all(one["id"].startswith("conv_bob_") for one in named)
+    assert unknown.status_code == 404
+    assert (crossed.status_code, crossed.json()["error"]["param"]) == (400, "conversation")
+    async with population.client("globex") as other:
+        assert (await other.get(f"{PATH}/{alone['id']}")).status_code == 404
+        entered = await other.post(
+            RESPONSES, json={"model": "ada", "input": "hi", "conversation": alone["id"]}
+        )
+        assert entered.status_code == 404
+
+
+async def test_what_a_conversation_cannot_do_is_refused_by_name(
+    client: httpx.AsyncClient, population: Population
+) -> None:
+    conversation = (await create(client, items=[]))["id"]
+    await client.post(f"{PATH}/{conversation}", json={"metadata": {"a": "b"}})
+    item = {"type": "message", "role": "user", "content": "hi"}
+    update = (await population.log("ada"))[1]
+    refused: list[tuple[str, Any, int, str | None]] = [
+        (PATH, {"items": [item]}, 400, "items"),
+        (f"{PATH}/{conversation}/items", {"items": [item]}, 400, "items"),
+        (f"{PATH}/{conversation}", {}, 400, "metadata"),
+        (f"{PATH}/{conversation}", {"metadata": {"a": ["b"]}}, 400, "metadata.a"),
+        (PATH, {"colour": "red"}, 400, "colour"),
+        (f"{PATH}/conv_x", {"metadata": {}}, 404, None),
+        (f"{PATH}/conv_ada_1_{update.completion_id[-16:]}", {"metadata": {}}, 404, None),
+    ]
+    for path, body, status, parameter in refused:
+        reply = await client.post(path, json=body)
+        assert (reply.status_code, reply.json()["error"]["param"]) == (status, parameter), path
+    unknown = await client.get(f"{PATH}/{conversation}/items/msg_x")
+    assert (unknown.status_code, unknown.json()["error"]["code"]) == (404, "interaction_not_found")
+
+
+async def test_creating_a_conversation_again_with_its_key_returns_the_first(
+    client: httpx.AsyncClient, population: Population
+) -> None:
+    made = [
+        (await client.post(PATH, json={"metadata": {"a": "b"}}, headers={"Idempotency-Key": "once"})).json()
+        for _ in range(2)
+    ]
+
+    assert made[0] == made[1]
+    assert len(await population.log("ada")) == 1
