@@ -76,7 +76,9 @@ class Desk:
     def hold(self, tenant: str) -> HeldFile:
         """Make a file for a tenant, which has the desk until the file is closed. Raises ``Refused``."""
         if tenant in self._tenants:
-            raise Refused("Another archive or adapter of yours is in work; wait for its end.", RETRY_SECONDS)
+            raise Refused(
+                "Another archive, adapter or file of yours is in work; wait for its end.", RETRY_SECONDS
+            )
         held = HeldFile(partial(self._tenants.discard, tenant))
         self._tenants.add(tenant)
         return held

@@ -278,6 +278,23 @@ class JobRecord(Record):
     candidate: str | None = None
 
 
+class UploadRecord(Record):
+    """A file that a caller uploaded; ``key`` opens its content, ``sha256`` is the digest of that.
+
+    It is no row: it lies wrapped by the master key beside the content.
+    """
+
+    KIND = "upload"
+
+    filename: str
+    purpose: str
+    size: int
+    sha256: bytes
+    created_ms: int
+    expires_ms: int | None
+    key: bytes
+
+
 class TasksRecord(Record):
     """The reward tasks of the open training of a personal model: ``tasks`` are JSON.
 
