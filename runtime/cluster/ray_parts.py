@@ -235,6 +235,7 @@ def _trainer_options(
         device=settings.training_device,
         automatic=settings.training == "auto",
         memory_module=None if memory is None else memory.path,
+        master_key=settings.master_key,
     )
 
 

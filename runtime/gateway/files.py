@@ -44,7 +44,9 @@ FORM: dict[str, Any] = {
     },
 }
 UPLOAD = {"required": True, "content": {"multipart/form-data": {"schema": FORM}}}
-CONTENT = {200: {"content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}}}
+CONTENT: dict[int | str, dict[str, Any]] = {
+    200: {"content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}}
+}
 
 After = Annotated[str | None, Query(min_length=1, max_length=128)]
 

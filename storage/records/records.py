@@ -250,7 +250,8 @@ class JobRecord(Record):
     ``log_range``, ``feedback_until_ms``, ``parent`` and ``started_ms`` are fixed when it starts, so that a
     training resumed after a crash learns from the same data. ``session_key`` names and opens the file of its
     session meanwhile. ``loss`` and ``reward`` are those of the newest of ``step`` steps, ``curve`` has those
-    of some steps by their numbers; ``candidate`` is the digest of the resulting revision.
+    of some steps by their numbers; ``candidate`` is the digest of the resulting revision. ``note`` is kept as
+    it came.
     """
 
     KIND = "job"
@@ -276,6 +277,7 @@ class JobRecord(Record):
     seconds: float = 0.0
     curve: tuple[tuple[int, float], ...] = ()
     candidate: str | None = None
+    note: str = ""
 
 
 class UploadRecord(Record):

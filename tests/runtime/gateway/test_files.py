@@ -118,7 +118,7 @@ async def test_a_body_that_is_no_form_is_400(client: httpx.AsyncClient, content_
 
 async def test_a_file_expires_when_its_uploader_says(client: httpx.AsyncClient) -> None:
     expiry = {"expires_after[anchor]": "created_at", "expires_after[seconds]": "3600"}
-    file = (await upload(client, **expiry)).json()
+    file = (await upload(client, LINES, "fine-tune", **expiry)).json()
 
     assert file["expires_at"] - file["created_at"] == 3600
 
