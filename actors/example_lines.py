@@ -10,7 +10,7 @@ They are for the methods sft, preference and rl. Of the first, each reply of the
 learned unless its ``weight`` is 0. Of the last, a grader is given all but the messages.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Annotated, Any, Literal, NamedTuple, TypeVar
 
 from pydantic import BaseModel, Field, ValidationError
@@ -139,13 +139,22 @@ def read_examples(
     return found
 
 
-def read_tasks(content: Iterable[bytes], parameter: str) -> list[RewardTask]:
-    """Read the lines of a file for rl; what a task knows is its ``item``. Raises as ``read_examples``."""
+def read_tasks(
+    content: Iterable[bytes], parameter: str, check: Callable[[Mapping[str, Any]], object] = bool
+) -> list[RewardTask]:
+    """Read the lines of a file for rl; what a task knows is its ``item``.
+
+    ``check`` raises ``ValueError`` for an item that cannot be graded. Raises as ``read_examples``.
+    """
     found: list[RewardTask] = []
     for number, line in _read_lines(content, _Task, parameter):
         prompt = tuple(said.message for said in line.messages)
         if prompt[-1].role != "user":
             raise _wrong(number, "its messages have to end with a user's", parameter)
+        try:
+            check(line.item)
+        except ValueError as error:
+            raise _wrong(number, str(error), parameter) from error
         found.append(RewardTask(prompt, {"item": line.item}))
     if not LINES_MIN <= len(found) <= TASKS_MAX:
         allowed = f"{LINES_MIN} to {TASKS_MAX:,}"

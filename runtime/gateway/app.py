@@ -22,6 +22,7 @@ from populace.gateway import (
     embeddings,
     feedback,
     files,
+    fine_tuning,
     forgetting,
     memories,
     merges,
@@ -115,7 +116,7 @@ def create_app(
         modules.append(embeddings)
     if upload_desk is not None:
         app.state.upload_desk = upload_desk
-        modules.append(files)
+        modules += [files, fine_tuning]
         longer[files.FILES_PATH] = upload_desk.bytes_max + files.FORM_BYTES_MAX
     for module in modules:
         app.include_router(module.router, responses={"default": {"description": "An error, as OpenAI's."}})

@@ -1,7 +1,7 @@
 """A file to learn from is read line by line, and the first line that is wrong is named with its number."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pytest
@@ -136,3 +136,12 @@ def test_a_file_that_is_too_short_or_too_long_is_refused(monkeypatch: pytest.Mon
 def test_a_task_ends_with_a_users_message() -> None:
     with pytest.raises(InvalidRequest, match="Line 1 of the file: its messages have to end with a user's"):
         read_tasks(file_of(*[CHAT] * LINES_MIN), "training_file")
+
+
+def test_a_line_that_cannot_be_graded_is_named() -> None:
+    def check(item: Mapping[str, Any]) -> None:
+        if "answer" not in item:
+            raise ValueError("there is no answer")
+
+    with pytest.raises(InvalidRequest, match="Line 2 of the file: there is no answer"):
+        read_tasks(file_of({"messages": [USER], "answer": 1}, {"messages": [USER]}), "training_file", check)
