@@ -44,6 +44,7 @@ class TrainingJob:
 
     ``log_range``, ``feedback_until_ms``, ``parent`` (None: the base) and ``started_ms`` are unknown before it
     starts. ``candidate`` is the digest of the resulting revision, promoted or not; ``reason`` says why not.
+    ``note`` is what whoever asked for it has to know of it later, and is kept as it is.
     """
 
     model: ModelId
@@ -59,6 +60,7 @@ class TrainingJob:
     parent: str | None = None
     progress: JobProgress = field(default_factory=JobProgress)
     candidate: str | None = None
+    note: str = ""
 
     @property
     def is_open(self) -> bool:
@@ -96,10 +98,11 @@ class TrainingJobs(Protocol):
         options: TrainingOptions,
         key: str | None = None,
         tasks: Sequence[RewardTask] = (),
+        note: str = "",
     ) -> TrainingJob:
         """Ask for a training; a retry with the same ``key`` returns the job that the first call made.
 
-        ``tasks`` are what rl learns from.
+        ``tasks`` are what rl learns from; ``note`` is that of the job.
 
         Raises ``InvalidRequest``, ``OperationConflict``, ``TrainingUnderWay``, ``TrainingUnavailable``, and
         ``RevisionNotFound`` for an unknown revision to rebuild.

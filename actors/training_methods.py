@@ -23,9 +23,11 @@ class Recipe(NamedTuple):
     from_tasks: bool = False
 
 
+FILES = ("training_file", "validation_file")
+
 METHODS: Mapping[str, Recipe] = {
-    "sft": Recipe(frozenset({"unjudged"})),
-    "preference": Recipe(),
+    "sft": Recipe(frozenset({"unjudged", *FILES})),
+    "preference": Recipe(frozenset({"beta", *FILES})),
     "thumbs": Recipe(),
     "distillation": Recipe(frozenset({"replies", "reply_tokens", "retrieve"}), replies=4),
     "rl": Recipe(frozenset({"replies", "reply_tokens", "reward"}), replies=8, from_tasks=True),

@@ -41,6 +41,8 @@ class TrainingOptions:
 
     ``distillation`` samples ``replies`` of ``reply_tokens`` each to the logged prompts, and learns to reply
     as the model would with the ``retrieve`` best fitting turns of its log in the prompt.
+    With a ``training_file``, which the model's tenant uploaded, sft and preference learn from its lines
+    (``actors/example_lines.py``) and not from the log.
     ``rl`` learns from ``replies`` to each of the job's tasks, as the ``reward`` of this name
     judges them, and not from the log.
     """
@@ -66,6 +68,15 @@ class TrainingOptions:
     reply_tokens: int = option(48, "Largest length of a sampled reply in tokens.", 1, 4096)
     retrieve: int = option(3, "Turns of the log in the prompt of the teacher.", 1, RETRIEVED_MAX)
     reward: str | None = option(None, "Name of the reward that scores replies: number, exact, matches, …")
+    training_file: str | None = option(
+        None, "Id of an uploaded file to learn from.", unset="the model's log and feedback"
+    )
+    validation_file: str | None = option(
+        None,
+        "Id of an uploaded file that judges the result.",
+        unset="one in eight lines of the training file",
+    )
+    beta: float = option(0.1, "Weight of staying close to the parent.", 1e-3, 100)
     rebuilds: str | None = option(
         None,
         "Digest of the served revision, which is trained again from the base with the same data and options; "
@@ -75,6 +86,10 @@ class TrainingOptions:
     @property
     def target_names(self) -> tuple[str, ...]:
         return tuple(name.strip() for name in (self.targets or "").split(","))
+
+    @property
+    def learns_from_log(self) -> bool:
+        return self.training_file is None and self.method not in TASK_METHODS
 
     @property
     def replies_each(self) -> int:
@@ -94,6 +109,10 @@ class TrainingOptions:
                 raise InvalidRequest(f"Only {methods} can have `{name}`, not {self.method}.", name)
         if self.method in TASK_METHODS and self.reward is None:
             raise InvalidRequest(f"{self.method} needs a `reward`, which scores the replies.", "reward")
+        if self.validation_file is not None and self.training_file is None:
+            raise InvalidRequest(
+                "A `validation_file` judges what a `training_file` taught.", "validation_file"
+            )
         if self.targets is not None and not all(
             re.fullmatch(r"\w{1,64}", name) for name in self.target_names
         ):

@@ -14,3 +14,15 @@ def is_held_out(position: int) -> bool:
     """Whether the interaction at this position of a log is used for judging and not for training."""
     block, place = divmod(position, EVERY)
     return place == blake2b(b"hold-out %d" % block, digest_size=8).digest()[0] % EVERY
+
+
+def held_out_lines(count: int, least: int) -> frozenset[int]:
+    """Return which lines of a file, numbered from 1, judge what the others teach: at least ``least``.
+
+    A short file, in which fewer positions than that are held out, has its last other lines held out too.
+    """
+    lines = range(1, count + 1)
+    held_out = [line for line in lines if is_held_out(line)]
+    others = [line for line in lines if not is_held_out(line)]
+    missing = max(0, least - len(held_out))
+    return frozenset(held_out + others[len(others) - missing :])

@@ -59,6 +59,7 @@ class JobKeeper:
         options: TrainingOptions,
         key: str | None = None,
         tasks: Sequence[RewardTask] = (),
+        note: str = "",
     ) -> TrainingJob:
         options.check()
         if bool(tasks) != (options.method in TASK_METHODS):
@@ -66,7 +67,7 @@ class JobKeeper:
         rewarded_for = TasksRecord(tasks=pack_tasks(tasks)) if tasks else None
         if not self._has_trainer:
             raise TrainingUnavailable
-        said = json.dumps([asdict(options), rewarded_for and rewarded_for.tasks], sort_keys=True)
+        said = json.dumps([asdict(options), rewarded_for and rewarded_for.tasks, note], sort_keys=True)
         if options.rebuilds is not None:
             options = self._options_of(model, options.rebuilds)
         record = JobRecord(
@@ -76,6 +77,7 @@ class JobKeeper:
             options=json.dumps(asdict(options), sort_keys=True),
             created_ms=self._clock.epoch_ms(),
             session_key=new_session_key(),
+            note=note,
         )
 
         def ask(txn: WriteTransaction) -> JobRecord:
@@ -150,7 +152,7 @@ class JobKeeper:
                 "log_range": (stored.head.log_start, stored.head.log_position),
                 "parent": None if options.from_base else stored.aliases.get(FIRST_ALIAS),
             }
-            if options.method in TASK_METHODS:
+            if options.rebuilds is None and not options.learns_from_log:
                 # It learns nothing from the log, whose unlearned turns stay unsettled, as all feedback does.
                 cursor = stored.head.cursor
                 changes |= {"log_range": (cursor, cursor), "feedback_until_ms": 0}
@@ -239,11 +241,13 @@ class JobKeeper:
             raise RevisionNotFound(model.name, digest)
         with self._shards.read(self._catalogue.shard(model)) as txn:
             made = ledger.read_revision(txn, *model, digest)
-            rewarded = _rewarded(txn, model, made)
-        if rewarded is not None:
+            other = _not_of_log(txn, model, made)
+        if other is not None:
+            learned = "learned from a file"
+            if not _learned_file(other):
+                learned = "was rewarded for tasks, which are not kept"
             raise InvalidRequest(
-                f"The revision {rewarded[:12]} was rewarded for tasks, which are not kept, so that "
-                f"{digest[:12]} cannot be made again.",
+                f"The revision {other.digest[:12]} {learned}, so that {digest[:12]} cannot be made again.",
                 "rebuilds",
             )
         if made.log_range is None or made.feedback_until_ms is None:
@@ -266,16 +270,20 @@ class JobKeeper:
         return await self._shards.write(self._catalogue.shard(model), operation)
 
 
-def _rewarded(txn: ReadTransaction, model: ModelId, revision: RevisionRecord) -> str | None:
-    """Return the newest revision trained on rewards, among this one and its ancestors."""
-    while revision.method not in TASK_METHODS:
+def _not_of_log(txn: ReadTransaction, model: ModelId, revision: RevisionRecord) -> RevisionRecord | None:
+    """Return the newest revision that learned from tasks or a file, among this one and its ancestors."""
+    while revision.method not in TASK_METHODS and not _learned_file(revision):
         if revision.parent is None:
             return None
         try:
             revision = ledger.read_revision(txn, *model, revision.parent)
         except RevisionNotFound:
             return None
-    return revision.digest
+    return revision
+
+
+def _learned_file(revision: RevisionRecord) -> bool:
+    return revision.hyper_parameters.get("training_file") is not None
 
 
 def newest_first(found: list[TrainingJob]) -> tuple[TrainingJob, ...]:

@@ -79,6 +79,9 @@ class TrainOptions(TypedDict, total=False):
     reply_tokens: int
     retrieve: int
     reward: str | None
+    training_file: str | None
+    validation_file: str | None
+    beta: float
     rebuilds: str | None
 
 

@@ -237,6 +237,7 @@ def _trainer_options(
         device=settings.training_device,
         automatic=settings.training == "auto",
         memory_module=None if memory is None else memory.path,
+        master_key=settings.master_key,
     )
 
 
@@ -279,7 +280,10 @@ def _gateway_options(
         turn_seconds_max=settings.turn_seconds_max,
         body_bytes_max=settings.body_bytes_max,
         archive_bytes_max=settings.archive_bytes_max,
+        file_bytes_max=settings.file_bytes_max,
+        tenant_file_bytes_max=settings.tenant_file_bytes_max,
         destination=AdapterStore(settings.data, base.directory, base.fingerprint, settings.rank_max),
+        master_key=settings.master_key,
         cluster_key=cluster_key,
         recognises_tasks=settings.task_prompts == "peek",
         cors_origins=settings.allowed_origins,

@@ -22,6 +22,8 @@ from populace.gateway import (
     conversations,
     embeddings,
     feedback,
+    files,
+    fine_tuning,
     forgetting,
     memories,
     merges,
@@ -43,6 +45,7 @@ from populace.gateway.metrics import GatewayMetrics
 from populace.gateway.problems import describe_problem
 from populace.gateway.request_counter import RequestCounter
 from populace.gateway.request_id import REQUEST_ID_HEADER, RequestIds
+from populace.gateway.upload_desk import UploadDesk
 from populace.storage.records.errors import PopulaceError
 
 CLIENT_CLOSED_REQUEST = 499
@@ -72,12 +75,14 @@ def create_app(
     cors_origins: Sequence[str] = (),
     embedder: Embedder | None = None,
     tools_auto: str = "refuse",
+    upload_desk: UploadDesk | None = None,
 ) -> FastAPI:
     """Build the application over any ``Hosts`` and ``Engine``, in one process or across Ray.
 
     ``cluster_key`` is that of ``Access``. The desks need the store's files; without them models cannot be
-    exported or imported, nor adapters published, merged or compared. Without ``aggregator`` the population
-    as a whole cannot be asked. ``recognises_tasks`` and ``tools_auto`` are those of ``Gateway``.
+    exported or imported, adapters published, merged or compared, nor files uploaded. Without ``aggregator``
+    the population as a whole cannot be asked. ``recognises_tasks`` and ``tools_auto`` are
+    those of ``Gateway``.
     """
     app = FastAPI(
         title="Populace",
@@ -124,6 +129,10 @@ def create_app(
         modules.append(population)
     if embedder is not None:
         modules.append(embeddings)
+    if upload_desk is not None:
+        app.state.upload_desk = upload_desk
+        modules += [files, fine_tuning]
+        longer[files.FILES_PATH] = upload_desk.bytes_max + files.FORM_BYTES_MAX
     for module in modules:
         app.include_router(module.router, responses={"default": {"description": "An error, as OpenAI's."}})
     app.add_exception_handler(PopulaceError, _populace_error)

@@ -7,6 +7,7 @@ share the port (SO_REUSEPORT).
 
 import asyncio
 import contextlib
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from ray import serve
@@ -18,10 +19,12 @@ from populace.gateway.app import create_app
 from populace.gateway.archive_desk import ArchiveDesk
 from populace.gateway.desk import Desk
 from populace.gateway.server import Server, bind
+from populace.gateway.upload_desk import UploadDesk
 from populace.hosting.aggregation import aggregator_over
 from populace.hosting.directory import Directory
 from populace.hosting.host_client import connect_host
 from populace.storage.adapter_store import AdapterStore
+from populace.storage.uploads.upload_files import UploadFiles
 
 # Ray Serve's types leave parameters and results unknown to a strict checker.
 _serve: Any = serve
@@ -34,7 +37,9 @@ class GatewayOptions(NamedTuple):
     """How to start a gateway.
 
     ``turn_seconds_max`` bounds a turn, ``body_bytes_max`` a request, and ``archive_bytes_max`` one that
-    brings an archive or an adapter; adapters go to ``destination``. ``cluster_key`` is that of ``Access``,
+    brings an archive or an adapter; adapters go to ``destination``. An uploaded file has at most
+    ``file_bytes_max``, all of a tenant ``tenant_file_bytes_max``; ``master_key`` is the file of the key that
+    wraps theirs, None the one in the store. ``cluster_key`` is that of ``Access``,
     ``recognises_tasks`` and ``tools_auto`` are those of ``Gateway``. Pages of the ``cors_origins`` may use
     the gateway.
     """
@@ -47,7 +52,10 @@ class GatewayOptions(NamedTuple):
     turn_seconds_max: float
     body_bytes_max: int
     archive_bytes_max: int
+    file_bytes_max: int
+    tenant_file_bytes_max: int
     destination: AdapterStore
+    master_key: Path | None
     cluster_key: str
     recognises_tasks: bool
     cors_origins: tuple[str, ...] = ()
@@ -63,6 +71,7 @@ class GatewayReplica:
         engine = ReplicaEngine(options.base)
         directory = Directory(clients, shard_count=options.shards)
         desk = Desk(bytes_max=options.archive_bytes_max)
+        uploads = UploadFiles.of_store(options.destination.data_directory, options.master_key)
         app = create_app(
             directory,
             engine,
@@ -77,6 +86,12 @@ class GatewayReplica:
             cors_origins=options.cors_origins,
             embedder=engine,
             tools_auto=options.tools_auto,
+            upload_desk=UploadDesk(
+                uploads,
+                desk,
+                bytes_max=options.file_bytes_max,
+                tenant_bytes_max=options.tenant_file_bytes_max,
+            ),
         )
         self._server = Server(app)
         self._serving = asyncio.create_task(self._server.serve(sockets=[listener]))

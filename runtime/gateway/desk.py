@@ -77,7 +77,7 @@ class Desk:
         """Make a file for a tenant, which has the desk until the file is closed. Raises ``Refused``."""
         if tenant in self._tenants:
             raise Refused(
-                "Another archive or adapter of yours is in work; wait for its end.", RETRY_SECONDS, 1
+                "Another archive, adapter or file of yours is in work; wait for its end.", RETRY_SECONDS, 1
             )
         held = HeldFile(partial(self._tenants.discard, tenant))
         self._tenants.add(tenant)

@@ -16,6 +16,7 @@ from populace.storage.packed import errors as packed
 from populace.storage.records import errors as storage
 from populace.storage.records.errors import PopulaceError
 from populace.storage.training import errors as training
+from populace.storage.uploads import errors as uploads
 
 STATUS: Mapping[type[PopulaceError], int] = {
     PopulaceError: 500,
@@ -29,6 +30,8 @@ STATUS: Mapping[type[PopulaceError], int] = {
     training.JobNotFound: 404,
     training.JobEnded: 409,
     training.TrainingUnderWay: 409,
+    uploads.UploadNotFound: 404,
+    uploads.UploadsFull: 409,
     storage.OperationConflict: 409,
     storage.PositionConflict: 409,
     storage.Fenced: 503,

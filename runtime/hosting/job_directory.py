@@ -42,10 +42,11 @@ class JobDirectory:
         options: TrainingOptions,
         key: str | None = None,
         tasks: Sequence[RewardTask] = (),
+        note: str = "",
     ) -> TrainingJob:
         # A generated key makes a request that is repeated after a lost response the same training.
         key = key or secrets.token_hex(16)
-        return await self._router.retried(model, TrainingJobs.ask, model, options, key, tuple(tasks))
+        return await self._router.retried(model, TrainingJobs.ask, model, options, key, tuple(tasks), note)
 
     async def cancel(self, model: ModelId) -> TrainingJob:
         return await self._router.retried(model, TrainingJobs.cancel, model)

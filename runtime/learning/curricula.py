@@ -54,11 +54,13 @@ class SupervisedCurriculum:
 class PreferenceCurriculum:
     """Pairs of a preferred and a rejected reply, in turn: even places are preferred, odd ones rejected.
 
-    ``reference`` holds the parent's log-likelihood of each reply, in nats, in the order of ``sequences``.
+    ``reference`` holds the parent's log-likelihood of each reply, in nats, in the order of ``sequences``;
+    ``beta`` is that of the objective.
     """
 
     sequences: Sequence[TrainSequence]
     reference: Sequence[float]
+    beta: float = 0.1
 
     @property
     def size(self) -> int:
@@ -67,7 +69,9 @@ class PreferenceCurriculum:
     def objective(self, session: TrainingSession, batch: int) -> Objective:
         places = [2 * at + side for at in batch_places(session, self.size, batch) for side in (0, 1)]
         return PreferenceObjective(
-            [self.sequences[place] for place in places], [self.reference[place] for place in places]
+            [self.sequences[place] for place in places],
+            [self.reference[place] for place in places],
+            self.beta,
         )
 
 
@@ -134,7 +138,7 @@ class LogLessons:
     """The examples of a model's log, and what a method needs to make a curriculum of them.
 
     ``parent`` is the adapter that the training continues from, None the base. With ``unjudged``, ``sft``
-    takes replies without feedback for wanted.
+    takes replies without feedback for wanted. ``beta`` is that of ``preferences``.
     """
 
     name: str
@@ -143,6 +147,7 @@ class LogLessons:
     base: FrozenBase
     parent: TrainableAdapter | None
     unjudged: bool = False
+    beta: float = 0.1
 
     @property
     def taught(self) -> list[Example]:
@@ -174,7 +179,8 @@ def preferences(lessons: LogLessons) -> PreferenceCurriculum:
     encoded = [[lessons.encoder.sequence(prompt, reply) for reply in pair] for prompt, pair in pairs]
     whole = [sequence for pair in encoded if None not in pair for sequence in pair if sequence is not None]
     _check(lessons, len(pairs), len(whole) // 2, "was corrected")
-    return PreferenceCurriculum(whole, reply_log_probs(lessons.base, lessons.parent, whole))
+    reference = reply_log_probs(lessons.base, lessons.parent, whole)
+    return PreferenceCurriculum(whole, reference, lessons.beta)
 
 
 def thumbs(lessons: LogLessons) -> ThumbsCurriculum:

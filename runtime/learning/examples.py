@@ -12,12 +12,13 @@ from typing import NamedTuple
 
 from populace.actors.context import with_context
 from populace.actors.engine import Message
+from populace.actors.example_lines import ExampleLine
 from populace.actors.feedback import Feedback, feedback_by_position, judged
 from populace.actors.forgetting import SAID_ROLES
 from populace.actors.tool_calls import TOOL_ROLE
 from populace.actors.turn import RAW_ROLE, Interaction
 from populace.policies.history import with_history
-from populace.policies.hold_out import is_held_out
+from populace.policies.hold_out import held_out_lines, is_held_out
 from populace.policies.lessons import Judgement
 from populace.policies.retrieval import Exchange, exchange_of
 
@@ -26,16 +27,14 @@ class Example(NamedTuple):
     """An interaction for training or, if it is held out, for evaluation.
 
     ``prompt`` includes the earlier turns of the conversation and a system message with the retrieved turns.
+    ``position`` is that in the log, or the number of the line in a file.
     """
 
     position: int
     prompt: tuple[Message, ...]
     reply: str
     judged: Judgement
-
-    @property
-    def is_held_out(self) -> bool:
-        return is_held_out(self.position)
+    is_held_out: bool
 
 
 def examples_of(log: Sequence[Interaction], feedback: Sequence[Feedback]) -> list[Example]:
@@ -52,15 +51,31 @@ def examples_of(log: Sequence[Interaction], feedback: Sequence[Feedback]) -> lis
             continue
         prompt = tuple(with_history(_history(log[:index], turn), turn.messages, turn.instructions))
         retrieved = turn.retrieved
-        if not is_held_out(turn.position):
+        judges = is_held_out(turn.position)
+        if not judges:
             prompt = _after_held_out(prompt, held_out)
             retrieved = tuple(position for position in retrieved if not is_held_out(position))
         if next((message.role for message in prompt if message.role != "system"), None) == TOOL_ROLE:
             continue
         prompt = with_context(prompt, _exchanges(log[:index], opinions, retrieved, turn.created_ms))
         judgement = judged(opinions.get(turn.position, ()))
-        examples.append(Example(turn.position, prompt, turn.reply, judgement))
+        examples.append(Example(turn.position, prompt, turn.reply, judgement, judges))
     return examples
+
+
+def examples_of_lines(
+    lines: Sequence[ExampleLine], validation: Sequence[ExampleLine], *, held_out_min: int
+) -> list[Example]:
+    """Make the examples of a file: its replies are wanted, and preferred to those that were rejected.
+
+    All of ``validation`` is held out; without it some lines are, at least ``held_out_min``.
+    """
+    judging: Container[int] = ()
+    if not validation:
+        numbers = sorted({line.number for line in lines})
+        judging = {numbers[place - 1] for place in held_out_lines(len(numbers), held_out_min)}
+    taught = [_of_line(line, is_held_out=line.number in judging) for line in lines]
+    return taught + [_of_line(line, is_held_out=True) for line in validation]
 
 
 def digest_of(examples: Sequence[Example]) -> str:
@@ -70,6 +85,13 @@ def digest_of(examples: Sequence[Example]) -> str:
         line = json.dumps(example, ensure_ascii=False, separators=(",", ":"))
         digest.update(line.encode("utf-8", "surrogatepass") + b"\n")
     return digest.hexdigest()
+
+
+def _of_line(line: ExampleLine, *, is_held_out: bool) -> Example:
+    if line.rejected is None:
+        return Example(line.number, line.prompt, line.reply, Judgement(liked=True), is_held_out)
+    corrected = Judgement(correction=line.reply)
+    return Example(line.number, line.prompt, line.rejected, corrected, is_held_out)
 
 
 def _history(earlier: Sequence[Interaction], turn: Interaction) -> list[tuple[Message, ...]]:

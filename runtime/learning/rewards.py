@@ -15,6 +15,7 @@ from typing import Any
 
 from populace.actors.engine import Message
 from populace.actors.errors import InvalidRequest, RewardFailed
+from populace.policies.graders import graded
 
 GROUP = "populace.rewards"
 
@@ -84,6 +85,16 @@ def matches(prompt: Sequence[Message], reply: str, task: Task) -> float:
     """Return 1 if the whole reply matches the task's ``pattern``, a Python regular expression, else 0."""
     del prompt
     return float(re.fullmatch(str(task["pattern"]), reply.strip(), re.DOTALL) is not None)
+
+
+@reward("grader")
+def grader(prompt: Sequence[Message], reply: str, task: Task) -> float:
+    """Return the score that the task's ``grader`` gives the reply, from 0 to 1.
+
+    Its templates are filled from the task's ``item``; ``policies/graders.py`` has the graders.
+    """
+    del prompt
+    return graded(task["grader"], task["item"], reply)
 
 
 @cache

@@ -138,6 +138,10 @@ class Settings(BaseModel):
     body_bytes_max: Annotated[int, Field(ge=1024)] = 8 * MIB
     archive_bytes_max: Annotated[int, Field(ge=1024)] = 1024 * MIB
     """Largest personal model or adapter that is imported over HTTP, in bytes, both packed and unpacked."""
+    file_bytes_max: Annotated[int, Field(ge=1024)] = 512 * MIB
+    """Largest file that is uploaded to ``/v1/files``, in bytes."""
+    tenant_file_bytes_max: Annotated[int, Field(ge=1024)] = 4 * GIB
+    """The bytes of all uploaded files of one tenant together."""
     operation_seconds_max: Seconds = 24 * HOUR_SECONDS
     """How long the result of an operation id is kept for a caller that retries."""
     log_seconds_max: Seconds = 30 * DAY_SECONDS

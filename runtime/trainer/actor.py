@@ -26,6 +26,7 @@ from populace.policies.evaluation_gate import GateRule, RollbackRule
 from populace.storage.records.errors import PopulaceError
 from populace.storage.store import Store
 from populace.storage.training.sessions import SessionFiles
+from populace.storage.uploads.upload_files import UploadFiles
 from populace.trainer.consolidator import Consolidator
 
 logger = logging.getLogger(__name__)
@@ -40,7 +41,10 @@ IDLE_SECONDS_MAX = 600.0
 
 
 class TrainerOptions(NamedTuple):
-    """How to start a trainer. ``automatic`` also trains models that are due without a request."""
+    """How to start a trainer. ``automatic`` also trains models that are due without a request.
+
+    ``master_key`` is the file of the key that wraps those of uploaded files, None the one in the store.
+    """
 
     hosts: int
     shards: int
@@ -51,6 +55,7 @@ class TrainerOptions(NamedTuple):
     device: str
     automatic: bool
     memory_module: Path | None
+    master_key: Path | None
 
 
 class TrainerActor:
@@ -147,6 +152,7 @@ class TrainerActor:
                 load=load,
                 revisions=Store.adapters(path),
                 sessions=SessionFiles.of_store(path),
+                uploads=UploadFiles.of_store(path, options.master_key),
                 memory_module=options.base.memory_module,
             )
             if self._stopping.is_set():

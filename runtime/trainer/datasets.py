@@ -15,7 +15,7 @@ from populace.engines.prompts import BaseTokenizer
 from populace.learning.curricula import Curriculum, LogLessons, preferences, supervised, thumbs
 from populace.learning.encoding import ExampleEncoder
 from populace.learning.evaluation import HeldOut, HeldOutReplies
-from populace.learning.examples import digest_of, examples_of
+from populace.learning.examples import Example, digest_of, examples_of
 from populace.learning.frozen_base import FrozenBase
 from populace.learning.methods.objective import TrainSequence
 from populace.learning.on_policy.distillation import DistillationMethod, DistillationOptions
@@ -35,11 +35,15 @@ STEPS_A_ROUND = 2
 
 
 class TrainingData(NamedTuple):
-    """What a job learns from: the interactions in its range, the feedback before its start, its tasks."""
+    """What a job learns from: the interactions in its range, the feedback before its start, its tasks.
+
+    ``examples`` are those of its file, if it learns from one; ``log`` and ``feedback`` are empty then.
+    """
 
     log: Sequence[Interaction]
     feedback: Sequence[Feedback]
     tasks: Sequence[RewardTask] = ()
+    examples: Sequence[Example] = ()
 
 
 class Dataset(NamedTuple):
@@ -67,9 +71,16 @@ class DatasetInputs:
     sampler: Sampler | None
 
     def lessons(self) -> LogLessons:
-        examples = examples_of(self.data.log, self.data.feedback)
+        options = self.job.options
+        is_file = options.training_file is not None
         return LogLessons(
-            self.job.model.name, examples, self.encoder, self.base, self.parent, self.job.options.unjudged
+            self.job.model.name,
+            self.data.examples if is_file else examples_of(self.data.log, self.data.feedback),
+            self.encoder,
+            self.base,
+            self.parent,
+            options.unjudged,
+            options.beta,
         )
 
     def engine(self) -> Sampler:

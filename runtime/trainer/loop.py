@@ -40,7 +40,9 @@ from populace.storage.records.errors import (
 from populace.storage.revisions import RevisionFiles
 from populace.storage.training.errors import JobEnded, JobNotFound
 from populace.storage.training.sessions import SessionFiles
+from populace.storage.uploads.upload_files import UploadFiles
 from populace.trainer.datasets import TrainingData
+from populace.trainer.file_data import file_examples
 from populace.trainer.lineage import revision_of
 from populace.trainer.loading import LoadedTrainer
 from populace.trainer.runs import TrainingRun
@@ -85,15 +87,20 @@ class TrainingLoop:
         load: Callable[[], LoadedTrainer],
         revisions: RevisionFiles,
         sessions: SessionFiles,
+        uploads: UploadFiles,
         memory_module: str | None = None,
     ) -> None:
-        """Make a loop; ``load`` is called on a thread, at the first job, to load the base."""
+        """Make a loop; ``load`` is called on a thread, at the first job, to load the base.
+
+        ``uploads`` are the files that jobs may learn from.
+        """
         self._hosts = hosts
         self._jobs = jobs
         self._load = load
         self._trainer: LoadedTrainer | None = None
         self._revisions = revisions
         self._sessions = sessions
+        self._uploads = uploads
         self._memory_module = memory_module
         self._live: dict[ModelId, TrainingRun] = {}
         self._stopping = threading.Event()
@@ -131,20 +138,23 @@ class TrainingLoop:
         data = await self._data(job.model, job.log_range, job.feedback_until_ms)
         if job.options.method in TASK_METHODS:
             data = data._replace(tasks=await self._jobs.tasks(job.model, job.number))
+        trainer, runs = await self._loaded()
+        needed = trainer.gate.replies_min
+        if job.options.training_file is not None:
+            examples = await asyncio.to_thread(file_examples, job, self._uploads, held_out_min=needed)
+            data = data._replace(examples=examples)
         try:
             saved = await asyncio.to_thread(self._sessions.read, open_job.session_key)
         except RecordInvalid as error:
             logger.warning("the training of %s/%s begins anew: %s", *job.model, error)
             saved = None
         view = await self._hosts.show_model(job.model)
-        trainer, runs = await self._loaded()
         if view.base != runs.base_fingerprint and job.options.rebuilds is None:
             reason = f"its base is {view.base[:12]}, and here it is {runs.base_fingerprint[:12]}"
             raise TrainingFailed(job.model.name, reason)
         run = await asyncio.to_thread(runs.make, job, open_job.session_key, data, saved)
-        needed = trainer.gate.replies_min
         if run.learner.held_out.size < needed and job.options.rebuilds is None:
-            what = "tasks" if job.options.method in TASK_METHODS else "judged turns"
+            what = "judged turns" if job.options.learns_from_log else "lines" if data.examples else "tasks"
             reason = (
                 f"of its {what} {run.learner.held_out.size} are held out, too few to judge what comes of it: "
                 f"{needed} are needed, and one in {EVERY} is held out, so {needed * EVERY} {what} are enough"

@@ -254,7 +254,8 @@ class JobRecord(Record):
     ``log_range``, ``feedback_until_ms``, ``parent`` and ``started_ms`` are fixed when it starts, so that a
     training resumed after a crash learns from the same data. ``session_key`` names and opens the file of its
     session meanwhile. ``loss`` and ``reward`` are those of the newest of ``step`` steps, ``curve`` has those
-    of some steps by their numbers; ``candidate`` is the digest of the resulting revision.
+    of some steps by their numbers; ``candidate`` is the digest of the resulting revision. ``note`` is kept as
+    it came.
     """
 
     KIND = "job"
@@ -280,6 +281,24 @@ class JobRecord(Record):
     seconds: float = 0.0
     curve: tuple[tuple[int, float], ...] = ()
     candidate: str | None = None
+    note: str = ""
+
+
+class UploadRecord(Record):
+    """A file that a caller uploaded; ``key`` opens its content, ``sha256`` is the digest of that.
+
+    It is no row: it lies wrapped by the master key beside the content.
+    """
+
+    KIND = "upload"
+
+    filename: str
+    purpose: str
+    size: int
+    sha256: bytes
+    created_ms: int
+    expires_ms: int | None
+    key: bytes
 
 
 class TasksRecord(Record):

@@ -155,6 +155,10 @@ async def test_a_job_ends_by_name_and_may_be_ended_again(hosts: Directory, ada: 
         (TrainingOptions(method="rl"), "reward"),
         (TrainingOptions(reward="number"), "reward"),
         (TrainingOptions(method="rl", reward="number"), "tasks"),
+        (TrainingOptions(method="thumbs", training_file="file-1"), "training_file"),
+        (TrainingOptions(validation_file="file-1"), "validation_file"),
+        (TrainingOptions(beta=0.2), "beta"),
+        (TrainingOptions(method="preference", beta=0.0), "beta"),
     ],
 )
 async def test_options_that_nobody_can_mean_are_refused_by_name(
@@ -205,6 +209,32 @@ async def test_what_is_rewarded_leaves_the_log_to_be_learned(hosts: Directory, a
     assert (unsettled.standing.untrained, unsettled.standing.failed_at) == (1, None)
     with pytest.raises(InvalidRequest, match="rewarded for tasks"):
         await hosts.jobs.ask(ada, TrainingOptions(rebuilds=rewarded.digest))
+
+
+async def test_what_a_file_teaches_leaves_the_log_to_be_learned_and_is_not_made_again(
+    hosts: Directory, ada: ModelId
+) -> None:
+    options = TrainingOptions(training_file="file-1")
+    await judge(hosts, ada, 0)
+    asked = await hosts.jobs.ask(ada, options, "key-1", note='{"suffix": "style"}')
+    assert await hosts.jobs.ask(ada, options, "key-1", note='{"suffix": "style"}') == asked
+    with pytest.raises(OperationConflict):
+        await hosts.jobs.ask(ada, options, "key-1", note="")
+    job = await hosts.jobs.start(ada, asked.number)
+    assert (job.log_range, job.parent, job.note) == ((0, 0), OLD.digest, '{"suffix": "style"}')
+
+    made = trained(job, "of-a-file")
+    assert made.lineage is not None
+    told = {**made.lineage.hyper_parameters, "training_file": "file-1"}
+    made = replace(made, lineage=replace(made.lineage, hyper_parameters=told))
+    ended = await hosts.jobs.finish(ada, job.number, made, DONE)
+
+    assert (ended.state, ended.note) == ("promoted", job.note)
+    assert (await hosts.show_model(ada)).cursor == 0
+    assert ada in [one.model for one in await hosts.jobs.unsettled()]
+    after = await promote(hosts, ada, "after", "train-2")
+    with pytest.raises(InvalidRequest, match="learned from a file"):
+        await hosts.jobs.ask(ada, TrainingOptions(rebuilds=after.digest))
 
 
 async def test_nobody_trains_a_model_that_there_is_not(hosts: Directory, tenant: str) -> None:

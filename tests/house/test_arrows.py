@@ -51,7 +51,7 @@ ALLOWED: Mapping[str, str] = {
     "gateway": (
         "actors actors.aggregation actors.turns api archive base engines hosting pictures policies "
         "policies.diversity settings storage storage.backups storage.packed storage.records storage.rows "
-        "storage.training"
+        "storage.training storage.uploads"
     ),
     "hosting": (
         "actors actors.aggregation actors.host actors.keepers engines policies policies.diversity settings "
@@ -73,9 +73,10 @@ ALLOWED: Mapping[str, str] = {
     "storage.rows": "storage.records storage.training",
     "storage.shards": "storage.records storage.rows",
     "storage.training": "storage.records",
+    "storage.uploads": "storage.backups storage.records",
     "trainer": (
         "actors adapters.lora adapters.memory engines hosting learning learning.methods learning.on_policy "
-        "policies policies.diversity storage storage.packed storage.records storage.training"
+        "policies policies.diversity storage storage.packed storage.records storage.training storage.uploads"
     ),
 }
 """The packages that each package imports. A new arrow needs a reason; a circle is never one."""

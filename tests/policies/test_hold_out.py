@@ -1,4 +1,7 @@
-from populace.policies.hold_out import EVERY, is_held_out
+from hypothesis import given
+from hypothesis import strategies as st
+
+from populace.policies.hold_out import EVERY, held_out_lines, is_held_out
 
 
 def test_one_of_every_block_of_positions_is_held_out() -> None:
@@ -18,3 +21,15 @@ def test_what_is_held_out_never_changes() -> None:
 
 FIRST = [0, 15, 17, 30, 33, 44]
 """Held out in the first release; another answer would train on what it is judged by."""
+
+
+@given(count=st.integers(0, 300), least=st.integers(0, 4))
+def test_lines_of_a_file_that_judge_are_enough_and_never_all(count: int, least: int) -> None:
+    judging = held_out_lines(count, least)
+
+    assert judging <= set(range(1, count + 1))
+    assert len(judging) >= min(count, least)
+    if sum(map(is_held_out, range(1, count + 1))) >= least:
+        assert judging == {line for line in range(1, count + 1) if is_held_out(line)}
+    else:
+        assert len(judging) == min(count, least)

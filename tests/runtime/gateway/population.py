@@ -19,12 +19,14 @@ from populace.gateway.adapter_desk import AdapterDesk
 from populace.gateway.app import create_app
 from populace.gateway.archive_desk import ArchiveDesk
 from populace.gateway.desk import Desk
+from populace.gateway.upload_desk import UploadDesk
 from populace.hosting.aggregation import aggregator_over
 from populace.hosting.directory import Directory, LocalHostClient
 from populace.policies.placement import shards_of
 from populace.settings.clock import SystemClock
 from populace.storage.adapter_store import AdapterStore
 from populace.storage.store import Store
+from populace.storage.uploads.upload_files import UploadFiles
 from tests.limits import HANG_SECONDS
 from tests.runtime.gateway.scripted_engine import BASE, ScriptedEngine
 
@@ -33,6 +35,8 @@ HOSTS = 2
 MAILBOX_MAX = 2
 BODY_BYTES_MAX = 100_000
 ARCHIVE_BYTES_MAX = 400_000
+FILE_BYTES_MAX = 300_000
+TENANT_FILE_BYTES_MAX = 500_000
 RANK_MAX = 16
 
 
@@ -81,6 +85,12 @@ class Population:
             aggregator=aggregator_over(self.directory, self.engine, self.path),
             cors_origins=cors_origins,
             embedder=self.engine,
+            upload_desk=UploadDesk(
+                UploadFiles.of_store(self.path),
+                desk,
+                bytes_max=FILE_BYTES_MAX,
+                tenant_bytes_max=TENANT_FILE_BYTES_MAX,
+            ),
         )
 
     @asynccontextmanager

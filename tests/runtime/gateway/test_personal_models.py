@@ -258,5 +258,6 @@ async def test_openapi_describes_what_every_route_answers(population: Population
     }
 
     files = {"get /v1/personal-models/{name}/export", "get /v1/personal-models/{name}/memory/picture"}
+    files.add("get /v1/files/{file_id}/content")
     as_openai = {"post /v1/chat/completions", "post /v1/completions", "post /v1/embeddings"}
     assert untyped == files | as_openai | {"get /healthz", "get /readyz", "get /metrics"}

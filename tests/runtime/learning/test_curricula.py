@@ -56,7 +56,7 @@ def encoder(tokenizer: BaseTokenizer) -> ExampleEncoder:
 
 
 def example(place: int, judged: Judgement = UP, reply: str = "It is so.") -> Example:
-    return Example(TAUGHT[place], (Message("user", f"Is it {place}?"),), reply, judged)
+    return Example(TAUGHT[place], (Message("user", f"Is it {place}?"),), reply, judged, is_held_out=False)
 
 
 def session(base: FrozenBase, seed: int = 0) -> TrainingSession:
@@ -136,7 +136,7 @@ def test_every_method_learns_what_it_is_about(
     ("method", "examples", "reason"),
     [
         (supervised, [], "its log has no interaction"),
-        (supervised, [example(0)._replace(position=0)], "all 1 new interactions are held out"),
+        (supervised, [example(0)._replace(is_held_out=True)], "all 1 new interactions are held out"),
         (
             supervised,
             [example(0, DOWN), example(1, Judgement())],

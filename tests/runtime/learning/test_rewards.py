@@ -78,6 +78,15 @@ def test_a_reward_that_is_no_number_fails_by_name(named: str, result: Any, says:
     assert f"`{named}`" in str(caught.value)
 
 
+def test_a_grader_scores_the_reply_by_the_fields_of_its_line() -> None:
+    check = {"input": "{{sample.output_text}}", "reference": "{{item.answer}}", "operation": "ilike"}
+    task = {"grader": check, "item": {"answer": "ghent"}}
+
+    assert [rewarded("ada", "grader", (), reply, task) for reply in ("In Ghent.", "In Rome.")] == [1.0, 0.0]
+    with pytest.raises(RewardFailed, match=r"there is no 'item.answer'"):
+        rewarded("ada", "grader", (), "In Ghent.", {**task, "item": {}})
+
+
 def test_an_unknown_reward_is_refused_with_those_that_there_are() -> None:
-    with pytest.raises(InvalidRequest, match="named `best`; there are exact, matches, number"):
+    with pytest.raises(InvalidRequest, match="named `best`; there are exact, grader, matches, number"):
         rewarded("ada", "best", PROMPT, "", {})

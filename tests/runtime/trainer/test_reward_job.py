@@ -135,6 +135,17 @@ async def test_what_is_rewarded_becomes_a_revision_and_the_log_is_still_to_be_le
     assert again.parent == made.digest, "it goes on from there"
 
 
+async def test_a_grader_rewards_as_a_function_does(population: Trained) -> None:
+    grader = {"input": "{{sample.output_text}}", "reference": "{{item.answer}}", "operation": "ilike"}
+    tasks = [task._replace(known={"item": {"answer": "a"}, "grader": grader}) for task in TASKS]
+    await population.teach(ADA, turns=1)
+
+    job = await rewarded(population, replace(REWARDED, reward="grader"), tasks)
+
+    assert job.state == "promoted", job.reason
+    assert job.progress.curve[-1][1] > job.progress.curve[0][1]
+
+
 async def test_a_trainer_that_is_stopped_goes_on_with_the_tasks(
     population: Trained, rewarding: Callable[[Reward], None]
 ) -> None:

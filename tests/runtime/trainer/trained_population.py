@@ -15,6 +15,7 @@ from populace.learning.trainer import Trainer
 from populace.policies.evaluation_gate import GateRule
 from populace.storage.store import Store
 from populace.storage.training.sessions import SessionFiles
+from populace.storage.uploads.upload_files import UploadFiles
 from populace.trainer.loading import LoadedTrainer
 from populace.trainer.loop import TrainingLoop
 from populace.trainer.runs import RunBuilder
@@ -58,6 +59,7 @@ class Trained:
         self.engine = Engine()
         self.host = ModelHost("host-0", self.store, range(2), base=BASE, clock=self.clock, engine=self.engine)
         self.sessions = SessionFiles.of_store(path)
+        self.uploads = UploadFiles.of_store(path)
         self._base_directory = base_directory
         self._base = base
 
@@ -86,6 +88,7 @@ class Trained:
             load=load,
             revisions=self.store.revisions,
             sessions=self.sessions,
+            uploads=self.uploads,
             memory_module="m" * 64,
         )
 
