@@ -5,8 +5,10 @@ Standard library only, because each program runs in its client's environment. A 
 order; null is a turn whose reply is a call of a tool.
 """
 
+import contextlib
 import json
 import os
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -65,7 +67,12 @@ def words(error: BaseException) -> str:
     body = getattr(error, "body", None)
     if isinstance(body, dict) and isinstance(body.get("message"), str):
         return body["message"]
-    return f"{type(error).__name__}: {error}"
+    text = f"{type(error).__name__}: {error}"
+    # Some show the whole body, whose request id is another each time.
+    if shown := re.search(r"\{.*\}", text, re.DOTALL):
+        with contextlib.suppress(ValueError, KeyError, TypeError):
+            return text[: shown.start()] + json.loads(shown.group())["error"]["message"]
+    return text
 
 
 def arguments_of(text: str) -> dict[str, Any]:
