@@ -27,7 +27,7 @@ def prepare(client: Client) -> Path:
     if (folder / MADE).is_file():
         return folder
     # What other pins made, and what was not made to its end.
-    for old in FOLDER.glob(f"{client.name}-*"):
+    for old in FOLDER.glob(f"{client.name}-{'[0-9a-f]' * len(client.digest)}"):
         shutil.rmtree(old)
     _run(client, [sys.executable, "-m", "venv", "--without-pip", str(folder)])
     with tempfile.NamedTemporaryFile("w", suffix=".txt") as needs:

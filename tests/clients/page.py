@@ -24,7 +24,9 @@ NOT_RUN = """\
 | Open WebUI 0.12.4 | its backend is 242 packages and 2.8 GB |
 | LibreChat, SillyTavern | they are applications with a browser and servers of their own |
 
-How to set them up is in [`front-ends.md`](front-ends.md).
+The backend of Open WebUI was tried once by hand: its list of models, a chat of two turns with the second in a
+stream, and its prompts for titles and tags, which left no turn. Its new prompt for follow-ups left one; it is
+recognised since. How to set these up is in [`front-ends.md`](front-ends.md).
 """
 
 
