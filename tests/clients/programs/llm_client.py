@@ -100,10 +100,10 @@ def text(turns: Turns) -> None:
     turns.append(filled(llm("-m", "text", "Once upon a time", *SHORT)))
 
 
-@scenario("a response, and `-c` (`responses: true`)")
+@scenario("a response, and `-c` (`responses: true`); both are sent with `store: false` and leave no turn")
 def responses(turns: Turns) -> None:
-    turns.append(filled(llm("-m", "responses", FIRST)))
-    turns.append(filled(llm("-c", SECOND)))
+    filled(llm("-m", "responses", FIRST, *SHORT))
+    filled(llm("-c", SECOND, *SHORT))
 
 
 if __name__ == "__main__":
