@@ -6,8 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from populace.cluster.serve import choose_engine
-from populace.settings.settings import Settings
 from tests.clients.environments import prepare
 from tests.clients.page import PAGE, render
 from tests.clients.pinned import Outcomes, read_clients, read_expected, write_expected
@@ -36,8 +34,8 @@ def environments() -> Generator[dict[str, Future[Path]]]:
 def served(
     tmp_path_factory: pytest.TempPathFactory, environments: dict[str, Future[Path]]
 ) -> Generator[Served]:
-    engine = choose_engine(Settings.from_environment())
-    with serve(tmp_path_factory.mktemp("served"), engine=engine) as running:
+    # The page is about vLLM, and the torch engine refuses other things.
+    with serve(tmp_path_factory.mktemp("served"), engine="vllm") as running:
         yield running
 
 

@@ -4,13 +4,13 @@ The folder's name has the pins' digest, so that other pins make another one. pip
 own tools and what they fetch is theirs to cache.
 """
 
-import os
 import shutil
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
+from populace.settings.environment import process_environment
 from tests.clients.pinned import Client
 
 FOLDER = Path(__file__).parents[2] / "build" / "clients"
@@ -60,7 +60,7 @@ def _node(folder: Path) -> Path:
 
 def _run(client: Client, arguments: list[str]) -> None:
     # No version notice, which would ask the index once more.
-    quiet = {**os.environ, "PIP_DISABLE_PIP_VERSION_CHECK": "1", "NO_UPDATE_NOTIFIER": "1"}
+    quiet = process_environment(PIP_DISABLE_PIP_VERSION_CHECK="1", NO_UPDATE_NOTIFIER="1")
     ran = subprocess.run(arguments, env=quiet, capture_output=True, text=True, check=False)
     if ran.returncode:
         wanted = " ".join((*client.packages, *client.npm))

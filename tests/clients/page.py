@@ -50,7 +50,7 @@ def versions(client: Client) -> str:
     """Return what is installed, as a reader knows it."""
     named = [pin.replace("==", " ") for pin in client.packages if "nodejs" not in pin]
     named += [" ".join(pin.rsplit("@", 1)) for pin in client.npm]
-    return ", ".join(named) or "the one of vLLM here"
+    return ", ".join(named) or "that of the engine"
 
 
 def _section(client: Client, outcomes: dict[str, str]) -> str:

@@ -1,12 +1,12 @@
 """Run a client's program in its environment and read what became of its scenarios."""
 
 import json
-import os
 import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from populace.settings.environment import process_environment
 from tests.clients.environments import command
 from tests.clients.pinned import WORKS, Client
 from tests.limits import ENGINE_HANG_SECONDS
@@ -49,17 +49,16 @@ def run(client: Client, folder: Path | None, scratch: Path, environment: dict[st
     ]
 
 
-def quiet_environment(url: str, key: str, model: str, tokenizer: Path) -> dict[str, str]:
+def client_environment(url: str, key: str, model: str, tokenizer: Path) -> dict[str, str]:
     """Return the variables that the programs read, and those that keep clients from other networks."""
-    return {
-        **os.environ,
-        "OPENAI_BASE_URL": f"{url}/v1",
-        "OPENAI_API_KEY": key,
-        "MODEL": model,
-        "TOKENIZER": str(tokenizer),
-        "LITELLM_LOCAL_MODEL_COST_MAP": "True",
-        "HF_HUB_OFFLINE": "1",
-        "HF_DATASETS_OFFLINE": "1",
-        "DO_NOT_TRACK": "1",
-        "PYTHONWARNINGS": "ignore",
-    }
+    return process_environment(
+        OPENAI_BASE_URL=f"{url}/v1",
+        OPENAI_API_KEY=key,
+        MODEL=model,
+        TOKENIZER=str(tokenizer),
+        LITELLM_LOCAL_MODEL_COST_MAP="True",
+        HF_HUB_OFFLINE="1",
+        HF_DATASETS_OFFLINE="1",
+        DO_NOT_TRACK="1",
+        PYTHONWARNINGS="ignore",
+    )

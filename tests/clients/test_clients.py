@@ -7,7 +7,7 @@ import pytest
 
 import populace
 from tests.clients.pinned import Outcomes, read_clients, read_expected
-from tests.clients.running import quiet_environment, run
+from tests.clients.running import client_environment, run
 from tests.end_to_end.served import Served
 
 pytestmark = pytest.mark.client
@@ -24,7 +24,7 @@ def test_a_client_ends_as_expected_and_its_turns_are_in_the_log(
 ) -> None:
     folder = environments[name].result() if name in environments else None
     model = served.create(name.replace(" ", "-"))
-    environment = quiet_environment(served.url, served.key, model, base_files)
+    environment = client_environment(served.url, served.key, model, base_files)
 
     results = run(read_clients()[name], folder, tmp_path, environment)
 
