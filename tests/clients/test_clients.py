@@ -36,7 +36,7 @@ def test_a_client_ends_as_expected_and_its_turns_are_in_the_log(
     made = [turn for result in results for turn in result.turns]
     replies = [turn.reply for turn in log_of(served, model)]
     assert len(replies) == len(made)
-    # Null is a call of a tool: how a log tells of calls is not a client's to know.
+    # Null has no words to compare: how the log tells of calls of tools is not a client's to know.
     assert [reply for reply, turn in zip(replies, made, strict=True) if turn is not None] == [
         turn for turn in made if turn is not None
     ]

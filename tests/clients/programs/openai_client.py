@@ -140,7 +140,8 @@ def tool_streamed(turns: Turns) -> None:
     named = {"type": "function", "function": {"name": TOOL_NAME}}
     with chat.stream(
         messages=[{"role": "user", "content": TOOL_QUESTION}],
-        tools=[TOOL],
+        # The helper takes no other tools.
+        tools=[{**TOOL, "function": {**TOOL["function"], "strict": True}}],
         tool_choice=named,
         **SHORT | {"max_tokens": 60},
     ) as events:
@@ -208,9 +209,11 @@ def responses_tool(turns: Turns) -> None:
     turns.append(None)
 
 
-@scenario("conversations, two turns and their items")
+@scenario("conversations, two turns and their items; the metadata `model` says with whom")
 def conversations(turns: Turns) -> None:
-    conversation = client.conversations.create()
+    conversation = client.conversations.create(metadata={"model": MODEL})
+    # The log keeps what the conversation is in a turn in which nothing is said.
+    turns.append(None)
     for said in (FIRST, SECOND):
         response = responses.create(input=said, conversation=conversation.id, **RESPONSE)
         turns.append(filled(response.output_text))
@@ -248,9 +251,10 @@ def files(turns: Turns) -> None:
 def fine_tuning(turns: Turns) -> None:
     uploaded = client.files.create(file=UPLOAD, purpose="fine-tune")
     job = client.fine_tuning.jobs.create(
-        model=MODEL,
+        model="base",
+        suffix=f"{MODEL}-cats",
         training_file=uploaded.id,
-        method={"type": "supervised", "supervised": {"hyperparameters": {"n_epochs": 1}}},
+        method={"type": "supervised", "supervised": {"hyperparameters": {"n_epochs": 3}}},
     )
     while job.status in ("validating_files", "queued", "running"):
         time.sleep(1)

@@ -2,7 +2,7 @@
 
 Standard library only, because each program runs in its client's environment. A line is
 ``{"scenario", "ok", "turns", "error"}``. ``turns`` are the replies that the model's log must have, in their
-order; null is a turn whose reply is a call of a tool.
+order; null is a turn without words of its own, such as the call of a tool.
 """
 
 import contextlib
