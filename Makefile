@@ -2,7 +2,7 @@
 # PYTHON=/path/to/python chooses the interpreter, ARGS="..." goes to `populace serve` or pytest.
 
 .DEFAULT_GOAL := help
-.PHONY: help install develop serve lint test test-engines test-faults test-all mutants clean
+.PHONY: help install develop serve lint test test-engines test-faults test-clients test-all clients-page mutants clean
 .NOTPARALLEL:
 
 # Nothing phones home, and no model hub is asked for anything.
@@ -36,10 +36,11 @@ lint: install ## ruff and pyright
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
 
-# Each test is in exactly one of three tiers, whatever its marks: tests/house/test_tiers.py.
-PLAIN := (not engine and not ray and not fault) or smoke
-ENGINES := (engine or ray) and not fault and not smoke
+# Each test is in exactly one of four tiers, whatever its marks: tests/house/test_tiers.py.
+PLAIN := (not engine and not ray and not fault and not client) or smoke
+ENGINES := (engine or ray) and not fault and not client and not smoke
 FAULTS := fault and not smoke
+CLIENTS := client and not fault and not smoke
 # On two processes, each file on one of them, so that what a file shares is made once.
 BESIDE := -n 2 --dist loadfile --no-loadscope-reorder
 AT_ONCE := $(BIN)/python scripts/side_by_side.py
@@ -59,8 +60,14 @@ test-engines: install ## the tests that load language models, start engines or c
 test-faults: install ## the torture in full, of which `make test` has a sample
 	$(SUPERVISED) $(BIN)/pytest $(BESIDE) -m "$(FAULTS)" $(ARGS)
 
-test-all: ## all three, whatever fails; CI runs the same through .ci/run
-	@$(MAKE) --no-print-directory --keep-going test test-engines test-faults
+test-clients: install ## other people's clients against a server: docs/clients.md; installs them under build/
+	$(SUPERVISED) $(BIN)/pytest -m "$(CLIENTS)" $(ARGS)
+
+clients-page: install ## run the clients, and write docs/clients.md and what is expected of them from this run
+	$(SUPERVISED) $(BIN)/pytest tests/clients -m client --write-clients-page $(ARGS)
+
+test-all: ## all four, whatever fails; CI runs the same through .ci/run
+	@$(MAKE) --no-print-directory --keep-going test test-engines test-faults test-clients
 
 mutants: install ## plant the faults that the promises forbid; each must turn a test red
 	@$(BIN)/python -m scripts.mutants $(ARGS)

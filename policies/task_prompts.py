@@ -18,6 +18,14 @@ TASK_PROMPTS: Final[Sequence[tuple[str, str]]] = (
     (f"{OPEN_WEBUI}:title", "### Task: Generate a concise, 3-5 word title "),
     (f"{OPEN_WEBUI}:tags", "### Task: Generate 1-3 broad tags categorizing the main themes of the chat "),
     (f"{OPEN_WEBUI}:follow-ups", "### Task: Suggest 3-5 relevant follow-up questions or prompts "),
+    (
+        f"{OPEN_WEBUI}:follow-ups",
+        "### Task: Predict 3-5 useful messages this user might naturally send next ",
+    ),
+    (
+        f"{OPEN_WEBUI}:summary",
+        "### Task: Summarize the conversation history that will be compacted out of the active ",
+    ),
     (f"{OPEN_WEBUI}:queries", "### Task: Analyze the chat history to determine the necessity of generating "),
     (f"{OPEN_WEBUI}:image-prompt", "### Task: Generate a detailed prompt for am image generation task "),
     (f"{OPEN_WEBUI}:autocompletion", "### Task: You are an autocompletion system. Continue the text in "),

@@ -1,6 +1,7 @@
 """What all tests share.
 
-A skip that would hide work fails in CI: a green run there means that the engine and Ray tests ran.
+A skip that would hide work fails in CI: a green run there means that the tests of engines, of Ray and of
+clients ran.
 """
 
 import faulthandler
@@ -28,7 +29,7 @@ ONLY_LOAD = tuple(
 )
 """Folders whose tests load a model in torch, and start neither an engine nor a cluster."""
 
-MUST_RUN_MARKERS = ("engine", "ray", "fault", "smoke")
+MUST_RUN_MARKERS = ("engine", "ray", "fault", "client", "smoke")
 
 
 @pytest.fixture(scope="session")
@@ -58,7 +59,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     ``make test-engines`` runs the two kinds side by side.
     """
     for item in items:
-        if is_marked(item, "engine", "ray"):
+        if is_marked(item, "engine", "ray", "client"):
             item.add_marker(pytest.mark.timeout(ENGINE_TEST_SECONDS))
             if item.nodeid.startswith(ONLY_LOAD):
                 item.add_marker(pytest.mark.only_loads)
@@ -92,7 +93,7 @@ def pytest_runtest_teardown(item: pytest.Item) -> Generator[None]:
 def pytest_runtest_makereport(
     item: pytest.Item,
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """In CI, a skipped test of an engine, a cluster or a fault is a failure."""
+    """In CI, a skipped test of an engine, a cluster, a client or a fault is a failure."""
     report = yield
     expected_failure = hasattr(report, "wasxfail")
     if report.skipped and is_marked(item, *MUST_RUN_MARKERS) and not expected_failure and in_ci():

@@ -12,4 +12,4 @@ ENGINE_HANG_SECONDS = 1200.0
 """For what starts an engine or a Ray, or waits for a model's replies."""
 
 ENGINE_TEST_SECONDS = 1800.0
-"""For a whole test that is marked ``engine`` or ``ray``; the others' is in ``pyproject.toml``."""
+"""For a whole test that is marked ``engine``, ``ray`` or ``client``; the others' is in ``pyproject.toml``."""

@@ -5,7 +5,12 @@ import re
 
 from tests.house.source_tree import ROOT, project
 
-TIERS = {"test": "PLAIN", "test-engines": "ENGINES", "test-faults": "FAULTS"}
+TIERS = {
+    "test": "PLAIN",
+    "test-engines": "ENGINES",
+    "test-faults": "FAULTS",
+    "test-clients": "CLIENTS",
+}
 """The targets, and the names of their expressions over the marks."""
 
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")

@@ -29,6 +29,17 @@ conversation \
 as a **user**, based on the chat history, to help continue or deepen the discussion.
 ### Guidelines:"""
 
+FOLLOW_UPS_2026 = """### Task:
+Predict 3-5 useful messages this user might naturally send next to advance their current objective.
+### Guidelines:
+- Write from the user's point of view, directed to the assistant."""
+
+COMPACTION = """### Task:
+Summarize the conversation history that will be compacted out of the active chat context.
+
+### Instructions:
+- Preserve key decisions, user preferences, and constraints."""
+
 QUERIES = """### Task:
 Analyze the chat history to determine the necessity of generating search queries, in the given language. By \
 default, **prioritize generating 1-3 broad and relevant search queries**"""
@@ -112,6 +123,8 @@ CAPTURED = [
     ("open-webui:title", TITLE_2026),
     ("open-webui:tags", TAGS),
     ("open-webui:follow-ups", FOLLOW_UPS),
+    ("open-webui:follow-ups", FOLLOW_UPS_2026),
+    ("open-webui:summary", COMPACTION),
     ("open-webui:queries", QUERIES),
     ("open-webui:image-prompt", IMAGE),
     ("open-webui:autocompletion", AUTOCOMPLETION),
