@@ -311,7 +311,9 @@ async def test_statistics_add_up(hosts: Hosts, tenant: str) -> None:
     assert sum(one.busy for one in busy) - sum(one.busy for one in before) == 6
     assert [grown(name) for name in ("turns", "activations", "active", "commits", "busy")] == [6, 6, 6, 6, 0]
     assert [one.waiting for one in after] == [0, 0]
-    assert all(0 < one.commit_batches <= one.commits for one in after)
+    # By their names, all six models may lie on one host, and the other has committed nothing then.
+    assert all(min(one.commits, 1) <= one.commit_batches <= one.commits for one in after)
+    assert sum(one.commit_batches for one in after) > 0
 
 
 def test_an_operation_has_the_callers_key_or_one_of_its_own() -> None:
