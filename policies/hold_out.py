@@ -25,4 +25,4 @@ def held_out_lines(count: int, least: int) -> frozenset[int]:
     held_out = [line for line in lines if is_held_out(line)]
     others = [line for line in lines if not is_held_out(line)]
     missing = max(0, least - len(held_out))
-    return frozenset(held_out + others[len(others) - missing :])
+    return frozenset(held_out + others[max(0, len(others) - missing) :])

@@ -100,7 +100,7 @@ def name_problem(name: str, *, reserved: Collection[str] = ()) -> str | None:
     if NAME_PATTERN.fullmatch(name) is None:
         return "1 to 64 characters of a-z, 0-9, _ and -, and the first is a letter or digit"
     if name in reserved:
-        return f"{' and '.join(sorted(reserved))} are reserved"
+        return f"{', '.join(sorted(reserved))} are reserved"
     return None
 
 
