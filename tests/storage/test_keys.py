@@ -82,7 +82,10 @@ def test_other_names_are_refused_with_the_rule(name: str) -> None:
 
 def test_reserved_names_are_refused_where_they_are_reserved() -> None:
     assert keys.name_problem("base") is None
-    assert keys.name_problem("base", reserved=keys.RESERVED_MODEL_NAMES) == "base, import, population are reserved"
+    assert (
+        keys.name_problem("base", reserved=keys.RESERVED_MODEL_NAMES)
+        == "base, import, population are reserved"
+    )
     assert keys.name_problem("ada", reserved=keys.RESERVED_MODEL_NAMES) is None
 
 
