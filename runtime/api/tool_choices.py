@@ -75,14 +75,20 @@ class NamedToolObject(_Given):
     function: NamedFunctionObject
 
 
-class CalledObject(_Given):
+class _SentBack(_Given):
+    """What a client sends back of a reply, with what it added: the official one's ``parsed_arguments``."""
+
+    model_config = ConfigDict(extra="ignore")
+
+
+class CalledObject(_SentBack):
     """What was called. The arguments come from a model, so they may be anything."""
 
     name: ToolName
     arguments: Text
 
 
-class ToolCallObject(_Given):
+class ToolCallObject(_SentBack):
     """A call that an assistant made, sent back."""
 
     id: Annotated[Text, Field(min_length=1)]

@@ -20,7 +20,7 @@ def test_a_response_is_streamed_followed_read_again_and_deleted(served: Served, 
 
     with client.responses.stream(model=ada, input="My dog is called Bruno.", max_output_tokens=12) as stream:
         kinds = [event.type for event in stream]
-    first = served.openai().responses.retrieve(_id_of(served, ada, 0))
+    first = client.responses.retrieve(_id_of(served, ada, 0))
     second = client.responses.create(
         model=ada, input="What is he called?", previous_response_id=first.id, max_output_tokens=12
     )

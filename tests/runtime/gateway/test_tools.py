@@ -94,6 +94,20 @@ async def test_a_required_call_is_made_and_its_text_logged(
     assert [turn.reply for turn in await population.log("ada")] == [TEXT] * (model == "ada")
 
 
+async def test_a_call_comes_back_with_what_its_client_added(ada: AsyncOpenAI) -> None:
+    message: Any = (await _ask(ada)).choices[0].message.model_dump()
+    for number, call in enumerate(message["tool_calls"]):
+        call |= {"index": number, "extra_content": None}
+        call["function"]["parsed_arguments"] = {"city": "Paris"}
+    results = [
+        {"role": "tool", "tool_call_id": call["id"], "content": "Sunny."} for call in message["tool_calls"]
+    ]
+
+    again = await _ask(ada, ASK, message, *results)
+
+    assert again.choices[0].finish_reason == "tool_calls"
+
+
 async def test_a_stream_makes_the_same_calls_with_the_same_ids_as_a_whole_reply(ada: AsyncOpenAI) -> None:
     whole = await _ask(ada, extra_headers={"Idempotency-Key": "k"})
     calls: Any = whole.choices[0].message.tool_calls
