@@ -156,9 +156,12 @@ def read_tasks(
         except ValueError as error:
             raise _wrong(number, str(error), parameter) from error
         found.append(RewardTask(prompt, {"item": line.item}))
-    if not LINES_MIN <= len(found) <= TASKS_MAX:
-        allowed = f"{LINES_MIN} to {TASKS_MAX:,}"
-        raise InvalidRequest(f"The file has {len(found)} lines, and {allowed} are learned from.", parameter)
+        if len(found) > TASKS_MAX:
+            raise InvalidRequest(f"The file has more than {TASKS_MAX:,} lines of this method.", parameter)
+    if len(found) < LINES_MIN:
+        raise InvalidRequest(
+            f"The file has {len(found)} lines, and {LINES_MIN} to {TASKS_MAX:,} are learned from.", parameter
+        )
     return found
 
 

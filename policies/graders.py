@@ -17,7 +17,13 @@ SIMILARITIES = ("fuzzy_match", "rouge_1", "rouge_2", "rouge_3", "rouge_4", "roug
 TEXT_LENGTH_MAX = 2000
 """Only the first characters of a longer text are compared, since the time of a comparison is squared."""
 
-_PLACE = re.compile(r"\{\{\s*([^{}]*?)\s*\}\}")
+FUZZY_LENGTH_MAX = 500
+"""Those of ``fuzzy_match``, whose time is cubed at worst."""
+
+FILLED_LENGTH_MAX = 2**20
+"""The longest text of a template, which may name a long field many times."""
+
+_PLACE = re.compile(r"\{\{([^{}]*)\}\}")
 
 
 def graded(grader: Mapping[str, str], item: Mapping[str, Any], output: str) -> float:
@@ -29,17 +35,29 @@ def graded(grader: Mapping[str, str], item: Mapping[str, Any], output: str) -> f
 
 
 def filled(template: str, item: Mapping[str, Any], output: str) -> str:
-    """Fill in the places of a template. Raises ``ValueError``, which names a place that has no value."""
+    """Fill in the places of a template.
+
+    Raises ``ValueError``, which names a place that has no value, and above ``FILLED_LENGTH_MAX`` characters.
+    """
+    length = len(template)
 
     def value(place: re.Match[str]) -> str:
-        root, *path = place[1].split(".")
+        nonlocal length
+        found = found_at(place[1].strip())
+        length += len(found) - len(place[0])
+        if length > FILLED_LENGTH_MAX:
+            raise ValueError(f"the grader's text has more than {FILLED_LENGTH_MAX:,} characters")
+        return found
+
+    def found_at(place: str) -> str:
+        root, *path = place.split(".")
         if (root, path) == ("sample", ["output_text"]):
             return output
         found: Any = item
         for part in path if root == "item" and path else ("",):
             fields = cast("dict[str, Any]", found) if isinstance(found, Mapping) else {}
             if part not in fields:
-                raise ValueError(f"there is no {place[1][:80]!r} for the grader")
+                raise ValueError(f"there is no {place[:80]!r} for the grader")
             found = fields[part]
         return found if isinstance(found, str) else json.dumps(found, ensure_ascii=False)
 
@@ -53,7 +71,8 @@ def similarity(metric: str, text: str, reference: str) -> float:
     the F1 of common sequences of n words and ``rouge_l`` that of the longest common subsequence of words
     (Lin, 2004), whatever their case.
     """
-    text, reference = text[:TEXT_LENGTH_MAX], reference[:TEXT_LENGTH_MAX]
+    most = FUZZY_LENGTH_MAX if metric == "fuzzy_match" else TEXT_LENGTH_MAX
+    text, reference = text[:most], reference[:most]
     if metric == "fuzzy_match":
         return SequenceMatcher(None, text, reference, autojunk=False).ratio()
     words, wanted = (re.findall(r"\w+", side.lower()) for side in (text, reference))

@@ -3,11 +3,11 @@
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from populace.actors.errors import InvalidRequest
 from populace.actors.training_options import OPTIONS, TrainingOptions
-from populace.gateway.body import Body, NonEmptyText, Text
+from populace.gateway.body import Body, NonEmptyText, Text, encodable
 from populace.policies.graders import OPERATIONS, SIMILARITIES
 
 
@@ -29,6 +29,9 @@ LEARNING_RATE: float = OPTIONS["learning_rate"].default
 
 REPLY_TOKENS = 256
 """The longest reply that is graded; OpenAI's jobs have no such parameter."""
+
+Template = Annotated[str, Field(max_length=10_000), AfterValidator(encodable)]
+"""A text of a grader, which is filled for each line and each reply."""
 
 METADATA_MAX = 16
 REPLIES_MAX = 64
@@ -79,9 +82,9 @@ class Grader(Body):
     """``string_check`` with an ``operation``, or ``text_similarity`` with an ``evaluation_metric``."""
 
     type: Literal["string_check", "text_similarity"]
-    name: NonEmptyText
-    input: Text
-    reference: Text
+    name: Annotated[str, Field(min_length=1, max_length=256), AfterValidator(encodable)]
+    input: Template
+    reference: Template
     operation: str | None = None
     evaluation_metric: str | None = None
 

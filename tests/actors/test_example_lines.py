@@ -119,6 +119,9 @@ def test_a_file_that_is_too_short_or_too_long_is_refused(monkeypatch: pytest.Mon
         read_examples([], "sft", "training_file")
     with pytest.raises(InvalidRequest, match="10 to 4,096 are learned from"):
         read_tasks(file_of({"messages": [USER]}), "training_file")
+    monkeypatch.setattr(example_lines, "TASKS_MAX", 11)
+    with pytest.raises(InvalidRequest, match="more than 11 lines of this method"):
+        read_tasks(file_of(*[{"messages": [USER]}] * 12, "no line that is read"), "training_file")
     monkeypatch.setattr(example_lines, "REPLIES_MAX", 10)
     with pytest.raises(InvalidRequest, match="more than 10 replies"):
         read_examples(file_of(*[CHAT] * 12), "sft", "training_file")

@@ -6,7 +6,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from populace.policies.graders import OPERATIONS, SIMILARITIES, filled, graded, similarity
+from populace.policies.graders import (
+    FILLED_LENGTH_MAX,
+    FUZZY_LENGTH_MAX,
+    OPERATIONS,
+    SIMILARITIES,
+    filled,
+    graded,
+    similarity,
+)
 
 OUTPUT = "{{sample.output_text}}"
 
@@ -68,6 +76,25 @@ def test_a_template_takes_the_reply_and_the_fields_of_the_line() -> None:
 def test_a_place_without_a_value_is_named(place: str) -> None:
     with pytest.raises(ValueError, match=f"there is no '{place}'"):
         filled(f"{{{{{place}}}}}", {"n": 7}, "reply")
+
+
+@pytest.mark.parametrize("broken", ["{{" + " " * 100_000, "{{" * 50_000, "{{ x" * 25_000])
+def test_a_template_whose_place_has_no_end_stays_as_it_is(broken: str) -> None:
+    assert filled(broken, {}, "reply") == broken
+
+
+def test_a_field_that_is_named_many_times_fills_no_memory() -> None:
+    template, item = "{{item.a}}" * 1000, {"a": "x" * (FILLED_LENGTH_MAX // 1000)}
+
+    assert len(filled(template, item, "")) == 1000 * len(item["a"])
+    with pytest.raises(ValueError, match="more than 1,048,576 characters"):
+        filled(template, {"a": item["a"] + "xx"}, "")
+
+
+def test_of_long_texts_fuzzy_match_compares_the_beginning() -> None:
+    alike = "ab" * (FUZZY_LENGTH_MAX // 2)
+
+    assert similarity("fuzzy_match", alike + "c" * 5000, alike + "d" * 5000) == 1.0
 
 
 def test_every_operation_is_known() -> None:

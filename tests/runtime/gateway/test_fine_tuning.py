@@ -335,6 +335,8 @@ def rl(**fields: Any) -> dict[str, Any]:
             "method.reinforcement.grader.evaluation_metric",
         ),
         ({"method": rl(reference="{{item.none}}")}, "training_file"),
+        ({"method": rl(reference="x" * 10_001)}, "method.reinforcement.grader.reference"),
+        ({"method": rl(name="x" * 257)}, "method.reinforcement.grader.name"),
         ({"method": rl(), "validation_file": "file-0"}, "validation_file"),
     ],
 )
