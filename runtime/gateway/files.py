@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, get_args
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response, StreamingResponse
 from starlette.datastructures import FormData, UploadFile
+from starlette.exceptions import HTTPException
 
 from populace.actors.errors import InvalidRequest
 from populace.api.files import DeletedFileObject, FileObject, FilePage, FilePurpose
@@ -63,9 +64,18 @@ async def upload_file(request: Request, tenant: Caller) -> Response:
         async with request.form(max_files=1, max_fields=len(FIELDS)) as form:
             file, purpose, kept = _checked(form)
             filename = (file.filename or "upload")[:FILENAME_LENGTH_MAX]
+            filename.encode()
             upload = await desk.add(
                 tenant, held, file.file, filename=filename, purpose=purpose, seconds_kept=kept
             )
+    except UnicodeError as error:
+        # The caller chooses the form's charset, which may decode nothing, or to lone surrogates.
+        reason = "The form's names cannot be read: they have to be valid Unicode, in UTF-8."
+        raise InvalidRequest(reason, "file") from error
+    except HTTPException as error:
+        if error.status_code != 400:
+            raise
+        raise InvalidRequest(f"The form could not be read: {error.detail}") from error
     finally:
         held.close()
     return answer(_object(upload))
@@ -126,6 +136,7 @@ def _checked(form: FormData) -> tuple[UploadFile, str, int | None]:
     """Return the file, its purpose and for how many seconds it is kept. Raises ``InvalidRequest``."""
     unknown = next((name for name in form if name not in FIELDS), None)
     if unknown is not None:
+        unknown.encode()
         raise InvalidRequest(f"Unknown parameter: `{unknown}`.", unknown)
     file, purpose = form.get("file"), form.get("purpose")
     if not isinstance(file, UploadFile):

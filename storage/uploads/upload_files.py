@@ -87,21 +87,31 @@ class UploadFiles:
         file_id, key = f"file-{secrets.token_hex(12)}", secrets.token_bytes(KEY_BYTES)
         directory = self.root / tenant
         with disk_named(directory):
-            directory.mkdir(parents=True, exist_ok=True)
+            if not directory.is_dir():
+                directory.mkdir(parents=True, exist_ok=True)
+                for parent in (self.root, self.root.parent):
+                    sync_directory(parent)
             with replaced_durably(directory / f"{file_id}{CONTENT}") as file:
                 write_sealed(FrameWriter(file), key, counted)
-        record = UploadRecord(
-            filename=filename,
-            purpose=purpose,
-            size=counted.size,
-            sha256=counted.digest.digest(),
-            created_ms=now_ms,
-            expires_ms=None if seconds_kept is None else now_ms + 1000 * seconds_kept,
-            key=key,
-        )
-        wrapped = self._master_key.wrap(record.pack(), _name(tenant, file_id))
-        with disk_named(directory):
-            write_durably(directory / f"{file_id}{INFO}", wrapped, mode=0o600)
+        try:
+            record = UploadRecord(
+                filename=filename,
+                purpose=purpose,
+                size=counted.size,
+                sha256=counted.digest.digest(),
+                created_ms=now_ms,
+                expires_ms=None if seconds_kept is None else now_ms + 1000 * seconds_kept,
+                key=key,
+            )
+            wrapped = self._master_key.wrap(record.pack(), _name(tenant, file_id))
+            with disk_named(directory):
+                write_durably(directory / f"{file_id}{INFO}", wrapped, mode=0o600)
+        except BaseException:
+            # A content without a record counts towards no limit. The record is there if its sync failed.
+            for suffix in (INFO, CONTENT):
+                with contextlib.suppress(OSError):
+                    (directory / f"{file_id}{suffix}").unlink(missing_ok=True)
+            raise
         return _upload(file_id, record)
 
     def of_tenant(self, tenant: str, now_ms: int) -> list[Upload]:

@@ -1,5 +1,6 @@
 """An uploaded file is its tenant's alone, encrypted, whole or absent, and gone once it is removed."""
 
+import errno
 import os
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 from populace.storage.backups.sealed_stream import CHUNK_BYTES
 from populace.storage.records.errors import DiskRefused, RecordInvalid
 from populace.storage.records.master_key import MasterKey
+from populace.storage.uploads import upload_files
 from populace.storage.uploads.errors import UploadNotFound, UploadsFull
 from populace.storage.uploads.upload_files import Upload, UploadFiles
 
@@ -21,12 +23,17 @@ def files(tmp_path: Path) -> UploadFiles:
 
 
 def add(
-    files: UploadFiles, *pieces: bytes, tenant: str = "acme", now_ms: int = NOW_MS, kept: int | None = None
+    files: UploadFiles,
+    *pieces: bytes,
+    tenant: str = "acme",
+    now_ms: int = NOW_MS,
+    kept: int | None = None,
+    filename: str = "lines.jsonl",
 ) -> Upload:
     return files.add(
         tenant,
         pieces,
-        filename="lines.jsonl",
+        filename=filename,
         purpose="fine-tune",
         now_ms=now_ms,
         seconds_kept=kept,
@@ -131,6 +138,23 @@ def test_a_sweep_removes_what_a_dead_process_left_and_no_file(files: UploadFiles
 
     assert (left.exists(), fresh.exists()) == (False, True)
     assert b"".join(files.read("acme", upload.file_id)) == b"whole"
+
+
+def test_a_file_whose_record_cannot_be_written_leaves_nothing(
+    files: UploadFiles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(path: Path, data: bytes, *, mode: int) -> None:
+        path.write_bytes(data)
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    upload = add(files, b"whole")
+    with pytest.raises(UnicodeEncodeError):
+        add(files, b"one", filename="\ud800")
+    monkeypatch.setattr(upload_files, "write_durably", full)
+    with pytest.raises(DiskRefused, match="No space left"):
+        add(files, b"two")
+
+    assert {path.stem for path in (files.root / "acme").iterdir()} == {upload.file_id}
 
 
 def test_a_disk_that_refuses_is_named(files: UploadFiles) -> None:

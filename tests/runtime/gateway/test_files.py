@@ -113,7 +113,41 @@ async def test_a_body_that_is_no_form_is_400(client: httpx.AsyncClient, content_
     reply = await client.post("/v1/files", content=b"{}", headers={"Content-Type": content_type})
 
     assert reply.status_code == 400
+    assert "JSON" not in reply.json()["error"]["message"]
     assert (await upload(client)).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("charset", "name", "filename"),
+    [
+        ("utf-7", "file", "+2AA-"),
+        ("utf-7", "+2AA-", "lines"),
+        ("undefined", "file", "lines"),
+        ("punycode", "file", "\x7f-"),
+    ],
+)
+async def test_a_form_whose_names_are_no_text_is_refused_and_leaves_nothing(
+    population: Population, client: httpx.AsyncClient, charset: str, name: str, filename: str
+) -> None:
+    head = f'Content-Disposition: form-data; name="{name}"; filename="{filename}"'
+    purpose = 'Content-Disposition: form-data; name="purpose"\r\n\r\nfine-tune'
+    body = f"--x\r\n{head}\r\n\r\n1\r\n--x\r\n{purpose}\r\n--x--\r\n"
+    headers = {"Content-Type": f"multipart/form-data; boundary=x; charset={charset}"}
+
+    reply = await client.post("/v1/files", content=body.encode("latin-1"), headers=headers)
+
+    assert reply.status_code == 400
+    assert not [path for path in population.path.glob("uploads/*/*") if path.is_file()]
+    assert (await upload(client)).status_code == 200
+
+
+async def test_a_form_of_two_files_is_told_so(client: httpx.AsyncClient) -> None:
+    two = [("file", ("a", b"1")), ("file", ("b", b"2"))]
+
+    reply = await client.post("/v1/files", files=two, data={"purpose": "fine-tune"})
+
+    assert (reply.status_code, reply.json()["error"]["code"]) == (400, "invalid_request")
+    assert "Too many files" in reply.json()["error"]["message"]
 
 
 async def test_a_file_expires_when_its_uploader_says(client: httpx.AsyncClient) -> None:
