@@ -13,7 +13,7 @@ learned unless its ``weight`` is 0. Of the last, a grader is given all but the m
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Annotated, Any, Literal, NamedTuple, TypeVar
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Discriminator, Field, Tag, ValidationError
 
 from populace.actors.engine import Message
 from populace.actors.errors import InvalidRequest
@@ -31,6 +31,9 @@ MESSAGES_MAX = 128
 FILE_BYTES_MAX = 32 * 2**20
 """The limit of a file to learn from: a trainer has the whole of it in memory, as tokens."""
 
+EXAMPLE_CHARACTERS_MAX = 2 * FILE_BYTES_MAX
+"""The limit of all replies to learn with all that came before each: a long chat is in memory many times."""
+
 LINE_BYTES_MAX = 2**20
 
 Words = Annotated[str, Field(min_length=1)]
@@ -44,15 +47,35 @@ class ExampleLine(NamedTuple):
     reply: str
     rejected: str | None = None
 
+    @property
+    def characters(self) -> int:
+        """The length of what is learned: each of its replies with the prompt."""
+        replies = [reply for reply in (self.reply, self.rejected) if reply is not None]
+        prompt = sum(len(message.content) for message in self.prompt)
+        return sum(prompt + len(reply) for reply in replies)
+
 
 class _Part(BaseModel, extra="forbid"):
     type: Literal["text"]
-    text: str
+    text: Words
+
+
+def _branch(content: object) -> str | None:
+    """Choose by the content's own type, so that an error is about what was meant."""
+    return {str: "text", list: "parts"}.get(type(content))
+
+
+Content = Annotated[
+    Annotated[Words, Tag("text")] | Annotated[list[_Part], Field(min_length=1), Tag("parts")],
+    Discriminator(
+        _branch, custom_error_type="content", custom_error_message="It has to be a text or a list of texts"
+    ),
+]
 
 
 class _Said(BaseModel, frozen=True, extra="forbid"):
     role: Literal["system", "developer", "user", "assistant"]
-    content: Words | Annotated[list[_Part], Field(min_length=1)]
+    content: Content
     name: str | None = None
     weight: Literal[0, 1] | None = None
 
@@ -125,13 +148,21 @@ def read_examples(
     Raises ``InvalidRequest`` for ``parameter``, which names the first line that is wrong by its number.
     """
     found: list[ExampleLine] = []
-    count = 0
+    count = characters = 0
     for number, line in _read_lines(content, LINES_OF_METHOD[method], parameter):
         count += 1
         examples = list(line.lines(number))
         if not examples:
             raise _wrong(number, NOTHING_IN_LINE[method], parameter)
         found += examples
+        characters += sum(example.characters for example in examples)
+        if characters > EXAMPLE_CHARACTERS_MAX:
+            raise InvalidRequest(
+                f"The replies to learn, each with all that came before it, have more than the "
+                f"{EXAMPLE_CHARACTERS_MAX:,} characters that one training learns from: shorten the chats, or "
+                f"give earlier replies the weight 0.",
+                parameter,
+            )
         if len(found) > REPLIES_MAX:
             raise InvalidRequest(f"The file has more than {REPLIES_MAX:,} replies to learn.", parameter)
     if count < least:

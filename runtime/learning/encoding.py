@@ -1,6 +1,7 @@
 """Encodes examples as tokens with the chat template of serving; the reply and its end token are scored."""
 
-from collections.abc import Sequence
+from bisect import bisect_left
+from collections.abc import Iterator, Sequence
 
 from populace.actors.engine import Message
 from populace.actors.tool_calls import TOOL_ROLE
@@ -22,20 +23,17 @@ class ExampleEncoder:
         as a model that is trained on half a reply stops in the middle. Returns None if the reply and the
         message it answers do not fit.
         """
-        messages = list(prompt)
-        while True:
-            sequence = self._encode((*messages, Message("assistant", reply)))
-            if len(sequence.ids) <= self._tokens_max:
-                return sequence
-            places = [at for at, message in enumerate(messages) if message.role != "system"]
-            if len(places) <= 1:
-                return None
-            # Chat templates expect a conversation to begin with a user's message.
-            del messages[places[0]]
-            while len(messages) > places[0] and messages[places[0]].role in ("assistant", TOOL_ROLE):
-                del messages[places[0]]
-            if len(messages) == places[0]:
-                return None
+        said = Message("assistant", reply)
+        sequence = self._encode((*prompt, said))
+        if self._fits(sequence):
+            return sequence
+        shorter = list(_shorter(prompt))
+        # Tried one after the other, the parts of one long chat would take minutes.
+        at = bisect_left(shorter, True, key=lambda kept: self._fits(self._encode((*kept, said))))
+        return self._encode((*shorter[at], said)) if at < len(shorter) else None
+
+    def _fits(self, sequence: TrainSequence) -> bool:
+        return len(sequence.ids) <= self._tokens_max
 
     def _encode(self, messages: tuple[Message, ...]) -> TrainSequence:
         ids, spans = self._tokenizer.tokens_of(messages, len(messages) - 1)
@@ -43,3 +41,16 @@ class ExampleEncoder:
         end = self._tokenizer.reply_end(ids, start, stop)
         weights = (0.0,) * start + (1.0,) * (end + 1 - start)
         return TrainSequence(tuple(ids[: end + 1]), weights)
+
+
+def _shorter(prompt: Sequence[Message]) -> Iterator[tuple[Message, ...]]:
+    """Drop the oldest messages, one exchange more each time, and no system message."""
+    messages = list(prompt)
+    while len(places := [at for at, message in enumerate(messages) if message.role != "system"]) > 1:
+        # Chat templates expect a conversation to begin with a user's message.
+        del messages[places[0]]
+        while len(messages) > places[0] and messages[places[0]].role in ("assistant", TOOL_ROLE):
+            del messages[places[0]]
+        if len(messages) == places[0]:
+            return
+        yield tuple(messages)

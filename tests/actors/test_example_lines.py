@@ -87,6 +87,11 @@ def test_a_task_gives_its_grader_all_but_the_messages() -> None:
         ("sft", {"messages": [USER]}, "no reply to learn"),
         ("sft", {"messages": [USER, {**REPLY, "weight": 0}]}, "no reply to learn"),
         ("sft", {"messages": [USER, {**REPLY, "weight": 2}]}, r"`messages\[1\].weight`"),
+        (
+            "sft",
+            {"messages": [USER, {**REPLY, "content": [{"type": "text", "text": ""}]}]},
+            r"parts\[0\].text`",
+        ),
         ("sft", {"messages": [USER, {"role": "tool", "content": "1"}]}, r"`messages\[1\].role`"),
         ("sft", {"messages": [USER, {"role": "assistant", "content": None}]}, r"`messages\[1\].content"),
         ("sft", '{"messages": [{"role": "user", "content": "\\ud800"}]}', "JSON"),
@@ -122,6 +127,15 @@ def test_a_file_that_is_too_short_or_too_long_is_refused(monkeypatch: pytest.Mon
     monkeypatch.setattr(example_lines, "TASKS_MAX", 11)
     with pytest.raises(InvalidRequest, match="more than 11 lines of this method"):
         read_tasks(file_of(*[{"messages": [USER]}] * 12, "no line that is read"), "training_file")
+    monkeypatch.setattr(example_lines, "EXAMPLE_CHARACTERS_MAX", 20 * len("Hello?Hi."))
+    assert len(read_examples(file_of(*[CHAT] * 20), "sft", "training_file")) == 20
+    with pytest.raises(InvalidRequest, match="more than the 180 characters"):
+        read_examples(file_of(*[CHAT] * 21), "sft", "training_file")
+    with pytest.raises(InvalidRequest, match="more than the 180 characters"):
+        read_examples(file_of(*[{"messages": [USER, REPLY] * 4}] * 3), "sft", "training_file", least=2)
+    with pytest.raises(InvalidRequest, match="more than the 180 characters"):
+        read_examples(file_of(*[PAIR] * 11), "preference", "training_file")
+    monkeypatch.undo()
     monkeypatch.setattr(example_lines, "REPLIES_MAX", 10)
     with pytest.raises(InvalidRequest, match="more than 10 replies"):
         read_examples(file_of(*[CHAT] * 12), "sft", "training_file")

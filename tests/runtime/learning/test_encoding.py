@@ -48,6 +48,20 @@ def test_what_is_too_long_loses_its_oldest_turns_and_never_a_part_of_the_reply(
     assert ExampleEncoder(tokenizer, len(last.ids) - 1).sequence(PROMPT, "Bruno.") is None
 
 
+def test_of_a_long_chat_as_many_exchanges_stay_as_fit(tokenizer: BaseTokenizer) -> None:
+    chat = [
+        PROMPT[0],
+        *[Message(role, "Hm?") for _ in range(20) for role in ("user", "assistant")],
+        PROMPT[-1],
+    ]
+    kept = [[chat[0], *chat[1 + 2 * dropped :]] for dropped in range(21)]
+    whole = [ExampleEncoder(tokenizer, 10_000).sequence(messages, "Bruno.") for messages in kept]
+
+    for sequence in whole:
+        assert sequence is not None
+        assert ExampleEncoder(tokenizer, len(sequence.ids)).sequence(chat, "Bruno.") == sequence
+
+
 def test_one_giant_message_is_no_example(tokenizer: BaseTokenizer) -> None:
     encoder = ExampleEncoder(tokenizer, 200)
 
