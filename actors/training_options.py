@@ -119,6 +119,21 @@ class TrainingOptions:
             raise InvalidRequest(f"Targets are names with commas between, not {self.targets!r}.", "targets")
 
 
+def steps_of(size: int, batch: int, epochs: float) -> int:
+    """Return the number of steps that ``epochs`` of ``size`` examples take, at least 1.
+
+    Raises ``InvalidRequest`` above ``STEPS_MAX``.
+    """
+    steps = max(1, math.ceil(size * epochs / batch))
+    if steps > STEPS_MAX:
+        raise InvalidRequest(
+            f"{epochs:g} epochs of {size:,} examples in batches of {batch} are {steps:,} steps, "
+            f"and a training has at most {STEPS_MAX:,}.",
+            "epochs",
+        )
+    return steps
+
+
 class Option(NamedTuple):
     """A field of ``TrainingOptions``. ``methods`` have it, all of them if none is named."""
 

@@ -33,13 +33,14 @@ from style.picture import Bar, picture
 from style.study import Study, make_study, tokens_of
 
 from populace.actors.errors import TrainingFailed
+from populace.actors.training_options import steps_of
 from populace.adapters.lora.shape import LoraShape
 from populace.adapters.lora.trainable import TrainableAdapter
 from populace.base.prepare import prepare_base
 from populace.bench.report import machine
 from populace.cli.console import progress as progress_display
 from populace.engines.prompts import BaseTokenizer
-from populace.learning.curricula import SupervisedCurriculum, steps_of
+from populace.learning.curricula import SupervisedCurriculum
 from populace.learning.encoding import ExampleEncoder
 from populace.learning.evaluation import HeldOutReplies, reply_log_probs
 from populace.learning.frozen_base import FrozenBase

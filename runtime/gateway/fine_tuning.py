@@ -18,7 +18,7 @@ from populace.actors.example_lines import LINES_MIN, VALIDATION_LINES_MIN, read_
 from populace.actors.hosts import Revision
 from populace.actors.reward_tasks import RewardTask
 from populace.actors.training import TrainingJob
-from populace.actors.training_options import TrainingOptions
+from populace.actors.training_options import TrainingOptions, steps_of
 from populace.actors.turn import ModelId
 from populace.api.fine_tuning import (
     JOB_PREFIX,
@@ -230,13 +230,16 @@ async def _check_files(
     tasks: list[RewardTask] = []
 
     def count(name: str, content: Iterator[bytes]) -> None:
-        read_examples(content, method, name, least=least[name])
+        examples = read_examples(content, method, name, least=least[name])
+        if name == "training_file":
+            _check_steps(options, len(examples))
 
     def read(grader: dict[str, str], name: str, content: Iterator[bytes]) -> None:
         # Nothing is compared: of a whole file that takes hours, and what a line lacks is known before.
         lines = read_tasks(
             content, name, lambda item: [filled(grader[text], item, "") for text in ("input", "reference")]
         )
+        _check_steps(options, len(lines))
         tasks.extend(task._replace(known={**task.known, "grader": grader}) for task in lines)
 
     check = count if body.grader is None else partial(read, body.grader.told())
@@ -256,17 +259,24 @@ async def _check_files(
     return tasks
 
 
+def _check_steps(options: TrainingOptions, size: int) -> None:
+    try:
+        steps_of(size, options.batch, options.epochs)
+    except InvalidRequest as error:
+        raise InvalidRequest(str(error), "n_epochs") from error
+
+
 async def _find(request: Request, tenant: str, job_id: str) -> FoundJob:
     """Find a fine-tuning job of the tenant. Raises ``JobNotFound``, also for what is no job's id."""
     name, _, number = job_id.removeprefix(JOB_PREFIX).rpartition("-")
-    if job_id.startswith(JOB_PREFIX) and name and number.isascii() and number.isdigit():
+    # int() refuses thousands of digits, and no job has so many.
+    is_number = number.isascii() and number.isdigit() and len(number) < 16
+    if job_id.startswith(JOB_PREFIX) and name and is_number:
         for job in await gateway_of(request).hosts.jobs.of_model(named_model(tenant, name)):
             note = note_of(job)
             if str(job.number) == number and note is not None:
                 return FoundJob(job, note)
-    raise JobNotFound(
-        name[:128] or job_id[:128], int(number) if number.isascii() and number.isdigit() else None
-    )
+    raise JobNotFound(name[:128] or job_id[:128], int(number) if is_number else None)
 
 
 async def _candidate(request: Request, job: TrainingJob) -> Revision | None:

@@ -4,7 +4,6 @@ There is one class for each method that learns from the log. Which examples a st
 session's seed and step number, so that a restored session draws the same ones.
 """
 
-import math
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -126,11 +125,6 @@ def epoch_places(seed: str, number: int, size: int, batch: int) -> list[int]:
             source.shuffle(orders[epoch])
         places.append(orders[epoch][at])
     return places
-
-
-def steps_of(size: int, batch: int, epochs: float) -> int:
-    """Return the number of steps that ``epochs`` take, at least 1."""
-    return max(1, math.ceil(size * epochs / batch))
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,13 +13,13 @@ from typing import Any
 
 from populace.actors.errors import TrainingFailed
 from populace.actors.training import JobProgress, TrainingJob
+from populace.actors.training_options import steps_of
 from populace.adapters.lora.shape import LoraShape, targets_of
 from populace.adapters.lora.trainable import TrainableAdapter
 from populace.adapters.memory.attention import attention_layers
 from populace.adapters.memory.module import MemoryModule
 from populace.engines.prompts import BaseTokenizer
 from populace.learning.anchors import AnchoredCurriculum, anchor_sequences
-from populace.learning.curricula import steps_of
 from populace.learning.encoding import ExampleEncoder
 from populace.learning.frozen_base import FrozenBase
 from populace.learning.memory_inputs import TEXTS_MIN, KeptInputsCurriculum, MemoryInputs

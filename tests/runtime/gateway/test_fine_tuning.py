@@ -351,6 +351,20 @@ async def test_what_cannot_be_meant_is_refused_by_name_and_nothing_is_made(
     assert [model["id"] for model in (await client.get("/v1/personal-models")).json()["data"]] == ["ada"]
 
 
+async def test_epochs_of_too_many_steps_are_refused(client: httpx.AsyncClient) -> None:
+    hyperparameters = {"n_epochs": 10_000, "batch_size": 1}
+    supervised = {"type": "supervised", "supervised": {"hyperparameters": hyperparameters}}
+    reinforcement = rl()
+    reinforcement["reinforcement"]["hyperparameters"] = hyperparameters
+
+    for lines, method in ((CHATS, supervised), (TASKS, reinforcement)):
+        file_id = await upload(client, [*lines, lines[0]])
+        reply = await create(client, training_file=file_id, method=method)
+        error = reply.json()["error"]
+        assert (reply.status_code, error["param"]) == (400, "n_epochs")
+        assert "110,000 steps" in error["message"]
+
+
 async def test_a_wrong_line_of_either_file_is_named_with_its_number(client: httpx.AsyncClient) -> None:
     good, wrong = await upload(client), await upload(client, [*CHATS, "{", *CHATS])
 
@@ -409,7 +423,10 @@ async def test_another_tenants_jobs_models_and_files_are_not_there(
     assert (await client.get(path)).json()["status"] == "queued"
 
 
-@pytest.mark.parametrize("job_id", ["ftjob-ada-9", "ftjob-ada-²", "ftjob-ada", "ada-0", "ftjob--0", "ftjob-"])
+@pytest.mark.parametrize(
+    "job_id",
+    ["ftjob-ada-9", "ftjob-ada-²", "ftjob-ada", "ada-0", "ftjob--0", "ftjob-", "ftjob-ada-" + "9" * 5000],
+)
 async def test_what_is_no_job_is_404(client: httpx.AsyncClient, job_id: str) -> None:
     await client.post("/v1/personal-models/ada/jobs", json={})
 

@@ -19,7 +19,6 @@ from populace.learning.curricula import (
     ThumbsCurriculum,
     batch_places,
     preferences,
-    steps_of,
     supervised,
     thumbs,
 )
@@ -175,5 +174,3 @@ def test_a_batch_is_never_more_than_there_is(base: FrozenBase) -> None:
     for step in range(4):
         learning.step = step
         assert sorted(batch_places(learning, 3, 8)) == [0, 1, 2]
-
-    assert (steps_of(3, 8, 1.0), steps_of(16, 8, 2.0), steps_of(17, 8, 1.0)) == (1, 4, 3)
