@@ -109,10 +109,11 @@ class TrainingJobs(Protocol):
         """
         ...
 
-    async def cancel(self, model: ModelId) -> TrainingJob:
-        """Cancel the model's open job. Raises ``JobNotFound`` if it has none.
+    async def cancel(self, model: ModelId, number: int | None = None) -> TrainingJob:
+        """Cancel the job of this number, or the open one. Raises ``JobNotFound``, and ``JobEnded``.
 
-        A job whose candidate is being promoted is not cancelled and is returned as it is.
+        A job whose candidate is being promoted is not cancelled and is returned as it is, and so is one of
+        this number that was cancelled before.
         """
         ...
 

@@ -85,15 +85,18 @@ class JobKeeper:
 
         return job_view(model, await self._write(model, ask))
 
-    async def cancel(self, model: ModelId) -> TrainingJob:
+    async def cancel(self, model: ModelId, number: int | None = None) -> TrainingJob:
         def cancel(txn: WriteTransaction) -> JobRecord:
             head = ledger.read_head(txn, *model)
-            number = jobs.open_number(txn, *model)
-            if number is None:
+            open_number = jobs.open_number(txn, *model)
+            asked = open_number if number is None else number
+            if asked is None:
                 raise JobNotFound(model.name, None)
-            record = jobs.read_job(txn, *model, number)
-            if record.state == "promoting":
+            record = jobs.read_job(txn, *model, asked)
+            if record.state in ("promoting", "cancelled"):
                 return record
+            if asked != open_number:
+                raise JobEnded(model.name, asked, record.state)
             # Also for a job that never started: a policy must not ask again for what is not wanted now.
             log_range = record.log_range or (head.log_start, head.log_position)
             ended = self._ended(record, "cancelled", "somebody cancelled it")

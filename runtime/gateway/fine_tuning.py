@@ -124,7 +124,7 @@ async def cancel_job(request: Request, tenant: Caller, job_id: str) -> Response:
     found = await _find(request, tenant, job_id)
     if not found.job.is_open:
         raise JobEnded(found.job.model.name, found.job.number, found.job.state)
-    cancelled = await gateway_of(request).hosts.jobs.cancel(found.job.model)
+    cancelled = await gateway_of(request).hosts.jobs.cancel(found.job.model, found.job.number)
     return answer(FineTuningJobObject.of(cancelled, found.note))
 
 

@@ -48,8 +48,8 @@ class JobDirectory:
         key = key or secrets.token_hex(16)
         return await self._router.retried(model, TrainingJobs.ask, model, options, key, tuple(tasks), note)
 
-    async def cancel(self, model: ModelId) -> TrainingJob:
-        return await self._router.retried(model, TrainingJobs.cancel, model)
+    async def cancel(self, model: ModelId, number: int | None = None) -> TrainingJob:
+        return await self._router.retried(model, TrainingJobs.cancel, model, number)
 
     async def of_model(self, model: ModelId) -> tuple[TrainingJob, ...]:
         return await self._router.retried(model, TrainingJobs.of_model, model)

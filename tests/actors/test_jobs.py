@@ -125,6 +125,22 @@ async def test_who_works_on_a_job_that_was_cancelled_is_told(hosts: Directory, a
     assert len(await hosts.list_revisions(ada)) == 1
 
 
+async def test_who_cancels_a_job_by_its_number_cancels_no_later_one(hosts: Directory, ada: ModelId) -> None:
+    job = await started(hosts, ada)
+    await hosts.jobs.end(ada, job.number, "failed", "its own fault")
+    later = await hosts.jobs.ask(ada, TrainingOptions())
+
+    with pytest.raises(JobEnded) as refusal:
+        await hosts.jobs.cancel(ada, job.number)
+    with pytest.raises(JobNotFound):
+        await hosts.jobs.cancel(ada, 17)
+
+    assert (refusal.value.number, refusal.value.state) == (job.number, "failed")
+    assert [one.state for one in await hosts.jobs.of_model(ada)] == ["waiting", "failed"]
+    cancelled = await hosts.jobs.cancel(ada, later.number)
+    assert (cancelled.state, cancelled) == ("cancelled", await hosts.jobs.cancel(ada, later.number))
+
+
 async def test_a_job_ends_by_name_and_may_be_ended_again(hosts: Directory, ada: ModelId) -> None:
     job = await started(hosts, ada)
 
