@@ -249,13 +249,12 @@ async def _check_files(
             continue
         try:
             upload = await desk.find(tenant, file_id)
+            if upload.purpose != "fine-tune":
+                reason = f"The file `{file_id}` is for `{upload.purpose}`, not for `fine-tune`."
+                raise InvalidRequest(reason, name)
+            await desk.apart(tenant, partial(check, name), file_id)
         except UploadNotFound as error:
             raise InvalidRequest(str(error), name) from error
-        if upload.purpose != "fine-tune":
-            raise InvalidRequest(
-                f"The file `{file_id}` is for `{upload.purpose}`, not for `fine-tune`.", name
-            )
-        await desk.apart(tenant, partial(check, name), file_id)
     return tasks
 
 

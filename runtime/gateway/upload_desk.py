@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
+from itertools import chain
 from typing import BinaryIO, TypeVar
 
 from populace.actors.errors import RequestTooLarge
@@ -15,6 +16,9 @@ T = TypeVar("T")
 
 ABANDONED_MS = 24 * 3600 * 1000
 """No upload takes so long: what lies without a record since then was left by a process that died."""
+
+SWEEP_EVERY_MS = 3600 * 1000
+"""A sweep reads the records of all tenants."""
 
 
 class UploadDesk:
@@ -28,6 +32,7 @@ class UploadDesk:
         self.bytes_max = bytes_max
         self._tenant_bytes_max = tenant_bytes_max
         self._desk = desk
+        self._sweep_ms = 0
 
     def hold(self, tenant: str) -> HeldFile:
         """Give the tenant the right to upload a file. Raises ``Refused`` while it has the desk already."""
@@ -50,7 +55,9 @@ class UploadDesk:
                 raise RequestTooLarge(self.bytes_max)
             content.seek(0)
             now_ms = _now_ms()
-            self.files.sweep(now_ms - ABANDONED_MS)
+            if now_ms >= self._sweep_ms:
+                self._sweep_ms = now_ms + SWEEP_EVERY_MS
+                self.files.sweep(now_ms, older_than_ms=now_ms - ABANDONED_MS)
             return self.files.add(
                 tenant,
                 iter(partial(content.read, CHUNK_BYTES), b""),
@@ -73,16 +80,18 @@ class UploadDesk:
     async def read(self, tenant: str, file_id: str) -> tuple[Upload, Iterator[bytes]]:
         """Return a file and its content, which is read on the thread that iterates. Raises as ``find``."""
         upload = await self.find(tenant, file_id)
-        return upload, await asyncio.to_thread(self.files.read, tenant, file_id)
+        content = await asyncio.to_thread(self.files.read, tenant, file_id, _now_ms())
+        # The first piece is read before a status is sent: the file may be deleted meanwhile.
+        first = await asyncio.to_thread(next, content, b"")
+        return upload, chain((first,), content)
 
     async def apart(self, tenant: str, work: Callable[[Iterator[bytes]], T], file_id: str) -> T:
         """Do work on the content of a file, on a thread. Raises as ``find``, and what ``work`` raises."""
         await self.find(tenant, file_id)
-        return await self._desk.alone(lambda: work(self.files.read(tenant, file_id)), tenant)
+        return await self._desk.alone(lambda: work(self.files.read(tenant, file_id, _now_ms())), tenant)
 
     async def remove(self, tenant: str, file_id: str) -> None:
         """Raises ``UploadNotFound``."""
-        await self.find(tenant, file_id)
         await asyncio.to_thread(self.files.remove, tenant, file_id)
 
 

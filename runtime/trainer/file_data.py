@@ -8,20 +8,20 @@ from populace.storage.uploads.errors import UploadNotFound
 from populace.storage.uploads.upload_files import UploadFiles
 
 
-def file_examples(job: TrainingJob, uploads: UploadFiles, *, held_out_min: int) -> list[Example]:
+def file_examples(job: TrainingJob, uploads: UploadFiles, now_ms: int, *, held_out_min: int) -> list[Example]:
     """Read the files of the job, which are its tenant's; some of the examples judge the result.
 
-    Raises ``TrainingFailed`` for a file that was deleted, ``InvalidRequest``, which names a wrong line, and
-    what ``UploadFiles.read`` raises.
+    Raises ``TrainingFailed`` for a file that was deleted or has expired, ``InvalidRequest``, which names a
+    wrong line, and what ``UploadFiles.read`` raises.
     """
 
     def lines(option: str, file_id: str, **least: int) -> list[ExampleLine]:
         try:
-            content = uploads.read(job.model.tenant, file_id)
+            content = uploads.read(job.model.tenant, file_id, now_ms)
+            return read_examples(content, job.options.method, option, **least)
         except UploadNotFound as error:
             reason = f"its {option.replace('_', ' ')} {file_id[:80]} is not there, or not any more"
             raise TrainingFailed(job.model.name, reason) from error
-        return read_examples(content, job.options.method, option, **least)
 
     options = job.options
     assert options.training_file is not None, "a job that learns from a file names it"

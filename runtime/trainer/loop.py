@@ -141,7 +141,8 @@ class TrainingLoop:
         trainer, runs = await self._loaded()
         needed = trainer.gate.replies_min
         if job.options.training_file is not None:
-            examples = await asyncio.to_thread(file_examples, job, self._uploads, held_out_min=needed)
+            now_ms = time.time_ns() // 1_000_000
+            examples = await asyncio.to_thread(file_examples, job, self._uploads, now_ms, held_out_min=needed)
             data = data._replace(examples=examples)
         try:
             saved = await asyncio.to_thread(self._sessions.read, open_job.session_key)

@@ -11,6 +11,7 @@ makes the content unreadable, also if the process dies before it removes that to
 
 import contextlib
 import hashlib
+import logging
 import re
 import secrets
 from collections.abc import Iterable, Iterator
@@ -19,12 +20,14 @@ from typing import NamedTuple, Self
 
 from populace.storage.backups.frames import FrameWriter, read_frames
 from populace.storage.backups.sealed_stream import SealBroken, read_sealed, write_sealed
-from populace.storage.records.errors import RecordInvalid
+from populace.storage.records.errors import DiskRefused, RecordInvalid
 from populace.storage.records.files import disk_named, replaced_durably, sync_directory, write_durably
 from populace.storage.records.keys import name_problem
 from populace.storage.records.master_key import KEY_BYTES, MASTER_KEY_FILE, MasterKey
 from populace.storage.records.records import UploadRecord
 from populace.storage.uploads.errors import UploadNotFound, UploadsFull
+
+logger = logging.getLogger(__name__)
 
 DIRECTORY = "uploads"
 INFO, CONTENT = ".info", ".content"
@@ -118,8 +121,13 @@ class UploadFiles:
         """List the tenant's files, newest first, and remove those that have expired."""
         found: list[Upload] = []
         for path in (self.root / tenant).glob(f"*{INFO}") if name_problem(tenant) is None else ():
-            with contextlib.suppress(UploadNotFound):
+            try:
                 found.append(self.find(tenant, path.stem, now_ms))
+            except UploadNotFound:
+                continue
+            except RecordInvalid as error:
+                # One damaged record must not keep the tenant from all other files.
+                logger.warning("the file %s of %s is not listed: %s", path.stem, tenant, error)
         return sorted(found, key=lambda upload: (-upload.created_ms, upload.file_id))
 
     def find(self, tenant: str, file_id: str, now_ms: int) -> Upload:
@@ -130,13 +138,24 @@ class UploadFiles:
             raise UploadNotFound(file_id)
         return upload
 
-    def read(self, tenant: str, file_id: str) -> Iterator[bytes]:
+    def read(self, tenant: str, file_id: str, now_ms: int) -> Iterator[bytes]:
         """Return the content in pieces of up to a mebibyte.
 
-        Raises ``UploadNotFound``, ``RecordInvalid`` and ``DiskRefused``; the last two may come after pieces.
+        Raises ``UploadNotFound``, also for one that has expired, ``RecordInvalid`` and ``DiskRefused``. All
+        may come with the first piece, and the last two after pieces.
         """
-        record = self._record(tenant, file_id)
-        return _content(self._path(tenant, file_id, CONTENT), record.key)
+        self.find(tenant, file_id, now_ms)
+        key, path = self._record(tenant, file_id).key, self._path(tenant, file_id, CONTENT)
+
+        def content() -> Iterator[bytes]:
+            try:
+                yield from _content(path, key)
+            except RecordInvalid as error:
+                if path.exists():
+                    raise
+                raise UploadNotFound(file_id) from error
+
+        return content()
 
     def remove(self, tenant: str, file_id: str) -> None:
         """Remove a file of the tenant for good. Raises ``UploadNotFound`` and ``DiskRefused``."""
@@ -149,11 +168,15 @@ class UploadFiles:
             sync_directory(info.parent)
             self._path(tenant, file_id, CONTENT).unlink(missing_ok=True)
 
-    def sweep(self, older_than_ms: int) -> int:
-        """Remove contents without a record that were last written before then; return how many.
+    def sweep(self, now_ms: int, *, older_than_ms: int) -> int:
+        """Remove what has expired, and contents without a record that were last written before then.
 
-        They are left where a process died within an upload or a removal.
+        The latter are left where a process died within an upload or a removal. Returns how many they are.
         """
+        for directory in self.root.glob("*"):
+            # What the disk refuses is told to the tenant that needs it, and keeps no other from uploading.
+            with contextlib.suppress(DiskRefused):
+                self.of_tenant(directory.name, now_ms)
         removed = 0
         for path in self.root.glob("*/*"):
             has_record = path.suffix == INFO or path.with_suffix(INFO).exists()

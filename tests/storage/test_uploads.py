@@ -46,10 +46,10 @@ def test_a_file_is_read_as_it_was_written_whatever_its_pieces(files: UploadFiles
 
     upload = add(files, *pieces)
 
-    assert b"".join(files.read("acme", upload.file_id)) == b"".join(pieces)
+    assert b"".join(files.read("acme", upload.file_id, NOW_MS)) == b"".join(pieces)
     assert (upload.size, upload.filename) == (len(b"".join(pieces)), "lines.jsonl")
     assert files.find("acme", upload.file_id, NOW_MS) == upload
-    assert b"".join(files.read("acme", add(files).file_id)) == b""
+    assert b"".join(files.read("acme", add(files).file_id, NOW_MS)) == b""
 
 
 def test_nothing_of_a_file_lies_readable_on_the_disk(files: UploadFiles) -> None:
@@ -66,7 +66,7 @@ def test_what_is_no_file_of_the_tenant_is_not_found(files: UploadFiles, file_id:
     with pytest.raises(UploadNotFound):
         files.find("acme", file_id, NOW_MS)
     with pytest.raises(UploadNotFound):
-        files.read("acme", file_id)
+        files.read("acme", file_id, NOW_MS)
     with pytest.raises(UploadNotFound):
         files.remove("acme", file_id)
 
@@ -80,7 +80,7 @@ def test_another_tenant_has_no_such_file_even_if_it_is_moved_there(files: Upload
     for path in (files.root / "acme").iterdir():
         path.rename(files.root / "globex" / path.name)
     with pytest.raises(RecordInvalid):
-        files.read("globex", upload.file_id)
+        files.read("globex", upload.file_id, NOW_MS)
 
 
 def test_files_are_listed_newest_first_and_removed_ones_are_gone(files: UploadFiles) -> None:
@@ -103,6 +103,40 @@ def test_a_file_expires_when_it_was_to(files: UploadFiles) -> None:
     assert list((files.root / "acme").iterdir()) == []
 
 
+def test_a_file_that_has_expired_is_read_by_nobody_and_swept(files: UploadFiles) -> None:
+    expired, lasting = add(files, b"for an hour", kept=3600), add(files, b"for good", tenant="globex")
+    add(files, b"for an hour", kept=3600, tenant="initech")
+
+    with pytest.raises(UploadNotFound):
+        files.read("acme", expired.file_id, NOW_MS + 3_600_000)
+    files.sweep(NOW_MS + 3_600_000, older_than_ms=0)
+
+    assert {path.stem for path in files.root.glob("*/*")} == {lasting.file_id}
+
+
+def test_a_file_that_is_deleted_before_its_first_piece_is_not_found(files: UploadFiles) -> None:
+    upload = add(files, b"gone")
+    content = files.read("acme", upload.file_id, NOW_MS)
+
+    files.remove("acme", upload.file_id)
+
+    with pytest.raises(UploadNotFound):
+        next(content)
+
+
+def test_a_damaged_record_hides_one_file_which_can_be_removed(
+    files: UploadFiles, caplog: pytest.LogCaptureFixture
+) -> None:
+    damaged, whole = add(files, b"1"), add(files, b"2")
+    (files.root / "acme" / f"{damaged.file_id}.info").write_bytes(b"damaged")
+
+    assert files.of_tenant("acme", NOW_MS) == [whole]
+    assert damaged.file_id in caplog.text
+    assert add(files, b"3").size == 1
+    files.remove("acme", damaged.file_id)
+    assert not list(files.root.glob(f"acme/{damaged.file_id}.*"))
+
+
 def test_a_tenants_files_have_a_limit_together_and_what_is_refused_leaves_nothing(files: UploadFiles) -> None:
     upload = add(files, bytes(ROOM - 1))
 
@@ -122,7 +156,7 @@ def test_a_changed_or_cut_content_is_refused_by_name(files: UploadFiles) -> None
     for damaged in (whole[:-1], whole[: len(whole) // 2], whole[:-1] + bytes([whole[-1] ^ 1]), b""):
         path.write_bytes(damaged)
         with pytest.raises(RecordInvalid):
-            list(files.read("acme", upload.file_id))
+            list(files.read("acme", upload.file_id, NOW_MS))
 
 
 def test_a_sweep_removes_what_a_dead_process_left_and_no_file(files: UploadFiles) -> None:
@@ -134,10 +168,10 @@ def test_a_sweep_removes_what_a_dead_process_left_and_no_file(files: UploadFiles
     fresh.write_bytes(b"half")
     os.utime(fresh, (3000, 3000))
 
-    assert files.sweep(2_000_000) == 1
+    assert files.sweep(NOW_MS, older_than_ms=2_000_000) == 1
 
     assert (left.exists(), fresh.exists()) == (False, True)
-    assert b"".join(files.read("acme", upload.file_id)) == b"whole"
+    assert b"".join(files.read("acme", upload.file_id, NOW_MS)) == b"whole"
 
 
 def test_a_file_whose_record_cannot_be_written_leaves_nothing(

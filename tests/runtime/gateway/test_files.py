@@ -157,6 +157,30 @@ async def test_a_file_expires_when_its_uploader_says(client: httpx.AsyncClient) 
     assert file["expires_at"] - file["created_at"] == 3600
 
 
+async def test_a_damaged_file_is_an_error_of_its_own_and_can_be_deleted(
+    population: Population, client: httpx.AsyncClient
+) -> None:
+    damaged, whole = [(await upload(client)).json()["id"] for _ in range(2)]
+    (population.path / "uploads" / "acme" / f"{damaged}.info").write_bytes(b"damaged")
+
+    assert [file["id"] for file in (await client.get("/v1/files")).json()["data"]] == [whole]
+    assert (await client.get(f"/v1/files/{damaged}")).status_code == 500
+    assert (await client.delete(f"/v1/files/{damaged}")).status_code == 200
+    assert (await client.get(f"/v1/files/{damaged}")).status_code == 404
+
+
+async def test_a_content_that_cannot_be_read_has_a_status(
+    population: Population, client: httpx.AsyncClient
+) -> None:
+    gone, damaged = [(await upload(client)).json()["id"] for _ in range(2)]
+    (population.path / "uploads" / "acme" / f"{gone}.content").unlink()
+    (population.path / "uploads" / "acme" / f"{damaged}.content").write_bytes(b"damaged")
+
+    statuses = [(await client.get(f"/v1/files/{one}/content")).status_code for one in (gone, damaged)]
+
+    assert statuses == [404, 500]
+
+
 async def test_a_file_that_is_too_large_is_refused_before_it_is_read(client: httpx.AsyncClient) -> None:
     sent = 0
 
