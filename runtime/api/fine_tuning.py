@@ -32,7 +32,10 @@ LEARNING_RATE: float = OPTIONS["learning_rate"].default
 
 
 class FineTuningNote(ApiObject):
-    """What a job was asked for and its training options do not say; it is the ``note`` of the job."""
+    """What a job was asked for and its training options do not say; it is the ``note`` of the job.
+
+    ``made_by`` is the digest of the idempotency key of the request that made the model too.
+    """
 
     model: str
     training_file: str
@@ -40,6 +43,7 @@ class FineTuningNote(ApiObject):
     suffix: str | None = None
     metadata: dict[str, str] | None = None
     grader: dict[str, str] | None = None
+    made_by: str | None = None
 
 
 class HyperparametersObject(ApiObject):

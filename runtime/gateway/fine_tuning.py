@@ -13,7 +13,7 @@ from typing import Annotated, NamedTuple
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 
-from populace.actors.errors import InvalidRequest
+from populace.actors.errors import HostUnavailable, InvalidRequest
 from populace.actors.example_lines import LINES_MIN, VALIDATION_LINES_MIN, read_examples, read_tasks
 from populace.actors.hosts import Revision
 from populace.actors.reward_tasks import RewardTask
@@ -40,7 +40,7 @@ from populace.gateway.target import BASE_MODEL, LATEST, named_model, parse_targe
 from populace.policies.graders import filled
 from populace.storage.records.errors import ModelExists, PopulaceError, UnknownOutcome
 from populace.storage.records.keys import RESERVED_MODEL_NAMES, name_problem
-from populace.storage.training.errors import JobEnded, JobNotFound
+from populace.storage.training.errors import JobEnded, JobNotFound, TrainingUnderWay
 from populace.storage.uploads.errors import UploadNotFound
 
 router = APIRouter(route_class=KeyedRoute)
@@ -49,6 +49,9 @@ JOBS_PATH = "/v1/fine_tuning/jobs"
 ONE_JOB = f"{JOBS_PATH}/{{job_id}}"
 JOBS_MAX = 1_000_000
 """More than there are: all jobs of a tenant are read, and a page of them is returned."""
+
+MAY_HAVE_A_JOB = (UnknownOutcome, HostUnavailable, TrainingUnderWay)
+"""Errors after which a new model is not erased: the job may have been made, or another request's has."""
 
 After = Annotated[str | None, Query(min_length=1, max_length=160)]
 Limit = Annotated[int, Query(ge=1, le=1000)]
@@ -79,12 +82,13 @@ async def create_job(request: Request, tenant: Caller, body: FineTuningBody) -> 
         suffix=body.suffix,
         metadata=body.metadata,
         grader=None if body.grader is None else body.grader.model_dump(exclude_none=True),
+        made_by=None if key is None or trained else _digest(key),
     )
     model, is_new = (trained.model, False) if trained else await _new_model(request, tenant, body, key)
     try:
         job = await hosts.jobs.ask(model, options, key, tasks, note.model_dump_json(exclude_none=True))
     except PopulaceError as error:
-        if is_new and not isinstance(error, UnknownOutcome):
+        if is_new and not isinstance(error, MAY_HAVE_A_JOB):
             await hosts.erase_model(model)
         raise
     return answer(FineTuningJobObject.of(job, note))
@@ -202,23 +206,31 @@ async def _new_model(
 ) -> tuple[ModelId, bool]:
     """Create a model on the base; returns it, and whether it did not exist before.
 
-    A generated name comes from the idempotency key, so that a retry trains the model of the first call.
+    A generated name comes from the idempotency key, so that a retry trains the model of the first call. One
+    with a suffix is known by its job.
     """
     name = body.suffix
     if name is None:
-        drawn = secrets.token_bytes(6) if key is None else hashlib.blake2b(key.encode()).digest()[:6]
-        name = f"ft-{drawn.hex()}"
+        name = f"ft-{secrets.token_hex(6) if key is None else _digest(key)[:12]}"
     problem = name_problem(name, reserved=RESERVED_MODEL_NAMES)
     if problem is not None:
         raise InvalidRequest(f"The suffix names the new model, which has {problem}.", "suffix")
-    model = ModelId(tenant, name)
+    model, hosts = ModelId(tenant, name), gateway_of(request).hosts
     try:
-        await gateway_of(request).hosts.create_model(model)
+        await hosts.create_model(model)
     except ModelExists:
-        if key is None or body.suffix is not None:
+        if key is None:
             raise
+        if body.suffix is not None:
+            notes = [note_of(job) for job in await hosts.jobs.of_model(model)]
+            if all(note is None or note.made_by != _digest(key) for note in notes):
+                raise
         return model, False
     return model, True
+
+
+def _digest(key: str) -> str:
+    return hashlib.blake2b(key.encode()).hexdigest()[:32]
 
 
 async def _check_files(

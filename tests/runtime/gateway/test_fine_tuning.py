@@ -11,6 +11,7 @@ import pytest
 from openai.types.fine_tuning import FineTuningJob, FineTuningJobEvent
 from openai.types.fine_tuning.jobs import FineTuningJobCheckpoint
 
+from populace.actors.errors import HostUnavailable
 from populace.actors.training import JobProgress, TrainingJob
 from populace.actors.turn import ModelId
 from tests.actors.trainings import trained
@@ -381,8 +382,12 @@ async def test_a_file_for_another_purpose_is_not_learned_from(client: httpx.Asyn
     assert (reply.status_code, reply.json()["error"]["param"]) == (400, "training_file")
 
 
-async def test_a_retry_is_the_same_job_and_the_same_model(client: httpx.AsyncClient) -> None:
-    body, key = {"model": "base", "training_file": await upload(client)}, {"Idempotency-Key": "tune-1"}
+@pytest.mark.parametrize("suffix", [None, "style"])
+async def test_a_retry_is_the_same_job_and_the_same_model(
+    client: httpx.AsyncClient, suffix: str | None
+) -> None:
+    body = {"model": "base", "training_file": await upload(client), "suffix": suffix}
+    key = {"Idempotency-Key": "tune-1"}
 
     first = (await client.post(JOBS, json=body, headers=key)).json()
     again = (await client.post(JOBS, json=body, headers=key)).json()
@@ -391,6 +396,33 @@ async def test_a_retry_is_the_same_job_and_the_same_model(client: httpx.AsyncCli
     assert len((await client.get("/v1/personal-models")).json()["data"]) == 2
     busy = await create(client, model=first["personal_model"])
     assert (busy.status_code, busy.json()["error"]["code"]) == (409, "training_under_way")
+
+
+async def test_another_key_trains_nobody_elses_model(client: httpx.AsyncClient) -> None:
+    body = {"model": "base", "training_file": await upload(client), "suffix": "style"}
+    await client.post(JOBS, json=body, headers={"Idempotency-Key": "tune-1"})
+
+    for told in ({**body, "suffix": "ada"}, body):
+        other = await client.post(JOBS, json=told, headers={"Idempotency-Key": "tune-2"})
+        assert (other.status_code, other.json()["error"]["code"]) == (409, "model_exists")
+
+
+async def test_a_job_whose_response_was_lost_keeps_its_model(
+    population: Population, client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ask = population.directory.jobs.ask
+
+    async def lost(*told: Any) -> TrainingJob:
+        await ask(*told)
+        raise HostUnavailable("host-0", "the response was lost")
+
+    body, key = {"model": "base", "training_file": await upload(client)}, {"Idempotency-Key": "tune-1"}
+    with monkeypatch.context() as patched:
+        patched.setattr(population.directory.jobs, "ask", lost)
+        assert (await client.post(JOBS, json=body, headers=key)).status_code == 503
+
+    [kept] = (await client.get(JOBS)).json()["data"]
+    assert (await client.post(JOBS, json=body, headers=key)).json() == kept
 
 
 async def test_a_job_that_python_asked_for_with_a_file_is_one_of_them(client: httpx.AsyncClient) -> None:
