@@ -62,7 +62,9 @@ class _Part(BaseModel, extra="forbid"):
 
 def _branch(content: object) -> str | None:
     """Choose by the content's own type, so that an error is about what was meant."""
-    return {str: "text", list: "parts"}.get(type(content))
+    if isinstance(content, str):
+        return "text"
+    return "parts" if isinstance(content, list) else None
 
 
 Content = Annotated[
