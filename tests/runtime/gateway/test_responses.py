@@ -223,6 +223,30 @@ async def test_the_items_of_an_input_are_listed_in_parts(client: httpx.AsyncClie
     assert (unknown.status_code, unknown.json()["error"]["param"]) == (400, "after")
 
 
+async def test_what_a_tool_returned_is_shown_as_nothing_that_its_person_said(
+    client: httpx.AsyncClient, population: Population
+) -> None:
+    call = {"id": "x", "type": "function", "function": {"name": "weather", "arguments": "{}"}}
+    messages = [
+        {"role": "user", "content": "weather?"},
+        {"role": "assistant", "tool_calls": [call]},
+        {"role": "tool", "tool_call_id": "x", "content": "sunny"},
+    ]
+    await client.post("/v1/chat/completions", json={"model": "ada", "messages": messages})
+    (turn,) = await population.log("ada")
+    path = f"{PATH}/resp_ada_0_{turn.completion_id[-16:]}/input_items"
+
+    items = (await client.get(path, params={"order": "asc"})).json()
+
+    assert [item.role for item in strict(ResponseItemList, items).data] == ["user", "assistant", "developer"]
+    await respond(client, items["data"])
+    assert [said.role for said in (await population.log("ada"))[1].messages] == [
+        "user",
+        "assistant",
+        "system",
+    ]
+
+
 async def test_deleting_a_response_forgets_its_turn(
     client: httpx.AsyncClient, population: Population
 ) -> None:
