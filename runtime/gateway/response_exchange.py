@@ -74,14 +74,14 @@ class ResponseExchange(NamedTuple):
             assert reply.interaction is not None, "a reply that is made has a delta"
             events = self._replayed(reply.interaction)
         else:
-            events = self._events(EventWriter(self._draft(reply)), reply, first, provenance)
+            events = self._events(self._draft(reply), reply, first, provenance)
         return EventStream(events, reply, provenance.headers())
 
     async def _events(
-        self, writer: EventWriter, reply: RunningReply, first: Delta, provenance: Provenance
+        self, draft: Draft, reply: RunningReply, first: Delta, provenance: Provenance
     ) -> AsyncGenerator[bytes, None]:
         """Write tokens as they are generated; the last ones after the turn's commit."""
-        draft = self._draft(reply)
+        writer = EventWriter(draft)
         for event in writer.begin():
             yield event
         deltas: list[Delta] = []

@@ -364,6 +364,17 @@ async def test_a_stream_has_all_events_in_their_order(
     assert len(await population.log("ada")) == 1
 
 
+@pytest.mark.parametrize("options", [{"store": False}, {"model": "ada:peek"}, {"model": "base"}])
+async def test_a_stream_of_what_is_not_stored_has_one_id(
+    client: httpx.AsyncClient, options: dict[str, Any]
+) -> None:
+    events = await events_of(client, **options)
+
+    begun, ended = events[0].response, events[-1].response
+    assert (ended.id, ended.created_at) == (begun.id, begun.created_at)
+    assert {event.item_id for event in events if hasattr(event, "item_id")} == {ended.output[0].id}
+
+
 async def test_a_stored_response_is_streamed_again(client: httpx.AsyncClient) -> None:
     made = await respond(client)
 
