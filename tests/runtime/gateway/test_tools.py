@@ -1,6 +1,7 @@
 """Calls of the client's tools, with the official client."""
 
 import asyncio
+import json
 from collections.abc import AsyncGenerator
 from dataclasses import replace
 from itertools import pairwise
@@ -21,6 +22,7 @@ from tests.runtime.gateway.population import Population, chat_body
 from tests.runtime.gateway.test_answers import events_of
 
 CHAT = "/v1/chat/completions"
+JSON = {"Content-Type": "application/json"}
 ASK: dict[str, Any] = {"role": "user", "content": "weather?"}
 WEATHER: dict[str, Any] = {
     "type": "function",
@@ -294,6 +296,20 @@ async def test_a_replay_of_a_choice_is_streamed_whole(ada: AsyncOpenAI) -> None:
     parts = [part for chunk in again for part in chunk.choices[0].delta.tool_calls or ()]
     assert [part.id for part in parts] == [call.id for call in calls]
     assert "".join(chunk.choices[0].delta.content or "" for chunk in again) == "I look."
+
+
+@pytest.mark.usefixtures("choosing")
+@pytest.mark.parametrize("model", ["ada", "base"])
+@pytest.mark.parametrize("parameters", [{"description": "\ud800"}, {"description": "x" * 70_000}])
+async def test_tools_that_may_be_called_are_bounded_as_those_that_have_to_be(
+    client: httpx.AsyncClient, population: Population, model: str, parameters: dict[str, Any]
+) -> None:
+    body = chat_body(model=model, tools=_function(parameters=parameters))
+
+    reply = await client.post(CHAT, content=json.dumps(body), headers=JSON)
+
+    assert (reply.status_code, reply.json()["error"]["param"]) == (400, "tools")
+    assert population.engine.requests == []
 
 
 @pytest.mark.usefixtures("choosing")
