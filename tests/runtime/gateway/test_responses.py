@@ -269,6 +269,21 @@ async def test_deleting_a_response_forgets_its_turn(
     assert follower.status_code == 404
 
 
+async def test_a_branch_keeps_no_developer_item_that_a_deleted_response_had(
+    client: httpx.AsyncClient, population: Population
+) -> None:
+    said = [{"role": "developer", "content": "a secret"}, {"role": "user", "content": "one"}]
+    first = await respond(client, said)
+    await respond(client, "two", previous_response_id=first["id"])
+    assert prompt_of(population) == ["a secret", "one", "reply 1 to you", "two"]
+
+    await respond(client, "another two", previous_response_id=first["id"])
+    assert prompt_of(population) == ["one", "reply 1 to you", "another two"]
+
+    await client.delete(f"{PATH}/{first['id']}")
+    assert "secret" not in repr(await population.log("ada"))
+
+
 async def test_nothing_runs_in_the_background_so_nothing_is_cancelled(client: httpx.AsyncClient) -> None:
     made = await respond(client, background=False)
 
