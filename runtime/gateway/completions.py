@@ -82,7 +82,9 @@ async def _complete(
     key = idempotency_key(request)
     uses = _tool_use(gateway, body)
     peek = await reason_to_peek(request, gateway, target, body, messages)
-    messages = uses.told(messages)
+    told = uses.told(messages)
+    # A message that tells of tools is for this turn alone, unless the client's own system message is in it.
+    instructions, messages = len(told) - len(messages), told
     exchange = Exchange(
         metrics=gateway.metrics,
         base=gateway.engine.base,
@@ -117,6 +119,7 @@ async def _complete(
             kept=body.kept,
             prompts=() if isinstance(body, ChatBody) or messages else body.prompts,
             template={**body.template_variables, **uses.template},
+            instructions=instructions,
             turn_seconds_max=gateway.turn_seconds_max,
         )
         wants_deltas = _wants_deltas(body, chat)

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from openai import AsyncOpenAI
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
-from populace.actors.engine import Delta, FinishReason
+from populace.actors.engine import Delta, FinishReason, Message
 from populace.gateway.call_reader import CallReader, calling_choice
 from tests.limits import HANG_SECONDS
 from tests.runtime.gateway.population import Population, chat_body
@@ -176,6 +176,29 @@ async def test_a_call_that_is_sent_back_is_known_however_its_client_wrote_it(
         await _ask(ada, ASK, message, result(calls[0]["id"]), tool_choice="none")
 
         assert (await population.log("ada"))[-1].messages[1].content == TEXT
+
+
+async def test_tools_are_told_to_the_turn_that_has_them_and_not_to_those_after_it(
+    ada: AsyncOpenAI, population: Population
+) -> None:
+    in_talk = {"extra_body": {"conversation": "talk"}}
+    await _ask(ada, **in_talk)
+    await _ask(ada, {"role": "user", "content": "and?"}, tool_choice="none", **in_talk)
+
+    [turn, _] = await population.log("ada")
+    assert [said.role for said in turn.messages] == ["system", "user"]
+    read = [said.content for said in population.engine.requests[-1].prompt if isinstance(said, Message)]
+    assert read == ["weather?", TEXT, "and?"]
+
+
+async def test_tools_stay_with_a_system_message_of_the_clients_own(
+    ada: AsyncOpenAI, population: Population
+) -> None:
+    in_talk = {"extra_body": {"conversation": "talk"}}
+    await _ask(ada, {"role": "system", "content": "Be kind."}, ASK, **in_talk)
+    await _ask(ada, {"role": "user", "content": "and?"}, tool_choice="none", **in_talk)
+
+    assert _system(population).startswith("Be kind.\n\nYou call tools")
 
 
 @pytest.mark.parametrize("arguments", ["", "not JSON {", "[1]"])
