@@ -445,6 +445,7 @@ def _function(**function: Any) -> list[dict[str, Any]]:
         ([], {"parallel_tool_calls": "yes"}, "parallel_tool_calls"),
         ([], {"functions": [{"name": "a"}]}, "functions"),
         ([], {"function_call": {"name": "a"}}, "function_call"),
+        ([called(CALLED), result("x")], {"extra_body": {"conversation": "talk"}}, "conversation"),
         ([ASK, result("x")], {}, "messages[1].tool_call_id"),
         ([ASK, result(None)], {}, "messages[1].tool_call_id"),
         ([ASK, called(CALLED), result("x"), result("x")], {}, "messages[3].tool_call_id"),
