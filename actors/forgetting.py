@@ -13,6 +13,7 @@ from typing import Any, Literal, NamedTuple, Protocol, Self
 from populace.actors.context import context_digest
 from populace.actors.engine import Message
 from populace.actors.errors import InvalidRequest
+from populace.actors.tool_calls import TOOL_ROLE
 from populace.actors.turn import Interaction, ModelId
 from populace.policies.history import HISTORY_TURNS_MAX, with_history
 from populace.policies.ingestion import (
@@ -251,7 +252,7 @@ def _gone_and_kept(
             record.position
             for record in said
             if len(left := kept.get(record.position, ())) < len(record.messages)
-            and all(record.messages[index][0] == "system" for index in left)
+            and all(record.messages[index][0] in ("system", TOOL_ROLE) for index in left)
         }
         if emptied <= positions:
             return positions, tuple(turns), kept

@@ -65,14 +65,10 @@ class ToolUse(NamedTuple):
         return (Message("system", text), *messages)
 
     def schema(self) -> str | None:
-        """Return the schema of the reply. Raises ``InvalidRequest`` if it is out of bounds."""
+        """Return the schema of the reply, None if it may be a text."""
         if not self.has_to:
             return None
-        definitions: dict[str, Any] = {}
-        for tool in self.tools:
-            # Bounded before the references are followed, which is recursive.
-            schema_text(tool.parameters, PARAMETER)
-            definitions[tool.name] = _moved(_closed(tool.parameters), tool.name)
+        definitions = {tool.name: _moved(_closed(tool.parameters), tool.name) for tool in self.tools}
         schema = {
             "type": "array",
             "items": {"anyOf": [_call_of(tool.name) for tool in self.tools]},
@@ -80,10 +76,7 @@ class ToolUse(NamedTuple):
             "maxItems": self.calls_max,
             "$defs": definitions,
         }
-        text = json.dumps(schema, ensure_ascii=False)
-        if len(text.encode()) > SCHEMA_BYTES_MAX:
-            raise InvalidRequest(f"The tools have more than {SCHEMA_BYTES_MAX} bytes.", PARAMETER)
-        return text
+        return json.dumps(schema, ensure_ascii=False)
 
 
 def tool_use(tools: Sequence[Tool], choice: str | None, *, parallel: bool | None, auto: str) -> ToolUse:
@@ -93,7 +86,8 @@ def tool_use(tools: Sequence[Tool], choice: str | None, *, parallel: bool | None
     tools there is nothing to choose. Several calls are made if the reply has to call any tool, unless
     ``parallel`` is False, and of a named tool only if it is True.
 
-    Raises ``InvalidRequest`` for two tools of a name, for a choice of what is not there, and for too many.
+    Raises ``InvalidRequest`` for two tools of a name, for a choice of what is not there, for too many, and if
+    one may be called whose schema is out of bounds.
     """
     if not tools:
         if choice not in (None, "none", "auto"):
@@ -107,15 +101,23 @@ def tool_use(tools: Sequence[Tool], choice: str | None, *, parallel: bool | None
     if choice in (None, "auto"):
         if auto == "refuse":
             raise InvalidRequest(ADVICE, "tool_choice")
-        return ToolUse(tuple(tools), CALLS_MAX, may=True) if auto == "may" else ToolUse()
+        return ToolUse(_bounded(tools), CALLS_MAX, may=True) if auto == "may" else ToolUse()
     if choice == "none":
         return ToolUse()
     if choice == "required":
-        return ToolUse(tuple(tools), 1 if parallel is False else CALLS_MAX)
-    named = tuple(tool for tool in tools if f":{tool.name}" == choice)
+        return ToolUse(_bounded(tools), 1 if parallel is False else CALLS_MAX)
+    named = _bounded([tool for tool in tools if f":{tool.name}" == choice])
     if not named:
         raise InvalidRequest(f"There is no tool {str(choice)[1:]!r:.80}.", "tool_choice")
     return ToolUse(named, CALLS_MAX if parallel else 1)
+
+
+def _bounded(tools: Sequence[Tool]) -> tuple[Tool, ...]:
+    """Check the schemas before they are written into a prompt or followed, both of which is recursive."""
+    size = sum(len(schema_text(tool.parameters, PARAMETER).encode()) for tool in tools)
+    if size > SCHEMA_BYTES_MAX:
+        raise InvalidRequest(f"The tools have more than {SCHEMA_BYTES_MAX} bytes.", PARAMETER)
+    return tuple(tools)
 
 
 def _call_of(name: str) -> dict[str, Any]:

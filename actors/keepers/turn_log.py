@@ -136,7 +136,11 @@ def _following(txn: ReadTransaction, grant: TurnGrant, follows: int) -> TurnGran
         if earlier and earlier[-1].position == follows:
             return replace(grant, history_of=conversation, history=_turns(earlier))
     shown = [] if conversation is None else _earlier(txn, grant.model, conversation, before=follows)
-    return replace(grant, history_of=own, brought=_turns([*shown, followed]))
+    # A system message would outlive the turn that it was said in: forgetting a turn leaves those of others.
+    brought = (
+        tuple(message for message in turn if message.role != "system") for turn in _turns([*shown, followed])
+    )
+    return replace(grant, history_of=own, brought=tuple(brought))
 
 
 def _earlier(

@@ -62,7 +62,8 @@ def chat_request(
         messages = _messages(message)
         conversation = None
     uses = use_in(options)
-    messages = uses.told(messages)
+    told = uses.told(messages)
+    instructions, messages = len(told) - len(messages), told
     sampling = _sampling(options, base)
     if uses.tools:
         sampling = replace(sampling, response_schema=uses.schema())
@@ -77,6 +78,7 @@ def chat_request(
         conversation=conversation,
         memory=_memory_choice(options.get("memory") or {}),
         retrieved=_retrieved(options.get("context") or {}),
+        instructions=instructions,
         turn_seconds_max=options.get("turn_seconds_max", TURN_SECONDS_MAX),
     )
 

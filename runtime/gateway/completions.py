@@ -23,6 +23,7 @@ from fastapi.responses import Response
 from populace.actors.engine import GenerateRequest, Message, Sampling
 from populace.actors.errors import InvalidRequest, TurnExpired
 from populace.actors.response_schema import PARAMETER
+from populace.actors.tool_calls import TOOL_ROLE
 from populace.actors.tool_choice import ToolUse
 from populace.actors.turn import RAW_ROLE, ChatRequest, ModelId
 from populace.actors.turns.choices import generate_choices
@@ -56,7 +57,10 @@ async def chat_completions(request: Request, tenant: Caller, body: ChatBody) -> 
         return await while_connected(request, population.chat(request, tenant, body))
     if body.population is not None:
         raise InvalidRequest(f"Only `{POPULATION_MODEL}` is asked like this, not one model.", "population")
-    return await _complete(request, tenant, body, messages_read(body.messages))
+    messages = messages_read(body.messages)
+    if body.conversation is not None:
+        _check_continues(messages)
+    return await _complete(request, tenant, body, messages)
 
 
 @router.post("/v1/completions")
@@ -64,6 +68,17 @@ async def completions(request: Request, tenant: Caller, body: CompletionBody) ->
     """Continue a text; the model reads the prompt as it is, without a chat template."""
     messages = (Message(RAW_ROLE, body.prompt),) if isinstance(body.prompt, str) else ()
     return await _complete(request, tenant, body, messages)
+
+
+def _check_continues(messages: tuple[Message, ...]) -> None:
+    """Refuse a call that is sent back with its results: the conversation's turns have it already."""
+    roles = [message.role for message in messages if message.role != "system"]
+    if roles[:1] == ["assistant"] and TOOL_ROLE in roles:
+        raise InvalidRequest(
+            "The conversation has this call already, and its results cannot be read without it: "
+            "send the whole history instead of a conversation's name.",
+            "conversation",
+        )
 
 
 def _tool_use(gateway: Gateway, body: ChatBody | CompletionBody) -> ToolUse:
@@ -82,7 +97,9 @@ async def _complete(
     key = idempotency_key(request)
     uses = _tool_use(gateway, body)
     peek = await reason_to_peek(request, gateway, target, body, messages)
-    messages = uses.told(messages)
+    told = uses.told(messages)
+    # A message that tells of tools is for this turn alone, unless the client's own system message is in it.
+    instructions, messages = len(told) - len(messages), told
     exchange = Exchange(
         metrics=gateway.metrics,
         base=gateway.engine.base,
@@ -117,6 +134,7 @@ async def _complete(
             kept=body.kept,
             prompts=() if isinstance(body, ChatBody) or messages else body.prompts,
             template={**body.template_variables, **uses.template},
+            instructions=instructions,
             turn_seconds_max=gateway.turn_seconds_max,
         )
         wants_deltas = _wants_deltas(body, chat)

@@ -105,7 +105,7 @@ class Exchange(NamedTuple):
                         yield written
                 delta = await anext(aiter(reply), None)
             if reply.interaction is not None:
-                provenance = _recorded(reply.interaction, "".join(kept))
+                provenance = recorded(reply.interaction, "".join(kept))
             assert last, "a reply ends with a finish reason or an error"
         except PopulaceError as error:
             # The status is sent already: the stream ends with the error and without [DONE].
@@ -152,9 +152,12 @@ class Exchange(NamedTuple):
         return granted if self.kept is not None else granted._replace(log_position=None)
 
 
-def _recorded(turn: Interaction, streamed: str) -> Provenance:
-    """Check that the log holds what was streamed; another call of the same operation may have won."""
-    if turn.reply != streamed:
+def recorded(turn: Interaction, streamed: str, position: int | None = None) -> Provenance:
+    """Check that the log holds what was streamed, and at the ``position`` that was told, if one was.
+
+    Raises ``TurnExpired`` if it does not: another call of the same operation was committed first.
+    """
+    if turn.reply != streamed or position not in (None, turn.position):
         reason = "another call with this Idempotency-Key was recorded first; send it again for that answer"
         raise TurnExpired(turn.model.name, reason)
     return Provenance.of_interaction(turn)

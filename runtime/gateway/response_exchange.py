@@ -17,7 +17,7 @@ from populace.actors.turns.turn_director import completion_id
 from populace.api.responses import ResponseObject
 from populace.gateway.answers import answer
 from populace.gateway.event_stream import EventStream
-from populace.gateway.exchange import Begin
+from populace.gateway.exchange import Begin, recorded
 from populace.gateway.metrics import GatewayMetrics
 from populace.gateway.response_wire import Draft, EventWriter, TurnKey, problem_of, told_of
 from populace.gateway.wire import Provenance
@@ -74,14 +74,14 @@ class ResponseExchange(NamedTuple):
             assert reply.interaction is not None, "a reply that is made has a delta"
             events = self._replayed(reply.interaction)
         else:
-            events = self._events(EventWriter(self._draft(reply)), reply, first, provenance)
+            events = self._events(self._draft(reply), reply, first, provenance)
         return EventStream(events, reply, provenance.headers())
 
     async def _events(
-        self, writer: EventWriter, reply: RunningReply, first: Delta, provenance: Provenance
+        self, draft: Draft, reply: RunningReply, first: Delta, provenance: Provenance
     ) -> AsyncGenerator[bytes, None]:
         """Write tokens as they are generated; the last ones after the turn's commit."""
-        draft = self._draft(reply)
+        writer = EventWriter(draft)
         for event in writer.begin():
             yield event
         deltas: list[Delta] = []
@@ -94,7 +94,8 @@ class ResponseExchange(NamedTuple):
                 delta = await anext(aiter(reply), None)
             made = joined(deltas)
             if reply.interaction is not None:
-                provenance = Provenance.of_interaction(reply.interaction)
+                told_at = None if reply.grant is None else reply.grant.position
+                provenance = recorded(reply.interaction, made.text, told_at)
         except PopulaceError as error:
             # The status is sent already: the stream ends with the error.
             for event in writer.fail(problem_of(error)):
@@ -117,7 +118,7 @@ class ResponseExchange(NamedTuple):
             yield event
 
     def _draft(self, reply: RunningReply) -> Draft:
-        if reply.interaction is not None and reply.grant is None:
+        if reply.interaction is not None:
             return Draft.of_turn(reply.interaction, told_of(reply.interaction), self.warnings)
         grant, created = reply.grant, int(time.time())
         if grant is None or self.peek is not None:

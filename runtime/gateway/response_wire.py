@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from populace.actors.engine import Delta, Message
+from populace.actors.tool_calls import TOOL_ROLE
 from populace.actors.turn import Interaction
 from populace.api.objects import seconds
 from populace.api.responses import (
@@ -134,7 +135,8 @@ def input_of(turn: Interaction) -> tuple[Item, ...]:
 def _item(identity: str, said: Message) -> Item:
     if said.role == "assistant":
         return OutputMessage(id=identity, content=(OutputText(text=said.content),))
-    role = "system" if said.role == "system" else "user"
+    # What a tool returned is not the person's word: sent back as one, it would be written into the memory.
+    role = {"system": "system", TOOL_ROLE: "developer"}.get(said.role, "user")
     return InputMessage(id=identity, role=role, content=(InputText(text=said.content),))
 
 

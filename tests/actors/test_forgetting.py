@@ -337,6 +337,19 @@ async def test_what_a_tool_returned_for_a_forgotten_call_is_answered_no_more(ada
         await ada.host.chat(again)
 
 
+async def test_what_a_tool_returned_for_a_call_goes_with_the_call(ada: Ada) -> None:
+    await ada.say(SECRET, sends_history=True)
+    messages = (Message("system", "Be brief."), *ada.sent, Message("tool", "swordfish-4711 is right"))
+    await ada.host.chat(ChatRequest(TurnRequest(ADA, "op-told", b"told"), messages, Sampling()))
+    await ada.say("And now?", conversation="main")
+
+    told = await ada.forget(0)
+
+    assert told.positions == (0, 1)
+    assert "swordfish" not in said_in(await ada.log())
+    assert await ada.state() == await _state_after("And now?")
+
+
 async def test_what_is_told_anew_is_said_and_stays_in_its_clients_history(ada: Ada) -> None:
     name = "My name is Ada."
     await ada.say(name)

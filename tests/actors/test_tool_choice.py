@@ -105,12 +105,14 @@ def nested(levels: int) -> dict[str, Any]:
     "tools",
     [
         [Tool("deep", "", nested(30))],
+        [Tool("torn", "", {"description": "\ud800"})],
         [Tool("long", "", {"properties": {"a": {"type": "array", "maxItems": 10**9}}})],
         [Tool(f"large-{n}", "", {"description": "x" * (SCHEMA_BYTES_MAX // 2)}) for n in range(3)],
     ],
 )
-def test_tools_whose_schemas_are_out_of_bounds_are_refused(tools: list[Tool]) -> None:
+@pytest.mark.parametrize("choice", ["required", "auto"])
+def test_tools_whose_schemas_are_out_of_bounds_are_refused(tools: list[Tool], choice: str) -> None:
     with pytest.raises(InvalidRequest) as raised:
-        ToolUse(tuple(tools)).schema()
+        tool_use(tools, choice, parallel=None, auto="may")
 
     assert raised.value.parameter == "tools"

@@ -120,3 +120,11 @@ def test_what_cannot_be_called_is_refused_by_name(
         chat_request(ADA, messages, **options)
 
     assert raised.value.parameter == (parameter or "messages.tool_calls[0].function")
+
+
+def test_a_message_that_tells_of_tools_is_for_its_turn_unless_it_is_the_callers_own() -> None:
+    own = {"role": "system", "content": "Be kind."}
+
+    assert chat_request(ADA, "weather?", **FORCED).instructions == 1
+    assert chat_request(ADA, [own, ASK], **FORCED).instructions == 0
+    assert chat_request(ADA, "weather?").instructions == 0

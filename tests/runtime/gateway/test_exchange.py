@@ -1,7 +1,10 @@
 """What an answer makes of a reply, where no population would bring it about."""
 
 import asyncio
+import json
 from collections.abc import AsyncGenerator
+from dataclasses import replace
+from typing import Any
 
 import pytest
 from fastapi.responses import Response
@@ -10,10 +13,12 @@ from starlette.types import Message as AsgiMessage
 from populace.actors.engine import Delta, Message
 from populace.actors.turn import Interaction, ModelId, TurnGrant
 from populace.actors.turns.running_reply import RunningReply
+from populace.actors.turns.turn_director import completion_id
 from populace.gateway.errors import TEXT_LENGTH_MAX, error_body
 from populace.gateway.event_stream import EventStream
 from populace.gateway.exchange import Begin, Exchange
 from populace.gateway.metrics import GatewayMetrics
+from populace.gateway.response_exchange import ResponseExchange
 from populace.gateway.wire import ReplyShape
 from tests.runtime.gateway.scripted_engine import BASE
 
@@ -118,6 +123,35 @@ async def test_a_whole_answer_is_what_the_log_holds(exchange: Exchange) -> None:
     response = await exchange.whole(ending_with(recorded("another reply")))
 
     assert '"content":"another reply"' in await body_of(response)
+
+
+@pytest.fixture
+def responses() -> ResponseExchange:
+    metrics = GatewayMetrics()
+    return ResponseExchange(metrics, BASE, {"model": "ada"}, (), metrics.started(), None)
+
+
+@pytest.mark.parametrize("overtaken_by", [{"reply": "another reply"}, {"position": 3}])
+async def test_a_response_that_another_call_overtook_fails_in_its_stream_and_is_that_ones_as_a_whole(
+    responses: ResponseExchange, overtaken_by: dict[str, Any]
+) -> None:
+    turn = replace(recorded("good day"), completion_id=completion_id(GRANT), **overtaken_by)
+
+    events = await body_of(await responses.streamed(ending_with(turn)))
+    whole = json.loads(await body_of(await responses.whole(ending_with(turn))))
+
+    assert '"code":"turn_expired"' in events
+    assert "response.completed" not in events
+    assert whole["id"] == f"resp_ada_{turn.position}_{turn.completion_id[-16:]}"
+    assert whole["output"][0]["content"][0]["text"] == turn.reply
+
+
+async def test_a_response_whose_commit_took_effect_at_an_earlier_try_ends_well(
+    responses: ResponseExchange,
+) -> None:
+    turn = replace(recorded("good day"), completion_id=completion_id(GRANT))
+
+    assert "event: response.completed" in await body_of(await responses.streamed(ending_with(turn)))
 
 
 async def test_a_client_that_is_gone_before_the_first_event_leaves_nothing_open() -> None:

@@ -223,6 +223,30 @@ async def test_the_items_of_an_input_are_listed_in_parts(client: httpx.AsyncClie
     assert (unknown.status_code, unknown.json()["error"]["param"]) == (400, "after")
 
 
+async def test_what_a_tool_returned_is_shown_as_nothing_that_its_person_said(
+    client: httpx.AsyncClient, population: Population
+) -> None:
+    call = {"id": "x", "type": "function", "function": {"name": "weather", "arguments": "{}"}}
+    messages = [
+        {"role": "user", "content": "weather?"},
+        {"role": "assistant", "tool_calls": [call]},
+        {"role": "tool", "tool_call_id": "x", "content": "sunny"},
+    ]
+    await client.post("/v1/chat/completions", json={"model": "ada", "messages": messages})
+    (turn,) = await population.log("ada")
+    path = f"{PATH}/resp_ada_0_{turn.completion_id[-16:]}/input_items"
+
+    items = (await client.get(path, params={"order": "asc"})).json()
+
+    assert [item.role for item in strict(ResponseItemList, items).data] == ["user", "assistant", "developer"]
+    await respond(client, items["data"])
+    assert [said.role for said in (await population.log("ada"))[1].messages] == [
+        "user",
+        "assistant",
+        "system",
+    ]
+
+
 async def test_deleting_a_response_forgets_its_turn(
     client: httpx.AsyncClient, population: Population
 ) -> None:
@@ -243,6 +267,21 @@ async def test_deleting_a_response_forgets_its_turn(
         PATH, json={"model": "ada", "input": "and?", "previous_response_id": first["id"]}
     )
     assert follower.status_code == 404
+
+
+async def test_a_branch_keeps_no_developer_item_that_a_deleted_response_had(
+    client: httpx.AsyncClient, population: Population
+) -> None:
+    said = [{"role": "developer", "content": "a secret"}, {"role": "user", "content": "one"}]
+    first = await respond(client, said)
+    await respond(client, "two", previous_response_id=first["id"])
+    assert prompt_of(population) == ["a secret", "one", "reply 1 to you", "two"]
+
+    await respond(client, "another two", previous_response_id=first["id"])
+    assert prompt_of(population) == ["one", "reply 1 to you", "another two"]
+
+    await client.delete(f"{PATH}/{first['id']}")
+    assert "secret" not in repr(await population.log("ada"))
 
 
 async def test_nothing_runs_in_the_background_so_nothing_is_cancelled(client: httpx.AsyncClient) -> None:
@@ -338,6 +377,17 @@ async def test_a_stream_has_all_events_in_their_order(
     shown = await client.get(f"{PATH}/{final.id}")
     assert strict(Response, shown.json()).output == final.output
     assert len(await population.log("ada")) == 1
+
+
+@pytest.mark.parametrize("options", [{"store": False}, {"model": "ada:peek"}, {"model": "base"}])
+async def test_a_stream_of_what_is_not_stored_has_one_id(
+    client: httpx.AsyncClient, options: dict[str, Any]
+) -> None:
+    events = await events_of(client, **options)
+
+    begun, ended = events[0].response, events[-1].response
+    assert (ended.id, ended.created_at) == (begun.id, begun.created_at)
+    assert {event.item_id for event in events if hasattr(event, "item_id")} == {ended.output[0].id}
 
 
 async def test_a_stored_response_is_streamed_again(client: httpx.AsyncClient) -> None:

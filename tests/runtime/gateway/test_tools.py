@@ -1,6 +1,7 @@
 """Calls of the client's tools, with the official client."""
 
 import asyncio
+import json
 from collections.abc import AsyncGenerator
 from dataclasses import replace
 from itertools import pairwise
@@ -14,13 +15,14 @@ from hypothesis import strategies as st
 from openai import AsyncOpenAI
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
-from populace.actors.engine import Delta, FinishReason
+from populace.actors.engine import Delta, FinishReason, Message
 from populace.gateway.call_reader import CallReader, calling_choice
 from tests.limits import HANG_SECONDS
 from tests.runtime.gateway.population import Population, chat_body
 from tests.runtime.gateway.test_answers import events_of
 
 CHAT = "/v1/chat/completions"
+JSON = {"Content-Type": "application/json"}
 ASK: dict[str, Any] = {"role": "user", "content": "weather?"}
 WEATHER: dict[str, Any] = {
     "type": "function",
@@ -176,6 +178,29 @@ async def test_a_call_that_is_sent_back_is_known_however_its_client_wrote_it(
         assert (await population.log("ada"))[-1].messages[1].content == TEXT
 
 
+async def test_tools_are_told_to_the_turn_that_has_them_and_not_to_those_after_it(
+    ada: AsyncOpenAI, population: Population
+) -> None:
+    in_talk = {"extra_body": {"conversation": "talk"}}
+    await _ask(ada, **in_talk)
+    await _ask(ada, {"role": "user", "content": "and?"}, tool_choice="none", **in_talk)
+
+    [turn, _] = await population.log("ada")
+    assert [said.role for said in turn.messages] == ["system", "user"]
+    read = [said.content for said in population.engine.requests[-1].prompt if isinstance(said, Message)]
+    assert read == ["weather?", TEXT, "and?"]
+
+
+async def test_tools_stay_with_a_system_message_of_the_clients_own(
+    ada: AsyncOpenAI, population: Population
+) -> None:
+    in_talk = {"extra_body": {"conversation": "talk"}}
+    await _ask(ada, {"role": "system", "content": "Be kind."}, ASK, **in_talk)
+    await _ask(ada, {"role": "user", "content": "and?"}, tool_choice="none", **in_talk)
+
+    assert _system(population).startswith("Be kind.\n\nYou call tools")
+
+
 @pytest.mark.parametrize("arguments", ["", "not JSON {", "[1]"])
 async def test_arguments_that_are_no_object_are_read_as_text(
     ada: AsyncOpenAI, population: Population, arguments: str
@@ -297,6 +322,20 @@ async def test_a_replay_of_a_choice_is_streamed_whole(ada: AsyncOpenAI) -> None:
 
 
 @pytest.mark.usefixtures("choosing")
+@pytest.mark.parametrize("model", ["ada", "base"])
+@pytest.mark.parametrize("parameters", [{"description": "\ud800"}, {"description": "x" * 70_000}])
+async def test_tools_that_may_be_called_are_bounded_as_those_that_have_to_be(
+    client: httpx.AsyncClient, population: Population, model: str, parameters: dict[str, Any]
+) -> None:
+    body = chat_body(model=model, tools=_function(parameters=parameters))
+
+    reply = await client.post(CHAT, content=json.dumps(body), headers=JSON)
+
+    assert (reply.status_code, reply.json()["error"]["param"]) == (400, "tools")
+    assert population.engine.requests == []
+
+
+@pytest.mark.usefixtures("choosing")
 async def test_tools_are_no_variable_that_a_caller_sets(ada: AsyncOpenAI) -> None:
     with pytest.raises(openai.BadRequestError) as raised:
         await _ask(ada, extra_body={"chat_template_kwargs": {"tools": []}})
@@ -406,6 +445,7 @@ def _function(**function: Any) -> list[dict[str, Any]]:
         ([], {"parallel_tool_calls": "yes"}, "parallel_tool_calls"),
         ([], {"functions": [{"name": "a"}]}, "functions"),
         ([], {"function_call": {"name": "a"}}, "function_call"),
+        ([called(CALLED), result("x")], {"extra_body": {"conversation": "talk"}}, "conversation"),
         ([ASK, result("x")], {}, "messages[1].tool_call_id"),
         ([ASK, result(None)], {}, "messages[1].tool_call_id"),
         ([ASK, called(CALLED), result("x"), result("x")], {}, "messages[3].tool_call_id"),
