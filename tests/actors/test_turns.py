@@ -309,7 +309,9 @@ async def test_statistics_add_up(hosts: Hosts, tenant: str) -> None:
 
     assert sorted(number for one in after for number in one.shards) == [0, 1, 2, 3]
     assert sum(one.busy for one in busy) - sum(one.busy for one in before) == 6
-    assert [grown(name) for name in ("turns", "activations", "active", "commits", "busy")] == [6, 6, 6, 6, 0]
+    assert [grown(name) for name in ("turns", "activations", "commits", "busy")] == [6, 6, 6, 0]
+    # Models of other tests may have been idle for long enough to leave meanwhile.
+    assert grown("active") == 6 - grown("passivations")
     assert [one.waiting for one in after] == [0, 0]
     # By their names, all six models may lie on one host, and the other has committed nothing then.
     assert all(min(one.commits, 1) <= one.commit_batches <= one.commits for one in after)
