@@ -120,7 +120,8 @@ def _following(txn: ReadTransaction, grant: TurnGrant, follows: int) -> TurnGran
 
     Two that follow the same turn do not see each other. So only the first goes on in its conversation, whose
     newest turns a replay takes for the history; the second begins another one. So does a turn that follows
-    one of a conversation with a name of its client's, to which it would be added unasked.
+    one of a conversation with a name of its client's, to which it would be added unasked, and one with a
+    history so far back in the log that a turn of the same conversation would not be shown it.
     """
     own = f"{THREAD}{grant.position}"
     if follows == FIRST:
@@ -131,11 +132,12 @@ def _following(txn: ReadTransaction, grant: TurnGrant, follows: int) -> TurnGran
     if followed.forgotten is not None:
         raise InteractionForgotten(grant.model.name, follows)
     conversation = followed.conversation
+    shown = [] if conversation is None else _earlier(txn, grant.model, conversation, before=follows)
     if conversation is not None and conversation.startswith(THREAD):
         earlier = _earlier(txn, grant.model, conversation, before=grant.position)
-        if earlier and earlier[-1].position == follows:
+        is_whole = len(earlier) >= min(len(shown) + 1, HISTORY_TURNS_MAX)
+        if is_whole and earlier[-1].position == follows:
             return replace(grant, history_of=conversation, history=_turns(earlier))
-    shown = [] if conversation is None else _earlier(txn, grant.model, conversation, before=follows)
     # A system message would outlive the turn that it was said in: forgetting a turn leaves those of others.
     brought = (
         tuple(message for message in turn if message.role != "system") for turn in _turns([*shown, followed])

@@ -136,7 +136,7 @@ def _item(identity: str, said: Message) -> Item:
     if said.role == "assistant":
         return OutputMessage(id=identity, content=(OutputText(text=said.content),))
     # What a tool returned is not the person's word: sent back as one, it would be written into the memory.
-    role = {"system": "system", TOOL_ROLE: "developer"}.get(said.role, "user")
+    role = "system" if said.role == "system" else "developer" if said.role == TOOL_ROLE else "user"
     return InputMessage(id=identity, role=role, content=(InputText(text=said.content),))
 
 

@@ -14,6 +14,7 @@ from populace.actors.turn import FIRST, Interaction, ModelId, TurnGrant, TurnReq
 from populace.actors.turns.requests import make_request
 from populace.actors.turns.setting import remark
 from populace.learning.examples import examples_of
+from populace.policies.history import HISTORY_TURNS_MAX
 from populace.storage.records.errors import InteractionForgotten, InteractionNotFound
 from populace.storage.store import Store
 from tests.actors.fakes import BASE, FakeClock, ScriptedEngine
@@ -104,6 +105,20 @@ async def test_a_turn_may_follow_any_turn_and_adds_nothing_to_its_clients_conver
 
         assert ada.prompt == [f"in {name}", turn.reply, "and"]
         assert follower.conversation == f"thread-{follower.position}"
+
+
+async def test_what_was_said_beside_a_thread_does_not_shorten_it(ada: Teller) -> None:
+    await ada.say("one")
+    await ada.say("two", follows=0)
+    for _ in range(HISTORY_TURNS_MAX - 1):
+        await ada.say("aside")
+
+    last = await ada.say("three", follows=1)
+
+    assert ada.prompt == ["one", "reply to 1", "two", "reply to 3", "three"]
+    await ada.say("four", follows=last.position)
+    assert ada.prompt[:5] == ["one", "reply to 1", "two", "reply to 3", "three"]
+    assert [await ada.state(place) for place in (last.position + 1, last.position + 2)] == ada.states[-2:]
 
 
 async def test_instructions_come_first_and_are_for_one_turn_alone(ada: Teller) -> None:
