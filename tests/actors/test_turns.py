@@ -313,9 +313,8 @@ async def test_statistics_add_up(hosts: Hosts, tenant: str) -> None:
     # Models of other tests may have been idle for long enough to leave meanwhile.
     assert grown("active") == 6 - grown("passivations")
     assert [one.waiting for one in after] == [0, 0]
-    # By their names, all six models may lie on one host, and the other has committed nothing then.
-    assert all(min(one.commits, 1) <= one.commit_batches <= one.commits for one in after)
-    assert sum(one.commit_batches for one in after) > 0
+    # The hosts serve other tests too, some of whose writes are refused in a batch without a commit.
+    assert 1 <= grown("commit_batches") <= grown("commits")
 
 
 def test_an_operation_has_the_callers_key_or_one_of_its_own() -> None:
