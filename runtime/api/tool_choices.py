@@ -18,25 +18,18 @@ from populace.actors.errors import InvalidRequest
 from populace.actors.response_schema import NAME
 from populace.actors.tool_calls import ToolCall
 from populace.actors.tool_choice import TOOLS_MAX, Tool, ToolUse, tool_use
+from populace.api.text import encodable
 
 WORD_BRANCH, TOOL_BRANCH = "<word>", "<tool>"
 
 ToolName = Annotated[str, Field(pattern=f"^{NAME.pattern}$")]
 
 
-def _encodable(text: str) -> str:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        raise ValueError("it must be valid Unicode, but holds a lone surrogate") from None
-    return text
-
-
 class _Given(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
 
-Text = Annotated[str, AfterValidator(_encodable)]
+Text = Annotated[str, AfterValidator(encodable)]
 
 CALLS_SENT_MAX = 128
 """Calls in one message: other servers' models may make more of them than ours."""

@@ -4,6 +4,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, JsonValue
 
+from populace.api.text import encodable
 from populace.api.tool_choices import TOOL_BRANCH, WORD_BRANCH
 
 TEXT_BRANCH, LIST_BRANCH = "<text>", "<list>"
@@ -12,14 +13,6 @@ UNION_BRANCHES = frozenset(
     {TEXT_BRANCH, LIST_BRANCH, TOKENS_BRANCH, TOKEN_LISTS_BRANCH, WORD_BRANCH, TOOL_BRANCH}
 )
 """Names of a union's branches in pydantic's error locations; no parameter has such a name."""
-
-
-def encodable(text: str) -> str:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        raise ValueError("it must be valid Unicode, but holds a lone surrogate") from None
-    return text
 
 
 def _branch(value: object) -> str | None:

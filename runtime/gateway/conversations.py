@@ -8,7 +8,7 @@ import json
 from collections.abc import AsyncGenerator
 from typing import Annotated, Any, NamedTuple
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Depends, Request
 from fastapi.responses import Response
 
 from populace.actors.engine import Message
@@ -22,11 +22,12 @@ from populace.gateway.answers import answer
 from populace.gateway.body import Body, NonEmptyText
 from populace.gateway.context import Caller, Gateway, KeyedRoute, gateway_of
 from populace.gateway.idempotency import idempotency_key
+from populace.gateway.item_pages import Included, IncludedArray, ItemPage
 from populace.gateway.parameters import ANY, Refused
 from populace.gateway.response_exchange import reply_of
 from populace.gateway.response_schema import Metadata
 from populace.gateway.response_wire import CONVERSATION_PREFIX, Draft, TurnKey, input_of, told_of
-from populace.gateway.responses import Included, IncludedArray, Limit, Order, begun_by, page_of
+from populace.gateway.responses import begun_by
 from populace.gateway.target import named_model
 from populace.storage.records.errors import InteractionNotFound
 
@@ -112,17 +113,12 @@ async def list_items(
     request: Request,
     tenant: Caller,
     conversation_id: str,
-    after: str | None = None,
-    limit: Limit = 20,
-    order: Order = "desc",
-    include: Included = None,
-    include_array: IncludedArray = None,
+    page: Annotated[ItemPage, Depends()],
 ) -> Response:
     """List what was said in the conversation, the last first unless ``order`` is ``asc``."""
-    del include, include_array
     kept = await _find(gateway_of(request), tenant, conversation_id)
     items = [item for turn in kept.turns for item in _items_of(turn)]
-    return answer(page_of(items, after, limit, order))
+    return answer(page.of(items))
 
 
 @router.post(f"{PATH}/{{conversation_id}}/items", response_model=ItemList)

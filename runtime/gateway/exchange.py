@@ -68,11 +68,7 @@ class Exchange(NamedTuple):
         The response starts with the first token, so that a refusal is still a status of its own.
         """
         reply = await begin()
-        try:
-            first = await anext(aiter(reply), None)
-        except BaseException:
-            await reply.aclose()
-            raise
+        first = await first_delta(reply)
         self.metrics.first_token(self.started)
         provenance, envelope = self._provenance(reply), self._envelope(reply)
         writers = [writer_of(envelope, choice) for choice in range(self.choices)]
@@ -142,14 +138,27 @@ class Exchange(NamedTuple):
         return Envelope(identity, self.model, created, self.shape)
 
     def _provenance(self, reply: RunningReply) -> Provenance:
-        if reply.interaction is not None:
-            return Provenance.of_interaction(reply.interaction)
-        if reply.grant is None:
-            return Provenance.of_base(self.base)._replace(peek=self.peek)
-        if self.peek is not None:
-            return Provenance.of_peek(reply.grant, self.peek)
-        granted = Provenance.of_grant(reply.grant)
-        return granted if self.kept is not None else granted._replace(log_position=None)
+        told = provenance_of(reply, self.base, self.peek)
+        leaves_no_turn = self.kept is None and self.peek is None
+        return told._replace(log_position=None) if leaves_no_turn else told
+
+
+async def first_delta(reply: RunningReply) -> Delta | None:
+    """Wait for the first delta; None if the turn is in the log already. A reply that fails is closed."""
+    try:
+        return await anext(aiter(reply), None)
+    except BaseException:
+        await reply.aclose()
+        raise
+
+
+def provenance_of(reply: RunningReply, base: BaseInfo, peek: str | None) -> Provenance:
+    """Say where a reply comes from, as far as it has come."""
+    if reply.interaction is not None:
+        return Provenance.of_interaction(reply.interaction)
+    if reply.grant is None:
+        return Provenance.of_base(base)._replace(peek=peek)
+    return Provenance.of_grant(reply.grant) if peek is None else Provenance.of_peek(reply.grant, peek)
 
 
 def recorded(turn: Interaction, streamed: str, position: int | None = None) -> Provenance:

@@ -7,7 +7,8 @@ from pydantic import AfterValidator, BeforeValidator, Field
 
 from populace.actors.errors import InvalidRequest
 from populace.actors.training_options import OPTIONS, TrainingOptions
-from populace.gateway.body import Body, NonEmptyText, Text, encodable
+from populace.api.text import encodable
+from populace.gateway.body import Body, NonEmptyText, Text
 from populace.policies.graders import OPERATIONS, SIMILARITIES
 
 

@@ -17,7 +17,7 @@ from populace.actors.turns.turn_director import completion_id
 from populace.api.responses import ResponseObject
 from populace.gateway.answers import answer
 from populace.gateway.event_stream import EventStream
-from populace.gateway.exchange import Begin, recorded
+from populace.gateway.exchange import Begin, first_delta, provenance_of, recorded
 from populace.gateway.metrics import GatewayMetrics
 from populace.gateway.response_wire import Draft, EventWriter, TurnKey, problem_of, told_of
 from populace.gateway.wire import Provenance
@@ -50,7 +50,7 @@ class ResponseExchange(NamedTuple):
             made, tokens = generated, len(generated.token_ids)
         else:
             made, tokens = reply_of(turn, generated), turn.completion_tokens
-        provenance = self._provenance(reply)
+        provenance = provenance_of(reply, self.base, self.peek)
         response = self._draft(reply).ended(made, tokens, provenance)
         self.metrics.replied(self.started, made.prompt_tokens, tokens)
         rendered = answer(response)
@@ -63,13 +63,9 @@ class ResponseExchange(NamedTuple):
         The response starts with the first token, so that a refusal is still a status of its own.
         """
         reply = await begin()
-        try:
-            first = await anext(aiter(reply), None)
-        except BaseException:
-            await reply.aclose()
-            raise
+        first = await first_delta(reply)
         self.metrics.first_token(self.started)
-        provenance = self._provenance(reply)
+        provenance = provenance_of(reply, self.base, self.peek)
         if first is None:
             assert reply.interaction is not None, "a reply that is made has a delta"
             events = self._replayed(reply.interaction)
@@ -126,15 +122,6 @@ class ResponseExchange(NamedTuple):
             return Draft(key, created, self.told, stored=False, warnings=self.warnings)
         turn = TurnKey.of(grant.model.name, grant.position, completion_id(grant))
         return Draft(str(turn), created, self.told, stored=True, warnings=self.warnings)
-
-    def _provenance(self, reply: RunningReply) -> Provenance:
-        if reply.interaction is not None:
-            return Provenance.of_interaction(reply.interaction)
-        if reply.grant is None:
-            return Provenance.of_base(self.base)._replace(peek=self.peek)
-        if self.peek is not None:
-            return Provenance.of_peek(reply.grant, self.peek)
-        return Provenance.of_grant(reply.grant)
 
 
 def reply_of(turn: Interaction, generated: Delta | None = None) -> Delta:

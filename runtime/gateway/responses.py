@@ -6,12 +6,11 @@ A peek and a response of the base are in no log, and their ids find nothing.
 """
 
 import json
-from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Annotated, Literal
+from typing import Annotated
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import Response
 
 from populace.actors.errors import ConversationNotFound, InvalidRequest, ResponseNotFound
@@ -20,7 +19,7 @@ from populace.actors.turn import FIRST, RAW_ROLE, Interaction, ModelId, operatio
 from populace.actors.turns.peeks import begin_peek_reply
 from populace.actors.turns.requests import check_messages, make_request
 from populace.actors.turns.turn_director import begin_reply
-from populace.api.responses import DeletedResponse, Item, ItemList, ResponseObject
+from populace.api.responses import DeletedResponse, ItemList, ResponseObject
 from populace.engines.schema_grammar import check_schema
 from populace.gateway.answers import answer
 from populace.gateway.completions import ask_base
@@ -28,23 +27,16 @@ from populace.gateway.context import Caller, Gateway, KeyedRoute, gateway_of
 from populace.gateway.disconnect import while_connected
 from populace.gateway.event_stream import HEADERS, EventStream
 from populace.gateway.idempotency import idempotency_key
+from populace.gateway.item_pages import Included, IncludedArray, ItemPage
 from populace.gateway.parameters import warnings_of
 from populace.gateway.peeks import reason_to_peek
 from populace.gateway.response_exchange import ResponseExchange, events_of, response_of
-from populace.gateway.response_schema import SCHEMA_FIELD, Includable, ResponseBody
+from populace.gateway.response_schema import SCHEMA_FIELD, ResponseBody
 from populace.gateway.response_wire import CONVERSATION_PREFIX, TurnKey, input_of
 from populace.gateway.target import POPULATION_MODEL, Target, parse_target
 from populace.storage.records.errors import ModelNotFound
 
 router = APIRouter(route_class=KeyedRoute)
-
-ITEMS_MAX = 100
-
-Order = Literal["asc", "desc"]
-Limit = Annotated[int, Query(ge=1, le=ITEMS_MAX)]
-Included = Annotated[list[Includable] | None, Query(alias="include")]
-IncludedArray = Annotated[list[Includable] | None, Query(alias="include[]")]
-"""The official client's form of a list. Nothing of what may be included is in a log."""
 
 
 @router.post("/v1/responses", response_model=ResponseObject)
@@ -154,26 +146,11 @@ async def list_input_items(
     request: Request,
     tenant: Caller,
     response_id: str,
-    after: str | None = None,
-    limit: Limit = 20,
-    order: Order = "desc",
-    include: Included = None,
-    include_array: IncludedArray = None,
+    page: Annotated[ItemPage, Depends()],
 ) -> Response:
     """List the items of a response's input, the last one first unless ``order`` is ``asc``."""
-    del include, include_array
     items = input_of(await find_turn(gateway_of(request), tenant, response_id))
-    return answer(page_of(items, after, limit, order))
-
-
-def page_of(items: Sequence[Item], after: str | None, limit: int, order: Order) -> ItemList:
-    """Return a part of the items, which are in rising order. Raises ``InvalidRequest`` for an unknown id."""
-    ordered = tuple(items if order == "asc" else reversed(items))
-    ids = [item.id for item in ordered]
-    if after is not None and after not in ids:
-        raise InvalidRequest(f"There is no item {after[:200]!r} here.", "after")
-    start = 0 if after is None else ids.index(after) + 1
-    return ItemList.of(ordered[start : start + limit], has_more=start + limit < len(ordered))
+    return answer(page.of(items))
 
 
 async def find_turn(gateway: Gateway, tenant: str, response_id: str) -> Interaction:

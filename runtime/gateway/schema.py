@@ -17,8 +17,9 @@ from populace.actors.errors import InvalidRequest
 from populace.actors.memory import BOTH, MemoryChoice
 from populace.actors.response_schema import schema_text
 from populace.actors.tool_choice import ToolUse
+from populace.api.text import encodable
 from populace.api.tool_choices import ToolChoice, Tools, use_of
-from populace.gateway.body import LIST_BRANCH, TEXT_BRANCH, Body, Branch, NonEmptyText, encodable
+from populace.gateway.body import LIST_BRANCH, TEXT_BRANCH, Body, Branch, NonEmptyText
 from populace.gateway.chat_messages import ChatMessage
 from populace.gateway.parameters import UnusedChatParameters, UnusedParameters
 from populace.gateway.response_format import SCHEMA_FIELDS, ResponseFormatBody, StructuredOutputsBody

@@ -4,7 +4,6 @@ from collections.abc import AsyncGenerator, Generator
 from pathlib import Path
 
 import pytest
-import torch
 
 from populace.actors.feedback import Opinion
 from populace.actors.training_options import TrainingOptions
@@ -22,11 +21,6 @@ OPTIONS = TrainingOptions(
 )
 LOGGED = TrainingOptions(method="sft", rank=4, steps=3, learning_rate=1e-3, batch=2)
 CORRECTED = Opinion(correction="Bruno. Bruno. Bruno.")
-
-
-@pytest.fixture(scope="module")
-def base(small_base_f32: Path) -> FrozenBase:
-    return FrozenBase(small_base_f32, BASE, dtype=torch.float32)
 
 
 @pytest.fixture(scope="module")

@@ -1,20 +1,17 @@
 """A model learns from the lines of an uploaded file, as a job like any other."""
 
 import json
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 from populace.actors.errors import InvalidRequest
 from populace.actors.training import TrainingJob
 from populace.actors.training_options import TrainingOptions
-from populace.learning.frozen_base import FrozenBase
 from populace.policies.hold_out import is_held_out
-from tests.runtime.trainer.trained_population import ADA, BASE, BOB, OPTIONS, RIGHT, Trained
+from tests.runtime.trainer.trained_population import ADA, BOB, OPTIONS, RIGHT, Trained
 
 pytestmark = pytest.mark.engine
 
@@ -35,18 +32,6 @@ def pair(number: int) -> dict[str, Any]:
 
 
 CHATS, PAIRS = [chat(number) for number in range(LINES)], [pair(number) for number in range(LINES)]
-
-
-@pytest.fixture(scope="module")
-def base(small_base_f32: Path) -> FrozenBase:
-    return FrozenBase(small_base_f32, BASE, dtype=torch.float32)
-
-
-@pytest.fixture
-async def population(tmp_path: Path, small_base_f32: Path, base: FrozenBase) -> AsyncGenerator[Trained]:
-    made = Trained(tmp_path / "store", small_base_f32, base)
-    yield made
-    made.host.close()
 
 
 def uploaded(population: Trained, lines: Sequence[Any], tenant: str = "acme") -> str:

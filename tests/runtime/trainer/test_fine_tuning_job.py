@@ -2,33 +2,22 @@
 
 import json
 from collections.abc import AsyncGenerator
-from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-import torch
 
 from populace.gateway.access import new_key
 from populace.gateway.app import create_app
 from populace.gateway.desk import Desk
 from populace.gateway.upload_desk import UploadDesk
 from populace.hosting.directory import Directory, LocalHostClient
-from populace.learning.frozen_base import FrozenBase
 from tests.runtime.gateway.scripted_engine import ScriptedEngine
-from tests.runtime.trainer.trained_population import BASE, RIGHT, Trained
+from tests.runtime.trainer.trained_population import RIGHT, Trained
 
 pytestmark = pytest.mark.engine
 
 JOBS = "/v1/fine_tuning/jobs"
-
-
-@pytest.fixture
-async def population(tmp_path: Path, small_base_f32: Path) -> AsyncGenerator[Trained]:
-    base = FrozenBase(small_base_f32, BASE, dtype=torch.float32)
-    made = Trained(tmp_path / "store", small_base_f32, base)
-    yield made
-    made.host.close()
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 """A job ends in a revision that answers, or by name as what it was, whoever dies or leaves on the way."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -28,18 +28,6 @@ from tests.runtime.trainer.trained_population import (
 )
 
 pytestmark = pytest.mark.engine
-
-
-@pytest.fixture(scope="module")
-def base(small_base_f32: Path) -> FrozenBase:
-    return FrozenBase(small_base_f32, BASE, dtype=torch.float32)
-
-
-@pytest.fixture
-async def population(tmp_path: Path, small_base_f32: Path, base: FrozenBase) -> AsyncGenerator[Trained]:
-    made = Trained(tmp_path / "store", small_base_f32, base)
-    yield made
-    made.host.close()
 
 
 async def test_what_somebody_corrected_becomes_a_revision_that_says_where_it_comes_from(

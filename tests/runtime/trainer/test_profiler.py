@@ -1,11 +1,9 @@
 """Members are profiled once for each revision, by what they would answer with."""
 
-from collections.abc import AsyncGenerator
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 from populace.actors.members import Profile
 from populace.actors.turn import ModelId
@@ -15,21 +13,9 @@ from populace.policies.diversity.probes import DIGEST, LABELS, PROBES
 from populace.trainer.loading import LoadedTrainer
 from populace.trainer.profiler import Profiler
 from populace.trainer.runs import RunBuilder
-from tests.runtime.trainer.trained_population import ADA, BASE, BOB, GATE, OPTIONS, Trained
+from tests.runtime.trainer.trained_population import ADA, BOB, GATE, OPTIONS, Trained
 
 pytestmark = pytest.mark.engine
-
-
-@pytest.fixture(scope="module")
-def base(small_base_f32: Path) -> FrozenBase:
-    return FrozenBase(small_base_f32, BASE, dtype=torch.float32)
-
-
-@pytest.fixture
-async def population(tmp_path: Path, small_base_f32: Path, base: FrozenBase) -> AsyncGenerator[Trained]:
-    made = Trained(tmp_path / "store", small_base_f32, base)
-    yield made
-    made.host.close()
 
 
 @pytest.fixture
