@@ -93,7 +93,7 @@ def test_only_what_is_kept_of_the_longest_log_is_counted(tiny: BenchReport) -> N
 
 def test_writes_that_meet_a_full_map_are_a_missed_aim(tmp_path: Path, often: None) -> None:
     # A group commit of 512 creations touches more pages than are left when a map is grown ahead.
-    crowded = replace(TINY, map_bytes=3 * 2**17, creates_at_once=TINY.identities, turns=1)
+    crowded = replace(TINY, map_bytes=2**19, creates_at_once=TINY.identities, turns=1)
 
     report = bench_soak(crowded, tmp_path, report=lambda step, fraction: None)
 
