@@ -6,8 +6,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Generator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,8 @@ class Served:
     config: Path
     url: str
     log: Path
+    clients: ExitStack = field(default_factory=ExitStack)
+    """Closes the official clients: one that is only dropped leaves its sockets to the garbage collector."""
 
     @property
     def key(self) -> str:
@@ -54,7 +56,10 @@ class Served:
         )
 
     def openai(self) -> OpenAI:
-        return OpenAI(base_url=f"{self.url}/v1", api_key=self.key, max_retries=0, timeout=ENGINE_HANG_SECONDS)
+        """Another official client, which is open as long as this Populace runs."""
+        url = f"{self.url}/v1"
+        client = OpenAI(base_url=url, api_key=self.key, max_retries=0, timeout=ENGINE_HANG_SECONDS)
+        return self.clients.enter_context(client)
 
     def call(self, method: str, path: str, **options: Any) -> httpx.Response:
         headers = {"Authorization": f"Bearer {self.key}", **options.pop("headers", {})}
@@ -139,8 +144,9 @@ def serve(
         )
     served = Served(process, data, config, f"http://127.0.0.1:{port}", log)
     try:
-        wait_until_ready(served)
-        yield served
+        with served.clients:
+            wait_until_ready(served)
+            yield served
     finally:
         stop(served)
 
