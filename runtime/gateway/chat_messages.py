@@ -10,6 +10,9 @@ from populace.actors.tool_calls import TOOL_ROLE, Said, messages_of
 from populace.api.tool_choices import CALLS_SENT_MAX, ToolCallObject
 from populace.gateway.body import LIST_BRANCH, TEXT_BRANCH, Body, Branch, Text
 
+NOT_TEXT = ("image_url", "input_audio", "video_url", "audio_url", "file", "refusal")
+"""Types of parts that OpenAI's or vLLM's chats have, and messages here have not."""
+
 
 def _is_empty(value: object) -> bool:
     return value is None or value in ("", [], {})
@@ -18,6 +21,14 @@ def _is_empty(value: object) -> bool:
 class TextPart(Body):
     type: Literal["text"]
     text: Text
+
+    @model_validator(mode="before")
+    @classmethod
+    def _is_text(cls, value: object) -> object:
+        kind = cast("dict[object, object]", value).get("type") if isinstance(value, dict) else None
+        if kind in NOT_TEXT:
+            raise ValueError(f"a part of the type {kind} is not read: messages are text alone")
+        return value
 
 
 class ChatMessage(Body):

@@ -103,8 +103,13 @@ WRONG: list[tuple[dict[str, str], str, str]] = [
     ({"messages": '[{"role": "user", "content": []}]'}, "messages[0].content", "at least 1 item"),
     (
         {"messages": '[{"role": "user", "content": [{"type": "image_url", "text": ""}]}]'},
+        "messages[0].content[0]",
+        "a part of the type image_url is not read: messages are text alone",
+    ),
+    (
+        {"messages": '[{"role": "user", "content": [{"type": "song"}]}]'},
         "messages[0].content[0].type",
-        "Input should be 'text'",
+        "'text'",
     ),
     (
         {"messages": '[{"role": "assistant", "content": "a", "tool_calls": [{"id": "1"}]}]'},
