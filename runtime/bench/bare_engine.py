@@ -34,7 +34,7 @@ async def _stream(
             sampling=Sampling(
                 max_tokens=load.reply_tokens,
                 temperature=0.0,
-                ignore_eos=True,
+                ignore_eos=not load.structured,
                 response_schema=schema_text(SCHEMA) if load.structured else None,
             ),
             adapter=adapter,

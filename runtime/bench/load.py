@@ -104,7 +104,8 @@ async def _ask(client: httpx.AsyncClient, model: str, messages: list[dict[str, s
         "messages": messages,
         "max_tokens": load.reply_tokens,
         "temperature": 0,
-        "ignore_eos": True,
+        # A grammar ends a reply, and both sides' servers would have to break it to go on.
+        "ignore_eos": not load.structured,
         "stream": True,
         "stream_options": {"include_usage": True},
     }

@@ -23,6 +23,9 @@ LOG_END_CHARACTERS = 2000
 RAISED = re.compile(r"\b(?:[A-Za-z_]\w*\.)*[A-Z]\w*(?:Error|Exception|Exit|Refused|Failed): .+")
 """The last line of a Python traceback, after whatever a logger puts before it."""
 
+ONLY_TOLD = re.compile(r"\b(?:WARNING|INFO|DEBUG)\b")
+"""A line that is no error, whatever it names: vLLM warns of a limit by the error that it may cause."""
+
 
 class BenchFailed(Exception):
     """A server did not start, or answered wrongly; the message has the cause and the end of its log."""
@@ -86,10 +89,12 @@ def cause_in(log: str) -> str:
     Later exceptions follow from the first: vLLM's server ends by another one than the engine process that it
     waits for.
     """
-    raised = RAISED.search(log)
-    if raised is not None:
-        return raised[0].strip()
-    return next((line.strip() for line in reversed(log.splitlines()) if line.strip()), "its log is empty")
+    lines = log.splitlines()
+    for line in lines:
+        raised = RAISED.search(line)
+        if raised is not None and not ONLY_TOLD.search(line):
+            return raised[0].strip()
+    return next((line.strip() for line in reversed(lines) if line.strip()), "its log is empty")
 
 
 def wait_until_idle(meters: Iterable["CpuMeter"], *, seconds_max: float = 20.0) -> None:

@@ -19,6 +19,7 @@ from typing import NamedTuple
 import psutil
 
 from populace.actors.engine import AdapterRef
+from populace.adapters.base_modules import read_base_modules
 from populace.adapters.random_adapter import write_random_adapter
 from populace.base.prepare import BaseModelFiles, prepare_base
 from populace.bench.bare_engine import run_bare
@@ -214,6 +215,9 @@ def _vllm_serve(
             str(settings.rank_max),
         ),
     ]
+    if tuned:  # the plugin serves adapters of these alone
+        targets = read_base_modules(base.directory, base.fingerprint).targets
+        command += ["--lora-target-modules", *targets]
     if adapters:
         command += ["--lora-modules", *(f"adapter-{i}={path}" for i, path in enumerate(adapters))]
     log = work / f"vllm-{port}.log"
@@ -241,13 +245,13 @@ def _populace_serve(
         url = f"http://127.0.0.1:{port}"
         wait_until_ready(f"{url}/readyz", process, log)
         running = wait_for_running(data, seconds_max=60)
+        key = Credentials(config).find(running.store_id)
+        assert key is not None, "populace serve keeps a key for its user"
         names: list[str] = []
-        with connect(data=data) as population:
+        with connect(url, api_key=key) as population:
             for index in range(max(bench.streams)):
                 adapter = adapters[index % len(adapters)] if adapters else None
                 names.append(population.create(f"person-{index}", adapter=adapter).name)
-        key = Credentials(config).find(running.store_id)
-        assert key is not None, "populace serve keeps a key for its user"
         yield Server(Endpoint(url, key, tuple(names)), CpuMeter(process.pid, _populace_part))
 
 

@@ -1,5 +1,6 @@
-"""A bench that is told to end takes its processes and its files with it."""
+"""Benches as they come: what they print, and that those told to end take all they started with them."""
 
+import json
 import signal
 import subprocess
 import sys
@@ -41,6 +42,24 @@ def test_a_bench_that_is_ended_leaves_nothing_behind(number: signal.Signals, tmp
         for one in family:
             if one.is_running():
                 one.kill()
+
+
+@pytest.mark.engine
+def test_the_servers_are_compared() -> None:
+    short = "--streams 1 --rounds 1 --requests 1 --reply-tokens 4 --adapters 1 --json"
+    ended = subprocess.run(
+        [sys.executable, "-m", "populace", "bench", "serve", *short.split()],
+        env=process_environment(),
+        capture_output=True,
+        text=True,
+        timeout=2 * ENGINE_HANG_SECONDS,
+    )
+
+    assert ended.returncode == 0, ended.stderr
+    printed = json.loads(ended.stdout)
+    assert len({(row["system"], row["reply"]) for row in printed["rows"]}) == 2 * 4
+    assert all(row["tokens/s"] > 0 for row in printed["rows"])
+    assert len(printed["aims"]) == 2 * 2
 
 
 def processes_once_it_works(process: subprocess.Popen[bytes], directory: Path) -> list[psutil.Process]:

@@ -62,7 +62,8 @@ def test_a_server_that_does_not_start_is_named_with_the_cause_and_not_with_what_
 def test_a_cause_is_found_behind_what_a_logger_puts_before_it() -> None:
     log = "(EngineCore pid=7) ERROR 11-28 [core.py:1] ValueError: No memory.\nRuntimeError: See above."
 
-    assert cause_in(log) == "ValueError: No memory."
+    warned = "WARNING 11-28 [system.py:2] This can cause `OSError: [Errno 24] Too many open files`.\n"
+    assert cause_in(warned + log) == "ValueError: No memory."
     assert cause_in("Starting\nThe port 8000 is taken.\n") == "The port 8000 is taken."
 
 
