@@ -15,6 +15,7 @@ from populace.client.connection import TellVote
 from populace.client.loop_thread import LoopThread
 from populace.client.model_handle import ModelHandle
 from populace.client.options import AskOptions
+from populace.client.sigterm import kept_sigterm
 
 if TYPE_CHECKING:
     from populace.hosting.directory import Directory
@@ -158,7 +159,8 @@ class Population:
         Also leaves Ray if ``connect`` joined it, because Ray ends the processes in it when it ends.
         """
         if not self._loop.closed:
-            self._loop.run(self._population.close())
+            with kept_sigterm():  # the loop has a thread of its own, which cannot
+                self._loop.run(self._population.close())
             self._loop.close()
 
     def __enter__(self) -> Self:

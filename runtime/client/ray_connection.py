@@ -27,6 +27,7 @@ from populace.actors.turns.turn_director import begin_reply
 from populace.client.connection import MergeRequest, TellVote
 from populace.client.http_connection import HttpConnection
 from populace.client.http_transport import HttpTransport
+from populace.client.sigterm import kept_sigterm
 from populace.client.streaming import AsyncReplyStream
 from populace.engines.client import ReplicaEngine
 from populace.hosting.aggregation import aggregator_over
@@ -64,9 +65,10 @@ class RayConnection:
         joins_ray = not ray.is_initialized()
         if joins_ray:
             try:
-                ray.init(
-                    address=target, namespace=NAMESPACE, logging_level=logging.ERROR, log_to_driver=False
-                )
+                with kept_sigterm():
+                    ray.init(
+                        address=target, namespace=NAMESPACE, logging_level=logging.ERROR, log_to_driver=False
+                    )
             except (ConnectionError, RuntimeError, ValueError) as error:
                 raise ClusterNotFound(target, str(error).split("\n", 1)[0]) from error
         elif not _is_same(joined := ray.get_runtime_context().gcs_address, target):
@@ -143,7 +145,8 @@ class RayConnection:
         if "_gateway" in vars(self):
             await self._gateway.close()
         if self._owns_ray:
-            await asyncio.to_thread(ray.shutdown)
+            with kept_sigterm():
+                await asyncio.to_thread(ray.shutdown)
 
     @cached_property
     def _gateway(self) -> HttpConnection:

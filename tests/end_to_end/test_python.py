@@ -40,6 +40,26 @@ asyncio.run(main())
 """
 
 
+OWN_HANDLER = """
+import asyncio, os, signal, sys, populace
+
+def hear(*_):
+    print("heard", flush=True)
+
+signal.signal(signal.SIGTERM, hear)
+with populace.connect(data=sys.argv[1]):
+    os.kill(os.getpid(), signal.SIGTERM)
+os.kill(os.getpid(), signal.SIGTERM)
+
+async def main():
+    async with populace.connect_async(data=sys.argv[1]):
+        os.kill(os.getpid(), signal.SIGTERM)
+    os.kill(os.getpid(), signal.SIGTERM)
+
+asyncio.run(main())
+"""
+
+
 @pytest.fixture(params=["cluster", "http"])
 def population(served: Served, request: pytest.FixtureRequest) -> Generator[populace.Population]:
     if request.param == "cluster":
@@ -81,6 +101,12 @@ def test_a_turn_is_the_same_over_http_and_in_the_cluster(served: Served, ada: st
 
         assert (again.replayed, again.reply, again.position) == (True, made.reply, made.position)
         assert far.model(ada).memory.norms == near.model(ada).memory.norms
+
+
+def test_a_program_that_joins_the_cluster_and_leaves_it_keeps_its_handler_of_sigterm(served: Served) -> None:
+    heard = served.run("-c", OWN_HANDLER, str(served.data))
+
+    assert heard.stdout.split() == ["heard"] * 4, heard.stderr
 
 
 def test_a_closed_population_says_so(population: populace.Population, ada: str) -> None:
