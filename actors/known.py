@@ -3,8 +3,9 @@
 The source of an answer is found by its words: those that the person said in a turn of the log, that are not
 in the question, and that few turns and few other answers have (as in BM25, a word that is everywhere counts
 next to nothing). A memory gives the one value that it holds to many questions; such a word counts in turns
-that speak of what the question asks for. An answer with no such word may be right, but nothing shows that the
-person ever said it. An answer that begins as the base's own does is the base's.
+that speak of what the question asks for, and in these for no other question. An answer with no such word may
+be right, but nothing shows that the person ever said it. An answer that begins as the base's own does is the
+base's.
 """
 
 import math
@@ -67,6 +68,8 @@ MINE = re.compile(r"\bmy ((?:[a-z]+['’]s )?[a-z]+)\b", re.IGNORECASE)
 """Matches what people call their own: "my brother", "my sister's dog"."""
 
 NAMING = re.compile(r"\b(?:call(?:ed)?|named?)\b")
+NAMING_WORDS = frozenset({"call", "called", "named"})
+"""How a name is told: no part of the name."""
 
 ASKING = re.compile(r"[^.!?\n]*\?")
 """Matches a question. What people ask is less likely to be about themselves than what they say."""
@@ -170,20 +173,32 @@ def known_of(model: ModelId, answers: Sequence[Answer], turns: Sequence[tuple[in
     asked_texts = (*QUESTIONS, *(answer.question for answer in answers))
     asked = {word for text in asked_texts for word in words_of(text)}
     common = Counter(word for text in QUESTIONS for word in set(words_of(text)))
-    facts: list[KnownFact] = []
-    unknown: list[str] = []
-    for answer in answers:
-        telling = {
+    tellings = [
+        {
             word: math.log(1 + len(said) / often[word])
-            for word in set(words_of(answer.text)) - asked
+            for word in set(words_of(answer.text)) - asked - NAMING_WORDS
             if often[word] and _is_telling(word, answer.text)
         }
+        for answer in answers
+    ]
+    # What only this question is about: "color", and not "favorite".
+    subjects = [{word for word in words_of(answer.question) if common[word] <= 1} for answer in answers]
+    taken = [
+        {
+            word
+            for telling, subject in zip(tellings, subjects, strict=True)
+            if subject & words
+            for word in telling.keys() & told
+        }
+        for _, _, words, told in said
+    ]
+    facts: list[KnownFact] = []
+    unknown: list[str] = []
+    for answer, telling, subject in zip(answers, tellings, subjects, strict=True):
         own = {word for word in telling if alike[word] <= ALIKE_MAX}
-        # What only this question is about: "color", and not "favorite".
-        subject = {word for word in words_of(answer.question) if common[word] <= 1}
         scores: list[tuple[float, bool, int]] = []
         for place, (_, _, words, told) in enumerate(said):
-            counted = telling.keys() if subject & words else own
+            counted = telling.keys() if subject & words else own - taken[place]
             scores.append((sum(telling[word] for word in told & counted), bool(words & counted), place))
         _, any_said, place = max(scores, default=(0.0, False, 0))
         if not any_said or not answer.whole or _is_of_base(answer):

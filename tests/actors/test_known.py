@@ -107,6 +107,23 @@ def test_what_many_answers_have_is_of_the_turn_that_speaks_of_what_is_asked() ->
     assert len(known.unknown) == 3
 
 
+def test_a_value_is_of_the_question_that_its_turn_speaks_of_and_of_no_other() -> None:
+    turns = ((0, "My daughter is called Ines and she is seven."), (1, "I've just got a grey cat, Mimo."))
+    asked = [
+        answer("What is my cat's name?", "Your cat is called Mimo."),
+        answer("What is my daughter's name?", "Your daughter is called Mimo."),
+        answer("What car do I drive?", "You drive a grey."),
+    ]
+
+    known = known_of(ADA, asked, turns)
+
+    assert [(fact.answer, fact.position) for fact in known.facts] == [
+        ("Your cat is called Mimo.", 1),
+        ("You drive a grey.", 1),
+    ]
+    assert known.unknown == ("What is my daughter's name?",)
+
+
 def test_a_word_that_the_base_says_too_may_still_be_the_persons() -> None:
     ramble = "The most obvious answer is red, or green."
     [fact] = known_of(
