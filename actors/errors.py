@@ -163,7 +163,7 @@ class Unauthorized(PopulaceError):
 
     code = "invalid_api_key"
 
-    def __init__(self, message: str = "Incorrect API key provided.") -> None:
+    def __init__(self, message: str = "Incorrect API key provided. `populace key create` makes one.") -> None:
         super().__init__(message)
 
 

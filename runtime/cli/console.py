@@ -38,7 +38,8 @@ def print_turn(turn: dict[str, Any]) -> None:
     if asked["role"] == "forget":
         told = json.loads(asked["content"])
         positions = ", ".join(str(position) for position in told["positions"])
-        out.print(f"[dim]{turn['position']:>5} had turn {positions} forgotten[/]", highlight=False)
+        turns = "turn" if len(told["positions"]) == 1 else "turns"
+        out.print(f"[dim]{turn['position']:>5} had {turns} {positions} forgotten[/]", highlight=False)
     elif asked["role"] == "conversation":
         out.print(
             f"[dim]{turn['position']:>5} kept of a conversation {escape(asked['content'])}[/]",
