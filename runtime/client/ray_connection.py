@@ -71,6 +71,8 @@ class RayConnection:
                     )
             except (ConnectionError, RuntimeError, ValueError) as error:
                 raise ClusterNotFound(target, str(error).split("\n", 1)[0]) from error
+            # Else Serve tells the program's terminal of its own long polls.
+            logging.getLogger("ray.serve").setLevel(logging.WARNING)
         elif not _is_same(joined := ray.get_runtime_context().gcs_address, target):
             raise ClusterNotFound(
                 target,

@@ -47,7 +47,8 @@ def hear(*_):
     print("heard", flush=True)
 
 signal.signal(signal.SIGTERM, hear)
-with populace.connect(data=sys.argv[1]):
+with populace.connect(data=sys.argv[1]) as population:
+    "".join(population.create("heard", exist_ok=True).chat("Hi!", stream=True, max_tokens=4))
     os.kill(os.getpid(), signal.SIGTERM)
 os.kill(os.getpid(), signal.SIGTERM)
 
@@ -103,10 +104,13 @@ def test_a_turn_is_the_same_over_http_and_in_the_cluster(served: Served, ada: st
         assert far.model(ada).memory.norms == near.model(ada).memory.norms
 
 
-def test_a_program_that_joins_the_cluster_and_leaves_it_keeps_its_handler_of_sigterm(served: Served) -> None:
+def test_a_program_that_joins_the_cluster_keeps_its_terminal_and_its_handler_of_sigterm(
+    served: Served,
+) -> None:
     heard = served.run("-c", OWN_HANDLER, str(served.data))
 
     assert heard.stdout.split() == ["heard"] * 4, heard.stderr
+    assert "INFO" not in heard.stderr
 
 
 def test_a_closed_population_says_so(population: populace.Population, ada: str) -> None:
