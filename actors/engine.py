@@ -28,6 +28,28 @@ Prompt = tuple[Message, ...] | str | tuple[int, ...]
 """Chat messages (rendered with the base's chat template), raw text, or token ids."""
 
 
+class RepetitionDetection(NamedTuple):
+    """When a reply ends because it repeats itself: with one pattern of tokens, ``min_count`` times in a row.
+
+    A pattern has ``min_pattern_size`` to ``max_pattern_size`` tokens. Rule and names are vLLM's.
+    """
+
+    max_pattern_size: int
+    min_count: int
+    min_pattern_size: int = 1
+
+    def finds(self, token_ids: Sequence[int]) -> bool:
+        """Whether a reply of these tokens ends here."""
+        for size in range(self.min_pattern_size, self.max_pattern_size + 1):
+            length = size * self.min_count
+            if length > len(token_ids):
+                return False
+            tail = token_ids[-length:]
+            if tail[size:] == tail[:-size]:
+                return True
+        return False
+
+
 @dataclass(frozen=True, slots=True)
 class Sampling:
     """How to sample a reply.
@@ -39,7 +61,8 @@ class Sampling:
 
     ``min_p`` leaves out tokens less likely than this share of the likeliest one. ``logit_bias`` adds to the
     logits of token ids; with ``allowed_token_ids`` no others are chosen; ``bad_words`` are never completed.
-    Before ``min_tokens`` nothing ends the reply. ``prompt_logprobs`` is like ``logprobs``, of the prompt;
+    Before ``min_tokens`` nothing ends the reply. With ``repetition_detection`` it ends where it has begun to
+    repeat itself, as by a stop. ``prompt_logprobs`` is like ``logprobs``, of the prompt;
     that or ``returns_prompt`` puts the prompt into the first delta.
 
     With ``response_schema``, the text of a JSON schema, a reply that ends by itself is JSON of that schema,
@@ -68,6 +91,7 @@ class Sampling:
     prompt_logprobs: int | None = None
     returns_prompt: bool = False
     response_schema: str | None = None
+    repetition_detection: RepetitionDetection | None = None
 
     @property
     def wants_prompt(self) -> bool:

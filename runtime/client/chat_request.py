@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Unpack
 
-from populace.actors.engine import Message, Sampling, SamplingDefaults
+from populace.actors.engine import Message, RepetitionDetection, Sampling, SamplingDefaults
 from populace.actors.errors import InvalidRequest
 from populace.actors.memory import MemoryChoice
 from populace.actors.peek import without_trace
@@ -110,7 +110,19 @@ def _sampling(options: ChatOptions, base: SamplingDefaults) -> Sampling:
     given["stop"] = (stop,) if isinstance(stop, str) else tuple(stop)
     for name in (LISTS | {"logit_bias"}) & given.keys():
         given[name] = _tuple_of(name, given[name])
+    given["repetition_detection"] = _repetition(given.get("repetition_detection"))
     return Sampling(**given, response_schema=schema_of(options.get("response_format")))
+
+
+def _repetition(told: Mapping[str, int] | None) -> RepetitionDetection | None:
+    try:
+        return None if told is None else RepetitionDetection(**told)
+    except TypeError:
+        raise InvalidRequest(
+            'repetition_detection must be like {"max_pattern_size": 64, "min_count": 4}, not '
+            f"{told!r:.80}.",
+            "repetition_detection",
+        ) from None
 
 
 def _tuple_of(name: str, value: Any) -> tuple[Any, ...]:

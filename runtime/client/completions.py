@@ -144,6 +144,8 @@ def chat_body(request: ChatRequest, *, stream: bool = False) -> dict[str, Any]:
         "memory": request.memory._asdict(),
         "conversation": turn.history_of,
     }
+    if sampling.repetition_detection is not None:
+        body["repetition_detection"] = sampling.repetition_detection._asdict()
     if sampling.response_schema is not None:
         body["response_format"] = {
             "type": "json_schema",

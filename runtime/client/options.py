@@ -37,6 +37,7 @@ class SamplingOptions(TypedDict, total=False):
     min_tokens: int
     include_stop: bool
     skip_special_tokens: bool
+    repetition_detection: Mapping[str, int] | None
 
 
 class PeekOptions(SamplingOptions, total=False):

@@ -12,6 +12,8 @@ TOKEN_IDS_MAX = 1024
 """Most tokens that a bias, an allowance or a stop may name in one request."""
 BAD_WORDS_MAX = 64
 BIAS_MAX = 100.0
+PATTERN_TOKENS_MAX = 512
+PATTERN_COUNT_MAX = 512
 
 
 def check_sampling(sampling: Sampling) -> None:
@@ -35,8 +37,8 @@ def check_sampling(sampling: Sampling) -> None:
     )
     _check_choice(sampling)
     if sampling.response_schema is not None:
-        # With one of these it could be that no token may come next.
-        for name in ("ignore_eos", "min_tokens", "allowed_token_ids", "bad_words"):
+        # With one of these it could be that no token may come next, or that the JSON is not whole.
+        for name in ("ignore_eos", "min_tokens", "allowed_token_ids", "bad_words", "repetition_detection"):
             _check(
                 not getattr(sampling, name),
                 name,
@@ -65,6 +67,16 @@ def _check_choice(sampling: Sampling) -> None:
         sampling.min_tokens >= 0 and (longest is None or sampling.min_tokens <= longest),
         "min_tokens",
         "from 0 to max_tokens",
+    )
+    repeated = sampling.repetition_detection
+    _check(
+        repeated is None
+        or (
+            1 <= repeated.min_pattern_size <= repeated.max_pattern_size <= PATTERN_TOKENS_MAX
+            and 2 <= repeated.min_count <= PATTERN_COUNT_MAX
+        ),
+        "repetition_detection",
+        f"of patterns from 1 to {PATTERN_TOKENS_MAX} tokens, from 2 to {PATTERN_COUNT_MAX} times",
     )
     asked = sampling.prompt_logprobs
     _check(asked is None or 0 <= asked <= LOGPROBS_MAX, "prompt_logprobs", f"from 0 to {LOGPROBS_MAX}")

@@ -50,6 +50,7 @@ class Row:
         self.last_id = -1
         self._said_before = deque(request.reply_ids or ())
         self._tokens_left = len(self._said_before) or tokens_max
+        self._said: list[int] = []
         sampling = said_again(request)
         stops = frozenset(sampling.stop_token_ids)
         self._end_ids = stops if sampling.ignore_eos else stops | tokenizer.eos_ids
@@ -89,6 +90,7 @@ class Row:
         if self._said_before:
             self.last_id, logprob = self._said_before.popleft(), None
         self._tokens_left -= 1
+        self._said.append(self.last_id)
         ends = self.last_id in self._end_ids
         shown = not ends or self._sampling.include_stop
         text, stopped = self._text.push(self.last_id) if shown else ("", False)
@@ -97,6 +99,8 @@ class Row:
             reason = "stop"
         elif self._tokens_left == 0:
             reason = "length"
+        elif self._repeats_itself():
+            reason = "stop"
         if reason is not None and not stopped:
             text += self._text.flush()
         self.finished = reason is not None
@@ -110,6 +114,12 @@ class Row:
             self.deliver(replace(delta, memory=self.memory.packed()))
         except MemoryStateInvalid as error:  # only this reply fails: the batch goes on
             self.deliver(error)
+
+    def _repeats_itself(self) -> bool:
+        repeated = self._sampling.repetition_detection
+        if repeated is None or len(self._said) < self._sampling.min_tokens:
+            return False
+        return repeated.finds(self._said)
 
 
 class RunningBatch:

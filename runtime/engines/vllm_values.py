@@ -10,7 +10,12 @@ from typing import cast
 
 from vllm.logprobs import Logprob
 from vllm.outputs import RequestOutput
-from vllm.sampling_params import RequestOutputKind, SamplingParams, StructuredOutputsParams
+from vllm.sampling_params import (
+    RepetitionDetectionParams,
+    RequestOutputKind,
+    SamplingParams,
+    StructuredOutputsParams,
+)
 
 from populace.actors.engine import Delta, FinishReason, GenerateRequest, TokenLogprob
 from populace.actors.errors import EngineUnavailable
@@ -22,7 +27,7 @@ from populace.engines.schema_grammar import guided_schema
 def sampling_parameters(request: GenerateRequest, tokens_max: int, eos_ids: Iterable[int]) -> SamplingParams:
     """Return vLLM's sampling parameters; each of ``eos_ids`` ends a reply unless it ignores them."""
     sampling = request.sampling
-    schema = sampling.response_schema
+    schema, repeated = sampling.response_schema, sampling.repetition_detection
     return SamplingParams(
         max_tokens=tokens_max,
         temperature=sampling.temperature,
@@ -46,6 +51,7 @@ def sampling_parameters(request: GenerateRequest, tokens_max: int, eos_ids: Iter
         skip_special_tokens=sampling.skip_special_tokens and not request.template.get(TOOLS),
         prompt_logprobs=sampling.prompt_logprobs,
         structured_outputs=None if schema is None else StructuredOutputsParams(json=guided_schema(schema)),
+        repetition_detection=None if repeated is None else RepetitionDetectionParams(**repeated._asdict()),
         output_kind=RequestOutputKind.DELTA if request.stream else RequestOutputKind.FINAL_ONLY,
     )
 
@@ -61,9 +67,9 @@ def delta_of(output: RequestOutput, prompt_tokens: int, token_text: Callable[[in
     [completion] = output.outputs
     reason: FinishReason | None = None
     if output.finished:
-        if completion.finish_reason not in ("stop", "length"):
+        if completion.finish_reason not in ("stop", "length", "repetition"):
             raise EngineUnavailable(f"vLLM ended the request with {completion.finish_reason!r}")
-        reason = "stop" if completion.finish_reason == "stop" else "length"
+        reason = "length" if completion.finish_reason == "length" else "stop"
     token_ids = tuple(completion.token_ids)
     positions = cast("list[dict[int, Logprob]]", completion.logprobs or [])
     logprobs = tuple(

@@ -78,7 +78,6 @@ class UnusedParameters(BaseModel):
     kv_transfer_params: Annotated[ANY, Refused(NO_TRANSFER)] = None
     ec_transfer_params: Annotated[ANY, Refused(NO_TRANSFER)] = None
     vllm_xargs: Annotated[ANY, Refused(OPERATORS, ({},))] = None
-    repetition_detection: Annotated[ANY, Refused("use `repetition_penalty`, or `stop`")] = None
 
 
 class UnusedChatParameters(UnusedParameters):

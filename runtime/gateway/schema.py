@@ -12,7 +12,7 @@ from pydantic import (
 )
 
 from populace.actors.aggregation.question import MEMBERS_MAX, Combine, Kind, Question, Select
-from populace.actors.engine import Message, Sampling, SamplingDefaults
+from populace.actors.engine import Message, RepetitionDetection, Sampling, SamplingDefaults
 from populace.actors.errors import InvalidRequest
 from populace.actors.memory import BOTH, MemoryChoice
 from populace.actors.response_schema import schema_text
@@ -57,6 +57,20 @@ class MemoryBody(Body):
 
     read: bool = True
     write: bool = True
+
+
+class RepetitionBody(Body):
+    """Ends a reply whose last tokens are one pattern ``min_count`` times in a row, as vLLM's."""
+
+    max_pattern_size: Annotated[int, Field(ge=0, le=TOKENS_MAX)] = 0
+    min_pattern_size: Annotated[int, Field(ge=0, le=TOKENS_MAX)] = 0
+    min_count: Annotated[int, Field(ge=0, le=TOKENS_MAX)] = 0
+
+    def value(self) -> RepetitionDetection | None:
+        """Return what the engines look for; None if it is switched off, by patterns of no tokens."""
+        if not self.max_pattern_size:
+            return None
+        return RepetitionDetection(self.max_pattern_size, self.min_count, max(1, self.min_pattern_size))
 
 
 class ContextBody(Body):
@@ -116,6 +130,7 @@ class SamplingBody(Body, UnusedParameters):
     skip_special_tokens: bool = True
     min_tokens: Annotated[int, Field(ge=0, le=TOKENS_MAX)] | None = 0
     prompt_logprobs: Annotated[int, Field(ge=0, le=LOGPROBS_MAX)] | None = None
+    repetition_detection: RepetitionBody | None = None
     return_token_ids: bool | None = False
     return_tokens_as_token_ids: bool | None = False
     seed: Annotated[int, Field(ge=-(2**63), lt=2**63)] | None = None
@@ -241,6 +256,7 @@ class SamplingBody(Body, UnusedParameters):
             prompt_logprobs=self.prompt_logprobs,
             returns_prompt=returns_prompt or bool(self.return_token_ids),
             response_schema=self.response_schema(),
+            repetition_detection=repeated.value() if (repeated := self.repetition_detection) else None,
         )
 
 

@@ -95,6 +95,7 @@ async def test_every_parameter_of_sampling_is_the_same_over_http(served: Populat
         "min_tokens": 2,
         "include_stop": True,
         "skip_special_tokens": False,
+        "repetition_detection": {"max_pattern_size": 64, "min_count": 4},
     }
     assert given.keys() == SamplingOptions.__annotations__.keys()
 

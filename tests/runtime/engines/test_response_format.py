@@ -11,7 +11,15 @@ import pytest
 import pytest_asyncio
 from jsonschema import validate
 
-from populace.actors.engine import Delta, GenerateRequest, Message, OwnedEngine, Sampling, joined
+from populace.actors.engine import (
+    Delta,
+    GenerateRequest,
+    Message,
+    OwnedEngine,
+    RepetitionDetection,
+    Sampling,
+    joined,
+)
 from populace.actors.errors import InvalidRequest
 from populace.actors.response_schema import ANY_OBJECT, schema_text
 from populace.engines.options import EngineOptions
@@ -107,6 +115,7 @@ async def test_a_schema_without_a_grammar_is_refused_and_the_engine_goes_on(engi
         "min_tokens": 4,
         "allowed_token_ids": (7,),
         "bad_words": ("{",),
+        "repetition_detection": RepetitionDetection(4, 3),
     }
     for name, value in excluding.items():
         with pytest.raises(InvalidRequest) as raised:

@@ -8,7 +8,15 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from populace.actors.engine import Delta, GenerateRequest, OwnedEngine, Prompt, Sampling, joined
+from populace.actors.engine import (
+    Delta,
+    GenerateRequest,
+    OwnedEngine,
+    Prompt,
+    RepetitionDetection,
+    Sampling,
+    joined,
+)
 from populace.actors.errors import InvalidRequest
 from populace.engines.options import EngineOptions
 from populace.engines.starting import start_engine
@@ -102,6 +110,20 @@ async def test_a_repetition_penalty_counts_the_prompt(engine: OwnedEngine) -> No
     assert len({*penalised.token_ids}) == 8
 
 
+async def test_a_reply_ends_where_it_has_begun_to_repeat_itself(engine: OwnedEngine) -> None:
+    allowed: dict[str, Any] = {"allowed_token_ids": FRANCE_IDS[:1], "ignore_eos": True}
+
+    looped = await ask(engine, repetition_detection=RepetitionDetection(4, 3), **allowed)
+    longer = await ask(engine, repetition_detection=RepetitionDetection(4, 3), min_tokens=5, **allowed)
+    larger = await ask(engine, repetition_detection=RepetitionDetection(4, 2, 3), **allowed)
+    whole = await ask(engine, repetition_detection=RepetitionDetection(4, 3))
+
+    assert (len(looped.token_ids), looped.finish_reason) == (3, "stop")
+    assert len(longer.token_ids) == 5
+    assert len(larger.token_ids) == 6
+    assert whole.token_ids == (await ask(engine)).token_ids
+
+
 async def test_min_p_one_leaves_the_likeliest_alone(engine: OwnedEngine) -> None:
     assert (await ask(engine, temperature=1.5, min_p=1.0)).token_ids == (await ask(engine)).token_ids
 
@@ -117,6 +139,8 @@ async def test_min_p_one_leaves_the_likeliest_alone(engine: OwnedEngine) -> None
         ({"min_p": 2.0}, "min_p"),
         ({"repetition_penalty": 0.0}, "repetition_penalty"),
         ({"bad_words": (" ",)}, "bad_words"),
+        ({"repetition_detection": RepetitionDetection(0, 2)}, "repetition_detection"),
+        ({"repetition_detection": RepetitionDetection(4, 1)}, "repetition_detection"),
         ({"prompt_logprobs": 21}, "prompt_logprobs"),
     ],
     ids=str,

@@ -9,7 +9,7 @@ import httpx
 import pytest
 from pydantic import BaseModel
 
-from populace.actors.engine import Sampling
+from populace.actors.engine import RepetitionDetection, Sampling
 from populace.gateway.parameters import Hint, Refused
 from populace.gateway.schema import ChatBody
 from populace.gateway.text_schema import CompletionBody
@@ -106,6 +106,7 @@ async def test_sampling_parameters_reach_the_engine(
         "seed": 3,
         "ignore_eos": True,
         "prompt_logprobs": 1,
+        "repetition_detection": {"max_pattern_size": 64, "min_count": 4},
     }
     expected = Sampling(
         max_tokens=5,
@@ -125,6 +126,7 @@ async def test_sampling_parameters_reach_the_engine(
         include_stop=True,
         skip_special_tokens=False,
         prompt_logprobs=1,
+        repetition_detection=RepetitionDetection(64, 4),
     )
 
     replies = [
