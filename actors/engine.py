@@ -62,8 +62,9 @@ class Sampling:
     ``min_p`` leaves out tokens less likely than this share of the likeliest one. ``logit_bias`` adds to the
     logits of token ids; with ``allowed_token_ids`` no others are chosen; ``bad_words`` are never completed.
     Before ``min_tokens`` nothing ends the reply. With ``repetition_detection`` it ends where it has begun to
-    repeat itself, as by a stop. ``prompt_logprobs`` is like ``logprobs``, of the prompt;
-    that or ``returns_prompt`` puts the prompt into the first delta.
+    repeat itself, as by a stop, unless it is held to a schema: JSON that ends early is none.
+    ``prompt_logprobs`` is like ``logprobs``, of the prompt; that or ``returns_prompt`` puts the prompt into
+    the first delta.
 
     With ``response_schema``, the text of a JSON schema, a reply that ends by itself is JSON of that schema,
     and log probabilities are those among the tokens that it permits.
@@ -96,6 +97,10 @@ class Sampling:
     @property
     def wants_prompt(self) -> bool:
         return self.returns_prompt or self.prompt_logprobs is not None
+
+    @property
+    def repetition_that_ends(self) -> RepetitionDetection | None:
+        return None if self.response_schema is not None else self.repetition_detection
 
 
 class AdapterRef(NamedTuple):
@@ -212,13 +217,21 @@ At 1.0 a small base, such as the default one, talks nonsense.
 """
 
 
+REPETITION_DEFAULT = RepetitionDetection(max_pattern_size=128, min_count=3, min_pattern_size=8)
+"""What ends a reply of a chat whose request does not say it. The sizes are measured: docs/front-ends.md."""
+
+
 class SamplingDefaults(NamedTuple):
-    """The fields of ``Sampling`` that a base recommends, for requests that do not say them."""
+    """The fields of ``Sampling`` that a base recommends, for requests that do not say them.
+
+    ``repetition_detection`` is for chats alone, and not for those that ignore the base's own end of a reply.
+    """
 
     temperature: float = TEMPERATURE_DEFAULT
     top_p: float = 1.0
     top_k: int = 0
     repetition_penalty: float = 1.0
+    repetition_detection: RepetitionDetection | None = None
 
 
 class BaseInfo(NamedTuple):

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from populace.actors.engine import BaseInfo, SamplingDefaults
+from populace.actors.engine import BaseInfo, RepetitionDetection, SamplingDefaults
 from populace.api.objects import ApiObject
 
 TENANT_HEADER = "Populace-Tenant"
@@ -12,6 +12,14 @@ API_VERSION = 1
 """Version of the API; it is raised when clients of the previous version could no longer work."""
 
 
+class RepetitionObject(ApiObject):
+    """See ``RepetitionDetection``."""
+
+    max_pattern_size: int
+    min_count: int
+    min_pattern_size: int
+
+
 class SamplingObject(ApiObject):
     """What a request samples by that does not say it; see ``SamplingDefaults``."""
 
@@ -19,6 +27,18 @@ class SamplingObject(ApiObject):
     top_p: float
     top_k: int
     repetition_penalty: float
+    repetition_detection: RepetitionObject | None = None
+
+    @classmethod
+    def of(cls, sampling: SamplingDefaults) -> "SamplingObject":
+        found = sampling.repetition_detection
+        given = None if found is None else RepetitionObject(**found._asdict())
+        return cls(**sampling._asdict() | {"repetition_detection": given})
+
+    def value(self) -> SamplingDefaults:
+        found = self.repetition_detection
+        given = None if found is None else RepetitionDetection(**dict(found))
+        return SamplingDefaults(**dict(self) | {"repetition_detection": given})
 
 
 class BaseObject(ApiObject):
@@ -37,12 +57,13 @@ class BaseObject(ApiObject):
             fingerprint=base.fingerprint,
             context_tokens=base.context_tokens,
             memory_module=base.memory_module,
-            sampling=SamplingObject(**base.sampling._asdict()),
+            sampling=SamplingObject.of(base.sampling),
         )
 
     def value(self) -> BaseInfo:
-        sampling = SamplingDefaults(**dict(self.sampling))
-        return BaseInfo(self.name, self.fingerprint, self.context_tokens, self.memory_module, sampling)
+        return BaseInfo(
+            self.name, self.fingerprint, self.context_tokens, self.memory_module, self.sampling.value()
+        )
 
 
 class PopulationObject(ApiObject):

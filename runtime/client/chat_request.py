@@ -110,16 +110,21 @@ def _sampling(options: ChatOptions, base: SamplingDefaults) -> Sampling:
     given["stop"] = (stop,) if isinstance(stop, str) else tuple(stop)
     for name in (LISTS | {"logit_bias"}) & given.keys():
         given[name] = _tuple_of(name, given[name])
-    given["repetition_detection"] = _repetition(given.get("repetition_detection"))
+    told = options.get("repetition_detection")
+    if told is not None:
+        given["repetition_detection"] = _repetition(told)
+    else:
+        ends = not options.get("ignore_eos")
+        given["repetition_detection"] = base.repetition_detection if ends else None
     return Sampling(**given, response_schema=schema_of(options.get("response_format")))
 
 
-def _repetition(told: Mapping[str, int] | None) -> RepetitionDetection | None:
+def _repetition(told: Mapping[str, int]) -> RepetitionDetection | None:
     try:
-        return None if told is None else RepetitionDetection(**told)
+        return RepetitionDetection(**told) if told else None
     except TypeError:
         raise InvalidRequest(
-            'repetition_detection must be like {"max_pattern_size": 64, "min_count": 4}, not '
+            'repetition_detection must be like {"max_pattern_size": 64, "min_count": 4}, or {} for none, not '
             f"{told!r:.80}.",
             "repetition_detection",
         ) from None

@@ -141,11 +141,11 @@ def chat_body(request: ChatRequest, *, stream: bool = False) -> dict[str, Any]:
         "min_tokens": sampling.min_tokens,
         "include_stop_str_in_output": sampling.include_stop,
         "skip_special_tokens": sampling.skip_special_tokens,
+        # Null would be the server's default.
+        "repetition_detection": {} if (found := sampling.repetition_detection) is None else found._asdict(),
         "memory": request.memory._asdict(),
         "conversation": turn.history_of,
     }
-    if sampling.repetition_detection is not None:
-        body["repetition_detection"] = sampling.repetition_detection._asdict()
     if sampling.response_schema is not None:
         body["response_format"] = {
             "type": "json_schema",

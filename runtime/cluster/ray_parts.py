@@ -15,7 +15,7 @@ from contextlib import contextmanager
 import ray
 from ray import serve
 
-from populace.actors.engine import BaseInfo, EngineKind
+from populace.actors.engine import REPETITION_DEFAULT, BaseInfo, EngineKind
 from populace.actors.errors import StartFailed
 from populace.actors.host_limits import HostLimits
 from populace.base.memory_module import MemoryModuleFile
@@ -88,6 +88,8 @@ def run_population(
     context_tokens = min(settings.context_tokens, base.context_tokens)
     module = None if memory is None else memory.digest
     sampling = read_sampling_defaults(base.directory)
+    if settings.repetitions == "end":
+        sampling = sampling._replace(repetition_detection=REPETITION_DEFAULT)
     parser = tool_parser(base.directory, settings.tool_parser) if engine == "vllm" else None
     info = BaseInfo(base.name, base.fingerprint, context_tokens, module, sampling, parser)
     handles: list[object] = []

@@ -37,8 +37,8 @@ def check_sampling(sampling: Sampling) -> None:
     )
     _check_choice(sampling)
     if sampling.response_schema is not None:
-        # With one of these it could be that no token may come next, or that the JSON is not whole.
-        for name in ("ignore_eos", "min_tokens", "allowed_token_ids", "bad_words", "repetition_detection"):
+        # With one of these it could be that no token may come next.
+        for name in ("ignore_eos", "min_tokens", "allowed_token_ids", "bad_words"):
             _check(
                 not getattr(sampling, name),
                 name,

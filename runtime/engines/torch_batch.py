@@ -116,7 +116,7 @@ class Row:
             self.deliver(error)
 
     def _repeats_itself(self) -> bool:
-        repeated = self._sampling.repetition_detection
+        repeated = self._sampling.repetition_that_ends
         if repeated is None or len(self._said) < self._sampling.min_tokens:
             return False
         return repeated.finds(self._said)

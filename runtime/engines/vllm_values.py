@@ -27,7 +27,7 @@ from populace.engines.schema_grammar import guided_schema
 def sampling_parameters(request: GenerateRequest, tokens_max: int, eos_ids: Iterable[int]) -> SamplingParams:
     """Return vLLM's sampling parameters; each of ``eos_ids`` ends a reply unless it ignores them."""
     sampling = request.sampling
-    schema, repeated = sampling.response_schema, sampling.repetition_detection
+    schema, repeated = sampling.response_schema, sampling.repetition_that_ends
     return SamplingParams(
         max_tokens=tokens_max,
         temperature=sampling.temperature,

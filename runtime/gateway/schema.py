@@ -1,6 +1,7 @@
 """The bodies that the gateway accepts. Unknown parameters are refused by name, never ignored."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Annotated, Any, TypeVar
 
 from pydantic import (
@@ -299,9 +300,12 @@ class ChatBody(SamplingBody, UnusedChatParameters):
         return use_of(self.tools, self.tool_choice, parallel=self.parallel_tool_calls, auto=auto)
 
     def to_sampling(self, base: SamplingDefaults) -> Sampling:
-        return self.sampling(
+        sampling = self.sampling(
             base,
             max_tokens=self.max_completion_tokens or self.max_tokens,
             logprobs=(self.top_logprobs or 0) if self.logprobs else None,
             returns_prompt=bool(self.return_prompt_text),
         )
+        if self.repetition_detection is None and not self.ignore_eos:
+            return replace(sampling, repetition_detection=base.repetition_detection)
+        return sampling

@@ -24,6 +24,7 @@ from populace.storage.records.errors import PopulaceError
 ResidencyPolicy = Literal["segmented-lru", "w-tinylfu"]
 EngineChoice = Literal["auto", EngineKind]
 TrainingMode = Literal["auto", "asked", "off"]
+Repetitions = Literal["end", "keep"]
 TaskPrompts = Literal["peek", "turn"]
 ToolChoiceAuto = Literal["refuse", "none"]
 LogLevel = Literal["debug", "info", "warning", "error"]
@@ -115,6 +116,9 @@ class Settings(BaseModel):
     training_device: str = "cpu"
     """Device of the trainer's base: ``cpu``, or another by torch's name. vLLM occupies most of its GPU."""
 
+    repetitions: Repetitions = "end"
+    """What happens to a reply of a chat that has one passage of 8 to 128 tokens three times in a row, if the
+    request does not say it: it ends there (``end``), or goes on (``keep``)."""
     task_prompts: TaskPrompts = "peek"
     """What the prompts for titles, tags or summaries are that chat front ends send by themselves: ``peek``
     leaves no trace in the person, ``turn`` is said to them like any other."""

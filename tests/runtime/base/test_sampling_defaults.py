@@ -32,6 +32,7 @@ def test_without_a_recommendation_the_temperature_is_low_and_nothing_else_narrow
     tmp_path: Path,
 ) -> None:
     expected = {"temperature": 0.2, "top_p": 1.0, "top_k": 0, "repetition_penalty": 1.0}
+    expected["repetition_detection"] = None
 
     assert read_sampling_defaults(tmp_path)._asdict() == expected
 

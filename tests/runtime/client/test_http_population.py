@@ -10,7 +10,7 @@ import httpx
 import pytest
 from pydantic import BaseModel
 
-from populace.actors.engine import SamplingDefaults
+from populace.actors.engine import RepetitionDetection, SamplingDefaults
 from populace.actors.errors import ClusterNotFound, HostUnavailable, InvalidName, InvalidRequest, Unauthorized
 from populace.actors.hosts import Revision
 from populace.actors.response_schema import schema_text
@@ -36,6 +36,7 @@ from tests.runtime.archive.uploads import TARGETS, write_base
 from tests.runtime.gateway.population import Population, chat_body
 
 URL = "http://populace"
+LOOP = RepetitionDetection(64, 4, 2)
 RECOMMENDED = SamplingDefaults._fields
 
 
@@ -170,7 +171,7 @@ async def test_a_peek_is_the_same_over_http_and_on_a_host_and_leaves_no_trace(
 async def test_what_nobody_says_of_sampling_is_as_the_base_recommends_over_http_and_in_python(
     served: Population,
 ) -> None:
-    served.engine.base = served.engine.base._replace(sampling=SamplingDefaults(0.6, 0.95, 20, 1.1))
+    served.engine.base = served.engine.base._replace(sampling=SamplingDefaults(0.6, 0.95, 20, 1.1, LOOP))
     transport = httpx.ASGITransport(served.app)
     connection = await HttpConnection.open(URL, served.keys["acme"], transport=transport)
     async with AsyncPopulation(connection) as remote, served.client() as client:
@@ -178,23 +179,25 @@ async def test_what_nobody_says_of_sampling_is_as_the_base_recommends_over_http_
         assert remote.base == served.engine.base
 
         await ada.chat("hello")
-        await ada.chat("hello", temperature=0.0, top_p=1.0, top_k=0, repetition_penalty=1.0)
+        await ada.chat(
+            "hello", temperature=0.0, top_p=1.0, top_k=0, repetition_penalty=1.0, repetition_detection={}
+        )
         await client.post("/v1/chat/completions", json=chat_body())
         nulls: dict[str, Any] = dict.fromkeys(RECOMMENDED)
         await client.post("/v1/chat/completions", json=chat_body(**nulls))
-        explicit: dict[str, Any] = dict(zip(RECOMMENDED, (0, 1, 0, 1), strict=True))
+        explicit: dict[str, Any] = dict(zip(RECOMMENDED, (0, 1, 0, 1, {}), strict=True))
         await client.post("/v1/chat/completions", json=chat_body(**explicit))
         await client.post("/v1/completions", json={"model": "base", "prompt": "once"})
 
     used = [request.sampling for request in served.engine.requests]
-    recommended, greedy = (0.6, 0.95, 20, 1.1), (0.0, 1.0, 0, 1.0)
+    recommended, greedy = (0.6, 0.95, 20, 1.1, LOOP), (0.0, 1.0, 0, 1.0, None)
     assert [tuple(getattr(one, name) for name in RECOMMENDED) for one in used] == [
         recommended,
         greedy,
         recommended,
         recommended,
         greedy,
-        recommended,
+        (*recommended[:-1], None),  # a text is no chat
     ]
 
 

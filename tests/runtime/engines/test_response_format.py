@@ -16,7 +16,6 @@ from populace.actors.engine import (
     GenerateRequest,
     Message,
     OwnedEngine,
-    RepetitionDetection,
     Sampling,
     joined,
 )
@@ -115,7 +114,6 @@ async def test_a_schema_without_a_grammar_is_refused_and_the_engine_goes_on(engi
         "min_tokens": 4,
         "allowed_token_ids": (7,),
         "bad_words": ("{",),
-        "repetition_detection": RepetitionDetection(4, 3),
     }
     for name, value in excluding.items():
         with pytest.raises(InvalidRequest) as raised:
