@@ -24,6 +24,9 @@ from populace.engines.message_places import Render, content_places
 INLINE_CHARACTERS_MAX = 2000
 """A prompt up to this long is tokenised on the event loop: about 0.5 ms, and a thread costs 0.2 ms."""
 
+NORMALIZED_SHRINK = 4
+"""More characters than this become no single one when a tokenizer normalises a text (NFC makes one of 3)."""
+
 MESSAGE_CHARACTERS = 30
 """About as many characters are written around a message by a template."""
 
@@ -55,6 +58,9 @@ class BaseTokenizer:
         loaded = AutoTokenizer.from_pretrained(str(base_directory), local_files_only=True)
         self._tokenizer = cast("PreTrainedTokenizerFast", loaded)
         self._vocabulary_size = len(self._tokenizer)
+        longest = max(map(len, self._tokenizer.get_vocab()))
+        shrink = 1 if self.backend.normalizer is None else NORMALIZED_SHRINK
+        self._token_characters_max = longest * shrink
         # A base that learned to call tools reads earlier calls in the form that it learned.
         self._shows_calls = "tool_calls" in str(cast("object", self._tokenizer.chat_template))
         self.eos_ids = _eos_ids(base_directory, cast("int | None", self._tokenizer.eos_token_id))
@@ -72,6 +78,13 @@ class BaseTokenizer:
     @property
     def backend(self) -> Tokenizer:
         return self._tokenizer.backend_tokenizer
+
+    def tokens_min(self, prompt: Prompt) -> int:
+        """Return how many tokens the prompt has at least, at once however long it is."""
+        if isinstance(prompt, str):
+            return len(prompt) // self._token_characters_max
+        contents = [part.content for part in prompt if isinstance(part, Message)]
+        return sum(map(len, contents)) // self._token_characters_max if contents else len(prompt)
 
     async def tokens(
         self, prompt: Prompt, new_from: int | None = None, template: Mapping[str, Any] = NO_VARIABLES
@@ -230,6 +243,8 @@ def _given(arguments: str) -> object:
 
 
 def _characters(prompt: Prompt) -> int:
+    if isinstance(prompt, str):
+        return len(prompt)
     return sum(MESSAGE_CHARACTERS + len(part.content) if isinstance(part, Message) else 1 for part in prompt)
 
 

@@ -111,6 +111,10 @@ class TorchEngine:
         check_sampling(request.sampling)
         self._tokenizer.check_sampling(request.sampling)
         self._tokenizer.check_reply(request.reply_ids)
+        # Else the tokens of eight megabytes would be counted while everybody waits.
+        reply_tokens_max(
+            self._tokenizer.tokens_min(request.prompt), said_again(request), self._base.context_tokens
+        )
         prompt = await self._tokenizer.tokens(request.prompt, written_from(request.memory), request.template)
         sampling = said_again(request)
         tokens_max = reply_tokens_max(len(prompt.ids), sampling, self._base.context_tokens)

@@ -339,6 +339,14 @@ async def test_a_prompt_that_does_not_fit_the_context_is_refused_with_its_number
     )
 
 
+async def test_eight_megabytes_are_refused_before_their_tokens_are_counted(engine: OwnedEngine) -> None:
+    for prompt in ("ten words " * 800_000, (Message("user", "ten words " * 800_000),)):
+        with pytest.raises(PromptTooLong) as refused:
+            await ask(engine, Sampling(max_tokens=1), prompt=prompt)
+
+        assert refused.value.prompt_tokens < 800_000, "a lower bound, and not their number"
+
+
 async def test_without_max_tokens_the_reply_ends_with_the_context(engine: OwnedEngine) -> None:
     answer = await ask(
         engine, Sampling(temperature=0.0, ignore_eos=True), prompt=(504,) * (CONTEXT_TOKENS - 6)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from populace.actors.engine import Message
+from populace.actors.engine import Message, Prompt
 from populace.actors.errors import InvalidRequest
 from populace.engines.prompts import INLINE_CHARACTERS_MAX, BaseTokenizer
 
@@ -58,6 +58,19 @@ async def test_a_cancelled_long_prompt_still_keeps_the_next_off_the_loop(tokeniz
 async def test_a_prompt_without_a_meaning_is_refused(tokenizer: BaseTokenizer, prompt: object) -> None:
     with pytest.raises(InvalidRequest):
         await tokenizer.tokens(prompt)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("text", ["", "x", "Two words.", "\n" + " " * 80, " " * 5000, "é" * 300, "🜁" * 300])
+def test_a_prompt_has_at_least_as_many_tokens_as_are_said_at_once(
+    tokenizer: BaseTokenizer, text: str
+) -> None:
+    prompts: list[Prompt] = [(Message("user", text), Message("assistant", text))]
+    if text:
+        prompts += [text, (7,) * len(text)]
+
+    for prompt in prompts:
+        assert tokenizer.tokens_min(prompt) <= len(tokenizer.tokens_of(prompt).ids)
+    assert tokenizer.tokens_min((7,) * 20) == 20
 
 
 def test_the_spans_of_a_conversation_are_its_messages(tokenizer: BaseTokenizer) -> None:
