@@ -370,14 +370,17 @@ def _history(records: Mapping[int, InteractionRecord], place: int) -> list[list[
 
 
 def _writes(records: Sequence[InteractionRecord]) -> tuple[MemoryWrite, ...]:
-    """List what the turns wrote, newest first. For a turn with a history, all of its own messages count."""
+    """List what the turns wrote, newest first. For a turn with a history, all of its own messages count.
+
+    ``memory_from`` counts from the history on, whose length the record does not tell.
+    """
     return tuple(
         MemoryWrite(
             position=record.position,
             created_ms=record.created_ms,
             messages=sum(
                 role not in ("system", TOOL_ROLE)
-                for role, _ in record.messages[record.memory_from if record.conversation is None else 0 :]
+                for role, _ in record.messages[0 if record.history_turns else record.memory_from :]
             ),
             reply_tokens=len(record.reply_ids),
         )

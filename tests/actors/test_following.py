@@ -182,6 +182,15 @@ async def test_forgetting_a_turn_that_others_follow_leaves_the_memory_of_a_log_w
         await ada.say("and?", follows=1)
 
 
+async def test_what_a_branch_brings_counts_as_no_message_that_was_written(ada: Teller) -> None:
+    await ada.say("one")
+    await ada.say("two", follows=0)
+    await ada.say("two, said otherwise", follows=0, instructions="Be brief.")
+
+    writes = (await ada.host.memories.show(ADA)).writes
+    assert [(write.position, write.messages) for write in writes] == [(2, 1), (1, 1), (0, 1)]
+
+
 async def test_a_turn_that_is_not_in_the_log_cannot_be_followed_and_leaves_the_model_free(
     hosts: Hosts, tenant: str
 ) -> None:
