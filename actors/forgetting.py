@@ -109,10 +109,15 @@ class Forgotten:
         """Read it from the turn that recorded it. Raises ``InvalidRequest`` for a turn of another kind."""
         if turn.messages[0].role != FORGET_ROLE:
             raise InvalidRequest("The operation id was used for another request.", "operation")
-        told = json.loads(turn.messages[0].content)
+        return cls.told(turn.model, turn.messages[0].content, turn.position)
+
+    @classmethod
+    def told(cls, model: ModelId, text: str, position: int) -> Self:
+        """Read it from the text of its message in the log."""
+        told = json.loads(text)
         lists: dict[str, Any] = {name: tuple(value) for name, value in told.items() if name in _LISTS}
         aliases = tuple((alias, digest) for alias, digest in told.get("aliases", ()))
-        return cls(turn.model, **lists, aliases=aliases, memory=told.get("memory"), position=turn.position)
+        return cls(model, **lists, aliases=aliases, memory=told.get("memory"), position=position)
 
 
 _LISTS = frozenset({"positions", "already", "shown", "repeated", "revisions", "jobs"})

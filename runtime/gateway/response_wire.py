@@ -16,6 +16,7 @@ from populace.api.responses import (
     Item,
     OutputMessage,
     OutputText,
+    ResponseNote,
     ResponseObject,
     ResponseProblem,
     ResponseUsage,
@@ -118,16 +119,22 @@ class Draft(NamedTuple):
 
 def told_of(turn: Interaction) -> dict[str, Any]:
     """Return the fields of a turn's response that repeat its request; those of a chat are not kept."""
-    told: dict[str, Any] = json.loads(turn.note) if turn.note else {"model": turn.model.name}
+    note = _note_of(turn)
+    told = {"model": turn.model.name} if note is None else note.told
     if turn.instructions:
         told["instructions"] = turn.messages[0].content
     return told
 
 
+def _note_of(turn: Interaction) -> ResponseNote | None:
+    return ResponseNote.model_validate_json(turn.note) if turn.note else None
+
+
 def input_of(turn: Interaction) -> tuple[Item, ...]:
     """Return the input of a turn's response as items: without instructions, and turns that it was shown."""
-    own = turn.messages[turn.instructions :]
-    own = own[-told_of(turn).get("items", len(own)) :]
+    own, note = turn.messages[turn.instructions :], _note_of(turn)
+    if note is not None:
+        own = own[-note.items :]
     key = TurnKey.of_turn(turn)
     return tuple(_item(f"msg_{key}_{index}", said) for index, said in enumerate(own))
 
