@@ -1,9 +1,12 @@
 """Decides how much of a conversation goes back into the prompt, and where."""
 
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from typing import TypeVar
 
 T = TypeVar("T")
+M = TypeVar("M", bound=tuple[str, str])
+"""A message: its role and content."""
 
 CHARACTERS_PER_TOKEN = 3.0
 """A low estimate for English text with byte-pair vocabularies, so that token counts are overestimated."""
@@ -37,3 +40,24 @@ def with_history(history: Iterable[Sequence[T]], own: Sequence[T], instructions:
     """
     earlier = (message for turn in history for message in turn)
     return [*own[:instructions], *earlier, *own[instructions:]]
+
+
+def newest_exchanges(messages: Sequence[M], characters_max: float) -> list[M]:
+    """Return the system messages and, of the others, the newest exchanges that fit ``characters_max``.
+
+    The last one is always there. An exchange begins with what a user says after a reply, so that calls of
+    tools and their results stay together, and each turn is whole, as a memory knows it.
+    """
+    spoken = [place for place, message in enumerate(messages) if message[0] != "system"]
+    begins = [
+        place
+        for before, place in zip([None, *spoken], spoken, strict=False)
+        if before is None or (messages[place][0] == "user" and messages[before][0] != "user")
+    ]
+    first = len(messages)
+    for begin, end in reversed(list(pairwise([*begins, len(messages)]))):
+        characters_max -= sum(len(messages[at][1]) for at in range(begin, end) if messages[at][0] != "system")
+        if characters_max < 0 and first < len(messages):
+            break
+        first = begin
+    return [message for at, message in enumerate(messages) if at >= first or message[0] == "system"]
