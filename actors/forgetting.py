@@ -15,7 +15,7 @@ from populace.actors.engine import Message
 from populace.actors.errors import InvalidRequest
 from populace.actors.tool_calls import TOOL_ROLE
 from populace.actors.turn import Interaction, ModelId
-from populace.policies.history import HISTORY_TURNS_MAX, with_history
+from populace.policies.history import HISTORY_TURNS_MAX, is_same_conversation, with_history
 from populace.policies.ingestion import (
     Brought,
     RoleAndContent,
@@ -310,7 +310,7 @@ def _history(
         return []
     earlier = range(record.position - 1, record.position - HISTORY_TURNS_MAX - 1, -1)
     found = (by_position[place] for place in earlier if place in by_position)
-    same = [earlier for earlier in found if earlier.conversation == record.conversation]
+    same = [other for other in found if is_same_conversation(other.conversation, record.conversation)]
     return same[: record.history_turns]
 
 

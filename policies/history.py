@@ -1,5 +1,6 @@
 """Decides how much of a conversation goes back into the prompt, and where."""
 
+import re
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from typing import TypeVar
@@ -14,6 +15,25 @@ CHARACTERS_PER_TOKEN = 3.0
 
 HISTORY_TURNS_MAX = 64
 """A grant carries at most this many earlier turns; the prompt takes those that fit."""
+
+
+CONVERSATION_PREFIX = "conv_"
+"""What the id of a conversation begins with; the name of its model follows, and the turn that created it."""
+
+_OF_MODEL = re.compile(rf"{CONVERSATION_PREFIX}[a-z0-9_-]+_([0-9a-f]+)_([0-9a-f]{{16}})")
+
+
+def is_same_conversation(one: str | None, other: str | None) -> bool:
+    """Return whether two names are those of one conversation in a log.
+
+    In an id the name of the model does not count: its log may come from a model of another name.
+    """
+    return one == other or _without_model(one) == _without_model(other)
+
+
+def _without_model(name: str | None) -> str | tuple[str, ...] | None:
+    found = None if name is None else _OF_MODEL.fullmatch(name)
+    return name if found is None else found.groups()
 
 
 def turns_that_fit(characters: Sequence[int], tokens_max: int) -> int:

@@ -24,7 +24,7 @@ from populace.actors.tool_calls import TOOL_ROLE
 from populace.actors.turn import RAW_ROLE, Interaction, ModelId, TurnRequest
 from populace.actors.turns.setting import setting_reply
 from populace.actors.turns.turn_director import TurnHost
-from populace.policies.history import HISTORY_TURNS_MAX, with_history
+from populace.policies.history import HISTORY_TURNS_MAX, is_same_conversation, with_history
 from populace.policies.ingestion import turn_digest, with_turn
 from populace.policies.retrieval import Exchange
 from populace.storage.records.errors import ModelNotFound
@@ -351,7 +351,7 @@ def _history(records: Mapping[int, InteractionRecord], place: int) -> list[list[
         if len(wanted) == record.history_turns:
             break
         other = records.get(earlier)
-        if other is not None and other.conversation == record.conversation:
+        if other is not None and is_same_conversation(other.conversation, record.conversation):
             wanted.append(other)
     if len(wanted) < record.history_turns:
         raise InvalidRequest(

@@ -193,10 +193,13 @@ def _unrecorded(body: ChatBody | CompletionBody) -> Iterator[dict[str, str]]:
 
 
 def _without_effect(body: ChatBody, uses: ToolUse) -> Iterator[dict[str, str]]:
-    """Name what a choice of tools leaves without effect. Calls come before a format, as at vLLM."""
+    """Name what has no effect: names, and what tools leave of it. Calls precede a format, as at vLLM."""
     for name in SCHEMA_FIELDS:
         if uses.has_to and getattr(body, name) is not None:
             yield {"param": name, "message": f"`{name}` changes nothing: the reply has to call a tool."}
+    if any(message.name for message in body.messages):
+        message = "Messages have no names here: write who speaks into the content, as every model reads it."
+        yield {"param": "messages.name", "message": message}
     if uses.may and body.memory_choice.write:
         message = "The turn is not written into the memory: the log does not have the tools."
         yield {"param": "tools", "message": message}

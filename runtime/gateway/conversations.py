@@ -33,9 +33,10 @@ from populace.gateway.item_pages import Included, IncludedArray, ItemPage
 from populace.gateway.parameters import ANY, Refused
 from populace.gateway.response_exchange import reply_of
 from populace.gateway.response_schema import Metadata
-from populace.gateway.response_wire import CONVERSATION_PREFIX, Draft, TurnKey, input_of, told_of
+from populace.gateway.response_wire import Draft, TurnKey, input_of, told_of
 from populace.gateway.responses import begun_by, remark_in
 from populace.gateway.target import named_model
+from populace.policies.history import CONVERSATION_PREFIX, is_same_conversation
 from populace.storage.records.errors import InteractionNotFound
 
 router = APIRouter(route_class=KeyedRoute)
@@ -197,9 +198,11 @@ async def _find(gateway: Gateway, tenant: str, conversation: str) -> Kept:
     async for turn in _after(gateway, begun):
         if turn.messages[0].role == CONVERSATION_ROLE:
             later = remark_in(turn)
-            if later.id == conversation:
+            if is_same_conversation(later.id, conversation):
                 told, is_deleted = later, is_deleted or later.deleted
-        elif turn.conversation == conversation and turn.messages[0].role not in SAID_ROLES:
+        elif turn.messages[0].role not in SAID_ROLES and is_same_conversation(
+            turn.conversation, conversation
+        ):
             turns.append(turn)
     if is_deleted:
         raise ConversationNotFound(conversation)

@@ -32,8 +32,9 @@ from populace.gateway.parameters import warnings_of
 from populace.gateway.peeks import reason_to_peek
 from populace.gateway.response_exchange import ResponseExchange, events_of, response_of
 from populace.gateway.response_schema import SCHEMA_FIELD, ResponseBody
-from populace.gateway.response_wire import CONVERSATION_PREFIX, TurnKey, input_of
+from populace.gateway.response_wire import TurnKey, input_of
 from populace.gateway.target import POPULATION_MODEL, Target, parse_target
+from populace.policies.history import CONVERSATION_PREFIX
 from populace.storage.records.errors import ModelNotFound
 
 router = APIRouter(route_class=KeyedRoute)

@@ -3,7 +3,13 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from populace.policies.history import CHARACTERS_PER_TOKEN, newest_exchanges, turns_that_fit, with_history
+from populace.policies.history import (
+    CHARACTERS_PER_TOKEN,
+    is_same_conversation,
+    newest_exchanges,
+    turns_that_fit,
+    with_history,
+)
 
 lengths = st.lists(st.integers(0, 500), max_size=30)
 tokens = st.integers(0, 500)
@@ -24,6 +30,16 @@ def test_what_is_kept_fits_and_one_more_would_not(lengths: list[int], tokens_max
     budget = tokens_max * CHARACTERS_PER_TOKEN
     assert sum(lengths[len(lengths) - kept :]) <= budget
     assert kept == len(lengths) or sum(lengths[len(lengths) - kept - 1 :]) > budget
+
+
+def test_an_id_names_one_conversation_whatever_its_model_is_called() -> None:
+    place = "_1f_0123456789abcdef"
+
+    assert is_same_conversation(f"conv_ada{place}", f"conv_eve-2_0{place}")
+    assert is_same_conversation("main", "main")
+    assert is_same_conversation(None, None)
+    for other in ("conv_ada_1e_0123456789abcdef", "conv_ada_1f_0123456789abcdee", place, "main", None):
+        assert not is_same_conversation(f"conv_ada{place}", other)
 
 
 def test_earlier_turns_come_after_the_instructions_of_a_turn() -> None:

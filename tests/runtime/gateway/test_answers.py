@@ -231,6 +231,20 @@ async def test_an_explicit_null_means_the_default(client: httpx.AsyncClient, pop
     assert with_nulls.sampling == without.sampling
 
 
+async def test_a_name_of_a_message_is_in_no_prompt_and_the_reply_says_so(
+    client: httpx.AsyncClient, population: Population
+) -> None:
+    prompts: list[Any] = []
+    for names in ({}, {"name": "ann"}, {"name": "bob"}):
+        body = chat_body(messages=[{"role": "user", "content": "hi", **names}])
+        reply = await client.post("/v1/chat/completions", json=body)
+        warned = [warning["param"] for warning in reply.json().get("warnings", [])]
+        assert warned == (["messages.name"] if names else [])
+        prompts.append(population.engine.requests[-1].prompt)
+
+    assert prompts == [(Message("user", "hi"),)] * 3
+
+
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize("model", ["ada", "ada:peek"])
 async def test_a_chat_that_is_sent_whole_is_read_from_its_newest_exchanges_on_and_says_so(
