@@ -13,9 +13,10 @@ from typing import Any, Literal, NamedTuple, Protocol, Self
 from populace.actors.context import context_digest
 from populace.actors.engine import Message
 from populace.actors.errors import InvalidRequest
+from populace.actors.memory import MEMORY_ROLE
 from populace.actors.tool_calls import TOOL_ROLE
 from populace.actors.turn import Interaction, ModelId
-from populace.policies.history import HISTORY_TURNS_MAX, with_history
+from populace.policies.history import HISTORY_TURNS_MAX, is_same_conversation, with_history
 from populace.policies.ingestion import (
     Brought,
     RoleAndContent,
@@ -38,7 +39,7 @@ FORGET_ROLE = "forget"
 CONVERSATION_ROLE = "conversation"
 """The role of the single message of a turn that says what a client keeps with a conversation, as JSON."""
 
-SAID_ROLES = frozenset({"memory", FORGET_ROLE, FORGOTTEN_ROLE, CONVERSATION_ROLE})
+SAID_ROLES = frozenset({MEMORY_ROLE, FORGET_ROLE, FORGOTTEN_ROLE, CONVERSATION_ROLE})
 """The roles of the single message of turns in which nothing was said."""
 
 TURNS_MAX = 256
@@ -109,10 +110,15 @@ class Forgotten:
         """Read it from the turn that recorded it. Raises ``InvalidRequest`` for a turn of another kind."""
         if turn.messages[0].role != FORGET_ROLE:
             raise InvalidRequest("The operation id was used for another request.", "operation")
-        told = json.loads(turn.messages[0].content)
+        return cls.told(turn.model, turn.messages[0].content, turn.position)
+
+    @classmethod
+    def told(cls, model: ModelId, text: str, position: int) -> Self:
+        """Read it from the text of its message in the log."""
+        told = json.loads(text)
         lists: dict[str, Any] = {name: tuple(value) for name, value in told.items() if name in _LISTS}
         aliases = tuple((alias, digest) for alias, digest in told.get("aliases", ()))
-        return cls(turn.model, **lists, aliases=aliases, memory=told.get("memory"), position=turn.position)
+        return cls(model, **lists, aliases=aliases, memory=told.get("memory"), position=position)
 
 
 _LISTS = frozenset({"positions", "already", "shown", "repeated", "revisions", "jobs"})
@@ -305,7 +311,7 @@ def _history(
         return []
     earlier = range(record.position - 1, record.position - HISTORY_TURNS_MAX - 1, -1)
     found = (by_position[place] for place in earlier if place in by_position)
-    same = [earlier for earlier in found if earlier.conversation == record.conversation]
+    same = [other for other in found if is_same_conversation(other.conversation, record.conversation)]
     return same[: record.history_turns]
 
 

@@ -19,12 +19,12 @@ from populace.actors.keepers.owned_shards import OwnedShards
 from populace.actors.keepers.turn_log import MEMORY_KEPT_EVERY
 from populace.actors.known import Known
 from populace.actors.memories import MemoryView, MemoryWrite
-from populace.actors.memory import Memory
+from populace.actors.memory import MEMORY_ROLE, Memory, restored, restoring
 from populace.actors.tool_calls import TOOL_ROLE
 from populace.actors.turn import RAW_ROLE, Interaction, ModelId, TurnRequest
 from populace.actors.turns.setting import setting_reply
 from populace.actors.turns.turn_director import TurnHost
-from populace.policies.history import HISTORY_TURNS_MAX, with_history
+from populace.policies.history import HISTORY_TURNS_MAX, is_same_conversation, with_history
 from populace.policies.ingestion import turn_digest, with_turn
 from populace.policies.retrieval import Exchange
 from populace.storage.records.errors import ModelNotFound
@@ -32,11 +32,6 @@ from populace.storage.records.records import HeadRecord, InteractionRecord
 from populace.storage.records.transaction import ReadTransaction
 from populace.storage.rows import forgetting, ledger, log
 from populace.storage.rows.ledger import StoredModel
-
-MEMORY_ROLE = "memory"
-"""The role of the single message of a turn that set the memory back; it says to which position."""
-
-_AS_OF = "as of position "
 
 WRITES_SHOWN_MAX = 32
 
@@ -148,10 +143,7 @@ class MemoryKeeper:
         try:
             if memory is None:  # earlier turns must still not be written again
                 memory = replace(Memory.unpack(turn.memory), state=None)
-            said = "as of the beginning" if position is None else f"{_AS_OF}{position}"
-            return await self._turns.finish_turn(
-                turn, setting_reply(turn, Message(MEMORY_ROLE, said), memory)
-            )
+            return await self._turns.finish_turn(turn, setting_reply(turn, restoring(position), memory))
         except BaseException:
             await asyncio.shield(self._turns.abandon_turn(turn, "the memory was not set"))
             raise
@@ -312,8 +304,7 @@ def _versions(head: HeadRecord, records: Mapping[int, InteractionRecord], start:
 def _set_to(record: InteractionRecord) -> int | None:
     """The position that the turn set the memory back to, None if it emptied it or folded it again."""
     role, content = record.messages[0]
-    place = content.removeprefix(_AS_OF)
-    return int(place) if role == MEMORY_ROLE and place.isdecimal() else None
+    return restored(content) if role == MEMORY_ROLE else None
 
 
 def _set_again(
@@ -351,7 +342,7 @@ def _history(records: Mapping[int, InteractionRecord], place: int) -> list[list[
         if len(wanted) == record.history_turns:
             break
         other = records.get(earlier)
-        if other is not None and other.conversation == record.conversation:
+        if other is not None and is_same_conversation(other.conversation, record.conversation):
             wanted.append(other)
     if len(wanted) < record.history_turns:
         raise InvalidRequest(
@@ -370,14 +361,17 @@ def _history(records: Mapping[int, InteractionRecord], place: int) -> list[list[
 
 
 def _writes(records: Sequence[InteractionRecord]) -> tuple[MemoryWrite, ...]:
-    """List what the turns wrote, newest first. For a turn with a history, all of its own messages count."""
+    """List what the turns wrote, newest first. For a turn with a history, all of its own messages count.
+
+    ``memory_from`` counts from the history on, whose length the record does not tell.
+    """
     return tuple(
         MemoryWrite(
             position=record.position,
             created_ms=record.created_ms,
             messages=sum(
                 role not in ("system", TOOL_ROLE)
-                for role, _ in record.messages[record.memory_from if record.conversation is None else 0 :]
+                for role, _ in record.messages[0 if record.history_turns else record.memory_from :]
             ),
             reply_tokens=len(record.reply_ids),
         )

@@ -55,9 +55,9 @@ class Retriever:
     ) -> tuple[Exchange, ...]:
         """Find turns before the granted one, best first.
 
-        Returns up to ``wanted.count`` turns that are not in the grant's history, and all turns of the
-        history that fit better: how much history the prompt has room for is known only later. Raises what
-        a read raises. ``model`` None is one that is not active; its log is read anew.
+        Returns up to ``wanted.count`` turns that the grant has neither in its history nor as ``brought``, and
+        all turns of these that fit better: how many of them the prompt has room for is known only later.
+        Raises what a read raises. ``model`` None is one that is not active; its log is read anew.
         """
         begun = index = LogIndex() if model is None else model.index
         while index.end < grant.position:
@@ -66,9 +66,9 @@ class Retriever:
         # Else passivated or corrected meanwhile, or a peek.
         if model is not None and model.is_running(grant) and model.index is begun:
             self._put(model, index)
-        history = turns_in([message for turn in grant.history for message in turn])
+        granted = turns_in([message for turn in (*grant.history, *grant.brought) for message in turn])
         return await self._read(
-            grant.model, lambda txn: _exchanges(txn, grant.model, ranked, wanted, history)
+            grant.model, lambda txn: _exchanges(txn, grant.model, ranked, wanted, granted)
         )
 
     def forget(self, model: PersonalModel) -> None:
@@ -163,7 +163,7 @@ def _exchanges(
     model: ModelId,
     ranked: Sequence[int],
     wanted: Retrieval,
-    history: frozenset[bytes],
+    granted: frozenset[bytes],
 ) -> tuple[Exchange, ...]:
     found: dict[bytes, Exchange] = {}
     left = wanted.count
@@ -173,7 +173,7 @@ def _exchanges(
         if exchange is None or exchange.turn in wanted.known or exchange.turn in found:
             continue
         found[exchange.turn] = exchange
-        left -= exchange.turn not in history
+        left -= exchange.turn not in granted
         if left == 0:
             break
     return tuple(found.values())

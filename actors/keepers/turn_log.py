@@ -9,7 +9,7 @@ from populace.actors.forgetting import FORGET_ROLE
 from populace.actors.keepers.catalogue import interaction_view
 from populace.actors.keepers.owned_shards import OwnedShards
 from populace.actors.turn import FIRST, Interaction, ModelId, Reply, TurnGrant, TurnRequest
-from populace.policies.history import HISTORY_TURNS_MAX
+from populace.policies.history import HISTORY_TURNS_MAX, is_same_conversation
 from populace.policies.ingestion import turn_digest
 from populace.storage.records.errors import InteractionForgotten, InteractionNotFound, OperationConflict
 from populace.storage.records.records import InteractionRecord, MemoryRecord
@@ -151,7 +151,11 @@ def _earlier(
     """The turns of the conversation that a turn at the position ``before`` is shown, oldest first."""
     start = max(0, before - HISTORY_TURNS_MAX)
     records = ledger.read_log(txn, *model, start=start, limit=before - start)
-    return [record for record in records if record.conversation == conversation and record.position < before]
+    return [
+        record
+        for record in records
+        if record.position < before and is_same_conversation(record.conversation, conversation)
+    ]
 
 
 def _turns(records: Sequence[InteractionRecord]) -> tuple[tuple[Message, ...], ...]:

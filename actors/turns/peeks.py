@@ -25,6 +25,7 @@ async def begin_peek_reply(
 ) -> RunningReply:
     """Begin a peek and return its reply, which has deltas also without ``stream`` and no interaction."""
     grant = await hosts.begin_peek(request.turn)
-    request = as_granted(without_trace(request), grant, engine.base)
-    reply = ReplyBuilder(request, completion_id(grant))
-    return RunningReply(generate_reply(engine, request, grant, reply, stream=stream), grant=grant)
+    granted = as_granted(without_trace(request), grant, engine.base)
+    reply = ReplyBuilder(granted, completion_id(grant))
+    deltas = generate_reply(engine, granted, grant, reply, stream=stream)
+    return RunningReply(deltas, grant=grant, left_out=lambda: reply.left_out)

@@ -1,6 +1,6 @@
 """A reply on its way to its reader."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 
 from populace.actors.engine import Delta
 from populace.actors.turn import Interaction, TurnGrant
@@ -20,10 +20,17 @@ class RunningReply:
         *,
         grant: TurnGrant | None = None,
         interaction: Interaction | None = None,
+        left_out: Callable[[], int] = lambda: 0,
     ) -> None:
         self._deltas = deltas
+        self._left_out = left_out
         self.grant = grant
         self.interaction = interaction
+
+    @property
+    def left_out(self) -> int:
+        """How many of the request's messages the model did not read; known from the first delta on."""
+        return self._left_out()
 
     def __aiter__(self) -> AsyncGenerator[Delta, None]:
         return self._deltas

@@ -6,11 +6,12 @@ crash could lose.
 
 import asyncio
 import hashlib
+import itertools
 import logging
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import replace
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from populace.actors.context import context_digest, with_context
 from populace.actors.engine import BaseInfo, Delta, Engine, GenerateRequest, Message
@@ -22,12 +23,27 @@ from populace.actors.turns.choices import generate_choices
 from populace.actors.turns.deadlines import until
 from populace.actors.turns.running_reply import RunningReply, no_deltas
 from populace.actors.turns.turn_memory import TurnMemory
-from populace.policies.history import turns_that_fit, with_history
+from populace.policies.history import (
+    CHARACTERS_PER_TOKEN,
+    newest_exchanges,
+    turns_that_fit,
+    with_history,
+)
 from populace.policies.ingestion import turns_in, without_turns
 from populace.policies.retrieval import CONTEXT_SHARE, Exchange, exchanges_that_fit
 from populace.storage.records.errors import PopulaceError
 
 logger = logging.getLogger(__name__)
+
+HISTORY_SHARE = 2
+"""One in this many of the context's tokens may be of earlier turns, by estimate."""
+
+REPLY_SHARE = 4
+"""If a conversation has to be shortened, one in this many of the context's tokens is left for a reply whose
+length the request does not limit."""
+
+FILLED = 0.95
+"""A conversation is shortened to this part of its room, since its tokens are not alike in length."""
 
 COMMIT_SECONDS_MARGIN = 5.0
 """Generation stops this long before the turn's deadline, so that the commit still finds it running."""
@@ -74,7 +90,12 @@ class DirectedReply(RunningReply):
     def __init__(
         self, hosts: TurnHost, engine: Engine, request: ChatRequest, grant: TurnGrant, *, stream: bool
     ) -> None:
-        super().__init__(self._generate_and_commit(engine, request, grant, stream=stream), grant=grant)
+        super().__init__(
+            self._generate_and_commit(engine, request, grant, stream=stream),
+            grant=grant,
+            left_out=lambda: 0 if self._reply is None else self._reply.left_out,
+        )
+        self._reply: ReplyBuilder | None = None
         self._hosts = hosts
         self._grant = grant
         self._settled = False
@@ -91,10 +112,10 @@ class DirectedReply(RunningReply):
     async def _generate_and_commit(
         self, engine: Engine, request: ChatRequest, grant: TurnGrant, *, stream: bool
     ) -> AsyncGenerator[Delta, None]:
-        request = as_granted(request, grant, engine.base)
+        granted = as_granted(request, grant, engine.base)
         last: list[Delta] = []
-        reply = ReplyBuilder(request, completion_id(grant))
-        async with aclosing(generate_reply(engine, request, grant, reply, stream=stream)) as deltas:
+        reply = self._reply = ReplyBuilder(granted, completion_id(grant))
+        async with aclosing(generate_reply(engine, granted, grant, reply, stream=stream)) as deltas:
             async for delta in deltas:
                 if delta.finish_reason is not None:
                     last.append(delta)
@@ -111,24 +132,37 @@ class DirectedReply(RunningReply):
                 yield delta
 
 
-def as_granted(request: ChatRequest, grant: TurnGrant, base: BaseInfo) -> ChatRequest:
+class Granted(NamedTuple):
+    """A request with the turns of the log that its grant adds to it.
+
+    Those of ``history`` come before its messages; ``brought`` messages of other turns are among these.
+    """
+
+    request: ChatRequest
+    history: tuple[tuple[Message, ...], ...] = ()
+    brought: int = 0
+
+
+def as_granted(request: ChatRequest, grant: TurnGrant, base: BaseInfo) -> Granted:
     """Add the turns that the grant brought, as far as they fit, and remove those that were forgotten.
 
-    Raises ``InvalidRequest`` if nothing is left.
+    A newest turn of the history that is too long for its share, such as a chat that a client sent whole,
+    is brought too, so that what fits of it is read. Raises ``InvalidRequest`` if nothing is left.
     """
-    if grant.brought:
-        fitting = _fitting(grant.brought, base)
-        brought = grant.brought[len(grant.brought) - fitting :]
-        messages = with_history(brought, request.messages, request.instructions)
+    if request.raw_prompts:
+        return Granted(request)
+    share = CHARACTERS_PER_TOKEN * (base.context_tokens // HISTORY_SHARE)
+    history, brought = grant.history, [message for turn in grant.brought for message in turn]
+    if history and sum(len(message.content) for message in history[-1]) > share:
+        # A system message would outlive the turn that it was said in, which may be forgotten.
+        newest = [message for message in history[-1] if message.role != "system"]
+        if len(newest_exchanges(newest, share)) < len(newest):
+            history, brought = (), newest
+    if brought:
+        brought = newest_exchanges(brought, share)
+        messages = with_history([brought], request.messages, request.instructions)
         request = replace(request, messages=tuple(messages))
-    return without_forgotten(request, grant.forgotten)
-
-
-def _fitting(turns: Sequence[Sequence[Message]], base: BaseInfo) -> int:
-    """Count the newest turns that may take half of the context."""
-    return turns_that_fit(
-        [sum(len(message.content) for message in turn) for turn in turns], base.context_tokens // 2
-    )
+    return Granted(without_forgotten(request, grant.forgotten), history, len(brought))
 
 
 def without_forgotten(request: ChatRequest, forgotten: frozenset[bytes]) -> ChatRequest:
@@ -147,8 +181,11 @@ def without_forgotten(request: ChatRequest, forgotten: frozenset[bytes]) -> Chat
 class ReplyBuilder:
     """Collects deltas into the reply that is committed."""
 
-    def __init__(self, request: ChatRequest, completion_id: str) -> None:
-        self._request = request
+    def __init__(self, granted: Granted, completion_id: str) -> None:
+        self._request = granted.request
+        self._brought = granted.brought
+        self.messages = granted.request.messages
+        """Those that the model reads, and the log has."""
         self._completion_id = completion_id
         self._texts: list[str] = []
         self._token_ids: list[int] = []
@@ -162,13 +199,18 @@ class ReplyBuilder:
         self._token_ids += delta.token_ids
         self._last = delta
 
+    @property
+    def left_out(self) -> int:
+        """How many messages of the caller's own the model does not read; those that were brought go first."""
+        return max(0, len(self._request.messages) - len(self.messages) - self._brought)
+
     def finish(self) -> Reply:
         last = self._last
         assert last is not None
         assert last.finish_reason is not None
         text = "".join(self._texts)
         return Reply(
-            messages=self._request.messages,
+            messages=self.messages,
             text=text,
             finish_reason=last.finish_reason,
             prompt_tokens=last.prompt_tokens,
@@ -183,39 +225,63 @@ class ReplyBuilder:
         )
 
 
+class _Shown(NamedTuple):
+    """How much of the conversation an attempt shows: turns of the history, retrieved ones, own messages."""
+
+    history_turns: int
+    retrieved: int
+    messages: tuple[Message, ...]
+
+    def less(
+        self, refused: PromptTooLong, prompt: Sequence[Message], exchanges: int, reply_tokens: int | None
+    ) -> "_Shown | None":
+        """Show less of it, the oldest first; None if nothing can be left out.
+
+        ``prompt`` was refused; ``exchanges`` in it were retrieved. The reply may have ``reply_tokens``.
+        """
+        if self.history_turns:
+            return self._replace(history_turns=self.history_turns // 2, retrieved=exchanges // 2)
+        characters = sum(len(message.content) for message in prompt)
+        room = refused.context_tokens - (reply_tokens or refused.context_tokens // REPLY_SHARE)
+        excess = characters - FILLED * room * characters / refused.prompt_tokens
+        spoken = sum(len(message.content) for message in self.messages if message.role != "system")
+        fewer = newest_exchanges(self.messages, spoken - max(1, excess))
+        if len(fewer) < len(self.messages):
+            return self._replace(messages=tuple(fewer))
+        return self._replace(retrieved=exchanges // 2) if exchanges else None
+
+
 async def generate_reply(
-    engine: Engine, request: ChatRequest, grant: TurnGrant, reply: ReplyBuilder, *, stream: bool
+    engine: Engine, granted: Granted, grant: TurnGrant, reply: ReplyBuilder, *, stream: bool
 ) -> AsyncGenerator[Delta, None]:
-    """Generate with as much history and as many retrieved turns as fit, until shortly before the deadline."""
+    """Generate with as much of the conversation and of the log as fits, until shortly before the deadline."""
+    request, history = granted.request, granted.history
     seconds_max = max(grant.turn_seconds_max - COMMIT_SECONDS_MARGIN, grant.turn_seconds_max / 2)
-    history = grant.history
     raw_prompts = request.raw_prompts
-    kept = 0 if raw_prompts else _fitting(history, engine.base)
     wanted = None if raw_prompts else request.turn.retrieval
-    retrieved = 0 if wanted is None else wanted.count
+    shown = _Shown(_fitting(history, engine.base), 0 if wanted is None else wanted.count, request.messages)
     deadline = asyncio.get_running_loop().time() + seconds_max
     late = TurnExpired(grant.model.name, f"it took over {grant.turn_seconds_max:g} s")
     memory = Memory.unpack(grant.memory)
-    while True:
-        reply.history_turns = kept
-        shown = history[len(history) - kept :]
-        messages = tuple(with_history(shown, request.messages, request.instructions))
+    for attempt in itertools.count():
+        reply.history_turns, reply.messages = shown.history_turns, shown.messages
+        earlier = history[len(history) - shown.history_turns :]
+        messages = tuple(with_history(earlier, shown.messages, request.instructions))
         if wanted is not None:
             reply.exchanges = exchanges_that_fit(
                 grant.retrieved,
                 turns_in(messages),
-                count=retrieved,
+                count=shown.retrieved,
                 tokens_max=engine.base.context_tokens // CONTEXT_SHARE,
             )
         prompt = with_context(messages, reply.exchanges)
         if engine.base.memory_module is not None:
-            logged = len(messages) - len(request.messages)
-            earlier = request.instructions + logged if logged else 0
-            reply.memory = TurnMemory(memory, request.memory, messages, earlier, engine.base.memory_module)
+            logged = len(messages) - len(shown.messages)
+            known = request.instructions + logged if logged else 0
+            reply.memory = TurnMemory(memory, request.memory, messages, known, engine.base.memory_module)
         use = None if reply.memory is None else reply.memory.use
         generate = GenerateRequest(
-            # A second attempt is a new request to the engine.
-            request_id=f"{grant.grant_id}:{kept}:{retrieved}",
+            request_id=f"{grant.grant_id}:{attempt}",  # a further attempt is a new request to the engine
             prompt=raw_prompts[0] if raw_prompts else prompt,
             sampling=request.sampling,
             adapter=grant.adapter,
@@ -232,10 +298,17 @@ async def generate_reply(
                         reply.add(delta)
                     yield delta
             return
-        except PromptTooLong:
-            if kept == 0 and not reply.exchanges:
+        except PromptTooLong as refused:
+            less = shown.less(refused, prompt, len(reply.exchanges), request.sampling.max_tokens)
+            if less is None:
                 raise
-            kept, retrieved = kept // 2, len(reply.exchanges) // 2
+            shown = less
+
+
+def _fitting(turns: Sequence[Sequence[Message]], base: BaseInfo) -> int:
+    """Count the newest turns that may take a share of the context; one longer turn may take it all."""
+    characters = [sum(len(message.content) for message in turn) for turn in turns]
+    return min(len(turns), max(1, turns_that_fit(characters, base.context_tokens // HISTORY_SHARE)))
 
 
 async def _abandon(hosts: TurnHost, grant: TurnGrant) -> None:

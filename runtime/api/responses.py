@@ -2,7 +2,7 @@
 
 from typing import Any, Literal
 
-from pydantic import RootModel
+from pydantic import PositiveInt, RootModel
 
 from populace.api.objects import ApiObject
 
@@ -149,6 +149,30 @@ class ResponseObject(ApiObject):
     warnings: tuple[dict[str, str], ...] = ()
 
 
+class ResponseNote(ApiObject):
+    """What the log keeps of a response beside its turn: the fields of ``ResponseObject`` that a caller gave.
+
+    Its input is the last ``items`` messages of the turn; the others led to it, or are its instructions.
+    """
+
+    items: PositiveInt
+    model: str
+    conversation: ConversationReference | None = None
+    previous_response_id: str | None = None
+    max_output_tokens: int | None = None
+    metadata: dict[str, str] = {}
+    temperature: float | None = None
+    text: dict[str, Any] = {}
+    top_logprobs: int | None = None
+    top_p: float | None = None
+    truncation: Literal["auto", "disabled"] | None = None
+
+    @property
+    def told(self) -> dict[str, Any]:
+        """The fields of the response."""
+        return self.model_dump(exclude={"items"}, exclude_unset=True)
+
+
 class DeletedResponse(ApiObject):
     """The response's turn was forgotten."""
 
@@ -164,6 +188,14 @@ class ConversationObject(ApiObject):
     object: Literal["conversation"] = "conversation"
     created_at: int
     metadata: dict[str, str] = {}
+
+
+class ConversationRemark(ApiObject):
+    """What a turn of the log says of a conversation: an earlier one, by its ``id``, or else a new one."""
+
+    id: str | None = None
+    metadata: dict[str, str] = {}
+    deleted: bool = False
 
 
 class DeletedConversation(ApiObject):

@@ -20,6 +20,7 @@ from populace.archive.layout import (
 from populace.archive.reading import ArchiveReader
 from populace.archive.record_lines import data_of
 from populace.archive.state_tensors import record_of
+from populace.archive.turn_check import check_turn
 from populace.storage.adapter_store import AdapterStore
 from populace.storage.records.errors import ArchiveInvalid, RecordInvalid
 from populace.storage.records.records import (
@@ -62,8 +63,12 @@ def import_archive(
     content = _content(archive)
     try:
         portable_rows(content, model.tenant, model.name)
+        for data in content.interactions:
+            check_turn(model, InteractionRecord.unpack(data))
     except ArchiveInvalid as error:
         raise archive.refusal(error.reason) from error
+    except RecordInvalid as error:
+        raise archive.refusal(f"its {error.kind} is not sound: {error.reason}") from error
     revisions = [RevisionRecord.unpack(data) for data in content.revisions]
     if frozenset(revision.digest for revision in revisions) != archive.digests:
         raise archive.refusal(f"it has not the adapters that {REVISIONS} names")

@@ -109,6 +109,7 @@ class CompletionObject(ApiObject):
             replayed=made_with.replayed,
             memory=None if made_with.memory is None else made_with.memory.value(),
             retrieved=made_with.retrieved or (),
+            instructions=request.instructions,
         )
 
 
@@ -145,6 +146,7 @@ def chat_body(request: ChatRequest, *, stream: bool = False) -> dict[str, Any]:
         "repetition_detection": {} if (found := sampling.repetition_detection) is None else found._asdict(),
         "memory": request.memory._asdict(),
         "conversation": turn.history_of,
+        "instructions_first": request.instructions,
     }
     if sampling.response_schema is not None:
         body["response_format"] = {

@@ -60,6 +60,7 @@ async def chat_completions(request: Request, tenant: Caller, body: ChatBody) -> 
     messages = messages_read(body.messages)
     if body.conversation is not None:
         _check_continues(messages)
+    _check_instructions(messages, body.instructions_first)
     return await _complete(request, tenant, body, messages)
 
 
@@ -81,6 +82,16 @@ def _check_continues(messages: tuple[Message, ...]) -> None:
         )
 
 
+def _check_instructions(messages: tuple[Message, ...], count: int) -> None:
+    """Refuse instructions that are no system messages, or all that there is to reply to."""
+    if count >= len(messages) or any(message.role != "system" for message in messages[:count]):
+        raise InvalidRequest(
+            f"The first {count} messages are not system messages before the others: "
+            "`instructions_first` counts those that are for this turn alone.",
+            "instructions_first",
+        )
+
+
 def _tool_use(gateway: Gateway, body: ChatBody | CompletionBody) -> ToolUse:
     if not isinstance(body, ChatBody):
         return ToolUse()
@@ -99,7 +110,7 @@ async def _complete(
     peek = await reason_to_peek(request, gateway, target, body, messages)
     told = uses.told(messages)
     # A message that tells of tools is for this turn alone, unless the client's own system message is in it.
-    instructions, messages = len(told) - len(messages), told
+    instructions, messages = body.instructed + len(told) - len(messages), told
     exchange = Exchange(
         metrics=gateway.metrics,
         base=gateway.engine.base,
@@ -182,10 +193,13 @@ def _unrecorded(body: ChatBody | CompletionBody) -> Iterator[dict[str, str]]:
 
 
 def _without_effect(body: ChatBody, uses: ToolUse) -> Iterator[dict[str, str]]:
-    """Name what a choice of tools leaves without effect. Calls come before a format, as at vLLM."""
+    """Name what has no effect: names, and what tools leave of it. Calls precede a format, as at vLLM."""
     for name in SCHEMA_FIELDS:
         if uses.has_to and getattr(body, name) is not None:
             yield {"param": name, "message": f"`{name}` changes nothing: the reply has to call a tool."}
+    if any(message.name for message in body.messages):
+        message = "Messages have no names here: write who speaks into the content, as every model reads it."
+        yield {"param": "messages.name", "message": message}
     if uses.may and body.memory_choice.write:
         message = "The turn is not written into the memory: the log does not have the tools."
         yield {"param": "tools", "message": message}

@@ -6,7 +6,7 @@ said; its id names the first of them. So a conversation is sealed, exported and 
 
 import json
 from collections.abc import AsyncGenerator
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, NamedTuple
 
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import Response
@@ -17,7 +17,14 @@ from populace.actors.forgetting import CONVERSATION_ROLE, SAID_ROLES
 from populace.actors.turn import Interaction, ModelId, operation_of
 from populace.actors.turns.setting import remark
 from populace.api.objects import seconds
-from populace.api.responses import ConversationObject, DeletedConversation, Item, ItemList, ItemObject
+from populace.api.responses import (
+    ConversationObject,
+    ConversationRemark,
+    DeletedConversation,
+    Item,
+    ItemList,
+    ItemObject,
+)
 from populace.gateway.answers import answer
 from populace.gateway.body import Body, NonEmptyText
 from populace.gateway.context import Caller, Gateway, KeyedRoute, gateway_of
@@ -26,9 +33,10 @@ from populace.gateway.item_pages import Included, IncludedArray, ItemPage
 from populace.gateway.parameters import ANY, Refused
 from populace.gateway.response_exchange import reply_of
 from populace.gateway.response_schema import Metadata
-from populace.gateway.response_wire import CONVERSATION_PREFIX, Draft, TurnKey, input_of, told_of
-from populace.gateway.responses import begun_by
+from populace.gateway.response_wire import Draft, TurnKey, input_of, told_of
+from populace.gateway.responses import begun_by, remark_in
 from populace.gateway.target import named_model
+from populace.policies.history import CONVERSATION_PREFIX, is_same_conversation
 from populace.storage.records.errors import InteractionNotFound
 
 router = APIRouter(route_class=KeyedRoute)
@@ -79,7 +87,7 @@ async def create_conversation(request: Request, tenant: Caller, body: NewConvers
     """Create a conversation with a person."""
     gateway, metadata = gateway_of(request), body.metadata or {}
     model = await _person(gateway, tenant, body.model or metadata.get(PERSON))
-    begun = await _remark(request, model, {"metadata": metadata})
+    begun = await _remark(request, model, ConversationRemark(metadata=metadata))
     return answer(Kept(begun, metadata, ()).shown(f"{CONVERSATION_PREFIX}{TurnKey.of_turn(begun)}"))
 
 
@@ -96,7 +104,7 @@ async def update_conversation(
     """Replace the metadata."""
     kept = await _find(gateway_of(request), tenant, conversation_id)
     metadata = body.metadata or {}
-    await _remark(request, kept.begun.model, {"id": conversation_id, "metadata": metadata})
+    await _remark(request, kept.begun.model, ConversationRemark(id=conversation_id, metadata=metadata))
     return answer(kept._replace(metadata=metadata).shown(conversation_id))
 
 
@@ -104,7 +112,7 @@ async def update_conversation(
 async def delete_conversation(request: Request, tenant: Caller, conversation_id: str) -> Response:
     """Delete the conversation; its turns stay in the log, as OpenAI keeps the items."""
     kept = await _find(gateway_of(request), tenant, conversation_id)
-    await _remark(request, kept.begun.model, {"id": conversation_id, "deleted": True})
+    await _remark(request, kept.begun.model, ConversationRemark(id=conversation_id, deleted=True))
     return answer(DeletedConversation(id=conversation_id))
 
 
@@ -171,12 +179,12 @@ async def _person(gateway: Gateway, tenant: str, named: str | None) -> ModelId:
     return models[0].model
 
 
-async def _remark(request: Request, model: ModelId, told: dict[str, Any]) -> Interaction:
+async def _remark(request: Request, model: ModelId, told: ConversationRemark) -> Interaction:
     gateway = gateway_of(request)
     return await remark(
         gateway.hosts,
         model,
-        Message(CONVERSATION_ROLE, json.dumps(told)),
+        Message(CONVERSATION_ROLE, json.dumps(told.model_dump(exclude_unset=True))),
         operation_of(idempotency_key(request)),
         turn_seconds_max=gateway.turn_seconds_max,
     )
@@ -185,17 +193,20 @@ async def _remark(request: Request, model: ModelId, told: dict[str, Any]) -> Int
 async def _find(gateway: Gateway, tenant: str, conversation: str) -> Kept:
     """Read a conversation from the log. Raises ``ConversationNotFound``, also for one that was deleted."""
     begun = await begun_by(gateway, tenant, conversation)
-    told: dict[str, Any] = json.loads(begun.messages[0].content)
+    told, is_deleted = remark_in(begun), False
     turns: list[Interaction] = []
     async for turn in _after(gateway, begun):
         if turn.messages[0].role == CONVERSATION_ROLE:
-            later = json.loads(turn.messages[0].content)
-            told |= later if later.get("id") == conversation else {}
-        elif turn.conversation == conversation and turn.messages[0].role not in SAID_ROLES:
+            later = remark_in(turn)
+            if is_same_conversation(later.id, conversation):
+                told, is_deleted = later, is_deleted or later.deleted
+        elif turn.messages[0].role not in SAID_ROLES and is_same_conversation(
+            turn.conversation, conversation
+        ):
             turns.append(turn)
-    if told.get("deleted"):
+    if is_deleted:
         raise ConversationNotFound(conversation)
-    return Kept(begun, told["metadata"], tuple(turns))
+    return Kept(begun, told.metadata, tuple(turns))
 
 
 async def _after(gateway: Gateway, begun: Interaction) -> AsyncGenerator[Interaction, None]:

@@ -19,6 +19,7 @@ from populace.gateway.call_wire import writer_of
 from populace.gateway.errors import internal_error_body, populace_error_body
 from populace.gateway.event_stream import EventStream
 from populace.gateway.metrics import GatewayMetrics
+from populace.gateway.parameters import warnings_of_left_out
 from populace.gateway.wire import DONE, ChunkWriter, Envelope, Provenance, ReplyShape, event, usage_of
 from populace.storage.records.errors import PopulaceError
 
@@ -135,7 +136,8 @@ class Exchange(NamedTuple):
             identity = completion_id(reply.grant)
         else:
             identity = f"{'chatcmpl' if self.shape.is_chat else 'cmpl'}-{secrets.token_hex(16)}"
-        return Envelope(identity, self.model, created, self.shape)
+        warnings = (*self.shape.warnings, *warnings_of_left_out("messages", reply.left_out))
+        return Envelope(identity, self.model, created, self.shape._replace(warnings=warnings))
 
     def _provenance(self, reply: RunningReply) -> Provenance:
         told = provenance_of(reply, self.base, self.peek)

@@ -44,6 +44,10 @@ OPERATORS = "that is the operator's to decide"
 TOKENS_INSTEAD = "send the prompt as token ids to `/v1/completions` for full control of it"
 EXPERTS = "the router's choices of experts are not recorded"
 
+WHOLE = (
+    "nothing is cut in the middle: of a person's chat the oldest exchanges are left out, all else is refused"
+)
+
 ANY = Any | None
 
 
@@ -70,8 +74,8 @@ class UnusedParameters(BaseModel):
     length_penalty: Annotated[ANY, Refused(NO_BEAMS, (1.0, 1))] = None
     watermarking: Annotated[ANY, Refused("replies have no watermark", (False,))] = None
     spaces_between_special_tokens: Annotated[ANY, Refused("they are always there", (True,))] = None
-    truncate_prompt_tokens: Annotated[ANY, Refused("a prompt that is too long is refused, not cut")] = None
-    truncation_side: Annotated[ANY, Refused("a prompt that is too long is refused, not cut")] = None
+    truncate_prompt_tokens: Annotated[ANY, Refused(WHOLE)] = None
+    truncation_side: Annotated[ANY, Refused(WHOLE)] = None
     logprob_token_ids: Annotated[ANY, Refused("ask for the likeliest ones instead", ([],))] = None
     priority: Annotated[ANY, Refused(OPERATORS, (0,))] = None
     routed_experts_prompt_start: Annotated[ANY, Refused(EXPERTS, (0,))] = None
@@ -131,3 +135,11 @@ def warnings_of(body: BaseModel) -> list[dict[str, str]]:
         for name, mark in hints_of(type(body)).items()
         if getattr(body, name) is not None
     ]
+
+
+def warnings_of_left_out(parameter: str, messages: int) -> tuple[dict[str, str], ...]:
+    """Say how many of a parameter's messages were not read, if any."""
+    if not messages:
+        return ()
+    message = f"The oldest {messages} messages were left out: the context has no room for all."
+    return ({"param": parameter, "message": message},)

@@ -19,6 +19,7 @@ from populace.gateway.answers import answer
 from populace.gateway.event_stream import EventStream
 from populace.gateway.exchange import Begin, first_delta, provenance_of, recorded
 from populace.gateway.metrics import GatewayMetrics
+from populace.gateway.parameters import warnings_of_left_out
 from populace.gateway.response_wire import Draft, EventWriter, TurnKey, problem_of, told_of
 from populace.gateway.wire import Provenance
 from populace.storage.records.errors import PopulaceError
@@ -114,14 +115,15 @@ class ResponseExchange(NamedTuple):
             yield event
 
     def _draft(self, reply: RunningReply) -> Draft:
+        warnings = (*self.warnings, *warnings_of_left_out("input", reply.left_out))
         if reply.interaction is not None:
-            return Draft.of_turn(reply.interaction, told_of(reply.interaction), self.warnings)
+            return Draft.of_turn(reply.interaction, told_of(reply.interaction), warnings)
         grant, created = reply.grant, int(time.time())
         if grant is None or self.peek is not None:
             key = secrets.token_hex(24)
-            return Draft(key, created, self.told, stored=False, warnings=self.warnings)
+            return Draft(key, created, self.told, stored=False, warnings=warnings)
         turn = TurnKey.of(grant.model.name, grant.position, completion_id(grant))
-        return Draft(str(turn), created, self.told, stored=True, warnings=self.warnings)
+        return Draft(str(turn), created, self.told, stored=True, warnings=warnings)
 
 
 def reply_of(turn: Interaction, generated: Delta | None = None) -> Delta:

@@ -16,15 +16,17 @@ from populace.api.responses import (
     Item,
     OutputMessage,
     OutputText,
+    ResponseNote,
     ResponseObject,
     ResponseProblem,
     ResponseUsage,
 )
 from populace.gateway.errors import error_body, status_of
 from populace.gateway.wire import Provenance, logprobs_of
+from populace.policies.history import CONVERSATION_PREFIX
 from populace.storage.records.errors import PopulaceError
 
-CONVERSATION_PREFIX = "conv_"
+RESPONSE_PREFIX = "resp_"
 CHECK_LENGTH = 16
 _ID = re.compile(r"([a-z0-9][a-z0-9_-]{0,63})_([0-9a-f]{1,16})_([0-9a-f]{16})")
 POSITION_MAX = 2**63
@@ -52,7 +54,7 @@ class TurnKey(NamedTuple):
         return cls.of(turn.model.name, turn.position, turn.completion_id)
 
     @classmethod
-    def in_id(cls, identity: str, prefix: str = "resp_") -> "TurnKey | None":
+    def in_id(cls, identity: str, prefix: str = RESPONSE_PREFIX) -> "TurnKey | None":
         """Read it from an id; None if the id is that of no turn."""
         match = _ID.fullmatch(identity.removeprefix(prefix)) if identity.startswith(prefix) else None
         if match is None or int(match[2], 16) >= POSITION_MAX:
@@ -112,22 +114,40 @@ class Draft(NamedTuple):
         )
 
     def _object(self, **fields: Any) -> ResponseObject:
-        own = {"id": f"resp_{self.key}", "created_at": self.created, "store": self.stored}
+        own = {"id": f"{RESPONSE_PREFIX}{self.key}", "created_at": self.created, "store": self.stored}
         return ResponseObject.model_validate({**self.told, **own, "warnings": self.warnings, **fields})
 
 
 def told_of(turn: Interaction) -> dict[str, Any]:
-    """Return the fields of a turn's response that repeat its request; those of a chat are not kept."""
-    told: dict[str, Any] = json.loads(turn.note) if turn.note else {"model": turn.model.name}
+    """Return the fields of a turn's response that repeat its request; those of a chat are not kept.
+
+    Their ids name the model as it is called now: its log may come from a model of another name.
+    """
+    note = _note_of(turn)
+    told: dict[str, Any] = {"model": turn.model.name} if note is None else note.told
+    if followed := told.get("previous_response_id"):
+        told["previous_response_id"] = _of_model(turn, followed, RESPONSE_PREFIX)
+    if conversation := told.get("conversation"):
+        told["conversation"] = {"id": _of_model(turn, conversation["id"], CONVERSATION_PREFIX)}
     if turn.instructions:
         told["instructions"] = turn.messages[0].content
     return told
 
 
+def _of_model(turn: Interaction, identity: str, prefix: str) -> str:
+    key = TurnKey.in_id(identity, prefix)
+    return identity if key is None else f"{prefix}{key._replace(model=turn.model.name)}"
+
+
+def _note_of(turn: Interaction) -> ResponseNote | None:
+    return ResponseNote.model_validate_json(turn.note) if turn.note else None
+
+
 def input_of(turn: Interaction) -> tuple[Item, ...]:
     """Return the input of a turn's response as items: without instructions, and turns that it was shown."""
-    own = turn.messages[turn.instructions :]
-    own = own[-told_of(turn).get("items", len(own)) :]
+    own, note = turn.messages[turn.instructions :], _note_of(turn)
+    if note is not None:
+        own = own[-note.items :]
     key = TurnKey.of_turn(turn)
     return tuple(_item(f"msg_{key}_{index}", said) for index, said in enumerate(own))
 

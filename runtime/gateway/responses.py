@@ -19,7 +19,7 @@ from populace.actors.turn import FIRST, RAW_ROLE, Interaction, ModelId, operatio
 from populace.actors.turns.peeks import begin_peek_reply
 from populace.actors.turns.requests import check_messages, make_request
 from populace.actors.turns.turn_director import begin_reply
-from populace.api.responses import DeletedResponse, ItemList, ResponseObject
+from populace.api.responses import ConversationRemark, DeletedResponse, ItemList, ResponseObject
 from populace.engines.schema_grammar import check_schema
 from populace.gateway.answers import answer
 from populace.gateway.completions import ask_base
@@ -32,8 +32,9 @@ from populace.gateway.parameters import warnings_of
 from populace.gateway.peeks import reason_to_peek
 from populace.gateway.response_exchange import ResponseExchange, events_of, response_of
 from populace.gateway.response_schema import SCHEMA_FIELD, ResponseBody
-from populace.gateway.response_wire import CONVERSATION_PREFIX, TurnKey, input_of
+from populace.gateway.response_wire import TurnKey, input_of
 from populace.gateway.target import POPULATION_MODEL, Target, parse_target
+from populace.policies.history import CONVERSATION_PREFIX
 from populace.storage.records.errors import ModelNotFound
 
 router = APIRouter(route_class=KeyedRoute)
@@ -177,9 +178,14 @@ async def begun_by(gateway: Gateway, tenant: str, conversation: str) -> Interact
     turn = None if key is None else await _turn_at(gateway, tenant, key)
     if turn is None or turn.messages[0].role != CONVERSATION_ROLE:
         raise ConversationNotFound(conversation)
-    if "id" in json.loads(turn.messages[0].content):  # it says something of an earlier one
+    if remark_in(turn).id is not None:  # it says something of an earlier one
         raise ConversationNotFound(conversation)
     return turn
+
+
+def remark_in(turn: Interaction) -> ConversationRemark:
+    """Read what a turn that is about a conversation says of it."""
+    return ConversationRemark.model_validate_json(turn.messages[0].content)
 
 
 async def _check_conversation(

@@ -205,6 +205,11 @@ class SamplingBody(Body, UnusedParameters):
         return None
 
     @property
+    def instructed(self) -> int:
+        """How many messages, the first, are for this turn alone."""
+        return 0
+
+    @property
     def wants_usage(self) -> bool:
         return self.stream_options is not None and self.stream_options.include_usage
 
@@ -273,6 +278,8 @@ class ChatBody(SamplingBody, UnusedChatParameters):
     context: ContextBody | None = None
     conversation: NonEmptyText | None = None
     """Name of the conversation in the model's own log that the messages continue."""
+    instructions_first: Annotated[int, Field(ge=0, le=MESSAGES_MAX)] = 0
+    """How many system messages at the beginning are for this turn alone: no later turn reads them."""
     population: PopulationBody | None = None
     tools: Annotated[Tools | None, AfterValidator(lambda tools: tools or None)] = None
     tool_choice: ToolChoice | None = None
@@ -285,6 +292,10 @@ class ChatBody(SamplingBody, UnusedChatParameters):
     @property
     def history_of(self) -> str | None:
         return self.conversation
+
+    @property
+    def instructed(self) -> int:
+        return self.instructions_first
 
     @property
     def template_variables(self) -> dict[str, Any]:

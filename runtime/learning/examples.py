@@ -17,7 +17,7 @@ from populace.actors.feedback import Feedback, feedback_by_position, judged
 from populace.actors.forgetting import SAID_ROLES
 from populace.actors.tool_calls import TOOL_ROLE
 from populace.actors.turn import RAW_ROLE, Interaction
-from populace.policies.history import with_history
+from populace.policies.history import is_same_conversation, with_history
 from populace.policies.hold_out import held_out_lines, is_held_out
 from populace.policies.lessons import Judgement
 from populace.policies.retrieval import Exchange, exchange_of
@@ -98,8 +98,9 @@ def _history(earlier: Sequence[Interaction], turn: Interaction) -> list[tuple[Me
     """Return the earlier turns of the conversation that the model saw for this reply, oldest first."""
     if turn.conversation is None or turn.history_turns == 0:
         return []
-    same = [other for other in earlier if other.conversation == turn.conversation][-turn.history_turns :]
-    return [(*other.messages[other.instructions :], Message("assistant", other.reply)) for other in same]
+    same = [other for other in earlier if is_same_conversation(other.conversation, turn.conversation)]
+    shown = same[-turn.history_turns :]
+    return [(*other.messages[other.instructions :], Message("assistant", other.reply)) for other in shown]
 
 
 def _exchanges(

@@ -96,6 +96,7 @@ def _check_log(txn: ReadTransaction, tenant: str, name: str, head: HeadRecord) -
         _law(key == keys.interaction(tenant, name, count), f"{tenant}/{name} has a gap at {count}")
         _law(interaction.position == count, (interaction.position, count))
         _law(bool(interaction.messages), f"{tenant}/{name} has a turn {count} in which nothing was said")
+        _law(0 <= interaction.instructions < len(interaction.messages), interaction.instructions)
         _law((interaction.memory_from or 0) >= 0, interaction.memory_from)
         _law(all(0 <= position < count for position in interaction.retrieved), interaction.retrieved)
         if interaction.forgotten is not None:

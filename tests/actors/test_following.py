@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from populace.actors.engine import Message, Sampling
+from populace.actors.engine import Delta, GenerateRequest, Message, Sampling
+from populace.actors.errors import PromptTooLong
 from populace.actors.forgetting import CONVERSATION_ROLE
 from populace.actors.host.model_host import ModelHost
 from populace.actors.hosts import Hosts
@@ -19,6 +20,7 @@ from populace.storage.records.errors import InteractionForgotten, InteractionNot
 from populace.storage.store import Store
 from tests.actors.fakes import BASE, FakeClock, ScriptedEngine
 from tests.actors.test_memory import engine as remembering
+from tests.actors.test_memory import remembering as remembering_script
 from tests.actors.turns import grant_of, reply
 
 ADA = ModelId("acme", "ada")
@@ -54,6 +56,15 @@ class Teller:
     def prompt(self) -> list[str]:
         """What the model read last."""
         return [one.content for one in self.engine.requests[-1].prompt if isinstance(one, Message)]
+
+
+async def room_for_characters(request: GenerateRequest) -> AsyncGenerator[Delta, None]:
+    """Reply as the tests of the memory do to 500 characters at most."""
+    characters = sum(len(said.content) for said in request.prompt if isinstance(said, Message))
+    if characters > 500:
+        raise PromptTooLong(characters, 1, 500)
+    async for one in remembering_script(request):
+        yield one
 
 
 @pytest.fixture
@@ -180,6 +191,40 @@ async def test_forgetting_a_turn_that_others_follow_leaves_the_memory_of_a_log_w
     assert await ada.state() == await ada.state(5)
     with pytest.raises(InteractionForgotten):
         await ada.say("and?", follows=1)
+
+
+async def test_what_a_branch_brings_counts_as_no_message_that_was_written(ada: Teller) -> None:
+    await ada.say("one")
+    await ada.say("two", follows=0)
+    await ada.say("two, said otherwise", follows=0, instructions="Be brief.")
+
+    writes = (await ada.host.memories.show(ADA)).writes
+    assert [(write.position, write.messages) for write in writes] == [(2, 1), (1, 1), (0, 1)]
+
+
+async def test_a_branch_is_read_without_the_oldest_of_what_it_brings_if_all_is_too_long(ada: Teller) -> None:
+    texts = [f"{number}" * 300 for number in range(6)]
+    for number, text in enumerate(texts):
+        await ada.say(text, follows=FIRST if number == 0 else number - 1, instructions="Be brief.")
+    aside = await ada.say("aside", follows=FIRST)
+    unbounded, ada.engine._script = ada.engine._script, room_for_characters
+    turn = await ada.say("and?", follows=4, instructions="Be long.")
+    ada.engine._script = unbounded
+
+    assert (turn.conversation, aside.position) == ("thread-7", 6)
+    assert ada.prompt == ["Be long.", texts[4], "reply to 10", "and?"]
+    assert [message.content for message in turn.messages] == ada.prompt
+    assert [await ada.state(position) for position in range(9)] == ada.states
+
+
+async def test_of_a_chat_that_was_sent_whole_a_branch_brings_what_fits(ada: Teller) -> None:
+    sent = [Message(role, f"{at}" * 250) for at in range(9) for role in ("user", "assistant")]
+    request = make_request(ADA, (*sent, Message("user", "last")), Sampling(), turn_seconds_max=60.0)
+    whole = await ada.host.chat(request)
+
+    await ada.say("and?", follows=whole.position)
+
+    assert ada.prompt == [*(said.content for said in sent[-12:]), "last", "reply to 19", "and?"]
 
 
 async def test_a_turn_that_is_not_in_the_log_cannot_be_followed_and_leaves_the_model_free(

@@ -125,6 +125,17 @@ async def test_history_comes_besides_what_is_asked_for(hosts: Hosts, tenant: str
     assert [one.answered for one in turn.retrieved] == ["in it", "in it", "in it", "elsewhere"]
 
 
+async def test_what_a_branch_brings_comes_besides_what_is_asked_for(hosts: Hosts, tenant: str) -> None:
+    model = (await hosts.create_model(ModelId(tenant, "ada"))).model
+    followed = await say(hosts, model, "dog dog", "brought", "in", history_of="main")
+    await say(hosts, model, "a dog and much else besides", "elsewhere", "out")
+
+    turn = await grant_of(hosts, replace(asking(model, "dog", 1), follows=followed.position))
+
+    assert turn.brought == ((Message("user", "dog dog"), Message("assistant", "brought")),)
+    assert [one.answered for one in turn.retrieved] == ["brought", "elsewhere"]
+
+
 async def test_a_turn_that_was_said_twice_comes_once(hosts: Hosts, ada: ModelId) -> None:
     await say(hosts, ada, *SAID[1], "again")
 

@@ -234,6 +234,74 @@ async def test_a_history_over_half_of_the_context_is_not_tried(host: ModelHost, 
     assert made.history_turns == 1
 
 
+def exchanges(count: int, begin: int = 0) -> tuple[Message, ...]:
+    numbers = range(begin, begin + count)
+    return tuple(
+        said for n in numbers for said in (Message("user", f"ask {n}"), Message("assistant", f"tell {n}"))
+    )
+
+
+async def test_a_chat_that_its_client_sends_whole_is_read_without_its_oldest_exchanges(
+    host: ModelHost, ada: ModelId
+) -> None:
+    system = Message("system", "Be kind")
+    engine = room_for(messages_max=17)  # of which 8 are for the reply
+
+    async with aclosing(
+        await begin_reply(host, engine, chat(turn_of(ada), (system, *exchanges(20), *ASKED)))
+    ) as reply:
+        assert [delta async for delta in reply] == []
+
+    assert [len(request.prompt) for request in engine.requests] == [42, 8]
+    assert engine.requests[-1].prompt == (system, *exchanges(3, 17), *ASKED)
+    assert reply.left_out == 34
+    assert reply.interaction is not None
+    assert reply.interaction.messages == engine.requests[-1].prompt
+
+
+async def test_a_chat_whose_last_exchange_does_not_fit_is_refused(host: ModelHost, ada: ModelId) -> None:
+    engine = room_for(messages_max=1)
+
+    with pytest.raises(PromptTooLong) as refused:
+        await host_chat(host, engine, turn_of(ada), (Message("system", "Be kind"), *exchanges(9), *ASKED))
+
+    assert refused.value.prompt_tokens == 2, "of the shortest that there is"
+    assert await host.read_log(ada) == ()
+
+
+async def test_a_newest_turn_that_is_a_whole_chat_is_read_from_its_newest_exchanges_on(
+    host: ModelHost, ada: ModelId
+) -> None:
+    long = tuple(message._replace(content=message.content + "!" * 400) for message in exchanges(9))
+    await host_chat(
+        host, ScriptedEngine(spoken("Hello.")), turn_of(ada, "long", history_of="main"), (*long, *ASKED)
+    )
+    engine = ScriptedEngine(spoken("Hello."))
+
+    made = await host_chat(host, engine, turn_of(ada, "next", history_of="main"))
+
+    hello = Message("assistant", "Hello.")
+    assert engine.requests[0].prompt == made.messages == (*long[-6:], *ASKED, hello, *ASKED)
+    assert (made.conversation, made.history_turns) == ("main", 0)
+    await host_chat(host, engine, turn_of(ada, "after", history_of="main"))
+    assert engine.requests[1].prompt == (*made.messages, hello, *ASKED)
+
+
+async def test_a_single_exchange_over_half_of_the_context_is_read_if_it_fits(
+    host: ModelHost, ada: ModelId
+) -> None:
+    await take_turn(host, turn_of(ada, "long", history_of="main"), "long " * 1000)
+    engines = [room_for(3), room_for(2)]
+
+    made = [
+        await host_chat(host, engine, turn_of(ada, f"next-{number}", history_of="main"))
+        for number, engine in enumerate(engines)
+    ]
+
+    assert [turn.history_turns for turn in made] == [1, 0]
+    assert [[len(request.prompt) for request in engine.requests] for engine in engines] == [[3], [3, 1]]
+
+
 async def test_a_raw_prompt_is_read_as_it_is(host: ModelHost, ada: ModelId) -> None:
     await converse(host, 2)
     engine = ScriptedEngine(spoken("Hello."))

@@ -22,7 +22,9 @@ ALLOWED: Mapping[str, str] = {
     "adapters.lora": "actors adapters storage storage.packed storage.records",
     "adapters.memory": "actors adapters",
     "api": "actors actors.aggregation policies.diversity",
-    "archive": ("actors adapters adapters.lora settings storage storage.packed storage.records storage.rows"),
+    "archive": (
+        "actors adapters adapters.lora api settings storage storage.packed storage.records storage.rows"
+    ),
     "base": "actors adapters.memory settings storage.records",
     "bench": (
         "actors actors.aggregation actors.host actors.keepers adapters adapters.lora adapters.memory base "

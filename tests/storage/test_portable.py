@@ -185,6 +185,18 @@ def test_a_model_that_is_not_there_is_not_exported(shard: Shard, name: str) -> N
         read(shard, name=name)
 
 
+def test_a_turn_of_instructions_alone_is_refused(sound: PortableModel) -> None:
+    def with_instructions(count: int) -> PortableModel:
+        newest = changed(InteractionRecord, sound.interactions[-1], instructions=count)
+        told = sound._replace(interactions=(*sound.interactions[:-1], newest))
+        return with_head(told, chain=ledger.chain_digest(newest), log_bytes=None)
+
+    portable.portable_rows(with_instructions(0), TENANT, "zoe")
+    for count in (1, 7):
+        with pytest.raises(ArchiveInvalid, match=str(count)):
+            portable.portable_rows(with_instructions(count), TENANT, "zoe")
+
+
 BROKEN: dict[str, Change] = {
     "a turn is missing": lambda model: model._replace(interactions=model.interactions[1:]),
     "the newest turn is missing": lambda model: model._replace(interactions=model.interactions[:-1]),

@@ -17,7 +17,9 @@ from populace.archive.layout import MEMBERS_MAX
 from populace.archive.reading import open_archive, open_archive_file
 from populace.storage.adapter_store import AdapterStore
 from populace.storage.records.errors import ArchiveInvalid, ModelExists
-from tests.runtime.archive.homes import BYTES_MAX, Home, Members, members_of, pack, sealed
+from tests.runtime.archive.homes import BYTES_MAX, Home, Members, members_of, open_home, pack, sealed
+from tests.storage.portable_models import fresh, take
+from tests.storage.samples import interaction
 
 Change = Callable[[Members], Members]
 ManifestChange = Callable[[dict[str, Any]], object]
@@ -269,6 +271,42 @@ def test_contents_that_are_not_sound_are_refused(other: Home, members: Members, 
     assert changed != members
 
     refused(other, pack(sealed(changed)))
+
+
+TURNS: dict[str, tuple[str, str, str]] = {
+    "a note that is no JSON": ("user", "Hi.", "{"),
+    "a note of nothing": ("user", "Hi.", "null"),
+    "a note that is deep": ("user", "Hi.", "[" * 100_000),
+    "a note without a model": ("user", "Hi.", '{"items": 1}'),
+    "a note of no items": ("user", "Hi.", '{"items": 0, "model": "ada"}'),
+    "a note of items in words": ("user", "Hi.", '{"items": "all", "model": "ada"}'),
+    "a note with other metadata": ("user", "Hi.", '{"items": 1, "model": "ada", "metadata": []}'),
+    "a conversation that is no JSON": ("conversation", "{", ""),
+    "a conversation with other metadata": ("conversation", '{"metadata": {"a": 1}}', ""),
+    "a conversation of a list": ("conversation", "[]", ""),
+    "a forgetting that is no JSON": ("forget", "", ""),
+    "a forgetting that is deep": ("forget", "[" * 100_000, ""),
+    "a forgetting of a list": ("forget", "[]", ""),
+    "a forgetting of one number": ("forget", '{"positions": 1}', ""),
+    "a forgetting of words": ("forget", '{"positions": ["x"]}', ""),
+    "a memory of other words": ("memory", "as of position x", ""),
+    "a memory of a long number": ("memory", f"as of position {'9' * 5000}", ""),
+    "a memory of a turn to come": ("memory", "as of position 1", ""),
+    "a forgetting with other aliases": ("forget", '{"aliases": ["a"]}', ""),
+}
+
+
+@pytest.mark.parametrize(("role", "content", "note"), TURNS.values(), ids=TURNS)
+def test_a_turn_whose_texts_nobody_could_read_again_is_refused(
+    tmp_path: Path, other: Home, role: str, content: str, note: str
+) -> None:
+    turn = interaction(0, "op").model_copy(update={"messages": ((role, content),), "note": note})
+    with open_home(tmp_path / "third") as home:
+        fresh(home.shard, sealing=home.store.sealing)
+        take(home.shard, 0, record=turn)
+        data = home.export()
+
+    assert "of turn 0 cannot be read" in refused(other, data)
 
 
 def test_a_file_that_unpacks_to_more_than_is_allowed_is_not_unpacked(other: Home, members: Members) -> None:

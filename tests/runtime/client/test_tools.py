@@ -7,6 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
+from populace.actors.engine import Message
 from populace.actors.errors import InvalidRequest
 from populace.actors.turn import ModelId
 from populace.client.async_model import AsyncModel
@@ -96,6 +97,35 @@ async def test_the_request_that_arrives_over_http_is_the_one_that_was_made(
     [arrived] = served.engine.requests
     assert arrived.prompt == made.messages
     assert arrived.sampling.response_schema == made.sampling.response_schema
+
+
+async def test_the_next_turn_reads_no_tools_over_http_as_in_the_cluster(
+    served: Population, ada: AsyncModel
+) -> None:
+    once: ChatOptions = {**FORCED, "operation": "k"}
+    bob = (await served.directory.create_model(ModelId("acme", "bob"))).model
+    turns = {
+        ADA: [await ada.chat("weather?", **once), await ada.chat("Thanks.")],
+        bob: [
+            await served.directory.chat(chat_request(bob, "weather?", **once)),
+            await served.directory.chat(chat_request(bob, "Thanks.")),
+        ],
+    }
+
+    prompts = [request.prompt for request in served.engine.requests]
+    assert prompts[:2] == prompts[2:]
+    assert [tuple(said) for said in prompts[1] if isinstance(said, Message)] == [
+        ("user", "weather?"),
+        ("assistant", REPLY),
+        ("user", "Thanks."),
+    ]
+    for model, made in turns.items():
+        logged = await served.log(model.name)
+        assert [(turn.messages, turn.instructions) for turn in made] == [
+            (turn.messages, turn.instructions) for turn in logged
+        ]
+        assert made[0].messages[made[0].instructions :] == (Message("user", "weather?"),)
+        assert (await served.directory.chat(chat_request(model, "weather?", **once))).replayed
 
 
 @pytest.mark.parametrize(

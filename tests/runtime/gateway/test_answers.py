@@ -1,10 +1,12 @@
 """A chat is answered from the log's own words, says what made it, and is recorded before it ends."""
 
 import json
+from typing import Any
 
 import httpx
 import pytest
 
+from populace.actors.engine import Message
 from tests.runtime.gateway.population import Population, chat_body
 from tests.runtime.gateway.scripted_engine import BASE
 
@@ -227,3 +229,46 @@ async def test_an_explicit_null_means_the_default(client: httpx.AsyncClient, pop
     with_nulls, without = population.engine.requests
 
     assert with_nulls.sampling == without.sampling
+
+
+async def test_a_name_of_a_message_is_in_no_prompt_and_the_reply_says_so(
+    client: httpx.AsyncClient, population: Population
+) -> None:
+    prompts: list[Any] = []
+    for names in ({}, {"name": "ann"}, {"name": "bob"}):
+        body = chat_body(messages=[{"role": "user", "content": "hi", **names}])
+        reply = await client.post("/v1/chat/completions", json=body)
+        warned = [warning["param"] for warning in reply.json().get("warnings", [])]
+        assert warned == (["messages.name"] if names else [])
+        prompts.append(population.engine.requests[-1].prompt)
+
+    assert prompts == [(Message("user", "hi"),)] * 3
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("model", ["ada", "ada:peek"])
+async def test_a_chat_that_is_sent_whole_is_read_from_its_newest_exchanges_on_and_says_so(
+    client: httpx.AsyncClient, population: Population, stream: bool, model: str
+) -> None:
+    system = {"role": "system", "content": "Be kind."}
+    told = [
+        {"role": role, "content": f"{at} " + "word " * 60}
+        for at in range(20)
+        for role in ("user", "assistant")
+    ]
+    asked = {"role": "user", "content": "And?"}
+    body = chat_body(model=model, messages=[system, *told, asked], stream=stream, user="u-1")
+
+    reply = await client.post("/v1/chat/completions", json=body)
+
+    assert reply.status_code == 200, reply.text
+    prompt = population.engine.requests[-1].prompt
+    read = [said._asdict() for said in prompt if isinstance(said, Message)]
+    left_out = len(told) - len(read) + 2
+    assert read == [system, *told[left_out:], asked]
+    assert 12 <= len(read) <= 16, "most of the context is used, and a quarter is left for the reply"
+    last: dict[str, Any] = events_of(reply)[-1] if stream else reply.json()
+    assert [warned["param"] for warned in last["warnings"]] == ["user", "messages"]
+    assert f"The oldest {left_out} messages were left out" in last["warnings"][1]["message"]
+    logged = [[said.content for said in turn.messages] for turn in await population.log("ada")]
+    assert logged == ([[said["content"] for said in read]] if model == "ada" else [])

@@ -93,6 +93,13 @@ WRONG: list[tuple[dict[str, str], str, str]] = [
     ({"top_logprobs": "2"}, "top_logprobs", "it needs `logprobs: true`"),
     ({"logprobs": "true", "top_logprobs": "21"}, "top_logprobs", "Input should be less than or equal to 20"),
     ({"logprobs": "3"}, "logprobs", "Input should be a valid boolean"),
+    ({"instructions_first": "-1"}, "instructions_first", "Input should be greater than or equal to 0"),
+    ({"instructions_first": "1"}, "instructions_first", "The first 1 messages are not system messages"),
+    (
+        {"messages": '[{"role": "system", "content": "x"}]', "instructions_first": "1"},
+        "instructions_first",
+        "before the others",
+    ),
     ({"messages": "[]"}, "messages", "List should have at least 1 item"),
     ({"messages": '"hi"'}, "messages", "Input should be a valid list"),
     ({"messages": "[7]"}, "messages[0]", "Input should be a valid dictionary"),

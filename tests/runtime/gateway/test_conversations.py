@@ -77,6 +77,36 @@ async def test_the_official_client_converses(ada: AsyncOpenAI, population: Popul
         await ada.conversations.retrieve(conversation.id)
 
 
+async def test_a_conversation_goes_on_in_a_copy_of_its_person(
+    client: httpx.AsyncClient, population: Population
+) -> None:
+    conversation = (await create(client, metadata={"topic": "dogs"}))["id"]
+    await say(client, "one", conversation)
+    await say(client, "two", conversation)
+    await client.post(f"{PATH}/{conversation}", json={"metadata": {"topic": "cats"}})
+    archive = (await client.get("/v1/personal-models/ada/export")).content
+    await client.post("/v1/personal-models/import", params={"name": "eve"}, content=archive)
+    copy = conversation.replace("conv_ada_", "conv_eve_")
+
+    shown = await client.get(f"{PATH}/{copy}")
+    body = {"model": "eve", "input": "three", "conversation": copy}
+    made = (await client.post(RESPONSES, json=body)).json()
+
+    assert shown.json()["metadata"] == {"topic": "cats"}
+    assert [said.content for said in population.engine.requests[-1].prompt if isinstance(said, Message)] == [
+        *("one", "reply 1 to you", "two", "reply 2 to you", "three")
+    ]
+    assert len((await items_of(client, copy)).data) == 6
+    assert len((await items_of(client, conversation)).data) == 4
+    assert made["conversation"] == {"id": copy}
+    [eve, *_] = [turn for turn in await population.log("eve") if turn.reply == "reply 2 to you"]
+    of_copy = await client.get(f"{RESPONSES}/resp_eve_{eve.position:x}_{eve.completion_id[-16:]}")
+    assert of_copy.json()["conversation"] == {"id": copy}
+    await client.delete(f"{PATH}/{copy}")
+    assert (await client.get(f"{PATH}/{copy}")).status_code == 404
+    assert (await client.get(f"{PATH}/{conversation}")).status_code == 200
+
+
 async def test_items_are_listed_in_parts_and_are_openais(client: httpx.AsyncClient) -> None:
     conversation = (await create(client))["id"]
     for text in ("one", "two"):

@@ -439,6 +439,25 @@ async def test_a_refusal_before_the_first_token_has_a_status(
     assert reply.json()["error"]["request_id"]
 
 
+async def test_an_input_that_is_sent_whole_is_read_from_its_newest_exchanges_on_and_says_so(
+    client: httpx.AsyncClient, population: Population
+) -> None:
+    said = [{"role": role, "content": "word " * 60} for _ in range(20) for role in ("user", "assistant")]
+    asked = {"input": [*said, {"role": "user", "content": "And?"}], "instructions": "Be kind."}
+
+    whole = await respond(client, asked["input"], instructions="Be kind.")
+    events = await events_of(client, **asked)
+
+    read = prompt_of(population)
+    assert (read[0], read[-1]) == ("Be kind.", "And?")
+    for warnings in (whole["warnings"], events[-1].response.warnings):
+        [warned] = warnings
+        assert warned["param"] == "input"
+        assert f"The oldest {len(said) - len(read) + 2} messages were left out" in warned["message"]
+    items = await client.get(f"{PATH}/{whole['id']}/input_items", params={"limit": 100})
+    assert len(items.json()["data"]) == len(read) - 1
+
+
 async def test_log_probabilities_are_included_if_asked_for(client: httpx.AsyncClient) -> None:
     asked = {"include": ["message.output_text.logprobs"], "top_logprobs": 2}
     made = strict(Response, await respond(client, **asked))
