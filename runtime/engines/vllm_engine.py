@@ -12,7 +12,7 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple, Self, cast
+from typing import Any, NamedTuple, Self
 
 from vllm.config import StructuredOutputsConfig
 from vllm.engine.arg_utils import AsyncEngineArgs
@@ -68,6 +68,7 @@ from populace.engines.vllm_start import (
 )
 from populace.engines.vllm_tool_calls import CallText, check_parser, with_call_text
 from populace.engines.vllm_values import cache_salt, delta_of, prompt_rows, sampling_parameters
+from populace.engines.vllm_workers import call_workers
 from populace.engines.warm_tier import WarmTier
 
 
@@ -306,8 +307,7 @@ class VllmEngine:
 
     async def _take(self, key: str, tokens: int) -> bytes | None:
         """Fetch the state from the workers, which forget the request; each of them has all of it, if any."""
-        call = cast("Any", self._running_llm().collective_rpc)
-        [first, *_] = cast("list[bytes | None]", await call("take_memory_state", args=(key, tokens)))
+        [first, *_] = await call_workers(self._running_llm, "take_memory_state", key, tokens)
         return first
 
     async def _ready(self, adapter: AdapterRef) -> LoRARequest:
