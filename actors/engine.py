@@ -341,7 +341,7 @@ class Embedder(Protocol):
     async def embed(self, prompts: Sequence[Prompt]) -> list[Embedding]:
         """Return an embedding of each prompt.
 
-        Raises ``EmbeddingsUnavailable`` if the engine has none, ``InvalidRequest``, ``PromptTooLong``,
+        Cancellation ends it in the engine too. Raises ``InvalidRequest``, ``PromptTooLong``,
         ``EngineOverloaded`` and ``EngineUnavailable``.
         """
         ...

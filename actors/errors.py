@@ -246,15 +246,6 @@ class EngineUnavailable(PopulaceError, retry_after_s=2.0):
     reason: str
 
 
-class EmbeddingsUnavailable(PopulaceError):
-    """The serving engine generates replies and gives no hidden states, which embeddings are made of."""
-
-    code = "embeddings_unavailable"
-    template = "The engine {engine} has no embeddings: serve the base with `--engine torch` for them."
-
-    engine: str
-
-
 class PopulationTooSmall(PopulaceError):
     """More members were asked for than take part."""
 

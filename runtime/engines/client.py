@@ -109,7 +109,12 @@ class ReplicaEngine:
         await self._answer(response)
 
     async def embed(self, prompts: Sequence[Prompt]) -> list[Embedding]:
-        return await self._answer(self._remote().embed.remote(prompts))
+        response = self._remote().embed.remote(prompts)
+        try:
+            return await self._answer(response)
+        except asyncio.CancelledError:
+            response.cancel()
+            raise
 
     async def check(self) -> None:
         """Raise ``EngineUnavailable`` unless a replica answers."""

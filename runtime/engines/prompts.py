@@ -17,7 +17,7 @@ from tokenizers import Tokenizer
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from populace.actors.engine import NO_VARIABLES, Message, Prompt, PromptRead, Sampling, TokenLogprob
-from populace.actors.errors import InvalidRequest
+from populace.actors.errors import InvalidRequest, PromptTooLong
 from populace.actors.tool_calls import ToolCall, calls_in
 from populace.engines.message_places import Render, content_places
 
@@ -128,6 +128,17 @@ class BaseTokenizer:
         if not ids:
             raise InvalidRequest("The prompt is empty.", "prompt")
         return PromptTokens(ids, () if new_from is None else ((0, len(ids)),))
+
+    async def read(self, prompts: Sequence[Prompt], context_tokens: int) -> list[list[int]]:
+        """Tokenise prompts that are embedded. One token of the context is left, which vLLM makes of each.
+
+        Raises ``InvalidRequest``, and ``PromptTooLong`` if one does not fit.
+        """
+        read = [(await self.tokens(prompt)).ids for prompt in prompts]
+        longest = max(map(len, read), default=0)
+        if longest >= context_tokens:
+            raise PromptTooLong(longest, 1, context_tokens)
+        return read
 
     def reply_end(self, ids: Sequence[int], start: int, stop: int) -> int:
         """Return the place of the token that ends the reply in [start, stop), or of its last token."""

@@ -117,6 +117,11 @@ class AdmissionGate:
         self._entries: dict[Ticket, asyncio.Future[None]] = {}
         self._closed: str | None = None
 
+    @property
+    def places(self) -> int:
+        """How many requests run at once."""
+        return self._queue.places
+
     async def enter(self, key: str | None) -> Ticket:
         """Wait for a place and, for an adapter, a slot. The caller must ``leave`` with the ticket.
 

@@ -22,7 +22,6 @@ from populace.actors.engine import (
     MemoryUse,
     Prompt,
 )
-from populace.actors.errors import PromptTooLong
 from populace.adapters.base_modules import BaseModules, read_base_modules
 from populace.adapters.packing import read_adapter
 from populace.engines.options import EngineOptions
@@ -156,10 +155,7 @@ class TorchEngine:
     async def embed(self, prompts: Sequence[Prompt]) -> list[Embedding]:
         """Embed one prompt after the other, each between two steps, so that replies go on meanwhile."""
         self._gate.check_open()
-        read = [(await self._tokenizer.tokens(prompt)).ids for prompt in prompts]
-        for ids in read:
-            if len(ids) > self._base.context_tokens:
-                raise PromptTooLong(len(ids), 0, self._base.context_tokens)
+        read = await self._tokenizer.read(prompts, self._base.context_tokens)
         ticket = await self._gate.enter(None)
         self._embedding += 1
         try:

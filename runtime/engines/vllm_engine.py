@@ -9,10 +9,10 @@ import asyncio
 import os
 import secrets
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple, Self, cast
+from typing import Any, Self
 
 from vllm.config import StructuredOutputsConfig
 from vllm.engine.arg_utils import AsyncEngineArgs
@@ -32,9 +32,8 @@ from populace.actors.engine import (
     GenerateRequest,
     HeldAdapters,
     Prompt,
-    Sampling,
 )
-from populace.actors.errors import AdapterInvalid, EmbeddingsUnavailable, EngineUnavailable, InvalidRequest
+from populace.actors.errors import AdapterInvalid, EngineUnavailable, InvalidRequest
 from populace.adapters.base_modules import read_base_modules
 from populace.engines.adapter_table import AdapterTable
 from populace.engines.options import EngineOptions
@@ -55,9 +54,11 @@ from populace.engines.serving_memory import (
     written_roles,
 )
 from populace.engines.slots import AdmissionGate, AdmissionQueue
+from populace.engines.vllm_embedder import VllmEmbedder
 from populace.engines.vllm_environment import applied, vllm_environment
 from populace.engines.vllm_errors import our_errors
 from populace.engines.vllm_memory.request import MemoryRequest
+from populace.engines.vllm_prompt_sums import EXTENSION_CLASS
 from populace.engines.vllm_start import (
     MEMORY_ENVIRONMENT,
     memory_arguments,
@@ -67,7 +68,8 @@ from populace.engines.vllm_start import (
     warm_up_request,
 )
 from populace.engines.vllm_tool_calls import CallText, check_parser, with_call_text
-from populace.engines.vllm_values import cache_salt, delta_of, prompt_rows, sampling_parameters
+from populace.engines.vllm_values import Call, cache_salt, delta_of, prompt_rows, sampling_parameters
+from populace.engines.vllm_workers import call_workers
 from populace.engines.warm_tier import WarmTier
 
 
@@ -95,6 +97,7 @@ class VllmEngine:
         self._gate = gate
         self._warm = warm
         self._table = AdapterTable(self._add_lora, self._remove_lora, gate, warm, recorder)
+        self._embedder = VllmEmbedder(self._running_llm, self._place, gate)
         self._cache_secret = secrets.token_bytes(32)
         self._generating = 0
         self._closing: asyncio.Task[None] | None = None
@@ -138,6 +141,7 @@ class VllmEngine:
             # The library that the torch engine has too, so that a schema is served by both or by none.
             structured_outputs_config=StructuredOutputsConfig(backend="guidance"),
             disable_log_stats=True,
+            worker_extension_cls=EXTENSION_CLASS,
             **memory_arguments(memory, options.fingerprint),
             **(vllm_arguments or {}),
         )
@@ -164,6 +168,7 @@ class VllmEngine:
             memory,
             recorder,
         )
+        await engine._embedder.start()
         await engine._warm_up()
         return engine
 
@@ -184,25 +189,28 @@ class VllmEngine:
         prompt = await self._tokenizer.tokens(request.prompt, written_from(request.memory), request.template)
         tokens_max = reply_tokens_max(len(prompt.ids), said_again(request), self._base.context_tokens)
         memory = self._memory_request(request, prompt)
-        digest = None if request.adapter is None else request.adapter.digest
-        if request.adapter is not None and not self._gate.has_room(digest):
+        if request.adapter is not None and not self._gate.has_room(request.adapter.digest):
             self._table.stage(request.adapter)
-        ticket = await self._gate.enter(digest)
+        async with self._place(request.adapter):
+            lora = None if request.adapter is None else await self._ready(request.adapter)
+            call = Call(request, prompt.ids, lora, memory)
+            replies = self._reply(call, tokens_max) if request.reply_ids is None else self._said_again(call)
+            tools = request.template.get(TOOLS)
+            if tools and self._base.tool_parser is not None:
+                text = CallText(self._base.tool_parser, self._tokenizer.template_tokenizer, tools)
+                replies = with_call_text(replies, text)
+            async with aclosing(replies) as deltas:
+                async for delta in deltas:
+                    yield delta
+
+    @asynccontextmanager
+    async def _place(self, adapter: AdapterRef | None = None) -> AsyncGenerator[None]:
+        """Wait for a place in the batch, and hold it; vLLM's errors inside become ours."""
+        ticket = await self._gate.enter(None if adapter is None else adapter.digest)
         self._generating += 1
         try:
             with our_errors():
-                lora = None if request.adapter is None else await self._ready(request.adapter)
-                call = _Call(request, prompt.ids, lora, memory)
-                replies = (
-                    self._reply(call, tokens_max) if request.reply_ids is None else self._said_again(call)
-                )
-                tools = request.template.get(TOOLS)
-                if tools and self._base.tool_parser is not None:
-                    text = CallText(self._base.tool_parser, self._tokenizer.template_tokenizer, tools)
-                    replies = with_call_text(replies, text)
-                async with aclosing(replies) as deltas:
-                    async for delta in deltas:
-                        yield delta
+                yield
         except EngineUnavailable:
             self._close_gate_if_dead()
             self._gate.check_open()  # raises with the reason, if it is unavailable
@@ -210,8 +218,8 @@ class VllmEngine:
         finally:
             self._generating -= 1
             self._gate.leave(ticket)
-            if request.adapter is not None:
-                self._table.touch(request.adapter.digest)
+            if adapter is not None:
+                self._table.touch(adapter.digest)
 
     async def prepare(self, adapter: AdapterRef, replaces: AdapterRef | None = None) -> None:
         with our_errors():
@@ -224,10 +232,12 @@ class VllmEngine:
             await self._table.forget(adapter.digest)
 
     async def embed(self, prompts: Sequence[Prompt]) -> list[Embedding]:
-        """Refuse: vLLM gives hidden states to its pooling runner alone, which would be a second engine."""
-        raise EmbeddingsUnavailable("vllm")
+        self._gate.check_open()
+        read = await self._tokenizer.read(prompts, self._base.context_tokens)
+        with our_errors():
+            return await self._embedder.embed(read)
 
-    async def _reply(self, call: "_Call", tokens_max: int) -> AsyncGenerator[Delta, None]:
+    async def _reply(self, call: Call, tokens_max: int) -> AsyncGenerator[Delta, None]:
         """Choose the reply; fetch the memory state that it left before the last delta."""
         said: list[int] = []
         prompt_is_told = not call.request.sampling.wants_prompt
@@ -243,7 +253,7 @@ class VllmEngine:
                     delta = replace(delta, memory=await self._taken_state(call, said))
                 yield delta
 
-    async def _said_again(self, call: "_Call") -> AsyncGenerator[Delta, None]:
+    async def _said_again(self, call: Call) -> AsyncGenerator[Delta, None]:
         """Read the reply as a prompt, which leaves the same state as choosing its tokens."""
         reply_ids = call.request.reply_ids
         assert reply_ids, "checked before"
@@ -252,7 +262,7 @@ class VllmEngine:
         yield Delta(text, tuple(reply_ids), len(call.prompt_ids), finish_reason="length", memory=state)
 
     def _outputs(
-        self, call: "_Call", prompt_ids: list[int], tokens_max: int
+        self, call: Call, prompt_ids: list[int], tokens_max: int
     ) -> AsyncGenerator[RequestOutput, None]:
         request, memory = call.request, call.memory
         parameters = sampling_parameters(request, tokens_max, self._tokenizer.eos_ids)
@@ -282,7 +292,7 @@ class VllmEngine:
             gated=self._memory is not None and self._memory.module.shape.gated,
         )
 
-    async def _taken_state(self, call: "_Call", reply_ids: Sequence[int]) -> bytes:
+    async def _taken_state(self, call: Call, reply_ids: Sequence[int]) -> bytes:
         """Fetch the state that the reply left, which has taken in all tokens but the last.
 
         A stop string may have been found so late that the state of that token is gone: then it is
@@ -294,7 +304,7 @@ class VllmEngine:
         state = await self._take(call.memory.key, tokens)
         return await self._computed_state(call, reply_ids) if state is None else self._memory.pack(state)
 
-    async def _computed_state(self, call: "_Call", reply_ids: Sequence[int]) -> bytes:
+    async def _computed_state(self, call: Call, reply_ids: Sequence[int]) -> bytes:
         assert self._memory is not None
         assert call.memory is not None
         again = call.again()
@@ -310,8 +320,7 @@ class VllmEngine:
 
     async def _take(self, key: str, tokens: int) -> bytes | None:
         """Fetch the state from the workers, which forget the request; each of them has all of it, if any."""
-        call = cast("Any", self._running_llm().collective_rpc)
-        [first, *_] = cast("list[bytes | None]", await call("take_memory_state", args=(key, tokens)))
+        [first, *_] = await call_workers(self._running_llm, "take_memory_state", key, tokens)
         return first
 
     async def _ready(self, adapter: AdapterRef) -> LoRARequest:
@@ -375,25 +384,3 @@ class VllmEngine:
             llm.output_handler.cancel()
         await asyncio.to_thread(llm.shutdown)
         self._tokenizer.close()
-
-
-class _Call(NamedTuple):
-    """An admitted request, in the form that vLLM takes."""
-
-    request: GenerateRequest
-    prompt_ids: list[int]
-    lora: LoRARequest | None
-    memory: MemoryRequest | None
-
-    @property
-    def writes(self) -> bool:
-        return self.memory is not None and self.memory.writes
-
-    def again(self) -> "_Call":
-        """Return the call that computes the same state once more, with a token that is not used."""
-        assert self.memory is not None
-        one_token = Sampling(max_tokens=1, temperature=0.0)
-        request = replace(
-            self.request, request_id=f"{self.request.request_id}:again", sampling=one_token, stream=False
-        )
-        return self._replace(request=request, memory=self.memory._replace(key=secrets.token_hex(16)))

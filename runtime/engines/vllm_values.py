@@ -5,10 +5,13 @@
 import hashlib
 import hmac
 import math
+import secrets
 from collections.abc import Callable, Iterable, Sequence
-from typing import cast
+from dataclasses import replace
+from typing import NamedTuple, cast
 
 from vllm.logprobs import Logprob
+from vllm.lora.request import LoRARequest
 from vllm.outputs import RequestOutput
 from vllm.sampling_params import (
     RepetitionDetectionParams,
@@ -17,11 +20,34 @@ from vllm.sampling_params import (
     StructuredOutputsParams,
 )
 
-from populace.actors.engine import Delta, FinishReason, GenerateRequest, TokenLogprob
+from populace.actors.engine import Delta, FinishReason, GenerateRequest, Sampling, TokenLogprob
 from populace.actors.errors import EngineUnavailable
 from populace.engines.prompts import TOOLS
 from populace.engines.sampling import generator_seed
 from populace.engines.schema_grammar import guided_schema
+from populace.engines.vllm_memory.request import MemoryRequest
+
+
+class Call(NamedTuple):
+    """An admitted request, in the form that vLLM takes."""
+
+    request: GenerateRequest
+    prompt_ids: list[int]
+    lora: LoRARequest | None
+    memory: MemoryRequest | None
+
+    @property
+    def writes(self) -> bool:
+        return self.memory is not None and self.memory.writes
+
+    def again(self) -> "Call":
+        """Return the call that computes the same state once more, with a token that is not used."""
+        assert self.memory is not None
+        one_token = Sampling(max_tokens=1, temperature=0.0)
+        request = replace(
+            self.request, request_id=f"{self.request.request_id}:again", sampling=one_token, stream=False
+        )
+        return self._replace(request=request, memory=self.memory._replace(key=secrets.token_hex(16)))
 
 
 def sampling_parameters(request: GenerateRequest, tokens_max: int, eos_ids: Iterable[int]) -> SamplingParams:

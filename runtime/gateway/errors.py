@@ -77,7 +77,6 @@ STATUS: Mapping[type[PopulaceError], int] = {
     actors.TurnExpired: 504,
     actors.HostUnavailable: 503,
     actors.EngineUnavailable: 503,
-    actors.EmbeddingsUnavailable: 501,
     actors.TrainingUnavailable: 409,
     actors.TrainingFailed: 500,
     actors.NothingToTrain: 409,

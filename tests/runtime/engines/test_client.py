@@ -202,3 +202,35 @@ async def test_a_reader_who_leaves_frees_the_slot(client: ReplicaEngine, engine:
     await engine.wait_freed()
 
     assert engine.running == set()
+
+
+class UnansweredHandle:
+    """A handle on a replica that embeds for ever, in place of Serve's: a reader that leaves ends nothing."""
+
+    def __init__(self) -> None:
+        self.embed = self
+        self.started, self.cancelled = asyncio.Event(), asyncio.Event()
+
+    def remote(self, *_: Any) -> "UnansweredHandle":
+        return self
+
+    def __await__(self) -> Any:
+        self.started.set()
+        return asyncio.Event().wait().__await__()
+
+    def cancel(self) -> None:
+        self.cancelled.set()
+
+
+async def test_embeddings_that_nobody_waits_for_end_in_the_replica() -> None:
+    client = ReplicaEngine(BASE)
+    handle = client._handle = UnansweredHandle()
+    embedding = asyncio.create_task(client.embed(["hello"]))
+
+    async with asyncio.timeout(HANG_SECONDS):
+        await handle.started.wait()
+        embedding.cancel()
+        await handle.cancelled.wait()
+
+    with pytest.raises(asyncio.CancelledError):
+        await embedding

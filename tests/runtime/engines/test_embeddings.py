@@ -1,5 +1,7 @@
-"""Embeddings of the torch engine, on the real base model."""
+"""Embeddings of both engines, on the real base model in float32: the same numbers, whatever else runs."""
 
+import asyncio
+import math
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from pathlib import Path
@@ -10,26 +12,60 @@ import pytest_asyncio
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from populace.actors.engine import AdapterRef, GenerateRequest, Sampling
+from populace.actors.engine import AdapterRef, GenerateRequest, OwnedEngine, Prompt, Sampling
 from populace.actors.errors import EngineUnavailable, InvalidRequest, PromptTooLong
 from populace.engines.options import EngineOptions
-from populace.engines.torch_engine import TorchEngine
+from populace.engines.vllm_embedder import together
+from tests.limits import ENGINE_HANG_SECONDS
+from tests.runtime.engines.engines_under_test import both_engines
 
 pytestmark = [pytest.mark.engine, pytest.mark.asyncio(loop_scope="module")]
 
+ENGINES = ("torch", "vllm")
+CONTEXT_TOKENS = 320
+PLACES = 4
 FRANCE = "The capital of France is"
+FRANCE_IDS = (504, 3575, 282, 4649, 314)
+LONG = tuple(100 + 137 * place % 20_000 for place in range(CONTEXT_TOKENS - 1))
+"""Several of vLLM's steps and blocks; the longest prompt that is embedded."""
+REPLY = Sampling(max_tokens=12, temperature=0.0, ignore_eos=True)
+TOLERANCE = 1e-5
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def engine(base_directory: Path) -> AsyncGenerator[TorchEngine]:
-    options = EngineOptions(base_directory, "fingerprint", 64, dtype="float32", threads=1, adapter_slots=2)
-    engine = await TorchEngine.start(options)
-    yield engine
-    await engine.close()
+async def engines(base_directory: Path) -> AsyncGenerator[dict[str, OwnedEngine]]:
+    """vLLM's steps have fewer tokens than ``LONG``, and its cache fewer blocks than four of that."""
+    options = EngineOptions(
+        base_directory,
+        "fingerprint",
+        CONTEXT_TOKENS,
+        sequences_max=PLACES,
+        dtype="float32",
+        threads=1,
+        adapter_slots=2,
+    )
+    cache: dict[str, int] = {"num_gpu_blocks_override": 24, "block_size": 32}
+    async with both_engines(options, max_num_batched_tokens=48, **cache) as engines:
+        yield engines
+
+
+@pytest_asyncio.fixture(loop_scope="module", params=ENGINES)
+async def engine(
+    engines: dict[str, OwnedEngine], request: pytest.FixtureRequest
+) -> AsyncGenerator[OwnedEngine]:
+    chosen = engines[str(request.param)]
+    yield chosen
+    assert chosen.statistics().running == chosen.statistics().waiting == 0
+    chosen.check_integrity()
+
+
+async def embedded(engine: OwnedEngine, *prompts: Prompt) -> list[tuple[float, ...]]:
+    async with asyncio.timeout(ENGINE_HANG_SECONDS):
+        return [embedding.values for embedding in await engine.embed(prompts)]
 
 
 async def test_an_embedding_is_the_mean_of_the_last_hidden_states(
-    engine: TorchEngine, base_directory: Path
+    engine: OwnedEngine, base_directory: Path
 ) -> None:
     load: Any = AutoModelForCausalLM
     tokenizer: Any = cast("Any", AutoTokenizer).from_pretrained(str(base_directory))
@@ -40,38 +76,136 @@ async def test_an_embedding_is_the_mean_of_the_last_hidden_states(
     [embedding] = await engine.embed([FRANCE])
 
     assert embedding.tokens == 5
-    assert embedding.values == pytest.approx((hidden / hidden.norm()).tolist(), abs=1e-5)
+    assert embedding.values == pytest.approx((hidden / hidden.norm()).tolist(), abs=TOLERANCE)
+
+
+async def test_the_engines_agree_on_prompts_of_any_length_and_keep_their_order(
+    engines: dict[str, OwnedEngine],
+) -> None:
+    prompts = [LONG[:length] for length in (1, 31, 32, 33, 48, 49, 200, len(LONG), 2, 2, 7)]
+
+    of_torch, of_vllm = [await embedded(engines[name], *prompts) for name in ENGINES]
+
+    for one, other in zip(of_torch, of_vllm, strict=True):
+        assert math.hypot(*other) == pytest.approx(1)
+        assert other == pytest.approx(one, abs=TOLERANCE)
+
+
+async def test_what_is_cached_of_a_prompt_is_in_its_embedding(engine: OwnedEngine) -> None:
+    """A reply to the same prompt leaves its blocks in vLLM's cache, and so does an embedding."""
+    first, again = await embedded(engine, LONG, LONG)
+    async with aclosing(engine.generate(GenerateRequest("reply", LONG, Sampling(max_tokens=1)))) as deltas:
+        assert [delta.prompt_tokens async for delta in deltas] == [len(LONG)]
+    [after_a_reply] = await embedded(engine, LONG)
+
+    assert again == pytest.approx(first, abs=TOLERANCE)
+    assert after_a_reply == pytest.approx(first, abs=TOLERANCE)
 
 
 async def test_it_is_the_bases_while_a_person_replies(
-    engine: TorchEngine, adapters: list[AdapterRef]
+    engine: OwnedEngine, adapters: list[AdapterRef]
 ) -> None:
-    [alone] = await engine.embed([FRANCE])
-    sampling = Sampling(max_tokens=12, temperature=0.0, ignore_eos=True)
-    request = GenerateRequest("test", FRANCE, sampling, adapters[0])
+    [alone] = await embedded(engine, FRANCE)
+    request = GenerateRequest("test", FRANCE, REPLY, adapters[0])
 
     async with aclosing(engine.generate(request)) as deltas:
         await anext(deltas)
-        [beside, by_tokens] = await engine.embed([FRANCE, (504, 3575, 282, 4649, 314)])
+        beside, by_tokens = await embedded(engine, FRANCE, FRANCE_IDS)
         engine.check_integrity()
 
-    assert beside.values == pytest.approx(alone.values, abs=1e-5)
-    assert by_tokens.values == pytest.approx(alone.values, abs=1e-5)
+    assert beside == pytest.approx(alone, abs=TOLERANCE)
+    assert by_tokens == pytest.approx(alone, abs=TOLERANCE)
 
 
-async def test_wrong_prompts_are_refused_and_nothing_stays(engine: TorchEngine) -> None:
-    with pytest.raises(PromptTooLong):
-        await engine.embed([FRANCE, "word " * 100])
-    with pytest.raises(InvalidRequest):
-        await engine.embed([(10**9,)])
+async def test_it_is_the_same_if_replies_take_its_blocks_meanwhile(engines: dict[str, OwnedEngine]) -> None:
+    """Long replies need more blocks than there are: prompts that are read in pieces begin anew."""
+    engine = engines["vllm"]
+    [alone] = await embedded(engines["torch"], LONG)
+    sampling = Sampling(max_tokens=250, temperature=0.0, ignore_eos=True)
+
+    async def reply(number: int) -> int:
+        request = GenerateRequest(f"{number}", LONG[number : number + 60], sampling, stream=False)
+        return sum([len(delta.token_ids) async for delta in engine.generate(request)])
+
+    replies = asyncio.gather(*map(reply, range(3)))
+    of_all = await embedded(engine, *[LONG] * 12)
+
+    assert await replies == [250] * 3
+    for values in of_all:
+        assert values == pytest.approx(alone, abs=TOLERANCE)
+
+
+async def test_a_long_batch_leaves_places_to_replies_and_to_other_batches(
+    engines: dict[str, OwnedEngine],
+) -> None:
+    engine, running = engines["vllm"], list[int]()
+    batch = asyncio.create_task(embedded(engine, *[FRANCE_IDS] * 400))
+    request = GenerateRequest("reply", FRANCE, REPLY)
+
+    async with aclosing(engine.generate(request)) as deltas:
+        async for _ in deltas:
+            running.append(engine.statistics().running)
+    [other] = await embedded(engine, FRANCE)
+    was_done = batch.done()
+
+    assert was_done is False
+    assert max(running) == 1 + PLACES // 2
+    assert all(values == pytest.approx(other, abs=TOLERANCE) for values in await batch)
+
+
+async def test_a_cancelled_batch_leaves_nothing_in_the_engine(engine: OwnedEngine) -> None:
+    batch = asyncio.create_task(embedded(engine, *[LONG] * 400))
+    await embedded(engine, FRANCE)
+    assert not batch.done()
+
+    batch.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await batch
 
     assert engine.statistics().running == 0
+    engine.check_integrity()
+    [after] = await embedded(engine, FRANCE)
+    assert math.hypot(*after) == pytest.approx(1)
+
+
+async def test_wrong_prompts_are_refused_and_nothing_stays(engine: OwnedEngine) -> None:
+    with pytest.raises(PromptTooLong):
+        await engine.embed([FRANCE, (*LONG, 5)])
+    with pytest.raises(InvalidRequest):
+        await engine.embed([(10**9,)])
+    with pytest.raises(InvalidRequest):
+        await engine.embed([FRANCE, ()])
 
 
 async def test_a_closed_engine_embeds_nothing(base_directory: Path) -> None:
     options = EngineOptions(base_directory, "fingerprint", 64, threads=1)
-    engine = await TorchEngine.start(options)
-    await engine.close()
+    async with both_engines(options) as engines:
+        for engine in engines.values():
+            unfinished = asyncio.create_task(engine.embed([FRANCE] * 1000))
+            await embedded(engine, FRANCE)
+            await engine.close()
 
-    with pytest.raises(EngineUnavailable):
-        await engine.embed([FRANCE])
+            with pytest.raises(EngineUnavailable):
+                await unfinished
+            with pytest.raises(EngineUnavailable):
+                await engine.embed([FRANCE])
+
+
+@pytest.mark.parametrize(
+    ("lengths", "group"),
+    [
+        ([5], [5]),
+        ([1, 1, 1, 1], [1, 1, 1]),
+        ([6, 4, 1], [6, 4]),
+        ([6, 5, 5], [6]),
+        ([30, 2], [30]),
+        ([2, 30], [2]),
+    ],
+    ids=str,
+)
+async def test_prompts_are_read_together_up_to_a_number_and_to_tokens(
+    lengths: list[int], group: list[int]
+) -> None:
+    prompts = [[0] * length for length in (8, *lengths)]
+
+    assert [len(ids) for ids in together(prompts, 1, count_max=3, tokens_max=10)] == group

@@ -22,7 +22,8 @@ from populace.actors.engine import AdapterRef, Delta, GenerateRequest, MemoryUse
 from populace.adapters.random_adapter import write_random_adapter
 from populace.bench.random_module import random_module
 from populace.engines.options import EngineOptions
-from populace.engines.vllm_engine import VllmEngine, _Call
+from populace.engines.vllm_engine import VllmEngine
+from populace.engines.vllm_values import Call
 from populace.storage.revisions import adapter_digest
 from populace.storage.warm_files import erase, warm_root
 from tests.small_base import make_small_base
@@ -184,7 +185,7 @@ async def cached_tokens(engine: VllmEngine, request: GenerateRequest) -> int:
     assert isinstance(request.prompt, tuple)
     prompt = await engine._tokenizer.tokens(request.prompt, None)
     lora = None if request.adapter is None else await engine._ready(request.adapter)
-    call = _Call(request, prompt.ids, lora, engine._memory_request(request, prompt))
+    call = Call(request, prompt.ids, lora, engine._memory_request(request, prompt))
     found = None
     async for output in engine._outputs(call, prompt.ids, 1):
         found = output.num_cached_tokens

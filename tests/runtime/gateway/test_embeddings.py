@@ -9,7 +9,6 @@ import httpx
 import pytest
 from openai import AsyncOpenAI
 
-from populace.actors.errors import EmbeddingsUnavailable
 from tests.limits import HANG_SECONDS
 from tests.runtime.gateway.population import Population
 
@@ -79,15 +78,3 @@ async def test_wrong_input_is_refused_by_name(
     reply = await client.post(PATH, json={"model": "base", "input": "four", **fields})
 
     assert (reply.status_code, reply.json()["error"]["param"]) == (400, parameter)
-
-
-async def test_an_engine_without_embeddings_says_what_to_do(
-    client: httpx.AsyncClient, population: Population
-) -> None:
-    population.engine.failure = EmbeddingsUnavailable("vllm")
-
-    reply = await client.post(PATH, json={"model": "base", "input": "four"})
-
-    assert (reply.status_code, reply.json()["error"]["code"]) == (501, "embeddings_unavailable")
-    assert "--engine torch" in reply.json()["error"]["message"]
-    assert reply.headers["x-should-retry"] == "false"
