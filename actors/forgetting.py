@@ -13,6 +13,7 @@ from typing import Any, Literal, NamedTuple, Protocol, Self
 from populace.actors.context import context_digest
 from populace.actors.engine import Message
 from populace.actors.errors import InvalidRequest
+from populace.actors.memory import MEMORY_ROLE
 from populace.actors.tool_calls import TOOL_ROLE
 from populace.actors.turn import Interaction, ModelId
 from populace.policies.history import HISTORY_TURNS_MAX, is_same_conversation, with_history
@@ -38,7 +39,7 @@ FORGET_ROLE = "forget"
 CONVERSATION_ROLE = "conversation"
 """The role of the single message of a turn that says what a client keeps with a conversation, as JSON."""
 
-SAID_ROLES = frozenset({"memory", FORGET_ROLE, FORGOTTEN_ROLE, CONVERSATION_ROLE})
+SAID_ROLES = frozenset({MEMORY_ROLE, FORGET_ROLE, FORGOTTEN_ROLE, CONVERSATION_ROLE})
 """The roles of the single message of turns in which nothing was said."""
 
 TURNS_MAX = 256

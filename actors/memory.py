@@ -4,6 +4,7 @@ It is a fold over the interaction log: each turn takes the memory that the previ
 it generates, and leaves the next. Only the engine interprets the state; here it is bytes.
 """
 
+import re
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,6 +16,12 @@ from populace.policies.ingestion import DIGEST_BYTES, first_new, turn_digest, wi
 
 _HEADER = struct.Struct("<4sI")
 _MAGIC = b"PMM1"
+
+
+MEMORY_ROLE = "memory"
+"""The role of the single message of a turn that set the memory back; it says to which position."""
+
+_AS_OF = re.compile(r"as of (?:the beginning|position ([0-9]{1,19}))")
 
 
 class MemoryChoice(NamedTuple):
@@ -96,3 +103,16 @@ class Memory:
         """The memory after a turn that left ``state``; None means that it did not write."""
         digest = turn_digest(messages, reply)
         return type(self)(state if state is not None else self.state, with_turn(self.turns, digest))
+
+
+def restoring(position: int | None) -> Message:
+    """Return the message of a turn that sets the memory to that after ``[0, position)``; None empties it."""
+    return Message(MEMORY_ROLE, "as of the beginning" if position is None else f"as of position {position}")
+
+
+def restored(text: str) -> int | None:
+    """Read the position from the text of such a message. Raises ``ValueError`` for another text."""
+    found = _AS_OF.fullmatch(text)
+    if found is None:
+        raise ValueError("it names no position")
+    return None if found[1] is None else int(found[1])

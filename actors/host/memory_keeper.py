@@ -19,7 +19,7 @@ from populace.actors.keepers.owned_shards import OwnedShards
 from populace.actors.keepers.turn_log import MEMORY_KEPT_EVERY
 from populace.actors.known import Known
 from populace.actors.memories import MemoryView, MemoryWrite
-from populace.actors.memory import Memory
+from populace.actors.memory import MEMORY_ROLE, Memory, restored, restoring
 from populace.actors.tool_calls import TOOL_ROLE
 from populace.actors.turn import RAW_ROLE, Interaction, ModelId, TurnRequest
 from populace.actors.turns.setting import setting_reply
@@ -32,11 +32,6 @@ from populace.storage.records.records import HeadRecord, InteractionRecord
 from populace.storage.records.transaction import ReadTransaction
 from populace.storage.rows import forgetting, ledger, log
 from populace.storage.rows.ledger import StoredModel
-
-MEMORY_ROLE = "memory"
-"""The role of the single message of a turn that set the memory back; it says to which position."""
-
-_AS_OF = "as of position "
 
 WRITES_SHOWN_MAX = 32
 
@@ -148,10 +143,7 @@ class MemoryKeeper:
         try:
             if memory is None:  # earlier turns must still not be written again
                 memory = replace(Memory.unpack(turn.memory), state=None)
-            said = "as of the beginning" if position is None else f"{_AS_OF}{position}"
-            return await self._turns.finish_turn(
-                turn, setting_reply(turn, Message(MEMORY_ROLE, said), memory)
-            )
+            return await self._turns.finish_turn(turn, setting_reply(turn, restoring(position), memory))
         except BaseException:
             await asyncio.shield(self._turns.abandon_turn(turn, "the memory was not set"))
             raise
@@ -312,8 +304,7 @@ def _versions(head: HeadRecord, records: Mapping[int, InteractionRecord], start:
 def _set_to(record: InteractionRecord) -> int | None:
     """The position that the turn set the memory back to, None if it emptied it or folded it again."""
     role, content = record.messages[0]
-    place = content.removeprefix(_AS_OF)
-    return int(place) if role == MEMORY_ROLE and place.isdecimal() else None
+    return restored(content) if role == MEMORY_ROLE else None
 
 
 def _set_again(

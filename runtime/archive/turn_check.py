@@ -1,10 +1,11 @@
 """Checks the texts in an archive's turns that only this software writes, and reads again later.
 
-A log has JSON of ours in three places: the note of a response, what a turn says of a conversation, and what a
-turn forgot. One that cannot be read would fail every request that reads its turn.
+They are the note of a response, what a turn says of a conversation, what a turn forgot, and to which position
+one set the memory. One that cannot be read would fail every request that reads its turn.
 """
 
-from populace.actors.forgetting import CONVERSATION_ROLE, FORGET_ROLE, Forgotten
+from populace.actors.forgetting import CONVERSATION_ROLE, FORGET_ROLE, SAID_ROLES, Forgotten
+from populace.actors.memory import MEMORY_ROLE, restored
 from populace.actors.turn import ModelId
 from populace.api.responses import ConversationRemark, ResponseNote
 from populace.api.turns import ForgottenObject
@@ -14,15 +15,22 @@ from populace.storage.records.records import InteractionRecord
 
 def check_turn(model: ModelId, record: InteractionRecord) -> None:
     """Raise ``RecordInvalid`` for a turn with such a text that is none of ours."""
-    (role, content), *_ = record.messages
     try:
-        if record.note:
-            ResponseNote.model_validate_json(record.note)
-        if role == CONVERSATION_ROLE:
-            ConversationRemark.model_validate_json(content)
-        elif role == FORGET_ROLE:
-            ForgottenObject.of(Forgotten.told(model, content, record.position))
+        _read(model, record)
     except (ValueError, TypeError, AttributeError, RecursionError):
         # Without the error's own text, which quotes a person's log.
-        what = "note" if role not in (CONVERSATION_ROLE, FORGET_ROLE) else f"message of the role {role}"
+        role = record.messages[0][0]
+        what = f"message of the role {role}" if role in SAID_ROLES else "note"
         raise RecordInvalid(record.KIND, f"the {what} of turn {record.position} cannot be read") from None
+
+
+def _read(model: ModelId, record: InteractionRecord) -> None:
+    (role, content), *_ = record.messages
+    if record.note:
+        ResponseNote.model_validate_json(record.note)
+    if role == CONVERSATION_ROLE:
+        ConversationRemark.model_validate_json(content)
+    elif role == FORGET_ROLE:
+        ForgottenObject.of(Forgotten.told(model, content, record.position))
+    elif role == MEMORY_ROLE and (restored(content) or 0) > record.position:
+        raise ValueError("it names a later position")

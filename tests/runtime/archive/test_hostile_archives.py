@@ -289,6 +289,9 @@ TURNS: dict[str, tuple[str, str, str]] = {
     "a forgetting of a list": ("forget", "[]", ""),
     "a forgetting of one number": ("forget", '{"positions": 1}', ""),
     "a forgetting of words": ("forget", '{"positions": ["x"]}', ""),
+    "a memory of other words": ("memory", "as of position x", ""),
+    "a memory of a long number": ("memory", f"as of position {'9' * 5000}", ""),
+    "a memory of a turn to come": ("memory", "as of position 1", ""),
     "a forgetting with other aliases": ("forget", '{"aliases": ["a"]}', ""),
 }
 
