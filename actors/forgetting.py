@@ -231,6 +231,7 @@ def _gone_and_kept(
     records: Sequence[InteractionRecord], positions: frozenset[int], brought: Mapping[int, Brought]
 ) -> tuple[frozenset[int], tuple[bytes, ...], dict[int, list[int]]]:
     """Return the positions that go, the digests of what does, and which messages stay of each other turn."""
+    by_position = {record.position: record for record in records}
     said = [record for record in records if record.position in brought]
     digests = {record.position: turn_digest(record.messages, record.reply) for record in said}
     while True:
@@ -251,12 +252,31 @@ def _gone_and_kept(
         emptied = {
             record.position
             for record in said
-            if len(left := kept.get(record.position, ())) < len(record.messages)
-            and all(record.messages[index][0] in ("system", TOOL_ROLE) for index in left)
+            if record.position in kept and _is_emptied(record, kept[record.position], by_position, positions)
         }
         if emptied <= positions:
             return positions, tuple(turns), kept
         positions |= emptied
+
+
+def _is_emptied(
+    record: InteractionRecord,
+    left: Sequence[int],
+    by_position: Mapping[int, InteractionRecord],
+    positions: frozenset[int],
+) -> bool:
+    """Say whether nothing of the turn's own is ``left`` but results of tools whose calls are gone.
+
+    The calls were in its messages, or were the reply of the turn before it.
+    """
+    roles = [record.messages[index][0] for index in left]
+    if any(role not in ("system", TOOL_ROLE) for role in roles):
+        return False
+    if len(left) < len(record.messages):
+        return True
+    return TOOL_ROLE in roles and any(
+        before.position in positions for before in _history(record, by_position)[:1]
+    )
 
 
 def _record_without(

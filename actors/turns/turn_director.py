@@ -22,7 +22,7 @@ from populace.actors.turns.choices import generate_choices
 from populace.actors.turns.deadlines import until
 from populace.actors.turns.running_reply import RunningReply, no_deltas
 from populace.actors.turns.turn_memory import TurnMemory
-from populace.policies.history import turns_that_fit, with_history
+from populace.policies.history import turns_that_fit, with_history, with_their_calls
 from populace.policies.ingestion import turns_in, without_turns
 from populace.policies.retrieval import CONTEXT_SHARE, Exchange, exchanges_that_fit
 from populace.storage.records.errors import PopulaceError
@@ -117,18 +117,23 @@ def as_granted(request: ChatRequest, grant: TurnGrant, base: BaseInfo) -> ChatRe
     Raises ``InvalidRequest`` if nothing is left.
     """
     if grant.brought:
-        fitting = _fitting(grant.brought, base)
+        fitting = _fitting(grant.brought, request, base)
         brought = grant.brought[len(grant.brought) - fitting :]
         messages = with_history(brought, request.messages, request.instructions)
         request = replace(request, messages=tuple(messages))
     return without_forgotten(request, grant.forgotten)
 
 
-def _fitting(turns: Sequence[Sequence[Message]], base: BaseInfo) -> int:
-    """Count the newest turns that may take half of the context."""
-    return turns_that_fit(
-        [sum(len(message.content) for message in turn) for turn in turns], base.context_tokens // 2
-    )
+def _fitting(turns: Sequence[Sequence[Message]], request: ChatRequest, base: BaseInfo) -> int:
+    """Count the newest turns that may take half of the context, or that the request continues."""
+    characters = [sum(len(message.content) for message in turn) for turn in turns]
+    return with_their_calls(turns_that_fit(characters, base.context_tokens // 2), _continuing(turns, request))
+
+
+def _continuing(turns: Sequence[Sequence[Message]], request: ChatRequest) -> list[bool]:
+    """Say of each turn, and last of the request, whether it begins with results of tools."""
+    own = request.messages[request.instructions :]
+    return [next((said.role for said in turn), "") == TOOL_ROLE for turn in (*turns, own)]
 
 
 def without_forgotten(request: ChatRequest, forgotten: frozenset[bytes]) -> ChatRequest:
@@ -190,7 +195,7 @@ async def generate_reply(
     seconds_max = max(grant.turn_seconds_max - COMMIT_SECONDS_MARGIN, grant.turn_seconds_max / 2)
     history = grant.history
     raw_prompts = request.raw_prompts
-    kept = 0 if raw_prompts else _fitting(history, engine.base)
+    kept = 0 if raw_prompts else _fitting(history, request, engine.base)
     wanted = None if raw_prompts else request.turn.retrieval
     retrieved = 0 if wanted is None else wanted.count
     deadline = asyncio.get_running_loop().time() + seconds_max
@@ -233,9 +238,10 @@ async def generate_reply(
                     yield delta
             return
         except PromptTooLong:
-            if kept == 0 and not reply.exchanges:
+            fewer = with_their_calls(kept // 2, _continuing(history, request)) if kept else 0
+            if fewer == kept and not reply.exchanges:
                 raise
-            kept, retrieved = kept // 2, len(reply.exchanges) // 2
+            kept, retrieved = fewer, len(reply.exchanges) // 2
 
 
 async def _abandon(hosts: TurnHost, grant: TurnGrant) -> None:

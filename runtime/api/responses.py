@@ -45,7 +45,29 @@ class OutputMessage(ApiObject):
     content: tuple[OutputText, ...]
 
 
-Item = InputMessage | OutputMessage
+class FunctionCall(ApiObject):
+    """A call of a function of the caller's; its result has the same ``call_id``."""
+
+    id: str
+    type: Literal["function_call"] = "function_call"
+    call_id: str
+    name: str
+    arguments: str
+    status: Literal["in_progress", "completed", "incomplete"] = "completed"
+
+
+class FunctionCallOutput(ApiObject):
+    """What a function of the caller's returned."""
+
+    id: str
+    type: Literal["function_call_output"] = "function_call_output"
+    call_id: str
+    output: str
+    status: Literal["completed"] = "completed"
+
+
+OutputItem = OutputMessage | FunctionCall
+Item = InputMessage | OutputItem | FunctionCallOutput
 
 
 class ItemObject(RootModel[Item]):
@@ -129,7 +151,7 @@ class ResponseObject(ApiObject):
     incomplete_details: IncompleteDetails | None = None
     instructions: str | None = None
     model: str
-    output: tuple[OutputMessage, ...] = ()
+    output: tuple[OutputItem, ...] = ()
     conversation: ConversationReference | None = None
     previous_response_id: str | None = None
     max_output_tokens: int | None = None
@@ -139,7 +161,7 @@ class ResponseObject(ApiObject):
     store: bool
     temperature: float | None = None
     text: dict[str, Any] = {"format": {"type": "text"}}
-    tool_choice: Literal["none", "auto"] = "auto"
+    tool_choice: Literal["none", "auto", "required"] | dict[str, str] = "auto"
     tools: tuple[dict[str, Any], ...] = ()
     top_logprobs: int | None = None
     top_p: float | None = None

@@ -24,9 +24,8 @@ from populace.gateway.context import Caller, Gateway, KeyedRoute, gateway_of
 from populace.gateway.idempotency import idempotency_key
 from populace.gateway.item_pages import Included, IncludedArray, ItemPage
 from populace.gateway.parameters import ANY, Refused
-from populace.gateway.response_exchange import reply_of
 from populace.gateway.response_schema import Metadata
-from populace.gateway.response_wire import CONVERSATION_PREFIX, Draft, TurnKey, input_of, told_of
+from populace.gateway.response_wire import CONVERSATION_PREFIX, TurnKey, input_of, output_of
 from populace.gateway.responses import begun_by
 from populace.gateway.target import named_model
 from populace.storage.records.errors import InteractionNotFound
@@ -223,4 +222,4 @@ async def _find_item(
 
 
 def _items_of(turn: Interaction) -> tuple[Item, ...]:
-    return (*input_of(turn), Draft.of_turn(turn, told_of(turn)).message(reply_of(turn)))
+    return (*input_of(turn), *output_of(turn))

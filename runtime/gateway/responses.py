@@ -6,15 +6,18 @@ A peek and a response of the base are in no log, and their ids find nothing.
 """
 
 import json
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import Response
 
+from populace.actors.engine import Message
 from populace.actors.errors import ConversationNotFound, InvalidRequest, ResponseNotFound
 from populace.actors.forgetting import CONVERSATION_ROLE, SAID_ROLES
+from populace.actors.tool_choice import ToolUse
 from populace.actors.turn import FIRST, RAW_ROLE, Interaction, ModelId, operation_of
 from populace.actors.turns.peeks import begin_peek_reply
 from populace.actors.turns.requests import check_messages, make_request
@@ -22,7 +25,7 @@ from populace.actors.turns.turn_director import begin_reply
 from populace.api.responses import DeletedResponse, ItemList, ResponseObject
 from populace.engines.schema_grammar import check_schema
 from populace.gateway.answers import answer
-from populace.gateway.completions import ask_base
+from populace.gateway.completions import ask_base, tool_use_of, without_effect
 from populace.gateway.context import Caller, Gateway, KeyedRoute, gateway_of
 from populace.gateway.disconnect import while_connected
 from populace.gateway.event_stream import HEADERS, EventStream
@@ -31,9 +34,12 @@ from populace.gateway.item_pages import Included, IncludedArray, ItemPage
 from populace.gateway.parameters import warnings_of
 from populace.gateway.peeks import reason_to_peek
 from populace.gateway.response_exchange import ResponseExchange, events_of, response_of
+from populace.gateway.response_items import ReadItems, open_calls, read_items, unanswered
 from populace.gateway.response_schema import SCHEMA_FIELD, ResponseBody
-from populace.gateway.response_wire import CONVERSATION_PREFIX, TurnKey, input_of
+from populace.gateway.response_wire import CONVERSATION_PREFIX, TurnKey, input_of, output_of
+from populace.gateway.schema import ChatBody
 from populace.gateway.target import POPULATION_MODEL, Target, parse_target
+from populace.policies.history import HISTORY_TURNS_MAX
 from populace.storage.records.errors import ModelNotFound
 
 router = APIRouter(route_class=KeyedRoute)
@@ -46,42 +52,50 @@ async def create_response(request: Request, tenant: Caller, body: ResponseBody) 
     With ``store`` false it is a peek, which leaves no trace.
     """
     if body.model == POPULATION_MODEL:
-        raise InvalidRequest("The population answers at /v1/chat/completions alone.", "model")
+        raise InvalidRequest(
+            "The population has no responses: ask it at /v1/chat/completions, or at /v1/population/answers.",
+            "model",
+        )
     gateway, chat = gateway_of(request), body.chat()
     target = parse_target(tenant, body.model)
     key = idempotency_key(request)
-    peek = await reason_to_peek(request, gateway, target, chat, body.messages)
-    sampling = replace(chat.to_sampling(gateway.engine.base.sampling), response_schema=body.response_schema())
-    await check_schema(sampling.response_schema, SCHEMA_FIELD)
-    told = body.told_back(sampling)
+    uses = tool_use_of(gateway, chat)
+    await _check_conversation(gateway, tenant, target, body.conversation_id)
+    follows, asked = await _comes_after(gateway, tenant, target, body)
+    own = read_items(body.items, asked, "input")
+    check_messages(own.messages, "input")
+    # Tools are told for this response alone, as the instructions are.
+    told = uses.told(body.told)
+    messages = (*told, *own.messages)
+    peek = await reason_to_peek(request, gateway, target, chat, messages)
+    schema = uses.schema() if uses.has_to else body.response_schema()
+    sampling = replace(chat.to_sampling(gateway.engine.base.sampling), response_schema=schema)
+    await check_schema(schema, "tools" if uses.has_to else SCHEMA_FIELD)
+    repeated = body.told_back(sampling, uses)
     exchange = ResponseExchange(
         metrics=gateway.metrics,
         base=gateway.engine.base,
-        told={**told, "instructions": body.instructions or None},
-        warnings=tuple(warnings_of(body)),
+        told={**repeated, "instructions": body.instructions or None},
+        warnings=(*warnings_of(body), *_without_effect(body, chat, uses)),
         started=gateway.metrics.started(),
         peek=peek,
     )
-    await _check_conversation(gateway, tenant, target, body.conversation_id)
-    follows = await _follows(gateway, tenant, target, body)
     if target.model is None:
-        check_messages(body.own, "input")
-        begin = partial(ask_base, gateway, tenant, chat, body.messages, sampling, {})
+        begin = partial(ask_base, gateway, tenant, chat, messages, sampling, uses.template)
     else:
-        note = json.dumps({**told, "items": len(body.own)}, separators=(",", ":"))
-        check_messages(body.own, "input")
         turn = make_request(
             target.model,
-            body.messages,
+            messages,
             sampling,
             alias=target.alias,
             operation=key,
             conversation=body.conversation_id,
             memory=chat.memory_choice,
             retrieved=chat.retrieved,
+            template=uses.template,
             follows=follows,
-            instructions=len(body.told),
-            note=note,
+            instructions=len(told),
+            note=_note_of(body, repeated, own, told),
             turn_seconds_max=gateway.turn_seconds_max,
         )
         begins = begin_reply if peek is None else begin_peek_reply
@@ -197,17 +211,56 @@ async def _check_conversation(
         raise InvalidRequest(f"It is a conversation with `{begun.model.name}`.", "conversation")
 
 
-async def _follows(gateway: Gateway, tenant: str, target: Target, body: ResponseBody) -> int | None:
-    """Return the position that the turn follows; None for a turn of a conversation, or of the base."""
+async def _comes_after(
+    gateway: Gateway, tenant: str, target: Target, body: ResponseBody
+) -> tuple[int | None, tuple[str, ...]]:
+    """Return the position that the turn follows, and the ids of the calls that its results may answer.
+
+    The position is None for a turn of a conversation, or of the base. The calls are looked for if the input
+    has a result without one.
+    """
     if body.context is not None and body.context.retrieve and target.model is None:
         raise InvalidRequest("The base has no log to retrieve from.", "context")
-    named = body.previous_response_id
-    if named is None:
-        return FIRST if body.conversation_id is None else None
-    turn = await find_turn(gateway, tenant, named)
-    if turn.model != target.model:
-        raise InvalidRequest(
-            f"It is a response of `{turn.model.name}`, and a response follows one of the same model.",
-            "previous_response_id",
-        )
-    return turn.position
+    named, conversation = body.previous_response_id, body.conversation_id
+    if named is not None:
+        turn = await find_turn(gateway, tenant, named)
+        if turn.model != target.model:
+            raise InvalidRequest(
+                f"It is a response of `{turn.model.name}`, and a response follows one of the same model.",
+                "previous_response_id",
+            )
+        return turn.position, open_calls(output_of(turn))
+    if conversation is None:
+        return FIRST, ()
+    assert target.model is not None, "the base has no conversations"
+    newest = await _newest_in(gateway, target.model, conversation) if unanswered(body.items) else None
+    return None, () if newest is None else open_calls(output_of(newest))
+
+
+async def _newest_in(gateway: Gateway, model: ModelId, conversation: str) -> Interaction | None:
+    """Return the last of the turns that a turn of the conversation would be shown."""
+    end = (await gateway.hosts.show_model(model)).log_position
+    turns = await gateway.hosts.read_log(
+        model, start=max(0, end - HISTORY_TURNS_MAX), limit=HISTORY_TURNS_MAX
+    )
+    return next((turn for turn in reversed(turns) if turn.conversation == conversation), None)
+
+
+def _note_of(body: ResponseBody, repeated: dict[str, Any], own: ReadItems, told: tuple[Message, ...]) -> str:
+    """Write what the log keeps of a request beside its messages."""
+    note = {**repeated, "items": len(own.messages)}
+    if own.call_ids:
+        note["call_ids"] = own.call_ids
+    if told != body.told:  # tools are told in the instructions' message
+        note["instructions"] = body.instructions or None
+    return json.dumps(note, separators=(",", ":"))
+
+
+def _without_effect(body: ResponseBody, chat: ChatBody, uses: ToolUse) -> Iterator[dict[str, str]]:
+    """Name what a choice of tools leaves without effect, as a chat's."""
+    yield from without_effect(chat, uses)
+    if uses.has_to and body.response_schema() is not None:
+        yield {
+            "param": "text.format",
+            "message": "`text.format` changes nothing: the reply has to call a tool.",
+        }

@@ -10,6 +10,7 @@ from populace.actors.engine import Message, Sampling
 from populace.actors.forgetting import CONVERSATION_ROLE
 from populace.actors.host.model_host import ModelHost
 from populace.actors.hosts import Hosts
+from populace.actors.tool_calls import TOOL_ROLE
 from populace.actors.turn import FIRST, Interaction, ModelId, TurnGrant, TurnRequest
 from populace.actors.turns.requests import make_request
 from populace.actors.turns.setting import remark
@@ -32,12 +33,14 @@ class Teller:
         self.engine = engine
         self.states: list[bytes | None] = [None]
 
-    async def say(self, text: str, follows: int = FIRST, instructions: str | None = None) -> Interaction:
+    async def say(
+        self, text: str, follows: int = FIRST, instructions: str | None = None, role: str = "user"
+    ) -> Interaction:
         told = () if instructions is None else (Message("system", instructions),)
         turn = await self.host.chat(
             make_request(
                 ADA,
-                (*told, Message("user", text)),
+                (*told, Message(role, text)),
                 Sampling(),
                 follows=follows,
                 instructions=len(told),
@@ -180,6 +183,21 @@ async def test_forgetting_a_turn_that_others_follow_leaves_the_memory_of_a_log_w
     assert await ada.state() == await ada.state(5)
     with pytest.raises(InteractionForgotten):
         await ada.say("and?", follows=1)
+
+
+async def test_results_of_tools_are_read_again_and_forgotten_with_the_turn_that_called(ada: Teller) -> None:
+    await ada.say("weather?")
+    await ada.say("a secret", follows=0, role=TOOL_ROLE)
+    await ada.say("another secret", follows=1, role=TOOL_ROLE)
+    await ada.say("and?", follows=2)
+    assert [await ada.state(position) for position in range(5)] == ada.states
+
+    await ada.host.forgetting.forget(ADA, [0], "forget-1")
+
+    log = await ada.host.read_log(ADA)
+    assert [turn.forgotten for turn in log[:4]] == [True, True, True, False]
+    assert log[3].history_turns == 0
+    assert await ada.state() == await ada.state(5)
 
 
 async def test_a_turn_that_is_not_in_the_log_cannot_be_followed_and_leaves_the_model_free(
