@@ -17,11 +17,13 @@ from populace.actors.tool_calls import TOOL_ROLE
 from populace.actors.turn import Interaction, ModelId
 from populace.policies.history import HISTORY_TURNS_MAX, with_history
 from populace.policies.ingestion import (
+    UNSPOKEN_ROLES,
     Brought,
     RoleAndContent,
     brought_by,
     turn_digest,
     turn_start,
+    was_added,
     without_turns,
 )
 from populace.policies.retrieval import Exchange
@@ -270,7 +272,7 @@ def _is_emptied(
     The calls were in its messages, or were the reply of the turn before it.
     """
     roles = [record.messages[index][0] for index in left]
-    if any(role not in ("system", TOOL_ROLE) for role in roles):
+    if any(role not in (*UNSPOKEN_ROLES, TOOL_ROLE) for role in roles):
         return False
     if len(left) < len(record.messages):
         return True
@@ -311,10 +313,11 @@ def _record_without(
 
 
 def _stays(record: InteractionRecord, kept: Mapping[int, Sequence[int]]) -> list[bool]:
-    """Say of each message of a turn, and last of its reply, whether it stays."""
+    """Say of each message of a turn, and last of its reply if it has one, whether it stays."""
     own = kept.get(record.position)
     indices = range(len(record.messages))
-    return [False] * (len(indices) + 1) if own is None else [*(index in own for index in indices), True]
+    stays = [own is not None and index in own for index in indices]
+    return stays if was_added(record.messages) else [*stays, own is not None]
 
 
 def _history(

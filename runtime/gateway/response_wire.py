@@ -25,6 +25,7 @@ from populace.gateway.call_reader import CallPart, CallReader
 from populace.gateway.errors import error_body, status_of
 from populace.gateway.response_items import shown_items
 from populace.gateway.wire import Provenance, logprobs_of
+from populace.policies.ingestion import was_added
 from populace.storage.records.errors import PopulaceError
 
 CONVERSATION_PREFIX = "conv_"
@@ -180,9 +181,11 @@ def input_of(turn: Interaction) -> tuple[Item, ...]:
     return shown_items(str(TurnKey.of_turn(turn)), own, told.get("call_ids", ()))
 
 
-def output_of(turn: Interaction) -> tuple[Item, ...]:
-    """Return the reply of a turn as items."""
-    return Draft.of_turn(turn, told_of(turn)).output(reply_of(turn))[0]
+def items_of(turn: Interaction) -> tuple[Item, ...]:
+    """Return the input of a turn and its reply as items, or those that it added by hand."""
+    if was_added(turn.messages):
+        return input_of(turn)
+    return (*input_of(turn), *Draft.of_turn(turn, told_of(turn)).output(reply_of(turn))[0])
 
 
 def reply_of(turn: Interaction, generated: Delta | None = None) -> Delta:

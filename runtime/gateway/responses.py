@@ -36,10 +36,11 @@ from populace.gateway.peeks import reason_to_peek
 from populace.gateway.response_exchange import ResponseExchange, events_of, response_of
 from populace.gateway.response_items import ReadItems, open_calls, read_items, unanswered
 from populace.gateway.response_schema import SCHEMA_FIELD, ResponseBody
-from populace.gateway.response_wire import CONVERSATION_PREFIX, TurnKey, input_of, output_of
+from populace.gateway.response_wire import CONVERSATION_PREFIX, TurnKey, input_of, items_of
 from populace.gateway.schema import ChatBody
 from populace.gateway.target import POPULATION_MODEL, Target, parse_target
 from populace.policies.history import HISTORY_TURNS_MAX
+from populace.policies.ingestion import ADDED_ROLE
 from populace.storage.records.errors import ModelNotFound
 
 router = APIRouter(route_class=KeyedRoute)
@@ -171,7 +172,7 @@ async def find_turn(gateway: Gateway, tenant: str, response_id: str) -> Interact
     """Return the turn that a response is. Raises ``ResponseNotFound``, also for a turn that was forgotten."""
     key = TurnKey.in_id(response_id)
     turn = None if key is None else await _turn_at(gateway, tenant, key)
-    if turn is None or turn.messages[0].role in (*SAID_ROLES, RAW_ROLE):
+    if turn is None or turn.messages[0].role in (*SAID_ROLES, RAW_ROLE, ADDED_ROLE):
         raise ResponseNotFound(response_id)
     return turn
 
@@ -229,12 +230,12 @@ async def _comes_after(
                 f"It is a response of `{turn.model.name}`, and a response follows one of the same model.",
                 "previous_response_id",
             )
-        return turn.position, open_calls(output_of(turn))
+        return turn.position, open_calls(items_of(turn))
     if conversation is None:
         return FIRST, ()
     assert target.model is not None, "the base has no conversations"
     newest = await _newest_in(gateway, target.model, conversation) if unanswered(body.items) else None
-    return None, () if newest is None else open_calls(output_of(newest))
+    return None, () if newest is None else open_calls(items_of(newest))
 
 
 async def _newest_in(gateway: Gateway, model: ModelId, conversation: str) -> Interaction | None:

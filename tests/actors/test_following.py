@@ -13,7 +13,7 @@ from populace.actors.hosts import Hosts
 from populace.actors.tool_calls import TOOL_ROLE
 from populace.actors.turn import FIRST, Interaction, ModelId, TurnGrant, TurnRequest
 from populace.actors.turns.requests import make_request
-from populace.actors.turns.setting import remark
+from populace.actors.turns.setting import add_to_conversation, remark
 from populace.learning.examples import examples_of
 from populace.policies.history import HISTORY_TURNS_MAX
 from populace.storage.records.errors import InteractionForgotten, InteractionNotFound
@@ -154,6 +154,43 @@ async def test_a_remark_changes_no_memory_and_no_replay_reads_it(ada: Teller) ->
     assert (kept.position, ada.states[2]) == (1, ada.states[1])
     assert [await ada.state(position) for position in range(4)] == ada.states
     assert [one.position for one in examples_of(await ada.host.read_log(ADA), ())] == [0, 2]
+
+
+async def test_what_was_added_by_hand_is_read_and_not_written_and_goes_when_it_is_forgotten(
+    ada: Teller,
+) -> None:
+    async def say(text: str) -> Interaction:
+        own = (Message("user", text),)
+        turn = await ada.host.chat(
+            make_request(ADA, own, Sampling(), conversation="main", turn_seconds_max=60.0)
+        )
+        ada.states.append(await ada.state())
+        return turn
+
+    await say("one")
+    added = (Message("user", "a secret"), Message("assistant", "noted"))
+    kept = await add_to_conversation(ada.host, ADA, "main", added, "add-1", turn_seconds_max=60.0)
+    ada.states.append(await ada.state())
+    last = await say("two")
+
+    told = ["one", "reply to 1", "a secret", "noted", "two"]
+    assert ada.prompt == told
+    assert last.memory is not None
+    assert (last.history_turns, last.memory.written_from) == (2, 4)
+    assert ada.states[2] == ada.states[1] != ada.states[3]
+    assert [await ada.state(position) for position in range(4)] == ada.states
+    examples = examples_of(await ada.host.read_log(ADA), ())
+    assert [one.position for one in examples] == [0, 2]
+    assert [one.content for one in examples[1].prompt] == told[2:], "the first turn is held out"
+
+    await ada.host.forgetting.forget(ADA, [kept.position], "forget-1")
+
+    log = await ada.host.read_log(ADA)
+    assert "secret" not in repr(log)
+    assert log[2].history_turns == 1
+    assert await ada.state() == await ada.state(4)
+    await say("three")
+    assert ada.prompt == ["one", "reply to 1", "two", last.reply, "three"]
 
 
 async def test_a_training_reads_what_the_turns_read(ada: Teller) -> None:
