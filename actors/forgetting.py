@@ -23,6 +23,7 @@ from populace.policies.ingestion import (
     brought_by,
     turn_digest,
     turn_start,
+    turns_in,
     was_added,
     without_turns,
 )
@@ -236,9 +237,12 @@ def _gone_and_kept(
     by_position = {record.position: record for record in records}
     said = [record for record in records if record.position in brought]
     digests = {record.position: turn_digest(record.messages, record.reply) for record in said}
+    said_at = {
+        record.position: {digests[record.position], *_exchanges_added(record.messages)} for record in said
+    }
     while True:
         # What another turn says as well was not forgotten.
-        live = {digest for place, digest in digests.items() if place not in positions}
+        live = {digest for place, says in said_at.items() if place not in positions for digest in says}
         gone = sorted(positions)
         # The turns' own digests last: they are kept for longest.
         told = [
@@ -259,6 +263,11 @@ def _gone_and_kept(
         if emptied <= positions:
             return positions, tuple(turns), kept
         positions |= emptied
+
+
+def _exchanges_added(messages: Sequence[RoleAndContent]) -> frozenset[bytes]:
+    """Digest what was added by hand: a turn has others' exchanges in its messages, and this has its own."""
+    return turns_in(messages) if was_added(messages) else frozenset()
 
 
 def _is_emptied(
@@ -348,7 +357,8 @@ def _same_words(gone: Sequence[Sequence[RoleAndContent]]) -> Callable[[Interacti
     long = [text for text in said if len(text) >= SAME_CHARACTERS_MIN]
 
     def is_same(record: InteractionRecord) -> bool:
-        own = record.messages[turn_start(record.messages) :]
+        start = 0 if was_added(record.messages) else turn_start(record.messages)
+        own = record.messages[start:]
         texts = [*_said(own), record.reply.casefold()]
         return any(text in said for text in texts) or any(part in text for part in long for text in texts)
 

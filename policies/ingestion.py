@@ -70,12 +70,12 @@ def turns_in(messages: Sequence[RoleAndContent]) -> frozenset[bytes]:
 
 
 def without_turns(messages: Sequence[RoleAndContent], forgotten: Container[bytes]) -> list[int]:
-    """Return the indices of the messages that belong to no ``forgotten`` turn; unspoken ones never do.
+    """Return the indices of the messages that belong to no ``forgotten`` turn; system messages never do.
 
     Messages after the last reply are no turn yet and stay.
     """
     gone = {index for turn, digest in _turns(messages) if digest in forgotten for index in turn}
-    return [index for index, (role, _) in enumerate(messages) if index not in gone or role in UNSPOKEN_ROLES]
+    return [index for index, (role, _) in enumerate(messages) if index not in gone or role == "system"]
 
 
 def brought_by(log: Iterable[tuple[Sequence[RoleAndContent], str]]) -> list[Brought]:

@@ -25,11 +25,11 @@ from populace.gateway.body import Body, NonEmptyText
 from populace.gateway.context import Caller, Gateway, KeyedRoute, gateway_of
 from populace.gateway.idempotency import idempotency_key
 from populace.gateway.item_pages import Included, IncludedArray, ItemPage
-from populace.gateway.response_items import InputItem, ReadItems, open_calls, read_items
+from populace.gateway.response_items import ReadItems, SentItem, open_calls, read_items
 from populace.gateway.response_schema import Metadata
 from populace.gateway.response_wire import CONVERSATION_PREFIX, TurnKey, items_of
-from populace.gateway.responses import begun_by
 from populace.gateway.target import named_model
+from populace.gateway.turn_lookup import begun_by, with_references
 from populace.storage.records.errors import InteractionNotFound
 
 router = APIRouter(route_class=KeyedRoute)
@@ -42,7 +42,7 @@ PERSON = "model"
 ITEMS_ADDED_MAX = 20
 """At most this many items are added at once, as at OpenAI."""
 
-Added = Annotated[list[InputItem], Field(max_length=ITEMS_ADDED_MAX)]
+Added = Annotated[list[SentItem], Field(max_length=ITEMS_ADDED_MAX)]
 
 
 class NewConversationBody(Body):
@@ -83,7 +83,7 @@ async def create_conversation(request: Request, tenant: Caller, body: NewConvers
     """Create a conversation with a person."""
     gateway, metadata = gateway_of(request), body.metadata or {}
     model = await _person(gateway, tenant, body.model or metadata.get(PERSON))
-    items = read_items(body.items or (), (), "items")
+    items = read_items(await with_references(gateway, model, body.items or (), "items"), (), "items")
     begun = await _remark(request, model, {"metadata": metadata})
     identity = f"{CONVERSATION_PREFIX}{TurnKey.of_turn(begun)}"
     if items.messages:
@@ -145,7 +145,8 @@ async def create_items(
     gateway = gateway_of(request)
     kept = await _find(gateway, tenant, conversation_id)
     asked = open_calls(items_of(kept.turns[-1])) if kept.turns else ()
-    items = read_items(body.items, asked, "items")
+    sent = await with_references(gateway, kept.begun.model, body.items, "items")
+    items = read_items(sent, asked, "items")
     if not items.messages:
         return answer(ItemList.of((), has_more=False))
     operation = operation_of(idempotency_key(request))

@@ -21,6 +21,7 @@ from populace.gateway.body import (
     CALL_BRANCH,
     LIST_BRANCH,
     MESSAGE_BRANCH,
+    REFERENCE_BRANCH,
     RESULT_BRANCH,
     TEXT_BRANCH,
     Body,
@@ -79,8 +80,8 @@ class MessageItem(Body):
         kind = type_of(value)
         if kind not in (None, "message"):
             raise ValueError(
-                f"an item of the type {kind[:80]} is not read: messages are, function_call and "
-                "function_call_output"
+                f"an item of the type {kind[:80]} is not read: messages are, function_call, "
+                "function_call_output and item_reference"
             )
         return value
 
@@ -116,16 +117,27 @@ class FunctionOutputItem(Body):
         return Said(TOOL_ROLE, _text_of(self.output), answers=self.call_id)
 
 
+class ReferenceItem(Body):
+    """An item of a response or a conversation, which is sent back by its id."""
+
+    type: Literal["item_reference"]
+    id: NonEmptyText
+
+
 def _item_branch(value: object) -> str:
-    return {"function_call": CALL_BRANCH, "function_call_output": RESULT_BRANCH}.get(
-        str(type_of(value)), MESSAGE_BRANCH
-    )
+    return {
+        "function_call": CALL_BRANCH,
+        "function_call_output": RESULT_BRANCH,
+        "item_reference": REFERENCE_BRANCH,
+    }.get(str(type_of(value)), MESSAGE_BRANCH)
 
 
-InputItem = Annotated[
+InputItem = MessageItem | FunctionCallItem | FunctionOutputItem
+SentItem = Annotated[
     Annotated[MessageItem, Tag(MESSAGE_BRANCH)]
     | Annotated[FunctionCallItem, Tag(CALL_BRANCH)]
-    | Annotated[FunctionOutputItem, Tag(RESULT_BRANCH)],
+    | Annotated[FunctionOutputItem, Tag(RESULT_BRANCH)]
+    | Annotated[ReferenceItem, Tag(REFERENCE_BRANCH)],
     Discriminator(_item_branch),
 ]
 
@@ -193,6 +205,12 @@ def _shown(message: Said, key: str, call_ids: Iterator[str]) -> list[Item]:
         for number, call in enumerate(message.calls)
     ]
     return [said, *calls] if text or not calls else [*calls]
+
+
+def sent_back(item: Item) -> InputItem:
+    """Return a shown item as a client sends it back."""
+    shape = {"message": MessageItem, "function_call": FunctionCallItem}.get(item.type, FunctionOutputItem)
+    return shape.model_validate(item.model_dump(mode="json"))
 
 
 def open_calls(items: Sequence[Item]) -> tuple[str, ...]:

@@ -20,7 +20,7 @@ from populace.api.tool_choices import (
 from populace.gateway.body import LIST_BRANCH, TEXT_BRANCH, Body, Branch, NonEmptyText, Text
 from populace.gateway.chat_messages import ChatMessage
 from populace.gateway.response_format import JsonSchemaBody
-from populace.gateway.response_items import InputItem, MessageItem, type_of
+from populace.gateway.response_items import MessageItem, SentItem, type_of
 from populace.gateway.response_parameters import UnusedResponseParameters
 from populace.gateway.schema import (
     LOGPROBS_MAX,
@@ -135,7 +135,7 @@ ConversationBranch = Discriminator(
 )
 Input = Annotated[
     Annotated[NonEmptyText, Tag(TEXT_BRANCH)]
-    | Annotated[list[InputItem], Field(min_length=1, max_length=MESSAGES_MAX - 1), Tag(LIST_BRANCH)],
+    | Annotated[list[SentItem], Field(min_length=1, max_length=MESSAGES_MAX - 1), Tag(LIST_BRANCH)],
     Branch,
 ]
 
@@ -189,7 +189,7 @@ class ResponseBody(Body, UnusedResponseParameters):
         return LOGPROBS in (self.include or ())
 
     @property
-    def items(self) -> Sequence[InputItem]:
+    def items(self) -> Sequence[SentItem]:
         """The items of the input."""
         return [MessageItem(role="user", content=self.input)] if isinstance(self.input, str) else self.input
 

@@ -6,7 +6,7 @@ A peek and a response of the base are in no log, and their ids find nothing.
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Annotated, Any
@@ -15,10 +15,9 @@ from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import Response
 
 from populace.actors.engine import Message
-from populace.actors.errors import ConversationNotFound, InvalidRequest, ResponseNotFound
-from populace.actors.forgetting import CONVERSATION_ROLE, SAID_ROLES
+from populace.actors.errors import InvalidRequest
 from populace.actors.tool_choice import ToolUse
-from populace.actors.turn import FIRST, RAW_ROLE, Interaction, ModelId, operation_of
+from populace.actors.turn import FIRST, operation_of
 from populace.actors.turns.peeks import begin_peek_reply
 from populace.actors.turns.requests import check_messages, make_request
 from populace.actors.turns.turn_director import begin_reply
@@ -34,14 +33,12 @@ from populace.gateway.item_pages import Included, IncludedArray, ItemPage
 from populace.gateway.parameters import warnings_of
 from populace.gateway.peeks import reason_to_peek
 from populace.gateway.response_exchange import ResponseExchange, events_of, response_of
-from populace.gateway.response_items import ReadItems, open_calls, read_items, unanswered
+from populace.gateway.response_items import InputItem, ReadItems, open_calls, read_items, unanswered
 from populace.gateway.response_schema import SCHEMA_FIELD, ResponseBody
 from populace.gateway.response_wire import CONVERSATION_PREFIX, TurnKey, input_of, items_of
 from populace.gateway.schema import ChatBody
 from populace.gateway.target import POPULATION_MODEL, Target, parse_target
-from populace.policies.history import HISTORY_TURNS_MAX
-from populace.policies.ingestion import ADDED_ROLE
-from populace.storage.records.errors import ModelNotFound
+from populace.gateway.turn_lookup import begun_by, find_turn, newest_in, with_references
 
 router = APIRouter(route_class=KeyedRoute)
 
@@ -62,8 +59,9 @@ async def create_response(request: Request, tenant: Caller, body: ResponseBody) 
     key = idempotency_key(request)
     uses = tool_use_of(gateway, chat)
     await _check_conversation(gateway, tenant, target, body.conversation_id)
-    follows, asked = await _comes_after(gateway, tenant, target, body)
-    own = read_items(body.items, asked, "input")
+    items = await with_references(gateway, target.model, body.items, "input")
+    follows, asked = await _comes_after(gateway, tenant, target, body, items)
+    own = read_items(items, asked, "input")
     check_messages(own.messages, "input")
     # Tools are told for this response alone, as the instructions are.
     told = uses.told(body.told)
@@ -168,35 +166,6 @@ async def list_input_items(
     return answer(page.of(items))
 
 
-async def find_turn(gateway: Gateway, tenant: str, response_id: str) -> Interaction:
-    """Return the turn that a response is. Raises ``ResponseNotFound``, also for a turn that was forgotten."""
-    key = TurnKey.in_id(response_id)
-    turn = None if key is None else await _turn_at(gateway, tenant, key)
-    if turn is None or turn.messages[0].role in (*SAID_ROLES, RAW_ROLE, ADDED_ROLE):
-        raise ResponseNotFound(response_id)
-    return turn
-
-
-async def _turn_at(gateway: Gateway, tenant: str, key: TurnKey) -> Interaction | None:
-    try:
-        found = await gateway.hosts.read_log(ModelId(tenant, key.model), start=key.position, limit=1)
-    except ModelNotFound:
-        return None
-    named = (turn for turn in found if TurnKey.of_turn(turn) == key)
-    return next(named, None)
-
-
-async def begun_by(gateway: Gateway, tenant: str, conversation: str) -> Interaction:
-    """Return the turn that created a conversation. Raises ``ConversationNotFound``."""
-    key = TurnKey.in_id(conversation, CONVERSATION_PREFIX)
-    turn = None if key is None else await _turn_at(gateway, tenant, key)
-    if turn is None or turn.messages[0].role != CONVERSATION_ROLE:
-        raise ConversationNotFound(conversation)
-    if "id" in json.loads(turn.messages[0].content):  # it says something of an earlier one
-        raise ConversationNotFound(conversation)
-    return turn
-
-
 async def _check_conversation(
     gateway: Gateway, tenant: str, target: Target, conversation: str | None
 ) -> None:
@@ -213,7 +182,7 @@ async def _check_conversation(
 
 
 async def _comes_after(
-    gateway: Gateway, tenant: str, target: Target, body: ResponseBody
+    gateway: Gateway, tenant: str, target: Target, body: ResponseBody, items: Sequence[InputItem]
 ) -> tuple[int | None, tuple[str, ...]]:
     """Return the position that the turn follows, and the ids of the calls that its results may answer.
 
@@ -234,17 +203,8 @@ async def _comes_after(
     if conversation is None:
         return FIRST, ()
     assert target.model is not None, "the base has no conversations"
-    newest = await _newest_in(gateway, target.model, conversation) if unanswered(body.items) else None
+    newest = await newest_in(gateway, target.model, conversation) if unanswered(items) else None
     return None, () if newest is None else open_calls(items_of(newest))
-
-
-async def _newest_in(gateway: Gateway, model: ModelId, conversation: str) -> Interaction | None:
-    """Return the last of the turns that a turn of the conversation would be shown."""
-    end = (await gateway.hosts.show_model(model)).log_position
-    turns = await gateway.hosts.read_log(
-        model, start=max(0, end - HISTORY_TURNS_MAX), limit=HISTORY_TURNS_MAX
-    )
-    return next((turn for turn in reversed(turns) if turn.conversation == conversation), None)
 
 
 def _note_of(body: ResponseBody, repeated: dict[str, Any], own: ReadItems, told: tuple[Message, ...]) -> str:

@@ -16,6 +16,7 @@ from populace.actors.turns.requests import make_request
 from populace.actors.turns.setting import add_to_conversation, remark
 from populace.learning.examples import examples_of
 from populace.policies.history import HISTORY_TURNS_MAX
+from populace.policies.ingestion import ADDED_ROLE
 from populace.storage.records.errors import InteractionForgotten, InteractionNotFound
 from populace.storage.store import Store
 from tests.actors.fakes import BASE, FakeClock, ScriptedEngine
@@ -191,6 +192,39 @@ async def test_what_was_added_by_hand_is_read_and_not_written_and_goes_when_it_i
     assert await ada.state() == await ada.state(4)
     await say("three")
     assert ada.prompt == ["one", "reply to 1", "two", last.reply, "three"]
+
+
+async def test_what_was_added_outlives_turns_that_are_forgotten_beside_it(ada: Teller) -> None:
+    async def say(text: str, conversation: str) -> None:
+        own = (Message("user", text),)
+        await ada.host.chat(
+            make_request(ADA, own, Sampling(), conversation=conversation, turn_seconds_max=60.0)
+        )
+
+    said = (Message("user", "one"), Message("assistant", "reply to 4"), Message("user", "and a fact"))
+    await add_to_conversation(ada.host, ADA, "main", said, "add-1", turn_seconds_max=60.0)
+    await say("one", "main")
+    await say("two", "main")
+
+    forgotten = await ada.host.forgetting.forget(ADA, [1], "forget-1")
+
+    added, _, last = (await ada.host.read_log(ADA))[:3]
+    assert (forgotten.repeated, forgotten.shown) == ((0,), (2,))
+    assert added.messages == (Message(ADDED_ROLE, ""), *said)
+    assert last.memory is not None
+    assert (last.history_turns, last.memory.written_from) == (1, 3)
+    await say("three", "main")
+    assert ada.prompt == ["one", "reply to 4", "and a fact", "two", last.reply, "three"]
+
+
+async def test_what_was_added_twice_is_forgotten_once(ada: Teller) -> None:
+    for number in range(2):
+        noted = (Message("assistant", "noted"),)
+        await add_to_conversation(ada.host, ADA, "main", noted, f"add-{number}", turn_seconds_max=60.0)
+
+    await ada.host.forgetting.forget(ADA, [1], "forget-1")
+
+    assert [turn.forgotten for turn in await ada.host.read_log(ADA)] == [False, True, False]
 
 
 async def test_a_training_reads_what_the_turns_read(ada: Teller) -> None:

@@ -189,6 +189,16 @@ async def test_an_agent_that_sends_all_items_continues_the_same_turns(
     assert [tuple(message) for message in turn.messages] == said
 
 
+async def test_calls_may_be_sent_back_by_their_ids(ada: AsyncOpenAI, population: Population) -> None:
+    first: Any = await ask(ada)
+    sent: list[Any] = [{"role": "user", "content": "weather?"}]
+    sent += [{"type": "item_reference", "id": call.id} for call in first.output]
+
+    await ask(ada, [*sent, output(first.output[1].call_id)], tool_choice="none")
+
+    assert read(population) == [("user", "weather?"), ("assistant", TEXT), ("tool", "sunny")]
+
+
 async def test_results_may_be_parts_and_empty(ada: AsyncOpenAI, population: Population) -> None:
     for returned, text in (([{"type": "input_text", "text": "sun"}], "sun"), ("", "")):
         first: Any = await ask(ada, parallel_tool_calls=False)

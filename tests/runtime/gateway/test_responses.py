@@ -199,6 +199,31 @@ async def test_items_are_messages_as_clients_send_them_back(
     ]
 
 
+async def test_items_may_be_sent_back_by_their_ids(client: httpx.AsyncClient, population: Population) -> None:
+    first = await respond(client, "one")
+    asked = (await client.get(f"{PATH}/{first['id']}/input_items")).json()["data"]
+    references = [{"type": "item_reference", "id": item["id"]} for item in (*asked, *first["output"])]
+
+    await respond(client, [*references, {"role": "user", "content": "two"}])
+    await population.create("bob")
+    for model in ("bob", "base"):
+        crossed = await client.post(PATH, json={"model": model, "input": references})
+        assert (crossed.status_code, crossed.json()["error"]["param"]) == (400, "input[0].id")
+
+    assert prompt_of(population) == ["one", "reply 1 to you", "two"]
+
+
+async def test_a_model_is_named_as_in_chats(client: httpx.AsyncClient, population: Population) -> None:
+    named = {"ada@latest": None, "ada:peek": "asked", "ada@latest:peek": "asked", "ada@base": "revision"}
+    for model, peek in named.items():
+        made = await respond(client, model=model)
+        assert (made["model"], made["populace"]["peek"], made["store"]) == (model, peek, peek is None)
+    unknown = await client.post(PATH, json={"model": "ada@canary", "input": "hi"})
+
+    assert (unknown.status_code, unknown.json()["error"]["code"]) == (404, "revision_not_found")
+    assert len(await population.log("ada")) == 1
+
+
 async def test_the_items_of_an_input_are_listed_in_parts(client: httpx.AsyncClient) -> None:
     first = await respond(client, "one", instructions="Be brief.")
     said = [{"role": "user", "content": text} for text in ("a", "b", "c")]
@@ -489,7 +514,9 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"input": [{"role": "user", "content": ""}], "instructions": "x"}, "input"),
     ({"input": None}, "input"),
     ({"input": [{"role": "user", "content": [[[[]]]]}]}, "input[0].content[0]"),
-    ({"input": [{"type": "item_reference", "id": "msg_1"}]}, "input[0]"),
+    ({"input": [{"type": "item_reference", "id": "msg_1"}]}, "input[0].id"),
+    ({"input": [{"type": "item_reference", "id": "msg_ada_0_0123456789abcdef_out"}]}, "input[0].id"),
+    ({"input": [{"type": "item_reference"}]}, "input[0].id"),
     ({"input": [{"type": "telepathy"}]}, "input[0]"),
     ({"input": [{"type": 3, "role": "user", "content": "hi"}]}, "input[0].type"),
     ({"input": [{"role": "tool", "content": "hi"}]}, "input[0].role"),
