@@ -189,6 +189,32 @@ async def test_an_agent_that_sends_all_items_continues_the_same_turns(
     assert [tuple(message) for message in turn.messages] == said
 
 
+async def test_results_are_sent_to_the_conversation_of_a_copy_of_the_person(
+    ada: AsyncOpenAI, client: httpx.AsyncClient, population: Population
+) -> None:
+    conversation = (await ada.conversations.create()).id
+    asked = await ask(ada, conversation=conversation)
+    await ada.conversations.items.create(conversation, items=[{**CALLED}, output("x")])  # pyright: ignore
+    again = await ask(ada, conversation=conversation)
+    archive = (await client.get("/v1/personal-models/ada/export")).content
+    imported = await client.post("/v1/personal-models/import", params={"name": "eve"}, content=archive)
+    copy = conversation.replace("conv_ada_", "conv_eve_")
+
+    results = [output(call.call_id) for call in again.output]  # pyright: ignore
+    made = await ask(ada, results, model="eve", conversation=copy)
+
+    assert imported.is_success
+    assert made.conversation is not None
+    assert made.conversation.id == copy
+    assert [text for role, text in read(population) if role == "tool"] == ["sunny"] * 3
+    items = [item async for item in ada.conversations.items.list(copy, order="asc")]
+    assert [item.call_id for item in items if item.type == "function_call_output"] == [  # pyright: ignore
+        "x",
+        *(call.call_id for call in again.output),  # pyright: ignore
+    ]
+    assert [item.type for item in items[1:3]] == [call.type for call in asked.output]
+
+
 async def test_calls_may_be_sent_back_by_their_ids(ada: AsyncOpenAI, population: Population) -> None:
     first: Any = await ask(ada)
     sent: list[Any] = [{"role": "user", "content": "weather?"}]
