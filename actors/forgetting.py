@@ -18,11 +18,14 @@ from populace.actors.tool_calls import TOOL_ROLE
 from populace.actors.turn import Interaction, ModelId
 from populace.policies.history import HISTORY_TURNS_MAX, is_same_conversation, with_history
 from populace.policies.ingestion import (
+    UNSPOKEN_ROLES,
     Brought,
     RoleAndContent,
     brought_by,
     turn_digest,
     turn_start,
+    turns_in,
+    was_added,
     without_turns,
 )
 from populace.policies.retrieval import Exchange
@@ -237,11 +240,15 @@ def _gone_and_kept(
     records: Sequence[InteractionRecord], positions: frozenset[int], brought: Mapping[int, Brought]
 ) -> tuple[frozenset[int], tuple[bytes, ...], dict[int, list[int]]]:
     """Return the positions that go, the digests of what does, and which messages stay of each other turn."""
+    by_position = {record.position: record for record in records}
     said = [record for record in records if record.position in brought]
     digests = {record.position: turn_digest(record.messages, record.reply) for record in said}
+    said_at = {
+        record.position: {digests[record.position], *_exchanges_added(record.messages)} for record in said
+    }
     while True:
         # What another turn says as well was not forgotten.
-        live = {digest for place, digest in digests.items() if place not in positions}
+        live = {digest for place, says in said_at.items() if place not in positions for digest in says}
         gone = sorted(positions)
         # The turns' own digests last: they are kept for longest.
         told = [
@@ -257,12 +264,36 @@ def _gone_and_kept(
         emptied = {
             record.position
             for record in said
-            if len(left := kept.get(record.position, ())) < len(record.messages)
-            and all(record.messages[index][0] in ("system", TOOL_ROLE) for index in left)
+            if record.position in kept and _is_emptied(record, kept[record.position], by_position, positions)
         }
         if emptied <= positions:
             return positions, tuple(turns), kept
         positions |= emptied
+
+
+def _exchanges_added(messages: Sequence[RoleAndContent]) -> frozenset[bytes]:
+    """Digest what was added by hand: a turn has others' exchanges in its messages, and this has its own."""
+    return turns_in(messages) if was_added(messages) else frozenset()
+
+
+def _is_emptied(
+    record: InteractionRecord,
+    left: Sequence[int],
+    by_position: Mapping[int, InteractionRecord],
+    positions: frozenset[int],
+) -> bool:
+    """Say whether nothing of the turn's own is ``left`` but results of tools whose calls are gone.
+
+    The calls were in its messages, or were the reply of the turn before it.
+    """
+    roles = [record.messages[index][0] for index in left]
+    if any(role not in (*UNSPOKEN_ROLES, TOOL_ROLE) for role in roles):
+        return False
+    if len(left) < len(record.messages):
+        return True
+    return TOOL_ROLE in roles and any(
+        before.position in positions for before in _history(record, by_position)[:1]
+    )
 
 
 def _record_without(
@@ -297,10 +328,11 @@ def _record_without(
 
 
 def _stays(record: InteractionRecord, kept: Mapping[int, Sequence[int]]) -> list[bool]:
-    """Say of each message of a turn, and last of its reply, whether it stays."""
+    """Say of each message of a turn, and last of its reply if it has one, whether it stays."""
     own = kept.get(record.position)
     indices = range(len(record.messages))
-    return [False] * (len(indices) + 1) if own is None else [*(index in own for index in indices), True]
+    stays = [own is not None and index in own for index in indices]
+    return stays if was_added(record.messages) else [*stays, own is not None]
 
 
 def _history(
@@ -331,7 +363,8 @@ def _same_words(gone: Sequence[Sequence[RoleAndContent]]) -> Callable[[Interacti
     long = [text for text in said if len(text) >= SAME_CHARACTERS_MIN]
 
     def is_same(record: InteractionRecord) -> bool:
-        own = record.messages[turn_start(record.messages) :]
+        start = 0 if was_added(record.messages) else turn_start(record.messages)
+        own = record.messages[start:]
         texts = [*_said(own), record.reply.casefold()]
         return any(text in said for text in texts) or any(part in text for part in long for text in texts)
 

@@ -7,7 +7,7 @@ the memory need to know nothing of tools.
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from populace.actors.engine import Message
@@ -39,6 +39,10 @@ class Said(NamedTuple):
     content: str
     calls: tuple[ToolCall, ...] = ()
     answers: str | None = None
+
+    def message(self) -> Message:
+        """Return what the model reads of it, and the log keeps."""
+        return Message(self.role, with_calls(self.content, self.calls) if self.calls else self.content)
 
 
 def call_id(completion_id: str, choice: int, index: int) -> str:
@@ -94,38 +98,53 @@ def calls_in(text: str, completion_id: str = "chatcmpl-0") -> tuple[str, tuple[T
 
 
 def messages_of(said: Sequence[Said]) -> tuple[Message, ...]:
-    """Return what the model reads: calls as text, and after them their results in the calls' order.
+    """Return what the model reads of a chat: calls as text, and after them their results in their order.
 
-    Raises ``InvalidRequest`` for a result without its call, for a second one, and for calls of one id.
+    Raises what ``in_order`` raises.
     """
-    messages: list[Message] = []
-    asked: dict[str, int] = {}
-    results: list[tuple[int, Message]] = []
+    return tuple(
+        one.message() for one in in_order(said, (), lambda place, field: f"messages[{place}].{field}")
+    )
+
+
+def in_order(said: Sequence[Said], asked: Sequence[str], parameter: Callable[[int, str], str]) -> list[Said]:
+    """Put the results of parallel calls into the calls' order.
+
+    ``asked`` are the ids of calls that were made before; ``parameter`` names a field of the message at a
+    place as its caller does. Raises ``InvalidRequest`` for a result without its call, for a second one, and
+    for calls of one id.
+    """
+    ordered: list[Said] = []
+    open_calls = {call: at for at, call in enumerate(asked)}
+    results: list[tuple[int, Said]] = []
     for place, message in enumerate(said):
         if message.role == TOOL_ROLE:
-            results.append((_asked_at(asked, message.answers, place), Message(message.role, message.content)))
+            results.append(
+                (_asked_at(open_calls, message.answers, parameter(place, "tool_call_id")), message)
+            )
             continue
-        messages += [answer for _, answer in sorted(results)]
+        ordered += [answer for _, answer in sorted(results)]
         results.clear()
         if message.calls:
-            asked = {call.id: at for at, call in enumerate(message.calls)}
-            if len(asked) < len(message.calls):
-                raise InvalidRequest(
-                    f"Two tool calls of messages[{place}] have the same id.", f"messages[{place}].tool_calls"
-                )
-        content = with_calls(message.content, message.calls) if message.calls else message.content
-        messages.append(Message(message.role, content))
-    return (*messages, *(answer for _, answer in sorted(results)))
+            open_calls = {call.id: at for at, call in enumerate(message.calls)}
+            if len(open_calls) < len(message.calls):
+                where = parameter(place, "tool_calls")
+                raise InvalidRequest(f"Two tool calls of {_owner(where)} have the same id.", where)
+        ordered.append(message)
+    return [*ordered, *(answer for _, answer in sorted(results))]
 
 
-def _asked_at(asked: dict[str, int], call: str | None, place: int) -> int:
+def _owner(parameter: str) -> str:
+    return parameter.rpartition(".")[0]
+
+
+def _asked_at(asked: dict[str, int], call: str | None, where: str) -> int:
     """Return the number of the call that a result answers, which has none from then on."""
-    where = f"messages[{place}].tool_call_id"
     if call is None:
-        raise InvalidRequest(f"messages[{place}] is the result of a tool and has no `tool_call_id`.", where)
+        raise InvalidRequest(f"{_owner(where)} is the result of a tool and has no `tool_call_id`.", where)
     if call not in asked:
         raise InvalidRequest(
-            f"messages[{place}] is the result of {call!r:.80}, which is no call of the assistant's "
+            f"{_owner(where)} is the result of {call!r:.80}, which is no call of the assistant's "
             "last ones, or has a result already.",
             where,
         )

@@ -52,6 +52,18 @@ def turns_that_fit(characters: Sequence[int], tokens_max: int) -> int:
     return fitting
 
 
+def with_their_calls(count: int, continues: Sequence[bool]) -> int:
+    """Return how many of the newest turns go into a prompt that has room for ``count`` of them.
+
+    ``continues`` says of each earlier turn, oldest first, and last of the new one whether it begins with
+    results of tools, whose calls are in the turn before. A turn does not go without the one that it
+    continues: fewer turns go then, or more if the new turn itself needs them.
+    """
+    whole = [kept for kept in range(len(continues)) if not continues[len(continues) - 1 - kept]]
+    needed = min(whole, default=len(continues) - 1)
+    return max((kept for kept in whole if kept <= count), default=needed)
+
+
 def with_history(history: Iterable[Sequence[T]], own: Sequence[T], instructions: int) -> list[T]:
     """Put earlier turns into the messages of a turn: after its instructions, and before the rest.
 

@@ -15,6 +15,13 @@ DIGEST_BYTES = 8
 TURNS_KNOWN_MAX = 512
 """A conversation that is resumed after this many turns in others is taken for a new one."""
 
+ADDED_ROLE = "added"
+"""The role of the first message, which is empty, of a turn whose other messages were put into a conversation
+by hand: no model replied to them, so its reply is none."""
+
+UNSPOKEN_ROLES = frozenset({"system", ADDED_ROLE})
+"""The roles of messages that are no part of what a turn says."""
+
 RoleAndContent = tuple[str, str]
 
 
@@ -25,7 +32,10 @@ def turn_digest(messages: Sequence[RoleAndContent], reply: str) -> bytes:
     white space around a message, which clients change.
     """
     digest = hashlib.blake2b(digest_size=DIGEST_BYTES)
-    spoken = [*(content for role, content in messages[turn_start(messages) :] if role != "system"), reply]
+    spoken = [
+        *(content for role, content in messages[turn_start(messages) :] if role not in UNSPOKEN_ROLES),
+        reply,
+    ]
     for content in spoken:
         encoded = content.strip().encode()
         digest.update(len(encoded).to_bytes(4, "big") + encoded)
@@ -99,6 +109,19 @@ def _turns(messages: Sequence[RoleAndContent]) -> Iterator[tuple[range, bytes]]:
 def with_turn(known: Sequence[bytes], digest: bytes) -> tuple[bytes, ...]:
     """Add a turn as the newest; the oldest beyond ``TURNS_KNOWN_MAX`` are dropped."""
     return (*(earlier for earlier in known if earlier != digest), digest)[-TURNS_KNOWN_MAX:]
+
+
+def shown_later(
+    messages: Sequence[RoleAndContent], reply: str, instructions: int
+) -> tuple[RoleAndContent, ...]:
+    """Return what later turns of its conversation are shown: not its instructions, and its reply if any."""
+    replied = () if was_added(messages) else (("assistant", reply),)
+    return (*messages[instructions:], *replied)
+
+
+def was_added(messages: Sequence[RoleAndContent]) -> bool:
+    """Say whether the messages were put into a conversation by hand."""
+    return messages[0][0] == ADDED_ROLE
 
 
 def turn_start(messages: Sequence[RoleAndContent]) -> int:

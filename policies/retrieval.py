@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import NamedTuple, Self
 
 from populace.policies.history import CHARACTERS_PER_TOKEN
-from populace.policies.ingestion import RoleAndContent, turn_digest, turn_start, turns_in
+from populace.policies.ingestion import RoleAndContent, turn_digest, turn_start, turns_in, was_added
 from populace.policies.lessons import Judgement, wanted_reply
 
 RETRIEVED_MAX = 16
@@ -127,7 +127,9 @@ def _said(messages: Sequence[RoleAndContent]) -> str:
 
 
 def spoken_in(messages: Sequence[RoleAndContent]) -> list[str]:
-    """The user's messages of a turn, stripped, without empty ones."""
+    """The user's messages of a turn, stripped, without empty ones; none if they were added by hand."""
+    if messages and was_added(messages):
+        return []
     spoken = [content.strip() for role, content in messages[turn_start(messages) :] if role == "user"]
     return [text for text in spoken if text]
 

@@ -25,7 +25,7 @@ from populace.actors.turn import RAW_ROLE, Interaction, ModelId, TurnRequest
 from populace.actors.turns.setting import setting_reply
 from populace.actors.turns.turn_director import TurnHost
 from populace.policies.history import HISTORY_TURNS_MAX, is_same_conversation, with_history
-from populace.policies.ingestion import turn_digest, with_turn
+from populace.policies.ingestion import shown_later, turn_digest, with_turn
 from populace.policies.retrieval import Exchange
 from populace.storage.records.errors import ModelNotFound
 from populace.storage.records.records import HeadRecord, InteractionRecord
@@ -352,10 +352,7 @@ def _history(records: Mapping[int, InteractionRecord], place: int) -> list[list[
             "position",
         )
     return [
-        [
-            *(Message(*pair) for pair in other.messages[other.instructions :]),
-            Message("assistant", other.reply),
-        ]
+        [Message(*pair) for pair in shown_later(other.messages, other.reply, other.instructions)]
         for other in reversed(wanted)
     ]
 

@@ -10,7 +10,7 @@ from populace.actors.keepers.catalogue import interaction_view
 from populace.actors.keepers.owned_shards import OwnedShards
 from populace.actors.turn import FIRST, Interaction, ModelId, Reply, TurnGrant, TurnRequest
 from populace.policies.history import HISTORY_TURNS_MAX, is_same_conversation
-from populace.policies.ingestion import turn_digest
+from populace.policies.ingestion import shown_later, turn_digest
 from populace.storage.records.errors import InteractionForgotten, InteractionNotFound, OperationConflict
 from populace.storage.records.records import InteractionRecord, MemoryRecord
 from populace.storage.records.transaction import ReadTransaction, WriteTransaction
@@ -160,13 +160,8 @@ def _earlier(
 
 def _turns(records: Sequence[InteractionRecord]) -> tuple[tuple[Message, ...], ...]:
     """The messages of each turn but for its own instructions, and its reply."""
-    return tuple(
-        (
-            *(Message(role, content) for role, content in record.messages[record.instructions :]),
-            Message("assistant", record.reply),
-        )
-        for record in records
-    )
+    shown = (shown_later(record.messages, record.reply, record.instructions) for record in records)
+    return tuple(tuple(Message(*pair) for pair in turn) for turn in shown)
 
 
 def _memory_kept(grant: TurnGrant, reply: Reply) -> bytes | None:

@@ -9,6 +9,7 @@ from typing import Any
 from populace.actors.engine import NO_VARIABLES, Message, Prompt, Sampling
 from populace.actors.errors import InvalidRequest
 from populace.actors.memory import BOTH, MemoryChoice
+from populace.actors.tool_calls import TOOL_ROLE
 from populace.actors.turn import ChatRequest, ModelId, TurnRequest, operation_of
 from populace.policies.retrieval import Retrieval
 
@@ -98,5 +99,5 @@ def _shaping(sampling: Sampling) -> dict[str, object]:
 
 def check_messages(messages: tuple[Message, ...], parameter: str = "messages") -> None:
     """Raise ``InvalidRequest`` if there is nothing to reply to, for a model or the base alike."""
-    if not any(message.content for message in messages):
+    if not any(message.content or message.role == TOOL_ROLE for message in messages):
         raise InvalidRequest("There is nothing to answer: the message is empty.", parameter)

@@ -28,6 +28,7 @@ from populace.policies.history import (
     newest_exchanges,
     turns_that_fit,
     with_history,
+    with_their_calls,
 )
 from populace.policies.ingestion import turns_in, without_turns
 from populace.policies.retrieval import CONTEXT_SHARE, Exchange, exchanges_that_fit
@@ -233,14 +234,22 @@ class _Shown(NamedTuple):
     messages: tuple[Message, ...]
 
     def less(
-        self, refused: PromptTooLong, prompt: Sequence[Message], exchanges: int, reply_tokens: int | None
+        self,
+        refused: PromptTooLong,
+        prompt: Sequence[Message],
+        exchanges: int,
+        reply_tokens: int | None,
+        continuing: Sequence[bool],
     ) -> "_Shown | None":
         """Show less of it, the oldest first; None if nothing can be left out.
 
         ``prompt`` was refused; ``exchanges`` in it were retrieved. The reply may have ``reply_tokens``.
+        ``continuing`` says of each turn of the history, and last of the messages, whether it begins with
+        results of tools.
         """
-        if self.history_turns:
-            return self._replace(history_turns=self.history_turns // 2, retrieved=exchanges // 2)
+        fewer_turns = with_their_calls(self.history_turns // 2, continuing)
+        if fewer_turns < self.history_turns:
+            return self._replace(history_turns=fewer_turns, retrieved=exchanges // 2)
         characters = sum(len(message.content) for message in prompt)
         room = refused.context_tokens - (reply_tokens or refused.context_tokens // REPLY_SHARE)
         excess = characters - FILLED * room * characters / refused.prompt_tokens
@@ -259,7 +268,8 @@ async def generate_reply(
     seconds_max = max(grant.turn_seconds_max - COMMIT_SECONDS_MARGIN, grant.turn_seconds_max / 2)
     raw_prompts = request.raw_prompts
     wanted = None if raw_prompts else request.turn.retrieval
-    shown = _Shown(_fitting(history, engine.base), 0 if wanted is None else wanted.count, request.messages)
+    fitting = _fitting(history, request.messages[request.instructions :], engine.base)
+    shown = _Shown(fitting, 0 if wanted is None else wanted.count, request.messages)
     deadline = asyncio.get_running_loop().time() + seconds_max
     late = TurnExpired(grant.model.name, f"it took over {grant.turn_seconds_max:g} s")
     memory = Memory.unpack(grant.memory)
@@ -299,16 +309,26 @@ async def generate_reply(
                     yield delta
             return
         except PromptTooLong as refused:
-            less = shown.less(refused, prompt, len(reply.exchanges), request.sampling.max_tokens)
+            continuing = _continuing(history, shown.messages[request.instructions :])
+            less = shown.less(refused, prompt, len(reply.exchanges), request.sampling.max_tokens, continuing)
             if less is None:
                 raise
             shown = less
 
 
-def _fitting(turns: Sequence[Sequence[Message]], base: BaseInfo) -> int:
-    """Count the newest turns that may take a share of the context; one longer turn may take it all."""
+def _fitting(turns: Sequence[Sequence[Message]], own: Sequence[Message], base: BaseInfo) -> int:
+    """Count the newest turns that may take a share of the context, or that ``own`` messages continue.
+
+    One longer turn may take it all.
+    """
     characters = [sum(len(message.content) for message in turn) for turn in turns]
-    return min(len(turns), max(1, turns_that_fit(characters, base.context_tokens // HISTORY_SHARE)))
+    fitting = max(1, turns_that_fit(characters, base.context_tokens // HISTORY_SHARE))
+    return with_their_calls(min(len(turns), fitting), _continuing(turns, own))
+
+
+def _continuing(turns: Sequence[Sequence[Message]], own: Sequence[Message]) -> list[bool]:
+    """Say of each turn, and last of ``own`` messages, whether they begin with results of tools."""
+    return [next((said.role for said in turn), "") == TOOL_ROLE for turn in (*turns, own)]
 
 
 async def _abandon(hosts: TurnHost, grant: TurnGrant) -> None:

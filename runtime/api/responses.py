@@ -45,7 +45,29 @@ class OutputMessage(ApiObject):
     content: tuple[OutputText, ...]
 
 
-Item = InputMessage | OutputMessage
+class FunctionCall(ApiObject):
+    """A call of a function of the caller's; its result has the same ``call_id``."""
+
+    id: str
+    type: Literal["function_call"] = "function_call"
+    call_id: str
+    name: str
+    arguments: str
+    status: Literal["in_progress", "completed", "incomplete"] = "completed"
+
+
+class FunctionCallOutput(ApiObject):
+    """What a function of the caller's returned."""
+
+    id: str
+    type: Literal["function_call_output"] = "function_call_output"
+    call_id: str
+    output: str
+    status: Literal["completed"] = "completed"
+
+
+OutputItem = OutputMessage | FunctionCall
+Item = InputMessage | OutputItem | FunctionCallOutput
 
 
 class ItemObject(RootModel[Item]):
@@ -129,7 +151,7 @@ class ResponseObject(ApiObject):
     incomplete_details: IncompleteDetails | None = None
     instructions: str | None = None
     model: str
-    output: tuple[OutputMessage, ...] = ()
+    output: tuple[OutputItem, ...] = ()
     conversation: ConversationReference | None = None
     previous_response_id: str | None = None
     max_output_tokens: int | None = None
@@ -139,7 +161,7 @@ class ResponseObject(ApiObject):
     store: bool
     temperature: float | None = None
     text: dict[str, Any] = {"format": {"type": "text"}}
-    tool_choice: Literal["none", "auto"] = "auto"
+    tool_choice: Literal["none", "auto", "required"] | dict[str, str] = "auto"
     tools: tuple[dict[str, Any], ...] = ()
     top_logprobs: int | None = None
     top_p: float | None = None
@@ -152,17 +174,24 @@ class ResponseObject(ApiObject):
 class ResponseNote(ApiObject):
     """What the log keeps of a response beside its turn: the fields of ``ResponseObject`` that a caller gave.
 
-    Its input is the last ``items`` messages of the turn; the others led to it, or are its instructions.
+    Its input is the last ``items`` messages of the turn; the others led to it, or are its instructions. The
+    ``call_ids`` are those of its calls and results, in their order. ``instructions`` are in it if tools were
+    told in the same message. Items that were added by hand have a note of the first three fields.
     """
 
     items: PositiveInt
+    call_ids: tuple[str, ...] = ()
     model: str
+    instructions: str | None = None
     conversation: ConversationReference | None = None
     previous_response_id: str | None = None
     max_output_tokens: int | None = None
     metadata: dict[str, str] = {}
     temperature: float | None = None
     text: dict[str, Any] = {}
+    tool_choice: Literal["none", "auto", "required"] | dict[str, str] = "auto"
+    tools: tuple[dict[str, Any], ...] = ()
+    parallel_tool_calls: bool = False
     top_logprobs: int | None = None
     top_p: float | None = None
     truncation: Literal["auto", "disabled"] | None = None
@@ -170,7 +199,7 @@ class ResponseNote(ApiObject):
     @property
     def told(self) -> dict[str, Any]:
         """The fields of the response."""
-        return self.model_dump(exclude={"items"}, exclude_unset=True)
+        return self.model_dump(exclude={"items", "call_ids"}, exclude_unset=True)
 
 
 class DeletedResponse(ApiObject):

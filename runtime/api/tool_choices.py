@@ -98,12 +98,13 @@ def _branch(value: object) -> str | None:
     return TOOL_BRANCH if isinstance(value, dict | NamedToolObject) else None
 
 
+ChoiceBranch = Discriminator(
+    _branch, custom_error_type="word_or_tool", custom_error_message="Input should be a word or a tool"
+)
 ToolChoice = Annotated[
     Annotated[Literal["none", "auto", "required"], Tag(WORD_BRANCH)]
     | Annotated[NamedToolObject, Tag(TOOL_BRANCH)],
-    Discriminator(
-        _branch, custom_error_type="word_or_tool", custom_error_message="Input should be a word or a tool"
-    ),
+    ChoiceBranch,
 ]
 Tools = Annotated[list[ToolObject], Field(max_length=TOOLS_MAX)]
 

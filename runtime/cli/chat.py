@@ -12,6 +12,7 @@ from prompt_toolkit.history import InMemoryHistory
 from populace.actors.engine import TEMPERATURE_DEFAULT
 from populace.cli.console import counted, err, fail, named_errors, out, print_json, print_turn
 from populace.cli.gateway_client import GatewayClient, GatewayError, model_path
+from populace.policies.ingestion import ADDED_ROLE
 from populace.policies.retrieval import RETRIEVED_MAX
 from populace.settings.settings import Settings
 
@@ -97,7 +98,8 @@ class ChatSession:
         )
         for turn in page["data"]:
             spoken = [message for message in turn["messages"] if message["role"] == "user"]
-            if spoken:  # a turn that was forgotten, or that set the memory, has nothing
+            # A turn that was forgotten, or that set the memory, has nothing, and what was added no reply.
+            if spoken and turn["messages"][0]["role"] != ADDED_ROLE:
                 self._messages += [spoken[-1], {"role": "assistant", "content": turn["reply"]}]
 
     def ask_once(self, message: str, *, as_json: bool) -> None:

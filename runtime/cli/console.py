@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
 
+from populace.policies.ingestion import ADDED_ROLE
 from populace.storage.records.errors import PopulaceError
 
 out = Console()
@@ -45,6 +46,9 @@ def print_turn(turn: dict[str, Any]) -> None:
             f"[dim]{turn['position']:>5} kept of a conversation {escape(asked['content'])}[/]",
             highlight=False,
         )
+    elif turn["messages"][0]["role"] == ADDED_ROLE:
+        said = escape(repr(asked["content"]))
+        out.print(f"[dim]{turn['position']:>5} added to a conversation[/] {said}", highlight=False)
     elif asked["role"] == "memory":
         out.print(f"[dim]{turn['position']:>5} set the memory {escape(asked['content'])}[/]", highlight=False)
     else:

@@ -9,8 +9,13 @@ from populace.api.tool_choices import TOOL_BRANCH, WORD_BRANCH
 
 TEXT_BRANCH, LIST_BRANCH = "<text>", "<list>"
 TOKENS_BRANCH, TOKEN_LISTS_BRANCH = "<tokens>", "<token lists>"
+MESSAGE_BRANCH, REFERENCE_BRANCH = "<message>", "<reference>"
+CALL_BRANCH, RESULT_BRANCH = "<call>", "<result>"
 UNION_BRANCHES = frozenset(
-    {TEXT_BRANCH, LIST_BRANCH, TOKENS_BRANCH, TOKEN_LISTS_BRANCH, WORD_BRANCH, TOOL_BRANCH}
+    {
+        *(TEXT_BRANCH, LIST_BRANCH, TOKENS_BRANCH, TOKEN_LISTS_BRANCH, WORD_BRANCH, TOOL_BRANCH),
+        *(MESSAGE_BRANCH, REFERENCE_BRANCH, CALL_BRANCH, RESULT_BRANCH),
+    }
 )
 """Names of a union's branches in pydantic's error locations; no parameter has such a name."""
 

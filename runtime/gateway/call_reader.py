@@ -11,11 +11,15 @@ _HEAD = re.compile(rf'(?:\[|, )\{{"name": "({NAME.pattern})", "arguments": $')
 
 
 class CallPart(NamedTuple):
-    """What a piece of a reply adds to the call of this number; ``name`` is in a call's first part."""
+    """What a piece of a reply adds to the call of this number.
+
+    ``name`` is in a call's first part; ``ends`` says that this is its last one.
+    """
 
     call: int
     name: str | None
     arguments: str
+    ends: bool = False
 
 
 class CallReader:
@@ -46,7 +50,7 @@ class CallReader:
             given.append(character)
             self._advance(character)
             if self._depth == 0:
-                parts.append(CallPart(self._index, name, "".join(given)))
+                parts.append(CallPart(self._index, name, "".join(given), ends=True))
                 name, given = None, []
         return [*parts, CallPart(self._index, name, "".join(given))] if given else parts
 

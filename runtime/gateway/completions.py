@@ -92,7 +92,8 @@ def _check_instructions(messages: tuple[Message, ...], count: int) -> None:
         )
 
 
-def _tool_use(gateway: Gateway, body: ChatBody | CompletionBody) -> ToolUse:
+def tool_use_of(gateway: Gateway, body: ChatBody | CompletionBody) -> ToolUse:
+    """Decide which tools the reply has to call, or may. Raises ``InvalidRequest`` for what cannot be."""
     if not isinstance(body, ChatBody):
         return ToolUse()
     if "tools" in body.template_variables:
@@ -106,7 +107,7 @@ async def _complete(
     gateway = gateway_of(request)
     target = parse_target(tenant, body.model)
     key = idempotency_key(request)
-    uses = _tool_use(gateway, body)
+    uses = tool_use_of(gateway, body)
     peek = await reason_to_peek(request, gateway, target, body, messages)
     told = uses.told(messages)
     # A message that tells of tools is for this turn alone, unless the client's own system message is in it.
@@ -174,7 +175,7 @@ def _shape_of(body: ChatBody | CompletionBody, uses: ToolUse, *, records: bool) 
         warnings=(*warnings_of(body), *(_unrecorded(body) if records else ())),
     )
     if isinstance(body, ChatBody):
-        warnings = (*shape.warnings, *_without_effect(body, uses))
+        warnings = (*shape.warnings, *without_effect(body, uses))
         return shape._replace(
             prompt_text=bool(body.return_prompt_text), calls=uses.has_to, may_call=uses.may, warnings=warnings
         )
@@ -192,7 +193,7 @@ def _unrecorded(body: ChatBody | CompletionBody) -> Iterator[dict[str, str]]:
         yield {"param": "chat_template_kwargs", "message": message}
 
 
-def _without_effect(body: ChatBody, uses: ToolUse) -> Iterator[dict[str, str]]:
+def without_effect(body: ChatBody, uses: ToolUse) -> Iterator[dict[str, str]]:
     """Name what has no effect: names, and what tools leave of it. Calls precede a format, as at vLLM."""
     for name in SCHEMA_FIELDS:
         if uses.has_to and getattr(body, name) is not None:
@@ -201,7 +202,7 @@ def _without_effect(body: ChatBody, uses: ToolUse) -> Iterator[dict[str, str]]:
         message = "Messages have no names here: write who speaks into the content, as every model reads it."
         yield {"param": "messages.name", "message": message}
     if uses.may and body.memory_choice.write:
-        message = "The turn is not written into the memory: the log does not have the tools."
+        message = "The turn is not written into the memory, which is made from the log without the tools."
         yield {"param": "tools", "message": message}
     if body.tools and not uses.tools and body.tool_choice != "none":
         message = (

@@ -10,12 +10,14 @@ from typing import Annotated, NamedTuple
 
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import Response
+from pydantic import Field
 
 from populace.actors.engine import Message
 from populace.actors.errors import ConversationNotFound, InvalidRequest
 from populace.actors.forgetting import CONVERSATION_ROLE, SAID_ROLES
 from populace.actors.turn import Interaction, ModelId, operation_of
-from populace.actors.turns.setting import remark
+from populace.actors.turns.requests import check_messages
+from populace.actors.turns.setting import add_to_conversation, remark
 from populace.api.objects import seconds
 from populace.api.responses import (
     ConversationObject,
@@ -24,18 +26,18 @@ from populace.api.responses import (
     Item,
     ItemList,
     ItemObject,
+    ResponseNote,
 )
 from populace.gateway.answers import answer
 from populace.gateway.body import Body, NonEmptyText
 from populace.gateway.context import Caller, Gateway, KeyedRoute, gateway_of
 from populace.gateway.idempotency import idempotency_key
 from populace.gateway.item_pages import Included, IncludedArray, ItemPage
-from populace.gateway.parameters import ANY, Refused
-from populace.gateway.response_exchange import reply_of
+from populace.gateway.response_items import ReadItems, SentItem, open_calls, read_items
 from populace.gateway.response_schema import Metadata
-from populace.gateway.response_wire import Draft, TurnKey, input_of, told_of
-from populace.gateway.responses import begun_by, remark_in
+from populace.gateway.response_wire import TurnKey, items_of
 from populace.gateway.target import named_model
+from populace.gateway.turn_lookup import begun_by, remark_in, with_references
 from populace.policies.history import CONVERSATION_PREFIX, is_same_conversation
 from populace.storage.records.errors import InteractionNotFound
 
@@ -46,7 +48,10 @@ TURNS_AT_ONCE = 500
 PERSON = "model"
 """The key of the metadata that names the person, for clients that can send nothing else."""
 
-SPOKEN = "the items of a conversation are its turns: send them as the `input` of a response that names it"
+ITEMS_ADDED_MAX = 20
+"""At most this many items are added at once, as at OpenAI."""
+
+Added = Annotated[list[SentItem], Field(max_length=ITEMS_ADDED_MAX)]
 
 
 class NewConversationBody(Body):
@@ -54,7 +59,7 @@ class NewConversationBody(Body):
 
     metadata: Metadata | None = None
     model: NonEmptyText | None = None
-    items: Annotated[ANY, Refused(SPOKEN, ([],))] = None
+    items: Added | None = None
 
 
 class MetadataBody(Body):
@@ -66,7 +71,7 @@ class MetadataBody(Body):
 class ItemsBody(Body):
     """``POST /v1/conversations/{id}/items``."""
 
-    items: Annotated[ANY, Refused(SPOKEN, ([],))]
+    items: Added
 
 
 class Kept(NamedTuple):
@@ -87,8 +92,14 @@ async def create_conversation(request: Request, tenant: Caller, body: NewConvers
     """Create a conversation with a person."""
     gateway, metadata = gateway_of(request), body.metadata or {}
     model = await _person(gateway, tenant, body.model or metadata.get(PERSON))
+    items = read_items(await with_references(gateway, model, body.items or (), "items"), (), "items")
     begun = await _remark(request, model, ConversationRemark(metadata=metadata))
-    return answer(Kept(begun, metadata, ()).shown(f"{CONVERSATION_PREFIX}{TurnKey.of_turn(begun)}"))
+    identity = f"{CONVERSATION_PREFIX}{TurnKey.of_turn(begun)}"
+    if items.messages:
+        # The key named the turn before.
+        operation = f"items-{begun.operation}"
+        await _add(gateway, model, identity, items, operation)
+    return answer(Kept(begun, metadata, ()).shown(identity))
 
 
 @router.get(f"{PATH}/{{conversation_id}}", response_model=ConversationObject)
@@ -125,16 +136,31 @@ async def list_items(
 ) -> Response:
     """List what was said in the conversation, the last first unless ``order`` is ``asc``."""
     kept = await _find(gateway_of(request), tenant, conversation_id)
-    items = [item for turn in kept.turns for item in _items_of(turn)]
+    items = [item for turn in kept.turns for item in items_of(turn)]
     return answer(page.of(items))
 
 
 @router.post(f"{PATH}/{{conversation_id}}/items", response_model=ItemList)
-async def create_items(request: Request, tenant: Caller, conversation_id: str, body: ItemsBody) -> Response:
-    """Refuse items by name: what has no reply is no turn."""
-    del body
-    await _find(gateway_of(request), tenant, conversation_id)
-    return answer(ItemList.of((), has_more=False))
+async def create_items(
+    request: Request,
+    tenant: Caller,
+    conversation_id: str,
+    body: ItemsBody,
+    include: Included = None,
+    include_array: IncludedArray = None,
+) -> Response:
+    """Add items to the conversation, which later turns of it read."""
+    del include, include_array
+    gateway = gateway_of(request)
+    kept = await _find(gateway, tenant, conversation_id)
+    asked = open_calls(items_of(kept.turns[-1])) if kept.turns else ()
+    sent = await with_references(gateway, kept.begun.model, body.items, "items")
+    items = read_items(sent, asked, "items")
+    if not items.messages:
+        return answer(ItemList.of((), has_more=False))
+    operation = operation_of(idempotency_key(request))
+    added = await _add(gateway, kept.begun.model, conversation_id, items, operation)
+    return answer(ItemList.of(items_of(added), has_more=False))
 
 
 @router.get(f"{PATH}/{{conversation_id}}/items/{{item_id}}", response_model=ItemObject)
@@ -154,7 +180,7 @@ async def show_item(
 
 @router.delete(f"{PATH}/{{conversation_id}}/items/{{item_id}}", response_model=ConversationObject)
 async def delete_item(request: Request, tenant: Caller, conversation_id: str, item_id: str) -> Response:
-    """Forget the whole turn of the item: a reply without what it replies to is none."""
+    """Forget the whole turn of the item, or all that was added with it: a reply to nothing is none."""
     gateway = gateway_of(request)
     turn, _ = await _find_item(gateway, tenant, conversation_id, item_id)
     await gateway.hosts.forgetting.forget(
@@ -186,6 +212,22 @@ async def _remark(request: Request, model: ModelId, told: ConversationRemark) ->
         model,
         Message(CONVERSATION_ROLE, json.dumps(told.model_dump(exclude_unset=True))),
         operation_of(idempotency_key(request)),
+        turn_seconds_max=gateway.turn_seconds_max,
+    )
+
+
+async def _add(
+    gateway: Gateway, model: ModelId, conversation: str, items: ReadItems, operation: str
+) -> Interaction:
+    check_messages(items.messages, "items")
+    note = ResponseNote(items=len(items.messages), model=model.name, call_ids=items.call_ids)
+    return await add_to_conversation(
+        gateway.hosts,
+        model,
+        conversation,
+        items.messages,
+        operation,
+        note=note.model_dump_json(exclude_unset=True) if items.call_ids else "",
         turn_seconds_max=gateway.turn_seconds_max,
     )
 
@@ -227,11 +269,7 @@ async def _find_item(
     """Return an item and its turn. Raises ``ConversationNotFound`` and ``InteractionNotFound``."""
     kept = await _find(gateway, tenant, conversation)
     for turn in kept.turns:
-        for item in _items_of(turn):
+        for item in items_of(turn):
             if item.id == item_id:
                 return turn, item
     raise InteractionNotFound(kept.begun.model.name, item_id)
-
-
-def _items_of(turn: Interaction) -> tuple[Item, ...]:
-    return (*input_of(turn), Draft.of_turn(turn, told_of(turn)).message(reply_of(turn)))

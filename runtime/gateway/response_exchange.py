@@ -5,7 +5,6 @@ import secrets
 import time
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import replace
 from typing import Any, NamedTuple
 
 from fastapi.responses import Response
@@ -20,7 +19,8 @@ from populace.gateway.event_stream import EventStream
 from populace.gateway.exchange import Begin, first_delta, provenance_of, recorded
 from populace.gateway.metrics import GatewayMetrics
 from populace.gateway.parameters import warnings_of_left_out
-from populace.gateway.response_wire import Draft, EventWriter, TurnKey, problem_of, told_of
+from populace.gateway.response_events import EventWriter
+from populace.gateway.response_wire import Draft, TurnKey, calling_in, problem_of, reply_of, told_of
 from populace.gateway.wire import Provenance
 from populace.storage.records.errors import PopulaceError
 
@@ -86,8 +86,9 @@ class ResponseExchange(NamedTuple):
         try:
             while delta is not None:
                 deltas.append(delta)
-                if delta.text or delta.logprobs:
-                    yield writer.token(delta)
+                is_last = delta.finish_reason is not None
+                for event in writer.token(delta) if (delta.text or delta.logprobs) and not is_last else ():
+                    yield event
                 delta = await anext(aiter(reply), None)
             made = joined(deltas)
             if reply.interaction is not None:
@@ -105,7 +106,7 @@ class ResponseExchange(NamedTuple):
             return
         tokens = len(made.token_ids)
         self.metrics.replied(self.started, made.prompt_tokens, tokens)
-        for event in writer.end(made, draft.ended(made, tokens, provenance)):
+        for event in writer.end(deltas[-1], draft.ended(made, tokens, provenance)):
             yield event
 
     async def _replayed(self, turn: Interaction) -> AsyncGenerator[bytes, None]:
@@ -120,16 +121,12 @@ class ResponseExchange(NamedTuple):
             return Draft.of_turn(reply.interaction, told_of(reply.interaction), warnings)
         grant, created = reply.grant, int(time.time())
         if grant is None or self.peek is not None:
-            key = secrets.token_hex(24)
-            return Draft(key, created, self.told, stored=False, warnings=warnings)
-        turn = TurnKey.of(grant.model.name, grant.position, completion_id(grant))
-        return Draft(str(turn), created, self.told, stored=True, warnings=warnings)
-
-
-def reply_of(turn: Interaction, generated: Delta | None = None) -> Delta:
-    """Return the reply as the log has it, with what else its generation told, if it was just made."""
-    told = Delta("", (), turn.prompt_tokens) if generated is None or turn.replayed else generated
-    return replace(told, text=turn.reply, prompt_tokens=turn.prompt_tokens, finish_reason=turn.finish_reason)
+            key = completion = secrets.token_hex(24)
+            stored = False
+        else:
+            completion, stored = completion_id(grant), True
+            key = str(TurnKey.of(grant.model.name, grant.position, completion))
+        return Draft(key, created, self.told, stored, completion, calling_in(self.told), warnings)
 
 
 def response_of(turn: Interaction) -> ResponseObject:
@@ -141,4 +138,4 @@ def response_of(turn: Interaction) -> ResponseObject:
 def events_of(turn: Interaction) -> Sequence[bytes]:
     """Return the events of a turn in the log, with its reply in one part."""
     writer, made = EventWriter(Draft.of_turn(turn, told_of(turn))), reply_of(turn)
-    return [*writer.begin(), writer.token(made), *writer.end(made, response_of(turn))]
+    return [*writer.begin(), *writer.end(made, response_of(turn))]

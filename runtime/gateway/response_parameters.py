@@ -9,15 +9,12 @@ from pydantic import BaseModel
 
 from populace.gateway.parameters import ANY, NO_REASONING, Hint, Refused
 
-NO_TOOLS = "tools are not called yet"
-
 
 class UnusedResponseParameters(BaseModel):
     """``reasoning`` and others are hints; what would be missing from a response is refused by name."""
 
     reasoning: Annotated[ANY, Hint(NO_REASONING)] = None
-    parallel_tool_calls: Annotated[ANY, Hint(NO_TOOLS)] = None
-    max_tool_calls: Annotated[ANY, Hint(NO_TOOLS)] = None
+    max_tool_calls: Annotated[ANY, Hint("it bounds calls of built-in tools, and there are none")] = None
     service_tier: Annotated[ANY, Hint("there is one tier")] = None
     prompt_cache_key: Annotated[ANY, Hint("what is cached of a prompt is found by its owner's key")] = None
     prompt_cache_retention: Annotated[ANY, Hint("caches are kept as long as there is room")] = None
@@ -28,8 +25,6 @@ class UnusedResponseParameters(BaseModel):
     background: Annotated[
         ANY, Refused("nothing runs in the background: leave it out, or stream the response", (False,))
     ] = None
-    tools: Annotated[ANY, Refused(NO_TOOLS, ([],))] = None
-    tool_choice: Annotated[ANY, Refused(NO_TOOLS, ("none", "auto"))] = None
     prompt: Annotated[ANY, Refused("no prompts are stored here: send `instructions` and `input`")] = None
     context_management: Annotated[
         ANY, Refused("earlier turns that do not fit are left out, and never summarised", ([],))

@@ -1,14 +1,26 @@
 """The body of ``/v1/responses``, and the chat that it asks for."""
 
-from typing import Annotated, Any, Literal, cast
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag, ValidationInfo, field_validator, model_validator
 
 from populace.actors.engine import Message, Sampling
 from populace.actors.response_schema import ANY_OBJECT, schema_text
+from populace.actors.tool_choice import TOOLS_MAX, ToolUse
+from populace.api.tool_choices import (
+    TOOL_BRANCH,
+    WORD_BRANCH,
+    ChoiceBranch,
+    FunctionObject,
+    NamedFunctionObject,
+    NamedToolObject,
+    ToolObject,
+)
 from populace.gateway.body import LIST_BRANCH, TEXT_BRANCH, Body, Branch, NonEmptyText, Text
 from populace.gateway.chat_messages import ChatMessage
 from populace.gateway.response_format import JsonSchemaBody
+from populace.gateway.response_items import MessageItem, SentItem, type_of
 from populace.gateway.response_parameters import UnusedResponseParameters
 from populace.gateway.schema import (
     LOGPROBS_MAX,
@@ -47,54 +59,29 @@ Metadata = Annotated[
 ]
 
 
-def _type_of(value: object) -> str | None:
-    """Return the type that an item or a part says it is of, if it says one."""
-    kind = cast("dict[object, object]", value).get("type") if isinstance(value, dict) else None
-    return kind if isinstance(kind, str) else None
+class FunctionTool(FunctionObject):
+    """A function of the caller's: the fields of a chat's ``function``, beside the type."""
 
-
-class TextPart(Body):
-    """A part of a message. What a reply's part has besides is accepted, as clients send replies back."""
-
-    type: Literal["input_text", "output_text", "text"]
-    text: Text
-    annotations: list[Any] | None = None
-    logprobs: list[Any] | None = None
+    type: Literal["function"]
 
     @model_validator(mode="before")
     @classmethod
-    def _is_text(cls, value: object) -> object:
-        kind = _type_of(value)
-        if kind in ("input_image", "input_file", "input_audio", "refusal"):
-            raise ValueError(f"a part of the type {kind} is not read: messages are text alone")
+    def _is_a_function(cls, value: object) -> object:
+        kind = type_of(value)
+        if kind not in (None, "function"):
+            raise ValueError(
+                f"a tool of the type {kind[:80]} is not called here: functions of yours are (type function)"
+            )
         return value
 
+    def chat_tool(self) -> ToolObject:
+        return ToolObject(type="function", function=FunctionObject(**self.model_dump(exclude={"type"})))
 
-class MessageItem(Body):
-    """A message. ``id``, ``status`` and ``phase`` come with those that are sent back, and change nothing."""
 
-    type: Literal["message"] = "message"
-    role: Literal["system", "developer", "user", "assistant"]
-    content: Annotated[
-        Annotated[Text, Tag(TEXT_BRANCH)] | Annotated[list[TextPart], Field(min_length=1), Tag(LIST_BRANCH)],
-        Branch,
-    ]
-    id: Text | None = None
-    status: Text | None = None
-    phase: Text | None = None
+class NamedFunction(NamedFunctionObject):
+    """The choice of one function."""
 
-    @model_validator(mode="before")
-    @classmethod
-    def _is_a_message(cls, value: object) -> object:
-        kind = _type_of(value)
-        if kind not in (None, "message"):
-            why = "tools are not called yet" if "call" in kind else "only messages are"
-            raise ValueError(f"an item of the type {kind[:80]} is not read: {why}")
-        return value
-
-    def message(self) -> Message:
-        content = self.content if isinstance(self.content, str) else "".join(p.text for p in self.content)
-        return Message("system" if self.role == "developer" else self.role, content)
+    type: Literal["function"]
 
 
 class TextFormat(Body):
@@ -128,6 +115,13 @@ class ResponseStreamOptions(Body):
     include_obfuscation: bool | None = None
 
 
+ResponseToolChoice = Annotated[
+    Annotated[Literal["none", "auto", "required"], Tag(WORD_BRANCH)]
+    | Annotated[NamedFunction, Tag(TOOL_BRANCH)],
+    ChoiceBranch,
+]
+
+
 def _conversation_branch(value: object) -> str | None:
     if isinstance(value, str):
         return TEXT_BRANCH
@@ -141,7 +135,7 @@ ConversationBranch = Discriminator(
 )
 Input = Annotated[
     Annotated[NonEmptyText, Tag(TEXT_BRANCH)]
-    | Annotated[list[MessageItem], Field(min_length=1, max_length=MESSAGES_MAX - 1), Tag(LIST_BRANCH)],
+    | Annotated[list[SentItem], Field(min_length=1, max_length=MESSAGES_MAX - 1), Tag(LIST_BRANCH)],
     Branch,
 ]
 
@@ -173,6 +167,9 @@ class ResponseBody(Body, UnusedResponseParameters):
     stream_options: ResponseStreamOptions | None = None
     memory: MemoryBody | None = None
     context: ContextBody | None = None
+    tools: Annotated[list[FunctionTool], Field(max_length=TOOLS_MAX)] | None = None
+    tool_choice: ResponseToolChoice | None = None
+    parallel_tool_calls: bool | None = None
 
     @field_validator("conversation")
     @classmethod
@@ -192,16 +189,9 @@ class ResponseBody(Body, UnusedResponseParameters):
         return LOGPROBS in (self.include or ())
 
     @property
-    def own(self) -> tuple[Message, ...]:
-        """The messages of the input."""
-        if isinstance(self.input, str):
-            return (Message("user", self.input),)
-        return tuple(item.message() for item in self.input)
-
-    @property
-    def messages(self) -> tuple[Message, ...]:
-        """The instructions, and the messages of the input."""
-        return (*self.told, *self.own)
+    def items(self) -> Sequence[SentItem]:
+        """The items of the input."""
+        return [MessageItem(role="user", content=self.input)] if isinstance(self.input, str) else self.input
 
     @property
     def told(self) -> tuple[Message, ...]:
@@ -209,10 +199,16 @@ class ResponseBody(Body, UnusedResponseParameters):
         return (Message("system", self.instructions),) if self.instructions else ()
 
     def chat(self) -> ChatBody:
-        """Return what the response asks for as a chat, which peeks and the base are asked with too."""
+        """Return what the response asks for as a chat, which peeks and the base are asked with too.
+
+        Its messages are told apart from it: what they are depends on the log.
+        """
+        named = self.tool_choice
+        if isinstance(named, NamedFunction):
+            named = NamedToolObject(type="function", function=NamedFunctionObject(name=named.name))
         return ChatBody(
             model=self.model,
-            messages=[ChatMessage(role=said.role, content=said.content) for said in self.messages],  # pyright: ignore[reportArgumentType]
+            messages=[ChatMessage(role="user", content="")],
             stream=self.stream,
             max_completion_tokens=self.max_output_tokens,
             temperature=self.temperature,
@@ -222,6 +218,9 @@ class ResponseBody(Body, UnusedResponseParameters):
             memory=self.memory,
             context=self.context,
             peek=True if self.store is False else None,
+            tools=[tool.chat_tool() for tool in self.tools or ()],
+            tool_choice=named,
+            parallel_tool_calls=self.parallel_tool_calls,
         )
 
     def response_schema(self) -> str | None:
@@ -231,8 +230,11 @@ class ResponseBody(Body, UnusedResponseParameters):
             return schema_text(asked.json_schema, SCHEMA_FIELD)
         return ANY_OBJECT if isinstance(asked, JsonObjectFormat) else None
 
-    def told_back(self, sampling: Sampling) -> dict[str, Any]:
-        """Return the fields of the response that repeat the request, but for the instructions."""
+    def told_back(self, sampling: Sampling, uses: ToolUse) -> dict[str, Any]:
+        """Return the fields of the response that repeat the request, but for the instructions.
+
+        The choice of tools is ``none`` where a setting says that it comes to that.
+        """
         asked: dict[str, Any] = {
             "model": self.model,
             "previous_response_id": self.previous_response_id,
@@ -246,4 +248,10 @@ class ResponseBody(Body, UnusedResponseParameters):
         }
         if self.text is not None and self.text.format is not None:
             asked["text"] = {"format": self.text.format.model_dump(by_alias=True, exclude_none=True)}
+        if self.tools:
+            choice = "auto" if self.tool_choice is None else self.tool_choice
+            named = choice.model_dump() if isinstance(choice, NamedFunction) else choice
+            asked["tools"] = [tool.model_dump(exclude_none=True) for tool in self.tools]
+            asked["tool_choice"] = named if uses.tools else "none"
+            asked["parallel_tool_calls"] = uses.calls_max > 1
         return {name: value for name, value in asked.items() if value is not None}

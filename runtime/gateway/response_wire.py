@@ -1,19 +1,19 @@
-"""Responses and their events on the wire, and the ids that say which turn a response is."""
+"""Responses on the wire, and the ids that say which turn a response is."""
 
-import json
 import re
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from dataclasses import replace
+from typing import Any, Literal, NamedTuple
 
-from populace.actors.engine import Delta, Message
-from populace.actors.tool_calls import TOOL_ROLE
+from populace.actors.engine import Delta
+from populace.actors.tool_calls import call_id, calls_in
 from populace.actors.turn import Interaction
 from populace.api.objects import seconds
 from populace.api.responses import (
+    FunctionCall,
     IncompleteDetails,
-    InputMessage,
-    InputText,
     Item,
+    OutputItem,
     OutputMessage,
     OutputText,
     ResponseNote,
@@ -21,18 +21,18 @@ from populace.api.responses import (
     ResponseProblem,
     ResponseUsage,
 )
+from populace.gateway.call_reader import CallPart, CallReader
 from populace.gateway.errors import error_body, status_of
+from populace.gateway.response_items import shown_items
 from populace.gateway.wire import Provenance, logprobs_of
 from populace.policies.history import CONVERSATION_PREFIX
+from populace.policies.ingestion import was_added
 from populace.storage.records.errors import PopulaceError
 
 RESPONSE_PREFIX = "resp_"
 CHECK_LENGTH = 16
 _ID = re.compile(r"([a-z0-9][a-z0-9_-]{0,63})_([0-9a-f]{1,16})_([0-9a-f]{16})")
 POSITION_MAX = 2**63
-
-# Streams are ASCII: clients that split lines by Unicode's rules would cut a reply at U+2028.
-_encode = json.JSONEncoder(separators=(",", ":")).encode
 
 
 class TurnKey(NamedTuple):
@@ -65,35 +65,54 @@ class TurnKey(NamedTuple):
         return f"{self.model}_{self.position:x}_{self.check}"
 
 
+Calling = Literal["none", "made", "chosen"]
+"""What a reply is: a text, calls that it had to make, or what a model made that may call."""
+
+
+NOTHING = Delta("", (), 0)
+
+
 class Draft(NamedTuple):
-    """A response that is being made. ``key`` identifies it; ``told`` repeats its request."""
+    """A response that is being made. ``key`` identifies it; ``told`` repeats its request.
+
+    Its calls are named by the completion id ``completion``.
+    """
 
     key: str
     created: int
     told: Mapping[str, Any]
     stored: bool
+    completion: str
+    calling: Calling
     warnings: tuple[dict[str, str], ...] = ()
 
     @classmethod
     def of_turn(
         cls, turn: Interaction, told: Mapping[str, Any], warnings: tuple[dict[str, str], ...] = ()
     ) -> "Draft":
-        return cls(str(TurnKey.of_turn(turn)), seconds(turn.created_ms), told, stored=True, warnings=warnings)
-
-    @property
-    def item_id(self) -> str:
-        return f"msg_{self.key}_out"
+        # What a chat's reply was asked to be is not kept: what it wrote like a call was one.
+        calling = calling_in(told) if turn.note else "chosen"
+        return cls(
+            key=str(TurnKey.of_turn(turn)),
+            created=seconds(turn.created_ms),
+            told=told,
+            stored=True,
+            completion=turn.completion_id,
+            calling=calling,
+            warnings=warnings,
+        )
 
     def begun(self) -> ResponseObject:
         return self._object(status="in_progress")
 
     def ended(self, reply: Delta, tokens: int, provenance: Provenance) -> ResponseObject:
         """Return the response with its reply, of as many ``tokens``."""
-        is_whole = reply.finish_reason != "length"
+        output, has_called = self.output(reply)
+        is_whole = has_called or reply.finish_reason != "length"
         return self._object(
             status="completed" if is_whole else "incomplete",
             incomplete_details=None if is_whole else IncompleteDetails(),
-            output=(self.message(reply),),
+            output=output,
             usage=ResponseUsage(
                 input_tokens=reply.prompt_tokens,
                 output_tokens=tokens,
@@ -105,10 +124,32 @@ class Draft(NamedTuple):
     def failed(self, problem: ResponseProblem) -> ResponseObject:
         return self._object(status="failed", error=problem)
 
-    def message(self, reply: Delta) -> OutputMessage:
-        """Return the reply as an item."""
+    def output(self, reply: Delta) -> tuple[tuple[OutputItem, ...], bool]:
+        """Return the reply as items, and whether it called tools and was not cut off in a call."""
+        if self.calling == "made":
+            reader = CallReader()
+            parts = reader.read(reply.text)
+            return tuple(self.call(part) for part in parts), reader.is_complete
+        content, calls = calls_in(reply.text) if self.calling == "chosen" else (reply.text, ())
+        parts = [CallPart(number, call.name, call.arguments, ends=True) for number, call in enumerate(calls)]
+        said = [self.message(replace(reply, text=content))] if content or not calls else []
+        return (*said, *(self.call(part) for part in parts)), bool(calls)
+
+    def call(self, part: CallPart) -> FunctionCall:
+        """Return a call as an item, as far as it was made; the part has its name."""
+        assert part.name is not None
+        return FunctionCall(
+            id=f"fc_{self.key}_out_{part.call}",
+            call_id=call_id(self.completion, 0, part.call),
+            name=part.name,
+            arguments=part.arguments,
+            status="completed" if part.ends else "incomplete",
+        )
+
+    def message(self, reply: Delta = NOTHING) -> OutputMessage:
+        """Return the words of a reply as an item."""
         return OutputMessage(
-            id=self.item_id,
+            id=f"msg_{self.key}_out",
             status="incomplete" if reply.finish_reason == "length" else "completed",
             content=(OutputText(text=reply.text, logprobs=tuple(logprobs_in(reply)) or None),),
         )
@@ -116,6 +157,13 @@ class Draft(NamedTuple):
     def _object(self, **fields: Any) -> ResponseObject:
         own = {"id": f"{RESPONSE_PREFIX}{self.key}", "created_at": self.created, "store": self.stored}
         return ResponseObject.model_validate({**self.told, **own, "warnings": self.warnings, **fields})
+
+
+def calling_in(told: Mapping[str, Any]) -> Calling:
+    """Return what the reply to a request was asked to be, by the fields that repeat the request."""
+    if not told.get("tools") or told["tool_choice"] == "none":
+        return "none"
+    return "chosen" if told["tool_choice"] == "auto" else "made"
 
 
 def told_of(turn: Interaction) -> dict[str, Any]:
@@ -130,7 +178,8 @@ def told_of(turn: Interaction) -> dict[str, Any]:
     if conversation := told.get("conversation"):
         told["conversation"] = {"id": _of_model(turn, conversation["id"], CONVERSATION_PREFIX)}
     if turn.instructions:
-        told["instructions"] = turn.messages[0].content
+        # Where tools were told as well, the note has what was given.
+        told.setdefault("instructions", turn.messages[0].content)
     return told
 
 
@@ -148,16 +197,20 @@ def input_of(turn: Interaction) -> tuple[Item, ...]:
     own, note = turn.messages[turn.instructions :], _note_of(turn)
     if note is not None:
         own = own[-note.items :]
-    key = TurnKey.of_turn(turn)
-    return tuple(_item(f"msg_{key}_{index}", said) for index, said in enumerate(own))
+    return shown_items(str(TurnKey.of_turn(turn)), own, () if note is None else note.call_ids)
 
 
-def _item(identity: str, said: Message) -> Item:
-    if said.role == "assistant":
-        return OutputMessage(id=identity, content=(OutputText(text=said.content),))
-    # What a tool returned is not the person's word: sent back as one, it would be written into the memory.
-    role = "system" if said.role == "system" else "developer" if said.role == TOOL_ROLE else "user"
-    return InputMessage(id=identity, role=role, content=(InputText(text=said.content),))
+def items_of(turn: Interaction) -> tuple[Item, ...]:
+    """Return the input of a turn and its reply as items, or those that it added by hand."""
+    if was_added(turn.messages):
+        return input_of(turn)
+    return (*input_of(turn), *Draft.of_turn(turn, told_of(turn)).output(reply_of(turn))[0])
+
+
+def reply_of(turn: Interaction, generated: Delta | None = None) -> Delta:
+    """Return the reply as the log has it, with what else its generation told, if it was just made."""
+    told = Delta("", (), turn.prompt_tokens) if generated is None or turn.replayed else generated
+    return replace(told, text=turn.reply, prompt_tokens=turn.prompt_tokens, finish_reason=turn.finish_reason)
 
 
 def logprobs_in(delta: Delta) -> list[dict[str, Any]]:
@@ -179,54 +232,3 @@ def problem_of(error: PopulaceError | None) -> ResponseProblem:
     return ResponseProblem.model_validate(
         {"code": code, "message": shown["error"]["message"], "type": shown["error"]["code"]}
     )
-
-
-class EventWriter:
-    """Writes the events of one response, in order and numbered."""
-
-    def __init__(self, draft: Draft) -> None:
-        self._draft = draft
-        self._number = 0
-        self._place = {"item_id": draft.item_id, "output_index": 0, "content_index": 0}
-
-    def begin(self) -> list[bytes]:
-        """Write what comes before the first token."""
-        begun = self._draft.begun().model_dump()
-        empty = OutputMessage(id=self._draft.item_id, status="in_progress", content=())
-        part = OutputText(text="").model_dump(exclude_none=True)
-        return [
-            self.event("response.created", response=begun),
-            self.event("response.in_progress", response=begun),
-            self.event("response.output_item.added", output_index=0, item=empty.model_dump()),
-            self.event("response.content_part.added", **self._place, part=part),
-        ]
-
-    def token(self, delta: Delta) -> bytes:
-        """Write the tokens that one engine step added."""
-        told = logprobs_in(delta)
-        return self.event("response.output_text.delta", **self._place, delta=delta.text, logprobs=told)
-
-    def end(self, reply: Delta, response: ResponseObject) -> list[bytes]:
-        """Write what comes after the last token: the whole ``reply``, and the response with it."""
-        item = self._draft.message(reply).model_dump()
-        (part,) = item["content"]
-        told = logprobs_in(reply)
-        return [
-            self.event("response.output_text.done", **self._place, text=reply.text, logprobs=told),
-            self.event("response.content_part.done", **self._place, part=part),
-            self.event("response.output_item.done", output_index=0, item=item),
-            self.event(f"response.{response.status}", response=response.model_dump()),
-        ]
-
-    def fail(self, problem: ResponseProblem) -> list[bytes]:
-        """Write why nothing more comes."""
-        failed = self._draft.failed(problem).model_dump()
-        return [
-            self.event("error", code=problem.type, message=problem.message, param=None),
-            self.event("response.failed", response=failed),
-        ]
-
-    def event(self, kind: str, **fields: Any) -> bytes:
-        body = _encode({"type": kind, "sequence_number": self._number, **fields})
-        self._number += 1
-        return f"event: {kind}\ndata: {body}\n\n".encode()

@@ -5,24 +5,25 @@ is read from its turn, one that follows another reads the turns that led to that
 A peek and a response of the base are in no log, and their ids find nothing.
 """
 
-import json
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import Response
 
-from populace.actors.errors import ConversationNotFound, InvalidRequest, ResponseNotFound
-from populace.actors.forgetting import CONVERSATION_ROLE, SAID_ROLES
-from populace.actors.turn import FIRST, RAW_ROLE, Interaction, ModelId, operation_of
+from populace.actors.engine import Message
+from populace.actors.errors import InvalidRequest
+from populace.actors.tool_choice import ToolUse
+from populace.actors.turn import FIRST, operation_of
 from populace.actors.turns.peeks import begin_peek_reply
 from populace.actors.turns.requests import check_messages, make_request
 from populace.actors.turns.turn_director import begin_reply
-from populace.api.responses import ConversationRemark, DeletedResponse, ItemList, ResponseObject
+from populace.api.responses import DeletedResponse, ItemList, ResponseNote, ResponseObject
 from populace.engines.schema_grammar import check_schema
 from populace.gateway.answers import answer
-from populace.gateway.completions import ask_base
+from populace.gateway.completions import ask_base, tool_use_of, without_effect
 from populace.gateway.context import Caller, Gateway, KeyedRoute, gateway_of
 from populace.gateway.disconnect import while_connected
 from populace.gateway.event_stream import HEADERS, EventStream
@@ -31,11 +32,13 @@ from populace.gateway.item_pages import Included, IncludedArray, ItemPage
 from populace.gateway.parameters import warnings_of
 from populace.gateway.peeks import reason_to_peek
 from populace.gateway.response_exchange import ResponseExchange, events_of, response_of
+from populace.gateway.response_items import InputItem, ReadItems, open_calls, read_items, unanswered
 from populace.gateway.response_schema import SCHEMA_FIELD, ResponseBody
-from populace.gateway.response_wire import TurnKey, input_of
+from populace.gateway.response_wire import TurnKey, input_of, items_of
+from populace.gateway.schema import ChatBody
 from populace.gateway.target import POPULATION_MODEL, Target, parse_target
+from populace.gateway.turn_lookup import begun_by, find_turn, newest_in, with_references
 from populace.policies.history import CONVERSATION_PREFIX
-from populace.storage.records.errors import ModelNotFound
 
 router = APIRouter(route_class=KeyedRoute)
 
@@ -47,42 +50,51 @@ async def create_response(request: Request, tenant: Caller, body: ResponseBody) 
     With ``store`` false it is a peek, which leaves no trace.
     """
     if body.model == POPULATION_MODEL:
-        raise InvalidRequest("The population answers at /v1/chat/completions alone.", "model")
+        raise InvalidRequest(
+            "The population has no responses: ask it at /v1/chat/completions, or at /v1/population/answers.",
+            "model",
+        )
     gateway, chat = gateway_of(request), body.chat()
     target = parse_target(tenant, body.model)
     key = idempotency_key(request)
-    peek = await reason_to_peek(request, gateway, target, chat, body.messages)
-    sampling = replace(chat.to_sampling(gateway.engine.base.sampling), response_schema=body.response_schema())
-    await check_schema(sampling.response_schema, SCHEMA_FIELD)
-    told = body.told_back(sampling)
+    uses = tool_use_of(gateway, chat)
+    await _check_conversation(gateway, tenant, target, body.conversation_id)
+    items = await with_references(gateway, target.model, body.items, "input")
+    follows, asked = await _comes_after(gateway, tenant, target, body, items)
+    own = read_items(items, asked, "input")
+    check_messages(own.messages, "input")
+    # Tools are told for this response alone, as the instructions are.
+    told = uses.told(body.told)
+    messages = (*told, *own.messages)
+    peek = await reason_to_peek(request, gateway, target, chat, messages)
+    schema = uses.schema() if uses.has_to else body.response_schema()
+    sampling = replace(chat.to_sampling(gateway.engine.base.sampling), response_schema=schema)
+    await check_schema(schema, "tools" if uses.has_to else SCHEMA_FIELD)
+    repeated = body.told_back(sampling, uses)
     exchange = ResponseExchange(
         metrics=gateway.metrics,
         base=gateway.engine.base,
-        told={**told, "instructions": body.instructions or None},
-        warnings=tuple(warnings_of(body)),
+        told={**repeated, "instructions": body.instructions or None},
+        warnings=(*warnings_of(body), *_without_effect(body, chat, uses)),
         started=gateway.metrics.started(),
         peek=peek,
     )
-    await _check_conversation(gateway, tenant, target, body.conversation_id)
-    follows = await _follows(gateway, tenant, target, body)
     if target.model is None:
-        check_messages(body.own, "input")
-        begin = partial(ask_base, gateway, tenant, chat, body.messages, sampling, {})
+        begin = partial(ask_base, gateway, tenant, chat, messages, sampling, uses.template)
     else:
-        note = json.dumps({**told, "items": len(body.own)}, separators=(",", ":"))
-        check_messages(body.own, "input")
         turn = make_request(
             target.model,
-            body.messages,
+            messages,
             sampling,
             alias=target.alias,
             operation=key,
             conversation=body.conversation_id,
             memory=chat.memory_choice,
             retrieved=chat.retrieved,
+            template=uses.template,
             follows=follows,
-            instructions=len(body.told),
-            note=note,
+            instructions=len(told),
+            note=_note_of(body, repeated, own, told),
             turn_seconds_max=gateway.turn_seconds_max,
         )
         begins = begin_reply if peek is None else begin_peek_reply
@@ -154,40 +166,6 @@ async def list_input_items(
     return answer(page.of(items))
 
 
-async def find_turn(gateway: Gateway, tenant: str, response_id: str) -> Interaction:
-    """Return the turn that a response is. Raises ``ResponseNotFound``, also for a turn that was forgotten."""
-    key = TurnKey.in_id(response_id)
-    turn = None if key is None else await _turn_at(gateway, tenant, key)
-    if turn is None or turn.messages[0].role in (*SAID_ROLES, RAW_ROLE):
-        raise ResponseNotFound(response_id)
-    return turn
-
-
-async def _turn_at(gateway: Gateway, tenant: str, key: TurnKey) -> Interaction | None:
-    try:
-        found = await gateway.hosts.read_log(ModelId(tenant, key.model), start=key.position, limit=1)
-    except ModelNotFound:
-        return None
-    named = (turn for turn in found if TurnKey.of_turn(turn) == key)
-    return next(named, None)
-
-
-async def begun_by(gateway: Gateway, tenant: str, conversation: str) -> Interaction:
-    """Return the turn that created a conversation. Raises ``ConversationNotFound``."""
-    key = TurnKey.in_id(conversation, CONVERSATION_PREFIX)
-    turn = None if key is None else await _turn_at(gateway, tenant, key)
-    if turn is None or turn.messages[0].role != CONVERSATION_ROLE:
-        raise ConversationNotFound(conversation)
-    if remark_in(turn).id is not None:  # it says something of an earlier one
-        raise ConversationNotFound(conversation)
-    return turn
-
-
-def remark_in(turn: Interaction) -> ConversationRemark:
-    """Read what a turn that is about a conversation says of it."""
-    return ConversationRemark.model_validate_json(turn.messages[0].content)
-
-
 async def _check_conversation(
     gateway: Gateway, tenant: str, target: Target, conversation: str | None
 ) -> None:
@@ -203,17 +181,47 @@ async def _check_conversation(
         raise InvalidRequest(f"It is a conversation with `{begun.model.name}`.", "conversation")
 
 
-async def _follows(gateway: Gateway, tenant: str, target: Target, body: ResponseBody) -> int | None:
-    """Return the position that the turn follows; None for a turn of a conversation, or of the base."""
+async def _comes_after(
+    gateway: Gateway, tenant: str, target: Target, body: ResponseBody, items: Sequence[InputItem]
+) -> tuple[int | None, tuple[str, ...]]:
+    """Return the position that the turn follows, and the ids of the calls that its results may answer.
+
+    The position is None for a turn of a conversation, or of the base. The calls are looked for if the input
+    has a result without one.
+    """
     if body.context is not None and body.context.retrieve and target.model is None:
         raise InvalidRequest("The base has no log to retrieve from.", "context")
-    named = body.previous_response_id
-    if named is None:
-        return FIRST if body.conversation_id is None else None
-    turn = await find_turn(gateway, tenant, named)
-    if turn.model != target.model:
-        raise InvalidRequest(
-            f"It is a response of `{turn.model.name}`, and a response follows one of the same model.",
-            "previous_response_id",
-        )
-    return turn.position
+    named, conversation = body.previous_response_id, body.conversation_id
+    if named is not None:
+        turn = await find_turn(gateway, tenant, named)
+        if turn.model != target.model:
+            raise InvalidRequest(
+                f"It is a response of `{turn.model.name}`, and a response follows one of the same model.",
+                "previous_response_id",
+            )
+        return turn.position, open_calls(items_of(turn))
+    if conversation is None:
+        return FIRST, ()
+    assert target.model is not None, "the base has no conversations"
+    newest = await newest_in(gateway, target.model, conversation) if unanswered(items) else None
+    return None, () if newest is None else open_calls(items_of(newest))
+
+
+def _note_of(body: ResponseBody, repeated: dict[str, Any], own: ReadItems, told: tuple[Message, ...]) -> str:
+    """Write what the log keeps of a request beside its messages."""
+    note = {**repeated, "items": len(own.messages)}
+    if own.call_ids:
+        note["call_ids"] = own.call_ids
+    if told != body.told:  # tools are told in the instructions' message
+        note["instructions"] = body.instructions or None
+    return ResponseNote.model_validate(note).model_dump_json(exclude_unset=True)
+
+
+def _without_effect(body: ResponseBody, chat: ChatBody, uses: ToolUse) -> Iterator[dict[str, str]]:
+    """Name what a choice of tools leaves without effect, as a chat's."""
+    yield from without_effect(chat, uses)
+    if uses.has_to and body.response_schema() is not None:
+        yield {
+            "param": "text.format",
+            "message": "`text.format` changes nothing: the reply has to call a tool.",
+        }

@@ -19,6 +19,7 @@ from populace.actors.tool_calls import TOOL_ROLE
 from populace.actors.turn import RAW_ROLE, Interaction
 from populace.policies.history import is_same_conversation, with_history
 from populace.policies.hold_out import held_out_lines, is_held_out
+from populace.policies.ingestion import ADDED_ROLE, shown_later
 from populace.policies.lessons import Judgement
 from populace.policies.retrieval import Exchange, exchange_of
 
@@ -40,14 +41,15 @@ class Example(NamedTuple):
 def examples_of(log: Sequence[Interaction], feedback: Sequence[Feedback]) -> list[Example]:
     """Make an example of each conversational turn. ``log`` is in the log's order, without gaps.
 
-    Turns that only set the memory, forgotten turns and raw prompts make no example, nor do results of tools
-    whose call is held out. Earlier and retrieved turns that are not in ``log`` are left out of the prompts.
+    Turns that only set the memory, forgotten turns, raw prompts and what was put into a conversation by hand
+    make no example, nor do results of tools whose call is held out. Earlier and retrieved turns that are not
+    in ``log`` are left out of the prompts.
     """
     opinions = feedback_by_position(feedback)
     held_out = {turn.reply for turn in log if is_held_out(turn.position)}
     examples: list[Example] = []
     for index, turn in enumerate(log):
-        if turn.messages[0].role in (RAW_ROLE, *SAID_ROLES):
+        if turn.messages[0].role in (RAW_ROLE, ADDED_ROLE, *SAID_ROLES):
             continue
         prompt = tuple(with_history(_history(log[:index], turn), turn.messages, turn.instructions))
         retrieved = turn.retrieved
@@ -99,8 +101,10 @@ def _history(earlier: Sequence[Interaction], turn: Interaction) -> list[tuple[Me
     if turn.conversation is None or turn.history_turns == 0:
         return []
     same = [other for other in earlier if is_same_conversation(other.conversation, turn.conversation)]
-    shown = same[-turn.history_turns :]
-    return [(*other.messages[other.instructions :], Message("assistant", other.reply)) for other in shown]
+    shown = (
+        shown_later(other.messages, other.reply, other.instructions) for other in same[-turn.history_turns :]
+    )
+    return [tuple(Message(*pair) for pair in turn) for turn in shown]
 
 
 def _exchanges(

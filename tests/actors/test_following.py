@@ -11,11 +11,13 @@ from populace.actors.errors import PromptTooLong
 from populace.actors.forgetting import CONVERSATION_ROLE
 from populace.actors.host.model_host import ModelHost
 from populace.actors.hosts import Hosts
+from populace.actors.tool_calls import TOOL_ROLE
 from populace.actors.turn import FIRST, Interaction, ModelId, TurnGrant, TurnRequest
 from populace.actors.turns.requests import make_request
-from populace.actors.turns.setting import remark
+from populace.actors.turns.setting import add_to_conversation, remark
 from populace.learning.examples import examples_of
 from populace.policies.history import HISTORY_TURNS_MAX
+from populace.policies.ingestion import ADDED_ROLE
 from populace.storage.records.errors import InteractionForgotten, InteractionNotFound
 from populace.storage.store import Store
 from tests.actors.fakes import BASE, FakeClock, ScriptedEngine
@@ -34,12 +36,14 @@ class Teller:
         self.engine = engine
         self.states: list[bytes | None] = [None]
 
-    async def say(self, text: str, follows: int = FIRST, instructions: str | None = None) -> Interaction:
+    async def say(
+        self, text: str, follows: int = FIRST, instructions: str | None = None, role: str = "user"
+    ) -> Interaction:
         told = () if instructions is None else (Message("system", instructions),)
         turn = await self.host.chat(
             make_request(
                 ADA,
-                (*told, Message("user", text)),
+                (*told, Message(role, text)),
                 Sampling(),
                 follows=follows,
                 instructions=len(told),
@@ -164,6 +168,76 @@ async def test_a_remark_changes_no_memory_and_no_replay_reads_it(ada: Teller) ->
     assert [one.position for one in examples_of(await ada.host.read_log(ADA), ())] == [0, 2]
 
 
+async def test_what_was_added_by_hand_is_read_and_not_written_and_goes_when_it_is_forgotten(
+    ada: Teller,
+) -> None:
+    async def say(text: str) -> Interaction:
+        own = (Message("user", text),)
+        turn = await ada.host.chat(
+            make_request(ADA, own, Sampling(), conversation="main", turn_seconds_max=60.0)
+        )
+        ada.states.append(await ada.state())
+        return turn
+
+    await say("one")
+    added = (Message("user", "a secret"), Message("assistant", "noted"))
+    kept = await add_to_conversation(ada.host, ADA, "main", added, "add-1", turn_seconds_max=60.0)
+    ada.states.append(await ada.state())
+    last = await say("two")
+
+    told = ["one", "reply to 1", "a secret", "noted", "two"]
+    assert ada.prompt == told
+    assert last.memory is not None
+    assert (last.history_turns, last.memory.written_from) == (2, 4)
+    assert ada.states[2] == ada.states[1] != ada.states[3]
+    assert [await ada.state(position) for position in range(4)] == ada.states
+    examples = examples_of(await ada.host.read_log(ADA), ())
+    assert [one.position for one in examples] == [0, 2]
+    assert [one.content for one in examples[1].prompt] == told[2:], "the first turn is held out"
+
+    await ada.host.forgetting.forget(ADA, [kept.position], "forget-1")
+
+    log = await ada.host.read_log(ADA)
+    assert "secret" not in repr(log)
+    assert log[2].history_turns == 1
+    assert await ada.state() == await ada.state(4)
+    await say("three")
+    assert ada.prompt == ["one", "reply to 1", "two", last.reply, "three"]
+
+
+async def test_what_was_added_outlives_turns_that_are_forgotten_beside_it(ada: Teller) -> None:
+    async def say(text: str, conversation: str) -> None:
+        own = (Message("user", text),)
+        await ada.host.chat(
+            make_request(ADA, own, Sampling(), conversation=conversation, turn_seconds_max=60.0)
+        )
+
+    said = (Message("user", "one"), Message("assistant", "reply to 4"), Message("user", "and a fact"))
+    await add_to_conversation(ada.host, ADA, "main", said, "add-1", turn_seconds_max=60.0)
+    await say("one", "main")
+    await say("two", "main")
+
+    forgotten = await ada.host.forgetting.forget(ADA, [1], "forget-1")
+
+    added, _, last = (await ada.host.read_log(ADA))[:3]
+    assert (forgotten.repeated, forgotten.shown) == ((0,), (2,))
+    assert added.messages == (Message(ADDED_ROLE, ""), *said)
+    assert last.memory is not None
+    assert (last.history_turns, last.memory.written_from) == (1, 3)
+    await say("three", "main")
+    assert ada.prompt == ["one", "reply to 4", "and a fact", "two", last.reply, "three"]
+
+
+async def test_what_was_added_twice_is_forgotten_once(ada: Teller) -> None:
+    for number in range(2):
+        noted = (Message("assistant", "noted"),)
+        await add_to_conversation(ada.host, ADA, "main", noted, f"add-{number}", turn_seconds_max=60.0)
+
+    await ada.host.forgetting.forget(ADA, [1], "forget-1")
+
+    assert [turn.forgotten for turn in await ada.host.read_log(ADA)] == [False, True, False]
+
+
 async def test_a_training_reads_what_the_turns_read(ada: Teller) -> None:
     await ada.say("Something that is held out of it.")
     await ada.say("one", instructions="Be brief.")
@@ -225,6 +299,21 @@ async def test_of_a_chat_that_was_sent_whole_a_branch_brings_what_fits(ada: Tell
     await ada.say("and?", follows=whole.position)
 
     assert ada.prompt == [*(said.content for said in sent[-12:]), "last", "reply to 19", "and?"]
+
+
+async def test_results_of_tools_are_read_again_and_forgotten_with_the_turn_that_called(ada: Teller) -> None:
+    await ada.say("weather?")
+    await ada.say("a secret", follows=0, role=TOOL_ROLE)
+    await ada.say("another secret", follows=1, role=TOOL_ROLE)
+    await ada.say("and?", follows=2)
+    assert [await ada.state(position) for position in range(5)] == ada.states
+
+    await ada.host.forgetting.forget(ADA, [0], "forget-1")
+
+    log = await ada.host.read_log(ADA)
+    assert [turn.forgotten for turn in log[:4]] == [True, True, True, False]
+    assert log[3].history_turns == 0
+    assert await ada.state() == await ada.state(5)
 
 
 async def test_a_turn_that_is_not_in_the_log_cannot_be_followed_and_leaves_the_model_free(

@@ -302,6 +302,38 @@ async def test_a_single_exchange_over_half_of_the_context_is_read_if_it_fits(
     assert [[len(request.prompt) for request in engine.requests] for engine in engines] == [[3], [3, 1]]
 
 
+@pytest.mark.parametrize("room", [100, 3, 2])
+async def test_results_of_tools_are_not_read_without_their_calls(
+    host: ModelHost, ada: ModelId, room: int
+) -> None:
+    await converse(host, 1)
+    await take_turn(host, turn_of(ada, "calls", history_of="main"), "call " * 1000)
+    engine = room_for(messages_max=room)
+    turn = host_chat(host, engine, turn_of(ada, history_of="main"), (Message("tool", "sunny"),))
+
+    if room < 3:
+        with pytest.raises(PromptTooLong):
+            await turn
+    else:
+        assert (await turn).history_turns == 1
+    assert [len(request.prompt) for request in engine.requests] == [3]
+
+
+@pytest.mark.parametrize(("room", "prompts"), [(4, [10, 6, 4]), (3, [10, 6, 4, 3]), (1, [10, 6, 4, 3, 1])])
+async def test_results_of_tools_are_left_out_before_their_calls(
+    host: ModelHost, ada: ModelId, room: int, prompts: list[int]
+) -> None:
+    await converse(host, 4)
+    engine = room_for(messages_max=room)
+    own = (Message("tool", "sunny"), Message("user", "And?"))
+
+    made = await host_chat(host, engine, turn_of(ada, history_of="main"), own)
+
+    assert [len(request.prompt) for request in engine.requests] == prompts
+    assert made.history_turns == (0 if room == 1 else 1)
+    assert made.messages == own[0 if room == 4 else 1 :]
+
+
 async def test_a_raw_prompt_is_read_as_it_is(host: ModelHost, ada: ModelId) -> None:
     await converse(host, 2)
     engine = ScriptedEngine(spoken("Hello."))

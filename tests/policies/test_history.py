@@ -9,6 +9,7 @@ from populace.policies.history import (
     newest_exchanges,
     turns_that_fit,
     with_history,
+    with_their_calls,
 )
 
 lengths = st.lists(st.integers(0, 500), max_size=30)
@@ -90,3 +91,20 @@ def test_what_is_left_of_a_chat_is_its_end_and_no_result_lacks_its_call(
     if len(left) < len(chat):
         assert spoken(left)[0][0] == "user"
     assert newest_exchanges(left, characters_max) == left
+
+
+def test_a_turn_goes_with_the_one_whose_calls_its_results_answer() -> None:
+    assert with_their_calls(1, [False, True, False]) == 0
+    assert with_their_calls(0, [False, False, True, True]) == 2
+
+
+@given(st.integers(0, 9), st.lists(st.booleans(), min_size=1, max_size=9))
+def test_a_prompt_begins_with_no_result_if_it_can(count: int, continues: list[bool]) -> None:
+    kept = with_their_calls(count, continues)
+
+    def is_whole(turns: int) -> bool:
+        return not continues[len(continues) - 1 - turns]
+
+    possible = [turns for turns in range(len(continues)) if is_whole(turns)]
+    assert is_whole(kept) or not possible
+    assert kept == max((turns for turns in possible if turns <= count), default=min(possible, default=kept))

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from populace.policies.history import CHARACTERS_PER_TOKEN
-from populace.policies.ingestion import turn_digest, turns_in
+from populace.policies.ingestion import ADDED_ROLE, turn_digest, turns_in
 from populace.policies.lessons import Judgement
 from populace.policies.retrieval import (
     QUERY_WORDS_MAX,
@@ -17,6 +17,7 @@ from populace.policies.retrieval import (
     context_text,
     exchange_of,
     exchanges_that_fit,
+    spoken_in,
     turn_words,
     words_of,
 )
@@ -165,3 +166,10 @@ def test_what_is_told_fits_whatever_is_found(lengths: list[int], tokens_max: int
 
     assert len(context_text(chosen)) <= tokens_max * CHARACTERS_PER_TOKEN
     assert len(chosen) <= count
+
+
+def test_what_was_added_by_hand_was_said_by_nobody() -> None:
+    said = (("user", "My city is Ghent."), ("assistant", "Noted."), ("user", "My dog is Bruno."))
+
+    assert spoken_in(said) == ["My dog is Bruno."]
+    assert spoken_in(((ADDED_ROLE, ""), *said)) == []

@@ -7,6 +7,7 @@ from agents import (
     Agent,
     ModelSettings,
     OpenAIChatCompletionsModel,
+    OpenAIConversationsSession,
     OpenAIResponsesModel,
     Runner,
     function_tool,
@@ -134,6 +135,47 @@ def responses_structured(turns: Turns) -> None:
 @scenario("responses, a required call of a tool, which ends the run")
 def responses_tool(turns: Turns) -> None:
     tool_of("responses", turns, choice="required", then="stop_on_first_tool")
+
+
+@scenario("responses, a required call of a tool, its result and the answer, by `previous_response_id`")
+def responses_tool_chained(turns: Turns) -> None:
+    calling = agent("responses", max_tokens=60, tool_choice="required", tools=[get_weather])
+    calling.tool_use_behavior = "stop_on_first_tool"
+    run = asyncio.run(Runner.run(calling, TOOL_QUESTION))
+    turns.append(None)
+    result = run.to_input_list()[-1]
+    assert result["type"] == "function_call_output"
+    # The SDK takes a reply that was cut off for a failure.
+    answering = agent("responses", max_tokens=200)
+    answer = Runner.run(answering, [result], previous_response_id=run.last_response_id)
+    turns.append(filled(asyncio.run(answer).final_output))
+
+
+@scenario("responses, a streamed call of a tool")
+def responses_tool_streamed(turns: Turns) -> None:
+    calling = agent("responses", max_tokens=60, tool_choice="required", tools=[get_weather])
+    calling.tool_use_behavior = "stop_on_first_tool"
+    assert asyncio.run(streamed(calling)) == WEATHER
+    turns.append(None)
+
+
+@scenario("responses, two turns in an `OpenAIConversationsSession`")
+def responses_session(turns: Turns) -> None:
+    async def talk() -> None:
+        client = AsyncOpenAI(max_retries=0)
+        conversation = await client.conversations.create(metadata={"model": MODEL})
+        session = OpenAIConversationsSession(conversation_id=conversation.id, openai_client=client)
+        turns.append(None)
+        for said in (FIRST, SECOND):
+            reply = (await Runner.run(agent("responses"), said, session=session)).final_output
+            # The session adds what was said before the turn, and the reply after it.
+            turns.extend([None, filled(reply), None])
+        assert len(await session.get_items()) == 4
+        await session.pop_item()
+        assert len(await session.get_items()) == 3
+        turns.append(None)
+
+    asyncio.run(talk())
 
 
 if __name__ == "__main__":

@@ -197,18 +197,44 @@ def responses_parse(turns: Turns) -> None:
     assert isinstance(response.output_parsed, Cat)
 
 
-@scenario("responses, a required call of a tool")
+FORCED: dict[str, Any] = RESPONSE | {
+    "tools": [RESPONSE_TOOL],
+    "tool_choice": "required",
+    "parallel_tool_calls": False,
+    "max_output_tokens": 60,
+}
+
+
+def result_of(call: Any) -> dict[str, str]:
+    arguments_of(call.arguments)
+    return {"type": "function_call_output", "call_id": call.call_id, "output": WEATHER}
+
+
+@scenario("responses, a required call of a tool, its result alone and the answer")
 def responses_tool(turns: Turns) -> None:
-    response = responses.create(
-        input=TOOL_QUESTION,
+    called = responses.create(input=TOOL_QUESTION, **FORCED)
+    [call] = called.output
+    turns.append(None)
+    answer = responses.create(
+        input=[result_of(call)],
+        previous_response_id=called.id,
         tools=[RESPONSE_TOOL],
-        tool_choice="required",
-        parallel_tool_calls=False,
-        **RESPONSE | {"max_output_tokens": 60},
+        tool_choice="none",
+        **RESPONSE,
     )
-    [call] = response.output
+    turns.append(filled(answer.output_text))
+    [returned] = responses.input_items.list(answer.id).data
+    assert returned.call_id == call.call_id
+
+
+@scenario("responses, a streamed call of a tool")
+def responses_tool_streamed(turns: Turns) -> None:
+    with responses.stream(input=TOOL_QUESTION, **FORCED) as events:
+        kinds = [event.type for event in events]
+    [call] = events.get_final_response().output
     arguments_of(call.arguments)
     turns.append(None)
+    assert "response.function_call_arguments.delta" in kinds
 
 
 @scenario("conversations, two turns and their items; the metadata `model` says with whom")
@@ -220,6 +246,21 @@ def conversations(turns: Turns) -> None:
         response = responses.create(input=said, conversation=conversation.id, **RESPONSE)
         turns.append(filled(response.output_text))
     assert len(list(client.conversations.items.list(conversation.id))) == 4
+
+
+@scenario("conversations, items that are added, a call in one and its result")
+def conversation_items(turns: Turns) -> None:
+    said: Any = [{"role": "user", "content": FIRST}, {"role": "assistant", "content": "Hello, Minka."}]
+    conversation = client.conversations.create(metadata={"model": MODEL}, items=said[:1])
+    client.conversations.items.create(conversation.id, items=said[1:])
+    # The log keeps the conversation and what was added as turns in which nothing was said.
+    turns.extend([None, None, None])
+    [call] = responses.create(input=TOOL_QUESTION, conversation=conversation.id, **FORCED).output
+    turns.append(None)
+    answer = responses.create(input=[result_of(call)], conversation=conversation.id, **RESPONSE)
+    turns.append(filled(answer.output_text))
+    kinds = [item.type for item in client.conversations.items.list(conversation.id, order="asc")]
+    assert kinds == [*["message"] * 3, "function_call", "function_call_output", "message"]
 
 
 @scenario("embeddings")

@@ -106,6 +106,7 @@ const scenarios = [
   ["openai(), the Responses API: two turns by previousResponseId", (turns) => chained(openai(MODEL), turns)],
   ["openai(), the Responses API: streamText", (turns) => stream(openai(MODEL), turns)],
   ["openai(), the Responses API: generateText with Output.object", (turns) => structured(openai(MODEL), turns)],
+  ["openai(), the Responses API: a required call of a tool, its result and the answer", (turns) => callAndAnswer(openai(MODEL), turns)],
 ];
 
 function words(error) {

@@ -10,6 +10,7 @@ from openai.types.conversations import Conversation, ConversationDeletedResource
 from openai.types.conversations.message import Message as ConversationMessage
 
 from populace.actors.engine import Message
+from populace.learning.examples import examples_of
 from tests.limits import HANG_SECONDS
 from tests.runtime.gateway.population import Population
 
@@ -202,10 +203,17 @@ async def test_what_a_conversation_cannot_do_is_refused_by_name(
     conversation = (await create(client, items=[]))["id"]
     await client.post(f"{PATH}/{conversation}", json={"metadata": {"a": "b"}})
     item = {"type": "message", "role": "user", "content": "hi"}
+    result = {"type": "function_call_output", "call_id": "x", "output": "1"}
     update = (await population.log("ada"))[1]
     refused: list[tuple[str, Any, int, str | None]] = [
-        (PATH, {"items": [item]}, 400, "items"),
-        (f"{PATH}/{conversation}/items", {"items": [item]}, 400, "items"),
+        (PATH, {"items": [item] * 21}, 400, "items"),
+        (PATH, {"items": [result]}, 400, "items[0].call_id"),
+        (f"{PATH}/{conversation}/items", {"items": [item] * 21}, 400, "items"),
+        (f"{PATH}/{conversation}/items", {"items": [item, result]}, 400, "items[1].call_id"),
+        (f"{PATH}/{conversation}/items", {"items": [{**item, "content": ""}]}, 400, "items"),
+        (f"{PATH}/{conversation}/items", {"items": [{"type": "reasoning"}]}, 400, "items[0]"),
+        (f"{PATH}/{conversation}/items", {}, 400, "items"),
+        (f"{PATH}/conv_x/items", {"items": [item]}, 404, None),
         (f"{PATH}/{conversation}", {}, 400, "metadata"),
         (f"{PATH}/{conversation}", {"metadata": {"a": ["b"]}}, 400, "metadata.a"),
         (PATH, {"colour": "red"}, 400, "colour"),
@@ -215,8 +223,115 @@ async def test_what_a_conversation_cannot_do_is_refused_by_name(
     for path, body, status, parameter in refused:
         reply = await client.post(path, json=body)
         assert (reply.status_code, reply.json()["error"]["param"]) == (status, parameter), path
+    assert len(await population.log("ada")) == 2
     unknown = await client.get(f"{PATH}/{conversation}/items/msg_x")
     assert (unknown.status_code, unknown.json()["error"]["code"]) == (404, "interaction_not_found")
+
+
+ADDED: list[Any] = [
+    {"role": "developer", "content": "Be kind."},
+    {"role": "user", "content": "weather?"},
+    {"type": "function_call", "call_id": "c1", "name": "weather", "arguments": "{}"},
+    {"type": "function_call_output", "call_id": "c1", "output": "sunny"},
+    {"role": "assistant", "content": "It is sunny."},
+]
+CALL_TEXT = '[{"name": "weather", "arguments": {}}]'
+
+
+async def test_items_that_are_added_are_listed_and_read_by_the_turns_after_them(
+    ada: AsyncOpenAI, population: Population
+) -> None:
+    conversation = await ada.conversations.create(items=ADDED[:2])
+    added = await ada.conversations.items.create(conversation.id, items=ADDED[2:])
+    await ada.responses.create(model="ada", input="aside")
+    await ada.responses.create(model="ada", input="one", conversation=conversation.id)
+    await ada.conversations.items.create(
+        conversation.id, items=[{"role": "user", "content": "And remember this."}]
+    )
+    await ada.responses.create(model="ada", input="two", conversation=conversation.id)
+
+    read = [(said.role, said.content) for said in population.engine.requests[-1].prompt]  # pyright: ignore
+    assert read == [
+        ("system", "Be kind."),
+        ("user", "weather?"),
+        ("assistant", CALL_TEXT),
+        ("tool", "sunny"),
+        ("assistant", "It is sunny."),
+        ("user", "one"),
+        ("assistant", "reply 2 to you"),
+        ("user", "And remember this."),
+        ("user", "two"),
+    ]
+    items = [item async for item in ada.conversations.items.list(conversation.id, order="asc", limit=3)]
+    kinds = ["message"] * 2 + ["function_call", "function_call_output"] + ["message"] * 6
+    assert [item.type for item in items] == kinds
+    assert items[2:5] == added.data
+    assert [item.call_id for item in added.data[:2]] == ["c1", "c1"]  # pyright: ignore
+    one = await ada.conversations.items.retrieve(str(items[3].id), conversation_id=conversation.id)
+    assert one == items[3]
+
+
+async def test_what_was_added_by_hand_is_no_turn_and_teaches_nothing(
+    client: httpx.AsyncClient, population: Population
+) -> None:
+    made = await create(client, items=[{"role": "user", "content": "My password is swordfish."}])
+    added = (await population.log("ada"))[1]
+    named = f"resp_ada_1_{added.completion_id[-16:]}"
+
+    assert (await client.get(f"{RESPONSES}/{named}")).status_code == 404
+    assert examples_of(await population.log("ada"), ()) == []
+    asked = {"model": "ada", "input": "password?", "context": {"retrieve": 3}}
+    await client.post(RESPONSES, json=asked)
+    assert [said.content for said in population.engine.requests[-1].prompt] == ["password?"]  # pyright: ignore
+    assert (added.memory, added.conversation) == (None, made["id"])
+
+
+async def test_what_was_added_is_forgotten_by_its_item_and_by_its_words(
+    ada: AsyncOpenAI, client: httpx.AsyncClient, population: Population
+) -> None:
+    conversation = (await create(client))["id"]
+    for secret in ("one swordfish", "two passwords"):
+        said: Any = [{"role": "user", "content": secret}, {"role": "assistant", "content": "Noted."}]
+        await ada.conversations.items.create(conversation, items=said)
+    await say(client, "hello", conversation)
+    items = await ada.conversations.items.list(conversation, order="asc")
+
+    await ada.conversations.items.delete(str(items.data[1].id), conversation_id=conversation)
+    found = await client.post("/v1/personal-models/ada/forget", json={"query": "two passwords"})
+    assert [turn["position"] for turn in found.json()["found"]] == [2]
+    forgotten = await client.post("/v1/personal-models/ada/forget", json={"position": 2})
+
+    assert forgotten.json()["shown"] == [3]
+    assert texts(await items_of(client, conversation)) == ["hello", "reply 1 to you"]
+    assert "swordfish" not in repr(await population.log("ada"))
+    assert "password" not in repr(await population.log("ada"))
+    await say(client, "and?", conversation)
+    prompt = [said.content for said in population.engine.requests[-1].prompt]  # pyright: ignore
+    assert prompt == ["hello", "reply 1 to you", "and?"]
+
+
+async def test_a_result_answers_a_call_that_was_added(
+    ada: AsyncOpenAI, client: httpx.AsyncClient, population: Population
+) -> None:
+    conversation = (await create(client, items=ADDED[1:3]))["id"]
+    await ada.responses.create(model="ada", input=[ADDED[3]], conversation=conversation)
+
+    read = [(said.role, said.content) for said in population.engine.requests[-1].prompt]  # pyright: ignore
+    assert read == [("user", "weather?"), ("assistant", CALL_TEXT), ("tool", "sunny")]
+
+
+async def test_adding_items_again_with_their_key_adds_them_once(
+    client: httpx.AsyncClient, population: Population
+) -> None:
+    headers = {"Idempotency-Key": "once"}
+    body = {"items": ADDED[:2]}
+    created = [(await client.post(PATH, json=body, headers=headers)).json() for _ in range(2)]
+    path = f"{PATH}/{created[0]['id']}/items"
+    again = [(await client.post(path, json=body, headers={"Idempotency-Key": "k"})).json() for _ in range(2)]
+
+    assert created[0] == created[1]
+    assert again[0] == again[1]
+    assert len(await population.log("ada")) == 3
 
 
 async def test_creating_a_conversation_again_with_its_key_returns_the_first(

@@ -199,6 +199,31 @@ async def test_items_are_messages_as_clients_send_them_back(
     ]
 
 
+async def test_items_may_be_sent_back_by_their_ids(client: httpx.AsyncClient, population: Population) -> None:
+    first = await respond(client, "one")
+    asked = (await client.get(f"{PATH}/{first['id']}/input_items")).json()["data"]
+    references = [{"type": "item_reference", "id": item["id"]} for item in (*asked, *first["output"])]
+
+    await respond(client, [*references, {"role": "user", "content": "two"}])
+    await population.create("bob")
+    for model in ("bob", "base"):
+        crossed = await client.post(PATH, json={"model": model, "input": references})
+        assert (crossed.status_code, crossed.json()["error"]["param"]) == (400, "input[0].id")
+
+    assert prompt_of(population) == ["one", "reply 1 to you", "two"]
+
+
+async def test_a_model_is_named_as_in_chats(client: httpx.AsyncClient, population: Population) -> None:
+    named = {"ada@latest": None, "ada:peek": "asked", "ada@latest:peek": "asked", "ada@base": "revision"}
+    for model, peek in named.items():
+        made = await respond(client, model=model)
+        assert (made["model"], made["populace"]["peek"], made["store"]) == (model, peek, peek is None)
+    unknown = await client.post(PATH, json={"model": "ada@canary", "input": "hi"})
+
+    assert (unknown.status_code, unknown.json()["error"]["code"]) == (404, "revision_not_found")
+    assert len(await population.log("ada")) == 1
+
+
 async def test_the_items_of_an_input_are_listed_in_parts(client: httpx.AsyncClient) -> None:
     first = await respond(client, "one", instructions="Be brief.")
     said = [{"role": "user", "content": text} for text in ("a", "b", "c")]
@@ -223,7 +248,7 @@ async def test_the_items_of_an_input_are_listed_in_parts(client: httpx.AsyncClie
     assert (unknown.status_code, unknown.json()["error"]["param"]) == (400, "after")
 
 
-async def test_what_a_tool_returned_is_shown_as_nothing_that_its_person_said(
+async def test_what_a_tool_returned_in_a_chat_is_no_word_of_its_persons(
     client: httpx.AsyncClient, population: Population
 ) -> None:
     call = {"id": "x", "type": "function", "function": {"name": "weather", "arguments": "{}"}}
@@ -238,13 +263,10 @@ async def test_what_a_tool_returned_is_shown_as_nothing_that_its_person_said(
 
     items = (await client.get(path, params={"order": "asc"})).json()
 
-    assert [item.role for item in strict(ResponseItemList, items).data] == ["user", "assistant", "developer"]
+    kinds = ["message", "function_call", "function_call_output"]
+    assert [item.type for item in strict(ResponseItemList, items).data] == kinds
     await respond(client, items["data"])
-    assert [said.role for said in (await population.log("ada"))[1].messages] == [
-        "user",
-        "assistant",
-        "system",
-    ]
+    assert (await population.log("ada"))[1].messages == turn.messages
 
 
 async def test_deleting_a_response_forgets_its_turn(
@@ -491,12 +513,18 @@ async def test_hints_are_named_and_what_asks_for_nothing_is_accepted(client: htt
         user="u",
         tools=[],
         tool_choice="auto",
+        max_tool_calls=3,
         include=["reasoning.encrypted_content"],
         stream_options=None,
         service_tier="auto",
     )
 
-    assert {warning["param"] for warning in made["warnings"]} == {"reasoning", "user", "service_tier"}
+    assert {warning["param"] for warning in made["warnings"]} == {
+        "reasoning",
+        "user",
+        "service_tier",
+        "max_tool_calls",
+    }
 
 
 REFUSED: list[tuple[dict[str, Any], str]] = [
@@ -505,8 +533,9 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"input": [{"role": "user", "content": ""}], "instructions": "x"}, "input"),
     ({"input": None}, "input"),
     ({"input": [{"role": "user", "content": [[[[]]]]}]}, "input[0].content[0]"),
-    ({"input": [{"type": "function_call_output", "call_id": "c", "output": "1"}]}, "input[0]"),
-    ({"input": [{"type": "item_reference", "id": "msg_1"}]}, "input[0]"),
+    ({"input": [{"type": "item_reference", "id": "msg_1"}]}, "input[0].id"),
+    ({"input": [{"type": "item_reference", "id": "msg_ada_0_0123456789abcdef_out"}]}, "input[0].id"),
+    ({"input": [{"type": "item_reference"}]}, "input[0].id"),
     ({"input": [{"type": "telepathy"}]}, "input[0]"),
     ({"input": [{"type": 3, "role": "user", "content": "hi"}]}, "input[0].type"),
     ({"input": [{"role": "tool", "content": "hi"}]}, "input[0].role"),
@@ -516,7 +545,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
         "input[0].content[0]",
     ),
     ({"background": True}, "background"),
-    ({"tools": [{"type": "web_search"}]}, "tools"),
+    ({"tools": [{"type": "web_search"}]}, "tools[0]"),
     ({"tool_choice": "required"}, "tool_choice"),
     ({"prompt": {"id": "p"}}, "prompt"),
     ({"include": ["everything"]}, "include[0]"),
@@ -528,6 +557,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"text": {"format": {"type": "json_schema", "name": "x", "schema": {"type": 3}}}}, "text.format.schema"),
     ({"max_output_tokens": 0}, "max_output_tokens"),
     ({"model": "population"}, "model"),
+    ({"model": "population", "tools": [{"type": "function", "name": "a"}]}, "model"),
     ({"model": "m" * 513}, "model"),
     ({"model": "m\ud800"}, "model"),
     ({"input": [{"role": "user", "content": "hi"}] * 2048, "instructions": "x"}, "input"),
