@@ -8,6 +8,7 @@ import typer
 from prompt_toolkit import PromptSession
 from prompt_toolkit.formatted_text import ANSI
 from prompt_toolkit.history import InMemoryHistory
+from rich.markup import escape
 
 from populace.actors.engine import TEMPERATURE_DEFAULT
 from populace.cli.console import counted, err, fail, named_errors, out, print_json, print_turn
@@ -111,7 +112,7 @@ class ChatSession:
         """Read messages until the end; a failed turn leaves the conversation as it was."""
         turns = len(self._messages) // 2
         out.print(
-            f"[dim]Talking to {self._name}"
+            f"[dim]Talking to {escape(self._name)}"
             + (f", after {counted(turns, 'earlier turn')}." if turns else ".")
             + " /help shows the commands.[/]"
         )
@@ -151,7 +152,7 @@ class ChatSession:
                 for name, effect in COMMANDS.items():
                     out.print(f"[bold]{name:<6}[/] {effect}", highlight=False)
         except GatewayError as error:
-            err.print(f"[red]{error}[/]")
+            err.print(str(error), style="red", highlight=False, markup=False)
 
     def _undo(self) -> None:
         if self._last is None:
@@ -162,7 +163,7 @@ class ChatSession:
         )
         del self._messages[-2:]
         self._last = None
-        out.print(f"[dim]{answer['message']}[/]", highlight=False)
+        out.print(answer["message"], style="dim", highlight=False, markup=False)
 
     def _turn(self, line: str) -> None:
         before = list(self._messages)
@@ -171,13 +172,13 @@ class ChatSession:
             self._reply()
         except GatewayError as error:
             self._messages = before
-            err.print(f"[red]{error}[/]")
+            err.print(str(error), style="red", highlight=False, markup=False)
         except KeyboardInterrupt:
             self._messages = before
             out.print("\n[dim](given up; nothing was recorded)[/]")
 
     def _reply(self) -> None:
-        out.print(f"[bold green]{self._name}[/] ", end="")
+        out.print(f"[bold green]{escape(self._name)}[/] ", end="")
         text = self._fitting(self._stream)
         out.print()
         self._messages.append({"role": "assistant", "content": text})

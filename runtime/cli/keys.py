@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
+from rich.text import Text
 
 from populace.cli.console import fail, named_errors, out, print_json
 
@@ -57,7 +58,10 @@ def list_keys(as_json: AsJson = False) -> None:
         table = Table("key id", "tenant", "label", "revoked")
         for row in rows:
             table.add_row(
-                str(row["key_id"]), str(row["tenant"]), str(row["label"]), "yes" if row["revoked"] else ""
+                str(row["key_id"]),
+                str(row["tenant"]),
+                Text(str(row["label"])),
+                "yes" if row["revoked"] else "",
             )
         out.print(table)
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.table import Table
+from rich.text import Text
 
 from populace.actors.aggregation.question import COMBINES, KINDS, SELECTS, Question
 from populace.cli.console import CommandFailed, err, local_time, named_errors, out, print_json
@@ -138,7 +139,7 @@ def print_answer(found: dict[str, Any]) -> None:
     table = Table("member", "revision", "vote", "weight", "seconds")
     for vote in found["votes"]:
         said = vote["answer"]
-        told = f"[dim]{vote['state']}[/]" if said is None else said
+        told = Text(vote["state"], style="dim") if said is None else Text(said)
         table.add_row(
             vote["model"], vote["revision"][:12], told, f"{vote['weight']:.2f}", f"{vote['seconds']:.1f}"
         )
