@@ -11,10 +11,11 @@ from prompt_toolkit.history import InMemoryHistory
 from rich.markup import escape
 
 from populace.actors.engine import TEMPERATURE_DEFAULT
-from populace.cli.console import counted, err, fail, named_errors, out, print_json, print_turn
+from populace.cli.console import CommandFailed, counted, err, fail, named_errors, out, print_json, print_turn
 from populace.cli.gateway_client import GatewayClient, GatewayError, model_path
 from populace.policies.retrieval import RETRIEVED_MAX
 from populace.settings.settings import Settings
+from populace.storage.records.errors import PopulaceError
 
 TURNS_RESUMED = 8
 COMMANDS = {
@@ -24,6 +25,9 @@ COMMANDS = {
     "/help": "show this",
     "/quit": "leave, as Ctrl-D does",
 }
+NAMED = (CommandFailed, PopulaceError)
+"""The errors that a conversation survives: a server that went away may be back for the next message."""
+
 ESCAPE = "//"
 """Prefix that sends the rest, with one slash, as a message instead of reading it as a command."""
 
@@ -151,7 +155,7 @@ class ChatSession:
                     err.print(f"There is no command {line!r}. With // a message may begin so.", markup=False)
                 for name, effect in COMMANDS.items():
                     out.print(f"[bold]{name:<6}[/] {effect}", highlight=False)
-        except GatewayError as error:
+        except NAMED as error:
             err.print(str(error), style="red", highlight=False, markup=False)
 
     def _undo(self) -> None:
@@ -170,8 +174,9 @@ class ChatSession:
         self._messages.append({"role": "user", "content": line})
         try:
             self._reply()
-        except GatewayError as error:
+        except NAMED as error:
             self._messages = before
+            out.print()
             err.print(str(error), style="red", highlight=False, markup=False)
         except KeyboardInterrupt:
             self._messages = before

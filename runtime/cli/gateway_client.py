@@ -10,7 +10,7 @@ import httpx
 
 from populace.actors.errors import ClusterNotFound
 from populace.cli.console import CommandFailed
-from populace.client.events import event_in
+from populace.client.events import END, event_in
 from populace.client.remote_errors import error_in
 from populace.settings.credentials import Credentials
 from populace.settings.running import find_running
@@ -57,21 +57,27 @@ class GatewayClient:
         return cls(running.url, key)
 
     def request(self, method: str, path: str, **options: Any) -> Any:
-        """Send a request and return the JSON body. Raises ``GatewayError`` and ``ClusterNotFound``."""
-        return self._called(method, path, **options).json()
+        """Send a request and return the JSON body.
+
+        Raises ``GatewayError``, ``ClusterNotFound``, and ``CommandFailed`` if the connection breaks off or
+        what answers is no Populace.
+        """
+        return self._json(self._called(method, path, **options))
 
     def text(self, path: str) -> str:
         """Get a body that is text. Raises as ``request``."""
         return self._called("GET", path).text
 
     def _called(self, method: str, path: str, **options: Any) -> httpx.Response:
-        try:
-            response = self._client.request(method, path, **options)
-        except httpx.ConnectError as error:
-            raise ClusterNotFound(self._url, "Is `populace serve` still running?") from error
-        if response.is_error:
-            raise _error(response)
+        with self._answered(method, path, **options) as response:
+            response.read()
         return response
+
+    def _json(self, response: httpx.Response) -> Any:
+        try:
+            return response.json()
+        except ValueError as error:
+            raise CommandFailed(f"What answers at {self._url} is no Populace: it sent no JSON.") from error
 
     def download(self, path: str, file: BinaryIO, moved: Moved) -> None:
         """Write the body to the file; ``moved`` is called as it arrives."""
@@ -94,7 +100,7 @@ class GatewayClient:
         headers = {"Content-Length": str(total), "Content-Type": "application/zip"}
         with self._answered("POST", path, content=chunks(), headers=headers, **options) as response:
             response.read()
-            return response.json()
+        return self._json(response)
 
     @contextlib.contextmanager
     def _answered(self, method: str, path: str, **options: Any) -> Generator[httpx.Response]:
@@ -104,9 +110,9 @@ class GatewayClient:
                     response.read()
                     raise _error(response)
                 yield response
-        except httpx.ConnectError as error:
+        except (httpx.ConnectError, httpx.ConnectTimeout) as error:
             raise ClusterNotFound(self._url, "Is `populace serve` still running?") from error
-        except httpx.TransportError as error:
+        except httpx.RequestError as error:
             raise CommandFailed(f"The connection to {self._url} broke off: {error}") from error
 
     def pages(self, path: str, *, page: int = 1000) -> Iterator[dict[str, Any]]:
@@ -121,19 +127,23 @@ class GatewayClient:
                 return
 
     def stream_chat(self, body: dict[str, Any]) -> Iterator[dict[str, Any]]:
-        """Stream a chat completion; yields its chunks."""
+        """Stream a chat completion; yields its chunks. Raises as ``request``, also for one without an end."""
         request = {**body, "stream": True}
-        with self._client.stream("POST", "/v1/chat/completions", json=request) as response:
-            if response.is_error:
-                response.read()
-                raise _error(response)
+        with self._answered("POST", "/v1/chat/completions", json=request) as response:
             for line in response.iter_lines():
                 try:
                     chunk = event_in(line)
                 except PopulaceError as error:
                     raise GatewayError(str(error), 200, error.code) from error
+                except ValueError as error:
+                    raise CommandFailed(f"{self._url} sent an event that is no JSON.") from error
                 if chunk is not None:
                     yield chunk
+                elif line == END:
+                    return
+        raise CommandFailed(
+            f"The reply of {self._url} has no end: it broke off, or no Populace answers there."
+        )
 
     def close(self) -> None:
         self._client.close()

@@ -2,8 +2,9 @@
 
 import asyncio
 import os
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -14,7 +15,7 @@ from populace.gateway.server import Server, bind
 from populace.settings.running import Running, write_running
 from tests.runtime.gateway.population import Population
 
-Command = Callable[..., Awaitable[Result]]
+Command = Callable[..., Coroutine[Any, Any, Result]]
 
 
 @pytest.fixture
