@@ -21,7 +21,7 @@ TURNS_RESUMED = 8
 COMMANDS = {
     "/new": "start afresh, with nothing before it",
     "/log": "show the log",
-    "/undo": "forget the last turn for good, as if it had never been said",
+    "/undo": "forget the last turn for good, as if it had never been said; again for the one before",
     "/help": "show this",
     "/quit": "leave, as Ctrl-D does",
 }
@@ -89,7 +89,7 @@ class ChatSession:
         self._client = client
         self._name = name
         self._bare = name.partition("@")[0]
-        self._last: int | None = None
+        self._said: list[int] = []
         self._options = {"model": name, **options}
         self._messages: list[dict[str, str]] = []
 
@@ -159,14 +159,14 @@ class ChatSession:
             err.print(str(error), style="red", highlight=False, markup=False)
 
     def _undo(self) -> None:
-        if self._last is None:
-            err.print("Nothing was said here yet. `populace model forget` forgets earlier turns.")
+        if not self._said:
+            err.print("No turn of this chat is left to forget. `populace model forget` forgets earlier ones.")
             return
         answer = self._client.request(
-            "POST", model_path(self._bare, "/forget"), json={"positions": [self._last]}
+            "POST", model_path(self._bare, "/forget"), json={"positions": self._said[-1:]}
         )
         del self._messages[-2:]
-        self._last = None
+        self._said.pop()
         out.print(answer["message"], style="dim", highlight=False, markup=False)
 
     def _turn(self, line: str) -> None:
@@ -193,12 +193,15 @@ class ChatSession:
 
     def _stream(self, body: dict[str, Any]) -> str:
         pieces: list[str] = []
+        position: int | None = None
         for chunk in self._client.stream_chat(body):
-            self._last = chunk.get("populace", {}).get("log_position", self._last)
+            position = chunk.get("populace", {}).get("log_position", position)
             for choice in chunk["choices"]:
                 piece = choice["delta"].get("content", "")
                 pieces.append(piece)
                 out.print(piece, end="", highlight=False, markup=False, soft_wrap=True)
+        if position is not None:  # a reply that breaks off, or that leaves no trace, is no turn to take back
+            self._said.append(position)
         return "".join(pieces)
 
     def _fitting(self, send: Any) -> Any:
