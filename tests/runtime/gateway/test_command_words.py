@@ -36,7 +36,7 @@ async def test_a_chat_prints_what_was_said_and_what_went_wrong_as_it_is(
 
     assert said in replied.output
     assert unknown.exit_code == 1
-    assert said in unknown.output
+    assert repr(said) in unknown.output
     assert no_command.exit_code == 0, no_command.output
     assert f"There is no command {f'/{said}'!r}" in no_command.output
 
