@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 import httpx
 
-from populace.actors.errors import ClusterNotFound
+from populace.actors.errors import ClusterNotFound, Unauthorized
 from populace.cli.console import CommandFailed
 from populace.client.events import END, event_in
 from populace.client.remote_errors import error_in
@@ -40,10 +40,14 @@ class GatewayClient:
     """Calls the gateway of a running Populace. A context manager."""
 
     def __init__(self, url: str, api_key: str, *, reply_seconds_max: float = 600.0) -> None:
+        """Whitespace around the key is left out. Raises ``Unauthorized`` for what is no key."""
+        key = api_key.strip()
+        if not (key and key.isascii() and key.isprintable()):
+            raise Unauthorized("The API key has characters that no key has. `populace key create` makes one.")
         timeout = httpx.Timeout(reply_seconds_max, connect=CONNECT_SECONDS_MAX)
         self._url = url
         self._client = httpx.Client(
-            base_url=url, headers={"Authorization": f"Bearer {api_key}"}, timeout=timeout, trust_env=False
+            base_url=url, headers={"Authorization": f"Bearer {key}"}, timeout=timeout, trust_env=False
         )
 
     @classmethod

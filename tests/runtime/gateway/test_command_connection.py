@@ -110,3 +110,23 @@ async def test_what_is_no_populace_is_named(
 
     assert (talked.exit_code, type(talked.exception)) == (1, SystemExit)
     assert told in " ".join(talked.output.split())
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "status"), [("", "\n", 0), (" ", "\r\n", 0), ("", "ü", 1), ("\n", None, 1)]
+)
+async def test_a_key_is_taken_without_what_was_pasted_around_it(
+    command: Command,
+    population: Population,
+    monkeypatch: pytest.MonkeyPatch,
+    before: str,
+    after: str | None,
+    status: int,
+) -> None:
+    key = "" if after is None else population.keys["acme"] + after
+    monkeypatch.setenv("POPULACE_API_KEY", before + key)
+
+    listed = await command("model", "list")
+
+    assert listed.exit_code == status, listed.exception
+    assert ("The API key has characters that no key has" in listed.output) is bool(status)
