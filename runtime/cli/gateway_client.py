@@ -3,7 +3,7 @@
 import contextlib
 from collections.abc import Callable, Generator, Iterator
 from types import TracebackType
-from typing import Any, BinaryIO, Self
+from typing import TYPE_CHECKING, Any, BinaryIO, Self
 from urllib.parse import quote
 
 import httpx
@@ -16,6 +16,9 @@ from populace.settings.credentials import Credentials
 from populace.settings.running import find_running
 from populace.settings.settings import Settings
 from populace.storage.records.errors import ModelNotFound, PopulaceError
+
+if TYPE_CHECKING:
+    from populace.client.population import Population
 
 CONNECT_SECONDS_MAX = 5.0
 CHUNK_BYTES = 256 * 1024
@@ -52,7 +55,14 @@ class GatewayClient:
 
     @classmethod
     def of_settings(cls, settings: Settings) -> Self:
-        """Use the Populace that serves the settings' data directory. Raises ``ClusterNotFound``."""
+        """Use the Populace at the settings' address, or else the one that serves their data directory.
+
+        Raises ``ClusterNotFound``, and ``Unauthorized`` if there is no key for the address.
+        """
+        if settings.address is not None:
+            if settings.api_key is None:
+                raise Unauthorized(f"{settings.address} takes an API key: set POPULACE_API_KEY.")
+            return cls(settings.address, settings.api_key)
         running = find_running(settings.data)
         key = settings.api_key or Credentials(settings.config).find(running.store_id)
         if key is None:
@@ -159,6 +169,14 @@ class GatewayClient:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def connected() -> "Population":
+    """Connect to the Populace that the command line talks to: at its address, or else in its cluster."""
+    # What this imports loads when it is needed.
+    from populace.client.connecting import connect
+
+    return connect(Settings.from_environment().address)
 
 
 def model_path(name: str, rest: str = "") -> str:

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from populace.actors.aggregation.question import COMBINES, KINDS, SELECTS, Question
 from populace.cli.console import CommandFailed, err, local_time, named_errors, out, print_json
-from populace.cli.gateway_client import GatewayClient, model_path
+from populace.cli.gateway_client import GatewayClient, connected, model_path
 from populace.settings.settings import Settings
 
 if TYPE_CHECKING:
@@ -170,9 +170,7 @@ def report(
     Example: `populace population report --svg population.svg`. It reads stored profiles and
     asks no model.
     """
-    from populace.client.connecting import connect
-
-    with named_errors(), connect() as population:
+    with named_errors(), connected() as population:
         # numpy loads here, for those who want a report.
         from populace.actors.aggregation.report import population_report
         from populace.pictures.population import report_picture
@@ -237,10 +235,8 @@ def merge(
     """Merge what members' adapters add to the base into a revision of one model."""
     if weight and len(weight) != len(names):
         raise typer.BadParameter(f"{len(names)} names have {len(weight)} weights.", param_hint="--weight")
-    from populace.client.connecting import connect
-
     weights = dict(zip(names, weight, strict=True)) if weight else None
-    with named_errors(), err.status("Merging"), connect() as population:
+    with named_errors(), err.status("Merging"), connected() as population:
         if method == "linear":
             err.print(
                 "[yellow]`linear` mixes one adapter's B with another's A: their sum is made instead.[/]"

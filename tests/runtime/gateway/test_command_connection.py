@@ -130,3 +130,32 @@ async def test_a_key_is_taken_without_what_was_pasted_around_it(
 
     assert listed.exit_code == status, listed.exception
     assert ("The API key has characters that no key has" in listed.output) is bool(status)
+
+
+async def test_the_address_of_a_server_needs_no_data_directory(
+    command: Command, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("POPULACE_DATA", str(tmp_path / "none"))
+    monkeypatch.setenv("POPULACE_ADDRESS", f"{url}/v1/")
+    named = await command("model", "list")
+    members = await command("population", "report")
+    keys = await command("key", "list")
+    monkeypatch.delenv("POPULACE_API_KEY")
+    without = await command("model", "list")
+
+    assert (named.exit_code, members.exit_code) == (0, 0), (named.output, members.output)
+    assert "ada" in named.output
+    assert "has no Ray cluster to be in" in keys.output
+    assert "takes an API key: set POPULACE_API_KEY" in without.output
+
+
+@pytest.mark.parametrize("address", ["http://host:99999", "host:8000", "ftp://host", "http://"])
+async def test_what_is_no_address_of_a_server_is_named(
+    command: Command, monkeypatch: pytest.MonkeyPatch, address: str
+) -> None:
+    monkeypatch.setenv("POPULACE_ADDRESS", address)
+
+    listed = await command("model", "list")
+
+    assert (listed.exit_code, type(listed.exception)) == (1, SystemExit)
+    assert "The setting POPULACE_ADDRESS is" in " ".join(listed.output.split())
