@@ -64,12 +64,24 @@ SHORT_WORD = 2
 SAME_WORDS = 8
 """Two replies that begin with the same words are the same: rounding moves the rest of a greedy reply."""
 
-MINE = re.compile(r"\bmy ((?:[a-z]+['’]s )?[a-z]+)\b", re.IGNORECASE)
-"""Matches what people call their own: "my brother", "my sister's dog"."""
+MINE = re.compile(
+    r"\bmy ((?:[a-z]+['’]s )?[a-z]+(?: (?:address|code|date|number|password|size))?)\b", re.IGNORECASE
+)
+"""Matches what people call their own: "my brother", "my sister's dog", "my locker code"."""
 
 NAMING = re.compile(r"\b(?:call(?:ed)?|named?)\b")
 NAMING_WORDS = frozenset({"call", "called", "named"})
 """How a name is told: no part of the name."""
+
+NAMED_NEXT = re.compile(r"\b(?:call|named?)\s*$", re.IGNORECASE)
+"""Matches the end of what is before a thing that gets its name: "I named my boat Bella"."""
+
+ELSE = re.compile(
+    r"\bmy\b|(?:[.!,;:\n]|\b(?:and|but)\b)"
+    r"(?!\s*(?:(?:and|but) )?(?:it|he|she|they|who|which|is|called|named)\b)",
+    re.IGNORECASE,
+)
+"""Matches where a text goes on to something else than the thing that it spoke of."""
 
 ASKING = re.compile(r"[^.!?\n]*\?")
 """Matches a question. What people ask is less likely to be about themselves than what they say."""
@@ -155,9 +167,16 @@ def log_questions(turns: Sequence[tuple[int, str]]) -> tuple[str, ...]:
         for found in MINE.finditer(told):
             thing = found[1].lower().replace("’", "'")
             if not set(words_of(thing)) <= common:
-                ending = "'s name" if NAMING.search(told) else ""
+                ending = "'s name" if _tells_name(told, found) else ""
                 questions.setdefault(thing, f"What is my {thing}{ending}?")
     return tuple(questions.values())[:LOG_QUESTIONS_MAX]
+
+
+def _tells_name(text: str, thing: re.Match[str]) -> bool:
+    """Whether the text says what the thing is called, and not only what something else is."""
+    rest = text[thing.end() :]
+    clause = rest[: end.start()] if (end := ELSE.search(rest)) else rest
+    return bool(NAMING.search(clause) or NAMED_NEXT.search(text[: thing.start()]))
 
 
 def known_of(model: ModelId, answers: Sequence[Answer], turns: Sequence[tuple[int, str]]) -> Known:

@@ -47,6 +47,7 @@ def import_(
         out.print(
             f"{to}: {packed.bytes:,} bytes in {len(packed.groups)} groups, digest {packed.digest}.",
             highlight=False,
+            markup=False,
         )
 
 
@@ -69,7 +70,7 @@ def export(
         adapter = PackedAdapter.open(packed)
         adapter.verify()
         unpack_to_peft_directory(adapter, directory)
-        out.print(f"{directory} holds the adapter {adapter.digest}.", highlight=False)
+        out.print(f"{directory} holds the adapter {adapter.digest}.", highlight=False, markup=False)
 
 
 @app.command(epilog="Example: `populace adapter inspect ada.adapter --json`.")

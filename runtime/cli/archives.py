@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 
 from populace.archive.layout import SUFFIX
 from populace.cli.console import CommandFailed, named_errors, out, print_json, progress
@@ -43,7 +44,8 @@ def export_model(
             path = model_path(name, "/export")
             with disk_named(target), replaced_durably(target) as written, _shown("Exporting") as moved:
                 client.download(path, written, moved)
-        out.print(f"Exported [bold]{name}[/] to {target}.", highlight=False, soft_wrap=True)
+        told = f"Exported [bold]{name}[/] to {escape(str(target))}."
+        out.print(told, highlight=False, soft_wrap=True)
 
 
 def import_model(

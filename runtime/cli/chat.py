@@ -8,29 +8,41 @@ import typer
 from prompt_toolkit import PromptSession
 from prompt_toolkit.formatted_text import ANSI
 from prompt_toolkit.history import InMemoryHistory
+from rich.markup import escape
 
 from populace.actors.engine import TEMPERATURE_DEFAULT
-from populace.cli.console import counted, err, fail, named_errors, out, print_json, print_turn
+from populace.actors.errors import InvalidName
+from populace.cli.console import CommandFailed, counted, err, fail, named_errors, out, print_json, print_turn
 from populace.cli.gateway_client import GatewayClient, GatewayError, model_path
+from populace.gateway.target import BASE_MODEL, PEEK_SUFFIX, POPULATION_MODEL
 from populace.policies.ingestion import ADDED_ROLE
 from populace.policies.retrieval import RETRIEVED_MAX
 from populace.settings.settings import Settings
+from populace.storage.records.errors import PopulaceError
+from populace.storage.records.keys import RESERVED_MODEL_NAMES, name_problem
 
 TURNS_RESUMED = 8
 COMMANDS = {
     "/new": "start afresh, with nothing before it",
     "/log": "show the log",
-    "/undo": "forget the last turn for good, as if it had never been said",
+    "/undo": "forget the last turn for good, as if it had never been said; again for the one before",
     "/help": "show this",
     "/quit": "leave, as Ctrl-D does",
 }
+NAMED = (CommandFailed, PopulaceError)
+"""The errors that a conversation survives: a server that went away may be back for the next message."""
+
 ESCAPE = "//"
 """Prefix that sends the rest, with one slash, as a message instead of reading it as a command."""
 
 
 def chat(
     name: Annotated[
-        str, typer.Argument(help="Name of the personal model; `name@alias` selects another revision.")
+        str,
+        typer.Argument(
+            help="Name of the personal model; `name@alias` selects another revision, `name:peek` leaves no "
+            "trace, and `base` is the base."
+        ),
     ],
     message: Annotated[
         str | None, typer.Option("--message", "-m", help="Send this message, print the reply and exit.")
@@ -64,8 +76,9 @@ def chat(
     Examples: `populace chat ada`, `populace chat ada -m "What is the capital of France?"`.
     """
     with named_errors(), GatewayClient.of_settings(Settings.from_environment()) as client:
-        bare = name.partition("@")[0]
-        _ensure_model(client, bare, create=create, may_ask=message is None and sys.stdin.isatty())
+        model = model_of(name)
+        if model is not None:
+            _ensure_model(client, model, create=create, may_ask=message is None and sys.stdin.isatty())
         options = {"max_tokens": max_tokens} | ({} if temperature is None else {"temperature": temperature})
         context = {"context": {"retrieve": retrieve}} if retrieve else {}
         session = ChatSession(client, name, **options, **context)
@@ -84,17 +97,19 @@ class ChatSession:
         """Make a session; ``options`` are sent with every completion."""
         self._client = client
         self._name = name
-        self._bare = name.partition("@")[0]
-        self._last: int | None = None
+        self._model = model_of(name)
+        self._said: list[int] = []
         self._options = {"model": name, **options}
         self._messages: list[dict[str, str]] = []
 
     def resume(self) -> None:
-        """Take the newest turns of the log as the conversation so far."""
-        head = self._client.request("GET", model_path(self._bare))["log_position"]
+        """Take the newest turns of the log, if there is one, as the conversation so far."""
+        if self._model is None:
+            return
+        head = self._client.request("GET", model_path(self._model))["log_position"]
         start = max(0, head - TURNS_RESUMED)
         page = self._client.request(
-            "GET", model_path(self._bare, "/interactions"), params={"start": start, "limit": TURNS_RESUMED}
+            "GET", model_path(self._model, "/interactions"), params={"start": start, "limit": TURNS_RESUMED}
         )
         for turn in page["data"]:
             spoken = [message for message in turn["messages"] if message["role"] == "user"]
@@ -113,7 +128,7 @@ class ChatSession:
         """Read messages until the end; a failed turn leaves the conversation as it was."""
         turns = len(self._messages) // 2
         out.print(
-            f"[dim]Talking to {self._name}"
+            f"[dim]Talking to {escape(self._name)}"
             + (f", after {counted(turns, 'earlier turn')}." if turns else ".")
             + " /help shows the commands.[/]"
         )
@@ -152,34 +167,35 @@ class ChatSession:
                     err.print(f"There is no command {line!r}. With // a message may begin so.", markup=False)
                 for name, effect in COMMANDS.items():
                     out.print(f"[bold]{name:<6}[/] {effect}", highlight=False)
-        except GatewayError as error:
-            err.print(f"[red]{error}[/]")
+        except NAMED as error:
+            err.print(str(error), style="red", highlight=False, markup=False)
 
     def _undo(self) -> None:
-        if self._last is None:
-            err.print("Nothing was said here yet. `populace model forget` forgets earlier turns.")
+        if self._model is None or not self._said:
+            err.print("No turn of this chat is left to forget. `populace model forget` forgets earlier ones.")
             return
         answer = self._client.request(
-            "POST", model_path(self._bare, "/forget"), json={"positions": [self._last]}
+            "POST", model_path(self._model, "/forget"), json={"positions": self._said[-1:]}
         )
         del self._messages[-2:]
-        self._last = None
-        out.print(f"[dim]{answer['message']}[/]", highlight=False)
+        self._said.pop()
+        out.print(answer["message"], style="dim", highlight=False, markup=False)
 
     def _turn(self, line: str) -> None:
         before = list(self._messages)
         self._messages.append({"role": "user", "content": line})
         try:
             self._reply()
-        except GatewayError as error:
+        except NAMED as error:
             self._messages = before
-            err.print(f"[red]{error}[/]")
+            out.print()
+            err.print(str(error), style="red", highlight=False, markup=False)
         except KeyboardInterrupt:
             self._messages = before
             out.print("\n[dim](given up; nothing was recorded)[/]")
 
     def _reply(self) -> None:
-        out.print(f"[bold green]{self._name}[/] ", end="")
+        out.print(f"[bold green]{escape(self._name)}[/] ", end="")
         text = self._fitting(self._stream)
         out.print()
         self._messages.append({"role": "assistant", "content": text})
@@ -189,12 +205,15 @@ class ChatSession:
 
     def _stream(self, body: dict[str, Any]) -> str:
         pieces: list[str] = []
+        position: int | None = None
         for chunk in self._client.stream_chat(body):
-            self._last = chunk.get("populace", {}).get("log_position", self._last)
+            position = chunk.get("populace", {}).get("log_position", position)
             for choice in chunk["choices"]:
                 piece = choice["delta"].get("content", "")
                 pieces.append(piece)
                 out.print(piece, end="", highlight=False, markup=False, soft_wrap=True)
+        if position is not None:  # a reply that breaks off, or that leaves no trace, is no turn to take back
+            self._said.append(position)
         return "".join(pieces)
 
     def _fitting(self, send: Any) -> Any:
@@ -209,11 +228,25 @@ class ChatSession:
                 del self._messages[: (len(self._messages) // 4) * 2 or 2]
 
     def _show_log(self) -> None:
-        for turn in self._client.request("GET", model_path(self._bare, "/interactions"))["data"]:
+        if self._model is None:
+            err.print(f"`{self._name}` keeps no log.")
+            return
+        for turn in self._client.request("GET", model_path(self._model, "/interactions"))["data"]:
             print_turn(turn)
 
 
+def model_of(target: str) -> str | None:
+    """Return the name of the personal model that a target names; None for one that has no log."""
+    if target in (BASE_MODEL, POPULATION_MODEL):
+        return None
+    return target.removesuffix(PEEK_SUFFIX).partition("@")[0]
+
+
 def _ensure_model(client: GatewayClient, name: str, *, create: bool, may_ask: bool) -> None:
+    """Create the model if it is missing and may be. Raises ``InvalidName`` for a name that none can have."""
+    problem = name_problem(name, reserved=RESERVED_MODEL_NAMES)
+    if problem is not None:
+        raise InvalidName(name, problem)
     try:
         client.request("GET", model_path(name))
         return

@@ -17,8 +17,9 @@ from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, Te
 from populace.policies.ingestion import ADDED_ROLE
 from populace.storage.records.errors import PopulaceError
 
-out = Console()
-err = Console(stderr=True)
+# People's words are printed as they are: without this ":key:" becomes a picture, also outside of markup.
+out = Console(emoji=False)
+err = Console(stderr=True, emoji=False)
 
 
 class CommandFailed(Exception):
@@ -78,7 +79,7 @@ def counted(number: int, noun: str) -> str:
 
 def fail(message: str) -> NoReturn:
     """Print the error and exit with status 1."""
-    err.print(f"[bold red]Error:[/] {message}", highlight=False, markup=True)
+    _print_error(message)
     raise typer.Exit(1)
 
 
@@ -100,9 +101,14 @@ def named_errors() -> Generator[None]:
 
 
 def _fail(message: str, error: Exception) -> NoReturn:
+    _print_error(message)
+    raise typer.Exit(1) from error
+
+
+def _print_error(message: str) -> None:
+    """Print the message as it is: it may quote what a person typed."""
     err.print("[bold red]Error:[/]", end=" ")
     err.print(message, highlight=False, markup=False)
-    raise typer.Exit(1) from error
 
 
 def progress(*more: ProgressColumn) -> Progress:

@@ -4,6 +4,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.table import Table
+from rich.text import Text
 
 from populace.cli.console import CommandFailed, local_time, named_errors, out, print_json
 from populace.cli.gateway_client import GatewayClient, model_path
@@ -71,6 +72,6 @@ def _print_table(given: list[dict[str, Any]]) -> None:
     table = Table("turn", "when", "thumb", "rating", "reward", "correction")
     for opinion in given:
         cells = (opinion["thumb"], opinion["rating"], opinion["reward"], opinion["correction"])
-        said = ["" if cell is None else str(cell) for cell in cells]
+        said = [Text("" if cell is None else str(cell)) for cell in cells]
         table.add_row(str(opinion["position"]), local_time(opinion["created"]), *said)
     out.print(table)

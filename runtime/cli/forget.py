@@ -19,6 +19,9 @@ populace model forget ada "my password"
 populace model forget ada 7 --empty-memory
 """
 
+BY_POSITION = "Name the turns to forget by their positions."
+"""What to do where what the words found cannot be confirmed."""
+
 
 def forget(
     name: Annotated[str, typer.Argument(help="The model's name.")],
@@ -58,7 +61,7 @@ def forget(
             query = " ".join(turns)
         asker = _Asker(client, name, "emptied" if empty_memory else "folded")
         if query is not None:
-            wanted = _found(asker, query, asks=not yes and not as_json, as_json=as_json)
+            wanted = _found(asker, query, yes=yes, as_json=as_json)
         elif as_json and not yes:
             raise CommandFailed("--json asks nothing: forget with --yes.")
         else:
@@ -109,18 +112,20 @@ def _forget_all(asker: _Asker, positions: list[int], *, yes: bool, as_json: bool
                 return
 
 
-def _found(asker: _Asker, query: str, *, asks: bool, as_json: bool) -> list[int]:
+def _found(asker: _Asker, query: str, *, yes: bool, as_json: bool) -> list[int]:
     """Show the turns that the words find; return their positions if the person can be asked to confirm."""
     answer = asker.post({"query": query})
     if as_json:
         print_json(answer)
+        if yes:
+            raise CommandFailed(f"Nothing was forgotten. {BY_POSITION}")
         raise typer.Exit
     _print_turns(answer["found"])
     out.print(answer["message"], highlight=False, markup=False)
     if not answer["found"]:
         raise typer.Exit(1)
-    if not asks or not answer["exact"]:
-        out.print("Name the turns to forget by their positions.", highlight=False)
+    if yes or not answer["exact"]:
+        out.print(BY_POSITION, highlight=False)
         raise typer.Exit(1)
     return [turn["position"] for turn in answer["found"]]
 

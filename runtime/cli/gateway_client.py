@@ -3,19 +3,22 @@
 import contextlib
 from collections.abc import Callable, Generator, Iterator
 from types import TracebackType
-from typing import Any, BinaryIO, Self
+from typing import TYPE_CHECKING, Any, BinaryIO, Self
 from urllib.parse import quote
 
 import httpx
 
-from populace.actors.errors import ClusterNotFound
+from populace.actors.errors import ClusterNotFound, Unauthorized
 from populace.cli.console import CommandFailed
-from populace.client.events import event_in
+from populace.client.events import END, event_in
 from populace.client.remote_errors import error_in
 from populace.settings.credentials import Credentials
 from populace.settings.running import find_running
 from populace.settings.settings import Settings
 from populace.storage.records.errors import ModelNotFound, PopulaceError
+
+if TYPE_CHECKING:
+    from populace.client.population import Population
 
 CONNECT_SECONDS_MAX = 5.0
 CHUNK_BYTES = 256 * 1024
@@ -40,15 +43,26 @@ class GatewayClient:
     """Calls the gateway of a running Populace. A context manager."""
 
     def __init__(self, url: str, api_key: str, *, reply_seconds_max: float = 600.0) -> None:
+        """Whitespace around the key is left out. Raises ``Unauthorized`` for what is no key."""
+        key = api_key.strip()
+        if not (key and key.isascii() and key.isprintable()):
+            raise Unauthorized("The API key has characters that no key has. `populace key create` makes one.")
         timeout = httpx.Timeout(reply_seconds_max, connect=CONNECT_SECONDS_MAX)
         self._url = url
         self._client = httpx.Client(
-            base_url=url, headers={"Authorization": f"Bearer {api_key}"}, timeout=timeout, trust_env=False
+            base_url=url, headers={"Authorization": f"Bearer {key}"}, timeout=timeout, trust_env=False
         )
 
     @classmethod
     def of_settings(cls, settings: Settings) -> Self:
-        """Use the Populace that serves the settings' data directory. Raises ``ClusterNotFound``."""
+        """Use the Populace at the settings' address, or else the one that serves their data directory.
+
+        Raises ``ClusterNotFound``, and ``Unauthorized`` if there is no key for the address.
+        """
+        if settings.address is not None:
+            if settings.api_key is None:
+                raise Unauthorized(f"{settings.address} takes an API key: set POPULACE_API_KEY.")
+            return cls(settings.address, settings.api_key)
         running = find_running(settings.data)
         key = settings.api_key or Credentials(settings.config).find(running.store_id)
         if key is None:
@@ -57,21 +71,27 @@ class GatewayClient:
         return cls(running.url, key)
 
     def request(self, method: str, path: str, **options: Any) -> Any:
-        """Send a request and return the JSON body. Raises ``GatewayError`` and ``ClusterNotFound``."""
-        return self._called(method, path, **options).json()
+        """Send a request and return the JSON body.
+
+        Raises ``GatewayError``, ``ClusterNotFound``, and ``CommandFailed`` if the connection breaks off or
+        what answers is no Populace.
+        """
+        return self._json(self._called(method, path, **options))
 
     def text(self, path: str) -> str:
         """Get a body that is text. Raises as ``request``."""
         return self._called("GET", path).text
 
     def _called(self, method: str, path: str, **options: Any) -> httpx.Response:
-        try:
-            response = self._client.request(method, path, **options)
-        except httpx.ConnectError as error:
-            raise ClusterNotFound(self._url, "Is `populace serve` still running?") from error
-        if response.is_error:
-            raise _error(response)
+        with self._answered(method, path, **options) as response:
+            response.read()
         return response
+
+    def _json(self, response: httpx.Response) -> Any:
+        try:
+            return response.json()
+        except ValueError as error:
+            raise CommandFailed(f"What answers at {self._url} is no Populace: it sent no JSON.") from error
 
     def download(self, path: str, file: BinaryIO, moved: Moved) -> None:
         """Write the body to the file; ``moved`` is called as it arrives."""
@@ -94,7 +114,7 @@ class GatewayClient:
         headers = {"Content-Length": str(total), "Content-Type": "application/zip"}
         with self._answered("POST", path, content=chunks(), headers=headers, **options) as response:
             response.read()
-            return response.json()
+        return self._json(response)
 
     @contextlib.contextmanager
     def _answered(self, method: str, path: str, **options: Any) -> Generator[httpx.Response]:
@@ -104,9 +124,9 @@ class GatewayClient:
                     response.read()
                     raise _error(response)
                 yield response
-        except httpx.ConnectError as error:
+        except (httpx.ConnectError, httpx.ConnectTimeout) as error:
             raise ClusterNotFound(self._url, "Is `populace serve` still running?") from error
-        except httpx.TransportError as error:
+        except httpx.RequestError as error:
             raise CommandFailed(f"The connection to {self._url} broke off: {error}") from error
 
     def pages(self, path: str, *, page: int = 1000) -> Iterator[dict[str, Any]]:
@@ -121,19 +141,23 @@ class GatewayClient:
                 return
 
     def stream_chat(self, body: dict[str, Any]) -> Iterator[dict[str, Any]]:
-        """Stream a chat completion; yields its chunks."""
+        """Stream a chat completion; yields its chunks. Raises as ``request``, also for one without an end."""
         request = {**body, "stream": True}
-        with self._client.stream("POST", "/v1/chat/completions", json=request) as response:
-            if response.is_error:
-                response.read()
-                raise _error(response)
+        with self._answered("POST", "/v1/chat/completions", json=request) as response:
             for line in response.iter_lines():
                 try:
                     chunk = event_in(line)
                 except PopulaceError as error:
                     raise GatewayError(str(error), 200, error.code) from error
+                except ValueError as error:
+                    raise CommandFailed(f"{self._url} sent an event that is no JSON.") from error
                 if chunk is not None:
                     yield chunk
+                elif line == END:
+                    return
+        raise CommandFailed(
+            f"The reply of {self._url} has no end: it broke off, or no Populace answers there."
+        )
 
     def close(self) -> None:
         self._client.close()
@@ -145,6 +169,14 @@ class GatewayClient:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def connected() -> "Population":
+    """Connect to the Populace that the command line talks to: at its address, or else in its cluster."""
+    # What this imports loads when it is needed.
+    from populace.client.connecting import connect
+
+    return connect(Settings.from_environment().address)
 
 
 def model_path(name: str, rest: str = "") -> str:

@@ -1,15 +1,14 @@
 """``populace key``: manages API keys and the tenants that they belong to."""
 
 import time
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 from rich.table import Table
+from rich.text import Text
 
 from populace.cli.console import fail, named_errors, out, print_json
-
-if TYPE_CHECKING:
-    from populace.client.population import Population
+from populace.cli.gateway_client import connected
 
 app = typer.Typer(help="Create, list and revoke API keys.", no_args_is_help=True)
 
@@ -33,7 +32,7 @@ def create(
     """
     from populace.gateway.access import new_key
 
-    with named_errors(), _connect() as population:
+    with named_errors(), connected() as population:
         text, key = new_key(tenant, label, now_ms=time.time_ns() // 1_000_000)
         population.run(population.directory.create_key(key))
         if as_json:
@@ -45,7 +44,7 @@ def create(
 @app.command("list")
 def list_keys(as_json: AsJson = False) -> None:
     """List the keys, without their secrets."""
-    with named_errors(), _connect() as population:
+    with named_errors(), connected() as population:
         keys = population.run(population.directory.list_keys())
         rows = [
             {"key_id": k.key_id, "tenant": k.tenant, "label": k.label, "revoked": k.revoked_ms is not None}
@@ -57,7 +56,10 @@ def list_keys(as_json: AsJson = False) -> None:
         table = Table("key id", "tenant", "label", "revoked")
         for row in rows:
             table.add_row(
-                str(row["key_id"]), str(row["tenant"]), str(row["label"]), "yes" if row["revoked"] else ""
+                str(row["key_id"]),
+                str(row["tenant"]),
+                Text(str(row["label"])),
+                "yes" if row["revoked"] else "",
             )
         out.print(table)
 
@@ -67,13 +69,7 @@ def revoke(
     key_id: Annotated[str, typer.Argument(help="Id of the key, as `populace key list` shows it.")],
 ) -> None:
     """Revoke a key; gateways stop accepting it within seconds."""
-    with named_errors(), _connect() as population:
+    with named_errors(), connected() as population:
         if population.run(population.directory.revoke_key(key_id)) is None:
             fail(f"There is no key with the id {key_id}.")
         out.print(f"Revoked {key_id}.")
-
-
-def _connect() -> "Population":
-    from populace.client.connecting import connect
-
-    return connect()

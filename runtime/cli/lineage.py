@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.tree import Tree
 
 from populace.cli.console import CommandFailed, local_time, named_errors, out, print_json
-from populace.cli.gateway_client import GatewayClient, model_path
+from populace.cli.gateway_client import GatewayClient, connected, model_path
 from populace.cli.training import exit_status, print_ends, watched
 from populace.settings.settings import Settings
 
@@ -104,9 +104,7 @@ def diff(
     At an angle of 0 degrees both write into the same direction of a layer's output, at 90 into orthogonal
     ones.
     """
-    from populace.client.connecting import connect
-
-    with named_errors(), connect() as population:
+    with named_errors(), connected() as population:
         found = population.model(name).diff(one, other)
     if as_json:
         print_json([difference._asdict() for difference in found])

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.table import Table
+from rich.text import Text
 
 from populace.cli.console import CommandFailed, err, local_time, named_errors, out, print_json
 from populace.cli.gateway_client import GatewayClient, model_path
@@ -72,9 +73,9 @@ def memory(
         elif known is None:
             _print_memory(body)
         else:
-            _print_known(body, known)
+            print_known(body, known)
         if picture is not None and not as_json:
-            out.print(f"The picture is in {picture}.", highlight=False)
+            out.print(f"The picture is in {picture}.", highlight=False, markup=False)
 
 
 def _asked(client: GatewayClient, name: str, questions: list[str], *, quiet: bool) -> dict[str, Any]:
@@ -82,14 +83,16 @@ def _asked(client: GatewayClient, name: str, questions: list[str], *, quiet: boo
         return client.request("GET", model_path(name, "/memory/known"), params={"question": questions})
 
 
-def _print_known(body: dict[str, Any], known: dict[str, Any]) -> None:
+def print_known(body: dict[str, Any], known: dict[str, Any]) -> None:
+    """Print what the model knows, and the questions that nothing answers."""
     name = body["id"]
     if known["facts"]:
         table = Table("question", "answer", "sure", "turn", "what was said there")
         for fact in known["facts"]:
             said = shorten(fact["said"], SAID_WIDTH, placeholder=" ...")
             sure = f"{fact['sure']:.0%}"
-            table.add_row(fact["question"], fact["answer"].strip(), sure, str(fact["position"]), said)
+            question, answer = Text(fact["question"]), Text(fact["answer"].strip())
+            table.add_row(question, answer, sure, str(fact["position"]), Text(said))
         out.print(table)
         first = known["facts"][0]["position"]
         out.print(
@@ -102,7 +105,7 @@ def _print_known(body: dict[str, Any], known: dict[str, Any]) -> None:
             if known["facts"]
             else "It knows nothing of its person. Asked were"
         )
-        out.print(f"{what}: {' '.join(known['unknown'])}", style="dim", highlight=False)
+        out.print(f"{what}: {' '.join(known['unknown'])}", style="dim", highlight=False, markup=False)
 
 
 def _print_memory(body: dict[str, Any]) -> None:

@@ -12,7 +12,7 @@ from populace.cli.feedback import EXAMPLES as FEEDBACK_EXAMPLES
 from populace.cli.feedback import feedback
 from populace.cli.forget import EXAMPLES as FORGET_EXAMPLES
 from populace.cli.forget import forget
-from populace.cli.gateway_client import GatewayClient, model_path
+from populace.cli.gateway_client import GatewayClient, connected, model_path
 from populace.cli.lineage import (
     DIFF_EXAMPLES,
     HISTORY_EXAMPLES,
@@ -140,9 +140,7 @@ def erase(
 
 
 def _create_with_adapter(name: str, adapter: Path) -> None:
-    from populace.client.connecting import connect
-
-    with err.status("Checking the adapter"), connect() as population:
+    with err.status("Checking the adapter"), connected() as population:
         population.create(name, adapter=adapter)
 
 

@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.table import Table
+from rich.text import Text
 
 from populace.actors.aggregation.question import COMBINES, KINDS, SELECTS, Question
 from populace.cli.console import CommandFailed, err, local_time, named_errors, out, print_json
-from populace.cli.gateway_client import GatewayClient, model_path
+from populace.cli.gateway_client import GatewayClient, connected, model_path
 from populace.settings.settings import Settings
 
 if TYPE_CHECKING:
@@ -138,7 +139,7 @@ def print_answer(found: dict[str, Any]) -> None:
     table = Table("member", "revision", "vote", "weight", "seconds")
     for vote in found["votes"]:
         said = vote["answer"]
-        told = f"[dim]{vote['state']}[/]" if said is None else said
+        told = Text(vote["state"], style="dim") if said is None else Text(said)
         table.add_row(
             vote["model"], vote["revision"][:12], told, f"{vote['weight']:.2f}", f"{vote['seconds']:.1f}"
         )
@@ -169,9 +170,7 @@ def report(
     Example: `populace population report --svg population.svg`. It reads stored profiles and
     asks no model.
     """
-    from populace.client.connecting import connect
-
-    with named_errors(), connect() as population:
+    with named_errors(), connected() as population:
         # numpy loads here, for those who want a report.
         from populace.actors.aggregation.report import population_report
         from populace.pictures.population import report_picture
@@ -236,10 +235,8 @@ def merge(
     """Merge what members' adapters add to the base into a revision of one model."""
     if weight and len(weight) != len(names):
         raise typer.BadParameter(f"{len(names)} names have {len(weight)} weights.", param_hint="--weight")
-    from populace.client.connecting import connect
-
     weights = dict(zip(names, weight, strict=True)) if weight else None
-    with named_errors(), err.status("Merging"), connect() as population:
+    with named_errors(), err.status("Merging"), connected() as population:
         if method == "linear":
             err.print(
                 "[yellow]`linear` mixes one adapter's B with another's A: their sum is made instead.[/]"

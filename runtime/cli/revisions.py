@@ -7,7 +7,7 @@ import typer
 from rich.table import Table
 
 from populace.cli.console import err, local_time, named_errors, out, print_json
-from populace.cli.gateway_client import GatewayClient, model_path
+from populace.cli.gateway_client import GatewayClient, connected, model_path
 from populace.settings.settings import Settings
 
 PUBLISH_EXAMPLES = """Examples: `populace model publish ada ./my-lora`,
@@ -24,9 +24,7 @@ def publish(
     alias: Annotated[str, typer.Option(help="The alias to move to the new revision.")] = "latest",
 ) -> None:
     """Publish a new adapter for a model; the old one stays in use until an engine has loaded it."""
-    from populace.client.connecting import connect
-
-    with named_errors(), err.status("Checking and prewarming the adapter"), connect() as population:
+    with named_errors(), err.status("Checking and prewarming the adapter"), connected() as population:
         revision = population.model(name).publish(adapter, alias=alias)
     out.print(f"[bold]{name}@{alias}[/] is {revision.digest[:12]} now.")
 

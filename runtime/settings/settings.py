@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal, Self
 
 import platformdirs
 import psutil
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, HttpUrl, ValidationError, field_validator
 
 from populace.actors.engine import EngineKind
 from populace.settings.machine import has_gpu, physical_cores
@@ -68,6 +68,8 @@ class Settings(BaseModel):
     """File of the key that encrypts people's data keys; None is ``master.key`` in ``data``."""
     api_key: str | None = None
     """API key that the command line sends; None is the one that ``populace serve`` stored in ``config``."""
+    address: str | None = None
+    """Server of the command line, like ``http://host:8000``; None is the one that serves ``data``."""
 
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=1, le=65535)] = 8000
@@ -169,6 +171,12 @@ class Settings(BaseModel):
     @classmethod
     def _absolute(cls, path: Path | None) -> Path | None:
         return None if path is None else path.expanduser().absolute()
+
+    @field_validator("address")
+    @classmethod
+    def _is_address(cls, text: str | None) -> str | None:
+        """Check the address; the one that OpenAI's clients are given ends in /v1."""
+        return None if text is None else str(HttpUrl(text)).rstrip("/").removesuffix("/v1")
 
     @field_validator("cors_origins")
     @classmethod

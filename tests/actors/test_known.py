@@ -198,6 +198,21 @@ def test_what_people_call_their_own_is_asked_for() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("text", "question"),
+    [
+        ("My locker code is 4711, and the dog is called Rex.", "What is my locker code?"),
+        ("The dog is called Rex. My locker is by the door.", "What is my locker?"),
+        ("My locker is green and my dog is called Rex.", "What is my locker?"),
+        ("My boat, which is called Bella, leaks.", "What is my boat's name?"),
+        ("My boat leaks. It is called Bella.", "What is my boat's name?"),
+        ("I named my boat Bella.", "What is my boat's name?"),
+    ],
+)
+def test_a_name_is_asked_for_if_it_is_of_that_thing(text: str, question: str) -> None:
+    assert log_questions([(0, text)]) == (question,)
+
+
 def test_an_answer_that_never_ended_is_no_fact() -> None:
     whole = answer("What is my cat's name?", "Your cat is Mr Biscuit.")
 

@@ -122,7 +122,7 @@ def test_a_chat_takes_a_turn_back_and_records_no_command(served: Served, ada: st
 
     assert talked.returncode == 0, talked.stderr
     assert "forget the last turn" in talked.stdout
-    assert "Nothing was said here yet" in talked.stderr
+    assert "No turn of this chat is left to forget" in talked.stderr
     assert "There is no command '/hlep'" in talked.stderr
     log = served.log_of(ada)
     said = [one["content"] for turn in log for one in turn["messages"] if one["role"] == "user"]

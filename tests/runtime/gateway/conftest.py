@@ -1,14 +1,21 @@
 """A population for each test, and a server on a free port for those that need sockets."""
 
 import asyncio
-from collections.abc import AsyncGenerator
+import os
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
+from typer.testing import CliRunner, Result
 
+from populace.cli.main import app
 from populace.gateway.server import Server, bind
+from populace.settings.running import Running, write_running
 from tests.runtime.gateway.population import Population
+
+Command = Callable[..., Coroutine[Any, Any, Result]]
 
 
 @pytest.fixture
@@ -42,3 +49,17 @@ async def address(population: Population) -> AsyncGenerator[tuple[str, int], Non
 @pytest.fixture
 def url(address: tuple[str, int]) -> str:
     return f"http://{address[0]}:{address[1]}"
+
+
+@pytest.fixture
+def command(population: Population, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Command:
+    """Run the command line with these arguments and what is typed, on a thread, as acme."""
+    write_running(tmp_path, Running("ray", url, os.getpid(), "store"))
+    monkeypatch.setenv("POPULACE_DATA", str(tmp_path))
+    monkeypatch.setenv("POPULACE_API_KEY", population.keys["acme"])
+    monkeypatch.setenv("COLUMNS", "200")
+
+    async def command(*arguments: str, typed: str = "") -> Result:
+        return await asyncio.to_thread(CliRunner().invoke, app, arguments, input=typed)
+
+    return command

@@ -82,6 +82,7 @@ async def test_words_show_their_turns_and_ask(forget: Forget, population: Popula
         (("weather", "0"), "nearest"),
         (("weather", "--yes"), "Name the turns to forget by their positions."),
         (("--query", "weather", "--yes"), "Name the turns to forget by their positions."),
+        (("weather", "--yes", "--json"), "Name the turns to forget by their positions."),
         (("7",), "holds no turn 7"),
         ((), "Name the turns by their positions"),
         (("0", "--query", "weather"), "Name the turns by their positions"),

@@ -1,0 +1,49 @@
+"""`populace chat` from a script: what its commands do, and whom one can talk to."""
+
+import pytest
+
+from populace.actors.engine import Message
+from tests.runtime.gateway.conftest import Command
+from tests.runtime.gateway.population import Population
+
+
+async def test_undo_takes_back_one_turn_after_the_other(command: Command, population: Population) -> None:
+    talked = await command("chat", "ada", typed="one\ntwo\n/undo\n/undo\n/undo\nthree\n/quit\n")
+
+    assert talked.exit_code == 0, talked.output
+    assert talked.output.count("No turn of this chat is left to forget") == 1
+    said = [turn.messages[-1] for turn in await population.log("ada") if not turn.forgotten]
+    assert [message.content for message in said if message.role == "user"] == ["three"]
+    assert list(population.engine.requests[-1].prompt) == [Message("user", "three")]
+
+
+async def test_a_peek_goes_on_from_the_log_and_leaves_no_trace(
+    command: Command, population: Population
+) -> None:
+    await command("chat", "ada", "-m", "one")
+
+    peeked = await command("chat", "ada:peek", typed="two\n/undo\n/log\n/quit\n")
+
+    assert peeked.exit_code == 0, peeked.output
+    assert "reply 2 to you" in peeked.output
+    assert "No turn of this chat is left to forget" in peeked.output
+    roles, texts = ("user", "assistant", "user"), ("one", "reply 1 to you", "two")
+    assert list(population.engine.requests[-1].prompt) == list(map(Message, roles, texts))
+    assert [turn.forgotten for turn in await population.log("ada")] == [False]
+
+
+async def test_one_can_talk_to_the_base_which_keeps_no_log(command: Command, population: Population) -> None:
+    talked = await command("chat", "base", typed="one\ntwo\n/undo\n/log\n/quit\n")
+    once = await command("chat", "base", "--create", "-m", "one", "--json")
+
+    assert (talked.exit_code, once.exit_code) == (0, 0), talked.output + once.output
+    assert "reply 2 to you" in talked.output
+    assert "`base` keeps no log." in talked.output
+
+
+@pytest.mark.parametrize("name", ["Ada", "base@latest", "base:peek", "import"])
+async def test_a_name_that_no_model_can_have_is_told_its_rule(command: Command, name: str) -> None:
+    talked = await command("chat", name, "--create", "-m", "one")
+
+    assert talked.exit_code == 1
+    assert "is not allowed" in talked.output
