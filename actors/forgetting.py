@@ -64,7 +64,8 @@ class Forgotten:
     ``revisions`` had learned from them and are gone, ``jobs`` are trainings that were cancelled, and
     ``aliases`` are those that moved, each with the revision that it names now, None for the base. ``memory``
     says what happened to the memory, None if there was none. ``found`` are the turns that match the words;
-    with ``is_exact`` false no turn has all of the words, and these are the nearest.
+    with ``is_exact`` false no turn has all of the words, and these are the nearest. Turns that have all of
+    the words only with system messages that an earlier turn brought are ``repeated``.
     """
 
     model: ModelId
@@ -83,7 +84,8 @@ class Forgotten:
     def __str__(self) -> str:
         if self.found and not self.positions:
             what = "found" if self.is_exact else "nearest, and none of them has all of the words"
-            return f"{_turns(self.found_at)} {_be(self.found_at)} {what}. Nothing was forgotten."
+            told = [f"{_turns(self.found_at)} {_be(self.found_at)} {what}. Nothing was forgotten."]
+            return " ".join([*told, *self._repeats()])
         if not self.positions:
             if not self.already:
                 return "Nothing was found, and nothing was forgotten."
@@ -91,9 +93,10 @@ class Forgotten:
         told = [f"{_turns(self.positions)} {_be(self.positions)} forgotten."]
         if self.shown:
             told.append(f"{_turns(self.shown)} {_be(self.shown)} shown that, and may repeat it.")
-        if self.repeated:
-            told.append(f"The same words are in {_turns(self.repeated).lower()}.")
-        return " ".join(told)
+        return " ".join([*told, *self._repeats()])
+
+    def _repeats(self) -> list[str]:
+        return [f"The same words are in {_turns(self.repeated).lower()}."] if self.repeated else []
 
     @property
     def found_at(self) -> tuple[int, ...]:
@@ -319,14 +322,25 @@ def _context_without(
     )
 
 
+def said_here(record: InteractionRecord) -> list[RoleAndContent]:
+    """The turn's own messages, and the system messages before them: no digest takes those out."""
+    own = turn_start(record.messages)
+    return [
+        message for index, message in enumerate(record.messages) if index >= own or message[0] == "system"
+    ]
+
+
 def _same_words(gone: Sequence[Sequence[RoleAndContent]]) -> Callable[[InteractionRecord], bool]:
-    """Return a test whether a turn repeats, word for word, what was said in the ``gone`` messages."""
-    said = {text for messages in gone for text in _said(messages)}
+    """Return a test whether a turn repeats, word for word, what was said in the ``gone`` messages.
+
+    What only their system messages say does not count: many clients send the same one with every turn.
+    """
+    spoken = ([message for message in messages if message[0] != "system"] for messages in gone)
+    said = {text for messages in spoken for text in _said(messages)}
     long = [text for text in said if len(text) >= SAME_CHARACTERS_MIN]
 
     def is_same(record: InteractionRecord) -> bool:
-        own = record.messages[turn_start(record.messages) :]
-        texts = [*_said(own), record.reply.casefold()]
+        texts = [*_said(said_here(record)), record.reply.casefold()]
         return any(text in said for text in texts) or any(part in text for part in long for text in texts)
 
     return is_same
@@ -335,7 +349,5 @@ def _same_words(gone: Sequence[Sequence[RoleAndContent]]) -> Callable[[Interacti
 def _said(messages: Sequence[RoleAndContent]) -> list[str]:
     """The texts of messages that are no replies, case-folded."""
     return [
-        text
-        for role, content in messages
-        if role not in ("system", "assistant") and (text := content.strip().casefold())
+        text for role, content in messages if role != "assistant" and (text := content.strip().casefold())
     ]

@@ -47,7 +47,8 @@ def first_new(messages: Sequence[RoleAndContent], known: Container[bytes]) -> in
 class Brought(NamedTuple):
     """What of a log a turn was the first to bring: the digests of earlier turns, and messages.
 
-    ``earlier`` are turns that its client had elsewhere. ``messages`` are theirs and the turn's own.
+    ``earlier`` are turns that its client had elsewhere. ``messages`` are theirs and the turn's own, and
+    system messages that no turn before had, wherever they stand.
     """
 
     earlier: tuple[bytes, ...]
@@ -71,11 +72,17 @@ def without_turns(messages: Sequence[RoleAndContent], forgotten: Container[bytes
 def brought_by(log: Iterable[tuple[Sequence[RoleAndContent], str]]) -> list[Brought]:
     """Say of each turn in a log, given by its messages and its reply, what no turn before it had."""
     seen = set[bytes]()
+    systems = set[str]()
     brought: list[Brought] = []
     for messages, reply in log:
         new = [(turn, digest) for turn, digest in _turns(messages) if digest not in seen]
         own = turn_start(messages)
-        indices = [*(index for turn, _ in new for index in turn), *range(own, len(messages))]
+        fresh = {
+            index for index, (role, said) in enumerate(messages) if role == "system" and said not in systems
+        }
+        systems |= {messages[index][1] for index in fresh}
+        spoken = {index for turn, _ in new for index in turn if messages[index][0] != "system"}
+        indices = sorted(spoken | fresh | set(range(own, len(messages))))
         # A client that began the reply itself sends it back as one message, with its beginning or without.
         begun = messages[own - 1][1] if 0 < own == len(messages) else None
         answered = (

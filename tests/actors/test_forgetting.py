@@ -673,3 +673,34 @@ async def test_what_was_forgotten_is_not_found(ada: Ada) -> None:
     await ada.forget(0)
 
     assert (await ada.host.forgetting.find(ADA, "password")).found == ()
+
+
+async def test_words_that_stay_in_a_system_message_are_found_and_named(ada: Ada) -> None:
+    """A client sends its notes about the person with every turn, and began to at the second one."""
+    notes = Message("system", f"About the user: {SECRET}")
+    await ada.say("Hello.", sends_history=True)
+    for number in range(3):
+        ada.sent = (notes, *(message for message in ada.sent if message.role != "system"))
+        await ada.say(f"turn {number}", sends_history=True)
+    ada.sent = (notes, Message("user", "elsewhere"), Message("assistant", "noted"))
+    await ada.say("another chat", sends_history=True)
+
+    found = await ada.host.forgetting.find(ADA, "password swordfish")
+    told = await ada.host.forgetting.forget(ADA, "password swordfish", "forget")
+
+    assert (found.found_at, found.repeated) == ((1,), (2, 3, 4))
+    assert str(found) == "Turn 1 was found. Nothing was forgotten. The same words are in turns 2, 3 and 4."
+    assert (told.positions, told.shown, told.repeated) == ((1,), (2, 3), (4,))
+    assert (await ada.host.forgetting.find(ADA, "password swordfish")).found_at == (2,)
+
+
+async def test_a_turn_whose_system_message_has_the_forgotten_words_is_named(ada: Ada) -> None:
+    sent = (("Be brief.", SECRET), (f"About: {SECRET.upper()}", "Hello."), ("Be brief.", "And now?"))
+    for number, (notes, text) in enumerate(sent):
+        messages = (Message("system", notes), Message("user", text))
+        turn = TurnRequest(ADA, f"op-{number}", text.encode())
+        await ada.host.chat(ChatRequest(turn, messages, Sampling()))
+
+    told = await ada.forget(0, operation="forget")
+
+    assert (told.shown, told.repeated) == ((), (1,)), "that its client tells each turn to be brief is none"
