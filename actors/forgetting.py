@@ -20,7 +20,10 @@ from populace.policies.ingestion import (
     Brought,
     RoleAndContent,
     brought_by,
+    plain_text,
     turn_digest,
+    turn_ends,
+    turn_parts,
     turn_start,
     without_turns,
 )
@@ -242,6 +245,7 @@ def _gone_and_kept(
         gone = sorted(positions)
         # The turns' own digests last: they are kept for longest.
         told = [
+            *_parts_gone(said, positions, brought),
             *(turn for place in gone for turn in brought[place].earlier),
             *(digests[place] for place in gone),
         ]
@@ -260,6 +264,26 @@ def _gone_and_kept(
         if emptied <= positions:
             return positions, tuple(turns), kept
         positions |= emptied
+
+
+def _parts_gone(
+    said: Sequence[InteractionRecord], positions: frozenset[int], brought: Mapping[int, Brought]
+) -> list[bytes]:
+    """Digest the parts of the turns that go, but those that another turn says as well.
+
+    What a later turn has before its last message may be of the turns that go, and is no telling anew.
+    """
+    before, elsewhere = set[bytes](), set[bytes]()
+    gone: list[bytes] = []
+    for record in said:
+        messages = brought[record.position].messages
+        parts = turn_parts(messages, record.reply)
+        if record.position in positions:
+            gone += (part for part in parts if part not in before)
+        else:
+            before.update(parts)
+            elsewhere |= turn_ends(messages, record.reply)
+    return [part for part in gone if part not in elsewhere]
 
 
 def _record_without(
@@ -340,7 +364,7 @@ def _same_words(gone: Sequence[Sequence[RoleAndContent]]) -> Callable[[Interacti
     long = [text for text in said if len(text) >= SAME_CHARACTERS_MIN]
 
     def is_same(record: InteractionRecord) -> bool:
-        texts = [*_said(said_here(record)), record.reply.casefold()]
+        texts = [*_said(said_here(record)), plain_text(record.reply).casefold()]
         return any(text in said for text in texts) or any(part in text for part in long for text in texts)
 
     return is_same
@@ -349,5 +373,5 @@ def _same_words(gone: Sequence[Sequence[RoleAndContent]]) -> Callable[[Interacti
 def _said(messages: Sequence[RoleAndContent]) -> list[str]:
     """The texts of messages that are no replies, case-folded."""
     return [
-        text for role, content in messages if role != "assistant" and (text := content.strip().casefold())
+        text for role, content in messages if role != "assistant" and (text := plain_text(content).casefold())
     ]

@@ -141,12 +141,14 @@ def forget_turns(
     return GivenUp(tuple(sorted(touched)), tuple(job.number for job in cancelled), aliases)
 
 
-def tell_anew(txn: WriteTransaction, tenant: str, name: str, turn: bytes) -> None:
-    """Let the digest of a forgotten turn go: its words were said again, and are not forgotten."""
+def tell_anew(txn: WriteTransaction, tenant: str, name: str, *said: bytes) -> None:
+    """Let digests of forgotten turns go, or of parts of them: their words were said again."""
     known = forgotten_record(txn, tenant, name)
-    if turn in known.turns:
-        left = tuple(digest for digest in known.turns if digest != turn)
-        txn.put(keys.forgotten(tenant, name), ForgottenRecord(turns=left, let_go=known.let_go + 1).pack())
+    left = tuple(digest for digest in known.turns if digest not in said)
+    let_go = len(known.turns) - len(left)
+    if let_go:
+        record = ForgottenRecord(turns=left, let_go=known.let_go + let_go)
+        txn.put(keys.forgotten(tenant, name), record.pack())
 
 
 def forgotten_record(txn: ReadTransaction, tenant: str, name: str) -> ForgottenRecord:

@@ -704,3 +704,45 @@ async def test_a_turn_whose_system_message_has_the_forgotten_words_is_named(ada:
     told = await ada.forget(0, operation="forget")
 
     assert (told.shown, told.repeated) == ((), (1,)), "that its client tells each turn to be brief is none"
+
+
+async def test_a_turn_does_not_come_back_in_a_history_that_was_cut_or_has_no_replies(ada: Ada) -> None:
+    made = await ada.say(SECRET)
+    cut = (Message("assistant", made.reply),)
+    unanswered = (Message("user", SECRET),)
+    for sent in (cut, unanswered):
+        ada.sent = sent
+        await ada.say("And now?", sends_history=True)
+
+    told = await ada.forget(0)
+
+    assert (told.positions, told.shown) == ((0,), (1, 2))
+    assert "swordfish" not in repr([turn.messages for turn in await ada.log()])
+    for sent in (cut, unanswered):
+        ada.sent = sent
+        assert [one.content for one in (await ada.say("So?", sends_history=True)).messages] == ["So?"]
+
+
+async def test_a_message_that_another_turn_says_as_well_stays_before_others(ada: Ada) -> None:
+    hello = Message("user", "Hello, Ada here.")
+    ada.sent = (hello,)
+    await ada.say("Who am I?", sends_history=True)
+    await ada.say(hello.content)
+    await ada.say("Nice weather.")
+    await ada.say("Nice weather.", write=False)
+
+    await ada.forget(1, 2)
+
+    assert (await ada.log())[0].messages[0] == hello
+    for said in (hello, Message("user", "Nice weather.")):
+        ada.sent = (said,)
+        assert (await ada.say("So?", sends_history=True)).messages[0] == said
+
+
+async def test_a_message_that_is_told_anew_stays_before_others(ada: Ada) -> None:
+    await ada.say(SECRET)
+    await ada.forget(0)
+    await ada.say(SECRET)
+    ada.sent = (Message("user", SECRET),)
+
+    assert (await ada.say("So?", sends_history=True)).messages[0] == ada.sent[0]
