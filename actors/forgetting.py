@@ -13,6 +13,7 @@ from typing import Any, Literal, NamedTuple, Protocol, Self
 from populace.actors.context import context_digest
 from populace.actors.engine import Message
 from populace.actors.errors import InvalidRequest
+from populace.actors.feedback import Feedback
 from populace.actors.tool_calls import TOOL_ROLE
 from populace.actors.turn import Interaction, ModelId
 from populace.policies.history import HISTORY_TURNS_MAX, with_history
@@ -182,6 +183,7 @@ def log_without(
     records: Sequence[InteractionRecord],
     positions: frozenset[int],
     contexts: Mapping[int, tuple[Exchange, ...] | None],
+    given: Mapping[int, Sequence[Feedback]],
     *,
     now_ms: int,
 ) -> ShownTurns:
@@ -189,7 +191,8 @@ def log_without(
 
     With them goes what they were the first to bring, turns that their client had elsewhere, unless another
     turn here says it. A turn of which nothing is left, since its client sent nothing else, goes as well.
-    ``contexts`` is what was retrieved for each turn with a retrieval, None where that is not known.
+    ``contexts`` is what was retrieved for each turn with a retrieval, None where that is not known, and
+    ``given`` the feedback on each turn that has any.
     """
     by_position = {record.position: record for record in records}
     brought = brought_in(records)
@@ -219,7 +222,7 @@ def log_without(
         # Its history may have had one in the messages of another turn.
         if after != record or any(len(kept[one.position]) < len(one.messages) for one in history):
             shown.append(place)
-        elif is_same(record):
+        elif is_same(record, given.get(place, ())):
             repeated.append(place)
     return ShownTurns(positions, changed, turns, tuple(shown), tuple(repeated), left)
 
@@ -354,7 +357,23 @@ def said_here(record: InteractionRecord) -> list[RoleAndContent]:
     ]
 
 
-def _same_words(gone: Sequence[Sequence[RoleAndContent]]) -> Callable[[InteractionRecord], bool]:
+def said_beside(record: InteractionRecord, given: Sequence[Feedback]) -> list[str]:
+    """The corrections of a turn's reply, and the metadata of its response."""
+    corrections = (feedback.opinion.correction for feedback in given)
+    return [*(text for text in corrections if text), *_metadata(record.note)]
+
+
+def _metadata(note: str) -> list[str]:
+    try:
+        metadata: dict[str, object] | None = json.loads(note).get("metadata")
+        return [str(value) for value in (metadata or {}).values()]
+    except (ValueError, AttributeError):  # no note of ours: the log was imported
+        return [note]
+
+
+def _same_words(
+    gone: Sequence[Sequence[RoleAndContent]],
+) -> Callable[[InteractionRecord, Sequence[Feedback]], bool]:
     """Return a test whether a turn repeats, word for word, what was said in the ``gone`` messages.
 
     What only their system messages say does not count: many clients send the same one with every turn.
@@ -363,8 +382,9 @@ def _same_words(gone: Sequence[Sequence[RoleAndContent]]) -> Callable[[Interacti
     said = {text for messages in spoken for text in _said(messages)}
     long = [text for text in said if len(text) >= SAME_CHARACTERS_MIN]
 
-    def is_same(record: InteractionRecord) -> bool:
-        texts = [*_said(said_here(record)), plain_text(record.reply).casefold()]
+    def is_same(record: InteractionRecord, given: Sequence[Feedback]) -> bool:
+        beside = [record.reply, *said_beside(record, given)]
+        texts = [*_said(said_here(record)), *(plain_text(text).casefold() for text in beside)]
         return any(text in said for text in texts) or any(part in text for part in long for text in texts)
 
     return is_same

@@ -23,6 +23,7 @@ from populace.actors.forgetting import (
     ShownTurns,
     brought_in,
     log_without,
+    said_beside,
     said_here,
 )
 from populace.actors.host.host_turns import HostTurns
@@ -153,7 +154,7 @@ class Forgetter:
             contexts = {
                 record.position: shown_exchanges(txn, model, record) for record in records if record.retrieved
             }
-            log = log_without(records, positions, contexts, now_ms=now_ms)
+            log = log_without(records, positions, contexts, _feedback_in(txn, model), now_ms=now_ms)
             after = {record.position: log.changed.get(record.position, record) for record in records}
             return log, folded_from(txn, model, after, log.positions, log.contexts)
 
@@ -217,14 +218,14 @@ def _checked_log(txn: ReadTransaction, model: ModelId, wanted: Sequence[int]) ->
 
 
 def _found_in(txn: ReadTransaction, model: ModelId, wanted: Sequence[str]) -> Forgotten:
-    """Search for the words in messages, replies and corrections."""
+    """Search for the words in messages, replies, corrections and the metadata of responses."""
     head = ledger.read_head(txn, *model)
     records = ledger.read_log(txn, *model, start=head.log_start, limit=head.log_position - head.log_start)
     said = [record for record in records if record.messages[0][0] not in SAID_ROLES]
-    given = feedback_by_position(feedback_view(model, feedback) for feedback in walk_feedback(txn, *model))
+    given = _feedback_in(txn, model)
     brought = brought_in(records)
     words = {
-        record.position: _words(brought[record.position], record.reply, given.get(record.position, ()))
+        record.position: _words(brought[record.position], record, given.get(record.position, ()))
         for record in said
     }
     all_of_them = [record for record in said if set(wanted) <= set(words[record.position])]
@@ -261,7 +262,10 @@ def _repeated(
     )
 
 
-def _words(brought: Brought, reply: str, given: Sequence[Feedback]) -> list[str]:
+def _feedback_in(txn: ReadTransaction, model: ModelId) -> dict[int, list[Feedback]]:
+    return feedback_by_position(feedback_view(model, feedback) for feedback in walk_feedback(txn, *model))
+
+
+def _words(brought: Brought, record: InteractionRecord, given: Sequence[Feedback]) -> list[str]:
     said = [content for _, content in brought.messages]
-    corrections = [feedback.opinion.correction or "" for feedback in given]
-    return words_of("\n".join([*said, reply, *corrections]))
+    return words_of("\n".join([*said, record.reply, *said_beside(record, given)]))

@@ -1,6 +1,7 @@
 """What was forgotten is in no state, row or prompt, and whatever else was said is as if it had never been."""
 
 import asyncio
+import json
 from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,11 +15,12 @@ from hypothesis import strategies as st
 from populace.actors.engine import Message, Sampling
 from populace.actors.errors import InvalidRequest, MemoryStateMismatch
 from populace.actors.feedback import Opinion
-from populace.actors.forgetting import FORGET_ROLE, FOUND_MAX, TURNS_MAX, Forgotten
+from populace.actors.forgetting import CONVERSATION_ROLE, FORGET_ROLE, FOUND_MAX, TURNS_MAX, Forgotten
 from populace.actors.host.model_host import ModelHost
 from populace.actors.host_limits import HostLimits
 from populace.actors.keepers.turn_log import MEMORY_KEPT_EVERY
 from populace.actors.turn import ChatRequest, Interaction, TurnGrant, TurnRequest
+from populace.actors.turns.setting import remark
 from populace.policies.log_retention import LogLimits
 from populace.storage.records.errors import (
     InteractionForgotten,
@@ -746,3 +748,37 @@ async def test_a_message_that_is_told_anew_stays_before_others(ada: Ada) -> None
     ada.sent = (Message("user", SECRET),)
 
     assert (await ada.say("So?", sends_history=True)).messages[0] == ada.sent[0]
+
+
+async def test_words_beside_a_turn_are_found_and_named(ada: Ada) -> None:
+    """They are in a correction of its reply, or in the metadata that a client keeps with its response."""
+    await ada.say(SECRET)
+    await ada.say("Hello.")
+    await ada.host.give_feedback(ADA, 1, Opinion(correction=f"As you said: {SECRET}"))
+    turn = TurnRequest(ADA, "op-note", b"note")
+    note = json.dumps({"model": "ada", "metadata": {"topic": f"zebra, {SECRET}"}})
+    await ada.host.chat(ChatRequest(turn, (Message("user", "And now?"),), Sampling(), note=note))
+    turn = TurnRequest(ADA, "op-imported", b"imported")
+    imported = Message("user", "Nice weather.")
+    await ada.host.chat(ChatRequest(turn, (imported,), Sampling(), note="no JSON, but giraffe"))
+
+    assert (await ada.host.forgetting.find(ADA, "giraffe")).found_at == (3,)
+    assert (await ada.host.forgetting.find(ADA, "zebra")).found_at == (2,)
+    assert (await ada.host.forgetting.find(ADA, "metadata")).found == ()
+    assert (await ada.forget(0)).repeated == (1, 2)
+    assert (await ada.host.forgetting.find(ADA, "swordfish")).found_at == (1, 2)
+
+
+async def test_nothing_can_be_written_where_it_could_not_be_forgotten(ada: Ada) -> None:
+    await ada.say(SECRET)
+    await ada.host.memories.restore(ADA, 0, "restore")
+    await remark(ada.host, ADA, Message(CONVERSATION_ROLE, "{}"), "remark", turn_seconds_max=9)
+    told = await ada.forget(0)
+
+    for position in range(1, 4):
+        with pytest.raises(InvalidRequest, match=f"Turn {position} has no reply") as refused:
+            await ada.host.give_feedback(ADA, position, Opinion(correction=SECRET))
+        assert refused.value.parameter == "position"
+    with pytest.raises(InteractionForgotten):
+        await ada.host.give_feedback(ADA, 0, Opinion(thumb=True))
+    assert (told.position, await ada.host.read_feedback(ADA)) == (3, ())
