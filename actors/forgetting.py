@@ -6,14 +6,16 @@ since their replies may repeat it: their person says whether those are to be for
 """
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, NamedTuple, Protocol, Self
 
 from populace.actors.context import context_digest
 from populace.actors.engine import Message
 from populace.actors.errors import InvalidRequest
+from populace.actors.feedback import Feedback
 from populace.actors.memory import MEMORY_ROLE
+from populace.actors.repeated_words import same_words
 from populace.actors.tool_calls import TOOL_ROLE
 from populace.actors.turn import Interaction, ModelId
 from populace.policies.history import HISTORY_TURNS_MAX, is_same_conversation, with_history
@@ -23,7 +25,8 @@ from populace.policies.ingestion import (
     RoleAndContent,
     brought_by,
     turn_digest,
-    turn_start,
+    turn_ends,
+    turn_parts,
     turns_in,
     was_added,
     without_turns,
@@ -54,9 +57,6 @@ FOUND_MAX = 16
 NEAREST_MAX = 5
 """If no turn has all of the words, this many of the nearest ones are returned."""
 
-SAME_CHARACTERS_MIN = 12
-"""A shorter message counts as repeated only by an equal one: "yes" is in half of all replies."""
-
 
 @dataclass(frozen=True, slots=True)
 class Forgotten:
@@ -68,7 +68,8 @@ class Forgotten:
     ``revisions`` had learned from them and are gone, ``jobs`` are trainings that were cancelled, and
     ``aliases`` are those that moved, each with the revision that it names now, None for the base. ``memory``
     says what happened to the memory, None if there was none. ``found`` are the turns that match the words;
-    with ``is_exact`` false no turn has all of the words, and these are the nearest.
+    with ``is_exact`` false no turn has all of the words, and these are the nearest. Turns that have all of
+    the words only with system messages that an earlier turn brought are ``repeated``.
     """
 
     model: ModelId
@@ -87,7 +88,8 @@ class Forgotten:
     def __str__(self) -> str:
         if self.found and not self.positions:
             what = "found" if self.is_exact else "nearest, and none of them has all of the words"
-            return f"{_turns(self.found_at)} {_be(self.found_at)} {what}. Nothing was forgotten."
+            told = [f"{_turns(self.found_at)} {_be(self.found_at)} {what}. Nothing was forgotten."]
+            return " ".join([*told, *self._repeats()])
         if not self.positions:
             if not self.already:
                 return "Nothing was found, and nothing was forgotten."
@@ -95,9 +97,10 @@ class Forgotten:
         told = [f"{_turns(self.positions)} {_be(self.positions)} forgotten."]
         if self.shown:
             told.append(f"{_turns(self.shown)} {_be(self.shown)} shown that, and may repeat it.")
-        if self.repeated:
-            told.append(f"The same words are in {_turns(self.repeated).lower()}.")
-        return " ".join(told)
+        return " ".join([*told, *self._repeats()])
+
+    def _repeats(self) -> list[str]:
+        return [f"The same words are in {_turns(self.repeated).lower()}."] if self.repeated else []
 
     @property
     def found_at(self) -> tuple[int, ...]:
@@ -185,6 +188,7 @@ def log_without(
     records: Sequence[InteractionRecord],
     positions: frozenset[int],
     contexts: Mapping[int, tuple[Exchange, ...] | None],
+    given: Mapping[int, Sequence[Feedback]],
     *,
     now_ms: int,
 ) -> ShownTurns:
@@ -192,7 +196,8 @@ def log_without(
 
     With them goes what they were the first to bring, turns that their client had elsewhere, unless another
     turn here says it. A turn of which nothing is left, since its client sent nothing else, goes as well.
-    ``contexts`` is what was retrieved for each turn with a retrieval, None where that is not known.
+    ``contexts`` is what was retrieved for each turn with a retrieval, None where that is not known, and
+    ``given`` the feedback on each turn that has any.
     """
     by_position = {record.position: record for record in records}
     brought = brought_in(records)
@@ -210,7 +215,7 @@ def log_without(
     shown: list[int] = []
     repeated: list[int] = []
     left = dict(contexts)
-    is_same = _same_words([brought[record.position].messages for record in gone])
+    is_same = same_words([brought[record.position].messages for record in gone])
     for place in kept:
         record = by_position[place]
         if place in left:
@@ -222,7 +227,7 @@ def log_without(
         # Its history may have had one in the messages of another turn.
         if after != record or any(len(kept[one.position]) < len(one.messages) for one in history):
             shown.append(place)
-        elif is_same(record):
+        elif is_same(record, given.get(place, ())):
             repeated.append(place)
     return ShownTurns(positions, changed, turns, tuple(shown), tuple(repeated), left)
 
@@ -252,6 +257,7 @@ def _gone_and_kept(
         gone = sorted(positions)
         # The turns' own digests last: they are kept for longest.
         told = [
+            *_parts_gone(said, positions, brought),
             *(turn for place in gone for turn in brought[place].earlier),
             *(digests[place] for place in gone),
         ]
@@ -294,6 +300,26 @@ def _is_emptied(
     return TOOL_ROLE in roles and any(
         before.position in positions for before in _history(record, by_position)[:1]
     )
+
+
+def _parts_gone(
+    said: Sequence[InteractionRecord], positions: frozenset[int], brought: Mapping[int, Brought]
+) -> list[bytes]:
+    """Digest the parts of the turns that go, but those that another turn says as well.
+
+    What a later turn has before its last message may be of the turns that go, and is no telling anew.
+    """
+    before, elsewhere = set[bytes](), set[bytes]()
+    gone: list[bytes] = []
+    for record in said:
+        messages = brought[record.position].messages
+        parts = turn_parts(messages, record.reply)
+        if record.position in positions:
+            gone += (part for part in parts if part not in before)
+        else:
+            before.update(parts)
+            elsewhere |= turn_ends(messages, record.reply)
+    return [part for part in gone if part not in elsewhere]
 
 
 def _record_without(
@@ -355,26 +381,3 @@ def _context_without(
         if context is None
         else tuple(exchange for exchange in context if exchange.position not in positions)
     )
-
-
-def _same_words(gone: Sequence[Sequence[RoleAndContent]]) -> Callable[[InteractionRecord], bool]:
-    """Return a test whether a turn repeats, word for word, what was said in the ``gone`` messages."""
-    said = {text for messages in gone for text in _said(messages)}
-    long = [text for text in said if len(text) >= SAME_CHARACTERS_MIN]
-
-    def is_same(record: InteractionRecord) -> bool:
-        start = 0 if was_added(record.messages) else turn_start(record.messages)
-        own = record.messages[start:]
-        texts = [*_said(own), record.reply.casefold()]
-        return any(text in said for text in texts) or any(part in text for part in long for text in texts)
-
-    return is_same
-
-
-def _said(messages: Sequence[RoleAndContent]) -> list[str]:
-    """The texts of messages that are no replies, case-folded."""
-    return [
-        text
-        for role, content in messages
-        if role not in ("system", "assistant") and (text := content.strip().casefold())
-    ]

@@ -252,8 +252,9 @@ class Hosts(Protocol):
         """Record feedback on a reply beside the log; ``on`` is the reply's position or completion id.
 
         With the same ``key``, or without one the same opinion, nothing is added and the first is returned.
-        Raises ``InvalidRequest`` for an empty or invalid opinion, ``InteractionNotFound``, ``FeedbackFull``,
-        and ``OperationConflict`` for another opinion with the same key.
+        Raises ``InvalidRequest`` for an empty or invalid opinion and for a turn in which nothing was said,
+        ``InteractionNotFound``, ``InteractionForgotten``, ``FeedbackFull``, and ``OperationConflict`` for
+        another opinion with the same key.
         """
         ...
 

@@ -103,7 +103,8 @@ class ChatRequest:
     not written into the memory, which has to come from the log alone.
 
     The first ``instructions`` of the messages are for this turn alone: they come before the history, and no
-    later turn has them in its own. ``note`` is kept in the log with the turn, and read by nothing here.
+    later turn has them in its own. ``note`` is JSON that is kept in the log with the turn; the
+    values of its ``metadata`` are searched like what was said.
     """
 
     turn: TurnRequest

@@ -6,6 +6,7 @@ turn are new.
 """
 
 import hashlib
+import unicodedata
 from collections.abc import Container, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
@@ -28,8 +29,7 @@ RoleAndContent = tuple[str, str]
 def turn_digest(messages: Sequence[RoleAndContent], reply: str) -> bytes:
     """Digest what a turn added: the messages after the last reply before, and its own reply.
 
-    System messages are left out, since clients write the date and much else into them, and so is the
-    white space around a message, which clients change.
+    System messages are left out, since clients write the date and much else into them.
     """
     digest = hashlib.blake2b(digest_size=DIGEST_BYTES)
     spoken = [
@@ -37,9 +37,44 @@ def turn_digest(messages: Sequence[RoleAndContent], reply: str) -> bytes:
         reply,
     ]
     for content in spoken:
-        encoded = content.strip().encode()
+        encoded = plain_text(content).encode()
         digest.update(len(encoded).to_bytes(4, "big") + encoded)
     return digest.digest()
+
+
+def turn_parts(messages: Sequence[RoleAndContent], reply: str) -> tuple[bytes, ...]:
+    """Digest each message of the person alone, and each reply alone.
+
+    By these a turn is known of which a client left the reply out, or cut off what came before it.
+    """
+    said = (_part(role, content) for role, content in messages if role in ("user", "assistant"))
+    return (*said, turn_digest((), reply))
+
+
+def turn_ends(messages: Sequence[RoleAndContent], reply: str) -> frozenset[bytes]:
+    """Digest what was certainly said in these turns: replies, each with the last message before it.
+
+    A message before that may be of an earlier turn whose reply a client left out, and a reply to nothing of
+    one whose beginning it cut off.
+    """
+    runs = [*(turn for turn, _ in _turns(messages)), range(turn_start(messages), len(messages))]
+    last = [[messages[index] for index in run if messages[index][0] == "user"][-1:] for run in runs]
+    replies = [*(content for role, content in messages if role == "assistant"), reply]
+    answered = (pair for pair in zip(last, replies, strict=True) if pair[0])
+    parts = (turn_parts(said, text) for said, text in answered)
+    return frozenset((*(part for pair in parts for part in pair), turn_digest((), reply)))
+
+
+def plain_text(content: str) -> str:
+    """A text in one of the forms that mean the same: clients change ends of lines, accents and margins."""
+    return unicodedata.normalize("NFC", content.replace("\r\n", "\n").replace("\r", "\n")).strip()
+
+
+def _part(role: str, content: str) -> bytes:
+    if role == "assistant":
+        return turn_digest((), content)
+    said = plain_text(content).encode()
+    return hashlib.blake2b(said, digest_size=DIGEST_BYTES, person=b"said alone").digest()
 
 
 def first_new(messages: Sequence[RoleAndContent], known: Container[bytes]) -> int:
@@ -57,7 +92,8 @@ def first_new(messages: Sequence[RoleAndContent], known: Container[bytes]) -> in
 class Brought(NamedTuple):
     """What of a log a turn was the first to bring: the digests of earlier turns, and messages.
 
-    ``earlier`` are turns that its client had elsewhere. ``messages`` are theirs and the turn's own.
+    ``earlier`` are turns that its client had elsewhere. ``messages`` are theirs and the turn's own, and
+    system messages that no turn before had, wherever they stand.
     """
 
     earlier: tuple[bytes, ...]
@@ -72,20 +108,44 @@ def turns_in(messages: Sequence[RoleAndContent]) -> frozenset[bytes]:
 def without_turns(messages: Sequence[RoleAndContent], forgotten: Container[bytes]) -> list[int]:
     """Return the indices of the messages that belong to no ``forgotten`` turn; system messages never do.
 
-    Messages after the last reply are no turn yet and stay.
+    Messages after the last reply are no turn yet. Of them, and of those before another reply, all but the
+    last are of earlier turns whose reply was left out, if such a message is ``forgotten`` by itself.
     """
-    gone = {index for turn, digest in _turns(messages) if digest in forgotten for index in turn}
+    gone = _unanswered(messages, range(turn_start(messages), len(messages)), forgotten)
+    for turn, digest in _turns(messages):
+        earlier = _unanswered(messages, turn[:-1], forgotten)
+        rest = [messages[index] for index in turn[:-1] if index not in earlier]
+        is_gone = digest in forgotten or turn_digest(rest, messages[turn[-1]][1]) in forgotten
+        gone |= set(turn) if is_gone else earlier
     return [index for index, (role, _) in enumerate(messages) if index not in gone or role == "system"]
+
+
+def _unanswered(
+    messages: Sequence[RoleAndContent], run: Sequence[int], forgotten: Container[bytes]
+) -> set[int]:
+    """The messages of the person in a run without a reply that are ``forgotten``, but never its last one."""
+    spoken = [index for index in run if messages[index][0] != "system"]
+    return {
+        index
+        for index in spoken[:-1]
+        if messages[index][0] == "user" and _part(*messages[index]) in forgotten
+    }
 
 
 def brought_by(log: Iterable[tuple[Sequence[RoleAndContent], str]]) -> list[Brought]:
     """Say of each turn in a log, given by its messages and its reply, what no turn before it had."""
     seen = set[bytes]()
+    systems = set[str]()
     brought: list[Brought] = []
     for messages, reply in log:
         new = [(turn, digest) for turn, digest in _turns(messages) if digest not in seen]
         own = turn_start(messages)
-        indices = [*(index for turn, _ in new for index in turn), *range(own, len(messages))]
+        fresh = {
+            index for index, (role, said) in enumerate(messages) if role == "system" and said not in systems
+        }
+        systems |= {messages[index][1] for index in fresh}
+        spoken = {index for turn, _ in new for index in turn if messages[index][0] != "system"}
+        indices = sorted(spoken | fresh | set(range(own, len(messages))))
         # A client that began the reply itself sends it back as one message, with its beginning or without.
         begun = messages[own - 1][1] if 0 < own == len(messages) else None
         answered = (

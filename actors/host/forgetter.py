@@ -7,7 +7,7 @@ retry finds what the first call did, and a reply that was generated before is no
 import asyncio
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from populace.actors.clock import Clock
@@ -33,6 +33,7 @@ from populace.actors.keepers.log_index import LogIndex
 from populace.actors.keepers.owned_shards import OwnedShards
 from populace.actors.keepers.turn_log import MakeReply
 from populace.actors.memory import Memory
+from populace.actors.repeated_words import said_beside, said_here
 from populace.actors.turn import Interaction, ModelId, Reply, TurnGrant, TurnRequest
 from populace.actors.turns.setting import setting_reply
 from populace.policies.ingestion import Brought
@@ -102,7 +103,7 @@ class Forgetter:
         done = self._found(request)
         if done is not None:
             return Forgotten.of(done)
-        wanted = await self._positions(model, named)
+        wanted, also = await self._positions(model, named)
         # The memory is computed before the turn begins, if possible: no turn waits for a long replay.
         plan = await self._plan(model, wanted, memory)
         if plan is None:
@@ -116,12 +117,17 @@ class Forgetter:
             if plan is None:  # another call was first
                 await self._turns.abandon_turn(turn, "there is nothing left to forget")
                 return Forgotten(model, already=wanted)
-            return Forgotten.of(await self._turns.finish_made(turn, self._made(turn, plan, wanted, memory)))
+            return Forgotten.of(
+                await self._turns.finish_made(turn, self._made(turn, plan, wanted, also, memory))
+            )
         except BaseException:
             await asyncio.shield(self._turns.abandon_turn(turn, "nothing was forgotten"))
             raise
 
-    async def _positions(self, model: ModelId, named: str | Sequence[int]) -> tuple[int, ...]:
+    async def _positions(
+        self, model: ModelId, named: str | Sequence[int]
+    ) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Return the turns that are named, and others that have the same words."""
         if isinstance(named, str):
             found = await self.find(model, named)
             if not found.found or not found.is_exact:
@@ -129,10 +135,10 @@ class Forgetter:
                     "No turn has all of these words. Nothing was forgotten: name turns by their positions.",
                     "query",
                 )
-            return found.found_at
+            return found.found_at, found.repeated
         if not 1 <= len(named) <= TURNS_MAX:
             raise InvalidRequest(f"Name 1 to {TURNS_MAX} turns to forget, not {len(named)}.", "positions")
-        return tuple(named)
+        return tuple(named), ()
 
     async def _plan(self, model: ModelId, wanted: tuple[int, ...], memory: MemoryAfter) -> _Plan | None:
         """Compute log and memory without the turns; None if all of them are forgotten already."""
@@ -147,7 +153,7 @@ class Forgetter:
             contexts = {
                 record.position: shown_exchanges(txn, model, record) for record in records if record.retrieved
             }
-            log = log_without(records, positions, contexts, now_ms=now_ms)
+            log = log_without(records, positions, contexts, _feedback_in(txn, model), now_ms=now_ms)
             after = {record.position: log.changed.get(record.position, record) for record in records}
             return log, folded_from(txn, model, after, log.positions, log.contexts)
 
@@ -162,9 +168,17 @@ class Forgetter:
         without = LogWithout(source.stored.head.log_position, log.positions, changed, log.turns)
         return _Plan(without, log, None if refolded is None else refolded.memory)
 
-    def _made(self, turn: TurnGrant, plan: _Plan, wanted: tuple[int, ...], memory: MemoryAfter) -> MakeReply:
+    def _made(
+        self,
+        turn: TurnGrant,
+        plan: _Plan,
+        wanted: tuple[int, ...],
+        also: tuple[int, ...],
+        memory: MemoryAfter,
+    ) -> MakeReply:
         """Return what the turn does in its transaction, which also makes its reply."""
         model, without = turn.model, plan.without
+        repeated = {*plan.log.repeated, *also} - without.positions - set(plan.log.shown)
         now_ms = self._clock.epoch_ms()
 
         def make(txn: WriteTransaction) -> Reply:
@@ -174,7 +188,7 @@ class Forgetter:
                 positions=tuple(sorted(without.positions)),
                 already=tuple(position for position in wanted if position not in without.positions),
                 shown=plan.log.shown,
-                repeated=plan.log.repeated,
+                repeated=tuple(sorted(repeated)),
                 revisions=given_up.revisions,
                 jobs=given_up.jobs,
                 aliases=tuple(sorted(given_up.aliases.items())),
@@ -203,14 +217,14 @@ def _checked_log(txn: ReadTransaction, model: ModelId, wanted: Sequence[int]) ->
 
 
 def _found_in(txn: ReadTransaction, model: ModelId, wanted: Sequence[str]) -> Forgotten:
-    """Search for the words in messages, replies and corrections."""
+    """Search for the words in messages, replies, corrections and the metadata of responses."""
     head = ledger.read_head(txn, *model)
     records = ledger.read_log(txn, *model, start=head.log_start, limit=head.log_position - head.log_start)
     said = [record for record in records if record.messages[0][0] not in SAID_ROLES]
-    given = feedback_by_position(feedback_view(model, feedback) for feedback in walk_feedback(txn, *model))
+    given = _feedback_in(txn, model)
     brought = brought_in(records)
     words = {
-        record.position: _words(brought[record.position], record.reply, given.get(record.position, ()))
+        record.position: _words(brought[record.position], record, given.get(record.position, ()))
         for record in said
     }
     all_of_them = [record for record in said if set(wanted) <= set(words[record.position])]
@@ -221,7 +235,8 @@ def _found_in(txn: ReadTransaction, model: ModelId, wanted: Sequence[str]) -> Fo
             "query",
         )
     if all_of_them or not said:
-        return Forgotten(model, found=tuple(interaction_view(model, record) for record in all_of_them))
+        found = tuple(interaction_view(model, record) for record in all_of_them)
+        return Forgotten(model, found=found, repeated=_repeated(said, words, wanted))
     by_position = {record.position: record for record in said}
     turns = [(position, words[position]) for position in sorted(words)]
     index = LogIndex().extended(turns, start=head.log_start, end=head.log_position).counted()
@@ -230,7 +245,26 @@ def _found_in(txn: ReadTransaction, model: ModelId, wanted: Sequence[str]) -> Fo
     return Forgotten(model, found=found, is_exact=not found)
 
 
-def _words(brought: Brought, reply: str, given: Sequence[Feedback]) -> list[str]:
+def _repeated(
+    said: Sequence[InteractionRecord], words: Mapping[int, Sequence[str]], wanted: Sequence[str]
+) -> tuple[int, ...]:
+    """Return the turns that have all of the words, but not in what they brought."""
+
+    def has_all(record: InteractionRecord) -> bool:
+        here = words_of("\n".join(content for _, content in said_here(record)))
+        return set(wanted) <= {*words[record.position], *here}
+
+    return tuple(
+        record.position
+        for record in said
+        if not set(wanted) <= set(words[record.position]) and has_all(record)
+    )
+
+
+def _feedback_in(txn: ReadTransaction, model: ModelId) -> dict[int, list[Feedback]]:
+    return feedback_by_position(feedback_view(model, feedback) for feedback in walk_feedback(txn, *model))
+
+
+def _words(brought: Brought, record: InteractionRecord, given: Sequence[Feedback]) -> list[str]:
     said = [content for _, content in brought.messages]
-    corrections = [feedback.opinion.correction or "" for feedback in given]
-    return words_of("\n".join([*said, reply, *corrections]))
+    return words_of("\n".join([*said, record.reply, *said_beside(record, given)]))

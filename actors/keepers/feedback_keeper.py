@@ -7,11 +7,15 @@ from dataclasses import asdict
 from itertools import islice
 
 from populace.actors.clock import Clock
+from populace.actors.errors import InvalidRequest
 from populace.actors.feedback import Feedback, Opinion
+from populace.actors.forgetting import SAID_ROLES
 from populace.actors.keepers.owned_shards import OwnedShards
 from populace.actors.turn import ModelId, operation_of
 from populace.storage.records.records import FeedbackRecord
+from populace.storage.records.transaction import WriteTransaction
 from populace.storage.rows import feedback, ledger
+from populace.storage.rows.forgetting import FORGOTTEN_ROLE
 
 
 class FeedbackKeeper:
@@ -36,10 +40,19 @@ class FeedbackKeeper:
             created_ms=self._clock.epoch_ms(),
             **asdict(opinion),
         )
-        kept = await self._shards.write(
-            self._shard_of(model), lambda txn: feedback.give_feedback(txn, *model, record)
-        )
-        return feedback_view(model, kept)
+
+        def give(txn: WriteTransaction) -> FeedbackRecord:
+            about = ledger.read_interaction(txn, *model, position) if position >= 0 else None
+            # A correction there could be neither found nor forgotten.
+            if about is not None and about.messages[0][0] in SAID_ROLES - {FORGOTTEN_ROLE}:
+                raise InvalidRequest(
+                    f"Turn {position} has no reply that feedback could be about: name one in which something "
+                    "was said.",
+                    "position",
+                )
+            return feedback.give_feedback(txn, *model, record)
+
+        return feedback_view(model, await self._shards.write(self._shard_of(model), give))
 
     def read(self, model: ModelId, start: int, limit: int) -> tuple[Feedback, ...]:
         """See ``Hosts.read_feedback``."""

@@ -10,7 +10,7 @@ from populace.actors.keepers.catalogue import interaction_view
 from populace.actors.keepers.owned_shards import OwnedShards
 from populace.actors.turn import FIRST, Interaction, ModelId, Reply, TurnGrant, TurnRequest
 from populace.policies.history import HISTORY_TURNS_MAX, is_same_conversation
-from populace.policies.ingestion import shown_later, turn_digest
+from populace.policies.ingestion import shown_later, turn_digest, turn_parts, turn_start
 from populace.storage.records.errors import InteractionForgotten, InteractionNotFound, OperationConflict
 from populace.storage.records.records import InteractionRecord, MemoryRecord
 from populace.storage.records.transaction import ReadTransaction, WriteTransaction
@@ -92,7 +92,9 @@ class TurnLog:
                 now_ms=now_ms,
                 memory=memory,
             )
-            forgetting.tell_anew(txn, tenant, name, turn_digest(interaction.messages, interaction.reply))
+            own = interaction.messages[turn_start(interaction.messages) :]
+            said = (turn_digest(own, interaction.reply), *turn_parts(own, interaction.reply))
+            forgetting.tell_anew(txn, tenant, name, *said)
             stored = ledger.read_model(txn, tenant, name)
             assert stored is not None, "a model that a turn was committed for exists"
             return interaction, stored

@@ -6,7 +6,8 @@ nothing. Revisions that learned from it are removed from the model with their de
 sweep then remove the deleted data from the disk, as after an erasure (``storage/records/erasures.py``).
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections import deque
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from populace.storage.records import erasures, keys
@@ -140,12 +141,14 @@ def forget_turns(
     return GivenUp(tuple(sorted(touched)), tuple(job.number for job in cancelled), aliases)
 
 
-def tell_anew(txn: WriteTransaction, tenant: str, name: str, turn: bytes) -> None:
-    """Let the digest of a forgotten turn go: its words were said again, and are not forgotten."""
+def tell_anew(txn: WriteTransaction, tenant: str, name: str, *said: bytes) -> None:
+    """Let digests of forgotten turns go, or of parts of them: their words were said again."""
     known = forgotten_record(txn, tenant, name)
-    if turn in known.turns:
-        left = tuple(digest for digest in known.turns if digest != turn)
-        txn.put(keys.forgotten(tenant, name), ForgottenRecord(turns=left, let_go=known.let_go + 1).pack())
+    left = tuple(digest for digest in known.turns if digest not in said)
+    let_go = len(known.turns) - len(left)
+    if let_go:
+        record = ForgottenRecord(turns=left, let_go=known.let_go + let_go)
+        txn.put(keys.forgotten(tenant, name), record.pack())
 
 
 def forgotten_record(txn: ReadTransaction, tenant: str, name: str) -> ForgottenRecord:
@@ -233,28 +236,37 @@ def _aliases_without(
     revisions: Sequence[RevisionRecord],
     touched: Collection[str],
 ) -> dict[str, str | None]:
-    """Map aliases of touched revisions to their nearest untouched ancestor, else to the newest revision.
+    """Map aliases of touched revisions to their nearest untouched ancestor, None for the base.
 
-    Only a ready revision of the model's base is taken; None, the base, if there is none.
+    Only a ready revision of the model's base is taken, and none that the alias's did not come from: its
+    person may have rejected it.
     """
     model = ledger.read_model(txn, tenant, name)
     assert model is not None, "its head was read"
     known = {revision.digest: revision for revision in revisions}
-    left = [
-        revision
+    left = {
+        revision.digest
         for revision in revisions
         if revision.digest not in touched and revision.ready and revision.base == model.identity.base
-    ]
-    moved: dict[str, str | None] = {}
-    for alias, digest in model.aliases.items():
-        if digest not in touched:
-            continue
-        ancestor = known[digest]
-        while ancestor.digest in touched and ancestor.parent in known:
-            ancestor = known[ancestor.parent]
-        chosen = ancestor if ancestor in left else left[-1] if left else None
-        moved[alias] = None if chosen is None else chosen.digest
-    return moved
+    }
+    return {
+        alias: next((ancestor for ancestor in _ancestors(known, digest) if ancestor in left), None)
+        for alias, digest in model.aliases.items()
+        if digest in touched
+    }
+
+
+def _ancestors(known: Mapping[str, RevisionRecord], digest: str) -> Iterator[str]:
+    """The revisions that this one came from, nearest first; of those that were merged the heaviest first."""
+    queue, seen = deque([digest]), {digest}
+    while queue:
+        revision = known[queue.popleft()]
+        sources = sorted(revision.sources, key=lambda source: -source[1])
+        for origin in (revision.parent, *(source for source, _ in sources)):
+            if origin is not None and origin in known and origin not in seen:
+                seen.add(origin)
+                queue.append(origin)
+                yield origin
 
 
 def _jobs_without(

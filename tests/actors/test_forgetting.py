@@ -1,6 +1,7 @@
 """What was forgotten is in no state, row or prompt, and whatever else was said is as if it had never been."""
 
 import asyncio
+import json
 from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,11 +15,12 @@ from hypothesis import strategies as st
 from populace.actors.engine import Message, Sampling
 from populace.actors.errors import InvalidRequest, MemoryStateMismatch
 from populace.actors.feedback import Opinion
-from populace.actors.forgetting import FORGET_ROLE, FOUND_MAX, TURNS_MAX, Forgotten
+from populace.actors.forgetting import CONVERSATION_ROLE, FORGET_ROLE, FOUND_MAX, TURNS_MAX, Forgotten
 from populace.actors.host.model_host import ModelHost
 from populace.actors.host_limits import HostLimits
 from populace.actors.keepers.turn_log import MEMORY_KEPT_EVERY
 from populace.actors.turn import ChatRequest, Interaction, TurnGrant, TurnRequest
+from populace.actors.turns.setting import remark
 from populace.policies.log_retention import LogLimits
 from populace.storage.records.errors import (
     InteractionForgotten,
@@ -673,3 +675,110 @@ async def test_what_was_forgotten_is_not_found(ada: Ada) -> None:
     await ada.forget(0)
 
     assert (await ada.host.forgetting.find(ADA, "password")).found == ()
+
+
+async def test_words_that_stay_in_a_system_message_are_found_and_named(ada: Ada) -> None:
+    """A client sends its notes about the person with every turn, and began to at the second one."""
+    notes = Message("system", f"About the user: {SECRET}")
+    await ada.say("Hello.", sends_history=True)
+    for number in range(3):
+        ada.sent = (notes, *(message for message in ada.sent if message.role != "system"))
+        await ada.say(f"turn {number}", sends_history=True)
+    ada.sent = (notes, Message("user", "elsewhere"), Message("assistant", "noted"))
+    await ada.say("another chat", sends_history=True)
+
+    found = await ada.host.forgetting.find(ADA, "password swordfish")
+    told = await ada.host.forgetting.forget(ADA, "password swordfish", "forget")
+
+    assert (found.found_at, found.repeated) == ((1,), (2, 3, 4))
+    assert str(found) == "Turn 1 was found. Nothing was forgotten. The same words are in turns 2, 3 and 4."
+    assert (told.positions, told.shown, told.repeated) == ((1,), (2, 3), (4,))
+    assert (await ada.host.forgetting.find(ADA, "password swordfish")).found_at == (2,)
+
+
+async def test_a_turn_whose_system_message_has_the_forgotten_words_is_named(ada: Ada) -> None:
+    sent = (("Be brief.", SECRET), (f"About: {SECRET.upper()}", "Hello."), ("Be brief.", "And now?"))
+    for number, (notes, text) in enumerate(sent):
+        messages = (Message("system", notes), Message("user", text))
+        turn = TurnRequest(ADA, f"op-{number}", text.encode())
+        await ada.host.chat(ChatRequest(turn, messages, Sampling()))
+
+    told = await ada.forget(0, operation="forget")
+
+    assert (told.shown, told.repeated) == ((), (1,)), "that its client tells each turn to be brief is none"
+
+
+async def test_a_turn_does_not_come_back_in_a_history_that_was_cut_or_has_no_replies(ada: Ada) -> None:
+    made = await ada.say(SECRET)
+    cut = (Message("assistant", made.reply),)
+    unanswered = (Message("user", SECRET),)
+    for sent in (cut, unanswered):
+        ada.sent = sent
+        await ada.say("And now?", sends_history=True)
+
+    told = await ada.forget(0)
+
+    assert (told.positions, told.shown) == ((0,), (1, 2))
+    assert "swordfish" not in repr([turn.messages for turn in await ada.log()])
+    for sent in (cut, unanswered):
+        ada.sent = sent
+        assert [one.content for one in (await ada.say("So?", sends_history=True)).messages] == ["So?"]
+
+
+async def test_a_message_that_another_turn_says_as_well_stays_before_others(ada: Ada) -> None:
+    hello = Message("user", "Hello, Ada here.")
+    ada.sent = (hello,)
+    await ada.say("Who am I?", sends_history=True)
+    await ada.say(hello.content)
+    await ada.say("Nice weather.")
+    await ada.say("Nice weather.", write=False)
+
+    await ada.forget(1, 2)
+
+    assert (await ada.log())[0].messages[0] == hello
+    for said in (hello, Message("user", "Nice weather.")):
+        ada.sent = (said,)
+        assert (await ada.say("So?", sends_history=True)).messages[0] == said
+
+
+async def test_a_message_that_is_told_anew_stays_before_others(ada: Ada) -> None:
+    await ada.say(SECRET)
+    await ada.forget(0)
+    await ada.say(SECRET)
+    ada.sent = (Message("user", SECRET),)
+
+    assert (await ada.say("So?", sends_history=True)).messages[0] == ada.sent[0]
+
+
+async def test_words_beside_a_turn_are_found_and_named(ada: Ada) -> None:
+    """They are in a correction of its reply, or in the metadata that a client keeps with its response."""
+    await ada.say(SECRET)
+    await ada.say("Hello.")
+    await ada.host.give_feedback(ADA, 1, Opinion(correction=f"As you said: {SECRET}"))
+    turn = TurnRequest(ADA, "op-note", b"note")
+    note = json.dumps({"model": "ada", "metadata": {"topic": f"zebra, {SECRET}"}})
+    await ada.host.chat(ChatRequest(turn, (Message("user", "And now?"),), Sampling(), note=note))
+    turn = TurnRequest(ADA, "op-imported", b"imported")
+    imported = Message("user", "Nice weather.")
+    await ada.host.chat(ChatRequest(turn, (imported,), Sampling(), note="no JSON, but giraffe"))
+
+    assert (await ada.host.forgetting.find(ADA, "giraffe")).found_at == (3,)
+    assert (await ada.host.forgetting.find(ADA, "zebra")).found_at == (2,)
+    assert (await ada.host.forgetting.find(ADA, "metadata")).found == ()
+    assert (await ada.forget(0)).repeated == (1, 2)
+    assert (await ada.host.forgetting.find(ADA, "swordfish")).found_at == (1, 2)
+
+
+async def test_nothing_can_be_written_where_it_could_not_be_forgotten(ada: Ada) -> None:
+    await ada.say(SECRET)
+    await ada.host.memories.restore(ADA, 0, "restore")
+    await remark(ada.host, ADA, Message(CONVERSATION_ROLE, "{}"), "remark", turn_seconds_max=9)
+    told = await ada.forget(0)
+
+    for position in range(1, 4):
+        with pytest.raises(InvalidRequest, match=f"Turn {position} has no reply") as refused:
+            await ada.host.give_feedback(ADA, position, Opinion(correction=SECRET))
+        assert refused.value.parameter == "position"
+    with pytest.raises(InteractionForgotten):
+        await ada.host.give_feedback(ADA, 0, Opinion(thumb=True))
+    assert (told.position, await ada.host.read_feedback(ADA)) == (3, ())

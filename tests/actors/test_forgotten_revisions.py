@@ -71,6 +71,22 @@ async def test_an_alias_goes_to_the_nearest_ancestor_that_never_learned_from_it(
     assert (await ada.say("and now?")).revision == first
 
 
+async def test_an_alias_does_not_go_back_to_a_revision_that_was_rolled_back(ada: Ada) -> None:
+    await ada.say("one")
+    rejected = await train(ada, "rejected")
+    await ada.host.jobs.roll_back(ADA, rejected)
+    await ada.say("my secret")
+    learned = await train(ada, "learned", from_base=True)
+
+    told = await ada.forget(1)
+
+    assert (told.revisions, told.aliases) == ((learned,), (("latest", None),))
+    assert await digests(ada) == {rejected}
+    view = await ada.host.show_model(ADA)
+    assert (view.aliases, view.cursor) == ({}, 0)
+    assert (await ada.say("and now?")).revision == "base"
+
+
 async def test_without_another_revision_the_base_answers_and_the_rest_is_to_be_learned_again(
     ada: Ada,
 ) -> None:

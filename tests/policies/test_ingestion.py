@@ -1,5 +1,6 @@
 """What of a conversation is new, however its client sends it."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -8,6 +9,7 @@ from populace.policies.ingestion import (
     brought_by,
     first_new,
     turn_digest,
+    turn_parts,
     with_turn,
     without_turns,
 )
@@ -126,3 +128,35 @@ def test_turns_are_taken_out_and_system_messages_stay(turns: list[Turn], data: s
 
     left = said([turn for turn in turns if turn not in gone])
     assert [messages[index] for index in kept] == [("system", "Be brief."), *left, ("user", "so?")]
+
+
+@pytest.mark.parametrize(
+    ("sent", "left"),
+    [
+        ([("assistant", "Noted, Zoë."), ("user", "so?")], ["so?"]),
+        ([("system", "x"), ("assistant", "Noted, Zoë."), ("user", "so?")], ["x", "so?"]),
+        ([("user", "I am\nZoë."), ("user", "so?")], ["so?"]),
+        ([("user", "I am\nZoë."), ("user", "so?"), ("assistant", "yes"), ("user", "and?")], None),
+        ([("user", "I am\r\nZoë."), ("assistant", "Noted, Zoë."), ("user", "so?")], ["so?"]),
+        ([("user", "I am\nZoe\u0308."), ("assistant", "Noted, Zoe\u0308."), ("user", "so?")], ["so?"]),
+        ([("user", "so?"), ("user", "I am\nZoë.")], ["so?", "I am\nZoë."]),
+        ([("user", "I am\nZoë."), ("assistant", "Who?"), ("user", "so?")], ["I am\nZoë.", "Who?", "so?"]),
+    ],
+)
+def test_a_turn_is_taken_out_in_whatever_shape_it_is_sent_and_what_is_told_anew_stays(
+    sent: list[Turn], left: list[str] | None
+) -> None:
+    gone = ([("user", "I am\nZoë.")], "Noted, Zoë.")
+    forgotten = {turn_digest(*gone), *turn_parts(*gone)}
+
+    kept = without_turns(sent, forgotten)
+
+    assert [sent[index][1] for index in kept] == (left or ["so?", "yes", "and?"])
+
+
+def test_a_turn_that_began_with_a_part_of_another_is_known_with_it_and_without() -> None:
+    sent = [("user", "a"), ("user", "b"), ("assistant", "c"), ("user", "d")]
+    part = turn_parts([("user", "a")], "x")
+
+    for turn in (sent[:2], sent[1:2]):
+        assert without_turns(sent, {turn_digest(turn, "c"), *part}) == [3]
