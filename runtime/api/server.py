@@ -8,6 +8,9 @@ from populace.api.objects import ApiObject
 TENANT_HEADER = "Populace-Tenant"
 """Names the tenant of a caller in the Ray cluster; with an API key it says nothing."""
 
+DISCONNECT_HEADER = "Populace-On-Disconnect"
+"""``cancel`` gives a chat's turn up when its client disconnects, also with an ``Idempotency-Key``."""
+
 API_VERSION = 1
 """Version of the API; it is raised when clients of the previous version could no longer work."""
 
