@@ -145,6 +145,8 @@ def chat_body(request: ChatRequest, *, stream: bool = False) -> dict[str, Any]:
         "repetition_detection": {} if (found := sampling.repetition_detection) is None else found._asdict(),
         "memory": request.memory._asdict(),
         "conversation": turn.history_of,
+        # Else an alias that may be a digest's beginning could make it a peek, which has no key.
+        "peek": False,
     }
     if sampling.response_schema is not None:
         body["response_format"] = {

@@ -201,6 +201,18 @@ async def test_what_nobody_says_of_sampling_is_as_the_base_recommends_over_http_
     ]
 
 
+@pytest.mark.parametrize("alias", ["base", "abcdef1"])
+async def test_a_turn_with_what_no_alias_names_is_refused_as_on_a_host(
+    ada: AsyncModel, served: Population, alias: str
+) -> None:
+    with pytest.raises(RevisionNotFound) as over_http:
+        await ada.chat("hello", alias=alias)
+    with pytest.raises(RevisionNotFound) as on_host:
+        await served.directory.chat(chat_request(ada.id, "hello", alias=alias))
+
+    assert str(over_http.value) == str(on_host.value)
+
+
 async def test_any_revision_is_peeked_at_by_its_digest(ada: AsyncModel, served: Population) -> None:
     revision = Revision("d" * 64, served.engine.base.fingerprint, "import", None, 4, 100, 1)
     await served.directory.publish_revision(ada.id, revision)
@@ -256,7 +268,7 @@ async def test_a_turn_of_another_model_is_none_of_this_one(remote: AsyncPopulati
     assert not (await ada.log())[0].forgotten
 
 
-@pytest.mark.parametrize("questions", ["", "x" * 70_000, ["\ud800"], [1], ["Who am I?"] * 65])
+@pytest.mark.parametrize("questions", ["", "x" * 70_000, ["\ud800"], [1], ["Who am I?"] * 65, None, 5])
 async def test_what_is_no_question_is_refused_before_it_is_sent(ada: AsyncModel, questions: Any) -> None:
     with pytest.raises(InvalidRequest) as refused:
         await ada.known(questions)
