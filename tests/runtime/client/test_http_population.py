@@ -348,6 +348,30 @@ async def test_a_wrong_key_and_a_wrong_address_are_named(served: Population) -> 
         await HttpConnection.open(URL, "populace_no_key", transport=elsewhere)
 
 
+@pytest.mark.parametrize("url", ["http://127.0.0.1:99999", "http://", "http://[::1", "http://a:b"])
+async def test_an_address_that_no_server_has_is_refused_by_name(url: str) -> None:
+    with pytest.raises(InvalidRequest, match="http://host:8000") as refused:
+        await HttpConnection.open(url, "populace_no_key")
+
+    assert refused.value.parameter == "address"
+
+
+async def test_white_space_around_a_key_is_no_part_of_it(served: Population) -> None:
+    transport = httpx.ASGITransport(served.app)
+    key = f" {served.keys['acme']}\r\n"
+
+    async with AsyncPopulation(await HttpConnection.open(URL, key, transport=transport)) as population:
+        assert population.tenant == "acme"
+
+
+@pytest.mark.parametrize("key", ["schlüssel", "a\nb", " ", "\x00"])
+async def test_a_key_that_cannot_be_sent_is_refused_by_name(key: str) -> None:
+    with pytest.raises(InvalidRequest, match="populace key create") as refused:
+        await HttpConnection.open("http://127.0.0.1:9", key)
+
+    assert refused.value.parameter == "api_key"
+
+
 async def test_a_server_of_another_api_names_the_client_for_it(served: Population) -> None:
     async def newer(request: httpx.Request) -> httpx.Response:
         answer = await httpx.ASGITransport(served.app).handle_async_request(request)

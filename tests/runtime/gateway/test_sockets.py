@@ -7,8 +7,10 @@ from collections.abc import AsyncGenerator
 import httpx
 import pytest
 
+from populace.actors.errors import ClusterNotFound
 from populace.client.async_population import AsyncPopulation
-from populace.client.http_connection import HttpConnection
+from populace.client.connecting import connect_async
+from populace.client.http_connection import HttpConnection, check_speaks_ray
 from tests.limits import HANG_SECONDS
 from tests.runtime.gateway.population import BODY_BYTES_MAX, Population, chat_body
 
@@ -153,6 +155,33 @@ async def test_a_chat_in_python_that_is_interrupted_is_given_up(
         await ada.chat("hello")
 
     assert [turn.messages[0].content for turn in await population.log("ada")] == ["hello"]
+
+
+async def test_a_web_servers_address_without_its_scheme_is_told_what_to_write(
+    address: tuple[str, int],
+) -> None:
+    host, port = address
+
+    with pytest.raises(ClusterNotFound, match=f"write http://{host}:{port}"):
+        await connect_async(f"{host}:{port}")
+
+
+async def test_an_address_of_a_cluster_where_nothing_listens_is_refused_at_once() -> None:
+    with pytest.raises(ClusterNotFound, match="Nothing listens there"):
+        await connect_async("127.0.0.1:9")
+
+
+async def test_what_does_not_answer_http_may_be_a_ray() -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        # What gRPC's servers begin with: HTTP/2's settings.
+        writer.write(b"\x00\x00\x00\x04\x00\x00\x00\x00\x00")
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        host, port = server.sockets[0].getsockname()
+
+        await check_speaks_ray(f"{host}:{port}")
 
 
 async def check_gone(address: tuple[str, int], population: Population) -> None:
