@@ -8,6 +8,9 @@ from populace.api.objects import ApiObject
 TENANT_HEADER = "Populace-Tenant"
 """Names the tenant of a caller in the Ray cluster; with an API key it says nothing."""
 
+DISCONNECT_HEADER = "Populace-On-Disconnect"
+"""``cancel`` gives a chat's turn up when its client disconnects, also with an ``Idempotency-Key``."""
+
 API_VERSION = 1
 """Version of the API; it is raised when clients of the previous version could no longer work."""
 
@@ -32,13 +35,23 @@ class SamplingObject(ApiObject):
     @classmethod
     def of(cls, sampling: SamplingDefaults) -> "SamplingObject":
         found = sampling.repetition_detection
-        given = None if found is None else RepetitionObject(**found._asdict())
-        return cls(**sampling._asdict() | {"repetition_detection": given})
+        return cls(
+            temperature=sampling.temperature,
+            top_p=sampling.top_p,
+            top_k=sampling.top_k,
+            repetition_penalty=sampling.repetition_penalty,
+            repetition_detection=None if found is None else RepetitionObject(**found._asdict()),
+        )
 
     def value(self) -> SamplingDefaults:
         found = self.repetition_detection
-        given = None if found is None else RepetitionDetection(**dict(found))
-        return SamplingDefaults(**dict(self) | {"repetition_detection": given})
+        return SamplingDefaults(
+            self.temperature,
+            self.top_p,
+            self.top_k,
+            self.repetition_penalty,
+            None if found is None else RepetitionDetection(**dict(found)),
+        )
 
 
 class BaseObject(ApiObject):

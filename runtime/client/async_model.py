@@ -1,7 +1,7 @@
 """A personal model for asyncio: the verbs of ``ModelHandle``, awaited."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Unpack, cast, overload
 
@@ -95,7 +95,9 @@ class AsyncModel:
 
     async def known(self, questions: str | Sequence[str] = ()) -> Known:
         """Ask the model what it knows about its person; see ``PersonalMemory.known``."""
-        asked = (questions,) if isinstance(questions, str) else tuple(questions)
+        # What is neither a text nor several is refused by name, like any question that is none.
+        several = isinstance(questions, Iterable) and not isinstance(questions, str)  # pyright: ignore[reportUnnecessaryIsInstance]
+        asked = tuple(questions) if several else (cast("str", questions),)
         return await self._hosts.memories.known(self.id, checked_questions(asked) if asked else ())
 
     async def memory_at(self, position: int) -> PersonalMemory:

@@ -2,38 +2,25 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Unpack
+from typing import Any, Unpack, cast
 
-from populace.actors.engine import Message, RepetitionDetection, Sampling, SamplingDefaults
+from populace.actors.engine import Message, SamplingDefaults
 from populace.actors.errors import InvalidRequest
 from populace.actors.memory import MemoryChoice
 from populace.actors.peek import without_trace
-from populace.actors.response_schema import schema_of
 from populace.actors.tool_calls import TOOL_ROLE, Said, messages_of
 from populace.actors.turn import ChatRequest, ModelId, check_unicode
 from populace.actors.turns.requests import make_request
 from populace.api.tool_choices import calls_of, use_in
-from populace.client.options import ChatOptions, PeekOptions, SamplingOptions, check_options
+from populace.client.options import ChatOptions, PeekOptions, check_options
+from populace.client.sampling_options import sampling_in
 from populace.policies.retrieval import RETRIEVED_MAX
 from populace.storage.rows.ledger import FIRST_ALIAS
 
 DEFAULT_CONVERSATION = "main"
-REPLY_TOKENS_DEFAULT = 256
-"""Default of ``max_tokens`` for ``chat``, whose replies are meant to be read by a person."""
-
 TURN_SECONDS_MAX = 120.0
 
 NO_PREFERENCE = SamplingDefaults()
-
-REAL_NUMBERS = {
-    "temperature",
-    "top_p",
-    "min_p",
-    "frequency_penalty",
-    "presence_penalty",
-    "repetition_penalty",
-}
-LISTS = {"allowed_token_ids", "bad_words", "stop_token_ids"}
 
 ROLES = ("system", "user", "assistant", TOOL_ROLE)
 """Roles that a chat message may have; the log has others for turns that are no chat."""
@@ -56,6 +43,10 @@ def chat_request(
     """
     check_options(options, ChatOptions, "chat")
     conversation = options.get("conversation", DEFAULT_CONVERSATION)
+    if conversation is not None:
+        _check_text("A conversation's name", conversation, "conversation")
+    alias = options.get("alias", FIRST_ALIAS)
+    _check_text("An alias", alias, "alias")
     if isinstance(message, str):
         messages: tuple[Message, ...] = (Message("user", message),)
     else:
@@ -64,20 +55,19 @@ def chat_request(
     uses = use_in(options)
     told = uses.told(messages)
     instructions, messages = len(told) - len(messages), told
-    sampling = _sampling(options, base)
+    sampling = sampling_in(options, base)
     if uses.tools:
         sampling = replace(sampling, response_schema=uses.schema())
-    check_unicode("A conversation's name", conversation or "", "conversation")
     check_unicode("A message", "".join(part for entry in messages for part in entry), "message")
     return make_request(
         model,
         messages,
         sampling,
-        alias=options.get("alias", FIRST_ALIAS),
+        alias=alias,
         operation=options.get("operation"),
         conversation=conversation,
-        memory=_memory_choice(options.get("memory") or {}),
-        retrieved=_retrieved(options.get("context") or {}),
+        memory=_memory_choice(options.get("memory")),
+        retrieved=_retrieved(options.get("context")),
         instructions=instructions,
         turn_seconds_max=options.get("turn_seconds_max", TURN_SECONDS_MAX),
     )
@@ -92,65 +82,37 @@ def peek_request(
 ) -> ChatRequest:
     """Build the request of a peek. Raises as ``chat_request``, and for an option that only a turn has."""
     check_options(options, PeekOptions, "peek")
+    request = chat_request(model, message, base, **options)
     if (options.get("memory") or {}).get("write"):
         raise InvalidRequest("A peek leaves no trace: it writes no memory.", "memory")
-    return without_trace(chat_request(model, message, base, **options))
+    return without_trace(request)
 
 
-def _sampling(options: ChatOptions, base: SamplingDefaults) -> Sampling:
-    given: dict[str, Any] = {"max_tokens": REPLY_TOKENS_DEFAULT, **base._asdict()}
-    given |= {name: value for name, value in options.items() if name in SamplingOptions.__annotations__}
-    for name in REAL_NUMBERS & given.keys():
-        value = given[name]
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            raise InvalidRequest(f"{name} is a number, not {value!r:.80}.", name)
-        # Over HTTP the same operation has a float, and both must compare equal.
-        given[name] = float(value)
-    stop = given.get("stop", ())
-    given["stop"] = (stop,) if isinstance(stop, str) else tuple(stop)
-    for name in (LISTS | {"logit_bias"}) & given.keys():
-        given[name] = _tuple_of(name, given[name])
-    told = options.get("repetition_detection")
-    if told is not None:
-        given["repetition_detection"] = _repetition(told)
-    else:
-        ends = not options.get("ignore_eos")
-        given["repetition_detection"] = base.repetition_detection if ends else None
-    return Sampling(**given, response_schema=schema_of(options.get("response_format")))
+def _check_text(what: str, value: object, parameter: str) -> None:
+    if not isinstance(value, str) or not value:
+        raise InvalidRequest(f"{what} is a text, not {value!r:.80}.", parameter)
+    check_unicode(what, value, parameter)
 
 
-def _repetition(told: Mapping[str, int]) -> RepetitionDetection | None:
-    try:
-        return RepetitionDetection(**told) if told else None
-    except TypeError:
-        raise InvalidRequest(
-            'repetition_detection must be like {"max_pattern_size": 64, "min_count": 4}, or {} for none, not '
-            f"{told!r:.80}.",
-            "repetition_detection",
-        ) from None
+def _named(told: object) -> Mapping[str, Any] | None:
+    """Return the names and values that an option has; None if it is of another type."""
+    if told is None:
+        return {}
+    return cast("Mapping[str, Any]", told) if isinstance(told, Mapping) else None
 
 
-def _tuple_of(name: str, value: Any) -> tuple[Any, ...]:
-    try:
-        if name == "logit_bias":
-            return tuple((token_id, float(bias)) for token_id, bias in value.items())
-        return tuple(value)
-    except (AttributeError, TypeError, ValueError):
-        kind = "like {504: -5.0}, by token id" if name == "logit_bias" else "a list"
-        raise InvalidRequest(f"{name} must be {kind}, not {value!r:.80}.", name) from None
-
-
-def _memory_choice(told: Mapping[str, Any]) -> MemoryChoice:
-    unknown = told.keys() - set(MemoryChoice._fields)
-    if unknown or not all(isinstance(value, bool) for value in told.values()):
+def _memory_choice(told: object) -> MemoryChoice:
+    given = _named(told)
+    known = given is not None and given.keys() <= set(MemoryChoice._fields)
+    if given is None or not known or not all(isinstance(value, bool) for value in given.values()):
         raise InvalidRequest('memory must be like {"read": True, "write": False}.', "memory")
-    return MemoryChoice(**told)
+    return MemoryChoice(**given)
 
 
-def _retrieved(told: Mapping[str, Any]) -> int:
-    count = told.get("retrieve", 0)
-    is_count = isinstance(count, int) and not isinstance(count, bool) and 0 <= count <= RETRIEVED_MAX
-    if told.keys() - {"retrieve"} or not is_count:
+def _retrieved(told: object) -> int:
+    given = _named(told)
+    count = None if given is None or given.keys() - {"retrieve"} else given.get("retrieve", 0)
+    if not isinstance(count, int) or isinstance(count, bool) or not 0 <= count <= RETRIEVED_MAX:
         raise InvalidRequest(
             f'context must be like {{"retrieve": 3}}, with a count from 0 to {RETRIEVED_MAX}.', "context"
         )
@@ -171,7 +133,8 @@ def _said(one: MessageLike) -> Said:
     given = one._asdict() if isinstance(one, Message) else one
     try:
         calls = given.get("tool_calls")
-        role, content = given["role"], given["content"] or "" if calls else given["content"]
+        role = given["role"]
+        content = "" if calls and not given.get("content") else _content(given["content"])
     except (AttributeError, KeyError, TypeError):
         raise InvalidRequest("A message needs a `role` and a `content`.", "messages") from None
     known = {
@@ -184,4 +147,28 @@ def _said(one: MessageLike) -> Said:
     if role not in ROLES:
         raise InvalidRequest(f"{str(role)[:80]!r} is no role; there are {', '.join(ROLES)}.", "messages")
     read = calls_of(calls, "messages.tool_calls") if calls else ()
-    return Said(role, content, read, given.get(_RESULT_OF))
+    if (answers := given.get(_RESULT_OF)) is not None:
+        _check_text(f"A `{_RESULT_OF}`", answers, "messages")
+    return Said(role, content, read, answers)
+
+
+def _content(told: object) -> str:
+    """Return a message's text; parts of OpenAI's shape are joined, as over HTTP."""
+    if isinstance(told, str):
+        return told
+    parts = cast("Sequence[object]", told) if isinstance(told, list | tuple) else ()
+    texts = [part for part in map(_part, parts) if part is not None]
+    if not parts or len(texts) < len(parts):
+        raise InvalidRequest(
+            'The `content` of a message is a text, or a list of parts like {"type": "text", "text": "hi"}, '
+            f"not {told!r:.80}.",
+            "messages",
+        )
+    return "".join(texts)
+
+
+def _part(told: object) -> str | None:
+    part = _named(told)
+    if not part or set(part) != {"type", "text"} or part["type"] != "text":
+        return None
+    return part["text"] if isinstance(part["text"], str) else None

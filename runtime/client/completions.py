@@ -147,6 +147,8 @@ def chat_body(request: ChatRequest, *, stream: bool = False) -> dict[str, Any]:
         "memory": request.memory._asdict(),
         "conversation": turn.history_of,
         "instructions_first": request.instructions,
+        # Else an alias that may be a digest's beginning could make it a peek, which has no key.
+        "peek": False,
     }
     if sampling.response_schema is not None:
         body["response_format"] = {

@@ -9,7 +9,7 @@ from typing import Any
 from populace.actors.errors import ClusterNotFound, InvalidRequest, Unauthorized
 from populace.client.async_population import AsyncPopulation
 from populace.client.connection import Connection
-from populace.client.http_connection import HttpConnection, is_url
+from populace.client.http_connection import HttpConnection, check_speaks_ray, is_url
 from populace.client.loop_thread import LoopThread
 from populace.client.population import Population
 from populace.settings.credentials import Credentials
@@ -36,7 +36,8 @@ def connect(
     data directory ``data`` (default: POPULACE_DATA). Such a connection is inside the cluster's trust
     boundary: it needs no API key, and ``tenant`` (default: local) selects whose models are used.
 
-    Raises ``ClusterNotFound``, ``Unauthorized``, and ``InvalidRequest`` if the tenant is not the key's.
+    Raises ``ClusterNotFound``, ``Unauthorized``, and ``InvalidRequest`` if the tenant is not the key's, or if
+    the address or the key cannot be one.
     """
     loop = LoopThread()
     try:
@@ -95,6 +96,8 @@ async def _opened(
             raise InvalidRequest(
                 "An API key goes with the address of a server, like http://127.0.0.1:8000.", "api_key"
             )
+        if address is not None:
+            await check_speaks_ray(address)
         # Ray and an engine's client are imported only for a connection inside the cluster.
         try:
             from populace.client.ray_connection import RayConnection

@@ -25,7 +25,7 @@ from populace.client.completions import chat_body, key_header, parts_of
 from populace.client.connection import MergeRequest, TellVote
 from populace.client.events import event_in
 from populace.client.http_hosts import HttpHosts, path_of
-from populace.client.http_transport import HttpTransport
+from populace.client.http_transport import CONNECT_SECONDS_MAX, HttpTransport, checked_url
 from populace.client.streaming import AsyncReplyStream, Parts
 from populace.storage.records.errors import PopulaceError
 from populace.storage.records.files import disk_named, replaced_durably
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from populace.hosting.directory import Directory
 
 CHUNK_BYTES = 256 * 1024
+HOST_AND_PORT = re.compile(r"([^/:\s]+|\[[^/\s]+\]):\d+")
 ADAPTER_FILES = (CONFIG_FILE, TENSORS_FILE)
 
 
@@ -56,7 +57,8 @@ class HttpConnection:
     ) -> "HttpConnection":
         """Open a connection.
 
-        Raises ``Unauthorized``, and ``ClusterNotFound`` if no Populace of this version responds.
+        Raises ``InvalidRequest`` and ``Unauthorized`` for an address or a key that cannot be right, and
+        ``ClusterNotFound`` if no Populace of this version responds.
         """
         http = HttpTransport(url, api_key, transport=transport)
         try:
@@ -199,6 +201,26 @@ class HttpConnection:
 def is_url(address: str) -> bool:
     """Return whether an address is a gateway's and not a Ray cluster's."""
     return re.match(r"https?://", address) is not None
+
+
+async def check_speaks_ray(address: str) -> None:
+    """Raise ``ClusterNotFound`` if nothing, or a web server, listens at an address like ``host:6379``.
+
+    Ray itself would go on trying to reach either of them for minutes.
+    """
+    if HOST_AND_PORT.fullmatch(address) is None:
+        return
+    url = checked_url(f"http://{address}")
+    try:
+        async with httpx.AsyncClient(trust_env=False, timeout=CONNECT_SECONDS_MAX) as client:
+            await client.get(url)
+    except (httpx.ConnectError, httpx.ConnectTimeout) as error:
+        raise ClusterNotFound(
+            address, "Nothing listens there. The address of a server is like http://host:8000."
+        ) from error
+    except httpx.TransportError:
+        return
+    raise ClusterNotFound(address, f"A web server is there and no Ray: for Populace's, write {url}.")
 
 
 async def _with_first(first: str | Interaction, parts: Parts) -> Parts:

@@ -21,6 +21,7 @@ from populace.api.memory import KnownObject, MemoryObject
 from populace.api.models import DeletedModelObject, ModelObject, RevisionObject
 from populace.api.objects import Listing, Page
 from populace.api.population import MemberObject
+from populace.api.server import DISCONNECT_HEADER
 from populace.api.training import JobObject
 from populace.api.turns import FeedbackObject, ForgottenObject, InteractionObject
 from populace.client.completions import CompletionObject, PeekCompletionObject, chat_body, key_header
@@ -49,7 +50,8 @@ class HttpHosts:
             CompletionObject,
             repeats=True,
             json=chat_body(request),
-            headers=key_header(request.turn.operation),
+            # A caller who interrupts the call gives the turn up, as in the cluster.
+            headers={**key_header(request.turn.operation), DISCONNECT_HEADER: "cancel"},
         )
         return completion.interaction(request)
 

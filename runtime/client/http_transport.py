@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 import httpx
 
-from populace.actors.errors import ClusterNotFound, HostUnavailable
+from populace.actors.errors import ClusterNotFound, HostUnavailable, InvalidRequest
 from populace.actors.retries import LOST, retrying
 from populace.api.objects import ApiObject
 from populace.api.server import TENANT_HEADER
@@ -23,6 +23,8 @@ RETRY_SECONDS_MAX = 20.0
 """How long a call waits for a server that restarts, as ``hosting.directory`` does for a host."""
 RETRY_SECONDS_FIRST = 0.1
 
+PORT_MAX = 65535
+
 LOST_OR_CUT_OFF = (*LOST, httpx.TransportError)
 
 
@@ -30,6 +32,8 @@ class HttpTransport:
     """Calls one gateway. ``transport`` replaces the network in tests.
 
     ``tenant`` is named to the gateway; only a key of the cluster lets it choose.
+
+    Raises ``InvalidRequest`` for an address or a key that cannot be one.
     """
 
     def __init__(
@@ -41,11 +45,11 @@ class HttpTransport:
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         # The address that OpenAI's clients are given ends in /v1.
-        self.url = url.rstrip("/").removesuffix("/v1")
+        self.url = checked_url(url).rstrip("/").removesuffix("/v1")
         self._client = httpx.AsyncClient(
             base_url=self.url,
             headers={
-                "Authorization": f"Bearer {api_key}",
+                "Authorization": f"Bearer {_checked_key(api_key)}",
                 **({} if tenant is None else {TENANT_HEADER: tenant}),
             },
             timeout=httpx.Timeout(REPLY_SECONDS_MAX, connect=CONNECT_SECONDS_MAX),
@@ -111,3 +115,28 @@ class HttpTransport:
 
     async def close(self) -> None:
         await self._client.aclose()
+
+
+def checked_url(url: str) -> str:
+    """Return the address. Raises ``InvalidRequest`` for one that no server can have."""
+    try:
+        host, port = (parsed := httpx.URL(url)).host, parsed.port
+    except httpx.InvalidURL:
+        host, port = "", None
+    if not host or (port or 0) > PORT_MAX:
+        raise InvalidRequest(
+            f"{url!r:.200} is no address: one is like http://host:8000, with a port up to {PORT_MAX}.",
+            "address",
+        )
+    return url
+
+
+def _checked_key(key: str) -> str:
+    """Return a key without the white space around it, which a file or a shell adds."""
+    stripped = key.strip()
+    if not stripped or not (stripped.isascii() and stripped.isprintable()):
+        raise InvalidRequest(
+            "The API key has characters that no key has: give it as `populace key create` printed it.",
+            "api_key",
+        )
+    return stripped

@@ -25,10 +25,10 @@ class TextPart(Body):
     @model_validator(mode="before")
     @classmethod
     def _is_text(cls, value: object) -> object:
-        kind = cast("dict[object, object]", value).get("type") if isinstance(value, dict) else None
-        if kind in NOT_TEXT:
-            raise ValueError(f"a part of the type {kind} is not read: messages are text alone")
-        return value
+        given = cast("dict[object, object]", value) if isinstance(value, dict) else {}
+        if given.get("type") in NOT_TEXT:
+            raise ValueError(f"a part of the type {given['type']} is not read: messages are text alone")
+        return cast("object", value)
 
 
 class ChatMessage(Body):

@@ -7,7 +7,9 @@ If the client disconnects before its reply, what happens depends on whether it c
 again. With an ``Idempotency-Key`` and no streaming, the turn goes on and is recorded, and a retry returns
 that reply (promise P2: a key takes effect once, whether or not its reply was seen). Otherwise no request can
 ask for this reply again: the engine's slot and the model's turn are released and nothing is recorded,
-because the model must not learn from a reply that its person never saw.
+because the model must not learn from a reply that its person never saw. So it is too with the header
+``Populace-On-Disconnect: cancel``, by which a client says that whoever leaves has given up: its key finds the
+reply if that was recorded first, and else makes the turn again.
 """
 
 import asyncio
@@ -36,7 +38,7 @@ from populace.engines.schema_grammar import check_schema
 from populace.gateway import population
 from populace.gateway.chat_messages import messages_read
 from populace.gateway.context import Caller, Gateway, KeyedRoute, gateway_of
-from populace.gateway.disconnect import while_connected
+from populace.gateway.disconnect import cancels_on_disconnect, while_connected
 from populace.gateway.exchange import Exchange
 from populace.gateway.idempotency import idempotency_key
 from populace.gateway.parameters import warnings_of
@@ -106,7 +108,7 @@ async def _complete(
 ) -> Response:
     gateway = gateway_of(request)
     target = parse_target(tenant, body.model)
-    key = idempotency_key(request)
+    key, cancels = idempotency_key(request), cancels_on_disconnect(request)
     uses = tool_use_of(gateway, body)
     peek = await reason_to_peek(request, gateway, target, body, messages)
     told = uses.told(messages)
@@ -154,7 +156,7 @@ async def _complete(
         begin = partial(begins, gateway.hosts, gateway.engine, chat, stream=wants_deltas)
     if body.stream:
         return await while_connected(request, exchange.streamed(begin))
-    if key is None or target.model is None:
+    if key is None or target.model is None or cancels:
         return await while_connected(request, exchange.whole(begin))
     return await exchange.whole(begin)
 

@@ -7,7 +7,20 @@ from typing import Any, TypeVar
 from fastapi import Request
 from starlette.requests import ClientDisconnect
 
+from populace.actors.errors import InvalidRequest
+from populace.api.server import DISCONNECT_HEADER
+
 T = TypeVar("T")
+
+
+def cancels_on_disconnect(request: Request) -> bool:
+    """Read the header. Raises ``InvalidRequest`` for a value other than ``cancel``."""
+    told = request.headers.get(DISCONNECT_HEADER)
+    if told not in (None, "cancel"):
+        raise InvalidRequest(
+            f"{DISCONNECT_HEADER} is `cancel`, or left out; not {told!r:.80}.", DISCONNECT_HEADER
+        )
+    return told is not None
 
 
 async def while_connected(request: Request, work: Coroutine[Any, Any, T]) -> T:

@@ -1,6 +1,7 @@
 """A request that says nothing of sampling samples as the base's makers recommend."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -31,7 +32,7 @@ def test_the_file_says_what_it_says_and_nothing_else(
 def test_without_a_recommendation_the_temperature_is_low_and_nothing_else_narrows_the_choice(
     tmp_path: Path,
 ) -> None:
-    expected = {"temperature": 0.2, "top_p": 1.0, "top_k": 0, "repetition_penalty": 1.0}
+    expected: dict[str, Any] = {"temperature": 0.2, "top_p": 1.0, "top_k": 0, "repetition_penalty": 1.0}
     expected["repetition_detection"] = None
 
     assert read_sampling_defaults(tmp_path)._asdict() == expected

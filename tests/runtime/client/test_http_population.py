@@ -185,7 +185,8 @@ async def test_what_nobody_says_of_sampling_is_as_the_base_recommends_over_http_
         await client.post("/v1/chat/completions", json=chat_body())
         nulls: dict[str, Any] = dict.fromkeys(RECOMMENDED)
         await client.post("/v1/chat/completions", json=chat_body(**nulls))
-        explicit: dict[str, Any] = dict(zip(RECOMMENDED, (0, 1, 0, 1, {}), strict=True))
+        off: tuple[Any, ...] = (0, 1, 0, 1, {})
+        explicit: dict[str, Any] = dict(zip(RECOMMENDED, off, strict=True))
         await client.post("/v1/chat/completions", json=chat_body(**explicit))
         await client.post("/v1/completions", json={"model": "base", "prompt": "once"})
 
@@ -199,6 +200,18 @@ async def test_what_nobody_says_of_sampling_is_as_the_base_recommends_over_http_
         greedy,
         (*recommended[:-1], None),  # a text is no chat
     ]
+
+
+@pytest.mark.parametrize("alias", ["base", "abcdef1"])
+async def test_a_turn_with_what_no_alias_names_is_refused_as_on_a_host(
+    ada: AsyncModel, served: Population, alias: str
+) -> None:
+    with pytest.raises(RevisionNotFound) as over_http:
+        await ada.chat("hello", alias=alias)
+    with pytest.raises(RevisionNotFound) as on_host:
+        await served.directory.chat(chat_request(ada.id, "hello", alias=alias))
+
+    assert str(over_http.value) == str(on_host.value)
 
 
 async def test_any_revision_is_peeked_at_by_its_digest(ada: AsyncModel, served: Population) -> None:
@@ -256,7 +269,7 @@ async def test_a_turn_of_another_model_is_none_of_this_one(remote: AsyncPopulati
     assert not (await ada.log())[0].forgotten
 
 
-@pytest.mark.parametrize("questions", ["", "x" * 70_000, ["\ud800"], [1], ["Who am I?"] * 65])
+@pytest.mark.parametrize("questions", ["", "x" * 70_000, ["\ud800"], [1], ["Who am I?"] * 65, None, 5])
 async def test_what_is_no_question_is_refused_before_it_is_sent(ada: AsyncModel, questions: Any) -> None:
     with pytest.raises(InvalidRequest) as refused:
         await ada.known(questions)
@@ -334,6 +347,30 @@ async def test_a_wrong_key_and_a_wrong_address_are_named(served: Population) -> 
     elsewhere = httpx.MockTransport(lambda request: httpx.Response(200, text="<html>It works!</html>"))
     with pytest.raises(ClusterNotFound, match="no Populace"):
         await HttpConnection.open(URL, "populace_no_key", transport=elsewhere)
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:99999", "http://", "http://[::1", "http://a:b"])
+async def test_an_address_that_no_server_has_is_refused_by_name(url: str) -> None:
+    with pytest.raises(InvalidRequest, match="http://host:8000") as refused:
+        await HttpConnection.open(url, "populace_no_key")
+
+    assert refused.value.parameter == "address"
+
+
+async def test_white_space_around_a_key_is_no_part_of_it(served: Population) -> None:
+    transport = httpx.ASGITransport(served.app)
+    key = f" {served.keys['acme']}\r\n"
+
+    async with AsyncPopulation(await HttpConnection.open(URL, key, transport=transport)) as population:
+        assert population.tenant == "acme"
+
+
+@pytest.mark.parametrize("key", ["schlüssel", "a\nb", " ", "\x00"])
+async def test_a_key_that_cannot_be_sent_is_refused_by_name(key: str) -> None:
+    with pytest.raises(InvalidRequest, match="populace key create") as refused:
+        await HttpConnection.open("http://127.0.0.1:9", key)
+
+    assert refused.value.parameter == "api_key"
 
 
 async def test_a_server_of_another_api_names_the_client_for_it(served: Population) -> None:

@@ -95,6 +95,69 @@ def test_input_of_the_wrong_shape_is_refused_by_name(message: Any, options: dict
 
 
 @pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("conversation", 5),
+        ("conversation", ""),
+        ("alias", None),
+        ("memory", True),
+        ("memory", 0),
+        ("context", 3),
+        ("max_tokens", "5"),
+        ("max_tokens", True),
+        ("top_k", None),
+        ("seed", "x"),
+        ("seed", 1.0),
+        ("temperature", float("nan")),
+        ("temperature", float("inf")),
+        ("ignore_eos", "no"),
+        ("stop", 5),
+        ("stop", [5]),
+        ("stop", ["\ud800"]),
+        ("bad_words", "no"),
+        ("allowed_token_ids", ["a"]),
+        ("logit_bias", {"a": 1}),
+        ("logit_bias", {5: "1"}),
+        ("logit_bias", [5]),
+        ("repetition_detection", 5),
+        ("repetition_detection", {"max_pattern_size": "64", "min_count": 4}),
+        ("repetition_detection", {"min_count": 4}),
+    ],
+)
+def test_an_option_of_the_wrong_type_is_refused_by_its_name(option: str, value: object) -> None:
+    for request in (chat_request, peek_request):
+        with pytest.raises(InvalidRequest) as refused:
+            request(ADA, "hi", **cast("Any", {option: value}))
+
+        assert refused.value.parameter == option
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        None,
+        5,
+        [],
+        [5],
+        ["hi"],
+        [{"type": "text"}],
+        [{"type": "text", "text": 5}],
+        [{"type": "image_url", "image_url": {"url": "x"}}],
+    ],
+)
+def test_a_content_that_is_no_text_is_refused_and_shown_what_is_one(content: object) -> None:
+    for message in ({"role": "user", "content": content}, Message("user", cast("Any", content))):
+        with pytest.raises(InvalidRequest, match='"type": "text"'):
+            chat_request(ADA, [message])
+
+
+def test_parts_of_a_message_are_joined_as_over_http() -> None:
+    parts = [{"type": "text", "text": "hel"}, {"type": "text", "text": "lo"}]
+
+    assert chat_request(ADA, [{"role": "user", "content": parts}]).messages == (Message("user", "hello"),)
+
+
+@pytest.mark.parametrize(
     ("options", "fields", "others"),
     [
         (SamplingOptions, Sampling, {"prompt_logprobs", "returns_prompt", "response_schema"}),

@@ -7,6 +7,10 @@ from collections.abc import AsyncGenerator
 import httpx
 import pytest
 
+from populace.actors.errors import ClusterNotFound
+from populace.client.async_population import AsyncPopulation
+from populace.client.connecting import connect_async
+from populace.client.http_connection import HttpConnection, check_speaks_ray
 from tests.limits import HANG_SECONDS
 from tests.runtime.gateway.population import BODY_BYTES_MAX, Population, chat_body
 
@@ -104,6 +108,80 @@ async def test_a_client_that_leaves_with_a_key_finds_its_answer_later(
     assert reply.json()["id"] == turn.completion_id
     assert reply.json()["choices"][0]["message"]["content"] == "reply 1 to you"
     assert len(population.engine.requests) == 1
+
+
+async def test_a_client_that_says_so_gives_up_its_turn_with_a_key_and_may_ask_again(
+    population: Population, address: tuple[str, int]
+) -> None:
+    headers = "Idempotency-Key: k", "Populace-On-Disconnect: cancel"
+    population.engine.hold_before = 1
+    _, first = await asyncio.open_connection(*address)
+    first.write(request_bytes(population, chat_body(), *headers))
+    await population.engine.held.wait()
+    content = request_bytes(population, chat_body(), *headers, "Connection: close")
+    again = asyncio.create_task(answer_to(address, content))
+    await population.wait_waiting(1)
+    population.engine.hold_before = None
+    first.close()
+
+    answer = await again
+
+    (turn,) = await population.log("ada")
+    assert answer.startswith(b"HTTP/1.1 200")
+    assert turn.completion_id.encode() in answer
+    assert len(population.engine.requests) == 2
+
+
+async def test_what_else_a_disconnect_should_do_is_refused_by_name(client: httpx.AsyncClient) -> None:
+    reply = await client.post(CHAT, json=chat_body(), headers={"Populace-On-Disconnect": "keep"})
+
+    assert reply.status_code == 400
+    assert reply.json()["error"]["param"] == "Populace-On-Disconnect"
+
+
+@pytest.mark.parametrize("operation", [None, "k"])
+async def test_a_chat_in_python_that_is_interrupted_is_given_up(
+    population: Population, url: str, operation: str | None
+) -> None:
+    population.engine.hold_before = 1
+    async with AsyncPopulation(await HttpConnection.open(url, population.keys["acme"])) as remote:
+        ada = remote.model("ada")
+        story = asyncio.create_task(ada.chat("a long story", operation=operation))
+        await population.engine.held.wait()
+        story.cancel()
+        await population.engine.wait_freed()
+
+        population.engine.hold_before = None
+        await ada.chat("hello")
+
+    assert [turn.messages[0].content for turn in await population.log("ada")] == ["hello"]
+
+
+async def test_a_web_servers_address_without_its_scheme_is_told_what_to_write(
+    address: tuple[str, int],
+) -> None:
+    host, port = address
+
+    with pytest.raises(ClusterNotFound, match=f"write http://{host}:{port}"):
+        await connect_async(f"{host}:{port}")
+
+
+async def test_an_address_of_a_cluster_where_nothing_listens_is_refused_at_once() -> None:
+    with pytest.raises(ClusterNotFound, match="Nothing listens there"):
+        await connect_async("127.0.0.1:9")
+
+
+async def test_what_does_not_answer_http_may_be_a_ray() -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        # What gRPC's servers begin with: HTTP/2's settings.
+        writer.write(b"\x00\x00\x00\x04\x00\x00\x00\x00\x00")
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        host, port = server.sockets[0].getsockname()
+
+        await check_speaks_ray(f"{host}:{port}")
 
 
 async def check_gone(address: tuple[str, int], population: Population) -> None:
