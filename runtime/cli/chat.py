@@ -14,7 +14,7 @@ from populace.actors.engine import TEMPERATURE_DEFAULT
 from populace.actors.errors import InvalidName
 from populace.cli.console import CommandFailed, counted, err, fail, named_errors, out, print_json, print_turn
 from populace.cli.gateway_client import GatewayClient, GatewayError, model_path
-from populace.gateway.target import BASE_MODEL, PEEK_SUFFIX, POPULATION_MODEL
+from populace.gateway.http.target import BASE_MODEL, PEEK_SUFFIX, POPULATION_MODEL
 from populace.policies.ingestion import ADDED_ROLE
 from populace.policies.retrieval import RETRIEVED_MAX
 from populace.settings.settings import Settings

@@ -30,7 +30,7 @@ def create(
 
     Example: `populace key create acme --label "acme's backend"`.
     """
-    from populace.gateway.access import new_key
+    from populace.gateway.http.access import new_key
 
     with named_errors(), connected() as population:
         text, key = new_key(tenant, label, now_ms=time.time_ns() // 1_000_000)

@@ -27,7 +27,7 @@ from populace.engines import client, replica
 from populace.engines.options import EngineOptions
 from populace.engines.vllm_environment import vllm_environment
 from populace.gateway import deployment
-from populace.gateway.access import KEY_PATTERN, new_key
+from populace.gateway.http.access import KEY_PATTERN, new_key
 from populace.hosting.directory import Directory
 from populace.hosting.host_actor import NAMESPACE, GatewayAddress, HostOptions, host_name, start_hosts
 from populace.hosting.host_client import RayHostClient

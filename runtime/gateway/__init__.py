@@ -1,9 +1,10 @@
 """The HTTP interface: FastAPI routes, OpenAI's and Populace's own, in front of the hosts.
 
-``schema`` has the request bodies, ``wire`` the completions sent back, ``errors`` the status of each error
-class. A route translates and calls a host or an engine, and decides nothing. ``completions`` and
-``exchange`` serve the chat.
-Each request is bounded (``body_limit``), counted, and belongs to the tenant of its API key (``access``).
+``app`` puts the routes together, ``deployment`` runs them in Ray Serve, and ``operations`` says whether all
+is well. Each room below has the routes of one subject, the bodies that they take (``schema``) and what only
+they need; ``http`` has what every route needs. A route translates and calls a host or an engine, and decides
+nothing.
 
-No shard is opened here, and neither torch nor vLLM is imported: ``adapter_desk`` has another process for it.
+No shard is opened here, and neither torch nor vLLM is imported: ``personal_models/adapter_service`` has
+another process for it.
 """

@@ -15,37 +15,36 @@ from populace.actors.aggregation.aggregator import Aggregator
 from populace.actors.engine import Embedder, Engine
 from populace.actors.errors import InvalidRequest, RequestTooLarge
 from populace.actors.hosts import Hosts
-from populace.gateway import (
+from populace.gateway import operations
+from populace.gateway.completions import embeddings, population
+from populace.gateway.completions import routes as completions
+from populace.gateway.fine_tuning import files
+from populace.gateway.fine_tuning import jobs as fine_tuning
+from populace.gateway.fine_tuning.upload_service import UploadService
+from populace.gateway.http.access import Access
+from populace.gateway.http.body_limit import BodyLimit
+from populace.gateway.http.context import EngineProbe, Gateway
+from populace.gateway.http.errors import RATE_LIMIT_HEADERS, error_body, error_response
+from populace.gateway.http.last_resort import LastResort
+from populace.gateway.http.metrics import GatewayMetrics
+from populace.gateway.http.problems import describe_problem
+from populace.gateway.http.request_counter import RequestCounter
+from populace.gateway.http.request_id import REQUEST_ID_HEADER, RequestIds
+from populace.gateway.personal_models import (
     aliases,
     archives,
-    completions,
-    conversations,
-    embeddings,
     feedback,
-    files,
-    fine_tuning,
     forgetting,
     memories,
     merges,
-    operations,
-    personal_models,
-    population,
-    responses,
     revisions,
     training,
 )
-from populace.gateway.access import Access
-from populace.gateway.adapter_desk import AdapterDesk
-from populace.gateway.archive_desk import ArchiveDesk
-from populace.gateway.body_limit import BodyLimit
-from populace.gateway.context import EngineProbe, Gateway
-from populace.gateway.errors import RATE_LIMIT_HEADERS, error_body, error_response
-from populace.gateway.last_resort import LastResort
-from populace.gateway.metrics import GatewayMetrics
-from populace.gateway.problems import describe_problem
-from populace.gateway.request_counter import RequestCounter
-from populace.gateway.request_id import REQUEST_ID_HEADER, RequestIds
-from populace.gateway.upload_desk import UploadDesk
+from populace.gateway.personal_models import routes as personal_models
+from populace.gateway.personal_models.adapter_service import AdapterService
+from populace.gateway.personal_models.archive_service import ArchiveService
+from populace.gateway.responses import conversations
+from populace.gateway.responses import routes as responses
 from populace.storage.records.errors import PopulaceError
 
 CLIENT_CLOSED_REQUEST = 499
@@ -68,18 +67,18 @@ def create_app(
     turn_seconds_max: float = 120.0,
     body_bytes_max: int = 8 * 1024 * 1024,
     cluster_key: str | None = None,
-    archive_desk: ArchiveDesk | None = None,
-    adapter_desk: AdapterDesk | None = None,
+    archive_service: ArchiveService | None = None,
+    adapter_service: AdapterService | None = None,
     aggregator: Aggregator | None = None,
     recognises_tasks: bool = True,
     cors_origins: Sequence[str] = (),
     embedder: Embedder | None = None,
     tools_auto: str = "refuse",
-    upload_desk: UploadDesk | None = None,
+    upload_service: UploadService | None = None,
 ) -> FastAPI:
     """Build the application over any ``Hosts`` and ``Engine``, in one process or across Ray.
 
-    ``cluster_key`` is that of ``Access``. The desks need the store's files; without them models cannot be
+    ``cluster_key`` is that of ``Access``. The services need the store's files; without them models cannot be
     exported or imported, adapters published, merged or compared, nor files uploaded. Without ``aggregator``
     the population as a whole cannot be asked. ``recognises_tasks`` and ``tools_auto`` are
     those of ``Gateway``.
@@ -117,22 +116,22 @@ def create_app(
         forgetting,
     ]
     modules += [training, operations]
-    if archive_desk is not None:
-        app.state.archive_desk = archive_desk
+    if archive_service is not None:
+        app.state.archive_service = archive_service
         modules.append(archives)
-        longer[archives.IMPORT_PATH] = archive_desk.bytes_max
-    if adapter_desk is not None:
-        app.state.adapter_desk = adapter_desk
+        longer[archives.IMPORT_PATH] = archive_service.bytes_max
+    if adapter_service is not None:
+        app.state.adapter_service = adapter_service
         modules += [revisions, merges]
-        longer[revisions.REVISIONS_PATH] = adapter_desk.bytes_max
+        longer[revisions.REVISIONS_PATH] = adapter_service.bytes_max
     if aggregator is not None:
         modules.append(population)
     if embedder is not None:
         modules.append(embeddings)
-    if upload_desk is not None:
-        app.state.upload_desk = upload_desk
+    if upload_service is not None:
+        app.state.upload_service = upload_service
         modules += [files, fine_tuning]
-        longer[files.FILES_PATH] = upload_desk.bytes_max + files.FORM_BYTES_MAX
+        longer[files.FILES_PATH] = upload_service.bytes_max + files.FORM_BYTES_MAX
     for module in modules:
         app.include_router(module.router, responses={"default": {"description": "An error, as OpenAI's."}})
     app.add_exception_handler(PopulaceError, _populace_error)

@@ -14,12 +14,12 @@ from ray import serve
 
 from populace.actors.engine import BaseInfo
 from populace.engines.client import ReplicaEngine
-from populace.gateway.adapter_desk import AdapterDesk
 from populace.gateway.app import create_app
-from populace.gateway.archive_desk import ArchiveDesk
-from populace.gateway.desk import Desk
+from populace.gateway.fine_tuning.upload_service import UploadService
+from populace.gateway.http.file_work import FileWork
+from populace.gateway.personal_models.adapter_service import AdapterService
+from populace.gateway.personal_models.archive_service import ArchiveService
 from populace.gateway.server import Server, bind
-from populace.gateway.upload_desk import UploadDesk
 from populace.hosting.aggregation import aggregator_over
 from populace.hosting.directory import Directory
 from populace.hosting.host_client import connect_host
@@ -70,7 +70,7 @@ class GatewayReplica:
         clients = [connect_host(index) for index in range(options.hosts)]
         engine = ReplicaEngine(options.base)
         directory = Directory(clients, shard_count=options.shards)
-        desk = Desk(bytes_max=options.archive_bytes_max)
+        work = FileWork(bytes_max=options.archive_bytes_max)
         uploads = UploadFiles.of_store(options.destination.data_directory, options.master_key)
         app = create_app(
             directory,
@@ -80,15 +80,15 @@ class GatewayReplica:
             body_bytes_max=options.body_bytes_max,
             cluster_key=options.cluster_key,
             recognises_tasks=options.recognises_tasks,
-            archive_desk=ArchiveDesk(directory, options.destination, desk),
-            adapter_desk=AdapterDesk(directory, options.destination, desk),
+            archive_service=ArchiveService(directory, options.destination, work),
+            adapter_service=AdapterService(directory, options.destination, work),
             aggregator=aggregator_over(directory, engine, options.destination.data_directory),
             cors_origins=options.cors_origins,
             embedder=engine,
             tools_auto=options.tools_auto,
-            upload_desk=UploadDesk(
+            upload_service=UploadService(
                 uploads,
-                desk,
+                work,
                 bytes_max=options.file_bytes_max,
                 tenant_bytes_max=options.tenant_file_bytes_max,
             ),

@@ -7,7 +7,7 @@ from fastapi.responses import JSONResponse, Response
 
 from populace.actors.engine import EngineReport
 from populace.actors.hosts import HostStatistics
-from populace.gateway.context import Gateway, gateway_of
+from populace.gateway.http.context import Gateway, gateway_of
 from populace.storage.records.errors import PopulaceError
 
 router = APIRouter()

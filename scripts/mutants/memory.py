@@ -170,7 +170,7 @@ FAULTS = (
         "P16",
         (
             Edit(
-                "runtime/gateway/forgetting.py",
+                "runtime/gateway/personal_models/forgetting.py",
                 "if body.query is not None and not body.confirm:",
                 "if body.query is not None and body.confirm is None:",
             ),

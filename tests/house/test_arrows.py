@@ -35,15 +35,17 @@ ALLOWED: Mapping[str, str] = {
         "actors actors.keepers base bench engines learning module_training learning.methods policies settings"
     ),
     "cli": (
-        "actors actors.aggregation adapters adapters.memory archive base bench bench.recall "
-        "client cluster gateway module_training learning.on_policy pictures policies settings storage "
+        "actors actors.aggregation adapters adapters.memory archive base bench bench.recall client "
+        "cluster gateway.http learning.on_policy module_training pictures policies settings storage "
         "storage.backups storage.packed storage.records"
     ),
     "client": (
         "actors actors.aggregation actors.turns api engines hosting pictures policies policies.diversity "
         "settings storage storage.packed storage.records storage.rows storage.training"
     ),
-    "cluster": ("actors base engines gateway hosting policies settings storage storage.records trainer"),
+    "cluster": (
+        "actors base engines gateway gateway.http hosting policies settings storage storage.records trainer"
+    ),
     "engines": (
         "actors adapters adapters.memory base engines.vllm_lora engines.vllm_memory policies storage "
         "storage.records"
@@ -51,9 +53,25 @@ ALLOWED: Mapping[str, str] = {
     "engines.vllm_lora": "adapters engines.kernels storage.packed",
     "engines.vllm_memory": "actors adapters.memory engines.kernels",
     "gateway": (
-        "actors actors.aggregation actors.turns api archive base engines hosting pictures policies "
-        "policies.diversity settings storage storage.backups storage.packed storage.records storage.rows "
-        "storage.training storage.uploads"
+        "actors actors.aggregation engines gateway.completions gateway.fine_tuning gateway.http "
+        "gateway.personal_models gateway.responses hosting storage storage.records storage.uploads"
+    ),
+    "gateway.completions": (
+        "actors actors.aggregation actors.turns api engines gateway.http policies policies.diversity "
+        "storage.records"
+    ),
+    "gateway.fine_tuning": (
+        "actors api archive gateway.http policies storage.records storage.training storage.uploads"
+    ),
+    "gateway.http": (
+        "actors actors.aggregation actors.turns api archive base pictures settings storage.backups "
+        "storage.packed storage.records storage.training storage.uploads"
+    ),
+    "gateway.personal_models": (
+        "actors actors.aggregation api archive gateway.http pictures storage storage.records storage.rows"
+    ),
+    "gateway.responses": (
+        "actors actors.turns api engines gateway.completions gateway.http policies storage.records"
     ),
     "hosting": (
         "actors actors.aggregation actors.host actors.keepers engines policies policies.diversity settings "

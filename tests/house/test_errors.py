@@ -8,7 +8,7 @@ import re
 import types
 import typing
 
-from populace.gateway.errors import status_of
+from populace.gateway.http.errors import status_of
 from populace.storage.records.errors import PopulaceError
 from tests.house.source_tree import ROOT, modules
 

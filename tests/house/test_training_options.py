@@ -7,7 +7,7 @@ from typing import get_args
 from populace.actors.training_methods import METHODS, Method
 from populace.actors.training_options import TrainingOptions
 from populace.cli.training import train
-from populace.gateway.management_schema import TrainingBody
+from populace.gateway.personal_models.schema import TrainingBody
 
 FIELDS = {field.name: field.default for field in dataclasses.fields(TrainingOptions)}
 

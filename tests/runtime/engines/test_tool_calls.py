@@ -14,7 +14,7 @@ from populace.actors.tool_calls import calls_in
 from populace.actors.tool_choice import CALLS_MAX, Tool, ToolUse
 from populace.engines.options import EngineOptions
 from populace.engines.starting import start_engine
-from populace.gateway.call_reader import CallReader
+from populace.gateway.completions.call_reader import CallReader
 
 pytestmark = [pytest.mark.engine, pytest.mark.asyncio(loop_scope="module")]
 

@@ -14,12 +14,12 @@ from populace.actors.host_limits import HostLimits
 from populace.actors.turn import Interaction, ModelId
 from populace.archive.adapter_check import check_adapters
 from populace.archive.adapter_work import DoWork, do_work
-from populace.gateway.access import new_key
-from populace.gateway.adapter_desk import AdapterDesk
 from populace.gateway.app import create_app
-from populace.gateway.archive_desk import ArchiveDesk
-from populace.gateway.desk import Desk
-from populace.gateway.upload_desk import UploadDesk
+from populace.gateway.fine_tuning.upload_service import UploadService
+from populace.gateway.http.access import new_key
+from populace.gateway.http.file_work import FileWork
+from populace.gateway.personal_models.adapter_service import AdapterService
+from populace.gateway.personal_models.archive_service import ArchiveService
 from populace.hosting.aggregation import aggregator_over
 from populace.hosting.directory import Directory, LocalHostClient
 from populace.policies.placement import shards_of
@@ -73,7 +73,7 @@ class Population:
 
     def make_app(self, *, do_work: DoWork = do_work, cors_origins: tuple[str, ...] = ()) -> FastAPI:
         """``do_work`` works on adapters, in this process unless it is another one."""
-        desk = Desk(bytes_max=ARCHIVE_BYTES_MAX)
+        work = FileWork(bytes_max=ARCHIVE_BYTES_MAX)
         destination = AdapterStore(self.path, self.base_directory, BASE.fingerprint, RANK_MAX)
         return create_app(
             self.directory,
@@ -81,14 +81,14 @@ class Population:
             probe_engine=self.engine,
             turn_seconds_max=self.turn_seconds_max,
             body_bytes_max=BODY_BYTES_MAX,
-            archive_desk=ArchiveDesk(self.directory, destination, desk, check=check_adapters),
-            adapter_desk=AdapterDesk(self.directory, destination, desk, do_work=do_work),
+            archive_service=ArchiveService(self.directory, destination, work, check=check_adapters),
+            adapter_service=AdapterService(self.directory, destination, work, do_work=do_work),
             aggregator=aggregator_over(self.directory, self.engine, self.path),
             cors_origins=cors_origins,
             embedder=self.engine,
-            upload_desk=UploadDesk(
+            upload_service=UploadService(
                 UploadFiles.of_store(self.path),
-                desk,
+                work,
                 bytes_max=FILE_BYTES_MAX,
                 tenant_bytes_max=TENANT_FILE_BYTES_MAX,
             ),

@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from populace.api.server import TENANT_HEADER
-from populace.gateway.access import CACHE_SECONDS, Access, new_key
+from populace.gateway.http.access import CACHE_SECONDS, Access, new_key
 from tests.runtime.gateway.population import Population, chat_body
 
 CHAT = "/v1/chat/completions"
@@ -71,7 +71,7 @@ async def test_secrets_are_compared_in_constant_time_also_where_there_is_no_key(
         compared.append(compare(first, second))
         return compared[-1]
 
-    monkeypatch.setattr("populace.gateway.access.hmac.compare_digest", spy)
+    monkeypatch.setattr("populace.gateway.http.access.hmac.compare_digest", spy)
     keys = (population.keys["acme"], altered(population.keys["acme"]), new_key("acme", "lost", now_ms=0)[0])
     async with population.client(None) as client:
         for key in keys:

@@ -14,12 +14,12 @@ from populace.actors.engine import Delta, Message
 from populace.actors.turn import Interaction, ModelId, TurnGrant
 from populace.actors.turns.running_reply import RunningReply
 from populace.actors.turns.turn_director import completion_id
-from populace.gateway.errors import TEXT_LENGTH_MAX, error_body
-from populace.gateway.event_stream import EventStream
-from populace.gateway.exchange import Begin, Exchange
-from populace.gateway.metrics import GatewayMetrics
-from populace.gateway.response_exchange import ResponseExchange
-from populace.gateway.wire import ReplyShape
+from populace.gateway.completions.exchange import Begin, Exchange
+from populace.gateway.completions.wire import ReplyShape
+from populace.gateway.http.errors import TEXT_LENGTH_MAX, error_body
+from populace.gateway.http.event_stream import EventStream
+from populace.gateway.http.metrics import GatewayMetrics
+from populace.gateway.responses.exchange import ResponseExchange
 from tests.runtime.gateway.scripted_engine import BASE
 
 ADA = ModelId("acme", "ada")

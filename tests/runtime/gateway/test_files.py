@@ -103,7 +103,7 @@ async def test_a_form_that_is_wrong_is_refused_by_name(
 
     assert (reply.status_code, reply.json()["error"]["param"]) == (400, parameter)
     assert (await client.get("/v1/files")).json()["data"] == []
-    assert (await upload(client)).status_code == 200, "the desk is free again"
+    assert (await upload(client)).status_code == 200, "the turn is over"
 
 
 @pytest.mark.parametrize(

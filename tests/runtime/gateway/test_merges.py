@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from populace.actors.merging import LINEAR, METHODS
-from populace.gateway.management_schema import MergeBody
+from populace.gateway.personal_models.schema import MergeBody
 from tests.runtime.archive.uploads import adapter_files, write_base, zipped
 from tests.runtime.gateway.population import Population, chat_body
 

@@ -10,9 +10,9 @@ import pytest
 from pydantic import BaseModel
 
 from populace.actors.engine import RepetitionDetection, Sampling
-from populace.gateway.parameters import Hint, Refused
-from populace.gateway.schema import ChatBody
-from populace.gateway.text_schema import CompletionBody
+from populace.gateway.completions.parameters import Hint, Refused
+from populace.gateway.completions.schema import ChatBody
+from populace.gateway.completions.text_schema import CompletionBody
 from tests.house.source_tree import ROOT
 from tests.runtime.gateway.population import Population, chat_body
 from tests.runtime.gateway.test_answers import events_of

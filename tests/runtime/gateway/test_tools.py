@@ -16,7 +16,7 @@ from openai import AsyncOpenAI
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
 from populace.actors.engine import Delta, FinishReason, Message
-from populace.gateway.call_reader import CallReader, calling_choice
+from populace.gateway.completions.call_reader import CallReader, calling_choice
 from tests.limits import HANG_SECONDS
 from tests.runtime.gateway.population import Population, chat_body
 from tests.runtime.gateway.test_answers import events_of

@@ -7,10 +7,10 @@ from typing import Any
 import httpx
 import pytest
 
-from populace.gateway.access import new_key
 from populace.gateway.app import create_app
-from populace.gateway.desk import Desk
-from populace.gateway.upload_desk import UploadDesk
+from populace.gateway.fine_tuning.upload_service import UploadService
+from populace.gateway.http.access import new_key
+from populace.gateway.http.file_work import FileWork
 from populace.hosting.directory import Directory, LocalHostClient
 from tests.runtime.gateway.scripted_engine import ScriptedEngine
 from tests.runtime.trainer.trained_population import RIGHT, Trained
@@ -25,9 +25,9 @@ async def client(population: Trained) -> AsyncGenerator[httpx.AsyncClient]:
     directory = Directory([LocalHostClient(population.host)], shard_count=2)
     key, record = new_key("acme", "test", now_ms=0)
     await directory.create_key(record)
-    engine, desk = ScriptedEngine(), Desk(bytes_max=2**20)
-    uploads = UploadDesk(population.uploads, desk, bytes_max=2**20, tenant_bytes_max=2**20)
-    app = create_app(directory, engine, probe_engine=engine, upload_desk=uploads)
+    engine, work = ScriptedEngine(), FileWork(bytes_max=2**20)
+    uploads = UploadService(population.uploads, work, bytes_max=2**20, tenant_bytes_max=2**20)
+    app = create_app(directory, engine, probe_engine=engine, upload_service=uploads)
     async with httpx.AsyncClient(
         transport=httpx.ASGITransport(app),
         base_url="http://populace",

@@ -1,0 +1,78 @@
+"""The messages of a chat, as clients send them."""
+
+from collections.abc import Sequence
+from typing import Annotated, Literal, cast
+
+from pydantic import Field, Tag, model_validator
+
+from populace.actors.engine import Message
+from populace.actors.tool_calls import TOOL_ROLE, Said, messages_of
+from populace.api.tool_choices import CALLS_SENT_MAX, ToolCallObject
+from populace.gateway.http.body import LIST_BRANCH, TEXT_BRANCH, Body, Branch, Text
+
+NOT_TEXT = ("image_url", "input_audio", "video_url", "audio_url", "file", "refusal")
+"""Types of parts that OpenAI's or vLLM's chats have, and messages here have not."""
+
+
+def _is_empty(value: object) -> bool:
+    return value is None or value in ("", [], {})
+
+
+class TextPart(Body):
+    type: Literal["text"]
+    text: Text
+
+    @model_validator(mode="before")
+    @classmethod
+    def _is_text(cls, value: object) -> object:
+        given = cast("dict[object, object]", value) if isinstance(value, dict) else {}
+        if given.get("type") in NOT_TEXT:
+            raise ValueError(f"a part of the type {given['type']} is not read: messages are text alone")
+        return cast("object", value)
+
+
+class ChatMessage(Body):
+    role: Literal["system", "developer", "user", "assistant", "tool"]
+    content: Annotated[
+        Annotated[Text, Tag(TEXT_BRANCH)] | Annotated[list[TextPart], Field(min_length=1), Tag(LIST_BRANCH)],
+        Branch,
+    ]
+    name: Text | None = None
+    tool_calls: Annotated[list[ToolCallObject], Field(max_length=CALLS_SENT_MAX)] | None = None
+    tool_call_id: Text | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_empty_extras(cls, value: object) -> object:
+        """Drop unknown parameters that are empty, because clients send replies back with all their fields.
+
+        A refusal or an annotation that has content would be lost, so it is refused as unknown. A message that
+        calls tools needs no content besides.
+        """
+        if not isinstance(value, dict):
+            return value
+        given = cast("dict[object, object]", value)
+        kept = {
+            name: field for name, field in given.items() if name in cls.model_fields or not _is_empty(field)
+        }
+        if kept.get("role") == "assistant" and kept.get("tool_calls") and not kept.get("content"):
+            kept["content"] = ""
+        return kept
+
+    @model_validator(mode="after")
+    def _fits_its_role(self) -> "ChatMessage":
+        if self.tool_calls and self.role != "assistant":
+            raise ValueError("only a message of the role assistant has `tool_calls`")
+        if self.tool_call_id and self.role != TOOL_ROLE:
+            raise ValueError("only a message of the role tool has a `tool_call_id`")
+        return self
+
+    def said(self) -> Said:
+        content = self.content if isinstance(self.content, str) else "".join(p.text for p in self.content)
+        role = "system" if self.role == "developer" else self.role
+        return Said(role, content, tuple(call.value() for call in self.tool_calls or ()), self.tool_call_id)
+
+
+def messages_read(sent: Sequence[ChatMessage]) -> tuple[Message, ...]:
+    """Return what the model reads. Raises ``InvalidRequest`` for results of tools without their calls."""
+    return messages_of([message.said() for message in sent])

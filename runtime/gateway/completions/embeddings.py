@@ -1,0 +1,82 @@
+"""``/v1/embeddings``: prompts as vectors, by the base alone.
+
+Embeddings are compared with each other, so all are made with the same weights: a person's adapter and memory
+take no part, and a person's model is refused.
+"""
+
+import asyncio
+import base64
+import math
+import struct
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Request
+from fastapi.responses import JSONResponse, Response
+from pydantic import Field
+
+from populace.actors.engine import Embedding
+from populace.actors.errors import InvalidRequest, TurnExpired
+from populace.gateway.completions.parameters import ANY, Hint, warnings_of
+from populace.gateway.completions.text_schema import Prompts, prompts_in
+from populace.gateway.http.body import Body, NonEmptyText
+from populace.gateway.http.context import Caller, KeyedRoute, embedder_of, gateway_of
+from populace.gateway.http.disconnect import while_connected
+from populace.gateway.http.target import BASE_MODEL, parse_target
+
+router = APIRouter(route_class=KeyedRoute)
+
+
+class EmbeddingsBody(Body):
+    """``POST /v1/embeddings``; ``dimensions`` keeps the first ones, to the length of 1 again."""
+
+    model: Annotated[NonEmptyText, Field(json_schema_extra={"const": BASE_MODEL})]
+    input: Prompts
+    encoding_format: Literal["float", "base64"] | None = "float"
+    dimensions: Annotated[int, Field(ge=1)] | None = None
+    user: Annotated[ANY, Hint("who calls is known by the API key")] = None
+
+
+@router.post("/v1/embeddings")
+async def embeddings(request: Request, tenant: Caller, body: EmbeddingsBody) -> Response:
+    """Embed texts or token ids."""
+    if parse_target(tenant, body.model).model is not None:
+        raise InvalidRequest(
+            f"Embeddings are made by the base, so that they compare: ask for `{BASE_MODEL}`.", "model"
+        )
+    seconds_max = gateway_of(request).turn_seconds_max
+    try:
+        async with asyncio.timeout(seconds_max):
+            embedding = embedder_of(request).embed(prompts_in(body.input))
+            made = await while_connected(request, embedding)
+    except TimeoutError:
+        raise TurnExpired(BASE_MODEL, f"it took over {seconds_max:g} s") from None
+    tokens = sum(one.tokens for one in made)
+    written = [_written(one, body) for one in made]
+    reply: dict[str, Any] = {
+        "object": "list",
+        "data": [
+            {"object": "embedding", "index": index, "embedding": one} for index, one in enumerate(written)
+        ],
+        "model": body.model,
+        "usage": {"prompt_tokens": tokens, "total_tokens": tokens},
+    }
+    if warnings := warnings_of(body):
+        reply["warnings"] = warnings
+    return JSONResponse(reply)
+
+
+def _written(embedding: Embedding, body: EmbeddingsBody) -> str | Sequence[float]:
+    values: Sequence[float] = embedding.values
+    if body.dimensions is not None:
+        if body.dimensions > len(values):
+            raise InvalidRequest(f"The base has {len(values)} dimensions.", "dimensions")
+        values = _normalised(values[: body.dimensions])
+    if body.encoding_format != "base64":
+        return values
+    return base64.b64encode(struct.pack(f"<{len(values)}f", *values)).decode()
+
+
+def _normalised(values: Sequence[float]) -> Sequence[float]:
+    length = math.hypot(*values)
+    return [value / length for value in values] if length > 0 else values

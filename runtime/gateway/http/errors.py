@@ -1,0 +1,174 @@
+"""Errors on the wire: each ``PopulaceError`` has one HTTP status and an OpenAI error body."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from fastapi.responses import JSONResponse
+
+from populace.actors import errors as actors
+from populace.base.prepare import BaseInvalid
+from populace.gateway.http.request_id import current_request_id
+from populace.pictures.figures import MatplotlibMissing
+from populace.settings.settings import SettingsError
+from populace.storage.backups import errors as backups
+from populace.storage.packed import errors as packed
+from populace.storage.records import errors as storage
+from populace.storage.records.errors import PopulaceError
+from populace.storage.training import errors as training
+from populace.storage.uploads import errors as uploads
+
+STATUS: Mapping[type[PopulaceError], int] = {
+    PopulaceError: 500,
+    storage.StorageError: 500,
+    storage.ModelNotFound: 404,
+    storage.ModelExists: 409,
+    storage.RevisionNotFound: 404,
+    storage.InteractionNotFound: 404,
+    storage.InteractionForgotten: 410,
+    storage.FeedbackFull: 409,
+    training.JobNotFound: 404,
+    training.JobEnded: 409,
+    training.TrainingUnderWay: 409,
+    uploads.UploadNotFound: 404,
+    uploads.UploadsFull: 409,
+    storage.OperationConflict: 409,
+    storage.PositionConflict: 409,
+    storage.Fenced: 503,
+    storage.UnknownOutcome: 503,
+    storage.ShardStopped: 503,
+    storage.DiskFull: 503,
+    storage.DiskRefused: 503,
+    storage.WriteQueueFull: 503,
+    storage.StoreVersionMismatch: 500,
+    storage.StoreInvalid: 500,
+    storage.StoreDamaged: 500,
+    storage.StoreInUse: 503,
+    storage.MasterKeyRefused: 500,
+    backups.BackupInvalid: 500,
+    backups.BackupVersionMismatch: 500,
+    backups.KeyFileRefused: 500,
+    backups.DirectoryRefused: 500,
+    packed.PackedAdapterInvalid: 400,
+    packed.PackedAdapterVersionMismatch: 400,
+    storage.ArchiveInvalid: 400,
+    storage.RecordInvalid: 500,
+    actors.InvalidRequest: 400,
+    actors.InvalidName: 400,
+    actors.PromptTooLong: 400,
+    actors.AdapterInvalid: 400,
+    actors.AdapterMismatch: 400,
+    actors.MemoryModuleInvalid: 400,
+    actors.MemoryModuleMismatch: 400,
+    actors.EpisodesInvalid: 400,
+    actors.TasksInvalid: 400,
+    actors.PopulationTooSmall: 409,
+    actors.NoMember: 409,
+    actors.MemoryStateInvalid: 500,
+    actors.MemoryStateMismatch: 409,
+    actors.RequestTooLarge: 413,
+    actors.ResponseNotFound: 404,
+    actors.ConversationNotFound: 404,
+    actors.Unauthorized: 401,
+    actors.Refused: 429,
+    actors.MailboxFull: 429,
+    actors.HostOverloaded: 503,
+    actors.EngineOverloaded: 503,
+    actors.TurnExpired: 504,
+    actors.HostUnavailable: 503,
+    actors.EngineUnavailable: 503,
+    actors.TrainingUnavailable: 409,
+    actors.TrainingFailed: 500,
+    actors.NothingToTrain: 409,
+    actors.TrainingDiverged: 500,
+    actors.TrainingStopped: 503,
+    actors.RewardFailed: 500,
+    actors.RolloutsStale: 500,
+    actors.StartFailed: 503,
+    actors.ClusterNotFound: 503,
+    SettingsError: 500,
+    BaseInvalid: 500,
+    MatplotlibMissing: 500,
+}
+
+TYPES: Mapping[int, str] = {
+    400: "invalid_request_error",
+    401: "authentication_error",
+    404: "invalid_request_error",
+    405: "invalid_request_error",
+    409: "conflict_error",
+    410: "invalid_request_error",
+    413: "invalid_request_error",
+    429: "rate_limit_error",
+}
+
+
+ADVICE: Mapping[str, str] = {storage.ModelNotFound.code: "Create it with POST /v1/personal-models."}
+"""What to do about an error over HTTP, by code; the errors' own messages also serve Python and the CLI."""
+
+RATE_LIMIT_HEADERS = tuple(f"x-ratelimit-{name}-requests" for name in ("limit", "remaining", "reset"))
+"""OpenAI's names. Populace limits how many requests wait at once, not how many come in a minute."""
+
+TEXT_LENGTH_MAX = 1000
+"""Longest message, in characters; messages quote the caller, who may have sent megabytes."""
+
+
+def status_of(error_type: type[PopulaceError]) -> int:
+    """Return the HTTP status of an error class; raises ``KeyError`` if none is defined."""
+    return STATUS[error_type]
+
+
+def error_body(message: str, *, status: int, code: str, parameter: str | None = None) -> dict[str, Any]:
+    """Build the body that OpenAI clients parse, with the id of the request that failed."""
+    error = {
+        "message": _presentable(message),
+        "type": TYPES.get(status, "server_error"),
+        "param": None if parameter is None else _presentable(parameter),
+        "code": code,
+    }
+    request_id = current_request_id()
+    return {"error": error if request_id is None else {**error, "request_id": request_id}}
+
+
+def populace_error_body(error: PopulaceError) -> dict[str, Any]:
+    """Build the body of one of our own errors; a client rebuilds it from its fields, ``details``."""
+    parameter = error.parameter if isinstance(error, actors.InvalidRequest) else None
+    message = " ".join(filter(None, (str(error), ADVICE.get(error.code))))
+    body = error_body(message, status=status_of(type(error)), code=error.code, parameter=parameter)
+    told = {name: getattr(error, name) for name in error.fields if name not in ("message", "parameter")}
+    details = {
+        name: _presentable(value) if isinstance(value, str) else value
+        for name, value in told.items()
+        if value is None or isinstance(value, str | int | float)
+    }
+    if details:
+        body["error"]["details"] = details
+    return body
+
+
+def internal_error_body() -> dict[str, Any]:
+    """Build the body for an unforeseen error: its details are for the log, not for the caller."""
+    message = "Populace failed unexpectedly. The log has the details; please report it."
+    return error_body(message, status=500, code=PopulaceError.code)
+
+
+def error_response(error: PopulaceError) -> JSONResponse:
+    status = status_of(type(error))
+    headers: dict[str, str] = {}
+    if error.retry_after_s is not None:
+        seconds = max(1, math.ceil(error.retry_after_s))
+        headers["Retry-After"] = str(seconds)
+        if isinstance(error, actors.Refused) and error.limit is not None:
+            headers |= dict(zip(RATE_LIMIT_HEADERS, (str(error.limit), "0", f"{seconds}s"), strict=True))
+    else:
+        # Otherwise OpenAI's clients repeat every 409 and 5xx, though the response cannot change.
+        headers["x-should-retry"] = "false"
+    if status == 401:
+        headers["WWW-Authenticate"] = "Bearer"
+    return JSONResponse(populace_error_body(error), status_code=status, headers=headers)
+
+
+def _presentable(text: str) -> str:
+    """Cut a text to a readable length, and escape lone surrogates, which no response can carry."""
+    cut = text if len(text) <= TEXT_LENGTH_MAX else text[:TEXT_LENGTH_MAX] + "…"
+    return cut.encode("utf-8", "backslashreplace").decode()

@@ -1,0 +1,27 @@
+"""Counts responses by route and status; an unknown path counts as ``other``, to bound the series."""
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from populace.gateway.http.metrics import GatewayMetrics
+
+
+class RequestCounter:
+    """ASGI middleware that counts responses; the outermost of all."""
+
+    def __init__(self, app: ASGIApp, metrics: GatewayMetrics) -> None:
+        self._app = app
+        self._metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+
+        async def counted(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                route = scope.get("route")
+                path = getattr(route, "path", None) or "other"
+                self._metrics.answered(path, message["status"])
+            await send(message)
+
+        await self._app(scope, receive, counted)

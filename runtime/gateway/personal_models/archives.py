@@ -1,0 +1,60 @@
+"""Routes that export a personal model as a file and import one."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
+
+from populace.api.models import ModelObject
+from populace.archive.layout import MEDIA_TYPE, SUFFIX
+from populace.gateway.http.answers import answer
+from populace.gateway.http.context import Caller, KeyedRoute
+from populace.gateway.http.file_work import HeldFile
+from populace.gateway.http.target import named_model
+from populace.gateway.personal_models.archive_service import ArchiveService
+
+router = APIRouter(route_class=KeyedRoute)
+
+IMPORT_PATH = "/v1/personal-models/import"
+
+
+class ArchiveResponse(StreamingResponse):
+    """An archive as a download; it is closed also if the client disconnects before its end."""
+
+    def __init__(self, held: HeldFile, filename: str) -> None:
+        headers = {
+            "Content-Disposition": f'attachment; filename="{filename}"',
+            "Content-Length": str(held.size),
+        }
+        super().__init__(held.chunks(), media_type=MEDIA_TYPE, headers=headers)
+        self._held = held
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._held.close()
+
+
+@router.get("/v1/personal-models/{name}/export", status_code=200, response_class=ArchiveResponse)
+async def export_model(request: Request, tenant: Caller, name: str) -> Response:
+    """Return the whole model, with its log, as of one moment, as a zip file."""
+    model = named_model(tenant, name)
+    held = await _service(request).export(model)
+    return ArchiveResponse(held, f"{model.name}{SUFFIX}")
+
+
+@router.post(IMPORT_PATH, status_code=201, response_model=ModelObject)
+async def import_model(
+    request: Request, tenant: Caller, name: Annotated[str | None, Query()] = None
+) -> Response:
+    """Create a model from the archive in the body, under the name in it or another one."""
+    view = await _service(request).take_in(tenant, name, request.stream())
+    return answer(ModelObject.of(view), status_code=201)
+
+
+def _service(request: Request) -> ArchiveService:
+    service = request.app.state.archive_service
+    assert isinstance(service, ArchiveService)
+    return service

@@ -1,0 +1,102 @@
+"""``/v1/personal-models/{name}/memory``: what a model remembers, as numbers, as a picture, and in words."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import Response
+from pydantic import Field
+
+from populace.actors.known import QUESTION_CHARACTERS_MAX, QUESTIONS_MAX
+from populace.actors.memories import MemoryView
+from populace.actors.turn import operation_of
+from populace.api.memory import KnownObject, MemoryObject
+from populace.api.turns import InteractionObject
+from populace.gateway.http.answers import answer
+from populace.gateway.http.body import ExactInteger
+from populace.gateway.http.context import Caller, KeyedRoute, gateway_of
+from populace.gateway.http.disconnect import while_connected
+from populace.gateway.http.idempotency import idempotency_key
+from populace.gateway.http.target import named_model
+from populace.gateway.personal_models.schema import RestoreMemoryBody
+from populace.pictures.memory import PersonalMemory
+
+router = APIRouter(route_class=KeyedRoute)
+
+PICTURE_TYPE = "image/svg+xml"
+
+Position = Annotated[ExactInteger | None, Query()]
+Question = Annotated[
+    str, Field(json_schema_extra={"minLength": 1, "maxLength": QUESTION_CHARACTERS_MAX, "pattern": r"\S"})
+]
+Questions = Annotated[tuple[Question, ...], Query(json_schema_extra={"maxItems": QUESTIONS_MAX})]
+
+
+@router.get("/v1/personal-models/{name}/memory", response_model=MemoryObject)
+async def show_memory(
+    request: Request, tenant: Caller, name: str, position: Position = None, state: bool = False
+) -> Response:
+    """Show what the model remembers: version, norm per layer, and the newest writes.
+
+    ``position`` asks for the memory as it was after that many turns, which is computed from the log. With
+    ``state`` the packed state comes too, in base64.
+    """
+    view = await _memory(request, tenant, name, position)
+    memory = PersonalMemory.of(view)
+    return answer(
+        MemoryObject.of(
+            view,
+            module=memory.module,
+            served_module=gateway_of(request).engine.base.memory_module,
+            size=memory.bytes,
+            norms=memory.norms,
+            with_state=state,
+        )
+    )
+
+
+@router.get(
+    "/v1/personal-models/{name}/memory/picture",
+    response_class=Response,
+    responses={200: {"content": {PICTURE_TYPE: {}}}},
+)
+async def draw_memory(request: Request, tenant: Caller, name: str, position: Position = None) -> Response:
+    """Draw the model's memory state as SVG."""
+    view = await _memory(request, tenant, name, position)
+    return Response(PersonalMemory.of(view).picture(), media_type=PICTURE_TYPE)
+
+
+@router.get("/v1/personal-models/{name}/memory/known", response_model=KnownObject)
+async def show_known(
+    request: Request,
+    tenant: Caller,
+    name: str,
+    question: Questions = (),
+) -> Response:
+    """Ask the model about its person; each answer has its confidence and the turn that it comes from.
+
+    ``question`` may be repeated; without it a list of common ones is asked. Nothing is logged.
+    """
+    asking = gateway_of(request).hosts.memories.known(named_model(tenant, name), question)
+    return answer(KnownObject.of(await while_connected(request, asking)))
+
+
+@router.post("/v1/personal-models/{name}/memory", response_model=InteractionObject)
+async def restore_memory(request: Request, tenant: Caller, name: str, body: RestoreMemoryBody) -> Response:
+    """Set the memory to what it was after ``position`` turns; this is recorded as a turn itself.
+
+    ``position`` null empties it. With an ``Idempotency-Key`` a retry changes nothing.
+    """
+    gateway = gateway_of(request)
+    turn = await gateway.hosts.memories.restore(
+        named_model(tenant, name),
+        body.position,
+        operation_of(idempotency_key(request)),
+        turn_seconds_max=gateway.turn_seconds_max,
+    )
+    return answer(InteractionObject.of(turn))
+
+
+async def _memory(request: Request, tenant: str, name: str, position: int | None) -> MemoryView:
+    """Read a memory. A replay occupies the engine, so it is cancelled if the client disconnects."""
+    reading = gateway_of(request).hosts.memories.show(named_model(tenant, name), position)
+    return await while_connected(request, reading)

@@ -1,0 +1,165 @@
+"""``/v1/models`` as OpenAI clients know it, and ``/v1/personal-models`` to create, show and erase."""
+
+from importlib import metadata
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import Response
+
+from populace.actors.hosts import ModelView
+from populace.actors.revision_names import find_revision
+from populace.actors.turn import ModelId
+from populace.api.models import DeletedModelObject, ModelObject, OpenAIModelObject, RevisionObject
+from populace.api.objects import Page, seconds
+from populace.api.server import API_VERSION, BaseObject, PopulationObject
+from populace.api.turns import InteractionObject
+from populace.gateway.http.answers import answer
+from populace.gateway.http.body import ExactInteger
+from populace.gateway.http.context import Caller, KeyedRoute, gateway_of
+from populace.gateway.http.target import (
+    BASE_MODEL,
+    LATEST,
+    PEEK_SUFFIX,
+    POPULATION_MODEL,
+    named_model,
+    parse_target,
+)
+from populace.gateway.personal_models.schema import NewModelBody
+
+router = APIRouter(route_class=KeyedRoute)
+
+Limit = Annotated[int, Query(ge=1, le=1000)]
+Start = Annotated[ExactInteger, Query()]
+
+BASE = OpenAIModelObject(id=BASE_MODEL, created=0, owned_by="populace")
+POPULATION = OpenAIModelObject(id=POPULATION_MODEL, created=0, owned_by="populace")
+
+
+@router.get("/v1/models", response_model=Page[OpenAIModelObject])
+async def list_openai_models(
+    request: Request, tenant: Caller, after: str | None = None, limit: Limit = 1000
+) -> Response:
+    """List every id that the caller may chat with; ``after`` and ``limit`` page by personal models.
+
+    The first page begins with ``base`` and ``population``. A personal model has its name, ``name:peek``, and
+    ``name@alias`` for each alias but ``latest``. ``after`` may be any of a model's ids.
+    """
+    gateway = gateway_of(request)
+    name = None if after is None else _name_in(after)
+    page = await gateway.hosts.list_models(tenant, after=name, limit=limit)
+    shared = () if after is not None else (BASE,) if gateway.aggregator is None else (BASE, POPULATION)
+    models = tuple(
+        _openai_model(identity, view.created_ms, tenant) for view in page.models for identity in _ids(view)
+    )
+    return answer(Page[OpenAIModelObject](data=shared + models, after=page.after))
+
+
+@router.get("/v1/models/{name}", response_model=OpenAIModelObject)
+async def show_openai_model(request: Request, tenant: Caller, name: str) -> Response:
+    gateway = gateway_of(request)
+    if name == POPULATION_MODEL and gateway.aggregator is not None:
+        return answer(POPULATION)
+    target = parse_target(tenant, name)
+    if target.model is None:
+        return answer(BASE)
+    view = await gateway.hosts.show_model(target.model)
+    if target.alias not in view.aliases and target.alias != LATEST:
+        known = await gateway.hosts.list_revisions(target.model)
+        find_revision(target.model.name, known, view.aliases, target.alias)
+    return answer(_openai_model(name, view.created_ms, tenant))
+
+
+@router.get("/v1/population", response_model=PopulationObject)
+async def show_population(request: Request, tenant: Caller) -> Response:
+    """Return the tenant of the key, the base model, and the version of the API."""
+    gateway = gateway_of(request)
+    return answer(
+        PopulationObject(
+            version=metadata.version("populace"),
+            api=API_VERSION,
+            tenant=tenant,
+            base=BaseObject.of(gateway.engine.base),
+            turn_seconds_max=gateway.turn_seconds_max,
+        )
+    )
+
+
+@router.post("/v1/personal-models", status_code=201, response_model=ModelObject)
+async def create_model(request: Request, tenant: Caller, body: NewModelBody) -> Response:
+    """Create a personal model. It uses the base model until it has a revision of its own."""
+    gateway = gateway_of(request)
+    view = await gateway.hosts.create_model(ModelId(tenant, body.name))
+    return answer(ModelObject.of(view), status_code=201)
+
+
+@router.get("/v1/personal-models", response_model=Page[ModelObject])
+async def list_models(
+    request: Request, tenant: Caller, after: str | None = None, limit: Limit = 100
+) -> Response:
+    gateway = gateway_of(request)
+    page = await gateway.hosts.list_models(tenant, after=after, limit=limit)
+    return answer(
+        Page[ModelObject](data=tuple(ModelObject.of(view) for view in page.models), after=page.after)
+    )
+
+
+@router.get("/v1/personal-models/{name}", response_model=ModelObject)
+async def show_model(request: Request, tenant: Caller, name: str) -> Response:
+    gateway = gateway_of(request)
+    return answer(ModelObject.of(await gateway.hosts.show_model(named_model(tenant, name))))
+
+
+@router.post("/v1/personal-models/{name}/fork", status_code=201, response_model=ModelObject)
+async def fork_model(request: Request, tenant: Caller, name: str, body: NewModelBody) -> Response:
+    """Copy this model to a new one, with log, memory, revisions and aliases."""
+    hosts = gateway_of(request).hosts
+    content = await hosts.export_model(named_model(tenant, name))
+    view = await hosts.import_model(ModelId(tenant, body.name), content)
+    return answer(ModelObject.of(view), status_code=201)
+
+
+@router.get("/v1/personal-models/{name}/revisions", response_model=Page[RevisionObject])
+async def list_revisions(request: Request, tenant: Caller, name: str) -> Response:
+    """List the model's revisions, oldest first, each with its lineage and whether it is ready."""
+    found = await gateway_of(request).hosts.list_revisions(named_model(tenant, name))
+    return answer(
+        Page[RevisionObject](data=tuple(RevisionObject.of(revision) for revision in found), after=None)
+    )
+
+
+@router.delete("/v1/personal-models/{name}", response_model=DeletedModelObject)
+async def erase_model(request: Request, tenant: Caller, name: str) -> Response:
+    """Erase the model and everything its person said, after its running turn."""
+    gateway = gateway_of(request)
+    await gateway.hosts.erase_model(named_model(tenant, name))
+    return answer(DeletedModelObject(id=name))
+
+
+@router.get("/v1/personal-models/{name}/interactions", response_model=Page[InteractionObject])
+async def read_log(
+    request: Request, tenant: Caller, name: str, start: Start = 0, limit: Limit = 100
+) -> Response:
+    """Read the model's log from position ``start``, or from its ``log_start`` if that is later."""
+    gateway = gateway_of(request)
+    model = named_model(tenant, name)
+    log = await gateway.hosts.read_log(model, start=start, limit=limit)
+    following = str(log[-1].position + 1) if len(log) == limit else None
+    return answer(
+        Page[InteractionObject](data=tuple(InteractionObject.of(turn) for turn in log), after=following)
+    )
+
+
+def _ids(view: ModelView) -> list[str]:
+    """The ids under which a model answers, but for those of its revisions."""
+    name = view.model.name
+    aliases = sorted(alias for alias in view.aliases if alias != LATEST)
+    return [name, f"{name}{PEEK_SUFFIX}", *(f"{name}@{alias}" for alias in aliases)]
+
+
+def _name_in(identity: str) -> str:
+    """The name in a model's id. Clients page by the last id of a page."""
+    return identity.removesuffix(PEEK_SUFFIX).partition("@")[0]
+
+
+def _openai_model(name: str, created_ms: int, owner: str) -> OpenAIModelObject:
+    return OpenAIModelObject(id=name, created=seconds(created_ms), owned_by=owner)

@@ -1,0 +1,141 @@
+"""Turns a running reply into a response of ``/v1/responses``, whole or as a stream of its events."""
+
+import logging
+import secrets
+import time
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing
+from typing import Any, NamedTuple
+
+from fastapi.responses import Response
+
+from populace.actors.engine import BaseInfo, Delta, joined
+from populace.actors.turn import Interaction
+from populace.actors.turns.running_reply import RunningReply
+from populace.actors.turns.turn_director import completion_id
+from populace.api.responses import ResponseObject
+from populace.gateway.completions.exchange import Begin, first_delta, provenance_of, recorded
+from populace.gateway.completions.parameters import warnings_of_left_out
+from populace.gateway.completions.wire import Provenance
+from populace.gateway.http.answers import answer
+from populace.gateway.http.event_stream import EventStream
+from populace.gateway.http.metrics import GatewayMetrics
+from populace.gateway.responses.events import EventWriter
+from populace.gateway.responses.wire import Draft, TurnKey, calling_in, problem_of, reply_of, told_of
+from populace.storage.records.errors import PopulaceError
+
+logger = logging.getLogger(__name__)
+
+
+class ResponseExchange(NamedTuple):
+    """What both shapes of a response need from the request: see ``Exchange``.
+
+    ``told`` are the response's fields that repeat the request.
+    """
+
+    metrics: GatewayMetrics
+    base: BaseInfo
+    told: Mapping[str, Any]
+    warnings: tuple[dict[str, str], ...]
+    started: float
+    peek: str | None
+
+    async def whole(self, begin: Begin) -> Response:
+        """Return the complete response. One from the log has no log probabilities."""
+        async with aclosing(await begin()) as reply:
+            deltas = [delta async for delta in reply]
+        turn = reply.interaction
+        generated = joined(deltas) if deltas else None
+        if turn is None:
+            assert generated is not None, "a reply that is in no log has deltas"
+            made, tokens = generated, len(generated.token_ids)
+        else:
+            made, tokens = reply_of(turn, generated), turn.completion_tokens
+        provenance = provenance_of(reply, self.base, self.peek)
+        response = self._draft(reply).ended(made, tokens, provenance)
+        self.metrics.replied(self.started, made.prompt_tokens, tokens)
+        rendered = answer(response)
+        rendered.headers.update(provenance.headers())
+        return rendered
+
+    async def streamed(self, begin: Begin) -> Response:
+        """Return a stream of events.
+
+        The response starts with the first token, so that a refusal is still a status of its own.
+        """
+        reply = await begin()
+        first = await first_delta(reply)
+        self.metrics.first_token(self.started)
+        provenance = provenance_of(reply, self.base, self.peek)
+        if first is None:
+            assert reply.interaction is not None, "a reply that is made has a delta"
+            events = self._replayed(reply.interaction)
+        else:
+            events = self._events(self._draft(reply), reply, first, provenance)
+        return EventStream(events, reply, provenance.headers())
+
+    async def _events(
+        self, draft: Draft, reply: RunningReply, first: Delta, provenance: Provenance
+    ) -> AsyncGenerator[bytes, None]:
+        """Write tokens as they are generated; the last ones after the turn's commit."""
+        writer = EventWriter(draft)
+        for event in writer.begin():
+            yield event
+        deltas: list[Delta] = []
+        delta: Delta | None = first
+        try:
+            while delta is not None:
+                deltas.append(delta)
+                is_last = delta.finish_reason is not None
+                for event in writer.token(delta) if (delta.text or delta.logprobs) and not is_last else ():
+                    yield event
+                delta = await anext(aiter(reply), None)
+            made = joined(deltas)
+            if reply.interaction is not None:
+                told_at = None if reply.grant is None else reply.grant.position
+                provenance = recorded(reply.interaction, made.text, told_at)
+        except PopulaceError as error:
+            # The status is sent already: the stream ends with the error.
+            for event in writer.fail(problem_of(error)):
+                yield event
+            return
+        except Exception:
+            logger.exception("a stream failed")
+            for event in writer.fail(problem_of(None)):
+                yield event
+            return
+        tokens = len(made.token_ids)
+        self.metrics.replied(self.started, made.prompt_tokens, tokens)
+        for event in writer.end(deltas[-1], draft.ended(made, tokens, provenance)):
+            yield event
+
+    async def _replayed(self, turn: Interaction) -> AsyncGenerator[bytes, None]:
+        """Stream a recorded turn again, with the same ids and text, in one part."""
+        self.metrics.replied(self.started, turn.prompt_tokens, turn.completion_tokens)
+        for event in events_of(turn):
+            yield event
+
+    def _draft(self, reply: RunningReply) -> Draft:
+        warnings = (*self.warnings, *warnings_of_left_out("input", reply.left_out))
+        if reply.interaction is not None:
+            return Draft.of_turn(reply.interaction, told_of(reply.interaction), warnings)
+        grant, created = reply.grant, int(time.time())
+        if grant is None or self.peek is not None:
+            key = completion = secrets.token_hex(24)
+            stored = False
+        else:
+            completion, stored = completion_id(grant), True
+            key = str(TurnKey.of(grant.model.name, grant.position, completion))
+        return Draft(key, created, self.told, stored, completion, calling_in(self.told), warnings)
+
+
+def response_of(turn: Interaction) -> ResponseObject:
+    """Return the response of a turn in the log."""
+    draft = Draft.of_turn(turn, told_of(turn))
+    return draft.ended(reply_of(turn), turn.completion_tokens, Provenance.of_interaction(turn))
+
+
+def events_of(turn: Interaction) -> Sequence[bytes]:
+    """Return the events of a turn in the log, with its reply in one part."""
+    writer, made = EventWriter(Draft.of_turn(turn, told_of(turn))), reply_of(turn)
+    return [*writer.begin(), *writer.end(made, response_of(turn))]

@@ -1,0 +1,90 @@
+"""Finds turns of a person's log by what clients name: responses, conversations and items."""
+
+import re
+from collections.abc import Sequence
+
+from populace.actors.errors import ConversationNotFound, InvalidRequest, ResponseNotFound
+from populace.actors.forgetting import CONVERSATION_ROLE, SAID_ROLES
+from populace.actors.turn import RAW_ROLE, Interaction, ModelId
+from populace.api.responses import ConversationRemark
+from populace.gateway.http.context import Gateway
+from populace.gateway.responses.items import InputItem, ReferenceItem, SentItem, sent_back
+from populace.gateway.responses.wire import TurnKey, items_of
+from populace.policies.history import CONVERSATION_PREFIX, HISTORY_TURNS_MAX, is_same_conversation
+from populace.policies.ingestion import ADDED_ROLE
+from populace.storage.records.errors import ModelNotFound
+
+_ITEM = re.compile(r"(?:msg|fc|fco)_(.+?)_(?:out|[0-9]+)(?:_[0-9]+)?")
+
+
+async def find_turn(gateway: Gateway, tenant: str, response_id: str) -> Interaction:
+    """Return the turn that a response is. Raises ``ResponseNotFound``, also for a turn that was forgotten."""
+    key = TurnKey.in_id(response_id)
+    turn = None if key is None else await _turn_at(gateway, tenant, key)
+    if turn is None or turn.messages[0].role in (*SAID_ROLES, RAW_ROLE, ADDED_ROLE):
+        raise ResponseNotFound(response_id)
+    return turn
+
+
+async def _turn_at(gateway: Gateway, tenant: str, key: TurnKey) -> Interaction | None:
+    try:
+        found = await gateway.hosts.read_log(ModelId(tenant, key.model), start=key.position, limit=1)
+    except ModelNotFound:
+        return None
+    named = (turn for turn in found if TurnKey.of_turn(turn) == key)
+    return next(named, None)
+
+
+async def begun_by(gateway: Gateway, tenant: str, conversation: str) -> Interaction:
+    """Return the turn that created a conversation. Raises ``ConversationNotFound``."""
+    key = TurnKey.in_id(conversation, CONVERSATION_PREFIX)
+    turn = None if key is None else await _turn_at(gateway, tenant, key)
+    if turn is None or turn.messages[0].role != CONVERSATION_ROLE:
+        raise ConversationNotFound(conversation)
+    if remark_in(turn).id is not None:  # it says something of an earlier one
+        raise ConversationNotFound(conversation)
+    return turn
+
+
+def remark_in(turn: Interaction) -> ConversationRemark:
+    """Read what a turn that is about a conversation says of it."""
+    return ConversationRemark.model_validate_json(turn.messages[0].content)
+
+
+async def newest_in(gateway: Gateway, model: ModelId, conversation: str) -> Interaction | None:
+    """Return the last of the turns that a turn of the conversation would be shown."""
+    end = (await gateway.hosts.show_model(model)).log_position
+    turns = await gateway.hosts.read_log(
+        model, start=max(0, end - HISTORY_TURNS_MAX), limit=HISTORY_TURNS_MAX
+    )
+    same = (turn for turn in reversed(turns) if is_same_conversation(turn.conversation, conversation))
+    return next(same, None)
+
+
+async def with_references(
+    gateway: Gateway, model: ModelId | None, items: Sequence[SentItem], parameter: str
+) -> list[InputItem]:
+    """Put the items of the model's log in the place of references to them.
+
+    Raises ``InvalidRequest`` for a reference to none; ``parameter`` names the items.
+    """
+    turns: dict[TurnKey, Interaction | None] = {}
+    found: list[InputItem] = []
+    for place, item in enumerate(items):
+        if not isinstance(item, ReferenceItem):
+            found.append(item)
+            continue
+        named = _ITEM.fullmatch(item.id)
+        key = None if named is None else TurnKey.in_id(named[1], "")
+        if key is not None and key not in turns and model is not None and key.model == model.name:
+            turns[key] = await _turn_at(gateway, model.tenant, key)
+        turn = None if key is None else turns.get(key)
+        shown = () if turn is None else items_of(turn)
+        referred = next((one for one in shown if one.id == item.id), None)
+        if referred is None:
+            raise InvalidRequest(
+                f"There is no item {item.id!r:.200} in the log of this model: send the item itself.",
+                f"{parameter}[{place}].id",
+            )
+        found.append(sent_back(referred))
+    return found
