@@ -145,6 +145,7 @@ def chat_body(request: ChatRequest, *, stream: bool = False) -> dict[str, Any]:
         "repetition_detection": {} if (found := sampling.repetition_detection) is None else found._asdict(),
         "memory": request.memory._asdict(),
         "conversation": turn.history_of,
+        "turn_seconds_max": turn.turn_seconds_max,
         # Else an alias that may be a digest's beginning could make it a peek, which has no key.
         "peek": False,
     }

@@ -11,7 +11,14 @@ import pytest
 from pydantic import BaseModel
 
 from populace.actors.engine import RepetitionDetection, SamplingDefaults
-from populace.actors.errors import ClusterNotFound, HostUnavailable, InvalidName, InvalidRequest, Unauthorized
+from populace.actors.errors import (
+    ClusterNotFound,
+    HostUnavailable,
+    InvalidName,
+    InvalidRequest,
+    TurnExpired,
+    Unauthorized,
+)
 from populace.actors.hosts import Revision
 from populace.actors.response_schema import schema_text
 from populace.actors.turn import ModelId
@@ -211,6 +218,31 @@ async def test_a_turn_with_what_no_alias_names_is_refused_as_on_a_host(
         await served.directory.chat(chat_request(ada.id, "hello", alias=alias))
 
     assert str(over_http.value) == str(on_host.value)
+
+
+async def test_a_turn_over_http_ends_by_its_callers_deadline(ada: AsyncModel, served: Population) -> None:
+    served.engine.hold_before = 0
+    with pytest.raises(TurnExpired):
+        await ada.chat("hello", turn_seconds_max=0.05)
+    with pytest.raises(TurnExpired):
+        await ada.peek("hello", turn_seconds_max=0.05)
+
+    assert await served.log("ada") == ()
+
+
+async def test_a_turn_over_http_may_take_as_long_as_the_server_lets_it(served: Population) -> None:
+    served.turn_seconds_max = 0.05
+    served.app = served.make_app()
+    served.engine.hold_before = 0
+    transport = httpx.ASGITransport(served.app)
+    async with AsyncPopulation(
+        await HttpConnection.open(URL, served.keys["acme"], transport=transport)
+    ) as remote:
+        ada = await remote.create("ada")
+        with pytest.raises(TurnExpired):
+            await ada.chat("hello")
+        with pytest.raises(TurnExpired):
+            await ada.chat("hello", turn_seconds_max=1000)
 
 
 async def test_any_revision_is_peeked_at_by_its_digest(ada: AsyncModel, served: Population) -> None:
