@@ -16,6 +16,7 @@ from populace.actors.errors import InvalidRequest
 from populace.actors.memory import BOTH, MemoryChoice, MemoryOutcome, MemoryTrace
 from populace.actors.tool_calls import Said, ToolCall, calls_in, wire_message
 from populace.policies.retrieval import Exchange, Retrieval
+from populace.storage.records.errors import KEY_PREFIX
 
 BASE_REVISION = "base"
 """The name of the revision of a model without an adapter, which replies with the base alone."""
@@ -26,9 +27,6 @@ RAW_ROLE = "text"
 
 FIRST = -1
 """What ``TurnRequest.follows`` is for a turn that follows none, and that others may follow."""
-
-KEY_PREFIX = "key-"
-"""What the name of an operation begins with if its caller gave it a key."""
 
 
 class ModelId(NamedTuple):

@@ -8,10 +8,11 @@ from populace.actors.engine import FinishReason
 from populace.actors.errors import HostUnavailable
 from populace.actors.peek import Peek
 from populace.actors.tool_calls import said_of, wire_message
-from populace.actors.turn import KEY_PREFIX, ChatRequest, Interaction
+from populace.actors.turn import ChatRequest, Interaction
 from populace.api.objects import ApiObject, milliseconds
 from populace.api.turns import MemoryTraceObject
 from populace.client.events import event_in
+from populace.storage.records.errors import KEY_PREFIX
 from populace.storage.rows.ledger import FIRST_ALIAS
 
 

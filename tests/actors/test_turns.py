@@ -1,6 +1,7 @@
 """The laws of turns, the same for hosts in this process and for hosts on Ray."""
 
 import asyncio
+import pickle
 
 import pytest
 
@@ -320,6 +321,15 @@ async def test_statistics_add_up(hosts: Hosts, tenant: str) -> None:
 def test_an_operation_has_the_callers_key_or_one_of_its_own() -> None:
     assert operation_of("order 66") == operation_of("order 66")
     assert operation_of(None) != operation_of(None)
+
+
+@pytest.mark.parametrize("key", ["k1", "key-k1"])
+def test_a_conflict_names_the_key_as_its_caller_gave_it(key: str) -> None:
+    error = OperationConflict(operation_of(key))
+
+    for same in (error, pickle.loads(pickle.dumps(error))):
+        assert same.operation == key
+        assert f"`{key}`" in str(same)
 
 
 @pytest.mark.parametrize("key", ["", "  ", "\t\n", "\ud800"])
