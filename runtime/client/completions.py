@@ -113,9 +113,9 @@ class CompletionObject(ApiObject):
         )
 
 
-def key_header(operation: str) -> dict[str, str]:
+def key_header(operation: str) -> dict[str, str | bytes]:
     """Return the ``Idempotency-Key`` header of an operation; one without a caller's key can be resent too."""
-    return {"Idempotency-Key": operation.removeprefix(KEY_PREFIX)}
+    return {"Idempotency-Key": operation.removeprefix(KEY_PREFIX).encode()}
 
 
 def chat_body(request: ChatRequest, *, stream: bool = False) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import asyncio
 import pickle
+from typing import Any
 
 import pytest
 
@@ -332,7 +333,7 @@ def test_a_conflict_names_the_key_as_its_caller_gave_it(key: str) -> None:
         assert f"`{key}`" in str(same)
 
 
-@pytest.mark.parametrize("key", ["", "  ", "\t\n", "\ud800"])
-def test_a_key_that_names_nothing_is_refused(key: str) -> None:
+@pytest.mark.parametrize("key", ["", "  ", "\t\n", "\ud800", " a", "a ", "a\nb", "a\x00", "k" * 256, 5])
+def test_a_key_that_no_header_carries_as_it_is_is_refused(key: Any) -> None:
     with pytest.raises(InvalidRequest, match="operation id"):
         operation_of(key)
