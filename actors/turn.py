@@ -16,6 +16,7 @@ from populace.actors.errors import InvalidRequest
 from populace.actors.memory import BOTH, MemoryChoice, MemoryOutcome, MemoryTrace
 from populace.actors.tool_calls import Said, ToolCall, calls_in, wire_message
 from populace.policies.retrieval import Exchange, Retrieval
+from populace.storage.records.errors import KEY_PREFIX
 
 BASE_REVISION = "base"
 """The name of the revision of a model without an adapter, which replies with the base alone."""
@@ -27,8 +28,9 @@ RAW_ROLE = "text"
 FIRST = -1
 """What ``TurnRequest.follows`` is for a turn that follows none, and that others may follow."""
 
-KEY_PREFIX = "key-"
-"""What the name of an operation begins with if its caller gave it a key."""
+
+KEY_LENGTH_MAX = 255
+"""The most characters of a caller's key."""
 
 
 class ModelId(NamedTuple):
@@ -46,13 +48,20 @@ class ModelId(NamedTuple):
 def operation_of(key: str | None) -> str:
     """Return the operation id of a caller's key; without one a retry counts as another operation.
 
-    Raises ``InvalidRequest`` for a key of spaces, and for one that cannot be encoded.
+    Raises ``InvalidRequest`` for a key that is no text, or that a header of HTTP could not carry as it is:
+    what takes effect once does so from Python and over HTTP alike.
     """
     if key is None:
         return f"auto-{secrets.token_hex(16)}"
-    if not key.strip():
-        raise InvalidRequest("An operation id must not be empty.", "operation")
+    if not isinstance(key, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise InvalidRequest(f"An operation id is a text, not {key!r:.80}.", "operation")
     check_unicode("An operation id", key, "operation")
+    has_controls = any((sign < " " and sign != "\t") or sign == "\x7f" for sign in key)
+    if not 0 < len(key) <= KEY_LENGTH_MAX or key != key.strip() or has_controls:
+        raise InvalidRequest(
+            f"An operation id has 1 to {KEY_LENGTH_MAX} characters on one line, without spaces around them.",
+            "operation",
+        )
     return f"{KEY_PREFIX}{key}"
 
 

@@ -16,7 +16,7 @@ from populace.actors.peek import Peek
 from populace.actors.reward_tasks import tasks_of
 from populace.actors.training import TrainingJob
 from populace.actors.training_options import TrainingOptions
-from populace.actors.turn import Interaction, ModelId, operation_of
+from populace.actors.turn import ChatRequest, Interaction, ModelId, operation_of
 from populace.client.chat_request import MessageLike, chat_request, peek_request
 from populace.client.connection import Connection
 from populace.client.options import ChatOptions, PeekOptions, TrainOptions, check_options
@@ -62,7 +62,7 @@ class AsyncModel:
         self, message: str | Sequence[MessageLike], *, stream: bool = False, **options: Unpack[ChatOptions]
     ) -> Interaction | AsyncReplyStream:
         """Make one turn; with ``stream`` return its texts for ``async for``. See ``ModelHandle.chat``."""
-        request = chat_request(self.id, message, self._connection.base.sampling, **options)
+        request = self._request(message, options)
         if stream:
             return await self._connection.stream(request)
         return await self._hosts.chat(request)
@@ -71,12 +71,15 @@ class AsyncModel:
         self, message: str | Sequence[MessageLike], **options: Unpack[ChatOptions]
     ) -> "ray.ObjectRef[Interaction]":
         """See ``ChatMethod.remote``."""
-        return self._connection.remote_chat(
-            chat_request(self.id, message, self._connection.base.sampling, **options)
-        )
+        return self._connection.remote_chat(self._request(message, options))
+
+    def _request(self, message: str | Sequence[MessageLike], options: ChatOptions) -> ChatRequest:
+        options.setdefault("turn_seconds_max", self._connection.turn_seconds_max)
+        return chat_request(self.id, message, self._connection.base.sampling, **options)
 
     async def peek(self, message: str | Sequence[MessageLike], **options: Unpack[PeekOptions]) -> Peek:
         """See ``ModelHandle.peek``."""
+        options.setdefault("turn_seconds_max", self._connection.turn_seconds_max)
         return await self._hosts.peek(
             peek_request(self.id, message, self._connection.base.sampling, **options)
         )

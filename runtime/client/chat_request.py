@@ -13,12 +13,13 @@ from populace.actors.turn import ChatRequest, ModelId, check_unicode
 from populace.actors.turns.requests import make_request
 from populace.api.tool_choices import calls_of, use_in
 from populace.client.options import ChatOptions, PeekOptions, check_options
-from populace.client.sampling_options import sampling_in
+from populace.client.sampling_options import real_number, sampling_in
 from populace.policies.retrieval import RETRIEVED_MAX
 from populace.storage.rows.ledger import FIRST_ALIAS
 
 DEFAULT_CONVERSATION = "main"
 TURN_SECONDS_MAX = 120.0
+"""Default of ``turn_seconds_max`` in the cluster; over HTTP it is the server's setting."""
 
 NO_PREFERENCE = SamplingDefaults()
 
@@ -69,7 +70,7 @@ def chat_request(
         memory=_memory_choice(options.get("memory")),
         retrieved=_retrieved(options.get("context")),
         instructions=instructions,
-        turn_seconds_max=options.get("turn_seconds_max", TURN_SECONDS_MAX),
+        turn_seconds_max=_seconds_in(options),
     )
 
 
@@ -86,6 +87,13 @@ def peek_request(
     if (options.get("memory") or {}).get("write"):
         raise InvalidRequest("A peek leaves no trace: it writes no memory.", "memory")
     return without_trace(request)
+
+
+def _seconds_in(options: ChatOptions) -> float:
+    seconds = real_number("turn_seconds_max", options.get("turn_seconds_max", TURN_SECONDS_MAX))
+    if seconds <= 0:
+        raise InvalidRequest(f"turn_seconds_max is over 0 seconds, not {seconds:g}.", "turn_seconds_max")
+    return seconds
 
 
 def _check_text(what: str, value: object, parameter: str) -> None:

@@ -8,10 +8,11 @@ from populace.actors.engine import FinishReason
 from populace.actors.errors import HostUnavailable
 from populace.actors.peek import Peek
 from populace.actors.tool_calls import said_of, wire_message
-from populace.actors.turn import KEY_PREFIX, ChatRequest, Interaction
+from populace.actors.turn import ChatRequest, Interaction
 from populace.api.objects import ApiObject, milliseconds
 from populace.api.turns import MemoryTraceObject
 from populace.client.events import event_in
+from populace.storage.records.errors import KEY_PREFIX
 from populace.storage.rows.ledger import FIRST_ALIAS
 
 
@@ -113,9 +114,9 @@ class CompletionObject(ApiObject):
         )
 
 
-def key_header(operation: str) -> dict[str, str]:
+def key_header(operation: str) -> dict[str, str | bytes]:
     """Return the ``Idempotency-Key`` header of an operation; one without a caller's key can be resent too."""
-    return {"Idempotency-Key": operation.removeprefix(KEY_PREFIX)}
+    return {"Idempotency-Key": operation.removeprefix(KEY_PREFIX).encode()}
 
 
 def chat_body(request: ChatRequest, *, stream: bool = False) -> dict[str, Any]:
@@ -147,6 +148,7 @@ def chat_body(request: ChatRequest, *, stream: bool = False) -> dict[str, Any]:
         "memory": request.memory._asdict(),
         "conversation": turn.history_of,
         "instructions_first": request.instructions,
+        "turn_seconds_max": turn.turn_seconds_max,
         # Else an alias that may be a digest's beginning could make it a peek, which has no key.
         "peek": False,
     }

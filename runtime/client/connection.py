@@ -142,6 +142,8 @@ class Connection(Protocol):
 
     tenant: str
     base: BaseInfo
+    turn_seconds_max: float
+    """How long a turn may take if its caller does not say."""
 
     @property
     def base_directory(self) -> Path:

@@ -21,6 +21,7 @@ from populace.actors.turn import ChatRequest, Interaction, ModelId
 from populace.api.models import DiffObject, MergeObject, ModelObject, RevisionObject
 from populace.api.population import AnswerObject
 from populace.api.server import API_VERSION, PopulationObject
+from populace.client.chat_request import TURN_SECONDS_MAX
 from populace.client.completions import chat_body, key_header, parts_of
 from populace.client.connection import MergeRequest, TellVote
 from populace.client.events import event_in
@@ -44,8 +45,15 @@ ADAPTER_FILES = (CONFIG_FILE, TENSORS_FILE)
 class HttpConnection:
     """Implements ``Connection`` over HTTP."""
 
-    def __init__(self, transport: HttpTransport, tenant: str, base: BaseInfo) -> None:
+    def __init__(
+        self,
+        transport: HttpTransport,
+        tenant: str,
+        base: BaseInfo,
+        turn_seconds_max: float = TURN_SECONDS_MAX,
+    ) -> None:
         """Use ``HttpConnection.open``."""
+        self.turn_seconds_max: float = turn_seconds_max
         self._http = transport
         self.tenant: str = tenant
         self.base: BaseInfo = base
@@ -78,7 +86,7 @@ class HttpConnection:
                 f"It is Populace {told.version}, and this client is {metadata.version('populace')}: "
                 f"install populace=={told.version} here.",
             )
-        return cls(http, told.tenant, told.base.value())
+        return cls(http, told.tenant, told.base.value(), told.turn_seconds_max)
 
     @property
     def base_directory(self) -> Path:

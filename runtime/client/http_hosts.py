@@ -16,7 +16,7 @@ from populace.actors.peek import Peek, without_trace
 from populace.actors.reward_tasks import RewardTask, pack_tasks
 from populace.actors.training import TrainingJob
 from populace.actors.training_options import TrainingOptions
-from populace.actors.turn import ChatRequest, Interaction, ModelId
+from populace.actors.turn import ChatRequest, Interaction, ModelId, operation_of
 from populace.api.memory import KnownObject, MemoryObject
 from populace.api.models import DeletedModelObject, ModelObject, RevisionObject
 from populace.api.objects import Listing, Page
@@ -100,7 +100,7 @@ class HttpHosts:
             FeedbackObject,
             repeats=True,
             json={"model": model.name, **named, **said},
-            headers={} if key is None else {"Idempotency-Key": key},
+            headers={} if key is None else key_header(operation_of(key)),
         )
         return given.value(model.tenant)
 
@@ -146,7 +146,7 @@ class HttpJobs:
             JobObject,
             repeats=key is not None,
             json={**asdict(options), "tasks": json.loads(pack_tasks(tasks))},
-            headers={} if key is None else {"Idempotency-Key": key},
+            headers={} if key is None else key_header(operation_of(key)),
         )
         return job.value(model.tenant)
 
@@ -227,7 +227,9 @@ class HttpForgetting:
         named = {"query": what, "confirm": True} if isinstance(what, str) else {"positions": list(what)}
         return await self._asked(model, {**named, "memory": memory}, key_header(operation))
 
-    async def _asked(self, model: ModelId, body: dict[str, Any], headers: dict[str, str]) -> Forgotten:
+    async def _asked(
+        self, model: ModelId, body: dict[str, Any], headers: dict[str, str | bytes]
+    ) -> Forgotten:
         forgotten = await self._http.call(
             "POST", path_of(model, "/forget"), ForgottenObject, repeats=True, json=body, headers=headers
         )

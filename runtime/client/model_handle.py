@@ -282,7 +282,8 @@ class ChatMethod:
         texts of the reply are returned as they are made: see ``ReplyStream``.
 
         Options: ``conversation``, ``alias``, ``operation`` (an idempotency key: the same key gives
-        the same turn), ``turn_seconds_max``, ``response_format`` (a pydantic class or a JSON schema: a reply
+        the same turn), ``turn_seconds_max`` (over HTTP at most the server's),
+        ``response_format`` (a pydantic class or a JSON schema: a reply
         that is not cut off at ``max_tokens`` is JSON of it), ``tools``, ``tool_choice`` and
         ``parallel_tool_calls`` (in OpenAI's shape; ``Interaction.tool_calls`` has the calls),
         ``memory`` (``{"read": bool, "write": bool}``: whether the reply may use the model's memory and

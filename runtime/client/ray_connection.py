@@ -24,6 +24,7 @@ from populace.actors.merging import LayerDifference, MergedRevision
 from populace.actors.turn import ChatRequest, Interaction, ModelId
 from populace.actors.turns.running_reply import RunningReply
 from populace.actors.turns.turn_director import begin_reply
+from populace.client.chat_request import TURN_SECONDS_MAX
 from populace.client.connection import MergeRequest, TellVote
 from populace.client.http_connection import HttpConnection
 from populace.client.http_transport import HttpTransport
@@ -46,6 +47,7 @@ class RayConnection:
         """Use ``RayConnection.open``."""
         self.tenant: str = tenant
         self.base: BaseInfo = info.base
+        self.turn_seconds_max: float = TURN_SECONDS_MAX
         self.info = info
         self._owns_ray = owns_ray
         clients = [RayHostClient(handle, host_name(index)) for index, handle in enumerate(handles)]

@@ -148,8 +148,12 @@ class FeedbackFull(StorageError):
     most: int
 
 
+KEY_PREFIX = "key-"
+"""What the name of an operation begins with if its caller gave it a key."""
+
+
 class OperationConflict(StorageError):
-    """The operation id was used before with another body."""
+    """The operation id was used before with another body. ``operation`` is the key as its caller gave it."""
 
     code = "operation_conflict"
     template = (
@@ -158,6 +162,10 @@ class OperationConflict(StorageError):
     )
 
     operation: str
+
+    def __init__(self, operation: str) -> None:
+        super().__init__(operation.removeprefix(KEY_PREFIX))
+        self._pickled_from(operation)
 
 
 class PositionConflict(StorageError, retry_after_s=0.0):

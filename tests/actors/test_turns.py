@@ -1,6 +1,8 @@
 """The laws of turns, the same for hosts in this process and for hosts on Ray."""
 
 import asyncio
+import pickle
+from typing import Any
 
 import pytest
 
@@ -322,7 +324,16 @@ def test_an_operation_has_the_callers_key_or_one_of_its_own() -> None:
     assert operation_of(None) != operation_of(None)
 
 
-@pytest.mark.parametrize("key", ["", "  ", "\t\n", "\ud800"])
-def test_a_key_that_names_nothing_is_refused(key: str) -> None:
+@pytest.mark.parametrize("key", ["k1", "key-k1"])
+def test_a_conflict_names_the_key_as_its_caller_gave_it(key: str) -> None:
+    error = OperationConflict(operation_of(key))
+
+    for same in (error, pickle.loads(pickle.dumps(error))):
+        assert same.operation == key
+        assert f"`{key}`" in str(same)
+
+
+@pytest.mark.parametrize("key", ["", "  ", "\t\n", "\ud800", " a", "a ", "a\nb", "a\x00", "k" * 256, 5])
+def test_a_key_that_no_header_carries_as_it_is_is_refused(key: Any) -> None:
     with pytest.raises(InvalidRequest, match="operation id"):
         operation_of(key)

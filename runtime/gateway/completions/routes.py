@@ -149,7 +149,7 @@ async def _complete(
             prompts=() if isinstance(body, ChatBody) or messages else body.prompts,
             template={**body.template_variables, **uses.template},
             instructions=instructions,
-            turn_seconds_max=gateway.turn_seconds_max,
+            turn_seconds_max=body.seconds_max(gateway.turn_seconds_max),
         )
         wants_deltas = _wants_deltas(body, chat)
         begins = begin_reply if peek is None else begin_peek_reply
@@ -240,7 +240,7 @@ async def ask_base(
         template={**body.template_variables, **tools},
     )
     prompts = () if isinstance(body, ChatBody) else body.prompts
-    seconds_max = gateway.turn_seconds_max
+    seconds_max = body.seconds_max(gateway.turn_seconds_max)
     late = TurnExpired(BASE_MODEL, f"it took over {seconds_max:g} s")
     deadline = asyncio.get_running_loop().time() + seconds_max
     replies = generate_choices(gateway.engine, request, body.choices, prompts)

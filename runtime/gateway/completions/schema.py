@@ -159,6 +159,8 @@ class SamplingBody(Body, UnusedParameters):
     memory: MemoryBody | None = None
     peek: bool | None = None
     """True leaves no trace in the model; False is a turn, whatever the messages look like."""
+    turn_seconds_max: Annotated[float, Field(gt=0)] | None = None
+    """How long the reply may take, in seconds; never longer than the server's own setting."""
 
     @field_validator("stream_options")
     @classmethod
@@ -187,6 +189,10 @@ class SamplingBody(Body, UnusedParameters):
     def kept(self) -> int | None:
         """The index of the choice that is recorded: the only one, or of several the one named, else none."""
         return 0 if self.choices == 1 else self.keep
+
+    def seconds_max(self, most: float) -> float:
+        """Return how long the reply may take, ``most`` seconds at the longest."""
+        return most if self.turn_seconds_max is None else min(most, self.turn_seconds_max)
 
     @property
     def stop_strings(self) -> tuple[str, ...]:

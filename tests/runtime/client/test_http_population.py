@@ -11,7 +11,15 @@ import pytest
 from pydantic import BaseModel
 
 from populace.actors.engine import RepetitionDetection, SamplingDefaults
-from populace.actors.errors import ClusterNotFound, HostUnavailable, InvalidName, InvalidRequest, Unauthorized
+from populace.actors.errors import (
+    ClusterNotFound,
+    HostUnavailable,
+    InvalidName,
+    InvalidRequest,
+    TurnExpired,
+    Unauthorized,
+)
+from populace.actors.feedback import Opinion
 from populace.actors.hosts import Revision
 from populace.actors.response_schema import schema_text
 from populace.actors.turn import ModelId
@@ -212,6 +220,59 @@ async def test_a_turn_with_what_no_alias_names_is_refused_as_on_a_host(
         await served.directory.chat(chat_request(ada.id, "hello", alias=alias))
 
     assert str(over_http.value) == str(on_host.value)
+
+
+async def test_a_turn_over_http_ends_by_its_callers_deadline(ada: AsyncModel, served: Population) -> None:
+    served.engine.hold_before = 0
+    with pytest.raises(TurnExpired):
+        await ada.chat("hello", turn_seconds_max=0.05)
+    with pytest.raises(TurnExpired):
+        await ada.peek("hello", turn_seconds_max=0.05)
+
+    assert await served.log("ada") == ()
+
+
+async def test_a_turn_over_http_may_take_as_long_as_the_server_lets_it(served: Population) -> None:
+    served.turn_seconds_max = 0.05
+    served.app = served.make_app()
+    served.engine.hold_before = 0
+    transport = httpx.ASGITransport(served.app)
+    async with AsyncPopulation(
+        await HttpConnection.open(URL, served.keys["acme"], transport=transport)
+    ) as remote:
+        ada = await remote.create("ada")
+        with pytest.raises(TurnExpired):
+            await ada.chat("hello")
+        with pytest.raises(TurnExpired):
+            await ada.chat("hello", turn_seconds_max=1000)
+
+
+@pytest.mark.parametrize("key", ["größe", "日本", "a b", "a\tb", "k" * 255, "key-k"])
+async def test_an_operation_is_the_same_over_http_and_on_a_host(
+    ada: AsyncModel, served: Population, key: str
+) -> None:
+    first = await ada.chat("hello", operation=key)
+    again = await served.directory.chat(chat_request(ada.id, "hello", operation=key))
+    await ada.feedback(first, thumb="up", operation=key)
+    await served.directory.give_feedback(ada.id, 0, Opinion(thumb=True), key)
+
+    assert (again.position, again.replayed) == (first.position, True)
+    assert len(await ada.opinions()) == 1
+
+
+@pytest.mark.parametrize("key", ["a\nb", " a ", 5])
+async def test_an_operation_that_no_header_carries_is_refused_before_it_is_sent(
+    ada: AsyncModel, key: Any
+) -> None:
+    for refused in (
+        ada.chat("hello", operation=key),
+        ada.feedback(0, thumb="up", operation=key),
+        ada.train(operation=key),
+        ada.forget(0, operation=key),
+    ):
+        with pytest.raises(InvalidRequest) as told:
+            await refused
+        assert told.value.parameter == "operation"
 
 
 async def test_any_revision_is_peeked_at_by_its_digest(ada: AsyncModel, served: Population) -> None:

@@ -82,7 +82,10 @@ async def test_a_key_with_another_body_is_a_conflict(client: httpx.AsyncClient) 
     second = await client.post(CHAT, json=chat_body("two"), headers=KEY)
 
     assert second.status_code == 409
-    assert second.json()["error"]["code"] == "operation_conflict"
+    error = second.json()["error"]
+    assert error["code"] == "operation_conflict"
+    assert "`order 66`" in error["message"]
+    assert error["details"] == {"operation": "order 66"}
     assert second.headers["x-should-retry"] == "false"
 
 

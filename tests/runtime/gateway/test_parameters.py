@@ -23,7 +23,16 @@ REQUESTS = {"chat_completion": "ChatCompletionRequest", "completion": "Completio
 DOCUMENT = ROOT / "docs" / "http.md"
 BEGIN, END = "<!-- parameters -->\n", "<!-- /parameters -->\n"
 NOTHING: dict[str, Any] = {}
-OUR_OWN = {"memory", "context", "conversation", "instructions_first", "keep", "peek", "population"}
+OUR_OWN = {
+    "memory",
+    "context",
+    "conversation",
+    "instructions_first",
+    "keep",
+    "peek",
+    "population",
+    "turn_seconds_max",
+}
 
 
 def fields_of_vllm(kind: str) -> set[str]:

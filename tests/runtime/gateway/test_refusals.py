@@ -162,6 +162,18 @@ async def test_a_turn_that_takes_too_long_is_504(population: Population, stream:
 
 
 @pytest.mark.parametrize("model", ["ada", "base"])
+async def test_a_request_may_set_an_earlier_deadline(population: Population, model: str) -> None:
+    population.engine.hold_before = 0
+
+    async with population.client() as client:
+        reply = await client.post(CHAT, json=chat_body(model=model, turn_seconds_max=0.05))
+        wrong = await client.post(CHAT, json=chat_body(model=model, turn_seconds_max=0))
+
+    assert (reply.status_code, wrong.status_code) == (504, 400)
+    assert error_of(wrong)["param"] == "turn_seconds_max"
+
+
+@pytest.mark.parametrize("model", ["ada", "base"])
 @pytest.mark.parametrize(
     ("failure", "code"),
     [(EngineUnavailable("it died"), "engine_unavailable"), (ZeroDivisionError(), "internal_error")],
