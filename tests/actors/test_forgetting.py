@@ -23,6 +23,7 @@ from populace.actors.keepers.turn_log import MEMORY_KEPT_EVERY
 from populace.actors.turn import ChatRequest, Interaction, TurnGrant, TurnRequest
 from populace.actors.turns.setting import remark
 from populace.policies.log_retention import LogLimits
+from populace.storage.records import keys
 from populace.storage.records.errors import (
     InteractionForgotten,
     InteractionNotFound,
@@ -30,6 +31,7 @@ from populace.storage.records.errors import (
     OperationConflict,
     PositionConflict,
 )
+from populace.storage.records.records import OperationRecord
 from populace.storage.rows.forgetting import FORGOTTEN_ROLE
 from populace.storage.store import Store
 from tests.actors.fakes import BASE, FakeClock, ScriptedEngine
@@ -854,3 +856,21 @@ async def test_a_turn_that_forgets_ends_at_its_deadline_and_has_changed_nothing(
         assert (await ada.say("And now?")).position == 2 + CATCH_UPS_MAX + 1
     finally:
         host.close()
+
+
+async def test_no_digest_is_left_of_a_later_request_that_had_it_and_a_retry_is_still_one(ada: Ada) -> None:
+    await ada.say(SECRET, sends_history=True)
+    await ada.say("Nice weather.", operation="op-other")
+    sent = ada.sent
+    made = await ada.say("And now?", sends_history=True, operation="op-later")
+
+    await ada.forget(0)
+
+    with ada.host._owned.read(0) as txn:
+        kept = [txn.get(keys.operation(*ADA, name)) for name in ("op-later", "op-other")]
+    assert [OperationRecord.unpack(row or b"").body_hash == b"" for row in kept] == [True, False]
+    ada.sent = sent
+    again = await ada.say("And now?", sends_history=True, operation="op-later")
+    assert (again.position, again.reply, again.replayed) == (made.position, made.reply, True)
+    with pytest.raises(OperationConflict):
+        await ada.say("Bad weather.", operation="op-other")
