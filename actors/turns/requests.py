@@ -9,7 +9,7 @@ from typing import Any
 from populace.actors.engine import NO_VARIABLES, Message, Prompt, Sampling
 from populace.actors.errors import InvalidRequest
 from populace.actors.memory import BOTH, MemoryChoice
-from populace.actors.turn import ChatRequest, ModelId, TurnRequest, operation_of
+from populace.actors.turn import RAW_ROLE, ChatRequest, ModelId, TurnRequest, operation_of
 from populace.policies.retrieval import Retrieval
 
 FREE = Sampling()
@@ -98,5 +98,7 @@ def _shaping(sampling: Sampling) -> dict[str, object]:
 
 def check_messages(messages: tuple[Message, ...], parameter: str = "messages") -> None:
     """Raise ``InvalidRequest`` if there is nothing to reply to, for a model or the base alike."""
-    if not any(message.content for message in messages):
+    spoken = [message for message in messages if message.role != "system"] or messages
+    # A prompt that is no chat may be white space, which is text to go on with.
+    if not any(said.content if said.role == RAW_ROLE else said.content.strip() for said in spoken):
         raise InvalidRequest("There is nothing to answer: the message is empty.", parameter)
