@@ -5,7 +5,9 @@ from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 from populace.actors.known import Known
+from populace.actors.tool_calls import TOOL_ROLE
 from populace.actors.turn import Interaction, ModelId
+from populace.storage.records.records import InteractionRecord
 
 
 class MemoryWrite(NamedTuple):
@@ -58,3 +60,23 @@ class Memories(Protocol):
         or too long questions, and as ``begin_turn``.
         """
         ...
+
+
+def writes_in(records: Sequence[InteractionRecord]) -> tuple[MemoryWrite, ...]:
+    """List what the turns wrote, newest first. For a turn with a history, all of its own messages count.
+
+    ``memory_from`` counts from the history on, whose length the record does not tell.
+    """
+    return tuple(
+        MemoryWrite(
+            position=record.position,
+            created_ms=record.created_ms,
+            messages=sum(
+                role not in ("system", TOOL_ROLE)
+                for role, _ in record.messages[0 if record.history_turns else record.memory_from :]
+            ),
+            reply_tokens=len(record.reply_ids),
+        )
+        for record in reversed(records)
+        if record.memory_from is not None
+    )

@@ -7,11 +7,11 @@ retry finds what the first call did, and a reply that was generated before is no
 import asyncio
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from populace.actors.clock import Clock
-from populace.actors.errors import InvalidRequest
+from populace.actors.errors import InvalidRequest, TurnExpired
 from populace.actors.feedback import Feedback, feedback_by_position
 from populace.actors.forgetting import (
     FOUND_MAX,
@@ -25,7 +25,7 @@ from populace.actors.forgetting import (
     log_without,
 )
 from populace.actors.host.host_turns import HostTurns
-from populace.actors.host.memory_keeper import FoldedFrom, MemoryKeeper, folded_from
+from populace.actors.host.memory_keeper import FoldedFrom, MemoryKeeper, Refolded, folded_from
 from populace.actors.host.retriever import shown_exchanges
 from populace.actors.keepers.catalogue import interaction_view
 from populace.actors.keepers.feedback_keeper import feedback_view
@@ -45,16 +45,22 @@ from populace.storage.rows import forgetting, ledger
 from populace.storage.rows.feedback import walk_feedback
 from populace.storage.rows.forgetting import FORGOTTEN_ROLE, LogWithout
 
+CATCH_UPS_MAX = 3
+"""If the log moves on while the memory is computed, what came since is computed this often without holding
+the model, and then in the turn."""
+
 
 class _Plan(NamedTuple):
     """What is to be written, computed from the log as it was at ``without.position``.
 
-    ``memory`` is the memory at that position without the turns, None for a model that has none.
+    ``memory`` is the memory at that position without the turns, None for a model that has none. ``refolded``
+    says from what it was computed.
     """
 
     without: LogWithout
     log: ShownTurns
     memory: Memory | None
+    refolded: Refolded | None
 
 
 class Forgetter:
@@ -104,25 +110,30 @@ class Forgetter:
         if done is not None:
             return Forgotten.of(done)
         wanted, also = await self._positions(model, named)
+        now_ms = self._clock.epoch_ms()
+
+        def planned(before: _Plan | None) -> Awaitable[_Plan | None]:
+            return self._plan(model, wanted, memory, before, now_ms=now_ms)
+
         # The memory is computed before the turn begins, if possible: no turn waits for a long replay.
-        plan = await self._plan(model, wanted, memory)
-        if plan is None:
-            return Forgotten(model, already=wanted)
-        turn = await self._turns.begin_turn(request)
-        if isinstance(turn, Interaction):
-            return Forgotten.of(turn)
-        try:
-            if turn.position != plan.without.position:
-                plan = await self._plan(model, wanted, memory)
-            if plan is None:  # another call was first
-                await self._turns.abandon_turn(turn, "there is nothing left to forget")
-                return Forgotten(model, already=wanted)
-            return Forgotten.of(
-                await self._turns.finish_made(turn, self._made(turn, plan, wanted, also, memory))
-            )
-        except BaseException:
-            await asyncio.shield(self._turns.abandon_turn(turn, "nothing was forgotten"))
-            raise
+        plan = await planned(None)
+        for left in reversed(range(CATCH_UPS_MAX + 1)):
+            if plan is None:
+                break
+            turn = await self._turns.begin_turn(request)
+            if isinstance(turn, Interaction):
+                return Forgotten.of(turn)
+            try:
+                if turn.position != plan.without.position and left == 0:
+                    plan = await _in_time(turn, planned(plan))
+                if plan is not None and turn.position == plan.without.position:
+                    made = self._made(turn, plan, wanted, also, memory)
+                    return Forgotten.of(await self._turns.finish_made(turn, made))
+            finally:
+                await asyncio.shield(self._turns.abandon_turn(turn, "nothing was forgotten"))
+            if left:
+                plan = await planned(plan)
+        return Forgotten(model, already=wanted)  # another call was first
 
     async def _positions(
         self, model: ModelId, named: str | Sequence[int]
@@ -140,9 +151,19 @@ class Forgetter:
             raise InvalidRequest(f"Name 1 to {TURNS_MAX} turns to forget, not {len(named)}.", "positions")
         return tuple(named), ()
 
-    async def _plan(self, model: ModelId, wanted: tuple[int, ...], memory: MemoryAfter) -> _Plan | None:
-        """Compute log and memory without the turns; None if all of them are forgotten already."""
-        now_ms = self._clock.epoch_ms()
+    async def _plan(
+        self,
+        model: ModelId,
+        wanted: tuple[int, ...],
+        memory: MemoryAfter,
+        before: _Plan | None,
+        *,
+        now_ms: int,
+    ) -> _Plan | None:
+        """Compute log and memory without the turns; None if all of them are forgotten already.
+
+        Of the memory that was computed ``before`` only what came since is.
+        """
 
         def read(txn: ReadTransaction) -> tuple[ShownTurns, FoldedFrom] | None:
             records = _checked_log(txn, model, wanted)
@@ -163,10 +184,11 @@ class Forgetter:
         log, source = found
         refolded = None
         if source.stored.memory is not None:
-            refolded = await self._memories.refolded(source, memory)
+            done = None if before is None else before.refolded
+            refolded = await self._memories.refolded(source, memory, done)
         changed = {**log.changed, **(refolded.changed if refolded is not None else {})}
         without = LogWithout(source.stored.head.log_position, log.positions, changed, log.turns)
-        return _Plan(without, log, None if refolded is None else refolded.memory)
+        return _Plan(without, log, None if refolded is None else refolded.memory, refolded)
 
     def _made(
         self,
@@ -197,6 +219,16 @@ class Forgetter:
             return setting_reply(turn, told.message(), plan.memory)
 
         return make
+
+
+async def _in_time(turn: TurnGrant, planned: Awaitable[_Plan | None]) -> _Plan | None:
+    """Wait for the plan until the turn's deadline. Raises ``TurnExpired``."""
+    try:
+        async with asyncio.timeout(turn.turn_seconds_max):
+            return await planned
+    except TimeoutError:
+        late = "the model was in use, and its memory could not be computed in time. Try again when it is not"
+        raise TurnExpired(turn.model.name, late) from None
 
 
 def _checked_log(txn: ReadTransaction, model: ModelId, wanted: Sequence[int]) -> list[InteractionRecord]:

@@ -18,9 +18,8 @@ from populace.actors.host.retriever import shown_exchanges
 from populace.actors.keepers.owned_shards import OwnedShards
 from populace.actors.keepers.turn_log import MEMORY_KEPT_EVERY
 from populace.actors.known import Known
-from populace.actors.memories import MemoryView, MemoryWrite
+from populace.actors.memories import MemoryView, writes_in
 from populace.actors.memory import MEMORY_ROLE, Memory, restored, restoring
-from populace.actors.tool_calls import TOOL_ROLE
 from populace.actors.turn import RAW_ROLE, Interaction, ModelId, TurnRequest
 from populace.actors.turns.setting import setting_reply
 from populace.actors.turns.turn_director import TurnHost
@@ -52,6 +51,10 @@ class _Stretch(NamedTuple):
     shown: Mapping[int, tuple[Exchange, ...] | None]
     revisions: frozenset[str]
 
+    @property
+    def end(self) -> int:
+        return self.start + len(self.versions) - 1
+
 
 class FoldedFrom(NamedTuple):
     """The input of folding a memory again: the ``stretch`` begins at or before the turn ``first``.
@@ -65,8 +68,9 @@ class FoldedFrom(NamedTuple):
 
 
 class Refolded(NamedTuple):
-    """A memory that was folded again, and the changed records of turns that store a memory."""
+    """A memory that was folded again from ``source``, and changed records of turns that store a memory."""
 
+    source: FoldedFrom
     memory: Memory
     changed: dict[int, InteractionRecord]
 
@@ -109,7 +113,7 @@ class MemoryKeeper:
             )
         stretch = self._stretch(model, end)
         memory = await self._folded(stretch)
-        return MemoryView(model, stretch.versions[-1], memory.state, _writes(records))
+        return MemoryView(model, stretch.versions[-1], memory.state, writes_in(records))
 
     async def at(self, model: ModelId, position: int) -> Memory:
         """Compute the memory after ``[0, position)`` from the nearest stored one before.
@@ -148,12 +152,22 @@ class MemoryKeeper:
             await asyncio.shield(self._turns.abandon_turn(turn, "the memory was not set"))
             raise
 
-    async def refolded(self, source: FoldedFrom, how: MemoryAfter) -> Refolded:
+    async def refolded(
+        self, source: FoldedFrom, how: MemoryAfter, earlier: Refolded | None = None
+    ) -> Refolded:
         """Fold the memory again from the turn ``source.first`` on, and every memory that the log keeps since.
 
-        ``emptied`` needs no engine. Raises as ``at``.
+        What was folded ``earlier`` is not folded again if only turns were added to its log. ``emptied`` needs
+        no engine. Raises as ``at``.
         """
         stretch, first = source.stretch, source.first
+        if how == "folded" and earlier is not None and _goes_on(source, earlier.source):
+            skipped = earlier.source.stretch.end - stretch.start
+            rest = stretch._replace(
+                memory=earlier.memory, start=stretch.start + skipped, versions=stretch.versions[skipped:]
+            )
+            added = await self.refolded(source._replace(stretch=rest), how)
+            return Refolded(source, added.memory, {**earlier.changed, **added.changed})
         targets = {_set_to(record) for record in stretch.records.values() if record.memory_after is not None}
         states: dict[int | None, Memory] = {}
         changed: dict[int, InteractionRecord] = {}
@@ -176,7 +190,7 @@ class MemoryKeeper:
                 memory = await self._after(memory, stretch, place)
             if changes:
                 changed[place] = record.model_copy(update=changes)
-        return Refolded(memory if how == "folded" else replace(memory, state=None), changed)
+        return Refolded(source, memory if how == "folded" else replace(memory, state=None), changed)
 
     def _stretch(self, model: ModelId, position: int) -> _Stretch:
         with self._shards.read(self._shard_of(model)) as transaction:
@@ -289,6 +303,18 @@ def folded_from(
     return FoldedFrom(stored, stretch, first)
 
 
+def _goes_on(source: FoldedFrom, before: FoldedFrom) -> bool:
+    """Whether the log is the one before with turns added to it, none of which set the memory."""
+    new, old = source.stretch, before.stretch
+    return (
+        (source.first, new.start, new.memory, new.revisions)
+        == (before.first, old.start, old.memory, old.revisions)
+        and old.records.items() <= new.records.items()
+        and all(new.shown.get(place) == shown for place, shown in old.shown.items())
+        and all(new.records[place].memory_after is None for place in range(old.end, new.end))
+    )
+
+
 def _revisions(txn: ReadTransaction, model: ModelId) -> frozenset[str]:
     return frozenset(revision.digest for revision in ledger.list_revisions(txn, *model))
 
@@ -355,23 +381,3 @@ def _history(records: Mapping[int, InteractionRecord], place: int) -> list[list[
         [Message(*pair) for pair in shown_later(other.messages, other.reply, other.instructions)]
         for other in reversed(wanted)
     ]
-
-
-def _writes(records: Sequence[InteractionRecord]) -> tuple[MemoryWrite, ...]:
-    """List what the turns wrote, newest first. For a turn with a history, all of its own messages count.
-
-    ``memory_from`` counts from the history on, whose length the record does not tell.
-    """
-    return tuple(
-        MemoryWrite(
-            position=record.position,
-            created_ms=record.created_ms,
-            messages=sum(
-                role not in ("system", TOOL_ROLE)
-                for role, _ in record.messages[0 if record.history_turns else record.memory_from :]
-            ),
-            reply_tokens=len(record.reply_ids),
-        )
-        for record in reversed(records)
-        if record.memory_from is not None
-    )

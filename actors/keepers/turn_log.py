@@ -60,7 +60,7 @@ class TurnLog:
         operation, interaction = found
         if interaction.forgotten is not None:
             raise InteractionForgotten(name, interaction.position)
-        if operation.body_hash != request.body_hash:
+        if not operation.is_of(request.body_hash):
             raise OperationConflict(request.operation)
         return interaction_view(request.model, interaction, replayed=True)
 

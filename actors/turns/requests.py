@@ -10,7 +10,7 @@ from populace.actors.engine import NO_VARIABLES, Message, Prompt, Sampling
 from populace.actors.errors import InvalidRequest
 from populace.actors.memory import BOTH, MemoryChoice
 from populace.actors.tool_calls import TOOL_ROLE
-from populace.actors.turn import ChatRequest, ModelId, TurnRequest, operation_of
+from populace.actors.turn import RAW_ROLE, ChatRequest, ModelId, TurnRequest, operation_of
 from populace.policies.retrieval import Retrieval
 
 FREE = Sampling()
@@ -99,5 +99,10 @@ def _shaping(sampling: Sampling) -> dict[str, object]:
 
 def check_messages(messages: tuple[Message, ...], parameter: str = "messages") -> None:
     """Raise ``InvalidRequest`` if there is nothing to reply to, for a model or the base alike."""
-    if not any(message.content or message.role == TOOL_ROLE for message in messages):
+    spoken = [message for message in messages if message.role != "system"] or messages
+    # A prompt that is no chat may be white space, which is text to go on with; a tool may return nothing.
+    if not any(
+        said.role == TOOL_ROLE or (said.content if said.role == RAW_ROLE else said.content.strip())
+        for said in spoken
+    ):
         raise InvalidRequest("There is nothing to answer: the message is empty.", parameter)

@@ -87,8 +87,8 @@ FAULTS = (
         (
             Edit(
                 "actors/host/forgetter.py",
-                "return _Plan(without, log, None if refolded is None else refolded.memory)",
-                "return _Plan(without, log, None)",
+                "return _Plan(without, log, None if refolded is None else refolded.memory, refolded)",
+                "return _Plan(without, log, None, refolded)",
             ),
         ),
         ("tests/actors/test_forgetting.py",),

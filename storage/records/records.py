@@ -219,13 +219,20 @@ class InteractionRecord(Record):
 
 
 class OperationRecord(Record):
-    """Records that an operation id took effect, with which body, and at which log position."""
+    """Records that an operation id took effect, with which body, and at which log position.
+
+    ``body_hash`` is empty if something of the body was forgotten since.
+    """
 
     KIND = "operation"
 
     body_hash: bytes
     position: int
     expires_ms: int
+
+    def is_of(self, body_hash: bytes) -> bool:
+        """Whether a request with this body may be a retry of it."""
+        return self.body_hash in (body_hash, b"")
 
 
 class FeedbackRecord(Record):

@@ -216,10 +216,13 @@ def _rows_without(
 def _operations_without(
     txn: ReadTransaction, tenant: str, name: str, without: LogWithout
 ) -> dict[bytes, bytes]:
-    """The operation rows of the turns, without the digests of their bodies."""
+    """The operation rows of the turns, and of later ones that were sent them, without the body's digest."""
     rows: dict[bytes, bytes] = {}
-    for position in without.positions:
-        key = ledger.operation_key(tenant, name, without.changed[position])
+    for position, changed in without.changed.items():
+        stored = ledger.read_interaction(txn, tenant, name, position)
+        if stored is None or stored.messages == changed.messages:
+            continue
+        key = ledger.operation_key(tenant, name, changed)
         data = txn.get(key)
         if data is not None:
             operation = OperationRecord.unpack(data)

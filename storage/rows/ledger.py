@@ -97,7 +97,7 @@ def commit_turn(
         operation, recorded = found
         if recorded.forgotten is not None:
             raise InteractionForgotten(name, recorded.position)
-        if operation.body_hash != body_hash:
+        if not operation.is_of(body_hash):
             raise OperationConflict(interaction.operation)
         return recorded
     if head.log_position != expected_position:

@@ -12,16 +12,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from populace.actors.engine import Message, Sampling
-from populace.actors.errors import InvalidRequest, MemoryStateMismatch
+from populace.actors.engine import Delta, GenerateRequest, Message, Sampling
+from populace.actors.errors import InvalidRequest, MemoryStateMismatch, TurnExpired
 from populace.actors.feedback import Opinion
 from populace.actors.forgetting import CONVERSATION_ROLE, FORGET_ROLE, FOUND_MAX, TURNS_MAX, Forgotten
+from populace.actors.host.forgetter import CATCH_UPS_MAX
 from populace.actors.host.model_host import ModelHost
 from populace.actors.host_limits import HostLimits
 from populace.actors.keepers.turn_log import MEMORY_KEPT_EVERY
 from populace.actors.turn import ChatRequest, Interaction, TurnGrant, TurnRequest
 from populace.actors.turns.setting import remark
 from populace.policies.log_retention import LogLimits
+from populace.storage.records import keys
 from populace.storage.records.errors import (
     InteractionForgotten,
     InteractionNotFound,
@@ -29,10 +31,11 @@ from populace.storage.records.errors import (
     OperationConflict,
     PositionConflict,
 )
+from populace.storage.records.records import OperationRecord
 from populace.storage.rows.forgetting import FORGOTTEN_ROLE
 from populace.storage.store import Store
 from tests.actors.fakes import BASE, FakeClock, ScriptedEngine
-from tests.actors.forgetful import ADA, Ada, engine
+from tests.actors.forgetful import ADA, Ada, engine, remembering
 from tests.actors.turns import reply, turn_of, wait_until
 
 SECRET = "My password is swordfish-4711."
@@ -782,3 +785,92 @@ async def test_nothing_can_be_written_where_it_could_not_be_forgotten(ada: Ada) 
     with pytest.raises(InteractionForgotten):
         await ada.host.give_feedback(ADA, 0, Opinion(thumb=True))
     assert (told.position, await ada.host.read_feedback(ADA)) == (3, ())
+
+
+@pytest.mark.parametrize("interruptions", [0, 1, CATCH_UPS_MAX + 1])
+async def test_a_model_that_is_talked_to_forgets_although_its_replays_outlast_a_turn(
+    open_host: OpenHost, clock: FakeClock, interruptions: int
+) -> None:
+    """Each reply is said again once, however often something is said meanwhile."""
+    left = interruptions
+    replays: list[str] = []
+
+    async def interrupted(request: GenerateRequest) -> AsyncGenerator[Delta, None]:
+        nonlocal left
+        if request.reply_ids is not None:
+            replays.append(request.request_id)
+            clock.advance(3)
+            if left and len(replays) >= 4:
+                left -= 1
+                await ada.say(f"meanwhile {left}", sends_history=True)
+        async for delta in remembering(request):
+            yield delta
+
+    served = ScriptedEngine(interrupted)
+    served.base = engine().base
+    host = open_host(served)
+    try:
+        await host.create_model(ADA)
+        ada = Ada(host)
+        for text in (SECRET, "one", "two", "three", "four"):
+            await ada.say(text, sends_history=True)
+
+        told = await host.forgetting.forget(ADA, [0], "forget", turn_seconds_max=4)
+
+        assert (told.positions, left) == ((0,), 0)
+        assert len(replays) == len(set(replays)) == 4 + interruptions
+        meanwhile = [f"meanwhile {number}" for number in reversed(range(interruptions))]
+        assert await ada.state() == await _state_after_history("one", "two", "three", "four", *meanwhile)
+        host._owned.check_rows()
+    finally:
+        host.close()
+
+
+async def test_a_turn_that_forgets_ends_at_its_deadline_and_has_changed_nothing(open_host: OpenHost) -> None:
+    """What was said meanwhile, again and again, takes longer to compute than the turn may last."""
+    replays = 0
+
+    async def interrupted(request: GenerateRequest) -> AsyncGenerator[Delta, None]:
+        nonlocal replays
+        if request.reply_ids is not None:
+            replays += 1
+            if replays > CATCH_UPS_MAX + 1:
+                await asyncio.Event().wait()
+            await ada.say(f"meanwhile {replays}")
+        async for delta in remembering(request):
+            yield delta
+
+    served = ScriptedEngine(interrupted)
+    served.base = engine().base
+    host = open_host(served)
+    try:
+        await host.create_model(ADA)
+        ada = Ada(host)
+        for text in (SECRET, "one"):
+            await ada.say(text)
+
+        with pytest.raises(TurnExpired, match="was in use"):
+            await host.forgetting.forget(ADA, [0], "forget", turn_seconds_max=0.05)
+
+        assert (await ada.log())[0].messages == (Message("user", SECRET),)
+        assert (await ada.say("And now?")).position == 2 + CATCH_UPS_MAX + 1
+    finally:
+        host.close()
+
+
+async def test_no_digest_is_left_of_a_later_request_that_had_it_and_a_retry_is_still_one(ada: Ada) -> None:
+    await ada.say(SECRET, sends_history=True)
+    await ada.say("Nice weather.", operation="op-other")
+    sent = ada.sent
+    made = await ada.say("And now?", sends_history=True, operation="op-later")
+
+    await ada.forget(0)
+
+    with ada.host._owned.read(0) as txn:
+        kept = [txn.get(keys.operation(*ADA, name)) for name in ("op-later", "op-other")]
+    assert [OperationRecord.unpack(row or b"").body_hash == b"" for row in kept] == [True, False]
+    ada.sent = sent
+    again = await ada.say("And now?", sends_history=True, operation="op-later")
+    assert (again.position, again.reply, again.replayed) == (made.position, made.reply, True)
+    with pytest.raises(OperationConflict):
+        await ada.say("Bad weather.", operation="op-other")
