@@ -164,7 +164,8 @@ class OperationConflict(StorageError):
     operation: str
 
     def __init__(self, operation: str) -> None:
-        super().__init__(operation.removeprefix(KEY_PREFIX))
+        # The fields of a class are the arguments of the one above, for which none are declared.
+        super().__init__(operation.removeprefix(KEY_PREFIX))  # pyright: ignore[reportCallIssue]
         self._pickled_from(operation)
 
 
