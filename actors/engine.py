@@ -62,7 +62,7 @@ class Sampling:
     ``min_p`` leaves out tokens less likely than this share of the likeliest one. ``logit_bias`` adds to the
     logits of token ids; with ``allowed_token_ids`` no others are chosen; ``bad_words`` are never completed.
     Before ``min_tokens`` nothing ends the reply. With ``repetition_detection`` it ends where it has begun to
-    repeat itself, as by a stop, unless it is held to a schema: JSON that ends early is none.
+    repeat itself, as by a stop, unless it is held to a schema or may call tools: such JSON has to be whole.
     ``prompt_logprobs`` is like ``logprobs``, of the prompt; that or ``returns_prompt`` puts the prompt into
     the first delta.
 
@@ -217,7 +217,7 @@ At 1.0 a small base, such as the default one, talks nonsense.
 """
 
 
-REPETITION_DEFAULT = RepetitionDetection(max_pattern_size=128, min_count=3, min_pattern_size=8)
+REPETITION_DEFAULT = RepetitionDetection(max_pattern_size=128, min_count=4, min_pattern_size=8)
 """What ends a reply of a chat whose request does not say it. The sizes are measured: docs/front-ends.md."""
 
 

@@ -89,6 +89,20 @@ class PromptTooLong(InvalidRequest):
         self.context_tokens = context_tokens
 
 
+class TextTooLong(PromptTooLong):
+    """A text that is to be embedded does not fit the base model's context; ``number`` counts from 0."""
+
+    def __init__(self, number: int, tokens: int, context_tokens: int) -> None:
+        super().__init__(tokens, 1, context_tokens)
+        InvalidRequest.__init__(
+            self,
+            f"Text {number} has {tokens} tokens or more, and the base reads {context_tokens - 1} of a text. "
+            "Divide it.",
+            "input",
+        )
+        self._pickled_from(number, tokens, context_tokens)
+
+
 class AdapterInvalid(InvalidRequest):
     """The files are not a LoRA adapter that Populace can serve."""
 

@@ -17,7 +17,7 @@ from tokenizers import Tokenizer
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from populace.actors.engine import NO_VARIABLES, Message, Prompt, PromptRead, Sampling, TokenLogprob
-from populace.actors.errors import InvalidRequest, PromptTooLong
+from populace.actors.errors import InvalidRequest, TextTooLong
 from populace.actors.tool_calls import ToolCall, calls_in
 from populace.engines.message_places import Render, content_places
 
@@ -132,13 +132,26 @@ class BaseTokenizer:
     async def read(self, prompts: Sequence[Prompt], context_tokens: int) -> list[list[int]]:
         """Tokenise prompts that are embedded. One token of the context is left, which vLLM makes of each.
 
-        Raises ``InvalidRequest``, and ``PromptTooLong`` if one does not fit.
+        Raises ``InvalidRequest``, and ``TextTooLong`` if one does not fit. Other callers' prompts are read
+        between these.
         """
-        read = [(await self.tokens(prompt)).ids for prompt in prompts]
-        longest = max(map(len, read), default=0)
-        if longest >= context_tokens:
-            raise PromptTooLong(longest, 1, context_tokens)
+        for number, prompt in enumerate(prompts):
+            self._check_fits(number, self.tokens_min(prompt), context_tokens)
+        read: list[list[int]] = []
+        for number, prompt in enumerate(prompts):
+            try:
+                ids = (await self.tokens(prompt)).ids
+            except InvalidRequest as error:
+                raise InvalidRequest(f"Text {number}: {error}", "input") from error
+            self._check_fits(number, len(ids), context_tokens)
+            read.append(ids)
+            await asyncio.sleep(0)
         return read
+
+    @staticmethod
+    def _check_fits(number: int, tokens: int, context_tokens: int) -> None:
+        if tokens >= context_tokens:
+            raise TextTooLong(number, tokens, context_tokens)
 
     def reply_end(self, ids: Sequence[int], start: int, stop: int) -> int:
         """Return the place of the token that ends the reply in [start, stop), or of its last token."""

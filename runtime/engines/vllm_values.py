@@ -54,6 +54,8 @@ def sampling_parameters(request: GenerateRequest, tokens_max: int, eos_ids: Iter
     """Return vLLM's sampling parameters; each of ``eos_ids`` ends a reply unless it ignores them."""
     sampling = request.sampling
     schema, repeated = sampling.response_schema, sampling.repetition_that_ends
+    if request.template.get(TOOLS):
+        repeated = None  # the reply may be a call, whose arguments may have equal rows
     return SamplingParams(
         max_tokens=tokens_max,
         temperature=sampling.temperature,

@@ -119,7 +119,7 @@ class Settings(BaseModel):
     """Device of the trainer's base: ``cpu``, or another by torch's name. vLLM occupies most of its GPU."""
 
     repetitions: Repetitions = "end"
-    """What happens to a reply of a chat that has one passage of 8 to 128 tokens three times in a row, if the
+    """What happens to a reply of a chat that has one passage of 8 to 128 tokens four times in a row, if the
     request does not say it: it ends there (``end``), or goes on (``keep``)."""
     task_prompts: TaskPrompts = "peek"
     """What the prompts for titles, tags or summaries are that chat front ends send by themselves: ``peek``

@@ -13,7 +13,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from populace.actors.engine import AdapterRef, GenerateRequest, OwnedEngine, Prompt, Sampling
-from populace.actors.errors import EngineUnavailable, InvalidRequest, PromptTooLong
+from populace.actors.errors import EngineUnavailable, InvalidRequest, TextTooLong
 from populace.engines.options import EngineOptions
 from populace.engines.vllm_embedder import together
 from tests.limits import ENGINE_HANG_SECONDS
@@ -169,12 +169,27 @@ async def test_a_cancelled_batch_leaves_nothing_in_the_engine(engine: OwnedEngin
 
 
 async def test_wrong_prompts_are_refused_and_nothing_stays(engine: OwnedEngine) -> None:
-    with pytest.raises(PromptTooLong):
-        await engine.embed([FRANCE, (*LONG, 5)])
-    with pytest.raises(InvalidRequest):
-        await engine.embed([(10**9,)])
-    with pytest.raises(InvalidRequest):
-        await engine.embed([FRANCE, ()])
+    for wrong, told in (((*LONG, 5), "Text 1 has"), ((10**9,), "Text 1: Token ids"), ((), "Text 1: ")):
+        with pytest.raises(InvalidRequest, match=told) as refused:
+            await engine.embed([FRANCE, wrong])
+        assert refused.value.parameter == "input"
+
+
+async def test_many_texts_and_one_that_is_too_long_let_others_be_read(engine: OwnedEngine) -> None:
+    embedding = asyncio.create_task(engine.embed([FRANCE, "ten words " * 800_000]))
+    with pytest.raises(TextTooLong) as refused:
+        await embedding
+    assert refused.value.prompt_tokens < 800_000, "a lower bound: it was not tokenised"
+
+    batch = asyncio.create_task(engine.embed(["one two three " * 100] * 200))
+    await asyncio.sleep(0)
+    turns = 0
+    while not engine.statistics().running and not batch.done():
+        await asyncio.sleep(0)
+        turns += 1
+    batch.cancel()
+
+    assert turns >= 200, "the event loop had its turn between two texts"
 
 
 async def test_a_closed_engine_embeds_nothing(base_directory: Path) -> None:

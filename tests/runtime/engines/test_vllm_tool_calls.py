@@ -1,11 +1,12 @@
 """Calls in a base's own format leave the engine as the text that the log has."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from populace.actors.engine import Delta
+from populace.actors.engine import REPETITION_DEFAULT, Delta, GenerateRequest, Message, Sampling
 from populace.actors.errors import InvalidRequest
 from populace.actors.tool_calls import calls_in
 from populace.engines.prompts import BaseTokenizer
@@ -24,6 +25,22 @@ CASES = [
     ("It is < 5 degrees.", "It is < 5 degrees.", 0),
     ("<tool_call>\n{broken", None, 0),
 ]
+
+
+def test_a_reply_that_may_call_is_not_ended_for_repeating_itself() -> None:
+    from populace.engines.vllm_values import sampling_parameters
+
+    sampling = Sampling(repetition_detection=REPETITION_DEFAULT)
+    plain = GenerateRequest("r", (Message("user", "hi"),), sampling)
+    calling = replace(plain, template={"tools": [WEATHER]})
+    shaped = replace(plain, sampling=replace(sampling, response_schema="{}"))
+
+    found = [
+        sampling_parameters(request, 8, [0]).repetition_detection for request in (plain, calling, shaped)
+    ]
+
+    assert found[0] is not None
+    assert found[1:] == [None, None]
 
 
 @pytest.mark.parametrize("step", [1, 7, 1000])
