@@ -56,6 +56,7 @@ STATUS: Mapping[type[PopulaceError], int] = {
     actors.InvalidRequest: 400,
     actors.InvalidName: 400,
     actors.PromptTooLong: 400,
+    actors.TextTooLong: 400,
     actors.AdapterInvalid: 400,
     actors.AdapterMismatch: 400,
     actors.MemoryModuleInvalid: 400,
