@@ -1,6 +1,7 @@
 """Finds turns of a person's log by what clients name: responses, conversations and items."""
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 
 from populace.actors.errors import ConversationNotFound, InvalidRequest, ResponseNotFound
@@ -66,25 +67,46 @@ async def with_references(
 ) -> list[InputItem]:
     """Put the items of the model's log in the place of references to them.
 
-    Raises ``InvalidRequest`` for a reference to none; ``parameter`` names the items.
+    Raises ``InvalidRequest`` for a reference to none, and if the items have more bytes than a body may have;
+    ``parameter`` names the items.
     """
-    turns: dict[TurnKey, Interaction | None] = {}
+    named = Counter(item.id for item in items if isinstance(item, ReferenceItem))
+    referred = await _items_named(gateway, model, named, parameter)
     found: list[InputItem] = []
     for place, item in enumerate(items):
-        if not isinstance(item, ReferenceItem):
-            found.append(item)
-            continue
-        named = _ITEM.fullmatch(item.id)
-        key = None if named is None else TurnKey.in_id(named[1], "")
-        if key is not None and key not in turns and model is not None and key.model == model.name:
-            turns[key] = await _turn_at(gateway, model.tenant, key)
-        turn = None if key is None else turns.get(key)
-        shown = () if turn is None else items_of(turn)
-        referred = next((one for one in shown if one.id == item.id), None)
-        if referred is None:
+        if isinstance(item, ReferenceItem) and item.id not in referred:
             raise InvalidRequest(
                 f"There is no item {item.id!r:.200} in the log of this model: send the item itself.",
                 f"{parameter}[{place}].id",
             )
-        found.append(sent_back(referred))
+        found.append(referred[item.id] if isinstance(item, ReferenceItem) else item)
+    return found
+
+
+async def _items_named(
+    gateway: Gateway, model: ModelId | None, named: Counter[str], parameter: str
+) -> dict[str, InputItem]:
+    """Read the items that are there, each turn once; ``named`` counts how often each is referred to."""
+    wanted: dict[TurnKey, set[str]] = {}
+    for identity in named:
+        match = _ITEM.fullmatch(identity)
+        key = None if match is None else TurnKey.in_id(match[1], "")
+        if key is not None and model is not None and key.model == model.name:
+            wanted.setdefault(key, set()).add(identity)
+    found: dict[str, InputItem] = {}
+    bytes_left = gateway.body_bytes_max
+    for key, identities in wanted.items():
+        turn = None if model is None else await _turn_at(gateway, model.tenant, key)
+        for item in () if turn is None else items_of(turn):
+            if item.id not in identities:
+                continue
+            # A reference of a few bytes stands for an item of any length, as often as it is repeated.
+            bytes_left -= named[item.id] * len(item.model_dump_json().encode())
+            if bytes_left < 0:
+                raise InvalidRequest(
+                    f"The items that it refers to have more than {gateway.body_bytes_max} bytes together, "
+                    "the limit of a request body: refer to fewer.",
+                    parameter,
+                )
+            found[item.id] = sent_back(item)
     return found
