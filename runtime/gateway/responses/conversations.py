@@ -6,6 +6,7 @@ said; its id names the first of them. So a conversation is sealed, exported and 
 
 import json
 from collections.abc import AsyncGenerator
+from itertools import takewhile
 from typing import Annotated, NamedTuple
 
 from fastapi import APIRouter, Depends, Request
@@ -153,12 +154,14 @@ async def create_items(
     del include, include_array
     gateway = gateway_of(request)
     kept = await _find(gateway, tenant, conversation_id)
-    asked = open_calls(items_of(kept.turns[-1])) if kept.turns else ()
+    operation = operation_of(idempotency_key(request))
+    # What is added again was added to the turns before it.
+    earlier = list(takewhile(lambda turn: turn.operation != operation, kept.turns))
+    asked = open_calls(items_of(earlier[-1])) if earlier else ()
     sent = await with_references(gateway, kept.begun.model, body.items, "items")
     items = read_items(sent, asked, "items")
     if not items.messages:
         return answer(ItemList.of((), has_more=False))
-    operation = operation_of(idempotency_key(request))
     added = await _add(gateway, kept.begun.model, conversation_id, items, operation)
     return answer(ItemList.of(items_of(added), has_more=False))
 

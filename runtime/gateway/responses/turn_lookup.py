@@ -52,14 +52,25 @@ def remark_in(turn: Interaction) -> ConversationRemark:
     return ConversationRemark.model_validate_json(turn.messages[0].content)
 
 
-async def newest_in(gateway: Gateway, model: ModelId, conversation: str) -> Interaction | None:
-    """Return the last of the turns that a turn of the conversation would be shown."""
+async def newest_in(
+    gateway: Gateway, model: ModelId, conversation: str, operation: str
+) -> Interaction | None:
+    """Return the last of the turns that a turn of the conversation would be shown.
+
+    If the operation made one of them, its turn was shown those before it.
+    """
     end = (await gateway.hosts.show_model(model)).log_position
-    turns = await gateway.hosts.read_log(
-        model, start=max(0, end - HISTORY_TURNS_MAX), limit=HISTORY_TURNS_MAX
-    )
+    turns = await _turns_before(gateway, model, end)
+    made = next((turn.position for turn in turns if turn.operation == operation), None)
+    if made is not None:
+        turns = await _turns_before(gateway, model, made)
     same = (turn for turn in reversed(turns) if is_same_conversation(turn.conversation, conversation))
     return next(same, None)
+
+
+async def _turns_before(gateway: Gateway, model: ModelId, end: int) -> tuple[Interaction, ...]:
+    start = max(0, end - HISTORY_TURNS_MAX)
+    return await gateway.hosts.read_log(model, start=start, limit=end - start) if end else ()
 
 
 async def with_references(

@@ -215,6 +215,29 @@ async def test_results_are_sent_to_the_conversation_of_a_copy_of_the_person(
     assert [item.type for item in items[1:3]] == [call.type for call in asked.output]
 
 
+async def test_outputs_into_a_conversation_take_effect_once(
+    ada: AsyncOpenAI, client: httpx.AsyncClient, population: Population
+) -> None:
+    conversation = (await ada.conversations.create()).id
+    asked: Any = await ask(ada, conversation=conversation)
+    body = {"model": "ada", "conversation": conversation, "input": [output(asked.output[0].call_id)]}
+    made = [await client.post("/v1/responses", json=body, headers={"Idempotency-Key": "k"})]
+    await ask(ada, "and?", conversation=conversation)
+    items = f"/v1/conversations/{conversation}/items"
+    added = await client.post(items, json={"items": [CALLED]})
+    result = {"items": [output("x")]}
+    twice = [
+        await client.post(items, json=result, headers={"Idempotency-Key": key}) for key in ("i", "i", "j")
+    ]
+    made.append(await client.post("/v1/responses", json=body, headers={"Idempotency-Key": "k"}))
+
+    assert added.is_success
+    assert [reply.status_code for reply in (*made, *twice)] == [200, 200, 200, 200, 400]
+    assert made[0].json()["id"] == made[1].json()["id"]
+    assert twice[0].json() == twice[1].json()
+    assert len(await population.log("ada")) == 6
+
+
 async def test_calls_may_be_sent_back_by_their_ids(ada: AsyncOpenAI, population: Population) -> None:
     first: Any = await ask(ada)
     sent: list[Any] = [{"role": "user", "content": "weather?"}]
