@@ -238,6 +238,30 @@ async def test_outputs_into_a_conversation_take_effect_once(
     assert len(await population.log("ada")) == 6
 
 
+async def test_all_that_the_official_client_lists_may_be_sent_back_with_its_nulls(
+    ada: AsyncOpenAI, population: Population
+) -> None:
+    first: Any = await ask(ada)
+    results = [output(call.call_id) for call in first.output]
+    second = await ask(ada, results, previous_response_id=first.id, tool_choice="none")
+    listed = [item async for item in ada.responses.input_items.list(first.id, order="asc")]
+    listed += [*first.output]
+    listed += [item async for item in ada.responses.input_items.list(second.id, order="asc")]
+    sent = [item.model_dump() for item in (*listed, *second.output)]
+
+    tools = [tool.model_dump() for tool in first.tools]
+    await ask(ada, [*sent, {"role": "user", "content": "and?"}], tools=tools, tool_choice="none")
+
+    assert [role for role, _ in read(population)] == [
+        "user",
+        "assistant",
+        "tool",
+        "tool",
+        "assistant",
+        "user",
+    ]
+
+
 async def test_calls_may_be_sent_back_by_their_ids(ada: AsyncOpenAI, population: Population) -> None:
     first: Any = await ask(ada)
     sent: list[Any] = [{"role": "user", "content": "weather?"}]
