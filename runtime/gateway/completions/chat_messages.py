@@ -39,14 +39,14 @@ class ChatMessage(SentBack, Body):
 
     @model_validator(mode="before")
     @classmethod
-    def _calls_alone(cls, value: object) -> object:
-        """A message that calls tools needs no content besides."""
+    def _without_words(cls, value: object) -> object:
+        """A message that calls tools needs no content; it is null in one that was cut off before its call."""
         if not isinstance(value, dict):
             return value
         given = cast("dict[object, object]", value)
-        if given.get("role") == "assistant" and given.get("tool_calls") and not given.get("content"):
-            return {**given, "content": ""}
-        return given
+        calls = given.get("tool_calls") and not given.get("content")
+        was_cut = "content" in given and given["content"] is None
+        return {**given, "content": ""} if given.get("role") == "assistant" and (calls or was_cut) else given
 
     @model_validator(mode="after")
     def _fits_its_role(self) -> "ChatMessage":
