@@ -108,6 +108,15 @@ async def test_a_conversation_goes_on_in_a_copy_of_its_person(
     assert (await client.get(f"{PATH}/{conversation}")).status_code == 200
 
 
+async def test_a_conversation_whose_items_are_refused_is_not_created(
+    client: httpx.AsyncClient, population: Population
+) -> None:
+    refused = await client.post(PATH, json={"items": [{"role": "user", "content": " "}]})
+
+    assert (refused.status_code, refused.json()["error"]["param"]) == (400, "items")
+    assert await population.log("ada") == ()
+
+
 async def test_items_are_listed_in_parts_and_are_openais(client: httpx.AsyncClient) -> None:
     conversation = (await create(client))["id"]
     for text in ("one", "two"):
