@@ -161,9 +161,10 @@ class Draft(NamedTuple):
 
 def calling_in(told: Mapping[str, Any]) -> Calling:
     """Return what the reply to a request was asked to be, by the fields that repeat the request."""
-    if not told.get("tools") or told["tool_choice"] == "none":
+    choice = told.get("tool_choice", "auto")
+    if not told.get("tools") or choice == "none":
         return "none"
-    return "chosen" if told["tool_choice"] == "auto" else "made"
+    return "chosen" if choice == "auto" else "made"
 
 
 def told_of(turn: Interaction) -> dict[str, Any]:

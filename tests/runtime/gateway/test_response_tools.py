@@ -13,6 +13,8 @@ from openai.types.responses import Response
 from openai.types.responses.response_item_list import ResponseItemList
 
 from populace.actors.engine import Message
+from populace.api.responses import ResponseNote
+from populace.gateway.responses.exchange import response_of
 from tests.limits import HANG_SECONDS
 from tests.runtime.gateway.population import Population
 from tests.runtime.gateway.test_responses import events_of, strict
@@ -260,6 +262,19 @@ async def test_all_that_the_official_client_lists_may_be_sent_back_with_its_null
         "assistant",
         "user",
     ]
+
+
+async def test_a_note_with_tools_and_no_choice_is_read_as_auto(
+    ada: AsyncOpenAI, population: Population
+) -> None:
+    await ask(ada)
+    [turn] = await population.log("ada")
+    note = ResponseNote.model_validate({"items": 1, "model": "ada", "tools": [WEATHER]})
+
+    shown = response_of(replace(turn, note=note.model_dump_json(exclude_unset=True)))
+
+    assert shown.tool_choice == "auto"
+    assert [item.type for item in shown.output] == ["function_call"] * 2
 
 
 async def test_calls_may_be_sent_back_by_their_ids(ada: AsyncOpenAI, population: Population) -> None:
