@@ -10,12 +10,12 @@ from populace.actors.turn import RAW_ROLE, Interaction, ModelId
 from populace.api.responses import ConversationRemark
 from populace.gateway.http.context import Gateway
 from populace.gateway.responses.items import InputItem, ReferenceItem, SentItem, sent_back
-from populace.gateway.responses.wire import TurnKey, items_of
+from populace.gateway.responses.wire import PLACE, TurnKey, items_of
 from populace.policies.history import CONVERSATION_PREFIX, HISTORY_TURNS_MAX, is_same_conversation
 from populace.policies.ingestion import ADDED_ROLE
 from populace.storage.records.errors import ModelNotFound
 
-_ITEM = re.compile(r"(?:msg|fc|fco)_(.+?)_(?:out|[0-9]+)(?:_[0-9]+)?")
+_ITEM = re.compile(rf"(?:msg|fc|fco)_(.+_{PLACE})_(?:out|[0-9]+)(?:_[0-9]+)?")
 
 
 async def find_turn(gateway: Gateway, tenant: str, response_id: str) -> Interaction:

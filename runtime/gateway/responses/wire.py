@@ -31,7 +31,10 @@ from populace.storage.records.errors import PopulaceError
 
 RESPONSE_PREFIX = "resp_"
 CHECK_LENGTH = 16
-_ID = re.compile(r"([a-z0-9][a-z0-9_-]{0,63})_([0-9a-f]{1,16})_([0-9a-f]{16})")
+PLACE = r"([0-9a-f]{1,16})_([0-9a-f]{16})"
+"""How each id of a turn ends, after the name of its model: its position and its check."""
+
+_ID = re.compile(rf"([a-z0-9][a-z0-9_-]{{0,63}})_{PLACE}")
 POSITION_MAX = 2**63
 
 

@@ -217,6 +217,22 @@ async def test_items_may_be_sent_back_by_their_ids(client: httpx.AsyncClient, po
     assert prompt_of(population) == ["one", "reply 1 to you", "two"]
 
 
+async def test_an_item_of_a_turn_whose_check_is_of_digits_alone_may_be_sent_back(
+    client: httpx.AsyncClient, population: Population
+) -> None:
+    # The completion ids of acme's ada with these keys end with 16 decimal digits, and with others.
+    for key, is_decimal in (("5785", True), ("0", False)):
+        body = {"model": "ada", "input": key}
+        made = await client.post(PATH, json=body, headers={"Idempotency-Key": key})
+        asked = (await client.get(f"{PATH}/{made.json()['id']}/input_items")).json()["data"]
+        items = [*asked, *made.json()["output"]]
+
+        await respond(client, [{"type": "item_reference", "id": item["id"]} for item in items])
+
+        assert made.json()["id"][-16:].isdigit() == is_decimal
+        assert prompt_of(population)[0] == key
+
+
 async def test_items_sent_back_by_their_ids_have_no_more_bytes_than_a_body(
     client: httpx.AsyncClient, population: Population
 ) -> None:
