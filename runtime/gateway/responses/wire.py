@@ -173,10 +173,12 @@ def calling_in(told: Mapping[str, Any]) -> Calling:
 def told_of(turn: Interaction) -> dict[str, Any]:
     """Return the fields of a turn's response that repeat its request; those of a chat are not kept.
 
-    Their ids name the model as it is called now: its log may come from a model of another name.
+    They name the model as it is called now: its log may come from a model of another name.
     """
     note = _note_of(turn)
     told: dict[str, Any] = {"model": turn.model.name} if note is None else note.told
+    _, at, alias = told["model"].partition("@")
+    told["model"] = f"{turn.model.name}{at}{alias}"
     if followed := told.get("previous_response_id"):
         told["previous_response_id"] = _of_model(turn, followed, RESPONSE_PREFIX)
     if conversation := told.get("conversation"):
