@@ -99,6 +99,7 @@ def create_app(
         Access(hosts, cluster_key=cluster_key),
         metrics,
         turn_seconds_max,
+        body_bytes_max,
         aggregator,
         recognises_tasks,
         embedder,

@@ -8,14 +8,10 @@ from pydantic import Field, Tag, model_validator
 from populace.actors.engine import Message
 from populace.actors.tool_calls import TOOL_ROLE, Said, messages_of
 from populace.api.tool_choices import CALLS_SENT_MAX, ToolCallObject
-from populace.gateway.http.body import LIST_BRANCH, TEXT_BRANCH, Body, Branch, Text
+from populace.gateway.http.body import LIST_BRANCH, TEXT_BRANCH, Body, Branch, SentBack, Text
 
 NOT_TEXT = ("image_url", "input_audio", "video_url", "audio_url", "file", "refusal")
 """Types of parts that OpenAI's or vLLM's chats have, and messages here have not."""
-
-
-def _is_empty(value: object) -> bool:
-    return value is None or value in ("", [], {})
 
 
 class TextPart(Body):
@@ -31,7 +27,7 @@ class TextPart(Body):
         return cast("object", value)
 
 
-class ChatMessage(Body):
+class ChatMessage(SentBack, Body):
     role: Literal["system", "developer", "user", "assistant", "tool"]
     content: Annotated[
         Annotated[Text, Tag(TEXT_BRANCH)] | Annotated[list[TextPart], Field(min_length=1), Tag(LIST_BRANCH)],
@@ -43,21 +39,14 @@ class ChatMessage(Body):
 
     @model_validator(mode="before")
     @classmethod
-    def _without_empty_extras(cls, value: object) -> object:
-        """Drop unknown parameters that are empty, because clients send replies back with all their fields.
-
-        A refusal or an annotation that has content would be lost, so it is refused as unknown. A message that
-        calls tools needs no content besides.
-        """
+    def _without_words(cls, value: object) -> object:
+        """A message that calls tools needs no content; it is null in one that was cut off before its call."""
         if not isinstance(value, dict):
             return value
         given = cast("dict[object, object]", value)
-        kept = {
-            name: field for name, field in given.items() if name in cls.model_fields or not _is_empty(field)
-        }
-        if kept.get("role") == "assistant" and kept.get("tool_calls") and not kept.get("content"):
-            kept["content"] = ""
-        return kept
+        calls = given.get("tool_calls") and not given.get("content")
+        was_cut = "content" in given and given["content"] is None
+        return {**given, "content": ""} if given.get("role") == "assistant" and (calls or was_cut) else given
 
     @model_validator(mode="after")
     def _fits_its_role(self) -> "ChatMessage":

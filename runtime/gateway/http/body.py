@@ -1,8 +1,16 @@
 """What all bodies have in common: strict fields, texts that can be encoded, and unions with clear errors."""
 
-from typing import Annotated
+from typing import Annotated, cast
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, JsonValue
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    JsonValue,
+    model_validator,
+)
 
 from populace.api.text import encodable
 from populace.api.tool_choices import TOOL_BRANCH, WORD_BRANCH
@@ -50,3 +58,23 @@ def exactly_one_of(*names: str) -> ConfigDict:
 
 class Body(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class SentBack(BaseModel):
+    """Drops unknown parameters that are empty, because clients send things back with all their fields.
+
+    One that has content, such as a refusal, would be lost, so it is refused as unknown.
+    """
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_empty_extras(cls, value: object) -> object:
+        if not isinstance(value, dict):
+            return value
+        given = cast("dict[object, object]", value)
+        return {
+            name: field for name, field in given.items() if name in cls.model_fields or field not in _EMPTY
+        }
+
+
+_EMPTY: tuple[object, ...] = (None, "", [], {})

@@ -27,7 +27,8 @@ class EngineProbe(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Gateway:
-    """One gateway process. ``turn_seconds_max`` bounds a turn, from its grant to its commit.
+    """One gateway process. ``turn_seconds_max`` bounds a turn, from its grant to its commit, and
+    ``body_bytes_max`` what a body has, also once the items that it refers to are in it.
 
     Without an ``aggregator`` the population cannot be asked, without an ``embedder`` nothing be embedded.
     With ``recognises_tasks`` the prompts that front ends send by themselves are peeks. ``tools_auto`` is
@@ -40,6 +41,7 @@ class Gateway:
     access: Access
     metrics: GatewayMetrics
     turn_seconds_max: float
+    body_bytes_max: int
     aggregator: Aggregator | None = None
     recognises_tasks: bool = True
     embedder: Embedder | None = None

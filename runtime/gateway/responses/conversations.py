@@ -5,7 +5,8 @@ said; its id names the first of them. So a conversation is sealed, exported and 
 """
 
 import json
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
+from itertools import takewhile
 from typing import Annotated, NamedTuple
 
 from fastapi import APIRouter, Depends, Request
@@ -92,7 +93,7 @@ async def create_conversation(request: Request, tenant: Caller, body: NewConvers
     """Create a conversation with a person."""
     gateway, metadata = gateway_of(request), body.metadata or {}
     model = await _person(gateway, tenant, body.model or metadata.get(PERSON))
-    items = read_items(await with_references(gateway, model, body.items or (), "items"), (), "items")
+    items = await _read(gateway, model, body.items or (), ())
     begun = await _remark(request, model, ConversationRemark(metadata=metadata))
     identity = f"{CONVERSATION_PREFIX}{TurnKey.of_turn(begun)}"
     if items.messages:
@@ -153,12 +154,13 @@ async def create_items(
     del include, include_array
     gateway = gateway_of(request)
     kept = await _find(gateway, tenant, conversation_id)
-    asked = open_calls(items_of(kept.turns[-1])) if kept.turns else ()
-    sent = await with_references(gateway, kept.begun.model, body.items, "items")
-    items = read_items(sent, asked, "items")
+    operation = operation_of(idempotency_key(request))
+    # What is added again was added to the turns before it.
+    earlier = list(takewhile(lambda turn: turn.operation != operation, kept.turns))
+    asked = open_calls(items_of(earlier[-1])) if earlier else ()
+    items = await _read(gateway, kept.begun.model, body.items, asked)
     if not items.messages:
         return answer(ItemList.of((), has_more=False))
-    operation = operation_of(idempotency_key(request))
     added = await _add(gateway, kept.begun.model, conversation_id, items, operation)
     return answer(ItemList.of(items_of(added), has_more=False))
 
@@ -216,10 +218,22 @@ async def _remark(request: Request, model: ModelId, told: ConversationRemark) ->
     )
 
 
+async def _read(
+    gateway: Gateway, model: ModelId, sent: Sequence[SentItem], asked: Sequence[str]
+) -> ReadItems:
+    """Read items that are to be added; ``asked`` are the ids of the calls before them.
+
+    Raises ``InvalidRequest`` for those that cannot be, before anything is written.
+    """
+    items = read_items(await with_references(gateway, model, sent, "items"), asked, "items")
+    if items.messages:
+        check_messages(items.messages, "items")
+    return items
+
+
 async def _add(
     gateway: Gateway, model: ModelId, conversation: str, items: ReadItems, operation: str
 ) -> Interaction:
-    check_messages(items.messages, "items")
     note = ResponseNote(items=len(items.messages), model=model.name, call_ids=items.call_ids)
     return await add_to_conversation(
         gateway.hosts,

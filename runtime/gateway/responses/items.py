@@ -27,6 +27,7 @@ from populace.gateway.http.body import (
     Body,
     Branch,
     NonEmptyText,
+    SentBack,
     Text,
 )
 
@@ -37,7 +38,7 @@ def type_of(value: object) -> str | None:
     return kind if isinstance(kind, str) else None
 
 
-class TextPart(Body):
+class TextPart(SentBack, Body):
     """A part of a message. What a reply's part has besides is accepted, as clients send replies back."""
 
     type: Literal["input_text", "output_text", "text"]
@@ -64,7 +65,7 @@ def _text_of(parts: str | list[TextPart]) -> str:
     return parts if isinstance(parts, str) else "".join(part.text for part in parts)
 
 
-class MessageItem(Body):
+class MessageItem(SentBack, Body):
     """A message. ``id``, ``status`` and ``phase`` come with those that are sent back, and change nothing."""
 
     type: Literal["message"] = "message"
@@ -103,7 +104,7 @@ class FunctionCallItem(Body):
         return Said("assistant", "", (ToolCall(self.call_id, self.name, self.arguments),))
 
 
-class FunctionOutputItem(Body):
+class FunctionOutputItem(SentBack, Body):
     """What a function of the caller's returned. ``id``, ``name`` and ``status`` change nothing."""
 
     type: Literal["function_call_output"]

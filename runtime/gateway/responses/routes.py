@@ -60,7 +60,7 @@ async def create_response(request: Request, tenant: Caller, body: ResponseBody) 
     uses = tool_use_of(gateway, chat)
     await _check_conversation(gateway, tenant, target, body.conversation_id)
     items = await with_references(gateway, target.model, body.items, "input")
-    follows, asked = await _comes_after(gateway, tenant, target, body, items)
+    follows, asked = await _comes_after(gateway, tenant, target, body, items, operation_of(key))
     own = read_items(items, asked, "input")
     check_messages(own.messages, "input")
     # Tools are told for this response alone, as the instructions are.
@@ -182,7 +182,12 @@ async def _check_conversation(
 
 
 async def _comes_after(
-    gateway: Gateway, tenant: str, target: Target, body: ResponseBody, items: Sequence[InputItem]
+    gateway: Gateway,
+    tenant: str,
+    target: Target,
+    body: ResponseBody,
+    items: Sequence[InputItem],
+    operation: str,
 ) -> tuple[int | None, tuple[str, ...]]:
     """Return the position that the turn follows, and the ids of the calls that its results may answer.
 
@@ -203,7 +208,9 @@ async def _comes_after(
     if conversation is None:
         return FIRST, ()
     assert target.model is not None, "the base has no conversations"
-    newest = await newest_in(gateway, target.model, conversation) if unanswered(items) else None
+    if not unanswered(items):
+        return None, ()
+    newest = await newest_in(gateway, target.model, conversation, operation)
     return None, () if newest is None else open_calls(items_of(newest))
 
 

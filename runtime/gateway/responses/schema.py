@@ -27,7 +27,7 @@ from populace.gateway.completions.schema import (
     MemoryBody,
     TokenCount,
 )
-from populace.gateway.http.body import LIST_BRANCH, TEXT_BRANCH, Body, Branch, NonEmptyText, Text
+from populace.gateway.http.body import LIST_BRANCH, TEXT_BRANCH, Body, Branch, NonEmptyText, SentBack, Text
 from populace.gateway.responses.items import MessageItem, SentItem, type_of
 from populace.gateway.responses.parameters import UnusedResponseParameters
 
@@ -59,7 +59,7 @@ Metadata = Annotated[
 ]
 
 
-class FunctionTool(FunctionObject):
+class FunctionTool(SentBack, FunctionObject):
     """A function of the caller's: the fields of a chat's ``function``, beside the type."""
 
     type: Literal["function"]

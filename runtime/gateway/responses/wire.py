@@ -31,7 +31,10 @@ from populace.storage.records.errors import PopulaceError
 
 RESPONSE_PREFIX = "resp_"
 CHECK_LENGTH = 16
-_ID = re.compile(r"([a-z0-9][a-z0-9_-]{0,63})_([0-9a-f]{1,16})_([0-9a-f]{16})")
+PLACE = r"([0-9a-f]{1,16})_([0-9a-f]{16})"
+"""How each id of a turn ends, after the name of its model: its position and its check."""
+
+_ID = re.compile(rf"([a-z0-9][a-z0-9_-]{{0,63}})_{PLACE}")
 POSITION_MAX = 2**63
 
 
@@ -161,18 +164,21 @@ class Draft(NamedTuple):
 
 def calling_in(told: Mapping[str, Any]) -> Calling:
     """Return what the reply to a request was asked to be, by the fields that repeat the request."""
-    if not told.get("tools") or told["tool_choice"] == "none":
+    choice = told.get("tool_choice", "auto")
+    if not told.get("tools") or choice == "none":
         return "none"
-    return "chosen" if told["tool_choice"] == "auto" else "made"
+    return "chosen" if choice == "auto" else "made"
 
 
 def told_of(turn: Interaction) -> dict[str, Any]:
     """Return the fields of a turn's response that repeat its request; those of a chat are not kept.
 
-    Their ids name the model as it is called now: its log may come from a model of another name.
+    They name the model as it is called now: its log may come from a model of another name.
     """
     note = _note_of(turn)
     told: dict[str, Any] = {"model": turn.model.name} if note is None else note.told
+    _, at, alias = told["model"].partition("@")
+    told["model"] = f"{turn.model.name}{at}{alias}"
     if followed := told.get("previous_response_id"):
         told["previous_response_id"] = _of_model(turn, followed, RESPONSE_PREFIX)
     if conversation := told.get("conversation"):

@@ -33,8 +33,8 @@ async def create(client: httpx.AsyncClient, **body: Any) -> dict[str, Any]:
     return reply.json()
 
 
-async def say(client: httpx.AsyncClient, text: str, conversation: str) -> dict[str, Any]:
-    body = {"model": "ada", "input": text, "conversation": conversation}
+async def say(client: httpx.AsyncClient, text: str, conversation: str, model: str = "ada") -> dict[str, Any]:
+    body = {"model": model, "input": text, "conversation": conversation}
     reply = await client.post(RESPONSES, json=body)
     assert reply.status_code == 200, reply.text
     return reply.json()
@@ -83,7 +83,7 @@ async def test_a_conversation_goes_on_in_a_copy_of_its_person(
 ) -> None:
     conversation = (await create(client, metadata={"topic": "dogs"}))["id"]
     await say(client, "one", conversation)
-    await say(client, "two", conversation)
+    await say(client, "two", conversation, model="ada@latest")
     await client.post(f"{PATH}/{conversation}", json={"metadata": {"topic": "cats"}})
     archive = (await client.get("/v1/personal-models/ada/export")).content
     await client.post("/v1/personal-models/import", params={"name": "eve"}, content=archive)
@@ -103,9 +103,19 @@ async def test_a_conversation_goes_on_in_a_copy_of_its_person(
     [eve, *_] = [turn for turn in await population.log("eve") if turn.reply == "reply 2 to you"]
     of_copy = await client.get(f"{RESPONSES}/resp_eve_{eve.position:x}_{eve.completion_id[-16:]}")
     assert of_copy.json()["conversation"] == {"id": copy}
+    assert of_copy.json()["model"] == "eve@latest"
     await client.delete(f"{PATH}/{copy}")
     assert (await client.get(f"{PATH}/{copy}")).status_code == 404
     assert (await client.get(f"{PATH}/{conversation}")).status_code == 200
+
+
+async def test_a_conversation_whose_items_are_refused_is_not_created(
+    client: httpx.AsyncClient, population: Population
+) -> None:
+    refused = await client.post(PATH, json={"items": [{"role": "user", "content": " "}]})
+
+    assert (refused.status_code, refused.json()["error"]["param"]) == (400, "items")
+    assert await population.log("ada") == ()
 
 
 async def test_items_are_listed_in_parts_and_are_openais(client: httpx.AsyncClient) -> None:

@@ -13,6 +13,8 @@ from openai.types.responses import Response
 from openai.types.responses.response_item_list import ResponseItemList
 
 from populace.actors.engine import Message
+from populace.api.responses import ResponseNote
+from populace.gateway.responses.exchange import response_of
 from tests.limits import HANG_SECONDS
 from tests.runtime.gateway.population import Population
 from tests.runtime.gateway.test_responses import events_of, strict
@@ -213,6 +215,66 @@ async def test_results_are_sent_to_the_conversation_of_a_copy_of_the_person(
         *(call.call_id for call in again.output),  # pyright: ignore
     ]
     assert [item.type for item in items[1:3]] == [call.type for call in asked.output]
+
+
+async def test_outputs_into_a_conversation_take_effect_once(
+    ada: AsyncOpenAI, client: httpx.AsyncClient, population: Population
+) -> None:
+    conversation = (await ada.conversations.create()).id
+    asked: Any = await ask(ada, conversation=conversation)
+    body = {"model": "ada", "conversation": conversation, "input": [output(asked.output[0].call_id)]}
+    made = [await client.post("/v1/responses", json=body, headers={"Idempotency-Key": "k"})]
+    await ask(ada, "and?", conversation=conversation)
+    items = f"/v1/conversations/{conversation}/items"
+    added = await client.post(items, json={"items": [CALLED]})
+    result = {"items": [output("x")]}
+    twice = [
+        await client.post(items, json=result, headers={"Idempotency-Key": key}) for key in ("i", "i", "j")
+    ]
+    made.append(await client.post("/v1/responses", json=body, headers={"Idempotency-Key": "k"}))
+
+    assert added.is_success
+    assert [reply.status_code for reply in (*made, *twice)] == [200, 200, 200, 200, 400]
+    assert made[0].json()["id"] == made[1].json()["id"]
+    assert twice[0].json() == twice[1].json()
+    assert len(await population.log("ada")) == 6
+
+
+async def test_all_that_the_official_client_lists_may_be_sent_back_with_its_nulls(
+    ada: AsyncOpenAI, population: Population
+) -> None:
+    first: Any = await ask(ada)
+    results = [output(call.call_id) for call in first.output]
+    second = await ask(ada, results, previous_response_id=first.id, tool_choice="none")
+    listed = [item async for item in ada.responses.input_items.list(first.id, order="asc")]
+    listed += [*first.output]
+    listed += [item async for item in ada.responses.input_items.list(second.id, order="asc")]
+    sent = [item.model_dump() for item in (*listed, *second.output)]
+
+    tools = [tool.model_dump() for tool in first.tools]
+    await ask(ada, [*sent, {"role": "user", "content": "and?"}], tools=tools, tool_choice="none")
+
+    assert [role for role, _ in read(population)] == [
+        "user",
+        "assistant",
+        "tool",
+        "tool",
+        "assistant",
+        "user",
+    ]
+
+
+async def test_a_note_with_tools_and_no_choice_is_read_as_auto(
+    ada: AsyncOpenAI, population: Population
+) -> None:
+    await ask(ada)
+    [turn] = await population.log("ada")
+    note = ResponseNote.model_validate({"items": 1, "model": "ada", "tools": [WEATHER]})
+
+    shown = response_of(replace(turn, note=note.model_dump_json(exclude_unset=True)))
+
+    assert shown.tool_choice == "auto"
+    assert [item.type for item in shown.output] == ["function_call"] * 2
 
 
 async def test_calls_may_be_sent_back_by_their_ids(ada: AsyncOpenAI, population: Population) -> None:

@@ -13,8 +13,12 @@ from pydantic import BaseModel, TypeAdapter
 
 from populace.actors.engine import Message
 from populace.actors.errors import EngineUnavailable
+from populace.actors.turn import Interaction
+from populace.api.responses import Item
+from populace.gateway.responses import turn_lookup
+from populace.gateway.responses.wire import items_of
 from tests.limits import HANG_SECONDS
-from tests.runtime.gateway.population import Population
+from tests.runtime.gateway.population import BODY_BYTES_MAX, Population
 from tests.runtime.gateway.scripted_engine import BASE
 
 PATH = "/v1/responses"
@@ -211,6 +215,55 @@ async def test_items_may_be_sent_back_by_their_ids(client: httpx.AsyncClient, po
         assert (crossed.status_code, crossed.json()["error"]["param"]) == (400, "input[0].id")
 
     assert prompt_of(population) == ["one", "reply 1 to you", "two"]
+
+
+async def test_an_item_of_a_turn_whose_check_is_of_digits_alone_may_be_sent_back(
+    client: httpx.AsyncClient, population: Population
+) -> None:
+    # The completion ids of acme's ada with these keys end with 16 decimal digits, and with others.
+    for key, is_decimal in (("5785", True), ("0", False)):
+        body = {"model": "ada", "input": key}
+        made = await client.post(PATH, json=body, headers={"Idempotency-Key": key})
+        asked = (await client.get(f"{PATH}/{made.json()['id']}/input_items")).json()["data"]
+        items = [*asked, *made.json()["output"]]
+
+        await respond(client, [{"type": "item_reference", "id": item["id"]} for item in items])
+
+        assert made.json()["id"][-16:].isdigit() == is_decimal
+        assert prompt_of(population)[0] == key
+
+
+async def test_items_sent_back_by_their_ids_have_no_more_bytes_than_a_body(
+    client: httpx.AsyncClient, population: Population
+) -> None:
+    first = await respond(client, "a" * 30_000)
+    asked = (await client.get(f"{PATH}/{first['id']}/input_items")).json()["data"]
+    reference = {"type": "item_reference", "id": asked[0]["id"]}
+
+    await respond(client, [reference] * 3)
+    refused = await client.post(PATH, json={"model": "ada", "input": [reference] * 4})
+
+    assert [len(text) for text in prompt_of(population)] == [30_000] * 3
+    assert (refused.status_code, refused.json()["error"]["param"]) == (400, "input")
+    assert f"{BODY_BYTES_MAX} bytes" in refused.json()["error"]["message"]
+
+
+async def test_a_turn_is_read_once_however_many_of_its_items_are_sent_back(
+    client: httpx.AsyncClient, population: Population, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = await respond(client, [{"role": "user", "content": str(number)} for number in range(20)])
+    asked = (await client.get(f"{PATH}/{first['id']}/input_items", params={"order": "asc"})).json()["data"]
+    rendered: list[Interaction] = []
+
+    def counted(turn: Interaction) -> tuple[Item, ...]:
+        rendered.append(turn)
+        return items_of(turn)
+
+    monkeypatch.setattr(turn_lookup, "items_of", counted)
+    await respond(client, [{"type": "item_reference", "id": item["id"]} for item in asked])
+
+    assert prompt_of(population) == [str(number) for number in range(20)]
+    assert len(rendered) == 1
 
 
 async def test_a_model_is_named_as_in_chats(client: httpx.AsyncClient, population: Population) -> None:

@@ -390,6 +390,24 @@ async def test_a_stream_that_is_dropped_in_a_call_leaves_nothing(
     assert [turn.position for turn in await population.log("ada")] == [0]
 
 
+async def test_a_reply_that_was_cut_off_before_its_call_may_be_sent_back(
+    ada: AsyncOpenAI, population: Population
+) -> None:
+    population.engine.reply, population.engine.finish_reason = ('[{"na',), "length"
+    message = (await _ask(ada)).choices[0].message
+    assert message.content is None
+
+    await _ask(ada, ASK, message, {"role": "user", "content": "and?"})
+    await _ask(ada, ASK, message.model_dump(), {"role": "user", "content": "and?"})
+
+    for request in population.engine.requests[1:]:
+        assert [(said.role, said.content) for said in request.prompt[1:]] == [  # pyright: ignore
+            ("user", "weather?"),
+            ("assistant", ""),
+            ("user", "and?"),
+        ]
+
+
 @pytest.mark.parametrize("reason", ["length", "stop"])
 def test_a_reply_that_was_cut_off_says_so_and_shows_what_there_is(reason: FinishReason) -> None:
     for length, shown in ((10, None), (len(TEXT) - 3, ['{"city": "Pa}\\"r[is"}', "{"])):
