@@ -209,7 +209,8 @@ class ChatSession:
         for chunk in self._client.stream_chat(body):
             position = chunk.get("populace", {}).get("log_position", position)
             for choice in chunk["choices"]:
-                piece = choice["delta"].get("content", "")
+                # The population's chunk without an answer has a refusal instead of content.
+                piece = choice["delta"].get("content") or choice["delta"].get("refusal") or ""
                 pieces.append(piece)
                 out.print(piece, end="", highlight=False, markup=False, soft_wrap=True)
         if position is not None:  # a reply that breaks off, or that leaves no trace, is no turn to take back

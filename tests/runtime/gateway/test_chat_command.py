@@ -3,6 +3,7 @@
 import pytest
 
 from populace.actors.engine import Message
+from populace.gateway.completions.schema import DEFAULT_QUESTION
 from tests.runtime.gateway.conftest import Command
 from tests.runtime.gateway.population import Population
 
@@ -47,3 +48,18 @@ async def test_a_name_that_no_model_can_have_is_told_its_rule(command: Command, 
 
     assert talked.exit_code == 1
     assert "is not allowed" in talked.output
+
+
+async def test_where_the_population_has_no_answer_the_chat_says_why(
+    command: Command, population: Population
+) -> None:
+    population.engine.reply = (" ",)
+    async with population.client() as client:
+        for number in range(DEFAULT_QUESTION.k):
+            await population.create(name := f"member-{number}")
+            await client.put(f"/v1/personal-models/{name}/sharing", json={"sharing": "votes"})
+
+    asked = await command("chat", "population", "-m", "Which city?")
+
+    assert asked.exit_code == 0, asked.output
+    assert "everybody abstained" in asked.output
