@@ -106,7 +106,9 @@ def turns_in(messages: Sequence[RoleAndContent]) -> frozenset[bytes]:
 
 
 def without_turns(messages: Sequence[RoleAndContent], forgotten: Container[bytes]) -> list[int]:
-    """Return the indices of the messages that belong to no ``forgotten`` turn; system messages never do.
+    """Return the indices of the messages that belong to no ``forgotten`` turn.
+
+    System messages never do, nor does the mark of what was added by hand.
 
     Messages after the last reply are no turn yet. Of them, and of those before another reply, all but the
     last are of earlier turns whose reply was left out, if such a message is ``forgotten`` by itself.
@@ -117,7 +119,7 @@ def without_turns(messages: Sequence[RoleAndContent], forgotten: Container[bytes
         rest = [messages[index] for index in turn[:-1] if index not in earlier]
         is_gone = digest in forgotten or turn_digest(rest, messages[turn[-1]][1]) in forgotten
         gone |= set(turn) if is_gone else earlier
-    return [index for index, (role, _) in enumerate(messages) if index not in gone or role == "system"]
+    return [index for index, (role, _) in enumerate(messages) if index not in gone or role in UNSPOKEN_ROLES]
 
 
 def _unanswered(

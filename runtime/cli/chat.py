@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable
+from itertools import islice
 from typing import Annotated, Any
 
 import typer
@@ -22,9 +23,10 @@ from populace.storage.records.errors import PopulaceError
 from populace.storage.records.keys import RESERVED_MODEL_NAMES, name_problem
 
 TURNS_RESUMED = 8
+TURNS_LISTED = 100
 COMMANDS = {
     "/new": "start afresh, with nothing before it",
-    "/log": "show the log",
+    "/log": f"show the newest {TURNS_LISTED} turns of the log",
     "/undo": "forget the last turn for good, as if it had never been said; again for the one before",
     "/help": "show this",
     "/quit": "leave, as Ctrl-D does",
@@ -106,12 +108,8 @@ class ChatSession:
         """Take the newest turns of the log, if there is one, as the conversation so far."""
         if self._model is None:
             return
-        head = self._client.request("GET", model_path(self._model))["log_position"]
-        start = max(0, head - TURNS_RESUMED)
-        page = self._client.request(
-            "GET", model_path(self._model, "/interactions"), params={"start": start, "limit": TURNS_RESUMED}
-        )
-        for turn in page["data"]:
+        newest = islice(self._client.newest_turns(self._model, page=TURNS_RESUMED), TURNS_RESUMED)
+        for turn in reversed([*newest]):
             spoken = [message for message in turn["messages"] if message["role"] == "user"]
             # A turn that was forgotten, or that set the memory, has nothing, and what was added no reply.
             if spoken and turn["messages"][0]["role"] != ADDED_ROLE:
@@ -209,7 +207,8 @@ class ChatSession:
         for chunk in self._client.stream_chat(body):
             position = chunk.get("populace", {}).get("log_position", position)
             for choice in chunk["choices"]:
-                piece = choice["delta"].get("content", "")
+                # The population's chunk without an answer has a refusal instead of content.
+                piece = choice["delta"].get("content") or choice["delta"].get("refusal") or ""
                 pieces.append(piece)
                 out.print(piece, end="", highlight=False, markup=False, soft_wrap=True)
         if position is not None:  # a reply that breaks off, or that leaves no trace, is no turn to take back
@@ -231,7 +230,16 @@ class ChatSession:
         if self._model is None:
             err.print(f"`{self._name}` keeps no log.")
             return
-        for turn in self._client.request("GET", model_path(self._model, "/interactions"))["data"]:
+        # One more than is shown tells whether there are others.
+        newest = self._client.newest_turns(self._model, page=TURNS_LISTED + 1)
+        turns = [*islice(newest, TURNS_LISTED + 1)]
+        if len(turns) > TURNS_LISTED:
+            path = model_path(self._model, "/interactions")
+            out.print(
+                f"[dim]The newest {TURNS_LISTED} turns; `GET {path}` has those before them.[/]",
+                highlight=False,
+            )
+        for turn in reversed(turns[:TURNS_LISTED]):
             print_turn(turn)
 
 

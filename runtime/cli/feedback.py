@@ -6,8 +6,10 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
+from populace.actors.forgetting import SAID_ROLES
 from populace.cli.console import CommandFailed, local_time, named_errors, out, print_json
 from populace.cli.gateway_client import GatewayClient, model_path
+from populace.policies.ingestion import ADDED_ROLE
 from populace.settings.settings import Settings
 
 EXAMPLES = """Examples:
@@ -21,6 +23,9 @@ populace model feedback ada --turn 7 --rating 0.5
 populace model feedback ada
 """
 
+ROLES_WITHOUT_REPLY = SAID_ROLES | {ADDED_ROLE}
+"""The roles of the first message of turns that have no reply, or whose reply was forgotten."""
+
 
 def feedback(
     name: Annotated[str, typer.Argument(help="The model's name.")],
@@ -29,7 +34,7 @@ def feedback(
         typer.Option(
             min=0,
             help="Position of the turn in the log that the feedback is about.",
-            show_default="the newest",
+            show_default="the newest that has a reply",
         ),
     ] = None,
     up: Annotated[bool, typer.Option("--up", help="The reply was good.")] = False,
@@ -59,10 +64,10 @@ def feedback(
 
 
 def _newest(client: GatewayClient, name: str) -> int:
-    turns = client.request("GET", model_path(name))["log_position"]
-    if turns == 0:
-        raise CommandFailed(f"{name} has said nothing yet.")
-    return turns - 1
+    for turn in client.newest_turns(name):
+        if turn["messages"][0]["role"] not in ROLES_WITHOUT_REPLY:
+            return turn["position"]
+    raise CommandFailed(f"{name} has said nothing yet that feedback could be about.")
 
 
 def _print_table(given: list[dict[str, Any]]) -> None:

@@ -4,6 +4,7 @@ from typing import Annotated, Any
 
 import typer
 
+from populace.actors.forgetting import TURNS_MAX
 from populace.cli.console import CommandFailed, err, named_errors, out, print_json, print_turn
 from populace.cli.gateway_client import GatewayClient, model_path
 from populace.settings.settings import Settings
@@ -99,13 +100,17 @@ class _Asker:
 
 def _forget_all(asker: _Asker, positions: list[int], *, yes: bool, as_json: bool) -> None:
     """Forget the turns, and then those that may repeat them if the person agrees."""
+    if as_json:
+        print_json(asker.post({"positions": positions}))
+        return
     while positions:
-        answer = asker.post({"positions": positions})
-        if as_json:
-            print_json(answer)
-            return
-        _print_answer(answer)
-        positions = sorted({*answer["shown"], *answer["repeated"]})
+        gone, may_repeat = set[int](), set[int]()
+        for start in range(0, len(positions), TURNS_MAX):
+            answer = asker.post({"positions": positions[start : start + TURNS_MAX]})
+            _print_answer(answer)
+            gone.update(answer["forgotten"], answer["already_forgotten"])
+            may_repeat.update(answer["shown"], answer["repeated"])
+        positions = sorted(may_repeat - gone)
         if positions:
             _print_turns(asker.turns(positions))
             if yes or not typer.confirm(f"Forget {_said(positions)} too?"):

@@ -140,6 +140,16 @@ class GatewayClient:
             if after is None:
                 return
 
+    def newest_turns(self, model: str, *, page: int = 100) -> Iterator[dict[str, Any]]:
+        """Walk a model's log from its newest turn back to the oldest that is kept."""
+        head = self.request("GET", model_path(model))
+        end = head["log_position"]
+        while end > head["log_start"]:
+            start = max(head["log_start"], end - page)
+            query = {"start": start, "limit": end - start}
+            yield from reversed(self.request("GET", model_path(model, "/interactions"), params=query)["data"])
+            end = start
+
     def stream_chat(self, body: dict[str, Any]) -> Iterator[dict[str, Any]]:
         """Stream a chat completion; yields its chunks. Raises as ``request``, also for one without an end."""
         request = {**body, "stream": True}

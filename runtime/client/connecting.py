@@ -10,6 +10,7 @@ from populace.actors.errors import ClusterNotFound, InvalidRequest, Unauthorized
 from populace.client.async_population import AsyncPopulation
 from populace.client.connection import Connection
 from populace.client.http_connection import HttpConnection, check_speaks_ray, is_url
+from populace.client.http_transport import server_url
 from populace.client.loop_thread import LoopThread
 from populace.client.population import Population
 from populace.settings.credentials import Credentials
@@ -125,6 +126,6 @@ def _key_for(address: str, data: str | Path | None) -> str:
     with suppress(ClusterNotFound):
         running = find_running(settings.data)
         key = Credentials(settings.config).find(running.store_id)
-        if key is not None and running.url.rstrip("/") == address.rstrip("/"):
+        if key is not None and server_url(running.url) == server_url(address):
             return key
     raise Unauthorized(f"{address} takes an API key: give api_key=, or set POPULACE_API_KEY.")

@@ -44,8 +44,7 @@ class HttpTransport:
         tenant: str | None = None,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
-        # The address that OpenAI's clients are given ends in /v1.
-        self.url = checked_url(url).rstrip("/").removesuffix("/v1")
+        self.url = server_url(url)
         self._client = httpx.AsyncClient(
             base_url=self.url,
             headers={
@@ -115,6 +114,14 @@ class HttpTransport:
 
     async def close(self) -> None:
         await self._client.aclose()
+
+
+def server_url(url: str) -> str:
+    """Return the root of a server's address, which OpenAI's clients are given with ``/v1`` at its end.
+
+    Raises ``InvalidRequest`` as ``checked_url``.
+    """
+    return checked_url(url).rstrip("/").removesuffix("/v1")
 
 
 def checked_url(url: str) -> str:

@@ -80,8 +80,15 @@ class RayConnection:
                 target,
                 f"This process is in the Ray cluster at {joined}, and can be in one only: leave that first.",
             )
-        info: PopulationInfo = _described(_host(target, 0))
-        handles = [_host(target, index) for index in range(info.hosts)]
+        try:
+            info: PopulationInfo = _described(_host(target, 0))
+            handles = [_host(target, index) for index in range(info.hosts)]
+        except BaseException:
+            # A process is in one cluster only: it could not connect to the right one afterwards.
+            if joins_ray:
+                with kept_sigterm():
+                    ray.shutdown()
+            raise
         return cls(info, handles, tenant=tenant, owns_ray=joins_ray)
 
     @property

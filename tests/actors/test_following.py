@@ -228,6 +228,21 @@ async def test_what_was_added_outlives_turns_that_are_forgotten_beside_it(ada: T
     assert ada.prompt == ["one", "reply to 4", "and a fact", "two", last.reply, "three"]
 
 
+async def test_what_is_left_of_what_was_added_is_still_known_as_added(ada: Teller) -> None:
+    for text in ("a secret", "words"):
+        await ada.host.chat(make_request(ADA, (Message("user", text),), Sampling(), turn_seconds_max=60.0))
+    repeated = [
+        *(Message("user", text) for text in ("words", "a secret")),
+        Message("assistant", "reply to 1"),
+    ]
+    fact = Message("user", "a fact")
+    await add_to_conversation(ada.host, ADA, "main", (*repeated, fact), "add-1", turn_seconds_max=60.0)
+
+    await ada.host.forgetting.forget(ADA, [0, 1], "forget-1")
+
+    assert (await ada.host.read_log(ADA))[2].messages == (Message(ADDED_ROLE, ""), fact)
+
+
 async def test_what_was_added_twice_is_forgotten_once(ada: Teller) -> None:
     for number in range(2):
         noted = (Message("assistant", "noted"),)

@@ -3,6 +3,7 @@
 import pytest
 
 from populace.actors.engine import Message
+from populace.gateway.completions.schema import DEFAULT_QUESTION
 from tests.runtime.gateway.conftest import Command
 from tests.runtime.gateway.population import Population
 
@@ -47,3 +48,34 @@ async def test_a_name_that_no_model_can_have_is_told_its_rule(command: Command, 
 
     assert talked.exit_code == 1
     assert "is not allowed" in talked.output
+
+
+async def test_where_the_population_has_no_answer_the_chat_says_why(
+    command: Command, population: Population
+) -> None:
+    population.engine.reply = (" ",)
+    async with population.client() as client:
+        for number in range(DEFAULT_QUESTION.k):
+            await population.create(name := f"member-{number}")
+            await client.put(f"/v1/personal-models/{name}/sharing", json={"sharing": "votes"})
+
+    asked = await command("chat", "population", "-m", "Which city?")
+
+    assert asked.exit_code == 0, asked.output
+    assert "everybody abstained" in asked.output
+
+
+@pytest.mark.parametrize(("turns", "first"), [(3, 0), (4, 1)])
+async def test_the_log_shows_its_newest_turns_and_says_if_there_are_more(
+    command: Command, monkeypatch: pytest.MonkeyPatch, turns: int, first: int
+) -> None:
+    monkeypatch.setattr("populace.cli.chat.TURNS_LISTED", 3)
+    told = "".join(f"said {number}\n" for number in range(turns))
+
+    talked = await command("chat", "ada", typed=f"{told}/log\n/quit\n")
+
+    assert talked.exit_code == 0, talked.output
+    shown = [number for number in range(turns) if f"'said {number}' →" in talked.output]
+    assert shown == list(range(first, turns))
+    assert talked.output.index(f"'said {first}' →") < talked.output.index(f"'said {turns - 1}' →")
+    assert ("/v1/personal-models/ada/interactions" in talked.output) == (first > 0)

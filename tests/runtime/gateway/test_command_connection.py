@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from populace.cli.gateway_client import GatewayClient
 from populace.settings.running import Running, write_running
 from tests.runtime.gateway.conftest import Command
 from tests.runtime.gateway.population import Population
@@ -159,3 +160,15 @@ async def test_what_is_no_address_of_a_server_is_named(
 
     assert (listed.exit_code, type(listed.exception)) == (1, SystemExit)
     assert "The setting POPULACE_ADDRESS is" in " ".join(listed.output.split())
+
+
+async def test_a_log_is_walked_from_its_newest_turn_to_its_oldest_over_all_pages(
+    command: Command, population: Population, url: str
+) -> None:
+    await command("chat", "ada", typed="one\ntwo\nthree\n/quit\n")
+
+    def walked(page: int) -> list[int]:
+        with GatewayClient(url, population.keys["acme"]) as client:
+            return [turn["position"] for turn in client.newest_turns("ada", page=page)]
+
+    assert [await asyncio.to_thread(walked, page) for page in (1, 2, 3, 4)] == 4 * [[2, 1, 0]]

@@ -99,6 +99,28 @@ async def test_what_is_vague_or_wrong_forgets_nothing_and_says_what_to_do(
     assert await forgotten(population) == []
 
 
+@pytest.mark.parametrize(("arguments", "asked"), [(("0",), "turns 1, 3"), (("0", "1", "2"), "turn 3")])
+async def test_more_turns_than_are_forgotten_at_once_are_forgotten_in_several_requests(
+    forget: Forget,
+    population: Population,
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: tuple[str, ...],
+    asked: str,
+) -> None:
+    async with population.client() as client:
+        roles, texts = ("user", "assistant", "user"), (SECRET, "reply 1 to you", "And then?")
+        messages = [{"role": role, "content": text} for role, text in zip(roles, texts, strict=True)]
+        await client.post("/v1/chat/completions", json=chat_body(messages=messages))
+    for module in ("cli.forget", "actors.host.forgetter"):
+        monkeypatch.setattr(f"populace.{module}.TURNS_MAX", 1)
+
+    done = await forget(*arguments, typed="y\ny\n")
+
+    assert done.exit_code == 0, done.output
+    assert f"Forget {asked} too?" in done.output
+    assert await forgotten(population) == sorted({*map(int, arguments), 1, 3})
+
+
 async def test_with_yes_nobody_is_asked_and_json_is_the_answer(
     forget: Forget, population: Population
 ) -> None:

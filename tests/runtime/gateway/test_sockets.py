@@ -2,7 +2,9 @@
 
 import asyncio
 import json
+import os
 from collections.abc import AsyncGenerator
+from pathlib import Path
 
 import httpx
 import pytest
@@ -11,6 +13,8 @@ from populace.actors.errors import ClusterNotFound
 from populace.client.async_population import AsyncPopulation
 from populace.client.connecting import connect_async
 from populace.client.http_connection import HttpConnection, check_speaks_ray
+from populace.settings.credentials import Credentials
+from populace.settings.running import Running, write_running
 from tests.limits import HANG_SECONDS
 from tests.runtime.gateway.population import BODY_BYTES_MAX, Population, chat_body
 
@@ -164,6 +168,19 @@ async def test_a_web_servers_address_without_its_scheme_is_told_what_to_write(
 
     with pytest.raises(ClusterNotFound, match=f"write http://{host}:{port}"):
         await connect_async(f"{host}:{port}")
+
+
+@pytest.mark.parametrize("end", ["", "/", "/v1", "/v1/"])
+async def test_this_accounts_key_is_found_for_the_address_that_openais_clients_are_given(
+    population: Population, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, end: str
+) -> None:
+    monkeypatch.setenv("POPULACE_CONFIG", str(tmp_path))
+    monkeypatch.delenv("POPULACE_API_KEY", raising=False)
+    write_running(tmp_path, Running("ray", url, os.getpid(), "store"))
+    Credentials(tmp_path).keep("store", population.keys["acme"])
+
+    async with connect_async(url + end, data=tmp_path) as remote:
+        assert remote.tenant == "acme"
 
 
 async def test_an_address_of_a_cluster_where_nothing_listens_is_refused_at_once() -> None:
