@@ -180,11 +180,11 @@ def shown_items(key: str, messages: Sequence[Message], call_ids: Sequence[str]) 
     """Render messages of the log as the items that they were read from.
 
     ``key`` is in the items' ids. Without the ``call_ids`` that their client gave, those of a chat, calls and
-    results get other ones.
+    results get other ones. The last ids are theirs: the log lacks what was left out of a long input.
     """
     said = said_of(messages)
     own = _call_ids(said)
-    names = iter(call_ids if len(call_ids) == len(own) else own)
+    names = iter(call_ids[-len(own) :] if len(call_ids) >= len(own) else own)
     items: list[Item] = []
     for index, message in enumerate(said):
         items += _shown(message, f"{key}_{index}", names)

@@ -277,6 +277,20 @@ async def test_a_note_with_tools_and_no_choice_is_read_as_auto(
     assert [item.type for item in shown.output] == ["function_call"] * 2
 
 
+async def test_calls_keep_their_ids_where_what_was_before_them_is_left_out(
+    ada: AsyncOpenAI, population: Population
+) -> None:
+    said: list[dict[str, Any]] = []
+    for call, length in (("old", 900), ("new", 100)):
+        said += [{"role": "user", "content": "word " * length}, {**CALLED, "call_id": call}, output(call)]
+
+    made = await ask(ada, said, tool_choice="none")
+    listed: list[Any] = [item async for item in ada.responses.input_items.list(made.id, order="asc")]
+
+    assert [item.type for item in listed] == ["message", "function_call", "function_call_output"]
+    assert [item.call_id for item in listed[1:]] == ["new", "new"]
+
+
 async def test_calls_may_be_sent_back_by_their_ids(ada: AsyncOpenAI, population: Population) -> None:
     first: Any = await ask(ada)
     sent: list[Any] = [{"role": "user", "content": "weather?"}]
