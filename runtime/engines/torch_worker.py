@@ -36,6 +36,8 @@ class TorchWorker:
 
     def __init__(self, load_model: Callable[[], AdaptedModel], threads: int | None) -> None:
         self._inbox: queue.SimpleQueue[Row | _Forget | _Embed | None] = queue.SimpleQueue()
+        self._closing = threading.Lock()
+        self._closed = False
         self._threads = threads
         self._load_model = load_model
         self._started: queue.SimpleQueue[Exception | None] = queue.SimpleQueue()
@@ -51,24 +53,37 @@ class TorchWorker:
             raise error
 
     def submit(self, row: Row) -> None:
-        self._inbox.put(row)
+        """Let the row join the batch; one that comes after the end gets ``EngineUnavailable``."""
+        try:
+            self._put(row)
+        except EngineUnavailable as error:
+            row.deliver(error)
 
     async def forget(self, digest: str) -> None:
         """Unload an adapter unless a row uses it. Raises ``EngineUnavailable`` if the worker was closed."""
         forget = _Forget(digest, Future())
-        self._inbox.put(forget)
+        self._put(forget)
         await asyncio.wrap_future(forget.done)
 
     async def embed(self, ids: list[int]) -> tuple[float, ...]:
         """Embed a prompt between two steps. Raises ``EngineUnavailable`` if it fails or is closed."""
         embed = _Embed(ids, Future())
-        self._inbox.put(embed)
+        self._put(embed)
         return await asyncio.wrap_future(embed.done)
 
     def close(self) -> None:
         """Stop after the current step and wait for the thread. Rows left get ``EngineUnavailable``."""
-        self._inbox.put(None)
+        with self._closing:
+            self._closed = True
+            self._inbox.put(None)
         self._thread.join()
+
+    def _put(self, entry: Row | _Forget | _Embed) -> None:
+        """Put an entry into the inbox, unless nobody would take it out any more."""
+        with self._closing:
+            if self._closed:
+                raise EngineUnavailable("it was closed")
+            self._inbox.put(entry)
 
     def _run(self) -> None:
         if self._threads is not None:

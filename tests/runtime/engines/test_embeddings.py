@@ -15,8 +15,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from populace.actors.engine import AdapterRef, GenerateRequest, OwnedEngine, Prompt, Sampling
 from populace.actors.errors import EngineUnavailable, InvalidRequest, TextTooLong
 from populace.engines.options import EngineOptions
+from populace.engines.torch_engine import TorchEngine
 from populace.engines.vllm_embedder import together
-from tests.limits import ENGINE_HANG_SECONDS
+from tests.limits import ENGINE_HANG_SECONDS, HANG_SECONDS
 from tests.runtime.engines.engines_under_test import both_engines
 
 pytestmark = [pytest.mark.engine, pytest.mark.asyncio(loop_scope="module")]
@@ -204,6 +205,12 @@ async def test_a_closed_engine_embeds_nothing(base_directory: Path) -> None:
                 await unfinished
             with pytest.raises(EngineUnavailable):
                 await engine.embed([FRANCE])
+        worker = cast("TorchEngine", engines["torch"])._worker
+        # The next prompt of a batch may come when its thread has ended already.
+        for late in (worker.embed([5]), worker.forget("a" * 64)):
+            async with asyncio.timeout(HANG_SECONDS):
+                with pytest.raises(EngineUnavailable):
+                    await late
 
 
 @pytest.mark.parametrize(
