@@ -6,7 +6,7 @@ import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import replace
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from fastapi.responses import JSONResponse, Response
 
@@ -35,6 +35,14 @@ logger = logging.getLogger(__name__)
 
 Begin = Callable[[], Awaitable[RunningReply]]
 """Begins the reply to a request; a refusal is raised here."""
+
+
+class Replying(Protocol):
+    """Makes a reply and sends it in one of two forms; see ``Exchange``."""
+
+    async def whole(self, begin: Begin) -> Response: ...
+
+    async def streamed(self, begin: Begin) -> Response: ...
 
 
 class Exchange(NamedTuple):

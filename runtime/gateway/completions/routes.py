@@ -37,7 +37,7 @@ from populace.actors.turns.turn_director import begin_reply
 from populace.engines.schema_grammar import check_schema
 from populace.gateway.completions import population
 from populace.gateway.completions.chat_messages import messages_read
-from populace.gateway.completions.exchange import Exchange
+from populace.gateway.completions.exchange import Begin, Exchange, Replying
 from populace.gateway.completions.parameters import warnings_of
 from populace.gateway.completions.peeks import reason_to_peek
 from populace.gateway.completions.response_format import SCHEMA_FIELDS
@@ -151,14 +151,26 @@ async def _complete(
             instructions=instructions,
             turn_seconds_max=body.seconds_max(gateway.turn_seconds_max),
         )
-        wants_deltas = _wants_deltas(body, chat)
-        begins = begin_reply if peek is None else begin_peek_reply
-        begin = partial(begins, gateway.hosts, gateway.engine, chat, stream=wants_deltas)
-    if body.stream:
+        begin = begin_of(gateway, chat, peeks=peek is not None, stream=_wants_deltas(body, chat))
+    is_kept = key is not None and target.model is not None and not cancels
+    return await replied(request, exchange, begin, stream=bool(body.stream), is_kept=is_kept)
+
+
+def begin_of(gateway: Gateway, chat: ChatRequest, *, peeks: bool, stream: bool) -> Begin:
+    """Return what begins a person's turn, or a peek at them."""
+    begins = begin_peek_reply if peeks else begin_reply
+    return partial(begins, gateway.hosts, gateway.engine, chat, stream=stream)
+
+
+async def replied(
+    request: Request, exchange: Replying, begin: Begin, *, stream: bool, is_kept: bool
+) -> Response:
+    """Make the reply. A whole one that ``is_kept`` for a retry is finished although its client has left."""
+    if stream:
         return await while_connected(request, exchange.streamed(begin))
-    if key is None or target.model is None or cancels:
-        return await while_connected(request, exchange.whole(begin))
-    return await exchange.whole(begin)
+    if is_kept:
+        return await exchange.whole(begin)
+    return await while_connected(request, exchange.whole(begin))
 
 
 def _wants_deltas(body: ChatBody | CompletionBody, chat: ChatRequest) -> bool:

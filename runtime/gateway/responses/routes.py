@@ -17,18 +17,15 @@ from populace.actors.engine import Message
 from populace.actors.errors import InvalidRequest
 from populace.actors.tool_choice import ToolUse
 from populace.actors.turn import FIRST, operation_of
-from populace.actors.turns.peeks import begin_peek_reply
 from populace.actors.turns.requests import check_messages, make_request
-from populace.actors.turns.turn_director import begin_reply
 from populace.api.responses import DeletedResponse, ItemList, ResponseNote, ResponseObject
 from populace.engines.schema_grammar import check_schema
 from populace.gateway.completions.parameters import warnings_of
 from populace.gateway.completions.peeks import reason_to_peek
-from populace.gateway.completions.routes import ask_base, tool_use_of, without_effect
+from populace.gateway.completions.routes import ask_base, begin_of, replied, tool_use_of, without_effect
 from populace.gateway.completions.schema import ChatBody
 from populace.gateway.http.answers import answer
 from populace.gateway.http.context import Caller, Gateway, KeyedRoute, gateway_of
-from populace.gateway.http.disconnect import while_connected
 from populace.gateway.http.event_stream import HEADERS, EventStream
 from populace.gateway.http.idempotency import idempotency_key
 from populace.gateway.http.target import POPULATION_MODEL, Target, parse_target
@@ -97,14 +94,10 @@ async def create_response(request: Request, tenant: Caller, body: ResponseBody) 
             note=_note_of(body, repeated, own, told),
             turn_seconds_max=gateway.turn_seconds_max,
         )
-        begins = begin_reply if peek is None else begin_peek_reply
         wants_deltas = bool(body.stream) or body.includes_logprobs
-        begin = partial(begins, gateway.hosts, gateway.engine, turn, stream=wants_deltas)
-    if body.stream:
-        return await while_connected(request, exchange.streamed(begin))
-    if key is None or target.model is None:
-        return await while_connected(request, exchange.whole(begin))
-    return await exchange.whole(begin)
+        begin = begin_of(gateway, turn, peeks=peek is not None, stream=wants_deltas)
+    is_kept = key is not None and target.model is not None
+    return await replied(request, exchange, begin, stream=bool(body.stream), is_kept=is_kept)
 
 
 @router.get("/v1/responses/{response_id}", response_model=ResponseObject)
