@@ -232,6 +232,7 @@ class SamplingDefaults(NamedTuple):
     top_k: int = 0
     repetition_penalty: float = 1.0
     repetition_detection: RepetitionDetection | None = None
+    min_p: float = 0.0
 
 
 class BaseInfo(NamedTuple):

@@ -14,9 +14,12 @@ CALLS_MAX = 16
 """Calls in one reply."""
 
 PARAMETER = "tools"
+PARALLEL = "parallel_tool_calls"
+"""The variable of a chat template that says whether a reply may have several calls."""
+
 ADVICE = (
-    "Whether to call a tool cannot be left to this base, whose chat template knows no tools: send "
-    "`tool_choice` "
+    "Whether to call a tool cannot be left to this base: its chat template knows no tools, or their calls "
+    "are not read here. Send `tool_choice` "
     '"required" or the name of a tool to have it called, or "none" for a reply in words.'
 )
 _COMBINED = frozenset({"$ref", "allOf", "anyOf", "oneOf", "patternProperties", "additionalProperties"})
@@ -29,11 +32,17 @@ class Tool(NamedTuple):
     description: str
     parameters: Mapping[str, Any]
 
+    @property
+    def arguments(self) -> Mapping[str, Any]:
+        """The schema as one that permits nothing but an object."""
+        return {"type": "object", **self.parameters}
+
 
 class ToolUse(NamedTuple):
     """The tools of which a reply has to call one, at most ``calls_max`` times; none: it is a text.
 
-    With ``may`` the model chooses whether to call, and its base's chat template tells it of the tools.
+    With ``may`` the model chooses whether to call, and its base's chat template tells it of the tools. What
+    it calls beyond ``calls_max`` is no part of the reply.
     """
 
     tools: tuple[Tool, ...] = ()
@@ -47,8 +56,10 @@ class ToolUse(NamedTuple):
     @property
     def template(self) -> dict[str, Any]:
         """The variables of the chat template that tell of the tools."""
+        if not self.may:
+            return {}
         told = [{"type": "function", "function": tool._asdict()} for tool in self.tools]
-        return {"tools": told} if self.may else {}
+        return {"tools": told, **({PARALLEL: False} if self.calls_max == 1 else {})}
 
     def told(self, messages: tuple[Message, ...]) -> tuple[Message, ...]:
         """Add to the system message which tools there are, and how to call them."""
@@ -68,7 +79,7 @@ class ToolUse(NamedTuple):
         """Return the schema of the reply, None if it may be a text."""
         if not self.has_to:
             return None
-        definitions = {tool.name: _moved(_closed(tool.parameters), tool.name) for tool in self.tools}
+        definitions = {tool.name: _moved(_closed(tool.arguments), tool.name) for tool in self.tools}
         schema = {
             "type": "array",
             "items": {"anyOf": [_call_of(tool.name) for tool in self.tools]},
@@ -83,8 +94,8 @@ def tool_use(tools: Sequence[Tool], choice: str | None, *, parallel: bool | None
     """Decide what a choice comes to: ``none``, ``auto``, ``required``, or the name of a tool after a colon.
 
     ``auto`` says what becomes of a choice that is left to the model: ``refuse``, ``none`` or ``may``. Without
-    tools there is nothing to choose. Several calls are made if the reply has to call any tool, unless
-    ``parallel`` is False, and of a named tool only if it is True.
+    tools there is nothing to choose. Several calls are made unless ``parallel`` is False, and of a named tool
+    only if it is True.
 
     Raises ``InvalidRequest`` for two tools of a name, for a choice of what is not there, for too many, and if
     one may be called whose schema is out of bounds.
@@ -98,14 +109,15 @@ def tool_use(tools: Sequence[Tool], choice: str | None, *, parallel: bool | None
     names = [tool.name for tool in tools]
     if twice := [name for name in names if names.count(name) > 1]:
         raise InvalidRequest(f"Two tools have the name {twice[0]!r}.", PARAMETER)
+    calls_max = 1 if parallel is False else CALLS_MAX
     if choice in (None, "auto"):
         if auto == "refuse":
             raise InvalidRequest(ADVICE, "tool_choice")
-        return ToolUse(_bounded(tools), CALLS_MAX, may=True) if auto == "may" else ToolUse()
+        return ToolUse(_bounded(tools), calls_max, may=True) if auto == "may" else ToolUse()
     if choice == "none":
         return ToolUse()
     if choice == "required":
-        return ToolUse(_bounded(tools), 1 if parallel is False else CALLS_MAX)
+        return ToolUse(_bounded(tools), calls_max)
     named = _bounded([tool for tool in tools if f":{tool.name}" == choice])
     if not named:
         raise InvalidRequest(f"There is no tool {str(choice)[1:]!r:.80}.", "tool_choice")
@@ -129,15 +141,24 @@ def _call_of(name: str) -> dict[str, Any]:
     }
 
 
-def _closed(parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """Make it an object, without properties that it does not name unless it says that it has any.
+def _closed(schema: Mapping[str, Any]) -> dict[str, Any]:
+    """Let objects have no properties that they do not name, here and within, unless they say that they do.
 
     A small model that may make up properties does nothing else.
     """
-    closed = {"type": "object", **parameters}
-    if "properties" in closed and not _COMBINED & closed.keys():
-        closed["additionalProperties"] = False
+    closed = dict(schema)
+    if isinstance(properties := closed.get("properties"), Mapping):
+        named = cast("Mapping[str, object]", properties)
+        closed["properties"] = {name: _closed_within(inner) for name, inner in named.items()}
+        if not _COMBINED & closed.keys():
+            closed["additionalProperties"] = False
+    if "items" in closed:
+        closed["items"] = _closed_within(closed["items"])
     return closed
+
+
+def _closed_within(schema: object) -> object:
+    return _closed(cast("Mapping[str, Any]", schema)) if isinstance(schema, Mapping) else schema
 
 
 def _moved(value: object, name: str) -> object:

@@ -12,9 +12,9 @@ from safetensors.torch import save_file
 from populace.adapters.base_modules import BaseModules, LinearShape, read_base_modules
 from populace.adapters.peft_config import write_peft_config
 from populace.adapters.peft_directory import CONFIG_FILE, FINGERPRINT_KEY, TENSOR_FILE
-from populace.adapters.serving_image import matrix_bytes
+from populace.adapters.serving_image import matrix_bytes, serving_image
 from populace.adapters.tensor_file import tensor_name
-from populace.storage.packed.adapter import pack_adapter
+from populace.storage.packed.adapter import PackedAdapter, pack_adapter
 from populace.storage.packed.layout import Factor, Side
 
 ATTENTION = ("q_proj", "k_proj", "v_proj", "o_proj")
@@ -66,6 +66,12 @@ def pack_random_adapter(
                 matrices[module, side] = matrix_bytes(matrix.to(torch.bfloat16))
     config = write_peft_config(rank, rank, targets)
     return pack_adapter(matrices, factors, base=base.fingerprint, config=config)
+
+
+def random_image(base: BaseModules, dtype: torch.dtype, *, seed: int) -> bytearray | memoryview:
+    """Make the serving image of an adapter of rank 1 of all linear layers."""
+    packed = pack_random_adapter(base, seed=seed, targets=base.targets)
+    return serving_image(PackedAdapter(memoryview(packed)), dtype)
 
 
 def _random_tensors(

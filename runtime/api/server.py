@@ -31,6 +31,7 @@ class SamplingObject(ApiObject):
     top_k: int
     repetition_penalty: float
     repetition_detection: RepetitionObject | None = None
+    min_p: float = 0.0
 
     @classmethod
     def of(cls, sampling: SamplingDefaults) -> "SamplingObject":
@@ -41,6 +42,7 @@ class SamplingObject(ApiObject):
             top_k=sampling.top_k,
             repetition_penalty=sampling.repetition_penalty,
             repetition_detection=None if found is None else RepetitionObject(**found._asdict()),
+            min_p=sampling.min_p,
         )
 
     def value(self) -> SamplingDefaults:
@@ -51,6 +53,7 @@ class SamplingObject(ApiObject):
             self.top_k,
             self.repetition_penalty,
             None if found is None else RepetitionDetection(**dict(found)),
+            self.min_p,
         )
 
 

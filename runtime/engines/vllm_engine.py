@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
+import torch
 from vllm.config import StructuredOutputsConfig
 from vllm.engine.arg_utils import AsyncEngineArgs
 from vllm.inputs.engine import tokens_input
@@ -34,7 +35,8 @@ from populace.actors.engine import (
     Prompt,
 )
 from populace.actors.errors import AdapterInvalid, EngineUnavailable, InvalidRequest
-from populace.adapters.base_modules import read_base_modules
+from populace.actors.tool_choice import PARALLEL
+from populace.adapters.base_modules import BaseModules, read_base_modules
 from populace.engines.adapter_table import AdapterTable
 from populace.engines.options import EngineOptions
 from populace.engines.prompts import TOOLS, BaseTokenizer, PromptTokens
@@ -65,10 +67,10 @@ from populace.engines.vllm_start import (
     served_rank,
     start_process,
     warm_tier,
-    warm_up_request,
 )
 from populace.engines.vllm_tool_calls import CallText, check_parser, with_call_text
 from populace.engines.vllm_values import Call, cache_salt, delta_of, prompt_rows, sampling_parameters
+from populace.engines.vllm_warm_up import warm_up_adapter, warm_up_request
 from populace.engines.vllm_workers import call_workers
 from populace.engines.warm_tier import WarmTier
 
@@ -169,7 +171,7 @@ class VllmEngine:
             recorder,
         )
         await engine._embedder.start()
-        await engine._warm_up()
+        await engine._warm_up(modules, llm.model_config.dtype)
         return engine
 
     @property
@@ -197,7 +199,12 @@ class VllmEngine:
             replies = self._reply(call, tokens_max) if request.reply_ids is None else self._said_again(call)
             tools = request.template.get(TOOLS)
             if tools and self._base.tool_parser is not None:
-                text = CallText(self._base.tool_parser, self._tokenizer.template_tokenizer, tools)
+                text = CallText(
+                    self._base.tool_parser,
+                    self._tokenizer.template_tokenizer,
+                    tools,
+                    parallel=request.template.get(PARALLEL) is not False,
+                )
                 replies = with_call_text(replies, text)
             async with aclosing(replies) as deltas:
                 async for delta in deltas:
@@ -327,11 +334,18 @@ class VllmEngine:
         loaded = await self._table.ready(adapter)
         return LoRARequest(adapter.digest, loaded.number, str(loaded.image.path))
 
-    async def _warm_up(self) -> None:
-        """Read a prompt and make a token: first steps load code and took 5 to 15 s on a cold disk."""
-        first = warm_up_request(self._base.context_tokens, with_memory=self._memory is not None)
-        async for _ in self.generate(first):
+    async def _warm_up(self, modules: BaseModules, dtype: torch.dtype) -> None:
+        """Read a prompt and make a token, without and with an adapter.
+
+        First steps load code, which took 5 to 15 s on a cold disk.
+        """
+        request = warm_up_request(self._base.context_tokens, with_memory=self._memory is not None)
+        async for _ in self.generate(request):
             pass
+        with our_errors(), warm_up_adapter(modules, dtype) as lora:
+            async for _ in self._outputs(Call(request, [0], lora, None), [0], 2):
+                pass
+            await self._remove_lora(lora.lora_int_id)
 
     async def _remove_lora(self, number: int) -> None:
         await self._running_llm().remove_lora(number)

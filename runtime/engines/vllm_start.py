@@ -10,7 +10,7 @@ from vllm.config.lora import MaxLoRARanks
 from vllm.engine.arg_utils import AsyncEngineArgs
 from vllm.v1.engine.async_llm import AsyncLLM
 
-from populace.actors.engine import AdapterRef, GenerateRequest, MemoryUse, Sampling
+from populace.actors.engine import AdapterRef
 from populace.actors.errors import EngineUnavailable, InvalidRequest
 from populace.adapters.base_modules import BaseModules
 from populace.adapters.packing import read_adapter
@@ -22,9 +22,6 @@ from populace.engines.warm_tier import WarmTier
 from populace.policies.replacements import REPLACEMENTS
 from populace.policies.residency import Residency
 from populace.storage.warm_files import WarmFiles, warm_root
-
-WARM_UP_TOKENS = 40
-"""Tokens of the warm-up prompt: more than a memory's compiled step takes in one call."""
 
 MEMORY_ENVIRONMENT = {"VLLM_USE_V2_MODEL_RUNNER": "0"}
 """The memory's worker reads the batch of vLLM's first model runner; the second keeps it elsewhere."""
@@ -58,16 +55,6 @@ def memory_arguments(memory: ServingMemory | None, fingerprint: str) -> dict[str
             MODULE_DIGEST: memory.digest,
         },
     }
-
-
-def warm_up_request(context_tokens: int, *, with_memory: bool) -> GenerateRequest:
-    """Return a request whose prompt and reply use every part of the engine."""
-    return GenerateRequest(
-        "warm-up",
-        (0,) * min(WARM_UP_TOKENS, context_tokens // 2),
-        Sampling(max_tokens=2, temperature=0.0, ignore_eos=True),
-        memory=MemoryUse() if with_memory else None,
-    )
 
 
 def warm_tier(modules: BaseModules, options: EngineOptions, dtype: torch.dtype) -> WarmTier:

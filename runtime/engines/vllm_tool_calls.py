@@ -17,17 +17,22 @@ from vllm.tool_parsers import ToolParserManager
 from populace.actors.engine import Delta
 from populace.actors.errors import InvalidRequest
 from populace.actors.tool_calls import ToolCall, with_calls
+from populace.actors.tool_choice import CALLS_MAX
 
 
 class CallText:
-    """The text of one reply. Words are shown as they come, calls together at the reply's end."""
+    """The text of one reply. Words are shown as they come, calls together at the reply's end.
 
-    def __init__(self, parser: str, tokenizer: Any, tools: Sequence[Any]) -> None:
+    With ``parallel`` False only the first call is shown.
+    """
+
+    def __init__(self, parser: str, tokenizer: Any, tools: Sequence[Any], *, parallel: bool = True) -> None:
         made = ToolParserManager.get_tool_parser(parser)
         asked = {"model": "base", "messages": [{"role": "user", "content": ""}], "tools": list(tools)}
         self._request = ChatCompletionRequest.model_validate(asked)
         # Streaming keeps a state, which must not be that of the whole text.
         self._words, self._whole = (made(tokenizer, list(self._request.tools or ())) for _ in range(2))
+        self._calls_max = CALLS_MAX if parallel else 1
         self._text, self._shown = "", ""
         self._ids: list[int] = []
 
@@ -50,7 +55,7 @@ class CallText:
         if not found.tools_called:
             return self._text
         calls = [ToolCall(call.id, call.function.name, call.function.arguments) for call in found.tool_calls]
-        return with_calls(self._shown or (found.content or "").strip(), calls)
+        return with_calls(self._shown or (found.content or "").strip(), calls[: self._calls_max])
 
 
 def check_parser(parser: str | None) -> None:

@@ -8,7 +8,7 @@ import pytest
 from populace.actors.engine import Message
 from populace.actors.errors import InvalidRequest
 from populace.actors.response_schema import SCHEMA_BYTES_MAX
-from populace.actors.tool_choice import CALLS_MAX, TOOLS_MAX, Tool, ToolUse, tool_use
+from populace.actors.tool_choice import CALLS_MAX, PARALLEL, TOOLS_MAX, Tool, ToolUse, tool_use
 
 CITY: dict[str, Any] = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
 WEATHER, NEWS = Tool("weather", "Tells the weather.", CITY), Tool("news", "", {"type": "object"})
@@ -95,6 +95,30 @@ def test_arguments_have_no_properties_that_the_tool_does_not_name_unless_it_says
     assert made["weather"]["additionalProperties"] is False
     assert made["news"] == {"type": "object"}
     assert made["map"]["additionalProperties"] is True
+
+
+def test_objects_within_arguments_are_closed_as_the_arguments_are() -> None:
+    street = {"type": "object", "properties": {"street": {"type": "string"}}}
+    inner = {"properties": {"home": street, "others": {"type": "array", "items": street}, "any": {}}}
+    chosen: dict[str, Any] = {"properties": {"a": {"anyOf": [{"type": "string"}], "properties": {}}}}
+
+    made = json.loads(str(ToolUse((Tool("move", "", inner), Tool("or", "", chosen))).schema()))["$defs"]
+
+    properties = made["move"]["properties"]
+    assert properties["home"]["additionalProperties"] is False
+    assert properties["others"]["items"]["additionalProperties"] is False
+    assert properties["any"] == {}
+    assert "additionalProperties" not in made["or"]["properties"]["a"]
+
+
+@pytest.mark.parametrize(("parallel", "told"), [(None, {}), (True, {}), (False, {PARALLEL: False})])
+def test_a_template_is_told_that_a_reply_may_call_only_once(
+    parallel: bool | None, told: dict[str, Any]
+) -> None:
+    template = tool_use(TOOLS, "auto", parallel=parallel, auto="may").template
+
+    assert [tool["function"]["name"] for tool in template.pop("tools")] == ["weather", "news"]
+    assert template == told
 
 
 def nested(levels: int) -> dict[str, Any]:

@@ -186,7 +186,7 @@ def _shape_of(body: ChatBody | CompletionBody, uses: ToolUse, *, records: bool) 
         token_ids=bool(body.return_token_ids),
         prompt_logprobs=body.prompt_logprobs is not None,
         tokens_as_ids=bool(body.return_tokens_as_token_ids),
-        warnings=(*warnings_of(body), *(_unrecorded(body) if records else ())),
+        warnings=(*warnings_of(body), *(_unrecorded(body, uses) if records else ())),
     )
     if isinstance(body, ChatBody):
         warnings = (*shape.warnings, *without_effect(body, uses))
@@ -196,7 +196,7 @@ def _shape_of(body: ChatBody | CompletionBody, uses: ToolUse, *, records: bool) 
     return shape._replace(echo=body.prompts if body.echo else (), counts=not body.only_reads)
 
 
-def _unrecorded(body: ChatBody | CompletionBody) -> Iterator[dict[str, str]]:
+def _unrecorded(body: ChatBody | CompletionBody, uses: ToolUse) -> Iterator[dict[str, str]]:
     """Name what keeps a personal model's turn out of its log or its memory, and is not told elsewhere."""
     if isinstance(body, CompletionBody) and not body.is_turn:
         parameter = "max_tokens" if body.only_reads else "prompt"
@@ -205,6 +205,14 @@ def _unrecorded(body: ChatBody | CompletionBody) -> Iterator[dict[str, str]]:
     if body.template_variables and body.memory_choice.write:
         message = "The turn is not written into the memory, which is made from the log without these."
         yield {"param": "chat_template_kwargs", "message": message}
+    yield from unwritten(body, uses)
+
+
+def unwritten(body: ChatBody | CompletionBody, uses: ToolUse) -> Iterator[dict[str, str]]:
+    """Say that the memory does not take in a recorded turn whose model may call tools."""
+    if uses.may and body.memory_choice.write:
+        message = "The turn is not written into the memory, which is made from the log without the tools."
+        yield {"param": "tools", "message": message}
 
 
 def without_effect(body: ChatBody, uses: ToolUse) -> Iterator[dict[str, str]]:
@@ -215,9 +223,6 @@ def without_effect(body: ChatBody, uses: ToolUse) -> Iterator[dict[str, str]]:
     if any(message.name for message in body.messages):
         message = "Messages have no names here: write who speaks into the content, as every model reads it."
         yield {"param": "messages.name", "message": message}
-    if uses.may and body.memory_choice.write:
-        message = "The turn is not written into the memory, which is made from the log without the tools."
-        yield {"param": "tools", "message": message}
     if body.tools and not uses.tools and body.tool_choice != "none":
         message = (
             "No tool is called: this base cannot choose whether to, and a setting says that it does not."

@@ -261,7 +261,7 @@ class SamplingBody(Body, UnusedParameters):
             repetition_penalty=(
                 base.repetition_penalty if self.repetition_penalty is None else self.repetition_penalty
             ),
-            min_p=self.min_p or 0.0,
+            min_p=base.min_p if self.min_p is None else self.min_p,
             logit_bias=tuple((int(token_id), bias) for token_id, bias in (self.logit_bias or {}).items()),
             allowed_token_ids=tuple(self.allowed_token_ids or ()),
             bad_words=tuple(self.bad_words or ()),

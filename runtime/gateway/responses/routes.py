@@ -22,7 +22,14 @@ from populace.api.responses import DeletedResponse, ItemList, ResponseNote, Resp
 from populace.engines.schema_grammar import check_schema
 from populace.gateway.completions.parameters import warnings_of
 from populace.gateway.completions.peeks import reason_to_peek
-from populace.gateway.completions.routes import ask_base, begin_of, replied, tool_use_of, without_effect
+from populace.gateway.completions.routes import (
+    ask_base,
+    begin_of,
+    replied,
+    tool_use_of,
+    unwritten,
+    without_effect,
+)
 from populace.gateway.completions.schema import ChatBody
 from populace.gateway.http.answers import answer
 from populace.gateway.http.context import Caller, Gateway, KeyedRoute, gateway_of
@@ -72,7 +79,11 @@ async def create_response(request: Request, tenant: Caller, body: ResponseBody) 
         metrics=gateway.metrics,
         base=gateway.engine.base,
         told={**repeated, "instructions": body.instructions or None},
-        warnings=(*warnings_of(body), *_without_effect(body, chat, uses)),
+        warnings=(
+            *warnings_of(body),
+            *_without_effect(body, chat, uses),
+            *(unwritten(chat, uses) if target.model is not None and peek is None else ()),
+        ),
         started=gateway.metrics.started(),
         peek=peek,
     )

@@ -15,8 +15,8 @@ from populace.base.sampling_defaults import FILE, read_sampling_defaults
     [
         ("{}", SamplingDefaults()),
         (
-            '{"temperature": 0.6, "top_p": 0.95, "top_k": 20, "repetition_penalty": 1.1}',
-            SamplingDefaults(0.6, 0.95, 20, 1.1),
+            '{"temperature": 0.6, "top_p": 0.95, "top_k": 20, "repetition_penalty": 1.1, "min_p": 0.05}',
+            SamplingDefaults(0.6, 0.95, 20, 1.1, min_p=0.05),
         ),
         ('{"temperature": null, "top_k": 50, "eos_token_id": [1, 2]}', SamplingDefaults(top_k=50)),
     ],
@@ -33,14 +33,22 @@ def test_without_a_recommendation_the_temperature_is_low_and_nothing_else_narrow
     tmp_path: Path,
 ) -> None:
     expected: dict[str, Any] = {"temperature": 0.2, "top_p": 1.0, "top_k": 0, "repetition_penalty": 1.0}
-    expected["repetition_detection"] = None
+    expected |= {"repetition_detection": None, "min_p": 0.0}
 
     assert read_sampling_defaults(tmp_path)._asdict() == expected
 
 
 @pytest.mark.parametrize(
     "text",
-    ["", "[]", '{"temperature": "hot"}', '{"top_p": 0}', '{"top_k": -1}', '{"repetition_penalty": 0}'],
+    [
+        "",
+        "[]",
+        '{"min_p": 2}',
+        '{"temperature": "hot"}',
+        '{"top_p": 0}',
+        '{"top_k": -1}',
+        '{"repetition_penalty": 0}',
+    ],
 )
 def test_a_damaged_file_is_refused_by_name(tmp_path: Path, text: str) -> None:
     (tmp_path / FILE).write_text(text)

@@ -67,6 +67,18 @@ def test_words_are_shown_as_they_come_and_calls_at_the_end(
     assert [delta.token_ids for delta in shown] == [(number,) for number in range(len(pieces))]
 
 
+def test_calls_beyond_the_first_are_no_part_of_a_reply_that_may_have_one(base_directory: Path) -> None:
+    from populace.engines.vllm_tool_calls import CallText
+
+    tokenizer = BaseTokenizer(base_directory)
+    reply = CallText("hermes", tokenizer.template_tokenizer, [WEATHER], parallel=False)
+
+    shown = reply.shown(Delta(f"I look.\n{CALL}\n{CALL}", (1,), 1, finish_reason="stop"))
+
+    tokenizer.close()
+    assert [call.name for call in calls_in(shown.text)[1]] == ["weather"]
+
+
 def test_a_parser_that_vllm_does_not_have_is_refused_at_the_start() -> None:
     from populace.engines.vllm_tool_calls import check_parser
 

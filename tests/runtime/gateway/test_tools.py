@@ -294,6 +294,20 @@ async def test_a_base_that_learned_of_tools_chooses_and_its_template_tells_of_th
 
 
 @pytest.mark.usefixtures("choosing")
+@pytest.mark.parametrize(("model", "warned"), [("ada", ["tools"]), ("ada:peek", []), ("base", [])])
+async def test_only_a_turn_that_is_recorded_is_told_that_the_memory_does_not_take_it_in(
+    ada: AsyncOpenAI, model: str, warned: list[str]
+) -> None:
+    tools: Any = [{"type": "function", **WEATHER["function"]}]
+
+    reply = await _ask(ada, model=model, tool_choice="auto")
+    made: Any = await ada.responses.create(model=model, input="weather?", tools=tools)
+
+    for told in (reply.model_dump().get("warnings") or (), made.model_dump().get("warnings") or ()):
+        assert [warning["param"] for warning in told if warning["param"] == "tools"] == warned
+
+
+@pytest.mark.usefixtures("choosing")
 async def test_calls_that_were_chosen_go_back_as_the_same_text(
     ada: AsyncOpenAI, population: Population
 ) -> None:
