@@ -1,6 +1,6 @@
 """The parameters that hold a reply to a JSON schema: ``response_format``, and vLLM's names for it."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import ConfigDict, Field, model_validator
 
@@ -8,6 +8,13 @@ from populace.actors.response_schema import ANY_OBJECT, NAME, schema_text
 from populace.gateway.http.body import Body
 
 SCHEMA_FIELDS = ("response_format", "guided_json", "structured_outputs")
+
+
+class Form(NamedTuple):
+    """What a reply is held to: a JSON schema, and the parameter that gave it."""
+
+    schema: str
+    parameter: str
 
 
 class JsonSchemaBody(Body):
@@ -34,10 +41,11 @@ class ResponseFormatBody(Body):
             raise ValueError("`json_schema` goes with the type json_schema, and only with it")
         return self
 
-    def schema_text(self) -> str | None:
-        if self.json_schema is not None:
-            return schema_text(self.json_schema.json_schema, "response_format.json_schema.schema")
-        return ANY_OBJECT if self.type == "json_object" else None
+    def form(self) -> Form | None:
+        if self.json_schema is None:
+            return Form(ANY_OBJECT, "response_format") if self.type == "json_object" else None
+        text = schema_text(self.json_schema.json_schema, "response_format.json_schema.schema")
+        return Form(text, "response_format")
 
 
 class StructuredOutputsBody(Body):
@@ -52,5 +60,7 @@ class StructuredOutputsBody(Body):
             raise ValueError("it has either `json` or `json_object`")
         return self
 
-    def schema_text(self) -> str:
-        return ANY_OBJECT if self.json_ is None else schema_text(self.json_, "structured_outputs.json")
+    def form(self) -> Form:
+        if self.json_ is None:
+            return Form(ANY_OBJECT, "structured_outputs")
+        return Form(schema_text(self.json_, "structured_outputs.json"), "structured_outputs.json")

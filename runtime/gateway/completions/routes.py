@@ -24,7 +24,6 @@ from fastapi.responses import Response
 
 from populace.actors.engine import GenerateRequest, Message, Sampling
 from populace.actors.errors import InvalidRequest, TurnExpired
-from populace.actors.response_schema import PARAMETER
 from populace.actors.tool_calls import TOOL_ROLE
 from populace.actors.tool_choice import ToolUse
 from populace.actors.turn import RAW_ROLE, ChatRequest, ModelId
@@ -40,7 +39,7 @@ from populace.gateway.completions.chat_messages import messages_read
 from populace.gateway.completions.exchange import Begin, Exchange, Replying
 from populace.gateway.completions.parameters import warnings_of
 from populace.gateway.completions.peeks import reason_to_peek
-from populace.gateway.completions.response_format import SCHEMA_FIELDS
+from populace.gateway.completions.response_format import SCHEMA_FIELDS, Form
 from populace.gateway.completions.schema import ChatBody
 from populace.gateway.completions.text_schema import CompletionBody
 from populace.gateway.completions.wire import ReplyShape
@@ -103,6 +102,22 @@ def tool_use_of(gateway: Gateway, body: ChatBody | CompletionBody) -> ToolUse:
     return body.tool_use(gateway.tools_auto if gateway.engine.base.tool_parser is None else "may")
 
 
+async def held_sampling(
+    gateway: Gateway, body: ChatBody | CompletionBody, form: Form | None, uses: ToolUse
+) -> Sampling:
+    """Return the sampling of a request, whose reply is held to the form, or to the calls that it has to make.
+
+    Raises ``InvalidRequest`` for what no reply can be held to.
+    """
+    if uses.has_to:
+        form = Form(uses.schema(), "tools")
+    sampling = body.to_sampling(gateway.engine.base.sampling)
+    if form is None:
+        return sampling
+    await check_schema(form.schema, form.parameter)
+    return replace(sampling, response_schema=form.schema)
+
+
 async def _complete(
     request: Request, tenant: str, body: ChatBody | CompletionBody, messages: tuple[Message, ...]
 ) -> Response:
@@ -125,10 +140,7 @@ async def _complete(
         kept=body.kept,
         peek=peek,
     )
-    sampling = body.to_sampling(gateway.engine.base.sampling)
-    if uses.has_to:
-        sampling = replace(sampling, response_schema=uses.schema())
-    await check_schema(sampling.response_schema, "tools" if uses.has_to else PARAMETER)
+    sampling = await held_sampling(gateway, body, body.form(), uses)
     if target.model is None:
         if isinstance(body, ChatBody):
             check_messages(messages)

@@ -24,6 +24,7 @@ from populace.gateway.completions.chat_messages import ChatMessage
 from populace.gateway.completions.parameters import UnusedChatParameters, UnusedParameters
 from populace.gateway.completions.response_format import (
     SCHEMA_FIELDS,
+    Form,
     ResponseFormatBody,
     StructuredOutputsBody,
 )
@@ -228,15 +229,15 @@ class SamplingBody(Body, UnusedParameters):
         """Further variables of the chat template; a raw prompt has no template."""
         return {}
 
-    def response_schema(self) -> str | None:
-        """Return the schema that the reply is held to. Raises ``InvalidRequest`` for several of them."""
+    def form(self) -> Form | None:
+        """Return what the reply is held to. Raises ``InvalidRequest`` for several schemas."""
         given = [name for name in SCHEMA_FIELDS if getattr(self, name) is not None]
         if len(given) > 1:
             raise InvalidRequest(f"Give one of {' and '.join(given)}: both name a schema.", given[-1])
         if self.guided_json is not None:
-            return schema_text(self.guided_json, "guided_json")
-        schema = self.response_format or self.structured_outputs
-        return None if schema is None else schema.schema_text()
+            return Form(schema_text(self.guided_json, "guided_json"), "guided_json")
+        given_form = self.response_format or self.structured_outputs
+        return None if given_form is None else given_form.form()
 
     def sampling(
         self,
@@ -246,7 +247,7 @@ class SamplingBody(Body, UnusedParameters):
         logprobs: int | None,
         returns_prompt: bool = False,
     ) -> Sampling:
-        """Build the sampling parameters; an explicit null means the default, as in OpenAI's API."""
+        """Build the sampling parameters but for the form; an explicit null is the default, as at OpenAI."""
         return Sampling(
             max_tokens=max_tokens,
             temperature=base.temperature if self.temperature is None else self.temperature,
@@ -271,7 +272,6 @@ class SamplingBody(Body, UnusedParameters):
             skip_special_tokens=self.skip_special_tokens,
             prompt_logprobs=self.prompt_logprobs,
             returns_prompt=returns_prompt or bool(self.return_token_ids),
-            response_schema=self.response_schema(),
             repetition_detection=repeated.value() if (repeated := self.repetition_detection) else None,
         )
 

@@ -18,7 +18,7 @@ from populace.api.tool_choices import (
     ToolObject,
 )
 from populace.gateway.completions.chat_messages import ChatMessage
-from populace.gateway.completions.response_format import JsonSchemaBody
+from populace.gateway.completions.response_format import Form, JsonSchemaBody
 from populace.gateway.completions.schema import (
     LOGPROBS_MAX,
     MESSAGES_MAX,
@@ -223,12 +223,12 @@ class ResponseBody(Body, UnusedResponseParameters):
             parallel_tool_calls=self.parallel_tool_calls,
         )
 
-    def response_schema(self) -> str | None:
-        """Return the schema that the reply is held to. Raises ``InvalidRequest`` for one that cannot be."""
+    def form(self) -> Form | None:
+        """Return what the reply is held to. Raises ``InvalidRequest`` for a schema that cannot be."""
         asked = None if self.text is None else self.text.format
         if isinstance(asked, JsonSchemaFormat):
-            return schema_text(asked.json_schema, SCHEMA_FIELD)
-        return ANY_OBJECT if isinstance(asked, JsonObjectFormat) else None
+            return Form(schema_text(asked.json_schema, SCHEMA_FIELD), SCHEMA_FIELD)
+        return Form(ANY_OBJECT, "text.format") if isinstance(asked, JsonObjectFormat) else None
 
     def told_back(self, sampling: Sampling, uses: ToolUse) -> dict[str, Any]:
         """Return the fields of the response that repeat the request, but for the instructions.
