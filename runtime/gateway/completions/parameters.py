@@ -14,9 +14,10 @@ from pydantic_core import CoreSchema, core_schema
 
 @dataclass(frozen=True)
 class Hint:
-    """Marks a parameter that changes nothing; ``reason`` says why."""
+    """Marks a parameter that changes nothing; ``reason`` says why, ``neutral`` values ask for no more."""
 
     reason: str
+    neutral: tuple[object, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,7 @@ class Refused:
 
 NO_REASONING = "no base here reasons apart from its reply"
 NO_IMAGES = "messages are text alone"
+NOT_OBFUSCATED = "nothing is added to a stream to hide how long its parts are"
 NO_BEAMS = "replies are sampled or greedy, never searched by beams: ask for several with `n`"
 NO_TRANSFER = "this engine takes over no cache from another"
 OPERATORS = "that is the operator's to decide"
@@ -128,13 +130,17 @@ def hints_of(body: type[BaseModel]) -> dict[str, Hint]:
     }
 
 
-def warnings_of(body: BaseModel) -> list[dict[str, str]]:
-    """Name the parameters that the caller gave and that change nothing."""
-    return [
-        {"param": name, "message": f"`{name}` changes nothing here: {mark.reason}."}
-        for name, mark in hints_of(type(body)).items()
-        if getattr(body, name) is not None
-    ]
+def warnings_of(body: BaseModel, inside: str = "") -> list[dict[str, str]]:
+    """Name the parameters that the caller gave and that change nothing, also those ``inside`` of others."""
+    hints, warnings = hints_of(type(body)), list[dict[str, str]]()
+    for field in type(body).model_fields:
+        value, name = getattr(body, field), f"{inside}{field}"
+        if isinstance(value, BaseModel):
+            warnings += warnings_of(value, f"{name}.")
+        elif field in hints and value not in (None, *hints[field].neutral):
+            message = f"`{name}` changes nothing here: {hints[field].reason}."
+            warnings.append({"param": name, "message": message})
+    return warnings
 
 
 def warnings_of_left_out(parameter: str, messages: int) -> tuple[dict[str, str], ...]:

@@ -196,6 +196,7 @@ def _shape_of(body: ChatBody | CompletionBody, uses: ToolUse, *, records: bool) 
         is_chat=isinstance(body, ChatBody),
         per_prompt=body.choices,
         token_ids=bool(body.return_token_ids),
+        counts_tokens=body.counts_tokens,
         prompt_logprobs=body.prompt_logprobs is not None,
         tokens_as_ids=bool(body.return_tokens_as_token_ids),
         warnings=(*warnings_of(body), *(_unrecorded(body) if records else ())),

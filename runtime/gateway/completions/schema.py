@@ -21,7 +21,12 @@ from populace.actors.tool_choice import ToolUse
 from populace.api.text import encodable
 from populace.api.tool_choices import ToolChoice, Tools, use_of
 from populace.gateway.completions.chat_messages import ChatMessage
-from populace.gateway.completions.parameters import UnusedChatParameters, UnusedParameters
+from populace.gateway.completions.parameters import (
+    NOT_OBFUSCATED,
+    Hint,
+    UnusedChatParameters,
+    UnusedParameters,
+)
 from populace.gateway.completions.response_format import (
     SCHEMA_FIELDS,
     Form,
@@ -54,8 +59,20 @@ TokenId = Annotated[int, Field(ge=0, le=TOKENS_MAX)]
 TokenCount = Annotated[int, Field(ge=1, le=TOKENS_MAX)]
 
 
-class StreamOptions(Body):
+class ObfuscationBody(Body):
+    include_obfuscation: Annotated[bool | None, Hint(NOT_OBFUSCATED, (False,))] = None
+
+
+class StreamOptions(ObfuscationBody):
+    """``continuous_usage_stats`` puts the usage so far into each chunk, as vLLM's."""
+
     include_usage: bool = False
+    continuous_usage_stats: bool | None = False
+
+    @field_validator("continuous_usage_stats")
+    @classmethod
+    def _needs_usage(cls, switch: bool | None, info: ValidationInfo) -> bool | None:
+        return _with("include_usage", switch or None, info)
 
 
 class MemoryBody(Body):
@@ -223,6 +240,11 @@ class SamplingBody(Body, UnusedParameters):
     @property
     def wants_usage(self) -> bool:
         return self.stream_options is not None and self.stream_options.include_usage
+
+    @property
+    def counts_tokens(self) -> bool:
+        """Whether each chunk of the stream has the usage so far."""
+        return self.stream_options is not None and bool(self.stream_options.continuous_usage_stats)
 
     @property
     def template_variables(self) -> dict[str, Any]:

@@ -25,6 +25,7 @@ from populace.gateway.completions.schema import (
     ChatBody,
     ContextBody,
     MemoryBody,
+    ObfuscationBody,
     TokenCount,
 )
 from populace.gateway.http.body import LIST_BRANCH, TEXT_BRANCH, Body, Branch, NonEmptyText, SentBack, Text
@@ -109,12 +110,6 @@ class ConversationBody(Body):
     id: NonEmptyText
 
 
-class ResponseStreamOptions(Body):
-    """Nothing is added to obfuscate the length of the parts of a stream."""
-
-    include_obfuscation: bool | None = None
-
-
 ResponseToolChoice = Annotated[
     Annotated[Literal["none", "auto", "required"], Tag(WORD_BRANCH)]
     | Annotated[NamedFunction, Tag(TOOL_BRANCH)],
@@ -164,7 +159,7 @@ class ResponseBody(Body, UnusedResponseParameters):
     include: list[Includable] | None = None
     store: bool | None = True
     stream: bool | None = False
-    stream_options: ResponseStreamOptions | None = None
+    stream_options: ObfuscationBody | None = None
     memory: MemoryBody | None = None
     context: ContextBody | None = None
     tools: Annotated[list[FunctionTool], Field(max_length=TOOLS_MAX)] | None = None

@@ -173,11 +173,13 @@ HINTS: dict[str, Any] = {
 
 async def test_hints_are_accepted_and_named(client: httpx.AsyncClient) -> None:
     whole = await client.post(CHAT, json=chat_body(**HINTS))
-    streamed = await client.post(CHAT, json=chat_body(stream=True, **HINTS))
+    options = {"include_obfuscation": True}
+    streamed = await client.post(CHAT, json=chat_body(stream=True, stream_options=options, **HINTS))
 
     last = events_of(streamed)[-1]
-    for warnings in (whole.json()["warnings"], last["warnings"]):
-        assert {warning["param"] for warning in cast("list[dict[str, str]]", warnings)} == HINTS.keys()
+    named = (HINTS.keys(), HINTS.keys() | {"stream_options.include_obfuscation"})
+    for warnings, names in zip((whole.json()["warnings"], last["warnings"]), named, strict=True):
+        assert {warning["param"] for warning in cast("list[dict[str, str]]", warnings)} == names
     assert "changes nothing" in whole.json()["warnings"][0]["message"]
 
 
