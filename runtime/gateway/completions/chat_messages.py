@@ -6,15 +6,16 @@ from typing import Annotated, Literal, cast
 from pydantic import Field, Tag, model_validator
 
 from populace.actors.engine import Message
+from populace.actors.sent_back import SentBack
 from populace.actors.tool_calls import TOOL_ROLE, Said, messages_of
 from populace.api.tool_choices import CALLS_SENT_MAX, ToolCallObject
-from populace.gateway.http.body import LIST_BRANCH, TEXT_BRANCH, Body, Branch, SentBack, Text
+from populace.gateway.http.body import LIST_BRANCH, TEXT_BRANCH, Body, Branch, Text
 
 NOT_TEXT = ("image_url", "input_audio", "video_url", "audio_url", "file", "refusal")
 """Types of parts that OpenAI's or vLLM's chats have, and messages here have not."""
 
 
-class TextPart(Body):
+class TextPart(SentBack, Body):
     type: Literal["text"]
     text: Text
 
@@ -40,13 +41,13 @@ class ChatMessage(SentBack, Body):
     @model_validator(mode="before")
     @classmethod
     def _without_words(cls, value: object) -> object:
-        """A message that calls tools needs no content; it is null in one that was cut off before its call."""
+        """A message that calls tools needs no content; one that was cut off before its call has none."""
         if not isinstance(value, dict):
             return value
         given = cast("dict[object, object]", value)
-        calls = given.get("tool_calls") and not given.get("content")
-        was_cut = "content" in given and given["content"] is None
-        return {**given, "content": ""} if given.get("role") == "assistant" and (calls or was_cut) else given
+        content = given.get("content")
+        is_empty = content is None or (given.get("tool_calls") and not content)
+        return {**given, "content": ""} if given.get("role") == "assistant" and is_empty else given
 
     @model_validator(mode="after")
     def _fits_its_role(self) -> "ChatMessage":

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal, NamedTuple, cast
 from pydantic import ConfigDict, Discriminator, Field, Tag, model_validator
 
 from populace.actors.engine import Message
+from populace.actors.sent_back import SentBack
 from populace.actors.tool_calls import TOOL_ROLE, Said, ToolCall, in_order, said_of
 from populace.api.responses import (
     FunctionCall,
@@ -27,7 +28,6 @@ from populace.gateway.http.body import (
     Body,
     Branch,
     NonEmptyText,
-    SentBack,
     Text,
 )
 

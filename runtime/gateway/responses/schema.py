@@ -7,6 +7,7 @@ from pydantic import Discriminator, Field, Tag, ValidationInfo, field_validator,
 
 from populace.actors.engine import Message, Sampling
 from populace.actors.response_schema import ANY_OBJECT, schema_text
+from populace.actors.sent_back import SentBack
 from populace.actors.tool_choice import TOOLS_MAX, ToolUse
 from populace.api.tool_choices import (
     TOOL_BRANCH,
@@ -28,7 +29,7 @@ from populace.gateway.completions.schema import (
     ObfuscationBody,
     TokenCount,
 )
-from populace.gateway.http.body import LIST_BRANCH, TEXT_BRANCH, Body, Branch, NonEmptyText, SentBack, Text
+from populace.gateway.http.body import LIST_BRANCH, TEXT_BRANCH, Body, Branch, NonEmptyText, Text
 from populace.gateway.responses.items import MessageItem, SentItem, type_of
 from populace.gateway.responses.parameters import UnusedResponseParameters
 

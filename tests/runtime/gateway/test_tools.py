@@ -409,6 +409,7 @@ async def test_a_reply_that_was_cut_off_before_its_call_may_be_sent_back(
 
     await _ask(ada, ASK, message, {"role": "user", "content": "and?"})
     await _ask(ada, ASK, message.model_dump(), {"role": "user", "content": "and?"})
+    await _ask(ada, ASK, message.model_dump(exclude_none=True), {"role": "user", "content": "and?"})
 
     for request in population.engine.requests[1:]:
         assert [(said.role, said.content) for said in request.prompt[1:]] == [  # pyright: ignore
