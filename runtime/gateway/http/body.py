@@ -18,10 +18,11 @@ TEXT_BRANCH, LIST_BRANCH = "<text>", "<list>"
 TOKENS_BRANCH, TOKEN_LISTS_BRANCH = "<tokens>", "<token lists>"
 MESSAGE_BRANCH, REFERENCE_BRANCH = "<message>", "<reference>"
 CALL_BRANCH, RESULT_BRANCH = "<call>", "<result>"
+REFUSAL_BRANCH = "<refusal>"
 UNION_BRANCHES = frozenset(
     {
         *(TEXT_BRANCH, LIST_BRANCH, TOKENS_BRANCH, TOKEN_LISTS_BRANCH, WORD_BRANCH, TOOL_BRANCH),
-        *(MESSAGE_BRANCH, REFERENCE_BRANCH, CALL_BRANCH, RESULT_BRANCH),
+        *(MESSAGE_BRANCH, REFERENCE_BRANCH, CALL_BRANCH, RESULT_BRANCH, REFUSAL_BRANCH),
     }
 )
 """Names of a union's branches in pydantic's error locations; no parameter has such a name."""

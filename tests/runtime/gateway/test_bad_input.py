@@ -133,6 +133,21 @@ WRONG: list[tuple[dict[str, str], str, str]] = [
         "messages[0].refusal",
         "Unknown parameter",
     ),
+    (
+        {"messages": '[{"role": "user", "content": null, "refusal": "No."}]'},
+        "messages[0].content",
+        "a text or a list",
+    ),
+    (
+        {"messages": '[{"role": "user", "content": [{"type": "refusal", "refusal": "No."}]}]'},
+        "messages[0]",
+        "only a message of the role assistant has parts of the type refusal",
+    ),
+    (
+        {"messages": '[{"role": "assistant", "content": [{"type": "refusal", "refusal": 3}]}]'},
+        "messages[0].content[0].refusal",
+        "valid string",
+    ),
     ({"messages": '[{"role": null, "content": "a"}]'}, "messages[0].role", "Input should be 'system'"),
     ({"messages": r'[{"role": "user", "content": "\ud800"}]'}, "messages[0].content", "valid"),
     ({"model": "7"}, "model", "Input should be a valid string"),

@@ -545,6 +545,22 @@ async def test_log_probabilities_are_included_if_asked_for(client: httpx.AsyncCl
     assert [event.logprobs[0].token for event in events[4:7]] == ["reply 2", " to", " you"]
 
 
+async def test_a_refusal_that_is_sent_back_is_what_was_said(
+    client: httpx.AsyncClient, population: Population
+) -> None:
+    refused = {"role": "assistant", "content": [{"type": "refusal", "refusal": "No."}]}
+    again = {"role": "user", "content": "Why?"}
+
+    await respond(client, [refused, again])
+    reply = await client.post(PATH, json={"model": "ada", "input": [{**refused, "role": "user"}]})
+    await client.post("/v1/chat/completions", json={"model": "ada", "messages": [refused, again]})
+
+    assert (reply.status_code, reply.json()["error"]["param"]) == (400, "input[0]")
+    assert [request.prompt for request in population.engine.requests] == [
+        (Message("assistant", "No."), Message("user", "Why?"))
+    ] * 2
+
+
 async def test_a_reply_is_held_to_the_schema_of_its_text(
     client: httpx.AsyncClient, population: Population
 ) -> None:
