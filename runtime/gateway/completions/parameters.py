@@ -40,6 +40,7 @@ class Refused:
 NO_REASONING = "no base here reasons apart from its reply"
 NO_IMAGES = "messages are text alone"
 NOT_OBFUSCATED = "nothing is added to a stream to hide how long its parts are"
+SAY_IT = "say in a message how long the reply should be"
 NO_BEAMS = "replies are sampled or greedy, never searched by beams: ask for several with `n`"
 NO_TRANSFER = "this engine takes over no cache from another"
 OPERATORS = "that is the operator's to decide"
@@ -92,7 +93,7 @@ class UnusedChatParameters(UnusedParameters):
     reasoning_effort: Annotated[ANY, Hint(NO_REASONING)] = None
     reasoning: Annotated[ANY, Hint(NO_REASONING)] = None
     include_reasoning: Annotated[ANY, Hint(NO_REASONING)] = None
-    verbosity: Annotated[ANY, Hint("say in a message how long the reply should be")] = None
+    verbosity: Annotated[ANY, Hint(SAY_IT)] = None
     prediction: Annotated[ANY, Hint("it could make a reply faster, and not other")] = None
     media_io_kwargs: Annotated[ANY, Hint(NO_IMAGES)] = None
     mm_processor_kwargs: Annotated[ANY, Hint(NO_IMAGES)] = None

@@ -37,7 +37,7 @@ from populace.gateway.http.target import POPULATION_MODEL, Target, parse_target
 from populace.gateway.responses.exchange import ResponseExchange, events_of, response_of
 from populace.gateway.responses.item_pages import Included, IncludedArray, ItemPage
 from populace.gateway.responses.items import InputItem, ReadItems, open_calls, read_items, unanswered
-from populace.gateway.responses.schema import ResponseBody
+from populace.gateway.responses.schema import LOGPROBS, ResponseBody
 from populace.gateway.responses.turn_lookup import begun_by, find_turn, newest_in, with_references
 from populace.gateway.responses.wire import TurnKey, input_of, items_of
 from populace.policies.history import CONVERSATION_PREFIX
@@ -95,6 +95,7 @@ async def create_response(request: Request, tenant: Caller, body: ResponseBody) 
             follows=follows,
             instructions=len(told),
             note=_note_of(body, repeated, own, told),
+            whole=body.truncation == "disabled",
             turn_seconds_max=gateway.turn_seconds_max,
         )
         wants_deltas = bool(body.stream) or body.includes_logprobs
@@ -221,10 +222,13 @@ def _note_of(body: ResponseBody, repeated: dict[str, Any], own: ReadItems, told:
 
 
 def _without_effect(body: ResponseBody, chat: ChatBody, uses: ToolUse) -> Iterator[dict[str, str]]:
-    """Name what a choice of tools leaves without effect, as a chat's."""
+    """Name what a choice of tools leaves without effect, as a chat's, and what lacks its switch."""
     yield from without_effect(chat, uses)
     if uses.has_to and body.form() is not None:
         yield {
             "param": "text.format",
             "message": "`text.format` changes nothing: the reply has to call a tool.",
         }
+    if body.top_logprobs and not body.includes_logprobs:
+        message = f"`top_logprobs` changes nothing: `include` does not have `{LOGPROBS}`."
+        yield {"param": "top_logprobs", "message": message}

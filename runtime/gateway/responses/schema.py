@@ -19,6 +19,7 @@ from populace.api.tool_choices import (
     ToolObject,
 )
 from populace.gateway.completions.chat_messages import ChatMessage
+from populace.gateway.completions.parameters import ANY, SAY_IT, Hint
 from populace.gateway.completions.response_format import Form, JsonSchemaBody
 from populace.gateway.completions.schema import (
     LOGPROBS_MAX,
@@ -104,7 +105,7 @@ class TextBody(Body):
     """``text``: the form of the reply. ``verbosity`` is a hint, as in chats."""
 
     format: Annotated[TextFormat | JsonObjectFormat | JsonSchemaFormat, Discriminator("type")] | None = None
-    verbosity: Any | None = None
+    verbosity: Annotated[ANY, Hint(SAY_IT)] = None
 
 
 class ConversationBody(Body):
