@@ -215,6 +215,11 @@ def _unrecorded(body: ChatBody | CompletionBody) -> Iterator[dict[str, str]]:
         parameter = "max_tokens" if body.only_reads else "prompt"
         message = "Nothing is recorded: the log keeps one prompt in words, and a reply to it."
         yield {"param": parameter, "message": message}
+    yield from unwritten(body)
+
+
+def unwritten(body: ChatBody | CompletionBody) -> Iterator[dict[str, str]]:
+    """Name what keeps a turn out of the memory."""
     if body.template_variables and body.memory_choice.write:
         message = "The turn is not written into the memory, which is made from the log without these."
         yield {"param": "chat_template_kwargs", "message": message}

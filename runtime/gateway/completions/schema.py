@@ -6,6 +6,7 @@ from typing import Annotated, Any, TypeVar
 
 from pydantic import (
     AfterValidator,
+    BaseModel,
     Field,
     Tag,
     ValidationInfo,
@@ -133,13 +134,9 @@ class PopulationBody(Body):
         )
 
 
-class SamplingBody(Body, UnusedParameters):
-    """The parameters that chat and text completions share."""
+class ReplyParameters(BaseModel):
+    """How a reply is chosen, and what it does to the model: of chats, texts and responses."""
 
-    model: Annotated[str, Field(min_length=1, max_length=512), AfterValidator(encodable)]
-    stream: bool | None = False
-    stream_options: StreamOptions | None = None
-    max_tokens: TokenCount | None = None
     temperature: Annotated[float, Field(ge=0, le=2)] | None = None
     top_p: Annotated[float, Field(gt=0, le=1)] | None = None
     top_k: Annotated[int, Field(ge=-1, le=TOKENS_MAX)] | None = None
@@ -152,10 +149,7 @@ class SamplingBody(Body, UnusedParameters):
     include_stop_str_in_output: bool = False
     skip_special_tokens: bool = True
     min_tokens: Annotated[int, Field(ge=0, le=TOKENS_MAX)] | None = 0
-    prompt_logprobs: Annotated[int, Field(ge=0, le=LOGPROBS_MAX)] | None = None
     repetition_detection: RepetitionBody | None = None
-    return_token_ids: bool | None = False
-    return_tokens_as_token_ids: bool | None = False
     seed: Annotated[int, Field(ge=-(2**63), lt=2**63)] | None = None
     stop: (
         Annotated[
@@ -168,17 +162,37 @@ class SamplingBody(Body, UnusedParameters):
     frequency_penalty: Annotated[float, Field(ge=-2, le=2)] | None = 0.0
     presence_penalty: Annotated[float, Field(ge=-2, le=2)] | None = 0.0
     ignore_eos: bool = False
+    guided_json: dict[str, Any] | None = None
+    structured_outputs: StructuredOutputsBody | None = None
+    """vLLM's two names for a schema, beside that of the route; at most one may be given."""
+    memory: MemoryBody | None = None
+    turn_seconds_max: Annotated[float, Field(gt=0)] | None = None
+    """How long the reply may take, in seconds; never longer than the server's own setting."""
+
+
+class TalkParameters(ReplyParameters):
+    """What chats and responses have besides."""
+
+    chat_template_kwargs: dict[str, Any] | None = None
+    context: ContextBody | None = None
+    parallel_tool_calls: bool | None = None
+
+
+class SamplingBody(Body, ReplyParameters, UnusedParameters):
+    """The parameters that chat and text completions share."""
+
+    model: Annotated[str, Field(min_length=1, max_length=512), AfterValidator(encodable)]
+    stream: bool | None = False
+    stream_options: StreamOptions | None = None
+    max_tokens: TokenCount | None = None
+    prompt_logprobs: Annotated[int, Field(ge=0, le=LOGPROBS_MAX)] | None = None
+    return_token_ids: bool | None = False
+    return_tokens_as_token_ids: bool | None = False
     n: Annotated[int, Field(ge=1, le=CHOICES_MAX)] | None = 1
     keep: Annotated[int, Field(ge=0)] | None = None
     response_format: ResponseFormatBody | None = None
-    guided_json: dict[str, Any] | None = None
-    structured_outputs: StructuredOutputsBody | None = None
-    """vLLM's two names for a schema; of the three at most one may be given."""
-    memory: MemoryBody | None = None
     peek: bool | None = None
     """True leaves no trace in the model; False is a turn, whatever the messages look like."""
-    turn_seconds_max: Annotated[float, Field(gt=0)] | None = None
-    """How long the reply may take, in seconds; never longer than the server's own setting."""
 
     @field_validator("stream_options")
     @classmethod
@@ -298,16 +312,14 @@ class SamplingBody(Body, UnusedParameters):
         )
 
 
-class ChatBody(SamplingBody, UnusedChatParameters):
+class ChatBody(SamplingBody, TalkParameters, UnusedChatParameters):
     """``POST /v1/chat/completions``."""
 
     messages: Annotated[list[ChatMessage], Field(min_length=1, max_length=MESSAGES_MAX)]
     max_completion_tokens: TokenCount | None = None
     logprobs: bool | None = False
     top_logprobs: Annotated[int, Field(ge=0, le=LOGPROBS_MAX)] | None = None
-    chat_template_kwargs: dict[str, Any] | None = None
     return_prompt_text: bool | None = False
-    context: ContextBody | None = None
     conversation: NonEmptyText | None = None
     """Name of the conversation in the model's own log that the messages continue."""
     instructions_first: Annotated[int, Field(ge=0, le=MESSAGES_MAX)] = 0
@@ -315,7 +327,6 @@ class ChatBody(SamplingBody, UnusedChatParameters):
     population: PopulationBody | None = None
     tools: Annotated[Tools | None, AfterValidator(lambda tools: tools or None)] = None
     tool_choice: ToolChoice | None = None
-    parallel_tool_calls: bool | None = None
 
     @property
     def retrieved(self) -> int:

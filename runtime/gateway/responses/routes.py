@@ -26,6 +26,7 @@ from populace.gateway.completions.routes import (
     held_sampling,
     replied,
     tool_use_of,
+    unwritten,
     without_effect,
 )
 from populace.gateway.completions.schema import ChatBody
@@ -69,13 +70,17 @@ async def create_response(request: Request, tenant: Caller, body: ResponseBody) 
     told = uses.told(body.told)
     messages = (*told, *own.messages)
     peek = await reason_to_peek(request, gateway, target, chat, messages)
-    sampling = await held_sampling(gateway, chat, body.form(), uses)
+    sampling = await held_sampling(gateway, chat, body.form(chat), uses)
     repeated = body.told_back(sampling, uses)
     exchange = ResponseExchange(
         metrics=gateway.metrics,
         base=gateway.engine.base,
         told={**repeated, "instructions": body.instructions or None},
-        warnings=(*warnings_of(body), *_without_effect(body, chat, uses)),
+        warnings=(
+            *warnings_of(body),
+            *(unwritten(chat) if target.model is not None and peek is None else ()),
+            *_without_effect(body, chat, uses),
+        ),
         started=gateway.metrics.started(),
         peek=peek,
     )
@@ -91,12 +96,12 @@ async def create_response(request: Request, tenant: Caller, body: ResponseBody) 
             conversation=body.conversation_id,
             memory=chat.memory_choice,
             retrieved=chat.retrieved,
-            template=uses.template,
+            template={**chat.template_variables, **uses.template},
             follows=follows,
             instructions=len(told),
             note=_note_of(body, repeated, own, told),
             whole=body.truncation == "disabled",
-            turn_seconds_max=gateway.turn_seconds_max,
+            turn_seconds_max=chat.seconds_max(gateway.turn_seconds_max),
         )
         wants_deltas = bool(body.stream) or body.includes_logprobs
         begin = begin_of(gateway, turn, peeks=peek is not None, stream=wants_deltas)
@@ -224,7 +229,7 @@ def _note_of(body: ResponseBody, repeated: dict[str, Any], own: ReadItems, told:
 def _without_effect(body: ResponseBody, chat: ChatBody, uses: ToolUse) -> Iterator[dict[str, str]]:
     """Name what a choice of tools leaves without effect, as a chat's, and what lacks its switch."""
     yield from without_effect(chat, uses)
-    if uses.has_to and body.form() is not None:
+    if uses.has_to and body.text is not None and body.text.format is not None:
         yield {
             "param": "text.format",
             "message": "`text.format` changes nothing: the reply has to call a tool.",

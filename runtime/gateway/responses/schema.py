@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Discriminator, Field, Tag, ValidationInfo, field_validator, model_validator
 
 from populace.actors.engine import Message, Sampling
+from populace.actors.errors import InvalidRequest
 from populace.actors.response_schema import ANY_OBJECT, schema_text
 from populace.actors.sent_back import SentBack
 from populace.actors.tool_choice import TOOLS_MAX, ToolUse
@@ -25,9 +26,8 @@ from populace.gateway.completions.schema import (
     LOGPROBS_MAX,
     MESSAGES_MAX,
     ChatBody,
-    ContextBody,
-    MemoryBody,
     ObfuscationBody,
+    TalkParameters,
     TokenCount,
 )
 from populace.gateway.http.body import LIST_BRANCH, TEXT_BRANCH, Body, Branch, NonEmptyText, Text
@@ -137,8 +137,8 @@ Input = Annotated[
 ]
 
 
-class ResponseBody(Body, UnusedResponseParameters):
-    """``POST /v1/responses``. ``memory`` and ``context`` are those of chats."""
+class ResponseBody(Body, TalkParameters, UnusedResponseParameters):
+    """``POST /v1/responses``. What it shares with chats means the same there."""
 
     model: Annotated[NonEmptyText, Field(max_length=512)]
     input: Input
@@ -152,8 +152,6 @@ class ResponseBody(Body, UnusedResponseParameters):
         | None
     ) = None
     max_output_tokens: TokenCount | None = None
-    temperature: Annotated[float, Field(ge=0, le=2)] | None = None
-    top_p: Annotated[float, Field(gt=0, le=1)] | None = None
     top_logprobs: Annotated[int, Field(ge=0, le=LOGPROBS_MAX)] | None = None
     text: TextBody | None = None
     metadata: Metadata | None = None
@@ -162,11 +160,8 @@ class ResponseBody(Body, UnusedResponseParameters):
     store: bool | None = True
     stream: bool | None = False
     stream_options: ObfuscationBody | None = None
-    memory: MemoryBody | None = None
-    context: ContextBody | None = None
     tools: Annotated[list[FunctionTool], Field(max_length=TOOLS_MAX)] | None = None
     tool_choice: ResponseToolChoice | None = None
-    parallel_tool_calls: bool | None = None
 
     @field_validator("conversation")
     @classmethod
@@ -208,21 +203,27 @@ class ResponseBody(Body, UnusedResponseParameters):
             messages=[ChatMessage(role="user", content="")],
             stream=self.stream,
             max_completion_tokens=self.max_output_tokens,
-            temperature=self.temperature,
-            top_p=self.top_p,
             logprobs=self.includes_logprobs,
             top_logprobs=self.top_logprobs if self.includes_logprobs else None,
-            memory=self.memory,
-            context=self.context,
             peek=True if self.store is False else None,
             tools=[tool.chat_tool() for tool in self.tools or ()],
             tool_choice=named,
-            parallel_tool_calls=self.parallel_tool_calls,
+            **{name: getattr(self, name) for name in TalkParameters.model_fields},
         )
 
-    def form(self) -> Form | None:
-        """Return what the reply is held to. Raises ``InvalidRequest`` for a schema that cannot be."""
+    def form(self, chat: ChatBody) -> Form | None:
+        """Return what the reply is held to, given what ``chat`` made of this.
+
+        Raises ``InvalidRequest`` for several schemas, and for one that cannot be.
+        """
         asked = None if self.text is None else self.text.format
+        of_chat = chat.form()
+        if of_chat is not None:
+            if asked is not None:
+                raise InvalidRequest(
+                    f"Give `text.format` or `{of_chat.parameter}`: both name a schema.", of_chat.parameter
+                )
+            return of_chat
         if isinstance(asked, JsonSchemaFormat):
             return Form(schema_text(asked.json_schema, SCHEMA_FIELD), SCHEMA_FIELD)
         return Form(ANY_OBJECT, "text.format") if isinstance(asked, JsonObjectFormat) else None
