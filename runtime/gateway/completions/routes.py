@@ -33,7 +33,7 @@ from populace.actors.turns.peeks import begin_peek_reply
 from populace.actors.turns.requests import check_messages, make_request
 from populace.actors.turns.running_reply import RunningReply
 from populace.actors.turns.turn_director import begin_reply
-from populace.engines.schema_grammar import check_schema
+from populace.engines.schema_grammar import check_form
 from populace.gateway.completions import population
 from populace.gateway.completions.chat_messages import messages_read
 from populace.gateway.completions.exchange import Begin, Exchange, Replying
@@ -110,12 +110,12 @@ async def held_sampling(
     Raises ``InvalidRequest`` for what no reply can be held to.
     """
     if uses.has_to:
-        form = Form(uses.schema(), "tools")
+        form = Form("tools", uses.schema())
     sampling = body.to_sampling(gateway.engine.base.sampling)
     if form is None:
         return sampling
-    await check_schema(form.schema, form.parameter)
-    return replace(sampling, response_schema=form.schema)
+    await check_form(form.schema, form.pattern, form.parameter)
+    return replace(sampling, response_schema=form.schema, response_pattern=form.pattern)
 
 
 async def _complete(

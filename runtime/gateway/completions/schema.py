@@ -164,7 +164,7 @@ class ReplyParameters(BaseModel):
     ignore_eos: bool = False
     guided_json: dict[str, Any] | None = None
     structured_outputs: StructuredOutputsBody | None = None
-    """vLLM's two names for a schema, beside that of the route; at most one may be given."""
+    """vLLM's two names for what the reply is held to, beside that of the route; at most one is given."""
     memory: MemoryBody | None = None
     turn_seconds_max: Annotated[float, Field(gt=0)] | None = None
     """How long the reply may take, in seconds; never longer than the server's own setting."""
@@ -266,12 +266,14 @@ class SamplingBody(Body, ReplyParameters, UnusedParameters):
         return {}
 
     def form(self) -> Form | None:
-        """Return what the reply is held to. Raises ``InvalidRequest`` for several schemas."""
+        """Return what the reply is held to. Raises ``InvalidRequest`` for several of them."""
         given = [name for name in SCHEMA_FIELDS if getattr(self, name) is not None]
         if len(given) > 1:
-            raise InvalidRequest(f"Give one of {' and '.join(given)}: both name a schema.", given[-1])
+            raise InvalidRequest(
+                f"Give one of {' and '.join(given)}: each says what the reply has to be.", given[-1]
+            )
         if self.guided_json is not None:
-            return Form(schema_text(self.guided_json, "guided_json"), "guided_json")
+            return Form("guided_json", schema_text(self.guided_json, "guided_json"))
         given_form = self.response_format or self.structured_outputs
         return None if given_form is None else given_form.form()
 

@@ -221,12 +221,13 @@ class ResponseBody(Body, TalkParameters, UnusedResponseParameters):
         if of_chat is not None:
             if asked is not None:
                 raise InvalidRequest(
-                    f"Give `text.format` or `{of_chat.parameter}`: both name a schema.", of_chat.parameter
+                    f"Give `text.format` or `{of_chat.parameter}`: each says what the reply has to be.",
+                    of_chat.parameter,
                 )
             return of_chat
         if isinstance(asked, JsonSchemaFormat):
-            return Form(schema_text(asked.json_schema, SCHEMA_FIELD), SCHEMA_FIELD)
-        return Form(ANY_OBJECT, "text.format") if isinstance(asked, JsonObjectFormat) else None
+            return Form(SCHEMA_FIELD, schema_text(asked.json_schema, SCHEMA_FIELD))
+        return Form("text.format", ANY_OBJECT) if isinstance(asked, JsonObjectFormat) else None
 
     def told_back(self, sampling: Sampling, uses: ToolUse) -> dict[str, Any]:
         """Return the fields of the response that repeat the request, but for the instructions.
