@@ -66,8 +66,9 @@ class Sampling:
     ``prompt_logprobs`` is like ``logprobs``, of the prompt; that or ``returns_prompt`` puts the prompt into
     the first delta.
 
-    With ``response_schema``, the text of a JSON schema, a reply that ends by itself is JSON of that schema,
-    and log probabilities are those among the tokens that it permits.
+    With ``response_schema``, the text of a JSON schema, a reply that ends by itself is JSON of that schema;
+    with ``response_pattern``, a regular expression, it matches that from beginning to end. Log probabilities
+    are those among the tokens that either permits. At most one of the two is given.
     """
 
     max_tokens: int | None = None
@@ -92,6 +93,7 @@ class Sampling:
     prompt_logprobs: int | None = None
     returns_prompt: bool = False
     response_schema: str | None = None
+    response_pattern: str | None = None
     repetition_detection: RepetitionDetection | None = None
 
     @property
@@ -99,8 +101,13 @@ class Sampling:
         return self.returns_prompt or self.prompt_logprobs is not None
 
     @property
+    def is_held(self) -> bool:
+        """Whether the reply is held to a schema or to a pattern."""
+        return self.response_schema is not None or self.response_pattern is not None
+
+    @property
     def repetition_that_ends(self) -> RepetitionDetection | None:
-        return None if self.response_schema is not None else self.repetition_detection
+        return None if self.is_held else self.repetition_detection
 
 
 class AdapterRef(NamedTuple):

@@ -7,7 +7,8 @@
     {"messages": […], "answer": "…"}
 
 They are for the methods sft, preference and rl. Of the first, each reply of the assistant to a user is
-learned unless its ``weight`` is 0. Of the last, a grader is given all but the messages.
+learned unless its ``weight`` is 0. Of the last, a grader is given all but the messages. Fields that a
+client added to a recorded chat may be there if they are empty.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -18,6 +19,7 @@ from pydantic import BaseModel, Discriminator, Field, Tag, ValidationError
 from populace.actors.engine import Message
 from populace.actors.errors import InvalidRequest
 from populace.actors.reward_tasks import TASKS_MAX, RewardTask
+from populace.actors.sent_back import SentBack
 
 LINES_MIN = 10
 """The fewest lines to learn from, as with OpenAI: two of them may be held out."""
@@ -55,7 +57,7 @@ class ExampleLine(NamedTuple):
         return sum(prompt + len(reply) for reply in replies)
 
 
-class _Part(BaseModel, extra="forbid"):
+class _Part(SentBack, extra="forbid"):
     type: Literal["text"]
     text: Words
 
@@ -75,7 +77,8 @@ Content = Annotated[
 ]
 
 
-class _Said(BaseModel, frozen=True, extra="forbid"):
+# For pydantic, unlike for dataclasses, a frozen class may have a base that is not.
+class _Said(SentBack, frozen=True, extra="forbid"):  # pyright: ignore[reportGeneralTypeIssues]
     role: Literal["system", "developer", "user", "assistant"]
     content: Content
     name: str | None = None
@@ -95,7 +98,7 @@ class _Reply(_Said, frozen=True):
 Conversation = Annotated[list[_Said], Field(min_length=1, max_length=MESSAGES_MAX)]
 
 
-class _Chat(BaseModel, extra="forbid"):
+class _Chat(SentBack, extra="forbid"):
     messages: Conversation
 
     def lines(self, number: int) -> Iterator[ExampleLine]:
@@ -106,11 +109,11 @@ class _Chat(BaseModel, extra="forbid"):
                 yield ExampleLine(number, tuple(said[:at]), message.content)
 
 
-class _Input(BaseModel, extra="forbid"):
+class _Input(SentBack, extra="forbid"):
     messages: Conversation
 
 
-class _Pair(BaseModel, extra="forbid"):
+class _Pair(SentBack, extra="forbid"):
     input: _Input
     preferred_output: Annotated[list[_Reply], Field(min_length=1, max_length=1)]
     non_preferred_output: Annotated[list[_Reply], Field(min_length=1, max_length=1)]

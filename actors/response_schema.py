@@ -1,4 +1,4 @@
-"""The JSON schema that a reply has to satisfy: from what a caller gives to one text, within bounds.
+"""The JSON schema or pattern that a reply has to satisfy: from what a caller gives to a text, within bounds.
 
 An engine makes a grammar of the schema, which lets the model choose only tokens that keep the reply valid. A
 grammar grows with the schema, and a small schema can ask for a large one, so its size is bounded here, before
@@ -30,6 +30,12 @@ LENGTH_MAX = 65536
 
 REPEAT_KEYWORDS = frozenset({"minItems", "maxItems", "minContains", "maxContains"})
 LENGTH_KEYWORDS = frozenset({"minLength", "maxLength", "minProperties", "maxProperties"})
+PATTERN_CHARACTERS_MAX = 4096
+CHOICES_MAX = 256
+CHOICES_CHARACTERS_MAX = 16 * 1024
+"""The limit of all choices together."""
+
+_SPECIAL = re.compile(r"[\\.+*?()|\[\]{}^$#&\-~]")
 FORMAT_TYPES = frozenset({"text", "json_object", "json_schema"})
 NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
@@ -77,6 +83,27 @@ def schema_text(schema: object, parameter: str = PARAMETER) -> str:
     if size > SCHEMA_BYTES_MAX:
         raise InvalidRequest(f"The schema has {size} bytes, more than {SCHEMA_BYTES_MAX}.", parameter)
     return text
+
+
+def pattern_text(pattern: str, parameter: str) -> str:
+    """Return a regular expression that a reply has to match. Raises ``InvalidRequest`` if it is long."""
+    if len(pattern) > PATTERN_CHARACTERS_MAX:
+        raise InvalidRequest(
+            f"The pattern has {len(pattern)} characters, more than {PATTERN_CHARACTERS_MAX}.", parameter
+        )
+    return pattern
+
+
+def pattern_of_choices(choices: Sequence[str], parameter: str) -> str:
+    """Return the pattern that these texts match and no others. Raises ``InvalidRequest`` for too many."""
+    characters = sum(map(len, choices))
+    if len(choices) > CHOICES_MAX or characters > CHOICES_CHARACTERS_MAX:
+        raise InvalidRequest(
+            f"The choices are {len(choices)}, of {characters} characters: there may be {CHOICES_MAX}, "
+            f"of {CHOICES_CHARACTERS_MAX} together.",
+            parameter,
+        )
+    return "|".join(_SPECIAL.sub(r"\\\g<0>", choice) for choice in choices)
 
 
 def _check_bounds(schema: Mapping[str, Any], parameter: str) -> None:

@@ -114,6 +114,9 @@ class ChatRequest:
     The first ``instructions`` of the messages are for this turn alone: they come before the history, and no
     later turn has them in its own. ``note`` is JSON that is kept in the log with the turn; the
     values of its ``metadata`` are searched like what was said.
+
+    If the conversation does not fit the context, its oldest exchanges are left out, unless it is to be read
+    ``whole``: then the request is refused.
     """
 
     turn: TurnRequest
@@ -126,6 +129,7 @@ class ChatRequest:
     template: Mapping[str, Any] = field(default_factory=dict[str, Any])
     instructions: int = 0
     note: str = ""
+    whole: bool = False
 
     @property
     def raw_prompts(self) -> tuple[Prompt, ...]:

@@ -40,6 +40,7 @@ def make_request(
     follows: int | None = None,
     instructions: int = 0,
     note: str = "",
+    whole: bool = False,
     turn_seconds_max: float,
 ) -> ChatRequest:
     """Make the request of one turn.
@@ -49,7 +50,7 @@ def make_request(
     from Python: the resolved values are compared, so a default that is given explicitly is no other request.
 
     ``prompts`` stand instead of messages, and ``template`` keeps the turn out of the memory, see
-    ``ChatRequest``, also for ``instructions`` and ``note``; ``follows`` is that of ``TurnRequest``.
+    ``ChatRequest``, also for ``instructions``, ``note``, ``whole``; ``follows`` is that of ``TurnRequest``.
 
     Raises ``InvalidRequest`` if all messages are empty, for an operation with several choices, and for an
     operation that cannot be encoded.
@@ -72,6 +73,8 @@ def make_request(
         shaping += (prompts, dict(template))
     if follows is not None:
         shaping += (follows, instructions)
+    if whole:
+        shaping += ("whole",)
     turn = TurnRequest(
         model=model,
         operation=operation_of(operation),
@@ -82,7 +85,9 @@ def make_request(
         retrieval=Retrieval.of(messages, retrieved),
         follows=follows,
     )
-    return ChatRequest(turn, messages, sampling, memory, choices, kept, prompts, template, instructions, note)
+    return ChatRequest(
+        turn, messages, sampling, memory, choices, kept, prompts, template, instructions, note, whole
+    )
 
 
 def _shaping(sampling: Sampling) -> dict[str, object]:

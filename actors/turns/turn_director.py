@@ -148,19 +148,21 @@ def as_granted(request: ChatRequest, grant: TurnGrant, base: BaseInfo) -> Grante
     """Add the turns that the grant brought, as far as they fit, and remove those that were forgotten.
 
     A newest turn of the history that is too long for its share, such as a chat that a client sent whole,
-    is brought too, so that what fits of it is read. Raises ``InvalidRequest`` if nothing is left.
+    is brought too, so that what fits of it is read. A request that is to be read whole has all of them.
+
+    Raises ``InvalidRequest`` if nothing is left.
     """
     if request.raw_prompts:
         return Granted(request)
     share = CHARACTERS_PER_TOKEN * (base.context_tokens // HISTORY_SHARE)
     history, brought = grant.history, [message for turn in grant.brought for message in turn]
-    if history and sum(len(message.content) for message in history[-1]) > share:
+    if history and not request.whole and sum(len(message.content) for message in history[-1]) > share:
         # A system message would outlive the turn that it was said in, which may be forgotten.
         newest = [message for message in history[-1] if message.role != "system"]
         if len(newest_exchanges(newest, share)) < len(newest):
             history, brought = (), newest
     if brought:
-        brought = newest_exchanges(brought, share)
+        brought = brought if request.whole else newest_exchanges(brought, share)
         messages = with_history([brought], request.messages, request.instructions)
         request = replace(request, messages=tuple(messages))
     return Granted(without_forgotten(request, grant.forgotten), history, len(brought))
@@ -227,11 +229,15 @@ class ReplyBuilder:
 
 
 class _Shown(NamedTuple):
-    """How much of the conversation an attempt shows: turns of the history, retrieved ones, own messages."""
+    """How much of the conversation an attempt shows: turns of the history, retrieved ones, own messages.
+
+    Of one that is ``whole`` nothing but what was retrieved can be left out.
+    """
 
     history_turns: int
     retrieved: int
     messages: tuple[Message, ...]
+    whole: bool
 
     def less(
         self,
@@ -247,6 +253,9 @@ class _Shown(NamedTuple):
         ``continuing`` says of each turn of the history, and last of the messages, whether it begins with
         results of tools.
         """
+        fewer_retrieved = self._replace(retrieved=exchanges // 2) if exchanges else None
+        if self.whole:
+            return fewer_retrieved
         fewer_turns = with_their_calls(self.history_turns // 2, continuing)
         if fewer_turns < self.history_turns:
             return self._replace(history_turns=fewer_turns, retrieved=exchanges // 2)
@@ -257,7 +266,7 @@ class _Shown(NamedTuple):
         fewer = newest_exchanges(self.messages, spoken - max(1, excess))
         if len(fewer) < len(self.messages):
             return self._replace(messages=tuple(fewer))
-        return self._replace(retrieved=exchanges // 2) if exchanges else None
+        return fewer_retrieved
 
 
 async def generate_reply(
@@ -268,8 +277,9 @@ async def generate_reply(
     seconds_max = max(grant.turn_seconds_max - COMMIT_SECONDS_MARGIN, grant.turn_seconds_max / 2)
     raw_prompts = request.raw_prompts
     wanted = None if raw_prompts else request.turn.retrieval
-    fitting = _fitting(history, request.messages[request.instructions :], engine.base)
-    shown = _Shown(fitting, 0 if wanted is None else wanted.count, request.messages)
+    own = request.messages[request.instructions :]
+    fitting = len(history) if request.whole else _fitting(history, own, engine.base)
+    shown = _Shown(fitting, 0 if wanted is None else wanted.count, request.messages, request.whole)
     deadline = asyncio.get_running_loop().time() + seconds_max
     late = TurnExpired(grant.model.name, f"it took over {grant.turn_seconds_max:g} s")
     memory = Memory.unpack(grant.memory)

@@ -16,7 +16,7 @@ from llguidance import LLMatcher, LLTokenizer
 from llguidance.hf import from_tokenizer
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
-from populace.engines.schema_grammar import guided_schema, problem_of, refused
+from populace.engines.schema_grammar import grammar_of, problem_of, refused
 
 COMPILED_MAX = 64
 
@@ -47,21 +47,21 @@ class ReplyGrammar:
 
     def _check(self) -> None:
         if self._matcher.is_error():
-            raise refused(self._matcher.get_error())
+            raise refused(self._matcher.get_error(), None)
 
 
 class Grammars:
-    """Compiles schemas for one tokenizer, off the event loop, and keeps the newest by their text."""
+    """Compiles schemas and patterns for one tokenizer, off the event loop, and keeps the newest."""
 
     def __init__(self, base_directory: Path) -> None:
         self._base_directory = base_directory
         self._compiled = functools.lru_cache(COMPILED_MAX)(self._compile)
 
-    async def grammar(self, schema: str | None) -> ReplyGrammar | None:
+    async def grammar(self, schema: str | None, pattern: str | None = None) -> ReplyGrammar | None:
         """Return a grammar at its beginning; None for free text. Raises ``InvalidRequest``."""
-        if schema is None:
+        if schema is None and pattern is None:
             return None
-        matcher = await asyncio.to_thread(self._compiled, schema)
+        matcher = await asyncio.to_thread(self._compiled, schema, pattern)
         return ReplyGrammar(matcher.deep_copy())
 
     @functools.cached_property
@@ -71,12 +71,11 @@ class Grammars:
         loaded = AutoTokenizer.from_pretrained(str(self._base_directory), local_files_only=True)
         return from_tokenizer(cast("PreTrainedTokenizerFast", loaded))
 
-    def _compile(self, schema: str) -> LLMatcher:
-        problem = problem_of(schema)
+    def _compile(self, schema: str | None, pattern: str | None) -> LLMatcher:
+        problem = problem_of(schema, pattern)
         if problem:
             raise refused(problem)
-        grammar = LLMatcher.grammar_from_json_schema(guided_schema(schema))
-        matcher = LLMatcher(self._vocabulary, grammar, log_level=0)
+        matcher = LLMatcher(self._vocabulary, grammar_of(schema, pattern), log_level=0)
         if matcher.is_error():
             raise refused(matcher.get_error())
         return matcher

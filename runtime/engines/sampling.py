@@ -36,13 +36,13 @@ def check_sampling(sampling: Sampling) -> None:
         f"at most {STOP_STRINGS_MAX} strings of 1 to {STOP_CHARACTERS_MAX} characters",
     )
     _check_choice(sampling)
-    if sampling.response_schema is not None:
+    if sampling.is_held:
         # With one of these it could be that no token may come next.
         for name in ("ignore_eos", "min_tokens", "allowed_token_ids", "bad_words"):
             _check(
                 not getattr(sampling, name),
                 name,
-                "left out with a response_format, and with tools that have to be called",
+                "left out if the reply has a form, or has to call a tool",
             )
 
 

@@ -1,7 +1,7 @@
-"""From a JSON schema to a grammar of ``llguidance``, which vLLM's guidance backend uses too.
+"""From a JSON schema or a pattern to a grammar of ``llguidance``, which vLLM's guidance backend uses too.
 
-The schemas are those that ``actors/response_schema.py`` let pass. No torch here: the gateway checks
-schemas as well.
+Schemas and patterns are those that ``actors/response_schema.py`` let pass. No torch here: the gateway checks
+them as well.
 """
 
 import asyncio
@@ -33,23 +33,33 @@ def guided_schema(schema: str) -> str:
     return json.dumps({**json.loads(schema), "x-guidance": OPTIONS}, ensure_ascii=False)
 
 
-async def check_schema(schema: str | None, parameter: str = PARAMETER) -> None:
-    """Raise ``InvalidRequest`` if no grammar can be made of the schema that ``parameter`` gave.
+def grammar_of(schema: str | None, pattern: str | None) -> str:
+    """Write the grammar of the one that is given. Raises ``ValueError`` for a schema that has none."""
+    if pattern is not None:
+        return LLMatcher.grammar_from_regex(pattern)
+    assert schema is not None
+    return LLMatcher.grammar_from_json_schema(guided_schema(schema))
+
+
+async def check_form(
+    schema: str | None, pattern: str | None = None, parameter: str | None = PARAMETER
+) -> None:
+    """Raise ``InvalidRequest`` if no grammar can be made of the schema or pattern that ``parameter`` gave.
 
     Does not block the event loop.
     """
-    if schema is None:
+    if schema is None and pattern is None:
         return
-    problem = await asyncio.to_thread(problem_of, schema)
+    problem = await asyncio.to_thread(problem_of, schema, pattern)
     if problem:
         raise refused(problem, parameter)
 
 
 @functools.lru_cache(CHECKED_MAX)
-def problem_of(schema: str) -> str:
-    """Say why no grammar can be made of the schema; empty if one can."""
+def problem_of(schema: str | None, pattern: str | None) -> str:
+    """Say why no grammar can be made of the schema or the pattern; empty if one can."""
     try:
-        grammar = LLMatcher.grammar_from_json_schema(guided_schema(schema))
+        grammar = grammar_of(schema, pattern)
     except ValueError as error:
         return str(error)
     # The first step, over a vocabulary of bytes: schemas without any valid value fail no earlier.
@@ -59,9 +69,9 @@ def problem_of(schema: str) -> str:
     return matcher.get_error() if matcher.is_error() else ""
 
 
-def refused(problem: str, parameter: str = PARAMETER) -> InvalidRequest:
-    """Make the error for a schema with this problem."""
+def refused(problem: str, parameter: str | None = PARAMETER) -> InvalidRequest:
+    """Make the error for a schema or a pattern with this problem."""
     problem = " ".join(problem.partition("\n<")[0].split()).replace(
         "NoExtensionBias", "no value satisfies it"
     )
-    return InvalidRequest(f"Replies cannot be held to this JSON schema: {problem:.500}.", parameter)
+    return InvalidRequest(f"Replies cannot be held to this schema or pattern: {problem:.500}.", parameter)

@@ -118,7 +118,7 @@ class TorchEngine:
         sampling = said_again(request)
         tokens_max = reply_tokens_max(len(prompt.ids), sampling, self._base.context_tokens)
         memory = self._row_memory(request.memory, prompt)
-        grammar = await self._grammars.grammar(sampling.response_schema)
+        grammar = await self._grammars.grammar(sampling.response_schema, sampling.response_pattern)
         ticket = await self._gate.enter(None if request.adapter is None else request.adapter.digest)
         deltas: asyncio.Queue[Delta | Exception] = asyncio.Queue()
         loop = asyncio.get_running_loop()

@@ -47,7 +47,7 @@ from populace.engines.sampling import (
     reply_tokens_max,
     said_again,
 )
-from populace.engines.schema_grammar import check_schema
+from populace.engines.schema_grammar import check_form
 from populace.engines.serving_memory import (
     ServingMemory,
     read_serving_memory,
@@ -182,7 +182,7 @@ class VllmEngine:
         self._gate.check_open()
         check_sampling(request.sampling)
         self._tokenizer.check_sampling(request.sampling)
-        await check_schema(request.sampling.response_schema)
+        await check_form(request.sampling.response_schema, request.sampling.response_pattern)
         self._tokenizer.check_reply(request.reply_ids)
         # Else the tokens of eight megabytes would be counted while everybody waits.
         reply_tokens_max(

@@ -53,7 +53,7 @@ class Call(NamedTuple):
 def sampling_parameters(request: GenerateRequest, tokens_max: int, eos_ids: Iterable[int]) -> SamplingParams:
     """Return vLLM's sampling parameters; each of ``eos_ids`` ends a reply unless it ignores them."""
     sampling = request.sampling
-    schema, repeated = sampling.response_schema, sampling.repetition_that_ends
+    repeated = sampling.repetition_that_ends
     if request.template.get(TOOLS):
         repeated = None  # the reply may be a call, whose arguments may have equal rows
     return SamplingParams(
@@ -78,10 +78,17 @@ def sampling_parameters(request: GenerateRequest, tokens_max: int, eos_ids: Iter
         # What begins a call is a special token of some bases.
         skip_special_tokens=sampling.skip_special_tokens and not request.template.get(TOOLS),
         prompt_logprobs=sampling.prompt_logprobs,
-        structured_outputs=None if schema is None else StructuredOutputsParams(json=guided_schema(schema)),
+        structured_outputs=_structured(sampling),
         repetition_detection=None if repeated is None else RepetitionDetectionParams(**repeated._asdict()),
         output_kind=RequestOutputKind.DELTA if request.stream else RequestOutputKind.FINAL_ONLY,
     )
+
+
+def _structured(sampling: Sampling) -> StructuredOutputsParams | None:
+    if sampling.response_schema is not None:
+        return StructuredOutputsParams(json=guided_schema(sampling.response_schema))
+    pattern = sampling.response_pattern
+    return None if pattern is None else StructuredOutputsParams(regex=pattern)
 
 
 def cache_salt(secret: bytes, request: GenerateRequest) -> str:

@@ -53,6 +53,28 @@ def test_every_reply_to_a_user_is_an_example_unless_its_weight_is_0() -> None:
     )
 
 
+def test_a_recorded_chat_may_have_fields_that_are_empty() -> None:
+    empty: dict[str, Any] = {
+        "refusal": None,
+        "tool_calls": None,
+        "annotations": [],
+        "audio": None,
+        "function_call": None,
+    }
+    parts: list[dict[str, Any]] = [{"type": "text", "text": "Hello?", "annotations": []}]
+    chat: dict[str, Any] = {
+        "messages": [{**USER, "content": parts, "name": None}, {**REPLY, **empty}],
+        "tools": [],
+    }
+    pair = {**PAIR, "preferred_output": [{**REPLY, **empty}]}
+
+    [said] = read_examples(file_of(chat), "sft", "training_file", least=1)
+    [chosen] = read_examples(file_of(pair), "preference", "training_file", least=1)
+
+    assert said == ExampleLine(1, (Message("user", "Hello?"),), "Hi.")
+    assert chosen.reply == "Hi."
+
+
 def test_a_pair_is_the_preferred_reply_and_the_rejected_one() -> None:
     examples = read_examples(file_of(PAIR, PAIR), "preference", "training_file", least=2)
 
@@ -83,7 +105,9 @@ def test_a_task_gives_its_grader_all_but_the_messages() -> None:
         ("sft", {"messages": []}, "`messages`"),
         ("sft", {"messages": [USER, REPLY] * 65}, "`messages`: .*128"),
         ("sft", {"prompt": "a", "completion": "b"}, "`messages`: Field required"),
-        ("sft", {**CHAT, "tools": []}, "`tools`"),
+        ("sft", {**CHAT, "tools": [{"type": "function"}]}, "`tools`"),
+        ("sft", {"messages": [USER, {**REPLY, "refusal": "No."}]}, r"`messages\[1\].refusal`"),
+        ("sft", {"messages": [USER, {**REPLY, "tool_calls": [{"id": "1"}]}]}, r"`messages\[1\].tool_calls`"),
         ("sft", {"messages": [USER]}, "no reply to learn"),
         ("sft", {"messages": [USER, {**REPLY, "weight": 0}]}, "no reply to learn"),
         ("sft", {"messages": [USER, {**REPLY, "weight": 2}]}, r"`messages\[1\].weight`"),

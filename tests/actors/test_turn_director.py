@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from dataclasses import replace
 
 import pytest
 
@@ -259,6 +260,23 @@ async def test_a_chat_that_its_client_sends_whole_is_read_without_its_oldest_exc
     assert reply.interaction.messages == engine.requests[-1].prompt
 
 
+async def test_a_chat_that_is_to_be_read_whole_is_refused_if_it_does_not_fit(
+    host: ModelHost, ada: ModelId
+) -> None:
+    await take_turn(host, turn_of(ada, "long", history_of="main"), "long " * 1000)
+    await converse(host, 2)
+    engine = room_for(messages_max=7)
+
+    made = await host_chat(host, engine, turn_of(ada, "op-1", history_of="main"), whole=True)
+    with pytest.raises(PromptTooLong):
+        await host_chat(host, engine, turn_of(ada, "op-2", history_of="main"), whole=True)
+    with pytest.raises(PromptTooLong):
+        await host_chat(host, engine, turn_of(ada, "op-3"), (*exchanges(4), *ASKED), whole=True)
+
+    assert [len(request.prompt) for request in engine.requests] == [7, 9, 9]
+    assert (made.history_turns, len(await host.read_log(ada))) == (3, 4)
+
+
 async def test_a_chat_whose_last_exchange_does_not_fit_is_refused(host: ModelHost, ada: ModelId) -> None:
     engine = room_for(messages_max=1)
 
@@ -360,9 +378,12 @@ async def host_chat(
     engine: ScriptedEngine,
     turn: TurnRequest,
     messages: tuple[Message, ...] = ASKED,
+    *,
+    whole: bool = False,
 ) -> Interaction:
     """Read a reply to its end."""
-    async with aclosing(await begin_reply(host, engine, chat(turn, messages), stream=True)) as reply:
+    request = replace(chat(turn, messages), whole=whole)
+    async with aclosing(await begin_reply(host, engine, request, stream=True)) as reply:
         async for _ in reply:
             pass
     assert reply.interaction is not None

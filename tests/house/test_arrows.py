@@ -71,7 +71,7 @@ ALLOWED: Mapping[str, str] = {
         "actors actors.aggregation api archive gateway.http pictures storage storage.records storage.rows"
     ),
     "gateway.responses": (
-        "actors actors.turns api engines gateway.completions gateway.http policies storage.records"
+        "actors actors.turns api gateway.completions gateway.http policies storage.records"
     ),
     "hosting": (
         "actors actors.aggregation actors.host actors.keepers engines policies policies.diversity settings "

@@ -47,7 +47,8 @@ class CallWriter(ChunkWriter):
         if self._shape.token_ids:
             choice["token_ids"] = list(delta.token_ids)
         head = self._envelope.head("chat.completion.chunk")
-        return event({**head, "choices": [choice], **self._shape.of_prompt(delta), **more})
+        told = {**self._shape.of_prompt(delta), **self._counted(delta)}
+        return event({**head, "choices": [choice], **told, **more})
 
 
 class ChosenCallWriter(ChunkWriter):
@@ -74,7 +75,8 @@ class ChosenCallWriter(ChunkWriter):
         head = self._envelope.head("chat.completion.chunk")
         listed = [{"index": number, **call} for number, call in enumerate(calls)]
         choice = {"index": delta.choice, "delta": {"tool_calls": listed}, "finish_reason": "tool_calls"}
-        more = {"populace": provenance._asdict(), **self._envelope.warned()}
+        counted = self._counted(replace(delta, token_ids=()) if is_told else delta)
+        more = {**counted, "populace": provenance._asdict(), **self._envelope.warned()}
         return told + event({**head, "choices": [{**choice, "logprobs": None}], **more})
 
 

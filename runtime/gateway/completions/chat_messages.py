@@ -3,18 +3,19 @@
 from collections.abc import Sequence
 from typing import Annotated, Literal, cast
 
-from pydantic import Field, Tag, model_validator
+from pydantic import Discriminator, Field, Tag, model_validator
 
 from populace.actors.engine import Message
+from populace.actors.sent_back import SentBack
 from populace.actors.tool_calls import TOOL_ROLE, Said, messages_of
 from populace.api.tool_choices import CALLS_SENT_MAX, ToolCallObject
-from populace.gateway.http.body import LIST_BRANCH, TEXT_BRANCH, Body, Branch, SentBack, Text
+from populace.gateway.http.body import LIST_BRANCH, REFUSAL_BRANCH, TEXT_BRANCH, Body, Branch, Text
 
-NOT_TEXT = ("image_url", "input_audio", "video_url", "audio_url", "file", "refusal")
+NOT_TEXT = ("image_url", "input_audio", "video_url", "audio_url", "file")
 """Types of parts that OpenAI's or vLLM's chats have, and messages here have not."""
 
 
-class TextPart(Body):
+class TextPart(SentBack, Body):
     type: Literal["text"]
     text: Text
 
@@ -27,10 +28,32 @@ class TextPart(Body):
         return cast("object", value)
 
 
+class RefusalPart(SentBack, Body):
+    """What an assistant said instead of an answer, as a population that has none; it is read as said."""
+
+    type: Literal["refusal"]
+    refusal: Text
+
+    @property
+    def text(self) -> str:
+        return self.refusal
+
+
+def part_branch(value: object) -> str:
+    kind = cast("dict[object, object]", value).get("type") if isinstance(value, dict) else None
+    return REFUSAL_BRANCH if kind == "refusal" or isinstance(value, RefusalPart) else TEXT_BRANCH
+
+
+Part = Annotated[
+    Annotated[TextPart, Tag(TEXT_BRANCH)] | Annotated[RefusalPart, Tag(REFUSAL_BRANCH)],
+    Discriminator(part_branch),
+]
+
+
 class ChatMessage(SentBack, Body):
     role: Literal["system", "developer", "user", "assistant", "tool"]
     content: Annotated[
-        Annotated[Text, Tag(TEXT_BRANCH)] | Annotated[list[TextPart], Field(min_length=1), Tag(LIST_BRANCH)],
+        Annotated[Text, Tag(TEXT_BRANCH)] | Annotated[list[Part], Field(min_length=1), Tag(LIST_BRANCH)],
         Branch,
     ]
     name: Text | None = None
@@ -40,18 +63,25 @@ class ChatMessage(SentBack, Body):
     @model_validator(mode="before")
     @classmethod
     def _without_words(cls, value: object) -> object:
-        """A message that calls tools needs no content; it is null in one that was cut off before its call."""
-        if not isinstance(value, dict):
-            return value
-        given = cast("dict[object, object]", value)
-        calls = given.get("tool_calls") and not given.get("content")
-        was_cut = "content" in given and given["content"] is None
-        return {**given, "content": ""} if given.get("role") == "assistant" and (calls or was_cut) else given
+        """A message that calls tools needs no content; one that was cut off before its call has none.
+
+        That of a refusal is what it refused with.
+        """
+        given = cast("dict[object, object]", value) if isinstance(value, dict) else {}
+        if given.get("role") != "assistant":
+            return cast("object", value)
+        content, refusal = given.get("content"), given.get("refusal")
+        if content is None and refusal:
+            return {**{name: field for name, field in given.items() if name != "refusal"}, "content": refusal}
+        is_empty = content is None or (given.get("tool_calls") and not content)
+        return {**given, "content": ""} if is_empty else given
 
     @model_validator(mode="after")
     def _fits_its_role(self) -> "ChatMessage":
         if self.tool_calls and self.role != "assistant":
             raise ValueError("only a message of the role assistant has `tool_calls`")
+        if not isinstance(self.content, str):
+            check_refusals(self.role, self.content)
         if self.tool_call_id and self.role != TOOL_ROLE:
             raise ValueError("only a message of the role tool has a `tool_call_id`")
         return self
@@ -60,6 +90,12 @@ class ChatMessage(SentBack, Body):
         content = self.content if isinstance(self.content, str) else "".join(p.text for p in self.content)
         role = "system" if self.role == "developer" else self.role
         return Said(role, content, tuple(call.value() for call in self.tool_calls or ()), self.tool_call_id)
+
+
+def check_refusals(role: str, parts: Sequence[object]) -> None:
+    """Raise ``ValueError`` for a refusal in a message that is not the assistant's."""
+    if role != "assistant" and any(isinstance(part, RefusalPart) for part in parts):
+        raise ValueError("only a message of the role assistant has parts of the type refusal")
 
 
 def messages_read(sent: Sequence[ChatMessage]) -> tuple[Message, ...]:

@@ -17,7 +17,7 @@ from pydantic import Field
 
 from populace.actors.engine import Embedding
 from populace.actors.errors import InvalidRequest, TurnExpired
-from populace.gateway.completions.parameters import ANY, Hint, warnings_of
+from populace.gateway.completions.parameters import UnusedEmbeddingParameters, warnings_of
 from populace.gateway.completions.text_schema import Prompts, prompts_in
 from populace.gateway.http.body import Body, NonEmptyText
 from populace.gateway.http.context import Caller, KeyedRoute, embedder_of, gateway_of
@@ -27,14 +27,13 @@ from populace.gateway.http.target import BASE_MODEL, parse_target
 router = APIRouter(route_class=KeyedRoute)
 
 
-class EmbeddingsBody(Body):
+class EmbeddingsBody(Body, UnusedEmbeddingParameters):
     """``POST /v1/embeddings``; ``dimensions`` keeps the first ones, to the length of 1 again."""
 
     model: Annotated[NonEmptyText, Field(json_schema_extra={"const": BASE_MODEL})]
     input: Prompts
     encoding_format: Literal["float", "base64"] | None = "float"
     dimensions: Annotated[int, Field(ge=1)] | None = None
-    user: Annotated[ANY, Hint("who calls is known by the API key")] = None
 
 
 @router.post("/v1/embeddings")

@@ -135,6 +135,7 @@ class Exchange(NamedTuple):
 
     async def _replayed(self, writer: ChunkWriter, turn: Interaction) -> AsyncGenerator[bytes, None]:
         """Stream a recorded turn again, with the same id and text, in one chunk."""
+        writer.tokens_told = turn.completion_tokens
         yield writer.last(_reply_of(turn, None), Provenance.of_interaction(turn))
         for ending in self._ending(writer, turn.prompt_tokens, turn.completion_tokens):
             yield ending

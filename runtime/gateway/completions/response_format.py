@@ -1,13 +1,23 @@
-"""The parameters that hold a reply to a JSON schema: ``response_format``, and vLLM's names for it."""
+"""The parameters that hold a reply to a JSON schema or a pattern: ``response_format``, and vLLM's."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import ConfigDict, Field, model_validator
 
-from populace.actors.response_schema import ANY_OBJECT, NAME, schema_text
-from populace.gateway.http.body import Body
+from populace.actors.response_schema import ANY_OBJECT, NAME, pattern_of_choices, pattern_text, schema_text
+from populace.gateway.completions.parameters import ANY, Hint, Refused
+from populace.gateway.http.body import Body, NonEmptyText
 
+ONE_SPACE = "in JSON one space is written after each comma and colon, and no other white space"
 SCHEMA_FIELDS = ("response_format", "guided_json", "structured_outputs")
+
+
+class Form(NamedTuple):
+    """What a reply is held to: a JSON schema or a pattern, and the parameter that gave it."""
+
+    parameter: str
+    schema: str | None = None
+    pattern: str | None = None
 
 
 class JsonSchemaBody(Body):
@@ -34,23 +44,43 @@ class ResponseFormatBody(Body):
             raise ValueError("`json_schema` goes with the type json_schema, and only with it")
         return self
 
-    def schema_text(self) -> str | None:
-        if self.json_schema is not None:
-            return schema_text(self.json_schema.json_schema, "response_format.json_schema.schema")
-        return ANY_OBJECT if self.type == "json_object" else None
+    def form(self) -> Form | None:
+        if self.json_schema is None:
+            return Form("response_format", ANY_OBJECT) if self.type == "json_object" else None
+        text = schema_text(self.json_schema.json_schema, "response_format.json_schema.schema")
+        return Form("response_format", text)
 
 
 class StructuredOutputsBody(Body):
-    """vLLM's ``structured_outputs``; of its kinds, the two that are JSON."""
+    """vLLM's ``structured_outputs``, but for grammars."""
 
     json_: Annotated[dict[str, Any] | None, Field(alias="json")] = None
     json_object: Literal[True] | None = None
+    regex: NonEmptyText | None = None
+    choice: Annotated[list[NonEmptyText], Field(min_length=1)] | None = None
+    disable_any_whitespace: Annotated[ANY, Hint(ONE_SPACE, (False,))] = None
+
+    grammar: Annotated[ANY, Refused("write it as a `regex` or a `json` schema")] = None
+    structural_tag: Annotated[ANY, Refused("send functions as `tools`")] = None
+    whitespace_pattern: Annotated[ANY, Refused(ONE_SPACE)] = None
+    disable_additional_properties: Annotated[
+        ANY, Refused("say it in the schema, as `additionalProperties`", (False,))
+    ] = None
 
     @model_validator(mode="after")
     def _is_one(self) -> "StructuredOutputsBody":
-        if (self.json_ is None) == (self.json_object is None):
-            raise ValueError("it has either `json` or `json_object`")
+        if sum(kind is not None for kind in (self.json_, self.json_object, self.regex, self.choice)) != 1:
+            raise ValueError("it has one of `json`, `json_object`, `regex` and `choice`")
         return self
 
-    def schema_text(self) -> str:
-        return ANY_OBJECT if self.json_ is None else schema_text(self.json_, "structured_outputs.json")
+    def form(self) -> Form:
+        if self.json_ is not None:
+            parameter = "structured_outputs.json"
+            return Form(parameter, schema_text(self.json_, parameter))
+        if self.regex is not None:
+            parameter = "structured_outputs.regex"
+            return Form(parameter, pattern=pattern_text(self.regex, parameter))
+        if self.choice is not None:
+            parameter = "structured_outputs.choice"
+            return Form(parameter, pattern=pattern_of_choices(self.choice, parameter))
+        return Form("structured_outputs", ANY_OBJECT)

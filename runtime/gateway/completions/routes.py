@@ -24,7 +24,6 @@ from fastapi.responses import Response
 
 from populace.actors.engine import GenerateRequest, Message, Sampling
 from populace.actors.errors import InvalidRequest, TurnExpired
-from populace.actors.response_schema import PARAMETER
 from populace.actors.tool_calls import TOOL_ROLE
 from populace.actors.tool_choice import ToolUse
 from populace.actors.turn import RAW_ROLE, ChatRequest, ModelId
@@ -34,13 +33,13 @@ from populace.actors.turns.peeks import begin_peek_reply
 from populace.actors.turns.requests import check_messages, make_request
 from populace.actors.turns.running_reply import RunningReply
 from populace.actors.turns.turn_director import begin_reply
-from populace.engines.schema_grammar import check_schema
+from populace.engines.schema_grammar import check_form
 from populace.gateway.completions import population
 from populace.gateway.completions.chat_messages import messages_read
 from populace.gateway.completions.exchange import Begin, Exchange, Replying
 from populace.gateway.completions.parameters import warnings_of
 from populace.gateway.completions.peeks import reason_to_peek
-from populace.gateway.completions.response_format import SCHEMA_FIELDS
+from populace.gateway.completions.response_format import SCHEMA_FIELDS, Form
 from populace.gateway.completions.schema import ChatBody
 from populace.gateway.completions.text_schema import CompletionBody
 from populace.gateway.completions.wire import ReplyShape
@@ -103,6 +102,22 @@ def tool_use_of(gateway: Gateway, body: ChatBody | CompletionBody) -> ToolUse:
     return body.tool_use(gateway.tools_auto if gateway.engine.base.tool_parser is None else "may")
 
 
+async def held_sampling(
+    gateway: Gateway, body: ChatBody | CompletionBody, form: Form | None, uses: ToolUse
+) -> Sampling:
+    """Return the sampling of a request, whose reply is held to the form, or to the calls that it has to make.
+
+    Raises ``InvalidRequest`` for what no reply can be held to.
+    """
+    if uses.has_to:
+        form = Form("tools", uses.schema())
+    sampling = body.to_sampling(gateway.engine.base.sampling)
+    if form is None:
+        return sampling
+    await check_form(form.schema, form.pattern, form.parameter)
+    return replace(sampling, response_schema=form.schema, response_pattern=form.pattern)
+
+
 async def _complete(
     request: Request, tenant: str, body: ChatBody | CompletionBody, messages: tuple[Message, ...]
 ) -> Response:
@@ -125,10 +140,7 @@ async def _complete(
         kept=body.kept,
         peek=peek,
     )
-    sampling = body.to_sampling(gateway.engine.base.sampling)
-    if uses.has_to:
-        sampling = replace(sampling, response_schema=uses.schema())
-    await check_schema(sampling.response_schema, "tools" if uses.has_to else PARAMETER)
+    sampling = await held_sampling(gateway, body, body.form(), uses)
     if target.model is None:
         if isinstance(body, ChatBody):
             check_messages(messages)
@@ -184,6 +196,7 @@ def _shape_of(body: ChatBody | CompletionBody, uses: ToolUse, *, records: bool) 
         is_chat=isinstance(body, ChatBody),
         per_prompt=body.choices,
         token_ids=bool(body.return_token_ids),
+        counts_tokens=body.counts_tokens,
         prompt_logprobs=body.prompt_logprobs is not None,
         tokens_as_ids=bool(body.return_tokens_as_token_ids),
         warnings=(*warnings_of(body), *(_unrecorded(body, uses) if records else ())),
@@ -202,17 +215,20 @@ def _unrecorded(body: ChatBody | CompletionBody, uses: ToolUse) -> Iterator[dict
         parameter = "max_tokens" if body.only_reads else "prompt"
         message = "Nothing is recorded: the log keeps one prompt in words, and a reply to it."
         yield {"param": parameter, "message": message}
-    if body.template_variables and body.memory_choice.write:
-        message = "The turn is not written into the memory, which is made from the log without these."
-        yield {"param": "chat_template_kwargs", "message": message}
     yield from unwritten(body, uses)
 
 
 def unwritten(body: ChatBody | CompletionBody, uses: ToolUse) -> Iterator[dict[str, str]]:
-    """Say that the memory does not take in a recorded turn whose model may call tools."""
-    if uses.may and body.memory_choice.write:
-        message = "The turn is not written into the memory, which is made from the log without the tools."
-        yield {"param": "tools", "message": message}
+    """Name what keeps a recorded turn out of the memory."""
+    if not body.memory_choice.write:
+        return
+    for parameter, found, what in (
+        ("chat_template_kwargs", body.template_variables, "these"),
+        ("tools", uses.may, "the tools"),
+    ):
+        if found:
+            message = f"The turn is not written into the memory, which is made from the log without {what}."
+            yield {"param": parameter, "message": message}
 
 
 def without_effect(body: ChatBody, uses: ToolUse) -> Iterator[dict[str, str]]:

@@ -6,6 +6,7 @@ from typing import Annotated, Any, TypeVar
 
 from pydantic import (
     AfterValidator,
+    BaseModel,
     Field,
     Tag,
     ValidationInfo,
@@ -21,9 +22,15 @@ from populace.actors.tool_choice import ToolUse
 from populace.api.text import encodable
 from populace.api.tool_choices import ToolChoice, Tools, use_of
 from populace.gateway.completions.chat_messages import ChatMessage
-from populace.gateway.completions.parameters import UnusedChatParameters, UnusedParameters
+from populace.gateway.completions.parameters import (
+    NOT_OBFUSCATED,
+    Hint,
+    UnusedChatParameters,
+    UnusedParameters,
+)
 from populace.gateway.completions.response_format import (
     SCHEMA_FIELDS,
+    Form,
     ResponseFormatBody,
     StructuredOutputsBody,
 )
@@ -53,8 +60,20 @@ TokenId = Annotated[int, Field(ge=0, le=TOKENS_MAX)]
 TokenCount = Annotated[int, Field(ge=1, le=TOKENS_MAX)]
 
 
-class StreamOptions(Body):
+class ObfuscationBody(Body):
+    include_obfuscation: Annotated[bool | None, Hint(NOT_OBFUSCATED, (False,))] = None
+
+
+class StreamOptions(ObfuscationBody):
+    """``continuous_usage_stats`` puts the usage so far into each chunk, as vLLM's."""
+
     include_usage: bool = False
+    continuous_usage_stats: bool | None = False
+
+    @field_validator("continuous_usage_stats")
+    @classmethod
+    def _needs_usage(cls, switch: bool | None, info: ValidationInfo) -> bool | None:
+        return _with("include_usage", switch or None, info)
 
 
 class MemoryBody(Body):
@@ -115,13 +134,9 @@ class PopulationBody(Body):
         )
 
 
-class SamplingBody(Body, UnusedParameters):
-    """The parameters that chat and text completions share."""
+class ReplyParameters(BaseModel):
+    """How a reply is chosen, and what it does to the model: of chats, texts and responses."""
 
-    model: Annotated[str, Field(min_length=1, max_length=512), AfterValidator(encodable)]
-    stream: bool | None = False
-    stream_options: StreamOptions | None = None
-    max_tokens: TokenCount | None = None
     temperature: Annotated[float, Field(ge=0, le=2)] | None = None
     top_p: Annotated[float, Field(gt=0, le=1)] | None = None
     top_k: Annotated[int, Field(ge=-1, le=TOKENS_MAX)] | None = None
@@ -134,10 +149,7 @@ class SamplingBody(Body, UnusedParameters):
     include_stop_str_in_output: bool = False
     skip_special_tokens: bool = True
     min_tokens: Annotated[int, Field(ge=0, le=TOKENS_MAX)] | None = 0
-    prompt_logprobs: Annotated[int, Field(ge=0, le=LOGPROBS_MAX)] | None = None
     repetition_detection: RepetitionBody | None = None
-    return_token_ids: bool | None = False
-    return_tokens_as_token_ids: bool | None = False
     seed: Annotated[int, Field(ge=-(2**63), lt=2**63)] | None = None
     stop: (
         Annotated[
@@ -150,17 +162,37 @@ class SamplingBody(Body, UnusedParameters):
     frequency_penalty: Annotated[float, Field(ge=-2, le=2)] | None = 0.0
     presence_penalty: Annotated[float, Field(ge=-2, le=2)] | None = 0.0
     ignore_eos: bool = False
+    guided_json: dict[str, Any] | None = None
+    structured_outputs: StructuredOutputsBody | None = None
+    """vLLM's two names for what the reply is held to, beside that of the route; at most one is given."""
+    memory: MemoryBody | None = None
+    turn_seconds_max: Annotated[float, Field(gt=0)] | None = None
+    """How long the reply may take, in seconds; never longer than the server's own setting."""
+
+
+class TalkParameters(ReplyParameters):
+    """What chats and responses have besides."""
+
+    chat_template_kwargs: dict[str, Any] | None = None
+    context: ContextBody | None = None
+    parallel_tool_calls: bool | None = None
+
+
+class SamplingBody(Body, ReplyParameters, UnusedParameters):
+    """The parameters that chat and text completions share."""
+
+    model: Annotated[str, Field(min_length=1, max_length=512), AfterValidator(encodable)]
+    stream: bool | None = False
+    stream_options: StreamOptions | None = None
+    max_tokens: TokenCount | None = None
+    prompt_logprobs: Annotated[int, Field(ge=0, le=LOGPROBS_MAX)] | None = None
+    return_token_ids: bool | None = False
+    return_tokens_as_token_ids: bool | None = False
     n: Annotated[int, Field(ge=1, le=CHOICES_MAX)] | None = 1
     keep: Annotated[int, Field(ge=0)] | None = None
     response_format: ResponseFormatBody | None = None
-    guided_json: dict[str, Any] | None = None
-    structured_outputs: StructuredOutputsBody | None = None
-    """vLLM's two names for a schema; of the three at most one may be given."""
-    memory: MemoryBody | None = None
     peek: bool | None = None
     """True leaves no trace in the model; False is a turn, whatever the messages look like."""
-    turn_seconds_max: Annotated[float, Field(gt=0)] | None = None
-    """How long the reply may take, in seconds; never longer than the server's own setting."""
 
     @field_validator("stream_options")
     @classmethod
@@ -224,19 +256,26 @@ class SamplingBody(Body, UnusedParameters):
         return self.stream_options is not None and self.stream_options.include_usage
 
     @property
+    def counts_tokens(self) -> bool:
+        """Whether each chunk of the stream has the usage so far."""
+        return self.stream_options is not None and bool(self.stream_options.continuous_usage_stats)
+
+    @property
     def template_variables(self) -> dict[str, Any]:
         """Further variables of the chat template; a raw prompt has no template."""
         return {}
 
-    def response_schema(self) -> str | None:
-        """Return the schema that the reply is held to. Raises ``InvalidRequest`` for several of them."""
+    def form(self) -> Form | None:
+        """Return what the reply is held to. Raises ``InvalidRequest`` for several of them."""
         given = [name for name in SCHEMA_FIELDS if getattr(self, name) is not None]
         if len(given) > 1:
-            raise InvalidRequest(f"Give one of {' and '.join(given)}: both name a schema.", given[-1])
+            raise InvalidRequest(
+                f"Give one of {' and '.join(given)}: each says what the reply has to be.", given[-1]
+            )
         if self.guided_json is not None:
-            return schema_text(self.guided_json, "guided_json")
-        schema = self.response_format or self.structured_outputs
-        return None if schema is None else schema.schema_text()
+            return Form("guided_json", schema_text(self.guided_json, "guided_json"))
+        given_form = self.response_format or self.structured_outputs
+        return None if given_form is None else given_form.form()
 
     def sampling(
         self,
@@ -246,7 +285,7 @@ class SamplingBody(Body, UnusedParameters):
         logprobs: int | None,
         returns_prompt: bool = False,
     ) -> Sampling:
-        """Build the sampling parameters; an explicit null means the default, as in OpenAI's API."""
+        """Build the sampling parameters but for the form; an explicit null is the default, as at OpenAI."""
         return Sampling(
             max_tokens=max_tokens,
             temperature=base.temperature if self.temperature is None else self.temperature,
@@ -271,21 +310,18 @@ class SamplingBody(Body, UnusedParameters):
             skip_special_tokens=self.skip_special_tokens,
             prompt_logprobs=self.prompt_logprobs,
             returns_prompt=returns_prompt or bool(self.return_token_ids),
-            response_schema=self.response_schema(),
             repetition_detection=repeated.value() if (repeated := self.repetition_detection) else None,
         )
 
 
-class ChatBody(SamplingBody, UnusedChatParameters):
+class ChatBody(SamplingBody, TalkParameters, UnusedChatParameters):
     """``POST /v1/chat/completions``."""
 
     messages: Annotated[list[ChatMessage], Field(min_length=1, max_length=MESSAGES_MAX)]
     max_completion_tokens: TokenCount | None = None
     logprobs: bool | None = False
     top_logprobs: Annotated[int, Field(ge=0, le=LOGPROBS_MAX)] | None = None
-    chat_template_kwargs: dict[str, Any] | None = None
     return_prompt_text: bool | None = False
-    context: ContextBody | None = None
     conversation: NonEmptyText | None = None
     """Name of the conversation in the model's own log that the messages continue."""
     instructions_first: Annotated[int, Field(ge=0, le=MESSAGES_MAX)] = 0
@@ -293,7 +329,6 @@ class ChatBody(SamplingBody, UnusedChatParameters):
     population: PopulationBody | None = None
     tools: Annotated[Tools | None, AfterValidator(lambda tools: tools or None)] = None
     tool_choice: ToolChoice | None = None
-    parallel_tool_calls: bool | None = None
 
     @property
     def retrieved(self) -> int:

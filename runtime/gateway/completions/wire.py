@@ -76,7 +76,8 @@ class ReplyShape(NamedTuple):
     """What a completion's caller asked to see of it. ``is_chat`` selects OpenAI's shape.
 
     With ``echo`` a text begins with its prompt, which is one of these. ``counts`` False shows the prompt
-    alone, for a request to only read it. ``per_prompt`` is the number of replies to each prompt. With
+    alone, for a request to only read it. With ``counts_tokens`` each chunk of a stream has the usage so far.
+    ``per_prompt`` is the number of replies to each prompt. With
     ``calls`` a reply calls tools, with ``may_call`` it may: see ``call_reader.py``.
     """
 
@@ -88,6 +89,7 @@ class ReplyShape(NamedTuple):
     prompt_text: bool = False
     prompt_logprobs: bool = False
     tokens_as_ids: bool = False
+    counts_tokens: bool = False
     calls: bool = False
     may_call: bool = False
     warnings: tuple[dict[str, str], ...] = ()
@@ -95,7 +97,7 @@ class ReplyShape(NamedTuple):
     @property
     def tells_more(self) -> bool:
         """Whether a token needs more than its text in a stream."""
-        return bool(self.echo) or self.token_ids or self.prompt_text
+        return bool(self.echo) or self.token_ids or self.prompt_text or self.counts_tokens
 
     def shown(self, delta: Delta) -> Delta:
         """Return what the caller is to see of a delta."""
@@ -215,6 +217,8 @@ class ChunkWriter:
         self._close = b"}" if envelope.is_chat else b""
         self._after = self._close + b',"finish_reason":null,"logprobs":null}]}\n\n'
         self._text_length = 0
+        self.tokens_told = 0
+        """How many tokens the chunks so far are of; counted if they say it."""
 
     def token(self, delta: Delta) -> bytes:
         """Write the tokens that one engine step added."""
@@ -222,12 +226,12 @@ class ChunkWriter:
         if not delta.logprobs and not self._shape.tells_more:
             self._text_length += len(delta.text)
             return before + _encode(delta.text).encode() + self._after
-        return before + self._rest(delta, None) + b"]" + self._of_prompt(delta) + b"}\n\n"
+        return before + self._rest(delta, None) + b"]" + self._besides(delta) + b"}\n\n"
 
     def last(self, delta: Delta, provenance: Provenance) -> bytes:
         """Write the end of the reply, with what it was made with."""
         made_with = _encode(provenance._asdict()).encode()
-        rest = self._rest(delta, delta.finish_reason) + b"]" + self._of_prompt(delta)
+        rest = self._rest(delta, delta.finish_reason) + b"]" + self._besides(delta)
         warned = b"," + _encode(self._envelope.warned()).encode()[1:-1] if self._shape.warnings else b""
         return self._before + rest + b',"populace":' + made_with + warned + b"}\n\n"
 
@@ -246,8 +250,15 @@ class ChunkWriter:
             ending |= self._shape.of_prompt(delta)
         return _encode(text).encode() + self._close + b"," + _encode(ending).encode()[1:]
 
-    def _of_prompt(self, delta: Delta) -> bytes:
-        told = self._shape.of_prompt(delta) if self._shape.is_chat else {}
+    def _counted(self, delta: Delta) -> dict[str, Any]:
+        """Return the usage of the choice up to this delta, if its chunk is to have it."""
+        if not self._shape.counts_tokens:
+            return {}
+        self.tokens_told += len(delta.token_ids)
+        return {"usage": usage_of(delta.prompt_tokens, self.tokens_told)}
+
+    def _besides(self, delta: Delta) -> bytes:
+        told = {**(self._shape.of_prompt(delta) if self._shape.is_chat else {}), **self._counted(delta)}
         return b"," + _encode(told).encode()[1:-1] if told else b""
 
 

@@ -1,6 +1,6 @@
 """What all bodies have in common: strict fields, texts that can be encoded, and unions with clear errors."""
 
-from typing import Annotated, cast
+from typing import Annotated
 
 from pydantic import (
     AfterValidator,
@@ -9,7 +9,6 @@ from pydantic import (
     Discriminator,
     Field,
     JsonValue,
-    model_validator,
 )
 
 from populace.api.text import encodable
@@ -19,10 +18,11 @@ TEXT_BRANCH, LIST_BRANCH = "<text>", "<list>"
 TOKENS_BRANCH, TOKEN_LISTS_BRANCH = "<tokens>", "<token lists>"
 MESSAGE_BRANCH, REFERENCE_BRANCH = "<message>", "<reference>"
 CALL_BRANCH, RESULT_BRANCH = "<call>", "<result>"
+REFUSAL_BRANCH = "<refusal>"
 UNION_BRANCHES = frozenset(
     {
         *(TEXT_BRANCH, LIST_BRANCH, TOKENS_BRANCH, TOKEN_LISTS_BRANCH, WORD_BRANCH, TOOL_BRANCH),
-        *(MESSAGE_BRANCH, REFERENCE_BRANCH, CALL_BRANCH, RESULT_BRANCH),
+        *(MESSAGE_BRANCH, REFERENCE_BRANCH, CALL_BRANCH, RESULT_BRANCH, REFUSAL_BRANCH),
     }
 )
 """Names of a union's branches in pydantic's error locations; no parameter has such a name."""
@@ -58,23 +58,3 @@ def exactly_one_of(*names: str) -> ConfigDict:
 
 class Body(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
-
-
-class SentBack(BaseModel):
-    """Drops unknown parameters that are empty, because clients send things back with all their fields.
-
-    One that has content, such as a refusal, would be lost, so it is refused as unknown.
-    """
-
-    @model_validator(mode="before")
-    @classmethod
-    def _without_empty_extras(cls, value: object) -> object:
-        if not isinstance(value, dict):
-            return value
-        given = cast("dict[object, object]", value)
-        return {
-            name: field for name, field in given.items() if name in cls.model_fields or field not in _EMPTY
-        }
-
-
-_EMPTY: tuple[object, ...] = (None, "", [], {})

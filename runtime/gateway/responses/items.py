@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal, NamedTuple, cast
 from pydantic import ConfigDict, Discriminator, Field, Tag, model_validator
 
 from populace.actors.engine import Message
+from populace.actors.sent_back import SentBack
 from populace.actors.tool_calls import TOOL_ROLE, Said, ToolCall, in_order, said_of
 from populace.api.responses import (
     FunctionCall,
@@ -17,17 +18,18 @@ from populace.api.responses import (
     OutputText,
 )
 from populace.api.tool_choices import ToolName
+from populace.gateway.completions.chat_messages import RefusalPart, check_refusals, part_branch
 from populace.gateway.http.body import (
     CALL_BRANCH,
     LIST_BRANCH,
     MESSAGE_BRANCH,
     REFERENCE_BRANCH,
+    REFUSAL_BRANCH,
     RESULT_BRANCH,
     TEXT_BRANCH,
     Body,
     Branch,
     NonEmptyText,
-    SentBack,
     Text,
 )
 
@@ -50,18 +52,26 @@ class TextPart(SentBack, Body):
     @classmethod
     def _is_text(cls, value: object) -> object:
         kind = type_of(value)
-        if kind in ("input_image", "input_file", "input_audio", "refusal"):
+        if kind in ("input_image", "input_file", "input_audio"):
             raise ValueError(f"a part of the type {kind} is not read: messages are text alone")
         return value
 
 
+Part = Annotated[
+    Annotated[TextPart, Tag(TEXT_BRANCH)] | Annotated[RefusalPart, Tag(REFUSAL_BRANCH)],
+    Discriminator(part_branch),
+]
 Parts = Annotated[
     Annotated[Text, Tag(TEXT_BRANCH)] | Annotated[list[TextPart], Field(min_length=1), Tag(LIST_BRANCH)],
     Branch,
 ]
+MessageParts = Annotated[
+    Annotated[Text, Tag(TEXT_BRANCH)] | Annotated[list[Part], Field(min_length=1), Tag(LIST_BRANCH)],
+    Branch,
+]
 
 
-def _text_of(parts: str | list[TextPart]) -> str:
+def _text_of(parts: str | Sequence[TextPart | RefusalPart]) -> str:
     return parts if isinstance(parts, str) else "".join(part.text for part in parts)
 
 
@@ -70,7 +80,7 @@ class MessageItem(SentBack, Body):
 
     type: Literal["message"] = "message"
     role: Literal["system", "developer", "user", "assistant"]
-    content: Parts
+    content: MessageParts
     id: Text | None = None
     status: Text | None = None
     phase: Text | None = None
@@ -85,6 +95,12 @@ class MessageItem(SentBack, Body):
                 "function_call_output and item_reference"
             )
         return value
+
+    @model_validator(mode="after")
+    def _fits_its_role(self) -> "MessageItem":
+        if not isinstance(self.content, str):
+            check_refusals(self.role, self.content)
+        return self
 
     def said(self) -> Said:
         return Said("system" if self.role == "developer" else self.role, _text_of(self.content))

@@ -6,7 +6,6 @@ A peek and a response of the base are in no log, and their ids find nothing.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from functools import partial
 from typing import Annotated, Any
 
@@ -19,12 +18,12 @@ from populace.actors.tool_choice import ToolUse
 from populace.actors.turn import FIRST, operation_of
 from populace.actors.turns.requests import check_messages, make_request
 from populace.api.responses import DeletedResponse, ItemList, ResponseNote, ResponseObject
-from populace.engines.schema_grammar import check_schema
 from populace.gateway.completions.parameters import warnings_of
 from populace.gateway.completions.peeks import reason_to_peek
 from populace.gateway.completions.routes import (
     ask_base,
     begin_of,
+    held_sampling,
     replied,
     tool_use_of,
     unwritten,
@@ -39,7 +38,7 @@ from populace.gateway.http.target import POPULATION_MODEL, Target, parse_target
 from populace.gateway.responses.exchange import ResponseExchange, events_of, response_of
 from populace.gateway.responses.item_pages import Included, IncludedArray, ItemPage
 from populace.gateway.responses.items import InputItem, ReadItems, open_calls, read_items, unanswered
-from populace.gateway.responses.schema import SCHEMA_FIELD, ResponseBody
+from populace.gateway.responses.schema import LOGPROBS, ResponseBody
 from populace.gateway.responses.turn_lookup import begun_by, find_turn, newest_in, with_references
 from populace.gateway.responses.wire import TurnKey, input_of, items_of
 from populace.policies.history import CONVERSATION_PREFIX
@@ -71,9 +70,7 @@ async def create_response(request: Request, tenant: Caller, body: ResponseBody) 
     told = uses.told(body.told)
     messages = (*told, *own.messages)
     peek = await reason_to_peek(request, gateway, target, chat, messages)
-    schema = uses.schema() if uses.has_to else body.response_schema()
-    sampling = replace(chat.to_sampling(gateway.engine.base.sampling), response_schema=schema)
-    await check_schema(schema, "tools" if uses.has_to else SCHEMA_FIELD)
+    sampling = await held_sampling(gateway, chat, body.form(chat), uses)
     repeated = body.told_back(sampling, uses)
     exchange = ResponseExchange(
         metrics=gateway.metrics,
@@ -99,11 +96,12 @@ async def create_response(request: Request, tenant: Caller, body: ResponseBody) 
             conversation=body.conversation_id,
             memory=chat.memory_choice,
             retrieved=chat.retrieved,
-            template=uses.template,
+            template={**chat.template_variables, **uses.template},
             follows=follows,
             instructions=len(told),
             note=_note_of(body, repeated, own, told),
-            turn_seconds_max=gateway.turn_seconds_max,
+            whole=body.truncation == "disabled",
+            turn_seconds_max=chat.seconds_max(gateway.turn_seconds_max),
         )
         wants_deltas = bool(body.stream) or body.includes_logprobs
         begin = begin_of(gateway, turn, peeks=peek is not None, stream=wants_deltas)
@@ -229,10 +227,13 @@ def _note_of(body: ResponseBody, repeated: dict[str, Any], own: ReadItems, told:
 
 
 def _without_effect(body: ResponseBody, chat: ChatBody, uses: ToolUse) -> Iterator[dict[str, str]]:
-    """Name what a choice of tools leaves without effect, as a chat's."""
+    """Name what a choice of tools leaves without effect, as a chat's, and what lacks its switch."""
     yield from without_effect(chat, uses)
-    if uses.has_to and body.response_schema() is not None:
+    if uses.has_to and body.text is not None and body.text.format is not None:
         yield {
             "param": "text.format",
             "message": "`text.format` changes nothing: the reply has to call a tool.",
         }
+    if body.top_logprobs and not body.includes_logprobs:
+        message = f"`top_logprobs` changes nothing: `include` does not have `{LOGPROBS}`."
+        yield {"param": "top_logprobs", "message": message}

@@ -6,7 +6,9 @@ from typing import Annotated, Any, Literal
 from pydantic import Discriminator, Field, Tag, ValidationInfo, field_validator, model_validator
 
 from populace.actors.engine import Message, Sampling
+from populace.actors.errors import InvalidRequest
 from populace.actors.response_schema import ANY_OBJECT, schema_text
+from populace.actors.sent_back import SentBack
 from populace.actors.tool_choice import TOOLS_MAX, ToolUse
 from populace.api.tool_choices import (
     TOOL_BRANCH,
@@ -18,16 +20,17 @@ from populace.api.tool_choices import (
     ToolObject,
 )
 from populace.gateway.completions.chat_messages import ChatMessage
-from populace.gateway.completions.response_format import JsonSchemaBody
+from populace.gateway.completions.parameters import ANY, SAY_IT, Hint
+from populace.gateway.completions.response_format import Form, JsonSchemaBody
 from populace.gateway.completions.schema import (
     LOGPROBS_MAX,
     MESSAGES_MAX,
     ChatBody,
-    ContextBody,
-    MemoryBody,
+    ObfuscationBody,
+    TalkParameters,
     TokenCount,
 )
-from populace.gateway.http.body import LIST_BRANCH, TEXT_BRANCH, Body, Branch, NonEmptyText, SentBack, Text
+from populace.gateway.http.body import LIST_BRANCH, TEXT_BRANCH, Body, Branch, NonEmptyText, Text
 from populace.gateway.responses.items import MessageItem, SentItem, type_of
 from populace.gateway.responses.parameters import UnusedResponseParameters
 
@@ -102,17 +105,11 @@ class TextBody(Body):
     """``text``: the form of the reply. ``verbosity`` is a hint, as in chats."""
 
     format: Annotated[TextFormat | JsonObjectFormat | JsonSchemaFormat, Discriminator("type")] | None = None
-    verbosity: Any | None = None
+    verbosity: Annotated[ANY, Hint(SAY_IT)] = None
 
 
 class ConversationBody(Body):
     id: NonEmptyText
-
-
-class ResponseStreamOptions(Body):
-    """Nothing is added to obfuscate the length of the parts of a stream."""
-
-    include_obfuscation: bool | None = None
 
 
 ResponseToolChoice = Annotated[
@@ -140,8 +137,8 @@ Input = Annotated[
 ]
 
 
-class ResponseBody(Body, UnusedResponseParameters):
-    """``POST /v1/responses``. ``memory`` and ``context`` are those of chats."""
+class ResponseBody(Body, TalkParameters, UnusedResponseParameters):
+    """``POST /v1/responses``. What it shares with chats means the same there."""
 
     model: Annotated[NonEmptyText, Field(max_length=512)]
     input: Input
@@ -155,8 +152,6 @@ class ResponseBody(Body, UnusedResponseParameters):
         | None
     ) = None
     max_output_tokens: TokenCount | None = None
-    temperature: Annotated[float, Field(ge=0, le=2)] | None = None
-    top_p: Annotated[float, Field(gt=0, le=1)] | None = None
     top_logprobs: Annotated[int, Field(ge=0, le=LOGPROBS_MAX)] | None = None
     text: TextBody | None = None
     metadata: Metadata | None = None
@@ -164,12 +159,9 @@ class ResponseBody(Body, UnusedResponseParameters):
     include: list[Includable] | None = None
     store: bool | None = True
     stream: bool | None = False
-    stream_options: ResponseStreamOptions | None = None
-    memory: MemoryBody | None = None
-    context: ContextBody | None = None
+    stream_options: ObfuscationBody | None = None
     tools: Annotated[list[FunctionTool], Field(max_length=TOOLS_MAX)] | None = None
     tool_choice: ResponseToolChoice | None = None
-    parallel_tool_calls: bool | None = None
 
     @field_validator("conversation")
     @classmethod
@@ -211,24 +203,31 @@ class ResponseBody(Body, UnusedResponseParameters):
             messages=[ChatMessage(role="user", content="")],
             stream=self.stream,
             max_completion_tokens=self.max_output_tokens,
-            temperature=self.temperature,
-            top_p=self.top_p,
             logprobs=self.includes_logprobs,
             top_logprobs=self.top_logprobs if self.includes_logprobs else None,
-            memory=self.memory,
-            context=self.context,
             peek=True if self.store is False else None,
             tools=[tool.chat_tool() for tool in self.tools or ()],
             tool_choice=named,
-            parallel_tool_calls=self.parallel_tool_calls,
+            **{name: getattr(self, name) for name in TalkParameters.model_fields},
         )
 
-    def response_schema(self) -> str | None:
-        """Return the schema that the reply is held to. Raises ``InvalidRequest`` for one that cannot be."""
+    def form(self, chat: ChatBody) -> Form | None:
+        """Return what the reply is held to, given what ``chat`` made of this.
+
+        Raises ``InvalidRequest`` for several schemas, and for one that cannot be.
+        """
         asked = None if self.text is None else self.text.format
+        of_chat = chat.form()
+        if of_chat is not None:
+            if asked is not None:
+                raise InvalidRequest(
+                    f"Give `text.format` or `{of_chat.parameter}`: each says what the reply has to be.",
+                    of_chat.parameter,
+                )
+            return of_chat
         if isinstance(asked, JsonSchemaFormat):
-            return schema_text(asked.json_schema, SCHEMA_FIELD)
-        return ANY_OBJECT if isinstance(asked, JsonObjectFormat) else None
+            return Form(SCHEMA_FIELD, schema_text(asked.json_schema, SCHEMA_FIELD))
+        return Form("text.format", ANY_OBJECT) if isinstance(asked, JsonObjectFormat) else None
 
     def told_back(self, sampling: Sampling, uses: ToolUse) -> dict[str, Any]:
         """Return the fields of the response that repeat the request, but for the instructions.

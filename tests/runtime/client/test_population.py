@@ -164,7 +164,11 @@ def test_parts_of_a_message_are_joined_as_over_http() -> None:
 @pytest.mark.parametrize(
     ("options", "fields", "others"),
     [
-        (SamplingOptions, Sampling, {"prompt_logprobs", "returns_prompt", "response_schema"}),
+        (
+            SamplingOptions,
+            Sampling,
+            {"prompt_logprobs", "returns_prompt", "response_schema", "response_pattern"},
+        ),
         (TrainOptions, TrainingOptions, set[str]()),
         (AskOptions, Question, {"messages"}),
     ],

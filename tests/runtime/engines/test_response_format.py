@@ -2,7 +2,9 @@
 
 import asyncio
 import json
+import re
 from collections.abc import AsyncGenerator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,10 +22,11 @@ from populace.actors.engine import (
     joined,
 )
 from populace.actors.errors import InvalidRequest
-from populace.actors.response_schema import ANY_OBJECT, schema_text
+from populace.actors.response_schema import ANY_OBJECT, pattern_of_choices, schema_text
 from populace.engines.options import EngineOptions
 from populace.engines.starting import start_engine
-from tests.runtime.engines.test_schema_grammar import RECURSIVE
+from tests.limits import HANG_SECONDS
+from tests.runtime.engines.test_schema_grammar import GROWING, RECURSIVE
 
 pytestmark = [pytest.mark.engine, pytest.mark.asyncio(loop_scope="module")]
 
@@ -72,6 +75,33 @@ async def test_a_reply_that_ends_by_itself_is_json_of_the_schema(
 
     assert deltas[-1].finish_reason == "stop"
     validate(json.loads(joined(deltas).text), schema)
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.5])
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        r"(19|20)\d{2}-(0[1-9]|1[0-2])",
+        pattern_of_choices(["yes", "no (not yet)", "Zürich\n🙂"], "choice"),
+        pattern_of_choices(["same"], "choice"),
+    ],
+)
+async def test_a_reply_that_ends_by_itself_matches_the_pattern(
+    engine: OwnedEngine, pattern: str, temperature: float
+) -> None:
+    deltas = await _deltas(engine, _request(None, response_pattern=pattern, temperature=temperature))
+
+    assert deltas[-1].finish_reason == "stop"
+    assert re.fullmatch(pattern, joined(deltas).text)
+
+
+async def test_a_pattern_that_grows_is_bounded_and_the_engine_goes_on(engine: OwnedEngine) -> None:
+    async with asyncio.timeout(HANG_SECONDS):
+        for pattern in GROWING:
+            with suppress(InvalidRequest):
+                await _deltas(engine, _request(None, response_pattern=pattern, max_tokens=8))
+
+    assert (await _deltas(engine, _request(None, max_tokens=2)))[-1].finish_reason is not None
 
 
 async def test_replies_of_several_schemas_and_of_none_share_the_batch(engine: OwnedEngine) -> None:

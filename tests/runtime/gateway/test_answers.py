@@ -1,7 +1,7 @@
 """A chat is answered from the log's own words, says what made it, and is recorded before it ends."""
 
 import json
-from typing import Any
+from typing import Any, cast
 
 import httpx
 import pytest
@@ -78,6 +78,35 @@ async def test_what_was_said_is_in_the_log(client: httpx.AsyncClient, population
 
     assert turn.messages == (("system", "be kind"), ("user", "one two"))
     assert turn.reply == "reply 1 to you"
+
+
+@pytest.mark.parametrize(
+    ("path", "more"),
+    [
+        ("/v1/chat/completions", {"messages": [{"role": "user", "content": "hi"}]}),
+        ("/v1/chat/completions", {"messages": [{"role": "user", "content": "hi"}], "n": 2}),
+        ("/v1/completions", {"prompt": "hi"}),
+    ],
+)
+async def test_each_chunk_has_the_usage_so_far_if_that_is_asked_for(
+    client: httpx.AsyncClient, path: str, more: dict[str, Any]
+) -> None:
+    options = {"include_usage": True, "continuous_usage_stats": True, "include_obfuscation": False}
+    body = {"model": "ada", "stream": True, "stream_options": options, **more}
+    keyed = {} if "n" in more else {"Idempotency-Key": "k"}
+
+    *chunks, last = cast("list[Any]", events_of(await client.post(path, json=body, headers=keyed)))
+    counted: dict[int, list[int]] = {}
+    for chunk in chunks:
+        usage = chunk["usage"]
+        counted.setdefault(chunk["choices"][0]["index"], []).append(usage["completion_tokens"])
+        assert usage["total_tokens"] == usage["prompt_tokens"] + usage["completion_tokens"]
+
+    assert list(counted.values()) == [[1, 2, 3]] * more.get("n", 1)
+    assert last["usage"]["completion_tokens"] == 3 * more.get("n", 1)
+    if keyed:
+        replayed, _ = events_of(await client.post(path, json=body, headers=keyed))
+        assert replayed["usage"] == last["usage"]
 
 
 async def test_a_stream_has_openais_shape(client: httpx.AsyncClient, population: Population) -> None:

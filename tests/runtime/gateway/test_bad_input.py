@@ -82,6 +82,11 @@ WRONG: list[tuple[dict[str, str], str, str]] = [
     ({"n": "2", "keep": "2"}, "keep", "it must be less than `n`"),
     ({"stream": '"yes"'}, "stream", "Input should be a valid boolean"),
     ({"stream_options": '{"include_usage": true}'}, "stream_options", "it needs `stream: true`"),
+    (
+        {"stream": "true", "stream_options": '{"continuous_usage_stats": true}'},
+        "stream_options.continuous_usage_stats",
+        "it needs `include_usage: true`",
+    ),
     ({"max_tokens": "0"}, "max_tokens", "Input should be greater than or equal to 1"),
     ({"max_tokens": "1" + "0" * 30}, "max_tokens", "Input should be less than or equal to 2147483647"),
     ({"max_tokens": "1.5"}, "max_tokens", "Input should be a valid integer"),
@@ -127,6 +132,21 @@ WRONG: list[tuple[dict[str, str], str, str]] = [
         {"messages": '[{"role": "assistant", "content": "a", "refusal": "No."}]'},
         "messages[0].refusal",
         "Unknown parameter",
+    ),
+    (
+        {"messages": '[{"role": "user", "content": null, "refusal": "No."}]'},
+        "messages[0].content",
+        "a text or a list",
+    ),
+    (
+        {"messages": '[{"role": "user", "content": [{"type": "refusal", "refusal": "No."}]}]'},
+        "messages[0]",
+        "only a message of the role assistant has parts of the type refusal",
+    ),
+    (
+        {"messages": '[{"role": "assistant", "content": [{"type": "refusal", "refusal": 3}]}]'},
+        "messages[0].content[0].refusal",
+        "valid string",
     ),
     ({"messages": '[{"role": null, "content": "a"}]'}, "messages[0].role", "Input should be 'system'"),
     ({"messages": r'[{"role": "user", "content": "\ud800"}]'}, "messages[0].content", "valid"),

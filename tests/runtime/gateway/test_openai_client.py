@@ -59,7 +59,8 @@ async def test_a_second_turn_sends_the_first_reply_back_as_it_came(
 async def test_what_a_client_sends_back_empty_with_a_reply_carries_nothing(
     ada: AsyncOpenAI, population: Population, empty: dict[str, object]
 ) -> None:
-    echoed = cast("ChatCompletionMessageParam", {"role": "assistant", "content": "hi", **empty})
+    parts = [{"type": "text", "text": "hi", **empty}]
+    echoed = cast("ChatCompletionMessageParam", {"role": "assistant", "content": parts, **empty})
     body = [*MESSAGES, echoed, *MESSAGES]
 
     await ada.chat.completions.create(model="ada", messages=body)

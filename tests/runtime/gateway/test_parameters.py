@@ -2,6 +2,7 @@
 
 import ast
 import importlib.util
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -10,16 +11,30 @@ import pytest
 from pydantic import BaseModel
 
 from populace.actors.engine import RepetitionDetection, Sampling
+from populace.gateway.completions.embeddings import EmbeddingsBody
 from populace.gateway.completions.parameters import Hint, Refused
 from populace.gateway.completions.schema import ChatBody
 from populace.gateway.completions.text_schema import CompletionBody
+from populace.gateway.responses.schema import ResponseBody
 from tests.house.source_tree import ROOT
 from tests.runtime.gateway.population import Population, chat_body
 from tests.runtime.gateway.test_answers import events_of
 
-CHAT, TEXT = "/v1/chat/completions", "/v1/completions"
-BODIES: dict[str, type[BaseModel]] = {"chat_completion": ChatBody, "completion": CompletionBody}
-REQUESTS = {"chat_completion": "ChatCompletionRequest", "completion": "CompletionRequest"}
+CHAT, TEXT, RESPONSE = "/v1/chat/completions", "/v1/completions", "/v1/responses"
+BODIES: dict[str, type[BaseModel]] = {
+    "chat": ChatBody,
+    "text": CompletionBody,
+    "response": ResponseBody,
+    "embedding": EmbeddingsBody,
+}
+REQUESTS = {
+    "chat": ("ChatCompletionRequest", "openai/chat_completion"),
+    "text": ("CompletionRequest", "openai/completion"),
+    "response": ("ResponsesRequest", "openai/responses"),
+    "embedding": ("EmbeddingCompletionRequest", "pooling/embed", "pooling/base"),
+}
+"""vLLM's models of the requests, and where they and their bases are."""
+
 DOCUMENT = ROOT / "docs" / "http.md"
 BEGIN, END = "<!-- parameters -->\n", "<!-- /parameters -->\n"
 NOTHING: dict[str, Any] = {}
@@ -40,18 +55,28 @@ def fields_of_vllm(kind: str) -> set[str]:
     found = importlib.util.find_spec("vllm")
     if found is None or found.origin is None:
         pytest.skip("vLLM is not installed: this Populace has the torch engine alone")
-    source = Path(found.origin).parent / "entrypoints" / "openai" / kind / "protocol.py"
-    [model] = [
+    entrypoints = Path(found.origin).parent / "entrypoints"
+    model, *places = REQUESTS[kind]
+    nodes = [
         node
-        for node in ast.parse(source.read_text()).body
-        if isinstance(node, ast.ClassDef) and node.name == REQUESTS[kind]
+        for place in places
+        for node in ast.parse((entrypoints / place / "protocol.py").read_text()).body
+        if isinstance(node, ast.ClassDef)
     ]
-    names = [
+    return _fields({node.name: node for node in nodes}, model)
+
+
+def _fields(models: dict[str, ast.ClassDef], name: str) -> set[str]:
+    """Return the fields of a model and of its bases, as far as these are among the ``models``."""
+    if name not in models:
+        return set()
+    own = {
         node.target.id
-        for node in model.body
+        for node in models[name].body
         if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name)
-    ]
-    return {name for name in names if not name.startswith("_")}
+    }
+    bases = [base.id for base in models[name].bases if isinstance(base, ast.Name)]
+    return {one for one in own if not one.startswith("_")}.union(*(_fields(models, base) for base in bases))
 
 
 def decision(body: type[BaseModel], name: str) -> tuple[str, str]:
@@ -69,11 +94,11 @@ def decision(body: type[BaseModel], name: str) -> tuple[str, str]:
 def table() -> str:
     """Write the decisions as they are documented."""
     names = sorted({name for body in BODIES.values() for name in body.model_fields} - OUR_OWN)
-    lines = ["| parameter | chat | text | why not |", "|---|---|---|---|"]
+    lines = [f"| parameter | {' | '.join(BODIES)} | why not |", f"|{'---|' * (len(BODIES) + 2)}"]
     for name in names:
-        chat, text = (decision(body, name) for body in BODIES.values())
-        reason = "; ".join(dict.fromkeys(filter(None, (chat[1], text[1]))))
-        lines.append(f"| `{name}` | {chat[0]} | {text[0]} | {reason} |")
+        made = [decision(body, name) for body in BODIES.values()]
+        reason = "; ".join(dict.fromkeys(why for _, why in made if why))
+        lines.append(f"| `{name}` | {' | '.join(what for what, _ in made)} | {reason} |")
     return "\n".join(lines) + "\n"
 
 
@@ -81,7 +106,7 @@ def table() -> str:
 def test_every_parameter_of_vllms_server_is_decided_on(kind: str) -> None:
     fields = fields_of_vllm(kind)
 
-    assert {"messages", "prompt"} & fields, "the request model was found"
+    assert {"messages", "prompt", "input"} & fields, "the request model was found"
     assert fields - BODIES[kind].model_fields.keys() == set()
 
 
@@ -142,9 +167,13 @@ async def test_sampling_parameters_reach_the_engine(
         await client.post(CHAT, json=chat_body(**sent)),
         await client.post(TEXT, json={"model": "base", "prompt": "once", **sent}),
     ]
+    del sent["prompt_logprobs"]
+    sent["max_output_tokens"] = sent.pop("max_tokens")
+    replies.append(await client.post(RESPONSE, json={"model": "ada", "input": "hi", **sent}))
 
-    assert [reply.status_code for reply in replies] == [200, 200]
-    assert [request.sampling for request in population.engine.requests] == [expected] * 2
+    assert [reply.status_code for reply in replies] == [200, 200, 200]
+    sampled = [request.sampling for request in population.engine.requests]
+    assert sampled == [expected, expected, replace(expected, prompt_logprobs=None)]
 
 
 async def test_an_explicit_null_is_the_default(client: httpx.AsyncClient, population: Population) -> None:
@@ -173,12 +202,21 @@ HINTS: dict[str, Any] = {
 
 async def test_hints_are_accepted_and_named(client: httpx.AsyncClient) -> None:
     whole = await client.post(CHAT, json=chat_body(**HINTS))
-    streamed = await client.post(CHAT, json=chat_body(stream=True, **HINTS))
+    options = {"include_obfuscation": True}
+    streamed = await client.post(CHAT, json=chat_body(stream=True, stream_options=options, **HINTS))
 
     last = events_of(streamed)[-1]
-    for warnings in (whole.json()["warnings"], last["warnings"]):
-        assert {warning["param"] for warning in cast("list[dict[str, str]]", warnings)} == HINTS.keys()
+    named = (HINTS.keys(), HINTS.keys() | {"stream_options.include_obfuscation"})
+    for warnings, names in zip((whole.json()["warnings"], last["warnings"]), named, strict=True):
+        assert {warning["param"] for warning in cast("list[dict[str, str]]", warnings)} == names
     assert "changes nothing" in whole.json()["warnings"][0]["message"]
+
+
+BODY_OF: dict[str, dict[str, Any]] = {
+    CHAT: chat_body(),
+    TEXT: {"model": "ada", "prompt": "once"},
+    RESPONSE: {"model": "ada", "input": "once"},
+}
 
 
 @pytest.mark.parametrize(
@@ -192,19 +230,21 @@ async def test_hints_are_accepted_and_named(client: httpx.AsyncClient) -> None:
         (TEXT, "suffix", " the end.", ""),
         (TEXT, "best_of", 3, 1),
         (TEXT, "add_special_tokens", False, True),
+        (RESPONSE, "priority", 1, 0),
+        (RESPONSE, "enable_response_messages", True, False),
     ],
 )
 async def test_what_would_silently_be_missing_is_refused_unless_it_asks_for_nothing(
     client: httpx.AsyncClient, population: Population, path: str, name: str, value: object, neutral: object
 ) -> None:
-    body = chat_body() if path == CHAT else {"model": "ada", "prompt": "once"}
+    body = BODY_OF[path]
 
     refused = await client.post(path, json={**body, name: value})
     accepted = await client.post(path, json={**body, name: neutral})
 
     error = refused.json()["error"]
     assert (refused.status_code, error["param"], error["code"]) == (400, name, "invalid_request")
-    assert (accepted.status_code, "warnings" in accepted.json()) == (200, False)
+    assert (accepted.status_code, accepted.json().get("warnings", [])) == (200, [])
     assert len(population.engine.requests) == 1
 
 
@@ -213,11 +253,12 @@ async def test_variables_of_the_template_keep_a_turn_out_of_the_memory_and_not_o
 ) -> None:
     variables: dict[str, Any] = {"chat_template_kwargs": {"enable_thinking": False}}
 
-    reply = (await client.post(CHAT, json=chat_body(**variables))).json()
+    for path, body in ((CHAT, chat_body()), (RESPONSE, {"model": "ada", "input": "hi"})):
+        reply = (await client.post(path, json={**body, **variables})).json()
 
-    assert population.engine.requests[-1].template == {"enable_thinking": False}
-    assert [warning["param"] for warning in reply["warnings"]] == ["chat_template_kwargs"]
-    assert len(await population.log("ada")) == 1
+        assert population.engine.requests[-1].template == {"enable_thinking": False}
+        assert [warning["param"] for warning in reply["warnings"]] == ["chat_template_kwargs"]
+    assert len(await population.log("ada")) == 2
 
 
 async def test_the_population_refuses_what_its_members_would_not_do(client: httpx.AsyncClient) -> None:

@@ -163,6 +163,10 @@ async def test_an_answer_that_there_is_not_is_a_refusal_that_says_why(
 
     message = answer["choices"][0]["message"]
     assert (message["content"], message["refusal"]) == (None, "everybody abstained")
+    again = {"messages": [*CHAT["messages"], message, {"role": "user", "content": "Rome or Oslo?"}]}
+    assert (await client.post("/v1/chat/completions", json={**CHAT, **again})).status_code == 200
+    said = [(part.role, part.content) for part in population.engine.requests[-1].prompt]  # pyright: ignore
+    assert ("assistant", "everybody abstained") in said
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,13 @@ from openai import AsyncOpenAI
 from openai.types.chat import ChatCompletionMessageParam
 from pydantic import BaseModel
 
-from populace.actors.response_schema import ANY_OBJECT, PROPERTIES_MAX
+from populace.actors.response_schema import (
+    ANY_OBJECT,
+    CHOICES_CHARACTERS_MAX,
+    CHOICES_MAX,
+    PATTERN_CHARACTERS_MAX,
+    PROPERTIES_MAX,
+)
 from tests.limits import HANG_SECONDS
 from tests.runtime.gateway.population import Population
 
@@ -68,7 +74,10 @@ async def test_a_stream_is_parsed(ada: AsyncOpenAI) -> None:
         ({"response_format": _named(SCHEMA)}, SCHEMA),
         ({"guided_json": SCHEMA}, SCHEMA),
         ({"structured_outputs": {"json": SCHEMA}}, SCHEMA),
-        ({"structured_outputs": {"json_object": True}}, json.loads(ANY_OBJECT)),
+        (
+            {"structured_outputs": {"json_object": True, "disable_any_whitespace": False}},
+            json.loads(ANY_OBJECT),
+        ),
     ],
 )
 async def test_each_way_to_name_a_schema_reaches_the_engine(
@@ -78,6 +87,25 @@ async def test_each_way_to_name_a_schema_reaches_the_engine(
 
     assert reply.choices[0].message.content == "".join(REPLY)
     assert _schema_asked(population) == schema
+
+
+@pytest.mark.parametrize(
+    ("given", "pattern"),
+    [
+        ({"regex": r"\d{4}-\d{2}", "choice": None}, r"\d{4}-\d{2}"),
+        ({"choice": ["yes", "no (not yet)", "a|b"]}, r"yes|no \(not yet\)|a\|b"),
+    ],
+)
+async def test_a_pattern_and_a_choice_reach_the_engine(
+    ada: AsyncOpenAI, population: Population, given: dict[str, Any], pattern: str
+) -> None:
+    body = {"structured_outputs": given}
+    await ada.chat.completions.create(model="ada", messages=MESSAGES, extra_body=body)
+    await ada.completions.create(model="base", prompt="once", extra_body=body)
+    await ada.responses.create(model="ada", input="who?", extra_body=body)
+
+    sampled = [request.sampling for request in population.engine.requests]
+    assert [(one.response_schema, one.response_pattern) for one in sampled] == [(None, pattern)] * 3
 
 
 async def test_a_text_completion_is_held_to_a_schema_too(ada: AsyncOpenAI, population: Population) -> None:
@@ -104,10 +132,25 @@ async def test_a_text_completion_is_held_to_a_schema_too(ada: AsyncOpenAI, popul
             },
             "response_format.json_schema.schema",
         ),
-        ({"guided_json": {"type": 3}}, "response_format"),
+        ({"guided_json": {"type": 3}}, "guided_json"),
+        ({"structured_outputs": {"json": {"type": 3}}}, "structured_outputs.json"),
         ({"guided_json": {"minItems": 10**9}}, "guided_json"),
         ({"guided_json": SCHEMA, "response_format": {"type": "json_object"}}, "guided_json"),
-        ({"structured_outputs": {"regex": "a+"}}, "structured_outputs.regex"),
+        ({"structured_outputs": {"regex": "(a"}}, "structured_outputs.regex"),
+        ({"structured_outputs": {"regex": "(?=a)b"}}, "structured_outputs.regex"),
+        ({"structured_outputs": {"regex": ""}}, "structured_outputs.regex"),
+        (
+            {"structured_outputs": {"regex": "a" * (PATTERN_CHARACTERS_MAX + 1)}},
+            "structured_outputs.regex",
+        ),
+        ({"structured_outputs": {"choice": []}}, "structured_outputs.choice"),
+        ({"structured_outputs": {"choice": ["a"] * (CHOICES_MAX + 1)}}, "structured_outputs.choice"),
+        (
+            {"structured_outputs": {"choice": ["a" * CHOICES_CHARACTERS_MAX, "b"]}},
+            "structured_outputs.choice",
+        ),
+        ({"structured_outputs": {"choice": ["a"], "regex": "a"}}, "structured_outputs"),
+        ({"structured_outputs": {"grammar": "root ::= a"}}, "structured_outputs.grammar"),
         ({"structured_outputs": {}}, "structured_outputs"),
         ({"guided_regex": "a+"}, "guided_regex"),
     ],

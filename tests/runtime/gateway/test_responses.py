@@ -533,6 +533,25 @@ async def test_an_input_that_is_sent_whole_is_read_from_its_newest_exchanges_on_
     assert len(items.json()["data"]) == len(read) - 1
 
 
+@pytest.mark.parametrize("told", [{}, {"store": False}])
+async def test_without_truncation_what_does_not_fit_is_refused_and_nothing_left_out(
+    client: httpx.AsyncClient, population: Population, told: dict[str, Any]
+) -> None:
+    said = [{"role": role, "content": "word " * 60} for _ in range(20) for role in ("user", "assistant")]
+    long = {"model": "ada", "input": [*said, {"role": "user", "content": "And?"}]}
+    made = await respond(client, "word " * 200)
+    for _ in range(2):
+        made = await respond(client, "word " * 200, previous_response_id=made["id"], truncation="disabled")
+    assert len(prompt_of(population)) == 5, "also turns that are over half of the context together"
+
+    follows = {"model": "ada", "input": "word " * 500, "previous_response_id": made["id"]}
+    for body in (long, follows):
+        refused = await client.post(PATH, json={**body, **told, "truncation": "disabled"})
+        assert (refused.status_code, refused.json()["error"]["code"]) == (400, "context_length_exceeded")
+        assert (await client.post(PATH, json={**body, "store": False})).status_code == 200
+    assert len(await population.log("ada")) == 3
+
+
 async def test_log_probabilities_are_included_if_asked_for(client: httpx.AsyncClient) -> None:
     asked = {"include": ["message.output_text.logprobs"], "top_logprobs": 2}
     made = strict(Response, await respond(client, **asked))
@@ -543,6 +562,22 @@ async def test_log_probabilities_are_included_if_asked_for(client: httpx.AsyncCl
     streamed = events[-1].response.output[0].content[0].logprobs
     assert [row.token for row in streamed] == ["reply 2", " to", " you"]
     assert [event.logprobs[0].token for event in events[4:7]] == ["reply 2", " to", " you"]
+
+
+async def test_a_refusal_that_is_sent_back_is_what_was_said(
+    client: httpx.AsyncClient, population: Population
+) -> None:
+    refused = {"role": "assistant", "content": [{"type": "refusal", "refusal": "No."}]}
+    again = {"role": "user", "content": "Why?"}
+
+    await respond(client, [refused, again])
+    reply = await client.post(PATH, json={"model": "ada", "input": [{**refused, "role": "user"}]})
+    await client.post("/v1/chat/completions", json={"model": "ada", "messages": [refused, again]})
+
+    assert (reply.status_code, reply.json()["error"]["param"]) == (400, "input[0]")
+    assert [request.prompt for request in population.engine.requests] == [
+        (Message("assistant", "No."), Message("user", "Why?"))
+    ] * 2
 
 
 async def test_a_reply_is_held_to_the_schema_of_its_text(
@@ -570,9 +605,13 @@ async def test_hints_are_named_and_what_asks_for_nothing_is_accepted(client: htt
         include=["reasoning.encrypted_content"],
         stream_options=None,
         service_tier="auto",
+        text={"verbosity": "low"},
+        top_logprobs=3,
     )
 
     assert {warning["param"] for warning in made["warnings"]} == {
+        "text.verbosity",
+        "top_logprobs",
         "reasoning",
         "user",
         "service_tier",

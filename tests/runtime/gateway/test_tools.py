@@ -386,6 +386,16 @@ async def test_several_choices_and_log_probabilities_go_with_calls(
     assert len(set(ids)) == 4
 
 
+async def test_each_chunk_of_a_call_has_the_usage_so_far_if_that_is_asked_for(ada: AsyncOpenAI) -> None:
+    options = {"include_usage": True, "continuous_usage_stats": True}
+    *chunks, last = await _stream(ada, stream_options=options)
+
+    counted = [chunk.usage.completion_tokens for chunk in chunks if chunk.usage]
+    assert counted == list(range(1, len(REPLY) + 1))
+    assert last.usage is not None
+    assert (last.choices, last.usage.completion_tokens) == ([], len(REPLY))
+
+
 async def test_a_stream_that_is_dropped_in_a_call_leaves_nothing(
     ada: AsyncOpenAI, population: Population
 ) -> None:
@@ -413,6 +423,7 @@ async def test_a_reply_that_was_cut_off_before_its_call_may_be_sent_back(
 
     await _ask(ada, ASK, message, {"role": "user", "content": "and?"})
     await _ask(ada, ASK, message.model_dump(), {"role": "user", "content": "and?"})
+    await _ask(ada, ASK, message.model_dump(exclude_none=True), {"role": "user", "content": "and?"})
 
     for request in population.engine.requests[1:]:
         assert [(said.role, said.content) for said in request.prompt[1:]] == [  # pyright: ignore
