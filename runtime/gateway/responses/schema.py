@@ -8,6 +8,7 @@ from pydantic import Discriminator, Field, Tag, ValidationInfo, field_validator,
 from populace.actors.engine import Message, Sampling
 from populace.actors.response_schema import ANY_OBJECT, schema_text
 from populace.actors.tool_choice import TOOLS_MAX, ToolUse
+from populace.api.objects import example
 from populace.api.tool_choices import (
     TOOL_BRANCH,
     WORD_BRANCH,
@@ -142,6 +143,13 @@ Input = Annotated[
 
 class ResponseBody(Body, UnusedResponseParameters):
     """``POST /v1/responses``. ``memory`` and ``context`` are those of chats."""
+
+    model_config = example(
+        model="ada",
+        input="What is my dog called?",
+        instructions="Reply in one sentence.",
+        max_output_tokens=32,
+    )
 
     model: Annotated[NonEmptyText, Field(max_length=512)]
     input: Input
