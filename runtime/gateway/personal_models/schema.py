@@ -2,6 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
+from fastapi import Path
 from pydantic import Field, create_model
 
 from populace.actors.aggregation.question import MEMBERS_MAX
@@ -13,6 +14,9 @@ from populace.gateway.http.body import Body, ExactInteger, NonEmptyText, Optiona
 from populace.storage.records.keys import NAME_PATTERN
 
 NewName = Annotated[Text, Field(json_schema_extra={"pattern": rf"^{NAME_PATTERN.pattern}$"})]
+Alias = Annotated[
+    str, Path(json_schema_extra={"pattern": rf"^{NAME_PATTERN.pattern}$", "not": {"const": "base"}})
+]
 
 REVISION = "9b1d2f3a4c5e6f708192a3b4c5d6e7f8091a2b3c4d5e6f708192a3b4c5d6e7f8"
 """The revision in examples."""
@@ -83,7 +87,7 @@ class AliasBody(Body):
 
     model_config = example(revision=REVISION)
 
-    revision: NonEmptyText
+    revision: Annotated[NonEmptyText, Field(json_schema_extra={"not": {"const": "base"}})]
 
 
 class RestoreMemoryBody(Body):
