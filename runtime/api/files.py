@@ -2,13 +2,24 @@
 
 from typing import Literal
 
-from populace.api.objects import ApiObject, Listing
+from populace.api.objects import ApiObject, Listing, example
 
 FilePurpose = Literal["fine-tune", "user_data"]
 
 
 class FileObject(ApiObject):
     """A file of the caller; ``bytes`` is its size. It is stored whole when it is returned."""
+
+    model_config = example(
+        id="file-5f0d7c1a9b3e4d2f8a6c0b1e",
+        object="file",
+        bytes=20480,
+        created_at=1764288000,
+        expires_at=1766880000,
+        filename="lessons.jsonl",
+        purpose="fine-tune",
+        status="processed",
+    )
 
     id: str
     object: Literal["file"] = "file"

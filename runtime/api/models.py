@@ -5,7 +5,7 @@ from typing import Literal
 from populace.actors.hosts import Lineage, ModelView, Readiness, Revision
 from populace.actors.merging import LayerDifference, MergedRevision
 from populace.actors.turn import ModelId
-from populace.api.objects import ApiObject, Listing, milliseconds, seconds
+from populace.api.objects import ApiObject, Listing, example, milliseconds, seconds
 
 
 class OpenAIModelObject(ApiObject):
@@ -19,6 +19,19 @@ class OpenAIModelObject(ApiObject):
 
 class ModelObject(ApiObject):
     """A personal model; see ``ModelView``."""
+
+    model_config = example(
+        id="ada",
+        object="personal_model",
+        created=1764288000,
+        base="9b1d2f3a4c5e6f708192a3b4c5d6e7f8091a2b3c4d5e6f708192a3b4c5d6e7f8",
+        log_start=0,
+        log_position=8,
+        cursor=0,
+        memory_version=8,
+        aliases={},
+        active=True,
+    )
 
     id: str
     object: Literal["personal_model"] = "personal_model"

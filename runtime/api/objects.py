@@ -1,8 +1,8 @@
 """The base class of all objects of the API, and lists of them."""
 
-from typing import Generic, Literal, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, computed_field
+from pydantic import BaseModel, ConfigDict, JsonValue, computed_field
 
 T = TypeVar("T")
 
@@ -29,6 +29,17 @@ class Page(Listing[T], Generic[T]):
     @property
     def has_more(self) -> bool:
         return self.after is not None
+
+
+def example(**fields: JsonValue) -> ConfigDict:
+    """Show an object with these fields in its schema; a model's configuration."""
+    return ConfigDict(json_schema_extra={"examples": [fields]})
+
+
+def examples_of(model: type[BaseModel]) -> list[dict[str, Any]]:
+    """Return the examples in a model's schema."""
+    shown: Any = model.model_config.get("json_schema_extra")
+    return shown["examples"]
 
 
 def seconds(milliseconds: int) -> int:

@@ -6,7 +6,7 @@ from populace.actors.aggregation.ballot import VoteState
 from populace.actors.aggregation.ensemble import Measures, MemberVote, PopulationAnswer
 from populace.actors.members import MemberView
 from populace.actors.turn import ModelId
-from populace.api.objects import ApiObject, milliseconds, seconds
+from populace.api.objects import ApiObject, example, milliseconds, seconds
 from populace.policies.diversity.disclosure import Sharing
 
 SHARE_DIGITS = 6
@@ -78,6 +78,29 @@ class VoteObject(ApiObject):
 
 class AnswerObject(ApiObject):
     """The combined answer of members; see ``PopulationAnswer``."""
+
+    model_config = example(
+        object="population.answer",
+        final=True,
+        answer="Rome",
+        reason="",
+        tie=False,
+        shares=[{"answer": "Rome", "share": 1.0}],
+        measures={"voted": 1, "agreement": 1.0, "disagreement": 0.0, "entropy": 0.0},
+        votes=[
+            {
+                "model": "ada",
+                "revision": "base",
+                "state": "voted",
+                "answer": "Rome",
+                "weight": 1.0,
+                "reason": "",
+                "seconds": 0.4,
+            }
+        ],
+        prompt_tokens=31,
+        reply_tokens=2,
+    )
 
     object: Literal["population.answer"] = "population.answer"
     final: bool

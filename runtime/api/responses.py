@@ -4,7 +4,8 @@ from typing import Any, Literal
 
 from pydantic import PositiveInt, RootModel
 
-from populace.api.objects import ApiObject
+from populace.api.completions import MADE_WITH, ProvenanceObject, TokenLogprobObject, WarningObject
+from populace.api.objects import ApiObject, example
 
 Status = Literal["in_progress", "completed", "incomplete", "failed"]
 
@@ -142,6 +143,26 @@ class ResponseObject(ApiObject):
     ``populace`` says what it was made with, once it is made.
     """
 
+    model_config = example(
+        id="resp_ada_7_5f0d7c1a9b3e4d2f",
+        object="response",
+        created_at=1764288000,
+        status="completed",
+        model="ada",
+        output=[
+            {
+                "id": "msg_ada_7_5f0d7c1a9b3e4d2f_out",
+                "type": "message",
+                "role": "assistant",
+                "status": "completed",
+                "content": [{"type": "output_text", "text": "Your dog is called Bruno."}],
+            }
+        ],
+        store=True,
+        usage={"input_tokens": 14, "output_tokens": 7, "total_tokens": 21},
+        populace=MADE_WITH,
+    )
+
     id: str
     object: Literal["response"] = "response"
     created_at: int
@@ -167,8 +188,53 @@ class ResponseObject(ApiObject):
     top_p: float | None = None
     truncation: Literal["auto", "disabled"] | None = None
     usage: ResponseUsage | None = None
-    populace: dict[str, Any] | None = None
-    warnings: tuple[dict[str, str], ...] = ()
+    populace: ProvenanceObject | None = None
+    warnings: tuple[WarningObject, ...] = ()
+
+
+class ResponseEventObject(ApiObject):
+    """The data of an event of a streamed response: the fields that OpenAI's event of this ``type`` has."""
+
+    model_config = example(
+        type="response.output_text.delta",
+        sequence_number=4,
+        item_id="msg_ada_7_5f0d7c1a9b3e4d2f_out",
+        output_index=0,
+        content_index=0,
+        delta="Your dog",
+        logprobs=[],
+    )
+
+    type: Literal[
+        "response.created",
+        "response.in_progress",
+        "response.output_item.added",
+        "response.content_part.added",
+        "response.output_text.delta",
+        "response.output_text.done",
+        "response.content_part.done",
+        "response.function_call_arguments.delta",
+        "response.function_call_arguments.done",
+        "response.output_item.done",
+        "response.completed",
+        "response.incomplete",
+        "response.failed",
+        "error",
+    ]
+    sequence_number: int
+    response: ResponseObject | None = None
+    output_index: int | None = None
+    content_index: int | None = None
+    item_id: str | None = None
+    item: OutputItem | None = None
+    part: OutputText | None = None
+    delta: str | None = None
+    text: str | None = None
+    arguments: str | None = None
+    logprobs: tuple[TokenLogprobObject, ...] | None = None
+    code: str | None = None
+    message: str | None = None
+    param: str | None = None
 
 
 class ResponseNote(ApiObject):
@@ -212,6 +278,13 @@ class DeletedResponse(ApiObject):
 
 class ConversationObject(ApiObject):
     """A conversation with a person's model, which its id names."""
+
+    model_config = example(
+        id="conv_ada_7_5f0d7c1a9b3e4d2f",
+        object="conversation",
+        created_at=1764288000,
+        metadata={"topic": "travel"},
+    )
 
     id: str
     object: Literal["conversation"] = "conversation"

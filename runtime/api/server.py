@@ -15,6 +15,20 @@ API_VERSION = 1
 """Version of the API; it is raised when clients of the previous version could no longer work."""
 
 
+class HealthObject(ApiObject):
+    """A process that responds."""
+
+    status: Literal["ok"]
+
+
+class ReadinessObject(ApiObject):
+    """Whether all parts of a server respond."""
+
+    status: Literal["ready", "not_ready"]
+    hosts: Literal["ok", "unavailable"]
+    engine: Literal["ok", "unavailable"]
+
+
 class RepetitionObject(ApiObject):
     """See ``RepetitionDetection``."""
 

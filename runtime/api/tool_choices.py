@@ -82,7 +82,7 @@ class CalledObject(_SentBack):
 
 
 class ToolCallObject(_SentBack):
-    """A call that an assistant made, sent back."""
+    """A call that an assistant made, and that its client sends back."""
 
     id: Annotated[Text, Field(min_length=1)]
     type: Literal["function"] = "function"

@@ -15,9 +15,11 @@ from populace.actors.aggregation.aggregator import Aggregator
 from populace.actors.engine import Embedder, Engine
 from populace.actors.errors import InvalidRequest, RequestTooLarge
 from populace.actors.hosts import Hosts
+from populace.api.errors import ErrorObject
 from populace.gateway import operations
 from populace.gateway.completions import embeddings, population
 from populace.gateway.completions import routes as completions
+from populace.gateway.description import DescribedApp
 from populace.gateway.fine_tuning import files
 from populace.gateway.fine_tuning import jobs as fine_tuning
 from populace.gateway.fine_tuning.upload_service import UploadService
@@ -83,7 +85,7 @@ def create_app(
     the population as a whole cannot be asked. ``recognises_tasks`` and ``tools_auto`` are
     those of ``Gateway``.
     """
-    app = FastAPI(
+    app = DescribedApp(
         title="Populace",
         # The documentation pages load scripts from a CDN; /openapi.json needs none.
         docs_url=None,
@@ -133,8 +135,9 @@ def create_app(
         app.state.upload_service = upload_service
         modules += [files, fine_tuning]
         longer[files.FILES_PATH] = upload_service.bytes_max + files.FORM_BYTES_MAX
+    failed = {"model": ErrorObject, "description": "An error, as OpenAI's."}
     for module in modules:
-        app.include_router(module.router, responses={"default": {"description": "An error, as OpenAI's."}})
+        app.include_router(module.router, responses={"default": failed})
     app.add_exception_handler(PopulaceError, _populace_error)
     app.add_exception_handler(RequestValidationError, _validation_error)
     app.add_exception_handler(HTTPException, _http_error)

@@ -1,12 +1,14 @@
 """Health, readiness and metrics. They need no key and name no tenant or model."""
 
 import asyncio
+from typing import Any
 
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
 
 from populace.actors.engine import EngineReport
 from populace.actors.hosts import HostStatistics
+from populace.api.server import HealthObject, ReadinessObject
 from populace.gateway.http.context import Gateway, gateway_of
 from populace.storage.records.errors import PopulaceError
 
@@ -14,15 +16,21 @@ router = APIRouter()
 
 PROBE_SECONDS_MAX = 5.0
 METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+KEYLESS: dict[str, Any] = {"security": []}
 
 
-@router.get("/healthz")
+@router.get("/healthz", response_model=HealthObject, openapi_extra=KEYLESS)
 async def healthz() -> Response:
     """Return 200 while this process responds."""
     return JSONResponse({"status": "ok"})
 
 
-@router.get("/readyz")
+@router.get(
+    "/readyz",
+    response_model=ReadinessObject,
+    openapi_extra=KEYLESS,
+    responses={503: {"model": ReadinessObject, "description": "Hosts or engine do not respond."}},
+)
 async def readyz(request: Request) -> Response:
     """Return 200 if hosts and engine respond too; a 503 names the one that does not."""
     gateway = gateway_of(request)
@@ -37,7 +45,12 @@ async def readyz(request: Request) -> Response:
     )
 
 
-@router.get("/metrics", response_class=Response, responses={200: {"content": {METRICS_TYPE: {}}}})
+@router.get(
+    "/metrics",
+    response_class=Response,
+    responses={200: {"content": {METRICS_TYPE: {"schema": {"type": "string"}}}}},
+    openapi_extra=KEYLESS,
+)
 async def metrics(request: Request) -> Response:
     gateway = gateway_of(request)
     hosts, engine = await asyncio.gather(_probe_hosts(gateway), _report_of_engine(gateway))

@@ -53,7 +53,7 @@ ALLOWED: Mapping[str, str] = {
     "engines.vllm_lora": "adapters engines.kernels storage.packed",
     "engines.vllm_memory": "actors adapters.memory engines.kernels",
     "gateway": (
-        "actors actors.aggregation engines gateway.completions gateway.fine_tuning gateway.http "
+        "actors actors.aggregation api engines gateway.completions gateway.fine_tuning gateway.http "
         "gateway.personal_models gateway.responses hosting storage storage.records storage.uploads"
     ),
     "gateway.completions": (

@@ -17,6 +17,8 @@ from pydantic import Field
 
 from populace.actors.engine import Embedding
 from populace.actors.errors import InvalidRequest, TurnExpired
+from populace.api.completions import EmbeddingsObject
+from populace.api.objects import example
 from populace.gateway.completions.parameters import UnusedEmbeddingParameters, warnings_of
 from populace.gateway.completions.text_schema import Prompts, prompts_in
 from populace.gateway.http.body import Body, NonEmptyText
@@ -30,13 +32,15 @@ router = APIRouter(route_class=KeyedRoute)
 class EmbeddingsBody(Body, UnusedEmbeddingParameters):
     """``POST /v1/embeddings``; ``dimensions`` keeps the first ones, to the length of 1 again."""
 
+    model_config = example(model=BASE_MODEL, input=["My dog is called Bruno.", "Bruno is a dog."])
+
     model: Annotated[NonEmptyText, Field(json_schema_extra={"const": BASE_MODEL})]
     input: Prompts
     encoding_format: Literal["float", "base64"] | None = "float"
     dimensions: Annotated[int, Field(ge=1)] | None = None
 
 
-@router.post("/v1/embeddings")
+@router.post("/v1/embeddings", response_model=EmbeddingsObject)
 async def embeddings(request: Request, tenant: Caller, body: EmbeddingsBody) -> Response:
     """Embed texts or token ids."""
     if parse_target(tenant, body.model).model is not None:

@@ -8,7 +8,8 @@ for nothing. A parameter in neither list, and in no body, is refused as unknown.
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from pydantic import BaseModel, GetCoreSchemaHandler
+from pydantic import BaseModel, GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, core_schema
 
 
@@ -18,6 +19,11 @@ class Hint:
 
     reason: str
     neutral: tuple[object, ...] = ()
+
+    def __get_pydantic_json_schema__(
+        self, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        return {**handler(schema), "description": f"It changes nothing here: {self.reason}."}
 
 
 @dataclass(frozen=True)
@@ -29,6 +35,12 @@ class Refused:
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         return core_schema.no_info_after_validator_function(self._neutral_only, handler(source))
+
+    def __get_pydantic_json_schema__(
+        self, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        del schema, handler
+        return {"enum": [None, *self.neutral], "description": f"It is refused here: {self.reason}."}
 
     def _neutral_only(self, value: object) -> object:
         # By type too: to Python, 0 is False.

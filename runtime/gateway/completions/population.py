@@ -24,7 +24,7 @@ from populace.gateway.http.answers import answer
 from populace.gateway.http.context import Caller, KeyedRoute, aggregator_of, gateway_of
 from populace.gateway.http.disconnect import while_connected
 from populace.gateway.http.errors import populace_error_body
-from populace.gateway.http.event_stream import EventStream
+from populace.gateway.http.event_stream import EventStream, completion_events
 from populace.gateway.http.target import POPULATION_MODEL, named_model
 from populace.storage.records.errors import PopulaceError
 
@@ -57,7 +57,11 @@ async def list_members(request: Request, tenant: Caller) -> Response:
     return answer(Listing[MemberObject](data=tuple(MemberObject.of(member) for member in found)))
 
 
-@router.post("/v1/population/answers", response_model=AnswerObject)
+@router.post(
+    "/v1/population/answers",
+    response_model=AnswerObject,
+    responses={200: {"content": completion_events(AnswerObject)}},
+)
 async def ask(request: Request, tenant: Caller, body: AskBody) -> Response:
     """Ask members and return their combined answer; with ``stream`` also the one after each vote."""
     answers = aggregator_of(request).ask(tenant, question_of(body), body.models)

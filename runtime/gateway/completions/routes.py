@@ -33,6 +33,12 @@ from populace.actors.turns.peeks import begin_peek_reply
 from populace.actors.turns.requests import check_messages, make_request
 from populace.actors.turns.running_reply import RunningReply
 from populace.actors.turns.turn_director import begin_reply
+from populace.api.completions import (
+    ChatChunkObject,
+    ChatCompletionObject,
+    TextChunkObject,
+    TextCompletionObject,
+)
 from populace.engines.schema_grammar import check_form
 from populace.gateway.completions import population
 from populace.gateway.completions.chat_messages import messages_read
@@ -45,13 +51,18 @@ from populace.gateway.completions.text_schema import CompletionBody
 from populace.gateway.completions.wire import ReplyShape
 from populace.gateway.http.context import Caller, Gateway, KeyedRoute, gateway_of
 from populace.gateway.http.disconnect import cancels_on_disconnect, while_connected
+from populace.gateway.http.event_stream import completion_events
 from populace.gateway.http.idempotency import idempotency_key
 from populace.gateway.http.target import BASE_MODEL, POPULATION_MODEL, parse_target
 
 router = APIRouter(route_class=KeyedRoute)
 
 
-@router.post("/v1/chat/completions")
+@router.post(
+    "/v1/chat/completions",
+    response_model=ChatCompletionObject,
+    responses={200: {"content": completion_events(ChatChunkObject)}},
+)
 async def chat_completions(request: Request, tenant: Caller, body: ChatBody) -> Response:
     """Reply to a chat; the model reads the messages that are sent, and the turns ``context`` retrieves."""
     if body.model == POPULATION_MODEL and gateway_of(request).aggregator is not None:
@@ -65,7 +76,11 @@ async def chat_completions(request: Request, tenant: Caller, body: ChatBody) -> 
     return await _complete(request, tenant, body, messages)
 
 
-@router.post("/v1/completions")
+@router.post(
+    "/v1/completions",
+    response_model=TextCompletionObject,
+    responses={200: {"content": completion_events(TextChunkObject)}},
+)
 async def completions(request: Request, tenant: Caller, body: CompletionBody) -> Response:
     """Continue a text; the model reads the prompt as it is, without a chat template."""
     messages = (Message(RAW_ROLE, body.prompt),) if isinstance(body.prompt, str) else ()

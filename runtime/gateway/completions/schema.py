@@ -19,6 +19,7 @@ from populace.actors.errors import InvalidRequest
 from populace.actors.memory import BOTH, MemoryChoice
 from populace.actors.response_schema import schema_text
 from populace.actors.tool_choice import ToolUse
+from populace.api.objects import example
 from populace.api.text import encodable
 from populace.api.tool_choices import ToolChoice, Tools, use_of
 from populace.gateway.completions.chat_messages import ChatMessage
@@ -316,6 +317,10 @@ class SamplingBody(Body, ReplyParameters, UnusedParameters):
 
 class ChatBody(SamplingBody, TalkParameters, UnusedChatParameters):
     """``POST /v1/chat/completions``."""
+
+    model_config = example(
+        model="ada", messages=[{"role": "user", "content": "What is my dog called?"}], max_tokens=32
+    )
 
     messages: Annotated[list[ChatMessage], Field(min_length=1, max_length=MESSAGES_MAX)]
     max_completion_tokens: TokenCount | None = None

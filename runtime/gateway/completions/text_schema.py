@@ -6,6 +6,7 @@ from typing import Annotated, cast
 from pydantic import Discriminator, Field, Tag, ValidationInfo, field_validator
 
 from populace.actors.engine import Prompt, Sampling, SamplingDefaults
+from populace.api.objects import example
 from populace.gateway.completions.parameters import UnusedTextParameters
 from populace.gateway.completions.schema import LOGPROBS_MAX, TOKENS_MAX, SamplingBody, TokenId
 from populace.gateway.http.body import (
@@ -58,6 +59,8 @@ class CompletionBody(SamplingBody, UnusedTextParameters):
 
     With ``echo`` a text begins with its prompt; with ``max_tokens`` 0 as well, it is only read.
     """
+
+    model_config = example(model="ada", prompt="The capital of France is", max_tokens=8)
 
     prompt: Prompts
     max_tokens: Annotated[int, Field(ge=0, le=TOKENS_MAX)] | None = None

@@ -1,4 +1,7 @@
-"""OpenAI's response shapes, for chat and text completions, whole and streamed."""
+"""OpenAI's response shapes, for chat and text completions, whole and streamed.
+
+``api/completions.py`` describes them; ``tests/runtime/gateway/test_openapi.py`` compares the two.
+"""
 
 import json
 from collections.abc import Sequence

@@ -33,6 +33,11 @@ FILENAME_LENGTH_MAX = 255
 FORM: dict[str, Any] = {
     "type": "object",
     "required": ["file", "purpose"],
+    "additionalProperties": False,
+    "dependentRequired": {
+        "expires_after[anchor]": ["expires_after[seconds]"],
+        "expires_after[seconds]": ["expires_after[anchor]"],
+    },
     "properties": {
         "file": {"type": "string", "format": "binary"},
         "purpose": {"type": "string", "enum": list(PURPOSES)},

@@ -7,6 +7,7 @@ from pydantic import AfterValidator, BeforeValidator, Field
 
 from populace.actors.errors import InvalidRequest
 from populace.actors.training_options import OPTIONS, TrainingOptions
+from populace.api.objects import example
 from populace.api.text import encodable
 from populace.gateway.http.body import Body, NonEmptyText, Text
 from populace.policies.graders import OPERATIONS, SIMILARITIES
@@ -137,6 +138,12 @@ class FineTuningBody(Body):
 
     With ``base`` a new model is made, with ``suffix`` as its name if there is one.
     """
+
+    model_config = example(
+        model="ada",
+        training_file="file-5f0d7c1a9b3e4d2f8a6c0b1e",
+        method={"type": "supervised", "supervised": {"hyperparameters": {"n_epochs": 3}}},
+    )
 
     model: Text
     training_file: NonEmptyText

@@ -48,12 +48,12 @@ Branch = Discriminator(
 ExactInteger = Annotated[int, Field(ge=0, lt=2**53)]
 
 
-def exactly_one_of(*names: str) -> ConfigDict:
+def exactly_one_of(*names: str, example: dict[str, JsonValue]) -> ConfigDict:
     """Say in the schema of a body that it needs one of these fields, and one alone; null is none."""
     given: list[JsonValue] = [
         {"required": [name], "properties": {name: {"not": {"type": "null"}}}} for name in names
     ]
-    return ConfigDict(json_schema_extra={"oneOf": given})
+    return ConfigDict(json_schema_extra={"oneOf": given, "examples": [example]})
 
 
 class Body(BaseModel):

@@ -7,7 +7,7 @@ from populace.api.models import ModelObject
 from populace.gateway.http.answers import answer
 from populace.gateway.http.context import Caller, KeyedRoute, gateway_of
 from populace.gateway.http.target import named_model
-from populace.gateway.personal_models.schema import AliasBody
+from populace.gateway.personal_models.schema import Alias, AliasBody
 
 router = APIRouter(route_class=KeyedRoute)
 
@@ -15,7 +15,7 @@ ALIAS_PATH = "/v1/personal-models/{name}/aliases/{alias}"
 
 
 @router.put(ALIAS_PATH, response_model=ModelObject)
-async def move_alias(request: Request, tenant: Caller, name: str, alias: str, body: AliasBody) -> Response:
+async def move_alias(request: Request, tenant: Caller, name: str, alias: Alias, body: AliasBody) -> Response:
     """Move the alias to a revision of the model: a digest, the beginning of one, or another alias.
 
     An engine prewarms the revision first. Which turns count as learned does not change, as it does with
@@ -26,7 +26,7 @@ async def move_alias(request: Request, tenant: Caller, name: str, alias: str, bo
 
 
 @router.delete(ALIAS_PATH, response_model=ModelObject)
-async def remove_alias(request: Request, tenant: Caller, name: str, alias: str) -> Response:
+async def remove_alias(request: Request, tenant: Caller, name: str, alias: Alias) -> Response:
     """Remove an alias other than ``latest``, and return the model. The revision stays."""
     view = await gateway_of(request).hosts.remove_alias(named_model(tenant, name), alias)
     return answer(ModelObject.of(view))

@@ -13,6 +13,7 @@ from populace.gateway.http.context import Caller, KeyedRoute
 from populace.gateway.http.file_work import HeldFile
 from populace.gateway.http.target import named_model
 from populace.gateway.personal_models.archive_service import ArchiveService
+from populace.gateway.personal_models.revisions import BINARY, UPLOAD
 
 router = APIRouter(route_class=KeyedRoute)
 
@@ -37,7 +38,12 @@ class ArchiveResponse(StreamingResponse):
             self._held.close()
 
 
-@router.get("/v1/personal-models/{name}/export", status_code=200, response_class=ArchiveResponse)
+@router.get(
+    "/v1/personal-models/{name}/export",
+    status_code=200,
+    response_class=ArchiveResponse,
+    responses={200: {"content": {MEDIA_TYPE: BINARY}}},
+)
 async def export_model(request: Request, tenant: Caller, name: str) -> Response:
     """Return the whole model, with its log, as of one moment, as a zip file."""
     model = named_model(tenant, name)
@@ -45,7 +51,7 @@ async def export_model(request: Request, tenant: Caller, name: str) -> Response:
     return ArchiveResponse(held, f"{model.name}{SUFFIX}")
 
 
-@router.post(IMPORT_PATH, status_code=201, response_model=ModelObject)
+@router.post(IMPORT_PATH, status_code=201, response_model=ModelObject, openapi_extra={"requestBody": UPLOAD})
 async def import_model(
     request: Request, tenant: Caller, name: Annotated[str | None, Query()] = None
 ) -> Response:

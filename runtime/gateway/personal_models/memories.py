@@ -57,7 +57,7 @@ async def show_memory(
 @router.get(
     "/v1/personal-models/{name}/memory/picture",
     response_class=Response,
-    responses={200: {"content": {PICTURE_TYPE: {}}}},
+    responses={200: {"content": {PICTURE_TYPE: {"schema": {"type": "string"}}}}},
 )
 async def draw_memory(request: Request, tenant: Caller, name: str, position: Position = None) -> Response:
     """Draw the model's memory state as SVG."""

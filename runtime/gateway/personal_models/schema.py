@@ -2,26 +2,41 @@
 
 from typing import Annotated, Any, Literal
 
+from fastapi import Path
 from pydantic import Field, create_model
 
 from populace.actors.aggregation.question import MEMBERS_MAX
+from populace.actors.feedback import CORRECTION_CHARACTERS_MAX
 from populace.actors.forgetting import TURNS_MAX, MemoryAfter
 from populace.actors.training_options import OPTIONS, Option
+from populace.api.objects import example
 from populace.gateway.http.body import Body, ExactInteger, NonEmptyText, OptionalName, Text, exactly_one_of
 from populace.storage.records.keys import NAME_PATTERN
+
+NewName = Annotated[Text, Field(json_schema_extra={"pattern": rf"^{NAME_PATTERN.pattern}$"})]
+Alias = Annotated[
+    str, Path(json_schema_extra={"pattern": rf"^{NAME_PATTERN.pattern}$", "not": {"const": "base"}})
+]
+
+REVISION = "9b1d2f3a4c5e6f708192a3b4c5d6e7f8091a2b3c4d5e6f708192a3b4c5d6e7f8"
+"""The revision in examples."""
 
 
 class FeedbackBody(Body):
     """``POST /v1/feedback``."""
 
-    model_config = exactly_one_of("completion_id", "position")
+    model_config = exactly_one_of(
+        "completion_id", "position", example={"model": "ada", "position": 7, "thumb": "up"}
+    )
 
     model: NonEmptyText
     completion_id: NonEmptyText | None = None
     position: ExactInteger | None = None
     thumb: Literal["up", "down"] | None = None
-    rating: float | None = None
-    correction: Text | None = None
+    rating: Annotated[float | None, Field(json_schema_extra={"minimum": 0, "maximum": 1})] = None
+    correction: Annotated[
+        Text | None, Field(json_schema_extra={"pattern": r"\S", "maxLength": CORRECTION_CHARACTERS_MAX})
+    ] = None
     reward: float | None = None
 
 
@@ -40,14 +55,18 @@ class TrainingBody(create_model("TrainingBody", __base__=Body, **_fields)):
     ``tasks`` are for the method rl; ``actors/reward_tasks.py`` describes them.
     """
 
+    model_config = example(method="sft", epochs=2.0)
+
     tasks: list[dict[str, Any]] = []
 
 
 class MergeBody(Body):
     """``POST /v1/population/merge``; ``weights`` are by member, null is the mean. See ``MergeOptions``."""
 
+    model_config = example(models=["ada", "bob"], into="both")
+
     models: Annotated[list[NonEmptyText], Field(min_length=1, max_length=MEMBERS_MAX)]
-    into: Text
+    into: NewName
     weights: dict[str, float] | None = None
     method: Literal["sum", "svd", "ties", "dare", "linear"] = "sum"
     rank: Annotated[int, Field(ge=1)] | None = None
@@ -58,17 +77,23 @@ class MergeBody(Body):
 class RollbackBody(Body):
     """``POST /v1/personal-models/{name}/rollback``; the default is the revision that ``latest`` names."""
 
+    model_config = example(revision=REVISION)
+
     revision: NonEmptyText | None = None
 
 
 class AliasBody(Body):
     """``PUT /v1/personal-models/{name}/aliases/{alias}``: a digest, its beginning, or another alias."""
 
-    revision: NonEmptyText
+    model_config = example(revision=REVISION)
+
+    revision: Annotated[NonEmptyText, Field(json_schema_extra={"not": {"const": "base"}})]
 
 
 class RestoreMemoryBody(Body):
     """``POST /v1/personal-models/{name}/memory``; ``position`` null empties the memory."""
+
+    model_config = example(position=7)
 
     position: ExactInteger | None
 
@@ -79,7 +104,7 @@ class ForgetBody(Body):
     Turns that words find are forgotten only with ``confirm``.
     """
 
-    model_config = exactly_one_of("position", "positions", "query")
+    model_config = exactly_one_of("position", "positions", "query", example={"query": "Bruno"})
 
     position: ExactInteger | None = None
     positions: Annotated[list[ExactInteger], Field(min_length=1, max_length=TURNS_MAX)] | None = None
@@ -91,4 +116,6 @@ class ForgetBody(Body):
 class NewModelBody(Body):
     """``POST /v1/personal-models``."""
 
-    name: Annotated[Text, Field(json_schema_extra={"pattern": rf"^{NAME_PATTERN.pattern}$"})]
+    model_config = example(name="grace")
+
+    name: NewName

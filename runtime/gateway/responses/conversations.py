@@ -19,7 +19,7 @@ from populace.actors.forgetting import CONVERSATION_ROLE, SAID_ROLES
 from populace.actors.turn import Interaction, ModelId, operation_of
 from populace.actors.turns.requests import check_messages
 from populace.actors.turns.setting import add_to_conversation, remark
-from populace.api.objects import seconds
+from populace.api.objects import example, seconds
 from populace.api.responses import (
     ConversationObject,
     ConversationRemark,
@@ -58,6 +58,12 @@ Added = Annotated[list[SentItem], Field(max_length=ITEMS_ADDED_MAX)]
 class NewConversationBody(Body):
     """``POST /v1/conversations``. ``model``, here or in the metadata, is needed if the tenant has several."""
 
+    model_config = example(
+        model="ada",
+        metadata={"topic": "travel"},
+        items=[{"type": "message", "role": "user", "content": "We fly to Rome in May."}],
+    )
+
     metadata: Metadata | None = None
     model: NonEmptyText | None = None
     items: Added | None = None
@@ -66,11 +72,15 @@ class NewConversationBody(Body):
 class MetadataBody(Body):
     """``POST /v1/conversations/{id}``: the new metadata, instead of the old."""
 
+    model_config = example(metadata={"topic": "holidays"})
+
     metadata: Metadata | None
 
 
 class ItemsBody(Body):
     """``POST /v1/conversations/{id}/items``."""
+
+    model_config = example(items=[{"type": "message", "role": "user", "content": "We fly to Rome in May."}])
 
     items: Added
 

@@ -17,7 +17,13 @@ from populace.actors.errors import InvalidRequest
 from populace.actors.tool_choice import ToolUse
 from populace.actors.turn import FIRST, operation_of
 from populace.actors.turns.requests import check_messages, make_request
-from populace.api.responses import DeletedResponse, ItemList, ResponseNote, ResponseObject
+from populace.api.responses import (
+    DeletedResponse,
+    ItemList,
+    ResponseEventObject,
+    ResponseNote,
+    ResponseObject,
+)
 from populace.gateway.completions.parameters import warnings_of
 from populace.gateway.completions.peeks import reason_to_peek
 from populace.gateway.completions.routes import (
@@ -32,7 +38,7 @@ from populace.gateway.completions.routes import (
 from populace.gateway.completions.schema import ChatBody
 from populace.gateway.http.answers import answer
 from populace.gateway.http.context import Caller, Gateway, KeyedRoute, gateway_of
-from populace.gateway.http.event_stream import HEADERS, EventStream
+from populace.gateway.http.event_stream import HEADERS, EventStream, named_events
 from populace.gateway.http.idempotency import idempotency_key
 from populace.gateway.http.target import POPULATION_MODEL, Target, parse_target
 from populace.gateway.responses.exchange import ResponseExchange, events_of, response_of
@@ -45,8 +51,10 @@ from populace.policies.history import CONVERSATION_PREFIX
 
 router = APIRouter(route_class=KeyedRoute)
 
+STREAM: dict[int | str, dict[str, Any]] = {200: {"content": named_events(ResponseEventObject)}}
 
-@router.post("/v1/responses", response_model=ResponseObject)
+
+@router.post("/v1/responses", response_model=ResponseObject, responses=STREAM)
 async def create_response(request: Request, tenant: Caller, body: ResponseBody) -> Response:
     """Reply to the input, as a turn that follows another response or is of a conversation.
 
@@ -109,7 +117,7 @@ async def create_response(request: Request, tenant: Caller, body: ResponseBody) 
     return await replied(request, exchange, begin, stream=bool(body.stream), is_kept=is_kept)
 
 
-@router.get("/v1/responses/{response_id}", response_model=ResponseObject)
+@router.get("/v1/responses/{response_id}", response_model=ResponseObject, responses=STREAM)
 async def show_response(
     request: Request,
     tenant: Caller,

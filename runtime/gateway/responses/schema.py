@@ -10,6 +10,7 @@ from populace.actors.errors import InvalidRequest
 from populace.actors.response_schema import ANY_OBJECT, schema_text
 from populace.actors.sent_back import SentBack
 from populace.actors.tool_choice import TOOLS_MAX, ToolUse
+from populace.api.objects import example
 from populace.api.tool_choices import (
     TOOL_BRANCH,
     WORD_BRANCH,
@@ -139,6 +140,13 @@ Input = Annotated[
 
 class ResponseBody(Body, TalkParameters, UnusedResponseParameters):
     """``POST /v1/responses``. What it shares with chats means the same there."""
+
+    model_config = example(
+        model="ada",
+        input="What is my dog called?",
+        instructions="Reply in one sentence.",
+        max_output_tokens=32,
+    )
 
     model: Annotated[NonEmptyText, Field(max_length=512)]
     input: Input
