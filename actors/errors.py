@@ -72,21 +72,42 @@ class RequestTooLarge(InvalidRequest):
 
 
 class PromptTooLong(InvalidRequest):
-    """The prompt and the requested reply do not fit the base model's context. Counts are tokens."""
+    """The prompt and the requested reply do not fit the base model's context. Counts are tokens.
+
+    ``prompt`` and ``length`` are the names of the parameters that have the prompt and the reply's length.
+    """
 
     code = "context_length_exceeded"
 
-    def __init__(self, prompt_tokens: int, max_tokens: int, context_tokens: int) -> None:
+    def __init__(
+        self,
+        prompt_tokens: int,
+        max_tokens: int,
+        context_tokens: int,
+        prompt: str = "messages",
+        length: str = "max_tokens",
+    ) -> None:
+        needs = f"but the request needs {prompt_tokens + max_tokens} ({prompt_tokens} in the prompt, "
+        if is_too_long := max_tokens > context_tokens:
+            needs = f"the prompt's among them, but the reply may have {max_tokens}: lower {length}."
+        else:
+            needs += f"{max_tokens} for the reply). Shorten the prompt or lower {length}."
         super().__init__(
-            f"This model's context holds {context_tokens} tokens, but the request needs "
-            f"{prompt_tokens + max_tokens} ({prompt_tokens} in the prompt, {max_tokens} for the reply). "
-            "Shorten the prompt or lower max_tokens.",
-            "messages",
+            f"This model's context holds {context_tokens} tokens, {needs}", length if is_too_long else prompt
         )
-        self._pickled_from(prompt_tokens, max_tokens, context_tokens)
+        self._pickled_from(prompt_tokens, max_tokens, context_tokens, prompt, length)
         self.prompt_tokens = prompt_tokens
         self.max_tokens = max_tokens
         self.context_tokens = context_tokens
+
+    @property
+    def is_hopeless(self) -> bool:
+        """Whether no prompt would leave room for the reply."""
+        return self.max_tokens > self.context_tokens
+
+    def named(self, prompt: str, length: str) -> "PromptTooLong":
+        """Return the error with other names of the parameters."""
+        return PromptTooLong(self.prompt_tokens, self.max_tokens, self.context_tokens, prompt, length)
 
 
 class TextTooLong(PromptTooLong):

@@ -11,15 +11,16 @@ learned unless its ``weight`` is 0. Of the last, a grader is given all but the m
 client added to a recorded chat may be there if they are empty.
 """
 
+from codecs import BOM_UTF8
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Annotated, Any, Literal, NamedTuple, TypeVar
+from typing import Annotated, Any, Literal, NamedTuple, TypeVar, cast
 
-from pydantic import BaseModel, Discriminator, Field, Tag, ValidationError
+from pydantic import BaseModel, Discriminator, Field, Tag, ValidationError, model_validator
 
 from populace.actors.engine import Message
 from populace.actors.errors import InvalidRequest
 from populace.actors.reward_tasks import TASKS_MAX, RewardTask
-from populace.actors.sent_back import SentBack
+from populace.actors.sent_back import SentBack, with_refusal_as_content
 
 LINES_MIN = 10
 """The fewest lines to learn from, as with OpenAI: two of them may be held out."""
@@ -84,6 +85,14 @@ class _Said(SentBack, frozen=True, extra="forbid"):  # pyright: ignore[reportGen
     name: str | None = None
     weight: Literal[0, 1] | None = None
 
+    @model_validator(mode="before")
+    @classmethod
+    def _with_refusal(cls, value: object) -> object:
+        if not isinstance(value, dict):
+            return value
+        given = cast("dict[object, object]", value)
+        return with_refusal_as_content(given) if given.get("role") == "assistant" else given
+
     @property
     def message(self) -> Message:
         parts = self.content
@@ -100,6 +109,8 @@ Conversation = Annotated[list[_Said], Field(min_length=1, max_length=MESSAGES_MA
 
 class _Chat(SentBack, extra="forbid"):
     messages: Conversation
+    parallel_tool_calls: bool | None = None
+    """Says nothing of a line without tools, which is all that is read."""
 
     def lines(self, number: int) -> Iterator[ExampleLine]:
         said = [said.message for said in self.messages]
@@ -204,6 +215,7 @@ def read_tasks(
 def _read_lines(content: Iterable[bytes], kind: type[Format], parameter: str) -> Iterator[tuple[int, Format]]:
     """Validate line by line; blank lines are skipped, and count."""
     for number, line in enumerate(_split(content, parameter), start=1):
+        line = line.removeprefix(BOM_UTF8) if number == 1 else line
         if number > LINES_MAX:
             raise InvalidRequest(f"The file has more than {LINES_MAX:,} lines.", parameter)
         if not line.strip():

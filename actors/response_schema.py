@@ -35,6 +35,8 @@ CHOICES_MAX = 256
 CHOICES_CHARACTERS_MAX = 16 * 1024
 """The limit of all choices together."""
 
+_PATTERN_PART = re.compile(r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]|\{\d+(?:,\d*)?\}|.", re.DOTALL)
+_REPEATED = re.compile(r"\{(\d+)(?:,(\d*))?\}")
 _SPECIAL = re.compile(r"[\\.+*?()|\[\]{}^$#&\-~]")
 FORMAT_TYPES = frozenset({"text", "json_object", "json_schema"})
 NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
@@ -86,12 +88,42 @@ def schema_text(schema: object, parameter: str = PARAMETER) -> str:
 
 
 def pattern_text(pattern: str, parameter: str) -> str:
-    """Return a regular expression that a reply has to match. Raises ``InvalidRequest`` if it is long."""
+    """Return a regular expression that a reply has to match.
+
+    Raises ``InvalidRequest`` if it is long, or repeats something too often.
+    """
     if len(pattern) > PATTERN_CHARACTERS_MAX:
         raise InvalidRequest(
             f"The pattern has {len(pattern)} characters, more than {PATTERN_CHARACTERS_MAX}.", parameter
         )
-    return pattern
+    if _written_out(pattern) > LENGTH_MAX:
+        raise InvalidRequest(f"The pattern repeats more than {LENGTH_MAX} characters.", parameter)
+    return _without_nul(pattern)
+
+
+def _written_out(pattern: str) -> int:
+    """Count the characters that a pattern describes with its bounded repetitions written out."""
+    outer: list[int] = []
+    whole = last = 0
+    for part in _PATTERN_PART.findall(pattern):
+        if part == "(":
+            outer.append(whole)
+            whole = last = 0
+        elif part == ")" and outer:
+            last = whole
+            whole += outer.pop()
+        elif repeated := _REPEATED.fullmatch(part):
+            most = max(int(number[:9] or 0) for number in repeated.groups(""))
+            whole += last * (most - 1)
+            last *= most
+        else:
+            last = 1
+            whole += 1
+    return whole + sum(outer)
+
+
+def _without_nul(pattern: str) -> str:
+    return pattern.replace("\0", r"\x00")
 
 
 def pattern_of_choices(choices: Sequence[str], parameter: str) -> str:
@@ -103,7 +135,7 @@ def pattern_of_choices(choices: Sequence[str], parameter: str) -> str:
             f"of {CHOICES_CHARACTERS_MAX} together.",
             parameter,
         )
-    return "|".join(_SPECIAL.sub(r"\\\g<0>", choice) for choice in choices)
+    return _without_nul("|".join(_SPECIAL.sub(r"\\\g<0>", choice) for choice in choices))
 
 
 def _check_bounds(schema: Mapping[str, Any], parameter: str) -> None:

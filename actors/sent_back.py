@@ -5,12 +5,22 @@ from typing import cast
 from pydantic import BaseModel, model_validator
 
 _EMPTY: tuple[object, ...] = (None, "", [], {})
+_REPEATED = frozenset({"parsed", "parsed_arguments"})
+"""What the official client makes of a text that stands beside it."""
+
+
+def with_refusal_as_content(given: dict[object, object]) -> dict[object, object]:
+    """Return an assistant's message with the text of its refusal as what it said, if it said nothing else."""
+    refusal = given.get("refusal")
+    if given.get("content") or not refusal or not isinstance(refusal, str):
+        return given
+    return {**{name: field for name, field in given.items() if name != "refusal"}, "content": refusal}
 
 
 class SentBack(BaseModel):
-    """Drops unknown fields that are empty, because clients send things back with all of theirs.
+    """Drops unknown fields that are empty or repeat others, as clients send things back with all of theirs.
 
-    One that has content would be lost, so it is refused as unknown.
+    One that has content of its own would be lost, so it is refused as unknown.
     """
 
     @model_validator(mode="before")
@@ -20,5 +30,7 @@ class SentBack(BaseModel):
             return value
         given = cast("dict[object, object]", value)
         return {
-            name: field for name, field in given.items() if name in cls.model_fields or field not in _EMPTY
+            name: field
+            for name, field in given.items()
+            if name in cls.model_fields or (field not in _EMPTY and name not in _REPEATED)
         }

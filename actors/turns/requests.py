@@ -13,6 +13,7 @@ from populace.actors.tool_calls import TOOL_ROLE
 from populace.actors.turn import RAW_ROLE, ChatRequest, ModelId, TurnRequest, operation_of
 from populace.policies.retrieval import Retrieval
 
+CONVERSATION_CHARACTERS_MAX = 512
 FREE = Sampling()
 FIRST_PARAMETERS = frozenset(
     {
@@ -52,14 +53,20 @@ def make_request(
     ``prompts`` stand instead of messages, and ``template`` keeps the turn out of the memory, see
     ``ChatRequest``, also for ``instructions``, ``note``, ``whole``; ``follows`` is that of ``TurnRequest``.
 
-    Raises ``InvalidRequest`` if all messages are empty, for an operation with several choices, and for an
-    operation that cannot be encoded.
+    Raises ``InvalidRequest`` if all messages are empty, for an operation with several choices or one that
+    cannot be encoded, and for a long name of a conversation.
     """
     if prompts:
         assert not messages
         assert kept is None
     else:
         check_messages(messages)
+    if conversation is not None and len(conversation) > CONVERSATION_CHARACTERS_MAX:
+        raise InvalidRequest(
+            f"The name of a conversation has {len(conversation)} characters, more than "
+            f"{CONVERSATION_CHARACTERS_MAX}.",
+            "conversation",
+        )
     if template:
         memory = memory._replace(write=False)
     if operation is not None and choices > 1:

@@ -253,6 +253,8 @@ class _Shown(NamedTuple):
         ``continuing`` says of each turn of the history, and last of the messages, whether it begins with
         results of tools.
         """
+        if refused.is_hopeless:
+            return None
         fewer_retrieved = self._replace(retrieved=exchanges // 2) if exchanges else None
         if self.whole:
             return fewer_retrieved

@@ -66,7 +66,7 @@ def _check_choice(sampling: Sampling) -> None:
     _check(
         sampling.min_tokens >= 0 and (longest is None or sampling.min_tokens <= longest),
         "min_tokens",
-        "from 0 to max_tokens",
+        "from 0 to the largest length of the reply",
     )
     repeated = sampling.repetition_detection
     _check(

@@ -250,7 +250,7 @@ class VllmEngine:
         prompt_is_told = not call.request.sampling.wants_prompt
         async with aclosing(self._outputs(call, call.prompt_ids, tokens_max)) as outputs:
             async for output in outputs:
-                delta = delta_of(output, len(call.prompt_ids), self._tokenizer.token_text)
+                delta = delta_of(call, output, self._tokenizer.token_text)
                 if not prompt_is_told:
                     prompt_is_told = True
                     rows = prompt_rows(output, call.prompt_ids, self._tokenizer.token_text)

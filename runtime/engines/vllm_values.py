@@ -24,7 +24,7 @@ from populace.actors.engine import Delta, FinishReason, GenerateRequest, Samplin
 from populace.actors.errors import EngineUnavailable
 from populace.engines.prompts import TOOLS
 from populace.engines.sampling import generator_seed
-from populace.engines.schema_grammar import guided_schema
+from populace.engines.schema_grammar import guided_schema, refused
 from populace.engines.vllm_memory.request import MemoryRequest
 
 
@@ -97,12 +97,18 @@ def cache_salt(secret: bytes, request: GenerateRequest) -> str:
     return hmac.new(secret, f"{weights}\0{request.owner}".encode(), hashlib.sha256).hexdigest()
 
 
-def delta_of(output: RequestOutput, prompt_tokens: int, token_text: Callable[[int], str]) -> Delta:
-    """Read what a step added. Raises ``EngineUnavailable`` if vLLM ended the request by itself."""
+def delta_of(call: Call, output: RequestOutput, token_text: Callable[[int], str]) -> Delta:
+    """Read what a step added to the reply.
+
+    vLLM ends by itself what is held to a form that it cannot make, which raises ``InvalidRequest``; for any
+    other reason it raises ``EngineUnavailable``.
+    """
     [completion] = output.outputs
     reason: FinishReason | None = None
     if output.finished:
         if completion.finish_reason not in ("stop", "length", "repetition"):
+            if completion.finish_reason == "error" and call.request.sampling.is_held:
+                raise refused("no reply in this model's tokens satisfies it, or it is too large", None)
             raise EngineUnavailable(f"vLLM ended the request with {completion.finish_reason!r}")
         reason = "length" if completion.finish_reason == "length" else "stop"
     token_ids = tuple(completion.token_ids)
@@ -111,7 +117,7 @@ def delta_of(output: RequestOutput, prompt_tokens: int, token_text: Callable[[in
         _logprob(token_id, position, token_text)
         for token_id, position in zip(token_ids, positions, strict=False)
     )
-    return Delta(completion.text, token_ids, prompt_tokens, logprobs, reason)
+    return Delta(completion.text, token_ids, len(call.prompt_ids), logprobs, reason)
 
 
 def prompt_rows(

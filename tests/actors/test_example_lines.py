@@ -75,6 +75,16 @@ def test_a_recorded_chat_may_have_fields_that_are_empty() -> None:
     assert chosen.reply == "Hi."
 
 
+def test_a_refusal_is_what_was_said_and_a_mark_of_the_byte_order_is_nothing() -> None:
+    refused = {"role": "assistant", "content": None, "refusal": "No."}
+    line = {"messages": [USER, refused], "parallel_tool_calls": False}
+    content = b"\xef\xbb\xbf" + b"".join(file_of(line))
+
+    [said] = read_examples([content], "sft", "training_file", least=1)
+
+    assert said.reply == "No."
+
+
 def test_a_pair_is_the_preferred_reply_and_the_rejected_one() -> None:
     examples = read_examples(file_of(PAIR, PAIR), "preference", "training_file", least=2)
 

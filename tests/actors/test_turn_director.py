@@ -34,7 +34,7 @@ def room_for(messages_max: int) -> ScriptedEngine:
 
     async def script(request: GenerateRequest) -> AsyncGenerator[Delta, None]:
         if len(request.prompt) > messages_max:
-            raise PromptTooLong(len(request.prompt), 1, messages_max)
+            raise PromptTooLong(len(request.prompt), 1, max(1, messages_max))
         yield delta("Hello.", "stop")
 
     return ScriptedEngine(script)
@@ -275,6 +275,23 @@ async def test_a_chat_that_is_to_be_read_whole_is_refused_if_it_does_not_fit(
 
     assert [len(request.prompt) for request in engine.requests] == [7, 9, 9]
     assert (made.history_turns, len(await host.read_log(ada))) == (3, 4)
+
+
+async def test_a_reply_that_may_be_longer_than_the_context_is_refused_at_once(
+    host: ModelHost, ada: ModelId
+) -> None:
+    async def script(request: GenerateRequest) -> AsyncGenerator[Delta, None]:
+        if request.prompt:  # which an engine does not read before it refuses
+            raise PromptTooLong(0, 4096, 2048)
+        yield delta("never", "stop")
+
+    await converse(host, 2)
+    engine = ScriptedEngine(script)
+
+    with pytest.raises(PromptTooLong, match="may have 4096: lower max_tokens") as refused:
+        await host_chat(host, engine, turn_of(ada, "op-1", history_of="main"))
+
+    assert (refused.value.parameter, len(engine.requests)) == ("max_tokens", 1)
 
 
 async def test_a_chat_whose_last_exchange_does_not_fit_is_refused(host: ModelHost, ada: ModelId) -> None:

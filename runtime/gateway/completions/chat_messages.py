@@ -6,7 +6,7 @@ from typing import Annotated, Literal, cast
 from pydantic import Discriminator, Field, Tag, model_validator
 
 from populace.actors.engine import Message
-from populace.actors.sent_back import SentBack
+from populace.actors.sent_back import SentBack, with_refusal_as_content
 from populace.actors.tool_calls import TOOL_ROLE, Said, messages_of
 from populace.api.tool_choices import CALLS_SENT_MAX, ToolCallObject
 from populace.gateway.http.body import LIST_BRANCH, REFUSAL_BRANCH, TEXT_BRANCH, Body, Branch, Text
@@ -70,9 +70,8 @@ class ChatMessage(SentBack, Body):
         given = cast("dict[object, object]", value) if isinstance(value, dict) else {}
         if given.get("role") != "assistant":
             return cast("object", value)
-        content, refusal = given.get("content"), given.get("refusal")
-        if content is None and refusal:
-            return {**{name: field for name, field in given.items() if name != "refusal"}, "content": refusal}
+        given = with_refusal_as_content(given)
+        content = given.get("content")
         is_empty = content is None or (given.get("tool_calls") and not content)
         return {**given, "content": ""} if is_empty else given
 

@@ -51,11 +51,15 @@ class ResponseFormatBody(Body):
         return Form("response_format", text)
 
 
+FREE_TEXT = ResponseFormatBody(type="text")
+"""Asks for nothing."""
+
+
 class StructuredOutputsBody(Body):
     """vLLM's ``structured_outputs``, but for grammars."""
 
     json_: Annotated[dict[str, Any] | None, Field(alias="json")] = None
-    json_object: Literal[True] | None = None
+    json_object: bool | None = None
     regex: NonEmptyText | None = None
     choice: Annotated[list[NonEmptyText], Field(min_length=1)] | None = None
     disable_any_whitespace: Annotated[ANY, Hint(ONE_SPACE, (False,))] = None
@@ -69,7 +73,8 @@ class StructuredOutputsBody(Body):
 
     @model_validator(mode="after")
     def _is_one(self) -> "StructuredOutputsBody":
-        if sum(kind is not None for kind in (self.json_, self.json_object, self.regex, self.choice)) != 1:
+        kinds = (self.json_, self.json_object or None, self.regex, self.choice)
+        if sum(kind is not None for kind in kinds) != 1:
             raise ValueError("it has one of `json`, `json_object`, `regex` and `choice`")
         return self
 

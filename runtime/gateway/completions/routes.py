@@ -23,7 +23,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
 from populace.actors.engine import GenerateRequest, Message, Sampling
-from populace.actors.errors import InvalidRequest, TurnExpired
+from populace.actors.errors import InvalidRequest, PromptTooLong, TurnExpired
 from populace.actors.tool_calls import TOOL_ROLE
 from populace.actors.tool_choice import ToolUse
 from populace.actors.turn import RAW_ROLE, ChatRequest, ModelId
@@ -180,7 +180,8 @@ async def _complete(
         )
         begin = begin_of(gateway, chat, peeks=peek is not None, stream=_wants_deltas(body, chat))
     is_kept = key is not None and target.model is not None and not cancels
-    return await replied(request, exchange, begin, stream=bool(body.stream), is_kept=is_kept)
+    names = ("messages" if isinstance(body, ChatBody) else "prompt", "max_tokens")
+    return await replied(request, exchange, begin, stream=bool(body.stream), is_kept=is_kept, names=names)
 
 
 def begin_of(gateway: Gateway, chat: ChatRequest, *, peeks: bool, stream: bool) -> Begin:
@@ -190,14 +191,26 @@ def begin_of(gateway: Gateway, chat: ChatRequest, *, peeks: bool, stream: bool) 
 
 
 async def replied(
-    request: Request, exchange: Replying, begin: Begin, *, stream: bool, is_kept: bool
+    request: Request,
+    exchange: Replying,
+    begin: Begin,
+    *,
+    stream: bool,
+    is_kept: bool,
+    names: tuple[str, str] = ("messages", "max_tokens"),
 ) -> Response:
-    """Make the reply. A whole one that ``is_kept`` for a retry is finished although its client has left."""
-    if stream:
-        return await while_connected(request, exchange.streamed(begin))
-    if is_kept:
-        return await exchange.whole(begin)
-    return await while_connected(request, exchange.whole(begin))
+    """Make the reply. A whole one that ``is_kept`` for a retry is finished although its client has left.
+
+    ``names`` are the parameters of the route that have the prompt and the reply's length.
+    """
+    try:
+        if stream:
+            return await while_connected(request, exchange.streamed(begin))
+        if is_kept:
+            return await exchange.whole(begin)
+        return await while_connected(request, exchange.whole(begin))
+    except PromptTooLong as error:
+        raise error.named(*names) from error
 
 
 def _wants_deltas(body: ChatBody | CompletionBody, chat: ChatRequest) -> bool:

@@ -30,6 +30,7 @@ from populace.gateway.completions.parameters import (
     UnusedParameters,
 )
 from populace.gateway.completions.response_format import (
+    FREE_TEXT,
     SCHEMA_FIELDS,
     Form,
     ResponseFormatBody,
@@ -68,7 +69,7 @@ class ObfuscationBody(Body):
 class StreamOptions(ObfuscationBody):
     """``continuous_usage_stats`` puts the usage so far into each chunk, as vLLM's."""
 
-    include_usage: bool = False
+    include_usage: bool | None = False
     continuous_usage_stats: bool | None = False
 
     @field_validator("continuous_usage_stats")
@@ -141,14 +142,14 @@ class ReplyParameters(BaseModel):
     temperature: Annotated[float, Field(ge=0, le=2)] | None = None
     top_p: Annotated[float, Field(gt=0, le=1)] | None = None
     top_k: Annotated[int, Field(ge=-1, le=TOKENS_MAX)] | None = None
-    min_p: Annotated[float, Field(ge=0, le=1)] | None = 0.0
+    min_p: Annotated[float, Field(ge=0, le=1)] | None = None
     repetition_penalty: Annotated[float, Field(ge=0.01, le=100)] | None = None
     logit_bias: dict[Annotated[str, Field(pattern=r"^\d{1,9}$")], float] | None = None
     allowed_token_ids: list[TokenId] | None = None
     bad_words: list[NonEmptyText] | None = None
     stop_token_ids: list[TokenId] | None = None
-    include_stop_str_in_output: bool = False
-    skip_special_tokens: bool = True
+    include_stop_str_in_output: bool | None = False
+    skip_special_tokens: bool | None = True
     min_tokens: Annotated[int, Field(ge=0, le=TOKENS_MAX)] | None = 0
     repetition_detection: RepetitionBody | None = None
     seed: Annotated[int, Field(ge=-(2**63), lt=2**63)] | None = None
@@ -162,7 +163,7 @@ class ReplyParameters(BaseModel):
     ) = None
     frequency_penalty: Annotated[float, Field(ge=-2, le=2)] | None = 0.0
     presence_penalty: Annotated[float, Field(ge=-2, le=2)] | None = 0.0
-    ignore_eos: bool = False
+    ignore_eos: bool | None = False
     guided_json: dict[str, Any] | None = None
     structured_outputs: StructuredOutputsBody | None = None
     """vLLM's two names for what the reply is held to, beside that of the route; at most one is given."""
@@ -254,7 +255,7 @@ class SamplingBody(Body, ReplyParameters, UnusedParameters):
 
     @property
     def wants_usage(self) -> bool:
-        return self.stream_options is not None and self.stream_options.include_usage
+        return self.stream_options is not None and bool(self.stream_options.include_usage)
 
     @property
     def counts_tokens(self) -> bool:
@@ -268,14 +269,14 @@ class SamplingBody(Body, ReplyParameters, UnusedParameters):
 
     def form(self) -> Form | None:
         """Return what the reply is held to. Raises ``InvalidRequest`` for several of them."""
-        given = [name for name in SCHEMA_FIELDS if getattr(self, name) is not None]
+        given = [name for name in SCHEMA_FIELDS if getattr(self, name) not in (None, FREE_TEXT)]
         if len(given) > 1:
             raise InvalidRequest(
                 f"Give one of {' and '.join(given)}: each says what the reply has to be.", given[-1]
             )
         if self.guided_json is not None:
             return Form("guided_json", schema_text(self.guided_json, "guided_json"))
-        given_form = self.response_format or self.structured_outputs
+        given_form = self.structured_outputs or self.response_format
         return None if given_form is None else given_form.form()
 
     def sampling(
@@ -297,7 +298,7 @@ class SamplingBody(Body, ReplyParameters, UnusedParameters):
             logprobs=logprobs,
             frequency_penalty=self.frequency_penalty or 0.0,
             presence_penalty=self.presence_penalty or 0.0,
-            ignore_eos=self.ignore_eos,
+            ignore_eos=bool(self.ignore_eos),
             repetition_penalty=(
                 base.repetition_penalty if self.repetition_penalty is None else self.repetition_penalty
             ),
@@ -307,8 +308,8 @@ class SamplingBody(Body, ReplyParameters, UnusedParameters):
             bad_words=tuple(self.bad_words or ()),
             stop_token_ids=tuple(self.stop_token_ids or ()),
             min_tokens=self.min_tokens or 0,
-            include_stop=self.include_stop_str_in_output,
-            skip_special_tokens=self.skip_special_tokens,
+            include_stop=bool(self.include_stop_str_in_output),
+            skip_special_tokens=self.skip_special_tokens is not False,
             prompt_logprobs=self.prompt_logprobs,
             returns_prompt=returns_prompt or bool(self.return_token_ids),
             repetition_detection=repeated.value() if (repeated := self.repetition_detection) else None,

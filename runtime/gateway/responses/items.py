@@ -134,7 +134,7 @@ class FunctionOutputItem(SentBack, Body):
         return Said(TOOL_ROLE, _text_of(self.output), answers=self.call_id)
 
 
-class ReferenceItem(Body):
+class ReferenceItem(SentBack, Body):
     """An item of a response or a conversation, which is sent back by its id."""
 
     type: Literal["item_reference"]

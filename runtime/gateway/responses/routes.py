@@ -38,6 +38,7 @@ from populace.gateway.completions.routes import (
 from populace.gateway.completions.schema import ChatBody
 from populace.gateway.http.answers import answer
 from populace.gateway.http.context import Caller, Gateway, KeyedRoute, gateway_of
+from populace.gateway.http.disconnect import cancels_on_disconnect
 from populace.gateway.http.event_stream import HEADERS, EventStream, named_events
 from populace.gateway.http.idempotency import idempotency_key
 from populace.gateway.http.target import POPULATION_MODEL, Target, parse_target
@@ -67,7 +68,7 @@ async def create_response(request: Request, tenant: Caller, body: ResponseBody) 
         )
     gateway, chat = gateway_of(request), body.chat()
     target = parse_target(tenant, body.model)
-    key = idempotency_key(request)
+    key, cancels = idempotency_key(request), cancels_on_disconnect(request)
     uses = tool_use_of(gateway, chat)
     await _check_conversation(gateway, tenant, target, body.conversation_id)
     items = await with_references(gateway, target.model, body.items, "input")
@@ -113,8 +114,9 @@ async def create_response(request: Request, tenant: Caller, body: ResponseBody) 
         )
         wants_deltas = bool(body.stream) or body.includes_logprobs
         begin = begin_of(gateway, turn, peeks=peek is not None, stream=wants_deltas)
-    is_kept = key is not None and target.model is not None
-    return await replied(request, exchange, begin, stream=bool(body.stream), is_kept=is_kept)
+    is_kept = key is not None and target.model is not None and not cancels
+    names = ("input", "max_output_tokens")
+    return await replied(request, exchange, begin, stream=bool(body.stream), is_kept=is_kept, names=names)
 
 
 @router.get("/v1/responses/{response_id}", response_model=ResponseObject, responses=STREAM)

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import Discriminator, Field, Tag, ValidationInfo, field_validator, model_validator
+from pydantic import ConfigDict, Discriminator, Field, Tag, ValidationInfo, field_validator, model_validator
 
 from populace.actors.engine import Message, Sampling
 from populace.actors.errors import InvalidRequest
@@ -110,6 +110,10 @@ class TextBody(Body):
 
 
 class ConversationBody(Body):
+    """A conversation by its id. The others of its fields may be there, and change nothing."""
+
+    model_config = ConfigDict(extra="ignore")
+
     id: NonEmptyText
 
 
@@ -227,7 +231,7 @@ class ResponseBody(Body, TalkParameters, UnusedResponseParameters):
         asked = None if self.text is None else self.text.format
         of_chat = chat.form()
         if of_chat is not None:
-            if asked is not None:
+            if asked is not None and asked.type != "text":
                 raise InvalidRequest(
                     f"Give `text.format` or `{of_chat.parameter}`: each says what the reply has to be.",
                     of_chat.parameter,

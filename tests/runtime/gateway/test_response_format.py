@@ -94,6 +94,7 @@ async def test_each_way_to_name_a_schema_reaches_the_engine(
     [
         ({"regex": r"\d{4}-\d{2}", "choice": None}, r"\d{4}-\d{2}"),
         ({"choice": ["yes", "no (not yet)", "a|b"]}, r"yes|no \(not yet\)|a\|b"),
+        ({"choice": ["\0x"], "json_object": False, "regex": None}, r"\x00x"),
     ],
 )
 async def test_a_pattern_and_a_choice_reach_the_engine(
@@ -102,10 +103,12 @@ async def test_a_pattern_and_a_choice_reach_the_engine(
     body = {"structured_outputs": given}
     await ada.chat.completions.create(model="ada", messages=MESSAGES, extra_body=body)
     await ada.completions.create(model="base", prompt="once", extra_body=body)
-    await ada.responses.create(model="ada", input="who?", extra_body=body)
+    free: Any = {"type": "text"}
+    await ada.responses.create(model="ada", input="who?", text={"format": free}, extra_body=body)
+    await ada.chat.completions.create(model="ada", messages=MESSAGES, response_format=free, extra_body=body)
 
     sampled = [request.sampling for request in population.engine.requests]
-    assert [(one.response_schema, one.response_pattern) for one in sampled] == [(None, pattern)] * 3
+    assert [(one.response_schema, one.response_pattern) for one in sampled] == [(None, pattern)] * 4
 
 
 async def test_a_text_completion_is_held_to_a_schema_too(ada: AsyncOpenAI, population: Population) -> None:
@@ -139,6 +142,8 @@ async def test_a_text_completion_is_held_to_a_schema_too(ada: AsyncOpenAI, popul
         ({"structured_outputs": {"regex": "(a"}}, "structured_outputs.regex"),
         ({"structured_outputs": {"regex": "(?=a)b"}}, "structured_outputs.regex"),
         ({"structured_outputs": {"regex": ""}}, "structured_outputs.regex"),
+        ({"structured_outputs": {"regex": "(a{1000}){1000}"}}, "structured_outputs.regex"),
+        ({"structured_outputs": {"json_object": False}}, "structured_outputs"),
         (
             {"structured_outputs": {"regex": "a" * (PATTERN_CHARACTERS_MAX + 1)}},
             "structured_outputs.regex",

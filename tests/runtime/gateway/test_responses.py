@@ -510,8 +510,10 @@ async def test_a_refusal_before_the_first_token_has_a_status(
 ) -> None:
     reply = await client.post(PATH, json={"model": "ada", "input": "long " * 2000, "stream": True})
 
-    assert (reply.status_code, reply.json()["error"]["code"]) == (400, "context_length_exceeded")
-    assert reply.json()["error"]["request_id"]
+    error = reply.json()["error"]
+    assert (reply.status_code, error["code"], error["param"]) == (400, "context_length_exceeded", "input")
+    assert "lower max_output_tokens" in error["message"]
+    assert error["request_id"]
 
 
 async def test_an_input_that_is_sent_whole_is_read_from_its_newest_exchanges_on_and_says_so(
@@ -672,10 +674,11 @@ async def test_what_cannot_be_done_is_refused_by_name(
     assert await population.log("ada") == ()
 
 
-async def test_the_official_client_streams_and_parses(ada: AsyncOpenAI, population: Population) -> None:
-    class Place(BaseModel):
-        city: str
+class Place(BaseModel):
+    city: str
 
+
+async def test_the_official_client_streams_and_parses(ada: AsyncOpenAI, population: Population) -> None:
     async with ada.responses.stream(model="ada", input="hello") as stream:
         kinds = [event.type async for event in stream]
         final = await stream.get_final_response()
@@ -693,6 +696,25 @@ async def test_the_official_client_streams_and_parses(ada: AsyncOpenAI, populati
     assert [item.type for item in items.data] == ["message"]
     assert shown.output_text == '{"city": "Ghent"}'
     assert [turn.forgotten for turn in await population.log("ada")] == [False, True, False]
+
+
+async def test_what_the_official_client_parsed_is_sent_back_as_it_came(
+    ada: AsyncOpenAI, population: Population
+) -> None:
+    population.engine.reply = ('{"city": "Ghent"}',)
+    parsed = await ada.responses.parse(model="ada", input="where?", text_format=Place)
+    chat = await ada.chat.completions.parse(
+        model="ada", messages=[{"role": "user", "content": "where?"}], response_format=Place
+    )
+    items: Any = [item.model_dump(warnings=False) for item in parsed.output]
+    said: Any = chat.choices[0].message.model_dump(warnings=False)
+    asked: Any = {"role": "user", "content": "and?"}
+
+    await ada.responses.create(model="ada", input=[*items, asked])
+    await ada.chat.completions.create(model="ada", messages=[said, asked])
+
+    for turn in (await population.log("ada"))[-2:]:
+        assert [one.content for one in turn.messages] == ['{"city": "Ghent"}', "and?"]
 
 
 async def test_a_client_that_leaves_mid_stream_leaves_no_trace(

@@ -22,10 +22,10 @@ CHAT = "/v1/chat/completions"
 
 
 def request_bytes(population: Population, body: dict[str, object], *headers: str) -> bytes:
-    """Write a chat request as it crosses the wire."""
+    """Write a request of a chat, or of a response, as it crosses the wire."""
     content = json.dumps(body).encode()
     lines = (
-        f"POST {CHAT} HTTP/1.1",
+        f"POST {'/v1/responses' if 'input' in body else CHAT} HTTP/1.1",
         "Host: populace",
         f"Authorization: Bearer {population.keys['acme']}",
         "Content-Type: application/json",
@@ -134,6 +134,23 @@ async def test_a_client_that_says_so_gives_up_its_turn_with_a_key_and_may_ask_ag
     assert answer.startswith(b"HTTP/1.1 200")
     assert turn.completion_id.encode() in answer
     assert len(population.engine.requests) == 2
+
+
+@pytest.mark.parametrize(("told", "logged"), [((), 1), (("Populace-On-Disconnect: cancel",), 0)])
+async def test_a_response_with_a_key_is_given_up_only_if_its_client_says_so(
+    population: Population, address: tuple[str, int], url: str, told: tuple[str, ...], logged: int
+) -> None:
+    population.engine.hold_before = 1
+    body: dict[str, object] = {"model": "ada", "input": "hello"}
+    await leave_when_held(population, address, body, "Idempotency-Key: k", *told)
+    if not told:
+        await check_gone(address, population)
+        population.engine.gate.set()
+    await population.engine.wait_freed()
+
+    await check_serves(population, url)
+    said = [turn.messages[0].content for turn in await population.log("ada")]
+    assert said == ["hello"] * logged + ["still there?"]
 
 
 async def test_what_else_a_disconnect_should_do_is_refused_by_name(client: httpx.AsyncClient) -> None:
