@@ -46,6 +46,7 @@ from tests.runtime.gateway.population import Population, chat_body
 URL = "http://populace"
 LOOP = RepetitionDetection(64, 4, 2)
 RECOMMENDED = SamplingDefaults._fields
+RECOMMENDATION = (0.6, 0.95, 20, 1.1, LOOP, 0.05)
 
 
 @pytest.fixture
@@ -179,7 +180,7 @@ async def test_a_peek_is_the_same_over_http_and_on_a_host_and_leaves_no_trace(
 async def test_what_nobody_says_of_sampling_is_as_the_base_recommends_over_http_and_in_python(
     served: Population,
 ) -> None:
-    served.engine.base = served.engine.base._replace(sampling=SamplingDefaults(0.6, 0.95, 20, 1.1, LOOP))
+    served.engine.base = served.engine.base._replace(sampling=SamplingDefaults(*RECOMMENDATION))
     transport = httpx.ASGITransport(served.app)
     connection = await HttpConnection.open(URL, served.keys["acme"], transport=transport)
     async with AsyncPopulation(connection) as remote, served.client() as client:
@@ -188,25 +189,31 @@ async def test_what_nobody_says_of_sampling_is_as_the_base_recommends_over_http_
 
         await ada.chat("hello")
         await ada.chat(
-            "hello", temperature=0.0, top_p=1.0, top_k=0, repetition_penalty=1.0, repetition_detection={}
+            "hello",
+            temperature=0.0,
+            top_p=1.0,
+            top_k=0,
+            repetition_penalty=1.0,
+            repetition_detection={},
+            min_p=0.0,
         )
         await client.post("/v1/chat/completions", json=chat_body())
         nulls: dict[str, Any] = dict.fromkeys(RECOMMENDED)
         await client.post("/v1/chat/completions", json=chat_body(**nulls))
-        off: tuple[Any, ...] = (0, 1, 0, 1, {})
+        off: tuple[Any, ...] = (0, 1, 0, 1, {}, 0)
         explicit: dict[str, Any] = dict(zip(RECOMMENDED, off, strict=True))
         await client.post("/v1/chat/completions", json=chat_body(**explicit))
         await client.post("/v1/completions", json={"model": "base", "prompt": "once"})
 
     used = [request.sampling for request in served.engine.requests]
-    recommended, greedy = (0.6, 0.95, 20, 1.1, LOOP), (0.0, 1.0, 0, 1.0, None)
+    greedy = (0.0, 1.0, 0, 1.0, None, 0.0)
     assert [tuple(getattr(one, name) for name in RECOMMENDED) for one in used] == [
-        recommended,
+        RECOMMENDATION,
         greedy,
-        recommended,
-        recommended,
+        RECOMMENDATION,
+        RECOMMENDATION,
         greedy,
-        (*recommended[:-1], None),  # a text is no chat
+        (*RECOMMENDATION[:4], None, RECOMMENDATION[5]),  # a text is no chat
     ]
 
 
