@@ -87,18 +87,21 @@ class PromptTooLong(InvalidRequest):
         prompt: str = "messages",
         length: str = "max_tokens",
     ) -> None:
-        needs = f"but the request needs {prompt_tokens + max_tokens} ({prompt_tokens} in the prompt, "
-        if is_too_long := max_tokens > context_tokens:
-            needs = f"the prompt's among them, but the reply may have {max_tokens}: lower {length}."
-        else:
-            needs += f"{max_tokens} for the reply). Shorten the prompt or lower {length}."
-        super().__init__(
-            f"This model's context holds {context_tokens} tokens, {needs}", length if is_too_long else prompt
-        )
-        self._pickled_from(prompt_tokens, max_tokens, context_tokens, prompt, length)
         self.prompt_tokens = prompt_tokens
         self.max_tokens = max_tokens
         self.context_tokens = context_tokens
+        if self.is_hopeless:
+            needs = f"the prompt's among them, but the reply may have {max_tokens}: lower {length}."
+        else:
+            needs = (
+                f"but the request needs {prompt_tokens + max_tokens} ({prompt_tokens} in the prompt, "
+                f"{max_tokens} for the reply). Shorten the prompt or lower {length}."
+            )
+        super().__init__(
+            f"This model's context holds {context_tokens} tokens, {needs}",
+            length if self.is_hopeless else prompt,
+        )
+        self._pickled_from(prompt_tokens, max_tokens, context_tokens, prompt, length)
 
     @property
     def is_hopeless(self) -> bool:

@@ -13,7 +13,7 @@ client added to a recorded chat may be there if they are empty.
 
 from codecs import BOM_UTF8
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Annotated, Any, Literal, NamedTuple, TypeVar, cast
+from typing import Annotated, Any, Literal, NamedTuple, TypeVar
 
 from pydantic import BaseModel, Discriminator, Field, Tag, ValidationError, model_validator
 
@@ -88,10 +88,7 @@ class _Said(SentBack, frozen=True, extra="forbid"):  # pyright: ignore[reportGen
     @model_validator(mode="before")
     @classmethod
     def _with_refusal(cls, value: object) -> object:
-        if not isinstance(value, dict):
-            return value
-        given = cast("dict[object, object]", value)
-        return with_refusal_as_content(given) if given.get("role") == "assistant" else given
+        return with_refusal_as_content(value)
 
     @property
     def message(self) -> Message:

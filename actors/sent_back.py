@@ -9,10 +9,14 @@ _REPEATED = frozenset({"parsed", "parsed_arguments"})
 """What the official client makes of a text that stands beside it."""
 
 
-def with_refusal_as_content(given: dict[object, object]) -> dict[object, object]:
+def with_refusal_as_content(message: object) -> object:
     """Return an assistant's message with the text of its refusal as what it said, if it said nothing else."""
+    if not isinstance(message, dict):
+        return message
+    given = cast("dict[object, object]", message)
     refusal = given.get("refusal")
-    if given.get("content") or not refusal or not isinstance(refusal, str):
+    says_more = given.get("role") != "assistant" or given.get("content")
+    if says_more or not refusal or not isinstance(refusal, str):
         return given
     return {**{name: field for name, field in given.items() if name != "refusal"}, "content": refusal}
 

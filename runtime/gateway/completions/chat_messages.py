@@ -67,10 +67,10 @@ class ChatMessage(SentBack, Body):
 
         That of a refusal is what it refused with.
         """
-        given = cast("dict[object, object]", value) if isinstance(value, dict) else {}
+        read = with_refusal_as_content(value)
+        given = cast("dict[object, object]", read) if isinstance(read, dict) else {}
         if given.get("role") != "assistant":
-            return cast("object", value)
-        given = with_refusal_as_content(given)
+            return cast("object", read)
         content = given.get("content")
         is_empty = content is None or (given.get("tool_calls") and not content)
         return {**given, "content": ""} if is_empty else given

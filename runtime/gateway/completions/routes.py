@@ -197,7 +197,7 @@ async def replied(
     *,
     stream: bool,
     is_kept: bool,
-    names: tuple[str, str] = ("messages", "max_tokens"),
+    names: tuple[str, str],
 ) -> Response:
     """Make the reply. A whole one that ``is_kept`` for a retry is finished although its client has left.
 

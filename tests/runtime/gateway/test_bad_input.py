@@ -154,6 +154,7 @@ WRONG: list[tuple[dict[str, str], str, str]] = [
     ({"model": '""'}, "model", "at least 1 character"),
     ({"model": '"' + "m" * 513 + '"'}, "model", "at most 512 characters"),
     ({"stop": r'["\ud800"]'}, "stop[0]", "valid"),
+    ({"conversation": '"' + "c" * 513 + '"'}, "conversation", "513 characters, more than 512"),
 ]
 
 
