@@ -40,22 +40,24 @@ _WORD = re.compile(rf"[{_UNSPACED}]|[^\W{_UNSPACED}]+")
 class Retrieval:
     """A query of the log: up to ``count`` turns that fit the ``words``, but none of the ``known``.
 
-    ``known`` are digests of turns that the request itself contains, see ``policies/ingestion.py``.
+    ``known`` are digests of turns that the request itself contains, see ``policies/ingestion.py``. With
+    ``corrections`` the correction that applies is found too, see ``policies/corrections.py``.
     """
 
     words: tuple[str, ...]
     count: int
     known: frozenset[bytes] = frozenset()
+    corrections: bool = False
 
     @classmethod
-    def of(cls, messages: Sequence[RoleAndContent], count: int) -> Self | None:
+    def of(cls, messages: Sequence[RoleAndContent], count: int, *, corrections: bool = False) -> Self | None:
         """The query of the user's last message; None if no turn can fit it."""
-        if count == 0:
+        if count == 0 and not corrections:
             return None
         asked = next((content for role, content in reversed(messages) if role == "user"), "")
         words = words_of(asked[-QUERY_WORDS_MAX * WORD_CHARACTERS :])
         distinct = tuple(dict.fromkeys(words))[-QUERY_WORDS_MAX:]
-        return cls(distinct, count, turns_in(messages)) if distinct else None
+        return cls(distinct, count, turns_in(messages), corrections) if distinct else None
 
 
 class Exchange(NamedTuple):
@@ -65,6 +67,18 @@ class Exchange(NamedTuple):
     said: str
     answered: str
     turn: bytes
+
+    @property
+    def is_answered_whole(self) -> bool:
+        """Whether ``answered`` is all of the reply, and not the beginning of a longer one."""
+        return len(self.answered) <= TEXT_CHARACTERS_MAX
+
+
+class Found(NamedTuple):
+    """What was found in the log for a question: turns that fit it, best first; what corrects its reply."""
+
+    exchanges: tuple[Exchange, ...] = ()
+    correction: Exchange | None = None
 
 
 def words_of(text: str) -> list[str]:
@@ -95,18 +109,25 @@ def exchange_of(
 
 
 def exchanges_that_fit(
-    found: Sequence[Exchange], known: Container[bytes], *, count: int, tokens_max: int
+    found: Sequence[Exchange],
+    known: Container[bytes],
+    *,
+    count: int,
+    tokens_max: int,
+    correction: Exchange | None = None,
 ) -> list[Exchange]:
     """Choose up to ``count`` of the turns, given best first, that are not ``known`` and fit together.
 
-    They are returned in the log's order, since later turns correct earlier ones. Tokens are estimated as in
-    ``turns_that_fit``; a turn that is too long is skipped.
+    A ``correction`` comes before them, also if its turn is known: the prompt has that with the reply that was
+    corrected. They are returned in the log's order, since later turns correct earlier ones. Tokens are
+    estimated as in ``turns_that_fit``; a turn that is too long is skipped.
     """
     budget = tokens_max * CHARACTERS_PER_TOKEN - len(HEADING)
     chosen: list[Exchange] = []
-    for exchange in found:
+    for exchange in found if correction is None else (correction, *found):
         length = len(_shown(exchange))
-        if len(chosen) < count and exchange.turn not in known and length <= budget:
+        is_new = exchange is correction or (exchange.turn not in known and exchange not in chosen)
+        if len(chosen) < count and is_new and length <= budget:
             chosen.append(exchange)
             budget -= length
     return sorted(chosen)

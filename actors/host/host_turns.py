@@ -76,9 +76,7 @@ class HostTurns:
             replay = self._turn_log.find(request)
             if replay is None:
                 grant = self._turn_log.completed(grant, request.follows)
-                if request.retrieval is not None:
-                    found = await self._retriever.find(model, grant, request.retrieval)
-                    grant = replace(grant, retrieved=found)
+                grant = await self._retriever.completed(model, grant, request.retrieval)
         except BaseException:  # the caller may be cancelled while the log is searched
             model.release(grant)
             raise
@@ -104,9 +102,10 @@ class HostTurns:
         if request.alias == BASE_REVISION:
             grant = replace(grant, memory=None, memory_version=0)
         grant = self._turn_log.completed(grant, request.follows)
-        if request.retrieval is not None:
-            grant = replace(grant, retrieved=await self._retriever.find(active, grant, request.retrieval))
-        return grant
+        wanted = request.retrieval
+        if wanted is not None and request.alias == BASE_REVISION:
+            wanted = replace(wanted, corrections=False)
+        return await self._retriever.completed(active, grant, wanted)
 
     async def finish_turn(self, grant: TurnGrant, reply: Reply) -> Interaction:
         if is_peek(grant):

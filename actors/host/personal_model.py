@@ -17,6 +17,7 @@ from populace.actors.host.mailbox import Mailbox, QueuedTurn
 from populace.actors.keepers.log_index import LogIndex
 from populace.actors.turn import BASE_REVISION, ModelId, TurnGrant, TurnRequest
 from populace.policies.admission import retry_after_s
+from populace.policies.corrections import Corrected
 from populace.storage.records.errors import ModelNotFound, RevisionNotFound
 from populace.storage.rows.ledger import StoredModel
 
@@ -58,6 +59,8 @@ class PersonalModel:
         self.stored = stored
         self.index = LogIndex()
         """The words of the model's log, as far as retrievals have read it."""
+        self.corrections: tuple[Corrected, ...] | None = None
+        """What was corrected in the log; None if no turn has read it yet."""
         self._incarnation = incarnation
         self._clock = clock
         self._adapter_of = adapter_of
@@ -169,7 +172,8 @@ class PersonalModel:
     @property
     def resident_bytes(self) -> int:
         memory = self.stored.memory
-        return ACTIVATION_BYTES + (len(memory.payload) if memory else 0) + self.index.bytes
+        corrected = sum(one.bytes for one in self.corrections or ())
+        return ACTIVATION_BYTES + (len(memory.payload) if memory else 0) + self.index.bytes + corrected
 
     def check_integrity(self) -> None:
         """Raise ``AssertionError`` unless the running turn and the mailbox agree with the phase."""

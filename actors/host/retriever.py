@@ -7,6 +7,7 @@ erased. A host's searches run on one thread, so that the event loop shares its p
 import asyncio
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
 from itertools import takewhile
 from typing import ParamSpec, TypeVar
@@ -20,8 +21,9 @@ from populace.actors.keepers.feedback_keeper import feedback_view
 from populace.actors.keepers.log_index import LogIndex
 from populace.actors.keepers.owned_shards import OwnedShards
 from populace.actors.turn import ModelId, TurnGrant
+from populace.policies.corrections import Corrected, applying
 from populace.policies.ingestion import turns_in
-from populace.policies.retrieval import Exchange, Retrieval, exchange_of, turn_words
+from populace.policies.retrieval import Exchange, Found, Retrieval, exchange_of, turn_words
 from populace.storage.records.records import InteractionRecord
 from populace.storage.records.transaction import ReadTransaction
 from populace.storage.rows import ledger
@@ -50,15 +52,29 @@ class Retriever:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="populace-retrieve")
         self._closed = False
 
-    async def find(
-        self, model: PersonalModel | None, grant: TurnGrant, wanted: Retrieval
-    ) -> tuple[Exchange, ...]:
-        """Find turns before the granted one, best first.
+    async def completed(
+        self, model: PersonalModel | None, grant: TurnGrant, wanted: Retrieval | None
+    ) -> TurnGrant:
+        """Complete the grant with what ``find`` finds; without a query it stays as it is."""
+        if wanted is None:
+            return grant
+        found = await self.find(model, grant, wanted)
+        return replace(grant, retrieved=found.exchanges, correction=found.correction)
+
+    async def find(self, model: PersonalModel | None, grant: TurnGrant, wanted: Retrieval) -> Found:
+        """Find turns before the granted one, best first, and what corrects its reply.
 
         Returns up to ``wanted.count`` turns that the grant has neither in its history nor as ``brought``, and
         all turns of these that fit better: how many of them the prompt has room for is known only later.
         Raises what a read raises. ``model`` None is one that is not active; its log is read anew.
         """
+        correction = await self._correction(model, grant, wanted.words) if wanted.corrections else None
+        exchanges = await self._fitting(model, grant, wanted) if wanted.count else ()
+        return Found(exchanges, correction)
+
+    async def _fitting(
+        self, model: PersonalModel | None, grant: TurnGrant, wanted: Retrieval
+    ) -> tuple[Exchange, ...]:
         begun = index = LogIndex() if model is None else model.index
         while index.end < grant.position:
             index = await self._extended(grant.model, index, grant.position)
@@ -71,9 +87,31 @@ class Retriever:
             grant.model, lambda txn: _exchanges(txn, grant.model, ranked, wanted, granted)
         )
 
+    async def _correction(
+        self, model: PersonalModel | None, grant: TurnGrant, words: Sequence[str]
+    ) -> Exchange | None:
+        """Find the correction that applies. Of models without any only the first turn reads the store."""
+        begun = None if model is None else model.index
+        corrections = None if model is None else model.corrections
+        if corrections is None:
+            corrections = await self._read(grant.model, lambda txn: _corrections(txn, grant.model))
+            # Else passivated or corrected meanwhile, or a peek.
+            if model is not None and model.is_running(grant) and model.index is begun:
+                before = model.resident_bytes
+                model.corrections = corrections
+                self._active.note_grown(model, model.resident_bytes - before)
+        if not corrections:
+            return None
+        position = await self._on_thread(partial(applying, corrections, words))
+        if position is None or position >= grant.position:
+            return None
+        return await self._read(grant.model, lambda txn: _found(txn, grant.model, position))
+
     def forget(self, model: PersonalModel) -> None:
-        """Drop the words of the model's log, because its turns have changed."""
-        self._put(model, LogIndex())
+        """Drop the words and the corrections of the model's log, because its turns have changed."""
+        before = model.resident_bytes
+        model.index, model.corrections = LogIndex(), None
+        self._active.note_grown(model, model.resident_bytes - before)
 
     def close(self) -> None:
         """Stop the searches; callers that wait for one get ``HostUnavailable``."""
@@ -168,8 +206,7 @@ def _exchanges(
     found: dict[bytes, Exchange] = {}
     left = wanted.count
     for position in ranked:
-        said = _told(txn, model, position)
-        exchange = None if said is None else _exchange(position, said)
+        exchange = _found(txn, model, position)
         if exchange is None or exchange.turn in wanted.known or exchange.turn in found:
             continue
         found[exchange.turn] = exchange
@@ -177,6 +214,23 @@ def _exchanges(
         if left == 0:
             break
     return tuple(found.values())
+
+
+def _corrections(txn: ReadTransaction, model: ModelId) -> tuple[Corrected, ...]:
+    """Read what was corrected in the log, in its order."""
+    given = feedback_by_position(feedback_view(model, record) for record in walk_feedback(txn, *model))
+    corrected: list[Corrected] = []
+    for position, feedback in sorted(given.items()):
+        judgement = judged(feedback)
+        record = None if judgement.correction is None else ledger.read_interaction(txn, *model, position)
+        exchange = record and exchange_of(position, record.messages, record.reply, judgement)
+        corrected += [Corrected(position, exchange.said, exchange.answered)] if exchange else []
+    return tuple(corrected)
+
+
+def _found(txn: ReadTransaction, model: ModelId, position: int) -> Exchange | None:
+    said = _told(txn, model, position)
+    return None if said is None else _exchange(position, said)
 
 
 def _told(

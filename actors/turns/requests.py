@@ -34,6 +34,7 @@ def make_request(
     conversation: str | None = None,
     memory: MemoryChoice = BOTH,
     retrieved: int = 0,
+    corrections: bool = True,
     choices: int = 1,
     kept: int | None = 0,
     prompts: tuple[Prompt, ...] = (),
@@ -47,8 +48,9 @@ def make_request(
     """Make the request of one turn.
 
     ``operation`` is the caller's idempotency key, ``conversation`` the one whose earlier turns are read, and
-    ``retrieved`` how many turns of the log are retrieved. The same operation may be sent again over HTTP or
-    from Python: the resolved values are compared, so a default that is given explicitly is no other request.
+    ``retrieved`` how many turns of the log are retrieved; with ``corrections`` the reply keeps to the one
+    that applies to the last message. The same operation may be sent again over HTTP or from Python: the
+    resolved values are compared, so a default that is given explicitly is no other request.
 
     ``prompts`` stand instead of messages, and ``template`` keeps the turn out of the memory, see
     ``ChatRequest``, also for ``instructions``, ``note``, ``whole``; ``follows`` is that of ``TurnRequest``.
@@ -82,6 +84,8 @@ def make_request(
         shaping += (follows, instructions)
     if whole:
         shaping += ("whole",)
+    if not corrections and Retrieval.of(messages, 1) is not None:
+        shaping += ("no corrections",)
     turn = TurnRequest(
         model=model,
         operation=operation_of(operation),
@@ -89,7 +93,7 @@ def make_request(
         alias=alias,
         history_of=conversation,
         turn_seconds_max=turn_seconds_max,
-        retrieval=Retrieval.of(messages, retrieved),
+        retrieval=Retrieval.of(messages, retrieved, corrections=corrections),
         follows=follows,
     )
     return ChatRequest(

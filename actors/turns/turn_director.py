@@ -281,7 +281,8 @@ async def generate_reply(
     wanted = None if raw_prompts else request.turn.retrieval
     own = request.messages[request.instructions :]
     fitting = len(history) if request.whole else _fitting(history, own, engine.base)
-    shown = _Shown(fitting, 0 if wanted is None else wanted.count, request.messages, request.whole)
+    exchanges_max = 0 if wanted is None else wanted.count + (grant.correction is not None)
+    shown = _Shown(fitting, exchanges_max, request.messages, request.whole)
     deadline = asyncio.get_running_loop().time() + seconds_max
     late = TurnExpired(grant.model.name, f"it took over {grant.turn_seconds_max:g} s")
     memory = Memory.unpack(grant.memory)
@@ -295,6 +296,7 @@ async def generate_reply(
                 turns_in(messages),
                 count=shown.retrieved,
                 tokens_max=engine.base.context_tokens // CONTEXT_SHARE,
+                correction=grant.correction,
             )
         prompt = with_context(messages, reply.exchanges)
         if engine.base.memory_module is not None:
@@ -311,6 +313,7 @@ async def generate_reply(
             memory=None if use is None else use.after(len(prompt) - len(messages)),
             owner=grant.model.owner,
             template=request.template,
+            keeps_to=_kept_text(grant.correction, reply.exchanges),
         )
         try:
             choices = generate_choices(engine, generate, request.choices, raw_prompts)
@@ -341,6 +344,13 @@ def _fitting(turns: Sequence[Sequence[Message]], own: Sequence[Message], base: B
 def _continuing(turns: Sequence[Sequence[Message]], own: Sequence[Message]) -> list[bool]:
     """Say of each turn, and last of ``own`` messages, whether they begin with results of tools."""
     return [next((said.role for said in turn), "") == TOOL_ROLE for turn in (*turns, own)]
+
+
+def _kept_text(correction: Exchange | None, shown: Sequence[Exchange]) -> str:
+    """Return the corrected reply, if the prompt shows it whole: the base often overlooks what it is shown."""
+    if correction is None or correction not in shown or not correction.is_answered_whole:
+        return ""
+    return correction.answered
 
 
 async def _abandon(hosts: TurnHost, grant: TurnGrant) -> None:

@@ -60,6 +60,7 @@ def chat_request(
     if uses.tools:
         sampling = replace(sampling, response_schema=uses.schema())
     check_unicode("A message", "".join(part for entry in messages for part in entry), "message")
+    retrieved, corrections = _context_choice(options.get("context"))
     return make_request(
         model,
         messages,
@@ -68,7 +69,8 @@ def chat_request(
         operation=options.get("operation"),
         conversation=conversation,
         memory=_memory_choice(options.get("memory")),
-        retrieved=_retrieved(options.get("context")),
+        retrieved=retrieved,
+        corrections=corrections,
         instructions=instructions,
         turn_seconds_max=_seconds_in(options),
     )
@@ -117,14 +119,20 @@ def _memory_choice(told: object) -> MemoryChoice:
     return MemoryChoice(**given)
 
 
-def _retrieved(told: object) -> int:
+def _context_choice(told: object) -> tuple[int, bool]:
+    """Return how many turns are retrieved, and whether the reply keeps to a correction."""
     given = _named(told)
-    count = None if given is None or given.keys() - {"retrieve"} else given.get("retrieve", 0)
-    if not isinstance(count, int) or isinstance(count, bool) or not 0 <= count <= RETRIEVED_MAX:
+    is_known = given is not None and given.keys() <= {"retrieve", "corrections"}
+    count = given.get("retrieve", 0) if given is not None and is_known else None
+    corrections = True if given is None else given.get("corrections", True)
+    is_count = isinstance(count, int) and not isinstance(count, bool) and 0 <= count <= RETRIEVED_MAX
+    if not is_count or not isinstance(corrections, bool):
         raise InvalidRequest(
-            f'context must be like {{"retrieve": 3}}, with a count from 0 to {RETRIEVED_MAX}.', "context"
+            f'context must be like {{"retrieve": 3, "corrections": True}}, with a count from 0 to '
+            f"{RETRIEVED_MAX}.",
+            "context",
         )
-    return count
+    return cast("int", count), corrections
 
 
 def _messages(told: Sequence[MessageLike]) -> tuple[Message, ...]:

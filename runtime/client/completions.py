@@ -159,8 +159,10 @@ def chat_body(request: ChatRequest, *, stream: bool = False) -> dict[str, Any]:
         }
     if sampling.logprobs is not None:
         body |= {"logprobs": True, "top_logprobs": sampling.logprobs}
-    if turn.retrieval is not None:
-        body["context"] = {"retrieve": turn.retrieval.count}
+    wanted = turn.retrieval
+    if wanted is None or wanted.count or not wanted.corrections:
+        count, corrections = (0, False) if wanted is None else (wanted.count, wanted.corrections)
+        body["context"] = {"retrieve": count, "corrections": corrections}
     if stream:
         body |= {"stream": True, "stream_options": {"include_usage": True}}
     return body

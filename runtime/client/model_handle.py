@@ -289,7 +289,9 @@ class ChatMethod:
         ``memory`` (``{"read": bool, "write": bool}``: whether the reply may use the model's memory and
         whether the turn goes into it; both are true by default),
         ``context`` (``{"retrieve": 3}``: the three turns of the model's log that fit the message best are put
-        into the prompt; ``Interaction.retrieved`` has their positions), and those of ``Sampling``
+        into the prompt; ``Interaction.retrieved`` has their positions. Whatever it says, the reply keeps to
+        a correction of an earlier reply to nearly the same message, unless ``{"corrections": False}`` is
+        given), and those of ``Sampling``
         (``max_tokens``, ``temperature``, ``top_p``, ``top_k``, ``seed``, ``stop``, ...); without them
         ``temperature``, ``top_p`` and ``top_k`` are as the base recommends.
 

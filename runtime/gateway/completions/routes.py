@@ -171,6 +171,7 @@ async def _complete(
             conversation=body.history_of,
             memory=body.memory_choice,
             retrieved=body.retrieved,
+            corrections=body.corrections,
             choices=body.choices,
             kept=body.kept,
             prompts=() if isinstance(body, ChatBody) or messages else body.prompts,

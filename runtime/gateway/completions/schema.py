@@ -100,9 +100,13 @@ class RepetitionBody(Body):
 
 
 class ContextBody(Body):
-    """How many turns of the model's own log are put into the prompt; those that fit it best are chosen."""
+    """How many turns of the model's own log are put into the prompt; those that fit it best are chosen.
+
+    With ``corrections`` the reply keeps to the person's correction, if one applies to the last message.
+    """
 
     retrieve: Annotated[int, Field(ge=0, le=RETRIEVED_MAX)] = 0
+    corrections: bool = True
 
 
 class PopulationBody(Body):
@@ -244,6 +248,11 @@ class SamplingBody(Body, ReplyParameters, UnusedParameters):
         return 0
 
     @property
+    def corrections(self) -> bool:
+        """Whether the reply keeps to the correction that applies; a raw prompt asks nothing."""
+        return False
+
+    @property
     def history_of(self) -> str | None:
         """The conversation in the log whose turns precede the messages; a raw prompt has none."""
         return None
@@ -339,6 +348,10 @@ class ChatBody(SamplingBody, TalkParameters, UnusedChatParameters):
     @property
     def retrieved(self) -> int:
         return 0 if self.context is None else self.context.retrieve
+
+    @property
+    def corrections(self) -> bool:
+        return self.context is None or self.context.corrections
 
     @property
     def history_of(self) -> str | None:

@@ -105,6 +105,7 @@ async def create_response(request: Request, tenant: Caller, body: ResponseBody) 
             conversation=body.conversation_id,
             memory=chat.memory_choice,
             retrieved=chat.retrieved,
+            corrections=chat.corrections,
             template={**chat.template_variables, **uses.template},
             follows=follows,
             instructions=len(told),

@@ -38,16 +38,39 @@ def test_the_same_operation_with_other_options_has_another_body() -> None:
     assert first.turn.body_hash != other.turn.body_hash
 
 
-def test_what_is_retrieved_shapes_the_reply_and_none_is_the_default() -> None:
+def test_what_is_retrieved_shapes_the_reply_and_corrections_alone_are_the_default() -> None:
     plain = chat_request(ADA, "Which dog?")
     asking = chat_request(ADA, "Which dog?", context={"retrieve": 3})
-    others = [chat_request(ADA, "Which dog?", context=told) for told in ({"retrieve": 2}, {})]
+    others = [
+        chat_request(ADA, "Which dog?", context=told)
+        for told in ({"retrieve": 2}, {"corrections": False}, {}, {"retrieve": 0, "corrections": True})
+    ]
 
-    assert asking.turn.retrieval == Retrieval(("which", "dog"), 3)
-    assert plain.turn.retrieval is None
-    two, none = others
-    assert none.turn.body_hash == plain.turn.body_hash
-    assert len({one.turn.body_hash for one in (plain, asking, two)}) == 3
+    assert asking.turn.retrieval == Retrieval(("which", "dog"), 3, corrections=True)
+    assert plain.turn.retrieval == Retrieval(("which", "dog"), 0, corrections=True)
+    two, uncorrected, *same = others
+    assert uncorrected.turn.retrieval is None
+    assert {one.turn.body_hash for one in same} == {plain.turn.body_hash}
+    assert len({one.turn.body_hash for one in (plain, asking, two, uncorrected)}) == 4
+
+
+def test_a_message_without_words_has_one_body_with_and_without_corrections() -> None:
+    first, second = (
+        chat_request(ADA, "?!", context=told) for told in ({"corrections": False}, {"corrections": True})
+    )
+
+    assert first.turn.retrieval is second.turn.retrieval is None
+    assert first.turn.body_hash == second.turn.body_hash
+
+
+@pytest.mark.parametrize(
+    "told", [{"retrieve": -1}, {"corrections": 1}, {"other": True}, [], {"retrieve": True}]
+)
+def test_a_context_of_the_wrong_shape_is_refused(told: Any) -> None:
+    with pytest.raises(InvalidRequest) as refused:
+        chat_request(ADA, "Which dog?", context=told)
+
+    assert refused.value.parameter == "context"
 
 
 @pytest.mark.parametrize("options", [{"operation": "op"}, {"keep": 0}, {"memory": {"write": True}}])
