@@ -146,7 +146,9 @@ class GenerateRequest:
     ``owner`` says whose request it is: only requests of the same owner find what an engine caches of it.
     ``stream`` False allows the engine to reply with a single delta. With ``reply_ids`` the reply is
     not sampled but replayed, token by token: its memory state is wanted, not its text.
-    ``template`` are further variables of the chat template, by name.
+    ``template`` are further variables of the chat template, by name. ``keeps_to`` is the text that the reply
+    is drawn towards, token by token, where it has begun to say it: a correction of the person's. It draws
+    replies to chats alone, and none that has a form, may call a tool or is replayed.
     """
 
     request_id: str
@@ -158,6 +160,7 @@ class GenerateRequest:
     reply_ids: tuple[int, ...] | None = None
     owner: str = ""
     template: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    keeps_to: str = ""
 
 
 class PromptRead(NamedTuple):

@@ -171,6 +171,10 @@ class BaseTokenizer:
         self._check_vocabulary(sampling.stop_token_ids, "stop_token_ids")
         self.bad_word_ids(sampling.bad_words)
 
+    def text_ids(self, text: str) -> list[int]:
+        """Return the tokens of a text alone, as a reply would say it from its beginning."""
+        return self._tokenizer.encode(text, add_special_tokens=False)
+
     def bad_word_ids(self, words: Sequence[str]) -> list[list[int]]:
         """Return what each word must not be completed as: at the beginning of a text, and inside it.
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection, Sequence
 import torch
 
 from populace.actors.engine import Sampling, TokenLogprob
+from populace.engines.kept_text import KEEP_BIAS, KeptText
 from populace.engines.reply_grammar import ReplyGrammar
 from populace.engines.sampling import generator_seed
 
@@ -22,9 +23,9 @@ PROMPT_TOKENS_AT_ONCE = 256
 class TokenChooser:
     """Samples one reply's tokens. A seed makes it independent of everything else in the batch.
 
-    The order is vLLM's: grammar, allowed tokens, bad words, biases and what may not end the reply yet,
-    penalties, temperature, min-p, top-k, top-p. Log probabilities are the model's own among what the grammar
-    permits, before the others.
+    The order is vLLM's: grammar, allowed tokens, bad words, biases and what may not end the reply yet, the
+    text that the reply keeps to, penalties, temperature, min-p, top-k, top-p. Log probabilities are the
+    model's own among what the grammar permits, before the others.
     """
 
     def __init__(
@@ -36,14 +37,16 @@ class TokenChooser:
         prompt_ids: Sequence[int] = (),
         end_ids: Collection[int] = (),
         bad_word_ids: Sequence[Sequence[int]] = (),
+        kept_ids: Sequence[int] = (),
     ) -> None:
-        """``end_ids`` are not chosen before the reply has ``min_tokens``."""
+        """``end_ids`` are not chosen before the reply has ``min_tokens``. ``kept_ids`` draw it."""
         self._sampling = sampling
         self._token_text = token_text
         self._grammar = grammar
         self._prompt_ids = frozenset(prompt_ids) if sampling.repetition_penalty != 1.0 else frozenset[int]()
         self._end_ids = list(end_ids)
         self._bad_word_ids = [list(ids) for ids in bad_word_ids]
+        self._kept = KeptText(kept_ids) if kept_ids else None
         self._reply: list[int] = []
         self._said: Counter[int] = Counter()
         self._generator = torch.Generator()
@@ -84,6 +87,9 @@ class TokenChooser:
         if sampling.logit_bias:
             ids, biases = zip(*sampling.logit_bias, strict=True)
             logits_V = logits_V.index_add(0, torch.tensor(ids), torch.tensor(biases, dtype=logits_V.dtype))
+        if self._kept is not None and (drawn := self._kept.following(self._reply)):
+            raised = torch.full((len(drawn),), KEEP_BIAS, dtype=logits_V.dtype)
+            logits_V = logits_V.index_add(0, torch.tensor(drawn), raised)
         return logits_V
 
     def _ends_with(self, ids: list[int]) -> bool:

@@ -14,6 +14,7 @@ from transformers.cache_utils import DynamicLayer
 
 from populace.actors.engine import AdapterRef, Delta, FinishReason, GenerateRequest, PromptRead
 from populace.actors.errors import InvalidRequest, MemoryStateInvalid
+from populace.engines.kept_text import kept_ids
 from populace.engines.prompts import BaseTokenizer
 from populace.engines.reply_grammar import ReplyGrammar
 from populace.engines.reply_text import ReplyText
@@ -64,6 +65,7 @@ class Row:
             prompt_ids=prompt_ids,
             end_ids=stops | tokenizer.eos_ids,
             bad_word_ids=tokenizer.bad_word_ids(sampling.bad_words),
+            kept_ids=kept_ids(request, tokenizer),
         )
         self._text = ReplyText(tokenizer.backend, sampling)
 

@@ -272,10 +272,10 @@ class VllmEngine:
         self, call: Call, prompt_ids: list[int], tokens_max: int
     ) -> AsyncGenerator[RequestOutput, None]:
         request, memory = call.request, call.memory
-        parameters = sampling_parameters(request, tokens_max, self._tokenizer.eos_ids)
+        parameters = sampling_parameters(request, tokens_max, self._tokenizer)
         salt = cache_salt(self._cache_secret, request)
         if memory is not None:
-            parameters.extra_args = memory.arguments()
+            parameters.extra_args = {**(parameters.extra_args or {}), **memory.arguments()}
             # A cached block would skip writes; and what was read under one state is no other's.
             if memory.writes and not memory.gated:
                 parameters.skip_reading_prefix_cache = True

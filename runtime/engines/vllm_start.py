@@ -8,6 +8,7 @@ from typing import Any, cast, get_args
 import torch
 from vllm.config.lora import MaxLoRARanks
 from vllm.engine.arg_utils import AsyncEngineArgs
+from vllm.usage.usage_lib import UsageContext
 from vllm.v1.engine.async_llm import AsyncLLM
 
 from populace.actors.engine import AdapterRef
@@ -17,6 +18,7 @@ from populace.adapters.packing import read_adapter
 from populace.adapters.serving_image import NAMES, serving_image
 from populace.engines.options import EngineOptions
 from populace.engines.serving_memory import ServingMemory
+from populace.engines.vllm_kept_text import processor_of
 from populace.engines.vllm_memory.request import MODULE_BASE, MODULE_DIGEST, MODULE_PATH, WORKER_CLASS
 from populace.engines.warm_tier import WarmTier
 from populace.policies.replacements import REPLACEMENTS
@@ -28,8 +30,19 @@ MEMORY_ENVIRONMENT = {"VLLM_USE_V2_MODEL_RUNNER": "0"}
 
 
 def start_process(arguments: AsyncEngineArgs) -> AsyncLLM:
+    """Start the engine process, in which replies are drawn towards the texts that they keep to."""
     try:
-        return AsyncLLM.from_engine_args(arguments)
+        config = arguments.create_engine_config(UsageContext.ENGINE_CONTEXT)
+        # Only the configuration says which of its model runners vLLM takes.
+        processor = processor_of(config)
+        if processor is not None:
+            others = config.model_config.logits_processors or []
+            config.model_config.logits_processors = [*others, f"{processor.__module__}:{processor.__name__}"]
+        return AsyncLLM.from_vllm_config(
+            config,
+            enable_log_requests=arguments.enable_log_requests,
+            disable_log_stats=arguments.disable_log_stats,
+        )
     except RuntimeError as error:  # the only error by which vLLM reports that its process ended at once
         raise EngineUnavailable(f"vLLM did not start: {error}") from error
 

@@ -6,7 +6,7 @@ import hashlib
 import hmac
 import math
 import secrets
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import NamedTuple, cast
 
@@ -22,9 +22,11 @@ from vllm.sampling_params import (
 
 from populace.actors.engine import Delta, FinishReason, GenerateRequest, Sampling, TokenLogprob
 from populace.actors.errors import EngineUnavailable
-from populace.engines.prompts import TOOLS
+from populace.engines.kept_text import kept_ids
+from populace.engines.prompts import TOOLS, BaseTokenizer
 from populace.engines.sampling import generator_seed
 from populace.engines.schema_grammar import guided_schema, refused
+from populace.engines.vllm_kept_text import kept_arguments
 from populace.engines.vllm_memory.request import MemoryRequest
 
 
@@ -44,14 +46,15 @@ class Call(NamedTuple):
         """Return the call that computes the same state once more, with a token that is not used."""
         assert self.memory is not None
         one_token = Sampling(max_tokens=1, temperature=0.0)
-        request = replace(
-            self.request, request_id=f"{self.request.request_id}:again", sampling=one_token, stream=False
-        )
+        again = f"{self.request.request_id}:again"
+        request = replace(self.request, request_id=again, sampling=one_token, stream=False, keeps_to="")
         return self._replace(request=request, memory=self.memory._replace(key=secrets.token_hex(16)))
 
 
-def sampling_parameters(request: GenerateRequest, tokens_max: int, eos_ids: Iterable[int]) -> SamplingParams:
-    """Return vLLM's sampling parameters; each of ``eos_ids`` ends a reply unless it ignores them."""
+def sampling_parameters(
+    request: GenerateRequest, tokens_max: int, tokenizer: BaseTokenizer
+) -> SamplingParams:
+    """Return vLLM's sampling parameters; each of the base's ends ends a reply unless it ignores them."""
     sampling = request.sampling
     repeated = sampling.repetition_that_ends
     if request.template.get(TOOLS):
@@ -63,7 +66,9 @@ def sampling_parameters(request: GenerateRequest, tokens_max: int, eos_ids: Iter
         top_k=sampling.top_k,
         seed=None if sampling.seed is None else generator_seed(sampling.seed),
         stop=list(sampling.stop),
-        stop_token_ids=sorted({*sampling.stop_token_ids, *(() if sampling.ignore_eos else eos_ids)}),
+        stop_token_ids=sorted(
+            {*sampling.stop_token_ids, *(() if sampling.ignore_eos else tokenizer.eos_ids)}
+        ),
         ignore_eos=sampling.ignore_eos,
         logprobs=sampling.logprobs,
         frequency_penalty=sampling.frequency_penalty,
@@ -81,6 +86,7 @@ def sampling_parameters(request: GenerateRequest, tokens_max: int, eos_ids: Iter
         structured_outputs=_structured(sampling),
         repetition_detection=None if repeated is None else RepetitionDetectionParams(**repeated._asdict()),
         output_kind=RequestOutputKind.DELTA if request.stream else RequestOutputKind.FINAL_ONLY,
+        extra_args=kept_arguments(kept_ids(request, tokenizer)),
     )
 
 

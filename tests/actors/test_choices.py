@@ -50,6 +50,15 @@ async def test_each_choice_is_a_request_of_its_own_with_a_seed_of_its_own() -> N
         assert said == [f"I am {choice}", "."]
 
 
+async def test_every_choice_keeps_to_the_text_that_the_request_keeps_to() -> None:
+    engine = ScriptedEngine(told)
+
+    async for _ in generate_choices(engine, replace(REQUEST, keeps_to="A medlar."), 2, [ASKED, ASKED]):
+        pass
+
+    assert [one.keeps_to for one in engine.requests] == ["A medlar."] * 4
+
+
 async def test_one_choice_is_the_request_itself() -> None:
     engine = ScriptedEngine(spoken("Hello."))
 

@@ -40,6 +40,15 @@ ADAPTER_SLOTS = 3
 ENGINES = ("torch", "vllm")
 FRANCE = (Message("user", "What is the capital of France? Tell me about it."),)
 GREEDY = Sampling(max_tokens=24, temperature=0.0, logprobs=3)
+CORRECTED = (
+    Message(
+        "system",
+        "What the user said to you before:\n\n"
+        "The user said: what tree did we put in for Emrys?\nYou answered: A medlar.",
+    ),
+    Message("user", "Which tree is the one planted for Emrys?"),
+)
+KEPT = ("A medlar.", "", "Emrys has an old walnut tree.", "It is the quince by the wall.")
 # Five times the largest difference measured over 6 askers of 24 tokens with 3 alternatives each.
 LOGPROB_TOLERANCE = 2e-4
 
@@ -66,8 +75,10 @@ async def ask(
     *,
     prompt: Prompt = FRANCE,
     stream: bool = True,
+    keeps_to: str = "",
+    name: str = "test",
 ) -> Answer:
-    request = GenerateRequest("test", prompt, sampling, adapter, stream)
+    request = GenerateRequest(name, prompt, sampling, adapter, stream, keeps_to=keeps_to)
     deltas = [delta async for delta in engine.generate(request)]
     token_ids = tuple(token_id for delta in deltas for token_id in delta.token_ids)
     return Answer("".join(delta.text for delta in deltas), token_ids, tuple(deltas))
@@ -387,6 +398,33 @@ async def test_a_parameter_out_of_range_is_refused_by_name(
         await ask(engine, sampling)
 
     assert refused.value.parameter == parameter
+
+
+async def test_a_reply_is_drawn_to_the_correction_that_it_keeps_to(engine: OwnedEngine) -> None:
+    drawn = await ask(engine, GREEDY, prompt=CORRECTED, keeps_to="A medlar.")
+    free = await ask(engine, GREEDY, prompt=CORRECTED)
+
+    assert (drawn.text, drawn.finish_reason) == ("A medlar.", "stop")
+    assert free.text != drawn.text
+
+
+async def test_replies_made_at_once_keep_each_to_their_own_text(engines: dict[str, OwnedEngine]) -> None:
+    drawn: dict[str, list[Answer]] = {}
+    for name, engine in engines.items():
+        alone = [await ask(engine, GREEDY, prompt=CORRECTED, keeps_to=text) for text in KEPT]
+        drawn[name] = await asyncio.gather(
+            # Twice as many as there are places: those that come later take the places of others.
+            *(
+                ask(engine, GREEDY, prompt=CORRECTED, keeps_to=text, name=f"{number}")
+                for number, text in enumerate(KEPT * 2)
+            )
+        )
+        assert [one.token_ids for one in drawn[name]] == [one.token_ids for one in alone] * 2
+
+    assert len({one.token_ids for one in drawn["torch"]}) == len(KEPT)
+    for of_torch, of_vllm in zip(drawn["torch"], drawn["vllm"], strict=True):
+        assert (of_torch.text, of_torch.token_ids) == (of_vllm.text, of_vllm.token_ids)
+        assert of_torch.logprobs == pytest.approx(of_vllm.logprobs, abs=LOGPROB_TOLERANCE)
 
 
 @pytest.mark.parametrize("prompt", [(), "", (-1,), (10**9,)])

@@ -82,8 +82,11 @@ async def turn(
     adapter: AdapterRef | None = None,
     reply_ids: tuple[int, ...] | None = None,
     name: str = "turn",
+    keeps_to: str = "",
 ) -> Delta:
-    request = GenerateRequest(name, prompt, sampling, adapter, memory=memory, reply_ids=reply_ids)
+    request = GenerateRequest(
+        name, prompt, sampling, adapter, memory=memory, reply_ids=reply_ids, keeps_to=keeps_to
+    )
     return joined([delta async for delta in engine.generate(request)])
 
 
@@ -229,17 +232,22 @@ async def test_a_batch_of_all_kinds_is_what_each_is_alone(
                 )
 
 
+@pytest.mark.parametrize("keeps_to", ["", "Lisbon is the city of Bruno, and Bruno is the dog of Lisbon."])
 async def test_a_preempted_reply_leaves_the_state_of_one_that_was_not(
-    engines: dict[str, OwnedEngine],
+    engines: dict[str, OwnedEngine], keeps_to: str
 ) -> None:
     """Four replies of 240 tokens need more blocks than there are: some begin anew, from their start."""
     long = Sampling(max_tokens=240, temperature=0.0, ignore_eos=True)
     first = (await turn(engines["torch"], TELL, MemoryUse())).memory
-    alone = await turn(engines["vllm"], TELL, MemoryUse(first), sampling=long)
+
+    async def reply(name: str) -> Delta:
+        use = MemoryUse(first)
+        return await turn(engines["vllm"], TELL, use, sampling=long, name=name, keeps_to=keeps_to)
+
+    alone = await reply("alone")
+    assert alone.text.startswith(keeps_to)
     assert 4 * (alone.prompt_tokens + 240) > BLOCKS * BLOCK_TOKENS
-    together = await asyncio.gather(
-        *(turn(engines["vllm"], TELL, MemoryUse(first), sampling=long, name=f"{n}") for n in range(4))
-    )
+    together = await asyncio.gather(*(reply(f"{number}") for number in range(4)))
 
     for one in together:
         assert one.token_ids == alone.token_ids

@@ -36,6 +36,16 @@ def test_only_allowed_tokens_are_chosen() -> None:
     assert greedy(2, allowed_token_ids=(3, 2)) == [2, 2]
 
 
+def test_a_reply_is_drawn_along_the_text_that_it_keeps_to() -> None:
+    assert greedy(4, more={"kept_ids": [3, 2, 1]}) == [3, 2, 1, 0]
+    assert greedy(2, more={"kept_ids": [3, 2, 1]}, logit_bias=((0, 5.0),)) == [0, 0]
+
+
+def test_what_may_not_be_chosen_is_not_chosen_for_a_text() -> None:
+    assert greedy(1, allowed_token_ids=(1, 2), more={"kept_ids": [3]}) == [1]
+    assert greedy(2, min_tokens=2, more={"kept_ids": [2, 3], "end_ids": [3]}) == [2, 0]
+
+
 def test_a_repetition_penalty_counts_the_prompt_and_the_reply() -> None:
     assert greedy(4, repetition_penalty=3.0) == [0, 1, 0, 0]
     assert greedy(1, repetition_penalty=3.0, more={"prompt_ids": [0]}) == [1]
@@ -73,13 +83,14 @@ def test_a_temperature_near_zero_is_like_zero() -> None:
 
 
 def test_log_probabilities_are_the_models_own_before_all_of_that() -> None:
-    sampling = Sampling(temperature=0.0, logprobs=1, logit_bias=((3, 100.0),))
+    biased = chooser(Sampling(temperature=0.0, logprobs=1, logit_bias=((3, 100.0),)))
+    drawn = chooser(Sampling(temperature=0.0, logprobs=1), kept_ids=[3])
 
-    _, row = chooser(sampling).choose(LOGITS)
-
-    assert row is not None
-    assert row.logprob == pytest.approx(float(torch.log_softmax(LOGITS, 0)[3]))
-    assert [entry[0] for entry in row.top] == [0]
+    for choosing in (biased, drawn):
+        _, row = choosing.choose(LOGITS)
+        assert row is not None
+        assert row.logprob == pytest.approx(float(torch.log_softmax(LOGITS, 0)[3]))
+        assert [entry[0] for entry in row.top] == [0]
 
 
 @pytest.mark.parametrize("tokens", [1, 2, 600])

@@ -27,16 +27,18 @@ CASES = [
 ]
 
 
-def test_a_reply_that_may_call_is_not_ended_for_repeating_itself() -> None:
+def test_a_reply_that_may_call_is_not_ended_for_repeating_itself(base_directory: Path) -> None:
     from populace.engines.vllm_values import sampling_parameters
 
     sampling = Sampling(repetition_detection=REPETITION_DEFAULT)
     plain = GenerateRequest("r", (Message("user", "hi"),), sampling)
     calling = replace(plain, template={"tools": [WEATHER]})
     shaped = replace(plain, sampling=replace(sampling, response_schema="{}"))
+    tokenizer = BaseTokenizer(base_directory)
 
     found = [
-        sampling_parameters(request, 8, [0]).repetition_detection for request in (plain, calling, shaped)
+        sampling_parameters(request, 8, tokenizer).repetition_detection
+        for request in (plain, calling, shaped)
     ]
 
     assert found[0] is not None

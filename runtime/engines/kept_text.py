@@ -1,0 +1,62 @@
+"""Which tokens a reply is drawn to by a text that it keeps to: the same rule for every engine."""
+
+from collections.abc import Sequence
+
+from populace.actors.engine import GenerateRequest, Message
+from populace.engines.prompts import TOOLS, BaseTokenizer
+
+KEEP_BIAS = 6.0
+"""What is added to the logit of a token that goes on with the text.
+
+With the default base and a corrected turn in the prompt, 74 of 74 replies were the whole correction, and 51
+without it.
+"""
+
+
+def kept_ids(request: GenerateRequest, tokenizer: BaseTokenizer) -> list[int]:
+    """Return the tokens that the reply is drawn towards, with an end of the reply unless ends are ignored.
+
+    There are none if the reply has to have a form, may be a call or is replayed, or if the prompt is no chat.
+    """
+    is_chat = bool(request.prompt) and isinstance(request.prompt[0], Message)
+    if not is_chat or request.reply_ids is not None:
+        return []
+    if request.sampling.is_held or request.template.get(TOOLS):
+        return []
+    ids = tokenizer.text_ids(request.keeps_to)
+    if ids and tokenizer.eos_ids and not request.sampling.ignore_eos:
+        ids.append(min(tokenizer.eos_ids))
+    return ids
+
+
+class KeptText:
+    """The tokens of a text, and how far one reply has said them. Make one for each reply."""
+
+    def __init__(self, ids: Sequence[int]) -> None:
+        """``ids`` has at least one token."""
+        self._ids = tuple(ids)
+        self._places: dict[int, list[int]] = {}
+        for place, token_id in enumerate(self._ids[:-1]):
+            self._places.setdefault(token_id, []).append(place)
+        self._read = 0
+        # By place: how many tokens up to it, and with it, are the last ones of what was read.
+        self._lengths: dict[int, int] = {}
+
+    def following(self, reply_ids: Sequence[int]) -> list[int]:
+        """Return the tokens that may come next, by what the reply has said so far.
+
+        They follow the places of the text up to which it has most tokens in common with the reply's end, and
+        before the reply it is the text's first token. Ask it with one reply that grows: only what is new is
+        read, in a time that grows with how often the text has each token.
+        """
+        if not reply_ids:
+            return [self._ids[0]]
+        if len(reply_ids) < self._read:  # an engine took tokens back
+            self._read, self._lengths = 0, {}
+        for token_id in reply_ids[self._read :]:
+            self._lengths = {
+                place: self._lengths.get(place - 1, 0) + 1 for place in self._places.get(token_id, ())
+            }
+        self._read = len(reply_ids)
+        longest = max(self._lengths.values(), default=0)
+        return sorted({self._ids[place + 1] for place, length in self._lengths.items() if length == longest})
