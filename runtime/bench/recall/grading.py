@@ -2,21 +2,13 @@
 
 import json
 import re
-import unicodedata
 from typing import NamedTuple
 
 from populace.actors.engine import FinishReason
 from populace.bench.recall.held_out import Check, Question
-
-SENTENCE_WORDS_MIN = 4
-"""A reply of fewer words ("Lisbon", "About two hours") needs no full stop."""
-
-QUOTES = "\"'“”‘’«»`"
-CLOSING = QUOTES + ")]}*_~ \n\t"
-FINAL = ".!?…"
+from populace.policies.whole_replies import QUOTES, ends_open
 
 _FENCED = re.compile(r"```\w*\s*\n?(.*?)\n?\s*```", re.DOTALL)
-_ITEM = re.compile(r"\s*(?:[-*•+]|\d+[.)])\s")
 
 _NOT = r"(?:\ not|n't|\ never|not)"
 _NOT_TOLD = re.compile(
@@ -104,28 +96,6 @@ def admits(reply: str) -> bool:
 def denies(reply: str, *, right: bool) -> bool:
     """Return whether a reply about a told fact says that it was not told; a right reply never does."""
     return not right and admits(reply)
-
-
-def ends_open(text: str) -> bool:
-    """Return whether the text stops in the middle of a sentence.
-
-    It does not if it ends with final punctuation (before any quotes, brackets and emphasis), a symbol such as
-    an emoji, a block of code or a "[placeholder]", if it has few words, or if it is a list whose earlier
-    items have no final punctuation either. An empty text does.
-    """
-    text = text.strip()
-    if text.endswith(("```", "]")):
-        return False
-    bare = text.rstrip(CLOSING)
-    if not bare:
-        return True
-    if bare[-1] in FINAL or unicodedata.category(bare[-1]) == "So":
-        return False
-    lines = [line for line in text.splitlines() if line.strip()]
-    items = [line for line in lines if _ITEM.match(line)]
-    if len(items) > 1 and items[-1] == lines[-1]:
-        return items[-2].rstrip(CLOSING)[-1:] in FINAL
-    return len(text.split()) >= SENTENCE_WORDS_MIN
 
 
 def is_broken_off(reply: Reply, base: Reply) -> bool:
