@@ -20,6 +20,7 @@ Start = Literal["uniform", "orthogonal-tail", "pissa", "olora"]
 STARTS: tuple[Start, ...] = get_args(Start)
 
 STEPS_MAX = 100_000
+EPOCHS = 8.0
 PARENTS = "the parent's, or"
 REPLIES = ", ".join(f"{recipe.replies} for {name}" for name, recipe in METHODS.items() if recipe.replies)
 
@@ -57,7 +58,13 @@ class TrainingOptions:
     )
     start: Start = option("uniform", "How a new adapter is initialised.")  # noqa: RUF009 - it returns a field
     from_base: bool = option(False, "Train a new adapter from the base instead of the current revision's.")
-    epochs: float = option(8.0, "Passes over the examples.", 1e-6, 10_000)
+    epochs: float | None = option(
+        None,
+        "Passes over the examples.",
+        1e-6,
+        10_000,
+        "8, and for sft as many as it takes until the model says each correction of its log",
+    )
     steps: int | None = option(None, "Number of optimiser steps.", 1, STEPS_MAX, "those of the epochs")
     learning_rate: float = option(5e-4, "Peak learning rate.", 1e-9, 10)
     batch: int = option(8, "Examples in an optimiser step.", 1, 1024)
@@ -90,6 +97,16 @@ class TrainingOptions:
     @property
     def learns_from_log(self) -> bool:
         return self.training_file is None and self.method not in TASK_METHODS
+
+    @property
+    def learns_until_said(self) -> bool:
+        """Whether corrections are learned until the model says them, and not for a number of steps."""
+        return self.method == "sft" and self.learns_from_log and self.steps is None and self.epochs is None
+
+    @property
+    def passes(self) -> float:
+        """How many times the examples are learned, if ``steps`` does not say it."""
+        return EPOCHS if self.epochs is None else self.epochs
 
     @property
     def replies_each(self) -> int:

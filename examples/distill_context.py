@@ -266,7 +266,8 @@ class DistillationStudy:
 
     def _answers(self, adapter: TrainableAdapter, prompts: Sequence[tuple[Message, ...]]) -> list[str]:
         packed = adapter.pack(self._base.fingerprint, self._base.dtype)
-        return self._sampler.answers(packed, prompts, tokens_max=ANSWER_TOKENS)
+        replies = self._sampler.answers(packed, prompts, tokens_max=ANSWER_TOKENS)
+        return [reply.reply for reply in replies]
 
     def _learn(self, session: TrainingSession, curriculum: RolloutCurriculum) -> list[float]:
         distances: list[float] = []

@@ -169,7 +169,7 @@ def score(
             for task, group in zip(tasks, groups, strict=True)
             for rollout in group
         ),
-        statistics.fmean(_right(task, reply) for task, reply in zip(tasks, greedy, strict=True)),
+        statistics.fmean(_right(task, reply.reply) for task, reply in zip(tasks, greedy, strict=True)),
     )
 
 

@@ -15,9 +15,10 @@ class ConsolidationRule:
     """Train an idle model after ``interactions_min`` new interactions, or ``judged_min`` with feedback.
 
     At least one new interaction must have feedback, or there is nothing to learn; and so must
-    ``held_out_min`` held-out ones, old or new, or the candidate could not be judged. ``idle_seconds_min`` is
-    the time since the model's last turn; with ``interactions_late`` new interactions it is no longer
-    required. ``tokens_max`` bounds what one model is trained on in ``BUDGET_SECONDS``.
+    ``held_out_min`` held-out ones, old or new, or the candidate could not be judged. It can be judged by a
+    new correction as well, which it has to say. ``idle_seconds_min`` is the time since the model's last turn;
+    with ``interactions_late`` new interactions it is no longer required. ``tokens_max`` bounds what one model
+    is trained on in ``BUDGET_SECONDS``.
     """
 
     interactions_min: int = 16
@@ -31,8 +32,9 @@ class ConsolidationRule:
 class Standing(NamedTuple):
     """The state of a model that the rule decides by.
 
-    ``untrained`` counts its interactions after the cursor, ``judged`` those of them with feedback,
-    ``held_out`` all held-out interactions with feedback. ``tokens_spent`` is what it was trained on within
+    ``untrained`` counts its interactions after the cursor, ``judged`` those of them with feedback that are
+    learned, ``corrected`` those of them with a correction, ``held_out`` all interactions with other feedback
+    that are held out. ``tokens_spent`` is what it was trained on within
     ``BUDGET_SECONDS``. ``failed_at`` is the log position of the newest training if that failed or its
     candidate was rejected, else None.
     """
@@ -44,6 +46,7 @@ class Standing(NamedTuple):
     idle_seconds: float
     tokens_spent: int
     failed_at: int | None = None
+    corrected: int = 0
 
 
 class Consolidation(NamedTuple):
@@ -64,7 +67,7 @@ def consolidation(standing: Standing, rule: ConsolidationRule) -> Consolidation:
             f"{standing.untrained} new interactions of {rule.interactions_min}, "
             f"{standing.judged} with feedback of {rule.judged_min}",
         )
-    if standing.held_out < rule.held_out_min:
+    if standing.held_out < rule.held_out_min and not standing.corrected:
         return Consolidation(
             False,
             f"{standing.held_out} held-out replies with feedback to judge it by, of {rule.held_out_min}",

@@ -2,7 +2,8 @@
 
 A candidate is judged by held-out data, and by text that has nothing to do with its person. It must predict
 the replies that the person wanted better than its parent, or be rewarded more for held-out tasks; and it must
-predict the general text hardly worse than the base.
+predict the general text hardly worse than the base. Corrections are judged by whether the candidate says
+them, and general replies by what it really replies.
 """
 
 import math
@@ -10,6 +11,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean
 from typing import Literal, NamedTuple
+
+SHOWN = 5
+SHOWN_CHARACTERS = 80
+"""An objection quotes at most this many texts, up to this length."""
 
 Measure = Literal["loss", "reward"]
 """The loss of wanted replies, in nats a token; or the reward of replies to a task."""
@@ -24,6 +29,10 @@ class GateRule:
     On general text the candidate's divergence from the base is at most ``probe_kl_max`` and its loss at most
     ``probe_loss_max`` above the base's. Of the default base, twenty corrections of one kind are 0.09 to 0.13
     away with anchors and 0.27 without.
+
+    Whole replies to general requests are broken off at most in the share ``broken_max`` more than the base's.
+    After corrections alone they are as long as the base's but for the share ``length_max``, at most
+    ``nats_max`` nats a token less likely under the base than its own, and none of them is a correction.
     """
 
     replies_min: int = 2
@@ -31,6 +40,40 @@ class GateRule:
     errors: float = 1.0
     probe_kl_max: float = 0.2
     probe_loss_max: float = 0.05
+    broken_max: float = 0.05
+    length_max: float = 0.15
+    nats_max: float = 0.1
+
+
+class GeneralReplies(NamedTuple):
+    """What base and candidate reply to general requests, greedily.
+
+    ``tokens`` is the mean length, ``broken`` the share that ends in the middle of a sentence, ``nats`` the
+    mean loss under the base in nats a token, each beside that of the base's replies. ``leaked`` are the
+    requests that are answered with a correction.
+    """
+
+    tokens_base: float
+    tokens: float
+    broken_base: float
+    broken: float
+    nats_base: float
+    nats: float
+    leaked: tuple[str, ...] = ()
+
+
+class Corrections(NamedTuple):
+    """How many corrections were taught, how many the parent said, and those that the candidate does not say.
+
+    ``unsaid`` are the messages that were asked. ``alone``: the candidate was taught nothing else, and keeps
+    the ``share`` of the trained change that is enough for all corrections.
+    """
+
+    taught: int
+    said_by_parent: int
+    unsaid: tuple[str, ...]
+    alone: bool
+    share: float = 1.0
 
 
 class Evaluation(NamedTuple):
@@ -38,7 +81,7 @@ class Evaluation(NamedTuple):
     each held-out task, as ``measure`` says.
 
     ``probe_kl`` is KL(base ‖ candidate) on general text, the other two are the losses there; all three are in
-    nats a token.
+    nats a token. ``corrections`` and ``general`` are None if none were taught, or nothing could reply.
     """
 
     parent: Sequence[float]
@@ -47,6 +90,8 @@ class Evaluation(NamedTuple):
     probe_base: float
     probe_candidate: float
     measure: Measure = "loss"
+    corrections: Corrections | None = None
+    general: GeneralReplies | None = None
 
 
 class Verdict(NamedTuple):
@@ -71,7 +116,15 @@ def verdict(evaluation: Evaluation, rule: GateRule) -> Verdict:
     count = len(gains)
     error = math.dist(gains, [gain] * count) / math.sqrt(count * (count - 1)) if count > 1 else math.inf
     objections: list[str] = []
-    if len(gains) < rule.replies_min:
+    taught = evaluation.corrections
+    if taught is not None:
+        objections += _of_corrections(taught)
+        if len(gains) >= rule.replies_min and not gain + rule.errors * error >= 0.0:
+            objections.append(
+                f"its loss of other held-out replies is {-gain:.4f} ± {error:.4f} nats a token higher "
+                "than its parent's"
+            )
+    elif len(gains) < rule.replies_min:
         objections.append(
             f"{len(gains)} held-out {'replies' if is_loss else 'tasks'} are too few to judge it, "
             f"{rule.replies_min} are needed"
@@ -93,7 +146,51 @@ def verdict(evaluation: Evaluation, rule: GateRule) -> Verdict:
             f"its loss on general text is {rise:.4f} nats a token above the base's, "
             f"more than {rule.probe_loss_max:g}"
         )
+    if evaluation.general is not None:
+        objections += _of_replies(evaluation.general, rule, nothing_else=taught is not None and taught.alone)
     return Verdict(gain, error, tuple(objections))
+
+
+def _of_corrections(taught: Corrections) -> list[str]:
+    if taught.unsaid:
+        return [
+            f"it could not learn {len(taught.unsaid)} of {taught.taught} corrections: {_some(taught.unsaid)}"
+        ]
+    if taught.said_by_parent == taught.taught:
+        return [f"its parent says all {taught.taught} corrections already"]
+    return []
+
+
+def _of_replies(replies: GeneralReplies, rule: GateRule, *, nothing_else: bool) -> list[str]:
+    """Object to general replies; more is asked of a candidate that was taught ``nothing_else`` than facts."""
+    objections: list[str] = []
+    if not replies.broken - replies.broken_base <= rule.broken_max:
+        objections.append(
+            f"it breaks off {100 * replies.broken:.0f} % of general replies, and the base "
+            f"{100 * replies.broken_base:.0f} %"
+        )
+    if not nothing_else:
+        return objections
+    longer = replies.tokens / replies.tokens_base - 1 if replies.tokens_base else 0.0
+    if not abs(longer) <= rule.length_max:
+        objections.append(
+            f"its general replies have {replies.tokens:.0f} tokens, and the base's "
+            f"{replies.tokens_base:.0f}, which differ by more than {100 * rule.length_max:g} %"
+        )
+    if not replies.nats - replies.nats_base <= rule.nats_max:
+        objections.append(
+            f"its general replies are {replies.nats - replies.nats_base:.4f} nats a token less likely under "
+            f"the base than the base's own, more than {rule.nats_max:g}"
+        )
+    if replies.leaked:
+        objections.append(f"it answers general requests with corrections: {_some(replies.leaked)}")
+    return objections
+
+
+def _some(texts: Sequence[str]) -> str:
+    """Quote the first texts, shortened, and count the others."""
+    quoted = ", ".join(f"“{text[:SHOWN_CHARACTERS]}”" for text in texts[:SHOWN])
+    return f"{quoted} and {len(texts) - SHOWN} others" if len(texts) > SHOWN else quoted
 
 
 @dataclass(frozen=True, slots=True)

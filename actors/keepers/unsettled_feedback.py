@@ -73,12 +73,14 @@ def _unsettled(txn: ReadTransaction, model: ModelId, stored: StoredModel, now_ms
     given = [feedback_view(model, record) for record in feedback.walk_feedback(txn, *model)]
     all_judged = {position: judged(said) for position, said in feedback_by_position(given).items()}
     judgements = {position: judgement for position, judgement in all_judged.items() if judgement.is_judged}
+    corrected = {position for position, said in judgements.items() if said.correction is not None}
     known = list(jobs.walk_jobs(txn, *model))
     standing = Standing(
         position=head.log_position,
         untrained=head.log_position - head.cursor,
-        judged=sum(at >= head.cursor and not is_held_out(at) for at in judgements),
-        held_out=sum(is_held_out(at) for at in judgements),
+        judged=sum(at >= head.cursor and (at in corrected or not is_held_out(at)) for at in judgements),
+        corrected=sum(at >= head.cursor for at in corrected),
+        held_out=sum(is_held_out(at) and at not in corrected for at in judgements),
         idle_seconds=(now_ms - _last_ms(txn, model, head.log_position)) / 1000,
         tokens_spent=sum(job.tokens for job in known if job.created_ms > now_ms - BUDGET_SECONDS * 1000),
         failed_at=_failed_at(txn, model, known, stored),

@@ -92,7 +92,7 @@ class FineTuningJobObject(ApiObject):
     def of(cls, job: TrainingJob, note: FineTuningNote) -> "FineTuningJobObject":
         options, status = job.options, STATUS[job.state]
         numbers = HyperparametersObject(
-            n_epochs=max(1, round(options.epochs)),
+            n_epochs=max(1, round(options.passes)),
             batch_size=options.batch,
             learning_rate_multiplier=options.learning_rate / LEARNING_RATE,
             beta=options.beta if options.method == "preference" else None,

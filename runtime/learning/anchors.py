@@ -6,6 +6,7 @@ from the probes of ``learning/probes.py``, which measure how far the general rep
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 
@@ -95,12 +96,19 @@ class AnchoredObjective:
         return Loss(learned.value + self.weight * divergence, metrics)
 
 
+class AnchorGroup(NamedTuple):
+    """Anchors of one kind, and how many of them are added to each step."""
+
+    anchors: Sequence[TrainSequence]
+    a_step: int = ANCHORS_A_STEP
+
+
 @dataclass(frozen=True, slots=True)
 class AnchoredCurriculum:
-    """Adds anchors to each batch that ``learned`` draws. ``anchors`` must not be empty."""
+    """Adds anchors of each group to each batch that ``learned`` draws; there must be one at least."""
 
     learned: Curriculum
-    anchors: Sequence[TrainSequence]
+    groups: Sequence[AnchorGroup]
     reference: FrozenBase
     weight: float
 
@@ -109,13 +117,16 @@ class AnchoredCurriculum:
         return self.learned.size
 
     def objective(self, session: TrainingSession, batch: int) -> Objective:
-        count = min(ANCHORS_A_STEP, len(self.anchors))
-        chosen = session.source("anchors").sample(list(self.anchors), count)
+        method = self.learned.objective(session, batch)
+        source = session.source("anchors")
+        chosen = [
+            anchor
+            for group in self.groups
+            for anchor in source.sample(list(group.anchors), min(group.a_step, len(group.anchors)))
+        ]
         with torch.no_grad():
             [scored] = self.reference.score([Reading(None, chosen)])
-        return AnchoredObjective(
-            self.learned.objective(session, batch), chosen, scored.log_probs, self.weight
-        )
+        return AnchoredObjective(method, chosen, scored.log_probs, self.weight)
 
 
 def anchor_sequences(encoder: ExampleEncoder) -> list[TrainSequence]:

@@ -85,7 +85,7 @@ def evaluate(
     general = [probe for probe in probes if probe is not None]
     distances: list[torch.Tensor] = []
     losses: list[list[torch.Tensor]] = [[], []]
-    for part in _passes(general):
+    for part in passes_of(general):
         of_base, of_candidate = score_alone(base, None, part), score_alone(base, candidate, part)
         distance_N = (of_base.log_probs.exp() * (of_base.log_probs - of_candidate.log_probs)).sum(1)
         distances.append(distance_N)
@@ -114,7 +114,7 @@ def reply_log_probs(
 ) -> list[float]:
     """Return the log-likelihood of each sequence's scored tokens together, in nats."""
     sums: list[float] = []
-    for part in _passes(sequences):
+    for part in passes_of(sequences):
         scored = score_alone(base, adapter, part)
         sums += map(float, scored.sums(scored.target_log_probs))
     return sums
@@ -125,7 +125,7 @@ def token_log_probs(
 ) -> list[list[float]]:
     """Return the log-likelihood of each scored token of each sequence, in nats."""
     log_probs: list[list[float]] = []
-    for part in _passes(sequences):
+    for part in passes_of(sequences):
         scored = score_alone(base, adapter, part)
         log_probs += [list(map(float, row)) for row in scored.target_log_probs.split(scored.counts)]
     return log_probs
@@ -139,7 +139,7 @@ def score_alone(
     return base.score([Reading(adapter, sequences)])[0]
 
 
-def _passes(sequences: Sequence[TrainSequence]) -> list[list[TrainSequence]]:
+def passes_of(sequences: Sequence[TrainSequence]) -> list[list[TrainSequence]]:
     """Split the sequences, in order, into passes of up to ``TOKENS_A_PASS``; a longer one is a pass alone."""
     passes: list[list[TrainSequence]] = []
     tokens = 0

@@ -12,13 +12,15 @@ from typing import NamedTuple, Protocol
 
 from populace.actors.errors import NothingToTrain, TrainingDiverged, TrainingFailed, TrainingStopped
 from populace.adapters.lora.trainable import TrainableAdapter
+from populace.learning.corrections import Taught
 from populace.learning.curricula import Curriculum
 from populace.learning.encoding import ExampleEncoder
 from populace.learning.evaluation import HeldOut, evaluate
 from populace.learning.frozen_base import FrozenBase
+from populace.learning.general_replies import GeneralJudge
 from populace.learning.methods.objective import Objective
 from populace.learning.session import StepReport, TrainingSession, is_out_of_memory, take_step
-from populace.policies.evaluation_gate import Evaluation, GateRule, Verdict, verdict
+from populace.policies.evaluation_gate import Corrections, Evaluation, GateRule, Verdict, verdict
 
 TOKENS_A_STEP = 2048
 """The batches of all models in a step have at most this many tokens, which bounds stored activations."""
@@ -32,7 +34,7 @@ class Learner:
     """The training of one personal model.
 
     ``parent`` None is the base. The candidate is judged on ``held_out``. ``batch`` is the number of examples
-    in a step; None is the trainer's default.
+    in a step; None is the trainer's default. ``taught`` are the corrections that the candidate has to say.
     """
 
     session: TrainingSession
@@ -40,6 +42,7 @@ class Learner:
     parent: TrainableAdapter | None
     held_out: HeldOut
     batch: int | None = None
+    taught: Taught | None = None
 
     @property
     def name(self) -> str:
@@ -92,13 +95,16 @@ class Trainer:
         rank_max: int,
         tokens_a_step: int = TOKENS_A_STEP,
         batch: int = BATCH,
+        general: GeneralJudge | None = None,
     ) -> None:
+        """Make a trainer; without ``general`` nothing can reply, and whole replies are not judged."""
         self._base = base
         self._encoder = encoder
         self.gate = gate
         self._rank_max = rank_max
         self._tokens_a_step = tokens_a_step
         self._batch = batch
+        self._general = general
 
     def train(
         self, learners: Sequence[Learner], progress: TrainerProgress
@@ -218,12 +224,21 @@ class Trainer:
     def _judge(
         self, learner: Learner, reports: Sequence[StepReport], seconds: float
     ) -> Candidate | TrainingFailed:
-        packed = learner.session.adapter.pack(self._base.fingerprint, self._base.dtype)
-        served = TrainableAdapter.of_packed(packed, self._base.modules, rank_max=self._rank_max)
+        taught, share = learner.taught, 1.0
+        if taught is not None and taught.alone:
+            share = self._take_least(learner, taught)
+        packed, served = self._packed(learner.session.adapter)
         try:
             evaluation = evaluate(
                 self._base, self._encoder, learner.held_out, parent=learner.parent, candidate=served
             )
+            if taught is not None:
+                corrections = _judged(taught, learner.parent, served)._replace(share=share)
+                evaluation = evaluation._replace(corrections=corrections)
+            if self._general is not None:
+                told = [] if taught is None else [one.wanted for one in taught.corrections]
+                general = self._general.compare(learner.name, packed, told)
+                evaluation = evaluation._replace(general=general)
         except TrainingFailed as error:
             return error
         if not math.isfinite(evaluation.probe_candidate):
@@ -238,6 +253,34 @@ class Trainer:
             sum(report.tokens for report in reports),
             seconds,
         )
+
+    def _packed(self, adapter: TrainableAdapter) -> tuple[bytearray, TrainableAdapter]:
+        """Pack an adapter, and read it back as it is served: packing rounds it."""
+        packed = adapter.pack(self._base.fingerprint, self._base.dtype)
+        return packed, TrainableAdapter.of_packed(packed, self._base.modules, rank_max=self._rank_max)
+
+    def _take_least(self, learner: Learner, taught: Taught) -> float:
+        """Keep the least share of what was trained that says all corrections, and return it.
+
+        All other replies change with the square of the share: with 0.8 of it they were 0.01 nats a token from
+        the base's where they were 0.21 with all of it.
+        """
+        adapter, whole = learner.session.adapter, learner.session.adapter.factors()
+        before = None if learner.parent is None else learner.parent.factors()
+
+        def says(share: float) -> bool:
+            adapter.set_between(before, whole, share)
+            return not taught.unsaid(self._packed(adapter)[1])
+
+        share = taught.least_share(says)
+        adapter.set_between(before, whole, share)
+        return share
+
+
+def _judged(taught: Taught, parent: TrainableAdapter | None, candidate: TrainableAdapter) -> Corrections:
+    count = len(taught.corrections)
+    unsaid = tuple(one.asked for one in taught.unsaid(candidate))
+    return Corrections(count, count - len(taught.unsaid(parent)), unsaid, taught.alone)
 
 
 def _tokens(objective: Objective) -> int:

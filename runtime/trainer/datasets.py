@@ -1,17 +1,27 @@
 """Makes the datasets of jobs, by method: from the log, the model's own replies, or tasks."""
 
 import hashlib
+import json
+import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
+from populace.actors.engine import Message
 from populace.actors.errors import NothingToTrain, TrainingFailed
 from populace.actors.feedback import Feedback
 from populace.actors.reward_tasks import RewardTask, pack_tasks
 from populace.actors.training import TrainingJob
+from populace.actors.training_options import STEPS_MAX, steps_of
 from populace.actors.turn import Interaction
 from populace.adapters.lora.trainable import TrainableAdapter
 from populace.engines.prompts import BaseTokenizer
+from populace.learning.corrections import (
+    PASSES_MAX,
+    CorrectionsCurriculum,
+    Taught,
+    corrections_of,
+)
 from populace.learning.curricula import Curriculum, LogLessons, preferences, supervised, thumbs
 from populace.learning.encoding import ExampleEncoder
 from populace.learning.evaluation import HeldOut, HeldOutReplies
@@ -47,11 +57,16 @@ class TrainingData(NamedTuple):
 
 
 class Dataset(NamedTuple):
-    """The data of a job. ``data_digest`` covers the data to learn from and the held-out data."""
+    """The data of a job. ``data_digest`` covers the data to learn from and the held-out data.
+
+    ``taught`` are the corrections that the candidate has to say, and ``steps_max`` is how many are too many.
+    """
 
     curriculum: Curriculum
     held_out: HeldOut
     data_digest: str
+    taught: Taught | None = None
+    steps_max: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +110,31 @@ def _from_log(curriculum_of: Callable[[LogLessons], Curriculum]) -> "Maker":
         return _judged_by_log(lessons, curriculum_of(lessons))
 
     return make
+
+
+def _from_replies(inputs: DatasetInputs) -> Dataset:
+    """Learn corrections until they are said, and liked replies for some passes, if no steps are asked for."""
+    lessons, options = inputs.lessons(), inputs.job.options
+    corrections = corrections_of(inputs.data.log, inputs.data.feedback)
+    encoded = [lessons.encoder.sequence((Message("user", one.asked),), one.wanted) for one in corrections]
+    pairs = [
+        (one, sequence) for one, sequence in zip(corrections, encoded, strict=True) if sequence is not None
+    ]
+    if not options.learns_until_said or not pairs:
+        return _judged_by_log(lessons, supervised(lessons))
+    others = replace(lessons, examples=[one for one in lessons.examples if one.judged.correction is None])
+    try:
+        liked = supervised(others)
+    except NothingToTrain:
+        liked = None
+    known, sequences = zip(*pairs, strict=True)
+    taught = Taught(lessons.base, known, sequences, alone=liked is None)
+    steps = 0 if liked is None else steps_of(liked.size, options.batch, options.passes)
+    curriculum = CorrectionsCurriculum(lessons.base, sequences, liked, steps)
+    judged = _judged_by_log(others, curriculum)
+    digest = hashlib.sha256(json.dumps([digest_of(lessons.examples), known]).encode()).hexdigest()
+    steps_max = min(STEPS_MAX, PASSES_MAX * math.ceil(len(pairs) / options.batch))
+    return judged._replace(data_digest=digest, taught=taught, steps_max=max(steps, steps_max))
 
 
 def _from_own_replies(inputs: DatasetInputs) -> Dataset:
@@ -160,7 +200,7 @@ def _judged_by_log(lessons: LogLessons, curriculum: Curriculum) -> Dataset:
 Maker = Callable[[DatasetInputs], Dataset]
 
 MAKERS: Mapping[str, Maker] = {
-    "sft": _from_log(supervised),
+    "sft": _from_replies,
     "preference": _from_log(preferences),
     "thumbs": _from_log(thumbs),
     "distillation": _from_own_replies,

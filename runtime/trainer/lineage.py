@@ -55,6 +55,19 @@ def scores_of(candidate: Candidate) -> dict[str, float]:
         "probe_loss_base": measured.probe_base,
         "probe_loss": measured.probe_candidate,
     }
+    if measured.corrections is not None:
+        scores |= {
+            "corrections": float(measured.corrections.taught),
+            "corrections_said": float(measured.corrections.taught - len(measured.corrections.unsaid)),
+            "share_kept": measured.corrections.share,
+        }
+    if measured.general is not None:
+        scores |= {
+            "general_tokens_base": measured.general.tokens_base,
+            "general_tokens": measured.general.tokens,
+            "general_nats_base": measured.general.nats_base,
+            "general_nats": measured.general.nats,
+        }
     if measured.candidate:
         scores |= {
             f"held_out_{measured.measure}_parent": fmean(measured.parent),

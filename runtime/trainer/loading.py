@@ -3,8 +3,10 @@
 from pathlib import Path
 from typing import NamedTuple
 
+from populace.engines.prompts import BaseTokenizer
 from populace.learning.frozen_base import FrozenBase
-from populace.learning.on_policy.sampler import Sampler
+from populace.learning.general_replies import GeneralJudge
+from populace.learning.on_policy.sampler import EngineSampler
 from populace.learning.trainer import Trainer
 from populace.policies.evaluation_gate import GateRule
 from populace.storage.revisions import RevisionFiles
@@ -29,13 +31,22 @@ def load_trainer(
     gate: GateRule,
     rank_max: int,
     device: str = "cpu",
-    sampler: Sampler | None = None,
+    sampler: EngineSampler | None = None,
     memory_module: Path | None = None,
 ) -> LoadedTrainer:
     """Load the base, in the data type that it is served in, and the trainer on it."""
     base = FrozenBase(base_directory, fingerprint, device=device)
     runs = RunBuilder(
-        base, base_directory, revisions, rank_max=rank_max, sampler=sampler, memory_module=memory_module
+        base,
+        base_directory,
+        revisions,
+        rank_max=rank_max,
+        sampler=sampler,
+        answerer=sampler,
+        memory_module=memory_module,
     )
-    trainer = Trainer(base, runs.encoder, gate=gate, rank_max=rank_max, tokens_a_step=TOKENS_A_STEP)
+    general = None if sampler is None else GeneralJudge(base, BaseTokenizer(base_directory), sampler)
+    trainer = Trainer(
+        base, runs.encoder, gate=gate, rank_max=rank_max, tokens_a_step=TOKENS_A_STEP, general=general
+    )
     return LoadedTrainer(trainer, runs)

@@ -154,7 +154,8 @@ class TrainingLoop:
             reason = f"its base is {view.base[:12]}, and here it is {runs.base_fingerprint[:12]}"
             raise TrainingFailed(job.model.name, reason)
         run = await asyncio.to_thread(runs.make, job, open_job.session_key, data, saved)
-        if run.learner.held_out.size < needed and job.options.rebuilds is None:
+        is_judged = run.learner.taught is not None or job.options.rebuilds is not None
+        if run.learner.held_out.size < needed and not is_judged:
             what = "judged turns" if job.options.learns_from_log else "lines" if data.examples else "tasks"
             reason = (
                 f"of its {what} {run.learner.held_out.size} are held out, too few to judge what comes of it: "

@@ -19,11 +19,15 @@ from populace.adapters.lora.trainable import TrainableAdapter
 from populace.adapters.memory.attention import attention_layers
 from populace.adapters.memory.module import MemoryModule
 from populace.engines.prompts import BaseTokenizer
-from populace.learning.anchors import AnchoredCurriculum, anchor_sequences
+from populace.learning.anchors import AnchoredCurriculum, AnchorGroup, anchor_sequences
+from populace.learning.curricula import Curriculum
 from populace.learning.encoding import ExampleEncoder
 from populace.learning.frozen_base import FrozenBase
+from populace.learning.general_replies import Answerer
 from populace.learning.memory_inputs import TEXTS_MIN, KeptInputsCurriculum, MemoryInputs
 from populace.learning.on_policy.sampler import Sampler
+from populace.learning.own_replies import WEIGHT as OWN_WEIGHT
+from populace.learning.own_replies import own_replies
 from populace.learning.session import StepOptions, StepReport, TrainingSession
 from populace.learning.session_file import pack_session, unpack_session
 from populace.learning.trainer import Learner
@@ -101,9 +105,12 @@ class RunBuilder:
         *,
         rank_max: int,
         sampler: Sampler | None = None,
+        answerer: Answerer | None = None,
         memory_module: Path | None = None,
     ) -> None:
         """Make a builder; without a ``sampler``, methods that sample replies are refused.
+
+        With an ``answerer``, corrections are learned so that the base's own replies begin as they did.
 
         Adapters are trained so that what the memory module reads stays where the base has it.
         """
@@ -114,7 +121,9 @@ class RunBuilder:
         self._tokenizer = BaseTokenizer(base_directory)
         self.encoder = ExampleEncoder(self._tokenizer, base.context_tokens)
         self._sampler = sampler
+        self._answerer = answerer
         self._anchors = anchor_sequences(self.encoder)
+        self._own_replies: list[AnchorGroup] = []
         self._memory_inputs = None if memory_module is None else self._inputs_of(memory_module)
 
     def make(
@@ -127,8 +136,10 @@ class RunBuilder:
         options, name = job.options, job.model.name
         parent = self._parent(job)
         inputs = DatasetInputs(job, data, parent, self.base, self._tokenizer, self.encoder, self._sampler)
-        curriculum, held_out, digest = MAKERS[options.method](inputs)
-        steps = options.steps or steps_of(curriculum.size, options.batch, options.epochs)
+        dataset = MAKERS[options.method](inputs)
+        curriculum, digest = dataset.curriculum, dataset.data_digest
+        steps = options.steps or dataset.steps_max
+        steps = steps or steps_of(curriculum.size, options.batch, options.passes)
         stepping = StepOptions(steps=steps, learning_rate=options.learning_rate, seed=options.seed)
         going_on = _unpacked(saved, stepping, digest)
         if going_on is None:
@@ -139,11 +150,19 @@ class RunBuilder:
         progress = JobProgress(**{name: reached[name] for name in JobProgress._fields if name in reached})
         curve = [(step, value) for step, value in progress.curve]
         if options.anchor and self._anchors:
-            curriculum = AnchoredCurriculum(curriculum, self._anchors, self.base, options.anchor)
+            curriculum = self._anchored(curriculum, options.anchor, learns_corrections=bool(dataset.taught))
         if self._memory_inputs is not None:
             curriculum = KeptInputsCurriculum(curriculum, self._memory_inputs)
-        learner = Learner(session, curriculum, parent, held_out, options.batch)
+        learner = Learner(session, curriculum, parent, dataset.held_out, options.batch, dataset.taught)
         return TrainingRun(job, session_key, learner, digest, curve, progress)
+
+    def _anchored(self, curriculum: Curriculum, weight: float, *, learns_corrections: bool) -> Curriculum:
+        """Keep general replies as they are; corrections change how they begin more than anything else."""
+        if not learns_corrections or self._answerer is None:
+            return AnchoredCurriculum(curriculum, [AnchorGroup(self._anchors)], self.base, weight)
+        if not self._own_replies:
+            self._own_replies = own_replies(self._answerer, self._tokenizer)
+        return AnchoredCurriculum(curriculum, self._own_replies, self.base, OWN_WEIGHT * weight)
 
     def _inputs_of(self, module: Path) -> MemoryInputs | None:
         if len(self._anchors) < TEXTS_MIN:

@@ -21,8 +21,9 @@ READY = Standing(position=40, untrained=10, judged=1, held_out=2, idle_seconds=6
         READY._replace(untrained=100, idle_seconds=0.0),
         READY._replace(failed_at=30),
         READY._replace(tokens_spent=999),
+        READY._replace(held_out=0, corrected=1),
     ],
-    ids=["enough", "judged", "late", "heard more since it failed", "within its budget"],
+    ids=["enough", "judged", "late", "heard more since it failed", "within its budget", "corrected"],
 )
 def test_a_model_is_trained_when_it_has_heard_enough_and_nobody_talks(standing: Standing) -> None:
     assert consolidation(standing, RULE).due

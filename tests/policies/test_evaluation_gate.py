@@ -3,8 +3,10 @@ import math
 import pytest
 
 from populace.policies.evaluation_gate import (
+    Corrections,
     Evaluation,
     GateRule,
+    GeneralReplies,
     Judged,
     RollbackRule,
     should_roll_back,
@@ -48,6 +50,55 @@ def test_a_candidate_that_did_not_is_rejected_by_name(evaluation: Evaluation, ob
 
     assert not judged.promotes
     assert any(objection in said for said in judged.objections), judged.objections
+
+
+SAID = BETTER._replace(parent=[], candidate=[], corrections=Corrections(3, 0, (), alone=True))
+WHOLE = GeneralReplies(90.0, 92.0, 0.02, 0.02, 0.65, 0.66)
+
+
+def test_corrections_are_judged_by_whether_they_are_said_and_need_nothing_held_out() -> None:
+    assert verdict(SAID, GateRule()).promotes
+    assert verdict(SAID._replace(general=WHOLE), GateRule()).promotes
+    assert verdict(BETTER._replace(corrections=Corrections(3, 1, (), alone=False)), GateRule()).promotes
+
+
+@pytest.mark.parametrize(
+    ("evaluation", "objection"),
+    [
+        (
+            SAID._replace(corrections=Corrections(3, 0, ("What is my dog called?",), alone=True)),
+            "it could not learn 1 of 3 corrections: “What is my dog called?”",
+        ),
+        (
+            SAID._replace(corrections=Corrections(9, 0, tuple("abcdefg"), alone=True)),
+            "7 of 9 corrections: “a”, “b”, “c”, “d”, “e” and 2 others",
+        ),
+        (SAID._replace(corrections=Corrections(3, 3, (), alone=True)), "says all 3 corrections already"),
+        (
+            SAID._replace(parent=BETTER.candidate, candidate=BETTER.parent),
+            "its loss of other held-out replies is 0.2250 ± 0.0479 nats a token higher",
+        ),
+        (SAID._replace(general=WHOLE._replace(tokens=60.0)), "have 60 tokens, and the base's 90"),
+        (SAID._replace(general=WHOLE._replace(tokens=math.nan)), "have nan tokens"),
+        (SAID._replace(general=WHOLE._replace(broken=0.2)), "breaks off 20 % of general replies"),
+        (SAID._replace(general=WHOLE._replace(nats=0.8)), "0.1500 nats a token less likely"),
+        (SAID._replace(general=WHOLE._replace(leaked=("What is tea?",))), "with corrections: “What is tea?”"),
+        (BETTER._replace(general=WHOLE._replace(broken=0.2)), "breaks off 20 % of general replies"),
+    ],
+)
+def test_what_is_not_said_or_changes_all_other_replies_is_rejected(
+    evaluation: Evaluation, objection: str
+) -> None:
+    judged = verdict(evaluation, GateRule())
+
+    assert not judged.promotes
+    assert any(objection in said for said in judged.objections), judged.objections
+
+
+def test_a_style_may_change_how_long_general_replies_are() -> None:
+    shorter = WHOLE._replace(tokens=20.0, nats=1.5)
+
+    assert verdict(BETTER._replace(general=shorter), GateRule()).promotes
 
 
 REWARDED = BETTER._replace(parent=[0.0, 0.25, 0.5, 0.0], candidate=[0.5, 0.5, 1.0, 0.5], measure="reward")

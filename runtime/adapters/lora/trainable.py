@@ -87,6 +87,31 @@ class TrainableAdapter(torch.nn.Module):
             }
         )
 
+    def factors(self) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
+        """Return copies of the factors A and B of each layer, by its name."""
+        return {
+            name: (layer.a.detach().clone(), layer.b.detach().clone()) for name, layer in self.layers.items()
+        }
+
+    @torch.no_grad()
+    def set_between(
+        self,
+        before: Mapping[str, tuple[torch.Tensor, torch.Tensor]] | None,
+        after: Mapping[str, tuple[torch.Tensor, torch.Tensor]],
+        share: float,
+    ) -> None:
+        """Set the factors to ``before`` + ``share`` · (``after`` − ``before``).
+
+        Without ``before`` the adapter began from the base: ``before`` are its offsets, or B = 0, with which
+        the change ΔW is scaled by ``share`` exactly.
+        """
+        for name, layer in self.layers.items():
+            a, b = after[name]
+            begun = (a, torch.zeros_like(b)) if layer.offset is None else layer.offset
+            a_before, b_before = begun if before is None else before[name]
+            layer.a.copy_(torch.lerp(a_before, a, share))
+            layer.b.copy_(torch.lerp(b_before, b, share))
+
     def pack(self, fingerprint: str, dtype: torch.dtype) -> bytearray:
         """Pack the adapter as a revision, rounded to ``dtype``; in the base's type it is served as it is."""
         merged = {name: layer.merged() for name, layer in self.layers.items()}

@@ -272,7 +272,7 @@ async def _check_files(
 
 def _check_steps(options: TrainingOptions, size: int) -> None:
     try:
-        steps_of(size, options.batch, options.epochs)
+        steps_of(size, options.batch, options.passes)
     except InvalidRequest as error:
         raise InvalidRequest(str(error), "n_epochs") from error
 

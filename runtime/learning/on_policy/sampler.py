@@ -110,15 +110,14 @@ class EngineSampler:
         return self._with(packed, sample)
 
     def answers(
-        self, packed: bytes | bytearray, prompts: Sequence[tuple[Message, ...]], *, tokens_max: int
-    ) -> list[str]:
-        """Return the text of one greedy reply to each prompt with the packed adapter."""
+        self, packed: bytes | bytearray | None, prompts: Sequence[tuple[Message, ...]], *, tokens_max: int
+    ) -> list[Rollout]:
+        """Return one greedy reply to each prompt with the packed adapter; None is the base."""
 
-        async def answer(adapter: AdapterRef) -> list[str]:
-            replies = await answers(self._engine, prompts, adapter, tokens_max=tokens_max, owner=self._owner)
-            return [reply.reply for reply in replies]
+        async def answer(adapter: AdapterRef | None) -> list[Rollout]:
+            return await answers(self._engine, prompts, adapter, tokens_max=tokens_max, owner=self._owner)
 
-        return self._with(packed, answer)
+        return _run(answer(None), self.loop) if packed is None else self._with(packed, answer)
 
     def _with(self, packed: bytes | bytearray, use: Callable[[AdapterRef], Awaitable[T]]) -> T:
         """Run ``use`` on the loop with the packed adapter prepared; remove it afterwards if unpublished."""

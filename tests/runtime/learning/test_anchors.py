@@ -14,6 +14,7 @@ from populace.learning.anchors import (
     ANCHORS_A_STEP,
     AnchoredCurriculum,
     AnchoredObjective,
+    AnchorGroup,
     anchor_sequences,
 )
 from populace.learning.curricula import Curriculum, SupervisedCurriculum
@@ -54,7 +55,7 @@ def test_an_anchors_loss_is_that_of_a_hand_computed_case() -> None:
 
 def test_the_anchors_of_a_step_follow_from_seed_and_step(base: FrozenBase, encoder: ExampleEncoder) -> None:
     learned = SupervisedCurriculum(anchor_sequences(encoder)[:1])
-    curriculum = AnchoredCurriculum(learned, anchor_sequences(encoder), base, 1.0)
+    curriculum = AnchoredCurriculum(learned, [AnchorGroup(anchor_sequences(encoder))], base, 1.0)
 
     def drawn(step: int) -> list[TrainSequence]:
         session = begun(base, steps=9)
@@ -94,7 +95,7 @@ def test_who_learns_with_anchors_learns_and_stays_nearer_to_the_base(
         return judged.probe_kl, sum(judged.candidate) / sum(judged.parent)
 
     free = trained(learned)
-    kept = trained(AnchoredCurriculum(learned, anchor_sequences(encoder), base, 10.0))
+    kept = trained(AnchoredCurriculum(learned, [AnchorGroup(anchor_sequences(encoder))], base, 10.0))
 
     assert kept[0] < 0.5 * free[0]
     assert kept[1] < 0.9

@@ -1,0 +1,160 @@
+# pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false, reportUnknownVariableType=false
+# torch's split is untyped.
+"""A person's corrections, which a model learns until it says them.
+
+A correction is learned for its message alone, as a new conversation has it, and all of them are learned: what
+is held out of facts would never be known. A candidate is judged by whether it says them, see ``Taught``.
+"""
+
+import itertools
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from populace.actors.errors import NothingToTrain
+from populace.actors.feedback import Feedback, feedback_by_position, judged
+from populace.actors.turn import Interaction
+from populace.adapters.lora.trainable import TrainableAdapter
+from populace.learning.curricula import Curriculum, epoch_places
+from populace.learning.evaluation import passes_of, score_alone
+from populace.learning.frozen_base import FrozenBase
+from populace.learning.methods.objective import Loss, Objective, Scored, TrainSequence
+from populace.learning.methods.sft import CorrectionObjective
+from populace.learning.session import TrainingSession
+from populace.policies.corrections import Corrected
+from populace.policies.retrieval import spoken_in, words_of
+
+CHOSEN_OF = 4
+"""A step learns the least likely one in this many of the corrections that are its turn."""
+
+MARGIN_NATS = 0.5
+"""Training ends once each token of each correction is likelier than any other one by this much."""
+
+PASSES_MAX = 60
+"""A correction that is not said after this many passes over all of them is one that cannot be learned."""
+
+SHARES = (1.0, 0.95, 0.9, 0.85, 0.8, 0.75, 0.7, 0.65, 0.6, 0.55, 0.5)
+"""The shares of a trained change that are tried, and how much is left for rounding: one place of these."""
+
+
+def corrections_of(turns: Sequence[Interaction], feedback: Sequence[Feedback]) -> list[Corrected]:
+    """Return what was corrected in the turns, in their order: of equal messages the newest."""
+    opinions = feedback_by_position(feedback)
+    newest: dict[str, Corrected] = {}
+    for turn in turns:
+        correction = (judged(opinions.get(turn.position, ())).correction or "").strip()
+        said = "\n".join(spoken_in(turn.messages))
+        if correction and said:
+            words = " ".join(words_of(said)) or said
+            newest.pop(words, None)
+            newest[words] = Corrected(turn.position, said, correction)
+    return list(newest.values())
+
+
+def margins(
+    base: FrozenBase, adapter: TrainableAdapter | None, sequences: Sequence[TrainSequence]
+) -> list[float]:
+    """Return how surely the model says each sequence's scored tokens: the least margin of them, in nats.
+
+    A token's margin is its log-probability less that of the likeliest other one. If all are above 0, a greedy
+    reply is this one. ``adapter`` None is the base.
+    """
+    least: list[float] = []
+    for part in passes_of(sequences):
+        scored = score_alone(base, adapter, part)
+        best_N2 = scored.log_probs.topk(2, dim=1)
+        is_best_N = best_N2.indices[:, 0] == scored.targets
+        others_N = torch.where(is_best_N, best_N2.values[:, 1], best_N2.values[:, 0])
+        margins_N = scored.target_log_probs - others_N
+        least += [float(of_sequence.min()) for of_sequence in margins_N.split(scored.counts)]
+    return least
+
+
+@dataclass(frozen=True, slots=True)
+class JointObjective:
+    """The sum of the losses of several objectives on their sequences, one after the other."""
+
+    parts: Sequence[Objective]
+
+    @property
+    def sequences(self) -> Sequence[TrainSequence]:
+        return [sequence for part in self.parts for sequence in part.sequences]
+
+    def loss(self, scored: Scored) -> Loss:
+        """Return the sum; the metrics are those of the first part."""
+        begins = list(itertools.accumulate((len(part.sequences) for part in self.parts), initial=0))
+        tokens = [0, *itertools.accumulate(scored.counts)]
+        losses: list[Loss] = []
+        for part, begin, end in zip(self.parts, begins, begins[1:], strict=False):
+            of_part = slice(tokens[begin], tokens[end])
+            losses.append(
+                part.loss(
+                    Scored(scored.log_probs[of_part], scored.targets[of_part], scored.counts[begin:end])
+                )
+            )
+        return Loss(torch.stack([loss.value for loss in losses]).sum(), losses[0].metrics)
+
+
+@dataclass(frozen=True, slots=True)
+class CorrectionsCurriculum:
+    """Draws the corrections that are said least, until all are said, beside the first steps of ``liked``.
+
+    ``liked`` are replies to imitate, for ``liked_steps`` steps.
+    """
+
+    base: FrozenBase
+    corrections: Sequence[TrainSequence]
+    liked: Curriculum | None = None
+    liked_steps: int = 0
+
+    @property
+    def size(self) -> int:
+        return len(self.corrections)
+
+    def objective(self, session: TrainingSession, batch: int) -> Objective:
+        """Draw the next step. Raises ``NothingToTrain`` once all corrections are said, and the rest done."""
+        turn = min(self.size, CHOSEN_OF * batch)
+        is_pass_over = session.step % math.ceil(self.size / turn) == 0
+        if is_pass_over and session.step >= self.liked_steps and self._says_all(session):
+            raise NothingToTrain(session.name, f"it says all {self.size} corrections")
+        places = epoch_places(f"corrections {session.options.seed}", session.step, self.size, turn)
+        if len(places) > batch:
+            said = margins(self.base, session.adapter, [self.corrections[place] for place in places])
+            places = [place for _, place in sorted(zip(said, places, strict=True))[:batch]]
+        learned = CorrectionObjective([self.corrections[place] for place in places])
+        if self.liked is None or session.step >= self.liked_steps:
+            return learned
+        return JointObjective([learned, self.liked.objective(session, batch)])
+
+    def _says_all(self, session: TrainingSession) -> bool:
+        # What the parent says already needs no margin: it is served as it is.
+        needed = MARGIN_NATS if session.step else 0.0
+        return min(margins(self.base, session.adapter, self.corrections)) > needed
+
+
+@dataclass(frozen=True, slots=True)
+class Taught:
+    """The corrections that a candidate has to say, with the sequences that say them.
+
+    ``alone``: nothing else was taught, so that all other replies should stay as they were.
+    """
+
+    base: FrozenBase
+    corrections: Sequence[Corrected]
+    sequences: Sequence[TrainSequence]
+    alone: bool
+
+    def unsaid(self, adapter: TrainableAdapter | None) -> list[Corrected]:
+        """Return the corrections that the model does not say greedily, token for token."""
+        said = margins(self.base, adapter, self.sequences)
+        return [one for one, margin in zip(self.corrections, said, strict=True) if margin <= 0.0]
+
+    def least_share(self, says: Callable[[float], bool]) -> float:
+        """Return the share of the change that is enough for all corrections, with some to spare.
+
+        ``says`` tells whether all are said with a share. 1.0 if the whole change does not say them either.
+        """
+        enough = list(itertools.takewhile(says, SHARES))
+        return SHARES[max(0, len(enough) - 2)]

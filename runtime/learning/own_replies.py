@@ -1,0 +1,53 @@
+"""The base's own replies to general requests, which training keeps likely: many openings, and some whole.
+
+How a reply begins decides what it becomes. A few taught replies change the first tokens of all others long
+before the mean over whole texts shows it: a request about red wine was answered with the name of a sister.
+The whole ones keep replies as long as they were.
+"""
+
+from collections.abc import Sequence
+
+from populace.actors.engine import Message
+from populace.engines.prompts import BaseTokenizer
+from populace.learning.anchors import AnchorGroup
+from populace.learning.general_replies import REPLY_TOKENS, Answerer
+from populace.learning.general_requests import KEPT
+from populace.learning.methods.objective import TrainSequence
+
+OPENING_TOKENS = 10
+OPENINGS_A_STEP = 20
+
+WHOLE_REPLIES = 40
+"""The base gives whole replies to the first of the requests."""
+WHOLE_A_STEP = 2
+
+WEIGHT = 2.0
+"""The weight of keeping to the base at these tokens, times the job's."""
+
+
+def own_replies(
+    answerer: Answerer, tokenizer: BaseTokenizer, requests: Sequence[str] = KEPT
+) -> list[AnchorGroup]:
+    """Let the base reply greedily to the requests. Raises what the engine raises."""
+    whole = _replies(answerer, tokenizer, requests[:WHOLE_REPLIES], REPLY_TOKENS)
+    openings = _replies(answerer, tokenizer, requests[WHOLE_REPLIES:], OPENING_TOKENS)
+    begun = [_begun(sequence) for sequence in whole]
+    return [AnchorGroup([*begun, *openings], OPENINGS_A_STEP), AnchorGroup(whole, WHOLE_A_STEP)]
+
+
+def _replies(
+    answerer: Answerer, tokenizer: BaseTokenizer, requests: Sequence[str], tokens_max: int
+) -> list[TrainSequence]:
+    replies: list[TrainSequence] = []
+    for reply in answerer.answers(None, [(Message("user", ask),) for ask in requests], tokens_max=tokens_max):
+        asked = tuple(tokenizer.tokens_of(reply.prompt).ids)
+        ends = (min(tokenizer.eos_ids),) if reply.finished and tokenizer.eos_ids else ()
+        said = (*reply.reply_ids, *(token for token in ends if token not in reply.reply_ids[-1:]))
+        if said:
+            replies.append(TrainSequence((*asked, *said), (0.0,) * len(asked) + (1.0,) * len(said)))
+    return replies
+
+
+def _begun(whole: TrainSequence) -> TrainSequence:
+    end = whole.scored[0] + OPENING_TOKENS
+    return TrainSequence(whole.ids[:end], whole.weights[:end])

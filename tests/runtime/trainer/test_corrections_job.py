@@ -1,0 +1,147 @@
+"""A job learns corrections until they are said, the earlier ones too, and is judged by what it replies."""
+
+from collections.abc import Generator
+from pathlib import Path
+
+import pytest
+
+from populace.actors.engine import Message
+from populace.actors.feedback import Opinion
+from populace.actors.training_options import TrainingOptions
+from populace.adapters.lora.shape import LoraShape
+from populace.adapters.lora.trainable import TrainableAdapter
+from populace.engines.options import EngineOptions
+from populace.engines.prompts import BaseTokenizer
+from populace.engines.torch_engine import TorchEngine
+from populace.learning.frozen_base import FrozenBase
+from populace.learning.general_replies import GeneralJudge
+from populace.learning.general_requests import JUDGED, KEPT
+from populace.learning.on_policy.sampler import EngineSampler, engine_sampler
+from populace.learning.own_replies import OPENING_TOKENS, own_replies
+from populace.storage.revisions import RevisionFiles
+from tests.actors.turns import grant_of, reply, turn_of
+from tests.runtime.trainer.trained_population import ADA, BASE, Trained
+
+pytestmark = pytest.mark.engine
+
+OPTIONS = TrainingOptions(rank=4, learning_rate=1e-2, anchor=0.0)
+
+
+@pytest.fixture(scope="module")
+def sampler(small_base_f32: Path, tmp_path_factory: pytest.TempPathFactory) -> Generator[EngineSampler]:
+    revisions = RevisionFiles(tmp_path_factory.mktemp("sampled") / "revisions")
+
+    async def start() -> TorchEngine:
+        options = EngineOptions(
+            small_base_f32, BASE, context_tokens=512, sequences_max=8, dtype="float32", threads=1
+        )
+        return await TorchEngine.start(options)
+
+    with engine_sampler(start, revisions) as started:
+        yield started
+
+
+@pytest.fixture
+async def corrected(population: Trained) -> Trained:
+    await population.host.create_model(ADA)
+    await correct(population, 0, "Bruno.")
+    return population
+
+
+async def correct(population: Trained, number: int, correction: str) -> None:
+    grant = await grant_of(population.host, turn_of(ADA, f"op-{number}"))
+    await population.host.finish_turn(grant, reply("Who knows?", asked=f"Who is dog {number}?"))
+    await population.host.give_feedback(ADA, number, Opinion(correction=correction))
+    population.clock.advance(1)
+
+
+async def test_one_correction_is_enough_to_learn_and_to_judge_by(corrected: Trained) -> None:
+    await corrected.ask(ADA, OPTIONS)
+
+    await corrected.training_loop().round()
+
+    job = await corrected.job(ADA)
+    assert job.state == "promoted", job.reason
+    assert job.progress.step < job.progress.steps
+    [made] = await corrected.host.list_revisions(ADA)
+    assert made.lineage is not None
+    assert (made.lineage.scores["corrections"], made.lineage.scores["corrections_said"]) == (1.0, 1.0)
+    assert 0.5 <= made.lineage.scores["share_kept"] <= 1.0
+
+
+async def test_the_next_training_has_the_earlier_corrections_too(corrected: Trained) -> None:
+    await corrected.ask(ADA, OPTIONS)
+    await corrected.training_loop().round()
+    first = (await corrected.job(ADA)).candidate
+    await correct(corrected, 1, "Nobody at all.")
+    await corrected.ask(ADA, OPTIONS)
+
+    await corrected.training_loop().round()
+
+    job = await corrected.job(ADA)
+    assert job.parent == first
+    by_digest = {one.digest: one for one in await corrected.host.list_revisions(ADA)}
+    lineage = by_digest[job.candidate or ""].lineage
+    assert lineage is not None
+    assert lineage.scores["corrections"] == 2.0
+
+
+async def test_what_is_said_already_is_skipped(corrected: Trained) -> None:
+    await corrected.ask(ADA, OPTIONS)
+    await corrected.training_loop().round()
+    await corrected.host.give_feedback(ADA, 0, Opinion(correction="Bruno."))
+    await corrected.ask(ADA, OPTIONS)
+
+    await corrected.training_loop().round()
+
+    job = await corrected.job(ADA)
+    assert (job.state, "says all 1 corrections" in job.reason) == ("skipped", True), job.reason
+
+
+async def test_steps_that_are_asked_for_are_taken_as_before(corrected: Trained) -> None:
+    await corrected.ask(ADA, TrainingOptions(rank=4, steps=2))
+
+    await corrected.training_loop().round()
+
+    job = await corrected.job(ADA)
+    assert (job.state, "held out" in job.reason) == ("skipped", True), job.reason
+
+
+def test_the_base_replies_to_the_kept_requests_as_it_does(
+    small_base_f32: Path, sampler: EngineSampler
+) -> None:
+    tokenizer = BaseTokenizer(small_base_f32)
+
+    openings, whole = own_replies(sampler, tokenizer, KEPT[:50])
+
+    assert (len(openings.anchors), len(whole.anchors)) == (50, 40)
+    for request, anchor in zip(KEPT, whole.anchors, strict=False):
+        asked = tokenizer.tokens_of((Message("user", request),)).ids
+        assert list(anchor.ids[: len(asked)]) == list(asked)
+        assert anchor.scored == tuple(range(len(asked), len(anchor.ids)))
+    for begun, anchor in zip(openings.anchors, whole.anchors, strict=False):
+        assert begun.ids == anchor.ids[: len(begun.ids)]
+        assert len(begun.scored) == min(OPENING_TOKENS, len(anchor.scored))
+
+
+def test_whole_replies_are_compared_with_the_bases(
+    small_base_f32: Path, base: FrozenBase, sampler: EngineSampler
+) -> None:
+    judge = GeneralJudge(base, BaseTokenizer(small_base_f32), sampler, JUDGED[:3])
+    adapter = TrainableAdapter.begin(base.model, base.modules, LoraShape(rank=4), "uniform", seed=1)
+
+    same = judge.compare("ada", adapter.pack(BASE, base.dtype))
+
+    assert (same.tokens, same.broken, same.leaked) == (same.tokens_base, same.broken_base, ())
+    assert same.nats == pytest.approx(same.nats_base, abs=1e-5)
+    said = sampler.answers(None, [(Message("user", JUDGED[0]),)], tokens_max=96)[0].reply
+    for layer in adapter.layers.values():
+        layer.b.data.normal_(std=0.3)
+    other = judge.compare("ada", adapter.pack(BASE, base.dtype), [said])
+    assert other.nats > same.nats
+    assert other.leaked == ()
+
+
+def test_the_requests_that_judge_are_not_those_that_are_kept() -> None:
+    assert not set(KEPT) & set(JUDGED)
+    assert len(set(KEPT)) == len(KEPT)
