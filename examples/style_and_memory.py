@@ -150,7 +150,14 @@ def _told(model: ModelHandle, place: int, telling: Telling) -> ModelHandle:
 
 
 def _said(memory: Mapping[str, bool], model: ModelHandle, ask: str) -> str:
-    turn = model.chat(ask, conversation=None, memory=memory, temperature=0, max_tokens=REPLY_TOKENS)
+    turn = model.chat(
+        ask,
+        conversation=None,
+        memory=memory,
+        context={"corrections": False},
+        temperature=0,
+        max_tokens=REPLY_TOKENS,
+    )
     return turn.reply
 
 

@@ -80,9 +80,8 @@ class Way(NamedTuple):
     def request(self) -> dict[str, Any]:
         """The fields of a request that select this combination."""
         memory = READ_ONLY if self.memory else NO_MEMORY
-        return (
-            {"memory": memory, "context": {"retrieve": RETRIEVED}} if self.retrieval else {"memory": memory}
-        )
+        retrieved = RETRIEVED if self.retrieval else 0
+        return {"memory": memory, "context": {"retrieve": retrieved, "corrections": self.retrieval}}
 
 
 WAYS = sorted((Way(*on) for on in itertools.product((False, True), repeat=3)), key=sum)

@@ -180,5 +180,10 @@ def _label(revision: Mapping[str, Any], aliases: Mapping[str, str]) -> str:
             f"[dim]held-out reward {scores['held_out_reward_parent']:.3f} → {scores['held_out_reward']:.3f} "
             f"on {scores['held_out_tasks']:.0f} tasks, {scores['probe_kl']:.4f} nats from the base[/]"
         )
+    if "corrections" in scores:
+        lines.append(
+            f"[dim]says {scores['corrections_said']:.0f} of {scores['corrections']:.0f} corrections, "
+            f"with {100 * scores['share_kept']:.0f} % of what was trained[/]"
+        )
     lines += [f"[yellow]not promoted: {objection}[/]" for objection in lineage["objections"]]
     return "\n".join(lines)
