@@ -1,4 +1,4 @@
-"""What somebody corrected is what their model says once a running Populace has trained it."""
+"""What somebody corrected is what their model says at once, and by itself once a Populace has trained it."""
 
 import json
 import time
@@ -51,13 +51,15 @@ def wait_for(served: Served, name: str, *, step: int) -> dict[str, Any]:
     raise AssertionError(f"no {step} steps in {ENGINE_HANG_SECONDS} s: {jobs_of(served, name)}")
 
 
-def says(served: Served, name: str) -> str:
+def says(served: Served, name: str, *, corrections: bool = False) -> str:
+    """Ask what was not corrected in these words; without ``corrections`` the weights alone reply."""
     message = {"role": "user", "content": LEFT_OUT}
     reply = served.openai().chat.completions.create(
         model=name,
         messages=[message],  # pyright: ignore[reportArgumentType] - a literal of its TypedDict
         max_tokens=12,
         temperature=0,
+        extra_body={"context": {"corrections": corrections}},
     )
     return reply.choices[0].message.content or ""
 
@@ -65,16 +67,18 @@ def says(served: Served, name: str) -> str:
 def test_what_was_corrected_is_said_until_it_is_taken_back(served: Served, ada: str) -> None:
     before = says(served, ada)
     assert "Bruno" not in before
+    assert says(served, ada, corrections=True) == ANSWER
 
     trained = served.run("-m", "populace", "train", ada, "--json")
 
     [job] = json.loads(trained.stdout)
-    assert (job["state"], job["step"]) == ("promoted", job["steps"]), job
+    assert job["state"] == "promoted", job
+    assert 0 < job["step"] < job["steps"], "it ends once the corrections are said"
     assert "Bruno" in says(served, ada)
     drawn = served.run("-m", "populace", "model", "history", ada)
     assert job["revision"][:12] in drawn.stdout
     assert "@latest" in drawn.stdout
-    assert "held-out loss" in drawn.stdout
+    assert "says 24 of 24 corrections" in drawn.stdout
     apart = served.run("-m", "populace", "model", "diff", ada, "--json")
     layers = json.loads(apart.stdout)
     assert all(layer["norm"] > 0 == layer["other_norm"] for layer in layers), "its parent is the base"
