@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Literal, NamedTuple
 
+from populace.policies.suite_gate import suite_objection
+
 Measure = Literal["loss", "reward"]
 """The loss of wanted replies, in nats a token; or the reward of replies to a task."""
 
@@ -39,6 +41,9 @@ class Evaluation(NamedTuple):
 
     ``probe_kl`` is KL(base ‖ candidate) on general text, the other two are the losses there; all three are in
     nats a token.
+
+    ``suite_parent`` and ``suite_candidate`` are the questions of the person's own suite of ``suite_total``
+    that the served revision and the candidate answer as it wants.
     """
 
     parent: Sequence[float]
@@ -47,6 +52,9 @@ class Evaluation(NamedTuple):
     probe_base: float
     probe_candidate: float
     measure: Measure = "loss"
+    suite_total: int = 0
+    suite_parent: Sequence[str] = ()
+    suite_candidate: Sequence[str] = ()
 
 
 class Verdict(NamedTuple):
@@ -93,6 +101,9 @@ def verdict(evaluation: Evaluation, rule: GateRule) -> Verdict:
             f"its loss on general text is {rise:.4f} nats a token above the base's, "
             f"more than {rule.probe_loss_max:g}"
         )
+    forgets = suite_objection(evaluation.suite_parent, evaluation.suite_candidate)
+    if forgets is not None:
+        objections.append(forgets)
     return Verdict(gain, error, tuple(objections))
 
 

@@ -31,8 +31,8 @@ BATCH = 8
 class Learner:
     """The training of one personal model.
 
-    ``parent`` None is the base. The candidate is judged on ``held_out``. ``batch`` is the number of examples
-    in a step; None is the trainer's default.
+    ``parent`` None is the base. The candidate is judged on ``held_out``, and on the person's ``suite`` if
+    there is one. ``batch`` is the number of examples in a step; None is the trainer's default.
     """
 
     session: TrainingSession
@@ -40,6 +40,7 @@ class Learner:
     parent: TrainableAdapter | None
     held_out: HeldOut
     batch: int | None = None
+    suite: "SuiteJudge | None" = None
 
     @property
     def name(self) -> str:
@@ -48,6 +49,14 @@ class Learner:
     @property
     def is_done(self) -> bool:
         return self.session.step >= self.session.options.steps
+
+
+class SuiteJudge(Protocol):
+    """The person's own suite, which a candidate has to answer as well as what is served now."""
+
+    def judge(self, evaluation: Evaluation, candidate: TrainableAdapter) -> Evaluation:
+        """Add what the served revision and the candidate pass. May raise ``TrainingFailed``."""
+        ...
 
 
 class Candidate(NamedTuple):
@@ -224,6 +233,8 @@ class Trainer:
             evaluation = evaluate(
                 self._base, self._encoder, learner.held_out, parent=learner.parent, candidate=served
             )
+            if learner.suite is not None:
+                evaluation = learner.suite.judge(evaluation, served)
         except TrainingFailed as error:
             return error
         if not math.isfinite(evaluation.probe_candidate):

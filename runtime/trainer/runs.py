@@ -24,6 +24,7 @@ from populace.learning.encoding import ExampleEncoder
 from populace.learning.frozen_base import FrozenBase
 from populace.learning.memory_inputs import TEXTS_MIN, KeptInputsCurriculum, MemoryInputs
 from populace.learning.on_policy.sampler import Sampler
+from populace.learning.on_policy.suite_replies import SuiteReplies
 from populace.learning.session import StepOptions, StepReport, TrainingSession
 from populace.learning.session_file import pack_session, unpack_session
 from populace.learning.trainer import Learner
@@ -125,7 +126,7 @@ class RunBuilder:
         Raises ``TrainingFailed``, ``AdapterInvalid``, ``AdapterMismatch`` and ``InvalidRequest``.
         """
         options, name = job.options, job.model.name
-        parent = self._parent(job)
+        parent = self._stored(job, job.parent)
         inputs = DatasetInputs(job, data, parent, self.base, self._tokenizer, self.encoder, self._sampler)
         curriculum, held_out, digest = MAKERS[options.method](inputs)
         steps = options.steps or steps_of(curriculum.size, options.batch, options.epochs)
@@ -142,8 +143,18 @@ class RunBuilder:
             curriculum = AnchoredCurriculum(curriculum, self._anchors, self.base, options.anchor)
         if self._memory_inputs is not None:
             curriculum = KeptInputsCurriculum(curriculum, self._memory_inputs)
-        learner = Learner(session, curriculum, parent, held_out, options.batch)
+        learner = Learner(
+            session, curriculum, parent, held_out, options.batch, self._suite(job, data, parent)
+        )
         return TrainingRun(job, session_key, learner, digest, curve, progress)
+
+    def _suite(
+        self, job: TrainingJob, data: TrainingData, parent: TrainableAdapter | None
+    ) -> SuiteReplies | None:
+        if not data.suite:
+            return None
+        served = parent if data.served == job.parent else self._stored(job, data.served)
+        return SuiteReplies(job.model.name, data.suite, self.base, self._sampler, served)
 
     def _inputs_of(self, module: Path) -> MemoryInputs | None:
         if len(self._anchors) < TEXTS_MIN:
@@ -152,12 +163,14 @@ class RunBuilder:
         memory = MemoryModule.read(module, self.base_fingerprint, attention)
         return MemoryInputs(memory, attention, self.base, self._anchors)
 
-    def _parent(self, job: TrainingJob) -> TrainableAdapter | None:
-        if job.parent is None:
+    def _stored(self, job: TrainingJob, digest: str | None) -> TrainableAdapter | None:
+        """Read the parent, or what the model serves; None is the base."""
+        if digest is None:
             return None
-        if not self._files.has(job.parent):
-            raise TrainingFailed(job.model.name, f"the adapter of its parent {job.parent[:12]} is missing")
-        return self.read(job.parent)
+        if not self._files.has(digest):
+            what = "its parent" if digest == job.parent else "what it serves,"
+            raise TrainingFailed(job.model.name, f"the adapter of {what} {digest[:12]} is missing")
+        return self.read(digest)
 
     def read(self, digest: str) -> TrainableAdapter:
         """Read a revision of the store. Raises ``AdapterInvalid`` and ``AdapterMismatch``."""

@@ -38,6 +38,12 @@ class Sampler(Protocol):
         """
         ...
 
+    def answers(
+        self, packed: bytes | bytearray, prompts: Sequence[tuple[Message, ...]], *, tokens_max: int
+    ) -> list[str]:
+        """Return the text of one greedy reply to each prompt; blocks, and raises as ``sample``."""
+        ...
+
 
 def usable_rollouts(
     sampler: Sampler,
