@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from populace.actors.forgetting import Forgetting
     from populace.actors.members import Members
     from populace.actors.memories import Memories
+    from populace.actors.suites import Suites
     from populace.actors.training import TrainingJobs
 
 Readiness = Literal["registered", "prewarming", "ready"]
@@ -170,6 +171,11 @@ class Hosts(Protocol):
     @property
     def members(self) -> "Members":
         """Those of the models that take part in the population's answers."""
+        ...
+
+    @property
+    def suites(self) -> "Suites":
+        """The suites of questions of the same models."""
         ...
 
     async def begin_turn(self, request: TurnRequest) -> TurnGrant | Interaction:

@@ -12,9 +12,8 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Literal, NamedTuple
 
-SHOWN = 5
-SHOWN_CHARACTERS = 80
-"""An objection quotes at most this many texts, up to this length."""
+from populace.policies.quoted_words import listed
+from populace.policies.suite_gate import suite_objection
 
 Measure = Literal["loss", "reward"]
 """The loss of wanted replies, in nats a token; or the reward of replies to a task."""
@@ -82,6 +81,9 @@ class Evaluation(NamedTuple):
 
     ``probe_kl`` is KL(base ‖ candidate) on general text, the other two are the losses there; all three are in
     nats a token. ``corrections`` and ``general`` are None if none were taught, or nothing could reply.
+
+    ``suite_parent`` and ``suite_candidate`` are the questions of the person's own suite of ``suite_total``
+    that the served revision and the candidate answer as it wants.
     """
 
     parent: Sequence[float]
@@ -92,6 +94,9 @@ class Evaluation(NamedTuple):
     measure: Measure = "loss"
     corrections: Corrections | None = None
     general: GeneralReplies | None = None
+    suite_total: int = 0
+    suite_parent: Sequence[str] = ()
+    suite_candidate: Sequence[str] = ()
 
 
 class Verdict(NamedTuple):
@@ -148,13 +153,16 @@ def verdict(evaluation: Evaluation, rule: GateRule) -> Verdict:
         )
     if evaluation.general is not None:
         objections += _of_replies(evaluation.general, rule, nothing_else=taught is not None and taught.alone)
+    forgets = suite_objection(evaluation.suite_parent, evaluation.suite_candidate)
+    if forgets is not None:
+        objections.append(forgets)
     return Verdict(gain, error, tuple(objections))
 
 
 def _of_corrections(taught: Corrections) -> list[str]:
     if taught.unsaid:
         return [
-            f"it could not learn {len(taught.unsaid)} of {taught.taught} corrections: {_some(taught.unsaid)}"
+            f"it could not learn {len(taught.unsaid)} of {taught.taught} corrections: {listed(taught.unsaid)}"
         ]
     if taught.said_by_parent == taught.taught:
         return [f"its parent says all {taught.taught} corrections already"]
@@ -183,14 +191,8 @@ def _of_replies(replies: GeneralReplies, rule: GateRule, *, nothing_else: bool) 
             f"the base than the base's own, more than {rule.nats_max:g}"
         )
     if replies.leaked:
-        objections.append(f"it answers general requests with corrections: {_some(replies.leaked)}")
+        objections.append(f"it answers general requests with corrections: {listed(replies.leaked)}")
     return objections
-
-
-def _some(texts: Sequence[str]) -> str:
-    """Quote the first texts, shortened, and count the others."""
-    quoted = ", ".join(f"“{text[:SHOWN_CHARACTERS]}”" for text in texts[:SHOWN])
-    return f"{quoted} and {len(texts) - SHOWN} others" if len(texts) > SHOWN else quoted
 
 
 @dataclass(frozen=True, slots=True)

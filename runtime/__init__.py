@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from populace.actors.members import MemberView
     from populace.actors.merging import LayerDifference, MergedRevision, MergeOptions
     from populace.actors.peek import Peek
+    from populace.actors.suites import SuiteQuestion, SuiteResult, SuiteRow
     from populace.actors.tool_calls import ToolCall
     from populace.actors.training import JobProgress, TrainingJob
     from populace.actors.training_options import TrainingOptions
@@ -59,7 +60,7 @@ if TYPE_CHECKING:
         PopulaceError,
         RevisionNotFound,
     )
-    from populace.storage.training.errors import JobNotFound, TrainingUnderWay
+    from populace.storage.training.errors import JobNotFound, SuiteNotFound, TrainingUnderWay
 
 __version__ = "0.1.0"
 
@@ -113,6 +114,10 @@ _HOMES = {
     "Revision": "populace.actors.hosts",
     "RevisionNotFound": "populace.storage.records.errors",
     "Sampling": "populace.actors.engine",
+    "SuiteNotFound": "populace.storage.training.errors",
+    "SuiteQuestion": "populace.actors.suites",
+    "SuiteResult": "populace.actors.suites",
+    "SuiteRow": "populace.actors.suites",
     "ToolCall": "populace.actors.tool_calls",
     "TrainingJob": "populace.actors.training",
     "TrainingOptions": "populace.actors.training_options",
@@ -174,6 +179,10 @@ __all__ = [
     "Revision",
     "RevisionNotFound",
     "Sampling",
+    "SuiteNotFound",
+    "SuiteQuestion",
+    "SuiteResult",
+    "SuiteRow",
     "ToolCall",
     "TrainingJob",
     "TrainingOptions",

@@ -34,6 +34,7 @@ from populace.actors.keepers.log_compactor import LogCompactor
 from populace.actors.keepers.member_keeper import MemberKeeper
 from populace.actors.keepers.owned_shards import OwnedShards
 from populace.actors.keepers.promotions import Promotions
+from populace.actors.keepers.suite_keeper import SuiteKeeper
 from populace.actors.keepers.turn_log import TurnLog
 from populace.actors.peek import Peek
 from populace.actors.turn import ChatRequest, Interaction, ModelId, Reply, TurnGrant, TurnRequest
@@ -82,6 +83,7 @@ class ModelHost:
             operation_seconds_kept=self._limits.operation_seconds_kept,
         )
         self.members = MemberKeeper(self._owned, self._catalogue.shard, clock=clock)
+        self.suites = SuiteKeeper(self._owned, self._catalogue.shard)
         self.jobs = JobKeeper(
             self._owned,
             self._catalogue,

@@ -19,6 +19,7 @@ from populace.actors.training import EndState, JobProgress, OpenJob, TrainingJob
 from populace.actors.training_methods import TASK_METHODS
 from populace.actors.training_options import OPTIONS, TrainingOptions
 from populace.actors.turn import ModelId, operation_of
+from populace.policies.quoted_words import without_words
 from populace.storage.records import erasures
 from populace.storage.records.errors import ModelNotFound, RevisionNotFound
 from populace.storage.records.records import JobRecord, RevisionRecord, TasksRecord
@@ -197,6 +198,11 @@ class JobKeeper:
     ) -> TrainingJob:
         assert revision.lineage is not None, "what comes of a job was trained"
         objections = revision.lineage.objections
+        # Revisions are not sealed; what a person asks in a suite is told by the job, which is.
+        plain = replace(
+            revision,
+            lineage=replace(revision.lineage, objections=tuple(map(without_words, objections))),
+        )
 
         def record_it(txn: WriteTransaction) -> JobRecord:
             record = jobs.read_job(txn, *model, number)
@@ -206,7 +212,7 @@ class JobKeeper:
             changed = record.model_copy(update=reached)
             if objections:
                 changed = self._ended(changed, "rejected", "; ".join(objections))
-            return jobs.record_candidate(txn, *model, changed, revision_record(revision))
+            return jobs.record_candidate(txn, *model, changed, revision_record(plain))
 
         try:
             record = await self._write(model, record_it)

@@ -3,8 +3,10 @@
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from populace.actors.errors import InvalidRequest
 from populace.actors.hosts import ModelView
 from populace.actors.names import check_model_name
+from populace.actors.suites import suite_in
 from populace.actors.turn import ModelId
 from populace.archive.adapter_check import Check, Unpacked
 from populace.archive.layout import (
@@ -15,6 +17,7 @@ from populace.archive.layout import (
     OPERATIONS,
     REVISIONS,
     SNAPSHOT,
+    SUITE,
     adapter_file,
 )
 from populace.archive.reading import ArchiveReader
@@ -33,6 +36,7 @@ from populace.storage.records.records import (
     Record,
     RevisionRecord,
     SnapshotRecord,
+    SuiteRecord,
 )
 from populace.storage.revisions import CONFIG_FILE, SUFFIX, TENSORS_FILE, adapter_digest
 from populace.storage.rows.portable import PortableModel, portable_rows
@@ -65,10 +69,14 @@ def import_archive(
         portable_rows(content, model.tenant, model.name)
         for data in content.interactions:
             check_turn(model, InteractionRecord.unpack(data))
+        if content.suite is not None:
+            suite_in(SuiteRecord.unpack(content.suite))
     except ArchiveInvalid as error:
         raise archive.refusal(error.reason) from error
     except RecordInvalid as error:
         raise archive.refusal(f"its {error.kind} is not sound: {error.reason}") from error
+    except InvalidRequest as error:
+        raise archive.refusal(f"its suite is not sound: {error}") from error
     revisions = [RevisionRecord.unpack(data) for data in content.revisions]
     if frozenset(revision.digest for revision in revisions) != archive.digests:
         raise archive.refusal(f"it has not the adapters that {REVISIONS} names")
@@ -100,16 +108,20 @@ def _content(archive: ArchiveReader) -> PortableModel:
             memory=_state(archive, MEMORY, MemoryRecord, "payload"),
             snapshot=_state(archive, SNAPSHOT, SnapshotRecord, "memory"),
             feedback=_records(archive, FEEDBACK, FeedbackRecord) if archive.has(FEEDBACK) else (),
-            forgotten=_forgotten(archive) if archive.has(FORGOTTEN) else None,
+            forgotten=_only(archive, FORGOTTEN, ForgottenRecord),
+            suite=_only(archive, SUITE, SuiteRecord),
         )
     except RecordInvalid as error:
         raise archive.refusal(f"its {error.kind} is not sound: {error.reason}") from error
 
 
-def _forgotten(archive: ArchiveReader) -> bytes:
-    records = _records(archive, FORGOTTEN, ForgottenRecord)
+def _only(archive: ArchiveReader, name: str, kind: type[Record]) -> bytes | None:
+    """Return the one record of a file that not every archive has."""
+    if not archive.has(name):
+        return None
+    records = _records(archive, name, kind)
     if len(records) != 1:
-        raise archive.refusal(f"{FORGOTTEN} has {len(records)} lines and not one")
+        raise archive.refusal(f"{name} has {len(records)} lines and not one")
     return records[0]
 
 

@@ -8,6 +8,7 @@
     revisions.jsonl                                   a RevisionRecord in each line
     feedback.jsonl                                    a FeedbackRecord in each line, if there is any
     forgotten.jsonl                                   a ForgottenRecord in one line, if a turn was forgotten
+    suite.jsonl                                       a SuiteRecord in one line, if it has a suite
     memory.safetensors                                the MemoryRecord, if the model has a memory
     snapshot.safetensors                              the SnapshotRecord, if its log was compacted
     revisions/<digest>/adapter_config.json            each revision's adapter, as PEFT reads it
@@ -30,8 +31,9 @@ from populace.storage.records.records import problems_of
 from populace.storage.revisions import CONFIG_FILE, TENSORS_FILE
 
 FORMAT = "populace-model"
-VERSION = 4
+VERSION = 5
 """The newest version that this release reads. It writes the oldest one that can hold the model."""
+VERSION_WITHOUT_SUITE = 4
 VERSION_WITHOUT_FORGOTTEN = 3
 VERSION_WITHOUT_FEEDBACK = 2
 VERSION_WITHOUT_PACKED = 1
@@ -44,11 +46,12 @@ OPERATIONS = "operations.jsonl"
 REVISIONS = "revisions.jsonl"
 FEEDBACK = "feedback.jsonl"
 FORGOTTEN = "forgotten.jsonl"
+SUITE = "suite.jsonl"
 MEMORY = "memory.safetensors"
 SNAPSHOT = "snapshot.safetensors"
 
 ALWAYS = frozenset({LOG, OPERATIONS, REVISIONS})
-SOMETIMES = frozenset({FEEDBACK, FORGOTTEN, MEMORY, SNAPSHOT})
+SOMETIMES = frozenset({FEEDBACK, FORGOTTEN, SUITE, MEMORY, SNAPSHOT})
 _ADAPTER_FILE = re.compile(
     rf"revisions/(?P<digest>[0-9a-f]{{64}})/({re.escape(CONFIG_FILE)}|{re.escape(TENSORS_FILE)})"
 )

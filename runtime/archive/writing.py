@@ -21,10 +21,12 @@ from populace.archive.layout import (
     OPERATIONS,
     REVISIONS,
     SNAPSHOT,
+    SUITE,
     VERSION,
     VERSION_WITHOUT_FEEDBACK,
     VERSION_WITHOUT_FORGOTTEN,
     VERSION_WITHOUT_PACKED,
+    VERSION_WITHOUT_SUITE,
     Manifest,
     Member,
     adapter_file,
@@ -44,6 +46,7 @@ from populace.storage.records.records import (
     Record,
     RevisionRecord,
     SnapshotRecord,
+    SuiteRecord,
 )
 from populace.storage.revisions import CONFIG_FILE, TENSORS_FILE, RevisionFiles
 from populace.storage.rows.portable import PortableModel
@@ -67,6 +70,8 @@ def write_archive(file: BinaryIO, name: str, model: PortableModel, adapters: Rev
             members.add_lines(FEEDBACK, FeedbackRecord, model.feedback)
         if model.forgotten is not None:
             members.add_lines(FORGOTTEN, ForgottenRecord, [model.forgotten])
+        if model.suite is not None:
+            members.add_lines(SUITE, SuiteRecord, [model.suite])
         if model.memory is not None:
             members.add(MEMORY, tensors_of(MemoryRecord, model.memory, "payload"))
         if model.snapshot is not None:
@@ -88,8 +93,10 @@ def write_archive(file: BinaryIO, name: str, model: PortableModel, adapters: Rev
 
 def _version(model: PortableModel, *, has_packed: bool) -> int:
     """Return the oldest version that can hold the model, so that older releases read it, too."""
-    if model.forgotten is not None:
+    if model.suite is not None:
         return VERSION
+    if model.forgotten is not None:
+        return VERSION_WITHOUT_SUITE
     if model.feedback:
         return VERSION_WITHOUT_FORGOTTEN
     return VERSION_WITHOUT_FEEDBACK if has_packed else VERSION_WITHOUT_PACKED

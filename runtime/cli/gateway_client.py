@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from populace.client.population import Population
 
 CONNECT_SECONDS_MAX = 5.0
+REPLY_SECONDS_MAX = 600.0
 CHUNK_BYTES = 256 * 1024
 
 ADVICE = {ModelNotFound.code: "Create it with `populace model create`."}
@@ -42,7 +43,7 @@ class GatewayError(CommandFailed):
 class GatewayClient:
     """Calls the gateway of a running Populace. A context manager."""
 
-    def __init__(self, url: str, api_key: str, *, reply_seconds_max: float = 600.0) -> None:
+    def __init__(self, url: str, api_key: str, *, reply_seconds_max: float = REPLY_SECONDS_MAX) -> None:
         """Whitespace around the key is left out. Raises ``Unauthorized`` for what is no key."""
         key = api_key.strip()
         if not (key and key.isascii() and key.isprintable()):
@@ -54,7 +55,7 @@ class GatewayClient:
         )
 
     @classmethod
-    def of_settings(cls, settings: Settings) -> Self:
+    def of_settings(cls, settings: Settings, *, reply_seconds_max: float = REPLY_SECONDS_MAX) -> Self:
         """Use the Populace at the settings' address, or else the one that serves their data directory.
 
         Raises ``ClusterNotFound``, and ``Unauthorized`` if there is no key for the address.
@@ -62,13 +63,13 @@ class GatewayClient:
         if settings.address is not None:
             if settings.api_key is None:
                 raise Unauthorized(f"{settings.address} takes an API key: set POPULACE_API_KEY.")
-            return cls(settings.address, settings.api_key)
+            return cls(settings.address, settings.api_key, reply_seconds_max=reply_seconds_max)
         running = find_running(settings.data)
         key = settings.api_key or Credentials(settings.config).find(running.store_id)
         if key is None:
             hint = "There is no API key for it on this account; set POPULACE_API_KEY."
             raise ClusterNotFound(running.url, hint)
-        return cls(running.url, key)
+        return cls(running.url, key, reply_seconds_max=reply_seconds_max)
 
     def request(self, method: str, path: str, **options: Any) -> Any:
         """Send a request and return the JSON body.

@@ -11,6 +11,8 @@ from populace.cli.backup import backup
 from populace.cli.bench import app as bench_app
 from populace.cli.chat import chat
 from populace.cli.doctor import doctor
+from populace.cli.evaluate import EXAMPLES as EVALUATE_EXAMPLES
+from populace.cli.evaluate import evaluate
 from populace.cli.keys import app as key_app
 from populace.cli.memory_module import app as memory_app
 from populace.cli.models import app as model_app
@@ -50,6 +52,7 @@ app.command(epilog=SERVE_EXAMPLES)(serve)
 app.command()(chat)
 app.command(epilog=TRAIN_EXAMPLES)(train)
 app.command(epilog=JOBS_EXAMPLES)(jobs)
+app.command(epilog=EVALUATE_EXAMPLES)(evaluate)
 app.add_typer(model_app, name="model")
 app.add_typer(population_app, name="population")
 app.add_typer(adapter_app, name="adapter")

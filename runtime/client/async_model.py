@@ -14,6 +14,7 @@ from populace.actors.members import MemberView
 from populace.actors.merging import LayerDifference
 from populace.actors.peek import Peek
 from populace.actors.reward_tasks import tasks_of
+from populace.actors.suites import Suite, SuiteResult, read_suite, suite_of
 from populace.actors.training import TrainingJob
 from populace.actors.training_options import TrainingOptions
 from populace.actors.turn import ChatRequest, Interaction, ModelId, operation_of
@@ -182,6 +183,22 @@ class AsyncModel:
         """See ``ModelHandle.rebuild``."""
         return await self.train(rebuilds=await self._serving(), seconds_max=seconds_max)
 
+    async def evaluate(
+        self, suite: str | Path | Sequence[Mapping[str, Any]] | None = None, revision: str = "latest"
+    ) -> SuiteResult:
+        """See ``ModelHandle.evaluate``."""
+        if suite is not None:
+            await self._hosts.suites.keep(self.id, _suite(suite))
+        return await self._connection.evaluate(self.id, revision)
+
+    async def suite(self) -> Suite:
+        """See ``ModelHandle.suite``."""
+        return await self._hosts.suites.show(self.id)
+
+    async def remove_suite(self) -> None:
+        """See ``ModelHandle.remove_suite``."""
+        await self._hosts.suites.remove(self.id)
+
     async def share(self, sharing: Sharing | None) -> MemberView | None:
         """See ``ModelHandle.share``."""
         return await self._hosts.members.share(self.id, sharing)
@@ -232,6 +249,10 @@ def _target(path: str | Path, *, overwrite: bool) -> Path:
     if target.exists() and not overwrite:
         raise InvalidRequest(f"The file {target} exists already.", "path")
     return target
+
+
+def _suite(told: str | Path | Sequence[Mapping[str, Any]]) -> Suite:
+    return read_suite(Path(told)) if isinstance(told, str | Path) else suite_of(told)
 
 
 def _position(model: ModelId, turn: Interaction) -> int:

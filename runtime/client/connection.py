@@ -16,6 +16,7 @@ from populace.actors.memories import MemoryView
 from populace.actors.merging import LayerDifference, MergedRevision
 from populace.actors.peek import Peek
 from populace.actors.reward_tasks import RewardTask
+from populace.actors.suites import Suite, SuiteResult
 from populace.actors.training import TrainingJob
 from populace.actors.training_options import TrainingOptions
 from populace.actors.turn import ChatRequest, Interaction, ModelId
@@ -88,6 +89,16 @@ class Forgetting(Protocol):
     ) -> Forgotten: ...
 
 
+class Suites(Protocol):
+    """The part of ``actors.suites.Suites`` that a client uses."""
+
+    async def show(self, model: ModelId) -> Suite: ...
+
+    async def keep(self, model: ModelId, suite: Suite) -> Suite: ...
+
+    async def remove(self, model: ModelId) -> None: ...
+
+
 class ClientHosts(Protocol):
     """The part of ``Hosts`` that a client uses; it raises the same errors."""
 
@@ -102,6 +113,9 @@ class ClientHosts(Protocol):
 
     @property
     def forgetting(self) -> Forgetting: ...
+
+    @property
+    def suites(self) -> Suites: ...
 
     async def chat(self, request: ChatRequest) -> Interaction: ...
 
@@ -169,6 +183,10 @@ class Connection(Protocol):
     async def ask(
         self, question: Question, models: Sequence[str] | None, on_vote: TellVote | None
     ) -> PopulationAnswer: ...
+
+    async def evaluate(self, model: ModelId, revision: str) -> SuiteResult:
+        """Ask a revision the model's suite. Raises ``SuiteNotFound`` and ``RevisionNotFound``."""
+        ...
 
     async def fork(self, model: ModelId, name: str) -> ModelView: ...
 

@@ -17,10 +17,12 @@ from populace.actors.engine import BaseInfo
 from populace.actors.errors import ClusterNotFound, InvalidRequest, Unauthorized
 from populace.actors.hosts import HostStatistics, ModelView, Revision
 from populace.actors.merging import LayerDifference, MergedRevision
+from populace.actors.suites import SuiteResult
 from populace.actors.turn import ChatRequest, Interaction, ModelId
 from populace.api.models import DiffObject, MergeObject, ModelObject, RevisionObject
 from populace.api.population import AnswerObject
 from populace.api.server import API_VERSION, PopulationObject
+from populace.api.suites import SuiteResultObject
 from populace.client.chat_request import TURN_SECONDS_MAX
 from populace.client.completions import chat_body, key_header, parts_of
 from populace.client.connection import MergeRequest, TellVote
@@ -38,6 +40,9 @@ if TYPE_CHECKING:
     from populace.hosting.directory import Directory
 
 CHUNK_BYTES = 256 * 1024
+SUITE_SECONDS_MAX = 3600.0
+"""Two hundred questions take minutes on a CPU."""
+
 HOST_AND_PORT = re.compile(r"([^/:\s]+|\[[^/\s]+\]):\d+")
 ADAPTER_FILES = (CONFIG_FILE, TENSORS_FILE)
 
@@ -149,6 +154,13 @@ class HttpConnection:
         if found is None:
             raise ClusterNotFound(self._http.url, "It ended the answer before its beginning.")
         return found
+
+    async def evaluate(self, model: ModelId, revision: str) -> SuiteResult:
+        path, body = path_of(model, "/suite/evaluations"), {"revision": revision}
+        found = await self._http.call(
+            "POST", path, SuiteResultObject, repeats=True, json=body, timeout=SUITE_SECONDS_MAX
+        )
+        return found.value(self.tenant)
 
     async def fork(self, model: ModelId, name: str) -> ModelView:
         made = await self._http.call("POST", path_of(model, "/fork"), ModelObject, json={"name": name})

@@ -14,6 +14,7 @@ from populace.actors.members import MemberView
 from populace.actors.memories import MemoryView
 from populace.actors.peek import Peek, without_trace
 from populace.actors.reward_tasks import RewardTask, pack_tasks
+from populace.actors.suites import Suite, object_of
 from populace.actors.training import TrainingJob
 from populace.actors.training_options import TrainingOptions
 from populace.actors.turn import ChatRequest, Interaction, ModelId, operation_of
@@ -22,6 +23,7 @@ from populace.api.models import DeletedModelObject, ModelObject, RevisionObject
 from populace.api.objects import Listing, Page
 from populace.api.population import MemberObject
 from populace.api.server import DISCONNECT_HEADER
+from populace.api.suites import DeletedSuiteObject, SuiteObject
 from populace.api.training import JobObject
 from populace.api.turns import FeedbackObject, ForgottenObject, InteractionObject
 from populace.client.completions import CompletionObject, PeekCompletionObject, chat_body, key_header
@@ -42,6 +44,7 @@ class HttpHosts:
         self.members: HttpMembers = HttpMembers(transport)
         self.memories: HttpMemories = HttpMemories(transport)
         self.forgetting: HttpForgetting = HttpForgetting(transport)
+        self.suites: HttpSuites = HttpSuites(transport)
 
     async def chat(self, request: ChatRequest) -> Interaction:
         completion = await self._http.call(
@@ -210,6 +213,24 @@ class HttpMemories:
         return (await self._http.get(path_of(model, "/memory/known"), KnownObject, params=query)).value(
             model.tenant
         )
+
+
+class HttpSuites:
+    """Implements ``Suites`` over HTTP."""
+
+    def __init__(self, transport: HttpTransport) -> None:
+        self._http = transport
+
+    async def show(self, model: ModelId) -> Suite:
+        return (await self._http.get(path_of(model, "/suite"), SuiteObject)).value()
+
+    async def keep(self, model: ModelId, suite: Suite) -> Suite:
+        body = {"questions": [object_of(question) for question in suite]}
+        path = path_of(model, "/suite")
+        return (await self._http.call("PUT", path, SuiteObject, repeats=True, json=body)).value()
+
+    async def remove(self, model: ModelId) -> None:
+        await self._http.call("DELETE", path_of(model, "/suite"), DeletedSuiteObject, repeats=True)
 
 
 class HttpForgetting:

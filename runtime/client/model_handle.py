@@ -12,6 +12,7 @@ from populace.actors.known import Known
 from populace.actors.members import MemberView
 from populace.actors.merging import LayerDifference
 from populace.actors.peek import Peek
+from populace.actors.suites import Suite, SuiteResult
 from populace.actors.training import TrainingJob
 from populace.actors.turn import Interaction, ModelId
 from populace.client.async_model import AsyncModel
@@ -202,6 +203,30 @@ class ModelHandle:
         kept.
         """
         return self._runner.run(self._model.rebuild(seconds_max=seconds_max))
+
+    def evaluate(
+        self, suite: str | Path | Sequence[Mapping[str, Any]] | None = None, revision: str = "latest"
+    ) -> SuiteResult:
+        """Ask the model its person's own suite, and return its replies and which of them pass.
+
+        A ``suite`` is a file of JSON lines, or such lines as mappings: ``{"ask": "What is my dog called?",
+        "expect": "Bruno"}``, with a ``check`` (``contains``, ``exact``, ``number`` or ``matches``) and a
+        ``system`` text if wanted. It is stored with the model instead of an earlier one; without it the
+        stored one is asked. From then on no training replaces a revision by one that fails what it passed.
+
+        Each question is asked greedily, with the memory, as a peek: it leaves no trace. ``revision`` is an
+        alias, a digest or its beginning, or ``base``. Raises ``InvalidRequest``, which names the first bad
+        line, ``SuiteNotFound``, ``RevisionNotFound`` and ``ModelNotFound``.
+        """
+        return self._runner.run(self._model.evaluate(suite, revision))
+
+    def suite(self) -> Suite:
+        """Return the stored suite, a ``SuiteQuestion`` for each line. Raises ``SuiteNotFound``."""
+        return self._runner.run(self._model.suite())
+
+    def remove_suite(self) -> None:
+        """Remove the stored suite, if there is one."""
+        self._runner.run(self._model.remove_suite())
 
     def share(self, sharing: Sharing | None) -> MemberView | None:
         """Let the model take part in answers of the population; None ends that.

@@ -21,6 +21,7 @@ from populace.actors.engine import BaseInfo
 from populace.actors.errors import ClusterNotFound, InvalidRequest
 from populace.actors.hosts import Hosts, HostStatistics, ModelView, Revision
 from populace.actors.merging import LayerDifference, MergedRevision
+from populace.actors.suites import SuiteResult
 from populace.actors.turn import ChatRequest, Interaction, ModelId
 from populace.actors.turns.running_reply import RunningReply
 from populace.actors.turns.turn_director import begin_reply
@@ -38,6 +39,7 @@ from populace.hosting.host_client import RayHostClient, host_error
 from populace.settings.environment import ask_for_ray_token, enter_quiet_environment
 from populace.settings.running import find_running
 from populace.settings.settings import Settings
+from populace.suites.asking import ask_suite
 
 
 class RayConnection:
@@ -120,6 +122,12 @@ class RayConnection:
                     on_vote(found)
         assert found is not None, "there is one at least"
         return found
+
+    async def evaluate(self, model: ModelId, revision: str) -> SuiteResult:
+        suite = await self.hosts.suites.show(model)
+        return await ask_suite(
+            self.hosts, model, suite, revision=revision, turn_seconds_max=self.turn_seconds_max
+        )
 
     async def fork(self, model: ModelId, name: str) -> ModelView:
         content = await self.hosts.export_model(model)

@@ -40,6 +40,7 @@ from populace.gateway.personal_models import (
     memories,
     merges,
     revisions,
+    suites,
     training,
 )
 from populace.gateway.personal_models import routes as personal_models
@@ -118,7 +119,7 @@ def create_app(
         feedback,
         forgetting,
     ]
-    modules += [training, operations]
+    modules += [training, suites, operations]
     if archive_service is not None:
         app.state.archive_service = archive_service
         modules.append(archives)

@@ -27,6 +27,7 @@ from populace.hosting.job_directory import JobDirectory
 from populace.hosting.member_directory import MemberDirectory
 from populace.hosting.memory_directory import MemoryDirectory
 from populace.hosting.operations import Method, P, T, operation_of
+from populace.hosting.suite_directory import SuiteDirectory
 from populace.policies.placement import host_of, shard_of
 from populace.storage.rows.portable import PortableModel
 
@@ -54,6 +55,7 @@ class Directory:
         self.forgetting: ForgettingDirectory = ForgettingDirectory(self)
         self.memories: MemoryDirectory = MemoryDirectory(self)
         self.members: MemberDirectory = MemberDirectory(self)
+        self.suites: SuiteDirectory = SuiteDirectory(self)
 
     async def begin_turn(self, request: TurnRequest) -> TurnGrant | Interaction:
         return await self.retried(request.model, Hosts.begin_turn, request)

@@ -14,6 +14,7 @@ from populace.actors.forgetting import Forgetting
 from populace.actors.hosts import Hosts
 from populace.actors.members import Members
 from populace.actors.memories import Memories
+from populace.actors.suites import Suites
 from populace.actors.training import TrainingJobs
 from populace.actors.turn import TurnGrant
 
@@ -32,6 +33,7 @@ _PROTOCOLS: Final = {
     "forgetting.": Forgetting,
     "memories.": Memories,
     "members.": Members,
+    "suites.": Suites,
 }
 """The protocols that a host implements, by what stands before their methods' names."""
 

@@ -28,7 +28,10 @@ class Answerer(Protocol):
     def answers(
         self, packed: bytes | bytearray | None, prompts: Sequence[tuple[Message, ...]], *, tokens_max: int
     ) -> list[Rollout]:
-        """Return one greedy reply to each prompt with the packed adapter; None is the base."""
+        """Return one greedy reply to each prompt with the packed adapter; None is the base.
+
+        Blocks, and raises what ``Engine.prepare`` and ``Engine.generate`` raise.
+        """
         ...
 
 

@@ -7,7 +7,6 @@ directly.
 """
 
 import math
-import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from importlib.metadata import entry_points
@@ -16,6 +15,7 @@ from typing import Any
 from populace.actors.engine import Message
 from populace.actors.errors import InvalidRequest, RewardFailed
 from populace.policies.graders import graded
+from populace.policies.reply_checks import is_exact, last_number, matches_whole
 
 GROUP = "populace.rewards"
 
@@ -23,7 +23,6 @@ Task = Mapping[str, Any]
 Reward = Callable[[Sequence[Message], str, Task], float]
 
 _registered: dict[str, Reward] = {}
-_NUMBER = re.compile(r"[-+]?\d[\d,]*(?:\.\d+)?")
 
 
 def reward(name: str) -> Callable[[Reward], Reward]:
@@ -69,22 +68,22 @@ def rewarded(model: str, name: str, prompt: Sequence[Message], reply: str, task:
 def exact(prompt: Sequence[Message], reply: str, task: Task) -> float:
     """Return 1 if the reply equals the task's ``answer`` apart from surrounding white space, else 0."""
     del prompt
-    return float(reply.strip() == str(task["answer"]).strip())
+    return float(is_exact(reply, str(task["answer"])))
 
 
 @reward("number")
 def number(prompt: Sequence[Message], reply: str, task: Task) -> float:
     """Return 1 if the last number in the reply equals the task's ``answer``, else 0."""
     del prompt
-    numbers = _NUMBER.findall(reply)
-    return float(bool(numbers) and float(numbers[-1].replace(",", "")) == float(task["answer"]))
+    found = last_number(reply)
+    return float(found is not None and found == float(task["answer"]))
 
 
 @reward("matches")
 def matches(prompt: Sequence[Message], reply: str, task: Task) -> float:
     """Return 1 if the whole reply matches the task's ``pattern``, a Python regular expression, else 0."""
     del prompt
-    return float(re.fullmatch(str(task["pattern"]), reply.strip(), re.DOTALL) is not None)
+    return float(matches_whole(reply, str(task["pattern"])))
 
 
 @reward("grader")

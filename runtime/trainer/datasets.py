@@ -11,6 +11,7 @@ from populace.actors.engine import Message
 from populace.actors.errors import NothingToTrain, TrainingFailed
 from populace.actors.feedback import Feedback
 from populace.actors.reward_tasks import RewardTask, pack_tasks
+from populace.actors.suites import Suite
 from populace.actors.training import TrainingJob
 from populace.actors.training_options import STEPS_MAX, steps_of
 from populace.actors.turn import Interaction
@@ -48,12 +49,16 @@ class TrainingData(NamedTuple):
     """What a job learns from: the interactions in its range, the feedback before its start, its tasks.
 
     ``examples`` are those of its file, if it learns from one; ``log`` and ``feedback`` are empty then.
+    ``suite`` is the person's own, by which its candidate is judged beside the revision ``served``; None is
+    the base.
     """
 
     log: Sequence[Interaction]
     feedback: Sequence[Feedback]
     tasks: Sequence[RewardTask] = ()
     examples: Sequence[Example] = ()
+    suite: Suite = ()
+    served: str | None = None
 
 
 class Dataset(NamedTuple):

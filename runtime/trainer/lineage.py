@@ -46,7 +46,7 @@ def revision_of(
 
 
 def scores_of(candidate: Candidate) -> dict[str, float]:
-    """Return the measured scores of a candidate: rewards, and all others in nats per token."""
+    """Return the measured scores of a candidate: counts, rewards, and all others in nats per token."""
     measured, judged = candidate.evaluation, candidate.verdict
     kind = "tasks" if measured.measure == "reward" else "replies"
     scores = {
@@ -74,6 +74,12 @@ def scores_of(candidate: Candidate) -> dict[str, float]:
             f"held_out_{measured.measure}": fmean(measured.candidate),
             "gain": judged.gain,
             "gain_error": judged.gain_error,
+        }
+    if measured.suite_total:
+        scores |= {
+            "suite": float(measured.suite_total),
+            "suite_passed_parent": float(len(measured.suite_parent)),
+            "suite_passed": float(len(measured.suite_candidate)),
         }
     return scores
 

@@ -21,12 +21,14 @@ from populace.actors.errors import (
 )
 from populace.actors.feedback import Feedback
 from populace.actors.hosts import Hosts
+from populace.actors.suites import Suite
 from populace.actors.training import EndState, OpenJob, TrainingJob, TrainingJobs
 from populace.actors.training_methods import TASK_METHODS
 from populace.actors.turn import Interaction, ModelId
 from populace.learning.session import StepReport
 from populace.learning.trainer import Candidate, Trainer
 from populace.policies.hold_out import EVERY
+from populace.policies.quoted_words import without_words
 from populace.storage.records.errors import (
     DiskRefused,
     Fenced,
@@ -38,7 +40,8 @@ from populace.storage.records.errors import (
     WriteQueueFull,
 )
 from populace.storage.revisions import RevisionFiles
-from populace.storage.training.errors import JobEnded, JobNotFound
+from populace.storage.rows.ledger import FIRST_ALIAS
+from populace.storage.training.errors import JobEnded, JobNotFound, SuiteNotFound
 from populace.storage.training.sessions import SessionFiles
 from populace.storage.uploads.upload_files import UploadFiles
 from populace.trainer.datasets import TrainingData
@@ -153,6 +156,10 @@ class TrainingLoop:
         if view.base != runs.base_fingerprint and job.options.rebuilds is None:
             reason = f"its base is {view.base[:12]}, and here it is {runs.base_fingerprint[:12]}"
             raise TrainingFailed(job.model.name, reason)
+        data = data._replace(suite=await self._suite(job.model))
+        if view.base == runs.base_fingerprint:
+            # Not the parent: what begins from the base replaces what is served just the same.
+            data = data._replace(served=view.aliases.get(FIRST_ALIAS))
         run = await asyncio.to_thread(runs.make, job, open_job.session_key, data, saved)
         is_judged = run.learner.taught is not None or job.options.rebuilds is not None
         if run.learner.held_out.size < needed and not is_judged:
@@ -187,6 +194,12 @@ class TrainingLoop:
             given = [opinion for opinion in given if opinion.position < last]
             start = last
         return TrainingData(log, given)
+
+    async def _suite(self, model: ModelId) -> Suite:
+        try:
+            return await self._hosts.suites.show(model)
+        except SuiteNotFound:
+            return ()
 
     async def _train(self) -> None:
         trainer = (await self._loaded()).trainer
@@ -242,7 +255,7 @@ class TrainingLoop:
         with self._revisions.adding():
             await asyncio.to_thread(self._revisions.add, candidate.packed)
             ended = await self._jobs.finish(job.model, job.number, revision, training.progress)
-        logger.info("the training of %s/%s was %s %s", *job.model, ended.state, ended.reason)
+        logger.info("the training of %s/%s was %s %s", *job.model, ended.state, without_words(ended.reason))
 
     async def _promote_again(self, job: TrainingJob) -> None:
         """Promote the stored candidate of a job whose trainer, or engine, died before."""

@@ -23,9 +23,9 @@ from populace.learning.anchors import AnchoredCurriculum, AnchorGroup, anchor_se
 from populace.learning.curricula import Curriculum
 from populace.learning.encoding import ExampleEncoder
 from populace.learning.frozen_base import FrozenBase
-from populace.learning.general_replies import Answerer
 from populace.learning.memory_inputs import TEXTS_MIN, KeptInputsCurriculum, MemoryInputs
 from populace.learning.on_policy.sampler import Sampler
+from populace.learning.on_policy.suite_replies import SuiteReplies
 from populace.learning.own_replies import WEIGHT as OWN_WEIGHT
 from populace.learning.own_replies import own_replies
 from populace.learning.session import StepOptions, StepReport, TrainingSession
@@ -105,12 +105,11 @@ class RunBuilder:
         *,
         rank_max: int,
         sampler: Sampler | None = None,
-        answerer: Answerer | None = None,
         memory_module: Path | None = None,
     ) -> None:
         """Make a builder; without a ``sampler``, methods that sample replies are refused.
 
-        With an ``answerer``, corrections are learned so that the base's own replies begin as they did.
+        With one, corrections are learned so that the base's own replies begin as they did.
 
         Adapters are trained so that what the memory module reads stays where the base has it.
         """
@@ -121,7 +120,6 @@ class RunBuilder:
         self._tokenizer = BaseTokenizer(base_directory)
         self.encoder = ExampleEncoder(self._tokenizer, base.context_tokens)
         self._sampler = sampler
-        self._answerer = answerer
         self._anchors = anchor_sequences(self.encoder)
         self._own_replies: list[AnchorGroup] = []
         self._memory_inputs = None if memory_module is None else self._inputs_of(memory_module)
@@ -134,7 +132,7 @@ class RunBuilder:
         Raises ``TrainingFailed``, ``AdapterInvalid``, ``AdapterMismatch`` and ``InvalidRequest``.
         """
         options, name = job.options, job.model.name
-        parent = self._parent(job)
+        parent = self._stored(job, job.parent)
         inputs = DatasetInputs(job, data, parent, self.base, self._tokenizer, self.encoder, self._sampler)
         dataset = MAKERS[options.method](inputs)
         curriculum, digest = dataset.curriculum, dataset.data_digest
@@ -153,16 +151,32 @@ class RunBuilder:
             curriculum = self._anchored(curriculum, options.anchor, learns_corrections=bool(dataset.taught))
         if self._memory_inputs is not None:
             curriculum = KeptInputsCurriculum(curriculum, self._memory_inputs)
-        learner = Learner(session, curriculum, parent, dataset.held_out, options.batch, dataset.taught)
+        learner = Learner(
+            session,
+            curriculum,
+            parent,
+            dataset.held_out,
+            options.batch,
+            taught=dataset.taught,
+            suite=self._suite(job, data, parent),
+        )
         return TrainingRun(job, session_key, learner, digest, curve, progress)
 
     def _anchored(self, curriculum: Curriculum, weight: float, *, learns_corrections: bool) -> Curriculum:
         """Keep general replies as they are; corrections change how they begin more than anything else."""
-        if not learns_corrections or self._answerer is None:
+        if not learns_corrections or self._sampler is None:
             return AnchoredCurriculum(curriculum, [AnchorGroup(self._anchors)], self.base, weight)
         if not self._own_replies:
-            self._own_replies = own_replies(self._answerer, self._tokenizer)
+            self._own_replies = own_replies(self._sampler, self._tokenizer)
         return AnchoredCurriculum(curriculum, self._own_replies, self.base, OWN_WEIGHT * weight)
+
+    def _suite(
+        self, job: TrainingJob, data: TrainingData, parent: TrainableAdapter | None
+    ) -> SuiteReplies | None:
+        if not data.suite:
+            return None
+        served = parent if data.served == job.parent else self._stored(job, data.served)
+        return SuiteReplies(job.model.name, data.suite, self.base, self._sampler, served)
 
     def _inputs_of(self, module: Path) -> MemoryInputs | None:
         if len(self._anchors) < TEXTS_MIN:
@@ -171,12 +185,14 @@ class RunBuilder:
         memory = MemoryModule.read(module, self.base_fingerprint, attention)
         return MemoryInputs(memory, attention, self.base, self._anchors)
 
-    def _parent(self, job: TrainingJob) -> TrainableAdapter | None:
-        if job.parent is None:
+    def _stored(self, job: TrainingJob, digest: str | None) -> TrainableAdapter | None:
+        """Read the parent, or what the model serves; None is the base."""
+        if digest is None:
             return None
-        if not self._files.has(job.parent):
-            raise TrainingFailed(job.model.name, f"the adapter of its parent {job.parent[:12]} is missing")
-        return self.read(job.parent)
+        if not self._files.has(digest):
+            what = "its parent" if digest == job.parent else "what it serves,"
+            raise TrainingFailed(job.model.name, f"the adapter of {what} {digest[:12]} is missing")
+        return self.read(digest)
 
     def read(self, digest: str) -> TrainableAdapter:
         """Read a revision of the store. Raises ``AdapterInvalid`` and ``AdapterMismatch``."""

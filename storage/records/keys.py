@@ -21,6 +21,7 @@ On disk (schema 5), every integer big-endian, every name ASCII without NUL::
     G tenant NUL name NUL                     -> MemberRecord: it takes part in the population's answers
     P tenant NUL name NUL                     -> ProfileRecord, sealed: how it answers the probes
     F tenant NUL name NUL                     -> ForgottenRecord, sealed: the turns that were forgotten
+    q tenant NUL name NUL                     -> SuiteRecord, sealed: the questions that it has to answer
     m tenant NUL name NUL                     -> MemoryRecord, sealed
     s tenant NUL name NUL                     -> SnapshotRecord, sealed
     e data key id (16 bytes)                  -> ErasureRecord
@@ -29,7 +30,7 @@ On disk (schema 5), every integer big-endian, every name ASCII without NUL::
 
 Sealed values are encrypted with the model's data key, see ``storage/records/sealing.py``; in schema 2 they
 were plain, and there were no ``d``, ``e`` and ``x``. Schemas 3 and 4 have no ``f``, ``j``, ``t``, ``J``,
-``u``, ``G``, ``P`` and ``F``; between those two it was the adapters' files that changed.
+``u``, ``G``, ``P``, ``F`` and ``q``; between those two it was the adapters' files that changed.
 
 The kind comes first so that listing a tenant's models reads identities only. Names end in NUL
 so that no name is a prefix of another. Operation ids and key ids come from outside and may have
@@ -68,6 +69,7 @@ _NEWS = b"u"
 _MEMBER = b"G"
 _PROFILE = b"P"
 _FORGOTTEN = b"F"
+_SUITE = b"q"
 _MEMORY = b"m"
 _SNAPSHOT = b"s"
 _ERASURE = b"e"
@@ -75,7 +77,16 @@ _ORPHAN = b"x"
 _API_KEY = b"k"
 
 _SEALED = frozenset(
-    _INTERACTION + _OPERATION + _FEEDBACK + _JOB + _TASKS + _PROFILE + _FORGOTTEN + _MEMORY + _SNAPSHOT
+    _INTERACTION
+    + _OPERATION
+    + _FEEDBACK
+    + _JOB
+    + _TASKS
+    + _PROFILE
+    + _FORGOTTEN
+    + _SUITE
+    + _MEMORY
+    + _SNAPSHOT
 )
 _KINDS = {
     _INTERACTION[0]: "interaction",
@@ -85,6 +96,7 @@ _KINDS = {
     _TASKS[0]: "tasks",
     _PROFILE[0]: "profile",
     _FORGOTTEN[0]: "forgotten",
+    _SUITE[0]: "suite",
     _MEMORY[0]: "memory",
     _SNAPSHOT[0]: "snapshot",
 }
@@ -266,6 +278,10 @@ def model_of(key: bytes) -> tuple[str, str]:
 
 def forgotten(tenant: str, name: str) -> bytes:
     return _FORGOTTEN + model_part(tenant, name)
+
+
+def suite(tenant: str, name: str) -> bytes:
+    return _SUITE + model_part(tenant, name)
 
 
 def memory(tenant: str, name: str) -> bytes:

@@ -309,10 +309,7 @@ class UploadRecord(Record):
 
 
 class TasksRecord(Record):
-    """The reward tasks of the open training of a personal model: ``tasks`` are JSON.
-
-    A row of its own, since the job's is written every second.
-    """
+    """The reward tasks of a model's open training, as JSON; the row of the job is written every second."""
 
     KIND = "tasks"
 
@@ -358,6 +355,14 @@ class ForgottenRecord(Record):
     let_go: int = 0
 
 
+class SuiteRecord(Record):
+    """A person's own suite: (ask, expect, check, system) of each question; None: it has no system text."""
+
+    KIND = "suite"
+
+    questions: tuple[tuple[str, str, str, str | None], ...]
+
+
 class MemoryRecord(Record):
     """The memory state of a personal model after ``version`` interactions."""
 
@@ -370,8 +375,7 @@ class MemoryRecord(Record):
 class SnapshotRecord(Record):
     """The fold of the dropped interactions at ``[0, position)``.
 
-    ``chain`` is the digest of the newest of them, ``memory`` the memory state that they left behind,
-    None for a model without one.
+    ``chain`` is the digest of the newest of them, ``memory`` the state that they left, None without a memory.
     """
 
     KIND = "snapshot"

@@ -19,6 +19,7 @@ from populace.storage.records.records import (
     ProfileRecord,
     RevisionRecord,
     SnapshotRecord,
+    SuiteRecord,
     TasksRecord,
 )
 from populace.storage.records.transaction import ReadTransaction
@@ -82,6 +83,8 @@ def check_contents(txn: ReadTransaction, tenant: str, name: str) -> None:
 
     _check_jobs(txn, tenant, name, head)
     _check_membership(txn, tenant, name)
+    suite = txn.get(keys.suite(tenant, name))
+    _law(suite is None or bool(SuiteRecord.unpack(suite).questions), f"{tenant}/{name} has an empty suite")
 
     memory = txn.get(keys.memory(tenant, name))
     version = 0 if memory is None else MemoryRecord.unpack(memory).version

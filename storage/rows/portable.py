@@ -22,6 +22,7 @@ from populace.storage.records.records import (
     Record,
     RevisionRecord,
     SnapshotRecord,
+    SuiteRecord,
 )
 from populace.storage.records.transaction import ReadTransaction, WriteTransaction
 from populace.storage.rows import integrity, ledger
@@ -52,6 +53,7 @@ class PortableModel(NamedTuple):
     snapshot: bytes | None
     feedback: tuple[bytes, ...] = ()
     forgotten: bytes | None = None
+    suite: bytes | None = None
 
 
 def read_portable(txn: ReadTransaction, tenant: str, name: str) -> PortableModel:
@@ -73,6 +75,7 @@ def read_portable(txn: ReadTransaction, tenant: str, name: str) -> PortableModel
         snapshot=txn.get(keys.snapshot(tenant, name)),
         feedback=_values(txn, keys.all_feedback(tenant, name)),
         forgotten=txn.get(keys.forgotten(tenant, name)),
+        suite=txn.get(keys.suite(tenant, name)),
     )
 
 
@@ -161,6 +164,9 @@ def _rows(model: PortableModel, tenant: str, name: str) -> dict[bytes, bytes]:
     if model.forgotten is not None:
         _sound(ForgottenRecord, model.forgotten)
         rows[keys.forgotten(tenant, name)] = model.forgotten
+    if model.suite is not None:
+        _sound(SuiteRecord, model.suite)
+        rows[keys.suite(tenant, name)] = model.suite
     if model.memory is not None:
         _sound(MemoryRecord, model.memory)
         rows[keys.memory(tenant, name)] = model.memory

@@ -1,10 +1,11 @@
-"""The errors of training jobs; ``storage/records/errors.py`` holds the root.
+"""The errors of training jobs and of suites; ``storage/records/errors.py`` holds the root.
 
 ::
 
     StorageError
     ├── JobNotFound       no such training job of the model, or not any more
     ├── JobEnded          the training job is over
+    ├── SuiteNotFound     the model has no suite of questions
     └── TrainingUnderWay  the model has a training job that has not ended
 """
 
@@ -33,6 +34,15 @@ class JobEnded(StorageError):
     model: str
     number: int
     state: str
+
+
+class SuiteNotFound(StorageError):
+    """The model has no suite of questions that it has to answer."""
+
+    code = "suite_not_found"
+    template = "The model `{model}` has no suite of questions. `populace evaluate {model} FILE` stores one."
+
+    model: str
 
 
 class TrainingUnderWay(StorageError):

@@ -21,7 +21,7 @@ ALLOWED: Mapping[str, str] = {
     "adapters": "actors storage storage.packed storage.records",
     "adapters.lora": "actors adapters storage storage.packed storage.records",
     "adapters.memory": "actors adapters",
-    "api": "actors actors.aggregation policies.diversity",
+    "api": "actors actors.aggregation policies policies.diversity",
     "archive": (
         "actors adapters adapters.lora api settings storage storage.packed storage.records storage.rows"
     ),
@@ -41,7 +41,7 @@ ALLOWED: Mapping[str, str] = {
     ),
     "client": (
         "actors actors.aggregation actors.turns api engines hosting pictures policies policies.diversity "
-        "settings storage storage.packed storage.records storage.rows storage.training"
+        "settings storage storage.packed storage.records storage.rows storage.training suites"
     ),
     "cluster": (
         "actors base engines gateway gateway.http hosting policies settings storage storage.records trainer"
@@ -68,7 +68,8 @@ ALLOWED: Mapping[str, str] = {
         "storage.packed storage.records storage.training storage.uploads"
     ),
     "gateway.personal_models": (
-        "actors actors.aggregation api archive gateway.http pictures storage storage.records storage.rows"
+        "actors actors.aggregation api archive gateway.http pictures storage storage.records storage.rows "
+        "suites"
     ),
     "gateway.responses": (
         "actors actors.turns api gateway.completions gateway.http policies storage.records"
@@ -82,7 +83,7 @@ ALLOWED: Mapping[str, str] = {
         "policies.diversity storage.records"
     ),
     "learning.on_policy": (
-        "actors adapters.lora engines learning learning.methods policies storage storage.packed"
+        "actors adapters.lora engines learning learning.methods policies storage storage.packed suites"
     ),
     "module_training": "actors adapters adapters.memory engines storage.records",
     "pictures": "actors actors.aggregation adapters.memory storage.records",
@@ -94,9 +95,11 @@ ALLOWED: Mapping[str, str] = {
     "storage.shards": "storage.records storage.rows",
     "storage.training": "storage.records",
     "storage.uploads": "storage.backups storage.records",
+    "suites": "actors policies settings storage.records",
     "trainer": (
         "actors adapters.lora adapters.memory engines hosting learning learning.methods learning.on_policy "
-        "policies policies.diversity storage storage.packed storage.records storage.training storage.uploads"
+        "policies policies.diversity storage storage.packed storage.records storage.rows storage.training "
+        "storage.uploads"
     ),
 }
 """The packages that each package imports. A new arrow needs a reason; a circle is never one."""

@@ -71,7 +71,7 @@ def test_corrections_are_judged_by_whether_they_are_said_and_need_nothing_held_o
         ),
         (
             SAID._replace(corrections=Corrections(9, 0, tuple("abcdefg"), alone=True)),
-            "7 of 9 corrections: “a”, “b”, “c”, “d”, “e” and 2 others",
+            "7 of 9 corrections: “a”, “b”, “c” and 4 more",
         ),
         (SAID._replace(corrections=Corrections(3, 3, (), alone=True)), "says all 3 corrections already"),
         (

@@ -11,10 +11,11 @@ from populace.storage.records.records import (
     InteractionRecord,
     MemoryRecord,
     RevisionRecord,
+    SuiteRecord,
 )
 from populace.storage.records.sealing import Sealing
 from populace.storage.records.transaction import ReadTransaction, WriteTransaction
-from populace.storage.rows import feedback, forgetting, ledger, log, portable
+from populace.storage.rows import feedback, forgetting, ledger, log, portable, suites
 from populace.storage.rows.forgetting import GivenUp, LogWithout
 from populace.storage.rows.portable import PortableModel
 from populace.storage.shards.shard import Shard
@@ -121,7 +122,14 @@ def forget(txn: WriteTransaction, *positions: int) -> GivenUp:
     )
 
 
-MAKERS: tuple[Maker, ...] = (fresh, talkative, with_everything, wholly_compacted, forgetful)
+def with_suite(shard: Shard, *, sealing: Sealing = SEALING) -> None:
+    """A model whose person asks it something that it must always know."""
+    fresh(shard, sealing=sealing)
+    questions = (("Where do I live?", "Łódź", "contains", None), ("3 + 4?", "7", "number", "Be brief."))
+    run(shard, lambda txn: suites.put_suite(txn, TENANT, "ada", SuiteRecord(questions=questions)))
+
+
+MAKERS: tuple[Maker, ...] = (fresh, talkative, with_everything, wholly_compacted, forgetful, with_suite)
 
 
 def take(

@@ -22,6 +22,7 @@ from populace.storage.records.records import (
     Record,
     RevisionRecord,
     SnapshotRecord,
+    SuiteRecord,
 )
 from populace.storage.rows import integrity, ledger, portable
 from populace.storage.rows.portable import PortableModel
@@ -46,7 +47,7 @@ from tests.storage.test_schemas import STORES
 
 Change = Callable[[PortableModel], PortableModel]
 
-NAMES = ("fresh", "talkative", "with everything", "wholly compacted", "forgetful")
+NAMES = ("fresh", "talkative", "with everything", "wholly compacted", "forgetful", "with suite")
 NUMBERS = itertools.count()
 
 
@@ -260,6 +261,8 @@ BROKEN: dict[str, Change] = {
     "a rating is out of its range": lambda model: with_feedback(model, rating=1.5),
     "a rating is no number": lambda model: with_feedback(model, rating=float("nan")),
     "a reward is no number": lambda model: with_feedback(model, reward=float("inf")),
+    "its suite is no record": lambda model: model._replace(suite=b"\xc1"),
+    "its suite has no question": lambda model: model._replace(suite=SuiteRecord(questions=()).pack()),
     "the model is from before time": lambda model: model._replace(created_ms=-1),
 }
 

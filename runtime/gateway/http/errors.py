@@ -29,6 +29,7 @@ STATUS: Mapping[type[PopulaceError], int] = {
     storage.FeedbackFull: 409,
     training.JobNotFound: 404,
     training.JobEnded: 409,
+    training.SuiteNotFound: 404,
     training.TrainingUnderWay: 409,
     uploads.UploadNotFound: 404,
     uploads.UploadsFull: 409,

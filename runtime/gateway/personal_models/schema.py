@@ -8,6 +8,7 @@ from pydantic import Field, create_model
 from populace.actors.aggregation.question import MEMBERS_MAX
 from populace.actors.feedback import CORRECTION_CHARACTERS_MAX
 from populace.actors.forgetting import TURNS_MAX, MemoryAfter
+from populace.actors.suites import CHARACTERS_MAX, CHECKS, QUESTIONS_MAX
 from populace.actors.training_options import OPTIONS, Option
 from populace.api.objects import example
 from populace.gateway.http.body import Body, ExactInteger, NonEmptyText, OptionalName, Text, exactly_one_of
@@ -111,6 +112,44 @@ class ForgetBody(Body):
     query: NonEmptyText | None = None
     confirm: bool = False
     memory: MemoryAfter = "folded"
+
+
+_QUESTION_TEXT: dict[str, Any] = {"type": "string", "pattern": r"\S", "maxLength": CHARACTERS_MAX}
+_QUESTION: dict[str, Any] = {
+    "type": "object",
+    "required": ["ask", "expect"],
+    "additionalProperties": False,
+    "properties": {
+        "ask": _QUESTION_TEXT,
+        "expect": {"anyOf": [_QUESTION_TEXT, {"type": "number"}]},
+        "check": {"enum": list(CHECKS), "default": "contains"},
+        "system": {"anyOf": [_QUESTION_TEXT, {"type": "null"}]},
+    },
+}
+
+
+class SuiteBody(Body):
+    """``PUT /v1/personal-models/{name}/suite``; ``actors/suites.py`` describes a question."""
+
+    model_config = example(
+        questions=[
+            {"ask": "What is my dog called?", "expect": "Bruno"},
+            {"ask": "What is 3 + 4?", "expect": "7", "check": "number", "system": "Answer with a number."},
+        ]
+    )
+
+    questions: Annotated[
+        list[Any],
+        Field(json_schema_extra={"minItems": 1, "maxItems": QUESTIONS_MAX, "items": _QUESTION}),
+    ]
+
+
+class EvaluationBody(Body):
+    """``POST /v1/personal-models/{name}/suite/evaluations``; the revision is named as in a model's id."""
+
+    model_config = example(revision="latest")
+
+    revision: NonEmptyText = "latest"
 
 
 class NewModelBody(Body):

@@ -41,7 +41,9 @@ class HeldOutTasks:
         """
         if not self.tasks:
             return Compared((), (), "reward")
-        return Compared(self._rewards(parent or self._untrained()), self._rewards(candidate), "reward")
+        return Compared(
+            self._rewards(parent or untrained(self.base, self.seed)), self._rewards(candidate), "reward"
+        )
 
     def _rewards(self, adapter: TrainableAdapter) -> list[float]:
         usable = usable_rollouts(
@@ -63,8 +65,7 @@ class HeldOutTasks:
             for task, replies in zip(self.tasks, usable, strict=True)
         ]
 
-    def _untrained(self) -> TrainableAdapter:
-        """Return an adapter with B = 0, which is the base in the form in which a sampler takes a revision."""
-        return TrainableAdapter.begin(
-            self.base.model, self.base.modules, LoraShape(rank=1), "uniform", seed=self.seed
-        )
+
+def untrained(base: FrozenBase, seed: int) -> TrainableAdapter:
+    """Return an adapter with B = 0, which is the base in the form in which a sampler takes a revision."""
+    return TrainableAdapter.begin(base.model, base.modules, LoraShape(rank=1), "uniform", seed=seed)

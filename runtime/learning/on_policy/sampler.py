@@ -12,6 +12,7 @@ from typing import Any, Protocol, TypeVar
 
 from populace.actors.engine import AdapterRef, Engine, Message, OwnedEngine
 from populace.actors.errors import EngineUnavailable, InvalidRequest, Refused, RolloutsStale, TrainingFailed
+from populace.learning.general_replies import Answerer
 from populace.learning.rollouts import Rollout, UsableRollouts, answers, of_revision, roll_out
 from populace.storage.packed.adapter import PackedAdapter
 from populace.storage.revisions import RevisionFiles
@@ -19,7 +20,7 @@ from populace.storage.revisions import RevisionFiles
 T = TypeVar("T")
 
 
-class Sampler(Protocol):
+class Sampler(Answerer, Protocol):
     """Samples replies of a revision. It may lag behind, so each rollout names the revision that made it."""
 
     def sample(

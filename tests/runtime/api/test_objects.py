@@ -8,6 +8,7 @@ from populace.actors.hosts import Lineage, ModelView, Revision
 from populace.actors.known import Known, KnownFact
 from populace.actors.memories import MemoryView, MemoryWrite
 from populace.actors.memory import MemoryTrace
+from populace.actors.suites import SuiteQuestion, SuiteResult, SuiteRow
 from populace.actors.training import JobProgress, TrainingJob
 from populace.actors.training_options import TrainingOptions
 from populace.actors.turn import Interaction, ModelId
@@ -15,6 +16,7 @@ from populace.api.memory import KnownObject, MemoryObject
 from populace.api.models import ModelObject, RevisionObject
 from populace.api.objects import Page
 from populace.api.population import AnswerObject
+from populace.api.suites import SuiteObject, SuiteResultObject
 from populace.api.training import JobObject
 from populace.api.turns import FeedbackObject, ForgottenObject, InteractionObject
 
@@ -74,6 +76,15 @@ def test_a_memory_with_its_state_and_what_it_knows() -> None:
     assert MemoryObject.model_validate_json(sent.model_dump_json()).value("acme") == view
     known = Known(ADA, (KnownFact("Where?", "In Ghent.", 0.25, 3, "I live in Ghent."),), ("Who?",))
     assert KnownObject.model_validate_json(KnownObject.of(known).model_dump_json()).value("acme") == known
+
+
+def test_a_suite_and_how_it_was_answered() -> None:
+    suite = (SuiteQuestion("Who?", "Bruno"), SuiteQuestion("3 + 4?", "7", "number", "Be brief."))
+    assert SuiteObject.model_validate_json(SuiteObject.of(ADA, suite).model_dump_json()).value() == suite
+    result = SuiteResult(ADA, "base", (SuiteRow(*suite[0], "Rex.", False), SuiteRow(*suite[1], "7", True)))
+    sent = SuiteResultObject.of(result).model_dump_json()
+    assert SuiteResultObject.model_validate_json(sent).value("acme") == result
+    assert str(result) == "ada passes 1 of 2 questions."
 
 
 def test_a_job() -> None:

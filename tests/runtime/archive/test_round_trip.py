@@ -9,13 +9,23 @@ import pytest
 from safetensors.numpy import load
 
 from populace.archive.exporting import export_archive
-from populace.storage.records.errors import ModelNotFound, StoreInvalid
-from populace.storage.records.records import HeadRecord, IdentityRecord, InteractionRecord
+from populace.storage.records.errors import ArchiveInvalid, ModelNotFound, StoreInvalid
+from populace.storage.records.records import HeadRecord, IdentityRecord, InteractionRecord, SuiteRecord
+from populace.storage.rows import ledger
 from populace.storage.rows.portable import PortableModel
+from populace.storage.rows.suites import put_suite
 from populace.storage.store import Store
 from tests.runtime.archive.homes import Home, members_of, open_home
 from tests.storage.backups import adapter_files
-from tests.storage.portable_models import Maker, fresh, plain_rows, read, talkative, wholly_compacted
+from tests.storage.portable_models import (
+    Maker,
+    fresh,
+    plain_rows,
+    read,
+    talkative,
+    wholly_compacted,
+    with_suite,
+)
 from tests.storage.samples import TENANT
 from tests.storage.test_schemas import STORES
 
@@ -43,7 +53,7 @@ def test_what_comes_out_again_is_the_same_file(home: Home, other: Home) -> None:
     assert other.export() == first
 
 
-@pytest.mark.parametrize("make", [fresh, talkative, wholly_compacted])
+@pytest.mark.parametrize("make", [fresh, talkative, wholly_compacted, with_suite])
 def test_models_of_all_kinds_go_through(tmp_path: Path, other: Home, make: Maker) -> None:
     with open_home(tmp_path / "kind") as kind:
         make(kind.shard, sealing=kind.store.sealing)
@@ -52,6 +62,19 @@ def test_models_of_all_kinds_go_through(tmp_path: Path, other: Home, make: Maker
 
         assert rows_of(other) == rows_of(kind)
         assert other.export() == kind.export()
+
+
+def test_a_suite_that_nobody_could_have_stored_is_refused(home: Home, other: Home) -> None:
+    suite = SuiteRecord(questions=(("Where?", "(a", "matches", None),))
+    home.shard.write([lambda txn: put_suite(txn, TENANT, "ada", suite)])
+
+    with pytest.raises(
+        ArchiveInvalid, match=r"its suite is not sound: Line 1 of the suite: '\(a' is no regular"
+    ):
+        other.take_in(home.export())
+
+    with other.shard.read() as txn:
+        assert list(ledger.list_models(txn, TENANT)) == []
 
 
 def test_another_person_gets_a_copy_and_the_original_stays(home: Home) -> None:

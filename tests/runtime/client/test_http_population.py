@@ -22,6 +22,7 @@ from populace.actors.errors import (
 from populace.actors.feedback import Opinion
 from populace.actors.hosts import Revision
 from populace.actors.response_schema import schema_text
+from populace.actors.suites import suite_of
 from populace.actors.turn import ModelId
 from populace.adapters.random_adapter import write_random_adapter
 from populace.client.async_model import AsyncModel
@@ -40,6 +41,7 @@ from populace.storage.records.errors import (
     PopulaceError,
     RevisionNotFound,
 )
+from populace.storage.training.errors import SuiteNotFound
 from tests.runtime.archive.uploads import TARGETS, write_base
 from tests.runtime.gateway.population import Population, chat_body
 
@@ -157,6 +159,38 @@ async def test_a_reply_is_streamed_and_then_in_the_log(ada: AsyncModel, served: 
     assert (stream.interaction.position, stream.interaction.reply) == (0, logged.reply)
     replayed = await ada.chat("hello", stream=True, operation=logged.operation.removeprefix("key-"))
     assert "".join([text async for text in replayed]) == logged.reply
+
+
+async def test_a_suite_is_stored_asked_shown_and_removed(
+    ada: AsyncModel, served: Population, tmp_path: Path
+) -> None:
+    served.engine.reply = ("It is ", "Bruno.")
+    file = tmp_path / "suite.jsonl"
+    file.write_text('{"ask": "My dog?", "expect": "bruno"}\n{"ask": "My cat?", "expect": "Tom"}\n')
+    with pytest.raises(SuiteNotFound):
+        await ada.evaluate()
+
+    result = await ada.evaluate(file)
+    again = await ada.evaluate(revision="base")
+    shown = await ada.suite()
+    other = await ada.evaluate([{"ask": "My dog?", "expect": "It is Bruno.", "check": "exact"}])
+    await ada.remove_suite()
+
+    assert (result.model, result.revision, result.passed, result.total) == (ada.id, "base", 1, 2)
+    assert [(row.ask, row.reply, row.passed) for row in result.rows] == [
+        ("My dog?", "It is Bruno.", True),
+        ("My cat?", "It is Bruno.", False),
+    ]
+    assert again == result
+    assert shown == suite_of([question._asdict() for question in shown])
+    assert other.passed == other.total == 1
+    with pytest.raises(SuiteNotFound):
+        await ada.suite()
+    with pytest.raises(InvalidRequest, match="Line 1 of the suite"):
+        await ada.evaluate([{"ask": "?"}])
+    with pytest.raises(RevisionNotFound):
+        await ada.evaluate([{"ask": "?", "expect": "x"}], "canary")
+    assert await served.log("ada") == ()
 
 
 async def test_a_peek_is_the_same_over_http_and_on_a_host_and_leaves_no_trace(

@@ -8,7 +8,6 @@ from populace.bench.recall.grading import (
     Reply,
     admits,
     denies,
-    ends_open,
     follows,
     has_number,
     is_broken_off,
@@ -17,6 +16,7 @@ from populace.bench.recall.grading import (
     names_value,
 )
 from populace.bench.recall.held_out import Check, Question
+from populace.policies.whole_replies import ends_open
 
 
 def question(**parts: Any) -> Question:

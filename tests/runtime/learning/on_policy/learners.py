@@ -52,6 +52,13 @@ class Counting:
         self.asked += prompts
         return self._sampler.sample(packed, prompts, replies=replies, tokens_max=tokens_max, seed=seed)
 
+    def answers(
+        self, packed: bytes | bytearray | None, prompts: Sequence[tuple[Message, ...]], *, tokens_max: int
+    ) -> list[Rollout]:
+        self.calls += 1
+        self.asked += prompts
+        return self._sampler.answers(packed, prompts, tokens_max=tokens_max)
+
 
 class Behind(Counting):
     """A sampler whose last ``stale`` replies to each prompt are of the first revision that it was sent."""
@@ -116,4 +123,9 @@ class Gone(Counting):
         tokens_max: int,
         seed: int,
     ) -> list[list[Rollout]]:
+        raise EngineUnavailable("its process died")
+
+    def answers(
+        self, packed: bytes | bytearray | None, prompts: Sequence[tuple[Message, ...]], *, tokens_max: int
+    ) -> list[Rollout]:
         raise EngineUnavailable("its process died")

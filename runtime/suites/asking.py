@@ -1,0 +1,62 @@
+"""Asks a personal model its suite as it is served, in peeks: nothing is logged, remembered or learned."""
+
+import asyncio
+from hashlib import sha256
+from typing import Protocol
+
+from populace.actors.peek import Peek
+from populace.actors.suites import SAMPLING, Suite, SuiteQuestion, SuiteResult, SuiteRow
+from populace.actors.turn import BASE_REVISION, ChatRequest, ModelId, TurnRequest, operation_of
+from populace.storage.records.errors import RevisionNotFound
+from populace.storage.records.keys import alias_problem, is_digest
+from populace.suites.checking import passed
+
+ASKED_TOGETHER = 8
+
+
+class PeekingHosts(Protocol):
+    """The part of ``Hosts`` that asks without a trace."""
+
+    async def peek(self, request: ChatRequest) -> Peek: ...
+
+
+async def ask_suite(
+    hosts: PeekingHosts, model: ModelId, suite: Suite, *, revision: str, turn_seconds_max: float
+) -> SuiteResult:
+    """Ask every question with the model's memory and nothing of its log, and check the replies.
+
+    ``revision`` is an alias, a digest or its beginning, or ``base`` for the base without adapter and memory.
+    An alias that moves meanwhile changes nothing: all replies are of one revision. Raises ``ModelNotFound``,
+    ``RevisionNotFound``, ``PromptTooLong`` and what ``Hosts.peek`` raises.
+    """
+
+    if not isinstance(revision, str) or (alias_problem(revision) and not is_digest(revision)):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise RevisionNotFound(model.name, f"{revision!s:.128}")
+
+    async def ask(question: SuiteQuestion, alias: str) -> Peek:
+        digest = sha256(question.ask.encode()).digest()
+        turn = TurnRequest(model, operation_of(None), digest, alias, turn_seconds_max=turn_seconds_max)
+        return await hosts.peek(ChatRequest(turn, question.prompt, SAMPLING))
+
+    first = await ask(suite[0], revision)
+    # The base by name reads no memory, so a model without an adapter is asked as before.
+    alias = revision if first.revision == BASE_REVISION else first.revision
+    few = asyncio.Semaphore(ASKED_TOGETHER)
+
+    async def ask_in_turn(question: SuiteQuestion) -> Peek:
+        async with few:
+            return await ask(question, alias)
+
+    asking = [asyncio.ensure_future(ask_in_turn(question)) for question in suite[1:]]
+    try:
+        peeks = [first, *await asyncio.gather(*asking)]
+    finally:
+        for task in asking:
+            task.cancel()
+    replies = [peek.reply for peek in peeks]
+    checked = await asyncio.to_thread(passed, suite, replies)
+    rows = [
+        SuiteRow(*question, reply, is_right)
+        for question, reply, is_right in zip(suite, replies, checked, strict=True)
+    ]
+    return SuiteResult(model, first.revision, tuple(rows))

@@ -1,0 +1,38 @@
+"""Replies are checked as the suite says, and no regular expression takes more than its time."""
+
+import time
+
+from populace.actors.suites import suite_of
+from populace.suites.checking import passed
+from populace.suites.matching import SECONDS_EACH, matched
+from tests.limits import HANG_SECONDS
+
+DOUBLES = r"(a|a)*b"
+"""Takes twice the time for each more ``a`` of a text that does not match."""
+
+
+def test_each_question_has_its_own_check() -> None:
+    suite = suite_of(
+        [
+            {"ask": "1?", "expect": "Bruno"},
+            {"ask": "2?", "expect": "Bruno", "check": "exact"},
+            {"ask": "3?", "expect": 7, "check": "number"},
+            {"ask": "4?", "expect": r"\d{4}", "check": "matches"},
+            {"ask": "5?", "expect": "[a-z]+", "check": "matches"},
+        ]
+    )
+
+    right = ["It is bruno.", " Bruno ", "1 + 6 is 7.", "1984\n", "word"]
+    assert passed(suite, right) == [True] * 5
+    assert passed(suite, ["Bru", "It is Bruno", "none", "84", "two words"]) == [False] * 5
+    assert passed(suite, [*right[:3], "84", "word"]) == [True, True, True, False, True]
+
+
+def test_a_pattern_that_would_take_years_fails_alone() -> None:
+    began = time.monotonic()
+
+    found = matched([(r"\w+", "yes"), (DOUBLES, "a" * 200), (r"\w+", "yes"), (DOUBLES, "aab"), ("a", "b")])
+
+    assert found == [True, False, True, True, False]
+    assert time.monotonic() - began < HANG_SECONDS
+    assert SECONDS_EACH < 1
