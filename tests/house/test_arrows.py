@@ -82,7 +82,8 @@ ALLOWED: Mapping[str, str] = {
         "policies.diversity storage.records"
     ),
     "learning.on_policy": (
-        "actors adapters.lora engines learning learning.methods policies storage storage.packed"
+        "actors adapters.lora engines learning learning.methods policies storage storage.packed "
+        "storage.records"
     ),
     "module_training": "actors adapters adapters.memory engines storage.records",
     "pictures": "actors actors.aggregation adapters.memory storage.records",

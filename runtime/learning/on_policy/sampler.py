@@ -39,6 +39,26 @@ class Sampler(Protocol):
         ...
 
 
+class NobodySamples:
+    """The ``Sampler`` of a replay where no engine is: what was not recorded fails the training."""
+
+    def __init__(self, model: str) -> None:
+        self._model = model
+
+    def sample(
+        self,
+        packed: bytes | bytearray,
+        prompts: Sequence[tuple[Message, ...]],
+        *,
+        replies: int,
+        tokens_max: int,
+        seed: int,
+    ) -> list[list[Rollout]]:
+        """Raise ``TrainingFailed``."""
+        del packed, prompts, replies, tokens_max, seed
+        raise TrainingFailed(self._model, "this trainer samples from no engine, and needs more than was kept")
+
+
 def usable_rollouts(
     sampler: Sampler,
     name: str,
