@@ -226,7 +226,7 @@ async def test_what_is_rewarded_leaves_the_log_to_be_learned(hosts: Directory, a
 
     again = await hosts.jobs.ask(ada, TrainingOptions(rebuilds=rewarded.digest))
     again = await hosts.jobs.start(ada, again.number)
-    assert (again.options.method, again.log_range, again.parent) == ("rl", (3, 3), made.digest)
+    assert (again.options.rebuilds, again.log_range, again.parent) == (rewarded.digest, (3, 3), made.digest)
     await hosts.jobs.cancel(ada)
     for kept in await hosts.jobs.kept():
         if (kept.model, kept.revision) == (ada, rewarded.digest):
