@@ -74,6 +74,14 @@ class OpenJob(NamedTuple):
     session_key: bytes
 
 
+class KeptTraining(NamedTuple):
+    """The training of a promoted revision, given by its digest, and the key of its session's file."""
+
+    model: ModelId
+    revision: str
+    key: bytes
+
+
 class UnsettledFeedback(NamedTuple):
     """A model with feedback that no policy has handled yet, and what the policies need to know of it.
 
@@ -127,6 +135,14 @@ class TrainingJobs(Protocol):
 
     async def open_jobs(self) -> tuple[OpenJob, ...]:
         """For a trainer: all jobs that have not ended, in the order in which they were asked for."""
+        ...
+
+    async def kept(self) -> tuple[KeptTraining, ...]:
+        """For a trainer: all trainings that are kept after their jobs, also those whose file is gone."""
+        ...
+
+    async def let_go(self, kept: KeptTraining) -> None:
+        """For a trainer: note that the file of a kept training is gone. Nothing happens if it has another."""
         ...
 
     async def unsettled(self, *, limit: int = 256) -> tuple[UnsettledFeedback, ...]:

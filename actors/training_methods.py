@@ -33,4 +33,7 @@ METHODS: Mapping[str, Recipe] = {
     "rl": Recipe(frozenset({"replies", "reply_tokens", "reward"}), replies=8, from_tasks=True),
 }
 
+SAMPLING_METHODS = frozenset(method for method, recipe in METHODS.items() if recipe.replies)
+"""Methods whose replies are kept with the training, so that it can be replayed."""
+
 TASK_METHODS = frozenset(method for method, recipe in METHODS.items() if recipe.from_tasks)

@@ -40,6 +40,11 @@ class TrainingOptions:
     A training that continues from a revision keeps that revision's ``rank``, ``alpha`` and ``targets``. To
     change them, ``from_base`` has to begin a new adapter from the base.
 
+    With ``continues`` it goes on with the parent's training, whose unrounded weights and moments were kept,
+    to the bits of one training of all the steps. It fails if these are not kept, and if its data or any
+    option but the number of steps differs. The learning rate goes on in the schedule of the first of the
+    trainings: it falls over that one's ``schedule_steps`` and is constant then.
+
     ``distillation`` samples ``replies`` of ``reply_tokens`` each to the logged prompts, and learns to reply
     as the model would with the ``retrieve`` best fitting turns of its log in the prompt.
     With a ``training_file``, which the model's tenant uploaded, sft and preference learn from its lines
@@ -66,6 +71,18 @@ class TrainingOptions:
         "8, and for sft as many as it takes until the model says each correction of its log",
     )
     steps: int | None = option(None, "Number of optimiser steps.", 1, STEPS_MAX, "those of the epochs")
+    schedule_steps: int | None = option(
+        None,
+        "Steps over which the learning rate falls, also of a training that is continued later.",
+        1,
+        STEPS_MAX,
+        "the steps",
+    )
+    continues: bool = option(
+        False,
+        "Go on with the training of the current revision, with its optimiser and its place in the data, as "
+        "if both were one; it needs the same options and data.",
+    )
     learning_rate: float = option(5e-4, "Peak learning rate.", 1e-9, 10)
     batch: int = option(8, "Examples in an optimiser step.", 1, 1024)
     seed: int = option(0, "Random seed of the initial weights and the order of examples.", 0, 2**63 - 1)
@@ -124,6 +141,8 @@ class TrainingOptions:
             if known.methods and self.method not in known.methods and value != known.default:
                 methods = " and ".join(known.methods)
                 raise InvalidRequest(f"Only {methods} can have `{name}`, not {self.method}.", name)
+        if self.continues and self.from_base:
+            raise InvalidRequest("What begins from the base continues no training.", "continues")
         if self.method in TASK_METHODS and self.reward is None:
             raise InvalidRequest(f"{self.method} needs a `reward`, which scores the replies.", "reward")
         if self.validation_file is not None and self.training_file is None:

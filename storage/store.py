@@ -8,7 +8,7 @@ On disk::
     LOCK                held with flock by the serving process; its text names it
     shards/0000/        shard 0, see ``storage/shards/generations.py``, and so on up to S - 1
     revisions/          adapters, see ``storage/revisions.py``
-    training/           trainings that were interrupted, see ``storage/training/sessions.py``
+    training/           trainings that were interrupted or kept, see ``storage/training/sessions.py``
     uploads/            files that callers uploaded, see ``storage/uploads/upload_files.py``
 
 S is fixed when the directory is made, because it decides which shard holds a model. The header is

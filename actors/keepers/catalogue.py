@@ -28,13 +28,16 @@ KEY_SHARD_TENANT = "\x00keys"
 
 
 class Catalogue:
-    """Creates, reads, lists and erases; each call is one read or one group-committed write."""
+    """Creates, reads, lists and erases; each call is one read or one group-committed write.
+
+    ``base`` is that of new models, which is served here.
+    """
 
     def __init__(self, shards: OwnedShards, store: Store, *, base: str, clock: Clock) -> None:
         self._shards = shards
         self._sealing = store.sealing
         self._shard_count = store.shards
-        self._base = base
+        self.base = base
         self._clock = clock
 
     def shard(self, model: ModelId) -> int:
@@ -51,7 +54,7 @@ class Catalogue:
     async def create(self, model: ModelId, revision: Revision | None) -> StoredModel:
         check_model_name(model)
         identity = IdentityRecord(
-            tenant=model.tenant, name=model.name, base=self._base, created_ms=self._clock.epoch_ms()
+            tenant=model.tenant, name=model.name, base=self.base, created_ms=self._clock.epoch_ms()
         )
         record = None if revision is None else revision_record(revision)
         data_key = self._sealing.new_data_key()
@@ -75,10 +78,8 @@ class Catalogue:
     ) -> StoredModel:
         """Check all of an imported model on a thread, then create this model from it in one transaction."""
         check_model_name(model)
-        if content.base != self._base:
-            raise ArchiveInvalid(
-                model.name, f"its base is {content.base[:80]!r}, and here it is {self._base}"
-            )
+        if content.base != self.base:
+            raise ArchiveInvalid(model.name, f"its base is {content.base[:80]!r}, and here it is {self.base}")
         shard = self.shard(model)
         now_ms = self._shards.served_ms(shard)
         expires_ms = now_ms + int(operation_seconds_kept * 1000)

@@ -15,8 +15,15 @@ from populace.actors.keepers.owned_shards import OwnedShards
 from populace.actors.keepers.promotions import Promotions
 from populace.actors.keepers.unsettled_feedback import UnsettledFeedbackReader
 from populace.actors.reward_tasks import RewardTask, pack_tasks, unpack_tasks
-from populace.actors.training import EndState, JobProgress, OpenJob, TrainingJob, UnsettledFeedback
-from populace.actors.training_methods import TASK_METHODS
+from populace.actors.training import (
+    EndState,
+    JobProgress,
+    KeptTraining,
+    OpenJob,
+    TrainingJob,
+    UnsettledFeedback,
+)
+from populace.actors.training_methods import SAMPLING_METHODS, TASK_METHODS
 from populace.actors.training_options import OPTIONS, TrainingOptions
 from populace.actors.turn import ModelId, operation_of
 from populace.policies.quoted_words import without_words
@@ -24,12 +31,17 @@ from populace.storage.records import erasures
 from populace.storage.records.errors import ModelNotFound, RevisionNotFound
 from populace.storage.records.records import JobRecord, RevisionRecord, TasksRecord
 from populace.storage.records.transaction import ReadTransaction, WriteTransaction
-from populace.storage.rows import feedback, jobs, ledger
+from populace.storage.rows import feedback, jobs, kept_trainings, ledger
 from populace.storage.rows.ledger import FIRST_ALIAS, StoredModel
 from populace.storage.training.errors import JobEnded, JobNotFound
 from populace.storage.training.sessions import new_session_key
 
 T = TypeVar("T")
+
+DROPPED = (
+    " any more, nor are its replies: the budget of kept trainings, POPULACE_KEPT_TRAINING_BYTES_MAX, "
+    "has dropped them"
+)
 
 
 class JobKeeper:
@@ -131,6 +143,20 @@ class JobKeeper:
                     found.append(OpenJob(job_view(ModelId(tenant, name), record), record.session_key))
         return tuple(sorted(found, key=lambda opened: (opened.job.created_ms, opened.job.model)))
 
+    async def kept(self) -> tuple[KeptTraining, ...]:
+        found: list[KeptTraining] = []
+        for number in self._shards.numbers:
+            with self._shards.read(number) as txn:
+                found += [
+                    KeptTraining(ModelId(row.tenant, row.name), row.digest, row.key)
+                    for row in kept_trainings.walk_kept(txn)
+                ]
+        return tuple(found)
+
+    async def let_go(self, kept: KeptTraining) -> None:
+        model, revision, key = kept
+        await self._write(model, lambda txn: kept_trainings.let_go(txn, *model, revision, key))
+
     async def unsettled(self, *, limit: int = 256) -> tuple[UnsettledFeedback, ...]:
         return await self._unsettled.read(limit)
 
@@ -163,6 +189,9 @@ class JobKeeper:
             elif options.rebuilds is not None:
                 made = ledger.read_revision(txn, *model, options.rebuilds)
                 changes |= {"log_range": made.log_range, "feedback_until_ms": made.feedback_until_ms}
+                if not options.from_base:
+                    # Its replies are replayed, and it is judged beside what it was judged beside before.
+                    changes["parent"] = made.parent
             return jobs.change_job(txn, *model, record.model_copy(update=changes))
 
         return job_view(model, await self._write(model, start))
@@ -250,18 +279,23 @@ class JobKeeper:
             raise RevisionNotFound(model.name, digest)
         with self._shards.read(self._catalogue.shard(model)) as txn:
             made = ledger.read_revision(txn, *model, digest)
-            other = _not_of_log(txn, model, made)
+            is_kept = kept_trainings.is_kept(txn, *model, digest)
+            # Sampled replies can be replayed only by the weights that sampled them, which are of one base.
+            replays = is_kept and made.base == self._catalogue.base and made.method in SAMPLING_METHODS
+            other = None if replays else _not_of_log(txn, model, made)
         if other is not None:
             learned = "learned from a file"
             if not _learned_file(other):
                 learned = "was rewarded for tasks, which are not kept"
+            if not _learned_file(other) and other is made:
+                learned += " for another base" if is_kept else DROPPED
             raise InvalidRequest(
                 f"The revision {other.digest[:12]} {learned}, so that {digest[:12]} cannot be made again.",
                 "rebuilds",
             )
         if made.log_range is None or made.feedback_until_ms is None:
             raise InvalidRequest(f"The revision {digest[:12]} was not trained here.", "rebuilds")
-        if made.log_range[0] < stored.head.log_start:
+        if made.log_range[0] < min(made.log_range[1], stored.head.log_start):
             raise InvalidRequest(
                 f"The revision {digest[:12]} learned from turns that are not kept any more: "
                 f"the log begins at {stored.head.log_start}, and not at {made.log_range[0]}.",
@@ -269,7 +303,8 @@ class JobKeeper:
             )
         fields = {name: value for name, value in made.hyper_parameters.items() if name in OPTIONS}
         options = TrainingOptions(**fields)  # type: ignore[arg-type]  # as they were packed
-        return replace(options, from_base=True, rebuilds=digest)
+        # What continued another training comes out of as many steps in one.
+        return replace(options, from_base=not replays, continues=False, rebuilds=digest)
 
     def _ended(self, record: JobRecord, state: str, reason: str) -> JobRecord:
         ended = {"state": state, "reason": reason[:1000], "ended_ms": self._clock.epoch_ms()}

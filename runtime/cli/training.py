@@ -31,6 +31,8 @@ populace train --all --no-wait
 
 populace train ada --unjudged --rank 16
 
+populace train ada --steps 8 --schedule-steps 16, and later the same with --continues: as --steps 16
+
 populace train ada --method rl --reward number --tasks sums.jsonl
 """
 

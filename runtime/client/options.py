@@ -71,6 +71,8 @@ class TrainOptions(TypedDict, total=False):
     from_base: bool
     epochs: float
     steps: int | None
+    schedule_steps: int | None
+    continues: bool
     learning_rate: float
     batch: int
     seed: int

@@ -240,6 +240,7 @@ def _trainer_options(
         automatic=settings.training == "auto",
         memory_module=None if memory is None else memory.path,
         master_key=settings.master_key,
+        kept_bytes_max=settings.kept_training_bytes_max,
     )
 
 

@@ -10,6 +10,7 @@ from populace.actors.reward_tasks import RewardTask
 from populace.actors.training import (
     EndState,
     JobProgress,
+    KeptTraining,
     OpenJob,
     TrainingJob,
     TrainingJobs,
@@ -62,6 +63,13 @@ class JobDirectory:
         pages = await self._router.everywhere(TrainingJobs.open_jobs)
         found = (open_job for page in pages for open_job in page)
         return tuple(sorted(found, key=lambda open_job: (open_job.job.created_ms, open_job.job.model)))
+
+    async def kept(self) -> tuple[KeptTraining, ...]:
+        pages = await self._router.everywhere(TrainingJobs.kept)
+        return tuple(kept for page in pages for kept in page)
+
+    async def let_go(self, kept: KeptTraining) -> None:
+        await self._router.retried(kept.model, TrainingJobs.let_go, kept)
 
     async def unsettled(self, *, limit: int = 256) -> tuple[UnsettledFeedback, ...]:
         pages = await self._router.everywhere(TrainingJobs.unsettled, limit=limit)

@@ -22,7 +22,7 @@ class Rollout(NamedTuple):
     """A sampled reply to ``prompt``.
 
     ``log_probs`` are the sampler's log-probabilities of ``reply_ids``, in nats. ``finished`` is false if the
-    reply was cut at its token limit.
+    reply was cut at its token limit. ``reward`` is what a method gave it.
     """
 
     prompt: tuple[Message, ...]
@@ -32,6 +32,7 @@ class Rollout(NamedTuple):
     revision: str
     seed: int
     finished: bool
+    reward: float | None = None
 
 
 class UsableRollouts(NamedTuple):

@@ -24,8 +24,9 @@ from populace.learning.methods.objective import Objective
 class StepOptions:
     """AdamW with linear warm-up and cosine decay of the learning rate.
 
-    The rate rises over ``warm_up`` steps to ``learning_rate`` and falls until step ``steps`` to the share
-    ``rate_last`` of it. The norm of the gradient is clipped to ``clip``.
+    The rate rises over ``warm_up`` steps to ``learning_rate``, falls until step ``schedule_steps`` (None:
+    ``steps``) to the share ``rate_last`` of it, and stays there. The norm of the gradient is clipped to
+    ``clip``.
     """
 
     steps: int
@@ -36,11 +37,16 @@ class StepOptions:
     weight_decay: float = 0.0
     betas: tuple[float, float] = (0.9, 0.99)
     seed: int = 0
+    schedule_steps: int | None = None
+
+    @property
+    def falls_until(self) -> int:
+        return self.schedule_steps or self.steps
 
     def rate(self, step: int) -> float:
         """Return the learning rate of step number ``step``, counted from 0."""
         rising = min(1.0, (step + 1) / (self.warm_up + 1))
-        falling = 0.5 * (1 + math.cos(math.pi * min(1.0, step / self.steps)))
+        falling = 0.5 * (1 + math.cos(math.pi * min(1.0, step / self.falls_until)))
         return self.learning_rate * rising * (self.rate_last + (1 - self.rate_last) * falling)
 
 

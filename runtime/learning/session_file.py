@@ -4,7 +4,7 @@
 
 The tensors are ``<layer>.a`` and ``<layer>.b``, the factors ``<layer>.offset_a`` and ``<layer>.offset_b``
 whose product is subtracted, if any, and the AdamW state of a and b. The header has JSON: options, step, the
-scaling of each layer, and the caller's own fields under ``told``.
+scaling of each layer, and the caller's own fields under ``told``. Bytes of the caller's may be attached.
 """
 
 import json
@@ -21,12 +21,15 @@ from populace.learning.session import StepOptions, TrainingSession
 from populace.storage.records.errors import RecordInvalid
 
 HEADER = "populace-session"
+ATTACHED = "attached"
+"""The tensor of the attached bytes; the name of a layer's has a dot."""
+
 VERSION = 1
 _MOMENTS = ("step", "exp_avg", "exp_avg_sq")
 
 
-def pack_session(session: TrainingSession, extra: Mapping[str, Any]) -> bytes:
-    """Encode everything from which the session continues, and ``extra``, which must be valid JSON."""
+def pack_session(session: TrainingSession, extra: Mapping[str, Any], attached: bytes = b"") -> bytes:
+    """Encode everything from which the session continues, ``extra``, which must be valid JSON, and bytes."""
     tensors: dict[str, torch.Tensor] = {}
     for name, layer in session.adapter.layers.items():
         for side, parameter in (("a", layer.a), ("b", layer.b)):
@@ -35,6 +38,8 @@ def pack_session(session: TrainingSession, extra: Mapping[str, Any]) -> bytes:
                 tensors[f"{name}.{side}.{moment}"] = value
         if layer.offset is not None:
             tensors[f"{name}.offset_a"], tensors[f"{name}.offset_b"] = layer.offset
+    if attached:
+        tensors[ATTACHED] = torch.frombuffer(bytearray(attached), dtype=torch.uint8)
     header = {
         "version": VERSION,
         "name": session.name,
@@ -78,6 +83,15 @@ def unpack_session(data: bytes) -> tuple[TrainingSession, dict[str, Any]]:
         raise
     except Exception as error:  # safetensors, json and torch raise many classes for damaged data
         raise RecordInvalid("training session", f"it is damaged ({type(error).__name__})") from error
+
+
+def attached_to(data: bytes) -> bytes:
+    """Return the attached bytes, empty if there are none. Raises ``RecordInvalid`` for damaged data."""
+    try:
+        attached = load(data).get(ATTACHED)
+    except Exception as error:
+        raise RecordInvalid("training session", f"it is damaged ({type(error).__name__})") from error
+    return b"" if attached is None else attached.numpy().tobytes()
 
 
 def _header(data: bytes) -> dict[str, Any]:

@@ -117,6 +117,9 @@ class Settings(BaseModel):
     """Compute threads of the trainer, beside those of the engines."""
     training_device: str = "cpu"
     """Device of the trainer's base: ``cpu``, or another by torch's name. vLLM occupies most of its GPU."""
+    kept_training_bytes_max: Annotated[int, Field(ge=0)] = 2 * GIB
+    """Most bytes of the trainings that are kept, to be continued or replayed; the longest unused are dropped.
+    0 keeps none."""
 
     repetitions: Repetitions = "end"
     """What happens to a reply of a chat that has one passage of 8 to 128 tokens four times in a row, if the

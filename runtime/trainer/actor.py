@@ -28,6 +28,7 @@ from populace.storage.store import Store
 from populace.storage.training.sessions import SessionFiles
 from populace.storage.uploads.upload_files import UploadFiles
 from populace.trainer.consolidator import Consolidator
+from populace.trainer.keeping import KeptSessions
 
 logger = logging.getLogger(__name__)
 
@@ -44,6 +45,7 @@ class TrainerOptions(NamedTuple):
     """How to start a trainer. ``automatic`` also trains models that are due without a request.
 
     ``master_key`` is the file of the key that wraps those of uploaded files, None the one in the store.
+    ``kept_bytes_max`` is the budget of kept trainings, 0 for none.
     """
 
     hosts: int
@@ -56,6 +58,7 @@ class TrainerOptions(NamedTuple):
     automatic: bool
     memory_module: Path | None
     master_key: Path | None
+    kept_bytes_max: int = 0
 
 
 class TrainerActor:
@@ -89,6 +92,8 @@ class TrainerActor:
         consolidator = Consolidator(
             directory.jobs, rule=ConsolidationRule(), rollback=RollbackRule(), trains=options.automatic
         )
+        files = SessionFiles.of_store(Path(options.data_directory))
+        kept = KeptSessions(directory.jobs, files, bytes_max=options.kept_bytes_max)
         looked_at, profiled_at, worked_at = -LOOK_SECONDS, -LOOK_SECONDS, 0.0
         while not self._stopping.is_set():
             now = asyncio.get_running_loop().time()
@@ -96,6 +101,8 @@ class TrainerActor:
                 if now - looked_at >= LOOK_SECONDS:
                     looked_at = now
                     await consolidator.look()
+                    # Also without a job: what was erased since goes from the disk.
+                    await kept.sweep()
                 if await directory.jobs.open_jobs():
                     await self._open_workshop(directory).round()
                     worked_at = asyncio.get_running_loop().time()
@@ -154,6 +161,7 @@ class TrainerActor:
                 sessions=SessionFiles.of_store(path),
                 uploads=UploadFiles.of_store(path, options.master_key),
                 memory_module=options.base.memory_module,
+                kept_bytes_max=options.kept_bytes_max,
             )
             if self._stopping.is_set():
                 self._loop.stop()

@@ -4,7 +4,7 @@ import hashlib
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from populace.actors.engine import Message
@@ -32,9 +32,10 @@ from populace.learning.methods.objective import TrainSequence
 from populace.learning.on_policy.distillation import DistillationMethod, DistillationOptions
 from populace.learning.on_policy.held_out_tasks import HeldOutTasks
 from populace.learning.on_policy.log_queries import log_queries
+from populace.learning.on_policy.record import RolloutRecord
 from populace.learning.on_policy.reward import RewardMethod, RewardOptions
 from populace.learning.on_policy.rounds import RolloutCurriculum, RoundOptions
-from populace.learning.on_policy.sampler import Sampler
+from populace.learning.on_policy.sampler import NobodySamples, Sampler
 from populace.policies.hold_out import is_held_out
 from populace.policies.lessons import wanted_reply
 
@@ -79,7 +80,7 @@ class DatasetInputs:
     """What the dataset of one job is made from.
 
     ``parent`` is the adapter that the job continues from, None the base. Without a ``sampler``, methods that
-    sample replies are refused.
+    sample replies are refused, unless ``record`` replays what they sampled; what they sample is added to it.
     """
 
     job: TrainingJob
@@ -89,6 +90,7 @@ class DatasetInputs:
     tokenizer: BaseTokenizer
     encoder: ExampleEncoder
     sampler: Sampler | None
+    record: RolloutRecord = field(default_factory=RolloutRecord)
 
     def lessons(self) -> LogLessons:
         options = self.job.options
@@ -104,6 +106,8 @@ class DatasetInputs:
         )
 
     def engine(self) -> Sampler:
+        if self.sampler is None and self.record.replays:
+            return NobodySamples(self.job.model.name)
         if self.sampler is None:
             raise TrainingFailed(self.job.model.name, "this trainer samples from no engine")
         return self.sampler
@@ -162,7 +166,7 @@ def _from_own_replies(inputs: DatasetInputs) -> Dataset:
         tokens_max=options.reply_tokens,
     )
     rounds = RoundOptions(replies=options.replies_each, tokens_max=options.reply_tokens)
-    return _judged_by_log(lessons, RolloutCurriculum(method, sampler, inputs.base, rounds))
+    return _judged_by_log(lessons, RolloutCurriculum(method, sampler, inputs.base, rounds, inputs.record))
 
 
 def _from_tasks(inputs: DatasetInputs) -> Dataset:
@@ -186,9 +190,10 @@ def _from_tasks(inputs: DatasetInputs) -> Dataset:
         replies=options.replies_each,
         tokens_max=options.reply_tokens,
         seed=options.seed,
+        record=inputs.record,
     )
     digest = hashlib.sha256(pack_tasks(fitting).encode()).hexdigest()
-    return Dataset(RolloutCurriculum(method, sampler, base, rounds), held_out, digest)
+    return Dataset(RolloutCurriculum(method, sampler, base, rounds, inputs.record), held_out, digest)
 
 
 def _judged_by_log(lessons: LogLessons, curriculum: Curriculum) -> Dataset:

@@ -1,7 +1,8 @@
 """Works on the training jobs of a population, up to ``LEARNERS_MAX`` people's at once.
 
 It can lose all it has in memory: jobs are rows of their models, which also fix what they learn from, and a
-session is saved every minute. After a crash the next trainer finds the open jobs and continues.
+session is saved every minute. After a crash the next trainer finds the open jobs and continues. The session
+of a promoted revision is kept, see ``keeping.py``.
 """
 
 import asyncio
@@ -22,7 +23,7 @@ from populace.actors.errors import (
 from populace.actors.feedback import Feedback
 from populace.actors.hosts import Hosts
 from populace.actors.suites import Suite
-from populace.actors.training import EndState, OpenJob, TrainingJob, TrainingJobs
+from populace.actors.training import EndState, JobState, OpenJob, TrainingJob, TrainingJobs
 from populace.actors.training_methods import TASK_METHODS
 from populace.actors.turn import Interaction, ModelId
 from populace.learning.session import StepReport
@@ -44,8 +45,10 @@ from populace.storage.rows.ledger import FIRST_ALIAS
 from populace.storage.training.errors import JobEnded, JobNotFound, SuiteNotFound
 from populace.storage.training.sessions import SessionFiles
 from populace.storage.uploads.upload_files import UploadFiles
+from populace.trainer.continuity import kept_by
 from populace.trainer.datasets import TrainingData
 from populace.trainer.file_data import file_examples
+from populace.trainer.keeping import KeptSessions
 from populace.trainer.lineage import revision_of
 from populace.trainer.loading import LoadedTrainer
 from populace.trainer.runs import TrainingRun
@@ -92,10 +95,11 @@ class TrainingLoop:
         sessions: SessionFiles,
         uploads: UploadFiles,
         memory_module: str | None = None,
+        kept_bytes_max: int = 0,
     ) -> None:
         """Make a loop; ``load`` is called on a thread, at the first job, to load the base.
 
-        ``uploads`` are the files that jobs may learn from.
+        ``uploads`` are the files that jobs may learn from. Kept trainings take ``kept_bytes_max`` at most.
         """
         self._hosts = hosts
         self._jobs = jobs
@@ -104,6 +108,7 @@ class TrainingLoop:
         self._revisions = revisions
         self._sessions = sessions
         self._uploads = uploads
+        self._keeping = KeptSessions(jobs, sessions, bytes_max=kept_bytes_max)
         self._memory_module = memory_module
         self._live: dict[ModelId, TrainingRun] = {}
         self._stopping = threading.Event()
@@ -114,8 +119,9 @@ class TrainingLoop:
         still = {(open_job.job.model, open_job.job.number) for open_job in found}
         for model, training in list(self._live.items()):
             if (model, training.job.number) not in still:
-                self._forget(training.job.model)
-        await asyncio.to_thread(self._sessions.sweep, [open_job.session_key for open_job in found])
+                # Whether its session is kept, the sweep finds out.
+                del self._live[model]
+        await self._keeping.sweep()
         for open_job in found:
             if open_job.job.state == "promoting":
                 await self._of_job(open_job.job, self._promote_again(open_job.job))
@@ -139,7 +145,7 @@ class TrainingLoop:
         assert job.log_range is not None
         assert job.feedback_until_ms is not None
         data = await self._data(job.model, job.log_range, job.feedback_until_ms)
-        if job.options.method in TASK_METHODS:
+        if job.options.method in TASK_METHODS and job.options.rebuilds is None:
             data = data._replace(tasks=await self._jobs.tasks(job.model, job.number))
         trainer, runs = await self._loaded()
         needed = trainer.gate.replies_min
@@ -147,6 +153,7 @@ class TrainingLoop:
             now_ms = time.time_ns() // 1_000_000
             examples = await asyncio.to_thread(file_examples, job, self._uploads, now_ms, held_out_min=needed)
             data = data._replace(examples=examples)
+        kept = await self._kept(job)
         try:
             saved = await asyncio.to_thread(self._sessions.read, open_job.session_key)
         except RecordInvalid as error:
@@ -160,7 +167,7 @@ class TrainingLoop:
         if view.base == runs.base_fingerprint:
             # Not the parent: what begins from the base replaces what is served just the same.
             data = data._replace(served=view.aliases.get(FIRST_ALIAS))
-        run = await asyncio.to_thread(runs.make, job, open_job.session_key, data, saved)
+        run = await asyncio.to_thread(runs.make, job, open_job.session_key, data, saved, kept)
         is_judged = run.learner.taught is not None or job.options.rebuilds is not None
         if run.learner.held_out.size < needed and not is_judged:
             what = "judged turns" if job.options.learns_from_log else "lines" if data.examples else "tasks"
@@ -244,11 +251,23 @@ class TrainingLoop:
             return
         if isinstance(outcome, TrainingFailed):
             raise outcome
-        await self._promote(training, outcome)
-        self._forget(training.job.model)
+        if await self._promote(training, outcome) == "promoted":
+            del self._live[training.job.model]
+        else:
+            self._forget(training.job.model)
 
-    async def _promote(self, training: TrainingRun, candidate: Candidate) -> None:
+    async def _kept(self, job: TrainingJob) -> bytes | None:
+        """Read the kept training that the job continues or replays, if it does and that is there."""
+        try:
+            return await self._keeping.read(job, kept_by(job))
+        except RecordInvalid as error:
+            logger.warning("a kept training of %s/%s is damaged: %s", *job.model, error)
+            return None
+
+    async def _promote(self, training: TrainingRun, candidate: Candidate) -> JobState:
         job = training.job
+        if candidate.verdict.promotes:
+            await asyncio.to_thread(self._keep, training)
         revision = revision_of(
             training, candidate, memory_module=self._memory_module, now_ms=time.time_ns() // 1_000_000
         )
@@ -256,6 +275,18 @@ class TrainingLoop:
             await asyncio.to_thread(self._revisions.add, candidate.packed)
             ended = await self._jobs.finish(job.model, job.number, revision, training.progress)
         logger.info("the training of %s/%s was %s %s", *job.model, ended.state, without_words(ended.reason))
+        return ended.state
+
+    def _keep(self, training: TrainingRun) -> None:
+        """Write the session before the promotion, which hands its key over to the revision."""
+        try:
+            if self._keeping.keeps:
+                self._save(training)
+            else:
+                self._sessions.remove(training.session_key)
+        except DiskRefused as error:
+            self._sessions.remove(training.session_key)
+            logger.warning("a training is not kept: %s", error)
 
     async def _promote_again(self, job: TrainingJob) -> None:
         """Promote the stored candidate of a job whose trainer, or engine, died before."""
@@ -265,7 +296,7 @@ class TrainingLoop:
             if revision.digest == job.candidate
         ]
         [revision] = found
-        self._forget(job.model)
+        self._live.pop(job.model, None)
         await self._jobs.finish(job.model, job.number, revision, job.progress)
 
     async def _of_job(self, job: TrainingJob, work: Coroutine[Any, Any, None]) -> None:

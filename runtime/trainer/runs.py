@@ -2,6 +2,7 @@
 
 The learner depends only on the job as it was fixed at its start: the log in its range, the feedback given
 before, the tasks, the parent, the options. A saved session is continued if it learned from the same data.
+``continuity.py`` says where a job begins that goes on with a kept training.
 """
 
 import json
@@ -13,11 +14,12 @@ from typing import Any
 
 from populace.actors.errors import TrainingFailed
 from populace.actors.training import JobProgress, TrainingJob
+from populace.actors.training_methods import SAMPLING_METHODS
 from populace.actors.training_options import steps_of
 from populace.adapters.lora.shape import LoraShape, targets_of
 from populace.adapters.lora.trainable import TrainableAdapter
 from populace.adapters.memory.attention import attention_layers
-from populace.adapters.memory.module import MemoryModule
+from populace.adapters.memory.module import MemoryModule, digest_of
 from populace.engines.prompts import BaseTokenizer
 from populace.learning.anchors import AnchoredCurriculum, AnchorGroup, anchor_sequences
 from populace.learning.curricula import Curriculum
@@ -33,6 +35,7 @@ from populace.learning.session_file import pack_session, unpack_session
 from populace.learning.trainer import Learner
 from populace.storage.records.errors import RecordInvalid
 from populace.storage.revisions import RevisionFiles
+from populace.trainer.continuity import Served, Start, start_of
 from populace.trainer.datasets import MAKERS, DatasetInputs, TrainingData
 
 CURVE_MAX = 256
@@ -53,6 +56,8 @@ class TrainingRun:
     data_digest: str
     curve: list[tuple[int, float]]
     _progress: JobProgress
+    start: Start
+    served: Served
     saved_at: float = field(default_factory=time.monotonic)
 
     def note(self, report: StepReport, seconds: float) -> None:
@@ -82,6 +87,8 @@ class TrainingRun:
             "alpha": shape.alpha,
             "targets": _said(shape.targets),
             "steps": steps.steps,
+            "continued_at": self.start.step or None,
+            "schedule_steps": steps.schedule_steps,
             "warm_up": steps.warm_up,
             "rate_last": steps.rate_last,
             "clip": steps.clip,
@@ -91,7 +98,9 @@ class TrainingRun:
     def pack(self) -> bytes:
         """Make the session file that ``RunBuilder`` continues from."""
         reached = self.progress._asdict() | {"curve": self.curve}
-        return pack_session(self.learner.session, reached | {"data_digest": self.data_digest})
+        told = {**reached, "data_digest": self.data_digest, **self.start.told(self.job, self.served)}
+        sampled = self.start.record.pack() if self.job.options.method in SAMPLING_METHODS else b""
+        return pack_session(self.learner.session, told, sampled)
 
 
 class RunBuilder:
@@ -114,6 +123,8 @@ class RunBuilder:
         Adapters are trained so that what the memory module reads stays where the base has it.
         """
         self.base_fingerprint = base.fingerprint
+        module = None if memory_module is None else digest_of(memory_module.read_bytes())
+        self._served = Served(base.fingerprint, module)
         self.base = base
         self._files = files
         self._rank_max = rank_max
@@ -125,24 +136,39 @@ class RunBuilder:
         self._memory_inputs = None if memory_module is None else self._inputs_of(memory_module)
 
     def make(
-        self, job: TrainingJob, session_key: bytes, data: TrainingData, saved: bytes | None
+        self,
+        job: TrainingJob,
+        session_key: bytes,
+        data: TrainingData,
+        saved: bytes | None,
+        kept: bytes | None = None,
     ) -> TrainingRun:
         """Make the run of a job that has started; ``saved`` is what ``TrainingRun.pack`` returned earlier.
 
-        Raises ``TrainingFailed``, ``AdapterInvalid``, ``AdapterMismatch`` and ``InvalidRequest``.
+        ``kept`` is what it returned at the end of the training that the job continues or replays. Raises
+        ``TrainingFailed``, ``AdapterInvalid``, ``AdapterMismatch`` and ``InvalidRequest``.
         """
         options, name = job.options, job.model.name
-        parent = self._stored(job, job.parent)
-        inputs = DatasetInputs(job, data, parent, self.base, self._tokenizer, self.encoder, self._sampler)
+        start = start_of(job, saved, kept, self._served)
+        parent = self._adapter(job, job.parent)
+        origin = parent if start.origin == job.parent else self._adapter(job, start.origin)
+        data = start.data(job, data)
+        inputs = DatasetInputs(
+            job, data, origin, self.base, self._tokenizer, self.encoder, self._sampler, start.record
+        )
         dataset = MAKERS[options.method](inputs)
         curriculum, digest = dataset.curriculum, dataset.data_digest
+        start.check(job, digest)
         steps = options.steps or dataset.steps_max
         steps = steps or steps_of(curriculum.size, options.batch, options.passes)
-        stepping = StepOptions(steps=steps, learning_rate=options.learning_rate, seed=options.seed)
-        going_on = _unpacked(saved, stepping, digest)
+        stepping = start.stepping(job, steps)
+        # A replay takes whole rounds, and a session may have been saved within one.
+        going_on = _unpacked(None if start.record.replays else saved, stepping, digest)
         if going_on is None:
-            adapter = self._first_adapter(job, parent)
-            session, reached = TrainingSession(f"{job.model.tenant}/{name}", adapter, stepping), {}
+            full_name = f"{job.model.tenant}/{name}"
+            first = self._first_adapter(job, start.origin, parent if options.continues else origin)
+            session = start.continued(job, full_name, stepping) or TrainingSession(full_name, first, stepping)
+            reached: dict[str, Any] = {}
         else:
             session, reached = going_on
         progress = JobProgress(**{name: reached[name] for name in JobProgress._fields if name in reached})
@@ -160,7 +186,7 @@ class RunBuilder:
             taught=dataset.taught,
             suite=self._suite(job, data, parent),
         )
-        return TrainingRun(job, session_key, learner, digest, curve, progress)
+        return TrainingRun(job, session_key, learner, digest, curve, progress, start, self._served)
 
     def _anchored(self, curriculum: Curriculum, weight: float, *, learns_corrections: bool) -> Curriculum:
         """Keep general replies as they are; corrections change how they begin more than anything else."""
@@ -175,7 +201,7 @@ class RunBuilder:
     ) -> SuiteReplies | None:
         if not data.suite:
             return None
-        served = parent if data.served == job.parent else self._stored(job, data.served)
+        served = parent if data.served == job.parent else self._adapter(job, data.served)
         return SuiteReplies(job.model.name, data.suite, self.base, self._sampler, served)
 
     def _inputs_of(self, module: Path) -> MemoryInputs | None:
@@ -185,7 +211,7 @@ class RunBuilder:
         memory = MemoryModule.read(module, self.base_fingerprint, attention)
         return MemoryInputs(memory, attention, self.base, self._anchors)
 
-    def _stored(self, job: TrainingJob, digest: str | None) -> TrainableAdapter | None:
+    def _adapter(self, job: TrainingJob, digest: str | None) -> TrainableAdapter | None:
         """Read the parent, or what the model serves; None is the base."""
         if digest is None:
             return None
@@ -199,14 +225,20 @@ class RunBuilder:
         path = self._files.path(digest)
         return TrainableAdapter.of_revision(path, self.base.modules, rank_max=self._rank_max, digest=digest)
 
-    def _first_adapter(self, job: TrainingJob, parent: TrainableAdapter | None) -> TrainableAdapter:
-        """Return the parent's adapter to continue, or a new one, which changes nothing yet."""
+    def _first_adapter(
+        self, job: TrainingJob, origin: str | None, parent: TrainableAdapter | None
+    ) -> TrainableAdapter:
+        """Return the origin's adapter to train, or a new one, which changes nothing yet.
+
+        Raises ``TrainingFailed`` if another shape was asked for than ``parent`` has.
+        """
         options = job.options
         asked: dict[str, Any] = {"rank": options.rank, "alpha": options.alpha, "targets": options.targets}
         if options.targets is not None:
             asked["targets"] = tuple(sorted(set(options.target_names)))
         asked = {what: value for what, value in asked.items() if value is not None}
         if parent is None:
+            assert origin is None
             shape = replace(LoraShape(), **asked)
             if shape.rank > self._rank_max:
                 raise TrainingFailed(
@@ -223,8 +255,7 @@ class RunBuilder:
                     f"its adapter has {what} {_said(getattr(has, what))}; "
                     f"{_said(value)} has to begin from the base",
                 )
-        assert job.parent is not None
-        return self.read(job.parent)
+        return parent if origin is None else self.read(origin)
 
 
 def shape_of(adapter: TrainableAdapter) -> LoraShape:

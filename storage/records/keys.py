@@ -17,6 +17,7 @@ On disk (schema 5), every integer big-endian, every name ASCII without NUL::
     j tenant NUL name NUL number (u64)        -> JobRecord, sealed
     t tenant NUL name NUL                     -> u64 number: the job that is open
     J tenant NUL name NUL                     -> TasksRecord, sealed: what the open job is rewarded for
+    K tenant NUL name NUL digest (32 bytes)   -> KeptRecord, sealed: a revision whose training is kept
     u tenant NUL name NUL                     -> nothing; a model with unsettled feedback
     G tenant NUL name NUL                     -> MemberRecord: it takes part in the population's answers
     P tenant NUL name NUL                     -> ProfileRecord, sealed: how it answers the probes
@@ -30,7 +31,7 @@ On disk (schema 5), every integer big-endian, every name ASCII without NUL::
 
 Sealed values are encrypted with the model's data key, see ``storage/records/sealing.py``; in schema 2 they
 were plain, and there were no ``d``, ``e`` and ``x``. Schemas 3 and 4 have no ``f``, ``j``, ``t``, ``J``,
-``u``, ``G``, ``P``, ``F`` and ``q``; between those two it was the adapters' files that changed.
+``K``, ``u``, ``G``, ``P``, ``F`` and ``q``; between those two it was the adapters' files that changed.
 
 The kind comes first so that listing a tenant's models reads identities only. Names end in NUL
 so that no name is a prefix of another. Operation ids and key ids come from outside and may have
@@ -65,6 +66,7 @@ _FEEDBACK = b"f"
 _JOB = b"j"
 _OPEN_JOB = b"t"
 _TASKS = b"J"
+_KEPT = b"K"
 _NEWS = b"u"
 _MEMBER = b"G"
 _PROFILE = b"P"
@@ -82,6 +84,7 @@ _SEALED = frozenset(
     + _FEEDBACK
     + _JOB
     + _TASKS
+    + _KEPT
     + _PROFILE
     + _FORGOTTEN
     + _SUITE
@@ -94,6 +97,7 @@ _KINDS = {
     _FEEDBACK[0]: "feedback",
     _JOB[0]: "job",
     _TASKS[0]: "tasks",
+    _KEPT[0]: "kept",
     _PROFILE[0]: "profile",
     _FORGOTTEN[0]: "forgotten",
     _SUITE[0]: "suite",
@@ -241,6 +245,21 @@ def open_jobs() -> bytes:
 
 def tasks(tenant: str, name: str) -> bytes:
     return _TASKS + model_part(tenant, name)
+
+
+def kept(tenant: str, name: str, digest: str) -> bytes:
+    assert is_digest(digest), digest
+    return kept_of(tenant, name) + bytes.fromhex(digest)
+
+
+def kept_of(tenant: str, name: str) -> bytes:
+    """The prefix of the model's revisions whose trainings are kept."""
+    return _KEPT + model_part(tenant, name)
+
+
+def all_kept() -> bytes:
+    """The prefix of every kept training in the shard; each key ends in the revision's digest."""
+    return _KEPT
 
 
 def unsettled(tenant: str, name: str) -> bytes:

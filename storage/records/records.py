@@ -260,9 +260,9 @@ class JobRecord(Record):
     ``options`` are JSON. ``state`` is one of ``storage/rows/jobs.py``, ``reason`` why it ended so.
     ``log_range``, ``feedback_until_ms``, ``parent`` and ``started_ms`` are fixed when it starts, so that a
     training resumed after a crash learns from the same data. ``session_key`` names and opens the file of its
-    session meanwhile. ``loss`` and ``reward`` are those of the newest of ``step`` steps, ``curve`` has those
-    of some steps by their numbers; ``candidate`` is the digest of the resulting revision. ``note`` is kept as
-    it came.
+    session meanwhile, and is empty once it has ended. ``loss`` and ``reward`` are those of the newest of
+    ``step`` steps, ``curve`` has those of some steps by their numbers; ``candidate`` is the digest of the
+    resulting revision. ``note`` is kept as it came.
     """
 
     KIND = "job"

@@ -22,9 +22,8 @@ from populace.storage.records.records import (
     RevisionRecord,
 )
 from populace.storage.records.transaction import ReadTransaction, WriteTransaction
-from populace.storage.rows import jobs, ledger, log
+from populace.storage.rows import jobs, kept_trainings, ledger, log
 from populace.storage.rows.ledger import FIRST_ALIAS
-from populace.storage.training.sessions import new_session_key
 
 FORGOTTEN_ROLE = "forgotten"
 """The role of the single, empty message of a forgotten turn."""
@@ -128,6 +127,7 @@ def forget_turns(
             txn.put(keys.alias(tenant, name, alias), target.encode())
     for digest in touched:
         txn.delete(keys.revision(tenant, name, digest))
+        kept_trainings.drop_kept(txn, tenant, name, digest)
     if profile is not None and ProfileRecord.unpack(profile).revision in touched:
         txn.delete(keys.profile(tenant, name))
     if FIRST_ALIAS in aliases:
@@ -280,7 +280,7 @@ def _jobs_without(
     touched: Collection[str],
     now_ms: int,
 ) -> list[JobRecord]:
-    """The open training as cancelled, if it learns from the turns; its new key opens no saved session."""
+    """The open training as cancelled, if it learns from the turns; its key goes with its end."""
     number = jobs.open_number(txn, tenant, name)
     if number is None:
         return []
@@ -292,7 +292,6 @@ def _jobs_without(
         "state": "cancelled",
         "reason": "a turn that it learned from was forgotten",
         "ended_ms": now_ms,
-        "session_key": new_session_key(),
     }
     return [job.model_copy(update=cancelled)]
 

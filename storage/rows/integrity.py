@@ -25,6 +25,7 @@ from populace.storage.records.records import (
 from populace.storage.records.transaction import ReadTransaction
 from populace.storage.rows import forgetting, ledger
 from populace.storage.rows.jobs import ENDED_STATES, OPEN_STATES
+from populace.storage.rows.kept_trainings import KeptRecord
 
 
 def check(txn: ReadTransaction) -> None:
@@ -70,6 +71,10 @@ def check_contents(txn: ReadTransaction, tenant: str, name: str) -> None:
     for key, value in txn.scan(keys.revisions(tenant, name)):
         revision = RevisionRecord.unpack(value)
         _law(key == keys.revision(tenant, name, revision.digest), revision.digest)
+    for key, value in txn.scan(keys.kept_of(tenant, name)):
+        digest = key[-32:].hex()
+        _law(bool(KeptRecord.unpack(value).key), f"the kept training of {digest} has no key")
+        _law(txn.get(keys.revision(tenant, name, digest)) is not None, f"{digest} is kept and no revision")
     for key, target in txn.scan(keys.aliases(tenant, name)):
         named = txn.get(keys.revision(tenant, name, target.decode()))
         _law(named is not None and RevisionRecord.unpack(named).ready, key)

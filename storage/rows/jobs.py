@@ -9,6 +9,9 @@
 
 One job of a model is open at a time, since each begins where the last one ended. What it learned from and
 the candidate are recorded together: weights are a function of the log up to the cursor.
+
+A job that ends lets its session's key go. If it was promoted, the row of the kept training has it then
+(``storage/rows/kept_trainings.py``).
 """
 
 from collections.abc import Iterator
@@ -17,7 +20,7 @@ from populace.storage.records import keys
 from populace.storage.records.errors import ModelNotFound, OperationConflict
 from populace.storage.records.records import JobRecord, RevisionRecord, TasksRecord
 from populace.storage.records.transaction import ReadTransaction, WriteTransaction
-from populace.storage.rows import ledger
+from populace.storage.rows import kept_trainings, ledger
 from populace.storage.rows.feedback import walk_feedback
 from populace.storage.rows.ledger import FIRST_ALIAS, StoredModel
 from populace.storage.training.errors import JobEnded, JobNotFound, TrainingUnderWay
@@ -68,7 +71,7 @@ def change_job(txn: WriteTransaction, tenant: str, name: str, record: JobRecord)
     head = ledger.read_head(txn, tenant, name)
     gives_back = _check_open(txn, tenant, name, record.number) == "promoting"
     cursor = _cursor_of(txn, tenant, name, record.parent) if gives_back else head.cursor
-    _put(txn, tenant, name, record, record.pack())
+    _put(txn, tenant, name, record, _row(record))
     if record.state in ENDED_STATES and cursor != head.cursor:
         txn.put(keys.head(tenant, name), head.model_copy(update={"cursor": cursor}).pack())
     return record
@@ -86,7 +89,7 @@ def record_candidate(
     assert job.feedback_until_ms is not None
     head = ledger.read_head(txn, tenant, name)
     _check_open(txn, tenant, name, job.number)
-    moved, data = head.model_copy(update={"cursor": job.log_range[1]}).pack(), job.pack()
+    moved, data = head.model_copy(update={"cursor": job.log_range[1]}).pack(), _row(job)
     is_settled = all(given.created_ms < job.feedback_until_ms for given in walk_feedback(txn, tenant, name))
     ledger.register_revision(txn, tenant, name, revision)
     _put(txn, tenant, name, job, data)
@@ -102,15 +105,18 @@ def promote_candidate(
 ) -> StoredModel:
     """Move the alias to the job's candidate, which becomes ready, and end the job. Raises as ``change_job``.
 
-    If it was rebuilt on another base, the model is of that base from then on.
+    The key of its session goes to the row of the kept training. If it was rebuilt on another base, the model
+    is of that base from then on.
     """
     assert job.state == "promoted", job.state
     assert job.candidate is not None
     _check_open(txn, tenant, name, job.number)
-    data = job.pack()
+    data = _row(job)
     base = ledger.read_revision(txn, tenant, name, job.candidate).base
     model = ledger.promote_revision(txn, tenant, name, job.candidate, alias)
     _put(txn, tenant, name, job, data)
+    if job.session_key:
+        kept_trainings.put_kept(txn, tenant, name, job.candidate, job.session_key)
     if base != model.identity.base:
         identity = model.identity.model_copy(update={"base": base})
         txn.put(keys.identity(tenant, name), identity.pack())
@@ -210,6 +216,12 @@ def _cursor_of(txn: ReadTransaction, tenant: str, name: str, digest: str | None)
     """The end of the log that a revision learned from; 0 for the base and revisions trained elsewhere."""
     log_range = None if digest is None else ledger.read_revision(txn, tenant, name, digest).log_range
     return 0 if log_range is None else log_range[1]
+
+
+def _row(record: JobRecord) -> bytes:
+    """Pack the record, without the key of its session if it ends: the job has no file then."""
+    ends = record.state in ENDED_STATES
+    return (record.model_copy(update={"session_key": b""}) if ends else record).pack()
 
 
 def _put(txn: WriteTransaction, tenant: str, name: str, record: JobRecord, data: bytes) -> None:

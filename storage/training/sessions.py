@@ -1,11 +1,12 @@
-"""The sessions of interrupted trainings: one encrypted file for each job.
+"""The sessions of trainings, of interrupted and of kept ones: one encrypted file for each.
 
 On disk a file is::
 
     nonce (12 bytes), AES-256-GCM of the session with the file's name as associated data
 
-under the key in the job's row, which is sealed with the model's data key: erasing the model destroys the
-session too, wherever a copy of it lies. The name is BLAKE2b-128 of the key.
+under the key in the row of the open job, and then in that of the promoted revision, which are sealed with the
+model's data key: erasing the model destroys the session too, wherever a copy of it lies. The name is
+BLAKE2b-128 of the key. A file's time of modification is that of its last use.
 """
 
 import os
@@ -63,6 +64,30 @@ class SessionFiles:
             return AESGCM(key).decrypt(data[:NONCE_BYTES], data[NONCE_BYTES:], path.name.encode())
         except (InvalidTag, ValueError) as error:
             raise RecordInvalid("training session", "its file was changed") from error
+
+    def use(self, key: bytes) -> bytes | None:
+        """Read as ``read`` does, and count this as a use: the budget drops it later than older ones."""
+        session = self.read(key)
+        if session is not None:
+            with disk_named(self.path(key)):
+                self.path(key).touch()
+        return session
+
+    def has(self, key: bytes) -> bool:
+        return self.path(key).exists()
+
+    def trim(self, keys: Collection[bytes], bytes_max: int) -> int:
+        """Remove files of these keys, the longest unused first, until they fit; return how many."""
+        found = [(path.stat(), path) for key in keys if (path := self.path(key)).exists()]
+        total = sum(status.st_size for status, _ in found)
+        dropped = 0
+        for status, path in sorted(found, key=lambda one: (one[0].st_mtime_ns, one[1])):
+            if total <= bytes_max:
+                break
+            path.unlink()
+            total -= status.st_size
+            dropped += 1
+        return dropped
 
     def remove(self, key: bytes) -> None:
         self.path(key).unlink(missing_ok=True)

@@ -223,7 +223,17 @@ async def test_what_is_rewarded_leaves_the_log_to_be_learned(hosts: Directory, a
     assert (view.aliases, view.cursor) == ({"latest": rewarded.digest}, 3)
     [unsettled] = [one for one in await hosts.jobs.unsettled() if one.model == ada]
     assert (unsettled.standing.untrained, unsettled.standing.failed_at) == (1, None)
-    with pytest.raises(InvalidRequest, match="rewarded for tasks"):
+
+    again = await hosts.jobs.ask(ada, TrainingOptions(rebuilds=rewarded.digest))
+    again = await hosts.jobs.start(ada, again.number)
+    assert (again.options.rebuilds, again.log_range, again.parent) == (rewarded.digest, (3, 3), made.digest)
+    await hosts.jobs.cancel(ada)
+    for kept in await hosts.jobs.kept():
+        if (kept.model, kept.revision) == (ada, rewarded.digest):
+            await hosts.jobs.let_go(kept._replace(key=b"another"))
+            await hosts.jobs.let_go(kept)
+    assert rewarded.digest not in [one.revision for one in await hosts.jobs.kept() if one.model == ada]
+    with pytest.raises(InvalidRequest, match=r"rewarded for tasks, .* the budget of kept trainings"):
         await hosts.jobs.ask(ada, TrainingOptions(rebuilds=rewarded.digest))
 
 

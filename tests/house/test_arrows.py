@@ -83,7 +83,8 @@ ALLOWED: Mapping[str, str] = {
         "policies.diversity storage.records"
     ),
     "learning.on_policy": (
-        "actors adapters.lora engines learning learning.methods policies storage storage.packed suites"
+        "actors adapters.lora engines learning learning.methods policies storage storage.packed "
+        "storage.records suites"
     ),
     "module_training": "actors adapters adapters.memory engines storage.records",
     "pictures": "actors actors.aggregation adapters.memory storage.records",

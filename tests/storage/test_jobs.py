@@ -9,7 +9,7 @@ from populace.storage.records import erasures, keys
 from populace.storage.records.errors import ModelNotFound, OperationConflict, RevisionNotFound
 from populace.storage.records.records import FeedbackRecord, JobRecord, RevisionRecord, TasksRecord
 from populace.storage.records.transaction import WriteTransaction
-from populace.storage.rows import feedback, jobs, ledger
+from populace.storage.rows import feedback, jobs, kept_trainings, ledger
 from populace.storage.shards.shard import Shard
 from populace.storage.training.errors import JobEnded, JobNotFound, TrainingUnderWay
 from populace.storage.training.sessions import new_session_key
@@ -325,3 +325,42 @@ def test_jobs_that_contradict_each_other_are_noticed(ada: Shard, broken: str) ->
 def put(txn: WriteTransaction, rows: Mapping[bytes, bytes | None]) -> None:
     for key, value in rows.items():
         txn.delete(key) if value is None else txn.put(key, value)
+
+
+def kept(shard: Shard) -> list[kept_trainings.KeptRow]:
+    with shard.read() as txn:
+        return list(kept_trainings.walk_kept(txn))
+
+
+def test_the_key_of_a_session_goes_to_the_revision_that_is_promoted_and_else_to_nobody(ada: Shard) -> None:
+    job = record(ada, started(ada), "promoting")
+    assert kept(ada) == []
+
+    promote(ada, job)
+
+    assert kept(ada) == [kept_trainings.KeptRow(TENANT, "ada", digest("second"), KEY)]
+    rejected = started(ada, "train-2", parent=digest("second"))
+    record(ada, rejected, "rejected", "third")
+    assert [row.digest for row in kept(ada)] == [digest("second")]
+    with ada.read() as txn:
+        assert [one.session_key for one in jobs.walk_jobs(txn, TENANT, "ada")] == [b"", b""]
+    ada.check_integrity()
+
+
+def test_a_kept_training_is_let_go_unless_it_was_kept_anew(ada: Shard) -> None:
+    promote(ada, record(ada, started(ada), "promoting"))
+    other = new_session_key()
+    run(ada, lambda txn: kept_trainings.put_kept(txn, TENANT, "ada", digest("second"), other))
+
+    run(ada, lambda txn: kept_trainings.let_go(txn, TENANT, "ada", digest("second"), KEY))
+    assert [row.key for row in kept(ada)] == [other]
+    run(ada, lambda txn: kept_trainings.let_go(txn, TENANT, "ada", digest("second"), other))
+    assert kept(ada) == []
+
+
+def test_a_training_that_is_kept_for_no_revision_is_damage(ada: Shard) -> None:
+    run(ada, lambda txn: kept_trainings.put_kept(txn, TENANT, "ada", digest("nobody's"), KEY))
+
+    with pytest.raises(AssertionError, match="is kept and no revision"):
+        ada.check_integrity()
+    run(ada, lambda txn: kept_trainings.drop_kept(txn, TENANT, "ada", digest("nobody's")))

@@ -51,6 +51,7 @@ def test_every_key_is_unique_covered_and_fits_lmdb(
         keys.job(tenant, name, position),
         keys.open_job(tenant, name),
         keys.tasks(tenant, name),
+        keys.kept(tenant, name, digest),
         keys.unsettled(tenant, name),
         keys.member(tenant, name),
         keys.profile(tenant, name),

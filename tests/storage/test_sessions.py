@@ -1,5 +1,6 @@
 """A training that was interrupted is found again by whoever has its key, and by nobody else."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -61,3 +62,18 @@ def test_a_disk_that_refuses_is_named(files: SessionFiles) -> None:
 
     with pytest.raises(DiskRefused):
         files.write(KEY, b"step 1")
+
+
+def test_the_budget_drops_the_longest_unused_of_these_keys(files: SessionFiles) -> None:
+    third = new_session_key()
+    for age, key in enumerate((KEY, OTHER, third)):
+        files.write(key, bytes(100))
+        os.utime(files.path(key), (age, age))
+    size = files.path(KEY).stat().st_size
+    assert files.use(KEY) == bytes(100)
+    assert files.use(new_session_key()) is None
+
+    assert files.trim([KEY, OTHER, third], 3 * size) == 0
+    assert files.trim([KEY, OTHER], 2 * size - 1) == 1
+    assert [files.has(key) for key in (KEY, OTHER, third)] == [True, False, True]
+    assert files.trim([KEY, OTHER, third], 0) == 2

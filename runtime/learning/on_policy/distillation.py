@@ -20,7 +20,8 @@ from populace.learning.methods.context_distillation import (
     distillation_sequence,
 )
 from populace.learning.methods.objective import Objective, TrainSequence
-from populace.learning.on_policy.rounds import Group, Lessons, parts_of
+from populace.learning.on_policy.record import Group
+from populace.learning.on_policy.rounds import Lessons, parts_of
 from populace.learning.on_policy.tasks import ContextQuery
 from populace.learning.session import TrainingSession
 

@@ -1,7 +1,7 @@
 """Judges a candidate by the rewards of its replies to held-out tasks."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from statistics import fmean
 
 from populace.actors.reward_tasks import RewardTask
@@ -9,8 +9,10 @@ from populace.adapters.lora.shape import LoraShape
 from populace.adapters.lora.trainable import TrainableAdapter
 from populace.learning.evaluation import Compared
 from populace.learning.frozen_base import FrozenBase
+from populace.learning.on_policy.record import RolloutRecord
 from populace.learning.on_policy.sampler import Sampler, usable_rollouts
 from populace.learning.rewards import rewarded
+from populace.storage.packed.adapter import PackedAdapter
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +20,7 @@ class HeldOutTasks:
     """A ``HeldOut`` that scores each task by the mean reward of ``replies`` replies.
 
     Parent and candidate sample at temperature 1, as in training, with the same seeds. A single greedy reply
-    to each task would give a much noisier score.
+    to each task would give a much noisier score. ``record`` keeps the scores, or has those of a replay.
     """
 
     model: str
@@ -29,6 +31,7 @@ class HeldOutTasks:
     replies: int
     tokens_max: int
     seed: int
+    record: RolloutRecord = field(default_factory=RolloutRecord)
 
     @property
     def size(self) -> int:
@@ -46,10 +49,15 @@ class HeldOutTasks:
         )
 
     def _rewards(self, adapter: TrainableAdapter) -> list[float]:
+        packed = adapter.pack(self.base.fingerprint, self.base.dtype)
+        revision = PackedAdapter(memoryview(packed)).digest
+        kept = self.record.rewards(revision)
+        if kept is not None:
+            return kept
         usable = usable_rollouts(
             self.sampler,
             self.model,
-            adapter.pack(self.base.fingerprint, self.base.dtype),
+            packed,
             [task.prompt for task in self.tasks],
             replies=self.replies,
             tokens_max=self.tokens_max,
@@ -57,13 +65,15 @@ class HeldOutTasks:
             # Without rollouts of another revision, the two scores would be of different numbers of replies.
             complete=True,
         )
-        return [
+        rewards = [
             fmean(
                 rewarded(self.model, self.reward, task.prompt, rollout.reply, task.known)
                 for rollout in replies.rollouts
             )
             for task, replies in zip(self.tasks, usable, strict=True)
         ]
+        self.record.judged(revision, rewards)
+        return rewards
 
 
 def untrained(base: FrozenBase, seed: int) -> TrainableAdapter:

@@ -14,7 +14,8 @@ from populace.learning.frozen_base import FrozenBase
 from populace.learning.methods.context_distillation import distillation_sequence
 from populace.learning.methods.objective import TrainSequence
 from populace.learning.methods.rl import Clipping, PolicyObjective, group_advantages
-from populace.learning.on_policy.rounds import Group, Lessons, parts_of
+from populace.learning.on_policy.record import Group
+from populace.learning.on_policy.rounds import Lessons, parts_of
 from populace.learning.rewards import find_reward, rewarded
 from populace.learning.session import TrainingSession
 
@@ -74,12 +75,21 @@ class RewardMethod:
             "reward": statistics.fmean(reward for group in rewarded_groups for reward in group.rewards),
             "equal": 1 - len(mixed) / len(rewarded_groups),
         }
-        return Lessons([_returns(objective) for objective in objectives], metrics)
+        judged = [
+            Group(
+                group.at,
+                [one._replace(reward=given) for one, given in zip(group.rollouts, rewards, strict=True)],
+            )
+            for group, rewards in rewarded_groups
+        ]
+        return Lessons([_returns(objective) for objective in objectives], metrics, judged)
 
     def _rewards(self, name: str, group: Group) -> list[float]:
         task = self._tasks[group.at]
         return [
             rewarded(name, self._options.reward, task.prompt, rollout.reply, task.known)
+            if rollout.reward is None
+            else rollout.reward
             for rollout in group.rollouts
         ]
 

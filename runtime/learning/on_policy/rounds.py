@@ -5,7 +5,7 @@ A round samples with the current adapter and is split into parts, one for each s
 
 The prompts and seeds of a round are functions of the session's seed and the step at which the round begins. A
 session that is saved between two rounds continues to the same bits if the sampler gives the same replies. One
-that is saved within a round begins a new round.
+that is saved within a round begins a new round. A record of the rounds replays them without a sampler.
 """
 
 import random
@@ -18,9 +18,10 @@ from populace.actors.errors import NothingToTrain
 from populace.learning.curricula import epoch_places
 from populace.learning.frozen_base import FrozenBase
 from populace.learning.methods.objective import Loss, Objective, Scored, TrainSequence
+from populace.learning.on_policy.record import Group, RolloutRecord, Round
 from populace.learning.on_policy.sampler import Sampler, usable_rollouts
-from populace.learning.rollouts import Rollout
 from populace.learning.session import TrainingSession
+from populace.storage.packed.adapter import PackedAdapter
 
 T = TypeVar("T")
 
@@ -37,21 +38,16 @@ class RoundOptions:
     steps: int = 1
 
 
-class Group(NamedTuple):
-    """Replies to one prompt; ``at`` is its index in the method's ``prompts``."""
-
-    at: int
-    rollouts: list[Rollout]
-
-
 class Lessons(NamedTuple):
     """The objectives of a round's steps, and ``metrics`` that each of these steps reports.
 
     An objective is made when its step comes, as it may hold log-probabilities over the whole vocabulary.
+    ``groups`` are those that it was made from with their rewards, if it gave any.
     """
 
     steps: Sequence[Callable[[], Objective]]
     metrics: Mapping[str, float]
+    groups: Sequence[Group] = ()
 
 
 class OnPolicyMethod(Protocol):
@@ -65,7 +61,8 @@ class OnPolicyMethod(Protocol):
     def lessons(self, session: TrainingSession, groups: Sequence[Group], steps: int) -> Lessons:
         """Judge the groups, and split those that can be learned from into at most ``steps`` objectives.
 
-        There is no step if no group can be learned from. May raise ``TrainingFailed``.
+        A rollout that has its reward already keeps it. There is no step if no group can be learned from. May
+        raise ``TrainingFailed``.
         """
         ...
 
@@ -94,8 +91,15 @@ class RolloutCurriculum:
     """
 
     def __init__(
-        self, method: OnPolicyMethod, sampler: Sampler, base: FrozenBase, options: RoundOptions
+        self,
+        method: OnPolicyMethod,
+        sampler: Sampler,
+        base: FrozenBase,
+        options: RoundOptions,
+        record: RolloutRecord | None = None,
     ) -> None:
+        """Make a curriculum that adds its rounds to ``record``, or takes them from it if that replays."""
+        self._record = record or RolloutRecord()
         self._method = method
         self._sampler = sampler
         self._base = base
@@ -115,18 +119,23 @@ class RolloutCurriculum:
         the method raises.
         """
         at = session.step - self._began
-        if not 0 <= at < len(self._steps):
+        if not 0 <= at < len(self._steps) or self._record.begins(session.step):
             at, self._began, self._steps = 0, session.step, self._round(session, batch)
         return self._steps[at]()
 
     def _round(self, session: TrainingSession, batch: int) -> list[Callable[[], Objective]]:
         packed = session.adapter.pack(self._base.fingerprint, self._base.dtype)
+        revision = PackedAdapter(memoryview(packed)).digest
+        if self._record.replays:
+            kept = self._record.round(session.name, session.step, revision)
+            return _steps(self._method.lessons(session, kept.groups, self._options.steps), kept.masked)
         for attempt in range(TRIES):
             groups, masked = self._sample(session, batch, packed, attempt)
             lessons = self._method.lessons(session, groups, self._options.steps)
             if lessons.steps:
-                metrics = {**lessons.metrics, "masked": float(masked)}
-                return [_with_metrics(make, metrics) for make in lessons.steps]
+                self._record.add(session.step, Round(revision, masked, lessons.groups or groups))
+                return _steps(lessons, masked)
+        self._record.add(session.step, Round(revision, 0, ()))
         raise NothingToTrain(
             session.name,
             f"in {TRIES} rounds of {batch} prompts no reply was better than another to the same prompt",
@@ -161,6 +170,11 @@ class RolloutCurriculum:
 def parts_of(groups: Sequence[T], steps: int) -> list[Sequence[T]]:
     """Distribute whole groups over at most ``steps`` parts, none of which is empty."""
     return [groups[first::steps] for first in range(min(steps, len(groups)))]
+
+
+def _steps(lessons: Lessons, masked: int) -> list[Callable[[], Objective]]:
+    metrics = {**lessons.metrics, "masked": float(masked)}
+    return [_with_metrics(make, metrics) for make in lessons.steps]
 
 
 def _with_metrics(make: Callable[[], Objective], metrics: Mapping[str, float]) -> Callable[[], Objective]:

@@ -40,6 +40,37 @@ class Sampler(Answerer, Protocol):
         ...
 
 
+class NobodySamples:
+    """The ``Sampler`` of a replay where no engine is: what was not recorded fails the training."""
+
+    def __init__(self, model: str) -> None:
+        self._model = model
+
+    def sample(
+        self,
+        packed: bytes | bytearray,
+        prompts: Sequence[tuple[Message, ...]],
+        *,
+        replies: int,
+        tokens_max: int,
+        seed: int,
+    ) -> list[list[Rollout]]:
+        """Raise ``TrainingFailed``."""
+        del packed, prompts, replies, tokens_max, seed
+        raise self._failed()
+
+    def answers(
+        self, packed: bytes | bytearray | None, prompts: Sequence[tuple[Message, ...]], *, tokens_max: int
+    ) -> list[Rollout]:
+        """Raise ``TrainingFailed``."""
+        del packed, prompts, tokens_max
+        raise self._failed()
+
+    def _failed(self) -> TrainingFailed:
+        reason = "this trainer samples from no engine, and needs more than was kept"
+        return TrainingFailed(self._model, reason)
+
+
 def usable_rollouts(
     sampler: Sampler,
     name: str,

@@ -91,14 +91,16 @@ async def test_a_trainer_that_is_stopped_goes_on_to_the_same_bits(population: Tr
     between = await population.job(ADA)
     assert between.state == "running"
     assert 0 < between.progress.step < 40
-    assert len(list(population.sessions.root.iterdir())) == 1
+    assert len(list(population.sessions.root.iterdir())) == 2, "hers, and his that is kept"
 
     await population.training_loop().round()
 
     ended = await population.job(ADA)
     assert ended.candidate == (await population.job(BOB)).candidate
     assert ended.progress.tokens == (await population.job(BOB)).progress.tokens
-    assert list(population.sessions.root.iterdir()) == [], "nobody goes on from it"
+    kept = sorted(one.model for one in await population.host.jobs.kept())
+    assert kept == [ADA, BOB], "others go on from it"
+    assert len(list(population.sessions.root.iterdir())) == 2
 
 
 async def test_a_damaged_session_begins_anew_and_ends_the_same(population: Trained) -> None:
@@ -137,7 +139,9 @@ async def test_who_leaves_is_trained_no_further_and_the_others_are(population: T
             await population.host.show_model(ADA)
     else:
         assert (await population.host.show_model(ADA)).cursor == 0
-    assert not population.sessions.root.exists() or list(population.sessions.root.iterdir()) == []
+    [kept] = await population.host.jobs.kept()
+    assert kept.model == BOB
+    assert list(population.sessions.root.iterdir()) == [population.sessions.path(kept.key)]
 
 
 async def test_who_asks_while_another_is_trained_joins(population: Trained) -> None:

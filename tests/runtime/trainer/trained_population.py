@@ -59,6 +59,8 @@ class Trained:
         self.engine = Engine()
         self.host = ModelHost("host-0", self.store, range(2), base=BASE, clock=self.clock, engine=self.engine)
         self.sessions = SessionFiles.of_store(path)
+        self.kept_bytes_max = 2**30
+        self.gate = GATE
         self.uploads = UploadFiles.of_store(path)
         self._base_directory = base_directory
         self._base = base
@@ -80,7 +82,7 @@ class Trained:
 
         def load() -> LoadedTrainer:
             runs = self.runs(served, memory_module)
-            return LoadedTrainer(Trainer(served, runs.encoder, gate=GATE, rank_max=16), runs)
+            return LoadedTrainer(Trainer(served, runs.encoder, gate=self.gate, rank_max=16), runs)
 
         return TrainingLoop(
             self.host,
@@ -90,6 +92,7 @@ class Trained:
             sessions=self.sessions,
             uploads=self.uploads,
             memory_module="m" * 64,
+            kept_bytes_max=self.kept_bytes_max,
         )
 
     async def teach(self, model: ModelId, opinion: Opinion | None = CORRECTED, turns: int = TURNS) -> ModelId:

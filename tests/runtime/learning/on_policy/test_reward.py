@@ -14,8 +14,9 @@ from populace.learning.encoding import ExampleEncoder
 from populace.learning.evaluation import HeldOutReplies
 from populace.learning.frozen_base import FrozenBase
 from populace.learning.methods.rl import Clipping, PolicyObjective
+from populace.learning.on_policy.record import Group
 from populace.learning.on_policy.reward import RewardMethod, RewardOptions
-from populace.learning.on_policy.rounds import Group, RolloutCurriculum, RoundOptions
+from populace.learning.on_policy.rounds import RolloutCurriculum, RoundOptions
 from populace.learning.on_policy.sampler import Sampler
 from populace.learning.rewards import Reward, Task
 from populace.learning.session import StepReport

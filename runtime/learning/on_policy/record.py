@@ -1,0 +1,119 @@
+"""What a training sampled and how it was rewarded: the same weights are made of it again without an engine.
+
+A record has the rounds of one training by the steps at which they began, as they were learned from, and the
+rewards of the revisions that it was judged by. It is packed as deflated JSON, whose numbers come back as they
+were.
+"""
+
+import json
+import zlib
+from collections.abc import Sequence
+from typing import Any, NamedTuple, Self
+
+from populace.actors.errors import NothingToTrain, TrainingFailed
+from populace.learning.rollouts import Rollout
+from populace.storage.records.errors import RecordInvalid
+
+VERSION = 1
+
+
+class Group(NamedTuple):
+    """Replies to one prompt; ``at`` is its index in the method's ``prompts``."""
+
+    at: int
+    rollouts: list[Rollout]
+
+
+class Round(NamedTuple):
+    """The usable groups of a round that ``revision`` sampled; ``masked`` rollouts were of other revisions.
+
+    No group at all: there was nothing more to learn, and the training ended.
+    """
+
+    revision: str
+    masked: int
+    groups: Sequence[Group]
+
+
+class RolloutRecord:
+    """The sampled replies of one training. ``tasks`` are the job's, packed, if it is rewarded for some."""
+
+    def __init__(self, *, tasks: str = "", replays: bool = False) -> None:
+        """Make an empty record. With ``replays`` a training takes its rounds from it and adds none."""
+        self.tasks = tasks
+        self.replays = replays
+        self._rounds: dict[int, Round] = {}
+        self._rewards: dict[str, list[float]] = {}
+
+    def begins(self, step: int) -> bool:
+        """Whether a round has to begin here because one began here when it was recorded."""
+        return self.replays and step in self._rounds
+
+    def add(self, step: int, sampled: Round) -> None:
+        """Record the round that begins at this step. One that began here before was not learned from."""
+        if not self.replays:
+            self._rounds[step] = sampled
+
+    def round(self, name: str, step: int, revision: str) -> Round:
+        """Return the recorded round of this step.
+
+        Raises ``NothingToTrain`` where the training ended, and ``TrainingFailed`` if other weights than
+        ``revision`` sampled it. Both name the model ``name``.
+        """
+        kept = self._rounds.get(step)
+        if kept is None or kept.revision != revision:
+            raise TrainingFailed(
+                name,
+                f"at step {step} its weights are not those that sampled its replies: "
+                "other libraries, threads or neighbours in its steps have trained it",
+            )
+        if not kept.groups:
+            raise NothingToTrain(name, f"its training ended at step {step}")
+        return kept
+
+    def judged(self, revision: str, rewards: list[float]) -> None:
+        """Record the rewards of a revision for the held-out tasks."""
+        if not self.replays:
+            self._rewards[revision] = rewards
+
+    def rewards(self, revision: str) -> list[float] | None:
+        """Return the recorded rewards of a revision; None, to sample, if it has to be judged anew."""
+        return self._rewards.get(revision) if self.replays else None
+
+    def pack(self) -> bytes:
+        rounds = [
+            [step, kept.revision, kept.masked, [[group.at, _packed(group.rollouts)] for group in kept.groups]]
+            for step, kept in self._rounds.items()
+        ]
+        whole = {"version": VERSION, "tasks": self.tasks, "rounds": rounds, "rewards": self._rewards}
+        return zlib.compress(json.dumps(whole, separators=(",", ":")).encode())
+
+    @classmethod
+    def unpack(cls, data: bytes, *, replays: bool = False) -> Self:
+        """Decode a record, empty for no bytes. Raises ``RecordInvalid``."""
+        if not data:
+            return cls(replays=replays)
+        try:
+            whole = json.loads(zlib.decompress(data))
+            if whole["version"] != VERSION:
+                raise RecordInvalid("rollouts", f"version {whole['version']} is not {VERSION}")
+            record = cls(tasks=whole["tasks"], replays=replays)
+            record._rewards = whole["rewards"]
+            for step, revision, masked, groups in whole["rounds"]:
+                kept = [Group(at, _unpacked(replies, revision)) for at, replies in groups]
+                record._rounds[step] = Round(revision, masked, kept)
+        except (zlib.error, ValueError, KeyError, TypeError) as error:
+            raise RecordInvalid("rollouts", f"they are damaged ({type(error).__name__})") from error
+        return record
+
+
+def _packed(rollouts: Sequence[Rollout]) -> list[list[Any]]:
+    return [[rollout.reply_ids, rollout.log_probs, rollout.reward] for rollout in rollouts]
+
+
+def _unpacked(replies: list[list[Any]], revision: str) -> list[Rollout]:
+    """Return what is learned from of the rollouts: neither words nor seeds."""
+    return [
+        Rollout((), "", tuple(ids), tuple(log_probs), revision, 0, finished=True, reward=reward)
+        for ids, log_probs, reward in replies
+    ]
