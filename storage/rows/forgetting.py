@@ -33,6 +33,10 @@ TURNS_FORGOTTEN_MAX = 4096
 come back."""
 
 
+REASON_FORGOTTEN = "a turn that it learned from was forgotten"
+"""The reason of trainings that were stopped for it, and of ended ones, whose own may quote the turn."""
+
+
 class LogWithout(NamedTuple):
     """The changes to a log of ``position`` interactions when those at ``positions`` are forgotten.
 
@@ -116,6 +120,7 @@ def forget_turns(
     for key in feedback:
         txn.delete(key)
     txn.put(keys.forgotten(tenant, name), forgotten.pack())
+    jobs.forget_reasons(txn, tenant, name, without.positions, REASON_FORGOTTEN)
     for job in cancelled:
         jobs.change_job(txn, tenant, name, job)
         # A job that was about to be promoted moves the cursor back.
@@ -290,7 +295,7 @@ def _jobs_without(
         return []
     cancelled = {
         "state": "cancelled",
-        "reason": "a turn that it learned from was forgotten",
+        "reason": REASON_FORGOTTEN,
         "ended_ms": now_ms,
     }
     return [job.model_copy(update=cancelled)]

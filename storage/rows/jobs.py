@@ -14,7 +14,7 @@ A job that ends lets its session's key go. If it was promoted, the row of the ke
 (``storage/rows/kept_trainings.py``).
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from populace.storage.records import keys
 from populace.storage.records.errors import ModelNotFound, OperationConflict
@@ -75,6 +75,17 @@ def change_job(txn: WriteTransaction, tenant: str, name: str, record: JobRecord)
     if record.state in ENDED_STATES and cursor != head.cursor:
         txn.put(keys.head(tenant, name), head.model_copy(update={"cursor": cursor}).pack())
     return record
+
+
+def forget_reasons(
+    txn: WriteTransaction, tenant: str, name: str, positions: Collection[int], instead: str
+) -> None:
+    """Replace the reasons of ended jobs that learned from the turns at the positions: they may quote them."""
+    for record in list(walk_jobs(txn, tenant, name)):
+        first, end = record.log_range or (0, 0)
+        if record.state in ENDED_STATES and record.reason and any(first <= at < end for at in positions):
+            changed = record.model_copy(update={"reason": instead})
+            txn.put(keys.job(tenant, name, record.number), changed.pack())
 
 
 def record_candidate(

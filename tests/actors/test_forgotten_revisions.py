@@ -229,3 +229,18 @@ async def test_how_a_revision_that_is_gone_answers_the_probes_is_gone(ada: Ada) 
 
     with ada.host._owned.read(SHARD) as txn:
         assert txn.get(keys.profile(*ADA)) is None
+
+
+async def test_the_reason_of_a_training_that_quotes_a_forgotten_turn_is_forgotten_too(ada: Ada) -> None:
+    await ada.say("my secret")
+    for seed, objection in (("first", "it could not learn “my secret”"), ("second", "it is worse")):
+        job = await ada.host.jobs.ask(ADA, TrainingOptions())
+        made = trained(await ada.host.jobs.start(ADA, job.number), seed, objection)
+        await ada.host.jobs.finish(ADA, job.number, made, DONE)
+        if seed == "first":
+            await ada.host.forgetting.forget(ADA, [0], "forget")
+            await ada.say("nothing of it")
+
+    newest, oldest = await ada.host.jobs.of_model(ADA)
+    assert (oldest.state, oldest.reason) == ("rejected", "a turn that it learned from was forgotten")
+    assert newest.reason == "it is worse"

@@ -114,7 +114,7 @@ def test_an_operation_that_fails_after_it_wrote_leaves_nothing_and_hurts_nobody(
 
 
 def test_a_scan_is_ordered_bounded_and_strictly_after(shard: Shard) -> None:
-    written = [b"p\x00", b"p\x00\x00", b"p\x01", b"p\xff", b"q"]
+    written = [b"p\x00", b"p\x00\x00", b"p\x01", b"p\xff", b"y"]
     shard.write([put(key) for key in reversed(written)])
 
     with shard.read() as txn:
@@ -123,10 +123,10 @@ def test_a_scan_is_ordered_bounded_and_strictly_after(shard: Shard) -> None:
         assert [key for key, _ in txn.scan(b"p", limit=0)] == []
         assert [key for key, _ in txn.scan(b"p", after=b"p\x00")] == written[1:4]
         assert [key for key, _ in txn.scan(b"p", after=b"a")] == written[:4]
-        assert [key for key, _ in txn.scan(b"p", after=b"q")] == []
+        assert [key for key, _ in txn.scan(b"p", after=b"y")] == []
     assert shard.write([lambda txn: txn.delete_prefix(b"p")]) == [4]
     assert shard.write([lambda txn: txn.delete_prefix(b"p")]) == [0]
-    assert shard.write([lambda txn: txn.delete_prefix(b"q")]) == [1]
+    assert shard.write([lambda txn: txn.delete_prefix(b"y")]) == [1]
 
 
 def test_a_reader_keeps_its_snapshot_while_others_write(shard: Shard) -> None:
