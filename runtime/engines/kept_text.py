@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from populace.actors.engine import GenerateRequest, Message
 from populace.engines.prompts import TOOLS, BaseTokenizer
 
-KEEP_BIAS = 6.0
+KEEP_BIAS = 8.0
 """What is added to the logit of a token that goes on with the text.
 
 With the default base and a corrected turn in the prompt, 74 of 74 replies were the whole correction, and 51
