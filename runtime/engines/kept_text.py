@@ -8,8 +8,8 @@ from populace.engines.prompts import TOOLS, BaseTokenizer
 KEEP_BIAS = 8.0
 """What is added to the logit of a token that goes on with the text.
 
-With the default base and a corrected turn in the prompt, 74 of 74 replies were the whole correction, and 51
-without it.
+With 6, and the corrected turn in the prompt, 74 of 74 replies of the default base were the whole correction,
+and 51 with 0; of another 50, one began otherwise.
 """
 
 
