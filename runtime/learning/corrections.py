@@ -7,7 +7,6 @@ is held out of facts would never be known. A candidate is judged by whether it s
 """
 
 import itertools
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -116,22 +115,21 @@ class CorrectionsCurriculum:
     def objective(self, session: TrainingSession, batch: int) -> Objective:
         """Draw the next step. Raises ``NothingToTrain`` once all corrections are said, and the rest done."""
         turn = min(self.size, CHOSEN_OF * batch)
-        is_pass_over = session.step % math.ceil(self.size / turn) == 0
-        if is_pass_over and session.step >= self.liked_steps and self._says_all(session):
-            raise NothingToTrain(session.name, f"it says all {self.size} corrections")
         places = epoch_places(f"corrections {session.options.seed}", session.step, self.size, turn)
-        if len(places) > batch:
-            said = margins(self.base, session.adapter, [self.corrections[place] for place in places])
-            places = [place for _, place in sorted(zip(said, places, strict=True))[:batch]]
+        said = self._margins(session, places)
+        # What the parent says already needs no margin: it is served as it is.
+        needed = MARGIN_NATS if session.step else 0.0
+        is_over = session.step >= self.liked_steps and min(said) > needed
+        if is_over and min(self._margins(session, range(self.size))) > needed:
+            raise NothingToTrain(session.name, f"it says all {self.size} corrections")
+        places = [place for _, place in sorted(zip(said, places, strict=True))[:batch]]
         learned = CorrectionObjective([self.corrections[place] for place in places])
         if self.liked is None or session.step >= self.liked_steps:
             return learned
         return JointObjective([learned, self.liked.objective(session, batch)])
 
-    def _says_all(self, session: TrainingSession) -> bool:
-        # What the parent says already needs no margin: it is served as it is.
-        needed = MARGIN_NATS if session.step else 0.0
-        return min(margins(self.base, session.adapter, self.corrections)) > needed
+    def _margins(self, session: TrainingSession, places: Sequence[int]) -> list[float]:
+        return margins(self.base, session.adapter, [self.corrections[place] for place in places])
 
 
 @dataclass(frozen=True, slots=True)

@@ -101,7 +101,9 @@ async def test_a_training_from_the_base_is_held_against_what_is_served(
     packed = population.runs().read(served).pack(BASE, base.dtype)
     assert SAMPLING.max_tokens is not None
     [learned] = sampler.answers(packed, [(Message("user", ASKED),)], tokens_max=SAMPLING.max_tokens)
-    await population.host.suites.keep(ADA, suite_of([{"ask": ASKED, "expect": learned.reply, "check": "exact"}]))
+    await population.host.suites.keep(
+        ADA, suite_of([{"ask": ASKED, "expect": learned.reply, "check": "exact"}])
+    )
 
     # Nearly nothing is learned, so that it replies as the base does; the base never passed.
     await population.ask(ADA, replace(OPTIONS, from_base=True, learning_rate=1e-6, steps=1))
