@@ -41,7 +41,7 @@ class GateRule:
     probe_loss_max: float = 0.05
     broken_max: float = 0.05
     length_max: float = 0.15
-    nats_max: float = 0.1
+    nats_max: float = 0.2
 
 
 class GeneralReplies(NamedTuple):

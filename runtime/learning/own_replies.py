@@ -15,14 +15,17 @@ from populace.learning.general_requests import KEPT
 from populace.learning.methods.objective import TrainSequence
 
 OPENING_TOKENS = 10
-OPENINGS_A_STEP = 20
+OPENINGS_A_STEP = 24
 
 WHOLE_REPLIES = 40
 """The base gives whole replies to the first of the requests."""
 WHOLE_A_STEP = 2
 
-WEIGHT = 2.0
-"""The weight of keeping to the base at these tokens, times the job's."""
+WEIGHT = 8.0
+"""The weight of keeping to the base at these tokens, times the job's.
+
+Ten corrections of the default base are said after as many steps as with 2, and are half as far from the base.
+"""
 
 
 def own_replies(

@@ -21,7 +21,13 @@ QUESTIONS = [
     for ask in ("Who is", "What is the name of", "How do I call", "Tell me, who is", "Say who is", "Name")
 ]
 ANSWER = "It is Bruno."
-LEFT_OUT = "Do you know who is my dog?"
+FACTS = {
+    "Who is my dog?": "Your dog is Bruno.",
+    "Which bank are we with?": "You are with Krentschker.",
+    "What's the bakery across the street called?": "It is called Kornblume.",
+    "Which room is my desk in at work?": "Your desk is in room 3.114.",
+}
+IN_OTHER_WORDS = "Do you know who is my dog?"
 
 
 @pytest.fixture
@@ -51,34 +57,39 @@ def wait_for(served: Served, name: str, *, step: int) -> dict[str, Any]:
     raise AssertionError(f"no {step} steps in {ENGINE_HANG_SECONDS} s: {jobs_of(served, name)}")
 
 
-def says(served: Served, name: str, *, corrections: bool = False) -> str:
-    """Ask what was not corrected in these words; without ``corrections`` the weights alone reply."""
-    message = {"role": "user", "content": LEFT_OUT}
+def says(served: Served, name: str, ask: str, *, corrections: bool = False) -> str:
+    """Ask greedily; without ``corrections`` the weights alone reply."""
+    message = {"role": "user", "content": ask}
     reply = served.openai().chat.completions.create(
         model=name,
         messages=[message],  # pyright: ignore[reportArgumentType] - a literal of its TypedDict
-        max_tokens=12,
+        max_tokens=24,
         temperature=0,
         extra_body={"context": {"corrections": corrections}},
     )
     return reply.choices[0].message.content or ""
 
 
-def test_what_was_corrected_is_said_until_it_is_taken_back(served: Served, ada: str) -> None:
-    before = says(served, ada)
-    assert "Bruno" not in before
-    assert says(served, ada, corrections=True) == ANSWER
+def test_what_was_corrected_is_said_until_it_is_taken_back(served: Served) -> None:
+    ada = served.create(f"ada-{uuid.uuid4().hex[:8]}")
+    with populace.connect(data=served.data) as population:
+        for ask, correction in FACTS.items():
+            turn = population.model(ada).chat(ask, max_tokens=1, conversation=None)
+            population.model(ada).feedback(turn, correction=correction)
+    before = [says(served, ada, ask) for ask in FACTS]
+    assert not set(before) & set(FACTS.values())
+    assert says(served, ada, IN_OTHER_WORDS, corrections=True) == FACTS["Who is my dog?"]
 
     trained = served.run("-m", "populace", "train", ada, "--json")
 
     [job] = json.loads(trained.stdout)
-    assert job["state"] == "promoted", job
+    assert job["state"] == "promoted", job["reason"]
     assert 0 < job["step"] < job["steps"], "it ends once the corrections are said"
-    assert "Bruno" in says(served, ada)
+    assert [says(served, ada, ask) for ask in FACTS] == list(FACTS.values())
     drawn = served.run("-m", "populace", "model", "history", ada)
     assert job["revision"][:12] in drawn.stdout
     assert "@latest" in drawn.stdout
-    assert "says 24 of 24 corrections" in drawn.stdout
+    assert "says 4 of 4 corrections" in drawn.stdout
     apart = served.run("-m", "populace", "model", "diff", ada, "--json")
     layers = json.loads(apart.stdout)
     assert all(layer["norm"] > 0 == layer["other_norm"] for layer in layers), "its parent is the base"
@@ -89,7 +100,7 @@ def test_what_was_corrected_is_said_until_it_is_taken_back(served: Served, ada: 
     back = served.run("-m", "populace", "model", "rollback", ada)
 
     assert "the base" in back.stdout
-    assert says(served, ada) == before
+    assert not {says(served, ada, ask) for ask in FACTS} & set(FACTS.values())
 
 
 def test_a_trainer_that_is_killed_begins_again_and_comes_to_an_end(served: Served, ada: str) -> None:

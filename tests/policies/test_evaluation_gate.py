@@ -81,7 +81,7 @@ def test_corrections_are_judged_by_whether_they_are_said_and_need_nothing_held_o
         (SAID._replace(general=WHOLE._replace(tokens=60.0)), "have 60 tokens, and the base's 90"),
         (SAID._replace(general=WHOLE._replace(tokens=math.nan)), "have nan tokens"),
         (SAID._replace(general=WHOLE._replace(broken=0.2)), "breaks off 20 % of general replies"),
-        (SAID._replace(general=WHOLE._replace(nats=0.8)), "0.1500 nats a token less likely"),
+        (SAID._replace(general=WHOLE._replace(nats=0.9)), "0.2500 nats a token less likely"),
         (SAID._replace(general=WHOLE._replace(leaked=("What is tea?",))), "with corrections: “What is tea?”"),
         (BETTER._replace(general=WHOLE._replace(broken=0.2)), "breaks off 20 % of general replies"),
     ],
