@@ -8,7 +8,7 @@ import pytest
 from openai import OpenAI
 
 from tests.end_to_end.served import Served
-from tests.end_to_end.test_training import ANSWER, LEFT_OUT, QUESTIONS, says
+from tests.end_to_end.test_training import ANSWER, IN_OTHER_WORDS, QUESTIONS, says
 from tests.limits import ENGINE_HANG_SECONDS
 
 pytestmark = [pytest.mark.engine, pytest.mark.ray]
@@ -46,13 +46,13 @@ def test_a_file_becomes_a_model_that_says_what_is_in_it(served: Served) -> None:
 
     assert job.status == "succeeded", job.error
     assert job.fine_tuned_model is not None
-    assert "Bruno" in says(served, job.fine_tuned_model)
-    assert "Bruno" not in says(served, f"{name}@base")
+    assert "Bruno" in says(served, job.fine_tuned_model, IN_OTHER_WORDS)
+    assert "Bruno" not in says(served, f"{name}@base", IN_OTHER_WORDS)
     [checkpoint] = client.fine_tuning.jobs.checkpoints.list(job.id)
     assert checkpoint.fine_tuned_model_checkpoint == job.fine_tuned_model
     assert checkpoint.metrics.full_valid_loss is not None
     steps = [event for event in client.fine_tuning.jobs.list_events(job.id) if event.type == "metrics"]
     assert len(steps) > 10
     content = client.files.content(job.training_file).text
-    assert LEFT_OUT not in content
+    assert IN_OTHER_WORDS not in content
     assert content.count(ANSWER) == len(QUESTIONS)
