@@ -175,15 +175,15 @@ def _again(client: GatewayClient, job: dict[str, Any]) -> dict[str, Any]:
 def told(job: dict[str, Any], now: float) -> str:
     """Describe a running job by loss, speed and time left, any other by its state.
 
-    The time left is computed from wall-clock time, because a trainer also waits for other people's turns
-    and for engines.
+    The time left is that of all steps that it may take; corrections often take fewer. It is computed from
+    wall-clock time, because a trainer also waits for other people's turns and for engines.
     """
     if job["state"] != "running" or not job["seconds"] or job["loss"] is None:
         return job["state"]
     passed = max(job["seconds"], now - job["started"])
     left = passed / max(1, job["step"]) * (job["steps"] - job["step"])
     measured = f"{_measured(job)} {job[_measured(job)]:.3f}"
-    return f"{measured}  {job['tokens'] / job['seconds']:.0f} tokens/s  {left:.0f} s left"
+    return f"{measured}  {job['tokens'] / job['seconds']:.0f} tokens/s  at most {left:.0f} s left"
 
 
 def print_ends(found: Sequence[dict[str, Any]]) -> None:
