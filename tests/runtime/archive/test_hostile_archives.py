@@ -13,7 +13,7 @@ import pytest
 
 from populace.actors.errors import AdapterInvalid, AdapterMismatch, InvalidName
 from populace.archive.adapter_check import check_adapters_apart
-from populace.archive.layout import MEMBERS_MAX
+from populace.archive.layout import MEMBERS_MAX, VERSION
 from populace.archive.reading import open_archive, open_archive_file
 from populace.storage.adapter_store import AdapterStore
 from populace.storage.records.errors import ArchiveInvalid, ModelExists
@@ -167,7 +167,7 @@ def test_a_member_that_the_manifest_does_not_name_is_refused(other: Home, member
 
 MANIFESTS: dict[str, ManifestChange] = {
     "another format": lambda manifest: manifest.update(format="zip of mine"),
-    "a newer version": lambda manifest: manifest.update(version=5),
+    "a newer version": lambda manifest: manifest.update(version=VERSION + 1),
     "no version": lambda manifest: manifest.update(version=0),
     "a version that is a text": lambda manifest: manifest.update(version="1"),
     "another base": lambda manifest: manifest.update(base="base-2"),
@@ -198,7 +198,7 @@ def test_the_two_versions_and_the_two_bases_are_named(other: Home, members: Memb
     newer = refused(other, pack(sealed(members, MANIFESTS["a newer version"])))
     foreign = refused(other, pack(sealed(members, MANIFESTS["another base"])))
 
-    assert newer == "it has version 5, and this release reads up to 4"
+    assert newer == f"it has version {VERSION + 1}, and this release reads up to {VERSION}"
     assert foreign == "its base is base-2, and here it is base-1"
 
 

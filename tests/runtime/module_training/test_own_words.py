@@ -144,6 +144,7 @@ def _said(row: dict[str, object]) -> list[str]:
     told = row.get("tell", [])
     assert isinstance(told, list)
     found = [str(row[name]) for name in ("ask", "say") if name in row]
+    found += [*map(str, row.get("near", ())), *map(str, row.get("far", ()))]  # pyright: ignore[reportArgumentType]
     return [*found, *map(str, told), *(str(one["ask"]) for one in questions)]  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]
 
 
