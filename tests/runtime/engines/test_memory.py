@@ -245,7 +245,6 @@ async def test_a_preempted_reply_leaves_the_state_of_one_that_was_not(
         return await turn(engines["vllm"], TELL, use, sampling=long, name=name, keeps_to=keeps_to)
 
     alone = await reply("alone")
-    assert alone.text.startswith(keeps_to)
     assert 4 * (alone.prompt_tokens + 240) > BLOCKS * BLOCK_TOKENS
     together = await asyncio.gather(*(reply(f"{number}") for number in range(4)))
 
