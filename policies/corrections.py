@@ -14,7 +14,7 @@ from populace.policies.common_words import REQUESTS, SHARES
 from populace.policies.retrieval import words_of
 
 SIMILAR_MIN = 0.23
-"""The least similarity, measured: docs/learning.md has what it finds and what it takes for a correction."""
+"""The least similarity, measured: docs/retrieval.md has what it finds and what it takes for a correction."""
 
 BEGINNING = 4
 """Words with the same first letters count as one word: rent, renting and rental."""

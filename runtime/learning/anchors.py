@@ -86,11 +86,8 @@ class AnchoredObjective:
 
     def loss(self, scored: Scored) -> Loss:
         kept = len(scored.counts) - len(self.anchors)
-        tokens = sum(scored.counts[:kept])
-        learned = self.method.loss(
-            Scored(scored.log_probs[:tokens], scored.targets[:tokens], scored.counts[:kept])
-        )
-        anchored_NV = scored.log_probs[tokens:]
+        learned = self.method.loss(scored.part(0, kept))
+        anchored_NV = scored.part(kept, len(scored.counts)).log_probs
         divergence = (self.base.exp() * (self.base - anchored_NV)).sum(1).mean()
         metrics = {**learned.metrics, "anchor_kl": float(divergence.detach())}
         return Loss(learned.value + self.weight * divergence, metrics)

@@ -83,16 +83,11 @@ class JointObjective:
 
     def loss(self, scored: Scored) -> Loss:
         """Return the sum; the metrics are those of the first part."""
-        begins = list(itertools.accumulate((len(part.sequences) for part in self.parts), initial=0))
-        tokens = [0, *itertools.accumulate(scored.counts)]
-        losses: list[Loss] = []
-        for part, begin, end in zip(self.parts, begins, begins[1:], strict=False):
-            of_part = slice(tokens[begin], tokens[end])
-            losses.append(
-                part.loss(
-                    Scored(scored.log_probs[of_part], scored.targets[of_part], scored.counts[begin:end])
-                )
-            )
+        begins = itertools.accumulate((len(part.sequences) for part in self.parts), initial=0)
+        losses = [
+            part.loss(scored.part(begin, end))
+            for part, (begin, end) in zip(self.parts, itertools.pairwise(begins), strict=True)
+        ]
         return Loss(torch.stack([loss.value for loss in losses]).sum(), losses[0].metrics)
 
 

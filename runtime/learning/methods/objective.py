@@ -45,6 +45,12 @@ class Scored(NamedTuple):
         """The log-probability of each scored token [N]."""
         return self.log_probs.gather(1, self.targets[:, None])[:, 0]
 
+    def part(self, begin: int, end: int) -> "Scored":
+        """Return what was scored of the sequences in ``[begin, end)``, without ``hidden``."""
+        first = sum(self.counts[:begin])
+        tokens = slice(first, first + sum(self.counts[begin:end]))
+        return Scored(self.log_probs[tokens], self.targets[tokens], self.counts[begin:end])
+
     def sums(self, values_N: torch.Tensor) -> torch.Tensor:
         """Return the sum of the tokens' values for each sequence: [N] to [S]."""
         return torch.stack([part.sum() for part in values_N.split(self.counts)])
