@@ -6,6 +6,7 @@ A suite comes as JSON objects, in a file one in each line::
     {"ask": "What is 3 + 4?", "expect": 7, "check": "number", "system": "Answer with a number."}
 
 The checks are those of ``policies/reply_checks.py``; without one, the reply has to contain what is expected.
+A number that is expected is read as its text.
 """
 
 import json
@@ -170,7 +171,7 @@ def _question(line: object) -> SuiteQuestion:
     if check not in CHECKS:
         raise ValueError(f"{str(check)[:80]!r} is no check; there are {', '.join(CHECKS)}")
     expect = fields.get("expect")
-    if check == "number" and isinstance(expect, int | float) and not isinstance(expect, bool):
+    if isinstance(expect, int | float) and not isinstance(expect, bool):
         fields["expect"] = json.dumps(expect)
     for name in ("ask", "expect", *(("system",) if fields.get("system") is not None else ())):
         _check_text(name, fields.get(name))

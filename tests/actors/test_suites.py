@@ -39,6 +39,7 @@ def test_a_suite_is_read_from_lines_and_comes_out_as_it_went_in(tmp_path: Path) 
     )
     assert suite_of([object_of(question) for question in read]) == read
     assert [message.role for message in read[1].prompt] == ["system", "user"]
+    assert suite_of([{"ask": "How old am I?", "expect": 41}])[0].expect == "41", "whatever the check"
 
 
 @pytest.mark.parametrize(
@@ -53,7 +54,7 @@ def test_a_suite_is_read_from_lines_and_comes_out_as_it_went_in(tmp_path: Path) 
         (json.dumps({"ask": " \n", "expect": "x"}), "`ask` is missing, empty or no text"),
         (json.dumps({"ask": ["?"], "expect": "x"}), "`ask` is missing, empty or no text"),
         (json.dumps({"ask": "?"}), "`expect` is missing, empty or no text"),
-        (json.dumps({"ask": "?", "expect": 7}), "`expect` is missing, empty or no text"),
+        (json.dumps({"ask": "?", "expect": [7]}), "`expect` is missing, empty or no text"),
         (json.dumps({"ask": "?", "expect": True, "check": "number"}), "`expect` is missing"),
         (json.dumps({"ask": "?", "expect": "x", "system": ""}), "`system` is missing, empty or no text"),
         (json.dumps({"ask": "?" * (CHARACTERS_MAX + 1), "expect": "x"}), "`ask` has 2,001 characters"),
