@@ -7,6 +7,7 @@ from statistics import fmean
 
 from populace.actors.hosts import Lineage, Revision
 from populace.learning.trainer import Candidate
+from populace.policies.evaluation_gate import middle_of
 from populace.storage.packed.adapter import PackedAdapter
 from populace.trainer.runs import TrainingRun
 
@@ -74,6 +75,12 @@ def scores_of(candidate: Candidate) -> dict[str, float]:
             f"held_out_{measured.measure}": fmean(measured.candidate),
             "gain": judged.gain,
             "gain_error": judged.gain_error,
+        }
+    if measured.candidate and measured.measure == "loss":
+        scores |= {
+            "held_out_loss_median_parent": middle_of(measured.parent),
+            "held_out_loss_median": middle_of(measured.candidate),
+            "gain_median": judged.gain_median,
         }
     if measured.suite_total:
         scores |= {

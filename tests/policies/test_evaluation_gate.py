@@ -1,6 +1,9 @@
 import math
+from statistics import fmean
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from populace.policies.evaluation_gate import (
     Corrections,
@@ -50,6 +53,44 @@ def test_a_candidate_that_did_not_is_rejected_by_name(evaluation: Evaluation, ob
 
     assert not judged.promotes
     assert any(objection in said for said in judged.objections), judged.objections
+
+
+ONE_FELL = BETTER._replace(parent=[2.0] * 9, candidate=[1.0, 1.0, 1.0, 1.0, *[2.02] * 5])
+
+
+def test_a_few_replies_whose_loss_fell_a_lot_do_not_promote_a_candidate() -> None:
+    judged = verdict(ONE_FELL, GateRule())
+
+    assert judged.gain - judged.gain_error > 0.2, "the mean alone would promote it"
+    assert judged.gain_median == pytest.approx(-0.02)
+    [objection] = judged.objections
+    assert objection == (
+        "its held-out loss is 0.4333 nats a token lower than its parent's in the mean, but -0.0200 in the "
+        "median: of 9 replies 5 are no likelier, and a few make up for them"
+    )
+
+
+def test_a_median_that_falls_beside_the_mean_objects_to_nothing_and_rewards_have_none() -> None:
+    most_fell = ONE_FELL._replace(candidate=[1.0, 1.0, 1.0, 1.0, 1.9, *[2.02] * 4])
+    half_solved = REWARDED._replace(parent=[0.0] * 9, candidate=[1.0] * 4 + [0.0] * 5)
+
+    assert verdict(most_fell, GateRule()).promotes
+    assert verdict(half_solved, GateRule()).promotes
+    assert verdict(ONE_FELL._replace(corrections=Corrections(3, 0, (), alone=False)), GateRule()).promotes
+
+
+@given(st.lists(st.floats(0.0, 10.0), min_size=2, max_size=40), st.data())
+def test_what_is_promoted_by_its_loss_has_a_mean_and_a_median_that_fell(
+    parent: list[float], data: st.DataObject
+) -> None:
+    candidate = [data.draw(st.floats(0.0, 10.0)) for _ in parent]
+    judged = verdict(BETTER._replace(parent=parent, candidate=candidate), GateRule())
+
+    fell = [before - after for before, after in zip(parent, candidate, strict=True)]
+    if judged.promotes:
+        assert fmean(fell) > 0.0
+        assert sum(fall > 0.0 for fall in fell) * 2 >= len(fell)
+        assert judged.gain_median > 0.0
 
 
 SAID = BETTER._replace(parent=[], candidate=[], corrections=Corrections(3, 0, (), alone=True))
