@@ -4,16 +4,17 @@ A suite comes as JSON objects, in a file one in each line::
 
     {"ask": "What is my dog called?", "expect": "Bruno"}
     {"ask": "What is 3 + 4?", "expect": 7, "check": "number", "system": "Answer with a number."}
+    {"ask": "Greet my aunt.", "expect": "Ahoy, aunt Ada!", "check": "likeness", "least": 0.6}
 
 The checks are those of ``policies/reply_checks.py``; without one, the reply has to contain what is expected.
-A number that is expected is read as its text.
+A number that is expected is read as its text. ``least`` is for ``likeness`` alone.
 """
 
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol, cast, get_args
+from typing import Any, NamedTuple, Protocol, Self, cast, get_args
 
 from populace.actors.engine import Message, Sampling
 from populace.actors.errors import InvalidRequest
@@ -32,12 +33,17 @@ SAMPLING = Sampling(max_tokens=256, temperature=0.0, seed=0)
 
 
 class SuiteQuestion(NamedTuple):
-    """A question, what its reply is checked for, and the system text that it is asked with, if any."""
+    """A question, what its reply is checked for, and the system text that it is asked with, if any.
+
+    With the check ``likeness`` the reply has to be as like what is expected as ``least`` says, from 0 to 1;
+    None is the default of ``policies/likeness.py``.
+    """
 
     ask: str
     expect: str
     check: ReplyCheck = "contains"
     system: str | None = None
+    least: float | None = None
 
     @property
     def prompt(self) -> tuple[Message, ...]:
@@ -58,6 +64,12 @@ class SuiteRow:
     system: str | None
     reply: str
     passed: bool
+    least: float | None = None
+
+    @classmethod
+    def of(cls, question: SuiteQuestion, reply: str, *, passed: bool) -> Self:
+        """Return the row of a question that was answered so."""
+        return cls(**question._asdict(), reply=reply, passed=passed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,16 +154,23 @@ def read_suite(path: Path) -> Suite:
 def record_of(suite: Suite) -> SuiteRecord:
     """Return the record that a suite is stored as."""
     return SuiteRecord(
-        questions=tuple((asked.ask, asked.expect, asked.check, asked.system) for asked in suite)
+        questions=tuple((asked.ask, asked.expect, asked.check, asked.system) for asked in suite),
+        least=tuple(asked.least for asked in suite),
     )
 
 
 def suite_in(record: SuiteRecord) -> Suite:
     """Return the suite of a record. Raises ``InvalidRequest`` for one that ``suite_of`` would refuse."""
-    return suite_of([object_of(SuiteQuestion(*cast("Any", row))) for row in record.questions])
+    least = record.least or (None,) * len(record.questions)
+    if len(least) != len(record.questions):
+        raise InvalidRequest(
+            f"A suite of {len(record.questions)} questions has {len(least)} least likenesses.", "questions"
+        )
+    rows = zip(record.questions, least, strict=True)
+    return suite_of([object_of(SuiteQuestion(*cast("Any", row), least=each)) for row, each in rows])
 
 
-def object_of(question: SuiteQuestion) -> dict[str, str]:
+def object_of(question: SuiteQuestion) -> dict[str, Any]:
     """Return the JSON object that a question is read from."""
     return {name: value for name, value in question._asdict().items() if value is not None}
 
@@ -166,8 +185,6 @@ def _question(line: object) -> SuiteQuestion:
             f"{unknown[0]!r:.80} is no field of a question; it has {', '.join(SuiteQuestion._fields)}"
         )
     check = fields.get("check", "contains")
-    if check == "likeness":
-        raise ValueError(f"the check `likeness` is not there yet; there are {', '.join(CHECKS)}")
     if check not in CHECKS:
         raise ValueError(f"{str(check)[:80]!r} is no check; there are {', '.join(CHECKS)}")
     expect = fields.get("expect")
@@ -178,7 +195,18 @@ def _question(line: object) -> SuiteQuestion:
     problem = problem_of(check, fields["expect"])
     if problem is not None:
         raise ValueError(f"{problem}, which the check `{check}` needs in `expect`")
-    return SuiteQuestion(fields["ask"], fields["expect"], check, fields.get("system"))
+    least = _least(fields.get("least"), check)
+    return SuiteQuestion(fields["ask"], fields["expect"], check, fields.get("system"), least)
+
+
+def _least(given: object, check: ReplyCheck) -> float | None:
+    if given is None:
+        return None
+    if check != "likeness":
+        raise ValueError(f"`least` is for the check `likeness`, and this one is `{check}`")
+    if isinstance(given, bool) or not isinstance(given, int | float) or not 0 < given <= 1:
+        raise ValueError("`least` is no number above 0 and up to 1")
+    return float(given)
 
 
 def _check_new(question: SuiteQuestion, before: Sequence[str]) -> None:

@@ -4,7 +4,7 @@ import math
 import re
 from typing import Literal
 
-ReplyCheck = Literal["contains", "exact", "number", "matches"]
+ReplyCheck = Literal["contains", "exact", "number", "matches", "likeness"]
 
 _NUMBER = re.compile(r"[-+]?\d[\d,]*(?:\.\d+)?")
 
@@ -48,5 +48,5 @@ def problem_of(check: ReplyCheck, wanted: str) -> str | None:
             except (re.error, RecursionError, OverflowError) as error:
                 return f"{wanted[:80]!r} is no regular expression: {str(error)[:80]}"
             return None
-        case "contains" | "exact":
+        case "contains" | "exact" | "likeness":
             return None

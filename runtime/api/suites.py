@@ -15,6 +15,7 @@ class QuestionObject(ApiObject):
     expect: str
     check: ReplyCheck
     system: str | None
+    least: float | None
 
 
 class SuiteObject(ApiObject):
@@ -24,7 +25,8 @@ class SuiteObject(ApiObject):
         object="personal_model.suite",
         id="ada",
         questions=[
-            {"ask": "What is my dog called?", "expect": "Bruno", "check": "contains", "system": "Be brief."}
+            {"ask": "What is my dog called?", "expect": "Bruno", "check": "contains", "system": "Be brief."},
+            {"ask": "Greet my aunt.", "expect": "Ahoy, aunt Ada!", "check": "likeness", "least": 0.6},
         ],
     )
 
@@ -38,7 +40,7 @@ class SuiteObject(ApiObject):
 
     def value(self) -> Suite:
         return tuple(
-            SuiteQuestion(question.ask, question.expect, question.check, question.system)
+            SuiteQuestion(question.ask, question.expect, question.check, question.system, question.least)
             for question in self.questions
         )
 
@@ -76,6 +78,7 @@ class SuiteResultObject(ApiObject):
                 expect=row.expect,
                 check=row.check,
                 system=row.system,
+                least=row.least,
                 reply=row.reply,
                 passed=row.passed,
             )
@@ -91,6 +94,7 @@ class SuiteResultObject(ApiObject):
 
     def value(self, tenant: str) -> SuiteResult:
         rows = tuple(
-            SuiteRow(row.ask, row.expect, row.check, row.system, row.reply, row.passed) for row in self.rows
+            SuiteRow(row.ask, row.expect, row.check, row.system, row.reply, row.passed, row.least)
+            for row in self.rows
         )
         return SuiteResult(ModelId(tenant, self.id), self.revision, rows)

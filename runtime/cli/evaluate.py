@@ -55,7 +55,8 @@ def evaluate(
     """Ask a model its person's own questions, and show which replies are as they should be.
 
     A question has a "check": "contains" (in any case of letters, the default), "exact", "number" (the last
-    one of the reply) or "matches" (a regular expression for the whole reply), and a "system" text if wanted.
+    one of the reply), "matches" (a regular expression for the whole reply) or "likeness" (as like as "least"
+    says, from 0 to 1, in words and not in truth), and a "system" text if wanted.
     Each is asked with the memory, greedily, and leaves no trace. No training replaces a revision by one that
     fails a question that it passed.
 

@@ -56,7 +56,7 @@ async def ask_suite(
     replies = [peek.reply for peek in peeks]
     checked = await asyncio.to_thread(passed, suite, replies)
     rows = [
-        SuiteRow(*question, reply, is_right)
+        SuiteRow.of(question, reply, passed=is_right)
         for question, reply, is_right in zip(suite, replies, checked, strict=True)
     ]
     return SuiteResult(model, first.revision, tuple(rows))

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from populace.actors.suites import SuiteQuestion
+from populace.policies.likeness import LEAST, likeness
 from populace.policies.reply_checks import contains, is_exact, last_number
 from populace.suites.matching import matched
 
@@ -25,5 +26,8 @@ def _passes(question: SuiteQuestion, reply: str) -> bool:
             return is_exact(reply, question.expect)
         case "number":
             return last_number(reply) == float(question.expect)
+        case "likeness":
+            least = LEAST if question.least is None else question.least
+            return likeness(reply, question.expect) >= least
         case _:
             return contains(reply, question.expect)

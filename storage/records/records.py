@@ -356,11 +356,16 @@ class ForgottenRecord(Record):
 
 
 class SuiteRecord(Record):
-    """A person's own suite: (ask, expect, check, system) of each question; None: it has no system text."""
+    """A person's own suite: (ask, expect, check, system) of each question; None: it has no system text.
+
+    ``least`` has of each question how like its reply has to be, None where it does not say; none for a suite
+    that was stored before there was such a check.
+    """
 
     KIND = "suite"
 
     questions: tuple[tuple[str, str, str, str | None], ...]
+    least: tuple[float | None, ...] = ()
 
 
 class MemoryRecord(Record):

@@ -13,16 +13,20 @@ from populace.actors.suites import (
     object_of,
     parse_suite,
     read_suite,
+    record_of,
+    suite_in,
     suite_of,
 )
 from populace.actors.turn import ModelId
 from populace.hosting.directory import Directory
 from populace.storage.records.errors import ModelNotFound
+from populace.storage.records.records import SuiteRecord
 from populace.storage.training.errors import SuiteNotFound
 
 DOG = {"ask": "What is my dog called?", "expect": "Bruno"}
 SUM = {"ask": "3 + 4?", "expect": 7, "check": "number", "system": "Answer with a number.\u2028"}
-SUITE = suite_of([DOG, SUM])
+AHOY = {"ask": "Greet my aunt.", "expect": "Ahoy, aunt Ada!", "check": "likeness", "least": 0.6}
+SUITE = suite_of([DOG, SUM, AHOY])
 
 
 def test_a_suite_is_read_from_lines_and_comes_out_as_it_went_in(tmp_path: Path) -> None:
@@ -62,7 +66,12 @@ def test_a_suite_is_read_from_lines_and_comes_out_as_it_went_in(tmp_path: Path) 
         (json.dumps({"ask": "?", "expect": "x", "check": "number"}), "'x' is no number"),
         ('{"ask": "?", "expect": NaN, "check": "number"}', "'NaN' is no number"),
         (json.dumps({"ask": "?", "expect": "(a", "check": "matches"}), "'(a' is no regular expression"),
-        (json.dumps({"ask": "?", "expect": "x", "check": "likeness"}), "`likeness` is not there yet"),
+        (json.dumps({"ask": "?", "expect": "x", "least": 0.5}), "`least` is for the check `likeness`"),
+        (json.dumps({**AHOY, "ask": "?", "least": 0}), "`least` is no number above 0 and up to 1"),
+        (json.dumps({**AHOY, "ask": "?", "least": 1.1}), "`least` is no number"),
+        (json.dumps({**AHOY, "ask": "?", "least": True}), "`least` is no number"),
+        (json.dumps({**AHOY, "ask": "?", "least": "0.5"}), "`least` is no number"),
+        ('{"ask": "?", "expect": "x", "check": "likeness", "least": NaN}', "`least` is no number"),
         (json.dumps({"ask": "?", "expect": "x", "check": ["exact"]}), "is no check; there are contains"),
         (json.dumps({"ask": "What is my dog called? ", "expect": "x"}), "line 1 asks the same"),
     ],
@@ -84,6 +93,15 @@ def test_a_suite_has_a_question_and_not_too_many(tmp_path: Path) -> None:
             suite_of(refused)
     with pytest.raises(InvalidRequest, match="cannot be read"):
         read_suite(tmp_path / "missing.jsonl")
+
+
+def test_a_suite_that_was_stored_before_replies_were_compared_is_read_as_it_was() -> None:
+    old = SuiteRecord(questions=record_of(SUITE[:2]).questions)
+
+    assert suite_in(SuiteRecord.unpack(old.pack_given())) == SUITE[:2]
+    assert suite_in(SuiteRecord.unpack(record_of(SUITE).pack())) == SUITE
+    with pytest.raises(InvalidRequest, match="2 questions has 1 least"):
+        suite_in(old.model_copy(update={"least": (0.5,)}))
 
 
 @pytest.fixture

@@ -124,6 +124,7 @@ _QUESTION: dict[str, Any] = {
         "expect": {"anyOf": [_QUESTION_TEXT, {"type": "number"}]},
         "check": {"enum": list(CHECKS), "default": "contains"},
         "system": {"anyOf": [_QUESTION_TEXT, {"type": "null"}]},
+        "least": {"anyOf": [{"type": "number", "exclusiveMinimum": 0, "maximum": 1}, {"type": "null"}]},
     },
 }
 

@@ -79,9 +79,10 @@ def test_a_memory_with_its_state_and_what_it_knows() -> None:
 
 
 def test_a_suite_and_how_it_was_answered() -> None:
-    suite = (SuiteQuestion("Who?", "Bruno"), SuiteQuestion("3 + 4?", "7", "number", "Be brief."))
+    suite = (SuiteQuestion("Who?", "Bruno"), SuiteQuestion("Greet!", "Ahoy!", "likeness", "Be brief.", 0.6))
     assert SuiteObject.model_validate_json(SuiteObject.of(ADA, suite).model_dump_json()).value() == suite
-    result = SuiteResult(ADA, "base", (SuiteRow(*suite[0], "Rex.", False), SuiteRow(*suite[1], "7", True)))
+    rows = (SuiteRow.of(suite[0], "Rex.", passed=False), SuiteRow.of(suite[1], "Ahoy.", passed=True))
+    result = SuiteResult(ADA, "base", rows)
     sent = SuiteResultObject.of(result).model_dump_json()
     assert SuiteResultObject.model_validate_json(sent).value("acme") == result
     assert str(result) == "ada passes 1 of 2 questions."

@@ -51,7 +51,10 @@ async def test_a_suite_is_stored_shown_replaced_and_removed(client: httpx.AsyncC
         == {
             "object": "personal_model.suite",
             "id": "ada",
-            "questions": [{**DOG, "check": "contains", "system": None}, CAT],
+            "questions": [
+                {**DOG, "check": "contains", "system": None, "least": None},
+                {**CAT, "least": None},
+            ],
         }
     )
     assert [question["ask"] for question in replaced.json()["questions"]] == [DOG["ask"]]
@@ -68,7 +71,7 @@ async def test_a_suite_is_stored_shown_replaced_and_removed(client: httpx.AsyncC
             "Line 2 of the suite: '(a' is no regular expression",
         ),
         ([DOG, DOG], "questions[1]", "Line 2 of the suite: line 1 asks the same"),
-        ([{**DOG, "check": "likeness"}], "questions[0]", "`likeness` is not there yet"),
+        ([{**DOG, "least": 0.5}], "questions[0]", "`least` is for the check `likeness`"),
         ([7], "questions[0]", "it is not an object"),
         ([], "questions", "1 to 200 questions"),
     ],

@@ -19,13 +19,16 @@ def test_each_question_has_its_own_check() -> None:
             {"ask": "3?", "expect": 7, "check": "number"},
             {"ask": "4?", "expect": r"\d{4}", "check": "matches"},
             {"ask": "5?", "expect": "[a-z]+", "check": "matches"},
+            {"ask": "6?", "expect": "Ahoy, aunt Ada!", "check": "likeness"},
+            {"ask": "7?", "expect": "Ahoy, aunt Ada!", "check": "likeness", "least": 0.95},
         ]
     )
 
-    right = ["It is bruno.", " Bruno ", "1 + 6 is 7.", "1984\n", "word"]
-    assert passed(suite, right) == [True] * 5
-    assert passed(suite, ["Bru", "It is Bruno", "none", "84", "two words"]) == [False] * 5
-    assert passed(suite, [*right[:3], "84", "word"]) == [True, True, True, False, True]
+    right = ["It is bruno.", " Bruno ", "1 + 6 is 7.", "1984\n", "word", "Ahoy aunt!", "aunt Ada, ahoy"]
+    assert passed(suite, right) == [True] * 7
+    wrong = ["Bru", "It is Bruno", "none", "84", "two words", "Hello.", "Ahoy aunt!"]
+    assert passed(suite, wrong) == [False] * 7
+    assert passed(suite, [*right[:3], "84", *right[4:]]) == [True, True, True, False, True, True, True]
 
 
 def test_a_pattern_that_would_take_years_fails_alone() -> None:
