@@ -3,16 +3,18 @@
 A candidate is judged by held-out data, and by text that has nothing to do with its person. It must predict
 the replies that the person wanted better than its parent, or be rewarded more for held-out tasks; and it must
 predict the general text hardly worse than the base. Corrections are judged by whether the candidate says
-them, and general replies by what it really replies.
+them, and general replies by what it really replies. What it replies as it is served is judged by
+``served_gate.py``.
 """
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from statistics import fmean, median
 from typing import Literal, NamedTuple
 
 from populace.policies.quoted_words import listed
+from populace.policies.served_gate import Served, ServedRule, served_objections
 from populace.policies.suite_gate import suite_objection
 
 Measure = Literal["loss", "reward"]
@@ -45,6 +47,7 @@ class GateRule:
     broken_max: float = 0.05
     length_max: float = 0.15
     nats_max: float = 0.2
+    served: ServedRule = field(default_factory=ServedRule)
 
 
 class GeneralReplies(NamedTuple):
@@ -86,7 +89,8 @@ class Evaluation(NamedTuple):
     nats a token. ``corrections`` and ``general`` are None if none were taught, or nothing could reply.
 
     ``suite_parent`` and ``suite_candidate`` are the questions of the person's own suite of ``suite_total``
-    that the served revision and the candidate answer as it wants.
+    that the served revision and the candidate answer as it wants. ``served`` are replies as the model is
+    served, None if nothing could reply.
     """
 
     parent: Sequence[float]
@@ -100,6 +104,7 @@ class Evaluation(NamedTuple):
     suite_total: int = 0
     suite_parent: Sequence[str] = ()
     suite_candidate: Sequence[str] = ()
+    served: Served | None = None
 
 
 class Verdict(NamedTuple):
@@ -168,6 +173,8 @@ def verdict(evaluation: Evaluation, rule: GateRule) -> Verdict:
         )
     if evaluation.general is not None:
         objections += _of_replies(evaluation.general, rule, nothing_else=taught is not None and taught.alone)
+    if evaluation.served is not None:
+        objections += served_objections(evaluation.served, rule.served)
     forgets = suite_objection(evaluation.suite_parent, evaluation.suite_candidate)
     if forgets is not None:
         objections.append(forgets)

@@ -7,7 +7,7 @@ name from its person's life: its own replies do.
 from collections.abc import Sequence
 from typing import Protocol
 
-from populace.actors.engine import Message
+from populace.actors.engine import MemoryUse, Message
 from populace.actors.errors import EngineUnavailable, InvalidRequest, Refused, TrainingFailed
 from populace.engines.prompts import BaseTokenizer
 from populace.learning.evaluation import reply_losses
@@ -25,12 +25,23 @@ REPLY_TOKENS = 96
 class Answerer(Protocol):
     """Answers as the engine that serves, greedily."""
 
+    @property
+    def context_tokens(self) -> int:
+        """How many tokens prompt and reply may have together."""
+        ...
+
     def answers(
-        self, packed: bytes | bytearray | None, prompts: Sequence[tuple[Message, ...]], *, tokens_max: int
+        self,
+        packed: bytes | bytearray | None,
+        prompts: Sequence[tuple[Message, ...]],
+        *,
+        tokens_max: int,
+        memory: MemoryUse | None = None,
     ) -> list[Rollout]:
         """Return one greedy reply to each prompt with the packed adapter; None is the base.
 
-        Blocks, and raises what ``Engine.prepare`` and ``Engine.generate`` raise.
+        Each reads ``memory``, which is to write nothing, if the engine has a memory module. Blocks, and
+        raises what ``Engine.prepare`` and ``Engine.generate`` raise.
         """
         ...
 

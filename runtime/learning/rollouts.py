@@ -11,7 +11,15 @@ from contextlib import aclosing
 from hashlib import blake2b
 from typing import NamedTuple
 
-from populace.actors.engine import AdapterRef, Engine, GenerateRequest, Message, Sampling, joined
+from populace.actors.engine import (
+    AdapterRef,
+    Engine,
+    GenerateRequest,
+    MemoryUse,
+    Message,
+    Sampling,
+    joined,
+)
 from populace.actors.turn import BASE_REVISION
 
 STREAMS = 32
@@ -75,12 +83,17 @@ async def answers(
     adapter: AdapterRef | None,
     *,
     tokens_max: int,
+    memory: MemoryUse | None = None,
     owner: str = "",
     streams: int = STREAMS,
 ) -> list[Rollout]:
-    """Generate one greedy reply to each prompt; limits and errors are as for ``roll_out``."""
+    """Generate one greedy reply to each prompt; limits and errors are as for ``roll_out``.
+
+    Each reads ``memory``, and is not to write it.
+    """
     greedy = Sampling(tokens_max, temperature=0.0, seed=0, logprobs=0)
-    return await _roll_out_all(engine, [(prompt, greedy) for prompt in prompts], adapter, owner, streams)
+    asked = [(prompt, greedy) for prompt in prompts]
+    return await _roll_out_all(engine, asked, adapter, owner, streams, memory)
 
 
 def of_revision(rollouts: Sequence[Rollout], revision: str) -> UsableRollouts:
@@ -104,12 +117,13 @@ async def _roll_out_all(
     adapter: AdapterRef | None,
     owner: str,
     streams: int,
+    memory: MemoryUse | None = None,
 ) -> list[Rollout]:
     slots = asyncio.Semaphore(streams)
 
     async def in_slot(prompt: tuple[Message, ...], sampling: Sampling) -> Rollout:
         async with slots:
-            return await _roll_out(engine, prompt, adapter, sampling, owner)
+            return await _roll_out(engine, prompt, adapter, sampling, owner, memory)
 
     try:
         async with asyncio.TaskGroup() as group:
@@ -125,6 +139,7 @@ async def _roll_out(
     adapter: AdapterRef | None,
     sampling: Sampling,
     owner: str,
+    memory: MemoryUse | None,
 ) -> Rollout:
     revision = BASE_REVISION if adapter is None else adapter.digest
     assert sampling.seed is not None
@@ -134,6 +149,7 @@ async def _roll_out(
         sampling,
         adapter=adapter,
         stream=False,
+        memory=memory,
         owner=owner,
     )
     async with aclosing(engine.generate(request)) as generated:

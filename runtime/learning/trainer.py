@@ -33,9 +33,9 @@ BATCH = 8
 class Learner:
     """The training of one personal model.
 
-    ``parent`` None is the base. The candidate is judged on ``held_out``, and on the person's ``suite`` if
-    there is one. ``batch`` is the number of examples in a step; None is the trainer's default. ``taught`` are
-    the corrections that the candidate has to say.
+    ``parent`` None is the base. The candidate is judged on ``held_out``, and by each of the ``judges`` of its
+    replies. ``batch`` is the number of examples in a step; None is the trainer's default. ``taught`` are the
+    corrections that the candidate has to say.
     """
 
     session: TrainingSession
@@ -44,7 +44,7 @@ class Learner:
     held_out: HeldOut
     batch: int | None = None
     taught: Taught | None = None
-    suite: "SuiteJudge | None" = None
+    judges: Sequence["ReplyJudge"] = ()
 
     @property
     def name(self) -> str:
@@ -55,11 +55,11 @@ class Learner:
         return self.session.step >= self.session.options.steps
 
 
-class SuiteJudge(Protocol):
-    """The person's own suite, which a candidate has to answer as well as what is served now."""
+class ReplyJudge(Protocol):
+    """Judges a candidate by its replies, such as those to the person's own suite."""
 
     def judge(self, evaluation: Evaluation, candidate: TrainableAdapter) -> Evaluation:
-        """Add what the served revision and the candidate pass. May raise ``TrainingFailed``."""
+        """Add what was measured. May raise ``TrainingFailed``."""
         ...
 
 
@@ -249,8 +249,8 @@ class Trainer:
                 told = [] if taught is None else [one.wanted for one in taught.corrections]
                 general = self._general.compare(learner.name, packed, told)
                 evaluation = evaluation._replace(general=general)
-            if learner.suite is not None:
-                evaluation = learner.suite.judge(evaluation, served)
+            for judge in learner.judges:
+                evaluation = judge.judge(evaluation, served)
         except TrainingFailed as error:
             return error
         if not math.isfinite(evaluation.probe_candidate):

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
-from populace.actors.engine import Message
+from populace.actors.engine import MemoryUse, Message
 from populace.actors.errors import NothingToTrain, TrainingFailed
 from populace.actors.feedback import Feedback
 from populace.actors.reward_tasks import RewardTask, pack_tasks
@@ -36,6 +36,7 @@ from populace.learning.on_policy.record import RolloutRecord
 from populace.learning.on_policy.reward import RewardMethod, RewardOptions
 from populace.learning.on_policy.rounds import RolloutCurriculum, RoundOptions
 from populace.learning.on_policy.sampler import NobodySamples, Sampler
+from populace.learning.on_policy.served_replies import WantedReplies, WantedReply
 from populace.policies.hold_out import is_held_out
 from populace.policies.lessons import wanted_reply
 
@@ -51,7 +52,7 @@ class TrainingData(NamedTuple):
 
     ``examples`` are those of its file, if it learns from one; ``log`` and ``feedback`` are empty then.
     ``suite`` is the person's own, by which its candidate is judged beside the revision ``served``; None is
-    the base.
+    the base. ``memory`` is how the candidate's replies read the person's memory, None where none is served.
     """
 
     log: Sequence[Interaction]
@@ -60,12 +61,14 @@ class TrainingData(NamedTuple):
     examples: Sequence[Example] = ()
     suite: Suite = ()
     served: str | None = None
+    memory: MemoryUse | None = None
 
 
 class Dataset(NamedTuple):
     """The data of a job. ``data_digest`` covers the data to learn from and the held-out data.
 
     ``taught`` are the corrections that the candidate has to say, and ``steps_max`` is how many are too many.
+    ``wanted`` are replies that it is asked for as it is served.
     """
 
     curriculum: Curriculum
@@ -73,6 +76,7 @@ class Dataset(NamedTuple):
     data_digest: str
     taught: Taught | None = None
     steps_max: int | None = None
+    wanted: WantedReplies = WantedReplies()
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +120,8 @@ class DatasetInputs:
 def _from_log(curriculum_of: Callable[[LogLessons], Curriculum]) -> "Maker":
     def make(inputs: DatasetInputs) -> Dataset:
         lessons = inputs.lessons()
-        return _judged_by_log(lessons, curriculum_of(lessons))
+        judged = _judged_by_log(lessons, curriculum_of(lessons))
+        return judged._replace(wanted=judged.wanted._replace(learned=_corrected(lessons)))
 
     return make
 
@@ -130,7 +135,8 @@ def _from_replies(inputs: DatasetInputs) -> Dataset:
         (one, sequence) for one, sequence in zip(corrections, encoded, strict=True) if sequence is not None
     ]
     if not options.learns_until_said or not pairs:
-        return _judged_by_log(lessons, supervised(lessons))
+        judged = _judged_by_log(lessons, supervised(lessons))
+        return judged._replace(wanted=judged.wanted._replace(learned=_corrected(lessons)))
     others = replace(lessons, examples=[one for one in lessons.examples if one.judged.correction is None])
     try:
         liked = supervised(others)
@@ -143,7 +149,13 @@ def _from_replies(inputs: DatasetInputs) -> Dataset:
     judged = _judged_by_log(others, curriculum)
     digest = hashlib.sha256(json.dumps([digest_of(lessons.examples), known]).encode()).hexdigest()
     steps_max = min(STEPS_MAX, PASSES_MAX * math.ceil(len(pairs) / options.batch))
-    return judged._replace(data_digest=digest, taught=taught, steps_max=max(steps, steps_max))
+    asked = [WantedReply((Message("user", one.asked),), one.wanted) for one in known]
+    return judged._replace(
+        data_digest=digest,
+        taught=taught,
+        steps_max=max(steps, steps_max),
+        wanted=judged.wanted._replace(taught=asked),
+    )
 
 
 def _from_own_replies(inputs: DatasetInputs) -> Dataset:
@@ -199,12 +211,27 @@ def _from_tasks(inputs: DatasetInputs) -> Dataset:
 def _judged_by_log(lessons: LogLessons, curriculum: Curriculum) -> Dataset:
     """Judge the candidate by the held-out examples with the replies that were wanted."""
     held_out: list[TrainSequence] = []
+    replies: list[WantedReply] = []
     for example in lessons.examples:
         wanted = wanted_reply(example.reply, example.judged, unjudged=lessons.unjudged)
         if example.is_held_out and wanted is not None:
             sequence = lessons.encoder.sequence(example.prompt, wanted)
             held_out += [] if sequence is None else [sequence]
-    return Dataset(curriculum, HeldOutReplies(lessons.base, held_out), digest_of(lessons.examples))
+            replies += (
+                [WantedReply(example.prompt, wanted)] if sequence is not None and wanted.strip() else []
+            )
+    return Dataset(
+        curriculum,
+        HeldOutReplies(lessons.base, held_out),
+        digest_of(lessons.examples),
+        wanted=WantedReplies(held_out=replies),
+    )
+
+
+def _corrected(lessons: LogLessons) -> list[WantedReply]:
+    """The corrections that are learned, each after the prompt that it is learned for."""
+    found = [(example.prompt, example.judged.correction) for example in lessons.taught]
+    return [WantedReply(prompt, wanted) for prompt, wanted in found if wanted is not None and wanted.strip()]
 
 
 Maker = Callable[[DatasetInputs], Dataset]

@@ -8,6 +8,7 @@ from statistics import fmean
 from populace.actors.hosts import Lineage, Revision
 from populace.learning.trainer import Candidate
 from populace.policies.evaluation_gate import middle_of
+from populace.policies.served_gate import Served
 from populace.storage.packed.adapter import PackedAdapter
 from populace.trainer.runs import TrainingRun
 
@@ -87,6 +88,33 @@ def scores_of(candidate: Candidate) -> dict[str, float]:
             "suite": float(measured.suite_total),
             "suite_passed_parent": float(len(measured.suite_parent)),
             "suite_passed": float(len(measured.suite_candidate)),
+        }
+    return scores | _served_scores(measured.served)
+
+
+def _served_scores(served: Served | None) -> dict[str, float]:
+    """Return what was measured on replies as the model is served; likenesses are means, from 0 to 1."""
+    scores: dict[str, float] = {}
+    if served is None:
+        return scores
+    if served.corrections:
+        scores |= {
+            "served_corrections": float(served.corrections),
+            "served_corrections_said": float(served.corrections - len(served.unsaid)),
+        }
+    if served.learned is not None:
+        scores |= {
+            "served_learned": float(len(served.learned.candidate)),
+            "served_learned_likeness_parent": fmean(served.learned.parent),
+            "served_learned_likeness": fmean(served.learned.candidate),
+        }
+    if served.held_out is not None:
+        scores |= {
+            "served_replies": float(len(served.held_out.like)),
+            "served_likeness_parent": fmean(served.held_out.like_parent),
+            "served_likeness": fmean(served.held_out.like),
+            "served_tokens_parent": served.held_out.tokens_parent,
+            "served_tokens": served.held_out.tokens,
         }
     return scores
 

@@ -20,12 +20,10 @@ from populace.actors.errors import (
     TrainingFailed,
     TrainingStopped,
 )
-from populace.actors.feedback import Feedback
 from populace.actors.hosts import Hosts
-from populace.actors.suites import Suite
 from populace.actors.training import EndState, JobState, OpenJob, TrainingJob, TrainingJobs
 from populace.actors.training_methods import TASK_METHODS
-from populace.actors.turn import Interaction, ModelId
+from populace.actors.turn import ModelId
 from populace.learning.session import StepReport
 from populace.learning.trainer import Candidate, Trainer
 from populace.policies.hold_out import EVERY
@@ -42,15 +40,15 @@ from populace.storage.records.errors import (
 )
 from populace.storage.revisions import RevisionFiles
 from populace.storage.rows.ledger import FIRST_ALIAS
-from populace.storage.training.errors import JobEnded, JobNotFound, SuiteNotFound
+from populace.storage.training.errors import JobEnded, JobNotFound
 from populace.storage.training.sessions import SessionFiles
 from populace.storage.uploads.upload_files import UploadFiles
 from populace.trainer.continuity import kept_by
-from populace.trainer.datasets import TrainingData
 from populace.trainer.file_data import file_examples
 from populace.trainer.keeping import KeptSessions
 from populace.trainer.lineage import revision_of
 from populace.trainer.loading import LoadedTrainer
+from populace.trainer.reading import log_of, memory_of, suite_of_model
 from populace.trainer.runs import TrainingRun
 
 logger = logging.getLogger(__name__)
@@ -63,8 +61,6 @@ SAVE_SECONDS = 60.0
 
 REPORT_SECONDS = 1.0
 """A new job joins the ones in training after at most this time and the current step."""
-
-PAGE = 1000
 
 GONE = (JobEnded, JobNotFound, ModelNotFound)
 """Errors that mean that the job was cancelled, or the model erased."""
@@ -142,9 +138,7 @@ class TrainingLoop:
         if open_job.job.model in self._live:
             return
         job = await self._jobs.start(open_job.job.model, open_job.job.number)
-        assert job.log_range is not None
-        assert job.feedback_until_ms is not None
-        data = await self._data(job.model, job.log_range, job.feedback_until_ms)
+        data = await log_of(self._hosts, job)
         if job.options.method in TASK_METHODS and job.options.rebuilds is None:
             data = data._replace(tasks=await self._jobs.tasks(job.model, job.number))
         trainer, runs = await self._loaded()
@@ -163,10 +157,11 @@ class TrainingLoop:
         if view.base != runs.base_fingerprint and job.options.rebuilds is None:
             reason = f"its base is {view.base[:12]}, and here it is {runs.base_fingerprint[:12]}"
             raise TrainingFailed(job.model.name, reason)
-        data = data._replace(suite=await self._suite(job.model))
+        data = data._replace(suite=await suite_of_model(self._hosts, job.model))
         if view.base == runs.base_fingerprint:
             # Not the parent: what begins from the base replaces what is served just the same.
-            data = data._replace(served=view.aliases.get(FIRST_ALIAS))
+            memory = None if self._memory_module is None else await memory_of(self._hosts, job.model)
+            data = data._replace(served=view.aliases.get(FIRST_ALIAS), memory=memory)
         run = await asyncio.to_thread(runs.make, job, open_job.session_key, data, saved, kept)
         is_judged = run.learner.taught is not None or job.options.rebuilds is not None
         if run.learner.held_out.size < needed and not is_judged:
@@ -177,36 +172,6 @@ class TrainingLoop:
             )
             raise NothingToTrain(job.model.name, reason)
         self._live[job.model] = run
-
-    async def _data(self, model: ModelId, log_range: tuple[int, int], until_ms: int) -> TrainingData:
-        log: list[Interaction] = []
-        given: list[Feedback] = []
-        start, stop = log_range
-        while start < stop:
-            page = await self._hosts.read_log(model, start=start, limit=min(PAGE, stop - start))
-            log += [turn for turn in page if turn.position < stop]
-            if not page:
-                break
-            start = page[-1].position + 1
-        start = log_range[0]
-        while start < stop:
-            opinions = await self._hosts.read_feedback(model, start=start, limit=PAGE)
-            given += [
-                opinion for opinion in opinions if opinion.position < stop and opinion.created_ms < until_ms
-            ]
-            if len(opinions) < PAGE:
-                break
-            # The rest of this position is read again with the next page.
-            last = opinions[-1].position
-            given = [opinion for opinion in given if opinion.position < last]
-            start = last
-        return TrainingData(log, given)
-
-    async def _suite(self, model: ModelId) -> Suite:
-        try:
-            return await self._hosts.suites.show(model)
-        except SuiteNotFound:
-            return ()
 
     async def _train(self) -> None:
         trainer = (await self._loaded()).trainer

@@ -26,13 +26,15 @@ from populace.learning.curricula import Curriculum
 from populace.learning.encoding import ExampleEncoder
 from populace.learning.frozen_base import FrozenBase
 from populace.learning.memory_inputs import TEXTS_MIN, KeptInputsCurriculum, MemoryInputs
+from populace.learning.on_policy.as_served import AsServed
 from populace.learning.on_policy.sampler import Sampler
+from populace.learning.on_policy.served_replies import ServedJudge, WantedReplies
 from populace.learning.on_policy.suite_replies import SuiteReplies
 from populace.learning.own_replies import WEIGHT as OWN_WEIGHT
 from populace.learning.own_replies import own_replies
 from populace.learning.session import StepOptions, StepReport, TrainingSession
 from populace.learning.session_file import pack_session, unpack_session
-from populace.learning.trainer import Learner
+from populace.learning.trainer import Learner, ReplyJudge
 from populace.storage.records.errors import RecordInvalid
 from populace.storage.revisions import RevisionFiles
 from populace.trainer.continuity import Served, Start, start_of
@@ -184,7 +186,7 @@ class RunBuilder:
             dataset.held_out,
             options.batch,
             taught=dataset.taught,
-            suite=self._suite(job, data, parent),
+            judges=self._judges(job, data, parent, dataset.wanted),
         )
         return TrainingRun(job, session_key, learner, digest, curve, progress, start, self._served)
 
@@ -196,13 +198,22 @@ class RunBuilder:
             self._own_replies = own_replies(self._sampler, self._tokenizer)
         return AnchoredCurriculum(curriculum, self._own_replies, self.base, OWN_WEIGHT * weight)
 
-    def _suite(
-        self, job: TrainingJob, data: TrainingData, parent: TrainableAdapter | None
-    ) -> SuiteReplies | None:
-        if not data.suite:
-            return None
-        served = parent if data.served == job.parent else self._adapter(job, data.served)
-        return SuiteReplies(job.model.name, data.suite, self.base, self._sampler, served)
+    def _judges(
+        self,
+        job: TrainingJob,
+        data: TrainingData,
+        parent: TrainableAdapter | None,
+        wanted: WantedReplies,
+    ) -> list[ReplyJudge]:
+        """Return who judges the candidate by its replies; without an engine only a suite, which fails."""
+        name, judges = job.model.name, list[ReplyJudge]()
+        asks = None if self._sampler is None else AsServed(name, self.base, self._sampler, data.memory)
+        if asks is not None and any(wanted):
+            judges.append(ServedJudge(asks, self._tokenizer, parent, wanted))
+        if data.suite:
+            served = parent if data.served == job.parent else self._adapter(job, data.served)
+            judges.append(SuiteReplies(name, data.suite, asks, served))
+        return judges
 
     def _inputs_of(self, module: Path) -> MemoryInputs | None:
         if len(self._anchors) < TEXTS_MIN:

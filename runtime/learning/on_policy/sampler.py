@@ -10,7 +10,7 @@ from concurrent.futures import Future
 from contextlib import contextmanager
 from typing import Any, Protocol, TypeVar
 
-from populace.actors.engine import AdapterRef, Engine, Message, OwnedEngine
+from populace.actors.engine import AdapterRef, Engine, MemoryUse, Message, OwnedEngine
 from populace.actors.errors import EngineUnavailable, InvalidRequest, Refused, RolloutsStale, TrainingFailed
 from populace.learning.general_replies import Answerer
 from populace.learning.rollouts import Rollout, UsableRollouts, answers, of_revision, roll_out
@@ -46,6 +46,11 @@ class NobodySamples:
     def __init__(self, model: str) -> None:
         self._model = model
 
+    @property
+    def context_tokens(self) -> int:
+        """Nothing fits."""
+        return 0
+
     def sample(
         self,
         packed: bytes | bytearray,
@@ -60,10 +65,15 @@ class NobodySamples:
         raise self._failed()
 
     def answers(
-        self, packed: bytes | bytearray | None, prompts: Sequence[tuple[Message, ...]], *, tokens_max: int
+        self,
+        packed: bytes | bytearray | None,
+        prompts: Sequence[tuple[Message, ...]],
+        *,
+        tokens_max: int,
+        memory: MemoryUse | None = None,
     ) -> list[Rollout]:
         """Raise ``TrainingFailed``."""
-        del packed, prompts, tokens_max
+        del packed, prompts, tokens_max, memory
         raise self._failed()
 
     def _failed(self) -> TrainingFailed:
@@ -119,6 +129,10 @@ class EngineSampler:
         self._revisions = revisions
         self._owner = owner
 
+    @property
+    def context_tokens(self) -> int:
+        return self._engine.base.context_tokens
+
     def sample(
         self,
         packed: bytes | bytearray,
@@ -142,12 +156,20 @@ class EngineSampler:
         return self._with(packed, sample)
 
     def answers(
-        self, packed: bytes | bytearray | None, prompts: Sequence[tuple[Message, ...]], *, tokens_max: int
+        self,
+        packed: bytes | bytearray | None,
+        prompts: Sequence[tuple[Message, ...]],
+        *,
+        tokens_max: int,
+        memory: MemoryUse | None = None,
     ) -> list[Rollout]:
-        """Return one greedy reply to each prompt with the packed adapter; None is the base."""
+        """See ``Answerer``."""
+        use = memory if self._engine.base.memory_module is not None else None
 
         async def answer(adapter: AdapterRef | None) -> list[Rollout]:
-            return await answers(self._engine, prompts, adapter, tokens_max=tokens_max, owner=self._owner)
+            return await answers(
+                self._engine, prompts, adapter, tokens_max=tokens_max, memory=use, owner=self._owner
+            )
 
         return _run(answer(None), self.loop) if packed is None else self._with(packed, answer)
 

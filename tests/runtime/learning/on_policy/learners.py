@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from populace.actors.engine import Message
+from populace.actors.engine import MemoryUse, Message
 from populace.actors.errors import EngineUnavailable
 from populace.adapters.lora.shape import LoraShape
 from populace.adapters.lora.trainable import TrainableAdapter
@@ -39,6 +39,10 @@ class Counting:
         self.asked: list[tuple[Message, ...]] = []
         self.calls = 0
 
+    @property
+    def context_tokens(self) -> int:
+        return self._sampler.context_tokens
+
     def sample(
         self,
         packed: bytes | bytearray,
@@ -53,11 +57,16 @@ class Counting:
         return self._sampler.sample(packed, prompts, replies=replies, tokens_max=tokens_max, seed=seed)
 
     def answers(
-        self, packed: bytes | bytearray | None, prompts: Sequence[tuple[Message, ...]], *, tokens_max: int
+        self,
+        packed: bytes | bytearray | None,
+        prompts: Sequence[tuple[Message, ...]],
+        *,
+        tokens_max: int,
+        memory: MemoryUse | None = None,
     ) -> list[Rollout]:
         self.calls += 1
         self.asked += prompts
-        return self._sampler.answers(packed, prompts, tokens_max=tokens_max)
+        return self._sampler.answers(packed, prompts, tokens_max=tokens_max, memory=memory)
 
 
 class Behind(Counting):
@@ -126,6 +135,11 @@ class Gone(Counting):
         raise EngineUnavailable("its process died")
 
     def answers(
-        self, packed: bytes | bytearray | None, prompts: Sequence[tuple[Message, ...]], *, tokens_max: int
+        self,
+        packed: bytes | bytearray | None,
+        prompts: Sequence[tuple[Message, ...]],
+        *,
+        tokens_max: int,
+        memory: MemoryUse | None = None,
     ) -> list[Rollout]:
         raise EngineUnavailable("its process died")

@@ -1,0 +1,153 @@
+"""Judges a candidate by what it replies as it is served: to its corrections and to held-out messages."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import fmean
+from typing import NamedTuple, TypeVar
+
+from populace.actors.engine import Message
+from populace.actors.suites import SAMPLING
+from populace.adapters.lora.trainable import TrainableAdapter
+from populace.engines.prompts import BaseTokenizer
+from populace.learning.on_policy.as_served import AsServed
+from populace.learning.rollouts import Rollout
+from populace.policies.evaluation_gate import Evaluation
+from populace.policies.likeness import likeness
+from populace.policies.retrieval import words_of
+from populace.policies.served_gate import Learned, Served, ServedReplies
+from populace.policies.whole_replies import ends_open
+
+CORRECTIONS_MAX = 64
+"""Of more corrections these many are asked, evenly over the log: a reply takes a CPU's engine a second."""
+
+WANTED_MAX = 16
+"""At most these many held-out replies are made, and these many of what was learned."""
+
+ROOM = 16
+"""A reply may have half as many tokens more as the longest wanted one has, and these."""
+
+T = TypeVar("T")
+
+
+class WantedReply(NamedTuple):
+    """A prompt with the reply that was wanted to it."""
+
+    prompt: tuple[Message, ...]
+    wanted: str
+
+
+class WantedReplies(NamedTuple):
+    """The replies that a candidate is asked for as it is served.
+
+    ``taught`` are corrections that it has to say, ``learned`` are those that it learned without having to,
+    and ``held_out`` were wanted and are learned by nobody.
+    """
+
+    taught: Sequence[WantedReply] = ()
+    learned: Sequence[WantedReply] = ()
+    held_out: Sequence[WantedReply] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ServedJudge:
+    """A ``ReplyJudge``. ``parent`` None is the base."""
+
+    asks: AsServed
+    tokenizer: BaseTokenizer
+    parent: TrainableAdapter | None
+    replies: WantedReplies
+
+    def judge(self, evaluation: Evaluation, candidate: TrainableAdapter) -> Evaluation:
+        """Ask candidate and parent, greedily. Raises ``TrainingFailed`` if no engine answers."""
+        taught = self._fitting(self.replies.taught, CORRECTIONS_MAX)
+        learned = self._fitting(self.replies.learned, WANTED_MAX)
+        held_out = self._fitting(self.replies.held_out, WANTED_MAX)
+        served = Served(len(taught), self._unsaid(taught, candidate))
+        if learned or held_out:
+            wanted, at = [*learned, *held_out], len(learned)
+            before, after = self._asked(wanted, self.parent), self._asked(wanted, candidate)
+            if learned:
+                compared = Learned(_like(learned, before[:at]), _like(learned, after[:at]))
+                served = served._replace(learned=compared)
+            if held_out:
+                served = served._replace(held_out=self._compared(held_out, before[at:], after[at:]))
+        return evaluation._replace(served=served)
+
+    def _fitting(self, wanted: Sequence[WantedReply], most: int) -> list[WantedReply]:
+        """Choose some evenly from the first to the last; without those that the engine has no room for."""
+        chosen = [wanted[place * len(wanted) // most] for place in range(min(most, len(wanted)))]
+        chosen = chosen if len(wanted) > most else list(wanted)
+        return [
+            one
+            for one in chosen
+            if len(self.tokenizer.tokens_of(one.prompt).ids) + self._room([one]) <= self._context
+        ]
+
+    @property
+    def _context(self) -> int:
+        return self.asks.sampler.context_tokens
+
+    def _asked(self, wanted: Sequence[WantedReply], adapter: TrainableAdapter | None) -> list[Rollout]:
+        prompts = [one.prompt for one in wanted]
+        longest = max(len(self.tokenizer.tokens_of(prompt).ids) for prompt in prompts)
+        room = min(self._room(wanted), self._context - longest)
+        return self.asks.replies(adapter, prompts, room)
+
+    def _unsaid(self, taught: Sequence[WantedReply], candidate: TrainableAdapter) -> tuple[str, ...]:
+        if not taught:
+            return ()
+        replies = self._asked(taught, candidate)
+        return tuple(
+            one.prompt[-1].content
+            for one, reply in zip(taught, replies, strict=True)
+            if not _says(reply.reply, one.wanted)
+        )
+
+    def _room(self, wanted: Sequence[WantedReply]) -> int:
+        """Return the limit of the replies in tokens, where these were wanted."""
+        assert SAMPLING.max_tokens is not None
+        return min(SAMPLING.max_tokens, max(map(self._tokens, wanted)) * 3 // 2 + ROOM)
+
+    def _tokens(self, wanted: WantedReply) -> int:
+        return len(self.tokenizer.tokens_of(wanted.wanted).ids)
+
+    def _compared(
+        self, wanted: Sequence[WantedReply], before: Sequence[Rollout], after: Sequence[Rollout]
+    ) -> ServedReplies:
+        return ServedReplies(
+            tokens_wanted=fmean(map(self._tokens, wanted)),
+            tokens_parent=_tokens(before),
+            tokens=_tokens(after),
+            broken_parent=_broken(wanted, before),
+            broken=_broken(wanted, after),
+            empty_parent=_empty(before),
+            empty=_empty(after),
+            like_parent=_like(wanted, before),
+            like=_like(wanted, after),
+        )
+
+
+def _says(reply: str, wanted: str) -> bool:
+    """Whether all words of the correction are in the reply, one after the other, whatever their case."""
+    words = words_of(wanted)
+    return f" {' '.join(words)} " in f" {' '.join(words_of(reply))} " if words else wanted.strip() in reply
+
+
+def _like(wanted: Sequence[WantedReply], replies: Sequence[Rollout]) -> list[float]:
+    return [likeness(reply.reply, one.wanted) for reply, one in zip(replies, wanted, strict=True)]
+
+
+def _tokens(replies: Sequence[Rollout]) -> float:
+    return fmean(len(reply.reply_ids) for reply in replies)
+
+
+def _broken(wanted: Sequence[WantedReply], replies: Sequence[Rollout]) -> int:
+    """Count the replies that end by themselves in the middle of a sentence, as the wanted ones do not."""
+    return sum(
+        reply.finished and ends_open(reply.reply) and not ends_open(one.wanted)
+        for one, reply in zip(wanted, replies, strict=True)
+    )
+
+
+def _empty(replies: Sequence[Rollout]) -> int:
+    return sum(not reply.reply.strip() for reply in replies)
