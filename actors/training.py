@@ -26,7 +26,7 @@ class JobProgress(NamedTuple):
 
     ``loss`` is that of the newest step, ``reward`` the mean of its round of replies, which only rl has.
     ``curve`` has the losses of steps by their numbers, or the rewards if there are any, thinned out if there
-    are many.
+    are many. ``plan`` says from before the first step in words how much is learned, and what judges it.
     """
 
     step: int = 0
@@ -36,6 +36,7 @@ class JobProgress(NamedTuple):
     seconds: float = 0.0
     curve: tuple[tuple[int, float], ...] = ()
     reward: float | None = None
+    plan: str = ""
 
 
 @dataclass(frozen=True, slots=True)

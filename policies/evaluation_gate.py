@@ -71,7 +71,8 @@ class Corrections(NamedTuple):
     """How many corrections were taught, how many the parent said, and those that the candidate does not say.
 
     ``unsaid`` are the messages that were asked. ``alone``: the candidate was taught nothing else, and keeps
-    the ``share`` of the trained change that is enough for all corrections.
+    the ``share`` of the trained change that is enough for all corrections. A candidate that was taught other
+    replies beside corrections that its parent says already is judged by those.
     """
 
     taught: int
@@ -79,6 +80,11 @@ class Corrections(NamedTuple):
     unsaid: tuple[str, ...]
     alone: bool
     share: float = 1.0
+
+    @property
+    def judge(self) -> bool:
+        """Whether it shows by the corrections that the candidate is better than its parent."""
+        return self.alone or self.said_by_parent < self.taught
 
 
 class Evaluation(NamedTuple):
@@ -137,6 +143,7 @@ def verdict(evaluation: Evaluation, rule: GateRule) -> Verdict:
     taught = evaluation.corrections
     if taught is not None:
         objections += _of_corrections(taught)
+    if taught is not None and taught.judge:
         if len(gains) >= rule.replies_min and not gain + rule.errors * error >= 0.0:
             objections.append(
                 f"its loss of other held-out replies is {-gain:.4f} ± {error:.4f} nats a token higher "
@@ -193,7 +200,7 @@ def _of_corrections(taught: Corrections) -> list[str]:
         return [
             f"it could not learn {len(taught.unsaid)} of {taught.taught} corrections: {listed(taught.unsaid)}"
         ]
-    if taught.said_by_parent == taught.taught:
+    if taught.alone and taught.said_by_parent == taught.taught:
         return [f"its parent says all {taught.taught} corrections already"]
     return []
 

@@ -30,6 +30,7 @@ class JobObject(ApiObject):
     steps: int
     loss: float | None
     reward: float | None
+    plan: str
     tokens: int
     seconds: float
     curve: tuple[tuple[int, float], ...]

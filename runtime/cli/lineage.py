@@ -175,6 +175,16 @@ def _label(revision: Mapping[str, Any], aliases: Mapping[str, str]) -> str:
             f"[dim]held-out loss {scores['held_out_loss_parent']:.3f} → {scores['held_out_loss']:.3f} "
             f"on {scores['held_out_replies']:.0f} replies, {scores['probe_kl']:.4f} nats from the base[/]"
         )
+    if "served_corrections" in scores:
+        lines.append(
+            f"[dim]as served says {scores['served_corrections_said']:.0f} of "
+            f"{scores['served_corrections']:.0f} corrections[/]"
+        )
+    if "served_likeness" in scores:
+        lines.append(
+            f"[dim]as served likeness {scores['served_likeness_parent']:.2f} → "
+            f"{scores['served_likeness']:.2f} on {scores['served_replies']:.0f} replies[/]"
+        )
     if "held_out_reward" in scores:
         lines.append(
             f"[dim]held-out reward {scores['held_out_reward_parent']:.3f} → {scores['held_out_reward']:.3f} "

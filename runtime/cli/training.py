@@ -138,7 +138,10 @@ def _asked(client: GatewayClient, name: str, body: dict[str, Any], *, is_only: b
 
 
 def watched(client: GatewayClient, asked: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Show the progress of trainings until all have ended. Ctrl-C leaves them running."""
+    """Show the progress of trainings until all have ended. Ctrl-C leaves them running.
+
+    Before the first step of each it is printed how much it learns, and what judges it.
+    """
     latest = {job["model"]: job for job in asked}
     columns = (
         SpinnerColumn(),
@@ -149,6 +152,7 @@ def watched(client: GatewayClient, asked: Sequence[dict[str, Any]]) -> list[dict
     )
     with Progress(*columns, console=err, transient=True) as display:
         tasks = {name: display.add_task(name, total=None, told="waiting") for name in latest}
+        planned: set[str] = set()
         try:
             while any(job["state"] in OPEN for job in latest.values()):
                 time.sleep(POLL_SECONDS)
@@ -156,6 +160,9 @@ def watched(client: GatewayClient, asked: Sequence[dict[str, Any]]) -> list[dict
                     if job["state"] in OPEN:
                         latest[name] = job = _again(client, job)
                         total = job["steps"] or None
+                        if job["plan"] and name not in planned:
+                            planned.add(name)
+                            err.print(f"[bold]{name}[/] {job['plan']}.", highlight=False)
                         display.update(
                             tasks[name], completed=job["step"], total=total, told=told(job, time.time())
                         )
@@ -262,5 +269,7 @@ def _print_table(found: Sequence[dict[str, Any]]) -> None:
         )
     out.print(table)
     for job in found:
+        if job["plan"] and job["state"] in OPEN:
+            out.print(f"{job['model']} {job['number']} {job['plan']}.", highlight=False, markup=False)
         if job["reason"]:
             out.print(f"{job['model']} {job['number']}: {job['reason']}", highlight=False, markup=False)

@@ -139,6 +139,13 @@ class Taught:
     sequences: Sequence[TrainSequence]
     alone: bool
 
+    def judge(self, parent: TrainableAdapter | None) -> bool:
+        """Whether the corrections alone can judge a candidate.
+
+        They cannot if the parent says them all and other replies were learned beside them.
+        """
+        return self.alone or bool(self.unsaid(parent))
+
     def unsaid(self, adapter: TrainableAdapter | None) -> list[Corrected]:
         """Return the corrections that the model does not say greedily, token for token."""
         said = margins(self.base, adapter, self.sequences)

@@ -62,6 +62,11 @@ class GeneralJudge:
         self._prompts = [(Message("user", request),) for request in requests]
         self._of_base: list[Rollout] = []
 
+    @property
+    def size(self) -> int:
+        """The number of requests."""
+        return len(self._prompts)
+
     def compare(self, name: str, packed: bytearray, taught: Sequence[str] = ()) -> GeneralReplies:
         """Compare the candidate of the model ``name``, in which the replies ``taught`` were taught.
 

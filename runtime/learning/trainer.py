@@ -116,6 +116,11 @@ class Trainer:
         self._batch = batch
         self._general = general
 
+    @property
+    def general_replies(self) -> int:
+        """How many whole replies to general requests judge a candidate."""
+        return 0 if self._general is None else self._general.size
+
     def train(
         self, learners: Sequence[Learner], progress: TrainerProgress
     ) -> Mapping[str, Candidate | TrainingFailed]:

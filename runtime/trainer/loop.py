@@ -48,6 +48,7 @@ from populace.trainer.file_data import file_examples
 from populace.trainer.keeping import KeptSessions
 from populace.trainer.lineage import revision_of
 from populace.trainer.loading import LoadedTrainer
+from populace.trainer.plans import plan_of
 from populace.trainer.reading import log_of, memory_of, suite_of_model
 from populace.trainer.runs import TrainingRun
 
@@ -163,7 +164,10 @@ class TrainingLoop:
             memory = None if self._memory_module is None else await memory_of(self._hosts, job.model)
             data = data._replace(served=view.aliases.get(FIRST_ALIAS), memory=memory)
         run = await asyncio.to_thread(runs.make, job, open_job.session_key, data, saved, kept)
-        is_judged = run.learner.taught is not None or job.options.rebuilds is not None
+        corrections = await asyncio.to_thread(_judging_corrections, run)
+        run.plan(plan_of(run.learns, run.learner, data, corrections, trainer.general_replies))
+        await self._jobs.report(job.model, job.number, run.progress)
+        is_judged = corrections > 0 or job.options.rebuilds is not None
         if run.learner.held_out.size < needed and not is_judged:
             what = "judged turns" if job.options.learns_from_log else "lines" if data.examples else "tasks"
             reason = (
@@ -306,6 +310,12 @@ class TrainingLoop:
         if self._trainer is None:
             self._trainer = await asyncio.to_thread(self._load)
         return self._trainer
+
+
+def _judging_corrections(run: TrainingRun) -> int:
+    """Return how many corrections judge the candidate, none if it shows by others that it is better."""
+    taught = run.learner.taught
+    return 0 if taught is None or not taught.judge(run.learner.parent) else len(taught.corrections)
 
 
 def _train_all(trainer: Trainer, watch: "_Watch") -> dict[str, Candidate | TrainingFailed]:

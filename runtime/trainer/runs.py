@@ -39,6 +39,7 @@ from populace.storage.records.errors import RecordInvalid
 from populace.storage.revisions import RevisionFiles
 from populace.trainer.continuity import Served, Start, start_of
 from populace.trainer.datasets import MAKERS, DatasetInputs, TrainingData
+from populace.trainer.plans import learns_of
 
 CURVE_MAX = 256
 """Most points of a job's reported curve: a picture shows no more, and its row is written every second."""
@@ -48,8 +49,8 @@ CURVE_MAX = 256
 class TrainingRun:
     """A job that is worked on. Its progress includes the work of earlier trainers.
 
-    ``curve`` has the loss, or the reward, of every step. ``saved_at`` is the time on the monotonic clock when
-    its session was last written.
+    ``curve`` has the loss, or the reward, of every step. ``learns`` says in words what is learned.
+    ``saved_at`` is the time on the monotonic clock when its session was last written.
     """
 
     job: TrainingJob
@@ -60,6 +61,7 @@ class TrainingRun:
     _progress: JobProgress
     start: Start
     served: Served
+    learns: str
     saved_at: float = field(default_factory=time.monotonic)
 
     def note(self, report: StepReport, seconds: float) -> None:
@@ -71,6 +73,10 @@ class TrainingRun:
             seconds=self._progress.seconds + seconds,
         )
         self.curve.append((report.step, report.loss if reward is None else reward))
+
+    def plan(self, plan: str) -> None:
+        """Say before the first step how much is learned, and what judges it."""
+        self._progress = self._progress._replace(plan=plan)
 
     @property
     def progress(self) -> JobProgress:
@@ -188,7 +194,8 @@ class RunBuilder:
             taught=dataset.taught,
             judges=self._judges(job, data, parent, dataset.wanted),
         )
-        return TrainingRun(job, session_key, learner, digest, curve, progress, start, self._served)
+        learns = learns_of(options.method, dataset)
+        return TrainingRun(job, session_key, learner, digest, curve, progress, start, self._served, learns)
 
     def _anchored(self, curriculum: Curriculum, weight: float, *, learns_corrections: bool) -> Curriculum:
         """Keep general replies as they are; corrections change how they begin more than anything else."""

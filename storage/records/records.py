@@ -262,7 +262,8 @@ class JobRecord(Record):
     training resumed after a crash learns from the same data. ``session_key`` names and opens the file of its
     session meanwhile, and is empty once it has ended. ``loss`` and ``reward`` are those of the newest of
     ``step`` steps, ``curve`` has those of some steps by their numbers; ``candidate`` is the digest of the
-    resulting revision. ``note`` is kept as it came.
+    resulting revision. ``note`` is kept as it came. ``plan`` says how much is learned and what judges it,
+    with no word of the person's.
     """
 
     KIND = "job"
@@ -289,6 +290,7 @@ class JobRecord(Record):
     curve: tuple[tuple[int, float], ...] = ()
     candidate: str | None = None
     note: str = ""
+    plan: str = ""
 
 
 class UploadRecord(Record):

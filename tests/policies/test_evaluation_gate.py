@@ -103,6 +103,18 @@ def test_corrections_are_judged_by_whether_they_are_said_and_need_nothing_held_o
     assert verdict(BETTER._replace(corrections=Corrections(3, 1, (), alone=False)), GateRule()).promotes
 
 
+def test_what_was_liked_beside_corrections_that_are_said_already_is_judged_by_its_loss() -> None:
+    said = Corrections(3, 3, (), alone=False)
+
+    assert verdict(BETTER._replace(corrections=said), GateRule()).promotes
+    [worse] = verdict(
+        BETTER._replace(parent=BETTER.candidate, candidate=BETTER.parent, corrections=said), GateRule()
+    ).objections
+    assert "not surely more than 0" in worse
+    [few] = verdict(SAID._replace(corrections=said), GateRule()).objections
+    assert few.startswith("0 held-out replies are too few")
+
+
 @pytest.mark.parametrize(
     ("evaluation", "objection"),
     [

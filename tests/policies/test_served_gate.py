@@ -37,7 +37,7 @@ def test_what_is_said_as_it_is_served_objects_to_nothing() -> None:
     [
         (
             Served(13, tuple(f"{n}?" for n in range(13))),
-            "as it is served, with its memory, it says 0 of 13 corrections, and not “0?”, “1?”, “2?” and 10 more",
+            "with its memory, it says 0 of 13 corrections, and not “0?”, “1?”, “2?” and 10 more",
         ),
         (Served(1, ("Who?",)), "it says 0 of 1 corrections, and not “Who?”"),
         (Served(4, ("Who?",)), "it says 3 of 4 corrections, and not “Who?”"),

@@ -90,7 +90,7 @@ def test_a_suite_and_how_it_was_answered() -> None:
 
 def test_a_job() -> None:
     options = TrainingOptions(rank=2)
-    progress = JobProgress(2, 4, 1.5, 100, 1.5, ((1, 2.5), (2, 1.5)))
+    progress = JobProgress(2, 4, 1.5, 100, 1.5, ((1, 2.5), (2, 1.5)), plan="learns 4 wanted replies")
     job = TrainingJob(ADA, 0, options, "running", "", 1000, 2000, None, (0, 4), progress=progress)
     assert JobObject.model_validate_json(JobObject.of(job).model_dump_json()).value("acme") == job
 

@@ -86,6 +86,27 @@ async def test_the_next_training_has_the_earlier_corrections_too(corrected: Trai
     assert lineage.scores["corrections"] == 2.0
 
 
+async def test_what_was_liked_beside_corrections_that_are_said_already_needs_its_own_judges(
+    corrected: Trained,
+) -> None:
+    await corrected.ask(ADA, OPTIONS)
+    await corrected.training_loop().round()
+    first = await corrected.job(ADA)
+    assert first.progress.plan == "learns 1 correction; judged by 1 correction"
+    await corrected.talk(ADA, 1, 8)
+    for number in range(1, 8):
+        await corrected.host.give_feedback(ADA, number, Opinion(thumb=True))
+    corrected.clock.advance(1)
+    await corrected.ask(ADA, OPTIONS)
+
+    await corrected.training_loop().round()
+
+    job = await corrected.job(ADA)
+    assert (job.state, job.progress.step) == ("skipped", 0), job.reason
+    assert "too few to judge what comes of it" in job.reason
+    assert job.progress.plan == "learns 1 correction and 7 liked replies; judged by nothing"
+
+
 async def test_what_is_said_already_is_skipped(corrected: Trained) -> None:
     await corrected.ask(ADA, OPTIONS)
     await corrected.training_loop().round()

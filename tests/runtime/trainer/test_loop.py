@@ -11,6 +11,7 @@ import torch
 
 from populace.actors.errors import InvalidRequest
 from populace.actors.feedback import Opinion
+from populace.actors.training_methods import Method
 from populace.actors.training_options import TrainingOptions
 from populace.learning.frozen_base import FrozenBase, Reading
 from populace.learning.methods.objective import Scored
@@ -252,6 +253,32 @@ async def test_what_cannot_be_learned_ends_by_name_and_the_model_is_as_it_was(
     assert job.state == state, job
     assert reason in job.reason
     assert await population.host.show_model(ada) == before
+
+
+@pytest.mark.parametrize(
+    ("method", "opinion", "turns", "plan"),
+    [
+        ("sft", CORRECTED, 24, "learns 21 wanted replies; judged by 3 held-out replies"),
+        ("preference", CORRECTED, 24, "learns 21 corrected replies; judged by 3 held-out replies"),
+        ("thumbs", Opinion(thumb=True), 24, "learns 21 judged replies; judged by 3 held-out replies"),
+        ("sft", CORRECTED, 9, "learns 8 wanted replies; judged by 1 held-out reply"),
+        ("preference", CORRECTED, 9, "learns 8 corrected replies; judged by 1 held-out reply"),
+        ("thumbs", Opinion(thumb=True), 9, "learns 8 judged replies; judged by 1 held-out reply"),
+        ("thumbs", Opinion(thumb=False), 24, "learns 21 judged replies; judged by nothing"),
+    ],
+)
+async def test_before_the_first_step_it_is_said_what_judges_and_without_enough_none_is_taken(
+    population: Trained, method: Method, opinion: Opinion, turns: int, plan: str
+) -> None:
+    ada = await population.teach(ADA, opinion, turns)
+    await population.ask(ada, replace(OPTIONS, method=method, steps=1))
+
+    await population.training_loop().round()
+
+    job = await population.job(ada)
+    assert job.progress.plan == plan
+    is_judged = "3 held-out" in plan
+    assert (job.state == "skipped", job.progress.step) == (not is_judged, int(is_judged)), job.reason
 
 
 async def test_a_machine_without_memory_fails_by_name(population: Trained, small_base_f32: Path) -> None:

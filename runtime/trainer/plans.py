@@ -1,0 +1,47 @@
+"""Says before a training how much is learned, and by what the candidate will be judged."""
+
+from populace.learning.corrections import CorrectionsCurriculum
+from populace.learning.evaluation import HeldOutReplies
+from populace.learning.trainer import Learner
+from populace.trainer.datasets import Dataset, TrainingData
+
+LEARNED = {
+    "sft": ("wanted reply", "wanted replies"),
+    "preference": ("corrected reply", "corrected replies"),
+    "thumbs": ("judged reply", "judged replies"),
+    "distillation": ("question", "questions"),
+    "rl": ("task", "tasks"),
+}
+"""What each method learns from: one of it, and several."""
+
+
+def learns_of(method: str, dataset: Dataset) -> str:
+    """Say what the dataset teaches: ``12 corrections and 3 liked replies``."""
+    curriculum = dataset.curriculum
+    if not isinstance(curriculum, CorrectionsCurriculum):
+        return _counted(curriculum.size, *LEARNED[method])
+    said = _counted(curriculum.size, "correction", "corrections")
+    liked = curriculum.liked
+    return said if liked is None else f"{said} and {_counted(liked.size, 'liked reply', 'liked replies')}"
+
+
+def plan_of(learns: str, learner: Learner, data: TrainingData, corrections: int, general: int) -> str:
+    """Say what a learner learns and what judges it, such as so many ``corrections`` and ``general`` replies.
+
+    What there is none of is not named, and there is no word of the person's in it.
+    """
+    suite = len(data.suite)
+    are_replies = isinstance(learner.held_out, HeldOutReplies)
+    kind = ("held-out reply", "held-out replies") if are_replies else ("held-out task", "held-out tasks")
+    counts = (
+        (corrections, "correction", "corrections"),
+        (learner.held_out.size, *kind),
+        (general, "general reply", "general replies"),
+    )
+    judges = [_counted(count, one, several) for count, one, several in counts if count]
+    judges += [f"a suite of {_counted(suite, 'question', 'questions')}"] if suite else []
+    return f"learns {learns}; judged by {', '.join(judges) or 'nothing'}"
+
+
+def _counted(count: int, one: str, several: str) -> str:
+    return f"{count:,} {one if count == 1 else several}"
