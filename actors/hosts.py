@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 from populace.actors.feedback import Feedback, Opinion
 from populace.actors.peek import Peek
 from populace.actors.turn import ChatRequest, Interaction, ModelId, Reply, TurnGrant, TurnRequest
+from populace.storage.records.lower_revision import lower_of
 from populace.storage.rows.portable import PortableModel
 
 if TYPE_CHECKING:
@@ -42,6 +43,11 @@ class Lineage:
     objections: tuple[str, ...]
     tokens: int
     seconds: float
+
+    @property
+    def on(self) -> str | None:
+        """The digest of the lower revision that it was trained on and contains, None without one."""
+        return lower_of(self.hyper_parameters)
 
 
 @dataclass(frozen=True, slots=True)

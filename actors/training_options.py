@@ -40,6 +40,11 @@ class TrainingOptions:
     A training that continues from a revision keeps that revision's ``rank``, ``alpha`` and ``targets``. To
     change them, ``from_base`` has to begin a new adapter from the base.
 
+    With ``on`` a personal part of this shape is trained on a lower revision, which stays as it is, and both
+    are served as one adapter. Without ``on`` it is the lower revision of the revision that is served, if that
+    has one; a personal part is carried over to another. With ``from_base`` a new part begins, and without
+    ``on`` that is an adapter of the base alone.
+
     With ``continues`` it goes on with the parent's training, whose unrounded weights and moments were kept,
     to the bits of one training of all the steps. It fails if these are not kept, and if its data or any
     option but the number of steps differs. The learning rate goes on in the schedule of the first of the
@@ -63,6 +68,12 @@ class TrainingOptions:
     )
     start: Start = option("uniform", "How a new adapter is initialised.")  # noqa: RUF009 - it returns a field
     from_base: bool = option(False, "Train a new adapter from the base instead of the current revision's.")
+    on: str | None = option(
+        None,
+        "Revision that is kept below what is trained, and served with it: an alias or digest of the model's "
+        "own, or the whole digest of any other in the store.",
+        unset="what the current revision was trained on, or the base",
+    )
     epochs: float | None = option(
         None,
         "Passes over the examples.",
@@ -87,7 +98,9 @@ class TrainingOptions:
     batch: int = option(8, "Examples in an optimiser step.", 1, 1024)
     seed: int = option(0, "Random seed of the initial weights and the order of examples.", 0, 2**63 - 1)
     unjudged: bool = option(False, "Also learn from replies without feedback, like a person's own writing.")
-    anchor: float = option(1.0, "Weight of staying close to the base on general text; 0 is off.", 0, 1000)
+    anchor: float = option(
+        1.0, "Weight of staying close to the base, or to `on`, on general text; 0 is off.", 0, 1000
+    )
     replies: int | None = option(None, "Replies sampled for each question.", 1, 64, REPLIES)
     reply_tokens: int = option(48, "Largest length of a sampled reply in tokens.", 1, 4096)
     retrieve: int = option(3, "Turns of the log in the prompt of the teacher.", 1, RETRIEVED_MAX)

@@ -50,12 +50,18 @@ class GateRule:
     served: ServedRule = field(default_factory=ServedRule)
 
 
+Beside = Literal["base", "lower revision"]
+"""What a candidate's general replies are compared with."""
+
+
 class GeneralReplies(NamedTuple):
     """What base and candidate reply to general requests, greedily.
 
     ``tokens`` is the mean length, ``broken`` the share that ends in the middle of a sentence, ``nats`` the
     mean loss under the base in nats a token, each beside that of the base's replies. ``leaked`` are the
     requests that are answered with a correction.
+
+    For a personal part on a lower revision, ``beside`` says so, and that revision is in the base's place.
     """
 
     tokens_base: float
@@ -65,6 +71,7 @@ class GeneralReplies(NamedTuple):
     nats_base: float
     nats: float
     leaked: tuple[str, ...] = ()
+    beside: Beside = "base"
 
 
 class Corrections(NamedTuple):
@@ -87,6 +94,18 @@ class Corrections(NamedTuple):
         return self.alone or self.said_by_parent < self.taught
 
 
+class OnLower(NamedTuple):
+    """How a personal part on a lower revision compares with that, and the best share of the part.
+
+    ``lower`` has the held-out scores of the lower revision alone. At a ``share`` of 0 it is better alone; the
+    candidate then has the best share above 0, or ``is_lower``: it is the lower revision itself.
+    """
+
+    share: float
+    lower: Sequence[float]
+    is_lower: bool = False
+
+
 class Evaluation(NamedTuple):
     """The measurements. ``parent`` and ``candidate`` have a loss for each held-out reply, or a reward for
     each held-out task, as ``measure`` says.
@@ -97,6 +116,7 @@ class Evaluation(NamedTuple):
     ``suite_parent`` and ``suite_candidate`` are the questions of the person's own suite of ``suite_total``
     that the served revision and the candidate answer as it wants. ``served`` are replies as the model is
     served, None if nothing could reply.
+    ``on`` is None without a lower revision.
     """
 
     parent: Sequence[float]
@@ -111,6 +131,7 @@ class Evaluation(NamedTuple):
     suite_parent: Sequence[str] = ()
     suite_candidate: Sequence[str] = ()
     served: Served | None = None
+    on: OnLower | None = None
 
 
 class Verdict(NamedTuple):
@@ -131,27 +152,23 @@ class Verdict(NamedTuple):
 
 def verdict(evaluation: Evaluation, rule: GateRule) -> Verdict:
     """Judge a candidate. Measurements that are NaN or infinite are objections."""
-    pairs = list(zip(evaluation.parent, evaluation.candidate, strict=True))
+    gains = _gains(evaluation, evaluation.parent)
+    count, (gain, error) = len(gains), _mean(gains)
     is_loss = evaluation.measure == "loss"
-    gains = [parent - candidate if is_loss else candidate - parent for parent, candidate in pairs]
-    gain = fmean(gains) if gains else 0.0
-    # The standard error; statistics.stdev does not take NaN.
-    count = len(gains)
-    error = math.dist(gains, [gain] * count) / math.sqrt(count * (count - 1)) if count > 1 else math.inf
     middle = middle_of(gains)
     objections: list[str] = []
     taught = evaluation.corrections
     if taught is not None:
         objections += _of_corrections(taught)
     if taught is not None and taught.judge:
-        if len(gains) >= rule.replies_min and not gain + rule.errors * error >= 0.0:
+        if count >= rule.replies_min and not gain + rule.errors * error >= 0.0:
             objections.append(
                 f"its loss of other held-out replies is {-gain:.4f} ± {error:.4f} nats a token higher "
                 "than its parent's"
             )
-    elif len(gains) < rule.replies_min:
+    elif count < rule.replies_min:
         objections.append(
-            f"{len(gains)} held-out {'replies' if is_loss else 'tasks'} are too few to judge it, "
+            f"{count} held-out {'replies' if is_loss else 'tasks'} are too few to judge it, "
             f"{rule.replies_min} are needed"
         )
     elif not gain - rule.errors * error > rule.gain_min:
@@ -167,6 +184,7 @@ def verdict(evaluation: Evaluation, rule: GateRule) -> Verdict:
             f"{middle:.4f} in the median: of {count} replies {risen} are no likelier, and a few make up for "
             "them"
         )
+    objections += _of_lower(evaluation, rule)
     if not evaluation.probe_kl <= rule.probe_kl_max:
         objections.append(
             f"on general text it is {evaluation.probe_kl:.4f} nats a token from the base, "
@@ -195,6 +213,36 @@ def middle_of(values: Sequence[float]) -> float:
     return median(values) if values else 0.0
 
 
+def _gains(evaluation: Evaluation, before: Sequence[float]) -> list[float]:
+    """Return how much better each of the candidate's scores is than the one before."""
+    sign = 1.0 if evaluation.measure == "loss" else -1.0
+    return [sign * (old - new) for old, new in zip(before, evaluation.candidate, strict=True)]
+
+
+def _mean(gains: Sequence[float]) -> tuple[float, float]:
+    """Return the mean and its standard error."""
+    gain, count = fmean(gains) if gains else 0.0, len(gains)
+    # statistics.stdev does not take NaN.
+    return gain, math.dist(gains, [gain] * count) / math.sqrt(count * (count - 1)) if count > 1 else math.inf
+
+
+def _of_lower(evaluation: Evaluation, rule: GateRule) -> list[str]:
+    """Object to a personal part with which the lower revision is worse for its person than alone.
+
+    What corrections need may be worse by a standard error, as it may be than the parent.
+    """
+    on = evaluation.on
+    if on is None or on.is_lower or not on.lower:
+        return []
+    gain, error = _mean(_gains(evaluation, on.lower))
+    allowed = rule.errors * error if evaluation.corrections is not None and on.share else 0.0
+    if on.share and gain + allowed >= 0.0:
+        return []
+    told = "loss is {} nats a token lower" if evaluation.measure == "loss" else "reward is {} higher"
+    measured = told.format(f"{gain:.4f} ± {error:.4f}")
+    return [f"the lower revision is better for it alone: with the best share of its own part its {measured}"]
+
+
 def _of_corrections(taught: Corrections) -> list[str]:
     if taught.unsaid:
         return [
@@ -210,7 +258,7 @@ def _of_replies(replies: GeneralReplies, rule: GateRule, *, nothing_else: bool) 
     objections: list[str] = []
     if not replies.broken - replies.broken_base <= rule.broken_max:
         objections.append(
-            f"it breaks off {100 * replies.broken:.0f} % of general replies, and the base "
+            f"it breaks off {100 * replies.broken:.0f} % of general replies, and the {replies.beside} "
             f"{100 * replies.broken_base:.0f} %"
         )
     if not nothing_else:
@@ -218,13 +266,13 @@ def _of_replies(replies: GeneralReplies, rule: GateRule, *, nothing_else: bool) 
     longer = replies.tokens / replies.tokens_base - 1 if replies.tokens_base else 0.0
     if not abs(longer) <= rule.length_max:
         objections.append(
-            f"its general replies have {replies.tokens:.0f} tokens, and the base's "
+            f"its general replies have {replies.tokens:.0f} tokens, and the {replies.beside}'s "
             f"{replies.tokens_base:.0f}, which differ by more than {100 * rule.length_max:g} %"
         )
     if not replies.nats - replies.nats_base <= rule.nats_max:
         objections.append(
             f"its general replies are {replies.nats - replies.nats_base:.4f} nats a token less likely under "
-            f"the base than the base's own, more than {rule.nats_max:g}"
+            f"the {replies.beside} than the {replies.beside}'s own, more than {rule.nats_max:g}"
         )
     if replies.leaked:
         objections.append(f"it answers general requests with corrections: {listed(replies.leaked)}")

@@ -27,8 +27,9 @@ from populace.actors.training_methods import SAMPLING_METHODS, TASK_METHODS
 from populace.actors.training_options import OPTIONS, TrainingOptions
 from populace.actors.turn import ModelId, operation_of
 from populace.policies.quoted_words import without_words
-from populace.storage.records import erasures
+from populace.storage.records import erasures, keys
 from populace.storage.records.errors import ModelNotFound, RevisionNotFound
+from populace.storage.records.lower_revision import lower_of
 from populace.storage.records.records import JobRecord, RevisionRecord, TasksRecord
 from populace.storage.records.transaction import ReadTransaction, WriteTransaction
 from populace.storage.rows import feedback, jobs, kept_trainings, ledger
@@ -83,6 +84,8 @@ class JobKeeper:
         said = json.dumps([asdict(options), rewarded_for and rewarded_for.tasks, note], sort_keys=True)
         if options.rebuilds is not None:
             options = self._options_of(model, options.rebuilds)
+        if options.on is not None and not keys.is_digest(options.on):
+            options = replace(options, on=self._catalogue.find_revision(model, options.on).digest)
         record = JobRecord(
             number=0,
             operation=operation_of(key),
@@ -173,10 +176,11 @@ class JobKeeper:
             record = jobs.read_job(txn, *model, number)
             if stored is None or record.state != "waiting":
                 return _open(model, record)
-            options = TrainingOptions(**json.loads(record.options))
+            options = _with_lower(txn, stored, TrainingOptions(**json.loads(record.options)))
             now_ms = self._clock.epoch_ms()
             changes = {
                 "state": "running",
+                "options": json.dumps(asdict(options), sort_keys=True),
                 "started_ms": now_ms,
                 "feedback_until_ms": now_ms,
                 "log_range": (stored.head.log_start, stored.head.log_position),
@@ -312,6 +316,15 @@ class JobKeeper:
 
     async def _write(self, model: ModelId, operation: Callable[[WriteTransaction], T]) -> T:
         return await self._shards.write(self._catalogue.shard(model), operation)
+
+
+def _with_lower(txn: ReadTransaction, stored: StoredModel, options: TrainingOptions) -> TrainingOptions:
+    """Return the options with the lower revision of what the model serves, if they name none themselves."""
+    served = stored.aliases.get(FIRST_ALIAS)
+    if served is None or options.on is not None or options.from_base or options.rebuilds is not None:
+        return options
+    made = ledger.read_revision(txn, stored.identity.tenant, stored.identity.name, served)
+    return replace(options, on=lower_of(made.hyper_parameters))
 
 
 def _not_of_log(txn: ReadTransaction, model: ModelId, revision: RevisionRecord) -> RevisionRecord | None:

@@ -195,5 +195,9 @@ def _label(revision: Mapping[str, Any], aliases: Mapping[str, str]) -> str:
             f"[dim]says {scores['corrections_said']:.0f} of {scores['corrections']:.0f} corrections, "
             f"with {100 * scores['share_kept']:.0f} % of what was trained[/]"
         )
+    if "personal_share" in scores:
+        lines.append(
+            f"[dim]on {str(hyper['on'])[:12]}, with {100 * scores['personal_share']:.0f} % of its own part[/]"
+        )
     lines += [f"[yellow]not promoted: {objection}[/]" for objection in lineage["objections"]]
     return "\n".join(lines)

@@ -69,6 +69,7 @@ class TrainOptions(TypedDict, total=False):
     targets: str | None
     start: Start
     from_base: bool
+    on: str | None
     epochs: float
     steps: int | None
     schedule_steps: int | None

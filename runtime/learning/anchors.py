@@ -11,6 +11,7 @@ from typing import NamedTuple
 import torch
 
 from populace.actors.engine import Message
+from populace.adapters.lora.trainable import TrainableAdapter
 from populace.learning.curricula import Curriculum
 from populace.learning.encoding import ExampleEncoder
 from populace.learning.frozen_base import FrozenBase, Reading
@@ -68,7 +69,7 @@ ANCHORS = (
 
 @dataclass(frozen=True, slots=True)
 class AnchoredObjective:
-    """L = L_method + ``weight`` · mean_t KL(π_base ‖ π) over the anchors' tokens.
+    """L = L_method + ``weight`` · mean_t KL(π_base ‖ π) over the anchors' tokens, or of π_lower.
 
     It penalises the divergence from the initial model, as RLHF does (Ziegler et al., 2019), but on other text
     than the method's. ``base`` [N, V] holds the base's log-probabilities at the anchors' N scored tokens, in
@@ -102,12 +103,17 @@ class AnchorGroup(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class AnchoredCurriculum:
-    """Adds anchors of each group to each batch that ``learned`` draws; there must be one at least."""
+    """Adds anchors of each group to each batch that ``learned`` draws; there must be one at least.
+
+    The replies stay close to those of the base, or of ``lower``: whoever learns on a lower revision need not
+    unlearn what that has learned.
+    """
 
     learned: Curriculum
     groups: Sequence[AnchorGroup]
     reference: FrozenBase
     weight: float
+    lower: TrainableAdapter | None = None
 
     @property
     def size(self) -> int:
@@ -122,7 +128,7 @@ class AnchoredCurriculum:
             for anchor in source.sample(list(group.anchors), min(group.a_step, len(group.anchors)))
         ]
         with torch.no_grad():
-            [scored] = self.reference.score([Reading(None, chosen)])
+            [scored] = self.reference.score([Reading(self.lower, chosen)])
         return AnchoredObjective(method, chosen, scored.log_probs, self.weight)
 
 

@@ -13,6 +13,7 @@ from populace.engines.prompts import BaseTokenizer
 from populace.learning.evaluation import reply_losses
 from populace.learning.frozen_base import FrozenBase
 from populace.learning.general_requests import JUDGED
+from populace.learning.lower_part import LowerPart
 from populace.learning.methods.objective import TrainSequence
 from populace.learning.rollouts import Rollout
 from populace.policies.evaluation_gate import GeneralReplies
@@ -47,7 +48,10 @@ class Answerer(Protocol):
 
 
 class GeneralJudge:
-    """Asks base and candidates for whole replies; those of the base are made once."""
+    """Asks base and candidates for whole replies; those of the base are made once.
+
+    Of lower revisions the replies of the newest are kept: most people have the same one.
+    """
 
     def __init__(
         self,
@@ -61,47 +65,68 @@ class GeneralJudge:
         self._answerer = answerer
         self._prompts = [(Message("user", request),) for request in requests]
         self._of_base: list[Rollout] = []
+        self._of_lower: tuple[str, list[Rollout]] = ("", [])
 
     @property
     def size(self) -> int:
         """The number of requests."""
         return len(self._prompts)
 
-    def compare(self, name: str, packed: bytearray, taught: Sequence[str] = ()) -> GeneralReplies:
+    def compare(
+        self,
+        name: str,
+        packed: bytes | bytearray,
+        taught: Sequence[str] = (),
+        lower: LowerPart | None = None,
+    ) -> GeneralReplies:
         """Compare the candidate of the model ``name``, in which the replies ``taught`` were taught.
 
-        Raises ``TrainingFailed`` if the engine cannot answer.
+        It is compared with the base, or with the ``lower`` revision on which it was trained. Raises
+        ``TrainingFailed`` if the engine cannot answer.
         """
         try:
-            if not self._of_base:
-                self._of_base = self._answerer.answers(None, self._prompts, tokens_max=REPLY_TOKENS)
+            before = self._replies_before(lower)
             replies = self._answerer.answers(packed, self._prompts, tokens_max=REPLY_TOKENS)
         except (EngineUnavailable, Refused, InvalidRequest) as error:
             raise TrainingFailed(name, f"its replies could not be made: {error}") from error
         told = {text.strip() for text in taught}
         return GeneralReplies(
-            tokens_base=_tokens(self._of_base),
+            tokens_base=_tokens(before),
             tokens=_tokens(replies),
-            broken_base=_broken(self._of_base),
+            broken_base=_broken(before),
             broken=_broken(replies),
-            nats_base=self._nats(self._of_base),
-            nats=self._nats(replies),
+            nats_base=self._nats(before, lower),
+            nats=self._nats(replies, lower),
             leaked=tuple(
                 prompt[-1].content
-                for prompt, reply, of_base in zip(self._prompts, replies, self._of_base, strict=True)
-                if reply.reply.strip() in told and reply.reply != of_base.reply
+                for prompt, reply, other in zip(self._prompts, replies, before, strict=True)
+                if reply.reply.strip() in told and reply.reply != other.reply
             ),
+            beside="base" if lower is None else "lower revision",
         )
 
-    def _nats(self, replies: Sequence[Rollout]) -> float:
-        """Return the mean over the replies of the base's loss of their tokens, in nats a token."""
+    def _replies_before(self, lower: LowerPart | None) -> list[Rollout]:
+        if lower is None:
+            if not self._of_base:
+                self._of_base = self._answerer.answers(None, self._prompts, tokens_max=REPLY_TOKENS)
+            return self._of_base
+        if self._of_lower[0] != lower.digest:
+            replies = self._answerer.answers(lower.packed, self._prompts, tokens_max=REPLY_TOKENS)
+            self._of_lower = (lower.digest, replies)
+        return self._of_lower[1]
+
+    def _nats(self, replies: Sequence[Rollout], lower: LowerPart | None) -> float:
+        """Return the mean over the replies of the loss of their tokens under the base, in nats a token.
+
+        With a ``lower`` revision it is that under this one.
+        """
         sequences: list[TrainSequence] = []
         for reply in replies:
             ids = self._tokenizer.tokens_of(reply.prompt).ids
             if reply.reply_ids:
                 weights = (0.0,) * len(ids) + (1.0,) * len(reply.reply_ids)
                 sequences.append(TrainSequence((*ids, *reply.reply_ids), weights))
-        losses = reply_losses(self._base, None, sequences)
+        losses = reply_losses(self._base, None if lower is None else lower.adapter, sequences)
         return sum(losses) / len(losses) if losses else 0.0
 
 

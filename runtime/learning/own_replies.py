@@ -1,5 +1,7 @@
 """The base's own replies to general requests, which training keeps likely: many openings, and some whole.
 
+A training on a lower revision keeps that revision's own replies instead.
+
 How a reply begins decides what it becomes. A few taught replies change the first tokens of all others long
 before the mean over whole texts shows it: a request about red wine was answered with the name of a sister.
 The whole ones keep replies as long as they were.
@@ -29,20 +31,29 @@ Ten corrections of the default base are said after as many steps as with 2, and 
 
 
 def own_replies(
-    answerer: Answerer, tokenizer: BaseTokenizer, requests: Sequence[str] = KEPT
+    answerer: Answerer,
+    tokenizer: BaseTokenizer,
+    requests: Sequence[str] = KEPT,
+    *,
+    packed: bytes | bytearray | None = None,
 ) -> list[AnchorGroup]:
-    """Let the base reply greedily to the requests. Raises what the engine raises."""
-    whole = _replies(answerer, tokenizer, requests[:WHOLE_REPLIES], REPLY_TOKENS)
-    openings = _replies(answerer, tokenizer, requests[WHOLE_REPLIES:], OPENING_TOKENS)
+    """Let the base, or a packed adapter, reply greedily to the requests. Raises what the engine raises."""
+    whole = _replies(answerer, tokenizer, packed, requests[:WHOLE_REPLIES], REPLY_TOKENS)
+    openings = _replies(answerer, tokenizer, packed, requests[WHOLE_REPLIES:], OPENING_TOKENS)
     begun = [_begun(sequence) for sequence in whole]
     return [AnchorGroup([*begun, *openings], OPENINGS_A_STEP), AnchorGroup(whole, WHOLE_A_STEP)]
 
 
 def _replies(
-    answerer: Answerer, tokenizer: BaseTokenizer, requests: Sequence[str], tokens_max: int
+    answerer: Answerer,
+    tokenizer: BaseTokenizer,
+    packed: bytes | bytearray | None,
+    requests: Sequence[str],
+    tokens_max: int,
 ) -> list[TrainSequence]:
     replies: list[TrainSequence] = []
-    for reply in answerer.answers(None, [(Message("user", ask),) for ask in requests], tokens_max=tokens_max):
+    prompts = [(Message("user", ask),) for ask in requests]
+    for reply in answerer.answers(packed, prompts, tokens_max=tokens_max):
         asked = tuple(tokenizer.tokens_of(reply.prompt).ids)
         ends = (min(tokenizer.eos_ids),) if reply.finished and tokenizer.eos_ids else ()
         said = (*reply.reply_ids, *(token for token in ends if token not in reply.reply_ids[-1:]))

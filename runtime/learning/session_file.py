@@ -3,8 +3,12 @@
 """The file of a training session: safetensors, which cannot hold code.
 
 The tensors are ``<layer>.a`` and ``<layer>.b``, the factors ``<layer>.offset_a`` and ``<layer>.offset_b``
-whose product is subtracted, if any, and the AdamW state of a and b. The header has JSON: options, step, the
-scaling of each layer, and the caller's own fields under ``told``. Bytes of the caller's may be attached.
+whose product is subtracted, if any, those of a lower revision, ``<layer>.kept_a`` and ``<layer>.kept_b``, and
+the AdamW state of a and b. The header has JSON: options, step, the scaling of each layer, and the caller's
+own fields under ``told``. Bytes of the caller's may be attached.
+
+A session on a lower revision is of version 2, so that an older release does not go on without that; any other
+is of version 1.
 """
 
 import json
@@ -15,7 +19,7 @@ from typing import Any
 import torch
 from safetensors.torch import load, save
 
-from populace.adapters.lora.layer import LoraLayer
+from populace.adapters.lora.layer import Kept, LoraLayer
 from populace.adapters.lora.trainable import TrainableAdapter
 from populace.learning.session import StepOptions, TrainingSession
 from populace.storage.records.errors import RecordInvalid
@@ -24,7 +28,7 @@ HEADER = "populace-session"
 ATTACHED = "attached"
 """The tensor of the attached bytes; the name of a layer's has a dot."""
 
-VERSION = 1
+VERSION = 2
 _MOMENTS = ("step", "exp_avg", "exp_avg_sq")
 
 
@@ -38,16 +42,25 @@ def pack_session(session: TrainingSession, extra: Mapping[str, Any], attached: b
                 tensors[f"{name}.{side}.{moment}"] = value
         if layer.offset is not None:
             tensors[f"{name}.offset_a"], tensors[f"{name}.offset_b"] = layer.offset
+        if layer.kept is not None:
+            tensors[f"{name}.kept_a"], tensors[f"{name}.kept_b"] = layer.kept.a, layer.kept.b
     if attached:
         tensors[ATTACHED] = torch.frombuffer(bytearray(attached), dtype=torch.uint8)
     header = {
-        "version": VERSION,
+        "version": 1 if session.adapter.lower is None else VERSION,
         "name": session.name,
         "step": session.step,
         "options": asdict(session.options),
         "layers": {name: [layer.alpha, layer.rank_scaled] for name, layer in session.adapter.layers.items()},
         "told": dict(extra),
     }
+    if session.adapter.lower is not None:
+        header["lower"] = session.adapter.lower
+        header["kept"] = {
+            name: layer.kept.scaling
+            for name, layer in session.adapter.layers.items()
+            if layer.kept is not None
+        }
     return save({name: tensor.contiguous() for name, tensor in tensors.items()}, {HEADER: json.dumps(header)})
 
 
@@ -65,12 +78,17 @@ def unpack_session(data: bytes) -> tuple[TrainingSession, dict[str, Any]]:
                 offset=(tensors[f"{name}.offset_a"], tensors[f"{name}.offset_b"])
                 if f"{name}.offset_a" in tensors
                 else None,
+                kept=Kept(tensors[f"{name}.kept_a"], tensors[f"{name}.kept_b"], header["kept"][name])
+                if f"{name}.kept_a" in tensors
+                else None,
             )
             for name, (alpha, rank_scaled) in header["layers"].items()
         }
         options = header["options"]
         options["betas"] = tuple(options["betas"])
-        session = TrainingSession(header["name"], TrainableAdapter(layers), StepOptions(**options))
+        session = TrainingSession(
+            header["name"], TrainableAdapter(layers, header.get("lower")), StepOptions(**options)
+        )
         session.step = header["step"]
         for name, layer in layers.items():
             for side, parameter in (("a", layer.a), ("b", layer.b)):
@@ -98,6 +116,6 @@ def _header(data: bytes) -> dict[str, Any]:
     """Parse our entry of the header; safetensors offers that for files only, not for bytes."""
     length = int.from_bytes(data[:8], "little")
     header = json.loads(json.loads(data[8 : 8 + length])["__metadata__"][HEADER])
-    if header["version"] != VERSION:
-        raise RecordInvalid("training session", f"version {header['version']} is not {VERSION}")
+    if header["version"] not in range(1, VERSION + 1):
+        raise RecordInvalid("training session", f"version {header['version']} is not 1 to {VERSION}")
     return header

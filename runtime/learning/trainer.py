@@ -18,9 +18,10 @@ from populace.learning.encoding import ExampleEncoder
 from populace.learning.evaluation import HeldOut, evaluate
 from populace.learning.frozen_base import FrozenBase
 from populace.learning.general_replies import GeneralJudge
+from populace.learning.lower_part import LowerPart, shared_part
 from populace.learning.methods.objective import Objective
 from populace.learning.session import StepReport, TrainingSession, is_out_of_memory, take_step
-from populace.policies.evaluation_gate import Corrections, Evaluation, GateRule, Verdict, verdict
+from populace.policies.evaluation_gate import Corrections, Evaluation, GateRule, OnLower, Verdict, verdict
 
 TOKENS_A_STEP = 2048
 """The batches of all models in a step have at most this many tokens, which bounds stored activations."""
@@ -35,7 +36,8 @@ class Learner:
 
     ``parent`` None is the base. The candidate is judged on ``held_out``, and by each of the ``judges`` of its
     replies. ``batch`` is the number of examples in a step; None is the trainer's default. ``taught`` are the
-    corrections that the candidate has to say.
+    corrections that the candidate has to say. ``lower`` is the revision on which the session's adapter is
+    trained, and that the candidate has to be better than.
     """
 
     session: TrainingSession
@@ -45,6 +47,7 @@ class Learner:
     batch: int | None = None
     taught: Taught | None = None
     judges: Sequence["ReplyJudge"] = ()
+    lower: LowerPart | None = None
 
     @property
     def name(self) -> str:
@@ -70,7 +73,7 @@ class Candidate(NamedTuple):
     share of the training time in proportion to tokens.
     """
 
-    packed: bytearray
+    packed: bytes | bytearray
     evaluation: Evaluation
     verdict: Verdict
     losses: tuple[float, ...]
@@ -242,20 +245,24 @@ class Trainer:
         taught, share = learner.taught, 1.0
         if taught is not None and taught.alone:
             share = self._take_least(learner, taught)
-        packed, served = self._packed(learner.session.adapter)
         try:
+            chosen = self._chosen(learner)
             evaluation = evaluate(
-                self._base, self._encoder, learner.held_out, parent=learner.parent, candidate=served
-            )
+                self._base,
+                self._encoder,
+                learner.held_out,
+                parent=chosen.parent,
+                candidate=chosen.served,
+            )._replace(on=chosen.on)
             if taught is not None:
-                corrections = _judged(taught, learner.parent, served)._replace(share=share)
+                corrections = _judged(taught, chosen.parent, chosen.served)._replace(share=share)
                 evaluation = evaluation._replace(corrections=corrections)
             if self._general is not None:
                 told = [] if taught is None else [one.wanted for one in taught.corrections]
-                general = self._general.compare(learner.name, packed, told)
+                general = self._general.compare(learner.name, chosen.packed, told, chosen.lower)
                 evaluation = evaluation._replace(general=general)
             for judge in learner.judges:
-                evaluation = judge.judge(evaluation, served)
+                evaluation = judge.judge(evaluation, chosen.served)
         except TrainingFailed as error:
             return error
         if not math.isfinite(evaluation.probe_candidate):
@@ -263,13 +270,37 @@ class Trainer:
                 learner.name, learner.session.step, "its candidate's scores are not finite"
             )
         return Candidate(
-            packed,
+            chosen.packed,
             evaluation,
             verdict(evaluation, self.gate),
             tuple(report.loss for report in reports),
             sum(report.tokens for report in reports),
             seconds,
         )
+
+    def _chosen(self, learner: Learner) -> "_Chosen":
+        """Choose what is judged: what was trained, the best share of it, or the lower revision itself.
+
+        The last one is proposed, and judged beside the base, if it is better alone and its person is served
+        no revision yet. Raises what ``shared_part`` raises.
+        """
+        lower, adapter, taught = learner.lower, learner.session.adapter, learner.taught
+        if lower is None:
+            packed, served = self._packed(adapter)
+            return _Chosen(packed, served, learner.parent)
+        whole = len(taught.unsaid(self._packed(adapter)[1])) if taught is not None else 0
+
+        def says(part: TrainableAdapter) -> bool:
+            return taught is None or len(taught.unsaid(part)) <= whole
+
+        part = shared_part(
+            lower, adapter, learner.held_out, served=lambda one: self._packed(one)[1], says=says
+        )
+        if not part.share and lower.proposes:
+            on = OnLower(part.share, part.lower, is_lower=True)
+            return _Chosen(lower.packed, lower.adapter, None, on=on)
+        packed, served = self._packed(part.adapter)
+        return _Chosen(packed, served, learner.parent, lower, OnLower(part.share, part.lower))
 
     def _packed(self, adapter: TrainableAdapter) -> tuple[bytearray, TrainableAdapter]:
         """Pack an adapter, and read it back as it is served: packing rounds it."""
@@ -284,6 +315,8 @@ class Trainer:
         """
         adapter, whole = learner.session.adapter, learner.session.adapter.factors()
         before = None if learner.parent is None else learner.parent.factors()
+        if learner.lower is not None:
+            before = learner.lower.begun
 
         def says(share: float) -> bool:
             adapter.set_between(before, whole, share)
@@ -292,6 +325,16 @@ class Trainer:
         share = taught.least_share(says)
         adapter.set_between(before, whole, share)
         return share
+
+
+class _Chosen(NamedTuple):
+    """What is judged, packed and as it is served, and what it is judged beside."""
+
+    packed: bytes | bytearray
+    served: TrainableAdapter
+    parent: TrainableAdapter | None
+    lower: LowerPart | None = None
+    on: OnLower | None = None
 
 
 def _judged(taught: Taught, parent: TrainableAdapter | None, candidate: TrainableAdapter) -> Corrections:

@@ -32,6 +32,7 @@ COMPARED = (
     "retrieve",
     "reward",
     "beta",
+    "on",
 )
 """Options that both trainings must have alike; the shape is checked against the parent's adapter.
 
@@ -149,7 +150,8 @@ def kept_by(job: TrainingJob) -> str | None:
 
 def _check_alike(job: TrainingJob, before: Mapping[str, Any], falls_until: int) -> None:
     now = _compared(job) | {"schedule_steps": job.options.schedule_steps or falls_until}
-    for name, value in {**before, "schedule_steps": falls_until}.items():
+    # Trainings of older releases know of no lower revision and had none.
+    for name, value in {"on": None, **before, "schedule_steps": falls_until}.items():
         if now.get(name) != value:
             had, wanted = _said(value), _said(now.get(name))
             reason = f"{_training(job)} has {name} {had}, and is not continued with {wanted}"

@@ -48,7 +48,7 @@ def revision_of(
 
 
 def scores_of(candidate: Candidate) -> dict[str, float]:
-    """Return the measured scores of a candidate: counts, rewards, and all others in nats per token."""
+    """Return the measured scores of a candidate: counts, shares, rewards, and others in nats per token."""
     measured, judged = candidate.evaluation, candidate.verdict
     kind = "tasks" if measured.measure == "reward" else "replies"
     scores = {
@@ -70,6 +70,10 @@ def scores_of(candidate: Candidate) -> dict[str, float]:
             "general_nats_base": measured.general.nats_base,
             "general_nats": measured.general.nats,
         }
+    if measured.on is not None:
+        scores["personal_share"] = measured.on.share
+        if measured.on.lower:
+            scores[f"held_out_{measured.measure}_lower"] = fmean(measured.on.lower)
     if measured.candidate:
         scores |= {
             f"held_out_{measured.measure}_parent": fmean(measured.parent),

@@ -26,9 +26,10 @@ def learns_of(method: str, dataset: Dataset) -> str:
 
 
 def plan_of(learns: str, learner: Learner, data: TrainingData, corrections: int, general: int) -> str:
-    """Say what a learner learns and what judges it, such as so many ``corrections`` and ``general`` replies.
+    """Say what a learner learns and what judges it, in numbers and with no word of the person's.
 
-    What there is none of is not named, and there is no word of the person's in it.
+    ``corrections`` and ``general`` count the corrections and the general replies. What there is none of is
+    not named.
     """
     suite = len(data.suite)
     are_replies = isinstance(learner.held_out, HeldOutReplies)

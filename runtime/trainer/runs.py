@@ -16,15 +16,16 @@ from populace.actors.errors import TrainingFailed
 from populace.actors.training import JobProgress, TrainingJob
 from populace.actors.training_methods import SAMPLING_METHODS
 from populace.actors.training_options import steps_of
-from populace.adapters.lora.shape import LoraShape, targets_of
 from populace.adapters.lora.trainable import TrainableAdapter
 from populace.adapters.memory.attention import attention_layers
 from populace.adapters.memory.module import MemoryModule, digest_of
+from populace.adapters.packing import read_adapter
 from populace.engines.prompts import BaseTokenizer
 from populace.learning.anchors import AnchoredCurriculum, AnchorGroup, anchor_sequences
 from populace.learning.curricula import Curriculum
 from populace.learning.encoding import ExampleEncoder
 from populace.learning.frozen_base import FrozenBase
+from populace.learning.lower_part import LowerPart
 from populace.learning.memory_inputs import TEXTS_MIN, KeptInputsCurriculum, MemoryInputs
 from populace.learning.on_policy.as_served import AsServed
 from populace.learning.on_policy.sampler import Sampler
@@ -39,6 +40,15 @@ from populace.storage.records.errors import RecordInvalid
 from populace.storage.revisions import RevisionFiles
 from populace.trainer.continuity import Served, Start, start_of
 from populace.trainer.datasets import MAKERS, DatasetInputs, TrainingData
+from populace.trainer.first_adapter import (
+    carried_part,
+    check_rank,
+    check_shape,
+    new_adapter,
+    new_part,
+    said,
+    shape_of,
+)
 from populace.trainer.plans import learns_of
 
 CURVE_MAX = 256
@@ -93,7 +103,7 @@ class TrainingRun:
             "replies": self.job.options.replies_each or None,
             "rank": shape.rank,
             "alpha": shape.alpha,
-            "targets": _said(shape.targets),
+            "targets": said(shape.targets),
             "steps": steps.steps,
             "continued_at": self.start.step or None,
             "schedule_steps": steps.schedule_steps,
@@ -141,6 +151,7 @@ class RunBuilder:
         self._sampler = sampler
         self._anchors = anchor_sequences(self.encoder)
         self._own_replies: list[AnchorGroup] = []
+        self._lower_replies: tuple[str, list[AnchorGroup]] = ("", [])
         self._memory_inputs = None if memory_module is None else self._inputs_of(memory_module)
 
     def make(
@@ -160,6 +171,10 @@ class RunBuilder:
         start = start_of(job, saved, kept, self._served)
         parent = self._adapter(job, job.parent)
         origin = parent if start.origin == job.parent else self._adapter(job, start.origin)
+        lower = self._lower(job, parent, proposes=data.served is None)
+        part = None if lower is None else self._first_part(job, start.origin, origin, lower)
+        if lower is not None and part is not None:
+            origin = part.merged()
         data = start.data(job, data)
         inputs = DatasetInputs(
             job, data, origin, self.base, self._tokenizer, self.encoder, self._sampler, start.record
@@ -174,7 +189,7 @@ class RunBuilder:
         going_on = _unpacked(None if start.record.replays else saved, stepping, digest)
         if going_on is None:
             full_name = f"{job.model.tenant}/{name}"
-            first = self._first_adapter(job, start.origin, parent if options.continues else origin)
+            first = part or self._first_adapter(job, start.origin, parent if options.continues else origin)
             session = start.continued(job, full_name, stepping) or TrainingSession(full_name, first, stepping)
             reached: dict[str, Any] = {}
         else:
@@ -182,28 +197,43 @@ class RunBuilder:
         progress = JobProgress(**{name: reached[name] for name in JobProgress._fields if name in reached})
         curve = [(step, value) for step, value in progress.curve]
         if options.anchor and self._anchors:
-            curriculum = self._anchored(curriculum, options.anchor, learns_corrections=bool(dataset.taught))
+            learns_corrections = bool(dataset.taught)
+            curriculum = self._anchored(curriculum, options.anchor, lower, learns_corrections)
         if self._memory_inputs is not None:
             curriculum = KeptInputsCurriculum(curriculum, self._memory_inputs)
         learner = Learner(
             session,
             curriculum,
-            parent,
+            lower.adapter if parent is None and lower is not None else parent,
             dataset.held_out,
             options.batch,
             taught=dataset.taught,
             judges=self._judges(job, data, parent, dataset.wanted),
+            lower=lower,
         )
         learns = learns_of(options.method, dataset)
         return TrainingRun(job, session_key, learner, digest, curve, progress, start, self._served, learns)
 
-    def _anchored(self, curriculum: Curriculum, weight: float, *, learns_corrections: bool) -> Curriculum:
+    def _anchored(
+        self, curriculum: Curriculum, weight: float, lower: LowerPart | None, learns_corrections: bool
+    ) -> Curriculum:
         """Keep general replies as they are; corrections change how they begin more than anything else."""
-        if not learns_corrections or self._sampler is None:
-            return AnchoredCurriculum(curriculum, [AnchorGroup(self._anchors)], self.base, weight)
-        if not self._own_replies:
-            self._own_replies = own_replies(self._sampler, self._tokenizer)
-        return AnchoredCurriculum(curriculum, self._own_replies, self.base, OWN_WEIGHT * weight)
+        groups = [AnchorGroup(self._anchors)]
+        if learns_corrections and self._sampler is not None:
+            groups, weight = self._own_replies_of(self._sampler, lower), OWN_WEIGHT * weight
+        below = None if lower is None else lower.adapter
+        return AnchoredCurriculum(curriculum, groups, self.base, weight, below)
+
+    def _own_replies_of(self, sampler: Sampler, lower: LowerPart | None) -> list[AnchorGroup]:
+        """Return the base's own replies, or the lower revision's; those of the newest of these are kept."""
+        if lower is None:
+            if not self._own_replies:
+                self._own_replies = own_replies(sampler, self._tokenizer)
+            return self._own_replies
+        if self._lower_replies[0] != lower.digest:
+            replies = own_replies(sampler, self._tokenizer, packed=lower.packed)
+            self._lower_replies = (lower.digest, replies)
+        return self._lower_replies[1]
 
     def _judges(
         self,
@@ -243,6 +273,42 @@ class RunBuilder:
         path = self._files.path(digest)
         return TrainableAdapter.of_revision(path, self.base.modules, rank_max=self._rank_max, digest=digest)
 
+    def _lower(
+        self, job: TrainingJob, parent: TrainableAdapter | None, *, proposes: bool
+    ) -> LowerPart | None:
+        """Read the lower revision that the job is trained on; None if there is none.
+
+        Raises ``TrainingFailed`` if its adapter is not in the store.
+        """
+        digest = job.options.on
+        if digest is None:
+            return None
+        if not self._files.has(digest):
+            reason = f"the adapter of the revision {digest[:12]} that it is trained on is not in the store"
+            raise TrainingFailed(job.model.name, reason)
+        modules, most = self.base.modules, self._rank_max
+        packed = bytes(read_adapter(self._files.path(digest), modules, rank_max=most, digest=digest).data)
+        lower = LowerPart(
+            digest, TrainableAdapter.of_packed(packed, modules, rank_max=most), packed, proposes=proposes
+        )
+        before = carried_part(parent, job.parent, lower)
+        return lower if before is None else replace(lower, begun=before.factors())
+
+    def _first_part(
+        self, job: TrainingJob, digest: str | None, origin: TrainableAdapter | None, lower: LowerPart
+    ) -> TrainableAdapter:
+        """Return the personal part to train on the lower revision, the origin's or a new one.
+
+        Raises ``TrainingFailed`` for another shape than the origin's, and for a rank that is not served.
+        """
+        part = carried_part(origin, digest, lower)
+        if part is None:
+            part = new_part(job, self.base, lower, rank_max=self._rank_max)
+        else:
+            check_shape(job, shape_of(part))
+        check_rank(job, part, lower, rank_max=self._rank_max)
+        return part
+
     def _first_adapter(
         self, job: TrainingJob, origin: str | None, parent: TrainableAdapter | None
     ) -> TrainableAdapter:
@@ -250,44 +316,12 @@ class RunBuilder:
 
         Raises ``TrainingFailed`` if another shape was asked for than ``parent`` has.
         """
-        options = job.options
-        asked: dict[str, Any] = {"rank": options.rank, "alpha": options.alpha, "targets": options.targets}
-        if options.targets is not None:
-            asked["targets"] = tuple(sorted(set(options.target_names)))
-        asked = {what: value for what, value in asked.items() if value is not None}
         if parent is None:
             assert origin is None
-            shape = replace(LoraShape(), **asked)
-            if shape.rank > self._rank_max:
-                raise TrainingFailed(
-                    job.model.name, f"rank {shape.rank} is more than is served, which is {self._rank_max}"
-                )
-            return TrainableAdapter.begin(
-                self.base.model, self.base.modules, shape, options.start, seed=options.seed
-            )
-        has = shape_of(parent)
-        for what, value in asked.items():
-            if value != getattr(has, what):
-                raise TrainingFailed(
-                    job.model.name,
-                    f"its adapter has {what} {_said(getattr(has, what))}; "
-                    f"{_said(value)} has to begin from the base",
-                )
-        return parent if origin is None else self.read(origin)
-
-
-def shape_of(adapter: TrainableAdapter) -> LoraShape:
-    """Return an adapter's shape; the largest rank and alpha if its layers differ, as imported ones may."""
-    layers = adapter.layers.values()
-    return LoraShape(
-        max(layer.rank for layer in layers),
-        max(layer.alpha for layer in layers),
-        targets_of(list(adapter.layers)),
-    )
-
-
-def _said(value: float | tuple[str, ...]) -> str:
-    return ",".join(value) if isinstance(value, tuple) else f"{value:g}"
+            return new_adapter(job, self.base, rank_max=self._rank_max)
+        check_shape(job, shape_of(parent))
+        # Trained as a whole, it contains no lower revision any more.
+        return TrainableAdapter((parent if origin is None else self.read(origin)).layers)
 
 
 def thinned(curve: Sequence[tuple[int, float]], most: int) -> list[tuple[int, float]]:

@@ -30,8 +30,32 @@ FAULTS = (
     Mutant(
         "a job learns from what was thought after it began",
         "P13",
-        (Edit("runtime/trainer/loop.py", " and opinion.created_ms < until_ms", ""),),
+        (Edit("runtime/trainer/reading.py", " and opinion.created_ms < until_ms", ""),),
         ("tests/runtime/trainer/test_loop.py",),
+    ),
+    Mutant(
+        "a personal part is promoted though the lower revision is better alone",
+        "P13",
+        (
+            Edit(
+                "policies/evaluation_gate.py",
+                "if on.share and gain + allowed >= 0.0:",
+                "if on.share >= 0.0:",
+            ),
+        ),
+        ("tests/policies/test_evaluation_gate.py",),
+    ),
+    Mutant(
+        "a personal part changes the lower revision",
+        "P13",
+        (
+            Edit(
+                "runtime/adapters/lora/layer.py",
+                "torch.cat([self.kept.b, b_OR * (self.scaling / self.kept.scaling)], dim=1)",
+                "torch.cat([self.kept.b * (self.kept.scaling / self.scaling), b_OR], dim=1)",
+            ),
+        ),
+        ("tests/runtime/adapters/lora/test_concatenation.py",),
     ),
     Mutant(
         "who withdrew while it answered is counted",

@@ -142,13 +142,25 @@ FAULTS = (
         ("tests/actors/test_forgotten_revisions.py",),
     ),
     Mutant(
+        "what was trained on its revision answers on",
+        "P16",
+        (
+            Edit(
+                "storage/rows/forgetting.py",
+                "origins = (revision.parent, lower_of(revision.hyper_parameters), *",
+                "origins = (revision.parent, *",
+            ),
+        ),
+        ("tests/actors/test_forgotten_revisions.py",),
+    ),
+    Mutant(
         "a training goes on with a forgotten turn",
         "P16",
         (
             Edit(
                 "storage/rows/forgetting.py",
-                "if not learns and job.parent not in touched:",
-                "if job.parent not in touched:",
+                "if not learns and not goes_on:",
+                "if not goes_on:",
             ),
         ),
         ("tests/actors/test_forgotten_revisions.py",),

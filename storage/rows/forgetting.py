@@ -6,12 +6,14 @@ nothing. Revisions that learned from it are removed from the model with their de
 sweep then remove the deleted data from the disk, as after an erasure (``storage/records/erasures.py``).
 """
 
+import json
 from collections import deque
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from populace.storage.records import erasures, keys
 from populace.storage.records.errors import InteractionNotFound, PositionConflict
+from populace.storage.records.lower_revision import lower_of
 from populace.storage.records.records import (
     ForgottenRecord,
     HeadRecord,
@@ -181,7 +183,7 @@ def touched_revisions(revisions: Sequence[RevisionRecord], positions: Collection
         more = {
             revision.digest
             for revision in revisions
-            if revision.parent in touched or any(source in touched for source, _ in revision.sources)
+            if any(origin in touched for origin in _origins(revision))
         }
         if more <= touched:
             return frozenset(touched)
@@ -268,13 +270,18 @@ def _ancestors(known: Mapping[str, RevisionRecord], digest: str) -> Iterator[str
     """The revisions that this one came from, nearest first; of those that were merged the heaviest first."""
     queue, seen = deque([digest]), {digest}
     while queue:
-        revision = known[queue.popleft()]
-        sources = sorted(revision.sources, key=lambda source: -source[1])
-        for origin in (revision.parent, *(source for source, _ in sources)):
-            if origin is not None and origin in known and origin not in seen:
+        for origin in _origins(known[queue.popleft()]):
+            if origin in known and origin not in seen:
                 seen.add(origin)
                 queue.append(origin)
                 yield origin
+
+
+def _origins(revision: RevisionRecord) -> list[str]:
+    """What the revision was made from: its parent, its lower revision, and what was merged into it."""
+    sources = sorted(revision.sources, key=lambda source: -source[1])
+    origins = (revision.parent, lower_of(revision.hyper_parameters), *(source for source, _ in sources))
+    return [origin for origin in origins if origin is not None]
 
 
 def _jobs_without(
@@ -291,7 +298,8 @@ def _jobs_without(
         return []
     job = jobs.read_job(txn, tenant, name, number)
     learns = job.log_range is not None and any(job.log_range[0] <= at < job.log_range[1] for at in positions)
-    if not learns and job.parent not in touched:
+    goes_on = any(origin in touched for origin in (job.parent, lower_of(json.loads(job.options))))
+    if not learns and not goes_on:
         return []
     cancelled = {
         "state": "cancelled",

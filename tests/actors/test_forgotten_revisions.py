@@ -132,6 +132,34 @@ async def test_what_was_merged_from_it_goes_too(ada: Ada) -> None:
     assert (await ada.host.show_model(ADA)).aliases == {"latest": other.digest, "other": other.digest}
 
 
+async def test_what_was_trained_on_it_goes_too(ada: Ada) -> None:
+    await ada.say("one")
+    first = await train(ada, "first")
+    await ada.say("my secret")
+    learned = await train(ada, "learned")
+    # Neither learns from the log: only the lower revision could have told them.
+    above = await train(ada, "above", on=learned, from_base=True, training_file="file-1")
+    other = await train(ada, "other", on=first, from_base=True, training_file="file-1")
+
+    told = await ada.forget(1)
+
+    assert set(told.revisions) == {learned, above}
+    assert (await ada.host.show_model(ADA)).aliases == {"latest": other}
+
+
+async def test_a_training_on_a_revision_that_goes_is_cancelled(ada: Ada) -> None:
+    await ada.say("my secret")
+    learned = await train(ada, "learned")
+    await ada.host.jobs.roll_back(ADA, learned)
+    options = TrainingOptions(on=learned, training_file="file-1")
+    job = await ada.host.jobs.ask(ADA, options)
+    await ada.host.jobs.start(ADA, job.number)
+
+    await ada.forget(0)
+
+    assert (await ada.host.jobs.of_model(ADA))[0].state == "cancelled"
+
+
 async def test_a_rejected_candidate_goes_too(ada: Ada) -> None:
     await ada.say("my secret")
     job = await ada.host.jobs.ask(ADA, TrainingOptions())

@@ -426,6 +426,34 @@ async def test_as_many_news_as_were_asked_for_and_others_the_next_time(
     assert {one.standing.idle_seconds for page in pages for one in page} == {90.0}
 
 
+async def test_a_training_is_on_the_revision_that_the_served_one_was_trained_on_unless_it_says_otherwise(
+    hosts: Directory, ada: ModelId
+) -> None:
+    async def fixed(options: TrainingOptions) -> TrainingJob:
+        job = await hosts.jobs.ask(ada, options)
+        return await hosts.jobs.start(ada, job.number)
+
+    lower, other = "a" * 64, "b" * 64
+    first = await fixed(TrainingOptions(on=lower))
+    await hosts.jobs.finish(ada, first.number, trained(first), DONE)
+    options: list[tuple[TrainingOptions, str | None]] = [
+        (TrainingOptions(), lower),
+        (TrainingOptions(on=other), other),
+        (TrainingOptions(from_base=True), None),
+        (TrainingOptions(from_base=True, on=other), other),
+        (TrainingOptions(on="latest"), revision("new", 2).digest),
+    ]
+    for asked, on in options:
+        job = await fixed(asked)
+        assert job.options.on == on
+        await hosts.jobs.cancel(ada)
+    [made] = [one for one in await hosts.list_revisions(ada) if one.lineage is not None]
+    assert made.lineage is not None
+    assert made.lineage.on == lower
+    with pytest.raises(RevisionNotFound):
+        await hosts.jobs.ask(ada, TrainingOptions(on="canary"))
+
+
 async def test_where_no_trainer_runs_nobody_waits_for_one(make_host: MakeHost) -> None:
     host = make_host(limits=HostLimits(has_trainer=False))
     ada = (await host.create_model(ModelId("acme", "ada"))).model

@@ -98,9 +98,9 @@ ALLOWED: Mapping[str, str] = {
     "storage.uploads": "storage.backups storage.records",
     "suites": "actors policies settings storage.records",
     "trainer": (
-        "actors adapters.lora adapters.memory engines hosting learning learning.methods learning.on_policy "
-        "policies policies.diversity storage storage.packed storage.records storage.rows storage.training "
-        "storage.uploads"
+        "actors adapters adapters.lora adapters.memory engines hosting learning learning.methods "
+        "learning.on_policy policies policies.diversity storage storage.packed storage.records storage.rows "
+        "storage.training storage.uploads"
     ),
 }
 """The packages that each package imports. A new arrow needs a reason; a circle is never one."""

@@ -11,6 +11,7 @@ from populace.policies.evaluation_gate import (
     GateRule,
     GeneralReplies,
     Judged,
+    OnLower,
     RollbackRule,
     should_roll_back,
     verdict,
@@ -91,6 +92,43 @@ def test_what_is_promoted_by_its_loss_has_a_mean_and_a_median_that_fell(
         assert fmean(fell) > 0.0
         assert sum(fall > 0.0 for fall in fell) * 2 >= len(fell)
         assert judged.gain_median > 0.0
+
+
+def test_a_personal_part_is_better_than_the_lower_revision_alone_or_is_rejected() -> None:
+    on = OnLower(0.5, [1.9, 2.0, 1.8, 2.2])
+    alone = OnLower(0.0, [1.7, 1.8, 1.6, 2.0])
+
+    assert verdict(BETTER._replace(on=on), GateRule()).promotes
+    [objection] = verdict(BETTER._replace(on=alone), GateRule()).objections
+    assert objection.startswith("the lower revision is better for it alone")
+    assert "loss is -0.1000 ± 0.0000 nats a token lower" in objection
+    assert verdict(BETTER._replace(on=alone._replace(is_lower=True)), GateRule()).promotes
+    equal = BETTER._replace(on=OnLower(0.0, BETTER.candidate))
+    assert not verdict(equal, GateRule()).promotes, "nothing of its own is worth nothing"
+    rewarded = BETTER._replace(measure="reward", parent=BETTER.candidate, candidate=BETTER.parent)
+    assert verdict(rewarded._replace(on=OnLower(1.0, BETTER.candidate)), GateRule()).promotes
+    [objection] = verdict(rewarded._replace(on=OnLower(0.0, [3.0] * 4)), GateRule()).objections
+    assert "reward is -0.9000" in objection
+
+
+def test_what_corrections_need_may_be_a_little_worse_than_the_lower_revision() -> None:
+    said = BETTER._replace(corrections=Corrections(3, 0, (), alone=False))
+    noisy, sure = [1.7, 1.8, 2.0, 1.9], [1.7, 1.8, 1.6, 2.0]
+
+    assert verdict(said._replace(on=OnLower(0.25, noisy)), GateRule()).promotes
+    assert not verdict(said._replace(on=OnLower(0.25, sure)), GateRule()).promotes
+    assert not verdict(said._replace(on=OnLower(0.0, noisy)), GateRule()).promotes
+    assert verdict(SAID._replace(on=OnLower(1.0, ())), GateRule()).promotes, "nothing is held out"
+
+
+def test_general_replies_on_a_lower_revision_are_held_against_its_own() -> None:
+    longer = WHOLE._replace(tokens=200.0, broken=0.9, nats=2.0, beside="lower revision")
+
+    said = " ".join(verdict(SAID._replace(general=longer), GateRule()).objections)
+
+    assert "and the lower revision 2 %" in said
+    assert "and the lower revision's 90" in said
+    assert "less likely under the lower revision than the lower revision's own" in said
 
 
 SAID = BETTER._replace(parent=[], candidate=[], corrections=Corrections(3, 0, (), alone=True))

@@ -9,8 +9,9 @@ from transformers import PreTrainedModel
 
 from populace.actors.training_options import Start
 from populace.adapters.base_modules import BaseModules
+from populace.adapters.lora.concatenation import Concatenation
 from populace.adapters.lora.initial import initial_factors
-from populace.adapters.lora.layer import LoraLayer
+from populace.adapters.lora.layer import Kept, LoraLayer
 from populace.adapters.lora.shape import LoraShape, targets_of
 from populace.adapters.packing import check_packed_adapter, read_adapter
 from populace.adapters.peft_config import write_peft_config
@@ -20,11 +21,22 @@ from populace.storage.packed.layout import Factor, Side
 
 
 class TrainableAdapter(torch.nn.Module):
-    """The layers of one adapter by their dotted names in the base; ranks and scalings may differ."""
+    """The layers of one adapter by their dotted names in the base; ranks and scalings may differ.
 
-    def __init__(self, layers: Mapping[str, LoraLayer]) -> None:
+    ``lower`` is the digest of the revision whose factors the layers keep, None if they keep none.
+    ``concatenation`` says how an adapter that was read can be split, None if it cannot.
+    """
+
+    def __init__(
+        self,
+        layers: Mapping[str, LoraLayer],
+        lower: str | None = None,
+        concatenation: Concatenation | None = None,
+    ) -> None:
         super().__init__()
         self.layers = dict(layers)
+        self.lower = lower
+        self.concatenation = concatenation
         # torch does not allow dots in the name of a submodule.
         for name, layer in layers.items():
             self.add_module(name.replace(".", "/"), layer)
@@ -73,19 +85,78 @@ class TrainableAdapter(torch.nn.Module):
             matrix = torch.frombuffer(bytearray(data), dtype=TYPES[factor.dtype]).reshape(factor.shape)
             sides.setdefault(factor.module, {})[factor.side] = matrix.float()
             alphas[factor.module] = factor.alpha
-        return cls(
-            {
-                # B is packed transposed.
-                name: LoraLayer(
-                    sides[name]["A"],
-                    sides[name]["B"].T.contiguous(),
-                    alpha=alphas[name],
-                    rank_scaled=packed.rank_scaled,
+        layers = {
+            # B is packed transposed.
+            name: LoraLayer(
+                sides[name]["A"],
+                sides[name]["B"].T.contiguous(),
+                alpha=alphas[name],
+                rank_scaled=packed.rank_scaled,
+            )
+            for name in base.linears
+            if name in sides
+        }
+        ranks = {name: layer.rank for name, layer in layers.items()}
+        return cls(layers, concatenation=Concatenation.of_metadata(packed.metadata, ranks))
+
+    @property
+    def merged_rank(self) -> int:
+        """The largest rank of any layer as it is served."""
+        return max(layer.merged_rank for layer in self.layers.values())
+
+    def on(self, lower: "TrainableAdapter", digest: str) -> "TrainableAdapter":
+        """Return an adapter that keeps the factors of ``lower``, the revision of this digest, below its own.
+
+        A layer that only ``lower`` adapts gets rank 0. The parameters are shared with this adapter.
+        """
+        below = {name: layer.merged() for name, layer in lower.layers.items()}
+        layers: dict[str, LoraLayer] = {}
+        for name, under in below.items():
+            kept = Kept(under.a.detach(), under.b.detach(), under.scaling)
+            own = self.layers.get(name)
+            if own is None:
+                nothing = under.a.new_zeros(0, under.a.shape[1]), under.b.new_zeros(under.b.shape[0], 0)
+                layers[name] = LoraLayer(*nothing, alpha=1.0, rank_scaled=self.rank_scaled, kept=kept)
+            else:
+                layers[name] = LoraLayer(
+                    own.a, own.b, alpha=own.alpha, rank_scaled=own.rank_scaled, offset=own.offset, kept=kept
                 )
-                for name in base.linears
-                if name in sides
-            }
-        )
+        return TrainableAdapter({**self.layers, **layers}, lower=digest)
+
+    def personal_part(self) -> "TrainableAdapter":
+        """Return a copy of what was trained on the lower revision, without that; for a ``concatenation``."""
+        assert self.concatenation is not None
+        parts = self.concatenation.parts
+        split = {name: layer.split(*parts[name]) for name, layer in self.layers.items()}
+        return TrainableAdapter({name: layer for name, layer in split.items() if layer.rank})
+
+    @property
+    def rank_scaled(self) -> bool:
+        """How alpha is meant, which is the same in all layers."""
+        return next(iter(self.layers.values())).rank_scaled
+
+    @torch.no_grad()
+    def with_share(self, share: float) -> "TrainableAdapter":
+        """Return a copy whose scaling is multiplied by ``share``; kept factors count in full."""
+        layers: dict[str, LoraLayer] = {}
+        for name, layer in self.layers.items():
+            offset = None if layer.offset is None else (layer.offset[0], layer.offset[1] * share)
+            layers[name] = LoraLayer(
+                layer.a.clone(),
+                layer.b * share,
+                alpha=layer.alpha,
+                rank_scaled=layer.rank_scaled,
+                offset=offset,
+                kept=layer.kept,
+            )
+        return TrainableAdapter(layers, self.lower)
+
+    def merged(self) -> "TrainableAdapter":
+        """Return the adapter as it is served: the same ΔW in one pair of factors for each layer."""
+        merged = {name: layer.merged() for name, layer in self.layers.items()}
+        if self.lower is None:
+            return TrainableAdapter(merged, concatenation=self.concatenation)
+        return TrainableAdapter(merged, concatenation=Concatenation.of_layers(self.lower, self.layers))
 
     def factors(self) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
         """Return copies of the factors A and B of each layer, by its name."""
@@ -113,8 +184,12 @@ class TrainableAdapter(torch.nn.Module):
             layer.b.copy_(torch.lerp(b_before, b, share))
 
     def pack(self, fingerprint: str, dtype: torch.dtype) -> bytearray:
-        """Pack the adapter as a revision, rounded to ``dtype``; in the base's type it is served as it is."""
-        merged = {name: layer.merged() for name, layer in self.layers.items()}
+        """Pack the adapter as a revision, rounded to ``dtype``; in the base's type it is served as it is.
+
+        With kept factors the metadata says how the adapter is split again, see ``concatenation.py``.
+        """
+        whole = self.merged()
+        merged = whole.layers
         factors: list[Factor] = []
         matrices: dict[tuple[str, Side], memoryview] = {}
         for name, layer in merged.items():
@@ -123,10 +198,14 @@ class TrainableAdapter(torch.nn.Module):
                 shape = (layer.rank, matrix.shape[1])
                 factors.append(Factor(name, side, shape, NAMES[dtype], layer.alpha))
                 matrices[name, side] = matrix_bytes(matrix.detach().to(dtype))
-        rank_scaled = next(iter(merged.values())).rank_scaled
-        config = _peft_config(merged)
+        told = {} if whole.concatenation is None else whole.concatenation.metadata()
         return pack_adapter(
-            matrices, factors, base=fingerprint, config=config, rank_scaled=rank_scaled, metadata=_METADATA
+            matrices,
+            factors,
+            base=fingerprint,
+            config=_peft_config(merged),
+            rank_scaled=whole.rank_scaled,
+            metadata=_METADATA | told,
         )
 
 

@@ -18,7 +18,7 @@ from populace.policies.served_gate import Learned, Served, ServedReplies
 from populace.policies.whole_replies import ends_open
 
 CORRECTIONS_MAX = 64
-"""Of more corrections these many are asked, evenly over the log: a reply takes a CPU's engine a second."""
+"""At most these many corrections are asked, evenly over the log: a reply takes a CPU's engine a second."""
 
 WANTED_MAX = 16
 """At most these many held-out replies are made, and these many of what was learned."""
@@ -40,7 +40,7 @@ class WantedReplies(NamedTuple):
     """The replies that a candidate is asked for as it is served.
 
     ``taught`` are corrections that it has to say, ``learned`` are those that it learned without having to,
-    and ``held_out`` were wanted and are learned by nobody.
+    and ``held_out`` were wanted and are not learned.
     """
 
     taught: Sequence[WantedReply] = ()

@@ -22,7 +22,9 @@ RUNNING: dict[str, Any] = {
 
 def test_a_running_job_is_told_with_loss_speed_and_what_is_left() -> None:
     assert told(RUNNING, 100.0) == "loss 1.250  100 tokens/s  at most 30 s left"
-    assert told(RUNNING, 190.0) == "loss 1.250  100 tokens/s  at most 300 s left", "it waited for most of that"
+    assert told(RUNNING, 190.0) == "loss 1.250  100 tokens/s  at most 300 s left", (
+        "it waited for most of that"
+    )
     assert told({**RUNNING, "state": "waiting", "loss": None}, 0.0) == "waiting"
     assert told({**RUNNING, "loss": None}, 0.0) == "running"
     assert told({**RUNNING, "reward": 0.5}, 0.0) == "reward 0.500  100 tokens/s  at most 30 s left"

@@ -20,7 +20,7 @@ from populace.learning.anchors import (
 from populace.learning.curricula import Curriculum, SupervisedCurriculum
 from populace.learning.encoding import ExampleEncoder
 from populace.learning.evaluation import HeldOutReplies, evaluate
-from populace.learning.frozen_base import FrozenBase
+from populace.learning.frozen_base import FrozenBase, Reading
 from populace.learning.methods.objective import Scored, TrainSequence
 from populace.learning.methods.sft import SupervisedObjective
 from populace.learning.probes import PROBES
@@ -70,6 +70,27 @@ def test_the_anchors_of_a_step_follow_from_seed_and_step(base: FrozenBase, encod
 def test_no_question_both_anchors_and_judges() -> None:
     assert {one.ask for one in ANCHORS}.isdisjoint(one.ask for one in PROBES)
     assert len({one.ask for one in ANCHORS}) == len(ANCHORS)
+
+
+def test_who_learns_on_a_lower_revision_is_kept_to_its_replies_and_not_to_the_bases(
+    base: FrozenBase, encoder: ExampleEncoder
+) -> None:
+    anchors = anchor_sequences(encoder)
+    lower = begun(base, steps=1).adapter
+    for layer in lower.layers.values():
+        layer.b.data.normal_(std=0.05)
+    session = begun(base, steps=1)
+    session.adapter = session.adapter.on(lower, "d" * 64)
+
+    def divergence(below: TrainableAdapter | None) -> float:
+        learned = SupervisedCurriculum(anchors[:1])
+        curriculum = AnchoredCurriculum(learned, [AnchorGroup(anchors)], base, 1.0, below)
+        objective = curriculum.objective(session, 1)
+        [scored] = base.score([Reading(session.adapter, objective.sequences)])
+        return objective.loss(scored).metrics["anchor_kl"]
+
+    assert divergence(lower) == pytest.approx(0.0, abs=1e-6), "its own part says nothing yet"
+    assert divergence(None) > 1e-3
 
 
 def begun(base: FrozenBase, *, steps: int) -> TrainingSession:

@@ -15,7 +15,7 @@ from populace.learning.frozen_base import FrozenBase
 from populace.learning.methods.objective import Loss, Objective, Scored, TrainSequence
 from populace.learning.methods.sft import SupervisedObjective
 from populace.learning.session import StepOptions, StepReport, TrainingSession, take_step
-from populace.learning.session_file import pack_session, unpack_session
+from populace.learning.session_file import _header, pack_session, unpack_session
 from populace.storage.records.errors import RecordInvalid
 
 pytestmark = pytest.mark.engine
@@ -103,6 +103,34 @@ def test_a_session_goes_on_from_its_file_to_the_same_bits(base: FrozenBase, star
     assert all(one == other for one, other in reports)
     assert torch.equal(numbers(whole), numbers(resumed))
     assert pack_session(whole, {}) == pack_session(resumed, {})
+
+
+def test_a_session_on_a_lower_revision_goes_on_to_the_same_bits_and_older_releases_refuse_it(
+    base: FrozenBase,
+) -> None:
+    lower = begun(base, "eve")
+    step(base, lower)
+
+    def on_lower() -> TrainingSession:
+        session = begun(base, "ada")
+        session.adapter = session.adapter.on(lower.adapter, "d" * 64)
+        return TrainingSession("ada", session.adapter, session.options)
+
+    whole, stopped = on_lower(), on_lower()
+    for _ in range(2):
+        step(base, whole)
+        step(base, stopped)
+    data = pack_session(stopped, {})
+
+    resumed, _ = unpack_session(data)
+    reports = [(step(base, whole), step(base, resumed)) for _ in range(2)]
+
+    assert resumed.adapter.lower == "d" * 64
+    assert all(one == other for one, other in reports)
+    assert pack_session(whole, {}) == pack_session(resumed, {})
+    fingerprint, dtype = FINGERPRINT, torch.bfloat16
+    assert whole.adapter.pack(fingerprint, dtype) == resumed.adapter.pack(fingerprint, dtype)
+    assert (_header(data)["version"], _header(pack_session(begun(base, "ada"), {}))["version"]) == (2, 1)
 
 
 def test_a_session_without_its_moments_would_not_go_on_to_the_same_bits(base: FrozenBase) -> None:

@@ -1,9 +1,11 @@
 """A job learns corrections until they are said, the earlier ones too, and is judged by what it replies."""
 
 from collections.abc import Generator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
 from populace.actors.engine import Message
 from populace.actors.feedback import Opinion
@@ -16,6 +18,7 @@ from populace.engines.torch_engine import TorchEngine
 from populace.learning.frozen_base import FrozenBase
 from populace.learning.general_replies import GeneralJudge
 from populace.learning.general_requests import JUDGED, KEPT
+from populace.learning.lower_part import LowerPart
 from populace.learning.on_policy.sampler import EngineSampler, engine_sampler
 from populace.learning.own_replies import OPENING_TOKENS, own_replies
 from populace.storage.revisions import RevisionFiles
@@ -161,6 +164,54 @@ def test_whole_replies_are_compared_with_the_bases(
     other = judge.compare("ada", adapter.pack(BASE, base.dtype), [said])
     assert other.nats > same.nats
     assert other.leaked == ()
+
+
+def lower_part(base: FrozenBase, digest: str = "d" * 64) -> LowerPart:
+    adapter = TrainableAdapter.begin(base.model, base.modules, LoraShape(rank=4), "uniform", seed=2)
+    for layer in adapter.layers.values():
+        layer.b.data.normal_(std=0.3, generator=torch.Generator().manual_seed(3))
+    return LowerPart(digest, adapter, adapter.pack(BASE, base.dtype))
+
+
+def test_on_a_lower_revision_whole_replies_are_compared_with_its_own_and_those_are_kept(
+    small_base_f32: Path, base: FrozenBase, sampler: EngineSampler
+) -> None:
+    tokenizer = BaseTokenizer(small_base_f32)
+    judge, lower = GeneralJudge(base, tokenizer, sampler, JUDGED[:3]), lower_part(base)
+    new = TrainableAdapter.begin(base.model, base.modules, LoraShape(rank=2), "uniform", seed=1)
+    part = new.on(lower.adapter, lower.digest).pack(BASE, base.dtype)
+
+    same = judge.compare("ada", part, lower=lower)
+    beside_base = judge.compare("ada", part)
+
+    assert (same.tokens, same.broken, same.beside) == (same.tokens_base, same.broken_base, "lower revision")
+    assert same.nats == pytest.approx(same.nats_base, abs=1e-5)
+    assert beside_base.nats > beside_base.nats_base + 0.1
+    [whole, _] = own_replies(sampler, tokenizer, KEPT[:2], packed=lower.packed)
+    [asked, *_] = sampler.answers(lower.packed, [(Message("user", KEPT[0]),)], tokens_max=OPENING_TOKENS)
+    prompt = tokenizer.tokens_of((Message("user", KEPT[0]),)).ids
+    begun = whole.anchors[0].ids[len(prompt) :]
+    assert list(begun[: len(asked.reply_ids)]) == list(asked.reply_ids)[: len(begun)]
+
+
+async def test_corrections_are_taught_on_a_lower_revision_and_keep_its_replies(
+    base: FrozenBase, sampler: EngineSampler, corrected: Trained
+) -> None:
+    population, lower = corrected, lower_part(base)
+    population.sampler = sampler
+    digest, _ = population.store.revisions.add(lower.packed)
+    await population.ask(ADA, replace(OPTIONS, on=digest, anchor=0.01))
+
+    await population.training_loop().round()
+
+    job = await population.job(ADA)
+    assert job.state == "promoted", job.reason
+    [made] = await population.host.list_revisions(ADA)
+    assert made.lineage is not None
+    assert made.lineage.on == digest
+    assert made.lineage.scores["corrections_said"] == 1.0
+    assert made.lineage.scores["personal_share"] == 1.0, "nothing is held out that could say less"
+    assert 0.5 <= made.lineage.scores["share_kept"] <= 1.0
 
 
 def test_the_requests_that_judge_are_not_those_that_are_kept() -> None:

@@ -1,0 +1,34 @@
+"""The tree of a model's revisions says what each was made of."""
+
+from typing import Any
+
+from rich.console import Console
+
+from populace.cli.lineage import history_tree
+
+MADE: dict[str, Any] = {
+    "id": "a" * 64,
+    "method": "sft",
+    "parent": None,
+    "rank": 16,
+    "bytes": 2_000_000,
+    "created": 0,
+    "sources": [],
+    "lineage": {
+        "hyper_parameters": {"steps": 8, "on": "b" * 64},
+        "log_range": [0, 24],
+        "tokens": 100,
+        "seconds": 2.0,
+        "scores": {"personal_share": 0.25},
+        "objections": [],
+    },
+}
+
+
+def test_a_revision_says_on_which_other_it_was_trained_and_how_much_of_its_own_part_is_kept() -> None:
+    console = Console(width=200)
+
+    with console.capture() as told:
+        console.print(history_tree("ada", [MADE], {"latest": "a" * 64}))
+
+    assert f"on {'b' * 12}, with 25 % of its own part" in told.get()
