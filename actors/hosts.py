@@ -13,6 +13,7 @@ from populace.actors.turn import ChatRequest, Interaction, ModelId, Reply, TurnG
 from populace.storage.rows.portable import PortableModel
 
 if TYPE_CHECKING:
+    from populace.actors.contributors import Contributors
     from populace.actors.forgetting import Forgetting
     from populace.actors.members import Members
     from populace.actors.memories import Memories
@@ -69,6 +70,7 @@ class ModelView:
     """A personal model as callers see it. ``aliases`` maps alias to revision digest.
 
     Its log is kept at positions ``[log_start, log_position)``; earlier interactions were compacted.
+    ``contributes``: the tenant's community may learn from it.
     """
 
     model: ModelId
@@ -80,6 +82,7 @@ class ModelView:
     memory_version: int
     aliases: dict[str, str]
     active: bool
+    contributes: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +174,11 @@ class Hosts(Protocol):
     @property
     def members(self) -> "Members":
         """Those of the models that take part in the population's answers."""
+        ...
+
+    @property
+    def contributors(self) -> "Contributors":
+        """The consents of the same models to be learned from for everybody."""
         ...
 
     @property

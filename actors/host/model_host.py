@@ -28,6 +28,7 @@ from populace.actors.hosts import (
 )
 from populace.actors.keepers.adapter_sweeper import AdapterSweeper
 from populace.actors.keepers.catalogue import Catalogue, model_view
+from populace.actors.keepers.contributor_keeper import ContributorKeeper
 from populace.actors.keepers.feedback_keeper import FeedbackKeeper
 from populace.actors.keepers.job_keeper import JobKeeper
 from populace.actors.keepers.log_compactor import LogCompactor
@@ -83,6 +84,7 @@ class ModelHost:
             operation_seconds_kept=self._limits.operation_seconds_kept,
         )
         self.members = MemberKeeper(self._owned, self._catalogue.shard, clock=clock)
+        self.contributors = ContributorKeeper(self._owned, self._catalogue.shard, clock=clock)
         self.suites = SuiteKeeper(self._owned, self._catalogue.shard)
         self.jobs = JobKeeper(
             self._owned,

@@ -268,6 +268,7 @@ def model_view(stored: StoredModel, *, active: bool) -> ModelView:
         memory_version=stored.head.memory_version,
         aliases=dict(stored.aliases),
         active=active,
+        contributes=stored.contributes,
     )
 
 

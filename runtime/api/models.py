@@ -31,6 +31,7 @@ class ModelObject(ApiObject):
         memory_version=8,
         aliases={},
         active=True,
+        contributes=False,
     )
 
     id: str
@@ -43,6 +44,7 @@ class ModelObject(ApiObject):
     memory_version: int
     aliases: dict[str, str]
     active: bool
+    contributes: bool = False
 
     @classmethod
     def of(cls, view: ModelView) -> "ModelObject":
@@ -56,6 +58,7 @@ class ModelObject(ApiObject):
             memory_version=view.memory_version,
             aliases=view.aliases,
             active=view.active,
+            contributes=view.contributes,
         )
 
     def value(self, tenant: str) -> ModelView:
@@ -69,6 +72,7 @@ class ModelObject(ApiObject):
             self.memory_version,
             self.aliases,
             self.active,
+            self.contributes,
         )
 
 

@@ -44,6 +44,7 @@ async def test_a_new_model_is_shown_listed_and_answers(client: httpx.AsyncClient
         "memory_version": 0,
         "aliases": {},
         "active": False,
+        "contributes": False,
     }
     assert reply.status_code == 200
 
