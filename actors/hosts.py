@@ -70,7 +70,8 @@ class ModelView:
     """A personal model as callers see it. ``aliases`` maps alias to revision digest.
 
     Its log is kept at positions ``[log_start, log_position)``; earlier interactions were compacted.
-    ``contributes``: the tenant's community may learn from it.
+    ``contributes``: the tenant's community may learn from it. ``begins_on`` is the community's revision that
+    serves a model without ``latest``, None for the base.
     """
 
     model: ModelId
@@ -83,6 +84,7 @@ class ModelView:
     aliases: dict[str, str]
     active: bool
     contributes: bool = False
+    begins_on: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

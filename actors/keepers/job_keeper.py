@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from populace.actors.clock import Clock
 from populace.actors.errors import InvalidRequest, TrainingUnavailable
 from populace.actors.hosts import ModelView, Revision
-from populace.actors.keepers.catalogue import Catalogue, model_view, revision_record
+from populace.actors.keepers.catalogue import Catalogue, revision_record
 from populace.actors.keepers.owned_shards import OwnedShards
 from populace.actors.keepers.promotions import Promotions
 from populace.actors.keepers.unsettled_feedback import UnsettledFeedbackReader
@@ -56,14 +56,16 @@ class JobKeeper:
         clock: Clock,
         has_trainer: bool,
         on_moved: Callable[[ModelId, StoredModel], None],
+        view: Callable[[StoredModel], ModelView],
     ) -> None:
-        """``on_moved`` is called with a model whose aliases have moved."""
+        """``on_moved`` is called with a model whose aliases have moved; ``view`` is how callers see a model."""
         self._shards = shards
         self._catalogue = catalogue
         self._promotions = promotions
         self._clock = clock
         self._has_trainer = has_trainer
         self._on_moved = on_moved
+        self._view = view
         self._unsettled = UnsettledFeedbackReader(shards, clock=clock)
 
     async def ask(
@@ -270,7 +272,7 @@ class JobKeeper:
 
         moved = await (move() if parent is None else self._promotions.move(model, parent, FIRST_ALIAS, move))
         self._on_moved(model, moved)
-        return model_view(moved, active=False)
+        return self._view(moved)
 
     def _options_of(self, model: ModelId, digest: str) -> TrainingOptions:
         """Return the options with which the revision that the model serves was trained."""

@@ -32,6 +32,7 @@ class ModelObject(ApiObject):
         aliases={},
         active=True,
         contributes=False,
+        begins_on=None,
     )
 
     id: str
@@ -45,6 +46,7 @@ class ModelObject(ApiObject):
     aliases: dict[str, str]
     active: bool
     contributes: bool = False
+    begins_on: str | None = None
 
     @classmethod
     def of(cls, view: ModelView) -> "ModelObject":
@@ -59,6 +61,7 @@ class ModelObject(ApiObject):
             aliases=view.aliases,
             active=view.active,
             contributes=view.contributes,
+            begins_on=view.begins_on,
         )
 
     def value(self, tenant: str) -> ModelView:
@@ -73,6 +76,7 @@ class ModelObject(ApiObject):
             self.aliases,
             self.active,
             self.contributes,
+            self.begins_on,
         )
 
 

@@ -85,7 +85,7 @@ def list_models(as_json: AsJson = False) -> None:
             return
         table = Table("name", "turns", "latest revision", "created", "active")
         for model in models:
-            latest = model["aliases"].get("latest", "base")
+            latest = model["aliases"].get("latest") or model["begins_on"] or "base"
             created = local_time(model["created"])
             table.add_row(
                 model["id"],
@@ -157,6 +157,8 @@ def _print_model(body: dict[str, Any]) -> None:
     table.add_row("base", body["base"][:12])
     for alias, digest in body["aliases"].items():
         table.add_row(f"@{alias}", digest[:12])
+    if body["begins_on"] is not None:
+        table.add_row("begins on", f"the community's {body['begins_on'][:12]}")
     if body["contributes"]:
         table.add_row("contributes", "its liked replies may be learned from by the community")
     out.print(table)
