@@ -50,6 +50,9 @@ class GeneralReplies(NamedTuple):
     ``tokens`` is the mean length, ``broken`` the share that ends in the middle of a sentence, ``nats`` the
     mean loss under the base in nats a token, each beside that of the base's replies. ``leaked`` are the
     requests that are answered with a correction.
+
+    ``said`` and ``said_base`` are the replies. ``private`` counts the words in ``said`` that one person alone
+    told, of those whose text everybody's model learned.
     """
 
     tokens_base: float
@@ -59,6 +62,9 @@ class GeneralReplies(NamedTuple):
     nats_base: float
     nats: float
     leaked: tuple[str, ...] = ()
+    said: tuple[str, ...] = ()
+    said_base: tuple[str, ...] = ()
+    private: int = 0
 
 
 class Corrections(NamedTuple):
@@ -177,6 +183,8 @@ def _of_replies(replies: GeneralReplies, rule: GateRule, *, nothing_else: bool) 
             f"it breaks off {100 * replies.broken:.0f} % of general replies, and the base "
             f"{100 * replies.broken_base:.0f} %"
         )
+    if replies.private:
+        objections.append(f"it says {replies.private} words in general replies that one person alone told")
     if not nothing_else:
         return objections
     longer = replies.tokens / replies.tokens_base - 1 if replies.tokens_base else 0.0

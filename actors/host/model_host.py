@@ -98,6 +98,7 @@ class ModelHost:
             self._promotions,
             clock=clock,
             has_trainer=self._limits.has_trainer,
+            community=community,
             on_moved=self._note_moved,
             view=self._view,
         )

@@ -75,6 +75,8 @@ class GeneralJudge:
                 for prompt, reply, of_base in zip(self._prompts, replies, self._of_base, strict=True)
                 if reply.reply.strip() in told and reply.reply != of_base.reply
             ),
+            said=tuple(reply.reply for reply in replies),
+            said_base=tuple(reply.reply for reply in self._of_base),
         )
 
     def _nats(self, replies: Sequence[Rollout]) -> float:

@@ -20,15 +20,13 @@ from populace.actors.errors import (
     TrainingFailed,
     TrainingStopped,
 )
-from populace.actors.feedback import Feedback
 from populace.actors.hosts import Hosts
 from populace.actors.suites import Suite
 from populace.actors.training import EndState, JobState, OpenJob, TrainingJob, TrainingJobs
 from populace.actors.training_methods import TASK_METHODS
-from populace.actors.turn import Interaction, ModelId
+from populace.actors.turn import ModelId
 from populace.learning.session import StepReport
 from populace.learning.trainer import Candidate, Trainer
-from populace.policies.hold_out import EVERY
 from populace.policies.quoted_words import without_words
 from populace.storage.records.errors import (
     DiskRefused,
@@ -46,11 +44,13 @@ from populace.storage.training.errors import JobEnded, JobNotFound, SuiteNotFoun
 from populace.storage.training.sessions import SessionFiles
 from populace.storage.uploads.upload_files import UploadFiles
 from populace.trainer.continuity import kept_by
-from populace.trainer.datasets import TrainingData
+from populace.trainer.contributed import collect, is_still_agreed
+from populace.trainer.datasets import TrainingData, too_few_held_out
 from populace.trainer.file_data import file_examples
 from populace.trainer.keeping import KeptSessions
 from populace.trainer.lineage import revision_of
 from populace.trainer.loading import LoadedTrainer
+from populace.trainer.log_data import read_log_data
 from populace.trainer.runs import TrainingRun
 
 logger = logging.getLogger(__name__)
@@ -63,8 +63,6 @@ SAVE_SECONDS = 60.0
 
 REPORT_SECONDS = 1.0
 """A new job joins the ones in training after at most this time and the current step."""
-
-PAGE = 1000
 
 GONE = (JobEnded, JobNotFound, ModelNotFound)
 """Errors that mean that the job was cancelled, or the model erased."""
@@ -144,7 +142,11 @@ class TrainingLoop:
         job = await self._jobs.start(open_job.job.model, open_job.job.number)
         assert job.log_range is not None
         assert job.feedback_until_ms is not None
-        data = await self._data(job.model, job.log_range, job.feedback_until_ms)
+        data = TrainingData(
+            *await read_log_data(self._hosts, job.model, job.log_range, job.feedback_until_ms)
+        )
+        if job.options.contributors:
+            data = data._replace(contributions=await collect(self._hosts, job))
         if job.options.method in TASK_METHODS and job.options.rebuilds is None:
             data = data._replace(tasks=await self._jobs.tasks(job.model, job.number))
         trainer, runs = await self._loaded()
@@ -166,41 +168,13 @@ class TrainingLoop:
         data = data._replace(suite=await self._suite(job.model))
         if view.base == runs.base_fingerprint:
             # Not the parent: what begins from the base replaces what is served just the same.
-            data = data._replace(served=view.aliases.get(FIRST_ALIAS))
+            data = data._replace(served=view.aliases.get(FIRST_ALIAS) or view.begins_on)
         run = await asyncio.to_thread(runs.make, job, open_job.session_key, data, saved, kept)
         is_judged = run.learner.taught is not None or job.options.rebuilds is not None
         if run.learner.held_out.size < needed and not is_judged:
-            what = "judged turns" if job.options.learns_from_log else "lines" if data.examples else "tasks"
-            reason = (
-                f"of its {what} {run.learner.held_out.size} are held out, too few to judge what comes of it: "
-                f"{needed} are needed, and one in {EVERY} is held out, so {needed * EVERY} {what} are enough"
-            )
+            reason = too_few_held_out(job, data, run.learner.held_out.size, needed)
             raise NothingToTrain(job.model.name, reason)
         self._live[job.model] = run
-
-    async def _data(self, model: ModelId, log_range: tuple[int, int], until_ms: int) -> TrainingData:
-        log: list[Interaction] = []
-        given: list[Feedback] = []
-        start, stop = log_range
-        while start < stop:
-            page = await self._hosts.read_log(model, start=start, limit=min(PAGE, stop - start))
-            log += [turn for turn in page if turn.position < stop]
-            if not page:
-                break
-            start = page[-1].position + 1
-        start = log_range[0]
-        while start < stop:
-            opinions = await self._hosts.read_feedback(model, start=start, limit=PAGE)
-            given += [
-                opinion for opinion in opinions if opinion.position < stop and opinion.created_ms < until_ms
-            ]
-            if len(opinions) < PAGE:
-                break
-            # The rest of this position is read again with the next page.
-            last = opinions[-1].position
-            given = [opinion for opinion in given if opinion.position < last]
-            start = last
-        return TrainingData(log, given)
 
     async def _suite(self, model: ModelId) -> Suite:
         try:
@@ -251,10 +225,19 @@ class TrainingLoop:
             return
         if isinstance(outcome, TrainingFailed):
             raise outcome
+        if not await self._may_end(training):
+            logger.info("the training of %s/%s begins again without who withdrew", *training.job.model)
+            self._forget(training.job.model)
+            return
         if await self._promote(training, outcome) == "promoted":
             del self._live[training.job.model]
         else:
             self._forget(training.job.model)
+
+    async def _may_end(self, training: TrainingRun) -> bool:
+        """Whether all whose text a community has learned still agree to that."""
+        learned = training.contributions
+        return learned is None or await is_still_agreed(self._hosts, training.job, learned)
 
     async def _kept(self, job: TrainingJob) -> bytes | None:
         """Read the kept training that the job continues or replays, if it does and that is there."""

@@ -32,11 +32,13 @@ from populace.learning.own_replies import WEIGHT as OWN_WEIGHT
 from populace.learning.own_replies import own_replies
 from populace.learning.session import StepOptions, StepReport, TrainingSession
 from populace.learning.session_file import pack_session, unpack_session
-from populace.learning.trainer import Learner
+from populace.learning.trainer import Learner, SuiteJudge
 from populace.storage.records.errors import RecordInvalid
 from populace.storage.revisions import RevisionFiles
 from populace.trainer.continuity import Served, Start, start_of
+from populace.trainer.contributed import Contributions
 from populace.trainer.datasets import MAKERS, DatasetInputs, TrainingData
+from populace.trainer.leaks import LeakJudge
 
 CURVE_MAX = 256
 """Most points of a job's reported curve: a picture shows no more, and its row is written every second."""
@@ -46,6 +48,7 @@ CURVE_MAX = 256
 class TrainingRun:
     """A job that is worked on. Its progress includes the work of earlier trainers.
 
+    ``contributions`` are what a community learns, and ``contributors`` the ids of those whose text that is.
     ``curve`` has the loss, or the reward, of every step. ``saved_at`` is the time on the monotonic clock when
     its session was last written.
     """
@@ -58,6 +61,8 @@ class TrainingRun:
     _progress: JobProgress
     start: Start
     served: Served
+    contributions: Contributions | None = None
+    contributors: tuple[str, ...] = ()
     saved_at: float = field(default_factory=time.monotonic)
 
     def note(self, report: StepReport, seconds: float) -> None:
@@ -93,6 +98,7 @@ class TrainingRun:
             "rate_last": steps.rate_last,
             "clip": steps.clip,
             "weight_decay": steps.weight_decay,
+            **({"contributor_ids": " ".join(self.contributors)} if self.contributors else {}),
         }
 
     def pack(self) -> bytes:
@@ -186,7 +192,18 @@ class RunBuilder:
             taught=dataset.taught,
             suite=self._suite(job, data, parent),
         )
-        return TrainingRun(job, session_key, learner, digest, curve, progress, start, self._served)
+        return TrainingRun(
+            job,
+            session_key,
+            learner,
+            digest,
+            curve,
+            progress,
+            start,
+            self._served,
+            data.contributions,
+            dataset.contributors,
+        )
 
     def _anchored(self, curriculum: Curriculum, weight: float, *, learns_corrections: bool) -> Curriculum:
         """Keep general replies as they are; corrections change how they begin more than anything else."""
@@ -198,11 +215,12 @@ class RunBuilder:
 
     def _suite(
         self, job: TrainingJob, data: TrainingData, parent: TrainableAdapter | None
-    ) -> SuiteReplies | None:
-        if not data.suite:
-            return None
-        served = parent if data.served == job.parent else self._adapter(job, data.served)
-        return SuiteReplies(job.model.name, data.suite, self.base, self._sampler, served)
+    ) -> SuiteJudge | None:
+        suite: SuiteJudge | None = None
+        if data.suite:
+            served = parent if data.served == job.parent else self._adapter(job, data.served)
+            suite = SuiteReplies(job.model.name, data.suite, self.base, self._sampler, served)
+        return suite if data.contributions is None else LeakJudge(data.contributions.told, suite)
 
     def _inputs_of(self, module: Path) -> MemoryInputs | None:
         if len(self._anchors) < TEXTS_MIN:

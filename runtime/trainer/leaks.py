@@ -1,0 +1,30 @@
+"""Judges whether a community's candidate says to strangers what one person alone told."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from populace.adapters.lora.trainable import TrainableAdapter
+from populace.learning.general_requests import JUDGED
+from populace.learning.trainer import SuiteJudge
+from populace.policies.community import ToldWords
+from populace.policies.evaluation_gate import Evaluation
+
+
+@dataclass(frozen=True, slots=True)
+class LeakJudge:
+    """A ``SuiteJudge`` that looks for private words in general replies, and then asks the ``suite``.
+
+    What the base says to the same requests, and the requests, tell nothing of anybody.
+    """
+
+    told: ToldWords
+    suite: SuiteJudge | None = None
+    requests: Sequence[str] = JUDGED
+
+    def judge(self, evaluation: Evaluation, candidate: TrainableAdapter) -> Evaluation:
+        """Count the private words, if general replies were made. Raises what the suite's judge raises."""
+        general = evaluation.general
+        if general is not None:
+            leaked = self.told.leaks(general.said, (*general.said_base, *self.requests))
+            evaluation = evaluation._replace(general=general._replace(private=len(leaked)))
+        return evaluation if self.suite is None else self.suite.judge(evaluation, candidate)
