@@ -14,6 +14,7 @@ from populace.storage.records.lower_revision import lower_of
 from populace.storage.rows.portable import PortableModel
 
 if TYPE_CHECKING:
+    from populace.actors.contributors import Contributors
     from populace.actors.forgetting import Forgetting
     from populace.actors.members import Members
     from populace.actors.memories import Memories
@@ -75,6 +76,8 @@ class ModelView:
     """A personal model as callers see it. ``aliases`` maps alias to revision digest.
 
     Its log is kept at positions ``[log_start, log_position)``; earlier interactions were compacted.
+    ``contributes``: the tenant's community may learn from it. ``begins_on`` is the community's revision that
+    serves a model without ``latest``, None for the base.
     """
 
     model: ModelId
@@ -86,6 +89,8 @@ class ModelView:
     memory_version: int
     aliases: dict[str, str]
     active: bool
+    contributes: bool = False
+    begins_on: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,6 +182,11 @@ class Hosts(Protocol):
     @property
     def members(self) -> "Members":
         """Those of the models that take part in the population's answers."""
+        ...
+
+    @property
+    def contributors(self) -> "Contributors":
+        """The consents of the same models to be learned from for everybody."""
         ...
 
     @property

@@ -26,7 +26,7 @@ class Recipe(NamedTuple):
 FILES = ("training_file", "validation_file")
 
 METHODS: Mapping[str, Recipe] = {
-    "sft": Recipe(frozenset({"unjudged", *FILES})),
+    "sft": Recipe(frozenset({"unjudged", "contributors", *FILES})),
     "preference": Recipe(frozenset({"beta", *FILES})),
     "thumbs": Recipe(),
     "distillation": Recipe(frozenset({"replies", "reply_tokens", "retrieve"}), replies=4),

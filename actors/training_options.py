@@ -54,6 +54,8 @@ class TrainingOptions:
     as the model would with the ``retrieve`` best fitting turns of its log in the prompt.
     With a ``training_file``, which the model's tenant uploaded, sft and preference learn from its lines
     (``actors/example_lines.py``) and not from the log.
+    With ``contributors`` sft begins from the base and learns the liked replies of those who agreed to it, and
+    not from the model's own log.
     ``rl`` learns from ``replies`` to each of the job's tasks, as the ``reward`` of this name
     judges them, and not from the log.
     """
@@ -98,6 +100,9 @@ class TrainingOptions:
     batch: int = option(8, "Examples in an optimiser step.", 1, 1024)
     seed: int = option(0, "Random seed of the initial weights and the order of examples.", 0, 2**63 - 1)
     unjudged: bool = option(False, "Also learn from replies without feedback, like a person's own writing.")
+    contributors: bool = option(
+        False, "Learn for everybody, from those of the tenant who agreed to it; only the community does."
+    )
     anchor: float = option(
         1.0, "Weight of staying close to the base, or to `on`, on general text; 0 is off.", 0, 1000
     )
@@ -126,7 +131,7 @@ class TrainingOptions:
 
     @property
     def learns_from_log(self) -> bool:
-        return self.training_file is None and self.method not in TASK_METHODS
+        return self.training_file is None and not self.contributors and self.method not in TASK_METHODS
 
     @property
     def learns_until_said(self) -> bool:
@@ -158,6 +163,11 @@ class TrainingOptions:
             raise InvalidRequest("What begins from the base continues no training.", "continues")
         if self.method in TASK_METHODS and self.reward is None:
             raise InvalidRequest(f"{self.method} needs a `reward`, which scores the replies.", "reward")
+        if self.contributors and (self.continues or self.unjudged or self.training_file is not None):
+            raise InvalidRequest(
+                "What is learned for everybody begins from the base, and is liked replies alone.",
+                "contributors",
+            )
         if self.validation_file is not None and self.training_file is None:
             raise InvalidRequest(
                 "A `validation_file` judges what a `training_file` taught.", "validation_file"

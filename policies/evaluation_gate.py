@@ -62,6 +62,8 @@ class GeneralReplies(NamedTuple):
     requests that are answered with a correction.
 
     For a personal part on a lower revision, ``beside`` says so, and that revision is in the base's place.
+    ``said`` and ``said_base`` are the replies. ``private`` counts the words in ``said`` that one person alone
+    told, of those whose text everybody's model learned.
     """
 
     tokens_base: float
@@ -72,6 +74,9 @@ class GeneralReplies(NamedTuple):
     nats: float
     leaked: tuple[str, ...] = ()
     beside: Beside = "base"
+    said: tuple[str, ...] = ()
+    said_base: tuple[str, ...] = ()
+    private: int = 0
 
 
 class Corrections(NamedTuple):
@@ -261,6 +266,8 @@ def _of_replies(replies: GeneralReplies, rule: GateRule, *, nothing_else: bool) 
             f"it breaks off {100 * replies.broken:.0f} % of general replies, and the {replies.beside} "
             f"{100 * replies.broken_base:.0f} %"
         )
+    if replies.private:
+        objections.append(f"it says {replies.private} words in general replies that one person alone told")
     if not nothing_else:
         return objections
     longer = replies.tokens / replies.tokens_base - 1 if replies.tokens_base else 0.0

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from populace.actors.aggregation.ensemble import PopulationAnswer
     from populace.actors.aggregation.question import Question
+    from populace.actors.contributors import Contribution
     from populace.actors.engine import BaseInfo, Message, Sampling
     from populace.actors.errors import (
         AdapterInvalid,
@@ -73,6 +74,7 @@ _HOMES = {
     "ArchiveInvalid": "populace.storage.records.errors",
     "BaseInfo": "populace.actors.engine",
     "ClusterNotFound": "populace.actors.errors",
+    "Contribution": "populace.actors.contributors",
     "DiskRefused": "populace.storage.records.errors",
     "EngineOverloaded": "populace.actors.errors",
     "EngineUnavailable": "populace.actors.errors",
@@ -138,6 +140,7 @@ __all__ = [
     "AsyncReplyStream",
     "BaseInfo",
     "ClusterNotFound",
+    "Contribution",
     "DiskRefused",
     "EngineOverloaded",
     "EngineUnavailable",

@@ -165,6 +165,8 @@ class Forgetter:
         Of the memory that was computed ``before`` only what came since is.
         """
 
+        shared = self._memories.shared(model.tenant)
+
         def read(txn: ReadTransaction) -> tuple[ShownTurns, FoldedFrom] | None:
             records = _checked_log(txn, model, wanted)
             left = frozenset(record.position for record in records if record.forgotten is None)
@@ -176,7 +178,7 @@ class Forgetter:
             }
             log = log_without(records, positions, contexts, _feedback_in(txn, model), now_ms=now_ms)
             after = {record.position: log.changed.get(record.position, record) for record in records}
-            return log, folded_from(txn, model, after, log.positions, log.contexts)
+            return log, folded_from(txn, model, after, log.positions, log.contexts, shared)
 
         found = await self._shards.read_on_thread(self._shard_of(model), read)
         if found is None:

@@ -13,9 +13,10 @@ from populace.actors.errors import TurnExpired
 from populace.actors.forgetting import FORGET_ROLE
 from populace.actors.host.activations import Activations
 from populace.actors.host.grant_ids import GrantIds
-from populace.actors.host.personal_model import PersonalModel, grant_of, revision_of
+from populace.actors.host.personal_model import PersonalModel, grant_of, named_revision
 from populace.actors.host.retriever import Retriever
 from populace.actors.keepers.catalogue import Catalogue, interaction_view
+from populace.actors.keepers.communities import Communities
 from populace.actors.keepers.log_compactor import LogCompactor
 from populace.actors.keepers.turn_log import MakeReply, TurnLog
 from populace.actors.peek import is_peek, new_peek_id
@@ -35,6 +36,7 @@ class HostTurns:
         retriever: Retriever,
         logs: LogCompactor,
         grant_ids: GrantIds,
+        communities: Communities,
         *,
         clock: Clock,
         mailbox_max: int,
@@ -46,6 +48,7 @@ class HostTurns:
         self._retriever = retriever
         self._logs = logs
         self._grant_ids = grant_ids
+        self._communities = communities
         self._clock = clock
         self._mailbox_max = mailbox_max
         self._adapter_of = adapter_of
@@ -139,12 +142,18 @@ class HostTurns:
             model.abandon(grant)
 
     def _revision_to_see(self, stored: StoredModel, request: TurnRequest) -> str:
-        """Return the revision to peek at; an alias names that first, then ``base`` and a digest do."""
+        """Return the revision to peek at; an alias names that first, then ``base`` and a digest do.
+
+        The digest of the community's revision that serves the model is one of its own here.
+        """
         if request.alias == BASE_REVISION:
             return BASE_REVISION
+        shared = self._communities.begins_on(stored)
         try:
-            return revision_of(stored, request.alias)
+            return named_revision(stored, request.alias) or shared or BASE_REVISION
         except RevisionNotFound:
+            if shared is not None and shared == request.alias:
+                return shared
             return self._catalogue.find_revision(request.model, request.alias).digest
 
     def _activate(self, model_id: ModelId) -> PersonalModel:
@@ -160,6 +169,7 @@ class HostTurns:
             clock=self._clock,
             mailbox_max=self._mailbox_max,
             adapter_of=self._adapter_of,
+            begins_on=self._communities.begins_on,
             on_idle=self._active.note_idle,
         )
         self._active.add(model)

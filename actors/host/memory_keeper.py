@@ -41,7 +41,8 @@ class _Stretch(NamedTuple):
     ``records`` begin with up to ``HISTORY_TURNS_MAX`` from before ``start``: the histories of the first
     turns. ``versions`` has the memory's version before each position of the stretch, and after the last.
     ``shown`` is what was retrieved for each of its turns, None where that is not known any more.
-    ``revisions`` are those that the model has: a turn whose revision is gone is replayed on the base alone.
+    ``revisions`` are those that the model and its community have: a turn whose revision is gone is replayed
+    on the base alone.
     """
 
     memory: Memory
@@ -89,8 +90,10 @@ class MemoryKeeper:
         adapter_of: Callable[[str], AdapterRef],
         engine: Engine | None,
         found: Callable[[TurnRequest], Interaction | None],
+        shared: Callable[[str], frozenset[str]],
     ) -> None:
-        """``found`` looks for the turn that an operation made."""
+        """``found`` looks for the turn that an operation made, ``shared`` for a tenant's shared revisions."""
+        self.shared = shared
         self._turns = turns
         self._found = found
         self._shards = shards
@@ -193,10 +196,11 @@ class MemoryKeeper:
         return Refolded(source, memory if how == "folded" else replace(memory, state=None), changed)
 
     def _stretch(self, model: ModelId, position: int) -> _Stretch:
+        shared = self.shared(model.tenant)
         with self._shards.read(self._shard_of(model)) as transaction:
             stored = _stored(ledger.read_model(transaction, *model), model)
             head = stored.head
-            live = _revisions(transaction, model)
+            live = _revisions(transaction, model) | shared
             if not head.log_start <= position <= head.log_position:
                 kept = f"the log is kept from {head.log_start} to {head.log_position}"
                 raise InvalidRequest(f"There is no memory of position {position}: {kept}.", "position")
@@ -282,16 +286,18 @@ def folded_from(
     records: Mapping[int, InteractionRecord],
     positions: frozenset[int],
     shown: Mapping[int, tuple[Exchange, ...] | None],
+    shared: frozenset[str],
 ) -> FoldedFrom:
     """Read what the memory is folded from again, without the turns at ``positions``.
 
-    ``records`` is the whole log without those turns, ``shown`` what was retrieved for its turns.
+    ``records`` is the whole log without those turns, ``shown`` what was retrieved for its turns, ``shared``
+    are the revisions of the community.
     """
     stored = _stored(ledger.read_model(txn, *model), model)
     first = min(positions)
     start, record = log.stored_memory(txn, stored, first)
     revisions = ledger.list_revisions(txn, *model)
-    live = _revisions(txn, model) - forgetting.touched_revisions(revisions, positions)
+    live = shared | _revisions(txn, model) - forgetting.touched_revisions(revisions, positions)
     stretch = _Stretch(
         Memory.unpack(None if record is None else record.payload),
         start,

@@ -28,6 +28,8 @@ from populace.actors.hosts import (
 )
 from populace.actors.keepers.adapter_sweeper import AdapterSweeper
 from populace.actors.keepers.catalogue import Catalogue, model_view
+from populace.actors.keepers.communities import Communities
+from populace.actors.keepers.contributor_keeper import ContributorKeeper
 from populace.actors.keepers.feedback_keeper import FeedbackKeeper
 from populace.actors.keepers.job_keeper import JobKeeper
 from populace.actors.keepers.log_compactor import LogCompactor
@@ -59,7 +61,9 @@ class ModelHost:
         clock: Clock,
         engine: Engine | None = None,
         limits: HostLimits | None = None,
+        community: str | None = None,
     ) -> None:
+        """``community`` is the name of the model on which others of its tenant begin, if there is one."""
         self.name = name
         self._store = store
         self._clock = clock
@@ -74,6 +78,9 @@ class ModelHost:
             on_lost=self._forget_shard,
         )
         self._catalogue = Catalogue(self._owned, store, base=base, clock=clock)
+        self._communities = Communities(
+            store, self._owned, self._catalogue.shard, name=community, clock=clock
+        )
         self._adapters = AdapterSweeper(store, self._owned)
         self._promotions = Promotions(self._catalogue, engine, self._adapter_of)
         turn_log = TurnLog(
@@ -83,6 +90,7 @@ class ModelHost:
             operation_seconds_kept=self._limits.operation_seconds_kept,
         )
         self.members = MemberKeeper(self._owned, self._catalogue.shard, clock=clock)
+        self.contributors = ContributorKeeper(self._owned, self._catalogue.shard, clock=clock)
         self.suites = SuiteKeeper(self._owned, self._catalogue.shard)
         self.jobs = JobKeeper(
             self._owned,
@@ -90,7 +98,9 @@ class ModelHost:
             self._promotions,
             clock=clock,
             has_trainer=self._limits.has_trainer,
+            community=community,
             on_moved=self._note_moved,
+            view=self._view,
         )
         self._feedback = FeedbackKeeper(self._owned, self._catalogue.shard, clock=clock)
         self._logs = LogCompactor(self._owned, self._catalogue.shard, limits=self._limits.log)
@@ -109,12 +119,19 @@ class ModelHost:
             self._retriever,
             self._logs,
             self._grant_ids,
+            self._communities,
             clock=clock,
             mailbox_max=self._limits.mailbox_max,
             adapter_of=self._adapter_of,
         )
         self.memories = MemoryKeeper(
-            self._turns, self._owned, self._catalogue.shard, self._adapter_of, engine, turn_log.find
+            self._turns,
+            self._owned,
+            self._catalogue.shard,
+            self._adapter_of,
+            engine,
+            turn_log.find,
+            self._communities.revisions,
         )
         self.forgetting = Forgetter(
             self._turns, self._owned, self._catalogue.shard, self.memories, turn_log.find, clock=clock
@@ -151,16 +168,14 @@ class ModelHost:
         return reply.interaction
 
     async def create_model(self, model: ModelId, revision: Revision | None = None) -> ModelView:
-        return model_view(await self._catalogue.create(model, revision), active=False)
+        return self._view(await self._catalogue.create(model, revision))
 
     async def show_model(self, model: ModelId) -> ModelView:
-        return model_view(self._catalogue.load(model), active=model in self._active)
+        return self._view(self._catalogue.load(model))
 
     async def list_models(self, tenant: str, *, after: str | None = None, limit: int = 100) -> ModelPage:
         stored = self._catalogue.list(tenant, after, limit)
-        views = tuple(
-            model_view(model, active=ModelId(tenant, model.identity.name) in self._active) for model in stored
-        )
+        views = tuple(self._view(model) for model in stored)
         return ModelPage(views, views[-1].model.name if views and len(views) == limit else None)
 
     async def export_model(self, model: ModelId) -> PortableModel:
@@ -170,7 +185,7 @@ class ModelHost:
         stored = await self._catalogue.write_portable(
             model, content, operation_seconds_kept=self._limits.operation_seconds_kept
         )
-        return model_view(stored, active=False)
+        return self._view(stored)
 
     async def erase_model(self, model: ModelId) -> None:
         self._catalogue.load(model)
@@ -289,7 +304,11 @@ class ModelHost:
 
     def _moved(self, model: ModelId, stored: StoredModel) -> ModelView:
         self._note_moved(model, stored)
-        return model_view(stored, active=model in self._active)
+        return self._view(stored)
+
+    def _view(self, stored: StoredModel) -> ModelView:
+        model = ModelId(stored.identity.tenant, stored.identity.name)
+        return model_view(stored, active=model in self._active, begins_on=self._communities.begins_on(stored))
 
     def _note_moved(self, model: ModelId, stored: StoredModel) -> None:
         active = self._active.get(model)

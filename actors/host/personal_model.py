@@ -19,7 +19,7 @@ from populace.actors.turn import BASE_REVISION, ModelId, TurnGrant, TurnRequest
 from populace.policies.admission import retry_after_s
 from populace.policies.corrections import Corrected
 from populace.storage.records.errors import ModelNotFound, RevisionNotFound
-from populace.storage.rows.ledger import StoredModel
+from populace.storage.rows.ledger import FIRST_ALIAS, StoredModel
 
 ACTIVATION_BYTES = 5 * 1024
 """The bytes of an activation besides its memory state and its log's words: object, mailbox, records, entries.
@@ -53,6 +53,7 @@ class PersonalModel:
         clock: Clock,
         mailbox_max: int,
         adapter_of: Callable[[str], AdapterRef],
+        begins_on: Callable[[StoredModel], str | None],
         on_idle: Callable[["PersonalModel"], None],
     ) -> None:
         self.id = ModelId(stored.identity.tenant, stored.identity.name)
@@ -64,6 +65,7 @@ class PersonalModel:
         self._incarnation = incarnation
         self._clock = clock
         self._adapter_of = adapter_of
+        self._begins_on = begins_on
         self._on_idle = on_idle
         self._lifecycle = Lifecycle()
         self._mailbox = Mailbox(mailbox_max)
@@ -80,7 +82,7 @@ class PersonalModel:
         """
         if self._lifecycle.phase is not Phase.ACTIVE:
             raise ModelNotFound(self.id.name)
-        revision_of(self.stored, request.alias)
+        named_revision(self.stored, request.alias)
         if self._mailbox.is_full:
             raise MailboxFull(
                 f"{len(self._mailbox)} turns wait for `{self.id.name}` already.",
@@ -208,7 +210,7 @@ class PersonalModel:
         queued.granted.set_result(grant)
 
     def _grant_for(self, request: TurnRequest) -> TurnGrant:
-        revision = revision_of(self.stored, request.alias)
+        revision = named_revision(self.stored, request.alias) or self._begins_on(self.stored) or BASE_REVISION
         self._grants += 1
         adapter = None if revision == BASE_REVISION else self._adapter_of(revision)
         return grant_of(self.stored, request, f"{self._incarnation}:{self._grants}", revision, adapter)
@@ -234,12 +236,15 @@ class PersonalModel:
             self._on_idle(self)
 
 
-def revision_of(stored: StoredModel, alias: str) -> str:
-    """Return the revision that the alias names. Raises ``RevisionNotFound``."""
+def named_revision(stored: StoredModel, alias: str) -> str | None:
+    """Return the revision that the alias names; None is ``latest`` of a model without one of its own.
+
+    Raises ``RevisionNotFound``.
+    """
     if alias in stored.aliases:
         return stored.aliases[alias]
-    if alias == "latest":
-        return BASE_REVISION
+    if alias == FIRST_ALIAS:
+        return None
     raise RevisionNotFound(stored.identity.name, alias)
 
 

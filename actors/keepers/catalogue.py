@@ -257,7 +257,7 @@ def _lineage(record: RevisionRecord) -> Lineage | None:
     )
 
 
-def model_view(stored: StoredModel, *, active: bool) -> ModelView:
+def model_view(stored: StoredModel, *, active: bool, begins_on: str | None = None) -> ModelView:
     return ModelView(
         model=ModelId(stored.identity.tenant, stored.identity.name),
         base=stored.identity.base,
@@ -268,6 +268,8 @@ def model_view(stored: StoredModel, *, active: bool) -> ModelView:
         memory_version=stored.head.memory_version,
         aliases=dict(stored.aliases),
         active=active,
+        contributes=stored.contributes,
+        begins_on=begins_on,
     )
 
 

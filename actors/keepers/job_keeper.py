@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from populace.actors.clock import Clock
 from populace.actors.errors import InvalidRequest, TrainingUnavailable
 from populace.actors.hosts import ModelView, Revision
-from populace.actors.keepers.catalogue import Catalogue, model_view, revision_record
+from populace.actors.keepers.catalogue import Catalogue, revision_record
 from populace.actors.keepers.owned_shards import OwnedShards
 from populace.actors.keepers.promotions import Promotions
 from populace.actors.keepers.unsettled_feedback import UnsettledFeedbackReader
@@ -56,15 +56,22 @@ class JobKeeper:
         *,
         clock: Clock,
         has_trainer: bool,
+        community: str | None,
         on_moved: Callable[[ModelId, StoredModel], None],
+        view: Callable[[StoredModel], ModelView],
     ) -> None:
-        """``on_moved`` is called with a model whose aliases have moved."""
+        """``on_moved`` is called with a model whose aliases have moved; ``view`` is how callers see a model.
+
+        ``community`` is the name of the models that learn from those who agreed to it.
+        """
         self._shards = shards
         self._catalogue = catalogue
         self._promotions = promotions
         self._clock = clock
         self._has_trainer = has_trainer
+        self._community = community
         self._on_moved = on_moved
+        self._view = view
         self._unsettled = UnsettledFeedbackReader(shards, clock=clock)
 
     async def ask(
@@ -79,6 +86,11 @@ class JobKeeper:
         if bool(tasks) != (options.method in TASK_METHODS):
             raise InvalidRequest(f"Only {' and '.join(TASK_METHODS)} has `tasks`, and needs them.", "tasks")
         rewarded_for = TasksRecord(tasks=pack_tasks(tasks)) if tasks else None
+        if options.contributors and model.name != self._community:
+            raise InvalidRequest(
+                "Only the model that POPULACE_COMMUNITY names learns from those who agreed to it.",
+                "contributors",
+            )
         if not self._has_trainer:
             raise TrainingUnavailable
         said = json.dumps([asdict(options), rewarded_for and rewarded_for.tasks, note], sort_keys=True)
@@ -184,7 +196,9 @@ class JobKeeper:
                 "started_ms": now_ms,
                 "feedback_until_ms": now_ms,
                 "log_range": (stored.head.log_start, stored.head.log_position),
-                "parent": None if options.from_base else stored.aliases.get(FIRST_ALIAS),
+                "parent": (
+                    None if options.from_base or options.contributors else stored.aliases.get(FIRST_ALIAS)
+                ),
             }
             if options.rebuilds is None and not options.learns_from_log:
                 # It learns nothing from the log, whose unlearned turns stay unsettled, as all feedback does.
@@ -274,7 +288,7 @@ class JobKeeper:
 
         moved = await (move() if parent is None else self._promotions.move(model, parent, FIRST_ALIAS, move))
         self._on_moved(model, moved)
-        return model_view(moved, active=False)
+        return self._view(moved)
 
     def _options_of(self, model: ModelId, digest: str) -> TrainingOptions:
         """Return the options with which the revision that the model serves was trained."""
@@ -287,6 +301,12 @@ class JobKeeper:
             # Sampled replies can be replayed only by the weights that sampled them, which are of one base.
             replays = is_kept and made.base == self._catalogue.base and made.method in SAMPLING_METHODS
             other = None if replays else _not_of_log(txn, model, made)
+        if other is not None and _learned_others(other):
+            raise InvalidRequest(
+                f"The revision {other.digest[:12]} learned from those who had agreed to it then: "
+                "train the community again, from those who agree now.",
+                "rebuilds",
+            )
         if other is not None:
             learned = "learned from a file"
             if not _learned_file(other):
@@ -328,8 +348,10 @@ def _with_lower(txn: ReadTransaction, stored: StoredModel, options: TrainingOpti
 
 
 def _not_of_log(txn: ReadTransaction, model: ModelId, revision: RevisionRecord) -> RevisionRecord | None:
-    """Return the newest revision that learned from tasks or a file, among this one and its ancestors."""
-    while revision.method not in TASK_METHODS and not _learned_file(revision):
+    """Return the newest revision that learned from no log of its own, among this one and its ancestors."""
+    while (
+        revision.method not in TASK_METHODS and not _learned_file(revision) and not _learned_others(revision)
+    ):
         if revision.parent is None:
             return None
         try:
@@ -341,6 +363,10 @@ def _not_of_log(txn: ReadTransaction, model: ModelId, revision: RevisionRecord) 
 
 def _learned_file(revision: RevisionRecord) -> bool:
     return revision.hyper_parameters.get("training_file") is not None
+
+
+def _learned_others(revision: RevisionRecord) -> bool:
+    return bool(revision.hyper_parameters.get("contributors"))
 
 
 def newest_first(found: list[TrainingJob]) -> tuple[TrainingJob, ...]:

@@ -31,6 +31,8 @@ class ModelObject(ApiObject):
         memory_version=8,
         aliases={},
         active=True,
+        contributes=False,
+        begins_on=None,
     )
 
     id: str
@@ -43,6 +45,8 @@ class ModelObject(ApiObject):
     memory_version: int
     aliases: dict[str, str]
     active: bool
+    contributes: bool = False
+    begins_on: str | None = None
 
     @classmethod
     def of(cls, view: ModelView) -> "ModelObject":
@@ -56,6 +60,8 @@ class ModelObject(ApiObject):
             memory_version=view.memory_version,
             aliases=view.aliases,
             active=view.active,
+            contributes=view.contributes,
+            begins_on=view.begins_on,
         )
 
     def value(self, tenant: str) -> ModelView:
@@ -69,6 +75,8 @@ class ModelObject(ApiObject):
             self.memory_version,
             self.aliases,
             self.active,
+            self.contributes,
+            self.begins_on,
         )
 
 

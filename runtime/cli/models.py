@@ -8,6 +8,8 @@ from rich.table import Table
 
 from populace.cli.archives import EXPORT_EXAMPLES, IMPORT_EXAMPLES, export_model, import_model
 from populace.cli.console import err, local_time, named_errors, out, print_json, print_turn
+from populace.cli.contribution import EXAMPLES as CONTRIBUTE_EXAMPLES
+from populace.cli.contribution import contribute
 from populace.cli.feedback import EXAMPLES as FEEDBACK_EXAMPLES
 from populace.cli.feedback import feedback
 from populace.cli.forget import EXAMPLES as FORGET_EXAMPLES
@@ -32,6 +34,7 @@ from populace.settings.settings import Settings
 app = typer.Typer(
     help="Create, show, update, export, import and erase personal models.", no_args_is_help=True
 )
+app.command("contribute", epilog=CONTRIBUTE_EXAMPLES)(contribute)
 app.command("diff", epilog=DIFF_EXAMPLES)(diff)
 app.command("export", epilog=EXPORT_EXAMPLES)(export_model)
 app.command("feedback", epilog=FEEDBACK_EXAMPLES)(feedback)
@@ -82,7 +85,7 @@ def list_models(as_json: AsJson = False) -> None:
             return
         table = Table("name", "turns", "latest revision", "created", "active")
         for model in models:
-            latest = model["aliases"].get("latest", "base")
+            latest = model["aliases"].get("latest") or model["begins_on"] or "base"
             created = local_time(model["created"])
             table.add_row(
                 model["id"],
@@ -154,4 +157,8 @@ def _print_model(body: dict[str, Any]) -> None:
     table.add_row("base", body["base"][:12])
     for alias, digest in body["aliases"].items():
         table.add_row(f"@{alias}", digest[:12])
+    if body["begins_on"] is not None:
+        table.add_row("begins on", f"the community's {body['begins_on'][:12]}")
+    if body["contributes"]:
+        table.add_row("contributes", "its liked replies may be learned from by the community")
     out.print(table)

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Unpack, cast, overload
 
+from populace.actors.contributors import Contribution
 from populace.actors.errors import InvalidRequest
 from populace.actors.feedback import Feedback, Opinion, thumb_of
 from populace.actors.forgetting import Forgotten, MemoryAfter
@@ -202,6 +203,14 @@ class AsyncModel:
     async def share(self, sharing: Sharing | None) -> MemberView | None:
         """See ``ModelHandle.share``."""
         return await self._hosts.members.share(self.id, sharing)
+
+    async def contribute(self, agrees: bool = True) -> Contribution:
+        """See ``ModelHandle.contribute``."""
+        return await self._hosts.contributors.consent(self.id, agrees=agrees)
+
+    async def contribution(self) -> Contribution:
+        """See ``ModelHandle.contribution``."""
+        return await self._hosts.contributors.of_model(self.id)
 
     async def jobs(self) -> tuple[TrainingJob, ...]:
         """See ``ModelHandle.jobs``."""

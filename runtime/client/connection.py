@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from populace.actors.aggregation.ensemble import PopulationAnswer
 from populace.actors.aggregation.question import Question
+from populace.actors.contributors import Contribution
 from populace.actors.engine import BaseInfo
 from populace.actors.feedback import Feedback, Opinion
 from populace.actors.forgetting import Forgotten, MemoryAfter
@@ -69,6 +70,14 @@ class Members(Protocol):
     async def of_tenant(self, tenant: str) -> tuple[MemberView, ...]: ...
 
 
+class Contributors(Protocol):
+    """The part of ``actors.contributors.Contributors`` that a client uses."""
+
+    async def consent(self, model: ModelId, *, agrees: bool) -> Contribution: ...
+
+    async def of_model(self, model: ModelId) -> Contribution: ...
+
+
 class Memories(Protocol):
     """The part of ``actors.memories.Memories`` that a client uses."""
 
@@ -107,6 +116,9 @@ class ClientHosts(Protocol):
 
     @property
     def members(self) -> Members: ...
+
+    @property
+    def contributors(self) -> Contributors: ...
 
     @property
     def memories(self) -> Memories: ...

@@ -6,6 +6,7 @@ from dataclasses import asdict
 from typing import Any
 from urllib.parse import quote
 
+from populace.actors.contributors import Contribution
 from populace.actors.feedback import Feedback, Opinion
 from populace.actors.forgetting import Forgotten, MemoryAfter
 from populace.actors.hosts import ModelPage, ModelView, Revision
@@ -18,6 +19,7 @@ from populace.actors.suites import Suite, object_of
 from populace.actors.training import TrainingJob
 from populace.actors.training_options import TrainingOptions
 from populace.actors.turn import ChatRequest, Interaction, ModelId, operation_of
+from populace.api.contributions import ContributionObject
 from populace.api.memory import KnownObject, MemoryObject
 from populace.api.models import DeletedModelObject, ModelObject, RevisionObject
 from populace.api.objects import Listing, Page
@@ -42,6 +44,7 @@ class HttpHosts:
         self._http = transport
         self.jobs: HttpJobs = HttpJobs(transport)
         self.members: HttpMembers = HttpMembers(transport)
+        self.contributors: HttpContributors = HttpContributors(transport)
         self.memories: HttpMemories = HttpMemories(transport)
         self.forgetting: HttpForgetting = HttpForgetting(transport)
         self.suites: HttpSuites = HttpSuites(transport)
@@ -184,6 +187,22 @@ class HttpMembers:
         found = await self._http.get("/v1/population/members", Listing[MemberObject])
         members = [member.value(tenant) for member in found.data]
         return tuple(member for member in members if member is not None)
+
+
+class HttpContributors:
+    """Implements ``Contributors`` over HTTP."""
+
+    def __init__(self, transport: HttpTransport) -> None:
+        self._http = transport
+
+    async def consent(self, model: ModelId, *, agrees: bool) -> Contribution:
+        method, path = "PUT" if agrees else "DELETE", path_of(model, "/contribution")
+        said = await self._http.call(method, path, ContributionObject, repeats=True)
+        return said.value(model.tenant)
+
+    async def of_model(self, model: ModelId) -> Contribution:
+        said = await self._http.get(path_of(model, "/contribution"), ContributionObject)
+        return said.value(model.tenant)
 
 
 class HttpMemories:

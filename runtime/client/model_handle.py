@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Unpack, overload
 
+from populace.actors.contributors import Contribution
 from populace.actors.feedback import Feedback
 from populace.actors.forgetting import Forgotten, MemoryAfter
 from populace.actors.hosts import ModelView, Revision
@@ -235,6 +236,18 @@ class ModelHandle:
         never read for that. Raises ``InvalidRequest`` and ``ModelNotFound``.
         """
         return self._runner.run(self._model.share(sharing))
+
+    def contribute(self, agrees: bool = True) -> Contribution:
+        """Let the tenant's community learn from this model's liked replies; False withdraws that.
+
+        What was agreed counts from the community's next training on. One that is under way when a person
+        withdraws begins again without their text. Raises ``ModelNotFound``.
+        """
+        return self._runner.run(self._model.contribute(agrees))
+
+    def contribution(self) -> Contribution:
+        """Return whether the community may learn from this model. Raises ``ModelNotFound``."""
+        return self._runner.run(self._model.contribution())
 
     def jobs(self) -> tuple[TrainingJob, ...]:
         """List the model's trainings, newest first."""

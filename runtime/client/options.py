@@ -78,6 +78,7 @@ class TrainOptions(TypedDict, total=False):
     batch: int
     seed: int
     unjudged: bool
+    contributors: bool
     anchor: float
     replies: int | None
     reply_tokens: int

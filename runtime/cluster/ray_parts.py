@@ -217,6 +217,7 @@ def _host_options(
             has_engine=True,
             master_key=None if settings.master_key is None else str(settings.master_key),
             gateway=gateway,
+            community=settings.community,
         )
         for index in range(settings.hosts)
     ]

@@ -35,6 +35,7 @@ from populace.gateway.http.request_id import REQUEST_ID_HEADER, RequestIds
 from populace.gateway.personal_models import (
     aliases,
     archives,
+    contributions,
     feedback,
     forgetting,
     memories,
@@ -119,7 +120,7 @@ def create_app(
         feedback,
         forgetting,
     ]
-    modules += [training, suites, operations]
+    modules += [training, suites, contributions, operations]
     if archive_service is not None:
         app.state.archive_service = archive_service
         modules.append(archives)

@@ -22,6 +22,7 @@ from populace.actors.keepers.catalogue import KEY_SHARD_TENANT
 from populace.actors.peek import Peek
 from populace.actors.retries import LOST, retrying
 from populace.actors.turn import ChatRequest, Interaction, ModelId, Reply, TurnGrant, TurnRequest
+from populace.hosting.contributor_directory import ContributorDirectory
 from populace.hosting.forgetting_directory import ForgettingDirectory
 from populace.hosting.job_directory import JobDirectory
 from populace.hosting.member_directory import MemberDirectory
@@ -56,6 +57,7 @@ class Directory:
         self.memories: MemoryDirectory = MemoryDirectory(self)
         self.members: MemberDirectory = MemberDirectory(self)
         self.suites: SuiteDirectory = SuiteDirectory(self)
+        self.contributors: ContributorDirectory = ContributorDirectory(self)
 
     async def begin_turn(self, request: TurnRequest) -> TurnGrant | Interaction:
         return await self.retried(request.model, Hosts.begin_turn, request)

@@ -63,6 +63,7 @@ class HostOptions(NamedTuple):
     has_engine: bool
     master_key: str | None = None
     gateway: GatewayAddress | None = None
+    community: str | None = None
 
 
 class PopulationInfo(NamedTuple):
@@ -127,6 +128,7 @@ class HostActor:
             clock=SystemClock(),
             engine=engine,
             limits=options.limits,
+            community=options.community,
         )
         self._shard_count = store.shards
 

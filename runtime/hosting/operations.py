@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any, Concatenate, Final, Generic, ParamSpec, TypeVar, cast
 
+from populace.actors.contributors import Contributors
 from populace.actors.forgetting import Forgetting
 from populace.actors.hosts import Hosts
 from populace.actors.members import Members
@@ -34,6 +35,7 @@ _PROTOCOLS: Final = {
     "memories.": Memories,
     "members.": Members,
     "suites.": Suites,
+    "contributors.": Contributors,
 }
 """The protocols that a host implements, by what stands before their methods' names."""
 

@@ -4,6 +4,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import fmean
 from typing import NamedTuple, Protocol
 
 import torch
@@ -63,6 +64,25 @@ class HeldOutReplies:
             reply_losses(self.base, parent, self.sequences),
             reply_losses(self.base, candidate, self.sequences),
         )
+
+
+@dataclass(frozen=True, slots=True)
+class HeldOutPeople:
+    """Held-out replies of several people: each person counts once, whatever the number of their replies."""
+
+    base: FrozenBase
+    people: Sequence[Sequence[TrainSequence]]
+
+    @property
+    def size(self) -> int:
+        return len(self.people)
+
+    def compare(self, parent: TrainableAdapter | None, candidate: TrainableAdapter) -> Compared:
+        return Compared(self._losses(parent), self._losses(candidate))
+
+    def _losses(self, adapter: TrainableAdapter | None) -> list[float]:
+        losses = iter(reply_losses(self.base, adapter, [one for person in self.people for one in person]))
+        return [fmean([next(losses) for _ in person]) for person in self.people]
 
 
 def evaluate(

@@ -103,6 +103,8 @@ class GeneralJudge:
                 if reply.reply.strip() in told and reply.reply != other.reply
             ),
             beside="base" if lower is None else "lower revision",
+            said=tuple(reply.reply for reply in replies),
+            said_base=tuple(reply.reply for reply in before),
         )
 
     def _replies_before(self, lower: LowerPart | None) -> list[Rollout]:

@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, HttpUrl, ValidationError, fie
 from populace.actors.engine import EngineKind
 from populace.settings.machine import has_gpu, physical_cores
 from populace.storage.records.errors import PopulaceError
+from populace.storage.records.keys import RESERVED_MODEL_NAMES, name_problem
 
 ResidencyPolicy = Literal["segmented-lru", "w-tinylfu"]
 EngineChoice = Literal["auto", EngineKind]
@@ -121,6 +122,10 @@ class Settings(BaseModel):
     """Most bytes of the trainings that are kept, to be continued or replayed; the longest unused are dropped.
     0 keeps none."""
 
+    community: str | None = None
+    """Name of the model on whose ``latest`` those models of its tenant begin that have no revision of their
+    own. It is created like any other; with None all begin on the base."""
+
     repetitions: Repetitions = "end"
     """What happens to a reply of a chat that has one passage of 8 to 128 tokens four times in a row, if the
     request does not say it: it ends there (``end``), or goes on (``keep``)."""
@@ -180,6 +185,14 @@ class Settings(BaseModel):
     def _is_address(cls, text: str | None) -> str | None:
         """Check the address; the one that OpenAI's clients are given ends in /v1."""
         return None if text is None else str(HttpUrl(text)).rstrip("/").removesuffix("/v1")
+
+    @field_validator("community")
+    @classmethod
+    def _is_name(cls, name: str | None) -> str | None:
+        problem = None if name is None else name_problem(name, reserved=RESERVED_MODEL_NAMES)
+        if problem is not None:
+            raise ValueError(f"no model may have this name: {problem}")
+        return name
 
     @field_validator("cors_origins")
     @classmethod

@@ -23,9 +23,16 @@ from populace.learning.corrections import (
     Taught,
     corrections_of,
 )
-from populace.learning.curricula import Curriculum, LogLessons, preferences, supervised, thumbs
+from populace.learning.curricula import (
+    Curriculum,
+    LogLessons,
+    SupervisedCurriculum,
+    preferences,
+    supervised,
+    thumbs,
+)
 from populace.learning.encoding import ExampleEncoder
-from populace.learning.evaluation import HeldOut, HeldOutReplies
+from populace.learning.evaluation import HeldOut, HeldOutPeople, HeldOutReplies
 from populace.learning.examples import Example, digest_of, examples_of
 from populace.learning.frozen_base import FrozenBase
 from populace.learning.methods.objective import TrainSequence
@@ -37,8 +44,10 @@ from populace.learning.on_policy.reward import RewardMethod, RewardOptions
 from populace.learning.on_policy.rounds import RolloutCurriculum, RoundOptions
 from populace.learning.on_policy.sampler import NobodySamples, Sampler
 from populace.learning.on_policy.served_replies import WantedReplies, WantedReply
-from populace.policies.hold_out import is_held_out
+from populace.policies.community import equal_shares
+from populace.policies.hold_out import EVERY, is_held_out
 from populace.policies.lessons import wanted_reply
+from populace.trainer.contributed import Contributions
 
 FORWARD = 0.5
 """Weight of the forward divergence; without it, replies that a model never gives are learned too slowly."""
@@ -51,6 +60,7 @@ class TrainingData(NamedTuple):
     """What a job learns from: the interactions in its range, the feedback before its start, its tasks.
 
     ``examples`` are those of its file, if it learns from one; ``log`` and ``feedback`` are empty then.
+    ``contributions`` are what a community learns from; the log is empty then too.
     ``suite`` is the person's own, by which its candidate is judged beside the revision ``served``; None is
     the base. ``memory`` is how the candidate's replies read the person's memory, None where none is served.
     """
@@ -59,6 +69,7 @@ class TrainingData(NamedTuple):
     feedback: Sequence[Feedback]
     tasks: Sequence[RewardTask] = ()
     examples: Sequence[Example] = ()
+    contributions: Contributions | None = None
     suite: Suite = ()
     served: str | None = None
     memory: MemoryUse | None = None
@@ -69,6 +80,7 @@ class Dataset(NamedTuple):
 
     ``taught`` are the corrections that the candidate has to say, and ``steps_max`` is how many are too many.
     ``wanted`` are replies that it is asked for as it is served.
+    ``contributors`` are the ids of those whose text a community learns.
     """
 
     curriculum: Curriculum
@@ -77,6 +89,7 @@ class Dataset(NamedTuple):
     taught: Taught | None = None
     steps_max: int | None = None
     wanted: WantedReplies = WantedReplies()
+    contributors: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +141,8 @@ def _from_log(curriculum_of: Callable[[LogLessons], Curriculum]) -> "Maker":
 
 def _from_replies(inputs: DatasetInputs) -> Dataset:
     """Learn corrections until they are said, and liked replies for some passes, if no steps are asked for."""
+    if inputs.data.contributions is not None:
+        return _from_contributions(inputs, inputs.data.contributions)
     lessons, options = inputs.lessons(), inputs.job.options
     corrections = corrections_of(inputs.data.log, inputs.data.feedback)
     encoded = [lessons.encoder.sequence((Message("user", one.asked),), one.wanted) for one in corrections]
@@ -156,6 +171,40 @@ def _from_replies(inputs: DatasetInputs) -> Dataset:
         steps_max=max(steps, steps_max),
         wanted=judged.wanted._replace(taught=asked),
     )
+
+
+def _from_contributions(inputs: DatasetInputs, contributions: Contributions) -> Dataset:
+    """Learn the liked replies of many people, from each about as much, and judge by what each held out."""
+    name, encoder, people = inputs.job.model.name, inputs.encoder, contributions.people
+    if not people:
+        raise NothingToTrain(name, "no model of its tenant had agreed to be learned from when it started")
+    taught = [_encoded(encoder, person.taught) for person in people]
+    held_out = [_encoded(encoder, person.held_out) for person in people]
+    counts = equal_shares([[len(sequence.scored) for _, sequence in pairs] for pairs in taught])
+    learned = [pairs[len(pairs) - count :] for pairs, count in zip(taught, counts, strict=True)]
+    sequences = [sequence for pairs in learned for _, sequence in pairs]
+    if not sequences:
+        reason = (
+            f"of the {contributions.liked} liked replies of {len(people)} people none is left to learn: "
+            "the others are held out, say words that one person alone told, or do not fit into the context"
+        )
+        raise NothingToTrain(name, reason)
+    used = [
+        (person.id, digest_of([example for example, _ in (*pairs, *judging)]))
+        for person, pairs, judging in zip(people, learned, held_out, strict=True)
+    ]
+    judged_by = [[sequence for _, sequence in pairs] for pairs in held_out if pairs]
+    return Dataset(
+        SupervisedCurriculum(sequences),
+        HeldOutPeople(inputs.base, judged_by),
+        hashlib.sha256(json.dumps(used).encode()).hexdigest(),
+        contributors=tuple(person.id for person, pairs in zip(people, learned, strict=True) if pairs),
+    )
+
+
+def _encoded(encoder: ExampleEncoder, examples: Sequence[Example]) -> list[tuple[Example, TrainSequence]]:
+    encoded = [(example, encoder.sequence(example.prompt, example.reply)) for example in examples]
+    return [(example, sequence) for example, sequence in encoded if sequence is not None]
 
 
 def _from_own_replies(inputs: DatasetInputs) -> Dataset:
@@ -232,6 +281,21 @@ def _corrected(lessons: LogLessons) -> list[WantedReply]:
     """The corrections that are learned, each after the prompt that it is learned for."""
     found = [(example.prompt, example.judged.correction) for example in lessons.taught]
     return [WantedReply(prompt, wanted) for prompt, wanted in found if wanted is not None and wanted.strip()]
+
+
+def too_few_held_out(job: TrainingJob, data: TrainingData, held_out: int, needed: int) -> str:
+    """Say why ``held_out`` replies, tasks or people are too few to judge what comes of a job."""
+    if data.contributions is not None:
+        return (
+            f"of the {len(data.contributions.people)} people who agreed {held_out} have liked replies that "
+            f"are held out, too few to judge what comes of it: {needed} are needed, and one in {EVERY} "
+            "replies is held out"
+        )
+    what = "judged turns" if job.options.learns_from_log else "lines" if data.examples else "tasks"
+    return (
+        f"of its {what} {held_out} are held out, too few to judge what comes of it: "
+        f"{needed} are needed, and one in {EVERY} is held out, so {needed * EVERY} {what} are enough"
+    )
 
 
 Maker = Callable[[DatasetInputs], Dataset]

@@ -39,7 +39,7 @@ def revision_of(
             hyper_parameters=training.hyper_parameters,
             versions=dict(versions()),
             memory_module=memory_module,
-            scores=scores_of(candidate),
+            scores=scores_of(candidate, by_person=training.contributions is not None),
             objections=candidate.verdict.objections,
             tokens=training.progress.tokens,
             seconds=training.progress.seconds,
@@ -47,10 +47,13 @@ def revision_of(
     )
 
 
-def scores_of(candidate: Candidate) -> dict[str, float]:
-    """Return the measured scores of a candidate: counts, shares, rewards, and others in nats per token."""
+def scores_of(candidate: Candidate, *, by_person: bool = False) -> dict[str, float]:
+    """Return the measured scores of a candidate: counts, shares, rewards, and others in nats per token.
+
+    ``by_person``: the held-out losses are means of people's.
+    """
     measured, judged = candidate.evaluation, candidate.verdict
-    kind = "tasks" if measured.measure == "reward" else "replies"
+    kind = "tasks" if measured.measure == "reward" else "people" if by_person else "replies"
     scores = {
         f"held_out_{kind}": float(len(measured.candidate)),
         "probe_kl": measured.probe_kl,

@@ -26,7 +26,6 @@ from populace.actors.training_methods import TASK_METHODS
 from populace.actors.turn import ModelId
 from populace.learning.session import StepReport
 from populace.learning.trainer import Candidate, Trainer
-from populace.policies.hold_out import EVERY
 from populace.policies.quoted_words import without_words
 from populace.storage.records.errors import (
     DiskRefused,
@@ -44,6 +43,8 @@ from populace.storage.training.errors import JobEnded, JobNotFound
 from populace.storage.training.sessions import SessionFiles
 from populace.storage.uploads.upload_files import UploadFiles
 from populace.trainer.continuity import kept_by
+from populace.trainer.contributed import collect, is_still_agreed
+from populace.trainer.datasets import too_few_held_out
 from populace.trainer.file_data import file_examples
 from populace.trainer.keeping import KeptSessions
 from populace.trainer.lineage import revision_of
@@ -140,6 +141,8 @@ class TrainingLoop:
             return
         job = await self._jobs.start(open_job.job.model, open_job.job.number)
         data = await log_of(self._hosts, job)
+        if job.options.contributors:
+            data = data._replace(contributions=await collect(self._hosts, job))
         if job.options.method in TASK_METHODS and job.options.rebuilds is None:
             data = data._replace(tasks=await self._jobs.tasks(job.model, job.number))
         trainer, runs = await self._loaded()
@@ -162,18 +165,14 @@ class TrainingLoop:
         if view.base == runs.base_fingerprint:
             # Not the parent: what begins from the base replaces what is served just the same.
             memory = None if self._memory_module is None else await memory_of(self._hosts, job.model)
-            data = data._replace(served=view.aliases.get(FIRST_ALIAS), memory=memory)
+            data = data._replace(served=view.aliases.get(FIRST_ALIAS) or view.begins_on, memory=memory)
         run = await asyncio.to_thread(runs.make, job, open_job.session_key, data, saved, kept)
         corrections = await asyncio.to_thread(_judging_corrections, run)
         run.plan(plan_of(run.learns, run.learner, data, corrections, trainer.general_replies))
         await self._jobs.report(job.model, job.number, run.progress)
         is_judged = corrections > 0 or job.options.rebuilds is not None
         if run.learner.held_out.size < needed and not is_judged:
-            what = "judged turns" if job.options.learns_from_log else "lines" if data.examples else "tasks"
-            reason = (
-                f"of its {what} {run.learner.held_out.size} are held out, too few to judge what comes of it: "
-                f"{needed} are needed, and one in {EVERY} is held out, so {needed * EVERY} {what} are enough"
-            )
+            reason = too_few_held_out(job, data, run.learner.held_out.size, needed)
             raise NothingToTrain(job.model.name, reason)
         self._live[job.model] = run
 
@@ -220,10 +219,19 @@ class TrainingLoop:
             return
         if isinstance(outcome, TrainingFailed):
             raise outcome
+        if not await self._may_end(training):
+            logger.info("the training of %s/%s begins again without who withdrew", *training.job.model)
+            self._forget(training.job.model)
+            return
         if await self._promote(training, outcome) == "promoted":
             del self._live[training.job.model]
         else:
             self._forget(training.job.model)
+
+    async def _may_end(self, training: TrainingRun) -> bool:
+        """Whether all whose text a community has learned still agree to that."""
+        learned = training.contributions
+        return learned is None or await is_still_agreed(self._hosts, training.job, learned)
 
     async def _kept(self, job: TrainingJob) -> bytes | None:
         """Read the kept training that the job continues or replays, if it does and that is there."""

@@ -27,18 +27,16 @@ from populace.learning.encoding import ExampleEncoder
 from populace.learning.frozen_base import FrozenBase
 from populace.learning.lower_part import LowerPart
 from populace.learning.memory_inputs import TEXTS_MIN, KeptInputsCurriculum, MemoryInputs
-from populace.learning.on_policy.as_served import AsServed
 from populace.learning.on_policy.sampler import Sampler
-from populace.learning.on_policy.served_replies import ServedJudge, WantedReplies
-from populace.learning.on_policy.suite_replies import SuiteReplies
 from populace.learning.own_replies import WEIGHT as OWN_WEIGHT
 from populace.learning.own_replies import own_replies
 from populace.learning.session import StepOptions, StepReport, TrainingSession
 from populace.learning.session_file import pack_session, unpack_session
-from populace.learning.trainer import Learner, ReplyJudge
+from populace.learning.trainer import Learner
 from populace.storage.records.errors import RecordInvalid
 from populace.storage.revisions import RevisionFiles
 from populace.trainer.continuity import Served, Start, start_of
+from populace.trainer.contributed import Contributions
 from populace.trainer.datasets import MAKERS, DatasetInputs, TrainingData
 from populace.trainer.first_adapter import (
     carried_part,
@@ -49,6 +47,7 @@ from populace.trainer.first_adapter import (
     said,
     shape_of,
 )
+from populace.trainer.judges import judges_of
 from populace.trainer.plans import learns_of
 
 CURVE_MAX = 256
@@ -59,6 +58,7 @@ CURVE_MAX = 256
 class TrainingRun:
     """A job that is worked on. Its progress includes the work of earlier trainers.
 
+    ``contributions`` are what a community learns, and ``contributors`` the ids of those whose text that is.
     ``curve`` has the loss, or the reward, of every step. ``learns`` says in words what is learned.
     ``saved_at`` is the time on the monotonic clock when its session was last written.
     """
@@ -72,6 +72,8 @@ class TrainingRun:
     start: Start
     served: Served
     learns: str
+    contributions: Contributions | None = None
+    contributors: tuple[str, ...] = ()
     saved_at: float = field(default_factory=time.monotonic)
 
     def note(self, report: StepReport, seconds: float) -> None:
@@ -111,6 +113,7 @@ class TrainingRun:
             "rate_last": steps.rate_last,
             "clip": steps.clip,
             "weight_decay": steps.weight_decay,
+            **({"contributor_ids": " ".join(self.contributors)} if self.contributors else {}),
         }
 
     def pack(self) -> bytes:
@@ -208,11 +211,32 @@ class RunBuilder:
             dataset.held_out,
             options.batch,
             taught=dataset.taught,
-            judges=self._judges(job, data, parent, dataset.wanted),
+            judges=judges_of(
+                job,
+                data,
+                dataset,
+                self.base,
+                self._tokenizer,
+                self._sampler,
+                parent=parent,
+                served=self._asked(job, data, parent),
+            ),
             lower=lower,
         )
         learns = learns_of(options.method, dataset)
-        return TrainingRun(job, session_key, learner, digest, curve, progress, start, self._served, learns)
+        return TrainingRun(
+            job,
+            session_key,
+            learner,
+            digest,
+            curve,
+            progress,
+            start,
+            self._served,
+            learns,
+            data.contributions,
+            dataset.contributors,
+        )
 
     def _anchored(
         self, curriculum: Curriculum, weight: float, lower: LowerPart | None, learns_corrections: bool
@@ -235,23 +259,6 @@ class RunBuilder:
             self._lower_replies = (lower.digest, replies)
         return self._lower_replies[1]
 
-    def _judges(
-        self,
-        job: TrainingJob,
-        data: TrainingData,
-        parent: TrainableAdapter | None,
-        wanted: WantedReplies,
-    ) -> list[ReplyJudge]:
-        """Return who judges the candidate by its replies; without an engine only a suite, which fails."""
-        name, judges = job.model.name, list[ReplyJudge]()
-        asks = None if self._sampler is None else AsServed(name, self.base, self._sampler, data.memory)
-        if asks is not None and any(wanted):
-            judges.append(ServedJudge(asks, self._tokenizer, parent, wanted))
-        if data.suite:
-            served = parent if data.served == job.parent else self._adapter(job, data.served)
-            judges.append(SuiteReplies(name, data.suite, asks, served))
-        return judges
-
     def _inputs_of(self, module: Path) -> MemoryInputs | None:
         if len(self._anchors) < TEXTS_MIN:
             return None
@@ -267,6 +274,14 @@ class RunBuilder:
             what = "its parent" if digest == job.parent else "what it serves,"
             raise TrainingFailed(job.model.name, f"the adapter of {what} {digest[:12]} is missing")
         return self.read(digest)
+
+    def _asked(
+        self, job: TrainingJob, data: TrainingData, parent: TrainableAdapter | None
+    ) -> TrainableAdapter | None:
+        """Return what the model serves, which answers its suite beside the candidate."""
+        if not data.suite or data.served == job.parent:
+            return parent
+        return self._adapter(job, data.served)
 
     def read(self, digest: str) -> TrainableAdapter:
         """Read a revision of the store. Raises ``AdapterInvalid`` and ``AdapterMismatch``."""

@@ -30,7 +30,7 @@ FAULTS = (
     Mutant(
         "a job learns from what was thought after it began",
         "P13",
-        (Edit("runtime/trainer/reading.py", " and opinion.created_ms < until_ms", ""),),
+        (Edit("runtime/trainer/log_data.py", " and opinion.created_ms < until_ms", ""),),
         ("tests/runtime/trainer/test_loop.py",),
     ),
     Mutant(
@@ -56,6 +56,18 @@ FAULTS = (
             ),
         ),
         ("tests/runtime/adapters/lora/test_concatenation.py",),
+    ),
+    Mutant(
+        "a community keeps what was withdrawn while it learned",
+        "P14",
+        (Edit("runtime/trainer/loop.py", "if not await self._may_end(training):", "if training is None:"),),
+        ("tests/runtime/trainer/test_community_job.py",),
+    ),
+    Mutant(
+        "a community learns what one person alone told",
+        "P14",
+        (Edit("policies/community.py", " and not told.private_in(reply)", ""),),
+        ("tests/policies/test_community.py",),
     ),
     Mutant(
         "who withdrew while it answered is counted",

@@ -21,6 +21,7 @@ On disk (schema 5), every integer big-endian, every name ASCII without NUL::
     u tenant NUL name NUL                     -> nothing; a model with unsettled feedback
     G tenant NUL name NUL                     -> MemberRecord: it takes part in the population's answers
     P tenant NUL name NUL                     -> ProfileRecord, sealed: how it answers the probes
+    C tenant NUL name NUL                     -> ContributorRecord: whether everybody may learn from it
     F tenant NUL name NUL                     -> ForgottenRecord, sealed: the turns that were forgotten
     q tenant NUL name NUL                     -> SuiteRecord, sealed: the questions that it has to answer
     m tenant NUL name NUL                     -> MemoryRecord, sealed
@@ -31,7 +32,7 @@ On disk (schema 5), every integer big-endian, every name ASCII without NUL::
 
 Sealed values are encrypted with the model's data key, see ``storage/records/sealing.py``; in schema 2 they
 were plain, and there were no ``d``, ``e`` and ``x``. Schemas 3 and 4 have no ``f``, ``j``, ``t``, ``J``,
-``K``, ``u``, ``G``, ``P``, ``F`` and ``q``; between those two it was the adapters' files that changed.
+``K``, ``u``, ``G``, ``P``, ``C``, ``F`` and ``q``; between those two it was the adapters' files that changed.
 
 The kind comes first so that listing a tenant's models reads identities only. Names end in NUL
 so that no name is a prefix of another. Operation ids and key ids come from outside and may have
@@ -70,6 +71,7 @@ _KEPT = b"K"
 _NEWS = b"u"
 _MEMBER = b"G"
 _PROFILE = b"P"
+_CONTRIBUTOR = b"C"
 _FORGOTTEN = b"F"
 _SUITE = b"q"
 _MEMORY = b"m"
@@ -284,6 +286,15 @@ def profile(tenant: str, name: str) -> bytes:
     return _PROFILE + model_part(tenant, name)
 
 
+def contributor(tenant: str, name: str) -> bytes:
+    return _CONTRIBUTOR + model_part(tenant, name)
+
+
+def contributors(tenant: str) -> bytes:
+    """The prefix of the tenant's models that agreed, once at least, to be learned from; by name."""
+    return _CONTRIBUTOR + _name(tenant)
+
+
 def all_unsettled() -> bytes:
     """The prefix of every model with unsettled feedback; the rest of each key is the model."""
     return _NEWS
@@ -366,7 +377,7 @@ def api_keys() -> bytes:
 def model_prefixes(tenant: str, name: str) -> tuple[bytes, ...]:
     """The prefixes that together cover every row of the model and of no other."""
     part = model_part(tenant, name)
-    plain = (_DATA_KEY, _IDENTITY, _HEAD, _ALIAS, _REVISION, _OPEN_JOB, _NEWS, _MEMBER)
+    plain = (_DATA_KEY, _IDENTITY, _HEAD, _ALIAS, _REVISION, _OPEN_JOB, _NEWS, _MEMBER, _CONTRIBUTOR)
     return tuple(kind + part for kind in plain) + sealed_prefixes(tenant, name)
 
 

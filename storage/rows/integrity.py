@@ -24,6 +24,7 @@ from populace.storage.records.records import (
 )
 from populace.storage.records.transaction import ReadTransaction
 from populace.storage.rows import forgetting, ledger
+from populace.storage.rows.contributors import ContributorRecord
 from populace.storage.rows.jobs import ENDED_STATES, OPEN_STATES
 from populace.storage.rows.kept_trainings import KeptRecord
 
@@ -88,6 +89,8 @@ def check_contents(txn: ReadTransaction, tenant: str, name: str) -> None:
 
     _check_jobs(txn, tenant, name, head)
     _check_membership(txn, tenant, name)
+    contributor = txn.get(keys.contributor(tenant, name))
+    _law(contributor is None or bool(ContributorRecord.unpack(contributor).id), f"{tenant}/{name} has no id")
     suite = txn.get(keys.suite(tenant, name))
     _law(suite is None or bool(SuiteRecord.unpack(suite).questions), f"{tenant}/{name} has an empty suite")
 

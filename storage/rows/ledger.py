@@ -30,18 +30,23 @@ from populace.storage.records.records import (
     RevisionRecord,
 )
 from populace.storage.records.transaction import ReadTransaction, WriteTransaction
+from populace.storage.rows.contributors import ContributorRecord
 
 FIRST_ALIAS = "latest"
 """The alias that a model created with a revision gets."""
 
 
 class StoredModel(NamedTuple):
-    """The rows of a model except its log and revisions. ``aliases`` maps alias to revision digest."""
+    """The rows of a model except its log and revisions. ``aliases`` maps alias to revision digest.
+
+    ``contributes``: the tenant's community may learn from its log.
+    """
 
     identity: IdentityRecord
     head: HeadRecord
     aliases: dict[str, str]
     memory: MemoryRecord | None
+    contributes: bool = False
 
 
 def create_model(
@@ -306,8 +311,13 @@ def _model(txn: ReadTransaction, identity: IdentityRecord) -> StoredModel:
     prefix = keys.aliases(tenant, name)
     aliases = {key[len(prefix) :].decode(): target.decode() for key, target in txn.scan(prefix)}
     memory = txn.get(keys.memory(tenant, name))
+    contributor = txn.get(keys.contributor(tenant, name))
     return StoredModel(
-        identity, HeadRecord.unpack(head), aliases, None if memory is None else MemoryRecord.unpack(memory)
+        identity,
+        HeadRecord.unpack(head),
+        aliases,
+        None if memory is None else MemoryRecord.unpack(memory),
+        contributor is not None and ContributorRecord.unpack(contributor).agrees,
     )
 
 

@@ -108,7 +108,11 @@ async def make_host(store: Store, clock: FakeClock) -> AsyncGenerator[MakeHost]:
     made: list[ModelHost] = []
 
     def make(
-        *, engine: Engine | None = None, limits: HostLimits | None = None, home: Store | None = None
+        *,
+        engine: Engine | None = None,
+        limits: HostLimits | None = None,
+        home: Store | None = None,
+        community: str | None = None,
     ) -> ModelHost:
         served = home or store
         host = ModelHost(
@@ -119,6 +123,7 @@ async def make_host(store: Store, clock: FakeClock) -> AsyncGenerator[MakeHost]:
             clock=clock,
             engine=engine,
             limits=limits,
+            community=community,
         )
         made.append(host)
         return host

@@ -21,6 +21,7 @@ from populace.storage.store import Store
 from tests.actors.fakes import BASE
 
 HOSTS = 2
+COMMUNITY = "everybody"
 SHARDS = 4
 LIMITS = HostLimits(mailbox_max=3)
 OBJECT_STORE_BYTES = 256 * 2**20
@@ -54,6 +55,7 @@ def host_options(store: Store, number: int = 0, hosts: int = 1, limits: HostLimi
         base_directory="",
         limits=limits,
         has_engine=False,
+        community=COMMUNITY,
     )
 
 

@@ -175,6 +175,10 @@ def test_what_was_liked_beside_corrections_that_are_said_already_is_judged_by_it
         (SAID._replace(general=WHOLE._replace(nats=0.9)), "0.2500 nats a token less likely"),
         (SAID._replace(general=WHOLE._replace(leaked=("What is tea?",))), "with corrections: “What is tea?”"),
         (BETTER._replace(general=WHOLE._replace(broken=0.2)), "breaks off 20 % of general replies"),
+        (
+            BETTER._replace(general=WHOLE._replace(private=2)),
+            "2 words in general replies that one person alone",
+        ),
     ],
 )
 def test_what_is_not_said_or_changes_all_other_replies_is_rejected(

@@ -55,6 +55,7 @@ def test_every_key_is_unique_covered_and_fits_lmdb(
         keys.unsettled(tenant, name),
         keys.member(tenant, name),
         keys.profile(tenant, name),
+        keys.contributor(tenant, name),
         keys.forgotten(tenant, name),
         keys.suite(tenant, name),
         keys.memory(tenant, name),

@@ -44,7 +44,7 @@ LINEAGE = Lineage(
     (0, 4), 5000, "d", {"rank": 2, "reward": None}, {"torch": "2"}, None, {"loss": 0.5}, (), 7, 1.5
 )
 REVISION = Revision("r" * 64, "b" * 64, "sft", None, 4, 1024, 9000, "ready", LINEAGE, (("s", 0.5),))
-MODEL = ModelView(ADA, "b" * 64, 1000, 0, 4, 4, 2, {"latest": "r" * 64}, True)
+MODEL = ModelView(ADA, "b" * 64, 1000, 0, 4, 4, 2, {"canary": "r" * 64}, True, True, "e" * 64)
 
 
 def test_a_model_and_its_revisions() -> None:

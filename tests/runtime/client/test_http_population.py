@@ -390,6 +390,19 @@ async def test_turns_are_found_and_forgotten(ada: AsyncModel) -> None:
     assert [turn.forgotten for turn in await ada.log()][:2] == [True, False]
 
 
+async def test_consent_to_be_learned_from_is_given_and_withdrawn(ada: AsyncModel) -> None:
+    assert not (await ada.contribution()).contributes
+
+    given = await ada.contribute()
+
+    assert given.contributes
+    assert await ada.contribution() == given
+    assert (await ada.show()).contributes
+    left = await ada.contribute(False)
+    assert (left.contributes, left.id) == (False, given.id)
+    assert not (await ada.show()).contributes
+
+
 async def test_the_population_is_shared_with_and_asked(remote: AsyncPopulation) -> None:
     for name in ("ada", "bob", "cyd"):
         model = await remote.create(name)

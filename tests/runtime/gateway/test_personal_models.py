@@ -44,6 +44,8 @@ async def test_a_new_model_is_shown_listed_and_answers(client: httpx.AsyncClient
         "memory_version": 0,
         "aliases": {},
         "active": False,
+        "contributes": False,
+        "begins_on": None,
     }
     assert reply.status_code == 200
 
