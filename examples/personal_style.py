@@ -1,11 +1,14 @@
 """Measures how much better personal adapters predict the writing of their own person.
 
-The people are those who wrote most in the Debian changelogs of this machine. Each gets an adapter that is
-trained on their older entries; a pooled adapter is trained on those of all people, and each person gets a
-further adapter that is trained from it. All adapters read the newer entries of all people, and the measure is
-the likelihood of these: there is no judge and no sampling.
+The people are those who wrote most in the Debian changelogs of this machine, or with ``--text upstream`` in
+those of upstream projects. Each gets an adapter that is trained on their older entries; a pooled adapter is
+trained on those of all people. Each person gets a further adapter that is trained from it, and a personal
+part on it, which leaves it as it is. All adapters read the newer entries of all people, and the measure is
+the likelihood of these: there is no judge and no sampling. Several amounts of training tokens show from where
+on one's own text is worth something.
 
     python examples/personal_style.py --to study
+    python examples/personal_style.py --to study-sizes --learned 400 800 1600 3200
     python examples/personal_style.py --people 3 --seeds 1 --epochs 1
 
 A prompt names a package and a version. Held-out entries are of packages that no training data has, because a
@@ -23,177 +26,38 @@ from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from statistics import fmean
+from typing import NamedTuple
 
 from rich.console import Console
-from rich.progress import Progress, TimeRemainingColumn
+from rich.progress import TimeRemainingColumn
 from rich.table import Table
-from style.changelogs import Budget, Entry
-from style.findings import BaseReadings, Finding, Readings, SeedReadings, findings_of
+from style.changelogs import Entry
+from style.findings import Finding, Findings, Readings, SeedReadings, findings_of
 from style.picture import Bar, picture
-from style.study import Study, make_study, tokens_of
+from style.reader import BATCH, JUDGING_MIN, TRAINED_COST, WARM_UP, StudyProgress, StyleReader
+from style.study import KINDS, Study, make_studies, tokens_of
 
-from populace.actors.errors import TrainingFailed
-from populace.actors.training_options import steps_of
-from populace.adapters.lora.shape import LoraShape
-from populace.adapters.lora.trainable import TrainableAdapter
 from populace.base.prepare import prepare_base
 from populace.bench.report import machine
 from populace.cli.console import progress as progress_display
 from populace.engines.prompts import BaseTokenizer
-from populace.learning.curricula import SupervisedCurriculum
 from populace.learning.encoding import ExampleEncoder
-from populace.learning.evaluation import HeldOutReplies, reply_log_probs
 from populace.learning.frozen_base import FrozenBase
-from populace.learning.methods.objective import TrainSequence
-from populace.learning.session import StepOptions, StepReport, TrainingSession
-from populace.learning.trainer import Candidate, Learner, Trainer
+from populace.learning.trainer import Trainer
 from populace.pictures.figures import require_matplotlib
 from populace.policies.evaluation_gate import GateRule
 from populace.settings.settings import Settings
 from populace.storage.records.files import write_durably
 
-EVERYBODY = "everybody"
-BATCH = 4
-"""Examples of each person in a training step. There are few, because a person has few examples."""
-
-WARM_UP = 2
 PLACES = ("base", "changelogs", "to", "json")
 """Options that do not change the results."""
 
-TRAINED_COST = 3
-"""Training on a token takes this many times as long as reading it."""
-
-
-class StudyProgress:
-    """Shows the progress of the whole study, in tokens read."""
-
-    def __init__(self, progress: Progress, total: float) -> None:
-        self._progress = progress
-        self._task = progress.add_task("", total=total)
-
-    def at(self, what: str) -> None:
-        """Name the current work."""
-        self._progress.update(self._task, description=what)
-
-    def read(self, tokens: float) -> None:
-        """Count tokens as read."""
-        self._progress.advance(self._task, tokens)
-
-    def stepped(self, name: str, report: StepReport, seconds: float = 0.0) -> None:
-        """Count the tokens of a training step."""
-        self.read(TRAINED_COST * report.tokens)
-
-    def goes_on(self, name: str) -> bool:
-        """Never stop a training."""
-        return True
-
-
-class StyleReader:
-    """Trains the adapters of a study, and reads held-out entries with them and with the base."""
-
-    def __init__(self, base: FrozenBase, trainer: Trainer, study: Study, progress: StudyProgress) -> None:
-        self._base = base
-        self._trainer = trainer
-        self._study = study
-        self._progress = progress
-
-    def base(self) -> BaseReadings:
-        """Read all held-out entries with the base, alone and after retrieved entries."""
-        self._progress.at("the base reads")
-        return BaseReadings(self._read(None, self._study.held_out), self._read(None, self._study.recalled))
-
-    def adapters(self, options: argparse.Namespace, seed: int) -> SeedReadings:
-        """Train personal adapters and the pooled one in shared steps, then further ones from the pooled one.
-
-        The pooled adapter sees each entry as often as its writer's adapter does, and so takes as many steps
-        as all people's together. Returns the log-likelihoods under all of them.
-        """
-        study = self._study
-        self._progress.at(f"seed {seed} trains")
-        everything = [entry for own in study.learned for entry in own]
-        rate, people = options.learning_rate, range(len(study.labels))
-        learners = [self._learner(person, None, rate, options, seed) for person in people]
-        learners.append(self._made(EVERYBODY, everything, (), None, rate, options, seed))
-        *own, pooled = self._trained(learners)
-        served_pooled = self._served(pooled, options)
-        self._progress.at(f"seed {seed} trains from everybody's")
-        rate = options.further_rate
-        further = self._trained(
-            [self._learner(person, self._served(pooled, options), rate, options, seed) for person in people]
-        )
-        self._progress.at(f"seed {seed} reads")
-        adapters = [self._served(candidate, options) for candidate in own]
-        further_adapters = [self._served(candidate, options) for candidate in further]
-        return SeedReadings(
-            adapters=[self._read(adapter, study.held_out) for adapter in adapters],
-            pooled=self._read(served_pooled, study.held_out),
-            both=self._read_each(adapters, study.recalled),
-            further=self._read_each(further_adapters, study.held_out),
-            # The next person's adapter is the control for all others: a whole matrix would take too long.
-            further_other=self._read_each(further_adapters[1:] + further_adapters[:1], study.held_out),
-            further_both=self._read_each(further_adapters, study.recalled),
-            objections=[candidate.verdict.objections for candidate in own],
-            divergence=[candidate.evaluation.probe_kl for candidate in own],
-        )
-
-    def _trained(self, learners: Sequence[Learner]) -> list[Candidate]:
-        candidates: list[Candidate] = []
-        for outcome in self._trainer.train(learners, self._progress).values():
-            if isinstance(outcome, TrainingFailed):
-                raise SystemExit(str(outcome))
-            candidates.append(outcome)
-        return candidates
-
-    def _served(self, candidate: Candidate, options: argparse.Namespace) -> TrainableAdapter:
-        """Return the adapter as it is served: packing rounds the weights of the training."""
-        return TrainableAdapter.of_packed(candidate.packed, self._base.modules, rank_max=options.rank)
-
-    def _learner(
-        self, person: int, start: TrainableAdapter | None, rate: float, options: argparse.Namespace, seed: int
-    ) -> Learner:
-        study = self._study
-        return self._made(
-            study.labels[person], study.learned[person], study.held_out[person], start, rate, options, seed
-        )
-
-    def _made(
-        self,
-        name: str,
-        learned: Sequence[TrainSequence],
-        held_out: Sequence[TrainSequence],
-        start: TrainableAdapter | None,
-        rate: float,
-        options: argparse.Namespace,
-        seed: int,
-    ) -> Learner:
-        shape = LoraShape(rank=options.rank)
-        adapter = start or TrainableAdapter.begin(
-            self._base.model, self._base.modules, shape, "uniform", seed=seed
-        )
-        steps = StepOptions(
-            steps=steps_of(len(learned), BATCH, options.epochs),
-            learning_rate=rate,
-            warm_up=WARM_UP,
-            seed=seed,
-        )
-        session = TrainingSession(name, adapter, steps)
-        return Learner(session, SupervisedCurriculum(learned), None, HeldOutReplies(self._base, held_out))
-
-    def _read_each(
-        self, adapters: Sequence[TrainableAdapter], entries: Sequence[Sequence[TrainSequence]]
-    ) -> list[list[float]]:
-        """Read the entries of each person with the adapter in the same place."""
-        return [self._read(adapter, [own])[0] for adapter, own in zip(adapters, entries, strict=True)]
-
-    def _read(
-        self, adapter: TrainableAdapter | None, entries: Sequence[Sequence[TrainSequence]]
-    ) -> list[list[float]]:
-        """Return the log-likelihood of each entry of each person, in nats."""
-        answers: list[list[float]] = []
-        for own in entries:
-            answers.append(reply_log_probs(self._base, adapter, own))
-            self._progress.read(tokens_of([own]))
-        return answers
+SWEPT_GAINS = ("everybody's adapter", "own adapter", "own, from everybody's", "own, on everybody's")
+SWEPT_DIFFERENCES = (
+    "own on everybody's over everybody's",
+    "own on everybody's over own",
+    "own on everybody's over own from everybody's",
+)
 
 
 class SeedFiles:
@@ -226,6 +90,32 @@ class SeedFiles:
         return made
 
 
+class Planned(NamedTuple):
+    """The study of one amount of training tokens, where its readings are kept, and the seeds by name."""
+
+    study: Study
+    files: SeedFiles
+    names: dict[str, int]
+
+    @property
+    def missing(self) -> int:
+        """The number of seeds that are not kept yet."""
+        return sum(not self.files.has(name) for name in self.names)
+
+    @property
+    def learned(self) -> int:
+        """The number of tokens that one epoch of the missing seeds trains on.
+
+        They are learned by the personal adapters, the pooled one, and those that are trained from and on it.
+        """
+        return 4 * self.missing * tokens_of(self.study.learned)
+
+    @property
+    def read(self) -> int:
+        """The number of tokens that the base and the missing seeds read."""
+        return self.study.base_tokens + self.missing * self.study.seed_tokens
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the study; an interrupt exits with status 130."""
     try:
@@ -242,12 +132,13 @@ def run(options: argparse.Namespace) -> None:
     files = prepare_base(options.base, Settings.from_environment().cache)
     tokenizer = BaseTokenizer(files.directory)
     encoder = ExampleEncoder(tokenizer, files.context_tokens)
-    budget = Budget(options.learned, options.held_out)
     try:
-        study = make_study(
+        studies = make_studies(
+            KINDS[options.text],
             options.changelogs,
             options.people,
-            budget,
+            options.learned,
+            options.held_out,
             tokenizer,
             encoder,
             same_packages=options.same_packages,
@@ -255,36 +146,48 @@ def run(options: argparse.Namespace) -> None:
     except LookupError as error:
         raise SystemExit(str(error)) from error
     base = FrozenBase(files.directory, files.fingerprint)
-    trainer = Trainer(base, encoder, gate=GateRule(), rank_max=options.rank, batch=BATCH)
+    # What is trained on everybody's adapter is served with it as one.
+    trainer = Trainer(base, encoder, gate=GateRule(), rank_max=2 * options.rank, batch=BATCH)
     rates = (options.learning_rate, options.further_rate)
-    identity = (study.digest, options.rank, *rates, options.epochs, BATCH, WARM_UP)
-    seed_files = SeedFiles(options.to, f"{files.fingerprint} {identity}")
-    names = {f"seed-{seed}": seed for seed in range(options.seeds)}
-    # Three times: by the personal adapters, the pooled one, and the further ones.
-    learned = 3 * options.epochs * tokens_of(study.learned)
-    missing = sum(not seed_files.has(name) for name in names)
-    total = study.base_tokens + missing * (study.seed_tokens + TRAINED_COST * learned)
+    planned: list[Planned] = []
+    for study, size in zip(studies, options.learned, strict=True):
+        identity = (study.digest, options.rank, *rates, options.epochs, BATCH, WARM_UP, JUDGING_MIN)
+        ending = f"-{size}" if len(studies) > 1 else ""
+        names = {f"seed-{seed}{ending}": seed for seed in range(options.seeds)}
+        planned.append(Planned(study, SeedFiles(options.to, f"{files.fingerprint} {identity}"), names))
+    learned = options.epochs * sum(plan.learned for plan in planned)
+    read = sum(plan.read for plan in planned)
+    readings: list[Readings] = []
     with progress_display(TimeRemainingColumn()) as progress:
-        reader = StyleReader(base, trainer, study, StudyProgress(progress, total))
-        began = time.monotonic()
-        alone = reader.base()
-        minutes = (time.monotonic() - began) / study.base_tokens * total / 60
-        progress.console.print(
-            f"{len(study.writers)} people, {missing} seeds to go; each trains on {learned:,.0f} tokens "
-            f"and reads {study.seed_tokens:,}: about {minutes:.0f} minutes",
-            highlight=False,
-        )
-        seeds = [
-            seed_files.load_or_make(name, partial(reader.adapters, options, seed))
-            for name, seed in names.items()
-        ]
-    tokens = [[len(entry.scored) for entry in own] for own in study.held_out]
-    report(study, Readings(study.labels, tokens, alone, seeds), options)
+        shown = StudyProgress(progress, read + TRAINED_COST * learned)
+        for study, seed_files, names in planned:
+            reader = StyleReader(base, trainer, study, shown)
+            began = time.monotonic()
+            alone = reader.base()
+            if not readings:
+                seconds = (time.monotonic() - began) / study.base_tokens
+                progress.console.print(
+                    f"{len(study.writers)} people; the seeds to go train on {learned:,.0f} tokens and read "
+                    f"{read:,}: about {seconds * (read + TRAINED_COST * learned) / 60:.0f} minutes",
+                    highlight=False,
+                )
+            seeds = [
+                seed_files.load_or_make(name, partial(reader.adapters, options, seed))
+                for name, seed in names.items()
+            ]
+            tokens = [[len(entry.scored) for entry in own] for own in study.held_out]
+            readings.append(Readings(study.labels, tokens, alone, seeds))
+    report(studies[-1], readings, options)
 
 
-def report(study: Study, readings: Readings, options: argparse.Namespace) -> None:
-    """Print the findings; with ``--to`` write them and their picture."""
-    findings = findings_of(readings)
+def report(study: Study, by_size: Sequence[Readings], options: argparse.Namespace) -> None:
+    """Print the findings; with ``--to`` write them and their picture.
+
+    ``study`` is that of the most training tokens, and its readings are the last.
+    """
+    found = [findings_of(readings) for readings in by_size]
+    findings, readings = found[-1], by_size[-1]
+    sizes = options.learned
     people = [
         {
             "person": label,
@@ -302,6 +205,10 @@ def report(study: Study, readings: Readings, options: argparse.Namespace) -> Non
         "people": people,
         "findings": findings._asdict(),
         "readings": asdict(readings),
+        "by_size": [
+            {"learned": size, "findings": of_size._asdict()}
+            for size, of_size in zip(sizes, found, strict=True)
+        ],
     }
     if options.to is not None:
         write_durably(options.to / "result.json", json.dumps(body).encode())
@@ -322,6 +229,7 @@ def report(study: Study, readings: Readings, options: argparse.Namespace) -> Non
     _print_findings(console, "Paired difference in nats per token", findings.differences, "{:+.3f}")
     chance = f"Writers identified by their text (by chance {1 / len(people):.0%} from all, 50% from one)"
     _print_findings(console, chance, findings.told, "{:.0%}")
+    _print_sizes(console, sizes, found)
     console.print(
         f"The gate would promote {findings.promoted:.0%} of the adapters; on general text their KL "
         f"divergence from the base is {findings.divergence:.3f} nats per token.",
@@ -353,6 +261,22 @@ def _print_findings(console: Console, title: str, findings: Sequence[Finding], f
     console.print(table)
 
 
+def _print_sizes(console: Console, sizes: Sequence[int], found: Sequence[Findings]) -> None:
+    """Print what there is to say of each amount of training tokens, to see where one's own gets better."""
+
+    def told(findings: Sequence[Finding], name: str) -> str:
+        one = next(finding for finding in findings if finding.name == name)
+        return f"{one.mean:+.3f} ({one.low:+.3f} to {one.high:+.3f})"
+
+    table = Table("training tokens of each person", *map(str, sizes), title="By amount, in nats per token")
+    for name in SWEPT_GAINS:
+        table.add_row(f"{name}, over the base", *(told(one.gains, name) for one in found))
+    for name in SWEPT_DIFFERENCES:
+        table.add_row(name, *(told(one.differences, name) for one in found))
+    table.add_row("mean share kept of own on everybody's", *(f"{one.share:.2f}" for one in found))
+    console.print(table)
+
+
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description="Measure how much better personal adapters predict the writing of their own person."
@@ -361,7 +285,17 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--seeds", type=int, default=3, help="number of trainings (default: 3)")
     parser.add_argument("--epochs", type=float, default=3.0, help="epochs of each training (default: 3)")
     parser.add_argument(
-        "--learned", type=int, default=1600, help="training tokens of each person (default: 1600)"
+        "--learned",
+        type=int,
+        nargs="+",
+        default=[1600],
+        help="training tokens of each person; of several amounts each is studied (default: 1600)",
+    )
+    parser.add_argument(
+        "--text",
+        choices=list(KINDS),
+        default="packaging",
+        help="whose change logs: those of Debian's packages, or of upstream projects (default: packaging)",
     )
     parser.add_argument(
         "--held-out", type=int, default=600, help="newer, held-out tokens of each person (default: 600)"
@@ -386,6 +320,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of tables")
     options = parser.parse_args(arguments)
+    options.learned = sorted(set(options.learned))
     if options.people < 2 or options.seeds < 1:
         parser.error("at least two people and one seed are needed")
     return options

@@ -148,6 +148,13 @@ def chosen_writers(
     return [writer for _, writer in candidates[:people]]
 
 
+def shortened(writer: Writer, learned: int, cost: Callable[[Entry], int]) -> Writer:
+    """Return the writer with the newest training entries of this amount only, or all if they are fewer."""
+    newest = [(entry, cost(entry)) for entry in reversed(writer.learned)]
+    kept = _first(newest, learned)
+    return writer if kept is None else writer._replace(learned=kept[::-1])
+
+
 def is_kept_back(package: str) -> bool:
     """Return whether a package is in no training data, which holds for half of the first words of names.
 

@@ -38,7 +38,9 @@ class SeedReadings:
     adapter trained on all people, and ``both`` that of each person's entries under their own adapter with
     retrieved entries in the prompt. ``further`` adapters were trained from the pooled one on a person's own
     entries: ``further`` is under one's own, ``further_other`` under another person's, and ``further_both``
-    under one's own with retrieved entries. ``objections`` are those of the evaluation gate to each of
+    under one's own with retrieved entries. ``on_pooled`` is that of each person's entries under a personal
+    part on the pooled adapter, of which the share in ``shares`` was kept; none is that adapter alone.
+    ``objections`` are those of the evaluation gate to each of
     ``adapters``, and ``divergence`` is their KL from the base on general text, in nats per token.
     """
 
@@ -48,6 +50,8 @@ class SeedReadings:
     further: Numbers
     further_other: Numbers
     further_both: Numbers
+    on_pooled: Numbers
+    shares: Sequence[float]
     objections: Sequence[Sequence[str]]
     divergence: Sequence[float]
 
@@ -77,7 +81,8 @@ class Findings(NamedTuple):
 
     ``losses[i][j]`` is the loss of person j's held-out entries under person i's adapter, and ``base[j]``
     under the base, in nats per token. ``told`` are shares of identified writers, ``promoted`` is the share of
-    adapters that the evaluation gate accepts.
+    adapters that the evaluation gate accepts. ``share`` is the mean share that was kept of a personal part on
+    everybody's adapter.
     """
 
     losses: list[list[float]]
@@ -87,6 +92,7 @@ class Findings(NamedTuple):
     told: list[Finding]
     promoted: float
     divergence: float
+    share: float
 
 
 def findings_of(readings: Readings) -> Findings:
@@ -104,6 +110,7 @@ def findings_of(readings: Readings) -> Findings:
     both_SP = gains([seed.both for seed in seeds])
     further_SP = gains([seed.further for seed in seeds])
     further_other_SP = gains([seed.further_other for seed in seeds])
+    on_pooled_SP = gains([seed.on_pooled for seed in seeds])
     further_both_SP = gains([seed.further_both for seed in seeds])
     retrieval_SP = np.tile(
         base_P - np.array(losses(readings.tokens, readings.base.retrieval)), (len(seeds), 1)
@@ -126,6 +133,7 @@ def findings_of(readings: Readings) -> Findings:
             finding("another's, from everybody's", further_other_SP),
             finding("own, from everybody's", further_SP),
             finding("the same + retrieval", further_both_SP),
+            finding("own, on everybody's", on_pooled_SP),
         ],
         [
             finding("own over another's", own_SP - others_SP),
@@ -136,10 +144,14 @@ def findings_of(readings: Readings) -> Findings:
             finding("own from everybody's over everybody's", further_SP - pooled_SP),
             finding("own from everybody's over another's such", further_SP - further_other_SP),
             finding("own from everybody's over own", further_SP - own_SP),
+            finding("own on everybody's over everybody's", on_pooled_SP - pooled_SP),
+            finding("own on everybody's over own", on_pooled_SP - own_SP),
+            finding("own on everybody's over own from everybody's", on_pooled_SP - further_SP),
         ],
         [finding(name, np.array(shares)) for name, shares in identified.items()],
         fmean(not objections for seed in seeds for objections in seed.objections),
         fmean(divergence for seed in seeds for divergence in seed.divergence),
+        fmean(share for seed in seeds for share in seed.shares),
     )
 
 

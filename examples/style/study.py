@@ -5,21 +5,37 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import bm25s
-from style.changelogs import Budget, Entry, Writer, chosen_writers, read_entries, worded_once
+from style.changelogs import Budget, Entry, Writer, chosen_writers, read_entries, shortened, worded_once
+from style.upstream import read_upstream
 
 from populace.actors.engine import Message
 from populace.engines.prompts import BaseTokenizer
 from populace.learning.encoding import ExampleEncoder
 from populace.learning.methods.objective import TrainSequence
 
-SYSTEM = "Write the Debian changelog entry, in bullets that begin with *."
-"""The prompt states the form, so that adapters gain nothing by learning it. It precedes every entry."""
+
+class Kind(NamedTuple):
+    """A kind of text: how it is read, and the prompt that precedes every entry.
+
+    The prompt states the form, so that adapters gain nothing by learning it. With ``same_packages`` held-out
+    entries may be of packages of the training: nearly all that somebody wrote upstream is about one.
+    """
+
+    read: Callable[[Path], list[Entry]]
+    system: str
+    same_packages: bool = False
+
+
+KINDS: Mapping[str, Kind] = {
+    "packaging": Kind(read_entries, "Write the Debian changelog entry, in bullets that begin with *."),
+    "upstream": Kind(read_upstream, "Write the paragraph of the GNU ChangeLog.", same_packages=True),
+}
 
 RECALLED = 2
 """Number of the person's own entries that retrieval puts into the prompt."""
@@ -49,38 +65,54 @@ class Study:
     def seed_tokens(self) -> int:
         """The number of tokens that the adapters of one seed read.
 
-        Each person's adapter and the pooled one read all people; each further one reads two people; and
-        each of both kinds reads its own person with retrieved entries.
+        Each person's adapter and the pooled one read all people; each further one reads two people and each
+        one on the pooled one its own; and of the first two kinds each reads its own with retrieved entries.
         """
-        return (len(self.writers) + 3) * tokens_of(self.held_out) + 2 * tokens_of(self.recalled)
+        return (len(self.writers) + 4) * tokens_of(self.held_out) + 2 * tokens_of(self.recalled)
 
 
-def make_study(
-    changelogs: Path,
+def make_studies(
+    kind: Kind,
+    folder: Path,
     people: int,
-    budget: Budget,
+    sizes: Sequence[int],
+    held_out: int,
     tokenizer: BaseTokenizer,
     encoder: ExampleEncoder,
     *,
     same_packages: bool,
-) -> Study:
-    """Choose the people and encode their entries. Raises ``LookupError`` if too few people wrote enough."""
+) -> list[Study]:
+    """Choose the people and encode their entries, for each amount of training tokens in ascending order.
+
+    The people and their held-out entries are those of the largest amount in all studies. Raises
+    ``LookupError`` if too few people wrote enough.
+    """
+
+    def cost(entry: Entry) -> int:
+        return len(tokenizer.tokens_of(entry.text).ids) + 1
+
     writers = chosen_writers(
-        worded_once(read_entries(changelogs)),
+        worded_once(kind.read(folder)),
         people,
-        budget,
-        lambda entry: len(tokenizer.tokens_of(entry.text).ids) + 1,
-        same_packages=same_packages,
+        Budget(max(sizes), held_out),
+        cost,
+        same_packages=same_packages or kind.same_packages,
     )
+    return [
+        _study(kind, [shortened(writer, size, cost) for writer in writers], encoder) for size in sorted(sizes)
+    ]
+
+
+def _study(kind: Kind, writers: Sequence[Writer], encoder: ExampleEncoder) -> Study:
     recalled = [
         [
-            _sequence(encoder, entry, before)
+            _sequence(kind, encoder, entry, before)
             for entry, before in zip(own.held_out, retrieved(own.held_out, own.learned), strict=True)
         ]
         for own in writers
     ]
-    learned = [[_sequence(encoder, entry) for entry in own.learned] for own in writers]
-    held_out = [[_sequence(encoder, entry) for entry in own.held_out] for own in writers]
+    learned = [[_sequence(kind, encoder, entry) for entry in own.learned] for own in writers]
+    held_out = [[_sequence(kind, encoder, entry) for entry in own.held_out] for own in writers]
     digest = hashlib.sha256(json.dumps([learned, held_out, recalled]).encode()).hexdigest()
     return Study(labels_of([own.name for own in writers]), writers, learned, held_out, recalled, digest)
 
@@ -114,8 +146,10 @@ def _request(entry: Entry) -> str:
     return f"{entry.package} {entry.version}"
 
 
-def _sequence(encoder: ExampleEncoder, entry: Entry, before: Sequence[Entry] = ()) -> TrainSequence:
-    messages = [Message("system", SYSTEM)]
+def _sequence(
+    kind: Kind, encoder: ExampleEncoder, entry: Entry, before: Sequence[Entry] = ()
+) -> TrainSequence:
+    messages = [Message("system", kind.system)]
     for earlier in before:
         messages += [Message("user", _request(earlier)), Message("assistant", earlier.text)]
     sequence = encoder.sequence([*messages, Message("user", _request(entry))], entry.text)

@@ -32,6 +32,8 @@ def readings(own: float, other: float) -> Readings:
         further=at_loss(2.5, 2.5),
         further_other=at_loss(3.0, 3.0),
         further_both=at_loss(1.75, 1.75),
+        on_pooled=at_loss(2.25, 2.25),
+        shares=[0.5, 0.0],
         objections=[[], ["too far"]],
         divergence=[0.1, 0.3],
     )
@@ -52,12 +54,16 @@ def test_a_gain_is_over_the_base_on_the_same_entries() -> None:
             "another's, from everybody's": 1.0,
             "own, from everybody's": 1.5,
             "the same + retrieval": 2.25,
+            "own, on everybody's": 1.75,
         }
     )
     differences = {one.name: one.mean for one in found.differences}
     assert differences["own over another's"] == pytest.approx(0.75)
     assert differences["both over retrieval"] == pytest.approx(1.5)
     assert differences["own from everybody's over everybody's"] == pytest.approx(0.75)
+    assert differences["own on everybody's over everybody's"] == pytest.approx(1.0)
+    assert differences["own on everybody's over own"] == pytest.approx(0.75)
+    assert differences["own on everybody's over own from everybody's"] == pytest.approx(0.25)
     assert differences["own from everybody's over another's such"] == pytest.approx(0.5)
     assert np.array(found.losses) == pytest.approx(np.array([[3.0, 3.75], [3.75, 3.0]]))
 
