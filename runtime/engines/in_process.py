@@ -2,6 +2,7 @@
 
 from importlib import import_module
 from importlib.util import find_spec
+from pathlib import Path
 
 import torch
 
@@ -13,7 +14,12 @@ from populace.engines.vllm_environment import applied, vllm_environment
 
 
 async def start_in_process(
-    base: BaseModelFiles, *, context_tokens: int, sequences_max: int = 32, rank_max: int = 16
+    base: BaseModelFiles,
+    *,
+    context_tokens: int,
+    sequences_max: int = 32,
+    rank_max: int = 16,
+    memory_module: Path | None = None,
 ) -> OwnedEngine:
     """Start vLLM where it is installed, in 20 s on 2 cores, else the torch engine.
 
@@ -30,6 +36,7 @@ async def start_in_process(
         adapter_slots=2,
         rank_max=rank_max,
         threads=torch.get_num_threads(),
+        memory_module=memory_module,
     )
     if find_spec("vllm") is None:
         return await start_engine("torch", options)

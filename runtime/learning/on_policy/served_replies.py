@@ -6,7 +6,6 @@ from statistics import fmean
 from typing import NamedTuple, TypeVar
 
 from populace.actors.engine import Message
-from populace.actors.suites import SAMPLING
 from populace.adapters.lora.trainable import TrainableAdapter
 from populace.engines.prompts import BaseTokenizer
 from populace.learning.on_policy.as_served import AsServed
@@ -18,10 +17,13 @@ from populace.policies.served_gate import Learned, Served, ServedReplies
 from populace.policies.whole_replies import ends_open
 
 CORRECTIONS_MAX = 64
-"""At most these many corrections are asked, evenly over the log: a reply takes a CPU's engine a second."""
+"""At most this many corrections are asked, evenly over the log: a reply takes a CPU's engine a second."""
 
 WANTED_MAX = 16
-"""At most these many held-out replies are made, and these many of what was learned."""
+"""At most this many held-out replies are made, and this many of what was learned."""
+
+REPLY_TOKENS = 256
+"""The limit of a reply; what is longer is not asked for, since it would never be whole."""
 
 ROOM = 16
 """A reply may have half as many tokens more as the longest wanted one has, and these."""
@@ -40,7 +42,7 @@ class WantedReplies(NamedTuple):
     """The replies that a candidate is asked for as it is served.
 
     ``taught`` are corrections that it has to say, ``learned`` are those that it learned without having to,
-    and ``held_out`` were wanted and are not learned.
+    and ``held_out`` were wanted and are never learned.
     """
 
     taught: Sequence[WantedReply] = ()
@@ -74,13 +76,15 @@ class ServedJudge:
         return evaluation._replace(served=served)
 
     def _fitting(self, wanted: Sequence[WantedReply], most: int) -> list[WantedReply]:
-        """Choose some evenly from the first to the last; without those that the engine has no room for."""
-        chosen = [wanted[place * len(wanted) // most] for place in range(min(most, len(wanted)))]
-        chosen = chosen if len(wanted) > most else list(wanted)
+        """Choose some evenly from the first to the last; without those that no reply has room for."""
+        chosen = list(wanted)
+        if len(wanted) > most:
+            chosen = [wanted[place * len(wanted) // most] for place in range(most)]
         return [
             one
             for one in chosen
-            if len(self.tokenizer.tokens_of(one.prompt).ids) + self._room([one]) <= self._context
+            if self._tokens(one) <= REPLY_TOKENS
+            and len(self.tokenizer.tokens_of(one.prompt).ids) + self._room([one]) <= self._context
         ]
 
     @property
@@ -105,8 +109,7 @@ class ServedJudge:
 
     def _room(self, wanted: Sequence[WantedReply]) -> int:
         """Return the limit of the replies in tokens, where these were wanted."""
-        assert SAMPLING.max_tokens is not None
-        return min(SAMPLING.max_tokens, max(map(self._tokens, wanted)) * 3 // 2 + ROOM)
+        return min(REPLY_TOKENS, max(map(self._tokens, wanted)) * 3 // 2 + ROOM)
 
     def _tokens(self, wanted: WantedReply) -> int:
         return len(self.tokenizer.tokens_of(wanted.wanted).ids)

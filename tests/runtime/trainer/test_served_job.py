@@ -113,6 +113,19 @@ async def test_with_a_memory_that_lets_it_be_said_it_is_promoted(population: Tra
     assert (await scores_of(population))["served_corrections_said"] == 1.0
 
 
+async def test_a_memory_that_another_module_wrote_judges_nothing(
+    population: Trained, small_base_f32: Path
+) -> None:
+    other = random_module(small_base_f32, BASE, MemoryShape(rank=4), strength=LOUD / 2)
+    await correct(population, random_state(other))
+    await population.ask(ADA, UNTIL_SAID)
+
+    await population.training_loop().round()
+
+    job = await population.job(ADA)
+    assert job.state == "promoted", job.reason
+
+
 async def test_the_suite_is_asked_with_the_memory(
     population: Trained, sampler: EngineSampler, state: bytes
 ) -> None:
