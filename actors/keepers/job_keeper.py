@@ -43,6 +43,9 @@ DROPPED = (
     "has dropped them"
 )
 
+UNTIL_SAID = "share_kept"
+"""The score of every revision that learned what it was taught until it said it."""
+
 
 class JobKeeper:
     """Serves ``TrainingJobs`` for the models of one host."""
@@ -302,6 +305,9 @@ class JobKeeper:
                 "rebuilds",
             )
         fields = {name: value for name, value in made.hyper_parameters.items() if name in OPTIONS}
+        if UNTIL_SAID in made.scores:
+            # Its steps are the most that it might have taken; asked for, they would all be taken.
+            fields["steps"] = None
         options = TrainingOptions(**fields)  # type: ignore[arg-type]  # as they were packed
         # What continued another training comes out of as many steps in one.
         return replace(options, from_base=not replays, continues=False, rebuilds=digest)
