@@ -165,7 +165,10 @@ class JobKeeper:
 
     async def settle(self, unsettled: UnsettledFeedback) -> None:
         def settle(txn: WriteTransaction) -> None:
-            if sum(1 for _ in feedback.walk_feedback(txn, *unsettled.model)) == unsettled.given:
+            position = ledger.read_head(txn, *unsettled.model).log_position
+            is_marked_anew = position // jobs.TURNS_A_LOOK != unsettled.standing.position // jobs.TURNS_A_LOOK
+            given = sum(1 for _ in feedback.walk_feedback(txn, *unsettled.model))
+            if given == unsettled.given and not is_marked_anew:
                 jobs.settle_feedback(txn, *unsettled.model)
 
         await self._write(unsettled.model, settle)

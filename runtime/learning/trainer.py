@@ -20,7 +20,7 @@ from populace.learning.frozen_base import FrozenBase
 from populace.learning.general_replies import GeneralJudge
 from populace.learning.methods.objective import Objective
 from populace.learning.session import StepReport, TrainingSession, is_out_of_memory, take_step
-from populace.policies.evaluation_gate import Corrections, Evaluation, GateRule, Verdict, verdict
+from populace.policies.evaluation_gate import Evaluation, GateRule, Verdict, verdict
 
 TOKENS_A_STEP = 2048
 """The batches of all models in a step have at most this many tokens, which bounds stored activations."""
@@ -35,7 +35,8 @@ class Learner:
 
     ``parent`` None is the base. The candidate is judged on ``held_out``, and on the person's ``suite`` if
     there is one. ``batch`` is the number of examples in a step; None is the trainer's default. ``taught`` are
-    the corrections that the candidate has to say.
+    the corrections that the candidate has to say; of what was asked again and again, ``wordings`` judges
+    those that were not learned.
     """
 
     session: TrainingSession
@@ -44,7 +45,8 @@ class Learner:
     held_out: HeldOut
     batch: int | None = None
     taught: Taught | None = None
-    suite: "SuiteJudge | None" = None
+    suite: "FurtherJudge | None" = None
+    wordings: "FurtherJudge | None" = None
 
     @property
     def name(self) -> str:
@@ -55,11 +57,11 @@ class Learner:
         return self.session.step >= self.session.options.steps
 
 
-class SuiteJudge(Protocol):
-    """The person's own suite, which a candidate has to answer as well as what is served now."""
+class FurtherJudge(Protocol):
+    """Measures more of a candidate: the person's own suite, or wordings of what was asked again."""
 
     def judge(self, evaluation: Evaluation, candidate: TrainableAdapter) -> Evaluation:
-        """Add what the served revision and the candidate pass. May raise ``TrainingFailed``."""
+        """Return the evaluation with what was measured. May raise ``TrainingFailed``."""
         ...
 
 
@@ -243,14 +245,14 @@ class Trainer:
                 self._base, self._encoder, learner.held_out, parent=learner.parent, candidate=served
             )
             if taught is not None:
-                corrections = _judged(taught, learner.parent, served)._replace(share=share)
-                evaluation = evaluation._replace(corrections=corrections)
+                corrections, asked = taught.judged(learner.parent, served, share)
+                evaluation = evaluation._replace(corrections=corrections, asked_again=asked)
             if self._general is not None:
                 told = [] if taught is None else [one.wanted for one in taught.corrections]
                 general = self._general.compare(learner.name, packed, told)
                 evaluation = evaluation._replace(general=general)
-            if learner.suite is not None:
-                evaluation = learner.suite.judge(evaluation, served)
+            for judge in (learner.suite, learner.wordings):
+                evaluation = evaluation if judge is None else judge.judge(evaluation, served)
         except TrainingFailed as error:
             return error
         if not math.isfinite(evaluation.probe_candidate):
@@ -287,12 +289,6 @@ class Trainer:
         share = taught.least_share(says)
         adapter.set_between(before, whole, share)
         return share
-
-
-def _judged(taught: Taught, parent: TrainableAdapter | None, candidate: TrainableAdapter) -> Corrections:
-    count = len(taught.corrections)
-    unsaid = tuple(one.asked for one in taught.unsaid(candidate))
-    return Corrections(count, count - len(taught.unsaid(parent)), unsaid, taught.alone)
 
 
 def _tokens(objective: Objective) -> int:

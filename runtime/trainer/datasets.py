@@ -29,6 +29,7 @@ from populace.learning.evaluation import HeldOut, HeldOutReplies
 from populace.learning.examples import Example, digest_of, examples_of
 from populace.learning.frozen_base import FrozenBase
 from populace.learning.methods.objective import TrainSequence
+from populace.learning.on_policy.asked_again import AskedLessons, HeldOutQuestions, asked_lessons
 from populace.learning.on_policy.distillation import DistillationMethod, DistillationOptions
 from populace.learning.on_policy.held_out_tasks import HeldOutTasks
 from populace.learning.on_policy.log_queries import log_queries
@@ -36,6 +37,8 @@ from populace.learning.on_policy.record import RolloutRecord
 from populace.learning.on_policy.reward import RewardMethod, RewardOptions
 from populace.learning.on_policy.rounds import RolloutCurriculum, RoundOptions
 from populace.learning.on_policy.sampler import NobodySamples, Sampler
+from populace.learning.on_policy.teachers import OwnReplies, Teacher
+from populace.policies.corrections import Corrected
 from populace.policies.hold_out import is_held_out
 from populace.policies.lessons import wanted_reply
 
@@ -66,6 +69,7 @@ class Dataset(NamedTuple):
     """The data of a job. ``data_digest`` covers the data to learn from and the held-out data.
 
     ``taught`` are the corrections that the candidate has to say, and ``steps_max`` is how many are too many.
+    ``wordings`` judges what was asked again and again by questions that were not learned.
     """
 
     curriculum: Curriculum
@@ -73,6 +77,7 @@ class Dataset(NamedTuple):
     data_digest: str
     taught: Taught | None = None
     steps_max: int | None = None
+    wordings: HeldOutQuestions | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +86,7 @@ class DatasetInputs:
 
     ``parent`` is the adapter that the job continues from, None the base. Without a ``sampler``, methods that
     sample replies are refused, unless ``record`` replays what they sampled; what they sample is added to it.
+    ``teacher`` answers what was asked again and again, None for the base.
     """
 
     job: TrainingJob
@@ -91,6 +97,27 @@ class DatasetInputs:
     encoder: ExampleEncoder
     sampler: Sampler | None
     record: RolloutRecord = field(default_factory=RolloutRecord)
+    teacher: Teacher | None = None
+
+    def asked_lessons(self) -> AskedLessons:
+        """Ask the teacher what the log asks for again and again; nothing if no engine replies.
+
+        Where replies without feedback are wanted, they are what is learned for their questions.
+        """
+        if self.job.options.unjudged or (self.sampler is None and not self.record.has_given):
+            return AskedLessons()
+        name = self.job.model.name
+        sampler = self.sampler or NobodySamples(name)
+        return asked_lessons(
+            name,
+            self.data.log,
+            self.data.feedback,
+            OwnReplies(sampler, self.base, self.parent),
+            # What it was taught before would be in its replies too, so the base reads what was told.
+            self.teacher or OwnReplies(sampler, self.base, None),
+            self.encoder,
+            self.record,
+        )
 
     def lessons(self) -> LogLessons:
         options = self.job.options
@@ -122,28 +149,85 @@ def _from_log(curriculum_of: Callable[[LogLessons], Curriculum]) -> "Maker":
 
 
 def _from_replies(inputs: DatasetInputs) -> Dataset:
-    """Learn corrections until they are said, and liked replies for some passes, if no steps are asked for."""
+    """Learn corrections until they are said, and liked replies for some passes, if no steps are asked for.
+
+    Beside the corrections are the teacher's replies to what was asked again and again.
+    """
     lessons, options = inputs.lessons(), inputs.job.options
-    corrections = corrections_of(inputs.data.log, inputs.data.feedback)
-    encoded = [lessons.encoder.sequence((Message("user", one.asked),), one.wanted) for one in corrections]
-    pairs = [
-        (one, sequence) for one, sequence in zip(corrections, encoded, strict=True) if sequence is not None
-    ]
-    if not options.learns_until_said or not pairs:
+    if not options.learns_until_said:
         return _judged_by_log(lessons, supervised(lessons))
+    asked = inputs.asked_lessons()
+    given = _encoded(lessons, corrections_of(inputs.data.log, inputs.data.feedback))
+    # What it says already is only learned again beside something new, so that it is not unlearned.
+    made = _encoded(lessons, [*asked.new, *asked.known]) if given or asked.new else []
+    if not given and not made:
+        return _judged_by_log(lessons, _of_liked(inputs, lessons, asked))
     others = replace(lessons, examples=[one for one in lessons.examples if one.judged.correction is None])
     try:
         liked = supervised(others)
     except NothingToTrain:
         liked = None
-    known, sequences = zip(*pairs, strict=True)
-    taught = Taught(lessons.base, known, sequences, alone=liked is None)
+    known, sequences = zip(*given, *made, strict=True)
+    taught = Taught(
+        lessons.base,
+        known,
+        sequences,
+        alone=liked is None,
+        asked_again=len(made),
+        unusable=asked.unusable,
+    )
     steps = 0 if liked is None else steps_of(liked.size, options.batch, options.passes)
-    curriculum = CorrectionsCurriculum(lessons.base, sequences, liked, steps)
-    judged = _judged_by_log(others, curriculum)
-    digest = hashlib.sha256(json.dumps([digest_of(lessons.examples), known]).encode()).hexdigest()
-    steps_max = min(STEPS_MAX, PASSES_MAX * math.ceil(len(pairs) / options.batch))
-    return judged._replace(data_digest=digest, taught=taught, steps_max=max(steps, steps_max))
+    judged = _judged_by_log(others, CorrectionsCurriculum(lessons.base, sequences, liked, steps))
+    steps_max = min(STEPS_MAX, PASSES_MAX * math.ceil(len(known) / options.batch))
+    wordings = _wordings(inputs, lessons, asked) if made else None
+    told: list[object] = [digest_of(lessons.examples), known]
+    if wordings is not None:
+        told.append([question[:3] for question in wordings.questions])
+    return judged._replace(
+        data_digest=hashlib.sha256(json.dumps(told).encode()).hexdigest(),
+        taught=taught,
+        steps_max=max(steps, steps_max),
+        wordings=wordings,
+    )
+
+
+def _of_liked(inputs: DatasetInputs, lessons: LogLessons, asked: AskedLessons) -> Curriculum:
+    """Learn liked replies alone. Raises ``NothingToTrain``, which says what was asked again."""
+    try:
+        return supervised(lessons)
+    except NothingToTrain as error:
+        if inputs.sampler is None or inputs.job.options.unjudged or not inputs.data.log:
+            raise
+        raise NothingToTrain(lessons.name, f"{error.reason}, and {asked.nothing}") from None
+
+
+def _encoded(lessons: LogLessons, taught: Sequence[Corrected]) -> list[tuple[Corrected, TrainSequence]]:
+    """Encode the replies to learn; those that do not fit the context are left out."""
+    encoded = [lessons.encoder.sequence((Message("user", one.asked),), one.wanted) for one in taught]
+    pairs = zip(taught, encoded, strict=True)
+    return [(one, sequence) for one, sequence in pairs if sequence is not None]
+
+
+def _wordings(inputs: DatasetInputs, lessons: LogLessons, asked: AskedLessons) -> HeldOutQuestions | None:
+    if not asked.held_out:
+        return None
+    encoded = [
+        lessons.encoder.sequence((Message("user", question.asked),), question.wanted)
+        for question in asked.held_out
+    ]
+    pairs = [
+        (question, sequence)
+        for question, sequence in zip(asked.held_out, encoded, strict=True)
+        if sequence is not None
+    ]
+    return HeldOutQuestions(
+        lessons.name,
+        [question for question, _ in pairs],
+        [sequence for _, sequence in pairs],
+        inputs.base,
+        inputs.parent,
+        inputs.sampler,
+    )
 
 
 def _from_own_replies(inputs: DatasetInputs) -> Dataset:

@@ -7,6 +7,7 @@ from statistics import fmean
 
 from populace.actors.hosts import Lineage, Revision
 from populace.learning.trainer import Candidate
+from populace.policies.evaluation_gate import AskedReplies
 from populace.storage.packed.adapter import PackedAdapter
 from populace.trainer.runs import TrainingRun
 
@@ -61,6 +62,8 @@ def scores_of(candidate: Candidate) -> dict[str, float]:
             "corrections_said": float(measured.corrections.taught - len(measured.corrections.unsaid)),
             "share_kept": measured.corrections.share,
         }
+    if measured.asked_again is not None:
+        scores |= _of_asked(measured.asked_again)
     if measured.general is not None:
         scores |= {
             "general_tokens_base": measured.general.tokens_base,
@@ -81,6 +84,21 @@ def scores_of(candidate: Candidate) -> dict[str, float]:
             "suite_passed_parent": float(len(measured.suite_parent)),
             "suite_passed": float(len(measured.suite_candidate)),
         }
+    return scores
+
+
+def _of_asked(asked: AskedReplies) -> dict[str, float]:
+    scores = {
+        "asked_again": float(asked.taught),
+        "asked_again_said": float(asked.taught - len(asked.unsaid)),
+        "asked_again_unusable": float(asked.unusable),
+        "asked_again_held_out": float(asked.held_out),
+    }
+    if asked.held_out:
+        scores["asked_again_held_out_loss_parent"] = asked.held_out_loss_parent
+        scores["asked_again_held_out_loss"] = asked.held_out_loss
+    if asked.held_out_right is not None:
+        scores["asked_again_held_out_right"] = float(asked.held_out_right)
     return scores
 
 

@@ -230,6 +230,16 @@ def test_feedback_is_news_until_a_training_that_began_after_it_is_promoted(
     ada.check_integrity()
 
 
+def test_every_sixteenth_turn_is_news(ada: Shard) -> None:
+    for position in range(jobs.TURNS_A_LOOK - 1):
+        run(ada, lambda txn, at=position: jobs.note_turn(txn, TENANT, "ada", at))
+    assert with_unsettled(ada) == []
+
+    run(ada, lambda txn: jobs.note_turn(txn, TENANT, "ada", 2 * jobs.TURNS_A_LOOK - 1))
+
+    assert with_unsettled(ada) == ["ada"]
+
+
 def test_what_is_rejected_stays_news_until_somebody_settles_it(ada: Shard) -> None:
     say(ada, 2, 1)
     record(ada, started(ada), "rejected")

@@ -17,7 +17,7 @@ from populace.suites.checking import passed
 
 @dataclass(frozen=True, slots=True)
 class SuiteReplies:
-    """A ``SuiteJudge``. ``served`` is what the model answers with now, None for the base."""
+    """A ``FurtherJudge``. ``served`` is what the model answers with now, None for the base."""
 
     model: str
     suite: Suite
