@@ -18,6 +18,7 @@ from typing import NamedTuple
 from populace.actors.engine import TokenLogprob
 from populace.actors.errors import InvalidRequest
 from populace.actors.turn import ModelId, check_unicode
+from populace.policies.questions import told_in
 from populace.policies.retrieval import words_of
 
 QUESTIONS = (
@@ -82,9 +83,6 @@ ELSE = re.compile(
     re.IGNORECASE,
 )
 """Matches where a text goes on to something else than the thing that it spoke of."""
-
-ASKING = re.compile(r"[^.!?\n]*\?")
-"""Matches a question. What people ask is less likely to be about themselves than what they say."""
 
 
 class Answer(NamedTuple):
@@ -163,7 +161,7 @@ def log_questions(turns: Sequence[tuple[int, str]]) -> tuple[str, ...]:
     common = {word for question in QUESTIONS for word in words_of(question)}
     questions: dict[str, str] = {}
     for _, text in reversed(turns):
-        told = ASKING.sub(" ", text)
+        told = told_in(text)
         for found in MINE.finditer(told):
             thing = found[1].lower().replace("’", "'")
             if not set(words_of(thing)) <= common:
@@ -184,9 +182,7 @@ def known_of(model: ModelId, answers: Sequence[Answer], turns: Sequence[tuple[in
 
     Among turns with the same words, one that has them outside a question is preferred, and then the newest.
     """
-    said = [
-        (*turn, frozenset(words_of(turn[1])), frozenset(words_of(ASKING.sub(" ", turn[1])))) for turn in turns
-    ]
+    said = [(*turn, frozenset(words_of(turn[1])), frozenset(words_of(told_in(turn[1])))) for turn in turns]
     often = Counter(word for _, _, words, _ in said for word in words)
     alike = Counter(word for answer in answers for word in set(words_of(answer.text)))
     asked_texts = (*QUESTIONS, *(answer.question for answer in answers))

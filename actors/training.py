@@ -84,7 +84,7 @@ class KeptTraining(NamedTuple):
 
 
 class UnsettledFeedback(NamedTuple):
-    """A model with feedback that no policy has handled yet, and what the policies need to know of it.
+    """A model with feedback or turns that no policy has handled yet, and what policies need to know of it.
 
     ``serving`` is the revision that ``latest`` names if it was trained here, with the feedback on its replies
     and on its parent's. ``given`` counts all feedback on the model.
@@ -147,11 +147,11 @@ class TrainingJobs(Protocol):
         ...
 
     async def unsettled(self, *, limit: int = 256) -> tuple[UnsettledFeedback, ...]:
-        """For a trainer: up to ``limit`` models a host with unsettled feedback and no open job, in turn."""
+        """For a trainer: up to ``limit`` models a host with something unsettled and no open job, in turn."""
         ...
 
     async def settle(self, unsettled: UnsettledFeedback) -> None:
-        """For a trainer: note that nothing follows from this feedback. Later feedback stays unsettled."""
+        """For a trainer: note that nothing follows from this. Later feedback and turns stay unsettled."""
         ...
 
     async def start(self, model: ModelId, number: int) -> TrainingJob:

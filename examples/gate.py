@@ -180,7 +180,7 @@ class Planter:
         return session.adapter.pack(self._runs.base.fingerprint, self._runs.base.dtype)
 
     def _between(
-        self, learner: Learner, before: TrainableAdapter | None, after: bytearray, share: float
+        self, learner: Learner, before: TrainableAdapter | None, after: bytes | bytearray, share: float
     ) -> tuple[str, ...]:
         """Judge the weights at a share of the way as the trainer judges what it has trained to the end."""
         adapter = self._read(after)
@@ -188,7 +188,7 @@ class Planter:
         done = TrainingSession(learner.name, adapter, StepOptions(steps=0))
         return self._candidate(replace(learner, session=done)).verdict.objections
 
-    def _read(self, packed: bytearray) -> TrainableAdapter:
+    def _read(self, packed: bytes | bytearray) -> TrainableAdapter:
         return TrainableAdapter.of_packed(packed, self._runs.base.modules, rank_max=16)
 
     def _say(self, person: Person, what: str, objections: Sequence[str]) -> None:

@@ -172,3 +172,17 @@ SHARES = {
 the memory module; of "called", "remember" and "again", which people use to ask for what they told, by hand.
 A word of another language counts as one that one in ``REQUESTS`` has.
 """
+
+_TOPICS = (
+    "birthday book brother car card cat class color date day dog door eat evening family flat friend friends "
+    "home house job law letter list message money morning mother name neighbor night old order party people "
+    "phone place plan school sentence sleep son speech story text time wedding wife work"
+)
+
+TOPICS = frozenset(_TOPICS.split())
+"""The words of the list that say what a text is about; all others of it only hold a sentence together."""
+
+
+def is_content(word: str) -> bool:
+    """Return whether a word, case-folded, says what a text is about."""
+    return word not in SHARES or word in TOPICS

@@ -111,6 +111,29 @@ class OnLower(NamedTuple):
     is_lower: bool = False
 
 
+class AskedReplies(NamedTuple):
+    """How the replies to what was asked again and again are said, and those to wordings not learned.
+
+    ``taught`` counts the questions that were learned, ``said_by_parent`` those that the parent says, and
+    ``unsaid`` names those that the candidate does not say. ``unusable`` replies of the teacher were not
+    learned. The losses of the ``held_out`` wordings are in nats a token; of ``held_out_right`` of them the
+    candidate's own reply has the words that were told, None if nothing could reply.
+    """
+
+    taught: int
+    said_by_parent: int
+    unsaid: tuple[str, ...]
+    unusable: int = 0
+    held_out: int = 0
+    held_out_loss_parent: float = 0.0
+    held_out_loss: float = 0.0
+    held_out_right: int | None = None
+
+    @property
+    def has_new(self) -> bool:
+        return self.taught > self.said_by_parent
+
+
 class Evaluation(NamedTuple):
     """The measurements. ``parent`` and ``candidate`` have a loss for each held-out reply, or a reward for
     each held-out task, as ``measure`` says.
@@ -121,7 +144,8 @@ class Evaluation(NamedTuple):
     ``suite_parent`` and ``suite_candidate`` are the questions of the person's own suite of ``suite_total``
     that the served revision and the candidate answer as it wants. ``served`` are replies as the model is
     served, None if nothing could reply.
-    ``on`` is None without a lower revision.
+    ``on`` is None without a lower revision. ``asked_again`` is None if nothing
+    of that was taught.
     """
 
     parent: Sequence[float]
@@ -137,6 +161,7 @@ class Evaluation(NamedTuple):
     suite_candidate: Sequence[str] = ()
     served: Served | None = None
     on: OnLower | None = None
+    asked_again: AskedReplies | None = None
 
 
 class Verdict(NamedTuple):
@@ -164,8 +189,9 @@ def verdict(evaluation: Evaluation, rule: GateRule) -> Verdict:
     objections: list[str] = []
     taught = evaluation.corrections
     if taught is not None:
-        objections += _of_corrections(taught)
-    if taught is not None and taught.judge:
+        objections += _of_corrections(taught, evaluation.asked_again)
+    asked = evaluation.asked_again
+    if taught is not None and (taught.judge or (asked and asked.has_new)):
         if count >= rule.replies_min and not gain + rule.errors * error >= 0.0:
             objections.append(
                 f"its loss of other held-out replies is {-gain:.4f} ± {error:.4f} nats a token higher "
@@ -248,14 +274,28 @@ def _of_lower(evaluation: Evaluation, rule: GateRule) -> list[str]:
     return [f"the lower revision is better for it alone: with the best share of its own part its {measured}"]
 
 
-def _of_corrections(taught: Corrections) -> list[str]:
+def _of_corrections(taught: Corrections, asked: AskedReplies | None) -> list[str]:
+    objections: list[str] = []
     if taught.unsaid:
-        return [
+        objections.append(
             f"it could not learn {len(taught.unsaid)} of {taught.taught} corrections: {listed(taught.unsaid)}"
-        ]
-    if taught.alone and taught.said_by_parent == taught.taught:
-        return [f"its parent says all {taught.taught} corrections already"]
-    return []
+        )
+    elif taught.alone and taught.said_by_parent == taught.taught and not (asked and asked.has_new):
+        objections.append(f"its parent says all {taught.taught} corrections already")
+    if asked is None:
+        return objections
+    if asked.unsaid:
+        objections.append(
+            f"it could not learn {len(asked.unsaid)} of {asked.taught} replies to what was asked again: "
+            f"{listed(asked.unsaid)}"
+        )
+    if asked.held_out and not asked.held_out_loss <= asked.held_out_loss_parent:
+        rise = asked.held_out_loss - asked.held_out_loss_parent
+        objections.append(
+            f"asked in {asked.held_out} wordings that it did not learn, its loss is {rise:.4f} nats a token "
+            "higher than its parent's"
+        )
+    return objections
 
 
 def _of_replies(replies: GeneralReplies, rule: GateRule, *, nothing_else: bool) -> list[str]:

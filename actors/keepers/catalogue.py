@@ -17,7 +17,12 @@ from populace.policies.placement import shard_of
 from populace.storage.records import erasures
 from populace.storage.records.errors import ArchiveInvalid, ModelExists, ModelNotFound
 from populace.storage.records.keys import alias_problem, name_problem
-from populace.storage.records.records import ApiKeyRecord, IdentityRecord, InteractionRecord, RevisionRecord
+from populace.storage.records.records import (
+    ApiKeyRecord,
+    IdentityRecord,
+    InteractionRecord,
+    RevisionRecord,
+)
 from populace.storage.rows import ledger, portable
 from populace.storage.rows.ledger import StoredModel
 from populace.storage.rows.portable import PortableModel

@@ -44,6 +44,9 @@ DROPPED = (
     "has dropped them"
 )
 
+UNTIL_SAID = "share_kept"
+"""The score of every revision that learned what it was taught until it said it."""
+
 
 class JobKeeper:
     """Serves ``TrainingJobs`` for the models of one host."""
@@ -177,7 +180,10 @@ class JobKeeper:
 
     async def settle(self, unsettled: UnsettledFeedback) -> None:
         def settle(txn: WriteTransaction) -> None:
-            if sum(1 for _ in feedback.walk_feedback(txn, *unsettled.model)) == unsettled.given:
+            position = ledger.read_head(txn, *unsettled.model).log_position
+            is_marked_anew = position // jobs.TURNS_A_LOOK != unsettled.standing.position // jobs.TURNS_A_LOOK
+            given = sum(1 for _ in feedback.walk_feedback(txn, *unsettled.model))
+            if given == unsettled.given and not is_marked_anew:
                 jobs.settle_feedback(txn, *unsettled.model)
 
         await self._write(unsettled.model, settle)
@@ -326,6 +332,9 @@ class JobKeeper:
                 "rebuilds",
             )
         fields = {name: value for name, value in made.hyper_parameters.items() if name in OPTIONS}
+        if UNTIL_SAID in made.scores:
+            # Its steps are the most that it might have taken; asked for, they would all be taken.
+            fields["steps"] = None
         options = TrainingOptions(**fields)  # type: ignore[arg-type]  # as they were packed
         # What continued another training comes out of as many steps in one.
         return replace(options, from_base=not replays, continues=False, rebuilds=digest)

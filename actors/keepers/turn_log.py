@@ -14,7 +14,7 @@ from populace.policies.ingestion import shown_later, turn_digest, turn_parts, tu
 from populace.storage.records.errors import InteractionForgotten, InteractionNotFound, OperationConflict
 from populace.storage.records.records import InteractionRecord, MemoryRecord
 from populace.storage.records.transaction import ReadTransaction, WriteTransaction
-from populace.storage.rows import forgetting, ledger
+from populace.storage.rows import forgetting, jobs, ledger
 from populace.storage.rows.ledger import StoredModel
 
 MEMORY_KEPT_EVERY = 64
@@ -92,6 +92,7 @@ class TurnLog:
                 now_ms=now_ms,
                 memory=memory,
             )
+            jobs.note_turn(txn, tenant, name, interaction.position)
             own = interaction.messages[turn_start(interaction.messages) :]
             said = (turn_digest(own, interaction.reply), *turn_parts(own, interaction.reply))
             forgetting.tell_anew(txn, tenant, name, *said)

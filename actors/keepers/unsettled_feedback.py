@@ -1,5 +1,6 @@
-"""Summarises new feedback for each model, to decide on a training or a rollback of its revision."""
+"""Summarises new feedback and turns of each model, to decide on a training or a rollback of its revision."""
 
+from collections import OrderedDict
 from collections.abc import Sequence
 from functools import partial
 
@@ -10,6 +11,7 @@ from populace.actors.keepers.owned_shards import OwnedShards
 from populace.actors.training import UnsettledFeedback
 from populace.actors.training_methods import TASK_METHODS
 from populace.actors.turn import BASE_REVISION, ModelId
+from populace.policies.asked_again import TURNS_MAX, asked_again, logged_turn, newly_due
 from populace.policies.consolidation import BUDGET_SECONDS, Standing
 from populace.policies.evaluation_gate import Judged
 from populace.policies.hold_out import is_held_out
@@ -21,6 +23,12 @@ from populace.storage.records.transaction import ReadTransaction
 from populace.storage.rows import feedback, jobs, ledger
 from populace.storage.rows.ledger import FIRST_ALIAS, StoredModel
 
+COUNTS_KEPT = 1024
+"""A model that stays unsettled is looked at again and again; what its log asks for is counted once."""
+
+AskedCounts = OrderedDict[tuple[bytes, int, int], int]
+"""What is newly asked for again, by the chain of the log, the cursor, and how much feedback there is."""
+
 
 class UnsettledFeedbackReader:
     """Reads one host's unsettled feedback. Remembers where it stopped, so that all models get a turn."""
@@ -30,16 +38,27 @@ class UnsettledFeedbackReader:
         self._clock = clock
         self._next_shard = 0
         self._after: bytes | None = None
+        self._counts: AskedCounts = OrderedDict()
 
     async def read(self, limit: int) -> tuple[UnsettledFeedback, ...]:
-        """See ``TrainingJobs.unsettled``. Reads all feedback of each model that it returns, on a thread."""
+        """See ``TrainingJobs.unsettled``. Works on a thread.
+
+        It reads all feedback of each model that it returns, and the newest part of its log if there is much
+        in it that is not learned.
+        """
         found: list[UnsettledFeedback] = []
         now_ms = self._clock.epoch_ms()
         for _ in self._shards.numbers:
             if len(found) == limit:
                 break
             number = self._shards.numbers[self._next_shard]
-            read = partial(_read_page, after=self._after, limit=limit - len(found), now_ms=now_ms)
+            read = partial(
+                _read_page,
+                after=self._after,
+                limit=limit - len(found),
+                now_ms=now_ms,
+                counts=self._counts,
+            )
             try:
                 page, self._after = await self._shards.read_on_thread(number, read)
                 found += page
@@ -52,7 +71,7 @@ class UnsettledFeedbackReader:
 
 
 def _read_page(
-    txn: ReadTransaction, after: bytes | None, limit: int, now_ms: int
+    txn: ReadTransaction, after: bytes | None, limit: int, now_ms: int, counts: AskedCounts
 ) -> tuple[list[UnsettledFeedback], bytes | None]:
     """Return up to ``limit`` models after the row ``after``, and the last row read, None at the end."""
     found: list[UnsettledFeedback] = []
@@ -64,11 +83,13 @@ def _read_page(
         if jobs.open_number(txn, tenant, name) is None:
             stored = ledger.read_model(txn, tenant, name)
             assert stored is not None, "feedback is on a model's replies"
-            found.append(_unsettled(txn, ModelId(tenant, name), stored, now_ms))
+            found.append(_unsettled(txn, ModelId(tenant, name), stored, now_ms, counts))
     return found, None
 
 
-def _unsettled(txn: ReadTransaction, model: ModelId, stored: StoredModel, now_ms: int) -> UnsettledFeedback:
+def _unsettled(
+    txn: ReadTransaction, model: ModelId, stored: StoredModel, now_ms: int, asked: AskedCounts
+) -> UnsettledFeedback:
     head = stored.head
     given = [feedback_view(model, record) for record in feedback.walk_feedback(txn, *model)]
     all_judged = {position: judged(said) for position, said in feedback_by_position(given).items()}
@@ -84,6 +105,7 @@ def _unsettled(txn: ReadTransaction, model: ModelId, stored: StoredModel, now_ms
         idle_seconds=(now_ms - _last_ms(txn, model, head.log_position)) / 1000,
         tokens_spent=sum(job.tokens for job in known if job.created_ms > now_ms - BUDGET_SECONDS * 1000),
         failed_at=_failed_at(txn, model, known, stored),
+        asked_again=_asked_again(txn, model, stored, all_judged, len(given), asked),
     )
     serving = _trained(txn, model, stored.aliases.get(FIRST_ALIAS))
     counts = _liked_by_revision(txn, model, judgements)
@@ -99,9 +121,41 @@ def _unsettled(txn: ReadTransaction, model: ModelId, stored: StoredModel, now_ms
     )
 
 
+def _asked_again(
+    txn: ReadTransaction,
+    model: ModelId,
+    stored: StoredModel,
+    judgements: dict[int, Judgement],
+    given: int,
+    counts: AskedCounts,
+) -> int:
+    """Count what the log asks for again and again since the cursor; 0 if few turns came since."""
+    head = stored.head
+    if head.log_position - head.cursor < jobs.TURNS_A_LOOK:
+        return 0
+    key = (head.chain, head.cursor, given)
+    if key not in counts:
+        start = max(head.log_start, head.log_position - TURNS_MAX)
+        records = ledger.read_log(txn, *model, start=start, limit=TURNS_MAX)
+        unjudged = Judgement()
+        turns = [
+            logged_turn(
+                record.position,
+                record.messages,
+                judgements.get(record.position, unjudged),
+                record.retrieved,
+            )
+            for record in records
+        ]
+        counts[key] = newly_due(asked_again([turn for turn in turns if turn is not None]), head.cursor)
+        while len(counts) > COUNTS_KEPT:
+            counts.popitem(last=False)
+    return counts[key]
+
+
 def _last_ms(txn: ReadTransaction, model: ModelId, position: int) -> int:
     data = txn.get(keys.interaction(*model, position - 1))
-    assert data is not None, "feedback is on an interaction that is kept"
+    assert data is not None, "the newest interactions are always kept"
     return InteractionRecord.unpack(data).created_ms
 
 

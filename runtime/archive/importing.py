@@ -26,6 +26,7 @@ from populace.archive.state_tensors import record_of
 from populace.archive.turn_check import check_turn
 from populace.storage.adapter_store import AdapterStore
 from populace.storage.records.errors import ArchiveInvalid, RecordInvalid
+from populace.storage.records.record import Record
 from populace.storage.records.records import (
     FeedbackRecord,
     ForgottenRecord,
@@ -33,7 +34,6 @@ from populace.storage.records.records import (
     InteractionRecord,
     MemoryRecord,
     OperationRecord,
-    Record,
     RevisionRecord,
     SnapshotRecord,
     SuiteRecord,

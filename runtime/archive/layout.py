@@ -27,7 +27,7 @@ from typing import Self
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
-from populace.storage.records.records import problems_of
+from populace.storage.records.record import problems_of
 from populace.storage.revisions import CONFIG_FILE, TENSORS_FILE
 
 FORMAT = "populace-model"

@@ -12,7 +12,7 @@ from typing import TypeVar, cast
 from pydantic import ValidationError
 
 from populace.storage.records.errors import RecordInvalid
-from populace.storage.records.records import RECORD_BYTES_MAX, Record, problems_of
+from populace.storage.records.record import RECORD_BYTES_MAX, Record, problems_of
 
 R = TypeVar("R", bound=Record)
 

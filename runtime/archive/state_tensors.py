@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from populace.storage.records.errors import RecordInvalid
-from populace.storage.records.records import Record
+from populace.storage.records.record import Record
 
 _LENGTH = struct.Struct("<Q")
 

@@ -36,6 +36,7 @@ from populace.archive.state_tensors import tensors_of
 from populace.storage.packed.adapter import PackedAdapter
 from populace.storage.packed.errors import PackedAdapterInvalid
 from populace.storage.records.errors import StoreInvalid
+from populace.storage.records.record import Record
 from populace.storage.records.records import (
     FeedbackRecord,
     ForgottenRecord,
@@ -43,7 +44,6 @@ from populace.storage.records.records import (
     InteractionRecord,
     MemoryRecord,
     OperationRecord,
-    Record,
     RevisionRecord,
     SnapshotRecord,
     SuiteRecord,

@@ -190,7 +190,7 @@ def _label(revision: Mapping[str, Any], aliases: Mapping[str, str]) -> str:
             f"[dim]held-out reward {scores['held_out_reward_parent']:.3f} → {scores['held_out_reward']:.3f} "
             f"on {scores['held_out_tasks']:.0f} tasks, {scores['probe_kl']:.4f} nats from the base[/]"
         )
-    if "corrections" in scores:
+    if scores.get("corrections"):
         lines.append(
             f"[dim]says {scores['corrections_said']:.0f} of {scores['corrections']:.0f} corrections, "
             f"with {100 * scores['share_kept']:.0f} % of what was trained[/]"
@@ -199,5 +199,15 @@ def _label(revision: Mapping[str, Any], aliases: Mapping[str, str]) -> str:
         lines.append(
             f"[dim]on {str(hyper['on'])[:12]}, with {100 * scores['personal_share']:.0f} % of its own part[/]"
         )
+    if "asked_again" in scores:
+        lines.append(
+            f"[dim]says {scores['asked_again_said']:.0f} of {scores['asked_again']:.0f} replies to what was "
+            f"asked again{_in_other_words(scores)}[/]"
+        )
     lines += [f"[yellow]not promoted: {objection}[/]" for objection in lineage["objections"]]
     return "\n".join(lines)
+
+
+def _in_other_words(scores: Mapping[str, float]) -> str:
+    right = scores.get("asked_again_held_out_right")
+    return "" if right is None else f", {right:.0f} of {scores['asked_again_held_out']:.0f} in other words"

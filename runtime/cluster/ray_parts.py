@@ -39,7 +39,7 @@ from populace.settings.machine import has_gpu
 from populace.settings.settings import Settings
 from populace.storage.adapter_store import AdapterStore
 from populace.storage.store import Store
-from populace.trainer.actor import STOP_SECONDS_MAX, TrainerOptions, start_trainer
+from populace.trainer.actor import STOP_SECONDS_MAX, TeacherOptions, TrainerOptions, start_trainer
 
 LOCAL_TENANT = "local"
 """The tenant of the person who runs ``populace serve`` on their own machine."""
@@ -242,7 +242,14 @@ def _trainer_options(
         memory_module=None if memory is None else memory.path,
         master_key=settings.master_key,
         kept_bytes_max=settings.kept_training_bytes_max,
+        teacher=_teacher_options(settings),
     )
+
+
+def _teacher_options(settings: Settings) -> TeacherOptions | None:
+    if settings.teacher_url is None or settings.teacher_model is None:
+        return None
+    return TeacherOptions(settings.teacher_url, settings.teacher_model, settings.teacher_key)
 
 
 def _engine_options(

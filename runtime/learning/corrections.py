@@ -23,6 +23,7 @@ from populace.learning.methods.objective import Loss, Objective, Scored, TrainSe
 from populace.learning.methods.sft import CorrectionObjective
 from populace.learning.session import TrainingSession
 from populace.policies.corrections import Corrected
+from populace.policies.evaluation_gate import AskedReplies, Corrections
 from populace.policies.retrieval import spoken_in, words_of
 
 CHOSEN_OF = 4
@@ -131,13 +132,17 @@ class CorrectionsCurriculum:
 class Taught:
     """The corrections that a candidate has to say, with the sequences that say them.
 
-    ``alone``: nothing else was taught, so that all other replies should stay as they were.
+    ``alone``: nothing else was taught, so that all other replies should stay as they were. The last
+    ``asked_again`` of them are no person's corrections, but replies to what was asked again and again;
+    ``unusable`` others were not taught.
     """
 
     base: FrozenBase
     corrections: Sequence[Corrected]
     sequences: Sequence[TrainSequence]
     alone: bool
+    asked_again: int = 0
+    unusable: int = 0
 
     def judge(self, parent: TrainableAdapter | None) -> bool:
         """Whether the corrections alone can judge a candidate.
@@ -148,8 +153,29 @@ class Taught:
 
     def unsaid(self, adapter: TrainableAdapter | None) -> list[Corrected]:
         """Return the corrections that the model does not say greedily, token for token."""
+        return [one for group in self._unsaid(adapter) for one in group]
+
+    def judged(
+        self, parent: TrainableAdapter | None, candidate: TrainableAdapter, share: float
+    ) -> tuple[Corrections, AskedReplies | None]:
+        """Compare what parent and candidate say; the candidate keeps the ``share`` of what was trained."""
+        (before, asked_before), (after, asked_after) = self._unsaid(parent), self._unsaid(candidate)
+        given = len(self.corrections) - self.asked_again
+        corrections = Corrections(given, given - len(before), _asked(after), self.alone, share)
+        if not self.asked_again:
+            return corrections, None
+        said_before = self.asked_again - len(asked_before)
+        return corrections, AskedReplies(self.asked_again, said_before, _asked(asked_after), self.unusable)
+
+    def _unsaid(self, adapter: TrainableAdapter | None) -> tuple[list[Corrected], list[Corrected]]:
+        """Return what is not said of a person's corrections, and of the replies to what was asked again."""
         said = margins(self.base, adapter, self.sequences)
-        return [one for one, margin in zip(self.corrections, said, strict=True) if margin <= 0.0]
+        given = len(self.corrections) - self.asked_again
+        unsaid = [place for place, margin in enumerate(said) if margin <= 0.0]
+        return (
+            [self.corrections[place] for place in unsaid if place < given],
+            [self.corrections[place] for place in unsaid if place >= given],
+        )
 
     def least_share(self, says: Callable[[float], bool]) -> float:
         """Return the share of the change that is enough for all corrections, with some to spare.
@@ -158,3 +184,7 @@ class Taught:
         """
         enough = list(itertools.takewhile(says, SHARES))
         return SHARES[max(0, len(enough) - 2)]
+
+
+def _asked(corrections: Sequence[Corrected]) -> tuple[str, ...]:
+    return tuple(correction.asked for correction in corrections)

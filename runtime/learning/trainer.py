@@ -21,7 +21,7 @@ from populace.learning.general_replies import GeneralJudge
 from populace.learning.lower_part import LowerPart, shared_part
 from populace.learning.methods.objective import Objective
 from populace.learning.session import StepReport, TrainingSession, is_out_of_memory, take_step
-from populace.policies.evaluation_gate import Corrections, Evaluation, GateRule, OnLower, Verdict, verdict
+from populace.policies.evaluation_gate import Evaluation, GateRule, OnLower, Verdict, verdict
 
 TOKENS_A_STEP = 2048
 """The batches of all models in a step have at most this many tokens, which bounds stored activations."""
@@ -255,8 +255,8 @@ class Trainer:
                 candidate=chosen.served,
             )._replace(on=chosen.on)
             if taught is not None:
-                corrections = _judged(taught, chosen.parent, chosen.served)._replace(share=share)
-                evaluation = evaluation._replace(corrections=corrections)
+                corrections, asked = taught.judged(chosen.parent, chosen.served, share)
+                evaluation = evaluation._replace(corrections=corrections, asked_again=asked)
             if self._general is not None:
                 told = [] if taught is None else [one.wanted for one in taught.corrections]
                 general = self._general.compare(learner.name, chosen.packed, told, chosen.lower)
@@ -335,12 +335,6 @@ class _Chosen(NamedTuple):
     parent: TrainableAdapter | None
     lower: LowerPart | None = None
     on: OnLower | None = None
-
-
-def _judged(taught: Taught, parent: TrainableAdapter | None, candidate: TrainableAdapter) -> Corrections:
-    count = len(taught.corrections)
-    unsaid = tuple(one.asked for one in taught.unsaid(candidate))
-    return Corrections(count, count - len(taught.unsaid(parent)), unsaid, taught.alone)
 
 
 def _tokens(objective: Objective) -> int:

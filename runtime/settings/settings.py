@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal, Self
 
 import platformdirs
 import psutil
-from pydantic import BaseModel, ConfigDict, Field, HttpUrl, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, HttpUrl, ValidationError, ValidationInfo, field_validator
 
 from populace.actors.engine import EngineKind
 from populace.settings.machine import has_gpu, physical_cores
@@ -118,6 +118,14 @@ class Settings(BaseModel):
     """Compute threads of the trainer, beside those of the engines."""
     training_device: str = "cpu"
     """Device of the trainer's base: ``cpu``, or another by torch's name. vLLM occupies most of its GPU."""
+    teacher_url: str | None = None
+    """OpenAI-compatible endpoint, such as ``http://localhost:8001/v1``, of a model that answers in each
+    person's place what they ask again and again; it is sent the turn that tells it, and the question. With
+    None the base answers."""
+    teacher_model: str | None = None
+    """The teacher's name at ``teacher_url``."""
+    teacher_key: str | None = None
+    """The API key that ``teacher_url`` wants."""
     kept_training_bytes_max: Annotated[int, Field(ge=0)] = 2 * GIB
     """Most bytes of the trainings that are kept, to be continued or replayed; the longest unused are dropped.
     0 keeps none."""
@@ -193,6 +201,18 @@ class Settings(BaseModel):
         if problem is not None:
             raise ValueError(f"no model may have this name: {problem}")
         return name
+
+    @field_validator("teacher_url")
+    @classmethod
+    def _is_endpoint(cls, text: str | None) -> str | None:
+        return None if text is None else str(HttpUrl(text)).rstrip("/")
+
+    @field_validator("teacher_model")
+    @classmethod
+    def _names_teacher(cls, text: str | None, info: ValidationInfo) -> str | None:
+        if text is None and info.data.get("teacher_url") is not None:
+            raise ValueError("the model at POPULACE_TEACHER_URL needs its name")
+        return text
 
     @field_validator("cors_origins")
     @classmethod

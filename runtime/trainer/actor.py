@@ -41,11 +41,20 @@ STOP_SECONDS_MAX = 20.0
 IDLE_SECONDS_MAX = 600.0
 
 
+class TeacherOptions(NamedTuple):
+    """The endpoint of a teacher, the model's name there, and the API key that it wants."""
+
+    url: str
+    model: str
+    key: str | None
+
+
 class TrainerOptions(NamedTuple):
     """How to start a trainer. ``automatic`` also trains models that are due without a request.
 
     ``master_key`` is the file of the key that wraps those of uploaded files, None the one in the store.
-    ``kept_bytes_max`` is the budget of kept trainings, 0 for none.
+    ``kept_bytes_max`` is the budget of kept trainings, 0 for none. ``teacher`` answers what is asked again
+    and again, None for the base.
     """
 
     hosts: int
@@ -59,6 +68,7 @@ class TrainerOptions(NamedTuple):
     memory_module: Path | None
     master_key: Path | None
     kept_bytes_max: int = 0
+    teacher: TeacherOptions | None = None
 
 
 class TrainerActor:
@@ -137,6 +147,7 @@ class TrainerActor:
             from populace.trainer.loading import load_trainer
             from populace.trainer.loop import TrainingLoop
             from populace.trainer.profiler import Profiler
+            from populace.trainer.teacher_endpoint import TeacherEndpoint
 
             options, path = self._options, Path(self._options.data_directory)
             loop, engine = asyncio.get_running_loop(), ReplicaEngine(self._options.base)
@@ -150,6 +161,7 @@ class TrainerActor:
                     device=options.device,
                     sampler=EngineSampler(engine, loop, Store.adapters(path)),
                     memory_module=options.memory_module,
+                    teacher=None if options.teacher is None else TeacherEndpoint(*options.teacher),
                 )
             )
             self._profiler = Profiler(directory.members, load=load)

@@ -1,4 +1,4 @@
-"""Looks after models with new feedback: trains one when it is due, and rolls back a bad revision."""
+"""Looks after models with news: trains one when it is due, and rolls back a bad revision."""
 
 import logging
 
@@ -54,5 +54,5 @@ class Consolidator:
             key = f"consolidation-{found.standing.position}-{found.given}"
             await self._jobs.ask(found.model, TrainingOptions(), key)
             logger.info("%s/%s is trained: %s", *found.model, decision.reason)
-        elif found.standing.judged == 0:
+        elif found.standing.judged == 0 and not (decision.due or decision.waits):
             await self._jobs.settle(found)

@@ -13,7 +13,6 @@ from typing import Any
 from populace.actors.errors import TrainingFailed
 from populace.actors.reward_tasks import pack_tasks, unpack_tasks
 from populace.actors.training import TrainingJob
-from populace.actors.training_methods import SAMPLING_METHODS
 from populace.learning.on_policy.record import RolloutRecord
 from populace.learning.session import StepOptions, TrainingSession
 from populace.learning.session_file import attached_to, unpack_session
@@ -116,14 +115,14 @@ def start_of(job: TrainingJob, saved: bytes | None, kept: bytes | None, served: 
     """
     is_replay = job.options.rebuilds is not None and not job.options.from_base
     if not (is_replay or job.options.continues):
-        return Start(job.parent, record=_record(job, saved))
+        return Start(job.parent, record=_record(saved if saved is not None else kept))
     if job.options.continues and job.parent is None:
         raise TrainingFailed(job.model.name, "it has no revision yet whose training could be continued")
     own = _told(saved)
     if own is not None and job.options.continues and kept is None:
         # Its own session has everything from which it goes on.
         origin, step, falls_until = own["start"]
-        return Start(origin, step, falls_until, _record(job, saved))
+        return Start(origin, step, falls_until, _record(saved))
     try:
         if kept is None:
             raise TrainingFailed(job.model.name, f"{_training(job)} {GONE}")
@@ -137,14 +136,19 @@ def start_of(job: TrainingJob, saved: bytes | None, kept: bytes | None, served: 
     if is_replay:
         return Start(origin, record=record, data_digest=digest)
     _check_alike(job, told["options"], session.options.falls_until)
-    own_record = _record(job, saved) if own is not None else record
+    own_record = _record(saved) if own is not None else record
     return Start(origin, session.step, session.options.falls_until, own_record, session, digest)
 
 
 def kept_by(job: TrainingJob) -> str | None:
-    """Return the revision whose kept training the job needs, None if it needs none."""
+    """Return the revision whose kept training the job takes something from, None if it takes nothing.
+
+    A training that begins anew from the base takes only the replies to what was asked again, if they are
+    kept.
+    """
     if job.options.rebuilds is not None:
-        return None if job.options.from_base else job.options.rebuilds
+        is_new = job.options.from_base and not job.options.learns_until_said
+        return None if is_new else job.options.rebuilds
     return job.parent if job.options.continues else None
 
 
@@ -163,9 +167,9 @@ def _compared(job: TrainingJob) -> dict[str, Any]:
     return {name: options[name] for name in COMPARED}
 
 
-def _record(job: TrainingJob, saved: bytes | None) -> RolloutRecord:
-    """Return what the job has sampled until its session was saved."""
-    if saved is None or job.options.method not in SAMPLING_METHODS or _told(saved) is None:
+def _record(saved: bytes | None) -> RolloutRecord:
+    """Return what was sampled until a session was saved, empty if it is of no use."""
+    if saved is None or _told(saved) is None:
         return RolloutRecord()
     try:
         return RolloutRecord.unpack(attached_to(saved))

@@ -36,6 +36,7 @@ from populace.learning.evaluation import HeldOut, HeldOutPeople, HeldOutReplies
 from populace.learning.examples import Example, digest_of, examples_of
 from populace.learning.frozen_base import FrozenBase
 from populace.learning.methods.objective import TrainSequence
+from populace.learning.on_policy.asked_again import AskedLessons, HeldOutQuestions, asked_lessons
 from populace.learning.on_policy.distillation import DistillationMethod, DistillationOptions
 from populace.learning.on_policy.held_out_tasks import HeldOutTasks
 from populace.learning.on_policy.log_queries import log_queries
@@ -44,7 +45,9 @@ from populace.learning.on_policy.reward import RewardMethod, RewardOptions
 from populace.learning.on_policy.rounds import RolloutCurriculum, RoundOptions
 from populace.learning.on_policy.sampler import NobodySamples, Sampler
 from populace.learning.on_policy.served_replies import WantedReplies, WantedReply
+from populace.learning.on_policy.teachers import OwnReplies, Teacher
 from populace.policies.community import equal_shares
+from populace.policies.corrections import Corrected
 from populace.policies.hold_out import EVERY, is_held_out
 from populace.policies.lessons import wanted_reply
 from populace.trainer.contributed import Contributions
@@ -81,6 +84,7 @@ class Dataset(NamedTuple):
     ``taught`` are the corrections that the candidate has to say, and ``steps_max`` is how many are too many.
     ``wanted`` are replies that it is asked for as it is served.
     ``contributors`` are the ids of those whose text a community learns.
+    ``wordings`` judges what was asked again and again by questions that were not learned.
     """
 
     curriculum: Curriculum
@@ -90,6 +94,7 @@ class Dataset(NamedTuple):
     steps_max: int | None = None
     wanted: WantedReplies = WantedReplies()
     contributors: tuple[str, ...] = ()
+    wordings: HeldOutQuestions | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +103,7 @@ class DatasetInputs:
 
     ``parent`` is the adapter that the job continues from, None the base. Without a ``sampler``, methods that
     sample replies are refused, unless ``record`` replays what they sampled; what they sample is added to it.
+    ``teacher`` answers what was asked again and again, None for the base.
     """
 
     job: TrainingJob
@@ -108,6 +114,27 @@ class DatasetInputs:
     encoder: ExampleEncoder
     sampler: Sampler | None
     record: RolloutRecord = field(default_factory=RolloutRecord)
+    teacher: Teacher | None = None
+
+    def asked_lessons(self) -> AskedLessons:
+        """Ask the teacher what the log asks for again and again; nothing if no engine replies.
+
+        Where replies without feedback are wanted, they are what is learned for their questions.
+        """
+        if self.job.options.unjudged or (self.sampler is None and not self.record.has_given):
+            return AskedLessons()
+        name = self.job.model.name
+        sampler = self.sampler or NobodySamples(name)
+        return asked_lessons(
+            name,
+            self.data.log,
+            self.data.feedback,
+            OwnReplies(sampler, self.base, self.parent),
+            # What it was taught before would be in its replies too, so the base reads what was told.
+            self.teacher or OwnReplies(sampler, self.base, None),
+            self.encoder,
+            self.record,
+        )
 
     def lessons(self) -> LogLessons:
         options = self.job.options
@@ -140,36 +167,89 @@ def _from_log(curriculum_of: Callable[[LogLessons], Curriculum]) -> "Maker":
 
 
 def _from_replies(inputs: DatasetInputs) -> Dataset:
-    """Learn corrections until they are said, and liked replies for some passes, if no steps are asked for."""
+    """Learn corrections until they are said, and liked replies for some passes, if no steps are asked for.
+
+    Beside the corrections are the teacher's replies to what was asked again and again.
+    """
     if inputs.data.contributions is not None:
         return _from_contributions(inputs, inputs.data.contributions)
     lessons, options = inputs.lessons(), inputs.job.options
-    corrections = corrections_of(inputs.data.log, inputs.data.feedback)
-    encoded = [lessons.encoder.sequence((Message("user", one.asked),), one.wanted) for one in corrections]
-    pairs = [
-        (one, sequence) for one, sequence in zip(corrections, encoded, strict=True) if sequence is not None
-    ]
-    if not options.learns_until_said or not pairs:
+    if not options.learns_until_said:
         judged = _judged_by_log(lessons, supervised(lessons))
         return judged._replace(wanted=judged.wanted._replace(learned=_corrected(lessons)))
+    asked = inputs.asked_lessons()
+    given = _encoded(lessons, corrections_of(inputs.data.log, inputs.data.feedback))
+    # What it says already is only learned again beside something new, so that it is not unlearned.
+    made = _encoded(lessons, [*asked.new, *asked.known]) if given or asked.new else []
+    if not given and not made:
+        return _judged_by_log(lessons, _of_liked(inputs, lessons, asked))
     others = replace(lessons, examples=[one for one in lessons.examples if one.judged.correction is None])
     try:
         liked = supervised(others)
     except NothingToTrain:
         liked = None
-    known, sequences = zip(*pairs, strict=True)
-    taught = Taught(lessons.base, known, sequences, alone=liked is None)
+    known, sequences = zip(*given, *made, strict=True)
+    taught = Taught(
+        lessons.base,
+        known,
+        sequences,
+        alone=liked is None,
+        asked_again=len(made),
+        unusable=asked.unusable,
+    )
     steps = 0 if liked is None else steps_of(liked.size, options.batch, options.passes)
-    curriculum = CorrectionsCurriculum(lessons.base, sequences, liked, steps)
-    judged = _judged_by_log(others, curriculum)
-    digest = hashlib.sha256(json.dumps([digest_of(lessons.examples), known]).encode()).hexdigest()
-    steps_max = min(STEPS_MAX, PASSES_MAX * math.ceil(len(pairs) / options.batch))
-    asked = [WantedReply((Message("user", one.asked),), one.wanted) for one in known]
+    judged = _judged_by_log(others, CorrectionsCurriculum(lessons.base, sequences, liked, steps))
+    steps_max = min(STEPS_MAX, PASSES_MAX * math.ceil(len(known) / options.batch))
+    wordings = _wordings(inputs, lessons, asked) if made else None
+    told: list[object] = [digest_of(lessons.examples), known]
+    if wordings is not None:
+        told.append([question[:3] for question in wordings.questions])
+    say = [WantedReply((Message("user", one.asked),), one.wanted) for one in known]
     return judged._replace(
-        data_digest=digest,
+        data_digest=hashlib.sha256(json.dumps(told).encode()).hexdigest(),
         taught=taught,
         steps_max=max(steps, steps_max),
-        wanted=judged.wanted._replace(taught=asked),
+        wanted=judged.wanted._replace(taught=say),
+        wordings=wordings,
+    )
+
+
+def _of_liked(inputs: DatasetInputs, lessons: LogLessons, asked: AskedLessons) -> Curriculum:
+    """Learn liked replies alone. Raises ``NothingToTrain``, which says what was asked again."""
+    try:
+        return supervised(lessons)
+    except NothingToTrain as error:
+        if inputs.sampler is None or inputs.job.options.unjudged or not inputs.data.log:
+            raise
+        raise NothingToTrain(lessons.name, f"{error.reason}, and {asked.nothing}") from None
+
+
+def _encoded(lessons: LogLessons, taught: Sequence[Corrected]) -> list[tuple[Corrected, TrainSequence]]:
+    """Encode the replies to learn; those that do not fit the context are left out."""
+    encoded = [lessons.encoder.sequence((Message("user", one.asked),), one.wanted) for one in taught]
+    pairs = zip(taught, encoded, strict=True)
+    return [(one, sequence) for one, sequence in pairs if sequence is not None]
+
+
+def _wordings(inputs: DatasetInputs, lessons: LogLessons, asked: AskedLessons) -> HeldOutQuestions | None:
+    if not asked.held_out:
+        return None
+    encoded = [
+        lessons.encoder.sequence((Message("user", question.asked),), question.wanted)
+        for question in asked.held_out
+    ]
+    pairs = [
+        (question, sequence)
+        for question, sequence in zip(asked.held_out, encoded, strict=True)
+        if sequence is not None
+    ]
+    return HeldOutQuestions(
+        lessons.name,
+        [question for question, _ in pairs],
+        [sequence for _, sequence in pairs],
+        inputs.base,
+        inputs.parent,
+        inputs.sampler,
     )
 
 
@@ -178,8 +258,8 @@ def _from_contributions(inputs: DatasetInputs, contributions: Contributions) -> 
     name, encoder, people = inputs.job.model.name, inputs.encoder, contributions.people
     if not people:
         raise NothingToTrain(name, "no model of its tenant had agreed to be learned from when it started")
-    taught = [_encoded(encoder, person.taught) for person in people]
-    held_out = [_encoded(encoder, person.held_out) for person in people]
+    taught = [_encoded_examples(encoder, person.taught) for person in people]
+    held_out = [_encoded_examples(encoder, person.held_out) for person in people]
     counts = equal_shares([[len(sequence.scored) for _, sequence in pairs] for pairs in taught])
     learned = [pairs[len(pairs) - count :] for pairs, count in zip(taught, counts, strict=True)]
     sequences = [sequence for pairs in learned for _, sequence in pairs]
@@ -202,7 +282,9 @@ def _from_contributions(inputs: DatasetInputs, contributions: Contributions) -> 
     )
 
 
-def _encoded(encoder: ExampleEncoder, examples: Sequence[Example]) -> list[tuple[Example, TrainSequence]]:
+def _encoded_examples(
+    encoder: ExampleEncoder, examples: Sequence[Example]
+) -> list[tuple[Example, TrainSequence]]:
     encoded = [(example, encoder.sequence(example.prompt, example.reply)) for example in examples]
     return [(example, sequence) for example, sequence in encoded if sequence is not None]
 

@@ -1,4 +1,4 @@
-"""The judges of a candidate's replies: as it is served, by private words, and by its person's suite."""
+"""The judges of a candidate's replies: as it is served, to other wordings, to strangers, to its suite."""
 
 from populace.actors.training import TrainingJob
 from populace.adapters.lora.trainable import TrainableAdapter
@@ -34,6 +34,8 @@ def judges_of(
         judges.append(ServedJudge(asks, tokenizer, parent, dataset.wanted))
     if data.contributions is not None:
         judges.append(LeakJudge(data.contributions.told))
+    if dataset.wordings is not None:
+        judges.append(dataset.wordings)
     if data.suite:
         judges.append(SuiteReplies(name, data.suite, asks, served))
     return judges

@@ -7,7 +7,7 @@ from statistics import fmean
 
 from populace.actors.hosts import Lineage, Revision
 from populace.learning.trainer import Candidate
-from populace.policies.evaluation_gate import middle_of
+from populace.policies.evaluation_gate import AskedReplies, middle_of
 from populace.policies.served_gate import Served
 from populace.storage.packed.adapter import PackedAdapter
 from populace.trainer.runs import TrainingRun
@@ -66,6 +66,8 @@ def scores_of(candidate: Candidate, *, by_person: bool = False) -> dict[str, flo
             "corrections_said": float(measured.corrections.taught - len(measured.corrections.unsaid)),
             "share_kept": measured.corrections.share,
         }
+    if measured.asked_again is not None:
+        scores |= _of_asked(measured.asked_again)
     if measured.general is not None:
         scores |= {
             "general_tokens_base": measured.general.tokens_base,
@@ -123,6 +125,21 @@ def _served_scores(served: Served | None) -> dict[str, float]:
             "served_tokens_parent": served.held_out.tokens_parent,
             "served_tokens": served.held_out.tokens,
         }
+    return scores
+
+
+def _of_asked(asked: AskedReplies) -> dict[str, float]:
+    scores = {
+        "asked_again": float(asked.taught),
+        "asked_again_said": float(asked.taught - len(asked.unsaid)),
+        "asked_again_unusable": float(asked.unusable),
+        "asked_again_held_out": float(asked.held_out),
+    }
+    if asked.held_out:
+        scores["asked_again_held_out_loss_parent"] = asked.held_out_loss_parent
+        scores["asked_again_held_out_loss"] = asked.held_out_loss
+    if asked.held_out_right is not None:
+        scores["asked_again_held_out_right"] = float(asked.held_out_right)
     return scores
 
 

@@ -7,6 +7,7 @@ from populace.engines.prompts import BaseTokenizer
 from populace.learning.frozen_base import FrozenBase
 from populace.learning.general_replies import GeneralJudge
 from populace.learning.on_policy.sampler import Sampler
+from populace.learning.on_policy.teachers import Teacher
 from populace.learning.trainer import Trainer
 from populace.policies.evaluation_gate import GateRule
 from populace.storage.revisions import RevisionFiles
@@ -33,11 +34,18 @@ def load_trainer(
     device: str = "cpu",
     sampler: Sampler | None = None,
     memory_module: Path | None = None,
+    teacher: Teacher | None = None,
 ) -> LoadedTrainer:
     """Load the base, in the data type that it is served in, and the trainer on it."""
     base = FrozenBase(base_directory, fingerprint, device=device)
     runs = RunBuilder(
-        base, base_directory, revisions, rank_max=rank_max, sampler=sampler, memory_module=memory_module
+        base,
+        base_directory,
+        revisions,
+        rank_max=rank_max,
+        sampler=sampler,
+        memory_module=memory_module,
+        teacher=teacher,
     )
     general = None if sampler is None else GeneralJudge(base, BaseTokenizer(base_directory), sampler)
     trainer = Trainer(

@@ -20,9 +20,13 @@ def learns_of(method: str, dataset: Dataset) -> str:
     curriculum = dataset.curriculum
     if not isinstance(curriculum, CorrectionsCurriculum):
         return _counted(curriculum.size, *LEARNED[method])
-    said = _counted(curriculum.size, "correction", "corrections")
-    liked = curriculum.liked
-    return said if liked is None else f"{said} and {_counted(liked.size, 'liked reply', 'liked replies')}"
+    asked = 0 if dataset.taught is None else dataset.taught.asked_again
+    counts = (
+        (curriculum.size - asked, "correction", "corrections"),
+        (asked, "reply to what was asked again", "replies to what was asked again"),
+        (0 if curriculum.liked is None else curriculum.liked.size, "liked reply", "liked replies"),
+    )
+    return " and ".join(_counted(count, one, several) for count, one, several in counts if count)
 
 
 def plan_of(learns: str, learner: Learner, data: TrainingData, corrections: int, general: int) -> str:

@@ -28,6 +28,7 @@ from populace.learning.frozen_base import FrozenBase
 from populace.learning.lower_part import LowerPart
 from populace.learning.memory_inputs import TEXTS_MIN, KeptInputsCurriculum, MemoryInputs
 from populace.learning.on_policy.sampler import Sampler
+from populace.learning.on_policy.teachers import Teacher
 from populace.learning.own_replies import WEIGHT as OWN_WEIGHT
 from populace.learning.own_replies import own_replies
 from populace.learning.session import StepOptions, StepReport, TrainingSession
@@ -120,7 +121,9 @@ class TrainingRun:
         """Make the session file that ``RunBuilder`` continues from."""
         reached = self.progress._asdict() | {"curve": self.curve}
         told = {**reached, "data_digest": self.data_digest, **self.start.told(self.job, self.served)}
-        sampled = self.start.record.pack() if self.job.options.method in SAMPLING_METHODS else b""
+        record = self.start.record
+        is_sampled = self.job.options.method in SAMPLING_METHODS or record.has_given
+        sampled = record.pack() if is_sampled else b""
         return pack_session(self.learner.session, told, sampled)
 
 
@@ -136,10 +139,12 @@ class RunBuilder:
         rank_max: int,
         sampler: Sampler | None = None,
         memory_module: Path | None = None,
+        teacher: Teacher | None = None,
     ) -> None:
         """Make a builder; without a ``sampler``, methods that sample replies are refused.
 
-        With one, corrections are learned so that the base's own replies begin as they did.
+        With one, corrections are learned so that the base's own replies begin as they did, and what is asked
+        again and again is learned too; ``teacher`` answers that, None for the base.
 
         Adapters are trained so that what the memory module reads stays where the base has it.
         """
@@ -152,6 +157,7 @@ class RunBuilder:
         self._tokenizer = BaseTokenizer(base_directory)
         self.encoder = ExampleEncoder(self._tokenizer, base.context_tokens)
         self._sampler = sampler
+        self._teacher = teacher
         self._anchors = anchor_sequences(self.encoder)
         self._own_replies: list[AnchorGroup] = []
         self._lower_replies: tuple[str, list[AnchorGroup]] = ("", [])
@@ -180,7 +186,15 @@ class RunBuilder:
             origin = part.merged()
         data = start.data(job, data)
         inputs = DatasetInputs(
-            job, data, origin, self.base, self._tokenizer, self.encoder, self._sampler, start.record
+            job,
+            data,
+            origin,
+            self.base,
+            self._tokenizer,
+            self.encoder,
+            self._sampler,
+            start.record,
+            self._teacher,
         )
         dataset = MAKERS[options.method](inputs)
         curriculum, digest = dataset.curriculum, dataset.data_digest

@@ -32,7 +32,8 @@ from populace.storage.backups.sealed_stream import (
 from populace.storage.records import keys
 from populace.storage.records.errors import RecordInvalid
 from populace.storage.records.master_key import derive_key
-from populace.storage.records.records import RECORD_BYTES_MAX, DataKeyRecord, IdentityRecord
+from populace.storage.records.record import RECORD_BYTES_MAX
+from populace.storage.records.records import DataKeyRecord, IdentityRecord
 from populace.storage.records.transaction import ReadTransaction
 
 Row = tuple[bytes, bytes]

@@ -43,7 +43,7 @@ from populace.storage.packed.layout import (
     groups_of,
 )
 from populace.storage.records.errors import RecordInvalid
-from populace.storage.records.records import RECORD_BYTES_MAX, Record, problems_of
+from populace.storage.records.record import RECORD_BYTES_MAX, Record, problems_of
 
 GROUPS_MAX = 100_000
 MATRICES_MAX = 1_000_000

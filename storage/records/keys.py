@@ -18,7 +18,7 @@ On disk (schema 5), every integer big-endian, every name ASCII without NUL::
     t tenant NUL name NUL                     -> u64 number: the job that is open
     J tenant NUL name NUL                     -> TasksRecord, sealed: what the open job is rewarded for
     K tenant NUL name NUL digest (32 bytes)   -> KeptRecord, sealed: a revision whose training is kept
-    u tenant NUL name NUL                     -> nothing; a model with unsettled feedback
+    u tenant NUL name NUL                     -> nothing; a model with unsettled feedback or turns
     G tenant NUL name NUL                     -> MemberRecord: it takes part in the population's answers
     P tenant NUL name NUL                     -> ProfileRecord, sealed: how it answers the probes
     C tenant NUL name NUL                     -> ContributorRecord: whether everybody may learn from it

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from populace.storage.records import keys
 from populace.storage.records.errors import ModelNotFound
-from populace.storage.records.records import Record
+from populace.storage.records.record import Record
 from populace.storage.records.transaction import ReadTransaction, WriteTransaction
 
 

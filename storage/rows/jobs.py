@@ -31,6 +31,9 @@ ENDED_STATES = frozenset({"promoted", "rejected", "skipped", "failed", "cancelle
 JOBS_KEPT = 32
 """The number of jobs that are kept for one model, including the open one."""
 
+TURNS_A_LOOK = 16
+"""A model without feedback is looked at once in this many turns."""
+
 
 def ask_for_job(
     txn: WriteTransaction, tenant: str, name: str, record: JobRecord, tasks: TasksRecord | None = None
@@ -161,8 +164,17 @@ def roll_back(
     return model._replace(head=head)
 
 
+def note_turn(txn: WriteTransaction, tenant: str, name: str, position: int) -> None:
+    """Mark the model as unsettled with every ``TURNS_A_LOOK``-th turn: its log may have much to learn.
+
+    ``position`` is that of the turn, which is committed in the same transaction.
+    """
+    if (position + 1) % TURNS_A_LOOK == 0:
+        txn.put(keys.unsettled(tenant, name), b"")
+
+
 def settle_feedback(txn: WriteTransaction, tenant: str, name: str) -> None:
-    """Mark the model's feedback as handled: nothing follows from it."""
+    """Mark the model's feedback and turns as handled: nothing follows from them."""
     txn.delete(keys.unsettled(tenant, name))
 
 
@@ -211,7 +223,7 @@ def walk_open_jobs(txn: ReadTransaction) -> Iterator[tuple[str, str, JobRecord]]
 
 
 def walk_unsettled(txn: ReadTransaction, after: bytes | None = None) -> Iterator[tuple[bytes, str, str]]:
-    """Walk the models with unsettled feedback after the row ``after``: the row, tenant and name of each."""
+    """Walk the models with anything unsettled after the row ``after``: the row, tenant and name of each."""
     for key, _ in txn.scan(keys.all_unsettled(), after=after):
         yield (key, *keys.model_of(key))
 

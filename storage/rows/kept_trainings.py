@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from populace.storage.records import keys
-from populace.storage.records.records import Record
+from populace.storage.records.record import Record
 from populace.storage.records.transaction import ReadTransaction, WriteTransaction
 
 

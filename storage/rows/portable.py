@@ -10,6 +10,7 @@ from typing import NamedTuple, TypeVar
 
 from populace.storage.records import keys
 from populace.storage.records.errors import ArchiveInvalid, ModelExists, ModelNotFound, RecordInvalid
+from populace.storage.records.record import Record
 from populace.storage.records.records import (
     DataKeyRecord,
     FeedbackRecord,
@@ -19,7 +20,6 @@ from populace.storage.records.records import (
     InteractionRecord,
     MemoryRecord,
     OperationRecord,
-    Record,
     RevisionRecord,
     SnapshotRecord,
     SuiteRecord,

@@ -22,7 +22,7 @@ from populace.storage.training.errors import JobEnded, JobNotFound, TrainingUnde
 from tests.actors.conftest import MakeHost
 from tests.actors.fakes import FakeClock, ScriptedEngine, spoken
 from tests.actors.trainings import DONE, trained
-from tests.actors.turns import revision, take_turn, turn_of
+from tests.actors.turns import grant_of, reply, revision, take_turn, turn_of
 
 UP, DOWN = Opinion(thumb=True), Opinion(thumb=False)
 OLD = revision("old")
@@ -329,9 +329,12 @@ async def test_news_say_what_was_thought_since_the_model_was_trained(hosts: Dire
     async def unsettled() -> list[object]:
         return [one for one in await hosts.jobs.unsettled() if one.model == ada]
 
-    for number in range(3, 16):
+    for number in range(3, 15):
         await take_turn(hosts, turn_of(ada, f"op-{number}"))
     assert await unsettled() == []
+    await take_turn(hosts, turn_of(ada, "op-15"))
+    [talked] = [one for one in await hosts.jobs.unsettled() if one.model == ada]
+    assert (talked.standing.untrained, talked.standing.judged, talked.given) == (16, 0, 0)
     for position in range(16):
         await judge(hosts, ada, position)
 
@@ -352,6 +355,43 @@ async def test_news_say_what_was_thought_since_the_model_was_trained(hosts: Dire
     await judge(hosts, ada, 3, DOWN)
     await hosts.jobs.settle(one)
     assert len(await unsettled()) == 1, "what was said since is unsettled"
+
+
+async def say(hosts: Directory, model: ModelId, *said: str, start: int) -> None:
+    for number, text in enumerate(said, start):
+        grant = await grant_of(hosts, turn_of(model, f"op-{number}"))
+        await hosts.finish_turn(grant, reply("I see.", asked=text))
+
+
+async def test_news_count_what_was_asked_again_since_the_model_was_trained(
+    hosts: Directory, ada: ModelId
+) -> None:
+    asked = ["What is my dog called?", "Where does my sister live?"] * 2
+    told = ["My dog is called Bruno.", "My sister lives in Oslo."]
+    await say(hosts, ada, *told, *asked, *["It rains."] * 7, start=3)
+
+    [talked] = [one for one in await hosts.jobs.unsettled() if one.model == ada]
+
+    assert (talked.standing.position, talked.standing.asked_again) == (16, 2)
+    await hosts.give_feedback(ada, 3, DOWN)
+    [disliked] = [one for one in await hosts.jobs.unsettled() if one.model == ada]
+    assert disliked.standing.asked_again == 1, "a disliked turn tells nothing"
+    await promote(hosts, ada)
+    await say(hosts, ada, *asked, *["It snows."] * 12, start=16)
+    [trained_since] = [one for one in await hosts.jobs.unsettled() if one.model == ada]
+    assert (trained_since.standing.untrained, trained_since.standing.asked_again) == (16, 0)
+
+
+async def test_turns_since_a_look_are_not_settled_with_it(hosts: Directory, ada: ModelId) -> None:
+    await say(hosts, ada, *["It rains."] * 13, start=3)
+    [looked] = [one for one in await hosts.jobs.unsettled() if one.model == ada]
+    await say(hosts, ada, *["It rains."] * 16, start=16)
+
+    await hosts.jobs.settle(looked)
+
+    [again] = [one for one in await hosts.jobs.unsettled() if one.model == ada]
+    await hosts.jobs.settle(again)
+    assert ada not in [one.model for one in await hosts.jobs.unsettled()]
 
 
 async def test_news_count_what_was_thought_of_a_revision_and_of_its_parent(

@@ -1,11 +1,13 @@
 import math
 from statistics import fmean
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from populace.policies.evaluation_gate import (
+    AskedReplies,
     Corrections,
     Evaluation,
     GateRule,
@@ -234,3 +236,34 @@ def test_a_revision_is_taken_back_when_feedback_turns_against_it(
     parent: Judged, revision: Judged, rolled_back: bool
 ) -> None:
     assert should_roll_back(parent, revision, RollbackRule()) is rolled_back
+
+
+ASKED = SAID._replace(
+    corrections=Corrections(0, 0, (), alone=True),
+    asked_again=AskedReplies(3, 1, (), held_out=2, held_out_loss_parent=2.0, held_out_loss=1.5),
+)
+
+
+def test_replies_to_what_was_asked_again_are_judged_like_corrections() -> None:
+    assert verdict(ASKED, GateRule()).promotes
+    assert verdict(ASKED._replace(corrections=Corrections(2, 2, (), alone=True)), GateRule()).promotes
+
+
+@pytest.mark.parametrize(
+    ("change", "objection"),
+    [
+        ({"unsaid": ("Who is Rex?",)}, "1 of 3 replies to what was asked again: “Who is Rex?”"),
+        ({"held_out_loss": 2.25}, "asked in 2 wordings that it did not learn, its loss is 0.2500"),
+        ({"held_out_loss": math.nan}, "its loss is nan"),
+        ({"said_by_parent": 3}, "its parent says all 0 corrections already"),
+    ],
+)
+def test_a_candidate_that_does_not_answer_what_was_asked_again_is_rejected(
+    change: dict[str, Any], objection: str
+) -> None:
+    asked = ASKED.asked_again
+    assert asked is not None
+
+    judged = verdict(ASKED._replace(asked_again=asked._replace(**change)), GateRule())
+
+    assert any(objection in said for said in judged.objections), judged.objections

@@ -8,7 +8,12 @@ from populace.storage.backups.backup import write_backup
 from populace.storage.backups.manifest import Manifest
 from populace.storage.backups.restore import Restored, restore_backup
 from populace.storage.records import keys
-from populace.storage.records.records import DataKeyRecord, InteractionRecord, MemoryRecord, RevisionRecord
+from populace.storage.records.records import (
+    DataKeyRecord,
+    InteractionRecord,
+    MemoryRecord,
+    RevisionRecord,
+)
 from populace.storage.records.transaction import WriteTransaction
 from populace.storage.rows import ledger, log
 from populace.storage.rows.ledger import StoredModel

@@ -4,7 +4,12 @@ from hashlib import sha256
 from pathlib import Path
 
 from populace.storage.records.master_key import MasterKey
-from populace.storage.records.records import ApiKeyRecord, IdentityRecord, InteractionRecord, RevisionRecord
+from populace.storage.records.records import (
+    ApiKeyRecord,
+    IdentityRecord,
+    InteractionRecord,
+    RevisionRecord,
+)
 from populace.storage.records.sealing import Sealing
 from populace.storage.records.transaction import WriteTransaction
 from populace.storage.rows import ledger

@@ -7,7 +7,12 @@ import pytest
 
 from populace.storage.records import erasures, keys
 from populace.storage.records.errors import ModelNotFound, OperationConflict, RevisionNotFound
-from populace.storage.records.records import FeedbackRecord, JobRecord, RevisionRecord, TasksRecord
+from populace.storage.records.records import (
+    FeedbackRecord,
+    JobRecord,
+    RevisionRecord,
+    TasksRecord,
+)
 from populace.storage.records.transaction import WriteTransaction
 from populace.storage.rows import feedback, jobs, kept_trainings, ledger
 from populace.storage.shards.shard import Shard
@@ -228,6 +233,16 @@ def test_feedback_is_news_until_a_training_that_began_after_it_is_promoted(
 
     assert with_unsettled(ada) == unsettled
     ada.check_integrity()
+
+
+def test_every_sixteenth_turn_is_news(ada: Shard) -> None:
+    for position in range(jobs.TURNS_A_LOOK - 1):
+        run(ada, lambda txn, at=position: jobs.note_turn(txn, TENANT, "ada", at))
+    assert with_unsettled(ada) == []
+
+    run(ada, lambda txn: jobs.note_turn(txn, TENANT, "ada", 2 * jobs.TURNS_A_LOOK - 1))
+
+    assert with_unsettled(ada) == ["ada"]
 
 
 def test_what_is_rejected_stays_news_until_somebody_settles_it(ada: Shard) -> None:

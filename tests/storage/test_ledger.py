@@ -15,7 +15,8 @@ from populace.storage.records.errors import (
     RevisionNotFound,
     StorageError,
 )
-from populace.storage.records.records import RECORD_BYTES_MAX, MemoryRecord
+from populace.storage.records.record import RECORD_BYTES_MAX
+from populace.storage.records.records import MemoryRecord
 from populace.storage.records.transaction import WriteTransaction
 from populace.storage.rows import ledger
 from populace.storage.shards.shard import Shard

@@ -25,7 +25,7 @@ from populace.storage.packed.layout import (
     aligned,
     groups_of,
 )
-from populace.storage.records.records import RECORD_BYTES_MAX
+from populace.storage.records.record import RECORD_BYTES_MAX
 
 _msgpack: Any = msgpack  # it ships no types
 

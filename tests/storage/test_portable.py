@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from populace.storage.records.errors import ArchiveInvalid, ModelExists, ModelNotFound
+from populace.storage.records.record import Record
 from populace.storage.records.records import (
     FeedbackRecord,
     HeadRecord,
@@ -19,7 +20,6 @@ from populace.storage.records.records import (
     InteractionRecord,
     MemoryRecord,
     OperationRecord,
-    Record,
     RevisionRecord,
     SnapshotRecord,
     SuiteRecord,

@@ -10,13 +10,12 @@ from hypothesis import strategies as st
 
 from populace.storage.records import errors
 from populace.storage.records.errors import RecordInvalid
+from populace.storage.records.record import RECORD_BYTES_MAX, Record
 from populace.storage.records.records import (
-    RECORD_BYTES_MAX,
     HeadRecord,
     InteractionRecord,
     MemoryRecord,
     OperationRecord,
-    Record,
     SnapshotRecord,
 )
 from tests.storage.samples import api_key, identity, interaction, revision

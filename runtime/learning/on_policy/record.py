@@ -1,15 +1,17 @@
 """What a training sampled and how it was rewarded: the same weights are made of it again without an engine.
 
 A record has the rounds of one training by the steps at which they began, as they were learned from, and the
-rewards of the revisions that it was judged by. It is packed as deflated JSON, whose numbers come back as they
-were.
+rewards of the revisions that it was judged by; and the replies to what its person asked again and again, by
+who gave them. It is packed as deflated JSON, whose numbers come back as they were.
 """
 
+import hashlib
 import json
 import zlib
 from collections.abc import Sequence
 from typing import Any, NamedTuple, Self
 
+from populace.actors.engine import Message
 from populace.actors.errors import NothingToTrain, TrainingFailed
 from populace.learning.rollouts import Rollout
 from populace.storage.records.errors import RecordInvalid
@@ -35,6 +37,13 @@ class Round(NamedTuple):
     groups: Sequence[Group]
 
 
+class GivenReply(NamedTuple):
+    """The text of a reply, and whether it is ``whole``: it ended by itself, and not within a sentence."""
+
+    text: str
+    whole: bool
+
+
 class RolloutRecord:
     """The sampled replies of one training. ``tasks`` are the job's, packed, if it is rewarded for some."""
 
@@ -44,6 +53,20 @@ class RolloutRecord:
         self.replays = replays
         self._rounds: dict[int, Round] = {}
         self._rewards: dict[str, list[float]] = {}
+        self._given: dict[str, GivenReply] = {}
+
+    @property
+    def has_given(self) -> bool:
+        """Whether any reply to a prompt is recorded; ``given`` returns it."""
+        return bool(self._given)
+
+    def given(self, who: str, prompt: Sequence[Message]) -> GivenReply | None:
+        """Return the recorded reply of ``who``, a revision or a base or another teacher, to the prompt."""
+        return self._given.get(_key(who, prompt))
+
+    def give(self, who: str, prompt: Sequence[Message], reply: GivenReply) -> None:
+        """Record the reply of ``who`` to the prompt."""
+        self._given[_key(who, prompt)] = reply
 
     def begins(self, step: int) -> bool:
         """Whether a round has to begin here because one began here when it was recorded."""
@@ -85,7 +108,13 @@ class RolloutRecord:
             [step, kept.revision, kept.masked, [[group.at, _packed(group.rollouts)] for group in kept.groups]]
             for step, kept in self._rounds.items()
         ]
-        whole = {"version": VERSION, "tasks": self.tasks, "rounds": rounds, "rewards": self._rewards}
+        whole = {
+            "version": VERSION,
+            "tasks": self.tasks,
+            "rounds": rounds,
+            "rewards": self._rewards,
+            "given": self._given,
+        }
         return zlib.compress(json.dumps(whole, separators=(",", ":")).encode())
 
     @classmethod
@@ -99,12 +128,20 @@ class RolloutRecord:
                 raise RecordInvalid("rollouts", f"version {whole['version']} is not {VERSION}")
             record = cls(tasks=whole["tasks"], replays=replays)
             record._rewards = whole["rewards"]
+            # A record of before has none.
+            given = whole.get("given", {})
+            record._given = {key: GivenReply(text, is_whole) for key, (text, is_whole) in given.items()}
             for step, revision, masked, groups in whole["rounds"]:
                 kept = [Group(at, _unpacked(replies, revision)) for at, replies in groups]
                 record._rounds[step] = Round(revision, masked, kept)
         except (zlib.error, ValueError, KeyError, TypeError) as error:
             raise RecordInvalid("rollouts", f"they are damaged ({type(error).__name__})") from error
         return record
+
+
+def _key(who: str, prompt: Sequence[Message]) -> str:
+    """Digest a prompt and who is asked: the record says what was asked only to those who have it."""
+    return hashlib.sha256(json.dumps([who, prompt]).encode()).hexdigest()
 
 
 def _packed(rollouts: Sequence[Rollout]) -> list[list[Any]]:

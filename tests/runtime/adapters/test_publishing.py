@@ -19,7 +19,7 @@ from populace.adapters.peft_directory import FINGERPRINT_KEY
 from populace.adapters.random_adapter import write_random_adapter
 from populace.storage.packed.adapter import PackedAdapter
 from populace.storage.packed.envelope import CONTENT_AT
-from populace.storage.records.records import RECORD_BYTES_MAX
+from populace.storage.records.record import RECORD_BYTES_MAX
 from populace.storage.revisions import CONFIG_FILE, TENSORS_FILE
 from tests.runtime.archive.homes import BASE, RANK, TARGETS, Home, open_home
 

@@ -10,7 +10,12 @@ from safetensors.numpy import load
 
 from populace.archive.exporting import export_archive
 from populace.storage.records.errors import ArchiveInvalid, ModelNotFound, StoreInvalid
-from populace.storage.records.records import HeadRecord, IdentityRecord, InteractionRecord, SuiteRecord
+from populace.storage.records.records import (
+    HeadRecord,
+    IdentityRecord,
+    InteractionRecord,
+    SuiteRecord,
+)
 from populace.storage.rows import ledger
 from populace.storage.rows.portable import PortableModel
 from populace.storage.rows.suites import put_suite

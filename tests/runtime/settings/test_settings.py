@@ -43,6 +43,7 @@ def test_without_variables_every_setting_has_a_default() -> None:
         ("base", "org/name", "org/name"),
         ("turn_seconds_max", "2.5", 2.5),
         ("data", "/srv/people", Path("/srv/people")),
+        ("teacher_key", "secret", "secret"),
     ],
 )
 def test_a_variable_sets_its_setting(
@@ -60,6 +61,18 @@ def test_origins_are_separated_and_written_as_browsers_do(monkeypatch: pytest.Mo
 
     assert settings.allowed_origins == ("http://a.org:3000", "https://b.org", "*")
     assert Settings().allowed_origins == ()
+
+
+def test_a_teacher_has_an_address_and_a_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("POPULACE_TEACHER_URL", "http://localhost:8001/v1/")
+    with pytest.raises(SettingsError, match="needs its name"):
+        Settings.from_environment()
+
+    monkeypatch.setenv("POPULACE_TEACHER_MODEL", "large")
+
+    settings = Settings.from_environment()
+    assert (settings.teacher_url, settings.teacher_model) == ("http://localhost:8001/v1", "large")
+    assert Settings().teacher_url is None
 
 
 def test_an_override_wins_over_its_variable_unless_it_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -86,6 +99,7 @@ def test_an_empty_variable_counts_as_not_set(monkeypatch: pytest.MonkeyPatch) ->
         ("resident_bytes_max", "1", "1048576"),
         ("log_interactions_max", "63", "greater than or equal to 64"),
         ("cors_origins", "chat.example.org", "is no origin"),
+        ("teacher_url", "localhost", "valid URL"),
     ],
 )
 def test_a_bad_value_names_the_variable_the_value_and_what_is_allowed(

@@ -16,7 +16,7 @@ from populace.storage.store import Store
 from populace.trainer.consolidator import Consolidator
 from tests.actors.fakes import BASE, FakeClock
 from tests.actors.trainings import DONE, trained
-from tests.actors.turns import take_turn, turn_of
+from tests.actors.turns import grant_of, reply, take_turn, turn_of
 
 ADA = ModelId("acme", "ada")
 RULE = ConsolidationRule(interactions_min=8, judged_min=3, held_out_min=2, idle_seconds_min=60.0)
@@ -38,6 +38,12 @@ class Looked:
     async def talk(self, turns: int) -> None:
         for _ in range(turns):
             await take_turn(self.host, turn_of(ADA, f"op-{self.turns}"))
+            self.turns += 1
+
+    async def say(self, *said: str) -> None:
+        for text in said:
+            grant = await grant_of(self.host, turn_of(ADA, f"op-{self.turns}"))
+            await self.host.finish_turn(grant, reply("I see.", asked=text))
             self.turns += 1
 
     async def judge(self, positions: list[int], opinion: Opinion) -> None:
@@ -71,6 +77,47 @@ async def test_a_model_is_trained_once_when_enough_was_thought_of_it_and_nobody_
     assert await looked.look() == 1
     [job] = await looked.host.jobs.of_model(ADA)
     assert (job.state, job.options) == ("waiting", TrainingOptions())
+
+
+TOLD = (
+    "My dog is called Bruno.",
+    "My locker code is 4711.",
+    "My sister lives in Oslo.",
+    "I keep my bike in the cellar.",
+)
+ASKED = (
+    "What is my dog called?",
+    "What is my locker code?",
+    "Where does my sister live?",
+    "Where do I keep my bike?",
+)
+
+
+@pytest.mark.parametrize(("told", "jobs"), [(4, 1), (3, 0)])
+async def test_who_only_talks_is_trained_once_enough_was_asked_again(
+    looked: Looked, told: int, jobs: int
+) -> None:
+    await looked.say(*TOLD[:told], *ASKED, *ASKED)
+    assert await looked.look() == 0, "somebody talks"
+
+    looked.clock.advance(61)
+
+    assert await looked.look() == jobs
+    if not jobs:
+        assert await looked.host.jobs.unsettled() == (), "only more talk could change that"
+
+
+async def test_what_was_asked_again_and_not_taken_is_not_asked_of_the_trainer_at_once(looked: Looked) -> None:
+    await looked.say(*TOLD, *ASKED, *ASKED)
+    looked.clock.advance(61)
+    assert await looked.look() == 1
+    await looked.host.jobs.cancel(ADA)
+    assert await looked.look() == 1
+
+    await looked.talk(16)
+    looked.clock.advance(61)
+
+    assert await looked.look() == 2
 
 
 async def test_a_training_that_somebody_cancelled_is_not_asked_for_again_at_once(looked: Looked) -> None:

@@ -72,6 +72,19 @@ async def test_one_correction_is_enough_to_learn_and_to_judge_by(corrected: Trai
     assert 0.5 <= made.lineage.scores["share_kept"] <= 1.0
 
 
+async def test_what_learned_corrections_is_made_again_to_the_bit(corrected: Trained) -> None:
+    await corrected.ask(ADA, OPTIONS)
+    await corrected.training_loop().round()
+    first = await corrected.job(ADA)
+
+    await corrected.ask(ADA, TrainingOptions(rebuilds=first.candidate))
+    await corrected.training_loop().round()
+
+    again = await corrected.job(ADA)
+    assert (again.state, again.candidate) == ("promoted", first.candidate), again.reason
+    assert again.progress.step == first.progress.step
+
+
 async def test_the_next_training_has_the_earlier_corrections_too(corrected: Trained) -> None:
     await corrected.ask(ADA, OPTIONS)
     await corrected.training_loop().round()

@@ -11,6 +11,7 @@ from populace.actors.training_options import TrainingOptions
 from populace.actors.turn import ModelId
 from populace.learning.frozen_base import FrozenBase
 from populace.learning.on_policy.sampler import Sampler
+from populace.learning.on_policy.teachers import Teacher
 from populace.learning.trainer import Trainer
 from populace.policies.evaluation_gate import GateRule
 from populace.storage.store import Store
@@ -54,6 +55,7 @@ class Trained:
         self, path: Path, base_directory: Path, base: FrozenBase, *, sampler: Sampler | None = None
     ) -> None:
         self.sampler = sampler
+        self.teacher: Teacher | None = None
         self.store = Store.create_or_open(path, 2)
         self.clock = FakeClock()
         self.engine = Engine()
@@ -73,6 +75,7 @@ class Trained:
             rank_max=16,
             sampler=self.sampler,
             memory_module=memory_module,
+            teacher=self.teacher,
         )
 
     def training_loop(

@@ -2,8 +2,9 @@
 
 import pytest
 
+from populace.actors.engine import Message
 from populace.actors.errors import NothingToTrain, TrainingFailed
-from populace.learning.on_policy.record import Group, RolloutRecord, Round
+from populace.learning.on_policy.record import GivenReply, Group, RolloutRecord, Round
 from populace.learning.rollouts import Rollout
 from populace.storage.records.errors import RecordInvalid
 
@@ -30,6 +31,20 @@ def test_a_record_comes_back_with_the_same_numbers() -> None:
     replay.add(1, Round("r" * 64, 0, ()))
     replay.judged("q" * 64, [1.0])
     assert replay.pack() == packed, "a replay adds nothing"
+
+
+def test_replies_to_prompts_come_back_by_who_gave_them() -> None:
+    prompt, said = (Message("user", "Who is Bruno?"),), GivenReply("Your dog.", True)
+    made = record()
+    assert not made.has_given
+    made.give("ada", prompt, said)
+
+    again = RolloutRecord.unpack(made.pack())
+
+    assert again.has_given
+    assert again.given("ada", prompt) == said
+    assert again.given("bob", prompt) is None
+    assert again.given("ada", (*prompt, *prompt)) is None
 
 
 def test_who_records_begins_rounds_and_judges_by_themselves() -> None:

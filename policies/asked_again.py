@@ -1,0 +1,183 @@
+"""Decides what a person asks for again and again, so that it is moved from the log to the weights.
+
+A turn of the log tells something, and later turns ask for it. Which turn a question asks for is decided by
+words: those of the question that the turn has, weighed as for corrections (``policies/word_weights.py``). If
+a turn was retrieved for the question's reply, it has to share fewer. What was told anew since counts as it is
+told by the newest turn. Nothing is kept of this: it is a function of the log, so that what is forgotten there
+is not asked for any more.
+"""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from populace.policies.common_words import is_content
+from populace.policies.corrections import Corrected, CorrectionFinder
+from populace.policies.ingestion import RoleAndContent
+from populace.policies.lessons import Judgement
+from populace.policies.questions import is_question, told_in
+from populace.policies.retrieval import TEXT_CHARACTERS_MAX, spoken_in, words_of
+from populace.policies.task_prompts import task_of
+from populace.policies.told_answers import named
+from populace.policies.word_weights import WordWeights
+
+ASKED_MIN = 2
+"""What was asked for in this many turns is due: once may be an accident."""
+
+TURNS_MAX = 2048
+"""The newest turns of a log that are looked at."""
+
+ASKED_SHARE = 0.5
+"""A turn that has less of the weight of a question's words does not tell what is asked for.
+
+Of hand-written tellings, each among nine others and 200 lines of small talk, a third of the questions find
+theirs, one in 30 another one, and one in 60 general requests finds any.
+"""
+
+RETRIEVED_SHARE = 0.3
+"""The same for a turn that was retrieved for the reply to the question, which was so found twice."""
+
+AS_GOOD = 0.8
+"""A newer turn that fits a question nearly as well as the best one tells the same anew."""
+
+PHRASINGS_MAX = 4
+"""At most this many different texts of the questions for one turn count, the last ones."""
+
+
+class LoggedTurn(NamedTuple):
+    """What counts of a turn of the log: the person's words, and the judgement on the reply.
+
+    ``retrieved`` are the positions of the turns that its prompt had besides the conversation.
+    """
+
+    position: int
+    said: str
+    retrieved: tuple[int, ...] = ()
+    correction: str | None = None
+    liked: bool | None = None
+
+
+class AskedAgain(NamedTuple):
+    """The newest turn that tells something, and the ``turns`` that asked for it, in the log's order.
+
+    ``questions`` are these turns' different texts, in the order in which they came first.
+    """
+
+    position: int
+    questions: tuple[str, ...]
+    turns: tuple[int, ...]
+
+
+def logged_turn(
+    position: int, messages: Sequence[RoleAndContent], judged: Judgement, retrieved: Sequence[int] = ()
+) -> LoggedTurn | None:
+    """Return what counts of a turn; None if its person said nothing in it, as in a front end's own prompt."""
+    said = "\n".join(spoken_in(messages))
+    if not said or task_of(messages) is not None:
+        return None
+    return LoggedTurn(position, said, tuple(retrieved), judged.correction, judged.liked)
+
+
+def asked_again(turns: Sequence[LoggedTurn]) -> list[AskedAgain]:
+    """Return what is due, the last asked for first. ``turns`` are in the log's order.
+
+    A question that a correction answers asks for nothing, and a turn that was corrected, or whose reply was
+    disliked, tells nothing; nor does a text of more than ``TEXT_CHARACTERS_MAX`` characters, which may be
+    a stranger's. Takes time in proportion to the questions times the turns with one of their words.
+    """
+    turns = turns[-TURNS_MAX:]
+    told = _Tellings([turn for turn in turns if turn.correction is None and turn.liked is not False])
+    corrected = CorrectionFinder(
+        [
+            Corrected(turn.position, turn.said, turn.correction)
+            for turn in turns
+            if turn.correction is not None
+        ]
+    )
+    found: dict[str, dict[int, float]] = {}
+    asking: defaultdict[str, list[LoggedTurn]] = defaultdict(list)
+    telling: dict[str, int] = {}
+    for turn in turns:
+        if turn.correction is not None or not is_question(turn.said):
+            continue
+        key = text_key(turn.said)
+        if key not in found:
+            answered = corrected.applying(words_of(turn.said)) is not None
+            found[key] = {} if answered else told.fitting(turn.said)
+        position = _asked_for(turn, found[key])
+        if position is not None:
+            asking[key].append(turn)
+            telling[key] = max(position, telling.get(key, position))
+    by_position: defaultdict[int, list[LoggedTurn]] = defaultdict(list)
+    for key, position in telling.items():
+        by_position[position] += asking[key]
+    due = [_due(position, of) for position, of in by_position.items() if len(of) >= ASKED_MIN]
+    return sorted(due, key=lambda asked: (-asked.turns[-1], asked.position))
+
+
+def newly_due(due: Sequence[AskedAgain], since: int) -> int:
+    """Count what was not due yet when the log ended at the position ``since``."""
+    return sum(
+        asked.position >= since or sum(turn < since for turn in asked.turns) < ASKED_MIN for asked in due
+    )
+
+
+def text_key(text: str) -> str:
+    """Return what two texts have in common that differ only in case, spaces and marks."""
+    return " ".join(words_of(text)) or text
+
+
+class _Tellings:
+    """The turns that tell something, by the beginnings of their words."""
+
+    def __init__(self, turns: Sequence[LoggedTurn]) -> None:
+        telling: list[tuple[int, frozenset[str]]] = []
+        for turn in turns:
+            words = words_of(told_in(turn.said)) if len(turn.said) <= TEXT_CHARACTERS_MAX else []
+            if any(map(is_content, words)) and not is_question(turn.said):
+                telling.append((turn.position, named(words)))
+        # Told again and again, a word does not become a common one.
+        self._weights = WordWeights(list({words for _, words in telling}))
+        self._having: defaultdict[str, list[int]] = defaultdict(list)
+        for position, words in telling:
+            for word in words:
+                self._having[word].append(position)
+
+    def fitting(self, question: str) -> dict[int, float]:
+        """Return the share of the weight of the question's words that each turn has, by its position.
+
+        Only turns with one of the words that say what the question is about are returned.
+        """
+        words = words_of(question)
+        about = named([word for word in words if is_content(word)])
+        asked = named(words)
+        whole = self._weights.of(asked)
+        shares = dict.fromkeys((position for word in about for position in self._having.get(word, ())), 0.0)
+        for word in asked:
+            share = self._weights.of([word]) / whole
+            for position in self._having.get(word, ()):
+                if position in shares:
+                    shares[position] += share
+        return shares
+
+
+def _asked_for(turn: LoggedTurn, fitting: dict[int, float]) -> int | None:
+    """Return the position of the newest turn that tells what this one asks for; None if none did before."""
+    earlier = {
+        position: share
+        for position, share in fitting.items()
+        if position < turn.position and (not turn.retrieved or position in turn.retrieved)
+    }
+    best = max(earlier.values(), default=0.0)
+    if best < (RETRIEVED_SHARE if turn.retrieved else ASKED_SHARE):
+        return None
+    return max(position for position, share in fitting.items() if share >= AS_GOOD * best)
+
+
+def _due(position: int, asking: Sequence[LoggedTurn]) -> AskedAgain:
+    in_order = sorted(asking)
+    texts: dict[str, str] = {}
+    for turn in in_order:
+        texts.setdefault(text_key(turn.said), turn.said)
+    questions = tuple(texts.values())[-PHRASINGS_MAX:]
+    return AskedAgain(position, questions, tuple(turn.position for turn in in_order))

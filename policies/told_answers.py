@@ -1,0 +1,50 @@
+"""Decides whether a reply is learned as the answer to a question about what a person told.
+
+A small model that reads what was told makes much up beside it. What is learned is said for good, so a reply
+counts only if it is nothing but the answer: it has a word that only the telling has, says nothing of which
+neither telling nor question speaks, and does not speak of the person in the person's own words. All others
+are left to retrieval.
+"""
+
+from populace.policies.common_words import is_content
+from populace.policies.questions import told_in
+from populace.policies.retrieval import words_of
+from populace.policies.word_weights import beginnings
+
+NAMING = "name"
+"""How a thing is called and what its name is are one question: ``call`` counts as this word."""
+
+_OF_ANSWERS = (
+    "your yours yourself yes s re ve d ll their theirs them she her hers him its been were had named also"
+)
+OF_ANSWERS = frozenset(_OF_ANSWERS.split())
+"""Words of answers that say nothing of their own; requests, whose words are listed, hardly have them."""
+
+OWN_WORDS = frozenset(["i", "my", "me", "mine", "myself", "am", "we", "our", "ours", "us"])
+"""What a person says of themselves; in a reply it is an echo, or the model speaks of itself."""
+
+
+def value_words(told: str, question: str) -> frozenset[str]:
+    """Return the words that a reply to the question can have from what was told alone."""
+    asked = frozenset(words_of(question))
+    return frozenset(word for word in words_of(told_in(told)) if word not in asked and is_content(word))
+
+
+def named(words: list[str]) -> frozenset[str]:
+    """Return the beginnings of the words, with one word for how a thing is called."""
+    return frozenset(NAMING if word == "call" else word for word in beginnings(words))
+
+
+def is_answer(told: str, question: str, reply: str) -> bool:
+    """Return whether the reply is an answer to the question that is learned from what was told."""
+    said = words_of(reply)
+    known = named([*words_of(told), *words_of(question)])
+    # "You live in Oslo" is no answer to where the person's sister lives.
+    is_of_person = "my" in words_of(question) and "you" in said and "your" not in said
+    about = [word for word in said if is_content(word) and word not in OF_ANSWERS]
+    return (
+        not value_words(told, question).isdisjoint(said)
+        and OWN_WORDS.isdisjoint(said)
+        and not is_of_person
+        and named(about) <= known
+    )

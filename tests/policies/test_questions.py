@@ -1,0 +1,28 @@
+import pytest
+
+from populace.policies.questions import is_question, told_in
+
+
+@pytest.mark.parametrize(
+    "text", ["What is my dog called?", "Hi Ada! What is my dog called?", "And my cat? And my dog?  "]
+)
+def test_a_message_that_only_asks_is_a_question(text: str) -> None:
+    assert is_question(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "My dog is called Bruno.",
+        "My dog is called Bruno. Is that not nice?",
+        "Is it late? I am tired.",
+        f"Is this {'very ' * 100}long?",
+    ],
+)
+def test_what_tells_something_or_is_long_is_none(text: str) -> None:
+    assert not is_question(text)
+
+
+def test_what_is_asked_is_not_told() -> None:
+    assert told_in("My dog is called Bruno. Is that not nice?").strip() == "My dog is called Bruno."
