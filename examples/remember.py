@@ -227,16 +227,18 @@ def _chat(server: Server, model: str, texts: list[str], *, max_tokens: int, memo
 
 
 @contextmanager
-def served(folder: Path, options: argparse.Namespace) -> Generator[Server]:
-    """Run ``populace serve`` on the folder's data during the block; then stop it and kill what is left."""
+def served(folder: Path, options: argparse.Namespace, *, training: str = "asked") -> Generator[Server]:
+    """Run ``populace serve`` on the folder's data during the block; then stop it and kill what is left.
+
+    By default the trainer starts no jobs by itself, because they would compete with the measured requests.
+    """
     data, config, port = folder / "data", folder / "config", free_port()
     command = [sys.executable, "-m", "populace", "serve", "--port", str(port), "--data", str(data)]
     command += ["--engine", options.engine, "--memory-module", options.memory_module]
     with (folder / "serve.log").open("ab") as log:
         process = subprocess.Popen(
             command,
-            # The trainer starts no jobs by itself, because they would compete with the measured requests.
-            env=process_environment(POPULACE_CONFIG=str(config), POPULACE_TRAINING="asked"),
+            env=process_environment(POPULACE_CONFIG=str(config), POPULACE_TRAINING=training),
             stdout=log,
             stderr=log,
         )

@@ -79,3 +79,19 @@ def test_a_style_and_a_memory_are_measured_together(served: Served, tmp_path: Pa
     assert not any(measured["base"]["styled"])
     assert len(measured["adapter + memory"]["styled"]) == 2
     assert children() <= before
+
+
+def test_the_days_of_a_month_are_measured(served: Served, tmp_path: Path) -> None:
+    told, picture, before = tmp_path / "month.json", tmp_path / "month.svg", children()
+    options = ("--days", "2", "--night", "0", "--general", "2", "--json", str(told), "--svg", str(picture))
+
+    done = served.run(str(EXAMPLES / "month.py"), *options)
+
+    assert done.returncode == 0, done.stderr
+    measured = {row["way"]: row for row in json.loads(told.read_text())}
+    assert list(measured) == ["as served", "weights alone", "everything off"]
+    assert {row["day"] for row in measured.values()} == {2}
+    assert {len(row["right"]) for row in measured.values()} == {2 * 5}, "two questions for each of five facts"
+    assert measured["everything off"]["revision"] == "base"
+    assert picture.read_text().startswith("<?xml")
+    assert children() <= before
