@@ -32,3 +32,5 @@ def contribute(
         return
     told = "may be" if said["contributes"] else "is not"
     out.print(f"[bold]{name}[/] {told} learned from by the community.")
+    if withdraw and said["since"] is not None:
+        out.print("What the community serves now may have learned from it, until its next training.")

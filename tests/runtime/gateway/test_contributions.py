@@ -47,4 +47,5 @@ async def test_the_command_agrees_and_withdraws(command: Command) -> None:
     withdrawn = await command("model", "contribute", "ada", "--withdraw")
 
     assert "is not learned from" in withdrawn.output
+    assert "until its next training" in withdrawn.output
     assert (await command("model", "contribute", "ada", "--withdraw", "--show")).exit_code == 2
