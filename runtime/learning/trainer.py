@@ -18,6 +18,7 @@ from populace.learning.encoding import ExampleEncoder
 from populace.learning.evaluation import HeldOut, evaluate
 from populace.learning.frozen_base import FrozenBase
 from populace.learning.general_replies import GeneralJudge
+from populace.learning.kept_memory import keeping_freed_memory
 from populace.learning.methods.objective import Objective
 from populace.learning.session import StepReport, TrainingSession, is_out_of_memory, take_step
 from populace.policies.evaluation_gate import Corrections, Evaluation, GateRule, Verdict, verdict
@@ -116,6 +117,7 @@ class Trainer:
         self._batch = batch
         self._general = general
 
+    @keeping_freed_memory()
     def train(
         self, learners: Sequence[Learner], progress: TrainerProgress
     ) -> Mapping[str, Candidate | TrainingFailed]:
