@@ -98,7 +98,7 @@ class ModelHost:
             self._promotions,
             clock=clock,
             has_trainer=self._limits.has_trainer,
-            community=community,
+            communities=self._communities,
             on_moved=self._note_moved,
             view=self._view,
         )

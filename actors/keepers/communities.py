@@ -50,29 +50,36 @@ class Communities:
         clock: Clock,
     ) -> None:
         """``name`` is that of the community's model in every tenant; None: there are no communities."""
+        self.name = name
         self._store = store
         self._shards = shards
         self._shard_of = shard_of
-        self._name = name
         self._clock = clock
         self._known: dict[str, tuple[float, Latest | None]] = {}
 
     def begins_on(self, stored: StoredModel) -> str | None:
         """Return the revision that serves a model without one of its own; None is the base.
 
-        It is None as well for the community itself, and for a model that has a revision or another base.
+        It is None as well for a model that has a revision.
+        """
+        return None if FIRST_ALIAS in stored.aliases else self.latest_of(stored)
+
+    def latest_of(self, stored: StoredModel) -> str | None:
+        """Return the latest revision of the model's community; None for itself, and if it is of another base.
+
+        Not to be called within a write: it may read another shard.
         """
         identity = stored.identity
-        if self._name is None or identity.name == self._name or FIRST_ALIAS in stored.aliases:
+        if self.name is None or identity.name == self.name:
             return None
         latest = self._latest(identity.tenant)
         return None if latest is None or latest.base != identity.base else latest.digest
 
     def revisions(self, tenant: str) -> frozenset[str]:
         """Return all revisions that the tenant's community has, promoted or not."""
-        if self._name is None:
+        if self.name is None:
             return frozenset()
-        model = ModelId(tenant, self._name)
+        model = ModelId(tenant, self.name)
 
         def read(txn: ReadTransaction) -> frozenset[str]:
             return frozenset(revision.digest for revision in ledger.list_revisions(txn, *model))
@@ -83,8 +90,8 @@ class Communities:
             return frozenset()
 
     def _latest(self, tenant: str) -> Latest | None:
-        assert self._name is not None, "asked only where there are communities"
-        model, now = ModelId(tenant, self._name), self._clock.monotonic()
+        assert self.name is not None, "asked only where there are communities"
+        model, now = ModelId(tenant, self.name), self._clock.monotonic()
         read_at, known = self._known.get(tenant, (float("-inf"), None))
         is_own = self._shard_of(model) in self._shards.numbers
         if not is_own and now - read_at < FRESH_SECONDS:

@@ -11,6 +11,8 @@ from populace.actors.clock import Clock
 from populace.actors.errors import InvalidRequest, TrainingUnavailable
 from populace.actors.hosts import ModelView, Revision
 from populace.actors.keepers.catalogue import Catalogue, revision_record
+from populace.actors.keepers.communities import Communities
+from populace.actors.keepers.lower_revision import LowerRevision
 from populace.actors.keepers.owned_shards import OwnedShards
 from populace.actors.keepers.promotions import Promotions
 from populace.actors.keepers.unsettled_feedback import UnsettledFeedbackReader
@@ -29,7 +31,6 @@ from populace.actors.turn import ModelId, operation_of
 from populace.policies.quoted_words import without_words
 from populace.storage.records import erasures, keys
 from populace.storage.records.errors import ModelNotFound, RevisionNotFound
-from populace.storage.records.lower_revision import lower_of
 from populace.storage.records.records import JobRecord, RevisionRecord, TasksRecord
 from populace.storage.records.transaction import ReadTransaction, WriteTransaction
 from populace.storage.rows import feedback, jobs, kept_trainings, ledger
@@ -59,20 +60,20 @@ class JobKeeper:
         *,
         clock: Clock,
         has_trainer: bool,
-        community: str | None,
+        communities: Communities,
         on_moved: Callable[[ModelId, StoredModel], None],
         view: Callable[[StoredModel], ModelView],
     ) -> None:
         """``on_moved`` is called with a model whose aliases have moved; ``view`` is how callers see a model.
 
-        ``community`` is the name of the models that learn from those who agreed to it.
+        ``communities`` learn from those who agreed to it, and their revisions are what others train on.
         """
         self._shards = shards
         self._catalogue = catalogue
         self._promotions = promotions
         self._clock = clock
         self._has_trainer = has_trainer
-        self._community = community
+        self._communities = communities
         self._on_moved = on_moved
         self._view = view
         self._unsettled = UnsettledFeedbackReader(shards, clock=clock)
@@ -89,7 +90,7 @@ class JobKeeper:
         if bool(tasks) != (options.method in TASK_METHODS):
             raise InvalidRequest(f"Only {' and '.join(TASK_METHODS)} has `tasks`, and needs them.", "tasks")
         rewarded_for = TasksRecord(tasks=pack_tasks(tasks)) if tasks else None
-        if options.contributors and model.name != self._community:
+        if options.contributors and model.name != self._communities.name:
             raise InvalidRequest(
                 "Only the model that POPULACE_COMMUNITY names learns from those who agreed to it.",
                 "contributors",
@@ -189,12 +190,14 @@ class JobKeeper:
         await self._write(unsettled.model, settle)
 
     async def start(self, model: ModelId, number: int) -> TrainingJob:
+        lower = self._lower(model)
+
         def start(txn: WriteTransaction) -> JobRecord:
             stored = ledger.read_model(txn, *model)
             record = jobs.read_job(txn, *model, number)
             if stored is None or record.state != "waiting":
                 return _open(model, record)
-            options = _with_lower(txn, stored, TrainingOptions(**json.loads(record.options)))
+            options = lower.chosen(txn, stored, TrainingOptions(**json.loads(record.options)))
             now_ms = self._clock.epoch_ms()
             changes = {
                 "state": "running",
@@ -219,6 +222,11 @@ class JobKeeper:
             return jobs.change_job(txn, *model, record.model_copy(update=changes))
 
         return job_view(model, await self._write(model, start))
+
+    def _lower(self, model: ModelId) -> LowerRevision:
+        with self._shards.read(self._catalogue.shard(model)) as txn:
+            stored = ledger.read_model(txn, *model)
+        return LowerRevision() if stored is None else LowerRevision.of(self._communities, stored)
 
     async def tasks(self, model: ModelId, number: int) -> tuple[RewardTask, ...]:
         with self._shards.read(self._catalogue.shard(model)) as txn:
@@ -345,15 +353,6 @@ class JobKeeper:
 
     async def _write(self, model: ModelId, operation: Callable[[WriteTransaction], T]) -> T:
         return await self._shards.write(self._catalogue.shard(model), operation)
-
-
-def _with_lower(txn: ReadTransaction, stored: StoredModel, options: TrainingOptions) -> TrainingOptions:
-    """Return the options with the lower revision of what the model serves, if they name none themselves."""
-    served = stored.aliases.get(FIRST_ALIAS)
-    if served is None or options.on is not None or options.from_base or options.rebuilds is not None:
-        return options
-    made = ledger.read_revision(txn, stored.identity.tenant, stored.identity.name, served)
-    return replace(options, on=lower_of(made.hyper_parameters))
 
 
 def _not_of_log(txn: ReadTransaction, model: ModelId, revision: RevisionRecord) -> RevisionRecord | None:

@@ -9,7 +9,7 @@ import torch
 
 from populace.adapters.lora.shape import LoraShape
 from populace.adapters.lora.trainable import TrainableAdapter
-from populace.bench.training_times import Work
+from populace.bench.training_work import Work
 from populace.learning.frozen_base import FrozenBase
 from populace.learning.methods.sft import SupervisedObjective
 from populace.learning.session import StepOptions, StepReport, TrainingSession, take_step

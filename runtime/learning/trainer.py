@@ -18,6 +18,7 @@ from populace.learning.encoding import ExampleEncoder
 from populace.learning.evaluation import HeldOut, evaluate
 from populace.learning.frozen_base import FrozenBase
 from populace.learning.general_replies import GeneralJudge
+from populace.learning.kept_memory import keeping_freed_memory
 from populace.learning.lower_part import LowerPart, shared_part
 from populace.learning.methods.objective import Objective
 from populace.learning.session import StepReport, TrainingSession, is_out_of_memory, take_step
@@ -124,6 +125,7 @@ class Trainer:
         """How many whole replies to general requests judge a candidate."""
         return 0 if self._general is None else self._general.size
 
+    @keeping_freed_memory()
     def train(
         self, learners: Sequence[Learner], progress: TrainerProgress
     ) -> Mapping[str, Candidate | TrainingFailed]:

@@ -17,12 +17,14 @@ from populace.learning.frozen_base import FrozenBase
 from populace.learning.lower_part import LowerPart
 
 
-def new_adapter(job: TrainingJob, base: FrozenBase, *, rank_max: int) -> TrainableAdapter:
-    """Make a new adapter of the job's shape, which changes nothing yet.
+def new_adapter(
+    job: TrainingJob, base: FrozenBase, *, rank_max: int, rank: int | None = None
+) -> TrainableAdapter:
+    """Make a new adapter of the job's shape, which changes nothing yet; of ``rank`` if the job asks for none.
 
     Raises ``TrainingFailed`` if its rank is not served, and ``InvalidRequest`` if the base cannot have it.
     """
-    shape = replace(LoraShape(), **_asked(job))
+    shape = replace(LoraShape(rank=rank or LoraShape().rank), **_asked(job))
     if shape.rank > rank_max:
         raise TrainingFailed(job.model.name, f"rank {shape.rank} is more than is served, which is {rank_max}")
     return TrainableAdapter.begin(base.model, base.modules, shape, job.options.start, seed=job.options.seed)
@@ -52,8 +54,13 @@ def carried_part(
 
 
 def new_part(job: TrainingJob, base: FrozenBase, lower: LowerPart, *, rank_max: int) -> TrainableAdapter:
-    """Make a new personal part, which changes nothing yet. Raises as ``new_adapter``."""
-    return new_adapter(job, base, rank_max=rank_max).on(lower.adapter, lower.digest)
+    """Make a new personal part, which changes nothing yet. Raises as ``new_adapter``.
+
+    If the job asks for no rank it has what the lower revision leaves of the largest that is served.
+    """
+    room = rank_max - lower.adapter.merged_rank
+    rank = min(LoraShape().rank, room) if room > 0 else None
+    return new_adapter(job, base, rank_max=rank_max, rank=rank).on(lower.adapter, lower.digest)
 
 
 def check_rank(job: TrainingJob, part: TrainableAdapter, lower: LowerPart, *, rank_max: int) -> None:

@@ -10,6 +10,8 @@ from populace.actors.engine import AdapterRef, Message, Sampling
 from populace.actors.host.model_host import ModelHost
 from populace.actors.hosts import Hosts
 from populace.actors.suites import suite_of
+from populace.actors.training import TrainingJob
+from populace.actors.training_options import TrainingOptions
 from populace.actors.turn import BASE_REVISION, ChatRequest, ModelId
 from populace.policies.placement import host_of, shard_of
 from populace.storage.records.errors import RevisionNotFound, UnknownOutcome
@@ -20,6 +22,7 @@ from tests.actors.conftest import MakeHost
 from tests.actors.fakes import ScriptedEngine, spoken
 from tests.actors.populations import COMMUNITY, HOSTS, ray_directory
 from tests.actors.test_owned_shards import disk_full
+from tests.actors.trainings import DONE, trained
 from tests.actors.turns import grant_of, reply, revision, take_turn, turn_of, wait_until
 from tests.storage.adapters import packed
 
@@ -240,3 +243,25 @@ async def test_a_community_whose_shard_cannot_be_read_is_taken_to_be_what_it_was
 
     # Its shard is being read whole meanwhile, and refuses.
     assert (await take_turn(host, turn_of(person, "op-2"))).revision == FIRST.digest
+
+
+async def started(host: ModelHost, model: ModelId, **options: Any) -> TrainingJob:
+    asked = await host.jobs.ask(model, TrainingOptions(**options))
+    return await host.jobs.start(model, asked.number)
+
+
+async def test_a_training_is_on_the_communitys_revision_and_follows_it(host: ModelHost) -> None:
+    first = await started(host, ADA)
+    assert first.options.on == FIRST.digest
+    await host.jobs.finish(ADA, first.number, trained(first, "own"), DONE)
+    await host.publish_revision(EVERYBODY, SECOND)
+
+    second = await started(host, ADA)
+    assert second.options.on == SECOND.digest, "its own part is carried over"
+    await host.jobs.end(ADA, second.number, "cancelled", "")
+
+    from_base = await started(host, ADA, from_base=True)
+    assert from_base.options.on is None
+    await host.jobs.finish(ADA, from_base.number, trained(from_base, "alone"), DONE)
+    assert (await started(host, ADA)).options.on is None, "what was trained from the base goes on without"
+    assert (await started(host, EVERYBODY)).options.on is None

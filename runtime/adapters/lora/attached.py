@@ -1,11 +1,7 @@
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
-# torch's split is untyped.
 """Runs the adapters of many personal models on one frozen base in one batch.
 
 The tokens of a batch are packed into one row, one sequence after the other. Each adapter multiplies its own
 span of tokens, so that nothing is padded and ranks may differ.
-
-Shape suffixes: N = tokens of a span, I = a layer's inputs, O = its outputs.
 """
 
 from collections.abc import Generator, Sequence
@@ -15,6 +11,7 @@ from typing import Any, NamedTuple
 import torch
 from transformers import PreTrainedModel
 
+from populace.adapters.lora.products import LayerSpan, with_adapters
 from populace.adapters.lora.trainable import TrainableAdapter
 
 
@@ -58,17 +55,13 @@ class AttachedAdapters:
         def add(
             _: torch.nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor
         ) -> torch.Tensor | None:
-            layers = [span.adapter.layers.get(name) if span.adapter else None for span in self._spans]
-            if not any(layer is not None for layer in layers):
-                return None
-            # Split, as the gradient of a slice is as large as the tensor that it was cut from.
-            sizes = [span.stop - span.start for span in self._spans]
-            parts = [
-                y_NO if layer is None else (y_NO.float() + layer(x_NI)).to(y_NO.dtype)
-                for x_NI, y_NO, layer in zip(
-                    inputs[0][0].split(sizes), output[0].split(sizes), layers, strict=True
-                )
+            spans = [
+                LayerSpan(span.start, span.stop, span.adapter.layers[name])
+                for span in self._spans
+                if span.adapter is not None and name in span.adapter.layers
             ]
-            return torch.cat(parts)[None]
+            if not spans:
+                return None
+            return with_adapters(inputs[0][0], output[0], spans)[None]
 
         return add

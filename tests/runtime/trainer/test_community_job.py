@@ -18,7 +18,7 @@ from populace.storage.rows import ledger
 from populace.trainer.contributed import Contributions, collect
 from populace.trainer.leaks import LeakJudge
 from tests.actors.turns import grant_of, reply, take_turn, turn_of, wait_until
-from tests.runtime.trainer.trained_population import ADA, BASE, BOB, Trained
+from tests.runtime.trainer.trained_population import ADA, BASE, BOB, EVERYTHING, Trained
 
 pytestmark = pytest.mark.engine
 
@@ -92,6 +92,24 @@ async def test_what_those_like_who_agreed_becomes_everybodys_revision(population
         assert view.begins_on == made.digest, "also who did not agree begins on it"
     turn = await take_turn(population.host, turn_of(CYD, "op-new"))
     assert turn.revision == made.digest
+
+
+async def test_who_begins_on_everybodys_trains_a_part_of_their_own_on_it(population: Trained) -> None:
+    population.gate = EVERYTHING
+    await population.ask(EVERYBODY, OPTIONS)
+    await population.training_loop().round()
+    [everybodys] = await population.host.list_revisions(EVERYBODY)
+
+    await population.ask(CYD, TrainingOptions(rank=4, steps=2))
+    await population.training_loop().round()
+
+    job = await population.job(CYD)
+    assert (job.state, job.options.on, job.parent) == ("promoted", everybodys.digest, None), job.reason
+    [own] = await population.host.list_revisions(CYD)
+    assert own.lineage is not None
+    assert (own.lineage.on, own.rank) == (everybodys.digest, 8)
+    assert "held_out_loss_lower" in own.lineage.scores
+    assert (await take_turn(population.host, turn_of(CYD, "op-new"))).revision == own.digest
 
 
 async def test_corrections_dislikes_and_private_words_are_not_collected(population: Trained) -> None:

@@ -11,16 +11,13 @@ from populace.actors.feedback import Opinion
 from populace.actors.training import TrainingJob
 from populace.actors.training_options import TrainingOptions
 from populace.actors.turn import ModelId
-from populace.policies.evaluation_gate import GateRule
-from tests.runtime.trainer.trained_population import ADA, BOB, Trained
+from tests.runtime.trainer.trained_population import ADA, BOB, EVERYTHING, Trained
 
 pytestmark = pytest.mark.engine
 
 HALF = TrainingOptions(rank=4, steps=3, schedule_steps=6, learning_rate=1e-2, batch=3, anchor=0.0)
 MORE = replace(HALF, continues=True)
 WHOLE = replace(HALF, steps=6)
-EVERYTHING = GateRule(gain_min=-100.0, probe_kl_max=100.0, probe_loss_max=100.0)
-"""A few steps make nothing better; here only the bits count."""
 
 
 async def trained(population: Trained, options: TrainingOptions = HALF, model: ModelId = ADA) -> TrainingJob:

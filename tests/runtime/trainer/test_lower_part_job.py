@@ -11,13 +11,11 @@ from populace.actors.training import TrainingJob
 from populace.actors.training_options import TrainingOptions
 from populace.actors.turn import ModelId
 from populace.adapters.lora.trainable import TrainableAdapter
-from populace.policies.evaluation_gate import GateRule
 from populace.storage.records.errors import RevisionNotFound
-from tests.runtime.trainer.trained_population import ADA, BOB, OPTIONS, Trained
+from tests.runtime.trainer.trained_population import ADA, BOB, EVERYTHING, OPTIONS, Trained
 
 pytestmark = pytest.mark.engine
 
-EVERYTHING = GateRule(gain_min=-100.0, probe_kl_max=100.0, probe_loss_max=100.0)
 FEW = replace(OPTIONS, steps=2, learning_rate=3e-3)
 
 

@@ -27,6 +27,9 @@ BASE = "f" * 64
 GATE = GateRule(probe_kl_max=100.0, probe_loss_max=100.0)
 """A base of random weights has no general knowledge to lose."""
 
+EVERYTHING = GateRule(gain_min=-100.0, probe_kl_max=100.0, probe_loss_max=100.0)
+"""Takes any candidate: a few steps make nothing better."""
+
 TURNS = 24
 RIGHT = "Bruno. Bruno. Bruno."
 CORRECTED = Opinion(correction=RIGHT)
