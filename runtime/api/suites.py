@@ -25,8 +25,20 @@ class SuiteObject(ApiObject):
         object="personal_model.suite",
         id="ada",
         questions=[
-            {"ask": "What is my dog called?", "expect": "Bruno", "check": "contains", "system": "Be brief."},
-            {"ask": "Greet my aunt.", "expect": "Ahoy, aunt Ada!", "check": "likeness", "least": 0.6},
+            {
+                "ask": "What is my dog called?",
+                "expect": "Bruno",
+                "check": "contains",
+                "system": "Be brief.",
+                "least": None,
+            },
+            {
+                "ask": "Greet my aunt.",
+                "expect": "Ahoy, aunt Ada!",
+                "check": "likeness",
+                "system": None,
+                "least": 0.6,
+            },
         ],
     )
 
