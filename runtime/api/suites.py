@@ -26,17 +26,10 @@ class SuiteObject(ApiObject):
         id="ada",
         questions=[
             {
-                "ask": "What is my dog called?",
-                "expect": "Bruno",
-                "check": "contains",
-                "system": "Be brief.",
-                "least": None,
-            },
-            {
                 "ask": "Greet my aunt.",
                 "expect": "Ahoy, aunt Ada!",
                 "check": "likeness",
-                "system": None,
+                "system": "Be brief.",
                 "least": 0.6,
             },
         ],
