@@ -79,9 +79,13 @@ class FrozenBase:
 
     def predict(self, last_NH: torch.Tensor) -> torch.Tensor:
         """Return the log-probabilities [N, V] of the next tokens that follow from ``Read.last``."""
+
+        def given(**_: Any) -> BaseModelOutputWithPast:
+            return BaseModelOutputWithPast(last_hidden_state=cast("Any", last_NH[None]))
+
         inner = cast("Any", self.model.base_model)
         # What a model makes of its head's products (scales, caps) is in its own forward function alone.
-        inner.forward = lambda **_: BaseModelOutputWithPast(last_hidden_state=last_NH[None])  # pyright: ignore[reportArgumentType]
+        inner.forward = given
         try:
             ids = torch.zeros(1, len(last_NH), dtype=torch.long, device=self.model.device)
             with torch.no_grad():
