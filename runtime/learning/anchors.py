@@ -11,10 +11,9 @@ from typing import NamedTuple
 import torch
 
 from populace.actors.engine import Message
-from populace.adapters.lora.trainable import TrainableAdapter
 from populace.learning.curricula import Curriculum
 from populace.learning.encoding import ExampleEncoder
-from populace.learning.frozen_base import FrozenBase, Reading
+from populace.learning.kept_readings import KeptReadings
 from populace.learning.methods.objective import Loss, Objective, Scored, TrainSequence
 from populace.learning.probes import Probe
 from populace.learning.session import TrainingSession
@@ -105,15 +104,14 @@ class AnchorGroup(NamedTuple):
 class AnchoredCurriculum:
     """Adds anchors of each group to each batch that ``learned`` draws; there must be one at least.
 
-    The replies stay close to those of the base, or of ``lower``: whoever learns on a lower revision need not
-    unlearn what that has learned.
+    The replies stay close to those of ``reference``, which is the base or a lower revision: whoever learns on
+    one need not unlearn what that has learned.
     """
 
     learned: Curriculum
     groups: Sequence[AnchorGroup]
-    reference: FrozenBase
+    reference: KeptReadings
     weight: float
-    lower: TrainableAdapter | None = None
 
     @property
     def size(self) -> int:
@@ -127,9 +125,7 @@ class AnchoredCurriculum:
             for group in self.groups
             for anchor in source.sample(list(group.anchors), min(group.a_step, len(group.anchors)))
         ]
-        with torch.no_grad():
-            [scored] = self.reference.score([Reading(self.lower, chosen)])
-        return AnchoredObjective(method, chosen, scored.log_probs, self.weight)
+        return AnchoredObjective(method, chosen, self.reference.log_probs(chosen), self.weight)
 
 
 def anchor_sequences(encoder: ExampleEncoder) -> list[TrainSequence]:

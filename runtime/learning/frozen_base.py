@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, Self, cast
 
 import torch
 from transformers import AutoModelForCausalLM, PreTrainedModel
+from transformers.modeling_outputs import BaseModelOutputWithPast
 
 from populace.adapters.base_modules import BaseModules, read_base_modules
 from populace.adapters.lora.attached import AdapterSpan, AttachedAdapters
@@ -23,6 +24,15 @@ class Reading(NamedTuple):
 
     adapter: TrainableAdapter | None
     sequences: Sequence[TrainSequence]
+
+
+class Read(NamedTuple):
+    """What a sequence's pass left: the last layer's outputs [N, H] from which its N scored tokens are
+    predicted, and the inputs [T, H] of each recorded layer for all its tokens.
+    """
+
+    last: torch.Tensor
+    hidden: tuple[torch.Tensor, ...]
 
 
 class FrozenBase:
@@ -59,12 +69,30 @@ class FrozenBase:
     def _record(self, _: torch.nn.Module, args: tuple[Any, ...], options: dict[str, Any]) -> None:
         self._recorded.append(given_hidden(args, options)[0])
 
-    def hidden_inputs(self, sequences: Sequence[TrainSequence]) -> list[torch.Tensor]:
-        """Return the base's inputs [T, H] of each recorded layer for all tokens of the sequences."""
-        row = _Row.of([Reading(None, sequences)])
-        with self._recording() as recorded:
-            cast("Any", self.model.base_model)(**row.inputs(self.model.device), use_cache=False)
-        return recorded
+    def read(self, adapter: TrainableAdapter | None, sequence: TrainSequence) -> "Read":
+        """Read a sequence without predicting anything, and without gradients."""
+        row = _Row.of([Reading(adapter, [sequence])])
+        with torch.no_grad(), self._recording() as recorded, self._attached.running(row.spans):
+            output = cast("Any", self.model.base_model)(**row.inputs(self.model.device), use_cache=False)
+        places = torch.tensor(row.places, dtype=torch.long, device=self.model.device)
+        return Read(output.last_hidden_state[0][places], tuple(recorded))
+
+    def predict(self, last_NH: torch.Tensor) -> torch.Tensor:
+        """Return the log-probabilities [N, V] of the next tokens that follow from ``Read.last``."""
+
+        def given(**_: Any) -> BaseModelOutputWithPast:
+            return BaseModelOutputWithPast(last_hidden_state=cast("Any", last_NH[None]))
+
+        inner = cast("Any", self.model.base_model)
+        # What a model makes of its head's products (scales, caps) is in its own forward function alone.
+        inner.forward = given
+        try:
+            ids = torch.zeros(1, len(last_NH), dtype=torch.long, device=self.model.device)
+            with torch.no_grad():
+                output = cast("Any", self.model)(input_ids=ids, use_cache=False)
+        finally:
+            del inner.forward
+        return cast("torch.Tensor", output.logits)[0].float().log_softmax(-1)
 
     @contextmanager
     def _recording(self) -> Generator[list[torch.Tensor]]:

@@ -20,6 +20,7 @@ from populace.adapters.memory.attention import AttentionLayer
 from populace.adapters.memory.module import MemoryModule
 from populace.learning.curricula import Curriculum
 from populace.learning.frozen_base import FrozenBase
+from populace.learning.kept_readings import KeptReadings
 from populace.learning.methods.objective import Loss, Objective, Scored, TrainSequence
 from populace.learning.session import TrainingSession
 
@@ -43,10 +44,10 @@ class MemoryInputs:
     ) -> None:
         """Make the directions of ``module``; ``attention`` lists all attention layers of the base, in order.
 
-        From now on ``base`` records the inputs of the layers with a memory.
+        From now on ``base`` records the inputs of the layers with a memory; ``readings`` keeps them.
         """
-        self._base = base
         base.record_inputs([layer.name for layer in module.shape.with_memory(attention)])
+        self.readings = KeptReadings(base)
         hidden = self.of_base(texts)
         self._layers = [
             _scaled(module.input_directions(number), hidden_TH) for number, hidden_TH in enumerate(hidden)
@@ -56,8 +57,7 @@ class MemoryInputs:
 
     def of_base(self, sequences: Sequence[TrainSequence]) -> list[torch.Tensor]:
         """Return the base's inputs [T, H] of each layer for all tokens of the sequences, in order."""
-        with torch.no_grad():
-            return self._base.hidden_inputs(sequences)
+        return self.readings.hidden(sequences)
 
     def moved(
         self, hidden: Sequence[torch.Tensor], base: Sequence[torch.Tensor], replies: Sequence[int]

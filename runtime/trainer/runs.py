@@ -21,21 +21,19 @@ from populace.adapters.memory.attention import attention_layers
 from populace.adapters.memory.module import MemoryModule, digest_of
 from populace.adapters.packing import read_adapter
 from populace.engines.prompts import BaseTokenizer
-from populace.learning.anchors import AnchoredCurriculum, AnchorGroup, anchor_sequences
-from populace.learning.curricula import Curriculum
+from populace.learning.anchors import anchor_sequences
 from populace.learning.encoding import ExampleEncoder
 from populace.learning.frozen_base import FrozenBase
 from populace.learning.lower_part import LowerPart
 from populace.learning.memory_inputs import TEXTS_MIN, KeptInputsCurriculum, MemoryInputs
 from populace.learning.on_policy.sampler import Sampler
 from populace.learning.on_policy.teachers import Teacher
-from populace.learning.own_replies import WEIGHT as OWN_WEIGHT
-from populace.learning.own_replies import own_replies
 from populace.learning.session import StepOptions, StepReport, TrainingSession
 from populace.learning.session_file import pack_session, unpack_session
 from populace.learning.trainer import Learner
 from populace.storage.records.errors import RecordInvalid
 from populace.storage.revisions import RevisionFiles
+from populace.trainer.anchoring import Anchoring
 from populace.trainer.continuity import Served, Start, start_of
 from populace.trainer.contributed import Contributions
 from populace.trainer.datasets import MAKERS, DatasetInputs, TrainingData
@@ -159,9 +157,9 @@ class RunBuilder:
         self._sampler = sampler
         self._teacher = teacher
         self._anchors = anchor_sequences(self.encoder)
-        self._own_replies: list[AnchorGroup] = []
-        self._lower_replies: tuple[str, list[AnchorGroup]] = ("", [])
         self._memory_inputs = None if memory_module is None else self._inputs_of(memory_module)
+        readings = None if self._memory_inputs is None else self._memory_inputs.readings
+        self._anchoring = Anchoring(base, self._anchors, self._tokenizer, sampler, readings)
 
     def make(
         self,
@@ -213,9 +211,9 @@ class RunBuilder:
             session, reached = going_on
         progress = JobProgress(**{name: reached[name] for name in JobProgress._fields if name in reached})
         curve = [(step, value) for step, value in progress.curve]
-        if options.anchor and self._anchors:
-            learns_corrections = bool(dataset.taught)
-            curriculum = self._anchored(curriculum, options.anchor, lower, learns_corrections)
+        curriculum = self._anchoring.anchored(
+            curriculum, options.anchor, lower, learns_corrections=bool(dataset.taught)
+        )
         if self._memory_inputs is not None:
             curriculum = KeptInputsCurriculum(curriculum, self._memory_inputs)
         learner = Learner(
@@ -251,27 +249,6 @@ class RunBuilder:
             data.contributions,
             dataset.contributors,
         )
-
-    def _anchored(
-        self, curriculum: Curriculum, weight: float, lower: LowerPart | None, learns_corrections: bool
-    ) -> Curriculum:
-        """Keep general replies as they are; corrections change how they begin more than anything else."""
-        groups = [AnchorGroup(self._anchors)]
-        if learns_corrections and self._sampler is not None:
-            groups, weight = self._own_replies_of(self._sampler, lower), OWN_WEIGHT * weight
-        below = None if lower is None else lower.adapter
-        return AnchoredCurriculum(curriculum, groups, self.base, weight, below)
-
-    def _own_replies_of(self, sampler: Sampler, lower: LowerPart | None) -> list[AnchorGroup]:
-        """Return the base's own replies, or the lower revision's; those of the newest of these are kept."""
-        if lower is None:
-            if not self._own_replies:
-                self._own_replies = own_replies(sampler, self._tokenizer)
-            return self._own_replies
-        if self._lower_replies[0] != lower.digest:
-            replies = own_replies(sampler, self._tokenizer, packed=lower.packed)
-            self._lower_replies = (lower.digest, replies)
-        return self._lower_replies[1]
 
     def _inputs_of(self, module: Path) -> MemoryInputs | None:
         if len(self._anchors) < TEXTS_MIN:

@@ -21,6 +21,7 @@ from populace.learning.curricula import Curriculum, SupervisedCurriculum
 from populace.learning.encoding import ExampleEncoder
 from populace.learning.evaluation import HeldOutReplies, evaluate
 from populace.learning.frozen_base import FrozenBase, Reading
+from populace.learning.kept_readings import KeptReadings
 from populace.learning.methods.objective import Scored, TrainSequence
 from populace.learning.methods.sft import SupervisedObjective
 from populace.learning.probes import PROBES
@@ -55,7 +56,9 @@ def test_an_anchors_loss_is_that_of_a_hand_computed_case() -> None:
 
 def test_the_anchors_of_a_step_follow_from_seed_and_step(base: FrozenBase, encoder: ExampleEncoder) -> None:
     learned = SupervisedCurriculum(anchor_sequences(encoder)[:1])
-    curriculum = AnchoredCurriculum(learned, [AnchorGroup(anchor_sequences(encoder))], base, 1.0)
+    curriculum = AnchoredCurriculum(
+        learned, [AnchorGroup(anchor_sequences(encoder))], KeptReadings(base), 1.0
+    )
 
     def drawn(step: int) -> list[TrainSequence]:
         session = begun(base, steps=9)
@@ -84,7 +87,7 @@ def test_who_learns_on_a_lower_revision_is_kept_to_its_replies_and_not_to_the_ba
 
     def divergence(below: TrainableAdapter | None) -> float:
         learned = SupervisedCurriculum(anchors[:1])
-        curriculum = AnchoredCurriculum(learned, [AnchorGroup(anchors)], base, 1.0, below)
+        curriculum = AnchoredCurriculum(learned, [AnchorGroup(anchors)], KeptReadings(base, below), 1.0)
         objective = curriculum.objective(session, 1)
         [scored] = base.score([Reading(session.adapter, objective.sequences)])
         return objective.loss(scored).metrics["anchor_kl"]
@@ -116,7 +119,9 @@ def test_who_learns_with_anchors_learns_and_stays_nearer_to_the_base(
         return judged.probe_kl, sum(judged.candidate) / sum(judged.parent)
 
     free = trained(learned)
-    kept = trained(AnchoredCurriculum(learned, [AnchorGroup(anchor_sequences(encoder))], base, 10.0))
+    kept = trained(
+        AnchoredCurriculum(learned, [AnchorGroup(anchor_sequences(encoder))], KeptReadings(base), 10.0)
+    )
 
     assert kept[0] < 0.5 * free[0]
     assert kept[1] < 0.9

@@ -1,0 +1,63 @@
+"""Adds to a curriculum what keeps general replies as those of the base or of a lower revision are."""
+
+from typing import NamedTuple
+
+from populace.engines.prompts import BaseTokenizer
+from populace.learning.anchors import AnchoredCurriculum, AnchorGroup
+from populace.learning.curricula import Curriculum
+from populace.learning.frozen_base import FrozenBase
+from populace.learning.kept_readings import KeptReadings
+from populace.learning.lower_part import LowerPart
+from populace.learning.methods.objective import TrainSequence
+from populace.learning.on_policy.sampler import Sampler
+from populace.learning.own_replies import WEIGHT as OWN_WEIGHT
+from populace.learning.own_replies import own_replies
+
+
+class _Reference(NamedTuple):
+    """What replies are kept to, and its own replies once a job needed them; ``digest`` None is the base."""
+
+    digest: str | None
+    readings: KeptReadings
+    own_replies: list[AnchorGroup]
+
+
+class Anchoring:
+    """Makes anchored curricula; what the base and the newest lower revision say is computed once."""
+
+    def __init__(
+        self,
+        base: FrozenBase,
+        anchors: list[TrainSequence],
+        tokenizer: BaseTokenizer,
+        sampler: Sampler | None,
+        readings: KeptReadings | None,
+    ) -> None:
+        """``readings`` are those of the base, if there are some already."""
+        self._base = base
+        self._anchors = anchors
+        self._tokenizer = tokenizer
+        self._sampler = sampler
+        self._of_base = _Reference(None, readings or KeptReadings(base), [])
+        self._of_lower = self._of_base
+
+    def anchored(
+        self, curriculum: Curriculum, weight: float, lower: LowerPart | None, *, learns_corrections: bool
+    ) -> Curriculum:
+        """Keep general replies as they are; corrections change how they begin more than anything else."""
+        if not (weight and self._anchors):
+            return curriculum
+        reference, groups = self._reference(lower), [AnchorGroup(self._anchors)]
+        if learns_corrections and self._sampler is not None:
+            if not reference.own_replies:
+                packed = None if lower is None else lower.packed
+                reference.own_replies.extend(own_replies(self._sampler, self._tokenizer, packed=packed))
+            groups, weight = reference.own_replies, OWN_WEIGHT * weight
+        return AnchoredCurriculum(curriculum, groups, reference.readings, weight)
+
+    def _reference(self, lower: LowerPart | None) -> _Reference:
+        if lower is None:
+            return self._of_base
+        if self._of_lower.digest != lower.digest:
+            self._of_lower = _Reference(lower.digest, KeptReadings(self._base, lower.adapter), [])
+        return self._of_lower
