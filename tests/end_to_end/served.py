@@ -137,7 +137,8 @@ def serve(
     with log.open("wb") as output:
         process = subprocess.Popen(
             [*command, "--engine", engine, *options],
-            env=process_environment(POPULACE_CONFIG=str(config)),
+            # A trainer of one thread leaves the people who talk a core; here they wait for it.
+            env=process_environment(POPULACE_CONFIG=str(config), POPULACE_TRAINING_THREADS="2"),
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
