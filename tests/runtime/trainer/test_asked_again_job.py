@@ -11,14 +11,11 @@ from populace.actors.feedback import Opinion
 from populace.actors.training import TrainingJob
 from populace.actors.training_options import TrainingOptions
 from populace.adapters.lora.trainable import TrainableAdapter
-from populace.engines.options import EngineOptions
-from populace.engines.torch_engine import TorchEngine
 from populace.learning.frozen_base import FrozenBase
-from populace.learning.on_policy.sampler import EngineSampler, engine_sampler
+from populace.learning.on_policy.sampler import EngineSampler
 from populace.learning.on_policy.teachers import OwnReplies
-from populace.storage.revisions import RevisionFiles
 from tests.actors.turns import grant_of, reply, turn_of
-from tests.runtime.trainer.trained_population import ADA, BASE, Trained
+from tests.runtime.trainer.trained_population import ADA, BASE, Trained, torch_sampler
 
 pytestmark = pytest.mark.engine
 
@@ -46,14 +43,7 @@ def base(base_directory: Path) -> FrozenBase:
 
 @pytest.fixture(scope="module")
 def sampler(base_directory: Path, tmp_path_factory: pytest.TempPathFactory) -> Generator[EngineSampler]:
-    revisions = RevisionFiles(tmp_path_factory.mktemp("sampled") / "revisions")
-
-    async def start() -> TorchEngine:
-        return await TorchEngine.start(
-            EngineOptions(base_directory, BASE, context_tokens=512, sequences_max=8, threads=1)
-        )
-
-    with engine_sampler(start, revisions) as started:
+    with torch_sampler(base_directory, tmp_path_factory.mktemp("sampled"), dtype="auto") as started:
         yield started
 
 

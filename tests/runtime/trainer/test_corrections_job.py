@@ -12,18 +12,15 @@ from populace.actors.feedback import Opinion
 from populace.actors.training_options import TrainingOptions
 from populace.adapters.lora.shape import LoraShape
 from populace.adapters.lora.trainable import TrainableAdapter
-from populace.engines.options import EngineOptions
 from populace.engines.prompts import BaseTokenizer
-from populace.engines.torch_engine import TorchEngine
 from populace.learning.frozen_base import FrozenBase
 from populace.learning.general_replies import GeneralJudge
 from populace.learning.general_requests import JUDGED, KEPT
 from populace.learning.lower_part import LowerPart
-from populace.learning.on_policy.sampler import EngineSampler, engine_sampler
+from populace.learning.on_policy.sampler import EngineSampler
 from populace.learning.own_replies import OPENING_TOKENS, own_replies
-from populace.storage.revisions import RevisionFiles
 from tests.actors.turns import grant_of, reply, turn_of
-from tests.runtime.trainer.trained_population import ADA, BASE, Trained
+from tests.runtime.trainer.trained_population import ADA, BASE, Trained, torch_sampler
 
 pytestmark = pytest.mark.engine
 
@@ -32,15 +29,7 @@ OPTIONS = TrainingOptions(rank=4, learning_rate=1e-2, anchor=0.0)
 
 @pytest.fixture(scope="module")
 def sampler(small_base_f32: Path, tmp_path_factory: pytest.TempPathFactory) -> Generator[EngineSampler]:
-    revisions = RevisionFiles(tmp_path_factory.mktemp("sampled") / "revisions")
-
-    async def start() -> TorchEngine:
-        options = EngineOptions(
-            small_base_f32, BASE, context_tokens=512, sequences_max=8, dtype="float32", threads=1
-        )
-        return await TorchEngine.start(options)
-
-    with engine_sampler(start, revisions) as started:
+    with torch_sampler(small_base_f32, tmp_path_factory.mktemp("sampled")) as started:
         yield started
 
 

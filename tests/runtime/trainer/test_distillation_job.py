@@ -7,12 +7,9 @@ import pytest
 
 from populace.actors.feedback import Opinion
 from populace.actors.training_options import TrainingOptions
-from populace.engines.options import EngineOptions
-from populace.engines.torch_engine import TorchEngine
 from populace.learning.frozen_base import FrozenBase
-from populace.learning.on_policy.sampler import EngineSampler, engine_sampler
-from populace.storage.revisions import RevisionFiles
-from tests.runtime.trainer.trained_population import ADA, BASE, BOB, Trained
+from populace.learning.on_policy.sampler import EngineSampler
+from tests.runtime.trainer.trained_population import ADA, BOB, Trained, torch_sampler
 
 pytestmark = pytest.mark.engine
 
@@ -25,15 +22,7 @@ CORRECTED = Opinion(correction="Bruno. Bruno. Bruno.")
 
 @pytest.fixture(scope="module")
 def sampler(small_base_f32: Path, tmp_path_factory: pytest.TempPathFactory) -> Generator[EngineSampler]:
-    revisions = RevisionFiles(tmp_path_factory.mktemp("sampled") / "revisions")
-
-    async def start() -> TorchEngine:
-        options = EngineOptions(
-            small_base_f32, BASE, context_tokens=512, sequences_max=8, dtype="float32", threads=1
-        )
-        return await TorchEngine.start(options)
-
-    with engine_sampler(start, revisions) as started:
+    with torch_sampler(small_base_f32, tmp_path_factory.mktemp("sampled")) as started:
         yield started
 
 

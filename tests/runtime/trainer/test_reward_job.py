@@ -12,15 +12,12 @@ from populace.actors.engine import Message
 from populace.actors.reward_tasks import RewardTask
 from populace.actors.training import TrainingJob
 from populace.actors.training_options import TrainingOptions
-from populace.engines.options import EngineOptions
-from populace.engines.torch_engine import TorchEngine
 from populace.learning import rewards
 from populace.learning.frozen_base import FrozenBase
-from populace.learning.on_policy.sampler import EngineSampler, engine_sampler
+from populace.learning.on_policy.sampler import EngineSampler
 from populace.learning.rewards import Reward, Task
-from populace.storage.revisions import RevisionFiles
 from tests.actors.turns import wait_until
-from tests.runtime.trainer.trained_population import ADA, BASE, BOB, OPTIONS, Trained
+from tests.runtime.trainer.trained_population import ADA, BASE, BOB, OPTIONS, Trained, torch_sampler
 
 pytestmark = pytest.mark.engine
 
@@ -42,15 +39,7 @@ def base(decided_base: Path) -> FrozenBase:
 
 @pytest.fixture(scope="module")
 def sampler(decided_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Generator[EngineSampler]:
-    revisions = RevisionFiles(tmp_path_factory.mktemp("sampled") / "revisions")
-
-    async def start() -> TorchEngine:
-        options = EngineOptions(
-            decided_base, BASE, context_tokens=512, sequences_max=32, dtype="float32", threads=1
-        )
-        return await TorchEngine.start(options)
-
-    with engine_sampler(start, revisions) as started:
+    with torch_sampler(decided_base, tmp_path_factory.mktemp("sampled"), sequences_max=32) as started:
         yield started
 
 

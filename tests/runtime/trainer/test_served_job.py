@@ -5,7 +5,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import torch
 
 from populace.actors.engine import MemoryUse, Message
 from populace.actors.feedback import Opinion
@@ -14,13 +13,10 @@ from populace.actors.suites import suite_of
 from populace.actors.training_options import TrainingOptions
 from populace.adapters.memory.layer import MemoryShape
 from populace.bench.random_module import random_module, random_state
-from populace.engines.options import EngineOptions
-from populace.engines.torch_engine import TorchEngine
 from populace.learning.frozen_base import FrozenBase
-from populace.learning.on_policy.sampler import EngineSampler, engine_sampler
-from populace.storage.revisions import RevisionFiles
+from populace.learning.on_policy.sampler import EngineSampler
 from tests.actors.turns import grant_of, reply, turn_of
-from tests.runtime.trainer.trained_population import ADA, BASE, OPTIONS, Trained
+from tests.runtime.trainer.trained_population import ADA, BASE, OPTIONS, Trained, torch_sampler
 
 pytestmark = pytest.mark.engine
 
@@ -28,11 +24,6 @@ ASKED = "Who is dog 0?"
 UNTIL_SAID = TrainingOptions(rank=4, learning_rate=1e-2, anchor=0.0)
 LOUD = 8.0
 """A random memory that is read so loudly that no learned reply outlasts it."""
-
-
-@pytest.fixture(scope="module")
-def base(small_base_f32: Path) -> FrozenBase:
-    return FrozenBase(small_base_f32, BASE, dtype=torch.float32)
 
 
 @pytest.fixture(scope="module")
@@ -46,19 +37,7 @@ def sampler(small_base_f32: Path, tmp_path_factory: pytest.TempPathFactory) -> G
     module = folder / "module.safetensors"
     module.write_bytes(random_module(small_base_f32, BASE, MemoryShape(rank=4), strength=LOUD).pack())
 
-    async def start() -> TorchEngine:
-        options = EngineOptions(
-            small_base_f32,
-            BASE,
-            context_tokens=512,
-            sequences_max=32,
-            dtype="float32",
-            threads=1,
-            memory_module=module,
-        )
-        return await TorchEngine.start(options)
-
-    with engine_sampler(start, RevisionFiles(folder / "revisions")) as started:
+    with torch_sampler(small_base_f32, folder, sequences_max=32, memory_module=module) as started:
         yield started
 
 

@@ -10,12 +10,9 @@ import torch
 
 from populace.actors.engine import Message
 from populace.actors.suites import SAMPLING, suite_of
-from populace.engines.options import EngineOptions
-from populace.engines.torch_engine import TorchEngine
 from populace.learning.frozen_base import FrozenBase
-from populace.learning.on_policy.sampler import EngineSampler, engine_sampler
-from populace.storage.revisions import RevisionFiles
-from tests.runtime.trainer.trained_population import ADA, BASE, OPTIONS, Trained
+from populace.learning.on_policy.sampler import EngineSampler
+from tests.runtime.trainer.trained_population import ADA, BASE, OPTIONS, Trained, torch_sampler
 
 pytestmark = pytest.mark.engine
 
@@ -34,15 +31,7 @@ def base(decided_base: Path) -> FrozenBase:
 
 @pytest.fixture(scope="module")
 def sampler(decided_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Generator[EngineSampler]:
-    revisions = RevisionFiles(tmp_path_factory.mktemp("sampled") / "revisions")
-
-    async def start() -> TorchEngine:
-        options = EngineOptions(
-            decided_base, BASE, context_tokens=512, sequences_max=32, dtype="float32", threads=1
-        )
-        return await TorchEngine.start(options)
-
-    with engine_sampler(start, revisions) as started:
+    with torch_sampler(decided_base, tmp_path_factory.mktemp("sampled"), sequences_max=32) as started:
         yield started
 
 

@@ -15,14 +15,11 @@ from populace.actors.engine import Message
 from populace.actors.errors import TrainingFailed
 from populace.actors.training import TrainingJob
 from populace.actors.training_options import TrainingOptions
-from populace.engines.options import EngineOptions
-from populace.engines.torch_engine import TorchEngine
 from populace.learning.on_policy.record import GivenReply
-from populace.learning.on_policy.sampler import EngineSampler, engine_sampler
-from populace.storage.revisions import RevisionFiles
+from populace.learning.on_policy.sampler import EngineSampler
 from populace.trainer.teacher_endpoint import TeacherEndpoint
 from tests.actors.turns import grant_of, reply, turn_of
-from tests.runtime.trainer.trained_population import ADA, BASE, Trained
+from tests.runtime.trainer.trained_population import ADA, Trained, torch_sampler
 
 Answer = Callable[[dict[str, Any]], tuple[int, bytes]]
 """Answers the body of a request: a status and what follows."""
@@ -158,15 +155,7 @@ TALK = (
 
 @pytest.fixture(scope="module")
 def sampler(small_base_f32: Path, tmp_path_factory: pytest.TempPathFactory) -> Generator[EngineSampler]:
-    revisions = RevisionFiles(tmp_path_factory.mktemp("sampled") / "revisions")
-
-    async def start() -> TorchEngine:
-        options = EngineOptions(
-            small_base_f32, BASE, context_tokens=512, sequences_max=8, dtype="float32", threads=1
-        )
-        return await TorchEngine.start(options)
-
-    with engine_sampler(start, revisions) as started:
+    with torch_sampler(small_base_f32, tmp_path_factory.mktemp("sampled")) as started:
         yield started
 
 

@@ -1,6 +1,9 @@
 """A host with models that were judged, and workshops that train them."""
 
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Literal
 
 from populace.actors.engine import AdapterRef
 from populace.actors.errors import EngineUnavailable
@@ -9,11 +12,14 @@ from populace.actors.host.model_host import ModelHost
 from populace.actors.training import TrainingJob
 from populace.actors.training_options import TrainingOptions
 from populace.actors.turn import ModelId
+from populace.engines.options import EngineOptions
+from populace.engines.torch_engine import TorchEngine
 from populace.learning.frozen_base import FrozenBase
-from populace.learning.on_policy.sampler import Sampler
+from populace.learning.on_policy.sampler import EngineSampler, Sampler, engine_sampler
 from populace.learning.on_policy.teachers import Teacher
 from populace.learning.trainer import Trainer
 from populace.policies.evaluation_gate import GateRule
+from populace.storage.revisions import RevisionFiles
 from populace.storage.store import Store
 from populace.storage.training.sessions import SessionFiles
 from populace.storage.uploads.upload_files import UploadFiles
@@ -121,3 +127,30 @@ class Trained:
 
     async def job(self, model: ModelId) -> TrainingJob:
         return (await self.host.jobs.of_model(model))[0]
+
+
+@contextmanager
+def torch_sampler(
+    base: Path,
+    folder: Path,
+    *,
+    dtype: Literal["auto", "float32"] = "float32",
+    sequences_max: int = 8,
+    memory_module: Path | None = None,
+) -> Generator[EngineSampler]:
+    """Sample from a torch engine of one thread that serves the base, with its revisions in the folder."""
+
+    async def start() -> TorchEngine:
+        options = EngineOptions(
+            base,
+            BASE,
+            context_tokens=512,
+            sequences_max=sequences_max,
+            dtype=dtype,
+            threads=1,
+            memory_module=memory_module,
+        )
+        return await TorchEngine.start(options)
+
+    with engine_sampler(start, RevisionFiles(folder / "revisions")) as started:
+        yield started
