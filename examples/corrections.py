@@ -31,7 +31,7 @@ from rich.progress import track
 from rich.table import Table
 
 import populace
-from populace.bench.intervals import wilson
+from populace.bench.intervals import share_of
 from populace.client.model_handle import ModelHandle
 from populace.policies.whole_replies import ends_open
 
@@ -170,7 +170,7 @@ def _print_tables(console: Console, measured: Sequence[Measured]) -> None:
             if (one.corrections, one.way) == (count, way)
         ]
         hits = {kind: [hit for one, _ in found for hit in one.right[kind]] for kind in KINDS}
-        replies.add_row(str(count), way, *(_share(hits[kind]) for kind in KINDS))
+        replies.add_row(str(count), way, *(share_of(hits[kind]).percent for kind in KINDS))
         length = sum(sum(one.tokens) for one, _ in found) / sum(sum(base.tokens) for _, base in found)
         leaks = [
             any(fact.is_in(reply) and not fact.is_in(of_base) for fact in facts)
@@ -188,11 +188,6 @@ def _print_tables(console: Console, measured: Sequence[Measured]) -> None:
         )
     console.print(replies)
     console.print(general)
-
-
-def _share(hits: Sequence[bool]) -> str:
-    low, high = wilson(sum(hits), len(hits))
-    return f"{100 * sum(hits) / len(hits):.0f} % [{100 * low:.0f}, {100 * high:.0f}]"
 
 
 def _lines(name: str) -> list[str]:

@@ -41,7 +41,7 @@ from populace.actors.training_options import TrainingOptions
 from populace.adapters.lora.trainable import TrainableAdapter
 from populace.base.memory_module import find_memory_module
 from populace.base.prepare import prepare_base
-from populace.bench.intervals import wilson
+from populace.bench.intervals import share_of
 from populace.engines.in_process import start_in_process
 from populace.learning.curricula import SupervisedCurriculum
 from populace.learning.on_policy.sampler import EngineSampler, engine_sampler
@@ -280,13 +280,12 @@ def _print(console: Console, rows: Sequence[Judged]) -> None:
     table = Table("candidates", "judged", "refused [95 %]", "objections")
     for kind in kinds:
         of_kind = [row for row in rows if row.kind == kind]
-        refused = sum(bool(row.objections) for row in of_kind)
-        low, high = wilson(refused, len(of_kind))
+        refused = [bool(row.objections) for row in of_kind]
         made = Counter(name for row in of_kind for name in {objection_of(said) for said in row.objections})
         table.add_row(
             kind,
             str(len(of_kind)),
-            f"{refused}, {100 * refused / len(of_kind):.0f} % [{100 * low:.0f}, {100 * high:.0f}]",
+            f"{sum(refused)}, {share_of(refused).percent}",
             ", ".join(f"{name} {count}" for name, count in made.most_common()),
         )
     console.print(table)

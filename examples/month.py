@@ -36,7 +36,7 @@ from rich.progress import track
 from rich.table import Table
 
 import populace
-from populace.bench.intervals import wilson
+from populace.bench.intervals import share_of
 from populace.client.model_handle import ModelHandle
 from populace.pictures.curves import curves_picture
 from populace.policies.whole_replies import ends_open
@@ -194,7 +194,7 @@ def _print_tables(console: Console, measured: Sequence[Day]) -> None:
         as_served, base = ways["as served"], ways["everything off"]
         recall.add_row(
             str(day),
-            *(_share(one.right) for one in ways.values()),
+            *(share_of(one.right).percent for one in ways.values()),
             _percent(as_served.right[::2]),
             _percent(as_served.right[1::2]),
             f"{sum(as_served.outdated)}",
@@ -228,11 +228,6 @@ def _mean(hits: Sequence[bool]) -> float:
 
 def _percent(hits: Sequence[bool]) -> str:
     return f"{100 * _mean(hits):.0f} %"
-
-
-def _share(hits: Sequence[bool]) -> str:
-    low, high = wilson(sum(hits), len(hits))
-    return f"{_percent(hits)} [{100 * low:.0f}, {100 * high:.0f}]"
 
 
 def _lines(name: str) -> list[str]:

@@ -22,6 +22,11 @@ class Interval(NamedTuple):
         """Return the interval in a unit that is ``factor`` times smaller; the factor is not negative."""
         return Interval(self.value * factor, self.low * factor, self.high * factor)
 
+    @property
+    def percent(self) -> str:
+        """The interval of a share for people: ``40 % [22, 61]``."""
+        return f"{100 * self.value:.0f} % [{100 * self.low:.0f}, {100 * self.high:.0f}]"
+
 
 def wilson(hits: int, count: int, z: float = Z) -> tuple[float, float]:
     """Return the score interval of a proportion (Wilson 1927) at ``z`` standard errors; not for 0 of 0."""

@@ -37,3 +37,7 @@ def test_one_unit_has_no_spread() -> None:
 def test_a_ratio_is_of_the_sums_and_its_pairs_stay_together() -> None:
     assert ratio_of([(9.0, 10.0), (90.0, 100.0)]) == (0.9, 0.9, 0.9)
     assert ratio_of([(1.0, 0.0)]) == (0.0, 0.0, 0.0)
+
+
+def test_a_share_is_said_in_percent_with_its_interval() -> None:
+    assert share_of([True, True, False, False]).percent == "50 % [15, 85]"
