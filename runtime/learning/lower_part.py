@@ -59,9 +59,10 @@ def shared_part(
     if not held_out.size:
         return SharedPart(1.0, (), adapter)
     shared = {share: adapter.with_share(share) for share in SHARES if share}
-    compared = {share: held_out.compare(lower.adapter, served(part)) for share, part in shared.items()}
+    read = {share: served(part) for share, part in shared.items()}
+    compared = {share: held_out.compare(lower.adapter, part) for share, part in read.items()}
     whole = compared[1.0]
-    scores = {share: one.candidate for share, one in compared.items() if says(served(shared[share]))}
+    scores = {share: one.candidate for share, one in compared.items() if says(read[share])}
     scores = scores or {1.0: whole.candidate}
     part = shared[best_share(scores, whole.measure)]
     if says(lower.adapter):
