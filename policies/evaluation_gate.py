@@ -94,9 +94,8 @@ class Corrections(NamedTuple):
     share: float = 1.0
 
     @property
-    def judge(self) -> bool:
-        """Whether it shows by the corrections that the candidate is better than its parent."""
-        return self.alone or self.said_by_parent < self.taught
+    def has_new(self) -> bool:
+        return self.said_by_parent < self.taught
 
 
 class OnLower(NamedTuple):
@@ -163,6 +162,11 @@ class Evaluation(NamedTuple):
     on: OnLower | None = None
     asked_again: AskedReplies | None = None
 
+    @property
+    def teaches_new(self) -> bool:
+        """Whether the parent lacks something of the corrections and of what was asked again."""
+        return any(part is not None and part.has_new for part in (self.corrections, self.asked_again))
+
 
 class Verdict(NamedTuple):
     """``objections`` say in words why the candidate is not promoted; without any it is promoted.
@@ -189,9 +193,8 @@ def verdict(evaluation: Evaluation, rule: GateRule) -> Verdict:
     objections: list[str] = []
     taught = evaluation.corrections
     if taught is not None:
-        objections += _of_corrections(taught, evaluation.asked_again)
-    asked = evaluation.asked_again
-    if taught is not None and (taught.judge or (asked and asked.has_new)):
+        objections += _of_corrections(taught, evaluation.asked_again, teaches_new=evaluation.teaches_new)
+    if taught is not None and (taught.alone or evaluation.teaches_new):
         if count >= rule.replies_min and not gain + rule.errors * error >= 0.0:
             objections.append(
                 f"its loss of other held-out replies is {-gain:.4f} ± {error:.4f} nats a token higher "
@@ -274,13 +277,13 @@ def _of_lower(evaluation: Evaluation, rule: GateRule) -> list[str]:
     return [f"the lower revision is better for it alone: with the best share of its own part its {measured}"]
 
 
-def _of_corrections(taught: Corrections, asked: AskedReplies | None) -> list[str]:
+def _of_corrections(taught: Corrections, asked: AskedReplies | None, *, teaches_new: bool) -> list[str]:
     objections: list[str] = []
     if taught.unsaid:
         objections.append(
             f"it could not learn {len(taught.unsaid)} of {taught.taught} corrections: {listed(taught.unsaid)}"
         )
-    elif taught.alone and taught.said_by_parent == taught.taught and not (asked and asked.has_new):
+    elif taught.alone and not teaches_new:
         objections.append(f"its parent says all {taught.taught} corrections already")
     if asked is None:
         return objections
