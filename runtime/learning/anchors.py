@@ -130,5 +130,5 @@ class AnchoredCurriculum:
 
 def anchor_sequences(encoder: ExampleEncoder) -> list[TrainSequence]:
     """Encode the anchors, without those that are longer than the context."""
-    encoded = [encoder.sequence([Message("user", anchor.ask)], anchor.answer) for anchor in ANCHORS]
-    return [sequence for sequence in encoded if sequence is not None]
+    told = encoder.fitting(ANCHORS, lambda anchor: ([Message("user", anchor.ask)], anchor.answer))
+    return [sequence for _, sequence in told]

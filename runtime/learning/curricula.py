@@ -160,8 +160,7 @@ def supervised(lessons: LogLessons) -> SupervisedCurriculum:
         for example in lessons.taught
     ]
     replies = [(prompt, reply) for prompt, reply in wanted if reply is not None]
-    encoded = [lessons.encoder.sequence(prompt, reply) for prompt, reply in replies]
-    sequences = [sequence for sequence in encoded if sequence is not None]
+    sequences = [sequence for _, sequence in lessons.encoder.fitting(replies, lambda pair: pair)]
     _check(lessons, len(replies), len(sequences), "was liked or corrected")
     return SupervisedCurriculum(sequences)
 
@@ -181,8 +180,7 @@ def thumbs(lessons: LogLessons) -> ThumbsCurriculum:
     """Learn from replies that were liked or disliked. Raises as ``supervised``."""
     encoder = lessons.encoder
     thumbed = [example for example in lessons.taught if example.judged.liked is not None and example.reply]
-    encoded = [(example, encoder.sequence(example.prompt, example.reply)) for example in thumbed]
-    fitting = [(example, sequence) for example, sequence in encoded if sequence is not None]
+    fitting = encoder.fitting(thumbed, lambda example: (example.prompt, example.reply))
     _check(lessons, len(thumbed), len(fitting), "was liked or disliked")
     examples, sequences = [example for example, _ in fitting], [sequence for _, sequence in fitting]
     before = [examples[-1], *examples[:-1]]

@@ -1,12 +1,15 @@
 """Encodes examples as tokens with the chat template of serving; the reply and its end token are scored."""
 
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TypeVar
 
 from populace.actors.engine import Message
 from populace.actors.tool_calls import TOOL_ROLE
 from populace.engines.prompts import BaseTokenizer
 from populace.learning.methods.objective import TrainSequence
+
+T = TypeVar("T")
 
 
 class ExampleEncoder:
@@ -31,6 +34,13 @@ class ExampleEncoder:
         # Tried one after the other, the parts of one long chat would take minutes.
         at = bisect_left(shorter, True, key=lambda kept: self._fits(self._encode((*kept, said))))
         return self._encode((*shorter[at], said)) if at < len(shorter) else None
+
+    def fitting(
+        self, items: Iterable[T], told: Callable[[T], tuple[Sequence[Message], str]]
+    ) -> list[tuple[T, TrainSequence]]:
+        """Encode what ``told`` returns of each item, a prompt and its reply; leave out what does not fit."""
+        encoded = [(item, self.sequence(*told(item))) for item in items]
+        return [(item, sequence) for item, sequence in encoded if sequence is not None]
 
     def _fits(self, sequence: TrainSequence) -> bool:
         return len(sequence.ids) <= self._tokens_max

@@ -36,7 +36,12 @@ from populace.learning.evaluation import HeldOut, HeldOutPeople, HeldOutReplies
 from populace.learning.examples import Example, digest_of, examples_of
 from populace.learning.frozen_base import FrozenBase
 from populace.learning.methods.objective import TrainSequence
-from populace.learning.on_policy.asked_again import AskedLessons, HeldOutQuestions, asked_lessons
+from populace.learning.on_policy.asked_again import (
+    AskedLessons,
+    HeldOutQuestion,
+    HeldOutQuestions,
+    asked_lessons,
+)
 from populace.learning.on_policy.distillation import DistillationMethod, DistillationOptions
 from populace.learning.on_policy.held_out_tasks import HeldOutTasks
 from populace.learning.on_policy.log_queries import log_queries
@@ -178,9 +183,9 @@ def _from_replies(inputs: DatasetInputs) -> Dataset:
         judged = _judged_by_log(lessons, supervised(lessons))
         return judged._replace(wanted=judged.wanted._replace(learned=_corrected(lessons)))
     asked = inputs.asked_lessons()
-    given = _encoded(lessons, corrections_of(inputs.data.log, inputs.data.feedback))
+    given = lessons.encoder.fitting(corrections_of(inputs.data.log, inputs.data.feedback), _alone)
     # What it says already is only learned again beside something new, so that it is not unlearned.
-    made = _encoded(lessons, [*asked.new, *asked.known]) if given or asked.new else []
+    made = lessons.encoder.fitting([*asked.new, *asked.known], _alone) if given or asked.new else []
     if not given and not made:
         return _judged_by_log(lessons, _of_liked(inputs, lessons, asked))
     others = replace(lessons, examples=[one for one in lessons.examples if one.judged.correction is None])
@@ -204,7 +209,7 @@ def _from_replies(inputs: DatasetInputs) -> Dataset:
     told: list[object] = [digest_of(lessons.examples), known]
     if wordings is not None:
         told.append([question[:3] for question in wordings.questions])
-    say = [WantedReply((Message("user", one.asked),), one.wanted) for one in known]
+    say = [WantedReply(*_alone(one)) for one in known]
     return judged._replace(
         data_digest=hashlib.sha256(json.dumps(told).encode()).hexdigest(),
         taught=taught,
@@ -224,25 +229,15 @@ def _of_liked(inputs: DatasetInputs, lessons: LogLessons, asked: AskedLessons) -
         raise NothingToTrain(lessons.name, f"{error.reason}, and {asked.nothing}") from None
 
 
-def _encoded(lessons: LogLessons, taught: Sequence[Corrected]) -> list[tuple[Corrected, TrainSequence]]:
-    """Encode the replies to learn; those that do not fit the context are left out."""
-    encoded = [lessons.encoder.sequence((Message("user", one.asked),), one.wanted) for one in taught]
-    pairs = zip(taught, encoded, strict=True)
-    return [(one, sequence) for one, sequence in pairs if sequence is not None]
+def _alone(one: Corrected | HeldOutQuestion) -> tuple[tuple[Message, ...], str]:
+    """The question as a new conversation has it, and the reply."""
+    return (Message("user", one.asked),), one.wanted
 
 
 def _wordings(inputs: DatasetInputs, lessons: LogLessons, asked: AskedLessons) -> HeldOutQuestions | None:
     if not asked.held_out:
         return None
-    encoded = [
-        lessons.encoder.sequence((Message("user", question.asked),), question.wanted)
-        for question in asked.held_out
-    ]
-    pairs = [
-        (question, sequence)
-        for question, sequence in zip(asked.held_out, encoded, strict=True)
-        if sequence is not None
-    ]
+    pairs = lessons.encoder.fitting(asked.held_out, _alone)
     return HeldOutQuestions(
         lessons.name,
         [question for question, _ in pairs],
@@ -258,8 +253,8 @@ def _from_contributions(inputs: DatasetInputs, contributions: Contributions) -> 
     name, encoder, people = inputs.job.model.name, inputs.encoder, contributions.people
     if not people:
         raise NothingToTrain(name, "no model of its tenant had agreed to be learned from when it started")
-    taught = [_encoded_examples(encoder, person.taught) for person in people]
-    held_out = [_encoded_examples(encoder, person.held_out) for person in people]
+    taught = [encoder.fitting(person.taught, _replied) for person in people]
+    held_out = [encoder.fitting(person.held_out, _replied) for person in people]
     counts = equal_shares([[len(sequence.scored) for _, sequence in pairs] for pairs in taught])
     learned = [pairs[len(pairs) - count :] for pairs, count in zip(taught, counts, strict=True)]
     sequences = [sequence for pairs in learned for _, sequence in pairs]
@@ -282,11 +277,8 @@ def _from_contributions(inputs: DatasetInputs, contributions: Contributions) -> 
     )
 
 
-def _encoded_examples(
-    encoder: ExampleEncoder, examples: Sequence[Example]
-) -> list[tuple[Example, TrainSequence]]:
-    encoded = [(example, encoder.sequence(example.prompt, example.reply)) for example in examples]
-    return [(example, sequence) for example, sequence in encoded if sequence is not None]
+def _replied(example: Example) -> tuple[Sequence[Message], str]:
+    return example.prompt, example.reply
 
 
 def _from_own_replies(inputs: DatasetInputs) -> Dataset:
