@@ -199,6 +199,8 @@ def _label(revision: Mapping[str, Any], aliases: Mapping[str, str]) -> str:
         lines.append(
             f"[dim]on {str(hyper['on'])[:12]}, with {100 * scores['personal_share']:.0f} % of its own part[/]"
         )
+    if "taught_tokens" in scores:
+        lines.append(f"[dim]{_room(scores)}[/]")
     if "asked_again" in scores:
         lines.append(
             f"[dim]says {scores['asked_again_said']:.0f} of {scores['asked_again']:.0f} replies to what was "
@@ -206,6 +208,18 @@ def _label(revision: Mapping[str, Any], aliases: Mapping[str, str]) -> str:
         )
     lines += [f"[yellow]not promoted: {objection}[/]" for objection in lineage["objections"]]
     return "\n".join(lines)
+
+
+def _room(scores: Mapping[str, float]) -> str:
+    """Say how full the adapter is: ``holds about 1,900 of 2,400 tokens, 3 lessons left to retrieval``."""
+    held = f"holds about {_about(scores['taught_tokens'])} of {_about(scores['fitting_tokens'])} tokens"
+    left = round(scores.get("left_to_retrieval", 0.0))
+    return held + (f", {left:,} lesson{'s'[: left != 1]} left to retrieval" if left else "")
+
+
+def _about(number: float) -> str:
+    """Round to two digits, as more would say more than is known."""
+    return f"{float(f'{number:.2g}'):,.0f}"
 
 
 def _in_other_words(scores: Mapping[str, float]) -> str:

@@ -38,7 +38,8 @@ class Learner:
     ``parent`` None is the base. The candidate is judged on ``held_out``, and by each of the ``judges`` of its
     replies. ``batch`` is the number of examples in a step; None is the trainer's default. ``taught`` are the
     corrections that the candidate has to say. ``lower`` is the revision on which the session's adapter is
-    trained, and that the candidate has to be better than.
+    trained, and that the candidate has to be better than. ``from_base``: the session's adapter began from the
+    base, also if there is a parent, which it replaces.
     """
 
     session: TrainingSession
@@ -49,6 +50,7 @@ class Learner:
     taught: Taught | None = None
     judges: Sequence["ReplyJudge"] = ()
     lower: LowerPart | None = None
+    from_base: bool = False
 
     @property
     def name(self) -> str:
@@ -316,7 +318,7 @@ class Trainer:
         the base's where they were 0.21 with all of it.
         """
         adapter, whole = learner.session.adapter, learner.session.adapter.factors()
-        before = None if learner.parent is None else learner.parent.factors()
+        before = None if learner.parent is None or learner.from_base else learner.parent.factors()
         if learner.lower is not None:
             before = learner.lower.begun
 

@@ -115,7 +115,8 @@ def start_of(job: TrainingJob, saved: bytes | None, kept: bytes | None, served: 
     """
     is_replay = job.options.rebuilds is not None and not job.options.from_base
     if not (is_replay or job.options.continues):
-        return Start(job.parent, record=_record(saved if saved is not None else kept))
+        origin = None if job.options.from_base else job.parent
+        return Start(origin, record=_record(saved if saved is not None else kept))
     if job.options.continues and job.parent is None:
         raise TrainingFailed(job.model.name, "it has no revision yet whose training could be continued")
     own = _told(saved)

@@ -51,11 +51,13 @@ from populace.learning.on_policy.rounds import RolloutCurriculum, RoundOptions
 from populace.learning.on_policy.sampler import NobodySamples, Sampler
 from populace.learning.on_policy.served_replies import WantedReplies, WantedReply
 from populace.learning.on_policy.teachers import OwnReplies, Teacher
+from populace.policies.capacity import AdapterRoom, Held
 from populace.policies.community import equal_shares
 from populace.policies.corrections import Corrected
-from populace.policies.hold_out import EVERY, is_held_out
+from populace.policies.hold_out import is_held_out
 from populace.policies.lessons import wanted_reply
 from populace.trainer.contributed import Contributions
+from populace.trainer.room import fitting_lessons
 
 FORWARD = 0.5
 """Weight of the forward divergence; without it, replies that a model never gives are learned too slowly."""
@@ -69,6 +71,7 @@ class TrainingData(NamedTuple):
 
     ``examples`` are those of its file, if it learns from one; ``log`` and ``feedback`` are empty then.
     ``contributions`` are what a community learns from; the log is empty then too.
+    ``learns_anew``: all that the job's parent learned is in the log, for a new adapter to learn again.
     ``suite`` is the person's own, by which its candidate is judged beside the revision ``served``; None is
     the base. ``memory`` is how the candidate's replies read the person's memory, None where none is served.
     """
@@ -81,6 +84,7 @@ class TrainingData(NamedTuple):
     suite: Suite = ()
     served: str | None = None
     memory: MemoryUse | None = None
+    learns_anew: bool = False
 
 
 class Dataset(NamedTuple):
@@ -89,7 +93,8 @@ class Dataset(NamedTuple):
     ``taught`` are the corrections that the candidate has to say, and ``steps_max`` is how many are too many.
     ``wanted`` are replies that it is asked for as it is served.
     ``contributors`` are the ids of those whose text a community learns.
-    ``wordings`` judges what was asked again and again by questions that were not learned.
+    ``wordings`` judges what was asked again and again by questions that were not learned. ``held`` says how
+    full of what is learned until it is said the adapter becomes, None if nothing is.
     """
 
     curriculum: Curriculum
@@ -100,13 +105,15 @@ class Dataset(NamedTuple):
     wanted: WantedReplies = WantedReplies()
     contributors: tuple[str, ...] = ()
     wordings: HeldOutQuestions | None = None
+    held: Held | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class DatasetInputs:
     """What the dataset of one job is made from.
 
-    ``parent`` is the adapter that the job continues from, None the base. Without a ``sampler``, methods that
+    ``parent`` is the adapter that the job continues from, None the base; ``room`` is the size of what it
+    trains. Without a ``sampler``, methods that
     sample replies are refused, unless ``record`` replays what they sampled; what they sample is added to it.
     ``teacher`` answers what was asked again and again, None for the base.
     """
@@ -118,6 +125,7 @@ class DatasetInputs:
     tokenizer: BaseTokenizer
     encoder: ExampleEncoder
     sampler: Sampler | None
+    room: AdapterRoom
     record: RolloutRecord = field(default_factory=RolloutRecord)
     teacher: Teacher | None = None
 
@@ -186,6 +194,7 @@ def _from_replies(inputs: DatasetInputs) -> Dataset:
     given = lessons.encoder.fitting(corrections_of(inputs.data.log, inputs.data.feedback), _alone)
     # What it says already is only learned again beside something new, so that it is not unlearned.
     made = lessons.encoder.fitting([*asked.new, *asked.known], _alone) if given or asked.new else []
+    given, made, held = fitting_lessons(inputs.tokenizer, given, made, inputs.room)
     if not given and not made:
         return _judged_by_log(lessons, _of_liked(inputs, lessons, asked))
     others = replace(lessons, examples=[one for one in lessons.examples if one.judged.correction is None])
@@ -205,7 +214,9 @@ def _from_replies(inputs: DatasetInputs) -> Dataset:
     steps = 0 if liked is None else steps_of(liked.size, options.batch, options.passes)
     judged = _judged_by_log(others, CorrectionsCurriculum(lessons.base, sequences, liked, steps))
     steps_max = min(STEPS_MAX, PASSES_MAX * math.ceil(len(known) / options.batch))
-    wordings = _wordings(inputs, lessons, asked) if made else None
+    positions = {one.position for one, _ in made}
+    judging = tuple(question for question in asked.held_out if question.position in positions)
+    wordings = _wordings(inputs, lessons, judging)
     told: list[object] = [digest_of(lessons.examples), known]
     if wordings is not None:
         told.append([question[:3] for question in wordings.questions])
@@ -216,6 +227,7 @@ def _from_replies(inputs: DatasetInputs) -> Dataset:
         steps_max=max(steps, steps_max),
         wanted=judged.wanted._replace(taught=say),
         wordings=wordings,
+        held=held,
     )
 
 
@@ -234,10 +246,12 @@ def _alone(one: Corrected | HeldOutQuestion) -> tuple[tuple[Message, ...], str]:
     return (Message("user", one.asked),), one.wanted
 
 
-def _wordings(inputs: DatasetInputs, lessons: LogLessons, asked: AskedLessons) -> HeldOutQuestions | None:
-    if not asked.held_out:
+def _wordings(
+    inputs: DatasetInputs, lessons: LogLessons, judging: Sequence[HeldOutQuestion]
+) -> HeldOutQuestions | None:
+    if not judging:
         return None
-    pairs = lessons.encoder.fitting(asked.held_out, _alone)
+    pairs = lessons.encoder.fitting(judging, _alone)
     return HeldOutQuestions(
         lessons.name,
         [question for question, _ in pairs],
@@ -355,21 +369,6 @@ def _corrected(lessons: LogLessons) -> list[WantedReply]:
     """The corrections that are learned, each after the prompt that it is learned for."""
     found = [(example.prompt, example.judged.correction) for example in lessons.taught]
     return [WantedReply(prompt, wanted) for prompt, wanted in found if wanted is not None and wanted.strip()]
-
-
-def too_few_held_out(job: TrainingJob, data: TrainingData, held_out: int, needed: int) -> str:
-    """Say why ``held_out`` replies, tasks or people are too few to judge what comes of a job."""
-    if data.contributions is not None:
-        return (
-            f"of the {len(data.contributions.people)} people who agreed {held_out} have liked replies that "
-            f"are held out, too few to judge what comes of it: {needed} are needed, and one in {EVERY} "
-            "replies is held out"
-        )
-    what = "judged turns" if job.options.learns_from_log else "lines" if data.examples else "tasks"
-    return (
-        f"of its {what} {held_out} are held out, too few to judge what comes of it: "
-        f"{needed} are needed, and one in {EVERY} is held out, so {needed * EVERY} {what} are enough"
-    )
 
 
 Maker = Callable[[DatasetInputs], Dataset]

@@ -24,10 +24,15 @@ def new_adapter(
 
     Raises ``TrainingFailed`` if its rank is not served, and ``InvalidRequest`` if the base cannot have it.
     """
-    shape = replace(LoraShape(rank=rank or LoraShape().rank), **_asked(job))
+    shape = shape_of_new(job, rank)
     if shape.rank > rank_max:
         raise TrainingFailed(job.model.name, f"rank {shape.rank} is more than is served, which is {rank_max}")
     return TrainableAdapter.begin(base.model, base.modules, shape, job.options.start, seed=job.options.seed)
+
+
+def shape_of_new(job: TrainingJob, rank: int | None = None) -> LoraShape:
+    """Return the shape of a job's new adapter; it has ``rank`` if the job asks for none."""
+    return replace(LoraShape(rank=rank or LoraShape().rank), **_asked(job))
 
 
 def check_shape(job: TrainingJob, has: LoraShape) -> None:

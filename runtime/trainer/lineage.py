@@ -7,6 +7,7 @@ from statistics import fmean
 
 from populace.actors.hosts import Lineage, Revision
 from populace.learning.trainer import Candidate
+from populace.policies.capacity import Held
 from populace.policies.evaluation_gate import AskedReplies, middle_of
 from populace.policies.served_gate import Served
 from populace.storage.packed.adapter import PackedAdapter
@@ -39,7 +40,8 @@ def revision_of(
             hyper_parameters=training.hyper_parameters,
             versions=dict(versions()),
             memory_module=memory_module,
-            scores=scores_of(candidate, by_person=training.contributions is not None),
+            scores=scores_of(candidate, by_person=training.contributions is not None)
+            | _of_held(training.held),
             objections=candidate.verdict.objections,
             tokens=training.progress.tokens,
             seconds=training.progress.seconds,
@@ -126,6 +128,17 @@ def _served_scores(served: Served | None) -> dict[str, float]:
             "served_tokens": served.held_out.tokens,
         }
     return scores
+
+
+def _of_held(held: Held | None) -> dict[str, float]:
+    """Return how many tokens were taught, how many fit, and how many lessons did not."""
+    if held is None:
+        return {}
+    return {
+        "taught_tokens": float(held.tokens),
+        "fitting_tokens": float(held.fitting),
+        "left_to_retrieval": float(held.left),
+    }
 
 
 def _of_asked(asked: AskedReplies) -> dict[str, float]:

@@ -44,13 +44,13 @@ from populace.storage.training.sessions import SessionFiles
 from populace.storage.uploads.upload_files import UploadFiles
 from populace.trainer.continuity import kept_by
 from populace.trainer.contributed import collect, is_still_agreed
-from populace.trainer.datasets import too_few_held_out
 from populace.trainer.file_data import file_examples
 from populace.trainer.keeping import KeptSessions
 from populace.trainer.lineage import revision_of
 from populace.trainer.loading import LoadedTrainer
-from populace.trainer.plans import plan_of
+from populace.trainer.plans import plan_of, too_few_held_out
 from populace.trainer.reading import log_of, memory_of, suite_of_model
+from populace.trainer.room import learns_parents_lessons
 from populace.trainer.runs import TrainingRun
 
 logger = logging.getLogger(__name__)
@@ -161,7 +161,10 @@ class TrainingLoop:
         if view.base != runs.base_fingerprint and job.options.rebuilds is None:
             reason = f"its base is {view.base[:12]}, and here it is {runs.base_fingerprint[:12]}"
             raise TrainingFailed(job.model.name, reason)
-        data = data._replace(suite=await suite_of_model(self._hosts, job.model))
+        data = data._replace(
+            suite=await suite_of_model(self._hosts, job.model),
+            learns_anew=await learns_parents_lessons(self._hosts, job),
+        )
         if view.base == runs.base_fingerprint:
             # Not the parent: what begins from the base replaces what is served just the same.
             memory = None if self._memory_module is None else await memory_of(self._hosts, job.model)

@@ -1,8 +1,10 @@
 """Says before a training how much is learned, and by what the candidate will be judged."""
 
+from populace.actors.training import TrainingJob
 from populace.learning.corrections import CorrectionsCurriculum
 from populace.learning.evaluation import HeldOutReplies
 from populace.learning.trainer import Learner
+from populace.policies.hold_out import EVERY
 from populace.trainer.datasets import Dataset, TrainingData
 
 LEARNED = {
@@ -16,7 +18,7 @@ LEARNED = {
 
 
 def learns_of(method: str, dataset: Dataset) -> str:
-    """Say what the dataset teaches: ``12 corrections and 3 liked replies``."""
+    """Say what the dataset teaches, and if not all fits: ``12 corrections, and leaves 3 to retrieval``."""
     curriculum = dataset.curriculum
     if not isinstance(curriculum, CorrectionsCurriculum):
         return _counted(curriculum.size, *LEARNED[method])
@@ -26,7 +28,9 @@ def learns_of(method: str, dataset: Dataset) -> str:
         (asked, "reply to what was asked again", "replies to what was asked again"),
         (0 if curriculum.liked is None else curriculum.liked.size, "liked reply", "liked replies"),
     )
-    return " and ".join(_counted(count, one, several) for count, one, several in counts if count)
+    learned = " and ".join(_counted(count, one, several) for count, one, several in counts if count)
+    left = 0 if dataset.held is None else dataset.held.left
+    return learned + (f", and leaves {left:,} to retrieval" if left else "")
 
 
 def plan_of(learns: str, learner: Learner, data: TrainingData, corrections: int, general: int) -> str:
@@ -46,6 +50,21 @@ def plan_of(learns: str, learner: Learner, data: TrainingData, corrections: int,
     judges = [_counted(count, one, several) for count, one, several in counts if count]
     judges += [f"a suite of {_counted(suite, 'question', 'questions')}"] if suite else []
     return f"learns {learns}; judged by {', '.join(judges) or 'nothing'}"
+
+
+def too_few_held_out(job: TrainingJob, data: TrainingData, held_out: int, needed: int) -> str:
+    """Say why ``held_out`` replies, tasks or people are too few to judge what comes of a job."""
+    if data.contributions is not None:
+        return (
+            f"of the {len(data.contributions.people)} people who agreed {held_out} have liked replies that "
+            f"are held out, too few to judge what comes of it: {needed} are needed, and one in {EVERY} "
+            "replies is held out"
+        )
+    what = "judged turns" if job.options.learns_from_log else "lines" if data.examples else "tasks"
+    return (
+        f"of its {what} {held_out} are held out, too few to judge what comes of it: "
+        f"{needed} are needed, and one in {EVERY} is held out, so {needed * EVERY} {what} are enough"
+    )
 
 
 def _counted(count: int, one: str, several: str) -> str:

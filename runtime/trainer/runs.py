@@ -31,12 +31,13 @@ from populace.learning.on_policy.teachers import Teacher
 from populace.learning.session import StepOptions, StepReport, TrainingSession
 from populace.learning.session_file import pack_session, unpack_session
 from populace.learning.trainer import Learner
+from populace.policies.capacity import AdapterRoom, Held, larger_rank
 from populace.storage.records.errors import RecordInvalid
 from populace.storage.revisions import RevisionFiles
 from populace.trainer.anchoring import Anchoring
 from populace.trainer.continuity import Served, Start, start_of
 from populace.trainer.contributed import Contributions
-from populace.trainer.datasets import MAKERS, DatasetInputs, TrainingData
+from populace.trainer.datasets import MAKERS, Dataset, DatasetInputs, TrainingData
 from populace.trainer.first_adapter import (
     carried_part,
     check_rank,
@@ -48,6 +49,7 @@ from populace.trainer.first_adapter import (
 )
 from populace.trainer.judges import judges_of
 from populace.trainer.plans import learns_of
+from populace.trainer.room import begun_anew, may_begin_anew, rank_most, room_of
 
 CURVE_MAX = 256
 """Most points of a job's reported curve: a picture shows no more, and its row is written every second."""
@@ -58,7 +60,8 @@ class TrainingRun:
     """A job that is worked on. Its progress includes the work of earlier trainers.
 
     ``contributions`` are what a community learns, and ``contributors`` the ids of those whose text that is.
-    ``curve`` has the loss, or the reward, of every step. ``learns`` says in words what is learned.
+    ``curve`` has the loss, or the reward, of every step. ``learns`` says in words what is learned, and
+    ``held`` how full the adapter becomes of what is learned until it is said.
     ``saved_at`` is the time on the monotonic clock when its session was last written.
     """
 
@@ -73,6 +76,7 @@ class TrainingRun:
     learns: str
     contributions: Contributions | None = None
     contributors: tuple[str, ...] = ()
+    held: Held | None = None
     saved_at: float = field(default_factory=time.monotonic)
 
     def note(self, report: StepReport, seconds: float) -> None:
@@ -183,6 +187,8 @@ class RunBuilder:
         if lower is not None and part is not None:
             origin = part.merged()
         data = start.data(job, data)
+        trained = part or (parent if options.continues else origin)
+        room = room_of(job, self.base.modules, trained)
         inputs = DatasetInputs(
             job,
             data,
@@ -191,10 +197,16 @@ class RunBuilder:
             self._tokenizer,
             self.encoder,
             self._sampler,
+            room,
             start.record,
             self._teacher,
         )
         dataset = MAKERS[options.method](inputs)
+        rank = self._larger_rank(job, data, dataset, room, parent)
+        if rank is not None:
+            run = self.make(begun_anew(job, trained, rank), session_key, data, saved, kept)
+            run.learns += f", at rank {rank} instead of {room.rank}"
+            return run
         curriculum, digest = dataset.curriculum, dataset.data_digest
         start.check(job, digest)
         steps = options.steps or dataset.steps_max
@@ -204,7 +216,7 @@ class RunBuilder:
         going_on = _unpacked(None if start.record.replays else saved, stepping, digest)
         if going_on is None:
             full_name = f"{job.model.tenant}/{name}"
-            first = part or self._first_adapter(job, start.origin, parent if options.continues else origin)
+            first = part or self._first_adapter(job, start.origin, trained)
             session = start.continued(job, full_name, stepping) or TrainingSession(full_name, first, stepping)
             reached: dict[str, Any] = {}
         else:
@@ -234,6 +246,7 @@ class RunBuilder:
                 served=self._asked(job, data, parent),
             ),
             lower=lower,
+            from_base=options.from_base,
         )
         learns = learns_of(options.method, dataset)
         return TrainingRun(
@@ -248,7 +261,26 @@ class RunBuilder:
             learns,
             data.contributions,
             dataset.contributors,
+            dataset.held,
         )
+
+    def _larger_rank(
+        self,
+        job: TrainingJob,
+        data: TrainingData,
+        dataset: Dataset,
+        room: AdapterRoom,
+        parent: TrainableAdapter | None,
+    ) -> int | None:
+        """Return the rank of a new adapter if what is there is too small, and the job may train another."""
+        held, taught = dataset.held, dataset.taught
+        if held is None or taught is None or not may_begin_anew(job, learns_anew=data.learns_anew):
+            return None
+        most = rank_most(self.base.modules, room.targets, self._rank_max)
+        rank = larger_rank(held.needed, room, most)
+        says_all = rank is not None and parent is not None and not taught.unsaid(parent)
+        # What is said already needs no room, however much it is.
+        return None if says_all else rank
 
     def _inputs_of(self, module: Path) -> MemoryInputs | None:
         if len(self._anchors) < TEXTS_MIN:

@@ -1,4 +1,4 @@
-"""The tree of a model's revisions says what each was made of."""
+"""The tree of a model's revisions says what each was made of, and how full it is."""
 
 from typing import Any
 
@@ -32,3 +32,17 @@ def test_a_revision_says_on_which_other_it_was_trained_and_how_much_of_its_own_p
         console.print(history_tree("ada", [MADE], {"latest": "a" * 64}))
 
     assert f"on {'b' * 12}, with 25 % of its own part" in told.get()
+
+
+def test_a_revision_says_how_full_it_is_in_round_numbers_and_what_was_left() -> None:
+    console = Console(width=200)
+    scores = {"taught_tokens": 1893.0, "fitting_tokens": 2442.0, "left_to_retrieval": 1.0}
+    full = {**MADE, "lineage": {**MADE["lineage"], "scores": scores}}
+    whole = {**MADE, "lineage": {**MADE["lineage"], "scores": {**scores, "left_to_retrieval": 0.0}}}
+
+    with console.capture() as told:
+        console.print(history_tree("ada", [full], {}))
+        console.print(history_tree("bob", [whole], {}))
+
+    assert "holds about 1,900 of 2,400 tokens, 1 lesson left to retrieval\n" in told.get()
+    assert "holds about 1,900 of 2,400 tokens\n" in told.get()
