@@ -16,7 +16,7 @@ from populace.policies.retrieval import RETRIEVED_MAX
 
 T = TypeVar("T")
 
-Start = Literal["uniform", "orthogonal-tail", "pissa", "olora"]
+Start = Literal["uniform", "orthogonal-tail", "olora-tail", "milora", "pissa", "olora"]
 STARTS: tuple[Start, ...] = get_args(Start)
 
 STEPS_MAX = 100_000
@@ -68,7 +68,12 @@ class TrainingOptions:
     targets: str | None = option(
         None, "Layers of a new adapter, with commas between: q_proj,v_proj.", unset=f"{PARENTS} all linear"
     )
-    start: Start = option("uniform", "How a new adapter is initialised.")  # noqa: RUF009 - it returns a field
+    start: Start = option(  # noqa: RUF009 - it returns a field
+        "uniform",
+        "How a new adapter is initialised: at random (uniform), from the smallest singular values of each "
+        "layer (orthogonal-tail, olora-tail, milora), from the largest ones (pissa), or from its QR (olora). "
+        "All but uniform and orthogonal-tail are served at twice their rank.",
+    )
     from_base: bool = option(False, "Train a new adapter from the base instead of the current revision's.")
     on: str | None = option(
         None,

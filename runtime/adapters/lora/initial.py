@@ -31,6 +31,9 @@ def initial_factors(
     ``uniform``: A is uniform in ±1/√inputs and B = 0, as in PEFT (Hu et al., "LoRA", 2021).
     ``orthogonal-tail``: A = V₋ᵣᵀ, the right singular vectors of the smallest singular values of W, and B = 0,
     so that training begins in the input directions that the base uses least.
+    ``olora-tail``: B₀ = U₋ᵣ and A₀ = V₋ᵣᵀ, the left and right singular vectors of the smallest singular
+    values, without these (Mind Lab, "On the Scaling of PEFT", 2026, which says nothing of the offset).
+    ``milora``: s B₀·A₀ = U₋ᵣ Σ₋ᵣ V₋ᵣᵀ, the smallest singular values, √Σ₋ᵣ in each factor (Wang et al., 2024).
     ``pissa``: s B₀·A₀ = U_r Σ_r V_rᵀ, the largest singular values, √Σ_r in each factor (Meng et al., 2024).
     ``olora``: B₀ is the first columns of Q and A₀ the first rows of R, with W = Q·R (Büyükakyüz, 2024).
     """
@@ -44,9 +47,13 @@ def initial_factors(
         # The full V: a layer with more inputs than outputs has a null space, which its last rows span.
         right = torch.linalg.svd(matrix, full_matrices=True).Vh
         return Factors(right[-rank:].contiguous(), torch.zeros(outputs, rank))
-    if start == "pissa":
-        left, values, right = torch.linalg.svd(matrix, full_matrices=False)
-        root = (values[:rank] / scaling).sqrt()
-        return Factors(root[:, None] * right[:rank], left[:, :rank] * root, is_offset=True)
-    orthogonal, triangular = torch.linalg.qr(matrix)
-    return Factors(triangular[:rank].contiguous(), orthogonal[:, :rank].contiguous(), is_offset=True)
+    if start == "olora":
+        orthogonal, triangular = torch.linalg.qr(matrix)
+        return Factors(triangular[:rank].contiguous(), orthogonal[:, :rank].contiguous(), is_offset=True)
+    left, values, right = torch.linalg.svd(matrix, full_matrices=False)
+    chosen = slice(rank) if start == "pissa" else slice(-rank, None)
+    a, b = right[chosen], left[:, chosen]
+    if start != "olora-tail":
+        root = (values[chosen] / scaling).sqrt()
+        a, b = root[:, None] * a, b * root
+    return Factors(a.contiguous(), b.contiguous(), is_offset=True)

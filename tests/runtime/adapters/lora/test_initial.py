@@ -48,6 +48,40 @@ def test_pissa_begins_with_the_principal_part_of_the_weight() -> None:
     assert torch.allclose(SCALING * first.b @ first.a, principal, atol=1e-5)
 
 
+@pytest.mark.parametrize("weight", [WEIGHT, WEIGHT.T.contiguous()], ids=["wide", "tall"])
+def test_the_exact_tail_has_the_last_singular_vectors_of_both_sides_and_not_their_values(
+    weight: torch.Tensor,
+) -> None:
+    first = begun("olora-tail", weight)
+
+    assert first.is_offset
+    assert torch.allclose(first.a @ first.a.T, torch.eye(3), atol=1e-5)
+    assert torch.allclose(first.b.T @ first.b, torch.eye(3), atol=1e-5)
+    # Uᵀ·W·V of paired singular vectors is Σ, whatever their signs.
+    least = torch.linalg.svdvals(weight)[-3:]
+    assert torch.allclose(first.b.T @ weight @ first.a.T, least.diag(), atol=1e-5)
+
+
+@pytest.mark.parametrize("weight", [WEIGHT, WEIGHT.T.contiguous()], ids=["wide", "tall"])
+def test_milora_begins_with_the_minor_part_of_the_weight(weight: torch.Tensor) -> None:
+    first = begun("milora", weight)
+
+    left, values, right = torch.linalg.svd(weight, full_matrices=False)
+    minor = left[:, -3:] @ values[-3:].diag() @ right[-3:]
+    assert first.is_offset
+    assert torch.allclose(SCALING * first.b @ first.a, minor, atol=1e-5)
+    root = (values[-3:] / SCALING).sqrt()
+    assert torch.allclose(first.a.norm(dim=1), root, atol=1e-5), "each factor has the root of the values"
+    assert torch.allclose(first.b.norm(dim=0), root, atol=1e-5)
+
+
+@pytest.mark.parametrize("start", ["pissa", "milora"])
+def test_at_full_rank_the_principal_and_the_minor_part_are_the_whole_weight(start: Start) -> None:
+    first = begun(start, rank=6)
+
+    assert torch.allclose(SCALING * first.b @ first.a, WEIGHT, atol=1e-5)
+
+
 def test_olora_begins_with_orthogonal_columns_that_span_the_weights_first() -> None:
     first = begun("olora")
 
