@@ -78,7 +78,7 @@ class TrainingOptions:
     on: str | None = option(
         None,
         "Revision that is kept below what is trained, and served with it: an alias or digest of the model's "
-        "own, or the whole digest of any other in the store.",
+        "own, or the whole digest of one of its community's.",
         unset="what the current revision was trained on, or the base",
     )
     epochs: float | None = option(

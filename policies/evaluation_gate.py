@@ -101,13 +101,12 @@ class Corrections(NamedTuple):
 class OnLower(NamedTuple):
     """How a personal part on a lower revision compares with that, and the best share of the part.
 
-    ``lower`` has the held-out scores of the lower revision alone. At a ``share`` of 0 it is better alone; the
-    candidate then has the best share above 0, or ``is_lower``: it is the lower revision itself.
+    ``lower`` has the held-out scores of the lower revision alone. At a ``share`` of 0 it is better alone, and
+    the candidate has the best share above 0.
     """
 
     share: float
     lower: Sequence[float]
-    is_lower: bool = False
 
 
 class AskedReplies(NamedTuple):
@@ -266,7 +265,7 @@ def _of_lower(evaluation: Evaluation, rule: GateRule) -> list[str]:
     What corrections need may be worse by a standard error, as it may be than the parent.
     """
     on = evaluation.on
-    if on is None or on.is_lower or not on.lower:
+    if on is None or not on.lower:
         return []
     gain, error = _mean(_gains(evaluation, on.lower))
     allowed = rule.errors * error if evaluation.corrections is not None and on.share else 0.0

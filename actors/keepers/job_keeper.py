@@ -29,7 +29,7 @@ from populace.actors.training_methods import SAMPLING_METHODS, TASK_METHODS
 from populace.actors.training_options import OPTIONS, TrainingOptions
 from populace.actors.turn import ModelId, operation_of
 from populace.policies.quoted_words import without_words
-from populace.storage.records import erasures, keys
+from populace.storage.records import erasures
 from populace.storage.records.errors import ModelNotFound, RevisionNotFound
 from populace.storage.records.records import JobRecord, RevisionRecord, TasksRecord
 from populace.storage.records.transaction import ReadTransaction, WriteTransaction
@@ -100,7 +100,8 @@ class JobKeeper:
         said = json.dumps([asdict(options), rewarded_for and rewarded_for.tasks, note], sort_keys=True)
         if options.rebuilds is not None:
             options = self._options_of(model, options.rebuilds)
-        if options.on is not None and not keys.is_digest(options.on):
+        elif options.on is not None and options.on not in self._communities.revisions(model.tenant):
+            # Any other in the store may be of someone who did not agree to it, also of another tenant.
             options = replace(options, on=self._catalogue.find_revision(model, options.on).digest)
         record = JobRecord(
             number=0,

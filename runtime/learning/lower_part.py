@@ -21,14 +21,12 @@ class LowerPart:
     """A lower revision: its digest, and its adapter as it is served, also packed.
 
     ``begun`` are the factors of a personal part that was trained before and is trained on, None if it is new.
-    ``proposes``: its person is served no revision yet, and the lower revision itself may become the first.
     """
 
     digest: str
     adapter: TrainableAdapter
     packed: bytes | bytearray
     begun: Mapping[str, tuple[torch.Tensor, torch.Tensor]] | None = None
-    proposes: bool = False
 
 
 class SharedPart(NamedTuple):

@@ -255,15 +255,15 @@ class Trainer:
                 self._base,
                 self._encoder,
                 learner.held_out,
-                parent=chosen.parent,
+                parent=learner.parent,
                 candidate=chosen.served,
             )._replace(on=chosen.on)
             if taught is not None:
-                corrections, asked = taught.judged(chosen.parent, chosen.served, share)
+                corrections, asked = taught.judged(learner.parent, chosen.served, share)
                 evaluation = evaluation._replace(corrections=corrections, asked_again=asked)
             if self._general is not None:
                 told = [] if taught is None else [one.wanted for one in taught.corrections]
-                general = self._general.compare(learner.name, chosen.packed, told, chosen.lower)
+                general = self._general.compare(learner.name, chosen.packed, told, learner.lower)
                 evaluation = evaluation._replace(general=general)
             for judge in learner.judges:
                 evaluation = judge.judge(evaluation, chosen.served)
@@ -283,15 +283,14 @@ class Trainer:
         )
 
     def _chosen(self, learner: Learner) -> "_Chosen":
-        """Choose what is judged: what was trained, the best share of it, or the lower revision itself.
+        """Choose what is judged: what was trained, or the best share of a personal part.
 
-        The last one is proposed, and judged beside the base, if it is better alone and its person is served
-        no revision yet. Raises what ``shared_part`` raises.
+        Raises what ``shared_part`` raises.
         """
         lower, adapter, taught = learner.lower, learner.session.adapter, learner.taught
         if lower is None:
             packed, served = self._packed(adapter)
-            return _Chosen(packed, served, learner.parent)
+            return _Chosen(packed, served)
         whole = len(taught.unsaid(self._packed(adapter)[1])) if taught is not None else 0
 
         def says(part: TrainableAdapter) -> bool:
@@ -300,11 +299,8 @@ class Trainer:
         part = shared_part(
             lower, adapter, learner.held_out, served=lambda one: self._packed(one)[1], says=says
         )
-        if not part.share and lower.proposes:
-            on = OnLower(part.share, part.lower, is_lower=True)
-            return _Chosen(lower.packed, lower.adapter, None, on=on)
         packed, served = self._packed(part.adapter)
-        return _Chosen(packed, served, learner.parent, lower, OnLower(part.share, part.lower))
+        return _Chosen(packed, served, OnLower(part.share, part.lower))
 
     def _packed(self, adapter: TrainableAdapter) -> tuple[bytearray, TrainableAdapter]:
         """Pack an adapter, and read it back as it is served: packing rounds it."""
@@ -332,12 +328,10 @@ class Trainer:
 
 
 class _Chosen(NamedTuple):
-    """What is judged, packed and as it is served, and what it is judged beside."""
+    """What is judged, packed and as it is served, and how it compares with a lower revision."""
 
-    packed: bytes | bytearray
+    packed: bytearray
     served: TrainableAdapter
-    parent: TrainableAdapter | None
-    lower: LowerPart | None = None
     on: OnLower | None = None
 
 

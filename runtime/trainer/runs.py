@@ -182,7 +182,7 @@ class RunBuilder:
         start = start_of(job, saved, kept, self._served)
         parent = self._adapter(job, job.parent)
         origin = parent if start.origin == job.parent else self._adapter(job, start.origin)
-        lower = self._lower(job, parent, proposes=data.served is None)
+        lower = self._lower(job, parent)
         part = None if lower is None else self._first_part(job, start.origin, origin, lower)
         if lower is not None and part is not None:
             origin = part.merged()
@@ -311,9 +311,7 @@ class RunBuilder:
         path = self._files.path(digest)
         return TrainableAdapter.of_revision(path, self.base.modules, rank_max=self._rank_max, digest=digest)
 
-    def _lower(
-        self, job: TrainingJob, parent: TrainableAdapter | None, *, proposes: bool
-    ) -> LowerPart | None:
+    def _lower(self, job: TrainingJob, parent: TrainableAdapter | None) -> LowerPart | None:
         """Read the lower revision that the job is trained on; None if there is none.
 
         Raises ``TrainingFailed`` if its adapter is not in the store.
@@ -326,9 +324,7 @@ class RunBuilder:
             raise TrainingFailed(job.model.name, reason)
         modules, most = self.base.modules, self._rank_max
         packed = bytes(read_adapter(self._files.path(digest), modules, rank_max=most, digest=digest).data)
-        lower = LowerPart(
-            digest, TrainableAdapter.of_packed(packed, modules, rank_max=most), packed, proposes=proposes
-        )
+        lower = LowerPart(digest, TrainableAdapter.of_packed(packed, modules, rank_max=most), packed)
         before = carried_part(parent, job.parent, lower)
         return lower if before is None else replace(lower, begun=before.factors())
 

@@ -473,7 +473,9 @@ async def test_a_training_is_on_the_revision_that_the_served_one_was_trained_on_
         job = await hosts.jobs.ask(ada, options)
         return await hosts.jobs.start(ada, job.number)
 
-    lower, other = "a" * 64, "b" * 64
+    lower, other = revision("lower", 2).digest, revision("other", 2).digest
+    for seed in ("lower", "other"):
+        await hosts.publish_revision(ada, revision(seed, 2), seed)
     first = await fixed(TrainingOptions(on=lower))
     await hosts.jobs.finish(ada, first.number, trained(first), DONE)
     options: list[tuple[TrainingOptions, str | None]] = [
@@ -490,8 +492,17 @@ async def test_a_training_is_on_the_revision_that_the_served_one_was_trained_on_
     [made] = [one for one in await hosts.list_revisions(ada) if one.lineage is not None]
     assert made.lineage is not None
     assert made.lineage.on == lower
-    with pytest.raises(RevisionNotFound):
-        await hosts.jobs.ask(ada, TrainingOptions(on="canary"))
+
+
+async def test_no_training_is_on_a_revision_of_another_model(hosts: Directory, ada: ModelId) -> None:
+    theirs = revision("theirs", 2)
+    for other in (ModelId("acme", "bob"), ModelId("rival", "ada")):
+        await hosts.create_model(other)
+        await hosts.publish_revision(other, theirs)
+
+    for asked in (theirs.digest, theirs.digest[:12], "0" * 64, "canary"):
+        with pytest.raises(RevisionNotFound):
+            await hosts.jobs.ask(ada, TrainingOptions(on=asked))
 
 
 async def test_where_no_trainer_runs_nobody_waits_for_one(make_host: MakeHost) -> None:

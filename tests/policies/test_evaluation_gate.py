@@ -104,7 +104,6 @@ def test_a_personal_part_is_better_than_the_lower_revision_alone_or_is_rejected(
     [objection] = verdict(BETTER._replace(on=alone), GateRule()).objections
     assert objection.startswith("the lower revision is better for it alone")
     assert "loss is -0.1000 ± 0.0000 nats a token lower" in objection
-    assert verdict(BETTER._replace(on=alone._replace(is_lower=True)), GateRule()).promotes
     equal = BETTER._replace(on=OnLower(0.0, BETTER.candidate))
     assert not verdict(equal, GateRule()).promotes, "nothing of its own is worth nothing"
     rewarded = BETTER._replace(measure="reward", parent=BETTER.candidate, candidate=BETTER.parent)

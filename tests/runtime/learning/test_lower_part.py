@@ -18,7 +18,6 @@ from populace.learning.methods.objective import TrainSequence
 from populace.learning.session import TrainingSession
 from populace.learning.trainer import Candidate, Learner
 from populace.policies.corrections import Corrected
-from populace.policies.evaluation_gate import OnLower
 from populace.policies.personal_share import SHARES
 from populace.storage.packed.adapter import PackedAdapter
 from tests.runtime.learning.test_trainer import Watch, candidate_of, learner, replies, trainer
@@ -107,7 +106,7 @@ def misled(base: FrozenBase, encoder: ExampleEncoder, lower: LowerPart) -> Learn
     return replace(on(lower, learner(base, encoder, "ada")), held_out=held_out)
 
 
-def test_who_is_served_something_and_is_better_off_with_the_lower_revision_gets_no_candidate(
+def test_who_is_better_off_with_the_lower_revision_gets_no_candidate(
     base: FrozenBase, encoder: ExampleEncoder, misled: Learner
 ) -> None:
     candidate = trained(base, encoder, misled)
@@ -115,22 +114,6 @@ def test_who_is_served_something_and_is_better_off_with_the_lower_revision_gets_
     assert candidate.evaluation.on is not None
     assert candidate.evaluation.on.share == 0.0
     assert any("the lower revision is better for it alone" in said for said in candidate.verdict.objections)
-
-
-def test_who_is_served_nothing_yet_is_proposed_the_lower_revision_itself(
-    base: FrozenBase, encoder: ExampleEncoder, misled: Learner, lower: LowerPart
-) -> None:
-    new = replace(misled, lower=replace(lower, proposes=True))
-
-    candidate = trained(base, encoder, new)
-
-    assert PackedAdapter(memoryview(candidate.packed)).digest == lower.digest
-    assert candidate.verdict.promotes, candidate.verdict
-    assert isinstance(new.held_out, HeldOutReplies)
-    held_out = new.held_out.sequences
-    assert list(candidate.evaluation.parent) == reply_losses(base, None, held_out), "the base is served now"
-    assert list(candidate.evaluation.candidate) == reply_losses(base, lower.adapter, held_out)
-    assert candidate.evaluation.on == OnLower(0.0, candidate.evaluation.candidate, is_lower=True)
 
 
 def test_only_a_share_that_says_everything_is_taken_and_without_held_out_data_all_of_it(

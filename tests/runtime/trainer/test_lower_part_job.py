@@ -1,6 +1,8 @@
 """A job trains a personal part on a lower revision, which its revision contains, names and is better than."""
 
+from collections.abc import AsyncGenerator
 from dataclasses import asdict, replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -11,12 +13,21 @@ from populace.actors.training import TrainingJob
 from populace.actors.training_options import TrainingOptions
 from populace.actors.turn import ModelId
 from populace.adapters.lora.trainable import TrainableAdapter
+from populace.learning.frozen_base import FrozenBase
 from populace.storage.records.errors import RevisionNotFound
 from tests.runtime.trainer.trained_population import ADA, BOB, EVERYTHING, OPTIONS, Trained
 
 pytestmark = pytest.mark.engine
 
 FEW = replace(OPTIONS, steps=2, learning_rate=3e-3)
+
+
+@pytest.fixture
+async def population(tmp_path: Path, small_base_f32: Path, base: FrozenBase) -> AsyncGenerator[Trained]:
+    """A population whose community is bob's model."""
+    made = Trained(tmp_path / "store", small_base_f32, base, community=BOB.name)
+    yield made
+    made.host.close()
 
 
 @pytest.fixture
@@ -137,7 +148,7 @@ async def test_a_new_part_begins_on_a_revision_that_was_trained_alone_and_from_t
     taught: Trained,
 ) -> None:
     taught.gate = EVERYTHING
-    alone = await trained(taught, FEW)
+    alone = await trained(taught, replace(FEW, from_base=True))
     lower = await served(taught)
 
     job = await trained(taught, replace(FEW, on=lower, rank=2))
@@ -154,18 +165,12 @@ async def test_who_has_nothing_better_of_their_own_is_served_the_lower_revision(
     await trained(taught, replace(OPTIONS, steps=24), BOB)
     lower = await served(taught)
 
-    job = await trained(taught, replace(OPTIONS, on=lower, learning_rate=9.0, steps=2))
-
-    assert (job.state, job.candidate) == ("promoted", lower), job.reason
-    revision = await made(taught, job)
-    assert revision.lineage is not None
-    assert (revision.lineage.on, revision.lineage.scores["personal_share"]) == (lower, 0.0)
-    assert await served(taught, ADA) == lower
-    taught.host.check_integrity()
     worse = await trained(taught, replace(OPTIONS, learning_rate=9.0, steps=2))
+
     assert worse.options.on == lower
     assert (worse.state, "the lower revision is better for it alone" in worse.reason) == ("rejected", True)
-    assert await served(taught, ADA) == lower
+    shown = await taught.host.show_model(ADA)
+    assert (shown.aliases, shown.begins_on) == ({}, lower)
 
 
 async def test_what_cannot_be_trained_on_is_said(taught: Trained) -> None:
@@ -176,14 +181,14 @@ async def test_what_cannot_be_trained_on_is_said(taught: Trained) -> None:
             "it has rank 17, more than is served, which is 16: ask for a rank of 12 at most, or serve with",
         ),
         (replace(OPTIONS, rank=7, start="pissa", on=lower), "it has rank 18, more than is served"),
-        (
-            replace(OPTIONS, on="0" * 64),
-            "the adapter of the revision 000000000000 that it is trained on is not",
-        ),
     ]
     for options, reason in cases:
         job = await trained(taught, options)
         assert (job.state, reason in job.reason) == ("failed", True), job.reason
+    taught.store.revisions.path(lower).unlink()
+    job = await trained(taught, replace(OPTIONS, on=lower))
+    assert job.state == "failed"
+    assert f"the adapter of the revision {lower[:12]} that it is trained on is not" in job.reason
     with pytest.raises(RevisionNotFound):
         await taught.ask(ADA, replace(OPTIONS, on="canary"))
     with pytest.raises(InvalidRequest):

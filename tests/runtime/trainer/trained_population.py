@@ -61,14 +61,28 @@ class Trained:
     """A host with its store, and workshops over it that share a base."""
 
     def __init__(
-        self, path: Path, base_directory: Path, base: FrozenBase, *, sampler: Sampler | None = None
+        self,
+        path: Path,
+        base_directory: Path,
+        base: FrozenBase,
+        *,
+        sampler: Sampler | None = None,
+        community: str | None = None,
     ) -> None:
         self.sampler = sampler
         self.teacher: Teacher | None = None
         self.store = Store.create_or_open(path, 2)
         self.clock = FakeClock()
         self.engine = Engine()
-        self.host = ModelHost("host-0", self.store, range(2), base=BASE, clock=self.clock, engine=self.engine)
+        self.host = ModelHost(
+            "host-0",
+            self.store,
+            range(2),
+            base=BASE,
+            clock=self.clock,
+            engine=self.engine,
+            community=community,
+        )
         self.sessions = SessionFiles.of_store(path)
         self.kept_bytes_max = 2**30
         self.gate = GATE
