@@ -1,19 +1,19 @@
 """Where does a model know something of its person from: its memory, its weights, or its log?
 
 People tell their models three facts each, in passing and in their own words, and correct the models'
-answers to some questions about each. Each model is forked before and after it is trained, and every fork is
-asked for each fact in words that were never corrected, with its memory on or off and with or without
-retrieval: all combinations of the three. Neither the values, nor how they are told and asked for at last,
-are in the data that memory modules are trained on.
+answers to some questions about each. Each model is forked before and after ``populace train``, and every fork
+is asked for each fact in words that were never corrected, with its memory on or off and with or without
+retrieval: all combinations of the three. All asking is by peeks, which leave no trace in a model. Neither the
+values, nor how they are told and asked for at last, are in the data that memory modules are trained on.
 
 Starts and stops a Populace of its own for each seed:
 
     python examples/ways_to_know.py
     python examples/ways_to_know.py --people 4 --seeds 1 --json ways.json
 
-"Same as base" is how often the first words of an answer to a question that has nothing to do with the person
-are those of the base, greedily. Each combination has forks of its own, so that no question is in the log of
-another.
+"Same" is how often a whole answer to a question that has nothing to do with the person is the base's, word
+for word, "length" how long these answers are beside the base's, and "broken off" how many of them end in the
+middle of a sentence. All answers are greedy.
 """
 
 import argparse
@@ -29,12 +29,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-from remember import GENERAL, NO_MEMORY, READ_ONLY, STREAMS, Server, served
+from remember import NO_MEMORY, READ_ONLY, STREAMS, served
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
 import populace
+from populace.actors.peek import Peek
 from populace.base.prepare import prepare_base
 from populace.bench.intervals import wilson
 from populace.bench.recall.generated import FIRST_SEED
@@ -46,9 +47,12 @@ from populace.module_training.own_words import with_article
 from populace.module_training.phrases import filled
 from populace.module_training.values import ValueOptions, Values
 from populace.module_training.words import words_of
+from populace.policies.whole_replies import ends_open
 from populace.settings.settings import Settings
 
 T = TypeVar("T")
+
+HELD_OUT = Path(__file__).parent.parent / "tests" / "held_out"
 
 FACTS = 3
 CORRECTED = 6
@@ -57,7 +61,7 @@ CORRECTED = 6
 RETRIEVED = 3
 ANSWER_TOKENS = 24
 TOLD_TOKENS = 12
-SAME_WORDS = 6
+GENERAL_TOKENS = 120
 POLL_SECONDS = 0.5
 
 
@@ -71,10 +75,6 @@ class Way(NamedTuple):
     @property
     def title(self) -> str:
         return " + ".join(name for name, has in self._asdict().items() if has) or "base"
-
-    @property
-    def suffix(self) -> str:
-        return "-".join(name for name, has in self._asdict().items() if has) or "base"
 
     @property
     def request(self) -> dict[str, Any]:
@@ -103,11 +103,19 @@ class Person(NamedTuple):
     facts: tuple[Fact, ...]
 
 
+class Said(NamedTuple):
+    """A general answer, its tokens, and whether it ends in the middle of a sentence."""
+
+    reply: str
+    tokens: int
+    breaks_off: bool
+
+
 class Hits(NamedTuple):
-    """The results of a seed: whether each answer has the value, and if each general one is the base's."""
+    """The results of a seed: whether each answer has the value, and the answers to general requests."""
 
     right: Mapping[Way, list[bool]]
-    same: Mapping[Way, list[bool]]
+    general: Mapping[Way, list[Said]]
     promoted: int
 
 
@@ -117,21 +125,28 @@ def main() -> None:
     # SIGTERM stops the server too, as Ctrl-C does.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     words = words_of(prepare_base(None, Settings.from_environment().cache).directory)
+    lines = (HELD_OUT / "general.jsonl").read_text(encoding="utf-8").splitlines()
+    general = [json.loads(line)["ask"] for line in lines[: options.general]]
     seeds: list[Hits] = []
     for seed in range(options.seeds):
         people = people_of(words, options.people, seed)
         with (
             tempfile.TemporaryDirectory(prefix="ways-to-know-") as folder,
-            served(Path(folder), options) as server,
+            served(Path(folder), options),
             populace.connect(data=Path(folder) / "data") as population,
         ):
-            seeds.append(WaysStudy(population, server, console, options.epochs).run(people))
+            seeds.append(WaysStudy(population, console).run(people, general))
         promoted = f"seed {seed}: {seeds[-1].promoted} of {len(people)} adapters were promoted"
         console.print(promoted, highlight=False)
     _print_table(console, seeds)
     if options.json is not None:
         rows = [
-            {"seed": seed, "way": way.title, "right": hits.right[way], "same": hits.same[way]}
+            {
+                "seed": seed,
+                "way": way.title,
+                "right": hits.right[way],
+                "general": [said._asdict() for said in hits.general[way]],
+            }
             for seed, hits in enumerate(seeds)
             for way in WAYS
         ]
@@ -170,38 +185,23 @@ def _fact(source: random.Random, attribute: str, values: Values) -> Fact:
 class WaysStudy:
     """People tell, correct and train their models; then every combination is asked."""
 
-    def __init__(self, population: Population, server: Server, console: Console, epochs: float) -> None:
+    def __init__(self, population: Population, console: Console) -> None:
         self._population = population
-        self._server = server
         self._console = console
-        self._epochs = epochs
 
-    def run(self, people: Sequence[Person]) -> Hits:
+    def run(self, people: Sequence[Person], general: Sequence[str]) -> Hits:
         models = [self._told(person) for person in self._tracked("they are told", people)]
-        self._fork(models, [way for way in WAYS if not way.adapter])
+        untrained = [model.fork(f"{model.name}-untrained") for model in models]
         promoted = self._trained(models)
-        self._fork(models, [way for way in WAYS if way.adapter])
         right: dict[Way, list[bool]] = {}
-        same: dict[Way, list[bool]] = {}
-        general = [ask for _, ask in zip(people, itertools.cycle(GENERAL), strict=False)]
-        of_base = {ask: _begins(self._ask("base", ask, {})) for ask in set(general)}
+        said: dict[Way, list[Said]] = {}
         with ThreadPoolExecutor(STREAMS) as pool:
             for way in self._tracked("they are asked", WAYS):
-                answers = list(pool.map(partial(self._answers, way), people, general))
-                right[way] = [
-                    names_value(reply, fact.value)
-                    for person, said in zip(people, answers, strict=True)
-                    for fact, reply in zip(person.facts, said, strict=False)
-                ]
-                same[way] = [
-                    _begins(said[-1]) == of_base[ask] for said, ask in zip(answers, general, strict=True)
-                ]
-        return Hits(right, same, promoted)
-
-    def _answers(self, way: Way, person: Person, general: str) -> list[str]:
-        """Return a fork's answers to the question for each fact, and last to a general question."""
-        asks = [*(fact.asked for fact in person.facts), general]
-        return [self._ask(f"{person.name}-{way.suffix}", ask, way.request) for ask in asks]
+                forks = models if way.adapter else untrained
+                hits = pool.map(partial(_right, way), forks, people)
+                right[way] = [hit for of_person in hits for hit in of_person]
+                said[way] = list(pool.map(partial(_said, way), itertools.cycle(forks), general))
+        return Hits(right, said, promoted)
 
     def _told(self, person: Person) -> ModelHandle:
         """Tell the facts; then ask and correct the answers in turns that do not touch the memory."""
@@ -217,59 +217,62 @@ class WaysStudy:
     def _trained(self, models: Sequence[ModelHandle]) -> int:
         """Train all models in shared steps; return how many revisions were promoted."""
         for model in models:
-            model.train(epochs=self._epochs, seconds_max=0)
+            model.train(seconds_max=0)
         promoted = 0
         for model in self._tracked("they are trained", models):
             while (job := model.jobs()[0]).is_open:
                 time.sleep(POLL_SECONDS)
             promoted += job.state == "promoted"
+            if job.reason:
+                self._console.print(f"{model.name}: {job.reason}", highlight=False)
         return promoted
 
     def _tracked(self, what: str, items: Sequence[T]) -> Iterator[T]:
         yield from track(items, what, console=self._console, transient=True)
 
-    def _fork(self, models: Sequence[ModelHandle], ways: Sequence[Way]) -> None:
-        for model, way in itertools.product(models, ways):
-            model.fork(f"{model.name}-{way.suffix}")
 
-    def _ask(self, model: str, ask: str, extra: Mapping[str, Any]) -> str:
-        reply = self._server.client.chat.completions.create(
-            model=model,
-            messages=[{"role": "user", "content": ask}],
-            temperature=0,
-            max_tokens=ANSWER_TOKENS,
-            extra_body=dict(extra),
-        )
-        return reply.choices[0].message.content or ""
+def _right(way: Way, model: ModelHandle, person: Person) -> list[bool]:
+    """Ask for each fact, and return whether each answer has the value."""
+    answers = [_asked(way, model, fact.asked, ANSWER_TOKENS) for fact in person.facts]
+    return [names_value(str(answer), fact.value) for answer, fact in zip(answers, person.facts, strict=True)]
 
 
-def _begins(reply: str) -> list[str]:
-    return reply.split()[:SAME_WORDS]
+def _said(way: Way, model: ModelHandle, ask: str) -> Said:
+    answer = _asked(way, model, ask, GENERAL_TOKENS)
+    breaks_off = answer.finish_reason == "stop" and ends_open(str(answer))
+    return Said(str(answer), answer.completion_tokens, breaks_off)
+
+
+def _asked(way: Way, model: ModelHandle, ask: str, tokens: int) -> Peek:
+    return model.peek(ask, conversation=None, temperature=0.0, max_tokens=tokens, **way.request)
 
 
 def _print_table(console: Console, seeds: Sequence[Hits]) -> None:
-    table = Table("knows from", "right", "95 %", "each seed", "same as base", "asked")
+    answers = Table("knows from", "right", "95 %", "each seed", "asked")
+    general = Table("knows from", "same", "length", "broken off", "general requests")
+    of_base = [said for seed in seeds for said in seed.general[WAYS[0]]]
     for way in WAYS:
         hits = [hit for seed in seeds for hit in seed.right[way]]
-        same = [hit for seed in seeds for hit in seed.same[way]]
+        said = [said for seed in seeds for said in seed.general[way]]
         low, high = wilson(sum(hits), len(hits))
         each = ", ".join(f"{sum(seed.right[way]) / len(seed.right[way]):.0%}" for seed in seeds)
-        table.add_row(
-            way.title,
-            f"{sum(hits) / len(hits):.0%}",
-            f"{low:.0%} to {high:.0%}",
-            each,
-            f"{sum(same) / len(same):.0%}",
-            str(len(hits)),
+        percent = f"{sum(hits) / len(hits):.0%}"
+        answers.add_row(way.title, percent, f"{low:.0%} to {high:.0%}", each, str(len(hits)))
+        same = sum(one.reply == base.reply for one, base in zip(said, of_base, strict=True))
+        length = sum(one.tokens for one in said) / sum(base.tokens for base in of_base)
+        broken = sum(one.breaks_off for one in said)
+        general.add_row(
+            way.title, f"{same / len(said):.0%}", f"{length:.2f} x the base's", str(broken), str(len(said))
         )
-    console.print(table)
+    console.print(answers)
+    console.print(general)
 
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Where does a model know something of its person from?")
     parser.add_argument("--people", type=int, default=8, help="models of each seed")
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--epochs", type=float, default=6.0, help="how often each correction is seen")
+    parser.add_argument("--general", type=int, default=48, help="general requests")
     parser.add_argument("--engine", default="auto", choices=("auto", "vllm", "torch"))
     parser.add_argument("--memory-module", default="shipped", help="a file, or the module that is shipped")
     parser.add_argument("--json", type=Path, help="write every answer's hit to this file")

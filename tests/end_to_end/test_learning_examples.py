@@ -47,12 +47,14 @@ def test_what_a_note_says_is_measured_with_it_and_without(served: Served, tmp_pa
 
 def test_all_ways_to_know_are_measured(served: Served, tmp_path: Path) -> None:
     told, before = tmp_path / "ways.json", children()
-    options = ("--people", "1", "--seeds", "1", "--epochs", "1", "--json", str(told))
+    options = ("--people", "1", "--seeds", "1", "--general", "3", "--json", str(told))
 
     done = served.run(str(EXAMPLES / "ways_to_know.py"), *options)
 
     assert done.returncode == 0, done.stderr
-    ways = [row["way"] for row in json.loads(told.read_text())]
+    rows = json.loads(told.read_text())
+    ways = [row["way"] for row in rows]
+    assert all((len(row["right"]), len(row["general"])) == (3, 3) for row in rows)
     assert len(ways) == len(set(ways)) == 8
     assert {"base", "memory", "adapter", "retrieval", "memory + adapter + retrieval"} <= set(ways)
     assert children() <= before
