@@ -1,7 +1,8 @@
 """The part of a prompt that is not the conversation: earlier turns that were retrieved for it.
 
 They stand at the end of the prompt's first message, the system message. If the prompt has none, one is made;
-a base's chat template then leaves out its default system text, as for any other.
+a base's chat template then leaves out its default system text, as for any other. If one of them tells what
+the last message asks for, nothing but that one is read, in the form of ``reading_prompt``.
 """
 
 import hashlib
@@ -9,15 +10,45 @@ from collections.abc import Sequence
 
 from populace.actors.engine import Message
 from populace.policies.retrieval import Exchange, context_text
+from populace.policies.tellings import READING_SHOWN, READING_TASK, telling_for
 
 DIGEST_BYTES = 16
 
 
 def with_context(messages: tuple[Message, ...], exchanges: Sequence[Exchange]) -> tuple[Message, ...]:
-    """Add the exchanges to the system message of the messages, which is made if there is none."""
+    """Add the exchanges to the messages, as it is said above."""
     if not exchanges:
         return messages
-    text = context_text(exchanges)
+    telling = read_telling(messages, exchanges)
+    if telling is not None:
+        return reading_prompt(messages, telling.said)
+    return _with_system(messages, context_text(exchanges))
+
+
+def read_telling(messages: Sequence[Message], exchanges: Sequence[Exchange]) -> Exchange | None:
+    """Return the exchange that is read, because it tells what the last message asks for; or None."""
+    if not messages or messages[-1].role != "user":
+        return None
+    return telling_for(messages[-1].content, exchanges)
+
+
+def reading_prompt(messages: Sequence[Message], told: str) -> tuple[Message, ...]:
+    """Return the prompt in which the last message, a question, is answered from what was told.
+
+    Before it come examples of that, so the memory must not be written from it.
+    """
+    *earlier, asked = messages
+    shown = [
+        message
+        for said, answer in READING_SHOWN
+        for message in (Message("user", said), Message("assistant", answer))
+    ]
+    read = Message("user", f"{told} {asked.content}")
+    return (*_with_system(tuple(earlier), READING_TASK), *shown, read)
+
+
+def _with_system(messages: tuple[Message, ...], text: str) -> tuple[Message, ...]:
+    """Add the text to the system message, which is made if there is none."""
     if messages and messages[0].role == "system":
         return (Message("system", f"{messages[0].content}\n\n{text}"), *messages[1:])
     return (Message("system", text), *messages)

@@ -11,15 +11,13 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from populace.policies.common_words import is_content
 from populace.policies.corrections import Corrected, CorrectionFinder
 from populace.policies.ingestion import RoleAndContent
 from populace.policies.lessons import Judgement
-from populace.policies.questions import is_question, told_in
-from populace.policies.retrieval import TEXT_CHARACTERS_MAX, spoken_in, words_of
+from populace.policies.questions import is_question
+from populace.policies.retrieval import spoken_in, words_of
 from populace.policies.task_prompts import task_of
-from populace.policies.told_answers import named
-from populace.policies.word_weights import WordWeights
+from populace.policies.tellings import AS_GOOD, ASKED_SHARE, Tellings
 
 ASKED_MIN = 2
 """What was asked for in this many turns is due: once may be an accident."""
@@ -27,18 +25,8 @@ ASKED_MIN = 2
 TURNS_MAX = 2048
 """The newest turns of a log that are looked at."""
 
-ASKED_SHARE = 0.5
-"""A turn that has less of the weight of a question's words does not tell what is asked for.
-
-Of hand-written tellings, each among nine others and 200 lines of small talk, a third of the questions find
-theirs, one in 30 another one, and one in 60 general requests finds any.
-"""
-
 RETRIEVED_SHARE = 0.3
-"""The same for a turn that was retrieved for the reply to the question, which was so found twice."""
-
-AS_GOOD = 0.8
-"""A newer turn that fits a question nearly as well as the best one tells the same anew."""
+"""The same for a turn that was retrieved for the reply to the question: it was found twice."""
 
 PHRASINGS_MAX = 4
 """At most this many different texts of the questions for one turn count, the last ones."""
@@ -82,11 +70,13 @@ def asked_again(turns: Sequence[LoggedTurn]) -> list[AskedAgain]:
     """Return what is due, the last asked for first. ``turns`` are in the log's order.
 
     A question that a correction answers asks for nothing, and a turn that was corrected, or whose reply was
-    disliked, tells nothing; nor does a text of more than ``TEXT_CHARACTERS_MAX`` characters, which may be
-    a stranger's. Takes time in proportion to the questions times the turns with one of their words.
+    disliked, tells nothing; ``tellings.py`` says what else does not. Takes time in proportion to the
+    questions times the turns with one of their words.
     """
     turns = turns[-TURNS_MAX:]
-    told = _Tellings([turn for turn in turns if turn.correction is None and turn.liked is not False])
+    told = Tellings(
+        [(turn.position, turn.said) for turn in turns if turn.correction is None and turn.liked is not False]
+    )
     corrected = CorrectionFinder(
         [
             Corrected(turn.position, turn.said, turn.correction)
@@ -125,40 +115,6 @@ def newly_due(due: Sequence[AskedAgain], since: int) -> int:
 def text_key(text: str) -> str:
     """Return what two texts have in common that differ only in case, spaces and marks."""
     return " ".join(words_of(text)) or text
-
-
-class _Tellings:
-    """The turns that tell something, by the beginnings of their words."""
-
-    def __init__(self, turns: Sequence[LoggedTurn]) -> None:
-        telling: list[tuple[int, frozenset[str]]] = []
-        for turn in turns:
-            words = words_of(told_in(turn.said)) if len(turn.said) <= TEXT_CHARACTERS_MAX else []
-            if any(map(is_content, words)) and not is_question(turn.said):
-                telling.append((turn.position, named(words)))
-        # Told again and again, a word does not become a common one.
-        self._weights = WordWeights(list({words for _, words in telling}))
-        self._having: defaultdict[str, list[int]] = defaultdict(list)
-        for position, words in telling:
-            for word in words:
-                self._having[word].append(position)
-
-    def fitting(self, question: str) -> dict[int, float]:
-        """Return the share of the weight of the question's words that each turn has, by its position.
-
-        Only turns with one of the words that say what the question is about are returned.
-        """
-        words = words_of(question)
-        about = named([word for word in words if is_content(word)])
-        asked = named(words)
-        whole = self._weights.of(asked)
-        shares = dict.fromkeys((position for word in about for position in self._having.get(word, ())), 0.0)
-        for word in asked:
-            share = self._weights.of([word]) / whole
-            for position in self._having.get(word, ()):
-                if position in shares:
-                    shares[position] += share
-        return shares
 
 
 def _asked_for(turn: LoggedTurn, fitting: dict[int, float]) -> int | None:

@@ -10,6 +10,7 @@ from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Self
 
+from populace.policies.common_words import is_content
 from populace.policies.history import CHARACTERS_PER_TOKEN
 from populace.policies.ingestion import RoleAndContent, turn_digest, turn_start, turns_in, was_added
 from populace.policies.lessons import Judgement, wanted_reply
@@ -59,14 +60,23 @@ class Retrieval:
         distinct = tuple(dict.fromkeys(words))[-QUERY_WORDS_MAX:]
         return cls(distinct, count, turns_in(messages), corrections) if distinct else None
 
+    @property
+    def about(self) -> tuple[str, ...]:
+        """The words that a turn is found by: those that say what the message is about."""
+        return tuple(word for word in self.words if is_content(word))
+
 
 class Exchange(NamedTuple):
-    """An earlier turn in the form for a prompt. ``turn`` is its digest, which finds it in a prompt."""
+    """An earlier turn in the form for a prompt. ``turn`` is its digest, which finds it in a prompt.
+
+    If it ``is_corrected``, ``answered`` is the correction.
+    """
 
     position: int
     said: str
     answered: str
     turn: bytes
+    is_corrected: bool = False
 
     @property
     def is_answered_whole(self) -> bool:
@@ -105,7 +115,8 @@ def exchange_of(
     said, answered = _said(messages), wanted_reply(reply, judged, unjudged=True)
     if not said or answered is None:
         return None
-    return Exchange(position, _beginning(said), _beginning(answered), turn_digest(messages, reply))
+    digest = turn_digest(messages, reply)
+    return Exchange(position, _beginning(said), _beginning(answered), digest, judged.correction is not None)
 
 
 def exchanges_that_fit(
@@ -139,6 +150,9 @@ def context_text(exchanges: Sequence[Exchange]) -> str:
 
 
 def _shown(exchange: Exchange) -> str:
+    # Shown its own replies, a small base goes on with more of them in this form.
+    if not exchange.is_corrected:
+        return f"\n- {exchange.said}"
     return f"\n\nThe user said: {exchange.said}\nYou answered: {exchange.answered}"
 
 

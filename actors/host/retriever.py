@@ -177,7 +177,7 @@ def shown_exchanges(
 
 def _ranked(index: LogIndex, wanted: Retrieval) -> tuple[LogIndex, list[int]]:
     index = index.counted()
-    return index, index.ranked(wanted.words)[:LOOKED_AT_MAX]
+    return index, index.ranked(wanted.about)[:LOOKED_AT_MAX]
 
 
 def _words(

@@ -13,7 +13,7 @@ from contextlib import aclosing
 from dataclasses import replace
 from typing import NamedTuple, Protocol
 
-from populace.actors.context import context_digest, with_context
+from populace.actors.context import context_digest, read_telling, with_context
 from populace.actors.engine import BaseInfo, Delta, Engine, GenerateRequest, Message
 from populace.actors.errors import InvalidRequest, PromptTooLong, TurnExpired
 from populace.actors.memory import Memory
@@ -299,10 +299,14 @@ async def generate_reply(
                 correction=grant.correction,
             )
         prompt = with_context(messages, reply.exchanges)
+        choice = request.memory
+        if read_telling(messages, reply.exchanges) is not None:
+            # A question tells nothing, and the examples before it are no part of the conversation.
+            choice = choice._replace(write=False)
         if engine.base.memory_module is not None:
             logged = len(messages) - len(shown.messages)
             known = request.instructions + logged if logged else 0
-            reply.memory = TurnMemory(memory, request.memory, messages, known, engine.base.memory_module)
+            reply.memory = TurnMemory(memory, choice, messages, known, engine.base.memory_module)
         use = None if reply.memory is None else reply.memory.use
         generate = GenerateRequest(
             request_id=f"{grant.grant_id}:{attempt}",  # a further attempt is a new request to the engine

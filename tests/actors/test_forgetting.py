@@ -195,7 +195,7 @@ async def test_later_turns_are_named_that_were_shown_it_and_keep_nothing_of_it_b
     await ada.say(SECRET, conversation="main", sends_history=True)
     await ada.say("And now?", conversation="main")
     await ada.say("Anything else?", sends_history=True)
-    await ada.say("What is my password?", retrieve=3)
+    await ada.say("My password, please.", retrieve=3)
     await ada.say("Nice weather.")
     await ada.say(f"{SECRET} I said so.")
 
@@ -212,7 +212,7 @@ async def test_later_turns_are_named_that_were_shown_it_and_keep_nothing_of_it_b
     assert [turn.reply for turn in log[1:4]] == [
         "I heard: And now?",
         "I heard: Anything else?",
-        "I heard: What is my password?",
+        "I heard: My password, please.",
     ]
     assert (log[1].history_turns, [one.content for one in log[2].messages]) == (0, ["Anything else?"])
     assert 0 not in log[3].retrieved

@@ -17,6 +17,7 @@ from populace.actors.keepers.turn_log import MEMORY_KEPT_EVERY
 from populace.actors.memory import Memory, MemoryChoice
 from populace.actors.turn import ChatRequest, Interaction, ModelId, TurnRequest
 from populace.policies.log_retention import LogLimits
+from populace.policies.retrieval import Retrieval
 from populace.storage.store import Store
 from tests.actors.fakes import BASE, FakeClock, ScriptedEngine
 from tests.actors.turns import wait_until
@@ -72,10 +73,15 @@ _operations = iter(range(10**6))
 
 
 def chat(
-    messages: tuple[Message, ...], *, memory: MemoryChoice | None = None, conversation: str | None = None
+    messages: tuple[Message, ...],
+    *,
+    memory: MemoryChoice | None = None,
+    conversation: str | None = None,
+    retrieve: int = 0,
 ) -> ChatRequest:
     operation = f"op-{next(_operations)}"
-    turn = TurnRequest(ADA, operation, operation.encode(), history_of=conversation)
+    wanted = Retrieval.of(messages, retrieve)
+    turn = TurnRequest(ADA, operation, operation.encode(), history_of=conversation, retrieval=wanted)
     return ChatRequest(turn, messages, Sampling(), memory=memory or MemoryChoice())
 
 
@@ -146,6 +152,17 @@ async def test_a_conversation_that_the_model_keeps_goes_in_once_too(host: ModelH
         expected = folded(expected, [text], ids(turn))
     assert turn.reply == "reply to 3"
     assert await state_of(host) == expected
+
+
+async def test_a_question_that_is_answered_from_an_earlier_turn_does_not_write(host: ModelHost) -> None:
+    told = await host.chat(chat((Message("user", "My dog is called Bruno."),)))
+    asked = (Message("user", "What is my dog called?"),)
+    read = await host.chat(chat(asked, retrieve=1))
+    shown = await host.chat(chat((Message("user", "My dog, again."),), retrieve=1))
+
+    assert [turn.memory and turn.memory.written_from for turn in (told, read, shown)] == [0, None, 0]
+    assert read.memory is not None
+    assert read.memory.read
 
 
 async def test_a_turn_that_does_not_write_is_not_written_later(host: ModelHost) -> None:

@@ -29,7 +29,7 @@ SAID = (
     ("Which dog is mine?", "I cannot know that."),
     ("My sister Marta has a dog, too.", "Say hello to Marta."),
 )
-DOG = "Dog name?"
+DOG = "Dog name"
 
 
 def asking(
@@ -201,7 +201,7 @@ async def test_what_is_retrieved_is_told_in_a_system_message_in_the_logs_order(t
     assert isinstance(system, Message)
     assert system.role == "system"
     assert made.retrieved == (0, 2)
-    assert system.content.index("Bruno") < system.content.index("I cannot know that.")
+    assert system.content.index("Bruno") < system.content.index("Which dog is mine?")
     assert made.messages == (Message("user", DOG),), "the log has what was said"
 
 
@@ -211,6 +211,23 @@ async def test_what_is_retrieved_is_told_behind_what_the_system_message_says(tal
     assert len(talk.engine.requests[-1].prompt) == 2
     assert talk.system.startswith("Be brief.\n\n")
     assert "Bruno" in talk.system
+
+
+async def test_a_question_is_asked_beside_the_turn_that_tells_the_answer(talk: Talk) -> None:
+    asked = "What is my dog called?"
+    before = (Message("system", "Be brief."), Message("user", "Hi."), Message("assistant", "Hello."))
+
+    made = await talk.host.chat(chat(asking(ADA, asked, before=before), asked, *before))
+
+    system, *conversation, question = talk.engine.requests[-1].prompt
+    assert isinstance(system, Message)
+    assert system.content.startswith("Be brief.\n\n")
+    assert "Bruno" not in system.content
+    assert tuple(conversation[:2]) == before[1:], "the conversation goes on"
+    assert [one.role for one in conversation if isinstance(one, Message)] == ["user", "assistant"] * 4
+    assert question == Message("user", f"{SAID[0][0]} {asked}")
+    assert 0 in made.retrieved
+    assert made.messages == (*before, Message("user", asked)), "the log has what was said"
 
 
 @pytest.mark.parametrize("request_", [turn_of(ADA, "ask"), asking(ADA, "zebra"), asking(ADA, count=0)])

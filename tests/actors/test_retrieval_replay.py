@@ -81,7 +81,7 @@ async def test_what_was_judged_while_a_reply_was_made_is_said_again_as_it_was_sh
     started, goes_on = asyncio.Event(), asyncio.Event()
 
     async def waiting(request: GenerateRequest) -> AsyncGenerator[Delta, None]:
-        if isinstance(request.prompt[-1], Message) and request.prompt[-1].content == "Which dog?":
+        if isinstance(request.prompt[-1], Message) and request.prompt[-1].content == "My dog, again.":
             started.set()
             await goes_on.wait()
         async with aclosing(reading(request)) as deltas:
@@ -95,7 +95,7 @@ async def test_what_was_judged_while_a_reply_was_made_is_said_again_as_it_was_sh
     await say(host, "My dog is Bruno.", "op-0")
     clock.advance(1)
     await host.give_feedback(ADA, 0, before)
-    running = asyncio.create_task(say(host, "Which dog?", "op-1", count=1))
+    running = asyncio.create_task(say(host, "My dog, again.", "op-1", count=1))
     await started.wait()
     clock.advance(1)
     await host.give_feedback(ADA, 0, meanwhile)
@@ -115,7 +115,7 @@ async def test_new_messages_are_written_behind_the_message_that_tells_of_others(
     await host.create_model(ADA)
     await say(host, "My dog is Bruno.", "op-0")
 
-    made = await say(host, "Which dog?", "op-1", count=1)
+    made = await say(host, "My dog, again.", "op-1", count=1)
 
     assert [message.role for message in engine.requests[1].prompt if isinstance(message, Message)] == [
         "system",
@@ -137,7 +137,7 @@ async def test_a_turn_that_was_told_what_is_dropped_is_not_said_again(
     await say(host, "My unicorn is Bruno.", "first")
     for number in range(1, 2 * TURNS_BETWEEN_LOOKS):
         told = number == TURNS_BETWEEN_LOOKS + 1
-        made = await say(host, "Which unicorn?" if told else "Good day.", f"op-{number}", count=int(told))
+        made = await say(host, "My unicorn, again." if told else "Good day.", f"op-{number}", count=int(told))
         assert made.retrieved == ((0,) if told else ())
 
     async def is_compacted() -> bool:

@@ -177,7 +177,7 @@ class Person:
         self._index = self._index.extended(words, start=0, end=len(turns)).counted()
         ranked = [
             exchange
-            for place in self._index.ranked(wanted.words)
+            for place in self._index.ranked(wanted.about)
             if (exchange := exchange_of(place, turns[place], self._log[place].answered, Judgement()))
         ]
         tokens_max = int(share * self._asker.context_tokens / CONTEXT_SHARE)

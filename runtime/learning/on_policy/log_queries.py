@@ -6,7 +6,7 @@ from populace.actors.errors import NothingToTrain
 from populace.actors.feedback import Feedback
 from populace.actors.turn import Interaction
 from populace.engines.prompts import BaseTokenizer
-from populace.learning.contexts import context_messages
+from populace.learning.contexts import context_for
 from populace.learning.examples import Example
 from populace.learning.on_policy.tasks import ContextQuery
 from populace.policies.hold_out import is_held_out
@@ -34,10 +34,10 @@ def log_queries(
         asked = [message.content for message in example.prompt if message.role == "user"]
         if example.is_held_out or not asked:
             continue
-        context = context_messages(known, feedback, asked[-1], retrieve)
+        context = context_for(known, feedback, asked[-1], retrieve)
         if not context:
             continue
-        query = ContextQuery(example.prompt, context[0].content)
+        query = ContextQuery(example.prompt, context)
         if len(tokenizer.tokens_of(query.taught).ids) <= tokens_max:
             queries.append(query)
     if not queries:

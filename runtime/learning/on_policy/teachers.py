@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from populace.actors.context import reading_prompt
 from populace.actors.engine import Message
 from populace.adapters.lora.trainable import TrainableAdapter
 from populace.learning.frozen_base import FrozenBase
@@ -14,19 +15,6 @@ from populace.learning.on_policy.record import GivenReply, RolloutRecord
 from populace.learning.on_policy.sampler import Sampler
 from populace.policies.whole_replies import ends_open
 from populace.storage.packed.adapter import PackedAdapter
-
-_TASK = (
-    "The user tells you something and asks for it. Answer in one short sentence with what the user told you."
-)
-_SHOWN = (
-    ("I live in Porto.", "Where do I live?", "You live in Porto."),
-    (
-        "My boss is called Hana, she is very kind.",
-        "What's the name of my boss?",
-        "Your boss is called Hana.",
-    ),
-    ("I bought a red bike for 300 euros.", "What did my bike cost?", "Your bike cost 300 euros."),
-)
 
 REPLY_TOKENS = 64
 """An answer to a question about one turn is short; one that is longer is cut, and then not whole."""
@@ -38,12 +26,7 @@ def teaching_prompt(told: str, question: str) -> tuple[Message, ...]:
     In the form of retrieval the default base answers 3 of 15 such questions with nothing but the answer,
     as a conversation 2, and in this form 14; of 18 others, 16.
     """
-    shown = [
-        message
-        for said, asked, answer in _SHOWN
-        for message in (Message("user", f"{said} {asked}"), Message("assistant", answer))
-    ]
-    return (Message("system", _TASK), *shown, Message("user", f"{told} {question}"))
+    return reading_prompt((Message("user", question),), told)
 
 
 class Teacher(Protocol):

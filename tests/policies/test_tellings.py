@@ -1,0 +1,64 @@
+"""A question finds the turn that tells what it asks for."""
+
+import pytest
+
+from populace.policies.retrieval import Exchange
+from populace.policies.tellings import telling_for
+
+
+def exchange(position: int, said: str, *, is_corrected: bool = False) -> Exchange:
+    return Exchange(position, said, "Noted.", b"turn %d" % position, is_corrected)
+
+
+LOG = [
+    exchange(0, "My dog is called Bruno."),
+    exchange(1, "I live in Maribor, in a flat over a bakery."),
+    exchange(2, "What is my dog called?"),
+    exchange(3, "Tell me a fun fact about penguins."),
+    exchange(4, "My sister Katarzyna is a dentist in Leuven."),
+]
+
+
+@pytest.mark.parametrize(
+    ("question", "position"),
+    [
+        ("What is my dog called?", 0),
+        ("what's the name of my dog?", 0),
+        ("Where is my flat over the bakery?", 1),
+        ("Tell me the name of my dog.", None),
+        ("What is the capital of Italy?", None),
+        ("Why do penguins waddle?", None),
+        ("My cat is called Luna.", None),
+        ("", None),
+    ],
+)
+def test_it_is_the_turn_that_has_what_most_says_what_a_question_is_about(
+    question: str, position: int | None
+) -> None:
+    found = telling_for(question, LOG)
+
+    assert (None if found is None else found.position) == position
+
+
+def test_what_was_told_anew_counts() -> None:
+    moved = exchange(7, "I moved, my flat is in the city of Piran now.")
+
+    found = telling_for("Which city is my flat in?", [*LOG, moved])
+
+    assert found == moved
+
+
+def test_questions_and_long_texts_tell_nothing() -> None:
+    pasted = exchange(8, "My dog is called Rex. " + "And so on. " * 60)
+
+    assert telling_for("What is my dog called?", [LOG[2], pasted]) is None
+
+
+def test_beside_a_correction_nothing_is_read() -> None:
+    corrected = exchange(9, "What is my dog called?", is_corrected=True)
+
+    assert telling_for("What is my dog called?", [*LOG, corrected]) is None
+
+
+def test_nothing_was_retrieved() -> None:
+    assert telling_for("What is my dog called?", []) is None
