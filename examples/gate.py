@@ -12,7 +12,8 @@ with an engine that serves them and a memory that was written by a few turns.
     python examples/gate.py --people 2 --json gate.json
 
 A table says how many of each kind were refused, with Wilson's 95 % interval, and which objections were made.
-The other table says it by the share of the damage. It leaves no files but the one that ``--json`` names.
+The other table says it by the share of the damage. It leaves no files but the one that ``--json`` names; that
+has the verdicts of each person once all are there, and the same command goes on from it.
 """
 
 import argparse
@@ -235,16 +236,27 @@ def main() -> None:
             # One more than are judged, so that there is somebody else's data for each.
             people = people_of(options.people + 1, REQUESTS, [one.reply for one in sentences])
             planter = Planter(loaded, revisions, options, console)
-            rows: list[Judged] = []
+            rows = _kept(options.json)
             for person, other in itertools.pairwise(people):
+                if any(row.person == person.name for row in rows):
+                    continue
                 memory = _on(sampler, _told(engines[0], person))
                 rows += planter.judged(person, other, memory)
+                _keep(options.json, rows)
     console.print(f"{len(rows)} candidates in {(time.monotonic() - began) / 60:.0f} minutes.")
     _print(console, rows)
-    if options.json is not None:
-        options.json.write_text(
-            json.dumps([row._asdict() for row in rows], indent=1) + "\n", encoding="utf-8"
-        )
+
+
+def _kept(path: Path | None) -> list[Judged]:
+    """Read the verdicts of an earlier run with the same options."""
+    if path is None or not path.exists():
+        return []
+    return [Judged(**row | {"objections": tuple(row["objections"])}) for row in json.loads(path.read_bytes())]
+
+
+def _keep(path: Path | None, rows: Sequence[Judged]) -> None:
+    if path is not None:
+        path.write_text(json.dumps([row._asdict() for row in rows], indent=1) + "\n", encoding="utf-8")
 
 
 def _on(sampler: EngineSampler, work: Awaitable[MemoryUse]) -> MemoryUse:
