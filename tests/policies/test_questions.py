@@ -4,7 +4,16 @@ from populace.policies.questions import is_question, told_in
 
 
 @pytest.mark.parametrize(
-    "text", ["What is my dog called?", "Hi Ada! What is my dog called?", "And my cat? And my dog?  "]
+    "text",
+    [
+        "What is my dog called?",
+        "Hi Ada! What is my dog called?",
+        "And my cat? And my dog?  ",
+        "what do people call me",
+        "and where's my flat",
+        "Tell me the name of my dog.",
+        "do you know my dog’s name",
+    ],
 )
 def test_a_message_that_only_asks_is_a_question(text: str) -> None:
     assert is_question(text)
@@ -18,6 +27,11 @@ def test_a_message_that_only_asks_is_a_question(text: str) -> None:
         "My dog is called Bruno. Is that not nice?",
         "Is it late? I am tired.",
         f"Is this {'very ' * 100}long?",
+        f"what is this {'very ' * 100}long thing",
+        "when I was a child I lived in Rome",
+        "What a day. My dog is called Bruno.",
+        "where my flat is there are three bakeries",
+        "tell my sister that I moved",
     ],
 )
 def test_what_tells_something_or_is_long_is_none(text: str) -> None:
