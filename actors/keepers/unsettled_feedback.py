@@ -1,7 +1,7 @@
 """Summarises new feedback and turns of each model, to decide on a training or a rollback of its revision."""
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 
 from populace.actors.clock import Clock
@@ -10,7 +10,7 @@ from populace.actors.keepers.feedback_keeper import feedback_view
 from populace.actors.keepers.owned_shards import OwnedShards
 from populace.actors.training import UnsettledFeedback
 from populace.actors.training_methods import TASK_METHODS
-from populace.actors.turn import BASE_REVISION, ModelId
+from populace.actors.turn import ModelId
 from populace.policies.asked_again import TURNS_MAX, asked_again, logged_turn, newly_due
 from populace.policies.consolidation import BUDGET_SECONDS, Standing
 from populace.policies.evaluation_gate import Judged
@@ -113,9 +113,7 @@ def _unsettled(
         model,
         standing,
         None if serving is None else serving.digest,
-        counts.get(
-            BASE_REVISION if serving is None or serving.parent is None else serving.parent, Judged(0, 0)
-        ),
+        _of_parent(txn, model, serving, counts),
         Judged(0, 0) if serving is None else counts.get(serving.digest, Judged(0, 0)),
         len(given),
     )
@@ -180,6 +178,20 @@ def _trained(txn: ReadTransaction, model: ModelId, digest: str | None) -> Revisi
         return None
     record = ledger.read_revision(txn, *model, digest)
     return record if record.log_range is not None else None
+
+
+def _of_parent(
+    txn: ReadTransaction, model: ModelId, serving: RevisionRecord | None, counts: Mapping[str, Judged]
+) -> Judged:
+    """How what the served revision replaced was liked: its parent, or all that answered before the first.
+
+    That is the base, or revisions of the model's community.
+    """
+    if serving is not None and serving.parent is not None:
+        return counts.get(serving.parent, Judged(0, 0))
+    own = {revision.digest for revision in ledger.list_revisions(txn, *model)}
+    others = [judged for revision, judged in counts.items() if revision not in own]
+    return Judged(sum(one.good for one in others), sum(one.bad for one in others))
 
 
 def _liked_by_revision(

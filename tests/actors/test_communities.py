@@ -7,12 +7,14 @@ from typing import Any
 import pytest
 
 from populace.actors.engine import AdapterRef, Message, Sampling
+from populace.actors.feedback import Opinion
 from populace.actors.host.model_host import ModelHost
 from populace.actors.hosts import Hosts
 from populace.actors.suites import suite_of
 from populace.actors.training import TrainingJob
 from populace.actors.training_options import TrainingOptions
 from populace.actors.turn import BASE_REVISION, ChatRequest, ModelId
+from populace.policies.evaluation_gate import Judged
 from populace.policies.placement import host_of, shard_of
 from populace.storage.records.errors import RevisionNotFound, UnknownOutcome
 from populace.storage.rows import portable
@@ -265,3 +267,21 @@ async def test_a_training_is_on_the_communitys_revision_and_follows_it(host: Mod
     await host.jobs.finish(ADA, from_base.number, trained(from_base, "alone"), DONE)
     assert (await started(host, ADA)).options.on is None, "what was trained from the base goes on without"
     assert (await started(host, EVERYBODY)).options.on is None
+
+
+async def test_a_first_revision_is_compared_with_how_the_communitys_was_liked(host: ModelHost) -> None:
+    opinions = [Opinion(thumb=True)] * 3 + [Opinion(thumb=False)]
+    for number, opinion in enumerate(opinions):
+        await take_turn(host, turn_of(ADA, f"op-{number}"))
+        await host.give_feedback(ADA, number, opinion)
+        if number == 1:
+            await host.publish_revision(EVERYBODY, SECOND)
+    job = await started(host, ADA)
+    await host.jobs.finish(ADA, job.number, trained(job, "own"), DONE)
+    await take_turn(host, turn_of(ADA, "op-own"))
+    await host.give_feedback(ADA, len(opinions), Opinion(thumb=False))
+
+    [one] = [found for found in await host.jobs.unsettled() if found.model == ADA]
+
+    assert one.of_parent == Judged(good=3, bad=1)
+    assert one.of_serving == Judged(good=0, bad=1)
