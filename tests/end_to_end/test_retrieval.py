@@ -28,14 +28,15 @@ def test_what_was_said_elsewhere_is_told_and_the_reply_names_it(served: Served, 
 
     alone = client.chat.completions.create(model=ada, messages=question, max_tokens=24)
     told = client.chat.completions.create(
-        model=ada, messages=question, max_tokens=24, extra_body={"context": {"retrieve": 1}}
+        model=ada, messages=question, max_tokens=24, extra_body={"context": {"retrieve": 3}}
     )
 
     assert alone.model_extra is not None
     assert alone.model_extra["populace"]["retrieved"] == []
     assert told.model_extra is not None
-    [position] = told.model_extra["populace"]["retrieved"]
-    assert served.log_of(ada)[3]["retrieved"] == [position]
+    positions = told.model_extra["populace"]["retrieved"]
+    assert 0 in positions
+    assert served.log_of(ada)[3]["retrieved"] == positions
     assert alone.usage is not None
     assert told.usage is not None
     assert told.usage.prompt_tokens > alone.usage.prompt_tokens
