@@ -11,15 +11,13 @@ from typing import NamedTuple
 from populace.actors.hosts import Hosts, Revision
 from populace.actors.training import TrainingJob
 from populace.adapters.base_modules import BaseModules, LinearShape
+from populace.adapters.lora.initial import WITHOUT_OFFSET
 from populace.adapters.lora.trainable import TrainableAdapter
 from populace.engines.prompts import BaseTokenizer
 from populace.learning.methods.objective import TrainSequence
 from populace.policies.capacity import AdapterRoom, Held, fitting, told_words
 from populace.policies.corrections import Corrected
 from populace.trainer.first_adapter import shape_of, shape_of_new
-
-WITH_OFFSET = ("pissa", "olora")
-"""Starts whose adapters are served with twice their rank."""
 
 Lesson = tuple[Corrected, TrainSequence]
 
@@ -90,7 +88,7 @@ def may_begin_anew(job: TrainingJob, *, learns_anew: bool) -> bool:
     It may not if a rank was asked for, or if it has to go on from something that it would not learn again.
     """
     options = job.options
-    is_free = options.rank is None and options.on is None and options.start not in WITH_OFFSET
+    is_free = options.rank is None and options.on is None and options.start in WITHOUT_OFFSET
     goes_on = options.continues or options.rebuilds is not None
     return options.learns_until_said and is_free and not goes_on and (job.parent is None or learns_anew)
 

@@ -23,6 +23,10 @@ class Factors(NamedTuple):
     is_offset: bool = False
 
 
+WITHOUT_OFFSET: frozenset[Start] = frozenset(["uniform", "orthogonal-tail"])
+"""Starts with B₀ = 0; an adapter of any other is served with twice its rank."""
+
+
 def initial_factors(
     weight: torch.Tensor, rank: int, scaling: float, start: Start, generator: torch.Generator
 ) -> Factors:

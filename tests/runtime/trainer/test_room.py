@@ -106,6 +106,8 @@ def room_for(room: AdapterRoom, tokens: int) -> AdapterRoom:
         (TrainingOptions(continues=True), "a" * 64, True, False),
         (TrainingOptions(rebuilds="a" * 64), None, True, False),
         (TrainingOptions(start="pissa"), None, True, False),
+        (TrainingOptions(start="milora"), None, True, False),
+        (TrainingOptions(start="orthogonal-tail"), None, True, True),
         (TrainingOptions(steps=8), None, True, False),
         (TrainingOptions(method="preference"), None, True, False),
     ],

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from populace.actors.training_options import STARTS, Start
-from populace.adapters.lora.initial import Factors, initial_factors
+from populace.adapters.lora.initial import WITHOUT_OFFSET, Factors, initial_factors
 from populace.adapters.lora.layer import LoraLayer
 
 WEIGHT = torch.randn(6, 9, generator=torch.Generator().manual_seed(1))
@@ -26,6 +26,7 @@ def test_an_adapter_changes_nothing_before_it_is_trained(start: Start) -> None:
     layer = LoraLayer(first.a, first.b, alpha=SCALING * math.sqrt(3), rank_scaled=True, offset=offset)
 
     assert torch.equal(layer(torch.randn(4, 9)), torch.zeros(4, 6))
+    assert first.is_offset == (start not in WITHOUT_OFFSET)
 
 
 @pytest.mark.parametrize("weight", [WEIGHT, WEIGHT.T.contiguous()], ids=["wide", "tall"])
