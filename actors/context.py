@@ -16,20 +16,14 @@ DIGEST_BYTES = 16
 
 
 def with_context(messages: tuple[Message, ...], exchanges: Sequence[Exchange]) -> tuple[Message, ...]:
-    """Add the exchanges to the messages, as it is said above."""
+    """Add the exchanges to the messages. Only if one of them is read, the prompt ends with another message."""
     if not exchanges:
         return messages
-    telling = read_telling(messages, exchanges)
-    if telling is not None:
-        return reading_prompt(messages, telling.said)
+    if messages and messages[-1].role == "user":
+        telling = telling_for(messages[-1].content, exchanges)
+        if telling is not None:
+            return reading_prompt(messages, telling.said)
     return _with_system(messages, context_text(exchanges))
-
-
-def read_telling(messages: Sequence[Message], exchanges: Sequence[Exchange]) -> Exchange | None:
-    """Return the exchange that is read, because it tells what the last message asks for; or None."""
-    if not messages or messages[-1].role != "user":
-        return None
-    return telling_for(messages[-1].content, exchanges)
 
 
 def reading_prompt(messages: Sequence[Message], told: str) -> tuple[Message, ...]:

@@ -17,7 +17,7 @@ from populace.policies.lessons import Judgement
 from populace.policies.questions import is_question
 from populace.policies.retrieval import spoken_in, words_of
 from populace.policies.task_prompts import task_of
-from populace.policies.tellings import AS_GOOD, ASKED_SHARE, Tellings
+from populace.policies.tellings import ASKED_SHARE, Tellings, newest_as_good
 
 ASKED_MIN = 2
 """What was asked for in this many turns is due: once may be an accident."""
@@ -127,7 +127,7 @@ def _asked_for(turn: LoggedTurn, fitting: dict[int, float]) -> int | None:
     best = max(earlier.values(), default=0.0)
     if best < (RETRIEVED_SHARE if turn.retrieved else ASKED_SHARE):
         return None
-    return max(position for position, share in fitting.items() if share >= AS_GOOD * best)
+    return newest_as_good(fitting, best)
 
 
 def _due(position: int, asking: Sequence[LoggedTurn]) -> AskedAgain:

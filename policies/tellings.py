@@ -6,7 +6,7 @@ be a stranger's.
 """
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from populace.policies.common_words import is_content
 from populace.policies.questions import is_question, told_in
@@ -81,5 +81,11 @@ def telling_for(question: str, exchanges: Sequence[Exchange]) -> Exchange | None
     best = max(fitting.values(), default=0.0)
     if best < ASKED_SHARE:
         return None
-    newest = max(one for one in exchanges if fitting.get(one.position, 0.0) >= AS_GOOD * best)
-    return newest if value_words(newest.said, question) else None
+    newest = newest_as_good(fitting, best)
+    told = next(exchange for exchange in exchanges if exchange.position == newest)
+    return told if value_words(told.said, question) else None
+
+
+def newest_as_good(fitting: Mapping[int, float], best: float) -> int:
+    """Return the position of the newest turn that fits nearly as well as the ``best`` one."""
+    return max(position for position, share in fitting.items() if share >= AS_GOOD * best)

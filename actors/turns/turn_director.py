@@ -13,7 +13,7 @@ from contextlib import aclosing
 from dataclasses import replace
 from typing import NamedTuple, Protocol
 
-from populace.actors.context import context_digest, read_telling, with_context
+from populace.actors.context import context_digest, with_context
 from populace.actors.engine import BaseInfo, Delta, Engine, GenerateRequest, Message
 from populace.actors.errors import InvalidRequest, PromptTooLong, TurnExpired
 from populace.actors.memory import Memory
@@ -300,8 +300,8 @@ async def generate_reply(
             )
         prompt = with_context(messages, reply.exchanges)
         choice = request.memory
-        if read_telling(messages, reply.exchanges) is not None:
-            # A question tells nothing, and the examples before it are no part of the conversation.
+        if prompt[-1:] != messages[-1:]:
+            # A question is read beside what tells it: it tells nothing, nor do the examples before it.
             choice = choice._replace(write=False)
         if engine.base.memory_module is not None:
             logged = len(messages) - len(shown.messages)
