@@ -9,7 +9,6 @@ import pytest
 
 from populace.actors.errors import InvalidRequest
 from populace.actors.feedback import Opinion
-from populace.actors.host.model_host import ModelHost
 from populace.actors.training_options import TrainingOptions
 from populace.actors.turn import ModelId
 from populace.learning.frozen_base import FrozenBase
@@ -18,7 +17,7 @@ from populace.storage.rows import ledger
 from populace.trainer.contributed import Contributions, collect
 from populace.trainer.leaks import LeakJudge
 from tests.actors.turns import grant_of, reply, take_turn, turn_of, wait_until
-from tests.runtime.trainer.trained_population import ADA, BASE, BOB, EVERYTHING, Trained
+from tests.runtime.trainer.trained_population import ADA, BOB, EVERYTHING, Trained
 
 pytestmark = pytest.mark.engine
 
@@ -32,17 +31,7 @@ TURNS = 16
 @pytest.fixture
 async def population(tmp_path: Path, small_base_f32: Path, base: FrozenBase) -> AsyncGenerator[Trained]:
     """Ada and bob agreed to be learned from, cyd did not; each liked all replies."""
-    made = Trained(tmp_path / "store", small_base_f32, base)
-    made.host.close()
-    made.host = ModelHost(
-        "host-1",
-        made.store,
-        range(2),
-        base=BASE,
-        clock=made.clock,
-        engine=made.engine,
-        community=EVERYBODY.name,
-    )
+    made = Trained(tmp_path / "store", small_base_f32, base, community=EVERYBODY.name)
     await made.host.create_model(EVERYBODY)
     for model in (ADA, BOB, CYD):
         await made.host.create_model(model)
