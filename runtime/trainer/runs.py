@@ -26,6 +26,7 @@ from populace.learning.encoding import ExampleEncoder
 from populace.learning.frozen_base import FrozenBase
 from populace.learning.lower_part import LowerPart
 from populace.learning.memory_inputs import TEXTS_MIN, KeptInputsCurriculum, MemoryInputs
+from populace.learning.on_policy.record import RolloutRecord
 from populace.learning.on_policy.sampler import Sampler
 from populace.learning.on_policy.teachers import Teacher
 from populace.learning.session import StepOptions, StepReport, TrainingSession
@@ -172,14 +173,18 @@ class RunBuilder:
         data: TrainingData,
         saved: bytes | None,
         kept: bytes | None = None,
+        record: RolloutRecord | None = None,
     ) -> TrainingRun:
         """Make the run of a job that has started; ``saved`` is what ``TrainingRun.pack`` returned earlier.
 
-        ``kept`` is what it returned at the end of the training that the job continues or replays. Raises
-        ``TrainingFailed``, ``AdapterInvalid``, ``AdapterMismatch`` and ``InvalidRequest``.
+        ``kept`` is what it returned at the end of the training that the job continues or replays, ``record``
+        what was sampled for it already. Raises ``TrainingFailed``, ``AdapterInvalid``, ``AdapterMismatch``
+        and ``InvalidRequest``.
         """
         options, name = job.options, job.model.name
         start = start_of(job, saved, kept, self._served)
+        if record is not None:
+            start = replace(start, record=record)
         parent = self._adapter(job, job.parent)
         origin = parent if start.origin == job.parent else self._adapter(job, start.origin)
         lower = self._lower(job, parent)
@@ -204,7 +209,7 @@ class RunBuilder:
         dataset = MAKERS[options.method](inputs)
         rank = self._larger_rank(job, data, dataset, room, parent)
         if rank is not None:
-            run = self.make(begun_anew(job, trained, rank), session_key, data, saved, kept)
+            run = self.make(begun_anew(job, trained, rank), session_key, data, saved, kept, start.record)
             run.learns += f", at rank {rank} instead of {room.rank}"
             return run
         curriculum, digest = dataset.curriculum, dataset.data_digest
