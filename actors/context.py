@@ -16,7 +16,7 @@ DIGEST_BYTES = 16
 
 
 def with_context(messages: tuple[Message, ...], exchanges: Sequence[Exchange]) -> tuple[Message, ...]:
-    """Add the exchanges to the messages. Only if one of them is read, the prompt ends with another message."""
+    """Add the exchanges to the messages. Where one is read, the last message is another than before."""
     if not exchanges:
         return messages
     if messages and messages[-1].role == "user":
