@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from populace.policies.common_words import is_content
 from populace.policies.questions import asks_for_told, is_question, told_in
 from populace.policies.retrieval import TEXT_CHARACTERS_MAX, Exchange, words_of
-from populace.policies.told_answers import named
+from populace.policies.told_answers import named, value_words
 from populace.policies.word_weights import WordWeights
 
 ASKED_SHARE = 0.5
@@ -81,4 +81,5 @@ def telling_for(question: str, exchanges: Sequence[Exchange]) -> Exchange | None
     best = max(fitting.values(), default=0.0)
     if best < ASKED_SHARE:
         return None
-    return max(exchange for exchange in exchanges if fitting.get(exchange.position, 0.0) >= AS_GOOD * best)
+    newest = max(one for one in exchanges if fitting.get(one.position, 0.0) >= AS_GOOD * best)
+    return newest if value_words(newest.said, question) else None

@@ -61,5 +61,9 @@ def test_beside_a_correction_nothing_is_read() -> None:
     assert telling_for("What is my dog called?", [*LOG, corrected]) is None
 
 
+def test_a_turn_that_has_nothing_but_the_questions_words_tells_nothing() -> None:
+    assert telling_for("Hello, hello?", [exchange(0, "hello")]) is None
+
+
 def test_nothing_was_retrieved() -> None:
     assert telling_for("What is my dog called?", []) is None

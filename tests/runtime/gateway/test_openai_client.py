@@ -189,7 +189,7 @@ async def test_turns_are_retrieved_by_a_parameter_that_the_client_does_not_know(
 
     assert reply.model_extra is not None
     assert reply.model_extra["populace"]["retrieved"] == [0]
-    assert "reply 1 to you" in str(population.engine.requests[-1].prompt[0])
+    assert "- hello" in str(population.engine.requests[-1].prompt[0])
 
 
 async def test_a_conflict_is_not_retried(population: Population, url: str) -> None:

@@ -110,7 +110,7 @@ async def test_a_peek_reads_the_conversation_and_what_is_retrieved(
     await client.post(CHAT, json=chat_body("My dog is called Bruno.", conversation="main"))
 
     await client.post(CHAT, json=chat_body("And?", model="ada:peek", conversation="main"))
-    await client.post(CHAT, json=chat_body("Which dog?", model="ada:peek", context={"retrieve": 1}))
+    await client.post(CHAT, json=chat_body("My dog, again.", model="ada:peek", context={"retrieve": 1}))
 
     going_on, retrieving = (request.prompt for request in population.engine.requests[1:])
     assert len(going_on) == 3

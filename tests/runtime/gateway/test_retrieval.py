@@ -30,7 +30,7 @@ async def test_the_engine_is_told_of_what_fits_and_the_answer_names_it(
 ) -> None:
     await tell(client, "My dog is Bruno.", "I live in Lisbon.", "My dog sleeps.")
 
-    reply = await client.post(CHAT, json=chat_body("Which dog?", context=THREE, stream=stream))
+    reply = await client.post(CHAT, json=chat_body("My dog, again.", context=THREE, stream=stream))
 
     last: dict[str, Any] = events_of(reply)[-1] if stream else reply.json()
     made_with = last["populace"]
@@ -39,19 +39,19 @@ async def test_the_engine_is_told_of_what_fits_and_the_answer_names_it(
     assert "Lisbon" not in system_of(population)
     shown = (await client.get("/v1/personal-models/ada/interactions")).json()["data"]
     assert [turn["retrieved"] for turn in shown] == [[], [], [], [0, 2]]
-    assert shown[-1]["messages"] == [{"role": "user", "content": "Which dog?"}]
+    assert shown[-1]["messages"] == [{"role": "user", "content": "My dog, again."}]
 
 
 async def test_a_retry_gets_the_first_answer_whatever_was_said_since(
     client: httpx.AsyncClient, population: Population
 ) -> None:
     await tell(client, "My dog is Bruno.")
-    body, key = chat_body("Which dog?", context=THREE), {"Idempotency-Key": "k"}
+    body, key = chat_body("My dog, again.", context=THREE), {"Idempotency-Key": "k"}
     first = await client.post(CHAT, json=body, headers=key)
     await tell(client, "The dog is gone.")
 
     again = await client.post(CHAT, json=body, headers=key)
-    other = await client.post(CHAT, json=chat_body("Which dog?"), headers=key)
+    other = await client.post(CHAT, json=chat_body("My dog, again."), headers=key)
 
     assert again.json()["choices"] == first.json()["choices"]
     assert again.json()["populace"]["retrieved"] == [0]
@@ -66,7 +66,7 @@ async def test_a_conversation_that_is_sent_along_is_not_told_again(
     messages = [
         {"role": "user", "content": "My dog is Bruno."},
         {"role": "assistant", "content": "reply 1 to you"},
-        {"role": "user", "content": [{"type": "text", "text": "Which dog?"}]},
+        {"role": "user", "content": [{"type": "text", "text": "My dog, again."}]},
     ]
 
     reply = await client.post(CHAT, json={"model": "ada", "messages": messages, "context": THREE})
@@ -90,8 +90,8 @@ async def test_choices_of_which_none_is_kept_do_not_say_what_they_were_told(
 ) -> None:
     await tell(client, "My dog is Bruno.")
 
-    unkept = await client.post(CHAT, json=chat_body("Which dog?", context=THREE, n=2))
-    kept = await client.post(CHAT, json=chat_body("Which dog?", context=THREE, n=2, keep=1))
+    unkept = await client.post(CHAT, json=chat_body("My dog, again.", context=THREE, n=2))
+    kept = await client.post(CHAT, json=chat_body("My dog, again.", context=THREE, n=2, keep=1))
 
     assert unkept.json()["populace"]["retrieved"] is None
     assert kept.json()["populace"]["retrieved"] == [0]
@@ -103,7 +103,7 @@ async def test_nobody_is_told_of_another_tenants_log(population: Population) -> 
     async with population.client() as acme, population.client("globex") as rival:
         await tell(acme, "My dog is Bruno.")
 
-        reply = await rival.post(CHAT, json=chat_body("Which dog?", context=THREE))
+        reply = await rival.post(CHAT, json=chat_body("My dog, again.", context=THREE))
 
     assert reply.json()["populace"]["retrieved"] == []
     assert system_of(population) == ""

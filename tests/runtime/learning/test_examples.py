@@ -107,8 +107,8 @@ def test_an_example_tells_of_what_was_retrieved_for_its_reply_as_it_was_then() -
 
     assert asked.content == f"asked {last}"
     assert "corrected before" in system.content
-    assert f"asked {second}\n" in system.content
-    assert f"reply {second}" in system.content
+    assert f"- asked {second}" in system.content.splitlines()
+    assert f"reply {second}" not in system.content, "its own replies are not told"
     assert "corrected after" not in system.content
 
 
@@ -118,11 +118,11 @@ def test_what_is_held_out_is_not_told_to_an_example_to_learn_from() -> None:
     both = {"conversation": None, "history_turns": 0, "retrieved": (open_, held_out)}
     log = [turn(one.position, **both) if one.position in (judging, taught) else one for one in LOG]
 
-    told = {example.position: example.prompt[0].content for example in examples_of(log, [])}
+    told = {example.position: example.prompt[0].content.splitlines() for example in examples_of(log, [])}
 
-    assert f"asked {open_}\n" in told[taught]
-    assert f"asked {held_out}\n" not in told[taught]
-    assert f"asked {held_out}\n" in told[judging], "it is judged by all that it was made after"
+    assert f"- asked {open_}" in told[taught]
+    assert f"- asked {held_out}" not in told[taught]
+    assert f"- asked {held_out}" in told[judging], "it is judged by all that it was made after"
 
 
 def test_a_client_that_sends_what_is_held_out_along_does_not_teach_it() -> None:
