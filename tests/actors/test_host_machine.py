@@ -254,8 +254,13 @@ class HostMachine(HostsUnderTest):
             for one in made:
                 assert (one.operation, one.reply) == (held.grant.operation, "in flight")
                 self.models[name].append(one, held.grant.body_hash, self.now_s)
-            for _, task in held.waiting:
-                assert isinstance(await outcome_of(task), (TurnGrant, Interaction, asyncio.CancelledError))
+            for request, task in held.waiting:
+                outcome = await outcome_of(task)
+                if isinstance(outcome, OperationConflict):
+                    assert request.operation == held.grant.operation
+                    assert request.body_hash != held.grant.body_hash
+                else:
+                    assert isinstance(outcome, (TurnGrant, Interaction, asyncio.CancelledError))
             self.left[name] = Left(held.grant, self.models[name])
 
         self.run(die())
