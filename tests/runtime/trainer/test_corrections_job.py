@@ -19,7 +19,7 @@ from populace.learning.general_requests import JUDGED, KEPT
 from populace.learning.lower_part import LowerPart
 from populace.learning.on_policy.sampler import EngineSampler
 from populace.learning.own_replies import OPENING_TOKENS, own_replies
-from tests.actors.turns import grant_of, reply, turn_of
+from tests.actors.turns import grant_of, reply, revision, turn_of
 from tests.runtime.trainer.trained_population import ADA, BASE, Trained, torch_sampler
 
 pytestmark = pytest.mark.engine
@@ -202,13 +202,15 @@ async def test_corrections_are_taught_on_a_lower_revision_and_keep_its_replies(
     population, lower = corrected, lower_part(base)
     population.sampler = sampler
     digest, _ = population.store.revisions.add(lower.packed)
-    await population.ask(ADA, replace(OPTIONS, on=digest, anchor=0.01))
+    below = replace(revision("below", 4), digest=digest, base=BASE)
+    await population.host.publish_revision(ADA, below, "below")
+    await population.ask(ADA, replace(OPTIONS, on="below", anchor=0.01))
 
     await population.training_loop().round()
 
     job = await population.job(ADA)
     assert job.state == "promoted", job.reason
-    [made] = await population.host.list_revisions(ADA)
+    [made] = [one for one in await population.host.list_revisions(ADA) if one.digest == job.candidate]
     assert made.lineage is not None
     assert made.lineage.on == digest
     assert made.lineage.scores["corrections_said"] == 1.0
